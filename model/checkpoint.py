@@ -1,0 +1,140 @@
+"""Checkpoints: one safetensors file with the metadata that makes it usable; nothing is ever unpickled."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from model.deeplab import DeepLabV3, build_model
+from model.metadata import CheckpointMetadata
+from model.strict import ConfigurationError
+
+_METADATA_KEY = "deeplab"
+_KEYS_SHOWN = 8
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read, or does not fit the network it describes."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network with its weights, in evaluation mode, and the metadata it was stored with."""
+
+    network: DeepLabV3
+    metadata: CheckpointMetadata
+
+
+def save_checkpoint(path: Path, network: nn.Module, metadata: CheckpointMetadata, *, half: bool = False) -> None:
+    """Write `network`'s weights and `metadata` to `path`, whole or not at all.
+
+    Args:
+        half: store convolution weights as float16. Loading gives float32 again, rounded; normalization layers stay exact.
+
+    Raises:
+        CheckpointError: if the weights are not those of the network that `metadata` describes.
+    """
+    state = network.state_dict()
+    with torch.device("meta"):
+        _require_matching(state, build_model(metadata.model).state_dict(), "network")
+    tensors = {
+        name: (tensor.half() if half and tensor.is_floating_point() and tensor.ndim > 1 else tensor).contiguous().cpu()
+        for name, tensor in state.items()
+    }
+    blob = save(tensors, metadata={_METADATA_KEY: metadata.model_dump_json()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The last step is a rename: whoever reads `path` sees the old file or the whole new one.
+    part = path.with_name(f"{path.name}.part")
+    with part.open("wb") as file:
+        file.write(blob)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def read_metadata(path: Path) -> CheckpointMetadata:
+    """The metadata of the checkpoint at `path`, without its weights.
+
+    Raises:
+        CheckpointError: if the file is absent, is not safetensors, or describes no model of this project.
+    """
+    with _open(path) as file:
+        return _parse_metadata(path, file.metadata())
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Build the network that the checkpoint at `path` describes and give it its weights, as float32.
+
+    Raises:
+        CheckpointError: if the file cannot be read, or its keys and shapes are not exactly the network's.
+    """
+    with _open(path) as file:
+        metadata = _parse_metadata(path, file.metadata())
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
+    # Nothing is initialized only to be overwritten: the tensors read become the parameters.
+    with torch.device("meta"):
+        try:
+            network = build_model(metadata.model)
+        except ConfigurationError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+    load_state_dict(network, state, source=str(path))
+    return Checkpoint(network.eval(), metadata)
+
+
+def load_state_dict(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
+    """Make `state` the parameters and buffers of `network`; floating point tensors become float32.
+
+    Raises:
+        CheckpointError: naming the keys that are missing or unexpected and the shapes that differ; `source` says of what.
+    """
+    _require_matching(state, network.state_dict(), source)
+    exact = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    network.load_state_dict(exact, assign=True)
+
+
+def _require_matching(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
+    faults = {
+        "missing keys": sorted(expected.keys() - state.keys()),
+        "unexpected keys": sorted(state.keys() - expected.keys()),
+        "wrong shapes": [
+            f"{name} is {tuple(state[name].shape)}, should be {tuple(expected[name].shape)}"
+            for name in sorted(state.keys() & expected.keys())
+            if state[name].shape != expected[name].shape
+        ],
+    }
+    if any(faults.values()):
+        raise CheckpointError(f"{source}: " + "; ".join(_summary(fault, names) for fault, names in faults.items() if names))
+
+
+def _summary(fault: str, names: list[str]) -> str:
+    rest = f", and {len(names) - _KEYS_SHOWN} more" if len(names) > _KEYS_SHOWN else ""
+    return f"{fault}: {', '.join(names[:_KEYS_SHOWN])}{rest}"
+
+
+def _open(path: Path) -> safe_open:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        return safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path}: not a safetensors file ({error}); `python -m scripts.import_weights` converts a PyTorch state dict"
+        ) from error
+
+
+def _parse_metadata(path: Path, header: Mapping[str, str] | None) -> CheckpointMetadata:
+    text = (header or {}).get(_METADATA_KEY)
+    if text is None:
+        raise CheckpointError(
+            f"{path}: a safetensors file without this project's metadata; `python -m scripts.import_weights` adds it"
+        )
+    try:
+        return CheckpointMetadata.parse(json.loads(text), source=f"{path}: metadata")
+    except ConfigurationError as error:
+        raise CheckpointError(str(error)) from error

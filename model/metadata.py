@@ -1,0 +1,70 @@
+"""What a checkpoint says of itself: enough to run it, show its answers and judge it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from model.config import ModelConfig
+from model.strict import StrictModel
+
+Channel = Annotated[int, Field(ge=0, le=255)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Colour = tuple[Channel, Channel, Channel]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Normalization(StrictModel):
+    """Per channel (red, green, blue), on values in 0..1: `(x - mean) / std`."""
+
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = IMAGENET_STD
+
+
+class ResizePolicy(StrictModel):
+    """How an image is brought to the network's resolution, keeping its aspect ratio.
+
+    The `short` or `long` side becomes `size` pixels. Both sides are then rounded to a `multiple` (1: not at all). Images more
+    elongated than `max_aspect` are scaled by their long side, to `size * max_aspect`, so that a thin strip cannot ask for a
+    network input of any length.
+    """
+
+    side: Literal["short", "long"] = "short"
+    size: int = Field(default=520, ge=32, le=4096)
+    multiple: int = Field(default=1, ge=1, le=256)
+    max_aspect: float = Field(default=4.0, ge=1)
+
+
+class Evaluation(StrictModel):
+    """A measured quality: on which data, under which conditions, and the figures in 0..1."""
+
+    dataset: str
+    miou: Fraction
+    pixel_accuracy: Fraction | None = None
+    conditions: str = ""
+
+
+class CheckpointMetadata(StrictModel):
+    """The self-description stored in a checkpoint's header."""
+
+    format_version: Literal[1] = 1
+    model: ModelConfig
+    classes: tuple[Annotated[str, Field(min_length=1)], ...]
+    palette: tuple[Colour, ...]
+    normalization: Normalization = Normalization()
+    resize: ResizePolicy = ResizePolicy()
+    evaluations: tuple[Evaluation, ...] = ()
+    provenance: str
+    license: str
+
+    @model_validator(mode="after")
+    def _one_class_per_logit(self) -> Self:
+        for name, values in (("classes", self.classes), ("palette", self.palette)):
+            if len(values) != self.model.num_classes:
+                raise ValueError(f"{name} has {len(values)} entries, the model has {self.model.num_classes} classes")
+        repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
+        if repeated:
+            raise ValueError(f"classes must be distinct; repeated: {', '.join(repeated)}")
+        return self

@@ -1,0 +1,14 @@
+"""The PASCAL VOC colour map, the default palette for any label set."""
+
+
+def voc_palette(count: int) -> tuple[tuple[int, int, int], ...]:
+    """The first `count` colours of PASCAL VOC's colour map, each (red, green, blue) in 0..255.
+
+    From the VOC development kit: the bits of the class index, three at a time, fill each channel from its highest bit down.
+    Class 0 is black; 256 colours are distinct, then they repeat.
+    """
+
+    def channel(index: int, offset: int) -> int:
+        return sum((index >> (3 * bit + offset) & 1) << (7 - bit) for bit in range(8))
+
+    return tuple((channel(i, 0), channel(i, 1), channel(i, 2)) for i in (n % 256 for n in range(count)))

@@ -1,0 +1,23 @@
+"""From an 8-bit picture to the network's input."""
+
+import torch
+from torch import Tensor, nn
+
+from model.metadata import Normalization
+
+
+class Normalize(nn.Module):
+    """uint8 B×H×W×3 in 0..255 to float32 B×3×H×W: scaled to 0..1, then `(x - mean) / std` per channel."""
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, normalization: Normalization) -> None:
+        super().__init__()
+        std = torch.tensor(normalization.std).view(1, 3, 1, 1)
+        self.register_buffer("scale", 1 / (255 * std), persistent=False)
+        self.register_buffer("offset", torch.tensor(normalization.mean).view(1, 3, 1, 1) / std, persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        # Permuted without a copy, the result is channels-last in memory, which is what convolutions like best.
+        return pixels.permute(0, 3, 1, 2) * self.scale - self.offset

@@ -1,0 +1,56 @@
+"""Frozen, validated values whose errors name the key, its value and what would be right."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import Self
+
+
+class ConfigurationError(ValueError):
+    """A configuration holds an unknown key or a value that cannot be used."""
+
+
+class StrictModel(BaseModel):
+    """Base of every configuration value: immutable, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any], *, source: str) -> Self:
+        """Validate `data`, which came from `source` (a file or a section of one, named in errors).
+
+        Raises:
+            ConfigurationError: with one line per fault, each naming the key and its value.
+        """
+        try:
+            return cls.model_validate(dict(data))
+        except ValidationError as error:
+            faults = "; ".join(cls._describe(fault) for fault in error.errors())
+            raise ConfigurationError(f"{source}: {faults}") from error
+
+    @classmethod
+    def _describe(cls, fault: Any) -> str:
+        key = ".".join(str(part) for part in fault["loc"]) or cls.__name__
+        if fault["type"] == "extra_forbidden":
+            return f"unknown key {key!r}{nearest(key.rsplit('.', 1)[-1], _keys(cls, fault['loc'][:-1]))}"
+        message = fault["msg"].removeprefix("Value error, ")
+        return f"{key!r}: {fault['input']!r}: {message}"
+
+
+def nearest(name: str, known: Mapping[str, Any] | list[str]) -> str:
+    """A hint for an unknown `name`: the nearest known one, and all of them."""
+    close = difflib.get_close_matches(name, known, n=1)
+    suggestion = f", did you mean {close[0]!r}?" if close else ""
+    return f"{suggestion} (known: {', '.join(known)})"
+
+
+def _keys(root: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Field names of the model found by following `path` from `root`."""
+    for part in path:
+        field = root.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            root = annotation
+    return list(root.model_fields)

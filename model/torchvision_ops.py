@@ -1,0 +1,52 @@
+"""Let `import torchvision` succeed beside a torch build that its C++ operators do not fit.
+
+PyPI's torchvision carries operators built for CUDA. Beside a CPU-only torch that library cannot be loaded, and torchvision's
+import then fails on registering shape functions for operators that nobody declared. Only torchvision's Python parts are used
+here, so declaring those operators (without an implementation) is enough. With matching builds nothing is declared.
+
+Importing this module does it, once, and must come before the first `import torchvision`.
+"""
+
+import importlib.machinery
+import importlib.util
+from pathlib import Path
+
+import torch
+
+# The operators for which torchvision registers shape functions unconditionally (torchvision/_meta_registrations.py).
+_SCHEMAS = {
+    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+
+
+def _load_compiled_operators() -> bool:
+    """Load torchvision's operator library the way torchvision will; False where that is impossible."""
+    package = importlib.util.find_spec("torchvision")
+    if package is None or package.origin is None:
+        raise ImportError("torchvision is not installed; `make setup` installs every dependency")
+    library = importlib.machinery.PathFinder.find_spec("_C", [str(Path(package.origin).parent)])
+    if library is None or library.origin is None:
+        return False
+    try:
+        torch.ops.load_library(library.origin)
+    except OSError:
+        return False
+    return True
+
+
+def declare_missing_operators() -> tuple[str, ...]:
+    """Declare the operators torchvision's import needs and this installation lacks.
+
+    Returns:
+        The names that were declared; empty where torchvision's own operators load.
+    """
+    if _load_compiled_operators():
+        return ()
+    missing = tuple(name for name in _SCHEMAS if not hasattr(torch.ops.torchvision, name))
+    for name in missing:
+        torch.library.define(f"torchvision::{name}", _SCHEMAS[name])
+    return missing
+
+
+DECLARED = declare_missing_operators()
