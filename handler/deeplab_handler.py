@@ -1,0 +1,7 @@
+"""The archive's entry. TorchServe imports this file by its name and takes the one class in it."""
+
+from handler.service import SegmentationService
+
+
+class DeepLabHandler(SegmentationService):
+    """Serves a DeepLab checkpoint; everything it does is in `handler.service` and behind it."""

@@ -1,0 +1,52 @@
+"""`overlay`: the photograph with its segments tinted in their class colours, and a legend; a JPEG for people to look at."""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from handler.encoders.response import EncodedResponse, ModelIdentity
+from handler.labelmap import Segmentation
+
+CONTENT_TYPE = "image/jpeg"
+_ALPHA = 0.5
+_QUALITY = 90
+
+
+def encode(result: Segmentation, model: ModelIdentity) -> EncodedResponse:
+    del model  # A picture says nothing of it.
+    file = io.BytesIO()
+    overlay_image(result).save(file, "JPEG", quality=_QUALITY)
+    return EncodedResponse(file.getvalue(), CONTENT_TYPE)
+
+
+def overlay_image(result: Segmentation, alpha: float = _ALPHA) -> Image.Image:
+    """RGB of the image's size. `alpha` is the opacity of the tint, 0..1; background is left as it is."""
+    photo = Image.fromarray(result.image)
+    palette = np.asarray(result.labels.palette, np.uint8)
+    tint = Image.fromarray(palette[result.label_map])
+    tinted = Image.blend(photo, tint, alpha)
+    background = result.labels.background
+    if background is not None:
+        tinted.paste(photo, mask=Image.fromarray(result.label_map == background))
+    _draw_legend(tinted, result)
+    return tinted
+
+
+def _draw_legend(picture: Image.Image, result: Segmentation) -> None:
+    """Swatches and names of the classes that occur, in the upper left corner, where they fit."""
+    counts = np.bincount(result.label_map.ravel())
+    shown = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] and i != result.labels.background]
+    text_size = max(11, min(picture.size) // 28)
+    font = ImageFont.load_default(text_size)
+    margin, row = text_size // 2, round(text_size * 1.5)
+    widest = max((font.getlength(result.labels.names[i]) for i in shown), default=0)
+    width, height = round(widest) + row + 2 * margin, len(shown) * row + margin
+    if not shown or width > picture.width or height > picture.height:
+        return
+    draw = ImageDraw.Draw(picture, "RGBA")
+    draw.rectangle((0, 0, width, height), fill=(0, 0, 0, 150))
+    for position, index in enumerate(shown):
+        top = margin + position * row
+        draw.rectangle((margin, top, margin + text_size, top + text_size), fill=result.labels.palette[index], outline="white")
+        draw.text((margin + row, top + text_size / 2), result.labels.names[index], fill="white", font=font, anchor="lm")

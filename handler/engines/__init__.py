@@ -1,0 +1,53 @@
+"""Engines run a network. They are interchangeable: one protocol, one file each, and the torch engine defines correct."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from model.checkpoint import Checkpoint
+from model.strict import ConfigurationError, nearest
+
+
+class Engine(Protocol):
+    """A network ready to run, normalization included."""
+
+    @property
+    def max_batch(self) -> int:
+        """The most images that one call of `infer` takes."""
+
+    def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """uint8 RGB B×h×w×3 to logits float32 B×classes×h'×w' on the network's grid."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Where and how wide an engine runs."""
+
+    #: Intra-operator threads; 0: as many as there are cores.
+    threads: int = 0
+    #: The GPU that TorchServe gave this worker; None: the CPU.
+    gpu_id: int | None = None
+
+
+def _torch(checkpoint: Checkpoint, options: EngineOptions) -> Engine:
+    from handler.engines.torch_engine import TorchEngine
+
+    return TorchEngine(checkpoint, options)
+
+
+#: Each imports its runtime only when chosen.
+ENGINES: dict[str, Callable[[Checkpoint, EngineOptions], Engine]] = {"torch": _torch}
+
+
+def build_engine(name: str, checkpoint: Checkpoint, options: EngineOptions) -> Engine:
+    """The engine called `name`, with the checkpoint's network in it.
+
+    Raises:
+        ConfigurationError: if there is no such engine.
+    """
+    if name not in ENGINES:
+        raise ConfigurationError(f"unknown engine {name!r}{nearest(name, ENGINES)}")
+    return ENGINES[name](checkpoint, options)

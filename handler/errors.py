@@ -1,0 +1,51 @@
+"""The one tree of errors. Each class carries the HTTP status it is answered with; its name is the `type` in the answer."""
+
+from typing import ClassVar
+
+
+class SegmentationError(Exception):
+    """A request cannot be answered. The message is for the client."""
+
+    status: ClassVar[int] = 500
+    phrase: ClassVar[str] = "Internal Server Error"
+
+
+class InvalidRequest(SegmentationError):
+    """The request holds no image, or holds it in a way that is not understood."""
+
+    status = 400
+    phrase = "Bad Request"
+
+
+class InvalidOption(InvalidRequest):
+    """An option is unknown, or its value is not allowed."""
+
+
+class InvalidImage(InvalidRequest):
+    """The bytes are not an image, or not a whole one."""
+
+
+class TooLarge(SegmentationError):
+    """A request or its answer is beyond a limit."""
+
+    status = 413
+    phrase = "Content Too Large"
+
+
+class ImageTooLarge(TooLarge):
+    """The image has more bytes or pixels than are accepted."""
+
+
+class ResponseTooLarge(TooLarge):
+    """The answer would have more bytes than the server may send."""
+
+
+class UnsupportedImageFormat(SegmentationError):
+    """An image, but in a format that is not accepted."""
+
+    status = 415
+    phrase = "Unsupported Media Type"
+
+
+class InternalError(SegmentationError):
+    """A fault of ours. What happened is in the log, not in the answer."""

@@ -1,0 +1,119 @@
+"""From logits on the network's grid to labels at the image's own size, and what can be said of each class there."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional as F
+
+from handler.geometry import RGBImage, Size
+from handler.labels import Labels
+
+LabelMap = npt.NDArray[np.unsignedinteger]
+
+#: Interpolated logits held at once. The whole image's would be 5 GB for 64 megapixels of 21 classes.
+_VALUES_AT_ONCE = 1 << 23
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The answer for one image, before it takes any format."""
+
+    #: The upright image.
+    image: RGBImage
+    #: Class indices, H×W like the image.
+    label_map: LabelMap
+    #: Softmax over classes on the network's grid, float32 C×h×w.
+    probabilities: npt.NDArray[np.float32]
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """One class that occurs in an image."""
+
+    index: int
+    #: Pixels of this class.
+    pixels: int
+    #: Share of the image, 0..1.
+    fraction: float
+    #: Mean over the class's pixels of its probability, interpolated from the network's grid; 0..1.
+    score: float
+
+
+def segmentation(image: RGBImage, logits: npt.NDArray[np.float32], labels: Labels) -> Segmentation:
+    """Label `image` (H×W×3) by `logits` (C×h×w)."""
+    probabilities = torch.softmax(torch.from_numpy(logits), dim=0).numpy()
+    return Segmentation(image, label_map(logits, (image.shape[0], image.shape[1]), labels.dtype), probabilities, labels)
+
+
+def label_map(logits: npt.NDArray[np.float32], size: Size, dtype: npt.DTypeLike) -> LabelMap:
+    """The winning class of each pixel: `logits` C×h×w interpolated bilinearly to `size`, then argmaxed.
+
+    Labels themselves are never resized, and there is one interpolation, from the network's grid to the image.
+    """
+    height, width = size
+    classes = logits.shape[0]
+    grid = torch.from_numpy(logits)
+    labels = np.empty(size, dtype)
+    strip = max(1, _VALUES_AT_ONCE // (classes * width))
+    for start in range(0, height, strip):
+        rows = _interpolated_rows(grid, range(start, min(start + strip, height)), height)
+        # Its rows are in place; only the columns are left to interpolate. max() is several times faster than argmax().
+        values = F.interpolate(rows[None], (rows.shape[1], width), mode="bilinear", align_corners=False)[0]
+        labels[start : start + strip] = values.max(dim=0).indices.numpy()
+    return labels
+
+
+def confidence_rows(result: Segmentation) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+    """The probability of each pixel's own class, interpolated from the network's grid, a strip of rows at a time."""
+    height, width = result.label_map.shape
+    _, grid_height, grid_width = result.probabilities.shape
+    top, bottom, down = _neighbours(grid_height, height)
+    left, right, across = _neighbours(grid_width, width)
+    flat = result.probabilities.ravel()
+    strip = max(1, _VALUES_AT_ONCE // (4 * width))
+    for start in range(0, height, strip):
+        rows = slice(start, min(start + strip, height))
+        plane = result.label_map[rows].astype(np.int64) * (grid_height * grid_width)
+        upper, lower = plane + top[rows, None] * grid_width, plane + bottom[rows, None] * grid_width
+        above = flat[upper + left] * (1 - across) + flat[upper + right] * across
+        below = flat[lower + left] * (1 - across) + flat[lower + right] * across
+        yield rows, above * (1 - down[rows, None]) + below * down[rows, None]
+
+
+def class_statistics(result: Segmentation) -> list[ClassStatistics]:
+    """Each class that occurs, by falling number of pixels, background last."""
+    count = len(result.labels.names)
+    pixels = np.zeros(count, np.int64)
+    probability = np.zeros(count, np.float64)
+    for rows, confidence in confidence_rows(result):
+        labels = result.label_map[rows].ravel()
+        pixels += np.bincount(labels, minlength=count)
+        probability += np.bincount(labels, confidence.ravel(), minlength=count)
+    present = np.flatnonzero(pixels)
+    order = sorted(present, key=lambda index: (index == result.labels.background, -pixels[index], index))
+    return [
+        ClassStatistics(
+            index=int(index),
+            pixels=int(pixels[index]),
+            fraction=float(pixels[index] / result.label_map.size),
+            score=float(min(1.0, probability[index] / pixels[index])),
+        )
+        for index in order
+    ]
+
+
+def _neighbours(cells: int, length: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """For each of `length` pixels over `cells`: the cells on either side of its centre, and the weight of the second."""
+    position = np.maximum((np.arange(length) + 0.5) * (cells / length) - 0.5, 0)
+    first = np.minimum(position.astype(np.int64), cells - 1)
+    return first, np.minimum(first + 1, cells - 1), (position - first).astype(np.float32)
+
+
+def _interpolated_rows(grid: torch.Tensor, rows: range, height: int) -> torch.Tensor:
+    """`grid` C×h×w interpolated down to the given rows of an image of `height`: C×len(rows)×w."""
+    above, below, weight = (torch.from_numpy(values[rows.start : rows.stop]) for values in _neighbours(grid.shape[1], height))
+    return torch.lerp(grid[:, above], grid[:, below], weight[:, None])

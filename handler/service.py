@@ -1,0 +1,106 @@
+"""The only module that knows TorchServe: its context, rows, statuses and metrics."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ts.context import Context
+from ts.metrics.metric_type_enum import MetricTypes
+
+from handler.encoders import EncodedResponse, ModelIdentity
+from handler.errors import InternalError, SegmentationError
+from handler.pipeline import Outcome, Pipeline
+from handler.request import SegmentationRequest, parse_request
+from handler.settings import HandlerSettings
+
+logger = logging.getLogger(__name__)
+
+
+class SegmentationService:
+    """Loads the archive's checkpoint, then answers batches, each row with its own status and content type."""
+
+    _pipeline: Pipeline
+    _metrics: "Metrics"
+
+    def initialize(self, context: Context) -> None:
+        """Load and warm up the model; TorchServe reports the worker READY when this returns.
+
+        Raises:
+            ConfigurationError: model-config.yaml holds an unknown key or a bad value.
+            CheckpointError: the archive's checkpoint cannot be used.
+        """
+        model = context.manifest["model"]
+        properties = context.system_properties
+        settings = HandlerSettings.parse(
+            (context.model_yaml_config or {}).get("handler") or {}, source="model-config.yaml, section 'handler'"
+        )
+        self._pipeline = Pipeline.load(
+            Path(properties["model_dir"], model["serializedFile"]),
+            settings,
+            ModelIdentity(context.model_name, model["modelVersion"]),
+            gpu_id=properties["gpu_id"],
+        )
+        self._pipeline.warm_up()
+        self._metrics = Metrics(context)
+        logger.info("ready: %s", self._pipeline.metadata.model)
+
+    def handle(self, rows: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
+        """Answer one batch: `rows` as TorchServe hands them over, an answer's bytes for each, in order."""
+        self._metrics.batch(len(rows))
+        outcomes: list[Outcome | SegmentationRequest] = [self._parse(row, context, i) for i, row in enumerate(rows)]
+        requests = [outcome for outcome in outcomes if isinstance(outcome, SegmentationRequest)]
+        answers = iter(self._pipeline.answer(requests, self._metrics.stage))
+        return [
+            self._respond(next(answers) if isinstance(outcome, SegmentationRequest) else outcome, context, index)
+            for index, outcome in enumerate(outcomes)
+        ]
+
+    def _parse(self, row: Mapping[str, Any], context: Context, index: int) -> SegmentationRequest | SegmentationError:
+        try:
+            return parse_request(row, context.get_all_request_header(index))
+        except SegmentationError as error:
+            return error
+        except Exception as error:
+            fault = InternalError("the server failed to read this request")
+            fault.__cause__ = error
+            return fault
+
+    def _respond(self, outcome: Outcome, context: Context, index: int) -> bytes:
+        if isinstance(outcome, EncodedResponse):
+            self._metrics.answer(200)
+            context.set_response_content_type(index, outcome.content_type)
+            return outcome.body
+        message = str(outcome)
+        if isinstance(outcome, InternalError):
+            request_id = context.get_request_id(index)
+            logger.error("request %s failed", request_id, exc_info=outcome)
+            message = f"{message}; its log has the reason under request {request_id}"
+        self._metrics.answer(outcome.status)
+        context.set_response_status(outcome.status, outcome.phrase, index)
+        context.set_response_content_type(index, "application/json")
+        body = {"code": outcome.status, "type": type(outcome).__name__, "message": message}
+        return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class Metrics:
+    """The handler's own metrics; metrics.yaml must declare them too, or TorchServe drops them."""
+
+    def __init__(self, context: Context) -> None:
+        self._model = context.model_name
+        add = context.metrics.add_metric_to_cache
+        common = ["ModelName", "Level"]
+        self._stage = add("StageSeconds", "seconds", [*common, "Stage"], MetricTypes.HISTOGRAM)
+        self._answers = add("SegmentationAnswers", "count", [*common, "Status"], MetricTypes.COUNTER)
+        self._batch = add("BatchSize", "count", common, MetricTypes.GAUGE)
+
+    def stage(self, name: str, milliseconds: float) -> None:
+        # In seconds, for which TorchServe's histogram buckets (5 ms to 10 s) are made.
+        self._stage.add_or_update(milliseconds / 1000, [self._model, "Model", name])
+
+    def answer(self, status: int) -> None:
+        self._answers.add_or_update(1, [self._model, "Model", str(status)])
+
+    def batch(self, size: int) -> None:
+        self._batch.add_or_update(size, [self._model, "Model"])
