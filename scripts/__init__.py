@@ -1,0 +1,1 @@
+"""Programs for people and CI: `python -m scripts.NAME`. Never packaged."""

@@ -1,0 +1,29 @@
+"""Class names in files: `index_to_name.json` as TorchServe has it, or one name a line."""
+
+import json
+from pathlib import Path
+
+DEFAULT = Path(__file__).parent.parent / "index_to_name.json"
+
+
+def read_class_names(path: Path = DEFAULT) -> tuple[str, ...]:
+    """Names by class index, from a JSON object `{"0": "background", ...}`, a JSON list, or a text file of one name a line.
+
+    Raises:
+        ValueError: if the file is none of these, or its indices have a gap.
+    """
+    text = path.read_text()
+    if path.suffix != ".json":
+        return tuple(line.strip() for line in text.splitlines() if line.strip())
+    data = json.loads(text)
+    if isinstance(data, list):
+        return tuple(map(str, data))
+    expected = [str(index) for index in range(len(data))]
+    if not isinstance(data, dict) or sorted(data) != sorted(expected):
+        raise ValueError(f'{path}: must map every index from "0" to a name, without gaps')
+    return tuple(data[index] for index in expected)
+
+
+def index_to_name(names: tuple[str, ...]) -> str:
+    """The text of an `index_to_name.json`."""
+    return json.dumps({str(index): name for index, name in enumerate(names)}, indent=2, ensure_ascii=False) + "\n"
