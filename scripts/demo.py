@@ -1,0 +1,79 @@
+"""Serve the model, segment the sample photographs with curl, show what came out, and stop the server.
+
+python -m scripts.demo --archive build/model-store/deeplabv3.mar --out build/demo
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from scripts.java import JavaNotFound
+from scripts.samples import write_samples
+from scripts.server import DEFAULT_PORT, DEFAULT_RUN_DIRECTORY, Ports, ServerError, serving
+
+#: Files made of each photograph, by the format they are asked for as.
+_FORMATS = {"png": ".png", "overlay": ".overlay.jpg", "json": ".json"}
+
+
+def segment_with_curl(photo: Path, url: str, folder: Path) -> dict[str, Path]:
+    """POST `photo` once per format; print each command and write its answer into `folder`.
+
+    Raises:
+        subprocess.CalledProcessError: if curl meets an error or the server answers with one.
+    """
+    written = {}
+    for name, suffix in _FORMATS.items():
+        written[name] = folder / f"{photo.stem}{suffix}"
+        command = ["curl", "-sS", "--fail-with-body", "-X", "POST", "-T", str(photo), "-H", f"X-Segment-Format: {name}"]
+        command += [url, "-o", str(written[name])]
+        print(f"$ {shlex.join(command)}")
+        subprocess.run(command, check=True)
+    return written
+
+
+def summary(photo: Path, written: dict[str, Path]) -> str:
+    """A table of the classes found, then where the files are."""
+    answer = json.loads(written["json"].read_text())
+    size = "{width}×{height}".format(**answer["image"])
+    rows = [f"\n{photo.name}, {size}, by {answer['model']} {answer['version']}", f"  {'class':<14}{'share':>8}{'score':>8}"]
+    rows += [f"  {s['label']:<14}{s['fraction']:>8.1%}{s['score']:>8.3f}" for s in answer["segments"]]
+    rows += [f"  {name:<8} {path}" for name, path in written.items()]
+    return "\n".join(rows)
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    photos = write_samples(arguments.samples)
+    try:
+        ports = Ports.from_base(arguments.port)
+        print(f"starting TorchServe with {arguments.archive} ...", flush=True)
+        with serving(arguments.archive, ports, arguments.run_directory) as server:
+            print(f"READY at {server.url}", flush=True)
+            summaries = [summary(photo, segment_with_curl(photo, server.url, arguments.out)) for photo in photos]
+    except (ServerError, JavaNotFound) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f"curl failed with exit code {error.returncode}; the answer, if any, is in {arguments.out}", file=sys.stderr)
+        return 1
+    print("\n".join(summaries))
+    print("\nthe server is stopped; `make serve` starts it to stay")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scripts.demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--archive", type=Path, required=True)
+    parser.add_argument("--samples", type=Path, required=True, help="folder for the sample photographs")
+    parser.add_argument("--out", type=Path, required=True, help="folder for what is made of them")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="of inference; the next four are used too")
+    parser.add_argument("--run-directory", type=Path, default=DEFAULT_RUN_DIRECTORY, help="for the server's logs and state")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Prove a model archive: extracted elsewhere, it must import its entry from itself and segment an image.
+
+python -m scripts.verify_archive build/model-store/deeplabv3.mar
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+_PROBE = Path(__file__).parent / "archive_probe.py"
+
+
+class ArchiveError(RuntimeError):
+    """An archive does not work by itself."""
+
+
+def verify(archive: Path) -> str:
+    """Load `archive` with TorchServe's own loader, in a process that sees nothing of this repository, and segment an image.
+
+    Returns:
+        A sentence on what was seen.
+
+    Raises:
+        ArchiveError: with what the process said.
+    """
+    if not zipfile.is_zipfile(archive):
+        raise ArchiveError(f"{archive}: not a model archive (a zip file)")
+    with tempfile.TemporaryDirectory(prefix="deeplab-verify-") as folder:
+        with zipfile.ZipFile(archive) as source:
+            source.extractall(folder)
+        # -I: neither PYTHONPATH nor the current or the script's folder are on the import path.
+        command = [sys.executable, "-I", str(_PROBE), folder]
+        result = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+        if result.returncode != 0:
+            raise ArchiveError(f"{archive}: does not work by itself\n{result.stderr[-4000:]}")
+        seen = json.loads(result.stdout.splitlines()[-1])
+    return f"{seen['entry']} segments a {seen['size']} image into {seen['classes']} class names by itself"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m scripts.verify_archive", description="Prove that an archive works alone.")
+    parser.add_argument("archive", type=Path)
+    try:
+        print(verify(parser.parse_args(argv).archive))
+    except ArchiveError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
