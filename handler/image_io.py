@@ -13,7 +13,7 @@ from handler.settings import Limits
 
 logger = logging.getLogger(__name__)
 
-ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "MPO")
+ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _ACCEPTED_TEXT = "JPEG, PNG, WebP, BMP, GIF and TIFF are"
 
 # Pillow's own guard knows one limit for the whole process and raises before the size can be named. `_require_size` checks
@@ -68,7 +68,7 @@ def _refuse_unidentified(data: bytes, error: UnidentifiedImageError) -> NoReturn
 
 def _foreign_format(data: bytes) -> str | None:
     """The name of the image format that `data` begins like, if it is one that is not accepted."""
-    head = data[:16]
+    head = data[:16].ljust(16, b"\0")  # As many bytes as Pillow's own checks expect.
     if head[4:8] == b"ftyp" and head[8:12] in {b"heic", b"heix", b"mif1", b"msf1", b"hevc"}:
         return "HEIC"
     for name, (_, accepts) in Image.OPEN.items():

@@ -20,14 +20,14 @@ from handler.settings import HandlerSettings, Limits
 from model.checkpoint import load_checkpoint
 from model.metadata import CheckpointMetadata
 
-#: Called with a stage's name and its milliseconds.
+#: Called with a stage's name and its seconds.
 Observer = Callable[[str, float], None]
 Outcome = EncodedResponse | SegmentationError
 
 _WARM_UP_SIZES = ((480, 640), (640, 480))
 
 
-def _ignore(stage: str, milliseconds: float) -> None:
+def _ignore(stage: str, seconds: float) -> None:
     pass
 
 
@@ -116,4 +116,4 @@ def _captured(outcomes: list[Outcome | None], *indices: int) -> Iterator[None]:
 def _timed(stage: str, observe: Observer) -> Iterator[None]:
     start = time.perf_counter()
     yield
-    observe(stage, (time.perf_counter() - start) * 1000)
+    observe(stage, time.perf_counter() - start)

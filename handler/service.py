@@ -93,11 +93,10 @@ class Metrics:
         common = ["ModelName", "Level"]
         self._stage = add("StageSeconds", "seconds", [*common, "Stage"], MetricTypes.HISTOGRAM)
         self._answers = add("SegmentationAnswers", "count", [*common, "Status"], MetricTypes.COUNTER)
-        self._batch = add("BatchSize", "count", common, MetricTypes.GAUGE)
+        self._batch = add("BatchSize", "count", common, MetricTypes.HISTOGRAM)
 
-    def stage(self, name: str, milliseconds: float) -> None:
-        # In seconds, for which TorchServe's histogram buckets (5 ms to 10 s) are made.
-        self._stage.add_or_update(milliseconds / 1000, [self._model, "Model", name])
+    def stage(self, name: str, seconds: float) -> None:
+        self._stage.add_or_update(seconds, [self._model, "Model", name])
 
     def answer(self, status: int) -> None:
         self._answers.add_or_update(1, [self._model, "Model", str(status)])

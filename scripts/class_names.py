@@ -18,10 +18,10 @@ def read_class_names(path: Path = DEFAULT) -> tuple[str, ...]:
     data = json.loads(text)
     if isinstance(data, list):
         return tuple(map(str, data))
-    expected = [str(index) for index in range(len(data))]
-    if not isinstance(data, dict) or sorted(data) != sorted(expected):
+    expected = [str(index) for index in range(len(data))] if isinstance(data, dict) else []
+    if not expected or sorted(data) != sorted(expected):
         raise ValueError(f'{path}: must map every index from "0" to a name, without gaps')
-    return tuple(data[index] for index in expected)
+    return tuple(str(data[index]) for index in expected)
 
 
 def index_to_name(names: tuple[str, ...]) -> str:

@@ -132,8 +132,8 @@ class Server:
             workers = self.workers()
             if workers and all(worker["status"] == "READY" for worker in workers):
                 return
-            if "Load model failed" in self._log("ts_log.log"):
-                raise ServerError(f"the worker of {self.model!r} failed to start\n{self._log_tail()}")
+            if failure := self._failure():
+                raise ServerError(f"{self.model!r} cannot be served\n{failure}")
             time.sleep(0.2)
         raise ServerError(f"not ready after {within:.0f} s\n{self._log_tail()}")
 
@@ -174,10 +174,17 @@ class Server:
         path = self.run_directory / "logs" / name
         return path.read_text(errors="replace") if path.exists() else ""
 
+    def _failure(self) -> str | None:
+        """What the logs say of a model that failed to load, if one did. TorchServe itself would try again for ever."""
+        server = self._log("ts_log.log")
+        if match := re.search(r"Failed to load model: .*\n.*", server):
+            return match[0]
+        return self._log_tail() if "Load model failed" in server else None
+
     def _log_tail(self) -> str:
         """The end of what the model's worker said, or else of what the server itself printed."""
         for name in ("model_log.log", "console.log"):
-            lines = [line for line in self._log(name).splitlines() if line.strip()]
+            lines = [line for line in self._log(name).splitlines() if line.strip() and "ACCESS_LOG" not in line]
             if lines:
                 return "\n".join([*lines[-_LOG_LINES_SHOWN:], f"(the end of {self.run_directory / 'logs' / name})"])
         return f"(no log under {self.run_directory / 'logs'})"

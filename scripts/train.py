@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 class Trainer:
-    """AdamW on cross-entropy and the divergence from the network as it is given: the start."""
+    """Stochastic gradient descent on cross-entropy and the divergence from the network as it is given: the start."""
 
     def __init__(self, network: DeepLabV3, config: TrainingConfig) -> None:
         self._network = network
@@ -67,11 +67,12 @@ class Trainer:
         centre_cells(network)
         self._config = config
         self._normalize = Normalize(config.normalization)
-        self._optimizer = torch.optim.AdamW(
+        self._optimizer = torch.optim.SGD(
             [
                 {"params": list(network.backbone.parameters()), "lr": config.backbone_learning_rate},
                 {"params": list(network.classifier.parameters()), "lr": config.head_learning_rate},
             ],
+            momentum=config.momentum,
             weight_decay=config.weight_decay,
         )
 

@@ -27,8 +27,9 @@ class TrainingConfig(StrictModel):
     scale_range: tuple[float, float] = (0.5, 2.0)
     backbone_learning_rate: float = Field(gt=0)
     head_learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
-    #: The most that the gradient's norm may be: single crops would otherwise throw the start off.
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=4e-5, ge=0)
+    #: The most that the gradient's norm may be. The start's activations are large, so a single crop could throw it far off.
     clip_norm: float = Field(default=1.0, gt=0)
     #: Weight of the divergence from the start's own answer, which keeps classes of a handful of images from being forgotten.
     distillation_weight: float = Field(default=1.0, ge=0)

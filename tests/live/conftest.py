@@ -1,0 +1,39 @@
+"""Real servers on free ports, with real photographs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
+from scripts.samples import write_samples
+from scripts.server import Ports, Server, serving
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The sample photographs: `astronaut` (512×512) and `chelsea` (451×300)."""
+    return {path.stem: path for path in write_samples(tmp_path_factory.mktemp("samples"))}
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The default model, as `make serve` runs it."""
+    yield from _serve(tmp_path_factory, DEFAULT_MODEL_CONFIG)
+
+
+@pytest.fixture(scope="session")
+def batching_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The default model with batches of up to 8, for which a request waits long enough to be joined."""
+    config = tmp_path_factory.mktemp("config") / "model-config.yaml"
+    text = DEFAULT_MODEL_CONFIG.read_text().replace("batchSize: 1 ", "batchSize: 8 ")
+    config.write_text(text.replace("maxBatchDelay: 2 ", "maxBatchDelay: 1500 "))
+    yield from _serve(tmp_path_factory, config)
+
+
+def _serve(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    archive = build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, config), folder / "store")
+    with serving(archive, Ports.free(), folder / "run") as server:
+        yield server
+    assert not server.temporary.exists()

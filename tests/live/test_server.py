@@ -1,0 +1,120 @@
+"""The server around the model: what is open, what is closed, how it starts and stops."""
+
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from scripts.java import find_java_home
+from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
+from scripts.server import CONFIG, Ports, Server, ServerError, _with_ports, serving, start
+from tests.live.client import TIMEOUT_S, post, segments
+from tests.support import ROOT
+
+
+def test_the_worker_is_ready(server: Server) -> None:
+    assert [worker["status"] for worker in server.workers()] == ["READY"]
+    assert requests.get(server.url.split("/predictions")[0] + "/ping", timeout=TIMEOUT_S).json() == {"status": "Healthy"}
+
+
+def test_models_cannot_be_registered_while_running(server: Server) -> None:
+    models = server.management_url.rsplit("/", 1)[0]
+
+    answers = [
+        requests.post(models, params={"url": "deeplabv3.mar", "model_name": "other"}, timeout=TIMEOUT_S),
+        requests.post(models, params={"url": "https://127.0.0.1/evil.mar"}, timeout=TIMEOUT_S),
+        requests.delete(server.management_url, timeout=TIMEOUT_S),
+    ]
+
+    assert [answer.status_code for answer in answers] == [405, 405, 405]
+
+
+def test_all_ports_listen_on_loopback_alone(server: Server) -> None:
+    process = server.process()
+    assert process is not None
+    ports = set(vars(server.ports).values())
+
+    listening = {c.laddr.ip for c in process.net_connections() if c.status == psutil.CONN_LISTEN and c.laddr.port in ports}
+
+    assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+
+
+def test_metrics_count_answers_and_time_stages(server: Server, photos: dict[str, Path]) -> None:
+    segments(post(server, photos["chelsea"].read_bytes()))
+
+    text = requests.get(server.metrics_url, timeout=TIMEOUT_S).text
+
+    assert 'SegmentationAnswers{ModelName="deeplabv3",Level="Model",Status="200"' in text
+    for stage in ("decode", "prepare", "network", "label", "encode"):
+        assert f'StageSeconds_count{{ModelName="deeplabv3",Level="Model",Stage="{stage}"' in text
+
+
+def test_plain_torchserve_serves_the_archive(tmp_path: Path, photos: dict[str, Path]) -> None:
+    """As an operator starts it, without this project's scripts."""
+    store, temporary = tmp_path / "model-store", Path(os.path.relpath(tmp_path / "tmp"))
+    temporary.mkdir()
+    build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG), store)
+    ports = Ports.free()
+    config = tmp_path / "config.properties"
+    config.write_text(_with_ports(CONFIG.read_text(), ports))
+    torchserve = Path(sys.executable).parent / "torchserve"
+    environment = {
+        **os.environ,
+        "JAVA_HOME": str(find_java_home()),
+        "TMPDIR": str(temporary.resolve()),
+        "LOG_LOCATION": str(tmp_path / "logs"),
+        "METRICS_LOCATION": str(tmp_path / "logs"),
+    }
+    command: list[str | Path] = [torchserve, "--start", "--ncs", "--model-store", store, "--models", "deeplabv3=deeplabv3.mar"]
+    command += ["--ts-config", config]
+
+    subprocess.run(command, check=True, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL)
+    pid = int((temporary / ".model_server.pid").read_text())
+    server = Server(pid, psutil.Process(pid).create_time(), ports, "deeplabv3", tmp_path, temporary)
+    try:
+        server.wait_until_ready()
+        assert "cat" in segments(post(server, photos["chelsea"].read_bytes()))
+        subprocess.run([torchserve, "--stop"], check=True, env=environment, stdout=subprocess.DEVNULL)
+        psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=30)
+        assert server.process() is None
+    finally:
+        server.stop()
+
+
+def test_a_worker_that_cannot_start_is_told_with_its_reason(tmp_path: Path) -> None:
+    config = tmp_path / "model-config.yaml"
+    config.write_text("{minWorkers: 1, maxWorkers: 1, startupTimeout: 60, handler: {engine: torch}}")
+    archive = build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, config), tmp_path / "store")
+    broken = tmp_path / "store" / "broken.mar"
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(broken, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name).replace(b"engine: torch", b"engine: t0rch"))
+
+    began = time.monotonic()
+    with pytest.raises(ServerError, match="unknown engine 't0rch'"), serving(broken, Ports.free(), tmp_path / "run"):
+        pass
+
+    assert time.monotonic() - began < 120
+    assert Server.find(tmp_path / "run") is None
+
+
+def test_an_archive_that_cannot_be_read_is_told_with_its_reason(tmp_path: Path) -> None:
+    archive = build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG), tmp_path / "store")
+    archive.write_bytes(archive.read_bytes().replace(b"batchSize", b"batchSite"))
+
+    with pytest.raises(ServerError, match="invalid entry CRC"), serving(archive, Ports.free(), tmp_path / "run"):
+        pass
+
+
+def test_a_second_server_in_the_same_run_directory_is_refused(server: Server, tmp_path: Path) -> None:
+    archive = tmp_path / "a.mar"
+    archive.touch()
+
+    with pytest.raises(ServerError, match="a server runs already at"):
+        start(archive, Ports.free(), server.run_directory)

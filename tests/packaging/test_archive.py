@@ -1,0 +1,157 @@
+"""The archive as it is built: what is in it, that it is the same each time, and that it works by itself."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from model import CheckpointError
+from model.strict import ConfigurationError
+from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build, main
+from scripts.verify_archive import ArchiveError, verify
+from tests.support import CLASSES, ROOT, write_checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "pets.safetensors")
+
+
+@pytest.fixture(scope="module")
+def archive(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(recipe(checkpoint), tmp_path_factory.mktemp("store"))
+
+
+def recipe(checkpoint: Path, class_names: Path | None = None, config: Path = DEFAULT_MODEL_CONFIG) -> Recipe:
+    return Recipe("pets", "1.0", checkpoint, config, class_names)
+
+
+def test_only_what_is_needed_is_in_it(archive: Path) -> None:
+    names = set(zipfile.ZipFile(archive).namelist())
+
+    code = {path.relative_to(ROOT).as_posix() for folder in ("handler", "model") for path in (ROOT / folder).rglob("*.py")}
+    assert names == (code - {"handler/deeplab_handler.py"}) | {
+        "MAR-INF/MANIFEST.json", "LICENSE", "deeplab_handler.py", "index_to_name.json", "model-config.yaml",
+        "model.safetensors",
+    }  # fmt: skip
+
+
+def test_the_manifest_names_the_entry_the_checkpoint_and_the_configuration(archive: Path) -> None:
+    manifest = json.loads(zipfile.ZipFile(archive).read("MAR-INF/MANIFEST.json"))
+
+    assert manifest["model"] == {
+        "modelName": "pets",
+        "modelVersion": "1.0",
+        "serializedFile": "model.safetensors",
+        "handler": "deeplab_handler.py",
+        "configFile": "model-config.yaml",
+    }
+
+
+def test_class_names_come_from_the_checkpoint(archive: Path) -> None:
+    names = json.loads(zipfile.ZipFile(archive).read("index_to_name.json"))
+
+    assert names == {str(index): name for index, name in enumerate(CLASSES)}
+
+
+def test_the_same_inputs_give_the_same_bytes(archive: Path, checkpoint: Path, tmp_path: Path) -> None:
+    again = build(recipe(checkpoint), tmp_path)
+
+    assert again.read_bytes() == archive.read_bytes()
+
+
+def test_it_works_by_itself(archive: Path) -> None:
+    assert verify(archive) == "deeplab_handler.py segments a 120×80 image into 3 class names by itself"
+
+
+def test_pythonpath_cannot_hide_its_modules(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "handler").mkdir()
+    (tmp_path / "handler" / "__init__.py").write_text("raise ImportError('the wrong handler')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    verify(archive)
+
+
+@pytest.mark.parametrize("lost", ["handler/geometry.py", "model/aspp.py", "model.safetensors"])
+def test_an_archive_that_lacks_a_file_is_found_out(archive: Path, tmp_path: Path, lost: str) -> None:
+    broken = tmp_path / "pets.mar"
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(broken, "w") as target:
+        for name in source.namelist():
+            if name != lost:
+                target.writestr(name, source.read(name))
+
+    with pytest.raises(ArchiveError, match="does not work by itself"):
+        verify(broken)
+
+
+def test_modules_from_outside_the_archive_are_found_out(archive: Path, tmp_path: Path) -> None:
+    """An installed package of the same name would serve in the archive's place."""
+    folder = tmp_path / "archive"
+    zipfile.ZipFile(archive).extractall(folder)
+    shutil.move(folder / "handler", tmp_path / "handler")
+    program = f"import sys, runpy; sys.path.append({str(tmp_path)!r}); sys.argv[1:] = [{str(folder)!r}]\n"
+    program += f"runpy.run_path({str(ROOT / 'scripts' / 'archive_probe.py')!r}, run_name='__main__')"
+
+    result = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, cwd=tmp_path)
+
+    assert result.returncode != 0
+    assert "handler came from" in result.stderr
+
+
+def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.mar"
+    path.write_text("nothing")
+
+    with pytest.raises(ArchiveError, match=r"a\.mar: not a model archive"):
+        verify(path)
+
+
+def test_class_names_that_are_not_the_checkpoints_stop_the_build(checkpoint: Path, tmp_path: Path) -> None:
+    names = tmp_path / "index_to_name.json"
+    names.write_text('{"0": "background", "1": "cat", "2": "fox"}')
+
+    with pytest.raises(ConfigurationError, match=r"index_to_name\.json: class 2 is 'fox', in .*pets\.safetensors it is 'dog'"):
+        build(recipe(checkpoint, names), tmp_path)
+
+    assert not (tmp_path / "pets.mar").exists()
+
+
+def test_a_misspelt_setting_stops_the_build(checkpoint: Path, tmp_path: Path) -> None:
+    config = tmp_path / "model-config.yaml"
+    config.write_text("handler: {limits: {max_pixel: 3}}")
+
+    with pytest.raises(ConfigurationError, match=r"unknown key 'limits\.max_pixel', did you mean 'max_pixels'\?"):
+        build(recipe(checkpoint, config=config), tmp_path)
+
+
+def test_a_checkpoint_that_is_not_there_stops_the_build(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        build(recipe(tmp_path / "nothing.safetensors"), tmp_path)
+
+
+def test_an_archive_that_is_up_to_date_is_left_alone(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--checkpoint", str(checkpoint), "--name", "pets", "--out", str(tmp_path)]
+
+    assert main(arguments) == 0
+    assert "proven: " in capsys.readouterr().out
+    assert main(arguments) == 0
+    assert "is up to date" in capsys.readouterr().out
+    (tmp_path / "pets.mar").write_bytes(b"spoilt")
+    assert main(arguments) == 0
+    assert "proven: " in capsys.readouterr().out
+
+
+def test_the_default_archive_checks_the_repositorys_class_names(tmp_path: Path) -> None:
+    class_names = ROOT / "index_to_name.json"
+
+    assert build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, class_names), tmp_path).is_file()
+
+
+def test_the_default_checkpoint_has_at_most_16_mb() -> None:
+    assert DEFAULT_CHECKPOINT.stat().st_size <= 16_000_000

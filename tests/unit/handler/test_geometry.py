@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from handler.geometry import network_size, prepare
+from model import Normalization, ResizePolicy
+from model.preprocessing import Normalize
+from tests.support import noise
+
+from torchvision.transforms._presets import SemanticSegmentation
+from torchvision.transforms.functional import resize as torchvision_resize
+
+sides = st.integers(1, 4000)
+
+
+@pytest.mark.parametrize("size", [(300, 451), (512, 512), (640, 491), (50, 40)])
+def test_preparation_agrees_with_torchvisions_preset(size: tuple[int, int]) -> None:
+    image = noise(*size)
+    pixels = prepare(image, ResizePolicy(side="short", size=520)).pixels
+
+    ours = Normalize(Normalization())(torch.from_numpy(pixels.copy())[None])[0]
+
+    torch.testing.assert_close(ours, SemanticSegmentation(resize_size=520)(Image.fromarray(image)), atol=1e-3, rtol=0)
+
+
+@given(st.integers(30, 120), st.integers(30, 120))
+def test_the_short_side_policy_gives_torchvisions_size(height: int, width: int) -> None:
+    expected = torchvision_resize(Image.new("L", (width, height)), [64])
+
+    assert network_size(ResizePolicy(side="short", size=64), (height, width)) == (expected.height, expected.width)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((375, 500), (384, 512)), ((500, 375), (512, 384)), ((512, 512), (512, 512)), ((1, 4000), (16, 512))],
+)
+def test_both_sides_are_rounded_to_the_multiple(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert network_size(ResizePolicy(side="long", size=512, multiple=16), size) == expected
+
+
+@given(sides, sides, st.sampled_from(["short", "long"]), st.sampled_from([1, 16]))
+def test_no_image_asks_for_more_than_the_policy_allows(height: int, width: int, side: str, multiple: int) -> None:
+    policy = ResizePolicy.model_validate({"side": side, "size": 128, "multiple": multiple, "max_aspect": 3})
+
+    size = network_size(policy, (height, width))
+
+    assert min(size) >= 1
+    assert max(size) <= 128 * 3
+    assert all(length % multiple == 0 for length in size)
+
+
+@given(sides, sides)
+def test_the_aspect_ratio_is_kept_to_a_pixel(height: int, width: int) -> None:
+    rows, columns = network_size(ResizePolicy(side="long", size=513), (height, width))
+
+    assert abs(rows - 513 * height / max(height, width)) < 1 or rows == 1
+    assert abs(columns - 513 * width / max(height, width)) < 1 or columns == 1
+
+
+def test_an_image_of_the_networks_size_is_not_touched() -> None:
+    image = noise(64, 48)
+
+    assert prepare(image, ResizePolicy(side="long", size=64)).pixels is image
+
+
+def test_preparation_remembers_the_original_size() -> None:
+    prepared = prepare(np.zeros((30, 60, 3), np.uint8), ResizePolicy(side="long", size=64))
+
+    assert prepared.original_size == (30, 60)
+    assert prepared.pixels.shape == (32, 64, 3)

@@ -1,0 +1,160 @@
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from handler.errors import ImageTooLarge, InvalidImage, SegmentationError, UnsupportedImageFormat
+from handler.image_io import decode_image
+from handler.settings import Limits
+from tests.support import encode, noise
+
+LIMITS = Limits(max_pixels=1_000_000)
+RED, GREEN = (255, 0, 0), (0, 255, 0)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF"])
+def test_lossless_formats_come_back_exactly(file_format: str) -> None:
+    image = noise(5, 7)
+
+    np.testing.assert_array_equal(decode_image(encode(image, file_format), LIMITS), image)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "WEBP", "GIF", "MPO"])
+def test_lossy_formats_have_the_size_and_nearly_the_colour(file_format: str) -> None:
+    decoded = decode_image(encode(Image.new("RGB", (30, 20), (200, 30, 60)), file_format), LIMITS)
+
+    assert decoded.shape == (20, 30, 3)
+    assert np.abs(decoded.astype(int) - (200, 30, 60)).max() < 12
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation: int) -> None:
+    upright = Image.new("RGB", (3, 2), GREEN)
+    upright.putpixel((0, 0), RED)
+    stored = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    sensor = upright.transpose(stored[orientation]) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+
+    decoded = decode_image(encode(sensor, "PNG", exif=exif), LIMITS)
+
+    np.testing.assert_array_equal(decoded, np.asarray(upright))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_transparency_is_laid_over_white(mode: str) -> None:
+    picture = Image.new("RGBA", (2, 1), (0, 0, 0, 0)).convert(mode)
+
+    decoded = decode_image(encode(picture, "TIFF" if mode == "PA" else "PNG"), LIMITS)
+
+    assert decoded.tolist() == [[[255, 255, 255]] * 2]
+
+
+def test_a_transparent_palette_colour_is_laid_over_white() -> None:
+    picture = Image.new("P", (1, 1), 1)
+    picture.putpalette([0, 0, 0, *RED])
+
+    assert decode_image(encode(picture, "PNG", transparency=1), LIMITS).tolist() == [[[255, 255, 255]]]
+
+
+def test_16_bit_grey_is_scaled_to_8_bits() -> None:
+    picture = Image.fromarray(np.array([[0, 257, 32896, 65535]], np.uint16))
+
+    assert decode_image(encode(picture), LIMITS)[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "LAB"])
+def test_every_other_mode_is_converted(mode: str) -> None:
+    picture = Image.new("RGB", (2, 2), "white").convert("RGB" if mode == "LAB" else mode)
+    if mode == "LAB":
+        picture = Image.new("LAB", (2, 2), (255, 128, 128))
+
+    decoded = decode_image(encode(picture, "TIFF"), LIMITS)
+
+    assert decoded.shape == (2, 2, 3)
+    assert decoded.min() > 250
+
+
+def test_an_animation_gives_its_first_frame() -> None:
+    frames = [Image.new("RGB", (2, 2), colour) for colour in (RED, GREEN)]
+
+    decoded = decode_image(encode(frames[0], "GIF", save_all=True, append_images=frames[1:]), LIMITS)
+
+    assert decoded[0, 0].tolist() == list(RED)
+
+
+@pytest.mark.parametrize("kept", [0.05, 0.5, 0.95])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+def test_a_truncated_file_is_refused(file_format: str, kept: float) -> None:
+    data = encode(noise(64, 64), file_format)
+
+    with pytest.raises(InvalidImage):
+        decode_image(data[: int(len(data) * kept)], LIMITS)
+
+
+@pytest.mark.parametrize("data", [b"hello, I am text", bytes(1000), b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
+def test_what_is_no_image_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidImage):
+        decode_image(data, LIMITS)
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(ImageTooLarge, match=r"60000×60000 = 3,600,000,000 pixels, the limit is 1,000,000"):
+        decode_image(bomb(60_000, 60_000), LIMITS)
+
+
+def test_an_image_at_the_limit_of_pixels_is_taken() -> None:
+    data = encode(Image.new("L", (1000, 1000)))
+
+    assert decode_image(data, LIMITS).shape == (1000, 1000, 3)
+    with pytest.raises(ImageTooLarge):
+        decode_image(data, Limits(max_pixels=999_999))
+
+
+def test_more_bytes_than_the_limit_are_refused_with_both_numbers() -> None:
+    with pytest.raises(ImageTooLarge, match="has 101 bytes, the limit is 100"):
+        decode_image(bytes(101), Limits(max_bytes=100))
+
+
+@pytest.mark.parametrize("file_format", ["ICO", "PPM", "JPEG2000"])
+def test_an_image_of_another_format_is_named(file_format: str) -> None:
+    with pytest.raises(UnsupportedImageFormat, match=rf"^{file_format} images are not accepted; JPEG, PNG"):
+        decode_image(encode(Image.new("RGB", (16, 16)), file_format), LIMITS)
+
+
+def test_a_phones_heic_is_named() -> None:
+    with pytest.raises(UnsupportedImageFormat, match=r"^HEIC images are not accepted"):
+        decode_image(struct.pack(">I", 24) + b"ftypheic" + bytes(500), LIMITS)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1)])
+def test_the_smallest_and_thinnest_images_are_taken(size: tuple[int, int]) -> None:
+    assert decode_image(encode(Image.new("RGB", size)), LIMITS).shape == (size[1], size[0], 3)
+
+
+def test_errors_tell_nothing_of_the_server() -> None:
+    with pytest.raises(SegmentationError) as error:
+        decode_image(b"no image", LIMITS)
+
+    assert "0x" not in str(error.value)
+    assert "BytesIO" not in str(error.value)
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of some hundred bytes that claims any size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")

@@ -1,0 +1,141 @@
+import io
+import json
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from handler.encoders import EncodedResponse, ModelIdentity
+from handler.errors import ImageTooLarge, InternalError, InvalidImage, ResponseTooLarge, SegmentationError
+from handler.pipeline import Outcome, Pipeline
+from handler.request import SegmentationRequest
+from handler.settings import Limits
+from model import ResizePolicy
+from tests.support import CLASSES, encode, metadata, noise
+
+
+class MirrorEngine:
+    """A network that answers with what it sees: class 0 where red wins, 1 where green, 2 where blue; black breaks it."""
+
+    def __init__(self, max_batch: int = 4) -> None:
+        self.max_batch = max_batch
+        self.batches: list[int] = []
+
+    def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        self.batches.append(len(pixels))
+        if not pixels.any():
+            raise RuntimeError("CUDA error at /secret/path.py:1")
+        return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
+
+
+@pytest.fixture
+def engine() -> MirrorEngine:
+    return MirrorEngine()
+
+
+def build(engine: MirrorEngine, **limits: int) -> Pipeline:
+    return Pipeline(
+        engine, metadata(resize=ResizePolicy(side="long", size=64)), ModelIdentity("m", "1"), Limits.model_validate(limits)
+    )
+
+
+def test_the_label_map_is_what_the_network_saw(engine: MirrorEngine) -> None:
+    image = noise(64, 48)
+
+    result = build(engine).segment(image)
+
+    np.testing.assert_array_equal(result.label_map, image.argmax(2))
+    assert result.labels.names == CLASSES
+
+
+def test_a_shifted_image_gives_the_shifted_mask(engine: MirrorEngine) -> None:
+    image = np.kron(noise(16, 16), np.ones((4, 4, 1), np.uint8))
+
+    result, shifted = (build(engine).segment(picture) for picture in (image, np.roll(image, 8, axis=1)))
+
+    np.testing.assert_array_equal(shifted.label_map, np.roll(result.label_map, 8, axis=1))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (300, 7), (65, 130)])
+def test_the_mask_has_the_size_of_the_image(engine: MirrorEngine, size: tuple[int, int]) -> None:
+    (outcome,) = build(engine).answer([request(encode(noise(*size)))])
+
+    assert mask_of(outcome).size == size[::-1]
+
+
+def test_bad_requests_of_a_batch_leave_the_others_alone(engine: MirrorEngine) -> None:
+    good = encode(noise(64, 64))
+    requests = [request(data) for data in (good, b"not an image", good, encode(noise(300, 400)), good)]
+
+    outcomes = build(engine, max_pixels=100_000).answer(requests)
+
+    assert [type(outcome) for outcome in outcomes] == [
+        EncodedResponse, InvalidImage, EncodedResponse, ImageTooLarge, EncodedResponse,
+    ]  # fmt: skip
+
+
+def test_each_answer_of_a_batch_equals_the_answer_alone(engine: MirrorEngine) -> None:
+    images = [encode(noise(*size)) for size in ((64, 64), (20, 64), (64, 64), (9, 5))]
+    requests = [request(image, name) for image, name in zip(images, ("json", "png", "overlay", "json"), strict=True)]
+    pipeline = build(engine)
+
+    together = pipeline.answer(requests)
+    alone = [pipeline.answer([each])[0] for each in requests]
+
+    assert together == alone
+    assert all(isinstance(outcome, EncodedResponse) for outcome in together)
+
+
+def test_images_of_one_size_go_through_the_engine_together(engine: MirrorEngine) -> None:
+    same, other = encode(noise(64, 64)), encode(noise(64, 32))
+
+    build(engine).answer([request(data) for data in (same, other, same, same, same, same)])
+
+    assert sorted(engine.batches) == [1, 1, 4]
+
+
+def test_a_fault_of_the_engine_is_that_batchs_alone_and_tells_no_secret(engine: MirrorEngine) -> None:
+    black, good = encode(np.zeros((64, 64, 3), np.uint8)), encode(noise(64, 32))
+
+    failed, answered = build(engine).answer([request(black), request(good)])
+
+    assert isinstance(failed, InternalError)
+    assert "secret" not in str(failed)
+    assert isinstance(failed.__cause__, RuntimeError)
+    assert isinstance(answered, EncodedResponse)
+
+
+def test_an_answer_above_the_limit_is_refused_with_both_numbers(engine: MirrorEngine) -> None:
+    (outcome,) = build(engine, max_response_bytes=1024).answer([request(encode(noise(100, 100)), "overlay")])
+
+    assert isinstance(outcome, ResponseTooLarge)
+    assert "the limit is 1,024" in str(outcome)
+
+
+def test_each_stage_is_observed(engine: MirrorEngine) -> None:
+    seen: list[str] = []
+
+    build(engine).answer([request(encode(noise(64, 64)))], lambda stage, _: seen.append(stage))
+
+    assert seen == ["decode", "prepare", "network", "label", "encode"]
+
+
+def test_no_requests_give_no_answers(engine: MirrorEngine) -> None:
+    assert build(engine).answer([]) == []
+
+
+def test_json_carries_the_identity_of_the_model(engine: MirrorEngine) -> None:
+    (outcome,) = build(engine).answer([request(encode(noise(8, 8)), "json")])
+
+    assert isinstance(outcome, EncodedResponse)
+    assert json.loads(outcome.body)["model"] == "m"
+
+
+def request(image: bytes, name: str = "png") -> SegmentationRequest:
+    return SegmentationRequest(image, name)
+
+
+def mask_of(outcome: Outcome | SegmentationError) -> Image.Image:
+    assert isinstance(outcome, EncodedResponse), outcome
+    return Image.open(io.BytesIO(outcome.body))

@@ -1,0 +1,126 @@
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from model import CheckpointError, build_model, load_checkpoint, load_state_dict, read_metadata, save_checkpoint
+from tests.support import metadata, write_checkpoint
+
+
+def test_a_checkpoint_comes_back_exactly(tmp_path: Path) -> None:
+    described = metadata()
+    network = build_model(described.model)
+    save_checkpoint(tmp_path / "new" / "a.safetensors", network, described)
+
+    loaded = load_checkpoint(tmp_path / "new" / "a.safetensors")
+
+    assert loaded.metadata == described
+    assert not loaded.network.training
+    assert_same(loaded.network, network)
+
+
+def test_half_precision_rounds_convolutions_and_keeps_normalization_exact(tmp_path: Path) -> None:
+    described = metadata()
+    network = build_model(described.model)
+    nn.init.constant_(network.get_parameter("classifier.2.weight"), 1.00001)
+    save_checkpoint(tmp_path / "a.safetensors", network, described, half=True)
+
+    loaded = load_checkpoint(tmp_path / "a.safetensors").network
+
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    weight = network.get_parameter("classifier.1.weight")
+    assert torch.equal(loaded.get_parameter("classifier.1.weight"), weight.half().float())
+    assert torch.equal(loaded.get_parameter("classifier.2.weight"), network.get_parameter("classifier.2.weight"))
+
+
+def test_loading_names_missing_and_unexpected_keys_and_wrong_shapes() -> None:
+    network = build_model(metadata().model)
+    state = dict(network.state_dict())
+    del state["classifier.4.bias"]
+    state["classifier.5.bias"] = torch.zeros(3)
+    state["classifier.4.weight"] = torch.zeros(7, 256, 1, 1)
+
+    with pytest.raises(CheckpointError) as error:
+        load_state_dict(network, state, source="mine.pth")
+
+    assert str(error.value) == (
+        "mine.pth: missing keys: classifier.4.bias; unexpected keys: classifier.5.bias; "
+        "wrong shapes: classifier.4.weight is (7, 256, 1, 1), should be (3, 256, 1, 1)"
+    )
+
+
+def test_long_lists_of_keys_are_cut_with_their_number() -> None:
+    network = build_model(metadata().model)
+
+    with pytest.raises(CheckpointError, match=rf"missing keys: .*, and {len(network.state_dict()) - 8} more$"):
+        load_state_dict(network, {}, source="empty")
+
+
+def test_a_network_that_is_not_the_described_one_is_not_saved(tmp_path: Path) -> None:
+    other = build_model(metadata().model.model_copy(update={"num_classes": 5}))
+
+    with pytest.raises(CheckpointError, match="wrong shapes"):
+        save_checkpoint(tmp_path / "a.safetensors", other, metadata())
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nothing\.safetensors: no such checkpoint"):
+        load_checkpoint(tmp_path / "nothing.safetensors")
+
+
+def test_a_pickle_is_refused_and_never_run(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(pickle.dumps(Touch(trace)))
+
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
+        load_checkpoint(path)
+
+    assert not trace.exists()
+
+
+def test_a_checkpoint_cut_short_is_refused(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "a.safetensors")
+    path.write_bytes(path.read_bytes()[:-100])
+
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
+        load_checkpoint(path)
+
+
+def test_weights_without_metadata_are_refused_with_the_way_to_add_it(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
+
+    with pytest.raises(CheckpointError, match=r"without this project's metadata.*scripts\.import_weights"):
+        read_metadata(tmp_path / "a.safetensors")
+
+
+def test_metadata_of_a_network_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "a.safetensors")
+    described = json.loads(metadata().model_dump_json())
+    described["model"]["backbone"] = "resnet49"
+    save_file(load_file(path), path, {"deeplab": json.dumps(described)})
+
+    with pytest.raises(CheckpointError, match=r"unknown backbone 'resnet49', did you mean 'resnet\d+'"):
+        load_checkpoint(path)
+
+
+class Touch:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self._path,)
+
+
+def assert_same(first: nn.Module, second: nn.Module) -> None:
+    expected = second.state_dict()
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name

@@ -1,0 +1,104 @@
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model import DeepLabV3, ModelConfig, build_model, load_state_dict
+from model.strict import ConfigurationError
+from scripts.import_weights import TORCHVISION_MODELS
+
+from torchvision.models import segmentation
+
+
+@pytest.mark.parametrize("name", TORCHVISION_MODELS)
+def test_with_torchvisions_weights_the_logits_are_torchvisions(name: str) -> None:
+    torch.manual_seed(0)
+    theirs = segmentation.__dict__[name](weights=None, weights_backbone=None, aux_loss=True).eval()
+    ours = build_model(TORCHVISION_MODELS[name]).eval()
+    load_state_dict(ours, theirs.state_dict(), source=name)
+    images = torch.randn(2, 3, 97, 129)
+
+    with torch.inference_mode():
+        expected, logits = theirs(images), ours(images)
+
+    assert logits.keys() == expected.keys() == {"out", "aux"}
+    for head, values in logits.items():
+        upsampled = F.interpolate(values, images.shape[-2:], mode="bilinear", align_corners=False)
+        torch.testing.assert_close(upsampled, expected[head], atol=1e-5, rtol=0)
+
+
+def test_no_constructor_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a constructor opened a connection")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", refuse)
+
+    for name in ("resnet50", "mobilenet_v3_large", "mobilenet_v2"):
+        DeepLabV3(name, num_classes=2)
+
+
+@pytest.mark.parametrize(("output_stride", "rates"), [(8, [12, 24, 36]), (16, [6, 12, 18])])
+def test_rates_follow_the_output_stride(output_stride: int, rates: list[int]) -> None:
+    network = build_model(ModelConfig(backbone="mobilenet_v2", output_stride=output_stride))
+
+    assert dilations(network) == rates
+
+
+def test_given_rates_are_taken() -> None:
+    assert dilations(DeepLabV3("mobilenet_v2", 2, output_stride=16, atrous_rates=(3, 5))) == [3, 5]
+
+
+def test_a_batch_gives_what_its_images_give_alone() -> None:
+    network = DeepLabV3("mobilenet_v2", 3, output_stride=16).eval()
+    images = torch.randn(3, 3, 65, 49)
+
+    with torch.inference_mode():
+        together = network(images)["out"]
+        alone = torch.cat([network(image[None])["out"] for image in images])
+
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_dropping_the_auxiliary_head_leaves_the_logits() -> None:
+    network = DeepLabV3("mobilenet_v2", 3, output_stride=16, auxiliary_head=True).eval()
+    image = torch.randn(1, 3, 32, 32)
+    with torch.inference_mode():
+        before = network(image)["out"]
+        network.drop_auxiliary_head()
+        after = network(image)
+
+    assert list(after) == ["out"]
+    assert torch.equal(after["out"], before)
+
+
+def test_every_parameter_learns_from_both_heads() -> None:
+    network = DeepLabV3("mobilenet_v2", 3, output_stride=16, auxiliary_head=True).train()
+    logits: dict[str, Tensor] = network(torch.randn(2, 3, 64, 64))
+
+    sum(values.square().mean() for values in logits.values()).backward()  # type: ignore[union-attr]
+
+    assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"architecture": "deeplabv4"}, r"unknown architecture 'deeplabv4', did you mean 'deeplabv3'\?"),
+        ({"backbone": "resnet_101"}, r"unknown backbone 'resnet_101', did you mean 'resnet101'\?"),
+    ],
+)
+def test_what_does_not_exist_is_refused_with_the_nearest(config: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        build_model(ModelConfig(**config))
+
+
+def test_an_impossible_output_stride_names_the_possible_ones() -> None:
+    with pytest.raises(ConfigurationError, match="output stride 32: must be one of 8, 16"):
+        DeepLabV3("resnet50", output_stride=32)  # type: ignore[arg-type]
+
+
+def dilations(network: DeepLabV3) -> list[int]:
+    branches = network.classifier.aspp.convs[1:-1]
+    convs = [module for branch in branches for module in branch.modules() if isinstance(module, nn.Conv2d)]
+    return [conv.dilation[0] for conv in convs]

@@ -1,0 +1,67 @@
+import pytest
+
+from model import CheckpointMetadata, ModelConfig, ResizePolicy
+from model.palette import voc_palette
+from model.strict import ConfigurationError
+from tests.support import metadata
+
+
+def test_metadata_survives_json() -> None:
+    described = metadata()
+
+    assert CheckpointMetadata.model_validate_json(described.model_dump_json()) == described
+
+
+def test_an_unknown_key_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigurationError, match=r"here: unknown key 'output_strid', did you mean 'output_stride'\?"):
+        ModelConfig.parse({"output_strid": 8}, source="here")
+
+
+def test_an_unknown_key_inside_a_section_is_compared_with_the_section() -> None:
+    data = {**metadata().model_dump(), "resize": {"sise": 3}}
+
+    with pytest.raises(ConfigurationError, match=r"unknown key 'resize\.sise', did you mean 'size'\?"):
+        CheckpointMetadata.parse(data, source="here")
+
+
+def test_a_bad_value_is_named_with_its_key() -> None:
+    with pytest.raises(ConfigurationError, match=r"here: 'output_stride': 4: Input should be 8 or 16"):
+        ModelConfig.parse({"output_stride": 4}, source="here")
+
+
+@pytest.mark.parametrize("rates", [(), (6, 0)])
+def test_impossible_rates_are_refused(rates: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigurationError, match="at least one rate"):
+        ModelConfig.parse({"atrous_rates": rates}, source="here")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": ("background", "cat")}, "classes has 2 entries, the model has 3 classes"),
+        ({"palette": voc_palette(4)}, "palette has 4 entries, the model has 3 classes"),
+        ({"classes": ("background", "cat", "cat")}, "classes must be distinct; repeated: cat"),
+    ],
+)
+def test_names_and_colours_must_fit_the_logits(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        CheckpointMetadata.parse({**metadata().model_dump(), **change}, source="here")
+
+
+def test_values_cannot_be_changed() -> None:
+    policy = ResizePolicy()
+
+    with pytest.raises(ValueError, match="frozen"):
+        policy.size = 1  # type: ignore[misc]
+
+
+def test_the_palette_begins_as_vocs() -> None:
+    assert voc_palette(5) == ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128))
+    assert voc_palette(16)[15] == (192, 128, 128)
+
+
+def test_256_colours_are_distinct_and_then_repeat() -> None:
+    palette = voc_palette(257)
+
+    assert len(set(palette[:256])) == 256
+    assert palette[256] == palette[0]

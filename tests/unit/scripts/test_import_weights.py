@@ -1,0 +1,150 @@
+import pickle
+import urllib.error
+from pathlib import Path
+
+import pytest
+import torch
+
+from model import DeepLabV3, Normalization, ResizePolicy, load_checkpoint, read_metadata
+from scripts.import_weights import TORCHVISION_MODELS, import_torchvision, main, torchvision_metadata
+
+from torchvision.models import get_model_weights, segmentation
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> Path:
+    path = tmp_path / "names.txt"
+    path.write_text("background\nroof\ntree\n")
+    return path
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_torchvisions_weights_become_a_checkpoint_once_their_file_is_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random weights stand in for the published file; everything else is the real way."""
+    name = "deeplabv3_mobilenet_v3_large"
+    published = Path(get_model_weights(name).DEFAULT.url).name
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    theirs = segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, aux_loss=True)
+    torch.save(theirs.state_dict(), tmp_path / "hub" / "checkpoints" / published)
+
+    assert run(f"torchvision:{name}", "--out", tmp_path / "a.safetensors") == 0
+
+    loaded = load_checkpoint(tmp_path / "a.safetensors")
+    assert loaded.metadata.model == TORCHVISION_MODELS[name]
+    expected = theirs.state_dict()
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in loaded.network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "miou", "accuracy"),
+    [
+        ("deeplabv3_resnet50", 0.664, 0.924),
+        ("deeplabv3_resnet101", 0.674, 0.924),
+        ("deeplabv3_mobilenet_v3_large", 0.603, 0.912),
+    ],
+)
+def test_metadata_is_torchvisions(name: str, miou: float, accuracy: float) -> None:
+    described = torchvision_metadata(name, get_model_weights(name).DEFAULT)
+
+    assert described.classes[:2] == ("background", "aeroplane")
+    assert len(described.classes) == 21
+    assert described.normalization == Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    assert described.resize == ResizePolicy(side="short", size=520)
+    (evaluation,) = described.evaluations
+    assert (evaluation.dataset, evaluation.miou, evaluation.pixel_accuracy) == ("COCO-val2017-VOC-labels", miou, accuracy)
+
+
+def test_without_a_network_one_sentence_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    monkeypatch.setattr("torch.hub.urlopen", unreachable)
+
+    assert run("torchvision:deeplabv3_resnet101", "--out", tmp_path / "a.safetensors") == 1
+
+    (sentence,) = capsys.readouterr().err.splitlines()[-1:]
+    assert sentence.startswith("the weights of deeplabv3_resnet101 cannot be fetched: ")
+    assert str(tmp_path / "hub" / "checkpoints") in sentence
+    assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_an_unknown_model_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"called 'deeplabv3_resnet5', did you mean 'deeplabv3_resnet50'\?"):
+        import_torchvision("deeplabv3_resnet5", tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"model": s, "epoch": 3}, lambda s: {"state_dict": s}])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_state_dict_becomes_a_checkpoint(tmp_path: Path, names: Path, wrap, prefix: str) -> None:  # type: ignore[no-untyped-def]
+    network = DeepLabV3("mobilenet_v2", 3, output_stride=16)
+    torch.save(wrap({prefix + key: tensor for key, tensor in network.state_dict().items()}), tmp_path / "a.pth")
+
+    status = run(
+        tmp_path / "a.pth", "--backbone", "mobilenet_v2", "--output-stride", 16, "--classes", names,
+        "--out", tmp_path / "a.safetensors", "--resize", 384, "--resize-side", "long", "--license", "MIT",
+    )  # fmt: skip
+
+    assert status == 0
+    loaded = load_checkpoint(tmp_path / "a.safetensors")
+    assert loaded.metadata.classes == ("background", "roof", "tree")
+    assert loaded.metadata.resize == ResizePolicy(side="long", size=384)
+    assert loaded.metadata.license == "MIT"
+    assert torch.equal(loaded.network.get_parameter("classifier.4.bias"), network.get_parameter("classifier.4.bias"))
+
+
+def test_weights_of_another_network_are_refused_by_their_keys(
+    tmp_path: Path, names: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(DeepLabV3("mobilenet_v2", 3).state_dict(), tmp_path / "a.pth")
+
+    assert run(tmp_path / "a.pth", "--backbone", "mobilenet_v3_large", "--classes", names) == 1
+
+    error = capsys.readouterr().err
+    assert "missing keys: " in error
+    assert "unexpected keys: " in error
+
+
+def test_a_pickle_that_runs_code_is_refused_and_not_run(
+    tmp_path: Path, names: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "trace"
+    (tmp_path / "a.pth").write_bytes(pickle.dumps({"a": Touch(trace)}))
+
+    assert run(tmp_path / "a.pth", "--classes", names) == 1
+
+    assert "not a state dict of tensors alone" in capsys.readouterr().err
+    assert not trace.exists()
+
+
+def test_a_state_dict_needs_class_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(tmp_path / "a.pth")
+
+    assert "--classes FILE is needed" in capsys.readouterr().err
+
+
+def test_metadata_is_readable_without_the_weights(tmp_path: Path, names: Path) -> None:
+    torch.save(DeepLabV3("mobilenet_v2", 3).state_dict(), tmp_path / "a.pth")
+    run(tmp_path / "a.pth", "--backbone", "mobilenet_v2", "--classes", names, "--out", tmp_path / "a.safetensors")
+
+    assert read_metadata(tmp_path / "a.safetensors").provenance == "imported from a.pth"
+
+
+class Touch:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self._path,)

@@ -1,0 +1,72 @@
+import socket
+from pathlib import Path
+
+import pytest
+
+from scripts.server import CONFIG, Ports, Server, ServerError, _with_ports, main, start
+from tests.support import ROOT
+
+
+def properties(text: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+
+
+def test_only_ports_and_the_metrics_path_differ_from_config_properties() -> None:
+    original = properties(CONFIG.read_text())
+
+    written = properties(_with_ports(CONFIG.read_text(), Ports(1, 2, 3, 4, 5)))
+
+    assert {name: value for name, value in written.items() if original[name] != value} == {
+        "inference_address": "http://127.0.0.1:1",
+        "management_address": "http://127.0.0.1:2",
+        "metrics_address": "http://127.0.0.1:3",
+        "grpc_inference_port": "4",
+        "grpc_management_port": "5",
+        "metrics_config": str(ROOT / "metrics.yaml"),
+    }
+
+
+def test_config_properties_has_the_default_ports() -> None:
+    assert properties(_with_ports(CONFIG.read_text(), Ports.from_base(8080))) | {"metrics_config": ""} == properties(
+        CONFIG.read_text()
+    ) | {"metrics_config": ""}
+
+
+def test_every_address_is_loopback() -> None:
+    addresses = [value for name, value in properties(CONFIG.read_text()).items() if name.endswith("_address")]
+
+    assert len(addresses) == 5
+    assert all(address.removeprefix("http://").startswith("127.0.0.1") for address in addresses)
+
+
+@pytest.mark.parametrize("base", [0, 80, 65532])
+def test_a_port_out_of_range_is_refused(base: int) -> None:
+    with pytest.raises(ServerError, match=f"PORT {base} must be from 1024 to 65531"):
+        Ports.from_base(base)
+
+
+def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> None:
+    archive = tmp_path / "a.mar"
+    archive.touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = Ports(taken.getsockname()[1], *list(vars(Ports.free()).values())[1:])
+
+        with pytest.raises(ServerError, match=f"port {ports.inference} is in use"):
+            start(archive, ports, tmp_path / "run")
+
+
+def test_a_missing_archive_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match=r"a\.mar: no such archive; `make package` builds it"):
+        start(tmp_path / "a.mar", Ports.free(), tmp_path / "run")
+
+
+def test_a_server_that_has_ended_is_not_found(tmp_path: Path) -> None:
+    gone = Server(pid=2**22 - 1, started=0, ports=Ports.free(), model="m", run_directory=tmp_path, temporary=tmp_path / "t")
+    gone.save()
+
+    assert Server.find(tmp_path) is None
+
+
+def test_stopping_where_nothing_runs_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--run-directory", str(tmp_path), "stop"]) == 0
+    assert capsys.readouterr().out == "no server runs\n"
