@@ -1,6 +1,10 @@
 """The one tree of errors. Each class carries the HTTP status it is answered with; its name is the `type` in the answer."""
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class SegmentationError(Exception):
@@ -49,3 +53,18 @@ class UnsupportedImageFormat(SegmentationError):
 
 class InternalError(SegmentationError):
     """A fault of ours. What happened is in the log, not in the answer."""
+
+
+def attempt(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | SegmentationError:
+    """The value of `function`, or what went wrong in it as an error to answer with.
+
+    Whatever is not the client's fault becomes an `InternalError` that keeps its cause, for the log.
+    """
+    try:
+        return function(*args, **kwargs)
+    except SegmentationError as error:
+        return error
+    except Exception as error:
+        fault = InternalError("the server failed to answer this request")
+        fault.__cause__ = error
+        return fault

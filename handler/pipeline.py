@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from handler.encoders import FORMATS, EncodedResponse, ModelIdentity
 from handler.engines import Engine, EngineOptions, build_engine
-from handler.errors import InternalError, ResponseTooLarge, SegmentationError
+from handler.errors import ResponseTooLarge, SegmentationError, attempt
 from handler.geometry import PreparedImage, RGBImage, prepare
 from handler.image_io import decode_image
 from handler.inference import batches, infer
@@ -67,27 +68,35 @@ class Pipeline:
 
     def answer(self, requests: Sequence[SegmentationRequest], observe: Observer = _ignore) -> list[Outcome]:
         """Answer each request by a response or an error of its own; none touches its neighbours."""
-        outcomes: list[Outcome | None] = [None] * len(requests)
-        images: dict[int, RGBImage] = {}
-        prepared: dict[int, PreparedImage] = {}
-        for index, request in enumerate(requests):
-            with _captured(outcomes, index):
-                with _timed("decode", observe):
-                    images[index] = decode_image(request.image, self._limits)
-                with _timed("prepare", observe):
-                    prepared[index] = prepare(images[index], self.metadata.resize)
-        ready = list(prepared)
-        for batch in batches([prepared[index] for index in ready], self._engine.max_batch):
-            members = [ready[position] for position in batch]
-            with _captured(outcomes, *members), _timed("network", observe):
-                logits = infer([prepared[index] for index in members], self._engine)
-            for index, values in zip(members, logits if outcomes[members[0]] is None else (), strict=False):
-                with _captured(outcomes, index):
-                    with _timed("label", observe):
-                        result = segmentation(images.pop(index), values, self.labels)
-                    with _timed("encode", observe):
-                        outcomes[index] = self._encode(result, requests[index])
-        return [outcome or InternalError("no answer was made") for outcome in outcomes]
+        decoded = [attempt(self._decode, request, observe) for request in requests]
+        outcomes: dict[int, Outcome] = {i: image for i, image in enumerate(decoded) if isinstance(image, SegmentationError)}
+        ready = {i: image for i, image in enumerate(decoded) if not isinstance(image, SegmentationError)}
+        for members in batches({index: prepared for index, (_, prepared) in ready.items()}, self._engine.max_batch):
+            logits = attempt(self._infer, [ready[index][1] for index in members], observe)
+            for position, index in enumerate(members):
+                if isinstance(logits, SegmentationError):
+                    outcomes[index] = logits
+                else:
+                    outcomes[index] = attempt(self._finish, ready[index][0], logits[position], requests[index], observe)
+        return [outcomes[index] for index in range(len(requests))]
+
+    def _decode(self, request: SegmentationRequest, observe: Observer) -> tuple[RGBImage, PreparedImage]:
+        with _timed("decode", observe):
+            image = decode_image(request.image, self._limits)
+        with _timed("prepare", observe):
+            return image, prepare(image, self.metadata.resize)
+
+    def _infer(self, images: Sequence[PreparedImage], observe: Observer) -> list[npt.NDArray[np.float32]]:
+        with _timed("network", observe):
+            return infer(images, self._engine)
+
+    def _finish(
+        self, image: RGBImage, logits: npt.NDArray[np.float32], request: SegmentationRequest, observe: Observer
+    ) -> EncodedResponse:
+        with _timed("label", observe):
+            result = segmentation(image, logits, self.labels)
+        with _timed("encode", observe):
+            return self._encode(result, request)
 
     def _encode(self, result: Segmentation, request: SegmentationRequest) -> EncodedResponse:
         response = FORMATS[request.format].encode(result, self._identity)
@@ -95,21 +104,6 @@ class Pipeline:
         if size > limit:
             raise ResponseTooLarge(f"the answer as {request.format!r} has {size:,} bytes, the limit is {limit:,}")
         return response
-
-
-@contextmanager
-def _captured(outcomes: list[Outcome | None], *indices: int) -> Iterator[None]:
-    """Make whatever goes wrong inside the outcome of these requests, and of no other."""
-    try:
-        yield
-    except SegmentationError as error:
-        for index in indices:
-            outcomes[index] = error
-    except Exception as error:
-        fault = InternalError("the server failed to answer this request")
-        fault.__cause__ = error
-        for index in indices:
-            outcomes[index] = fault
 
 
 @contextmanager

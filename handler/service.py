@@ -10,7 +10,7 @@ from ts.context import Context
 from ts.metrics.metric_type_enum import MetricTypes
 
 from handler.encoders import EncodedResponse, ModelIdentity
-from handler.errors import InternalError, SegmentationError
+from handler.errors import InternalError, attempt
 from handler.pipeline import Outcome, Pipeline
 from handler.request import SegmentationRequest, parse_request
 from handler.settings import HandlerSettings
@@ -49,23 +49,11 @@ class SegmentationService:
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         """Answer one batch: `rows` as TorchServe hands them over, an answer's bytes for each, in order."""
         self._metrics.batch(len(rows))
-        outcomes: list[Outcome | SegmentationRequest] = [self._parse(row, context, i) for i, row in enumerate(rows)]
-        requests = [outcome for outcome in outcomes if isinstance(outcome, SegmentationRequest)]
+        parsed = [attempt(parse_request, row, context.get_all_request_header(i)) for i, row in enumerate(rows)]
+        requests = [request for request in parsed if isinstance(request, SegmentationRequest)]
         answers = iter(self._pipeline.answer(requests, self._metrics.stage))
-        return [
-            self._respond(next(answers) if isinstance(outcome, SegmentationRequest) else outcome, context, index)
-            for index, outcome in enumerate(outcomes)
-        ]
-
-    def _parse(self, row: Mapping[str, Any], context: Context, index: int) -> SegmentationRequest | SegmentationError:
-        try:
-            return parse_request(row, context.get_all_request_header(index))
-        except SegmentationError as error:
-            return error
-        except Exception as error:
-            fault = InternalError("the server failed to read this request")
-            fault.__cause__ = error
-            return fault
+        outcomes = [next(answers) if isinstance(request, SegmentationRequest) else request for request in parsed]
+        return [self._respond(outcome, context, index) for index, outcome in enumerate(outcomes)]
 
     def _respond(self, outcome: Outcome, context: Context, index: int) -> bytes:
         if isinstance(outcome, EncodedResponse):

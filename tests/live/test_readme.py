@@ -1,0 +1,95 @@
+"""README's commands, typed as a reader would, in a copy of the repository."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from scripts.server import Ports
+from tests.support import ROOT
+
+_BLOCK = re.compile(r"(<!-- not run[^\n]*-->\n)?```(sh|json|python)\n(.*?)```", re.DOTALL)
+
+
+def blocks() -> list[tuple[str, str]]:
+    """Language and text of README's code blocks, without those that are marked as not run."""
+    return [(match[2], match[3]) for match in _BLOCK.finditer((ROOT / "README.md").read_text()) if not match[1]]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of the repository that git would clone or is about to be told of."""
+    folder = tmp_path_factory.mktemp("readme") / "repository"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def test_readmes_commands_do_what_it_says(copy: Path) -> None:
+    base = free_base()
+    environment = {**os.environ, "PORT": str(base), "VENV": sys.prefix, "MAKEFLAGS": ""}
+
+    try:
+        for (language, text), (following, shown) in zip(blocks(), [*blocks()[1:], ("", "")], strict=True):
+            if language != "sh" or "make test" in text:
+                continue
+            command = text.replace(":8080/", f":{base}/")
+            result = subprocess.run(["bash", "-ec", command], cwd=copy, env=environment, capture_output=True, text=True)
+            assert result.returncode == 0, f"{command}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
+            if following == "json":
+                assert_shown(result.stdout, shown.strip())
+    finally:
+        subprocess.run(["make", "stop"], cwd=copy, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+    assert sorted(path.name for path in (copy / "build" / "demo").iterdir()) == [
+        "astronaut.json", "astronaut.overlay.jpg", "astronaut.png", "chelsea.json", "chelsea.overlay.jpg", "chelsea.png",
+    ]  # fmt: skip
+    with Image.open(copy / "build" / "mask.png") as mask, Image.open(copy / "build" / "overlay.jpg") as overlay:
+        assert (mask.mode, mask.size) == ("P", (451, 300))
+        assert overlay.size == (451, 300)
+    answer = json.loads((copy / "build" / "demo" / "chelsea.json").read_text())
+    assert answer["segments"][0]["label"] == "cat"
+
+
+def test_readmes_python_runs() -> None:
+    for language, text in blocks():
+        if language == "python":
+            result = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True)
+            assert result.returncode == 0, result.stderr
+
+
+def test_readme_points_at_files_that_exist() -> None:
+    text = (ROOT / "README.md").read_text()
+
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert len(links) >= 4
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def assert_shown(output: str, shown: str) -> None:
+    """What README shows is what came, up to the first `…`, figures aside: those may differ a little between machines."""
+
+    def words(text: str) -> str:
+        return re.sub(r"[\d.]+", "0", text)
+
+    beginning = words(shown.split("…")[0])
+    assert words(output)[: len(beginning)] == beginning
+
+
+def free_base() -> int:
+    """The first of five free ports in a row."""
+    for start in range(Ports.free().inference, 65000):
+        if not Ports.from_base(start).taken():
+            return start
+    raise RuntimeError("no five free ports in a row")
