@@ -45,6 +45,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
 	    { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1), this needs Python 3.10 to 3.12: make PYTHON=python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV); the first time this takes minutes"
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(PIP_ARGS) '.[dev]'
 	$(RUN) scripts.java --install
 	@touch $@

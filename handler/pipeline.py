@@ -53,6 +53,7 @@ class Pipeline:
             ConfigurationError: the settings cannot.
         """
         loaded = load_checkpoint(checkpoint)
+        loaded.network.drop_auxiliary_head()
         engine = build_engine(settings.engine, loaded, EngineOptions(settings.threads, gpu_id))
         return cls(engine, loaded.metadata, identity, settings.limits)
 

@@ -8,26 +8,29 @@ import copy
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from handler.geometry import RGBImage, prepare
-from handler.labelmap import LabelMap, label_map
-from model import CheckpointMetadata, DeepLabV3, Evaluation, build_model, save_checkpoint
+from handler.encoders import ModelIdentity
+from handler.engines import EngineOptions
+from handler.engines.torch_engine import TorchEngine
+from handler.pipeline import Pipeline
+from handler.settings import Limits
+from model import Checkpoint, CheckpointError, CheckpointMetadata, DeepLabV3, Evaluation, build_model, save_checkpoint
 from model.palette import voc_palette
 from model.preprocessing import Normalize
+from model.strict import ConfigurationError
 from scripts.class_names import read_class_names
-from scripts.evaluation import Scores, score_folder
+from scripts.evaluate import Scores, score_folder
 from scripts.training.config import TrainingConfig
-from scripts.training.start import begin_from, centre_cells, centred_view, fresh_layers
+from scripts.training.start import begin_from, centre_cells, centred_view, fresh_layers, load_start
 from scripts.training.voc import VOID, Crops, VocFolder, augmentation
 
 logger = logging.getLogger("train")
@@ -36,25 +39,37 @@ logger = logging.getLogger("train")
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    config = TrainingConfig.read(arguments.config)
+    try:
+        train(TrainingConfig.read(arguments.config), VocFolder.open(arguments.data), load_start(arguments.start), arguments.out)
+    except (ConfigurationError, CheckpointError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def train(config: TrainingConfig, folder: VocFolder, start: Mapping[str, Tensor], out: Path) -> None:
+    """Train from `start` on `folder`, less the images held out; write the best epoch to `out`.
+
+    Raises:
+        CheckpointError: `start` does not fit the network.
+    """
     torch.manual_seed(config.seed)
-    folder = VocFolder.open(arguments.data)
     held_out = folder.subset(folder.ids[:: config.held_out_every])
     training = folder.subset([image_id for image_id in folder.ids if image_id not in set(held_out.ids)])
 
+    metadata = describe(config)
     network = build_model(config.model)
-    begin_from(network, load_file(arguments.start))
+    begin_from(network, start)
     trainer = Trainer(network, config)
-    logger.info("start: %s", _line(evaluate(network, config, held_out)))
+    logger.info("start: %s", _line(evaluate(network, metadata, held_out)))
     best = None
     for epoch, loss, seconds in trainer.epochs(training):
-        scores = evaluate(network, config, held_out)
+        scores = evaluate(network, metadata, held_out)
         logger.info("epoch %d of %d: loss %.4f, %s, %.0f s", epoch, config.epochs, loss, _line(scores), seconds)
         if best is None or scores.miou > best.miou:
             best = scores
-            save(arguments.out, network, config, scores, held_out)
-    logger.info("the best epoch is in %s\nserve it: make serve CHECKPOINT=%s", arguments.out, arguments.out)
-    return 0
+            save(out, network, metadata, scores, held_out)
+    logger.info("the best epoch is in %s\nserve it: make serve CHECKPOINT=%s", out, out)
 
 
 class Trainer:
@@ -119,40 +134,34 @@ class Trainer:
         return float(total.detach())
 
 
-@torch.inference_mode()
-def evaluate(network: DeepLabV3, config: TrainingConfig, folder: VocFolder) -> Scores:
-    """Score the network as it would be served: the same resize, labels at the images' own sizes."""
-    network.eval()
-    normalize = Normalize(config.normalization)
-    dtype = np.min_scalar_type(config.model.num_classes - 1)
-
-    def segment(image: RGBImage) -> LabelMap:
-        pixels = normalize(torch.from_numpy(prepare(image, config.resize).pixels.copy())[None])
-        logits = network(pixels)["out"][0].numpy()
-        return label_map(logits, (image.shape[0], image.shape[1]), dtype)
-
-    return score_folder(segment, folder, config.model.num_classes)
+def evaluate(network: DeepLabV3, metadata: CheckpointMetadata, folder: VocFolder) -> Scores:
+    """Score the network as it would be served."""
+    engine = TorchEngine(Checkpoint(network, metadata), EngineOptions())
+    return score_folder(Pipeline(engine, metadata, ModelIdentity("training", ""), Limits()), folder)
 
 
-def save(path: Path, network: DeepLabV3, config: TrainingConfig, scores: Scores, held_out: VocFolder) -> None:
-    """Write a servable checkpoint, described by the configuration and by how it scored."""
+def describe(config: TrainingConfig) -> CheckpointMetadata:
+    """What the checkpoint will say of itself, but for how it scored."""
+    return CheckpointMetadata(
+        model=config.model,
+        classes=read_class_names(),
+        palette=voc_palette(config.model.num_classes),
+        normalization=config.normalization,
+        resize=config.resize,
+        provenance=config.provenance,
+        license=config.license,
+    )
+
+
+def save(path: Path, network: DeepLabV3, metadata: CheckpointMetadata, scores: Scores, held_out: VocFolder) -> None:
+    """Write a servable checkpoint."""
     evaluation = Evaluation(
         dataset=f"{len(held_out.ids)} images held out of {held_out.root.name}",
         miou=round(scores.miou, 4),
         pixel_accuracy=round(scores.pixel_accuracy, 4),
         conditions="single scale, served resolution; the epoch was chosen by it",
     )
-    metadata = CheckpointMetadata(
-        model=config.model,
-        classes=read_class_names(),
-        palette=voc_palette(config.model.num_classes),
-        normalization=config.normalization,
-        resize=config.resize,
-        evaluations=(evaluation,),
-        provenance=config.provenance,
-        license=config.license,
-    )
-    save_checkpoint(path, network, metadata, half=True)
+    save_checkpoint(path, network, metadata.model_copy(update={"evaluations": (evaluation,)}), half=True)
 
 
 def _line(scores: Scores) -> str:

@@ -11,7 +11,7 @@ from model.preprocessing import Normalize
 
 
 class TorchEngine:
-    """Runs the checkpoint's network eagerly, without its auxiliary head."""
+    """Runs the checkpoint's network eagerly."""
 
     def __init__(self, checkpoint: Checkpoint, options: EngineOptions) -> None:
         if options.threads:
@@ -21,7 +21,6 @@ class TorchEngine:
         self._device = torch.device(f"cuda:{options.gpu_id}" if on_gpu else "cpu")
         # On a CPU a batch saves no time, and its kernels may round otherwise than those for one image.
         self._max_batch = 8 if on_gpu else 1
-        checkpoint.network.drop_auxiliary_head()
         network = nn.Sequential(Normalize(checkpoint.metadata.normalization), checkpoint.network)
         self._network = network.eval().to(self._device)
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -6,17 +6,28 @@ first), `classifier.*`.
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.checkpoint import load_state_dict
+from model.checkpoint import CheckpointError, load_state_dict
 from model.deeplab import DeepLabV3
 
 _BATCH_NORM_EPS = 1e-5
 _IDENTITY = ((0.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 0.0))
 _HALF_A_CELL = ((0.0, 0.0, 0.0), (0.0, 0.25, 0.25), (0.0, 0.25, 0.25))
+
+
+def load_start(path: Path) -> dict[str, Tensor]:
+    """Raises: CheckpointError, if `path` is not a safetensors file."""
+    try:
+        return load_file(path)
+    except (SafetensorError, FileNotFoundError) as error:
+        raise CheckpointError(f"{path}: no start weights in safetensors format: {error}") from error
 
 
 def begin_from(network: DeepLabV3, start: Mapping[str, Tensor]) -> None:

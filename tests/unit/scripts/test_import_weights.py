@@ -118,7 +118,7 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(
     tmp_path: Path, names: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trace = tmp_path / "trace"
-    (tmp_path / "a.pth").write_bytes(pickle.dumps({"a": Touch(trace)}))
+    (tmp_path / "a.pth").write_bytes(pickle.dumps({"a": Touch(trace)}, protocol=2))
 
     assert run(tmp_path / "a.pth", "--classes", names) == 1
 

@@ -2,7 +2,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from scripts.evaluation import score
+from scripts.evaluate import score
 
 
 def maps(rows: list[list[int]]) -> npt.NDArray[np.uint8]:
