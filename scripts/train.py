@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, WeightedRandomSampler
 from tqdm import tqdm
 
 from handler.encoders import ModelIdentity
@@ -31,7 +31,7 @@ from scripts.class_names import read_class_names
 from scripts.evaluate import Scores, score_folder
 from scripts.training.config import TrainingConfig
 from scripts.training.start import begin_from, centre_cells, centred_view, fresh_layers, load_start
-from scripts.training.voc import VOID, Crops, VocFolder, augmentation
+from scripts.training.voc import VOID, Crops, VocFolder, augmentation, balanced_weights
 
 logger = logging.getLogger("train")
 
@@ -95,7 +95,8 @@ class Trainer:
         """Train; after each epoch yield its number, mean loss and seconds."""
         config = self._config
         crops = Crops(training, augmentation(config.crop_size, config.resize.size, config.scale_range, config.normalization))
-        loader = DataLoader(crops, config.batch_size, shuffle=True, drop_last=True, num_workers=config.workers)
+        sampler = WeightedRandomSampler(balanced_weights(training), len(crops))
+        loader = DataLoader(crops, config.batch_size, sampler=sampler, drop_last=True, num_workers=config.workers)
         scheduler = torch.optim.lr_scheduler.PolynomialLR(self._optimizer, config.epochs * len(loader), power=0.9)
         for epoch in range(1, config.epochs + 1):
             began = time.monotonic()

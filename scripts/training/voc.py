@@ -1,5 +1,6 @@
 """Folders in PASCAL VOC's layout: `JPEGImages/ID.jpg`, `SegmentationClass/ID.png` and a list of ids."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,18 @@ class VocFolder:
         """The image, uint8 H×W×3, and its mask of class indices, uint8 H×W."""
         with Image.open(self.image_path(image_id)) as image, Image.open(self.mask_path(image_id)) as mask:
             return np.asarray(image.convert("RGB")), np.asarray(mask)
+
+
+def balanced_weights(folder: VocFolder) -> list[float]:
+    """How often each image should be drawn, relative to the others, so that rare classes are seen more often.
+
+    An image counts by its rarest class other than background, as the inverse square root of that class's number of images:
+    between drawing images alike (which hardly ever shows a class of two images) and classes alike (which shows those two in
+    every batch).
+    """
+    present = [set(np.unique(folder.read(image_id)[1]).tolist()) - {0, VOID} for image_id in folder.ids]
+    images = Counter(index for classes in present for index in classes)
+    return [max((images[index] ** -0.5 for index in classes), default=len(present) ** -0.5) for classes in present]
 
 
 class Crops(Dataset[tuple[Tensor, Tensor]]):

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -57,7 +56,7 @@ def test_metrics_count_answers_and_time_stages(server: Server, photos: dict[str,
 
 def test_plain_torchserve_serves_the_archive(tmp_path: Path, photos: dict[str, Path]) -> None:
     """As an operator starts it, without this project's scripts."""
-    store, temporary = tmp_path / "model-store", Path(os.path.relpath(tmp_path / "tmp"))
+    store, temporary = tmp_path / "model-store", tmp_path / "tmp"
     temporary.mkdir()
     build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG), store)
     ports = Ports.free()
@@ -67,7 +66,7 @@ def test_plain_torchserve_serves_the_archive(tmp_path: Path, photos: dict[str, P
     environment = {
         **os.environ,
         "JAVA_HOME": str(find_java_home()),
-        "TMPDIR": str(temporary.resolve()),
+        "TMPDIR": str(temporary),
         "LOG_LOCATION": str(tmp_path / "logs"),
         "METRICS_LOCATION": str(tmp_path / "logs"),
     }
@@ -96,11 +95,10 @@ def test_a_worker_that_cannot_start_is_told_with_its_reason(tmp_path: Path) -> N
         for name in source.namelist():
             target.writestr(name, source.read(name).replace(b"engine: torch", b"engine: t0rch"))
 
-    began = time.monotonic()
-    with pytest.raises(ServerError, match="unknown engine 't0rch'"), serving(broken, Ports.free(), tmp_path / "run"):
+    told = r"'broken' cannot be served[\s\S]*unknown engine 't0rch'"
+    with pytest.raises(ServerError, match=told), serving(broken, Ports.free(), tmp_path / "run"):
         pass
 
-    assert time.monotonic() - began < 120
     assert Server.find(tmp_path / "run") is None
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.server import CONFIG, Ports, Server, ServerError, _with_ports, main, start
+from scripts.server import CONFIG, Ports, Server, ServerError, _environment, _with_ports, main, start
 from tests.support import ROOT
 
 
@@ -70,3 +70,13 @@ def test_a_server_that_has_ended_is_not_found(tmp_path: Path) -> None:
 def test_stopping_where_nothing_runs_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--run-directory", str(tmp_path), "stop"]) == 0
     assert capsys.readouterr().out == "no server runs\n"
+
+
+def test_a_servers_environment_cannot_hide_the_archives_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    monkeypatch.setenv("TS_CONFIG_FILE", "/elsewhere/config.properties")
+
+    environment = _environment(tmp_path / "temporary", tmp_path / "logs")
+
+    assert not {"PYTHONPATH", "TS_CONFIG_FILE"} & environment.keys()
+    assert environment["TMPDIR"] == environment["TEMP"] == str(tmp_path / "temporary")

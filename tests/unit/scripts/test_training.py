@@ -15,7 +15,7 @@ from model.strict import ConfigurationError
 from scripts.train import main
 from scripts.training.config import TrainingConfig
 from scripts.training.start import begin_from, centre_cells, centred_view
-from scripts.training.voc import VOID, Crops, VocFolder, augmentation
+from scripts.training.voc import VOID, Crops, VocFolder, augmentation, balanced_weights
 from tests.support import ROOT, noise
 
 CONFIG = ROOT / "scripts" / "configs" / "deeplabv3_mobilenet_v2_voc.yaml"
@@ -169,3 +169,17 @@ def test_training_ends_with_a_servable_checkpoint(tmp_path: Path, folder: Path, 
 
 def original(start: Start, name: str) -> Tensor:
     return start.get_parameter(f"features.{name}")
+
+
+def test_images_of_rare_classes_are_drawn_more_often(folder: Path) -> None:
+    opened = VocFolder.open(folder)
+    rare, empty = np.zeros((60, 80), np.uint8), np.zeros((60, 80), np.uint8)
+    rare[0, 0], rare[5, 5] = 3, 8
+    for name, mask in (("image0", rare), ("image1", empty)):
+        Image.fromarray(mask).save(opened.mask_path(name))
+
+    weights = balanced_weights(opened)
+
+    assert weights[0] == 1
+    assert weights[1] == pytest.approx(12**-0.5)
+    assert weights[2:] == pytest.approx([11**-0.5] * 10)
