@@ -1,7 +1,7 @@
 """Frozen, validated values whose errors name the key, its value and what would be right."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -39,7 +39,7 @@ class StrictModel(BaseModel):
         return f"{key!r}: {fault['input']!r}: {message}"
 
 
-def nearest(name: str, known: Mapping[str, Any] | list[str]) -> str:
+def nearest(name: str, known: Collection[str]) -> str:
     """A hint for an unknown `name`: the nearest known one, and all of them."""
     close = difflib.get_close_matches(name, known, n=1)
     suggestion = f", did you mean {close[0]!r}?" if close else ""

@@ -1,14 +1,14 @@
 """Turn weights from elsewhere into a checkpoint that can be served.
 
 python -m scripts.import_weights torchvision:deeplabv3_resnet101
-python -m scripts.import_weights my.pth --arch deeplabv3 --backbone resnet50 --classes names.txt
+python -m scripts.import_weights my.pth --arch deeplabv3_resnet50 --classes names.txt
 """
 
 import argparse
 import pickle
 import sys
 import urllib.error
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,13 @@ TORCHVISION_MODELS: dict[str, ModelConfig] = {
     ),
 }
 
+#: What `--arch` can name: an architecture over a backbone, as torchvision configures it where it has it.
+ARCHS: dict[str, ModelConfig] = {
+    f"{architecture}_{backbone}": ModelConfig(architecture=architecture, backbone=backbone, output_stride=16)
+    for architecture in ARCHITECTURES
+    for backbone in BACKBONES
+} | TORCHVISION_MODELS
+
 
 class ImportFailed(RuntimeError):
     """Weights cannot be imported."""
@@ -59,7 +66,7 @@ def import_torchvision(name: str, out: Path) -> CheckpointMetadata:
         CheckpointError: the weights are not those of the network.
     """
     if name not in TORCHVISION_MODELS:
-        raise ImportFailed(f"torchvision has no DeepLab weights called {name!r}{nearest(name, list(TORCHVISION_MODELS))}")
+        raise ImportFailed(f"torchvision has no DeepLab weights called {name!r}{nearest(name, TORCHVISION_MODELS)}")
     config = TORCHVISION_MODELS[name]
     weights = get_model_weights(name).DEFAULT
     try:
@@ -100,16 +107,22 @@ def torchvision_metadata(name: str, weights: Any) -> CheckpointMetadata:
     )
 
 
-def import_state_dict(path: Path, metadata: CheckpointMetadata, out: Path) -> None:
+def import_state_dict(path: Path, describe: Callable[[bool], CheckpointMetadata], out: Path) -> CheckpointMetadata:
     """Write the PyTorch state dict at `path` as a checkpoint. Only tensors are unpickled.
+
+    Args:
+        describe: gives the metadata, told whether the state dict has an auxiliary head.
 
     Raises:
         ImportFailed: not a state dict.
-        CheckpointError: its keys or shapes are not those of the network that `metadata` describes.
+        CheckpointError: its keys or shapes are not those of the network that the metadata describes.
     """
+    state = _read_state_dict(path)
+    metadata = describe(any(name.startswith("aux_classifier.") for name in state))
     network = build_model(metadata.model)
-    load_state_dict(network, _read_state_dict(path), source=str(path))
+    load_state_dict(network, state, source=str(path))
     save_checkpoint(out, network, metadata)
+    return metadata
 
 
 def _read_state_dict(path: Path) -> Mapping[str, Tensor]:
@@ -139,10 +152,10 @@ def main(argv: list[str] | None = None) -> int:
         if source.startswith(_SCHEME):
             metadata = import_torchvision(stem, out)
         else:
-            if arguments.classes is None:
-                parser.error("--classes FILE is needed for a state dict: its class names, one a line or index_to_name.json")
-            metadata = _metadata_from(arguments)
-            import_state_dict(Path(source), metadata, out)
+            for name in ("arch", "classes"):
+                if getattr(arguments, name) is None:
+                    parser.error(f"--{name} is needed for a state dict")
+            metadata = import_state_dict(Path(source), lambda auxiliary: _metadata_from(arguments, auxiliary), out)
     except (ImportFailed, CheckpointError, ConfigurationError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -151,17 +164,20 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _metadata_from(arguments: argparse.Namespace) -> CheckpointMetadata:
-    classes = read_class_names(arguments.classes)
+def _metadata_from(arguments: argparse.Namespace, auxiliary_head: bool) -> CheckpointMetadata:
+    classes = _class_names(arguments.classes)
+    given = {
+        "num_classes": len(classes),
+        "auxiliary_head": auxiliary_head,
+        "output_stride": arguments.output_stride,
+        "atrous_rates": arguments.atrous_rates,
+    }
+    # Another output stride than the preset's takes the paper's rates, unless some are given.
+    preset = ARCHS[arguments.arch].model_dump()
+    if arguments.output_stride is not None:
+        preset["atrous_rates"] = None
     data = {
-        "model": {
-            "architecture": arguments.arch,
-            "backbone": arguments.backbone,
-            "num_classes": len(classes),
-            "output_stride": arguments.output_stride,
-            "atrous_rates": arguments.atrous_rates,
-            "auxiliary_head": arguments.auxiliary_head,
-        },
+        "model": preset | {name: value for name, value in given.items() if value is not None},
         "classes": classes,
         "palette": voc_palette(len(classes)),
         "normalization": {"mean": arguments.mean, "std": arguments.std},
@@ -172,18 +188,24 @@ def _metadata_from(arguments: argparse.Namespace) -> CheckpointMetadata:
     return CheckpointMetadata.parse(data, source="arguments")
 
 
+def _class_names(text: str) -> tuple[str, ...]:
+    if Path(text).is_file():
+        return read_class_names(Path(text))
+    if "," in text:
+        return tuple(name.strip() for name in text.split(","))
+    raise ImportFailed(f"--classes {text}: no such file; give a file of names or the names, with commas between them")
+
+
 def _parser() -> argparse.ArgumentParser:
     defaults = Normalization()
     parser = argparse.ArgumentParser(prog="python -m scripts.import_weights", description=__doc__.splitlines()[0])
     parser.add_argument("source", help=f"{_SCHEME}NAME ({', '.join(TORCHVISION_MODELS)}) or a .pth state dict")
     parser.add_argument("--out", type=Path, help="checkpoint to write; build/checkpoints/NAME.safetensors if left out")
     own = parser.add_argument_group("for a state dict")
-    own.add_argument("--classes", type=Path, help="class names: one a line, or index_to_name.json")
-    own.add_argument("--arch", default="deeplabv3", choices=ARCHITECTURES, help="architecture")
-    own.add_argument("--backbone", default="resnet50", choices=BACKBONES, help="backbone")
-    own.add_argument("--output-stride", type=int, default=8, choices=(8, 16), help="pixels per cell of the feature map")
-    own.add_argument("--atrous-rates", type=int, nargs="+", help="of ASPP; the paper's for the output stride if left out")
-    own.add_argument("--auxiliary-head", action="store_true", help="the state dict has an auxiliary head")
+    own.add_argument("--arch", choices=ARCHS, help="architecture and backbone")
+    own.add_argument("--classes", help="file of class names (one a line, or index_to_name.json), or the names: a,b,c")
+    own.add_argument("--output-stride", type=int, choices=(8, 16), help="pixels per cell of the features, if not the usual")
+    own.add_argument("--atrous-rates", type=int, nargs="+", help="of ASPP, if not the usual")
     own.add_argument("--mean", type=float, nargs=3, default=defaults.mean, help="per channel, on 0..1")
     own.add_argument("--std", type=float, nargs=3, default=defaults.std, help="per channel, on 0..1")
     own.add_argument("--resize", type=int, default=520, help="pixels of the side that --resize-side names")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from model import DeepLabV3, Normalization, ResizePolicy, load_checkpoint, read_metadata
-from scripts.import_weights import TORCHVISION_MODELS, import_torchvision, main, torchvision_metadata
+from model import DeepLabV3, Normalization, ResizePolicy, build_model, load_checkpoint, read_metadata
+from scripts.import_weights import ARCHS, TORCHVISION_MODELS, import_torchvision, main, torchvision_metadata
 
 from torchvision.models import get_model_weights, segmentation
 
@@ -90,7 +90,7 @@ def test_a_state_dict_becomes_a_checkpoint(tmp_path: Path, names: Path, wrap, pr
     torch.save(wrap({prefix + key: tensor for key, tensor in network.state_dict().items()}), tmp_path / "a.pth")
 
     status = run(
-        tmp_path / "a.pth", "--backbone", "mobilenet_v2", "--output-stride", 16, "--classes", names,
+        tmp_path / "a.pth", "--arch", "deeplabv3_mobilenet_v2", "--classes", names,
         "--out", tmp_path / "a.safetensors", "--resize", 384, "--resize-side", "long", "--license", "MIT",
     )  # fmt: skip
 
@@ -107,7 +107,7 @@ def test_weights_of_another_network_are_refused_by_their_keys(
 ) -> None:
     torch.save(DeepLabV3("mobilenet_v2", 3).state_dict(), tmp_path / "a.pth")
 
-    assert run(tmp_path / "a.pth", "--backbone", "mobilenet_v3_large", "--classes", names) == 1
+    assert run(tmp_path / "a.pth", "--arch", "deeplabv3_mobilenet_v3_large", "--classes", names) == 1
 
     error = capsys.readouterr().err
     assert "missing keys: " in error
@@ -120,22 +120,66 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(
     trace = tmp_path / "trace"
     (tmp_path / "a.pth").write_bytes(pickle.dumps({"a": Touch(trace)}, protocol=2))
 
-    assert run(tmp_path / "a.pth", "--classes", names) == 1
+    assert run(tmp_path / "a.pth", "--arch", "deeplabv3_resnet50", "--classes", names) == 1
 
     assert "not a state dict of tensors alone" in capsys.readouterr().err
     assert not trace.exists()
 
 
-def test_a_state_dict_needs_class_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("given", "needed"), [((), "--arch"), (("--arch", "deeplabv3_resnet50"), "--classes")])
+def test_a_state_dict_needs_its_architecture_and_class_names(
+    tmp_path: Path, given: tuple[str, ...], needed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
-        run(tmp_path / "a.pth")
+        run(tmp_path / "a.pth", *given)
 
-    assert "--classes FILE is needed" in capsys.readouterr().err
+    assert f"{needed} is needed for a state dict" in capsys.readouterr().err
+
+
+def test_an_auxiliary_head_is_seen_and_names_can_be_given_directly(tmp_path: Path) -> None:
+    network = DeepLabV3("mobilenet_v2", 3, output_stride=8, auxiliary_head=True)
+    torch.save(network.state_dict(), tmp_path / "a.pth")
+
+    arguments = ("--arch", "deeplabv3_mobilenet_v2", "--output-stride", 8, "--classes", "background, roof,tree")
+    assert run(tmp_path / "a.pth", *arguments, "--out", tmp_path / "a.safetensors") == 0
+
+    described = read_metadata(tmp_path / "a.safetensors")
+    assert described.model.auxiliary_head
+    assert described.model.output_stride == 8
+    assert described.classes == ("background", "roof", "tree")
+
+
+def test_a_file_of_names_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({}, tmp_path / "a.pth")
+
+    assert run(tmp_path / "a.pth", "--arch", "deeplabv3_resnet50", "--classes", "nothing.txt") == 1
+    assert "--classes nothing.txt: no such file; give a file of names or the names" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arch", "stride", "expected"),
+    [
+        ("deeplabv3_resnet50", None, (8, None)),
+        ("deeplabv3_mobilenet_v3_large", None, (16, (12, 24, 36))),
+        ("deeplabv3_mobilenet_v3_large", 8, (8, None)),
+        ("deeplabv3_mobilenet_v2", None, (16, None)),
+    ],
+)
+def test_an_arch_has_its_usual_output_stride_and_rates(
+    tmp_path: Path, names: Path, arch: str, stride: int | None, expected: tuple[int, tuple[int, ...] | None]
+) -> None:
+    torch.save(build_model(ARCHS[arch].model_copy(update={"num_classes": 3})).state_dict(), tmp_path / "a.pth")
+    option = ("--output-stride", stride) if stride else ()
+
+    assert run(tmp_path / "a.pth", "--arch", arch, "--classes", names, *option, "--out", tmp_path / "a.safetensors") == 0
+
+    model = read_metadata(tmp_path / "a.safetensors").model
+    assert (model.output_stride, model.atrous_rates) == expected
 
 
 def test_metadata_is_readable_without_the_weights(tmp_path: Path, names: Path) -> None:
     torch.save(DeepLabV3("mobilenet_v2", 3).state_dict(), tmp_path / "a.pth")
-    run(tmp_path / "a.pth", "--backbone", "mobilenet_v2", "--classes", names, "--out", tmp_path / "a.safetensors")
+    run(tmp_path / "a.pth", "--arch", "deeplabv3_mobilenet_v2", "--classes", names, "--out", tmp_path / "a.safetensors")
 
     assert read_metadata(tmp_path / "a.safetensors").provenance == "imported from a.pth"
 
