@@ -16,13 +16,12 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from handler.settings import HandlerSettings
 from model import CheckpointError, read_metadata
 from model.strict import ConfigurationError
 from scripts.class_names import index_to_name, read_class_names
 from scripts.verify_archive import ArchiveError, verify
+from scripts.yaml_file import read_mapping
 
 ROOT = Path(__file__).parent.parent
 DEFAULT_CHECKPOINT = ROOT / "model" / "weights" / "deeplabv3_mobilenet_v2_voc.safetensors"
@@ -134,12 +133,7 @@ def _check_class_names(recipe: Recipe, names: tuple[str, ...]) -> None:
 
 
 def _check_model_config(path: Path) -> None:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{path}: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"{path}: holds {type(content).__name__}, should be a mapping")
+    content = read_mapping(path)
     HandlerSettings.parse(content.get("handler") or {}, source=f"{path}, section 'handler'")
 
 

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import yaml
 from pydantic import Field
 
 from model.config import ModelConfig
 from model.metadata import Normalization, ResizePolicy
-from model.strict import ConfigurationError, StrictModel
+from model.strict import StrictModel
+from scripts.yaml_file import read_mapping
 
 
 class TrainingConfig(StrictModel):
@@ -41,10 +41,4 @@ class TrainingConfig(StrictModel):
     @classmethod
     def read(cls, path: Path) -> "TrainingConfig":
         """Raises: ConfigurationError, naming the file and what is wrong in it."""
-        try:
-            data = yaml.safe_load(path.read_text())
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigurationError(f"{path}: {error}") from error
-        if not isinstance(data, dict):
-            raise ConfigurationError(f"{path}: holds {type(data).__name__}, should be a mapping")
-        return cls.parse(data, source=str(path))
+        return cls.parse(read_mapping(path), source=str(path))
