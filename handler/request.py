@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from handler.encoders import DEFAULT_FORMAT, FORMATS
@@ -72,18 +73,16 @@ def _image(row: Mapping[str, Any]) -> bytes:
 
 
 def _from_accept(accept: str) -> dict[str, str]:
-    """The format of the first known media type in `Accept`, by falling quality; none for `*/*` or types we do not have."""
-    by_content_type = {entry.content_type: name for name, entry in FORMATS.items()}
-    offers = []
+    """The first format that the most wanted media range of `Accept` admits; none where it admits none of ours."""
+    ranges = []
     for position, part in enumerate(accept.split(",")):
-        media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
         quality = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
-        offers.append((-_quality(quality), position, media_type))
-    for _, _, media_type in sorted(offer for offer in offers if offer[0] < 0):
-        if media_type == "*/*":
-            return {}
-        if media_type in by_content_type:
-            return {"format": by_content_type[media_type]}
+        ranges.append((-_quality(quality), position, media_range))
+    for negated_quality, _, media_range in sorted(ranges):
+        for name, entry in FORMATS.items():
+            if negated_quality < 0 and fnmatchcase(entry.content_type, media_range):
+                return {"format": name}
     return {}
 
 

@@ -40,6 +40,7 @@ def test_header_names_are_folded(header: str) -> None:
         ("image/png;q=0.2, image/jpeg;q=0.9", "overlay"),
         ("image/png;q=0, application/json", "json"),
         ("image/png;q=nonsense", "json"),
+        ("image/*", "png"),
         ("audio/ogg", "json"),
         (";;,,", "json"),
     ],
