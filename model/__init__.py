@@ -14,6 +14,7 @@ from model.checkpoint import (
     load_checkpoint,
     load_state_dict,
     read_metadata,
+    replace_metadata,
     save_checkpoint,
 )
 from model.config import ModelConfig
@@ -40,6 +41,7 @@ __all__ = [
     "load_checkpoint",
     "load_state_dict",
     "read_metadata",
+    "replace_metadata",
     "save_checkpoint",
     "torchvision_ops",
 ]

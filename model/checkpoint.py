@@ -47,15 +47,20 @@ def save_checkpoint(path: Path, network: nn.Module, metadata: CheckpointMetadata
         name: (tensor.half() if half and tensor.is_floating_point() and tensor.ndim > 1 else tensor).contiguous().cpu()
         for name, tensor in state.items()
     }
-    blob = save(tensors, metadata={_METADATA_KEY: metadata.model_dump_json()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The last step is a rename: whoever reads `path` sees the old file or the whole new one.
-    part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
-        file.write(blob)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    _write(path, tensors, metadata)
+
+
+def replace_metadata(path: Path, metadata: CheckpointMetadata) -> None:
+    """Give the checkpoint at `path` another description of the same network; its weights stay as they are stored.
+
+    Raises:
+        CheckpointError: the file cannot be read, or `metadata` describes another network.
+    """
+    with _open(path) as file:
+        if _parse_metadata(path, file.metadata()).model != metadata.model:
+            raise CheckpointError(f"{path}: holds another network than {metadata.model}")
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
+    _write(path, tensors, metadata)
 
 
 def read_metadata(path: Path) -> CheckpointMetadata:
@@ -96,6 +101,18 @@ def load_state_dict(network: nn.Module, state: Mapping[str, Tensor], *, source: 
     _require_matching(state, network.state_dict(), source)
     exact = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     network.load_state_dict(exact, assign=True)
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: CheckpointMetadata) -> None:
+    blob = save(tensors, metadata={_METADATA_KEY: metadata.model_dump_json()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The last step is a rename: whoever reads `path` sees the old file or the whole new one.
+    part = path.with_name(f"{path.name}.part")
+    with part.open("wb") as file:
+        file.write(blob)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
 
 
 def _require_matching(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:

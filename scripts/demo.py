@@ -27,7 +27,7 @@ def segment_with_curl(photo: Path, url: str, folder: Path) -> dict[str, Path]:
     written = {}
     for name, suffix in _FORMATS.items():
         written[name] = folder / f"{photo.stem}{suffix}"
-        command = ["curl", "-sS", "--fail-with-body", "-X", "POST", "-T", str(photo), "-H", f"X-Segment-Format: {name}"]
+        command = ["curl", "-sS", "--fail", "-X", "POST", "-T", str(photo), "-H", f"X-Segment-Format: {name}"]
         command += [url, "-o", str(written[name])]
         print(f"$ {shlex.join(command)}")
         subprocess.run(command, check=True)
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:
-        print(f"curl failed with exit code {error.returncode}; the answer, if any, is in {arguments.out}", file=sys.stderr)
+        print(f"curl failed with exit code {error.returncode}, see its message above", file=sys.stderr)
         return 1
     print("\n".join(summaries))
     print("\nthe server is stopped; `make serve` starts it to stay")

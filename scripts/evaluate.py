@@ -1,6 +1,7 @@
 """How well label maps agree with ground truth.
 
 python -m scripts.evaluate CHECKPOINT --data FOLDER
+python -m scripts.evaluate CHECKPOINT --data FOLDER --record "PASCAL VOC 2012 val"
 """
 
 import argparse
@@ -18,7 +19,7 @@ from handler.encoders import ModelIdentity
 from handler.labelmap import LabelMap
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
-from model import CheckpointError
+from model import CheckpointError, Evaluation, read_metadata, replace_metadata
 from scripts.training.voc import VOID, VocFolder
 
 from torchmetrics.classification import MulticlassConfusionMatrix
@@ -36,6 +37,15 @@ class Scores:
     def miou(self) -> float:
         """Mean over the classes that occur."""
         return float(np.nanmean(self.iou))
+
+    def evaluation(self, dataset: str, conditions: str) -> Evaluation:
+        """As a checkpoint's metadata records it."""
+        return Evaluation(
+            dataset=dataset,
+            miou=round(self.miou, 4),
+            pixel_accuracy=round(self.pixel_accuracy, 4),
+            conditions=conditions,
+        )
 
 
 def score(pairs: Iterable[tuple[LabelMap, LabelMap]], num_classes: int) -> Scores:
@@ -66,6 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.evaluate", description="Score a checkpoint on a data set.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder in PASCAL VOC's layout")
+    parser.add_argument("--record", metavar="NAME", help="write the figures into the checkpoint, as those on the data NAME")
     arguments = parser.parse_args(argv)
     try:
         folder = VocFolder.open(arguments.data)
@@ -74,8 +85,18 @@ def main(argv: list[str] | None = None) -> int:
     except (CheckpointError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(table(score_folder(pipeline, folder), pipeline.labels.names))
+    scores = score_folder(pipeline, folder)
+    print(table(scores, pipeline.labels.names))
+    if arguments.record:
+        record(arguments.checkpoint, scores.evaluation(arguments.record, f"{len(folder.ids)} images, single scale"))
     return 0
+
+
+def record(path: Path, evaluation: Evaluation) -> None:
+    """Write `evaluation` into the checkpoint at `path`, in place of an earlier one on the same data."""
+    metadata = read_metadata(path)
+    others = tuple(each for each in metadata.evaluations if each.dataset != evaluation.dataset)
+    replace_metadata(path, metadata.model_copy(update={"evaluations": (*others, evaluation)}))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from handler.engines import EngineOptions
 from handler.engines.torch_engine import TorchEngine
 from handler.pipeline import Pipeline
 from handler.settings import Limits
-from model import Checkpoint, CheckpointError, CheckpointMetadata, DeepLabV3, Evaluation, build_model, save_checkpoint
+from model import Checkpoint, CheckpointError, CheckpointMetadata, DeepLabV3, build_model, save_checkpoint
 from model.palette import voc_palette
 from model.preprocessing import Normalize
 from model.strict import ConfigurationError
@@ -156,12 +156,8 @@ def describe(config: TrainingConfig) -> CheckpointMetadata:
 
 def save(path: Path, network: DeepLabV3, metadata: CheckpointMetadata, scores: Scores, held_out: VocFolder) -> None:
     """Write a servable checkpoint."""
-    evaluation = Evaluation(
-        dataset=f"{len(held_out.ids)} images held out of {held_out.root.name}",
-        miou=round(scores.miou, 4),
-        pixel_accuracy=round(scores.pixel_accuracy, 4),
-        conditions="single scale, served resolution; the epoch was chosen by it",
-    )
+    dataset = f"{len(held_out.ids)} images held out of {held_out.root.name}"
+    evaluation = scores.evaluation(dataset, "single scale; the epoch was chosen by it")
     save_checkpoint(path, network, metadata.model_copy(update={"evaluations": (evaluation,)}), half=True)
 
 

@@ -7,7 +7,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from model import CheckpointError, build_model, load_checkpoint, load_state_dict, read_metadata, save_checkpoint
+from model import (
+    CheckpointError,
+    build_model,
+    load_checkpoint,
+    load_state_dict,
+    read_metadata,
+    replace_metadata,
+    save_checkpoint,
+)
 from tests.support import metadata, write_checkpoint
 
 
@@ -51,6 +59,26 @@ def test_loading_names_missing_and_unexpected_keys_and_wrong_shapes() -> None:
         "mine.pth: missing keys: classifier.4.bias; unexpected keys: classifier.5.bias; "
         "wrong shapes: classifier.4.weight is (7, 256, 1, 1), should be (3, 256, 1, 1)"
     )
+
+
+def test_metadata_is_replaced_and_the_weights_stay_as_stored(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(path, build_model(metadata().model), metadata(), half=True)
+    before = load_file(path)
+
+    replace_metadata(path, metadata(license="MIT"))
+
+    assert read_metadata(path).license == "MIT"
+    after = load_file(path)
+    assert all(tensor.dtype == before[name].dtype and torch.equal(tensor, before[name]) for name, tensor in after.items())
+
+
+def test_metadata_of_another_network_is_refused(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "a.safetensors")
+    other = metadata(model=metadata().model.model_copy(update={"output_stride": 8}))
+
+    with pytest.raises(CheckpointError, match="holds another network"):
+        replace_metadata(path, other)
 
 
 def test_long_lists_of_keys_are_cut_with_their_number() -> None:

@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
-from scripts.evaluate import score
+from model import read_metadata
+from scripts.evaluate import main, score
+from tests.support import noise, write_checkpoint
 
 
 def maps(rows: list[list[int]]) -> npt.NDArray[np.uint8]:
@@ -36,3 +41,19 @@ def test_void_counts_for_nothing() -> None:
 
     np.testing.assert_allclose(scores.iou, [1, np.nan])
     assert scores.pixel_accuracy == 1
+
+
+def test_figures_are_printed_and_recorded_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = write_checkpoint(tmp_path / "a.safetensors")
+    for name in ("JPEGImages", "SegmentationClass"):
+        (tmp_path / name).mkdir()
+    Image.fromarray(noise(30, 40)).save(tmp_path / "JPEGImages" / "one.jpg")
+    Image.new("L", (40, 30), 1).save(tmp_path / "SegmentationClass" / "one.png")
+    (tmp_path / "val.txt").write_text("one")
+
+    for _ in range(2):
+        assert main([str(checkpoint), "--data", str(tmp_path), "--record", "one picture"]) == 0
+
+    assert "mIoU" in capsys.readouterr().out
+    (evaluation,) = read_metadata(checkpoint).evaluations
+    assert (evaluation.dataset, evaluation.conditions) == ("one picture", "1 images, single scale")
