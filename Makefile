@@ -64,7 +64,7 @@ smoke: setup  ## Check with curl that the server at URL answers as it should
 	@$(RUN) scripts.samples $(BUILD)/samples >/dev/null
 	@scripts/smoke.sh $(URL) $(BUILD)/samples/chelsea.jpg
 
-package: setup $(CHECKPOINT)  ## Build the archive and prove that it works by itself
+package: setup $(if $(MODEL),$(CHECKPOINT))  ## Build the archive and prove that it works by itself
 	@$(RUN) scripts.package --checkpoint $(CHECKPOINT) --model-config $(MODEL_CONFIG) --name $(NAME) --out $(BUILD)/model-store $(PACKAGE_ARGS)
 
 $(BUILD)/checkpoints/%.safetensors: | setup

@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _ACCEPTED_TEXT = "JPEG, PNG, WebP, BMP, GIF and TIFF are"
 
+#: The value that is white, in modes that Pillow would clip to 8 bits instead of scaling.
+_GREY_MAXIMUM = {"I;16": 65535, "I;16L": 65535, "I;16B": 65535, "I;16N": 65535, "I": 65535, "F": 1}
+
 # Pillow's own guard knows one limit for the whole process and raises before the size can be named. `_require_size` checks
 # the size of every image right after its header, before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
@@ -25,10 +28,11 @@ Image.init()
 def decode_image(data: bytes, limits: Limits) -> RGBImage:
     """Decode the first frame of an image file, apply its EXIF orientation and convert it to RGB.
 
-    Transparency is laid over white; 16-bit grey is divided by 257; every other mode is converted as Pillow does.
+    Transparency is laid over white. Grey of 16 bits is divided by 257, 32-bit integers are taken to hold 16, floats to lie in
+    0..1; what lies outside is clipped. Every other mode is converted as Pillow does.
 
     Raises:
-        ImageTooLarge: above the limit of bytes or pixels.
+        ImageTooLarge: above the limit of bytes, pixels or length of a side.
         UnsupportedImageFormat: an image, but none of `ACCEPTED_FORMATS`.
         InvalidImage: not an image, truncated or broken.
     """
@@ -54,6 +58,8 @@ def decode_image(data: bytes, limits: Limits) -> RGBImage:
 
 
 def _require_size(file: Image.Image, limits: Limits) -> None:
+    if max(file.size) > limits.max_side:
+        raise ImageTooLarge(f"the image has {file.width}×{file.height} pixels, the limit for a side is {limits.max_side:,}")
     pixels = file.width * file.height
     if pixels > limits.max_pixels:
         raise ImageTooLarge(f"the image has {file.width}×{file.height} = {pixels:,} pixels, the limit is {limits.max_pixels:,}")
@@ -80,9 +86,9 @@ def _foreign_format(data: bytes) -> str | None:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
-    if image.mode.startswith("I;16"):
-        # As float64, in which 257 divides exactly; 65535 becomes 255.
-        return Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8)).convert("RGB")
+    if image.mode in _GREY_MAXIMUM:
+        values = np.nan_to_num(np.asarray(image, np.float64)) / _GREY_MAXIMUM[image.mode]
+        return Image.fromarray(np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from handler.encoders import DEFAULT_FORMAT, FORMATS
@@ -81,14 +80,14 @@ def _from_accept(accept: str) -> dict[str, str]:
         ranges.append((-_quality(quality), position, media_range))
     for negated_quality, _, media_range in sorted(ranges):
         for name, entry in FORMATS.items():
-            if negated_quality < 0 and fnmatchcase(entry.content_type, media_range):
+            if negated_quality < 0 and media_range in (entry.content_type, entry.content_type.split("/")[0] + "/*", "*/*"):
                 return {"format": name}
     return {}
 
 
 def _quality(text: str) -> float:
     try:
-        return float(text)
+        return min(max(float(text), 0.0), 1.0)
     except ValueError:
         return 0.0
 

@@ -12,6 +12,8 @@ class Limits(StrictModel):
     max_bytes: int = Field(default=32_000_000, ge=1)
     #: Pixels of an image, width times height.
     max_pixels: int = Field(default=64_000_000, ge=1)
+    #: Pixels of an image's longer side. A JPEG, and so an overlay, can have no more; and a row's logits must fit into memory.
+    max_side: int = Field(default=65_500, ge=1, le=65_500)
     #: Bytes of an answer. TorchServe ends a worker that sends more than its `max_response_size` (6,553,500 unless configured).
     max_response_bytes: int = Field(default=6_500_000, ge=1024)
 

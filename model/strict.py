@@ -32,10 +32,12 @@ class StrictModel(BaseModel):
 
     @classmethod
     def _describe(cls, fault: Any) -> str:
-        key = ".".join(str(part) for part in fault["loc"]) or cls.__name__
+        key = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
             return f"unknown key {key!r}{nearest(key.rsplit('.', 1)[-1], _keys(cls, fault['loc'][:-1]))}"
-        message = fault["msg"].removeprefix("Value error, ")
+        message: str = fault["msg"].removeprefix("Value error, ")
+        if not key:
+            return message
         return f"{key!r}: {fault['input']!r}: {message}"
 
 

@@ -136,8 +136,8 @@ def _read_state_dict(path: Path) -> Mapping[str, Tensor]:
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ImportFailed(f"{path}: holds {type(content).__name__}, should hold a state dict of tensors")
+    if not isinstance(content, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
+        raise ImportFailed(f"{path}: holds {type(content).__name__}, should hold a state dict: tensors by name")
     # As saved from a network wrapped in DataParallel or DistributedDataParallel.
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
 

@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,10 +17,10 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from handler.settings import HandlerSettings
 from model import CheckpointError, read_metadata
 from model.strict import ConfigurationError
 from scripts.class_names import index_to_name, read_class_names
+from scripts.served_model_config import ServedModelConfig
 from scripts.verify_archive import ArchiveError, verify
 from scripts.yaml_file import read_mapping
 
@@ -49,11 +50,38 @@ class Recipe:
         found = {path for pattern in _SOURCES for path in ROOT.glob(pattern) if path != _ENTRY}
         return sorted(path.relative_to(ROOT) for path in found)
 
+    def check(self) -> None:
+        """Refuse inputs that do not fit each other.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be used.
+            ConfigurationError: the model configuration or the name cannot, or the class names are not the checkpoint's.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
+            raise ConfigurationError(
+                f"--name {self.name!r}: must be letters, digits, '_', '.' and '-', a letter or digit first"
+            )
+        names = read_metadata(self.checkpoint).classes
+        ServedModelConfig.parse(read_mapping(self.model_config), source=str(self.model_config))
+        if self.class_names is None:
+            return
+        given = read_class_names(self.class_names)
+        for index, (name, expected) in enumerate(zip(given, names, strict=False)):
+            if name != expected:
+                raise ConfigurationError(
+                    f"{self.class_names}: class {index} is {name!r}, in {self.checkpoint} it is {expected!r}"
+                )
+        if len(given) != len(names):
+            raise ConfigurationError(f"{self.class_names}: has {len(given)} classes, {self.checkpoint} has {len(names)}")
+
     def digest(self) -> str:
-        """SHA-256 over the inputs; archives of equal digests are equal."""
-        digest = hashlib.sha256(f"{self.name} {self.version}".encode())
-        for path in [self.checkpoint, self.model_config, _ENTRY, Path(__file__), *(ROOT / path for path in self.sources())]:
-            digest.update(f"\n{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
+        """SHA-256 over all that decides an archive's bytes and its proof."""
+        digest = hashlib.sha256(f"{self.name} {self.version} {_created_on()}".encode())
+        scripts = [Path("scripts", name) for name in ("package.py", "verify_archive.py", "archive_probe.py")]
+        own = [ROOT / path for path in [*self.sources(), _ENTRY.relative_to(ROOT), *scripts]]
+        for path in [self.checkpoint, self.model_config, *own]:
+            name = path.relative_to(ROOT) if path in own else path.name
+            digest.update(f"\n{name} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
         return digest.hexdigest()
 
 
@@ -64,9 +92,8 @@ def build(recipe: Recipe, store: Path) -> Path:
         CheckpointError: the checkpoint cannot be used.
         ConfigurationError: the model configuration cannot, or the class names are not the checkpoint's.
     """
+    recipe.check()
     names = read_metadata(recipe.checkpoint).classes
-    _check_class_names(recipe, names)
-    _check_model_config(recipe.model_config)
     store.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="deeplab-package-") as folder:
         stage = Path(folder) / "stage"
@@ -119,31 +146,13 @@ def _zip(folder: Path, archive: Path) -> None:
             target.writestr(entry, path.read_bytes())
 
 
-def _check_class_names(recipe: Recipe, names: tuple[str, ...]) -> None:
-    if recipe.class_names is None:
-        return
-    given = read_class_names(recipe.class_names)
-    for index, (name, expected) in enumerate(zip(given, names, strict=False)):
-        if name != expected:
-            raise ConfigurationError(
-                f"{recipe.class_names}: class {index} is {name!r}, in {recipe.checkpoint} it is {expected!r}"
-            )
-    if len(given) != len(names):
-        raise ConfigurationError(f"{recipe.class_names}: has {len(given)} classes, {recipe.checkpoint} has {len(names)}")
-
-
-def _check_model_config(path: Path) -> None:
-    content = read_mapping(path)
-    HandlerSettings.parse(content.get("handler") or {}, source=f"{path}, section 'handler'")
-
-
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     recipe = Recipe(arguments.name, arguments.version, arguments.checkpoint, arguments.model_config, arguments.class_names)
     archive = arguments.out / f"{arguments.name}.mar"
     proof = archive.with_suffix(".proven")
     try:
-        read_metadata(recipe.checkpoint)
+        recipe.check()
         stamp = recipe.digest()
         if archive.is_file() and proof.is_file() and proof.read_text() == f"{stamp} {_sha256(archive)}":
             print(f"{archive} is up to date")

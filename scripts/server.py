@@ -1,6 +1,6 @@
 """Start, watch and stop a TorchServe of one's own.
 
-python -m scripts.server start --model-store build/model-store --archive deeplabv3.mar --port 8080
+python -m scripts.server start --archive build/model-store/deeplabv3.mar --port 8080
 python -m scripts.server stop
 """
 
@@ -114,7 +114,7 @@ class Server:
         """TorchServe's account of its workers (`id`, `status`, `pid`, ...); empty while it does not answer."""
         try:
             response = requests.get(self.management_url, timeout=5)
-        except requests.ConnectionError:
+        except requests.RequestException:
             return []
         workers: list[dict[str, object]] = response.json()[0]["workers"] if response.ok else []
         return workers
@@ -205,7 +205,7 @@ def start(archive: Path, ports: Ports, run_directory: Path = DEFAULT_RUN_DIRECTO
     if taken := ports.taken():
         raise ServerError(f"port {', '.join(map(str, taken))} is in use; choose five free ports with PORT=")
     logs = run_directory / "logs"
-    shutil.rmtree(run_directory, ignore_errors=True)
+    shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
     temporary = Path(tempfile.mkdtemp(prefix="deeplab-"))
     settings = run_directory / "config.properties"
@@ -216,25 +216,35 @@ def start(archive: Path, ports: Ports, run_directory: Path = DEFAULT_RUN_DIRECTO
         *("--model-store", str(archive.parent.resolve()), "--models", f"{model}={archive.name}"),
         *("--ts-config", str(settings.resolve())),
     ]
-    with (logs / "console.log").open("w") as console:
-        subprocess.run(
-            command,
-            check=True,
-            cwd=run_directory,
-            env=_environment(temporary, logs),
-            stdout=console,
-            stderr=console,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    pid = int((temporary / ".model_server.pid").read_text())
     try:
-        started = psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        raise ServerError(f"TorchServe ended at once\n{(logs / 'console.log').read_text()}") from None
+        pid, started = _launch(command, _environment(temporary, logs), logs / "console.log")
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     server = Server(pid, started, ports, model, run_directory, temporary)
     server.save()
     return server
+
+
+def _launch(command: list[str], environment: dict[str, str], console: Path) -> tuple[int, float]:
+    """Run torchserve's launcher; the id of the process it leaves behind, and when that began."""
+    with console.open("w") as output:
+        launcher = subprocess.run(
+            command,
+            check=False,
+            cwd=console.parent,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    try:
+        pid = int((Path(environment["TMPDIR"]) / ".model_server.pid").read_text())
+        return pid, psutil.Process(pid).create_time()
+    except (FileNotFoundError, psutil.NoSuchProcess) as error:
+        said = console.read_text(errors="replace")[-2000:]
+        raise ServerError(f"TorchServe ended at once, with exit code {launcher.returncode}\n{said}") from error
 
 
 @contextmanager

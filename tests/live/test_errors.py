@@ -14,7 +14,7 @@ from tests.unit.handler.test_image_io import bomb
 
 
 def broken_inputs(photo: bytes) -> dict[str, bytes]:
-    """Ten bodies that are no whole image."""
+    """Bodies that are no whole image, or too much of one."""
     return {
         "truncated JPEG": photo[: len(photo) // 2],
         "JPEG header alone": photo[:20],
@@ -23,6 +23,7 @@ def broken_inputs(photo: bytes) -> dict[str, bytes]:
         "zero bytes": bytes(10_000),
         "bomb": bomb(60_000, 60_000),
         "huge header": bomb(2**31 - 1, 2**31 - 1),
+        "thread": encode(Image.new("1", (64_000_000, 1))),
         "zip": b"PK\x03\x04" + bytes(100),
         "truncated PNG": encode(noise(64, 64))[:500],
         "corrupt JPEG": photo[:200] + bytes(5000) + photo[5200:5300],
@@ -39,6 +40,7 @@ def broken_inputs(photo: bytes) -> dict[str, bytes]:
         ("zero bytes", (400, "InvalidImage")),
         ("bomb", (413, "ImageTooLarge")),
         ("huge header", (413, "ImageTooLarge")),
+        ("thread", (413, "ImageTooLarge")),
         ("zip", (400, "InvalidImage")),
         ("truncated PNG", (400, "InvalidImage")),
         ("corrupt JPEG", (400, "InvalidImage")),

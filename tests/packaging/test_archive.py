@@ -124,8 +124,29 @@ def test_a_misspelt_setting_stops_the_build(checkpoint: Path, tmp_path: Path) ->
     config = tmp_path / "model-config.yaml"
     config.write_text("handler: {limits: {max_pixel: 3}}")
 
-    with pytest.raises(ConfigurationError, match=r"unknown key 'limits\.max_pixel', did you mean 'max_pixels'\?"):
+    with pytest.raises(ConfigurationError, match=r"unknown key 'handler\.limits\.max_pixel', did you mean 'max_pixels'\?"):
         build(recipe(checkpoint, config=config), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("minWorker: 1", r"unknown key 'minWorker', did you mean 'minWorkers'\?"),
+        ("batchSize: x", r"'batchSize': 'x': Input should be a valid integer"),
+        ("minWorkers: 1", r"minWorkers and maxWorkers count only together"),
+    ],
+)
+def test_a_misspelt_setting_of_torchserves_stops_the_build(checkpoint: Path, tmp_path: Path, text: str, message: str) -> None:
+    config = tmp_path / "model-config.yaml"
+    config.write_text(text)
+
+    with pytest.raises(ConfigurationError, match=message):
+        build(recipe(checkpoint, config=config), tmp_path)
+
+
+def test_a_name_that_is_no_name_stops_the_build(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--checkpoint", str(checkpoint), "--name", "a/b", "--out", str(tmp_path)]) == 1
+    assert "--name 'a/b': must be letters" in capsys.readouterr().err
 
 
 def test_a_checkpoint_that_is_not_there_stops_the_build(tmp_path: Path) -> None:
@@ -142,6 +163,10 @@ def test_an_archive_that_is_up_to_date_is_left_alone(
     assert "proven: " in capsys.readouterr().out
     assert main(arguments) == 0
     assert "is up to date" in capsys.readouterr().out
+    other = tmp_path / "other.json"
+    other.write_text('["background", "cat", "fox"]')
+    assert main([*arguments, "--class-names", str(other)]) == 1
+    assert "class 2 is 'fox'" in capsys.readouterr().err
     (tmp_path / "pets.mar").write_bytes(b"spoilt")
     assert main(arguments) == 0
     assert "proven: " in capsys.readouterr().out

@@ -73,6 +73,20 @@ def test_16_bit_grey_is_scaled_to_8_bits() -> None:
     assert decode_image(encode(picture), LIMITS)[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
+@pytest.mark.parametrize(
+    ("mode", "values"),
+    [
+        (np.int32, [-5, 0, 257, 32896, 65535, 70000]),
+        (np.float32, [-0.5, 0, 1 / 255, 128 / 255, 1, 3e38]),
+        (np.float32, [np.nan, -np.inf, 1 / 255, 128 / 255, np.inf, 1]),
+    ],
+)
+def test_32_bit_grey_is_scaled_to_8_bits_and_clipped(mode: type[np.generic], values: list[float]) -> None:
+    picture = Image.fromarray(np.array([values], mode))
+
+    assert decode_image(encode(picture, "TIFF"), LIMITS)[0, :, 0].tolist() == [0, 0, 1, 128, 255, 255]
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "LAB"])
 def test_every_other_mode_is_converted(mode: str) -> None:
     picture = Image.new("RGB", (2, 2), "white").convert("RGB" if mode == "LAB" else mode)
@@ -119,6 +133,13 @@ def test_an_image_at_the_limit_of_pixels_is_taken() -> None:
     assert decode_image(data, LIMITS).shape == (1000, 1000, 3)
     with pytest.raises(ImageTooLarge):
         decode_image(data, Limits(max_pixels=999_999))
+
+
+@pytest.mark.parametrize("size", [(65_501, 1), (1, 65_501)])
+def test_a_side_above_the_limit_is_refused_with_both_numbers(size: tuple[int, int]) -> None:
+    """One row of such an image would take more memory than is set aside for a strip of rows."""
+    with pytest.raises(ImageTooLarge, match=rf"has {size[0]}×{size[1]} pixels, the limit for a side is 65,500"):
+        decode_image(encode(Image.new("1", size)), LIMITS)
 
 
 def test_more_bytes_than_the_limit_are_refused_with_both_numbers() -> None:

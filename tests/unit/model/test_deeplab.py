@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model import DeepLabV3, ModelConfig, build_model, load_state_dict
+from model.backbones import BACKBONES
 from model.strict import ConfigurationError
 from scripts.import_weights import TORCHVISION_MODELS
 
@@ -34,7 +35,7 @@ def test_no_constructor_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.socket.connect", refuse)
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", refuse)
 
-    for name in ("resnet50", "mobilenet_v3_large", "mobilenet_v2"):
+    for name in BACKBONES:
         DeepLabV3(name, num_classes=2)
 
 

@@ -149,6 +149,13 @@ def test_an_auxiliary_head_is_seen_and_names_can_be_given_directly(tmp_path: Pat
     assert described.classes == ("background", "roof", "tree")
 
 
+def test_what_is_no_state_dict_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({1: torch.zeros(1)}, tmp_path / "a.pth")
+
+    assert run(tmp_path / "a.pth", "--arch", "deeplabv3_resnet50", "--classes", "a,b") == 1
+    assert "holds dict, should hold a state dict: tensors by name" in capsys.readouterr().err
+
+
 def test_a_file_of_names_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({}, tmp_path / "a.pth")
 

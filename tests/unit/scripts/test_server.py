@@ -55,6 +55,23 @@ def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> None:
             start(archive, ports, tmp_path / "run")
 
 
+def test_a_server_that_ends_at_once_is_told_with_what_it_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = tmp_path / "bin" / "torchserve"
+    launcher.parent.mkdir()
+    launcher.write_text("#!/bin/sh\necho no such luck\nexit 3\n")
+    launcher.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(launcher.parent / "python"))
+    monkeypatch.setattr("tempfile.mkdtemp", lambda prefix: str((tmp_path / prefix).absolute()))
+    (tmp_path / "deeplab-").mkdir()
+    archive = tmp_path / "a.mar"
+    archive.touch()
+
+    with pytest.raises(ServerError, match=r"ended at once, with exit code 3\nno such luck"):
+        start(archive, Ports.free(), tmp_path / "run")
+
+    assert not (tmp_path / "deeplab-").exists()
+
+
 def test_a_missing_archive_is_named(tmp_path: Path) -> None:
     with pytest.raises(ServerError, match=r"a\.mar: no such archive; `make package` builds it"):
         start(tmp_path / "a.mar", Ports.free(), tmp_path / "run")

@@ -1,0 +1,47 @@
+"""What model-config.yaml may hold: TorchServe's settings of a model, and ours under `handler`."""
+
+from typing import Any
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from handler.settings import HandlerSettings
+from model.strict import StrictModel
+
+
+class ServedModelConfig(StrictModel):
+    """TorchServe ignores a key that it does not know, so a misspelt one must be found when the archive is built.
+
+    The keys are those of TorchServe 0.12 (org.pytorch.serve.archive.model.ModelConfig), in its spelling.
+    """
+
+    minWorkers: int | None = Field(default=None, ge=1)
+    maxWorkers: int | None = Field(default=None, ge=1)
+    batchSize: int = Field(default=1, ge=1)
+    #: Milliseconds.
+    maxBatchDelay: int = Field(default=100, ge=0)
+    #: Seconds.
+    responseTimeout: int = Field(default=120, ge=1)
+    #: Seconds.
+    startupTimeout: int = Field(default=120, ge=1)
+    jobQueueSize: int = Field(default=100, ge=1)
+    #: Seconds.
+    maxRetryTimeoutInSec: int = Field(default=300, ge=1)
+    #: Milliseconds; 0: clients wait for ever.
+    clientTimeoutInMills: int = Field(default=0, ge=0)
+    deviceType: str | None = None
+    deviceIds: tuple[int, ...] | None = None
+    useJobTicket: bool = False
+    useVenv: bool = False
+    handler: HandlerSettings = HandlerSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_section(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in data.items() if not (name == "handler" and value is None)}
+
+    @model_validator(mode="after")
+    def _workers_together(self) -> Self:
+        if (self.minWorkers is None) != (self.maxWorkers is None):
+            raise ValueError("minWorkers and maxWorkers count only together; give both or neither")
+        return self
