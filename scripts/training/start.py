@@ -38,6 +38,10 @@ def begin_from(network: DeepLabV3, start: Mapping[str, Tensor]) -> None:
     Raises:
         CheckpointError: if the start's keys or shapes are not as this module's docstring says.
     """
+    if "project.0.weight" not in start:
+        raise CheckpointError(
+            "start weights: no key 'project.0.weight'; scripts/training/start.py says which keys there must be"
+        )
     pooling = len(network.classifier.aspp.convs) - 1
     state = dict(network.state_dict())
     projection = torch.zeros_like(state["classifier.0.project.0.weight"])

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model import DeepLabV3, load_checkpoint
+from model import CheckpointError, DeepLabV3, load_checkpoint
 from model.backbones import BACKBONES
 from model.strict import ConfigurationError
 from scripts.train import main
@@ -63,6 +63,16 @@ def test_training_begins_exactly_at_the_starts_function(start: Start, begun: Dee
     images = torch.randn(1, 3, 96, 128)
 
     torch.testing.assert_close(begun(images)["out"], start(images), atol=1e-4, rtol=1e-3)
+
+
+def test_start_weights_of_another_kind_are_refused_by_their_keys(start: Start) -> None:
+    network = DeepLabV3("mobilenet_v2", 21, output_stride=16)
+    without = {name: tensor for name, tensor in start.state_dict().items() if name != "project.0.weight"}
+
+    with pytest.raises(CheckpointError, match=r"start weights: no key 'project\.0\.weight'"):
+        begin_from(network, without)
+    with pytest.raises(CheckpointError, match=r"start weights: unexpected keys: extra$"):
+        begin_from(network, {**start.state_dict(), "extra": torch.zeros(1)})
 
 
 @torch.inference_mode()
