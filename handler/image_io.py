@@ -44,12 +44,10 @@ def decode_image(data: bytes, limits: Limits) -> RGBImage:
             file.load()
             upright = ImageOps.exif_transpose(file)
             return np.asarray(_to_rgb(upright))
-    except ImageTooLarge:
+    except (ImageTooLarge, MemoryError):
         raise
     except UnidentifiedImageError as error:
         _refuse_unidentified(data, error)
-    except MemoryError:
-        raise
     except Exception as error:
         # Decoders meet hostile bytes with errors of many kinds (OSError, SyntaxError, struct.error, IndexError, ...). All of
         # them say that this file cannot be decoded; none says anything about the server.

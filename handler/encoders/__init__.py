@@ -18,6 +18,7 @@ class Format:
     encode: Callable[[Segmentation, ModelIdentity], EncodedResponse]
 
 
+#: In order of preference, for a client that accepts several.
 FORMATS: dict[str, Format] = {
     "json": Format(masks_json.CONTENT_TYPE, masks_json.encode),
     "png": Format(palette_png.CONTENT_TYPE, palette_png.encode),
