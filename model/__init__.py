@@ -7,6 +7,7 @@
 # First, because every other module here imports torchvision.
 from model import torchvision_ops  # isort: skip
 
+from model.architectures import ARCHITECTURES, Network, build_model
 from model.aspp import ASPP, ASPPConv, ASPPPooling
 from model.checkpoint import (
     Checkpoint,
@@ -18,8 +19,9 @@ from model.checkpoint import (
     save_checkpoint,
 )
 from model.config import ModelConfig
-from model.deeplab import ARCHITECTURES, DeepLabV3, build_model
-from model.heads import DeepLabHead, FCNHead
+from model.decoder import DeepLabPlusHead
+from model.deeplab import DeepLab, DeepLabV1, DeepLabV2, DeepLabV3, DeepLabV3Plus
+from model.heads import AtrousSumHead, DeepLabHead, FCNHead, LargeFOVHead
 from model.metadata import CheckpointMetadata, Evaluation, Normalization, ResizePolicy
 
 __all__ = [
@@ -27,14 +29,22 @@ __all__ = [
     "ASPP",
     "ASPPConv",
     "ASPPPooling",
+    "AtrousSumHead",
     "Checkpoint",
     "CheckpointError",
     "CheckpointMetadata",
+    "DeepLab",
     "DeepLabHead",
+    "DeepLabPlusHead",
+    "DeepLabV1",
+    "DeepLabV2",
     "DeepLabV3",
+    "DeepLabV3Plus",
     "Evaluation",
     "FCNHead",
+    "LargeFOVHead",
     "ModelConfig",
+    "Network",
     "Normalization",
     "ResizePolicy",
     "build_model",

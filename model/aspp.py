@@ -20,11 +20,28 @@ def conv_bn_relu(in_channels: int, out_channels: int, kernel_size: int, dilation
     ]
 
 
+def separable_conv_bn_relu(in_channels: int, out_channels: int, dilation: int = 1) -> list[nn.Module]:
+    """A 3×3 convolution split into a depthwise and a pointwise one (Chen et al. 2018, section 3.1), each normalized."""
+    return [
+        nn.Conv2d(in_channels, in_channels, 3, padding=dilation, dilation=dilation, groups=in_channels, bias=False),
+        nn.BatchNorm2d(in_channels),
+        nn.ReLU(),
+        *conv_bn_relu(in_channels, out_channels, 1),
+    ]
+
+
+def conv3x3_bn_relu(in_channels: int, out_channels: int, dilation: int = 1, *, separable: bool) -> list[nn.Module]:
+    """A size-preserving 3×3 convolution, plain or depthwise separable."""
+    if separable:
+        return separable_conv_bn_relu(in_channels, out_channels, dilation)
+    return conv_bn_relu(in_channels, out_channels, 3, dilation)
+
+
 class ASPPConv(nn.Sequential):
     """One atrous branch: B×in_channels×H×W to B×out_channels×H×W by a 3×3 convolution of the given dilation."""
 
-    def __init__(self, in_channels: int, out_channels: int, dilation: int) -> None:
-        super().__init__(*conv_bn_relu(in_channels, out_channels, 3, dilation))
+    def __init__(self, in_channels: int, out_channels: int, dilation: int, *, separable: bool = False) -> None:
+        super().__init__(*conv3x3_bn_relu(in_channels, out_channels, dilation, separable=separable))
 
 
 class ASPPPooling(nn.Sequential):
@@ -47,12 +64,14 @@ class ASPPPooling(nn.Sequential):
 class ASPP(nn.Module):
     """Parallel 1×1, atrous and image-pooling branches over one feature map, fused to `out_channels`."""
 
-    def __init__(self, in_channels: int, atrous_rates: Sequence[int], out_channels: int = 256) -> None:
+    def __init__(
+        self, in_channels: int, atrous_rates: Sequence[int], out_channels: int = 256, *, separable: bool = False
+    ) -> None:
         super().__init__()
         self.convs = nn.ModuleList(
             [
                 nn.Sequential(*conv_bn_relu(in_channels, out_channels, 1)),
-                *(ASPPConv(in_channels, out_channels, rate) for rate in atrous_rates),
+                *(ASPPConv(in_channels, out_channels, rate, separable=separable) for rate in atrous_rates),
                 ASPPPooling(in_channels, out_channels),
             ]
         )

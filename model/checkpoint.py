@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from model.deeplab import DeepLabV3, build_model
+from model.architectures import Network, build_model
 from model.metadata import CheckpointMetadata
 from model.strict import ConfigurationError
 
@@ -27,7 +27,7 @@ class CheckpointError(ValueError):
 class Checkpoint:
     """A network with its weights, in evaluation mode, and the metadata it was stored with."""
 
-    network: DeepLabV3
+    network: Network
     metadata: CheckpointMetadata
 
 

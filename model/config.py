@@ -2,31 +2,48 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue, field_validator
+from typing_extensions import Self
 
 from model.strict import StrictModel
-
-#: Atrous rates of ASPP by output stride (Chen et al. 2017, section 3.3: doubled when the output stride is 8).
-ATROUS_RATES: dict[int, tuple[int, ...]] = {8: (12, 24, 36), 16: (6, 12, 18)}
 
 
 class ModelConfig(StrictModel):
     """Everything that decides a network's layers.
 
-    `atrous_rates` left out means the paper's for the output stride. Torchvision's MobileNetV3 departs from the paper (rates
-    12, 24, 36 at output stride 16), which is why they can be given.
+    What is left out takes the architecture's usual value; what an architecture does not know is refused when it is built.
     """
 
+    #: A name in `model.architectures.ARCHITECTURES`.
     architecture: str = "deeplabv3"
+    #: A name in `model.backbones.BACKBONES`, or `timm:NAME`.
     backbone: str = "resnet50"
     num_classes: int = Field(default=21, ge=2)
+    #: Image pixels per cell of the last feature map.
     output_stride: Literal[8, 16] = 8
+    #: Dilations of the parallel atrous convolutions. Torchvision's MobileNetV3, for one, departs from the paper's.
     atrous_rates: tuple[int, ...] | None = None
+    #: Factors on the dilation of the last stage's residual units (Chen et al. 2017, section 3.1): (1, 2, 4) in the paper.
+    multi_grid: tuple[int, ...] | None = None
+    #: Depthwise separable 3×3 convolutions in ASPP and decoder (Chen et al. 2018, section 3.2).
+    separable: bool = False
+    #: Channels that DeepLabV3+'s decoder keeps of the low-level features, and channels of its 3×3 convolutions.
+    low_level_channels: int | None = Field(default=None, ge=1)
+    decoder_channels: int | None = Field(default=None, ge=1)
     auxiliary_head: bool = False
+    #: What else a network built by another library takes, in that library's words.
+    library_options: dict[str, JsonValue] | None = None
 
-    @field_validator("atrous_rates")
+    @field_validator("atrous_rates", "multi_grid")
     @classmethod
     def _positive(cls, rates: tuple[int, ...] | None) -> tuple[int, ...] | None:
         if rates is not None and (not rates or min(rates) < 1):
             raise ValueError("needs at least one rate, each 1 or more, for example (12, 24, 36)")
         return rates
+
+    def at_output_stride(self, output_stride: Literal[8, 16]) -> Self:
+        """The same weights on a finer or coarser grid: rates that were given keep their reach in the image."""
+        rates = self.atrous_rates
+        if rates is not None:
+            rates = tuple(max(1, rate * self.output_stride // output_stride) for rate in rates)
+        return self.model_copy(update={"output_stride": output_stride, "atrous_rates": rates})

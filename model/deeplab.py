@@ -1,56 +1,65 @@
-"""The architectures and their registry."""
+"""The DeepLab family: a dilated backbone, a head over its stages, an optional auxiliary head."""
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from model.backbones import find_backbone
-from model.config import ATROUS_RATES, ModelConfig
-from model.heads import DeepLabHead, FCNHead
-from model.strict import ConfigurationError, nearest
+from model.backbones import build_backbone
+from model.decoder import DeepLabPlusHead
+from model.heads import AtrousSumHead, DeepLabHead, FCNHead, LargeFOVHead
+from model.strict import ConfigurationError
 
 
-class DeepLabV3(nn.Module):
-    """DeepLabV3 (Chen et al. 2017, https://arxiv.org/abs/1706.05587).
+class DeepLab(nn.Module):
+    """What the family shares. Each member says which stages its head reads and which head that is.
 
     Args:
-        backbone: a name in `model.backbones.BACKBONES`.
+        backbone: a name in `model.backbones.BACKBONES`, or `timm:NAME`.
         num_classes: channels of the logits, background included.
-        output_stride: image pixels per cell of the feature map, 8 or 16.
-        atrous_rates: of ASPP; the paper's for the output stride where left out.
-        auxiliary_head: adds an FCN head on an earlier stage, used in training.
+        output_stride: image pixels per cell of the last feature map, 8 or 16. Weights fit both.
+        atrous_rates: the architecture's own for the output stride where left out.
+        multi_grid: see `model.backbones.apply_multi_grid`; for ResNets.
+        auxiliary_head: adds an FCN head on the last stage but one, used in training.
 
     Raises:
-        ConfigurationError: for a backbone or an output stride that does not exist.
+        ConfigurationError: for a backbone or an output stride that does not exist, or that do not go together.
     """
+
+    #: The stages that the head reads, in the order of its arguments.
+    stages: ClassVar[tuple[str, ...]] = ("out",)
+    #: Atrous rates by output stride.
+    rates: ClassVar[Mapping[int, tuple[int, ...]]]
 
     def __init__(
         self,
-        backbone: str = "resnet50",
-        num_classes: int = 21,
-        *,
-        output_stride: Literal[8, 16] = 8,
-        atrous_rates: Sequence[int] | None = None,
-        auxiliary_head: bool = False,
+        backbone: str,
+        num_classes: int,
+        output_stride: int,
+        multi_grid: Sequence[int] | None,
+        auxiliary_head: bool,
     ) -> None:
         super().__init__()
-        if output_stride not in ATROUS_RATES:
-            raise ConfigurationError(f"output stride {output_stride!r}: must be one of {', '.join(map(str, ATROUS_RATES))}")
-        trunk = find_backbone(backbone)
-        self.backbone = trunk.extractor(output_stride, auxiliary=auxiliary_head)
-        self.classifier = DeepLabHead(trunk.out.channels, num_classes, atrous_rates or ATROUS_RATES[output_stride])
-        self.aux_classifier = FCNHead(trunk.aux.channels, num_classes) if auxiliary_head else None
+        if output_stride not in self.rates:
+            raise ConfigurationError(f"output stride {output_stride!r}: must be one of {', '.join(map(str, self.rates))}")
+        built = build_backbone(
+            backbone, output_stride, (*self.stages, "aux") if auxiliary_head else self.stages, multi_grid
+        )
+        self.backbone = built.module
+        self.channels = built.channels
+        self.classifier: nn.Module
+        self.aux_classifier = FCNHead(built.channels["aux"], num_classes) if auxiliary_head else None
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Normalized images, float B×3×H×W, to logits on the network's grid.
 
         Returns:
-            `out`: float B×num_classes×h×w, h = ceil(H / output stride) and w alike, and with an auxiliary head `aux`, whose
-            grid may be finer. They are not upsampled: whoever needs labels does so once, to the size that is wanted.
+            `out`: float B×num_classes×h×w, where h = ceil(H / stride) and w alike; the stride is the output stride, or 4 where
+            there is a decoder. With an auxiliary head also `aux`, whose grid may be another. They are not upsampled: whoever
+            needs labels does so once, to the size that is wanted.
         """
         features = self.backbone(images)
-        logits = {"out": self.classifier(features["out"])}
+        logits = {"out": self.classifier(*(features[stage] for stage in self.stages))}
         if self.aux_classifier is not None:
             logits["aux"] = self.aux_classifier(features["aux"])
         return logits
@@ -60,16 +69,95 @@ class DeepLabV3(nn.Module):
         self.aux_classifier = None
 
 
-ARCHITECTURES: dict[str, Callable[..., DeepLabV3]] = {"deeplabv3": DeepLabV3}
+class DeepLabV3(DeepLab):
+    """DeepLabV3 (Chen et al. 2017, https://arxiv.org/abs/1706.05587): ASPP with image pooling; rates of section 3.3.
 
-
-def build_model(config: ModelConfig) -> DeepLabV3:
-    """The network that `config` describes, with random weights.
-
-    Raises:
-        ConfigurationError: if the architecture or backbone does not exist; the message names the nearest.
+    `separable` makes its 3×3 convolutions depthwise separable, as Chen et al. 2018 did.
     """
-    if config.architecture not in ARCHITECTURES:
-        raise ConfigurationError(f"unknown architecture {config.architecture!r}{nearest(config.architecture, ARCHITECTURES)}")
-    options = config.model_dump(exclude={"architecture"})
-    return ARCHITECTURES[config.architecture](**options)
+
+    rates: ClassVar[Mapping[int, tuple[int, ...]]] = {8: (12, 24, 36), 16: (6, 12, 18)}
+
+    def __init__(
+        self,
+        backbone: str = "resnet50",
+        num_classes: int = 21,
+        *,
+        output_stride: int = 8,
+        atrous_rates: Sequence[int] | None = None,
+        multi_grid: Sequence[int] | None = None,
+        separable: bool = False,
+        auxiliary_head: bool = False,
+    ) -> None:
+        super().__init__(backbone, num_classes, output_stride, multi_grid, auxiliary_head)
+        rates = atrous_rates or self.rates[output_stride]
+        self.classifier = DeepLabHead(self.channels["out"], num_classes, rates, separable=separable)
+
+
+class DeepLabV3Plus(DeepLab):
+    """DeepLabV3+ (Chen et al. 2018, https://arxiv.org/abs/1802.02611): DeepLabV3's ASPP and a decoder at stride 4."""
+
+    stages: ClassVar[tuple[str, ...]] = ("out", "low")
+    rates: ClassVar[Mapping[int, tuple[int, ...]]] = DeepLabV3.rates
+
+    def __init__(
+        self,
+        backbone: str = "resnet101",
+        num_classes: int = 21,
+        *,
+        output_stride: int = 16,
+        atrous_rates: Sequence[int] | None = None,
+        multi_grid: Sequence[int] | None = None,
+        separable: bool = False,
+        low_level_channels: int = 48,
+        decoder_channels: int = 256,
+        auxiliary_head: bool = False,
+    ) -> None:
+        super().__init__(backbone, num_classes, output_stride, multi_grid, auxiliary_head)
+        self.classifier = DeepLabPlusHead(
+            self.channels["out"],
+            self.channels["low"],
+            num_classes,
+            atrous_rates or self.rates[output_stride],
+            low_level_channels=low_level_channels,
+            decoder_channels=decoder_channels,
+            separable=separable,
+        )
+
+
+class DeepLabV2(DeepLab):
+    """DeepLabV2 (Chen et al. 2016, https://arxiv.org/abs/1606.00915): ASPP as a sum of atrous classifiers ("ASPP-L")."""
+
+    rates: ClassVar[Mapping[int, tuple[int, ...]]] = {8: (6, 12, 18, 24), 16: (3, 6, 9, 12)}
+
+    def __init__(
+        self,
+        backbone: str = "resnet101",
+        num_classes: int = 21,
+        *,
+        output_stride: int = 8,
+        atrous_rates: Sequence[int] | None = None,
+        auxiliary_head: bool = False,
+    ) -> None:
+        super().__init__(backbone, num_classes, output_stride, None, auxiliary_head)
+        self.classifier = AtrousSumHead(self.channels["out"], num_classes, atrous_rates or self.rates[output_stride])
+
+
+class DeepLabV1(DeepLab):
+    """DeepLab-LargeFOV (Chen et al. 2015, https://arxiv.org/abs/1412.7062), over VGG-16 in the paper."""
+
+    rates: ClassVar[Mapping[int, tuple[int, ...]]] = {8: (12,), 16: (6,)}
+
+    def __init__(
+        self,
+        backbone: str = "vgg16",
+        num_classes: int = 21,
+        *,
+        output_stride: int = 8,
+        atrous_rates: Sequence[int] | None = None,
+        auxiliary_head: bool = False,
+    ) -> None:
+        super().__init__(backbone, num_classes, output_stride, None, auxiliary_head)
+        rates = atrous_rates or self.rates[output_stride]
+        if len(rates) != 1:
+            raise ConfigurationError(f"atrous rates {tuple(rates)}: deeplabv1 has one, for example (12,)")
+        self.classifier = LargeFOVHead(self.channels["out"], num_classes, rates[0])

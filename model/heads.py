@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from model.aspp import ASPP, conv_bn_relu
+from model.aspp import ASPP, conv3x3_bn_relu, conv_bn_relu
 
 
 class DeepLabHead(nn.Sequential):
@@ -14,10 +15,12 @@ class DeepLabHead(nn.Sequential):
     The rates are 12, 24, 36 for features at output stride 8 and 6, 12, 18 at 16 (Chen et al. 2017, section 3.3).
     """
 
-    def __init__(self, in_channels: int, num_classes: int, atrous_rates: Sequence[int] = (12, 24, 36)) -> None:
+    def __init__(
+        self, in_channels: int, num_classes: int, atrous_rates: Sequence[int] = (12, 24, 36), *, separable: bool = False
+    ) -> None:
         super().__init__(
-            ASPP(in_channels, atrous_rates),
-            *conv_bn_relu(256, 256, 3),
+            ASPP(in_channels, atrous_rates, separable=separable),
+            *conv3x3_bn_relu(256, 256, separable=separable),
             nn.Conv2d(256, num_classes, 1),
         )
 
@@ -36,4 +39,36 @@ class FCNHead(nn.Sequential):
             *conv_bn_relu(in_channels, hidden, 3),
             nn.Dropout(0.1),
             nn.Conv2d(hidden, num_classes, 1),
+        )
+
+
+class AtrousSumHead(nn.Module):
+    """DeepLabV2's head (Chen et al. 2016, section 3.2): one 3×3 atrous classifier per rate, their logits added."""
+
+    def __init__(self, in_channels: int, num_classes: int, atrous_rates: Sequence[int]) -> None:
+        super().__init__()
+        self.classifiers = nn.ModuleList(
+            nn.Conv2d(in_channels, num_classes, 3, padding=rate, dilation=rate) for rate in atrous_rates
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """B×in_channels×H×W to logits B×num_classes×H×W."""
+        return torch.stack([classifier(features) for classifier in self.classifiers]).sum(0)
+
+
+class LargeFOVHead(nn.Sequential):
+    """DeepLabV1's head (Chen et al. 2015, section 4.1): VGG's fully connected layers as convolutions of 1024 channels.
+
+    The first is 3×3 with a rate of 12, which gives it the large field of view.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, atrous_rate: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, 1024, 3, padding=atrous_rate, dilation=atrous_rate),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Conv2d(1024, 1024, 1),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Conv2d(1024, num_classes, 1),
         )

@@ -27,7 +27,7 @@ from model import (
     save_checkpoint,
 )
 from model.backbones import BACKBONES
-from model.deeplab import ARCHITECTURES
+from model.architectures import ARCHITECTURES
 from model.palette import voc_palette
 from model.strict import ConfigurationError, nearest
 from scripts.class_names import read_class_names
