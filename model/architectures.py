@@ -34,7 +34,9 @@ def build_model(config: ModelConfig) -> Network:
     options = {"backbone": config.backbone, "num_classes": config.num_classes, "output_stride": config.output_stride, **given}
     for name in options.keys() - _options(config.architecture):
         takers = ", ".join(other for other in ARCHITECTURES if name in _options(other))
-        raise ConfigurationError(f"architecture {config.architecture!r} has no {name!r} ({options[name]!r}); these have: {takers}")
+        raise ConfigurationError(
+            f"architecture {config.architecture!r} has no {name!r} ({options[name]!r}); these have: {takers}"
+        )
     return ARCHITECTURES[config.architecture](**options)
 
 

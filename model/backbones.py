@@ -6,13 +6,14 @@ No weights are ever downloaded here: every network starts from random values.
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
 from model.strict import ConfigurationError, nearest
 
+import timm
 from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -106,7 +107,9 @@ def apply_multi_grid(trunk: nn.Module, multi_grid: Sequence[int], output_stride:
             "take resnet50, resnet101 or a ResNet of timm's, or leave it out"
         )
     if len(stage) != len(multi_grid):
-        raise ConfigurationError(f"multi_grid {tuple(multi_grid)}: needs {len(stage)} factors, one for each unit of the last stage")
+        raise ConfigurationError(
+            f"multi_grid {tuple(multi_grid)}: needs {len(stage)} factors, one for each unit of the last stage"
+        )
     for unit, factor in zip(stage, multi_grid, strict=True):
         for conv in (module for module in unit.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)):
             conv.dilation = conv.padding = (32 // output_stride * factor,) * 2
@@ -132,7 +135,7 @@ def _mobilenet_v3_large(output_stride: int) -> nn.Module:
 
 def _vgg16(output_stride: int) -> nn.Module:
     trunk: nn.Module = models.vgg16(weights=None).features
-    for pool in (module for module in trunk if isinstance(module, nn.MaxPool2d)):
+    for pool in (module for module in trunk.children() if isinstance(module, nn.MaxPool2d)):
         pool.ceil_mode = True  # As Caffe's, for which it was made: no row or column of the image is dropped.
     return dilate(trunk, output_stride)
 
@@ -189,21 +192,21 @@ def _timm(name: str, output_stride: int, stages: Sequence[str], multi_grid: Sequ
     if strides[-1] != output_stride:
         raise _cannot_be_dilated(name, output_stride)
     if "low" in stages and 4 not in strides:
-        raise ConfigurationError(f"backbone 'timm:{name}' has features at the strides {strides}, none at 4, where detail is read")
+        raise ConfigurationError(
+            f"backbone 'timm:{name}' has features at the strides {strides}, none at 4, where detail is read"
+        )
     index = {"low": strides.index(4) if 4 in strides else -1, "aux": len(strides) - 2, "out": len(strides) - 1}
     # timm gives feature maps in the order of its stages, whatever the order they are asked for.
     ordered = sorted(stages, key=index.__getitem__)
     indices = tuple(index[stage] for stage in ordered)
-    encoder = timm.create_model(
-        name, pretrained=False, features_only=True, output_stride=output_stride, out_indices=indices
-    )
+    encoder = timm.create_model(name, pretrained=False, features_only=True, output_stride=output_stride, out_indices=indices)
     if multi_grid is not None:
         apply_multi_grid(encoder, multi_grid, output_stride)
     return Backbone(TimmFeatures(encoder, ordered), {stage: channels[index[stage]] for stage in ordered})
 
 
-def _timm_feature_info(name: str, output_stride: int) -> "timm.models._features.FeatureInfo":
-    """What timm declares of all feature maps of `name`, found without its weights."""
+def _timm_feature_info(name: str, output_stride: int) -> Any:
+    """timm's FeatureInfo: what it declares of all feature maps of `name`, found without making its weights."""
     try:
         with torch.device("meta"):
             return timm.create_model(name, pretrained=False, features_only=True, output_stride=output_stride).feature_info

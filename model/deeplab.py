@@ -30,6 +30,7 @@ class DeepLab(nn.Module):
     stages: ClassVar[tuple[str, ...]] = ("out",)
     #: Atrous rates by output stride.
     rates: ClassVar[Mapping[int, tuple[int, ...]]]
+    classifier: nn.Module
 
     def __init__(
         self,
@@ -42,12 +43,9 @@ class DeepLab(nn.Module):
         super().__init__()
         if output_stride not in self.rates:
             raise ConfigurationError(f"output stride {output_stride!r}: must be one of {', '.join(map(str, self.rates))}")
-        built = build_backbone(
-            backbone, output_stride, (*self.stages, "aux") if auxiliary_head else self.stages, multi_grid
-        )
+        built = build_backbone(backbone, output_stride, (*self.stages, "aux") if auxiliary_head else self.stages, multi_grid)
         self.backbone = built.module
         self.channels = built.channels
-        self.classifier: nn.Module
         self.aux_classifier = FCNHead(built.channels["aux"], num_classes) if auxiliary_head else None
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -76,6 +74,7 @@ class DeepLabV3(DeepLab):
     """
 
     rates: ClassVar[Mapping[int, tuple[int, ...]]] = {8: (12, 24, 36), 16: (6, 12, 18)}
+    classifier: DeepLabHead
 
     def __init__(
         self,
@@ -98,6 +97,7 @@ class DeepLabV3Plus(DeepLab):
 
     stages: ClassVar[tuple[str, ...]] = ("out", "low")
     rates: ClassVar[Mapping[int, tuple[int, ...]]] = DeepLabV3.rates
+    classifier: DeepLabPlusHead
 
     def __init__(
         self,

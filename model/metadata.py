@@ -60,10 +60,16 @@ class CheckpointMetadata(StrictModel):
     license: str
 
     @model_validator(mode="after")
-    def _one_class_per_logit(self) -> Self:
+    def _fits_the_model(self) -> Self:
         for name, values in (("classes", self.classes), ("palette", self.palette)):
             if len(values) != self.model.num_classes:
                 raise ValueError(f"{name} has {len(values)} entries, the model has {self.model.num_classes} classes")
+        stride = self.model.output_stride
+        if self.model.architecture.startswith("smp_") and self.resize.multiple % stride:
+            raise ValueError(
+                f"resize.multiple {self.resize.multiple}: {self.model.architecture} takes sides that are multiples "
+                f"of its output stride alone, so it must be a multiple of {stride}"
+            )
         repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
         if repeated:
             raise ValueError(f"classes must be distinct; repeated: {', '.join(repeated)}")

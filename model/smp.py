@@ -1,7 +1,7 @@
 """Networks of segmentation_models.pytorch, built by that library behind this project's interface.
 
-They are not mapped onto `model.deeplab`, because that would only approximate them: its encoders dilate a stage's first unit too,
-and its decoders upsample with aligned corners.
+They are not mapped onto `model.deeplab`, because that would only approximate them: its encoders dilate a stage's first unit
+too, and its decoders upsample with aligned corners.
 """
 
 import importlib
@@ -44,7 +44,9 @@ class SmpNetwork(nn.Module):
                 **(options or {}),
             )
         except (KeyError, TypeError, ValueError, NotImplementedError) as error:
-            raise ConfigurationError(f"segmentation_models.pytorch refuses {architecture} over {backbone!r}: {error}") from error
+            raise ConfigurationError(
+                f"segmentation_models.pytorch refuses {architecture} over {backbone!r}: {error}"
+            ) from error
 
     @property
     def backbone(self) -> nn.Module:

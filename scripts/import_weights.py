@@ -26,8 +26,8 @@ from model import (
     load_state_dict,
     save_checkpoint,
 )
-from model.backbones import BACKBONES
 from model.architectures import ARCHITECTURES
+from model.backbones import BACKBONES
 from model.palette import voc_palette
 from model.strict import ConfigurationError, nearest
 from scripts.class_names import read_class_names

@@ -41,24 +41,11 @@ def test_no_constructor_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("output_stride", "rates"), [(8, [12, 24, 36]), (16, [6, 12, 18])])
 def test_rates_follow_the_output_stride(output_stride: int, rates: list[int]) -> None:
-    network = build_model(ModelConfig(backbone="mobilenet_v2", output_stride=output_stride))
-
-    assert dilations(network) == rates
+    assert dilations(DeepLabV3("mobilenet_v2", 2, output_stride=output_stride)) == rates
 
 
 def test_given_rates_are_taken() -> None:
     assert dilations(DeepLabV3("mobilenet_v2", 2, output_stride=16, atrous_rates=(3, 5))) == [3, 5]
-
-
-def test_a_batch_gives_what_its_images_give_alone() -> None:
-    network = DeepLabV3("mobilenet_v2", 3, output_stride=16).eval()
-    images = torch.randn(3, 3, 65, 49)
-
-    with torch.inference_mode():
-        together = network(images)["out"]
-        alone = torch.cat([network(image[None])["out"] for image in images])
-
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
 
 
 def test_dropping_the_auxiliary_head_leaves_the_logits() -> None:
@@ -82,21 +69,9 @@ def test_every_parameter_learns_from_both_heads() -> None:
     assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"architecture": "deeplabv4"}, r"unknown architecture 'deeplabv4', did you mean 'deeplabv3'\?"),
-        ({"backbone": "resnet_101"}, r"unknown backbone 'resnet_101', did you mean 'resnet101'\?"),
-    ],
-)
-def test_what_does_not_exist_is_refused_with_the_nearest(config: dict[str, str], message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message):
-        build_model(ModelConfig(**config))
-
-
 def test_an_impossible_output_stride_names_the_possible_ones() -> None:
     with pytest.raises(ConfigurationError, match="output stride 32: must be one of 8, 16"):
-        DeepLabV3("resnet50", output_stride=32)  # type: ignore[arg-type]
+        DeepLabV3("resnet50", output_stride=32)
 
 
 def dilations(network: DeepLabV3) -> list[int]:

@@ -1,0 +1,80 @@
+"""The networks that are tested, with their parameters and operations.
+
+python -m scripts.model_table
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from model import ModelConfig, build_model
+
+#: Height and width at which operations are counted; smp's networks take multiples of their output stride alone.
+_SIZE = 513
+_SIZE_OF_SMP = 512
+
+#: Combinations that pass the same tests. Any other of the registered names may be built as well.
+TABLE: tuple[ModelConfig, ...] = (
+    ModelConfig(architecture="deeplabv1", backbone="vgg16", output_stride=8),
+    ModelConfig(architecture="deeplabv2", backbone="resnet101", output_stride=8),
+    ModelConfig(architecture="deeplabv2", backbone="vgg16", output_stride=8),
+    ModelConfig(architecture="deeplabv3", backbone="resnet50", output_stride=8),
+    ModelConfig(architecture="deeplabv3", backbone="resnet101", output_stride=8),
+    ModelConfig(architecture="deeplabv3", backbone="resnet50", output_stride=16, multi_grid=(1, 2, 4)),
+    ModelConfig(architecture="deeplabv3", backbone="mobilenet_v3_large", output_stride=16, atrous_rates=(12, 24, 36)),
+    ModelConfig(architecture="deeplabv3", backbone="mobilenet_v2", output_stride=16),
+    ModelConfig(architecture="deeplabv3", backbone="timm:xception65", output_stride=16),
+    ModelConfig(architecture="deeplabv3", backbone="timm:efficientnet_b0", output_stride=16),
+    ModelConfig(architecture="deeplabv3plus", backbone="resnet50", output_stride=16),
+    ModelConfig(architecture="deeplabv3plus", backbone="resnet101", output_stride=16),
+    ModelConfig(architecture="deeplabv3plus", backbone="mobilenet_v2", output_stride=16, separable=True),
+    ModelConfig(architecture="deeplabv3plus", backbone="mobilenet_v2", output_stride=16, separable=True, decoder_channels=128),
+    ModelConfig(architecture="deeplabv3plus", backbone="mobilenet_v3_large", output_stride=16, separable=True),
+    ModelConfig(architecture="deeplabv3plus", backbone="timm:xception65", output_stride=16, separable=True),
+    ModelConfig(architecture="deeplabv3plus", backbone="timm:resnet34", output_stride=16),
+    ModelConfig(architecture="deeplabv3plus", backbone="timm:convnext_tiny", output_stride=16),
+    ModelConfig(architecture="smp_deeplabv3", backbone="resnet34", output_stride=8),
+    ModelConfig(architecture="smp_deeplabv3plus", backbone="mobilenet_v2", output_stride=16),
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs: parameters, and multiplications with their additions for one image (half of its FLOPs)."""
+
+    parameters: int
+    multiply_adds: int
+
+
+def identifier(config: ModelConfig) -> str:
+    """`architecture_backbone`, and what departs from the usual."""
+    options = config.model_dump(exclude_defaults=True, exclude={"architecture", "backbone", "output_stride"})
+    extra = [f"{name}={'-'.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in options.items()]
+    return " ".join([f"{config.architecture}_{config.backbone}", *extra])
+
+
+def cost(config: ModelConfig) -> Cost:
+    """Counted without computing anything, on a device that holds no values."""
+    size = _SIZE_OF_SMP if config.architecture.startswith("smp_") else _SIZE
+    with torch.device("meta"):
+        network = build_model(config).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(torch.empty(1, 3, size, size))
+    return Cost(sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2)
+
+
+def main(argv: list[str] | None = None) -> int:
+    argparse.ArgumentParser(prog="python -m scripts.model_table", description=__doc__.splitlines()[0]).parse_args(argv)
+    print(f"| network | output stride | parameters, millions | multiply-adds at {_SIZE}×{_SIZE}, billions |\n|---|---|---|---|")
+    for config in TABLE:
+        counted = cost(config)
+        name = f"`{identifier(config)}`"
+        print(f"| {name} | {config.output_stride} | {counted.parameters / 1e6:.1f} | {counted.multiply_adds / 1e9:.1f} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""What every network of the table must do, whatever its architecture and backbone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model import DeepLabV3, ModelConfig, Network, ResizePolicy, build_model, load_checkpoint, save_checkpoint
+from model.strict import ConfigurationError
+from scripts.model_table import TABLE, cost, identifier
+from tests.support import metadata
+
+CLASSES = 3
+
+
+@pytest.fixture(scope="module", params=TABLE, ids=identifier)
+def config(request: pytest.FixtureRequest) -> ModelConfig:
+    table_row: ModelConfig = request.param
+    return table_row.model_copy(update={"num_classes": CLASSES})
+
+
+@pytest.fixture(scope="module")
+def network(config: ModelConfig) -> Network:
+    torch.manual_seed(0)
+    return build_model(config).eval()
+
+
+class TestEveryNetwork:
+    """A new row of `scripts.model_table.TABLE` is tested by being there."""
+
+    @pytest.mark.parametrize("size", [(65, 97), (129, 64), (50, 75)])
+    def test_logits_lie_on_its_grid_at_any_size(self, network: Network, config: ModelConfig, size: tuple[int, int]) -> None:
+        height, width = (length - length % 16 if full_size(config) else length for length in size)
+
+        logits = run(network, torch.randn(1, 3, height, width))
+
+        stride = 1 if full_size(config) else 4 if config.architecture == "deeplabv3plus" else config.output_stride
+        # A stem that cuts the image into patches (ConvNeXt's) leaves out what does not fill one.
+        allowed = [{-(-length // stride), length // stride} for length in (height, width)]
+        assert logits.shape[:2] == (1, CLASSES)
+        assert logits.shape[2] in allowed[0]
+        assert logits.shape[3] in allowed[1]
+        assert logits.isfinite().all()
+
+    def test_the_backbone_has_the_output_stride(self, network: Network, config: ModelConfig) -> None:
+        with torch.inference_mode():
+            features = network.backbone(torch.randn(1, 3, 64, 96))
+
+        last = features[-1] if full_size(config) else features["out"]
+        assert last.shape[-2:] == (64 // config.output_stride, 96 // config.output_stride)
+
+    def test_a_checkpoint_gives_back_every_bit(self, network: Network, config: ModelConfig, tmp_path: Path) -> None:
+        described = metadata(model=config, resize=ResizePolicy(side="long", size=64, multiple=16))
+        save_checkpoint(tmp_path / "a.safetensors", network, described)
+
+        loaded = load_checkpoint(tmp_path / "a.safetensors").network
+
+        expected = network.state_dict()
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.state_dict().items())
+        images = torch.randn(1, 3, 64, 96)
+        torch.testing.assert_close(run(loaded, images), run(network, images), atol=1e-4, rtol=1e-3)
+
+    def test_a_batch_gives_what_its_images_give_alone(self, network: Network) -> None:
+        images = torch.randn(2, 3, 64, 48)
+
+        together = run(network, images)
+        alone = torch.cat([run(network, image[None]) for image in images])
+
+        torch.testing.assert_close(together, alone, atol=1e-4 * float(alone.abs().max()), rtol=1e-3)
+
+    def test_bfloat16_stays_close(self, network: Network) -> None:
+        images = torch.randn(1, 3, 64, 96)
+        exact = run(network, images)
+
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = run(network, images).float()
+
+        deviation = (rounded - exact).norm() / exact.norm()
+        assert deviation < 0.1
+
+    def test_it_can_be_exported(self, network: Network) -> None:
+        images = torch.randn(1, 3, 64, 80)
+
+        exported = torch.export.export(network, (images,)).module()
+
+        torch.testing.assert_close(exported(images)["out"], run(network, images), atol=1e-4, rtol=1e-3)
+
+    def test_its_cost_is_known_without_running_it(self, network: Network, config: ModelConfig) -> None:
+        counted = cost(config)
+
+        assert counted.parameters == sum(parameter.numel() for parameter in network.parameters())
+        assert counted.multiply_adds > counted.parameters
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"architecture": "deeplabv4"}, r"unknown architecture 'deeplabv4', did you mean 'deeplabv3'\?"),
+        ({"backbone": "resnet_101"}, r"unknown backbone 'resnet_101', did you mean 'resnet101'\?"),
+        ({"backbone": "timm:xception_65"}, r"unknown backbone 'timm:xception_65', did you mean 'timm:.*xception65.*'\?"),
+        (
+            {"backbone": "timm:vgg16"},
+            r"'timm:vgg16' cannot be dilated to output stride 8; among those that can: timm:xception65",
+        ),
+        ({"backbone": "timm:vit_tiny_patch16_224"}, r"cannot be dilated to output stride 8; among those that can"),
+        ({"backbone": "mobilenet_v2", "multi_grid": (1, 2, 4)}, r"multi_grid \(1, 2, 4\): is for ResNets.*take resnet50"),
+        ({"multi_grid": (1, 2)}, r"multi_grid \(1, 2\): needs 3 factors"),
+        ({"decoder_channels": 64}, r"'deeplabv3' has no 'decoder_channels' \(64\); these have: deeplabv3plus"),
+        ({"architecture": "deeplabv2", "separable": True}, r"'deeplabv2' has no 'separable' \(True\); these have: .*deeplabv3"),
+        ({"architecture": "deeplabv1", "atrous_rates": (6, 12)}, r"atrous rates \(6, 12\): deeplabv1 has one"),
+        ({"architecture": "smp_deeplabv3", "backbone": "resnet3"}, r"refuses DeepLabV3 over 'resnet3': .*supported encoders"),
+        ({"architecture": "smp_deeplabv3", "library_options": {"depth": 3}, "backbone": "resnet18"}, r"refuses DeepLabV3 over"),
+    ],
+)
+def test_an_impossible_combination_says_which_are_possible(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        build_model(ModelConfig.model_validate(options))
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "timm:resnet34"])
+def test_multi_grid_multiplies_the_dilation_of_the_last_stage(backbone: str) -> None:
+    network = build_model(ModelConfig(backbone=backbone, output_stride=16, multi_grid=(1, 2, 4)))
+
+    convs = {name: module for name, module in network.backbone.named_modules() if getattr(module, "kernel_size", 0) == (3, 3)}
+    dilations = [{conv.dilation[0] for name, conv in convs.items() if f"layer4.{unit}." in name} for unit in range(3)]
+    assert dilations == [{2}, {4}, {8}]
+
+
+@pytest.mark.parametrize(
+    ("config", "rates"),
+    [
+        (ModelConfig(backbone="mobilenet_v2", output_stride=16), [12, 24, 36]),
+        (ModelConfig(backbone="mobilenet_v2", output_stride=16, atrous_rates=(3, 5, 7)), [6, 10, 14]),
+    ],
+)
+def test_weights_of_output_stride_16_serve_at_8(tmp_path: Path, config: ModelConfig, rates: list[int]) -> None:
+    network = build_model(config.model_copy(update={"num_classes": CLASSES})).eval()
+    described = metadata(model=config.model_copy(update={"num_classes": CLASSES}))
+    save_checkpoint(tmp_path / "a.safetensors", network, described)
+    images = torch.randn(1, 3, 64, 96)
+
+    finer = load_checkpoint(tmp_path / "a.safetensors", output_stride=8)
+
+    assert finer.metadata.model.output_stride == 8
+    assert atrous_rates(finer.network) == rates
+    # Every second cell of the last feature map sees just what a cell of the coarser one saw, but for padding.
+    coarse, fine = network.backbone(images)["out"], finer.network.backbone(images)["out"]
+    assert fine.shape[-2:] == (8, 12)
+    torch.testing.assert_close(fine[..., ::2, ::2], coarse, atol=1e-4, rtol=1e-3)
+
+
+def atrous_rates(network: Network) -> list[int]:
+    assert isinstance(network, DeepLabV3)
+    convs = [branch.get_submodule("0") for branch in network.classifier.aspp.convs[1:-1]]
+    return [conv.dilation[0] for conv in convs if isinstance(conv, nn.Conv2d)]
+
+
+def full_size(config: ModelConfig) -> bool:
+    """Whether the network's grid is its input's, which then must be a multiple of the output stride."""
+    return config.architecture.startswith("smp_")
+
+
+def run(network: Network, images: Tensor) -> Tensor:
+    with torch.inference_mode():
+        logits: Tensor = network(images)["out"]
+    return logits
