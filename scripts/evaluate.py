@@ -29,6 +29,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("give either a checkpoint or archive, or --url")
     if arguments.record and (arguments.target is None or arguments.target.suffix != ".safetensors"):
         parser.error("--record writes into a checkpoint; give one")
+    if arguments.worst < 0:
+        parser.error(f"--worst {arguments.worst}: must be 0 or more")
     averaging = Averaging(arguments.scales, arguments.flip)
     try:
         data = open_data(arguments.data, arguments.split)

@@ -138,7 +138,7 @@ def _read_mask(path: Path) -> tuple[Mask, int]:
         raise
     except Exception as error:
         # Decoders meet broken files with errors of many kinds.
-        raise DataError(f"{path}: cannot be decoded: {error}") from error
+        raise DataError(f"{path}: cannot be read: {error}") from error
 
 
 def _require_indices(file: Image.Image, path: Path) -> None:

@@ -43,4 +43,6 @@ def _by_name(folder: Path) -> dict[str, Path]:
 
 
 def _named(line: str, images: dict[str, Path]) -> str:
-    return line if line in images else Path(line).stem
+    """The name that a line of a list means: as it is, or less its ending where that is an image's own."""
+    stem = Path(line).stem
+    return stem if line not in images and stem in images and images[stem].name == line else line

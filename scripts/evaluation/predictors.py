@@ -187,7 +187,7 @@ def _ask(url: str, headers: Mapping[str, str], photo: bytes, name: str) -> Image
     except requests.RequestException as error:
         raise PredictionError(f"{url}: no answer for {name}: {error}") from error
     if response.status_code != requests.codes.ok:
-        raise PredictionError(f"{url}: answered {response.status_code} for {name}: {response.text[:500]}")
+        raise PredictionError(f"{url}: answered {response.status_code} for {name}: {' '.join(response.text.split())[:500]}")
     try:
         picture = Image.open(io.BytesIO(response.content), formats=["PNG"])
         picture.load()

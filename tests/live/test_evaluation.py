@@ -13,6 +13,7 @@ from scripts.server import Server
 from tests.support import encode
 
 ONE_VIEW = Averaging()
+CAT, PERSON = 8, 15
 
 
 def varied(photos: dict[str, Path], folder: Path) -> list[Path]:
@@ -51,7 +52,9 @@ def test_a_server_is_scored_like_its_checkpoint(
         (tmp_path / folder).mkdir()
     for name, photo in photos.items():
         (tmp_path / "images" / photo.name).write_bytes(photo.read_bytes())
-        Image.new("L", Image.open(photo).size, 8 if name == "chelsea" else 15).save(tmp_path / "masks" / f"{name}.png")
+        with Image.open(photo) as picture:
+            mask = Image.new("L", picture.size, CAT if name == "chelsea" else PERSON)
+        mask.save(tmp_path / "masks" / f"{name}.png")
 
     assert main(["--url", server.url, "--data", str(tmp_path)]) == 0
     served = capsys.readouterr().out

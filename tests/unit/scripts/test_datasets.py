@@ -88,6 +88,13 @@ def test_a_plain_list_names_images_with_or_without_ending(tmp_path: Path, line: 
     assert [sample.name for sample in open_data(tmp_path).samples] == ["two"]
 
 
+def test_a_plain_list_does_not_take_one_image_for_another(tmp_path: Path) -> None:
+    (write_plain(tmp_path, "frame") / "val.txt").write_text("frame.0001\n")
+
+    with pytest.raises(DataError, match=r"images/frame\.0001"):
+        open_data(tmp_path)
+
+
 def test_cityscapes_train_ids_are_taken_as_they_are(tmp_path: Path) -> None:
     data = open_data(write_cityscapes(tmp_path, "labelTrainIds", [[0, 1, 18], [13, 13, VOID]]))
 
@@ -208,7 +215,7 @@ def _turned_image(root: Path) -> None:
         (_index_too_high, r"bad\.png: holds index 3, 200; must be 0 to 2, or 255 for void"),
         (_colour_mask, r"bad\.png: the mask's mode is RGB; it must be palette \(P\) or 8-bit grey"),
         (_jpeg_mask, r"bad\.jpg: a mask cannot be a JPEG"),
-        (_broken_mask, r"bad\.png: cannot be decoded"),
+        (_broken_mask, r"bad\.png: cannot be read"),
         (_broken_image, r"bad\.jpg: the 12 bytes sent are not an image"),
         (_turned_image, r"bad\.jpg has EXIF orientation 3, its mask .*bad\.png has 1"),
     ],

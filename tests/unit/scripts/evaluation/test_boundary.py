@@ -12,7 +12,8 @@ def eroded(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     height, width = mask.shape
     padded = np.pad(mask, 1)
     neighbours = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
-    return np.all(neighbours, axis=0)
+    intact: npt.NDArray[np.bool_] = np.all(neighbours, axis=0)
+    return intact
 
 
 @given(
