@@ -43,6 +43,7 @@ class Evaluation(StrictModel):
     dataset: str
     miou: Fraction
     pixel_accuracy: Fraction | None = None
+    boundary_iou: Fraction | None = None
     conditions: str = ""
 
 

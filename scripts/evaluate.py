@@ -1,95 +1,62 @@
-"""How well label maps agree with ground truth.
+"""How well a model agrees with ground truth, as it is served: labels at the images' own sizes.
 
-python -m scripts.evaluate CHECKPOINT --data FOLDER
-python -m scripts.evaluate CHECKPOINT --data FOLDER --record "PASCAL VOC 2012 val"
+python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER
+python -m scripts.evaluate ARCHIVE.mar --data FOLDER --split val --out build/evaluation
+python -m scripts.evaluate --url http://127.0.0.1:8080/predictions/deeplabv3 --data FOLDER
+python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER --record "PASCAL VOC 2012 val"
 """
 
 import argparse
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-import torch
-from tqdm import tqdm
-
-from handler.encoders import ModelIdentity
-from handler.labelmap import LabelMap
-from handler.pipeline import Pipeline
-from handler.settings import HandlerSettings
 from model import CheckpointError, Evaluation, read_metadata, replace_metadata
-from scripts.training.voc import VOID, VocFolder
+from model.strict import ConfigurationError
+from scripts.datasets import DataError, SegmentationData, check, open_data
+from scripts.evaluation.metrics import Scores, compare, score
+from scripts.evaluation.predictors import Averaging, PredictionError, Predictor, ServerPredictor, load
+from scripts.evaluation.report import draw_confusion, table, write_json
+from scripts.evaluation.run import Result, evaluate, require_same_classes
+from scripts.evaluation.worst import write_worst
 
-from torchmetrics.classification import MulticlassConfusionMatrix
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Figures over a whole data set, all in 0..1."""
-
-    #: Intersection over union by class; NaN for a class that is neither there nor predicted.
-    iou: npt.NDArray[np.float64]
-    pixel_accuracy: float
-
-    @property
-    def miou(self) -> float:
-        """Mean over the classes that occur."""
-        return float(np.nanmean(self.iou))
-
-    def evaluation(self, dataset: str, conditions: str) -> Evaluation:
-        """As a checkpoint's metadata records it."""
-        return Evaluation(
-            dataset=dataset,
-            miou=round(self.miou, 4),
-            pixel_accuracy=round(self.pixel_accuracy, 4),
-            conditions=conditions,
-        )
-
-
-def score(pairs: Iterable[tuple[LabelMap, LabelMap]], num_classes: int) -> Scores:
-    """Compare (predicted, true) label maps of equal size; pixels whose truth is void count for nothing."""
-    confusion = MulticlassConfusionMatrix(num_classes, ignore_index=VOID)
-    for predicted, true in pairs:
-        confusion.update(torch.from_numpy(predicted.astype(np.int64)), torch.from_numpy(true.astype(np.int64)))
-    counts = confusion.compute().numpy().astype(np.float64)
-    hits = np.diag(counts)
-    union = counts.sum(0) + counts.sum(1) - hits
-    with np.errstate(invalid="ignore"):
-        return Scores(hits / union, float(hits.sum() / counts.sum()))
-
-
-def score_folder(pipeline: Pipeline, folder: VocFolder) -> Scores:
-    """Score a model on every image of `folder`, as it is served: labels at the images' own sizes."""
-    pairs = (folder.read(image_id) for image_id in tqdm(folder.ids, "evaluating", file=sys.stderr, leave=False))
-    return score(((pipeline.segment(image).label_map, mask) for image, mask in pairs), len(pipeline.labels.names))
-
-
-def table(scores: Scores, names: tuple[str, ...]) -> str:
-    """IoU by class, then the means."""
-    rows = [f"{name:<16}{iou:>8.4f}" for name, iou in zip(names, scores.iou, strict=True)]
-    return "\n".join([*rows, f"{'mIoU':<16}{scores.miou:>8.4f}", f"{'pixel accuracy':<16}{scores.pixel_accuracy:>8.4f}"])
+__all__ = ["Scores", "compare", "evaluate", "main", "record", "score"]
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m scripts.evaluate", description="Score a checkpoint on a data set.")
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--data", type=Path, required=True, help="folder in PASCAL VOC's layout")
-    parser.add_argument("--record", metavar="NAME", help="write the figures into the checkpoint, as those on the data NAME")
+    parser = _parser()
     arguments = parser.parse_args(argv)
+    if (arguments.target is None) == (arguments.url is None):
+        parser.error("give either a checkpoint or archive, or --url")
+    if arguments.record and (arguments.target is None or arguments.target.suffix != ".safetensors"):
+        parser.error("--record writes into a checkpoint; give one")
+    if arguments.worst < 0:
+        parser.error(f"--worst {arguments.worst}: must be 0 or more")
+    averaging = Averaging(arguments.scales, arguments.flip)
     try:
-        folder = VocFolder.open(arguments.data)
-        identity = ModelIdentity(arguments.checkpoint.stem, "")
-        pipeline = Pipeline.load(arguments.checkpoint, HandlerSettings(), identity)
-    except (CheckpointError, FileNotFoundError) as error:
+        data = open_data(arguments.data, arguments.split)
+        predictor = _predictor(arguments, averaging)
+        if warning := require_same_classes(predictor.labels, data):
+            print(f"{data.root}: {warning}", file=sys.stderr)
+        check(data, len(predictor.labels.names), progress=True)
+        result = evaluate(predictor, data, worst=arguments.worst if arguments.out else 0)
+    except (CheckpointError, ConfigurationError, DataError, PredictionError) as error:
         print(error, file=sys.stderr)
         return 1
-    scores = score_folder(pipeline, folder)
-    print(table(scores, pipeline.labels.names))
+    print(table(result.scores, result.labels.names))
+    if arguments.out:
+        write_report(arguments.out, result, data, target=arguments.url or str(arguments.target), averaging=averaging)
     if arguments.record:
-        record(arguments.checkpoint, scores.evaluation(arguments.record, f"{len(folder.ids)} images, single scale"))
+        record(arguments.target, result.scores.evaluation(arguments.record, f"{len(data)} images, {averaging}"))
     return 0
+
+
+def write_report(folder: Path, result: Result, data: SegmentationData, *, target: str, averaging: Averaging) -> None:
+    """Write `scores.json`, `confusion.png` and `worst.html` with its pictures into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    conditions = {"target": target, "data": str(data.root), "layout": data.layout, "conditions": str(averaging)}
+    write_json(folder / "scores.json", result, conditions)
+    draw_confusion(folder / "confusion.png", result.scores, result.labels.names)
+    print(f"\nthe worst images are in {write_worst(folder, result, data)}")
 
 
 def record(path: Path, evaluation: Evaluation) -> None:
@@ -97,6 +64,31 @@ def record(path: Path, evaluation: Evaluation) -> None:
     metadata = read_metadata(path)
     others = tuple(each for each in metadata.evaluations if each.dataset != evaluation.dataset)
     replace_metadata(path, metadata.model_copy(update={"evaluations": (*others, evaluation)}))
+
+
+def _predictor(arguments: argparse.Namespace, averaging: Averaging) -> Predictor:
+    return ServerPredictor.connect(arguments.url, averaging) if arguments.url else load(arguments.target, averaging)
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be numbers with commas between, such as 0.75,1,1.25") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scripts.evaluate", description="Score a model on a data set.")
+    parser.add_argument("target", nargs="?", type=Path, help="a checkpoint (.safetensors) or an archive (.mar)")
+    parser.add_argument("--url", help="a running server's http://HOST:PORT/predictions/NAME, instead of a file")
+    parser.add_argument("--data", type=Path, required=True, help="folder in the layout of VOC, Cityscapes or images/ + masks/")
+    parser.add_argument("--split", help="which of the data's splits, if it has several")
+    parser.add_argument("--scales", type=_scales, default=(), help="average over these scales, such as 0.75,1,1.25")
+    parser.add_argument("--flip", action="store_true", help="average over mirror images too")
+    parser.add_argument("--out", type=Path, help="folder for scores.json, confusion.png and worst.html")
+    parser.add_argument("--worst", type=int, default=20, metavar="N", help="so many images on worst.html (20)")
+    parser.add_argument("--record", metavar="NAME", help="write the figures into the checkpoint, as those on the data NAME")
+    return parser
 
 
 if __name__ == "__main__":

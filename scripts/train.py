@@ -28,7 +28,7 @@ from model.palette import voc_palette
 from model.preprocessing import Normalize
 from model.strict import ConfigurationError
 from scripts.class_names import read_class_names
-from scripts.evaluate import Scores, score_folder
+from scripts.evaluation.metrics import Scores, score
 from scripts.training.config import TrainingConfig
 from scripts.training.start import begin_from, centre_cells, centred_view, fresh_layers, load_start
 from scripts.training.voc import VOID, Crops, VocFolder, augmentation, balanced_weights
@@ -138,7 +138,9 @@ class Trainer:
 def evaluate(network: DeepLabV3, metadata: CheckpointMetadata, folder: VocFolder) -> Scores:
     """Score the network as it would be served."""
     engine = TorchEngine(Checkpoint(network, metadata), EngineOptions())
-    return score_folder(Pipeline(engine, metadata, ModelIdentity("training", ""), Limits()), folder)
+    pipeline = Pipeline(engine, metadata, ModelIdentity("training", ""), Limits())
+    pairs = ((pipeline.segment(image).label_map, mask) for image, mask in map(folder.read, folder.ids))
+    return score(pairs, metadata.model.num_classes)
 
 
 def describe(config: TrainingConfig) -> CheckpointMetadata:

@@ -1,0 +1,82 @@
+"""Read a whole data set once, to refuse it or to count it."""
+
+import os
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from scripts.datasets.data import VOID, DataError, Sample, SegmentationData
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What is in a data set, by class index."""
+
+    #: Pixels of each class.
+    pixels: tuple[int, ...]
+    #: Images that hold at least one pixel of each class.
+    images: tuple[int, ...]
+    void_pixels: int
+    #: The classes in each sample, by its name.
+    present: Mapping[str, frozenset[int]]
+
+    @property
+    def absent(self) -> tuple[int, ...]:
+        """Classes without a pixel."""
+        return tuple(index for index, pixels in enumerate(self.pixels) if not pixels)
+
+
+def check(data: SegmentationData, num_classes: int, *, progress: bool) -> DataSummary:
+    """Read every pair once.
+
+    Raises:
+        DataError: pairs are wrong: all of them, one a line.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        outcomes = list(
+            tqdm(
+                pool.map(lambda sample: _histogram(data, sample, num_classes), data.samples),
+                "checking",
+                len(data),
+                disable=not progress,
+                leave=False,
+                file=sys.stderr,
+            )
+        )
+    faults = [str(outcome) for outcome in outcomes if isinstance(outcome, DataError)]
+    if faults:
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        raise DataError(f"{data.root}: {len(faults)} of {len(data)} pairs cannot be used:\n{lines}")
+    return _summary(data, np.array(outcomes), num_classes)
+
+
+def _summary(data: SegmentationData, histograms: npt.NDArray[np.int64], num_classes: int) -> DataSummary:
+    """Of `histograms`, samples × 256."""
+    counts = histograms[:, :num_classes]
+    return DataSummary(
+        pixels=tuple(counts.sum(0).tolist()),
+        images=tuple((counts > 0).sum(0).tolist()),
+        void_pixels=int(histograms[:, VOID].sum()),
+        present={
+            sample.name: frozenset(np.flatnonzero(row).tolist()) for sample, row in zip(data.samples, counts, strict=True)
+        },
+    )
+
+
+def _histogram(data: SegmentationData, sample: Sample, num_classes: int) -> npt.NDArray[np.int64] | DataError:
+    """How often the mask holds each of the 256 values, or what is wrong with the pair."""
+    try:
+        _, mask = data.read(sample)
+    except DataError as error:
+        return error
+    counts = np.bincount(mask.ravel(), minlength=256)
+    wrong = [int(index) for index in np.flatnonzero(counts) if num_classes <= index != VOID]
+    if wrong:
+        named = ", ".join(map(str, wrong[:8])) + (", …" if len(wrong) > 8 else "")
+        return DataError(f"{sample.mask}: holds index {named}; must be 0 to {num_classes - 1}, or {VOID} for void")
+    return counts

@@ -1,0 +1,68 @@
+"""Cityscapes (Cordts et al. 2016): the fine annotations, in the 19 classes that are evaluated."""
+
+from pathlib import Path
+
+from scripts.datasets.data import VOID, DataError, Sample, SegmentationData, require_files
+
+NAME = "Cityscapes"
+LOOKS_LIKE = (
+    "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelTrainIds.png or *_gtFine_labelIds.png"
+)
+
+#: Each evaluated class, in order of its train id, with its label id (cityscapesScripts, helpers/labels.py).
+_LABEL_IDS = {
+    "road": 7,
+    "sidewalk": 8,
+    "building": 11,
+    "wall": 12,
+    "fence": 13,
+    "pole": 17,
+    "traffic light": 19,
+    "traffic sign": 20,
+    "vegetation": 21,
+    "terrain": 22,
+    "sky": 23,
+    "person": 24,
+    "rider": 25,
+    "car": 26,
+    "truck": 27,
+    "bus": 28,
+    "train": 31,
+    "motorcycle": 32,
+    "bicycle": 33,
+}
+CLASSES = tuple(_LABEL_IDS)
+_LABELS = 34
+
+_IMAGES, _MASKS = Path("leftImg8bit"), Path("gtFine")
+_IMAGE_ENDING, _TRAIN_ENDING, _LABEL_ENDING = "_leftImg8bit.png", "_gtFine_labelTrainIds.png", "_gtFine_labelIds.png"
+
+
+def recognises(root: Path) -> bool:
+    return all((root / folder).is_dir() for folder in (_IMAGES, _MASKS))
+
+
+def splits(root: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.name for path in (root / _IMAGES).iterdir() if path.is_dir()))
+
+
+def open_split(root: Path, split: str | None) -> SegmentationData:
+    if split is None:
+        raise DataError(f"{root / _IMAGES}: has no folder of a split, such as val")
+    images = root / _IMAGES / split
+    masks = root / _MASKS / split
+    by_train_id = next(masks.glob(f"*/*{_TRAIN_ENDING}"), None) is not None
+    ending = _TRAIN_ENDING if by_train_id else _LABEL_ENDING
+    samples = []
+    for image in sorted(images.glob(f"*/*{_IMAGE_ENDING}")):
+        name = image.name.removesuffix(_IMAGE_ENDING)
+        samples.append(Sample(name, image, masks / image.parent.name / f"{name}{ending}"))
+    return SegmentationData(root, NAME, CLASSES, require_files(samples, images), None if by_train_id else _train_ids())
+
+
+def _train_ids() -> tuple[int, ...]:
+    """The train id by label id. Values that are no label id stay as they are, so that a check finds them."""
+    table = [VOID] * _LABELS + list(range(_LABELS, 256))
+    for train_id, label_id in enumerate(_LABEL_IDS.values()):
+        table[label_id] = train_id
+    return tuple(table)

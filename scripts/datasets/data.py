@@ -1,0 +1,166 @@
+"""Photographs with masks: what every layout comes down to, and how a pair is read."""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageOps
+
+from handler.errors import SegmentationError
+from handler.geometry import RGBImage
+from handler.image_io import decode_image
+from handler.settings import Limits
+from scripts.class_names import read_class_names
+
+#: The index of pixels that belong to no class and count for nothing.
+VOID = 255
+#: H×W class indices, 255 = void.
+Mask = npt.NDArray[np.uint8]
+
+_CLASS_FILES = ("classes.txt", "classes.json")
+_UPRIGHT = 1
+
+
+class DataError(ValueError):
+    """A data set cannot be used; says which files, and what would be right."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A photograph and its mask."""
+
+    #: Unique in its data set: the file's name without folder and ending.
+    name: str
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class SegmentationData:
+    """The samples of one data set, or of one split of it."""
+
+    root: Path
+    layout: str
+    #: Names by class index, if the data set says them.
+    classes: tuple[str, ...] | None
+    samples: tuple[Sample, ...]
+    #: The class index of each of the 256 values that a mask file can hold; None: the value itself.
+    index_of: tuple[int, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def read(self, sample: Sample) -> tuple[RGBImage, Mask]:
+        """The photograph, uint8 H×W×3, as the server would decode it, and its class indices, uint8 H×W, 255 = void.
+
+        Raises:
+            DataError: a file is missing or cannot be decoded, the two differ in size or in EXIF orientation, or the mask is
+                neither palette nor grey.
+        """
+        image = _read_image(sample.image)
+        mask, turned = _read_mask(sample.mask)
+        _require_same_orientation(sample, turned)
+        if image.shape[:2] != mask.shape:
+            (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
+            raise DataError(
+                f"{sample.mask}: has {mask_width}×{mask_height} pixels, its image {sample.image.name} has {width}×{height}"
+            )
+        if self.index_of is not None:
+            mask = np.asarray(self.index_of, np.uint8)[mask]
+        return image, mask
+
+    def subset(self, samples: Iterable[str | Sample]) -> "SegmentationData":
+        """The same data with these samples only, in the order given, by value or by name.
+
+        Raises:
+            DataError: there is no sample of that name.
+        """
+        by_name = {sample.name: sample for sample in self.samples}
+        names = [sample.name if isinstance(sample, Sample) else sample for sample in samples]
+        unknown = [name for name in names if name not in by_name]
+        if unknown:
+            raise DataError(f"{self.root}: has no sample {', '.join(map(repr, unknown))}")
+        return dataclasses.replace(self, samples=tuple(by_name[name] for name in names))
+
+
+def require_files(samples: Iterable[Sample], source: Path) -> tuple[Sample, ...]:
+    """All of `samples`, of which `source` is the list or folder.
+
+    Raises:
+        DataError: there are none, a name occurs twice, or files are missing: all of those, one a line.
+    """
+    found = tuple(samples)
+    if not found:
+        raise DataError(f"{source}: names no images")
+    names = [sample.name for sample in found]
+    if len(set(names)) < len(names):
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        raise DataError(f"{source}: has more than one {', '.join(repeated)}")
+    missing = [path for sample in found for path in (sample.image, sample.mask) if not path.is_file()]
+    if missing:
+        lines = "\n".join(f"  {path}" for path in missing)
+        raise DataError(f"{source}: {len(missing)} of its images and masks are missing:\n{lines}")
+    return found
+
+
+def read_list(path: Path) -> list[str]:
+    """The names in a list of one a line; empty lines and the spaces around names do not count."""
+    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+
+
+def class_names(root: Path) -> tuple[str, ...] | None:
+    """The names that a data set gives its classes in `classes.txt` or `classes.json`, None without such a file."""
+    path = next((root / name for name in _CLASS_FILES if (root / name).is_file()), None)
+    try:
+        return None if path is None else read_class_names(path)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def _read_image(path: Path) -> RGBImage:
+    try:
+        return decode_image(path.read_bytes(), Limits())
+    except (SegmentationError, OSError) as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _read_mask(path: Path) -> tuple[Mask, int]:
+    """The values of the file, upright, and its EXIF orientation."""
+    try:
+        with Image.open(path) as file:
+            _require_indices(file, path)
+            upright = ImageOps.exif_transpose(file)
+            return np.asarray(upright).astype(np.uint8), _orientation(file)
+    except DataError:
+        raise
+    except Exception as error:
+        # Decoders meet broken files with errors of many kinds.
+        raise DataError(f"{path}: cannot be read: {error}") from error
+
+
+def _require_indices(file: Image.Image, path: Path) -> None:
+    if file.format == "JPEG":
+        raise DataError(f"{path}: a mask cannot be a JPEG, which changes class indices; store it as PNG")
+    if file.mode not in {"P", "L", "1"}:
+        raise DataError(
+            f"{path}: the mask's mode is {file.mode}; it must be palette (P) or 8-bit grey (L), whose pixel values are class "
+            "indices. If its colours stand for classes, turn each into its index first"
+        )
+
+
+def _require_same_orientation(sample: Sample, turned: int) -> None:
+    """A tag on one of the two leaves open whether the mask was drawn on the stored pixels or on the upright picture."""
+    with Image.open(sample.image) as file:
+        own = _orientation(file)
+    if own != turned:
+        raise DataError(
+            f"{sample.image.name} has EXIF orientation {own}, its mask {sample.mask} has {turned} ({_UPRIGHT}: upright); "
+            "store the image upright, as its mask was drawn"
+        )
+
+
+def _orientation(file: Image.Image) -> int:
+    return int(file.getexif().get(ExifTags.Base.Orientation, _UPRIGHT))

@@ -1,0 +1,1 @@
+"""Measuring label maps against ground truth: figures, where predictions come from, and reports."""

@@ -1,0 +1,62 @@
+"""Boundary IoU (Cheng et al. 2021): how well the edges of segments agree, whatever the segments' size."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.labelmap import LabelMap
+from scripts.datasets import VOID
+
+#: Of a boundary region, as a share of the image's diagonal (section 4.3).
+WIDTH = 0.02
+
+
+def boundary_counts(
+    predicted: LabelMap, true: LabelMap, num_classes: int, width: float = WIDTH
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Pixels in the intersection and in the union of the predicted and the true boundary region, by class.
+
+    Void is cut out of both maps before their boundaries are drawn. So nothing that is predicted there counts, and a mask that
+    is right wherever there is truth has the same boundary as the truth.
+    """
+    valid = true != VOID
+    predicted = np.where(valid, predicted, VOID)
+    radius = max(1, round(width * math.hypot(*true.shape)))
+    in_predicted, in_true = boundary_region(predicted, radius) & valid, boundary_region(true, radius) & valid
+    intersection = _by_class(true[in_predicted & in_true & (predicted == true)], num_classes)
+    either = _by_class(predicted[in_predicted], num_classes) + _by_class(true[in_true], num_classes)
+    return intersection, either - intersection
+
+
+def boundary_region(label_map: LabelMap, radius: int) -> npt.NDArray[np.bool_]:
+    """Pixels that lose their class when the mask of each class is eroded `radius` times by 3×3; outside the image is no class.
+
+    Eroding so is a minimum over a square of 2·radius + 1, and a mask keeps a pixel where all labels in the square are alike.
+    One minimum and one maximum over the label map hence erode the masks of all classes at once.
+    """
+    padded = np.pad(label_map, radius, constant_values=VOID)
+    region: npt.NDArray[np.bool_] = _square(np.minimum, padded, radius) != _square(np.maximum, padded, radius)
+    return region
+
+
+def _square(extreme: Callable[[Any, Any], Any], padded: LabelMap, radius: int) -> LabelMap:
+    """The extreme over each square that fits into `padded`."""
+    rows = _window(extreme, padded, 2 * radius + 1)
+    return _window(extreme, rows.T, 2 * radius + 1).T
+
+
+def _window(extreme: Callable[[Any, Any], Any], values: LabelMap, length: int) -> LabelMap:
+    """The extreme over each `length` successive rows, by windows that double until they reach it."""
+    reach = 1
+    while reach < length:
+        step = min(reach, length - reach)
+        values = extreme(values[:-step], values[step:])
+        reach += step
+    return values
+
+
+def _by_class(labels: LabelMap, num_classes: int) -> npt.NDArray[np.int64]:
+    return np.bincount(labels, minlength=num_classes)

@@ -1,0 +1,92 @@
+"""Let a predictor label a data set, and keep what a report needs."""
+
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from handler.labelmap import LabelMap
+from handler.labels import Labels
+from scripts.datasets import DataError, Sample, SegmentationData
+from scripts.evaluation.metrics import Scores, compare
+from scripts.evaluation.predictors import Predictor
+
+
+@dataclass(frozen=True)
+class ImageFigures:
+    """How one image scored, over the classes there or predicted; NaN if all of it is void."""
+
+    name: str
+    miou: float
+    boundary_iou: float
+    pixel_accuracy: float
+
+
+@dataclass(frozen=True)
+class Miss:
+    """One of the worst images."""
+
+    sample: Sample
+    scores: Scores
+    predicted: LabelMap
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a data set."""
+
+    labels: Labels
+    scores: Scores
+    #: In the data set's order.
+    images: tuple[ImageFigures, ...]
+    #: By rising mIoU.
+    worst: tuple[Miss, ...]
+
+
+def evaluate(predictor: Predictor, data: SegmentationData, *, worst: int = 0) -> Result:
+    """Score `predictor` on every image of `data`, at the images' own sizes, and keep the `worst` so many by mIoU.
+
+    Raises:
+        DataError: a pair cannot be read.
+        PredictionError: an image cannot be segmented.
+    """
+    classes = len(predictor.labels.names)
+    predictions = predictor.label_maps(sample.image for sample in data.samples)
+    total = Scores.of_nothing(classes, boundary=True)
+    figures: list[ImageFigures] = []
+    misses: list[Miss] = []
+    for sample, predicted in zip(tqdm(data.samples, "evaluating", file=sys.stderr, leave=False), predictions, strict=True):
+        scores = compare(predicted, data.read(sample)[1], classes, boundary=True)
+        total += scores
+        figures.append(_figures(sample, scores))
+        if not np.isnan(scores.miou):
+            misses = sorted([*misses, Miss(sample, scores, predicted)], key=lambda miss: miss.scores.miou)[:worst]
+    return Result(predictor.labels, total, tuple(figures), tuple(misses))
+
+
+def require_same_classes(labels: Labels, data: SegmentationData) -> str | None:
+    """Refuse a data set whose classes cannot be the model's.
+
+    Returns:
+        A sentence on names that differ where order and number do not speak against it; None if all agree or `data` has none.
+
+    Raises:
+        DataError: another number of classes, or the same names in another order.
+    """
+    if data.classes is None or data.classes == labels.names:
+        return None
+    if len(data.classes) != len(labels.names):
+        raise DataError(f"{data.root}: has {len(data.classes)} classes, the model has {len(labels.names)}")
+    pairs = list(zip(data.classes, labels.names, strict=True))
+    differing = ", ".join(
+        f"{i} is {own!r} here, {other!r} in the model" for i, (own, other) in enumerate(pairs) if own != other
+    )
+    if sorted(data.classes) == sorted(labels.names):
+        raise DataError(f"{data.root}: has the model's classes in another order: {differing}")
+    return f"class names differ, which is taken for spelling: {differing}"
+
+
+def _figures(sample: Sample, scores: Scores) -> ImageFigures:
+    boundary = scores.mean_boundary_iou
+    return ImageFigures(sample.name, scores.miou, float("nan") if boundary is None else boundary, scores.pixel_accuracy)
