@@ -122,17 +122,20 @@ class Augmentation:
         return tvf.resize_image(image, size, antialias=True), tvf.resize_image(mask, size, nearest, antialias=False)
 
     def _window(self, mask: Tensor) -> "_Window":
+        focus = self._focus(mask[0]) if torch.rand(()) < self._config.focus_probability else None
+        top, left = (self._offset(mask.shape[axis], focus and focus[axis]) for axis in (-2, -1))
+        return _Window(top, left, self._config.crop_size)
+
+    def _offset(self, length: int, focus: int | None) -> int:
+        """Where the window begins along an axis of the image: inside it, or the image inside the window.
+
+        A pixel in `focus` comes to lie in the window's middle half, but for what the image's edges do not allow.
+        """
         side = self._config.crop_size
-        size = (mask.shape[-2], mask.shape[-1])
-        centre = self._focus(mask[0]) if torch.rand(()) < self._config.focus_probability else None
-        if centre is None:
-            top, left = (_between(min(0, length - side), max(0, length - side)) for length in size)
-        else:
-            top, left = (
-                min(max(middle - side // 2 + _between(-side // 4, side // 4), min(0, length - side)), max(0, length - side))
-                for middle, length in zip(centre, size, strict=True)
-            )
-        return _Window(top, left, side)
+        low, high = min(0, length - side), max(0, length - side)
+        if focus is None:
+            return _between(low, high)
+        return min(max(focus - side // 2 + _between(-(side // 4), side // 4), low), high)
 
     def _focus(self, mask: Tensor) -> Size | None:
         """A random pixel (row, column) of a random class of `mask` H×W; none where there is only background."""
