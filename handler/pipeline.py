@@ -117,8 +117,8 @@ class Pipeline:
         policy = self.metadata.resize
         pixels, limit = network_pixels(size, policy, options), self._limits.max_network_pixels
         if pixels > limit:
-            asked = f"{len(options.scales)} scales{', each mirrored too,' if options.flip else ''}"
-            raise InferenceTooLarge(f"{asked} give the network {pixels:,} pixels of this image, the limit is {limit:,}")
+            asked = f"at scales {', '.join(map(str, options.scales))}{', each mirrored too' if options.flip else ''}"
+            raise InferenceTooLarge(f"{asked}, the network would see {pixels:,} pixels of this image, the limit is {limit:,}")
         if options.refine == "none":
             return
         require_crf()

@@ -237,7 +237,9 @@ def test_more_pixels_for_the_network_than_the_limit_are_refused_with_both_number
     refused, answered = pipeline.answer([request(image, scales=(0.5, 1), flip=True), request(image)])
 
     assert isinstance(refused, InferenceTooLarge)
-    assert str(refused) == ("2 scales, each mirrored too, give the network 10,240 pixels of this image, the limit is 10,239")
+    assert str(refused) == (
+        "at scales 0.5, 1.0, each mirrored too, the network would see 10,240 pixels of this image, the limit is 10,239"
+    )
     assert isinstance(answered, EncodedResponse)
     assert engine.batches == [1]
 
