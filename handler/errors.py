@@ -40,6 +40,10 @@ class ImageTooLarge(TooLarge):
     """The image has more bytes or pixels than are accepted."""
 
 
+class InferenceTooLarge(TooLarge):
+    """The scales, mirror images or refinement asked for would cost more than is accepted."""
+
+
 class ResponseTooLarge(TooLarge):
     """The answer would have more bytes than the server may send."""
 
@@ -49,6 +53,13 @@ class UnsupportedImageFormat(SegmentationError):
 
     status = 415
     phrase = "Unsupported Media Type"
+
+
+class RefinementUnavailable(SegmentationError):
+    """The refinement asked for needs a package that this server does not have."""
+
+    status = 501
+    phrase = "Not Implemented"
 
 
 class InternalError(SegmentationError):

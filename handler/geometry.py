@@ -25,15 +25,16 @@ class PreparedImage:
     original_size: Size
 
 
-def network_size(policy: ResizePolicy, size: Size) -> Size:
-    """The (height, width) at which the network sees an image of `size`.
+def network_size(policy: ResizePolicy, size: Size, scale: float = 1.0) -> Size:
+    """The (height, width) at which the network sees an image of `size`: the policy's, its size multiplied by `scale`.
 
     With `side: short` and `multiple: 1` this is torchvision's rule: the other side is truncated, not rounded.
     """
     short, long = min(size), max(size)
     by_long_side = policy.side == "long" or long > short * policy.max_aspect
-    target = policy.size if policy.side == "long" else int(policy.size * policy.max_aspect)
-    numerator, denominator = (target, long) if by_long_side else (policy.size, short)
+    side = round(policy.size * scale)
+    target = side if policy.side == "long" else int(side * policy.max_aspect)
+    numerator, denominator = (target, long) if by_long_side else (side, short)
 
     def scaled(length: int) -> int:
         exact = length * numerator / denominator
@@ -44,10 +45,10 @@ def network_size(policy: ResizePolicy, size: Size) -> Size:
     return scaled(size[0]), scaled(size[1])
 
 
-def prepare(image: RGBImage, policy: ResizePolicy) -> PreparedImage:
-    """Resize `image` (bilinear, antialiased) to the network's resolution."""
+def prepare(image: RGBImage, policy: ResizePolicy, scale: float = 1.0) -> PreparedImage:
+    """Resize `image` (bilinear, antialiased) to the network's resolution, multiplied by `scale`."""
     original = (image.shape[0], image.shape[1])
-    height, width = network_size(policy, original)
+    height, width = network_size(policy, original, scale)
     if (height, width) == original:
         return PreparedImage(image, original)
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)

@@ -1,28 +1,94 @@
-"""Which images go through the engine together."""
+"""How the network sees an image (scales, mirror images), which views go through the engine together, and their mean."""
 
+import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.nn import functional as F
 
 from handler.engines import Engine
-from handler.geometry import PreparedImage
+from handler.geometry import RGBImage, Size, network_size, prepare
+from handler.options import InferenceOptions
+from model.metadata import ResizePolicy
+
+Key = TypeVar("Key", bound=Hashable)
 
 
-def batches(images: Mapping[int, PreparedImage], max_batch: int) -> Iterator[list[int]]:
-    """Keys of `images`, grouped by equal network size, at most `max_batch` together.
+@dataclass(frozen=True)
+class View:
+    """An image as the network sees it once."""
 
-    Images are never padded to a common size: ASPP's image pooling would see the padding, and the answer would change.
+    #: uint8 RGB h×w×3, at the network's resolution.
+    pixels: RGBImage
+    #: Whether left and right are exchanged.
+    mirrored: bool = False
+
+
+def views(image: RGBImage, policy: ResizePolicy, options: InferenceOptions) -> list[View]:
+    """All that the network is to see of `image`: each scale, followed by its mirror image if `options` have `flip`.
+
+    Every scale is made from the image itself.
     """
-    by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for key, image in images.items():
-        by_shape[image.pixels.shape].append(key)
+    found = []
+    for scale in options.scales:
+        pixels = prepare(image, policy, scale).pixels
+        found.append(View(pixels))
+        if options.flip:
+            found.append(View(pixels[:, ::-1], mirrored=True))
+    return found
+
+
+def network_pixels(size: Size, policy: ResizePolicy, options: InferenceOptions) -> int:
+    """Pixels of all `views` of an image of `size`: what the network's time and memory grow with."""
+    return (1 + options.flip) * sum(math.prod(network_size(policy, size, scale)) for scale in options.scales)
+
+
+def batches(views: Mapping[Key, View], max_batch: int) -> Iterator[list[Key]]:
+    """Keys of `views`, grouped by equal network size, at most `max_batch` together.
+
+    Views are never padded to a common size: ASPP's image pooling would see the padding, and the answer would change.
+    """
+    by_shape: dict[tuple[int, ...], list[Key]] = defaultdict(list)
+    for key, view in views.items():
+        by_shape[view.pixels.shape].append(key)
     for keys in by_shape.values():
         for start in range(0, len(keys), max_batch):
             yield keys[start : start + max_batch]
 
 
-def infer(images: Sequence[PreparedImage], engine: Engine) -> list[npt.NDArray[np.float32]]:
-    """Logits C×h×w of each image; all must have one size and fit one batch of the engine."""
-    return list(engine.infer(np.stack([image.pixels for image in images])))
+def infer(views: Sequence[View], engine: Engine) -> list[npt.NDArray[np.float32]]:
+    """Logits C×h×w of each view; all must have one size and fit one batch of the engine."""
+    return list(engine.infer(np.stack([view.pixels for view in views])))
+
+
+def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Probabilities of the classes, the first dimension of `logits` C×h×w."""
+    probabilities: npt.NDArray[np.float32] = torch.softmax(torch.from_numpy(logits), dim=0).numpy()
+    return probabilities
+
+
+def mean_probabilities(views: Sequence[View], logits: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """The mean over all views of the classes' probabilities, each view turned back: float32 C×h×w.
+
+    The common grid is the finest, the one of the largest scale: coarser views are interpolated to it (bilinear, half-pixel
+    centres), so nothing that any view resolves is lost, and none is sampled between its cells with too few points.
+
+    Args:
+        views: of one image.
+        logits: C×h×w of each view, in the same order.
+    """
+    grid = max((each.shape[1:] for each in logits), key=math.prod)
+    total = torch.zeros(logits[0].shape[0], *grid)
+    for view, each in zip(views, logits, strict=True):
+        probabilities = torch.softmax(torch.from_numpy(each), dim=0)
+        upright = probabilities.flip(2) if view.mirrored else probabilities
+        if upright.shape[1:] != grid:
+            upright = F.interpolate(upright[None], grid, mode="bilinear", align_corners=False)[0]
+        total += upright
+    mean: npt.NDArray[np.float32] = total.div_(len(views)).numpy()
+    return mean

@@ -9,11 +9,13 @@ import torch
 from torch.nn import functional as F
 
 from handler.geometry import RGBImage, Size
+from handler.inference import softmax
 from handler.labels import Labels
+from handler.refine import RefinementReport
 
 LabelMap = npt.NDArray[np.unsignedinteger]
 
-#: Interpolated logits held at once. The whole image's would be 5 GB for 64 megapixels of 21 classes.
+#: Interpolated scores held at once. The whole image's would be 5 GB for 64 megapixels of 21 classes.
 _VALUES_AT_ONCE = 1 << 23
 
 
@@ -25,9 +27,11 @@ class Segmentation:
     image: RGBImage
     #: Class indices, H×W like the image.
     label_map: LabelMap
-    #: Softmax over classes on the network's grid, float32 C×h×w.
+    #: Of the classes on the grid that `label_map` was interpolated from (the network's, or the refinement's), float32 C×h×w.
     probabilities: npt.NDArray[np.float32]
     labels: Labels
+    #: What refined the probabilities; None: nothing did.
+    refinement: RefinementReport | None = None
 
 
 @dataclass(frozen=True)
@@ -44,19 +48,30 @@ class ClassStatistics:
 
 
 def segmentation(image: RGBImage, logits: npt.NDArray[np.float32], labels: Labels) -> Segmentation:
-    """Label `image` (H×W×3) by `logits` (C×h×w)."""
-    probabilities = torch.softmax(torch.from_numpy(logits), dim=0).numpy()
-    return Segmentation(image, label_map(logits, (image.shape[0], image.shape[1]), labels.dtype), probabilities, labels)
+    """Label `image` (H×W×3) by `logits` (C×h×w): the interpolated logits decide."""
+    return Segmentation(image, label_map(logits, (image.shape[0], image.shape[1]), labels.dtype), softmax(logits), labels)
 
 
-def label_map(logits: npt.NDArray[np.float32], size: Size, dtype: npt.DTypeLike) -> LabelMap:
-    """The winning class of each pixel: `logits` C×h×w interpolated bilinearly to `size`, then argmaxed.
+def segmentation_by_probability(
+    image: RGBImage, probabilities: npt.NDArray[np.float32], labels: Labels, refinement: RefinementReport | None = None
+) -> Segmentation:
+    """Label `image` (H×W×3) by `probabilities` (C×h×w): the interpolated probabilities decide.
+
+    Between the grid's cells their argmax is not always that of interpolated logits; but a mean over views, or what a
+    refinement gives, has no logits.
+    """
+    winners = label_map(probabilities, (image.shape[0], image.shape[1]), labels.dtype)
+    return Segmentation(image, winners, probabilities, labels, refinement)
+
+
+def label_map(scores: npt.NDArray[np.float32], size: Size, dtype: npt.DTypeLike) -> LabelMap:
+    """The winning class of each pixel: `scores` C×h×w interpolated bilinearly to `size`, then argmaxed.
 
     Labels themselves are never resized, and there is one interpolation, from the network's grid to the image.
     """
     height, width = size
-    classes = logits.shape[0]
-    grid = torch.from_numpy(logits)
+    classes = scores.shape[0]
+    grid = torch.from_numpy(scores)
     labels = np.empty(size, dtype)
     strip = max(1, _VALUES_AT_ONCE // (classes * width))
     for start in range(0, height, strip):

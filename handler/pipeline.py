@@ -1,7 +1,7 @@
 """Decode, prepare, infer, label, encode: from requests to answers. Knows nothing of how they travel."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,21 +10,25 @@ import numpy.typing as npt
 
 from handler.encoders import FORMATS, EncodedResponse, ModelIdentity
 from handler.engines import Engine, EngineOptions, build_engine
-from handler.errors import ResponseTooLarge, SegmentationError, attempt
-from handler.geometry import PreparedImage, RGBImage, prepare
+from handler.errors import InferenceTooLarge, ResponseTooLarge, SegmentationError, attempt
+from handler.geometry import RGBImage, Size, network_size, prepare
 from handler.image_io import decode_image
-from handler.inference import batches, infer
-from handler.labelmap import Segmentation, segmentation
+from handler.inference import View, batches, infer, mean_probabilities, network_pixels, views
+from handler.labelmap import Segmentation, segmentation, segmentation_by_probability
 from handler.labels import Labels
+from handler.options import InferenceOptions
+from handler.refine import RefinementReport, dense_crf, require_crf
 from handler.request import SegmentationRequest
-from handler.settings import HandlerSettings, Limits
+from handler.settings import HandlerSettings, InferenceSettings, Limits
 from model.checkpoint import load_checkpoint
 from model.metadata import CheckpointMetadata
 
 #: Called with a stage's name and its seconds.
 Observer = Callable[[str, float], None]
 Outcome = EncodedResponse | SegmentationError
+Logits = npt.NDArray[np.float32]
 
+_DEFAULT_INFERENCE = InferenceSettings()
 _WARM_UP_SIZES = ((480, 640), (640, 480))
 
 
@@ -35,12 +39,20 @@ def _ignore(stage: str, seconds: float) -> None:
 class Pipeline:
     """One model, ready to answer requests."""
 
-    def __init__(self, engine: Engine, metadata: CheckpointMetadata, identity: ModelIdentity, limits: Limits) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        metadata: CheckpointMetadata,
+        identity: ModelIdentity,
+        limits: Limits,
+        inference: InferenceSettings = _DEFAULT_INFERENCE,
+    ) -> None:
         self.metadata = metadata
         self.labels = Labels.from_metadata(metadata)
         self._engine = engine
         self._identity = identity
         self._limits = limits
+        self._inference = inference
 
     @classmethod
     def load(
@@ -55,49 +67,110 @@ class Pipeline:
         loaded = load_checkpoint(checkpoint)
         loaded.network.drop_auxiliary_head()
         engine = build_engine(settings.engine, loaded, EngineOptions(settings.threads, gpu_id))
-        return cls(engine, loaded.metadata, identity, settings.limits)
+        return cls(engine, loaded.metadata, identity, settings.limits, settings.inference)
 
     def warm_up(self) -> None:
-        """Run the network once in each common orientation, so that no client waits for the first run's allocations."""
+        """Segment once in each common orientation, so that no client waits for the first run's allocations.
+
+        Raises:
+            RefinementUnavailable: the settings refine by default, and the package for it is not installed.
+        """
         for height, width in _WARM_UP_SIZES:
             self.segment(np.zeros((height, width, 3), np.uint8))
 
-    def segment(self, image: RGBImage) -> Segmentation:
-        """Segment one upright RGB image, uint8 H×W×3."""
-        (logits,) = infer([prepare(image, self.metadata.resize)], self._engine)
-        return segmentation(image, logits, self.labels)
+    def segment(self, image: RGBImage, options: InferenceOptions | None = None) -> Segmentation:
+        """Segment one upright RGB image, uint8 H×W×3, however large; `options` None: the settings' defaults.
+
+        Raises:
+            RefinementUnavailable: `options` refine, and the package for it is not installed.
+        """
+        options = options or self._inference.defaults
+        seen = views(image, self.metadata.resize, options)
+        logits: dict[int, Logits] = {}
+        for members in batches(dict(enumerate(seen)), self._engine.max_batch):
+            logits.update(zip(members, infer([seen[index] for index in members], self._engine), strict=True))
+        return self._label(image, seen, [logits[index] for index in range(len(seen))], options, _ignore)
 
     def answer(self, requests: Sequence[SegmentationRequest], observe: Observer = _ignore) -> list[Outcome]:
         """Answer each request by a response or an error of its own; none touches its neighbours."""
         decoded = [attempt(self._decode, request, observe) for request in requests]
         outcomes: dict[int, Outcome] = {i: image for i, image in enumerate(decoded) if isinstance(image, SegmentationError)}
         ready = {i: image for i, image in enumerate(decoded) if not isinstance(image, SegmentationError)}
-        for members in batches({index: prepared for index, (_, prepared) in ready.items()}, self._engine.max_batch):
-            logits = attempt(self._infer, [ready[index][1] for index in members], observe)
-            for position, index in enumerate(members):
-                if isinstance(logits, SegmentationError):
-                    outcomes[index] = logits
-                else:
-                    outcomes[index] = attempt(self._finish, ready[index][0], logits[position], requests[index], observe)
+        logits = self._infer_all({index: seen for index, (_, seen) in ready.items()}, observe)
+        for index, (image, seen) in ready.items():
+            own = logits[index]
+            if isinstance(own, SegmentationError):
+                outcomes[index] = own
+            else:
+                outcomes[index] = attempt(self._finish, image, seen, own, requests[index], observe)
         return [outcomes[index] for index in range(len(requests))]
 
-    def _decode(self, request: SegmentationRequest, observe: Observer) -> tuple[RGBImage, PreparedImage]:
+    def _decode(self, request: SegmentationRequest, observe: Observer) -> tuple[RGBImage, list[View]]:
         with _timed("decode", observe):
             image = decode_image(request.image, self._limits)
         with _timed("prepare", observe):
-            return image, prepare(image, self.metadata.resize)
+            self._require_affordable((image.shape[0], image.shape[1]), request.inference)
+            return image, views(image, self.metadata.resize, request.inference)
 
-    def _infer(self, images: Sequence[PreparedImage], observe: Observer) -> list[npt.NDArray[np.float32]]:
+    def _require_affordable(self, size: Size, options: InferenceOptions) -> None:
+        """Refuse what would take too long or too much memory before any of it is done."""
+        policy = self.metadata.resize
+        pixels, limit = network_pixels(size, policy, options), self._limits.max_network_pixels
+        if pixels > limit:
+            asked = f"at scales {', '.join(map(str, options.scales))}{', each mirrored too' if options.flip else ''}"
+            raise InferenceTooLarge(f"{asked}, the network would see {pixels:,} pixels of this image, the limit is {limit:,}")
+        if options.refine == "none":
+            return
+        require_crf()
+        height, width = network_size(policy, size)
+        values, limit = height * width * len(self.labels.names), self._limits.max_refined_values
+        if values > limit:
+            asked = f"option 'refine': {width}×{height} pixels of {len(self.labels.names)} classes"
+            raise InferenceTooLarge(f"{asked} are {values:,} probabilities, the limit is {limit:,}")
+
+    def _infer_all(self, seen: Mapping[int, Sequence[View]], observe: Observer) -> dict[int, list[Logits] | SegmentationError]:
+        """The logits of all views of each image, or what went wrong with one of them."""
+        by_key = {(index, position): view for index, own in seen.items() for position, view in enumerate(own)}
+        logits: dict[tuple[int, int], Logits] = {}
+        failed: dict[int, SegmentationError] = {}
+        for members in batches(by_key, self._engine.max_batch):
+            outcome = attempt(self._infer, [by_key[key] for key in members], observe)
+            if isinstance(outcome, SegmentationError):
+                failed |= {index: outcome for index, _ in members}
+            else:
+                logits.update(zip(members, outcome, strict=True))
+        return {
+            index: failed[index] if index in failed else [logits[index, position] for position in range(len(own))]
+            for index, own in seen.items()
+        }
+
+    def _infer(self, seen: Sequence[View], observe: Observer) -> list[Logits]:
         with _timed("network", observe):
-            return infer(images, self._engine)
+            return infer(seen, self._engine)
 
     def _finish(
-        self, image: RGBImage, logits: npt.NDArray[np.float32], request: SegmentationRequest, observe: Observer
+        self, image: RGBImage, seen: Sequence[View], logits: Sequence[Logits], request: SegmentationRequest, observe: Observer
     ) -> EncodedResponse:
-        with _timed("label", observe):
-            result = segmentation(image, logits, self.labels)
+        result = self._label(image, seen, logits, request.inference, observe)
         with _timed("encode", observe):
             return self._encode(result, request)
+
+    def _label(
+        self, image: RGBImage, seen: Sequence[View], logits: Sequence[Logits], options: InferenceOptions, observe: Observer
+    ) -> Segmentation:
+        if len(seen) == 1 and options.refine == "none":
+            with _timed("label", observe):
+                return segmentation(image, logits[0], self.labels)
+        with _timed("average", observe):
+            probabilities = mean_probabilities(seen, logits)
+        report = None
+        if options.refine == "crf":
+            start = time.perf_counter()
+            probabilities = dense_crf(prepare(image, self.metadata.resize).pixels, probabilities, self._inference.crf)
+            report = RefinementReport(options.refine, time.perf_counter() - start)
+            observe("refine", report.seconds)
+        with _timed("label", observe):
+            return segmentation_by_probability(image, probabilities, self.labels, report)
 
     def _encode(self, result: Segmentation, request: SegmentationRequest) -> EncodedResponse:
         response = FORMATS[request.format].encode(result, self._identity)

@@ -1,16 +1,20 @@
 """One row of a batch and its headers to one request. The options of a request and their sources are here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from handler.encoders import DEFAULT_FORMAT, FORMATS
 from handler.errors import InvalidOption, InvalidRequest
+from handler.options import GREATEST_SCALE, LEAST_SCALE, REFINEMENTS, InferenceOptions, usable_scales
+from handler.settings import HandlerSettings
 from model.strict import nearest
 
 _IMAGE_FIELDS = ("data", "image", "body")
 _HEADER_PREFIX = "x-segment-"
 _HOW_TO_SEND = "send the file's bytes (curl -T photo.jpg URL) or a form (curl -F data=@photo.jpg URL)"
+_DEFAULT_SETTINGS = HandlerSettings()
+_DEFAULT_INFERENCE = InferenceOptions()
 
 
 @dataclass(frozen=True)
@@ -19,20 +23,56 @@ class SegmentationRequest:
 
     image: bytes
     format: str = DEFAULT_FORMAT
+    #: In full; `parse_request` fills in the server's defaults.
+    inference: InferenceOptions = _DEFAULT_INFERENCE
 
 
-def _format(text: str) -> str:
-    name = text.strip().lower()
-    if name not in FORMATS:
-        raise InvalidOption(f"option 'format': {text!r} does not exist{nearest(name, FORMATS)}")
-    return name
+def _format(text: str, _: HandlerSettings) -> str:
+    return _one_of("format", text, FORMATS)
 
 
-#: Parsers of the options by name; each raises InvalidOption.
-OPTIONS: dict[str, Callable[[str], Any]] = {"format": _format}
+def _scales(text: str, settings: HandlerSettings) -> tuple[float, ...]:
+    pieces, limit = text.split(","), settings.inference.max_scales
+    if len(pieces) > limit:
+        raise InvalidOption(f"option 'scales': {len(pieces)} scales are more than this server's limit of {limit}")
+    allowed = f"give numbers from {LEAST_SCALE} to {GREATEST_SCALE}, separated by commas"
+    try:
+        scales = [float(piece) for piece in pieces]
+    except ValueError as error:
+        raise InvalidOption(f"option 'scales': {text!r} is not a list of numbers; {allowed}") from error
+    try:
+        return usable_scales(scales)
+    except ValueError as error:
+        raise InvalidOption(f"option 'scales': {error}; {allowed}") from error
 
 
-def parse_request(row: Mapping[str, Any], headers: Mapping[str, Any]) -> SegmentationRequest:
+def _flip(text: str, _: HandlerSettings) -> bool:
+    return _one_of("flip", text, ("true", "false")) == "true"
+
+
+def _refine(text: str, _: HandlerSettings) -> str:
+    return _one_of("refine", text, REFINEMENTS)
+
+
+def _one_of(name: str, text: str, known: Collection[str]) -> str:
+    value = text.strip().lower()
+    if value not in known:
+        raise InvalidOption(f"option {name!r}: {text!r} does not exist{nearest(value, known)}")
+    return value
+
+
+#: Parsers of the options by name; each raises InvalidOption, naming the value and what the settings allow.
+OPTIONS: dict[str, Callable[[str, HandlerSettings], Any]] = {
+    "format": _format,
+    "scales": _scales,
+    "flip": _flip,
+    "refine": _refine,
+}
+
+
+def parse_request(
+    row: Mapping[str, Any], headers: Mapping[str, Any], settings: HandlerSettings = _DEFAULT_SETTINGS
+) -> SegmentationRequest:
     """Find the image and the options in what TorchServe hands over.
 
     Options come from form fields, `X-Segment-*` headers, the last segment of the URL and `Accept`, in this order of weight.
@@ -40,6 +80,7 @@ def parse_request(row: Mapping[str, Any], headers: Mapping[str, Any]) -> Segment
     Args:
         row: form fields by name, or the raw body as `body`.
         headers: the request's headers in the client's spelling; entries that are not text (the parts of a form) are skipped.
+        settings: the server's: what is taken where the request says nothing, and how much it may ask for.
 
     Raises:
         InvalidRequest: no image, or more than one.
@@ -53,7 +94,9 @@ def parse_request(row: Mapping[str, Any], headers: Mapping[str, Any]) -> Segment
         **{_option_name(name): value for name, value in folded.items() if name.startswith(_HEADER_PREFIX)},
         **{name.lower(): _text(name, value) for name, value in row.items() if name not in _IMAGE_FIELDS},
     }
-    return SegmentationRequest(image, **{name: _parse(name, text) for name, text in given.items()})
+    options = {name: _parse(name, text, settings) for name, text in given.items()}
+    inference = {name: options.pop(name) for name in InferenceOptions.model_fields if name in options}
+    return SegmentationRequest(image, inference=settings.inference.defaults.model_copy(update=inference), **options)
 
 
 def _image(row: Mapping[str, Any]) -> bytes:
@@ -103,7 +146,7 @@ def _text(name: str, value: Any) -> str:
         raise InvalidOption(f"option {name!r}: its value is not UTF-8 text") from error
 
 
-def _parse(name: str, text: str) -> Any:
+def _parse(name: str, text: str, settings: HandlerSettings) -> Any:
     if name not in OPTIONS:
         raise InvalidOption(f"unknown option {name!r}{nearest(name, OPTIONS)}")
-    return OPTIONS[name](text)
+    return OPTIONS[name](text, settings)

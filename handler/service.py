@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 class SegmentationService:
     """Loads the archive's checkpoint, then answers batches, each row with its own status and content type."""
 
+    _settings: HandlerSettings
     _pipeline: Pipeline
     _metrics: "Metrics"
 
@@ -33,12 +34,12 @@ class SegmentationService:
         """
         model = context.manifest["model"]
         properties = context.system_properties
-        settings = HandlerSettings.parse(
+        self._settings = HandlerSettings.parse(
             (context.model_yaml_config or {}).get("handler") or {}, source="model-config.yaml, section 'handler'"
         )
         self._pipeline = Pipeline.load(
             Path(properties["model_dir"], model["serializedFile"]),
-            settings,
+            self._settings,
             ModelIdentity(context.model_name, model["modelVersion"]),
             gpu_id=properties["gpu_id"],
         )
@@ -49,7 +50,7 @@ class SegmentationService:
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         """Answer one batch: `rows` as TorchServe hands them over, an answer's bytes for each, in order."""
         self._metrics.batch(len(rows))
-        parsed = [attempt(parse_request, row, context.get_all_request_header(i)) for i, row in enumerate(rows)]
+        parsed = [attempt(parse_request, row, context.get_all_request_header(i), self._settings) for i, row in enumerate(rows)]
         requests = [request for request in parsed if isinstance(request, SegmentationRequest)]
         answers = iter(self._pipeline.answer(requests, self._metrics.stage))
         outcomes = [next(answers) if isinstance(request, SegmentationRequest) else request for request in parsed]

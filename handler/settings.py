@@ -1,7 +1,9 @@
 """Settings of the handler: the `handler:` section of model-config.yaml."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
+from handler.options import InferenceOptions
 from model.strict import StrictModel
 
 
@@ -14,8 +16,49 @@ class Limits(StrictModel):
     max_pixels: int = Field(default=64_000_000, ge=1)
     #: Pixels of an image's longer side. A JPEG, and so an overlay, can have no more; and a row's logits must fit into memory.
     max_side: int = Field(default=65_500, ge=1, le=65_500)
+    #: Pixels of the network's inputs, over all scales and mirror images. Six scales from 0.5 to 1.75, mirrored, of a 3:2
+    #: photograph whose short side is 520 are 7.1 million.
+    max_network_pixels: int = Field(default=8_000_000, ge=1)
+    #: Pixels of the network's input at scale 1 times classes, where a CRF refines. A million takes 90 MB and, of a picture full
+    #: of fine texture, a second; of a common photograph a fifth of that.
+    max_refined_values: int = Field(default=12_000_000, ge=1)
     #: Bytes of an answer. TorchServe ends a worker that sends more than its `max_response_size` (6,553,500 unless configured).
     max_response_bytes: int = Field(default=6_500_000, ge=1024)
+
+
+class CrfSettings(StrictModel):
+    """The dense CRF of Krähenbühl & Koltun 2011; lengths are in pixels of the network's input at scale 1.
+
+    Chen et al. (DeepLab, 2015 and 2018) fix the Gaussian kernel and ten iterations, and search the bilateral kernel on
+    validation images of PASCAL VOC. The defaults are those of the script they published with DeepLab-LargeFOV.
+    """
+
+    iterations: int = Field(default=10, ge=1, le=100)
+    #: The appearance kernel: pixels that are near and of like colour (0..255) tend to one class.
+    bilateral_weight: float = Field(default=4.0, ge=0)
+    bilateral_sigma_xy: float = Field(default=49.0, gt=0)
+    bilateral_sigma_rgb: float = Field(default=5.0, gt=0)
+    #: The smoothness kernel: pixels that are near tend to one class.
+    gaussian_weight: float = Field(default=3.0, ge=0)
+    gaussian_sigma_xy: float = Field(default=3.0, gt=0)
+
+
+class InferenceSettings(InferenceOptions):
+    """What a request gets that asks for nothing else, and how much it may ask for."""
+
+    #: The most scales that one request may name.
+    max_scales: int = Field(default=6, ge=1)
+    crf: CrfSettings = CrfSettings()
+
+    @model_validator(mode="after")
+    def _defaults_within_limits(self) -> Self:
+        if len(self.scales) > self.max_scales:
+            raise ValueError(f"scales has {len(self.scales)} entries, max_scales is {self.max_scales}")
+        return self
+
+    @property
+    def defaults(self) -> InferenceOptions:
+        return InferenceOptions(scales=self.scales, flip=self.flip, refine=self.refine)
 
 
 class HandlerSettings(StrictModel):
@@ -24,4 +67,5 @@ class HandlerSettings(StrictModel):
     engine: str = "torch"
     #: Threads of one inference; 0 leaves it to the engine, which takes every core.
     threads: int = Field(default=0, ge=0)
+    inference: InferenceSettings = InferenceSettings()
     limits: Limits = Limits()

@@ -206,7 +206,7 @@ def _timm(name: str, output_stride: int, stages: Sequence[str], multi_grid: Sequ
 
 
 def _timm_feature_info(name: str, output_stride: int) -> Any:
-    """timm's FeatureInfo: what it declares of all feature maps of `name`, found without making its weights."""
+    """Timm's FeatureInfo: what it declares of all feature maps of `name`, found without making its weights."""
     try:
         with torch.device("meta"):
             return timm.create_model(name, pretrained=False, features_only=True, output_stride=output_stride).feature_info

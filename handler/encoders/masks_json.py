@@ -18,6 +18,7 @@ def encode(result: Segmentation, model: ModelIdentity) -> EncodedResponse:
         "model": model.name,
         "version": model.version,
         "image": {"width": width, "height": height},
+        **({"refine": result.refinement.summary()} if result.refinement else {}),
         "segments": [_segment(result, statistics) for statistics in class_statistics(result)],
     }
     return EncodedResponse(json.dumps(answer, separators=(",", ":"), ensure_ascii=False).encode(), CONTENT_TYPE)

@@ -15,11 +15,16 @@ _MOST_CLASSES = 256
 
 
 def encode(result: Segmentation, model: ModelIdentity) -> EncodedResponse:
-    """Class names are in the text chunk `classes`, a JSON list; `model` holds the model's name and version."""
+    """Class names are in the text chunk `classes`, a JSON list; `model` holds the model's name and version.
+
+    Where the mask was refined, `refine` says how and for how long, as a JSON object.
+    """
     file = io.BytesIO()
     text = PngInfo()
     text.add_itxt("classes", json.dumps(result.labels.names, ensure_ascii=False))
     text.add_itxt("model", f"{model.name} {model.version}")
+    if result.refinement:
+        text.add_itxt("refine", json.dumps(result.refinement.summary()))
     palette_image(result).save(file, "PNG", pnginfo=text)
     return EncodedResponse(file.getvalue(), CONTENT_TYPE)
 

@@ -60,6 +60,32 @@ def test_the_aspect_ratio_is_kept_to_a_pixel(height: int, width: int) -> None:
     assert abs(columns - 513 * width / max(height, width)) < 1 or columns == 1
 
 
+@pytest.mark.parametrize(
+    ("policy", "scale", "expected"),
+    [
+        (ResizePolicy(side="long", size=512), 0.5, (192, 256)),
+        (ResizePolicy(side="long", size=512, multiple=16), 0.7, (272, 352)),
+        (ResizePolicy(side="short", size=520), 0.7, (364, 485)),
+        (ResizePolicy(side="short", size=520), 1.25, (650, 866)),
+    ],
+)
+def test_a_scale_multiplies_the_policys_size(policy: ResizePolicy, scale: float, expected: tuple[int, int]) -> None:
+    assert network_size(policy, (375, 500), scale) == expected
+
+
+@given(sides, sides, st.sampled_from(["short", "long"]), st.sampled_from([1, 16]), st.floats(0.25, 2))
+def test_no_scale_asks_for_more_than_its_share_of_the_policy(
+    height: int, width: int, side: str, multiple: int, scale: float
+) -> None:
+    policy = ResizePolicy.model_validate({"side": side, "size": 128, "multiple": multiple, "max_aspect": 3})
+
+    size = network_size(policy, (height, width), scale)
+
+    assert min(size) >= 1
+    assert max(size) <= round(128 * scale) * 3 + multiple / 2
+    assert all(length % multiple == 0 for length in size)
+
+
 def test_an_image_of_the_networks_size_is_not_touched() -> None:
     image = noise(64, 48)
 

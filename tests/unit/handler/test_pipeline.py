@@ -4,13 +4,24 @@ import json
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from handler.encoders import EncodedResponse, ModelIdentity
-from handler.errors import ImageTooLarge, InternalError, InvalidImage, ResponseTooLarge, SegmentationError
+from handler.errors import (
+    ImageTooLarge,
+    InferenceTooLarge,
+    InternalError,
+    InvalidImage,
+    ResponseTooLarge,
+    SegmentationError,
+)
+from handler.labelmap import segmentation
+from handler.options import InferenceOptions
 from handler.pipeline import Outcome, Pipeline
 from handler.request import SegmentationRequest
-from handler.settings import Limits
+from handler.settings import InferenceSettings, Limits
 from model import ResizePolicy
 from tests.support import CLASSES, encode, metadata, noise
 
@@ -29,14 +40,26 @@ class MirrorEngine:
         return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
 
 
+class LeftEngine(MirrorEngine):
+    """One that believes less in what it sees the further right it is, as no network's mirror image is quite its own."""
+
+    def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        belief = np.linspace(1 / 255, 0, pixels.shape[2], dtype=np.float32)
+        return np.multiply(super().infer(pixels), belief, dtype=np.float32)
+
+
 @pytest.fixture
 def engine() -> MirrorEngine:
     return MirrorEngine()
 
 
-def build(engine: MirrorEngine, **limits: int) -> Pipeline:
+def build(engine: MirrorEngine, *, inference: InferenceSettings | None = None, **limits: int) -> Pipeline:
     return Pipeline(
-        engine, metadata(resize=ResizePolicy(side="long", size=64)), ModelIdentity("m", "1"), Limits.model_validate(limits)
+        engine,
+        metadata(resize=ResizePolicy(side="long", size=64)),
+        ModelIdentity("m", "1"),
+        Limits.model_validate(limits),
+        inference or InferenceSettings(),
     )
 
 
@@ -121,6 +144,106 @@ def test_each_stage_is_observed(engine: MirrorEngine) -> None:
     assert seen == ["decode", "prepare", "network", "label", "encode"]
 
 
+def test_several_views_are_averaged_in_a_stage_of_their_own(engine: MirrorEngine) -> None:
+    seen: list[str] = []
+
+    build(engine).answer([request(encode(noise(64, 64)), flip=True)], lambda stage, _: seen.append(stage))
+
+    assert seen == ["decode", "prepare", "network", "average", "label", "encode"]
+
+
+def test_at_one_scale_the_logits_decide_bit_for_bit(engine: MirrorEngine) -> None:
+    image = noise(50, 80)
+    pipeline = build(engine)
+    resized = np.asarray(Image.fromarray(image).resize((64, 40), Image.Resampling.BILINEAR))
+    (logits,) = engine.infer(resized[None])
+    expected = segmentation(image, logits, pipeline.labels)
+
+    result = pipeline.segment(image)
+
+    np.testing.assert_array_equal(result.label_map, expected.label_map)
+    np.testing.assert_array_equal(result.probabilities, expected.probabilities)
+    assert result.refinement is None
+
+
+@settings(deadline=None)
+@given(st.integers(1, 100), st.integers(1, 100), st.integers(0, 99))
+def test_with_flip_a_mirrored_image_gives_the_mirrored_probabilities(height: int, width: int, seed: int) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    pipeline, flip = build(LeftEngine()), InferenceOptions(scales=(0.5, 1), flip=True)
+
+    result, mirrored = (pipeline.segment(picture, flip) for picture in (image, image[:, ::-1].copy()))
+
+    # Pillow rounds resized pixels to integers, not always to the same one.
+    np.testing.assert_allclose(mirrored.probabilities, result.probabilities[:, :, ::-1], atol=1e-2)
+
+
+def test_without_flip_an_engine_that_knows_left_from_right_gives_another_answer() -> None:
+    image = np.full((64, 64, 3), (200, 100, 0), np.uint8)
+
+    plain = build(LeftEngine()).segment(image)
+
+    assert (plain.probabilities != plain.probabilities[:, :, ::-1]).any()
+
+
+def test_the_grid_of_the_answer_is_the_largest_scales(engine: MirrorEngine) -> None:
+    result = build(engine).segment(noise(64, 48), InferenceOptions(scales=(0.5, 1.5, 1)))
+
+    assert result.probabilities.shape == (3, 96, 72)
+    assert result.label_map.shape == (64, 48)
+
+
+def test_the_settings_say_what_is_done_where_nothing_is_asked(engine: MirrorEngine) -> None:
+    image = noise(64, 48)
+    pipeline = build(engine, inference=InferenceSettings(scales=(0.5, 1), flip=True))
+
+    result, asked = pipeline.segment(image), pipeline.segment(image, InferenceOptions(scales=(0.5, 1), flip=True))
+
+    np.testing.assert_array_equal(result.probabilities, asked.probabilities)
+    assert pipeline.segment(image, InferenceOptions()).probabilities.tobytes() != result.probabilities.tobytes()
+
+
+@pytest.mark.parametrize("max_batch", [1, 4])
+def test_each_answer_of_a_batch_of_several_views_equals_the_answer_alone(max_batch: int) -> None:
+    pipeline = build(MirrorEngine(max_batch))
+    requests = [
+        request(encode(noise(64, 64)), "json", scales=(0.5, 1), flip=True),
+        request(b"broken", "json", flip=True),
+        request(encode(noise(64, 64)[:, ::-1].copy()), "png", scales=(1, 1.5)),
+        request(encode(noise(32, 32)), "overlay", scales=(0.25, 0.5, 2)),
+        request(encode(noise(64, 64)), "json"),
+    ]
+
+    together = pipeline.answer(requests)
+
+    assert together[:1] + together[2:] == [pipeline.answer([each])[0] for each in (*requests[:1], *requests[2:])]
+    assert [type(outcome) for outcome in together] == [EncodedResponse, InvalidImage, *[EncodedResponse] * 3]
+
+
+def test_views_of_several_requests_go_through_the_engine_together(engine: MirrorEngine) -> None:
+    image = encode(noise(64, 64))
+
+    build(engine).answer([request(image, scales=(0.5, 1), flip=True), request(image, flip=True)])
+
+    assert sorted(engine.batches) == [2, 4]
+
+
+def test_more_pixels_for_the_network_than_the_limit_are_refused_with_both_numbers_before_it_runs(
+    engine: MirrorEngine,
+) -> None:
+    image = encode(noise(300, 300))
+    pipeline = build(engine, max_network_pixels=10_239)
+
+    refused, answered = pipeline.answer([request(image, scales=(0.5, 1), flip=True), request(image)])
+
+    assert isinstance(refused, InferenceTooLarge)
+    assert str(refused) == (
+        "at scales 0.5, 1.0, each mirrored too, the network would see 10,240 pixels of this image, the limit is 10,239"
+    )
+    assert isinstance(answered, EncodedResponse)
+    assert engine.batches == [1]
+
+
 def test_no_requests_give_no_answers(engine: MirrorEngine) -> None:
     assert build(engine).answer([]) == []
 
@@ -132,8 +255,8 @@ def test_json_carries_the_identity_of_the_model(engine: MirrorEngine) -> None:
     assert json.loads(outcome.body)["model"] == "m"
 
 
-def request(image: bytes, name: str = "png") -> SegmentationRequest:
-    return SegmentationRequest(image, name)
+def request(image: bytes, name: str = "png", **inference: object) -> SegmentationRequest:
+    return SegmentationRequest(image, name, InferenceOptions.model_validate(inference))
 
 
 def mask_of(outcome: Outcome | SegmentationError) -> Image.Image:

@@ -1,7 +1,9 @@
 import pytest
 
 from handler.errors import InvalidOption, InvalidRequest
+from handler.options import InferenceOptions
 from handler.request import SegmentationRequest, parse_request
+from handler.settings import HandlerSettings, InferenceSettings
 
 IMAGE = b"an image"
 
@@ -77,12 +79,52 @@ def test_a_request_without_one_image_is_refused(row: dict[str, object], message:
     ("row", "headers", "message"),
     [
         ({}, {"X-Segment-Format": "pgn"}, r"option 'format': 'pgn' does not exist, did you mean 'png'\? \(known: json, png"),
-        ({"colour": b"red"}, {}, r"unknown option 'colour' \(known: format\)"),
+        ({"colour": b"red"}, {}, r"unknown option 'colour' \(known: format, scales, flip, refine\)"),
         ({}, {"X-Segment-Min-Score": "0.5"}, r"unknown option 'min_score'"),
         ({"format": b"\xff\xfe"}, {}, r"option 'format': its value is not UTF-8 text"),
         ({}, {"url_path": "svg"}, r"option 'format': 'svg' does not exist"),
+        ({"scales": b"9"}, {}, r"option 'scales': 9\.0 is above 2\.0; give numbers from 0\.25 to 2\.0, separated by commas"),
+        ({}, {"X-Segment-Scales": "1, 0.1"}, r"option 'scales': 0\.1 is below 0\.25; give"),
+        ({"scales": b"nan"}, {}, r"option 'scales': nan is not a number"),
+        ({"scales": b"-inf"}, {}, r"option 'scales': -inf is below 0\.25"),
+        ({"scales": b"1,1.0"}, {}, r"option 'scales': 1\.0 is there more than once"),
+        ({"scales": b"1;2"}, {}, r"option 'scales': '1;2' is not a list of numbers; give"),
+        ({"scales": b""}, {}, r"option 'scales': '' is not a list of numbers"),
+        ({"scales": b"1," * 6}, {}, r"option 'scales': 7 scales are more than this server's limit of 6"),
+        ({"flip": b"yes"}, {}, r"option 'flip': 'yes' does not exist \(known: true, false\)"),
+        ({}, {"X-Segment-Refine": "crv"}, r"option 'refine': 'crv' does not exist, did you mean 'crf'\? \(known: none, crf\)"),
     ],
 )
 def test_a_bad_option_is_named_with_what_is_allowed(row: dict[str, bytes], headers: dict[str, str], message: str) -> None:
     with pytest.raises(InvalidOption, match=message):
         parse_request({"data": IMAGE, **row}, headers)
+
+
+@pytest.mark.parametrize(
+    ("row", "headers", "expected"),
+    [
+        ({}, {}, InferenceOptions()),
+        ({"scales": b"1.25, 0.75 ,1"}, {}, InferenceOptions(scales=(0.75, 1, 1.25))),
+        ({}, {"X-Segment-Scales": "2", "X-Segment-Flip": "TRUE"}, InferenceOptions(scales=(2,), flip=True)),
+        ({"flip": b"false"}, {"X-Segment-Flip": "true"}, InferenceOptions()),
+        ({"refine": b"crf"}, {}, InferenceOptions(refine="crf")),
+    ],
+)
+def test_scales_flip_and_refinement_are_fields_or_headers(
+    row: dict[str, bytes], headers: dict[str, str], expected: InferenceOptions
+) -> None:
+    assert parse_request({"data": IMAGE, **row}, headers).inference == expected
+
+
+def test_what_a_request_does_not_say_is_the_servers() -> None:
+    settings = HandlerSettings(inference=InferenceSettings(scales=(0.5, 1), flip=True))
+
+    assert parse_request({"data": IMAGE}, {}, settings).inference == InferenceOptions(scales=(0.5, 1), flip=True)
+    assert parse_request({"data": IMAGE, "scales": b"1"}, {}, settings).inference == InferenceOptions(flip=True)
+
+
+def test_the_server_limits_how_many_scales_there_are() -> None:
+    settings = HandlerSettings(inference=InferenceSettings(max_scales=1))
+
+    with pytest.raises(InvalidOption, match="2 scales are more than this server's limit of 1"):
+        parse_request({"data": IMAGE, "scales": b"0.5,1"}, {}, settings)

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model import DeepLabV3, ModelConfig, build_model, load_state_dict
+from model import DeepLabV3, build_model, load_state_dict
 from model.backbones import BACKBONES
 from model.strict import ConfigurationError
 from scripts.import_weights import TORCHVISION_MODELS

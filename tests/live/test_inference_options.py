@@ -1,0 +1,90 @@
+"""Scales, mirror images and refinement, asked for by header and by form."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+import requests
+from PIL import Image
+
+from scripts.server import Server
+from tests.live.client import TIMEOUT_S, error, mask, post, segments
+
+PNG = {"X-Segment-Format": "png"}
+CAT = 8
+
+
+def post_form(server: Server, photo: bytes, **options: str) -> requests.Response:
+    return requests.post(server.url, files={"data": photo}, data=options, timeout=TIMEOUT_S)
+
+
+@pytest.fixture
+def cat(photos: dict[str, Path]) -> bytes:
+    return photos["chelsea"].read_bytes()
+
+
+def test_one_scale_without_a_mirror_image_is_the_answer_without_options(server: Server, cat: bytes) -> None:
+    plain = {"X-Segment-Scales": "1", "X-Segment-Flip": "false", "X-Segment-Refine": "none"}
+
+    assert post(server, cat, plain).content == post(server, cat).content
+
+
+def test_headers_and_fields_of_a_form_mean_the_same(server: Server, cat: bytes) -> None:
+    by_header = post(server, cat, {"X-Segment-Scales": "0.75, 1,1.25", "X-Segment-Flip": "true"})
+    by_form = post_form(server, cat, scales="0.75,1,1.25", flip="true")
+
+    assert by_header.content == by_form.content
+    assert by_header.content != post(server, cat).content
+    assert segments(by_header)["cat"]["score"] > 0.8
+
+
+def test_with_flip_a_mirrored_photograph_has_the_mirrored_mask(server: Server, cat: bytes) -> None:
+    with Image.open(io.BytesIO(cat)) as photo:
+        turned = photo.convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    file = io.BytesIO()
+    turned.save(file, "PNG")
+    headers = {**PNG, "X-Segment-Flip": "true"}
+
+    plain, mirrored = mask(post(server, cat, headers)), mask(post(server, file.getvalue(), headers))
+
+    assert (plain == CAT).any()
+    assert (mirrored[:, ::-1] == plain).mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("scales", "9", "option 'scales': 9.0 is above 2.0; give numbers from 0.25 to 2.0, separated by commas"),
+        ("scales", "0.5,0.6,0.7,0.8,0.9,1,1.1", "option 'scales': 7 scales are more than this server's limit of 6"),
+        ("flip", "perhaps", "option 'flip': 'perhaps' does not exist (known: true, false)"),
+        ("refine", "crv", "option 'refine': 'crv' does not exist, did you mean 'crf'? (known: none, crf)"),
+    ],
+)
+def test_a_bad_value_is_400_with_what_is_allowed(server: Server, cat: bytes, option: str, value: str, message: str) -> None:
+    responses = [post(server, cat, {f"X-Segment-{option}": value}), post_form(server, cat, **{option: value})]
+
+    assert [error(response) for response in responses] == [(400, "InvalidOption")] * 2
+    assert [response.json()["message"] for response in responses] == [message] * 2
+
+
+def test_more_than_the_network_may_see_is_413_with_both_numbers(server: Server, photos: dict[str, Path]) -> None:
+    response = post_form(server, photos["astronaut"].read_bytes(), scales="1.5,1.6,1.7,1.8,1.9,2", flip="true")
+
+    assert error(response) == (413, "InferenceTooLarge")
+    assert "the limit is 8,000,000" in response.json()["message"]
+
+
+def test_a_dense_crf_refines_and_says_how_long_it_took(server: Server, cat: bytes) -> None:
+    pytest.importorskip("pydensecrf")
+
+    as_json, as_png = post(server, cat, {"X-Segment-Refine": "crf"}), post_form(server, cat, refine="crf", format="png")
+
+    assert segments(as_json)["cat"]["fraction"] > 0.4
+    refine = as_json.json()["refine"]
+    assert refine["method"] == "crf"
+    assert 0 < refine["seconds"] < TIMEOUT_S
+    assert (mask(as_png) != mask(post(server, cat, PNG))).any()
+    assert json.loads(Image.open(io.BytesIO(as_png.content)).info["refine"])["method"] == "crf"
+    metrics = requests.get(server.metrics_url, timeout=TIMEOUT_S).text
+    assert 'StageSeconds_count{ModelName="deeplabv3",Level="Model",Stage="refine"' in metrics

@@ -1,0 +1,44 @@
+import pytest
+import yaml
+
+from handler.options import InferenceOptions
+from handler.settings import HandlerSettings
+from model.strict import ConfigurationError
+from tests.support import ROOT
+
+
+def parse(inference: dict[str, object]) -> HandlerSettings:
+    return HandlerSettings.parse({"inference": inference}, source="model-config.yaml")
+
+
+def test_by_default_the_network_sees_an_image_once_and_nothing_refines() -> None:
+    assert HandlerSettings().inference.defaults == InferenceOptions(scales=(1.0,), flip=False, refine="none")
+
+
+def test_the_shipped_configuration_says_what_the_code_would_do_without_it() -> None:
+    shipped = yaml.safe_load((ROOT / "handler" / "model-config.yaml").read_text())["handler"]["inference"]
+
+    assert parse(shipped).inference == HandlerSettings().inference
+
+
+def test_scales_are_kept_in_ascending_order() -> None:
+    assert parse({"scales": [1.5, 0.5, 1]}).inference.defaults.scales == (0.5, 1.0, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("inference", "message"),
+    [
+        ({"scales": [1, 9]}, r"'inference\.scales'.*9\.0 is above 2\.0"),
+        ({"scales": [0.1]}, r"'inference\.scales'.*0\.1 is below 0\.25"),
+        ({"scales": []}, r"'inference\.scales'.*there must be at least one scale"),
+        ({"scales": [1, 1]}, r"'inference\.scales'.*1\.0 is there more than once"),
+        ({"scales": [0.5, 1], "max_scales": 1}, r"scales has 2 entries, max_scales is 1"),
+        ({"refine": "crv"}, r"'inference\.refine': 'crv'.*'none' or 'crf'"),
+        ({"flips": True}, r"unknown key 'inference\.flips', did you mean 'flip'\?"),
+        ({"crf": {"iterations": 0}}, r"'inference\.crf\.iterations': 0"),
+        ({"crf": {"sigma": 3}}, r"unknown key 'inference\.crf\.sigma'.*known: iterations, bilateral_weight"),
+    ],
+)
+def test_a_bad_setting_is_named_with_what_is_allowed(inference: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        parse(inference)
