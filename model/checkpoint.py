@@ -1,7 +1,6 @@
 """Checkpoints: one safetensors file with the metadata that makes it usable; nothing is ever unpickled."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from model.architectures import Network, build_model
+from model.atomic import write_atomically
 from model.metadata import CheckpointMetadata
 from model.strict import ConfigurationError
 
@@ -111,15 +111,7 @@ def load_state_dict(network: nn.Module, state: Mapping[str, Tensor], *, source: 
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: CheckpointMetadata) -> None:
-    blob = save(tensors, metadata={_METADATA_KEY: metadata.model_dump_json()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The last step is a rename: whoever reads `path` sees the old file or the whole new one.
-    part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
-        file.write(blob)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    write_atomically(path, save(tensors, metadata={_METADATA_KEY: metadata.model_dump_json()}))
 
 
 def _require_matching(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:

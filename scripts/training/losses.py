@@ -103,9 +103,14 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0
     https://arxiv.org/abs/1503.02531, section 2).
 
     Args:
-        student, teacher: logits B×C×h×w; the teacher's are brought to the student's grid, and get no gradient.
+        student, teacher: logits B×C×h×w; the teacher's get no gradient. Where the student's grid is the finer, it is averaged
+            over the teacher's cells: what lies within one the teacher does not know, and is not asked about. Where it is the
+            coarser, the teacher's are interpolated.
     """
-    target = _at_size(teacher.detach(), student)
+    target = teacher.detach().float()
+    if student.shape[-2] > target.shape[-2]:
+        student = F.adaptive_avg_pool2d(student.float(), (target.shape[-2], target.shape[-1]))
+    target = _at_size(target, student)
     divergence = F.kl_div(
         (student.float() / temperature).log_softmax(1),
         (target / temperature).log_softmax(1),

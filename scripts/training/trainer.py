@@ -1,0 +1,203 @@
+"""Steps of the optimizer: from a step's batches to new weights."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from model import Network
+from model.preprocessing import Normalize
+from scripts.training.config import OptimizerConfig, TrainingConfig
+from scripts.training.losses import build_loss, distillation_loss, total_loss
+from scripts.training.processes import Processes
+
+#: Images uint8 B×3×S×S and class indices int64 B×S×S.
+Batch = tuple[Tensor, Tensor]
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of the optimizer came to."""
+
+    loss: float
+    #: Terms of the loss by name.
+    parts: dict[str, float]
+    #: By the optimizer's groups.
+    learning_rates: dict[str, float]
+
+
+class Trainer:
+    """A network that learns.
+
+    Args:
+        teacher: gives logits for the same normalized images, to be learned from as well.
+        class_weights: for losses that weight classes.
+        steps: of the whole run, over which the learning rates fall.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        config: TrainingConfig,
+        processes: Processes,
+        *,
+        steps: int,
+        teacher: nn.Module | None = None,
+        class_weights: Tensor | None = None,
+    ) -> None:
+        self._config = config
+        self._processes = processes
+        self._device = processes.device
+        self.network: Network = self._placed(network)
+        self._teacher = None if teacher is None else self._placed(teacher).eval().requires_grad_(False)
+        self._normalize = Normalize(config.normalization).to(self._device)
+        self._loss = build_loss(config.loss, class_weights)
+        self._optimizer = build_optimizer(network, config.optimizer)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, lambda done: learning_rate_factor(done, steps, config.optimizer)
+        )
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=config.precision == "float16")
+        self._ema = self._average()
+        self._learner: nn.Module = self.network
+        if processes.count > 1:
+            devices = [self._device] if self._device.type == "cuda" else None
+            # The auxiliary head's or a teacher's absence leaves no parameter without a gradient.
+            self._learner = DistributedDataParallel(self.network, device_ids=devices)
+
+    @property
+    def evaluated(self) -> Network:
+        """The network that is measured and kept: the moving average where there is one."""
+        return self.network if self._ema is None else cast(Network, self._ema.module)
+
+    def begin_epoch(self) -> None:
+        """Back to training, after an evaluation."""
+        self.network.train()
+        if self._config.frozen_batch_norm:
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+
+    def step(self, batches: Sequence[Batch], seed: int) -> Step:
+        """Learn from a step's batches. What is random in the network (dropout) follows from `seed` alone."""
+        torch.manual_seed(seed)
+        self._optimizer.zero_grad(set_to_none=True)
+        learning_rates = {str(group["name"]): float(group["lr"]) for group in self._optimizer.param_groups}
+        sums: dict[str, float] = {}
+        for number, batch in enumerate(batches, 1):
+            with self._exchanging(last=number == len(batches)):
+                parts = self._parts(batch)
+                total = sum(parts.values(), torch.zeros((), device=self._device)) / len(batches)
+                self._scaler.scale(total).backward()
+            for name, value in parts.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach()) / len(batches)
+        self._scaler.unscale_(self._optimizer)
+        if self._config.optimizer.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self._config.optimizer.clip_norm)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._schedule.step()
+        if self._ema is not None:
+            self._ema.update_parameters(self.network)
+        means = dict(zip(sums, self._processes.means(list(sums.values())), strict=True))
+        return Step(sum(means.values()), means, learning_rates)
+
+    def calibrate(
+        self, layers: Sequence[Sequence[nn.BatchNorm2d]], batches: Sequence[Batch], after_each: Callable[[], None]
+    ) -> None:
+        """Measure the statistics of fresh normalization layers, group after group since each group feeds the next."""
+        self.network.eval()
+        for group in layers:
+            momenta = [layer.momentum for layer in group]
+            for layer in group:
+                layer.reset_running_stats()
+                layer.momentum = None  # The plain mean over all batches.
+                layer.train()
+            with torch.no_grad(), self._autocast():
+                for images, _ in batches:
+                    self.network(self._pixels(images))
+            for layer, momentum in zip(group, momenta, strict=True):
+                layer.momentum = momentum
+                layer.eval()
+            after_each()
+        self._ema = self._average()
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on, tensors and plain values alone."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "ema": None if self._ema is None else self._ema.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from where `state` was taken."""
+        self.network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._scaler.load_state_dict(state["scaler"])
+        if self._ema is not None:
+            self._ema.load_state_dict(state["ema"])
+
+    def _exchanging(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
+        """Processes exchange gradients once in a step, with its last batch's."""
+        if last or not isinstance(self._learner, DistributedDataParallel):
+            return contextlib.nullcontext()
+        return self._learner.no_sync()
+
+    def _average(self) -> AveragedModel | None:
+        decay = self._config.ema_decay
+        return AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
+
+    def _parts(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the loss, each with its weight."""
+        images, masks = (tensor.to(self._device, non_blocking=True) for tensor in batch)
+        pixels = self._pixels(images)
+        with self._autocast():
+            logits = self._learner(pixels)
+            target = None
+            if self._teacher is not None:
+                with torch.no_grad():
+                    target = self._teacher(pixels)
+        parts = {"labels": total_loss(logits, masks, self._loss, self._config.loss.auxiliary_weight)}
+        if target is not None:
+            distillation = self._config.distillation
+            parts["teacher"] = distillation.weight * distillation_loss(logits["out"], target, distillation.temperature)
+        return parts
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        pixels: Tensor = self._normalize(images.to(self._device).permute(0, 2, 3, 1))
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+    def _autocast(self) -> torch.autocast:
+        dtype = _DTYPES[self._config.precision]
+        return torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32)
+
+    def _placed(self, network: Any) -> Any:
+        return network.to(self._device).to(memory_format=torch.channels_last)
+
+
+def build_optimizer(network: Network, config: OptimizerConfig) -> torch.optim.SGD:
+    """With a group for the backbone and one for the rest, each at its own rate."""
+    backbone = list(network.backbone.parameters())
+    own = {id(parameter) for parameter in backbone}
+    head = [parameter for parameter in network.parameters() if id(parameter) not in own]
+    groups = [
+        {"name": "backbone", "params": backbone, "lr": config.backbone_learning_rate},
+        {"name": "head", "params": head, "lr": config.head_learning_rate},
+    ]
+    return torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay)
+
+
+def learning_rate_factor(done: int, steps: int, config: OptimizerConfig) -> float:
+    """Of the full learning rate, for the step after `done` steps: linear warm-up times the polynomial's fall."""
+    rise = min(1.0, (done + 1) / (config.warm_up + 1))
+    fall: float = (1 - min(done, steps) / steps) ** config.power
+    return rise * fall
