@@ -15,10 +15,13 @@ from scripts.yaml_file import read_mapping
 
 
 class OptimizerConfig(StrictModel):
-    """Stochastic gradient descent; the rates fall as `(1 - iteration / last) ** power` (Chen et al. 2017, section 4.1)."""
+    """How weights are changed; the rates fall as `(1 - iteration / last) ** power` (Chen et al. 2017, section 4.1)."""
 
+    #: Stochastic gradient descent with momentum, or AdamW, which bears activations of very different sizes better.
+    kind: Literal["sgd", "adamw"] = "sgd"
     backbone_learning_rate: float = Field(default=0.001, gt=0)
     head_learning_rate: float = Field(default=0.01, gt=0)
+    #: Of SGD.
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=1e-4, ge=0)
     power: float = Field(default=0.9, ge=0)

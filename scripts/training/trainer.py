@@ -184,7 +184,7 @@ class Trainer:
         return network.to(self._device).to(memory_format=torch.channels_last)
 
 
-def build_optimizer(network: Network, config: OptimizerConfig) -> torch.optim.SGD:
+def build_optimizer(network: Network, config: OptimizerConfig) -> torch.optim.Optimizer:
     """With a group for the backbone and one for the rest, each at its own rate."""
     backbone = list(network.backbone.parameters())
     own = {id(parameter) for parameter in backbone}
@@ -193,6 +193,8 @@ def build_optimizer(network: Network, config: OptimizerConfig) -> torch.optim.SG
         {"name": "backbone", "params": backbone, "lr": config.backbone_learning_rate},
         {"name": "head", "params": head, "lr": config.head_learning_rate},
     ]
+    if config.kind == "adamw":
+        return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
     return torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay)
 
 

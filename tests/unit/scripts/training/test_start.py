@@ -1,0 +1,158 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model import CheckpointError, DeepLabV3, DeepLabV3Plus, ModelConfig, Network, build_model
+from model.backbones import BACKBONES
+from model.strict import ConfigurationError
+from scripts.training.start import (
+    CentredStart,
+    begin_from,
+    centred_view,
+    keep_carried_channels,
+    load_start,
+)
+
+CLASSES = 5
+V3 = ModelConfig(backbone="mobilenet_v2", num_classes=CLASSES, output_stride=16)
+NETWORKS = {
+    "v3": V3,
+    "v3 separable": V3.model_copy(update={"separable": True}),
+    "v3+": V3.model_copy(update={"architecture": "deeplabv3plus", "separable": True, "decoder_channels": 16}),
+}
+
+
+class Start(nn.Module):
+    """A network of the kind that training starts from: no atrous branch, no 3×3 convolution in the head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        trunk = BACKBONES["mobilenet_v2"].build(16)
+        self.features = nn.Sequential(*list(trunk.children())[:18])
+        self.aspp_conv1x1 = nn.Sequential(nn.Conv2d(320, 256, 1, bias=False), nn.BatchNorm2d(256), nn.ReLU())
+        self.aspp_pooling = nn.Sequential(nn.Conv2d(320, 256, 1, bias=False), nn.BatchNorm2d(256), nn.ReLU())
+        self.project = nn.Sequential(nn.Conv2d(512, 256, 1, bias=False), nn.BatchNorm2d(256), nn.ReLU())
+        self.classifier = nn.Conv2d(256, CLASSES, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(images)
+        pooled = self.aspp_pooling(features.mean((2, 3), keepdim=True)).expand(-1, -1, *features.shape[-2:])
+        logits: Tensor = self.classifier(self.project(torch.cat([pooled, self.aspp_conv1x1(features)], 1)))
+        return logits
+
+
+@pytest.fixture(scope="module")
+def start() -> Start:
+    torch.manual_seed(0)
+    network = Start()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = torch.randn_like(module.bias) * 0.1
+            module.running_var = torch.rand_like(module.bias) + 0.5
+    return network.eval()
+
+
+def begun(start: Start, kind: str, *, centred: bool) -> Network:
+    torch.manual_seed(1)
+    network = build_model(NETWORKS[kind]).eval()
+    begin_from(network, start.state_dict(), centred=centred)
+    return network
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@torch.inference_mode()
+def test_training_begins_exactly_at_the_starts_function(start: Start, kind: str) -> None:
+    images = torch.randn(1, 3, 96, 128)
+
+    logits = begun(start, kind, centred=False)(images)["out"]
+
+    expected = F.interpolate(start(images), logits.shape[-2:], mode="bilinear", align_corners=False)
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-3)
+
+
+@torch.inference_mode()
+def test_what_the_decoder_adds_is_random_and_not_yet_heard(start: Start) -> None:
+    network = begun(start, "v3+", centred=False)
+    assert isinstance(network, DeepLabV3Plus)
+    before = network(images := torch.randn(1, 3, 64, 64))["out"]
+
+    nn.init.normal_(network.get_parameter("classifier.low_level.0.weight"))
+
+    assert network.classifier.classifier.weight[:, 2 * CLASSES :].abs().max() == 0
+    torch.testing.assert_close(network(images)["out"], before)
+
+
+@pytest.mark.parametrize("kind", ["v3", "v3 separable"])
+@torch.inference_mode()
+def test_centred_cells_mean_what_lies_around_them(start: Start, kind: str) -> None:
+    images = torch.randn(1, 3, 96, 128)
+    here, centred = (begun(start, kind, centred=value) for value in (False, True))
+    assert isinstance(here, DeepLabV3)
+    assert isinstance(centred, DeepLabV3)
+
+    features = here.classifier.aspp(here.backbone(images)["out"])
+
+    moved = centred.classifier[1](features)
+    torch.testing.assert_close(moved[..., :-1, :-1], F.avg_pool2d(features, 2, stride=1))
+
+
+@torch.inference_mode()
+def test_a_centred_decoder_moves_by_two_of_its_cells(start: Start) -> None:
+    images = torch.randn(1, 3, 96, 128)
+    here, centred = (begun(start, "v3+", centred=value)(images)["out"] for value in (False, True))
+
+    torch.testing.assert_close(centred[..., :-2, :-2], here[..., 2:, 2:], atol=1e-4, rtol=1e-3)
+
+
+@torch.inference_mode()
+def test_measured_statistics_leave_the_carried_channels_alone(start: Start) -> None:
+    network = begun(start, "v3+", centred=False)
+    images = torch.randn(1, 3, 64, 64)
+    before = network(images)["out"]
+    for name in ("refine.0.4", "refine.1.4"):
+        layer = network.get_submodule(f"classifier.{name}")
+        assert isinstance(layer, nn.BatchNorm2d)
+        assert layer.running_mean is not None
+        layer.running_mean.fill_(3)
+
+    keep_carried_channels(network, CLASSES)
+
+    torch.testing.assert_close(network(images)["out"], before)
+
+
+@torch.inference_mode()
+def test_as_a_teacher_the_start_sees_the_image_moved(start: Start) -> None:
+    images = torch.randn(1, 3, 64, 96)
+
+    logits = CentredStart(start.state_dict()).eval()(images)
+
+    torch.testing.assert_close(logits, start(centred_view(images, 16)), atol=1e-4, rtol=1e-3)
+
+
+def test_the_centred_view_moves_by_half_a_cell_and_keeps_the_size() -> None:
+    images = torch.arange(32.0).expand(1, 1, 32, 32)
+
+    view = centred_view(images, 16)
+
+    assert view.shape == images.shape
+    assert view[0, 0, 0, :24].tolist() == list(range(8, 32))
+
+
+def test_start_weights_of_another_kind_are_refused_by_their_keys(start: Start, tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(1)}, tmp_path / "a.safetensors")
+
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: no key 'aspp_conv1x1\.0\.weight'"):
+        load_start(tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=r"start weights: unexpected keys: backbone\.99\.weight$"):
+        begin_from(build_model(V3), {**start.state_dict(), "features.99.weight": torch.zeros(1)}, centred=False)
+
+
+def test_a_network_without_such_a_beginning_is_refused(start: Start) -> None:
+    network = build_model(NETWORKS["v3+"].model_copy(update={"separable": False}))
+
+    with pytest.raises(ConfigurationError, match=r"start weights: fit deeplabv3, and deeplabv3plus with `separable: true`"):
+        begin_from(network, start.state_dict(), centred=True)

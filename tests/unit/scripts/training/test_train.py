@@ -1,0 +1,257 @@
+"""Whole runs, on twelve small pictures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from model import ModelConfig, build_model, load_checkpoint, save_checkpoint
+from scripts.train import main
+from scripts.training.state import NAME, read_state
+from scripts.training.watch.run_log import read_table
+from tests.support import CLASSES, ROOT, metadata
+
+CONFIG: dict[str, Any] = {
+    "model": {"backbone": "mobilenet_v2", "num_classes": 3, "output_stride": 16, "auxiliary_head": True},
+    "resize": {"side": "long", "size": 64, "multiple": 16},
+    "epochs": 2,
+    "batch_size": 4,
+    "augmentation": {"crop_size": 64},
+    "validation": {"held_out_every": 6},
+    "ema_decay": 0.5,
+    "class_balance": 0.5,
+    "workers": 0,
+}
+#: Of twelve pictures two are held out, and the ten others give two steps of four in each of two epochs.
+STEPS = 4
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Squares of one of two colours on grey: a cat is red, a dog is blue."""
+    root = tmp_path / "pets"
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    (root / "classes.txt").write_text("\n".join(CLASSES))
+    rng = np.random.default_rng(0)
+    for index in range(12):
+        image, mask = np.full((60, 80, 3), 128, np.uint8), np.zeros((60, 80), np.uint8)
+        top, left = rng.integers(0, 30, 2)
+        animal = 1 + index % 2
+        image[top : top + 25, left : left + 30] = (220, 30, 30) if animal == 1 else (30, 30, 220)
+        mask[top : top + 25, left : left + 30] = animal
+        Image.fromarray(image).save(root / "images" / f"{index:02}.png")
+        Image.fromarray(mask).save(root / "masks" / f"{index:02}.png")
+    return root
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, data: Path) -> Callable[..., list[str]]:
+    """The command line of a run in `tmp_path/NAME`, with changes to the configuration."""
+
+    def build(name: str, *options: str, **changes: Any) -> list[str]:
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(CONFIG | changes))
+        return ["--config", str(path), "--data", str(data), "--out", str(tmp_path / name), *options]
+
+    return build
+
+
+def losses(folder: Path) -> list[float]:
+    return read_table(folder / "steps.csv")["loss"]
+
+
+def start_process(arguments: list[str]) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "scripts.train", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_run_ends_with_a_servable_checkpoint_and_says_how_to_serve_it(
+    tmp_path: Path, arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments("run", license="MIT")) == 0
+
+    checkpoint = tmp_path / "run" / "run.safetensors"
+    described = load_checkpoint(checkpoint).metadata
+    assert described.classes == CLASSES
+    assert described.license == "MIT"
+    assert described.provenance == "trained on 10 images of pets by scripts.train"
+    (evaluation,) = described.evaluations
+    assert evaluation.dataset == "2 validation images of pets"
+    assert f"serve it: make serve CHECKPOINT={checkpoint}" in capsys.readouterr().out
+
+
+def test_a_run_can_be_watched(tmp_path: Path, arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    main(arguments("run"))
+
+    folder = tmp_path / "run"
+    assert read_table(folder / "steps.csv")["iteration"] == [1, 2, 3, 4]
+    scores = read_table(folder / "evaluations.csv")
+    assert scores["iteration"] == [0, 2, 4]
+    assert all(0 <= value <= 1 for value in scores["miou"])
+    assert list(folder.glob("tensorboard/events*"))
+    assert Image.open(folder / "curves.png").width > 500
+    assert [path.name for path in sorted((folder / "samples").iterdir())] == [f"epoch_00{n}.png" for n in range(3)]
+    watched = capsys.readouterr().err
+    assert all(word in watched for word in ("loss=", "rate=", "mIoU="))
+
+
+def test_a_network_learns_what_it_is_shown(tmp_path: Path, arguments: Callable[..., list[str]]) -> None:
+    optimizer = {"kind": "adamw", "backbone_learning_rate": 0.001, "head_learning_rate": 0.003}
+
+    main(arguments("run", epochs=15, optimizer=optimizer, ema_decay=0))
+
+    curve = losses(tmp_path / "run")
+    assert np.mean(curve[-4:]) < 0.5 * np.mean(curve[:4])
+
+
+def test_a_resumed_run_has_the_curve_of_an_uninterrupted_one(tmp_path: Path, arguments: Callable[..., list[str]]) -> None:
+    changes = {"epochs": 4, "state_every": 1}
+    main(arguments("whole", **changes))
+    process = start_process(arguments("broken", **changes))
+    steps = tmp_path / "broken" / "steps.csv"
+    while process.poll() is None and not (steps.exists() and len(steps.read_text().splitlines()) > 1 + 3):
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert len(losses(tmp_path / "broken")) < 2 * STEPS
+
+    assert main(arguments("broken", "--resume", **changes)) == 0
+
+    np.testing.assert_allclose(losses(tmp_path / "broken"), losses(tmp_path / "whole"), rtol=1e-5)
+    scores, expected = (read_table(tmp_path / name / "evaluations.csv")["miou"] for name in ("broken", "whole"))
+    np.testing.assert_allclose(scores, expected, atol=1e-3)
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path, arguments: Callable[..., list[str]]) -> None:
+    """But for batch normalization, which sees each process's share: its statistics are kept, as in fine-tuning."""
+    start = tmp_path / "start.safetensors"
+    config = ModelConfig.model_validate(CONFIG["model"])
+    torch.manual_seed(0)
+    save_checkpoint(start, build_model(config), metadata(model=config))
+    changes = {"start": str(start), "frozen_batch_norm": True, "augmentation": {"crop_size": 64, "scale_range": [2, 2]}}
+    main(arguments("one", **changes))
+
+    process = start_process(arguments("two", "--processes", "2", **changes))
+    output, errors = process.communicate(timeout=300)
+
+    assert process.returncode == 0, errors
+    assert output.count("serve it: make serve") == 1
+    # Crops without padding have equally many pixels to average over; dropout's random numbers differ between processes.
+    np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=0.05)
+    load_checkpoint(tmp_path / "two" / "two.safetensors")
+
+
+def test_batches_gathered_over_several_passes_count_as_one(tmp_path: Path, arguments: Callable[..., list[str]]) -> None:
+    start = tmp_path / "start.safetensors"
+    config = ModelConfig.model_validate(CONFIG["model"])
+    save_checkpoint(start, build_model(config), metadata(model=config))
+    changes = {"start": str(start), "frozen_batch_norm": True, "augmentation": {"crop_size": 64, "scale_range": [2, 2]}}
+
+    main(arguments("whole", **changes))
+    main(arguments("parts", accumulation=2, **changes))
+
+    np.testing.assert_allclose(losses(tmp_path / "parts"), losses(tmp_path / "whole"), rtol=0.05)
+
+
+def test_killed_while_it_writes_a_state_the_last_one_still_loads(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; import torch; from scripts.training.state import RunState, write_state\n"
+        "for n in range(10**6):\n"
+        "    state = RunState(n, 0.5, None, None, '{}', {'network': {'a': torch.full((2_000_000,), float(n))}})\n"
+        f"    write_state(Path({str(tmp_path)!r}), state); print(n, flush=True)\n"
+    )
+    for attempt in range(5):
+        process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        process.stdout.readline()
+        # At another moment of a write each time.
+        time.sleep(0.013 * attempt)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+
+        state = read_state(tmp_path, "{}")
+
+        assert (state.trainer["network"]["a"] == state.iteration).all()
+
+
+def test_a_state_of_another_configuration_is_refused(
+    tmp_path: Path, arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(arguments("run"))
+
+    assert main(arguments("run", "--resume", seed=7)) == 1
+
+    assert f"{NAME}: of a run of another configuration; resume it with its own, " in capsys.readouterr().err
+    assert main(["--config", str(tmp_path / "run" / "config.json"), "--out", str(tmp_path / "run"), "--resume"]) == 0
+
+
+def test_a_new_run_does_not_go_over_another(
+    tmp_path: Path, arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(arguments("run"))
+    before = losses(tmp_path / "run")
+
+    assert main(arguments("run")) == 1
+
+    assert "the log of another run; resume that run or choose another folder" in capsys.readouterr().err
+    assert losses(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 6, "accumulation": 4}, "batch_size 6: must be a multiple of processes × accumulation, 1 × 4"),
+        ({"batch_size": 4, "accumulation": 4}, "batch normalization needs 2, so it must be 8 or more"),
+        ({"batch_size": 32}, "batch_size 32: the training data have 10 images; it must be less"),
+        ({"model": {"backbone": "mobilenet_v2", "num_classes": 2}}, "holds index 2; must be 0 to 1, or 255 for void"),
+        ({"classes": ["a", "b"]}, "classes has 2 names, model.num_classes is 3"),
+        ({"epoch": 3}, "unknown key 'epoch', did you mean 'epochs'?"),
+        ({"exclude": ["nothing"]}, "nothing"),
+        ({"start": "nothing.safetensors"}, "nothing.safetensors: no weights in safetensors format"),
+    ],
+)
+def test_what_does_not_go_together_is_told_before_the_first_step(
+    tmp_path: Path,
+    arguments: Callable[..., list[str]],
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    assert main(arguments("run", **changes)) == 1
+
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run" / "steps.csv").exists()
+
+
+def test_every_wrong_pair_is_named_before_the_first_step(
+    data: Path, arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("L", (80, 61)).save(data / "masks" / "01.png")
+    Image.new("L", (80, 60), 9).save(data / "masks" / "02.png")
+
+    assert main(arguments("run")) == 1
+
+    told = capsys.readouterr().err
+    assert "01.png" in told
+    assert "has 80×61 pixels" in told
+    assert "02.png: holds index 9" in told
+
+
+def test_the_runs_configuration_is_kept(tmp_path: Path, data: Path, arguments: Callable[..., list[str]]) -> None:
+    main(arguments("run"))
+
+    kept = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert kept["data"] == str(data)
+    assert kept["epochs"] == 2

@@ -1,0 +1,130 @@
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model import Network, Normalization, build_model
+from scripts.training.config import OptimizerConfig, TrainingConfig
+from scripts.training.processes import Processes
+from scripts.training.trainer import Batch, Trainer, learning_rate_factor
+from scripts.training.weights import Teacher
+
+CONFIG: dict[str, Any] = {
+    "model": {"backbone": "mobilenet_v2", "num_classes": 3, "output_stride": 16},
+    "epochs": 1,
+    "frozen_batch_norm": True,
+}
+
+
+class Constant(nn.Module):
+    """A teacher that is sure of one class everywhere."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.tensor([0.0, 0.0, 9.0]).view(1, 3, 1, 1).expand(len(images), 3, 4, 4)
+
+
+@pytest.fixture
+def network() -> Network:
+    torch.manual_seed(0)
+    return build_model(TrainingConfig.model_validate(CONFIG).model)
+
+
+@pytest.fixture
+def batch() -> Batch:
+    torch.manual_seed(1)
+    return torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8), torch.randint(0, 3, (2, 64, 64))
+
+
+def trainer(network: Network, teacher: nn.Module | None = None, **changes: Any) -> Trainer:
+    config = TrainingConfig.model_validate(CONFIG | changes)
+    made = Trainer(network, config, Processes(), steps=100, teacher=teacher)
+    made.begin_epoch()
+    return made
+
+
+def test_the_learning_rate_rises_and_falls_as_in_the_paper() -> None:
+    config = OptimizerConfig(warm_up=4)
+
+    factors = [learning_rate_factor(done, 100, config) for done in (0, 4, 50, 99, 100)]
+
+    assert factors == pytest.approx([1 / 5, 0.96**0.9, 0.5**0.9, 0.01**0.9, 0])
+
+
+def test_backbone_and_head_learn_at_their_own_rates(network: Network, batch: Batch) -> None:
+    step = trainer(network, optimizer={"backbone_learning_rate": 0.01, "head_learning_rate": 0.1}).step([batch], 0)
+
+    assert step.learning_rates == pytest.approx({"backbone": 0.01, "head": 0.1})
+
+
+def test_the_average_trails_behind_the_network(network: Network, batch: Batch) -> None:
+    learner = trainer(network, ema_decay=0.75)
+    learner.step([batch], 0)
+    before = network.get_parameter("classifier.4.bias").detach().clone()
+    learner.step([batch], 1)
+
+    after = network.get_parameter("classifier.4.bias")
+    average = learner.evaluated.get_parameter("classifier.4.bias")
+
+    assert not torch.equal(after, before)
+    torch.testing.assert_close(average, 0.75 * before + 0.25 * after)
+
+
+def test_frozen_statistics_stay_and_others_move(network: Network, batch: Batch) -> None:
+    before = copy.deepcopy(network.state_dict())
+
+    trainer(network).step([batch], 0)
+    assert torch.equal(network.state_dict()["backbone.0.1.running_mean"], before["backbone.0.1.running_mean"])
+
+    trainer(network, frozen_batch_norm=False).step([batch], 0)
+    assert not torch.equal(network.state_dict()["backbone.0.1.running_mean"], before["backbone.0.1.running_mean"])
+
+
+def test_a_teacher_is_learned_from_by_its_weight(network: Network, batch: Batch) -> None:
+    images, _ = batch
+    nothing = images, torch.full((2, 64, 64), 255)
+    learner = trainer(network, Constant(), distillation={"weight": 2.0}, optimizer={"head_learning_rate": 0.05})
+
+    steps = [learner.step([nothing], number) for number in range(12)]
+
+    assert steps[0].parts["labels"] == 0
+    assert steps[-1].parts["teacher"] < 0.5 * steps[0].parts["teacher"]
+    half = trainer(copy.deepcopy(network), Constant(), distillation={"weight": 1.0}).step([nothing], 99).parts["teacher"]
+    whole = trainer(copy.deepcopy(network), Constant(), distillation={"weight": 2.0}).step([nothing], 99).parts["teacher"]
+    assert whole == pytest.approx(2 * half)
+
+
+def test_a_teacher_sees_images_as_it_was_trained_to(network: Network) -> None:
+    given, own = Normalization(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)), Normalization()
+    pixels = torch.rand(1, 3, 32, 32)
+
+    def normalized(by: Normalization) -> Tensor:
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (by.mean, by.std))
+        return (pixels - mean) / std
+
+    teacher = Teacher(network.eval(), given, own)
+
+    torch.testing.assert_close(teacher(normalized(given)), network(normalized(own))["out"], atol=1e-4, rtol=1e-3)
+
+
+def test_what_is_random_in_a_step_follows_from_its_seed(network: Network, batch: Batch) -> None:
+    learned = []
+    for seed in (3, 3, 4):
+        same = copy.deepcopy(network)
+        trainer(same).step([batch], seed)
+        learned.append(same.get_parameter("classifier.4.weight"))
+
+    assert torch.equal(learned[0], learned[1])
+    assert not torch.equal(learned[0], learned[2])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_step_is_taken_in_either_precision(network: Network, batch: Batch, precision: str) -> None:
+    before = network.get_parameter("classifier.4.bias").detach().clone()
+
+    step = trainer(network, precision=precision).step([batch], 0)
+
+    assert step.loss == pytest.approx(step.parts["labels"])
+    assert not torch.equal(network.get_parameter("classifier.4.bias"), before)
+    assert network.get_parameter("classifier.4.bias").dtype == torch.float32
