@@ -112,7 +112,7 @@ def test_what_is_random_in_a_step_follows_from_its_seed(network: Network, batch:
     learned = []
     for seed in (3, 3, 4):
         same = copy.deepcopy(network)
-        trainer(same).step([batch], seed)
+        trainer(same, frozen_batch_norm=False).step([batch], seed)
         learned.append(same.get_parameter("classifier.4.weight"))
 
     assert torch.equal(learned[0], learned[1])
