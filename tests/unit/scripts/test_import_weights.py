@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from model import DeepLabV3, Normalization, ResizePolicy, build_model, load_checkpoint, read_metadata
-from scripts.import_weights import ARCHS, TORCHVISION_MODELS, import_torchvision, main, torchvision_metadata
+from scripts.import_weights import main
+from scripts.importing.archs import network_config
+from scripts.importing.torchvision import TORCHVISION_MODELS, torchvision_metadata
 
 from torchvision.models import get_model_weights, segmentation
 
@@ -78,9 +80,9 @@ def test_without_a_network_one_sentence_says_what_to_do(
     assert not (tmp_path / "a.safetensors").exists()
 
 
-def test_an_unknown_model_is_refused_with_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"called 'deeplabv3_resnet5', did you mean 'deeplabv3_resnet50'\?"):
-        import_torchvision("deeplabv3_resnet5", tmp_path / "a.safetensors")
+def test_an_unknown_model_is_refused_with_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("torchvision:deeplabv3_resnet5", "--out", tmp_path / "a.safetensors") == 1
+    assert "called 'deeplabv3_resnet5', did you mean 'deeplabv3_resnet50'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"model": s, "epoch": 3}, lambda s: {"state_dict": s}])
@@ -175,7 +177,7 @@ def test_a_file_of_names_that_is_not_there_is_named(tmp_path: Path, capsys: pyte
 def test_an_arch_has_its_usual_output_stride_and_rates(
     tmp_path: Path, names: Path, arch: str, stride: int | None, expected: tuple[int, tuple[int, ...] | None]
 ) -> None:
-    torch.save(build_model(ARCHS[arch].model_copy(update={"num_classes": 3})).state_dict(), tmp_path / "a.pth")
+    torch.save(build_model(network_config(arch, {}).model_copy(update={"num_classes": 3})).state_dict(), tmp_path / "a.pth")
     option = ("--output-stride", stride) if stride else ()
 
     assert run(tmp_path / "a.pth", "--arch", arch, "--classes", names, *option, "--out", tmp_path / "a.safetensors") == 0
