@@ -56,7 +56,7 @@ def read_pretrained(folder: Path) -> Foreign:
     state, notes = adopt(read_tensors(weights), model)
     if (activation := config.get("activation")) not in (None, "identity"):
         notes = (*notes, f"its activation, {activation}, is left out: a checkpoint gives the logits before it")
-    return Foreign(folder.name, state, model, DESCRIPTION, notes)
+    return Foreign(folder.resolve().name, state, model, DESCRIPTION, notes)
 
 
 def adopt(state: Mapping[str, Tensor], model: ModelConfig) -> tuple[dict[str, Tensor], tuple[str, ...]]:

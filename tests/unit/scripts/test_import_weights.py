@@ -43,6 +43,21 @@ def test_torchvisions_weights_become_a_checkpoint_once_their_file_is_cached(
     assert all(torch.equal(tensor, expected[key]) for key, tensor in loaded.network.state_dict().items())
 
 
+def test_torchvisions_weights_are_a_start_for_other_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "deeplabv3_mobilenet_v3_large"
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    theirs = segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, aux_loss=True)
+    torch.save(theirs.state_dict(), tmp_path / "hub" / "checkpoints" / Path(get_model_weights(name).DEFAULT.url).name)
+    out = tmp_path / "a.safetensors"
+
+    assert run(f"torchvision:{name}", "--classes", "a,b,c", "--reinitialize-classifier", "--out", out) == 0
+
+    described = read_metadata(out)
+    assert (described.classes, described.evaluations, described.license) == (("a", "b", "c"), (), "BSD-3-Clause")
+    assert described.model == TORCHVISION_MODELS[name].model_copy(update={"num_classes": 3})
+
+
 @pytest.mark.parametrize(
     ("name", "miou", "accuracy"),
     [

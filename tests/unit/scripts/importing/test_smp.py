@@ -172,6 +172,13 @@ def test_what_cannot_be_served_is_refused_by_name(
     assert message in capsys.readouterr().err
 
 
+def test_without_class_names_the_option_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build("DeepLabV3", "resnet18").save_pretrained(tmp_path / "model")  # type: ignore[operator]
+
+    assert main([str(tmp_path / "model")]) == 1
+    assert capsys.readouterr().err == "model: does not name its classes; --classes does\n"
+
+
 def test_a_folder_without_weights_or_configuration_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model").mkdir()
     assert run(tmp_path / "model") == 1
