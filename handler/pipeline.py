@@ -64,7 +64,7 @@ class Pipeline:
             CheckpointError: the checkpoint cannot be used.
             ConfigurationError: the settings cannot.
         """
-        loaded = load_checkpoint(checkpoint)
+        loaded = load_checkpoint(checkpoint, output_stride=settings.output_stride)
         loaded.network.drop_auxiliary_head()
         engine = build_engine(settings.engine, loaded, EngineOptions(settings.threads, gpu_id))
         return cls(engine, loaded.metadata, identity, settings.limits, settings.inference)

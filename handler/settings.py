@@ -1,5 +1,7 @@
 """Settings of the handler: the `handler:` section of model-config.yaml."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
@@ -67,5 +69,8 @@ class HandlerSettings(StrictModel):
     engine: str = "torch"
     #: Threads of one inference; 0 leaves it to the engine, which takes every core.
     threads: int = Field(default=0, ge=0)
+    #: Pixels per cell of the last features, if another than the checkpoint was trained at: 8 gives finer logits from
+    #: weights of 16, for about three times the work.
+    output_stride: Literal[8, 16] | None = None
     inference: InferenceSettings = InferenceSettings()
     limits: Limits = Limits()

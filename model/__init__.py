@@ -12,6 +12,7 @@ from model.aspp import ASPP, ASPPConv, ASPPPooling
 from model.checkpoint import (
     Checkpoint,
     CheckpointError,
+    is_checkpoint,
     load_checkpoint,
     load_state_dict,
     read_metadata,
@@ -48,6 +49,7 @@ __all__ = [
     "Normalization",
     "ResizePolicy",
     "build_model",
+    "is_checkpoint",
     "load_checkpoint",
     "load_state_dict",
     "read_metadata",

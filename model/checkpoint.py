@@ -74,6 +74,15 @@ def read_metadata(path: Path) -> CheckpointMetadata:
         return _parse_metadata(path, file.metadata())
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether there is a safetensors file with this project's metadata at `path`, usable or not."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _METADATA_KEY in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
 def load_checkpoint(path: Path, *, output_stride: Literal[8, 16] | None = None) -> Checkpoint:
     """Build the network that the checkpoint at `path` describes and give it its weights, as float32.
 
@@ -82,19 +91,20 @@ def load_checkpoint(path: Path, *, output_stride: Literal[8, 16] | None = None) 
             dilated stages (Chen et al. 2017, section 4.1). None: as the checkpoint says.
 
     Raises:
-        CheckpointError: if the file cannot be read, or its keys and shapes are not exactly the network's.
+        CheckpointError: if the file cannot be read, its keys and shapes are not exactly the network's, or its weights do not
+            fit `output_stride`.
     """
     with _open(path) as file:
         metadata = _parse_metadata(path, file.metadata())
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
+    try:
         if output_stride is not None:
             metadata = metadata.model_copy(update={"model": metadata.model.at_output_stride(output_stride)})
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
-    # Nothing is initialized only to be overwritten: the tensors read become the parameters.
-    with torch.device("meta"):
-        try:
+        # Nothing is initialized only to be overwritten: the tensors read become the parameters.
+        with torch.device("meta"):
             network = build_model(metadata.model)
-        except ConfigurationError as error:
-            raise CheckpointError(f"{path}: {error}") from error
+    except ConfigurationError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     load_state_dict(network, state, source=str(path))
     return Checkpoint(network.eval(), metadata)
 

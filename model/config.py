@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, JsonValue, field_validator
 from typing_extensions import Self
 
-from model.strict import StrictModel
+from model.strict import ConfigurationError, StrictModel
 
 
 class ModelConfig(StrictModel):
@@ -42,7 +42,17 @@ class ModelConfig(StrictModel):
         return rates
 
     def at_output_stride(self, output_stride: Literal[8, 16]) -> Self:
-        """The same weights on a finer or coarser grid: rates that were given keep their reach in the image."""
+        """The same weights on a finer or coarser grid: rates that were given keep their reach in the image.
+
+        Raises:
+            ConfigurationError: if the weights mean something else there. Those of segmentation_models.pytorch do: its encoders
+                dilate a stage's first unit too, and its rates do not follow the stride.
+        """
+        if output_stride != self.output_stride and self.architecture.startswith("smp_"):
+            raise ConfigurationError(
+                f"output stride {output_stride}: weights of {self.architecture} are for the one they were trained at, "
+                f"{self.output_stride}"
+            )
         rates = self.atrous_rates
         if rates is not None:
             rates = tuple(max(1, rate * self.output_stride // output_stride) for rate in rates)

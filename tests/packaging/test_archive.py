@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from model import CheckpointError
+from model import CheckpointError, ModelConfig, ResizePolicy
 from model.strict import ConfigurationError
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build, main
 from scripts.verify_archive import ArchiveError, verify
@@ -66,6 +66,21 @@ def test_the_same_inputs_give_the_same_bytes(archive: Path, checkpoint: Path, tm
 
 def test_it_works_by_itself(archive: Path) -> None:
     assert verify(archive) == "deeplab_handler.py segments a 120×80 image into 3 class names by itself"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ModelConfig(architecture="deeplabv3plus", backbone="timm:mobilenetv2_050", output_stride=16, separable=True),
+        ModelConfig(architecture="smp_deeplabv3plus", backbone="mobilenet_v2", output_stride=16),
+    ],
+    ids=lambda model: model.backbone,
+)
+def test_it_works_by_itself_where_another_library_builds_the_network(model: ModelConfig, tmp_path: Path) -> None:
+    own = model.model_copy(update={"num_classes": len(CLASSES)})
+    checkpoint = write_checkpoint(tmp_path / "a.safetensors", model=own, resize=ResizePolicy(size=64, multiple=16))
+
+    assert "into 3 class names by itself" in verify(build(recipe(checkpoint), tmp_path))
 
 
 def test_pythonpath_cannot_hide_its_modules(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 import io
 import json
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +23,9 @@ from handler.labelmap import segmentation
 from handler.options import InferenceOptions
 from handler.pipeline import Outcome, Pipeline
 from handler.request import SegmentationRequest
-from handler.settings import InferenceSettings, Limits
-from model import ResizePolicy
-from tests.support import CLASSES, encode, metadata, noise
+from handler.settings import HandlerSettings, InferenceSettings, Limits
+from model import ResizePolicy, read_metadata
+from tests.support import CLASSES, encode, metadata, noise, write_checkpoint
 
 
 class MirrorEngine:
@@ -184,6 +186,19 @@ def test_without_flip_an_engine_that_knows_left_from_right_gives_another_answer(
     plain = build(LeftEngine()).segment(image)
 
     assert (plain.probabilities != plain.probabilities[:, :, ::-1]).any()
+
+
+@pytest.mark.parametrize(("output_stride", "grid"), [(None, (4, 3)), (16, (4, 3)), (8, (8, 6))])
+def test_weights_of_output_stride_16_can_be_served_at_8(
+    tmp_path: Path, output_stride: Literal[8, 16] | None, grid: tuple[int, int]
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "a.safetensors")
+    assert read_metadata(checkpoint).model.output_stride == 16
+
+    pipeline = Pipeline.load(checkpoint, HandlerSettings(output_stride=output_stride), ModelIdentity("m", "1"))
+
+    assert pipeline.segment(noise(64, 48)).probabilities.shape == (3, *grid)
+    assert pipeline.metadata.model.output_stride == (output_stride or 16)
 
 
 def test_the_grid_of_the_answer_is_the_largest_scales(engine: MirrorEngine) -> None:

@@ -42,3 +42,8 @@ def test_scales_are_kept_in_ascending_order() -> None:
 def test_a_bad_setting_is_named_with_what_is_allowed(inference: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         parse(inference)
+
+
+def test_an_output_stride_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"'output_stride': 4: Input should be 8 or 16"):
+        HandlerSettings.parse({"output_stride": 4}, source="model-config.yaml")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model import DeepLabV3, ModelConfig, Network, ResizePolicy, build_model, load_checkpoint, save_checkpoint
+from model import CheckpointError, DeepLabV3, ModelConfig, Network, ResizePolicy, build_model, load_checkpoint, save_checkpoint
 from model.strict import ConfigurationError
 from scripts.model_table import TABLE, cost, identifier
 from tests.support import metadata
@@ -148,6 +148,16 @@ def test_weights_of_output_stride_16_serve_at_8(tmp_path: Path, config: ModelCon
     coarse, fine = network.backbone(images)["out"], finer.network.backbone(images)["out"]
     assert fine.shape[-2:] == (8, 12)
     torch.testing.assert_close(fine[..., ::2, ::2], coarse, atol=1e-4, rtol=1e-3)
+
+
+def test_weights_of_another_library_are_served_only_at_their_own_output_stride(tmp_path: Path) -> None:
+    config = ModelConfig(architecture="smp_deeplabv3plus", backbone="resnet18", output_stride=16, num_classes=CLASSES)
+    described = metadata(model=config, resize=ResizePolicy(side="long", size=64, multiple=16))
+    save_checkpoint(tmp_path / "a.safetensors", build_model(config), described)
+
+    assert load_checkpoint(tmp_path / "a.safetensors", output_stride=16).metadata == described
+    with pytest.raises(CheckpointError, match=r"output stride 8: weights of smp_deeplabv3plus are for the one .* at, 16"):
+        load_checkpoint(tmp_path / "a.safetensors", output_stride=8)
 
 
 def atrous_rates(network: Network) -> list[int]:

@@ -10,6 +10,7 @@ from torch import nn
 from model import (
     CheckpointError,
     build_model,
+    is_checkpoint,
     load_checkpoint,
     load_state_dict,
     read_metadata,
@@ -126,6 +127,14 @@ def test_weights_without_metadata_are_refused_with_the_way_to_add_it(tmp_path: P
 
     with pytest.raises(CheckpointError, match=r"without this project's metadata.*scripts\.import_weights"):
         read_metadata(tmp_path / "a.safetensors")
+
+
+def test_only_a_file_with_metadata_is_a_checkpoint(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "bare.safetensors")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
+
+    assert is_checkpoint(write_checkpoint(tmp_path / "own.safetensors"))
+    assert not any(is_checkpoint(tmp_path / name) for name in ("bare.safetensors", "a.pth", "nothing.pth", "."))
 
 
 def test_metadata_of_a_network_that_does_not_exist_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from model import DeepLabV3, Normalization, ResizePolicy, build_model, load_checkpoint, read_metadata
-from scripts.import_weights import ARCHS, TORCHVISION_MODELS, import_torchvision, main, torchvision_metadata
+from scripts.import_weights import main
+from scripts.importing.archs import network_config
+from scripts.importing.torchvision import TORCHVISION_MODELS, torchvision_metadata
 
 from torchvision.models import get_model_weights, segmentation
 
@@ -39,6 +41,21 @@ def test_torchvisions_weights_become_a_checkpoint_once_their_file_is_cached(
     assert loaded.metadata.model == TORCHVISION_MODELS[name]
     expected = theirs.state_dict()
     assert all(torch.equal(tensor, expected[key]) for key, tensor in loaded.network.state_dict().items())
+
+
+def test_torchvisions_weights_are_a_start_for_other_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "deeplabv3_mobilenet_v3_large"
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    theirs = segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, aux_loss=True)
+    torch.save(theirs.state_dict(), tmp_path / "hub" / "checkpoints" / Path(get_model_weights(name).DEFAULT.url).name)
+    out = tmp_path / "a.safetensors"
+
+    assert run(f"torchvision:{name}", "--classes", "a,b,c", "--reinitialize-classifier", "--out", out) == 0
+
+    described = read_metadata(out)
+    assert (described.classes, described.evaluations, described.license) == (("a", "b", "c"), (), "BSD-3-Clause")
+    assert described.model == TORCHVISION_MODELS[name].model_copy(update={"num_classes": 3})
 
 
 @pytest.mark.parametrize(
@@ -78,9 +95,9 @@ def test_without_a_network_one_sentence_says_what_to_do(
     assert not (tmp_path / "a.safetensors").exists()
 
 
-def test_an_unknown_model_is_refused_with_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"called 'deeplabv3_resnet5', did you mean 'deeplabv3_resnet50'\?"):
-        import_torchvision("deeplabv3_resnet5", tmp_path / "a.safetensors")
+def test_an_unknown_model_is_refused_with_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("torchvision:deeplabv3_resnet5", "--out", tmp_path / "a.safetensors") == 1
+    assert "called 'deeplabv3_resnet5', did you mean 'deeplabv3_resnet50'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"model": s, "epoch": 3}, lambda s: {"state_dict": s}])
@@ -175,7 +192,7 @@ def test_a_file_of_names_that_is_not_there_is_named(tmp_path: Path, capsys: pyte
 def test_an_arch_has_its_usual_output_stride_and_rates(
     tmp_path: Path, names: Path, arch: str, stride: int | None, expected: tuple[int, tuple[int, ...] | None]
 ) -> None:
-    torch.save(build_model(ARCHS[arch].model_copy(update={"num_classes": 3})).state_dict(), tmp_path / "a.pth")
+    torch.save(build_model(network_config(arch, {}).model_copy(update={"num_classes": 3})).state_dict(), tmp_path / "a.pth")
     option = ("--output-stride", stride) if stride else ()
 
     assert run(tmp_path / "a.pth", "--arch", arch, "--classes", names, *option, "--out", tmp_path / "a.safetensors") == 0

@@ -1,0 +1,1 @@
+"""Weights from elsewhere: one module per source, each giving a `foreign.Foreign`."""

@@ -1,0 +1,59 @@
+"""Each network of the family through an archive and a server: what is served is what the pipeline computes, to the pixel."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from handler.encoders import ModelIdentity
+from handler.pipeline import Pipeline
+from handler.settings import HandlerSettings
+from model import ModelConfig, ResizePolicy, build_model, save_checkpoint
+from scripts.model_table import identifier
+from scripts.package import DEFAULT_MODEL_CONFIG, Recipe, build
+from scripts.server import Ports, serving
+from tests.live.client import mask, post
+from tests.support import CLASSES, metadata
+
+FAMILY = (
+    ModelConfig(architecture="deeplabv3", backbone="resnet50", output_stride=8, num_classes=len(CLASSES)),
+    ModelConfig(architecture="deeplabv3plus", backbone="resnet101", output_stride=16, num_classes=len(CLASSES)),
+    ModelConfig(
+        architecture="deeplabv3plus", backbone="timm:xception65", output_stride=16, separable=True, num_classes=len(CLASSES)
+    ),
+)
+
+
+@pytest.mark.parametrize("config", FAMILY, ids=identifier)
+def test_the_served_mask_is_the_pipelines(config: ModelConfig, photos: dict[str, Path], tmp_path: Path) -> None:
+    photo = Image.open(photos["chelsea"]).convert("RGB").resize((150, 100))
+    file = io.BytesIO()
+    photo.save(file, "PNG")
+    checkpoint = write_random(config, tmp_path / "family.safetensors")
+    pipeline = Pipeline.load(checkpoint, HandlerSettings(), ModelIdentity("family", "1.0"))
+    expected = pipeline.segment(np.asarray(photo)).label_map
+
+    archive = build(Recipe("family", "1.0", checkpoint, DEFAULT_MODEL_CONFIG), tmp_path / "store")
+    with serving(archive, Ports.free(), tmp_path / "run") as server:
+        served = mask(post(server, file.getvalue(), {"X-Segment-Format": "png"}))
+
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_array_equal(served, expected)
+
+
+def write_random(config: ModelConfig, path: Path) -> Path:
+    """A checkpoint with random weights, the same each time, that tells one part of a picture from another."""
+    torch.manual_seed(0)
+    network = build_model(config).train()
+    # Deep networks of random weights lose what they see unless their normalization layers know the values they get.
+    for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.momentum = None
+    with torch.no_grad():
+        network(torch.randn(4, 3, 96, 128))
+    described = metadata(model=config, resize=ResizePolicy(side="long", size=128))
+    save_checkpoint(path, network, described)
+    return path
