@@ -103,6 +103,16 @@ def test_no_more_images_are_shown_than_asked_for(tmp_path: Path, data: Path, che
     assert (tmp_path / "out" / "worst.html").read_text().count("<section>") == 1
 
 
+def test_pictures_of_an_earlier_run_are_removed(tmp_path: Path, data: Path, checkpoint: Path) -> None:
+    out = tmp_path / "out"
+    note = out / "worst" / "note.txt"
+    for count in ("2", "1"):
+        assert main([str(checkpoint), "--data", str(data), "--out", str(out), "--worst", count]) == 0
+        note.write_text("not a picture of a run")
+
+    assert {path.name for path in note.parent.iterdir()} == {"001-photo.jpg", "001-truth.jpg", "001-prediction.jpg", note.name}
+
+
 def test_wrong_pairs_are_named_before_the_model_runs(data: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("L", (40, 30), 3).save(data / "masks" / "calm.png")
 
