@@ -3,18 +3,23 @@
 python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER
 python -m scripts.evaluate ARCHIVE.mar --data FOLDER --split val --out build/evaluation
 python -m scripts.evaluate --url http://127.0.0.1:8080/predictions/deeplabv3 --data FOLDER
+python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER --scales 0.75,1,1.25 --flip --output-stride 8
 python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER --record "PASCAL VOC 2012 val"
+
+What is not asked for is as the model is served: a checkpoint has the handler's defaults, an archive the settings in it, and a
+server its own.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+from handler.options import GREATEST_SCALE, LEAST_SCALE, REFINEMENTS, InferenceOptions, usable_scales
 from model import CheckpointError, Evaluation, read_metadata, replace_metadata
 from model.strict import ConfigurationError
 from scripts.datasets import DataError, SegmentationData, check, open_data
 from scripts.evaluation.metrics import Scores, compare, score
-from scripts.evaluation.predictors import Averaging, PredictionError, Predictor, ServerPredictor, load
+from scripts.evaluation.predictors import PredictionError, Predictor, ServerPredictor, load
 from scripts.evaluation.report import draw_confusion, table, write_json
 from scripts.evaluation.run import Result, evaluate, require_same_classes
 from scripts.evaluation.worst import write_worst
@@ -31,10 +36,11 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--record writes into a checkpoint; give one")
     if arguments.worst < 0:
         parser.error(f"--worst {arguments.worst}: must be 0 or more")
-    averaging = Averaging(arguments.scales, arguments.flip)
+    if arguments.output_stride is not None and arguments.url is not None:
+        parser.error("--output-stride is for a checkpoint or an archive; a server has its own")
     try:
         data = open_data(arguments.data, arguments.split)
-        predictor = _predictor(arguments, averaging)
+        predictor = _predictor(arguments)
         if warning := require_same_classes(predictor.labels, data):
             print(f"{data.root}: {warning}", file=sys.stderr)
         check(data, len(predictor.labels.names), progress=True)
@@ -44,17 +50,19 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     print(table(result.scores, result.labels.names))
     if arguments.out:
-        write_report(arguments.out, result, data, target=arguments.url or str(arguments.target), averaging=averaging)
+        write_report(
+            arguments.out, result, data, target=arguments.url or str(arguments.target), conditions=predictor.conditions
+        )
     if arguments.record:
-        record(arguments.target, result.scores.evaluation(arguments.record, f"{len(data)} images, {averaging}"))
+        record(arguments.target, result.scores.evaluation(arguments.record, f"{len(data)} images, {predictor.conditions}"))
     return 0
 
 
-def write_report(folder: Path, result: Result, data: SegmentationData, *, target: str, averaging: Averaging) -> None:
+def write_report(folder: Path, result: Result, data: SegmentationData, *, target: str, conditions: str) -> None:
     """Write `scores.json`, `confusion.png` and `worst.html` with its pictures into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    conditions = {"target": target, "data": str(data.root), "layout": data.layout, "conditions": str(averaging)}
-    write_json(folder / "scores.json", result, conditions)
+    origin = {"target": target, "data": str(data.root), "layout": data.layout, "conditions": conditions}
+    write_json(folder / "scores.json", result, origin)
     draw_confusion(folder / "confusion.png", result.scores, result.labels.names)
     print(f"\nthe worst images are in {write_worst(folder, result, data)}")
 
@@ -66,15 +74,23 @@ def record(path: Path, evaluation: Evaluation) -> None:
     replace_metadata(path, metadata.model_copy(update={"evaluations": (*others, evaluation)}))
 
 
-def _predictor(arguments: argparse.Namespace, averaging: Averaging) -> Predictor:
-    return ServerPredictor.connect(arguments.url, averaging) if arguments.url else load(arguments.target, averaging)
+def _predictor(arguments: argparse.Namespace) -> Predictor:
+    given = {name: getattr(arguments, name) for name in InferenceOptions.model_fields}
+    asked = InferenceOptions.model_validate({name: value for name, value in given.items() if value is not None})
+    if arguments.url:
+        return ServerPredictor.connect(arguments.url, asked)
+    return load(arguments.target, asked, arguments.output_stride)
 
 
 def _scales(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(","))
+        scales = [float(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: must be numbers with commas between, such as 0.75,1,1.25") from None
+    try:
+        return usable_scales(scales)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; give numbers from {LEAST_SCALE} to {GREATEST_SCALE}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,8 +99,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--url", help="a running server's http://HOST:PORT/predictions/NAME, instead of a file")
     parser.add_argument("--data", type=Path, required=True, help="folder in the layout of VOC, Cityscapes or images/ + masks/")
     parser.add_argument("--split", help="which of the data's splits, if it has several")
-    parser.add_argument("--scales", type=_scales, default=(), help="average over these scales, such as 0.75,1,1.25")
-    parser.add_argument("--flip", action="store_true", help="average over mirror images too")
+    parser.add_argument("--scales", type=_scales, help="average over these scales, such as 0.75,1,1.25")
+    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, help="average over mirror images too")
+    parser.add_argument("--refine", choices=REFINEMENTS, help="crf: refine by a dense CRF")
+    parser.add_argument("--output-stride", type=int, choices=(8, 16), help="another than the model's")
     parser.add_argument("--out", type=Path, help="folder for scores.json, confusion.png and worst.html")
     parser.add_argument("--worst", type=int, default=20, metavar="N", help="so many images on worst.html (20)")
     parser.add_argument("--record", metavar="NAME", help="write the figures into the checkpoint, as those on the data NAME")

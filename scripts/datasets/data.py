@@ -1,7 +1,8 @@
 """Photographs with masks: what every layout comes down to, and how a pair is read."""
 
 import dataclasses
-from collections.abc import Iterable
+import difflib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ Mask = npt.NDArray[np.uint8]
 
 _CLASS_FILES = ("classes.txt", "classes.json")
 _UPRIGHT = 1
+#: Names of missing samples in one error.
+_MOST_NAMED = 8
 
 
 class DataError(ValueError):
@@ -78,12 +81,31 @@ class SegmentationData:
         Raises:
             DataError: there is no sample of that name.
         """
-        by_name = {sample.name: sample for sample in self.samples}
+        by_name = self._by_name()
         names = [sample.name if isinstance(sample, Sample) else sample for sample in samples]
-        unknown = [name for name in names if name not in by_name]
-        if unknown:
-            raise DataError(f"{self.root}: has no sample {', '.join(map(repr, unknown))}")
+        self._require(names)
         return dataclasses.replace(self, samples=tuple(by_name[name] for name in names))
+
+    def without(self, names: Collection[str]) -> "SegmentationData":
+        """The same data less the samples of these names, in the same order.
+
+        Raises:
+            DataError: there is no sample of one of these names, so that a misspelt one is not kept by mistake.
+        """
+        self._require(names)
+        left_out = set(names)
+        return dataclasses.replace(self, samples=tuple(sample for sample in self.samples if sample.name not in left_out))
+
+    def _by_name(self) -> dict[str, Sample]:
+        return {sample.name: sample for sample in self.samples}
+
+    def _require(self, names: Iterable[str]) -> None:
+        known = self._by_name()
+        unknown = [name for name in dict.fromkeys(names) if name not in known]
+        if unknown:
+            named = ", ".join(_with_nearest(name, known) for name in unknown[:_MOST_NAMED])
+            more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
+            raise DataError(f"{self.root}: has no sample {named}{more}")
 
 
 def require_files(samples: Iterable[Sample], source: Path) -> tuple[Sample, ...]:
@@ -118,6 +140,12 @@ def class_names(root: Path) -> tuple[str, ...] | None:
         return None if path is None else read_class_names(path)
     except ValueError as error:
         raise DataError(str(error)) from error
+
+
+def _with_nearest(name: str, known: Collection[str]) -> str:
+    """A name that is not known, and the one that was perhaps meant; a data set knows too many to list them all."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name)
 
 
 def _read_image(path: Path) -> RGBImage:

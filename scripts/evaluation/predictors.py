@@ -7,21 +7,24 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import requests
 from PIL import Image, UnidentifiedImageError
 
 from handler.encoders import ModelIdentity
-from handler.errors import SegmentationError
+from handler.errors import RefinementUnavailable, SegmentationError
 from handler.image_io import decode_image
 from handler.labelmap import LabelMap
 from handler.labels import Labels
+from handler.options import InferenceOptions
 from handler.pipeline import Pipeline
-from handler.settings import HandlerSettings, Limits
+from handler.refine import require_crf
+from handler.settings import HandlerSettings
 from model.strict import nearest
 from scripts.served_model_config import ServedModelConfig
 from scripts.yaml_file import read_mapping
@@ -35,30 +38,16 @@ class PredictionError(RuntimeError):
     """There is nothing to predict with, or an image could not be segmented."""
 
 
-@dataclass(frozen=True)
-class Averaging:
-    """What the network sees of each image: one view, or the average of several."""
-
-    #: Factors on the network's resolution; none: what the model is set to.
-    scales: tuple[float, ...] = ()
-    #: Mirror images too.
-    flip: bool = False
-
-    def headers(self) -> dict[str, str]:
-        """As options of a request; what is not asked for is left to the server."""
-        scales = {"X-Segment-Scales": ",".join(f"{scale:g}" for scale in self.scales)} if self.scales else {}
-        return {**scales, **({"X-Segment-Flip": "true"} if self.flip else {})}
-
-    def __str__(self) -> str:
-        views = f"scales {', '.join(f'{scale:g}' for scale in self.scales)}" if self.scales else "single scale"
-        return f"{views}, mirrored too" if self.flip else views
-
-
 class Predictor(Protocol):
     """One model, however it is run."""
 
     @property
     def labels(self) -> Labels: ...
+
+    @property
+    def conditions(self) -> str:
+        """How images are segmented, in words, as far as is known."""
+        ...
 
     def label_maps(self, photos: Iterable[Path]) -> Iterator[LabelMap]:
         """The label map of each photograph, in order.
@@ -74,43 +63,73 @@ class LocalPredictor:
     """A pipeline in this process."""
 
     pipeline: Pipeline
-    limits: Limits
+    settings: HandlerSettings
+    #: In full.
+    options: InferenceOptions
 
     @property
     def labels(self) -> Labels:
         return self.pipeline.labels
 
+    @property
+    def conditions(self) -> str:
+        scales = ", ".join(f"{scale:g}" for scale in self.options.scales)
+        return ", ".join(
+            [
+                "single scale" if self.options.scales == (1.0,) else f"scales {scales}",
+                *(["mirrored too"] if self.options.flip else []),
+                *([f"refined by {self.options.refine}"] if self.options.refine != "none" else []),
+                *([f"output stride {self.settings.output_stride}"] if self.settings.output_stride else []),
+            ]
+        )
+
     def label_maps(self, photos: Iterable[Path]) -> Iterator[LabelMap]:
         for photo in photos:
             try:
-                image = decode_image(photo.read_bytes(), self.limits)
+                image = decode_image(photo.read_bytes(), self.settings.limits)
             except (SegmentationError, OSError) as error:
                 raise PredictionError(f"{photo}: {error}") from error
-            yield self.pipeline.segment(image).label_map
+            yield self.pipeline.segment(image, self.options).label_map
 
 
-def from_checkpoint(path: Path, averaging: Averaging, settings: HandlerSettings | None = None) -> LocalPredictor:
-    """The checkpoint at `path`, as `settings` would serve it.
+def load(path: Path, asked: InferenceOptions, output_stride: Literal[8, 16] | None = None) -> LocalPredictor:
+    """The model in the file at `path`: a checkpoint as the handler's defaults would serve it, an archive by its own settings.
+
+    Args:
+        path: a checkpoint or an archive.
+        asked: options; those that are not set in it (pydantic's `model_fields_set`) are what the settings say.
+        output_stride: another than the checkpoint's or the settings'.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        PredictionError: `averaging` asks for more than one view.
+        ConfigurationError: the archive's model-config.yaml cannot.
+        PredictionError: there is no such file, it is of no known kind, or no archive of this project; or a refinement is asked
+            for that is not installed.
     """
-    # The one place where `averaging` meets the pipeline of this process, which sees one view of an image.
-    if averaging != Averaging():
-        raise PredictionError("--scales and --flip are only for --url: the pipeline in this process sees one view of an image")
-    settings = settings or HandlerSettings()
-    return LocalPredictor(Pipeline.load(path, settings, ModelIdentity(path.stem, "")), settings.limits)
+    if path.suffix not in OPENERS:
+        raise PredictionError(f"{path}: unknown kind of file {path.suffix!r}{nearest(path.suffix, OPENERS)}")
+    if not path.is_file():
+        raise PredictionError(f"{path}: no such file")
+    with OPENERS[path.suffix](path) as (checkpoint, settings):
+        if output_stride is not None:
+            settings = settings.model_copy(update={"output_stride": output_stride})
+        options = settings.inference.defaults.model_copy(update=asked.model_dump(exclude_unset=True))
+        if options.refine == "crf":
+            try:
+                require_crf()
+            except RefinementUnavailable as error:
+                raise PredictionError("to refine by crf, pip install 'deeplab-serve[crf]'") from error
+        return LocalPredictor(Pipeline.load(checkpoint, settings, ModelIdentity(path.stem, "")), settings, options)
 
 
-def from_archive(path: Path, averaging: Averaging) -> LocalPredictor:
-    """The checkpoint and the handler's settings of the model archive at `path`, run by this repository's handler.
+@contextmanager
+def _checkpoint(path: Path) -> Iterator[tuple[Path, HandlerSettings]]:
+    yield path, HandlerSettings()
 
-    Raises:
-        CheckpointError: its checkpoint cannot be used.
-        ConfigurationError: its model-config.yaml cannot.
-        PredictionError: it is no archive of this project, or `averaging` asks for more than one view.
-    """
+
+@contextmanager
+def _archive(path: Path) -> Iterator[tuple[Path, HandlerSettings]]:
+    """The archive's checkpoint, unpacked for a while, and the settings of its handler."""
     with tempfile.TemporaryDirectory(prefix="deeplab-evaluate-") as folder:
         try:
             with zipfile.ZipFile(path) as archive:
@@ -118,25 +137,14 @@ def from_archive(path: Path, averaging: Averaging) -> LocalPredictor:
                 checkpoint, config = (Path(archive.extract(model[key], folder)) for key in ("serializedFile", "configFile"))
         except (OSError, zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
             raise PredictionError(f"{path}: not a model archive of this project: {error}") from error
-        settings = ServedModelConfig.parse(read_mapping(config), source=f"{path}, {config.name}").handler
-        return from_checkpoint(checkpoint, averaging, settings)
+        yield checkpoint, ServedModelConfig.parse(read_mapping(config), source=f"{path}, {config.name}").handler
 
 
-#: What can be loaded, by the ending of its file.
-LOADERS: dict[str, Callable[[Path, Averaging], LocalPredictor]] = {".safetensors": from_checkpoint, ".mar": from_archive}
-
-
-def load(path: Path, averaging: Averaging) -> LocalPredictor:
-    """The model in the file at `path`.
-
-    Raises:
-        PredictionError: there is no such file or it is of no known kind; or as the loader of its kind.
-    """
-    if path.suffix not in LOADERS:
-        raise PredictionError(f"{path}: unknown kind of file {path.suffix!r}{nearest(path.suffix, LOADERS)}")
-    if not path.is_file():
-        raise PredictionError(f"{path}: no such file")
-    return LOADERS[path.suffix](path, averaging)
+#: Where the checkpoint and the settings come from, by the ending of a file.
+OPENERS: dict[str, Callable[[Path], AbstractContextManager[tuple[Path, HandlerSettings]]]] = {
+    ".safetensors": _checkpoint,
+    ".mar": _archive,
+}
 
 
 @dataclass(frozen=True)
@@ -146,15 +154,23 @@ class ServerPredictor:
     url: str
     headers: Mapping[str, str]
     labels: Labels
+    conditions: str
 
     @classmethod
-    def connect(cls, url: str, averaging: Averaging) -> "ServerPredictor":
+    def connect(cls, url: str, asked: InferenceOptions) -> "ServerPredictor":
         """Learn the class names from the server's answer for a small picture.
+
+        Args:
+            url: of the model's predictions.
+            asked: options; those that are not set in it are left to the server's settings.
 
         Raises:
             PredictionError: the server does not answer, or not as it should.
         """
-        headers = {"Content-Type": "application/octet-stream", "X-Segment-Format": "png", **averaging.headers()}
+        options = {name: _text(value) for name, value in asked.model_dump(exclude_unset=True).items()}
+        headers = {"Content-Type": "application/octet-stream", "X-Segment-Format": "png"}
+        headers |= {f"X-Segment-{name.capitalize()}": text for name, text in options.items()}
+        conditions = ", ".join(["the server's settings", *(f"{name} {text}" for name, text in options.items())])
         probe = io.BytesIO()
         Image.new("RGB", (64, 64), "grey").save(probe, "PNG")
         answer = _ask(url, headers, probe.getvalue(), "a grey picture")
@@ -164,7 +180,7 @@ class ServerPredictor:
         except (KeyError, json.JSONDecodeError) as error:
             raise PredictionError(f"{url}: its PNG does not say the class names in a text chunk 'classes'") from error
         palette = tuple((red, green, blue) for red, green, blue in colours[: len(names)])
-        return cls(url, headers, Labels(names, palette))
+        return cls(url, headers, Labels(names, palette), conditions)
 
     def label_maps(self, photos: Iterable[Path]) -> Iterator[LabelMap]:
         waiting: deque[Future[LabelMap]] = deque()
@@ -178,6 +194,13 @@ class ServerPredictor:
 
     def _label_map(self, photo: Path) -> LabelMap:
         return np.asarray(_ask(self.url, self.headers, photo.read_bytes(), str(photo)))
+
+
+def _text(value: Any) -> str:
+    """An option's value, exactly, as a request spells it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _ask(url: str, headers: Mapping[str, str], photo: bytes, name: str) -> Image.Image:

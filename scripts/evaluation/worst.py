@@ -5,18 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from handler.labels import Labels
-from scripts.datasets import VOID, SegmentationData
+from scripts.datasets import SegmentationData
 from scripts.evaluation.run import Miss, Result
+from scripts.pictures import VOID_COLOUR, tinted
 
 _PICTURES = Path("worst")
+_SHOWN = ("photo", "truth", "prediction")
 _LONGEST_SIDE = 420
 _QUALITY = 88
-#: VOC's own colour of void.
-_VOID_COLOUR = (224, 224, 192)
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -28,14 +27,14 @@ section {{ border-top: 1px solid #ccc; padding: 1em 0 }}
 h2 {{ font-size: 1.05em; margin: 0 0 .5em }}
 .pictures {{ display: flex; flex-wrap: wrap; gap: 10px }}
 figure {{ margin: 0 }}
-figcaption, .void {{ color: #666; font-size: .9em }}
+figcaption, .note {{ color: #666; font-size: .9em }}
 img {{ display: block; max-width: 100% }}
 ul {{ list-style: none; display: flex; flex-wrap: wrap; gap: .3em 1.4em; margin: .6em 0 0; padding: 0 }}
 i {{ display: inline-block; width: .9em; height: .9em; border: 1px solid #888; margin-right: .4em; vertical-align: -.1em }}
 </style>
 <h1>{title}</h1>
 <p>By rising mean IoU over the classes that are there or predicted.
-<span class="void"><i style="background: {void}"></i>void, which counts for nothing</span></p>
+<span class="note">Background is left grey; <i style="background: {void}"></i>void counts for nothing.</span></p>
 {sections}
 </html>
 """
@@ -44,23 +43,26 @@ i {{ display: inline-block; width: .9em; height: .9em; border: 1px solid #888; m
 def write_worst(folder: Path, result: Result, data: SegmentationData) -> Path:
     """Write `folder/worst.html` and the pictures it shows, which its links find wherever the folder is moved.
 
+    Pictures that an earlier run left there are removed.
+
     Raises:
         DataError: an image can no longer be read.
     """
     (folder / _PICTURES).mkdir(parents=True, exist_ok=True)
+    for earlier in (path for name in _SHOWN for path in (folder / _PICTURES).glob(f"[0-9]*-{name}.jpg")):
+        earlier.unlink()
     sections = [_section(folder, rank, miss, result.labels, data) for rank, miss in enumerate(result.worst, 1)]
     title = f"The {len(result.worst)} worst of {len(result.images)} images of {html.escape(data.root.name)}"
     page = folder / "worst.html"
-    page.write_text(_PAGE.format(title=title, sections="\n".join(sections), void=_css(_VOID_COLOUR)))
+    page.write_text(_PAGE.format(title=title, sections="\n".join(sections), void=_css(VOID_COLOUR)))
     return page
 
 
 def _section(folder: Path, rank: int, miss: Miss, labels: Labels, data: SegmentationData) -> str:
     """Write the pictures of one image, and give their part of the page."""
     photo, truth = data.read(miss.sample)
-    shown = {"photo": photo, "truth": _coloured(truth, labels), "prediction": _coloured(miss.predicted, labels)}
     figures = []
-    for name, pixels in shown.items():
+    for name, pixels in zip(_SHOWN, (photo, tinted(photo, truth, labels), tinted(photo, miss.predicted, labels)), strict=True):
         path = _PICTURES / f"{rank:03}-{name}.jpg"
         picture = Image.fromarray(pixels)
         picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.BILINEAR)
@@ -84,14 +86,6 @@ def _classes(miss: Miss, labels: Labels) -> Iterator[str]:
         note = " (not there)" if not found[index] else " (not found)" if not miss.scores.confusion[index, index] else ""
         swatch = f'<i style="background: {labels.hex_colour(int(index))}"></i>'
         yield f"{swatch}{html.escape(labels.names[index])} {miss.scores.iou[index]:.2f}{note}"
-
-
-def _coloured(label_map: npt.NDArray[np.unsignedinteger], labels: Labels) -> npt.NDArray[np.uint8]:
-    """RGB of a label map."""
-    colours = np.full((VOID + 1, 3), _VOID_COLOUR, np.uint8)
-    colours[: len(labels.palette)] = labels.palette
-    coloured: npt.NDArray[np.uint8] = colours[label_map]
-    return coloured
 
 
 def _css(colour: tuple[int, int, int]) -> str:

@@ -1,18 +1,21 @@
 """Evaluation measures the same model, whether it is a checkpoint, an archive or served."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from handler.options import InferenceOptions
 from scripts.evaluate import main
-from scripts.evaluation.predictors import Averaging, PredictionError, ServerPredictor, load
+from scripts.evaluation.predictors import PredictionError, Predictor, ServerPredictor, load
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
-from scripts.server import Server
+from scripts.server import Ports, Server, serving
 from tests.support import encode
 
-ONE_VIEW = Averaging()
+AS_SERVED = InferenceOptions()
 CAT, PERSON = 8, 15
 
 
@@ -34,15 +37,47 @@ def varied(photos: dict[str, Path], folder: Path) -> list[Path]:
     return [*photos.values(), *(folder / name for name in files)]
 
 
-def test_checkpoint_archive_and_server_agree_to_the_pixel(server: Server, photos: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "asked",
+    [AS_SERVED, InferenceOptions(scales=(0.75, 1 / 0.9), flip=True)],
+    ids=["as it is served", "scales and mirror images"],
+)
+def test_checkpoint_archive_and_server_agree_to_the_pixel(
+    server: Server, photos: dict[str, Path], tmp_path: Path, asked: InferenceOptions
+) -> None:
     archive = build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG), tmp_path)
-    pictures = varied(photos, tmp_path)
-    predictors = load(DEFAULT_CHECKPOINT, ONE_VIEW), load(archive, ONE_VIEW), ServerPredictor.connect(server.url, ONE_VIEW)
 
+    require_agreement(
+        [load(DEFAULT_CHECKPOINT, asked), load(archive, asked), ServerPredictor.connect(server.url, asked)],
+        varied(photos, tmp_path),
+    )
+
+
+def test_checkpoint_and_server_refine_alike(server: Server, photos: dict[str, Path]) -> None:
+    pytest.importorskip("pydensecrf")
+    asked = InferenceOptions(refine="crf")
+
+    require_agreement([load(DEFAULT_CHECKPOINT, asked), ServerPredictor.connect(server.url, asked)], [photos["chelsea"]])
+
+
+def test_settings_of_an_archive_are_its_servers_where_nothing_is_asked_for(photos: dict[str, Path], tmp_path: Path) -> None:
+    config = tmp_path / "model-config.yaml"
+    settings = yaml.safe_load(DEFAULT_MODEL_CONFIG.read_text())
+    settings["handler"] |= {"output_stride": 8, "inference": {"scales": [0.5, 0.75], "flip": True}}
+    config.write_text(yaml.safe_dump(settings))
+    archive = build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, config), tmp_path / "store")
+    own = load(DEFAULT_CHECKPOINT, InferenceOptions(scales=(0.5, 0.75), flip=True), 8)
+
+    with serving(archive, Ports.free(), tmp_path / "run") as server:
+        served = ServerPredictor.connect(server.url, AS_SERVED)
+        require_agreement([own, load(archive, AS_SERVED), served], [photos["chelsea"]])
+
+
+def require_agreement(predictors: Sequence[Predictor], pictures: Sequence[Path]) -> None:
     assert len({predictor.labels for predictor in predictors}) == 1
-    for own, packed, served in zip(*(predictor.label_maps(pictures) for predictor in predictors), strict=True):
-        np.testing.assert_array_equal(packed, own)
-        np.testing.assert_array_equal(served, own)
+    for first, *others in zip(*(predictor.label_maps(pictures) for predictor in predictors), strict=True):
+        for other in others:
+            np.testing.assert_array_equal(other, first)
 
 
 def test_a_server_is_scored_like_its_checkpoint(
@@ -65,4 +100,4 @@ def test_a_server_is_scored_like_its_checkpoint(
 
 def test_a_server_that_refuses_is_quoted(server: Server) -> None:
     with pytest.raises(PredictionError, match=r"no-such-model: answered 404 for a grey picture: .*[Mm]odel"):
-        ServerPredictor.connect(server.url.replace("deeplabv3", "no-such-model"), ONE_VIEW)
+        ServerPredictor.connect(server.url.replace("deeplabv3", "no-such-model"), AS_SERVED)

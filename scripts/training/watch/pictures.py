@@ -4,23 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from handler.geometry import RGBImage
 from handler.labelmap import LabelMap
 from handler.labels import Labels
-from scripts.training.voc import VOID
+from scripts.pictures import colours, tinted
 
 _CELL = 320
 _GAP = 12
 _TEXT = 16
 _HEADINGS = ("photograph", "truth", "prediction")
 _PAPER, _INK = "#ffffff", "#222831"
-#: Of the tint over the photograph.
-_OPACITY = 0.65
-#: PASCAL VOC's own colour for void.
-_VOID_COLOUR = (224, 224, 192)
 
 
 def draw_samples(
@@ -44,14 +39,13 @@ def draw_samples(
         raise ValueError(
             f"{len(images)} images, {len(truths)} truths, {len(predictions)} predictions: need one of each, or more"
         )
-    palette = _palette(labels)
     strips = [
-        _row((image, _tinted(image, truth, palette), _tinted(image, prediction, palette)))
+        _row((image, tinted(image, truth, labels), tinted(image, prediction, labels)))
         for image, truth, prediction in list(zip(images, truths, predictions, strict=True))[:rows]
     ]
     occurring = np.unique(np.concatenate([np.ravel(mask) for mask in (*truths[:rows], *predictions[:rows])]))
     width = 3 * _CELL + 4 * _GAP
-    parts = [_headings(width), *strips, _legend([int(index) for index in occurring], labels, palette, width)]
+    parts = [_headings(width), *strips, _legend([int(index) for index in occurring], labels, width)]
     sheet = Image.new("RGB", (width, sum(part.height for part in parts)), _PAPER)
     top = 0
     for part in parts:
@@ -59,21 +53,6 @@ def draw_samples(
         top += part.height
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out, "PNG")
-
-
-def _palette(labels: Labels) -> npt.NDArray[np.uint8]:
-    """Colours by index up to void's, uint8 256×3 or more."""
-    palette = np.zeros((max(len(labels.palette), VOID + 1), 3), np.uint8)
-    palette[VOID] = _VOID_COLOUR
-    palette[: len(labels.palette)] = labels.palette
-    return palette
-
-
-def _tinted(image: RGBImage, mask: LabelMap, palette: npt.NDArray[np.uint8]) -> RGBImage:
-    """The mask's colours over the photograph's greys, which leave the colours alone."""
-    grey = np.asarray(Image.fromarray(image).convert("L"))[..., None]
-    blended: RGBImage = (_OPACITY * palette[mask] + (1 - _OPACITY) * grey).astype(np.uint8)
-    return blended
 
 
 def _row(pictures: Sequence[RGBImage]) -> Image.Image:
@@ -96,7 +75,7 @@ def _headings(width: int) -> Image.Image:
     return strip
 
 
-def _legend(indices: Sequence[int], labels: Labels, palette: npt.NDArray[np.uint8], width: int) -> Image.Image:
+def _legend(indices: Sequence[int], labels: Labels, width: int) -> Image.Image:
     """Swatches and names from left to right, in as many lines as they need."""
     font = ImageFont.load_default(_TEXT)
     line = round(1.6 * _TEXT)
@@ -110,7 +89,7 @@ def _legend(indices: Sequence[int], labels: Labels, palette: npt.NDArray[np.uint
         entries.append((index, name, left, top))
         left += entry
     strip = Image.new("RGB", (width, top + line + _GAP // 2), _PAPER)
-    draw = ImageDraw.Draw(strip)
+    draw, palette = ImageDraw.Draw(strip), colours(labels)
     for index, name, left, top in entries:
         colour = tuple(palette[index].tolist())
         draw.rectangle((left, top + 3, left + _TEXT, top + 3 + _TEXT), fill=colour, outline=_INK)

@@ -164,6 +164,26 @@ def test_a_subset_of_unknown_samples_is_refused(tmp_path: Path) -> None:
         open_data(write_plain(tmp_path, "one")).subset(["four"])
 
 
+def test_samples_can_be_left_out_by_name(tmp_path: Path) -> None:
+    data = open_data(write_plain(tmp_path, "one", "three", "two"))
+
+    assert [sample.name for sample in data.without(["three"]).samples] == ["one", "two"]
+
+
+def test_what_cannot_be_left_out_is_named_with_the_nearest(tmp_path: Path) -> None:
+    data = open_data(write_plain(tmp_path, "one", "three", "two"))
+
+    with pytest.raises(DataError, match=r"has no sample 'tree' \(did you mean 'three'\?\), 'nothing'$"):
+        data.without(["tree", "one", "nothing"])
+
+
+def test_many_missing_samples_are_counted_rather_than_named(tmp_path: Path) -> None:
+    data = open_data(write_plain(tmp_path, "one"))
+
+    with pytest.raises(DataError, match=r"'7' and 92 more$"):
+        data.without([str(number) for number in range(100)])
+
+
 def test_a_check_counts_pixels_and_images_by_class(tmp_path: Path) -> None:
     root = write_plain(tmp_path, "one", "two")
     write_mask(root / "masks" / "two.png", [[0, 0, 0], [0, 0, 2]])

@@ -71,6 +71,15 @@ def test_the_json_file_holds_every_figure(tmp_path: Path, data: Path, checkpoint
     assert 0 <= written["boundary_iou"] <= 1
 
 
+def test_what_was_asked_for_is_in_the_json_file(tmp_path: Path, data: Path, checkpoint: Path) -> None:
+    asked = ["--scales", "1.25,0.75", "--flip", "--output-stride", "8"]
+
+    assert main([str(checkpoint), "--data", str(data), "--out", str(tmp_path / "out"), *asked]) == 0
+
+    written = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert written["conditions"] == "scales 0.75, 1.25, mirrored too, output stride 8"
+
+
 def test_the_page_shows_the_worst_images_first(tmp_path: Path, data: Path, checkpoint: Path) -> None:
     out = tmp_path / "out"
 
@@ -103,6 +112,16 @@ def test_no_more_images_are_shown_than_asked_for(tmp_path: Path, data: Path, che
     assert (tmp_path / "out" / "worst.html").read_text().count("<section>") == 1
 
 
+def test_pictures_of_an_earlier_run_are_removed(tmp_path: Path, data: Path, checkpoint: Path) -> None:
+    out = tmp_path / "out"
+    note = out / "worst" / "note.txt"
+    for count in ("2", "1"):
+        assert main([str(checkpoint), "--data", str(data), "--out", str(out), "--worst", count]) == 0
+        note.write_text("not a picture of a run")
+
+    assert {path.name for path in note.parent.iterdir()} == {"001-photo.jpg", "001-truth.jpg", "001-prediction.jpg", note.name}
+
+
 def test_wrong_pairs_are_named_before_the_model_runs(data: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("L", (40, 30), 3).save(data / "masks" / "calm.png")
 
@@ -119,6 +138,8 @@ def test_wrong_pairs_are_named_before_the_model_runs(data: Path, checkpoint: Pat
         (["a.mar", "--worst", "-1"], "--worst -1: must be 0 or more"),
         (["a.mar", "--record", "ours"], "--record writes into a checkpoint"),
         (["a.mar", "--scales", "1;2"], "'1;2': must be numbers with commas between"),
+        (["a.mar", "--scales", "1,9"], "9.0 is above 2.0; give numbers from 0.25 to 2.0"),
+        (["--url", "http://localhost/", "--output-stride", "8"], "--output-stride is for a checkpoint or an archive"),
     ],
 )
 def test_arguments_that_make_no_sense_together_are_refused(

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from handler.labels import Labels
-from scripts.training.voc import VOID
+from scripts.datasets import VOID
 from scripts.training.watch.pictures import draw_samples
 
 LABELS = Labels(("background", "cat", "dog"), ((0, 0, 0), (250, 0, 0), (0, 250, 0)))
