@@ -172,7 +172,7 @@ def test_without_the_extra_the_answer_says_how_to_get_it_before_the_network_runs
 
 @pytest.mark.usefixtures("without_the_extra")
 def test_without_the_extra_a_server_that_refines_by_default_does_not_start() -> None:
-    with pytest.raises(RefinementUnavailable, match="deeplab-serve"):
+    with pytest.raises(RefinementUnavailable, match="pydensecrf2"):
         build(HalvesEngine(), inference=InferenceSettings(refine="crf")).warm_up()
 
 
