@@ -40,7 +40,7 @@ def require_crf() -> ModuleType:
     except ModuleNotFoundError as error:
         raise RefinementUnavailable(
             "option 'refine': 'crf' needs a package that this server does not have; "
-            "its operator can add it by `pip install 'deeplab-serve[crf]'`"
+            "its operator can add it by `pip install pydensecrf2`"
         ) from error
     module: ModuleType = densecrf
     return module

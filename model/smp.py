@@ -33,7 +33,7 @@ class SmpNetwork(nn.Module):
             library: Any = importlib.import_module("segmentation_models_pytorch")
         except ImportError as error:
             raise ConfigurationError(
-                f"{architecture} over {backbone} needs segmentation_models.pytorch: pip install 'deeplab-serve[smp]'"
+                f"{architecture} over {backbone} needs segmentation_models.pytorch: pip install segmentation-models-pytorch"
             ) from error
         try:
             self.network = getattr(library, architecture)(

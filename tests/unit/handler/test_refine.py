@@ -166,7 +166,7 @@ def test_without_the_extra_the_answer_says_how_to_get_it_before_the_network_runs
 
     assert isinstance(outcome, RefinementUnavailable)
     assert outcome.status == 501
-    assert "pip install 'deeplab-serve[crf]'" in str(outcome)
+    assert "pip install pydensecrf2" in str(outcome)
     assert engine.calls == 0
 
 
