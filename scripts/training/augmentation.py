@@ -1,26 +1,25 @@
 """Random crops of image and mask: scaled, cut out and mirrored together, the light varied in the image alone."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 from torch.utils.data import Dataset
 from typing_extensions import Self
 
-from handler.geometry import RGBImage, Size, network_size
+from handler.geometry import RGBImage, network_size
 from model.metadata import Fraction, Normalization, ResizePolicy
 from model.strict import StrictModel
+from scripts.datasets import VOID, Mask
 from scripts.training.sampling import Draw
-from scripts.training.voc import VOID
 
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tvf
 
-Mask = npt.NDArray[np.uint8]
 SampleT = TypeVar("SampleT")
 
 
@@ -73,9 +72,7 @@ class TrainingCrops(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
         image, mask = self._data.read(self._data.samples[draw.index])
-        with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed, which in the training process would seed the accelerators' generators too.
-            torch.default_generator.manual_seed(draw.seed)
+        with _seeded(draw.seed):
             return self._augment(image, mask)
 
 
@@ -91,53 +88,85 @@ class Augmentation:
     def __init__(
         self, config: AugmentationConfig, resize: ResizePolicy, normalization: Normalization, background: int | None = 0
     ) -> None:
-        self._config = config
-        self._resize = resize
-        self._background = background
-        self._padding = [round(255 * mean) for mean in normalization.mean]
-        self._photometric = v2.Compose(
+        mean_colour = [round(255 * mean) for mean in normalization.mean]
+        self._transform = v2.Compose(
             [
-                v2.ColorJitter(config.brightness, config.contrast, config.saturation, config.hue),
-                v2.RandomApply([v2.GaussianBlur(kernel_size=5, sigma=(0.1, 1.5))], config.blur_probability),
+                _RandomScale(resize, config.scale_range),
+                _RandomCut(config.crop_size, config.focus_probability, background),
+                v2.RandomHorizontalFlip(config.flip_probability),
+                _Apart(
+                    v2.ColorJitter(config.brightness, config.contrast, config.saturation, config.hue),
+                    v2.RandomApply([v2.GaussianBlur(kernel_size=5, sigma=(0.1, 1.5))], config.blur_probability),
+                ),
+                # Pads what is too small, with the image at a random place in it; last, so that no light falls on the padding.
+                v2.RandomCrop(
+                    config.crop_size, pad_if_needed=True, fill={tv_tensors.Image: mean_colour, tv_tensors.Mask: VOID}
+                ),
             ]
         )
 
     def __call__(self, pixels: RGBImage, classes: Mask) -> tuple[Tensor, Tensor]:
         """uint8 H×W×3 and uint8 H×W to uint8 3×S×S and int64 S×S."""
-        image, mask = self._scaled(torch.tensor(pixels).permute(2, 0, 1), torch.tensor(classes)[None])
-        window = self._window(mask)
-        image, mask = window.cut(image), window.cut(mask)
-        if torch.rand(()) < self._config.flip_probability:
-            image, mask = image.flip(-1), mask.flip(-1)
-        # Before the padding, which no light falls on.
-        image = self._photometric(image)
-        return window.pad(image, self._padding), window.pad(mask, [VOID])[0].long()
+        image, mask = self._transform(
+            tv_tensors.Image(torch.tensor(pixels).permute(2, 0, 1)), tv_tensors.Mask(torch.tensor(classes)[None])
+        )
+        return image.as_subclass(Tensor), mask.as_subclass(Tensor)[0].long()
 
-    def _scaled(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        factor = float(torch.empty(()).uniform_(*self._config.scale_range))
-        height, width = network_size(self._resize, (image.shape[-2], image.shape[-1]))
-        size = [max(1, round(height * factor)), max(1, round(width * factor))]
-        # Torchvision's way with masks, "nearest", has its pixels' corners on the image's, not their centres.
-        nearest = v2.InterpolationMode.NEAREST_EXACT
-        return tvf.resize_image(image, size, antialias=True), tvf.resize_image(mask, size, nearest, antialias=False)
 
-    def _window(self, mask: Tensor) -> "_Window":
-        focus = self._focus(mask[0]) if torch.rand(()) < self._config.focus_probability else None
-        top, left = (self._offset(mask.shape[axis], focus and focus[axis]) for axis in (-2, -1))
-        return _Window(top, left, self._config.crop_size)
+class _RandomScale(v2.Transform):  # type: ignore[misc]  # torchvision has no types.
+    """Resize by a random factor of the size at which the image would be served."""
+
+    def __init__(self, resize: ResizePolicy, scale_range: tuple[float, float]) -> None:
+        super().__init__()
+        self._resize = resize
+        self._scale_range = scale_range
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        own_height, own_width = tvf.get_size(flat_inputs[0])
+        factor = float(torch.empty(()).uniform_(*self._scale_range))
+        height, width = network_size(self._resize, (own_height, own_width))
+        return {"size": [max(1, round(height * factor)), max(1, round(width * factor))]}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if not isinstance(inpt, tv_tensors.Mask):
+            return tvf.resize(inpt, params["size"], antialias=True)
+        # Torchvision's own way with a Mask is always "nearest", which samples at the corners of the new pixels. The image is
+        # sampled at their centres, and beside it the mask would be off by up to half a pixel.
+        resized = tvf.resize_image(inpt, params["size"], v2.InterpolationMode.NEAREST_EXACT, antialias=False)
+        return tv_tensors.wrap(resized, like=inpt)
+
+
+class _RandomCut(v2.Transform):  # type: ignore[misc]  # torchvision has no types.
+    """Cut each side down to `side` pixels where it is longer: anywhere or, with `focus_probability`, around some class."""
+
+    def __init__(self, side: int, focus_probability: float, background: int | None) -> None:
+        super().__init__()
+        self._side = side
+        self._focus_probability = focus_probability
+        self._background = background
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        mask = next(each for each in flat_inputs if isinstance(each, tv_tensors.Mask))[0]
+        height, width = mask.shape
+        focus = self._focus(mask) if torch.rand(()) < self._focus_probability else None
+        row, column = focus or (None, None)
+        top, left = self._offset(height, row), self._offset(width, column)
+        return {"top": top, "left": left, "height": min(height, self._side), "width": min(width, self._side)}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return tvf.crop(inpt, **params)
 
     def _offset(self, length: int, focus: int | None) -> int:
-        """Where the window begins along an axis of the image: inside it, or the image inside the window.
+        """Where the cut begins along an axis.
 
-        A pixel in `focus` comes to lie in the window's middle half, but for what the image's edges do not allow.
+        A pixel in `focus` comes to lie in the cut's middle half, but for what the image's edges do not allow.
         """
-        side = self._config.crop_size
-        low, high = min(0, length - side), max(0, length - side)
+        last = max(0, length - self._side)
         if focus is None:
-            return _between(low, high)
-        return min(max(focus - side // 2 + _between(-(side // 4), side // 4), low), high)
+            return _between(0, last)
+        return min(max(focus - self._side // 2 + _between(-(self._side // 4), self._side // 4), 0), last)
 
-    def _focus(self, mask: Tensor) -> Size | None:
+    def _focus(self, mask: Tensor) -> tuple[int, int] | None:
         """A random pixel (row, column) of a random class of `mask` H×W; none where there is only background."""
         classes = [index for index in mask.unique().tolist() if index not in (self._background, VOID)]
         if not classes:
@@ -147,25 +176,24 @@ class Augmentation:
         return row, column
 
 
-class _Window(NamedTuple):
-    """A square that may reach over the edges of an image."""
+class _Apart(v2.Compose):  # type: ignore[misc]  # torchvision has no types.
+    """Transforms with random numbers of their own: whatever these draw, what comes after them draws the same."""
 
-    top: int
-    left: int
-    side: int
+    def __init__(self, *transforms: v2.Transform) -> None:
+        super().__init__(transforms)
 
-    def cut(self, image: Tensor) -> Tensor:
-        """What of the image C×H×W is in the window."""
-        rows = slice(max(self.top, 0), self.top + self.side)
-        columns = slice(max(self.left, 0), self.left + self.side)
-        return image[:, rows, columns]
+    def forward(self, *inputs: Any) -> Any:
+        with _seeded(_between(0, 2**62)):
+            return super().forward(*inputs)
 
-    def pad(self, cut: Tensor, fill: Sequence[int]) -> Tensor:
-        """What was cut out, at its place in the full window; one `fill` per channel."""
-        above, before = max(-self.top, 0), max(-self.left, 0)
-        below, after = self.side - above - cut.shape[1], self.side - before - cut.shape[2]
-        padded: Tensor = tvf.pad_image(cut, [before, above, after, below], fill=list(fill))
-        return padded.contiguous()
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Random numbers by `seed` inside the block, and after it as if it had not been."""
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which in the training process would seed the accelerators' generators too.
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def _between(low: int, high: int) -> int:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from typing_extensions import Self
 
 from model.strict import ConfigurationError, StrictModel, nearest
-from scripts.training.voc import VOID
+from scripts.datasets import VOID
 
 import segmentation_models_pytorch as smp
 

@@ -3,7 +3,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader
 from handler.geometry import RGBImage
 from model import Normalization, ResizePolicy
 from model.strict import ConfigurationError
-from scripts.training.augmentation import Augmentation, AugmentationConfig, Mask, TrainingCrops
+from scripts.datasets import VOID, Mask
+from scripts.training.augmentation import Augmentation, AugmentationConfig, TrainingCrops
 from scripts.training.sampling import Draw
-from scripts.training.voc import VOID
 from tests.support import noise
 
 #: 51, 102 and 153 of 255, which no image here holds.
@@ -113,7 +113,6 @@ def test_scales_are_relative_to_the_size_at_which_images_are_served() -> None:
     assert (mask != VOID).any(0).sum() == 56
 
 
-@settings(deadline=None)
 @given(seed=SEEDS)
 def test_a_focused_crop_holds_the_class_in_its_middle(seed: int) -> None:
     mask = np.zeros((200, 200), np.uint8)
