@@ -1,6 +1,5 @@
 """A training run: from data to a servable checkpoint, in a folder that people can watch and that it can resume from."""
 
-import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -38,8 +37,6 @@ from scripts.training.watch.curves import draw_curves
 from scripts.training.watch.pictures import draw_samples
 from scripts.training.watch.run_log import EvaluationRow, RunLog, StepRow
 from scripts.training.weights import begin, load_teacher
-
-logger = logging.getLogger("train")
 
 #: Batches over which fresh normalization layers are measured.
 _CALIBRATION_BATCHES = 6
@@ -125,12 +122,8 @@ class Run:
         bar.close()
         if log is not None:
             log.close()
-            logger.info(
-                "the best network, of iteration %s, is in %s\nserve it: make serve CHECKPOINT=%s",
-                progress.best_iteration,
-                self._checkpoint,
-                self._checkpoint,
-            )
+            tqdm.write(f"the best network, of iteration {progress.best_iteration}, is in {self._checkpoint}")
+            tqdm.write(f"serve it: make serve CHECKPOINT={self._checkpoint}")
 
     def _begun(self) -> Trainer:
         torch.manual_seed(self._config.seed)
@@ -211,10 +204,8 @@ class Run:
             dict(zip(self._metadata.classes, scores.iou.tolist(), strict=True)),
         )
         log.evaluation(row)
-        logger.info(
-            "epoch %d of %d: mIoU %.4f, pixel accuracy %.4f, boundary IoU %.4f",
-            epoch, config.epochs, row.miou, row.pixel_accuracy, row.boundary,
-        )  # fmt: skip
+        figures = f"mIoU {row.miou:.4f}, pixel accuracy {row.pixel_accuracy:.4f}, boundary IoU {row.boundary:.4f}"
+        tqdm.write(f"epoch {epoch} of {config.epochs}: {figures}")
         self._picture(pipeline, epoch)
         if iteration:
             draw_curves(self._folder, self._folder / "curves.png")

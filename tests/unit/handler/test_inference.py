@@ -1,7 +1,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.inference import View, batches, mean_probabilities, network_pixels, views
@@ -26,7 +26,6 @@ def test_the_network_sees_each_scale_and_its_mirror_image() -> None:
     np.testing.assert_array_equal(seen[3].pixels, image[:, ::-1])
 
 
-@settings(deadline=None)
 @given(st.tuples(st.integers(1, 80), st.integers(1, 80)), scales, st.booleans(), st.sampled_from([1, 16]))
 def test_the_networks_pixels_are_counted_without_making_the_views(
     size: tuple[int, int], scales: tuple[float, ...], flip: bool, multiple: int

@@ -2,7 +2,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -19,7 +19,6 @@ def reference(logits: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDA
     return values.numpy()
 
 
-@settings(deadline=None)
 @given(
     st.tuples(st.integers(1, 9), st.integers(1, 9)),
     st.tuples(st.integers(1, 120), st.integers(1, 120)),

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -168,7 +168,6 @@ def test_at_one_scale_the_logits_decide_bit_for_bit(engine: MirrorEngine) -> Non
     assert result.refinement is None
 
 
-@settings(deadline=None)
 @given(st.integers(1, 100), st.integers(1, 100), st.integers(0, 99))
 def test_with_flip_a_mirrored_image_gives_the_mirrored_probabilities(height: int, width: int, seed: int) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
