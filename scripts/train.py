@@ -6,7 +6,6 @@ python -m scripts.train --config ... --resume          (after an interruption)
 """
 
 import argparse
-import logging
 import os
 import sys
 from pathlib import Path
@@ -32,9 +31,6 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = _configuration(arguments)
         with joined() as processes:
-            logging.basicConfig(
-                level=logging.INFO if processes.first else logging.ERROR, format="%(message)s", stream=sys.stdout
-            )
             material = gather(config, progress=processes.first)
             Run(config, material, processes, folder, checkpoint, resume=arguments.resume).train()
     except (ConfigurationError, CheckpointError, DataError, FileExistsError) as error:
