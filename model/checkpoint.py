@@ -106,6 +106,10 @@ def load_checkpoint(path: Path, *, output_stride: Literal[8, 16] | None = None) 
     except ConfigurationError as error:
         raise CheckpointError(f"{path}: {error}") from error
     load_state_dict(network, state, source=str(path))
+    if any(buffer.is_meta for buffer in network.buffers()):
+        # Constants that are in no state dict (a blur's kernel, say) have been built without values.
+        network = build_model(metadata.model)
+        load_state_dict(network, state, source=str(path))
     return Checkpoint(network.eval(), metadata)
 
 

@@ -19,7 +19,7 @@ class ModelConfig(StrictModel):
     #: A name in `model.backbones.BACKBONES`, or `timm:NAME`.
     backbone: str = "resnet50"
     num_classes: int = Field(default=21, ge=2)
-    #: Image pixels per cell of the last feature map.
+    #: Image pixels per cell of the last feature map; 8 unless it is given, whatever the architecture.
     output_stride: Literal[8, 16] = 8
     #: Dilations of the parallel atrous convolutions. Torchvision's MobileNetV3, for one, departs from the paper's.
     atrous_rates: tuple[int, ...] | None = None

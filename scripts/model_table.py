@@ -28,6 +28,7 @@ TABLE: tuple[ModelConfig, ...] = (
     ModelConfig(architecture="deeplabv3", backbone="mobilenet_v2", output_stride=16),
     ModelConfig(architecture="deeplabv3", backbone="timm:xception65", output_stride=16),
     ModelConfig(architecture="deeplabv3", backbone="timm:efficientnet_b0", output_stride=16),
+    ModelConfig(architecture="deeplabv3", backbone="timm:resnetblur18", output_stride=16),
     ModelConfig(architecture="deeplabv3plus", backbone="resnet50", output_stride=16),
     ModelConfig(architecture="deeplabv3plus", backbone="resnet101", output_stride=16),
     ModelConfig(architecture="deeplabv3plus", backbone="mobilenet_v2", output_stride=16, separable=True),

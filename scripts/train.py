@@ -16,7 +16,7 @@ from scripts.datasets import DataError
 from scripts.training.config import TrainingConfig
 from scripts.training.material import gather
 from scripts.training.processes import joined, spawn
-from scripts.training.run import Run
+from scripts.training.run import Diverged, Run
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,16 +24,16 @@ ROOT = Path(__file__).parent.parent
 def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     arguments = _parser().parse_args(given)
-    if arguments.processes > 1 and "WORLD_SIZE" not in os.environ:
-        return spawn(arguments.processes, "scripts.train", given)
     folder = arguments.out or ROOT / "build" / "runs" / arguments.config.stem
     checkpoint = folder / f"{folder.name}.safetensors"
     try:
         config = _configuration(arguments)
+        if arguments.processes > 1 and "WORLD_SIZE" not in os.environ:
+            spawn(arguments.processes, "scripts.train", given)
         with joined() as processes:
             material = gather(config, progress=processes.first)
             Run(config, material, processes, folder, checkpoint, resume=arguments.resume).train()
-    except (ConfigurationError, CheckpointError, DataError, FileExistsError) as error:
+    except (ConfigurationError, CheckpointError, DataError, Diverged, FileExistsError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -49,6 +49,13 @@ def _configuration(arguments: argparse.Namespace) -> TrainingConfig:
     return config.model_copy(update={name: path for name, path in paths.items() if path is not None})
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}: must be 1 or more")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts.train", description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -58,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--start", type=Path, help="checkpoint to start from, instead of random weights")
     parser.add_argument("--teacher", type=Path, help="checkpoint whose answers are learned from too (distillation)")
     parser.add_argument("--out", type=Path, help="folder of the run; build/runs/CONFIG if left out")
-    parser.add_argument("--processes", type=int, default=1, help="that train together: one for each GPU, or on the CPU")
+    parser.add_argument("--processes", type=_positive, default=1, help="that train together: one for each GPU, or on the CPU")
     parser.add_argument("--resume", action="store_true", help="go on from the last state in the run's folder")
     return parser
 

@@ -119,7 +119,7 @@ def load(path: Path, asked: InferenceOptions, output_stride: Literal[8, 16] | No
                 require_crf()
             except RefinementUnavailable as error:
                 raise PredictionError("to refine by crf, pip install pydensecrf2") from error
-        return LocalPredictor(Pipeline.load(checkpoint, settings, ModelIdentity(path.stem, "")), settings, options)
+        return LocalPredictor(Pipeline.load(checkpoint, settings, ModelIdentity(path.stem, ""), gpu_id=0), settings, options)
 
 
 @contextmanager

@@ -100,6 +100,17 @@ class TrainingConfig(StrictModel):
             raise ValueError(f"classes has {len(self.classes)} names, model.num_classes is {self.model.num_classes}")
         return self
 
+    @model_validator(mode="after")
+    def _sides_that_smp_takes(self) -> Self:
+        stride = self.model.output_stride
+        if self.model.architecture.startswith("smp_"):
+            sides = {"augmentation.crop_size": self.augmentation.crop_size, "resize.multiple": self.resize.multiple}
+            for name, length in sides.items():
+                if length % stride:
+                    near = " or ".join(str(n * stride) for n in (length // stride, length // stride + 1) if n)
+                    raise ValueError(f"{name} {length}: {self.model.architecture} takes multiples of {stride} alone, so {near}")
+        return self
+
     @classmethod
     def read(cls, path: Path) -> "TrainingConfig":
         """Raises: ConfigurationError, naming the file and what is wrong in it."""

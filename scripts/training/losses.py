@@ -1,4 +1,7 @@
-"""What training minimises. Void pixels count for nothing in any of these losses."""
+"""What training minimises. Void pixels count for nothing in any loss of the annotations.
+
+A teacher is learned from everywhere, since its answer stands in for an annotation where there is none.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -195,4 +198,6 @@ LOSSES: dict[str, Callable[[LossConfig, Tensor | None], Loss]] = {
     "cross_entropy_dice": _cross_entropy_dice,
     "ohem": _ohem,
 }
+#: The loss that needs class weights.
+WEIGHTED = "weighted_cross_entropy"
 _UNSMOOTHED = ("dice", "ohem")

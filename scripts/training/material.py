@@ -42,13 +42,20 @@ def gather(config: TrainingConfig, *, progress: bool) -> Material:
 
 def _shared_out(config: TrainingConfig, folder: Path) -> tuple[SegmentationData, SegmentationData]:
     present = splits(folder)
-    own_split = config.validation.split or ("val" if {"train", "val"} <= set(present) else None)
     train_split = config.train_split or ("train" if "train" in present else None)
+    own_split = config.validation.split or ("val" if train_split == "train" and "val" in present else None)
     everything = open_data(folder, train_split)
     if config.exclude:
         everything = everything.without(config.exclude)
     if own_split is not None:
-        return everything, open_data(folder, own_split)
+        validation = open_data(folder, own_split)
+        shared = {sample.name for sample in everything.samples} & {sample.name for sample in validation.samples}
+        if shared:
+            raise ConfigurationError(
+                f"{folder}: {len(shared)} of the {len(validation)} samples to validate on ({own_split}) are among those to "
+                f"train on ({train_split or own_split}), {min(shared)!r} for one; name splits that have none in common"
+            )
+        return everything, validation
     held_out = everything.samples[:: config.validation.held_out_every]
     names = {sample.name for sample in held_out}
     return everything.subset([s for s in everything.samples if s.name not in names]), everything.subset(held_out)

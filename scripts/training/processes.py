@@ -1,15 +1,14 @@
 """One process or several that train together, on GPUs or on the CPU, as torchrun starts them."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 
 from model.strict import ConfigurationError
 
@@ -45,6 +44,12 @@ class Processes:
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
         distributed.all_reduce(total)
         return [value / self.count for value in total.tolist()]
+
+    def share_buffers(self, network: nn.Module) -> None:
+        """Give the network's buffers the values that they have in the first process."""
+        if self.count > 1:
+            for buffer in network.buffers():
+                distributed.broadcast(buffer, src=0)
 
     def wait(self) -> None:
         """Until all have come here."""
@@ -89,13 +94,20 @@ def joined() -> Iterator[Processes]:
         distributed.destroy_process_group()
 
 
-def spawn(count: int, module: str, arguments: Sequence[str]) -> int:
-    """Run `python -m module arguments` in `count` processes on this machine by torchrun; its exit status.
+def spawn(count: int, module: str, arguments: Sequence[str]) -> NoReturn:
+    """Become torchrun, running `python -m module arguments` in `count` processes on this machine.
 
     On a CPU the processes share the cores out between them.
+
+    Raises:
+        ConfigurationError: there are not so many GPUs.
     """
+    gpus = torch.cuda.device_count()
+    if gpus and count > gpus:
+        raise ConfigurationError(f"--processes {count}: this machine has {gpus} GPUs")
     environment = dict(os.environ)
-    if not torch.cuda.is_available():
+    if not gpus:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", module]
-    return subprocess.run([*command, *arguments], env=environment, check=False).returncode
+    # In this process's place, so that whoever ends it ends them all.
+    os.execve(sys.executable, [*command, *arguments], environment)  # noqa: S606, no shell is wanted

@@ -1,5 +1,6 @@
 """A training run: from data to a servable checkpoint, in a folder that people can watch and that it can resume from."""
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -26,22 +27,27 @@ from model.strict import ConfigurationError
 from scripts.evaluation.metrics import Scores, compare
 from scripts.training.augmentation import Augmentation, TrainingCrops
 from scripts.training.config import TrainingConfig
-from scripts.training.losses import class_weights
+from scripts.training.losses import WEIGHTED, class_weights
 from scripts.training.material import Material
 from scripts.training.processes import Processes
 from scripts.training.sampling import Draws, balanced_weights
 from scripts.training.start import keep_carried_channels
+from scripts.training.state import NAME as STATE
 from scripts.training.state import RunState, read_state, write_state
 from scripts.training.trainer import Batch, Trainer
 from scripts.training.watch.curves import draw_curves
 from scripts.training.watch.pictures import draw_samples
-from scripts.training.watch.run_log import EvaluationRow, RunLog, StepRow
+from scripts.training.watch.run_log import EVALUATIONS, STEPS, EvaluationRow, RunLog, StepRow
 from scripts.training.weights import begin, load_teacher
 
 #: Batches over which fresh normalization layers are measured.
 _CALIBRATION_BATCHES = 6
 #: Validation images in the picture that is drawn at each evaluation.
 _PICTURED = 6
+
+
+class Diverged(RuntimeError):
+    """The loss is no number any more."""
 
 
 @dataclass
@@ -81,7 +87,9 @@ class Run:
         resume: bool = False,
     ) -> None:
         self._config, self._material, self._processes = config, material, processes
-        self._folder, self._checkpoint = folder, checkpoint
+        self._folder, self._checkpoint, self._resume = folder, checkpoint, resume
+        if not resume and (found := [name for name in (STATE, STEPS, EVALUATIONS) if (folder / name).exists()]):
+            raise FileExistsError(f"{folder}: holds {found[0]} of another run; resume that run or choose another folder")
         self._metadata = describe(config, material)
         self._images_at_once = processes.batch_of_each(config.batch_size, config.accumulation)
         self._steps_per_epoch = len(material.training) // config.batch_size
@@ -106,9 +114,12 @@ class Run:
         """Train to the last epoch; the best network is then in the checkpoint."""
         config, progress = self._config, self._progress
         last = config.epochs * self._steps_per_epoch
-        log = RunLog(self._folder, resumed_at=progress.iteration or None) if self._processes.first else None
+        # Before the first step nothing has been learned: what was logged until then is logged anew.
+        resumed_at = (progress.iteration or -1) if self._resume else None
+        log = RunLog(self._folder, resumed_at=resumed_at) if self._processes.first else None
         bar: tqdm[Any] = tqdm(total=last, initial=progress.iteration, desc="training", file=sys.stderr, disable=log is None)
         if progress.iteration == 0:
+            self._save_state()
             self._evaluate(log)
         while progress.iteration < last:
             epoch, skipped = divmod(progress.iteration, self._steps_per_epoch)
@@ -128,11 +139,12 @@ class Run:
     def _begun(self) -> Trainer:
         torch.manual_seed(self._config.seed)
         network = build_model(self._config.model)
-        fresh = begin(network, self._config.start) if self._config.start is not None else []
+        fresh = begin(network, self._config.start, self._metadata) if self._config.start is not None else []
         trainer = self._trainer_of(network)
         if fresh:
             batches = [batch for (batch, *_), _ in zip(self._steps(0, 0), range(_CALIBRATION_BATCHES), strict=False)]
             trainer.calibrate(fresh, batches, partial(keep_carried_channels, network, self._config.model.num_classes))
+            self._processes.share_buffers(network)
         if self._processes.first:
             write_atomically(self._folder / "config.json", self._config.model_dump_json(indent=2).encode())
         return trainer
@@ -148,14 +160,14 @@ class Run:
         config = self._config
         teacher = None
         if config.teacher is not None:
-            teacher = load_teacher(config.teacher, config.model.num_classes, config.normalization)
+            teacher = load_teacher(config.teacher, self._metadata)
         return Trainer(
             network,
             config,
             self._processes,
             steps=config.epochs * self._steps_per_epoch,
             teacher=teacher,
-            class_weights=class_weights(self._material.summary.pixels),
+            class_weights=class_weights(self._material.summary.pixels) if config.loss.kind == WEIGHTED else None,
         )
 
     def _steps(self, epoch: int, skipped: int) -> Iterator[list[Batch]]:
@@ -176,6 +188,12 @@ class Run:
         seed = (self._config.seed * 1_000_003 + progress.iteration) * processes.count + processes.rank
         step = self._trainer.step(batches, seed)
         progress.iteration += 1
+        # With float16 the scaler leaves such a step out, and goes on with a smaller scale.
+        if not math.isfinite(step.loss) and self._config.precision != "float16":
+            raise Diverged(
+                f"the loss of iteration {progress.iteration} is {step.loss}, at the rates {step.learning_rates}; lower them, "
+                f"or set optimizer.clip_norm. The last state, {self._folder / STATE}, is from before"
+            )
         if log is not None:
             seconds = time.perf_counter() - began
             log.step(StepRow(progress.iteration, epoch, step.loss, step.parts, step.learning_rates, seconds))
@@ -186,6 +204,9 @@ class Run:
     def _evaluate(self, log: RunLog | None) -> None:
         """Score the network on the validation data, each process its share of them, and keep it if it is the best."""
         config, progress, processes = self._config, self._progress, self._processes
+        # Each process has measured statistics over its own images; the first one's are what is kept.
+        processes.share_buffers(self._trainer.network)
+        processes.share_buffers(self._trainer.evaluated)
         engine = TorchEngine(Checkpoint(self._trainer.evaluated, self._metadata), EngineOptions(gpu_id=processes.device.index))
         pipeline = Pipeline(engine, self._metadata, ModelIdentity("training", ""), Limits())
         scores = self._scored(pipeline)
@@ -261,12 +282,15 @@ class Run:
 def describe(config: TrainingConfig, material: Material) -> CheckpointMetadata:
     """What the checkpoint will say of itself, but for how it scored."""
     data = material.training
+    sources = {"started from": config.start, "taught by": config.teacher}
+    origins = [f"{role} {path.name}" for role, path in sources.items() if path is not None]
     return CheckpointMetadata(
         model=config.model,
         classes=material.classes,
         palette=voc_palette(config.model.num_classes),
         normalization=config.normalization,
         resize=config.resize,
-        provenance=config.provenance or f"trained on {len(data)} images of {data.root.name} by scripts.train",
+        provenance=config.provenance
+        or "; ".join([f"trained on {len(data)} images of {data.root.name} by scripts.train", *origins]),
         license=config.license,
     )

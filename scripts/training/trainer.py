@@ -99,11 +99,14 @@ class Trainer:
         self._scaler.unscale_(self._optimizer)
         if self._config.optimizer.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self._config.optimizer.clip_norm)
+        scale = self._scaler.get_scale()
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        self._schedule.step()
-        if self._ema is not None:
-            self._ema.update_parameters(self.network)
+        # A scale that has fallen tells of gradients beyond float16, with which no step was taken.
+        if self._scaler.get_scale() >= scale:
+            self._schedule.step()
+            if self._ema is not None:
+                self._ema.update_parameters(self.network)
         means = dict(zip(sums, self._processes.means(list(sums.values())), strict=True))
         return Step(sum(means.values()), means, learning_rates)
 

@@ -7,44 +7,60 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from model import CheckpointError, Network, load_checkpoint, load_state_dict
-from model.metadata import Normalization
+from model.metadata import CheckpointMetadata, Normalization
 from scripts.training.start import MARK, CentredStart, FreshLayers, begin_from, load_start
 
+_OTHER_CLASSES = "for other classes, `python -m scripts.import_weights --reinitialize-classifier` makes a start of it"
 
-def begin(network: Network, path: Path) -> FreshLayers:
+
+def begin(network: Network, path: Path, described: CheckpointMetadata) -> FreshLayers:
     """Give `network` the weights at `path`: a checkpoint of the same network, or the published start.
+
+    Args:
+        described: what the network is to be.
 
     Returns:
         Layers whose statistics are yet to be measured; none after a checkpoint.
 
     Raises:
-        CheckpointError: the file cannot be read, or its weights are another network's.
+        CheckpointError: the file cannot be read, its weights are another network's, or they are for other classes or for images
+            that were normalized in another way.
     """
     if _is_published_start(path):
         return begin_from(network, load_start(path), centred=True)
-    state = load_checkpoint(path).network.state_dict()
+    start = load_checkpoint(path)
     try:
-        load_state_dict(network, state, source=str(path))
+        load_state_dict(network, start.network.state_dict(), source=str(path))
     except CheckpointError as error:
+        if "wrong shapes" not in str(error):
+            raise
+        raise CheckpointError(f"{error}; {_OTHER_CLASSES}") from error
+    if start.metadata.normalization != described.normalization:
         raise CheckpointError(
-            f"{error}; for other classes, `python -m scripts.import_weights --reinitialize-classifier` makes a start of it"
-        ) from error
+            f"{path}: was trained with {start.metadata.normalization!r}, the configuration has {described.normalization!r}"
+        )
+    _require_same_classes(path, start.metadata, described, _OTHER_CLASSES)
     return []
 
 
-def load_teacher(path: Path, classes: int, normalization: Normalization) -> nn.Module:
-    """A network that gives logits for images normalized by `normalization`.
+def load_teacher(path: Path, described: CheckpointMetadata) -> nn.Module:
+    """A network that gives logits for images normalized as `described` says.
 
     Raises:
-        CheckpointError: the file cannot be read, or has another number of classes.
+        CheckpointError: the file cannot be read, or has other classes.
     """
     if _is_published_start(path):
         return CentredStart(load_start(path))
     teacher = load_checkpoint(path)
-    taught = len(teacher.metadata.classes)
-    if taught != classes:
-        raise CheckpointError(f"{path}: the teacher has {taught} classes, the network {classes}")
-    return Teacher(teacher.network, normalization, teacher.metadata.normalization)
+    _require_same_classes(path, teacher.metadata, described, "a teacher must know the same")
+    return Teacher(teacher.network, described.normalization, teacher.metadata.normalization)
+
+
+def _require_same_classes(path: Path, given: CheckpointMetadata, described: CheckpointMetadata, hint: str) -> None:
+    if given.classes != described.classes:
+        raise CheckpointError(
+            f"{path}: is for the classes {', '.join(given.classes)}; here they are {', '.join(described.classes)}; {hint}"
+        )
 
 
 class Teacher(nn.Module):

@@ -1,9 +1,11 @@
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 
 from model import Network, Normalization, build_model
 from scripts.training.config import OptimizerConfig, TrainingConfig
@@ -56,6 +58,58 @@ def test_backbone_and_head_learn_at_their_own_rates(network: Network, batch: Bat
     step = trainer(network, optimizer={"backbone_learning_rate": 0.01, "head_learning_rate": 0.1}).step([batch], 0)
 
     assert step.learning_rates == pytest.approx({"backbone": 0.01, "head": 0.1})
+
+
+def test_batches_gathered_over_several_passes_count_as_one(network: Network, batch: Batch) -> None:
+    without_dropout(network)
+    images, masks = batch
+    parts, whole = copy.deepcopy(network), copy.deepcopy(network)
+
+    trainer(parts).step([(images[:1], masks[:1]), (images[1:], masks[1:])], 0)
+    trainer(whole).step([batch], 0)
+
+    assert_learned_alike(parts, whole, network)
+
+
+def test_two_processes_learn_what_one_does(network: Network, batch: Batch, tmp_path: Path) -> None:
+    without_dropout(network)
+    alone = copy.deepcopy(network)
+    trainer(alone).step([batch], 0)
+
+    spawn(_learn_in_a_process, (network.state_dict(), batch, tmp_path), nprocs=2)  # type: ignore[no-untyped-call]
+
+    for rank in range(2):
+        shared = copy.deepcopy(network)
+        shared.load_state_dict(torch.load(tmp_path / f"{rank}.pt", weights_only=True))
+        assert_learned_alike(shared, alone, network)
+
+
+def _learn_in_a_process(rank: int, state: dict[str, Tensor], batch: Batch, folder: Path) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    images, masks = batch
+    config = TrainingConfig.model_validate(CONFIG)
+    network = build_model(config.model)
+    network.load_state_dict(state)
+    without_dropout(network)
+    learner = Trainer(network, config, Processes(rank, 2), steps=100)
+    learner.begin_epoch()
+    learner.step([(images[rank : rank + 1], masks[rank : rank + 1])], 0)
+    torch.save(network.state_dict(), folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def without_dropout(network: Network) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0
+
+
+def assert_learned_alike(first: Network, second: Network, before: Network) -> None:
+    """The last layer's bias: its gradient is far from nothing, whatever the weights."""
+    start = before.get_parameter("classifier.4.bias")
+    steps = [network.get_parameter("classifier.4.bias") - start for network in (first, second)]
+    assert steps[0].abs().max() > 1e-5
+    torch.testing.assert_close(steps[0], steps[1], rtol=1e-3, atol=1e-7)
 
 
 def test_the_average_trails_behind_the_network(network: Network, batch: Batch) -> None:
@@ -119,7 +173,7 @@ def test_what_is_random_in_a_step_follows_from_its_seed(network: Network, batch:
     assert not torch.equal(learned[0], learned[2])
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_a_step_is_taken_in_either_precision(network: Network, batch: Batch, precision: str) -> None:
     before = network.get_parameter("classifier.4.bias").detach().clone()
 
