@@ -26,6 +26,7 @@ TABLE: tuple[ModelConfig, ...] = (
     ModelConfig(architecture="deeplabv3", backbone="resnet50", output_stride=16, multi_grid=(1, 2, 4)),
     ModelConfig(architecture="deeplabv3", backbone="mobilenet_v3_large", output_stride=16, atrous_rates=(12, 24, 36)),
     ModelConfig(architecture="deeplabv3", backbone="mobilenet_v2", output_stride=16),
+    ModelConfig(architecture="deeplabv3", backbone="mobilenet_v2", output_stride=16, separable=True),
     ModelConfig(architecture="deeplabv3", backbone="timm:xception65", output_stride=16),
     ModelConfig(architecture="deeplabv3", backbone="timm:efficientnet_b0", output_stride=16),
     ModelConfig(architecture="deeplabv3", backbone="timm:resnetblur18", output_stride=16),

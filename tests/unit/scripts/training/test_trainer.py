@@ -76,7 +76,7 @@ def test_two_processes_learn_what_one_does(network: Network, batch: Batch, tmp_p
     alone = copy.deepcopy(network)
     trainer(alone).step([batch], 0)
 
-    spawn(_learn_in_a_process, (network.state_dict(), batch, tmp_path), nprocs=2)  # type: ignore[no-untyped-call]
+    spawn(_learn_in_a_process, (network.state_dict(), batch, tmp_path), nprocs=2)
 
     for rank in range(2):
         shared = copy.deepcopy(network)
