@@ -1,4 +1,4 @@
-"""From logits on the network's grid to labels at the image's own size, and what can be said of each class there."""
+"""From logits on the network's grid to labels at the image's own size."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,19 +32,6 @@ class Segmentation:
     labels: Labels
     #: What refined the probabilities; None: nothing did.
     refinement: RefinementReport | None = None
-
-
-@dataclass(frozen=True)
-class ClassStatistics:
-    """One class that occurs in an image."""
-
-    index: int
-    #: Pixels of this class.
-    pixels: int
-    #: Share of the image, 0..1.
-    fraction: float
-    #: Mean over the class's pixels of its probability, interpolated from the network's grid; 0..1.
-    score: float
 
 
 def segmentation(image: RGBImage, logits: npt.NDArray[np.float32], labels: Labels) -> Segmentation:
@@ -97,28 +84,6 @@ def confidence_rows(result: Segmentation) -> Iterator[tuple[slice, npt.NDArray[n
         above = flat[upper + left] * (1 - across) + flat[upper + right] * across
         below = flat[lower + left] * (1 - across) + flat[lower + right] * across
         yield rows, above * (1 - down[rows, None]) + below * down[rows, None]
-
-
-def class_statistics(result: Segmentation) -> list[ClassStatistics]:
-    """Each class that occurs, by falling number of pixels, background last."""
-    count = len(result.labels.names)
-    pixels = np.zeros(count, np.int64)
-    probability = np.zeros(count, np.float64)
-    for rows, confidence in confidence_rows(result):
-        labels = result.label_map[rows].ravel()
-        pixels += np.bincount(labels, minlength=count)
-        probability += np.bincount(labels, confidence.ravel(), minlength=count)
-    present = np.flatnonzero(pixels)
-    order = sorted(present, key=lambda index: (index == result.labels.background, -pixels[index], index))
-    return [
-        ClassStatistics(
-            index=int(index),
-            pixels=int(pixels[index]),
-            fraction=float(pixels[index] / result.label_map.size),
-            score=float(min(1.0, probability[index] / pixels[index])),
-        )
-        for index in order
-    ]
 
 
 def _neighbours(cells: int, length: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:

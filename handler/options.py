@@ -1,17 +1,20 @@
-"""How one image is to be segmented. The server's settings have the defaults; a request may say otherwise."""
+"""How one image is to be segmented and answered. The server's settings have the defaults; a request may say otherwise."""
 
 import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from model.strict import StrictModel
 
 Refinement = Literal["none", "crf"]
+Masks = Literal["rle", "png", "polygons", "none"]
 
 LEAST_SCALE, GREATEST_SCALE = 0.25, 2.0
+GREATEST_TOLERANCE = 10.0
 REFINEMENTS: tuple[str, ...] = get_args(Refinement)
+MASKS: tuple[str, ...] = get_args(Masks)
 
 
 class InferenceOptions(StrictModel):
@@ -28,6 +31,25 @@ class InferenceOptions(StrictModel):
     @classmethod
     def _usable_scales(cls, scales: tuple[float, ...]) -> tuple[float, ...]:
         return usable_scales(scales)
+
+
+class AnswerOptions(StrictModel):
+    """What is said of a segmentation, and how."""
+
+    #: The response format, one of `handler.encoders.FORMATS`.
+    format: str = "json"
+    #: How `json` gives each segment's mask.
+    masks: Masks = "rle"
+    #: Indices of the classes to report, ascending; the rest becomes background. None: all.
+    classes: tuple[int, ...] | None = None
+    #: Segments of a lower score are left out where segments are listed; pictures show them.
+    min_score: float = Field(default=0.0, ge=0, le=1)
+    #: Whether each connected part of a class, other than background, is a segment of its own.
+    components: bool = False
+    #: Opacity of the tint of an overlay.
+    alpha: float = Field(default=0.5, ge=0, le=1)
+    #: How far a polygon may leave the mask's outline, in pixels of the image; 0: not at all.
+    tolerance: float = Field(default=0.0, ge=0, le=GREATEST_TOLERANCE)
 
 
 def usable_scales(scales: Sequence[float]) -> tuple[float, ...]:

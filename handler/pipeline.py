@@ -16,7 +16,7 @@ from handler.image_io import decode_image
 from handler.inference import View, batches, infer, mean_probabilities, network_pixels, views
 from handler.labelmap import Segmentation, segmentation, segmentation_by_probability
 from handler.labels import Labels
-from handler.options import InferenceOptions
+from handler.options import AnswerOptions, InferenceOptions
 from handler.refine import RefinementReport, dense_crf, require_crf
 from handler.request import SegmentationRequest
 from handler.settings import HandlerSettings, InferenceSettings, Limits
@@ -173,7 +173,7 @@ class Pipeline:
             return segmentation_by_probability(image, probabilities, self.labels, report)
 
     def _encode(self, result: Segmentation, request: SegmentationRequest) -> EncodedResponse:
-        response = FORMATS[request.format].encode(result, self._identity)
+        response = FORMATS[request.format].encode(result, self._identity, AnswerOptions(format=request.format))
         size, limit = len(response.body), self._limits.max_response_bytes
         if size > limit:
             raise ResponseTooLarge(f"the answer as {request.format!r} has {size:,} bytes, the limit is {limit:,}")

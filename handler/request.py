@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from handler.encoders import DEFAULT_FORMAT, FORMATS
+from handler.encoders import FORMATS
 from handler.errors import InvalidOption, InvalidRequest
 from handler.options import GREATEST_SCALE, LEAST_SCALE, REFINEMENTS, InferenceOptions, usable_scales
 from handler.settings import HandlerSettings
@@ -22,7 +22,7 @@ class SegmentationRequest:
     """An image file and how its segmentation is to be answered."""
 
     image: bytes
-    format: str = DEFAULT_FORMAT
+    format: str = "json"
     #: In full; `parse_request` fills in the server's defaults.
     inference: InferenceOptions = _DEFAULT_INFERENCE
 

@@ -3,25 +3,37 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from handler.encoders import masks_json, overlay, palette_png
-from handler.encoders.response import EncodedResponse, ModelIdentity
+from handler.encoders import confidence, index_png, masks_json, npz, overlay, palette_png
+from handler.encoders.response import JSON_TYPE, PNG_TYPE, EncodedResponse, ModelIdentity
 from handler.labelmap import Segmentation
+from handler.options import AnswerOptions
 
-__all__ = ["DEFAULT_FORMAT", "FORMATS", "EncodedResponse", "Format", "ModelIdentity"]
+__all__ = ["FORMATS", "EncodedResponse", "Format", "ModelIdentity"]
 
 
 @dataclass(frozen=True)
 class Format:
-    """A response format: the content type that asks for it, and its encoder."""
+    """A response format: the content type that asks for it, its encoder, and what it is, in words for users."""
 
     content_type: str
-    encode: Callable[[Segmentation, ModelIdentity], EncodedResponse]
+    encode: Callable[[Segmentation, ModelIdentity, AnswerOptions], EncodedResponse]
+    about: str
 
 
 #: In order of preference, for a client that accepts several.
 FORMATS: dict[str, Format] = {
-    "json": Format(masks_json.CONTENT_TYPE, masks_json.encode),
-    "png": Format(palette_png.CONTENT_TYPE, palette_png.encode),
-    "overlay": Format(overlay.CONTENT_TYPE, overlay.encode),
+    "json": Format(
+        JSON_TYPE,
+        masks_json.encode,
+        "per segment: index, label, colour, pixels, fraction, bbox `[x, y, width, height]`, score, mask",
+    ),
+    "png": Format(
+        PNG_TYPE, palette_png.encode, "8-bit palette PNG, pixel value = class index, names in the text chunk `classes`"
+    ),
+    "overlay": Format(overlay.CONTENT_TYPE, overlay.encode, "the photograph with its classes tinted, and a legend"),
+    "index": Format(PNG_TYPE, index_png.encode, "grey PNG, pixel value = class index: 8 bits, 16 above 256 classes"),
+    "confidence": Format(PNG_TYPE, confidence.encode, "grey PNG: probability of the winning class × 255"),
+    "npz": Format(
+        npz.CONTENT_TYPE, npz.encode, "NumPy's: `label_map`, `probabilities` on the network's grid, `classes`, `palette`"
+    ),
 }
-DEFAULT_FORMAT = "json"

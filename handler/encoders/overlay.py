@@ -7,20 +7,20 @@ from PIL import Image, ImageDraw, ImageFont
 
 from handler.encoders.response import EncodedResponse, ModelIdentity
 from handler.labelmap import Segmentation
+from handler.options import AnswerOptions
 
 CONTENT_TYPE = "image/jpeg"
-_ALPHA = 0.5
 _QUALITY = 90
 
 
-def encode(result: Segmentation, model: ModelIdentity) -> EncodedResponse:
+def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
     del model  # A picture says nothing of it.
     file = io.BytesIO()
-    overlay_image(result).save(file, "JPEG", quality=_QUALITY)
+    overlay_image(result, options.alpha).save(file, "JPEG", quality=_QUALITY)
     return EncodedResponse(file.getvalue(), CONTENT_TYPE)
 
 
-def overlay_image(result: Segmentation, alpha: float = _ALPHA) -> Image.Image:
+def overlay_image(result: Segmentation, alpha: float = AnswerOptions().alpha) -> Image.Image:
     """RGB of the image's size. `alpha` is the opacity of the tint, 0..1; background is left as it is."""
     photo = Image.fromarray(result.image)
     palette = np.asarray(result.labels.palette, np.uint8)

@@ -1,6 +1,15 @@
 """What every encoder takes and gives besides the segmentation."""
 
+import io
+import json
 from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+JSON_TYPE = "application/json"
+PNG_TYPE = "image/png"
 
 
 @dataclass(frozen=True)
@@ -17,3 +26,15 @@ class EncodedResponse:
 
     body: bytes
     content_type: str
+
+
+def json_response(answer: Any) -> EncodedResponse:
+    """Compact JSON in UTF-8."""
+    return EncodedResponse(json.dumps(answer, separators=(",", ":"), ensure_ascii=False).encode(), JSON_TYPE)
+
+
+def png_bytes(picture: Image.Image, text: PngInfo | None = None) -> bytes:
+    """A PNG file, with the text chunks of `text`."""
+    file = io.BytesIO()
+    picture.save(file, "PNG", pnginfo=text)
+    return file.getvalue()

@@ -12,6 +12,7 @@ from handler.encoders.palette_png import palette_image
 from handler.errors import InvalidOption
 from handler.labelmap import Segmentation
 from handler.labels import Labels
+from handler.options import AnswerOptions
 from model.palette import voc_palette
 
 MODEL = ModelIdentity("deeplabv3", "1.0")
@@ -25,7 +26,7 @@ def result() -> Segmentation:
 
 
 def test_json_names_every_class_with_its_figures(result: Segmentation) -> None:
-    response = FORMATS["json"].encode(result, MODEL)
+    response = FORMATS["json"].encode(result, MODEL, AnswerOptions())
 
     answer = json.loads(response.body)
     for segment in answer["segments"]:
@@ -53,7 +54,7 @@ def test_json_names_every_class_with_its_figures(result: Segmentation) -> None:
 
 
 def test_json_is_compact(result: Segmentation) -> None:
-    body = FORMATS["json"].encode(result, MODEL).body
+    body = FORMATS["json"].encode(result, MODEL, AnswerOptions()).body
 
     assert b"\n" not in body
     assert b", " not in body
@@ -62,7 +63,7 @@ def test_json_is_compact(result: Segmentation) -> None:
 def test_run_lengths_give_the_masks_back_disjoint_and_covering() -> None:
     labels = np.random.default_rng(0).integers(0, 3, (37, 23), dtype=np.uint8)
 
-    segments = json.loads(FORMATS["json"].encode(of(labels), MODEL).body)["segments"]
+    segments = json.loads(FORMATS["json"].encode(of(labels), MODEL, AnswerOptions()).body)["segments"]
 
     rebuilt = np.full(labels.shape, 255, np.uint8)
     for segment in segments:
@@ -74,7 +75,7 @@ def test_run_lengths_give_the_masks_back_disjoint_and_covering() -> None:
 
 
 def test_png_pixels_are_class_indices_in_class_colours(result: Segmentation) -> None:
-    response = FORMATS["png"].encode(result, MODEL)
+    response = FORMATS["png"].encode(result, MODEL, AnswerOptions())
 
     picture = Image.open(io.BytesIO(response.body))
     assert response.content_type == "image/png"
@@ -89,7 +90,7 @@ def test_a_palette_png_holds_256_classes_and_no_more() -> None:
     many = Labels(tuple(map(str, range(257))), voc_palette(257))
     labels = np.array([[0, 256]], np.uint16)
 
-    with pytest.raises(InvalidOption, match="'png' holds 256 classes, this model has 257; use 'json'"):
+    with pytest.raises(InvalidOption, match="'png' holds 256 classes, this model has 257; use 'index'"):
         palette_image(Segmentation(np.zeros((1, 2, 3), np.uint8), labels, np.zeros((257, 1, 1), np.float32), many))
 
 
@@ -102,7 +103,7 @@ def test_the_overlay_tints_segments_and_leaves_background(result: Segmentation) 
 
 
 def test_the_overlay_has_the_size_of_the_image(result: Segmentation) -> None:
-    response = FORMATS["overlay"].encode(result, MODEL)
+    response = FORMATS["overlay"].encode(result, MODEL, AnswerOptions())
 
     assert response.content_type == "image/jpeg"
     assert Image.open(io.BytesIO(response.body)).size == (4, 2)

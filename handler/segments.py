@@ -1,0 +1,124 @@
+"""The segments of a label map, a class or one connected part of it each: mask, bounding box and figures."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco
+from rasterio import features
+
+from handler.geometry import Size
+from handler.labelmap import Segmentation, confidence_rows
+from handler.options import AnswerOptions
+from handler.runs import run_lengths
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of an image."""
+
+    #: What its pixels hold in `Segments.ids`.
+    id: int
+    #: Of its class.
+    index: int
+    #: Class name.
+    label: str
+    pixels: int
+    #: Share of the image, 0..1.
+    fraction: float
+    #: x, y, width, height in pixels.
+    bbox: tuple[int, int, int, int]
+    #: Mean over the segment's pixels of its class's probability, interpolated from the network's grid; 0..1.
+    score: float
+    #: The mask as COCO's compressed run lengths.
+    counts: bytes
+
+
+@dataclass(frozen=True)
+class Segments:
+    """What an image is made of."""
+
+    #: For each pixel of the image the `id` of its segment, listed in `items` or not; unsigned or int32 H×W.
+    ids: npt.NDArray[np.integer]
+    #: By falling number of pixels, background last.
+    items: tuple[Segment, ...]
+
+    @property
+    def size(self) -> Size:
+        """Height, width."""
+        return self.ids.shape[0], self.ids.shape[1]
+
+    def crop(self, segment: Segment) -> npt.NDArray[np.bool_]:
+        """The mask of `segment` within its bounding box."""
+        x, y, width, height = segment.bbox
+        mask: npt.NDArray[np.bool_] = self.ids[y : y + height, x : x + width] == segment.id
+        return mask
+
+    def mask(self, segment: Segment) -> npt.NDArray[np.bool_]:
+        """The mask of `segment`, H×W like the image."""
+        mask: npt.NDArray[np.bool_] = self.ids == segment.id
+        return mask
+
+
+def find_segments(result: Segmentation, options: AnswerOptions) -> Segments:
+    """The segments of `result` that `options` want listed."""
+    classes = result.labels.names
+    ids: npt.NDArray[np.integer]
+    if options.components:
+        ids, index_of = components(result.label_map, result.labels.background)
+    else:
+        ids, index_of = result.label_map, np.arange(len(classes))
+    pixels, probability = _sums(result, ids, len(index_of))
+    runs = run_lengths(ids, len(index_of))
+    present = np.flatnonzero(pixels)
+    order = sorted(present, key=lambda each: (index_of[each] == result.labels.background, -pixels[each], each))
+    scores = {each: float(min(1.0, probability[each] / pixels[each])) for each in order}
+    items = tuple(
+        Segment(
+            id=int(each),
+            index=int(index_of[each]),
+            label=classes[index_of[each]],
+            pixels=int(pixels[each]),
+            fraction=float(pixels[each] / ids.size),
+            bbox=_bounding_box(runs[each]),
+            score=scores[each],
+            counts=runs[each]["counts"],
+        )
+        for each in order
+        if scores[each] >= options.min_score
+    )
+    return Segments(ids, items)
+
+
+def components(
+    label_map: npt.NDArray[np.unsignedinteger], background: int | None
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Number the connected parts of each class; pixels are connected by their edges. Background stays one.
+
+    Returns:
+        For each pixel the number of its part, H×W, and for each number the class's index.
+    """
+    found = [(shape, int(index)) for shape, index in features.shapes(label_map, connectivity=4) if index != background]
+    ids = np.zeros(label_map.shape, np.int32)  # 0 is background, whether there is one or not.
+    if found:
+        numbered = [(shape, number) for number, (shape, _) in enumerate(found, start=1)]
+        features.rasterize(numbered, out=ids)
+    return ids, np.array([-1 if background is None else background, *(index for _, index in found)])
+
+
+def _sums(
+    result: Segmentation, ids: npt.NDArray[np.integer], count: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """For each id its pixels, and the sum over them of their own class's probability."""
+    pixels = np.zeros(count, np.int64)
+    probability = np.zeros(count, np.float64)
+    for rows, confidence in confidence_rows(result):
+        own = ids[rows].ravel()
+        pixels += np.bincount(own, minlength=count)
+        probability += np.bincount(own, confidence.ravel(), minlength=count)
+    return pixels, probability
+
+
+def _bounding_box(runs: dict[str, object]) -> tuple[int, int, int, int]:
+    x, y, width, height = (int(value) for value in coco.toBbox(runs))
+    return x, y, width, height

@@ -1,0 +1,121 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pycocotools import mask as coco
+from torch.nn import functional as F
+
+from handler import labelmap
+from handler.labelmap import Segmentation, segmentation
+from handler.labels import Labels
+from handler.options import AnswerOptions
+from handler.runs import run_lengths
+from handler.segments import Segment, components, find_segments
+from model.palette import voc_palette
+
+LABELS = Labels(("background", "cat", "dog"), voc_palette(3))
+
+
+def test_statistics_name_each_class_by_falling_size_and_background_last() -> None:
+    result = of_labels([[0, 0, 0, 0], [2, 1, 2, 0]])
+
+    assert [(s.index, s.pixels, s.fraction) for s in figures(result)] == [(2, 2, 0.25), (1, 1, 0.125), (0, 5, 0.625)]
+
+
+def test_the_score_is_the_mean_probability_over_the_segment() -> None:
+    probabilities = np.zeros((3, 1, 4), np.float32)
+    probabilities[1] = [0.5, 0.75, 0.0, 0.0]
+    probabilities[0] = [0.5, 0.25, 1.0, 0.875]
+    labels = np.array([[1, 1, 0, 0]], np.uint8)
+
+    cat, background = figures(Segmentation(blank(1, 4), labels, probabilities, LABELS))
+
+    assert cat.score == pytest.approx(0.625)
+    assert background.score == pytest.approx(0.9375)
+
+
+def test_scores_are_those_of_the_interpolated_probabilities() -> None:
+    logits = np.random.default_rng(2).normal(size=(3, 4, 5)).astype(np.float32)
+    result = segmentation(blank(33, 29), logits, LABELS)
+    probabilities = reference(result.probabilities, (33, 29))
+
+    for statistics in figures(result):
+        mask = result.label_map == statistics.index
+        assert statistics.score == pytest.approx(float(probabilities[statistics.index][mask].mean()), abs=1e-5)
+
+
+def test_scores_do_not_depend_on_the_height_of_the_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = np.random.default_rng(3).normal(size=(3, 4, 5)).astype(np.float32)
+    result = segmentation(blank(33, 29), logits, LABELS)
+    whole = figures(result)
+
+    monkeypatch.setattr(labelmap, "_VALUES_AT_ONCE", 1)
+
+    assert [s.pixels for s in figures(result)] == [s.pixels for s in whole]
+    assert [s.score for s in figures(result)] == pytest.approx([s.score for s in whole])
+
+
+def test_segments_below_the_minimum_score_are_not_listed() -> None:
+    probabilities = np.array([[[0.25, 0.25]], [[0.75, 0.0]], [[0.0, 0.5]]], np.float32)
+    result = Segmentation(blank(1, 2), np.array([[1, 2]], np.uint8), probabilities, LABELS)
+
+    assert [s.label for s in figures(result, min_score=0.5)] == ["cat", "dog"]
+    assert [s.label for s in figures(result, min_score=0.51)] == ["cat"]
+
+
+def test_connected_parts_are_segments_of_their_own_and_background_is_one() -> None:
+    result = of_labels([[1, 0, 1, 1], [0, 0, 1, 0], [1, 2, 2, 0]])
+
+    found = figures(result, components=True)
+
+    assert [(s.label, s.pixels, s.bbox) for s in found] == [
+        ("cat", 3, (2, 0, 2, 2)),
+        ("dog", 2, (1, 2, 2, 1)),
+        ("cat", 1, (0, 0, 1, 1)),
+        ("cat", 1, (0, 2, 1, 1)),
+        ("background", 5, (0, 0, 4, 3)),
+    ]
+
+
+def test_parts_that_touch_at_a_corner_alone_are_two() -> None:
+    _, index_of = components(np.array([[1, 0], [0, 1]], np.uint8), background=0)
+
+    assert index_of.tolist() == [0, 1, 1]
+
+
+def test_without_a_background_class_every_class_has_parts() -> None:
+    ids, index_of = components(np.array([[0, 1, 0]], np.uint8), background=None)
+
+    assert sorted(index_of[ids[0]].tolist()) == [0, 0, 1]
+    assert len(set(ids[0].tolist())) == 3
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_run_lengths_are_those_of_each_mask(height: int, width: int, count: int, seed: int) -> None:
+    ids = np.random.default_rng(seed).integers(0, count, (height, width), dtype=np.uint8)
+
+    runs = run_lengths(ids, count)
+
+    assert set(runs) == set(np.unique(ids).tolist())
+    for each, own in runs.items():
+        assert own == coco.encode(np.asfortranarray(ids == each, np.uint8))
+
+
+def blank(height: int, width: int) -> npt.NDArray[np.uint8]:
+    return np.zeros((height, width, 3), np.uint8)
+
+
+def figures(result: Segmentation, **options: object) -> tuple[Segment, ...]:
+    return find_segments(result, AnswerOptions.model_validate(options)).items
+
+
+def reference(logits: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    values = F.interpolate(torch.from_numpy(logits)[None], size, mode="bilinear", align_corners=False)[0]
+    return values.numpy()
+
+
+def of_labels(rows: list[list[int]]) -> Segmentation:
+    labels = np.array(rows, np.uint8)
+    return Segmentation(blank(*labels.shape), labels, np.full((3, *labels.shape), 1 / 3, np.float32), LABELS)
