@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import ClassVar, ParamSpec, TypeVar
 
+from typing_extensions import Self
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -12,6 +14,12 @@ class SegmentationError(Exception):
 
     status: ClassVar[int] = 500
     phrase: ClassVar[str] = "Internal Server Error"
+
+    def at(self, place: str) -> Self:
+        """The same error, its message saying where in the request it is."""
+        located = type(self)(f"{place}: {self}")
+        located.__cause__ = self.__cause__
+        return located
 
 
 class InvalidRequest(SegmentationError):
@@ -42,6 +50,10 @@ class ImageTooLarge(TooLarge):
 
 class InferenceTooLarge(TooLarge):
     """The scales, mirror images or refinement asked for would cost more than is accepted."""
+
+
+class InstancesTooMany(TooLarge):
+    """A call holds more images than are accepted."""
 
 
 class ResponseTooLarge(TooLarge):

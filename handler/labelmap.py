@@ -1,7 +1,7 @@
 """From logits on the network's grid to labels at the image's own size."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,21 @@ def segmentation_by_probability(
     """
     winners = label_map(probabilities, (image.shape[0], image.shape[1]), labels.dtype)
     return Segmentation(image, winners, probabilities, labels, refinement)
+
+
+def reported(result: Segmentation, classes: Collection[int]) -> Segmentation:
+    """`result` where all other classes than `classes` are background, and have given their probabilities to it.
+
+    A label set without background gets one, as its last class.
+    """
+    labels, background = result.labels.with_background()
+    kept = [index for index in range(len(labels.names)) if index in classes and index != background]
+    becomes = np.full(len(labels.names), background, labels.dtype)
+    becomes[kept] = kept
+    probabilities = np.zeros((len(labels.names), *result.probabilities.shape[1:]), np.float32)
+    probabilities[kept] = result.probabilities[kept]
+    probabilities[background] = 1 - probabilities.sum(axis=0)
+    return replace(result, label_map=becomes[result.label_map], probabilities=probabilities, labels=labels)
 
 
 def label_map(scores: npt.NDArray[np.float32], size: Size, dtype: npt.DTypeLike) -> LabelMap:

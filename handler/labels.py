@@ -26,6 +26,12 @@ class Labels:
         """Index of the class that stands for none of the others, if the label set has one."""
         return next((i for i, name in enumerate(self.names) if name.casefold() in _BACKGROUND_NAMES), None)
 
+    def with_background(self) -> tuple["Labels", int]:
+        """These labels and the index of background among them; one is added at the end where there is none."""
+        if self.background is not None:
+            return self, self.background
+        return Labels((*self.names, "background"), (*self.palette, (0, 0, 0))), len(self.names)
+
     @property
     def dtype(self) -> npt.DTypeLike:
         """The smallest unsigned integer that holds every index."""

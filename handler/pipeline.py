@@ -3,21 +3,23 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from handler.cost import require_affordable
 from handler.encoders import FORMATS, EncodedResponse, ModelIdentity
 from handler.engines import Engine, EngineOptions, build_engine
-from handler.errors import InferenceTooLarge, ResponseTooLarge, SegmentationError, attempt
-from handler.geometry import RGBImage, Size, network_size, prepare
+from handler.errors import SegmentationError, attempt
+from handler.geometry import RGBImage, prepare
 from handler.image_io import decode_image
-from handler.inference import View, batches, infer, mean_probabilities, network_pixels, views
-from handler.labelmap import Segmentation, segmentation, segmentation_by_probability
+from handler.inference import View, batches, infer, mean_probabilities, views
+from handler.labelmap import Segmentation, reported, segmentation, segmentation_by_probability
 from handler.labels import Labels
-from handler.options import AnswerOptions, InferenceOptions
-from handler.refine import RefinementReport, dense_crf, require_crf
+from handler.options import InferenceOptions
+from handler.refine import RefinementReport, dense_crf
 from handler.request import SegmentationRequest
 from handler.settings import HandlerSettings, InferenceSettings, Limits
 from model.checkpoint import load_checkpoint
@@ -92,41 +94,38 @@ class Pipeline:
         return self._label(image, seen, [logits[index] for index in range(len(seen))], options, _ignore)
 
     def answer(self, requests: Sequence[SegmentationRequest], observe: Observer = _ignore) -> list[Outcome]:
-        """Answer each request by a response or an error of its own; none touches its neighbours."""
-        decoded = [attempt(self._decode, request, observe) for request in requests]
-        outcomes: dict[int, Outcome] = {i: image for i, image in enumerate(decoded) if isinstance(image, SegmentationError)}
-        ready = {i: image for i, image in enumerate(decoded) if not isinstance(image, SegmentationError)}
-        logits = self._infer_all({index: seen for index, (_, seen) in ready.items()}, observe)
-        for index, (image, seen) in ready.items():
-            own = logits[index]
-            if isinstance(own, SegmentationError):
-                outcomes[index] = own
-            else:
-                outcomes[index] = attempt(self._finish, image, seen, own, requests[index], observe)
+        """Answer each request by a response or an error of its own; none touches its neighbours.
+
+        Only as many images are in memory at once as have the pixels of the largest that is allowed, and one more.
+        """
+        outcomes: dict[int, Outcome] = {}
+        held: dict[int, _Decoded] = {}
+        for index, request in enumerate(requests):
+            decoded = attempt(self._decode, request, observe)
+            if isinstance(decoded, SegmentationError):
+                outcomes[index] = decoded
+                continue
+            if sum(each.pixels for each in held.values()) + decoded.pixels > self._limits.max_pixels:
+                outcomes |= self._answer_together(held, observe)
+                held = {}
+            held[index] = decoded
+        outcomes |= self._answer_together(held, observe)
         return [outcomes[index] for index in range(len(requests))]
 
-    def _decode(self, request: SegmentationRequest, observe: Observer) -> tuple[RGBImage, list[View]]:
+    def _answer_together(self, decoded: Mapping[int, "_Decoded"], observe: Observer) -> dict[int, Outcome]:
+        logits = self._infer_all({index: each.views for index, each in decoded.items()}, observe)
+        outcomes: dict[int, Outcome] = {}
+        for index, each in decoded.items():
+            own = logits[index]
+            outcomes[index] = own if isinstance(own, SegmentationError) else attempt(self._finish, each, own, observe)
+        return outcomes
+
+    def _decode(self, request: SegmentationRequest, observe: Observer) -> "_Decoded":
         with _timed("decode", observe):
             image = decode_image(request.image, self._limits)
         with _timed("prepare", observe):
-            self._require_affordable((image.shape[0], image.shape[1]), request.inference)
-            return image, views(image, self.metadata.resize, request.inference)
-
-    def _require_affordable(self, size: Size, options: InferenceOptions) -> None:
-        """Refuse what would take too long or too much memory before any of it is done."""
-        policy = self.metadata.resize
-        pixels, limit = network_pixels(size, policy, options), self._limits.max_network_pixels
-        if pixels > limit:
-            asked = f"at scales {', '.join(map(str, options.scales))}{', each mirrored too' if options.flip else ''}"
-            raise InferenceTooLarge(f"{asked}, the network would see {pixels:,} pixels of this image, the limit is {limit:,}")
-        if options.refine == "none":
-            return
-        require_crf()
-        height, width = network_size(policy, size)
-        values, limit = height * width * len(self.labels.names), self._limits.max_refined_values
-        if values > limit:
-            asked = f"option 'refine': {width}×{height} pixels of {len(self.labels.names)} classes"
-            raise InferenceTooLarge(f"{asked} are {values:,} probabilities, the limit is {limit:,}")
+            require_affordable(request, (image.shape[0], image.shape[1]), self.metadata, self._limits)
+            return _Decoded(request, image, views(image, self.metadata.resize, request.inference))
 
     def _infer_all(self, seen: Mapping[int, Sequence[View]], observe: Observer) -> dict[int, list[Logits] | SegmentationError]:
         """The logits of all views of each image, or what went wrong with one of them."""
@@ -148,12 +147,13 @@ class Pipeline:
         with _timed("network", observe):
             return infer(seen, self._engine)
 
-    def _finish(
-        self, image: RGBImage, seen: Sequence[View], logits: Sequence[Logits], request: SegmentationRequest, observe: Observer
-    ) -> EncodedResponse:
-        result = self._label(image, seen, logits, request.inference, observe)
+    def _finish(self, decoded: "_Decoded", logits: Sequence[Logits], observe: Observer) -> EncodedResponse:
+        request = decoded.request
+        result = self._label(decoded.image, decoded.views, logits, request.inference, observe)
         with _timed("encode", observe):
-            return self._encode(result, request)
+            if request.answer.classes is not None:
+                result = reported(result, request.answer.classes)
+            return FORMATS[request.answer.format].encode(result, self._identity, request.answer)
 
     def _label(
         self, image: RGBImage, seen: Sequence[View], logits: Sequence[Logits], options: InferenceOptions, observe: Observer
@@ -172,12 +172,19 @@ class Pipeline:
         with _timed("label", observe):
             return segmentation_by_probability(image, probabilities, self.labels, report)
 
-    def _encode(self, result: Segmentation, request: SegmentationRequest) -> EncodedResponse:
-        response = FORMATS[request.format].encode(result, self._identity, AnswerOptions(format=request.format))
-        size, limit = len(response.body), self._limits.max_response_bytes
-        if size > limit:
-            raise ResponseTooLarge(f"the answer as {request.format!r} has {size:,} bytes, the limit is {limit:,}")
-        return response
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A request whose image is known."""
+
+    request: SegmentationRequest
+    image: RGBImage
+    #: What the network is to see of it.
+    views: Sequence[View]
+
+    @property
+    def pixels(self) -> int:
+        return self.image.shape[0] * self.image.shape[1]
 
 
 @contextmanager

@@ -1,117 +1,130 @@
-"""One row of a batch and its headers to one request. The options of a request and their sources are here."""
+"""One row of a batch and its headers to the requests in it. The sources of a request's options, and their order, are here."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from handler.bodies import Instance
 from handler.encoders import FORMATS
-from handler.errors import InvalidOption, InvalidRequest
-from handler.options import GREATEST_SCALE, LEAST_SCALE, REFINEMENTS, InferenceOptions, usable_scales
+from handler.errors import InstancesTooMany, InvalidOption
+from handler.labels import Labels
+from handler.option_table import Option, default_answer, option_table
+from handler.options import AnswerOptions, InferenceOptions
+from handler.protocols import Call
 from handler.settings import HandlerSettings
 from model.strict import nearest
 
-_IMAGE_FIELDS = ("data", "image", "body")
 _HEADER_PREFIX = "x-segment-"
-_HOW_TO_SEND = "send the file's bytes (curl -T photo.jpg URL) or a form (curl -F data=@photo.jpg URL)"
-_DEFAULT_SETTINGS = HandlerSettings()
 _DEFAULT_INFERENCE = InferenceOptions()
+_DEFAULT_ANSWER = AnswerOptions()
+#: What explanations are answered as.
+_EXPLANATION_FORMAT = "png"
 
 
 @dataclass(frozen=True)
 class SegmentationRequest:
-    """An image file and how its segmentation is to be answered."""
+    """An image file and how its segmentation is to be answered. Options are in full: the server's defaults are filled in."""
 
     image: bytes
-    format: str = "json"
-    #: In full; `parse_request` fills in the server's defaults.
     inference: InferenceOptions = _DEFAULT_INFERENCE
+    answer: AnswerOptions = _DEFAULT_ANSWER
+    #: Whether not the segmentation is asked for, but what speaks for one of its classes.
+    explain: bool = False
+    #: Images of the call that this one came in; they share its limits.
+    companions: int = 1
 
 
-def _format(text: str, _: HandlerSettings) -> str:
-    return _one_of("format", text, FORMATS)
+class RequestParser:
+    """Finds and checks the options of requests to one model."""
+
+    def __init__(self, settings: HandlerSettings, labels: Labels) -> None:
+        """Raises ConfigurationError if the settings name a class that the model does not have."""
+        self.options: dict[str, Option] = option_table(settings, labels)
+        self._inference = settings.inference.defaults
+        self._answer = default_answer(settings, labels)
+        self._most = settings.limits.max_instances
+
+    def parse(self, call: Call, headers: Mapping[str, Any]) -> list[SegmentationRequest]:
+        """The requests of one call, each with its options in full.
+
+        Options come from the fields beside the image, `X-Segment-*` headers, the last segment of the URL and `Accept`, in
+        this order of weight.
+
+        Args:
+            call: the call.
+            headers: in the client's spelling; entries that are not text (the parts of a form) are skipped.
+
+        Raises:
+            InvalidRequest: no image, or more than one where there should be one.
+            InvalidOption: an option that is unknown or has a value that is not allowed.
+            InstancesTooMany: more images than one call may hold.
+        """
+        instances = call.instances()
+        if len(instances) > self._most:
+            raise InstancesTooMany(f"the call holds {len(instances)} images, the limit is {self._most}")
+        outside, explain = _outside(headers), is_explanation(headers)
+        return [self._request(instance, outside, headers, explain, len(instances)) for instance in instances]
+
+    def _request(
+        self, instance: Instance, outside: Mapping[str, Any], headers: Mapping[str, Any], explain: bool, companions: int
+    ) -> SegmentationRequest:
+        explicit = {**outside, **{name.lower(): value for name, value in instance.fields.items()}}
+        given = {name: self._option(name).parse(value) for name, value in explicit.items()}
+        if explain:
+            _require_explainable(given)
+        else:
+            given = {**_from_accept(_folded(headers).get("accept", "")), **given}
+        inference = {name: value for name, value in given.items() if name in InferenceOptions.model_fields}
+        answer = {name: value for name, value in given.items() if name in AnswerOptions.model_fields}
+        return SegmentationRequest(
+            instance.image,
+            self._inference.model_copy(update=inference),
+            self._answer.model_copy(update=answer),
+            explain,
+            companions,
+        )
+
+    def _option(self, name: str) -> Option:
+        if name not in self.options:
+            raise InvalidOption(f"unknown option {name!r}{nearest(name, self.options)}")
+        return self.options[name]
 
 
-def _scales(text: str, settings: HandlerSettings) -> tuple[float, ...]:
-    pieces, limit = text.split(","), settings.inference.max_scales
-    if len(pieces) > limit:
-        raise InvalidOption(f"option 'scales': {len(pieces)} scales are more than this server's limit of {limit}")
-    allowed = f"give numbers from {LEAST_SCALE} to {GREATEST_SCALE}, separated by commas"
-    try:
-        scales = [float(piece) for piece in pieces]
-    except ValueError as error:
-        raise InvalidOption(f"option 'scales': {text!r} is not a list of numbers; {allowed}") from error
-    try:
-        return usable_scales(scales)
-    except ValueError as error:
-        raise InvalidOption(f"option 'scales': {error}; {allowed}") from error
+def is_explanation(headers: Mapping[str, Any]) -> bool:
+    """Whether the client asked at `/explanations` or KServe's `:explain`.
 
-
-def _flip(text: str, _: HandlerSettings) -> bool:
-    return _one_of("flip", text, ("true", "false")) == "true"
-
-
-def _refine(text: str, _: HandlerSettings) -> str:
-    return _one_of("refine", text, REFINEMENTS)
-
-
-def _one_of(name: str, text: str, known: Collection[str]) -> str:
-    value = text.strip().lower()
-    if value not in known:
-        raise InvalidOption(f"option {name!r}: {text!r} does not exist{nearest(value, known)}")
-    return value
-
-
-#: Parsers of the options by name; each raises InvalidOption, naming the value and what the settings allow.
-OPTIONS: dict[str, Callable[[str, HandlerSettings], Any]] = {
-    "format": _format,
-    "scales": _scales,
-    "flip": _flip,
-    "refine": _refine,
-}
-
-
-def parse_request(
-    row: Mapping[str, Any], headers: Mapping[str, Any], settings: HandlerSettings = _DEFAULT_SETTINGS
-) -> SegmentationRequest:
-    """Find the image and the options in what TorchServe hands over.
-
-    Options come from form fields, `X-Segment-*` headers, the last segment of the URL and `Accept`, in this order of weight.
-
-    Args:
-        row: form fields by name, or the raw body as `body`.
-        headers: the request's headers in the client's spelling; entries that are not text (the parts of a form) are skipped.
-        settings: the server's: what is taken where the request says nothing, and how much it may ask for.
-
-    Raises:
-        InvalidRequest: no image, or more than one.
-        InvalidOption: an option that is unknown or has a value that is not allowed.
+    TorchServe itself sets `explain` for every request that comes by a path for predictions or explanations, over what the
+    client sent by that name; in another spelling, the client's own is there too and means nothing.
     """
-    image = _image(row)
-    folded = {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
-    given = {
-        **_from_accept(folded.get("accept", "")),
-        **({"format": folded["url_path"]} if folded.get("url_path") else {}),
-        **{_option_name(name): value for name, value in folded.items() if name.startswith(_HEADER_PREFIX)},
-        **{name.lower(): _text(name, value) for name, value in row.items() if name not in _IMAGE_FIELDS},
-    }
-    options = {name: _parse(name, text, settings) for name, text in given.items()}
-    inference = {name: options.pop(name) for name in InferenceOptions.model_fields if name in options}
-    return SegmentationRequest(image, inference=settings.inference.defaults.model_copy(update=inference), **options)
+    return headers.get("explain") == "True"
 
 
-def _image(row: Mapping[str, Any]) -> bytes:
-    present = [name for name in _IMAGE_FIELDS if name in row]
-    if not present:
-        fields = f"; the fields sent are {', '.join(map(repr, row))}" if row else ""
-        raise InvalidRequest(f"no image in the request{fields}; {_HOW_TO_SEND}")
-    if len(present) > 1:
-        raise InvalidRequest(f"more than one image in the request, in the fields {', '.join(map(repr, present))}; send one")
-    value = row[present[0]]
-    if not isinstance(value, bytes | bytearray):
-        raise InvalidRequest(f"the image is not sent as bytes but as {type(value).__name__}; {_HOW_TO_SEND}")
-    if not value:
-        raise InvalidRequest(f"no image in the request: {present[0]!r} is empty; {_HOW_TO_SEND}")
-    return bytes(value)
+def is_description(row: Mapping[str, Any], headers: Mapping[str, Any]) -> bool:
+    """Whether the management API asks for what the model says of itself (`GET /models/NAME?customized=true`).
+
+    Such a request has no content, and not the `explain` that TorchServe sets for all that come in for predictions.
+    """
+    return not row and headers.get("describe") == "True" and "explain" not in headers
+
+
+def _require_explainable(given: Mapping[str, Any]) -> None:
+    if given.get("format", _EXPLANATION_FORMAT) != _EXPLANATION_FORMAT:
+        raise InvalidOption(f"option 'format': {given['format']!r}: an explanation is a {_EXPLANATION_FORMAT!r}")
+    if len(given.get("classes") or ()) > 1:
+        raise InvalidOption(f"option 'classes': {len(given['classes'])} classes; an explanation is of one")
+
+
+def _outside(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Options from the URL and from `X-Segment-*` headers, which go before."""
+    # TorchServe sets it in this spelling; what a client sends in another is not it.
+    url = headers.get("url_path")
+    by_url = {"format": url.strip("/")} if isinstance(url, str) and url.strip("/") else {}
+    own = {name: value for name, value in _folded(headers).items() if name.startswith(_HEADER_PREFIX)}
+    return {**by_url, **{name.removeprefix(_HEADER_PREFIX).replace("-", "_"): value for name, value in own.items()}}
+
+
+def _folded(headers: Mapping[str, Any]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
 
 
 def _from_accept(accept: str) -> dict[str, str]:
@@ -133,20 +146,3 @@ def _quality(text: str) -> float:
         return min(max(float(text), 0.0), 1.0)
     except ValueError:
         return 0.0
-
-
-def _option_name(header: str) -> str:
-    return header.removeprefix(_HEADER_PREFIX).replace("-", "_")
-
-
-def _text(name: str, value: Any) -> str:
-    try:
-        return bytes(value).decode() if isinstance(value, bytes | bytearray) else str(value)
-    except UnicodeDecodeError as error:
-        raise InvalidOption(f"option {name!r}: its value is not UTF-8 text") from error
-
-
-def _parse(name: str, text: str, settings: HandlerSettings) -> Any:
-    if name not in OPTIONS:
-        raise InvalidOption(f"unknown option {name!r}{nearest(name, OPTIONS)}")
-    return OPTIONS[name](text, settings)

@@ -1,18 +1,20 @@
 """The only module that knows TorchServe: its context, rows, statuses and metrics."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ts.context import Context
 from ts.metrics.metric_type_enum import MetricTypes
 
+from handler.description import describe
 from handler.encoders import EncodedResponse, ModelIdentity
-from handler.errors import InternalError, attempt
+from handler.errors import InternalError, ResponseTooLarge, SegmentationError, attempt
 from handler.pipeline import Outcome, Pipeline
-from handler.request import SegmentationRequest, parse_request
+from handler.protocols import Call, Reply, compact, open_call
+from handler.request import RequestParser, SegmentationRequest, is_description
 from handler.settings import HandlerSettings
 
 logger = logging.getLogger(__name__)
@@ -22,7 +24,10 @@ class SegmentationService:
     """Loads the archive's checkpoint, then answers batches, each row with its own status and content type."""
 
     _settings: HandlerSettings
+    _model: ModelIdentity
+    _folder: Path
     _pipeline: Pipeline
+    _parser: RequestParser
     _metrics: "Metrics"
 
     def initialize(self, context: Context) -> None:
@@ -37,12 +42,11 @@ class SegmentationService:
         self._settings = HandlerSettings.parse(
             (context.model_yaml_config or {}).get("handler") or {}, source="model-config.yaml, section 'handler'"
         )
-        self._pipeline = Pipeline.load(
-            Path(properties["model_dir"], model["serializedFile"]),
-            self._settings,
-            ModelIdentity(context.model_name, model["modelVersion"]),
-            gpu_id=properties["gpu_id"],
-        )
+        self._model = ModelIdentity(context.model_name, model["modelVersion"])
+        self._folder = Path(properties["model_dir"])
+        checkpoint = self._folder / model["serializedFile"]
+        self._pipeline = Pipeline.load(checkpoint, self._settings, self._model, gpu_id=properties["gpu_id"])
+        self._parser = RequestParser(self._settings, self._pipeline.labels)
         self._pipeline.warm_up()
         self._metrics = Metrics(context)
         logger.info("ready: %s", self._pipeline.metadata.model)
@@ -50,27 +54,58 @@ class SegmentationService:
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         """Answer one batch: `rows` as TorchServe hands them over, an answer's bytes for each, in order."""
         self._metrics.batch(len(rows))
-        parsed = [attempt(parse_request, row, context.get_all_request_header(i), self._settings) for i, row in enumerate(rows)]
-        requests = [request for request in parsed if isinstance(request, SegmentationRequest)]
-        answers = iter(self._pipeline.answer(requests, self._metrics.stage))
-        outcomes = [next(answers) if isinstance(request, SegmentationRequest) else request for request in parsed]
-        return [self._respond(outcome, context, index) for index, outcome in enumerate(outcomes)]
+        headers = [context.get_all_request_header(index) for index in range(len(rows))]
+        calls = [open_call(row, self._model) for row in rows]
+        parsed = [attempt(self._requests, *each) for each in zip(rows, calls, headers, strict=True)]
+        requests = [request for own in parsed if not isinstance(own, SegmentationError) for request in own]
+        outcomes = iter(self._pipeline.answer(requests, self._metrics.stage))
+        answers = []
+        for index, (call, own) in enumerate(zip(calls, parsed, strict=True)):
+            reply = (
+                own if isinstance(own, SegmentationError) else attempt(self._reply, call, own, [next(outcomes) for _ in own])
+            )
+            if isinstance(reply, SegmentationError):
+                reply = call.refuse(reply, self._message(reply, context.get_request_id(index)))
+            answers.append(self._send(reply, context, index))
+        return answers
 
-    def _respond(self, outcome: Outcome, context: Context, index: int) -> bytes:
-        if isinstance(outcome, EncodedResponse):
-            self._metrics.answer(200)
-            context.set_response_content_type(index, outcome.content_type)
-            return outcome.body
-        message = str(outcome)
-        if isinstance(outcome, InternalError):
-            request_id = context.get_request_id(index)
-            logger.error("request %s failed", request_id, exc_info=outcome)
-            message = f"{message}; its log has the reason under request {request_id}"
-        self._metrics.answer(outcome.status)
-        context.set_response_status(outcome.status, outcome.phrase, index)
-        context.set_response_content_type(index, "application/json")
-        body = {"code": outcome.status, "type": type(outcome).__name__, "message": message}
-        return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    def _requests(self, row: Mapping[str, Any], call: Call, headers: Mapping[str, Any]) -> list[SegmentationRequest]:
+        """What one row asks for; nothing, where the model is to describe itself."""
+        return [] if is_description(row, headers) else self._parser.parse(call, headers)
+
+    def _reply(self, call: Call, requests: Sequence[SegmentationRequest], outcomes: Sequence[Outcome]) -> Reply:
+        if not requests:
+            return Reply(compact(self._description))
+        answers: list[EncodedResponse] = []
+        for position, outcome in enumerate(outcomes):
+            if isinstance(outcome, SegmentationError):
+                raise outcome.at(f"image {position}") if len(outcomes) > 1 else outcome
+            answers.append(outcome)
+        reply = call.reply(answers, explained=requests[0].explain)
+        size, limit = len(reply.body), self._settings.limits.max_response_bytes
+        if size > limit:
+            formats = ", ".join(sorted({repr(request.answer.format) for request in requests}))
+            raise ResponseTooLarge(f"the answer as {formats} has {size:,} bytes, the limit is {limit:,}")
+        return reply
+
+    @cached_property
+    def _description(self) -> dict[str, Any]:
+        return describe(self._pipeline, self._parser.options, self._settings, self._model, self._folder)
+
+    @staticmethod
+    def _message(error: SegmentationError, request_id: str | None) -> str:
+        """What the client is told; what it is not told goes to the log."""
+        if not isinstance(error, InternalError):
+            return str(error)
+        logger.error("request %s failed", request_id, exc_info=error)
+        return f"{error}; its log has the reason under request {request_id}"
+
+    def _send(self, reply: Reply, context: Context, index: int) -> bytes:
+        self._metrics.answer(reply.error.status if reply.error else 200)
+        if reply.error:
+            context.set_response_status(reply.error.status, reply.error.phrase, index)
+        context.set_response_content_type(index, reply.content_type)
+        return reply.body
 
 
 class Metrics:

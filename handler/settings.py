@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from handler.options import InferenceOptions
+from handler.options import GREATEST_TOLERANCE, InferenceOptions, Masks
 from model.strict import StrictModel
 
 
@@ -24,6 +24,8 @@ class Limits(StrictModel):
     #: Pixels of the network's input at scale 1 times classes, where a CRF refines. A million takes 90 MB and, of a picture full
     #: of fine texture, a second; of a common photograph a fifth of that.
     max_refined_values: int = Field(default=12_000_000, ge=1)
+    #: Images of one KServe call. They share the limits above and below.
+    max_instances: int = Field(default=16, ge=1)
     #: Bytes of an answer. TorchServe ends a worker that sends more than its `max_response_size` (6,553,500 unless configured).
     max_response_bytes: int = Field(default=6_500_000, ge=1024)
 
@@ -63,6 +65,18 @@ class InferenceSettings(InferenceOptions):
         return InferenceOptions(scales=self.scales, flip=self.flip, refine=self.refine)
 
 
+class AnswerSettings(StrictModel):
+    """What a request gets that asks for nothing else (`handler.options.AnswerOptions` says what each is)."""
+
+    masks: Masks = "rle"
+    #: Names or indices; None: all.
+    classes: tuple[str | int, ...] | None = None
+    min_score: float = Field(default=0.0, ge=0, le=1)
+    components: bool = False
+    alpha: float = Field(default=0.5, ge=0, le=1)
+    tolerance: float = Field(default=0.0, ge=0, le=GREATEST_TOLERANCE)
+
+
 class HandlerSettings(StrictModel):
     """How the handler runs, as opposed to what the model is (which its checkpoint says)."""
 
@@ -73,4 +87,5 @@ class HandlerSettings(StrictModel):
     #: weights of 16, for about three times the work.
     output_stride: Literal[8, 16] | None = None
     inference: InferenceSettings = InferenceSettings()
+    answer: AnswerSettings = AnswerSettings()
     limits: Limits = Limits()

@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from handler.encoders.response import EncodedResponse, ModelIdentity
-from handler.geometry import Size
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions
 
@@ -32,9 +31,9 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     return EncodedResponse(file.getvalue(), CONTENT_TYPE)
 
 
-def least_bytes(grid: Size, classes: int) -> int:
-    """Bytes that an answer has at least, where the probabilities are on a `grid` of height × width."""
-    return grid[0] * grid[1] * classes * np.dtype(_PROBABILITY).itemsize
+def least_bytes(_: int, probabilities: int) -> int:
+    """Of an answer with so many probabilities, which are stored as they are."""
+    return probabilities * np.dtype(_PROBABILITY).itemsize
 
 
 def _add(archive: zipfile.ZipFile, name: str, array: npt.NDArray[np.generic], compression: int) -> None:

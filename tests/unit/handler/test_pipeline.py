@@ -16,11 +16,10 @@ from handler.errors import (
     InferenceTooLarge,
     InternalError,
     InvalidImage,
-    ResponseTooLarge,
     SegmentationError,
 )
 from handler.labelmap import segmentation
-from handler.options import InferenceOptions
+from handler.options import AnswerOptions, InferenceOptions
 from handler.pipeline import Outcome, Pipeline
 from handler.request import SegmentationRequest
 from handler.settings import HandlerSettings, InferenceSettings, Limits
@@ -129,13 +128,6 @@ def test_a_fault_of_the_engine_is_that_batchs_alone_and_tells_no_secret(engine: 
     assert "secret" not in str(failed)
     assert isinstance(failed.__cause__, RuntimeError)
     assert isinstance(answered, EncodedResponse)
-
-
-def test_an_answer_above_the_limit_is_refused_with_both_numbers(engine: MirrorEngine) -> None:
-    (outcome,) = build(engine, max_response_bytes=1024).answer([request(encode(noise(100, 100)), "overlay")])
-
-    assert isinstance(outcome, ResponseTooLarge)
-    assert "the limit is 1,024" in str(outcome)
 
 
 def test_each_stage_is_observed(engine: MirrorEngine) -> None:
@@ -270,7 +262,7 @@ def test_json_carries_the_identity_of_the_model(engine: MirrorEngine) -> None:
 
 
 def request(image: bytes, name: str = "png", **inference: object) -> SegmentationRequest:
-    return SegmentationRequest(image, name, InferenceOptions.model_validate(inference))
+    return SegmentationRequest(image, InferenceOptions.model_validate(inference), AnswerOptions(format=name))
 
 
 def mask_of(outcome: Outcome | SegmentationError) -> Image.Image:

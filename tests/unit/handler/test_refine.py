@@ -9,7 +9,7 @@ from PIL import Image
 
 from handler.encoders import EncodedResponse, ModelIdentity
 from handler.errors import InferenceTooLarge, RefinementUnavailable
-from handler.options import InferenceOptions
+from handler.options import AnswerOptions, InferenceOptions
 from handler.pipeline import Pipeline
 from handler.refine import dense_crf
 from handler.request import SegmentationRequest
@@ -117,7 +117,7 @@ class TestWithTheExtra:
     def test_json_and_png_say_how_long_it_took(self, two_colours: npt.NDArray[np.uint8]) -> None:
         image = encode(two_colours)
         seconds: dict[str, float] = {}
-        requests = [SegmentationRequest(image, name, CRF) for name in ("json", "png")]
+        requests = [SegmentationRequest(image, CRF, AnswerOptions(format=name)) for name in ("json", "png")]
 
         as_json, as_png = build(HalvesEngine()).answer(requests, seconds.__setitem__)
 
@@ -139,7 +139,7 @@ class TestWithTheExtra:
 
     def test_a_batch_changes_nothing_but_the_seconds(self, two_colours: npt.NDArray[np.uint8]) -> None:
         pipeline = build(HalvesEngine())
-        requests = [SegmentationRequest(encode(image), "json", CRF) for image in (two_colours, two_colours[:, 8:])]
+        requests = [SegmentationRequest(encode(image), CRF) for image in (two_colours, two_colours[:, 8:])]
 
         together = pipeline.answer(requests)
         alone = [pipeline.answer([each])[0] for each in requests]

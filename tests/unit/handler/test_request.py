@@ -1,16 +1,38 @@
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
+from handler.encoders import ModelIdentity
 from handler.errors import InvalidOption, InvalidRequest
+from handler.labels import Labels
 from handler.options import InferenceOptions
-from handler.request import SegmentationRequest, parse_request
+from handler.protocols import open_call
+from handler.request import RequestParser, SegmentationRequest
 from handler.settings import HandlerSettings, InferenceSettings
+from model.palette import voc_palette
 
 IMAGE = b"an image"
+LABELS = Labels(("background", "cat", "dog", "traffic light, red", "7"), voc_palette(5))
+
+
+def parse_all(
+    row: Mapping[str, Any], headers: Mapping[str, Any], settings: HandlerSettings | None = None
+) -> list[SegmentationRequest]:
+    parser = RequestParser(settings or HandlerSettings(), LABELS)
+    return parser.parse(open_call(row, ModelIdentity("m", "1")), headers)
+
+
+def parse_request(
+    row: Mapping[str, Any], headers: Mapping[str, Any], settings: HandlerSettings | None = None
+) -> SegmentationRequest:
+    (request,) = parse_all(row, headers, settings)
+    return request
 
 
 @pytest.mark.parametrize("field", ["body", "data", "image"])
 def test_the_image_is_found_in_every_field_that_may_hold_it(field: str) -> None:
-    assert parse_request({field: bytearray(IMAGE)}, {}) == SegmentationRequest(IMAGE, "json")
+    assert parse_request({field: bytearray(IMAGE)}, {}) == SegmentationRequest(IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -24,12 +46,12 @@ def test_the_image_is_found_in_every_field_that_may_hold_it(field: str) -> None:
     ],
 )
 def test_the_most_explicit_format_wins(row: dict[str, bytes], headers: dict[str, str], expected: str) -> None:
-    assert parse_request({"data": IMAGE, **row}, headers).format == expected
+    assert parse_request({"data": IMAGE, **row}, headers).answer.format == expected
 
 
 @pytest.mark.parametrize("header", ["X-Segment-Format", "x-segment-format", "X-SEGMENT-FORMAT"])
 def test_header_names_are_folded(header: str) -> None:
-    assert parse_request({"body": IMAGE}, {header: "PNG"}).format == "png"
+    assert parse_request({"body": IMAGE}, {header: "PNG"}).answer.format == "png"
 
 
 @pytest.mark.parametrize(
@@ -51,13 +73,13 @@ def test_header_names_are_folded(header: str) -> None:
     ],
 )
 def test_accept_chooses_by_quality_and_otherwise_json(accept: str, expected: str) -> None:
-    assert parse_request({"body": IMAGE}, {"Accept": accept}).format == expected
+    assert parse_request({"body": IMAGE}, {"Accept": accept}).answer.format == expected
 
 
 def test_the_parts_of_a_form_are_no_options() -> None:
     headers = {"data": {"content-type": "image/jpeg"}, "x-segment-part": {"content-type": "text/plain"}}
 
-    assert parse_request({"data": IMAGE}, headers).format == "json"
+    assert parse_request({"data": IMAGE}, headers).answer.format == "json"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +89,14 @@ def test_the_parts_of_a_form_are_no_options() -> None:
         ({"picture": IMAGE}, r"the fields sent are 'picture'"),
         ({"body": bytearray()}, r"'body' is empty"),
         ({"data": IMAGE, "image": IMAGE}, r"more than one image in the request, in the fields 'data', 'image'"),
-        ({"body": {"data": "aGk="}}, r"not sent as bytes but as dict"),
+        ({"body": [1]}, r"the image in 'body' is sent as a list, it should be base64 text"),
+        ({"body": None}, r"the image in 'body' is sent as null"),
+        ({"body": b'{"data": '}, r"'body' begins like JSON but is none: Expecting value"),
+        ({"body": b"[1, 2]"}, r"'body' begins like JSON but is none: it is a list, not an object"),
+        ({"body": {"data": 5}}, r"the image in 'data' is sent as a number"),
+        ({"body": {"data": "no base64!"}}, r"the image in 'data' is not base64 \(.*\); it begins 'no base64!'"),
+        ({"body": {"data": "data:image/png,abc"}}, r"the data: URI in 'data' is not one of base64: it begins 'data:image/png'"),
+        ({"body": {"options": {}}}, r"no image in the request; the fields sent are 'options'"),
     ],
 )
 def test_a_request_without_one_image_is_refused(row: dict[str, object], message: str) -> None:
@@ -79,19 +108,29 @@ def test_a_request_without_one_image_is_refused(row: dict[str, object], message:
     ("row", "headers", "message"),
     [
         ({}, {"X-Segment-Format": "pgn"}, r"option 'format': 'pgn' does not exist, did you mean 'png'\? \(known: json, png"),
-        ({"colour": b"red"}, {}, r"unknown option 'colour' \(known: format, scales, flip, refine\)"),
-        ({}, {"X-Segment-Min-Score": "0.5"}, r"unknown option 'min_score'"),
+        ({"colour": b"red"}, {}, r"unknown option 'colour' \(known: format, masks, scales, flip, refine, classes"),
+        ({}, {"X-Segment-Min-Scor": "0.5"}, r"unknown option 'min_scor', did you mean 'min_score'\?"),
+        ({"min_score": b"1.5"}, {}, r"option 'min_score': 1\.5 is above 1; allowed: 0 … 1"),
+        ({}, {"X-Segment-Alpha": "-0.1"}, r"option 'alpha': -0\.1 is below 0"),
+        ({"tolerance": b"nan"}, {}, r"option 'tolerance': 'nan' is not a number"),
+        ({"classes": b"kat"}, {}, r"option 'classes': there is no class 'kat', did you mean 'cat'\? \(known: background, cat"),
+        ({"classes": b"5"}, {}, r"option 'classes': there is no class 5, the last is 4, '7'"),
+        ({"classes": b"[1, "}, {}, r"option 'classes': '\[1, ' is not a JSON list"),
+        ({"classes": b"[]"}, {}, r"option 'classes': names no class"),
+        ({"masks": b"bitmap"}, {}, r"option 'masks': 'bitmap' does not exist \(known: rle, png, polygons, none\)"),
+        ({"options": b"{"}, {}, r"the field 'options' is not JSON: "),
+        ({"options": b"[1]"}, {}, r"the field 'options' is a list, it should be an object"),
         ({"format": b"\xff\xfe"}, {}, r"option 'format': its value is not UTF-8 text"),
         ({}, {"url_path": "svg"}, r"option 'format': 'svg' does not exist"),
-        ({"scales": b"9"}, {}, r"option 'scales': 9\.0 is above 2\.0; give numbers from 0\.25 to 2\.0, separated by commas"),
-        ({}, {"X-Segment-Scales": "1, 0.1"}, r"option 'scales': 0\.1 is below 0\.25; give"),
-        ({"scales": b"nan"}, {}, r"option 'scales': nan is not a number"),
+        ({"scales": b"9"}, {}, r"option 'scales': 9\.0 is above 2\.0; allowed: up to 6 of 0\.25 … 2, as 0\.75,1,1\.25"),
+        ({}, {"X-Segment-Scales": "1, 0.1"}, r"option 'scales': 0\.1 is below 0\.25; allowed"),
+        ({"scales": b"nan"}, {}, r"option 'scales': 'nan' is not a number"),
         ({"scales": b"-inf"}, {}, r"option 'scales': -inf is below 0\.25"),
         ({"scales": b"1,1.0"}, {}, r"option 'scales': 1\.0 is there more than once"),
-        ({"scales": b"1;2"}, {}, r"option 'scales': '1;2' is not a list of numbers; give"),
-        ({"scales": b""}, {}, r"option 'scales': '' is not a list of numbers"),
+        ({"scales": b"1;2"}, {}, r"option 'scales': '1;2' is not a number; allowed"),
+        ({"scales": b""}, {}, r"option 'scales': '' is not a number"),
         ({"scales": b"1," * 6}, {}, r"option 'scales': 7 scales are more than this server's limit of 6"),
-        ({"flip": b"yes"}, {}, r"option 'flip': 'yes' does not exist \(known: true, false\)"),
+        ({"flip": b"yes"}, {}, r"option 'flip': 'yes' is neither true nor false; allowed: true, false"),
         ({}, {"X-Segment-Refine": "crv"}, r"option 'refine': 'crv' does not exist, did you mean 'crf'\? \(known: none, crf\)"),
     ],
 )

@@ -1,0 +1,63 @@
+"""What a request would cost, told from its image's size alone, and refused above the limits before anything of it runs."""
+
+import math
+
+from handler.encoders import FORMATS
+from handler.errors import InferenceTooLarge, ResponseTooLarge
+from handler.geometry import Size, network_size
+from handler.inference import network_pixels
+from handler.options import InferenceOptions
+from handler.refine import require_crf
+from handler.request import SegmentationRequest
+from handler.settings import Limits
+from model.metadata import CheckpointMetadata
+
+
+def require_affordable(request: SegmentationRequest, size: Size, metadata: CheckpointMetadata, limits: Limits) -> None:
+    """Refuse what would take too long, too much memory or too many bytes. Images of one call share the limits.
+
+    Args:
+        request: what is asked for.
+        size: of its upright image, height and width.
+        metadata: the model's.
+        limits: the server's.
+
+    Raises:
+        InferenceTooLarge, ResponseTooLarge: with what it would cost, and the limit.
+        RefinementUnavailable: a refinement is asked for whose package is not installed.
+    """
+    options = InferenceOptions() if request.explain else request.inference
+    shared = f", of which each of the {request.companions} images has its share" if request.companions > 1 else ""
+    pixels, limit = network_pixels(size, metadata.resize, options), limits.max_network_pixels // request.companions
+    if pixels > limit:
+        raise InferenceTooLarge(
+            f"{_views_in_words(options)}, the network would see {pixels:,} pixels of this image, the limit is {limit:,}{shared}"
+        )
+    if options.refine != "none":
+        _require_refinable(size, metadata, limits.max_refined_values // request.companions)
+    if not request.explain:
+        _require_answerable(request, size, metadata, limits.max_response_bytes // request.companions)
+
+
+def _require_refinable(size: Size, metadata: CheckpointMetadata, limit: int) -> None:
+    require_crf()
+    height, width = network_size(metadata.resize, size)
+    classes = len(metadata.classes)
+    values = height * width * classes
+    if values > limit:
+        asked = f"option 'refine': {width}×{height} pixels of {classes} classes"
+        raise InferenceTooLarge(f"{asked} are {values:,} probabilities, the limit is {limit:,}")
+
+
+def _require_answerable(request: SegmentationRequest, size: Size, metadata: CheckpointMetadata, limit: int) -> None:
+    finest = network_size(metadata.resize, size, max(request.inference.scales))
+    # Some networks answer on a finer grid than that of their last features, none on a coarser.
+    grid = math.prod(math.ceil(side / metadata.model.output_stride) for side in finest)
+    least = FORMATS[request.answer.format].least_bytes(math.prod(size), grid * len(metadata.classes))
+    if least > limit:
+        name = request.answer.format
+        raise ResponseTooLarge(f"the answer as {name!r} would have at least {least:,} bytes, the limit is {limit:,}")
+
+
+def _views_in_words(options: InferenceOptions) -> str:
+    return f"at scales {', '.join(map(str, options.scales))}{', each mirrored too' if options.flip else ''}"
