@@ -2,12 +2,18 @@
 
 import io
 import logging
+import warnings
+from collections.abc import Callable
 from typing import NoReturn
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
-from handler.errors import ImageTooLarge, InvalidImage, UnsupportedImageFormat
+from handler.colour import Samples, write_rgb
+from handler.containers import FirstPicture, first_picture
+from handler.containers.tiff import orientation
+from handler.errors import ImageTooLarge, InvalidImage, SegmentationError, UnsupportedImageFormat
 from handler.geometry import RGBImage
 from handler.settings import Limits
 
@@ -16,8 +22,18 @@ logger = logging.getLogger(__name__)
 ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _ACCEPTED_TEXT = "JPEG, PNG, WebP, BMP, GIF and TIFF are"
 
-#: The value that is white, in modes that Pillow would clip to 8 bits instead of scaling.
-_GREY_MAXIMUM = {"I;16": 65535, "I;16L": 65535, "I;16B": 65535, "I;16N": 65535, "I": 65535, "F": 1}
+#: How an upright array looks as it is stored, by EXIF orientation: a view, so that writing into it turns the picture.
+_AS_STORED: dict[int, Callable[[RGBImage], RGBImage]] = {
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.transpose(1, 0, 2),
+    6: lambda upright: upright.transpose(1, 0, 2)[::-1],
+    7: lambda upright: upright[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda upright: upright.transpose(1, 0, 2)[:, ::-1],
+}
+_SIDEWAYS = (5, 6, 7, 8)
 
 # Pillow's own guard knows one limit for the whole process and raises before the size can be named. `_require_size` checks
 # the size of every image right after its header, before any pixel is decoded.
@@ -26,25 +42,38 @@ Image.init()
 
 
 def decode_image(data: bytes, limits: Limits) -> RGBImage:
-    """Decode the first frame of an image file, apply its EXIF orientation and convert it to RGB.
+    """Decode the first picture of an image file, upright and in sRGB: uint8 H×W×3.
 
-    Transparency is laid over white. Grey of 16 bits is divided by 257, 32-bit integers are taken to hold 16, floats to lie in
-    0..1; what lies outside is clipped. Every other mode is converted as Pillow does.
+    - The first picture: the first frame of an animation, page of a TIFF, image of a multi-picture JPEG (MPO).
+    - Upright: the orientation of its EXIF block, or of a TIFF's own tag, is applied; a broken block is none.
+    - Scaled to 8 bits: 16-bit grey is divided by 257 and 12-bit grey by 16.06, rounded; of 16-bit colour and grey with alpha,
+      the upper byte is taken, which is at most 1 less. Integers of 32 bits are taken to hold 16, floats to lie in 0..1; what
+      lies outside is clipped, and NaN is black.
+    - In sRGB: by the file's ICC profile if it has one that is whole and fits its samples (grey, RGB, CMYK or L*a*b*), with
+      perceptual intent. Without, RGB and grey are taken for sRGB, and CMYK for the complement of RGB, inverted in JPEG as Adobe
+      does. L*a*b* is that of D50.
+    - Opaque: transparency, in any form, is laid over white. The transparent colour of 16-bit RGB is told by its upper bytes.
+
+    A file that is truncated is refused, not filled up. Refused as well is what Pillow does not read: of TIFF, 16 bits or floats
+    in separate planes, floats of 16 or 64 bits or of several bands, and L*a*b* or CMYK beyond 8 and 16 bits; of JPEG, 12 bits
+    and lossless; of BMP, embedded JPEG and PNG.
+
+    Beside the file, it takes 3 bytes for each pixel of the result and what Pillow holds while it decodes: 1 to 4, in WebP up
+    to 16.
 
     Raises:
-        ImageTooLarge: above the limit of bytes, pixels or length of a side.
+        ImageTooLarge: above the limit of bytes, pixels or length of a side; known from the header, before any pixel is decoded.
         UnsupportedImageFormat: an image, but none of `ACCEPTED_FORMATS`.
         InvalidImage: not an image, truncated or broken.
     """
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"the image has {len(data):,} bytes, the limit is {limits.max_bytes:,}")
     try:
-        with Image.open(io.BytesIO(data), formats=ACCEPTED_FORMATS) as file:
-            _require_size(file, limits)
-            file.load()
-            upright = ImageOps.exif_transpose(file)
-            return np.asarray(_to_rgb(upright))
-    except (ImageTooLarge, MemoryError):
+        # What Pillow warns of concerns metadata that is of no use here, or comes as an error all the same.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _decode(data, limits)
+    except (SegmentationError, MemoryError):
         raise
     except UnidentifiedImageError as error:
         _refuse_unidentified(data, error)
@@ -53,6 +82,29 @@ def decode_image(data: bytes, limits: Limits) -> RGBImage:
         # them say that this file cannot be decoded; none says anything about the server.
         logger.info("image of %d bytes refused: %r", len(data), error)
         raise InvalidImage(f"the image cannot be decoded: {error}") from error
+
+
+def _decode(data: bytes, limits: Limits) -> RGBImage:
+    picture = first_picture(data)
+    with Image.open(io.BytesIO(picture.data), formats=ACCEPTED_FORMATS) as file:
+        _require_size(file, limits)
+        file.load()
+        turn = orientation(picture.exif or file.info.get("exif", b""))
+        upright = np.empty((*(file.size if turn in _SIDEWAYS else file.size[::-1]), 3), np.uint8)
+        write_rgb(file, _samples(file, picture), _AS_STORED[turn](upright))
+        return upright
+
+
+def _samples(file: Image.Image, picture: FirstPicture) -> Samples:
+    profile = picture.profile or file.info.get("icc_profile")
+    if not isinstance(profile, bytes):
+        profile = b""
+    key = file.info.get("transparency")
+    if not isinstance(file, TiffImageFile):
+        return Samples(profile, key)
+    bits = file.tag_v2.get(258, (16,))[0] if file.mode.startswith("I;16") else 16
+    # Pillow inverts where 0 is white (tag 262) in grey of up to 8 bits alone.
+    return Samples(profile, key, white=(1 << bits) - 1, inverted=file.tag_v2.get(262) == 0)
 
 
 def _require_size(file: Image.Image, limits: Limits) -> None:
@@ -79,15 +131,3 @@ def _foreign_format(data: bytes) -> str | None:
         if name not in ACCEPTED_FORMATS and accepts is not None and accepts(head) is True:
             return name
     return None
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode in _GREY_MAXIMUM:
-        values = np.nan_to_num(np.asarray(image, np.float64)) / _GREY_MAXIMUM[image.mode]
-        return Image.fromarray(np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
