@@ -74,6 +74,13 @@ class RefinementUnavailable(SegmentationError):
     phrase = "Not Implemented"
 
 
+class ExplanationUnavailable(SegmentationError):
+    """Explanations need gradients, which this server's engine does not have."""
+
+    status = 501
+    phrase = "Not Implemented"
+
+
 class InternalError(SegmentationError):
     """A fault of ours. What happened is in the log, not in the answer."""
 

@@ -13,6 +13,7 @@ from handler.cost import require_affordable
 from handler.encoders import FORMATS, EncodedResponse, ModelIdentity
 from handler.engines import Engine, EngineOptions, build_engine
 from handler.errors import SegmentationError, attempt
+from handler.explain import Explanation, explain
 from handler.geometry import RGBImage, prepare
 from handler.image_io import decode_image
 from handler.inference import View, batches, infer, mean_probabilities, views
@@ -92,6 +93,15 @@ class Pipeline:
         for members in batches(dict(enumerate(seen)), self._engine.max_batch):
             logits.update(zip(members, infer([seen[index] for index in members], self._engine), strict=True))
         return self._label(image, seen, [logits[index] for index in range(len(seen))], options, _ignore)
+
+    def explanation(self, image: RGBImage, class_index: int | None = None) -> Explanation:
+        """Which parts of one upright RGB image, uint8 H×W×3, speak for a class; None: for the one seen most.
+
+        Raises:
+            ExplanationUnavailable: the engine has no gradients.
+            InvalidOption: the model has no such class.
+        """
+        return explain(image, class_index, engine=self._engine, labels=self.labels, policy=self.metadata.resize)
 
     def answer(self, requests: Sequence[SegmentationRequest], observe: Observer = _ignore) -> list[Outcome]:
         """Answer each request by a response or an error of its own; none touches its neighbours.

@@ -62,6 +62,11 @@ class DeepLab(nn.Module):
             logits["aux"] = self.aux_classifier(features["aux"])
         return logits
 
+    @property
+    def last_features_reader(self) -> nn.Module:
+        """The module whose only input are the backbone's last features: from there on, they are turned into classes."""
+        return self.classifier
+
     def drop_auxiliary_head(self) -> None:
         """Forget the auxiliary head, which costs time and serves only training."""
         self.aux_classifier = None
@@ -122,6 +127,11 @@ class DeepLabV3Plus(DeepLab):
             decoder_channels=decoder_channels,
             separable=separable,
         )
+
+    @property
+    def last_features_reader(self) -> nn.Module:
+        """Its ASPP: the rest of the head reads low-level features too."""
+        return self.classifier.aspp
 
 
 class DeepLabV2(DeepLab):

@@ -54,6 +54,12 @@ class SmpNetwork(nn.Module):
         encoder: nn.Module = self.network.encoder
         return encoder
 
+    @property
+    def last_features_reader(self) -> nn.Module:
+        """The module whose only input are the encoder's last features: the decoder's ASPP."""
+        aspp: nn.Module = self.network.decoder.aspp
+        return aspp
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Normalized images, float B×3×H×W, to `out`: logits float B×num_classes×H×W.
 

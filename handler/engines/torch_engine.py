@@ -1,11 +1,13 @@
 """PyTorch in float32: the definition of correct for every other engine."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from handler.engines import EngineOptions
+from handler.engines import EngineOptions, Region
 from model.checkpoint import Checkpoint
 from model.preprocessing import Normalize
 
@@ -22,7 +24,9 @@ class TorchEngine:
         # On a CPU a batch saves no time, and its kernels may round otherwise than those for one image.
         self._max_batch = 8 if on_gpu else 1
         network = nn.Sequential(Normalize(checkpoint.metadata.normalization), checkpoint.network)
-        self._network = network.eval().to(self._device)
+        # Nothing is learned here. So the graph of an explanation begins at the features it asks about, not at the image.
+        self._network = network.eval().requires_grad_(False).to(self._device)
+        self._last_features_reader = checkpoint.network.last_features_reader
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -31,6 +35,36 @@ class TorchEngine:
 
     @torch.inference_mode()
     def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device)
-        logits: npt.NDArray[np.float32] = self._network(batch)["out"].float().cpu().numpy()
+        logits: npt.NDArray[np.float32] = self._network(self._batch(pixels))["out"].float().cpu().numpy()
         return logits
+
+    def class_activation(
+        self, pixels: npt.NDArray[np.uint8], choose: Callable[[npt.NDArray[np.float32]], Region]
+    ) -> tuple[Region, npt.NDArray[np.float32]]:
+        # With it comes matplotlib: memory and time of a worker that may never be asked for an explanation.
+        from captum.attr import LayerGradCam
+
+        score = _RegionScore(self._network, choose)
+        cam = LayerGradCam(score, self._last_features_reader)
+        heat = cam.attribute(self._batch(np.stack([pixels])), attribute_to_layer_input=True, relu_attributions=True)
+        return score.region, heat[0, 0].detach().float().cpu().numpy()
+
+    def _batch(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device)
+
+
+class _RegionScore:
+    """The number that an explanation differentiates: the sum of the logits of a region, which is chosen once they are known."""
+
+    region: Region
+
+    def __init__(self, network: nn.Module, choose: Callable[[npt.NDArray[np.float32]], Region]) -> None:
+        self._network = network
+        self._choose = choose
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """uint8 1×h×w×3 to float 1."""
+        logits: Tensor = self._network(batch)["out"]
+        self.region = self._choose(logits[0].detach().float().cpu().numpy())
+        cells = torch.from_numpy(self.region.cells).to(logits.device)
+        return logits[:, self.region.class_index][:, cells].sum(1)

@@ -50,6 +50,19 @@ class TestEveryNetwork:
         last = features[-1] if full_size(config) else features["out"]
         assert last.shape[-2:] == (64 // config.output_stride, 96 // config.output_stride)
 
+    def test_one_module_reads_the_last_features_and_nothing_else(self, network: Network, config: ModelConfig) -> None:
+        read: list[tuple[Tensor, ...]] = []
+        images = torch.randn(1, 3, 64, 96)
+        with torch.inference_mode():
+            features = network.backbone(images)
+
+        handle = network.last_features_reader.register_forward_pre_hook(lambda _, given: read.append(given))
+        run(network, images)
+        handle.remove()
+
+        ((given,),) = read
+        assert torch.equal(given, features[-1] if full_size(config) else features["out"])
+
     def test_a_checkpoint_gives_back_every_bit(self, network: Network, config: ModelConfig, tmp_path: Path) -> None:
         described = metadata(model=config, resize=ResizePolicy(side="long", size=64, multiple=16))
         save_checkpoint(tmp_path / "a.safetensors", network, described)
