@@ -117,8 +117,9 @@ class Pipeline:
         policy = self.metadata.resize
         pixels, limit = network_pixels(size, policy, options), self._limits.max_network_pixels
         if pixels > limit:
-            asked = f"at scales {', '.join(map(str, options.scales))}{', each mirrored too' if options.flip else ''}"
-            raise InferenceTooLarge(f"{asked}, the network would see {pixels:,} pixels of this image, the limit is {limit:,}")
+            raise InferenceTooLarge(
+                f"{_views_in_words(options)}, the network would see {pixels:,} pixels of this image, the limit is {limit:,}"
+            )
         if options.refine == "none":
             return
         require_crf()
@@ -178,6 +179,11 @@ class Pipeline:
         if size > limit:
             raise ResponseTooLarge(f"the answer as {request.format!r} has {size:,} bytes, the limit is {limit:,}")
         return response
+
+
+def _views_in_words(options: InferenceOptions) -> str:
+    tiles = f"in {options.tiles}×{options.tiles} tiles, " if options.tiles > 1 else ""
+    return f"{tiles}at scales {', '.join(map(str, options.scales))}{', each mirrored too' if options.flip else ''}"
 
 
 @contextmanager
