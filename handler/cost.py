@@ -60,4 +60,5 @@ def _require_answerable(request: SegmentationRequest, size: Size, metadata: Chec
 
 
 def _views_in_words(options: InferenceOptions) -> str:
-    return f"at scales {', '.join(map(str, options.scales))}{', each mirrored too' if options.flip else ''}"
+    tiles = f"in {options.tiles}×{options.tiles} tiles, " if options.tiles > 1 else ""
+    return f"{tiles}at scales {', '.join(map(str, options.scales))}{', each mirrored too' if options.flip else ''}"

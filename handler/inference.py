@@ -1,4 +1,4 @@
-"""How the network sees an image (scales, mirror images), which views go through the engine together, and their mean."""
+"""How the network sees an image (tiles, scales, mirror images), which views go through the engine together, and their mean."""
 
 import math
 from collections import defaultdict
@@ -12,8 +12,9 @@ import torch
 from torch.nn import functional as F
 
 from handler.engines import Engine
-from handler.geometry import RGBImage, Size, network_size, prepare
+from handler.geometry import RGBImage, Size, network_size
 from handler.options import InferenceOptions
+from handler.tiling import WHOLE, Tile, blend, prepare_tiles
 from model.metadata import ResizePolicy
 
 Key = TypeVar("Key", bound=Hashable)
@@ -21,31 +22,34 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class View:
-    """An image as the network sees it once."""
+    """An image, or a tile of one, as the network sees it once."""
 
     #: uint8 RGB h×w×3, at the network's resolution.
     pixels: RGBImage
     #: Whether left and right are exchanged.
     mirrored: bool = False
+    #: What it shows of the image.
+    tile: Tile = WHOLE
 
 
 def views(image: RGBImage, policy: ResizePolicy, options: InferenceOptions) -> list[View]:
-    """All that the network is to see of `image`: each scale, followed by its mirror image if `options` have `flip`.
+    """All that the network is to see of `image`: each tile at each scale, with its mirror image after it if `options` say so.
 
-    Every scale is made from the image itself.
+    Every view is made from the image itself.
     """
     found = []
     for scale in options.scales:
-        pixels = prepare(image, policy, scale).pixels
-        found.append(View(pixels))
-        if options.flip:
-            found.append(View(pixels[:, ::-1], mirrored=True))
+        for tile, pixels in prepare_tiles(image, policy, options.tiles, scale):
+            found.append(View(pixels, tile=tile))
+            if options.flip:
+                found.append(View(pixels[:, ::-1], mirrored=True, tile=tile))
     return found
 
 
 def network_pixels(size: Size, policy: ResizePolicy, options: InferenceOptions) -> int:
     """Pixels of all `views` of an image of `size`: what the network's time and memory grow with."""
-    return (1 + options.flip) * sum(math.prod(network_size(policy, size, scale)) for scale in options.scales)
+    at_all_scales = sum(math.prod(network_size(policy, size, scale)) for scale in options.scales)
+    return options.tiles**2 * (1 + options.flip) * at_all_scales
 
 
 def batches(views: Mapping[Key, View], max_batch: int) -> Iterator[list[Key]]:
@@ -75,13 +79,23 @@ def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def mean_probabilities(views: Sequence[View], logits: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
     """The mean over all views of the classes' probabilities, each view turned back: float32 C×h×w.
 
-    The common grid is the finest, the one of the largest scale: coarser views are interpolated to it (bilinear, half-pixel
-    centres), so nothing that any view resolves is lost, and none is sampled between its cells with too few points.
+    The mean is taken in each tile, then the tiles are blended (`handler.tiling.blend`). The common grid of a tile's views is
+    the finest, the one of the largest scale: coarser views are interpolated to it (bilinear, half-pixel centres), so nothing
+    that any view resolves is lost, and none is sampled between its cells with too few points.
 
     Args:
         views: of one image.
         logits: C×h×w of each view, in the same order.
     """
+    by_tile: dict[Tile, list[int]] = defaultdict(list)
+    for index, view in enumerate(views):
+        by_tile[view.tile].append(index)
+    means = {tile: _mean([views[i] for i in own], [logits[i] for i in own]) for tile, own in by_tile.items()}
+    return means[WHOLE] if WHOLE in means else blend(means)
+
+
+def _mean(views: Sequence[View], logits: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """Of views of one tile."""
     grid = max((each.shape[1:] for each in logits), key=math.prod)
     total = torch.zeros(logits[0].shape[0], *grid)
     for view, each in zip(views, logits, strict=True):

@@ -24,7 +24,11 @@ class InferenceOptions(StrictModel):
     scales: tuple[float, ...] = (1.0,)
     #: Whether it sees the mirror image too, at each scale.
     flip: bool = False
-    #: `crf`: a dense CRF draws the probabilities to the edges of the image (`handler.refine`).
+    #: Overlapping tiles along each side; 1: the image is seen whole. The network sees a tile as it would see the whole image:
+    #: at the size that the checkpoint says, at each scale, mirrored too.
+    tiles: int = Field(default=1, ge=1)
+    #: `crf`: a dense CRF draws the probabilities to the edges of the image (`handler.refine`), at the size at which the network
+    #: would see it whole, whatever `tiles` says.
     refine: Refinement = "none"
 
     @field_validator("scales")

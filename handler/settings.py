@@ -18,7 +18,7 @@ class Limits(StrictModel):
     max_pixels: int = Field(default=64_000_000, ge=1)
     #: Pixels of an image's longer side. A JPEG, and so an overlay, can have no more; and a row's logits must fit into memory.
     max_side: int = Field(default=65_500, ge=1, le=65_500)
-    #: Pixels of the network's inputs, over all scales and mirror images. Six scales from 0.5 to 1.75, mirrored, of a 3:2
+    #: Pixels of the network's inputs, over all tiles, scales and mirror images. Six scales from 0.5 to 1.75, mirrored, of a 3:2
     #: photograph whose short side is 520 are 7.1 million.
     max_network_pixels: int = Field(default=8_000_000, ge=1)
     #: Pixels of the network's input at scale 1 times classes, where a CRF refines. A million takes 90 MB and, of a picture full
@@ -52,17 +52,21 @@ class InferenceSettings(InferenceOptions):
 
     #: The most scales that one request may name.
     max_scales: int = Field(default=6, ge=1)
+    #: The most tiles along a side.
+    max_tiles: int = Field(default=4, ge=1)
     crf: CrfSettings = CrfSettings()
 
     @model_validator(mode="after")
     def _defaults_within_limits(self) -> Self:
         if len(self.scales) > self.max_scales:
             raise ValueError(f"scales has {len(self.scales)} entries, max_scales is {self.max_scales}")
+        if self.tiles > self.max_tiles:
+            raise ValueError(f"tiles is {self.tiles}, max_tiles is {self.max_tiles}")
         return self
 
     @property
     def defaults(self) -> InferenceOptions:
-        return InferenceOptions(scales=self.scales, flip=self.flip, refine=self.refine)
+        return InferenceOptions(scales=self.scales, flip=self.flip, tiles=self.tiles, refine=self.refine)
 
 
 class AnswerSettings(StrictModel):

@@ -93,6 +93,16 @@ def _scales(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"{error}; give numbers from {LEAST_SCALE} to {GREATEST_SCALE}") from error
 
 
+def _tiles(text: str) -> int:
+    try:
+        tiles = int(text)
+    except ValueError:
+        tiles = 0
+    if tiles < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, 1 or more")
+    return tiles
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts.evaluate", description="Score a model on a data set.")
     parser.add_argument("target", nargs="?", type=Path, help="a checkpoint (.safetensors) or an archive (.mar)")
@@ -101,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", help="which of the data's splits, if it has several")
     parser.add_argument("--scales", type=_scales, help="average over these scales, such as 0.75,1,1.25")
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, help="average over mirror images too")
+    parser.add_argument("--tiles", type=_tiles, metavar="N", help="cut each image into N×N overlapping tiles")
     parser.add_argument("--refine", choices=REFINEMENTS, help="crf: refine by a dense CRF")
     parser.add_argument("--output-stride", type=int, choices=(8, 16), help="another than the model's")
     parser.add_argument("--out", type=Path, help="folder for scores.json, confusion.png and worst.html")

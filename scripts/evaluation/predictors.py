@@ -78,6 +78,7 @@ class LocalPredictor:
             [
                 "single scale" if self.options.scales == (1.0,) else f"scales {scales}",
                 *(["mirrored too"] if self.options.flip else []),
+                *([f"{self.options.tiles}×{self.options.tiles} tiles"] if self.options.tiles > 1 else []),
                 *([f"refined by {self.options.refine}"] if self.options.refine != "none" else []),
                 *([f"output stride {self.settings.output_stride}"] if self.settings.output_stride else []),
             ]

@@ -6,11 +6,13 @@ from hypothesis import strategies as st
 
 from handler.inference import View, batches, mean_probabilities, network_pixels, views
 from handler.options import LEAST_SCALE, InferenceOptions
+from handler.tiling import Tile
 from model import ResizePolicy
 from tests.support import noise
 
 POLICY = ResizePolicy(side="long", size=32)
 PICTURE = np.zeros((1, 1, 3), np.uint8)
+counts = st.integers(1, 4)
 scales = st.lists(st.floats(LEAST_SCALE, 2), min_size=1, max_size=3, unique=True).map(tuple)
 
 
@@ -26,12 +28,25 @@ def test_the_network_sees_each_scale_and_its_mirror_image() -> None:
     np.testing.assert_array_equal(seen[3].pixels, image[:, ::-1])
 
 
-@given(st.tuples(st.integers(1, 80), st.integers(1, 80)), scales, st.booleans(), st.sampled_from([1, 16]))
+def test_the_network_sees_each_tile_at_each_scale_and_its_mirror_image() -> None:
+    image = noise(56, 28)
+
+    seen = views(image, POLICY, InferenceOptions(scales=(0.5, 1), flip=True, tiles=2))
+
+    tiles = [Tile(0, 0, 2), Tile(0, 1, 2), Tile(1, 0, 2), Tile(1, 1, 2)]
+    assert [(view.pixels.shape, view.tile, view.mirrored) for view in seen] == [
+        (shape, tile, mirrored) for shape in ((16, 8, 3), (32, 16, 3)) for tile in tiles for mirrored in (False, True)
+    ]
+    np.testing.assert_array_equal(seen[-2].pixels, image[24:, 12:])
+    np.testing.assert_array_equal(seen[-1].pixels, image[24:, :11:-1])
+
+
+@given(st.tuples(st.integers(1, 80), st.integers(1, 80)), scales, st.booleans(), counts, st.sampled_from([1, 16]))
 def test_the_networks_pixels_are_counted_without_making_the_views(
-    size: tuple[int, int], scales: tuple[float, ...], flip: bool, multiple: int
+    size: tuple[int, int], scales: tuple[float, ...], flip: bool, tiles: int, multiple: int
 ) -> None:
     policy = POLICY.model_copy(update={"multiple": multiple})
-    options = InferenceOptions(scales=scales, flip=flip)
+    options = InferenceOptions(scales=scales, flip=flip, tiles=tiles)
 
     seen = views(np.zeros((*size, 3), np.uint8), policy, options)
 
@@ -67,6 +82,17 @@ def test_a_coarse_view_is_interpolated_to_the_finest_grid_by_half_pixel_centres(
 
     # Cells of a grid of 2 have their centres at 1/4 and 3/4, of 4 at 1/8, 3/8, 5/8, 7/8; nothing is extrapolated.
     np.testing.assert_allclose(mean[0], [[0.7, 0.6, 0.4, 0.3]], atol=1e-6)
+
+
+def test_views_are_averaged_in_their_own_tile() -> None:
+    left, right = Tile(0, 0, 2), Tile(0, 1, 2)
+    above = [View(PICTURE, tile=left), View(PICTURE, mirrored=True, tile=left), View(PICTURE, tile=right)]
+    below = [View(PICTURE, tile=Tile(1, 0, 2)), View(PICTURE, tile=Tile(1, 1, 2))]
+
+    mean = mean_probabilities(above + below, [logits([p] * 4) for p in (0.8, 0.6, 0.3, 0.7, 0.3)])
+
+    # Of 7 cells the left tile has the first 4, the right one the last 4; they share the one in the middle.
+    np.testing.assert_allclose(mean[0], np.broadcast_to([[0.7] * 3 + [0.5] + [0.3] * 3], (2, 7)), atol=1e-6)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

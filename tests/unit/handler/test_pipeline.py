@@ -199,6 +199,27 @@ def test_the_grid_of_the_answer_is_the_largest_scales(engine: MirrorEngine) -> N
     assert result.label_map.shape == (64, 48)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1), (7, 300)])
+def test_an_image_with_fewer_pixels_than_tiles_can_be_tiled(engine: MirrorEngine, size: tuple[int, int]) -> None:
+    assert build(engine).segment(noise(*size), InferenceOptions(tiles=4)).label_map.shape == size
+
+
+def test_tiles_show_what_is_too_small_for_the_network_to_see_at_once(engine: MirrorEngine) -> None:
+    stripes = np.zeros((224, 224, 3), np.uint8)
+    stripes[0::4, :, 0] = stripes[1::4, :, 0] = stripes[2::4, :, 1] = stripes[3::4, :, 1] = 200
+
+    whole, tiled = (build(engine).segment(stripes, InferenceOptions(tiles=tiles)).label_map for tiles in (1, 4))
+
+    assert (whole != stripes.argmax(2)).mean() > 0.25
+    assert (tiled != stripes.argmax(2)).mean() < 0.05
+
+
+def test_tiles_of_one_image_go_through_the_engine_together(engine: MirrorEngine) -> None:
+    build(engine).segment(noise(64, 48), InferenceOptions(tiles=3))
+
+    assert engine.batches == [4, 4, 1]
+
+
 def test_the_settings_say_what_is_done_where_nothing_is_asked(engine: MirrorEngine) -> None:
     image = noise(64, 48)
     pipeline = build(engine, inference=InferenceSettings(scales=(0.5, 1), flip=True))
@@ -248,6 +269,14 @@ def test_more_pixels_for_the_network_than_the_limit_are_refused_with_both_number
     )
     assert isinstance(answered, EncodedResponse)
     assert engine.batches == [1]
+
+
+def test_a_refusal_for_too_many_pixels_names_the_tiles(engine: MirrorEngine) -> None:
+    (refused,) = build(engine, max_network_pixels=50_000).answer([request(encode(noise(300, 300)), tiles=4)])
+
+    assert str(refused) == (
+        "in 4×4 tiles, at scales 1.0, the network would see 65,536 pixels of this image, the limit is 50,000"
+    )
 
 
 def test_no_requests_give_no_answers(engine: MirrorEngine) -> None:

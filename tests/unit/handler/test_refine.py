@@ -98,9 +98,11 @@ class TestWithTheExtra:
 
         assert np.isfinite(marginals).all()
 
-    @pytest.mark.parametrize("scales", [(1.0,), (0.5,), (0.5, 2.0)])
-    def test_it_runs_at_the_size_of_scale_1(self, two_colours: npt.NDArray[np.uint8], scales: tuple[float, ...]) -> None:
-        options = InferenceOptions(scales=scales, flip=True, refine="crf")
+    @pytest.mark.parametrize(("scales", "tiles"), [((1.0,), 1), ((0.5,), 1), ((0.5, 2.0), 1), ((0.5, 1.0), 2)])
+    def test_it_runs_at_the_size_of_the_whole_image_at_scale_1(
+        self, two_colours: npt.NDArray[np.uint8], scales: tuple[float, ...], tiles: int
+    ) -> None:
+        options = InferenceOptions(scales=scales, flip=True, tiles=tiles, refine="crf")
 
         assert build(HalvesEngine()).segment(two_colours, options).probabilities.shape == (3, 64, 64)
 

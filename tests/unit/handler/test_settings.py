@@ -12,7 +12,7 @@ def parse(inference: dict[str, object]) -> HandlerSettings:
 
 
 def test_by_default_the_network_sees_an_image_once_and_nothing_refines() -> None:
-    assert HandlerSettings().inference.defaults == InferenceOptions(scales=(1.0,), flip=False, refine="none")
+    assert HandlerSettings().inference.defaults == InferenceOptions(scales=(1.0,), flip=False, tiles=1, refine="none")
 
 
 def test_the_shipped_configuration_says_what_the_code_would_do_without_it() -> None:
@@ -25,6 +25,13 @@ def test_scales_are_kept_in_ascending_order() -> None:
     assert parse({"scales": [1.5, 0.5, 1]}).inference.defaults.scales == (0.5, 1.0, 1.5)
 
 
+def test_every_option_of_a_request_has_its_default_in_the_settings() -> None:
+    asked: dict[str, object] = {"scales": [0.5], "flip": True, "tiles": 2, "refine": "crf"}
+
+    assert parse(asked).inference.defaults == InferenceOptions.model_validate(asked)
+    assert set(asked) == set(InferenceOptions.model_fields)
+
+
 @pytest.mark.parametrize(
     ("inference", "message"),
     [
@@ -33,6 +40,8 @@ def test_scales_are_kept_in_ascending_order() -> None:
         ({"scales": []}, r"'inference\.scales'.*there must be at least one scale"),
         ({"scales": [1, 1]}, r"'inference\.scales'.*1\.0 is there more than once"),
         ({"scales": [0.5, 1], "max_scales": 1}, r"scales has 2 entries, max_scales is 1"),
+        ({"tiles": 0}, r"'inference\.tiles': 0: Input should be greater than or equal to 1"),
+        ({"tiles": 5}, r"tiles is 5, max_tiles is 4"),
         ({"refine": "crv"}, r"'inference\.refine': 'crv'.*'none' or 'crf'"),
         ({"flips": True}, r"unknown key 'inference\.flips', did you mean 'flip'\?"),
         ({"crf": {"iterations": 0}}, r"'inference\.crf\.iterations': 0"),

@@ -72,12 +72,12 @@ def test_the_json_file_holds_every_figure(tmp_path: Path, data: Path, checkpoint
 
 
 def test_what_was_asked_for_is_in_the_json_file(tmp_path: Path, data: Path, checkpoint: Path) -> None:
-    asked = ["--scales", "1.25,0.75", "--flip", "--output-stride", "8"]
+    asked = ["--scales", "1.25,0.75", "--flip", "--tiles", "2", "--output-stride", "8"]
 
     assert main([str(checkpoint), "--data", str(data), "--out", str(tmp_path / "out"), *asked]) == 0
 
     written = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert written["conditions"] == "scales 0.75, 1.25, mirrored too, output stride 8"
+    assert written["conditions"] == "scales 0.75, 1.25, mirrored too, 2×2 tiles, output stride 8"
 
 
 def test_the_page_shows_the_worst_images_first(tmp_path: Path, data: Path, checkpoint: Path) -> None:
@@ -138,6 +138,8 @@ def test_wrong_pairs_are_named_before_the_model_runs(data: Path, checkpoint: Pat
         (["a.mar", "--worst", "-1"], "--worst -1: must be 0 or more"),
         (["a.mar", "--record", "ours"], "--record writes into a checkpoint"),
         (["a.mar", "--scales", "1;2"], "'1;2': must be numbers with commas between"),
+        (["a.mar", "--tiles", "0"], "'0': must be a whole number, 1 or more"),
+        (["a.mar", "--tiles", "2x2"], "'2x2': must be a whole number, 1 or more"),
         (["a.mar", "--scales", "1,9"], "9.0 is above 2.0; give numbers from 0.25 to 2.0"),
         (["--url", "http://localhost/", "--output-stride", "8"], "--output-stride is for a checkpoint or an archive"),
     ],

@@ -147,6 +147,7 @@ def test_what_is_not_asked_for_is_the_handlers_default_for_a_checkpoint(checkpoi
     [
         (AS_SERVED, None, "single scale"),
         (InferenceOptions(scales=(0.75, 1), flip=True), None, "scales 0.75, 1, mirrored too"),
+        (InferenceOptions(tiles=2), None, "single scale, 2×2 tiles"),
         (AS_SERVED, 8, "single scale, output stride 8"),
     ],
 )
