@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-import requests
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from handler.encoders import ModelIdentity
+from handler.encoders import FORMATS, ModelIdentity
 from handler.errors import RefinementUnavailable, SegmentationError
 from handler.image_io import decode_image
 from handler.labelmap import LabelMap
@@ -26,10 +25,10 @@ from handler.pipeline import Pipeline
 from handler.refine import require_crf
 from handler.settings import HandlerSettings
 from model.strict import nearest
+from scripts.client import AnswerError, Client
 from scripts.served_model_config import ServedModelConfig
 from scripts.yaml_file import read_mapping
 
-_TIMEOUT_S = 300
 #: Requests under way at once: enough that the server never waits for this side.
 _IN_FLIGHT = 4
 
@@ -152,8 +151,9 @@ OPENERS: dict[str, Callable[[Path], AbstractContextManager[tuple[Path, HandlerSe
 class ServerPredictor:
     """A running server, asked over HTTP."""
 
-    url: str
-    headers: Mapping[str, str]
+    client: Client
+    #: Values by name.
+    options: Mapping[str, str]
     labels: Labels
     conditions: str
 
@@ -169,19 +169,22 @@ class ServerPredictor:
             PredictionError: the server does not answer, or not as it should.
         """
         options = {name: _text(value) for name, value in asked.model_dump(exclude_unset=True).items()}
-        headers = {"Content-Type": "application/octet-stream", "X-Segment-Format": "png"}
-        headers |= {f"X-Segment-{name.capitalize()}": text for name, text in options.items()}
         conditions = ", ".join(["the server's settings", *(f"{name} {text}" for name, text in options.items())])
         probe = io.BytesIO()
         Image.new("RGB", (64, 64), "grey").save(probe, "PNG")
-        answer = _ask(url, headers, probe.getvalue(), "a grey picture")
+        client = Client(url, connections=_IN_FLIGHT)
+        try:
+            client.require_server()
+        except AnswerError as error:
+            raise PredictionError(f"{url}: {error}") from error
+        answer = _ask(client, options, probe.getvalue(), "a grey picture")
         colours = np.asarray(answer.getpalette("RGB"), np.uint8).reshape(-1, 3).tolist()
         try:
             names = tuple(json.loads(answer.info["classes"]))
         except (KeyError, json.JSONDecodeError) as error:
             raise PredictionError(f"{url}: its PNG does not say the class names in a text chunk 'classes'") from error
         palette = tuple((red, green, blue) for red, green, blue in colours[: len(names)])
-        return cls(url, headers, Labels(names, palette), conditions)
+        return cls(client, options, Labels(names, palette), conditions)
 
     def label_maps(self, photos: Iterable[Path]) -> Iterator[LabelMap]:
         waiting: deque[Future[LabelMap]] = deque()
@@ -194,7 +197,7 @@ class ServerPredictor:
                 yield waiting.popleft().result()
 
     def _label_map(self, photo: Path) -> LabelMap:
-        return np.asarray(_ask(self.url, self.headers, photo.read_bytes(), str(photo)))
+        return np.asarray(_ask(self.client, self.options, photo.read_bytes(), str(photo)))
 
 
 def _text(value: Any) -> str:
@@ -204,19 +207,14 @@ def _text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _ask(url: str, headers: Mapping[str, str], photo: bytes, name: str) -> Image.Image:
-    """The palette PNG that the server at `url` answers `photo` with."""
+def _ask(client: Client, options: Mapping[str, str], photo: bytes, name: str) -> Image.Image:
+    """The palette PNG that the server answers `photo` with."""
     try:
-        response = requests.post(url, data=photo, headers=dict(headers), timeout=_TIMEOUT_S)
-    except requests.RequestException as error:
-        raise PredictionError(f"{url}: no answer for {name}: {error}") from error
-    if response.status_code != requests.codes.ok:
-        raise PredictionError(f"{url}: answered {response.status_code} for {name}: {' '.join(response.text.split())[:500]}")
-    try:
-        picture = Image.open(io.BytesIO(response.content), formats=["PNG"])
+        answer = client.ask(photo, {**options, "format": "png"}, FORMATS["png"].content_type)
+        picture = Image.open(io.BytesIO(answer), formats=["PNG"])
         picture.load()
-    except UnidentifiedImageError as error:
-        raise PredictionError(f"{url}: answered {name} by something other than a PNG") from error
+    except (AnswerError, OSError) as error:
+        raise PredictionError(f"{client.url}: {name}: {error}") from error
     if picture.mode != "P":
-        raise PredictionError(f"{url}: answered {name} by a PNG of mode {picture.mode}, should be P")
+        raise PredictionError(f"{client.url}: {name}: answered a PNG of mode {picture.mode}, should be P")
     return picture
