@@ -24,6 +24,8 @@ def describe(
         "background": labels.background,
         "network": metadata.model.model_dump(mode="json"),
         "engine": settings.engine,
+        "precision": pipeline.precision,
+        "explanations": pipeline.explains,
         "resize": metadata.resize.model_dump(mode="json"),
         "normalization": metadata.normalization.model_dump(mode="json"),
         "image_formats": ACCEPTED_FORMATS,

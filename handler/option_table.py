@@ -6,7 +6,7 @@ from typing import Any
 from handler.encoders import FORMATS
 from handler.errors import InvalidOption
 from handler.labels import Labels
-from handler.option_values import Choice, Classes, Flag, Number, Scales, Values
+from handler.option_values import Choice, Classes, Count, Flag, Number, Scales, Values
 from handler.options import GREATEST_SCALE, GREATEST_TOLERANCE, LEAST_SCALE, MASKS, REFINEMENTS, AnswerOptions
 from handler.settings import HandlerSettings
 from model.strict import ConfigurationError
@@ -52,6 +52,7 @@ def option_table(settings: HandlerSettings, labels: Labels) -> dict[str, Option]
         Option("masks", Choice(MASKS), answer.masks, "`json`: how each segment's mask is given"),
         Option("scales", scales, inference.scales, "the network sees the picture at each; probabilities are averaged"),
         Option("flip", Flag(), inference.flip, "it sees the mirror image too"),
+        Option("tiles", Count(1, inference.max_tiles), inference.tiles, "it sees overlapping tiles, so many along each side"),
         Option("refine", Choice(REFINEMENTS), inference.refine, "`crf`: a dense CRF moves edges to those of the picture"),
         Option("classes", Classes(labels.names), answer.classes, "classes to report; the rest becomes background"),
         Option("min_score", Number(0, 1), answer.min_score, "segments under it are left out where segments are listed"),

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from handler.cost import require_affordable
 from handler.encoders import FORMATS, EncodedResponse, ModelIdentity
-from handler.engines import Engine, EngineOptions, build_engine
+from handler.encoders.explanation import encode as encode_explanation
+from handler.engines import Engine, EngineOptions, GradientEngine, build_engine
 from handler.errors import SegmentationError, attempt
 from handler.explain import Explanation, explain
 from handler.geometry import RGBImage, prepare
@@ -19,7 +20,7 @@ from handler.image_io import decode_image
 from handler.inference import View, batches, infer, mean_probabilities, views
 from handler.labelmap import Segmentation, reported, segmentation, segmentation_by_probability
 from handler.labels import Labels
-from handler.options import InferenceOptions
+from handler.options import AnswerOptions, InferenceOptions
 from handler.refine import RefinementReport, dense_crf
 from handler.request import SegmentationRequest
 from handler.settings import HandlerSettings, InferenceSettings, Limits
@@ -71,6 +72,16 @@ class Pipeline:
         loaded.network.drop_auxiliary_head()
         engine = build_engine(settings.engine, loaded, EngineOptions(settings.threads, gpu_id))
         return cls(engine, loaded.metadata, identity, settings.limits, settings.inference)
+
+    @property
+    def precision(self) -> str:
+        """Of the network's numbers."""
+        return self._engine.precision
+
+    @property
+    def explains(self) -> bool:
+        """Whether the engine has the gradients that explanations need."""
+        return isinstance(self._engine, GradientEngine)
 
     def warm_up(self) -> None:
         """Segment once in each common orientation, so that no client waits for the first run's allocations.
@@ -135,7 +146,8 @@ class Pipeline:
             image = decode_image(request.image, self._limits)
         with _timed("prepare", observe):
             require_affordable(request, (image.shape[0], image.shape[1]), self.metadata, self._limits)
-            return _Decoded(request, image, views(image, self.metadata.resize, request.inference))
+            seen = [] if request.explain else views(image, self.metadata.resize, request.inference)
+            return _Decoded(request, image, seen)
 
     def _infer_all(self, seen: Mapping[int, Sequence[View]], observe: Observer) -> dict[int, list[Logits] | SegmentationError]:
         """The logits of all views of each image, or what went wrong with one of them."""
@@ -159,11 +171,21 @@ class Pipeline:
 
     def _finish(self, decoded: "_Decoded", logits: Sequence[Logits], observe: Observer) -> EncodedResponse:
         request = decoded.request
+        if request.explain:
+            return self._explain(decoded.image, request.answer, observe)
         result = self._label(decoded.image, decoded.views, logits, request.inference, observe)
         with _timed("encode", observe):
             if request.answer.classes is not None:
                 result = reported(result, request.answer.classes)
             return FORMATS[request.answer.format].encode(result, self._identity, request.answer)
+
+    def _explain(self, image: RGBImage, options: AnswerOptions, observe: Observer) -> EncodedResponse:
+        # Where the server reports some classes alone, an explanation is of any.
+        (one,) = options.classes if options.classes and len(options.classes) == 1 else (None,)
+        with _timed("explain", observe):
+            explanation = self.explanation(image, one)
+        with _timed("encode", observe):
+            return encode_explanation(explanation, self._identity, options.alpha)
 
     def _label(
         self, image: RGBImage, seen: Sequence[View], logits: Sequence[Logits], options: InferenceOptions, observe: Observer
@@ -189,7 +211,7 @@ class _Decoded:
 
     request: SegmentationRequest
     image: RGBImage
-    #: What the network is to see of it.
+    #: What the network is to see of it; nothing, where an explanation is asked for.
     views: Sequence[View]
 
     @property

@@ -15,6 +15,10 @@ class Engine(Protocol):
     """A network ready to run, normalization included."""
 
     @property
+    def precision(self) -> str:
+        """Of its numbers, as torch calls it: `float32`, `bfloat16`."""
+
+    @property
     def max_batch(self) -> int:
         """The most images that one call of `infer` takes."""
 

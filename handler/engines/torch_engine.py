@@ -30,6 +30,10 @@ class TorchEngine:
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
+    def precision(self) -> str:
+        return "float32"
+
+    @property
     def max_batch(self) -> int:
         return self._max_batch
 

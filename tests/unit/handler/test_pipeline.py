@@ -30,6 +30,8 @@ from tests.support import CLASSES, encode, metadata, noise, write_checkpoint
 class MirrorEngine:
     """A network that answers with what it sees: class 0 where red wins, 1 where green, 2 where blue; black breaks it."""
 
+    precision = "float32"
+
     def __init__(self, max_batch: int = 4) -> None:
         self.max_batch = max_batch
         self.batches: list[int] = []

@@ -108,7 +108,7 @@ def test_a_request_without_one_image_is_refused(row: dict[str, object], message:
     ("row", "headers", "message"),
     [
         ({}, {"X-Segment-Format": "pgn"}, r"option 'format': 'pgn' does not exist, did you mean 'png'\? \(known: json, png"),
-        ({"colour": b"red"}, {}, r"unknown option 'colour' \(known: format, masks, scales, flip, refine, classes"),
+        ({"colour": b"red"}, {}, r"unknown option 'colour' \(known: format, masks, scales, flip, tiles, refine"),
         ({}, {"X-Segment-Min-Scor": "0.5"}, r"unknown option 'min_scor', did you mean 'min_score'\?"),
         ({"min_score": b"1.5"}, {}, r"option 'min_score': 1\.5 is above 1; allowed: 0 … 1"),
         ({}, {"X-Segment-Alpha": "-0.1"}, r"option 'alpha': -0\.1 is below 0"),
