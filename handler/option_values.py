@@ -151,7 +151,7 @@ class Classes:
 
     @property
     def schema(self) -> dict[str, Any]:
-        return {"type": "array", "items": {"enum": [*self.names, *range(len(self.names))]}, "minItems": 1}
+        return {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1}
 
     def parse(self, given: Any) -> tuple[int, ...]:
         # A name may have commas of its own.
