@@ -52,16 +52,16 @@ def decode_image(data: bytes, limits: Limits) -> RGBImage:
     - The first picture: the first frame of an animation, page of a TIFF, image of a multi-picture JPEG (MPO).
     - Upright: the orientation of its EXIF block, or of a TIFF's own tag, is applied; a broken block is none.
     - Scaled to 8 bits: 16-bit grey is divided by 257 and 12-bit grey by 16.06, rounded; of 16-bit colour and grey with alpha,
-      the upper byte is taken, which is at most 1 less (3 where the alpha is premultiplied). Integers of 32 bits are taken to hold
-      16, floats to lie in 0..1; what lies outside is clipped, and NaN is black.
+      the upper byte is taken, which is at most 1 less (3 where the alpha is premultiplied). Integers of 32 bits are taken to
+      hold 16, floats to lie in 0..1; what lies outside is clipped, and NaN is black.
     - In sRGB: by the file's ICC profile if it has one that is whole and fits its samples (grey, RGB, CMYK or L*a*b*), with
       perceptual intent. Without, RGB and grey are taken for sRGB, and CMYK for the complement of RGB, inverted in JPEG as Adobe
       does. L*a*b* is that of D50.
     - Opaque: transparency, in any form, is laid over white. The transparent colour of 16-bit RGB is told by its upper bytes.
 
     A file that is truncated is refused, not filled up. Refused as well is what Pillow does not read: of TIFF, 16-bit grey with
-    alpha, alpha beside one band in separate planes, floats of 16 or 64 bits or of several bands, big-endian unsigned integers of
-    32 bits, and integers of 32 bits whose 0 is white; of JPEG, 12 bits and lossless; of BMP, embedded JPEG and PNG.
+    alpha, alpha beside one band in separate planes, floats of 16 or 64 bits or of several bands, big-endian unsigned integers
+    of 32 bits, and integers of 32 bits whose 0 is white; of JPEG, 12 bits and lossless; of BMP, embedded JPEG and PNG.
 
     Beside two copies of the file, it takes 3 bytes for each pixel of the result and what Pillow holds while it decodes: 1 to 4
     bytes, in WebP up to 16, and a strip of a TIFF.
