@@ -37,15 +37,6 @@ def test_labels_win_the_interpolated_logits(grid: tuple[int, int], size: tuple[i
     np.testing.assert_allclose(chosen, values.max(0), atol=1e-5)
 
 
-def test_labels_do_not_depend_on_the_height_of_the_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    logits = np.random.default_rng(1).normal(size=(3, 7, 5)).astype(np.float32)
-    whole = label_map(logits, (61, 47), np.uint8)
-
-    monkeypatch.setattr(labelmap, "_VALUES_AT_ONCE", 1)
-
-    np.testing.assert_array_equal(label_map(logits, (61, 47), np.uint8), whole)
-
-
 def test_a_checkerboard_of_logits_at_image_size_comes_back() -> None:
     board = np.indices((6, 8)).sum(0) % 2
     logits = np.stack([1 - board, board]).astype(np.float32)
