@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from email.parser import BytesParser
 from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ class LocalServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/predictions/deeplabv3"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # Clients may leave.
+            super().handle_error(request, client_address)
 
     def take(self, handler: "_Handler") -> Asked:
         body = handler.rfile.read(int(handler.headers["Content-Length"]))

@@ -58,7 +58,7 @@ def _from_json(answer: bytes) -> Image.Image:
 
 
 def _coloured(label_map: npt.NDArray[np.unsignedinteger], palette: npt.NDArray[np.uint8]) -> Image.Image:
-    return Image.fromarray(palette[label_map % len(palette)])
+    return Image.fromarray(palette[label_map.astype(np.int64) % len(palette)])
 
 
 #: Formats that are no pictures, or none that shows anything as it is.

@@ -32,7 +32,7 @@ class Tally:
 
     def __str__(self) -> str:
         rate = f", {self.done / self.seconds:.1f} images/s" if self.done else ""
-        counts = f"{self.done:,} done, {self.skipped:,} skipped because they were done, {len(self.failed):,} failed"
+        counts = f"{self.done:,} done, {self.skipped:,} skipped (done before), {len(self.failed):,} failed"
         return f"{counts}; {self.seconds:.1f} s{rate}"
 
 

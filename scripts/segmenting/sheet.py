@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -54,7 +55,7 @@ def draw_sheet(tasks: Sequence[Task], read: Reader, path: Path, title: str) -> N
         tasks: answered ones, at least one.
         read: makes an RGB picture of an answer.
         path: of the sheet.
-        title: above it.
+        title: above it, after how many are shown of how many.
 
     Raises:
         NoPictures: not one of the answers is a picture.
@@ -66,7 +67,7 @@ def draw_sheet(tasks: Sequence[Task], read: Reader, path: Path, title: str) -> N
         raise NoPictures(pairs[0].caption)
     columns = min(_COLUMNS, len(pairs))
     rows = [_row(pairs[start : start + columns]) for start in range(0, len(pairs), columns)]
-    parts = [_heading(title, max(row.width for row in rows)), *rows]
+    parts = [_heading(f"{len(pairs):,} of {len(tasks):,} images: {title}", max(row.width for row in rows)), *rows]
     sheet = Image.new("RGB", (parts[0].width, sum(part.height for part in parts)), _PAPER)
     top = 0
     for part in parts:
@@ -94,7 +95,7 @@ def _row(pairs: Sequence[_Pair]) -> Image.Image:
     tallest = max(pair.photograph.height for pair in pairs)
     cell = 2 * _SIDE + 2 * _GAP
     row = Image.new("RGB", (len(pairs) * cell + _GAP, tallest + _TEXT + 2 * _GAP), _PAPER)
-    draw, font = ImageDraw.Draw(row), ImageFont.load_default(_TEXT)
+    draw, font = ImageDraw.Draw(row), _font()
     for column, pair in enumerate(pairs):
         left = _GAP + column * cell
         # Both are beside the middle between them, so that they touch it whatever their shape.
@@ -107,13 +108,18 @@ def _row(pairs: Sequence[_Pair]) -> Image.Image:
 
 def _heading(title: str, width: int) -> Image.Image:
     strip = Image.new("RGB", (width, _TEXT + 2 * _GAP), _PAPER)
-    font = ImageFont.load_default(_TEXT)
+    font = _font()
     text = _fitting(title, font, width - 2 * _GAP)
     ImageDraw.Draw(strip).text((width / 2, strip.height / 2), text, fill=_INK, font=font, anchor="mm")
     return strip
 
 
-def _fitting(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+def _font() -> ImageFont.FreeTypeFont:
+    # Pillow's own has no letters beyond ASCII.
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), _TEXT)
+
+
+def _fitting(name: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     """The name's end, as much as fits; file names may hold bytes that are no text."""
     name = name.encode(errors="replace").decode()
     start = next(start for start in range(len(name) + 1) if font.getlength("…" * bool(start) + name[start:]) <= width)
