@@ -8,7 +8,14 @@ from urllib.parse import urljoin
 
 import requests.utils
 from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Retry, Timeout
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    MaxRetryError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+)
 from urllib3.util import make_headers, parse_url
 
 from scripts.server import DEFAULT_PORT
@@ -120,7 +127,7 @@ class Client:
             response = self._pool.request("POST", self.url, fields=form, redirect=False, preload_content=True)
         except HTTPError as error:
             cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
-            if isinstance(cause, NewConnectionError | ConnectTimeoutError):
+            if isinstance(cause, ConnectTimeoutError):
                 raise self._no_server(cause) from error
             raise AnswerError(_in_words(cause, self._timeout_s)) from error
         return _checked(response, content_type)
@@ -142,10 +149,12 @@ def _pool(url: str, headers: dict[str, str], **common: Any) -> PoolManager:
 
 
 def _in_words(error: Exception, timeout_s: float) -> str:
-    if isinstance(error, ReadTimeoutError | ConnectTimeoutError):
+    # A refused connection is a kind of ConnectTimeoutError too.
+    if isinstance(error, ReadTimeoutError | ConnectTimeoutError) and not isinstance(error, NewConnectionError):
         return f"nothing within {timeout_s:g} s"
     # What urllib3 says has its own objects' names around it.
-    return str(error.__cause__ or error)
+    wrapped = error.args[-1] if isinstance(error, ProtocolError) else None
+    return str(wrapped or error.__cause__ or error)
 
 
 def _checked(response: BaseHTTPResponse, content_type: str) -> bytes:
