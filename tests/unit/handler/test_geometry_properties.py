@@ -17,7 +17,7 @@ from handler.errors import InferenceTooLarge
 from handler.geometry import RGBImage, Size
 from handler.inference import network_pixels
 from handler.labelmap import label_map
-from handler.options import LEAST_SCALE, InferenceOptions
+from handler.options import LEAST_SCALE, AnswerOptions, InferenceOptions
 from handler.pipeline import Outcome, Pipeline
 from handler.request import SegmentationRequest
 from handler.settings import Limits
@@ -35,6 +35,7 @@ STORED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
+PNG = AnswerOptions(format="png")
 POLICY = ResizePolicy(side="short", size=32, multiple=8)
 
 
@@ -92,7 +93,7 @@ strides = st.sampled_from([1, 2, 4, 8])
 def test_the_mask_has_the_size_of_the_upright_image(size: Size, orientation: int, policy: ResizePolicy) -> None:
     upright = np.full((*size, 3), 128, np.uint8)
 
-    (outcome,) = build(MirrorEngine(), policy).answer([SegmentationRequest(as_stored(upright, orientation), "png")])
+    (outcome,) = build(MirrorEngine(), policy).answer([SegmentationRequest(as_stored(upright, orientation), answer=PNG)])
 
     assert mask_of(outcome).shape == size
 
@@ -103,7 +104,7 @@ def test_an_image_has_one_mask_however_it_is_stored(
 ) -> None:
     stored = [as_stored(noise(*size), each) for each in (1, orientation)]
 
-    upright, other = build(MirrorEngine(), policy).answer([SegmentationRequest(file, "png", asked) for file in stored])
+    upright, other = build(MirrorEngine(), policy).answer([SegmentationRequest(file, asked, PNG) for file in stored])
 
     np.testing.assert_array_equal(mask_of(other), mask_of(upright))
 
@@ -209,7 +210,7 @@ def test_strips_of_any_height_change_no_pixel(size: Size, seed: int, values_at_o
 def test_an_image_costs_the_pixels_that_the_network_sees_of_it(
     size: Size, policy: ResizePolicy, asked: InferenceOptions
 ) -> None:
-    request = SegmentationRequest(encode(np.full((*size, 3), 128, np.uint8)), "png", asked)
+    request = SegmentationRequest(encode(np.full((*size, 3), 128, np.uint8)), asked, PNG)
     cost, engine = network_pixels(size, policy, asked), CountingEngine()
 
     (answered,) = build(engine, policy, max_network_pixels=cost).answer([request])
