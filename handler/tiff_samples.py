@@ -1,7 +1,10 @@
 """What Pillow does not know, or gets wrong, of the samples of a TIFF."""
 
+import ctypes
+from pathlib import Path
 from typing import Any
 
+import PIL
 from PIL import TiffImagePlugin
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -14,6 +17,23 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANES = 258, 262, 284
 _WHITE_IS_ZERO, _SEPARATE = 0, 2
 #: libtiff hands out the machine's byte order, whatever the file's.
 _NATIVE_ORDER = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
+
+
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing to the process's standard error, a line for each broken row of a hostile file.
+
+    What is wrong comes back as an error anyway. Pillow has no switch for it; its wheels bring the library beside them (Linux)
+    or inside (macOS), and where it is elsewhere, it stays as it is.
+    """
+    package = Path(PIL.__file__).parent
+    for library in (*package.parent.glob("pillow.libs/libtiff*"), *package.glob(".dylibs/libtiff*")):
+        libtiff = ctypes.CDLL(str(library))
+        for setter in (libtiff.TIFFSetErrorHandler, libtiff.TIFFSetWarningHandler):
+            setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+            setter(None)
+
+
+_silence_libtiff()
 
 
 def mend(file: TiffImageFile) -> None:
