@@ -28,9 +28,11 @@ def _silence_libtiff() -> None:
     package = Path(PIL.__file__).parent
     for library in (*package.parent.glob("pillow.libs/libtiff*"), *package.glob(".dylibs/libtiff*")):
         libtiff = ctypes.CDLL(str(library))
-        for setter in (libtiff.TIFFSetErrorHandler, libtiff.TIFFSetWarningHandler):
-            setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
-            setter(None)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            setter = getattr(libtiff, name, None)
+            if setter is not None:
+                setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+                setter(None)
 
 
 _silence_libtiff()

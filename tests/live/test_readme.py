@@ -14,6 +14,7 @@ from PIL import Image
 from scripts.server import Ports
 from tests.support import ROOT
 
+_TABLE_LINE = re.compile(r"^\| .* \| `(curl [^`]+)` \|$", re.MULTILINE)
 _BLOCK = re.compile(r"(<!-- not run[^\n]*-->\n)?```(sh|json|python)\n(.*?)```", re.DOTALL)
 
 
@@ -44,6 +45,8 @@ def test_readmes_commands_do_what_it_says(copy: Path) -> None:
             assert result.returncode == 0, f"{command}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
             if following == "json":
                 assert_shown(result.stdout, shown.strip())
+            if text.startswith("URL="):
+                run_table(text.strip(), copy, environment, base)
     finally:
         subprocess.run(["make", "stop"], cwd=copy, env=environment, check=True, stdout=subprocess.DEVNULL)
 
@@ -55,6 +58,19 @@ def test_readmes_commands_do_what_it_says(copy: Path) -> None:
         assert overlay.size == (451, 300)
     answer = json.loads((copy / "build" / "demo" / "chelsea.json").read_text())
     assert answer["segments"][0]["label"] == "cat"
+
+
+def run_table(variables: str, copy: Path, environment: dict[str, str], base: int) -> None:
+    """Each line of the tables of commands must be answered without an error."""
+    (copy / ".curlrc").write_text("fail-with-body\n")
+    commands = _TABLE_LINE.findall((ROOT / "README.md").read_text())
+    assert len(commands) > 30
+    for command in commands:
+        here = f"{variables}\n{command}".replace(":8080/", f":{base}/").replace(":8081/", f":{base + 1}/")
+        result = subprocess.run(
+            ["bash", "-ec", here], cwd=copy, env={**environment, "CURL_HOME": str(copy)}, capture_output=True
+        )
+        assert result.returncode == 0, f"{command}\n{result.stdout[-1000:]!r}\n{result.stderr[-1000:]!r}"
 
 
 def test_readmes_python_runs() -> None:
