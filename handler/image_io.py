@@ -61,7 +61,8 @@ def decode_image(data: bytes, limits: Limits) -> RGBImage:
 
     A file that is truncated is refused, not filled up. Refused as well is what Pillow does not read: of TIFF, 16-bit grey with
     alpha, alpha beside one band in separate planes, floats of 16 or 64 bits or of several bands, big-endian unsigned integers
-    of 32 bits, and where 0 is white, integers of 32 bits and big-endian grey of 16; of JPEG, 12 bits and lossless; of BMP, embedded JPEG and PNG.
+    of 32 bits, and where 0 is white, integers of 32 bits and big-endian grey of 16; of JPEG, 12 bits and lossless; of BMP,
+    embedded JPEG and PNG.
 
     Beside two copies of the file, it takes 3 bytes for each pixel of the result and what Pillow holds while it decodes: 1 to 4
     bytes, in WebP up to 16, and a strip of a TIFF.

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from handler.options import usable_scales
+from handler.wording import quoted
 from model.strict import nearest
+
+#: Of an index.
+_MOST_DIGITS = 9
 
 
 class Values(Protocol):
@@ -45,10 +49,10 @@ class Choice:
 
     def parse(self, given: Any) -> str:
         if not isinstance(given, str):
-            raise ValueError(f"{given!r} is not text")
+            raise ValueError(f"{quoted(given)} is not text")
         word = given.strip().lower()
         if word not in self.words:
-            raise ValueError(f"{given!r} does not exist{nearest(word, self.words)}")
+            raise ValueError(f"{quoted(given)} does not exist{nearest(word, self.words)}")
         return word
 
 
@@ -67,7 +71,7 @@ class Flag:
             return given
         word = given.strip().lower() if isinstance(given, str) else ""
         if word not in ("true", "false"):
-            raise ValueError(f"{given!r} is neither true nor false")
+            raise ValueError(f"{quoted(given)} is neither true nor false")
         return word == "true"
 
 
@@ -111,7 +115,7 @@ class Count:
         value = _number(given)
         _require_within(value, self.least, self.greatest)
         if value != int(value):
-            raise ValueError(f"{given!r} is not a whole number")
+            raise ValueError(f"{quoted(given)} is not a whole number")
         return int(value)
 
 
@@ -156,22 +160,26 @@ class Classes:
     def parse(self, given: Any) -> tuple[int, ...]:
         # A name may have commas of its own.
         pieces = [given] if isinstance(given, str) and given in self.names else _listed(given)
+        if len(pieces) > len(self.names):
+            raise ValueError(f"{len(pieces):,} classes are more than the {len(self.names)} that there are")
         found = {self._index(piece) for piece in pieces}
         if not found:
             raise ValueError("names no class")
         return tuple(sorted(found))
 
     def _index(self, piece: Any) -> int:
+        if isinstance(piece, bool) or not isinstance(piece, str | int):
+            raise ValueError(f"{quoted(piece)} is neither a class's name nor its index")
         text = str(piece).strip()
         folded = [name.casefold() for name in self.names]
         if not isinstance(piece, int) and text in self.names:
             return self.names.index(text)
         if not isinstance(piece, int) and folded.count(text.casefold()) == 1:
             return folded.index(text.casefold())
-        if not text.isdecimal() or isinstance(piece, bool):
-            raise ValueError(f"there is no class {text!r}{nearest(text, self.names)}")
+        if not text.isdecimal() or len(text) > _MOST_DIGITS:
+            raise ValueError(f"there is no class {quoted(text)}{nearest(text, self.names)}")
         if int(text) >= len(self.names):
-            raise ValueError(f"there is no class {text}, the last is {len(self.names) - 1}, {self.names[-1]!r}")
+            raise ValueError(f"there is no class {int(text)}, the last is {len(self.names) - 1}, {self.names[-1]!r}")
         return int(text)
 
 
@@ -180,7 +188,7 @@ def _listed(given: Any) -> list[Any]:
         try:
             given = json.loads(given)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{given!r} is not a JSON list") from error
+            raise ValueError(f"{quoted(given)} is not a JSON list") from error
     if isinstance(given, str):
         return given.split(",")
     return list(given) if isinstance(given, list) else [given]
@@ -194,11 +202,16 @@ def _number(given: Any) -> float:
                 return value
     except (ValueError, OverflowError):
         pass
-    raise ValueError(f"{given!r} is not a number")
+    raise ValueError(f"{quoted(given)} is not a number")
 
 
 def _require_within(value: float, least: float, greatest: float) -> None:
     if value < least:
-        raise ValueError(f"{value:g} is below {least:g}")
+        raise ValueError(f"{_shortest(value)} is below {least:g}")
     if value > greatest:
-        raise ValueError(f"{value:g} is above {greatest:g}")
+        raise ValueError(f"{_shortest(value)} is above {greatest:g}")
+
+
+def _shortest(value: float) -> str:
+    """With every digit that tells it from its neighbours, as 1.0000001 from 1."""
+    return repr(value).removesuffix(".0")

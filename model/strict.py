@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import Self
 
+_LONGEST_COMPARED = 200
+
 
 class ConfigurationError(ValueError):
     """A configuration holds an unknown key or a value that cannot be used."""
@@ -43,7 +45,8 @@ class StrictModel(BaseModel):
 
 def nearest(name: str, known: Collection[str]) -> str:
     """A hint for an unknown `name`: the nearest known one, and all of them."""
-    close = difflib.get_close_matches(name, known, n=1)
+    # Of what a client may send, difflib would index every character.
+    close = difflib.get_close_matches(name[:_LONGEST_COMPARED], known, n=1)
     suggestion = f", did you mean {close[0]!r}?" if close else ""
     return f"{suggestion} (known: {', '.join(known)})"
 

@@ -46,8 +46,8 @@ def refusal(error: SegmentationError, message: str, *, kserve: bool = False) -> 
 
 
 def compact(value: Any) -> bytes:
-    """JSON without spaces."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    """JSON without spaces, in UTF-8; half a surrogate pair, which JSON may hold and UTF-8 may not, stays escaped."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def is_json(answer: EncodedResponse) -> bool:
