@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from handler.options import usable_scales
+from handler.quoting import quoted
 from model.strict import nearest
+
+#: Characters. A request has room for more than can be split and looked up in its time.
+_LONGEST_LIST = 100_000
 
 
 class Values(Protocol):
@@ -45,10 +49,10 @@ class Choice:
 
     def parse(self, given: Any) -> str:
         if not isinstance(given, str):
-            raise ValueError(f"{given!r} is not text")
+            raise ValueError(f"{quoted(given)} is not text")
         word = given.strip().lower()
         if word not in self.words:
-            raise ValueError(f"{given!r} does not exist{nearest(word, self.words)}")
+            raise ValueError(f"{quoted(given)} does not exist{nearest(word, self.words)}")
         return word
 
 
@@ -67,7 +71,7 @@ class Flag:
             return given
         word = given.strip().lower() if isinstance(given, str) else ""
         if word not in ("true", "false"):
-            raise ValueError(f"{given!r} is neither true nor false")
+            raise ValueError(f"{quoted(given)} is neither true nor false")
         return word == "true"
 
 
@@ -111,7 +115,7 @@ class Count:
         value = _number(given)
         _require_within(value, self.least, self.greatest)
         if value != int(value):
-            raise ValueError(f"{given!r} is not a whole number")
+            raise ValueError(f"{quoted(given)} is not a whole number")
         return int(value)
 
 
@@ -156,12 +160,16 @@ class Classes:
     def parse(self, given: Any) -> tuple[int, ...]:
         # A name may have commas of its own.
         pieces = [given] if isinstance(given, str) and given in self.names else _listed(given)
+        if len(pieces) > len(self.names):
+            raise ValueError(f"{len(pieces)} classes are more than there are")
         found = {self._index(piece) for piece in pieces}
         if not found:
             raise ValueError("names no class")
         return tuple(sorted(found))
 
     def _index(self, piece: Any) -> int:
+        if not isinstance(piece, str | int):
+            raise ValueError(f"{quoted(piece)} is neither a name nor an index")
         text = str(piece).strip()
         folded = [name.casefold() for name in self.names]
         if not isinstance(piece, int) and text in self.names:
@@ -169,18 +177,21 @@ class Classes:
         if not isinstance(piece, int) and folded.count(text.casefold()) == 1:
             return folded.index(text.casefold())
         if not text.isdecimal() or isinstance(piece, bool):
-            raise ValueError(f"there is no class {text!r}{nearest(text, self.names)}")
-        if int(text) >= len(self.names):
-            raise ValueError(f"there is no class {text}, the last is {len(self.names) - 1}, {self.names[-1]!r}")
-        return int(text)
+            raise ValueError(f"there is no class {quoted(text)}{nearest(text, self.names)}")
+        index = float(text)  # Where an integer may have too many digits for Python, this is infinite.
+        if index >= len(self.names):
+            raise ValueError(f"there is no class {text[:20]}, the last is {len(self.names) - 1}, {self.names[-1]!r}")
+        return int(index)
 
 
 def _listed(given: Any) -> list[Any]:
+    if isinstance(given, str) and len(given) > _LONGEST_LIST:
+        raise ValueError(f"{quoted(given)} has {len(given):,} characters, the limit is {_LONGEST_LIST:,}")
     if isinstance(given, str) and given.lstrip().startswith("["):
         try:
             given = json.loads(given)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{given!r} is not a JSON list") from error
+            raise ValueError(f"{quoted(given)} is not a JSON list") from error
     if isinstance(given, str):
         return given.split(",")
     return list(given) if isinstance(given, list) else [given]
@@ -194,7 +205,7 @@ def _number(given: Any) -> float:
                 return value
     except (ValueError, OverflowError):
         pass
-    raise ValueError(f"{given!r} is not a number")
+    raise ValueError(f"{quoted(given)} is not a number")
 
 
 def _require_within(value: float, least: float, greatest: float) -> None:

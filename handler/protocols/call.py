@@ -46,8 +46,9 @@ def refusal(error: SegmentationError, message: str, *, kserve: bool = False) -> 
 
 
 def compact(value: Any) -> bytes:
-    """JSON without spaces."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    """JSON without spaces, in UTF-8."""
+    # What a client wrote as half of a surrogate pair has no UTF-8, but is written back as it came.
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def is_json(answer: EncodedResponse) -> bool:

@@ -11,6 +11,7 @@ from handler.bodies import Instance, image_bytes
 from handler.encoders import EncodedResponse, ModelIdentity
 from handler.errors import InvalidOption, InvalidRequest, SegmentationError
 from handler.protocols.call import Reply, base64_text, compact, is_json, refusal
+from handler.quoting import quoted
 
 #: Parameters that say how a tensor is written, and are no options.
 _ABOUT_TENSORS = {"content_type", "binary_data", "binary_data_size", "binary_data_output"}
@@ -30,7 +31,7 @@ class KServeV2:
         shared = _parameters(self.body, "the call")
         found = []
         for tensor in self._inputs():
-            fields = {**shared, **_parameters(tensor, f"input {tensor['name']!r}")}
+            fields = {**shared, **_parameters(tensor, f"input {quoted(tensor['name'])}")}
             found += [Instance(image_bytes(tensor["name"], each), fields) for each in tensor["data"]]
         return found
 
@@ -71,14 +72,16 @@ def _check(tensor: Any, position: int) -> None:
     where = f"input {position}"
     if not isinstance(tensor, Mapping) or not isinstance(tensor.get("name"), str):
         raise InvalidRequest(f"{where} should be an object with 'name', 'shape', 'datatype' and 'data'")
-    where = f"input {tensor['name']!r}"
+    where = f"input {quoted(tensor['name'])}"
     if tensor.get("datatype") != "BYTES":
-        raise InvalidRequest(f"{where}: datatype {tensor.get('datatype')!r} is not taken, send image files as 'BYTES'")
+        raise InvalidRequest(f"{where}: datatype {quoted(tensor.get('datatype'))} is not taken, send image files as 'BYTES'")
     data, shape = tensor.get("data"), tensor.get("shape")
     if not isinstance(data, list) or not data:
         raise InvalidRequest(f"{where}: 'data' should be a list of at least one image as base64 text")
     if shape not in ([len(data)], [len(data), 1]):
-        raise InvalidRequest(f"{where}: shape {shape!r} does not fit its {len(data)} elements, it should be [{len(data)}]")
+        raise InvalidRequest(
+            f"{where}: shape {quoted(shape)} does not fit its {len(data)} elements, it should be [{len(data)}]"
+        )
 
 
 def _parameters(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
