@@ -6,6 +6,8 @@ from typing import ClassVar, ParamSpec, TypeVar
 
 from typing_extensions import Self
 
+from handler.wording import shortened
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -15,6 +17,10 @@ class SegmentationError(Exception):
 
     status: ClassVar[int] = 500
     phrase: ClassVar[str] = "Internal Server Error"
+
+    def __init__(self, message: str) -> None:
+        # It may quote what a client sent, which can be as long as a request.
+        super().__init__(shortened(message))
 
     def at(self, place: str) -> Self:
         """The same error, its message saying where in the request it is."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 _LONGEST = 80
+_LONGEST_MESSAGE = 1_500
 _MOST = 8
 
 
@@ -31,3 +32,12 @@ def json_name(value: Any) -> str:
         if isinstance(value, kind):
             return name
     return "null" if value is None else "text"
+
+
+def shortened(message: str) -> str:
+    """`message` without its middle, if it is longer than people read: what is wrong comes first, and what is right last."""
+    left_out = len(message) - _LONGEST_MESSAGE
+    if left_out <= 0:
+        return message
+    half = _LONGEST_MESSAGE // 2
+    return f"{message[:half]} … ({left_out:,} characters left out) … {message[-half:]}"

@@ -1,0 +1,110 @@
+"""Ways in which files break, each by a few numbers, so that a failing one can be shrunk and repeated."""
+
+import struct
+from collections.abc import Callable
+from typing import TypeAlias
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from tests.fuzz.seeds import seed_files
+
+#: What decoders trip over where they read a length, a count, an offset or a size.
+_EXTREMES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
+_JUNK = (b"\0" * 100, b"\xff" * 100, b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"II*\0", b"<script>", bytes(range(256)))
+#: Where headers are, most of the faults worth finding are.
+_HEADER_BYTES = 256
+
+#: Takes the file, a place in it, an amount and another file.
+Mutation: TypeAlias = Callable[[bytearray, int, int, bytes], bytearray]
+
+
+def _flip_bit(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
+    file[at] ^= 1 << amount % 8
+    return file
+
+
+def _set_byte(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
+    file[at] = amount % 256
+    return file
+
+
+def _truncate(file: bytearray, at: int, _: int, __: bytes) -> bytearray:
+    return file[:at]
+
+
+def _remove(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
+    return file[:at] + file[at + 1 + amount % 64 :]
+
+
+def _duplicate(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
+    piece = file[at : at + 1 + amount % 512]
+    return file[:at] + piece * (2 + amount % 7) + file[at + len(piece) :]
+
+
+def _zero(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
+    length = min(1 + amount % 64, len(file) - at)
+    file[at : at + length] = bytes(length)
+    return file
+
+
+def _swap(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
+    other = amount % len(file)
+    file[at], file[other] = file[other], file[at]
+    return file
+
+
+def _splice(file: bytearray, at: int, amount: int, other: bytes) -> bytearray:
+    return file[:at] + other[amount % len(other) :]
+
+
+def _insert(file: bytearray, at: int, amount: int, other: bytes) -> bytearray:
+    start = amount % len(other)
+    return file[:at] + other[start : start + 64] + file[at:]
+
+
+def _append_junk(file: bytearray, _: int, amount: int, __: bytes) -> bytearray:
+    return file + _JUNK[amount % len(_JUNK)] * (1 + amount % 11)
+
+
+def _append_file(file: bytearray, _: int, __: int, other: bytes) -> bytearray:
+    return file + other
+
+
+def _extreme(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
+    """Two or four bytes, in either order, become a number that no file should hold there."""
+    value, form = _EXTREMES[amount % len(_EXTREMES)], ("<I", ">I", "<H", ">H")[amount // len(_EXTREMES) % 4]
+    number = struct.pack(form, value & (0xFFFFFFFF if form[1] == "I" else 0xFFFF))
+    at = max(0, min(at, len(file) - len(number)))
+    file[at : at + len(number)] = number
+    return file
+
+
+def _again(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
+    """A piece of the file that comes later, as long as a small chunk, comes here as well."""
+    start = at + amount % 128
+    return file[:at] + file[start : start + 64] + file[at:]
+
+
+MUTATIONS: tuple[Mutation, ...] = (
+    *(_flip_bit, _set_byte, _truncate, _remove, _duplicate, _zero, _swap, _splice, _insert),
+    *(_append_junk, _append_file, _extreme, _again),
+)
+
+
+@st.composite
+def mutated_files(draw: DrawFn) -> bytes:
+    """A real file of any format, with up to six faults, most of them in its header."""
+    names = st.sampled_from(sorted(seed_files()))
+    file = bytearray(seed_files()[draw(names)])
+    for _ in range(draw(st.integers(0, 6))):
+        mutation = draw(st.sampled_from(MUTATIONS))
+        at, amount = draw(_places(len(file))), draw(st.integers(0, 2**16 - 1))
+        other = seed_files()[draw(names)] if mutation in (_splice, _insert, _append_file) else b"\0"
+        file = mutation(file, at, amount, other) or bytearray(1)
+    return bytes(file)
+
+
+def _places(length: int) -> SearchStrategy[int]:
+    """Every second one is in the header."""
+    return st.one_of(st.integers(0, min(_HEADER_BYTES, length) - 1), st.integers(0, length - 1))

@@ -1,0 +1,202 @@
+"""Rows and headers as TorchServe hands them over, from nearly right to nonsense."""
+
+import base64
+import json
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from handler.encoders import FORMATS
+from handler.options import MASKS, REFINEMENTS
+from tests.fuzz.mutations import mutated_files
+from tests.fuzz.seeds import seed_files
+
+#: With lone surrogates, which JSON can spell, and nul.
+_texts = st.text(st.characters(), max_size=30)
+_scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([10**400, -(10**400), 2**63, float("nan"), float("inf"), -float("inf"), -0.0, 5e-324]),
+    st.floats(),
+    _texts,
+)
+#: All that JSON can hold, nested as deeply as its parser lets through, and names and texts that are long.
+json_values: SearchStrategy[Any] = st.one_of(
+    _scalars,
+    st.recursive(
+        _scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_texts, inner, max_size=4), max_leaves=8
+    ),
+    st.builds(
+        lambda depth, inside: _nested(depth, inside), st.sampled_from([10, 300, 500, 900]), st.sampled_from([0, "x", None])
+    ),
+    st.builds(
+        lambda piece, times: piece * times, st.sampled_from(["x", "é,", "[", "1,", "\ud800", "9"]), st.integers(0, 20_000)
+    ),
+    st.builds(lambda piece, times: [piece] * times, _scalars, st.integers(0, 2_000)),
+)
+_OPTIONS: dict[str, list[Any]] = {
+    "format": [*FORMATS, "PNG", " json ", "svg"],
+    "masks": [*MASKS, "rles"],
+    "scales": ["1", "0.5,1", [0.25, 2], "[0.5, 0.75]", 1, "9", [], [[1]], ["1"], "1,,1", "0.25,0.3,0.4,0.5,0.6,0.7,0.8"],
+    "flip": ["true", "False", True, 0, "yes"],
+    "tiles": [1, "2", 4, 5, 2.0, 1.5, "2e0"],
+    "refine": [*REFINEMENTS],
+    "classes": ["cat", "cat,dog", [1], ["dog", 2], "0", "-1", "3", [True], "", "²", "1" * 5000, ["cat"] * 400, [None]],
+    "min_score": [0, "0.5", 1, 2, "1e-400", "nan"],
+    "components": ["true", False, None],
+    "alpha": [0, 0.5, "1", "-0"],
+    "tolerance": [0, "2.5", 10, 11],
+}
+_names = st.one_of(
+    st.sampled_from(
+        [*_OPTIONS, "Format", "MIN_SCORE", "options", "data", "image", "body", "instances", "inputs", "parameters"]
+    ),
+    _texts,
+)
+
+
+@st.composite
+def option_fields(draw: DrawFn, right: bool = False) -> dict[str, Any]:
+    """Options by name. `right`: every name exists and most values too."""
+    known = draw(st.lists(st.sampled_from(sorted(_OPTIONS)), max_size=4, unique=True))
+    fields = {name: draw(st.sampled_from(_OPTIONS[name])) for name in known}
+    if not right and draw(st.booleans()):
+        fields |= draw(st.dictionaries(_names, json_values, max_size=2))
+    return fields
+
+
+@st.composite
+def rows(draw: DrawFn, right: bool = False) -> dict[str, Any]:
+    """One row. `right`: it holds an image and options in one of the ways that exist."""
+    kind = draw(st.sampled_from(_RIGHT if right else [*_RIGHT, _anything, _broken_json]))
+    return draw(kind(right))
+
+
+def headers(right: bool = False) -> SearchStrategy[dict[str, Any]]:
+    """Request headers, those of a form's parts among them."""
+    accepts = ["*/*", "image/png", "image/*;q=0.5, application/json;q=inf", ";;,,", "a/b;q=nan;q=,", "image/jpeg;q=1e999", "\0"]
+    values = st.one_of(_texts, st.sampled_from([*FORMATS, "true", "1", "0.5", "cat", "\udc80"]))
+    own = [
+        f"{prefix}{name}" for prefix in ("X-Segment-", "x-segment-", "X-SEGMENT-") for name in (*_OPTIONS, "Min-Score", "", "x")
+    ]
+    common = {
+        "explain": st.sampled_from(["True", "False", "true", 1]),
+        "Explain": st.sampled_from(["True", "nonsense"]),
+        "describe": st.sampled_from(["True", "False"]),
+        "Accept": st.sampled_from(accepts),
+        "url_path": st.sampled_from(["", "/", *FORMATS, "png/", "../../etc", "\0"]),
+        "data": st.just({"content-type": "image/jpeg"}),
+    }
+    if right:
+        return st.fixed_dictionaries({}, optional=common)
+    odd: dict[str, SearchStrategy[Any]] = {
+        "aCCePt": _texts,
+        "URL_PATH": _texts,
+        "x-segment-format": st.none() | st.just({"content-type": "text/plain"}),
+    }
+    fixed: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries({}, optional={**common, **odd})
+    return st.builds(
+        lambda a, b: {**a, **b}, fixed, st.dictionaries(st.one_of(st.sampled_from(own), _texts), values, max_size=2)
+    )
+
+
+def _files(right: bool) -> SearchStrategy[bytes]:
+    real = st.sampled_from(sorted(seed_files())).map(seed_files().__getitem__)
+    return st.one_of(real, real, mutated_files()) if right else st.one_of(real, mutated_files(), st.binary(max_size=40))
+
+
+@st.composite
+def _image_texts(draw: DrawFn, right: bool) -> Any:
+    """An image as JSON holds it."""
+    text = base64.b64encode(draw(_files(right))).decode()
+    forms: list[Any] = [text, f"data:image/png;base64,{text}", {"b64": text}]
+    if not right:
+        forms += [text[:-1], f"data:,{text}", f"data:{text}", text + "\ud800", {"b64": text, "x": 1}, {"b64": [text]}, "", 5]
+    return draw(st.sampled_from(forms))
+
+
+@st.composite
+def _raw(draw: DrawFn, right: bool) -> dict[str, Any]:
+    return {"body": draw(st.sampled_from([bytes, bytearray]))(draw(_files(right)))}
+
+
+@st.composite
+def _form(draw: DrawFn, right: bool) -> dict[str, Any]:
+    fields = {name: _as_bytes(value) for name, value in draw(option_fields(right)).items()}
+    return {draw(st.sampled_from(["data", "image", "body"])): draw(_files(right)), **fields}
+
+
+@st.composite
+def _json(draw: DrawFn, right: bool) -> dict[str, Any]:
+    body = {draw(st.sampled_from(["data", "image"])): draw(_image_texts(right)), **draw(option_fields(right))}
+    if draw(st.booleans()):
+        body["options"] = draw(option_fields(right))
+    return {"body": draw(_sent_as(body))}
+
+
+@st.composite
+def _v1(draw: DrawFn, right: bool) -> dict[str, Any]:
+    objects = st.builds(lambda image, fields: {"data": image, **fields}, _image_texts(right), option_fields(right))
+    instance = st.one_of(_image_texts(right), objects) if right else st.one_of(_image_texts(right), objects, json_values)
+    instances = draw(
+        st.lists(instance, min_size=int(right), max_size=3) if right else st.lists(instance, max_size=18) | json_values
+    )
+    return {"body": draw(_sent_as({"instances": instances, **draw(option_fields(right))}))}
+
+
+@st.composite
+def _v2(draw: DrawFn, right: bool) -> dict[str, Any]:
+    inputs = []
+    for _ in range(draw(st.integers(int(right), 2))):
+        images = draw(st.lists(_image_texts(right), min_size=int(right), max_size=2))
+        tensor: dict[str, Any] = {"name": draw(_texts), "shape": [len(images)], "datatype": "BYTES", "data": images}
+        tensor["parameters"] = draw(option_fields(right))
+        if not right:
+            tensor |= draw(st.dictionaries(st.sampled_from([*tensor]), json_values, max_size=2))
+        inputs.append(tensor)
+    body = {"id": draw(_texts if right else json_values), "inputs": inputs, "parameters": draw(option_fields(right))}
+    if not right:
+        body |= draw(st.dictionaries(st.sampled_from([*body, "outputs"]), json_values, max_size=1))
+    return {"body": draw(_sent_as(body))}
+
+
+@st.composite
+def _anything(draw: DrawFn, right: bool) -> dict[str, Any]:
+    del right
+    values = st.one_of(json_values, st.binary(max_size=40), st.binary(max_size=40).map(bytearray))
+    return draw(st.dictionaries(_names, values, max_size=4))
+
+
+@st.composite
+def _broken_json(draw: DrawFn, right: bool) -> dict[str, Any]:
+    del right
+    body = bytearray(json.dumps({"data": "aGk=", "options": draw(json_values)}).encode())
+    for _ in range(draw(st.integers(0, 3))):
+        body[draw(st.integers(0, len(body) - 1))] = draw(st.integers(0, 255))
+    return {
+        "body": draw(st.sampled_from([bytes(body), b"[" * 100_000, b'{"a":' * 100_000, b"{" + bytes(20), b'{"data": NaN}']))
+    }
+
+
+_RIGHT = (_raw, _form, _json, _v1, _v2)
+
+
+def _sent_as(body: dict[str, Any]) -> SearchStrategy[Any]:
+    """Decoded by TorchServe, or, where another content type says nothing of JSON, as it came."""
+    text = json.dumps(body)
+    return st.sampled_from([body, text.encode(), bytearray(text.encode("utf-16"))])
+
+
+def _as_bytes(value: Any) -> Any:
+    """As the field of a form holds it."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    return value if isinstance(value, list | dict) else str(value).encode()
+
+
+def _nested(depth: int, inside: Any) -> Any:
+    for level in range(depth):
+        inside = [inside] if level % 3 else {"a": inside}
+    return inside

@@ -1,0 +1,169 @@
+"""Small real image files of every accepted format, mode and packing, to be broken."""
+
+import functools
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from PIL import Image, ImageCms
+from skimage import data
+
+from tests.support import encode
+
+SIZE = (48, 36)
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+@functools.cache
+def seed_files() -> dict[str, bytes]:
+    """A file's bytes by what is particular about it."""
+    return {**_jpegs(), **_pngs(), **_webps(), **_tiffs(), **_others()}
+
+
+def _photo(name: str = "chelsea") -> Image.Image:
+    return Image.fromarray(getattr(data, name)()).resize(SIZE)
+
+
+def _alpha() -> Image.Image:
+    picture = _photo("astronaut").convert("RGBA")
+    picture.putalpha(_photo().convert("L"))
+    return picture
+
+
+def _frames() -> list[Image.Image]:
+    return [_photo("astronaut"), _photo("coffee")]
+
+
+def _exif() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F], exif[0x8769] = 6, "a camera", {0x9003: "2020:01:01 00:00:00"}
+    return exif
+
+
+def _jpegs() -> dict[str, bytes]:
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    rgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    ways: dict[str, tuple[Image.Image, dict[str, Any]]] = {
+        "baseline": (_photo(), {}),
+        "progressive": (_photo(), {"progressive": True}),
+        "optimized 4:4:4": (_photo(), {"optimize": True, "subsampling": 0, "quality": 98}),
+        "restart markers": (_photo(), {"restart_marker_blocks": 2}),
+        "grey": (_photo().convert("L"), {}),
+        "CMYK": (_photo().convert("CMYK"), {}),
+        "EXIF": (_photo(), {"exif": _exif()}),
+        "ICC": (_photo(), {"icc_profile": rgb}),
+        "ICC of another space": (_photo(), {"icc_profile": icc}),
+        "comment": (_photo(), {"comment": b"a comment" * 20}),
+    }
+    files = {f"JPEG {name}": encode(picture, "JPEG", **options) for name, (picture, options) in ways.items()}
+    return {**files, "JPEG MPO": encode(_photo(), "MPO", save_all=True, append_images=_frames())}
+
+
+def _pngs() -> dict[str, bytes]:
+    rgb, grey = _photo(), _photo().convert("L")
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    palette = rgb.quantize(200)
+    deep = np.asarray(grey, np.uint16) * 257
+    ways: dict[str, tuple[Image.Image, dict[str, Any]]] = {
+        "RGB": (rgb, {}),
+        "grey": (grey, {}),
+        "1 bit": (rgb.convert("1"), {}),
+        "16 bit grey": (Image.fromarray(deep), {}),
+        "palette": (palette, {}),
+        "palette of 2 bits": (rgb.quantize(4), {"bits": 2}),
+        "palette with transparency": (palette, {"transparency": bytes(range(200))}),
+        "transparent colour": (rgb, {"transparency": (10, 20, 30)}),
+        "RGBA": (_alpha(), {}),
+        "LA": (_alpha().convert("LA"), {}),
+        "EXIF": (rgb, {"exif": _exif()}),
+        "ICC": (rgb, {"icc_profile": profile}),
+        "APNG": (rgb, {"save_all": True, "append_images": _frames(), "duration": 100}),
+    }
+    files = {f"PNG {name}": encode(picture, "PNG", **options) for name, (picture, options) in ways.items()}
+    files["PNG interlaced"] = png(np.asarray(rgb), 8, 2, interlaced=True)
+    files["PNG interlaced 16 bit RGBA"] = png(np.asarray(_alpha(), np.uint16) * 257, 16, 6, interlaced=True)
+    files["PNG 16 bit RGB"] = png(np.asarray(rgb, np.uint16) * 257, 16, 2)
+    files["PNG 16 bit LA"] = png(np.asarray(_alpha().convert("LA"), np.uint16) * 257, 16, 4)
+    return files
+
+
+def png(samples: npt.NDArray[np.unsignedinteger], bits: int, colour_type: int, *, interlaced: bool = False) -> bytes:
+    """A PNG as Pillow does not write it: `samples` H×W×channels of 8 or 16 bits."""
+    height, width = samples.shape[:2]
+    passes = [samples[top::down, left::across] for left, top, across, down in _ADAM7] if interlaced else [samples]
+    rows = (b"\0" + row.astype(">u2" if bits == 16 else "u1").tobytes() for part in passes if part.size for row in part)
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, interlaced),
+        b"IDAT": zlib.compress(b"".join(rows)),
+        b"IEND": b"",
+    }
+    packed = (
+        struct.pack(">I", len(value)) + kind + value + struct.pack(">I", zlib.crc32(kind + value))
+        for kind, value in chunks.items()
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def _webps() -> dict[str, bytes]:
+    return {
+        "WebP lossy": encode(_photo(), "WEBP", quality=60),
+        "WebP lossless": encode(_photo(), "WEBP", lossless=True),
+        "WebP with alpha": encode(_alpha(), "WEBP", quality=60),
+        "WebP with EXIF": encode(_photo(), "WEBP", exif=_exif()),
+        "WebP animated": encode(_photo(), "WEBP", save_all=True, append_images=_frames()),
+    }
+
+
+def _tiffs() -> dict[str, bytes]:
+    rgb, bilevel = _photo(), _photo().convert("1")
+    by_pillow = {
+        f"TIFF {mode} {compression}": encode(_alpha() if mode == "RGBA" else rgb.convert(mode), "TIFF", compression=compression)
+        for mode in ("RGB", "L", "RGBA", "CMYK", "P")
+        for compression in ("raw", "tiff_lzw", "packbits", "tiff_adobe_deflate")
+    }
+    by_pillow["TIFF JPEG"] = encode(rgb, "TIFF", compression="jpeg")
+    by_pillow["TIFF LAB"] = encode(Image.merge("LAB", rgb.split()), "TIFF")
+    by_pillow["TIFF float"] = encode(Image.fromarray(np.asarray(rgb.convert("L"), np.float32) / 255), "TIFF")
+    by_pillow["TIFF int32"] = encode(Image.fromarray(np.asarray(rgb.convert("L"), np.int32) * 257), "TIFF")
+    by_pillow["TIFF 16 bit"] = encode(Image.fromarray(np.asarray(rgb.convert("L"), np.uint16) * 257), "TIFF")
+    by_pillow["TIFF pages"] = encode(rgb, "TIFF", save_all=True, append_images=_frames())
+    for compression in ("group3", "group4", "tiff_ccitt"):
+        by_pillow[f"TIFF {compression}"] = encode(bilevel, "TIFF", compression=compression)
+    return {**by_pillow, **_tiffs_of_science()}
+
+
+def _tiffs_of_science() -> dict[str, bytes]:
+    rgb = np.asarray(_photo())
+    ways: dict[str, tuple[npt.NDArray[np.generic], dict[str, Any]]] = {
+        "tiled": (rgb, {"tile": (16, 16)}),
+        "tiled deflate": (rgb, {"tile": (16, 16), "compression": "zlib"}),
+        "planar": (np.ascontiguousarray(rgb.transpose(2, 0, 1)), {"photometric": "rgb", "planarconfig": "separate"}),
+        "big-endian": (rgb, {"byteorder": ">"}),
+        "BigTIFF": (rgb, {"bigtiff": True}),
+        "16 bit RGB": (rgb.astype(np.uint16) * 257, {"photometric": "rgb"}),
+        "min is white": (rgb[..., 0], {"photometric": "miniswhite"}),
+    }
+    files = {}
+    for name, (samples, options) in ways.items():
+        file = io.BytesIO()
+        tifffile.imwrite(file, samples, **options)
+        files[f"TIFF {name}"] = file.getvalue()
+    return files
+
+
+def _others() -> dict[str, bytes]:
+    rgb = _photo()
+    return {
+        "BMP RGB": encode(rgb, "BMP"),
+        "BMP palette": encode(rgb.quantize(16), "BMP"),
+        "BMP 1 bit": encode(rgb.convert("1"), "BMP"),
+        "BMP RGBA": encode(_alpha(), "BMP"),
+        "GIF": encode(rgb, "GIF"),
+        "GIF interlaced": encode(rgb.quantize(64), "GIF", interlace=True),
+        "GIF with transparency": encode(rgb.quantize(32), "GIF", transparency=3),
+        "GIF animated": encode(rgb, "GIF", save_all=True, append_images=_frames(), disposal=2, comment=b"hello"),
+    }

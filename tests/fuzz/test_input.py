@@ -1,0 +1,55 @@
+"""No input, however broken, is answered by anything but a value or an error that is documented."""
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from handler.encoders import ModelIdentity
+from handler.errors import SegmentationError
+from handler.image_io import decode_image
+from handler.labels import Labels
+from handler.protocols import open_call
+from handler.request import RequestParser, SegmentationRequest
+from handler.settings import HandlerSettings, Limits
+from model.palette import voc_palette
+from tests.fuzz.mutations import mutated_files
+from tests.fuzz.outcomes import require_documented, require_refusal
+from tests.fuzz.recorder import Fuzz
+from tests.fuzz.rows import headers, rows
+from tests.support import CLASSES
+
+LIMITS = Limits(max_pixels=1_000_000, max_bytes=1_000_000)
+
+
+def test_any_row_and_headers_are_requests_or_a_documented_error(fuzz: Fuzz) -> None:
+    parser = RequestParser(HandlerSettings(), Labels(CLASSES, voc_palette(len(CLASSES))))
+
+    def check(value: tuple[dict[str, Any], dict[str, Any]]) -> None:
+        row, sent = value
+        call = open_call(row, ModelIdentity("m", "1"))
+        try:
+            requests = parser.parse(call, sent)
+        except SegmentationError as error:
+            require_documented(error)
+            require_refusal(call.refuse(error, str(error)))
+        else:
+            assert requests
+            assert all(isinstance(request, SegmentationRequest) for request in requests)
+
+    fuzz.run(0.4, st.tuples(rows(), headers()), check)
+
+
+def test_any_broken_file_is_an_image_or_a_documented_error(fuzz: Fuzz) -> None:
+    def check(file: bytes) -> None:
+        try:
+            image = decode_image(file, LIMITS)
+        except SegmentationError as error:
+            require_documented(error)
+        else:
+            assert image.dtype == np.uint8
+            assert image.ndim == 3
+            assert image.shape[2] == 3
+            assert 0 < image.size <= 3 * LIMITS.max_pixels
+
+    fuzz.run(0.5, mutated_files(), check)

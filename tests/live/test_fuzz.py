@@ -1,0 +1,123 @@
+"""A live server under thousands of calls, right and wrong: it answers all of them, and is afterwards what it was before."""
+
+import csv
+import io
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+import psutil
+import pytest
+import requests
+from PIL import Image
+
+from scripts.server import Server
+from tests.fuzz.calls import HttpCall, http_call
+from tests.fuzz.outcomes import STATUSES, require_discreet
+from tests.fuzz.recorder import Fuzz
+from tests.live.client import TIMEOUT_S
+
+#: Until then every library that is loaded on demand is loaded, and every pool has its size.
+WARM_UP = 200
+#: Bytes.
+MOST_GROWTH = 50 << 20
+_EVERY = 250
+_THREADS = 4
+#: What TorchServe itself writes a stack trace for: JSON or text that it could not decode, and hands over as it came.
+_UNDECODED = "input data. Forwarding encoded payload"
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What one worker holds."""
+
+    requests: int
+    rss: int
+    open_files: int
+    connections: int
+    threads: int
+
+    @classmethod
+    def of(cls, server: Server, count: int) -> "Worker":
+        """After `count` requests."""
+        process = psutil.Process(_pids(server)[0])
+        with process.oneshot():
+            held = process.memory_info().rss, process.num_fds(), len(process.net_connections("all")), process.num_threads()
+        return cls(count, *held)
+
+
+def test_a_server_under_fuzz_stays_what_it_was(server: Server, fuzz: Fuzz, request: pytest.FixtureRequest) -> None:
+    total = request.config.getoption("--fuzz-requests")
+    warm_up = min(WARM_UP, total // 2)
+    workers, files, log = _pids(server), _files(server.temporary), _log(server)
+    curve = []
+    statuses: Counter[int] = Counter()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        begin = 0
+        for end in sorted({warm_up, *range(_EVERY, total, _EVERY), total}):
+            statuses.update(pool.map(lambda index: _answered(server, fuzz, index), range(begin, end)))
+            curve.append(Worker.of(server, end))
+            begin = end
+    _write(fuzz.folder / "memory.csv", curve)
+
+    warm = next(each for each in curve if each.requests >= warm_up)
+    assert _pids(server) == workers
+    assert curve[-1].rss - warm.rss < MOST_GROWTH, curve
+    assert curve[-1].open_files <= warm.open_files, curve
+    assert curve[-1].connections <= warm.connections, curve
+    assert _files(server.temporary) == files
+    said = _log(server).removeprefix(log)
+    assert "Level.ERROR" not in said
+    assert said.count("Traceback") == said.count(_UNDECODED)
+    assert {200, 400} <= set(statuses)
+
+
+def _answered(server: Server, fuzz: Fuzz, index: int) -> int:
+    """Send call `index` and check its answer; the status."""
+    call = http_call(Random(f"{fuzz.seed}/{index}"), server.model)  # noqa: S311 (nothing here is secret)
+    response = _send(server, call)
+    where = f"seed {fuzz.seed}, call {index}: {response.status_code} {response.content[:300]!r}"
+    if response.status_code == 200:
+        assert _is_whole(response), where
+    else:
+        # Others than ours are of TorchServe, which refuses paths, versions and characters itself.
+        assert response.status_code in STATUSES or 400 <= response.status_code < 500, where
+        assert set(response.json()) - {"error"} == {"code", "type", "message"}, where
+        require_discreet(response.json()["message"])
+    return response.status_code
+
+
+def _send(server: Server, call: HttpCall) -> requests.Response:
+    url = server.url.split("/predictions")[0] + call.path
+    return requests.request("POST", url, headers=call.headers, timeout=TIMEOUT_S, **call.content)
+
+
+def _is_whole(response: requests.Response) -> bool:
+    kind = response.headers["content-type"]
+    if kind == "application/json":
+        return bool(response.json())
+    if kind.startswith("image/"):
+        Image.open(io.BytesIO(response.content)).load()
+    return bool(response.content)
+
+
+def _pids(server: Server) -> list[int]:
+    return [int(str(worker["pid"])) for worker in server.workers()]
+
+
+def _files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if "__pycache__" not in path.parts}
+
+
+def _log(server: Server) -> str:
+    return (server.run_directory / "logs" / "model_log.log").read_text(errors="replace")
+
+
+def _write(path: Path, curve: list[Worker]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        rows = csv.DictWriter(file, list(asdict(curve[0])))
+        rows.writeheader()
+        rows.writerows(asdict(each) for each in curve)
