@@ -23,9 +23,9 @@ def polygons(segments: Segments, tolerance: float = 0.0) -> dict[int, list[Polyg
 
     Args:
         segments: Those listed are outlined.
-        tolerance: How far a ring may leave the outline, in pixels (Douglas and Peucker 1973). 0: the polygons cover the
-            segment's pixels and nothing else. Above, the parts and their holes are as many as before, but neighbouring
-            segments may overlap or leave gaps.
+        tolerance: How far a ring may leave the outline, in pixels (Douglas and Peucker 1973); twice as far where it begins
+            and ends. 0: the polygons cover the segment's pixels and nothing else. Above, parts and holes are as many as before,
+            but neighbouring segments may overlap or leave gaps.
     """
     found: dict[int, list[Polygon]] = {segment.id: [] for segment in segments.items}
     listed = np.zeros(int(segments.ids.max()) + 1, np.bool_)
