@@ -7,6 +7,7 @@ from pathlib import Path
 
 from handler.encoders import FORMATS
 from scripts.segmenting.errors import SegmentingError
+from scripts.segmenting.names import CONDITIONS, CONTACT_SHEET, FAILED
 from scripts.segmenting.photographs import Photograph
 
 #: By content type; others ending in +json, +xml or +zip are those, and what is left is called by the format's name.
@@ -20,10 +21,6 @@ _SUFFIXES = {
 }
 
 
-#: Files of a run besides its answers.
-CONTACT_SHEET = "contact-sheet.jpg"
-FAILED = "failed.txt"
-CONDITIONS = ".segment.json"
 _COLLISIONS_SHOWN = 5
 
 
