@@ -19,8 +19,6 @@ _SUFFIXES = {
     "text/xml": ".xml",
     "application/zip": ".zip",
 }
-
-
 _COLLISIONS_SHOWN = 5
 
 
