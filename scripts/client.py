@@ -26,6 +26,9 @@ DEFAULT_TIMEOUT_S = 300.0
 _CONNECT_WITHIN_S = 10.0
 #: Passing troubles: the queue is full or no worker is ready yet; there is no memory left.
 _RETRIED_STATUSES = (503, 507)
+#: Statuses and types of errors (ours and TorchServe's) that say nothing about the image.
+_GENERAL_STATUSES = (*range(300, 400), 401, 403, 404, 405, 407, 501)
+_GENERAL_TYPES = ("InvalidOption", "InvalidKeyException")
 #: Seconds: waits of about 0, 1, 2, 4, 8, 16 and 30, to which chance adds up to one, so that clients do not come back together.
 _BACKOFF_S, _LONGEST_BACKOFF_S, _JITTER_S = 0.5, 30.0, 1.0
 _LONGEST_RETRY_AFTER_S = 300
@@ -46,18 +49,13 @@ class NoServer(AnswerError):
 
 
 class Refusal(AnswerError):
-    """The server answered with an error, and so it may do better by another image."""
+    """The server answered with an error; another image may fare better."""
 
 
 class GeneralRefusal(Refusal):
     """The server answered with an error that does not come from the image: the URL, a key or an option is wrong."""
 
     concerns_all = True
-
-
-#: Statuses and types of errors (ours and TorchServe's) that say nothing about the image.
-_GENERAL_STATUSES = (*range(300, 400), 401, 403, 404, 405, 407, 501)
-_GENERAL_TYPES = ("InvalidOption", "InvalidKeyException")
 
 
 class Client:

@@ -23,9 +23,10 @@ from model.strict import nearest
 from scripts.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, DEFAULT_URL, AnswerError, Client
 from scripts.segmenting.answers import AnswerFolder, Conditions
 from scripts.segmenting.errors import SegmentingError
+from scripts.segmenting.names import CONTACT_SHEET, FAILED
 from scripts.segmenting.photographs import find_photographs
 from scripts.segmenting.pictures import picture_reader
-from scripts.segmenting.plan import CONTACT_SHEET, FAILED, Task, plan, suffix_of
+from scripts.segmenting.plan import Task, plan, suffix_of
 from scripts.segmenting.run import Tally, run
 from scripts.segmenting.sheet import NoPictures, draw_sheet
 

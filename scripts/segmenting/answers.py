@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from model.atomic import write_atomically
 from scripts.segmenting.errors import SegmentingError
-from scripts.segmenting.plan import CONDITIONS, Task
+from scripts.segmenting.names import CONDITIONS
+from scripts.segmenting.plan import Task
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from handler.image_io import ACCEPTED_FORMATS
 from scripts.segmenting.errors import SegmentingError
+from scripts.segmenting.names import CONDITIONS
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ def image_suffixes() -> frozenset[str]:
 def find_photographs(inputs: Iterable[Path], out: Path) -> list[Photograph]:
     """The files given, whatever their names, and the images in the folders given and in all below them.
 
-    Folders are walked by name and links followed. Hidden files and folders are left out, and so is the folder `out`.
+    Folders are walked by name and links followed. Hidden files and folders are left out, and so is the folder `out` and any
+    other below those given that holds the answers of a run.
 
     Raises:
         SegmentingError: an input is missing, is `out` itself, holds no images or cannot be read.
@@ -59,6 +61,8 @@ def _files(folder: Path, out: str, above: tuple[str, ...] = ()) -> Iterator[Path
         return
     with os.scandir(folder) as entries:
         ordered = sorted(entries, key=lambda entry: entry.name)
+    if above and any(entry.name == CONDITIONS for entry in ordered):
+        return
     for entry in ordered:
         if entry.name.startswith("."):
             continue

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from handler.encoders import FORMATS
 from scripts.segmenting.errors import SegmentingError
+from scripts.segmenting.names import CONDITIONS, CONTACT_SHEET, FAILED
 from scripts.segmenting.photographs import Photograph
 
 #: By content type; others ending in +json, +xml or +zip are those, and what is left is called by the format's name.
@@ -14,16 +15,11 @@ _SUFFIXES = {
     "image/png": ".png",
     "image/jpeg": ".jpg",
     "application/json": ".json",
+    "application/geo+json": ".geojson",
     "application/xml": ".xml",
     "text/xml": ".xml",
     "application/zip": ".zip",
 }
-
-
-#: Files of a run besides its answers.
-CONTACT_SHEET = "contact-sheet.jpg"
-FAILED = "failed.txt"
-CONDITIONS = ".segment.json"
 _COLLISIONS_SHOWN = 5
 
 
@@ -38,10 +34,8 @@ class Task:
 def suffix_of(format_name: str) -> str:
     """The ending of an answer's file, with its dot."""
     content_type = FORMATS[format_name].content_type.partition(";")[0]
-    structured = content_type.rpartition("+")
-    if structured[0]:
-        content_type = f"application/{structured[2]}"
-    return _SUFFIXES.get(content_type, f".{format_name}")
+    syntax = f"application/{content_type.rpartition('+')[2]}"
+    return _SUFFIXES.get(content_type) or _SUFFIXES.get(syntax, f".{format_name}")
 
 
 def plan(photographs: Sequence[Photograph], out: Path, suffix: str, *, keep_suffix: bool) -> list[Task]:

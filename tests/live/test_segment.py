@@ -98,3 +98,11 @@ def test_a_broken_photograph_fails_alone_until_it_is_mended(
     assert segment() == 0
     assert capsys.readouterr().out.startswith("1 done, 2 skipped (done before), 0 failed; ")
     assert not (out / "failed.txt").exists()
+
+
+def test_a_file_above_what_torchserve_takes_fails_at_once(segment: Segment, folder: Path, out: Path) -> None:
+    (folder / "huge.bmp").write_bytes(bytes(40_000_000))
+
+    assert segment() == 1
+
+    assert (out / "failed.txt").read_text() == f"{folder / 'huge.bmp'}: answered 413\n"

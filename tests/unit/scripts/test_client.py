@@ -158,3 +158,18 @@ def test_a_server_that_went_away_is_no_server() -> None:
 def test_any_answer_shows_that_there_is_a_server() -> None:
     with local_server(lambda _: Reply()) as server:
         Client(server.url).require_server()
+
+
+def test_the_environments_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with local_server(lambda _: Reply()) as proxy:
+        monkeypatch.setenv(
+            "http_proxy", proxy.url.removesuffix("/predictions/deeplabv3").replace("http://", "http://me:secret@")
+        )
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+
+        assert Client("http://segment.example/predictions/deeplabv3").ask(b"image", {}, PNG) == b"answer"
+
+    (asked,) = proxy.asked
+    assert asked.path == "http://segment.example/predictions/deeplabv3"
+    assert asked.headers["Proxy-Authorization"] == "Basic bWU6c2VjcmV0"

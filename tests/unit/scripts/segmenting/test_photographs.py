@@ -65,6 +65,13 @@ def test_the_folder_of_answers_is_known_by_another_name_too(tmp_path: Path) -> N
     assert names(tmp_path / "photos", out=tmp_path / "link" / "masks") == ["a.jpg"]
 
 
+def test_answers_of_other_runs_are_left_out_unless_they_are_asked_for(tmp_path: Path) -> None:
+    files(tmp_path, "a.jpg", "overlays/.segment.json", "overlays/a.jpg", "overlays/deep/b.jpg")
+
+    assert names(tmp_path) == ["a.jpg"]
+    assert names(tmp_path / "overlays") == ["a.jpg", "deep/b.jpg"]
+
+
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     files(tmp_path, "photos/a.jpg", "more/b.jpg")
     (tmp_path / "photos" / "up").symlink_to(tmp_path / "photos")

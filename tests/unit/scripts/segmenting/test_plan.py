@@ -29,6 +29,9 @@ def answers(*names: str, suffix: str = ".png", out: Path = OUT, keep_suffix: boo
         ("confidence", ".png"),
         ("overlay", ".jpg"),
         ("npz", ".npz"),
+        ("geojson", ".geojson"),
+        ("coco", ".json"),
+        ("coco_panoptic", ".zip"),
     ],
 )
 def test_an_answers_ending_is_that_of_its_content(format_name: str, suffix: str) -> None:
