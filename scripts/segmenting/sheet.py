@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from handler.encoders.lettering import lettering
 from handler.errors import SegmentationError
 from handler.image_io import decode_image
 from handler.settings import Limits
@@ -95,7 +95,7 @@ def _row(pairs: Sequence[_Pair]) -> Image.Image:
     tallest = max(pair.photograph.height for pair in pairs)
     cell = 2 * _SIDE + 2 * _GAP
     row = Image.new("RGB", (len(pairs) * cell + _GAP, tallest + _TEXT + 2 * _GAP), _PAPER)
-    draw, font = ImageDraw.Draw(row), _font()
+    draw, font = ImageDraw.Draw(row), lettering(_TEXT)
     for column, pair in enumerate(pairs):
         left = _GAP + column * cell
         # Both are beside the middle between them, so that they touch it whatever their shape.
@@ -108,15 +108,10 @@ def _row(pairs: Sequence[_Pair]) -> Image.Image:
 
 def _heading(title: str, width: int) -> Image.Image:
     strip = Image.new("RGB", (width, _TEXT + 2 * _GAP), _PAPER)
-    font = _font()
+    font = lettering(_TEXT)
     text = _fitting(title, font, width - 2 * _GAP)
     ImageDraw.Draw(strip).text((width / 2, strip.height / 2), text, fill=_INK, font=font, anchor="mm")
     return strip
-
-
-def _font() -> ImageFont.FreeTypeFont:
-    # Pillow's own has no letters beyond ASCII.
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), _TEXT)
 
 
 def _fitting(name: str, font: ImageFont.FreeTypeFont, width: int) -> str:

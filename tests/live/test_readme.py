@@ -40,7 +40,7 @@ def test_readmes_commands_do_what_it_says(copy: Path) -> None:
         for (language, text), (following, shown) in zip(blocks(), [*blocks()[1:], ("", "")], strict=True):
             if language != "sh" or "make test" in text:
                 continue
-            command = text.replace(":8080/", f":{base}/")
+            command = text.replace(":8080/", f":{base}/").replace(".venv/bin/", f"{sys.prefix}/bin/")
             result = subprocess.run(["bash", "-ec", command], cwd=copy, env=environment, capture_output=True, text=True)
             assert result.returncode == 0, f"{command}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
             if following == "json":
