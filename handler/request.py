@@ -126,7 +126,7 @@ def _require_explainable(given: Mapping[str, Any]) -> None:
 
 def _outside(headers: Mapping[str, Any]) -> dict[str, Any]:
     """Options from the URL and from `X-Segment-*` headers, which go before."""
-    # TorchServe sets it in this spelling; what a client sends in another is not it.
+    # At /predictions and /explanations TorchServe sets it, in this spelling; a client's own in another is not it.
     url = headers.get("url_path")
     by_url = {"format": url.strip("/")} if isinstance(url, str) and url.strip("/") else {}
     own = {name: value for name, value in _folded(headers).items() if name.startswith(_HEADER_PREFIX)}
@@ -134,7 +134,15 @@ def _outside(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _folded(headers: Mapping[str, Any]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
+    return {name.lower(): _as_sent(value) for name, value in headers.items() if isinstance(value, str)}
+
+
+def _as_sent(value: str) -> str:
+    """TorchServe reads a header's bytes as Latin-1; most clients write UTF-8, as in a class's name."""
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value
 
 
 def _from_accept(accept: str) -> dict[str, str]:
