@@ -1,6 +1,7 @@
 """`overlay`: the photograph with its segments tinted in their class colours, and a legend; a JPEG for people to look at."""
 
 import io
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -12,6 +13,8 @@ from handler.options import AnswerOptions
 
 CONTENT_TYPE = "image/jpeg"
 _QUALITY = 90
+#: Pixels tinted at once, so that a large photograph needs memory for one copy of itself and little more.
+_PIXELS_AT_ONCE = 1 << 20
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
@@ -31,20 +34,29 @@ def least_bytes(pixels: int, _: int) -> int:
 
 def overlay_image(result: Segmentation, alpha: float = AnswerOptions().alpha) -> Image.Image:
     """RGB of the image's size. `alpha` is the opacity of the tint, 0..1; background is left as it is."""
-    photo = Image.fromarray(result.image)
+    picture = Image.fromarray(result.image)
     palette = np.asarray(result.labels.palette, np.uint8)
-    tint = Image.fromarray(palette[result.label_map])
-    tinted = Image.blend(photo, tint, alpha)
     background = result.labels.background
-    if background is not None:
-        tinted.paste(photo, mask=Image.fromarray(result.label_map == background))
-    _draw_legend(tinted, result)
-    return tinted
+    for rows in _strips(result):
+        labels = result.label_map[rows]
+        tinted = Image.blend(Image.fromarray(result.image[rows]), Image.fromarray(palette[labels]), alpha)
+        picture.paste(tinted, (0, rows.start), None if background is None else Image.fromarray(labels != background))
+    _draw_legend(picture, result)
+    return picture
+
+
+def _strips(result: Segmentation) -> Iterator[slice]:
+    """All rows of the image, some at a time."""
+    height, width = result.label_map.shape
+    step = max(1, _PIXELS_AT_ONCE // width)
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
 def _draw_legend(picture: Image.Image, result: Segmentation) -> None:
     """Swatches and names of the classes that occur, in the upper left corner, where they fit."""
-    counts = np.bincount(result.label_map.ravel())
+    # In strips, because NumPy counts in a copy of 8 bytes for each pixel.
+    names = len(result.labels.names)
+    counts = np.sum([np.bincount(result.label_map[rows].ravel(), minlength=names) for rows in _strips(result)], axis=0)
     shown = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] and i != result.labels.background]
     text_size = max(11, min(picture.size) // 28)
     font = lettering(text_size)

@@ -1,0 +1,67 @@
+"""What TorchServe's front end answers itself, before any handler runs: the calls that get a 5xx, all of them known."""
+
+import json
+from contextlib import closing
+from http.client import HTTPConnection
+
+import pytest
+
+from scripts.server import Server
+from tests.live.client import TIMEOUT_S
+
+_URLENCODED = {"Content-Type": "application/x-www-form-urlencoded"}
+_FORM = {"Content-Type": "multipart/form-data; boundary=XX"}
+
+
+def part(header: str) -> bytes:
+    """A form of one part."""
+    return f"--XX\r\n{header}\r\n\r\npng\r\n--XX--\r\n".encode()
+
+
+def raw(server: Server, target: str, method: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+    """Status and body of a call whose target nothing puts right."""
+    connection = HTTPConnection("127.0.0.1", server.ports.inference, timeout=TIMEOUT_S)
+    with closing(connection):
+        connection.request(method, target, body, headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        pytest.param(_URLENCODED, b"\xff\xd8=\xff\xe0\r\x01", id="a photo as curl --data-binary sends it"),
+        pytest.param(_URLENCODED, b"data=%zz", id="an escape that is no hex"),
+        pytest.param(_URLENCODED, b"=png", id="an urlencoded field without a name"),
+        pytest.param(_FORM, part("Content-Disposition: form-data"), id="a part without a name"),
+        pytest.param(_FORM, part('Content-Disposition: form-data; name=""'), id="a part with an empty name"),
+        pytest.param(_FORM, part("X: y"), id="a part without a disposition"),
+        pytest.param(
+            _FORM,
+            part('Content-Disposition: form-data; name="format"\r\nContent-Type: text/plain; charset=x'),
+            id="a charset that does not exist",
+        ),
+        pytest.param(
+            _FORM,
+            part('Content-Disposition: form-data; name="format"; filename="a"\r\nContent-Transfer-Encoding: x'),
+            id="a transfer encoding that does not exist",
+        ),
+    ],
+)
+def test_a_broken_form_is_500_of_the_front_end_alone(server: Server, headers: dict[str, str], body: bytes) -> None:
+    status, answer = raw(server, "/predictions/deeplabv3", "POST", headers, body)
+
+    assert (status, json.loads(answer)["type"]) == (500, "ErrorDataDecoderException")
+
+
+def test_a_target_without_a_path_is_500_of_the_front_end_alone(server: Server) -> None:
+    status, answer = raw(server, "*", "OPTIONS", {}, b"")
+
+    assert (status, json.loads(answer)["type"]) == (500, "ArrayIndexOutOfBoundsException")
+
+
+@pytest.mark.parametrize("target", ["/predictions/deeplabv3/1.0/%00", "/predictions/deeplabv3/1.0/%zz"])
+def test_a_path_that_is_no_text_is_403_of_the_front_end(server: Server, target: str) -> None:
+    status, _ = raw(server, target, "POST", {}, b"")
+
+    assert status == 403
