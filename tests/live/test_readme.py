@@ -47,6 +47,7 @@ def test_readmes_commands_do_what_it_says(copy: Path) -> None:
                 assert_shown(result.stdout, shown.strip())
             if text.startswith("URL="):
                 run_table(text.strip(), copy, environment, base)
+                run_grpc_example(copy, base + 3)
     finally:
         subprocess.run(["make", "stop"], cwd=copy, env=environment, check=True, stdout=subprocess.DEVNULL)
 
@@ -71,6 +72,14 @@ def run_table(variables: str, copy: Path, environment: dict[str, str], base: int
             ["bash", "-ec", here], cwd=copy, env={**environment, "CURL_HOME": str(copy)}, capture_output=True
         )
         assert result.returncode == 0, f"{command}\n{result.stdout[-1000:]!r}\n{result.stderr[-1000:]!r}"
+
+
+def run_grpc_example(copy: Path, port: int) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "http-api.md").read_text(), re.DOTALL)
+    command = [sys.executable, "-c", example.replace(":8083", f":{port}")]
+    result = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["segments"][0]["label"] == "cat"
 
 
 def test_readmes_python_runs() -> None:
