@@ -10,7 +10,8 @@ _NOT_PACKED = "__pycache__"
 def content_digest(folder: Path) -> str:
     """SHA-256 in hex over the names and the SHA-256 of all files under `folder`, in the order of their names."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and _NOT_PACKED not in path.parts):
-        own = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{path.relative_to(folder).as_posix()} {own}\n".encode())
+    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    for name in sorted(name for name in names if _NOT_PACKED not in name.parts):
+        own = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        digest.update(f"{name.as_posix()} {own}\n".encode())
     return digest.hexdigest()

@@ -11,7 +11,8 @@ from handler.options import GREATEST_SCALE, GREATEST_TOLERANCE, LEAST_SCALE, MAS
 from handler.settings import HandlerSettings
 from model.strict import ConfigurationError
 
-#: Characters of a value: the names of a thousand classes have fewer, and to take any value apart takes milliseconds.
+#: Characters of a value: the names of a thousand classes have fewer, and a request has room for more than can be split and
+#: looked up in its time.
 _LONGEST = 100_000
 
 

@@ -12,8 +12,6 @@ from model.strict import nearest
 
 #: Of an index.
 _MOST_DIGITS = 9
-#: Characters. A request has room for more than can be split and looked up in its time.
-_LONGEST_LIST = 100_000
 
 
 class Values(Protocol):
@@ -186,8 +184,6 @@ class Classes:
 
 
 def _listed(given: Any) -> list[Any]:
-    if isinstance(given, str) and len(given) > _LONGEST_LIST:
-        raise ValueError(f"{quoted(given)} has {len(given):,} characters, the limit is {_LONGEST_LIST:,}")
     if isinstance(given, str) and given.lstrip().startswith("["):
         try:
             given = json.loads(given)

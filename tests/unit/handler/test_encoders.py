@@ -1,5 +1,9 @@
+import base64
 import io
 import json
+import time
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +17,7 @@ from handler.encoders.palette_png import palette_image
 from handler.errors import InvalidOption
 from handler.labelmap import Segmentation
 from handler.labels import Labels
-from handler.options import AnswerOptions
+from handler.options import AnswerOptions, Masks
 from model.palette import voc_palette
 
 MODEL = ModelIdentity("deeplabv3", "1.0")
@@ -120,12 +124,124 @@ def test_the_legend_is_drawn_where_it_fits() -> None:
     assert (with_legend[100:] == with_legend[-1, -1]).all()
 
 
-def of(labels: np.typing.NDArray[np.uint8]) -> Segmentation:
-    """A segmentation of a grey photograph where every class is given a probability of one half."""
-    return Segmentation(np.full((*labels.shape, 3), 100, np.uint8), labels, np.full((3, 1, 1), 0.5, np.float32), LABELS)
+def test_index_pixels_are_class_indices_in_grey(result: Segmentation) -> None:
+    response = FORMATS["index"].encode(result, MODEL, AnswerOptions())
+
+    picture = Image.open(io.BytesIO(response.body))
+    assert (response.content_type, picture.mode) == ("image/png", "L")
+    np.testing.assert_array_equal(np.asarray(picture), result.label_map)
+    assert json.loads(picture.info["classes"]) == list(LABELS.names)
+
+
+def test_above_256_classes_the_index_has_16_bits() -> None:
+    many = Labels(tuple(map(str, range(300))), voc_palette(300))
+    labels = np.array([[0, 255, 256, 299]], np.uint16)
+
+    body = FORMATS["index"].encode(replace(of(labels), labels=many), MODEL, AnswerOptions()).body
+
+    picture = Image.open(io.BytesIO(body))
+    assert picture.mode == "I;16"
+    np.testing.assert_array_equal(np.asarray(picture), labels)
+
+
+def test_confidence_is_the_winning_probability_in_255ths(result: Segmentation) -> None:
+    probabilities = np.array([0.2, 0.5, 1.0], np.float32).reshape(3, 1, 1)
+
+    response = FORMATS["confidence"].encode(replace(result, probabilities=probabilities), MODEL, AnswerOptions())
+
+    picture = Image.open(io.BytesIO(response.body))
+    assert (response.content_type, picture.mode) == ("image/png", "L")
+    assert np.asarray(picture).tolist() == [[51, 51, 255, 255], [51, 128, 255, 51]]
+
+
+def test_numpy_reads_npz_without_pickles(result: Segmentation) -> None:
+    response = FORMATS["npz"].encode(result, MODEL, AnswerOptions())
+
+    assert response.content_type == "application/x-npz"
+    with np.load(io.BytesIO(response.body), allow_pickle=False) as arrays:
+        assert set(arrays) == {"label_map", "probabilities", "classes", "palette", "model"}
+        np.testing.assert_array_equal(arrays["label_map"], result.label_map)
+        np.testing.assert_array_equal(arrays["probabilities"], result.probabilities)
+        assert arrays["probabilities"].dtype == np.float16
+        assert arrays["classes"].tolist() == list(LABELS.names)
+        assert arrays["palette"].tolist() == [list(colour) for colour in LABELS.palette]
+        assert arrays["model"].tolist() == ["deeplabv3", "1.0"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_gives_the_same_bytes_each_time(result: Segmentation, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    first = FORMATS[name].encode(result, MODEL, AnswerOptions())
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 100_000)
+
+    assert FORMATS[name].encode(result, MODEL, AnswerOptions()) == first
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("size", [(1, 1), (60, 90), (300, 200)])
+def test_an_answer_has_at_least_the_bytes_that_its_format_promises(name: str, size: tuple[int, int]) -> None:
+    result = of(np.zeros(size, np.uint8))
+
+    answer = FORMATS[name].encode(result, MODEL, AnswerOptions(masks="none"))
+
+    assert FORMATS[name].least_bytes(size[0] * size[1], result.probabilities.size) <= len(answer.body)
+
+
+def test_every_format_says_what_it_is() -> None:
+    assert all(each.about and "/" in each.content_type for each in FORMATS.values())
+
+
+def masks(labels: np.typing.NDArray[np.uint8], kind: Masks, **options: object) -> list[tuple[str, dict[str, Any] | None]]:
+    """Label and mask of each segment."""
+    asked = AnswerOptions.model_validate({"masks": kind, **options})
+    answer = json.loads(FORMATS["json"].encode(of(labels), MODEL, asked).body)
+    return [(segment["label"], segment.get("mask")) for segment in answer["segments"]]
+
+
+def test_png_masks_are_each_segments_pixels() -> None:
+    labels = np.random.default_rng(1).integers(0, 3, (13, 17), dtype=np.uint8)
+
+    for label, mask in masks(labels, "png"):
+        assert mask is not None
+        assert mask["size"] == [13, 17]
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(mask["png"]))))
+        np.testing.assert_array_equal(picture.astype(bool), labels == LABELS.names.index(label))
+
+
+def test_polygons_have_holes_and_cover_each_segments_pixels() -> None:
+    labels = np.zeros((6, 6), np.uint8)
+    labels[1:5, 1:5] = 1
+    labels[2:4, 2:4] = 2
+
+    ring, hole = dict(masks(labels, "polygons"))["cat"]["polygons"][0]  # type: ignore[index]
+
+    assert sorted(map(tuple, ring)) == [(1, 1), (1, 1), (1, 5), (5, 1), (5, 5)]
+    assert sorted(map(tuple, hole)) == [(2, 2), (2, 2), (2, 4), (4, 2), (4, 4)]
+
+
+def test_without_masks_there_is_no_mask() -> None:
+    assert masks(np.array([[0, 1]], np.uint8), "none") == [("cat", None), ("background", None)]
+
+
+def test_components_are_listed_each_with_its_own_mask() -> None:
+    found = masks(np.array([[1, 0, 1, 1]], np.uint8), "rle", components=True)
+
+    assert [label for label, _ in found] == ["cat", "cat", "background"]
+    decoded = [coco.decode({"size": mask["size"], "counts": mask["counts"].encode()}).tolist() for _, mask in found if mask]
+    assert decoded == [[[0, 0, 1, 1]], [[1, 0, 0, 0]], [[0, 1, 0, 0]]]
+
+
+def test_segments_below_the_minimum_score_are_left_out() -> None:
+    assert masks(np.array([[0, 1]], np.uint8), "none", min_score=0.51) == []
+    assert len(masks(np.array([[0, 1]], np.uint8), "none", min_score=0.5)) == 2
 
 
 def test_a_legend_has_letters_beyond_english() -> None:
     font = lettering(20)
 
     assert bytes(font.getmask("я")) != bytes(font.getmask("ж"))
+
+
+def of(labels: np.typing.NDArray[np.unsignedinteger]) -> Segmentation:
+    """A segmentation of a grey photograph where every class is given a probability of one half."""
+    return Segmentation(np.full((*labels.shape, 3), 100, np.uint8), labels, np.full((3, 1, 1), 0.5, np.float32), LABELS)

@@ -1,7 +1,8 @@
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from PIL import Image
 
 from handler.encoders import EncodedResponse, ModelIdentity
 from handler.errors import (
+    ExplanationUnavailable,
     ImageTooLarge,
     InferenceTooLarge,
     InternalError,
@@ -266,6 +268,66 @@ def test_json_carries_the_identity_of_the_model(engine: MirrorEngine) -> None:
 
     assert isinstance(outcome, EncodedResponse)
     assert json.loads(outcome.body)["model"] == "m"
+
+
+def test_large_images_of_a_batch_are_answered_in_parts_in_order_and_as_alone(
+    engine: MirrorEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [(60, 100), (20, 30), (100, 90), (10, 10), (64, 64), (100, 100)]
+    requests = [request(encode(noise(*size))) for size in sizes]
+    requests[3] = request(b"broken")
+    pipeline = build(engine, max_pixels=10_000)
+    alone = [pipeline.answer([each])[0] for each in requests]
+    held: list[int] = []
+    together = Pipeline._answer_together
+
+    def noting(self: Pipeline, decoded: Mapping[int, Any], observe: Any) -> dict[int, Outcome]:
+        held.append(sum(each.pixels for each in decoded.values()))
+        return together(self, decoded, observe)
+
+    monkeypatch.setattr(Pipeline, "_answer_together", noting)
+
+    outcomes = pipeline.answer(requests)
+
+    assert held == [6_600, 9_000, 4_096, 10_000]
+    assert [type(outcome) for outcome in outcomes] == [EncodedResponse] * 3 + [InvalidImage] + [EncodedResponse] * 2
+    assert outcomes[:3] + outcomes[4:] == alone[:3] + alone[4:]
+
+
+def test_an_explanation_by_an_engine_without_gradients_is_501_and_touches_no_other(engine: MirrorEngine) -> None:
+    image = encode(noise(64, 64))
+
+    refused, answered = build(engine).answer([SegmentationRequest(image, explain=True), request(image)])
+
+    assert isinstance(refused, ExplanationUnavailable)
+    assert refused.status == 501
+    assert str(refused) == (
+        "an explanation needs gradients, which this server's engine (MirrorEngine) does not have; "
+        "its operator can choose the engine 'torch'"
+    )
+    assert isinstance(answered, EncodedResponse)
+
+
+def test_explanations_in_a_batch_are_those_alone(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "a.safetensors")
+    pipeline = Pipeline.load(checkpoint, HandlerSettings(), ModelIdentity("m", "1"))
+    image = encode(noise(64, 48))
+    dog, tinted = AnswerOptions(classes=(2,)), AnswerOptions(alpha=1)
+    requests = [
+        SegmentationRequest(image, explain=True),
+        request(image),
+        SegmentationRequest(image, answer=dog, explain=True),
+        SegmentationRequest(b"broken", explain=True),
+        SegmentationRequest(image, answer=tinted, explain=True),
+    ]
+
+    together = pipeline.answer(requests)
+
+    assert [mask_of(outcome).mode for outcome in together if isinstance(outcome, EncodedResponse)] == ["RGB", "P", "RGB", "RGB"]
+    assert isinstance(together[3], InvalidImage)
+    assert mask_of(together[2]).info["class"] == "dog"
+    alone = [pipeline.answer([each])[0] for each in requests]
+    assert together[:3] + together[4:] == alone[:3] + alone[4:]
 
 
 def request(image: bytes, name: str = "png", **inference: object) -> SegmentationRequest:

@@ -1,15 +1,19 @@
+import base64
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from handler.encoders import ModelIdentity
-from handler.errors import InvalidOption, InvalidRequest
+from handler.encoders import FORMATS, ModelIdentity
+from handler.errors import InstancesTooMany, InvalidOption, InvalidRequest
 from handler.labels import Labels
-from handler.options import InferenceOptions
+from handler.options import MASKS, REFINEMENTS, AnswerOptions, InferenceOptions
 from handler.protocols import open_call
 from handler.request import RequestParser, SegmentationRequest
-from handler.settings import HandlerSettings, InferenceSettings
+from handler.settings import HandlerSettings, InferenceSettings, Limits
 from model.palette import voc_palette
 
 IMAGE = b"an image"
@@ -167,3 +171,118 @@ def test_the_server_limits_how_many_scales_there_are() -> None:
 
     with pytest.raises(InvalidOption, match="2 scales are more than this server's limit of 1"):
         parse_request({"data": IMAGE, "scales": b"0.5,1"}, {}, settings)
+
+
+#: A value of each option, as text.
+VALUES: dict[str, st.SearchStrategy[str]] = {
+    "format": st.sampled_from(list(FORMATS)),
+    "masks": st.sampled_from(MASKS),
+    "scales": st.sets(st.floats(0.25, 2), min_size=1, max_size=6).map(lambda scales: ",".join(map(str, scales))),
+    "flip": st.sampled_from(["true", "false"]),
+    "tiles": st.integers(1, 4).map(str),
+    "refine": st.sampled_from(REFINEMENTS),
+    "classes": st.sets(st.sampled_from(["background", "cat", "dog"]), min_size=1).map(",".join),
+    "min_score": st.floats(0, 1).map(str),
+    "components": st.sampled_from(["true", "false"]),
+    "alpha": st.floats(0, 1).map(str),
+    "tolerance": st.floats(0, 10).map(str),
+}
+
+
+def test_the_values_of_this_test_are_of_all_options() -> None:
+    assert set(VALUES) == {*InferenceOptions.model_fields, *AnswerOptions.model_fields}
+
+
+@given(st.fixed_dictionaries({}, optional=VALUES))
+def test_options_give_the_same_request_by_every_route(options: dict[str, str]) -> None:
+    photo = base64.b64encode(IMAGE).decode()
+    tensor = {"name": "a", "shape": [1], "datatype": "BYTES", "data": [photo]}
+    headers = {f"X-Segment-{name.replace('_', '-').title()}": value for name, value in options.items()}
+    encoded = {name: value.encode() for name, value in options.items()}
+    routes: list[tuple[dict[str, Any], dict[str, str]]] = [
+        ({"body": bytearray(IMAGE)}, headers),
+        ({"data": IMAGE, **encoded}, {}),
+        ({"data": IMAGE, "options": json.dumps(options).encode()}, {}),
+        ({"body": {"data": photo, **options}}, {}),
+        ({"body": {"data": photo, "options": options}}, {}),
+        ({"body": {"instances": [{"data": photo, **options}]}}, {}),
+        ({"body": {"instances": [photo], "options": options}}, {}),
+        ({"body": {"inputs": [{**tensor, "parameters": options}]}}, {}),
+        ({"body": {"inputs": [tensor], "parameters": options}}, {}),
+    ]
+
+    first, *others = (parse_request(row, sent) for row, sent in routes)
+
+    assert first.image == IMAGE
+    assert all(other == first for other in others)
+
+
+def test_a_header_may_be_utf_8_which_the_server_reads_as_latin_1() -> None:
+    labels = Labels(("background", "träd"), voc_palette(2))
+    parser = RequestParser(HandlerSettings(), labels)
+
+    for sent in ("träd", "träd".encode().decode("latin-1")):
+        (request,) = parser.parse(open_call({"body": IMAGE}, ModelIdentity("m", "1")), {"X-Segment-Classes": sent})
+        assert request.answer.classes == (1,)
+
+
+@pytest.mark.parametrize(
+    ("headers", "explain"),
+    [
+        ({"explain": "True"}, True),
+        ({"explain": "False"}, False),
+        ({"explain": "False", "Explain": "True"}, False),
+        ({"explain": "True", "EXPLAIN": "False"}, True),
+        ({"Explain": "True"}, False),
+        ({}, False),
+    ],
+)
+def test_only_the_servers_own_header_asks_for_an_explanation(headers: dict[str, str], explain: bool) -> None:
+    assert parse_request({"body": IMAGE}, headers).explain == explain
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"), [({"url_path": "png"}, "png"), ({"URL_PATH": "png"}, "json"), ({"url_path": ""}, "json")]
+)
+def test_only_the_servers_own_header_is_the_url(headers: dict[str, str], expected: str) -> None:
+    assert parse_request({"body": IMAGE}, headers).answer.format == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"format": b"overlay"}, r"^option 'format': 'overlay': an explanation is a 'png'$"),
+        ({"classes": b"cat,dog"}, r"^option 'classes': 2 classes; an explanation is of one$"),
+        ({"scales": b"0.5"}, r"^option 'scales': an explanation is of the image as the network sees it once, at scale 1$"),
+        ({"flip": b"true"}, r"^option 'flip': an explanation is of the image as the network sees it once"),
+        ({"tiles": b"2"}, r"^option 'tiles': an explanation is of the image as the network sees it once"),
+        ({"refine": b"crf"}, r"^option 'refine': an explanation is of the image as the network sees it once"),
+    ],
+)
+def test_an_explanation_refuses_what_it_would_pass_over(fields: dict[str, bytes], message: str) -> None:
+    with pytest.raises(InvalidOption, match=message):
+        parse_request({"data": IMAGE, **fields}, {"explain": "True"})
+
+
+def test_an_explanation_takes_its_class_its_tint_and_its_format() -> None:
+    request = parse_request({"data": IMAGE, "classes": b"dog", "alpha": b"1", "format": b"png"}, {"explain": "True"})
+
+    assert (request.answer.classes, request.answer.alpha) == ((2,), 1)
+
+
+@pytest.mark.parametrize(
+    "body", [{"instances": ["eA=="] * 4}, {"inputs": [{"name": "a", "shape": [4], "datatype": "BYTES", "data": ["eA=="] * 4}]}]
+)
+def test_a_call_may_hold_so_many_images_and_each_knows_how_many(body: dict[str, Any]) -> None:
+    allowed, refused = (HandlerSettings(limits=Limits(max_instances=most)) for most in (4, 3))
+
+    assert [request.companions for request in parse_all({"body": body}, {}, allowed)] == [4] * 4
+    with pytest.raises(InstancesTooMany, match=r"^the call holds 4 images, the limit is 3$"):
+        parse_all({"body": body}, {}, refused)
+
+
+def test_a_bad_option_of_one_of_several_images_names_the_image() -> None:
+    with pytest.raises(InvalidOption, match=r"^image 1: option 'flip': 'perhaps' is neither"):
+        parse_all({"body": {"instances": ["eA==", {"data": "eA==", "flip": "perhaps"}]}}, {})
+    with pytest.raises(InvalidOption, match=r"^option 'flip': 'perhaps' is neither"):
+        parse_all({"body": {"instances": ["eA=="], "flip": "perhaps"}}, {})

@@ -1,6 +1,8 @@
 """The service on TorchServe's real context, without its front end."""
 
+import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,61 @@ def test_a_fault_of_ours_names_the_request_and_logs_the_reason(
     assert "secret" not in answer["message"]
     assert "Traceback" not in answer["message"]
     assert "a secret reason" in caplog.text
+
+
+def test_a_call_of_several_images_is_one_answer_of_a_batch(service: SegmentationService, context: Context) -> None:
+    image, other = encode(noise(20, 30)), encode(noise(9, 7))
+    call = {"instances": [base64.b64encode(each).decode() for each in (image, other)]}
+
+    before, answer, after = ask(service, context, ({"body": image}, {}), ({"body": call}, {}), ({"body": other}, {}))
+
+    assert answer == b'{"predictions":[' + before + b"," + after + b"]}"
+    assert [context.get_response_status(i)[0] for i in range(3)] == [200] * 3
+
+
+@pytest.mark.parametrize(
+    ("broken", "status", "kind"),
+    [(b"broken", 400, "InvalidImage"), (encode(noise(2, 2), "PPM"), 415, "UnsupportedImageFormat")],
+    ids=["broken", "PPM"],
+)
+def test_one_bad_image_refuses_its_call_alone(
+    service: SegmentationService, context: Context, broken: bytes, status: int, kind: str
+) -> None:
+    image = encode(noise(20, 30))
+    call = {"instances": [base64.b64encode(each).decode() for each in (image, broken, image)]}
+
+    refused, answered = ask(service, context, ({"body": call}, {}), ({"body": image}, {}))
+
+    answer = json.loads(refused)
+    assert (answer["code"], answer["type"]) == (status, kind)
+    assert answer["error"] == answer["message"]
+    assert answer["message"].startswith("image 1: ")
+    assert [context.get_response_status(i)[0] for i in range(2)] == [status, 200]
+    assert json.loads(answered)["image"] == {"width": 30, "height": 20}
+
+
+def test_more_images_than_a_call_may_hold_are_413(service: SegmentationService, context: Context) -> None:
+    (body,) = ask(service, context, ({"body": {"instances": ["eA=="] * 17}}, {}))
+
+    assert context.get_response_status(0)[0] == 413
+    assert json.loads(body)["error"] == "the call holds 17 images, the limit is 16"
+
+
+def test_an_answer_above_the_limit_is_413_with_both_numbers(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "model.safetensors")
+    context = context_for(tmp_path, {"limits": {"max_response_bytes": 2000}})
+    service = SegmentationService()
+    service.initialize(context)
+
+    small, large = ask(
+        service, context, ({"body": encode(noise(20, 30))}, {}), ({"body": encode(noise(300, 300)), "format": b"overlay"}, {})
+    )
+
+    assert [context.get_response_status(i)[0] for i in range(2)] == [200, 413]
+    assert json.loads(small)["image"] == {"width": 30, "height": 20}
+    answer = json.loads(large)
+    assert answer["type"] == "ResponseTooLarge"
+    assert re.fullmatch(r"the answer as 'overlay' has [\d,]+ bytes, the limit is 2,000", answer["message"])
 
 
 def test_a_misspelt_setting_stops_the_start(tmp_path: Path) -> None:

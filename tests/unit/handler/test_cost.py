@@ -1,0 +1,116 @@
+"""What a request may cost, and that what is refused never ran."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from handler.cost import require_affordable
+from handler.encoders import ModelIdentity
+from handler.errors import ImageTooLarge, InferenceTooLarge, ResponseTooLarge, SegmentationError
+from handler.options import AnswerOptions, InferenceOptions
+from handler.pipeline import Pipeline
+from handler.request import SegmentationRequest
+from handler.settings import Limits
+from model import ResizePolicy
+from tests.support import encode, metadata, noise
+
+SQUARE = metadata(resize=ResizePolicy(side="long", size=64))
+
+
+class CountingEngine:
+    """Counts what it is asked, and finds class 0 everywhere."""
+
+    precision = "float32"
+    max_batch = 1
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        self.calls += 1
+        return np.eye(3, 1, dtype=np.float32).reshape(1, 3, 1, 1).repeat(len(pixels), axis=0)
+
+
+def check(companions: int = 1, name: str = "json", *, explain: bool = False, **inference: object) -> SegmentationRequest:
+    return SegmentationRequest(
+        b"", InferenceOptions.model_validate(inference), AnswerOptions(format=name), explain=explain, companions=companions
+    )
+
+
+@pytest.mark.parametrize(
+    ("inference", "pixels", "words"),
+    [
+        ({}, 64 * 64, "at scales 1.0"),
+        ({"flip": True}, 2 * 64 * 64, "at scales 1.0, each mirrored too"),
+        ({"tiles": 3}, 9 * 64 * 64, "in 3×3 tiles, at scales 1.0"),
+        ({"scales": (0.5, 1.5)}, 32 * 32 + 96 * 96, "at scales 0.5, 1.5"),
+        (
+            {"tiles": 2, "flip": True, "scales": (0.5, 1)},
+            8 * (32 * 32 + 64 * 64),
+            "in 2×2 tiles, at scales 0.5, 1.0, each mirrored",
+        ),
+    ],
+)
+def test_what_the_network_would_see_is_told_beside_the_limit(inference: dict[str, object], pixels: int, words: str) -> None:
+    require_affordable(check(**inference), (500, 500), SQUARE, Limits(max_network_pixels=pixels))
+
+    with pytest.raises(InferenceTooLarge) as refused:
+        require_affordable(check(**inference), (500, 500), SQUARE, Limits(max_network_pixels=pixels - 1))
+
+    assert str(refused.value).startswith(words)
+    assert str(refused.value).endswith(f", the network would see {pixels:,} pixels of this image, the limit is {pixels - 1:,}")
+
+
+def test_an_explanation_costs_one_view_whatever_the_settings_say() -> None:
+    require_affordable(check(explain=True, tiles=4), (500, 500), SQUARE, Limits(max_network_pixels=64 * 64))
+
+
+@pytest.mark.parametrize(("name", "least"), [("png", 1_000_000 // 1032), ("overlay", 1_000_000 // 64), ("npz", 4 * 4 * 3 * 2)])
+def test_an_answer_that_must_be_too_large_is_told_beside_the_limit(name: str, least: int) -> None:
+    limits = Limits.model_construct(**{**Limits().model_dump(), "max_response_bytes": least})
+    require_affordable(check(name=name), (1000, 1000), SQUARE, limits)
+
+    with pytest.raises(ResponseTooLarge) as refused:
+        require_affordable(check(name=name), (1000, 1000), SQUARE, limits.model_copy(update={"max_response_bytes": least - 1}))
+
+    assert str(refused.value) == f"the answer as {name!r} would have at least {least:,} bytes, the limit is {least - 1:,}"
+
+
+@pytest.mark.parametrize(
+    ("limits", "error"),
+    [
+        ({"max_network_pixels": 64 * 64 - 1}, InferenceTooLarge),
+        ({"max_pixels": 9_999}, ImageTooLarge),
+        ({"max_side": 99}, ImageTooLarge),
+        ({"max_bytes": 100}, ImageTooLarge),
+    ],
+)
+def test_what_is_refused_never_meets_the_network(limits: dict[str, int], error: type[SegmentationError]) -> None:
+    engine = CountingEngine()
+
+    (outcome,) = pipeline(engine, **limits).answer([SegmentationRequest(encode(noise(100, 100)))])
+
+    assert type(outcome) is error
+    assert engine.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"max_network_pixels": 4 * 64 * 64 - 1}, "the network would see 4,096 pixels of this image, the limit is 4,095"),
+        ({"max_pixels": 39_999}, "the image has 100×100 = 10,000 pixels, the limit is 9,999"),
+    ],
+)
+def test_images_of_one_call_have_their_share_of_the_limits(limits: dict[str, int], message: str) -> None:
+    engine = CountingEngine()
+    image = encode(noise(100, 100))
+
+    outcomes = pipeline(engine, **limits).answer([SegmentationRequest(image, companions=companions) for companions in (1, 4)])
+
+    assert not isinstance(outcomes[0], SegmentationError)
+    assert str(outcomes[1]).endswith(f"{message}; each of the 4 images of a call has its share of the limit")
+    assert engine.calls == 1
+
+
+def pipeline(engine: CountingEngine, **limits: int) -> Pipeline:
+    return Pipeline(engine, SQUARE, ModelIdentity("m", "1"), Limits.model_validate(limits))
