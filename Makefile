@@ -70,13 +70,19 @@ package: setup $(if $(MODEL),$(CHECKPOINT))  ## Build the archive and prove that
 $(BUILD)/checkpoints/%.safetensors: | setup
 	@$(RUN) scripts.import_weights torchvision:$* --out $@
 
-test: lint $(VENV)/.crf  ## Run every check: lint, types, unit, packaging and live tests
+test: lint $(VENV)/.crf $(VENV)/.consumers  ## Run every check: lint, types, unit, packaging and live tests
 	$(RUN) pytest
 
 # The one dependency that is compiled; where it cannot be, its tests are skipped and say so.
 $(VENV)/.crf: $(INSTALLED)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(PIP_ARGS) '.[crf]' && touch $@ || \
 	    echo "the extra 'crf' cannot be compiled here; its tests will be skipped" >&2
+
+# Half a gigabyte that no user of the bundle needs.
+$(VENV)/.consumers: $(INSTALLED)
+	@echo "installing annotation tools, for the tests of the exports"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(PIP_ARGS) '.[consumers]' && touch $@ || \
+	    echo "the extra 'consumers' cannot be installed here; its tests will be skipped" >&2
 
 lint: setup  ## Check style and types
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from handler.errors import InvalidOption, InvalidRequest
+from handler.wording import json_name, listed, quoted
 
 IMAGE_FIELDS = ("data", "image", "body")
 _OPTIONS_FIELD = "options"
@@ -58,10 +59,10 @@ def read_fields(fields: Mapping[str, Any]) -> Instance:
     """
     present = [name for name in IMAGE_FIELDS if name in fields]
     if not present:
-        sent = f"; the fields sent are {', '.join(map(repr, fields))}" if fields else ""
+        sent = f"; the fields sent are {listed(fields)}" if fields else ""
         raise InvalidRequest(f"no image in the request{sent}; {_HOW_TO_SEND}")
     if len(present) > 1:
-        raise InvalidRequest(f"more than one image in the request, in the fields {', '.join(map(repr, present))}; send one")
+        raise InvalidRequest(f"more than one image in the request, in the fields {listed(present)}; send one")
     image = image_bytes(present[0], fields[present[0]])
     return Instance(image, read_options({name: value for name, value in fields.items() if name not in IMAGE_FIELDS}))
 
@@ -85,15 +86,16 @@ def image_bytes(name: str, value: Any) -> bytes:
     if isinstance(value, Mapping) and set(value) == {"b64"}:  # As TensorFlow Serving's and KServe's v1 clients write bytes.
         value = value["b64"]
     if not isinstance(value, bytes | bytearray | str):
-        raise InvalidRequest(f"the image in {name!r} is sent as {_json_name(value)}, it should be base64 text; {_HOW_TO_SEND}")
+        sent = f"is sent as {json_name(value)}, it should be base64 text"
+        raise InvalidRequest(f"the image in {quoted(name)} {sent}; {_HOW_TO_SEND}")
     if not value:
-        raise InvalidRequest(f"no image in the request: {name!r} is empty; {_HOW_TO_SEND}")
+        raise InvalidRequest(f"no image in the request: {quoted(name)} is empty; {_HOW_TO_SEND}")
     if isinstance(value, str):
         return _from_base64(name, value)
     if value[:5].lower() == b"data:":  # No image file begins so.
         return _from_base64(name, value.decode("latin-1"))
     if _begins_like_json(value):
-        raise InvalidRequest(f"{name!r} begins like JSON but is none: {_json_fault(value)}; {_HOW_TO_SEND}")
+        raise InvalidRequest(f"{quoted(name)} {_json_fault(value)}; {_HOW_TO_SEND}")
     return bytes(value)
 
 
@@ -101,11 +103,11 @@ def _from_base64(name: str, text: str) -> bytes:
     if text[:5].lower() == "data:":
         header, comma, text = text.partition(",")
         if not comma or not header.lower().endswith(";base64"):
-            raise InvalidRequest(f"the data: URI in {name!r} is not one of base64: it begins {header[:40]!r}")
+            raise InvalidRequest(f"the data: URI in {quoted(name)} is not one of base64: it begins {header[:40]!r}")
     try:
         return base64.b64decode("".join(text.split()).encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
-        raise InvalidRequest(f"the image in {name!r} is not base64 ({error}); it begins {text[:40]!r}") from error
+        raise InvalidRequest(f"the image in {quoted(name)} is not base64 ({error}); it begins {text[:40]!r}") from error
 
 
 def _begins_like_json(body: bytes | bytearray) -> bool:
@@ -114,10 +116,11 @@ def _begins_like_json(body: bytes | bytearray) -> bool:
 
 
 def _json_fault(body: bytes | bytearray) -> str:
+    """Why JSON is no image where it stands."""
     try:
-        return f"it is {_json_name(json.loads(body))}, not an object"
+        return f"holds {json_name(json.loads(body))} in JSON, it should hold an image"
     except (ValueError, RecursionError) as error:
-        return str(error)
+        return f"begins like JSON but is none: {error}"
 
 
 def _options(given: Any) -> Mapping[str, Any]:
@@ -130,7 +133,7 @@ def _options(given: Any) -> Mapping[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, Mapping):
-        raise InvalidOption(f"the field 'options' is {_json_name(given)}, it should be an object of options by name")
+        raise InvalidOption(f"the field 'options' is {json_name(given)}, it should be an object of options by name")
     return given
 
 
@@ -139,12 +142,4 @@ def _text(name: str, value: Any) -> Any:
     try:
         return bytes(value).decode() if isinstance(value, bytes | bytearray) else value
     except UnicodeDecodeError as error:
-        raise InvalidOption(f"option {name!r}: its value is not UTF-8 text") from error
-
-
-def _json_name(value: Any) -> str:
-    """What `value` is called in JSON."""
-    for kind, name in ((bool, "true or false"), (int | float, "a number"), (list, "a list"), (Mapping, "an object")):
-        if isinstance(value, kind):
-            return name
-    return "null" if value is None else "text"
+        raise InvalidOption(f"option {quoted(name)}: its value is not UTF-8 text") from error

@@ -44,11 +44,14 @@ class _Layers:
 
 def write_rgb(image: Image.Image, samples: Samples, out: RGBImage) -> None:
     """Convert `image`, of any mode, into `out`: uint8 H×W×3, any view of an array."""
-    layers = _palette_layers(image, samples) if image.mode in ("P", "PA") else functools.partial(_layers, samples=samples)
+    if image.mode in ("P", "PA"):
+        layers, profile = _palette_layers(image, samples), b""  # A palette is converted once, as an image of its own.
+    else:
+        layers, profile = functools.partial(_layers, samples=samples), samples.profile
     rows = max(1, _STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        out[top : top + rows] = np.asarray(_over_white(layers(strip), samples.profile))
+        out[top : top + rows] = np.asarray(_over_white(layers(strip), profile))
 
 
 def _over_white(layers: _Layers, profile: bytes) -> Image.Image:
@@ -101,7 +104,7 @@ def _grey_table(white: int) -> npt.NDArray[np.uint8]:
 
 
 def _palette_layers(image: Image.Image, samples: Samples) -> Callable[[Image.Image], _Layers]:
-    """How a strip of indices becomes colours: a palette is converted once, as an image of its own."""
+    """How a strip of indices becomes colours in sRGB."""
     palette = np.zeros((256, 3), np.uint8)
     colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)[:256]
     palette[: len(colours)] = colours

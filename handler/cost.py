@@ -14,29 +14,28 @@ from model.metadata import CheckpointMetadata
 
 
 def require_affordable(request: SegmentationRequest, size: Size, metadata: CheckpointMetadata, limits: Limits) -> None:
-    """Refuse what would take too long, too much memory or too many bytes. Images of one call share the limits.
+    """Refuse what would take too long, too much memory or too many bytes.
 
     Args:
         request: what is asked for.
         size: of its upright image, height and width.
         metadata: the model's.
-        limits: the server's.
+        limits: of this request.
 
     Raises:
         InferenceTooLarge, ResponseTooLarge: with what it would cost, and the limit.
         RefinementUnavailable: a refinement is asked for whose package is not installed.
     """
     options = InferenceOptions() if request.explain else request.inference
-    shared = f", of which each of the {request.companions} images has its share" if request.companions > 1 else ""
-    pixels, limit = network_pixels(size, metadata.resize, options), limits.max_network_pixels // request.companions
+    pixels, limit = network_pixels(size, metadata.resize, options), limits.max_network_pixels
     if pixels > limit:
         raise InferenceTooLarge(
-            f"{_views_in_words(options)}, the network would see {pixels:,} pixels of this image, the limit is {limit:,}{shared}"
+            f"{_views_in_words(options)}, the network would see {pixels:,} pixels of this image, the limit is {limit:,}"
         )
     if options.refine != "none":
-        _require_refinable(size, metadata, limits.max_refined_values // request.companions)
+        _require_refinable(size, metadata, limits.max_refined_values)
     if not request.explain:
-        _require_answerable(request, size, metadata, limits.max_response_bytes // request.companions)
+        _require_answerable(request, size, metadata, limits.max_response_bytes)
 
 
 def _require_refinable(size: Size, metadata: CheckpointMetadata, limit: int) -> None:

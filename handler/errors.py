@@ -1,11 +1,12 @@
 """The one tree of errors. Each class carries the HTTP status it is answered with; its name is the `type` in the answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar, ParamSpec, TypeVar
 
 from typing_extensions import Self
 
-from handler.quoting import shortened
+from handler.wording import shortened
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,9 +24,16 @@ class SegmentationError(Exception):
 
     def at(self, place: str) -> Self:
         """The same error, its message saying where in the request it is."""
-        located = type(self)(f"{place}: {self}")
-        located.__cause__ = self.__cause__
-        return located
+        return self._saying(f"{place}: {self}")
+
+    def also(self, remark: str) -> Self:
+        """The same error, its message followed by a remark."""
+        return self._saying(f"{self}; {remark}")
+
+    def _saying(self, message: str) -> Self:
+        other = type(self)(message)
+        other.__cause__ = self.__cause__
+        return other
 
 
 class InvalidRequest(SegmentationError):
@@ -89,6 +97,15 @@ class ExplanationUnavailable(SegmentationError):
 
 class InternalError(SegmentationError):
     """A fault of ours. What happened is in the log, not in the answer."""
+
+
+@contextmanager
+def located(place: str) -> Iterator[None]:
+    """Say of an error within where in the request it is."""
+    try:
+        yield
+    except SegmentationError as error:
+        raise error.at(place) from error.__cause__
 
 
 def attempt(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | SegmentationError:

@@ -15,6 +15,8 @@ _MAX_PROFILE_BYTES = 4_000_000
 #: Perceptual, as browsers and viewers show photographs: where a profile has tables, they fit its whole gamut into that of
 #: sRGB. A profile of three primaries and a curve has no such tables, and its colours outside of sRGB are clipped.
 _INTENT = ImageCms.Intent.PERCEPTUAL
+# A cache of the last colour costs photographs, whose neighbours differ, more than it saves.
+_FLAGS = ImageCms.Flags.NOCACHE
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 #: CIE L*a*b* under D50, as TIFF means it where it embeds no profile.
 LAB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
@@ -36,7 +38,7 @@ def srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | No
         if space != _SPACES[mode]:
             logger.info("ICC profile ignored: it is for %s, the image is %s", space, _SPACES[mode])
             return None
-        transform = ImageCms.buildTransform(source, _SRGB, mode, "RGB", _INTENT)
+        transform = ImageCms.buildTransform(source, _SRGB, mode, "RGB", _INTENT, _FLAGS)
     except (OSError, ValueError, ImageCms.PyCMSError) as error:
         logger.info("ICC profile of %d bytes ignored: %s", len(profile), error)
         return None

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from handler import tiff_samples
 from handler.colour import Samples, write_rgb
 from handler.containers import FirstPicture, first_picture
 from handler.containers.tiff import orientation
@@ -35,6 +36,10 @@ _AS_STORED: dict[int, Callable[[RGBImage], RGBImage]] = {
 }
 _SIDEWAYS = (5, 6, 7, 8)
 
+#: Pixels and bytes of a run-length encoded BMP, which Pillow decodes in Python: five million take about two seconds.
+_MAX_RLE = 5_000_000
+_RLE_COMPRESSIONS = (1, 2)
+
 # Pillow's own guard knows one limit for the whole process and raises before the size can be named. `_require_size` checks
 # the size of every image right after its header, before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
@@ -47,19 +52,20 @@ def decode_image(data: bytes, limits: Limits) -> RGBImage:
     - The first picture: the first frame of an animation, page of a TIFF, image of a multi-picture JPEG (MPO).
     - Upright: the orientation of its EXIF block, or of a TIFF's own tag, is applied; a broken block is none.
     - Scaled to 8 bits: 16-bit grey is divided by 257 and 12-bit grey by 16.06, rounded; of 16-bit colour and grey with alpha,
-      the upper byte is taken, which is at most 1 less. Integers of 32 bits are taken to hold 16, floats to lie in 0..1; what
-      lies outside is clipped, and NaN is black.
+      the upper byte is taken, which is at most 1 less (3 where the alpha is premultiplied). Integers of 32 bits are taken to
+      hold 16, floats to lie in 0..1; what lies outside is clipped, and NaN is black.
     - In sRGB: by the file's ICC profile if it has one that is whole and fits its samples (grey, RGB, CMYK or L*a*b*), with
       perceptual intent. Without, RGB and grey are taken for sRGB, and CMYK for the complement of RGB, inverted in JPEG as Adobe
       does. L*a*b* is that of D50.
     - Opaque: transparency, in any form, is laid over white. The transparent colour of 16-bit RGB is told by its upper bytes.
 
-    A file that is truncated is refused, not filled up. Refused as well is what Pillow does not read: of TIFF, 16 bits or floats
-    in separate planes, floats of 16 or 64 bits or of several bands, and L*a*b* or CMYK beyond 8 and 16 bits; of JPEG, 12 bits
-    and lossless; of BMP, embedded JPEG and PNG.
+    A file that is truncated is refused, not filled up. Refused as well is what Pillow does not read: of TIFF, 16-bit grey with
+    alpha, alpha beside one band in separate planes, floats of 16 or 64 bits or of several bands, big-endian unsigned integers
+    of 32 bits, and where 0 is white, integers of 32 bits and big-endian grey of 16; of JPEG, 12 bits and lossless; of BMP,
+    embedded JPEG and PNG.
 
-    Beside the file, it takes 3 bytes for each pixel of the result and what Pillow holds while it decodes: 1 to 4, in WebP up
-    to 16.
+    Beside two copies of the file, it takes 3 bytes for each pixel of the result and what Pillow holds while it decodes: 1 to 4
+    bytes, in WebP up to 16, and a strip of a TIFF.
 
     Raises:
         ImageTooLarge: above the limit of bytes, pixels or length of a side; known from the header, before any pixel is decoded.
@@ -88,6 +94,9 @@ def _decode(data: bytes, limits: Limits) -> RGBImage:
     picture = first_picture(data)
     with Image.open(io.BytesIO(picture.data), formats=ACCEPTED_FORMATS) as file:
         _require_size(file, limits)
+        _require_quick(file, len(data))
+        if isinstance(file, TiffImageFile):
+            tiff_samples.mend(file)
         file.load()
         turn = orientation(picture.exif or file.info.get("exif", b""))
         upright = np.empty((*(file.size if turn in _SIDEWAYS else file.size[::-1]), 3), np.uint8)
@@ -100,11 +109,9 @@ def _samples(file: Image.Image, picture: FirstPicture) -> Samples:
     if not isinstance(profile, bytes):
         profile = b""
     key = file.info.get("transparency")
-    if not isinstance(file, TiffImageFile):
-        return Samples(profile, key)
-    bits = file.tag_v2.get(258, (16,))[0] if file.mode.startswith("I;16") else 16
-    # Pillow inverts where 0 is white (tag 262) in grey of up to 8 bits alone.
-    return Samples(profile, key, white=(1 << bits) - 1, inverted=file.tag_v2.get(262) == 0)
+    if isinstance(file, TiffImageFile):
+        return Samples(profile, key, white=tiff_samples.white(file), inverted=tiff_samples.is_inverted(file))
+    return Samples(profile, key)
 
 
 def _require_size(file: Image.Image, limits: Limits) -> None:
@@ -115,19 +122,30 @@ def _require_size(file: Image.Image, limits: Limits) -> None:
         raise ImageTooLarge(f"the image has {file.width}×{file.height} = {pixels:,} pixels, the limit is {limits.max_pixels:,}")
 
 
+def _require_quick(file: Image.Image, size: int) -> None:
+    if file.format == "BMP" and file.info["compression"] in _RLE_COMPRESSIONS:
+        largest = max(size, file.width * file.height)
+        if largest > _MAX_RLE:
+            raise ImageTooLarge(f"the run-length encoded BMP has {largest:,} pixels or bytes, the limit is {_MAX_RLE:,}")
+
+
 def _refuse_unidentified(data: bytes, error: UnidentifiedImageError) -> NoReturn:
-    name = _foreign_format(data)
-    if name is not None:
-        raise UnsupportedImageFormat(f"{name} images are not accepted; {_ACCEPTED_TEXT}") from error
-    raise InvalidImage(f"the {len(data):,} bytes sent are not an image; {_ACCEPTED_TEXT} accepted") from error
+    name = _format_by_signature(data)
+    if name is None:
+        raise InvalidImage(f"the {len(data):,} bytes sent are not an image; {_ACCEPTED_TEXT} accepted") from error
+    if name in ACCEPTED_FORMATS:
+        raise InvalidImage(f"the {name} image cannot be decoded: its header is truncated, broken or of a rare kind") from error
+    raise UnsupportedImageFormat(f"{name} images are not accepted; {_ACCEPTED_TEXT}") from error
 
 
-def _foreign_format(data: bytes) -> str | None:
-    """The name of the image format that `data` begins like, if it is one that is not accepted."""
+def _format_by_signature(data: bytes) -> str | None:
+    """The name of the image format that `data` begins like."""
     head = data[:16].ljust(16, b"\0")  # As many bytes as Pillow's own checks expect.
     if head[4:8] == b"ftyp" and head[8:12] in {b"heic", b"heix", b"mif1", b"msf1", b"hevc"}:
         return "HEIC"
-    for name, (_, accepts) in Image.OPEN.items():
-        if name not in ACCEPTED_FORMATS and accepts is not None and accepts(head) is True:
+    foreign = (name for name in Image.OPEN if name not in ACCEPTED_FORMATS)
+    for name in (*ACCEPTED_FORMATS, *foreign):
+        _, accepts = Image.OPEN[name]
+        if accepts is not None and accepts(head) is True:
             return name
     return None

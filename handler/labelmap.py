@@ -57,12 +57,13 @@ def reported(result: Segmentation, classes: Collection[int]) -> Segmentation:
     A label set without background gets one, as its last class.
     """
     labels, background = result.labels.with_background()
-    kept = [index for index in range(len(labels.names)) if index in classes and index != background]
+    kept = [index for index in classes if index != background]
+    given_up = [index for index in range(len(result.labels.names)) if index not in kept]
     becomes = np.full(len(labels.names), background, labels.dtype)
     becomes[kept] = kept
     probabilities = np.zeros((len(labels.names), *result.probabilities.shape[1:]), np.float32)
     probabilities[kept] = result.probabilities[kept]
-    probabilities[background] = 1 - probabilities.sum(axis=0)
+    probabilities[background] = result.probabilities[given_up].sum(axis=0)
     return replace(result, label_map=becomes[result.label_map], probabilities=probabilities, labels=labels)
 
 

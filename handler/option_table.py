@@ -11,6 +11,9 @@ from handler.options import GREATEST_SCALE, GREATEST_TOLERANCE, LEAST_SCALE, MAS
 from handler.settings import HandlerSettings
 from model.strict import ConfigurationError
 
+#: Characters of a value: the names of a thousand classes have fewer, and to take any value apart takes milliseconds.
+_LONGEST = 100_000
+
 
 @dataclass(frozen=True)
 class Option:
@@ -29,6 +32,8 @@ class Option:
         Raises:
             InvalidOption: naming the option, the value and what is allowed.
         """
+        if isinstance(given, str) and len(given) > _LONGEST:
+            raise InvalidOption(f"option {self.name!r}: its value has {len(given):,} characters, the limit is {_LONGEST:,}")
         try:
             return self.values.parse(given)
         except ValueError as error:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from handler.options import usable_scales
-from handler.quoting import quoted
+from handler.wording import quoted
 from model.strict import nearest
 
+#: Of an index.
+_MOST_DIGITS = 9
 #: Characters. A request has room for more than can be split and looked up in its time.
 _LONGEST_LIST = 100_000
 
@@ -161,27 +163,26 @@ class Classes:
         # A name may have commas of its own.
         pieces = [given] if isinstance(given, str) and given in self.names else _listed(given)
         if len(pieces) > len(self.names):
-            raise ValueError(f"{len(pieces)} classes are more than there are")
+            raise ValueError(f"{len(pieces):,} classes are more than the {len(self.names)} that there are")
         found = {self._index(piece) for piece in pieces}
         if not found:
             raise ValueError("names no class")
         return tuple(sorted(found))
 
     def _index(self, piece: Any) -> int:
-        if not isinstance(piece, str | int):
-            raise ValueError(f"{quoted(piece)} is neither a name nor an index")
+        if isinstance(piece, bool) or not isinstance(piece, str | int):
+            raise ValueError(f"{quoted(piece)} is neither a class's name nor its index")
         text = str(piece).strip()
         folded = [name.casefold() for name in self.names]
         if not isinstance(piece, int) and text in self.names:
             return self.names.index(text)
         if not isinstance(piece, int) and folded.count(text.casefold()) == 1:
             return folded.index(text.casefold())
-        if not text.isdecimal() or isinstance(piece, bool):
+        if not text.isdecimal() or len(text) > _MOST_DIGITS:
             raise ValueError(f"there is no class {quoted(text)}{nearest(text, self.names)}")
-        index = float(text)  # Where an integer may have too many digits for Python, this is infinite.
-        if index >= len(self.names):
-            raise ValueError(f"there is no class {text[:20]}, the last is {len(self.names) - 1}, {self.names[-1]!r}")
-        return int(index)
+        if int(text) >= len(self.names):
+            raise ValueError(f"there is no class {int(text)}, the last is {len(self.names) - 1}, {self.names[-1]!r}")
+        return int(text)
 
 
 def _listed(given: Any) -> list[Any]:
@@ -210,6 +211,11 @@ def _number(given: Any) -> float:
 
 def _require_within(value: float, least: float, greatest: float) -> None:
     if value < least:
-        raise ValueError(f"{value:g} is below {least:g}")
+        raise ValueError(f"{_shortest(value)} is below {least:g}")
     if value > greatest:
-        raise ValueError(f"{value:g} is above {greatest:g}")
+        raise ValueError(f"{_shortest(value)} is above {greatest:g}")
+
+
+def _shortest(value: float) -> str:
+    """With every digit that tells it from its neighbours, as 1.0000001 from 1."""
+    return repr(value).removesuffix(".0")

@@ -13,7 +13,7 @@ from handler.cost import require_affordable
 from handler.encoders import FORMATS, EncodedResponse, ModelIdentity
 from handler.encoders.explanation import encode as encode_explanation
 from handler.engines import Engine, EngineOptions, GradientEngine, build_engine
-from handler.errors import SegmentationError, attempt
+from handler.errors import SegmentationError, TooLarge, attempt
 from handler.explain import Explanation, explain
 from handler.geometry import RGBImage, prepare
 from handler.image_io import decode_image
@@ -142,10 +142,18 @@ class Pipeline:
         return outcomes
 
     def _decode(self, request: SegmentationRequest, observe: Observer) -> "_Decoded":
+        try:
+            return self._decode_within(self._limits.shared_by(request.companions), request, observe)
+        except TooLarge as error:
+            if request.companions == 1:
+                raise
+            raise error.also(f"each of the {request.companions} images of a call has its share of the limit") from None
+
+    def _decode_within(self, limits: Limits, request: SegmentationRequest, observe: Observer) -> "_Decoded":
         with _timed("decode", observe):
-            image = decode_image(request.image, self._limits)
+            image = decode_image(request.image, limits)
         with _timed("prepare", observe):
-            require_affordable(request, (image.shape[0], image.shape[1]), self.metadata, self._limits)
+            require_affordable(request, (image.shape[0], image.shape[1]), self.metadata, limits)
             seen = [] if request.explain else views(image, self.metadata.resize, request.inference)
             return _Decoded(request, image, seen)
 

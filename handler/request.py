@@ -1,17 +1,19 @@
 """One row of a batch and its headers to the requests in it. The sources of a request's options, and their order, are here."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from handler.bodies import Instance
 from handler.encoders import FORMATS
-from handler.errors import InstancesTooMany, InvalidOption
+from handler.errors import InstancesTooMany, InvalidOption, located
 from handler.labels import Labels
 from handler.option_table import Option, default_answer, option_table
 from handler.options import AnswerOptions, InferenceOptions
 from handler.protocols import Call
 from handler.settings import HandlerSettings
+from handler.wording import quoted
 from model.strict import nearest
 
 _HEADER_PREFIX = "x-segment-"
@@ -63,7 +65,11 @@ class RequestParser:
         if len(instances) > self._most:
             raise InstancesTooMany(f"the call holds {len(instances)} images, the limit is {self._most}")
         outside, explain = _outside(headers), is_explanation(headers)
-        return [self._request(instance, outside, headers, explain, len(instances)) for instance in instances]
+        found = []
+        for position, instance in enumerate(instances):
+            with located(f"image {position}") if len(instances) > 1 else nullcontext():
+                found.append(self._request(instance, outside, headers, explain, len(instances)))
+        return found
 
     def _request(
         self, instance: Instance, outside: Mapping[str, Any], headers: Mapping[str, Any], explain: bool, companions: int
@@ -86,7 +92,7 @@ class RequestParser:
 
     def _option(self, name: str) -> Option:
         if name not in self.options:
-            raise InvalidOption(f"unknown option {name!r}{nearest(name, self.options)}")
+            raise InvalidOption(f"unknown option {quoted(name)}{nearest(name, self.options)}")
         return self.options[name]
 
 
@@ -108,6 +114,10 @@ def is_description(row: Mapping[str, Any], headers: Mapping[str, Any]) -> bool:
 
 
 def _require_explainable(given: Mapping[str, Any]) -> None:
+    """Refuse what an explanation would pass over in silence; options of formats are passed over by other formats as well."""
+    for name in InferenceOptions.model_fields:
+        if name in given:
+            raise InvalidOption(f"option {name!r}: an explanation is of the image as the network sees it once, at scale 1")
     if given.get("format", _EXPLANATION_FORMAT) != _EXPLANATION_FORMAT:
         raise InvalidOption(f"option 'format': {given['format']!r}: an explanation is a {_EXPLANATION_FORMAT!r}")
     if len(given.get("classes") or ()) > 1:
@@ -116,7 +126,7 @@ def _require_explainable(given: Mapping[str, Any]) -> None:
 
 def _outside(headers: Mapping[str, Any]) -> dict[str, Any]:
     """Options from the URL and from `X-Segment-*` headers, which go before."""
-    # TorchServe sets it in this spelling; what a client sends in another is not it.
+    # At /predictions and /explanations TorchServe sets it, in this spelling; a client's own in another is not it.
     url = headers.get("url_path")
     by_url = {"format": url.strip("/")} if isinstance(url, str) and url.strip("/") else {}
     own = {name: value for name, value in _folded(headers).items() if name.startswith(_HEADER_PREFIX)}
@@ -124,7 +134,15 @@ def _outside(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _folded(headers: Mapping[str, Any]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
+    return {name.lower(): _as_sent(value) for name, value in headers.items() if isinstance(value, str)}
+
+
+def _as_sent(value: str) -> str:
+    """TorchServe reads a header's bytes as Latin-1; most clients write UTF-8, as in a class's name."""
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value
 
 
 def _from_accept(accept: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The segments of a label map, a class or one connected part of it each: mask, bounding box and figures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -48,12 +48,6 @@ class Segments:
         """Height, width."""
         return self.ids.shape[0], self.ids.shape[1]
 
-    def crop(self, segment: Segment) -> npt.NDArray[np.bool_]:
-        """The mask of `segment` within its bounding box."""
-        x, y, width, height = segment.bbox
-        mask: npt.NDArray[np.bool_] = self.ids[y : y + height, x : x + width] == segment.id
-        return mask
-
     def mask(self, segment: Segment) -> npt.NDArray[np.bool_]:
         """The mask of `segment`, H×W like the image."""
         mask: npt.NDArray[np.bool_] = self.ids == segment.id
@@ -88,6 +82,12 @@ def find_segments(result: Segmentation, options: AnswerOptions) -> Segments:
         if scores[each] >= options.min_score
     )
     return Segments(ids, items)
+
+
+def find_objects(result: Segmentation, options: AnswerOptions) -> Segments:
+    """As `find_segments`, without background, which no annotation names."""
+    found = find_segments(result, options)
+    return replace(found, items=tuple(each for each in found.items if each.index != result.labels.background))
 
 
 def components(

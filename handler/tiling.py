@@ -62,8 +62,9 @@ def prepare_tiles(image: RGBImage, policy: ResizePolicy, count: int, scale: floa
 def blend(probabilities: Mapping[Tile, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
     """The classes' probabilities over the whole image, from those of each tile: float32 C×G×H.
 
-    Where tiles overlap, their weights rise and fall linearly, so that no seam shows, and what a tile says of its edges, of
-    whose surroundings it sees least, counts least. The common grid's cells are no larger than a tile's.
+    Where tiles overlap, their weights rise and fall linearly: probabilities pass from one to the other without a jump, and what
+    a tile says of its edges, of whose surroundings it sees least, counts least. The common grid's cells are no larger than a
+    tile's.
 
     Args:
         probabilities: C×h×w of every tile of an image, of one shape, each cell's sum over the classes 1.

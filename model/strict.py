@@ -7,8 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import Self
 
-#: Characters of a name that are compared with others.
-_COMPARED = 100
+_LONGEST_COMPARED = 200
 
 
 class ConfigurationError(ValueError):
@@ -46,8 +45,8 @@ class StrictModel(BaseModel):
 
 def nearest(name: str, known: Collection[str]) -> str:
     """A hint for an unknown `name`: the nearest known one, and all of them."""
-    # The time and memory that a comparison takes grow with the name, which a client may have sent.
-    close = difflib.get_close_matches(name[:_COMPARED], known, n=1)
+    # Of what a client may send, difflib would index every character.
+    close = difflib.get_close_matches(name[:_LONGEST_COMPARED], known, n=1)
     suggestion = f", did you mean {close[0]!r}?" if close else ""
     return f"{suggestion} (known: {', '.join(known)})"
 

@@ -8,7 +8,14 @@ from urllib.parse import urljoin
 
 import requests.utils
 from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Retry, Timeout
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    MaxRetryError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+)
 from urllib3.util import make_headers, parse_url
 
 from scripts.server import DEFAULT_PORT
@@ -19,6 +26,9 @@ DEFAULT_TIMEOUT_S = 300.0
 _CONNECT_WITHIN_S = 10.0
 #: Passing troubles: the queue is full or no worker is ready yet; there is no memory left.
 _RETRIED_STATUSES = (503, 507)
+#: Statuses and types of errors (ours and TorchServe's) that say nothing about the image.
+_GENERAL_STATUSES = (*range(300, 400), 401, 403, 404, 405, 407, 501)
+_GENERAL_TYPES = ("InvalidOption", "InvalidKeyException")
 #: Seconds: waits of about 0, 1, 2, 4, 8, 16 and 30, to which chance adds up to one, so that clients do not come back together.
 _BACKOFF_S, _LONGEST_BACKOFF_S, _JITTER_S = 0.5, 30.0, 1.0
 _LONGEST_RETRY_AFTER_S = 300
@@ -39,18 +49,13 @@ class NoServer(AnswerError):
 
 
 class Refusal(AnswerError):
-    """The server answered with an error, and so it may do better by another image."""
+    """The server answered with an error; another image may fare better."""
 
 
 class GeneralRefusal(Refusal):
     """The server answered with an error that does not come from the image: the URL, a key or an option is wrong."""
 
     concerns_all = True
-
-
-#: Statuses and types of errors (ours and TorchServe's) that say nothing about the image.
-_GENERAL_STATUSES = (*range(300, 400), 401, 403, 404, 405, 407, 501)
-_GENERAL_TYPES = ("InvalidOption", "InvalidKeyException")
 
 
 class Client:
@@ -120,7 +125,7 @@ class Client:
             response = self._pool.request("POST", self.url, fields=form, redirect=False, preload_content=True)
         except HTTPError as error:
             cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
-            if isinstance(cause, NewConnectionError | ConnectTimeoutError):
+            if isinstance(cause, ConnectTimeoutError):
                 raise self._no_server(cause) from error
             raise AnswerError(_in_words(cause, self._timeout_s)) from error
         return _checked(response, content_type)
@@ -142,10 +147,12 @@ def _pool(url: str, headers: dict[str, str], **common: Any) -> PoolManager:
 
 
 def _in_words(error: Exception, timeout_s: float) -> str:
-    if isinstance(error, ReadTimeoutError | ConnectTimeoutError):
+    # A refused connection is a kind of ConnectTimeoutError too.
+    if isinstance(error, ReadTimeoutError | ConnectTimeoutError) and not isinstance(error, NewConnectionError):
         return f"nothing within {timeout_s:g} s"
     # What urllib3 says has its own objects' names around it.
-    return str(error.__cause__ or error)
+    wrapped = error.args[-1] if isinstance(error, ProtocolError) else None
+    return str(wrapped or error.__cause__ or error)
 
 
 def _checked(response: BaseHTTPResponse, content_type: str) -> bytes:

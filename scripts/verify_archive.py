@@ -11,6 +11,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from handler.digest import content_digest
+
 _PROBE = Path(__file__).parent / "archive_probe.py"
 
 
@@ -32,13 +34,15 @@ def verify(archive: Path) -> str:
     with tempfile.TemporaryDirectory(prefix="deeplab-verify-") as folder:
         with zipfile.ZipFile(archive) as source:
             source.extractall(folder)
+        digest = content_digest(Path(folder))
         # -I: neither PYTHONPATH nor the current or the script's folder are on the import path.
         command = [sys.executable, "-I", str(_PROBE), folder]
         result = subprocess.run(command, capture_output=True, text=True, cwd=folder)
         if result.returncode != 0:
             raise ArchiveError(f"{archive}: does not work by itself\n{result.stderr[-4000:]}")
         seen = json.loads(result.stdout.splitlines()[-1])
-    return f"{seen['entry']} segments a {seen['size']} image into {seen['classes']} class names by itself"
+    sentence = f"{seen['entry']} segments a {seen['size']} image into {seen['classes']} class names by itself"
+    return f"{sentence}; sha256 of its contents, as the server's description gives it: {digest}"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -3,7 +3,22 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from handler.encoders import confidence, index_png, masks_json, npz, overlay, palette_png
+from handler.encoders import (
+    coco,
+    coco_panoptic,
+    confidence,
+    cvat,
+    geojson,
+    huggingface,
+    index_png,
+    label_studio,
+    label_studio_polygons,
+    labelme,
+    masks_json,
+    npz,
+    overlay,
+    palette_png,
+)
 from handler.encoders.response import JSON_TYPE, PNG_TYPE, EncodedResponse, ModelIdentity, least_png_bytes
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions
@@ -48,4 +63,18 @@ FORMATS: dict[str, Format] = {
         "NumPy's: `label_map`, `probabilities` on the network's grid, `classes`, `palette`",
         npz.least_bytes,
     ),
+    "geojson": Format(
+        geojson.CONTENT_TYPE, geojson.encode, "polygons with holes in pixel coordinates, a FeatureCollection (RFC 7946)"
+    ),
+    "coco": Format(JSON_TYPE, coco.encode, "COCO annotations with compressed run lengths, for pycocotools"),
+    "coco_panoptic": Format(
+        coco_panoptic.CONTENT_TYPE, coco_panoptic.encode, "COCO panoptic: zip of `annotations.json` and `panoptic/image.png`"
+    ),
+    "labelme": Format(JSON_TYPE, labelme.encode, "Labelme's file: polygons, and masks where there are holes; set `imagePath`"),
+    "labelstudio": Format(JSON_TYPE, label_studio.encode, "a prediction for Label Studio, brush masks (`BrushLabels`)"),
+    "labelstudio_polygons": Format(
+        JSON_TYPE, label_studio_polygons.encode, "a prediction for Label Studio, polygons (`PolygonLabels`)"
+    ),
+    "cvat": Format(JSON_TYPE, cvat.encode, "mask shapes of CVAT, as its SDK takes them, with class names"),
+    "huggingface": Format(JSON_TYPE, huggingface.encode, '`[{"label", "score", "mask"}]` as the Inference API, mask a PNG'),
 }

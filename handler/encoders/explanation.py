@@ -4,9 +4,10 @@ import io
 import json
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
+from handler.encoders.lettering import lettering
 from handler.encoders.response import EncodedResponse, ModelIdentity
 from handler.explain import Explanation
 
@@ -74,7 +75,7 @@ def turbo(levels: Image.Image) -> Image.Image:
 def _draw_legend(picture: Image.Image, result: Explanation) -> None:
     """The colours from no heat to the most, and the class's name, in the upper left corner, where they fit."""
     text_size = max(11, min(picture.size) // 28)
-    font = ImageFont.load_default(text_size)
+    font = lettering(text_size)
     margin = text_size // 2
     name = result.label if result.cells else f"{result.label} (found nowhere)"
     bar = Image.linear_gradient("L").rotate(90).resize((4 * text_size, text_size))

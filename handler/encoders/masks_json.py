@@ -8,6 +8,7 @@ from PIL import Image
 
 from handler.encoders.response import EncodedResponse, ModelIdentity, json_response, png_bytes
 from handler.labelmap import Segmentation
+from handler.labels import Labels
 from handler.options import AnswerOptions, Masks
 from handler.polygons import polygons
 from handler.segments import Segment, Segments, find_segments
@@ -15,24 +16,16 @@ from handler.segments import Segment, Segments, find_segments
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
     segments = find_segments(result, options)
-    height, width = segments.size
-    mask = _MASKS[options.masks]
+    mask_of = _MASKS[options.masks]
+    masks = mask_of(segments, options) if mask_of else {}
     return json_response(
         {
-            "model": model.name,
-            "version": model.version,
-            "image": {"width": width, "height": height},
+            **heading(segments, model),
             **({"refine": result.refinement.summary()} if result.refinement else {}),
             "segments": [
                 {
-                    "index": segment.index,
-                    "label": segment.label,
-                    "color": result.labels.hex_colour(segment.index),
-                    "pixels": segment.pixels,
-                    "fraction": round(segment.fraction, 6),
-                    "bbox": segment.bbox,
-                    "score": round(segment.score, 4),
-                    **({"mask": {"size": segments.size, **mask(segments, segment, options)}} if mask else {}),
+                    **figures(segment, result.labels),
+                    **({"mask": {"size": segments.size, **masks[segment.id]}} if segment.id in masks else {}),
                 }
                 for segment in segments.items
             ],
@@ -40,23 +33,49 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     )
 
 
-def _rle(segments: Segments, segment: Segment, options: AnswerOptions) -> dict[str, Any]:
-    del segments, options
-    return {"counts": segment.counts.decode("ascii")}
+def heading(segments: Segments, model: ModelIdentity) -> dict[str, Any]:
+    """Which model says this of an image of which size."""
+    height, width = segments.size
+    return {"model": model.name, "version": model.version, "image": {"width": width, "height": height}}
 
 
-def _png(segments: Segments, segment: Segment, options: AnswerOptions) -> dict[str, Any]:
+def figures(segment: Segment, labels: Labels) -> dict[str, Any]:
+    """What is said of a segment besides its shape."""
+    return {
+        "index": segment.index,
+        "label": segment.label,
+        "color": labels.hex_colour(segment.index),
+        "pixels": segment.pixels,
+        "fraction": round(segment.fraction, 6),
+        "bbox": segment.bbox,
+        "score": rounded_score(segment),
+    }
+
+
+def rounded_score(segment: Segment) -> float:
+    """`segment.score` as answers give it."""
+    return round(segment.score, 4)
+
+
+def _rle(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:
     del options
-    return {"png": base64.b64encode(png_bytes(Image.fromarray(segments.mask(segment)))).decode("ascii")}
+    return {segment.id: {"counts": segment.counts.decode("ascii")} for segment in segments.items}
 
 
-def _polygons(segments: Segments, segment: Segment, options: AnswerOptions) -> dict[str, Any]:
+def _png(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:
     del options
-    return {"polygons": polygons(segments, segment)}
+    return {
+        segment.id: {"png": base64.b64encode(png_bytes(Image.fromarray(segments.mask(segment)))).decode("ascii")}
+        for segment in segments.items
+    }
 
 
-#: What `mask` holds besides the image's size, by the option `masks`; None: there is no `mask`.
-_MASKS: dict[Masks, Callable[[Segments, Segment, AnswerOptions], dict[str, Any]] | None] = {
+def _polygons(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:
+    return {each: {"polygons": own} for each, own in polygons(segments, options.tolerance).items()}
+
+
+#: What `mask` holds besides the image's size for each segment by its id, by the option `masks`; None: there is no `mask`.
+_MASKS: dict[Masks, Callable[[Segments, AnswerOptions], dict[int, dict[str, Any]]] | None] = {
     "rle": _rle,
     "png": _png,
     "polygons": _polygons,

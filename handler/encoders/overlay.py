@@ -4,8 +4,9 @@ import io
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from handler.encoders.lettering import lettering
 from handler.encoders.response import EncodedResponse, ModelIdentity
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions
@@ -58,7 +59,7 @@ def _draw_legend(picture: Image.Image, result: Segmentation) -> None:
     counts = np.sum([np.bincount(result.label_map[rows].ravel(), minlength=names) for rows in _strips(result)], axis=0)
     shown = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] and i != result.labels.background]
     text_size = max(11, min(picture.size) // 28)
-    font = ImageFont.load_default(text_size)
+    font = lettering(text_size)
     margin, row = text_size // 2, round(text_size * 1.5)
     widest = max((font.getlength(result.labels.names[i]) for i in shown), default=0)
     width, height = round(widest) + row + 2 * margin, len(shown) * row + margin

@@ -10,6 +10,8 @@ from PIL.PngImagePlugin import PngInfo
 
 JSON_TYPE = "application/json"
 PNG_TYPE = "image/png"
+#: What annotations call the image, whose file name no request says.
+IMAGE_NAME = "image"
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,7 @@ def refusal(error: SegmentationError, message: str, *, kserve: bool = False) -> 
 
 
 def compact(value: Any) -> bytes:
-    """JSON without spaces, in UTF-8."""
-    # What a client wrote as half of a surrogate pair has no UTF-8, but is written back as it came.
+    """JSON without spaces, in UTF-8; half a surrogate pair, which JSON may hold and UTF-8 may not, stays escaped."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(errors="backslashreplace")
 
 

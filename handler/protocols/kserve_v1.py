@@ -9,7 +9,7 @@ from typing import Any
 
 from handler.bodies import Instance, image_bytes, read_fields, read_options
 from handler.encoders import EncodedResponse
-from handler.errors import InvalidRequest, SegmentationError
+from handler.errors import InvalidRequest, SegmentationError, located
 from handler.protocols.call import Reply, base64_text, compact, is_json, refusal
 
 
@@ -40,12 +40,10 @@ class KServeV1:
 
 
 def _instance(given: Any, position: int) -> Instance:
-    try:
-        if isinstance(given, Mapping) and "b64" not in given:
+    with located(f"image {position}"):
+        if isinstance(given, Mapping) and set(given) != {"b64"}:
             return read_fields(given)
         return Instance(image_bytes("instances", given), {})
-    except InvalidRequest as error:
-        raise error.at(f"image {position}") from error
 
 
 def _prediction(answer: EncodedResponse) -> bytes:

@@ -3,18 +3,22 @@
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from handler.bodies import Instance, image_bytes
 from handler.encoders import EncodedResponse, ModelIdentity
-from handler.errors import InvalidOption, InvalidRequest, SegmentationError
+from handler.errors import InvalidOption, InvalidRequest, SegmentationError, located
 from handler.protocols.call import Reply, base64_text, compact, is_json, refusal
-from handler.quoting import quoted
+from handler.wording import json_name, quoted
+from model.strict import nearest
 
 #: Parameters that say how a tensor is written, and are no options.
 _ABOUT_TENSORS = {"content_type", "binary_data", "binary_data_size", "binary_data_output"}
+#: What the protocol knows beside them; clients name the model here as well as in the URL, and outputs that they have use for.
+_OF_A_CALL = ("inputs", "parameters", "id", "outputs", "model_name", "model_version")
+_OF_A_TENSOR = ("name", "shape", "datatype", "data", "parameters")
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,14 @@ class KServeV2:
     model: ModelIdentity
 
     def instances(self) -> list[Instance]:
+        _require_known(self.body, _OF_A_CALL, "the call")
         shared = _parameters(self.body, "the call")
-        found = []
+        found: list[Instance] = []
         for tensor in self._inputs():
             fields = {**shared, **_parameters(tensor, f"input {quoted(tensor['name'])}")}
-            found += [Instance(image_bytes(tensor["name"], each), fields) for each in tensor["data"]]
+            for each in tensor["data"]:
+                with located(f"image {len(found)}"):
+                    found.append(Instance(image_bytes(tensor["name"], each), fields))
         return found
 
     def reply(self, answers: Sequence[EncodedResponse], *, explained: bool) -> Reply:
@@ -45,7 +52,7 @@ class KServeV2:
             outputs.append(
                 {
                     "name": tensor["name"],
-                    "shape": [len(own)],
+                    "shape": tensor["shape"],
                     "datatype": "BYTES",
                     "parameters": {"content_type": own[0].content_type},
                     "data": [each.body.decode() if is_json(each) else base64_text(each) for each in own],
@@ -73,19 +80,28 @@ def _check(tensor: Any, position: int) -> None:
     if not isinstance(tensor, Mapping) or not isinstance(tensor.get("name"), str):
         raise InvalidRequest(f"{where} should be an object with 'name', 'shape', 'datatype' and 'data'")
     where = f"input {quoted(tensor['name'])}"
+    _require_known(tensor, _OF_A_TENSOR, where)
     if tensor.get("datatype") != "BYTES":
         raise InvalidRequest(f"{where}: datatype {quoted(tensor.get('datatype'))} is not taken, send image files as 'BYTES'")
     data, shape = tensor.get("data"), tensor.get("shape")
     if not isinstance(data, list) or not data:
         raise InvalidRequest(f"{where}: 'data' should be a list of at least one image as base64 text")
     if shape not in ([len(data)], [len(data), 1]):
-        raise InvalidRequest(
-            f"{where}: shape {quoted(shape)} does not fit its {len(data)} elements, it should be [{len(data)}]"
-        )
+        given = f"[{', '.join(map(quoted, shape[:4]))}]" if isinstance(shape, list) else quoted(shape)
+        raise InvalidRequest(f"{where}: shape {given} does not fit its {len(data)} elements, it should be [{len(data)}]")
+
+
+def _require_known(holder: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """An option beside `parameters` instead of in them would be passed over in silence."""
+    for name in holder:
+        if name not in known:
+            raise InvalidRequest(f"{where}: unknown key {quoted(name)}{nearest(name, known)}; options go into 'parameters'")
 
 
 def _parameters(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
-    given = holder.get("parameters") or {}
+    given = holder.get("parameters")
+    if given is None:
+        return {}
     if not isinstance(given, Mapping):
-        raise InvalidOption(f"'parameters' of {where} should be an object of options by name")
+        raise InvalidOption(f"'parameters' of {where} is {json_name(given)}, it should be an object of options by name")
     return {name: value for name, value in given.items() if name not in _ABOUT_TENSORS}

@@ -1,6 +1,7 @@
 """What a test asks of a server."""
 
 import io
+import json
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,17 @@ def mask(response: requests.Response) -> npt.NDArray[np.uint8]:
 
 def error(response: requests.Response) -> tuple[int, str]:
     """Status and type of an error, which must be as documented and give nothing away."""
-    answer = response.json()
-    assert set(answer) == {"code", "type", "message"}
-    assert answer["code"] == response.status_code
+    assert response.headers["content-type"] == "application/json"
+    code, kind = error_in(response.content)
+    assert code == response.status_code
+    return code, kind
+
+
+def error_in(body: bytes, *, kserve: bool = False) -> tuple[int, str]:
+    """Likewise of an error's body alone, in the bundle's own protocol or in KServe's."""
+    answer = json.loads(body)
+    assert set(answer) == {"code", "type", "message", *(["error"] if kserve else [])}
+    assert answer.get("error", answer["message"]) == answer["message"]
     assert "Traceback" not in answer["message"]
     assert "/" not in answer["message"].replace("/predictions", "")
     return answer["code"], answer["type"]

@@ -4,16 +4,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
 from scripts.samples import write_samples
 from scripts.server import Ports, Server, serving
+from tests.support import encode
 
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The sample photographs: `astronaut` (512×512) and `chelsea` (451×300)."""
     return {path.stem: path for path in write_samples(tmp_path_factory.mktemp("samples"))}
+
+
+@pytest.fixture(scope="session")
+def thumbnail(photos: dict[str, Path]) -> bytes:
+    """`chelsea` at 90×60, as a PNG: little to decode and to answer."""
+    with Image.open(photos["chelsea"]) as photo:
+        return encode(photo.convert("RGB").resize((90, 60)))
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,22 @@
 """Requests that arrive together: TorchServe hands them to the handler as one batch."""
 
+import base64
 import re
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import requests
 from PIL import Image
 
 from scripts.server import Server
 from tests.live.client import TIMEOUT_S, error, post
+from tests.live.routes import explanations_url, kserve_v1_url, kserve_v2_url
 from tests.support import encode
+
+Ask = Callable[[Server], requests.Response]
 
 
 def test_each_answer_of_a_batch_is_the_answer_alone(server: Server, batching_server: Server, photos: dict[str, Path]) -> None:
@@ -27,11 +34,9 @@ def test_each_answer_of_a_batch_is_the_answer_alone(server: Server, batching_ser
         (person, {"X-Segment-Format": "png"}),
     ]
 
-    with ThreadPoolExecutor(len(asked)) as pool:
-        together = list(pool.map(lambda request: post(batching_server, *request), asked))
+    together = at_once(batching_server, [partial(post, image=image, headers=headers) for image, headers in asked])
     alone = [post(server, *request) for request in asked]
 
-    assert requests_per_batch(batching_server) > 1
     assert [response.status_code for response in together] == [200, 400, 200, 400, 200, 400, 400, 200]
     assert [response.content for response in together] == [response.content for response in alone]
     assert [response.headers["content-type"] for response in together] == [r.headers["content-type"] for r in alone]
@@ -40,15 +45,58 @@ def test_each_answer_of_a_batch_is_the_answer_alone(server: Server, batching_ser
 def test_a_bad_request_of_a_batch_has_its_own_error(batching_server: Server, photos: dict[str, Path]) -> None:
     bodies = [photos["chelsea"].read_bytes(), b"broken"] * 3
 
-    with ThreadPoolExecutor(len(bodies)) as pool:
-        responses = list(pool.map(lambda body: post(batching_server, body), bodies))
+    responses = at_once(batching_server, [partial(post, image=body) for body in bodies])
 
     assert [response.status_code for response in responses] == [200, 400] * 3
     assert {error(response) for response in responses[1::2]} == {(400, "InvalidImage")}
 
 
-def requests_per_batch(server: Server) -> float:
-    """As the server's own metrics say."""
+def test_calls_of_all_kinds_in_one_batch_are_answered_as_alone(
+    server: Server, batching_server: Server, photos: dict[str, Path], thumbnail: bytes
+) -> None:
+    astronaut, photo = photos["astronaut"].read_bytes(), base64.b64encode(thumbnail).decode()
+    tensor = {"name": "a", "shape": [1], "datatype": "BYTES", "data": [photo], "parameters": {"format": "index"}}
+    asked: list[Ask] = [
+        lambda to: requests.get(to.management_url, params={"customized": "true"}, timeout=TIMEOUT_S),
+        lambda to: post_to(explanations_url(to), data=thumbnail),
+        lambda to: post_to(kserve_v1_url(to), json={"instances": [photo, {"data": photo, "format": "png"}]}),
+        lambda to: post_to(kserve_v1_url(to), json={"instances": [photo, "eA=="]}),
+        lambda to: post_to(kserve_v2_url(to), json={"inputs": [tensor]}),
+        lambda to: post(to, astronaut, {"X-Segment-Scales": "0.5,0.75", "Explain": "True", "describe": "True"}),
+        lambda to: post(to, thumbnail, {"X-Segment-Masks": "polygons", "URL_PATH": "npz"}, "/1.0"),
+        lambda to: post(to, b"broken", {"Accept": "image/png"}),
+    ]
+
+    together = at_once(batching_server, asked)
+    alone = [ask(server) for ask in asked]
+
+    assert [response.status_code for response in together] == [200, 200, 200, 400, 200, 200, 200, 400]
+    assert described(together[0]) == described(alone[0]) | {"archive": described(together[0])["archive"]}
+    assert [response.content for response in together[1:]] == [response.content for response in alone[1:]]
+    assert [response.headers["content-type"] for response in together] == [r.headers["content-type"] for r in alone]
+
+
+def at_once(server: Server, asked: Sequence[Ask]) -> list[requests.Response]:
+    """What each was answered, all having been sent together and having come to the handler in batches."""
+    before = batches(server)
+    with ThreadPoolExecutor(len(asked)) as pool:
+        responses = list(pool.map(lambda ask: ask(server), asked))
+    assert batches(server)[0] - before[0] < len(asked)
+    return responses
+
+
+def post_to(url: str, **body: Any) -> requests.Response:
+    return requests.post(url, timeout=TIMEOUT_S, **body)
+
+
+def described(response: requests.Response) -> dict[str, Any]:
+    found: dict[str, Any] = response.json()[0]["customizedMetadata"]
+    return found
+
+
+def batches(server: Server) -> tuple[float, float]:
+    """How many there were, and of how many requests, as the server's own metrics say."""
     text = requests.get(server.metrics_url, timeout=TIMEOUT_S).text
-    count, total = (float(value) for value in re.findall(r"^BatchSize_(?:count|sum)\{.*\} ([\d.]+)$", text, re.MULTILINE))
-    return total / count
+    values = re.findall(r"^BatchSize_(?:count|sum)\{.*\} ([\d.]+)$", text, re.MULTILINE)
+    count, total = (float(value) for value in values) if values else (0.0, 0.0)
+    return count, total

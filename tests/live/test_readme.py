@@ -14,6 +14,7 @@ from PIL import Image
 from scripts.server import Ports
 from tests.support import ROOT
 
+_TABLE_LINE = re.compile(r"^\| .* \| `(curl [^`]+)` \|$", re.MULTILINE)
 _BLOCK = re.compile(r"(<!-- not run[^\n]*-->\n)?```(sh|json|python)\n(.*?)```", re.DOTALL)
 
 
@@ -39,11 +40,14 @@ def test_readmes_commands_do_what_it_says(copy: Path) -> None:
         for (language, text), (following, shown) in zip(blocks(), [*blocks()[1:], ("", "")], strict=True):
             if language != "sh" or "make test" in text:
                 continue
-            command = text.replace(":8080/", f":{base}/")
+            command = text.replace(":8080/", f":{base}/").replace(".venv/bin/", f"{sys.prefix}/bin/")
             result = subprocess.run(["bash", "-ec", command], cwd=copy, env=environment, capture_output=True, text=True)
             assert result.returncode == 0, f"{command}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
             if following == "json":
                 assert_shown(result.stdout, shown.strip())
+            if text.startswith("URL="):
+                run_table(text.strip(), copy, environment, base)
+                run_grpc_example(copy, base + 3)
     finally:
         subprocess.run(["make", "stop"], cwd=copy, env=environment, check=True, stdout=subprocess.DEVNULL)
 
@@ -55,6 +59,27 @@ def test_readmes_commands_do_what_it_says(copy: Path) -> None:
         assert overlay.size == (451, 300)
     answer = json.loads((copy / "build" / "demo" / "chelsea.json").read_text())
     assert answer["segments"][0]["label"] == "cat"
+
+
+def run_table(variables: str, copy: Path, environment: dict[str, str], base: int) -> None:
+    """Each line of the tables of commands must be answered without an error."""
+    (copy / ".curlrc").write_text("fail-with-body\n")
+    commands = _TABLE_LINE.findall((ROOT / "README.md").read_text())
+    assert len(commands) > 30
+    for command in commands:
+        here = f"{variables}\n{command}".replace(":8080/", f":{base}/").replace(":8081/", f":{base + 1}/")
+        result = subprocess.run(
+            ["bash", "-ec", here], cwd=copy, env={**environment, "CURL_HOME": str(copy)}, capture_output=True
+        )
+        assert result.returncode == 0, f"{command}\n{result.stdout[-1000:]!r}\n{result.stderr[-1000:]!r}"
+
+
+def run_grpc_example(copy: Path, port: int) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "http-api.md").read_text(), re.DOTALL)
+    command = [sys.executable, "-c", example.replace(":8083", f":{port}")]
+    result = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["segments"][0]["label"] == "cat"
 
 
 def test_readmes_python_runs() -> None:

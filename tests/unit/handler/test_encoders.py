@@ -7,6 +7,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from handler.encoders import FORMATS, ModelIdentity, overlay
+from handler.encoders.lettering import lettering
 from handler.encoders.overlay import overlay_image
 from handler.encoders.palette_png import palette_image
 from handler.errors import InvalidOption
@@ -131,3 +132,9 @@ def test_the_legend_is_drawn_where_it_fits() -> None:
 def of(labels: np.typing.NDArray[np.uint8]) -> Segmentation:
     """A segmentation of a grey photograph where every class is given a probability of one half."""
     return Segmentation(np.full((*labels.shape, 3), 100, np.uint8), labels, np.full((3, 1, 1), 0.5, np.float32), LABELS)
+
+
+def test_a_legend_has_letters_beyond_english() -> None:
+    font = lettering(20)
+
+    assert bytes(font.getmask("я")) != bytes(font.getmask("ж"))

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from handler import labelmap
 from handler.labelmap import label_map
 from handler.labels import Labels
 from model.palette import voc_palette
@@ -35,15 +34,6 @@ def test_labels_win_the_interpolated_logits(grid: tuple[int, int], size: tuple[i
     # Where two classes are equal to the last bits, either may win.
     chosen = np.take_along_axis(values, labels[None].astype(np.int64), 0)[0]
     np.testing.assert_allclose(chosen, values.max(0), atol=1e-5)
-
-
-def test_labels_do_not_depend_on_the_height_of_the_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    logits = np.random.default_rng(1).normal(size=(3, 7, 5)).astype(np.float32)
-    whole = label_map(logits, (61, 47), np.uint8)
-
-    monkeypatch.setattr(labelmap, "_VALUES_AT_ONCE", 1)
-
-    np.testing.assert_array_equal(label_map(logits, (61, 47), np.uint8), whole)
 
 
 def test_a_checkerboard_of_logits_at_image_size_comes_back() -> None:

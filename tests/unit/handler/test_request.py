@@ -92,7 +92,7 @@ def test_the_parts_of_a_form_are_no_options() -> None:
         ({"body": [1]}, r"the image in 'body' is sent as a list, it should be base64 text"),
         ({"body": None}, r"the image in 'body' is sent as null"),
         ({"body": b'{"data": '}, r"'body' begins like JSON but is none: Expecting value"),
-        ({"body": b"[1, 2]"}, r"'body' begins like JSON but is none: it is a list, not an object"),
+        ({"body": b"[1, 2]"}, r"'body' holds a list in JSON, it should hold an image"),
         ({"body": {"data": 5}}, r"the image in 'data' is sent as a number"),
         ({"body": {"data": "no base64!"}}, r"the image in 'data' is not base64 \(.*\); it begins 'no base64!'"),
         ({"body": {"data": "data:image/png,abc"}}, r"the data: URI in 'data' is not one of base64: it begins 'data:image/png'"),

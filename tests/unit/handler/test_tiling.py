@@ -62,8 +62,8 @@ def test_a_tile_is_its_part_of_the_resized_image(height: int, width: int, count:
 
     whole = Image.fromarray(image).resize((int(columns * parts), int(rows * parts)), Image.Resampling.BILINEAR)
 
-    # Pillow rounds resized pixels to integers, not always to the same one.
-    np.testing.assert_allclose(last, np.asarray(whole, int)[-rows:, -columns:], atol=1)
+    # Pillow rounds to integers after the rows and after the columns, not always to the same one.
+    np.testing.assert_allclose(last, np.asarray(whole, int)[-rows:, -columns:], atol=2)
 
 
 def test_weights_fall_and_rise_linearly_where_tiles_overlap() -> None:

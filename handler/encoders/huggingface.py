@@ -1,0 +1,32 @@
+"""`huggingface`: `[{"label", "score", "mask"}]`, as Hugging Face's Inference API answers image segmentation.
+
+`mask` is a grey PNG of the image's size in base64, 255 in the segment and 0 outside. Background is a class like any other.
+https://huggingface.co/docs/inference-providers/tasks/image-segmentation
+"""
+
+import base64
+
+import numpy as np
+
+from handler.encoders.flat_png import flat_png
+from handler.encoders.masks_json import rounded_score
+from handler.encoders.response import EncodedResponse, ModelIdentity, json_response
+from handler.labelmap import Segmentation
+from handler.options import AnswerOptions
+from handler.segments import Segment, Segments, find_segments
+
+
+def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
+    del model  # The format names none.
+    segments = find_segments(result, options)
+    return json_response(
+        [
+            {"label": segment.label, "score": rounded_score(segment), "mask": _mask(segments, segment)}
+            for segment in segments.items
+        ]
+    )
+
+
+def _mask(segments: Segments, segment: Segment) -> str:
+    grey = segments.mask(segment).view(np.uint8) * np.uint8(255)
+    return base64.b64encode(flat_png(grey)).decode("ascii")

@@ -1,0 +1,63 @@
+"""`labelstudio`: a prediction for Label Studio, with a brush mask for each segment.
+
+It goes into a task's `predictions`, or by `POST /api/predictions` with the `task`. The labelling configuration it is for, with
+a `Label` for each class, of which background is left out:
+
+    <View>
+      <Image name="image" value="$image"/>
+      <BrushLabels name="label" toName="image"><Label value="cat"/></BrushLabels>
+    </View>
+
+https://labelstud.io/guide/predictions, https://labelstud.io/tags/brushlabels
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from handler.encoders.masks_json import rounded_score
+from handler.encoders.response import EncodedResponse, ModelIdentity, json_response
+from handler.labelmap import Segmentation
+from handler.options import AnswerOptions
+from handler.rle_pack import pack_mask
+from handler.runs import row_spans
+from handler.segments import Segment, Segments, find_objects
+
+_LABELS = "brushlabels"
+
+
+def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
+    segments = find_objects(result, options)
+    return prediction(segments, model, _LABELS, _masks(segments))
+
+
+def prediction(
+    segments: Segments, model: ModelIdentity, kind: str, regions: Iterable[tuple[Segment, dict[str, Any]]]
+) -> EncodedResponse:
+    """Label Studio's prediction: for each region its segment and its value; `kind` is the type of its labels.
+
+    The prediction's `score` is the mean over the pixels of all segments.
+    """
+    height, width = segments.size
+    pixels = sum(segment.pixels for segment in segments.items)
+    results = [
+        {
+            "id": f"region{number}",
+            "type": kind,
+            "from_name": "label",
+            "to_name": "image",
+            "original_width": width,
+            "original_height": height,
+            "image_rotation": 0,
+            "value": {**value, kind: [segment.label]},
+            "score": rounded_score(segment),
+        }
+        for number, (segment, value) in enumerate(regions, start=1)
+    ]
+    score = sum(segment.score * segment.pixels for segment in segments.items) / pixels if pixels else 0.0
+    return json_response({"model_version": f"{model.name} {model.version}", "score": round(score, 4), "result": results})
+
+
+def _masks(segments: Segments) -> Iterator[tuple[Segment, dict[str, Any]]]:
+    spans = row_spans(segments.ids, int(segments.ids.max()) + 1)
+    for segment in segments.items:
+        yield segment, {"format": "rle", "rle": list(pack_mask(spans[segment.id], segments.ids.size))}

@@ -1,0 +1,17 @@
+"""The font of legends: one that has the letters of many languages, as class names do."""
+
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from PIL import ImageFont
+
+
+@lru_cache(maxsize=8)
+def lettering(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, `size` pixels high, from matplotlib's files; Pillow's own font has few letters beyond English."""
+    # Found without importing matplotlib, which takes a worker time and memory.
+    package = find_spec("matplotlib")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("matplotlib is not installed; it is among the dependencies in pyproject.toml")
+    return ImageFont.truetype(Path(package.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size)

@@ -1,0 +1,106 @@
+"""The tables of options, formats and limits, from the tables in the code.
+
+python -m scripts.contract
+python -m scripts.contract --write docs/http-api.md
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from handler.encoders import FORMATS
+from handler.labels import Labels
+from handler.option_table import Option, option_table
+from handler.settings import HandlerSettings, Limits
+from model import read_metadata
+from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG
+from scripts.yaml_file import read_mapping
+
+BEGIN = "<!-- Written by `python -m scripts.contract --write docs/http-api.md`. -->"
+END = "<!-- The end of what it writes. -->"
+
+
+class NoPlace(ValueError):
+    """A file does not say where the tables go."""
+
+
+def tables() -> str:
+    """The tables as Markdown, with the limits and defaults of the shipped configuration."""
+    settings = HandlerSettings.parse(read_mapping(DEFAULT_MODEL_CONFIG)["handler"], source=str(DEFAULT_MODEL_CONFIG))
+    options = option_table(settings, Labels.from_metadata(read_metadata(DEFAULT_CHECKPOINT)))
+    return "\n\n".join([_formats(), _options(options.values()), _limits(settings.limits)])
+
+
+def with_tables(document: str) -> str:
+    """`document` with the tables between its marks.
+
+    Raises:
+        NoPlace: it does not have both marks, once each and in order.
+    """
+    if document.count(BEGIN) != 1 or document.count(END) != 1 or document.index(BEGIN) > document.index(END):
+        raise NoPlace(f"should have the lines {BEGIN!r} and {END!r}, once each and in this order: the tables go between them")
+    before, after = document.split(BEGIN)[0], document.split(END)[1]
+    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
+
+
+def _formats() -> str:
+    rows = [(_code(name), _code(each.content_type), each.about) for name, each in FORMATS.items()]
+    return _table(("`format`", "content type", "answer"), rows)
+
+
+def _options(options: Iterable[Option]) -> str:
+    rows = [(_code(each.name), each.values.allowed, _default(each.default), each.about) for each in options]
+    return _table(("option", "values", "default", "what it does"), rows)
+
+
+def _limits(limits: Limits) -> str:
+    rows = [(_code(name), f"{getattr(limits, name):,}", field.description or "") for name, field in Limits.model_fields.items()]
+    return _table(("limit", "at most", "of"), rows)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(_row(cells) for cells in [head, ["---"] * len(head), *rows])
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+
+
+def _default(value: Any) -> str:
+    """As a client would write it; None, which chooses none of several, leaves all."""
+    return "all" if value is None else _code(_text(value))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m scripts.contract", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help="put them between the marks in this file instead of printing"
+    )
+    file = parser.parse_args(argv).write
+    if file is None:
+        print(tables())
+        return 0
+    try:
+        file.write_text(with_tables(file.read_text()))
+    except (OSError, NoPlace) as error:
+        print(f"{file}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""Stubs for gRPC, made from the .proto files that TorchServe's own server has in it. Needs grpcio-tools."""
+
+import sys
+import tempfile
+import zipfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import grpc
+import ts
+
+_JAR = Path(ts.__file__).parent / "frontend" / "model-server.jar"
+#: Names in the jar, and as they import each other.
+_PROTOS = {"proto/inference.proto": "inference.proto", "google/rpc/status.proto": "google/rpc/status.proto"}
+
+
+@cache
+def inference_stubs() -> tuple[Any, Any]:
+    """The modules of the inference API's messages and of its services."""
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(_JAR) as jar:
+        for name, target in _PROTOS.items():
+            path = Path(folder) / target
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(jar.read(name))
+        sys.path.insert(0, folder)
+        try:
+            messages, services = grpc.protos_and_services("inference.proto")
+            return messages, services
+        finally:
+            sys.path.remove(folder)

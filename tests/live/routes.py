@@ -1,0 +1,76 @@
+"""The ways in which an image and its options reach the handler. Each gives the bytes of the answer to one image."""
+
+import base64
+from collections.abc import Callable, Mapping
+
+import requests
+
+from scripts.server import Server
+from tests.live import grpc_client
+from tests.live.client import TIMEOUT_S, post
+
+Options = Mapping[str, str]
+
+
+def _by_header(server: Server, image: bytes, options: Options) -> bytes:
+    return post(server, image, {f"X-Segment-{name.replace('_', '-')}": value for name, value in options.items()}).content
+
+
+def _by_form(server: Server, image: bytes, options: Options) -> bytes:
+    return requests.post(server.url, files={"data": image}, data=options, timeout=TIMEOUT_S).content
+
+
+def _by_json(server: Server, image: bytes, options: Options) -> bytes:
+    body = {"data": base64.b64encode(image).decode(), "options": options}
+    return requests.post(server.url, json=body, timeout=TIMEOUT_S).content
+
+
+def _by_fields_of_json(server: Server, image: bytes, options: Options) -> bytes:
+    body = {"data": f"data:image/png;base64,{base64.b64encode(image).decode()}", **options}
+    return requests.post(server.url, json=body, timeout=TIMEOUT_S).content
+
+
+def _by_kserve_v1(server: Server, image: bytes, options: Options) -> bytes:
+    body = {"instances": [{"data": base64.b64encode(image).decode(), "options": options}]}
+    answer = requests.post(kserve_v1_url(server), json=body, timeout=TIMEOUT_S).content
+    text = answer.removeprefix(b'{"predictions":[').removesuffix(b"]}")
+    if text.startswith(b'{"b64":"'):
+        return base64.b64decode(text.split(b'"')[3])
+    return text
+
+
+def _by_kserve_v2(server: Server, image: bytes, options: Options) -> bytes:
+    tensor = {"name": "photo", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(image).decode()]}
+    body = {"inputs": [{**tensor, "parameters": options}]}
+    (output,) = requests.post(kserve_v2_url(server), json=body, timeout=TIMEOUT_S).json()["outputs"]
+    (element,) = output["data"]
+    is_json = output["parameters"]["content_type"] == "application/json"
+    return element.encode() if is_json else base64.b64decode(element)
+
+
+def _by_grpc(server: Server, image: bytes, options: Options) -> bytes:
+    return grpc_client.predict(server, {"data": image, **{name: value.encode() for name, value in options.items()}})
+
+
+#: By what carries the options.
+ROUTES: dict[str, Callable[[Server, bytes, Options], bytes]] = {
+    "headers": _by_header,
+    "form": _by_form,
+    "JSON options": _by_json,
+    "JSON fields": _by_fields_of_json,
+    "KServe v1": _by_kserve_v1,
+    "KServe v2": _by_kserve_v2,
+    "gRPC": _by_grpc,
+}
+
+
+def kserve_v1_url(server: Server, verb: str = "predict") -> str:
+    return server.url.replace("/predictions/", "/v1/models/") + f":{verb}"
+
+
+def kserve_v2_url(server: Server) -> str:
+    return server.url.replace("/predictions/", "/v2/models/") + "/infer"
+
+
+def explanations_url(server: Server) -> str:
+    return server.url.replace("/predictions/", "/explanations/")

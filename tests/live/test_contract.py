@@ -1,0 +1,248 @@
+"""The contract, row by row: bodies, options, formats and where each may be asked for."""
+
+import io
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+from handler.encoders import FORMATS
+from handler.options import AnswerOptions, InferenceOptions
+from scripts.server import Server
+from tests.live.client import TIMEOUT_S, error, error_in, mask, post
+from tests.live.routes import ROUTES, kserve_v1_url, kserve_v2_url
+
+#: What the network does in a sixteenth of the time.
+QUICK = {"scales": "0.25"}
+#: A value of each option that changes the answer, with what it needs for that.
+CHANGES: dict[str, dict[str, str]] = {
+    "format": {"format": "png"},
+    "masks": {"masks": "none"},
+    "scales": {"scales": "0.25,0.5"},
+    "flip": {"flip": "true"},
+    "tiles": {"tiles": "2"},
+    "refine": {"refine": "none"},
+    "classes": {"classes": "dog,15"},
+    "min_score": {"min_score": "0.99"},
+    "components": {"components": "true"},
+    "alpha": {"format": "overlay", "alpha": "1"},
+    "tolerance": {"masks": "polygons", "tolerance": "5"},
+}
+#: Without a dense CRF, which is an extra, there is nothing to choose; and the cat is one connected part.
+ALWAYS_ALIKE = {"refine", "components"}
+
+
+@pytest.fixture(scope="module")
+def plain(server: Server, thumbnail: bytes) -> bytes:
+    """The answer without any option."""
+    return post(server, thumbnail).content
+
+
+def test_the_table_of_this_test_has_every_option() -> None:
+    assert set(CHANGES) == {*InferenceOptions.model_fields, *AnswerOptions.model_fields}
+
+
+@pytest.fixture(scope="module")
+def quick(server: Server, thumbnail: bytes) -> bytes:
+    return post(server, thumbnail, {"X-Segment-Scales": QUICK["scales"]}).content
+
+
+@pytest.mark.parametrize("option", CHANGES)
+def test_an_option_means_the_same_by_every_route(server: Server, thumbnail: bytes, quick: bytes, option: str) -> None:
+    answers = {name: ask(server, thumbnail, {**QUICK, **CHANGES[option]}) for name, ask in ROUTES.items()}
+
+    assert [name for name, answer in answers.items() if answer != answers["headers"]] == []
+    assert (answers["headers"] != quick) == (option not in ALWAYS_ALIKE)
+
+
+@pytest.mark.parametrize("ask", ROUTES.values(), ids=ROUTES)
+@pytest.mark.parametrize("options", [{"format": "svg"}, {"colour": "red"}], ids=["bad value", "unknown option"])
+def test_a_bad_option_is_refused_by_every_route(
+    server: Server, thumbnail: bytes, ask: Callable[[Server, bytes, Mapping[str, str]], bytes], options: dict[str, str]
+) -> None:
+    if ask is ROUTES["KServe v2"]:
+        tensor = {"name": "photo", "shape": [1], "datatype": "BYTES", "data": ["eA=="], "parameters": options}
+        body = requests.post(kserve_v2_url(server), json={"inputs": [tensor]}, timeout=TIMEOUT_S).content
+    else:
+        body = ask(server, thumbnail, options)
+
+    kserve = ask in (ROUTES["KServe v1"], ROUTES["KServe v2"])
+    assert error_in(body, kserve=kserve) == (400, "InvalidOption")
+    assert next(iter(options)) in json.loads(body)["message"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_has_its_content_type_and_is_chosen_by_url_as_well(server: Server, thumbnail: bytes, name: str) -> None:
+    by_url, by_header = post(server, thumbnail, path=f"/1.0/{name}"), post(server, thumbnail, {"X-Segment-Format": name})
+
+    assert by_url.status_code == 200
+    assert by_url.headers["content-type"] == by_header.headers["content-type"] == FORMATS[name].content_type
+    assert by_url.content == by_header.content
+
+
+@pytest.mark.parametrize("content_type", sorted({each.content_type for each in FORMATS.values()}))
+def test_accept_chooses_the_first_format_of_its_type(server: Server, thumbnail: bytes, content_type: str) -> None:
+    first = next(name for name, each in FORMATS.items() if each.content_type == content_type)
+
+    response = post(server, thumbnail, {"Accept": content_type})
+
+    assert response.headers["content-type"] == content_type
+    assert response.content == post(server, thumbnail, {"X-Segment-Format": first}).content
+
+
+@pytest.mark.parametrize(
+    ("accept", "url", "header", "field", "expected"),
+    [
+        ("image/jpeg", None, None, None, "image/jpeg"),
+        ("image/jpeg", "npz", None, None, "application/x-npz"),
+        ("image/jpeg", "npz", "png", None, "image/png"),
+        ("image/jpeg", "npz", "png", "json", "application/json"),
+        (None, "npz", None, "png", "image/png"),
+        ("image/jpeg", None, "png", None, "image/png"),
+    ],
+)
+def test_field_goes_before_header_before_url_before_accept(
+    server: Server, thumbnail: bytes, accept: str | None, url: str | None, header: str | None, field: str | None, expected: str
+) -> None:
+    headers = {name: value for name, value in (("Accept", accept), ("X-Segment-Format", header)) if value}
+    path = f"/1.0/{url}" if url else ""
+
+    response = requests.post(
+        server.url + path,
+        files={"data": thumbnail},
+        data={"format": field} if field else None,
+        headers=headers,
+        timeout=TIMEOUT_S,
+    )
+
+    assert (response.status_code, response.headers["content-type"]) == (200, expected)
+
+
+@pytest.mark.parametrize("header", ["x-segment-min-score", "X-SEGMENT-MIN-SCORE", "X-sEgMeNt-mIn_ScOrE"])
+def test_a_headers_spelling_does_not_matter(server: Server, thumbnail: bytes, header: str) -> None:
+    assert post(server, thumbnail, {header: "1"}).json()["segments"] == []
+
+
+def test_a_header_may_be_utf_8(server: Server, thumbnail: bytes) -> None:
+    response = requests.post(server.url, thumbnail, headers={"X-Segment-Classes": "träd".encode()}, timeout=TIMEOUT_S)
+
+    assert error(response) == (400, "InvalidOption")
+    assert "there is no class 'träd'" in response.json()["message"]
+
+
+@pytest.mark.parametrize("name", ["explain", "Explain", "describe", "Describe", "URL_PATH", "url_path"])
+def test_headers_that_the_server_uses_itself_do_nothing_where_a_client_sends_them(
+    server: Server, thumbnail: bytes, plain: bytes, name: str
+) -> None:
+    assert post(server, thumbnail, {name: "png" if "path" in name.lower() else "True"}).content == plain
+
+
+def test_the_index_map_holds_the_palette_masks_values(server: Server, thumbnail: bytes) -> None:
+    index = Image.open(io.BytesIO(post(server, thumbnail, path="/1.0/index").content))
+
+    assert index.mode == "L"
+    np.testing.assert_array_equal(np.asarray(index), mask(post(server, thumbnail, path="/1.0/png")))
+
+
+def test_confidence_is_the_probability_of_what_won(server: Server, thumbnail: bytes) -> None:
+    levels = np.asarray(Image.open(io.BytesIO(post(server, thumbnail, path="/1.0/confidence").content)))
+    answer = post(server, thumbnail, {"X-Segment-Masks": "none"}).json()
+
+    mean = sum(segment["score"] * segment["fraction"] for segment in answer["segments"])
+    assert levels.mean() / 255 == pytest.approx(mean, abs=0.003)
+
+
+def test_numpy_reads_npz_without_pickles(server: Server, thumbnail: bytes) -> None:
+    with np.load(io.BytesIO(post(server, thumbnail, path="/1.0/npz").content), allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["label_map"], mask(post(server, thumbnail, path="/1.0/png")))
+        assert arrays["probabilities"].shape[0] == len(arrays["classes"]) == len(arrays["palette"]) == 21
+        assert arrays["classes"][8] == "cat"
+        assert arrays["model"].tolist() == ["deeplabv3", "1.0"]
+
+
+def test_what_is_not_among_the_classes_asked_for_is_background(server: Server, thumbnail: bytes) -> None:
+    (only,) = post(server, thumbnail, {"X-Segment-Classes": "dog", "X-Segment-Masks": "none"}).json()["segments"]
+
+    assert (only["label"], only["fraction"]) == ("background", 1)
+
+
+@pytest.mark.parametrize("masks", ["rle", "png", "polygons", "none"])
+def test_masks_are_given_as_asked(server: Server, thumbnail: bytes, masks: str) -> None:
+    first = post(server, thumbnail, {"X-Segment-Masks": masks}).json()["segments"][0]
+
+    assert first["label"] == "cat"
+    assert set(first.get("mask", {})) == {"rle": {"size", "counts"}, "none": set()}.get(masks, {"size", masks})
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+@pytest.mark.parametrize("path", ["", "/1.0", "/1.0/json"])
+def test_post_and_put_with_and_without_version(server: Server, thumbnail: bytes, plain: bytes, method: str, path: str) -> None:
+    assert requests.request(method, server.url + path, data=thumbnail, timeout=TIMEOUT_S).content == plain
+
+
+def test_a_version_that_is_not_served_is_404(server: Server, thumbnail: bytes) -> None:
+    assert post(server, thumbnail, path="/9.9").status_code == 404
+
+
+@pytest.mark.parametrize("content_type", ["application/octet-stream", "image/png", "image/jpeg", "video/mp4", ""])
+def test_the_content_type_of_a_file_does_not_matter(server: Server, thumbnail: bytes, plain: bytes, content_type: str) -> None:
+    assert post(server, thumbnail, {"Content-Type": content_type}).content == plain
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["-T", "{file}"], 200),
+        (["-F", "data=@{file}"], 200),
+        (["-F", "image=@{file}", "-F", "format=json"], 200),
+        (["--data-binary", "@{file}", "-H", "Content-Type: image/png"], 200),
+        # TorchServe's front end takes it for a form, as curl says it is, and answers itself.
+        (["--data-binary", "@{file}"], 500),
+    ],
+)
+def test_curls_own_uploads(
+    server: Server, thumbnail: bytes, plain: bytes, tmp_path: Path, arguments: list[str], status: int
+) -> None:
+    file, answer = tmp_path / "photo.png", tmp_path / "answer"
+    file.write_bytes(thumbnail)
+    sent = [argument.format(file=file) for argument in arguments]
+
+    command = ["curl", "-sS", "-o", str(answer), "-w", "%{http_code}", *sent, server.url]
+    result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT_S)
+
+    assert int(result.stdout) == status
+    assert (answer.read_bytes() == plain) == (status == 200)
+
+
+def test_a_value_of_megabytes_is_400_and_ends_no_worker(server: Server, thumbnail: bytes) -> None:
+    before = server.workers()
+
+    responses = [
+        requests.post(server.url, files={"data": thumbnail}, data={name: value}, timeout=TIMEOUT_S)
+        for name, value in (("format", "\x01" * 8_000_000), ("classes", "1," * 4_000_000), ("scales", "0.5," * 2_000_000))
+    ]
+
+    assert [error(response) for response in responses] == [(400, "InvalidOption")] * 3
+    assert max(len(response.content) for response in responses) < 1000
+    assert [worker["pid"] for worker in server.workers()] == [worker["pid"] for worker in before]
+
+
+@pytest.mark.parametrize("depth", [800, 100_000])
+def test_deeply_nested_json_is_400(server: Server, depth: int) -> None:
+    body = '{"data": "eA==", "format": ' + "[" * depth + "]" * depth + "}"
+
+    response = requests.post(server.url, body, headers={"Content-Type": "application/json"}, timeout=TIMEOUT_S)
+
+    assert error(response)[0] == 400
+
+
+@pytest.mark.parametrize("url", [kserve_v1_url, kserve_v2_url])
+def test_kserves_paths_take_a_plain_image_too(
+    server: Server, thumbnail: bytes, plain: bytes, url: Callable[[Server], str]
+) -> None:
+    assert requests.post(url(server), thumbnail, timeout=TIMEOUT_S).content == plain

@@ -1,0 +1,75 @@
+"""What a served model says of itself to the management API."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from handler.digest import content_digest
+from handler.encoders import FORMATS
+from handler.options import AnswerOptions, InferenceOptions
+from model import read_metadata
+from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG
+from scripts.server import Server
+from tests.live.client import TIMEOUT_S
+
+
+@pytest.fixture(scope="module")
+def described(server: Server) -> dict[str, Any]:
+    return ask(server)
+
+
+def test_classes_resize_and_figures_are_the_checkpoints(described: dict[str, Any]) -> None:
+    metadata = read_metadata(DEFAULT_CHECKPOINT)
+
+    assert described["classes"] == list(metadata.classes)
+    assert described["palette"][8] == "#400000"
+    assert described["background"] == 0
+    assert described["resize"] == metadata.resize.model_dump(mode="json")
+    assert described["metrics"] == [evaluation.model_dump(mode="json") for evaluation in metadata.evaluations]
+    assert described["license"] == metadata.license
+
+
+def test_it_names_model_engine_and_precision(described: dict[str, Any]) -> None:
+    assert {name: described[name] for name in ("model", "version", "engine", "precision", "explanations")} == {
+        "model": "deeplabv3",
+        "version": "1.0",
+        "engine": "torch",
+        "precision": "float32",
+        "explanations": True,
+    }
+
+
+def test_options_formats_and_limits_are_all_there(described: dict[str, Any]) -> None:
+    shipped = yaml.safe_load(DEFAULT_MODEL_CONFIG.read_text())["handler"]
+
+    assert set(described["options"]) == {*InferenceOptions.model_fields, *AnswerOptions.model_fields}
+    assert described["options"]["tiles"]["maximum"] == shipped["inference"]["max_tiles"]
+    assert list(described["formats"]) == list(FORMATS)
+    assert described["limits"] == shipped["limits"]
+
+
+def test_the_digest_is_that_of_the_packed_files(server: Server, described: dict[str, Any], tmp_path: Path) -> None:
+    with zipfile.ZipFile(server.run_directory.parent / "store" / "deeplabv3.mar") as archive:
+        archive.extractall(tmp_path)
+
+    assert described["archive"] == {"sha256": content_digest(tmp_path)}
+
+
+def test_a_version_describes_itself_the_same(server: Server, described: dict[str, Any]) -> None:
+    assert ask(server, "/1.0") == described
+
+
+def test_headers_of_the_client_do_not_disturb_it(server: Server, described: dict[str, Any]) -> None:
+    assert ask(server, headers={"X-Segment-Format": "svg", "Explain": "True"}) == described
+
+
+def ask(server: Server, path: str = "", headers: dict[str, str] | None = None) -> dict[str, Any]:
+    answer = requests.get(
+        server.management_url + path, params={"customized": "true"}, headers=headers, timeout=TIMEOUT_S
+    ).json()
+    described: dict[str, Any] = answer[0]["customizedMetadata"]
+    return described

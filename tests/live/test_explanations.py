@@ -1,0 +1,85 @@
+"""What speaks for a class, by every route that asks for it."""
+
+import base64
+import io
+import json
+
+import pytest
+import requests
+from PIL import Image
+
+from scripts.server import Server
+from tests.live.client import TIMEOUT_S, error, error_in, post
+from tests.live.routes import explanations_url, kserve_v1_url
+
+
+@pytest.fixture(scope="module")
+def of_dog(server: Server, thumbnail: bytes) -> bytes:
+    """Of a class that the photograph does not show, strongly tinted."""
+    return explain(server, thumbnail, {"X-Segment-Classes": "dog", "X-Segment-Alpha": "0.9"}).content
+
+
+def test_it_is_a_png_of_the_photograph_that_names_the_class(server: Server, thumbnail: bytes) -> None:
+    response = explain(server, thumbnail)
+
+    picture = Image.open(io.BytesIO(response.content))
+    assert (response.status_code, response.headers["content-type"]) == (200, "image/png")
+    assert (picture.mode, picture.size) == ("RGB", (90, 60))
+    assert picture.info["class"] == "cat"
+    assert json.loads(picture.info["explanation"])["cells"] > 0
+
+
+def test_class_and_tint_mean_the_same_by_every_route(server: Server, thumbnail: bytes, of_dog: bytes) -> None:
+    url, options, photo = explanations_url(server), {"classes": "dog", "alpha": "0.9"}, base64.b64encode(thumbnail).decode()
+
+    by_form = requests.post(url, files={"data": thumbnail}, data=options, timeout=TIMEOUT_S)
+    by_json = requests.post(url, json={"data": photo, "options": options}, timeout=TIMEOUT_S)
+    by_url = explain(server, thumbnail, {"X-Segment-Classes": "dog", "X-Segment-Alpha": "0.9"}, path="/1.0/png")
+    by_put = requests.put(url, files={"data": thumbnail}, data=options, timeout=TIMEOUT_S)
+    (by_kserve,) = requests.post(
+        kserve_v1_url(server, "explain"), json={"instances": [{"data": photo, **options}]}, timeout=TIMEOUT_S
+    ).json()["explanations"]
+
+    assert Image.open(io.BytesIO(of_dog)).info["class"] == "dog"
+    assert [each.content == of_dog for each in (by_form, by_json, by_url, by_put)] == [True] * 4
+    assert by_kserve == {"b64": base64.b64encode(of_dog).decode(), "content_type": "image/png"}
+
+
+def test_an_accept_that_prefers_another_picture_changes_nothing(server: Server, thumbnail: bytes) -> None:
+    assert explain(server, thumbnail, {"Accept": "image/jpeg"}).content == explain(server, thumbnail).content
+
+
+@pytest.mark.parametrize(
+    ("headers", "path", "message"),
+    [
+        ({"X-Segment-Format": "overlay"}, "", "option 'format': 'overlay': an explanation is a 'png'"),
+        ({}, "/1.0/json", "option 'format': 'json': an explanation is a 'png'"),
+        ({"X-Segment-Classes": "cat,dog"}, "", "option 'classes': 2 classes; an explanation is of one"),
+        ({"X-Segment-Classes": "horsse"}, "", "there is no class 'horsse', did you mean 'horse'?"),
+        ({"X-Segment-Scales": "2"}, "", "option 'scales': an explanation is of the image as the network sees it once"),
+    ],
+)
+def test_what_an_explanation_does_not_have_is_400(
+    server: Server, thumbnail: bytes, headers: dict[str, str], path: str, message: str
+) -> None:
+    response = explain(server, thumbnail, headers, path)
+
+    assert error(response) == (400, "InvalidOption")
+    assert message in response.json()["message"]
+
+
+def test_what_is_no_image_is_400_here_too(server: Server) -> None:
+    assert error(explain(server, b"broken")) == (400, "InvalidImage")
+    response = requests.post(kserve_v1_url(server, "explain"), json={"instances": ["eA=="]}, timeout=TIMEOUT_S)
+    assert error_in(response.content, kserve=True) == (400, "InvalidImage")
+
+
+@pytest.mark.parametrize("name", ["explain", "Explain", "EXPLAIN"])
+def test_a_client_cannot_ask_for_the_other_by_a_header(server: Server, thumbnail: bytes, name: str) -> None:
+    assert explain(server, thumbnail, {name: "False"}).content == explain(server, thumbnail).content
+    assert post(server, thumbnail, {name: "True"}).content == post(server, thumbnail).content
+
+
+def explain(server: Server, image: bytes, headers: dict[str, str] | None = None, path: str = "") -> requests.Response:
+    sent = {"Content-Type": "application/octet-stream", **(headers or {})}
+    return requests.post(explanations_url(server) + path, data=image, headers=sent, timeout=TIMEOUT_S)

@@ -1,0 +1,156 @@
+"""KServe's two protocols: several images in a call, answered in the same protocol."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+import requests
+
+from scripts.server import Server
+from tests.live.client import TIMEOUT_S, error_in, post
+from tests.live.routes import kserve_v1_url, kserve_v2_url
+
+JSON, PNG, OVERLAY = {"X-Segment-Masks": "none"}, {"X-Segment-Format": "png"}, {"X-Segment-Format": "overlay"}
+
+
+@pytest.fixture(scope="module")
+def photo(thumbnail: bytes) -> str:
+    return text(thumbnail)
+
+
+def test_v1_answers_each_instance_by_its_own_options(server: Server, thumbnail: bytes, photo: str) -> None:
+    instances = [photo, {"b64": photo}, {"image": f"data:image/png;base64,{photo}", "format": "png"}]
+
+    response = v1(server, {"instances": instances, "options": {"masks": "none"}})
+
+    assert response.headers["content-type"] == "application/json"
+    alone = post(server, thumbnail, JSON).json()
+    png = {"b64": text(post(server, thumbnail, PNG).content), "content_type": "image/png"}
+    assert response.json() == {"predictions": [alone, alone, png]}
+
+
+def test_v2_answers_each_tensor_by_one_of_its_name(server: Server, thumbnail: bytes, photo: str) -> None:
+    body = {
+        "id": "call-7",
+        "inputs": [tensor("a", photo, photo), tensor("b", photo, parameters={"format": "overlay"})],
+        "parameters": {"masks": "none"},
+    }
+
+    response = v2(server, body)
+
+    alone, overlay = post(server, thumbnail, JSON).text, text(post(server, thumbnail, OVERLAY).content)
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {
+        "model_name": "deeplabv3",
+        "model_version": "1.0",
+        "id": "call-7",
+        "outputs": [
+            tensor("a", alone, alone, parameters={"content_type": "application/json"}),
+            tensor("b", overlay, parameters={"content_type": "image/jpeg"}),
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("second", "expected", "message"),
+    [
+        ("YnJva2Vu", (400, "InvalidImage"), "image 1: the 6 bytes sent are not an image"),
+        ("?", (400, "InvalidRequest"), "image 1: the image in "),
+        ({"b64": base64.b64encode(b"P6 1 1 255 xxx").decode()}, (415, "UnsupportedImageFormat"), "image 1: PPM images"),
+    ],
+    ids=["broken", "no base64", "PPM"],
+)
+def test_one_bad_image_refuses_the_call_with_its_status_and_its_place(
+    server: Server, photo: str, second: Any, expected: tuple[int, str], message: str
+) -> None:
+    for response in (
+        v1(server, {"instances": [photo, second, photo]}),
+        v2(server, {"inputs": [tensor("a", photo), tensor("b", second)]}),
+    ):
+        assert error_in(response.content, kserve=True) == expected
+        assert response.status_code == expected[0]
+        assert response.json()["error"].startswith(message)
+
+
+def test_a_bad_option_of_one_image_is_400_with_its_place(server: Server, photo: str) -> None:
+    response = v1(server, {"instances": [photo, {"data": photo, "format": "svg"}]})
+
+    assert error_in(response.content, kserve=True) == (400, "InvalidOption")
+    assert response.json()["error"].startswith("image 1: option 'format': 'svg' does not exist")
+
+
+def test_more_images_than_the_limit_are_413_with_both_numbers(server: Server, photo: str) -> None:
+    responses = [v1(server, {"instances": [photo] * 17}), v2(server, {"inputs": [tensor("a", *[photo] * 17)]})]
+
+    assert [error_in(response.content, kserve=True) for response in responses] == [(413, "InstancesTooMany")] * 2
+    assert responses[0].json()["error"] == "the call holds 17 images, the limit is 16"
+
+
+def test_images_of_one_call_share_what_the_network_may_see(server: Server, photo: str) -> None:
+    big = {"scales": "1,1.25,1.5,2"}
+
+    responses = [v1(server, {"instances": [photo] * count, "masks": "none", **big}) for count in (1, 16)]
+
+    assert responses[0].status_code == 200
+    assert error_in(responses[1].content, kserve=True) == (413, "InferenceTooLarge")
+    assert (
+        responses[1]
+        .json()["error"]
+        .endswith("the limit is 500,000; each of the 16 images of a call has its share of the limit")
+    )
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ([], "'inputs' should be a list of at least one tensor"),
+        ([{"name": "a", "shape": [1], "datatype": "UINT8", "data": [1]}], "datatype 'UINT8' is not taken"),
+        ([{"name": "a", "shape": [3], "datatype": "BYTES", "data": ["eA=="]}], "shape [3] does not fit its 1 elements"),
+        ([{"name": "a", "shape": [1], "datatype": "BYTES", "data": ["eA=="], "format": "png"}], "unknown key 'format'"),
+    ],
+)
+def test_what_is_no_tensor_of_images_is_400(server: Server, inputs: list[Any], message: str) -> None:
+    response = v2(server, {"inputs": inputs})
+
+    assert error_in(response.content, kserve=True) == (400, "InvalidRequest")
+    assert message in response.json()["error"]
+
+
+@pytest.mark.parametrize("instances", [[], "x", {}])
+def test_what_is_no_list_of_instances_is_400(server: Server, instances: Any) -> None:
+    assert error_in(v1(server, {"instances": instances}).content, kserve=True) == (400, "InvalidRequest")
+
+
+def test_headers_are_options_for_all_and_what_stands_in_the_call_goes_before(server: Server, photo: str) -> None:
+    response = requests.post(
+        kserve_v1_url(server), json={"instances": [photo, {"data": photo, "format": "png"}]}, headers=OVERLAY, timeout=TIMEOUT_S
+    )
+
+    assert [each["content_type"] for each in response.json()["predictions"]] == ["image/jpeg", "image/png"]
+
+
+def test_bytes_of_json_need_no_content_type(server: Server, photo: str) -> None:
+    body = json.dumps({"instances": [photo]}).encode()
+
+    response = requests.post(
+        kserve_v1_url(server), body, headers={"Content-Type": "application/octet-stream"}, timeout=TIMEOUT_S
+    )
+
+    assert len(response.json()["predictions"]) == 1
+
+
+def v1(server: Server, body: dict[str, Any]) -> requests.Response:
+    return requests.post(kserve_v1_url(server), json=body, timeout=TIMEOUT_S)
+
+
+def v2(server: Server, body: dict[str, Any]) -> requests.Response:
+    return requests.post(kserve_v2_url(server), json=body, timeout=TIMEOUT_S)
+
+
+def tensor(name: str, *data: Any, **changes: Any) -> dict[str, Any]:
+    return {"name": name, "shape": [len(data)], "datatype": "BYTES", "data": list(data), **changes}
+
+
+def text(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,108 @@
+"""The client with a real server behind it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from handler.encoders import FORMATS
+from scripts.segment import main
+from scripts.segmenting.plan import suffix_of
+from scripts.server import Server
+from tests.live.client import mask, post
+from tests.support import encode
+
+Segment = Callable[..., int]
+
+
+@pytest.fixture
+def folder(photos: dict[str, Path], tmp_path: Path) -> Path:
+    """The sample photographs, and `chelsea` lying on its side until its EXIF orientation is applied, in a folder below."""
+    below = tmp_path / "photos" / "below"
+    below.mkdir(parents=True)
+    for photo in photos.values():
+        (below.parent / photo.name).write_bytes(photo.read_bytes())
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    with Image.open(photos["chelsea"]) as cat:
+        (below / "turned.jpg").write_bytes(encode(cat, "JPEG", exif=exif))
+    return below.parent
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def segment(server: Server, folder: Path, out: Path) -> Segment:
+    return lambda *arguments: main([str(folder), "--out", str(out), "--url", server.url, *arguments])
+
+
+def test_a_folder_gets_the_masks_that_curl_would_get(segment: Segment, server: Server, folder: Path, out: Path) -> None:
+    assert segment() == 0
+
+    for name in ("astronaut", "chelsea", "below/turned"):
+        expected = mask(post(server, (folder / f"{name}.jpg").read_bytes(), {"Accept": "image/png"}))
+        with Image.open(out / f"{name}.png") as answer:
+            np.testing.assert_array_equal(np.asarray(answer), expected)
+    with Image.open(out / "contact-sheet.jpg") as sheet:
+        assert min(sheet.size) > 100
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_every_format_is_as_its_ending_says(segment: Segment, out: Path, format_name: str) -> None:
+    assert segment("--format", format_name) == 0
+
+    assert {path.suffix for path in out.glob("[a-b]*/*")} == {suffix_of(format_name)}
+
+
+def test_options_are_the_servers(segment: Segment, server: Server, folder: Path, out: Path) -> None:
+    assert segment("--option", "scales=0.5,1", "--option", "flip=true") == 0
+
+    headers = {"Accept": "image/png", "X-Segment-Scales": "0.5,1", "X-Segment-Flip": "true"}
+    expected = mask(post(server, (folder / "chelsea.jpg").read_bytes(), headers))
+    with Image.open(out / "chelsea.png") as answer:
+        np.testing.assert_array_equal(np.asarray(answer), expected)
+
+
+def test_a_bad_option_is_said_once_in_the_servers_words(
+    segment: Segment, server: Server, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment("--option", "scales=9") == 1
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{server.url}: answered 400: option 'scales': ")
+    assert not out.exists()
+
+
+def test_an_unknown_model_ends_the_run(server: Server, folder: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(folder), "--out", str(out), "--url", server.url.replace("deeplabv3", "no-such")]) == 1
+
+    assert "answered 404: Model not found: no-such; nothing more was sent" in capsys.readouterr().err
+
+
+def test_a_broken_photograph_fails_alone_until_it_is_mended(
+    segment: Segment, folder: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (folder / "chelsea.jpg").read_bytes()
+    (folder / "chelsea.jpg").write_bytes(whole[:1000])
+
+    assert segment() == 1
+    assert (out / "failed.txt").read_text().startswith(f"{folder / 'chelsea.jpg'}: answered 400: the image cannot be decoded")
+    assert capsys.readouterr().out.startswith("2 done, 0 skipped (done before), 1 failed; ")
+
+    (folder / "chelsea.jpg").write_bytes(whole)
+    assert segment() == 0
+    assert capsys.readouterr().out.startswith("1 done, 2 skipped (done before), 0 failed; ")
+    assert not (out / "failed.txt").exists()
+
+
+def test_a_file_above_what_torchserve_takes_fails_at_once(segment: Segment, folder: Path, out: Path) -> None:
+    (folder / "huge.bmp").write_bytes(bytes(40_000_000))
+
+    assert segment() == 1
+
+    assert (out / "failed.txt").read_text() == f"{folder / 'huge.bmp'}: answered 413\n"

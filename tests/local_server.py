@@ -1,0 +1,123 @@
+"""An HTTP server that answers as it is told, for what a real one does seldom."""
+
+import socket
+import struct
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.message import EmailMessage, Message
+from email.parser import BytesParser
+from email.policy import HTTP
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A form that was posted."""
+
+    path: str
+    image: bytes
+    options: dict[str, str]
+    headers: Message
+    #: How often this image came, this time included.
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int = 200
+    body: bytes = b"answer"
+    content_type: str = "image/png"
+    headers: dict[str, str] = field(default_factory=dict)
+    #: Send so many bytes of the body and hang up.
+    cut: int | None = None
+    #: Reset the connection instead of answering.
+    reset: bool = False
+
+
+def content(part: Message) -> bytes:
+    payload = part.get_payload(decode=True)
+    assert isinstance(payload, bytes)
+    return payload
+
+
+class LocalServer(ThreadingHTTPServer):
+    """Answers every form by `reply`, and remembers what was asked."""
+
+    daemon_threads = True
+
+    def __init__(self, reply: Callable[[Asked], Reply]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.reply = reply
+        self.asked: list[Asked] = []
+        self.lock = Lock()
+        self._attempts: Counter[bytes] = Counter()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/predictions/deeplabv3"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # Clients may leave.
+            super().handle_error(request, client_address)
+
+    def take(self, handler: "_Handler") -> Asked:
+        body = handler.rfile.read(int(handler.headers["Content-Length"]))
+        head = f"Content-Type: {handler.headers['Content-Type']}\r\n\r\n".encode()
+        message = BytesParser(policy=HTTP).parsebytes(head + body)
+        assert isinstance(message, EmailMessage)
+        parts = {part.get_param("name", header="Content-Disposition"): content(part) for part in message.iter_parts()}
+        image = parts.pop("data")
+        options = {str(name): value.decode() for name, value in parts.items()}
+        with self.lock:
+            self._attempts[image] += 1
+            asked = Asked(handler.path, image, options, handler.headers, self._attempts[image])
+            self.asked.append(asked)
+        return asked
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: LocalServer
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._send(Reply(body=b"{}", content_type="application/json"))
+
+    def do_POST(self) -> None:
+        reply = self.server.reply(self.server.take(self))
+        if reply.reset:
+            # With a linger of no time, closing sends RST; the socket is closed when its files are.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            for each in (self.rfile, self.wfile, self.connection):
+                each.close()
+            self.close_connection = True
+            return
+        self._send(reply)
+
+    def _send(self, reply: Reply) -> None:
+        self.send_response(reply.status)
+        for name, value in {"Content-Type": reply.content_type, **reply.headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(reply.body)))
+        self.end_headers()
+        self.wfile.write(reply.body[: reply.cut])
+        self.close_connection = reply.cut is not None
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        del format, args
+
+
+@contextmanager
+def local_server(reply: Callable[[Asked], Reply]) -> Iterator[LocalServer]:
+    with LocalServer(reply) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,175 @@
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import pytest
+
+from scripts.client import AnswerError, Client, GeneralRefusal, NoServer, Refusal
+from scripts.server import Ports
+from tests.local_server import Asked, Reply, local_server
+
+PNG = "image/png"
+
+
+def ours(status: int, kind: str, message: str) -> Reply:
+    """An error as the handler answers it."""
+    body = json.dumps({"code": status, "type": kind, "message": message}).encode()
+    return Reply(status, body, "application/json")
+
+
+def at_first(trouble: Reply) -> Callable[[Asked], Reply]:
+    """The trouble, once, then an answer."""
+    return lambda asked: trouble if asked.attempt == 1 else Reply()
+
+
+def test_the_image_and_its_options_arrive() -> None:
+    with local_server(lambda _: Reply()) as server:
+        answer = Client(server.url).ask(b"\xff\xd8 image", {"format": "png", "classes": "猫,dog"}, PNG)
+
+    assert answer == b"answer"
+    (asked,) = server.asked
+    assert (asked.path, asked.image) == ("/predictions/deeplabv3", b"\xff\xd8 image")
+    assert asked.options == {"format": "png", "classes": "猫,dog"}
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [Reply(503), Reply(507), Reply(503, headers={"Retry-After": "0"}), Reply(reset=True), Reply(cut=3), Reply(cut=0)],
+    ids=["queue full", "no memory", "come back now", "reset", "broken off half way", "broken off before the body"],
+)
+def test_a_passing_trouble_is_tried_again(trouble: Reply) -> None:
+    with local_server(at_first(trouble)) as server:
+        assert Client(server.url).ask(b"image", {}, PNG) == b"answer"
+
+    assert len(server.asked) == 2
+
+
+def test_a_lost_request_is_sent_again() -> None:
+    held = Event()
+
+    def reply(asked: Asked) -> Reply:
+        if asked.attempt == 1:
+            held.wait(30)
+        return Reply()
+
+    with local_server(reply) as server:
+        assert Client(server.url, timeout_s=0.2).ask(b"image", {}, PNG) == b"answer"
+        held.set()
+
+
+def test_the_server_says_when_to_come_back() -> None:
+    began = time.monotonic()
+
+    with local_server(at_first(Reply(503, headers={"Retry-After": "1"}))) as server:
+        Client(server.url).ask(b"image", {}, PNG)
+
+    assert time.monotonic() - began >= 1
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 500])
+def test_any_other_error_is_final(status: int) -> None:
+    with local_server(lambda _: ours(status, "Fault", "no good")) as server, pytest.raises(Refusal) as caught:
+        Client(server.url).ask(b"image", {}, PNG)
+
+    assert str(caught.value) == f"answered {status}: no good"
+    assert not caught.value.concerns_all
+    assert len(server.asked) == 1
+
+
+def test_retries_come_to_an_end() -> None:
+    with local_server(lambda _: Reply(503, b"busy")) as server, pytest.raises(Refusal, match=r"^answered 503: busy$"):
+        Client(server.url, retries=1).ask(b"image", {}, PNG)
+
+    assert len(server.asked) == 2
+
+
+def test_a_connection_that_is_always_reset_is_said_in_words() -> None:
+    with local_server(lambda _: Reply(reset=True)) as server, pytest.raises(AnswerError, match="reset by peer"):
+        Client(server.url, retries=1).ask(b"image", {}, PNG)
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (ours(400, "InvalidOption", "unknown option 'colour'"), "answered 400: unknown option 'colour'"),
+        (ours(400, "InvalidKeyException", "Token Authorization failed."), "answered 400: Token Authorization failed."),
+        (ours(404, "ModelNotFoundException", "Model not found: x"), "answered 404: Model not found: x"),
+        (Reply(401, b""), "answered 401"),
+        (Reply(403, b"<h1>no</h1>\n"), "answered 403: <h1>no</h1>"),
+        (
+            Reply(301, b"", headers={"Location": "https://elsewhere.example/"}),
+            "answered 301: moved to https://elsewhere.example/",
+        ),
+        (Reply(content_type="text/html; charset=utf-8"), "answered text/html; charset=utf-8, should be image/png"),
+    ],
+)
+def test_what_every_image_would_meet_is_told_apart(reply: Reply, message: str) -> None:
+    with local_server(lambda _: reply) as server, pytest.raises(GeneralRefusal) as caught:
+        Client(server.url).ask(b"image", {}, PNG)
+
+    assert str(caught.value) == message
+    assert caught.value.concerns_all
+
+
+def test_a_content_type_may_have_parameters() -> None:
+    with local_server(lambda _: Reply(content_type="application/json; charset=utf-8")) as server:
+        assert Client(server.url).ask(b"image", {}, "application/json") == b"answer"
+
+
+def test_headers_are_sent_along() -> None:
+    with local_server(lambda _: Reply()) as server:
+        Client(server.url, headers={"Authorization": "Bearer key"}).ask(b"image", {}, PNG)
+
+    assert server.asked[0].headers["Authorization"] == "Bearer key"
+
+
+def test_name_and_password_in_the_url_are_sent_along() -> None:
+    with local_server(lambda _: Reply()) as server:
+        Client(server.url.replace("http://", "http://me:secret@")).ask(b"image", {}, PNG)
+
+    assert server.asked[0].headers["Authorization"] == "Basic bWU6c2VjcmV0"
+
+
+def test_several_threads_may_ask_at_once() -> None:
+    with local_server(lambda asked: Reply(body=asked.image)) as server, ThreadPoolExecutor(4) as pool:
+        client = Client(server.url, connections=4)
+        images = [str(number).encode() for number in range(100)]
+
+        assert list(pool.map(lambda image: client.ask(image, {}, PNG), images)) == images
+
+
+def test_no_server_is_said_at_once() -> None:
+    began = time.monotonic()
+    client = Client(f"http://127.0.0.1:{Ports.free().inference}/predictions/deeplabv3")
+
+    with pytest.raises(NoServer, match=r"^no answer \(\[Errno \d+\] Connection refused\); start a server by `make serve`"):
+        client.require_server()
+
+    assert time.monotonic() - began < 5
+
+
+def test_a_server_that_went_away_is_no_server() -> None:
+    with pytest.raises(NoServer, match="Connection refused"):
+        Client(f"http://127.0.0.1:{Ports.free().inference}/", retries=1).ask(b"image", {}, PNG)
+
+
+def test_any_answer_shows_that_there_is_a_server() -> None:
+    with local_server(lambda _: Reply()) as server:
+        Client(server.url).require_server()
+
+
+def test_the_environments_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with local_server(lambda _: Reply()) as proxy:
+        monkeypatch.setenv(
+            "http_proxy", proxy.url.removesuffix("/predictions/deeplabv3").replace("http://", "http://me:secret@")
+        )
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+
+        assert Client("http://segment.example/predictions/deeplabv3").ask(b"image", {}, PNG) == b"answer"
+
+    (asked,) = proxy.asked
+    assert asked.path == "http://segment.example/predictions/deeplabv3"
+    assert asked.headers["Proxy-Authorization"] == "Basic bWU6c2VjcmV0"

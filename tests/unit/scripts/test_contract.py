@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+
+from handler.encoders import FORMATS
+from handler.options import AnswerOptions, InferenceOptions
+from handler.settings import Limits
+from scripts.contract import BEGIN, END, NoPlace, main, tables, with_tables
+from tests.support import ROOT
+
+
+def test_document_has_the_tables_of_the_code() -> None:
+    document = (ROOT / "docs/http-api.md").read_text()
+
+    assert with_tables(document) == document, "run python -m scripts.contract --write docs/http-api.md"
+
+
+@pytest.mark.parametrize("name", [*FORMATS, *InferenceOptions.model_fields, *AnswerOptions.model_fields, *Limits.model_fields])
+def test_every_format_option_and_limit_has_a_row(name: str) -> None:
+    rows = [line for line in tables().splitlines() if line.startswith(f"| `{name}` |")]
+
+    assert rows
+    assert all(cell.strip() for row in rows for cell in row.strip("|").split("|"))
+
+
+def test_defaults_and_limits_are_those_of_the_shipped_configuration() -> None:
+    written = tables()
+
+    assert "| `max_response_bytes` | 32,000,000 |" in written
+    assert "| `scales` | up to 6 of 0.25 … 2, as `0.75,1,1.25` | `1` |" in written
+    assert "| `classes` | names or indices, as `cat,dog` or `8,12` | all |" in written
+
+
+def test_what_stands_around_the_marks_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "a.md"
+    file.write_text(f"before\n\n{BEGIN}\nan old table\n{END}\n\nafter\n")
+
+    assert main(["--write", str(file)]) == 0
+
+    assert file.read_text() == f"before\n\n{BEGIN}\n\n{tables()}\n\n{END}\n\nafter\n"
+    assert capsys.readouterr().out == ""
+
+
+def test_they_are_printed_where_no_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert capsys.readouterr().out == f"{tables()}\n"
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, f"{END} {BEGIN}", f"{BEGIN} {END} {BEGIN} {END}"])
+def test_a_file_that_does_not_say_where_they_go_stays_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    file = tmp_path / "a.md"
+    file.write_text(text)
+
+    assert main(["--write", str(file)]) == 1
+
+    assert file.read_text() == text
+    assert f"{file}: should have the lines" in capsys.readouterr().err
+    with pytest.raises(NoPlace):
+        with_tables(text)
