@@ -26,7 +26,7 @@ SERVER := $(RUN) scripts.server --run-directory $(BUILD)/server
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve stop smoke package test lint format clean
+.PHONY: help setup demo serve stop smoke package test fuzz lint format clean
 
 help:  ## List the targets
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -83,6 +83,10 @@ $(VENV)/.consumers: $(INSTALLED)
 	@echo "installing annotation tools, for the tests of the exports"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(PIP_ARGS) '.[consumers]' && touch $@ || \
 	    echo "the extra 'consumers' cannot be installed here; its tests will be skipped" >&2
+
+SEED ?= 0
+fuzz: setup  ## Send 100,000 odd inputs to the handler, and 5,000 requests to a live server; SEED=... sends others
+	$(RUN) pytest tests/fuzz tests/live/test_fuzz.py --fuzz 100000 --fuzz-requests 5000 --fuzz-seed $(SEED) -rP
 
 lint: setup  ## Check style and types
 	$(BIN)/ruff check .
