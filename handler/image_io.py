@@ -120,6 +120,12 @@ def _require_size(file: Image.Image, limits: Limits) -> None:
     pixels = file.width * file.height
     if pixels > limits.max_pixels:
         raise ImageTooLarge(f"the image has {file.width}×{file.height} = {pixels:,} pixels, the limit is {limits.max_pixels:,}")
+    if isinstance(file, TiffImageFile):
+        width, height = tiff_samples.tile_size(file)
+        if width * height > limits.max_pixels:
+            raise ImageTooLarge(
+                f"the image has tiles of {width}×{height} = {width * height:,} pixels, the limit is {limits.max_pixels:,}"
+            )
 
 
 def _require_quick(file: Image.Image, size: int) -> None:

@@ -15,6 +15,7 @@ TiffImagePlugin.READ_LIBTIFF = True
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANES = 258, 262, 284
 _WHITE_IS_ZERO, _SEPARATE = 0, 2
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 #: libtiff hands out the machine's byte order, whatever the file's.
 _NATIVE_ORDER = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 
@@ -50,6 +51,15 @@ def mend(file: TiffImageFile) -> None:
     file.tile = [tile._replace(args=(_NATIVE_ORDER.get(tile.args[0], tile.args[0]), *tile.args[1:])) for tile in tiles]
 
 
+def tile_size(file: TiffImageFile) -> tuple[int, int]:
+    """Width and height of its tiles in pixels, 0 where it has none.
+
+    They are decoded as a whole, however little of them the image covers: in a file of 500 bytes they can have gigabytes.
+    """
+    width, height = (file.tag_v2.get(tag, 0) for tag in (_TILE_WIDTH, _TILE_LENGTH))
+    return _first(width), _first(height)
+
+
 def white(file: TiffImageFile) -> int:
     """The value that is white in grey of 9 to 16 bits, which Pillow does not scale."""
     bits = file.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0]
@@ -59,3 +69,8 @@ def white(file: TiffImageFile) -> int:
 def is_inverted(file: TiffImageFile) -> bool:
     """Whether 0 is white; Pillow inverts grey of up to 8 bits alone."""
     return bool(file.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
+
+
+def _first(value: Any) -> int:
+    """A hostile file may hold several values where there should be one."""
+    return int(value[0] if isinstance(value, tuple) else value)

@@ -1,4 +1,5 @@
 import functools
+import io
 import struct
 import warnings
 import zlib
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
@@ -141,6 +143,17 @@ def test_a_side_above_the_limit_is_refused_with_both_numbers(size: tuple[int, in
     """One row of such an image would take more memory than is set aside for a strip of rows."""
     with pytest.raises(ImageTooLarge, match=rf"has {size[0]}×{size[1]} pixels, the limit for a side is 65,500"):
         decode_image(encode(Image.new("1", size)), LIMITS)
+
+
+def test_tiles_above_the_limit_of_pixels_are_refused_however_small_the_image() -> None:
+    """They are decoded as a whole, into memory that a file of some hundred bytes can ask for."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, noise(36, 48), tile=(16, 16), compression="zlib")
+    tile = struct.pack("<HHII", 322, 4, 1, 16)
+    assert tile in file.getvalue()
+
+    with pytest.raises(ImageTooLarge, match=r"tiles of 65520×16 = 1,048,320 pixels, the limit is 1,000,000"):
+        decode_image(file.getvalue().replace(tile, struct.pack("<HHII", 322, 4, 1, 65_520)), LIMITS)
 
 
 def test_more_bytes_than_the_limit_are_refused_with_both_numbers() -> None:
