@@ -31,10 +31,8 @@ class CountingEngine:
         return np.eye(3, 1, dtype=np.float32).reshape(1, 3, 1, 1).repeat(len(pixels), axis=0)
 
 
-def check(companions: int = 1, name: str = "json", *, explain: bool = False, **inference: object) -> SegmentationRequest:
-    return SegmentationRequest(
-        b"", InferenceOptions.model_validate(inference), AnswerOptions(format=name), explain=explain, companions=companions
-    )
+def asked(name: str = "json", *, explain: bool = False, **inference: object) -> SegmentationRequest:
+    return SegmentationRequest(b"", InferenceOptions.model_validate(inference), AnswerOptions(format=name), explain)
 
 
 @pytest.mark.parametrize(
@@ -52,26 +50,27 @@ def check(companions: int = 1, name: str = "json", *, explain: bool = False, **i
     ],
 )
 def test_what_the_network_would_see_is_told_beside_the_limit(inference: dict[str, object], pixels: int, words: str) -> None:
-    require_affordable(check(**inference), (500, 500), SQUARE, Limits(max_network_pixels=pixels))
+    request = SegmentationRequest(b"", InferenceOptions.model_validate(inference))
+    require_affordable(request, (500, 500), SQUARE, Limits(max_network_pixels=pixels))
 
     with pytest.raises(InferenceTooLarge) as refused:
-        require_affordable(check(**inference), (500, 500), SQUARE, Limits(max_network_pixels=pixels - 1))
+        require_affordable(request, (500, 500), SQUARE, Limits(max_network_pixels=pixels - 1))
 
     assert str(refused.value).startswith(words)
     assert str(refused.value).endswith(f", the network would see {pixels:,} pixels of this image, the limit is {pixels - 1:,}")
 
 
 def test_an_explanation_costs_one_view_whatever_the_settings_say() -> None:
-    require_affordable(check(explain=True, tiles=4), (500, 500), SQUARE, Limits(max_network_pixels=64 * 64))
+    require_affordable(asked(explain=True, tiles=4), (500, 500), SQUARE, Limits(max_network_pixels=64 * 64))
 
 
 @pytest.mark.parametrize(("name", "least"), [("png", 1_000_000 // 1032), ("overlay", 1_000_000 // 64), ("npz", 4 * 4 * 3 * 2)])
 def test_an_answer_that_must_be_too_large_is_told_beside_the_limit(name: str, least: int) -> None:
     limits = Limits.model_construct(**{**Limits().model_dump(), "max_response_bytes": least})
-    require_affordable(check(name=name), (1000, 1000), SQUARE, limits)
+    require_affordable(asked(name), (1000, 1000), SQUARE, limits)
 
     with pytest.raises(ResponseTooLarge) as refused:
-        require_affordable(check(name=name), (1000, 1000), SQUARE, limits.model_copy(update={"max_response_bytes": least - 1}))
+        require_affordable(asked(name), (1000, 1000), SQUARE, limits.model_copy(update={"max_response_bytes": least - 1}))
 
     assert str(refused.value) == f"the answer as {name!r} would have at least {least:,} bytes, the limit is {least - 1:,}"
 
