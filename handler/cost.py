@@ -23,6 +23,7 @@ def require_affordable(request: SegmentationRequest, size: Size, metadata: Check
         limits: of this request.
 
     Raises:
+        InvalidOption: the format cannot hold the model's classes.
         InferenceTooLarge, ResponseTooLarge: with what it would cost, and the limit.
         RefinementUnavailable: a refinement is asked for whose package is not installed.
     """
@@ -49,10 +50,12 @@ def _require_refinable(size: Size, metadata: CheckpointMetadata, limit: int) -> 
 
 
 def _require_answerable(request: SegmentationRequest, size: Size, metadata: CheckpointMetadata, limit: int) -> None:
+    entry = FORMATS[request.answer.format]
+    entry.require(len(metadata.classes))
     finest = network_size(metadata.resize, size, max(request.inference.scales))
     # Some networks answer on a finer grid than that of their last features, none on a coarser.
     grid = math.prod(math.ceil(side / metadata.model.output_stride) for side in finest)
-    least = FORMATS[request.answer.format].least_bytes(math.prod(size), grid * len(metadata.classes))
+    least = entry.least_bytes(math.prod(size), grid * len(metadata.classes))
     if least > limit:
         name = request.answer.format
         raise ResponseTooLarge(f"the answer as {name!r} would have at least {least:,} bytes, the limit is {limit:,}")

@@ -10,6 +10,7 @@ from handler.options import usable_scales
 from handler.wording import quoted
 from model.strict import nearest
 
+_ALL = "all"
 #: Of an index.
 _MOST_DIGITS = 9
 
@@ -151,13 +152,16 @@ class Classes:
 
     @property
     def allowed(self) -> str:
-        return "names or indices, as `cat,dog` or `8,12`"
+        return "names or indices, as `cat,dog` or `8,12`; `all`"
 
     @property
     def schema(self) -> dict[str, Any]:
         return {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1}
 
-    def parse(self, given: Any) -> tuple[int, ...]:
+    def parse(self, given: Any) -> tuple[int, ...] | None:
+        """Indices in ascending order; None: all."""
+        if isinstance(given, str) and given.strip().lower() == _ALL and _ALL not in self.names:
+            return None
         # A name may have commas of its own.
         pieces = [given] if isinstance(given, str) and given in self.names else _listed(given)
         if len(pieces) > len(self.names):

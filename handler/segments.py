@@ -1,5 +1,6 @@
 """The segments of a label map, a class or one connected part of it each: mask, bounding box and figures."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,10 +8,14 @@ import numpy.typing as npt
 from pycocotools import mask as coco
 from rasterio import features
 
+from handler.errors import ResponseTooLarge
 from handler.geometry import Size
 from handler.labelmap import Segmentation, confidence_rows
 from handler.options import AnswerOptions
 from handler.runs import run_lengths
+
+#: Of masks that are written one by one: 10 seconds' worth on one slow core.
+_MOST_MASK_PIXELS = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,21 @@ class Segments:
         """The mask of `segment`, H×W like the image."""
         mask: npt.NDArray[np.bool_] = self.ids == segment.id
         return mask
+
+    def masks(self) -> Iterator[tuple[Segment, npt.NDArray[np.bool_]]]:
+        """Each segment with its mask, H×W like the image.
+
+        Raises:
+            ResponseTooLarge: together they have so many pixels that a worker would be taken for dead before they are written.
+        """
+        pixels = len(self.items) * self.ids.size
+        if pixels > _MOST_MASK_PIXELS:
+            raise ResponseTooLarge(
+                f"the masks of {len(self.items):,} segments, each of the image's size, have {pixels:,} pixels, "
+                f"the limit is {_MOST_MASK_PIXELS:,}; ask for run lengths or polygons"
+            )
+        for segment in self.items:
+            yield segment, self.mask(segment)
 
 
 def find_segments(result: Segmentation, options: AnswerOptions) -> Segments:

@@ -11,9 +11,10 @@ from ts.metrics.metric_type_enum import MetricTypes
 
 from handler.description import describe
 from handler.encoders import EncodedResponse, ModelIdentity
+from handler.encoders.response import compact_json
 from handler.errors import InternalError, ResponseTooLarge, SegmentationError, attempt
 from handler.pipeline import Outcome, Pipeline
-from handler.protocols import Call, Reply, compact, open_call
+from handler.protocols import Call, Reply, open_call
 from handler.request import RequestParser, SegmentationRequest, is_description
 from handler.settings import HandlerSettings
 
@@ -75,7 +76,7 @@ class SegmentationService:
 
     def _reply(self, call: Call, requests: Sequence[SegmentationRequest], outcomes: Sequence[Outcome]) -> Reply:
         if not requests:
-            return Reply(compact(self._description))
+            return Reply(compact_json(self._description))
         answers: list[EncodedResponse] = []
         for position, outcome in enumerate(outcomes):
             if isinstance(outcome, SegmentationError):

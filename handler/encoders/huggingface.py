@@ -7,26 +7,25 @@ https://huggingface.co/docs/inference-providers/tasks/image-segmentation
 import base64
 
 import numpy as np
+import numpy.typing as npt
 
 from handler.encoders.flat_png import flat_png
 from handler.encoders.masks_json import rounded_score
 from handler.encoders.response import EncodedResponse, ModelIdentity, json_response
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions
-from handler.segments import Segment, Segments, find_segments
+from handler.segments import find_segments
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
     del model  # The format names none.
-    segments = find_segments(result, options)
     return json_response(
         [
-            {"label": segment.label, "score": rounded_score(segment), "mask": _mask(segments, segment)}
-            for segment in segments.items
+            {"label": segment.label, "score": rounded_score(segment), "mask": _grey_png(mask)}
+            for segment, mask in find_segments(result, options).masks()
         ]
     )
 
 
-def _mask(segments: Segments, segment: Segment) -> str:
-    grey = segments.mask(segment).view(np.uint8) * np.uint8(255)
-    return base64.b64encode(flat_png(grey)).decode("ascii")
+def _grey_png(mask: npt.NDArray[np.bool_]) -> str:
+    return base64.b64encode(flat_png(mask.view(np.uint8) * np.uint8(255))).decode("ascii")

@@ -65,8 +65,8 @@ def _rle(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]
 def _png(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:
     del options
     return {
-        segment.id: {"png": base64.b64encode(png_bytes(Image.fromarray(segments.mask(segment)))).decode("ascii")}
-        for segment in segments.items
+        segment.id: {"png": base64.b64encode(png_bytes(Image.fromarray(mask))).decode("ascii")}
+        for segment, mask in segments.masks()
     }
 
 

@@ -19,6 +19,12 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     return EncodedResponse(png_bytes(palette_image(result), describing(result, model)), PNG_TYPE)
 
 
+def require_indices(classes: int) -> None:
+    """Raises InvalidOption where a palette has no room for so many classes."""
+    if classes > _MOST_CLASSES:
+        raise InvalidOption(f"option 'format': 'png' holds {_MOST_CLASSES} classes, there are {classes}; use 'index'")
+
+
 def describing(result: Segmentation, model: ModelIdentity) -> PngInfo:
     """Text chunks: class names in `classes`, a JSON list; the model's name and version in `model`.
 
@@ -34,9 +40,7 @@ def describing(result: Segmentation, model: ModelIdentity) -> PngInfo:
 
 def palette_image(result: Segmentation) -> Image.Image:
     """The label map as a mode P image."""
-    count = len(result.labels.names)
-    if count > _MOST_CLASSES:
-        raise InvalidOption(f"option 'format': 'png' holds {_MOST_CLASSES} classes, this model has {count}; use 'index'")
+    require_indices(len(result.labels.names))
     image = Image.fromarray(result.label_map)
     image.putpalette([channel for colour in result.labels.palette for channel in colour])
     return image

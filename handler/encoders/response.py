@@ -30,9 +30,14 @@ class EncodedResponse:
     content_type: str
 
 
+def compact_json(value: Any) -> bytes:
+    """JSON without spaces, in UTF-8; half a surrogate pair, which JSON may hold and UTF-8 may not, stays escaped."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(errors="backslashreplace")
+
+
 def json_response(answer: Any) -> EncodedResponse:
-    """Compact JSON in UTF-8."""
-    return EncodedResponse(json.dumps(answer, separators=(",", ":"), ensure_ascii=False).encode(), JSON_TYPE)
+    """`answer` as compact JSON."""
+    return EncodedResponse(compact_json(answer), JSON_TYPE)
 
 
 def png_bytes(picture: Image.Image, text: PngInfo | None = None) -> bytes:

@@ -5,19 +5,21 @@ from typing import Any
 
 from handler.bodies import json_body
 from handler.encoders import ModelIdentity
-from handler.protocols.call import Call, Reply, compact
+from handler.protocols.call import Call, Reply
 from handler.protocols.kserve_v1 import KServeV1
 from handler.protocols.kserve_v2 import KServeV2
 from handler.protocols.plain import Plain
 
-__all__ = ["Call", "Reply", "compact", "open_call"]
+__all__ = ["Call", "Reply", "open_call"]
 
 
 def open_call(row: Mapping[str, Any], model: ModelIdentity) -> Call:
     """The protocol that a row is written in: KServe's are known by their key for the images."""
-    body = json_body(row) or {}
+    body = json_body(row)
+    if body is None:
+        return Plain(row)
     if "instances" in body:
         return KServeV1(body)
     if "inputs" in body:
         return KServeV2(body, model)
-    return Plain(row)
+    return Plain({**row, "body": body})

@@ -1,14 +1,13 @@
 """What a protocol does: hand out the images of a call, and put their answers back together."""
 
 import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from handler.bodies import Instance
 from handler.encoders import EncodedResponse
-from handler.encoders.response import JSON_TYPE
+from handler.encoders.response import JSON_TYPE, compact_json
 from handler.errors import SegmentationError
 
 
@@ -42,17 +41,12 @@ class Call(Protocol):
 def refusal(error: SegmentationError, message: str, *, kserve: bool = False) -> Reply:
     """The error as every protocol tells it; KServe's clients look for `error`."""
     body = {"code": error.status, "type": type(error).__name__, "message": message}
-    return Reply(compact({"error": message, **body} if kserve else body), error=error)
-
-
-def compact(value: Any) -> bytes:
-    """JSON without spaces, in UTF-8; half a surrogate pair, which JSON may hold and UTF-8 may not, stays escaped."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(errors="backslashreplace")
+    return Reply(compact_json({"error": message, **body} if kserve else body), error=error)
 
 
 def is_json(answer: EncodedResponse) -> bool:
     """Whether the answer can be part of a JSON document as it is."""
-    return answer.content_type == JSON_TYPE
+    return answer.content_type.endswith("json")  # application/geo+json too.
 
 
 def base64_text(answer: EncodedResponse) -> str:

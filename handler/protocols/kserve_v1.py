@@ -9,8 +9,9 @@ from typing import Any
 
 from handler.bodies import Instance, image_bytes, read_fields, read_options
 from handler.encoders import EncodedResponse
+from handler.encoders.response import compact_json
 from handler.errors import InvalidRequest, SegmentationError, located
-from handler.protocols.call import Reply, base64_text, compact, is_json, refusal
+from handler.protocols.call import Reply, base64_text, is_json, refusal
 
 
 @dataclass(frozen=True)
@@ -49,4 +50,4 @@ def _instance(given: Any, position: int) -> Instance:
 def _prediction(answer: EncodedResponse) -> bytes:
     if is_json(answer):
         return answer.body
-    return compact({"b64": base64_text(answer), "content_type": answer.content_type})
+    return compact_json({"b64": base64_text(answer), "content_type": answer.content_type})

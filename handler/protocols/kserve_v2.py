@@ -9,8 +9,9 @@ from typing import Any
 
 from handler.bodies import Instance, image_bytes
 from handler.encoders import EncodedResponse, ModelIdentity
+from handler.encoders.response import compact_json
 from handler.errors import InvalidOption, InvalidRequest, SegmentationError, located
-from handler.protocols.call import Reply, base64_text, compact, is_json, refusal
+from handler.protocols.call import Reply, base64_text, is_json, refusal
 from handler.wording import json_name, quoted
 from model.strict import nearest
 
@@ -60,7 +61,7 @@ class KServeV2:
             )
         name, version = self.model.name, self.model.version
         identity = {"id": self.body["id"]} if isinstance(self.body.get("id"), str) else {}
-        return Reply(compact({"model_name": name, "model_version": version, **identity, "outputs": outputs}))
+        return Reply(compact_json({"model_name": name, "model_version": version, **identity, "outputs": outputs}))
 
     def refuse(self, error: SegmentationError, message: str) -> Reply:
         return refusal(error, message, kserve=True)

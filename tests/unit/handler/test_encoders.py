@@ -95,7 +95,7 @@ def test_a_palette_png_holds_256_classes_and_no_more() -> None:
     many = Labels(tuple(map(str, range(257))), voc_palette(257))
     labels = np.array([[0, 256]], np.uint16)
 
-    with pytest.raises(InvalidOption, match="'png' holds 256 classes, this model has 257; use 'index'"):
+    with pytest.raises(InvalidOption, match="'png' holds 256 classes, there are 257; use 'index'"):
         palette_image(Segmentation(np.zeros((1, 2, 3), np.uint8), labels, np.zeros((257, 1, 1), np.float32), many))
 
 

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 from torch.nn import functional as F
 
-from handler import labelmap
+from handler import labelmap, segments
+from handler.encoders import FORMATS, ModelIdentity
+from handler.errors import ResponseTooLarge
 from handler.labelmap import Segmentation, segmentation
 from handler.labels import Labels
 from handler.options import AnswerOptions
@@ -119,3 +121,15 @@ def reference(logits: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDA
 def of_labels(rows: list[list[int]]) -> Segmentation:
     labels = np.array(rows, np.uint8)
     return Segmentation(blank(*labels.shape), labels, np.full((3, *labels.shape), 1 / 3, np.float32), LABELS)
+
+
+@pytest.mark.parametrize("asked", [{"format": "huggingface"}, {"format": "json", "masks": "png"}])
+def test_more_pixels_of_masks_than_can_be_written_in_time_are_refused_with_both_numbers(
+    monkeypatch: pytest.MonkeyPatch, asked: dict[str, str]
+) -> None:
+    monkeypatch.setattr(segments, "_MOST_MASK_PIXELS", 11)
+
+    with pytest.raises(ResponseTooLarge, match=r"masks of 3 segments.* have 12 pixels, the limit is 11; ask for run lengths"):
+        FORMATS[asked["format"]].encode(
+            of_labels([[0, 1], [2, 0]]), ModelIdentity("m", "1"), AnswerOptions.model_validate(asked)
+        )

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from handler.encoders import EncodedResponse, ModelIdentity
+from handler.encoders.response import compact_json
 from handler.errors import InvalidOption, InvalidRequest, SegmentationError
 from handler.labels import Labels
-from handler.protocols import compact, open_call
+from handler.protocols import open_call
 from handler.request import RequestParser
 from handler.settings import HandlerSettings
 from handler.wording import quoted, shortened
@@ -102,4 +103,4 @@ def test_half_a_surrogate_pair_is_answered_as_it_was_sent() -> None:
 
 
 def test_json_is_utf_8_without_escapes() -> None:
-    assert compact({"a": "é"}) == '{"a":"é"}'.encode()
+    assert compact_json({"a": "é"}) == '{"a":"é"}'.encode()
