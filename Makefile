@@ -84,9 +84,11 @@ $(VENV)/.consumers: $(INSTALLED)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(PIP_ARGS) '.[consumers]' && touch $@ || \
 	    echo "the extra 'consumers' cannot be installed here; its tests will be skipped" >&2
 
-SEED ?= 0
-fuzz: setup  ## Send 100,000 odd inputs to the handler, and 5,000 requests to a live server; SEED=... sends others
-	$(RUN) pytest tests/fuzz tests/live/test_fuzz.py --fuzz 100000 --fuzz-requests 5000 --fuzz-seed $(SEED) -rP
+SEED ?= $(shell date +%s)
+fuzz: setup  ## Try 100,000 broken inputs and 5,000 live requests (SEED=...), and measure the memory of the largest images
+	$(RUN) pytest tests/fuzz tests/live/test_fuzz.py --fuzz 100000 --fuzz-requests 5000 --fuzz-seed $(SEED) --fuzz-folder $(BUILD)/fuzz
+	@cat $(BUILD)/fuzz/memory.csv
+	@$(RUN) scripts.memory --out $(BUILD)/fuzz/memory.json
 
 lint: setup  ## Check style and types
 	$(BIN)/ruff check .
