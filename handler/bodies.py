@@ -111,8 +111,8 @@ def _from_base64(name: str, text: str) -> bytes:
 
 
 def _begins_like_json(body: bytes | bytearray) -> bool:
-    """As no image file does."""
-    return body[:64].lstrip()[:1] in (b"{", b"[")
+    """As no image file does; what stands before are blanks, byte order marks, and the zeros of UTF-16."""
+    return body[:64].lstrip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n")[:1] in (b"{", b"[")
 
 
 def _json_fault(body: bytes | bytearray) -> str:

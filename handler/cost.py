@@ -3,9 +3,10 @@
 import math
 
 from handler.encoders import FORMATS
-from handler.errors import InferenceTooLarge, ResponseTooLarge
+from handler.errors import InferenceTooLarge, InvalidOption, ResponseTooLarge
 from handler.geometry import Size, network_size
 from handler.inference import network_pixels
+from handler.labels import Labels
 from handler.options import InferenceOptions
 from handler.refine import require_crf
 from handler.request import SegmentationRequest
@@ -33,6 +34,10 @@ def require_affordable(request: SegmentationRequest, size: Size, metadata: Check
         raise InferenceTooLarge(
             f"{_views_in_words(options)}, the network would see {pixels:,} pixels of this image, the limit is {limit:,}"
         )
+    values, limit = math.prod(size) * len(metadata.classes), limits.max_label_values
+    if values > limit and not request.explain:
+        asked = f"{math.prod(size):,} pixels of {len(metadata.classes)} classes"
+        raise InferenceTooLarge(f"{asked} are {values:,} interpolated logits, the limit is {limit:,}")
     if options.refine != "none":
         _require_refinable(size, metadata, limits.max_refined_values)
     if not request.explain:
@@ -51,7 +56,10 @@ def _require_refinable(size: Size, metadata: CheckpointMetadata, limit: int) -> 
 
 def _require_answerable(request: SegmentationRequest, size: Size, metadata: CheckpointMetadata, limit: int) -> None:
     entry = FORMATS[request.answer.format]
-    entry.require(len(metadata.classes))
+    classes = _reported(request, metadata)
+    if classes > entry.most_classes:
+        name = request.answer.format
+        raise InvalidOption(f"option 'format': {name!r} holds {entry.most_classes} classes, there are {classes}; use 'index'")
     finest = network_size(metadata.resize, size, max(request.inference.scales))
     # Some networks answer on a finer grid than that of their last features, none on a coarser.
     grid = math.prod(math.ceil(side / metadata.model.output_stride) for side in finest)
@@ -59,6 +67,12 @@ def _require_answerable(request: SegmentationRequest, size: Size, metadata: Chec
     if least > limit:
         name = request.answer.format
         raise ResponseTooLarge(f"the answer as {name!r} would have at least {least:,} bytes, the limit is {limit:,}")
+
+
+def _reported(request: SegmentationRequest, metadata: CheckpointMetadata) -> int:
+    """Classes of the answer: the model's, and background where some become it and there was none."""
+    labels = Labels.from_metadata(metadata)
+    return len((labels if request.answer.classes is None else labels.with_background()[0]).names)
 
 
 def _views_in_words(options: InferenceOptions) -> str:

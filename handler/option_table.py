@@ -38,7 +38,7 @@ class Option:
         try:
             return self.values.parse(given)
         except ValueError as error:
-            raise InvalidOption(f"option {self.name!r}: {error}; allowed: {self.values.allowed.replace('`', '')}") from error
+            raise InvalidOption(f"option {self.name!r}: {error} (allowed: {self.values.allowed.replace('`', '')})") from error
 
     def summary(self) -> dict[str, Any]:
         """For programs: JSON Schema with a default and a description."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from handler.options import usable_scales
 from handler.wording import quoted
-from model.strict import nearest
+from model.strict import nearest, suggestion
 
 _ALL = "all"
 #: Of an index.
@@ -53,7 +53,7 @@ class Choice:
             raise ValueError(f"{quoted(given)} is not text")
         word = given.strip().lower()
         if word not in self.words:
-            raise ValueError(f"{quoted(given)} does not exist{nearest(word, self.words)}")
+            raise ValueError(f"{quoted(given)} does not exist{suggestion(word, self.words)}")
         return word
 
 

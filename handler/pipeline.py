@@ -13,14 +13,14 @@ from handler.cost import require_affordable
 from handler.encoders import FORMATS, EncodedResponse, ModelIdentity
 from handler.encoders.explanation import encode as encode_explanation
 from handler.engines import Engine, EngineOptions, GradientEngine, build_engine
-from handler.errors import SegmentationError, TooLarge, attempt
+from handler.errors import ResponseTooLarge, SegmentationError, TooLarge, attempt
 from handler.explain import Explanation, explain
 from handler.geometry import RGBImage, prepare
 from handler.image_io import decode_image
 from handler.inference import View, batches, infer, mean_probabilities, views
 from handler.labelmap import Segmentation, reported, segmentation, segmentation_by_probability
 from handler.labels import Labels
-from handler.options import AnswerOptions, InferenceOptions
+from handler.options import InferenceOptions
 from handler.refine import RefinementReport, dense_crf
 from handler.request import SegmentationRequest
 from handler.settings import HandlerSettings, InferenceSettings, Limits
@@ -142,17 +142,10 @@ class Pipeline:
         return outcomes
 
     def _decode(self, request: SegmentationRequest, observe: Observer) -> "_Decoded":
-        try:
-            return self._decode_within(self._limits.shared_by(request.companions), request, observe)
-        except TooLarge as error:
-            if request.companions == 1:
-                raise
-            raise error.also(f"each of the {request.companions} images of a call has its share of the limit") from None
-
-    def _decode_within(self, limits: Limits, request: SegmentationRequest, observe: Observer) -> "_Decoded":
-        with _timed("decode", observe):
+        limits = self._limits.shared_by(request.companions)
+        with _timed("decode", observe), _explained_share(request):
             image = decode_image(request.image, limits)
-        with _timed("prepare", observe):
+        with _timed("prepare", observe), _explained_share(request):
             require_affordable(request, (image.shape[0], image.shape[1]), self.metadata, limits)
             seen = [] if request.explain else views(image, self.metadata.resize, request.inference)
             return _Decoded(request, image, seen)
@@ -164,10 +157,16 @@ class Pipeline:
         failed: dict[int, SegmentationError] = {}
         for members in batches(by_key, self._engine.max_batch):
             outcome = attempt(self._infer, [by_key[key] for key in members], observe)
-            if isinstance(outcome, SegmentationError):
-                failed |= {index: outcome for index, _ in members}
-            else:
+            if not isinstance(outcome, SegmentationError):
                 logits.update(zip(members, outcome, strict=True))
+                continue
+            # What one of them does to the engine is not to be the others' fault.
+            for key in members:
+                alone = attempt(self._infer, [by_key[key]], observe) if len(members) > 1 else outcome
+                if isinstance(alone, SegmentationError):
+                    failed[key[0]] = alone
+                else:
+                    logits[key] = alone[0]
         return {
             index: failed[index] if index in failed else [logits[index, position] for position in range(len(own))]
             for index, own in seen.items()
@@ -179,19 +178,28 @@ class Pipeline:
 
     def _finish(self, decoded: "_Decoded", logits: Sequence[Logits], observe: Observer) -> EncodedResponse:
         request = decoded.request
-        if request.explain:
-            return self._explain(decoded.image, request.answer, observe)
-        result = self._label(decoded.image, decoded.views, logits, request.inference, observe)
-        with _timed("encode", observe):
-            if request.answer.classes is not None:
-                result = reported(result, request.answer.classes)
-            return FORMATS[request.answer.format].encode(result, self._identity, request.answer)
+        response = self._explain(decoded, observe) if request.explain else self._encode(decoded, logits, observe)
+        size, limit = len(response.body), self._limits.shared_by(request.companions).max_response_bytes
+        if size > limit:
+            what = "the explanation" if request.explain else f"the answer as {request.answer.format!r}"
+            with _explained_share(request):
+                raise ResponseTooLarge(f"{what} has {size:,} bytes, the limit is {limit:,}")
+        return response
 
-    def _explain(self, image: RGBImage, options: AnswerOptions, observe: Observer) -> EncodedResponse:
+    def _encode(self, decoded: "_Decoded", logits: Sequence[Logits], observe: Observer) -> EncodedResponse:
+        options = decoded.request.answer
+        result = self._label(decoded.image, decoded.views, logits, decoded.request.inference, observe)
+        with _timed("encode", observe):
+            if options.classes is not None:
+                result = reported(result, options.classes)
+            return FORMATS[options.format].encode(result, self._identity, options)
+
+    def _explain(self, decoded: "_Decoded", observe: Observer) -> EncodedResponse:
+        options = decoded.request.answer
         # Where the server reports some classes alone, an explanation is of any.
         (one,) = options.classes if options.classes and len(options.classes) == 1 else (None,)
         with _timed("explain", observe):
-            explanation = self.explanation(image, one)
+            explanation = self.explanation(decoded.image, one)
         with _timed("encode", observe):
             return encode_explanation(explanation, self._identity, options.alpha)
 
@@ -225,6 +233,17 @@ class _Decoded:
     @property
     def pixels(self) -> int:
         return self.image.shape[0] * self.image.shape[1]
+
+
+@contextmanager
+def _explained_share(request: SegmentationRequest) -> Iterator[None]:
+    """A limit that is told is that of one image of a call: say so."""
+    try:
+        yield
+    except TooLarge as error:
+        if request.companions == 1:
+            raise
+        raise error.also(f"each of the {request.companions} images of a call has its share of the limit") from None
 
 
 @contextmanager

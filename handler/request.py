@@ -5,13 +5,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from handler.bodies import Instance
+from handler.accept import preferred
 from handler.encoders import FORMATS
 from handler.errors import InstancesTooMany, InvalidOption, located
 from handler.labels import Labels
 from handler.option_table import Option, default_answer, option_table
 from handler.options import AnswerOptions, InferenceOptions
-from handler.protocols import Call
+from handler.protocols import Call, Plain
 from handler.settings import HandlerSettings
 from handler.wording import quoted
 from model.strict import nearest
@@ -45,6 +45,8 @@ class RequestParser:
         self._inference = settings.inference.defaults
         self._answer = default_answer(settings, labels)
         self._most = settings.limits.max_instances
+        #: Those that can hold the model's classes.
+        self._formats = {name: entry for name, entry in FORMATS.items() if len(labels.names) <= entry.most_classes}
 
     def parse(self, call: Call, headers: Mapping[str, Any]) -> list[SegmentationRequest]:
         """The requests of one call, each with its options in full.
@@ -64,36 +66,45 @@ class RequestParser:
         instances = call.instances()
         if len(instances) > self._most:
             raise InstancesTooMany(f"the call holds {len(instances)} images, the limit is {self._most}")
-        outside, explain = _outside(headers), is_explanation(headers)
+        explain = is_explanation(headers)
+        outside = {**self._checked(_in_url(headers, call)), **self._checked(_in_headers(headers))}
+        by_accept = {} if explain else self._by_accept(headers)
         found = []
         for position, instance in enumerate(instances):
             with located(f"image {position}") if len(instances) > 1 else nullcontext():
-                found.append(self._request(instance, outside, headers, explain, len(instances)))
+                given = {**outside, **self._checked(instance.fields)}
+                if explain:
+                    _require_explainable(given)
+                found.append(self._request(instance.image, {**by_accept, **given}, explain, len(instances)))
         return found
 
-    def _request(
-        self, instance: Instance, outside: Mapping[str, Any], headers: Mapping[str, Any], explain: bool, companions: int
-    ) -> SegmentationRequest:
-        explicit = {**outside, **{name.lower(): value for name, value in instance.fields.items()}}
-        given = {name: self._option(name).parse(value) for name, value in explicit.items()}
-        if explain:
-            _require_explainable(given)
-        else:
-            given = {**_from_accept(_folded(headers).get("accept", "")), **given}
+    def _request(self, image: bytes, given: Mapping[str, Any], explain: bool, companions: int) -> SegmentationRequest:
         inference = {name: value for name, value in given.items() if name in InferenceOptions.model_fields}
         answer = {name: value for name, value in given.items() if name in AnswerOptions.model_fields}
         return SegmentationRequest(
-            instance.image,
+            image,
             self._inference.model_copy(update=inference),
             self._answer.model_copy(update=answer),
             explain,
             companions,
         )
 
-    def _option(self, name: str) -> Option:
-        if name not in self.options:
-            raise InvalidOption(f"unknown option {quoted(name)}{nearest(name, self.options)}")
-        return self.options[name]
+    def _checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of options from one source, whether or not another source goes before it."""
+        values: dict[str, Any] = {}
+        for name, value in given.items():
+            folded = name.lower()
+            if folded not in self.options:
+                raise InvalidOption(f"unknown option {quoted(folded)}{nearest(folded, self.options)}")
+            if folded in values:
+                raise InvalidOption(f"option {folded!r}: is there more than once, in different spellings")
+            values[folded] = self.options[folded].parse(value)
+        return values
+
+    def _by_accept(self, headers: Mapping[str, Any]) -> dict[str, str]:
+        accept = next((value for name, value in headers.items() if name.lower() == "accept" and isinstance(value, str)), "")
+        name = preferred(accept, self._formats)
+        return {} if name is None else {"format": name}
 
 
 def is_explanation(headers: Mapping[str, Any]) -> bool:
@@ -115,8 +126,8 @@ def is_description(row: Mapping[str, Any], headers: Mapping[str, Any]) -> bool:
 
 def _require_explainable(given: Mapping[str, Any]) -> None:
     """Refuse what an explanation would pass over in silence; options of formats are passed over by other formats as well."""
-    for name in InferenceOptions.model_fields:
-        if name in given:
+    for name, asked in _DEFAULT_INFERENCE:
+        if given.get(name, asked) != asked:
             raise InvalidOption(f"option {name!r}: an explanation is of the image as the network sees it once, at scale 1")
     if given.get("format", _EXPLANATION_FORMAT) != _EXPLANATION_FORMAT:
         raise InvalidOption(f"option 'format': {given['format']!r}: an explanation is a {_EXPLANATION_FORMAT!r}")
@@ -124,17 +135,20 @@ def _require_explainable(given: Mapping[str, Any]) -> None:
         raise InvalidOption(f"option 'classes': {len(given['classes'])} classes; an explanation is of one")
 
 
-def _outside(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Options from the URL and from `X-Segment-*` headers, which go before."""
-    # At /predictions and /explanations TorchServe sets it, in this spelling; a client's own in another is not it.
+def _in_url(headers: Mapping[str, Any], call: Call) -> dict[str, str]:
+    """The format that the URL's last segment names.
+
+    TorchServe sets this header at /predictions and /explanations, in this spelling. A client's own in another is not it, nor
+    any at KServe's paths.
+    """
     url = headers.get("url_path")
-    by_url = {"format": url.strip("/")} if isinstance(url, str) and url.strip("/") else {}
-    own = {name: value for name, value in _folded(headers).items() if name.startswith(_HEADER_PREFIX)}
-    return {**by_url, **{name.removeprefix(_HEADER_PREFIX).replace("-", "_"): value for name, value in own.items()}}
+    return {"format": url.strip("/")} if isinstance(call, Plain) and isinstance(url, str) and url.strip("/") else {}
 
 
-def _folded(headers: Mapping[str, Any]) -> dict[str, str]:
-    return {name.lower(): _as_sent(value) for name, value in headers.items() if isinstance(value, str)}
+def _in_headers(headers: Mapping[str, Any]) -> dict[str, str]:
+    """Options by the rest of the names of `X-Segment-*` headers."""
+    own = {name: value for name, value in headers.items() if name.lower().startswith(_HEADER_PREFIX) and isinstance(value, str)}
+    return {name[len(_HEADER_PREFIX) :].replace("-", "_"): _as_sent(value) for name, value in own.items()}
 
 
 def _as_sent(value: str) -> str:
@@ -143,24 +157,3 @@ def _as_sent(value: str) -> str:
         return value.encode("latin-1").decode("utf-8")
     except UnicodeError:
         return value
-
-
-def _from_accept(accept: str) -> dict[str, str]:
-    """The first format that the most wanted media range of `Accept` admits; none where it admits none of ours."""
-    ranges = []
-    for position, part in enumerate(accept.split(",")):
-        media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
-        quality = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
-        ranges.append((-_quality(quality), position, media_range))
-    for negated_quality, _, media_range in sorted(ranges):
-        for name, entry in FORMATS.items():
-            if negated_quality < 0 and media_range in (entry.content_type, entry.content_type.split("/")[0] + "/*", "*/*"):
-                return {"format": name}
-    return {}
-
-
-def _quality(text: str) -> float:
-    try:
-        return min(max(float(text), 0.0), 1.0)
-    except ValueError:
-        return 0.0

@@ -85,8 +85,7 @@ class SegmentationService:
         reply = call.reply(answers, explained=requests[0].explain)
         size, limit = len(reply.body), self._settings.limits.max_response_bytes
         if size > limit:
-            formats = ", ".join(sorted({repr(request.answer.format) for request in requests}))
-            raise ResponseTooLarge(f"the answer as {formats} has {size:,} bytes, the limit is {limit:,}")
+            raise ResponseTooLarge(f"the answer to the call has {size:,} bytes, the limit is {limit:,}")
         return reply
 
     @cached_property

@@ -45,10 +45,14 @@ class StrictModel(BaseModel):
 
 def nearest(name: str, known: Collection[str]) -> str:
     """A hint for an unknown `name`: the nearest known one, and all of them."""
+    return f"{suggestion(name, known)} (known: {', '.join(known)})"
+
+
+def suggestion(name: str, known: Collection[str]) -> str:
+    """A hint for an unknown `name`: the nearest known one, if any is near."""
     # Of what a client may send, difflib would index every character.
     close = difflib.get_close_matches(name[:_LONGEST_COMPARED], known, n=1)
-    suggestion = f", did you mean {close[0]!r}?" if close else ""
-    return f"{suggestion} (known: {', '.join(known)})"
+    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def _keys(root: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

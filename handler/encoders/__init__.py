@@ -1,5 +1,6 @@
 """Response formats: one file each, one registry."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,8 +36,8 @@ class Format:
     about: str
     #: What an answer has at least, in bytes, given the image's pixels and the number of probabilities on the network's grid.
     least_bytes: Callable[[int, int], int] = lambda _pixels, _probabilities: 0
-    #: Raises InvalidOption where the format cannot hold so many classes.
-    require: Callable[[int], None] = lambda _classes: None
+    #: The most classes that it can hold.
+    most_classes: int = sys.maxsize
 
 
 #: In order of preference, for a client that accepts several.
@@ -51,7 +52,7 @@ FORMATS: dict[str, Format] = {
         palette_png.encode,
         "8-bit palette PNG, pixel value = class index, names in the text chunk `classes`",
         least_png_bytes,
-        palette_png.require_indices,
+        palette_png.MOST_CLASSES,
     ),
     "overlay": Format(
         overlay.CONTENT_TYPE, overlay.encode, "the photograph with its classes tinted, and a legend", overlay.least_bytes

@@ -6,23 +6,17 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from handler.encoders.response import PNG_TYPE, EncodedResponse, ModelIdentity, png_bytes
-from handler.errors import InvalidOption
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions
 
-_MOST_CLASSES = 256
+#: A palette's colours.
+MOST_CLASSES = 256
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
     """The palette PNG with the text chunks of `describing`."""
     del options
     return EncodedResponse(png_bytes(palette_image(result), describing(result, model)), PNG_TYPE)
-
-
-def require_indices(classes: int) -> None:
-    """Raises InvalidOption where a palette has no room for so many classes."""
-    if classes > _MOST_CLASSES:
-        raise InvalidOption(f"option 'format': 'png' holds {_MOST_CLASSES} classes, there are {classes}; use 'index'")
 
 
 def describing(result: Segmentation, model: ModelIdentity) -> PngInfo:
@@ -39,8 +33,7 @@ def describing(result: Segmentation, model: ModelIdentity) -> PngInfo:
 
 
 def palette_image(result: Segmentation) -> Image.Image:
-    """The label map as a mode P image."""
-    require_indices(len(result.labels.names))
+    """The label map as a mode P image; of at most `MOST_CLASSES`."""
     image = Image.fromarray(result.label_map)
     image.putpalette([channel for colour in result.labels.palette for channel in colour])
     return image

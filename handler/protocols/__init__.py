@@ -10,7 +10,7 @@ from handler.protocols.kserve_v1 import KServeV1
 from handler.protocols.kserve_v2 import KServeV2
 from handler.protocols.plain import Plain
 
-__all__ = ["Call", "Reply", "open_call"]
+__all__ = ["Call", "Plain", "Reply", "open_call"]
 
 
 def open_call(row: Mapping[str, Any], model: ModelIdentity) -> Call:

@@ -13,6 +13,9 @@ from handler.encoders.response import compact_json
 from handler.errors import InvalidRequest, SegmentationError, located
 from handler.protocols.call import Reply, base64_text, is_json, refusal
 
+#: TensorFlow Serving's clients name a signature; there is one here.
+_NO_OPTIONS = ("instances", "signature_name")
+
 
 @dataclass(frozen=True)
 class KServeV1:
@@ -27,7 +30,7 @@ class KServeV1:
         given = self.body["instances"]
         if not isinstance(given, list) or not given:
             raise InvalidRequest("'instances' should be a list of at least one image")
-        shared = read_options({name: value for name, value in self.body.items() if name != "instances"})
+        shared = read_options({name: value for name, value in self.body.items() if name not in _NO_OPTIONS})
         own = [_instance(each, position) for position, each in enumerate(given)]
         return [Instance(each.image, {**shared, **each.fields}) for each in own]
 

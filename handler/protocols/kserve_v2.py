@@ -12,7 +12,7 @@ from handler.encoders import EncodedResponse, ModelIdentity
 from handler.encoders.response import compact_json
 from handler.errors import InvalidOption, InvalidRequest, SegmentationError, located
 from handler.protocols.call import Reply, base64_text, is_json, refusal
-from handler.wording import json_name, quoted
+from handler.wording import json_name, listed, quoted
 from model.strict import nearest
 
 #: Parameters that say how a tensor is written, and are no options.
@@ -34,11 +34,12 @@ class KServeV2:
 
     def instances(self) -> list[Instance]:
         _require_known(self.body, _OF_A_CALL, "the call")
+        self._require_outputs()
         shared = _parameters(self.body, "the call")
         found: list[Instance] = []
         for tensor in self._inputs():
             fields = {**shared, **_parameters(tensor, f"input {quoted(tensor['name'])}")}
-            for each in tensor["data"]:
+            for each in _elements(tensor):
                 with located(f"image {len(found)}"):
                     found.append(Instance(image_bytes(tensor["name"], each), fields))
         return found
@@ -49,7 +50,7 @@ class KServeV2:
         remaining = iter(answers)
         outputs = []
         for tensor in self._inputs():
-            own = [next(remaining) for _ in tensor["data"]]
+            own = [next(remaining) for _ in _elements(tensor)]
             outputs.append(
                 {
                     "name": tensor["name"],
@@ -60,11 +61,23 @@ class KServeV2:
                 }
             )
         name, version = self.model.name, self.model.version
-        identity = {"id": self.body["id"]} if isinstance(self.body.get("id"), str) else {}
+        identity = {"id": self.body["id"]} if "id" in self.body else {}
         return Reply(compact_json({"model_name": name, "model_version": version, **identity, "outputs": outputs}))
 
     def refuse(self, error: SegmentationError, message: str) -> Reply:
         return refusal(error, message, kserve=True)
+
+    def _require_outputs(self) -> None:
+        """There is an output for each input, and no other to ask for."""
+        names = [tensor["name"] for tensor in self._inputs()]
+        for output in self.body.get("outputs") or ():
+            name = output.get("name") if isinstance(output, Mapping) else output
+            if name not in names:
+                raise InvalidRequest(
+                    f"there is no output {quoted(name)}; outputs are called as the inputs are: {listed(names)}"
+                )
+        if not isinstance(self.body.get("id", ""), str):
+            raise InvalidRequest(f"'id' is {json_name(self.body['id'])}, it should be text")
 
     def _inputs(self) -> list[Mapping[str, Any]]:
         given = self.body["inputs"]
@@ -90,6 +103,12 @@ def _check(tensor: Any, position: int) -> None:
     if shape not in ([len(data)], [len(data), 1]):
         given = f"[{', '.join(map(quoted, shape[:4]))}]" if isinstance(shape, list) else quoted(shape)
         raise InvalidRequest(f"{where}: shape {given} does not fit its {len(data)} elements, it should be [{len(data)}]")
+
+
+def _elements(tensor: Mapping[str, Any]) -> list[Any]:
+    """Its images; of shape [n, 1] they may lie in lists of one each."""
+    nested = len(tensor["shape"]) == 2 and all(isinstance(each, list) and len(each) == 1 for each in tensor["data"])
+    return [each[0] for each in tensor["data"]] if nested else tensor["data"]
 
 
 def _require_known(holder: Mapping[str, Any], known: Collection[str], where: str) -> None:

@@ -55,14 +55,14 @@ def test_with_flip_a_mirrored_photograph_has_the_mirrored_mask(server: Server, c
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("scales", "9", "option 'scales': 9.0 is above 2.0; allowed: up to 6 of 0.25 … 2, as 0.75,1,1.25"),
+        ("scales", "9", "option 'scales': 9.0 is above 2.0 (allowed: up to 6 of 0.25 … 2, as 0.75,1,1.25)"),
         (
             "scales",
             "0.5,0.6,0.7,0.8,0.9,1,1.1",
-            "option 'scales': 7 scales are more than this server's limit of 6; allowed: up to 6 of 0.25 … 2, as 0.75,1,1.25",
+            "option 'scales': 7 scales are more than this server's limit of 6 (allowed: up to 6 of 0.25 … 2, as 0.75,1,1.25)",
         ),
-        ("flip", "perhaps", "option 'flip': 'perhaps' is neither true nor false; allowed: true, false"),
-        ("refine", "crv", "option 'refine': 'crv' does not exist, did you mean 'crf'? (known: none, crf); allowed: none, crf"),
+        ("flip", "perhaps", "option 'flip': 'perhaps' is neither true nor false (allowed: true, false)"),
+        ("refine", "crv", "option 'refine': 'crv' does not exist, did you mean 'crf'? (allowed: none, crf)"),
     ],
 )
 def test_a_bad_value_is_400_with_what_is_allowed(server: Server, cat: bytes, option: str, value: str, message: str) -> None:

@@ -6,12 +6,13 @@ import pytest
 
 from handler.cost import require_affordable
 from handler.encoders import ModelIdentity
-from handler.errors import ImageTooLarge, InferenceTooLarge, ResponseTooLarge, SegmentationError
+from handler.errors import ImageTooLarge, InferenceTooLarge, InvalidOption, ResponseTooLarge, SegmentationError
 from handler.options import AnswerOptions, InferenceOptions
 from handler.pipeline import Pipeline
 from handler.request import SegmentationRequest
 from handler.settings import Limits
-from model import ResizePolicy
+from model import ModelConfig, ResizePolicy
+from model.palette import voc_palette
 from tests.support import encode, metadata, noise
 
 SQUARE = metadata(resize=ResizePolicy(side="long", size=64))
@@ -113,3 +114,24 @@ def test_images_of_one_call_have_their_share_of_the_limits(limits: dict[str, int
 
 def pipeline(engine: CountingEngine, **limits: int) -> Pipeline:
     return Pipeline(engine, SQUARE, ModelIdentity("m", "1"), Limits.model_validate(limits))
+
+
+@pytest.mark.parametrize(("classes", "only"), [(257, None), (256, (1,))], ids=["too many", "with background, too many"])
+def test_classes_that_a_palette_cannot_hold_are_refused_before_the_network_runs(
+    classes: int, only: tuple[int, ...] | None
+) -> None:
+    names = tuple(map(str, range(classes)))
+    many = metadata(
+        model=ModelConfig(backbone="mobilenet_v2", num_classes=classes), classes=names, palette=voc_palette(classes)
+    )
+    request = SegmentationRequest(b"", answer=AnswerOptions(format="png", classes=only))
+
+    with pytest.raises(InvalidOption, match="'png' holds 256 classes, there are 257; use 'index'"):
+        require_affordable(request, (8, 8), many, Limits())
+
+
+def test_pixels_times_classes_are_limited() -> None:
+    require_affordable(asked(), (100, 100), SQUARE, Limits(max_label_values=30_000))
+
+    with pytest.raises(InferenceTooLarge, match=r"10,000 pixels of 3 classes are 30,000 .*, the limit is 29,999"):
+        require_affordable(asked(), (100, 100), SQUARE, Limits(max_label_values=29_999))

@@ -13,8 +13,6 @@ from pycocotools import mask as coco
 from handler.encoders import FORMATS, ModelIdentity, overlay
 from handler.encoders.lettering import lettering
 from handler.encoders.overlay import overlay_image
-from handler.encoders.palette_png import palette_image
-from handler.errors import InvalidOption
 from handler.labelmap import Segmentation
 from handler.labels import Labels
 from handler.options import AnswerOptions, Masks
@@ -89,14 +87,6 @@ def test_png_pixels_are_class_indices_in_class_colours(result: Segmentation) -> 
     assert picture.convert("RGB").getpixel((2, 0)) == LABELS.palette[2]
     assert json.loads(picture.info["classes"]) == list(LABELS.names)
     assert picture.info["model"] == "deeplabv3 1.0"
-
-
-def test_a_palette_png_holds_256_classes_and_no_more() -> None:
-    many = Labels(tuple(map(str, range(257))), voc_palette(257))
-    labels = np.array([[0, 256]], np.uint16)
-
-    with pytest.raises(InvalidOption, match="'png' holds 256 classes, there are 257; use 'index'"):
-        palette_image(Segmentation(np.zeros((1, 2, 3), np.uint8), labels, np.zeros((257, 1, 1), np.float32), many))
 
 
 def test_the_overlay_tints_segments_and_leaves_background(result: Segmentation) -> None:

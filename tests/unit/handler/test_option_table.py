@@ -78,7 +78,7 @@ def test_an_error_names_option_value_and_this_servers_limits(settings: dict[str,
         table(**settings)[name].parse("?")
 
     assert str(caught.value).startswith(f"option {name!r}: '?' ")
-    assert str(caught.value).endswith(f"; allowed: {allowed}")
+    assert str(caught.value).endswith(f" (allowed: {allowed})")
 
 
 def test_a_value_of_any_length_is_refused_at_once() -> None:

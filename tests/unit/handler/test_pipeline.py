@@ -1,6 +1,7 @@
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from handler.errors import (
     InferenceTooLarge,
     InternalError,
     InvalidImage,
+    ResponseTooLarge,
     SegmentationError,
 )
 from handler.labelmap import segmentation
@@ -337,3 +339,34 @@ def request(image: bytes, name: str = "png", **inference: object) -> Segmentatio
 def mask_of(outcome: Outcome | SegmentationError) -> Image.Image:
     assert isinstance(outcome, EncodedResponse), outcome
     return Image.open(io.BytesIO(outcome.body))
+
+
+class JealousEngine(MirrorEngine):
+    """One that breaks where a white image is among those it is given."""
+
+    def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        if (pixels.min(axis=(1, 2, 3)) == 255).any():
+            raise RuntimeError("out of memory")
+        return super().infer(pixels)
+
+
+def test_what_one_image_does_to_the_engine_is_not_the_others_fault() -> None:
+    white, good = encode(np.full((64, 64, 3), 255, np.uint8)), encode(noise(64, 64))
+
+    first, broken, last = build(JealousEngine()).answer([request(good), request(white), request(good)])
+
+    assert isinstance(broken, InternalError)
+    assert isinstance(first, EncodedResponse)
+    assert first == last
+
+
+def test_an_answer_above_the_share_of_its_image_is_refused_with_both_numbers(engine: MirrorEngine) -> None:
+    own = request(encode(noise(100, 100)), "overlay")
+
+    (alone,) = build(engine, max_response_bytes=4_000).answer([own])
+    (shared,) = build(engine, max_response_bytes=8_000).answer([replace(own, companions=2)])
+
+    assert isinstance(alone, ResponseTooLarge)
+    assert isinstance(shared, ResponseTooLarge)
+    assert "the limit is 4,000" in str(alone)
+    assert str(shared) == f"{alone}; each of the 2 images of a call has its share of the limit"

@@ -72,6 +72,9 @@ def test_header_names_are_folded(header: str) -> None:
         ("image/[jp]*", "json"),
         ("image/jpeg;q=0.5, image/png;q=inf", "png"),
         ("image/png;q=nan", "json"),
+        ("image/png;q=0.1, text/x;q=nan, image/jpeg;q=1", "overlay"),
+        ("application/json;q=0, */*;q=0.5", "png"),
+        ("application/geo+json", "geojson"),
         ("audio/ogg", "json"),
         (";;,,", "json"),
     ],
@@ -111,31 +114,35 @@ def test_a_request_without_one_image_is_refused(row: dict[str, object], message:
 @pytest.mark.parametrize(
     ("row", "headers", "message"),
     [
-        ({}, {"X-Segment-Format": "pgn"}, r"option 'format': 'pgn' does not exist, did you mean 'png'\? \(known: json, png"),
+        ({}, {"X-Segment-Format": "pgn"}, r"option 'format': 'pgn' does not exist, did you mean 'png'\? \(allowed: json, png"),
         ({"colour": b"red"}, {}, r"unknown option 'colour' \(known: format, masks, scales, flip, tiles, refine"),
         ({}, {"X-Segment-Min-Scor": "0.5"}, r"unknown option 'min_scor', did you mean 'min_score'\?"),
-        ({"min_score": b"1.5"}, {}, r"option 'min_score': 1\.5 is above 1; allowed: 0 … 1"),
+        ({"min_score": b"1.5"}, {}, r"option 'min_score': 1\.5 is above 1 \(allowed: 0 … 1"),
         ({}, {"X-Segment-Alpha": "-0.1"}, r"option 'alpha': -0\.1 is below 0"),
         ({"tolerance": b"nan"}, {}, r"option 'tolerance': 'nan' is not a number"),
         ({"classes": b"kat"}, {}, r"option 'classes': there is no class 'kat', did you mean 'cat'\? \(known: background, cat"),
         ({"classes": b"5"}, {}, r"option 'classes': there is no class 5, the last is 4, '7'"),
         ({"classes": b"[1, "}, {}, r"option 'classes': '\[1, ' is not a JSON list"),
         ({"classes": b"[]"}, {}, r"option 'classes': names no class"),
-        ({"masks": b"bitmap"}, {}, r"option 'masks': 'bitmap' does not exist \(known: rle, png, polygons, none\)"),
+        ({"masks": b"bitmap"}, {}, r"option 'masks': 'bitmap' does not exist \(allowed: rle, png, polygons, none\)"),
         ({"options": b"{"}, {}, r"the field 'options' is not JSON: "),
         ({"options": b"[1]"}, {}, r"the field 'options' is a list, it should be an object"),
         ({"format": b"\xff\xfe"}, {}, r"option 'format': its value is not UTF-8 text"),
         ({}, {"url_path": "svg"}, r"option 'format': 'svg' does not exist"),
-        ({"scales": b"9"}, {}, r"option 'scales': 9\.0 is above 2\.0; allowed: up to 6 of 0\.25 … 2, as 0\.75,1,1\.25"),
-        ({}, {"X-Segment-Scales": "1, 0.1"}, r"option 'scales': 0\.1 is below 0\.25; allowed"),
+        ({"scales": b"9"}, {}, r"option 'scales': 9\.0 is above 2\.0 \(allowed: up to 6 of 0\.25 … 2, as 0\.75,1,1\.25"),
+        ({}, {"X-Segment-Scales": "1, 0.1"}, r"option 'scales': 0\.1 is below 0\.25 \(allowed"),
         ({"scales": b"nan"}, {}, r"option 'scales': 'nan' is not a number"),
         ({"scales": b"-inf"}, {}, r"option 'scales': -inf is below 0\.25"),
         ({"scales": b"1,1.0"}, {}, r"option 'scales': 1\.0 is there more than once"),
-        ({"scales": b"1;2"}, {}, r"option 'scales': '1;2' is not a number; allowed"),
+        ({"scales": b"1;2"}, {}, r"option 'scales': '1;2' is not a number \(allowed"),
         ({"scales": b""}, {}, r"option 'scales': '' is not a number"),
         ({"scales": b"1," * 6}, {}, r"option 'scales': 7 scales are more than this server's limit of 6"),
-        ({"flip": b"yes"}, {}, r"option 'flip': 'yes' is neither true nor false; allowed: true, false"),
-        ({}, {"X-Segment-Refine": "crv"}, r"option 'refine': 'crv' does not exist, did you mean 'crf'\? \(known: none, crf\)"),
+        ({"flip": b"yes"}, {}, r"option 'flip': 'yes' is neither true nor false \(allowed: true, false"),
+        (
+            {},
+            {"X-Segment-Refine": "crv"},
+            r"option 'refine': 'crv' does not exist, did you mean 'crf'\? \(allowed: none, crf\)",
+        ),
     ],
 )
 def test_a_bad_option_is_named_with_what_is_allowed(row: dict[str, bytes], headers: dict[str, str], message: str) -> None:
@@ -286,3 +293,52 @@ def test_a_bad_option_of_one_of_several_images_names_the_image() -> None:
         parse_all({"body": {"instances": ["eA==", {"data": "eA==", "flip": "perhaps"}]}}, {})
     with pytest.raises(InvalidOption, match=r"^option 'flip': 'perhaps' is neither"):
         parse_all({"body": {"instances": ["eA=="], "flip": "perhaps"}}, {})
+
+
+def test_a_source_that_another_goes_before_is_checked_all_the_same() -> None:
+    with pytest.raises(InvalidOption, match="'bogus' does not exist"):
+        parse_request({"data": IMAGE}, {"url_path": "bogus", "X-Segment-Format": "png"})
+
+
+@pytest.mark.parametrize(
+    ("row", "headers"),
+    [({"Format": b"png", "format": b"json"}, {}), ({}, {"X-Segment-Flip": "true", "x-segment-flip": "false"})],
+)
+def test_an_option_in_two_spellings_is_refused(row: dict[str, bytes], headers: dict[str, str]) -> None:
+    with pytest.raises(InvalidOption, match=r"option '(format|flip)': is there more than once, in different spellings"):
+        parse_request({"data": IMAGE, **row}, headers)
+
+
+def test_a_clients_own_url_path_means_nothing_at_kserves_paths() -> None:
+    (request,) = parse_all({"body": {"instances": ["aGk="]}}, {"explain": "False", "url_path": "png"})
+
+    assert request.answer.format == "json"
+
+
+@pytest.mark.parametrize("body", [b"\xef\xbb\xbf", "".encode("utf-16")])
+def test_json_may_begin_with_a_byte_order_mark(body: bytes) -> None:
+    text = '{"data": "aGk=", "format": "png"}'
+    encoded = body + (text.encode() if body.startswith(b"\xef") else text.encode("utf-16-le"))
+
+    assert parse_request({"body": encoded}, {}).answer.format == "png"
+
+
+def test_accept_passes_over_a_format_that_cannot_hold_the_classes() -> None:
+    labels = Labels(tuple(map(str, range(257))), voc_palette(257))
+    (request,) = RequestParser(HandlerSettings(), labels).parse(
+        open_call({"data": IMAGE}, ModelIdentity("m", "1")), {"Accept": "image/png"}
+    )
+
+    assert request.answer.format == "index"
+
+
+def test_an_explanation_takes_what_it_is_anyway() -> None:
+    request = parse_request({"data": IMAGE, "scales": b"1", "flip": b"false"}, {"explain": "True"})
+
+    assert request.explain
+
+
+def test_tensorflows_signature_name_is_no_option() -> None:
+    body = {"signature_name": "serving_default", "instances": ["aGk="]}
+
+    assert len(parse_all({"body": body}, {})) == 1

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
@@ -298,6 +299,16 @@ def test_inputs_that_are_not_there_are_named(segment: Callable[..., int], capsys
     assert capsys.readouterr().err == "missing.jpg: no such file or folder\n"
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Processes that are started here can be interrupted, also where this one was started in the background and cannot."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_interrupted_it_ends_at_once_and_keeps_what_is_done(photos: Path, out: Path) -> None:
     second, held = Event(), Event()
 
@@ -308,16 +319,19 @@ def test_interrupted_it_ends_at_once_and_keeps_what_is_done(photos: Path, out: P
         held.wait(60)
         return Reply(body=MASK)
 
-    with local_server(reply) as server:
+    with local_server(reply) as server, interruptible():
         command = [sys.executable, "-m", "scripts.segment", str(photos), "--out", str(out), "--url", server.url, "--jobs", "1"]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            assert second.wait(60)
-            while not (out / "a.png").exists():  # Asked for before, written meanwhile.
-                assert process.poll() is None
-                time.sleep(0.01)
-            os.kill(process.pid, signal.SIGINT)
-            printed, told = process.communicate(timeout=20)
-        held.set()
+            try:
+                assert second.wait(60)
+                while not (out / "a.png").exists():  # Asked for before, written meanwhile.
+                    assert process.poll() is None
+                    time.sleep(0.01)
+                os.kill(process.pid, signal.SIGINT)
+                printed, told = process.communicate(timeout=20)
+            finally:
+                process.kill()
+                held.set()
 
     assert process.returncode == 130
     assert tree(out) == {"a.png", ".segment.json"}

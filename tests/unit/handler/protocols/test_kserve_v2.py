@@ -127,3 +127,24 @@ def test_an_error_stands_where_clients_of_kserve_look_for_it() -> None:
     reply = opened(tensor(ONE)).refuse(InvalidRequest("why"), "why")
 
     assert json.loads(reply.body) == {"error": "why", "code": 400, "type": "InvalidRequest", "message": "why"}
+
+
+def test_images_may_lie_in_lists_of_one_each() -> None:
+    call = opened(tensor([ONE], [TWO], shape=[2, 1]))
+
+    answer = json.loads(call.reply([EncodedResponse(b"{}", "application/json")] * 2, explained=False).body)
+
+    assert [instance.image for instance in call.instances()] == list(IMAGES[:2])
+    assert (answer["outputs"][0]["shape"], answer["outputs"][0]["data"]) == ([2, 1], ["{}", "{}"])
+
+
+@pytest.mark.parametrize(
+    ("beside", "message"),
+    [
+        ({"outputs": [{"name": "scores"}]}, "there is no output 'scores'; outputs are called as the inputs are: 'photos'"),
+        ({"id": 5}, "'id' is a number, it should be text"),
+    ],
+)
+def test_what_there_is_not_is_refused_not_passed_over(beside: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        opened(tensor(ONE), **beside).instances()
