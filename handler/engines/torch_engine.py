@@ -1,6 +1,7 @@
 """PyTorch in float32: the definition of correct for every other engine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,7 @@ class TorchEngine:
         # On a CPU a batch saves no time, and its kernels may round otherwise than those for one image.
         self._max_batch = 8 if on_gpu else 1
         network = nn.Sequential(Normalize(checkpoint.metadata.normalization), checkpoint.network)
-        # Nothing is learned here. So the graph of an explanation begins at the features it asks about, not at the image.
-        self._network = network.eval().requires_grad_(False).to(self._device)
+        self._network = network.eval().to(self._device)
         self._last_features_reader = checkpoint.network.last_features_reader
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -50,11 +50,28 @@ class TorchEngine:
 
         score = _RegionScore(self._network, choose)
         cam = LayerGradCam(score, self._last_features_reader)
-        heat = cam.attribute(self._batch(np.stack([pixels])), attribute_to_layer_input=True, relu_attributions=True)
+        with _frozen(self._network):
+            heat = cam.attribute(self._batch(np.stack([pixels])), attribute_to_layer_input=True, relu_attributions=True)
         return score.region, heat[0, 0].detach().float().cpu().numpy()
 
     def _batch(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device)
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """Without gradients of parameters, so that an explanation's graph begins at the features it asks about, not at the image.
+
+    For a time only: the network may be one that is being trained.
+    """
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    try:
+        for parameter in learned:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)
 
 
 class _RegionScore:
