@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from handler.encoders import FORMATS, ModelIdentity, overlay
+from handler.encoders import FORMATS, ModelIdentity, strips
 from handler.encoders.lettering import lettering
 from handler.encoders.overlay import overlay_image
 from handler.encoders.palette_png import palette_image
@@ -118,7 +118,7 @@ def test_the_overlay_does_not_depend_on_the_height_of_its_strips(monkeypatch: py
     labels = np.random.default_rng(0).integers(0, 3, (200, 300)).astype(np.uint8)
     whole = overlay_image(of(labels))
 
-    monkeypatch.setattr(overlay, "_PIXELS_AT_ONCE", 700)
+    monkeypatch.setattr(strips, "_PIXELS_AT_ONCE", 700)
 
     np.testing.assert_array_equal(np.asarray(overlay_image(of(labels))), np.asarray(whole))
 
