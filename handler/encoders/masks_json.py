@@ -6,12 +6,15 @@ from typing import Any
 
 from PIL import Image
 
+from handler.encoders.figures import figures, heading
+
+# Label Studio's encoder takes it from here.
+from handler.encoders.figures import rounded_score as rounded_score
 from handler.encoders.response import EncodedResponse, ModelIdentity, json_response, png_bytes
 from handler.labelmap import Segmentation
-from handler.labels import Labels
 from handler.options import AnswerOptions, Masks
 from handler.polygons import polygons
-from handler.segments import Segment, Segments, find_segments
+from handler.segments import Segments, find_segments
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
@@ -31,30 +34,6 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
             ],
         }
     )
-
-
-def heading(segments: Segments, model: ModelIdentity) -> dict[str, Any]:
-    """Which model says this of an image of which size."""
-    height, width = segments.size
-    return {"model": model.name, "version": model.version, "image": {"width": width, "height": height}}
-
-
-def figures(segment: Segment, labels: Labels) -> dict[str, Any]:
-    """What is said of a segment besides its shape."""
-    return {
-        "index": segment.index,
-        "label": segment.label,
-        "color": labels.hex_colour(segment.index),
-        "pixels": segment.pixels,
-        "fraction": round(segment.fraction, 6),
-        "bbox": segment.bbox,
-        "score": rounded_score(segment),
-    }
-
-
-def rounded_score(segment: Segment) -> float:
-    """`segment.score` as answers give it."""
-    return round(segment.score, 4)
 
 
 def _rle(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:
