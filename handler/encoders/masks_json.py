@@ -4,13 +4,12 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-from PIL import Image
-
 from handler.encoders.figures import figures, heading
 
 # Label Studio's encoder takes it from here.
 from handler.encoders.figures import rounded_score as rounded_score
-from handler.encoders.response import EncodedResponse, ModelIdentity, json_response, png_bytes
+from handler.encoders.flat_png import flat_png
+from handler.encoders.response import EncodedResponse, ModelIdentity, json_response
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions, Masks
 from handler.polygons import polygons
@@ -43,10 +42,7 @@ def _rle(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]
 
 def _png(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:
     del options
-    return {
-        segment.id: {"png": base64.b64encode(png_bytes(Image.fromarray(mask))).decode("ascii")}
-        for segment, mask in segments.masks()
-    }
+    return {segment.id: {"png": base64.b64encode(flat_png(mask)).decode("ascii")} for segment, mask in segments.masks()}
 
 
 def _polygons(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:
