@@ -30,6 +30,15 @@ def result() -> Segmentation:
     return of(labels)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_formats_files_end_as_all_of_its_content_type(name: str) -> None:
+    suffix = FORMATS[name].suffix
+
+    assert {each.suffix for each in FORMATS.values() if each.content_type == FORMATS[name].content_type} == {suffix}
+    assert suffix[0] == "."
+    assert suffix[1:].isalnum()
+
+
 def test_json_names_every_class_with_its_figures(result: Segmentation) -> None:
     response = FORMATS["json"].encode(result, MODEL, AnswerOptions())
 
