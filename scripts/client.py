@@ -3,11 +3,14 @@
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
+from types import TracebackType
 from typing import Any, ClassVar
 from urllib.parse import urljoin
 
 import requests.utils
+from typing_extensions import Self
 from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Retry, Timeout
+from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -75,13 +78,13 @@ class Client:
         Args:
             url: of the model's predictions.
             retries: of a request, at most, while the trouble is a passing one.
-            timeout_s: seconds without a byte from the server after which a request is taken for lost.
+            timeout_s: seconds without a byte from the server after which a request is taken for lost; it is sent once more.
             headers: sent with every request.
             connections: kept open; as many as threads ask.
         """
         self.url = url
         self._timeout_s = timeout_s
-        retry = Retry(
+        retry = _Retry(
             retries,
             allowed_methods=None,
             status_forcelist=_RETRIED_STATUSES,
@@ -133,6 +136,27 @@ class Client:
     def _no_server(self, error: Exception) -> NoServer:
         reason = _in_words(error, _CONNECT_WITHIN_S)
         return NoServer(f"no answer ({reason}); start a server by `make serve`, or give the URL of one")
+
+
+class _Retry(Retry):
+    """Retries of which one at most follows a timeout: an image that a server hangs on is not to hold a thread for long."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
+        if (
+            _pool
+            and isinstance(error, ReadTimeoutError)
+            and any(isinstance(each.error, ReadTimeoutError) for each in self.history)
+        ):
+            raise MaxRetryError(_pool, url or "", error) from error
+        return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
 def _pool(url: str, headers: dict[str, str], **common: Any) -> PoolManager:

@@ -26,7 +26,7 @@ from scripts.segmenting.errors import SegmentingError
 from scripts.segmenting.names import CONTACT_SHEET, FAILED
 from scripts.segmenting.photographs import find_photographs
 from scripts.segmenting.pictures import picture_reader
-from scripts.segmenting.plan import Task, plan, suffix_of
+from scripts.segmenting.plan import Task, plan
 from scripts.segmenting.run import Tally, run
 from scripts.segmenting.sheet import NoPictures, draw_sheet
 
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         folder.require_same_conditions()
         photographs = find_photographs(arguments.inputs, arguments.out)
-        tasks = plan(photographs, arguments.out, suffix_of(arguments.format), keep_suffix=arguments.keep_suffix)
+        tasks = plan(photographs, arguments.out, FORMATS[arguments.format].suffix, keep_suffix=arguments.keep_suffix)
         tally = run(client, tasks, folder, jobs=arguments.jobs, overwrite=arguments.overwrite)
         _report(tally, arguments)
         if arguments.contact_sheet and not tally.ended:

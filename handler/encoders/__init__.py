@@ -32,6 +32,8 @@ class Format:
     """A response format: the content type that asks for it, its encoder, and what it is, in words for users."""
 
     content_type: str
+    #: With which a file of it ends, dot included.
+    suffix: str
     encode: Callable[[Segmentation, ModelIdentity, AnswerOptions], EncodedResponse]
     about: str
     #: What an answer has at least, in bytes, given the image's pixels and the number of probabilities on the network's grid.
@@ -44,41 +46,62 @@ class Format:
 FORMATS: dict[str, Format] = {
     "json": Format(
         JSON_TYPE,
+        ".json",
         masks_json.encode,
         "per segment: index, label, colour, pixels, fraction, bbox `[x, y, width, height]`, score, mask",
     ),
     "png": Format(
         PNG_TYPE,
+        ".png",
         palette_png.encode,
         "8-bit palette PNG, pixel value = class index, names in the text chunk `classes`",
         least_png_bytes,
         palette_png.MOST_CLASSES,
     ),
     "overlay": Format(
-        overlay.CONTENT_TYPE, overlay.encode, "the photograph with its classes tinted, and a legend", overlay.least_bytes
+        overlay.CONTENT_TYPE,
+        ".jpg",
+        overlay.encode,
+        "the photograph with its classes tinted, and a legend",
+        overlay.least_bytes,
     ),
     "index": Format(
-        PNG_TYPE, index_png.encode, "grey PNG, pixel value = class index: 8 bits, 16 above 256 classes", least_png_bytes
+        PNG_TYPE, ".png", index_png.encode, "grey PNG, pixel value = class index: 8 bits, 16 above 256 classes", least_png_bytes
     ),
-    "confidence": Format(PNG_TYPE, confidence.encode, "grey PNG: probability of the winning class × 255", least_png_bytes),
+    "confidence": Format(
+        PNG_TYPE, ".png", confidence.encode, "grey PNG: probability of the winning class × 255", least_png_bytes
+    ),
     "npz": Format(
         npz.CONTENT_TYPE,
+        ".npz",
         npz.encode,
         "NumPy's: `label_map`, `probabilities` on the network's grid, `classes`, `palette`",
         npz.least_bytes,
     ),
     "geojson": Format(
-        geojson.CONTENT_TYPE, geojson.encode, "polygons with holes in pixel coordinates, a FeatureCollection (RFC 7946)"
+        geojson.CONTENT_TYPE,
+        ".geojson",
+        geojson.encode,
+        "polygons with holes in pixel coordinates, a FeatureCollection (RFC 7946)",
     ),
-    "coco": Format(JSON_TYPE, coco.encode, "COCO annotations with compressed run lengths, for pycocotools"),
+    "coco": Format(JSON_TYPE, ".json", coco.encode, "COCO annotations with compressed run lengths, for pycocotools"),
     "coco_panoptic": Format(
-        coco_panoptic.CONTENT_TYPE, coco_panoptic.encode, "COCO panoptic: zip of `annotations.json` and `panoptic/image.png`"
+        coco_panoptic.CONTENT_TYPE,
+        ".zip",
+        coco_panoptic.encode,
+        "COCO panoptic: zip of `annotations.json` and `panoptic/image.png`",
     ),
-    "labelme": Format(JSON_TYPE, labelme.encode, "Labelme's file: polygons, and masks where there are holes; set `imagePath`"),
-    "labelstudio": Format(JSON_TYPE, label_studio.encode, "a prediction for Label Studio, brush masks (`BrushLabels`)"),
+    "labelme": Format(
+        JSON_TYPE, ".json", labelme.encode, "Labelme's file: polygons, and masks where there are holes; set `imagePath`"
+    ),
+    "labelstudio": Format(
+        JSON_TYPE, ".json", label_studio.encode, "a prediction for Label Studio, brush masks (`BrushLabels`)"
+    ),
     "labelstudio_polygons": Format(
-        JSON_TYPE, label_studio_polygons.encode, "a prediction for Label Studio, polygons (`PolygonLabels`)"
+        JSON_TYPE, ".json", label_studio_polygons.encode, "a prediction for Label Studio, polygons (`PolygonLabels`)"
     ),
-    "cvat": Format(JSON_TYPE, cvat.encode, "mask shapes of CVAT, as its SDK takes them, with class names"),
-    "huggingface": Format(JSON_TYPE, huggingface.encode, '`[{"label", "score", "mask"}]` as the Inference API, mask a PNG'),
+    "cvat": Format(JSON_TYPE, ".json", cvat.encode, "mask shapes of CVAT, as its SDK takes them, with class names"),
+    "huggingface": Format(
+        JSON_TYPE, ".json", huggingface.encode, '`[{"label", "score", "mask"}]` as the Inference API, mask a PNG'
+    ),
 }

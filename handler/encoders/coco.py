@@ -6,7 +6,7 @@ https://cocodataset.org/#format-data
 
 from typing import Any
 
-from handler.encoders.masks_json import rounded_score
+from handler.encoders.figures import rounded_score
 from handler.encoders.response import IMAGE_NAME, EncodedResponse, ModelIdentity, json_response
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions

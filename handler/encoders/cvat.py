@@ -5,7 +5,7 @@ own. `points` are the run lengths of the mask within its bounding box, row by ro
 right and bottom pixel. Background is left out. https://docs.cvat.ai/docs/api_sdk/sdk
 """
 
-from handler.encoders.masks_json import heading, rounded_score
+from handler.encoders.figures import heading, rounded_score
 from handler.encoders.response import EncodedResponse, ModelIdentity, json_response
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions

@@ -1,18 +1,16 @@
 """An explanation as a picture: the photograph, tinted the more the more a part of it speaks for the class; a PNG."""
 
-import io
 import json
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from handler.encoders.lettering import lettering
-from handler.encoders.response import EncodedResponse, ModelIdentity
+from handler.encoders.legend import Legend
+from handler.encoders.response import PNG_TYPE, EncodedResponse, ModelIdentity, png_bytes
+from handler.encoders.strips import strips
 from handler.explain import Explanation
-
-CONTENT_TYPE = "image/png"
-DEFAULT_ALPHA = 0.5
+from handler.options import AnswerOptions
 
 _METHOD = "seg-grad-cam"
 #: Every 17th colour of Turbo (Mikhailov 2019), from no heat to the most: no photograph is likely to have all of its hues.
@@ -22,13 +20,11 @@ _TURBO = np.frombuffer(
     ),
     np.uint8,
 ).reshape(-1, 3)
-#: Pixels tinted at once, so that a large photograph needs memory for one copy of itself and little more.
-_PIXELS_AT_ONCE = 1 << 20
 #: zlib's fastest: its usual 6 saves a seventh of a photograph's bytes and takes five times as long.
 _COMPRESS_LEVEL = 1
 
 
-def encode(result: Explanation, model: ModelIdentity, alpha: float = DEFAULT_ALPHA) -> EncodedResponse:
+def encode(result: Explanation, model: ModelIdentity, alpha: float = AnswerOptions().alpha) -> EncodedResponse:
     """A PNG of the image's own size.
 
     The text chunk `class` holds the class's name, `explanation` a JSON object with the method, the class's index and the number
@@ -38,12 +34,10 @@ def encode(result: Explanation, model: ModelIdentity, alpha: float = DEFAULT_ALP
     text.add_itxt("class", result.label)
     text.add_itxt("explanation", json.dumps({"method": _METHOD, "class_index": result.class_index, "cells": result.cells}))
     text.add_itxt("model", f"{model.name} {model.version}")
-    file = io.BytesIO()
-    explanation_image(result, alpha).save(file, "PNG", pnginfo=text, compress_level=_COMPRESS_LEVEL)
-    return EncodedResponse(file.getvalue(), CONTENT_TYPE)
+    return EncodedResponse(png_bytes(explanation_image(result, alpha), text, _COMPRESS_LEVEL), PNG_TYPE)
 
 
-def explanation_image(result: Explanation, alpha: float = DEFAULT_ALPHA) -> Image.Image:
+def explanation_image(result: Explanation, alpha: float = AnswerOptions().alpha) -> Image.Image:
     """RGB of the image's size.
 
     `alpha` is the opacity of the tint where heat is 1; elsewhere it goes with the square root of the heat, because most of a
@@ -52,13 +46,11 @@ def explanation_image(result: Explanation, alpha: float = DEFAULT_ALPHA) -> Imag
     picture = Image.fromarray(result.image)
     heat = Image.fromarray(np.rint(result.heat * 255).astype(np.uint8))
     opacity = [round(255 * alpha * (level / 255) ** 0.5) for level in range(256)]
-    rows = max(1, _PIXELS_AT_ONCE // picture.width)
-    for top in range(0, picture.height, rows):
-        bottom = min(top + rows, picture.height)
+    for rows in strips(picture.height, picture.width):
         # Pillow interpolates by half-pixel centres, and looks beyond the box: strips have no seams.
-        box = (0, top * heat.height / picture.height, heat.width, bottom * heat.height / picture.height)
-        levels = heat.resize((picture.width, bottom - top), Image.Resampling.BILINEAR, box)
-        picture.paste(turbo(levels), (0, top), levels.point(opacity))
+        box = (0, rows.start * heat.height / picture.height, heat.width, rows.stop * heat.height / picture.height)
+        levels = heat.resize((picture.width, rows.stop - rows.start), Image.Resampling.BILINEAR, box)
+        picture.paste(turbo(levels), (0, rows.start), levels.point(opacity))
     _draw_legend(picture, result)
     return picture
 
@@ -73,17 +65,9 @@ def turbo(levels: Image.Image) -> Image.Image:
 
 
 def _draw_legend(picture: Image.Image, result: Explanation) -> None:
-    """The colours from no heat to the most, and the class's name, in the upper left corner, where they fit."""
-    text_size = max(11, min(picture.size) // 28)
-    font = lettering(text_size)
-    margin = text_size // 2
+    """The colours from no heat to the most, and the class's name."""
+    legend = Legend.on(picture)
     name = result.label if result.cells else f"{result.label} (found nowhere)"
-    bar = Image.linear_gradient("L").rotate(90).resize((4 * text_size, text_size))
-    text_left = margin + bar.width + margin
-    width, height = text_left + round(font.getlength(name)) + margin, text_size + 2 * margin
-    if width > picture.width or height > picture.height:
-        return
-    draw = ImageDraw.Draw(picture, "RGBA")
-    draw.rectangle((0, 0, width, height), fill=(0, 0, 0, 150))
-    picture.paste(turbo(bar), (margin, margin))
-    draw.text((text_left, margin + text_size / 2), name, fill="white", font=font, anchor="lm")
+    bar = Image.linear_gradient("L").rotate(90).resize((4 * legend.text_size, legend.text_size))
+    names_left, height = 2 * legend.margin + bar.width, 2 * legend.margin + bar.height
+    legend.draw(picture, [(turbo(bar), name)], names_left=names_left, height=height)

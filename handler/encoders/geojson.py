@@ -5,7 +5,7 @@ x goes right and y down from the upper left corner of the image; a pixel is a sq
 
 from dataclasses import replace
 
-from handler.encoders.masks_json import figures, heading
+from handler.encoders.figures import figures, heading
 from handler.encoders.response import EncodedResponse, ModelIdentity, json_response
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions

@@ -9,8 +9,8 @@ import base64
 import numpy as np
 import numpy.typing as npt
 
+from handler.encoders.figures import rounded_score
 from handler.encoders.flat_png import flat_png
-from handler.encoders.masks_json import rounded_score
 from handler.encoders.response import EncodedResponse, ModelIdentity, json_response
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions

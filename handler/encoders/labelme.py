@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import shapely
-from PIL import Image
 from rasterio import features
 
-from handler.encoders.response import IMAGE_NAME, EncodedResponse, ModelIdentity, json_response, png_bytes
+from handler.encoders.flat_png import flat_png
+from handler.encoders.response import IMAGE_NAME, EncodedResponse, ModelIdentity, json_response
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions
 from handler.polygons import Polygon, Ring, polygons
@@ -63,7 +63,7 @@ def _mask(part: Polygon) -> dict[str, Any]:
     within: Polygon = [[(x - int(corner[0]), y - int(corner[1])) for x, y in ring] for ring in part]
     width, height = (end - corner).tolist()
     mask = features.rasterize([{"type": "Polygon", "coordinates": within}], out_shape=(height, width), dtype=np.uint8)
-    png = png_bytes(Image.fromarray(mask.astype(np.bool_)))
+    png = flat_png(mask.astype(np.bool_))
     return {
         "shape_type": "mask",
         "points": [corner.tolist(), (end - 1).tolist()],

@@ -4,14 +4,16 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-from PIL import Image
+from handler.encoders.figures import figures, heading
 
-from handler.encoders.response import EncodedResponse, ModelIdentity, json_response, png_bytes
+# Label Studio's encoder takes it from here.
+from handler.encoders.figures import rounded_score as rounded_score
+from handler.encoders.flat_png import flat_png
+from handler.encoders.response import EncodedResponse, ModelIdentity, json_response
 from handler.labelmap import Segmentation
-from handler.labels import Labels
 from handler.options import AnswerOptions, Masks
 from handler.polygons import polygons
-from handler.segments import Segment, Segments, find_segments
+from handler.segments import Segments, find_segments
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
@@ -33,30 +35,6 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     )
 
 
-def heading(segments: Segments, model: ModelIdentity) -> dict[str, Any]:
-    """Which model says this of an image of which size."""
-    height, width = segments.size
-    return {"model": model.name, "version": model.version, "image": {"width": width, "height": height}}
-
-
-def figures(segment: Segment, labels: Labels) -> dict[str, Any]:
-    """What is said of a segment besides its shape."""
-    return {
-        "index": segment.index,
-        "label": segment.label,
-        "color": labels.hex_colour(segment.index),
-        "pixels": segment.pixels,
-        "fraction": round(segment.fraction, 6),
-        "bbox": segment.bbox,
-        "score": rounded_score(segment),
-    }
-
-
-def rounded_score(segment: Segment) -> float:
-    """`segment.score` as answers give it."""
-    return round(segment.score, 4)
-
-
 def _rle(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:
     del options
     return {segment.id: {"counts": segment.counts.decode("ascii")} for segment in segments.items}
@@ -64,10 +42,7 @@ def _rle(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]
 
 def _png(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:
     del options
-    return {
-        segment.id: {"png": base64.b64encode(png_bytes(Image.fromarray(mask))).decode("ascii")}
-        for segment, mask in segments.masks()
-    }
+    return {segment.id: {"png": base64.b64encode(flat_png(mask)).decode("ascii")} for segment, mask in segments.masks()}
 
 
 def _polygons(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:

@@ -40,10 +40,13 @@ def json_response(answer: Any) -> EncodedResponse:
     return EncodedResponse(compact_json(answer), JSON_TYPE)
 
 
-def png_bytes(picture: Image.Image, text: PngInfo | None = None) -> bytes:
-    """A PNG file, with the text chunks of `text`."""
+def png_bytes(picture: Image.Image, text: PngInfo | None = None, compress_level: int = -1) -> bytes:
+    """A PNG file of a whole picture, with the text chunks of `text`; `compress_level` is zlib's, -1 its usual one.
+
+    For masks, of which there are many in an answer, there is `handler.encoders.flat_png`.
+    """
     file = io.BytesIO()
-    picture.save(file, "PNG", pnginfo=text)
+    picture.save(file, "PNG", pnginfo=text, compress_level=compress_level)
     return file.getvalue()
 
 

@@ -5,21 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from handler.encoders import FORMATS
 from scripts.segmenting.errors import SegmentingError
 from scripts.segmenting.names import CONDITIONS, CONTACT_SHEET, FAILED
 from scripts.segmenting.photographs import Photograph
 
-#: By content type; others ending in +json, +xml or +zip are those, and what is left is called by the format's name.
-_SUFFIXES = {
-    "image/png": ".png",
-    "image/jpeg": ".jpg",
-    "application/json": ".json",
-    "application/geo+json": ".geojson",
-    "application/xml": ".xml",
-    "text/xml": ".xml",
-    "application/zip": ".zip",
-}
 _COLLISIONS_SHOWN = 5
 
 
@@ -29,13 +18,6 @@ class Task:
 
     photograph: Photograph
     answer: Path
-
-
-def suffix_of(format_name: str) -> str:
-    """The ending of an answer's file, with its dot."""
-    content_type = FORMATS[format_name].content_type.partition(";")[0]
-    syntax = f"application/{content_type.rpartition('+')[2]}"
-    return _SUFFIXES.get(content_type) or _SUFFIXES.get(syntax, f".{format_name}")
 
 
 def plan(photographs: Sequence[Photograph], out: Path, suffix: str, *, keep_suffix: bool) -> list[Task]:

@@ -9,7 +9,6 @@ from PIL import Image
 
 from handler.encoders import FORMATS
 from scripts.segment import main
-from scripts.segmenting.plan import suffix_of
 from scripts.server import Server
 from tests.live.client import mask, post
 from tests.support import encode
@@ -56,7 +55,7 @@ def test_a_folder_gets_the_masks_that_curl_would_get(segment: Segment, server: S
 def test_every_format_is_as_its_ending_says(segment: Segment, out: Path, format_name: str) -> None:
     assert segment("--format", format_name) == 0
 
-    assert {path.suffix for path in out.glob("[a-b]*/*")} == {suffix_of(format_name)}
+    assert {path.suffix for path in out.glob("[a-b]*/*")} == {FORMATS[format_name].suffix}
 
 
 def test_options_are_the_servers(segment: Segment, server: Server, folder: Path, out: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from handler.encoders import FORMATS, ModelIdentity, overlay
+from handler.encoders import FORMATS, ModelIdentity, strips
 from handler.encoders.lettering import lettering
 from handler.encoders.overlay import overlay_image
 from handler.labelmap import Segmentation
@@ -26,6 +26,15 @@ LABELS = Labels(("background", "cat", "dog"), voc_palette(3))
 def result() -> Segmentation:
     labels = np.array([[0, 0, 2, 2], [0, 1, 2, 0]], np.uint8)
     return of(labels)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_formats_files_end_as_all_of_its_content_type(name: str) -> None:
+    suffix = FORMATS[name].suffix
+
+    assert {each.suffix for each in FORMATS.values() if each.content_type == FORMATS[name].content_type} == {suffix}
+    assert suffix[0] == "."
+    assert suffix[1:].isalnum()
 
 
 def test_json_names_every_class_with_its_figures(result: Segmentation) -> None:
@@ -108,7 +117,7 @@ def test_the_overlay_does_not_depend_on_the_height_of_its_strips(monkeypatch: py
     labels = np.random.default_rng(0).integers(0, 3, (200, 300)).astype(np.uint8)
     whole = overlay_image(of(labels))
 
-    monkeypatch.setattr(overlay, "_PIXELS_AT_ONCE", 700)
+    monkeypatch.setattr(strips, "_PIXELS_AT_ONCE", 700)
 
     np.testing.assert_array_equal(np.asarray(overlay_image(of(labels))), np.asarray(whole))
 

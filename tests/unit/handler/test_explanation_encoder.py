@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from matplotlib import colormaps
 from PIL import Image
 
-from handler.encoders import ModelIdentity, explanation
+from handler.encoders import ModelIdentity, strips
 from handler.encoders.explanation import encode, explanation_image, turbo
 from handler.explain import Explanation
 
@@ -75,11 +75,11 @@ def test_strips_have_no_seams(height: int, width: int, grid_height: int, at_once
     whole = np.asarray(explanation_image(of(heat, height=height, width=width)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(explanation, "_PIXELS_AT_ONCE", at_once)
-        strips = np.asarray(explanation_image(of(heat, height=height, width=width)))
+        patch.setattr(strips, "_PIXELS_AT_ONCE", at_once)
+        in_strips = np.asarray(explanation_image(of(heat, height=height, width=width)))
 
     # One level of 255 where a sum is rounded the other way, and what that changes of a colour.
-    assert np.abs(strips.astype(int) - whole).max() <= 8
+    assert np.abs(in_strips.astype(int) - whole).max() <= 8
 
 
 def test_the_image_itself_stays_as_it_is() -> None:

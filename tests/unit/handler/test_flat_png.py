@@ -14,6 +14,14 @@ SHAPES = st.one_of(
 )
 
 
+@given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 20), st.integers(1, 20))))
+def test_a_mask_is_a_picture_of_one_bit(mask: npt.NDArray[np.bool_]) -> None:
+    picture = Image.open(io.BytesIO(flat_png(mask)))
+
+    assert picture.mode == "1"
+    np.testing.assert_array_equal(np.asarray(picture), mask)
+
+
 @given(hnp.arrays(np.uint8, SHAPES))
 def test_pillow_reads_the_pixels_back(pixels: npt.NDArray[np.uint8]) -> None:
     picture = Image.open(io.BytesIO(flat_png(pixels)))

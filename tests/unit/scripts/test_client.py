@@ -59,6 +59,28 @@ def test_a_lost_request_is_sent_again() -> None:
         held.set()
 
 
+def test_a_request_that_is_lost_again_is_given_up() -> None:
+    over = Event()
+
+    def reply(asked: Asked) -> Reply:
+        if asked.attempt == 2:
+            return Reply(503)
+        over.wait(30)
+        return Reply()
+
+    with local_server(reply) as server:
+        with pytest.raises(AnswerError, match=r"^nothing within 0\.2 s$"):
+            Client(server.url, timeout_s=0.2).ask(b"image", {}, PNG)
+        over.set()
+
+    assert len(server.asked) == 3
+
+
+def test_connections_may_break_off_more_often_than_answers_may_be_late() -> None:
+    with local_server(lambda asked: Reply() if asked.attempt == 3 else Reply(reset=True)) as server:
+        assert Client(server.url).ask(b"image", {}, PNG) == b"answer"
+
+
 def test_the_server_says_when_to_come_back() -> None:
     began = time.monotonic()
 

@@ -2,10 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from handler.encoders import FORMATS
 from scripts.segmenting.errors import SegmentingError
 from scripts.segmenting.photographs import Photograph
-from scripts.segmenting.plan import plan, suffix_of
+from scripts.segmenting.plan import plan
 
 PHOTOS = Path("photos")
 OUT = Path("out")
@@ -18,28 +17,6 @@ def photographs(*names: str) -> list[Photograph]:
 def answers(*names: str, suffix: str = ".png", out: Path = OUT, keep_suffix: bool = False) -> list[str]:
     tasks = plan(photographs(*names), out, suffix, keep_suffix=keep_suffix)
     return [task.answer.as_posix() for task in tasks]
-
-
-@pytest.mark.parametrize(
-    ("format_name", "suffix"),
-    [
-        ("json", ".json"),
-        ("png", ".png"),
-        ("index", ".png"),
-        ("confidence", ".png"),
-        ("overlay", ".jpg"),
-        ("npz", ".npz"),
-        ("geojson", ".geojson"),
-        ("coco", ".json"),
-        ("coco_panoptic", ".zip"),
-    ],
-)
-def test_an_answers_ending_is_that_of_its_content(format_name: str, suffix: str) -> None:
-    assert suffix_of(format_name) == suffix
-
-
-def test_every_format_has_an_ending() -> None:
-    assert all(suffix_of(name)[0] == "." and suffix_of(name)[1:].isalnum() for name in FORMATS)
 
 
 def test_answers_keep_the_path_of_their_photographs() -> None:
