@@ -42,7 +42,7 @@ def linear_engine() -> TorchEngine:
     network.backbone = MeanColours()
     network.classifier = classifier  # type: ignore[assignment]
     described = metadata(normalization={"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)})
-    return TorchEngine(Checkpoint(network, described), EngineOptions(threads=1))
+    return TorchEngine(Checkpoint(network, described), EngineOptions())
 
 
 def pipeline(engine: Engine) -> Pipeline:
@@ -52,7 +52,7 @@ def pipeline(engine: Engine) -> Pipeline:
 
 @pytest.fixture(scope="module")
 def default_pipeline() -> Pipeline:
-    return Pipeline.load(DEFAULT_CHECKPOINT, HandlerSettings(threads=1), ModelIdentity("deeplabv3", "1.0"))
+    return Pipeline.load(DEFAULT_CHECKPOINT, HandlerSettings(), ModelIdentity("deeplabv3", "1.0"))
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ def test_an_explanation_changes_no_bit_of_later_answers(default_pipeline: Pipeli
 
 def test_nothing_of_an_explanation_is_left_in_the_network() -> None:
     network = build_model(metadata().model)
-    engine = TorchEngine(Checkpoint(network, metadata()), EngineOptions(threads=1))
+    engine = TorchEngine(Checkpoint(network, metadata()), EngineOptions())
     inputs: list[weakref.ref[Tensor]] = []
     network.last_features_reader.register_forward_pre_hook(lambda _, given: inputs.append(weakref.ref(given[0])))
 
@@ -194,7 +194,7 @@ def test_nothing_of_an_explanation_is_left_in_the_network() -> None:
 def test_every_network_can_be_explained(config: ModelConfig) -> None:
     torch.manual_seed(0)
     network = build_model(config.model_copy(update={"num_classes": len(CLASSES)})).eval()
-    engine = TorchEngine(Checkpoint(network, metadata()), EngineOptions(threads=1))
+    engine = TorchEngine(Checkpoint(network, metadata()), EngineOptions())
     labels, policy = Labels.from_metadata(metadata()), ResizePolicy(side="long", size=96, multiple=16)
 
     result = explain(noise(64, 96), 1, engine=engine, labels=labels, policy=policy)
