@@ -14,7 +14,7 @@ https://labelstud.io/guide/predictions, https://labelstud.io/tags/brushlabels
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from handler.encoders.masks_json import rounded_score
+from handler.encoders.figures import rounded_score
 from handler.encoders.response import EncodedResponse, ModelIdentity, json_response
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions
