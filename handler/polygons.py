@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 from rasterio import features
 from shapely.geometry.polygon import orient
 
+from handler.outlines import require_traceable
 from handler.segments import Segments
 
 #: A corner of pixels: x, y in pixels of the image, whose upper left pixel covers 0..1.
@@ -26,7 +28,11 @@ def polygons(segments: Segments, tolerance: float = 0.0) -> dict[int, list[Polyg
         tolerance: How far a ring may leave the outline, in pixels (Douglas and Peucker 1973); twice as far where it begins
             and ends. 0: the polygons cover the segment's pixels and nothing else. Above, parts and holes are as many as before,
             but neighbouring segments may overlap or leave gaps.
+
+    Raises:
+        ResponseTooLarge: the outlines are too long to be traced.
     """
+    require_traceable(segments.ids)
     found: dict[int, list[Polygon]] = {segment.id: [] for segment in segments.items}
     listed = np.zeros(int(segments.ids.max()) + 1, np.bool_)
     listed[list(found)] = True
@@ -37,20 +43,27 @@ def polygons(segments: Segments, tolerance: float = 0.0) -> dict[int, list[Polyg
     return found
 
 
-def without_holes(polygon: Polygon) -> Iterator[list[tuple[float, float]]]:
-    """Closed rings that do not overlap and together cover `polygon` and nothing else: it is cut from top to bottom at holes."""
-    yield from _cut(shapely.Polygon(polygon[0], polygon[1:]))
+def without_holes(polygon: Polygon) -> Iterator[npt.NDArray[np.float64]]:
+    """Closed rings, n×2, that do not overlap and together cover `polygon` and nothing else.
+
+    It is cut from top to bottom at holes.
+    """
+    if len(polygon) == 1:
+        yield np.array(polygon[0], np.float64)
+    else:
+        yield from _cut(shapely.Polygon(polygon[0], polygon[1:]))
 
 
 def _simplified(polygon: Polygon, tolerance: float) -> Polygon:
     simple = orient(shapely.Polygon(polygon[0], polygon[1:]).simplify(tolerance, preserve_topology=True))
     # Its points are some of those that there were.
-    return [[(int(x), int(y)) for x, y in ring.coords] for ring in (simple.exterior, *simple.interiors)]
+    rings = (simple.exterior, *simple.interiors)
+    return [[(x, y) for x, y in shapely.get_coordinates(ring).astype(np.int64).tolist()] for ring in rings]
 
 
-def _cut(polygon: shapely.Polygon) -> Iterator[list[tuple[float, float]]]:
+def _cut(polygon: shapely.Polygon) -> Iterator[npt.NDArray[np.float64]]:
     if not polygon.interiors:
-        yield list(polygon.exterior.coords)
+        yield shapely.get_coordinates(polygon)
         return
     left, top, right, bottom = polygon.bounds
     at = _cutting_line(polygon)

@@ -36,6 +36,22 @@ def pack_mask(spans: Spans, size: int) -> bytes:
     return np.packbits(np.concatenate(bits)).tobytes()
 
 
+def packed_size(spans: Spans, size: int) -> int:
+    """How many bytes `pack_mask` would give, which takes less than to pack them."""
+    lengths = counts(spans, size) * _CHANNELS
+    lengths = lengths[lengths > 0]
+    longest, rest = np.divmod(lengths - 1, _LONGEST)
+    bits = _header(size).size + longest.sum() * _bits(np.array(_LONGEST)) + _bits(rest + 1).sum()
+    return int(-(-bits // 8))
+
+
+def _bits(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """That runs of at most `_LONGEST` take."""
+    kind = np.searchsorted([1 << bits for bits in _LENGTH_BITS], lengths)
+    taken: npt.NDArray[np.int64] = 1 + 2 + np.array(_LENGTH_BITS)[kind] + _VALUE_BITS
+    return taken
+
+
 def _header(size: int) -> npt.NDArray[np.uint8]:
     fields = [size, _VALUE_BITS - 1, *(bits - 1 for bits in _LENGTH_BITS)]
     return _spread(np.array(fields), np.array([32, 5, *(4 for _ in _LENGTH_BITS)]))

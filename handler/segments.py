@@ -12,6 +12,7 @@ from handler.errors import ResponseTooLarge
 from handler.geometry import Size
 from handler.labelmap import Segmentation, confidence_rows
 from handler.options import AnswerOptions
+from handler.outlines import require_traceable
 from handler.runs import run_lengths
 
 #: Of masks that are written one by one: 10 seconds' worth on one slow core.
@@ -117,7 +118,11 @@ def components(
 
     Returns:
         For each pixel the number of its part, H×W, and for each number the class's index.
+
+    Raises:
+        ResponseTooLarge: there is too much to trace.
     """
+    require_traceable(label_map)
     found = [(shape, int(index)) for shape, index in features.shapes(label_map, connectivity=4) if index != background]
     ids = np.zeros(label_map.shape, np.int32)  # 0 is background, whether there is one or not.
     if found:

@@ -16,13 +16,16 @@ from typing import Any
 
 from handler.encoders.figures import rounded_score
 from handler.encoders.response import EncodedResponse, ModelIdentity, json_response
+from handler.errors import ResponseTooLarge
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions
-from handler.rle_pack import pack_mask
+from handler.rle_pack import pack_mask, packed_size
 from handler.runs import row_spans
 from handler.segments import Segment, Segments, find_objects
 
 _LABELS = "brushlabels"
+#: Each is two characters of the answer at least.
+_MOST_PACKED_BYTES = 16_000_000
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
@@ -59,5 +62,11 @@ def prediction(
 
 def _masks(segments: Segments) -> Iterator[tuple[Segment, dict[str, Any]]]:
     spans = row_spans(segments.ids, int(segments.ids.max()) + 1)
+    packed = sum(packed_size(spans[segment.id], segments.ids.size) for segment in segments.items)
+    if packed > _MOST_PACKED_BYTES:
+        raise ResponseTooLarge(
+            f"the brush masks of {len(segments.items):,} segments, each of the image's size, have {packed:,} packed bytes, "
+            f"the limit is {_MOST_PACKED_BYTES:,}; ask for fewer segments, or for polygons ('labelstudio_polygons')"
+        )
     for segment in segments.items:
         yield segment, {"format": "rle", "rle": list(pack_mask(spans[segment.id], segments.ids.size))}

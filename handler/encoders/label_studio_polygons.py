@@ -8,6 +8,8 @@ https://labelstud.io/tags/polygonlabels
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from handler.encoders.label_studio import prediction
 from handler.encoders.response import EncodedResponse, ModelIdentity
 from handler.labelmap import Segmentation
@@ -31,5 +33,5 @@ def _polygons(segments: Segments, tolerance: float) -> Iterator[tuple[Segment, d
     for segment in segments.items:
         for part in outlines[segment.id]:
             for ring in without_holes(part):
-                points = [(round(100 * x / width, _DECIMALS), round(100 * y / height, _DECIMALS)) for x, y in ring[:-1]]
-                yield segment, {"points": points, "closed": True}
+                points = np.round(100 * ring[:-1] / (width, height), _DECIMALS)
+                yield segment, {"points": points.tolist(), "closed": True}

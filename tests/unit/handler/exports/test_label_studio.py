@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio import features
 
+from handler.encoders import label_studio
+from handler.errors import ResponseTooLarge
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions
-from handler.rle_pack import pack_mask
+from handler.rle_pack import pack_mask, packed_size
 from handler.segments import find_objects
 from tests.unit.handler.exports.support import OPTIONS, RING, Mask, answer, assert_masks, segmentation, segmentations
 
@@ -87,4 +89,19 @@ def test_runs_of_any_length_are_packed(lengths: list[int], whole: bool) -> None:
     for start, end in spans:
         expected[start:end] = 255
 
-    np.testing.assert_array_equal(brush.decode_rle(pack_mask(spans, size)), expected.repeat(4))
+    packed = pack_mask(spans, size)
+    np.testing.assert_array_equal(brush.decode_rle(packed), expected.repeat(4))
+    assert packed_size(spans, size) == len(packed)
+
+
+def test_more_packed_bytes_than_an_answer_holds_are_refused_with_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = segmentation(RING)
+    packed = sum(len(region["value"]["rle"]) for region in answer("labelstudio", result)["result"])
+    monkeypatch.setattr(label_studio, "_MOST_PACKED_BYTES", packed)
+    assert answer("labelstudio", result)["result"]
+
+    monkeypatch.setattr(label_studio, "_MOST_PACKED_BYTES", packed - 1)
+    with pytest.raises(
+        ResponseTooLarge, match=rf"masks of 2 segments.* {packed} packed bytes, the limit is {packed - 1}; ask for"
+    ):
+        answer("labelstudio", result)
