@@ -5,9 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 from handler.encoders.figures import figures, heading
-
-# Label Studio's encoder takes it from here.
-from handler.encoders.figures import rounded_score as rounded_score
 from handler.encoders.flat_png import flat_png
 from handler.encoders.response import EncodedResponse, ModelIdentity, json_response
 from handler.labelmap import Segmentation
