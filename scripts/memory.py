@@ -36,7 +36,6 @@ _MOSAIC = 24
 #: What is asked of it.
 _OF_MANY: tuple[Mapping[str, str], ...] = (
     {"format": "json", "masks": "png"},
-    {"format": "json", "masks": "polygons"},
     *({"format": name} for name in ("coco", "labelstudio", "labelstudio_polygons", "geojson", "huggingface", "cvat")),
     {"format": "coco_panoptic"},
 )
