@@ -13,6 +13,16 @@ from model.palette import voc_palette
 
 ROOT = Path(__file__).parent.parent
 CLASSES = ("background", "cat", "dog")
+#: What makes of an upright picture the one that is stored with an EXIF orientation; 1 is upright.
+AS_STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 
 class MirrorEngine:

@@ -22,19 +22,9 @@ from handler.pipeline import Outcome, Pipeline
 from handler.request import SegmentationRequest
 from handler.settings import Limits
 from model import ResizePolicy
-from tests.support import MirrorEngine, encode, metadata, noise
+from tests.support import AS_STORED, MirrorEngine, encode, metadata, noise
 
 LONGEST = 4000
-#: The operation that undoes each EXIF orientation but the first.
-STORED = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
 PNG = AnswerOptions(format="png")
 POLICY = ResizePolicy(side="short", size=32, multiple=8)
 
@@ -250,7 +240,7 @@ def painted(classes: npt.NDArray[np.intp]) -> RGBImage:
 def turn(picture: npt.NDArray[np.unsignedinteger], orientation: int) -> npt.NDArray[np.unsignedinteger]:
     """As a camera held otherwise would have stored `picture`."""
     image = Image.fromarray(picture)
-    return np.asarray(image.transpose(STORED[orientation]) if orientation in STORED else image)
+    return np.asarray(image.transpose(AS_STORED[orientation]) if orientation in AS_STORED else image)
 
 
 def as_stored(upright: RGBImage, orientation: int) -> bytes:

@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 from handler.errors import ImageTooLarge, InvalidImage, SegmentationError, UnsupportedImageFormat, attempt
 from handler.image_io import ACCEPTED_FORMATS, decode_image
 from handler.settings import Limits
-from tests.support import encode, noise
+from tests.support import AS_STORED, encode, noise
 
 LIMITS = Limits(max_pixels=1_000_000)
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -52,16 +52,7 @@ def test_lossy_formats_have_the_size_and_nearly_the_colour(file_format: str) -> 
 def test_exif_orientation_is_applied_once(file_format: str, options: dict[str, object], orientation: int) -> None:
     upright = Image.new("RGB", (24, 16), GREEN)
     upright.paste(RED, (0, 0, 8, 8))
-    stored = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    sensor = upright.transpose(stored[orientation]) if orientation > 1 else upright
+    sensor = upright.transpose(AS_STORED[orientation]) if orientation > 1 else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
 
