@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+from huggingface_hub import InferenceClient
 from PIL import Image
 
 from handler.encoders import FORMATS
@@ -254,3 +255,12 @@ def test_kserves_paths_take_a_plain_image_too(
     server: Server, thumbnail: bytes, plain: bytes, url: Callable[[Server], str]
 ) -> None:
     assert requests.post(url(server), thumbnail, timeout=TIMEOUT_S).content == plain
+
+
+def test_hugging_faces_own_client_reads_its_format(server: Server, photos: dict[str, Path]) -> None:
+    client = InferenceClient(f"{server.url}/1.0/huggingface")
+
+    cat, background = client.image_segmentation(str(photos["chelsea"]))
+
+    assert (cat.label, background.label) == ("cat", "background")
+    assert np.asarray(cat.mask).shape == (300, 451)  # The client has decoded the PNG.
