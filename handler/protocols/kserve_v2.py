@@ -34,7 +34,7 @@ class KServeV2:
 
     def instances(self) -> list[Instance]:
         _require_known(self.body, _OF_A_CALL, "the call")
-        self._require_outputs()
+        self._require_answerable()
         shared = _parameters(self.body, "the call")
         found: list[Instance] = []
         for tensor in self._inputs():
@@ -61,23 +61,26 @@ class KServeV2:
                 }
             )
         name, version = self.model.name, self.model.version
-        identity = {"id": self.body["id"]} if "id" in self.body else {}
+        identity = {} if self.body.get("id") is None else {"id": self.body["id"]}
         return Reply(compact_json({"model_name": name, "model_version": version, **identity, "outputs": outputs}))
 
     def refuse(self, error: SegmentationError, message: str) -> Reply:
         return refusal(error, message, kserve=True)
 
-    def _require_outputs(self) -> None:
-        """There is an output for each input, and no other to ask for."""
+    def _require_answerable(self) -> None:
+        """An id is text, and there is an output for each input, and no other to ask for."""
         names = [tensor["name"] for tensor in self._inputs()]
-        for output in self.body.get("outputs") or ():
+        outputs, identity = self.body.get("outputs"), self.body.get("id")
+        if not isinstance(outputs, list | None):
+            raise InvalidRequest(f"'outputs' is {json_name(outputs)}, it should be a list of tensors")
+        if not isinstance(identity, str | None):
+            raise InvalidRequest(f"'id' is {json_name(identity)}, it should be text")
+        for output in outputs or ():
             name = output.get("name") if isinstance(output, Mapping) else output
             if name not in names:
                 raise InvalidRequest(
                     f"there is no output {quoted(name)}; outputs are called as the inputs are: {listed(names)}"
                 )
-        if not isinstance(self.body.get("id", ""), str):
-            raise InvalidRequest(f"'id' is {json_name(self.body['id'])}, it should be text")
 
     def _inputs(self) -> list[Mapping[str, Any]]:
         given = self.body["inputs"]

@@ -142,6 +142,8 @@ def test_images_may_lie_in_lists_of_one_each() -> None:
     ("beside", "message"),
     [
         ({"outputs": [{"name": "scores"}]}, "there is no output 'scores'; outputs are called as the inputs are: 'photos'"),
+        ({"outputs": [{}]}, "there is no output null"),
+        ({"outputs": True}, "'outputs' is true, it should be a list of tensors"),
         ({"id": 5}, "'id' is a number, it should be text"),
     ],
 )
