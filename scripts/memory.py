@@ -28,7 +28,7 @@ from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, bu
 from scripts.server import Ports, Server, ServerError, serving
 
 #: Bytes. What a worker takes at rest, about 550 million, is part of it.
-BOUND = 2_500_000_000
+BOUND = 3_500_000_000
 #: 64 megapixels, the limit that handler/model-config.yaml sets.
 _SIDE = 8_000
 #: Cats along each side of the picture of very many.
@@ -178,7 +178,7 @@ def _row(each: Measurement) -> str:
 def _configured(text: str, batch_size: int) -> str:
     """The text of model-config.yaml, so that two requests meet in one batch, and a slow machine has the time for them."""
     text = text.replace("batchSize: 1 ", f"batchSize: {batch_size} ").replace(
-        "responseTimeout: 60 ", f"responseTimeout: {_TIMEOUT_S} "
+        "responseTimeout: 120 ", f"responseTimeout: {_TIMEOUT_S} "
     )
     return text.replace("maxBatchDelay: 2 ", "maxBatchDelay: 3000 ") if batch_size > 1 else text
 
