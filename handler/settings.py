@@ -21,7 +21,7 @@ class Limits(StrictModel):
     max_network_pixels: int = Field(
         default=8_000_000, ge=1, description="pixels that the network sees, over all tiles, scales and mirror images"
     )
-    #: Of the default model's 21 classes, 95 megapixels; a billion takes 3 seconds on two cores.
+    #: Of the default model's 21 classes, 95 megapixels; 64 take four seconds of one core.
     max_label_values: int = Field(default=2_000_000_000, ge=1, description="pixels of an image times classes of the model")
     #: A million takes 90 MB and, of a picture full of fine texture, a second; of a common photograph a fifth of that.
     max_refined_values: int = Field(
