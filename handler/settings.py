@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
+from handler.engines import AUTO, Precision, known_engine
 from handler.options import GREATEST_TOLERANCE, InferenceOptions, Masks
 from model.strict import StrictModel
 
@@ -93,7 +94,9 @@ class AnswerSettings(StrictModel):
 class HandlerSettings(StrictModel):
     """How the handler runs, as opposed to what the model is (which its checkpoint says)."""
 
-    engine: str = "torch"
+    #: In `handler.engines.ENGINES`, or `auto`.
+    engine: str = AUTO
+    precision: Precision = "auto"
     #: Threads of one inference; 0 leaves it to the engine, which takes every core.
     threads: int = Field(default=0, ge=0)
     #: Pixels per cell of the last features, if another than the checkpoint was trained at: 8 gives finer logits from
@@ -102,3 +105,8 @@ class HandlerSettings(StrictModel):
     inference: InferenceSettings = InferenceSettings()
     answer: AnswerSettings = AnswerSettings()
     limits: Limits = Limits()
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, name: str) -> str:
+        return known_engine(name)

@@ -21,6 +21,7 @@ SQUARE = metadata(resize=ResizePolicy(side="long", size=64))
 class CountingEngine:
     """Counts what it is asked, and finds class 0 everywhere."""
 
+    name = "test"
     precision = "float32"
     max_batch = 1
 
