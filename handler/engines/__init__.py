@@ -1,6 +1,6 @@
 """Engines run a network. They are interchangeable: one protocol, one file each, and torch in float32 defines correct."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -70,6 +70,14 @@ class GradientEngine(Protocol):
 
 
 @runtime_checkable
+class LanedEngine(Protocol):
+    """An engine that can work on several images side by side: each is slower, but together they are done sooner."""
+
+    def lanes(self) -> Sequence[Engine]:
+        """Engines that run at the same time, each in a thread of its caller's and on its share of the processor."""
+
+
+@runtime_checkable
 class LabellingEngine(Protocol):
     """An engine on a device that brings logits to an image's size faster than the CPU does."""
 
@@ -86,6 +94,8 @@ class EngineOptions:
     #: The GPU that TorchServe gave this worker; None: the CPU.
     gpu_id: int | None = None
     precision: Precision = "auto"
+    #: Images that are worked on side by side where there are as many, by an engine that can.
+    lanes: int = 1
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """OpenVINO on the CPU: the fastest engine where there is no GPU."""
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from handler.engines import EngineOptions, ModelFiles, Precision
+from handler.engines import Engine, EngineOptions, ModelFiles, Precision
 from handler.engines.openvino_graph import is_quantized, make_graph
 from model.strict import ConfigurationError
 
@@ -27,20 +29,49 @@ class OpenVinoEngine:
             CheckpointError: the checkpoint cannot be used.
             ConfigurationError: the model, or this processor, does not have the precision that `options` ask for.
         """
-        core = ov.Core()
-        graph = _read(core, files, options.precision)
-        native = native_precision(core)
-        self.precision = _chosen(options.precision, quantized=is_quantized(graph), native=native)
-        settings: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
+        self._core = ov.Core()
+        self._graph = (
+            self._core.read_model(files.graph) if files.graph else make_graph(self._core, files, options.precision)
+        )
+        native = native_precision(self._core)
+        self.precision = _chosen(options.precision, quantized=is_quantized(self._graph), native=native)
+        self._settings: dict[str, Any] = {
             # Of int8 too: of the layers that are not quantized.
             "INFERENCE_PRECISION_HINT": _HINTS[native if self.precision == "int8" else self.precision],
             # Threads that are pinned crowd the same cores where several workers run.
             "ENABLE_CPU_PINNING": False,
+            **({"INFERENCE_NUM_THREADS": options.threads} if options.threads else {}),
         }
-        if options.threads:
-            settings["INFERENCE_NUM_THREADS"] = options.threads
-        self._request = core.compile_model(graph, _DEVICE, settings).create_infer_request()
+        compiled = self._compile(streams=1)
+        self._whole = _Lane(self.precision, compiled)
+        self._lane_count = min(options.lanes, compiled.get_property("INFERENCE_NUM_THREADS"))
+
+    def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        return self._whole.infer(pixels)
+
+    def lanes(self) -> Sequence[Engine]:
+        return self._lanes
+
+    @cached_property
+    def _lanes(self) -> Sequence[Engine]:
+        if self._lane_count == 1:
+            return [self._whole]
+        compiled = self._compile(streams=self._lane_count)
+        return [_Lane(self.precision, compiled) for _ in range(self._lane_count)]
+
+    def _compile(self, *, streams: int) -> ov.CompiledModel:
+        return self._core.compile_model(self._graph, _DEVICE, self._settings | {"NUM_STREAMS": streams})
+
+
+class _Lane:
+    """One request at a time of a compiled graph, which may have several."""
+
+    name = OpenVinoEngine.name
+    max_batch = OpenVinoEngine.max_batch
+
+    def __init__(self, precision: str, compiled: ov.CompiledModel) -> None:
+        self.precision = precision
+        self._request = compiled.create_infer_request()
 
     def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         # Both ends are shared with the engine's memory, which the next call overwrites.
@@ -52,10 +83,6 @@ class OpenVinoEngine:
 def native_precision(core: ov.Core) -> str:
     """The fastest floating-point numbers that this processor computes with natively: `bfloat16` or `float32`."""
     return "bfloat16" if "BF16" in core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES") else "float32"
-
-
-def _read(core: ov.Core, files: ModelFiles, precision: Precision) -> ov.Model:
-    return core.read_model(files.graph) if files.graph is not None else make_graph(core, files, precision)
 
 
 def _chosen(asked: Precision, *, quantized: bool, native: str) -> str:
