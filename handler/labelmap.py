@@ -1,6 +1,6 @@
 """From logits on the network's grid to labels at the image's own size."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,9 +14,6 @@ from handler.labels import Labels
 from handler.refine import RefinementReport
 
 LabelMap = npt.NDArray[np.unsignedinteger]
-
-#: Interpolated probabilities held at once.
-_VALUES_AT_ONCE = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -89,20 +86,3 @@ def label_map(scores: npt.NDArray[np.float32], size: Size, dtype: npt.DTypeLike)
 
     on_columns = np.ascontiguousarray(label_lines(winners.T, on_grid, classes, height).T)
     return label_lines(on_columns, between_rows, classes, width)
-
-
-def confidence_rows(result: Segmentation) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-    """The probability of each pixel's own class, interpolated from the network's grid, a strip of rows at a time."""
-    height, width = result.label_map.shape
-    _, grid_height, grid_width = result.probabilities.shape
-    top, bottom, down = neighbours(grid_height, height)
-    left, right, across = neighbours(grid_width, width)
-    flat = result.probabilities.ravel()
-    strip = max(1, _VALUES_AT_ONCE // (4 * width))
-    for start in range(0, height, strip):
-        rows = slice(start, min(start + strip, height))
-        plane = result.label_map[rows].astype(np.int64) * (grid_height * grid_width)
-        upper, lower = plane + top[rows, None] * grid_width, plane + bottom[rows, None] * grid_width
-        above = flat[upper + left] * (1 - across) + flat[upper + right] * across
-        below = flat[lower + left] * (1 - across) + flat[lower + right] * across
-        yield rows, above * (1 - down[rows, None]) + below * down[rows, None]

@@ -8,12 +8,13 @@ import numpy.typing as npt
 from pycocotools import mask as coco
 from rasterio import features
 
+from handler import confidence
 from handler.errors import ResponseTooLarge
 from handler.geometry import Size
-from handler.labelmap import Segmentation, confidence_rows
+from handler.labelmap import Segmentation
 from handler.options import AnswerOptions
 from handler.outlines import require_traceable
-from handler.runs import run_lengths
+from handler.runs import column_runs, run_lengths
 
 #: Of masks that are written one by one: 10 seconds' worth on one slow core.
 _MOST_MASK_PIXELS = 2_000_000_000
@@ -83,8 +84,10 @@ def find_segments(result: Segmentation, options: AnswerOptions) -> Segments:
         ids, index_of = components(result.label_map, result.labels.background)
     else:
         ids, index_of = result.label_map, np.arange(len(classes))
-    pixels, probability = _sums(result, ids, len(index_of))
-    runs = run_lengths(ids, len(index_of))
+    runs = column_runs(ids)
+    pixels = np.bincount(runs.owners, runs.lengths, len(index_of)).astype(np.int64)
+    probability = np.bincount(runs.owners, confidence.sums(result.probabilities, runs, index_of[runs.owners]), len(index_of))
+    masks = run_lengths(runs, len(index_of))
     present = np.flatnonzero(pixels)
     order = sorted(present, key=lambda each: (index_of[each] == result.labels.background, -pixels[each], each))
     scores = {each: float(min(1.0, probability[each] / pixels[each])) for each in order}
@@ -95,9 +98,9 @@ def find_segments(result: Segmentation, options: AnswerOptions) -> Segments:
             label=classes[index_of[each]],
             pixels=int(pixels[each]),
             fraction=float(pixels[each] / ids.size),
-            bbox=_bounding_box(runs[each]),
+            bbox=_bounding_box(masks[each]),
             score=scores[each],
-            counts=runs[each]["counts"],
+            counts=masks[each]["counts"],
         )
         for each in order
         if scores[each] >= options.min_score
@@ -129,19 +132,6 @@ def components(
         numbered = [(shape, number) for number, (shape, _) in enumerate(found, start=1)]
         features.rasterize(numbered, out=ids)
     return ids, np.array([-1 if background is None else background, *(index for _, index in found)])
-
-
-def _sums(
-    result: Segmentation, ids: npt.NDArray[np.integer], count: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """For each id its pixels, and the sum over them of their own class's probability."""
-    pixels = np.zeros(count, np.int64)
-    probability = np.zeros(count, np.float64)
-    for rows, confidence in confidence_rows(result):
-        own = ids[rows].ravel()
-        pixels += np.bincount(own, minlength=count)
-        probability += np.bincount(own, confidence.ravel(), minlength=count)
-    return pixels, probability
 
 
 def _bounding_box(runs: dict[str, object]) -> tuple[int, int, int, int]:

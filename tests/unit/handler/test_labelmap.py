@@ -9,7 +9,8 @@ from hypothesis import given, settings, target
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from handler.labelmap import Segmentation, confidence_rows, label_map, reported, segmentation
+from handler.confidence import confidence_rows
+from handler.labelmap import Segmentation, label_map, reported, segmentation
 from handler.labels import Labels
 from model.palette import voc_palette
 

@@ -2,18 +2,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from pycocotools import mask as coco
 from torch.nn import functional as F
 
-from handler import labelmap, segments
+from handler import segments
 from handler.encoders import FORMATS, ModelIdentity
 from handler.errors import ResponseTooLarge
 from handler.labelmap import Segmentation, segmentation
 from handler.labels import Labels
 from handler.options import AnswerOptions
-from handler.runs import run_lengths
 from handler.segments import Segment, components, find_segments
 from model.palette import voc_palette
 
@@ -46,17 +42,6 @@ def test_scores_are_those_of_the_interpolated_probabilities() -> None:
     for statistics in figures(result):
         mask = result.label_map == statistics.index
         assert statistics.score == pytest.approx(float(probabilities[statistics.index][mask].mean()), abs=1e-5)
-
-
-def test_scores_do_not_depend_on_the_height_of_the_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    logits = np.random.default_rng(3).normal(size=(3, 4, 5)).astype(np.float32)
-    result = segmentation(blank(33, 29), logits, LABELS)
-    whole = figures(result)
-
-    monkeypatch.setattr(labelmap, "_VALUES_AT_ONCE", 1)
-
-    assert [s.pixels for s in figures(result)] == [s.pixels for s in whole]
-    assert [s.score for s in figures(result)] == pytest.approx([s.score for s in whole])
 
 
 def test_segments_below_the_minimum_score_are_not_listed() -> None:
@@ -92,17 +77,6 @@ def test_without_a_background_class_every_class_has_parts() -> None:
 
     assert sorted(index_of[ids[0]].tolist()) == [0, 0, 1]
     assert len(set(ids[0].tolist())) == 3
-
-
-@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 4), st.integers(0, 2**32 - 1))
-def test_run_lengths_are_those_of_each_mask(height: int, width: int, count: int, seed: int) -> None:
-    ids = np.random.default_rng(seed).integers(0, count, (height, width), dtype=np.uint8)
-
-    runs = run_lengths(ids, count)
-
-    assert set(runs) == set(np.unique(ids).tolist())
-    for each, own in runs.items():
-        assert own == coco.encode(np.asfortranarray(ids == each, np.uint8))
 
 
 def blank(height: int, width: int) -> npt.NDArray[np.uint8]:
