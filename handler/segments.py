@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco
-from rasterio import features
 
 from handler import confidence
+from handler.components import components
 from handler.errors import ResponseTooLarge
 from handler.geometry import Size
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions
-from handler.outlines import require_traceable
 from handler.runs import column_runs, run_lengths
 
 #: Of masks that are written one by one: 10 seconds' worth on one slow core.
@@ -112,26 +111,6 @@ def find_objects(result: Segmentation, options: AnswerOptions) -> Segments:
     """As `find_segments`, without background, which no annotation names."""
     found = find_segments(result, options)
     return replace(found, items=tuple(each for each in found.items if each.index != result.labels.background))
-
-
-def components(
-    label_map: npt.NDArray[np.unsignedinteger], background: int | None
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Number the connected parts of each class; pixels are connected by their edges. Background stays one.
-
-    Returns:
-        For each pixel the number of its part, H×W, and for each number the class's index.
-
-    Raises:
-        ResponseTooLarge: there is too much to trace.
-    """
-    require_traceable(label_map)
-    found = [(shape, int(index)) for shape, index in features.shapes(label_map, connectivity=4) if index != background]
-    ids = np.zeros(label_map.shape, np.int32)  # 0 is background, whether there is one or not.
-    if found:
-        numbered = [(shape, number) for number, (shape, _) in enumerate(found, start=1)]
-        features.rasterize(numbered, out=ids)
-    return ids, np.array([-1 if background is None else background, *(index for _, index in found)])
 
 
 def _bounding_box(runs: dict[str, object]) -> tuple[int, int, int, int]:

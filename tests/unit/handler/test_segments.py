@@ -10,7 +10,7 @@ from handler.errors import ResponseTooLarge
 from handler.labelmap import Segmentation, segmentation
 from handler.labels import Labels
 from handler.options import AnswerOptions
-from handler.segments import Segment, components, find_segments
+from handler.segments import Segment, find_segments
 from model.palette import voc_palette
 
 LABELS = Labels(("background", "cat", "dog"), voc_palette(3))
@@ -64,19 +64,6 @@ def test_connected_parts_are_segments_of_their_own_and_background_is_one() -> No
         ("cat", 1, (0, 2, 1, 1)),
         ("background", 5, (0, 0, 4, 3)),
     ]
-
-
-def test_parts_that_touch_at_a_corner_alone_are_two() -> None:
-    _, index_of = components(np.array([[1, 0], [0, 1]], np.uint8), background=0)
-
-    assert index_of.tolist() == [0, 1, 1]
-
-
-def test_without_a_background_class_every_class_has_parts() -> None:
-    ids, index_of = components(np.array([[0, 1, 0]], np.uint8), background=None)
-
-    assert sorted(index_of[ids[0]].tolist()) == [0, 0, 1]
-    assert len(set(ids[0].tolist())) == 3
 
 
 def blank(height: int, width: int) -> npt.NDArray[np.uint8]:
