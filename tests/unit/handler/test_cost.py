@@ -129,10 +129,3 @@ def test_classes_that_a_palette_cannot_hold_are_refused_before_the_network_runs(
 
     with pytest.raises(InvalidOption, match="'png' holds 256 classes, there are 257; use 'index'"):
         require_affordable(request, (8, 8), many, Limits())
-
-
-def test_pixels_times_classes_are_limited() -> None:
-    require_affordable(asked(), (100, 100), SQUARE, Limits(max_label_values=30_000))
-
-    with pytest.raises(InferenceTooLarge, match=r"10,000 pixels of 3 classes are 30,000 .*, the limit is 29,999"):
-        require_affordable(asked(), (100, 100), SQUARE, Limits(max_label_values=29_999))
