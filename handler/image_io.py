@@ -53,9 +53,17 @@ _RLE_COMPRESSIONS = (1, 2)
 # the size of every image right after its header, before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
 Image.init()
-# What Pillow warns of concerns metadata that is of no use here, or comes as an error all the same. Once for the process:
-# `warnings.catch_warnings` is not safe where threads decode side by side.
-warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def silence_pillow() -> None:
+    """Ignore what Pillow warns of: metadata that is of no use here, or what comes as an error all the same.
+
+    Once for the process, because `warnings.catch_warnings` is not safe where threads decode side by side.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+silence_pillow()
 
 
 def decode_image(data: bytes, limits: Limits) -> RGBImage:
