@@ -16,9 +16,9 @@ from handler.encoders.explanation import encode as encode_explanation
 from handler.engines import Engine, EngineOptions, GradientEngine, ModelFiles, build_engine
 from handler.errors import ResponseTooLarge, SegmentationError, TooLarge, attempt
 from handler.explain import Explanation, explain
-from handler.geometry import RGBImage, prepare
-from handler.image_io import decode_image
-from handler.inference import View, batches, infer, mean_probabilities, views
+from handler.geometry import DecodedImage, RGBImage, Size, prepare
+from handler.image_io import decode
+from handler.inference import View, batches, infer, mean_probabilities, needed_size, views
 from handler.labelmap import Segmentation, reported, segmentation, segmentation_by_probability
 from handler.labels import Labels
 from handler.options import InferenceOptions
@@ -131,11 +131,12 @@ class Pipeline:
             RefinementUnavailable: `options` refine, and the package for it is not installed.
         """
         options = options or self._inference.defaults
-        seen = views(image, self.metadata.resize, options)
+        decoded = DecodedImage.whole(image)
+        seen = views(decoded, self.metadata.resize, options)
         logits: dict[int, Logits] = {}
         for members in batches(dict(enumerate(seen)), self._engine.max_batch):
             logits.update(zip(members, infer([seen[index] for index in members], self._engine), strict=True))
-        return self._label(image, seen, [logits[index] for index in range(len(seen))], options, _ignore)
+        return self._label(decoded, seen, [logits[index] for index in range(len(seen))], options, _ignore)
 
     def explanation(self, image: RGBImage, class_index: int | None = None) -> Explanation:
         """Which parts of one upright RGB image, uint8 H×W×3, speak for a class; None: for the one seen most.
@@ -180,11 +181,17 @@ class Pipeline:
     def _decode(self, request: SegmentationRequest, observe: Observer) -> "_Decoded":
         limits = self._limits.shared_by(request.companions)
         with _timed("decode", observe), _explained_share(request):
-            image = decode_image(request.image, limits)
+            image = decode(request.image, limits, self._needed(request))
         with _timed("prepare", observe), _explained_share(request):
-            require_affordable(request, (image.shape[0], image.shape[1]), self.metadata, limits)
+            require_affordable(request, image.size, self.metadata, limits)
             seen = [] if request.explain else views(image, self.metadata.resize, request.inference)
             return _Decoded(request, image, seen)
+
+    def _needed(self, request: SegmentationRequest) -> Callable[[Size], Size] | None:
+        """What `decode` is to be told; None: only the image itself will do."""
+        if request.explain or FORMATS[request.answer.format].needs_photograph:
+            return None
+        return partial(needed_size, policy=self.metadata.resize, options=request.inference)
 
     def _infer_all(self, seen: Mapping[int, Sequence[View]], observe: Observer) -> dict[int, list[Logits] | SegmentationError]:
         """The logits of all views of each image, or what went wrong with one of them."""
@@ -235,12 +242,12 @@ class Pipeline:
         # Where the server reports some classes alone, an explanation is of any.
         (one,) = options.classes if options.classes and len(options.classes) == 1 else (None,)
         with _timed("explain", observe):
-            explanation = self.explanation(decoded.image, one)
+            explanation = self.explanation(decoded.image.pixels, one)
         with _timed("encode", observe):
             return encode_explanation(explanation, self._identity, options.alpha)
 
     def _label(
-        self, image: RGBImage, seen: Sequence[View], logits: Sequence[Logits], options: InferenceOptions, observe: Observer
+        self, image: DecodedImage, seen: Sequence[View], logits: Sequence[Logits], options: InferenceOptions, observe: Observer
     ) -> Segmentation:
         if len(seen) == 1 and options.refine == "none":
             with _timed("label", observe):
@@ -262,13 +269,14 @@ class _Decoded:
     """A request whose image is known."""
 
     request: SegmentationRequest
-    image: RGBImage
+    image: DecodedImage
     #: What the network is to see of it; nothing, where an explanation is asked for.
     views: Sequence[View]
 
     @property
     def pixels(self) -> int:
-        return self.image.shape[0] * self.image.shape[1]
+        """Of what was decoded."""
+        return self.image.pixels.shape[0] * self.image.pixels.shape[1]
 
 
 @contextmanager

@@ -30,9 +30,7 @@ class OpenVinoEngine:
             ConfigurationError: the model, or this processor, does not have the precision that `options` ask for.
         """
         self._core = ov.Core()
-        self._graph = (
-            self._core.read_model(files.graph) if files.graph else make_graph(self._core, files, options.precision)
-        )
+        self._graph = self._core.read_model(files.graph) if files.graph else make_graph(self._core, files, options.precision)
         native = native_precision(self._core)
         self.precision = _chosen(options.precision, quantized=is_quantized(self._graph), native=native)
         self._settings: dict[str, Any] = {
