@@ -1,5 +1,7 @@
 """Decode, prepare, infer, label, encode: from requests to answers. Knows nothing of how they travel."""
 
+import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ import numpy.typing as npt
 from handler.cost import require_affordable
 from handler.encoders import FORMATS, EncodedResponse, ModelIdentity
 from handler.encoders.explanation import encode as encode_explanation
-from handler.engines import Engine, EngineOptions, GradientEngine, ModelFiles, build_engine
+from handler.engines import Engine, EngineOptions, GradientEngine, LanedEngine, ModelFiles, build_engine
 from handler.errors import ResponseTooLarge, SegmentationError, TooLarge, attempt
 from handler.explain import Explanation, explain
 from handler.geometry import DecodedImage, RGBImage, Size, prepare
@@ -21,6 +23,7 @@ from handler.image_io import decode
 from handler.inference import View, batches, infer, mean_probabilities, needed_size, views
 from handler.labelmap import Segmentation, reported, segmentation, segmentation_by_probability
 from handler.labels import Labels
+from handler.lanes import Lanes, PixelBudget
 from handler.options import InferenceOptions
 from handler.refine import RefinementReport, dense_crf
 from handler.request import SegmentationRequest
@@ -69,6 +72,7 @@ class Pipeline:
         self._limits = limits
         self._inference = inference
         self._make_gradients = gradients
+        self._explaining = threading.Lock()
 
     @classmethod
     def load(
@@ -79,6 +83,7 @@ class Pipeline:
         *,
         graph: Path | None = None,
         gpu_id: int | None = None,
+        lanes: int = 1,
     ) -> "Pipeline":
         """Build the engine that `settings` name, with the checkpoint's network in it.
 
@@ -88,13 +93,15 @@ class Pipeline:
             identity: how the model calls itself in answers.
             graph: the network as OpenVINO's graph; None: it is converted if it is needed.
             gpu_id: the GPU to run on; None: the CPU.
+            lanes: requests that may be worked on side by side, if the engine can and there are as many.
 
         Raises:
             CheckpointError: the checkpoint cannot be used.
             ConfigurationError: the settings cannot.
         """
         files = ModelFiles(checkpoint, settings.output_stride, graph)
-        engine = build_engine(settings.engine, files, EngineOptions(settings.threads, gpu_id, settings.precision))
+        options = EngineOptions(settings.threads, gpu_id, settings.precision, lanes)
+        engine = build_engine(settings.engine, files, options)
         gradients = partial(build_engine, "torch", files, EngineOptions(settings.threads, gpu_id))
         return cls(
             engine,
@@ -145,7 +152,9 @@ class Pipeline:
             ExplanationUnavailable: the engine has no gradients.
             InvalidOption: the model has no such class.
         """
-        return explain(image, class_index, engine=self._gradients, labels=self.labels, policy=self.metadata.resize)
+        # What finds the gradients hangs itself into the network, which lanes have in common.
+        with self._explaining:
+            return explain(image, class_index, engine=self._gradients, labels=self.labels, policy=self.metadata.resize)
 
     @cached_property
     def _gradients(self) -> Engine:
@@ -155,7 +164,38 @@ class Pipeline:
         """Answer each request by a response or an error of its own; none touches its neighbours.
 
         Only as many images are in memory at once as have the pixels of the largest that is allowed, and one more.
+
+        Args:
+            requests: what is asked for; several go through an engine that has lanes side by side, through another in batches.
+            observe: is told how long each stage took; it may be called by several threads.
         """
+        if len(requests) > 1 and self._lanes is not None:
+            return self._lanes.map([(request, observe) for request in requests])
+        return self._answer_in_batches(requests, observe)
+
+    @cached_property
+    def _lanes(self) -> "Lanes[tuple[SegmentationRequest, Observer], Outcome] | None":
+        engines = self._engine.lanes() if isinstance(self._engine, LanedEngine) else ()
+        if len(engines) < 2:
+            return None
+        budget = PixelBudget(self._limits.max_pixels)
+
+        def answer(work: tuple[SegmentationRequest, Observer], engine: Engine) -> Outcome:
+            request, observe = work
+            with budget.share() as take:
+                return attempt(self._answer_alone, request, engine, take, observe)
+
+        return Lanes(engines, answer)
+
+    def _answer_alone(
+        self, request: SegmentationRequest, engine: Engine, take: Callable[[int], None], observe: Observer
+    ) -> EncodedResponse:
+        decoded = self._decode(request, observe, take)
+        with _timed("network", observe):
+            logits = [infer([view], engine)[0] for view in decoded.views]
+        return self._finish(decoded, logits, observe)
+
+    def _answer_in_batches(self, requests: Sequence[SegmentationRequest], observe: Observer) -> list[Outcome]:
         outcomes: dict[int, Outcome] = {}
         held: dict[int, _Decoded] = {}
         for index, request in enumerate(requests):
@@ -178,20 +218,24 @@ class Pipeline:
             outcomes[index] = own if isinstance(own, SegmentationError) else attempt(self._finish, each, own, observe)
         return outcomes
 
-    def _decode(self, request: SegmentationRequest, observe: Observer) -> "_Decoded":
+    def _decode(
+        self, request: SegmentationRequest, observe: Observer, take: Callable[[int], None] = lambda _: None
+    ) -> "_Decoded":
+        """`take` is told how many pixels the image has before any is decoded."""
         limits = self._limits.shared_by(request.companions)
         with _timed("decode", observe), _explained_share(request):
-            image = decode(request.image, limits, self._needed(request))
+            image = decode(request.image, limits, partial(self._needed, request, take))
         with _timed("prepare", observe), _explained_share(request):
             require_affordable(request, image.size, self.metadata, limits)
             seen = [] if request.explain else views(image, self.metadata.resize, request.inference)
             return _Decoded(request, image, seen)
 
-    def _needed(self, request: SegmentationRequest) -> Callable[[Size], Size] | None:
-        """What `decode` is to be told; None: only the image itself will do."""
+    def _needed(self, request: SegmentationRequest, take: Callable[[int], None], size: Size) -> Size:
+        """The least of an image of `size` that will do."""
+        take(math.prod(size))
         if request.explain or FORMATS[request.answer.format].needs_photograph:
-            return None
-        return partial(needed_size, policy=self.metadata.resize, options=request.inference)
+            return size
+        return needed_size(size, self.metadata.resize, request.inference)
 
     def _infer_all(self, seen: Mapping[int, Sequence[View]], observe: Observer) -> dict[int, list[Logits] | SegmentationError]:
         """The logits of all views of each image, or what went wrong with one of them."""
