@@ -93,19 +93,23 @@ class Pipeline:
         for height, width in _WARM_UP_SIZES:
             self.segment(np.zeros((height, width, 3), np.uint8))
 
-    def segment(self, image: RGBImage, options: InferenceOptions | None = None) -> Segmentation:
-        """Segment one upright RGB image, uint8 H×W×3, however large; `options` None: the settings' defaults.
+    def segment(self, image: RGBImage | DecodedImage, options: InferenceOptions | None = None) -> Segmentation:
+        """Segment one upright RGB image, uint8 H×W×3, or a copy of it, however large; `options` None: the settings' defaults.
 
         Raises:
             RefinementUnavailable: `options` refine, and the package for it is not installed.
         """
         options = options or self._inference.defaults
-        decoded = DecodedImage.whole(image)
+        decoded = image if isinstance(image, DecodedImage) else DecodedImage.whole(image)
         seen = views(decoded, self.metadata.resize, options)
         logits: dict[int, Logits] = {}
         for members in batches(dict(enumerate(seen)), self._engine.max_batch):
             logits.update(zip(members, infer([seen[index] for index in members], self._engine), strict=True))
         return self._label(decoded, seen, [logits[index] for index in range(len(seen))], options, _ignore)
+
+    def needed(self, options: InferenceOptions) -> Callable[[Size], Size]:
+        """How large a copy of an image it takes to segment it as `options` say: what `handler.image_io.decode` asks for."""
+        return partial(needed_size, policy=self.metadata.resize, options=options)
 
     def explanation(self, image: RGBImage, class_index: int | None = None) -> Explanation:
         """Which parts of one upright RGB image, uint8 H×W×3, speak for a class; None: for the one seen most.
@@ -146,17 +150,12 @@ class Pipeline:
     def _decode(self, request: SegmentationRequest, observe: Observer) -> "_Decoded":
         limits = self._limits.shared_by(request.companions)
         with _timed("decode", observe), _explained_share(request):
-            image = decode(request.image, limits, self._needed(request))
+            shown = request.explain or FORMATS[request.answer.format].needs_photograph
+            image = decode(request.image, limits, None if shown else self.needed(request.inference))
         with _timed("prepare", observe), _explained_share(request):
             require_affordable(request, image.size, self.metadata, limits)
             seen = [] if request.explain else views(image, self.metadata.resize, request.inference)
             return _Decoded(request, image, seen)
-
-    def _needed(self, request: SegmentationRequest) -> Callable[[Size], Size] | None:
-        """What `decode` is to be told; None: only the image itself will do."""
-        if request.explain or FORMATS[request.answer.format].needs_photograph:
-            return None
-        return partial(needed_size, policy=self.metadata.resize, options=request.inference)
 
     def _infer_all(self, seen: Mapping[int, Sequence[View]], observe: Observer) -> dict[int, list[Logits] | SegmentationError]:
         """The logits of all views of each image, or what went wrong with one of them."""
