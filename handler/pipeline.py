@@ -1,6 +1,5 @@
 """Decode, prepare, infer, label, encode: from requests to answers. Knows nothing of how they travel."""
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -129,21 +128,28 @@ class Pipeline:
             RefinementUnavailable: the settings refine by default, and the package for it is not installed.
         """
         for height, width in _WARM_UP_SIZES:
-            self.segment(np.zeros((height, width, 3), np.uint8))
+            blank = DecodedImage.whole(np.zeros((height, width, 3), np.uint8))
+            self.segment(blank)
+            for engine in self._lane_engines:
+                infer(views(blank, self.metadata.resize, InferenceOptions()), engine)
 
-    def segment(self, image: RGBImage, options: InferenceOptions | None = None) -> Segmentation:
-        """Segment one upright RGB image, uint8 H×W×3, however large; `options` None: the settings' defaults.
+    def segment(self, image: RGBImage | DecodedImage, options: InferenceOptions | None = None) -> Segmentation:
+        """Segment one upright RGB image, uint8 H×W×3, or a copy of it, however large; `options` None: the settings' defaults.
 
         Raises:
             RefinementUnavailable: `options` refine, and the package for it is not installed.
         """
         options = options or self._inference.defaults
-        decoded = DecodedImage.whole(image)
+        decoded = image if isinstance(image, DecodedImage) else DecodedImage.whole(image)
         seen = views(decoded, self.metadata.resize, options)
         logits: dict[int, Logits] = {}
         for members in batches(dict(enumerate(seen)), self._engine.max_batch):
             logits.update(zip(members, infer([seen[index] for index in members], self._engine), strict=True))
         return self._label(decoded, seen, [logits[index] for index in range(len(seen))], options, _ignore)
+
+    def needed(self, options: InferenceOptions) -> Callable[[Size], Size]:
+        """How large a copy of an image it takes to segment it as `options` say: what `handler.image_io.decode` asks for."""
+        return partial(needed_size, policy=self.metadata.resize, options=options)
 
     def explanation(self, image: RGBImage, class_index: int | None = None) -> Explanation:
         """Which parts of one upright RGB image, uint8 H×W×3, speak for a class; None: for the one seen most.
@@ -174,9 +180,12 @@ class Pipeline:
         return self._answer_in_batches(requests, observe)
 
     @cached_property
+    def _lane_engines(self) -> Sequence[Engine]:
+        return self._engine.lanes() if isinstance(self._engine, LanedEngine) else ()
+
+    @cached_property
     def _lanes(self) -> "Lanes[tuple[SegmentationRequest, Observer], Outcome] | None":
-        engines = self._engine.lanes() if isinstance(self._engine, LanedEngine) else ()
-        if len(engines) < 2:
+        if len(self._lane_engines) < 2:
             return None
         budget = PixelBudget(self._limits.max_pixels)
 
@@ -185,7 +194,7 @@ class Pipeline:
             with budget.share() as take:
                 return attempt(self._answer_alone, request, engine, take, observe)
 
-        return Lanes(engines, answer)
+        return Lanes(self._lane_engines, answer)
 
     def _answer_alone(
         self, request: SegmentationRequest, engine: Engine, take: Callable[[int], None], observe: Observer
@@ -232,10 +241,10 @@ class Pipeline:
 
     def _needed(self, request: SegmentationRequest, take: Callable[[int], None], size: Size) -> Size:
         """The least of an image of `size` that will do."""
-        take(math.prod(size))
+        take(size[0] * size[1])
         if request.explain or FORMATS[request.answer.format].needs_photograph:
             return size
-        return needed_size(size, self.metadata.resize, request.inference)
+        return self.needed(request.inference)(size)
 
     def _infer_all(self, seen: Mapping[int, Sequence[View]], observe: Observer) -> dict[int, list[Logits] | SegmentationError]:
         """The logits of all views of each image, or what went wrong with one of them."""

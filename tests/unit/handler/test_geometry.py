@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from handler.geometry import DecodedImage, network_size, prepare
+from handler.geometry import DecodedImage, network_size, prepare, resized
 from model import Normalization, ResizePolicy
 from model.preprocessing import Normalize
 from tests.support import noise
@@ -99,3 +99,17 @@ def test_preparation_remembers_the_original_size() -> None:
 
     assert prepared.original_size == (30, 60)
     assert prepared.pixels.shape == (32, 64, 3)
+
+
+@given(st.tuples(st.integers(1, 60), st.integers(1, 60)), st.tuples(*[st.floats(0, 1)] * 4), st.integers(1, 40))
+def test_a_part_is_resized_as_in_its_surroundings(size: tuple[int, int], sides: tuple[float, ...], side: int) -> None:
+    image, (height, width) = noise(*size), size
+    (left, right), (top, bottom) = sorted(sides[:2]), sorted(sides[2:])
+    box = (left * width, top * height, max(right, left + 1e-3) * width, max(bottom, top + 1e-3) * height)
+    assume(box[2] <= width and box[3] <= height)
+
+    part = resized(image, box, (side, side))
+
+    # Pillow rounds weights that depend on where the box lies.
+    expected = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR, box)
+    np.testing.assert_allclose(part.astype(int), np.asarray(expected, int), atol=1)
