@@ -10,6 +10,7 @@ from handler.encoders.response import EncodedResponse, ModelIdentity
 from handler.encoders.strips import strips
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions
+from handler.runs import column_runs
 from model.metadata import Colour
 
 CONTENT_TYPE = "image/jpeg"
@@ -38,7 +39,7 @@ def overlay_image(result: Segmentation, alpha: float = AnswerOptions().alpha) ->
     background = result.labels.background
     for rows in strips(*result.label_map.shape):
         labels = result.label_map[rows]
-        tinted = Image.blend(Image.fromarray(result.image[rows]), Image.fromarray(palette[labels]), alpha)
+        tinted = Image.blend(Image.fromarray(result.image[rows]), Image.fromarray(palette.take(labels, axis=0)), alpha)
         picture.paste(tinted, (0, rows.start), None if background is None else Image.fromarray(labels != background))
     _draw_legend(picture, result)
     return picture
@@ -47,10 +48,8 @@ def overlay_image(result: Segmentation, alpha: float = AnswerOptions().alpha) ->
 def _draw_legend(picture: Image.Image, result: Segmentation) -> None:
     """Swatches and names of the classes that occur."""
     names = result.labels.names
-    # In strips, because NumPy counts in a copy of 8 bytes for each pixel.
-    parts = (result.label_map[rows] for rows in strips(*result.label_map.shape))
-    counts = np.sum([np.bincount(part.ravel(), minlength=len(names)) for part in parts], axis=0)
-    shown = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] and i != result.labels.background]
+    pixels = column_runs(result.label_map).pixels(len(names))
+    shown = [int(i) for i in np.argsort(-pixels, kind="stable") if pixels[i] and i != result.labels.background]
     if not shown:
         return
     legend = Legend.on(picture)
