@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from ts.context import Context
 from ts.metrics.metric_type_enum import MetricTypes
 
@@ -61,6 +62,9 @@ class SegmentationService:
             gpu_id=properties["gpu_id"],
             lanes=configuration.get("batchSize", 1),
         )
+        if self._pipeline.engine.name == "openvino":
+            # It has threads of its own. Those of torch, which resizes for it, would spin for a while beside them.
+            torch.set_num_threads(1)
         self._parser = RequestParser(self._settings, self._pipeline.labels)
         self._pipeline.warm_up()
         self._metrics = Metrics(context)

@@ -35,8 +35,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def batching_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The default model with batches of up to 8, for which a request waits long enough to be joined."""
     config = tmp_path_factory.mktemp("config") / "model-config.yaml"
-    text = DEFAULT_MODEL_CONFIG.read_text().replace("batchSize: 1 ", "batchSize: 8 ")
-    config.write_text(text.replace("maxBatchDelay: 2 ", "maxBatchDelay: 1500 "))
+    text = DEFAULT_MODEL_CONFIG.read_text().replace("batchSize: 4 ", "batchSize: 8 ")
+    config.write_text(text.replace("maxBatchDelay: 1 ", "maxBatchDelay: 1500 "))
     yield from _serve(tmp_path_factory, config)
 
 
