@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from handler.cost import require_affordable
 from handler.encoders import FORMATS, EncodedResponse, ModelIdentity
@@ -72,6 +73,7 @@ class Pipeline:
         self._inference = inference
         self._make_gradients = gradients
         self._explaining = threading.Lock()
+        self._torch_threads = torch.get_num_threads()
 
     @classmethod
     def load(
@@ -159,7 +161,7 @@ class Pipeline:
             InvalidOption: the model has no such class.
         """
         # What finds the gradients hangs itself into the network, which lanes have in common.
-        with self._explaining:
+        with self._explaining, torch_threads(self._torch_threads):
             return explain(image, class_index, engine=self._gradients, labels=self.labels, policy=self.metadata.resize)
 
     @cached_property
@@ -330,6 +332,17 @@ class _Decoded:
     def pixels(self) -> int:
         """Of what was decoded."""
         return self.image.pixels.shape[0] * self.image.pixels.shape[1]
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch run on so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
