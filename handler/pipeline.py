@@ -15,13 +15,22 @@ import torch
 from handler.cost import require_affordable
 from handler.encoders import FORMATS, EncodedResponse, ModelIdentity
 from handler.encoders.explanation import encode as encode_explanation
-from handler.engines import Engine, EngineOptions, GradientEngine, LanedEngine, ModelFiles, build_engine
+from handler.engines import (
+    Engine,
+    EngineOptions,
+    GradientEngine,
+    LabellingEngine,
+    LanedEngine,
+    ModelFiles,
+    build_engine,
+    reference_engine,
+)
 from handler.errors import ResponseTooLarge, SegmentationError, TooLarge, attempt
 from handler.explain import Explanation, explain
 from handler.geometry import DecodedImage, RGBImage, Size, prepare
 from handler.image_io import decode
 from handler.inference import View, batches, infer, mean_probabilities, needed_size, views
-from handler.labelmap import Segmentation, reported, segmentation, segmentation_by_probability
+from handler.labelmap import Segmentation, label_map, reported, segmentation, segmentation_by_probability
 from handler.labels import Labels
 from handler.lanes import Lanes, PixelBudget
 from handler.options import InferenceOptions
@@ -74,6 +83,7 @@ class Pipeline:
         self._make_gradients = gradients
         self._explaining = threading.Lock()
         self._torch_threads = torch.get_num_threads()
+        self._label_map = engine.label_map if isinstance(engine, LabellingEngine) else label_map
 
     @classmethod
     def load(
@@ -103,7 +113,7 @@ class Pipeline:
         files = ModelFiles(checkpoint, settings.output_stride, graph)
         options = EngineOptions(settings.threads, gpu_id, settings.precision, lanes)
         engine = build_engine(settings.engine, files, options)
-        gradients = partial(build_engine, "torch", files, EngineOptions(settings.threads, gpu_id))
+        gradients = partial(reference_engine, files, EngineOptions(settings.threads, gpu_id))
         return cls(
             engine,
             files.metadata(),
@@ -306,7 +316,7 @@ class Pipeline:
     ) -> Segmentation:
         if len(seen) == 1 and options.refine == "none":
             with _timed("label", observe):
-                return segmentation(image, logits[0], self.labels)
+                return segmentation(image, logits[0], self.labels, self._label_map)
         with _timed("average", observe):
             probabilities = mean_probabilities(seen, logits)
         report = None
@@ -316,7 +326,7 @@ class Pipeline:
             report = RefinementReport(options.refine, time.perf_counter() - start)
             observe("refine", report.seconds)
         with _timed("label", observe):
-            return segmentation_by_probability(image, probabilities, self.labels, report)
+            return segmentation_by_probability(image, probabilities, self.labels, report, self._label_map)
 
 
 @dataclass(frozen=True)
