@@ -159,7 +159,7 @@ def build_engine(name: str, files: ModelFiles, options: EngineOptions) -> Engine
 
 
 def reference_engine(files: ModelFiles, options: EngineOptions) -> Engine:
-    """Torch in float32, neither compiled nor recorded, on a GPU or a CPU: it defines correct, and is a `GradientEngine`.
+    """Torch in float32, step by step: on a CPU it defines correct, and it is a `GradientEngine` on a GPU too.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
