@@ -8,11 +8,14 @@ found to tell most.
 A class that wins nowhere is explained over the whole grid: what speaks for it there, though something else speaks louder.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from handler.engines import Engine, GradientEngine, Region
 from handler.errors import ExplanationUnavailable, InvalidOption
@@ -82,3 +85,14 @@ def scaled(activation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """`activation`, 0 or more, in 0..1: divided by its maximum, unless that is 0."""
     greatest = activation.max()
     return activation / greatest if greatest > 0 else np.zeros_like(activation)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch run on so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -12,8 +12,10 @@ import torch
 from torch.nn import functional as F
 
 from handler.engines import Engine
+from handler.errors import SegmentationError, attempt
 from handler.geometry import DecodedImage, RGBImage, Size, network_size
 from handler.options import InferenceOptions
+from handler.stages import Observer, timed
 from handler.tiling import WHOLE, Tile, blend, least_size, prepare_tiles
 from model.metadata import ResizePolicy
 
@@ -74,6 +76,36 @@ def batches(views: Mapping[Key, View], max_batch: int) -> Iterator[list[Key]]:
 def infer(views: Sequence[View], engine: Engine) -> list[npt.NDArray[np.float32]]:
     """Logits C×h×w of each view; all must have one size and fit one batch of the engine."""
     return list(engine.infer(np.stack([view.pixels for view in views])))
+
+
+def infer_each(
+    seen: Mapping[Key, Sequence[View]], engine: Engine, observe: Observer
+) -> dict[Key, list[npt.NDArray[np.float32]] | SegmentationError]:
+    """The logits of all views of each image, or what went wrong with one of them; views of one size go together."""
+    by_key = {(key, position): view for key, own in seen.items() for position, view in enumerate(own)}
+    logits: dict[tuple[Key, int], npt.NDArray[np.float32]] = {}
+    failed: dict[Key, SegmentationError] = {}
+
+    def run(members: Sequence[tuple[Key, int]]) -> list[npt.NDArray[np.float32]]:
+        with timed("network", observe):
+            return infer([by_key[member] for member in members], engine)
+
+    for members in batches(by_key, engine.max_batch):
+        outcome = attempt(run, members)
+        if not isinstance(outcome, SegmentationError):
+            logits.update(zip(members, outcome, strict=True))
+            continue
+        # What one of them does to the engine is not to be the others' fault.
+        for member in members:
+            alone = attempt(run, [member]) if len(members) > 1 else outcome
+            if isinstance(alone, SegmentationError):
+                failed[member[0]] = alone
+            else:
+                logits[member] = alone[0]
+    return {
+        key: failed[key] if key in failed else [logits[key, position] for position in range(len(own))]
+        for key, own in seen.items()
+    }
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -26,10 +26,10 @@ from handler.engines import (
     reference_engine,
 )
 from handler.errors import ResponseTooLarge, SegmentationError, TooLarge, attempt
-from handler.explain import Explanation, explain
+from handler.explain import Explanation, explain, torch_threads
 from handler.geometry import DecodedImage, RGBImage, Size, prepare
 from handler.image_io import decode
-from handler.inference import View, batches, infer, mean_probabilities, needed_size, views
+from handler.inference import View, batches, infer, infer_each, mean_probabilities, needed_size, views
 from handler.labelmap import Segmentation, label_map, reported, segmentation, segmentation_by_probability
 from handler.labels import Labels
 from handler.lanes import Lanes, PixelBudget
@@ -37,19 +37,14 @@ from handler.options import InferenceOptions
 from handler.refine import RefinementReport, dense_crf
 from handler.request import SegmentationRequest
 from handler.settings import HandlerSettings, InferenceSettings, Limits
+from handler.stages import Observer, ignore, timed
 from model.metadata import CheckpointMetadata
 
-#: Called with a stage's name and its seconds.
-Observer = Callable[[str, float], None]
 Outcome = EncodedResponse | SegmentationError
 Logits = npt.NDArray[np.float32]
 
 _DEFAULT_INFERENCE = InferenceSettings()
 _WARM_UP_SIZES = ((480, 640), (640, 480))
-
-
-def _ignore(stage: str, seconds: float) -> None:
-    pass
 
 
 class Pipeline:
@@ -157,7 +152,7 @@ class Pipeline:
         logits: dict[int, Logits] = {}
         for members in batches(dict(enumerate(seen)), self._engine.max_batch):
             logits.update(zip(members, infer([seen[index] for index in members], self._engine), strict=True))
-        return self._label(decoded, seen, [logits[index] for index in range(len(seen))], options, _ignore)
+        return self._label(decoded, seen, [logits[index] for index in range(len(seen))], options, ignore)
 
     def needed(self, options: InferenceOptions) -> Callable[[Size], Size]:
         """How large a copy of an image it takes to segment it as `options` say: what `handler.image_io.decode` asks for."""
@@ -178,7 +173,7 @@ class Pipeline:
     def _gradients(self) -> Engine:
         return self._make_gradients() if self._make_gradients else self._engine
 
-    def answer(self, requests: Sequence[SegmentationRequest], observe: Observer = _ignore) -> list[Outcome]:
+    def answer(self, requests: Sequence[SegmentationRequest], observe: Observer = ignore) -> list[Outcome]:
         """Answer each request by a response or an error of its own; none touches its neighbours.
 
         Only as many images are in memory at once as have the pixels of the largest that is allowed, and one more.
@@ -212,7 +207,7 @@ class Pipeline:
         self, request: SegmentationRequest, engine: Engine, take: Callable[[int], None], observe: Observer
     ) -> EncodedResponse:
         decoded = self._decode(request, observe, take)
-        with _timed("network", observe):
+        with timed("network", observe):
             logits = [infer([view], engine)[0] for view in decoded.views]
         return self._finish(decoded, logits, observe)
 
@@ -232,7 +227,7 @@ class Pipeline:
         return [outcomes[index] for index in range(len(requests))]
 
     def _answer_together(self, decoded: Mapping[int, "_Decoded"], observe: Observer) -> dict[int, Outcome]:
-        logits = self._infer_all({index: each.views for index, each in decoded.items()}, observe)
+        logits = infer_each({index: each.views for index, each in decoded.items()}, self._engine, observe)
         outcomes: dict[int, Outcome] = {}
         for index, each in decoded.items():
             own = logits[index]
@@ -244,9 +239,9 @@ class Pipeline:
     ) -> "_Decoded":
         """`take` is told how many pixels the image has before any is decoded."""
         limits = self._limits.shared_by(request.companions)
-        with _timed("decode", observe), _explained_share(request):
+        with timed("decode", observe), _explained_share(request):
             image = decode(request.image, limits, partial(self._needed, request, take))
-        with _timed("prepare", observe), _explained_share(request):
+        with timed("prepare", observe), _explained_share(request):
             require_affordable(request, image.size, self.metadata, limits)
             seen = [] if request.explain else views(image, self.metadata.resize, request.inference)
             return _Decoded(request, image, seen)
@@ -257,32 +252,6 @@ class Pipeline:
         if request.explain or FORMATS[request.answer.format].needs_photograph:
             return size
         return self.needed(request.inference)(size)
-
-    def _infer_all(self, seen: Mapping[int, Sequence[View]], observe: Observer) -> dict[int, list[Logits] | SegmentationError]:
-        """The logits of all views of each image, or what went wrong with one of them."""
-        by_key = {(index, position): view for index, own in seen.items() for position, view in enumerate(own)}
-        logits: dict[tuple[int, int], Logits] = {}
-        failed: dict[int, SegmentationError] = {}
-        for members in batches(by_key, self._engine.max_batch):
-            outcome = attempt(self._infer, [by_key[key] for key in members], observe)
-            if not isinstance(outcome, SegmentationError):
-                logits.update(zip(members, outcome, strict=True))
-                continue
-            # What one of them does to the engine is not to be the others' fault.
-            for key in members:
-                alone = attempt(self._infer, [by_key[key]], observe) if len(members) > 1 else outcome
-                if isinstance(alone, SegmentationError):
-                    failed[key[0]] = alone
-                else:
-                    logits[key] = alone[0]
-        return {
-            index: failed[index] if index in failed else [logits[index, position] for position in range(len(own))]
-            for index, own in seen.items()
-        }
-
-    def _infer(self, seen: Sequence[View], observe: Observer) -> list[Logits]:
-        with _timed("network", observe):
-            return infer(seen, self._engine)
 
     def _finish(self, decoded: "_Decoded", logits: Sequence[Logits], observe: Observer) -> EncodedResponse:
         request = decoded.request
@@ -297,7 +266,7 @@ class Pipeline:
     def _encode(self, decoded: "_Decoded", logits: Sequence[Logits], observe: Observer) -> EncodedResponse:
         options = decoded.request.answer
         result = self._label(decoded.image, decoded.views, logits, decoded.request.inference, observe)
-        with _timed("encode", observe):
+        with timed("encode", observe):
             if options.classes is not None:
                 result = reported(result, options.classes)
             return FORMATS[options.format].encode(result, self._identity, options)
@@ -306,18 +275,18 @@ class Pipeline:
         options = decoded.request.answer
         # Where the server reports some classes alone, an explanation is of any.
         (one,) = options.classes if options.classes and len(options.classes) == 1 else (None,)
-        with _timed("explain", observe):
+        with timed("explain", observe):
             explanation = self.explanation(decoded.image.pixels, one)
-        with _timed("encode", observe):
+        with timed("encode", observe):
             return encode_explanation(explanation, self._identity, options.alpha)
 
     def _label(
         self, image: DecodedImage, seen: Sequence[View], logits: Sequence[Logits], options: InferenceOptions, observe: Observer
     ) -> Segmentation:
         if len(seen) == 1 and options.refine == "none":
-            with _timed("label", observe):
+            with timed("label", observe):
                 return segmentation(image, logits[0], self.labels, self._label_map)
-        with _timed("average", observe):
+        with timed("average", observe):
             probabilities = mean_probabilities(seen, logits)
         report = None
         if options.refine == "crf":
@@ -325,7 +294,7 @@ class Pipeline:
             probabilities = dense_crf(prepare(image, self.metadata.resize).pixels, probabilities, self._inference.crf)
             report = RefinementReport(options.refine, time.perf_counter() - start)
             observe("refine", report.seconds)
-        with _timed("label", observe):
+        with timed("label", observe):
             return segmentation_by_probability(image, probabilities, self.labels, report, self._label_map)
 
 
@@ -345,17 +314,6 @@ class _Decoded:
 
 
 @contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Let torch run on so many threads for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
 def _explained_share(request: SegmentationRequest) -> Iterator[None]:
     """A limit that is told is that of one image of a call: say so."""
     try:
@@ -364,10 +322,3 @@ def _explained_share(request: SegmentationRequest) -> Iterator[None]:
         if request.companions == 1:
             raise
         raise error.also(f"each of the {request.companions} images of a call has its share of the limit") from None
-
-
-@contextmanager
-def _timed(stage: str, observe: Observer) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    observe(stage, time.perf_counter() - start)
