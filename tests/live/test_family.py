@@ -9,10 +9,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from handler.encoders import ModelIdentity
-from handler.pipeline import Pipeline
-from handler.settings import HandlerSettings
+from handler.options import InferenceOptions
 from model import ModelConfig, ResizePolicy, build_model, save_checkpoint
+from scripts.evaluation.predictors import load
 from scripts.model_table import identifier
 from scripts.package import Recipe, build
 from scripts.server import Ports, serving
@@ -40,10 +39,9 @@ def test_the_served_mask_is_the_pipelines(network: ModelConfig, photos: dict[str
     photographs = tmp_path / "photographs"
     photographs.mkdir()
     (photographs / "chelsea.png").write_bytes(file.getvalue())
-    pipeline = Pipeline.load(checkpoint, HandlerSettings(precision="float32"), ModelIdentity("family", "1.0"))
-    expected = pipeline.segment(np.asarray(photo)).label_map
 
     archive = build(Recipe("family", "1.0", checkpoint, config, photographs=photographs), tmp_path / "store")
+    expected = load(archive, InferenceOptions()).pipeline.segment(np.asarray(photo)).label_map
     with serving(archive, Ports.free(), tmp_path / "run") as server:
         served = mask(post(server, file.getvalue(), {"X-Segment-Format": "png"}))
 
