@@ -74,6 +74,11 @@ class Pipeline:
         return cls(engine, loaded.metadata, identity, settings.limits, settings.inference)
 
     @property
+    def engine(self) -> Engine:
+        """What runs the network."""
+        return self._engine
+
+    @property
     def precision(self) -> str:
         """Of the network's numbers."""
         return self._engine.precision

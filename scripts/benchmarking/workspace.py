@@ -1,0 +1,79 @@
+"""What all measurements share: photographs, checkpoints, archives and running servers, each made when it is first wanted."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from handler.geometry import RGBImage, network_size
+from model import read_metadata
+from scripts.benchmarking.baseline import build_baseline
+from scripts.benchmarking.networks import checkpoint_of
+from scripts.benchmarking.photographs import encoded, jpeg, photographs
+from scripts.benchmarking.plan import Case, Plan
+from scripts.package import DEFAULT_MODEL_CONFIG, Recipe, build
+from scripts.server import Ports, Server, start
+
+#: Is told what is under way.
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder for one run of a plan."""
+
+    plan: Plan
+    folder: Path
+
+    @cached_property
+    def photo(self) -> bytes:
+        return jpeg(self.plan.photo)
+
+    @cached_property
+    def large_photo(self) -> bytes:
+        return jpeg(self.plan.large)
+
+    @cached_property
+    def pictures(self) -> dict[str, RGBImage]:
+        """On which labels are compared."""
+        return photographs(self.plan.photo)
+
+    def unscaled(self, case: Case) -> bytes:
+        """A PNG at the very size at which the case's network sees it, whose labels nobody has to scale."""
+        size = network_size(read_metadata(self.checkpoint(case)).resize, self.plan.photo)
+        return encoded(photographs(size)["astronaut"], "PNG")
+
+    def checkpoint(self, case: Case) -> Path:
+        return checkpoint_of(case.network, self.folder, self.plan.side)
+
+    def archive(self, case: Case) -> Path:
+        """An archive that serves the case as the bundle's own configuration does, but for engine and precision."""
+        store = self.folder / case.name.replace(", ", "-").replace(" ", "-")
+        path = store / "deeplabv3.mar"
+        if not path.exists():
+            store.mkdir(parents=True)
+            config = store / "model-config.yaml"
+            settings = yaml.safe_load(DEFAULT_MODEL_CONFIG.read_text())
+            settings["handler"] |= {"engine": case.engine}
+            config.write_text(yaml.safe_dump(settings))
+            build(Recipe("deeplabv3", "1.0", self.checkpoint(case), config), store)
+        return path
+
+    def baseline(self, case: Case) -> Path:
+        """An archive of TorchServe's own handler, with the network of `case`."""
+        return build_baseline(case, self.checkpoint(case), self.folder / "baseline")
+
+    @contextmanager
+    def serving(self, archives: Sequence[Path]) -> Iterator[list[Server]]:
+        """A server of each archive, started together; ready inside the block and stopped after it."""
+        with ExitStack() as stack:
+            servers = []
+            for number, archive in enumerate(archives):
+                servers.append(start(archive, Ports.free(), self.folder / "servers" / str(number)))
+                stack.callback(servers[-1].stop)
+            for server in servers:
+                server.wait_until_ready()
+            yield servers
