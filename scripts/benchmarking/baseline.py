@@ -41,7 +41,7 @@ def build_baseline(case: Case, checkpoint: Path, folder: Path) -> Path:
     command = [str(Path(sys.executable).parent / "torch-model-archiver"), "--model-name", NAME, "--version", "1.0"]
     command += ["--model-file", str(_HERE / "baseline_models" / f"{case.network}.py"), "--serialized-file", str(weights)]
     command += ["--handler", str(_HERE / "baseline_handler.py"), "--config-file", str(config)]
-    command += ["--extra-files", str(stage), "--export-path", str(folder)]
+    command += ["--extra-files", str(stage), "--export-path", str(folder), "--archive-format", "zip-store"]
     subprocess.run(command, check=True, env={**os.environ, "TMPDIR": str(scratch)})
     weights.unlink()
     return folder / f"{NAME}.mar"

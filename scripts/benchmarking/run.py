@@ -3,6 +3,7 @@
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -33,11 +34,15 @@ def run(plan: Plan, sections: Sequence[str], out: Path) -> str:
         ServerError: a server does not start.
         WrongAnswer: one answers with an error.
     """
-    results = Results()
+    results, begun = Results(), time.monotonic()
+
+    def tell(what: str) -> None:
+        print(f"{time.monotonic() - begun:4.0f} s  {what}", file=sys.stderr, flush=True)
+
     with tempfile.TemporaryDirectory(prefix="deeplab-bench-") as folder:
         space = Workspace(plan, Path(folder))
         for name in sections:
-            results = _with(results, SECTIONS[name](space, _tell))
+            results = _with(results, SECTIONS[name](space, tell))
     out.mkdir(parents=True, exist_ok=True)
     machine, reached = this_machine(), targets(results)
     content = _content(plan, results, machine, reached)
@@ -47,10 +52,6 @@ def run(plan: Plan, sections: Sequence[str], out: Path) -> str:
     text = report(results, reached, machine, versions())
     (out / "bench.md").write_text(text)
     return text
-
-
-def _tell(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
 
 
 def _with(results: Results, part: Results) -> Results:
