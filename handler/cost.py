@@ -34,10 +34,6 @@ def require_affordable(request: SegmentationRequest, size: Size, metadata: Check
         raise InferenceTooLarge(
             f"{_views_in_words(options)}, the network would see {pixels:,} pixels of this image, the limit is {limit:,}"
         )
-    values, limit = math.prod(size) * len(metadata.classes), limits.max_label_values
-    if values > limit and not request.explain:
-        asked = f"{math.prod(size):,} pixels of {len(metadata.classes)} classes"
-        raise InferenceTooLarge(f"{asked} are {values:,} interpolated logits, the limit is {limit:,}")
     if options.refine != "none":
         _require_refinable(size, metadata, limits.max_refined_values)
     if not request.explain:

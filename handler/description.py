@@ -5,6 +5,7 @@ from typing import Any
 
 from handler.digest import content_digest
 from handler.encoders import FORMATS, ModelIdentity
+from handler.engines.archive import archived_agreement
 from handler.image_io import ACCEPTED_FORMATS
 from handler.option_table import Option
 from handler.pipeline import Pipeline
@@ -15,7 +16,7 @@ def describe(
     pipeline: Pipeline, options: dict[str, Option], settings: HandlerSettings, model: ModelIdentity, archive: Path
 ) -> dict[str, Any]:
     """As JSON holds it. `archive` is the folder that the archive was extracted to; it is read in full for the digest."""
-    metadata, labels = pipeline.metadata, pipeline.labels
+    metadata, labels, agreement = pipeline.metadata, pipeline.labels, archived_agreement(archive)
     return {
         "model": model.name,
         "version": model.version,
@@ -23,8 +24,9 @@ def describe(
         "palette": [labels.hex_colour(index) for index in range(len(labels.names))],
         "background": labels.background,
         "network": metadata.model.model_dump(mode="json"),
-        "engine": settings.engine,
-        "precision": pipeline.precision,
+        "engine": pipeline.engine.name,
+        "precision": pipeline.engine.precision,
+        "agreement": agreement.model_dump(mode="json") if agreement else None,
         "explanations": pipeline.explains,
         "resize": metadata.resize.model_dump(mode="json"),
         "normalization": metadata.normalization.model_dump(mode="json"),

@@ -1,22 +1,19 @@
 """From logits on the network's grid to labels at the image's own size."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn import functional as F
 
+from handler.envelope import Indices, label_lines
 from handler.geometry import RGBImage, Size
+from handler.grid import neighbours
 from handler.inference import softmax
 from handler.labels import Labels
 from handler.refine import RefinementReport
 
 LabelMap = npt.NDArray[np.unsignedinteger]
-
-#: Interpolated scores held at once. The whole image's would be 5 GB for 64 megapixels of 21 classes.
-_VALUES_AT_ONCE = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -70,46 +67,22 @@ def reported(result: Segmentation, classes: Collection[int]) -> Segmentation:
 def label_map(scores: npt.NDArray[np.float32], size: Size, dtype: npt.DTypeLike) -> LabelMap:
     """The winning class of each pixel: `scores` C×h×w interpolated bilinearly to `size`, then argmaxed.
 
-    Labels themselves are never resized, and there is one interpolation, from the network's grid to the image.
+    Labels themselves are never resized, and there is one interpolation, from the network's grid to the image. It is made
+    where neighbouring winners differ: down the grid's columns first, then along the image's rows. In both directions scores are
+    linear between the grid's points, so a class that wins at two of them wins all the way from one to the other.
     """
     height, width = size
-    classes = scores.shape[0]
-    grid = torch.from_numpy(scores)
-    labels = np.empty(size, dtype)
-    strip = max(1, _VALUES_AT_ONCE // (classes * width))
-    for start in range(0, height, strip):
-        rows = _interpolated_rows(grid, range(start, min(start + strip, height)), height)
-        # Its rows are in place; only the columns are left to interpolate. max() is several times faster than argmax().
-        values = F.interpolate(rows[None], (rows.shape[1], width), mode="bilinear", align_corners=False)[0]
-        labels[start : start + strip] = values.max(dim=0).indices.numpy()
-    return labels
+    classes, rows, columns = scores.shape
+    points = np.ascontiguousarray(scores.reshape(classes, -1).T)
+    winners = points.argmax(axis=1).astype(dtype).reshape(rows, columns)
+    above, below, weight = neighbours(rows, height)
 
+    def on_grid(column: Indices, row: Indices) -> npt.NDArray[np.float32]:
+        return points.take(row * columns + column, axis=0)
 
-def confidence_rows(result: Segmentation) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-    """The probability of each pixel's own class, interpolated from the network's grid, a strip of rows at a time."""
-    height, width = result.label_map.shape
-    _, grid_height, grid_width = result.probabilities.shape
-    top, bottom, down = _neighbours(grid_height, height)
-    left, right, across = _neighbours(grid_width, width)
-    flat = result.probabilities.ravel()
-    strip = max(1, _VALUES_AT_ONCE // (4 * width))
-    for start in range(0, height, strip):
-        rows = slice(start, min(start + strip, height))
-        plane = result.label_map[rows].astype(np.int64) * (grid_height * grid_width)
-        upper, lower = plane + top[rows, None] * grid_width, plane + bottom[rows, None] * grid_width
-        above = flat[upper + left] * (1 - across) + flat[upper + right] * across
-        below = flat[lower + left] * (1 - across) + flat[lower + right] * across
-        yield rows, above * (1 - down[rows, None]) + below * down[rows, None]
+    def between_rows(row: Indices, column: Indices) -> npt.NDArray[np.float32]:
+        upper, lower = on_grid(column, above[row]), on_grid(column, below[row])
+        return upper + (lower - upper) * weight[row, None]
 
-
-def _neighbours(cells: int, length: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """For each of `length` pixels over `cells`: the cells on either side of its centre, and the weight of the second."""
-    position = np.maximum((np.arange(length) + 0.5) * (cells / length) - 0.5, 0)
-    first = np.minimum(position.astype(np.int64), cells - 1)
-    return first, np.minimum(first + 1, cells - 1), (position - first).astype(np.float32)
-
-
-def _interpolated_rows(grid: torch.Tensor, rows: range, height: int) -> torch.Tensor:
-    """`grid` C×h×w interpolated down to the given rows of an image of `height`: C×len(rows)×w."""
-    above, below, weight = (torch.from_numpy(values[rows.start : rows.stop]) for values in _neighbours(grid.shape[1], height))
-    return torch.lerp(grid[:, above], grid[:, below], weight[:, None])
+    on_columns = np.ascontiguousarray(label_lines(winners.T, on_grid, classes, height).T)
+    return label_lines(on_columns, between_rows, classes, width)

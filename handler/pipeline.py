@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from handler.cost import require_affordable
 from handler.encoders import FORMATS, EncodedResponse, ModelIdentity
 from handler.encoders.explanation import encode as encode_explanation
-from handler.engines import Engine, EngineOptions, GradientEngine, build_engine
+from handler.engines import Engine, EngineOptions, GradientEngine, ModelFiles, build_engine
 from handler.errors import ResponseTooLarge, SegmentationError, TooLarge, attempt
 from handler.explain import Explanation, explain
 from handler.geometry import RGBImage, prepare
@@ -24,7 +25,6 @@ from handler.options import InferenceOptions
 from handler.refine import RefinementReport, dense_crf
 from handler.request import SegmentationRequest
 from handler.settings import HandlerSettings, InferenceSettings, Limits
-from model.checkpoint import load_checkpoint
 from model.metadata import CheckpointMetadata
 
 #: Called with a stage's name and its seconds.
@@ -50,28 +50,60 @@ class Pipeline:
         identity: ModelIdentity,
         limits: Limits,
         inference: InferenceSettings = _DEFAULT_INFERENCE,
+        *,
+        gradients: Callable[[], Engine] | None = None,
     ) -> None:
+        """
+        Args:
+            engine: with the model's network in it.
+            metadata: the model's.
+            identity: the model's.
+            limits: of a request.
+            inference: what is done where a request asks for nothing else.
+            gradients: makes an engine for explanations, when the first is asked for; None: `engine` is that too.
+        """
         self.metadata = metadata
         self.labels = Labels.from_metadata(metadata)
         self._engine = engine
         self._identity = identity
         self._limits = limits
         self._inference = inference
+        self._make_gradients = gradients
 
     @classmethod
     def load(
-        cls, checkpoint: Path, settings: HandlerSettings, identity: ModelIdentity, *, gpu_id: int | None = None
+        cls,
+        checkpoint: Path,
+        settings: HandlerSettings,
+        identity: ModelIdentity,
+        *,
+        graph: Path | None = None,
+        gpu_id: int | None = None,
     ) -> "Pipeline":
-        """Read the checkpoint and build the engine that `settings` name.
+        """Build the engine that `settings` name, with the checkpoint's network in it.
+
+        Args:
+            checkpoint: a safetensors file.
+            settings: the handler's.
+            identity: how the model calls itself in answers.
+            graph: the network as OpenVINO's graph; None: it is converted if it is needed.
+            gpu_id: the GPU to run on; None: the CPU.
 
         Raises:
             CheckpointError: the checkpoint cannot be used.
             ConfigurationError: the settings cannot.
         """
-        loaded = load_checkpoint(checkpoint, output_stride=settings.output_stride)
-        loaded.network.drop_auxiliary_head()
-        engine = build_engine(settings.engine, loaded, EngineOptions(settings.threads, gpu_id))
-        return cls(engine, loaded.metadata, identity, settings.limits, settings.inference)
+        files = ModelFiles(checkpoint, settings.output_stride, graph)
+        engine = build_engine(settings.engine, files, EngineOptions(settings.threads, gpu_id, settings.precision))
+        gradients = partial(build_engine, "torch", files, EngineOptions(settings.threads, gpu_id))
+        return cls(
+            engine,
+            files.metadata(),
+            identity,
+            settings.limits,
+            settings.inference,
+            gradients=None if isinstance(engine, GradientEngine) else gradients,
+        )
 
     @property
     def engine(self) -> Engine:
@@ -79,14 +111,9 @@ class Pipeline:
         return self._engine
 
     @property
-    def precision(self) -> str:
-        """Of the network's numbers."""
-        return self._engine.precision
-
-    @property
     def explains(self) -> bool:
-        """Whether the engine has the gradients that explanations need."""
-        return isinstance(self._engine, GradientEngine)
+        """Whether there are the gradients that explanations need."""
+        return self._make_gradients is not None or isinstance(self._engine, GradientEngine)
 
     def warm_up(self) -> None:
         """Segment once in each common orientation, so that no client waits for the first run's allocations.
@@ -117,7 +144,11 @@ class Pipeline:
             ExplanationUnavailable: the engine has no gradients.
             InvalidOption: the model has no such class.
         """
-        return explain(image, class_index, engine=self._engine, labels=self.labels, policy=self.metadata.resize)
+        return explain(image, class_index, engine=self._gradients, labels=self.labels, policy=self.metadata.resize)
+
+    @cached_property
+    def _gradients(self) -> Engine:
+        return self._make_gradients() if self._make_gradients else self._engine
 
     def answer(self, requests: Sequence[SegmentationRequest], observe: Observer = _ignore) -> list[Outcome]:
         """Answer each request by a response or an error of its own; none touches its neighbours.

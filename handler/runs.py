@@ -1,24 +1,65 @@
 """Run lengths of all segments of an image at once, without a mask for each."""
 
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco
 
+from handler.geometry import Size
+
 #: The runs of one segment: where each starts and where it ends, n×2, in pixels of the flattened image, ascending.
 Spans = npt.NDArray[np.int64]
 
+#: Compared at once.
+_PIXELS_AT_ONCE = 1 << 20
 
-def run_lengths(ids: npt.NDArray[np.integer], count: int) -> dict[int, dict[str, Any]]:
-    """For each of 0..`count` - 1 that occurs in `ids` (H×W), its mask as COCO's compressed run lengths.
+
+@dataclass(frozen=True)
+class ColumnRuns:
+    """An image of `ids` as runs of one id down its columns, one column after the other. None goes on in the next column."""
+
+    #: Height, width.
+    size: Size
+    #: Where each begins, n, in pixels down the columns, ascending; each ends where the next begins.
+    starts: npt.NDArray[np.int64]
+    #: The id of each, n.
+    owners: npt.NDArray[np.integer]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """In pixels, n."""
+        return np.diff(self.starts, append=self.size[0] * self.size[1])
+
+
+def column_runs(ids: npt.NDArray[np.integer]) -> ColumnRuns:
+    """The runs of `ids`, H×W."""
+    height, width = ids.shape
+    starts = [np.arange(width) * height]
+    step = max(1, _PIXELS_AT_ONCE // width)
+    # Rows are compared as they lie in memory; to turn the image first takes several times longer.
+    for start in range(1, height, step):
+        rows = ids[start - 1 : start + step]
+        row, column = np.divmod(np.flatnonzero(rows[1:] != rows[:-1]), width)
+        starts.append(column * height + row + start)
+    ordered = np.sort(np.concatenate(starts))
+    column, row = np.divmod(ordered, height)
+    return ColumnRuns((height, width), ordered, ids[row, column])
+
+
+def run_lengths(runs: ColumnRuns, count: int) -> dict[int, dict[str, Any]]:
+    """For each of 0..`count` - 1 that occurs, its mask as COCO's compressed run lengths.
 
     COCO's runs go down the columns, one column after the other, and begin with pixels that are not of the mask.
     """
-    height, width = ids.shape
+    height, width = runs.size
+    whole = np.append(True, runs.owners[1:] != runs.owners[:-1])  # A run of COCO's may go on in the next column.
+    found = _by_owner(runs.starts[whole], runs.owners[whole], height * width, count)
     return {
-        each: coco.frPyObjects({"size": [height, width], "counts": counts(own, ids.size).tolist()}, height, width)
-        for each, own in _spans(ids.ravel(order="F"), count).items()
+        each: coco.frPyObjects({"size": [height, width], "counts": counts(own, height * width).tolist()}, height, width)
+        for each, own in found.items()
     }
 
 
@@ -27,7 +68,9 @@ def row_spans(ids: npt.NDArray[np.integer], count: int) -> dict[int, Spans]:
 
     A run goes on from the end of a row to the beginning of the next.
     """
-    return _spans(ids.ravel(), count)
+    flat = ids.ravel()
+    starts = np.append(0, np.flatnonzero(flat[1:] != flat[:-1]) + 1)
+    return _by_owner(starts, flat[starts], flat.size, count)
 
 
 def counts(spans: Spans, size: int) -> npt.NDArray[np.int64]:
@@ -55,11 +98,10 @@ def within(spans: Spans, bbox: tuple[int, int, int, int], width: int) -> Spans:
     return np.stack([starts[np.append(True, apart)], ends[np.append(apart, True)]], axis=1)
 
 
-def _spans(flat: npt.NDArray[np.integer], count: int) -> dict[int, Spans]:
-    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-    spans = np.stack([starts, np.append(starts[1:], flat.size)], axis=1)
-    owner = flat[starts]
-    by_owner = np.argsort(owner, kind="stable")
-    bounds = np.searchsorted(owner[by_owner], np.arange(count + 1))
-    own = {each: by_owner[bounds[each] : bounds[each + 1]] for each in range(count)}
-    return {each: spans[positions] for each, positions in own.items() if positions.size}
+def _by_owner(starts: npt.NDArray[np.int64], owners: npt.NDArray[np.integer], size: int, count: int) -> dict[int, Spans]:
+    """The runs of each of 0..`count` - 1 that has any; all together they cover `size` pixels."""
+    spans = np.stack([starts, np.append(starts[1:], size)], axis=1)
+    by_owner = np.argsort(owners, kind="stable")
+    spans = spans[by_owner]
+    bounds = np.searchsorted(owners[by_owner], np.arange(count + 1)).tolist()
+    return {each: spans[first:last] for each, (first, last) in enumerate(pairwise(bounds)) if first < last}

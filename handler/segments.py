@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco
-from rasterio import features
 
+from handler import confidence
+from handler.components import components
 from handler.errors import ResponseTooLarge
 from handler.geometry import Size
-from handler.labelmap import Segmentation, confidence_rows
+from handler.labelmap import Segmentation
 from handler.options import AnswerOptions
-from handler.outlines import require_traceable
-from handler.runs import run_lengths
+from handler.runs import column_runs, run_lengths
 
 #: Of masks that are written one by one: 10 seconds' worth on one slow core.
 _MOST_MASK_PIXELS = 2_000_000_000
@@ -83,8 +83,10 @@ def find_segments(result: Segmentation, options: AnswerOptions) -> Segments:
         ids, index_of = components(result.label_map, result.labels.background)
     else:
         ids, index_of = result.label_map, np.arange(len(classes))
-    pixels, probability = _sums(result, ids, len(index_of))
-    runs = run_lengths(ids, len(index_of))
+    runs = column_runs(ids)
+    pixels = np.bincount(runs.owners, runs.lengths, len(index_of)).astype(np.int64)
+    probability = np.bincount(runs.owners, confidence.sums(result.probabilities, runs, index_of[runs.owners]), len(index_of))
+    masks = run_lengths(runs, len(index_of))
     present = np.flatnonzero(pixels)
     order = sorted(present, key=lambda each: (index_of[each] == result.labels.background, -pixels[each], each))
     scores = {each: float(min(1.0, probability[each] / pixels[each])) for each in order}
@@ -95,9 +97,9 @@ def find_segments(result: Segmentation, options: AnswerOptions) -> Segments:
             label=classes[index_of[each]],
             pixels=int(pixels[each]),
             fraction=float(pixels[each] / ids.size),
-            bbox=_bounding_box(runs[each]),
+            bbox=_bounding_box(masks[each]),
             score=scores[each],
-            counts=runs[each]["counts"],
+            counts=masks[each]["counts"],
         )
         for each in order
         if scores[each] >= options.min_score
@@ -109,39 +111,6 @@ def find_objects(result: Segmentation, options: AnswerOptions) -> Segments:
     """As `find_segments`, without background, which no annotation names."""
     found = find_segments(result, options)
     return replace(found, items=tuple(each for each in found.items if each.index != result.labels.background))
-
-
-def components(
-    label_map: npt.NDArray[np.unsignedinteger], background: int | None
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Number the connected parts of each class; pixels are connected by their edges. Background stays one.
-
-    Returns:
-        For each pixel the number of its part, H×W, and for each number the class's index.
-
-    Raises:
-        ResponseTooLarge: there is too much to trace.
-    """
-    require_traceable(label_map)
-    found = [(shape, int(index)) for shape, index in features.shapes(label_map, connectivity=4) if index != background]
-    ids = np.zeros(label_map.shape, np.int32)  # 0 is background, whether there is one or not.
-    if found:
-        numbered = [(shape, number) for number, (shape, _) in enumerate(found, start=1)]
-        features.rasterize(numbered, out=ids)
-    return ids, np.array([-1 if background is None else background, *(index for _, index in found)])
-
-
-def _sums(
-    result: Segmentation, ids: npt.NDArray[np.integer], count: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """For each id its pixels, and the sum over them of their own class's probability."""
-    pixels = np.zeros(count, np.int64)
-    probability = np.zeros(count, np.float64)
-    for rows, confidence in confidence_rows(result):
-        own = ids[rows].ravel()
-        pixels += np.bincount(own, minlength=count)
-        probability += np.bincount(own, confidence.ravel(), minlength=count)
-    return pixels, probability
 
 
 def _bounding_box(runs: dict[str, object]) -> tuple[int, int, int, int]:

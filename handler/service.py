@@ -12,6 +12,7 @@ from ts.metrics.metric_type_enum import MetricTypes
 from handler.description import describe
 from handler.encoders import EncodedResponse, ModelIdentity
 from handler.encoders.response import compact_json
+from handler.engines.archive import archived_agreement, archived_graph
 from handler.errors import InternalError, ResponseTooLarge, SegmentationError, attempt
 from handler.pipeline import Outcome, Pipeline
 from handler.protocols import Call, Reply, open_call
@@ -46,11 +47,17 @@ class SegmentationService:
         self._model = ModelIdentity(context.model_name, model["modelVersion"])
         self._folder = Path(properties["model_dir"])
         checkpoint = self._folder / model["serializedFile"]
-        self._pipeline = Pipeline.load(checkpoint, self._settings, self._model, gpu_id=properties["gpu_id"])
+        agreement = archived_agreement(self._folder)
+        settings = self._settings
+        if agreement:
+            settings = settings.model_copy(update={"precision": agreement.trusted(settings.precision)})
+        graph = archived_graph(self._folder)
+        self._pipeline = Pipeline.load(checkpoint, settings, self._model, graph=graph, gpu_id=properties["gpu_id"])
         self._parser = RequestParser(self._settings, self._pipeline.labels)
         self._pipeline.warm_up()
         self._metrics = Metrics(context)
-        logger.info("ready: %s", self._pipeline.metadata.model)
+        engine = self._pipeline.engine
+        logger.info("ready: %s by %s in %s", self._pipeline.metadata.model, engine.name, engine.precision)
 
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         """Answer one batch: `rows` as TorchServe hands them over, an answer's bytes for each, in order."""

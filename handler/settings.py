@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
+from handler.engines import AUTO, Precision, known_engine
 from handler.options import GREATEST_TOLERANCE, InferenceOptions, Masks
 from model.strict import StrictModel
 
@@ -15,14 +16,12 @@ class Limits(StrictModel):
     #: Below `max_request_size` of config.properties, so that the answer is ours and says why.
     max_bytes: int = Field(default=32_000_000, ge=1, description="bytes of an image file")
     max_pixels: int = Field(default=64_000_000, ge=1, description="pixels of an image, width times height")
-    #: A JPEG, and so an overlay, can have no more; and a row's logits must fit into memory.
+    #: A JPEG, and so an overlay, can have no more.
     max_side: int = Field(default=65_500, ge=1, le=65_500, description="pixels of an image's longer side")
     #: Six scales from 0.5 to 1.75, mirrored, of a 3:2 photograph whose short side is 520 are 7.1 million.
     max_network_pixels: int = Field(
         default=8_000_000, ge=1, description="pixels that the network sees, over all tiles, scales and mirror images"
     )
-    #: Of the default model's 21 classes, 95 megapixels; 64 take four seconds of one core.
-    max_label_values: int = Field(default=2_000_000_000, ge=1, description="pixels of an image times classes of the model")
     #: A million takes 90 MB and, of a picture full of fine texture, a second; of a common photograph a fifth of that.
     max_refined_values: int = Field(
         default=12_000_000, ge=1, description="pixels of the network's input at scale 1 times classes, where a CRF refines"
@@ -35,7 +34,7 @@ class Limits(StrictModel):
 
     def shared_by(self, images: int) -> "Limits":
         """Those of each of so many images of one call: a worker is to answer it as soon as one image of the greatest cost."""
-        shared = ("max_pixels", "max_network_pixels", "max_label_values", "max_refined_values", "max_response_bytes")
+        shared = ("max_pixels", "max_network_pixels", "max_refined_values", "max_response_bytes")
         return self.model_copy(update={name: getattr(self, name) // images for name in shared})
 
 
@@ -93,7 +92,9 @@ class AnswerSettings(StrictModel):
 class HandlerSettings(StrictModel):
     """How the handler runs, as opposed to what the model is (which its checkpoint says)."""
 
-    engine: str = "torch"
+    #: In `handler.engines.ENGINES`, or `auto`.
+    engine: str = AUTO
+    precision: Precision = "auto"
     #: Threads of one inference; 0 leaves it to the engine, which takes every core.
     threads: int = Field(default=0, ge=0)
     #: Pixels per cell of the last features, if another than the checkpoint was trained at: 8 gives finer logits from
@@ -102,3 +103,8 @@ class HandlerSettings(StrictModel):
     inference: InferenceSettings = InferenceSettings()
     answer: AnswerSettings = AnswerSettings()
     limits: Limits = Limits()
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, name: str) -> str:
+        return known_engine(name)

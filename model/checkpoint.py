@@ -18,6 +18,8 @@ from model.strict import ConfigurationError
 
 _METADATA_KEY = "deeplab"
 _KEYS_SHOWN = 8
+#: Tensors that hold a quantized graph's files, byte for byte, beside the weights it was made from.
+_GRAPH_XML, _GRAPH_WEIGHTS = "openvino.xml", "openvino.bin"
 
 
 class CheckpointError(ValueError):
@@ -30,6 +32,14 @@ class Checkpoint:
 
     network: Network
     metadata: CheckpointMetadata
+
+
+@dataclass(frozen=True)
+class QuantizedGraph:
+    """A network in 8-bit integers, as the two files of OpenVINO's intermediate representation."""
+
+    xml: bytes
+    weights: bytes
 
 
 def save_checkpoint(path: Path, network: nn.Module, metadata: CheckpointMetadata, *, half: bool = False) -> None:
@@ -57,21 +67,43 @@ def replace_metadata(path: Path, metadata: CheckpointMetadata) -> None:
     Raises:
         CheckpointError: the file cannot be read, or `metadata` describes another network.
     """
-    with _open(path) as file:
-        if _parse_metadata(path, file.metadata()).model != metadata.model:
-            raise CheckpointError(f"{path}: holds another network than {metadata.model}")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
+    _write(path, _tensors(path, metadata), metadata)
+
+
+def add_quantized_graph(path: Path, source: Path, graph: QuantizedGraph, metadata: CheckpointMetadata) -> None:
+    """Write the checkpoint at `source` to `path` with a quantized graph of its network, and `metadata` that says so.
+
+    Raises:
+        CheckpointError: the file cannot be read, or `metadata` describes another network.
+    """
+    tensors = _tensors(source, metadata)
+    for name, content in ((_GRAPH_XML, graph.xml), (_GRAPH_WEIGHTS, graph.weights)):
+        tensors[name] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
     _write(path, tensors, metadata)
 
 
-def read_metadata(path: Path) -> CheckpointMetadata:
-    """The metadata of the checkpoint at `path`, without its weights.
+def read_quantized_graph(path: Path) -> QuantizedGraph | None:
+    """The quantized graph in the checkpoint at `path`, if it holds one.
 
     Raises:
-        CheckpointError: if the file is absent, is not safetensors, or describes no model of this project.
+        CheckpointError: the file cannot be read.
     """
     with _open(path) as file:
-        return _parse_metadata(path, file.metadata())
+        if _GRAPH_XML not in file.keys():  # noqa: SIM118, not a mapping
+            return None
+        xml, weights = (file.get_tensor(name).numpy().tobytes() for name in (_GRAPH_XML, _GRAPH_WEIGHTS))
+    return QuantizedGraph(xml, weights)
+
+
+def read_metadata(path: Path, *, output_stride: Literal[8, 16] | None = None) -> CheckpointMetadata:
+    """The metadata of the checkpoint at `path`, without its weights; `output_stride` as in `load_checkpoint`.
+
+    Raises:
+        CheckpointError: if the file is absent, is not safetensors, or describes no model of this project, or its weights do
+            not fit `output_stride`.
+    """
+    with _open(path) as file:
+        return _at_output_stride(path, _parse_metadata(path, file.metadata()), output_stride)
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -95,11 +127,10 @@ def load_checkpoint(path: Path, *, output_stride: Literal[8, 16] | None = None) 
             fit `output_stride`.
     """
     with _open(path) as file:
-        metadata = _parse_metadata(path, file.metadata())
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
+        metadata = _at_output_stride(path, _parse_metadata(path, file.metadata()), output_stride)
+        names = set(file.keys()) - {_GRAPH_XML, _GRAPH_WEIGHTS}
+        state = {name: file.get_tensor(name) for name in names}
     try:
-        if output_stride is not None:
-            metadata = metadata.model_copy(update={"model": metadata.model.at_output_stride(output_stride)})
         # Nothing is initialized only to be overwritten: the tensors read become the parameters.
         with torch.device("meta"):
             network = build_model(metadata.model)
@@ -122,6 +153,23 @@ def load_state_dict(network: nn.Module, state: Mapping[str, Tensor], *, source: 
     _require_matching(state, network.state_dict(), source)
     exact = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     network.load_state_dict(exact, assign=True)
+
+
+def _at_output_stride(path: Path, metadata: CheckpointMetadata, output_stride: Literal[8, 16] | None) -> CheckpointMetadata:
+    if output_stride is None:
+        return metadata
+    try:
+        return metadata.model_copy(update={"model": metadata.model.at_output_stride(output_stride)})
+    except ConfigurationError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _tensors(path: Path, metadata: CheckpointMetadata) -> dict[str, Tensor]:
+    """All tensors of the checkpoint at `path`, which must hold the network that `metadata` describes."""
+    with _open(path) as file:
+        if _parse_metadata(path, file.metadata()).model != metadata.model:
+            raise CheckpointError(f"{path}: holds another network than {metadata.model}")
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: CheckpointMetadata) -> None:

@@ -14,12 +14,18 @@ import sys
 import tempfile
 import time
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
+from handler.engines import AUTO, ModelFiles
+from handler.engines.archive import AGREEMENT, GRAPH, Agreement
+from handler.settings import HandlerSettings
 from model import CheckpointError, read_metadata
 from model.strict import ConfigurationError
+from scripts.agreement import compare_engines, in_words, require_agreement
 from scripts.class_names import index_to_name, read_class_names
+from scripts.photographs import photographs_in
 from scripts.served_model_config import ServedModelConfig
 from scripts.verify_archive import ArchiveError, verify
 from scripts.yaml_file import read_mapping
@@ -44,6 +50,10 @@ class Recipe:
     model_config: Path
     #: Class names that must be the checkpoint's; None: not checked.
     class_names: Path | None = None
+    #: A folder of photographs on which engines are compared; None: samples that come with scikit-image.
+    photographs: Path | None = None
+    #: The least share of equal labels; None: `scripts.agreement.LEAST_EQUAL`.
+    least_agreement: float | None = None
 
     def sources(self) -> list[Path]:
         """The allow-listed files, relative to the repository."""
@@ -62,7 +72,7 @@ class Recipe:
                 f"--name {self.name!r}: must be letters, digits, '_', '.' and '-', a letter or digit first"
             )
         names = read_metadata(self.checkpoint).classes
-        ServedModelConfig.parse(read_mapping(self.model_config), source=str(self.model_config))
+        self.handler_settings()
         if self.class_names is None:
             return
         given = read_class_names(self.class_names)
@@ -74,12 +84,24 @@ class Recipe:
         if len(given) != len(names):
             raise ConfigurationError(f"{self.class_names}: has {len(given)} classes, {self.checkpoint} has {len(names)}")
 
+    def handler_settings(self) -> HandlerSettings:
+        """Those of the handler in `model_config`.
+
+        Raises:
+            ConfigurationError: they, or others in it, cannot be used.
+        """
+        return ServedModelConfig.parse(read_mapping(self.model_config), source=str(self.model_config)).handler
+
     def digest(self) -> str:
         """SHA-256 over all that decides an archive's bytes and its proof."""
-        digest = hashlib.sha256(f"{self.name} {self.version} {_created_on()}".encode())
-        scripts = [Path("scripts", name) for name in ("package.py", "verify_archive.py", "archive_probe.py")]
+        versions = [version(package) for package in ("openvino", "torch")]
+        said = [self.name, self.version, _created_on(), self.least_agreement, *versions]
+        digest = hashlib.sha256(" ".join(map(str, said)).encode())
+        names = ("package.py", "agreement.py", "photographs.py", "samples.py", "verify_archive.py", "archive_probe.py")
+        scripts = [Path("scripts", name) for name in names]
         own = [ROOT / path for path in [*self.sources(), _ENTRY.relative_to(ROOT), *scripts]]
-        for path in [self.checkpoint, self.model_config, *own]:
+        photographs = photographs_in(self.photographs) if self.photographs else []
+        for path in [self.checkpoint, self.model_config, *photographs, *own]:
             name = path.relative_to(ROOT) if path in own else path.name
             digest.update(f"\n{name} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
         return digest.hexdigest()
@@ -91,6 +113,7 @@ def build(recipe: Recipe, store: Path) -> Path:
     Raises:
         CheckpointError: the checkpoint cannot be used.
         ConfigurationError: the model configuration cannot, or the class names are not the checkpoint's.
+        DisagreementError: an engine's labels are too far from those of torch in float32.
     """
     recipe.check()
     names = read_metadata(recipe.checkpoint).classes
@@ -101,12 +124,36 @@ def build(recipe: Recipe, store: Path) -> Path:
             (stage / source).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / source, stage / source)
         (stage / "index_to_name.json").write_text(index_to_name(names))
+        settings = recipe.handler_settings()
+        files = add_graph(stage, ModelFiles(recipe.checkpoint, settings.output_stride), settings)
+        agreement = compare_engines(files, settings, recipe.photographs, recipe.least_agreement)
+        require_agreement(agreement, settings.precision)
+        (stage / AGREEMENT).parent.mkdir(exist_ok=True)
+        (stage / AGREEMENT).write_text(agreement.model_dump_json(indent=2) + "\n")
         unpacked = _run_archiver(recipe, stage, Path(folder))
         archive = store / f"{recipe.name}.mar"
         part = archive.with_suffix(".mar.part")
         _zip(unpacked, part)
         part.replace(archive)
     return archive
+
+
+def add_graph(stage: Path, files: ModelFiles, settings: HandlerSettings) -> ModelFiles:
+    """Make the graph that the engine of `settings` may run, so that no worker pays for it; `files`, with it if there is one."""
+    if settings.engine not in {AUTO, "openvino"}:
+        return files
+    import openvino as ov
+
+    from handler.engines.openvino_graph import make_graph, write_graph
+
+    write_graph(make_graph(ov.Core(), files, settings.precision), stage / GRAPH)
+    return replace(files, graph=stage / GRAPH)
+
+
+def agreement_in(archive: Path) -> Agreement:
+    """How the engines of a packed `archive` agree."""
+    with zipfile.ZipFile(archive) as packed:
+        return Agreement.model_validate_json(packed.read(AGREEMENT.as_posix()))
 
 
 def _run_archiver(recipe: Recipe, stage: Path, folder: Path) -> Path:
@@ -148,7 +195,15 @@ def _zip(folder: Path, archive: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    recipe = Recipe(arguments.name, arguments.version, arguments.checkpoint, arguments.model_config, arguments.class_names)
+    recipe = Recipe(
+        arguments.name,
+        arguments.version,
+        arguments.checkpoint,
+        arguments.model_config,
+        arguments.class_names,
+        arguments.photographs,
+        arguments.least_agreement,
+    )
     archive = arguments.out / f"{arguments.name}.mar"
     proof = archive.with_suffix(".proven")
     try:
@@ -160,6 +215,8 @@ def main(argv: list[str] | None = None) -> int:
         archive = build(recipe, arguments.out)
         print(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB, sha256 {_sha256(archive)}")
         print(f"proven: {verify(archive)}")
+        for each in agreement_in(archive).engines:
+            print(f"compared: {in_words(each)}{'' if each.suffices else '; too few for it to be chosen'}")
         proof.write_text(f"{stamp} {_sha256(archive)}")
     except (CheckpointError, ConfigurationError, ArchiveError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
@@ -176,6 +233,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, help="a safetensors checkpoint with metadata")
     parser.add_argument("--model-config", type=Path, default=DEFAULT_MODEL_CONFIG, help="YAML: workers, batching, handler")
     parser.add_argument("--class-names", type=Path, help="an index_to_name.json that must be the checkpoint's")
+    parser.add_argument(
+        "--photographs", type=Path, help="folder of photographs like those to be served, to compare engines on (samples)"
+    )
+    parser.add_argument(
+        "--least-agreement",
+        type=float,
+        metavar="SHARE",
+        help="least share of pixels labelled like torch in float32 does (float32 0.9999, bfloat16 0.995)",
+    )
     parser.add_argument("--name", default="deeplabv3", help="name of the model and of the archive")
     parser.add_argument("--version", default="1.0", help="version of the model")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "model-store", help="folder for the archive")

@@ -5,21 +5,26 @@ python -m scripts.samples build/samples
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import skimage
 from PIL import Image
-from skimage import data
 
 NAMES = ("astronaut", "chelsea")
+#: Every photograph of an everyday scene that comes with scikit-image, for comparing engines.
+ALL = (*NAMES, "camera", "coffee", "motorcycle_left", "motorcycle_right", "rocket")
 
 
-def write_samples(folder: Path) -> list[Path]:
+def write_samples(folder: Path, names: Sequence[str] = NAMES) -> list[Path]:
     """Write each photograph as a JPEG into `folder`, unless it is there."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.jpg" for name in NAMES]
-    for name, path in zip(NAMES, paths, strict=True):
+    paths = [folder / f"{name}.jpg" for name in names]
+    for name, path in zip(names, paths, strict=True):
         if not path.exists():
-            Image.fromarray(getattr(data, name)()).save(path, quality=95)
+            (found,) = (Path(skimage.__file__).parent / "data").glob(f"{name}.*")
+            with Image.open(found) as photograph:
+                photograph.save(path, quality=95)
     return paths
 
 

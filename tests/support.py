@@ -28,6 +28,7 @@ AS_STORED = {
 class MirrorEngine:
     """A network that answers with what it sees: class 0 where red wins, 1 where green, 2 where blue; black breaks it."""
 
+    name = "test"
     precision = "float32"
 
     def __init__(self, max_batch: int = 4) -> None:

@@ -3,9 +3,10 @@
 import numpy as np
 from PIL import Image
 
+from handler.confidence import confidence_rows
 from handler.encoders.palette_png import describing
 from handler.encoders.response import PNG_TYPE, EncodedResponse, ModelIdentity, png_bytes
-from handler.labelmap import Segmentation, confidence_rows
+from handler.labelmap import Segmentation
 from handler.options import AnswerOptions
 
 

@@ -1,22 +1,32 @@
-"""Engines run a network. They are interchangeable: one protocol, one file each, and the torch engine defines correct."""
+"""Engines run a network. They are interchangeable: one protocol, one file each, and torch in float32 defines correct."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from model.checkpoint import Checkpoint
+from handler.geometry import Size
+from model.checkpoint import Checkpoint, load_checkpoint, read_metadata
+from model.metadata import CheckpointMetadata
 from model.strict import ConfigurationError, nearest
+
+#: What a network is asked to compute with, as torch calls it; `auto` leaves it to the engine.
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
 
 class Engine(Protocol):
     """A network ready to run, normalization included."""
 
     @property
+    def name(self) -> str:
+        """In `ENGINES`."""
+
+    @property
     def precision(self) -> str:
-        """Of its numbers, as torch calls it: `float32`, `bfloat16`."""
+        """What it computes with: `float32`, `bfloat16` or `int8`."""
 
     @property
     def max_batch(self) -> int:
@@ -59,32 +69,106 @@ class GradientEngine(Protocol):
         """
 
 
+@runtime_checkable
+class LanedEngine(Protocol):
+    """An engine that can work on several images side by side: each is slower, but together they are done sooner."""
+
+    def lanes(self) -> Sequence[Engine]:
+        """Engines that run at the same time, each in a thread of its caller's and on its share of the processor."""
+
+
+@runtime_checkable
+class LabellingEngine(Protocol):
+    """An engine on a device that brings logits to an image's size faster than the CPU does."""
+
+    def label_map(self, scores: npt.NDArray[np.float32], size: Size, dtype: npt.DTypeLike) -> npt.NDArray[np.unsignedinteger]:
+        """As `handler.labelmap.label_map`, to which it is equal but for ties."""
+
+
 @dataclass(frozen=True)
 class EngineOptions:
-    """Where and how wide an engine runs."""
+    """Where, how wide and how exactly an engine runs."""
 
     #: Intra-operator threads; 0: as many as there are cores.
     threads: int = 0
     #: The GPU that TorchServe gave this worker; None: the CPU.
     gpu_id: int | None = None
+    precision: Precision = "auto"
+    #: Images that are worked on side by side where there are as many, by an engine that can.
+    lanes: int = 1
 
 
-def _torch(checkpoint: Checkpoint, options: EngineOptions) -> Engine:
+@dataclass(frozen=True)
+class ModelFiles:
+    """What an engine is made from; read when it is needed."""
+
+    checkpoint: Path
+    #: Another than the checkpoint was trained at.
+    output_stride: Literal[8, 16] | None = None
+    #: The network as OpenVINO's graph (an .xml beside its .bin), normalization included, at this output stride. None: it is
+    #: converted from the checkpoint, which takes seconds.
+    graph: Path | None = None
+
+    def metadata(self) -> CheckpointMetadata:
+        """
+        Raises:
+            CheckpointError: the checkpoint cannot be used.
+        """
+        return read_metadata(self.checkpoint, output_stride=self.output_stride)
+
+    def load(self) -> Checkpoint:
+        """The network, without an auxiliary head.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be used.
+        """
+        loaded = load_checkpoint(self.checkpoint, output_stride=self.output_stride)
+        loaded.network.drop_auxiliary_head()
+        return loaded
+
+
+def _openvino(files: ModelFiles, options: EngineOptions) -> Engine:
+    from handler.engines.openvino_engine import OpenVinoEngine
+
+    return OpenVinoEngine(files, options)
+
+
+def _torch(files: ModelFiles, options: EngineOptions) -> Engine:
     from handler.engines.torch_engine import TorchEngine
 
-    return TorchEngine(checkpoint, options)
+    return TorchEngine(files.load(), options)
 
 
 #: Each imports its runtime only when chosen.
-ENGINES: dict[str, Callable[[Checkpoint, EngineOptions], Engine]] = {"torch": _torch}
+ENGINES: dict[str, Callable[[ModelFiles, EngineOptions], Engine]] = {"openvino": _openvino, "torch": _torch}
+AUTO = "auto"
 
 
-def build_engine(name: str, checkpoint: Checkpoint, options: EngineOptions) -> Engine:
-    """The engine called `name`, with the checkpoint's network in it.
+def build_engine(name: str, files: ModelFiles, options: EngineOptions) -> Engine:
+    """The engine called `name`, with the network of `files` in it; `auto`: torch on a GPU, openvino on a CPU.
 
     Raises:
-        ConfigurationError: if there is no such engine.
+        CheckpointError: the checkpoint cannot be used.
+        ConfigurationError: there is no such engine, or it has no such precision.
     """
-    if name not in ENGINES:
-        raise ConfigurationError(f"unknown engine {name!r}{nearest(name, ENGINES)}")
-    return ENGINES[name](checkpoint, options)
+    if name == AUTO:
+        name = "torch" if has_gpu(options) else "openvino"
+    return ENGINES[known_engine(name)](files, options)
+
+
+def known_engine(name: str) -> str:
+    """`name`, if there is such an engine or it is `auto`.
+
+    Raises:
+        ConfigurationError: otherwise.
+    """
+    if name not in {AUTO, *ENGINES}:
+        raise ConfigurationError(f"unknown engine {name!r}{nearest(name, [AUTO, *ENGINES])}")
+    return name
+
+
+def has_gpu(options: EngineOptions) -> bool:
+    """Whether there is a GPU to run on: TorchServe counts the machine's, but this build of torch may be without CUDA."""
+    import torch
+
+    return options.gpu_id is not None and torch.cuda.is_available()

@@ -8,19 +8,27 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from handler.engines import EngineOptions, Region
+from handler.engines import EngineOptions, Region, has_gpu
 from model.checkpoint import Checkpoint
 from model.preprocessing import Normalize
+from model.strict import ConfigurationError
 
 
 class TorchEngine:
     """Runs the checkpoint's network eagerly."""
 
+    name = "torch"
+
     def __init__(self, checkpoint: Checkpoint, options: EngineOptions) -> None:
+        """
+        Raises:
+            ConfigurationError: for another precision than float32.
+        """
+        if options.precision not in {"auto", "float32"}:
+            raise ConfigurationError(f"precision {options.precision!r}: the engine 'torch' computes in 'float32' on a CPU")
         if options.threads:
             torch.set_num_threads(options.threads)
-        # TorchServe counts the machine's GPUs, but this build of torch may be without CUDA.
-        on_gpu = options.gpu_id is not None and torch.cuda.is_available()
+        on_gpu = has_gpu(options)
         self._device = torch.device(f"cuda:{options.gpu_id}" if on_gpu else "cpu")
         # On a CPU a batch saves no time, and its kernels may round otherwise than those for one image.
         self._max_batch = 8 if on_gpu else 1
@@ -55,7 +63,7 @@ class TorchEngine:
         return score.region, heat[0, 0].detach().float().cpu().numpy()
 
     def _batch(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device)
+        return torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self._device)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def _of_one_network(space: Workspace, cases: Sequence[Case], tell: Tell) -> list
     pictures = list(space.pictures.values())
     with ExitStack() as stack:
         tell(f"engines: loading {cases[0].network}")
-        processes = {case: stack.enter_context(InProcess(space.archive(case))) for case in cases}
+        processes = {case: stack.enter_context(InProcess(space.unpacked(case))) for case in cases}
         rest = {case: process.memory() for case, process in processes.items()}
         taken: dict[Case, list[float]] = {case: [] for case in cases}
         for count in range(space.plan.rounds):

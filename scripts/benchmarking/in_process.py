@@ -1,5 +1,6 @@
 """A case without a server: its pipeline in a process of its own, as in a worker, so that memory and threads are its own too."""
 
+import json
 import multiprocessing
 import os
 import time
@@ -15,17 +16,20 @@ import torch
 from torch.nn import functional as F
 from typing_extensions import Self
 
+from handler.encoders import ModelIdentity
+from handler.engines.archive import archived_graph
 from handler.errors import SegmentationError
 from handler.geometry import RGBImage, prepare
 from handler.image_io import decode_image
 from handler.labelmap import LabelMap, label_map
-from handler.options import AnswerOptions, InferenceOptions
+from handler.options import AnswerOptions
 from handler.pipeline import Pipeline
 from handler.request import SegmentationRequest
 from handler.settings import Limits
 from scripts.benchmarking.timing import Pace, seconds_of
-from scripts.evaluation.predictors import load
 from scripts.process_memory import Memory
+from scripts.served_model_config import ServedModelConfig
+from scripts.yaml_file import read_mapping
 
 #: Of the child: what `_open` left there for the calls after it.
 _opened: list[Pipeline] = []
@@ -47,6 +51,7 @@ class InProcess:
     """A child process that has an archive's model loaded, warm and idle between calls."""
 
     def __init__(self, archive: Path) -> None:
+        """`archive` is the folder of one that is unpacked."""
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_open, initargs=(archive,))
 
@@ -76,7 +81,11 @@ class InProcess:
 
 
 def _open(archive: Path) -> None:
-    pipeline = load(archive, InferenceOptions()).pipeline
+    model = json.loads((archive / "MAR-INF" / "MANIFEST.json").read_text())["model"]
+    config = archive / model["configFile"]
+    settings = ServedModelConfig.parse(read_mapping(config), source=str(config)).handler
+    identity = ModelIdentity(model["modelName"], model["modelVersion"])
+    pipeline = Pipeline.load(archive / model["serializedFile"], settings, identity, graph=archived_graph(archive))
     pipeline.warm_up()
     _opened.append(pipeline)
 

@@ -1,6 +1,6 @@
 """What is measured: networks, engines, precisions, photographs, and how often."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from handler.geometry import Size
 from scripts.benchmarking.timing import Pace
@@ -26,14 +26,23 @@ class Case:
     def name(self) -> str:
         return f"{self.network}, {self.runtime}"
 
+    def on(self, native: str) -> "Case":
+        """As a processor runs it whose fastest floating-point numbers are `native`."""
+        return replace(self, precision=native) if self.precision == "bfloat16" else self
+
 
 #: Engines and precisions that every network is run with; the first is what the others' labels are compared with.
-RUNTIMES: tuple[tuple[str, str], ...] = (("torch", "float32"),)
+RUNTIMES: tuple[tuple[str, str], ...] = (("torch", "float32"), ("openvino", "float32"), ("openvino", "bfloat16"))
 
 
 def cases(network: str) -> tuple[Case, ...]:
     """The network with every engine and precision."""
     return tuple(Case(network, engine, precision) for engine, precision in RUNTIMES)
+
+
+def as_served(network: str) -> Case:
+    """The network as a worker runs it that is configured for nothing else."""
+    return Case(network, "openvino", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -69,13 +78,18 @@ class Plan:
     label_runs: int
     starts: int
 
+    def on(self, native: str) -> "Plan":
+        """As `Case.on`; what is then the same is run once."""
+        fields = ("compared", "served", "staged", "engines", "started")
+        return replace(self, **{name: tuple(dict.fromkeys(case.on(native) for case in getattr(self, name))) for name in fields})
+
 
 FULL = Plan(
     compared=cases(RESNET50),
-    served=(Case(DEFAULT_NETWORK),),
-    staged=(Case(DEFAULT_NETWORK),),
+    served=(as_served(DEFAULT_NETWORK),),
+    staged=(as_served(DEFAULT_NETWORK),),
     engines=(*cases(DEFAULT_NETWORK), *cases(RESNET50), *cases(RESNET101)),
-    started=(Case(DEFAULT_NETWORK), Case(RESNET101)),
+    started=(as_served(DEFAULT_NETWORK), as_served(RESNET101)),
     photo=(491, 640),
     large=(3000, 4000),
     side=520,
@@ -92,11 +106,11 @@ FULL = Plan(
 )
 #: For correctness alone.
 SMALL = Plan(
-    compared=(Case(MOBILENET),),
+    compared=(as_served(MOBILENET),),
     served=(),
-    staged=(Case(DEFAULT_NETWORK),),
+    staged=(as_served(DEFAULT_NETWORK),),
     engines=cases(DEFAULT_NETWORK),
-    started=(Case(DEFAULT_NETWORK),),
+    started=(as_served(DEFAULT_NETWORK),),
     photo=(72, 96),
     large=(300, 400),
     side=96,

@@ -87,9 +87,9 @@ def _sides(space: Workspace, tell: Tell) -> Iterator[tuple[_Side, list[_OurSide]
                 plan.alone,
                 plan.together,
                 case=case,
-                engine=stack.enter_context(InProcess(archive)),
+                engine=stack.enter_context(InProcess(space.unpacked(case))),
             )
-            for case, archive, server in zip(cases, archives, rest, strict=True)
+            for case, server in zip(cases, rest, strict=True)
         ]
         yield _Side(Endpoint(first, space.photo), plan.baseline_alone, plan.baseline_together), ours
 

@@ -9,6 +9,9 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+import openvino as ov
+
+from handler.engines.openvino_engine import native_precision
 from scripts.benchmarking import engines, requests_live, stages, starts
 from scripts.benchmarking.bars import draw
 from scripts.benchmarking.machine import Machine, this_machine, versions
@@ -34,6 +37,7 @@ def run(plan: Plan, sections: Sequence[str], out: Path) -> str:
         ServerError: a server does not start.
         WrongAnswer: one answers with an error.
     """
+    plan = plan.on(native_precision(ov.Core()))
     results, begun = Results(), time.monotonic()
 
     def tell(what: str) -> None:

@@ -15,7 +15,7 @@ def measure(space: Workspace, tell: Tell) -> Results:
     stages: list[Stages] = []
     labels: list[LabelMaps] = []
     for case in space.plan.staged:
-        with InProcess(space.archive(case)) as process:
+        with InProcess(space.unpacked(case)) as process:
             stages += _stages(space, case, process, tell)
             tell(f"label maps: {case.name}")
             runs = process.label_seconds(space.large_photo, space.plan.label_runs)

@@ -1,5 +1,6 @@
 """What all measurements share: photographs, checkpoints, archives and running servers, each made when it is first wanted."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -57,10 +58,28 @@ class Workspace:
             store.mkdir(parents=True)
             config = store / "model-config.yaml"
             settings = yaml.safe_load(DEFAULT_MODEL_CONFIG.read_text())
-            settings["handler"] |= {"engine": case.engine}
+            settings["handler"] |= {"engine": case.engine, "precision": case.precision}
             config.write_text(yaml.safe_dump(settings))
-            build(Recipe("deeplabv3", "1.0", self.checkpoint(case), config), store)
+            # How far labels agree is measured here, not required.
+            recipe = Recipe("deeplabv3", "1.0", self.checkpoint(case), config, None, self._few_photographs, least_agreement=0.0)
+            build(recipe, store)
         return path
+
+    def unpacked(self, case: Case) -> Path:
+        """The folder of the case's archive, as a worker has it."""
+        archive = self.archive(case)
+        folder = archive.parent / "unpacked"
+        if not folder.exists():
+            shutil.unpack_archive(archive, folder, "zip")
+        return folder
+
+    @cached_property
+    def _few_photographs(self) -> Path:
+        """What packaging compares engines by: one, since it is not asked about."""
+        folder = self.folder / "photographs"
+        folder.mkdir()
+        (folder / "photo.jpg").write_bytes(self.photo)
+        return folder
 
     def baseline(self, case: Case) -> Path:
         """An archive of TorchServe's own handler, with the network of `case`."""

@@ -23,6 +23,7 @@ from tests.unit.handler.test_service import ask, context_for
 class ColourEngine:
     """A network that sees red, green and blue, on a grid of a quarter of the image's size."""
 
+    name = "test"
     precision = "float32"
     max_batch = 2
 

@@ -88,12 +88,12 @@ def test_plain_torchserve_serves_the_archive(tmp_path: Path, photos: dict[str, P
 
 def test_a_worker_that_cannot_start_is_told_with_its_reason(tmp_path: Path) -> None:
     config = tmp_path / "model-config.yaml"
-    config.write_text("{minWorkers: 1, maxWorkers: 1, startupTimeout: 60, handler: {engine: torch}}")
+    config.write_text("{minWorkers: 1, maxWorkers: 1, startupTimeout: 60, handler: {engine: auto}}")
     archive = build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, config), tmp_path / "store")
     broken = tmp_path / "store" / "broken.mar"
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(broken, "w") as target:
         for name in source.namelist():
-            target.writestr(name, source.read(name).replace(b"engine: torch", b"engine: t0rch"))
+            target.writestr(name, source.read(name).replace(b"engine: auto", b"engine: t0rch"))
 
     told = r"'broken' cannot be served[\s\S]*unknown engine 't0rch'"
     with pytest.raises(ServerError, match=told), serving(broken, Ports.free(), tmp_path / "run"):

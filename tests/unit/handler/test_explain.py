@@ -146,6 +146,7 @@ def test_a_class_that_does_not_exist_is_refused(class_index: int) -> None:
 
 def test_an_engine_without_gradients_says_so() -> None:
     class CompiledEngine:
+        name = "test"
         precision = "float32"
         max_batch = 1
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
-from handler import labelmap
+from handler import envelope
 from handler.encoders import EncodedResponse, ModelIdentity
 from handler.errors import InferenceTooLarge
 from handler.geometry import RGBImage, Size
@@ -182,16 +182,17 @@ def test_hardly_a_pixel_of_a_large_image_is_such_a_tie() -> None:
     assert margin[differing].max(initial=0) < 5e-5
 
 
-@given(sizes(most_pixels=100_000), st.integers(0, 99), st.integers(1, 100_000))
-def test_strips_of_any_height_change_no_pixel(size: Size, seed: int, values_at_once: int) -> None:
+@given(sizes(most_pixels=100_000), st.integers(0, 99), st.integers(1, 1000), st.integers(1, 100_000))
+def test_labels_do_not_depend_on_how_much_is_done_at_once(size: Size, seed: int, values: int, pixels: int) -> None:
     logits = np.random.default_rng(seed).normal(size=(3, 7, 5)).astype(np.float32)
     whole = label_map(logits, size, np.uint8)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(labelmap, "_VALUES_AT_ONCE", values_at_once)
-        in_strips = label_map(logits, size, np.uint8)
+        patch.setattr(envelope, "_VALUES_AT_ONCE", values)
+        patch.setattr(envelope, "_PIXELS_AT_ONCE", pixels)
+        in_parts = label_map(logits, size, np.uint8)
 
-    np.testing.assert_array_equal(in_strips, whole)
+    np.testing.assert_array_equal(in_parts, whole)
 
 
 @given(sizes(most_pixels=50_000), policies, options)

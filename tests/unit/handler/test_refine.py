@@ -23,6 +23,7 @@ CRF = InferenceOptions(refine="crf")
 class HalvesEngine:
     """A network that takes the left half of what it sees for class 0, the right half for class 1; its cells are 8×8 pixels."""
 
+    name = "test"
     precision = "float32"
     max_batch = 1
 

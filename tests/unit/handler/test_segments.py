@@ -2,19 +2,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from pycocotools import mask as coco
 from torch.nn import functional as F
 
-from handler import labelmap, segments
+from handler import segments
 from handler.encoders import FORMATS, ModelIdentity
 from handler.errors import ResponseTooLarge
 from handler.labelmap import Segmentation, segmentation
 from handler.labels import Labels
 from handler.options import AnswerOptions
-from handler.runs import run_lengths
-from handler.segments import Segment, components, find_segments
+from handler.segments import Segment, find_segments
 from model.palette import voc_palette
 
 LABELS = Labels(("background", "cat", "dog"), voc_palette(3))
@@ -48,17 +44,6 @@ def test_scores_are_those_of_the_interpolated_probabilities() -> None:
         assert statistics.score == pytest.approx(float(probabilities[statistics.index][mask].mean()), abs=1e-5)
 
 
-def test_scores_do_not_depend_on_the_height_of_the_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    logits = np.random.default_rng(3).normal(size=(3, 4, 5)).astype(np.float32)
-    result = segmentation(blank(33, 29), logits, LABELS)
-    whole = figures(result)
-
-    monkeypatch.setattr(labelmap, "_VALUES_AT_ONCE", 1)
-
-    assert [s.pixels for s in figures(result)] == [s.pixels for s in whole]
-    assert [s.score for s in figures(result)] == pytest.approx([s.score for s in whole])
-
-
 def test_segments_below_the_minimum_score_are_not_listed() -> None:
     probabilities = np.array([[[0.25, 0.25]], [[0.75, 0.0]], [[0.0, 0.5]]], np.float32)
     result = Segmentation(blank(1, 2), np.array([[1, 2]], np.uint8), probabilities, LABELS)
@@ -79,30 +64,6 @@ def test_connected_parts_are_segments_of_their_own_and_background_is_one() -> No
         ("cat", 1, (0, 2, 1, 1)),
         ("background", 5, (0, 0, 4, 3)),
     ]
-
-
-def test_parts_that_touch_at_a_corner_alone_are_two() -> None:
-    _, index_of = components(np.array([[1, 0], [0, 1]], np.uint8), background=0)
-
-    assert index_of.tolist() == [0, 1, 1]
-
-
-def test_without_a_background_class_every_class_has_parts() -> None:
-    ids, index_of = components(np.array([[0, 1, 0]], np.uint8), background=None)
-
-    assert sorted(index_of[ids[0]].tolist()) == [0, 0, 1]
-    assert len(set(ids[0].tolist())) == 3
-
-
-@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 4), st.integers(0, 2**32 - 1))
-def test_run_lengths_are_those_of_each_mask(height: int, width: int, count: int, seed: int) -> None:
-    ids = np.random.default_rng(seed).integers(0, count, (height, width), dtype=np.uint8)
-
-    runs = run_lengths(ids, count)
-
-    assert set(runs) == set(np.unique(ids).tolist())
-    for each, own in runs.items():
-        assert own == coco.encode(np.asfortranarray(ids == each, np.uint8))
 
 
 def blank(height: int, width: int) -> npt.NDArray[np.uint8]:

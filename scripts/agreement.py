@@ -1,0 +1,127 @@
+"""Compare every engine that can run here with torch in float32: the share of equal labels on photographs."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.engines import AUTO, Engine, EngineOptions, ModelFiles, Precision, build_engine, has_gpu
+from handler.engines.archive import LEAST_EQUAL, Agreement, EngineAgreement
+from handler.geometry import RGBImage, prepare
+from handler.image_io import decode_image
+from handler.labelmap import label_map
+from handler.labels import Labels
+from handler.settings import HandlerSettings
+from model.strict import ConfigurationError
+from scripts.photographs import photographs_in
+from scripts.samples import ALL, write_samples
+
+#: The GPU that is tried, where there is one.
+_GPU = 0
+
+
+class DisagreementError(ConfigurationError):
+    """An engine labels too many pixels otherwise than torch in float32."""
+
+
+def compare_engines(
+    files: ModelFiles, settings: HandlerSettings, folder: Path | None = None, least: float | None = None
+) -> Agreement:
+    """Segment the photographs in `folder`, or samples, by every engine that may serve `files` here under `settings`.
+
+    Args:
+        files: the model's.
+        settings: the handler's.
+        folder: with image files in it or below; None: the samples.
+        least: required share of equal labels; None: `LEAST_EQUAL` of each precision.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        ConfigurationError: the settings cannot, or there are no photographs.
+    """
+    with tempfile.TemporaryDirectory(prefix="deeplab-samples-") as scratch:
+        paths = photographs_in(folder) if folder else write_samples(Path(scratch), ALL)
+        images = [decode_image(path.read_bytes(), settings.limits) for path in paths]
+    reference = build_engine("torch", files, EngineOptions(settings.threads, precision="float32"))
+    tallies = [_Tally(engine) for engine in _candidates(files, settings)]
+    for image in images if tallies else []:
+        _compare(image, reference, tallies, files)
+    where = "photographs of scikit-image" if folder is None else folder.name
+    return Agreement(photographs=where, engines=tuple(tally.agreement(least) for tally in tallies))
+
+
+def require_agreement(agreement: Agreement, precision: Precision) -> None:
+    """Refuse engines that label too much otherwise than torch in float32.
+
+    Where `precision` is `auto`, bfloat16 is not refused: it will not be chosen (`Agreement.trusted`).
+
+    Raises:
+        DisagreementError: with the engine's figures.
+    """
+    for each in agreement.engines:
+        if not each.suffices and (each.precision != "bfloat16" or agreement.trusted(precision) == precision):
+            raise DisagreementError(
+                f"{in_words(each)} on {agreement.photographs}, should be {each.required:.2%}; give photographs like those to "
+                "be served (--photographs), another 'precision' (in the model configuration), or --least-agreement"
+            )
+
+
+def in_words(each: EngineAgreement) -> str:
+    """A sentence's beginning for people."""
+    share = f"{each.equal_labels:.3%} of the pixels of {each.images} photographs"
+    return f"{each.engine} in {each.precision} labels {share} like torch in float32"
+
+
+def _candidates(files: ModelFiles, settings: HandlerSettings) -> Iterator[Engine]:
+    """The engines that workers on machines like this one may have."""
+    gpu = EngineOptions(settings.threads, _GPU, settings.precision)
+    if settings.engine in {AUTO, "torch"} and has_gpu(gpu):
+        yield build_engine("torch", files, gpu)
+    if settings.engine in {AUTO, "openvino"}:
+        chosen = build_engine("openvino", files, EngineOptions(settings.threads, precision=settings.precision))
+        if settings.precision == AUTO and chosen.precision == "bfloat16":
+            # What workers on a lesser processor will have.
+            yield build_engine("openvino", files, EngineOptions(settings.threads, precision="float32"))
+        yield chosen
+
+
+def _compare(image: RGBImage, reference: Engine, tallies: Sequence["_Tally"], files: ModelFiles) -> None:
+    metadata = files.metadata()
+    pixels = prepare(image, metadata.resize).pixels[None]
+    size, dtype = (image.shape[0], image.shape[1]), Labels.from_metadata(metadata).dtype
+    expected = reference.infer(pixels)[0]
+    expected_labels = label_map(expected, size, dtype)
+    for tally in tallies:
+        logits = tally.engine.infer(pixels)[0]
+        tally.add(label_map(logits, size, dtype) == expected_labels, float(np.abs(logits - expected).max()))
+
+
+@dataclass
+class _Tally:
+    """What is seen of one engine."""
+
+    engine: Engine
+    equal: int = 0
+    pixels: int = 0
+    shares: list[float] = field(default_factory=list)
+    difference: float = 0.0
+
+    def add(self, equal: npt.NDArray[np.bool_], difference: float) -> None:
+        self.equal += int(equal.sum())
+        self.pixels += equal.size
+        self.shares.append(float(equal.mean()))
+        self.difference = max(self.difference, difference)
+
+    def agreement(self, least: float | None) -> EngineAgreement:
+        return EngineAgreement(
+            engine=self.engine.name,
+            precision=self.engine.precision,
+            equal_labels=round(self.equal / self.pixels, 6),
+            least_of_one_image=round(min(self.shares), 6),
+            images=len(self.shares),
+            greatest_difference=round(self.difference, 4),
+            required=LEAST_EQUAL[self.engine.precision] if least is None else least,
+        )

@@ -1,0 +1,19 @@
+"""Photographs to try a model on: a folder's, or the samples."""
+
+from pathlib import Path
+
+from model.strict import ConfigurationError
+from scripts.segmenting.photographs import image_suffixes
+
+
+def photographs_in(folder: Path) -> list[Path]:
+    """The image files in `folder` and below, by name.
+
+    Raises:
+        ConfigurationError: there are none.
+    """
+    suffixes = image_suffixes()
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    if not found:
+        raise ConfigurationError(f"{folder}: holds no images; these end in {', '.join(sorted(suffixes))}")
+    return found
