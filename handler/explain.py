@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from handler.engines import Engine, GradientEngine, Region
 from handler.errors import ExplanationUnavailable, InvalidOption
-from handler.geometry import RGBImage, prepare
+from handler.geometry import DecodedImage, RGBImage, prepare
 from handler.labels import Labels
 from model.metadata import ResizePolicy
 
@@ -57,7 +57,7 @@ def explain(image: RGBImage, class_index: int | None, *, engine: Engine, labels:
     if class_index is not None and not 0 <= class_index < len(labels.names):
         raise InvalidOption(f"class {class_index}: this model has the classes 0 to {len(labels.names) - 1}")
     choose = partial(choose_region, class_index=class_index, background=labels.background)
-    region, activation = engine.class_activation(prepare(image, policy).pixels, choose)
+    region, activation = engine.class_activation(prepare(DecodedImage.whole(image), policy).pixels, choose)
     return Explanation(
         image=image,
         class_index=region.class_index,

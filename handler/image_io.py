@@ -4,10 +4,11 @@ import io
 import logging
 import warnings
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from handler import tiff_samples
@@ -15,8 +16,10 @@ from handler.colour import Samples, write_rgb
 from handler.containers import FirstPicture, first_picture
 from handler.containers.tiff import orientation
 from handler.errors import ImageTooLarge, InvalidImage, SegmentationError, UnsupportedImageFormat
-from handler.geometry import RGBImage
+from handler.geometry import Box, DecodedImage, RGBImage, Size
 from handler.settings import Limits
+
+_Length = TypeVar("_Length", int, float)
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,12 @@ _AS_STORED: dict[int, Callable[[RGBImage], RGBImage]] = {
     8: lambda upright: upright.transpose(1, 0, 2)[:, ::-1],
 }
 _SIDEWAYS = (5, 6, 7, 8)
+#: For each corner of an upright picture, whether it is at the bottom, and whether on the right.
+_CORNERS: RGBImage = np.moveaxis(np.indices((2, 2), np.uint8), 0, -1)
+
+#: A smaller copy has at least so many times the height and the width that are needed. Where it is nearer, what is resized
+#: from it differs more, without being much sooner there (docs/performance.md).
+_MARGIN = 2
 
 #: Pixels and bytes of a run-length encoded BMP, which Pillow decodes in Python: five million take about two seconds.
 _MAX_RLE = 5_000_000
@@ -46,7 +55,23 @@ Image.MAX_IMAGE_PIXELS = None
 Image.init()
 
 
+def silence_pillow() -> None:
+    """Ignore what Pillow warns of: metadata that is of no use here, or what comes as an error all the same.
+
+    Once for the process, because `warnings.catch_warnings` is not safe where threads decode side by side.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+silence_pillow()
+
+
 def decode_image(data: bytes, limits: Limits) -> RGBImage:
+    """The image itself, as `decode` gives it where no smaller copy will do: uint8 H×W×3."""
+    return decode(data, limits).pixels
+
+
+def decode(data: bytes, limits: Limits, needed: Callable[[Size], Size] | None = None) -> DecodedImage:
     """Decode the first picture of an image file, upright and in sRGB: uint8 H×W×3.
 
     - The first picture: the first frame of an animation, page of a TIFF, image of a multi-picture JPEG (MPO).
@@ -59,6 +84,9 @@ def decode_image(data: bytes, limits: Limits) -> RGBImage:
       does. L*a*b* is that of D50.
     - Opaque: transparency, in any form, is laid over white. The transparent colour of 16-bit RGB is told by its upper bytes.
 
+    - In full, or, of a large JPEG, a copy of a half, a quarter or an eighth of its height and width, if that is at least twice
+      what is needed: each 8×8 block of it is transformed to fewer pixels, so no full one is ever held.
+
     A file that is truncated is refused, not filled up. Refused as well is what Pillow does not read: of TIFF, 16-bit grey with
     alpha, alpha beside one band in separate planes, floats of 16 or 64 bits or of several bands, big-endian unsigned integers
     of 32 bits, and where 0 is white, integers of 32 bits and big-endian grey of 16; of JPEG, 12 bits and lossless; of BMP,
@@ -66,6 +94,11 @@ def decode_image(data: bytes, limits: Limits) -> RGBImage:
 
     Beside two copies of the file, it takes 3 bytes for each pixel of the result and what Pillow holds while it decodes: 1 to 4
     bytes, in WebP up to 16, and a strip of a TIFF.
+
+    Args:
+        data: the file.
+        limits: of it, and of the image itself, whatever is decoded of it.
+        needed: given the image's height and width, says the least that will do; None: only the image itself will.
 
     Raises:
         ImageTooLarge: above the limit of bytes, pixels or length of a side; known from the header, before any pixel is decoded.
@@ -75,10 +108,7 @@ def decode_image(data: bytes, limits: Limits) -> RGBImage:
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"the image has {len(data):,} bytes, the limit is {limits.max_bytes:,}")
     try:
-        # What Pillow warns of concerns metadata that is of no use here, or comes as an error all the same.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _decode(data, limits)
+        return _decode(data, limits, needed)
     except (SegmentationError, MemoryError):
         raise
     except UnidentifiedImageError as error:
@@ -90,18 +120,43 @@ def decode_image(data: bytes, limits: Limits) -> RGBImage:
         raise InvalidImage(f"the image cannot be decoded: {error}") from error
 
 
-def _decode(data: bytes, limits: Limits) -> RGBImage:
+def _decode(data: bytes, limits: Limits, needed: Callable[[Size], Size] | None) -> DecodedImage:
     picture = first_picture(data)
     with Image.open(io.BytesIO(picture.data), formats=ACCEPTED_FORMATS) as file:
         _require_size(file, limits)
         _require_quick(file, len(data))
         if isinstance(file, TiffImageFile):
             tiff_samples.mend(file)
-        file.load()
         turn = orientation(picture.exif or file.info.get("exif", b""))
-        upright = np.empty((*(file.size if turn in _SIDEWAYS else file.size[::-1]), 3), np.uint8)
+        size = _turned(file.size[::-1], turn)
+        extent = size if needed is None else _turned(_reduce(file, _turned(needed(size), turn)), turn)
+        file.load()
+        upright = np.empty((*_turned(file.size[::-1], turn), 3), np.uint8)
         write_rgb(file, _samples(file, picture), _AS_STORED[turn](upright))
-        return upright
+        return DecodedImage(upright, size, _box(extent, upright, turn))
+
+
+def _reduce(file: Image.Image, needed: Size) -> tuple[float, float]:
+    """Let a JPEG load as a copy that will do, as small as can be; the height and width of the image in pixels of it."""
+    height, width = needed
+    reduced = file.draft(None, (_MARGIN * width, _MARGIN * height)) if isinstance(file, JpegImageFile) else None
+    if reduced is None:
+        return file.height, file.width
+    _, (_, _, right, bottom) = reduced
+    return bottom, right
+
+
+def _box(extent: tuple[float, float], upright: RGBImage, turn: int) -> Box:
+    """Where an image of `extent`, its height and width, lies in `upright`; as it is stored, it begins with the first pixel."""
+    (height, width), (rows, columns) = extent, upright.shape[:2]
+    from_bottom, from_right = _AS_STORED[turn](_CORNERS)[0, 0]
+    top, left = (rows - height if from_bottom else 0), (columns - width if from_right else 0)
+    return left, top, left + width, top + height
+
+
+def _turned(size: tuple[_Length, _Length], turn: int) -> tuple[_Length, _Length]:
+    """Height and width of an upright image by those as it is stored, or the other way round."""
+    return size[::-1] if turn in _SIDEWAYS else size
 
 
 def _samples(file: Image.Image, picture: FirstPicture) -> Samples:

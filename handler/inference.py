@@ -12,9 +12,9 @@ import torch
 from torch.nn import functional as F
 
 from handler.engines import Engine
-from handler.geometry import RGBImage, Size, network_size
+from handler.geometry import DecodedImage, RGBImage, Size, network_size
 from handler.options import InferenceOptions
-from handler.tiling import WHOLE, Tile, blend, prepare_tiles
+from handler.tiling import WHOLE, Tile, blend, least_size, prepare_tiles
 from model.metadata import ResizePolicy
 
 Key = TypeVar("Key", bound=Hashable)
@@ -32,7 +32,7 @@ class View:
     tile: Tile = WHOLE
 
 
-def views(image: RGBImage, policy: ResizePolicy, options: InferenceOptions) -> list[View]:
+def views(image: DecodedImage, policy: ResizePolicy, options: InferenceOptions) -> list[View]:
     """All that the network is to see of `image`: each tile at each scale, with its mirror image after it if `options` say so.
 
     Every view is made from the image itself.
@@ -44,6 +44,12 @@ def views(image: RGBImage, policy: ResizePolicy, options: InferenceOptions) -> l
             if options.flip:
                 found.append(View(pixels[:, ::-1], mirrored=True, tile=tile))
     return found
+
+
+def needed_size(size: Size, policy: ResizePolicy, options: InferenceOptions) -> Size:
+    """The least size of a copy of an image of `size` of which no view, nor what refines their answer, is an enlargement."""
+    scale = max(*options.scales, 1.0) if options.refine != "none" else max(options.scales)
+    return least_size(network_size(policy, size, scale), options.tiles)
 
 
 def network_pixels(size: Size, policy: ResizePolicy, options: InferenceOptions) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from handler.envelope import Indices, label_lines
-from handler.geometry import RGBImage, Size
+from handler.geometry import DecodedImage, RGBImage, Size
 from handler.grid import neighbours
 from handler.inference import softmax
 from handler.labels import Labels
@@ -20,9 +20,9 @@ LabelMap = npt.NDArray[np.unsignedinteger]
 class Segmentation:
     """The answer for one image, before it takes any format."""
 
-    #: The upright image.
-    image: RGBImage
-    #: Class indices, H×W like the image.
+    #: The upright image, H×W×3; None, where only a smaller copy of it was decoded.
+    image: RGBImage | None
+    #: Class indices, H×W, of the size of the image.
     label_map: LabelMap
     #: Of the classes on the grid that `label_map` was interpolated from (the network's, or the refinement's), float32 C×h×w.
     probabilities: npt.NDArray[np.float32]
@@ -31,21 +31,21 @@ class Segmentation:
     refinement: RefinementReport | None = None
 
 
-def segmentation(image: RGBImage, logits: npt.NDArray[np.float32], labels: Labels) -> Segmentation:
-    """Label `image` (H×W×3) by `logits` (C×h×w): the interpolated logits decide."""
-    return Segmentation(image, label_map(logits, (image.shape[0], image.shape[1]), labels.dtype), softmax(logits), labels)
+def segmentation(image: DecodedImage, logits: npt.NDArray[np.float32], labels: Labels) -> Segmentation:
+    """Label `image` by `logits` (C×h×w): the interpolated logits decide."""
+    return Segmentation(image.photograph, label_map(logits, image.size, labels.dtype), softmax(logits), labels)
 
 
 def segmentation_by_probability(
-    image: RGBImage, probabilities: npt.NDArray[np.float32], labels: Labels, refinement: RefinementReport | None = None
+    image: DecodedImage, probabilities: npt.NDArray[np.float32], labels: Labels, refinement: RefinementReport | None = None
 ) -> Segmentation:
-    """Label `image` (H×W×3) by `probabilities` (C×h×w): the interpolated probabilities decide.
+    """Label `image` by `probabilities` (C×h×w): the interpolated probabilities decide.
 
     Between the grid's cells their argmax is not always that of interpolated logits; but a mean over views, or what a
     refinement gives, has no logits.
     """
-    winners = label_map(probabilities, (image.shape[0], image.shape[1]), labels.dtype)
-    return Segmentation(image, winners, probabilities, labels, refinement)
+    winners = label_map(probabilities, image.size, labels.dtype)
+    return Segmentation(image.photograph, winners, probabilities, labels, refinement)
 
 
 def reported(result: Segmentation, classes: Collection[int]) -> Segmentation:

@@ -1,5 +1,6 @@
 """Decode, prepare, infer, label, encode: from requests to answers. Knows nothing of how they travel."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,14 +14,15 @@ import numpy.typing as npt
 from handler.cost import require_affordable
 from handler.encoders import FORMATS, EncodedResponse, ModelIdentity
 from handler.encoders.explanation import encode as encode_explanation
-from handler.engines import Engine, EngineOptions, GradientEngine, ModelFiles, build_engine
+from handler.engines import Engine, EngineOptions, GradientEngine, LanedEngine, ModelFiles, build_engine
 from handler.errors import ResponseTooLarge, SegmentationError, TooLarge, attempt
 from handler.explain import Explanation, explain
-from handler.geometry import RGBImage, prepare
-from handler.image_io import decode_image
-from handler.inference import View, batches, infer, mean_probabilities, views
+from handler.geometry import DecodedImage, RGBImage, Size, prepare
+from handler.image_io import decode
+from handler.inference import View, batches, infer, mean_probabilities, needed_size, views
 from handler.labelmap import Segmentation, reported, segmentation, segmentation_by_probability
 from handler.labels import Labels
+from handler.lanes import Lanes, PixelBudget
 from handler.options import InferenceOptions
 from handler.refine import RefinementReport, dense_crf
 from handler.request import SegmentationRequest
@@ -69,6 +71,7 @@ class Pipeline:
         self._limits = limits
         self._inference = inference
         self._make_gradients = gradients
+        self._explaining = threading.Lock()
 
     @classmethod
     def load(
@@ -79,6 +82,7 @@ class Pipeline:
         *,
         graph: Path | None = None,
         gpu_id: int | None = None,
+        lanes: int = 1,
     ) -> "Pipeline":
         """Build the engine that `settings` name, with the checkpoint's network in it.
 
@@ -88,13 +92,15 @@ class Pipeline:
             identity: how the model calls itself in answers.
             graph: the network as OpenVINO's graph; None: it is converted if it is needed.
             gpu_id: the GPU to run on; None: the CPU.
+            lanes: requests that may be worked on side by side, if the engine can and there are as many.
 
         Raises:
             CheckpointError: the checkpoint cannot be used.
             ConfigurationError: the settings cannot.
         """
         files = ModelFiles(checkpoint, settings.output_stride, graph)
-        engine = build_engine(settings.engine, files, EngineOptions(settings.threads, gpu_id, settings.precision))
+        options = EngineOptions(settings.threads, gpu_id, settings.precision, lanes)
+        engine = build_engine(settings.engine, files, options)
         gradients = partial(build_engine, "torch", files, EngineOptions(settings.threads, gpu_id))
         return cls(
             engine,
@@ -122,20 +128,28 @@ class Pipeline:
             RefinementUnavailable: the settings refine by default, and the package for it is not installed.
         """
         for height, width in _WARM_UP_SIZES:
-            self.segment(np.zeros((height, width, 3), np.uint8))
+            blank = DecodedImage.whole(np.zeros((height, width, 3), np.uint8))
+            self.segment(blank)
+            for engine in self._lane_engines:
+                infer(views(blank, self.metadata.resize, InferenceOptions()), engine)
 
-    def segment(self, image: RGBImage, options: InferenceOptions | None = None) -> Segmentation:
-        """Segment one upright RGB image, uint8 H×W×3, however large; `options` None: the settings' defaults.
+    def segment(self, image: RGBImage | DecodedImage, options: InferenceOptions | None = None) -> Segmentation:
+        """Segment one upright RGB image, uint8 H×W×3, or a copy of it, however large; `options` None: the settings' defaults.
 
         Raises:
             RefinementUnavailable: `options` refine, and the package for it is not installed.
         """
         options = options or self._inference.defaults
-        seen = views(image, self.metadata.resize, options)
+        decoded = image if isinstance(image, DecodedImage) else DecodedImage.whole(image)
+        seen = views(decoded, self.metadata.resize, options)
         logits: dict[int, Logits] = {}
         for members in batches(dict(enumerate(seen)), self._engine.max_batch):
             logits.update(zip(members, infer([seen[index] for index in members], self._engine), strict=True))
-        return self._label(image, seen, [logits[index] for index in range(len(seen))], options, _ignore)
+        return self._label(decoded, seen, [logits[index] for index in range(len(seen))], options, _ignore)
+
+    def needed(self, options: InferenceOptions) -> Callable[[Size], Size]:
+        """How large a copy of an image it takes to segment it as `options` say: what `handler.image_io.decode` asks for."""
+        return partial(needed_size, policy=self.metadata.resize, options=options)
 
     def explanation(self, image: RGBImage, class_index: int | None = None) -> Explanation:
         """Which parts of one upright RGB image, uint8 H×W×3, speak for a class; None: for the one seen most.
@@ -144,7 +158,9 @@ class Pipeline:
             ExplanationUnavailable: the engine has no gradients.
             InvalidOption: the model has no such class.
         """
-        return explain(image, class_index, engine=self._gradients, labels=self.labels, policy=self.metadata.resize)
+        # What finds the gradients hangs itself into the network, which lanes have in common.
+        with self._explaining:
+            return explain(image, class_index, engine=self._gradients, labels=self.labels, policy=self.metadata.resize)
 
     @cached_property
     def _gradients(self) -> Engine:
@@ -154,7 +170,41 @@ class Pipeline:
         """Answer each request by a response or an error of its own; none touches its neighbours.
 
         Only as many images are in memory at once as have the pixels of the largest that is allowed, and one more.
+
+        Args:
+            requests: what is asked for; several go through an engine that has lanes side by side, through another in batches.
+            observe: is told how long each stage took; it may be called by several threads.
         """
+        if len(requests) > 1 and self._lanes is not None:
+            return self._lanes.map([(request, observe) for request in requests])
+        return self._answer_in_batches(requests, observe)
+
+    @cached_property
+    def _lane_engines(self) -> Sequence[Engine]:
+        return self._engine.lanes() if isinstance(self._engine, LanedEngine) else ()
+
+    @cached_property
+    def _lanes(self) -> "Lanes[tuple[SegmentationRequest, Observer], Outcome] | None":
+        if len(self._lane_engines) < 2:
+            return None
+        budget = PixelBudget(self._limits.max_pixels)
+
+        def answer(work: tuple[SegmentationRequest, Observer], engine: Engine) -> Outcome:
+            request, observe = work
+            with budget.share() as take:
+                return attempt(self._answer_alone, request, engine, take, observe)
+
+        return Lanes(self._lane_engines, answer)
+
+    def _answer_alone(
+        self, request: SegmentationRequest, engine: Engine, take: Callable[[int], None], observe: Observer
+    ) -> EncodedResponse:
+        decoded = self._decode(request, observe, take)
+        with _timed("network", observe):
+            logits = [infer([view], engine)[0] for view in decoded.views]
+        return self._finish(decoded, logits, observe)
+
+    def _answer_in_batches(self, requests: Sequence[SegmentationRequest], observe: Observer) -> list[Outcome]:
         outcomes: dict[int, Outcome] = {}
         held: dict[int, _Decoded] = {}
         for index, request in enumerate(requests):
@@ -177,14 +227,24 @@ class Pipeline:
             outcomes[index] = own if isinstance(own, SegmentationError) else attempt(self._finish, each, own, observe)
         return outcomes
 
-    def _decode(self, request: SegmentationRequest, observe: Observer) -> "_Decoded":
+    def _decode(
+        self, request: SegmentationRequest, observe: Observer, take: Callable[[int], None] = lambda _: None
+    ) -> "_Decoded":
+        """`take` is told how many pixels the image has before any is decoded."""
         limits = self._limits.shared_by(request.companions)
         with _timed("decode", observe), _explained_share(request):
-            image = decode_image(request.image, limits)
+            image = decode(request.image, limits, partial(self._needed, request, take))
         with _timed("prepare", observe), _explained_share(request):
-            require_affordable(request, (image.shape[0], image.shape[1]), self.metadata, limits)
+            require_affordable(request, image.size, self.metadata, limits)
             seen = [] if request.explain else views(image, self.metadata.resize, request.inference)
             return _Decoded(request, image, seen)
+
+    def _needed(self, request: SegmentationRequest, take: Callable[[int], None], size: Size) -> Size:
+        """The least of an image of `size` that will do."""
+        take(size[0] * size[1])
+        if request.explain or FORMATS[request.answer.format].needs_photograph:
+            return size
+        return self.needed(request.inference)(size)
 
     def _infer_all(self, seen: Mapping[int, Sequence[View]], observe: Observer) -> dict[int, list[Logits] | SegmentationError]:
         """The logits of all views of each image, or what went wrong with one of them."""
@@ -235,12 +295,12 @@ class Pipeline:
         # Where the server reports some classes alone, an explanation is of any.
         (one,) = options.classes if options.classes and len(options.classes) == 1 else (None,)
         with _timed("explain", observe):
-            explanation = self.explanation(decoded.image, one)
+            explanation = self.explanation(decoded.image.pixels, one)
         with _timed("encode", observe):
             return encode_explanation(explanation, self._identity, options.alpha)
 
     def _label(
-        self, image: RGBImage, seen: Sequence[View], logits: Sequence[Logits], options: InferenceOptions, observe: Observer
+        self, image: DecodedImage, seen: Sequence[View], logits: Sequence[Logits], options: InferenceOptions, observe: Observer
     ) -> Segmentation:
         if len(seen) == 1 and options.refine == "none":
             with _timed("label", observe):
@@ -262,13 +322,14 @@ class _Decoded:
     """A request whose image is known."""
 
     request: SegmentationRequest
-    image: RGBImage
+    image: DecodedImage
     #: What the network is to see of it; nothing, where an explanation is asked for.
     views: Sequence[View]
 
     @property
     def pixels(self) -> int:
-        return self.image.shape[0] * self.image.shape[1]
+        """Of what was decoded."""
+        return self.image.pixels.shape[0] * self.image.pixels.shape[1]
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The only module that knows TorchServe: its context, rows, statuses and metrics."""
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -41,8 +42,9 @@ class SegmentationService:
         """
         model = context.manifest["model"]
         properties = context.system_properties
+        configuration = context.model_yaml_config or {}
         self._settings = HandlerSettings.parse(
-            (context.model_yaml_config or {}).get("handler") or {}, source="model-config.yaml, section 'handler'"
+            configuration.get("handler") or {}, source="model-config.yaml, section 'handler'"
         )
         self._model = ModelIdentity(context.model_name, model["modelVersion"])
         self._folder = Path(properties["model_dir"])
@@ -51,8 +53,14 @@ class SegmentationService:
         settings = self._settings
         if agreement:
             settings = settings.model_copy(update={"precision": agreement.trusted(settings.precision)})
-        graph = archived_graph(self._folder)
-        self._pipeline = Pipeline.load(checkpoint, settings, self._model, graph=graph, gpu_id=properties["gpu_id"])
+        self._pipeline = Pipeline.load(
+            checkpoint,
+            settings,
+            self._model,
+            graph=archived_graph(self._folder),
+            gpu_id=properties["gpu_id"],
+            lanes=configuration.get("batchSize", 1),
+        )
         self._parser = RequestParser(self._settings, self._pipeline.labels)
         self._pipeline.warm_up()
         self._metrics = Metrics(context)
@@ -120,6 +128,7 @@ class Metrics:
 
     def __init__(self, context: Context) -> None:
         self._model = context.model_name
+        self._one_at_a_time = threading.Lock()
         add = context.metrics.add_metric_to_cache
         common = ["ModelName", "Level"]
         self._stage = add("StageSeconds", "seconds", [*common, "Stage"], MetricTypes.HISTOGRAM)
@@ -127,7 +136,9 @@ class Metrics:
         self._batch = add("BatchSize", "count", common, MetricTypes.HISTOGRAM)
 
     def stage(self, name: str, seconds: float) -> None:
-        self._stage.add_or_update(seconds, [self._model, "Model", name])
+        """Several threads may call it."""
+        with self._one_at_a_time:
+            self._stage.add_or_update(seconds, [self._model, "Model", name])
 
     def answer(self, status: int) -> None:
         self._answers.add_or_update(1, [self._model, "Model", str(status)])

@@ -4,6 +4,7 @@ Each side is divided into equal parts. A tile has `_LENGTH` of them and begins `
 quarter of itself with each neighbour. Along a side no point lies in more than two tiles.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,9 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
-from handler.geometry import RGBImage, Size, network_size, prepare
+from handler.geometry import Box, DecodedImage, RGBImage, Size, network_size, resized
 from model.metadata import ResizePolicy
 
 _LENGTH, _STEP = 4, 3
@@ -28,8 +28,8 @@ class Tile:
     #: Tiles along each side of the image.
     count: int
 
-    def box(self, size: Size) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom in an image of `size`, in pixels and fractions of them."""
+    def box(self, size: Size) -> Box:
+        """In an image of `size`."""
         (top, bottom), (left, right) = (
             tuple(part * length / _parts(self.count) for part in (_STEP * index, _STEP * index + _LENGTH))
             for index, length in zip((self.row, self.column), size, strict=True)
@@ -41,22 +41,23 @@ class Tile:
 WHOLE = Tile(row=0, column=0, count=1)
 
 
-def prepare_tiles(image: RGBImage, policy: ResizePolicy, count: int, scale: float = 1.0) -> Iterator[tuple[Tile, RGBImage]]:
+def prepare_tiles(image: DecodedImage, policy: ResizePolicy, count: int, scale: float = 1.0) -> Iterator[tuple[Tile, RGBImage]]:
     """Each of `count` × `count` tiles of `image`, resized to what the network sees of an image of that aspect ratio.
 
     Every tile is made from the image itself, its edges between pixels if need be; pixels beyond them count as they would
     where the whole image is resized.
     """
-    if count == 1:
-        yield WHOLE, prepare(image, policy, scale).pixels
-        return
-    size = (image.shape[0], image.shape[1])
-    height, width = network_size(policy, size, scale)
-    source = Image.fromarray(image)
+    size = network_size(policy, image.size, scale)
     for row in range(count):
         for column in range(count):
             tile = Tile(row, column, count)
-            yield tile, np.asarray(source.resize((width, height), Image.Resampling.BILINEAR, tile.box(size)))
+            yield tile, resized(image.pixels, image.located(tile.box(image.size)), size)
+
+
+def least_size(size: Size, count: int) -> Size:
+    """Of an image of which `count` × `count` tiles of `size` can be made without enlarging any."""
+    height, width = (math.ceil(length * _parts(count) / _LENGTH) for length in size)
+    return height, width
 
 
 def blend(probabilities: Mapping[Tile, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:

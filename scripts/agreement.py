@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from handler.engines import AUTO, Engine, EngineOptions, ModelFiles, Precision, build_engine, has_gpu
 from handler.engines.archive import LEAST_EQUAL, Agreement, EngineAgreement
-from handler.geometry import RGBImage, prepare
+from handler.geometry import DecodedImage, RGBImage, prepare
 from handler.image_io import decode_image
 from handler.labelmap import label_map
 from handler.labels import Labels
@@ -90,7 +90,7 @@ def _candidates(files: ModelFiles, settings: HandlerSettings) -> Iterator[Engine
 
 def _compare(image: RGBImage, reference: Engine, tallies: Sequence["_Tally"], files: ModelFiles) -> None:
     metadata = files.metadata()
-    pixels = prepare(image, metadata.resize).pixels[None]
+    pixels = prepare(DecodedImage.whole(image), metadata.resize).pixels[None]
     size, dtype = (image.shape[0], image.shape[1]), Labels.from_metadata(metadata).dtype
     expected = reference.infer(pixels)[0]
     expected_labels = label_map(expected, size, dtype)

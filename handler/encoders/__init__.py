@@ -40,6 +40,8 @@ class Format:
     least_bytes: Callable[[int, int], int] = lambda _pixels, _probabilities: 0
     #: The most classes that it can hold.
     most_classes: int = sys.maxsize
+    #: Whether it shows the photograph itself; otherwise a smaller copy may be decoded.
+    needs_photograph: bool = False
 
 
 #: In order of preference, for a client that accepts several.
@@ -64,6 +66,7 @@ FORMATS: dict[str, Format] = {
         overlay.encode,
         "the photograph with its classes tinted, and a legend",
         overlay.least_bytes,
+        needs_photograph=True,
     ),
     "index": Format(
         PNG_TYPE, ".png", index_png.encode, "grey PNG, pixel value = class index: 8 bits, 16 above 256 classes", least_png_bytes

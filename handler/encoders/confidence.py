@@ -1,11 +1,11 @@
 """`confidence`: a grey PNG of the winning class's probability, times 255."""
 
 import numpy as np
-from PIL import Image
 
 from handler.confidence import confidence_rows
+from handler.encoders.flat_png import flat_png
 from handler.encoders.palette_png import describing
-from handler.encoders.response import PNG_TYPE, EncodedResponse, ModelIdentity, png_bytes
+from handler.encoders.response import PNG_TYPE, EncodedResponse, ModelIdentity
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions
 
@@ -16,4 +16,4 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     grey = np.empty(result.label_map.shape, np.uint8)
     for rows, confidence in confidence_rows(result):
         grey[rows] = np.rint(np.clip(confidence, 0, 1) * 255)
-    return EncodedResponse(png_bytes(Image.fromarray(grey), describing(result, model)), PNG_TYPE)
+    return EncodedResponse(flat_png(grey, text=describing(result, model)), PNG_TYPE)

@@ -1,5 +1,6 @@
 """An explanation as a picture: the photograph, tinted the more the more a part of it speaks for the class; a PNG."""
 
+import io
 import json
 
 import numpy as np
@@ -7,7 +8,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from handler.encoders.legend import Legend
-from handler.encoders.response import PNG_TYPE, EncodedResponse, ModelIdentity, png_bytes
+from handler.encoders.response import PNG_TYPE, EncodedResponse, ModelIdentity
 from handler.encoders.strips import strips
 from handler.explain import Explanation
 from handler.options import AnswerOptions
@@ -34,7 +35,9 @@ def encode(result: Explanation, model: ModelIdentity, alpha: float = AnswerOptio
     text.add_itxt("class", result.label)
     text.add_itxt("explanation", json.dumps({"method": _METHOD, "class_index": result.class_index, "cells": result.cells}))
     text.add_itxt("model", f"{model.name} {model.version}")
-    return EncodedResponse(png_bytes(explanation_image(result, alpha), text, _COMPRESS_LEVEL), PNG_TYPE)
+    file = io.BytesIO()
+    explanation_image(result, alpha).save(file, "PNG", pnginfo=text, compress_level=_COMPRESS_LEVEL)
+    return EncodedResponse(file.getvalue(), PNG_TYPE)
 
 
 def explanation_image(result: Explanation, alpha: float = AnswerOptions().alpha) -> Image.Image:

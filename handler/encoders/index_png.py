@@ -1,9 +1,8 @@
 """`index`: a grey PNG whose pixel values are class indices, of 8 bits, or of 16 above 256 classes."""
 
-from PIL import Image
-
+from handler.encoders.flat_png import flat_png
 from handler.encoders.palette_png import describing
-from handler.encoders.response import PNG_TYPE, EncodedResponse, ModelIdentity, png_bytes
+from handler.encoders.response import PNG_TYPE, EncodedResponse, ModelIdentity
 from handler.labelmap import Segmentation
 from handler.options import AnswerOptions
 
@@ -11,4 +10,4 @@ from handler.options import AnswerOptions
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
     """With the text chunks of `png`."""
     del options
-    return EncodedResponse(png_bytes(Image.fromarray(result.label_map), describing(result, model)), PNG_TYPE)
+    return EncodedResponse(flat_png(result.label_map, text=describing(result, model)), PNG_TYPE)

@@ -3,12 +3,13 @@
 import io
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from handler.encoders.legend import Legend
 from handler.encoders.response import EncodedResponse, ModelIdentity
 from handler.encoders.strips import strips
-from handler.labelmap import Segmentation
+from handler.labelmap import LabelMap, Segmentation
 from handler.options import AnswerOptions
 from model.metadata import Colour
 
@@ -32,16 +33,38 @@ def least_bytes(pixels: int, _: int) -> int:
 
 
 def overlay_image(result: Segmentation, alpha: float = AnswerOptions().alpha) -> Image.Image:
-    """RGB of the image's size. `alpha` is the opacity of the tint, 0..1; background is left as it is."""
+    """RGB of the image's size. `alpha` is the opacity of the tint, 0..1; background is left as it is.
+
+    Raises:
+        ValueError: `result` is without the photograph.
+    """
+    if result.image is None:
+        raise ValueError("an overlay shows the photograph, and only a smaller copy of it was decoded")
     picture = Image.fromarray(result.image)
     palette = np.asarray(result.labels.palette, np.uint8)
-    background = result.labels.background
+    opacity = np.full(len(palette), round(255 * alpha), np.uint8)
+    if result.labels.background is not None:
+        opacity[result.labels.background] = 0
     for rows in strips(*result.label_map.shape):
         labels = result.label_map[rows]
-        tinted = Image.blend(Image.fromarray(result.image[rows]), Image.fromarray(palette[labels]), alpha)
-        picture.paste(tinted, (0, rows.start), None if background is None else Image.fromarray(labels != background))
+        mask = _looked_up(labels, opacity)
+        if (tinted := mask.getbbox()) is not None:
+            left, top, right, bottom = tinted
+            colours = _looked_up(labels[top:bottom, left:right], palette)
+            picture.paste(colours, (left, rows.start + top), mask.crop(tinted))
     _draw_legend(picture, result)
     return picture
+
+
+def _looked_up(labels: LabelMap, table: npt.NDArray[np.uint8]) -> Image.Image:
+    """For each label its row of `table`: a grey, or three colours."""
+    if labels.dtype != np.uint8:
+        return Image.fromarray(table[labels])
+    picture = Image.fromarray(labels)
+    if table.ndim == 1:
+        return picture.point([*table.tolist(), *[0] * (256 - len(table))])
+    picture.putpalette(table.tobytes())
+    return picture.convert("RGB")
 
 
 def _draw_legend(picture: Image.Image, result: Segmentation) -> None:

@@ -1,12 +1,8 @@
 """What every encoder takes and gives besides the segmentation."""
 
-import io
 import json
 from dataclasses import dataclass
 from typing import Any
-
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 JSON_TYPE = "application/json"
 PNG_TYPE = "image/png"
@@ -38,16 +34,6 @@ def compact_json(value: Any) -> bytes:
 def json_response(answer: Any) -> EncodedResponse:
     """`answer` as compact JSON."""
     return EncodedResponse(compact_json(answer), JSON_TYPE)
-
-
-def png_bytes(picture: Image.Image, text: PngInfo | None = None, compress_level: int = -1) -> bytes:
-    """A PNG file of a whole picture, with the text chunks of `text`; `compress_level` is zlib's, -1 its usual one.
-
-    For masks, of which there are many in an answer, there is `handler.encoders.flat_png`.
-    """
-    file = io.BytesIO()
-    picture.save(file, "PNG", pnginfo=text, compress_level=compress_level)
-    return file.getvalue()
 
 
 def least_png_bytes(pixels: int, _: int) -> int:

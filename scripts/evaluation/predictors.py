@@ -17,7 +17,7 @@ from PIL import Image
 
 from handler.encoders import FORMATS, ModelIdentity
 from handler.errors import RefinementUnavailable, SegmentationError
-from handler.image_io import decode_image
+from handler.image_io import decode
 from handler.labelmap import LabelMap
 from handler.labels import Labels
 from handler.options import InferenceOptions
@@ -86,7 +86,7 @@ class LocalPredictor:
     def label_maps(self, photos: Iterable[Path]) -> Iterator[LabelMap]:
         for photo in photos:
             try:
-                image = decode_image(photo.read_bytes(), self.settings.limits)
+                image = decode(photo.read_bytes(), self.settings.limits, self.pipeline.needed(self.options))
             except (SegmentationError, OSError) as error:
                 raise PredictionError(f"{photo}: {error}") from error
             yield self.pipeline.segment(image, self.options).label_map

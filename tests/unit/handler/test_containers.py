@@ -164,7 +164,7 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
     whole = encode(IMAGE, "JPEG", progressive=True)
     scan = whole[whole.rfind(b"\xff\xda") : -2]
 
-    with pytest.raises(InvalidImage, match=r"has \d+ scans, the limit is 100"):
+    with pytest.raises(InvalidImage, match="the JPEG has more than 100 scans"):
         decode_image(whole[:-2] + scan * 101 + whole[-2:], Limits())
 
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from handler.geometry import network_size, prepare
+from handler.geometry import DecodedImage, network_size, prepare, resized
 from model import Normalization, ResizePolicy
 from model.preprocessing import Normalize
 from tests.support import noise
@@ -19,11 +19,13 @@ sides = st.integers(1, 4000)
 @pytest.mark.parametrize("size", [(300, 451), (512, 512), (640, 491), (50, 40)])
 def test_preparation_agrees_with_torchvisions_preset(size: tuple[int, int]) -> None:
     image = noise(*size)
-    pixels = prepare(image, ResizePolicy(side="short", size=520)).pixels
+    pixels = prepare(DecodedImage.whole(image), ResizePolicy(side="short", size=520)).pixels
 
     ours = Normalize(Normalization())(torch.from_numpy(pixels.copy())[None])[0]
 
-    torch.testing.assert_close(ours, SemanticSegmentation(resize_size=520)(Image.fromarray(image)), atol=1e-3, rtol=0)
+    # To within one step of 255, normalized.
+    expected = SemanticSegmentation(resize_size=520)(Image.fromarray(image))
+    torch.testing.assert_close(ours, expected, atol=1.01 / 255 / min(Normalization().std), rtol=0)
 
 
 @given(st.integers(30, 120), st.integers(30, 120))
@@ -89,11 +91,25 @@ def test_no_scale_asks_for_more_than_its_share_of_the_policy(
 def test_an_image_of_the_networks_size_is_not_touched() -> None:
     image = noise(64, 48)
 
-    assert prepare(image, ResizePolicy(side="long", size=64)).pixels is image
+    assert prepare(DecodedImage.whole(image), ResizePolicy(side="long", size=64)).pixels is image
 
 
 def test_preparation_remembers_the_original_size() -> None:
-    prepared = prepare(np.zeros((30, 60, 3), np.uint8), ResizePolicy(side="long", size=64))
+    prepared = prepare(DecodedImage.whole(np.zeros((30, 60, 3), np.uint8)), ResizePolicy(side="long", size=64))
 
     assert prepared.original_size == (30, 60)
     assert prepared.pixels.shape == (32, 64, 3)
+
+
+@given(st.tuples(st.integers(1, 60), st.integers(1, 60)), st.tuples(*[st.floats(0, 1)] * 4), st.integers(1, 40))
+def test_a_part_is_resized_as_in_its_surroundings(size: tuple[int, int], sides: tuple[float, ...], side: int) -> None:
+    image, (height, width) = noise(*size), size
+    (left, right), (top, bottom) = sorted(sides[:2]), sorted(sides[2:])
+    box = (left * width, top * height, max(right, left + 1e-3) * width, max(bottom, top + 1e-3) * height)
+    assume(box[2] <= width and box[3] <= height)
+
+    part = resized(image, box, (side, side))
+
+    # Pillow rounds weights that depend on where the box lies.
+    expected = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR, box)
+    np.testing.assert_allclose(part.astype(int), np.asarray(expected, int), atol=1)

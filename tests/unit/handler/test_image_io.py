@@ -3,6 +3,7 @@ import io
 import struct
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from handler.errors import ImageTooLarge, InvalidImage, SegmentationError, UnsupportedImageFormat, attempt
-from handler.image_io import ACCEPTED_FORMATS, decode_image
+from handler.image_io import ACCEPTED_FORMATS, decode_image, silence_pillow
 from handler.settings import Limits
 from tests.support import AS_STORED, encode, noise
+from tests.unit.handler.image_files import tiff
 
 LIMITS = Limits(max_pixels=1_000_000)
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -191,15 +193,24 @@ def test_a_damaged_file_is_an_image_or_one_of_the_documented_errors(
 
 
 def test_warnings_that_are_errors_change_nothing() -> None:
-    """As under `python -W error`; Pillow warns of palettes, EXIF blocks and multi-picture files."""
-    picture = Image.new("P", (2, 1), 1)
-    picture.putpalette([0, 0, 0, *RED])
-
+    """As under `python -W error`."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        decoded = decode_image(encode(picture, transparency=b"\x00\xff", exif=b"Exif\0\0II\x2a\0broken"), LIMITS)
+        silence_pillow()
+        decoded = decode_image(warned_of(), LIMITS)
 
     assert decoded.tolist() == [[list(RED)] * 2]
+
+
+def test_threads_decode_side_by_side() -> None:
+    files = [warned_of(), *(whole_file(file_format) for file_format in ACCEPTED_FORMATS)] * 8
+    alone, filters = [decode_image(file, LIMITS) for file in files], list(warnings.filters)
+
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda file: decode_image(file, LIMITS), files))
+
+    assert all(np.array_equal(*pair) for pair in zip(together, alone, strict=True))
+    assert warnings.filters == filters
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "group4"])
@@ -231,6 +242,11 @@ def test_errors_tell_nothing_of_the_server() -> None:
 
     assert "0x" not in str(error.value)
     assert "BytesIO" not in str(error.value)
+
+
+def warned_of() -> bytes:
+    """A red picture with a tag that has two values, where Pillow expects one."""
+    return tiff(np.array([[RED, RED]], np.uint8), 2, tags={266: [1, 1]})
 
 
 @functools.cache

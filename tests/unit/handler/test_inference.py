@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handler.geometry import DecodedImage
 from handler.inference import View, batches, mean_probabilities, network_pixels, views
 from handler.options import LEAST_SCALE, InferenceOptions
 from handler.tiling import Tile
@@ -19,7 +20,7 @@ scales = st.lists(st.floats(LEAST_SCALE, 2), min_size=1, max_size=3, unique=True
 def test_the_network_sees_each_scale_and_its_mirror_image() -> None:
     image = noise(32, 16)
 
-    seen = views(image, POLICY, InferenceOptions(scales=(0.5, 1), flip=True))
+    seen = views(DecodedImage.whole(image), POLICY, InferenceOptions(scales=(0.5, 1), flip=True))
 
     assert [(view.pixels.shape, view.mirrored) for view in seen] == [
         ((16, 8, 3), False), ((16, 8, 3), True), ((32, 16, 3), False), ((32, 16, 3), True),
@@ -31,7 +32,7 @@ def test_the_network_sees_each_scale_and_its_mirror_image() -> None:
 def test_the_network_sees_each_tile_at_each_scale_and_its_mirror_image() -> None:
     image = noise(56, 28)
 
-    seen = views(image, POLICY, InferenceOptions(scales=(0.5, 1), flip=True, tiles=2))
+    seen = views(DecodedImage.whole(image), POLICY, InferenceOptions(scales=(0.5, 1), flip=True, tiles=2))
 
     tiles = [Tile(0, 0, 2), Tile(0, 1, 2), Tile(1, 0, 2), Tile(1, 1, 2)]
     assert [(view.pixels.shape, view.tile, view.mirrored) for view in seen] == [
@@ -48,7 +49,7 @@ def test_the_networks_pixels_are_counted_without_making_the_views(
     policy = POLICY.model_copy(update={"multiple": multiple})
     options = InferenceOptions(scales=scales, flip=flip, tiles=tiles)
 
-    seen = views(np.zeros((*size, 3), np.uint8), policy, options)
+    seen = views(DecodedImage.whole(np.zeros((*size, 3), np.uint8)), policy, options)
 
     assert network_pixels(size, policy, options) == sum(view.pixels.size // 3 for view in seen)
 

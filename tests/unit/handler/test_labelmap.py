@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from handler.confidence import confidence_rows
+from handler.geometry import DecodedImage
 from handler.labelmap import Segmentation, label_map, reported, segmentation
 from handler.labels import Labels
 from model.palette import voc_palette
@@ -157,9 +158,8 @@ def test_background_stays_whether_it_is_asked_for_or_not() -> None:
 
 
 def test_all_classes_reported_are_the_result_itself() -> None:
-    result = segmentation(
-        np.zeros((9, 7, 3), np.uint8), np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32), LABELS
-    )
+    logits = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
+    result = segmentation(DecodedImage.whole(np.zeros((9, 7, 3), np.uint8)), logits, LABELS)
 
     kept = reported(result, (0, 1, 2))
 
@@ -192,7 +192,7 @@ def test_probabilities_of_what_is_reported_still_sum_to_one(classes: set[int], s
     labels = Labels(("background", "a", "b", "c", "d"), voc_palette(5))
     logits = np.random.default_rng(seed).normal(scale=20, size=(5, 4, 3)).astype(np.float32)
 
-    kept = reported(segmentation(np.zeros((11, 13, 3), np.uint8), logits, labels), classes)
+    kept = reported(segmentation(DecodedImage.whole(np.zeros((11, 13, 3), np.uint8)), logits, labels), classes)
 
     np.testing.assert_allclose(kept.probabilities.sum(axis=0), 1, atol=1e-5)
     assert kept.probabilities.min() >= 0

@@ -22,6 +22,7 @@ from handler.errors import (
     ResponseTooLarge,
     SegmentationError,
 )
+from handler.geometry import DecodedImage, prepare
 from handler.labelmap import segmentation
 from handler.options import AnswerOptions, InferenceOptions
 from handler.pipeline import Outcome, Pipeline
@@ -131,9 +132,9 @@ def test_several_views_are_averaged_in_a_stage_of_their_own(engine: MirrorEngine
 def test_at_one_scale_the_logits_decide_bit_for_bit(engine: MirrorEngine) -> None:
     image = noise(50, 80)
     pipeline = build(engine)
-    resized = np.asarray(Image.fromarray(image).resize((64, 40), Image.Resampling.BILINEAR))
-    (logits,) = engine.infer(resized[None])
-    expected = segmentation(image, logits, pipeline.labels)
+    decoded = DecodedImage.whole(image)
+    (logits,) = engine.infer(prepare(decoded, pipeline.metadata.resize).pixels[None])
+    expected = segmentation(decoded, logits, pipeline.labels)
 
     result = pipeline.segment(image)
 

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from handler import segments
 from handler.encoders import FORMATS, ModelIdentity
 from handler.errors import ResponseTooLarge
+from handler.geometry import DecodedImage
 from handler.labelmap import Segmentation, segmentation
 from handler.labels import Labels
 from handler.options import AnswerOptions
@@ -36,7 +37,7 @@ def test_the_score_is_the_mean_probability_over_the_segment() -> None:
 
 def test_scores_are_those_of_the_interpolated_probabilities() -> None:
     logits = np.random.default_rng(2).normal(size=(3, 4, 5)).astype(np.float32)
-    result = segmentation(blank(33, 29), logits, LABELS)
+    result = segmentation(DecodedImage.whole(blank(33, 29)), logits, LABELS)
     probabilities = reference(result.probabilities, (33, 29))
 
     for statistics in figures(result):

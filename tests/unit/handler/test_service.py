@@ -86,7 +86,7 @@ def test_a_fault_of_ours_names_the_request_and_logs_the_reason(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("a secret reason")
 
-    monkeypatch.setattr("handler.pipeline.decode_image", fail)
+    monkeypatch.setattr("handler.pipeline.decode", fail)
 
     (body,) = ask(service, context, ({"body": encode(noise(2, 2))}, {}))
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from handler.geometry import prepare
+from handler.geometry import DecodedImage, prepare
 from handler.tiling import WHOLE, Tile, blend, prepare_tiles
 from model import ResizePolicy
 from tests.support import noise
@@ -45,7 +45,7 @@ def test_a_tile_has_the_aspect_ratio_of_the_image(height: int, width: int, count
 
 
 def test_one_tile_is_the_image_as_ever() -> None:
-    image, policy = noise(64, 48), ResizePolicy(side="long", size=64)
+    image, policy = DecodedImage.whole(noise(64, 48)), ResizePolicy(side="long", size=64)
 
     ((tile, pixels),) = prepare_tiles(image, policy, 1)
 
@@ -56,7 +56,7 @@ def test_one_tile_is_the_image_as_ever() -> None:
 @given(st.integers(1, 60), st.integers(1, 60), st.sampled_from([2, 3]), st.sampled_from([0.5, 1]))
 def test_a_tile_is_its_part_of_the_resized_image(height: int, width: int, count: int, scale: float) -> None:
     image = noise(height, width)
-    (*_, (_, last)) = prepare_tiles(image, ResizePolicy(side="long", size=32, multiple=8), count, scale)
+    (*_, (_, last)) = prepare_tiles(DecodedImage.whole(image), ResizePolicy(side="long", size=32, multiple=8), count, scale)
     rows, columns, _ = last.shape
     parts = Fraction(3 * count + 1, 4)
 

@@ -21,7 +21,7 @@ def load(body: bytes, result: Segmentation) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "photo.json"
         file.write_bytes(body.replace(b'"imagePath":"image"', b'"imagePath":"photo.png"'))
-        Image.fromarray(result.image).save(Path(folder) / "photo.png")
+        Image.fromarray(result.label_map).convert("L").save(Path(folder) / "photo.png")
         return labelme.LabelFile(str(file))
 
 

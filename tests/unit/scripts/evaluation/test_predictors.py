@@ -1,3 +1,4 @@
+import io
 import zipfile
 from pathlib import Path
 from typing import Literal
@@ -5,11 +6,13 @@ from typing import Literal
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
-from handler.encoders import ModelIdentity
+from handler.encoders import EncodedResponse, ModelIdentity
 from handler.image_io import decode_image
-from handler.options import InferenceOptions
+from handler.options import AnswerOptions, InferenceOptions
 from handler.pipeline import Pipeline
+from handler.request import SegmentationRequest
 from handler.settings import HandlerSettings, Limits
 from model import CheckpointError
 from model.strict import ConfigurationError
@@ -53,6 +56,19 @@ def test_a_checkpoint_labels_the_photographs_in_order(checkpoint: Path, photo: P
     assert (first.shape, second.shape) == ((41, 57), (20, 30))
     expected = predictor.pipeline.segment(decode_image(photo.read_bytes(), Limits())).label_map
     np.testing.assert_array_equal(first, expected)
+
+
+def test_a_large_jpeg_is_decoded_as_a_server_would(checkpoint: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "large.jpg"
+    photo.write_bytes(encode(noise(330, 410), "JPEG"))
+    predictor = load(checkpoint, AS_SERVED)
+    request = SegmentationRequest(photo.read_bytes(), answer=AnswerOptions(format="png"))
+
+    (label_map,) = predictor.label_maps([photo])
+
+    (served,) = predictor.pipeline.answer([request])
+    assert isinstance(served, EncodedResponse)
+    np.testing.assert_array_equal(label_map, np.asarray(Image.open(io.BytesIO(served.body))))
 
 
 def test_an_archive_predicts_what_its_checkpoint_does(checkpoint: Path, photo: Path) -> None:
