@@ -9,29 +9,32 @@ from matplotlib.figure import Figure
 from scripts.benchmarking.requests_live import BASELINE
 from scripts.benchmarking.results import EngineRun, Requests, Results, Stages
 
-_THEIRS, _OURS, _INK = "#9aa3b2", "#2563a8", "#2b3240"
-_STAGES = {"decode": "#2563a8", "prepare": "#6aa5d8", "network": "#c9ced8", "label": "#e08a2e", "encode": "#5f9e6e"}
-_OTHER = "#8a6fb3"
-_ROW_INCHES = 0.36
+_THEIRS, _INK = "#9aa3b2", "#2b3240"
+#: Of ours by precision, from pale to strong.
+_OURS = {"float32": "#8fb8de", "bfloat16": "#2563a8", "int8": "#143a66"}
+_STAGES = {"decode": "#2563a8", "prepare": "#8fb8de", "network": "#d5d9e0", "label": "#e08a2e", "encode": "#5f9e6e"}
+_OTHER_STAGE = "#8a6fb3"
+_ROW_INCHES, _TITLE_INCHES = 0.27, 0.62
+#: Of a panel's width, behind its longest bar.
+_ROOM_FOR_VALUES = 0.25
 
-#: Height in rows, and what draws it.
+#: Rows, and what draws them.
 Panel = tuple[int, Callable[[Axes], None]]
 
 
 def draw(path: Path, results: Results) -> None:
-    """Write a PNG with a panel for each section that was run and has bars; all times are milliseconds."""
+    """Write a PNG with a panel for each section that was run and has bars."""
     panels = list(_panels(results))
-    heights = [1.6 + rows for rows, _ in panels]
-    figure = Figure(figsize=(9, 0.4 + _ROW_INCHES * sum(heights) + 0.5 * len(panels)), dpi=120, layout="constrained")
-    axes = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
+    inches = [_TITLE_INCHES + _ROW_INCHES * rows for rows, _ in panels]
+    figure = Figure(figsize=(9, sum(inches)), dpi=120, layout="constrained")
+    axes = figure.subplots(len(panels), squeeze=False, height_ratios=inches)[:, 0]
     for (_, paint), axis in zip(panels, axes, strict=True):
         paint(axis)
         axis.invert_yaxis()
-        axis.spines[["top", "right", "left"]].set_visible(False)
-        axis.tick_params(axis="y", length=0, labelsize=9)
-        axis.tick_params(axis="x", labelsize=8, colors="#6b7280")
-        axis.set_axisbelow(True)
-        axis.grid(axis="x", color="#e6e9ee")
+        axis.spines[["top", "right", "left", "bottom"]].set_visible(False)
+        axis.tick_params(axis="y", length=0, labelsize=9, labelcolor=_INK)
+        # Every bar says its value.
+        axis.xaxis.set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png")
 
@@ -39,63 +42,76 @@ def draw(path: Path, results: Results) -> None:
 def _panels(results: Results) -> Iterator[Panel]:
     if results.requests:
         requests = results.requests
-        yield 1 + len(requests.ours), lambda axis: _draw_requests(axis, requests)
-        yield 1 + len(requests.ours), lambda axis: _draw_answers(axis, requests)
+        yield 1 + len(requests.ours), lambda axis: _draw_latencies(axis, requests)
+        yield 1 + len(requests.ours), lambda axis: _draw_rates(axis, requests)
     if results.stages:
         yield len(results.stages), lambda axis: _draw_stages(axis, results.stages)
     if results.engines:
         yield len(results.engines), lambda axis: _draw_engines(axis, results.engines)
 
 
-def _draw_requests(axis: Axes, requests: Requests) -> None:
+def _draw_latencies(axis: Axes, requests: Requests) -> None:
     sides = [requests.baseline, *(each.served for each in requests.ours)]
-    _bars(axis, _names(requests), [1000 * side.latency.median for side in sides], "{:,.0f} ms", first=_THEIRS)
-    _title(axis, "One request, live (median, log scale)")
+    values = [f"{1000 * side.latency.median:,.0f} ms, {side.answer_bytes / 1e3:,.0f} KB" for side in sides]
+    _bars(axis, _names(requests), [side.latency.median for side in sides], values, _colours(requests))
+    _title(axis, "A request, one client: median, and bytes of its answer (log scale)")
 
 
-def _draw_answers(axis: Axes, requests: Requests) -> None:
+def _draw_rates(axis: Axes, requests: Requests) -> None:
     sides = [requests.baseline, *(each.served for each in requests.ours)]
-    _bars(axis, _names(requests), [side.answer_bytes / 1e3 for side in sides], "{:,.0f} KB", first=_THEIRS)
-    _title(axis, "Its answer (log scale)")
-
-
-def _draw_engines(axis: Axes, runs: Sequence[EngineRun]) -> None:
-    _bars(axis, [each.case.name for each in runs], [1000 * each.network.median for each in runs], "{:,.0f} ms", first=_OURS)
-    _title(axis, "The network alone (median, log scale)")
+    values = [f"{side.per_second.median:,.2f} /s" for side in sides]
+    _bars(axis, _names(requests), [side.per_second.median for side in sides], values, _colours(requests))
+    _title(axis, f"Requests, {requests.clients} clients: answers per second (log scale)")
 
 
 def _names(requests: Requests) -> list[str]:
     network = requests.ours[0].case.network
-    return [f"{BASELINE}\n{network}, torch float32", *(each.case.name for each in requests.ours)]
+    return [f"{BASELINE}, {network}", *(each.case.name for each in requests.ours)]
 
 
-def _bars(axis: Axes, names: Sequence[str], values: Sequence[float], spelling: str, *, first: str) -> None:
-    """Horizontal bars with their values behind them, the first in a colour of its own."""
-    rows = range(len(values))
+def _colours(requests: Requests) -> list[str]:
+    return [_THEIRS, *(_OURS[each.case.precision] for each in requests.ours)]
+
+
+def _draw_engines(axis: Axes, runs: Sequence[EngineRun]) -> None:
+    medians = [each.network.median for each in runs]
+    values = [f"{1000 * median:,.0f} ms" for median in medians]
+    _bars(axis, [each.case.name for each in runs], medians, values, [_OURS[each.case.precision] for each in runs])
+    _title(axis, "The network alone: median (log scale)")
+
+
+def _bars(axis: Axes, names: Sequence[str], lengths: Sequence[float], values: Sequence[str], colours: Sequence[str]) -> None:
+    """Horizontal bars with their values behind them."""
+    rows = range(len(lengths))
     axis.set_xscale("log")
-    axis.barh(rows, values, height=0.62, color=[first, *[_OURS] * (len(values) - 1)])
+    axis.barh(rows, lengths, height=0.7, color=colours)
     axis.set_yticks(rows, names)
-    axis.set_xlim(min(values) / 3, max(values) * 3)
-    axis.xaxis.set_major_formatter("{x:,.3g}")
-    for row, value in zip(rows, values, strict=True):
-        axis.annotate(spelling.format(value), (value, row), (4, 0), textcoords="offset points", va="center", size=9, color=_INK)
+    shortest, longest = min(lengths) / 3, max(lengths)
+    axis.set_xlim(shortest, longest * (longest / shortest) ** (_ROOM_FOR_VALUES / (1 - _ROOM_FOR_VALUES)))
+    for row, length, value in zip(rows, lengths, values, strict=True):
+        _value(axis, length, row, value)
 
 
 def _draw_stages(axis: Axes, found: Sequence[Stages]) -> None:
     names = list(dict.fromkeys(name for each in found for name in each.stages))
     rows = range(len(found))
-    left = [0.0] * len(found)
+    ends = [0.0] * len(found)
     for name in names:
-        widths = [1000 * each.stages[name].median if name in each.stages else 0.0 for each in found]
-        axis.barh(rows, widths, left=left, height=0.62, color=_STAGES.get(name, _OTHER), label=name)
-        left = [start + width for start, width in zip(left, widths, strict=True)]
-    for row, end, each in zip(rows, left, found, strict=True):
-        text = f"{1000 * each.total.median:,.0f} ms, {1000 * each.beyond.median:,.0f} of them beyond the network"
-        axis.annotate(text, (end, row), (4, 0), textcoords="offset points", va="center", size=9, color=_INK)
-    axis.set_yticks(rows, [f"{each.size[0]}×{each.size[1]}, {each.answer_format}" for each in found])
-    axis.set_xlim(0, 1.75 * max(left))
-    axis.legend(loc="upper right", ncols=1, frameon=False, fontsize=8)
-    _title(axis, f"Stages of an answer (medians; {found[0].case.name})")
+        widths = [each.stages[name].median if name in each.stages else 0.0 for each in found]
+        axis.barh(rows, widths, left=ends, height=0.7, color=_STAGES.get(name, _OTHER_STAGE), label=name)
+        ends = [end + width for end, width in zip(ends, widths, strict=True)]
+    for row, end, each in zip(rows, ends, found, strict=True):
+        _value(axis, end, row, f"{1000 * each.total.median:,.0f} ms, {1000 * each.beyond.median:,.0f} beyond the network")
+    axis.set_yticks(rows, [f"{each.case.network}, {each.size[0]}×{each.size[1]}, {each.answer_format}" for each in found])
+    # The values here are longer.
+    axis.set_xlim(0, max(ends) / (1 - 1.4 * _ROOM_FOR_VALUES))
+    place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": len(names), "borderaxespad": 0}
+    axis.legend(**place, frameon=False, fontsize=8, columnspacing=1.2, handlelength=1, handletextpad=0.5)
+    _title(axis, "Stages of an answer")
+
+
+def _value(axis: Axes, end: float, row: int, text: str) -> None:
+    axis.annotate(text, (end, row), (4, 0), textcoords="offset points", va="center", size=9, color=_INK)
 
 
 def _title(axis: Axes, text: str) -> None:

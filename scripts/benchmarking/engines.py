@@ -24,7 +24,6 @@ def measure(space: Workspace, tell: Tell) -> Results:
 
 
 def _of_one_network(space: Workspace, cases: Sequence[Case], tell: Tell) -> list[EngineRun]:
-    pictures = list(space.pictures.values())
     with ExitStack() as stack:
         tell(f"engines: loading {cases[0].network}")
         processes = {case: stack.enter_context(InProcess(space.unpacked(case))) for case in cases}
@@ -34,7 +33,7 @@ def _of_one_network(space: Workspace, cases: Sequence[Case], tell: Tell) -> list
             for case, process in processes.items():
                 tell(f"engines, round {count + 1} of {space.plan.rounds}: {case.name}")
                 taken[case] += process.network_seconds(space.photo, space.plan.alone)
-        maps = {case: process.label_maps(pictures) for case, process in processes.items()}
+        maps = {case: process.label_maps(space.pictures) for case, process in processes.items()}
         for process in processes.values():
             process.stage_seconds(space.large_photo, "png", 1)
         peak = {case: process.memory().peak for case, process in processes.items()}

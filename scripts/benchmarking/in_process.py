@@ -19,7 +19,7 @@ from typing_extensions import Self
 from handler.encoders import ModelIdentity
 from handler.engines.archive import archived_graph
 from handler.errors import SegmentationError
-from handler.geometry import RGBImage, prepare
+from handler.geometry import DecodedImage, RGBImage, prepare
 from handler.image_io import decode_image
 from handler.labelmap import LabelMap, label_map
 from handler.options import AnswerOptions
@@ -100,7 +100,7 @@ def _network_seconds(file: bytes, pace: Pace) -> list[float]:
 def _seen(image: RGBImage) -> npt.NDArray[np.uint8]:
     """As the engine takes it."""
     (pipeline,) = _opened
-    return np.stack([prepare(image, pipeline.metadata.resize).pixels])
+    return np.stack([prepare(DecodedImage.whole(image), pipeline.metadata.resize).pixels])
 
 
 def _stage_seconds(file: bytes, answer_format: str, runs: int) -> list[dict[str, float]]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from handler.encoders import ModelIdentity
-from handler.geometry import RGBImage, prepare
+from handler.geometry import DecodedImage, RGBImage, prepare
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
 from model import CheckpointMetadata, Network, ResizePolicy, build_model, read_metadata, save_checkpoint
@@ -74,7 +74,7 @@ def _fit_classifier(network: Network, metadata: CheckpointMetadata, images: list
     handle = classifier.register_forward_hook(lambda _, inputs, __: grids.append(inputs[0][0].double()))
     normalize = Normalize(metadata.normalization)
     for image in images:
-        network(normalize(torch.from_numpy(prepare(image, metadata.resize).pixels.copy())[None]))
+        network(normalize(torch.from_numpy(prepare(DecodedImage.whole(image), metadata.resize).pixels.copy())[None]))
     handle.remove()
     features = torch.cat([grid.flatten(1) for grid in grids], 1)
     wanted = torch.cat([_labels_on(grid.shape[1:], image) for grid, image in zip(grids, _known_labels(images), strict=True)])
@@ -88,7 +88,7 @@ def _fit_classifier(network: Network, metadata: CheckpointMetadata, images: list
 
 
 def _known_labels(images: list[RGBImage]) -> list[Tensor]:
-    known = Pipeline.load(DEFAULT_CHECKPOINT, HandlerSettings(), ModelIdentity("default", ""))
+    known = Pipeline.load(DEFAULT_CHECKPOINT, HandlerSettings(engine="torch"), ModelIdentity("default", ""))
     return [torch.from_numpy(known.segment(image).label_map.astype(np.int64)) for image in images]
 
 

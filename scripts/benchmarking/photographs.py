@@ -8,15 +8,15 @@ from skimage import data
 
 from handler.geometry import RGBImage, Size
 
-#: Of which the largest part of the wanted shape is taken, from the top.
-NAMES = ("astronaut", "chelsea", "coffee")
+#: Of each of which the largest part of the wanted shape is taken, from the top.
+_NAMES = ("astronaut", "chelsea", "coffee")
 #: Of noise as a sensor has it. Without, a large JPEG of an enlarged photograph would be a third as long as a camera's.
 _SIGMA = 4.0
 
 
 def photographs(size: Size) -> dict[str, RGBImage]:
     """Each photograph at `size` (height, width), uint8 RGB."""
-    return {name: _fitted(getattr(data, name)(), size) for name in NAMES}
+    return {name: _fitted(getattr(data, name)(), size) for name in _NAMES}
 
 
 def jpeg(size: Size) -> bytes:

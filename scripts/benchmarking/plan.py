@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from handler.geometry import Size
 from scripts.benchmarking.timing import Pace
+from scripts.samples import ALL
 
 #: The network of the checkpoint that comes with the bundle; every other name is one of torchvision's, with random weights.
 DEFAULT_NETWORK = "default"
@@ -62,6 +63,8 @@ class Plan:
     #: Height and width of the photographs.
     photo: Size
     large: Size
+    #: Samples on which labels are compared.
+    pictures: tuple[str, ...]
     #: Pixels of the short side at which networks with random weights see a photograph.
     side: int
     #: Every side of a comparison is measured once in each, by turns.
@@ -77,11 +80,23 @@ class Plan:
     large_runs: int
     label_runs: int
     starts: int
+    #: Whether figures mean enough to be held against what is to be reached.
+    telling: bool
 
     def on(self, native: str) -> "Plan":
         """As `Case.on`; what is then the same is run once."""
-        fields = ("compared", "served", "staged", "engines", "started")
-        return replace(self, **{name: tuple(dict.fromkeys(case.on(native) for case in getattr(self, name))) for name in fields})
+
+        def own(cases: tuple[Case, ...]) -> tuple[Case, ...]:
+            return tuple(dict.fromkeys(case.on(native) for case in cases))
+
+        return replace(
+            self,
+            compared=own(self.compared),
+            served=own(self.served),
+            staged=own(self.staged),
+            engines=own(self.engines),
+            started=own(self.started),
+        )
 
 
 FULL = Plan(
@@ -92,27 +107,30 @@ FULL = Plan(
     started=(as_served(DEFAULT_NETWORK), as_served(RESNET101)),
     photo=(491, 640),
     large=(3000, 4000),
+    pictures=ALL,
     side=520,
-    rounds=5,
+    rounds=4,
     alone=Pace(3, 2.0),
     baseline_alone=Pace(3),
-    together=Pace(16, 4.0),
+    together=Pace(8, 4.0),
     baseline_together=Pace(8),
     clients=8,
     photo_runs=30,
     large_runs=7,
     label_runs=3,
     starts=3,
+    telling=True,
 )
 #: For correctness alone.
 SMALL = Plan(
     compared=(as_served(MOBILENET),),
     served=(),
     staged=(as_served(DEFAULT_NETWORK),),
-    engines=cases(DEFAULT_NETWORK),
+    engines=(Case(DEFAULT_NETWORK), as_served(DEFAULT_NETWORK)),
     started=(as_served(DEFAULT_NETWORK),),
     photo=(72, 96),
     large=(300, 400),
+    pictures=("chelsea",),
     side=96,
     rounds=1,
     alone=Pace(2),
@@ -124,4 +142,5 @@ SMALL = Plan(
     large_runs=1,
     label_runs=1,
     starts=1,
+    telling=False,
 )

@@ -48,7 +48,7 @@ def run(plan: Plan, sections: Sequence[str], out: Path) -> str:
         for name in sections:
             results = _with(results, SECTIONS[name](space, tell))
     out.mkdir(parents=True, exist_ok=True)
-    machine, reached = this_machine(), targets(results)
+    machine, reached = this_machine(), targets(results if plan.telling else Results())
     content = _content(plan, results, machine, reached)
     (out / "bench.json").write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     if results.requests or results.stages or results.engines:

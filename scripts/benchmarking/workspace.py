@@ -10,12 +10,15 @@ from pathlib import Path
 import yaml
 
 from handler.geometry import RGBImage, network_size
+from handler.image_io import decode_image
+from handler.settings import Limits
 from model import read_metadata
 from scripts.benchmarking.baseline import build_baseline
 from scripts.benchmarking.networks import checkpoint_of
 from scripts.benchmarking.photographs import encoded, jpeg, photographs
 from scripts.benchmarking.plan import Case, Plan
 from scripts.package import DEFAULT_MODEL_CONFIG, Recipe, build
+from scripts.samples import write_samples
 from scripts.server import Ports, Server, start
 
 #: Is told what is under way.
@@ -38,9 +41,10 @@ class Workspace:
         return jpeg(self.plan.large)
 
     @cached_property
-    def pictures(self) -> dict[str, RGBImage]:
-        """On which labels are compared."""
-        return photographs(self.plan.photo)
+    def pictures(self) -> list[RGBImage]:
+        """On which labels are compared, at their own sizes."""
+        paths = write_samples(self.folder / "samples", self.plan.pictures)
+        return [decode_image(path.read_bytes(), Limits()) for path in paths]
 
     def unscaled(self, case: Case) -> bytes:
         """A PNG at the very size at which the case's network sees it, whose labels nobody has to scale."""

@@ -53,7 +53,5 @@ def test_stages_add_up_to_the_whole_answer(measured: dict[str, Any]) -> None:
         assert sum(stage["median"] for stage in each["stages"].values()) <= each["total"]["median"]
 
 
-def test_no_figure_of_the_small_form_passes_for_a_target_on_large_photographs(measured: dict[str, Any]) -> None:
-    figures = {each["what"]: each["figure"] for each in measured["targets"]}
-
-    assert figures["12 megapixels, JPEG to palette PNG, beyond the network"] is None
+def test_no_figure_of_the_small_form_passes_for_one_that_is_to_be_reached(measured: dict[str, Any]) -> None:
+    assert all(each["figure"] is None for each in measured["targets"])

@@ -41,7 +41,7 @@ def test_random_weights_are_the_same_each_time(checkpoint: Path, tmp_path: Path)
 
 
 def test_the_fitted_classifier_tells_classes_apart(checkpoint: Path) -> None:
-    pipeline = Pipeline.load(checkpoint, HandlerSettings(), ModelIdentity("random", ""))
+    pipeline = Pipeline.load(checkpoint, HandlerSettings(engine="torch"), ModelIdentity("random", ""))
 
     labels = pipeline.segment(photographs((128, 160))["astronaut"]).label_map
 
