@@ -10,6 +10,7 @@ Writes bench.md, bench.json and bench.png into build/bench; the table is printed
 # Processes that are measured import this module too (multiprocessing's spawn), so what only this one needs is imported where
 # it is used.
 import argparse
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -71,4 +72,6 @@ def _count(text: str) -> int:
 
 
 if __name__ == "__main__":
+    # The servers and processes it started are to end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())
