@@ -41,7 +41,7 @@ class Target:
         return {True: "reached", False: "missed", None: "not measured"}[self.reached]
 
 
-_TIMES, _MS, _S, _PERCENT, _FINE = "{:,.3g} ×", "{:,.3g} ms", "{:.1f} s", "{:.0f} %", "{:.2f} %"
+_TIMES, _MS, _S, _PERCENT, _FINE = "{:,.1f} ×", "{:,.1f} ms", "{:.1f} s", "{:.0f} %", "{:.2f} %"
 _LARGE = (4000, 3000)
 Found = TypeVar("Found")
 

@@ -17,7 +17,7 @@ def test_what_was_not_measured_has_no_figure() -> None:
 def test_a_speedup_above_the_bound_is_reached() -> None:
     target = found(FULL_RESULTS, "ResNet-50 in bfloat16, faster than TorchServe's handler")
 
-    assert (target.asked, target.found, target.verdict) == ("≥ 7 ×", "10 ×", "reached")
+    assert (target.asked, target.found, target.verdict) == ("≥ 7.0 ×", "10.0 ×", "reached")
 
 
 def test_a_cost_above_the_bound_is_missed() -> None:
