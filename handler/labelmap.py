@@ -1,6 +1,6 @@
 """From logits on the network's grid to labels at the image's own size."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,8 @@ from handler.labels import Labels
 from handler.refine import RefinementReport
 
 LabelMap = npt.NDArray[np.unsignedinteger]
+#: `label_map`, or what does the same.
+Labeller = Callable[[npt.NDArray[np.float32], Size, npt.DTypeLike], LabelMap]
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,27 @@ class Segmentation:
     refinement: RefinementReport | None = None
 
 
-def segmentation(image: DecodedImage, logits: npt.NDArray[np.float32], labels: Labels) -> Segmentation:
-    """Label `image` by `logits` (C×h×w): the interpolated logits decide."""
-    return Segmentation(image.photograph, label_map(logits, image.size, labels.dtype), softmax(logits), labels)
+def segmentation(
+    image: DecodedImage, logits: npt.NDArray[np.float32], labels: Labels, label: Labeller | None = None
+) -> Segmentation:
+    """Label `image` by `logits` (C×h×w): the interpolated logits decide. `label` None: by `label_map`."""
+    winners = (label or label_map)(logits, image.size, labels.dtype)
+    return Segmentation(image.photograph, winners, softmax(logits), labels)
 
 
 def segmentation_by_probability(
-    image: DecodedImage, probabilities: npt.NDArray[np.float32], labels: Labels, refinement: RefinementReport | None = None
+    image: DecodedImage,
+    probabilities: npt.NDArray[np.float32],
+    labels: Labels,
+    refinement: RefinementReport | None = None,
+    label: Labeller | None = None,
 ) -> Segmentation:
     """Label `image` by `probabilities` (C×h×w): the interpolated probabilities decide.
 
     Between the grid's cells their argmax is not always that of interpolated logits; but a mean over views, or what a
-    refinement gives, has no logits.
+    refinement gives, has no logits. `label` None: by `label_map`.
     """
-    winners = label_map(probabilities, image.size, labels.dtype)
+    winners = (label or label_map)(probabilities, image.size, labels.dtype)
     return Segmentation(image.photograph, winners, probabilities, labels, refinement)
 
 

@@ -10,17 +10,27 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from handler.cost import require_affordable
 from handler.encoders import FORMATS, EncodedResponse, ModelIdentity
 from handler.encoders.explanation import encode as encode_explanation
-from handler.engines import Engine, EngineOptions, GradientEngine, LanedEngine, ModelFiles, build_engine
+from handler.engines import (
+    Engine,
+    EngineOptions,
+    GradientEngine,
+    LabellingEngine,
+    LanedEngine,
+    ModelFiles,
+    build_engine,
+    reference_engine,
+)
 from handler.errors import ResponseTooLarge, SegmentationError, TooLarge, attempt
 from handler.explain import Explanation, explain
 from handler.geometry import DecodedImage, RGBImage, Size, prepare
 from handler.image_io import decode
 from handler.inference import View, batches, infer, mean_probabilities, needed_size, views
-from handler.labelmap import Segmentation, reported, segmentation, segmentation_by_probability
+from handler.labelmap import Segmentation, label_map, reported, segmentation, segmentation_by_probability
 from handler.labels import Labels
 from handler.lanes import Lanes, PixelBudget
 from handler.options import InferenceOptions
@@ -72,6 +82,8 @@ class Pipeline:
         self._inference = inference
         self._make_gradients = gradients
         self._explaining = threading.Lock()
+        self._torch_threads = torch.get_num_threads()
+        self._label_map = engine.label_map if isinstance(engine, LabellingEngine) else label_map
 
     @classmethod
     def load(
@@ -101,7 +113,7 @@ class Pipeline:
         files = ModelFiles(checkpoint, settings.output_stride, graph)
         options = EngineOptions(settings.threads, gpu_id, settings.precision, lanes)
         engine = build_engine(settings.engine, files, options)
-        gradients = partial(build_engine, "torch", files, EngineOptions(settings.threads, gpu_id))
+        gradients = partial(reference_engine, files, EngineOptions(settings.threads, gpu_id))
         return cls(
             engine,
             files.metadata(),
@@ -159,7 +171,7 @@ class Pipeline:
             InvalidOption: the model has no such class.
         """
         # What finds the gradients hangs itself into the network, which lanes have in common.
-        with self._explaining:
+        with self._explaining, torch_threads(self._torch_threads):
             return explain(image, class_index, engine=self._gradients, labels=self.labels, policy=self.metadata.resize)
 
     @cached_property
@@ -304,7 +316,7 @@ class Pipeline:
     ) -> Segmentation:
         if len(seen) == 1 and options.refine == "none":
             with _timed("label", observe):
-                return segmentation(image, logits[0], self.labels)
+                return segmentation(image, logits[0], self.labels, self._label_map)
         with _timed("average", observe):
             probabilities = mean_probabilities(seen, logits)
         report = None
@@ -314,7 +326,7 @@ class Pipeline:
             report = RefinementReport(options.refine, time.perf_counter() - start)
             observe("refine", report.seconds)
         with _timed("label", observe):
-            return segmentation_by_probability(image, probabilities, self.labels, report)
+            return segmentation_by_probability(image, probabilities, self.labels, report, self._label_map)
 
 
 @dataclass(frozen=True)
@@ -330,6 +342,17 @@ class _Decoded:
     def pixels(self) -> int:
         """Of what was decoded."""
         return self.image.pixels.shape[0] * self.image.pixels.shape[1]
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch run on so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

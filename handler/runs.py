@@ -33,6 +33,10 @@ class ColumnRuns:
         """In pixels, n."""
         return np.diff(self.starts, append=self.size[0] * self.size[1])
 
+    def pixels(self, count: int) -> npt.NDArray[np.int64]:
+        """Of each id from 0 to `count` - 1."""
+        return np.bincount(self.owners, self.lengths, count).astype(np.int64)
+
 
 def column_runs(ids: npt.NDArray[np.integer]) -> ColumnRuns:
     """The runs of `ids`, H×W."""

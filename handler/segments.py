@@ -84,7 +84,7 @@ def find_segments(result: Segmentation, options: AnswerOptions) -> Segments:
     else:
         ids, index_of = result.label_map, np.arange(len(classes))
     runs = column_runs(ids)
-    pixels = np.bincount(runs.owners, runs.lengths, len(index_of)).astype(np.int64)
+    pixels = runs.pixels(len(index_of))
     probability = np.bincount(runs.owners, confidence.sums(result.probabilities, runs, index_of[runs.owners]), len(index_of))
     masks = run_lengths(runs, len(index_of))
     present = np.flatnonzero(pixels)

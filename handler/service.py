@@ -7,18 +7,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from ts.context import Context
 from ts.metrics.metric_type_enum import MetricTypes
 
 from handler.description import describe
 from handler.encoders import EncodedResponse, ModelIdentity
 from handler.encoders.response import compact_json
-from handler.engines.archive import archived_agreement, archived_graph
+from handler.engines.archive import archived_graph
 from handler.errors import InternalError, ResponseTooLarge, SegmentationError, attempt
 from handler.pipeline import Outcome, Pipeline
 from handler.protocols import Call, Reply, open_call
 from handler.request import RequestParser, SegmentationRequest, is_description
-from handler.settings import HandlerSettings
+from handler.settings import HandlerSettings, as_packaged
 
 logger = logging.getLogger(__name__)
 
@@ -49,18 +50,17 @@ class SegmentationService:
         self._model = ModelIdentity(context.model_name, model["modelVersion"])
         self._folder = Path(properties["model_dir"])
         checkpoint = self._folder / model["serializedFile"]
-        agreement = archived_agreement(self._folder)
-        settings = self._settings
-        if agreement:
-            settings = settings.model_copy(update={"precision": agreement.trusted(settings.precision)})
         self._pipeline = Pipeline.load(
             checkpoint,
-            settings,
+            as_packaged(self._settings, self._folder),
             self._model,
             graph=archived_graph(self._folder),
             gpu_id=properties["gpu_id"],
             lanes=configuration.get("batchSize", 1),
         )
+        if self._pipeline.engine.name == "openvino":
+            # It has threads of its own. Those of torch, which resizes for it, would spin for a while beside them.
+            torch.set_num_threads(1)
         self._parser = RequestParser(self._settings, self._pipeline.labels)
         self._pipeline.warm_up()
         self._metrics = Metrics(context)

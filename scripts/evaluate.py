@@ -13,7 +13,9 @@ server its own.
 import argparse
 import sys
 from pathlib import Path
+from typing import get_args
 
+from handler.engines import AUTO, ENGINES, Precision
 from handler.options import GREATEST_SCALE, LEAST_SCALE, REFINEMENTS, InferenceOptions, usable_scales
 from model import CheckpointError, Evaluation, read_metadata, replace_metadata
 from model.strict import ConfigurationError
@@ -23,6 +25,9 @@ from scripts.evaluation.predictors import PredictionError, Predictor, ServerPred
 from scripts.evaluation.report import draw_confusion, table, write_json
 from scripts.evaluation.run import Result, evaluate, require_same_classes
 from scripts.evaluation.worst import write_worst
+
+#: Of the handler, which may be others than the file's.
+_SETTINGS = ("output_stride", "engine", "precision")
 
 __all__ = ["Scores", "compare", "evaluate", "main", "record", "score"]
 
@@ -36,8 +41,9 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--record writes into a checkpoint; give one")
     if arguments.worst < 0:
         parser.error(f"--worst {arguments.worst}: must be 0 or more")
-    if arguments.output_stride is not None and arguments.url is not None:
-        parser.error("--output-stride is for a checkpoint or an archive; a server has its own")
+    for name in _SETTINGS:
+        if getattr(arguments, name) is not None and arguments.url is not None:
+            parser.error(f"--{name.replace('_', '-')} is for a checkpoint or an archive; a server has its own")
     try:
         data = open_data(arguments.data, arguments.split)
         predictor = _predictor(arguments)
@@ -79,7 +85,8 @@ def _predictor(arguments: argparse.Namespace) -> Predictor:
     asked = InferenceOptions.model_validate({name: value for name, value in given.items() if value is not None})
     if arguments.url:
         return ServerPredictor.connect(arguments.url, asked)
-    return load(arguments.target, asked, arguments.output_stride)
+    changes = {name: getattr(arguments, name) for name in _SETTINGS}
+    return load(arguments.target, asked, **changes)
 
 
 def _scales(text: str) -> tuple[float, ...]:
@@ -114,6 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tiles", type=_tiles, metavar="N", help="cut each image into N×N overlapping tiles")
     parser.add_argument("--refine", choices=REFINEMENTS, help="crf: refine by a dense CRF")
     parser.add_argument("--output-stride", type=int, choices=(8, 16), help="another than the model's")
+    parser.add_argument("--engine", choices=[AUTO, *ENGINES], help="what runs the network; torch defines what is correct")
+    parser.add_argument("--precision", choices=get_args(Precision), help="of the network's numbers")
     parser.add_argument("--out", type=Path, help="folder for scores.json, confusion.png and worst.html")
     parser.add_argument("--worst", type=int, default=20, metavar="N", help="so many images on worst.html (20)")
     parser.add_argument("--record", metavar="NAME", help="write the figures into the checkpoint, as those on the data NAME")

@@ -18,8 +18,8 @@ class ServedModelConfig(StrictModel):
     minWorkers: int | None = Field(default=None, ge=1)
     maxWorkers: int | None = Field(default=None, ge=1)
     batchSize: int = Field(default=1, ge=1)
-    #: Milliseconds.
-    maxBatchDelay: int = Field(default=100, ge=0)
+    #: Milliseconds. TorchServe takes 0 for the default.
+    maxBatchDelay: int = Field(default=100, ge=1)
     #: Seconds.
     responseTimeout: int = Field(default=120, ge=1)
     #: Seconds.

@@ -26,6 +26,7 @@ from scripts.java import JavaNotFound, find_java_home
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config.properties"
+LOGGING = ROOT / "log4j2.xml"
 DEFAULT_RUN_DIRECTORY = ROOT / "build" / "server"
 DEFAULT_PORT = 8080
 READY_WITHIN_S = 180
@@ -214,7 +215,7 @@ def start(archive: Path, ports: Ports, run_directory: Path = DEFAULT_RUN_DIRECTO
     command = [
         *(str(Path(sys.executable).parent / "torchserve"), "--start", "--ncs"),
         *("--model-store", str(archive.parent.resolve()), "--models", f"{model}={archive.name}"),
-        *("--ts-config", str(settings.resolve())),
+        *("--ts-config", str(settings.resolve()), "--log-config", str(LOGGING)),
     ]
     try:
         pid, started = _launch(command, _environment(temporary, logs), logs / "console.log")

@@ -1,8 +1,10 @@
 """For all tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from tests.fuzz.recorder import Fuzz
@@ -26,6 +28,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     option = config.getoption
     return f"fuzz: {option('--fuzz')} inputs, {option('--fuzz-requests')} requests, seed {option('--fuzz-seed')}"
+
+
+@pytest.fixture(autouse=True)
+def _torch_threads() -> Iterator[None]:
+    """A service that is tried in this process leaves torch as many threads as it had."""
+    before = torch.get_num_threads()
+    yield
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

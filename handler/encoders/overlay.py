@@ -11,6 +11,7 @@ from handler.encoders.response import EncodedResponse, ModelIdentity
 from handler.encoders.strips import strips
 from handler.labelmap import LabelMap, Segmentation
 from handler.options import AnswerOptions
+from handler.runs import column_runs
 from model.metadata import Colour
 
 CONTENT_TYPE = "image/jpeg"
@@ -70,10 +71,8 @@ def _looked_up(labels: LabelMap, table: npt.NDArray[np.uint8]) -> Image.Image:
 def _draw_legend(picture: Image.Image, result: Segmentation) -> None:
     """Swatches and names of the classes that occur."""
     names = result.labels.names
-    # In strips, because NumPy counts in a copy of 8 bytes for each pixel.
-    parts = (result.label_map[rows] for rows in strips(*result.label_map.shape))
-    counts = np.sum([np.bincount(part.ravel(), minlength=len(names)) for part in parts], axis=0)
-    shown = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] and i != result.labels.background]
+    pixels = column_runs(result.label_map).pixels(len(names))
+    shown = [int(i) for i in np.argsort(-pixels, kind="stable") if pixels[i] and i != result.labels.background]
     if not shown:
         return
     legend = Legend.on(picture)

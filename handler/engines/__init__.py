@@ -134,9 +134,11 @@ def _openvino(files: ModelFiles, options: EngineOptions) -> Engine:
 
 
 def _torch(files: ModelFiles, options: EngineOptions) -> Engine:
-    from handler.engines.torch_engine import TorchEngine
+    if not has_gpu(options):
+        return reference_engine(files, options)
+    from handler.engines.torch_gpu_engine import on_gpu
 
-    return TorchEngine(files.load(), options)
+    return on_gpu(files.load(), options)
 
 
 #: Each imports its runtime only when chosen.
@@ -154,6 +156,18 @@ def build_engine(name: str, files: ModelFiles, options: EngineOptions) -> Engine
     if name == AUTO:
         name = "torch" if has_gpu(options) else "openvino"
     return ENGINES[known_engine(name)](files, options)
+
+
+def reference_engine(files: ModelFiles, options: EngineOptions) -> Engine:
+    """Torch in float32, step by step: on a CPU it defines correct, and it is a `GradientEngine` on a GPU too.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        ConfigurationError: for another precision.
+    """
+    from handler.engines.torch_engine import TorchEngine
+
+    return TorchEngine(files.load(), options)
 
 
 def known_engine(name: str) -> str:

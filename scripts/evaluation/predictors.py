@@ -10,12 +10,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
 from handler.encoders import FORMATS, ModelIdentity
+from handler.engines.archive import GRAPH, archived_graph
 from handler.errors import RefinementUnavailable, SegmentationError
 from handler.image_io import decode
 from handler.labelmap import LabelMap
@@ -23,7 +24,7 @@ from handler.labels import Labels
 from handler.options import InferenceOptions
 from handler.pipeline import Pipeline
 from handler.refine import require_crf
-from handler.settings import HandlerSettings
+from handler.settings import HandlerSettings, as_packaged
 from model.strict import nearest
 from scripts.client import AnswerError, Client
 from scripts.served_model_config import ServedModelConfig
@@ -80,6 +81,7 @@ class LocalPredictor:
                 *([f"{self.options.tiles}×{self.options.tiles} tiles"] if self.options.tiles > 1 else []),
                 *([f"refined by {self.options.refine}"] if self.options.refine != "none" else []),
                 *([f"output stride {self.settings.output_stride}"] if self.settings.output_stride else []),
+                f"{self.pipeline.engine.name} in {self.pipeline.engine.precision}",
             ]
         )
 
@@ -92,13 +94,13 @@ class LocalPredictor:
             yield self.pipeline.segment(image, self.options).label_map
 
 
-def load(path: Path, asked: InferenceOptions, output_stride: Literal[8, 16] | None = None) -> LocalPredictor:
+def load(path: Path, asked: InferenceOptions, **changes: Any) -> LocalPredictor:
     """The model in the file at `path`: a checkpoint as the handler's defaults would serve it, an archive by its own settings.
 
     Args:
         path: a checkpoint or an archive.
         asked: options; those that are not set in it (pydantic's `model_fields_set`) are what the settings say.
-        output_stride: another than the checkpoint's or the settings'.
+        changes: other values of `HandlerSettings`, such as `output_stride`, `engine` and `precision`; None changes nothing.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -110,38 +112,47 @@ def load(path: Path, asked: InferenceOptions, output_stride: Literal[8, 16] | No
         raise PredictionError(f"{path}: unknown kind of file {path.suffix!r}{nearest(path.suffix, OPENERS)}")
     if not path.is_file():
         raise PredictionError(f"{path}: no such file")
-    with OPENERS[path.suffix](path) as (checkpoint, settings):
-        if output_stride is not None:
-            settings = settings.model_copy(update={"output_stride": output_stride})
+    with OPENERS[path.suffix](path) as (checkpoint, settings, graph):
+        changed = {name: value for name, value in changes.items() if value is not None}
+        if changed:
+            # What an archive has ready is for its own settings.
+            settings, graph = settings.model_copy(update=changed), None
         options = settings.inference.defaults.model_copy(update=asked.model_dump(exclude_unset=True))
         if options.refine == "crf":
             try:
                 require_crf()
             except RefinementUnavailable as error:
                 raise PredictionError("to refine by crf, pip install pydensecrf2") from error
-        return LocalPredictor(Pipeline.load(checkpoint, settings, ModelIdentity(path.stem, ""), gpu_id=0), settings, options)
+        pipeline = Pipeline.load(checkpoint, settings, ModelIdentity(path.stem, ""), graph=graph, gpu_id=0)
+        return LocalPredictor(pipeline, settings, options)
+
+
+#: A checkpoint, the settings of its handler, and the network as OpenVINO's graph, if there is one.
+Opened = tuple[Path, HandlerSettings, Path | None]
 
 
 @contextmanager
-def _checkpoint(path: Path) -> Iterator[tuple[Path, HandlerSettings]]:
-    yield path, HandlerSettings()
+def _checkpoint(path: Path) -> Iterator[Opened]:
+    yield path, HandlerSettings(), None
 
 
 @contextmanager
-def _archive(path: Path) -> Iterator[tuple[Path, HandlerSettings]]:
-    """The archive's checkpoint, unpacked for a while, and the settings of its handler."""
+def _archive(path: Path) -> Iterator[Opened]:
+    """What is in the archive, unpacked for a while."""
     with tempfile.TemporaryDirectory(prefix="deeplab-evaluate-") as folder:
         try:
             with zipfile.ZipFile(path) as archive:
                 model = json.loads(archive.read("MAR-INF/MANIFEST.json"))["model"]
                 checkpoint, config = (Path(archive.extract(model[key], folder)) for key in ("serializedFile", "configFile"))
+                archive.extractall(folder, [name for name in archive.namelist() if Path(name).parent == GRAPH.parent])
         except (OSError, zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
             raise PredictionError(f"{path}: not a model archive of this project: {error}") from error
-        yield checkpoint, ServedModelConfig.parse(read_mapping(config), source=f"{path}, {config.name}").handler
+        settings = ServedModelConfig.parse(read_mapping(config), source=f"{path}, {config.name}").handler
+        yield checkpoint, as_packaged(settings, Path(folder)), archived_graph(Path(folder))
 
 
-#: Where the checkpoint and the settings come from, by the ending of a file.
-OPENERS: dict[str, Callable[[Path], AbstractContextManager[tuple[Path, HandlerSettings]]]] = {
+#: By the ending of a file.
+OPENERS: dict[str, Callable[[Path], AbstractContextManager[Opened]]] = {
     ".safetensors": _checkpoint,
     ".mar": _archive,
 }

@@ -26,23 +26,29 @@ def thumbnail(photos: dict[str, Path]) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> Iterator[Server]:
     """The default model, as `make serve` runs it."""
-    yield from _serve(tmp_path_factory, DEFAULT_MODEL_CONFIG)
+    yield from _serve(tmp_path_factory, default_archive)
 
 
 @pytest.fixture(scope="session")
 def batching_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The default model with batches of up to 8, for which a request waits long enough to be joined."""
     config = tmp_path_factory.mktemp("config") / "model-config.yaml"
-    text = DEFAULT_MODEL_CONFIG.read_text().replace("batchSize: 1 ", "batchSize: 8 ")
-    config.write_text(text.replace("maxBatchDelay: 2 ", "maxBatchDelay: 1500 "))
-    yield from _serve(tmp_path_factory, config)
+    text = DEFAULT_MODEL_CONFIG.read_text().replace("batchSize: 4 ", "batchSize: 8 ")
+    config.write_text(text.replace("maxBatchDelay: 1 ", "maxBatchDelay: 1500 "))
+    archive = build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, config), tmp_path_factory.mktemp("store"))
+    yield from _serve(tmp_path_factory, archive)
 
 
-def _serve(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Iterator[Server]:
+@pytest.fixture(scope="session")
+def default_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default model's, as `make package` builds it."""
+    return build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG), tmp_path_factory.mktemp("store"))
+
+
+def _serve(tmp_path_factory: pytest.TempPathFactory, archive: Path) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    archive = build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, config), folder / "store")
     with serving(archive, Ports.free(), folder / "run") as server:
         yield server
     assert not server.temporary.exists()

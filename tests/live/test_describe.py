@@ -4,12 +4,14 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import openvino as ov
 import pytest
 import requests
 import yaml
 
 from handler.digest import content_digest
 from handler.encoders import FORMATS
+from handler.engines.openvino_engine import native_precision
 from handler.options import AnswerOptions, InferenceOptions
 from model import read_metadata
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG
@@ -37,10 +39,20 @@ def test_it_names_model_engine_and_precision(described: dict[str, Any]) -> None:
     assert {name: described[name] for name in ("model", "version", "engine", "precision", "explanations")} == {
         "model": "deeplabv3",
         "version": "1.0",
-        "engine": "torch",
-        "precision": "float32",
+        "engine": "openvino",
+        "precision": native_precision(ov.Core()),
         "explanations": True,
     }
+
+
+def test_it_says_how_engines_agree_with_torch_in_float32(described: dict[str, Any]) -> None:
+    agreement = described["agreement"]
+
+    assert [each["engine"] for each in agreement["engines"]] == ["openvino"] * len(agreement["engines"])
+    assert agreement["engines"][-1]["precision"] == described["precision"]
+    for each in agreement["engines"]:
+        assert each["equal_labels"] >= {"float32": 0.9999, "bfloat16": 0.995}[each["precision"]]
+        assert each["images"] == 7
 
 
 def test_options_formats_and_limits_are_all_there(described: dict[str, Any]) -> None:
@@ -52,8 +64,8 @@ def test_options_formats_and_limits_are_all_there(described: dict[str, Any]) -> 
     assert described["limits"] == shipped["limits"]
 
 
-def test_the_digest_is_that_of_the_packed_files(server: Server, described: dict[str, Any], tmp_path: Path) -> None:
-    with zipfile.ZipFile(server.run_directory.parent / "store" / "deeplabv3.mar") as archive:
+def test_the_digest_is_that_of_the_packed_files(default_archive: Path, described: dict[str, Any], tmp_path: Path) -> None:
+    with zipfile.ZipFile(default_archive) as archive:
         archive.extractall(tmp_path)
 
     assert described["archive"] == {"sha256": content_digest(tmp_path)}

@@ -43,12 +43,10 @@ def varied(photos: dict[str, Path], folder: Path) -> list[Path]:
     ids=["as it is served", "scales and mirror images"],
 )
 def test_checkpoint_archive_and_server_agree_to_the_pixel(
-    server: Server, photos: dict[str, Path], tmp_path: Path, asked: InferenceOptions
+    server: Server, default_archive: Path, photos: dict[str, Path], tmp_path: Path, asked: InferenceOptions
 ) -> None:
-    archive = build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG), tmp_path)
-
     require_agreement(
-        [load(DEFAULT_CHECKPOINT, asked), load(archive, asked), ServerPredictor.connect(server.url, asked)],
+        [load(DEFAULT_CHECKPOINT, asked), load(default_archive, asked), ServerPredictor.connect(server.url, asked)],
         varied(photos, tmp_path),
     )
 
@@ -66,7 +64,7 @@ def test_settings_of_an_archive_are_its_servers_where_nothing_is_asked_for(photo
     settings["handler"] |= {"output_stride": 8, "inference": {"scales": [0.5, 0.75], "flip": True}}
     config.write_text(yaml.safe_dump(settings))
     archive = build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, config), tmp_path / "store")
-    own = load(DEFAULT_CHECKPOINT, InferenceOptions(scales=(0.5, 0.75), flip=True), 8)
+    own = load(DEFAULT_CHECKPOINT, InferenceOptions(scales=(0.5, 0.75), flip=True), output_stride=8)
 
     with serving(archive, Ports.free(), tmp_path / "run") as server:
         served = ServerPredictor.connect(server.url, AS_SERVED)

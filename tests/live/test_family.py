@@ -14,7 +14,7 @@ from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
 from model import ModelConfig, ResizePolicy, build_model, save_checkpoint
 from scripts.model_table import identifier
-from scripts.package import DEFAULT_MODEL_CONFIG, Recipe, build
+from scripts.package import Recipe, build
 from scripts.server import Ports, serving
 from tests.live.client import mask, post
 from tests.support import CLASSES, metadata
@@ -28,16 +28,22 @@ FAMILY = (
 )
 
 
-@pytest.mark.parametrize("config", FAMILY, ids=identifier)
-def test_the_served_mask_is_the_pipelines(config: ModelConfig, photos: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", FAMILY, ids=identifier)
+def test_the_served_mask_is_the_pipelines(network: ModelConfig, photos: dict[str, Path], tmp_path: Path) -> None:
     photo = Image.open(photos["chelsea"]).convert("RGB").resize((150, 100))
     file = io.BytesIO()
     photo.save(file, "PNG")
-    checkpoint = write_random(config, tmp_path / "family.safetensors")
-    pipeline = Pipeline.load(checkpoint, HandlerSettings(), ModelIdentity("family", "1.0"))
+    checkpoint = write_random(network, tmp_path / "family.safetensors")
+    # In bfloat16 labels of random weights are all but ties.
+    config = tmp_path / "model-config.yaml"
+    config.write_text("{minWorkers: 1, maxWorkers: 1, handler: {precision: float32}}")
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    (photographs / "chelsea.png").write_bytes(file.getvalue())
+    pipeline = Pipeline.load(checkpoint, HandlerSettings(precision="float32"), ModelIdentity("family", "1.0"))
     expected = pipeline.segment(np.asarray(photo)).label_map
 
-    archive = build(Recipe("family", "1.0", checkpoint, DEFAULT_MODEL_CONFIG), tmp_path / "store")
+    archive = build(Recipe("family", "1.0", checkpoint, config, photographs=photographs), tmp_path / "store")
     with serving(archive, Ports.free(), tmp_path / "run") as server:
         served = mask(post(server, file.getvalue(), {"X-Segment-Format": "png"}))
 

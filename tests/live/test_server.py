@@ -11,7 +11,6 @@ import pytest
 import requests
 
 from scripts.java import find_java_home
-from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
 from scripts.server import CONFIG, Ports, Server, ServerError, _with_ports, serving, start
 from tests.live.client import TIMEOUT_S, post, segments
 from tests.support import ROOT
@@ -54,11 +53,10 @@ def test_metrics_count_answers_and_time_stages(server: Server, photos: dict[str,
         assert f'StageSeconds_count{{ModelName="deeplabv3",Level="Model",Stage="{stage}"' in text
 
 
-def test_plain_torchserve_serves_the_archive(tmp_path: Path, photos: dict[str, Path]) -> None:
+def test_plain_torchserve_serves_the_archive(tmp_path: Path, default_archive: Path, photos: dict[str, Path]) -> None:
     """As an operator starts it, without this project's scripts."""
-    store, temporary = tmp_path / "model-store", tmp_path / "tmp"
+    store, temporary = default_archive.parent, tmp_path / "tmp"
     temporary.mkdir()
-    build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG), store)
     ports = Ports.free()
     config = tmp_path / "config.properties"
     config.write_text(_with_ports(CONFIG.read_text(), ports))
@@ -86,12 +84,9 @@ def test_plain_torchserve_serves_the_archive(tmp_path: Path, photos: dict[str, P
         server.stop()
 
 
-def test_a_worker_that_cannot_start_is_told_with_its_reason(tmp_path: Path) -> None:
-    config = tmp_path / "model-config.yaml"
-    config.write_text("{minWorkers: 1, maxWorkers: 1, startupTimeout: 60, handler: {engine: auto}}")
-    archive = build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, config), tmp_path / "store")
-    broken = tmp_path / "store" / "broken.mar"
-    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(broken, "w") as target:
+def test_a_worker_that_cannot_start_is_told_with_its_reason(tmp_path: Path, default_archive: Path) -> None:
+    broken = tmp_path / "broken.mar"
+    with zipfile.ZipFile(default_archive) as source, zipfile.ZipFile(broken, "w") as target:
         for name in source.namelist():
             target.writestr(name, source.read(name).replace(b"engine: auto", b"engine: t0rch"))
 
@@ -102,9 +97,9 @@ def test_a_worker_that_cannot_start_is_told_with_its_reason(tmp_path: Path) -> N
     assert Server.find(tmp_path / "run") is None
 
 
-def test_an_archive_that_cannot_be_read_is_told_with_its_reason(tmp_path: Path) -> None:
-    archive = build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG), tmp_path / "store")
-    archive.write_bytes(archive.read_bytes().replace(b"batchSize", b"batchSite"))
+def test_an_archive_that_cannot_be_read_is_told_with_its_reason(tmp_path: Path, default_archive: Path) -> None:
+    archive = tmp_path / "deeplabv3.mar"
+    archive.write_bytes(default_archive.read_bytes().replace(b"batchSize", b"batchSite"))
 
     with pytest.raises(ServerError, match="invalid entry CRC"), serving(archive, Ports.free(), tmp_path / "run"):
         pass

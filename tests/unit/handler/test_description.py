@@ -28,6 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def context(folder: Path) -> Context:
     settings = {
+        "engine": "openvino",
+        "precision": "float32",
         "inference": {"scales": [0.5, 1], "max_tiles": 3},
         "answer": {"classes": ["dog"]},
         "limits": {"max_pixels": 999},
@@ -54,7 +56,7 @@ def test_it_says_what_is_served(described: dict[str, Any]) -> None:
     assert {name: described[name] for name in ("model", "version", "engine", "precision", "explanations")} == {
         "model": "pets",
         "version": "2.5",
-        "engine": "torch",
+        "engine": "openvino",
         "precision": "float32",
         "explanations": True,
     }

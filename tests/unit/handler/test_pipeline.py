@@ -22,7 +22,7 @@ from handler.errors import (
     ResponseTooLarge,
     SegmentationError,
 )
-from handler.geometry import DecodedImage, prepare
+from handler.geometry import DecodedImage, Size, prepare
 from handler.labelmap import segmentation
 from handler.options import AnswerOptions, InferenceOptions
 from handler.pipeline import Outcome, Pipeline
@@ -38,6 +38,13 @@ class LeftEngine(MirrorEngine):
     def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         belief = np.linspace(1 / 255, 0, pixels.shape[2], dtype=np.float32)
         return np.multiply(super().infer(pixels), belief, dtype=np.float32)
+
+
+class LabellingMirrorEngine(MirrorEngine):
+    """One that makes labels itself: everything is the last class."""
+
+    def label_map(self, scores: npt.NDArray[np.float32], size: Size, dtype: npt.DTypeLike) -> npt.NDArray[np.unsignedinteger]:
+        return np.full(size, len(scores) - 1, dtype)
 
 
 @pytest.fixture
@@ -141,6 +148,15 @@ def test_at_one_scale_the_logits_decide_bit_for_bit(engine: MirrorEngine) -> Non
     np.testing.assert_array_equal(result.label_map, expected.label_map)
     np.testing.assert_array_equal(result.probabilities, expected.probabilities)
     assert result.refinement is None
+
+
+@pytest.mark.parametrize("options", [InferenceOptions(), InferenceOptions(flip=True)])
+def test_an_engine_that_can_makes_the_labels_too(options: InferenceOptions) -> None:
+    pipeline = build(LabellingMirrorEngine())
+
+    result = pipeline.segment(noise(50, 80), options)
+
+    np.testing.assert_array_equal(result.label_map, np.full((50, 80), 2))
 
 
 @given(st.integers(1, 100), st.integers(1, 100), st.integers(0, 99))

@@ -15,6 +15,7 @@ def test_runs_go_down_the_columns_and_end_with_each() -> None:
     assert found.starts.tolist() == [0, 2, 3, 6, 8]
     assert found.lengths.tolist() == [2, 1, 3, 2, 1]
     assert found.owners.tolist() == [4, 2, 4, 5, 4]
+    assert found.pixels(6).tolist() == [0, 0, 1, 0, 6, 2]
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 4), st.integers(0, 2**32 - 1), st.integers(1, 99))

@@ -163,7 +163,7 @@ def test_a_misspelt_setting_stops_the_start(tmp_path: Path) -> None:
 def test_an_engine_that_does_not_exist_stops_the_start(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "model.safetensors")
 
-    with pytest.raises(ConfigurationError, match=r"unknown engine 'tensorrt' \(known: torch\)"):
+    with pytest.raises(ConfigurationError, match=r"unknown engine 'tensorrt' \(known: auto, openvino, torch\)"):
         SegmentationService().initialize(context_for(tmp_path, {"engine": "tensorrt"}))
 
 

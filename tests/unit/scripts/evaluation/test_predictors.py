@@ -138,7 +138,7 @@ def test_what_is_asked_for_is_what_the_pipeline_does(
 ) -> None:
     cat = next(path for path in write_samples(tmp_path) if path.stem == "chelsea")
 
-    (label_map,) = load(DEFAULT_CHECKPOINT, asked, output_stride).label_maps([cat])
+    (label_map,) = load(DEFAULT_CHECKPOINT, asked, output_stride=output_stride).label_maps([cat])
 
     own = Pipeline.load(DEFAULT_CHECKPOINT, HandlerSettings(output_stride=output_stride), ModelIdentity("a", ""))
     photo = decode_image(cat.read_bytes(), Limits())
@@ -170,7 +170,7 @@ def test_what_is_not_asked_for_is_the_handlers_default_for_a_checkpoint(checkpoi
 def test_conditions_are_told_in_words(
     checkpoint: Path, asked: InferenceOptions, output_stride: Literal[8] | None, words: str
 ) -> None:
-    assert load(checkpoint, asked, output_stride).conditions == words
+    assert load(checkpoint, asked, output_stride=output_stride).conditions == words
 
 
 def test_an_archives_own_conditions_are_told(checkpoint: Path) -> None:
