@@ -25,6 +25,7 @@ from skimage import data
 from handler.encoders import FORMATS
 from scripts.java import JavaNotFound
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
+from scripts.process_memory import Memory, forget_peak
 from scripts.server import Ports, Server, ServerError, serving
 
 #: Bytes. What a worker takes at rest, about 550 million, is part of it.
@@ -133,7 +134,7 @@ def measure(server: Server, batch_size: int, case: Case, file: bytes) -> Measure
     pid = _worker(server)
     url = server.url.replace("/predictions/", f"/{case.path}/")
     headers = {"Content-Type": "application/octet-stream", **{f"X-Segment-{key}": value for key, value in case.options.items()}}
-    Path(f"/proc/{pid}/clear_refs").write_text("5")  # Forget the peak (proc(5)).
+    forget_peak(pid)
 
     def send(_: int) -> requests.Response:
         return requests.post(url, data=file, headers=headers, timeout=_TIMEOUT_S)
@@ -143,18 +144,14 @@ def measure(server: Server, batch_size: int, case: Case, file: bytes) -> Measure
     if _worker(server) != pid:
         raise ServerError(f"the worker ended at {case.file}, {case.name}")
     seconds = max(response.elapsed.total_seconds() for response in responses)
-    return Measurement(batch_size, case.file, case.name, tuple(each.status_code for each in responses), seconds, _peak(pid))
+    return Measurement(
+        batch_size, case.file, case.name, tuple(each.status_code for each in responses), seconds, Memory.of(pid).peak
+    )
 
 
 def _worker(server: Server) -> int:
     (worker,) = server.workers()
     return int(str(worker["pid"]))
-
-
-def _peak(pid: int) -> int:
-    """The most bytes that were resident."""
-    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
-    return int(lines["VmHWM"].split()[0]) * 1024
 
 
 def measure_all(folder: Path) -> Iterator[Measurement]:

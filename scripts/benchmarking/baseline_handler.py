@@ -1,0 +1,19 @@
+"""TorchServe's own handler, given the whole image instead of its middle 224 pixels; what its archive has as handler file."""
+
+from typing import Any
+
+# Lets torchvision be imported beside any build of torch.
+from model import torchvision_ops  # isort: skip  # noqa: F401
+
+from ts.torch_handler.image_segmenter import ImageSegmenter
+
+from torchvision import transforms
+
+
+class WholeImageSegmenter(ImageSegmenter):  # type: ignore[misc]
+    """The short side becomes `short_side` of model-config.yaml; everything else is TorchServe's."""
+
+    def initialize(self, context: Any) -> None:
+        super().initialize(context)
+        _resize, _crop, *rest = ImageSegmenter.image_processing.transforms
+        self.image_processing = transforms.Compose([transforms.Resize(self.model_yaml_config["short_side"]), *rest])

@@ -1,0 +1,11 @@
+"""The model file of TorchServe's own handler, which must define exactly one class."""
+
+from torchvision.models.segmentation import DeepLabV3, deeplabv3_resnet50
+
+
+class TorchvisionResNet50(DeepLabV3):  # type: ignore[misc]
+    """Torchvision's deeplabv3_resnet50 without its auxiliary head, which serving has no use for."""
+
+    def __init__(self) -> None:
+        built = deeplabv3_resnet50(weights=None, weights_backbone=None)
+        super().__init__(built.backbone, built.classifier)
