@@ -23,14 +23,14 @@ class NumberedEngine:
 
 
 def test_work_is_done_in_order_of_its_results() -> None:
-    lanes = Lanes([NumberedEngine(), NumberedEngine()], lambda work, _: work * 10)
+    lanes: Lanes[int, int] = Lanes([NumberedEngine(), NumberedEngine()], lambda work, _: work * 10)
 
     assert lanes.map(range(7)) == [0, 10, 20, 30, 40, 50, 60]
 
 
 def test_two_pieces_of_work_go_at_the_same_time() -> None:
     both = threading.Barrier(2, timeout=30)
-    lanes = Lanes([NumberedEngine(), NumberedEngine()], lambda _work, _engine: both.wait())
+    lanes: Lanes[str, int] = Lanes([NumberedEngine(), NumberedEngine()], lambda _work, _engine: both.wait())
 
     assert sorted(lanes.map("ab")) == [0, 1]
 
@@ -50,7 +50,7 @@ def test_no_engine_is_used_by_two_at_once() -> None:
 
 
 def test_a_lane_that_failed_works_on() -> None:
-    lanes = Lanes([NumberedEngine()], lambda work, _: 1 // work)
+    lanes: Lanes[int, int] = Lanes([NumberedEngine()], lambda work, _: 1 // work)
 
     with pytest.raises(ZeroDivisionError):
         lanes.map([0])
