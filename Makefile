@@ -26,7 +26,7 @@ SERVER := $(RUN) scripts.server --run-directory $(BUILD)/server
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve stop smoke package test fuzz lint format clean
+.PHONY: help setup demo serve stop smoke package test bench fuzz lint format clean
 
 help:  ## List the targets
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -83,6 +83,9 @@ $(VENV)/.consumers: $(INSTALLED)
 	@echo "installing annotation tools, for the tests of the exports"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(PIP_ARGS) '.[consumers]' && touch $@ || \
 	    echo "the extra 'consumers' cannot be installed here; its tests will be skipped" >&2
+
+bench: setup  ## Measure this bundle beside TorchServe's own handler; leave the machine alone meanwhile (build/bench)
+	$(RUN) scripts.bench --out $(BUILD)/bench
 
 SEED ?= $(shell date +%s)
 fuzz: setup  ## Try 100,000 broken inputs and 5,000 live requests (SEED=...), and measure the memory of the largest images
