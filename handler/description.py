@@ -27,6 +27,7 @@ def describe(
         "engine": pipeline.engine.name,
         "precision": pipeline.engine.precision,
         "agreement": agreement.model_dump(mode="json") if agreement else None,
+        "quantization": metadata.quantization.model_dump(mode="json") if metadata.quantization else None,
         "explanations": pipeline.explains,
         "resize": metadata.resize.model_dump(mode="json"),
         "normalization": metadata.normalization.model_dump(mode="json"),

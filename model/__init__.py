@@ -12,10 +12,13 @@ from model.aspp import ASPP, ASPPConv, ASPPPooling
 from model.checkpoint import (
     Checkpoint,
     CheckpointError,
+    QuantizedGraph,
+    add_quantized_graph,
     is_checkpoint,
     load_checkpoint,
     load_state_dict,
     read_metadata,
+    read_quantized_graph,
     replace_metadata,
     save_checkpoint,
 )
@@ -23,7 +26,7 @@ from model.config import ModelConfig
 from model.decoder import DeepLabPlusHead
 from model.deeplab import DeepLab, DeepLabV1, DeepLabV2, DeepLabV3, DeepLabV3Plus
 from model.heads import AtrousSumHead, DeepLabHead, FCNHead, LargeFOVHead
-from model.metadata import CheckpointMetadata, Evaluation, Normalization, ResizePolicy
+from model.metadata import CheckpointMetadata, Evaluation, Normalization, Quantization, ResizePolicy
 
 __all__ = [
     "ARCHITECTURES",
@@ -47,12 +50,16 @@ __all__ = [
     "ModelConfig",
     "Network",
     "Normalization",
+    "Quantization",
+    "QuantizedGraph",
     "ResizePolicy",
+    "add_quantized_graph",
     "build_model",
     "is_checkpoint",
     "load_checkpoint",
     "load_state_dict",
     "read_metadata",
+    "read_quantized_graph",
     "replace_metadata",
     "save_checkpoint",
     "torchvision_ops",

@@ -45,6 +45,8 @@ class QuantizedGraph:
 def save_checkpoint(path: Path, network: nn.Module, metadata: CheckpointMetadata, *, half: bool = False) -> None:
     """Write `network`'s weights and `metadata` to `path`, whole or not at all.
 
+    What `metadata` say of a quantized graph is left out: it was that of other weights, and is not written.
+
     Args:
         half: store convolution weights as float16. Loading gives float32 again, rounded; normalization layers stay exact.
 
@@ -58,7 +60,7 @@ def save_checkpoint(path: Path, network: nn.Module, metadata: CheckpointMetadata
         name: (tensor.half() if half and tensor.is_floating_point() and tensor.ndim > 1 else tensor).contiguous().cpu()
         for name, tensor in state.items()
     }
-    _write(path, tensors, metadata)
+    _write(path, tensors, metadata.model_copy(update={"quantization": None}))
 
 
 def replace_metadata(path: Path, metadata: CheckpointMetadata) -> None:
@@ -74,8 +76,10 @@ def add_quantized_graph(path: Path, source: Path, graph: QuantizedGraph, metadat
     """Write the checkpoint at `source` to `path` with a quantized graph of its network, and `metadata` that says so.
 
     Raises:
-        CheckpointError: the file cannot be read, or `metadata` describes another network.
+        CheckpointError: the file cannot be read, or `metadata` describes another network or no quantization.
     """
+    if metadata.quantization is None:
+        raise CheckpointError(f"{path}: a quantized graph needs metadata with its quantization")
     tensors = _tensors(source, metadata)
     for name, content in ((_GRAPH_XML, graph.xml), (_GRAPH_WEIGHTS, graph.weights)):
         tensors[name] = torch.frombuffer(bytearray(content), dtype=torch.uint8)

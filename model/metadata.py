@@ -47,6 +47,31 @@ class Evaluation(StrictModel):
     conditions: str = ""
 
 
+class Quantization(StrictModel):
+    """How a graph in 8-bit integers was made of a network, and what that cost."""
+
+    #: With the versions of its tools.
+    method: str
+    #: The data that the ranges of values were measured on.
+    calibration: str
+    photographs: int = Field(ge=1)
+    #: The data that both were compared on.
+    dataset: str
+    images: int = Field(ge=1)
+    #: Share of all pixels that both label alike.
+    equal_labels: Fraction
+    #: In float32; None, as the next, if the data have no labels.
+    miou_before: Fraction | None = None
+    #: In 8-bit integers.
+    miou_after: Fraction | None = None
+
+    @model_validator(mode="after")
+    def _before_and_after(self) -> Self:
+        if (self.miou_before is None) != (self.miou_after is None):
+            raise ValueError("miou_before and miou_after are given together or not at all")
+        return self
+
+
 class CheckpointMetadata(StrictModel):
     """The self-description stored in a checkpoint's header."""
 
@@ -57,6 +82,8 @@ class CheckpointMetadata(StrictModel):
     normalization: Normalization = Normalization()
     resize: ResizePolicy = ResizePolicy()
     evaluations: tuple[Evaluation, ...] = ()
+    #: Of the quantized graph that the checkpoint holds beside the weights, if it does.
+    quantization: Quantization | None = None
     provenance: str
     license: str
 

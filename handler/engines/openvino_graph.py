@@ -46,11 +46,15 @@ def convert(checkpoint: Checkpoint) -> ov.Model:
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
         traced = torch.jit.trace(network, example, check_trace=False)
         graph = ov.convert_model(traced, example_input=example, input=[_PIXELS])
-    # The names that it has given hold a count over all conversions of a process.
+    name_nodes(graph)
+    return graph
+
+
+def name_nodes(graph: ov.Model) -> None:
+    """Name what is in `graph` by its place: the names that OpenVINO's tools give hold a count over all graphs of a process."""
     graph.set_friendly_name("network")
     for number, node in enumerate(graph.get_ordered_ops()):
         node.set_friendly_name(f"{node.get_type_name()}_{number}")
-    return graph
 
 
 @contextmanager

@@ -1,0 +1,275 @@
+"""Make of a checkpoint one whose network computes in 8-bit integers on CPUs, and find out what that costs.
+
+python -m scripts.quantize CHECKPOINT.safetensors --calibration PHOTOGRAPHS --data LABELLED
+python -m scripts.quantize CHECKPOINT.safetensors --calibration PHOTOGRAPHS
+
+The result is served like any other checkpoint. It keeps the network's own weights too, for explanations, GPUs and
+`precision: float32`. It is not written if it lost too much: mIoU on labelled data; without those, if it labels too many pixels
+of photographs otherwise than the network itself.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from handler.encoders import ModelIdentity
+from handler.engines import Precision
+from handler.engines.openvino_graph import convert, write_graph
+from handler.geometry import RGBImage, prepare
+from handler.labels import Labels
+from handler.pipeline import Pipeline
+from handler.settings import HandlerSettings
+from model import (
+    CheckpointError,
+    CheckpointMetadata,
+    Quantization,
+    add_quantized_graph,
+    load_checkpoint,
+    read_metadata,
+)
+from model.strict import ConfigurationError
+from scripts.datasets import DataError, Mask, SegmentationData, check, open_data
+from scripts.evaluation.run import require_same_classes
+from scripts.quantizing.calibration import Calibration, evenly, read_photograph
+from scripts.quantizing.graph import Pictures, import_nncf, method, quantize, serialized
+from scripts.quantizing.loss import Loss, measure
+
+#: Of photographs, where there are no labelled data.
+_MOST_COMPARED = 50
+_SETTINGS = HandlerSettings()
+
+
+class QuantizationRefused(ValueError):
+    """The quantized network lost too much."""
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What a quantized network must meet."""
+
+    #: Points of mIoU, in percent, where there are labelled data.
+    max_drop: float = 0.5
+    #: Share of pixels labelled like the network itself does, where there are none.
+    least_agreement: float = 0.99
+
+    def require(self, loss: Loss) -> None:
+        """
+        Raises:
+            QuantizationRefused: `loss` is too great.
+        """
+        advice = "more photographs, or such as are more like those to be served, may help (--calibration, --photographs)"
+        if loss.points is None:
+            if loss.equal_labels < self.least_agreement:
+                raise QuantizationRefused(
+                    f"not written: {loss.equal_labels:.2%} of the pixels are labelled as before, should be "
+                    f"{self.least_agreement:.2%} (--least-agreement); {advice}, and labelled data say what it costs (--data)"
+                )
+        # Not `>`: without a single class in the data, mIoU is no number.
+        elif not loss.points <= self.max_drop:
+            raise QuantizationRefused(
+                f"not written: {loss.points:.2f} points of mIoU lost, should be at most {self.max_drop:g} (--max-drop); "
+                f"{advice}"
+            )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What float32 and int8 are compared on."""
+
+    name: str
+    data: SegmentationData | None
+    photographs: list[Path]
+
+    @classmethod
+    def choose(cls, data: SegmentationData | None, split: str | None, calibration: Calibration) -> "Comparison":
+        """`data`; without, photographs that were not calibrated on, if there are any."""
+        if data is not None:
+            name = data.root.resolve().name
+            return cls(f"{name} {split}" if split else name, data, [])
+        return cls(calibration.name, None, evenly(calibration.left or calibration.used, _MOST_COMPARED))
+
+    def images(self) -> Iterator[tuple[RGBImage, Mask | None]]:
+        """
+        Raises:
+            ConfigurationError: a photograph cannot be decoded.
+            DataError: a pair cannot be read.
+        """
+        if self.data is None:
+            for path in tqdm(self.photographs, "comparing", file=sys.stderr, leave=False):
+                yield read_photograph(path, _SETTINGS.limits), None
+        else:
+            for sample in tqdm(self.data.samples, "comparing", file=sys.stderr, leave=False):
+                yield self.data.read(sample)
+
+
+def quantize_checkpoint(
+    source: Path, calibration: Calibration, comparison: Comparison, demands: Demands, out: Path
+) -> Quantization:
+    """Write the checkpoint at `source`, with a quantized graph of its network, to `out`.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        ConfigurationError: a photograph cannot be decoded, or NNCF is not installed.
+        DataError: a pair of the labelled data cannot be read.
+        QuantizationRefused: the quantized network does not meet the demands.
+    """
+    checkpoint = load_checkpoint(source)
+    checkpoint.network.drop_auxiliary_head()
+    metadata = checkpoint.metadata
+
+    def seen() -> Iterator[RGBImage]:
+        return (prepare(image, metadata.resize).pixels for image in calibration.pictures(_SETTINGS.limits))
+
+    with tempfile.TemporaryDirectory(prefix="deeplab-quantize-") as folder:
+        before, after = Path(folder) / "before.xml", Path(folder) / "after.xml"
+        graph = convert(checkpoint)
+        write_graph(graph, before)
+        quantized = serialized(quantize(graph, Pictures(seen, len(calibration.used))), after)
+        loss = measure(_pipeline(source, before, "float32"), _pipeline(source, after, "int8"), comparison.images())
+    record = Quantization(
+        method=method(graph),
+        calibration=calibration.name,
+        photographs=len(calibration.used),
+        dataset=comparison.name,
+        images=loss.images,
+        equal_labels=round(loss.equal_labels, 6),
+        miou_before=None if loss.before is None else round(loss.before.miou, 4),
+        miou_after=None if loss.after is None else round(loss.after.miou, 4),
+    )
+    print(in_words(record))
+    demands.require(loss)
+    add_quantized_graph(out, source, quantized, described(metadata, record))
+    return record
+
+
+def described(metadata: CheckpointMetadata, record: Quantization) -> CheckpointMetadata:
+    """`metadata`, with the quantization; figures that were measured earlier say that they are older than it."""
+    earlier = tuple(
+        each.model_copy(update={"conditions": ", ".join(filter(None, [each.conditions, "before quantization"]))})
+        for each in metadata.evaluations
+    )
+    return metadata.model_copy(update={"evaluations": earlier, "quantization": record})
+
+
+def in_words(record: Quantization) -> str:
+    """For people."""
+    where = f"{record.images} images of {record.dataset}"
+    equal = f"{record.equal_labels:.2%} of the pixels are labelled alike"
+    if record.miou_before is None or record.miou_after is None:
+        return f"{where}, without true labels: {equal} in float32 and in int8, both by OpenVINO"
+    before, after = 100 * record.miou_before, 100 * record.miou_after
+    return f"{where}: mIoU {before:.2f} % in float32, {after:.2f} % in int8, both by OpenVINO; {equal}"
+
+
+def _pipeline(source: Path, graph: Path, precision: Precision) -> Pipeline:
+    settings = _SETTINGS.model_copy(update={"engine": "openvino", "precision": precision})
+    return Pipeline.load(source, settings, ModelIdentity(source.stem, ""), graph=graph)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    source: Path = arguments.checkpoint
+    out = arguments.out or source.with_name(f"{source.stem}.int8.safetensors")
+    if arguments.split is not None and arguments.data is None:
+        parser.error("--split is one of the data's; give --data")
+    for option, needed in (("max_drop", True), ("least_agreement", False)):
+        if getattr(arguments, option) is not None and (arguments.data is not None) != needed:
+            flag = "--" + option.replace("_", "-")
+            parser.error(f"{flag} is for a comparison {'with' if needed else 'without'} true labels (--data)")
+    given = {name: getattr(arguments, name) for name in ("max_drop", "least_agreement")}
+    demands = Demands(**{name: value for name, value in given.items() if value is not None})
+    try:
+        _require_quantizable(source, out)
+        import_nncf()
+        calibration = Calibration.choose(arguments.calibration, arguments.photographs)
+        data = _labelled(source, arguments.data, arguments.split)
+        comparison = Comparison.choose(data, arguments.split, calibration)
+        quantize_checkpoint(source, calibration, comparison, demands, out)
+    except (CheckpointError, ConfigurationError, DataError, QuantizationRefused, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, calibrated on {len(calibration.used)} photographs of {calibration.name}")
+    print(f"serve it: make serve CHECKPOINT={out}")
+    return 0
+
+
+def _require_quantizable(source: Path, out: Path) -> None:
+    if read_metadata(source).quantization is not None:
+        raise ConfigurationError(f"{source}: is quantized already; give the checkpoint that it was made of")
+    if out.suffix != ".safetensors":
+        raise ConfigurationError(f"--out {out}: must end in .safetensors")
+    if out.resolve() == source.resolve():
+        raise ConfigurationError(f"--out {out}: would be written over the checkpoint itself; choose another name")
+
+
+def _labelled(source: Path, folder: Path | None, split: str | None) -> SegmentationData | None:
+    """The data in `folder`, whose classes must be those of the checkpoint at `source`."""
+    if folder is None:
+        return None
+    labels, data = Labels.from_metadata(read_metadata(source)), open_data(folder, split)
+    if warning := require_same_classes(labels, data):
+        print(f"{data.root}: {warning}", file=sys.stderr)
+    check(data, len(labels.names), progress=True)
+    return data
+
+
+def _points(text: str) -> float:
+    return _number(text, 100, "points of mIoU, from 0 to 100")
+
+
+def _share(text: str) -> float:
+    return _number(text, 1, "a share, from 0 to 1")
+
+
+def _number(text: str, most: float, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be {what}")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, 1 or more")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scripts.quantize", description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path, help="a safetensors checkpoint with metadata")
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="of photographs like those to be served, with labels or without",
+    )
+    parser.add_argument("--photographs", type=_count, default=300, metavar="N", help="so many of them, at even distances (300)")
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="labelled images to measure mIoU on, as scripts.evaluate has"
+    )
+    parser.add_argument("--split", help="which of the data's splits, if it has several")
+    parser.add_argument(
+        "--max-drop", type=_points, metavar="POINTS", help="of mIoU in percent, that may be lost on the data (0.5)"
+    )
+    parser.add_argument(
+        "--least-agreement",
+        type=_share,
+        metavar="SHARE",
+        help="without --data: least share of pixels that are labelled as before (0.99)",
+    )
+    parser.add_argument("--out", type=Path, help="checkpoint to write; CHECKPOINT's name with .int8 if left out, beside it")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""The photographs that a quantized network's ranges of values are measured on."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from handler.errors import SegmentationError
+from handler.geometry import RGBImage
+from handler.image_io import decode_image
+from handler.settings import Limits
+from model.strict import ConfigurationError
+from scripts.datasets import LAYOUTS, open_data, splits
+from scripts.photographs import photographs_in
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Photographs like those to be served; they need no labels."""
+
+    name: str
+    #: That ranges are measured on.
+    used: Sequence[Path]
+    #: The rest.
+    left: Sequence[Path]
+
+    @classmethod
+    def choose(cls, folder: Path, most: int) -> "Calibration":
+        """Up to `most` photographs, at even distances, of all in `folder` and below; of a data set, none of its masks.
+
+        Raises:
+            ConfigurationError: there is no such folder, or it holds no images.
+            DataError: it is a data set that lacks files.
+        """
+        if not folder.is_dir():
+            raise ConfigurationError(f"{folder}: is no folder; give one of photographs like those to be served")
+        if any(layout.recognises(folder) for layout in LAYOUTS.values()):
+            opened = [open_data(folder, split) for split in splits(folder) or (None,)]
+            found = sorted({sample.image for data in opened for sample in data.samples})
+        else:
+            found = photographs_in(folder)
+        used = evenly(found, most)
+        return cls(folder.resolve().name, used, sorted(set(found) - set(used)))
+
+    def pictures(self, limits: Limits) -> Iterator[RGBImage]:
+        """The photographs used, as they are decoded when they are served.
+
+        Raises:
+            ConfigurationError: one cannot be decoded.
+        """
+        for path in tqdm(self.used, "calibrating", file=sys.stderr, leave=False):
+            yield read_photograph(path, limits)
+
+
+def read_photograph(path: Path, limits: Limits) -> RGBImage:
+    """
+    Raises:
+        ConfigurationError: it cannot be decoded.
+    """
+    try:
+        return decode_image(path.read_bytes(), limits)
+    except (SegmentationError, OSError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """Up to `most` of `items`, at even distances, the first among them."""
+    count = min(most, len(items))
+    return [items[index * len(items) // count] for index in range(count)]

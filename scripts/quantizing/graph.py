@@ -1,0 +1,115 @@
+"""Post-training quantization by NNCF: OpenVINO's graph of a network, with most of it in 8-bit integers."""
+
+import contextlib
+import io
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+
+from handler.engines.openvino_graph import name_nodes, without_telemetry, write_graph
+from handler.geometry import RGBImage
+from model.checkpoint import QuantizedGraph
+from model.strict import ConfigurationError
+
+_CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution"})
+#: The first layers, from a network's input on: output channels at most, and at least this share of the input's resolution.
+#: Each channel counts for much there and their values differ by orders of magnitude, so that 8 bits lose the most; and there
+#: is little to win. Of MobileNetV2 they are the first three convolutions, of a ResNet none.
+_STEM_CHANNELS, _STEM_RESOLUTION = 32, 1 / 2
+#: To find them with. A multiple of every output stride.
+_SIDE = 512
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is shown to a network to learn its ranges, each time it is iterated over."""
+
+    read: Callable[[], Iterator[RGBImage]]
+    count: int
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """1×h×w×3 each."""
+        return (np.ascontiguousarray(pixels[None]) for pixels in self.read())
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def import_nncf() -> Any:
+    """NNCF, told to be quiet.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
+    try:
+        with without_telemetry():
+            import nncf
+    except ModuleNotFoundError as error:
+        if error.name != "nncf":
+            raise
+        raise ConfigurationError("NNCF, which quantizes, is not installed; pip install '.[quantize]'") from error
+    nncf.set_log_level(logging.ERROR)
+    return nncf
+
+
+def quantize(graph: ov.Model, pictures: Pictures) -> ov.Model:
+    """`graph` with the weights and inputs of its convolutions in 8-bit integers, but for the first layers'.
+
+    Equal graphs and pictures give equal results, names included.
+
+    Args:
+        graph: from `handler.engines.openvino_graph.convert`.
+        pictures: at the network's resolution.
+
+    Raises:
+        ConfigurationError: NNCF is not installed.
+    """
+    nncf = import_nncf()
+    # It draws its progress on what is standard output, whatever that is.
+    with without_telemetry(), contextlib.redirect_stdout(io.StringIO()):
+        quantized: ov.Model = nncf.quantize(
+            graph,
+            nncf.Dataset(pictures),
+            subset_size=len(pictures),
+            preset=nncf.QuantizationPreset.PERFORMANCE,
+            target_device=nncf.TargetDevice.CPU,
+            ignored_scope=nncf.IgnoredScope(names=stem(graph)),
+        )
+    name_nodes(quantized)
+    return quantized
+
+
+def stem(graph: ov.Model) -> list[str]:
+    """Names of the convolutions that stay in floating point."""
+    sized = graph.clone()
+    sized.reshape([1, _SIDE, _SIDE, 3])
+    outputs = {
+        node.get_friendly_name(): tuple(node.get_output_shape(0))
+        for node in sized.get_ordered_ops()
+        if node.get_type_name() in _CONVOLUTIONS
+    }
+    return [
+        name
+        for name, (_, channels, height, _) in outputs.items()
+        if channels <= _STEM_CHANNELS and height >= _SIDE * _STEM_RESOLUTION
+    ]
+
+
+def method(graph: ov.Model) -> str:
+    """How `quantize` treats `graph`, in words."""
+    own = sum(node.get_type_name() in _CONVOLUTIONS for node in graph.get_ordered_ops())
+    tools = f"NNCF {version('nncf')}, OpenVINO {version('openvino')}"
+    return f"post-training quantization ({tools}): {own - len(stem(graph))} of {own} convolutions in 8-bit integers"
+
+
+def serialized(graph: ov.Model, scratch: Path) -> QuantizedGraph:
+    """`graph` as a checkpoint keeps it; `scratch` is the .xml file that it is written to, for now."""
+    write_graph(graph, scratch)
+    return QuantizedGraph(scratch.read_bytes(), scratch.with_suffix(".bin").read_bytes())
