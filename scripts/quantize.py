@@ -20,7 +20,7 @@ from tqdm import tqdm
 from handler.encoders import ModelIdentity
 from handler.engines import Precision
 from handler.engines.openvino_graph import convert, write_graph
-from handler.geometry import RGBImage, prepare
+from handler.geometry import DecodedImage, RGBImage, prepare
 from handler.labels import Labels
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
@@ -123,7 +123,7 @@ def quantize_checkpoint(
     metadata = checkpoint.metadata
 
     def seen() -> Iterator[RGBImage]:
-        return (prepare(image, metadata.resize).pixels for image in calibration.pictures(_SETTINGS.limits))
+        return (prepare(DecodedImage.whole(image), metadata.resize).pixels for image in calibration.pictures(_SETTINGS.limits))
 
     with tempfile.TemporaryDirectory(prefix="deeplab-quantize-") as folder:
         before, after = Path(folder) / "before.xml", Path(folder) / "after.xml"

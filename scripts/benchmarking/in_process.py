@@ -19,6 +19,7 @@ from typing_extensions import Self
 from handler.encoders import ModelIdentity
 from handler.engines.archive import archived_graph
 from handler.errors import SegmentationError
+from handler.explain import torch_threads
 from handler.geometry import DecodedImage, RGBImage, prepare
 from handler.image_io import decode_image
 from handler.labelmap import LabelMap, label_map
@@ -116,7 +117,9 @@ def _stage_seconds(file: bytes, answer_format: str, runs: int) -> list[dict[str,
             raise outcome
         return {**stages, TOTAL: taken}
 
-    return [run() for _ in range(runs + 1)][1:]
+    # As in a worker: OpenVINO has threads of its own.
+    with torch_threads(1 if pipeline.engine.name == "openvino" else torch.get_num_threads()):
+        return [run() for _ in range(runs + 1)][1:]
 
 
 def _label_maps(images: Sequence[RGBImage]) -> list[LabelMap]:

@@ -1,5 +1,6 @@
 """The networks that are measured. The large ones have random weights: a network's speed does not depend on what it knows."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,16 +8,27 @@ import torch
 from torch import Tensor, nn
 
 from handler.encoders import ModelIdentity
+from handler.engines.openvino_graph import convert
 from handler.geometry import DecodedImage, RGBImage, prepare
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
-from model import CheckpointMetadata, Network, ResizePolicy, build_model, read_metadata, save_checkpoint
+from model import (
+    CheckpointMetadata,
+    Network,
+    ResizePolicy,
+    add_quantized_graph,
+    build_model,
+    load_checkpoint,
+    read_metadata,
+    save_checkpoint,
+)
 from model.preprocessing import Normalize
 from model.strict import ConfigurationError, nearest
 from scripts.benchmarking.photographs import photographs
 from scripts.benchmarking.plan import DEFAULT_NETWORK
 from scripts.importing.torchvision import TORCHVISION_MODELS
 from scripts.package import DEFAULT_CHECKPOINT
+from scripts.quantizing.graph import Pictures, quantize, serialized
 
 #: Of the features' variance; keeps the fit from following noise.
 _RIDGE = 0.1
@@ -48,6 +60,19 @@ def checkpoint_of(network: str, folder: Path, side: int) -> Path:
             built = build_model(metadata.model).eval()
         _fit_classifier(built, metadata, list(photographs(_FITTED_AT).values()))
         save_checkpoint(path, built, metadata)
+    return path
+
+
+def quantized(checkpoint: Path, images: Sequence[RGBImage], folder: Path) -> Path:
+    """The checkpoint with a graph in 8-bit integers, calibrated on `images`; written into `folder`."""
+    path = folder / f"{checkpoint.stem}.int8.safetensors"
+    if not path.exists():
+        loaded = load_checkpoint(checkpoint)
+        graph = convert(loaded)
+        seen = [prepare(DecodedImage.whole(image), loaded.metadata.resize).pixels for image in images]
+        made = serialized(quantize(graph, Pictures(lambda: iter(seen), len(seen))), folder / f"{checkpoint.stem}.int8.xml")
+        # How far labels agree is measured here.
+        add_quantized_graph(path, checkpoint, made, loaded.metadata)
     return path
 
 

@@ -33,7 +33,12 @@ class Case:
 
 
 #: Engines and precisions that every network is run with; the first is what the others' labels are compared with.
-RUNTIMES: tuple[tuple[str, str], ...] = (("torch", "float32"), ("openvino", "float32"), ("openvino", "bfloat16"))
+RUNTIMES: tuple[tuple[str, str], ...] = (
+    ("torch", "float32"),
+    ("openvino", "float32"),
+    ("openvino", "bfloat16"),
+    ("openvino", "int8"),
+)
 
 
 def cases(network: str) -> tuple[Case, ...]:

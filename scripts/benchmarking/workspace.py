@@ -14,7 +14,7 @@ from handler.image_io import decode_image
 from handler.settings import Limits
 from model import read_metadata
 from scripts.benchmarking.baseline import build_baseline
-from scripts.benchmarking.networks import checkpoint_of
+from scripts.benchmarking.networks import checkpoint_of, quantized
 from scripts.benchmarking.photographs import encoded, jpeg, photographs
 from scripts.benchmarking.plan import Case, Plan
 from scripts.package import DEFAULT_MODEL_CONFIG, Recipe, build
@@ -52,7 +52,8 @@ class Workspace:
         return encoded(photographs(size)["astronaut"], "PNG")
 
     def checkpoint(self, case: Case) -> Path:
-        return checkpoint_of(case.network, self.folder, self.plan.side)
+        checkpoint = checkpoint_of(case.network, self.folder, self.plan.side)
+        return quantized(checkpoint, self.pictures, self.folder) if case.precision == "int8" else checkpoint
 
     def archive(self, case: Case) -> Path:
         """An archive that serves the case as the bundle's own configuration does, but for engine and precision."""
