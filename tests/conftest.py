@@ -8,6 +8,7 @@ import torch
 from hypothesis import settings
 
 from tests.fuzz.recorder import Fuzz
+from tests.quantized import Quantized, quantized_in
 from tests.support import ROOT
 
 # How long an example takes depends on what else the machine does.
@@ -44,3 +45,9 @@ def fuzz(request: pytest.FixtureRequest) -> Fuzz:
     """What `--fuzz`, `--fuzz-seed` and `--fuzz-folder` say."""
     option = request.config.getoption
     return Fuzz(option("--fuzz"), option("--fuzz-seed"), option("--fuzz-folder"))
+
+
+@pytest.fixture(scope="session")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Quantized:
+    """A small network in 8-bit integers."""
+    return quantized_in(tmp_path_factory.mktemp("quantized"))

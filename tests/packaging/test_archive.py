@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from handler.encoders import ModelIdentity
+from handler.engines.archive import GRAPH
+from handler.pipeline import Pipeline
+from handler.settings import HandlerSettings
 from model import CheckpointError, ModelConfig, ResizePolicy
 from model.strict import ConfigurationError
-from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build, main
+from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, agreement_in, build, main
 from scripts.verify_archive import ArchiveError, verify
+from tests.quantized import Quantized
 from tests.support import CLASSES, ROOT, write_checkpoint
 
 
@@ -81,6 +86,18 @@ def test_it_works_by_itself_where_another_library_builds_the_network(model: Mode
     checkpoint = write_checkpoint(tmp_path / "a.safetensors", model=own, resize=ResizePolicy(size=64, multiple=16))
 
     assert "into 3 class names by itself" in verify(build(recipe(checkpoint), tmp_path))
+
+
+def test_the_archive_of_a_quantized_checkpoint_holds_its_graph_and_how_it_agrees(quantized: Quantized, tmp_path: Path) -> None:
+    archive = build(recipe(quantized.path), tmp_path)
+
+    zipfile.ZipFile(archive).extractall(tmp_path)
+    served = Pipeline.load(
+        tmp_path / "model.safetensors", HandlerSettings(), ModelIdentity("pets", "1.0"), graph=tmp_path / GRAPH
+    )
+    (compared,) = agreement_in(archive).engines
+    assert (served.engine.precision, compared.engine, compared.precision) == ("int8", "openvino", "int8")
+    assert 0.85 < compared.equal_labels < 1
 
 
 def test_pythonpath_cannot_hide_its_modules(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

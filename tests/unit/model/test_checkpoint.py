@@ -9,15 +9,18 @@ from torch import nn
 
 from model import (
     CheckpointError,
+    QuantizedGraph,
+    add_quantized_graph,
     build_model,
     is_checkpoint,
     load_checkpoint,
     load_state_dict,
     read_metadata,
+    read_quantized_graph,
     replace_metadata,
     save_checkpoint,
 )
-from tests.support import metadata, write_checkpoint
+from tests.support import metadata, quantization, write_checkpoint
 
 
 def test_a_checkpoint_comes_back_exactly(tmp_path: Path) -> None:
@@ -80,6 +83,37 @@ def test_metadata_of_another_network_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointError, match="holds another network"):
         replace_metadata(path, other)
+
+
+def test_a_quantized_graph_comes_back_byte_for_byte_beside_the_weights(tmp_path: Path) -> None:
+    source, path = write_checkpoint(tmp_path / "a.safetensors"), tmp_path / "b.safetensors"
+    graph, described = QuantizedGraph(b"<xml/>", bytes(range(256))), metadata(quantization=quantization())
+
+    add_quantized_graph(path, source, graph, described)
+
+    assert read_quantized_graph(path) == graph
+    loaded = load_checkpoint(path)
+    assert loaded.metadata == described
+    assert_same(loaded.network, load_checkpoint(source).network)
+
+
+def test_a_checkpoint_without_a_quantized_graph_has_none(tmp_path: Path) -> None:
+    assert read_quantized_graph(write_checkpoint(tmp_path / "a.safetensors")) is None
+
+
+def test_a_quantized_graph_must_be_described(tmp_path: Path) -> None:
+    source = write_checkpoint(tmp_path / "a.safetensors")
+
+    with pytest.raises(CheckpointError, match=r"b\.safetensors: a quantized graph needs metadata with its quantization"):
+        add_quantized_graph(tmp_path / "b.safetensors", source, QuantizedGraph(b"", b""), metadata())
+
+
+def test_weights_saved_anew_are_not_called_quantized(tmp_path: Path) -> None:
+    described = metadata(quantization=quantization())
+
+    save_checkpoint(tmp_path / "a.safetensors", build_model(described.model), described)
+
+    assert read_metadata(tmp_path / "a.safetensors") == metadata()
 
 
 def test_long_lists_of_keys_are_cut_with_their_number() -> None:

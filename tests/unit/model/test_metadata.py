@@ -1,15 +1,22 @@
 import pytest
 
-from model import CheckpointMetadata, ModelConfig, ResizePolicy
+from model import CheckpointMetadata, ModelConfig, Quantization, ResizePolicy
 from model.palette import voc_palette
 from model.strict import ConfigurationError
-from tests.support import metadata
+from tests.support import metadata, quantization
 
 
 def test_metadata_survives_json() -> None:
-    described = metadata()
+    described = metadata(quantization=quantization())
 
     assert CheckpointMetadata.model_validate_json(described.model_dump_json()) == described
+
+
+def test_what_a_quantization_cost_is_known_on_both_sides_or_not_at_all() -> None:
+    half = {**quantization().model_dump(), "miou_before": None}
+
+    with pytest.raises(ConfigurationError, match="miou_before and miou_after are given together or not at all"):
+        Quantization.parse(half, source="here")
 
 
 def test_an_unknown_key_is_refused_with_the_nearest() -> None:

@@ -1,0 +1,76 @@
+"""A small network, quantized once for all tests: it takes seconds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from handler.encoders import ModelIdentity
+from handler.engines import Precision
+from handler.geometry import RGBImage, prepare
+from handler.image_io import decode_image
+from handler.pipeline import Pipeline
+from handler.settings import HandlerSettings, Limits
+from model import ResizePolicy, build_model, save_checkpoint
+from model.preprocessing import Normalize
+from scripts.quantize import main
+from scripts.samples import write_samples
+from tests.support import metadata
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A checkpoint, and what was made of it."""
+
+    source: Path
+    #: A folder.
+    photographs: Path
+    #: The photographs with the labels that the network itself gives them, in the layout images/ + masks/.
+    labelled: Path
+    #: Quantized on `photographs`, compared on `labelled`.
+    path: Path
+
+    def pictures(self) -> list[RGBImage]:
+        return [decode_image(path.read_bytes(), Limits()) for path in sorted(self.photographs.iterdir())]
+
+
+def quantized_in(folder: Path) -> Quantized:
+    """A network with random weights that sees every class somewhere, quantized."""
+    made = Quantized(folder / "a.safetensors", folder / "photographs", folder / "labelled", folder / "a.int8.safetensors")
+    write_samples(made.photographs)
+    _write_network(made)
+    _write_labels(made)
+    allowed = ["--data", str(made.labelled), "--max-drop", "50"]
+    assert main([str(made.source), "--calibration", str(made.photographs), *allowed]) == 0
+    return made
+
+
+def pipeline(checkpoint: Path, precision: Precision = "auto") -> Pipeline:
+    return Pipeline.load(checkpoint, HandlerSettings(engine="openvino", precision=precision), ModelIdentity("pets", "1.0"))
+
+
+def _write_network(made: Quantized) -> None:
+    model = metadata().model.model_copy(update={"architecture": "deeplabv3plus", "separable": True})
+    described = metadata(model=model, resize=ResizePolicy(side="long", size=96))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_model(described.model).eval()
+    normalize, bias = Normalize(described.normalization), network.get_parameter("classifier.classifier.bias")
+    seen = [torch.from_numpy(prepare(image, described.resize).pixels.copy()[None]) for image in made.pictures()]
+    with torch.inference_mode():
+        means = [network(normalize(pixels))["out"].mean((0, 2, 3)) for pixels in seen]
+    with torch.no_grad():
+        bias.sub_(torch.stack(means).mean(0))
+    save_checkpoint(made.source, network, described)
+
+
+def _write_labels(made: Quantized) -> None:
+    labeller = pipeline(made.source, "float32")
+    for name in ("images", "masks"):
+        (made.labelled / name).mkdir(parents=True)
+    for index, image in enumerate(made.pictures()):
+        Image.fromarray(image).save(made.labelled / "images" / f"{index}.png")
+        labels = labeller.segment(image).label_map.astype(np.uint8)
+        Image.fromarray(labels).save(made.labelled / "masks" / f"{index}.png")

@@ -1,0 +1,216 @@
+import re
+import shutil
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from model import (
+    Evaluation,
+    load_checkpoint,
+    read_metadata,
+    read_quantized_graph,
+    replace_metadata,
+)
+from scripts.quantize import described, main
+from scripts.quantizing.calibration import Calibration, evenly
+from tests.quantized import Quantized, pipeline
+from tests.support import metadata, noise, quantization, write_checkpoint
+
+
+def test_it_is_served_in_int8_and_labels_nearly_alike(quantized: Quantized) -> None:
+    before, after = pipeline(quantized.source, "float32"), pipeline(quantized.path)
+
+    assert (before.engine.precision, after.engine.precision) == ("float32", "int8")
+    for image in quantized.pictures():
+        assert (before.segment(image).label_map == after.segment(image).label_map).mean() > 0.85
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 96), (96, 33), (96, 96)])
+def test_it_takes_any_size(quantized: Quantized, height: int, width: int) -> None:
+    assert pipeline(quantized.path).segment(noise(height, width)).label_map.shape == (height, width)
+
+
+def test_its_own_weights_can_still_be_served(quantized: Quantized) -> None:
+    before, after = pipeline(quantized.source, "float32"), pipeline(quantized.path, "float32")
+
+    assert after.engine.precision == "float32"
+    for image in quantized.pictures():
+        assert np.array_equal(before.segment(image).label_map, after.segment(image).label_map)
+
+
+def test_its_own_weights_are_those_of_the_source_bit_for_bit(quantized: Quantized) -> None:
+    before, after = (load_checkpoint(path).network.state_dict() for path in (quantized.source, quantized.path))
+
+    assert before.keys() == after.keys()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def test_it_can_be_explained(quantized: Quantized) -> None:
+    picture = quantized.pictures()[0]
+
+    after = pipeline(quantized.path)
+
+    assert after.explains
+    expected = pipeline(quantized.source, "float32").explanation(picture, 1)
+    assert np.array_equal(after.explanation(picture, 1).heat, expected.heat)
+
+
+def test_it_says_how_it_was_made_and_what_it_cost(quantized: Quantized) -> None:
+    record = read_metadata(quantized.path).quantization
+
+    assert record is not None
+    assert re.fullmatch(
+        r"post-training quantization \(NNCF [\d.]+, OpenVINO [^)]+\): 63 of 66 convolutions in 8-bit integers", record.method
+    )
+    assert (record.calibration, record.photographs, record.dataset, record.images) == ("photographs", 2, "labelled", 2)
+    assert record.miou_before == 1
+    assert record.miou_after is not None
+    assert 0.5 < record.miou_after < 1
+    assert 0.85 < record.equal_labels < 1
+
+
+def test_figures_that_are_older_say_so() -> None:
+    source = Evaluation(dataset="a", miou=0.5, conditions="single scale")
+
+    (older,) = described(metadata(evaluations=(source,)), quantization()).evaluations
+
+    assert older == source.model_copy(update={"conditions": "single scale, before quantization"})
+
+
+def test_other_metadata_leaves_the_graph(quantized: Quantized, tmp_path: Path) -> None:
+    path = tmp_path / "b.safetensors"
+    shutil.copyfile(quantized.path, path)
+
+    replace_metadata(path, read_metadata(path).model_copy(update={"license": "MIT"}))
+
+    assert read_quantized_graph(path) == read_quantized_graph(quantized.path)
+
+
+def test_the_same_inputs_give_the_same_graph_with_labels_or_without(
+    quantized: Quantized, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "b.safetensors"
+
+    code = main([*_usual(quantized), "--out", str(out), "--least-agreement", "0.85"])
+
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert "2 images of photographs, without true labels" in printed
+    assert "━" not in printed
+    assert read_quantized_graph(out) == read_quantized_graph(quantized.path)
+
+
+@pytest.mark.parametrize(
+    ("labelled", "message"),
+    [
+        (True, r"not written: [\d.]+ points of mIoU lost, should be at most 0 \(--max-drop\)"),
+        (False, r"not written: [\d.]+% of the pixels are labelled as before, should be 100\.00% \(--least-agreement\)"),
+    ],
+)
+def test_a_network_that_lost_too_much_is_not_written(
+    quantized: Quantized, tmp_path: Path, capsys: pytest.CaptureFixture[str], labelled: bool, message: str
+) -> None:
+    asked = ["--data", str(quantized.labelled), "--max-drop", "0"] if labelled else ["--least-agreement", "1"]
+
+    code = main([*_usual(quantized), "--out", str(tmp_path / "b.safetensors"), *asked])
+
+    assert code == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"checkpoint": "nothing.safetensors"}, r"nothing\.safetensors: no such checkpoint"),
+        ({"checkpoint": "quantized.safetensors"}, r"is quantized already; give the checkpoint that it was made of"),
+        ({"--calibration": "nowhere"}, r"nowhere: is no folder; give one of photographs"),
+        ({"--calibration": "empty"}, r"empty: holds no images; these end in "),
+        ({"--calibration": "broken"}, r"broken/a\.jpg: "),
+        ({"--out": "plain.safetensors"}, r"--out .*plain\.safetensors: would be written over the checkpoint itself"),
+        ({"--out": "plain.onnx"}, r"--out .*plain\.onnx: must end in \.safetensors"),
+        ({"--data": "empty"}, r"empty: has none of the known layouts"),
+    ],
+)
+def test_wrong_inputs_are_named(
+    quantized: Quantized, tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, str], message: str
+) -> None:
+    write_checkpoint(tmp_path / "plain.safetensors")
+    shutil.copyfile(quantized.path, tmp_path / "quantized.safetensors")
+    for name in ("empty", "broken"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "broken" / "a.jpg").write_bytes(b"no picture")
+    values = {"checkpoint": "plain.safetensors", "--calibration": str(quantized.photographs)} | changes
+    paths = {name: str(tmp_path / value) for name, value in values.items()}
+    source = paths.pop("checkpoint")
+
+    assert main([source, *(word for pair in paths.items() for word in pair)]) == 1
+
+    assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--photographs", "0"], "'0': must be a whole number, 1 or more"),
+        (["--max-drop", "-1", "--data", "x"], "'-1': must be points of mIoU, from 0 to 100"),
+        (["--least-agreement", "98"], "'98': must be a share, from 0 to 1"),
+        (["--max-drop", "1"], "--max-drop is for a comparison with true labels"),
+        (["--least-agreement", "1", "--data", "x"], "--least-agreement is for a comparison without true labels"),
+        (["--split", "val"], "--split is one of the data's; give --data"),
+    ],
+)
+def test_words_that_cannot_be_meant_are_refused(
+    quantized: Quantized, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*_usual(quantized), *words])
+
+    assert message in capsys.readouterr().err
+
+
+def test_without_nncf_it_says_how_to_get_it(
+    quantized: Quantized, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nncf", None)
+
+    assert main(_usual(quantized)) == 1
+
+    assert "pip install '.[quantize]'" in capsys.readouterr().err
+
+
+def test_masks_of_a_data_set_are_no_photographs(quantized: Quantized) -> None:
+    chosen = Calibration.choose(quantized.labelled, 10)
+
+    assert [path.parent.name for path in chosen.used] == ["images", "images"]
+
+
+def test_photographs_that_are_not_calibrated_on_are_left_to_compare_on(tmp_path: Path) -> None:
+    for index in range(5):
+        Image.fromarray(noise(4, 4)).save(tmp_path / f"{index}.png")
+
+    chosen = Calibration.choose(tmp_path, 2)
+
+    assert [path.stem for path in chosen.used] == ["0", "2"]
+    assert [path.stem for path in chosen.left] == ["1", "3", "4"]
+
+
+@given(st.integers(1, 200), st.integers(1, 200))
+def test_items_are_taken_at_even_distances(count: int, most: int) -> None:
+    taken = evenly(range(count), most)
+
+    assert len(taken) == min(count, most)
+    distances = {second - first for first, second in pairwise(taken)}
+    assert len(distances) <= 2
+    assert max(distances, default=0) - min(distances, default=0) <= 1
+
+
+def _usual(quantized: Quantized) -> list[str]:
+    return [str(quantized.source), "--calibration", str(quantized.photographs)]
