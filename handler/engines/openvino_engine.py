@@ -89,7 +89,7 @@ def _chosen(asked: Precision, *, quantized: bool, native: str) -> str:
         return possible[-1]
     if asked not in possible:
         reason = {
-            "int8": "this model is not quantized (python -m scripts.quantize makes one that is)",
+            "int8": "this model is not quantized (python -m scripts.quantize makes one that is), or not at this output stride",
             "bfloat16": "this model is quantized" if quantized else "this processor does not compute in it natively",
             "float32": "this model is quantized",
         }[asked]

@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 import sys
@@ -11,6 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from handler.encoders import ModelIdentity
+from handler.pipeline import Pipeline
+from handler.service import SegmentationService
+from handler.settings import HandlerSettings
 from model import (
     Evaluation,
     load_checkpoint,
@@ -18,10 +23,12 @@ from model import (
     read_quantized_graph,
     replace_metadata,
 )
+from model.strict import ConfigurationError
 from scripts.quantize import described, main
 from scripts.quantizing.calibration import Calibration, evenly
 from tests.quantized import Quantized, pipeline
 from tests.support import metadata, noise, quantization, write_checkpoint
+from tests.unit.handler.test_service import ask, context_for
 
 
 def test_it_is_served_in_int8_and_labels_nearly_alike(quantized: Quantized) -> None:
@@ -43,6 +50,29 @@ def test_its_own_weights_can_still_be_served(quantized: Quantized) -> None:
     assert after.engine.precision == "float32"
     for image in quantized.pictures():
         assert np.array_equal(before.segment(image).label_map, after.segment(image).label_map)
+
+
+def test_at_another_output_stride_its_own_weights_are_served(quantized: Quantized) -> None:
+    finer = HandlerSettings(engine="openvino", output_stride=8)
+
+    served = Pipeline.load(quantized.path, finer, ModelIdentity("pets", "1.0"))
+
+    assert served.engine.precision in {"float32", "bfloat16"}
+    with pytest.raises(ConfigurationError, match=r"precision 'int8': .* not at this output stride; use"):
+        Pipeline.load(quantized.path, finer.model_copy(update={"precision": "int8"}), ModelIdentity("pets", "1.0"))
+
+
+def test_the_service_describes_it(quantized: Quantized, tmp_path: Path) -> None:
+    shutil.copyfile(quantized.path, tmp_path / "model.safetensors")
+    context, service = context_for(tmp_path), SegmentationService()
+    service.initialize(context)
+
+    (body,) = ask(service, context, ({}, {"describe": "True"}))
+
+    answer, record = json.loads(body), read_metadata(quantized.path).quantization
+    assert answer["precision"] == "int8"
+    assert record is not None
+    assert answer["quantization"] == record.model_dump(mode="json")
 
 
 def test_its_own_weights_are_those_of_the_source_bit_for_bit(quantized: Quantized) -> None:
