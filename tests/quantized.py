@@ -9,7 +9,7 @@ from PIL import Image
 
 from handler.encoders import ModelIdentity
 from handler.engines import Precision
-from handler.geometry import RGBImage, prepare
+from handler.geometry import DecodedImage, RGBImage, prepare
 from handler.image_io import decode_image
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings, Limits
@@ -58,7 +58,9 @@ def _write_network(made: Quantized) -> None:
         torch.manual_seed(0)
         network = build_model(described.model).eval()
     normalize, bias = Normalize(described.normalization), network.get_parameter("classifier.classifier.bias")
-    seen = [torch.from_numpy(prepare(image, described.resize).pixels.copy()[None]) for image in made.pictures()]
+    seen = [
+        torch.from_numpy(prepare(DecodedImage.whole(image), described.resize).pixels.copy()[None]) for image in made.pictures()
+    ]
     with torch.inference_mode():
         means = [network(normalize(pixels))["out"].mean((0, 2, 3)) for pixels in seen]
     with torch.no_grad():
