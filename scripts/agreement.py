@@ -14,7 +14,7 @@ from handler.geometry import DecodedImage, RGBImage, prepare
 from handler.image_io import decode_image
 from handler.labelmap import label_map
 from handler.labels import Labels
-from handler.settings import HandlerSettings
+from handler.settings import HandlerSettings, Limits
 from model.strict import ConfigurationError
 from scripts.photographs import photographs_in
 from scripts.samples import ALL, write_samples
@@ -44,7 +44,7 @@ def compare_engines(
     """
     with tempfile.TemporaryDirectory(prefix="deeplab-samples-") as scratch:
         paths = photographs_in(folder) if folder else write_samples(Path(scratch), ALL)
-        images = [decode_image(path.read_bytes(), settings.limits) for path in paths]
+        images = [decode_image(path.read_bytes(), Limits()) for path in paths]
     reference = build_engine("torch", files, EngineOptions(settings.threads, precision="float32"))
     tallies = [_Tally(engine) for engine in _candidates(files, settings)]
     for image in images if tallies else []:

@@ -5,12 +5,15 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
+import openvino as ov
 import pytest
 
 from handler.encoders import ModelIdentity
 from handler.engines.archive import GRAPH
+from handler.engines.openvino_engine import native_precision
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
 from model import CheckpointError, ModelConfig, ResizePolicy
@@ -18,7 +21,7 @@ from model.strict import ConfigurationError
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, agreement_in, build, main
 from scripts.verify_archive import ArchiveError, verify
 from tests.quantized import Quantized
-from tests.support import CLASSES, ROOT, write_checkpoint
+from tests.support import CLASSES, ROOT, encode, noise, write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +44,44 @@ def test_only_what_is_needed_is_in_it(archive: Path) -> None:
     code = {path.relative_to(ROOT).as_posix() for folder in ("handler", "model") for path in (ROOT / folder).rglob("*.py")}
     assert names == (code - {"handler/deeplab_handler.py"}) | {
         "MAR-INF/MANIFEST.json", "LICENSE", "deeplab_handler.py", "index_to_name.json", "model-config.yaml",
-        "model.safetensors",
+        "model.safetensors", "graphs/network.xml", "graphs/network.bin", "graphs/agreement.json",
     }  # fmt: skip
+
+
+def test_an_archive_for_torch_alone_has_no_graph(checkpoint: Path, tmp_path: Path) -> None:
+    config = tmp_path / "model-config.yaml"
+    config.write_text("handler: {engine: torch}")
+
+    packed = build(recipe(checkpoint, config=config), tmp_path)
+
+    assert agreement_in(packed).engines == ()
+    assert GRAPH.as_posix() not in zipfile.ZipFile(packed).namelist()
+
+
+def test_every_engine_of_this_machine_is_compared_with_torch(archive: Path) -> None:
+    engines = agreement_in(archive).engines
+
+    native = native_precision(ov.Core())
+    expected = ["float32"] if native == "float32" else ["float32", "bfloat16"]
+    assert [(each.engine, each.precision) for each in engines] == [("openvino", precision) for precision in expected]
+    assert engines[0].equal_labels >= engines[0].required == 0.9999
+
+
+def test_engines_are_compared_on_photographs_that_are_given(checkpoint: Path, tmp_path: Path) -> None:
+    photographs = tmp_path / "streets"
+    photographs.mkdir()
+    (photographs / "one.png").write_bytes(encode(noise(40, 60)))
+    (photographs / "note.txt").write_text("not a photograph")
+
+    packed = build(replace(recipe(checkpoint), photographs=photographs), tmp_path / "store")
+
+    assert agreement_in(packed).photographs == "streets"
+    assert {each.images for each in agreement_in(packed).engines} == {1}
+
+
+def test_a_folder_without_photographs_stops_the_build(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="holds no images; these end in"):
+        build(replace(recipe(checkpoint), photographs=tmp_path), tmp_path / "store")
 
 
 def test_the_manifest_names_the_entry_the_checkpoint_and_the_configuration(archive: Path) -> None:

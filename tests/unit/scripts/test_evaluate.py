@@ -53,31 +53,31 @@ def test_figures_are_printed_by_class_and_as_means(data: Path, checkpoint: Path,
 
 def test_figures_are_recorded_once_per_data_set(data: Path, checkpoint: Path) -> None:
     for _ in range(2):
-        assert main([str(checkpoint), "--data", str(data), "--record", "two pictures"]) == 0
+        assert main([str(checkpoint), "--data", str(data), "--record", "two pictures", "--engine", "torch"]) == 0
 
     (evaluation,) = read_metadata(checkpoint).evaluations
-    assert (evaluation.dataset, evaluation.conditions) == ("two pictures", "2 images, single scale")
+    assert (evaluation.dataset, evaluation.conditions) == ("two pictures", "2 images, single scale, torch in float32")
     assert evaluation.boundary_iou is not None
 
 
 def test_the_json_file_holds_every_figure(tmp_path: Path, data: Path, checkpoint: Path) -> None:
-    assert main([str(checkpoint), "--data", str(data), "--out", str(tmp_path / "out")]) == 0
+    assert main([str(checkpoint), "--data", str(data), "--out", str(tmp_path / "out"), "--engine", "torch"]) == 0
 
     written = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert np.array(written["confusion"]).sum(1).tolist() == [600, 1200, 600]
     assert [each["name"] for each in written["classes"]] == list(CLASSES)
     assert {each["name"] for each in written["images"]} == set(NAMES)
-    assert (written["layout"], written["conditions"]) == ("plain", "single scale")
+    assert (written["layout"], written["conditions"]) == ("plain", "single scale, torch in float32")
     assert 0 <= written["boundary_iou"] <= 1
 
 
 def test_what_was_asked_for_is_in_the_json_file(tmp_path: Path, data: Path, checkpoint: Path) -> None:
-    asked = ["--scales", "1.25,0.75", "--flip", "--tiles", "2", "--output-stride", "8"]
+    asked = ["--scales", "1.25,0.75", "--flip", "--tiles", "2", "--output-stride", "8", "--precision", "float32"]
 
     assert main([str(checkpoint), "--data", str(data), "--out", str(tmp_path / "out"), *asked]) == 0
 
     written = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert written["conditions"] == "scales 0.75, 1.25, mirrored too, 2×2 tiles, output stride 8"
+    assert written["conditions"] == "scales 0.75, 1.25, mirrored too, 2×2 tiles, output stride 8, openvino in float32"
 
 
 def test_the_page_shows_the_worst_images_first(tmp_path: Path, data: Path, checkpoint: Path) -> None:
@@ -141,7 +141,10 @@ def test_wrong_pairs_are_named_before_the_model_runs(data: Path, checkpoint: Pat
         (["a.mar", "--tiles", "0"], "'0': must be a whole number, 1 or more"),
         (["a.mar", "--tiles", "2x2"], "'2x2': must be a whole number, 1 or more"),
         (["a.mar", "--scales", "1,9"], "9.0 is above 2.0; give numbers from 0.25 to 2.0"),
-        (["--url", "http://localhost/", "--output-stride", "8"], "--output-stride is for a checkpoint or an archive"),
+        (
+            ["--url", "http://localhost/", "--output-stride", "8", "--precision", "float32"],
+            "--output-stride is for a checkpoint or an archive",
+        ),
     ],
 )
 def test_arguments_that_make_no_sense_together_are_refused(

@@ -170,13 +170,19 @@ def test_what_is_not_asked_for_is_the_handlers_default_for_a_checkpoint(checkpoi
 def test_conditions_are_told_in_words(
     checkpoint: Path, asked: InferenceOptions, output_stride: Literal[8] | None, words: str
 ) -> None:
-    assert load(checkpoint, asked, output_stride=output_stride).conditions == words
+    assert load(checkpoint, asked, output_stride=output_stride, engine="torch").conditions == f"{words}, torch in float32"
 
 
 def test_an_archives_own_conditions_are_told(checkpoint: Path) -> None:
-    archive = write_archive(checkpoint, inference={"flip": True}, output_stride=8)
+    archive = write_archive(checkpoint, inference={"flip": True}, output_stride=8, precision="float32")
 
-    assert load(archive, AS_SERVED).conditions == "single scale, mirrored too, output stride 8"
+    assert load(archive, AS_SERVED).conditions == "single scale, mirrored too, output stride 8, openvino in float32"
+
+
+def test_an_archives_engine_can_be_another(checkpoint: Path) -> None:
+    archive = write_archive(checkpoint, precision="float32")
+
+    assert load(archive, AS_SERVED, engine="torch").conditions == "single scale, torch in float32"
 
 
 def test_a_server_that_is_not_there_is_named() -> None:
