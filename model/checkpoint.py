@@ -177,7 +177,7 @@ def _tensors(path: Path, metadata: CheckpointMetadata) -> dict[str, Tensor]:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: CheckpointMetadata) -> None:
-    write_atomically(path, save(tensors, metadata={_METADATA_KEY: metadata.model_dump_json()}))
+    write_atomically(path, save(tensors, metadata={_METADATA_KEY: metadata.model_dump_json(exclude_none=True)}))
 
 
 def _require_matching(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
