@@ -74,8 +74,15 @@ def batches(views: Mapping[Key, View], max_batch: int) -> Iterator[list[Key]]:
 
 
 def infer(views: Sequence[View], engine: Engine) -> list[npt.NDArray[np.float32]]:
-    """Logits C×h×w of each view; all must have one size and fit one batch of the engine."""
-    return list(engine.infer(np.stack([view.pixels for view in views])))
+    """Logits C×h×w of each view; all must have one size and fit one batch of the engine.
+
+    Raises:
+        ArithmeticError: one is not finite, of which no label and no probability could be made.
+    """
+    logits = engine.infer(np.stack([view.pixels for view in views]))
+    if not np.isfinite(logits).all():
+        raise ArithmeticError(f"{engine.name} in {engine.precision} gives logits that are not finite")
+    return list(logits)
 
 
 def infer_each(

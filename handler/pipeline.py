@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -23,8 +23,10 @@ from handler.engines import (
     LanedEngine,
     ModelFiles,
     build_engine,
+    chosen_engine,
     reference_engine,
 )
+from handler.engines.archive import archived_agreement, archived_graph
 from handler.errors import ResponseTooLarge, SegmentationError, TooLarge, attempt
 from handler.explain import Explanation, explain, torch_threads
 from handler.geometry import DecodedImage, RGBImage, Size, prepare
@@ -59,6 +61,7 @@ class Pipeline:
         inference: InferenceSettings = _DEFAULT_INFERENCE,
         *,
         gradients: Callable[[], Engine] | None = None,
+        threads: int = 0,
     ) -> None:
         """
         Args:
@@ -68,6 +71,7 @@ class Pipeline:
             limits: of a request.
             inference: what is done where a request asks for nothing else.
             gradients: makes an engine for explanations, when the first is asked for; None: `engine` is that too.
+            threads: of an explanation; 0: as many as torch has now.
         """
         self.metadata = metadata
         self.labels = Labels.from_metadata(metadata)
@@ -77,7 +81,8 @@ class Pipeline:
         self._inference = inference
         self._make_gradients = gradients
         self._explaining = threading.Lock()
-        self._torch_threads = torch.get_num_threads()
+        self._refining = threading.Lock()
+        self._threads = threads or torch.get_num_threads()
         self._label_map = engine.label_map if isinstance(engine, LabellingEngine) else label_map
 
     @classmethod
@@ -87,7 +92,7 @@ class Pipeline:
         settings: HandlerSettings,
         identity: ModelIdentity,
         *,
-        graph: Path | None = None,
+        archive: Path | None = None,
         gpu_id: int | None = None,
         lanes: int = 1,
     ) -> "Pipeline":
@@ -97,7 +102,7 @@ class Pipeline:
             checkpoint: a safetensors file.
             settings: the handler's.
             identity: how the model calls itself in answers.
-            graph: the network as OpenVINO's graph; None: it is converted if it is needed.
+            archive: the extracted archive, with what packaging made for engines and found out about them; None: there is none.
             gpu_id: the GPU to run on; None: the CPU.
             lanes: requests that may be worked on side by side, if the engine can and there are as many.
 
@@ -105,10 +110,13 @@ class Pipeline:
             CheckpointError: the checkpoint cannot be used.
             ConfigurationError: the settings cannot.
         """
-        files = ModelFiles(checkpoint, settings.output_stride, graph)
+        files = ModelFiles(checkpoint, settings.output_stride, archived_graph(archive) if archive else None)
         options = EngineOptions(settings.threads, gpu_id, settings.precision, lanes)
+        if archive and (agreement := archived_agreement(archive)):
+            name = chosen_engine(settings.engine, options)
+            options = replace(options, precision=agreement.trusted(name, settings.precision))
         engine = build_engine(settings.engine, files, options)
-        gradients = partial(reference_engine, files, EngineOptions(settings.threads, gpu_id))
+        gradients = partial(reference_engine, files, EngineOptions(gpu_id=gpu_id))
         return cls(
             engine,
             files.metadata(),
@@ -116,6 +124,7 @@ class Pipeline:
             settings.limits,
             settings.inference,
             gradients=None if isinstance(engine, GradientEngine) else gradients,
+            threads=settings.threads,
         )
 
     @property
@@ -166,7 +175,7 @@ class Pipeline:
             InvalidOption: the model has no such class.
         """
         # What finds the gradients hangs itself into the network, which lanes have in common.
-        with self._explaining, torch_threads(self._torch_threads):
+        with self._explaining, torch_threads(self._threads):
             return explain(image, class_index, engine=self._gradients, labels=self.labels, policy=self.metadata.resize)
 
     @cached_property
@@ -207,8 +216,9 @@ class Pipeline:
         self, request: SegmentationRequest, engine: Engine, take: Callable[[int], None], observe: Observer
     ) -> EncodedResponse:
         decoded = self._decode(request, observe, take)
-        with timed("network", observe):
-            logits = [infer([view], engine)[0] for view in decoded.views]
+        (logits,) = infer_each({0: decoded.views}, engine, observe).values()
+        if isinstance(logits, SegmentationError):
+            raise logits
         return self._finish(decoded, logits, observe)
 
     def _answer_in_batches(self, requests: Sequence[SegmentationRequest], observe: Observer) -> list[Outcome]:
@@ -291,7 +301,9 @@ class Pipeline:
         report = None
         if options.refine == "crf":
             start = time.perf_counter()
-            probabilities = dense_crf(prepare(image, self.metadata.resize).pixels, probabilities, self._inference.crf)
+            # It takes a gigabyte where it is allowed most, so lanes wait for each other.
+            with self._refining:
+                probabilities = dense_crf(prepare(image, self.metadata.resize).pixels, probabilities, self._inference.crf)
             report = RefinementReport(options.refine, time.perf_counter() - start)
             observe("refine", report.seconds)
         with timed("label", observe):

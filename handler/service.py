@@ -14,12 +14,11 @@ from ts.metrics.metric_type_enum import MetricTypes
 from handler.description import describe
 from handler.encoders import EncodedResponse, ModelIdentity
 from handler.encoders.response import compact_json
-from handler.engines.archive import archived_graph
 from handler.errors import InternalError, ResponseTooLarge, SegmentationError, attempt
 from handler.pipeline import Outcome, Pipeline
 from handler.protocols import Call, Reply, open_call
 from handler.request import RequestParser, SegmentationRequest, is_description
-from handler.settings import HandlerSettings, as_packaged
+from handler.settings import HandlerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +51,9 @@ class SegmentationService:
         checkpoint = self._folder / model["serializedFile"]
         self._pipeline = Pipeline.load(
             checkpoint,
-            as_packaged(self._settings, self._folder),
+            self._settings,
             self._model,
-            graph=archived_graph(self._folder),
+            archive=self._folder,
             gpu_id=properties["gpu_id"],
             lanes=configuration.get("batchSize", 1),
         )

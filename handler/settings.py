@@ -1,13 +1,11 @@
 """Settings of the handler: the `handler:` section of model-config.yaml."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from handler.engines import AUTO, Precision, known_engine
-from handler.engines.archive import archived_agreement
 from handler.options import GREATEST_TOLERANCE, InferenceOptions, Masks
 from model.strict import StrictModel
 
@@ -110,9 +108,3 @@ class HandlerSettings(StrictModel):
     @classmethod
     def _known_engine(cls, name: str) -> str:
         return known_engine(name)
-
-
-def as_packaged(settings: HandlerSettings, archive: Path) -> HandlerSettings:
-    """`settings`, but for a precision that labelled too much otherwise when the extracted `archive` was packaged."""
-    agreement = archived_agreement(archive)
-    return settings.model_copy(update={"precision": agreement.trusted(settings.precision)}) if agreement else settings

@@ -11,12 +11,11 @@ import numpy.typing as npt
 from handler.engines import AUTO, Engine, EngineOptions, ModelFiles, Precision, build_engine, has_gpu
 from handler.engines.archive import LEAST_EQUAL, Agreement, EngineAgreement
 from handler.geometry import DecodedImage, RGBImage, prepare
-from handler.image_io import decode_image
 from handler.labelmap import label_map
 from handler.labels import Labels
-from handler.settings import HandlerSettings, Limits
+from handler.settings import HandlerSettings
 from model.strict import ConfigurationError
-from scripts.photographs import photographs_in
+from scripts.photographs import photographs_in, read_photograph
 from scripts.samples import ALL, write_samples
 
 #: The GPU that is tried, where there is one.
@@ -44,12 +43,11 @@ def compare_engines(
     """
     with tempfile.TemporaryDirectory(prefix="deeplab-samples-") as scratch:
         paths = photographs_in(folder) if folder else write_samples(Path(scratch), ALL)
-        images = [decode_image(path.read_bytes(), Limits()) for path in paths]
-    reference = build_engine("torch", files, EngineOptions(settings.threads, precision="float32"))
-    tallies = [_Tally(engine) for engine in _candidates(files, settings)]
-    for image in images if tallies else []:
-        _compare(image, reference, tallies, files)
-    where = "photographs of scikit-image" if folder is None else folder.name
+        reference = build_engine("torch", files, EngineOptions(settings.threads, precision="float32"))
+        tallies = [_Tally(engine) for engine in _candidates(files, settings)]
+        for path in paths if tallies else []:
+            _compare(read_photograph(path), reference, tallies, files)
+    where = "photographs of scikit-image" if folder is None else folder.resolve().name
     return Agreement(photographs=where, engines=tuple(tally.agreement(least) for tally in tallies))
 
 
@@ -62,7 +60,8 @@ def require_agreement(agreement: Agreement, precision: Precision) -> None:
         DisagreementError: with the engine's figures.
     """
     for each in agreement.engines:
-        if not each.suffices and (each.precision != "bfloat16" or agreement.trusted(precision) == precision):
+        chosen = agreement.trusted(each.engine, precision) == precision
+        if not each.suffices and (chosen or each.precision != "bfloat16"):
             raise DisagreementError(
                 f"{in_words(each)} on {agreement.photographs}, should be {each.required:.2%}; give photographs like those to "
                 "be served (--photographs), another 'precision' (in the model configuration), or --least-agreement"

@@ -175,7 +175,7 @@ def _row(each: Measurement) -> str:
 def _configured(text: str, batch_size: int) -> str:
     """The text of model-config.yaml, so that two requests meet in one batch, and a slow machine has the time for them."""
     text = text.replace("batchSize: 4 ", f"batchSize: {batch_size} ").replace(
-        "responseTimeout: 120 ", f"responseTimeout: {_TIMEOUT_S} "
+        "responseTimeout: 300 ", f"responseTimeout: {_TIMEOUT_S} "
     )
     return text.replace("maxBatchDelay: 1 ", "maxBatchDelay: 3000 ") if batch_size > 1 else text
 

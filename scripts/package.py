@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from handler.engines import AUTO, ModelFiles
+from handler.engines import AUTO, EngineOptions, ModelFiles, has_gpu
 from handler.engines.archive import AGREEMENT, GRAPH, Agreement
 from handler.settings import HandlerSettings
 from model import CheckpointError, read_metadata
@@ -94,8 +94,7 @@ class Recipe:
 
     def digest(self) -> str:
         """SHA-256 over all that decides an archive's bytes and its proof."""
-        versions = [version(package) for package in ("openvino", "torch")]
-        said = [self.name, self.version, _created_on(), self.least_agreement, *versions]
+        said = [self.name, self.version, _created_on(), self.least_agreement, version("torch"), *_machine(self)]
         digest = hashlib.sha256(" ".join(map(str, said)).encode())
         names = ("package.py", "agreement.py", "photographs.py", "samples.py", "verify_archive.py", "archive_probe.py")
         scripts = [Path("scripts", name) for name in names]
@@ -108,7 +107,7 @@ class Recipe:
 
 
 def build(recipe: Recipe, store: Path) -> Path:
-    """Write `store/NAME.mar`: the same bytes for the same inputs.
+    """Write `store/NAME.mar`: the same bytes for the same inputs, on machines whose engines round alike.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -136,6 +135,16 @@ def build(recipe: Recipe, store: Path) -> Path:
         _zip(unpacked, part)
         part.replace(archive)
     return archive
+
+
+def _machine(recipe: Recipe) -> list[str]:
+    """What the comparison of engines depends on, besides its inputs."""
+    gpu = [str(has_gpu(EngineOptions(gpu_id=0)))]
+    if recipe.handler_settings().engine not in {AUTO, "openvino"}:
+        return gpu
+    import openvino as ov
+
+    return [*gpu, ov.__version__, *ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
 
 
 def add_graph(stage: Path, files: ModelFiles, settings: HandlerSettings) -> ModelFiles:

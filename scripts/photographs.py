@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+from handler.errors import SegmentationError
+from handler.geometry import RGBImage
+from handler.image_io import decode_image
+from handler.settings import Limits
 from model.strict import ConfigurationError
 from scripts.segmenting.photographs import image_suffixes
 
@@ -17,3 +21,15 @@ def photographs_in(folder: Path) -> list[Path]:
     if not found:
         raise ConfigurationError(f"{folder}: holds no images; these end in {', '.join(sorted(suffixes))}")
     return found
+
+
+def read_photograph(path: Path) -> RGBImage:
+    """A photograph in full, within the limits that a request has by default.
+
+    Raises:
+        ConfigurationError: it cannot be decoded.
+    """
+    try:
+        return decode_image(path.read_bytes(), Limits())
+    except (SegmentationError, OSError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error

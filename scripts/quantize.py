@@ -18,7 +18,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from handler.encoders import ModelIdentity
-from handler.engines import Precision
+from handler.engines import EngineOptions, ModelFiles, Precision, build_engine
 from handler.engines.openvino_graph import convert, write_graph
 from handler.geometry import DecodedImage, RGBImage, prepare
 from handler.labels import Labels
@@ -35,7 +35,8 @@ from model import (
 from model.strict import ConfigurationError
 from scripts.datasets import DataError, Mask, SegmentationData, check, open_data
 from scripts.evaluation.run import require_same_classes
-from scripts.quantizing.calibration import Calibration, evenly, read_photograph
+from scripts.photographs import read_photograph
+from scripts.quantizing.calibration import Calibration, evenly
 from scripts.quantizing.graph import Pictures, import_nncf, method, quantize, serialized
 from scripts.quantizing.loss import Loss, measure
 
@@ -101,7 +102,7 @@ class Comparison:
         """
         if self.data is None:
             for path in tqdm(self.photographs, "comparing", file=sys.stderr, leave=False):
-                yield read_photograph(path, _SETTINGS.limits), None
+                yield read_photograph(path), None
         else:
             for sample in tqdm(self.data.samples, "comparing", file=sys.stderr, leave=False):
                 yield self.data.read(sample)
@@ -123,7 +124,7 @@ def quantize_checkpoint(
     metadata = checkpoint.metadata
 
     def seen() -> Iterator[RGBImage]:
-        return (prepare(DecodedImage.whole(image), metadata.resize).pixels for image in calibration.pictures(_SETTINGS.limits))
+        return (prepare(DecodedImage.whole(image), metadata.resize).pixels for image in calibration.pictures())
 
     with tempfile.TemporaryDirectory(prefix="deeplab-quantize-") as folder:
         before, after = Path(folder) / "before.xml", Path(folder) / "after.xml"
@@ -167,8 +168,8 @@ def in_words(record: Quantization) -> str:
 
 
 def _pipeline(source: Path, graph: Path, precision: Precision) -> Pipeline:
-    settings = _SETTINGS.model_copy(update={"engine": "openvino", "precision": precision})
-    return Pipeline.load(source, settings, ModelIdentity(source.stem, ""), graph=graph)
+    engine = build_engine("openvino", ModelFiles(source, graph=graph), EngineOptions(precision=precision))
+    return Pipeline(engine, read_metadata(source), ModelIdentity(source.stem, ""), _SETTINGS.limits)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -29,7 +29,8 @@ CONFIG = ROOT / "config.properties"
 LOGGING = ROOT / "log4j2.xml"
 DEFAULT_RUN_DIRECTORY = ROOT / "build" / "server"
 DEFAULT_PORT = 8080
-READY_WITHIN_S = 180
+#: A GPU's first start compiles the network. What fails to start is told at once.
+READY_WITHIN_S = 900
 _STOP_WITHIN_S = 30
 _LOG_LINES_SHOWN = 25
 

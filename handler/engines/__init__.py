@@ -128,8 +128,12 @@ class ModelFiles:
 
 
 def _openvino(files: ModelFiles, options: EngineOptions) -> Engine:
-    from handler.engines.openvino_engine import OpenVinoEngine
-
+    try:
+        from handler.engines.openvino_engine import OpenVinoEngine
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"engine 'openvino' needs what is not installed here ({error}); pip install openvino, or choose 'torch'"
+        ) from error
     return OpenVinoEngine(files, options)
 
 
@@ -153,9 +157,18 @@ def build_engine(name: str, files: ModelFiles, options: EngineOptions) -> Engine
         CheckpointError: the checkpoint cannot be used.
         ConfigurationError: there is no such engine, or it has no such precision.
     """
+    return ENGINES[chosen_engine(name, options)](files, options)
+
+
+def chosen_engine(name: str, options: EngineOptions) -> str:
+    """The engine that `name` means; it may be `auto`.
+
+    Raises:
+        ConfigurationError: there is no such engine.
+    """
     if name == AUTO:
-        name = "torch" if has_gpu(options) else "openvino"
-    return ENGINES[known_engine(name)](files, options)
+        return "torch" if has_gpu(options) else "openvino"
+    return known_engine(name)
 
 
 def reference_engine(files: ModelFiles, options: EngineOptions) -> Engine:

@@ -44,9 +44,9 @@ class Agreement(StrictModel):
     photographs: str
     engines: tuple[EngineAgreement, ...]
 
-    def trusted(self, precision: Precision) -> Precision:
-        """What to run a model in for which `precision` is asked: not bfloat16 by itself where it labels too much otherwise."""
-        doubted = any(each.precision == "bfloat16" and not each.suffices for each in self.engines)
+    def trusted(self, engine: str, precision: Precision) -> Precision:
+        """What `engine` is to compute with where `precision` is asked for: not in bfloat16, by itself, if it is in doubt."""
+        doubted = any((each.engine, each.precision) == (engine, "bfloat16") and not each.suffices for each in self.engines)
         return "float32" if precision == "auto" and doubted else precision
 
 

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from typing_extensions import Self
 
 from handler.encoders import ModelIdentity
-from handler.engines.archive import archived_graph
 from handler.errors import SegmentationError
 from handler.explain import torch_threads
 from handler.geometry import DecodedImage, RGBImage, prepare
@@ -86,7 +85,7 @@ def _open(archive: Path) -> None:
     config = archive / model["configFile"]
     settings = ServedModelConfig.parse(read_mapping(config), source=str(config)).handler
     identity = ModelIdentity(model["modelName"], model["modelVersion"])
-    pipeline = Pipeline.load(archive / model["serializedFile"], settings, identity, graph=archived_graph(archive))
+    pipeline = Pipeline.load(archive / model["serializedFile"], settings, identity, archive=archive)
     pipeline.warm_up()
     _opened.append(pipeline)
 

@@ -15,6 +15,7 @@ from handler.settings import HandlerSettings
 from model import (
     CheckpointMetadata,
     Network,
+    Quantization,
     ResizePolicy,
     add_quantized_graph,
     build_model,
@@ -28,7 +29,7 @@ from scripts.benchmarking.photographs import photographs
 from scripts.benchmarking.plan import DEFAULT_NETWORK
 from scripts.importing.torchvision import TORCHVISION_MODELS
 from scripts.package import DEFAULT_CHECKPOINT
-from scripts.quantizing.graph import Pictures, quantize, serialized
+from scripts.quantizing.graph import Pictures, method, quantize, serialized
 
 #: Of the features' variance; keeps the fit from following noise.
 _RIDGE = 0.1
@@ -71,8 +72,11 @@ def quantized(checkpoint: Path, images: Sequence[RGBImage], folder: Path) -> Pat
         graph = convert(loaded)
         seen = [prepare(DecodedImage.whole(image), loaded.metadata.resize).pixels for image in images]
         made = serialized(quantize(graph, Pictures(lambda: iter(seen), len(seen))), folder / f"{checkpoint.stem}.int8.xml")
-        # How far labels agree is measured here.
-        add_quantized_graph(path, checkpoint, made, loaded.metadata)
+        # What it costs is the benchmark's to find out.
+        record = Quantization(
+            method=method(graph), calibration="samples", photographs=len(seen), dataset="none", images=1, equal_labels=0
+        )
+        add_quantized_graph(path, checkpoint, made, loaded.metadata.model_copy(update={"quantization": record}))
     return path
 
 

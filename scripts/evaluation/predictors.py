@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from handler.encoders import FORMATS, ModelIdentity
-from handler.engines.archive import GRAPH, archived_graph
+from handler.engines.archive import GRAPH
 from handler.errors import RefinementUnavailable, SegmentationError
 from handler.image_io import decode
 from handler.labelmap import LabelMap
@@ -24,7 +24,7 @@ from handler.labels import Labels
 from handler.options import InferenceOptions
 from handler.pipeline import Pipeline
 from handler.refine import require_crf
-from handler.settings import HandlerSettings, as_packaged
+from handler.settings import HandlerSettings
 from model.strict import nearest
 from scripts.client import AnswerError, Client
 from scripts.served_model_config import ServedModelConfig
@@ -112,22 +112,22 @@ def load(path: Path, asked: InferenceOptions, **changes: Any) -> LocalPredictor:
         raise PredictionError(f"{path}: unknown kind of file {path.suffix!r}{nearest(path.suffix, OPENERS)}")
     if not path.is_file():
         raise PredictionError(f"{path}: no such file")
-    with OPENERS[path.suffix](path) as (checkpoint, settings, graph):
+    with OPENERS[path.suffix](path) as (checkpoint, settings, archive):
         changed = {name: value for name, value in changes.items() if value is not None}
         if changed:
             # What an archive has ready is for its own settings.
-            settings, graph = settings.model_copy(update=changed), None
+            settings, archive = settings.model_copy(update=changed), None
         options = settings.inference.defaults.model_copy(update=asked.model_dump(exclude_unset=True))
         if options.refine == "crf":
             try:
                 require_crf()
             except RefinementUnavailable as error:
                 raise PredictionError("to refine by crf, pip install pydensecrf2") from error
-        pipeline = Pipeline.load(checkpoint, settings, ModelIdentity(path.stem, ""), graph=graph, gpu_id=0)
+        pipeline = Pipeline.load(checkpoint, settings, ModelIdentity(path.stem, ""), archive=archive, gpu_id=0)
         return LocalPredictor(pipeline, settings, options)
 
 
-#: A checkpoint, the settings of its handler, and the network as OpenVINO's graph, if there is one.
+#: A checkpoint, the settings of its handler, and the folder of the archive that it is from, if it is.
 Opened = tuple[Path, HandlerSettings, Path | None]
 
 
@@ -148,7 +148,7 @@ def _archive(path: Path) -> Iterator[Opened]:
         except (OSError, zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
             raise PredictionError(f"{path}: not a model archive of this project: {error}") from error
         settings = ServedModelConfig.parse(read_mapping(config), source=f"{path}, {config.name}").handler
-        yield checkpoint, as_packaged(settings, Path(folder)), archived_graph(Path(folder))
+        yield checkpoint, settings, Path(folder)
 
 
 #: By the ending of a file.

@@ -8,13 +8,10 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from handler.errors import SegmentationError
 from handler.geometry import RGBImage
-from handler.image_io import decode_image
-from handler.settings import Limits
 from model.strict import ConfigurationError
 from scripts.datasets import LAYOUTS, open_data, splits
-from scripts.photographs import photographs_in
+from scripts.photographs import photographs_in, read_photograph
 
 Item = TypeVar("Item")
 
@@ -47,25 +44,14 @@ class Calibration:
         used = evenly(found, most)
         return cls(folder.resolve().name, used, sorted(set(found) - set(used)))
 
-    def pictures(self, limits: Limits) -> Iterator[RGBImage]:
-        """The photographs used, as they are decoded when they are served.
+    def pictures(self) -> Iterator[RGBImage]:
+        """The photographs used.
 
         Raises:
             ConfigurationError: one cannot be decoded.
         """
         for path in tqdm(self.used, "calibrating", file=sys.stderr, leave=False):
-            yield read_photograph(path, limits)
-
-
-def read_photograph(path: Path, limits: Limits) -> RGBImage:
-    """
-    Raises:
-        ConfigurationError: it cannot be decoded.
-    """
-    try:
-        return decode_image(path.read_bytes(), limits)
-    except (SegmentationError, OSError) as error:
-        raise ConfigurationError(f"{path}: {error}") from error
+            yield read_photograph(path)
 
 
 def evenly(items: Sequence[Item], most: int) -> list[Item]:

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from scripts.java import find_java_home
-from scripts.server import CONFIG, Ports, Server, ServerError, _with_ports, serving, start
+from scripts.server import CONFIG, LOGGING, Ports, Server, ServerError, _with_ports, serving, start
 from tests.live.client import TIMEOUT_S, post, segments
 from tests.support import ROOT
 
@@ -69,7 +69,7 @@ def test_plain_torchserve_serves_the_archive(tmp_path: Path, default_archive: Pa
         "METRICS_LOCATION": str(tmp_path / "logs"),
     }
     command: list[str | Path] = [torchserve, "--start", "--ncs", "--model-store", store, "--models", "deeplabv3=deeplabv3.mar"]
-    command += ["--ts-config", config]
+    command += ["--ts-config", config, "--log-config", LOGGING]
 
     subprocess.run(command, check=True, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL)
     pid = int((temporary / ".model_server.pid").read_text())

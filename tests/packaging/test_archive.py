@@ -131,9 +131,7 @@ def test_the_archive_of_a_quantized_checkpoint_holds_its_graph_and_how_it_agrees
     archive = build(recipe(quantized.path), tmp_path)
 
     zipfile.ZipFile(archive).extractall(tmp_path)
-    served = Pipeline.load(
-        tmp_path / "model.safetensors", HandlerSettings(), ModelIdentity("pets", "1.0"), graph=tmp_path / GRAPH
-    )
+    served = Pipeline.load(tmp_path / "model.safetensors", HandlerSettings(), ModelIdentity("pets", "1.0"), archive=tmp_path)
     (compared,) = agreement_in(archive).engines
     assert (served.engine.precision, compared.engine, compared.precision) == ("int8", "openvino", "int8")
     assert 0.85 < compared.equal_labels < 1

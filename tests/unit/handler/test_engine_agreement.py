@@ -2,9 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from handler.encoders import ModelIdentity
 from handler.engines.archive import AGREEMENT, Agreement, EngineAgreement, archived_agreement, archived_graph
-from handler.settings import HandlerSettings, as_packaged
+from handler.pipeline import Pipeline
+from handler.settings import HandlerSettings
 from scripts.agreement import DisagreementError, require_agreement
+from tests.support import write_checkpoint
 
 
 def measured(precision: str, equal: float, required: float = 0.995) -> EngineAgreement:
@@ -37,7 +40,11 @@ def test_bfloat16_that_labels_otherwise_is_not_chosen_by_itself(found: EngineAgr
     exact = measured("float32", 1.0)
     settings = HandlerSettings.model_validate({"precision": asked})
 
-    assert agreement(exact, found).trusted(settings.precision) == served
+    assert agreement(exact, found).trusted("openvino", settings.precision) == served
+
+
+def test_one_engines_doubts_are_not_anothers() -> None:
+    assert agreement(measured("bfloat16", 0.5)).trusted("torch", "auto") == "auto"
 
 
 @pytest.mark.parametrize(
@@ -66,10 +73,13 @@ def test_what_packaging_measured_decides_in_the_worker(tmp_path: Path) -> None:
     (tmp_path / AGREEMENT).parent.mkdir()
     (tmp_path / AGREEMENT).write_text(agreement(measured("bfloat16", 0.5)).model_dump_json())
 
-    assert as_packaged(HandlerSettings(), tmp_path).precision == "float32"
+    checkpoint = write_checkpoint(tmp_path / "model.safetensors")
+
+    pipeline = Pipeline.load(checkpoint, HandlerSettings(engine="openvino"), ModelIdentity("m", "1"), archive=tmp_path)
+
+    assert pipeline.engine.precision == "float32"
 
 
 def test_an_archive_from_before_has_neither_graph_nor_agreement(tmp_path: Path) -> None:
     assert archived_graph(tmp_path) is None
     assert archived_agreement(tmp_path) is None
-    assert as_packaged(HandlerSettings(), tmp_path) == HandlerSettings()
