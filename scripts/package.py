@@ -142,20 +142,18 @@ def _machine(recipe: Recipe) -> list[str]:
     gpu = [str(has_gpu(EngineOptions(gpu_id=0)))]
     if recipe.handler_settings().engine not in {AUTO, "openvino"}:
         return gpu
-    import openvino as ov
+    from handler.engines.openvino_engine import native_precision
 
-    return [*gpu, ov.__version__, *ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
+    return [*gpu, version("openvino"), native_precision()]
 
 
 def add_graph(stage: Path, files: ModelFiles, settings: HandlerSettings) -> ModelFiles:
     """Make the graph that the engine of `settings` may run, so that no worker pays for it; `files`, with it if there is one."""
     if settings.engine not in {AUTO, "openvino"}:
         return files
-    import openvino as ov
-
     from handler.engines.openvino_graph import make_graph, write_graph
 
-    write_graph(make_graph(ov.Core(), files, settings.precision), stage / GRAPH)
+    write_graph(make_graph(files, settings.precision), stage / GRAPH)
     return replace(files, graph=stage / GRAPH)
 
 

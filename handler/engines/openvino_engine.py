@@ -9,7 +9,7 @@ import numpy.typing as npt
 import openvino as ov
 
 from handler.engines import Engine, EngineOptions, ModelFiles, Precision
-from handler.engines.openvino_graph import is_quantized, make_graph
+from handler.engines.openvino_graph import core, is_quantized, make_graph
 from model.strict import ConfigurationError
 
 _DEVICE = "CPU"
@@ -29,9 +29,8 @@ class OpenVinoEngine:
             CheckpointError: the checkpoint cannot be used.
             ConfigurationError: the model, or this processor, does not have the precision that `options` ask for.
         """
-        self._core = ov.Core()
-        self._graph = self._core.read_model(files.graph) if files.graph else make_graph(self._core, files, options.precision)
-        native = native_precision(self._core)
+        self._graph = core().read_model(files.graph) if files.graph else make_graph(files, options.precision)
+        native = native_precision()
         self.precision = _chosen(options.precision, quantized=is_quantized(self._graph), native=native)
         self._settings: dict[str, Any] = {
             # Of int8 too: of the layers that are not quantized.
@@ -58,7 +57,7 @@ class OpenVinoEngine:
         return [_Lane(self.precision, compiled) for _ in range(self._lane_count)]
 
     def _compile(self, *, streams: int) -> ov.CompiledModel:
-        return self._core.compile_model(self._graph, _DEVICE, self._settings | {"NUM_STREAMS": streams})
+        return core().compile_model(self._graph, _DEVICE, self._settings | {"NUM_STREAMS": streams})
 
 
 class _Lane:
@@ -78,9 +77,9 @@ class _Lane:
         return logits
 
 
-def native_precision(core: ov.Core) -> str:
+def native_precision() -> str:
     """The fastest floating-point numbers that this processor computes with natively: `bfloat16` or `float32`."""
-    return "bfloat16" if "BF16" in core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES") else "float32"
+    return "bfloat16" if "BF16" in core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES") else "float32"
 
 
 def _chosen(asked: Precision, *, quantized: bool, native: str) -> str:

@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import openvino as ov
@@ -20,7 +21,17 @@ _PIXELS = ov.PartialShape([-1, -1, -1, 3])
 _EXAMPLE_SIZE = (96, 128)
 
 
-def make_graph(core: ov.Core, files: ModelFiles, precision: Precision) -> ov.Model:
+@cache
+def core() -> ov.Core:
+    """OpenVINO, once for the whole process.
+
+    Its CPU plugin gives the thread that it begins in a stack for signal handlers, and takes it away again from whichever thread
+    the last reference is dropped in: in another one, the next signal with a handler would end the process.
+    """
+    return ov.Core()
+
+
+def make_graph(files: ModelFiles, precision: Precision) -> ov.Model:
     """The graph that the engine runs for `precision`: the checkpoint's quantized one if it will do, or its network converted.
 
     Raises:
@@ -30,7 +41,7 @@ def make_graph(core: ov.Core, files: ModelFiles, precision: Precision) -> ov.Mod
     if precision in {"auto", "int8"} and files.output_stride in {None, own_stride}:
         quantized = read_quantized_graph(files.checkpoint)
         if quantized is not None:
-            return core.read_model(quantized.xml, quantized.weights)
+            return core().read_model(quantized.xml, quantized.weights)
     return convert(files.load())
 
 

@@ -9,8 +9,6 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-import openvino as ov
-
 from handler.engines.openvino_engine import native_precision
 from scripts.benchmarking import engines, requests_live, stages, starts
 from scripts.benchmarking.bars import draw
@@ -37,7 +35,7 @@ def run(plan: Plan, sections: Sequence[str], out: Path) -> str:
         ServerError: a server does not start.
         WrongAnswer: one answers with an error.
     """
-    plan = plan.on(native_precision(ov.Core()))
+    plan = plan.on(native_precision())
     results, begun = Results(), time.monotonic()
 
     def tell(what: str) -> None:

@@ -1,6 +1,7 @@
 """Post-training quantization by NNCF: OpenVINO's graph of a network, with most of it in 8-bit integers."""
 
 import contextlib
+import gc
 import io
 import logging
 from collections.abc import Callable, Iterator
@@ -83,6 +84,8 @@ def quantize(graph: ov.Model, pictures: Pictures) -> ov.Model:
             ignored_scope=nncf.IgnoredScope(names=stem(graph)),
         )
     name_nodes(quantized)
+    # NNCF has engines of its own, which are not to be dropped in another thread (`handler.engines.openvino_graph.core`).
+    gc.collect()
     return quantized
 
 

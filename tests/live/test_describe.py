@@ -4,7 +4,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import openvino as ov
 import pytest
 import requests
 import yaml
@@ -40,7 +39,7 @@ def test_it_names_model_engine_and_precision(described: dict[str, Any]) -> None:
         "model": "deeplabv3",
         "version": "1.0",
         "engine": "openvino",
-        "precision": native_precision(ov.Core()),
+        "precision": native_precision(),
         "explanations": True,
     }
 

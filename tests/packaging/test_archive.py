@@ -8,7 +8,6 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-import openvino as ov
 import pytest
 
 from handler.encoders import ModelIdentity
@@ -61,7 +60,7 @@ def test_an_archive_for_torch_alone_has_no_graph(checkpoint: Path, tmp_path: Pat
 def test_every_engine_of_this_machine_is_compared_with_torch(archive: Path) -> None:
     engines = agreement_in(archive).engines
 
-    native = native_precision(ov.Core())
+    native = native_precision()
     expected = ["float32"] if native == "float32" else ["float32", "bfloat16"]
     assert [(each.engine, each.precision) for each in engines] == [("openvino", precision) for precision in expected]
     assert engines[0].equal_labels >= engines[0].required == 0.9999

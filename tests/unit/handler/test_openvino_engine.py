@@ -1,9 +1,10 @@
 """OpenVINO beside torch, on small networks of random weights."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import pytest
 import torch
 
@@ -12,7 +13,7 @@ from handler.engines.openvino_engine import OpenVinoEngine, native_precision
 from handler.engines.openvino_graph import convert, without_telemetry, write_graph
 from model import load_checkpoint
 from model.strict import ConfigurationError
-from tests.support import noise, write_checkpoint
+from tests.support import ROOT, noise, write_checkpoint
 
 EXACT = EngineOptions(precision="float32")
 
@@ -74,7 +75,7 @@ def test_equal_checkpoints_give_equal_graphs(files: ModelFiles, tmp_path: Path) 
 
 
 def test_the_precision_is_the_best_that_is_native(files: ModelFiles) -> None:
-    native = native_precision(ov.Core())
+    native = native_precision()
 
     assert OpenVinoEngine(files, EngineOptions()).precision == native
     assert OpenVinoEngine(files, EXACT).precision == "float32"
@@ -93,3 +94,23 @@ def test_makers_are_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with without_telemetry():
         assert OptInChecker().check(enable_opt_in_dialog=False, disable_in_ci=True) is ConsentCheckResult.DECLINED
+
+
+def test_signals_are_survived_after_an_engine_was_dropped_in_another_thread(files: ModelFiles) -> None:
+    program = """
+import os, signal, sys, threading
+import subprocess
+import sys
+from pathlib import Path
+from handler.engines import EngineOptions, ModelFiles, build_engine
+
+engines = [build_engine("openvino", ModelFiles(Path(sys.argv[1]), graph=Path(sys.argv[2])), EngineOptions())]
+dropping = threading.Thread(target=engines.clear)
+dropping.start()
+dropping.join()
+signal.signal(signal.SIGUSR1, lambda *_: print("survived"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    command = [sys.executable, "-c", program, str(files.checkpoint), str(files.graph)]
+
+    assert subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout == "survived\n"
