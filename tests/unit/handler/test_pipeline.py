@@ -1,6 +1,6 @@
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from handler.encoders import EncodedResponse, ModelIdentity
+from handler.engines import Engine
 from handler.errors import (
     ExplanationUnavailable,
     ImageTooLarge,
@@ -47,9 +48,27 @@ class LabellingMirrorEngine(MirrorEngine):
         return np.full(size, len(scores) - 1, dtype)
 
 
+class LanedMirrorEngine(MirrorEngine):
+    """One with two lanes, which are not to be used but side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lane_engines = [MirrorEngine(max_batch=1), MirrorEngine(max_batch=1)]
+
+    def lanes(self) -> Sequence[Engine]:
+        return self.lane_engines
+
+
 @pytest.fixture
 def engine() -> MirrorEngine:
     return MirrorEngine()
+
+
+@pytest.fixture(params=[MirrorEngine, LanedMirrorEngine], ids=["in batches", "in lanes"])
+def either(request: pytest.FixtureRequest) -> MirrorEngine:
+    """An engine that takes batches, and one that works on several images side by side."""
+    engine: MirrorEngine = request.param()
+    return engine
 
 
 def build(engine: MirrorEngine, *, inference: InferenceSettings | None = None, **limits: int) -> Pipeline:
@@ -78,21 +97,21 @@ def test_the_mask_has_the_size_of_the_image(engine: MirrorEngine, size: tuple[in
     assert mask_of(outcome).size == size[::-1]
 
 
-def test_bad_requests_of_a_batch_leave_the_others_alone(engine: MirrorEngine) -> None:
+def test_bad_requests_of_a_batch_leave_the_others_alone(either: MirrorEngine) -> None:
     good = encode(noise(64, 64))
     requests = [request(data) for data in (good, b"not an image", good, encode(noise(300, 400)), good)]
 
-    outcomes = build(engine, max_pixels=100_000).answer(requests)
+    outcomes = build(either, max_pixels=100_000).answer(requests)
 
     assert [type(outcome) for outcome in outcomes] == [
         EncodedResponse, InvalidImage, EncodedResponse, ImageTooLarge, EncodedResponse,
     ]  # fmt: skip
 
 
-def test_each_answer_of_a_batch_equals_the_answer_alone(engine: MirrorEngine) -> None:
+def test_each_answer_of_a_batch_equals_the_answer_alone(either: MirrorEngine) -> None:
     images = [encode(noise(*size)) for size in ((64, 64), (20, 64), (64, 64), (9, 5))]
     requests = [request(image, name) for image, name in zip(images, ("json", "png", "overlay", "json"), strict=True)]
-    pipeline = build(engine)
+    pipeline = build(either)
 
     together = pipeline.answer(requests)
     alone = [pipeline.answer([each])[0] for each in requests]
@@ -109,15 +128,44 @@ def test_images_of_one_size_go_through_the_engine_together(engine: MirrorEngine)
     assert sorted(engine.batches) == [1, 1, 4]
 
 
-def test_a_fault_of_the_engine_is_that_batchs_alone_and_tells_no_secret(engine: MirrorEngine) -> None:
+def test_a_fault_of_the_engine_is_that_batchs_alone_and_tells_no_secret(either: MirrorEngine) -> None:
     black, good = encode(np.zeros((64, 64, 3), np.uint8)), encode(noise(64, 32))
 
-    failed, answered = build(engine).answer([request(black), request(good)])
+    failed, answered = build(either).answer([request(black), request(good)])
 
     assert isinstance(failed, InternalError)
     assert "secret" not in str(failed)
     assert isinstance(failed.__cause__, RuntimeError)
     assert isinstance(answered, EncodedResponse)
+
+
+def test_a_lone_request_has_the_whole_engine_and_several_go_through_its_lanes() -> None:
+    engine = LanedMirrorEngine()
+    photo = request(encode(noise(64, 64)))
+    pipeline = build(engine)
+
+    pipeline.answer([photo])
+    assert (engine.batches, [lane.batches for lane in engine.lane_engines]) == ([1], [[], []])
+
+    pipeline.answer([photo] * 5)
+    assert engine.batches == [1]
+    assert sum(sum(lane.batches) for lane in engine.lane_engines) == 5
+
+
+def test_images_that_are_too_large_to_be_held_together_wait_for_each_other() -> None:
+    photo = request(encode(noise(60, 60)))
+
+    outcomes = build(LanedMirrorEngine(), max_pixels=3600).answer([photo] * 6)
+
+    assert all(isinstance(outcome, EncodedResponse) for outcome in outcomes)
+
+
+def test_logits_that_are_not_finite_are_a_fault_of_ours(either: MirrorEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MirrorEngine, "infer", lambda _, pixels: np.full((len(pixels), 3, 4, 4), np.nan, np.float32))
+
+    outcomes = build(either).answer([request(encode(noise(64, 64)))] * 2)
+
+    assert [type(outcome) for outcome in outcomes] == [InternalError, InternalError]
 
 
 def test_each_stage_is_observed(engine: MirrorEngine) -> None:
