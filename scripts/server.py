@@ -32,6 +32,8 @@ DEFAULT_PORT = 8080
 #: A GPU's first start compiles the network. What fails to start is told at once.
 READY_WITHIN_S = 900
 _STOP_WITHIN_S = 30
+#: A process began at the same time, however the clock was set meanwhile; no id is given again so soon.
+_CLOCK_MAY_MOVE_S = 30
 _LOG_LINES_SHOWN = 25
 
 
@@ -107,7 +109,7 @@ class Server:
         """Its process, or None if it has ended."""
         try:
             process = psutil.Process(self.pid)
-            alive = abs(process.create_time() - self.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+            alive = abs(process.create_time() - self.started) < _CLOCK_MAY_MOVE_S and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return None
         return process if alive else None

@@ -11,6 +11,8 @@ from tests.fuzz.recorder import Fuzz
 from tests.quantized import Quantized, quantized_in
 from tests.support import ROOT
 
+_THREADS = torch.get_num_threads()
+
 # How long an example takes depends on what else the machine does.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -33,11 +35,10 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.fixture(autouse=True)
 def _torch_threads() -> Iterator[None]:
-    """A service that is tried in this process leaves torch as many threads as it had."""
-    before = torch.get_num_threads()
+    """A service that is tried in this process leaves torch as many threads as it had, even one that several tests share."""
     yield
-    if torch.get_num_threads() != before:
-        torch.set_num_threads(before)
+    if torch.get_num_threads() != _THREADS:
+        torch.set_num_threads(_THREADS)
 
 
 @pytest.fixture(scope="session")
