@@ -132,7 +132,7 @@ class Server:
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
             if self.process() is None:
-                raise ServerError(f"TorchServe ended while starting\n{self._log_tail()}")
+                raise ServerError(f"TorchServe ended while starting\n{self._log_tail('console.log')}")
             workers = self.workers()
             if workers and all(worker["status"] == "READY" for worker in workers):
                 return
@@ -185,9 +185,9 @@ class Server:
             return match[0]
         return self._log_tail() if "Load model failed" in server else None
 
-    def _log_tail(self) -> str:
-        """The end of what the model's worker said, or else of what the server itself printed."""
-        for name in ("model_log.log", "console.log"):
+    def _log_tail(self, *names: str) -> str:
+        """The end of the first log that says anything: by default what the model's worker said, or else what the server did."""
+        for name in names or ("model_log.log", "console.log"):
             lines = [line for line in self._log(name).splitlines() if line.strip() and "ACCESS_LOG" not in line]
             if lines:
                 return "\n".join([*lines[-_LOG_LINES_SHOWN:], f"(the end of {self.run_directory / 'logs' / name})"])

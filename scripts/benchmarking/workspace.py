@@ -92,12 +92,12 @@ class Workspace:
 
     @contextmanager
     def serving(self, archives: Sequence[Path]) -> Iterator[list[Server]]:
-        """A server of each archive, started together; ready inside the block and stopped after it."""
+        """A server of each archive, started one after the other; ready inside the block and stopped after it."""
         with ExitStack() as stack:
             servers = []
             for number, archive in enumerate(archives):
                 servers.append(start(archive, Ports.free(), self.folder / "servers" / str(number)))
                 stack.callback(servers[-1].stop)
-            for server in servers:
-                server.wait_until_ready()
+                # Only then are its ports taken, and no longer free for the next.
+                servers[-1].wait_until_ready()
             yield servers
