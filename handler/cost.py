@@ -2,15 +2,14 @@
 
 import math
 
-from handler.encoders import FORMATS
+from handler.answers import FORMATS
 from handler.errors import InferenceTooLarge, InvalidOption, ResponseTooLarge
 from handler.geometry import Size, network_size
-from handler.inference import network_pixels
 from handler.labels import Labels
-from handler.options import InferenceOptions
-from handler.refine import require_crf
-from handler.request import SegmentationRequest
-from handler.settings import Limits
+from handler.limits import Limits
+from handler.masks.refinement import require_crf
+from handler.network.views import network_pixels
+from handler.options import InferenceOptions, SegmentationRequest
 from model.metadata import CheckpointMetadata
 
 

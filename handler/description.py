@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from handler.answers import FORMATS
 from handler.digest import content_digest
-from handler.encoders import FORMATS, ModelIdentity
-from handler.engines.archive import archived_agreement
-from handler.image_io import ACCEPTED_FORMATS
-from handler.option_table import Option
+from handler.image.decode import ACCEPTED_FORMATS
+from handler.network.engines.archive import archived_agreement
+from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
+from handler.request.option_table import Option
 from handler.settings import HandlerSettings
 
 

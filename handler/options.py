@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from pydantic import Field, field_validator
@@ -27,7 +28,7 @@ class InferenceOptions(StrictModel):
     #: Overlapping tiles along each side; 1: the image is seen whole. The network sees a tile as it would see the whole image:
     #: at the size that the checkpoint says, at each scale, mirrored too.
     tiles: int = Field(default=1, ge=1)
-    #: `crf`: a dense CRF draws the probabilities to the edges of the image (`handler.refine`), at the size at which the network
+    #: `crf`: a dense CRF draws the probabilities to the edges of the image (`masks.refinement`), at the size at which it
     #: would see it whole, whatever `tiles` says.
     refine: Refinement = "none"
 
@@ -40,7 +41,7 @@ class InferenceOptions(StrictModel):
 class AnswerOptions(StrictModel):
     """What is said of a segmentation, and how."""
 
-    #: The response format, one of `handler.encoders.FORMATS`.
+    #: The response format, one of `handler.answers.FORMATS`.
     format: str = "json"
     #: How `json` gives each segment's mask.
     masks: Masks = "rle"
@@ -54,6 +55,31 @@ class AnswerOptions(StrictModel):
     alpha: float = Field(default=0.5, ge=0, le=1)
     #: How far a polygon may leave the mask's outline, in pixels of the image; 0: not at all.
     tolerance: float = Field(default=0.0, ge=0, le=GREATEST_TOLERANCE)
+
+
+_DEFAULT_INFERENCE = InferenceOptions()
+_DEFAULT_ANSWER = AnswerOptions()
+
+
+@dataclass(frozen=True)
+class SegmentationRequest:
+    """An image file and how its segmentation is to be answered. Options are in full: the server's defaults are filled in."""
+
+    image: bytes
+    inference: InferenceOptions = _DEFAULT_INFERENCE
+    answer: AnswerOptions = _DEFAULT_ANSWER
+    #: Whether not the segmentation is asked for, but what speaks for one of its classes.
+    explain: bool = False
+    #: Images of the call that this one came in; they share its limits.
+    images_per_call: int = 1
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """The name and version under which the model is served."""
+
+    name: str
+    version: str
 
 
 def usable_scales(scales: Sequence[float]) -> tuple[float, ...]:

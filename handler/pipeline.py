@@ -12,10 +12,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from handler.answers import FORMATS, EncodedResponse
+from handler.answers.explanation import encode as encode_explanation
 from handler.cost import require_affordable
-from handler.encoders import FORMATS, EncodedResponse, ModelIdentity
-from handler.encoders.explanation import encode as encode_explanation
-from handler.engines import (
+from handler.errors import ResponseTooLarge, SegmentationError, TooLarge, attempt
+from handler.geometry import DecodedImage, RGBImage, Size, prepare
+from handler.image.decode import decode
+from handler.labels import Labels
+from handler.limits import Limits
+from handler.masks.explanation import Explanation
+from handler.masks.label_map import Segmentation, label_map, reported, segmentation, segmentation_by_probability
+from handler.masks.refinement import RefinementReport, dense_crf
+from handler.network.engines import (
     Engine,
     EngineOptions,
     GradientEngine,
@@ -26,19 +34,12 @@ from handler.engines import (
     chosen_engine,
     reference_engine,
 )
-from handler.engines.archive import archived_agreement, archived_graph
-from handler.errors import ResponseTooLarge, SegmentationError, TooLarge, attempt
-from handler.explain import Explanation, explain, torch_threads
-from handler.geometry import DecodedImage, RGBImage, Size, prepare
-from handler.image_io import decode
-from handler.inference import View, batches, infer, infer_each, mean_probabilities, needed_size, views
-from handler.labelmap import Segmentation, label_map, reported, segmentation, segmentation_by_probability
-from handler.labels import Labels
-from handler.lanes import Lanes, PixelBudget
-from handler.options import InferenceOptions
-from handler.refine import RefinementReport, dense_crf
-from handler.request import SegmentationRequest
-from handler.settings import HandlerSettings, InferenceSettings, Limits
+from handler.network.engines.archive import archived_agreement, archived_graph
+from handler.network.explain import explain, torch_threads
+from handler.network.views import View, batches, infer, infer_each, mean_probabilities, needed_size, views
+from handler.options import InferenceOptions, ModelIdentity, SegmentationRequest
+from handler.scheduler import Lanes, PixelBudget
+from handler.settings import HandlerSettings, InferenceSettings
 from handler.stages import Observer, ignore, timed
 from model.metadata import CheckpointMetadata
 
@@ -164,7 +165,7 @@ class Pipeline:
         return self._label(decoded, seen, [logits[index] for index in range(len(seen))], options, ignore)
 
     def needed(self, options: InferenceOptions) -> Callable[[Size], Size]:
-        """How large a copy of an image it takes to segment it as `options` say: what `handler.image_io.decode` asks for."""
+        """How large a copy of an image it takes to segment it as `options` say: what `handler.image.decode.decode` asks for."""
         return partial(needed_size, policy=self.metadata.resize, options=options)
 
     def explanation(self, image: RGBImage, class_index: int | None = None) -> Explanation:
@@ -248,7 +249,7 @@ class Pipeline:
         self, request: SegmentationRequest, observe: Observer, take: Callable[[int], None] = lambda _: None
     ) -> "_Decoded":
         """`take` is told how many pixels the image has before any is decoded."""
-        limits = self._limits.shared_by(request.companions)
+        limits = self._limits.shared_by(request.images_per_call)
         with timed("decode", observe), _explained_share(request):
             image = decode(request.image, limits, partial(self._needed, request, take))
         with timed("prepare", observe), _explained_share(request):
@@ -266,7 +267,7 @@ class Pipeline:
     def _finish(self, decoded: "_Decoded", logits: Sequence[Logits], observe: Observer) -> EncodedResponse:
         request = decoded.request
         response = self._explain(decoded, observe) if request.explain else self._encode(decoded, logits, observe)
-        size, limit = len(response.body), self._limits.shared_by(request.companions).max_response_bytes
+        size, limit = len(response.body), self._limits.shared_by(request.images_per_call).max_response_bytes
         if size > limit:
             what = "the explanation" if request.explain else f"the answer as {request.answer.format!r}"
             with _explained_share(request):
@@ -331,6 +332,6 @@ def _explained_share(request: SegmentationRequest) -> Iterator[None]:
     try:
         yield
     except TooLarge as error:
-        if request.companions == 1:
+        if request.images_per_call == 1:
             raise
-        raise error.also(f"each of the {request.companions} images of a call has its share of the limit") from None
+        raise error.also(f"each of the {request.images_per_call} images of a call has its share of the limit") from None

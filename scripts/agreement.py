@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from handler.engines import AUTO, Engine, EngineOptions, ModelFiles, Precision, build_engine, has_gpu
-from handler.engines.archive import LEAST_EQUAL, Agreement, EngineAgreement
 from handler.geometry import DecodedImage, RGBImage, prepare
-from handler.labelmap import label_map
 from handler.labels import Labels
+from handler.masks.label_map import label_map
+from handler.network.engines import AUTO, Engine, EngineOptions, ModelFiles, Precision, build_engine, has_gpu
+from handler.network.engines.archive import LEAST_EQUAL, Agreement, EngineAgreement
 from handler.settings import HandlerSettings
 from model.strict import ConfigurationError
 from scripts.photographs import photographs_in, read_photograph

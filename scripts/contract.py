@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from handler.encoders import FORMATS
+from handler.answers import FORMATS
 from handler.labels import Labels
-from handler.option_table import Option, option_table
-from handler.settings import HandlerSettings, Limits
+from handler.limits import Limits
+from handler.request.option_table import Option, option_table
+from handler.settings import HandlerSettings
 from model import read_metadata
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG
 from scripts.yaml_file import read_mapping

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from handler.engines import AUTO, ENGINES, Precision
+from handler.network.engines import AUTO, ENGINES, Precision
 from handler.options import GREATEST_SCALE, LEAST_SCALE, REFINEMENTS, InferenceOptions, usable_scales
 from model import CheckpointError, Evaluation, read_metadata, replace_metadata
 from model.strict import ConfigurationError

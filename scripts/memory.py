@@ -22,7 +22,7 @@ import requests
 from PIL import Image
 from skimage import data
 
-from handler.encoders import FORMATS
+from handler.answers import FORMATS
 from scripts.java import JavaNotFound
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
 from scripts.process_memory import Memory, forget_peak

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from handler.engines import AUTO, EngineOptions, ModelFiles, has_gpu
-from handler.engines.archive import AGREEMENT, GRAPH, Agreement
+from handler.network.engines import AUTO, EngineOptions, ModelFiles, has_gpu
+from handler.network.engines.archive import AGREEMENT, GRAPH, Agreement
 from handler.settings import HandlerSettings
 from model import CheckpointError, read_metadata
 from model.strict import ConfigurationError
@@ -142,7 +142,7 @@ def _machine(recipe: Recipe) -> list[str]:
     gpu = [str(has_gpu(EngineOptions(gpu_id=0)))]
     if recipe.handler_settings().engine not in {AUTO, "openvino"}:
         return gpu
-    from handler.engines.openvino_engine import native_precision
+    from handler.network.engines.openvino_engine import native_precision
 
     return [*gpu, version("openvino"), native_precision()]
 
@@ -151,7 +151,7 @@ def add_graph(stage: Path, files: ModelFiles, settings: HandlerSettings) -> Mode
     """Make the graph that the engine of `settings` may run, so that no worker pays for it; `files`, with it if there is one."""
     if settings.engine not in {AUTO, "openvino"}:
         return files
-    from handler.engines.openvino_graph import make_graph, write_graph
+    from handler.network.engines.openvino_graph import make_graph, write_graph
 
     write_graph(make_graph(files, settings.precision), stage / GRAPH)
     return replace(files, graph=stage / GRAPH)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from handler.errors import SegmentationError
 from handler.geometry import RGBImage
-from handler.image_io import decode_image
-from handler.settings import Limits
+from handler.image.decode import decode_image
+from handler.limits import Limits
 from model.strict import ConfigurationError
 from scripts.segmenting.photographs import image_suffixes
 

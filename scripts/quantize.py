@@ -17,11 +17,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from handler.encoders import ModelIdentity
-from handler.engines import EngineOptions, ModelFiles, Precision, build_engine
-from handler.engines.openvino_graph import convert, write_graph
 from handler.geometry import DecodedImage, RGBImage, prepare
 from handler.labels import Labels
+from handler.network.engines import EngineOptions, ModelFiles, Precision, build_engine
+from handler.network.engines.openvino_graph import convert, write_graph
+from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
 from model import (

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from handler.encoders import FORMATS
+from handler.answers import FORMATS
 from model.atomic import write_atomically
 from model.strict import nearest
 from scripts.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, DEFAULT_URL, AnswerError, Client

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from handler.encoders import ModelIdentity
-from handler.engines import Precision
 from handler.geometry import DecodedImage, RGBImage, prepare
-from handler.image_io import decode_image
+from handler.image.decode import decode_image
+from handler.limits import Limits
+from handler.network.engines import Precision
+from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
-from handler.settings import HandlerSettings, Limits
+from handler.settings import HandlerSettings
 from model import ResizePolicy, build_model, save_checkpoint
 from model.preprocessing import Normalize
 from scripts.quantize import main

@@ -6,7 +6,7 @@ from itertools import groupby
 
 import numpy as np
 
-from handler.labelmap import LabelMap
+from handler.masks.label_map import LabelMap
 from scripts.benchmarking.in_process import InProcess
 from scripts.benchmarking.plan import Case
 from scripts.benchmarking.results import EngineRun, Results

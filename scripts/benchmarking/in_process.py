@@ -16,16 +16,14 @@ import torch
 from torch.nn import functional as F
 from typing_extensions import Self
 
-from handler.encoders import ModelIdentity
 from handler.errors import SegmentationError
-from handler.explain import torch_threads
 from handler.geometry import DecodedImage, RGBImage, prepare
-from handler.image_io import decode_image
-from handler.labelmap import LabelMap, label_map
-from handler.options import AnswerOptions
+from handler.image.decode import decode_image
+from handler.limits import Limits
+from handler.masks.label_map import LabelMap, label_map
+from handler.network.explain import torch_threads
+from handler.options import AnswerOptions, ModelIdentity, SegmentationRequest
 from handler.pipeline import Pipeline
-from handler.request import SegmentationRequest
-from handler.settings import Limits
 from scripts.benchmarking.timing import Pace, seconds_of
 from scripts.process_memory import Memory
 from scripts.served_model_config import ServedModelConfig

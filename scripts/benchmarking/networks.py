@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from handler.encoders import ModelIdentity
-from handler.engines.openvino_graph import convert
 from handler.geometry import DecodedImage, RGBImage, prepare
+from handler.network.engines.openvino_graph import convert
+from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
 from model import (

@@ -9,7 +9,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from handler.engines.openvino_engine import native_precision
+from handler.network.engines.openvino_engine import native_precision
 from scripts.benchmarking import engines, requests_live, stages, starts
 from scripts.benchmarking.bars import draw
 from scripts.benchmarking.machine import Machine, this_machine, versions

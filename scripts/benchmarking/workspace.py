@@ -10,8 +10,8 @@ from pathlib import Path
 import yaml
 
 from handler.geometry import RGBImage, network_size
-from handler.image_io import decode_image
-from handler.settings import Limits
+from handler.image.decode import decode_image
+from handler.limits import Limits
 from model import read_metadata
 from scripts.benchmarking.baseline import build_baseline
 from scripts.benchmarking.networks import checkpoint_of, quantized

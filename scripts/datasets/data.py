@@ -12,8 +12,8 @@ from PIL import ExifTags, Image, ImageOps
 
 from handler.errors import SegmentationError
 from handler.geometry import RGBImage
-from handler.image_io import decode_image
-from handler.settings import Limits
+from handler.image.decode import decode_image
+from handler.limits import Limits
 from scripts.class_names import read_class_names
 
 #: The index of pixels that belong to no class and count for nothing.

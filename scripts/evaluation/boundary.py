@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from handler.labelmap import LabelMap
+from handler.masks.label_map import LabelMap
 from scripts.datasets import VOID
 
 #: Of a boundary region, as a share of the image's diagonal (section 4.3).

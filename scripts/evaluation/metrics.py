@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from handler.labelmap import LabelMap
+from handler.masks.label_map import LabelMap
 from model import Evaluation
 from scripts.datasets import VOID
 from scripts.evaluation.boundary import boundary_counts

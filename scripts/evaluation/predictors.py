@@ -15,15 +15,15 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from handler.encoders import FORMATS, ModelIdentity
-from handler.engines.archive import GRAPH
+from handler.answers import FORMATS
 from handler.errors import RefinementUnavailable, SegmentationError
-from handler.image_io import decode
-from handler.labelmap import LabelMap
+from handler.image.decode import decode
 from handler.labels import Labels
-from handler.options import InferenceOptions
+from handler.masks.label_map import LabelMap
+from handler.masks.refinement import require_crf
+from handler.network.engines.archive import GRAPH
+from handler.options import InferenceOptions, ModelIdentity
 from handler.pipeline import Pipeline
-from handler.refine import require_crf
 from handler.settings import HandlerSettings
 from model.strict import nearest
 from scripts.client import AnswerError, Client

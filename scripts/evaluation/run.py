@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from handler.labelmap import LabelMap
 from handler.labels import Labels
+from handler.masks.label_map import LabelMap
 from scripts.datasets import DataError, Sample, SegmentationData
 from scripts.evaluation.metrics import Scores, compare
 from scripts.evaluation.predictors import Predictor

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from handler.engines.openvino_graph import name_nodes, without_telemetry, write_graph
 from handler.geometry import RGBImage
+from handler.network.engines.openvino_graph import name_nodes, without_telemetry, write_graph
 from model.checkpoint import QuantizedGraph
 from model.strict import ConfigurationError
 
@@ -66,7 +66,7 @@ def quantize(graph: ov.Model, pictures: Pictures) -> ov.Model:
     Equal graphs and pictures give equal results, names included.
 
     Args:
-        graph: from `handler.engines.openvino_graph.convert`.
+        graph: from `handler.network.engines.openvino_graph.convert`.
         pictures: at the network's resolution.
 
     Raises:
@@ -84,7 +84,7 @@ def quantize(graph: ov.Model, pictures: Pictures) -> ov.Model:
             ignored_scope=nncf.IgnoredScope(names=stem(graph)),
         )
     name_nodes(quantized)
-    # NNCF has engines of its own, which are not to be dropped in another thread (`handler.engines.openvino_graph.core`).
+    # NNCF has engines of its own, which are not to be dropped in another thread (`openvino_graph.core`).
     gc.collect()
     return quantized
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from handler.image_io import ACCEPTED_FORMATS
+from handler.image.decode import ACCEPTED_FORMATS
 from scripts.segmenting.errors import SegmentingError
 from scripts.segmenting.names import CONDITIONS
 

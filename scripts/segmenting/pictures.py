@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 from pycocotools import mask as coco
 
-from handler.encoders import FORMATS
+from handler.answers import FORMATS
 from model.palette import voc_palette
 
 Reader = Callable[[bytes], Image.Image]

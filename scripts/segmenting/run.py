@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from handler.encoders import FORMATS
+from handler.answers import FORMATS
 from scripts.client import AnswerError, Client
 from scripts.segmenting.answers import AnswerFolder
 from scripts.segmenting.in_flight import in_flight

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from handler.encoders.lettering import lettering
+from handler.answers.text_image import lettering
 from handler.errors import SegmentationError
-from handler.image_io import decode_image
-from handler.settings import Limits
+from handler.image.decode import decode_image
+from handler.limits import Limits
 from model.atomic import write_atomically
 from scripts.segmenting.pictures import Reader
 from scripts.segmenting.plan import Task

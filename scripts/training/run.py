@@ -15,11 +15,11 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader
 from tqdm import tqdm
 
-from handler.encoders import ModelIdentity
-from handler.engines import EngineOptions
-from handler.engines.torch_engine import TorchEngine
+from handler.limits import Limits
+from handler.network.engines import EngineOptions
+from handler.network.engines.torch_engine import TorchEngine
+from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
-from handler.settings import Limits
 from model import Checkpoint, CheckpointMetadata, Network, build_model, save_checkpoint
 from model.atomic import write_atomically
 from model.palette import voc_palette

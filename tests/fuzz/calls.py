@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from handler.encoders import FORMATS
+from handler.answers import FORMATS
 from handler.options import MASKS
 from tests.fuzz.mutations import MUTATIONS
 from tests.fuzz.seeds import seed_files

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from handler.errors import SegmentationError
-from handler.protocols import Reply
+from handler.request.protocols import Reply
 from tests.support import ROOT
 
 STATUSES = {400, 413, 415, 501}

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from handler.encoders import FORMATS
+from handler.answers import FORMATS
 from handler.options import MASKS, REFINEMENTS
 from tests.fuzz.mutations import mutated_files
 from tests.fuzz.seeds import seed_files

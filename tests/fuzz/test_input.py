@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from handler.encoders import ModelIdentity
 from handler.errors import SegmentationError
-from handler.image_io import decode_image
+from handler.image.decode import decode_image
 from handler.labels import Labels
-from handler.protocols import open_call
-from handler.request import RequestParser, SegmentationRequest
-from handler.settings import HandlerSettings, Limits
+from handler.limits import Limits
+from handler.options import ModelIdentity, SegmentationRequest
+from handler.request.parser import RequestParser
+from handler.request.protocols import open_call
+from handler.settings import HandlerSettings
 from model.palette import voc_palette
 from tests.fuzz.mutations import mutated_files
 from tests.fuzz.outcomes import require_documented, require_refusal

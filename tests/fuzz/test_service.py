@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from ts.context import Context
 
-from handler.engines import ENGINES, Region
-from handler.service import SegmentationService
+from handler.network.engines import ENGINES, Region
+from handler.servers.torchserve import SegmentationService
 from tests.fuzz.outcomes import STATUSES, require_discreet
 from tests.fuzz.recorder import Fuzz
 from tests.fuzz.rows import headers, rows
 from tests.support import write_checkpoint
-from tests.unit.handler.test_service import ask, context_for
+from tests.unit.handler.servers.test_torchserve import ask, context_for
 
 
 class ColourEngine:

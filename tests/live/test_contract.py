@@ -12,7 +12,7 @@ import requests
 from huggingface_hub import InferenceClient
 from PIL import Image
 
-from handler.encoders import FORMATS
+from handler.answers import FORMATS
 from handler.options import AnswerOptions, InferenceOptions
 from scripts.server import Server
 from tests.live.client import TIMEOUT_S, error, error_in, mask, post

@@ -8,9 +8,9 @@ import pytest
 import requests
 import yaml
 
+from handler.answers import FORMATS
 from handler.digest import content_digest
-from handler.encoders import FORMATS
-from handler.engines.openvino_engine import native_precision
+from handler.network.engines.openvino_engine import native_precision
 from handler.options import AnswerOptions, InferenceOptions
 from model import read_metadata
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG

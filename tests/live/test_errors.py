@@ -10,7 +10,7 @@ from PIL import Image
 from scripts.server import Server
 from tests.live.client import TIMEOUT_S, error, mask, post
 from tests.support import encode, noise
-from tests.unit.handler.test_image_io import bomb
+from tests.unit.handler.image.test_decode import bomb
 
 
 def broken_inputs(photo: bytes) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handler.encoders import FORMATS
+from handler.answers import FORMATS
 from scripts.segment import main
 from scripts.server import Server
 from tests.live.client import mask, post

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from handler.encoders import ModelIdentity
-from handler.engines.archive import GRAPH
-from handler.engines.openvino_engine import native_precision
+from handler.network.engines.archive import GRAPH
+from handler.network.engines.openvino_engine import native_precision
+from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
 from model import CheckpointError, ModelConfig, ResizePolicy

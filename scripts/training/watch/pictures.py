@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from handler.geometry import RGBImage
-from handler.labelmap import LabelMap
 from handler.labels import Labels
+from handler.masks.label_map import LabelMap
 from scripts.pictures import colours, tinted
 
 _CELL = 320

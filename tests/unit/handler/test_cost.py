@@ -5,12 +5,10 @@ import numpy.typing as npt
 import pytest
 
 from handler.cost import require_affordable
-from handler.encoders import ModelIdentity
 from handler.errors import ImageTooLarge, InferenceTooLarge, InvalidOption, ResponseTooLarge, SegmentationError
-from handler.options import AnswerOptions, InferenceOptions
+from handler.limits import Limits
+from handler.options import AnswerOptions, InferenceOptions, ModelIdentity, SegmentationRequest
 from handler.pipeline import Pipeline
-from handler.request import SegmentationRequest
-from handler.settings import Limits
 from model import ModelConfig, ResizePolicy
 from model.palette import voc_palette
 from tests.support import encode, metadata, noise
@@ -106,7 +104,7 @@ def test_images_of_one_call_have_their_share_of_the_limits(limits: dict[str, int
     engine = CountingEngine()
     image = encode(noise(100, 100))
 
-    outcomes = pipeline(engine, **limits).answer([SegmentationRequest(image, companions=companions) for companions in (1, 4)])
+    outcomes = pipeline(engine, **limits).answer([SegmentationRequest(image, images_per_call=count) for count in (1, 4)])
 
     assert not isinstance(outcomes[0], SegmentationError)
     assert str(outcomes[1]).endswith(f"{message}; each of the 4 images of a call has its share of the limit")

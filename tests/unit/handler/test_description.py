@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from ts.context import Context
 
+from handler.answers import FORMATS
 from handler.digest import content_digest
-from handler.encoders import FORMATS
-from handler.service import SegmentationService
+from handler.servers.torchserve import SegmentationService
 from model import ResizePolicy
 from tests.support import CLASSES, encode, metadata, noise, write_checkpoint
-from tests.unit.handler.test_service import ask, context_for
+from tests.unit.handler.servers.test_torchserve import ask, context_for
 
 #: As TorchServe hands over `GET /models/NAME?customized=true`.
 ROW: tuple[dict[str, Any], dict[str, str]] = ({}, {"describe": "True"})

@@ -11,16 +11,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
-from handler import envelope
-from handler.encoders import EncodedResponse, ModelIdentity
+from handler.answers import EncodedResponse
 from handler.errors import InferenceTooLarge
 from handler.geometry import RGBImage, Size
-from handler.inference import network_pixels
-from handler.labelmap import label_map
-from handler.options import LEAST_SCALE, AnswerOptions, InferenceOptions
+from handler.limits import Limits
+from handler.masks import upper_envelope as envelope
+from handler.masks.label_map import label_map
+from handler.network.views import network_pixels
+from handler.options import LEAST_SCALE, AnswerOptions, InferenceOptions, ModelIdentity, SegmentationRequest
 from handler.pipeline import Outcome, Pipeline
-from handler.request import SegmentationRequest
-from handler.settings import Limits
 from model import ResizePolicy
 from tests.support import AS_STORED, MirrorEngine, encode, metadata, noise
 

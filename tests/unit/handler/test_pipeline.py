@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from handler.encoders import EncodedResponse, ModelIdentity
-from handler.engines import Engine
+from handler.answers import EncodedResponse
 from handler.errors import (
     ExplanationUnavailable,
     ImageTooLarge,
@@ -24,11 +23,12 @@ from handler.errors import (
     SegmentationError,
 )
 from handler.geometry import DecodedImage, Size, prepare
-from handler.labelmap import segmentation
-from handler.options import AnswerOptions, InferenceOptions
+from handler.limits import Limits
+from handler.masks.label_map import segmentation
+from handler.network.engines import Engine
+from handler.options import AnswerOptions, InferenceOptions, ModelIdentity, SegmentationRequest
 from handler.pipeline import Outcome, Pipeline
-from handler.request import SegmentationRequest
-from handler.settings import HandlerSettings, InferenceSettings, Limits
+from handler.settings import HandlerSettings, InferenceSettings
 from model import ResizePolicy, read_metadata
 from tests.support import CLASSES, MirrorEngine, encode, metadata, noise, write_checkpoint
 
@@ -429,7 +429,7 @@ def test_an_answer_above_the_share_of_its_image_is_refused_with_both_numbers(eng
     own = request(encode(noise(100, 100)), "overlay")
 
     (alone,) = build(engine, max_response_bytes=4_000).answer([own])
-    (shared,) = build(engine, max_response_bytes=8_000).answer([replace(own, companions=2)])
+    (shared,) = build(engine, max_response_bytes=8_000).answer([replace(own, images_per_call=2)])
 
     assert isinstance(alone, ResponseTooLarge)
     assert isinstance(shared, ResponseTooLarge)

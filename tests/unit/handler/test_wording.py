@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from handler.encoders import EncodedResponse, ModelIdentity
-from handler.encoders.response import compact_json
+from handler.answers import EncodedResponse
+from handler.answers.response import compact_json
 from handler.errors import InvalidOption, InvalidRequest, SegmentationError
 from handler.labels import Labels
-from handler.protocols import open_call
-from handler.request import RequestParser
+from handler.options import ModelIdentity
+from handler.request.parser import RequestParser
+from handler.request.protocols import open_call
 from handler.settings import HandlerSettings
 from handler.wording import quoted, shortened
 from model.palette import voc_palette

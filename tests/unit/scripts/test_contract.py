@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from handler.encoders import FORMATS
+from handler.answers import FORMATS
+from handler.limits import Limits
 from handler.options import AnswerOptions, InferenceOptions
-from handler.settings import Limits
 from scripts.contract import BEGIN, END, NoPlace, main, tables, with_tables
 from tests.support import ROOT
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from handler.encoders import ModelIdentity
+from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
-from handler.service import SegmentationService
+from handler.servers.torchserve import SegmentationService
 from handler.settings import HandlerSettings
 from model import (
     Evaluation,
@@ -28,7 +28,7 @@ from scripts.quantize import described, main
 from scripts.quantizing.calibration import Calibration, evenly
 from tests.quantized import Quantized, pipeline
 from tests.support import metadata, noise, quantization, write_checkpoint
-from tests.unit.handler.test_service import ask, context_for
+from tests.unit.handler.servers.test_torchserve import ask, context_for
 
 
 def test_it_is_served_in_int8_and_labels_nearly_alike(quantized: Quantized) -> None:

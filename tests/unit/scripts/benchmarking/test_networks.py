@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from handler.encoders import ModelIdentity
+from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
 from model import load_checkpoint

@@ -8,12 +8,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from handler.encoders import EncodedResponse, ModelIdentity
-from handler.image_io import decode_image
-from handler.options import AnswerOptions, InferenceOptions
+from handler.answers import EncodedResponse
+from handler.image.decode import decode_image
+from handler.limits import Limits
+from handler.options import AnswerOptions, InferenceOptions, ModelIdentity, SegmentationRequest
 from handler.pipeline import Pipeline
-from handler.request import SegmentationRequest
-from handler.settings import HandlerSettings, Limits
+from handler.settings import HandlerSettings
 from model import CheckpointError
 from model.strict import ConfigurationError
 from scripts.evaluation.predictors import PredictionError, ServerPredictor, load

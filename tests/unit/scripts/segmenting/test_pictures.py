@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handler.encoders import FORMATS, ModelIdentity
+from handler.answers import FORMATS
 from handler.geometry import RGBImage
-from handler.labelmap import Segmentation
 from handler.labels import Labels
-from handler.options import AnswerOptions
+from handler.masks.label_map import Segmentation
+from handler.options import AnswerOptions, ModelIdentity
 from scripts.segmenting.pictures import picture_reader
 from tests.support import encode
 

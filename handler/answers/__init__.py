@@ -1,0 +1,110 @@
+"""Response formats: one file each, one registry."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from handler.answers import (
+    coco,
+    coco_panoptic,
+    confidence,
+    cvat,
+    geojson,
+    huggingface,
+    index_png,
+    json_answer,
+    label_studio,
+    label_studio_polygons,
+    labelme,
+    npz,
+    overlay,
+    palette_png,
+)
+from handler.answers.response import JSON_TYPE, PNG_TYPE, EncodedResponse, least_png_bytes
+from handler.masks.label_map import Segmentation
+from handler.options import AnswerOptions, ModelIdentity
+
+__all__ = ["FORMATS", "EncodedResponse", "Format"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A response format: the content type that asks for it, its encoder, and what it is, in words for users."""
+
+    content_type: str
+    #: With which a file of it ends, dot included.
+    suffix: str
+    encode: Callable[[Segmentation, ModelIdentity, AnswerOptions], EncodedResponse]
+    about: str
+    #: What an answer has at least, in bytes, given the image's pixels and the number of probabilities on the network's grid.
+    least_bytes: Callable[[int, int], int] = lambda _pixels, _probabilities: 0
+    #: The most classes that it can hold.
+    most_classes: int = sys.maxsize
+    #: Whether it shows the photograph itself; otherwise a smaller copy may be decoded.
+    needs_photograph: bool = False
+
+
+#: In order of preference, for a client that accepts several.
+FORMATS: dict[str, Format] = {
+    "json": Format(
+        JSON_TYPE,
+        ".json",
+        json_answer.encode,
+        "per segment: index, label, colour, pixels, fraction, bbox `[x, y, width, height]`, score, mask",
+    ),
+    "png": Format(
+        PNG_TYPE,
+        ".png",
+        palette_png.encode,
+        "8-bit palette PNG, pixel value = class index, names in the text chunk `classes`",
+        least_png_bytes,
+        palette_png.MOST_CLASSES,
+    ),
+    "overlay": Format(
+        overlay.CONTENT_TYPE,
+        ".jpg",
+        overlay.encode,
+        "the photograph with its classes tinted, and a legend",
+        overlay.least_bytes,
+        needs_photograph=True,
+    ),
+    "index": Format(
+        PNG_TYPE, ".png", index_png.encode, "grey PNG, pixel value = class index: 8 bits, 16 above 256 classes", least_png_bytes
+    ),
+    "confidence": Format(
+        PNG_TYPE, ".png", confidence.encode, "grey PNG: probability of the winning class × 255", least_png_bytes
+    ),
+    "npz": Format(
+        npz.CONTENT_TYPE,
+        ".npz",
+        npz.encode,
+        "NumPy's: `label_map`, `probabilities` on the network's grid, `classes`, `palette`",
+        npz.least_bytes,
+    ),
+    "geojson": Format(
+        geojson.CONTENT_TYPE,
+        ".geojson",
+        geojson.encode,
+        "polygons with holes in pixel coordinates, a FeatureCollection (RFC 7946)",
+    ),
+    "coco": Format(JSON_TYPE, ".json", coco.encode, "COCO annotations with compressed run lengths, for pycocotools"),
+    "coco_panoptic": Format(
+        coco_panoptic.CONTENT_TYPE,
+        ".zip",
+        coco_panoptic.encode,
+        "COCO panoptic: zip of `annotations.json` and `panoptic/image.png`",
+    ),
+    "labelme": Format(
+        JSON_TYPE, ".json", labelme.encode, "Labelme's file: polygons, and masks where there are holes; set `imagePath`"
+    ),
+    "labelstudio": Format(
+        JSON_TYPE, ".json", label_studio.encode, "a prediction for Label Studio, brush masks (`BrushLabels`)"
+    ),
+    "labelstudio_polygons": Format(
+        JSON_TYPE, ".json", label_studio_polygons.encode, "a prediction for Label Studio, polygons (`PolygonLabels`)"
+    ),
+    "cvat": Format(JSON_TYPE, ".json", cvat.encode, "mask shapes of CVAT, as its SDK takes them, with class names"),
+    "huggingface": Format(
+        JSON_TYPE, ".json", huggingface.encode, '`[{"label", "score", "mask"}]` as the Inference API, mask a PNG'
+    ),
+}

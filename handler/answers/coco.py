@@ -1,0 +1,51 @@
+"""`coco`: COCO's annotations of object detection, as pycocotools and most tools for data sets load them.
+
+One image, of id 1; masks as compressed run lengths, which keep holes; category ids are class indices. Background is left out.
+https://cocodataset.org/#format-data
+"""
+
+from typing import Any
+
+from handler.answers.response import IMAGE_NAME, EncodedResponse, json_response
+from handler.answers.segment_fields import rounded_score
+from handler.masks.label_map import Segmentation
+from handler.masks.segments import Segments, find_objects
+from handler.options import AnswerOptions, ModelIdentity
+
+IMAGE_ID = 1
+
+
+def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
+    """Each annotation has a `score` besides, so that the list is one of results too."""
+    segments = find_objects(result, options)
+    annotations = [
+        {
+            "id": number,
+            "image_id": IMAGE_ID,
+            "category_id": segment.index,
+            "segmentation": {"size": segments.size, "counts": segment.counts.decode("ascii")},
+            "area": segment.pixels,
+            "bbox": segment.bbox,
+            "iscrowd": 0,
+            "score": rounded_score(segment),
+        }
+        for number, segment in enumerate(segments.items, start=1)
+    ]
+    categories = [{"id": index, "name": name, "supercategory": ""} for index, name in categories_of(result, options).items()]
+    return json_response({**header(segments, model), "annotations": annotations, "categories": categories})
+
+
+def header(segments: Segments, model: ModelIdentity) -> dict[str, Any]:
+    """What COCO's files say before annotations."""
+    height, width = segments.size
+    return {
+        "info": {"description": model.name, "version": model.version},
+        "licenses": [],
+        "images": [{"id": IMAGE_ID, "file_name": IMAGE_NAME, "height": height, "width": width}],
+    }
+
+
+def categories_of(result: Segmentation, options: AnswerOptions) -> dict[int, str]:
+    """Names by index of the classes that are reported, without background."""
+    reported = range(len(result.labels.names)) if options.classes is None else options.classes
+    return {index: result.labels.names[index] for index in reported if index != result.labels.background}

@@ -1,0 +1,57 @@
+"""`coco_panoptic`: COCO's panoptic annotations, a zip of `annotations.json` and `panoptic/image.png`.
+
+A pixel of the PNG holds the id of its segment as red + 256 green + 256² blue; 0 is background, which is left out. A class is a
+thing where its connected parts are segments of their own, otherwise stuff. https://cocodataset.org/#format-data
+"""
+
+import io
+import zipfile
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.answers.coco import IMAGE_ID, categories_of, header
+from handler.answers.flat_png import flat_png
+from handler.answers.response import IMAGE_NAME, EncodedResponse, json_response
+from handler.masks.label_map import Segmentation
+from handler.masks.segments import Segments, find_objects
+from handler.options import AnswerOptions, ModelIdentity
+
+CONTENT_TYPE = "application/zip"
+
+
+def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
+    """Its files are ready to be unpacked among those of COCO."""
+    segments = find_objects(result, options)
+    segments_info = [
+        {"id": number, "category_id": segment.index, "area": segment.pixels, "bbox": segment.bbox, "iscrowd": 0}
+        for number, segment in enumerate(segments.items, start=1)
+    ]
+    answer = {
+        **header(segments, model),
+        "annotations": [{"image_id": IMAGE_ID, "file_name": f"{IMAGE_NAME}.png", "segments_info": segments_info}],
+        "categories": [
+            {
+                "id": index,
+                "name": name,
+                "supercategory": "",
+                "isthing": int(options.components),
+                "color": result.labels.palette[index],
+            }
+            for index, name in categories_of(result, options).items()
+        ],
+    }
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        # `ZipInfo` has a fixed time, so that equal answers are equal files.
+        archive.writestr(zipfile.ZipInfo("annotations.json"), json_response(answer).body)
+        archive.writestr(zipfile.ZipInfo(f"panoptic/{IMAGE_NAME}.png"), flat_png(_numbers(segments)))
+    return EncodedResponse(file.getvalue(), CONTENT_TYPE)
+
+
+def _numbers(segments: Segments) -> npt.NDArray[np.uint8]:
+    """For each pixel the position of its segment among those listed, from 1, in three channels; 0: it is in none of them."""
+    colours = np.zeros((int(segments.ids.max()) + 1, 3), np.uint8)
+    for number, segment in enumerate(segments.items, start=1):
+        colours[segment.id] = number & 255, number >> 8 & 255, number >> 16
+    return np.take(colours, segments.ids, axis=0)

@@ -1,0 +1,34 @@
+"""`geojson`: every segment as polygons with holes in pixel coordinates (GeoJSON, RFC 7946).
+
+x goes right and y down from the upper left corner of the image; a pixel is a square of 1×1. Background is left out.
+"""
+
+from dataclasses import replace
+
+from handler.answers.response import EncodedResponse, json_response
+from handler.answers.segment_fields import figures, heading
+from handler.masks.label_map import Segmentation
+from handler.masks.polygons import polygons
+from handler.masks.segments import find_objects
+from handler.options import AnswerOptions, ModelIdentity
+
+CONTENT_TYPE = "application/geo+json"
+
+
+def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
+    """A FeatureCollection: for each segment a MultiPolygon, one polygon for each connected part; as exact as `tolerance`."""
+    segments = find_objects(result, options)
+    outlines = polygons(segments, options.tolerance)
+    answer = {
+        "type": "FeatureCollection",
+        **heading(segments, model),
+        "features": [
+            {
+                "type": "Feature",
+                "properties": figures(segment, result.labels),
+                "geometry": {"type": "MultiPolygon", "coordinates": outlines[segment.id]},
+            }
+            for segment in segments.items
+        ],
+    }
+    return replace(json_response(answer), content_type=CONTENT_TYPE)

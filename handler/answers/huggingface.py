@@ -1,0 +1,31 @@
+"""`huggingface`: `[{"label", "score", "mask"}]`, as Hugging Face's Inference API answers image segmentation.
+
+`mask` is a grey PNG of the image's size in base64, 255 in the segment and 0 outside. Background is a class like any other.
+https://huggingface.co/docs/inference-providers/tasks/image-segmentation
+"""
+
+import base64
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.answers.flat_png import flat_png
+from handler.answers.response import EncodedResponse, json_response
+from handler.answers.segment_fields import rounded_score
+from handler.masks.label_map import Segmentation
+from handler.masks.segments import find_segments
+from handler.options import AnswerOptions, ModelIdentity
+
+
+def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
+    del model  # The format names none.
+    return json_response(
+        [
+            {"label": segment.label, "score": rounded_score(segment), "mask": _grey_png(mask)}
+            for segment, mask in find_segments(result, options).masks()
+        ]
+    )
+
+
+def _grey_png(mask: npt.NDArray[np.bool_]) -> str:
+    return base64.b64encode(flat_png(mask.view(np.uint8) * np.uint8(255))).decode("ascii")

@@ -1,0 +1,72 @@
+"""`labelstudio`: a prediction for Label Studio, with a brush mask for each segment.
+
+It goes into a task's `predictions`, or by `POST /api/predictions` with the `task`. The labelling configuration it is for, with
+a `Label` for each class, of which background is left out:
+
+    <View>
+      <Image name="image" value="$image"/>
+      <BrushLabels name="label" toName="image"><Label value="cat"/></BrushLabels>
+    </View>
+
+https://labelstud.io/guide/predictions, https://labelstud.io/tags/brushlabels
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from handler.answers.response import EncodedResponse, json_response
+from handler.answers.rle_pack import pack_mask, packed_size
+from handler.answers.segment_fields import rounded_score
+from handler.errors import ResponseTooLarge
+from handler.masks.label_map import Segmentation
+from handler.masks.run_lengths import row_spans
+from handler.masks.segments import Segment, Segments, find_objects
+from handler.options import AnswerOptions, ModelIdentity
+
+_LABELS = "brushlabels"
+#: Each is two characters of the answer at least.
+_MOST_PACKED_BYTES = 16_000_000
+
+
+def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
+    segments = find_objects(result, options)
+    return prediction(segments, model, _LABELS, _masks(segments))
+
+
+def prediction(
+    segments: Segments, model: ModelIdentity, kind: str, regions: Iterable[tuple[Segment, dict[str, Any]]]
+) -> EncodedResponse:
+    """Label Studio's prediction: for each region its segment and its value; `kind` is the type of its labels.
+
+    The prediction's `score` is the mean over the pixels of all segments.
+    """
+    height, width = segments.size
+    pixels = sum(segment.pixels for segment in segments.items)
+    results = [
+        {
+            "id": f"region{number}",
+            "type": kind,
+            "from_name": "label",
+            "to_name": "image",
+            "original_width": width,
+            "original_height": height,
+            "image_rotation": 0,
+            "value": {**value, kind: [segment.label]},
+            "score": rounded_score(segment),
+        }
+        for number, (segment, value) in enumerate(regions, start=1)
+    ]
+    score = sum(segment.score * segment.pixels for segment in segments.items) / pixels if pixels else 0.0
+    return json_response({"model_version": f"{model.name} {model.version}", "score": round(score, 4), "result": results})
+
+
+def _masks(segments: Segments) -> Iterator[tuple[Segment, dict[str, Any]]]:
+    spans = row_spans(segments.ids, int(segments.ids.max()) + 1)
+    packed = sum(packed_size(spans[segment.id], segments.ids.size) for segment in segments.items)
+    if packed > _MOST_PACKED_BYTES:
+        raise ResponseTooLarge(
+            f"the brush masks of {len(segments.items):,} segments, each of the image's size, have {packed:,} packed bytes, "
+            f"the limit is {_MOST_PACKED_BYTES:,}; ask for fewer segments, or for polygons ('labelstudio_polygons')"
+        )
+    for segment in segments.items:
+        yield segment, {"format": "rle", "rle": list(pack_mask(spans[segment.id], segments.ids.size))}

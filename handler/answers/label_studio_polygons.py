@@ -1,0 +1,37 @@
+"""`labelstudio_polygons`: a prediction for Label Studio, with polygons that people can mend.
+
+As `labelstudio`, with `PolygonLabels` for `BrushLabels`. Points are in percent of the image's width and height. A polygon of
+Label Studio has no holes: parts that have are cut from top to bottom at them, so that nothing is lost or drawn twice.
+https://labelstud.io/tags/polygonlabels
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from handler.answers.label_studio import prediction
+from handler.answers.response import EncodedResponse
+from handler.masks.label_map import Segmentation
+from handler.masks.polygons import polygons, without_holes
+from handler.masks.segments import Segment, Segments, find_objects
+from handler.options import AnswerOptions, ModelIdentity
+
+_LABELS = "polygonlabels"
+#: Of percent; less than a thousandth of a pixel in 65,536.
+_DECIMALS = 6
+
+
+def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
+    segments = find_objects(result, options)
+    return prediction(segments, model, _LABELS, _polygons(segments, options.tolerance))
+
+
+def _polygons(segments: Segments, tolerance: float) -> Iterator[tuple[Segment, dict[str, Any]]]:
+    height, width = segments.size
+    outlines = polygons(segments, tolerance)
+    for segment in segments.items:
+        for part in outlines[segment.id]:
+            for ring in without_holes(part):
+                points = np.round(100 * ring[:-1] / (width, height), _DECIMALS)
+                yield segment, {"points": points.tolist(), "closed": True}

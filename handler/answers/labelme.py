@@ -1,0 +1,85 @@
+"""`labelme`: the annotation file of Labelme, exact when Labelme draws it.
+
+Labelme draws a polygon's outline through the centres of pixels and fills it, so points are centres of pixels and the first
+pixel's is 0, 0. A connected part without holes is a polygon, one with holes a mask. Parts of one segment have its number as
+`group_id`. Background is left out. https://github.com/wkentaro/labelme/blob/main/labelme/_label_file.py
+"""
+
+import base64
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from rasterio import features
+
+from handler.answers.flat_png import flat_png
+from handler.answers.response import IMAGE_NAME, EncodedResponse, json_response
+from handler.masks.label_map import Segmentation
+from handler.masks.polygons import Polygon, Ring, polygons
+from handler.masks.segments import find_objects
+from handler.options import AnswerOptions, ModelIdentity
+
+#: Of Labelme, from which on shapes may be masks.
+_VERSION = "5.4.0"
+
+
+def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
+    """`imageData` is null: Labelme reads the image from `imagePath`, which is to be set to its name."""
+    del model  # Labelme knows none.
+    segments = find_objects(result, options)
+    outlines = polygons(segments)
+    height, width = segments.size
+    return json_response(
+        {
+            "version": _VERSION,
+            "flags": {},
+            "shapes": [
+                {"label": segment.label, "group_id": number, "description": "", "flags": {}, **_shape(part, options.tolerance)}
+                for number, segment in enumerate(segments.items, start=1)
+                for part in outlines[segment.id]
+            ],
+            "imagePath": IMAGE_NAME,
+            "imageData": None,
+            "imageHeight": height,
+            "imageWidth": width,
+        }
+    )
+
+
+def _shape(part: Polygon, tolerance: float) -> dict[str, Any]:
+    if len(part) > 1:
+        return _mask(part)
+    points = _through_pixel_centres(part[0])
+    if tolerance:
+        points = shapely.get_coordinates(shapely.linearrings(points).simplify(tolerance)).astype(np.int64)
+    return {"shape_type": "polygon", "points": list(zip(*points[:-1].T.tolist(), strict=True)), "mask": None}
+
+
+def _mask(part: Polygon) -> dict[str, Any]:
+    """The box, whose corners are centres of pixels too, and the mask within it."""
+    outer = np.array(part[0])
+    corner, end = outer.min(axis=0), outer.max(axis=0)
+    within: Polygon = [[(x - int(corner[0]), y - int(corner[1])) for x, y in ring] for ring in part]
+    width, height = (end - corner).tolist()
+    mask = features.rasterize([{"type": "Polygon", "coordinates": within}], out_shape=(height, width), dtype=np.uint8)
+    png = flat_png(mask.astype(np.bool_))
+    return {
+        "shape_type": "mask",
+        "points": [corner.tolist(), (end - 1).tolist()],
+        "mask": base64.b64encode(png).decode("ascii"),
+    }
+
+
+def _through_pixel_centres(outer: Ring) -> npt.NDArray[np.int64]:
+    """The ring through the centres of the pixels along the inside of a ring on pixels' edges; closed, n×2.
+
+    Where the part is one pixel wide, it goes there and back.
+    """
+    corners = np.array(outer)
+    along = np.sign(np.diff(corners, axis=0))
+    inwards = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    # Each corner moves by half a pixel away from both of its edges; a pixel's centre is half a pixel from its corner.
+    moved = (inwards + np.roll(inwards, 1, axis=0) - 1) // 2
+    centres = corners[:-1] + moved
+    return np.concatenate([centres, centres[:1]])

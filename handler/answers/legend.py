@@ -1,0 +1,50 @@
+"""Legends: colours and their names on a dark panel in the upper left corner of a picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
+
+from handler.answers.text_image import lettering
+
+_PANEL = (0, 0, 0, 150)
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What a legend measures, in pixels."""
+
+    #: Height of the letters.
+    text_size: int
+
+    @classmethod
+    def on(cls, picture: Image.Image) -> "Legend":
+        """In a size that suits `picture`."""
+        return cls(max(11, min(picture.size) // 28))
+
+    @property
+    def margin(self) -> int:
+        return self.text_size // 2
+
+    @property
+    def row(self) -> int:
+        """From one entry to the next."""
+        return round(self.text_size * 1.5)
+
+    def draw(self, picture: Image.Image, entries: Sequence[tuple[Image.Image, str]], *, names_left: int, height: int) -> None:
+        """Draw `entries`, each a colour's sample and its name, one below the other; nothing where they do not fit.
+
+        Args:
+            names_left: where the names begin.
+            height: of the panel, which is as wide as the longest name needs.
+        """
+        font = lettering(self.text_size)
+        width = names_left + round(max(font.getlength(name) for _, name in entries)) + self.margin
+        if width > picture.width or height > picture.height:
+            return
+        draw = ImageDraw.Draw(picture, "RGBA")
+        draw.rectangle((0, 0, width, height), fill=_PANEL)
+        for position, (sample, name) in enumerate(entries):
+            top = self.margin + position * self.row
+            picture.paste(sample, (self.margin, top))
+            draw.text((names_left, top + self.text_size / 2), name, fill="white", font=font, anchor="lm")

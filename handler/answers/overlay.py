@@ -1,0 +1,86 @@
+"""`overlay`: the photograph with its segments tinted in their class colours, and a legend; a JPEG for people to look at."""
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from handler.answers.legend import Legend
+from handler.answers.response import EncodedResponse
+from handler.answers.strips import strips
+from handler.masks.label_map import LabelMap, Segmentation
+from handler.masks.run_lengths import column_runs
+from handler.options import AnswerOptions, ModelIdentity
+from model.metadata import Colour
+
+CONTENT_TYPE = "image/jpeg"
+_QUALITY = 90
+
+
+def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
+    del model  # A picture says nothing of it.
+    file = io.BytesIO()
+    overlay_image(result, options.alpha).save(file, "JPEG", quality=_QUALITY)
+    return EncodedResponse(file.getvalue(), CONTENT_TYPE)
+
+
+def least_bytes(pixels: int, _: int) -> int:
+    """Of a JPEG of so many pixels.
+
+    A block of 8×8 takes at least 6 bits of brightness or 4 of colour (ITU-T T.81, annex K); 16×16 pixels have 4 and 2 of them.
+    """
+    return pixels // 64
+
+
+def overlay_image(result: Segmentation, alpha: float = AnswerOptions().alpha) -> Image.Image:
+    """RGB of the image's size. `alpha` is the opacity of the tint, 0..1; background is left as it is.
+
+    Raises:
+        ValueError: `result` is without the photograph.
+    """
+    if result.image is None:
+        raise ValueError("an overlay shows the photograph, and only a smaller copy of it was decoded")
+    picture = Image.fromarray(result.image)
+    palette = np.asarray(result.labels.palette, np.uint8)
+    opacity = np.full(len(palette), round(255 * alpha), np.uint8)
+    if result.labels.background is not None:
+        opacity[result.labels.background] = 0
+    for rows in strips(*result.label_map.shape):
+        labels = result.label_map[rows]
+        mask = _looked_up(labels, opacity)
+        if (tinted := mask.getbbox()) is not None:
+            left, top, right, bottom = tinted
+            colours = _looked_up(labels[top:bottom, left:right], palette)
+            picture.paste(colours, (left, rows.start + top), mask.crop(tinted))
+    _draw_legend(picture, result)
+    return picture
+
+
+def _looked_up(labels: LabelMap, table: npt.NDArray[np.uint8]) -> Image.Image:
+    """For each label its row of `table`: a grey, or three colours."""
+    if labels.dtype != np.uint8:
+        return Image.fromarray(table[labels])
+    picture = Image.fromarray(labels)
+    if table.ndim == 1:
+        return picture.point([*table.tolist(), *[0] * (256 - len(table))])
+    picture.putpalette(table.tobytes())
+    return picture.convert("RGB")
+
+
+def _draw_legend(picture: Image.Image, result: Segmentation) -> None:
+    """Swatches and names of the classes that occur."""
+    names = result.labels.names
+    pixels = column_runs(result.label_map).pixels(len(names))
+    shown = [int(i) for i in np.argsort(-pixels, kind="stable") if pixels[i] and i != result.labels.background]
+    if not shown:
+        return
+    legend = Legend.on(picture)
+    entries = [(_swatch(result.labels.palette[index], legend.text_size), names[index]) for index in shown]
+    legend.draw(picture, entries, names_left=legend.margin + legend.row, height=len(entries) * legend.row + legend.margin)
+
+
+def _swatch(colour: Colour, size: int) -> Image.Image:
+    swatch = Image.new("RGB", (size + 1, size + 1))
+    ImageDraw.Draw(swatch).rectangle((0, 0, size, size), fill=colour, outline="white")
+    return swatch

@@ -1,0 +1,76 @@
+"""PNG (W3C, third edition): the chunks of the default image, without text, animation and what is unknown."""
+
+import logging
+import struct
+import zlib
+from collections.abc import Iterator
+
+from handler.image.file_formats.stripped import StrippedImage
+
+logger = logging.getLogger(__name__)
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+#: Bytes of an unpacked ICC profile. Those of displays have some kilobytes, those of printers up to three million.
+MAX_PROFILE_BYTES = 4_000_000
+
+_PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+_GREY, _RGB = 0, 2
+
+
+def first_picture(data: bytes) -> StrippedImage:
+    """The first frame of a PNG or APNG file: its default image."""
+    kept, exif, profile = [SIGNATURE], b"", b""
+    bit_depth = colour_type = 0
+    for kind, start, end in _chunks(data):
+        if kind == b"IHDR" and end - start >= 10:
+            bit_depth, colour_type = data[start + 8], data[start + 9]
+        if kind == b"tRNS" and colour_type in (_GREY, _RGB):
+            kept.append(_chunk(kind, _eight_bit_key(data[start:end], bit_depth, colour_type)))
+        elif kind in _PICTURE:
+            kept.append(data[start - 8 : end + 4])
+        elif kind == b"eXIf":
+            exif = data[start:end]
+        elif kind == b"iCCP":
+            profile = _unpacked_profile(data[start:end])
+    return StrippedImage(b"".join(kept), exif, profile)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The kind and payload's range of each chunk."""
+    at = len(SIGNATURE)
+    while at + 8 <= len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        yield data[at + 4 : at + 8], at + 8, at + 8 + length
+        at += 12 + length
+
+
+def _chunk(kind: bytes, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
+
+
+def _eight_bit_key(payload: bytes, bit_depth: int, colour_type: int) -> bytes:
+    """The transparent colour on the scale of the samples that Pillow hands out, which it compares with it.
+
+    Those of 2 and 4 bits come stretched to 8, those of 16-bit RGB as their upper bytes.
+    """
+    values = struct.unpack(f">{len(payload) // 2}H", payload[: len(payload) // 2 * 2])
+    if colour_type == _RGB and bit_depth == 16:
+        values = tuple(value >> 8 for value in values)
+    elif bit_depth in (2, 4):
+        values = tuple((value & (1 << bit_depth) - 1) * 255 // ((1 << bit_depth) - 1) for value in values)
+    return struct.pack(f">{len(values)}H", *values)
+
+
+def _unpacked_profile(payload: bytes) -> bytes:
+    _, _, packed = payload.partition(b"\0")
+    unpacker = zlib.decompressobj()
+    try:
+        profile = unpacker.decompress(packed[1:], MAX_PROFILE_BYTES)
+    except zlib.error as error:
+        logger.info("ICC profile ignored: %s", error)
+        return b""
+    if not unpacker.eof:
+        logger.info("ICC profile ignored: it is truncated or has more than %d bytes", MAX_PROFILE_BYTES)
+        return b""
+    return profile

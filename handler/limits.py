@@ -1,0 +1,33 @@
+"""Limits on what one request may cost."""
+
+from pydantic import Field
+
+from model.strict import StrictModel
+
+
+class Limits(StrictModel):
+    """What one request may cost. The descriptions are for those who call the endpoint."""
+
+    #: Below `max_request_size` of config.properties, so that the answer is ours and says why.
+    max_bytes: int = Field(default=32_000_000, ge=1, description="bytes of an image file")
+    max_pixels: int = Field(default=64_000_000, ge=1, description="pixels of an image, width times height")
+    #: A JPEG, and so an overlay, can have no more.
+    max_side: int = Field(default=65_500, ge=1, le=65_500, description="pixels of an image's longer side")
+    #: Six scales from 0.5 to 1.75, mirrored, of a 3:2 photograph whose short side is 520 are 7.1 million.
+    max_network_pixels: int = Field(
+        default=8_000_000, ge=1, description="pixels that the network sees, over all tiles, scales and mirror images"
+    )
+    #: A million takes 90 MB and, of a picture full of fine texture, a second; of a common photograph a fifth of that.
+    max_refined_values: int = Field(
+        default=12_000_000, ge=1, description="pixels of the network's input at scale 1 times classes, where a CRF refines"
+    )
+    max_instances: int = Field(
+        default=16, ge=1, description="images of one KServe call, which share the limits of pixels and of the answer evenly"
+    )
+    #: TorchServe ends a worker that sends more than its `max_response_size` (6,553,500 unless configured).
+    max_response_bytes: int = Field(default=6_500_000, ge=1024, description="bytes of an answer")
+
+    def shared_by(self, images: int) -> "Limits":
+        """Those of each of so many images of one call: a worker is to answer it as soon as one image of the greatest cost."""
+        shared = ("max_pixels", "max_network_pixels", "max_refined_values", "max_response_bytes")
+        return self.model_copy(update={name: getattr(self, name) // images for name in shared})

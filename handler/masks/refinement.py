@@ -1,0 +1,97 @@
+"""Refinement of probabilities by a dense CRF: edges of segments move to edges of the image.
+
+Krähenbühl & Koltun, Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials, 2011. DeepLab's first two
+versions ended with it (Chen et al. 2015 and 2018). It needs the extra `crf`.
+"""
+
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from torch.nn import functional as F
+
+from handler.errors import RefinementUnavailable
+from handler.geometry import RGBImage
+from model.strict import StrictModel
+
+
+class CrfSettings(StrictModel):
+    """The dense CRF of Krähenbühl & Koltun 2011; lengths are in pixels of the network's input at scale 1.
+
+    Chen et al. (DeepLab, 2015 and 2018) fix the Gaussian kernel and ten iterations, and search the bilateral kernel on
+    validation images of PASCAL VOC. The defaults are those of the script they published with DeepLab-LargeFOV.
+    """
+
+    iterations: int = Field(default=10, ge=1, le=100)
+    #: The appearance kernel: pixels that are near and of like colour (0..255) tend to one class.
+    bilateral_weight: float = Field(default=4.0, ge=0)
+    bilateral_sigma_xy: float = Field(default=49.0, gt=0)
+    bilateral_sigma_rgb: float = Field(default=5.0, gt=0)
+    #: The smoothness kernel: pixels that are near tend to one class.
+    gaussian_weight: float = Field(default=3.0, ge=0)
+    gaussian_sigma_xy: float = Field(default=3.0, gt=0)
+
+
+@dataclass(frozen=True)
+class RefinementReport:
+    """What refined an answer, and for how long."""
+
+    method: str
+    seconds: float
+
+    def summary(self) -> dict[str, str | float]:
+        """As answers show it; seconds are rounded to milliseconds."""
+        return {"method": self.method, "seconds": round(self.seconds, 3)}
+
+
+def require_crf() -> ModuleType:
+    """The module `pydensecrf.densecrf`.
+
+    Raises:
+        RefinementUnavailable: the extra `crf` is not installed.
+    """
+    try:
+        from pydensecrf import densecrf
+    except ModuleNotFoundError as error:
+        raise RefinementUnavailable(
+            "option 'refine': 'crf' needs a package that this server does not have; "
+            "its operator can add it by `pip install pydensecrf2`"
+        ) from error
+    module: ModuleType = densecrf
+    return module
+
+
+def dense_crf(pixels: RGBImage, probabilities: npt.NDArray[np.float32], settings: CrfSettings) -> npt.NDArray[np.float32]:
+    """Marginal probabilities of a dense CRF over `pixels`, whose unary term is `probabilities`.
+
+    Args:
+        pixels: uint8 RGB H×W×3.
+        probabilities: float32 C×h×w; interpolated to H×W.
+
+    Returns:
+        float32 C×H×W, in 0..1, their sum over the classes 1.
+
+    Raises:
+        RefinementUnavailable: the extra `crf` is not installed.
+    """
+    densecrf = require_crf()
+    from pydensecrf.utils import unary_from_softmax
+
+    height, width = pixels.shape[:2]
+    classes = probabilities.shape[0]
+    grid = torch.from_numpy(probabilities)[None]
+    unary = unary_from_softmax(F.interpolate(grid, (height, width), mode="bilinear", align_corners=False)[0].numpy())
+    field = densecrf.DenseCRF2D(width, height, classes)
+    field.setUnaryEnergy(unary)
+    field.addPairwiseGaussian(sxy=settings.gaussian_sigma_xy, compat=settings.gaussian_weight)
+    field.addPairwiseBilateral(
+        sxy=settings.bilateral_sigma_xy,
+        srgb=settings.bilateral_sigma_rgb,
+        # Its buffer must be writable and in rows.
+        rgbim=np.array(pixels, order="C"),
+        compat=settings.bilateral_weight,
+    )
+    return np.array(field.inference(settings.iterations), np.float32).reshape(classes, height, width)

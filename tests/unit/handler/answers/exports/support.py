@@ -1,0 +1,63 @@
+"""Label maps that exports are tried on, and what they must give back."""
+
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from hypothesis import strategies as st
+
+from handler.answers import FORMATS
+from handler.labels import Labels
+from handler.masks.label_map import Segmentation
+from handler.masks.segments import find_objects
+from handler.options import AnswerOptions, ModelIdentity
+from model.palette import voc_palette
+
+Mask = npt.NDArray[np.bool_]
+
+MODEL = ModelIdentity("deeplabv3", "1.0")
+#: Whole segments, and connected parts.
+OPTIONS = st.builds(AnswerOptions, components=st.booleans())
+
+RING = [[1, 1, 1, 1], [1, 0, 2, 1], [1, 1, 1, 1], [0, 0, 0, 1]]
+
+
+def segmentation(rows: Any, classes: int = 3, *, background: bool = True) -> Segmentation:
+    """Of the given labels, where every class has a probability of one half."""
+    names = tuple(f"class {index}" for index in range(classes))
+    labels = Labels(("background", *names[1:]) if background else names, voc_palette(classes))
+    label_map = np.array(rows, labels.dtype)
+    return Segmentation(np.zeros((*label_map.shape, 3), np.uint8), label_map, np.full((classes, 1, 1), 0.5, np.float32), labels)
+
+
+@st.composite
+def segmentations(draw: st.DrawFn) -> Segmentation:
+    """Of 1 to 40 pixels each way, from noise to one class alone, of few classes and of more than a byte holds."""
+    height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    classes = draw(st.sampled_from([1, 2, 3, 6, 300]))
+    grain = draw(st.sampled_from([1, 1, 2, 5, 40]))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    coarse = random.integers(0, classes, (-(-height // grain), -(-width // grain)))
+    labels = coarse.repeat(grain, axis=0).repeat(grain, axis=1)[:height, :width]
+    return segmentation(labels, classes, background=draw(st.booleans()))
+
+
+def encoded(name: str, result: Segmentation, options: AnswerOptions | None = None) -> bytes:
+    return FORMATS[name].encode(result, MODEL, options or AnswerOptions()).body
+
+
+def answer(name: str, result: Segmentation, options: AnswerOptions | None = None) -> Any:
+    """The JSON of format `name`."""
+    return json.loads(encoded(name, result, options))
+
+
+def assert_masks(found: list[tuple[str, Mask]], result: Segmentation, options: AnswerOptions | None = None) -> None:
+    """`found` are exactly the segments of `result`, one after the other: disjoint, and all but background."""
+    segments = find_objects(result, options or AnswerOptions())
+    assert [label for label, _ in found] == [segment.label for segment in segments.items]
+    for (_, mask), segment in zip(found, segments.items, strict=True):
+        np.testing.assert_array_equal(mask, segments.mask(segment))
+    covered = sum((mask.astype(int) for _, mask in found), np.zeros(segments.size, int))
+    background = result.labels.background
+    np.testing.assert_array_equal(covered, np.ones(segments.size) if background is None else result.label_map != background)

@@ -1,0 +1,57 @@
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from pycocotools.coco import COCO
+
+from handler.masks.label_map import Segmentation
+from handler.options import AnswerOptions
+from tests.unit.handler.answers.exports.support import OPTIONS, RING, answer, assert_masks, encoded, segmentation, segmentations
+
+
+def load(body: bytes) -> COCO:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "annotations.json"
+        file.write_bytes(body)
+        return COCO(file)
+
+
+def test_categories_are_all_classes_but_background() -> None:
+    coco = load(encoded("coco", segmentation(RING, classes=4)))
+
+    names = {each["id"]: each["name"] for each in coco.loadCats(coco.getCatIds())}
+    assert names == {1: "class 1", 2: "class 2", 3: "class 3"}
+
+
+def test_categories_are_the_classes_asked_for() -> None:
+    assert [each["id"] for each in answer("coco", segmentation(RING), AnswerOptions(classes=(0, 2)))["categories"]] == [2]
+
+
+def test_an_annotation_has_the_figures_of_its_segment() -> None:
+    coco = load(encoded("coco", segmentation(RING)))
+
+    [annotation] = coco.loadAnns(coco.getAnnIds(catIds=[2]))
+    assert (annotation["area"], annotation["bbox"], annotation["iscrowd"], annotation["score"]) == (1, [2, 1, 1, 1], 0, 0.5)
+    assert coco.loadImgs(annotation["image_id"]) == [{"id": 1, "file_name": "image", "height": 4, "width": 4}]
+
+
+@given(segmentations(), OPTIONS)
+def test_pycocotools_gives_the_masks_back(result: Segmentation, options: AnswerOptions) -> None:
+    coco = load(encoded("coco", result, options))
+
+    annotations = coco.loadAnns(coco.getAnnIds())
+    found = [(coco.cats[each["category_id"]]["name"], coco.annToMask(each).astype(bool)) for each in annotations]
+    assert_masks(found, result, options)
+
+
+def test_the_annotations_are_results_too() -> None:
+    body = encoded("coco", segmentation(RING))
+    truth = load(body)
+
+    results = truth.loadRes(truth.loadAnns(truth.getAnnIds()))
+
+    for each in truth.getAnnIds():
+        np.testing.assert_array_equal(results.annToMask(results.anns[each]), truth.annToMask(truth.anns[each]))
+        assert results.anns[each]["bbox"] == pytest.approx(truth.anns[each]["bbox"])

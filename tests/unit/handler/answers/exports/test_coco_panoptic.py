@@ -1,0 +1,74 @@
+import io
+import json
+import zipfile
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from hypothesis import given
+from PIL import Image
+
+from handler.masks.label_map import Segmentation
+from handler.options import AnswerOptions
+from tests.unit.handler.answers.exports.support import OPTIONS, RING, assert_masks, encoded, segmentation, segmentations
+
+
+def unpacked(body: bytes) -> tuple[dict[str, Any], npt.NDArray[np.uint32]]:
+    """The JSON, and the ids by the formula of panopticapi's `rgb2id`."""
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        assert archive.testzip() is None
+        annotations = json.loads(archive.read("annotations.json"))
+        picture = Image.open(io.BytesIO(archive.read("panoptic/" + annotations["annotations"][0]["file_name"])))
+    assert picture.mode == "RGB"
+    colour = np.asarray(picture).astype(np.uint32)
+    return annotations, colour[:, :, 0] + 256 * colour[:, :, 1] + 256 * 256 * colour[:, :, 2]
+
+
+def test_a_segment_has_an_id_a_category_and_figures() -> None:
+    annotations, ids = unpacked(encoded("coco_panoptic", segmentation(RING)))
+
+    assert annotations["annotations"] == [
+        {
+            "image_id": 1,
+            "file_name": "image.png",
+            "segments_info": [
+                {"id": 1, "category_id": 1, "area": 11, "bbox": [0, 0, 4, 4], "iscrowd": 0},
+                {"id": 2, "category_id": 2, "area": 1, "bbox": [2, 1, 1, 1], "iscrowd": 0},
+            ],
+        }
+    ]
+    assert ids.tolist() == [[1, 1, 1, 1], [1, 0, 2, 1], [1, 1, 1, 1], [0, 0, 0, 1]]
+
+
+def test_classes_are_stuff_and_connected_parts_things() -> None:
+    for components in (False, True):
+        annotations, _ = unpacked(encoded("coco_panoptic", segmentation(RING), AnswerOptions(components=components)))
+
+        assert [(each["name"], each["isthing"], each["color"]) for each in annotations["categories"]] == [
+            ("class 1", int(components), [128, 0, 0]),
+            ("class 2", int(components), [0, 128, 0]),
+        ]
+
+
+def test_equal_answers_are_equal_bytes() -> None:
+    assert encoded("coco_panoptic", segmentation(RING)) == encoded("coco_panoptic", segmentation(RING))
+
+
+@given(segmentations(), OPTIONS)
+def test_the_picture_gives_the_masks_back(result: Segmentation, options: AnswerOptions) -> None:
+    annotations, ids = unpacked(encoded("coco_panoptic", result, options))
+
+    names = {each["id"]: each["name"] for each in annotations["categories"]}
+    segments = annotations["annotations"][0]["segments_info"]
+    assert_masks([(names[each["category_id"]], ids == each["id"]) for each in segments], result, options)
+    assert [each["area"] for each in segments] == [int((ids == each["id"]).sum()) for each in segments]
+
+
+def test_more_segments_than_one_channel_counts() -> None:
+    rows = np.arange(600).reshape(20, 30) % 2 + 1
+    rows[1::2] = 3 - rows[1::2]
+
+    annotations, ids = unpacked(encoded("coco_panoptic", segmentation(rows), AnswerOptions(components=True)))
+
+    assert len(annotations["annotations"][0]["segments_info"]) == 600
+    assert set(ids.ravel().tolist()) == set(range(1, 601))

@@ -1,0 +1,40 @@
+from hypothesis import given
+from rasterio import features
+from shapely.geometry import shape
+
+from handler.answers import FORMATS
+from handler.masks.label_map import Segmentation
+from handler.options import AnswerOptions
+from tests.unit.handler.answers.exports.support import MODEL, OPTIONS, RING, answer, assert_masks, segmentation, segmentations
+
+
+def test_a_segment_is_a_feature_with_its_figures_and_its_polygons() -> None:
+    collection = answer("geojson", segmentation([[0, 0, 0, 1], [2, 2, 0, 1]]))
+
+    assert collection["image"] == {"width": 4, "height": 2}
+    assert collection["features"][0] == {
+        "type": "Feature",
+        "properties": {
+            "index": 1, "label": "class 1", "color": "#800000", "pixels": 2, "fraction": 0.25, "bbox": [3, 0, 1, 2],
+            "score": 0.5,
+        },
+        "geometry": {"type": "MultiPolygon", "coordinates": [[[[3, 0], [4, 0], [4, 2], [3, 2], [3, 0]]]]},
+    }  # fmt: skip
+    assert [feature["properties"]["label"] for feature in collection["features"]] == ["class 1", "class 2"]
+
+
+def test_it_is_of_geojsons_own_content_type() -> None:
+    assert FORMATS["geojson"].encode(segmentation(RING), MODEL, AnswerOptions()).content_type == "application/geo+json"
+
+
+@given(segmentations(), OPTIONS)
+def test_shapely_reads_the_masks_back(result: Segmentation, options: AnswerOptions) -> None:
+    found = []
+    for feature in answer("geojson", result, options)["features"]:
+        area = shape(feature["geometry"])
+        assert area.is_valid
+        assert area.area == feature["properties"]["pixels"]
+        mask = features.rasterize([area], out_shape=result.label_map.shape).astype(bool)
+        found.append((feature["properties"]["label"], mask))
+
+    assert_masks(found, result, options)

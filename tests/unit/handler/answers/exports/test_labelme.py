@@ -1,0 +1,80 @@
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from handler.masks.label_map import Segmentation
+from handler.options import AnswerOptions
+from tests.unit.handler.answers.exports.support import (
+    OPTIONS,
+    RING,
+    Mask,
+    answer,
+    assert_masks,
+    encoded,
+    segmentation,
+    segmentations,
+)
+
+# It imports Qt, which needs libraries of a desktop.
+labelme = pytest.importorskip("labelme", exc_type=ImportError)
+
+
+def load(body: bytes, result: Segmentation) -> Any:
+    """As Labelme opens the file beside its image."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "photo.json"
+        file.write_bytes(body.replace(b'"imagePath":"image"', b'"imagePath":"photo.png"'))
+        Image.fromarray(result.label_map).convert("L").save(Path(folder) / "photo.png")
+        return labelme.LabelFile(str(file))
+
+
+def drawn(body: bytes, result: Segmentation) -> list[tuple[str, Mask]]:
+    """What Labelme draws of each group."""
+    shapes = load(body, result).shapes
+    labels = {shape["group_id"]: shape["label"] for shape in shapes}
+    _, instances = labelme.utils.shapes_to_label(result.label_map.shape, shapes, dict.fromkeys(labels.values(), 1))
+    return [(name, instances == number) for number, name in enumerate(labels.values(), start=1)]
+
+
+def test_a_part_is_a_polygon_and_with_holes_a_mask() -> None:
+    shapes = load(encoded("labelme", segmentation(RING)), segmentation(RING)).shapes
+
+    assert [(shape["label"], shape["group_id"], shape["shape_type"]) for shape in shapes] == [
+        ("class 1", 1, "mask"),
+        ("class 2", 2, "polygon"),
+    ]
+    assert shapes[0]["points"] == [[0, 0], [3, 3]]
+    assert shapes[0]["mask"].astype(int).tolist() == [[1, 1, 1, 1], [1, 0, 0, 1], [1, 1, 1, 1], [0, 0, 0, 1]]
+    assert set(map(tuple, shapes[1]["points"])) == {(2, 1)}
+
+
+def test_it_is_said_of_which_size_the_image_is_but_not_what_it_is_called() -> None:
+    file = answer("labelme", segmentation([[1, 0, 0]]))
+
+    assert (file["imageHeight"], file["imageWidth"], file["imageData"], file["imagePath"]) == (1, 3, None, "image")
+
+
+@given(segmentations(), OPTIONS)
+def test_labelme_draws_the_masks(result: Segmentation, options: AnswerOptions) -> None:
+    assert_masks(drawn(encoded("labelme", result, options), result), result, options)
+
+
+@given(segmentations(), st.floats(0.1, 10))
+def test_what_labelme_draws_of_simpler_polygons_leaves_the_mask_by_no_more_than_the_tolerance(
+    result: Segmentation, tolerance: float
+) -> None:
+    shapes = load(encoded("labelme", result, AnswerOptions(tolerance=tolerance)), result).shapes
+
+    for shape in shapes:
+        if shape["shape_type"] == "polygon":
+            labels = result.label_map == result.labels.names.index(shape["label"])
+            mask = labelme.utils.shape_to_mask(labels.shape, shape["points"])
+            own = np.argwhere(labels)
+            for pixel in np.argwhere(mask & ~labels):
+                assert np.hypot(*(own - pixel).T).min() <= tolerance + 1

@@ -1,0 +1,69 @@
+import io
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from handler.answers import strips
+from handler.answers.flat_png import flat_png
+from model.palette import voc_palette
+
+SHAPES = st.one_of(
+    st.tuples(st.integers(1, 20), st.integers(1, 20)), st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(3))
+)
+
+
+@given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 20), st.integers(1, 20))))
+def test_a_mask_is_a_picture_of_one_bit(mask: npt.NDArray[np.bool_]) -> None:
+    picture = Image.open(io.BytesIO(flat_png(mask)))
+
+    assert picture.mode == "1"
+    np.testing.assert_array_equal(np.asarray(picture), mask)
+
+
+@given(hnp.arrays(np.uint8, SHAPES))
+def test_pillow_reads_the_pixels_back(pixels: npt.NDArray[np.uint8]) -> None:
+    picture = Image.open(io.BytesIO(flat_png(pixels)))
+
+    assert picture.mode == ("L" if pixels.ndim == 2 else "RGB")
+    np.testing.assert_array_equal(np.asarray(picture), pixels)
+
+
+@given(hnp.arrays(np.uint16, st.tuples(st.integers(1, 20), st.integers(1, 20))))
+def test_grey_may_have_16_bits(pixels: npt.NDArray[np.uint16]) -> None:
+    picture = Image.open(io.BytesIO(flat_png(pixels)))
+
+    assert picture.mode == "I;16"
+    np.testing.assert_array_equal(np.asarray(picture), pixels)
+
+
+@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20)), elements=st.integers(0, 2)))
+def test_indices_are_shown_in_their_colours(indices: npt.NDArray[np.uint8]) -> None:
+    palette = voc_palette(3)
+
+    picture = Image.open(io.BytesIO(flat_png(indices, palette=palette)))
+
+    assert picture.mode == "P"
+    np.testing.assert_array_equal(np.asarray(picture), indices)
+    np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), np.array(palette, np.uint8)[indices])
+
+
+def test_text_is_found_by_its_keyword_in_any_script() -> None:
+    text = {"classes": '["кот", "猫"]', "model": "deeplabv3 1.0"}
+
+    assert Image.open(io.BytesIO(flat_png(np.zeros((1, 1), np.uint8), text=text))).info == text
+
+
+@given(hnp.arrays(np.uint8, SHAPES), st.integers(1, 60))
+def test_the_height_of_strips_changes_nothing(pixels: npt.NDArray[np.uint8], at_once: int) -> None:
+    whole = flat_png(pixels)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strips, "_PIXELS_AT_ONCE", at_once)
+        in_strips = flat_png(pixels)
+
+    assert in_strips == whole

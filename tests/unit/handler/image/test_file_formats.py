@@ -1,0 +1,222 @@
+"""Files with more in them than a picture: what is beside it costs neither the picture nor the server."""
+
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from handler.errors import ImageTooLarge, InvalidImage
+from handler.image.decode import decode_image
+from handler.image.file_formats import first_picture
+from handler.image.file_formats.tiff import orientation
+from handler.limits import Limits
+from tests.support import encode, noise
+from tests.unit.handler.image.image_files import directory, exif, png, png_chunk, tiff
+
+IMAGE = noise(6, 8)
+RED, GREEN = (255, 0, 0), (0, 255, 0)
+#: An EXIF block of 65,000 tags, each of which claims the same four megabytes.
+OVERLAPPING_EXIF = (
+    b"II\x2a\0\x08\0\0\0"
+    + struct.pack("<H", 65_000)
+    + b"".join(struct.pack("<HHII", tag, 7, 4_000_000, 0) for tag in range(1, 65_001))
+    + bytes(4_000_000)
+)
+
+
+@contextmanager
+def python_memory_below(limit: int) -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < limit
+    finally:
+        tracemalloc.stop()
+
+
+def in_png(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG of `IMAGE` with further chunks before its samples."""
+    whole = png(IMAGE, 2)
+    return whole[:33] + b"".join(png_chunk(kind, data) for kind, data in chunks) + whole[33:]
+
+
+def in_jpeg(*segments: tuple[int, bytes]) -> bytes:
+    """A JPEG of `IMAGE` with further segments before its own."""
+    whole = encode(IMAGE, "JPEG", quality=95)
+    return whole[:2] + b"".join(struct.pack(">BBH", 255, kind, len(data) + 2) + data for kind, data in segments) + whole[2:]
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        pytest.param((b"zTXt", b"a\0\0" + zlib.compress(bytes(100_000_000))), id="packed text"),
+        pytest.param((b"iCCP", b"a\0\0" + zlib.compress(bytes(100_000_000))), id="packed profile"),
+        pytest.param((b"eXIf", OVERLAPPING_EXIF), id="EXIF"),
+        pytest.param((b"zTXt", b"a\0\7"), id="text packed by an unknown method"),
+        pytest.param((b"tEXt", b"transparency\0yes"), id="text that is named as one of Pillow's own keys"),
+        pytest.param((b"pHYs", b""), id="no resolution"),
+        pytest.param((b"fcTL", b""), id="no frame"),
+    ],
+)
+def test_what_a_png_holds_beside_its_picture_does_not_matter(chunk: tuple[bytes, bytes]) -> None:
+    data = in_png(chunk)
+
+    with python_memory_below(50_000_000):
+        np.testing.assert_array_equal(decode_image(data, Limits()), IMAGE)
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        pytest.param(
+            [(0xE1, b"Exif\0\0" + OVERLAPPING_EXIF[at : at + 65_000]) for at in range(0, 4_700_000, 65_000)],
+            id="EXIF in many segments",
+        ),
+        pytest.param([(0xE1, b"Exif\0\0")], id="empty EXIF"),
+        pytest.param([(0xE0, b"JFIF")], id="short JFIF"),
+        pytest.param([(0xEE, b"Adobe")], id="short Adobe"),
+        pytest.param([(0xED, b"Photoshop 3.0\x008BIM")], id="short Photoshop"),
+        pytest.param([(0xE2, b"MPF\0II\x2a\0\xff\xff\xff\xff")], id="pictures nowhere"),
+        pytest.param([(0xE2, b"ICC_PROFILE\0")], id="no profile"),
+        pytest.param([(0xE2, b"ICC_PROFILE\0\1\2abc")], id="half a profile"),
+        pytest.param([(0xFE, b"")] * 1000, id="comments"),
+    ],
+)
+def test_what_a_jpeg_holds_beside_its_picture_does_not_matter(segments: list[tuple[int, bytes]]) -> None:
+    data = in_jpeg(*segments)
+
+    with python_memory_below(50_000_000):
+        np.testing.assert_array_equal(decode_image(data, Limits()), decode_image(in_jpeg(), Limits()))
+
+
+def test_what_a_webp_holds_beside_its_picture_does_not_matter() -> None:
+    data = encode(IMAGE, "WEBP", lossless=True, exif=OVERLAPPING_EXIF)
+
+    with python_memory_below(50_000_000):
+        np.testing.assert_array_equal(decode_image(data, Limits()), IMAGE)
+
+
+@pytest.mark.parametrize("tag", [330, 34665, 34853, 40965, 700, 34377])
+def test_what_a_tiff_holds_beside_its_picture_does_not_matter(tag: int) -> None:
+    np.testing.assert_array_equal(decode_image(tiff(IMAGE, 2, tags={tag: [2**32 - 1]}), Limits()), IMAGE)
+
+
+def test_a_tiff_whose_tags_claim_more_than_the_file_is_refused() -> None:
+    with pytest.raises(InvalidImage, match=r"claims 2,000,000 values of its tag 256, more than it can have"):
+        decode_image(b"II\x2a\0\x08\0\0\0\1\0" + struct.pack("<HHII", 256, 7, 2_000_000, 0) + bytes(1000), Limits())
+
+
+def test_a_tiff_of_more_strips_than_rows_is_refused() -> None:
+    with pytest.raises(InvalidImage, match=r"claims 400,000 values of its tag 273"):
+        decode_image(b"II\x2a\0\x08\0\0\0\1\0" + struct.pack("<HHII", 273, 3, 400_000, 0) + bytes(900_000), Limits())
+
+
+@pytest.mark.parametrize("at", [0, 4, 2**32 - 1])
+def test_a_tiff_whose_directory_is_not_in_the_file_is_refused(at: int) -> None:
+    with pytest.raises(InvalidImage, match="has 0 readable tags"):
+        decode_image(b"II\x2a\0" + struct.pack("<I", at) + bytes(100), Limits())
+
+
+@pytest.mark.parametrize("data", [b"MM\0\x2b" + bytes(100)])
+def test_a_bigtiff_in_big_endian_order_is_named(data: bytes) -> None:
+    with pytest.raises(InvalidImage, match="BigTIFF in big-endian byte order"):
+        decode_image(data, Limits())
+
+
+def test_a_bigtiff_is_read() -> None:
+    np.testing.assert_array_equal(decode_image(encode(IMAGE, "TIFF", big_tiff=True), Limits()), IMAGE)
+
+
+@pytest.mark.parametrize("disposal", range(4))
+def test_an_animated_png_allocates_no_canvas_before_its_size_is_checked(disposal: int) -> None:
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 6, 0, 0, 0))
+    frame = png_chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 60_000, 60_000, 0, 0, 1, 1, disposal, 0))
+    data = b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"acTL", bytes(8)) + frame + png_chunk(b"IDAT", b"")
+
+    with pytest.raises(ImageTooLarge, match=r"60000×60000"):
+        decode_image(data, Limits())
+
+
+@pytest.mark.parametrize("disposal", range(4))
+def test_a_gif_frame_beyond_its_screen_is_refused_before_it_is_allocated(disposal: int) -> None:
+    screen = b"GIF89a" + struct.pack("<HHBBB", 10, 10, 0x80, 0, 0) + bytes(6)
+    control = bytes([0x21, 0xF9, 4, disposal << 2, 0, 0, 0, 0])
+    frame = b"," + struct.pack("<HHHHB", 10, 10, 60_000, 60_000, 0) + b"\2\2\x44\1\0;"
+
+    with pytest.raises(ImageTooLarge, match=r"60010×60010 = 3,601,200,100 pixels"):
+        decode_image(screen + control + frame, Limits())
+
+
+def test_a_gif_with_megabytes_of_comments_is_read_at_once() -> None:
+    whole = encode(Image.new("P", (4, 4)), "GIF")
+    screen = 13 + (3 << (whole[10] & 7) + 1 if whole[10] & 0x80 else 0)
+    comment = b"!\xfe" + (b"\xff" + bytes(255)) * 100_000 + b"\0"
+
+    assert len(first_picture(whole[:screen] + comment + whole[screen:]).data) == len(whole)
+
+
+def test_a_jpeg_of_endless_scans_is_refused() -> None:
+    whole = encode(IMAGE, "JPEG", progressive=True)
+    scan = whole[whole.rfind(b"\xff\xda") : -2]
+
+    with pytest.raises(InvalidImage, match="the JPEG has more than 100 scans"):
+        decode_image(whole[:-2] + scan * 101 + whole[-2:], Limits())
+
+
+def test_a_jpeg_of_endless_segments_is_refused() -> None:
+    with pytest.raises(InvalidImage, match="more than 10,000 segments"):
+        decode_image(in_jpeg(*[(0xFE, b"")] * 10_001), Limits())
+
+
+def test_a_run_length_encoded_bmp_is_refused_where_it_takes_long() -> None:
+    header = struct.pack("<IiiHHIIiiII", 40, 3000, 3000, 1, 8, 1, 0, 1, 1, 256, 0)
+    data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + 40 + 1024) + header + bytes(range(256)) * 4 + b"\0\1"
+
+    with pytest.raises(ImageTooLarge, match="run-length encoded BMP has 9,000,000 pixels or bytes, the limit is 5,000,000"):
+        decode_image(data, Limits())
+
+
+@pytest.mark.parametrize(
+    ("file_format", "options"), [("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {}), ("MPO", {"quality": 95}), ("TIFF", {})]
+)
+def test_the_first_of_several_pictures_is_taken(file_format: str, options: dict[str, object]) -> None:
+    first, second = (Image.new("RGB", (16, 16), colour) for colour in (RED, GREEN))
+
+    decoded = decode_image(encode(first, file_format, save_all=True, append_images=[second], **options), Limits())
+
+    assert decoded.shape == (16, 16, 3)
+    assert np.abs(decoded.astype(int) - RED).max() <= 3
+
+
+def test_a_png_animation_without_its_default_image_shows_the_default_image() -> None:
+    first, second = (Image.new("RGB", (4, 4), colour) for colour in (RED, GREEN))
+
+    data = encode(first, "PNG", save_all=True, default_image=True, append_images=[second, first])
+
+    assert decode_image(data, Limits())[0, 0].tolist() == list(RED)
+
+
+@pytest.mark.parametrize("value", [0, 9, 65_535])
+def test_an_orientation_out_of_range_is_upright(value: int) -> None:
+    assert orientation(exif(value)) == 1
+
+
+@pytest.mark.parametrize(
+    "block",
+    [b"", b"Exif\0\0", b"II\x2a\0", exif(6)[:15], exif(6)[:21], b"II\x2a\0\xff\xff\xff\xff" + bytes(20), b"noise" * 20],
+)
+def test_a_broken_exif_block_is_upright(block: bytes) -> None:
+    assert orientation(block) == 1
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
+def test_exif_is_read_in_both_byte_orders(order: str, prefix: bytes) -> None:
+    head = b"II\x2a\0\x08\0\0\0" if order == "<" else b"MM\0\x2a\0\0\0\x08"
+
+    assert orientation(prefix + head + directory({274: [6], 305: b"some software"}, 8, order)) == 6

@@ -1,0 +1,196 @@
+"""JPEGs decoded no larger than the answer needs: what is seen of them, and where."""
+
+import io
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from handler.answers import FORMATS, EncodedResponse
+from handler.errors import ImageTooLarge, InvalidImage
+from handler.geometry import DecodedImage, RGBImage, Size, resized
+from handler.image.decode import decode
+from handler.limits import Limits
+from handler.network.views import needed_size, views
+from handler.options import LEAST_SCALE, AnswerOptions, InferenceOptions, SegmentationRequest
+from model import ResizePolicy
+from tests.support import AS_STORED, MirrorEngine, encode
+from tests.unit.handler.image.image_files import DISPLAY_P3_TO_XYZ, matrix_profile
+from tests.unit.handler.network.test_explain import linear_engine, pipeline
+
+POLICY = ResizePolicy(side="long", size=64)
+sides = st.integers(1, 400)
+
+
+@pytest.mark.parametrize(
+    ("needed", "reduced"),
+    [
+        ((401, 1), (801, 1607)),
+        ((201, 401), (801, 1607)),
+        ((200, 401), (401, 804)),
+        ((100, 200), (201, 402)),
+        ((50, 100), (101, 201)),
+        ((1, 1), (101, 201)),
+    ],
+)
+def test_a_copy_has_at_least_twice_the_needed_size(needed: Size, reduced: Size) -> None:
+    decoded = decode(encode(Image.new("RGB", (1607, 801)), "JPEG"), Limits(), lambda _: needed)
+
+    assert decoded.pixels.shape[:2] == reduced
+    assert decoded.size == (801, 1607)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_other_files_are_decoded_in_full(file_format: str) -> None:
+    decoded = decode(encode(Image.new("RGB", (161, 80)), file_format), Limits(), at_least_one_pixel)
+
+    assert decoded.photograph is decoded.pixels
+    assert decoded.size == decoded.pixels.shape[:2] == (80, 161)
+
+
+def test_a_jpeg_is_decoded_in_full_where_nothing_less_will_do() -> None:
+    decoded = decode(encode(Image.new("RGB", (161, 80)), "JPEG"), Limits())
+
+    assert decoded.photograph is decoded.pixels
+
+
+@given(st.integers(150, 300), st.integers(150, 300), st.integers(1, 8), st.sampled_from([2, 4, 8]))
+def test_edges_stay_where_they_are(height: int, width: int, orientation: int, factor: int) -> None:
+    """However the picture is stored, and whether or not the factor divides its sides; to a twentieth of a pixel of the copy."""
+    upright = edges(height, width)
+    needed = (height // factor // 2, width // factor // 2)
+
+    decoded = decode(as_stored(upright, orientation), Limits(), lambda _: needed)
+
+    assert decoded.size == (height, width)
+    assert max(decoded.pixels.shape[:2]) == math.ceil(max(height, width) / factor)
+    target = (height // factor, width // factor)
+    expected, found = resized(upright, (0, 0, width, height), target), resized(decoded.pixels, decoded.box, target)
+    np.testing.assert_allclose(edge_places(found), edge_places(expected), atol=0.05)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_colours_of_a_copy_are_those_of_the_image(mode: str) -> None:
+    profile = matrix_profile(DISPLAY_P3_TO_XYZ, 2.2) if mode == "RGB" else None
+    data = encode(Image.fromarray(gradient(240, 320)).convert(mode), "JPEG", quality=95, icc_profile=profile)
+
+    whole, copy = decode(data, Limits()), decode(data, Limits(), at_least_one_pixel)
+
+    assert copy.pixels.shape == (30, 40, 3)
+    means = whole.pixels.reshape(30, 8, 40, 8, 3).mean((1, 3))
+    np.testing.assert_allclose(copy.pixels, means, atol=6)
+
+
+def test_an_image_in_srgb_and_its_copy_are_told_by_the_same_profile() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    plain, told = (encode(Image.fromarray(gradient(64, 64)), "JPEG", icc_profile=each) for each in (None, profile))
+
+    copies = [decode(data, Limits(), at_least_one_pixel).pixels for data in (plain, told)]
+
+    np.testing.assert_array_equal(copies[0], copies[1])
+
+
+def test_of_several_pictures_in_a_file_the_first_is_reduced() -> None:
+    pictures = [Image.new("RGB", (80, 40), colour) for colour in ("red", "blue")]
+
+    decoded = decode(encode(pictures[0], "MPO", save_all=True, append_images=pictures[1:]), Limits(), at_least_one_pixel)
+
+    assert decoded.pixels.shape == (5, 10, 3)
+    assert (decoded.pixels.argmax(2) == 0).all()
+
+
+def test_limits_are_those_of_the_image_itself() -> None:
+    data = encode(Image.new("RGB", (1000, 1001)), "JPEG")
+
+    with pytest.raises(ImageTooLarge, match="1000×1001 = 1,001,000 pixels, the limit is 1,000,000"):
+        decode(data, Limits(max_pixels=1_000_000), at_least_one_pixel)
+    with pytest.raises(ImageTooLarge, match=r"1000×1001 pixels, the limit for a side is 1,000"):
+        decode(data, Limits(max_side=1000), at_least_one_pixel)
+
+
+def test_a_truncated_file_is_refused_at_any_scale() -> None:
+    data = encode(Image.fromarray(gradient(200, 200)), "JPEG", quality=95)
+
+    with pytest.raises(InvalidImage, match="truncated"):
+        decode(data[: len(data) // 2], Limits(), at_least_one_pixel)
+
+
+@given(
+    st.tuples(sides, sides),
+    st.lists(st.floats(LEAST_SCALE, 2), min_size=1, max_size=2, unique=True).map(tuple),
+    st.integers(1, 3),
+)
+def test_no_view_is_an_enlargement_of_the_needed_size(size: Size, scales: tuple[float, ...], tiles: int) -> None:
+    options = InferenceOptions(scales=scales, tiles=tiles)
+    height, width = needed_size(size, POLICY, options)
+    parts = (3 * tiles + 1) / 4
+
+    for view in views(DecodedImage.whole(np.zeros((*size, 3), np.uint8)), POLICY, options):
+        assert view.pixels.shape[0] * parts <= height
+        assert view.pixels.shape[1] * parts <= width
+
+
+def test_a_refinement_needs_the_size_at_scale_1() -> None:
+    small = InferenceOptions(scales=(0.5,))
+
+    assert needed_size((900, 1600), POLICY, small) == (18, 32)
+    assert needed_size((900, 1600), POLICY, small.model_copy(update={"refine": "crf"})) == (36, 64)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_answers_for_the_image_itself(name: str) -> None:
+    request = SegmentationRequest(encode(Image.fromarray(gradient(600, 803)), "JPEG"), answer=AnswerOptions(format=name))
+
+    (outcome,) = pipeline(MirrorEngine()).answer([request])
+
+    assert isinstance(outcome, EncodedResponse), outcome
+    if outcome.content_type.startswith("image/"):
+        assert Image.open(io.BytesIO(outcome.body)).size == (803, 600)
+
+
+@pytest.mark.parametrize("explain", [False, True])
+def test_what_shows_the_photograph_shows_all_of_it(explain: bool) -> None:
+    """Down to the single pixel: a copy has none of a fine checkerboard."""
+    fine = np.repeat((64 + 128 * (np.indices((600, 800)).sum(0) % 2)).astype(np.uint8)[..., None], 3, 2)
+    answer = AnswerOptions(format="png" if explain else "overlay", alpha=0)
+    request = SegmentationRequest(encode(fine, "JPEG", quality=95), answer=answer, explain=explain)
+
+    (outcome,) = pipeline(linear_engine()).answer([request])
+
+    assert isinstance(outcome, EncodedResponse), outcome
+    shown = np.asarray(Image.open(io.BytesIO(outcome.body)).convert("L"))
+    assert shown[300:].std() > 50  # Below the legend.
+
+
+def at_least_one_pixel(_: Size) -> Size:
+    return 1, 1
+
+
+def edges(height: int, width: int) -> RGBImage:
+    """Dark to bright: red two fifths from the left, green two fifths from the top."""
+    picture = np.full((height, width, 3), 64, np.uint8)
+    picture[:, width * 2 // 5 :, 0] = 192
+    picture[height * 2 // 5 :, :, 1] = 192
+    return picture
+
+
+def edge_places(pixels: RGBImage) -> npt.NDArray[np.float64]:
+    """How many columns of `pixels` are dark in red, and how many rows in green; with fractions, where an edge cuts a pixel."""
+    red, green = pixels[0, :, 0].astype(np.float64), pixels[:, 0, 1].astype(np.float64)
+    return np.array([((line[-1] - line) / (line[-1] - line[0])).sum() for line in (red, green)])
+
+
+def gradient(height: int, width: int) -> RGBImage:
+    rows, columns = np.indices((height, width))
+    return np.stack([64 + rows * 128 // height, 64 + columns * 128 // width, np.full((height, width), 90)], -1).astype(np.uint8)
+
+
+def as_stored(upright: RGBImage, orientation: int) -> bytes:
+    picture, exif = Image.fromarray(upright), Image.Exif()
+    exif[0x0112] = orientation
+    stored = picture.transpose(AS_STORED[orientation]) if orientation in AS_STORED else picture
+    return encode(stored, "JPEG", quality=100, subsampling=0, exif=exif)

@@ -1,0 +1,70 @@
+"""The probability of each pixel's own class."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from handler.labels import Labels
+from handler.masks import confidence
+from handler.masks.confidence import confidence_rows, sums
+from handler.masks.label_map import Segmentation
+from handler.masks.run_lengths import column_runs
+from model.palette import voc_palette
+
+
+@st.composite
+def results(draw: st.DrawFn) -> Segmentation:
+    """Of labels that are regions or noise, and need not be those of the highest probability."""
+    classes = draw(st.integers(1, 5))
+    grid = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
+    size = draw(st.tuples(st.integers(1, 60), st.integers(1, 60)))
+    grain = draw(st.integers(1, 20))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    blocks = rng.integers(0, classes, (-(-size[0] // grain), -(-size[1] // grain)), np.uint8)
+    labels = np.kron(blocks, np.ones((grain, grain), np.uint8))[: size[0], : size[1]]
+    probabilities = rng.random((classes, *grid), np.float32)
+    names = tuple(map(str, range(classes)))
+    return Segmentation(np.zeros((*size, 3), np.uint8), labels, probabilities, Labels(names, voc_palette(classes)))
+
+
+def interpolated(result: Segmentation) -> npt.NDArray[np.float32]:
+    """Of each pixel's own class, as torch interpolates it."""
+    scores = torch.from_numpy(result.probabilities)[None]
+    dense = F.interpolate(scores, result.label_map.shape, mode="bilinear", align_corners=False)[0].numpy()
+    values: npt.NDArray[np.float32] = np.take_along_axis(dense, result.label_map[None].astype(np.int64), 0)[0]
+    return values
+
+
+@given(results(), st.integers(1, 4000))
+def test_each_pixel_has_the_interpolated_probability_of_its_class(result: Segmentation, pixels_at_once: int) -> None:
+    found = np.full(result.label_map.shape, np.nan, np.float32)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(confidence, "_PIXELS_AT_ONCE", pixels_at_once)
+        for rows, values in confidence_rows(result):
+            found[rows] = values
+
+    np.testing.assert_allclose(found, interpolated(result), rtol=0, atol=2e-6)
+
+
+@given(results())
+def test_the_sum_over_a_run_is_that_of_its_pixels(result: Segmentation) -> None:
+    runs = column_runs(result.label_map)
+    dense = np.empty(result.label_map.shape)
+    for rows, values in confidence_rows(result):
+        dense[rows] = values
+
+    found = sums(result.probabilities, runs, runs.owners)
+
+    np.testing.assert_allclose(found, np.add.reduceat(dense.ravel(order="F"), runs.starts), rtol=1e-6, atol=1e-5)
+
+
+def test_runs_of_one_class_are_summed_whatever_they_are_parts_of() -> None:
+    runs = column_runs(np.array([[7, 7], [9, 9]]))
+    probabilities = np.array([[[0.25, 0.75]], [[0, 0]]], np.float32)
+
+    assert sums(probabilities, runs, np.array([0, 0, 0, 1])).tolist() == [0.25, 0.25, 0.75, 0.0]

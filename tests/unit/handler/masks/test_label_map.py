@@ -1,0 +1,200 @@
+import tracemalloc
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given, settings, target
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from handler.geometry import DecodedImage
+from handler.labels import Labels
+from handler.masks.confidence import confidence_rows
+from handler.masks.label_map import Segmentation, label_map, reported, segmentation
+from model.palette import voc_palette
+
+LABELS = Labels(("background", "cat", "dog"), voc_palette(3))
+
+
+def reference(logits: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    values = F.interpolate(torch.from_numpy(logits)[None], size, mode="bilinear", align_corners=False)[0]
+    return values.numpy()
+
+
+@st.composite
+def score_grids(draw: st.DrawFn) -> npt.NDArray[np.float32]:
+    """Noise, smooth ramps, or whole numbers, of which many are equal; C×h×w."""
+    shape = draw(st.tuples(st.integers(1, 25), st.integers(1, 9), st.integers(1, 9)))
+    kind = draw(st.sampled_from(["noise", "ramps", "whole numbers"]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    values = rng.integers(-2, 3, shape) if kind == "whole numbers" else rng.normal(scale=draw(st.integers(1, 30)), size=shape)
+    return (values.cumsum(1).cumsum(2) if kind == "ramps" else values).astype(np.float32)
+
+
+@settings(max_examples=300)
+@given(score_grids(), st.tuples(st.integers(1, 120), st.integers(1, 120)))
+def test_labels_win_the_interpolated_logits(logits: npt.NDArray[np.float32], size: tuple[int, int]) -> None:
+    values = reference(logits, size)
+
+    labels = label_map(logits, size, np.uint8)
+
+    assert labels.shape == size
+    assert labels.dtype == np.uint8
+    # Where two classes are equal to the last bits, either may win.
+    target(float(np.mean(labels != values.argmax(0))), label="share of ties")
+    chosen = np.take_along_axis(values, labels[None].astype(np.int64), 0)[0]
+    np.testing.assert_allclose(chosen, values.max(0), rtol=0, atol=3e-6 * np.abs(logits).max())
+
+
+def test_of_an_images_pixels_fewer_than_one_in_100_000_is_such_a_tie() -> None:
+    values = reference(scene(21, (65, 87)), (1200, 1600))
+
+    labels = label_map(scene(21, (65, 87)), (1200, 1600), np.uint8)
+
+    assert np.unique(labels).size > 5
+    assert np.mean(labels != values.argmax(0)) < 1e-5
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 3)])
+def test_an_image_smaller_than_the_grid_has_the_labels_at_its_pixels_centres(size: tuple[int, int]) -> None:
+    logits = scene(21, (65, 87))
+
+    np.testing.assert_array_equal(label_map(logits, size, np.uint8), reference(logits, size).argmax(0))
+
+
+def test_three_classes_that_meet_inside_a_cell_part_it_between_them() -> None:
+    logits = np.array([[[9, 0], [0, 0]], [[0, 9], [0, 0]], [[0, 0], [4, 4]]], np.float32)
+
+    labels = label_map(logits, (8, 8), np.uint8)
+
+    assert labels.tolist() == [
+        [0, 0, 0, 0, 1, 1, 1, 1],
+        [0, 0, 0, 0, 1, 1, 1, 1],
+        [0, 0, 0, 0, 1, 1, 1, 1],
+        [0, 0, 0, 0, 1, 1, 1, 1],
+        [0, 0, 0, 2, 2, 1, 1, 1],
+        [2, 2, 2, 2, 2, 2, 2, 2],
+        [2, 2, 2, 2, 2, 2, 2, 2],
+        [2, 2, 2, 2, 2, 2, 2, 2],
+    ]
+
+
+def test_labels_above_255_take_16_bits() -> None:
+    logits = np.zeros((300, 1, 2), np.float32)
+    logits[299, 0, 0] = logits[3, 0, 1] = 1
+
+    labels = label_map(logits, (1, 4), np.uint16)
+
+    assert labels.tolist() == [[299, 299, 3, 3]]
+
+
+@pytest.mark.parametrize("logits", [lambda: scene(21, (65, 87)), lambda: noise(21, (65, 87))], ids=["scene", "noise"])
+def test_memory_beyond_the_labels_does_not_grow_with_pixels_times_classes(
+    logits: Callable[[], npt.NDArray[np.float32]],
+) -> None:
+    scores, size = logits(), (4000, 6000)
+    tracemalloc.start()
+
+    label_map(scores, size, np.uint8)
+
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 24_000_000 + 60_000_000
+
+
+def noise(classes: int, grid: tuple[int, int]) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(0).normal(size=(classes, *grid)).astype(np.float32)
+
+
+def scene(classes: int, grid: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Logits of large regions, and some noise."""
+    regions = torch.from_numpy(noise(classes, (6, 8)) * 8)[None]
+    logits: npt.NDArray[np.float32] = F.interpolate(regions, grid, mode="bicubic", align_corners=False)[0].numpy()
+    return logits + np.float32(0.3) * noise(classes, grid)
+
+
+def test_a_checkerboard_of_logits_at_image_size_comes_back() -> None:
+    board = np.indices((6, 8)).sum(0) % 2
+    logits = np.stack([1 - board, board]).astype(np.float32)
+
+    np.testing.assert_array_equal(label_map(logits, (6, 8), np.uint8), board)
+
+
+@pytest.mark.parametrize(("count", "dtype"), [(2, np.uint8), (256, np.uint8), (257, np.uint16)])
+def test_labels_take_the_smallest_integer_that_holds_them(count: int, dtype: npt.DTypeLike) -> None:
+    assert Labels(tuple(map(str, range(count))), voc_palette(count)).dtype == np.dtype(dtype)
+
+
+@pytest.mark.parametrize(("names", "index"), [(("background", "cat"), 0), (("cat", "Background"), 1), (("road", "sky"), None)])
+def test_background_is_found_by_its_name(names: tuple[str, ...], index: int | None) -> None:
+    assert Labels(names, voc_palette(len(names))).background == index
+
+
+def of_classes(names: tuple[str, ...], label_map: list[list[int]]) -> Segmentation:
+    """Of classes that all have some probability everywhere, on a grid of one cell."""
+    labels = Labels(names, voc_palette(len(names)))
+    share = np.arange(1, len(names) + 1, dtype=np.float32)
+    probabilities = (share / share.sum()).reshape(-1, 1, 1)
+    found = np.array(label_map, labels.dtype)
+    return Segmentation(np.zeros((*found.shape, 3), np.uint8), found, probabilities, labels)
+
+
+def test_what_is_not_reported_becomes_background_with_its_probability() -> None:
+    result = of_classes(("background", "cat", "dog", "cow"), [[0, 1, 2, 3]])
+
+    kept = reported(result, (2,))
+
+    assert kept.label_map.tolist() == [[0, 0, 2, 0]]
+    np.testing.assert_allclose(kept.probabilities.ravel(), [0.7, 0, 0.3, 0], rtol=1e-6)
+    assert kept.labels == result.labels
+
+
+def test_background_stays_whether_it_is_asked_for_or_not() -> None:
+    result = of_classes(("background", "cat", "dog"), [[0, 1, 2]])
+
+    assert reported(result, (0, 1)).label_map.tolist() == reported(result, (1,)).label_map.tolist() == [[0, 1, 0]]
+
+
+def test_all_classes_reported_are_the_result_itself() -> None:
+    logits = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
+    result = segmentation(DecodedImage.whole(np.zeros((9, 7, 3), np.uint8)), logits, LABELS)
+
+    kept = reported(result, (0, 1, 2))
+
+    np.testing.assert_array_equal(kept.label_map, result.label_map)
+    np.testing.assert_array_equal(kept.probabilities, result.probabilities)
+
+
+def test_a_label_set_without_background_gets_one_as_its_last_class() -> None:
+    result = of_classes(("road", "sky"), [[0, 1]])
+
+    kept = reported(result, (0,))
+
+    assert kept.label_map.tolist() == [[0, 2]]
+    assert (kept.labels.names, kept.labels.palette[2]) == (("road", "sky", "background"), (0, 0, 0))
+    np.testing.assert_allclose(kept.probabilities.ravel(), [1 / 3, 0, 2 / 3], rtol=1e-6)
+
+
+def test_a_background_that_makes_257_classes_needs_16_bits() -> None:
+    result = of_classes(tuple(f"c{index}" for index in range(256)), [[0, 255]])
+
+    kept = reported(result, (255,))
+
+    assert result.label_map.dtype == np.uint8
+    assert kept.label_map.dtype == np.uint16
+    assert kept.label_map.tolist() == [[256, 255]]
+
+
+@given(st.sets(st.integers(0, 4), min_size=1), st.integers(0, 2**32 - 1))
+def test_probabilities_of_what_is_reported_still_sum_to_one(classes: set[int], seed: int) -> None:
+    labels = Labels(("background", "a", "b", "c", "d"), voc_palette(5))
+    logits = np.random.default_rng(seed).normal(scale=20, size=(5, 4, 3)).astype(np.float32)
+
+    kept = reported(segmentation(DecodedImage.whole(np.zeros((11, 13, 3), np.uint8)), logits, labels), classes)
+
+    np.testing.assert_allclose(kept.probabilities.sum(axis=0), 1, atol=1e-5)
+    assert kept.probabilities.min() >= 0
+    assert set(np.unique(kept.label_map)) <= classes | {0}
+    assert all(rows.min() >= 0 for _, rows in confidence_rows(kept))

@@ -1,0 +1,194 @@
+import io
+import json
+import sys
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from handler.answers import EncodedResponse
+from handler.errors import InferenceTooLarge, RefinementUnavailable
+from handler.limits import Limits
+from handler.masks.refinement import CrfSettings, dense_crf
+from handler.options import AnswerOptions, InferenceOptions, ModelIdentity, SegmentationRequest
+from handler.pipeline import Pipeline
+from handler.settings import InferenceSettings
+from model import ResizePolicy
+from tests.support import encode, metadata
+
+CRF = InferenceOptions(refine="crf")
+
+
+class HalvesEngine:
+    """A network that takes the left half of what it sees for class 0, the right half for class 1; its cells are 8×8 pixels."""
+
+    name = "test"
+    precision = "float32"
+    max_batch = 1
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        self.calls += 1
+        height, width = pixels.shape[1] // 8, pixels.shape[2] // 8
+        logits = np.zeros((1, 3, height, width), np.float32)
+        logits[:, 0, :, : width // 2] = logits[:, 1, :, width // 2 :] = 1
+        return logits
+
+
+def build(engine: HalvesEngine, *, inference: InferenceSettings | None = None, **limits: int) -> Pipeline:
+    return Pipeline(
+        engine,
+        metadata(resize=ResizePolicy(side="long", size=64)),
+        ModelIdentity("m", "1"),
+        Limits.model_validate(limits),
+        inference or InferenceSettings(),
+    )
+
+
+@pytest.fixture
+def two_colours() -> npt.NDArray[np.uint8]:
+    """64×64, red up to column 36 and blue from there: not where the network sees the edge, which is at 32."""
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[:, :36, 0] = image[:, 36:, 2] = 255
+    return image
+
+
+@pytest.fixture
+def without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pydensecrf", "pydensecrf.densecrf"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+class TestWithTheExtra:
+    @pytest.fixture(autouse=True)
+    def _extra(self) -> None:
+        pytest.importorskip("pydensecrf")
+
+    def test_a_segments_edge_moves_to_the_edge_in_the_image(self, two_colours: npt.NDArray[np.uint8]) -> None:
+        pipeline = build(HalvesEngine())
+
+        plain, refined = pipeline.segment(two_colours), pipeline.segment(two_colours, CRF)
+
+        np.testing.assert_array_equal(plain.label_map[30], [0] * 32 + [1] * 32)
+        np.testing.assert_array_equal(refined.label_map[30], [0] * 36 + [1] * 28)
+
+    @pytest.mark.parametrize("size", [(1, 1), (1, 7), (20, 30)])
+    def test_marginals_are_probabilities_of_the_pictures_size(self, size: tuple[int, int]) -> None:
+        probabilities = np.random.default_rng(0).dirichlet([1] * 4, (3, 2)).transpose(2, 0, 1).astype(np.float32)
+
+        marginals = dense_crf(np.zeros((*size, 3), np.uint8), probabilities, CrfSettings())
+
+        assert marginals.shape == (4, *size)
+        assert marginals.dtype == np.float32
+        np.testing.assert_allclose(marginals.sum(0), 1, atol=1e-5)
+
+    def test_without_pairwise_weights_the_interpolated_probabilities_come_back(self) -> None:
+        unary_alone = CrfSettings(bilateral_weight=0, gaussian_weight=0)
+        probabilities = np.array([[[0.9, 0.1]], [[0.1, 0.9]]], np.float32)
+
+        marginals = dense_crf(np.zeros((1, 4, 3), np.uint8), probabilities, unary_alone)
+
+        np.testing.assert_allclose(marginals[0], [[0.9, 0.7, 0.3, 0.1]], atol=1e-5)
+
+    def test_certainty_of_the_network_is_no_fault(self) -> None:
+        certain = np.array([[[1, 0]], [[0, 1]]], np.float32)
+
+        marginals = dense_crf(np.zeros((1, 2, 3), np.uint8), certain, CrfSettings())
+
+        assert np.isfinite(marginals).all()
+
+    @pytest.mark.parametrize(("scales", "tiles"), [((1.0,), 1), ((0.5,), 1), ((0.5, 2.0), 1), ((0.5, 1.0), 2)])
+    def test_it_runs_at_the_size_of_the_whole_image_at_scale_1(
+        self, two_colours: npt.NDArray[np.uint8], scales: tuple[float, ...], tiles: int
+    ) -> None:
+        options = InferenceOptions(scales=scales, flip=True, tiles=tiles, refine="crf")
+
+        assert build(HalvesEngine()).segment(two_colours, options).probabilities.shape == (3, 64, 64)
+
+    def test_the_mask_has_the_size_of_the_image(self) -> None:
+        assert build(HalvesEngine()).segment(np.zeros((100, 333, 3), np.uint8), CRF).label_map.shape == (100, 333)
+
+    def test_the_settings_decide_how_strong_it_is(self, two_colours: npt.NDArray[np.uint8]) -> None:
+        weak = InferenceSettings(crf=CrfSettings(bilateral_weight=0, gaussian_weight=0))
+
+        result = build(HalvesEngine(), inference=weak).segment(two_colours, CRF)
+
+        np.testing.assert_array_equal(result.label_map[30], [0] * 32 + [1] * 32)
+
+    def test_json_and_png_say_how_long_it_took(self, two_colours: npt.NDArray[np.uint8]) -> None:
+        image = encode(two_colours)
+        seconds: dict[str, float] = {}
+        requests = [SegmentationRequest(image, CRF, AnswerOptions(format=name)) for name in ("json", "png")]
+
+        as_json, as_png = build(HalvesEngine()).answer(requests, seconds.__setitem__)
+
+        assert isinstance(as_json, EncodedResponse)
+        assert isinstance(as_png, EncodedResponse)
+        with Image.open(io.BytesIO(as_png.body)) as picture:
+            said = [json.loads(as_json.body)["refine"], json.loads(picture.info["refine"])]
+        assert [each["method"] for each in said] == ["crf", "crf"]
+        assert said[1]["seconds"] == round(seconds["refine"], 3)
+
+    def test_it_is_a_stage_of_its_own(self, two_colours: npt.NDArray[np.uint8]) -> None:
+        seen: list[str] = []
+
+        build(HalvesEngine()).answer(
+            [SegmentationRequest(encode(two_colours), inference=CRF)], lambda stage, _: seen.append(stage)
+        )
+
+        assert seen == ["decode", "prepare", "network", "average", "refine", "label", "encode"]
+
+    def test_a_batch_changes_nothing_but_the_seconds(self, two_colours: npt.NDArray[np.uint8]) -> None:
+        pipeline = build(HalvesEngine())
+        requests = [SegmentationRequest(encode(image), CRF) for image in (two_colours, two_colours[:, 8:])]
+
+        together = pipeline.answer(requests)
+        alone = [pipeline.answer([each])[0] for each in requests]
+
+        assert [without_seconds(outcome) for outcome in together] == [without_seconds(outcome) for outcome in alone]
+
+    def test_more_probabilities_than_the_limit_are_refused_with_both_numbers_before_the_network_runs(
+        self, two_colours: npt.NDArray[np.uint8]
+    ) -> None:
+        engine = HalvesEngine()
+
+        (outcome,) = build(engine, max_refined_values=12_287).answer([SegmentationRequest(encode(two_colours), inference=CRF)])
+
+        assert isinstance(outcome, InferenceTooLarge)
+        assert str(outcome) == ("option 'refine': 64×64 pixels of 3 classes are 12,288 probabilities, the limit is 12,287")
+        assert engine.calls == 0
+
+
+@pytest.mark.usefixtures("without_the_extra")
+def test_without_the_extra_the_answer_says_how_to_get_it_before_the_network_runs(two_colours: npt.NDArray[np.uint8]) -> None:
+    engine = HalvesEngine()
+
+    (outcome,) = build(engine).answer([SegmentationRequest(encode(two_colours), inference=CRF)])
+
+    assert isinstance(outcome, RefinementUnavailable)
+    assert outcome.status == 501
+    assert "pip install pydensecrf2" in str(outcome)
+    assert engine.calls == 0
+
+
+@pytest.mark.usefixtures("without_the_extra")
+def test_without_the_extra_a_server_that_refines_by_default_does_not_start() -> None:
+    with pytest.raises(RefinementUnavailable, match="pydensecrf2"):
+        build(HalvesEngine(), inference=InferenceSettings(refine="crf")).warm_up()
+
+
+def test_an_answer_that_nothing_refined_says_nothing_of_it(two_colours: npt.NDArray[np.uint8]) -> None:
+    (outcome,) = build(HalvesEngine()).answer([SegmentationRequest(encode(two_colours))])
+
+    assert isinstance(outcome, EncodedResponse)
+    assert "refine" not in json.loads(outcome.body)
+
+
+def without_seconds(outcome: object) -> dict[str, object]:
+    assert isinstance(outcome, EncodedResponse), outcome
+    answer: dict[str, object] = json.loads(outcome.body)
+    del answer["refine"]
+    return answer

@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pycocotools import mask as coco
+
+from handler.masks import run_lengths as runs
+from handler.masks.run_lengths import column_runs, run_lengths
+
+
+def test_runs_go_down_the_columns_and_end_with_each() -> None:
+    found = column_runs(np.array([[4, 4, 5], [4, 4, 5], [2, 4, 4]], np.uint8))
+
+    assert found.size == (3, 3)
+    assert found.starts.tolist() == [0, 2, 3, 6, 8]
+    assert found.lengths.tolist() == [2, 1, 3, 2, 1]
+    assert found.owners.tolist() == [4, 2, 4, 5, 4]
+    assert found.pixels(6).tolist() == [0, 0, 1, 0, 6, 2]
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 4), st.integers(0, 2**32 - 1), st.integers(1, 99))
+def test_run_lengths_are_those_of_each_mask(height: int, width: int, count: int, seed: int, at_once: int) -> None:
+    ids = np.random.default_rng(seed).integers(0, count, (height, width), dtype=np.uint8)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "_PIXELS_AT_ONCE", at_once)
+        found = run_lengths(column_runs(ids), count)
+
+    assert set(found) == set(np.unique(ids).tolist())
+    for each, own in found.items():
+        assert own == coco.encode(np.asfortranarray(ids == each, np.uint8))

@@ -1,0 +1,97 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch.nn import functional as F
+
+from handler.answers import FORMATS
+from handler.errors import ResponseTooLarge
+from handler.geometry import DecodedImage
+from handler.labels import Labels
+from handler.masks import segments
+from handler.masks.label_map import Segmentation, segmentation
+from handler.masks.segments import Segment, find_segments
+from handler.options import AnswerOptions, ModelIdentity
+from model.palette import voc_palette
+
+LABELS = Labels(("background", "cat", "dog"), voc_palette(3))
+
+
+def test_statistics_name_each_class_by_falling_size_and_background_last() -> None:
+    result = of_labels([[0, 0, 0, 0], [2, 1, 2, 0]])
+
+    assert [(s.index, s.pixels, s.fraction) for s in figures(result)] == [(2, 2, 0.25), (1, 1, 0.125), (0, 5, 0.625)]
+
+
+def test_the_score_is_the_mean_probability_over_the_segment() -> None:
+    probabilities = np.zeros((3, 1, 4), np.float32)
+    probabilities[1] = [0.5, 0.75, 0.0, 0.0]
+    probabilities[0] = [0.5, 0.25, 1.0, 0.875]
+    labels = np.array([[1, 1, 0, 0]], np.uint8)
+
+    cat, background = figures(Segmentation(blank(1, 4), labels, probabilities, LABELS))
+
+    assert cat.score == pytest.approx(0.625)
+    assert background.score == pytest.approx(0.9375)
+
+
+def test_scores_are_those_of_the_interpolated_probabilities() -> None:
+    logits = np.random.default_rng(2).normal(size=(3, 4, 5)).astype(np.float32)
+    result = segmentation(DecodedImage.whole(blank(33, 29)), logits, LABELS)
+    probabilities = reference(result.probabilities, (33, 29))
+
+    for statistics in figures(result):
+        mask = result.label_map == statistics.index
+        assert statistics.score == pytest.approx(float(probabilities[statistics.index][mask].mean()), abs=1e-5)
+
+
+def test_segments_below_the_minimum_score_are_not_listed() -> None:
+    probabilities = np.array([[[0.25, 0.25]], [[0.75, 0.0]], [[0.0, 0.5]]], np.float32)
+    result = Segmentation(blank(1, 2), np.array([[1, 2]], np.uint8), probabilities, LABELS)
+
+    assert [s.label for s in figures(result, min_score=0.5)] == ["cat", "dog"]
+    assert [s.label for s in figures(result, min_score=0.51)] == ["cat"]
+
+
+def test_connected_parts_are_segments_of_their_own_and_background_is_one() -> None:
+    result = of_labels([[1, 0, 1, 1], [0, 0, 1, 0], [1, 2, 2, 0]])
+
+    found = figures(result, components=True)
+
+    assert [(s.label, s.pixels, s.bbox) for s in found] == [
+        ("cat", 3, (2, 0, 2, 2)),
+        ("dog", 2, (1, 2, 2, 1)),
+        ("cat", 1, (0, 0, 1, 1)),
+        ("cat", 1, (0, 2, 1, 1)),
+        ("background", 5, (0, 0, 4, 3)),
+    ]
+
+
+def blank(height: int, width: int) -> npt.NDArray[np.uint8]:
+    return np.zeros((height, width, 3), np.uint8)
+
+
+def figures(result: Segmentation, **options: object) -> tuple[Segment, ...]:
+    return find_segments(result, AnswerOptions.model_validate(options)).items
+
+
+def reference(logits: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    values = F.interpolate(torch.from_numpy(logits)[None], size, mode="bilinear", align_corners=False)[0]
+    return values.numpy()
+
+
+def of_labels(rows: list[list[int]]) -> Segmentation:
+    labels = np.array(rows, np.uint8)
+    return Segmentation(blank(*labels.shape), labels, np.full((3, *labels.shape), 1 / 3, np.float32), LABELS)
+
+
+@pytest.mark.parametrize("asked", [{"format": "huggingface"}, {"format": "json", "masks": "png"}])
+def test_more_pixels_of_masks_than_can_be_written_in_time_are_refused_with_both_numbers(
+    monkeypatch: pytest.MonkeyPatch, asked: dict[str, str]
+) -> None:
+    monkeypatch.setattr(segments, "_MOST_MASK_PIXELS", 11)
+
+    with pytest.raises(ResponseTooLarge, match=r"masks of 3 segments.* have 12 pixels, the limit is 11; ask for run lengths"):
+        FORMATS[asked["format"]].encode(
+            of_labels([[0, 1], [2, 0]]), ModelIdentity("m", "1"), AnswerOptions.model_validate(asked)
+        )

@@ -1,0 +1,116 @@
+"""OpenVINO beside torch, on small networks of random weights."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from handler.network.engines import EngineOptions, ModelFiles, build_engine
+from handler.network.engines.openvino_engine import OpenVinoEngine, native_precision
+from handler.network.engines.openvino_graph import convert, without_telemetry, write_graph
+from model import load_checkpoint
+from model.strict import ConfigurationError
+from tests.support import ROOT, noise, write_checkpoint
+
+EXACT = EngineOptions(precision="float32")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    checkpoint = write_checkpoint(folder / "model.safetensors")
+    write_graph(convert(load_checkpoint(checkpoint)), folder / "network.xml")
+    return ModelFiles(checkpoint, graph=folder / "network.xml")
+
+
+@pytest.mark.parametrize("size", [(64, 64), (48, 80), (33, 97), (1, 1)])
+def test_logits_are_torchs_at_any_size(files: ModelFiles, size: tuple[int, int]) -> None:
+    pixels = noise(*size)[None]
+
+    logits = OpenVinoEngine(files, EXACT).infer(pixels)
+
+    expected = build_engine("torch", files, EXACT).infer(pixels)
+    assert logits.shape == expected.shape
+    np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_an_answer_is_not_overwritten_by_the_next(files: ModelFiles) -> None:
+    engine = OpenVinoEngine(files, EXACT)
+    first = engine.infer(noise(48, 64)[None])
+    kept = first.copy()
+
+    engine.infer(noise(48, 64)[None] // 2)
+
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_lanes_answer_as_the_whole_processor_does(files: ModelFiles) -> None:
+    engine = OpenVinoEngine(files, EngineOptions(threads=2, precision="float32", lanes=4))
+    pixels = noise(48, 64)[None]
+
+    assert len(engine.lanes()) == 2  # As many as it has threads.
+    for lane in engine.lanes():
+        np.testing.assert_array_equal(lane.infer(pixels), engine.infer(pixels))
+
+
+def test_without_a_graph_the_checkpoint_is_converted(files: ModelFiles) -> None:
+    pixels = noise(48, 64)[None]
+
+    converted = OpenVinoEngine(ModelFiles(files.checkpoint), EXACT)
+
+    np.testing.assert_array_equal(converted.infer(pixels), OpenVinoEngine(files, EXACT).infer(pixels))
+
+
+def test_equal_checkpoints_give_equal_graphs(files: ModelFiles, tmp_path: Path) -> None:
+    assert files.graph is not None
+
+    write_graph(convert(load_checkpoint(files.checkpoint)), tmp_path / "again.xml")
+
+    assert (tmp_path / "again.xml").read_bytes() == files.graph.read_bytes()
+    assert (tmp_path / "again.bin").read_bytes() == files.graph.with_suffix(".bin").read_bytes()
+
+
+def test_the_precision_is_the_best_that_is_native(files: ModelFiles) -> None:
+    native = native_precision()
+
+    assert OpenVinoEngine(files, EngineOptions()).precision == native
+    assert OpenVinoEngine(files, EXACT).precision == "float32"
+
+
+def test_a_model_that_is_not_quantized_has_no_int8(files: ModelFiles) -> None:
+    with pytest.raises(ConfigurationError, match=r"precision 'int8': this model is not quantized .*; use 'auto' or '"):
+        OpenVinoEngine(files, EngineOptions(precision="int8"))
+
+
+def test_makers_are_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from openvino_telemetry.utils.opt_in_checker import ConsentCheckResult, OptInChecker
+
+    for name in ("CI", "TF_BUILD", "JENKINS_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+    with without_telemetry():
+        assert OptInChecker().check(enable_opt_in_dialog=False, disable_in_ci=True) is ConsentCheckResult.DECLINED
+
+
+def test_signals_are_survived_after_an_engine_was_dropped_in_another_thread(files: ModelFiles) -> None:
+    program = """
+import os, signal, sys, threading
+import subprocess
+import sys
+from pathlib import Path
+from handler.network.engines import EngineOptions, ModelFiles, build_engine
+
+engines = [build_engine("openvino", ModelFiles(Path(sys.argv[1]), graph=Path(sys.argv[2])), EngineOptions())]
+dropping = threading.Thread(target=engines.clear)
+dropping.start()
+dropping.join()
+signal.signal(signal.SIGUSR1, lambda *_: print("survived"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    command = [sys.executable, "-c", program, str(files.checkpoint), str(files.graph)]
+
+    assert subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout == "survived\n"

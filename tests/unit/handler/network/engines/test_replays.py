@@ -1,0 +1,89 @@
+import logging
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from handler.network.engines.replays import Forward, Replays, Shape
+
+
+class Recorder:
+    """A capture that remembers what it was asked for, and whose replays add 1 to what the network says."""
+
+    def __init__(self) -> None:
+        self.shapes: list[Shape] = []
+
+    def __call__(self, forward: Forward, shape: Shape) -> Forward:
+        self.shapes.append(shape)
+        return lambda pixels: forward(pixels) + 1
+
+
+def network(pixels: Tensor) -> Tensor:
+    return pixels.float().mean((1, 2, 3))
+
+
+def failing(*_: object) -> Forward:
+    raise RuntimeError("operation not permitted when stream is capturing")
+
+
+def see(replays: Callable[[Tensor], Tensor], *sizes: tuple[int, int], images: int = 1) -> list[float]:
+    """The first answer to grey images of each size."""
+    return [float(replays(torch.full((images, *size, 3), 7, dtype=torch.uint8))[0]) for size in sizes]
+
+
+def test_a_shape_is_recorded_at_its_second_sight_and_replayed_from_then_on() -> None:
+    recorder = Recorder()
+
+    answers = see(Replays(network, recorder), (2, 3), (2, 3), (2, 3))
+
+    assert answers == [7, 8, 8]
+    assert recorder.shapes == [(1, 2, 3, 3)]
+
+
+def test_shapes_that_never_come_again_are_not_recorded() -> None:
+    recorder = Recorder()
+
+    see(Replays(network, recorder), *((1, width) for width in range(1, 50)))
+
+    assert recorder.shapes == []
+
+
+def test_batches_of_another_number_of_images_are_recorded_by_themselves() -> None:
+    recorder = Recorder()
+    replays = Replays(network, recorder)
+
+    for images in (1, 2, 1, 2):
+        see(replays, (2, 3), images=images)
+
+    assert recorder.shapes == [(1, 2, 3, 3), (2, 2, 3, 3)]
+
+
+def test_the_recordings_used_last_are_kept() -> None:
+    recorder = Recorder()
+    replays = Replays(network, recorder, recorded=2)
+    first, second, third = (1, 1), (1, 2), (1, 3)
+
+    see(replays, first, first, second, second, first, third, third, first, second)
+
+    assert [shape[1:3] for shape in recorder.shapes] == [first, second, third, second]
+
+
+def test_large_inputs_are_never_recorded() -> None:
+    recorder = Recorder()
+
+    answers = see(Replays(network, recorder), (2048, 2049), (2048, 2049), (2048, 2049))
+
+    assert answers == pytest.approx([7, 7, 7])
+    assert recorder.shapes == []
+
+
+def test_where_recording_fails_the_network_runs_on_and_the_log_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        answers = see(Replays(network, failing), (2, 3), (2, 3), (2, 3), (4, 5), (4, 5))
+
+    assert answers == [7, 7, 7, 7, 7]
+    (record,) = caplog.records
+    assert "without CUDA graphs" in record.message
+    assert record.exc_info is not None
+    assert "stream is capturing" in str(record.exc_info[1])

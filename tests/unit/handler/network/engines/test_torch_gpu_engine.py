@@ -1,0 +1,251 @@
+"""The engine for GPUs on the CPU, which is all of it but CUDA graphs and pinned memory; and on a GPU, where there is one."""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from handler.geometry import RGBImage
+from handler.image.decode import decode_image
+from handler.limits import Limits
+from handler.masks.label_map import label_map
+from handler.network.engines import (
+    EngineOptions,
+    GradientEngine,
+    LabellingEngine,
+    ModelFiles,
+    Precision,
+    build_engine,
+    reference_engine,
+)
+from handler.network.engines.replays import Forward, Shape
+from handler.network.engines.torch_engine import TorchEngine
+from handler.network.engines.torch_gpu_engine import TorchGpuEngine
+from handler.options import ModelIdentity
+from handler.pipeline import Pipeline
+from handler.settings import HandlerSettings
+from model import Checkpoint, DeepLabV3, ResizePolicy, load_checkpoint
+from model.strict import ConfigurationError
+from scripts.package import DEFAULT_CHECKPOINT
+from scripts.samples import write_samples
+from tests.support import CLASSES, metadata
+
+CPU = torch.device("cpu")
+needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+class Colours(nn.Module):
+    """A backbone of one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Sequential(nn.Conv2d(3, 8, 3, stride=16, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {"out": self.layer(images)}
+
+
+class Compilers:
+    """A backend of torch.compile that leaves what it is given as it is, and counts."""
+
+    def __init__(self) -> None:
+        self.called = 0
+
+    def __call__(self, graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
+        self.called += 1
+        return graph.forward
+
+
+def no_compiler(_: torch.fx.GraphModule, __: list[Tensor]) -> Callable[..., Any]:
+    raise RuntimeError("failed to find a C compiler")
+
+
+class Pooled(nn.Module):
+    """Adds to each cell the mean of all, as ASPP's image pooling does."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + nn.functional.interpolate(features.mean((2, 3), keepdim=True), features.shape[-2:])
+
+
+def small() -> Checkpoint:
+    """One that is compiled in a moment."""
+    torch.manual_seed(0)
+    network = DeepLabV3("mobilenet_v2", len(CLASSES), output_stride=16)
+    network.backbone = Colours()
+    network.classifier = nn.Sequential(Pooled(), nn.Conv2d(8, len(CLASSES), 1))  # type: ignore[assignment]
+    return Checkpoint(network.eval(), metadata(resize=ResizePolicy(side="long", size=64)))
+
+
+def images(count: int, height: int, width: int) -> RGBImage:
+    return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+
+
+def on_cpu(checkpoint: Checkpoint, precision: Precision = "float32", **parts: Any) -> TorchGpuEngine:
+    return TorchGpuEngine(checkpoint, EngineOptions(precision=precision), CPU, **({"backend": "eager"} | parts))
+
+
+@pytest.fixture(scope="module")
+def engine() -> TorchGpuEngine:
+    return on_cpu(small())
+
+
+@pytest.fixture(scope="module")
+def reference() -> TorchEngine:
+    return TorchEngine(small(), EngineOptions())
+
+
+@pytest.fixture(scope="module")
+def astronaut(tmp_path_factory: pytest.TempPathFactory) -> RGBImage:
+    """At half its size."""
+    (path,) = write_samples(tmp_path_factory.mktemp("samples"), ["astronaut"])
+    return decode_image(path.read_bytes(), Limits())[::2, ::2]
+
+
+@pytest.fixture
+def uncompiled() -> Iterator[None]:
+    """As with the environment variable TORCH_COMPILE_DISABLE: compiling the default model takes a minute."""
+    with torch._dynamo.config.patch(disable=True):
+        yield
+
+
+@pytest.mark.parametrize("shape", [(1, 48, 64), (1, 64, 48), (3, 64, 64), (8, 16, 64), (1, 5, 3)])
+def test_logits_are_those_of_the_reference(engine: TorchGpuEngine, reference: TorchEngine, shape: tuple[int, int, int]) -> None:
+    pixels = images(*shape)
+
+    np.testing.assert_allclose(engine.infer(pixels), reference.infer(pixels), atol=1e-5)
+
+
+def test_each_answer_of_a_batch_is_the_answer_alone(engine: TorchGpuEngine) -> None:
+    pixels = images(engine.max_batch, 48, 64)
+
+    together = engine.infer(pixels)
+
+    np.testing.assert_allclose(together, np.concatenate([engine.infer(each[None]) for each in pixels]), atol=1e-5)
+
+
+def test_it_is_compiled_for_one_image_and_for_several_and_never_again() -> None:
+    compilers = Compilers()
+    engine = on_cpu(small(), backend=compilers)
+    at_start = compilers.called
+
+    for shape in ((1, 64, 48), (1, 64, 64), (2, 48, 64), (3, 64, 64), (8, 33, 17), (1, 16, 16), (2, 1, 99)):
+        engine.infer(images(*shape))
+
+    assert (at_start, compilers.called) == (2, 2)
+
+
+def test_without_a_compiler_it_answers_all_the_same_and_the_log_says_why(
+    reference: TorchEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels = images(1, 48, 64)
+
+    with caplog.at_level(logging.WARNING):
+        engine = on_cpu(small(), backend=no_compiler)
+
+    np.testing.assert_allclose(engine.infer(pixels), reference.infer(pixels), atol=1e-5)
+    (record,) = [record for record in caplog.records if record.name == "handler.network.engines.torch_gpu_engine"]
+    assert "uncompiled" in record.message
+    assert record.exc_info is not None
+    assert "C compiler" in str(record.exc_info[1])
+
+
+def test_the_usual_sizes_are_recorded_before_the_first_request() -> None:
+    shapes: list[Shape] = []
+
+    def capture(forward: Forward, shape: Shape) -> Forward:
+        shapes.append(shape)
+        return forward
+
+    on_cpu(small(), capture=capture)
+
+    assert shapes == [(1, 48, 64, 3), (1, 64, 48, 3)]
+
+
+def test_answers_stay_what_they_were_when_others_follow(engine: TorchGpuEngine) -> None:
+    first = engine.infer(images(1, 48, 64))
+    before = first.copy()
+
+    engine.infer(255 - images(1, 48, 64))
+
+    np.testing.assert_array_equal(first, before)
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_labels_in_bfloat16_are_nearly_those_of_the_reference(astronaut: RGBImage) -> None:
+    checkpoint = load_checkpoint(DEFAULT_CHECKPOINT)
+    pixels, size = astronaut[None], (astronaut.shape[0], astronaut.shape[1])
+
+    engine = on_cpu(checkpoint, "bfloat16")
+    labels = [label_map(each.infer(pixels)[0], size, np.uint8) for each in (engine, TorchEngine(checkpoint, EngineOptions()))]
+
+    assert engine.precision == "bfloat16"
+    assert (labels[0] == labels[1]).mean() >= 0.995
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_the_checkpoints_own_network_stays_as_it_is() -> None:
+    checkpoint = small()
+    before = {name: value.clone() for name, value in checkpoint.network.state_dict().items()}
+
+    on_cpu(checkpoint, "bfloat16").infer(images(1, 48, 64))
+
+    for name, value in checkpoint.network.state_dict().items():
+        assert value.dtype == before[name].dtype
+        assert torch.equal(value, before[name])
+
+
+def test_it_makes_labels_and_has_no_gradients(engine: TorchGpuEngine) -> None:
+    assert isinstance(engine, LabellingEngine)
+    assert not isinstance(engine, GradientEngine)
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_int8_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"precision 'int8': torch has it on no GPU; use 'auto' or 'bfloat16'"):
+        on_cpu(small(), "int8")
+
+
+@pytest.fixture(scope="module")
+def on_gpu() -> TorchGpuEngine:
+    """In the precision that this GPU is best at; its graphs are real ones."""
+    made = build_engine("auto", ModelFiles(DEFAULT_CHECKPOINT), EngineOptions(gpu_id=0))
+    assert isinstance(made, TorchGpuEngine)
+    return made
+
+
+@needs_a_gpu
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_a_gpu_labels_as_the_cpu_does(precision: Precision, astronaut: RGBImage) -> None:
+    files = ModelFiles(DEFAULT_CHECKPOINT)
+    engine = build_engine("torch", files, EngineOptions(gpu_id=0, precision=precision))
+    size = (astronaut.shape[0], astronaut.shape[1])
+    expected = label_map(reference_engine(files, EngineOptions()).infer(astronaut[None])[0], size, np.uint8)
+
+    # The second is captured, the third replayed.
+    labels = [label_map(engine.infer(astronaut[None])[0], size, np.uint8) for _ in range(3)]
+
+    least = 0.9999 if engine.precision == "float32" else 0.995
+    assert min((each == expected).mean() for each in labels) >= least
+
+
+@needs_a_gpu
+def test_graphs_that_share_their_memory_can_be_replayed_in_any_order(on_gpu: TorchGpuEngine) -> None:
+    # More than are kept at a time.
+    pixels = [images(1 + index % 3, 64 + 16 * index, 96) for index in range(20)]
+    first = [on_gpu.infer(each) for each in pixels]
+
+    for order in (range(20), range(19, -1, -1), (3, 17, 3, 0, 19, 4)):
+        for index in order:
+            np.testing.assert_allclose(on_gpu.infer(pixels[index]), first[index], atol=0.5)
+
+
+@needs_a_gpu
+def test_explanations_are_made_on_the_gpu_too(astronaut: RGBImage) -> None:
+    pipeline = Pipeline.load(DEFAULT_CHECKPOINT, HandlerSettings(), ModelIdentity("m", "1"), gpu_id=0)
+
+    assert pipeline.engine.name == "torch"
+    assert pipeline.explanation(astronaut).heat.max() > 0

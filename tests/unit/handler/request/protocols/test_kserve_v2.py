@@ -1,0 +1,153 @@
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from handler.answers import EncodedResponse
+from handler.errors import InvalidOption, InvalidRequest
+from handler.options import ModelIdentity
+from handler.request.bodies import Instance
+from handler.request.protocols import Call, open_call
+
+IMAGES = (b"\x89PNG one", b"\x89PNG two", b"\x89PNG three")
+ONE, TWO, THREE = (base64.b64encode(image).decode() for image in IMAGES)
+
+
+def tensor(*data: Any, **changes: Any) -> dict[str, Any]:
+    return {"name": "photos", "shape": [len(data)], "datatype": "BYTES", "data": list(data), **changes}
+
+
+def opened(*inputs: Any, **beside: Any) -> Call:
+    return open_call({"body": {"inputs": list(inputs), **beside}}, ModelIdentity("deeplabv3", "1.0"))
+
+
+def test_each_element_of_each_tensor_is_an_image() -> None:
+    call = opened(tensor(ONE, f"data:image/png;base64,{TWO}"), tensor({"b64": THREE}, name="more"))
+
+    assert [instance.image for instance in call.instances()] == list(IMAGES)
+
+
+def test_parameters_are_options_of_the_call_and_a_tensors_own_go_before() -> None:
+    call = opened(
+        tensor(ONE, parameters={"format": "png", "content_type": "image/jpeg"}),
+        tensor(TWO, name="more"),
+        parameters={"format": "npz", "alpha": 1, "binary_data_output": False},
+    )
+
+    assert call.instances() == [
+        Instance(IMAGES[0], {"format": "png", "alpha": 1}),
+        Instance(IMAGES[1], {"format": "npz", "alpha": 1}),
+    ]
+
+
+def test_each_tensor_is_answered_by_one_of_its_name_and_shape() -> None:
+    call = opened(tensor(ONE, TWO, shape=[2, 1]), tensor(THREE, name="more"), id="a-7")
+    answers = [
+        EncodedResponse(b'{"a":1}', "application/json"),
+        EncodedResponse(b'{"a":2}', "application/json"),
+        EncodedResponse(b"\xff\xd8", "image/jpeg"),
+    ]
+
+    assert json.loads(call.reply(answers, explained=False).body) == {
+        "model_name": "deeplabv3",
+        "model_version": "1.0",
+        "id": "a-7",
+        "outputs": [
+            {
+                "name": "photos",
+                "shape": [2, 1],
+                "datatype": "BYTES",
+                "parameters": {"content_type": "application/json"},
+                "data": ['{"a":1}', '{"a":2}'],
+            },
+            {
+                "name": "more",
+                "shape": [1],
+                "datatype": "BYTES",
+                "parameters": {"content_type": "image/jpeg"},
+                "data": ["/9g="],
+            },
+        ],
+    }
+
+
+def test_half_a_surrogate_pair_comes_back_as_it_came() -> None:
+    reply = opened(tensor(ONE), id="\ud83d").reply([EncodedResponse(b"{}", "application/json")], explained=False)
+
+    assert json.loads(reply.body)["id"] == "\ud83d"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ([], r"^'inputs' should be a list of at least one tensor$"),
+        ([5], r"^input 0 should be an object with 'name', 'shape', 'datatype' and 'data'$"),
+        ([tensor(ONE), {"shape": [1]}], r"^input 1 should be an object with 'name'"),
+        ([tensor(ONE, name=7)], r"^input 0 should be an object with 'name'"),
+        ([tensor(ONE, datatype="FP32")], r"^input 'photos': datatype 'FP32' is not taken, send image files as 'BYTES'$"),
+        ([tensor(ONE, datatype=None)], r"^input 'photos': datatype null is not taken"),
+        ([tensor()], r"^input 'photos': 'data' should be a list of at least one image as base64 text$"),
+        ([tensor(ONE, data=ONE)], r"^input 'photos': 'data' should be a list"),
+        ([tensor(ONE, shape=[2])], r"^input 'photos': shape \[2\] does not fit its 1 elements, it should be \[1\]$"),
+        ([tensor(ONE, shape=None)], r"^input 'photos': shape null does not fit"),
+        ([tensor(ONE, TWO, shape=[[2]])], r"^input 'photos': shape \[a list\] does not fit its 2 elements"),
+        ([tensor(ONE), tensor(TWO, 5, name="more")], r"^image 2: the image in 'more' is sent as a number"),
+        ([tensor(ONE, name="n" * 300, datatype="INT8")], r"^input 'n{80}'… \(300 characters\): datatype"),
+        ([tensor(ONE, format="png")], r"^input 'photos': unknown key 'format'.*; options go into 'parameters'$"),
+        ([tensor(ONE, Shape=[1])], r"^input 'photos': unknown key 'Shape', did you mean 'shape'\?"),
+    ],
+)
+def test_what_is_no_tensor_of_images_is_refused_by_name(inputs: list[Any], message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        opened(*inputs).instances()
+
+
+def test_an_option_beside_parameters_is_refused_not_passed_over() -> None:
+    with pytest.raises(InvalidRequest, match=r"^the call: unknown key 'format' .*; options go into 'parameters'$"):
+        opened(tensor(ONE), format="png").instances()
+
+
+def test_what_clients_of_the_protocol_send_besides_is_taken() -> None:
+    call = opened(
+        tensor(ONE), id="1", model_name="deeplabv3", model_version="1.0", outputs=[{"name": "photos"}], parameters=None
+    )
+
+    assert call.instances() == [Instance(IMAGES[0], {})]
+
+
+@pytest.mark.parametrize("parameters", [[], "format=png", 0])
+def test_parameters_that_are_no_object_are_refused(parameters: object) -> None:
+    with pytest.raises(InvalidOption, match=r"^'parameters' of the call is .*, it should be an object of options by name$"):
+        opened(tensor(ONE), parameters=parameters).instances()
+    with pytest.raises(InvalidOption, match=r"^'parameters' of input 'photos' is "):
+        opened(tensor(ONE, parameters=parameters)).instances()
+
+
+def test_an_error_stands_where_clients_of_kserve_look_for_it() -> None:
+    reply = opened(tensor(ONE)).refuse(InvalidRequest("why"), "why")
+
+    assert json.loads(reply.body) == {"error": "why", "code": 400, "type": "InvalidRequest", "message": "why"}
+
+
+def test_images_may_lie_in_lists_of_one_each() -> None:
+    call = opened(tensor([ONE], [TWO], shape=[2, 1]))
+
+    answer = json.loads(call.reply([EncodedResponse(b"{}", "application/json")] * 2, explained=False).body)
+
+    assert [instance.image for instance in call.instances()] == list(IMAGES[:2])
+    assert (answer["outputs"][0]["shape"], answer["outputs"][0]["data"]) == ([2, 1], ["{}", "{}"])
+
+
+@pytest.mark.parametrize(
+    ("beside", "message"),
+    [
+        ({"outputs": [{"name": "scores"}]}, "there is no output 'scores'; outputs are called as the inputs are: 'photos'"),
+        ({"outputs": [{}]}, "there is no output null"),
+        ({"outputs": True}, "'outputs' is true, it should be a list of tensors"),
+        ({"id": 5}, "'id' is a number, it should be text"),
+    ],
+)
+def test_what_there_is_not_is_refused_not_passed_over(beside: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        opened(tensor(ONE), **beside).instances()

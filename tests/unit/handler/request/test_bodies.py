@@ -1,0 +1,126 @@
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.errors import InvalidOption, InvalidRequest
+from handler.request.bodies import Instance, image_bytes, json_body, read_fields, read_options, read_row
+
+IMAGE = b"\x89PNG an image"
+BASE64 = base64.b64encode(IMAGE).decode()
+
+
+@pytest.mark.parametrize("field", ["body", "data", "image"])
+@pytest.mark.parametrize(
+    "value",
+    [IMAGE, bytearray(IMAGE), BASE64, f"data:image/png;base64,{BASE64}", f"DATA:;BASE64,{BASE64}".encode()],
+    ids=["bytes", "bytearray", "base64", "data URI", "data URI as bytes"],
+)
+def test_an_image_is_bytes_base64_or_a_data_uri_in_any_of_its_fields(field: str, value: object) -> None:
+    assert read_row({field: value}) == Instance(IMAGE, {})
+
+
+def test_an_image_in_json_may_be_written_as_clients_of_tensorflow_serving_do() -> None:
+    assert read_row({"body": {"data": {"b64": BASE64}}}) == Instance(IMAGE, {})
+
+
+@given(st.binary(min_size=1), st.sampled_from(["", "data:image/jpeg;base64,", "data:;base64,"]))
+def test_base64_may_be_broken_into_lines(image: bytes, prefix: str) -> None:
+    assert image_bytes("data", prefix + base64.encodebytes(image).decode()) == image
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda body: body, lambda body: json.dumps(body).encode(), lambda body: b" \n" + json.dumps(body).encode()]
+)
+def test_a_json_body_is_a_form_in_other_words_whatever_type_it_is_sent_as(wrap: Any) -> None:
+    row = {"body": wrap({"data": BASE64, "format": "png", "options": {"alpha": 0.25}})}
+
+    assert read_row(row) == Instance(IMAGE, {"format": "png", "alpha": 0.25})
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"scales": [0.5, 1], "flip": True}, {"scales": [0.5, 1], "flip": True}),
+        (b'{"flip": true}', {"flip": True}),
+        ('{"flip": true}', {"flip": True}),
+        (b"", {}),
+        (None, {}),
+        ({}, {}),
+    ],
+)
+def test_options_are_an_object_or_json_text_of_one(options: object, expected: dict[str, object]) -> None:
+    assert read_row({"data": IMAGE, "options": options}).fields == expected
+
+
+def test_a_field_goes_before_the_same_in_options() -> None:
+    assert read_options({"format": b"png", "options": {"format": "npz", "flip": True}}) == {"format": "png", "flip": True}
+
+
+def test_fields_of_a_form_are_text() -> None:
+    assert read_row({"data": IMAGE, "classes": bytearray("träd".encode())}).fields == {"classes": "träd"}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({}, r"^no image in the request; send the file's bytes \(curl -T photo\.jpg URL\), a form"),
+        ({"format": b"png"}, r"no image in the request; the fields sent are 'format'; send"),
+        (
+            {f"f{i}": b"" for i in range(20)},
+            r"the fields sent are 'f0', 'f1', 'f2', 'f3', 'f4', 'f5', 'f6', 'f7', … \(20 in all\)",
+        ),
+        ({"x" * 1000: b""}, r"the fields sent are 'x{80}'… \(1,000 characters\)"),
+        ({"data": IMAGE, "body": IMAGE}, r"more than one image in the request, in the fields 'data', 'body'; send one"),
+        ({"data": b""}, r"no image in the request: 'data' is empty"),
+        ({"data": ""}, r"no image in the request: 'data' is empty"),
+        ({"data": True}, r"the image in 'data' is sent as true, it should be base64 text"),
+        ({"data": {"base64": BASE64}}, r"the image in 'data' is sent as an object"),
+        ({"data": {"b64": [1]}}, r"the image in 'data' is sent as a list"),
+        ({"data": b'{"data": "x"}'}, r"'data' holds an object in JSON, it should hold an image"),
+        ({"body": b"[]"}, r"'body' holds a list in JSON, it should hold an image"),
+        ({"body": b"[" * 100_000}, r"'body' begins like JSON but is none: "),
+        ({"data": "data:image/png," + BASE64}, r"the data: URI in 'data' is not one of base64: it begins 'data:image/png'"),
+        ({"data": "data:image/png;base64"}, r"the data: URI in 'data' is not one of base64: it begins 'data:image/png;base64'"),
+        ({"data": "ab\ud800"}, r"the image in 'data' is not base64 \(.*\); it begins 'ab\\ud800'"),
+        ({"data": BASE64[:-2]}, r"the image in 'data' is not base64 \(Incorrect padding\)"),
+        ({"data": "nöt base64" * 100}, r"the image in 'data' is not base64 \(.{1,100}\); it begins '.{40}'$"),
+    ],
+)
+def test_a_row_without_one_image_is_refused_in_few_words(row: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message) as caught:
+        read_row(row)
+
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"options": b"{"}, r"the field 'options' is not JSON: Expecting"),
+        ({"options": "[" * 100_000}, r"the field 'options' is not JSON: "),
+        ({"options": ["format"]}, r"the field 'options' is a list, it should be an object of options by name"),
+        ({"options": True}, r"the field 'options' is true, it should be an object"),
+        ({"options": b"\xff"}, r"option 'options': its value is not UTF-8 text"),
+        ({"y" * 1000: b"\xff"}, r"option 'y{80}'… \(1,000 characters\): its value is not UTF-8 text"),
+    ],
+)
+def test_options_that_are_none_are_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidOption, match=message):
+        read_fields({"data": IMAGE, **fields})
+
+
+@pytest.mark.parametrize("body", [IMAGE, b"", b"[1]", b'{"a": ', b"{" * 100_000, b'{"a": "\xff"}', [1], None, "text"])
+def test_a_body_that_is_no_json_object_is_told_from_one(body: object) -> None:
+    assert json_body({"body": body}) is None
+
+
+@given(st.binary(min_size=1))
+def test_bytes_are_an_image_or_refused_as_what_they_begin_like(body: bytes) -> None:
+    try:
+        assert read_row({"body": body}).image == body
+    except InvalidRequest:
+        assert body.lstrip()[:1] in (b"{", b"[") or body[:5].lower() == b"data:"

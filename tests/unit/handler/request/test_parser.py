@@ -1,0 +1,345 @@
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.answers import FORMATS
+from handler.errors import InstancesTooMany, InvalidOption, InvalidRequest
+from handler.labels import Labels
+from handler.limits import Limits
+from handler.options import MASKS, REFINEMENTS, AnswerOptions, InferenceOptions, ModelIdentity, SegmentationRequest
+from handler.request.parser import RequestParser
+from handler.request.protocols import open_call
+from handler.settings import HandlerSettings, InferenceSettings
+from model.palette import voc_palette
+
+IMAGE = b"an image"
+LABELS = Labels(("background", "cat", "dog", "traffic light, red", "7"), voc_palette(5))
+
+
+def parse_all(
+    row: Mapping[str, Any], headers: Mapping[str, Any], settings: HandlerSettings | None = None
+) -> list[SegmentationRequest]:
+    parser = RequestParser(settings or HandlerSettings(), LABELS)
+    return parser.parse(open_call(row, ModelIdentity("m", "1")), headers)
+
+
+def parse_request(
+    row: Mapping[str, Any], headers: Mapping[str, Any], settings: HandlerSettings | None = None
+) -> SegmentationRequest:
+    (request,) = parse_all(row, headers, settings)
+    return request
+
+
+@pytest.mark.parametrize("field", ["body", "data", "image"])
+def test_the_image_is_found_in_every_field_that_may_hold_it(field: str) -> None:
+    assert parse_request({field: bytearray(IMAGE)}, {}) == SegmentationRequest(IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("row", "headers", "expected"),
+    [
+        ({}, {}, "json"),
+        ({}, {"Accept": "image/png"}, "png"),
+        ({}, {"Accept": "image/png", "url_path": "overlay"}, "overlay"),
+        ({}, {"Accept": "image/png", "url_path": "overlay", "X-Segment-Format": "json"}, "json"),
+        ({"format": b"png"}, {"Accept": "image/jpeg", "url_path": "overlay", "X-Segment-Format": "json"}, "png"),
+    ],
+)
+def test_the_most_explicit_format_wins(row: dict[str, bytes], headers: dict[str, str], expected: str) -> None:
+    assert parse_request({"data": IMAGE, **row}, headers).answer.format == expected
+
+
+@pytest.mark.parametrize("header", ["X-Segment-Format", "x-segment-format", "X-SEGMENT-FORMAT"])
+def test_header_names_are_folded(header: str) -> None:
+    assert parse_request({"body": IMAGE}, {header: "PNG"}).answer.format == "png"
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("*/*", "json"),
+        ("application/json", "json"),
+        ("image/jpeg", "overlay"),
+        ("text/html, image/png;q=0.8, */*;q=0.5", "png"),
+        ("image/png;q=0.2, image/jpeg;q=0.9", "overlay"),
+        ("image/png;q=0, application/json", "json"),
+        ("image/png;q=nonsense", "json"),
+        ("image/*", "png"),
+        ("image/[jp]*", "json"),
+        ("image/jpeg;q=0.5, image/png;q=inf", "png"),
+        ("image/png;q=nan", "json"),
+        ("image/png;q=0.1, text/x;q=nan, image/jpeg;q=1", "overlay"),
+        ("application/json;q=0, */*;q=0.5", "png"),
+        ("application/geo+json", "geojson"),
+        ("audio/ogg", "json"),
+        (";;,,", "json"),
+    ],
+)
+def test_accept_chooses_by_quality_and_otherwise_json(accept: str, expected: str) -> None:
+    assert parse_request({"body": IMAGE}, {"Accept": accept}).answer.format == expected
+
+
+def test_the_parts_of_a_form_are_no_options() -> None:
+    headers = {"data": {"content-type": "image/jpeg"}, "x-segment-part": {"content-type": "text/plain"}}
+
+    assert parse_request({"data": IMAGE}, headers).answer.format == "json"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({}, r"no image in the request; send the file's bytes"),
+        ({"picture": IMAGE}, r"the fields sent are 'picture'"),
+        ({"body": bytearray()}, r"'body' is empty"),
+        ({"data": IMAGE, "image": IMAGE}, r"more than one image in the request, in the fields 'data', 'image'"),
+        ({"body": [1]}, r"the image in 'body' is sent as a list, it should be base64 text"),
+        ({"body": None}, r"the image in 'body' is sent as null"),
+        ({"body": b'{"data": '}, r"'body' begins like JSON but is none: Expecting value"),
+        ({"body": b"[1, 2]"}, r"'body' holds a list in JSON, it should hold an image"),
+        ({"body": {"data": 5}}, r"the image in 'data' is sent as a number"),
+        ({"body": {"data": "no base64!"}}, r"the image in 'data' is not base64 \(.*\); it begins 'no base64!'"),
+        ({"body": {"data": "data:image/png,abc"}}, r"the data: URI in 'data' is not one of base64: it begins 'data:image/png'"),
+        ({"body": {"options": {}}}, r"no image in the request; the fields sent are 'options'"),
+    ],
+)
+def test_a_request_without_one_image_is_refused(row: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        parse_request(row, {})
+
+
+@pytest.mark.parametrize(
+    ("row", "headers", "message"),
+    [
+        ({}, {"X-Segment-Format": "pgn"}, r"option 'format': 'pgn' does not exist, did you mean 'png'\? \(allowed: json, png"),
+        ({"colour": b"red"}, {}, r"unknown option 'colour' \(known: format, masks, scales, flip, tiles, refine"),
+        ({}, {"X-Segment-Min-Scor": "0.5"}, r"unknown option 'min_scor', did you mean 'min_score'\?"),
+        ({"min_score": b"1.5"}, {}, r"option 'min_score': 1\.5 is above 1 \(allowed: 0 … 1"),
+        ({}, {"X-Segment-Alpha": "-0.1"}, r"option 'alpha': -0\.1 is below 0"),
+        ({"tolerance": b"nan"}, {}, r"option 'tolerance': 'nan' is not a number"),
+        ({"classes": b"kat"}, {}, r"option 'classes': there is no class 'kat', did you mean 'cat'\? \(known: background, cat"),
+        ({"classes": b"5"}, {}, r"option 'classes': there is no class 5, the last is 4, '7'"),
+        ({"classes": b"[1, "}, {}, r"option 'classes': '\[1, ' is not a JSON list"),
+        ({"classes": b"[]"}, {}, r"option 'classes': names no class"),
+        ({"masks": b"bitmap"}, {}, r"option 'masks': 'bitmap' does not exist \(allowed: rle, png, polygons, none\)"),
+        ({"options": b"{"}, {}, r"the field 'options' is not JSON: "),
+        ({"options": b"[1]"}, {}, r"the field 'options' is a list, it should be an object"),
+        ({"format": b"\xff\xfe"}, {}, r"option 'format': its value is not UTF-8 text"),
+        ({}, {"url_path": "svg"}, r"option 'format': 'svg' does not exist"),
+        ({"scales": b"9"}, {}, r"option 'scales': 9\.0 is above 2\.0 \(allowed: up to 6 of 0\.25 … 2, as 0\.75,1,1\.25"),
+        ({}, {"X-Segment-Scales": "1, 0.1"}, r"option 'scales': 0\.1 is below 0\.25 \(allowed"),
+        ({"scales": b"nan"}, {}, r"option 'scales': 'nan' is not a number"),
+        ({"scales": b"-inf"}, {}, r"option 'scales': -inf is below 0\.25"),
+        ({"scales": b"1,1.0"}, {}, r"option 'scales': 1\.0 is there more than once"),
+        ({"scales": b"1;2"}, {}, r"option 'scales': '1;2' is not a number \(allowed"),
+        ({"scales": b""}, {}, r"option 'scales': '' is not a number"),
+        ({"scales": b"1," * 6}, {}, r"option 'scales': 7 scales are more than this server's limit of 6"),
+        ({"flip": b"yes"}, {}, r"option 'flip': 'yes' is neither true nor false \(allowed: true, false"),
+        (
+            {},
+            {"X-Segment-Refine": "crv"},
+            r"option 'refine': 'crv' does not exist, did you mean 'crf'\? \(allowed: none, crf\)",
+        ),
+    ],
+)
+def test_a_bad_option_is_named_with_what_is_allowed(row: dict[str, bytes], headers: dict[str, str], message: str) -> None:
+    with pytest.raises(InvalidOption, match=message):
+        parse_request({"data": IMAGE, **row}, headers)
+
+
+@pytest.mark.parametrize(
+    ("row", "headers", "expected"),
+    [
+        ({}, {}, InferenceOptions()),
+        ({"scales": b"1.25, 0.75 ,1"}, {}, InferenceOptions(scales=(0.75, 1, 1.25))),
+        ({}, {"X-Segment-Scales": "2", "X-Segment-Flip": "TRUE"}, InferenceOptions(scales=(2,), flip=True)),
+        ({"flip": b"false"}, {"X-Segment-Flip": "true"}, InferenceOptions()),
+        ({"refine": b"crf"}, {}, InferenceOptions(refine="crf")),
+    ],
+)
+def test_scales_flip_and_refinement_are_fields_or_headers(
+    row: dict[str, bytes], headers: dict[str, str], expected: InferenceOptions
+) -> None:
+    assert parse_request({"data": IMAGE, **row}, headers).inference == expected
+
+
+def test_what_a_request_does_not_say_is_the_servers() -> None:
+    settings = HandlerSettings(inference=InferenceSettings(scales=(0.5, 1), flip=True))
+
+    assert parse_request({"data": IMAGE}, {}, settings).inference == InferenceOptions(scales=(0.5, 1), flip=True)
+    assert parse_request({"data": IMAGE, "scales": b"1"}, {}, settings).inference == InferenceOptions(flip=True)
+
+
+def test_the_server_limits_how_many_scales_there_are() -> None:
+    settings = HandlerSettings(inference=InferenceSettings(max_scales=1))
+
+    with pytest.raises(InvalidOption, match="2 scales are more than this server's limit of 1"):
+        parse_request({"data": IMAGE, "scales": b"0.5,1"}, {}, settings)
+
+
+#: A value of each option, as text.
+VALUES: dict[str, st.SearchStrategy[str]] = {
+    "format": st.sampled_from(list(FORMATS)),
+    "masks": st.sampled_from(MASKS),
+    "scales": st.sets(st.floats(0.25, 2), min_size=1, max_size=6).map(lambda scales: ",".join(map(str, scales))),
+    "flip": st.sampled_from(["true", "false"]),
+    "tiles": st.integers(1, 4).map(str),
+    "refine": st.sampled_from(REFINEMENTS),
+    "classes": st.sets(st.sampled_from(["background", "cat", "dog"]), min_size=1).map(",".join),
+    "min_score": st.floats(0, 1).map(str),
+    "components": st.sampled_from(["true", "false"]),
+    "alpha": st.floats(0, 1).map(str),
+    "tolerance": st.floats(0, 10).map(str),
+}
+
+
+def test_the_values_of_this_test_are_of_all_options() -> None:
+    assert set(VALUES) == {*InferenceOptions.model_fields, *AnswerOptions.model_fields}
+
+
+@given(st.fixed_dictionaries({}, optional=VALUES))
+def test_options_give_the_same_request_by_every_route(options: dict[str, str]) -> None:
+    photo = base64.b64encode(IMAGE).decode()
+    tensor = {"name": "a", "shape": [1], "datatype": "BYTES", "data": [photo]}
+    headers = {f"X-Segment-{name.replace('_', '-').title()}": value for name, value in options.items()}
+    encoded = {name: value.encode() for name, value in options.items()}
+    routes: list[tuple[dict[str, Any], dict[str, str]]] = [
+        ({"body": bytearray(IMAGE)}, headers),
+        ({"data": IMAGE, **encoded}, {}),
+        ({"data": IMAGE, "options": json.dumps(options).encode()}, {}),
+        ({"body": {"data": photo, **options}}, {}),
+        ({"body": {"data": photo, "options": options}}, {}),
+        ({"body": {"instances": [{"data": photo, **options}]}}, {}),
+        ({"body": {"instances": [photo], "options": options}}, {}),
+        ({"body": {"inputs": [{**tensor, "parameters": options}]}}, {}),
+        ({"body": {"inputs": [tensor], "parameters": options}}, {}),
+    ]
+
+    first, *others = (parse_request(row, sent) for row, sent in routes)
+
+    assert first.image == IMAGE
+    assert all(other == first for other in others)
+
+
+def test_a_header_may_be_utf_8_which_the_server_reads_as_latin_1() -> None:
+    labels = Labels(("background", "träd"), voc_palette(2))
+    parser = RequestParser(HandlerSettings(), labels)
+
+    for sent in ("träd", "träd".encode().decode("latin-1")):
+        (request,) = parser.parse(open_call({"body": IMAGE}, ModelIdentity("m", "1")), {"X-Segment-Classes": sent})
+        assert request.answer.classes == (1,)
+
+
+@pytest.mark.parametrize(
+    ("headers", "explain"),
+    [
+        ({"explain": "True"}, True),
+        ({"explain": "False"}, False),
+        ({"explain": "False", "Explain": "True"}, False),
+        ({"explain": "True", "EXPLAIN": "False"}, True),
+        ({"Explain": "True"}, False),
+        ({}, False),
+    ],
+)
+def test_only_the_servers_own_header_asks_for_an_explanation(headers: dict[str, str], explain: bool) -> None:
+    assert parse_request({"body": IMAGE}, headers).explain == explain
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"), [({"url_path": "png"}, "png"), ({"URL_PATH": "png"}, "json"), ({"url_path": ""}, "json")]
+)
+def test_only_the_servers_own_header_is_the_url(headers: dict[str, str], expected: str) -> None:
+    assert parse_request({"body": IMAGE}, headers).answer.format == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"format": b"overlay"}, r"^option 'format': 'overlay': an explanation is a 'png'$"),
+        ({"classes": b"cat,dog"}, r"^option 'classes': 2 classes; an explanation is of one$"),
+        ({"scales": b"0.5"}, r"^option 'scales': an explanation is of the image as the network sees it once, at scale 1$"),
+        ({"flip": b"true"}, r"^option 'flip': an explanation is of the image as the network sees it once"),
+        ({"tiles": b"2"}, r"^option 'tiles': an explanation is of the image as the network sees it once"),
+        ({"refine": b"crf"}, r"^option 'refine': an explanation is of the image as the network sees it once"),
+    ],
+)
+def test_an_explanation_refuses_what_it_would_pass_over(fields: dict[str, bytes], message: str) -> None:
+    with pytest.raises(InvalidOption, match=message):
+        parse_request({"data": IMAGE, **fields}, {"explain": "True"})
+
+
+def test_an_explanation_takes_its_class_its_tint_and_its_format() -> None:
+    request = parse_request({"data": IMAGE, "classes": b"dog", "alpha": b"1", "format": b"png"}, {"explain": "True"})
+
+    assert (request.answer.classes, request.answer.alpha) == ((2,), 1)
+
+
+@pytest.mark.parametrize(
+    "body", [{"instances": ["eA=="] * 4}, {"inputs": [{"name": "a", "shape": [4], "datatype": "BYTES", "data": ["eA=="] * 4}]}]
+)
+def test_a_call_may_hold_so_many_images_and_each_knows_how_many(body: dict[str, Any]) -> None:
+    allowed, refused = (HandlerSettings(limits=Limits(max_instances=most)) for most in (4, 3))
+
+    assert [request.images_per_call for request in parse_all({"body": body}, {}, allowed)] == [4] * 4
+    with pytest.raises(InstancesTooMany, match=r"^the call holds 4 images, the limit is 3$"):
+        parse_all({"body": body}, {}, refused)
+
+
+def test_a_bad_option_of_one_of_several_images_names_the_image() -> None:
+    with pytest.raises(InvalidOption, match=r"^image 1: option 'flip': 'perhaps' is neither"):
+        parse_all({"body": {"instances": ["eA==", {"data": "eA==", "flip": "perhaps"}]}}, {})
+    with pytest.raises(InvalidOption, match=r"^option 'flip': 'perhaps' is neither"):
+        parse_all({"body": {"instances": ["eA=="], "flip": "perhaps"}}, {})
+
+
+def test_a_source_that_another_goes_before_is_checked_all_the_same() -> None:
+    with pytest.raises(InvalidOption, match="'bogus' does not exist"):
+        parse_request({"data": IMAGE}, {"url_path": "bogus", "X-Segment-Format": "png"})
+
+
+@pytest.mark.parametrize(
+    ("row", "headers"),
+    [({"Format": b"png", "format": b"json"}, {}), ({}, {"X-Segment-Flip": "true", "x-segment-flip": "false"})],
+)
+def test_an_option_in_two_spellings_is_refused(row: dict[str, bytes], headers: dict[str, str]) -> None:
+    with pytest.raises(InvalidOption, match=r"option '(format|flip)': is there more than once, in different spellings"):
+        parse_request({"data": IMAGE, **row}, headers)
+
+
+def test_a_clients_own_url_path_means_nothing_at_kserves_paths() -> None:
+    (request,) = parse_all({"body": {"instances": ["aGk="]}}, {"explain": "False", "url_path": "png"})
+
+    assert request.answer.format == "json"
+
+
+@pytest.mark.parametrize("body", [b"\xef\xbb\xbf", "".encode("utf-16")])
+def test_json_may_begin_with_a_byte_order_mark(body: bytes) -> None:
+    text = '{"data": "aGk=", "format": "png"}'
+    encoded = body + (text.encode() if body.startswith(b"\xef") else text.encode("utf-16-le"))
+
+    assert parse_request({"body": encoded}, {}).answer.format == "png"
+
+
+def test_accept_passes_over_a_format_that_cannot_hold_the_classes() -> None:
+    labels = Labels(tuple(map(str, range(257))), voc_palette(257))
+    (request,) = RequestParser(HandlerSettings(), labels).parse(
+        open_call({"data": IMAGE}, ModelIdentity("m", "1")), {"Accept": "image/png"}
+    )
+
+    assert request.answer.format == "index"
+
+
+def test_an_explanation_takes_what_it_is_anyway() -> None:
+    request = parse_request({"data": IMAGE, "scales": b"1", "flip": b"false"}, {"explain": "True"})
+
+    assert request.explain
+
+
+def test_tensorflows_signature_name_is_no_option() -> None:
+    body = {"signature_name": "serving_default", "instances": ["aGk="]}
+
+    assert len(parse_all({"body": body}, {})) == 1

@@ -1,0 +1,184 @@
+"""The service on TorchServe's real context, without its front end."""
+
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ts.context import Context, RequestProcessor
+from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
+
+from handler.servers.torchserve import SegmentationService
+from handler.settings import HandlerSettings
+from model import CheckpointError
+from model.strict import ConfigurationError
+from tests.support import ROOT, encode, noise, write_checkpoint
+
+
+def context_for(folder: Path, handler: dict[str, Any] | None = None) -> Context:
+    metrics = MetricsCacheYamlImpl(str(ROOT / "metrics.yaml"))
+    metrics.initialize_cache()
+    manifest = {"model": {"serializedFile": "model.safetensors", "modelVersion": "2.5"}}
+    return Context("pets", str(folder), manifest, 8, None, "0.12.0", True, metrics, {"handler": handler or {}})
+
+
+def ask(service: SegmentationService, context: Context, *requests: tuple[dict[str, Any], dict[str, str]]) -> list[bytes]:
+    context.request_ids = {index: f"id-{index}" for index in range(len(requests))}
+    context.request_processor = [RequestProcessor(headers) for _, headers in requests]
+    return service.handle([row for row, _ in requests], context)
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    folder = tmp_path_factory.mktemp("archive")
+    write_checkpoint(folder / "model.safetensors")
+    return context_for(folder)
+
+
+@pytest.fixture(scope="module")
+def service(context: Context) -> SegmentationService:
+    service = SegmentationService()
+    service.initialize(context)
+    return service
+
+
+def test_each_row_has_its_own_status_and_content_type(service: SegmentationService, context: Context) -> None:
+    image = encode(noise(20, 30))
+
+    ask(
+        service,
+        context,
+        ({"body": bytearray(image)}, {}),
+        ({"body": b"broken"}, {}),
+        ({"data": image, "format": b"png"}, {}),
+        ({"body": image}, {"X-Segment-Format": "svg"}),
+        ({}, {}),
+    )
+
+    assert [context.get_response_status(i)[0] for i in range(5)] == [200, 400, 200, 400, 400]
+    assert [context.get_response_content_type(i) for i in range(5)] == [
+        "application/json", "application/json", "image/png", "application/json", "application/json",
+    ]  # fmt: skip
+
+
+def test_json_names_the_served_model_and_version(service: SegmentationService, context: Context) -> None:
+    (body,) = ask(service, context, ({"body": encode(noise(20, 30))}, {}))
+
+    assert {name: json.loads(body)[name] for name in ("model", "version")} == {"model": "pets", "version": "2.5"}
+
+
+def test_an_error_has_code_type_and_message(service: SegmentationService, context: Context) -> None:
+    (body,) = ask(service, context, ({"body": b"broken"}, {}))
+
+    assert json.loads(body) == {
+        "code": 400,
+        "type": "InvalidImage",
+        "message": "the 6 bytes sent are not an image; JPEG, PNG, WebP, BMP, GIF and TIFF are accepted",
+    }
+
+
+def test_a_fault_of_ours_names_the_request_and_logs_the_reason(
+    service: SegmentationService, context: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a secret reason")
+
+    monkeypatch.setattr("handler.pipeline.decode", fail)
+
+    (body,) = ask(service, context, ({"body": encode(noise(2, 2))}, {}))
+
+    answer = json.loads(body)
+    assert (answer["code"], answer["type"]) == (500, "InternalError")
+    assert "id-0" in answer["message"]
+    assert "secret" not in answer["message"]
+    assert "Traceback" not in answer["message"]
+    assert "a secret reason" in caplog.text
+
+
+def test_a_call_of_several_images_is_one_answer_of_a_batch(service: SegmentationService, context: Context) -> None:
+    image, other = encode(noise(20, 30)), encode(noise(9, 7))
+    call = {"instances": [base64.b64encode(each).decode() for each in (image, other)]}
+
+    before, answer, after = ask(service, context, ({"body": image}, {}), ({"body": call}, {}), ({"body": other}, {}))
+
+    assert answer == b'{"predictions":[' + before + b"," + after + b"]}"
+    assert [context.get_response_status(i)[0] for i in range(3)] == [200] * 3
+
+
+@pytest.mark.parametrize(
+    ("broken", "status", "kind"),
+    [(b"broken", 400, "InvalidImage"), (encode(noise(2, 2), "PPM"), 415, "UnsupportedImageFormat")],
+    ids=["broken", "PPM"],
+)
+def test_one_bad_image_refuses_its_call_alone(
+    service: SegmentationService, context: Context, broken: bytes, status: int, kind: str
+) -> None:
+    image = encode(noise(20, 30))
+    call = {"instances": [base64.b64encode(each).decode() for each in (image, broken, image)]}
+
+    refused, answered = ask(service, context, ({"body": call}, {}), ({"body": image}, {}))
+
+    answer = json.loads(refused)
+    assert (answer["code"], answer["type"]) == (status, kind)
+    assert answer["error"] == answer["message"]
+    assert answer["message"].startswith("image 1: ")
+    assert [context.get_response_status(i)[0] for i in range(2)] == [status, 200]
+    assert json.loads(answered)["image"] == {"width": 30, "height": 20}
+
+
+def test_more_images_than_a_call_may_hold_are_413(service: SegmentationService, context: Context) -> None:
+    (body,) = ask(service, context, ({"body": {"instances": ["eA=="] * 17}}, {}))
+
+    assert context.get_response_status(0)[0] == 413
+    assert json.loads(body)["error"] == "the call holds 17 images, the limit is 16"
+
+
+def test_an_answer_above_the_limit_is_413_with_both_numbers(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "model.safetensors")
+    context = context_for(tmp_path, {"limits": {"max_response_bytes": 2000}})
+    service = SegmentationService()
+    service.initialize(context)
+
+    small, large = ask(
+        service, context, ({"body": encode(noise(20, 30))}, {}), ({"body": encode(noise(300, 300)), "format": b"overlay"}, {})
+    )
+
+    assert [context.get_response_status(i)[0] for i in range(2)] == [200, 413]
+    assert json.loads(small)["image"] == {"width": 30, "height": 20}
+    answer = json.loads(large)
+    assert answer["type"] == "ResponseTooLarge"
+    assert re.fullmatch(r"the answer as 'overlay' has [\d,]+ bytes, the limit is 2,000", answer["message"])
+
+
+def test_a_misspelt_setting_stops_the_start(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "model.safetensors")
+
+    with pytest.raises(ConfigurationError, match=r"model-config\.yaml.*unknown key 'engin', did you mean 'engine'\?"):
+        SegmentationService().initialize(context_for(tmp_path, {"engin": "torch"}))
+
+
+def test_an_engine_that_does_not_exist_stops_the_start(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "model.safetensors")
+
+    with pytest.raises(ConfigurationError, match=r"unknown engine 'tensorrt' \(known: auto, openvino, torch\)"):
+        SegmentationService().initialize(context_for(tmp_path, {"engine": "tensorrt"}))
+
+
+def test_an_archive_without_its_checkpoint_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        SegmentationService().initialize(context_for(tmp_path))
+
+
+def test_the_handlers_limits_are_below_the_servers() -> None:
+    """Otherwise TorchServe would answer in our place, or end the worker."""
+    properties = dict(
+        line.split("=", 1) for line in (ROOT / "config.properties").read_text().splitlines() if "=" in line and line[0] != "#"
+    )
+    config = yaml.safe_load((ROOT / "handler" / "model-config.yaml").read_text())
+    limits = HandlerSettings.parse(config["handler"], source="model-config.yaml").limits
+
+    assert limits.max_bytes < int(properties["max_request_size"])
+    assert limits.max_response_bytes < int(properties["max_response_size"])
