@@ -68,9 +68,11 @@ class SegmentationRequest:
     image: bytes
     inference: InferenceOptions = _DEFAULT_INFERENCE
     answer: AnswerOptions = _DEFAULT_ANSWER
-    #: Whether not the segmentation is asked for, but what speaks for one of its classes.
+    #: Whether to answer with an explanation of one class instead of the segmentation.
     explain: bool = False
-    #: Images of the call that this one came in; they share its limits.
+    #: Index of the class to explain, if the client named one; None: the class with the most pixels.
+    explain_class: int | None = None
+    #: Images in the same call, which share its limits.
     images_per_call: int = 1
 
 

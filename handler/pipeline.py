@@ -283,13 +283,11 @@ class Pipeline:
             return FORMATS[options.format].encode(result, self._identity, options)
 
     def _explain(self, decoded: "_Decoded", observe: Observer) -> EncodedResponse:
-        options = decoded.request.answer
-        # Where the server reports some classes alone, an explanation is of any.
-        (one,) = options.classes if options.classes and len(options.classes) == 1 else (None,)
+        request = decoded.request
         with timed("explain", observe):
-            explanation = self.explanation(decoded.image.pixels, one)
+            explanation = self.explanation(decoded.image.pixels, request.explain_class)
         with timed("encode", observe):
-            return encode_explanation(explanation, self._identity, options.alpha)
+            return encode_explanation(explanation, self._identity, request.answer.alpha)
 
     def _label(
         self, image: DecodedImage, seen: Sequence[View], logits: Sequence[Logits], options: InferenceOptions, observe: Observer

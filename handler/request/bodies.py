@@ -1,4 +1,4 @@
-"""The ways in which an image and its options come in one row: a file's bytes, a form, JSON, text."""
+"""Read an image and its options from the fields of a call: a file's bytes, a form, JSON, text."""
 
 import base64
 import binascii
@@ -27,27 +27,15 @@ class Instance:
     fields: Mapping[str, Any]
 
 
-def json_body(row: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The JSON object that a row's body holds, whatever content type it was sent as; None: it holds none."""
-    body = row.get("body")
+def json_body(fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the JSON object in the field `body`, whatever content type it was sent as; None: there is no such object."""
+    body = fields.get("body")
     if isinstance(body, bytes | bytearray) and _begins_like_json(body):
         try:
             body = json.loads(body)
         except (ValueError, RecursionError):
             return None
     return body if isinstance(body, Mapping) else None
-
-
-def read_row(row: Mapping[str, Any]) -> Instance:
-    """The image and the options of a row as TorchServe hands it over: fields by name, a raw body as `body`.
-
-    Raises:
-        InvalidRequest: no image, more than one, or one that is not sent as it should be.
-        InvalidOption: options that are no options at all.
-    """
-    # A JSON body is a form in other words. Beside it, only /invocations leaves fields: those of the query string.
-    body = json_body(row)
-    return read_fields(row if body is None else {**{name: row[name] for name in row if name != "body"}, **body})
 
 
 def read_fields(fields: Mapping[str, Any]) -> Instance:

@@ -1,4 +1,4 @@
-"""One row of a batch and its headers to the requests in it. The sources of a request's options, and their order, are here."""
+"""Turn one call and its headers into segmentation requests. The sources of options and their precedence are here."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -10,135 +10,111 @@ from handler.labels import Labels
 from handler.options import AnswerOptions, InferenceOptions, SegmentationRequest
 from handler.request.accept import preferred
 from handler.request.option_table import Option, default_answer, option_table
-from handler.request.protocols import Call, Plain
+from handler.request.protocols import Envelope, Plain
 from handler.settings import HandlerSettings
 from handler.wording import quoted
 from model.strict import nearest
 
 _HEADER_PREFIX = "x-segment-"
 _DEFAULT_INFERENCE = InferenceOptions()
-#: What explanations are answered as.
+#: The only format of explanations.
 _EXPLANATION_FORMAT = "png"
 
 
 class RequestParser:
-    """Finds and checks the options of requests to one model."""
+    """Collects and checks the options of requests to one model."""
 
     def __init__(self, settings: HandlerSettings, labels: Labels) -> None:
         """Raises ConfigurationError if the settings name a class that the model does not have."""
         self.options: dict[str, Option] = option_table(settings, labels)
         self._inference = settings.inference.defaults
         self._answer = default_answer(settings, labels)
-        self._most = settings.limits.max_instances
-        #: Those that can hold the model's classes.
+        self._max_instances = settings.limits.max_instances
+        #: Formats that can hold all classes of the model.
         self._formats = {name: entry for name, entry in FORMATS.items() if len(labels.names) <= entry.most_classes}
 
-    def parse(self, call: Call, headers: Mapping[str, Any]) -> list[SegmentationRequest]:
-        """The requests of one call, each with its options in full.
+    def parse(
+        self, envelope: Envelope, headers: Mapping[str, str], *, explain: bool = False, format_name: str | None = None
+    ) -> list[SegmentationRequest]:
+        """Return one request per image of a call, each with all of its options.
 
-        Options come from the fields beside the image, `X-Segment-*` headers, the last segment of the URL and `Accept`, in
-        this order of weight.
+        An option beside the image overrides an `X-Segment-*` header, which overrides `format_name`, which overrides `Accept`.
+        Every source is checked, overridden or not.
 
         Args:
-            call: the call.
-            headers: in the client's spelling; entries that are not text (the parts of a form) are skipped.
+            envelope: the call in its wire format.
+            headers: the client's, names in any case.
+            explain: whether the client wants explanations instead of segmentations.
+            format_name: the response format that the URL names; ignored for KServe, whose URLs name none.
 
         Raises:
-            InvalidRequest: no image, or more than one where there should be one.
-            InvalidOption: an option that is unknown or has a value that is not allowed.
-            InstancesTooMany: more images than one call may hold.
+            InvalidRequest: the envelope is malformed, or an image is missing or badly encoded.
+            InvalidOption: an option is unknown, or its value is not allowed.
+            InstancesTooMany: the call holds more images than the limit.
         """
-        instances = call.instances()
-        if len(instances) > self._most:
-            raise InstancesTooMany(f"the call holds {len(instances)} images, the limit is {self._most}")
-        explain = is_explanation(headers)
-        outside = {**self._checked(_in_url(headers, call)), **self._checked(_in_headers(headers))}
-        by_accept = {} if explain else self._by_accept(headers)
-        found = []
+        instances = envelope.instances()
+        count = len(instances)
+        if count > self._max_instances:
+            raise InstancesTooMany(f"the call holds {count} images, the limit is {self._max_instances}")
+        in_url = {"format": format_name} if format_name and isinstance(envelope, Plain) else {}
+        shared = {**self._checked(in_url), **self._checked(_options_in_headers(headers))}
+        by_accept = {} if explain else self._format_by_accept(headers)
+        requests = []
         for position, instance in enumerate(instances):
-            with located(f"image {position}") if len(instances) > 1 else nullcontext():
-                given = {**outside, **self._checked(instance.fields)}
+            with located(f"image {position}") if count > 1 else nullcontext():
+                options = {**shared, **self._checked(instance.fields)}
                 if explain:
-                    _require_explainable(given)
-                found.append(self._request(instance.image, {**by_accept, **given}, explain, len(instances)))
-        return found
+                    _require_explainable(options)
+                requests.append(self._request(instance.image, {**by_accept, **options}, explain, count))
+        return requests
 
-    def _request(self, image: bytes, given: Mapping[str, Any], explain: bool, images_per_call: int) -> SegmentationRequest:
-        inference = {name: value for name, value in given.items() if name in InferenceOptions.model_fields}
-        answer = {name: value for name, value in given.items() if name in AnswerOptions.model_fields}
+    def _request(self, image: bytes, options: Mapping[str, Any], explain: bool, images_per_call: int) -> SegmentationRequest:
+        inference = {name: value for name, value in options.items() if name in InferenceOptions.model_fields}
+        answer = {name: value for name, value in options.items() if name in AnswerOptions.model_fields}
+        # The server's default classes choose what a segmentation reports, not what an explanation is about.
+        classes = options.get("classes") if explain else None
         return SegmentationRequest(
             image,
             self._inference.model_copy(update=inference),
             self._answer.model_copy(update=answer),
-            explain,
-            images_per_call,
+            explain=explain,
+            explain_class=classes[0] if classes else None,
+            images_per_call=images_per_call,
         )
 
-    def _checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of options from one source, whether or not another source goes before it."""
+    def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parsed values of the options from one source, by folded name."""
         values: dict[str, Any] = {}
-        for name, value in given.items():
+        for name, value in options.items():
             folded = name.lower()
             if folded not in self.options:
                 raise InvalidOption(f"unknown option {quoted(folded)}{nearest(folded, self.options)}")
             if folded in values:
-                raise InvalidOption(f"option {folded!r}: is there more than once, in different spellings")
+                raise InvalidOption(f"option {folded!r}: given more than once, in different spellings")
             values[folded] = self.options[folded].parse(value)
         return values
 
-    def _by_accept(self, headers: Mapping[str, Any]) -> dict[str, str]:
-        accept = next((value for name, value in headers.items() if name.lower() == "accept" and isinstance(value, str)), "")
+    def _format_by_accept(self, headers: Mapping[str, str]) -> dict[str, str]:
+        accept = next((value for name, value in headers.items() if name.lower() == "accept"), "")
         name = preferred(accept, self._formats)
         return {} if name is None else {"format": name}
 
 
-def is_explanation(headers: Mapping[str, Any]) -> bool:
-    """Whether the client asked at `/explanations` or KServe's `:explain`.
-
-    TorchServe itself sets `explain` for every request that comes by a path for predictions or explanations, over what the
-    client sent by that name; in another spelling, the client's own is there too and means nothing.
-    """
-    return headers.get("explain") == "True"
-
-
-def is_description(row: Mapping[str, Any], headers: Mapping[str, Any]) -> bool:
-    """Whether the management API asks for what the model says of itself (`GET /models/NAME?customized=true`).
-
-    Such a request has no content, and not the `explain` that TorchServe sets for all that come in for predictions.
-    """
-    return not row and headers.get("describe") == "True" and "explain" not in headers
+def _require_explainable(options: Mapping[str, Any]) -> None:
+    """Refuse options that an explanation would otherwise ignore; options of other formats are ignored by every format."""
+    for name, default in _DEFAULT_INFERENCE:
+        if options.get(name, default) != default:
+            raise InvalidOption(f"option {name!r}: an explanation shows the network the whole image once, at scale 1")
+    if options.get("format", _EXPLANATION_FORMAT) != _EXPLANATION_FORMAT:
+        raise InvalidOption(f"option 'format': {options['format']!r}: an explanation is always {_EXPLANATION_FORMAT!r}")
+    if len(options.get("classes") or ()) > 1:
+        raise InvalidOption(f"option 'classes': {len(options['classes'])} classes; an explanation is about one")
 
 
-def _require_explainable(given: Mapping[str, Any]) -> None:
-    """Refuse what an explanation would pass over in silence; options of formats are passed over by other formats as well."""
-    for name, asked in _DEFAULT_INFERENCE:
-        if given.get(name, asked) != asked:
-            raise InvalidOption(f"option {name!r}: an explanation is of the image as the network sees it once, at scale 1")
-    if given.get("format", _EXPLANATION_FORMAT) != _EXPLANATION_FORMAT:
-        raise InvalidOption(f"option 'format': {given['format']!r}: an explanation is a {_EXPLANATION_FORMAT!r}")
-    if len(given.get("classes") or ()) > 1:
-        raise InvalidOption(f"option 'classes': {len(given['classes'])} classes; an explanation is of one")
-
-
-def _in_url(headers: Mapping[str, Any], call: Call) -> dict[str, str]:
-    """The format that the URL's last segment names.
-
-    TorchServe sets this header at /predictions and /explanations, in this spelling. A client's own in another is not it, nor
-    any at KServe's paths.
-    """
-    url = headers.get("url_path")
-    return {"format": url.strip("/")} if isinstance(call, Plain) and isinstance(url, str) and url.strip("/") else {}
-
-
-def _in_headers(headers: Mapping[str, Any]) -> dict[str, str]:
-    """Options by the rest of the names of `X-Segment-*` headers."""
-    own = {name: value for name, value in headers.items() if name.lower().startswith(_HEADER_PREFIX) and isinstance(value, str)}
-    return {name[len(_HEADER_PREFIX) :].replace("-", "_"): _as_sent(value) for name, value in own.items()}
-
-
-def _as_sent(value: str) -> str:
-    """TorchServe reads a header's bytes as Latin-1; most clients write UTF-8, as in a class's name."""
-    try:
-        return value.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        return value
+def _options_in_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the options in `X-Segment-*` headers, as `X-Segment-Min-Score`."""
+    return {
+        name[len(_HEADER_PREFIX) :].replace("-", "_"): value
+        for name, value in headers.items()
+        if name.lower().startswith(_HEADER_PREFIX)
+    }

@@ -17,8 +17,8 @@ from handler.description import describe
 from handler.errors import InternalError, ResponseTooLarge, SegmentationError, attempt
 from handler.options import ModelIdentity, SegmentationRequest
 from handler.pipeline import Outcome, Pipeline
-from handler.request.parser import RequestParser, is_description
-from handler.request.protocols import Call, Reply, open_call
+from handler.request.parser import RequestParser
+from handler.request.protocols import Envelope, Reply, read_envelope
 from handler.settings import HandlerSettings
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class SegmentationService:
         """Answer one batch: `rows` as TorchServe hands them over, an answer's bytes for each, in order."""
         self._metrics.batch(len(rows))
         headers = [context.get_all_request_header(index) for index in range(len(rows))]
-        calls = [open_call(row, self._model) for row in rows]
+        calls = [read_envelope(row, self._model) for row in rows]
         parsed = [attempt(self._requests, *each) for each in zip(rows, calls, headers, strict=True)]
         requests = [request for own in parsed if not isinstance(own, SegmentationError) for request in own]
         outcomes = iter(self._pipeline.answer(requests, self._metrics.stage))
@@ -85,11 +85,14 @@ class SegmentationService:
             answers.append(self._send(reply, context, index))
         return answers
 
-    def _requests(self, row: Mapping[str, Any], call: Call, headers: Mapping[str, Any]) -> list[SegmentationRequest]:
+    def _requests(self, row: Mapping[str, Any], call: Envelope, headers: Mapping[str, Any]) -> list[SegmentationRequest]:
         """What one row asks for; nothing, where the model is to describe itself."""
-        return [] if is_description(row, headers) else self._parser.parse(call, headers)
+        if is_description(row, headers):
+            return []
+        explain, format_name = is_explanation(headers), format_in_url(headers)
+        return self._parser.parse(call, text_headers(headers), explain=explain, format_name=format_name)
 
-    def _reply(self, call: Call, requests: Sequence[SegmentationRequest], outcomes: Sequence[Outcome]) -> Reply:
+    def _reply(self, call: Envelope, requests: Sequence[SegmentationRequest], outcomes: Sequence[Outcome]) -> Reply:
         if not requests:
             return Reply(compact_json(self._description))
         answers: list[EncodedResponse] = []
@@ -121,6 +124,46 @@ class SegmentationService:
             context.set_response_status(reply.error.status, reply.error.phrase, index)
         context.set_response_content_type(index, reply.content_type)
         return reply.body
+
+
+def is_explanation(headers: Mapping[str, Any]) -> bool:
+    """Tell whether the client called `/explanations` or KServe's `:explain`.
+
+    TorchServe itself sets the header `explain`, in this spelling, for every prediction and explanation, and overwrites a
+    client's own. A client's header in another spelling stays beside it and means nothing.
+    """
+    return headers.get("explain") == "True"
+
+
+def is_description(row: Mapping[str, Any], headers: Mapping[str, Any]) -> bool:
+    """Tell whether the management API wants the model's description (`GET /models/NAME?customized=true`).
+
+    Such a call has no content, and lacks the header `explain` that TorchServe sets for all others.
+    """
+    return not row and headers.get("describe") == "True" and "explain" not in headers
+
+
+def format_in_url(headers: Mapping[str, Any]) -> str | None:
+    """Return the last segment of a URL like `/predictions/NAME/VERSION/FORMAT`.
+
+    TorchServe sets the header `url_path`, in this spelling, at /predictions and /explanations, but not at KServe's paths, where
+    it would be the client's own.
+    """
+    url = headers.get("url_path")
+    return (url.strip("/") or None) if isinstance(url, str) else None
+
+
+def text_headers(headers: Mapping[str, Any]) -> dict[str, str]:
+    """Return the client's headers, without the headers of a form's parts, which TorchServe puts among them as objects."""
+    return {name: _decoded(value) for name, value in headers.items() if isinstance(value, str)}
+
+
+def _decoded(value: str) -> str:
+    """Decode a header as UTF-8, which most clients send (as in a class name) and TorchServe reads as Latin-1."""
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value
 
 
 class Metrics:

@@ -11,7 +11,8 @@ from handler.labels import Labels
 from handler.limits import Limits
 from handler.options import ModelIdentity, SegmentationRequest
 from handler.request.parser import RequestParser
-from handler.request.protocols import open_call
+from handler.request.protocols import read_envelope
+from handler.servers.torchserve import format_in_url, is_explanation, text_headers
 from handler.settings import HandlerSettings
 from model.palette import voc_palette
 from tests.fuzz.mutations import mutated_files
@@ -28,9 +29,9 @@ def test_any_row_and_headers_are_requests_or_a_documented_error(fuzz: Fuzz) -> N
 
     def check(value: tuple[dict[str, Any], dict[str, Any]]) -> None:
         row, sent = value
-        call = open_call(row, ModelIdentity("m", "1"))
+        call = read_envelope(row, ModelIdentity("m", "1"))
         try:
-            requests = parser.parse(call, sent)
+            requests = parser.parse(call, text_headers(sent), explain=is_explanation(sent), format_name=format_in_url(sent))
         except SegmentationError as error:
             require_documented(error)
             require_refusal(call.refuse(error, str(error)))

@@ -1,25 +1,31 @@
-"""The protocols in which requests come and are answered: the bundle's own, and KServe's two over JSON."""
+"""Wire formats of a call: the bundle's own, and KServe's v1 and v2 in JSON."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from handler.options import ModelIdentity
 from handler.request.bodies import json_body
-from handler.request.protocols.call import Call, Reply
+from handler.request.protocols.envelope import Envelope, Reply
 from handler.request.protocols.kserve_v1 import KServeV1
 from handler.request.protocols.kserve_v2 import KServeV2
 from handler.request.protocols.plain import Plain
 
-__all__ = ["Call", "Plain", "Reply", "open_call"]
+__all__ = ["Envelope", "Plain", "Reply", "read_envelope"]
 
 
-def open_call(row: Mapping[str, Any], model: ModelIdentity) -> Call:
-    """The protocol that a row is written in: KServe's are known by their key for the images."""
-    body = json_body(row)
+def read_envelope(fields: Mapping[str, Any], model: ModelIdentity) -> Envelope:
+    """Recognise the wire format of a call.
+
+    Args:
+        fields: a form's fields by name, bytes, text or JSON values; a raw body is the field `body`.
+        model: the served model, which KServe v2 names in its replies.
+    """
+    body = json_body(fields)
     if body is None:
-        return Plain(row)
+        return Plain(fields)
     if "instances" in body:
         return KServeV1(body)
     if "inputs" in body:
         return KServeV2(body, model)
-    return Plain({**row, "body": body})
+    # A JSON object is a form in another notation. TorchServe's /invocations adds the query string's fields beside it.
+    return Plain({**{name: value for name, value in fields.items() if name != "body"}, **body})

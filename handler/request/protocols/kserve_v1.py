@@ -11,7 +11,7 @@ from handler.answers import EncodedResponse
 from handler.answers.response import compact_json
 from handler.errors import InvalidRequest, SegmentationError, located
 from handler.request.bodies import Instance, image_bytes, read_fields, read_options
-from handler.request.protocols.call import Reply, base64_text, is_json, refusal
+from handler.request.protocols.envelope import Reply, base64_text, error_reply, is_json
 
 #: TensorFlow Serving's clients name a signature; there is one here.
 _NO_OPTIONS = ("instances", "signature_name")
@@ -40,7 +40,7 @@ class KServeV1:
         return Reply(key + b",".join(_prediction(answer) for answer in answers) + b"]}")
 
     def refuse(self, error: SegmentationError, message: str) -> Reply:
-        return refusal(error, message, kserve=True)
+        return error_reply(error, message, kserve=True)
 
 
 def _instance(given: Any, position: int) -> Instance:

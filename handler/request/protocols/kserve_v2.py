@@ -12,7 +12,7 @@ from handler.answers.response import compact_json
 from handler.errors import InvalidOption, InvalidRequest, SegmentationError, located
 from handler.options import ModelIdentity
 from handler.request.bodies import Instance, image_bytes
-from handler.request.protocols.call import Reply, base64_text, is_json, refusal
+from handler.request.protocols.envelope import Reply, base64_text, error_reply, is_json
 from handler.wording import json_name, listed, quoted
 from model.strict import nearest
 
@@ -66,7 +66,7 @@ class KServeV2:
         return Reply(compact_json({"model_name": name, "model_version": version, **identity, "outputs": outputs}))
 
     def refuse(self, error: SegmentationError, message: str) -> Reply:
-        return refusal(error, message, kserve=True)
+        return error_reply(error, message, kserve=True)
 
     def _require_answerable(self) -> None:
         """An id is text, and there is an output for each input, and no other to ask for."""

@@ -1,4 +1,4 @@
-"""The bundle's own: one image, answered by the bytes of its segmentation."""
+"""The bundle's own wire format: one image, answered by the bytes of its segmentation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from typing import Any
 
 from handler.answers import EncodedResponse
 from handler.errors import SegmentationError
-from handler.request.bodies import Instance, read_row
-from handler.request.protocols.call import Reply, refusal
+from handler.request.bodies import Instance, read_fields
+from handler.request.protocols.envelope import Reply, error_reply
 
 
 @dataclass(frozen=True)
 class Plain:
-    """A row of fields, or a raw body as `body`."""
+    """The fields of a form or of a JSON object; a raw body is the field `body`."""
 
-    row: Mapping[str, Any]
+    fields: Mapping[str, Any]
 
     def instances(self) -> list[Instance]:
-        return [read_row(self.row)]
+        return [read_fields(self.fields)]
 
     def reply(self, answers: Sequence[EncodedResponse], *, explained: bool) -> Reply:
         del explained
@@ -25,4 +25,4 @@ class Plain:
         return Reply(answer.body, answer.content_type)
 
     def refuse(self, error: SegmentationError, message: str) -> Reply:
-        return refusal(error, message)
+        return error_reply(error, message)

@@ -379,11 +379,11 @@ def test_explanations_in_a_batch_are_those_alone(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "a.safetensors")
     pipeline = Pipeline.load(checkpoint, HandlerSettings(), ModelIdentity("m", "1"))
     image = encode(noise(64, 48))
-    dog, tinted = AnswerOptions(classes=(2,)), AnswerOptions(alpha=1)
+    tinted = AnswerOptions(alpha=1)
     requests = [
         SegmentationRequest(image, explain=True),
         request(image),
-        SegmentationRequest(image, answer=dog, explain=True),
+        SegmentationRequest(image, explain=True, explain_class=2),
         SegmentationRequest(b"broken", explain=True),
         SegmentationRequest(image, answer=tinted, explain=True),
     ]

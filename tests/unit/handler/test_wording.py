@@ -11,7 +11,7 @@ from handler.errors import InvalidOption, InvalidRequest, SegmentationError
 from handler.labels import Labels
 from handler.options import ModelIdentity
 from handler.request.parser import RequestParser
-from handler.request.protocols import open_call
+from handler.request.protocols import read_envelope
 from handler.settings import HandlerSettings
 from handler.wording import quoted, shortened
 from model.palette import voc_palette
@@ -29,7 +29,7 @@ def nested(depth: int) -> Any:
 
 def refused(row: dict[str, Any]) -> SegmentationError:
     with pytest.raises(SegmentationError) as caught:
-        RequestParser(HandlerSettings(), LABELS).parse(open_call(row, ModelIdentity("m", "1")), {})
+        RequestParser(HandlerSettings(), LABELS).parse(read_envelope(row, ModelIdentity("m", "1")), {})
     return caught.value
 
 
@@ -96,7 +96,7 @@ def test_more_digits_than_python_converts_are_no_class() -> None:
 
 def test_half_a_surrogate_pair_is_answered_as_it_was_sent() -> None:
     tensor = {"name": "\ud800", "shape": [1], "datatype": "BYTES", "data": ["aGk="]}
-    call = open_call({"body": {"id": "\udfff", "inputs": [tensor]}}, ModelIdentity("m", "1"))
+    call = read_envelope({"body": {"id": "\udfff", "inputs": [tensor]}}, ModelIdentity("m", "1"))
 
     answer = json.loads(call.reply([EncodedResponse(b"{}", "application/json")], explained=False).body)
 

@@ -7,10 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.errors import InvalidOption, InvalidRequest
-from handler.request.bodies import Instance, image_bytes, json_body, read_fields, read_options, read_row
+from handler.options import ModelIdentity
+from handler.request.bodies import Instance, image_bytes, json_body, read_fields, read_options
+from handler.request.protocols import read_envelope
 
 IMAGE = b"\x89PNG an image"
 BASE64 = base64.b64encode(IMAGE).decode()
+
+
+def read_call(fields: dict[str, Any]) -> Instance:
+    (instance,) = read_envelope(fields, ModelIdentity("m", "1")).instances()
+    return instance
 
 
 @pytest.mark.parametrize("field", ["body", "data", "image"])
@@ -20,11 +27,11 @@ BASE64 = base64.b64encode(IMAGE).decode()
     ids=["bytes", "bytearray", "base64", "data URI", "data URI as bytes"],
 )
 def test_an_image_is_bytes_base64_or_a_data_uri_in_any_of_its_fields(field: str, value: object) -> None:
-    assert read_row({field: value}) == Instance(IMAGE, {})
+    assert read_call({field: value}) == Instance(IMAGE, {})
 
 
 def test_an_image_in_json_may_be_written_as_clients_of_tensorflow_serving_do() -> None:
-    assert read_row({"body": {"data": {"b64": BASE64}}}) == Instance(IMAGE, {})
+    assert read_call({"body": {"data": {"b64": BASE64}}}) == Instance(IMAGE, {})
 
 
 @given(st.binary(min_size=1), st.sampled_from(["", "data:image/jpeg;base64,", "data:;base64,"]))
@@ -38,7 +45,7 @@ def test_base64_may_be_broken_into_lines(image: bytes, prefix: str) -> None:
 def test_a_json_body_is_a_form_in_other_words_whatever_type_it_is_sent_as(wrap: Any) -> None:
     row = {"body": wrap({"data": BASE64, "format": "png", "options": {"alpha": 0.25}})}
 
-    assert read_row(row) == Instance(IMAGE, {"format": "png", "alpha": 0.25})
+    assert read_call(row) == Instance(IMAGE, {"format": "png", "alpha": 0.25})
 
 
 @pytest.mark.parametrize(
@@ -53,7 +60,7 @@ def test_a_json_body_is_a_form_in_other_words_whatever_type_it_is_sent_as(wrap: 
     ],
 )
 def test_options_are_an_object_or_json_text_of_one(options: object, expected: dict[str, object]) -> None:
-    assert read_row({"data": IMAGE, "options": options}).fields == expected
+    assert read_call({"data": IMAGE, "options": options}).fields == expected
 
 
 def test_a_field_goes_before_the_same_in_options() -> None:
@@ -61,7 +68,7 @@ def test_a_field_goes_before_the_same_in_options() -> None:
 
 
 def test_fields_of_a_form_are_text() -> None:
-    assert read_row({"data": IMAGE, "classes": bytearray("träd".encode())}).fields == {"classes": "träd"}
+    assert read_call({"data": IMAGE, "classes": bytearray("träd".encode())}).fields == {"classes": "träd"}
 
 
 @pytest.mark.parametrize(
@@ -90,9 +97,9 @@ def test_fields_of_a_form_are_text() -> None:
         ({"data": "nöt base64" * 100}, r"the image in 'data' is not base64 \(.{1,100}\); it begins '.{40}'$"),
     ],
 )
-def test_a_row_without_one_image_is_refused_in_few_words(row: dict[str, object], message: str) -> None:
+def test_a_row_without_one_image_is_refused_in_few_words(row: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message) as caught:
-        read_row(row)
+        read_call(row)
 
     assert len(str(caught.value)) < 500
 
@@ -121,6 +128,6 @@ def test_a_body_that_is_no_json_object_is_told_from_one(body: object) -> None:
 @given(st.binary(min_size=1))
 def test_bytes_are_an_image_or_refused_as_what_they_begin_like(body: bytes) -> None:
     try:
-        assert read_row({"body": body}).image == body
+        assert read_call({"body": body}).image == body
     except InvalidRequest:
         assert body.lstrip()[:1] in (b"{", b"[") or body[:5].lower() == b"data:"

@@ -11,7 +11,7 @@ import yaml
 from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
-from handler.servers.torchserve import SegmentationService
+from handler.servers.torchserve import SegmentationService, format_in_url, is_explanation, text_headers
 from handler.settings import HandlerSettings
 from model import CheckpointError
 from model.strict import ConfigurationError
@@ -182,3 +182,41 @@ def test_the_handlers_limits_are_below_the_servers() -> None:
 
     assert limits.max_bytes < int(properties["max_request_size"])
     assert limits.max_response_bytes < int(properties["max_response_size"])
+
+
+@pytest.mark.parametrize(
+    ("headers", "explain"),
+    [
+        ({"explain": "True"}, True),
+        ({"explain": "False"}, False),
+        ({"explain": "False", "Explain": "True"}, False),
+        ({"explain": "True", "EXPLAIN": "False"}, True),
+        ({"Explain": "True"}, False),
+        ({}, False),
+    ],
+)
+def test_only_torchserves_own_header_asks_for_an_explanation(headers: dict[str, str], explain: bool) -> None:
+    assert is_explanation(headers) == explain
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"url_path": "/png/"}, "png"),
+        ({"url_path": "png"}, "png"),
+        ({"URL_PATH": "png"}, None),
+        ({"url_path": ""}, None),
+        ({}, None),
+    ],
+)
+def test_only_torchserves_own_header_is_the_url(headers: dict[str, str], expected: str | None) -> None:
+    assert format_in_url(headers) == expected
+
+
+def test_the_headers_of_a_forms_parts_are_not_the_clients() -> None:
+    assert text_headers({"data": {"content-type": "image/jpeg"}, "Accept": "image/png"}) == {"Accept": "image/png"}
+
+
+@pytest.mark.parametrize("sent", ["träd", "träd".encode().decode("latin-1")])
+def test_a_header_is_utf_8_though_torchserve_reads_latin_1(sent: str) -> None:
+    assert text_headers({"X-Segment-Classes": sent}) == {"X-Segment-Classes": "träd"}

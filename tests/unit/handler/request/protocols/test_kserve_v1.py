@@ -8,14 +8,14 @@ from handler.answers import EncodedResponse
 from handler.errors import InvalidOption, InvalidRequest, SegmentationError
 from handler.options import ModelIdentity
 from handler.request.bodies import Instance
-from handler.request.protocols import Call, open_call
+from handler.request.protocols import Envelope, read_envelope
 
 IMAGES = (b"\x89PNG one", b"\x89PNG two")
 ONE, TWO = (base64.b64encode(image).decode() for image in IMAGES)
 
 
-def opened(body: dict[str, Any]) -> Call:
-    return open_call({"body": body}, ModelIdentity("m", "1"))
+def opened(body: dict[str, Any]) -> Envelope:
+    return read_envelope({"body": body}, ModelIdentity("m", "1"))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_options_beside_the_instances_are_for_all_and_an_instances_own_go_before
 
 
 def test_bytes_of_json_are_taken_whatever_type_they_are_sent_as() -> None:
-    call = open_call({"body": bytearray(json.dumps({"instances": [ONE, TWO]}), "utf-8")}, ModelIdentity("m", "1"))
+    call = read_envelope({"body": bytearray(json.dumps({"instances": [ONE, TWO]}), "utf-8")}, ModelIdentity("m", "1"))
 
     assert [instance.image for instance in call.instances()] == list(IMAGES)
 

@@ -8,7 +8,7 @@ from handler.answers import EncodedResponse
 from handler.errors import InvalidOption, InvalidRequest
 from handler.options import ModelIdentity
 from handler.request.bodies import Instance
-from handler.request.protocols import Call, open_call
+from handler.request.protocols import Envelope, read_envelope
 
 IMAGES = (b"\x89PNG one", b"\x89PNG two", b"\x89PNG three")
 ONE, TWO, THREE = (base64.b64encode(image).decode() for image in IMAGES)
@@ -18,8 +18,8 @@ def tensor(*data: Any, **changes: Any) -> dict[str, Any]:
     return {"name": "photos", "shape": [len(data)], "datatype": "BYTES", "data": list(data), **changes}
 
 
-def opened(*inputs: Any, **beside: Any) -> Call:
-    return open_call({"body": {"inputs": list(inputs), **beside}}, ModelIdentity("deeplabv3", "1.0"))
+def opened(*inputs: Any, **beside: Any) -> Envelope:
+    return read_envelope({"body": {"inputs": list(inputs), **beside}}, ModelIdentity("deeplabv3", "1.0"))
 
 
 def test_each_element_of_each_tensor_is_an_image() -> None:

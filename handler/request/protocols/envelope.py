@@ -1,4 +1,4 @@
-"""What a protocol does: hand out the images of a call, and put their answers back together."""
+"""What a wire format does: hand out the images of a call, and put their answers back together."""
 
 import base64
 from collections.abc import Sequence
@@ -13,41 +13,43 @@ from handler.request.bodies import Instance
 
 @dataclass(frozen=True)
 class Reply:
-    """What goes back over the wire for one call."""
+    """The body and content type that answer one call."""
 
     body: bytes
     content_type: str = JSON_TYPE
-    #: None: the call was answered.
+    #: Why the call was refused; None: it was answered.
     error: SegmentationError | None = None
 
 
-class Call(Protocol):
-    """One call as its protocol writes it."""
+class Envelope(Protocol):
+    """One call, read and answered in its wire format."""
 
     def instances(self) -> list[Instance]:
-        """The images it holds, with their options.
+        """Return the images of the call with their options.
 
         Raises:
-            InvalidRequest: it is not written as its protocol says.
+            InvalidRequest: the call breaks the rules of its wire format, or an image is missing or badly encoded.
+            InvalidOption: options are not an object, or not UTF-8 text.
         """
 
     def reply(self, answers: Sequence[EncodedResponse], *, explained: bool) -> Reply:
-        """One answer for each of `instances`, in their order; `explained`: they are explanations."""
+        """Wrap one answer per instance, in the order of `instances`; `explained`: the answers are explanations."""
 
     def refuse(self, error: SegmentationError, message: str) -> Reply:
-        """The call could not be answered; `message` says why."""
+        """Report `error` to the client, with `message` as its text."""
 
 
-def refusal(error: SegmentationError, message: str, *, kserve: bool = False) -> Reply:
-    """The error as every protocol tells it; KServe's clients look for `error`."""
+def error_reply(error: SegmentationError, message: str, *, kserve: bool = False) -> Reply:
+    """Return the error body that every wire format shares; `kserve` adds the key `error`, which KServe's clients read."""
     body = {"code": error.status, "type": type(error).__name__, "message": message}
     return Reply(compact_json({"error": message, **body} if kserve else body), error=error)
 
 
 def is_json(answer: EncodedResponse) -> bool:
-    """Whether the answer can be part of a JSON document as it is."""
+    """Tell whether the answer can be embedded in a JSON document unchanged."""
     return answer.content_type.endswith("json")  # application/geo+json too.
 
 
 def base64_text(answer: EncodedResponse) -> str:
+    """Return the body of the answer as base64 text."""
     return base64.b64encode(answer.body).decode("ascii")
