@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ClassVar, ParamSpec, TypeVar
-
-from typing_extensions import Self
+from typing import ClassVar, ParamSpec, Self, TypeVar
 
 from handler.wording import shortened
 

@@ -1,9 +1,8 @@
 """Settings of the handler: the `handler:` section of model-config.yaml."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
-from typing_extensions import Self
 
 from handler.limits import Limits
 from handler.masks.refinement import CrfSettings

@@ -1,9 +1,8 @@
 """Which network to build."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, JsonValue, field_validator
-from typing_extensions import Self
 
 from model.strict import ConfigurationError, StrictModel
 

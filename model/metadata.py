@@ -1,9 +1,8 @@
 """What a checkpoint says of itself: enough to run it, show its answers and judge it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
-from typing_extensions import Self
 
 from model.config import ModelConfig
 from model.strict import StrictModel

@@ -1,9 +1,8 @@
 """What model-config.yaml may hold: TorchServe's settings of a model, and ours under `handler`."""
 
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, model_validator
-from typing_extensions import Self
 
 from handler.settings import HandlerSettings
 from model.strict import StrictModel

@@ -9,12 +9,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional as F
-from typing_extensions import Self
 
 from handler.errors import SegmentationError
 from handler.geometry import DecodedImage, RGBImage, prepare

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 from torch.utils.data import Dataset
-from typing_extensions import Self
 
 from handler.geometry import RGBImage, network_size
 from model.metadata import Fraction, Normalization, ResizePolicy

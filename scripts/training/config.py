@@ -1,10 +1,9 @@
 """A training run's configuration, read from YAML."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
-from typing_extensions import Self
 
 from model.config import ModelConfig
 from model.metadata import Fraction, Normalization, ResizePolicy

@@ -5,12 +5,12 @@ A teacher is learned from everywhere, since its answer stands in for an annotati
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 from torch.nn import functional as F
-from typing_extensions import Self
 
 from model.strict import ConfigurationError, StrictModel, nearest
 from scripts.datasets import VOID

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
-from typing_extensions import Self
 
 STEPS = "steps.csv"
 EVALUATIONS = "evaluations.csv"
