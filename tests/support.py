@@ -4,7 +4,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from handler.geometry import RGBImage
@@ -23,23 +22,6 @@ AS_STORED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-
-
-class MirrorEngine:
-    """A network that answers with what it sees: class 0 where red wins, 1 where green, 2 where blue; black breaks it."""
-
-    name = "test"
-    precision = "float32"
-
-    def __init__(self, max_batch: int = 4) -> None:
-        self.max_batch = max_batch
-        self.batches: list[int] = []
-
-    def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        self.batches.append(len(pixels))
-        if not pixels.any():
-            raise RuntimeError("CUDA error at /secret/path.py:1")
-        return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
 
 
 def metadata(**changes: object) -> CheckpointMetadata:

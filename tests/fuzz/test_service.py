@@ -4,36 +4,19 @@ import io
 import json
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import strategies as st
 from PIL import Image
 from ts.context import Context
 
-from handler.network.engines import ENGINES, Region
+from handler.network.engines import ENGINES
 from handler.servers.torchserve import SegmentationService
+from tests.engines import ColourEngine
 from tests.fuzz.outcomes import STATUSES, require_discreet
 from tests.fuzz.recorder import Fuzz
 from tests.fuzz.rows import headers, rows
 from tests.support import write_checkpoint
 from tests.unit.handler.servers.test_torchserve import ask, context_for
-
-
-class ColourEngine:
-    """A network that sees red, green and blue, on a grid of a quarter of the image's size."""
-
-    name = "test"
-    precision = "float32"
-    max_batch = 2
-
-    def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        return pixels.transpose(0, 3, 1, 2)[..., ::4, ::4].astype(np.float32)
-
-    def class_activation(self, pixels: npt.NDArray[np.uint8], choose: Any) -> tuple[Region, npt.NDArray[np.float32]]:
-        logits = self.infer(pixels[None])[0]
-        region: Region = choose(logits)
-        return region, logits[region.class_index]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +28,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Context:
 
 @pytest.fixture(scope="module")
 def service(context: Context) -> SegmentationService:
-    ENGINES["colour"] = lambda *_: ColourEngine()
+    ENGINES["colour"] = lambda *_: ColourEngine(max_batch=2)
     service = SegmentationService()
     service.initialize(context)
     del ENGINES["colour"]

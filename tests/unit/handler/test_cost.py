@@ -1,34 +1,17 @@
 """What a request may cost, and that what is refused never ran."""
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
 from handler.cost import require_affordable
 from handler.errors import ImageTooLarge, InferenceTooLarge, InvalidOption, ResponseTooLarge, SegmentationError
 from handler.limits import Limits
-from handler.options import AnswerOptions, InferenceOptions, ModelIdentity, SegmentationRequest
-from handler.pipeline import Pipeline
+from handler.options import AnswerOptions, InferenceOptions, SegmentationRequest
 from model import ModelConfig, ResizePolicy
 from model.palette import voc_palette
+from tests.engines import MirrorEngine, build_pipeline
 from tests.support import encode, metadata, noise
 
 SQUARE = metadata(resize=ResizePolicy(side="long", size=64))
-
-
-class CountingEngine:
-    """Counts what it is asked, and finds class 0 everywhere."""
-
-    name = "test"
-    precision = "float32"
-    max_batch = 1
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        self.calls += 1
-        return np.eye(3, 1, dtype=np.float32).reshape(1, 3, 1, 1).repeat(len(pixels), axis=0)
 
 
 def asked(name: str = "json", *, explain: bool = False, **inference: object) -> SegmentationRequest:
@@ -85,12 +68,12 @@ def test_an_answer_that_must_be_too_large_is_told_beside_the_limit(name: str, le
     ],
 )
 def test_what_is_refused_never_meets_the_network(limits: dict[str, int], error: type[SegmentationError]) -> None:
-    engine = CountingEngine()
+    engine = MirrorEngine()
 
-    (outcome,) = pipeline(engine, **limits).answer([SegmentationRequest(encode(noise(100, 100)))])
+    (outcome,) = build_pipeline(engine, **limits).answer([SegmentationRequest(encode(noise(100, 100)))])
 
     assert type(outcome) is error
-    assert engine.calls == 0
+    assert engine.batches == []
 
 
 @pytest.mark.parametrize(
@@ -101,18 +84,14 @@ def test_what_is_refused_never_meets_the_network(limits: dict[str, int], error: 
     ],
 )
 def test_images_of_one_call_have_their_share_of_the_limits(limits: dict[str, int], message: str) -> None:
-    engine = CountingEngine()
+    engine = MirrorEngine()
     image = encode(noise(100, 100))
 
-    outcomes = pipeline(engine, **limits).answer([SegmentationRequest(image, images_per_call=count) for count in (1, 4)])
+    outcomes = build_pipeline(engine, **limits).answer([SegmentationRequest(image, images_per_call=count) for count in (1, 4)])
 
     assert not isinstance(outcomes[0], SegmentationError)
     assert str(outcomes[1]).endswith(f"{message}; each of the 4 images of a call has its share of the limit")
-    assert engine.calls == 1
-
-
-def pipeline(engine: CountingEngine, **limits: int) -> Pipeline:
-    return Pipeline(engine, SQUARE, ModelIdentity("m", "1"), Limits.model_validate(limits))
+    assert engine.batches == [1]
 
 
 @pytest.mark.parametrize(("classes", "only"), [(257, None), (256, (1,))], ids=["too many", "with background, too many"])

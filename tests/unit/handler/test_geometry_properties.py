@@ -14,39 +14,18 @@ from torch.nn import functional as F
 from handler.answers import EncodedResponse
 from handler.errors import InferenceTooLarge
 from handler.geometry import RGBImage, Size
-from handler.limits import Limits
 from handler.masks import upper_envelope as envelope
 from handler.masks.label_map import label_map
 from handler.network.views import network_pixels
-from handler.options import LEAST_SCALE, AnswerOptions, InferenceOptions, ModelIdentity, SegmentationRequest
-from handler.pipeline import Outcome, Pipeline
+from handler.options import LEAST_SCALE, AnswerOptions, InferenceOptions, SegmentationRequest
+from handler.pipeline import Outcome
 from model import ResizePolicy
-from tests.support import AS_STORED, MirrorEngine, encode, metadata, noise
+from tests.engines import MirrorEngine, StrideEngine, build_pipeline
+from tests.support import AS_STORED, encode, noise
 
 LONGEST = 4000
 PNG = AnswerOptions(format="png")
 POLICY = ResizePolicy(side="short", size=32, multiple=8)
-
-
-class StrideEngine(MirrorEngine):
-    """One with a cell for every `stride` × `stride` pixels, which answers with the one in their middle."""
-
-    def __init__(self, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-
-    def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        return super().infer(pixels[:, self.stride // 2 :: self.stride, self.stride // 2 :: self.stride])
-
-
-class CountingEngine(MirrorEngine):
-    """One that counts the pixels it has seen."""
-
-    pixels_seen = 0
-
-    def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        self.pixels_seen += pixels[..., 0].size
-        return super().infer(pixels)
 
 
 @st.composite
@@ -82,7 +61,9 @@ strides = st.sampled_from([1, 2, 4, 8])
 def test_the_mask_has_the_size_of_the_upright_image(size: Size, orientation: int, policy: ResizePolicy) -> None:
     upright = np.full((*size, 3), 128, np.uint8)
 
-    (outcome,) = build(MirrorEngine(), policy).answer([SegmentationRequest(as_stored(upright, orientation), answer=PNG)])
+    (outcome,) = build_pipeline(MirrorEngine(), policy=policy).answer(
+        [SegmentationRequest(as_stored(upright, orientation), answer=PNG)]
+    )
 
     assert mask_of(outcome).shape == size
 
@@ -93,7 +74,9 @@ def test_an_image_has_one_mask_however_it_is_stored(
 ) -> None:
     stored = [as_stored(noise(*size), each) for each in (1, orientation)]
 
-    upright, other = build(MirrorEngine(), policy).answer([SegmentationRequest(file, asked, PNG) for file in stored])
+    upright, other = build_pipeline(MirrorEngine(), policy=policy).answer(
+        [SegmentationRequest(file, asked, PNG) for file in stored]
+    )
 
     np.testing.assert_array_equal(mask_of(other), mask_of(upright))
 
@@ -102,7 +85,7 @@ def test_an_image_has_one_mask_however_it_is_stored(
 def test_a_turned_image_has_the_turned_mask(size: Size, orientation: int) -> None:
     assume(max(size) >= 32)
     image = noise(*size)
-    pipeline = build(MirrorEngine(), untouched(size))
+    pipeline = build_pipeline(MirrorEngine(), policy=untouched(size))
 
     mask, turned = (pipeline.segment(picture).label_map for picture in (image, turn(image, orientation)))
 
@@ -117,7 +100,9 @@ def test_a_checkerboard_of_the_networks_cells_comes_back_exactly(cells: Size, st
     height, width = board.shape
     assume(32 <= max(height, width) <= 4096)  # What a policy can name.
 
-    result = build(StrideEngine(stride), untouched((height, width))).segment(painted(board), InferenceOptions(flip=flip))
+    result = build_pipeline(StrideEngine(stride), policy=untouched((height, width))).segment(
+        painted(board), InferenceOptions(flip=flip)
+    )
 
     np.testing.assert_array_equal(result.label_map, board)
 
@@ -130,7 +115,9 @@ def test_a_checkerboard_comes_back_exactly_from_tiles(quarters: Size, count: int
     board = checkerboard((parts * quarters[0], parts * quarters[1]), stride)
     policy = ResizePolicy(side="long", size=4 * stride * max(quarters))
 
-    result = build(StrideEngine(stride), policy).segment(painted(board), InferenceOptions(tiles=count, flip=flip))
+    result = build_pipeline(StrideEngine(stride), policy=policy).segment(
+        painted(board), InferenceOptions(tiles=count, flip=flip)
+    )
 
     np.testing.assert_array_equal(result.label_map, board)
 
@@ -142,7 +129,7 @@ def test_a_shifted_image_gives_the_shifted_mask(cells: Size, stride: int, data: 
     down, right = (data.draw(st.integers(0, each - 1)) * stride for each in cells)
     assume(32 <= max(size) <= 4096)
     canvas = noise(size[0] + down, size[1] + right)
-    pipeline = build(StrideEngine(stride), untouched(size))
+    pipeline = build_pipeline(StrideEngine(stride), policy=untouched(size))
 
     here = pipeline.segment(canvas[: size[0], : size[1]]).label_map
     there = pipeline.segment(canvas[down:, right:]).label_map
@@ -201,10 +188,10 @@ def test_an_image_costs_the_pixels_that_the_network_sees_of_it(
     size: Size, policy: ResizePolicy, asked: InferenceOptions
 ) -> None:
     request = SegmentationRequest(encode(np.full((*size, 3), 128, np.uint8)), asked, PNG)
-    cost, engine = network_pixels(size, policy, asked), CountingEngine()
+    cost, engine = network_pixels(size, policy, asked), MirrorEngine()
 
-    (answered,) = build(engine, policy, max_network_pixels=cost).answer([request])
-    (refused,) = build(MirrorEngine(), policy, max_network_pixels=cost - 1).answer([request])
+    (answered,) = build_pipeline(engine, policy=policy, max_network_pixels=cost).answer([request])
+    (refused,) = build_pipeline(MirrorEngine(), policy=policy, max_network_pixels=cost - 1).answer([request])
 
     assert isinstance(answered, EncodedResponse)
     assert engine.pixels_seen == cost
@@ -216,10 +203,6 @@ def compare_with_torch(logits: npt.NDArray[np.float32], size: Size) -> tuple[npt
     values = F.interpolate(torch.from_numpy(logits)[None], size, mode="bilinear", align_corners=False)[0]
     (best, second), (expected, _) = (each.numpy() for each in values.topk(2, dim=0))
     return label_map(logits, size, np.uint8) != expected, best - second
-
-
-def build(engine: MirrorEngine, policy: ResizePolicy, **limits: int) -> Pipeline:
-    return Pipeline(engine, metadata(resize=policy), ModelIdentity("m", "1"), Limits.model_validate(limits))
 
 
 def untouched(size: Size) -> ResizePolicy:

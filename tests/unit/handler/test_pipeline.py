@@ -1,12 +1,11 @@
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,41 +21,14 @@ from handler.errors import (
     ResponseTooLarge,
     SegmentationError,
 )
-from handler.geometry import DecodedImage, Size, prepare
-from handler.limits import Limits
+from handler.geometry import DecodedImage, prepare
 from handler.masks.label_map import segmentation
-from handler.network.engines import Engine
 from handler.options import AnswerOptions, InferenceOptions, ModelIdentity, SegmentationRequest
 from handler.pipeline import Outcome, Pipeline
 from handler.settings import HandlerSettings, InferenceSettings
-from model import ResizePolicy, read_metadata
-from tests.support import CLASSES, MirrorEngine, encode, metadata, noise, write_checkpoint
-
-
-class LeftEngine(MirrorEngine):
-    """One that believes less in what it sees the further right it is, as no network's mirror image is quite its own."""
-
-    def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        belief = np.linspace(1 / 255, 0, pixels.shape[2], dtype=np.float32)
-        return np.multiply(super().infer(pixels), belief, dtype=np.float32)
-
-
-class LabellingMirrorEngine(MirrorEngine):
-    """One that makes labels itself: everything is the last class."""
-
-    def label_map(self, scores: npt.NDArray[np.float32], size: Size, dtype: npt.DTypeLike) -> npt.NDArray[np.unsignedinteger]:
-        return np.full(size, len(scores) - 1, dtype)
-
-
-class LanedMirrorEngine(MirrorEngine):
-    """One with two lanes, which are not to be used but side by side."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lane_engines = [MirrorEngine(max_batch=1), MirrorEngine(max_batch=1)]
-
-    def lanes(self) -> Sequence[Engine]:
-        return self.lane_engines
+from model import read_metadata
+from tests.engines import FadingEngine, LanedEngine, LastClassEngine, MirrorEngine, WhiteFailsEngine, build_pipeline
+from tests.support import CLASSES, encode, noise, write_checkpoint
 
 
 @pytest.fixture
@@ -64,27 +36,17 @@ def engine() -> MirrorEngine:
     return MirrorEngine()
 
 
-@pytest.fixture(params=[MirrorEngine, LanedMirrorEngine], ids=["in batches", "in lanes"])
+@pytest.fixture(params=[MirrorEngine, LanedEngine], ids=["in batches", "in lanes"])
 def either(request: pytest.FixtureRequest) -> MirrorEngine:
     """An engine that takes batches, and one that works on several images side by side."""
     engine: MirrorEngine = request.param()
     return engine
 
 
-def build(engine: MirrorEngine, *, inference: InferenceSettings | None = None, **limits: int) -> Pipeline:
-    return Pipeline(
-        engine,
-        metadata(resize=ResizePolicy(side="long", size=64)),
-        ModelIdentity("m", "1"),
-        Limits.model_validate(limits),
-        inference or InferenceSettings(),
-    )
-
-
 def test_the_label_map_is_what_the_network_saw(engine: MirrorEngine) -> None:
     image = noise(64, 48)
 
-    result = build(engine).segment(image)
+    result = build_pipeline(engine).segment(image)
 
     np.testing.assert_array_equal(result.label_map, image.argmax(2))
     assert result.labels.names == CLASSES
@@ -92,7 +54,7 @@ def test_the_label_map_is_what_the_network_saw(engine: MirrorEngine) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (300, 7), (65, 130)])
 def test_the_mask_has_the_size_of_the_image(engine: MirrorEngine, size: tuple[int, int]) -> None:
-    (outcome,) = build(engine).answer([request(encode(noise(*size)))])
+    (outcome,) = build_pipeline(engine).answer([request(encode(noise(*size)))])
 
     assert mask_of(outcome).size == size[::-1]
 
@@ -101,7 +63,7 @@ def test_bad_requests_of_a_batch_leave_the_others_alone(either: MirrorEngine) ->
     good = encode(noise(64, 64))
     requests = [request(data) for data in (good, b"not an image", good, encode(noise(300, 400)), good)]
 
-    outcomes = build(either, max_pixels=100_000).answer(requests)
+    outcomes = build_pipeline(either, max_pixels=100_000).answer(requests)
 
     assert [type(outcome) for outcome in outcomes] == [
         EncodedResponse, InvalidImage, EncodedResponse, ImageTooLarge, EncodedResponse,
@@ -111,7 +73,7 @@ def test_bad_requests_of_a_batch_leave_the_others_alone(either: MirrorEngine) ->
 def test_each_answer_of_a_batch_equals_the_answer_alone(either: MirrorEngine) -> None:
     images = [encode(noise(*size)) for size in ((64, 64), (20, 64), (64, 64), (9, 5))]
     requests = [request(image, name) for image, name in zip(images, ("json", "png", "overlay", "json"), strict=True)]
-    pipeline = build(either)
+    pipeline = build_pipeline(either)
 
     together = pipeline.answer(requests)
     alone = [pipeline.answer([each])[0] for each in requests]
@@ -123,7 +85,7 @@ def test_each_answer_of_a_batch_equals_the_answer_alone(either: MirrorEngine) ->
 def test_images_of_one_size_go_through_the_engine_together(engine: MirrorEngine) -> None:
     same, other = encode(noise(64, 64)), encode(noise(64, 32))
 
-    build(engine).answer([request(data) for data in (same, other, same, same, same, same)])
+    build_pipeline(engine).answer([request(data) for data in (same, other, same, same, same, same)])
 
     assert sorted(engine.batches) == [1, 1, 4]
 
@@ -131,7 +93,7 @@ def test_images_of_one_size_go_through_the_engine_together(engine: MirrorEngine)
 def test_a_fault_of_the_engine_is_that_batchs_alone_and_tells_no_secret(either: MirrorEngine) -> None:
     black, good = encode(np.zeros((64, 64, 3), np.uint8)), encode(noise(64, 32))
 
-    failed, answered = build(either).answer([request(black), request(good)])
+    failed, answered = build_pipeline(either).answer([request(black), request(good)])
 
     assert isinstance(failed, InternalError)
     assert "secret" not in str(failed)
@@ -140,9 +102,9 @@ def test_a_fault_of_the_engine_is_that_batchs_alone_and_tells_no_secret(either: 
 
 
 def test_a_lone_request_has_the_whole_engine_and_several_go_through_its_lanes() -> None:
-    engine = LanedMirrorEngine()
+    engine = LanedEngine()
     photo = request(encode(noise(64, 64)))
-    pipeline = build(engine)
+    pipeline = build_pipeline(engine)
 
     pipeline.answer([photo])
     assert (engine.batches, [lane.batches for lane in engine.lane_engines]) == ([1], [[], []])
@@ -155,7 +117,7 @@ def test_a_lone_request_has_the_whole_engine_and_several_go_through_its_lanes() 
 def test_images_that_are_too_large_to_be_held_together_wait_for_each_other() -> None:
     photo = request(encode(noise(60, 60)))
 
-    outcomes = build(LanedMirrorEngine(), max_pixels=3600).answer([photo] * 6)
+    outcomes = build_pipeline(LanedEngine(), max_pixels=3600).answer([photo] * 6)
 
     assert all(isinstance(outcome, EncodedResponse) for outcome in outcomes)
 
@@ -163,7 +125,7 @@ def test_images_that_are_too_large_to_be_held_together_wait_for_each_other() -> 
 def test_logits_that_are_not_finite_are_a_fault_of_ours(either: MirrorEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MirrorEngine, "infer", lambda _, pixels: np.full((len(pixels), 3, 4, 4), np.nan, np.float32))
 
-    outcomes = build(either).answer([request(encode(noise(64, 64)))] * 2)
+    outcomes = build_pipeline(either).answer([request(encode(noise(64, 64)))] * 2)
 
     assert [type(outcome) for outcome in outcomes] == [InternalError, InternalError]
 
@@ -171,7 +133,7 @@ def test_logits_that_are_not_finite_are_a_fault_of_ours(either: MirrorEngine, mo
 def test_each_stage_is_observed(engine: MirrorEngine) -> None:
     seen: list[str] = []
 
-    build(engine).answer([request(encode(noise(64, 64)))], lambda stage, _: seen.append(stage))
+    build_pipeline(engine).answer([request(encode(noise(64, 64)))], lambda stage, _: seen.append(stage))
 
     assert seen == ["decode", "prepare", "network", "label", "encode"]
 
@@ -179,14 +141,14 @@ def test_each_stage_is_observed(engine: MirrorEngine) -> None:
 def test_several_views_are_averaged_in_a_stage_of_their_own(engine: MirrorEngine) -> None:
     seen: list[str] = []
 
-    build(engine).answer([request(encode(noise(64, 64)), flip=True)], lambda stage, _: seen.append(stage))
+    build_pipeline(engine).answer([request(encode(noise(64, 64)), flip=True)], lambda stage, _: seen.append(stage))
 
     assert seen == ["decode", "prepare", "network", "average", "label", "encode"]
 
 
 def test_at_one_scale_the_logits_decide_bit_for_bit(engine: MirrorEngine) -> None:
     image = noise(50, 80)
-    pipeline = build(engine)
+    pipeline = build_pipeline(engine)
     decoded = DecodedImage.whole(image)
     (logits,) = engine.infer(prepare(decoded, pipeline.metadata.resize).pixels[None])
     expected = segmentation(decoded, logits, pipeline.labels)
@@ -200,7 +162,7 @@ def test_at_one_scale_the_logits_decide_bit_for_bit(engine: MirrorEngine) -> Non
 
 @pytest.mark.parametrize("options", [InferenceOptions(), InferenceOptions(flip=True)])
 def test_an_engine_that_can_makes_the_labels_too(options: InferenceOptions) -> None:
-    pipeline = build(LabellingMirrorEngine())
+    pipeline = build_pipeline(LastClassEngine())
 
     result = pipeline.segment(noise(50, 80), options)
 
@@ -210,7 +172,7 @@ def test_an_engine_that_can_makes_the_labels_too(options: InferenceOptions) -> N
 @given(st.integers(1, 100), st.integers(1, 100), st.integers(0, 99))
 def test_with_flip_a_mirrored_image_gives_the_mirrored_probabilities(height: int, width: int, seed: int) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    pipeline, flip = build(LeftEngine()), InferenceOptions(scales=(0.5, 1), flip=True)
+    pipeline, flip = build_pipeline(FadingEngine()), InferenceOptions(scales=(0.5, 1), flip=True)
 
     result, mirrored = (pipeline.segment(picture, flip) for picture in (image, image[:, ::-1].copy()))
 
@@ -221,7 +183,7 @@ def test_with_flip_a_mirrored_image_gives_the_mirrored_probabilities(height: int
 def test_without_flip_an_engine_that_knows_left_from_right_gives_another_answer() -> None:
     image = np.full((64, 64, 3), (200, 100, 0), np.uint8)
 
-    plain = build(LeftEngine()).segment(image)
+    plain = build_pipeline(FadingEngine()).segment(image)
 
     assert (plain.probabilities != plain.probabilities[:, :, ::-1]).any()
 
@@ -240,7 +202,7 @@ def test_weights_of_output_stride_16_can_be_served_at_8(
 
 
 def test_the_grid_of_the_answer_is_the_largest_scales(engine: MirrorEngine) -> None:
-    result = build(engine).segment(noise(64, 48), InferenceOptions(scales=(0.5, 1.5, 1)))
+    result = build_pipeline(engine).segment(noise(64, 48), InferenceOptions(scales=(0.5, 1.5, 1)))
 
     assert result.probabilities.shape == (3, 96, 72)
     assert result.label_map.shape == (64, 48)
@@ -248,28 +210,28 @@ def test_the_grid_of_the_answer_is_the_largest_scales(engine: MirrorEngine) -> N
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1), (7, 300)])
 def test_an_image_with_fewer_pixels_than_tiles_can_be_tiled(engine: MirrorEngine, size: tuple[int, int]) -> None:
-    assert build(engine).segment(noise(*size), InferenceOptions(tiles=4)).label_map.shape == size
+    assert build_pipeline(engine).segment(noise(*size), InferenceOptions(tiles=4)).label_map.shape == size
 
 
 def test_tiles_show_what_is_too_small_for_the_network_to_see_at_once(engine: MirrorEngine) -> None:
     stripes = np.zeros((224, 224, 3), np.uint8)
     stripes[0::4, :, 0] = stripes[1::4, :, 0] = stripes[2::4, :, 1] = stripes[3::4, :, 1] = 200
 
-    whole, tiled = (build(engine).segment(stripes, InferenceOptions(tiles=tiles)).label_map for tiles in (1, 4))
+    whole, tiled = (build_pipeline(engine).segment(stripes, InferenceOptions(tiles=tiles)).label_map for tiles in (1, 4))
 
     assert (whole != stripes.argmax(2)).mean() > 0.25
     assert (tiled != stripes.argmax(2)).mean() < 0.05
 
 
 def test_tiles_of_one_image_go_through_the_engine_together(engine: MirrorEngine) -> None:
-    build(engine).segment(noise(64, 48), InferenceOptions(tiles=3))
+    build_pipeline(engine).segment(noise(64, 48), InferenceOptions(tiles=3))
 
     assert engine.batches == [4, 4, 1]
 
 
 def test_the_settings_say_what_is_done_where_nothing_is_asked(engine: MirrorEngine) -> None:
     image = noise(64, 48)
-    pipeline = build(engine, inference=InferenceSettings(scales=(0.5, 1), flip=True))
+    pipeline = build_pipeline(engine, inference=InferenceSettings(scales=(0.5, 1), flip=True))
 
     result, asked = pipeline.segment(image), pipeline.segment(image, InferenceOptions(scales=(0.5, 1), flip=True))
 
@@ -279,7 +241,7 @@ def test_the_settings_say_what_is_done_where_nothing_is_asked(engine: MirrorEngi
 
 @pytest.mark.parametrize("max_batch", [1, 4])
 def test_each_answer_of_a_batch_of_several_views_equals_the_answer_alone(max_batch: int) -> None:
-    pipeline = build(MirrorEngine(max_batch))
+    pipeline = build_pipeline(MirrorEngine(max_batch))
     requests = [
         request(encode(noise(64, 64)), "json", scales=(0.5, 1), flip=True),
         request(b"broken", "json", flip=True),
@@ -297,7 +259,7 @@ def test_each_answer_of_a_batch_of_several_views_equals_the_answer_alone(max_bat
 def test_views_of_several_requests_go_through_the_engine_together(engine: MirrorEngine) -> None:
     image = encode(noise(64, 64))
 
-    build(engine).answer([request(image, scales=(0.5, 1), flip=True), request(image, flip=True)])
+    build_pipeline(engine).answer([request(image, scales=(0.5, 1), flip=True), request(image, flip=True)])
 
     assert sorted(engine.batches) == [2, 4]
 
@@ -306,7 +268,7 @@ def test_more_pixels_for_the_network_than_the_limit_are_refused_with_both_number
     engine: MirrorEngine,
 ) -> None:
     image = encode(noise(300, 300))
-    pipeline = build(engine, max_network_pixels=10_239)
+    pipeline = build_pipeline(engine, max_network_pixels=10_239)
 
     refused, answered = pipeline.answer([request(image, scales=(0.5, 1), flip=True), request(image)])
 
@@ -319,7 +281,7 @@ def test_more_pixels_for_the_network_than_the_limit_are_refused_with_both_number
 
 
 def test_a_refusal_for_too_many_pixels_names_the_tiles(engine: MirrorEngine) -> None:
-    (refused,) = build(engine, max_network_pixels=50_000).answer([request(encode(noise(300, 300)), tiles=4)])
+    (refused,) = build_pipeline(engine, max_network_pixels=50_000).answer([request(encode(noise(300, 300)), tiles=4)])
 
     assert str(refused) == (
         "in 4×4 tiles, at scales 1.0, the network would see 65,536 pixels of this image, the limit is 50,000"
@@ -327,11 +289,11 @@ def test_a_refusal_for_too_many_pixels_names_the_tiles(engine: MirrorEngine) -> 
 
 
 def test_no_requests_give_no_answers(engine: MirrorEngine) -> None:
-    assert build(engine).answer([]) == []
+    assert build_pipeline(engine).answer([]) == []
 
 
 def test_json_carries_the_identity_of_the_model(engine: MirrorEngine) -> None:
-    (outcome,) = build(engine).answer([request(encode(noise(8, 8)), "json")])
+    (outcome,) = build_pipeline(engine).answer([request(encode(noise(8, 8)), "json")])
 
     assert isinstance(outcome, EncodedResponse)
     assert json.loads(outcome.body)["model"] == "m"
@@ -343,7 +305,7 @@ def test_large_images_of_a_batch_are_answered_in_parts_in_order_and_as_alone(
     sizes = [(60, 100), (20, 30), (100, 90), (10, 10), (64, 64), (100, 100)]
     requests = [request(encode(noise(*size))) for size in sizes]
     requests[3] = request(b"broken")
-    pipeline = build(engine, max_pixels=10_000)
+    pipeline = build_pipeline(engine, max_pixels=10_000)
     alone = [pipeline.answer([each])[0] for each in requests]
     held: list[int] = []
     together = Pipeline._answer_together
@@ -364,7 +326,7 @@ def test_large_images_of_a_batch_are_answered_in_parts_in_order_and_as_alone(
 def test_an_explanation_by_an_engine_without_gradients_is_501_and_touches_no_other(engine: MirrorEngine) -> None:
     image = encode(noise(64, 64))
 
-    refused, answered = build(engine).answer([SegmentationRequest(image, explain=True), request(image)])
+    refused, answered = build_pipeline(engine).answer([SegmentationRequest(image, explain=True), request(image)])
 
     assert isinstance(refused, ExplanationUnavailable)
     assert refused.status == 501
@@ -406,19 +368,10 @@ def mask_of(outcome: Outcome | SegmentationError) -> Image.Image:
     return Image.open(io.BytesIO(outcome.body))
 
 
-class JealousEngine(MirrorEngine):
-    """One that breaks where a white image is among those it is given."""
-
-    def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        if (pixels.min(axis=(1, 2, 3)) == 255).any():
-            raise RuntimeError("out of memory")
-        return super().infer(pixels)
-
-
 def test_what_one_image_does_to_the_engine_is_not_the_others_fault() -> None:
     white, good = encode(np.full((64, 64, 3), 255, np.uint8)), encode(noise(64, 64))
 
-    first, broken, last = build(JealousEngine()).answer([request(good), request(white), request(good)])
+    first, broken, last = build_pipeline(WhiteFailsEngine()).answer([request(good), request(white), request(good)])
 
     assert isinstance(broken, InternalError)
     assert isinstance(first, EncodedResponse)
@@ -428,8 +381,8 @@ def test_what_one_image_does_to_the_engine_is_not_the_others_fault() -> None:
 def test_an_answer_above_the_share_of_its_image_is_refused_with_both_numbers(engine: MirrorEngine) -> None:
     own = request(encode(noise(100, 100)), "overlay")
 
-    (alone,) = build(engine, max_response_bytes=4_000).answer([own])
-    (shared,) = build(engine, max_response_bytes=8_000).answer([replace(own, images_per_call=2)])
+    (alone,) = build_pipeline(engine, max_response_bytes=4_000).answer([own])
+    (shared,) = build_pipeline(engine, max_response_bytes=8_000).answer([replace(own, images_per_call=2)])
 
     assert isinstance(alone, ResponseTooLarge)
     assert isinstance(shared, ResponseTooLarge)

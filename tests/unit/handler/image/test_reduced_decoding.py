@@ -18,7 +18,8 @@ from handler.limits import Limits
 from handler.network.views import needed_size, views
 from handler.options import LEAST_SCALE, AnswerOptions, InferenceOptions, SegmentationRequest
 from model import ResizePolicy
-from tests.support import AS_STORED, MirrorEngine, encode
+from tests.engines import MirrorEngine
+from tests.support import AS_STORED, encode
 from tests.unit.handler.image.image_files import DISPLAY_P3_TO_XYZ, matrix_profile
 from tests.unit.handler.network.test_explain import linear_engine, pipeline
 

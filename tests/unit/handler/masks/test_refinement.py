@@ -9,43 +9,13 @@ from PIL import Image
 
 from handler.answers import EncodedResponse
 from handler.errors import InferenceTooLarge, RefinementUnavailable
-from handler.limits import Limits
 from handler.masks.refinement import CrfSettings, dense_crf
-from handler.options import AnswerOptions, InferenceOptions, ModelIdentity, SegmentationRequest
-from handler.pipeline import Pipeline
+from handler.options import AnswerOptions, InferenceOptions, SegmentationRequest
 from handler.settings import InferenceSettings
-from model import ResizePolicy
-from tests.support import encode, metadata
+from tests.engines import HalvesEngine, build_pipeline
+from tests.support import encode
 
 CRF = InferenceOptions(refine="crf")
-
-
-class HalvesEngine:
-    """A network that takes the left half of what it sees for class 0, the right half for class 1; its cells are 8×8 pixels."""
-
-    name = "test"
-    precision = "float32"
-    max_batch = 1
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        self.calls += 1
-        height, width = pixels.shape[1] // 8, pixels.shape[2] // 8
-        logits = np.zeros((1, 3, height, width), np.float32)
-        logits[:, 0, :, : width // 2] = logits[:, 1, :, width // 2 :] = 1
-        return logits
-
-
-def build(engine: HalvesEngine, *, inference: InferenceSettings | None = None, **limits: int) -> Pipeline:
-    return Pipeline(
-        engine,
-        metadata(resize=ResizePolicy(side="long", size=64)),
-        ModelIdentity("m", "1"),
-        Limits.model_validate(limits),
-        inference or InferenceSettings(),
-    )
 
 
 @pytest.fixture
@@ -68,7 +38,7 @@ class TestWithTheExtra:
         pytest.importorskip("pydensecrf")
 
     def test_a_segments_edge_moves_to_the_edge_in_the_image(self, two_colours: npt.NDArray[np.uint8]) -> None:
-        pipeline = build(HalvesEngine())
+        pipeline = build_pipeline(HalvesEngine())
 
         plain, refined = pipeline.segment(two_colours), pipeline.segment(two_colours, CRF)
 
@@ -106,15 +76,15 @@ class TestWithTheExtra:
     ) -> None:
         options = InferenceOptions(scales=scales, flip=True, tiles=tiles, refine="crf")
 
-        assert build(HalvesEngine()).segment(two_colours, options).probabilities.shape == (3, 64, 64)
+        assert build_pipeline(HalvesEngine()).segment(two_colours, options).probabilities.shape == (3, 64, 64)
 
     def test_the_mask_has_the_size_of_the_image(self) -> None:
-        assert build(HalvesEngine()).segment(np.zeros((100, 333, 3), np.uint8), CRF).label_map.shape == (100, 333)
+        assert build_pipeline(HalvesEngine()).segment(np.zeros((100, 333, 3), np.uint8), CRF).label_map.shape == (100, 333)
 
     def test_the_settings_decide_how_strong_it_is(self, two_colours: npt.NDArray[np.uint8]) -> None:
         weak = InferenceSettings(crf=CrfSettings(bilateral_weight=0, gaussian_weight=0))
 
-        result = build(HalvesEngine(), inference=weak).segment(two_colours, CRF)
+        result = build_pipeline(HalvesEngine(), inference=weak).segment(two_colours, CRF)
 
         np.testing.assert_array_equal(result.label_map[30], [0] * 32 + [1] * 32)
 
@@ -123,7 +93,7 @@ class TestWithTheExtra:
         seconds: dict[str, float] = {}
         requests = [SegmentationRequest(image, CRF, AnswerOptions(format=name)) for name in ("json", "png")]
 
-        as_json, as_png = build(HalvesEngine()).answer(requests, seconds.__setitem__)
+        as_json, as_png = build_pipeline(HalvesEngine()).answer(requests, seconds.__setitem__)
 
         assert isinstance(as_json, EncodedResponse)
         assert isinstance(as_png, EncodedResponse)
@@ -135,14 +105,14 @@ class TestWithTheExtra:
     def test_it_is_a_stage_of_its_own(self, two_colours: npt.NDArray[np.uint8]) -> None:
         seen: list[str] = []
 
-        build(HalvesEngine()).answer(
+        build_pipeline(HalvesEngine()).answer(
             [SegmentationRequest(encode(two_colours), inference=CRF)], lambda stage, _: seen.append(stage)
         )
 
         assert seen == ["decode", "prepare", "network", "average", "refine", "label", "encode"]
 
     def test_a_batch_changes_nothing_but_the_seconds(self, two_colours: npt.NDArray[np.uint8]) -> None:
-        pipeline = build(HalvesEngine())
+        pipeline = build_pipeline(HalvesEngine())
         requests = [SegmentationRequest(encode(image), CRF) for image in (two_colours, two_colours[:, 8:])]
 
         together = pipeline.answer(requests)
@@ -155,33 +125,35 @@ class TestWithTheExtra:
     ) -> None:
         engine = HalvesEngine()
 
-        (outcome,) = build(engine, max_refined_values=12_287).answer([SegmentationRequest(encode(two_colours), inference=CRF)])
+        (outcome,) = build_pipeline(engine, max_refined_values=12_287).answer(
+            [SegmentationRequest(encode(two_colours), inference=CRF)]
+        )
 
         assert isinstance(outcome, InferenceTooLarge)
         assert str(outcome) == ("option 'refine': 64×64 pixels of 3 classes are 12,288 probabilities, the limit is 12,287")
-        assert engine.calls == 0
+        assert engine.batches == []
 
 
 @pytest.mark.usefixtures("without_the_extra")
 def test_without_the_extra_the_answer_says_how_to_get_it_before_the_network_runs(two_colours: npt.NDArray[np.uint8]) -> None:
     engine = HalvesEngine()
 
-    (outcome,) = build(engine).answer([SegmentationRequest(encode(two_colours), inference=CRF)])
+    (outcome,) = build_pipeline(engine).answer([SegmentationRequest(encode(two_colours), inference=CRF)])
 
     assert isinstance(outcome, RefinementUnavailable)
     assert outcome.status == 501
     assert "pip install pydensecrf2" in str(outcome)
-    assert engine.calls == 0
+    assert engine.batches == []
 
 
 @pytest.mark.usefixtures("without_the_extra")
 def test_without_the_extra_a_server_that_refines_by_default_does_not_start() -> None:
     with pytest.raises(RefinementUnavailable, match="pydensecrf2"):
-        build(HalvesEngine(), inference=InferenceSettings(refine="crf")).warm_up()
+        build_pipeline(HalvesEngine(), inference=InferenceSettings(refine="crf")).warm_up()
 
 
 def test_an_answer_that_nothing_refined_says_nothing_of_it(two_colours: npt.NDArray[np.uint8]) -> None:
-    (outcome,) = build(HalvesEngine()).answer([SegmentationRequest(encode(two_colours))])
+    (outcome,) = build_pipeline(HalvesEngine()).answer([SegmentationRequest(encode(two_colours))])
 
     assert isinstance(outcome, EncodedResponse)
     assert "refine" not in json.loads(outcome.body)
