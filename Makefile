@@ -85,13 +85,13 @@ $(VENV)/.consumers: $(INSTALLED)
 	    echo "the extra 'consumers' cannot be installed here; its tests will be skipped" >&2
 
 bench: setup  ## Measure this bundle beside TorchServe's own handler; leave the machine alone meanwhile (build/bench)
-	$(RUN) scripts.bench --out $(BUILD)/bench
+	$(RUN) benchmarks.serving --out $(BUILD)/bench
 
 SEED ?= $(shell date +%s)
 fuzz: setup  ## Try 100,000 broken inputs and 5,000 live requests (SEED=...), and measure the memory of the largest images
 	$(RUN) pytest tests/fuzz tests/live/test_fuzz.py --fuzz 100000 --fuzz-requests 5000 --fuzz-seed $(SEED) --fuzz-folder $(BUILD)/fuzz
 	@cat $(BUILD)/fuzz/memory.csv
-	@$(RUN) scripts.memory --out $(BUILD)/fuzz/memory.json
+	@$(RUN) benchmarks.largest_images --out $(BUILD)/fuzz/memory.json
 
 lint: setup  ## Check style and types
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from scripts.bench import main
+from benchmarks.serving.__main__ import main
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Measurements of this bundle; they are never shipped with it."""

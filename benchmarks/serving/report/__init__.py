@@ -1,0 +1,1 @@
+"""The results as Markdown, as bars, and against the targets."""

@@ -1,0 +1,48 @@
+"""What is written of results."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks.serving.report.bar_chart import draw
+from benchmarks.serving.report.machine import Machine
+from benchmarks.serving.report.markdown_tables import report
+from benchmarks.serving.report.targets import targets
+from benchmarks.serving.results import Results
+from tests.unit.benchmarks.support import FULL_RESULTS, stages
+
+MACHINE = Machine("a processor", 2, ("avx2",), 16_000_000_000, "Linux")
+
+
+def written(results: Results) -> str:
+    return report(results, targets(results), MACHINE, {"python": "3.11.7"})
+
+
+def test_rows_have_as_many_cells_as_their_heads() -> None:
+    for table in re.findall(r"(?:^\|.*\n)+", written(FULL_RESULTS), flags=re.M):
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+def test_machine_and_versions_are_told() -> None:
+    text = written(Results())
+
+    assert "a processor, 2 cores (avx2), 16 GB of memory, Linux; python 3.11.7" in text
+
+
+def test_both_sides_of_a_comparison_stand_below_each_other() -> None:
+    rows = [line for line in written(FULL_RESULTS).splitlines() if line.startswith(("| TorchServe's", "| deeplabv3_resnet50"))]
+
+    assert "3,000 ms" in rows[0]
+    assert "300 ms" in rows[1]
+    assert "10.0 ×" in rows[1]
+    assert "1,000 ×" in rows[1]
+
+
+@pytest.mark.parametrize("results", [FULL_RESULTS, Results(stages=(stages((640, 491)),))], ids=["everything", "one section"])
+def test_bars_are_drawn_of_what_was_measured(results: Results, tmp_path: Path) -> None:
+    draw(tmp_path / "bars.png", results)
+
+    with Image.open(tmp_path / "bars.png") as picture:
+        assert picture.format == "PNG"
