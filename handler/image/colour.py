@@ -17,21 +17,21 @@ _STRIP_PIXELS = 1 << 18
 #: Modes that differ from another in their packing alone, or that Pillow converts exactly.
 _EQUIVALENT = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 
-#: The colour that is transparent: a grey, an index or three samples; or the alpha of each colour of a palette.
-Key = int | tuple[int, ...] | bytes | None
+#: The transparent colour: a grey, an index or three samples; or the alpha of each colour of a palette.
+TransparentColour = int | tuple[int, ...] | bytes | None
 
 
 @dataclass(frozen=True)
-class Samples:
-    """How the numbers of a file are to be read."""
+class SampleEncoding:
+    """How to read the numbers of a file as colours."""
 
-    #: An ICC profile; empty for sRGB.
-    profile: bytes = b""
-    key: Key = None
+    #: Empty for sRGB.
+    icc_profile: bytes = b""
+    transparent: TransparentColour = None
     #: The value that is white, in grey of more than 8 bits.
     white: int = 65_535
     #: Whether 0 is white instead, in grey of more than 8 bits.
-    inverted: bool = False
+    zero_is_white: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class _Layers:
     alpha: Image.Image | None = None
 
 
-def write_rgb(image: Image.Image, samples: Samples, out: RGBImage) -> None:
+def write_rgb(image: Image.Image, encoding: SampleEncoding, out: RGBImage) -> None:
     """Convert `image`, of any mode, into `out`: uint8 H×W×3, any view of an array."""
     if image.mode in ("P", "PA"):
-        layers, profile = _palette_layers(image, samples), b""  # A palette is converted once, as an image of its own.
+        layers, profile = _palette_layers(image, encoding), b""  # A palette is converted once, as an image of its own.
     else:
-        layers, profile = functools.partial(_layers, samples=samples), samples.profile
+        layers, profile = functools.partial(_layers, encoding=encoding), encoding.icc_profile
     rows = max(1, _STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
@@ -72,7 +72,7 @@ def _srgb(colour: Image.Image, profile: bytes) -> Image.Image:
     return colour if colour.mode == "RGB" else colour.convert("RGB")
 
 
-def _layers(strip: Image.Image, samples: Samples) -> _Layers:
+def _layers(strip: Image.Image, encoding: SampleEncoding) -> _Layers:
     strip.info.clear()  # Pillow would apply the transparent colour by rules of its own.
     if strip.mode in _EQUIVALENT:
         strip = strip.convert(_EQUIVALENT[strip.mode])
@@ -80,20 +80,20 @@ def _layers(strip: Image.Image, samples: Samples) -> _Layers:
         return _Layers(strip.convert("RGB"), strip.getchannel("A"))
     if strip.mode == "LA":
         return _Layers(strip.getchannel("L"), strip.getchannel("A"))
-    colour = strip if strip.mode in ("L", "RGB", "CMYK", "LAB") else _eight_bit_grey(strip, samples)
-    if samples.key is None:
+    colour = strip if strip.mode in ("L", "RGB", "CMYK", "LAB") else _eight_bit_grey(strip, encoding)
+    if encoding.transparent is None:
         return _Layers(colour)
-    differs = np.asarray(strip) != samples.key
+    differs = np.asarray(strip) != encoding.transparent
     return _Layers(colour, Image.fromarray((differs.any(-1) if differs.ndim == 3 else differs).astype(np.uint8) * 255))
 
 
-def _eight_bit_grey(strip: Image.Image, samples: Samples) -> Image.Image:
+def _eight_bit_grey(strip: Image.Image, encoding: SampleEncoding) -> Image.Image:
     values = np.asarray(strip)
     if strip.mode == "F":
         grey = np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)
     else:
-        grey = _grey_table(samples.white)[np.clip(values, 0, 65_535)]
-    return Image.fromarray(255 - grey if samples.inverted else grey)
+        grey = _grey_table(encoding.white)[np.clip(values, 0, 65_535)]
+    return Image.fromarray(255 - grey if encoding.zero_is_white else grey)
 
 
 @functools.cache
@@ -103,18 +103,18 @@ def _grey_table(white: int) -> npt.NDArray[np.uint8]:
     return table
 
 
-def _palette_layers(image: Image.Image, samples: Samples) -> Callable[[Image.Image], _Layers]:
+def _palette_layers(image: Image.Image, encoding: SampleEncoding) -> Callable[[Image.Image], _Layers]:
     """How a strip of indices becomes colours in sRGB."""
     palette = np.zeros((256, 3), np.uint8)
     colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)[:256]
     palette[: len(colours)] = colours
     alpha = np.full((1, 256), 255, np.uint8)
-    if isinstance(samples.key, bytes):
-        alpha[0, : len(samples.key)] = list(samples.key[:256])
-    elif isinstance(samples.key, int):
-        alpha[0, samples.key : samples.key + 1] = 0
+    if isinstance(encoding.transparent, bytes):
+        alpha[0, : len(encoding.transparent)] = list(encoding.transparent[:256])
+    elif isinstance(encoding.transparent, int):
+        alpha[0, encoding.transparent : encoding.transparent + 1] = 0
     layers = _Layers(Image.fromarray(palette[None]), Image.fromarray(alpha))
-    table = np.asarray(_over_white(layers, samples.profile))[0]
+    table = np.asarray(_over_white(layers, encoding.icc_profile))[0]
 
     def lookup(strip: Image.Image) -> _Layers:
         opacity = strip.getchannel("A") if strip.mode == "PA" else None

@@ -1,32 +1,30 @@
-"""From a file's bytes to an upright RGB image."""
+"""From a file's bytes to an upright RGB image, in two steps: `open_image` reads the header, `OpenedImage.decode` the pixels.
 
-import io
-import logging
-import warnings
+A file is first cut down to the parts that make its first image (handler.image.file_formats), then handed to Pillow: an
+allow-list decides what a decoder sees, before it sees it. libvips would replace much of this code, but not the list.
+"""
+
 from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
-from handler.errors import ImageTooLarge, InvalidImage, SegmentationError, UnsupportedImageFormat
+from handler.errors import ImageTooLarge
 from handler.geometry import Box, DecodedImage, RGBImage, Size
-from handler.image import tiff_samples
-from handler.image.colour import Samples, write_rgb
-from handler.image.file_formats import StrippedImage, first_picture
+from handler.image.colour import SampleEncoding, write_rgb
+from handler.image.file_formats import StrippedImage, strip_to_first_image
 from handler.image.file_formats.tiff import orientation
+from handler.image.pillow_files import ACCEPTED_FORMATS, open_file, refusing_broken_files
+from handler.image.tiff_samples import LibtiffImageFile
 from handler.limits import Limits
+
+__all__ = ["ACCEPTED_FORMATS", "OpenedImage", "decode_image", "open_image"]
 
 _Length = TypeVar("_Length", int, float)
 
-logger = logging.getLogger(__name__)
-
-ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-_ACCEPTED_TEXT = "JPEG, PNG, WebP, BMP, GIF and TIFF are"
-
-#: How an upright array looks as it is stored, by EXIF orientation: a view, so that writing into it turns the picture.
+#: How an upright array looks in the order of the file, by EXIF orientation: a view, so that writing into it turns the image.
 _AS_STORED: dict[int, Callable[[RGBImage], RGBImage]] = {
     1: lambda upright: upright,
     2: lambda upright: upright[:, ::-1],
@@ -38,107 +36,115 @@ _AS_STORED: dict[int, Callable[[RGBImage], RGBImage]] = {
     8: lambda upright: upright.transpose(1, 0, 2)[:, ::-1],
 }
 _SIDEWAYS = (5, 6, 7, 8)
-#: For each corner of an upright picture, whether it is at the bottom, and whether on the right.
+#: For each corner of an upright image, whether it is at the bottom, and whether on the right.
 _CORNERS: RGBImage = np.moveaxis(np.indices((2, 2), np.uint8), 0, -1)
 
-#: A smaller copy has at least so many times the height and the width that are needed. Where it is nearer, what is resized
-#: from it differs more, without being much sooner there (docs/performance.md).
+#: A reduced copy has at least twice the height and width asked for. A smaller one would be resized to something visibly
+#: different, and save little time (docs/performance.md).
 _MARGIN = 2
 
 #: Pixels and bytes of a run-length encoded BMP, which Pillow decodes in Python: five million take about two seconds.
 _MAX_RLE = 5_000_000
 _RLE_COMPRESSIONS = (1, 2)
 
-# Pillow's own guard knows one limit for the whole process and raises before the size can be named. `_require_size` checks
-# the size of every image right after its header, before any pixel is decoded.
-Image.MAX_IMAGE_PIXELS = None
-Image.init()
 
-
-def silence_pillow() -> None:
-    """Ignore what Pillow warns of: metadata that is of no use here, or what comes as an error all the same.
-
-    Once for the process, because `warnings.catch_warnings` is not safe where threads decode side by side.
-    """
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-silence_pillow()
-
-
-def decode_image(data: bytes, limits: Limits) -> RGBImage:
-    """The image itself, as `decode` gives it where no smaller copy will do: uint8 H×W×3."""
-    return decode(data, limits).pixels
-
-
-def decode(data: bytes, limits: Limits, needed: Callable[[Size], Size] | None = None) -> DecodedImage:
-    """Decode the first picture of an image file, upright and in sRGB: uint8 H×W×3.
-
-    - The first picture: the first frame of an animation, page of a TIFF, image of a multi-picture JPEG (MPO).
-    - Upright: the orientation of its EXIF block, or of a TIFF's own tag, is applied; a broken block is none.
-    - Scaled to 8 bits: 16-bit grey is divided by 257 and 12-bit grey by 16.06, rounded; of 16-bit colour and grey with alpha,
-      the upper byte is taken, which is at most 1 less (3 where the alpha is premultiplied). Integers of 32 bits are taken to
-      hold 16, floats to lie in 0..1; what lies outside is clipped, and NaN is black.
-    - In sRGB: by the file's ICC profile if it has one that is whole and fits its samples (grey, RGB, CMYK or L*a*b*), with
-      perceptual intent. Without, RGB and grey are taken for sRGB, and CMYK for the complement of RGB, inverted in JPEG as Adobe
-      does. L*a*b* is that of D50.
-    - Opaque: transparency, in any form, is laid over white. The transparent colour of 16-bit RGB is told by its upper bytes.
-
-    - In full, or, of a large JPEG, a copy of a half, a quarter or an eighth of its height and width, if that is at least twice
-      what is needed: each 8×8 block of it is transformed to fewer pixels, so no full one is ever held.
-
-    A file that is truncated is refused, not filled up. Refused as well is what Pillow does not read: of TIFF, 16-bit grey with
-    alpha, alpha beside one band in separate planes, floats of 16 or 64 bits or of several bands, big-endian unsigned integers
-    of 32 bits, and where 0 is white, integers of 32 bits and big-endian grey of 16; of JPEG, 12 bits and lossless; of BMP,
-    embedded JPEG and PNG.
-
-    Beside two copies of the file, it takes 3 bytes for each pixel of the result and what Pillow holds while it decodes: 1 to 4
-    bytes, in WebP up to 16, and a strip of a TIFF.
-
-    Args:
-        data: the file.
-        limits: of it, and of the image itself, whatever is decoded of it.
-        needed: given the image's height and width, says the least that will do; None: only the image itself will.
+def open_image(data: bytes, limits: Limits) -> "OpenedImage":
+    """Read the header of an image file and check its size; decode nothing.
 
     Raises:
-        ImageTooLarge: above the limit of bytes, pixels or length of a side; known from the header, before any pixel is decoded.
-        UnsupportedImageFormat: an image, but none of `ACCEPTED_FORMATS`.
-        InvalidImage: not an image, truncated or broken.
+        ImageTooLarge: more bytes or pixels, or a longer side, than `limits` allow.
+        UnsupportedImageFormat: an image, but in none of `ACCEPTED_FORMATS`.
+        InvalidImage: not an image, or its header is truncated or broken.
     """
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"the image has {len(data):,} bytes, the limit is {limits.max_bytes:,}")
-    try:
-        return _decode(data, limits, needed)
-    except (SegmentationError, MemoryError):
-        raise
-    except UnidentifiedImageError as error:
-        _refuse_unidentified(data, error)
-    except Exception as error:
-        # Decoders meet hostile bytes with errors of many kinds (OSError, SyntaxError, struct.error, IndexError, ...). All of
-        # them say that this file cannot be decoded; none says anything about the server.
-        logger.info("image of %d bytes refused: %r", len(data), error)
-        raise InvalidImage(f"the image cannot be decoded: {error}") from error
+    stripped = strip_to_first_image(data)
+    file = open_file(stripped.data)
+    _check_size(file, limits)
+    _check_run_length_encoding(file, len(data))
+    return OpenedImage(file, stripped)
 
 
-def _decode(data: bytes, limits: Limits, needed: Callable[[Size], Size] | None) -> DecodedImage:
-    picture = first_picture(data)
-    with Image.open(io.BytesIO(picture.data), formats=ACCEPTED_FORMATS) as file:
-        _require_size(file, limits)
-        _require_quick(file, len(data))
-        if isinstance(file, TiffImageFile):
-            tiff_samples.mend(file)
-        turn = orientation(picture.exif or file.info.get("exif", b""))
-        size = _turned(file.size[::-1], turn)
-        extent = size if needed is None else _turned(_reduce(file, _turned(needed(size), turn)), turn)
-        file.load()
-        upright = np.empty((*_turned(file.size[::-1], turn), 3), np.uint8)
-        write_rgb(file, _samples(file, picture), _AS_STORED[turn](upright))
-        return DecodedImage(upright, size, _box(extent, upright, turn))
+def decode_image(data: bytes, limits: Limits) -> RGBImage:
+    """Open and decode an image file in full: uint8 H×W×3. Raises what `open_image` and `OpenedImage.decode` raise."""
+    return open_image(data, limits).decode().pixels
 
 
-def _reduce(file: Image.Image, needed: Size) -> tuple[float, float]:
-    """Let a JPEG load as a copy that will do, as small as can be; the height and width of the image in pixels of it."""
-    height, width = needed
+class OpenedImage:
+    """An image file within the limits. Its header is read, its pixels are not decoded; it holds memory, but no open file."""
+
+    #: Height and width of the upright image.
+    size: Size
+
+    def __init__(self, file: ImageFile, stripped: StrippedImage) -> None:
+        self._file: ImageFile | None = file
+        self._profile = stripped.profile
+        self._orientation = orientation(stripped.exif or file.info.get("exif", b""))
+        self.size = self._transposed(file.size[::-1])
+
+    def decode(self, at_least: Size | None = None) -> DecodedImage:
+        """Decode the first image of the file, upright and in sRGB: uint8 H×W×3. It can be decoded only once.
+
+        - First image: the first frame of an animation, page of a TIFF, image of a multi-picture JPEG (MPO).
+        - Upright: the orientation in EXIF, or in a TIFF's own tag, is applied. A broken EXIF block is ignored.
+        - 8 bits: 16-bit grey is divided by 257 and 12-bit grey by 16.06, rounded. 16-bit colour, and grey with alpha, keep
+          their upper byte, which is at most 1 less (3 where alpha is premultiplied). 32-bit integers are read as 0..65,535
+          and floats as 0..1; values outside are clipped, and NaN is black.
+        - sRGB: through the file's ICC profile, with perceptual intent, if it is intact and fits the samples (grey, RGB, CMYK or
+          L*a*b*). Without one, RGB and grey are sRGB, CMYK is the complement of RGB (inverted in JPEG, as Adobe writes it),
+          and L*a*b* is that of D50.
+        - Opaque: transparency of any kind is laid over white. The transparent colour of 16-bit RGB is compared by upper bytes.
+
+        A truncated file is refused, not filled up. So are kinds that Pillow does not read. TIFF: 16-bit grey with alpha, alpha
+        beside one band in separate planes, floats of 16 or 64 bits or of several bands, big-endian unsigned integers of 32
+        bits, and where 0 is white, integers of 32 bits and big-endian grey of 16. JPEG: 12 bits, and lossless. BMP: embedded
+        JPEG and PNG.
+
+        Memory, beside the file and its stripped copy: 3 bytes for each pixel of the result, and what Pillow holds while it
+        decodes: 1 to 4 bytes for each pixel (up to 16 in WebP), and a strip of a TIFF.
+
+        Args:
+            at_least: height and width that the upright result must have. A JPEG is then decoded at a half, a quarter or an
+                eighth of its size if that is still at least twice as much; other formats are decoded in full. None: in full.
+
+        Raises:
+            InvalidImage: the file is truncated or broken.
+        """
+        file, self._file = self._file, None
+        if file is None:
+            raise ValueError("the image has been decoded already")
+        extent = self._transposed(_reduce_jpeg(file, self._transposed(at_least))) if at_least else self.size
+        with refusing_broken_files():
+            file.load()
+        upright = np.empty((*self._transposed(file.size[::-1]), 3), np.uint8)
+        write_rgb(file, self._encoding(file), _AS_STORED[self._orientation](upright))
+        return DecodedImage(upright, self.size, self._box(extent, upright))
+
+    def _transposed(self, size: tuple[_Length, _Length]) -> tuple[_Length, _Length]:
+        """Convert (height, width) of the upright image to those in the file, or the other way round."""
+        return size[::-1] if self._orientation in _SIDEWAYS else size
+
+    def _encoding(self, file: ImageFile) -> SampleEncoding:
+        profile, transparency = self._profile or file.info.get("icc_profile"), file.info.get("transparency")
+        profile = profile if isinstance(profile, bytes) else b""
+        if isinstance(file, LibtiffImageFile):
+            return SampleEncoding(profile, transparency, file.white, file.zero_is_white)
+        return SampleEncoding(profile, transparency)
+
+    def _box(self, extent: tuple[float, float], upright: RGBImage) -> Box:
+        """Locate the image in `upright`, which may be up to a pixel larger than `extent`, its height and width there.
+
+        The extra pixels stand at the end of the file's rows and columns, which after turning can be any side.
+        """
+        (height, width), (rows, columns) = extent, upright.shape[:2]
+        from_bottom, from_right = _AS_STORED[self._orientation](_CORNERS)[0, 0]
+        top, left = (rows - height if from_bottom else 0), (columns - width if from_right else 0)
+        return left, top, left + width, top + height
+
+
+def _reduce_jpeg(file: ImageFile, at_least: Size) -> tuple[float, float]:
+    """Set a JPEG up to be decoded at the smallest sufficient scale; return the image's exact height and width at that scale."""
+    height, width = at_least
     reduced = file.draft(None, (_MARGIN * width, _MARGIN * height)) if isinstance(file, JpegImageFile) else None
     if reduced is None:
         return file.height, file.width
@@ -146,67 +152,28 @@ def _reduce(file: Image.Image, needed: Size) -> tuple[float, float]:
     return bottom, right
 
 
-def _box(extent: tuple[float, float], upright: RGBImage, turn: int) -> Box:
-    """Where an image of `extent`, its height and width, lies in `upright`; as it is stored, it begins with the first pixel."""
-    (height, width), (rows, columns) = extent, upright.shape[:2]
-    from_bottom, from_right = _AS_STORED[turn](_CORNERS)[0, 0]
-    top, left = (rows - height if from_bottom else 0), (columns - width if from_right else 0)
-    return left, top, left + width, top + height
-
-
-def _turned(size: tuple[_Length, _Length], turn: int) -> tuple[_Length, _Length]:
-    """Height and width of an upright image by those as it is stored, or the other way round."""
-    return size[::-1] if turn in _SIDEWAYS else size
-
-
-def _samples(file: Image.Image, picture: StrippedImage) -> Samples:
-    profile = picture.profile or file.info.get("icc_profile")
-    if not isinstance(profile, bytes):
-        profile = b""
-    key = file.info.get("transparency")
-    if isinstance(file, TiffImageFile):
-        return Samples(profile, key, white=tiff_samples.white(file), inverted=tiff_samples.is_inverted(file))
-    return Samples(profile, key)
-
-
-def _require_size(file: Image.Image, limits: Limits) -> None:
+def _check_size(file: ImageFile, limits: Limits) -> None:
     if max(file.size) > limits.max_side:
         raise ImageTooLarge(f"the image has {file.width}×{file.height} pixels, the limit for a side is {limits.max_side:,}")
-    pixels = file.width * file.height
-    if pixels > limits.max_pixels:
-        raise ImageTooLarge(f"the image has {file.width}×{file.height} = {pixels:,} pixels, the limit is {limits.max_pixels:,}")
-    if isinstance(file, TiffImageFile):
-        width, height = tiff_samples.tile_size(file)
-        if width * height > limits.max_pixels:
-            raise ImageTooLarge(
-                f"the image has tiles of {width}×{height} = {width * height:,} pixels, the limit is {limits.max_pixels:,}"
-            )
+    _check_pixels("the image has", file.size, limits)
+    if isinstance(file, LibtiffImageFile):
+        _check_pixels("the image has tiles of", file.tile_size, limits)
 
 
-def _require_quick(file: Image.Image, size: int) -> None:
+def _check_pixels(subject: str, size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if width * height > limits.max_pixels:
+        raise ImageTooLarge(f"{subject} {width}×{height} = {width * height:,} pixels, the limit is {limits.max_pixels:,}")
+
+
+def _check_run_length_encoding(file: ImageFile, file_bytes: int) -> None:
     if file.format == "BMP" and file.info["compression"] in _RLE_COMPRESSIONS:
-        largest = max(size, file.width * file.height)
+        largest = max(file_bytes, file.width * file.height)
         if largest > _MAX_RLE:
             raise ImageTooLarge(f"the run-length encoded BMP has {largest:,} pixels or bytes, the limit is {_MAX_RLE:,}")
 
 
-def _refuse_unidentified(data: bytes, error: UnidentifiedImageError) -> NoReturn:
-    name = _format_by_signature(data)
-    if name is None:
-        raise InvalidImage(f"the {len(data):,} bytes sent are not an image; {_ACCEPTED_TEXT} accepted") from error
-    if name in ACCEPTED_FORMATS:
-        raise InvalidImage(f"the {name} image cannot be decoded: its header is truncated, broken or of a rare kind") from error
-    raise UnsupportedImageFormat(f"{name} images are not accepted; {_ACCEPTED_TEXT}") from error
-
-
-def _format_by_signature(data: bytes) -> str | None:
-    """The name of the image format that `data` begins like."""
-    head = data[:16].ljust(16, b"\0")  # As many bytes as Pillow's own checks expect.
-    if head[4:8] == b"ftyp" and head[8:12] in {b"heic", b"heix", b"mif1", b"msf1", b"hevc"}:
-        return "HEIC"
-    foreign = (name for name in Image.OPEN if name not in ACCEPTED_FORMATS)
-    for name in (*ACCEPTED_FORMATS, *foreign):
-        _, accepts = Image.OPEN[name]
-        if accepts is not None and accepts(head) is True:
-            return name
-    return None
+def decode(data: bytes, limits: Limits, needed: Callable[[Size], Size] | None = None) -> DecodedImage:
+    """Deprecated: `open_image`, then `OpenedImage.decode`."""
+    opened = open_image(data, limits)
+    return opened.decode(needed(opened.size) if needed else None)

@@ -1,9 +1,9 @@
-"""Image files, cut down to their first picture before a decoder sees them; one file per container.
+"""Image files, cut down to their first image before a decoder sees them; one module per format.
 
-Pillow reads whatever a file says beside its pixels, while it opens the file and so before its size can be checked: text that
+Pillow reads whatever a file holds beside its pixels, while it opens the file and so before its size can be checked: text that
 unpacks to a thousand times its length, directories whose entries all point at the same megabytes, whole canvases for frames
-that nobody asked for. And where one of these is broken, it gives up the picture. So the containers that can hold such things
-are rebuilt from an allow-list of the parts that make the first picture; orientation and ICC profile are taken out beside it.
+that nobody asked for. If any of these is broken, Pillow refuses the image too. So the formats that can hold such things are
+rebuilt from an allow-list of the parts that make the first image; orientation and ICC profile are taken out beside it.
 """
 
 from collections.abc import Callable
@@ -11,26 +11,39 @@ from collections.abc import Callable
 from handler.image.file_formats import gif, jpeg, png, tiff
 from handler.image.file_formats.stripped import StrippedImage
 
-__all__ = ["StrippedImage", "first_picture"]
+__all__ = ["StrippedImage", "format_name", "strip_to_first_image"]
 
-#: By how a file begins. WebP and BMP need no cutting: Pillow reads no more of them than the picture.
-_READERS: dict[bytes, Callable[[bytes], StrippedImage]] = {
-    jpeg.SIGNATURE: jpeg.first_picture,
-    png.SIGNATURE: png.first_picture,
-    **dict.fromkeys(gif.SIGNATURES, gif.first_picture),
-    **dict.fromkeys(tiff.SIGNATURES, tiff.first_picture),
+#: WebP and BMP need no stripping: Pillow reads no more of them than the image.
+_STRIPPERS: dict[str, Callable[[bytes], StrippedImage]] = {
+    "JPEG": jpeg.strip_to_first_image,
+    "PNG": png.strip_to_first_image,
+    "GIF": gif.strip_to_first_image,
+    "TIFF": tiff.strip_to_first_image,
+}
+_SIGNATURES: dict[str, tuple[bytes, ...]] = {
+    "JPEG": (jpeg.SIGNATURE,),
+    "PNG": (png.SIGNATURE,),
+    "GIF": gif.SIGNATURES,
+    "TIFF": tiff.SIGNATURES,
+    "BMP": (b"BM",),
 }
 
 
-def first_picture(data: bytes) -> StrippedImage:
-    """What of an image file makes its first picture; a file of another kind as it is.
+def format_name(data: bytes) -> str | None:
+    """Return the name of the accepted format whose signature `data` has: "JPEG", "PNG", "WEBP", "BMP", "GIF" or "TIFF"."""
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for name, signatures in _SIGNATURES.items() if data.startswith(signatures)), None)
+
+
+def strip_to_first_image(data: bytes) -> StrippedImage:
+    """Cut an image file down to what makes its first image; other formats, and files of no format, stay whole.
 
     Broken and truncated files are not judged here: what there is of them is left to the decoder.
 
     Raises:
         InvalidImage: the file would take a decoder far longer than its size warrants.
+        ImageTooLarge: a GIF's frame reaches beyond any canvas.
     """
-    for signature, read in _READERS.items():
-        if data.startswith(signature):
-            return read(data)
-    return StrippedImage(data)
+    name = format_name(data)
+    return _STRIPPERS[name](data) if name in _STRIPPERS else StrippedImage(data)

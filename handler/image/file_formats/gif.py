@@ -1,27 +1,34 @@
-"""GIF 89a: the first frame, without comments and what is to be done before the second."""
+"""GIF 89a: the first frame, without comments and what to do before the second frame."""
 
 import re
+import struct
 
+from handler.errors import ImageTooLarge
 from handler.image.file_formats.stripped import StrippedImage
 
 SIGNATURES = (b"GIF87a", b"GIF89a")
 
-_EXTENSION, _IMAGE, _TRAILER, _GRAPHIC_CONTROL = b"!", b",", b";", 0xF9
+_EXTENSION, _FRAME, _TRAILER, _GRAPHIC_CONTROL = b"!", b",", b";", 0xF9
 _BLOCK = re.compile(rb"[!,;]")
 _SCREEN_BYTES = 13
+_LONGEST_SIDE = 65_535
 
 
-def first_picture(data: bytes) -> StrippedImage:
-    """The first frame of a GIF file."""
+def strip_to_first_image(data: bytes) -> StrippedImage:
+    """Keep the first frame of a GIF file.
+
+    Raises:
+        ImageTooLarge: the frame reaches beyond 65,535 pixels.
+    """
     at = _SCREEN_BYTES
     if len(data) > 10 and data[10] & 0x80:
         at += 3 << (data[10] & 7) + 1
     screen, control = data[:at], b""
-    while found := _BLOCK.search(data, at):
-        at = found.start()
-        if found.group() == _IMAGE:
-            return StrippedImage(screen + control + data[at:])
-        if found.group() == _TRAILER:
+    while block := _BLOCK.search(data, at):
+        at = block.start()
+        if block.group() == _FRAME:
+            return StrippedImage(_enlarged(screen, data[at + 1 : at + 9]) + control + data[at:])
+        if block.group() == _TRAILER:
             break
         if data[at + 1 : at + 3] == bytes([_GRAPHIC_CONTROL, 4]) and len(data) > at + 6:
             # Whether a colour is transparent, and which; neither disposal nor delay.
@@ -30,8 +37,20 @@ def first_picture(data: bytes) -> StrippedImage:
     return StrippedImage(screen + control + _TRAILER)
 
 
+def _enlarged(screen: bytes, frame: bytes) -> bytes:
+    """Enlarge the screen of a file so that its first frame fits, as Pillow would do, after a check of its own limit."""
+    if len(screen) < _SCREEN_BYTES or len(frame) < 8:
+        return screen
+    left, top, width, height = struct.unpack("<4H", frame)
+    screen_width, screen_height = struct.unpack_from("<2H", screen, 6)
+    width, height = max(screen_width, left + width), max(screen_height, top + height)
+    if max(width, height) > _LONGEST_SIDE:
+        raise ImageTooLarge(f"the image has {width}×{height} pixels, the limit for a side is {_LONGEST_SIDE:,}")
+    return screen[:6] + struct.pack("<2H", width, height) + screen[10:]
+
+
 def _after_blocks(data: bytes, at: int) -> int:
-    """Where a chain of data blocks that begins at `at` ends."""
+    """Return where a chain of data blocks that begins at `at` ends."""
     while at < len(data) and data[at]:
         at += data[at] + 1
     return at + 1

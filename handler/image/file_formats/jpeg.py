@@ -29,7 +29,7 @@ _EXIF, _ICC = b"Exif\0\0", b"ICC_PROFILE\0"
 _COLOUR = {_APP0: (b"JFIF\0", 14), _APP14: (b"Adobe", 12)}
 
 
-def first_picture(data: bytes) -> StrippedImage:
+def strip_to_first_image(data: bytes) -> StrippedImage:
     """The first picture of a JPEG or MPO file.
 
     Raises:

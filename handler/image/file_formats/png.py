@@ -18,7 +18,7 @@ _PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _GREY, _RGB = 0, 2
 
 
-def first_picture(data: bytes) -> StrippedImage:
+def strip_to_first_image(data: bytes) -> StrippedImage:
     """The first frame of a PNG or APNG file: its default image."""
     kept, exif, profile = [SIGNATURE], b"", b""
     bit_depth = colour_type = 0

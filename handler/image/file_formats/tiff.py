@@ -38,7 +38,7 @@ class _Entry:
         return _VALUE_BYTES.get(self.type, 0) * self.count
 
 
-def first_picture(data: bytes) -> StrippedImage:
+def strip_to_first_image(data: bytes) -> StrippedImage:
     """The first page of a TIFF file. Its tags that a decoder must not see keep their place, with a type that says nothing.
 
     Raises:

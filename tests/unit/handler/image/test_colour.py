@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from handler.errors import InvalidImage
-from handler.image.colour import Samples, write_rgb
+from handler.image.colour import SampleEncoding, write_rgb
 from handler.image.decode import decode_image
 from handler.limits import Limits
 from tests.support import encode
@@ -255,6 +255,6 @@ def test_every_pillow_mode_gives_white_for_white(mode: str, white: int | tuple[i
         picture.putpalette([255] * 768)
     out = np.zeros((2, 3, 3), np.uint8)
 
-    write_rgb(picture, Samples(), out)
+    write_rgb(picture, SampleEncoding(), out)
 
     assert out.min() >= 254

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from handler.errors import ImageTooLarge, InvalidImage, SegmentationError, UnsupportedImageFormat, attempt
-from handler.image.decode import ACCEPTED_FORMATS, decode_image, silence_pillow
+from handler.image.decode import ACCEPTED_FORMATS, decode_image
+from handler.image.process import prepare_process
 from handler.limits import Limits
 from tests.support import AS_STORED, encode, noise
 from tests.unit.handler.image.image_files import tiff
@@ -196,7 +197,7 @@ def test_warnings_that_are_errors_change_nothing() -> None:
     """As under `python -W error`."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        silence_pillow()
+        prepare_process()
         decoded = decode_image(warned_of(), LIMITS)
 
     assert decoded.tolist() == [[list(RED)] * 2]

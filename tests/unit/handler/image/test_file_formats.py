@@ -12,7 +12,7 @@ from PIL import Image
 
 from handler.errors import ImageTooLarge, InvalidImage
 from handler.image.decode import decode_image
-from handler.image.file_formats import first_picture
+from handler.image.file_formats import strip_to_first_image
 from handler.image.file_formats.tiff import orientation
 from handler.limits import Limits
 from tests.support import encode, noise
@@ -157,7 +157,7 @@ def test_a_gif_with_megabytes_of_comments_is_read_at_once() -> None:
     screen = 13 + (3 << (whole[10] & 7) + 1 if whole[10] & 0x80 else 0)
     comment = b"!\xfe" + (b"\xff" + bytes(255)) * 100_000 + b"\0"
 
-    assert len(first_picture(whole[:screen] + comment + whole[screen:]).data) == len(whole)
+    assert len(strip_to_first_image(whole[:screen] + comment + whole[screen:]).data) == len(whole)
 
 
 def test_a_jpeg_of_endless_scans_is_refused() -> None:
