@@ -15,6 +15,7 @@ from handler.answers import EncodedResponse
 from handler.answers.response import compact_json
 from handler.description import describe
 from handler.errors import InternalError, ResponseTooLarge, SegmentationError, attempt
+from handler.image.process import prepare_process
 from handler.options import ModelIdentity, SegmentationRequest
 from handler.pipeline import Outcome, Pipeline
 from handler.request.parser import RequestParser
@@ -41,6 +42,7 @@ class SegmentationService:
             ConfigurationError: model-config.yaml holds an unknown key or a bad value.
             CheckpointError: the archive's checkpoint cannot be used.
         """
+        prepare_process()
         model = context.manifest["model"]
         properties = context.system_properties
         configuration = context.model_yaml_config or {}
