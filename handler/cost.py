@@ -7,7 +7,7 @@ from handler.errors import InferenceTooLarge, InvalidOption, ResponseTooLarge
 from handler.geometry import Size, network_size
 from handler.labels import Labels
 from handler.limits import Limits
-from handler.masks.refinement import require_crf
+from handler.masks.refinement import import_crf
 from handler.network.views import network_pixels
 from handler.options import InferenceOptions, SegmentationRequest
 from model.metadata import CheckpointMetadata
@@ -40,7 +40,7 @@ def require_affordable(request: SegmentationRequest, size: Size, metadata: Check
 
 
 def _require_refinable(size: Size, metadata: CheckpointMetadata, limit: int) -> None:
-    require_crf()
+    import_crf()
     height, width = network_size(metadata.resize, size)
     classes = len(metadata.classes)
     values = height * width * classes
@@ -52,13 +52,13 @@ def _require_refinable(size: Size, metadata: CheckpointMetadata, limit: int) -> 
 def _require_answerable(request: SegmentationRequest, size: Size, metadata: CheckpointMetadata, limit: int) -> None:
     entry = FORMATS[request.answer.format]
     classes = _reported(request, metadata)
-    if classes > entry.most_classes:
+    if classes > entry.max_classes:
         name = request.answer.format
-        raise InvalidOption(f"option 'format': {name!r} holds {entry.most_classes} classes, there are {classes}; use 'index'")
+        raise InvalidOption(f"option 'format': {name!r} holds {entry.max_classes} classes, there are {classes}; use 'index'")
     finest = network_size(metadata.resize, size, max(request.inference.scales))
     # Some networks answer on a finer grid than that of their last features, none on a coarser.
     grid = math.prod(math.ceil(side / metadata.model.output_stride) for side in finest)
-    least = entry.least_bytes(math.prod(size), grid * len(metadata.classes))
+    least = entry.min_bytes(math.prod(size), grid * len(metadata.classes))
     if least > limit:
         name = request.answer.format
         raise ResponseTooLarge(f"the answer as {name!r} would have at least {least:,} bytes, the limit is {limit:,}")

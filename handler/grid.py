@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-def neighbours(points: int, length: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+def find_neighbours(points: int, length: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """For each of `length` pixels over `points`: those on either side of its centre, and the weight of the second.
 
     Both have half-pixel centres; beyond the outermost points these go on (torch's `align_corners=False`).
@@ -14,7 +14,7 @@ def neighbours(points: int, length: int) -> tuple[npt.NDArray[np.int64], npt.NDA
     return first, np.minimum(first + 1, points - 1), (position - first).astype(np.float32)
 
 
-def first_pixel(
+def find_first_pixel(
     position: npt.NDArray[np.float64], beyond: npt.NDArray[np.bool_], points: int, length: int
 ) -> npt.NDArray[np.int64]:
     """The first of `length` pixels over `points` whose centre is at `position` among them, or after it; `length`: none is.

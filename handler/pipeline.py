@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from handler.answers import FORMATS, EncodedResponse
-from handler.answers.explanation import encode as encode_explanation
+from handler.answers.explanation_png import encode as encode_explanation
 from handler.cost import require_affordable
 from handler.errors import ResponseTooLarge, SegmentationError, TooLarge, attempt
 from handler.geometry import DecodedImage, RGBImage, Size, prepare
@@ -21,8 +21,9 @@ from handler.image.decode import decode
 from handler.labels import Labels
 from handler.limits import Limits
 from handler.masks.explanation import Explanation
-from handler.masks.label_map import Segmentation, label_map, reported, segmentation, segmentation_by_probability
+from handler.masks.label_map import make_label_map
 from handler.masks.refinement import RefinementReport, dense_crf
+from handler.masks.segmentation import Segmentation, keep_classes, segment_by_logits, segment_by_probabilities
 from handler.network.engines import (
     Engine,
     EngineOptions,
@@ -84,7 +85,7 @@ class Pipeline:
         self._explaining = threading.Lock()
         self._refining = threading.Lock()
         self._threads = threads or torch.get_num_threads()
-        self._label_map = engine.label_map if isinstance(engine, LabellingEngine) else label_map
+        self._make_label_map = engine.make_label_map if isinstance(engine, LabellingEngine) else make_label_map
 
     @classmethod
     def load(
@@ -279,7 +280,7 @@ class Pipeline:
         result = self._label(decoded.image, decoded.views, logits, decoded.request.inference, observe)
         with timed("encode", observe):
             if options.classes is not None:
-                result = reported(result, options.classes)
+                result = keep_classes(result, options.classes)
             return FORMATS[options.format].encode(result, self._identity, options)
 
     def _explain(self, decoded: "_Decoded", observe: Observer) -> EncodedResponse:
@@ -294,7 +295,7 @@ class Pipeline:
     ) -> Segmentation:
         if len(seen) == 1 and options.refine == "none":
             with timed("label", observe):
-                return segmentation(image, logits[0], self.labels, self._label_map)
+                return segment_by_logits(image, logits[0], self.labels, self._make_label_map)
         with timed("average", observe):
             probabilities = mean_probabilities(seen, logits)
         report = None
@@ -306,7 +307,7 @@ class Pipeline:
             report = RefinementReport(options.refine, time.perf_counter() - start)
             observe("refine", report.seconds)
         with timed("label", observe):
-            return segmentation_by_probability(image, probabilities, self.labels, report, self._label_map)
+            return segment_by_probabilities(image, probabilities, self.labels, report, self._make_label_map)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from handler.geometry import DecodedImage, RGBImage, prepare
 from handler.labels import Labels
-from handler.masks.label_map import label_map
+from handler.masks.label_map import make_label_map
 from handler.network.engines import AUTO, Engine, EngineOptions, ModelFiles, Precision, build_engine, has_gpu
 from handler.network.engines.archive import LEAST_EQUAL, Agreement, EngineAgreement
 from handler.settings import HandlerSettings
@@ -92,10 +92,10 @@ def _compare(image: RGBImage, reference: Engine, tallies: Sequence["_Tally"], fi
     pixels = prepare(DecodedImage.whole(image), metadata.resize).pixels[None]
     size, dtype = (image.shape[0], image.shape[1]), Labels.from_metadata(metadata).dtype
     expected = reference.infer(pixels)[0]
-    expected_labels = label_map(expected, size, dtype)
+    expected_labels = make_label_map(expected, size, dtype)
     for tally in tallies:
         logits = tally.engine.infer(pixels)[0]
-        tally.add(label_map(logits, size, dtype) == expected_labels, float(np.abs(logits - expected).max()))
+        tally.add(make_label_map(logits, size, dtype) == expected_labels, float(np.abs(logits - expected).max()))
 
 
 @dataclass

@@ -94,7 +94,7 @@ class WhiteFailsEngine(MirrorEngine):
 class LastClassEngine(MirrorEngine):
     """Makes the label map itself: everything is the last class."""
 
-    def label_map(self, scores: Logits, size: Size, dtype: npt.DTypeLike) -> npt.NDArray[np.unsignedinteger]:
+    def make_label_map(self, scores: Logits, size: Size, dtype: npt.DTypeLike) -> npt.NDArray[np.unsignedinteger]:
         return np.full(size, len(scores) - 1, dtype)
 
 

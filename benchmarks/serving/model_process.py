@@ -22,7 +22,7 @@ from handler.errors import SegmentationError
 from handler.geometry import DecodedImage, RGBImage, prepare
 from handler.image.decode import decode_image
 from handler.limits import Limits
-from handler.masks.label_map import LabelMap, label_map
+from handler.masks.label_map import LabelMap, make_label_map
 from handler.network.explain import torch_threads
 from handler.options import AnswerOptions, ModelIdentity, SegmentationRequest
 from handler.pipeline import Pipeline
@@ -135,11 +135,11 @@ def _label_seconds(file: bytes, runs: int) -> LabelRuns:
         values = F.interpolate(grid, (height, width), mode="bilinear", align_corners=False)
         return values.argmax(1)[0].numpy().astype(dtype)
 
-    agreement = float(np.mean(label_map(logits, (height, width), dtype) == reference()))
+    agreement = float(np.mean(make_label_map(logits, (height, width), dtype) == reference()))
     ours: list[float] = []
     theirs: list[float] = []
     for _ in range(runs):
-        ours += seconds_of(lambda: label_map(logits, (height, width), dtype), Pace(3))
+        ours += seconds_of(lambda: make_label_map(logits, (height, width), dtype), Pace(3))
         theirs += seconds_of(reference, Pace(1))
     return LabelRuns(ours, theirs, agreement)
 

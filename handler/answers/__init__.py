@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from handler.answers import (
     coco,
     coco_panoptic,
-    confidence,
+    confidence_png,
     cvat,
     geojson,
     huggingface,
@@ -20,8 +20,8 @@ from handler.answers import (
     overlay,
     palette_png,
 )
-from handler.answers.response import JSON_TYPE, PNG_TYPE, EncodedResponse, least_png_bytes
-from handler.masks.label_map import Segmentation
+from handler.answers.response import JSON_TYPE, PNG_TYPE, EncodedResponse, min_png_bytes
+from handler.masks.segmentation import Segmentation
 from handler.options import AnswerOptions, ModelIdentity
 
 __all__ = ["FORMATS", "EncodedResponse", "Format"]
@@ -37,9 +37,9 @@ class Format:
     encode: Callable[[Segmentation, ModelIdentity, AnswerOptions], EncodedResponse]
     about: str
     #: What an answer has at least, in bytes, given the image's pixels and the number of probabilities on the network's grid.
-    least_bytes: Callable[[int, int], int] = lambda _pixels, _probabilities: 0
+    min_bytes: Callable[[int, int], int] = lambda _pixels, _probabilities: 0
     #: The most classes that it can hold.
-    most_classes: int = sys.maxsize
+    max_classes: int = sys.maxsize
     #: Whether it shows the photograph itself; otherwise a smaller copy may be decoded.
     needs_photograph: bool = False
 
@@ -57,29 +57,29 @@ FORMATS: dict[str, Format] = {
         ".png",
         palette_png.encode,
         "8-bit palette PNG, pixel value = class index, names in the text chunk `classes`",
-        least_png_bytes,
-        palette_png.MOST_CLASSES,
+        min_png_bytes,
+        palette_png.MAX_CLASSES,
     ),
     "overlay": Format(
         overlay.CONTENT_TYPE,
         ".jpg",
         overlay.encode,
         "the photograph with its classes tinted, and a legend",
-        overlay.least_bytes,
+        overlay.min_bytes,
         needs_photograph=True,
     ),
     "index": Format(
-        PNG_TYPE, ".png", index_png.encode, "grey PNG, pixel value = class index: 8 bits, 16 above 256 classes", least_png_bytes
+        PNG_TYPE, ".png", index_png.encode, "grey PNG, pixel value = class index: 8 bits, 16 above 256 classes", min_png_bytes
     ),
     "confidence": Format(
-        PNG_TYPE, ".png", confidence.encode, "grey PNG: probability of the winning class × 255", least_png_bytes
+        PNG_TYPE, ".png", confidence_png.encode, "grey PNG: probability of the winning class × 255", min_png_bytes
     ),
     "npz": Format(
         npz.CONTENT_TYPE,
         ".npz",
         npz.encode,
         "NumPy's: `label_map`, `probabilities` on the network's grid, `classes`, `palette`",
-        npz.least_bytes,
+        npz.min_bytes,
     ),
     "geojson": Format(
         geojson.CONTENT_TYPE,

@@ -6,9 +6,9 @@ https://cocodataset.org/#format-data
 
 from typing import Any
 
+from handler.answers.common_fields import round_score
 from handler.answers.response import IMAGE_NAME, EncodedResponse, json_response
-from handler.answers.segment_fields import rounded_score
-from handler.masks.label_map import Segmentation
+from handler.masks.segmentation import Segmentation
 from handler.masks.segments import Segments, find_objects
 from handler.options import AnswerOptions, ModelIdentity
 
@@ -22,20 +22,20 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
         {
             "id": number,
             "image_id": IMAGE_ID,
-            "category_id": segment.index,
+            "category_id": segment.class_index,
             "segmentation": {"size": segments.size, "counts": segment.counts.decode("ascii")},
             "area": segment.pixels,
             "bbox": segment.bbox,
             "iscrowd": 0,
-            "score": rounded_score(segment),
+            "score": round_score(segment),
         }
         for number, segment in enumerate(segments.items, start=1)
     ]
-    categories = [{"id": index, "name": name, "supercategory": ""} for index, name in categories_of(result, options).items()]
-    return json_response({**header(segments, model), "annotations": annotations, "categories": categories})
+    categories = [{"id": index, "name": name, "supercategory": ""} for index, name in list_categories(result, options).items()]
+    return json_response({**coco_header(segments, model), "annotations": annotations, "categories": categories})
 
 
-def header(segments: Segments, model: ModelIdentity) -> dict[str, Any]:
+def coco_header(segments: Segments, model: ModelIdentity) -> dict[str, Any]:
     """What COCO's files say before annotations."""
     height, width = segments.size
     return {
@@ -45,7 +45,7 @@ def header(segments: Segments, model: ModelIdentity) -> dict[str, Any]:
     }
 
 
-def categories_of(result: Segmentation, options: AnswerOptions) -> dict[int, str]:
+def list_categories(result: Segmentation, options: AnswerOptions) -> dict[int, str]:
     """Names by index of the classes that are reported, without background."""
     reported = range(len(result.labels.names)) if options.classes is None else options.classes
     return {index: result.labels.names[index] for index in reported if index != result.labels.background}

@@ -10,10 +10,10 @@ import zipfile
 import numpy as np
 import numpy.typing as npt
 
-from handler.answers.coco import IMAGE_ID, categories_of, header
-from handler.answers.flat_png import flat_png
+from handler.answers.coco import IMAGE_ID, coco_header, list_categories
+from handler.answers.flat_png import encode_png
 from handler.answers.response import IMAGE_NAME, EncodedResponse, json_response
-from handler.masks.label_map import Segmentation
+from handler.masks.segmentation import Segmentation
 from handler.masks.segments import Segments, find_objects
 from handler.options import AnswerOptions, ModelIdentity
 
@@ -24,11 +24,11 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     """Its files are ready to be unpacked among those of COCO."""
     segments = find_objects(result, options)
     segments_info = [
-        {"id": number, "category_id": segment.index, "area": segment.pixels, "bbox": segment.bbox, "iscrowd": 0}
+        {"id": number, "category_id": segment.class_index, "area": segment.pixels, "bbox": segment.bbox, "iscrowd": 0}
         for number, segment in enumerate(segments.items, start=1)
     ]
     answer = {
-        **header(segments, model),
+        **coco_header(segments, model),
         "annotations": [{"image_id": IMAGE_ID, "file_name": f"{IMAGE_NAME}.png", "segments_info": segments_info}],
         "categories": [
             {
@@ -38,14 +38,14 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
                 "isthing": int(options.components),
                 "color": result.labels.palette[index],
             }
-            for index, name in categories_of(result, options).items()
+            for index, name in list_categories(result, options).items()
         ],
     }
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         # `ZipInfo` has a fixed time, so that equal answers are equal files.
         archive.writestr(zipfile.ZipInfo("annotations.json"), json_response(answer).body)
-        archive.writestr(zipfile.ZipInfo(f"panoptic/{IMAGE_NAME}.png"), flat_png(_numbers(segments)))
+        archive.writestr(zipfile.ZipInfo(f"panoptic/{IMAGE_NAME}.png"), encode_png(_numbers(segments)))
     return EncodedResponse(file.getvalue(), CONTENT_TYPE)
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from handler.answers.strips import strips
+from handler.strips import row_strips
 from model.metadata import Colour
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -20,7 +20,7 @@ _NO_TEXT: Mapping[str, str] = MappingProxyType({})
 _Bytes = npt.NDArray[np.uint8]
 
 
-def flat_png(
+def encode_png(
     pixels: npt.NDArray[np.bool_ | np.unsignedinteger],
     *,
     palette: Sequence[Colour] = (),
@@ -64,7 +64,7 @@ def _filtered(pixels: npt.NDArray[np.bool_ | np.unsignedinteger]) -> tuple[Itera
 
 
 def _differences(rows: _Bytes) -> Iterator[_Bytes]:
-    for part in strips(*rows.shape):
+    for part in row_strips(*rows.shape):
         filtered = np.empty((part.stop - part.start, rows.shape[1] + 1), np.uint8)
         filtered[:, 0] = _UP
         filtered[0, 1:] = rows[part.start]

@@ -5,10 +5,10 @@ x goes right and y down from the upper left corner of the image; a pixel is a sq
 
 from dataclasses import replace
 
+from handler.answers.common_fields import header_fields, segment_fields
 from handler.answers.response import EncodedResponse, json_response
-from handler.answers.segment_fields import figures, heading
-from handler.masks.label_map import Segmentation
-from handler.masks.polygons import polygons
+from handler.masks.polygons import trace_polygons
+from handler.masks.segmentation import Segmentation
 from handler.masks.segments import find_objects
 from handler.options import AnswerOptions, ModelIdentity
 
@@ -18,14 +18,14 @@ CONTENT_TYPE = "application/geo+json"
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
     """A FeatureCollection: for each segment a MultiPolygon, one polygon for each connected part; as exact as `tolerance`."""
     segments = find_objects(result, options)
-    outlines = polygons(segments, options.tolerance)
+    outlines = trace_polygons(segments, options.tolerance)
     answer = {
         "type": "FeatureCollection",
-        **heading(segments, model),
+        **header_fields(segments, model),
         "features": [
             {
                 "type": "Feature",
-                "properties": figures(segment, result.labels),
+                "properties": segment_fields(segment, result.labels),
                 "geometry": {"type": "MultiPolygon", "coordinates": outlines[segment.id]},
             }
             for segment in segments.items

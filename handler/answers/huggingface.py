@@ -9,10 +9,10 @@ import base64
 import numpy as np
 import numpy.typing as npt
 
-from handler.answers.flat_png import flat_png
+from handler.answers.common_fields import round_score
+from handler.answers.flat_png import encode_png
 from handler.answers.response import EncodedResponse, json_response
-from handler.answers.segment_fields import rounded_score
-from handler.masks.label_map import Segmentation
+from handler.masks.segmentation import Segmentation
 from handler.masks.segments import find_segments
 from handler.options import AnswerOptions, ModelIdentity
 
@@ -21,11 +21,11 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     del model  # The format names none.
     return json_response(
         [
-            {"label": segment.label, "score": rounded_score(segment), "mask": _grey_png(mask)}
+            {"label": segment.label, "score": round_score(segment), "mask": _grey_png(mask)}
             for segment, mask in find_segments(result, options).masks()
         ]
     )
 
 
 def _grey_png(mask: npt.NDArray[np.bool_]) -> str:
-    return base64.b64encode(flat_png(mask.view(np.uint8) * np.uint8(255))).decode("ascii")
+    return base64.b64encode(encode_png(mask.view(np.uint8) * np.uint8(255))).decode("ascii")

@@ -4,11 +4,11 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-from handler.answers.flat_png import flat_png
+from handler.answers.common_fields import header_fields, segment_fields
+from handler.answers.flat_png import encode_png
 from handler.answers.response import EncodedResponse, json_response
-from handler.answers.segment_fields import figures, heading
-from handler.masks.label_map import Segmentation
-from handler.masks.polygons import polygons
+from handler.masks.polygons import trace_polygons
+from handler.masks.segmentation import Segmentation
 from handler.masks.segments import Segments, find_segments
 from handler.options import AnswerOptions, Masks, ModelIdentity
 
@@ -19,11 +19,11 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     masks = mask_of(segments, options) if mask_of else {}
     return json_response(
         {
-            **heading(segments, model),
+            **header_fields(segments, model),
             **({"refine": result.refinement.summary()} if result.refinement else {}),
             "segments": [
                 {
-                    **figures(segment, result.labels),
+                    **segment_fields(segment, result.labels),
                     **({"mask": {"size": segments.size, **masks[segment.id]}} if segment.id in masks else {}),
                 }
                 for segment in segments.items
@@ -39,11 +39,11 @@ def _rle(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]
 
 def _png(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:
     del options
-    return {segment.id: {"png": base64.b64encode(flat_png(mask)).decode("ascii")} for segment, mask in segments.masks()}
+    return {segment.id: {"png": base64.b64encode(encode_png(mask)).decode("ascii")} for segment, mask in segments.masks()}
 
 
 def _polygons(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:
-    return {each: {"polygons": own} for each, own in polygons(segments, options.tolerance).items()}
+    return {each: {"polygons": own} for each, own in trace_polygons(segments, options.tolerance).items()}
 
 
 #: What `mask` holds besides the image's size for each segment by its id, by the option `masks`; None: there is no `mask`.

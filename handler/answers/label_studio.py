@@ -14,12 +14,12 @@ https://labelstud.io/guide/predictions, https://labelstud.io/tags/brushlabels
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from handler.answers.common_fields import round_score
 from handler.answers.response import EncodedResponse, json_response
 from handler.answers.rle_pack import pack_mask, packed_size
-from handler.answers.segment_fields import rounded_score
 from handler.errors import ResponseTooLarge
-from handler.masks.label_map import Segmentation
-from handler.masks.run_lengths import row_spans
+from handler.masks.run_lengths import find_row_spans
+from handler.masks.segmentation import Segmentation
 from handler.masks.segments import Segment, Segments, find_objects
 from handler.options import AnswerOptions, ModelIdentity
 
@@ -30,10 +30,10 @@ _MOST_PACKED_BYTES = 16_000_000
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
     segments = find_objects(result, options)
-    return prediction(segments, model, _LABELS, _masks(segments))
+    return encode_prediction(segments, model, _LABELS, _masks(segments))
 
 
-def prediction(
+def encode_prediction(
     segments: Segments, model: ModelIdentity, kind: str, regions: Iterable[tuple[Segment, dict[str, Any]]]
 ) -> EncodedResponse:
     """Label Studio's prediction: for each region its segment and its value; `kind` is the type of its labels.
@@ -52,7 +52,7 @@ def prediction(
             "original_height": height,
             "image_rotation": 0,
             "value": {**value, kind: [segment.label]},
-            "score": rounded_score(segment),
+            "score": round_score(segment),
         }
         for number, (segment, value) in enumerate(regions, start=1)
     ]
@@ -61,7 +61,7 @@ def prediction(
 
 
 def _masks(segments: Segments) -> Iterator[tuple[Segment, dict[str, Any]]]:
-    spans = row_spans(segments.ids, int(segments.ids.max()) + 1)
+    spans = find_row_spans(segments.ids, int(segments.ids.max()) + 1)
     packed = sum(packed_size(spans[segment.id], segments.ids.size) for segment in segments.items)
     if packed > _MOST_PACKED_BYTES:
         raise ResponseTooLarge(

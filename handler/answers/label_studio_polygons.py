@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from handler.answers.label_studio import prediction
+from handler.answers.label_studio import encode_prediction
 from handler.answers.response import EncodedResponse
-from handler.masks.label_map import Segmentation
-from handler.masks.polygons import polygons, without_holes
+from handler.masks.polygons import split_at_holes, trace_polygons
+from handler.masks.segmentation import Segmentation
 from handler.masks.segments import Segment, Segments, find_objects
 from handler.options import AnswerOptions, ModelIdentity
 
@@ -24,14 +24,14 @@ _DECIMALS = 6
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
     segments = find_objects(result, options)
-    return prediction(segments, model, _LABELS, _polygons(segments, options.tolerance))
+    return encode_prediction(segments, model, _LABELS, _polygons(segments, options.tolerance))
 
 
 def _polygons(segments: Segments, tolerance: float) -> Iterator[tuple[Segment, dict[str, Any]]]:
     height, width = segments.size
-    outlines = polygons(segments, tolerance)
+    outlines = trace_polygons(segments, tolerance)
     for segment in segments.items:
         for part in outlines[segment.id]:
-            for ring in without_holes(part):
+            for ring in split_at_holes(part):
                 points = np.round(100 * ring[:-1] / (width, height), _DECIMALS)
                 yield segment, {"points": points.tolist(), "closed": True}

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import shapely
 from rasterio import features
 
-from handler.answers.flat_png import flat_png
+from handler.answers.flat_png import encode_png
 from handler.answers.response import IMAGE_NAME, EncodedResponse, json_response
-from handler.masks.label_map import Segmentation
-from handler.masks.polygons import Polygon, Ring, polygons
+from handler.masks.polygons import Polygon, Ring, trace_polygons
+from handler.masks.segmentation import Segmentation
 from handler.masks.segments import find_objects
 from handler.options import AnswerOptions, ModelIdentity
 
@@ -28,7 +28,7 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     """`imageData` is null: Labelme reads the image from `imagePath`, which is to be set to its name."""
     del model  # Labelme knows none.
     segments = find_objects(result, options)
-    outlines = polygons(segments)
+    outlines = trace_polygons(segments)
     height, width = segments.size
     return json_response(
         {
@@ -63,7 +63,7 @@ def _mask(part: Polygon) -> dict[str, Any]:
     within: Polygon = [[(x - int(corner[0]), y - int(corner[1])) for x, y in ring] for ring in part]
     width, height = (end - corner).tolist()
     mask = features.rasterize([{"type": "Polygon", "coordinates": within}], out_shape=(height, width), dtype=np.uint8)
-    png = flat_png(mask.astype(np.bool_))
+    png = encode_png(mask.astype(np.bool_))
     return {
         "shape_type": "mask",
         "points": [corner.tolist(), (end - 1).tolist()],

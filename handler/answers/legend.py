@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from handler.answers.text_image import lettering
+from handler.answers.fonts import load_font
 
 _PANEL = (0, 0, 0, 150)
 
@@ -18,7 +18,7 @@ class Legend:
     text_size: int
 
     @classmethod
-    def on(cls, picture: Image.Image) -> "Legend":
+    def sized_for(cls, picture: Image.Image) -> "Legend":
         """In a size that suits `picture`."""
         return cls(max(11, min(picture.size) // 28))
 
@@ -38,7 +38,7 @@ class Legend:
             names_left: where the names begin.
             height: of the panel, which is as wide as the longest name needs.
         """
-        font = lettering(self.text_size)
+        font = load_font(self.text_size)
         width = names_left + round(max(font.getlength(name) for _, name in entries)) + self.margin
         if width > picture.width or height > picture.height:
             return

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from handler.answers.response import EncodedResponse
-from handler.masks.label_map import Segmentation
+from handler.masks.segmentation import Segmentation
 from handler.options import AnswerOptions, ModelIdentity
 
 CONTENT_TYPE = "application/x-npz"
@@ -31,7 +31,7 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     return EncodedResponse(file.getvalue(), CONTENT_TYPE)
 
 
-def least_bytes(_: int, probabilities: int) -> int:
+def min_bytes(_: int, probabilities: int) -> int:
     """Of an answer with so many probabilities, which are stored as they are."""
     return probabilities * np.dtype(_PROBABILITY).itemsize
 

@@ -8,10 +8,11 @@ from PIL import Image, ImageDraw
 
 from handler.answers.legend import Legend
 from handler.answers.response import EncodedResponse
-from handler.answers.strips import strips
-from handler.masks.label_map import LabelMap, Segmentation
-from handler.masks.run_lengths import column_runs
+from handler.masks.label_map import LabelMap
+from handler.masks.run_lengths import find_column_runs
+from handler.masks.segmentation import Segmentation
 from handler.options import AnswerOptions, ModelIdentity
+from handler.strips import row_strips
 from model.metadata import Colour
 
 CONTENT_TYPE = "image/jpeg"
@@ -21,11 +22,11 @@ _QUALITY = 90
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
     del model  # A picture says nothing of it.
     file = io.BytesIO()
-    overlay_image(result, options.alpha).save(file, "JPEG", quality=_QUALITY)
+    draw_overlay(result, options.alpha).save(file, "JPEG", quality=_QUALITY)
     return EncodedResponse(file.getvalue(), CONTENT_TYPE)
 
 
-def least_bytes(pixels: int, _: int) -> int:
+def min_bytes(pixels: int, _: int) -> int:
     """Of a JPEG of so many pixels.
 
     A block of 8×8 takes at least 6 bits of brightness or 4 of colour (ITU-T T.81, annex K); 16×16 pixels have 4 and 2 of them.
@@ -33,7 +34,7 @@ def least_bytes(pixels: int, _: int) -> int:
     return pixels // 64
 
 
-def overlay_image(result: Segmentation, alpha: float = AnswerOptions().alpha) -> Image.Image:
+def draw_overlay(result: Segmentation, alpha: float = AnswerOptions().alpha) -> Image.Image:
     """RGB of the image's size. `alpha` is the opacity of the tint, 0..1; background is left as it is.
 
     Raises:
@@ -46,7 +47,7 @@ def overlay_image(result: Segmentation, alpha: float = AnswerOptions().alpha) ->
     opacity = np.full(len(palette), round(255 * alpha), np.uint8)
     if result.labels.background is not None:
         opacity[result.labels.background] = 0
-    for rows in strips(*result.label_map.shape):
+    for rows in row_strips(*result.label_map.shape):
         labels = result.label_map[rows]
         mask = _looked_up(labels, opacity)
         if (tinted := mask.getbbox()) is not None:
@@ -71,11 +72,11 @@ def _looked_up(labels: LabelMap, table: npt.NDArray[np.uint8]) -> Image.Image:
 def _draw_legend(picture: Image.Image, result: Segmentation) -> None:
     """Swatches and names of the classes that occur."""
     names = result.labels.names
-    pixels = column_runs(result.label_map).pixels(len(names))
+    pixels = find_column_runs(result.label_map).count_pixels(len(names))
     shown = [int(i) for i in np.argsort(-pixels, kind="stable") if pixels[i] and i != result.labels.background]
     if not shown:
         return
-    legend = Legend.on(picture)
+    legend = Legend.sized_for(picture)
     entries = [(_swatch(result.labels.palette[index], legend.text_size), names[index]) for index in shown]
     legend.draw(picture, entries, names_left=legend.margin + legend.row, height=len(entries) * legend.row + legend.margin)
 

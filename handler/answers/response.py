@@ -28,6 +28,6 @@ def json_response(answer: Any) -> EncodedResponse:
     return EncodedResponse(compact_json(answer), JSON_TYPE)
 
 
-def least_png_bytes(pixels: int, _: int) -> int:
+def min_png_bytes(pixels: int, _: int) -> int:
     """Of a PNG of so many pixels: deflate shrinks at most 1032 times (zlib's "Technical Details")."""
     return pixels // 1032

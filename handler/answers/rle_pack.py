@@ -8,7 +8,7 @@ https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack
 import numpy as np
 import numpy.typing as npt
 
-from handler.masks.run_lengths import Spans, counts
+from handler.masks.run_lengths import Spans, to_counts
 
 _VALUE_BITS = 8
 #: By kind.
@@ -23,7 +23,7 @@ _RUNS_AT_ONCE = 1 << 16
 
 def pack_mask(spans: Spans, size: int) -> bytes:
     """The mask of `size` pixels that is 255 in every channel in `spans`, 0 outside of them."""
-    lengths = counts(spans, size) * _CHANNELS
+    lengths = to_counts(spans, size) * _CHANNELS
     values = np.where(np.arange(lengths.size) % 2, _OPAQUE, 0)
     lengths, values = _no_longer_than(_LONGEST, lengths, values)
     kind = np.searchsorted([1 << bits for bits in _LENGTH_BITS], lengths)
@@ -38,7 +38,7 @@ def pack_mask(spans: Spans, size: int) -> bytes:
 
 def packed_size(spans: Spans, size: int) -> int:
     """How many bytes `pack_mask` would give, which takes less than to pack them."""
-    lengths = counts(spans, size) * _CHANNELS
+    lengths = to_counts(spans, size) * _CHANNELS
     lengths = lengths[lengths > 0]
     longest, rest = np.divmod(lengths - 1, _LONGEST)
     bits = _header(size).size + longest.sum() * _bits(np.array(_LONGEST)) + _bits(rest + 1).sum()

@@ -3,12 +3,12 @@
 import numpy as np
 import numpy.typing as npt
 
-from handler.masks.outline_length import require_traceable
+from handler.masks.outline_length import check_outline_length
 
 Indices = npt.NDArray[np.int64]
 
 
-def components(
+def label_components(
     label_map: npt.NDArray[np.unsignedinteger], background: int | None
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     """Number the connected parts of each class; pixels are connected by their edges. Background stays one.
@@ -20,7 +20,7 @@ def components(
     Raises:
         ResponseTooLarge: there is too much to trace.
     """
-    require_traceable(label_map)
+    check_outline_length(label_map)
     begins = np.ones(label_map.shape, np.bool_)
     begins[:, 1:] = label_map[:, 1:] != label_map[:, :-1]
     starts = np.flatnonzero(begins)

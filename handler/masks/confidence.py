@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from handler.grid import neighbours
-from handler.masks.label_map import Segmentation
+from handler.grid import find_neighbours
 from handler.masks.run_lengths import ColumnRuns
+from handler.masks.segmentation import Segmentation
+from handler.strips import row_strips
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -16,24 +17,22 @@ Indices = npt.NDArray[np.int64]
 _PIXELS_AT_ONCE = 1 << 17
 
 
-def confidence_rows(result: Segmentation) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+def interpolate_confidence(result: Segmentation) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
     """The probability of each pixel's own class, a strip of rows at a time: which rows, and their values."""
     height, width = result.label_map.shape
     _, grid_height, grid_width = result.probabilities.shape
-    above, below, down = neighbours(grid_height, height)
-    left, right, across = neighbours(grid_width, width)
-    step = max(1, _PIXELS_AT_ONCE // width)
+    above, below, down = find_neighbours(grid_height, height)
+    left, right, across = find_neighbours(grid_width, width)
 
     def on_lines(classes: npt.NDArray[np.integer], line: Indices, column: Indices) -> npt.NDArray[np.float32]:
         first, second = (result.probabilities[classes, line, side[column]] for side in (left, right))
         values: npt.NDArray[np.float32] = first + (second - first) * across[column]
         return values
 
-    for start in range(0, height, step):
-        rows = slice(start, min(start + step, height))
+    for rows in row_strips(height, width, _PIXELS_AT_ONCE):
         labels = result.label_map[rows]
         # Few pixels of a strip are of another class than the uppermost one of their column.
-        lines = np.arange(above[start], below[rows.stop - 1] + 1)
+        lines = np.arange(above[rows.start], below[rows.stop - 1] + 1)
         uppermost = on_lines(labels[0], lines[:, None], np.arange(width))
         first, second = (uppermost[line[rows] - lines[0]] for line in (above, below))
         values = first + (second - first) * down[rows, None]
@@ -43,7 +42,7 @@ def confidence_rows(result: Segmentation) -> Iterator[tuple[slice, npt.NDArray[n
         yield rows, values
 
 
-def sums(probabilities: npt.NDArray[np.float32], runs: ColumnRuns, classes: npt.NDArray[np.integer]) -> Floats:
+def sum_over_runs(probabilities: npt.NDArray[np.float32], runs: ColumnRuns, classes: npt.NDArray[np.integer]) -> Floats:
     """For each of `runs` the sum over its pixels of its class's probability.
 
     Args:
@@ -54,7 +53,7 @@ def sums(probabilities: npt.NDArray[np.float32], runs: ColumnRuns, classes: npt.
     height, width = runs.size
     column, top = np.divmod(runs.starts, height)
     bottom = top + runs.lengths
-    left, right, across = neighbours(probabilities.shape[2], width)
+    left, right, across = find_neighbours(probabilities.shape[2], width)
     found = np.empty(len(runs.starts))
     by_class = np.argsort(classes, kind="stable")
     bounds = np.searchsorted(classes[by_class], np.arange(len(probabilities) + 1))
@@ -77,7 +76,7 @@ class _SumsAbove:
     def __init__(self, plane: Floats, height: int) -> None:
         """Of `plane` h×w, over `height` pixels."""
         points = len(plane)
-        upper, _, weight = neighbours(points, height)
+        upper, _, weight = find_neighbours(points, height)
         running = np.append(0, np.cumsum(weight, dtype=np.float64))
         edges = np.searchsorted(upper, np.arange(points + 1))
         #: Of each pixel, and of the end below the last.

@@ -4,14 +4,13 @@ import numpy as np
 import numpy.typing as npt
 
 from handler.errors import ResponseTooLarge
+from handler.strips import row_strips
 
 #: Of the edges that are traced: 10 seconds' worth on one slow core, in the format that makes the most of each.
 _MOST_EDGES = 800_000
-#: Compared at once.
-_PIXELS_AT_ONCE = 1 << 22
 
 
-def require_traceable(ids: npt.NDArray[np.integer]) -> None:
+def check_outline_length(ids: npt.NDArray[np.integer]) -> None:
     """Refuse to trace the outlines of an image whose pixels are of the segments `ids`, H×W, where they are too long.
 
     Time and memory grow with them, whatever `tolerance` leaves of them.
@@ -29,11 +28,9 @@ def require_traceable(ids: npt.NDArray[np.integer]) -> None:
 
 def _edges(ids: npt.NDArray[np.integer]) -> int:
     """Between pixels of different segments; those of the image are not counted."""
-    strip = max(1, _PIXELS_AT_ONCE // ids.shape[1])
     edges = 0
-    for start in range(0, len(ids), strip):
-        rows = ids[start : start + strip + 1]  # The last one is the next strip's first.
-        edges += np.count_nonzero(rows[1:] != rows[:-1])
-        rows = rows[:strip]
+    for strip in row_strips(*ids.shape):
+        rows, below = ids[strip], ids[strip.start + 1 : strip.stop + 1]
+        edges += np.count_nonzero(rows[: len(below)] != below)
         edges += np.count_nonzero(rows[:, 1:] != rows[:, :-1])
     return int(edges)

@@ -8,7 +8,7 @@ import shapely
 from rasterio import features
 from shapely.geometry.polygon import orient
 
-from handler.masks.outline_length import require_traceable
+from handler.masks.outline_length import check_outline_length
 from handler.masks.segments import Segments
 
 #: A corner of pixels: x, y in pixels of the image, whose upper left pixel covers 0..1.
@@ -20,7 +20,7 @@ Ring = list[Point]
 Polygon = list[Ring]
 
 
-def polygons(segments: Segments, tolerance: float = 0.0) -> dict[int, list[Polygon]]:
+def trace_polygons(segments: Segments, tolerance: float = 0.0) -> dict[int, list[Polygon]]:
     """For each of the segments by its id, a valid polygon for each connected part.
 
     Args:
@@ -32,7 +32,7 @@ def polygons(segments: Segments, tolerance: float = 0.0) -> dict[int, list[Polyg
     Raises:
         ResponseTooLarge: the outlines are too long to be traced.
     """
-    require_traceable(segments.ids)
+    check_outline_length(segments.ids)
     found: dict[int, list[Polygon]] = {segment.id: [] for segment in segments.items}
     listed = np.zeros(int(segments.ids.max()) + 1, np.bool_)
     listed[list(found)] = True
@@ -43,7 +43,7 @@ def polygons(segments: Segments, tolerance: float = 0.0) -> dict[int, list[Polyg
     return found
 
 
-def without_holes(polygon: Polygon) -> Iterator[npt.NDArray[np.float64]]:
+def split_at_holes(polygon: Polygon) -> Iterator[npt.NDArray[np.float64]]:
     """Closed rings, n×2, that do not overlap and together cover `polygon` and nothing else.
 
     It is cut from top to bottom at holes.

@@ -47,7 +47,7 @@ class RefinementReport:
         return {"method": self.method, "seconds": round(self.seconds, 3)}
 
 
-def require_crf() -> ModuleType:
+def import_crf() -> ModuleType:
     """The module `pydensecrf.densecrf`.
 
     Raises:
@@ -77,7 +77,7 @@ def dense_crf(pixels: RGBImage, probabilities: npt.NDArray[np.float32], settings
     Raises:
         RefinementUnavailable: the extra `crf` is not installed.
     """
-    densecrf = require_crf()
+    densecrf = import_crf()
     from pydensecrf.utils import unary_from_softmax
 
     height, width = pixels.shape[:2]

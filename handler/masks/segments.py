@@ -10,9 +10,9 @@ from pycocotools import mask as coco
 from handler.errors import ResponseTooLarge
 from handler.geometry import Size
 from handler.masks import confidence
-from handler.masks.components import components
-from handler.masks.label_map import Segmentation
-from handler.masks.run_lengths import column_runs, run_lengths
+from handler.masks.components import label_components
+from handler.masks.run_lengths import encode_run_lengths, find_column_runs
+from handler.masks.segmentation import Segmentation
 from handler.options import AnswerOptions
 
 #: Of masks that are written one by one: 10 seconds' worth on one slow core.
@@ -26,7 +26,7 @@ class Segment:
     #: What its pixels hold in `Segments.ids`.
     id: int
     #: Of its class.
-    index: int
+    class_index: int
     #: Class name.
     label: str
     pixels: int
@@ -80,20 +80,20 @@ def find_segments(result: Segmentation, options: AnswerOptions) -> Segments:
     classes = result.labels.names
     ids: npt.NDArray[np.integer]
     if options.components:
-        ids, index_of = components(result.label_map, result.labels.background)
+        ids, index_of = label_components(result.label_map, result.labels.background)
     else:
         ids, index_of = result.label_map, np.arange(len(classes))
-    runs = column_runs(ids)
-    pixels = runs.pixels(len(index_of))
-    probability = np.bincount(runs.owners, confidence.sums(result.probabilities, runs, index_of[runs.owners]), len(index_of))
-    masks = run_lengths(runs, len(index_of))
+    runs = find_column_runs(ids)
+    pixels = runs.count_pixels(len(index_of))
+    probability = np.bincount(runs.ids, confidence.sum_over_runs(result.probabilities, runs, index_of[runs.ids]), len(index_of))
+    masks = encode_run_lengths(runs, len(index_of))
     present = np.flatnonzero(pixels)
     order = sorted(present, key=lambda each: (index_of[each] == result.labels.background, -pixels[each], each))
     scores = {each: float(min(1.0, probability[each] / pixels[each])) for each in order}
     items = tuple(
         Segment(
             id=int(each),
-            index=int(index_of[each]),
+            class_index=int(index_of[each]),
             label=classes[index_of[each]],
             pixels=int(pixels[each]),
             fraction=float(pixels[each] / ids.size),
@@ -110,7 +110,7 @@ def find_segments(result: Segmentation, options: AnswerOptions) -> Segments:
 def find_objects(result: Segmentation, options: AnswerOptions) -> Segments:
     """As `find_segments`, without background, which no annotation names."""
     found = find_segments(result, options)
-    return replace(found, items=tuple(each for each in found.items if each.index != result.labels.background))
+    return replace(found, items=tuple(each for each in found.items if each.class_index != result.labels.background))
 
 
 def _bounding_box(runs: dict[str, object]) -> tuple[int, int, int, int]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from handler.grid import first_pixel
+from handler.grid import find_first_pixel
+from handler.strips import row_strips
 
 #: Class indices.
 Classes = npt.NDArray[np.unsignedinteger]
@@ -49,28 +50,25 @@ def label_lines(winners: Classes, scores_at: ScoresAt, classes: int, length: int
         length: of the lines.
     """
     labels = np.empty((len(winners), length), winners.dtype)
-    step = max(1, _PIXELS_AT_ONCE // length)
-    for start in range(0, len(winners), step):
-        lines = range(start, min(start + step, len(winners)))
+    for lines in row_strips(len(winners), length, _PIXELS_AT_ONCE):
         begins, found = _runs(winners, lines, scores_at, classes, length)
         lengths = np.diff(begins, append=lines.stop * length)
-        labels[lines.start : lines.stop] = np.repeat(found, lengths).reshape(-1, length)
+        labels[lines] = np.repeat(found, lengths).reshape(-1, length)
     return labels
 
 
-def _runs(winners: Classes, lines: range, scores_at: ScoresAt, classes: int, length: int) -> tuple[Indices, Classes]:
+def _runs(winners: Classes, lines: slice, scores_at: ScoresAt, classes: int, length: int) -> tuple[Indices, Classes]:
     """Runs of one class along `lines`, one line after the other: the pixels of all lines where they begin, and the classes."""
-    some = winners[lines.start : lines.stop]
+    some = winners[lines]
     own_line, own_point = np.nonzero(some[:, 1:] != some[:, :-1])
     first: Indices = np.arange(lines.start, lines.stop)
     of_line, begins, found = [first], [first * length], [some[:, 0]]
-    step = max(1, _VALUES_AT_ONCE // classes)
-    for start in range(0, own_line.size, step):
-        line, point = own_line[start : start + step] + lines.start, own_point[start : start + step]
+    for pairs in row_strips(own_line.size, classes, _VALUES_AT_ONCE):
+        line, point = own_line[pairs] + lines.start, own_point[pairs]
         changes = _envelope(scores_at(line, point), scores_at(line, point + 1), winners[line, point], winners[line, point + 1])
         line, point = line[changes.pair], point[changes.pair]
         of_line.append(line)
-        begins.append(line * length + first_pixel(point + changes.at, changes.beyond, winners.shape[1], length))
+        begins.append(line * length + find_first_pixel(point + changes.at, changes.beyond, winners.shape[1], length))
         found.append(changes.winner.astype(winners.dtype))
     order = np.argsort(np.concatenate(of_line), kind="stable")
     # Where several begin at one pixel the last one wins; the others have none.

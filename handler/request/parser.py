@@ -31,7 +31,7 @@ class RequestParser:
         self._answer = default_answer(settings, labels)
         self._max_instances = settings.limits.max_instances
         #: Formats that can hold all classes of the model.
-        self._formats = {name: entry for name, entry in FORMATS.items() if len(labels.names) <= entry.most_classes}
+        self._formats = {name: entry for name, entry in FORMATS.items() if len(labels.names) <= entry.max_classes}
 
     def parse(
         self, envelope: Envelope, headers: Mapping[str, str], *, explain: bool = False, format_name: str | None = None

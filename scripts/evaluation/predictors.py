@@ -20,7 +20,7 @@ from handler.errors import RefinementUnavailable, SegmentationError
 from handler.image.decode import decode
 from handler.labels import Labels
 from handler.masks.label_map import LabelMap
-from handler.masks.refinement import require_crf
+from handler.masks.refinement import import_crf
 from handler.network.engines.archive import GRAPH
 from handler.options import InferenceOptions, ModelIdentity
 from handler.pipeline import Pipeline
@@ -120,7 +120,7 @@ def load(path: Path, asked: InferenceOptions, **changes: Any) -> LocalPredictor:
         options = settings.inference.defaults.model_copy(update=asked.model_dump(exclude_unset=True))
         if options.refine == "crf":
             try:
-                require_crf()
+                import_crf()
             except RefinementUnavailable as error:
                 raise PredictionError("to refine by crf, pip install pydensecrf2") from error
         pipeline = Pipeline.load(checkpoint, settings, ModelIdentity(path.stem, ""), archive=archive, gpu_id=0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from handler.answers.text_image import lettering
+from handler.answers.fonts import load_font
 from handler.errors import SegmentationError
 from handler.image.decode import decode_image
 from handler.limits import Limits
@@ -95,7 +95,7 @@ def _row(pairs: Sequence[_Pair]) -> Image.Image:
     tallest = max(pair.photograph.height for pair in pairs)
     cell = 2 * _SIDE + 2 * _GAP
     row = Image.new("RGB", (len(pairs) * cell + _GAP, tallest + _TEXT + 2 * _GAP), _PAPER)
-    draw, font = ImageDraw.Draw(row), lettering(_TEXT)
+    draw, font = ImageDraw.Draw(row), load_font(_TEXT)
     for column, pair in enumerate(pairs):
         left = _GAP + column * cell
         # Both are beside the middle between them, so that they touch it whatever their shape.
@@ -108,7 +108,7 @@ def _row(pairs: Sequence[_Pair]) -> Image.Image:
 
 def _heading(title: str, width: int) -> Image.Image:
     strip = Image.new("RGB", (width, _TEXT + 2 * _GAP), _PAPER)
-    font = lettering(_TEXT)
+    font = load_font(_TEXT)
     text = _fitting(title, font, width - 2 * _GAP)
     ImageDraw.Draw(strip).text((width / 2, strip.height / 2), text, fill=_INK, font=font, anchor="mm")
     return strip

@@ -81,8 +81,10 @@ class LanedEngine(Protocol):
 class LabellingEngine(Protocol):
     """An engine on a device that brings logits to an image's size faster than the CPU does."""
 
-    def label_map(self, scores: npt.NDArray[np.float32], size: Size, dtype: npt.DTypeLike) -> npt.NDArray[np.unsignedinteger]:
-        """As `handler.masks.label_map.label_map`, to which it is equal but for ties."""
+    def make_label_map(
+        self, scores: npt.NDArray[np.float32], size: Size, dtype: npt.DTypeLike
+    ) -> npt.NDArray[np.unsignedinteger]:
+        """As `handler.masks.label_map.make_label_map`, to which it is equal but for ties."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from handler.geometry import Size
-from handler.grid import neighbours
+from handler.grid import find_neighbours
 from handler.network.engines.transfers import Transfers
 
 #: Interpolated scores held at once: 128 MiB.
@@ -16,10 +16,10 @@ _HELD_AS = {1: torch.uint8, 2: torch.int16}
 
 
 @torch.inference_mode()
-def label_map(
+def make_label_map(
     scores: npt.NDArray[np.float32], size: Size, dtype: npt.DTypeLike, transfers: Transfers
 ) -> npt.NDArray[np.unsignedinteger]:
-    """As `handler.masks.label_map.label_map`, to which it is equal but for ties.
+    """As `handler.masks.label_map.make_label_map`, to which it is equal but for ties.
 
     Args:
         scores: C×h×w.
@@ -30,7 +30,7 @@ def label_map(
     height, width = size
     classes, points, _ = scores.shape
     grid = transfers.upload(scores)
-    above, below, weight = (transfers.upload(values) for values in neighbours(points, height))
+    above, below, weight = (transfers.upload(values) for values in find_neighbours(points, height))
     labels = transfers.room(size, _HELD_AS[np.dtype(dtype).itemsize])
     step = max(1, _VALUES_AT_ONCE // (classes * width))
     for start in range(0, height, step):

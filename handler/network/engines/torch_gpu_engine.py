@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from handler.geometry import Size, network_size
 from handler.network.engines import EngineOptions, Precision
-from handler.network.engines.device_labels import label_map
+from handler.network.engines.device_labels import make_label_map
 from handler.network.engines.replays import Capture, CudaGraphs, Forward, Replays
 from handler.network.engines.transfers import Transfers
 from model.checkpoint import Checkpoint
@@ -97,9 +97,11 @@ class TorchGpuEngine:
         with self._running(stance="eager_on_recompile"):
             return self._transfers.download(self._forward(self._transfers.upload(pixels)))
 
-    def label_map(self, scores: npt.NDArray[np.float32], size: Size, dtype: npt.DTypeLike) -> npt.NDArray[np.unsignedinteger]:
+    def make_label_map(
+        self, scores: npt.NDArray[np.float32], size: Size, dtype: npt.DTypeLike
+    ) -> npt.NDArray[np.unsignedinteger]:
         with self._lock, torch.accelerator.device_index(self._device.index):
-            return label_map(scores, size, dtype, self._transfers)
+            return make_label_map(scores, size, dtype, self._transfers)
 
     def _compiled(self, network: nn.Module, size: Size, backend: Backend) -> Forward:
         """`network` compiled for one image and for several, of any size; as it is, where that fails."""

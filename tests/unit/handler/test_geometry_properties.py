@@ -15,7 +15,7 @@ from handler.answers import EncodedResponse
 from handler.errors import InferenceTooLarge
 from handler.geometry import RGBImage, Size
 from handler.masks import upper_envelope as envelope
-from handler.masks.label_map import label_map
+from handler.masks.label_map import make_label_map
 from handler.network.views import network_pixels
 from handler.options import LEAST_SCALE, AnswerOptions, InferenceOptions, SegmentationRequest
 from handler.pipeline import Outcome
@@ -171,12 +171,12 @@ def test_hardly_a_pixel_of_a_large_image_is_such_a_tie() -> None:
 @given(sizes(most_pixels=100_000), st.integers(0, 99), st.integers(1, 1000), st.integers(1, 100_000))
 def test_labels_do_not_depend_on_how_much_is_done_at_once(size: Size, seed: int, values: int, pixels: int) -> None:
     logits = np.random.default_rng(seed).normal(size=(3, 7, 5)).astype(np.float32)
-    whole = label_map(logits, size, np.uint8)
+    whole = make_label_map(logits, size, np.uint8)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(envelope, "_VALUES_AT_ONCE", values)
         patch.setattr(envelope, "_PIXELS_AT_ONCE", pixels)
-        in_parts = label_map(logits, size, np.uint8)
+        in_parts = make_label_map(logits, size, np.uint8)
 
     np.testing.assert_array_equal(in_parts, whole)
 
@@ -202,7 +202,7 @@ def compare_with_torch(logits: npt.NDArray[np.float32], size: Size) -> tuple[npt
     """Of each pixel, whether its label is not the argmax of torch's interpolation, and how far below it the second class is."""
     values = F.interpolate(torch.from_numpy(logits)[None], size, mode="bilinear", align_corners=False)[0]
     (best, second), (expected, _) = (each.numpy() for each in values.topk(2, dim=0))
-    return label_map(logits, size, np.uint8) != expected, best - second
+    return make_label_map(logits, size, np.uint8) != expected, best - second
 
 
 def untouched(size: Size) -> ResizePolicy:

@@ -22,7 +22,7 @@ from handler.errors import (
     SegmentationError,
 )
 from handler.geometry import DecodedImage, prepare
-from handler.masks.label_map import segmentation
+from handler.masks.segmentation import segment_by_logits
 from handler.options import AnswerOptions, InferenceOptions, ModelIdentity, SegmentationRequest
 from handler.pipeline import Outcome, Pipeline
 from handler.settings import HandlerSettings, InferenceSettings
@@ -151,7 +151,7 @@ def test_at_one_scale_the_logits_decide_bit_for_bit(engine: MirrorEngine) -> Non
     pipeline = build_pipeline(engine)
     decoded = DecodedImage.whole(image)
     (logits,) = engine.infer(prepare(decoded, pipeline.metadata.resize).pixels[None])
-    expected = segmentation(decoded, logits, pipeline.labels)
+    expected = segment_by_logits(decoded, logits, pipeline.labels)
 
     result = pipeline.segment(image)
 

@@ -3,6 +3,7 @@ import io
 import json
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from handler.answers import FORMATS, strips
-from handler.answers.overlay import overlay_image
-from handler.answers.text_image import lettering
+from handler.answers import FORMATS, overlay
+from handler.answers.fonts import load_font
+from handler.answers.overlay import draw_overlay
 from handler.labels import Labels
-from handler.masks.label_map import Segmentation
+from handler.masks.segmentation import Segmentation
 from handler.options import AnswerOptions, Masks, ModelIdentity
+from handler.strips import row_strips
 from model.palette import voc_palette
 
 MODEL = ModelIdentity("deeplabv3", "1.0")
@@ -99,7 +101,7 @@ def test_png_pixels_are_class_indices_in_class_colours(result: Segmentation) -> 
 
 
 def test_the_overlay_tints_segments_and_leaves_background(result: Segmentation) -> None:
-    pixels = np.asarray(overlay_image(result, alpha=0.5))
+    pixels = np.asarray(draw_overlay(result, alpha=0.5))
 
     assert pixels[0, 0].tolist() == [100, 100, 100]
     assert pixels[0, 2].tolist() == [50, 114, 50]
@@ -115,17 +117,17 @@ def test_the_overlay_has_the_size_of_the_image(result: Segmentation) -> None:
 
 def test_the_overlay_does_not_depend_on_the_height_of_its_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.random.default_rng(0).integers(0, 3, (200, 300)).astype(np.uint8)
-    whole = overlay_image(of(labels))
+    whole = draw_overlay(of(labels))
 
-    monkeypatch.setattr(strips, "_PIXELS_AT_ONCE", 700)
+    monkeypatch.setattr(overlay, "row_strips", partial(row_strips, pixels=700))
 
-    np.testing.assert_array_equal(np.asarray(overlay_image(of(labels))), np.asarray(whole))
+    np.testing.assert_array_equal(np.asarray(draw_overlay(of(labels))), np.asarray(whole))
 
 
 def test_the_legend_is_drawn_where_it_fits() -> None:
     labels = np.ones((200, 300), np.uint8)
-    without = np.asarray(overlay_image(of(labels[:8, :8])))
-    with_legend = np.asarray(overlay_image(of(labels)))
+    without = np.asarray(draw_overlay(of(labels[:8, :8])))
+    with_legend = np.asarray(draw_overlay(of(labels)))
 
     assert (without == without[0, 0]).all()
     assert (with_legend[:20, :60] != with_legend[-1, -1]).any()
@@ -192,7 +194,7 @@ def test_an_answer_has_at_least_the_bytes_that_its_format_promises(name: str, si
 
     answer = FORMATS[name].encode(result, MODEL, AnswerOptions(masks="none"))
 
-    assert FORMATS[name].least_bytes(size[0] * size[1], result.probabilities.size) <= len(answer.body)
+    assert FORMATS[name].min_bytes(size[0] * size[1], result.probabilities.size) <= len(answer.body)
 
 
 def test_every_format_says_what_it_is() -> None:
@@ -245,7 +247,7 @@ def test_segments_below_the_minimum_score_are_left_out() -> None:
 
 
 def test_a_legend_has_letters_beyond_english() -> None:
-    font = lettering(20)
+    font = load_font(20)
 
     assert bytes(font.getmask("я")) != bytes(font.getmask("ж"))
 

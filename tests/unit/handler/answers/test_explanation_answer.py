@@ -1,5 +1,6 @@
 import io
 import json
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -9,10 +10,11 @@ from hypothesis import strategies as st
 from matplotlib import colormaps
 from PIL import Image
 
-from handler.answers import strips
-from handler.answers.explanation import encode, explanation_image, turbo
+from handler.answers import explanation_png
+from handler.answers.explanation_png import apply_turbo, draw_explanation, encode
 from handler.masks.explanation import Explanation
 from handler.options import ModelIdentity
+from handler.strips import row_strips
 
 MODEL = ModelIdentity("deeplabv3", "1.0")
 
@@ -30,11 +32,11 @@ def test_it_is_a_png_of_the_images_size_that_says_what_it_shows() -> None:
 
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_any_size_of_image_and_grid_will_do(height: int, width: int) -> None:
-    assert explanation_image(of([[0.5] * (41 - width)] * (41 - height), height=height, width=width)).size == (width, height)
+    assert draw_explanation(of([[0.5] * (41 - width)] * (41 - height), height=height, width=width)).size == (width, height)
 
 
 def test_without_heat_the_photograph_stays() -> None:
-    pixels = np.asarray(explanation_image(of([[0, 0]], height=4, width=6), alpha=1))
+    pixels = np.asarray(draw_explanation(of([[0, 0]], height=4, width=6), alpha=1))
 
     assert (pixels == 100).all()
 
@@ -42,14 +44,14 @@ def test_without_heat_the_photograph_stays() -> None:
 def test_the_colours_are_turbo() -> None:
     levels = np.arange(256, dtype=np.uint8)
 
-    colours = np.asarray(turbo(Image.fromarray(levels[None])))[0]
+    colours = np.asarray(apply_turbo(Image.fromarray(levels[None])))[0]
 
     np.testing.assert_allclose(colours.astype(int), colormaps["turbo"](levels, bytes=True)[:, :3], atol=7)
 
 
 @pytest.mark.parametrize(("alpha", "expected"), [(0, [100, 100, 100]), (0.5, [111, 52, 51]), (1, [122, 4, 2])])
 def test_alpha_is_the_opacity_of_the_hottest(alpha: float, expected: list[int]) -> None:
-    pixels = np.asarray(explanation_image(of([[1]], height=2, width=2), alpha))
+    pixels = np.asarray(draw_explanation(of([[1]], height=2, width=2), alpha))
 
     assert pixels[0, 0].tolist() == expected
 
@@ -57,15 +59,15 @@ def test_alpha_is_the_opacity_of_the_hottest(alpha: float, expected: list[int]) 
 def test_opacity_goes_with_the_square_root_of_heat() -> None:
     heat = [[0, 0.04, 0.25, 1]]
 
-    black, white = (np.asarray(explanation_image(of(heat, height=1, width=4, grey=grey)), int) for grey in (0, 255))
+    black, white = (np.asarray(draw_explanation(of(heat, height=1, width=4, grey=grey)), int) for grey in (0, 255))
 
     # What is left of the difference between a white and a black photograph.
     np.testing.assert_allclose((white - black)[0, :, 0] / 255, [1, 0.9, 0.75, 0.5], atol=0.01)
 
 
 def test_heat_is_interpolated_by_half_pixel_centres() -> None:
-    pixels = np.asarray(explanation_image(of([[0, 1]], height=1, width=4), alpha=1))
-    quarters = np.asarray(explanation_image(of([[0, 0.25, 0.75, 1]], height=1, width=4), alpha=1))
+    pixels = np.asarray(draw_explanation(of([[0, 1]], height=1, width=4), alpha=1))
+    quarters = np.asarray(draw_explanation(of([[0, 0.25, 0.75, 1]], height=1, width=4), alpha=1))
 
     np.testing.assert_array_equal(pixels, quarters)
 
@@ -73,11 +75,11 @@ def test_heat_is_interpolated_by_half_pixel_centres() -> None:
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 12), st.integers(1, 200))
 def test_strips_have_no_seams(height: int, width: int, grid_height: int, at_once: int) -> None:
     heat = np.random.default_rng(height).random((grid_height, 3)).tolist()
-    whole = np.asarray(explanation_image(of(heat, height=height, width=width)))
+    whole = np.asarray(draw_explanation(of(heat, height=height, width=width)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strips, "_PIXELS_AT_ONCE", at_once)
-        in_strips = np.asarray(explanation_image(of(heat, height=height, width=width)))
+        patch.setattr(explanation_png, "row_strips", partial(row_strips, pixels=at_once))
+        in_strips = np.asarray(draw_explanation(of(heat, height=height, width=width)))
 
     # One level of 255 where a sum is rounded the other way, and what that changes of a colour.
     assert np.abs(in_strips.astype(int) - whole).max() <= 8
@@ -86,14 +88,14 @@ def test_strips_have_no_seams(height: int, width: int, grid_height: int, at_once
 def test_the_image_itself_stays_as_it_is() -> None:
     result = of([[1]], height=200, width=300)
 
-    explanation_image(result)
+    draw_explanation(result)
 
     assert (result.image == 100).all()
 
 
 def test_the_legend_is_drawn_where_it_fits() -> None:
-    without = np.asarray(explanation_image(of([[0]], height=8, width=8)))
-    with_legend = np.asarray(explanation_image(of([[0]], height=200, width=300)))
+    without = np.asarray(draw_explanation(of([[0]], height=8, width=8)))
+    with_legend = np.asarray(draw_explanation(of([[0]], height=200, width=300)))
 
     assert (without == 100).all()
     assert (with_legend[:20, :60] != 100).any()
@@ -101,7 +103,7 @@ def test_the_legend_is_drawn_where_it_fits() -> None:
 
 
 def test_the_legend_says_that_a_class_was_found_nowhere() -> None:
-    found, missing = (np.asarray(explanation_image(of([[0]], height=200, width=300, cells=cells))) for cells in (1, 0))
+    found, missing = (np.asarray(draw_explanation(of([[0]], height=200, width=300, cells=cells))) for cells in (1, 0))
 
     assert legend_width(missing) > 1.5 * legend_width(found)
 

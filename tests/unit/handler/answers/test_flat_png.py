@@ -1,4 +1,5 @@
 import io
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -8,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from handler.answers import strips
-from handler.answers.flat_png import flat_png
+from handler.answers import flat_png
+from handler.answers.flat_png import encode_png
+from handler.strips import row_strips
 from model.palette import voc_palette
 
 SHAPES = st.one_of(
@@ -19,7 +21,7 @@ SHAPES = st.one_of(
 
 @given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 20), st.integers(1, 20))))
 def test_a_mask_is_a_picture_of_one_bit(mask: npt.NDArray[np.bool_]) -> None:
-    picture = Image.open(io.BytesIO(flat_png(mask)))
+    picture = Image.open(io.BytesIO(encode_png(mask)))
 
     assert picture.mode == "1"
     np.testing.assert_array_equal(np.asarray(picture), mask)
@@ -27,7 +29,7 @@ def test_a_mask_is_a_picture_of_one_bit(mask: npt.NDArray[np.bool_]) -> None:
 
 @given(hnp.arrays(np.uint8, SHAPES))
 def test_pillow_reads_the_pixels_back(pixels: npt.NDArray[np.uint8]) -> None:
-    picture = Image.open(io.BytesIO(flat_png(pixels)))
+    picture = Image.open(io.BytesIO(encode_png(pixels)))
 
     assert picture.mode == ("L" if pixels.ndim == 2 else "RGB")
     np.testing.assert_array_equal(np.asarray(picture), pixels)
@@ -35,7 +37,7 @@ def test_pillow_reads_the_pixels_back(pixels: npt.NDArray[np.uint8]) -> None:
 
 @given(hnp.arrays(np.uint16, st.tuples(st.integers(1, 20), st.integers(1, 20))))
 def test_grey_may_have_16_bits(pixels: npt.NDArray[np.uint16]) -> None:
-    picture = Image.open(io.BytesIO(flat_png(pixels)))
+    picture = Image.open(io.BytesIO(encode_png(pixels)))
 
     assert picture.mode == "I;16"
     np.testing.assert_array_equal(np.asarray(picture), pixels)
@@ -45,7 +47,7 @@ def test_grey_may_have_16_bits(pixels: npt.NDArray[np.uint16]) -> None:
 def test_indices_are_shown_in_their_colours(indices: npt.NDArray[np.uint8]) -> None:
     palette = voc_palette(3)
 
-    picture = Image.open(io.BytesIO(flat_png(indices, palette=palette)))
+    picture = Image.open(io.BytesIO(encode_png(indices, palette=palette)))
 
     assert picture.mode == "P"
     np.testing.assert_array_equal(np.asarray(picture), indices)
@@ -55,15 +57,15 @@ def test_indices_are_shown_in_their_colours(indices: npt.NDArray[np.uint8]) -> N
 def test_text_is_found_by_its_keyword_in_any_script() -> None:
     text = {"classes": '["кот", "猫"]', "model": "deeplabv3 1.0"}
 
-    assert Image.open(io.BytesIO(flat_png(np.zeros((1, 1), np.uint8), text=text))).info == text
+    assert Image.open(io.BytesIO(encode_png(np.zeros((1, 1), np.uint8), text=text))).info == text
 
 
 @given(hnp.arrays(np.uint8, SHAPES), st.integers(1, 60))
 def test_the_height_of_strips_changes_nothing(pixels: npt.NDArray[np.uint8], at_once: int) -> None:
-    whole = flat_png(pixels)
+    whole = encode_png(pixels)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strips, "_PIXELS_AT_ONCE", at_once)
-        in_strips = flat_png(pixels)
+        patch.setattr(flat_png, "row_strips", partial(row_strips, pixels=at_once))
+        in_strips = encode_png(pixels)
 
     assert in_strips == whole

@@ -4,24 +4,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio import features
 
-from handler.masks.components import components
+from handler.masks.components import label_components
 
 
 def test_parts_are_numbered_by_their_first_pixels_and_background_is_0() -> None:
-    ids, index_of = components(np.array([[1, 0, 1, 1], [0, 0, 1, 0], [1, 2, 2, 0]], np.uint8), background=0)
+    ids, index_of = label_components(np.array([[1, 0, 1, 1], [0, 0, 1, 0], [1, 2, 2, 0]], np.uint8), background=0)
 
     assert ids.tolist() == [[1, 0, 2, 2], [0, 0, 2, 0], [3, 4, 4, 0]]
     assert index_of.tolist() == [0, 1, 1, 1, 2]
 
 
 def test_parts_that_touch_at_a_corner_alone_are_two() -> None:
-    _, index_of = components(np.array([[1, 0], [0, 1]], np.uint8), background=0)
+    _, index_of = label_components(np.array([[1, 0], [0, 1]], np.uint8), background=0)
 
     assert index_of.tolist() == [0, 1, 1]
 
 
 def test_without_a_background_class_every_class_has_parts() -> None:
-    ids, index_of = components(np.array([[0, 1, 0]], np.uint8), background=None)
+    ids, index_of = label_components(np.array([[0, 1, 0]], np.uint8), background=None)
 
     assert ids.tolist() == [[1, 2, 3]]
     assert index_of[1:].tolist() == [0, 1, 0]
@@ -36,7 +36,7 @@ def test_a_spiral_is_one_part(turns: int) -> None:
         spiral[ring + 1, ring] = 0  # The ring is cut,
         spiral[ring + 2, ring + 1] = 1  # and goes on in the next.
 
-    _, index_of = components(np.rot90(spiral, turns), background=0)
+    _, index_of = label_components(np.rot90(spiral, turns), background=0)
 
     assert index_of.tolist() == [0, 1]
 
@@ -49,7 +49,7 @@ def test_parts_are_those_that_gdal_finds(height: int, width: int, count: int, ba
     if shapes:
         features.rasterize([(shape, number) for number, shape in enumerate(shapes, 1)], out=reference)
 
-    ids, index_of = components(label_map, background)
+    ids, index_of = label_components(label_map, background)
 
     np.testing.assert_array_equal(index_of[ids[ids > 0]], label_map[ids > 0])
     both = set(zip(ids.ravel().tolist(), reference.ravel().tolist(), strict=True))

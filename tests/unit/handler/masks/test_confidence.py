@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from handler.labels import Labels
 from handler.masks import confidence
-from handler.masks.confidence import confidence_rows, sums
-from handler.masks.label_map import Segmentation
-from handler.masks.run_lengths import column_runs
+from handler.masks.confidence import interpolate_confidence, sum_over_runs
+from handler.masks.run_lengths import find_column_runs
+from handler.masks.segmentation import Segmentation
 from model.palette import voc_palette
 
 
@@ -45,7 +45,7 @@ def test_each_pixel_has_the_interpolated_probability_of_its_class(result: Segmen
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(confidence, "_PIXELS_AT_ONCE", pixels_at_once)
-        for rows, values in confidence_rows(result):
+        for rows, values in interpolate_confidence(result):
             found[rows] = values
 
     np.testing.assert_allclose(found, interpolated(result), rtol=0, atol=2e-6)
@@ -53,18 +53,18 @@ def test_each_pixel_has_the_interpolated_probability_of_its_class(result: Segmen
 
 @given(results())
 def test_the_sum_over_a_run_is_that_of_its_pixels(result: Segmentation) -> None:
-    runs = column_runs(result.label_map)
+    runs = find_column_runs(result.label_map)
     dense = np.empty(result.label_map.shape)
-    for rows, values in confidence_rows(result):
+    for rows, values in interpolate_confidence(result):
         dense[rows] = values
 
-    found = sums(result.probabilities, runs, runs.owners)
+    found = sum_over_runs(result.probabilities, runs, runs.ids)
 
     np.testing.assert_allclose(found, np.add.reduceat(dense.ravel(order="F"), runs.starts), rtol=1e-6, atol=1e-5)
 
 
 def test_runs_of_one_class_are_summed_whatever_they_are_parts_of() -> None:
-    runs = column_runs(np.array([[7, 7], [9, 9]]))
+    runs = find_column_runs(np.array([[7, 7], [9, 9]]))
     probabilities = np.array([[[0.25, 0.75]], [[0, 0]]], np.float32)
 
-    assert sums(probabilities, runs, np.array([0, 0, 0, 1])).tolist() == [0.25, 0.25, 0.75, 0.0]
+    assert sum_over_runs(probabilities, runs, np.array([0, 0, 0, 1])).tolist() == [0.25, 0.25, 0.75, 0.0]

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from handler.geometry import DecodedImage
 from handler.labels import Labels
-from handler.masks.confidence import confidence_rows
-from handler.masks.label_map import Segmentation, label_map, reported, segmentation
+from handler.masks.confidence import interpolate_confidence
+from handler.masks.label_map import make_label_map
+from handler.masks.segmentation import Segmentation, keep_classes, segment_by_logits
 from model.palette import voc_palette
 
 LABELS = Labels(("background", "cat", "dog"), voc_palette(3))
@@ -38,7 +39,7 @@ def score_grids(draw: st.DrawFn) -> npt.NDArray[np.float32]:
 def test_labels_win_the_interpolated_logits(logits: npt.NDArray[np.float32], size: tuple[int, int]) -> None:
     values = reference(logits, size)
 
-    labels = label_map(logits, size, np.uint8)
+    labels = make_label_map(logits, size, np.uint8)
 
     assert labels.shape == size
     assert labels.dtype == np.uint8
@@ -51,7 +52,7 @@ def test_labels_win_the_interpolated_logits(logits: npt.NDArray[np.float32], siz
 def test_of_an_images_pixels_fewer_than_one_in_100_000_is_such_a_tie() -> None:
     values = reference(scene(21, (65, 87)), (1200, 1600))
 
-    labels = label_map(scene(21, (65, 87)), (1200, 1600), np.uint8)
+    labels = make_label_map(scene(21, (65, 87)), (1200, 1600), np.uint8)
 
     assert np.unique(labels).size > 5
     assert np.mean(labels != values.argmax(0)) < 1e-5
@@ -61,13 +62,13 @@ def test_of_an_images_pixels_fewer_than_one_in_100_000_is_such_a_tie() -> None:
 def test_an_image_smaller_than_the_grid_has_the_labels_at_its_pixels_centres(size: tuple[int, int]) -> None:
     logits = scene(21, (65, 87))
 
-    np.testing.assert_array_equal(label_map(logits, size, np.uint8), reference(logits, size).argmax(0))
+    np.testing.assert_array_equal(make_label_map(logits, size, np.uint8), reference(logits, size).argmax(0))
 
 
 def test_three_classes_that_meet_inside_a_cell_part_it_between_them() -> None:
     logits = np.array([[[9, 0], [0, 0]], [[0, 9], [0, 0]], [[0, 0], [4, 4]]], np.float32)
 
-    labels = label_map(logits, (8, 8), np.uint8)
+    labels = make_label_map(logits, (8, 8), np.uint8)
 
     assert labels.tolist() == [
         [0, 0, 0, 0, 1, 1, 1, 1],
@@ -85,7 +86,7 @@ def test_labels_above_255_take_16_bits() -> None:
     logits = np.zeros((300, 1, 2), np.float32)
     logits[299, 0, 0] = logits[3, 0, 1] = 1
 
-    labels = label_map(logits, (1, 4), np.uint16)
+    labels = make_label_map(logits, (1, 4), np.uint16)
 
     assert labels.tolist() == [[299, 299, 3, 3]]
 
@@ -97,7 +98,7 @@ def test_memory_beyond_the_labels_does_not_grow_with_pixels_times_classes(
     scores, size = logits(), (4000, 6000)
     tracemalloc.start()
 
-    label_map(scores, size, np.uint8)
+    make_label_map(scores, size, np.uint8)
 
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -119,7 +120,7 @@ def test_a_checkerboard_of_logits_at_image_size_comes_back() -> None:
     board = np.indices((6, 8)).sum(0) % 2
     logits = np.stack([1 - board, board]).astype(np.float32)
 
-    np.testing.assert_array_equal(label_map(logits, (6, 8), np.uint8), board)
+    np.testing.assert_array_equal(make_label_map(logits, (6, 8), np.uint8), board)
 
 
 @pytest.mark.parametrize(("count", "dtype"), [(2, np.uint8), (256, np.uint8), (257, np.uint16)])
@@ -144,7 +145,7 @@ def of_classes(names: tuple[str, ...], label_map: list[list[int]]) -> Segmentati
 def test_what_is_not_reported_becomes_background_with_its_probability() -> None:
     result = of_classes(("background", "cat", "dog", "cow"), [[0, 1, 2, 3]])
 
-    kept = reported(result, (2,))
+    kept = keep_classes(result, (2,))
 
     assert kept.label_map.tolist() == [[0, 0, 2, 0]]
     np.testing.assert_allclose(kept.probabilities.ravel(), [0.7, 0, 0.3, 0], rtol=1e-6)
@@ -154,14 +155,14 @@ def test_what_is_not_reported_becomes_background_with_its_probability() -> None:
 def test_background_stays_whether_it_is_asked_for_or_not() -> None:
     result = of_classes(("background", "cat", "dog"), [[0, 1, 2]])
 
-    assert reported(result, (0, 1)).label_map.tolist() == reported(result, (1,)).label_map.tolist() == [[0, 1, 0]]
+    assert keep_classes(result, (0, 1)).label_map.tolist() == keep_classes(result, (1,)).label_map.tolist() == [[0, 1, 0]]
 
 
 def test_all_classes_reported_are_the_result_itself() -> None:
     logits = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
-    result = segmentation(DecodedImage.whole(np.zeros((9, 7, 3), np.uint8)), logits, LABELS)
+    result = segment_by_logits(DecodedImage.whole(np.zeros((9, 7, 3), np.uint8)), logits, LABELS)
 
-    kept = reported(result, (0, 1, 2))
+    kept = keep_classes(result, (0, 1, 2))
 
     np.testing.assert_array_equal(kept.label_map, result.label_map)
     np.testing.assert_array_equal(kept.probabilities, result.probabilities)
@@ -170,7 +171,7 @@ def test_all_classes_reported_are_the_result_itself() -> None:
 def test_a_label_set_without_background_gets_one_as_its_last_class() -> None:
     result = of_classes(("road", "sky"), [[0, 1]])
 
-    kept = reported(result, (0,))
+    kept = keep_classes(result, (0,))
 
     assert kept.label_map.tolist() == [[0, 2]]
     assert (kept.labels.names, kept.labels.palette[2]) == (("road", "sky", "background"), (0, 0, 0))
@@ -180,7 +181,7 @@ def test_a_label_set_without_background_gets_one_as_its_last_class() -> None:
 def test_a_background_that_makes_257_classes_needs_16_bits() -> None:
     result = of_classes(tuple(f"c{index}" for index in range(256)), [[0, 255]])
 
-    kept = reported(result, (255,))
+    kept = keep_classes(result, (255,))
 
     assert result.label_map.dtype == np.uint8
     assert kept.label_map.dtype == np.uint16
@@ -192,9 +193,9 @@ def test_probabilities_of_what_is_reported_still_sum_to_one(classes: set[int], s
     labels = Labels(("background", "a", "b", "c", "d"), voc_palette(5))
     logits = np.random.default_rng(seed).normal(scale=20, size=(5, 4, 3)).astype(np.float32)
 
-    kept = reported(segmentation(DecodedImage.whole(np.zeros((11, 13, 3), np.uint8)), logits, labels), classes)
+    kept = keep_classes(segment_by_logits(DecodedImage.whole(np.zeros((11, 13, 3), np.uint8)), logits, labels), classes)
 
     np.testing.assert_allclose(kept.probabilities.sum(axis=0), 1, atol=1e-5)
     assert kept.probabilities.min() >= 0
     assert set(np.unique(kept.label_map)) <= classes | {0}
-    assert all(rows.min() >= 0 for _, rows in confidence_rows(kept))
+    assert all(rows.min() >= 0 for _, rows in interpolate_confidence(kept))

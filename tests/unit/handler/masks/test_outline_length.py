@@ -1,11 +1,14 @@
+from functools import partial
+
 import pytest
 from hypothesis import given
 
 from handler.errors import ResponseTooLarge
 from handler.masks import outline_length as outlines
-from handler.masks.label_map import Segmentation
-from handler.masks.outline_length import require_traceable
+from handler.masks.outline_length import check_outline_length
+from handler.masks.segmentation import Segmentation
 from handler.options import AnswerOptions
+from handler.strips import row_strips
 from tests.unit.handler.answers.exports.support import RING, encoded, segmentation, segmentations
 
 POLYGONS = [
@@ -18,7 +21,7 @@ COMPONENTS = [AnswerOptions(format=name, components=True) for name in ("json", "
 
 def refusal(result: Segmentation) -> str:
     with pytest.raises(ResponseTooLarge) as caught:
-        require_traceable(result.label_map)
+        check_outline_length(result.label_map)
     return str(caught.value)
 
 
@@ -36,9 +39,9 @@ def test_edges_are_counted_alike_in_strips(result: Segmentation) -> None:
     edges = int((labels[1:] != labels[:-1]).sum() + (labels[:, 1:] != labels[:, :-1]).sum())
 
     with pytest.MonkeyPatch.context() as changed:
-        changed.setattr(outlines, "_PIXELS_AT_ONCE", 60)
+        changed.setattr(outlines, "row_strips", partial(row_strips, pixels=60))
         changed.setattr(outlines, "_MOST_EDGES", edges)
-        require_traceable(labels)
+        check_outline_length(labels)
         changed.setattr(outlines, "_MOST_EDGES", edges - 1)
         assert f" {edges:,} edges" in refusal(result)
 

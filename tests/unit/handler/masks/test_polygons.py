@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio import features
 
-from handler.masks.label_map import Segmentation
-from handler.masks.polygons import polygons, without_holes
+from handler.masks.polygons import split_at_holes, trace_polygons
+from handler.masks.segmentation import Segmentation
 from handler.masks.segments import find_objects, find_segments
 from handler.options import AnswerOptions
 from tests.unit.handler.answers.exports.support import OPTIONS, RING, answer, segmentation, segmentations
@@ -14,26 +14,26 @@ ALL = AnswerOptions()
 
 
 def test_a_polygon_runs_along_the_edges_of_pixels_and_holes_the_other_way() -> None:
-    found = polygons(find_objects(segmentation([[1, 1, 1], [1, 0, 1], [1, 1, 1]]), ALL))
+    found = trace_polygons(find_objects(segmentation([[1, 1, 1], [1, 0, 1], [1, 1, 1]]), ALL))
 
     assert found == {1: [[[(0, 0), (3, 0), (3, 3), (0, 3), (0, 0)], [(1, 1), (1, 2), (2, 2), (2, 1), (1, 1)]]]}
 
 
 def test_each_connected_part_is_a_polygon() -> None:
-    found = polygons(find_objects(segmentation([[1, 0, 1]]), ALL))
+    found = trace_polygons(find_objects(segmentation([[1, 0, 1]]), ALL))
 
     assert [len(own) for own in found.values()] == [2]
 
 
 def test_segments_that_are_not_listed_have_no_polygons() -> None:
-    assert list(polygons(find_objects(segmentation(RING), ALL))) == [1, 2]
+    assert list(trace_polygons(find_objects(segmentation(RING), ALL))) == [1, 2]
 
 
 @given(segmentations(), OPTIONS)
 def test_polygons_are_valid_and_cover_their_segments_alone(result: Segmentation, options: AnswerOptions) -> None:
     segments = find_segments(result, options)
 
-    found = polygons(segments)
+    found = trace_polygons(segments)
 
     for segment in segments.items:
         parts = shapely.MultiPolygon([(part[0], part[1:]) for part in found[segment.id]])
@@ -48,7 +48,7 @@ def test_polygons_are_valid_and_cover_their_segments_alone(result: Segmentation,
 def test_simpler_polygons_are_valid_near_and_as_many(result: Segmentation, options: AnswerOptions, tolerance: float) -> None:
     segments = find_segments(result, options)
 
-    exact, simple = polygons(segments), polygons(segments, tolerance)
+    exact, simple = trace_polygons(segments), trace_polygons(segments, tolerance)
 
     for each, parts in simple.items():
         assert [len(part) for part in parts] == [len(part) for part in exact[each]]
@@ -61,9 +61,9 @@ def test_simpler_polygons_are_valid_near_and_as_many(result: Segmentation, optio
 def test_a_staircase_becomes_a_line() -> None:
     segments = find_objects(segmentation(np.tri(30, dtype=int)), ALL)
 
-    [[ring]] = polygons(segments, 1.0)[1]
+    [[ring]] = trace_polygons(segments, 1.0)[1]
 
-    assert len(polygons(segments)[1][0][0]) > 60
+    assert len(trace_polygons(segments)[1][0][0]) > 60
     assert len(ring) < 8
 
 
@@ -85,10 +85,10 @@ def test_polygons_of_json_are_as_simple_as_asked() -> None:
 
 @given(segmentations(), st.sampled_from([0.0, 0.0, 0.7, 3.0]))
 def test_pieces_without_holes_are_the_polygon(result: Segmentation, tolerance: float) -> None:
-    for parts in polygons(find_segments(result, ALL), tolerance).values():
+    for parts in trace_polygons(find_segments(result, ALL), tolerance).values():
         for part in parts:
             whole = shapely.Polygon(part[0], part[1:])
-            pieces = [shapely.Polygon(ring) for ring in without_holes(part)]
+            pieces = [shapely.Polygon(ring) for ring in split_at_holes(part)]
             assert all(piece.is_valid for piece in pieces)
             assert np.isclose(sum(piece.area for piece in pieces), whole.area)
             assert np.isclose(shapely.union_all(pieces).symmetric_difference(whole).area, 0, atol=1e-6)

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,17 +7,18 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from handler.masks import run_lengths as runs
-from handler.masks.run_lengths import column_runs, run_lengths
+from handler.masks.run_lengths import encode_run_lengths, find_column_runs
+from handler.strips import row_strips
 
 
 def test_runs_go_down_the_columns_and_end_with_each() -> None:
-    found = column_runs(np.array([[4, 4, 5], [4, 4, 5], [2, 4, 4]], np.uint8))
+    found = find_column_runs(np.array([[4, 4, 5], [4, 4, 5], [2, 4, 4]], np.uint8))
 
     assert found.size == (3, 3)
     assert found.starts.tolist() == [0, 2, 3, 6, 8]
     assert found.lengths.tolist() == [2, 1, 3, 2, 1]
-    assert found.owners.tolist() == [4, 2, 4, 5, 4]
-    assert found.pixels(6).tolist() == [0, 0, 1, 0, 6, 2]
+    assert found.ids.tolist() == [4, 2, 4, 5, 4]
+    assert found.count_pixels(6).tolist() == [0, 0, 1, 0, 6, 2]
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 4), st.integers(0, 2**32 - 1), st.integers(1, 99))
@@ -23,8 +26,8 @@ def test_run_lengths_are_those_of_each_mask(height: int, width: int, count: int,
     ids = np.random.default_rng(seed).integers(0, count, (height, width), dtype=np.uint8)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "_PIXELS_AT_ONCE", at_once)
-        found = run_lengths(column_runs(ids), count)
+        patch.setattr(runs, "row_strips", partial(row_strips, pixels=at_once))
+        found = encode_run_lengths(find_column_runs(ids), count)
 
     assert set(found) == set(np.unique(ids).tolist())
     for each, own in found.items():

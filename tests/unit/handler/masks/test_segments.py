@@ -9,7 +9,7 @@ from handler.errors import ResponseTooLarge
 from handler.geometry import DecodedImage
 from handler.labels import Labels
 from handler.masks import segments
-from handler.masks.label_map import Segmentation, segmentation
+from handler.masks.segmentation import Segmentation, segment_by_logits
 from handler.masks.segments import Segment, find_segments
 from handler.options import AnswerOptions, ModelIdentity
 from model.palette import voc_palette
@@ -20,7 +20,7 @@ LABELS = Labels(("background", "cat", "dog"), voc_palette(3))
 def test_statistics_name_each_class_by_falling_size_and_background_last() -> None:
     result = of_labels([[0, 0, 0, 0], [2, 1, 2, 0]])
 
-    assert [(s.index, s.pixels, s.fraction) for s in figures(result)] == [(2, 2, 0.25), (1, 1, 0.125), (0, 5, 0.625)]
+    assert [(s.class_index, s.pixels, s.fraction) for s in figures(result)] == [(2, 2, 0.25), (1, 1, 0.125), (0, 5, 0.625)]
 
 
 def test_the_score_is_the_mean_probability_over_the_segment() -> None:
@@ -37,12 +37,12 @@ def test_the_score_is_the_mean_probability_over_the_segment() -> None:
 
 def test_scores_are_those_of_the_interpolated_probabilities() -> None:
     logits = np.random.default_rng(2).normal(size=(3, 4, 5)).astype(np.float32)
-    result = segmentation(DecodedImage.whole(blank(33, 29)), logits, LABELS)
+    result = segment_by_logits(DecodedImage.whole(blank(33, 29)), logits, LABELS)
     probabilities = reference(result.probabilities, (33, 29))
 
     for statistics in figures(result):
-        mask = result.label_map == statistics.index
-        assert statistics.score == pytest.approx(float(probabilities[statistics.index][mask].mean()), abs=1e-5)
+        mask = result.label_map == statistics.class_index
+        assert statistics.score == pytest.approx(float(probabilities[statistics.class_index][mask].mean()), abs=1e-5)
 
 
 def test_segments_below_the_minimum_score_are_not_listed() -> None:

@@ -5,7 +5,7 @@ from PIL import Image
 from handler.answers import FORMATS
 from handler.geometry import RGBImage
 from handler.labels import Labels
-from handler.masks.label_map import Segmentation
+from handler.masks.segmentation import Segmentation
 from handler.options import AnswerOptions, ModelIdentity
 from scripts.segmenting.pictures import picture_reader
 from tests.support import encode

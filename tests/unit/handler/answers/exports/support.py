@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from handler.answers import FORMATS
 from handler.labels import Labels
-from handler.masks.label_map import Segmentation
+from handler.masks.segmentation import Segmentation
 from handler.masks.segments import find_objects
 from handler.options import AnswerOptions, ModelIdentity
 from model.palette import voc_palette

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from pycocotools.coco import COCO
 
-from handler.masks.label_map import Segmentation
+from handler.masks.segmentation import Segmentation
 from handler.options import AnswerOptions
 from tests.unit.handler.answers.exports.support import OPTIONS, RING, answer, assert_masks, encoded, segmentation, segmentations
 

@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 
-from handler.masks.label_map import Segmentation
+from handler.masks.segmentation import Segmentation
 from handler.options import AnswerOptions
 from tests.unit.handler.answers.exports.support import OPTIONS, RING, answer, assert_masks, segmentation, segmentations
 

@@ -3,7 +3,7 @@ from rasterio import features
 from shapely.geometry import shape
 
 from handler.answers import FORMATS
-from handler.masks.label_map import Segmentation
+from handler.masks.segmentation import Segmentation
 from handler.options import AnswerOptions
 from tests.unit.handler.answers.exports.support import MODEL, OPTIONS, RING, answer, assert_masks, segmentation, segmentations
 

@@ -10,7 +10,7 @@ from huggingface_hub import InferenceClient
 from hypothesis import given
 from PIL import Image
 
-from handler.masks.label_map import Segmentation
+from handler.masks.segmentation import Segmentation
 from handler.masks.segments import find_segments
 from handler.options import AnswerOptions
 from tests.support import encode, noise

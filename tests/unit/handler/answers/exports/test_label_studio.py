@@ -9,7 +9,7 @@ from rasterio import features
 from handler.answers import label_studio
 from handler.answers.rle_pack import pack_mask, packed_size
 from handler.errors import ResponseTooLarge
-from handler.masks.label_map import Segmentation
+from handler.masks.segmentation import Segmentation
 from handler.masks.segments import find_objects
 from handler.options import AnswerOptions
 from tests.unit.handler.answers.exports.support import OPTIONS, RING, Mask, answer, assert_masks, segmentation, segmentations

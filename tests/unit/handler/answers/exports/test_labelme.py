@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from handler.masks.label_map import Segmentation
+from handler.masks.segmentation import Segmentation
 from handler.options import AnswerOptions
 from tests.unit.handler.answers.exports.support import (
     OPTIONS,

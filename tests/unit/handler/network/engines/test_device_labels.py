@@ -25,7 +25,7 @@ def random_scores(classes: int, grid: Size, seed: int = 0) -> npt.NDArray[np.flo
 
 
 def require_equal_but_for_ties(labels: npt.NDArray[np.unsignedinteger], scores: npt.NDArray[np.float32], size: Size) -> None:
-    expected = labelmap.label_map(scores, size, labels.dtype)
+    expected = labelmap.make_label_map(scores, size, labels.dtype)
     values = torch.nn.functional.interpolate(torch.from_numpy(scores)[None], size, mode="bilinear", align_corners=False)
     best, second = values[0].topk(2, dim=0).values.numpy()
     assert labels.shape == size
@@ -41,7 +41,7 @@ def require_equal_but_for_ties(labels: npt.NDArray[np.unsignedinteger], scores: 
 def test_labels_are_those_of_the_cpu_but_for_ties(device: str, grid: Size, size: Size, seed: int) -> None:
     scores = random_scores(4, grid, seed)
 
-    labels = device_labels.label_map(scores, size, np.uint8, on(device))
+    labels = device_labels.make_label_map(scores, size, np.uint8, on(device))
 
     assert labels.dtype == np.uint8
     require_equal_but_for_ties(labels, scores, size)
@@ -51,10 +51,10 @@ def test_labels_are_those_of_the_cpu_but_for_ties(device: str, grid: Size, size:
 @pytest.mark.parametrize("values", [1, 1000, 4999])
 def test_in_strips_labels_are_the_same(device: str, values: int, monkeypatch: pytest.MonkeyPatch) -> None:
     scores, size = random_scores(5, (7, 8)), (61, 47)
-    whole = device_labels.label_map(scores, size, np.uint8, on(device))
+    whole = device_labels.make_label_map(scores, size, np.uint8, on(device))
     monkeypatch.setattr(device_labels, "_VALUES_AT_ONCE", values)
 
-    in_strips = device_labels.label_map(scores, size, np.uint8, on(device))
+    in_strips = device_labels.make_label_map(scores, size, np.uint8, on(device))
 
     np.testing.assert_array_equal(in_strips, whole)
 
@@ -65,7 +65,7 @@ def test_more_classes_than_a_byte_holds_are_told_apart(device: str) -> None:
     scores = np.zeros((300, 2, 3), np.float32)
     np.put_along_axis(scores, winners[None], 1, 0)
 
-    labels = device_labels.label_map(scores, (2, 3), np.uint16, on(device))
+    labels = device_labels.make_label_map(scores, (2, 3), np.uint16, on(device))
 
     assert labels.dtype == np.uint16
     assert labels.tolist() == winners.tolist()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from handler.geometry import RGBImage
 from handler.image.decode import decode_image
 from handler.limits import Limits
-from handler.masks.label_map import label_map
+from handler.masks.label_map import make_label_map
 from handler.network.engines import (
     EngineOptions,
     GradientEngine,
@@ -180,7 +180,9 @@ def test_labels_in_bfloat16_are_nearly_those_of_the_reference(astronaut: RGBImag
     pixels, size = astronaut[None], (astronaut.shape[0], astronaut.shape[1])
 
     engine = on_cpu(checkpoint, "bfloat16")
-    labels = [label_map(each.infer(pixels)[0], size, np.uint8) for each in (engine, TorchEngine(checkpoint, EngineOptions()))]
+    labels = [
+        make_label_map(each.infer(pixels)[0], size, np.uint8) for each in (engine, TorchEngine(checkpoint, EngineOptions()))
+    ]
 
     assert engine.precision == "bfloat16"
     assert (labels[0] == labels[1]).mean() >= 0.995
@@ -223,10 +225,10 @@ def test_a_gpu_labels_as_the_cpu_does(precision: Precision, astronaut: RGBImage)
     files = ModelFiles(DEFAULT_CHECKPOINT)
     engine = build_engine("torch", files, EngineOptions(gpu_id=0, precision=precision))
     size = (astronaut.shape[0], astronaut.shape[1])
-    expected = label_map(reference_engine(files, EngineOptions()).infer(astronaut[None])[0], size, np.uint8)
+    expected = make_label_map(reference_engine(files, EngineOptions()).infer(astronaut[None])[0], size, np.uint8)
 
     # The second is captured, the third replayed.
-    labels = [label_map(engine.infer(astronaut[None])[0], size, np.uint8) for _ in range(3)]
+    labels = [make_label_map(engine.infer(astronaut[None])[0], size, np.uint8) for _ in range(3)]
 
     least = 0.9999 if engine.precision == "float32" else 0.995
     assert min((each == expected).mean() for each in labels) >= least

@@ -9,9 +9,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from handler.answers.legend import Legend
 from handler.answers.response import PNG_TYPE, EncodedResponse
-from handler.answers.strips import strips
 from handler.masks.explanation import Explanation
 from handler.options import AnswerOptions, ModelIdentity
+from handler.strips import row_strips
 
 _METHOD = "seg-grad-cam"
 #: Every 17th colour of Turbo (Mikhailov 2019), from no heat to the most: no photograph is likely to have all of its hues.
@@ -36,11 +36,11 @@ def encode(result: Explanation, model: ModelIdentity, alpha: float = AnswerOptio
     text.add_itxt("explanation", json.dumps({"method": _METHOD, "class_index": result.class_index, "cells": result.cells}))
     text.add_itxt("model", f"{model.name} {model.version}")
     file = io.BytesIO()
-    explanation_image(result, alpha).save(file, "PNG", pnginfo=text, compress_level=_COMPRESS_LEVEL)
+    draw_explanation(result, alpha).save(file, "PNG", pnginfo=text, compress_level=_COMPRESS_LEVEL)
     return EncodedResponse(file.getvalue(), PNG_TYPE)
 
 
-def explanation_image(result: Explanation, alpha: float = AnswerOptions().alpha) -> Image.Image:
+def draw_explanation(result: Explanation, alpha: float = AnswerOptions().alpha) -> Image.Image:
     """RGB of the image's size.
 
     `alpha` is the opacity of the tint where heat is 1; elsewhere it goes with the square root of the heat, because most of a
@@ -49,16 +49,16 @@ def explanation_image(result: Explanation, alpha: float = AnswerOptions().alpha)
     picture = Image.fromarray(result.image)
     heat = Image.fromarray(np.rint(result.heat * 255).astype(np.uint8))
     opacity = [round(255 * alpha * (level / 255) ** 0.5) for level in range(256)]
-    for rows in strips(picture.height, picture.width):
+    for rows in row_strips(picture.height, picture.width):
         # Pillow interpolates by half-pixel centres, and looks beyond the box: strips have no seams.
         box = (0, rows.start * heat.height / picture.height, heat.width, rows.stop * heat.height / picture.height)
         levels = heat.resize((picture.width, rows.stop - rows.start), Image.Resampling.BILINEAR, box)
-        picture.paste(turbo(levels), (0, rows.start), levels.point(opacity))
+        picture.paste(apply_turbo(levels), (0, rows.start), levels.point(opacity))
     _draw_legend(picture, result)
     return picture
 
 
-def turbo(levels: Image.Image) -> Image.Image:
+def apply_turbo(levels: Image.Image) -> Image.Image:
     """Levels 0..255, a mode L image, as RGB colours from cold to hot."""
     at = np.linspace(0, 255, len(_TURBO))
     palette = np.stack([np.interp(np.arange(256), at, channel) for channel in _TURBO.T], axis=1)
@@ -69,8 +69,8 @@ def turbo(levels: Image.Image) -> Image.Image:
 
 def _draw_legend(picture: Image.Image, result: Explanation) -> None:
     """The colours from no heat to the most, and the class's name."""
-    legend = Legend.on(picture)
+    legend = Legend.sized_for(picture)
     name = result.label if result.cells else f"{result.label} (found nowhere)"
     bar = Image.linear_gradient("L").rotate(90).resize((4 * legend.text_size, legend.text_size))
     names_left, height = 2 * legend.margin + bar.width, 2 * legend.margin + bar.height
-    legend.draw(picture, [(turbo(bar), name)], names_left=names_left, height=height)
+    legend.draw(picture, [(apply_turbo(bar), name)], names_left=names_left, height=height)

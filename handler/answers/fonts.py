@@ -8,7 +8,7 @@ from PIL import ImageFont
 
 
 @lru_cache(maxsize=8)
-def lettering(size: int) -> ImageFont.FreeTypeFont:
+def load_font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, `size` pixels high, from matplotlib's files; Pillow's own font has few letters beyond English."""
     # Found without importing matplotlib, which takes a worker time and memory.
     package = find_spec("matplotlib")

@@ -1,0 +1,68 @@
+"""The answer for one image before it takes any format: labels, probabilities, class names."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.geometry import DecodedImage, RGBImage, Size
+from handler.labels import Labels
+from handler.masks.label_map import LabelMap, make_label_map, softmax
+from handler.masks.refinement import RefinementReport
+
+#: `make_label_map`, or an engine's own equivalent.
+Labeller = Callable[[npt.NDArray[np.float32], Size, npt.DTypeLike], LabelMap]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Labels and probabilities of one image."""
+
+    #: The upright image, H×W×3; None if only a smaller copy of it was decoded.
+    image: RGBImage | None
+    #: Class indices, unsigned H×W at the image's size.
+    label_map: LabelMap
+    #: Class probabilities, float32 C×h×w on the grid that `label_map` was interpolated from: the network's or the CRF's.
+    probabilities: npt.NDArray[np.float32]
+    labels: Labels
+    #: How the probabilities were refined; None: they were not.
+    refinement: RefinementReport | None = None
+
+
+def segment_by_logits(
+    image: DecodedImage, logits: npt.NDArray[np.float32], labels: Labels, make_labels: Labeller = make_label_map
+) -> Segmentation:
+    """Label each pixel of `image` by the argmax of the interpolated `logits`, C×h×w."""
+    return Segmentation(image.photograph, make_labels(logits, image.size, labels.dtype), softmax(logits), labels)
+
+
+def segment_by_probabilities(
+    image: DecodedImage,
+    probabilities: npt.NDArray[np.float32],
+    labels: Labels,
+    refinement: RefinementReport | None = None,
+    make_labels: Labeller = make_label_map,
+) -> Segmentation:
+    """Label each pixel of `image` by the argmax of the interpolated `probabilities`, C×h×w.
+
+    Between grid points this may differ from the argmax of interpolated logits, but a mean over views has no logits.
+    """
+    label_map = make_labels(probabilities, image.size, labels.dtype)
+    return Segmentation(image.photograph, label_map, probabilities, labels, refinement)
+
+
+def keep_classes(result: Segmentation, classes: Collection[int]) -> Segmentation:
+    """Turn every class but `classes` into background, probabilities included.
+
+    A label set without a background class gets one, as its last class.
+    """
+    labels, background = result.labels.with_background()
+    kept = [index for index in classes if index != background]
+    dropped = [index for index in range(len(result.labels.names)) if index not in kept]
+    new_index = np.full(len(labels.names), background, labels.dtype)
+    new_index[kept] = kept
+    probabilities = np.zeros((len(labels.names), *result.probabilities.shape[1:]), np.float32)
+    probabilities[kept] = result.probabilities[kept]
+    probabilities[background] = result.probabilities[dropped].sum(axis=0)
+    return replace(result, label_map=new_index[result.label_map], probabilities=probabilities, labels=labels)
