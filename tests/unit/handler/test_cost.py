@@ -1,5 +1,7 @@
 """What a request may cost, and that what is refused never ran."""
 
+from typing import Any
+
 import pytest
 
 from handler.cost import require_affordable
@@ -67,7 +69,7 @@ def test_an_answer_that_must_be_too_large_is_told_beside_the_limit(name: str, le
         ({"max_bytes": 100}, ImageTooLarge),
     ],
 )
-def test_what_is_refused_never_meets_the_network(limits: dict[str, int], error: type[SegmentationError]) -> None:
+def test_what_is_refused_never_meets_the_network(limits: dict[str, Any], error: type[SegmentationError]) -> None:
     engine = MirrorEngine()
 
     (outcome,) = build_pipeline(engine, **limits).answer([SegmentationRequest(encode(noise(100, 100)))])
@@ -83,7 +85,7 @@ def test_what_is_refused_never_meets_the_network(limits: dict[str, int], error: 
         ({"max_pixels": 39_999}, "the image has 100×100 = 10,000 pixels, the limit is 9,999"),
     ],
 )
-def test_images_of_one_call_have_their_share_of_the_limits(limits: dict[str, int], message: str) -> None:
+def test_images_of_one_call_have_their_share_of_the_limits(limits: dict[str, Any], message: str) -> None:
     engine = MirrorEngine()
     image = encode(noise(100, 100))
 

@@ -1,0 +1,103 @@
+"""Requests answered at the same time: what may overlap, and what must not."""
+
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from handler.answers import EncodedResponse
+from handler.options import AnswerOptions, InferenceOptions, SegmentationRequest
+from handler.pipeline import Outcome
+from tests.engines import ConcurrencyProbe, LanedEngine, WatchedEngine, build_pipeline
+from tests.support import encode, noise
+
+SIDE = 60
+PHOTO = encode(noise(SIDE, SIDE))
+
+
+@pytest.fixture
+def probe() -> ConcurrencyProbe:
+    return ConcurrencyProbe()
+
+
+class ExplainingLanedEngine(LanedEngine):
+    """Shares one gradient engine between its two lanes."""
+
+    def __init__(self, probe: ConcurrencyProbe) -> None:
+        super().__init__()
+        self.class_activation = WatchedEngine(probe).class_activation
+
+
+@pytest.fixture
+def watched_crf(monkeypatch: pytest.MonkeyPatch, probe: ConcurrencyProbe) -> None:
+    """Replace the package of the dense CRF by one that shows `probe` every inference and returns its input."""
+
+    class DenseCRF2D:
+        def __init__(self, *_: int) -> None: ...
+
+        def setUnaryEnergy(self, unary: npt.NDArray[np.float32]) -> None:  # noqa: N802 (the package's spelling)
+            self.unary = unary
+
+        def addPairwiseGaussian(self, **_: object) -> None: ...  # noqa: N802
+
+        def addPairwiseBilateral(self, **_: object) -> None: ...  # noqa: N802
+
+        def inference(self, _: int) -> npt.NDArray[np.float32]:
+            with probe.watch():
+                return np.exp(-self.unary)
+
+    package, densecrf, utils = (ModuleType(f"pydensecrf{name}") for name in ("", ".densecrf", ".utils"))
+    vars(package).update(densecrf=densecrf, utils=utils)
+    vars(densecrf).update(DenseCRF2D=DenseCRF2D)
+    vars(utils).update(
+        unary_from_softmax=lambda probabilities: -np.log(probabilities.clip(1e-5).reshape(len(probabilities), -1))
+    )
+    for module in (package, densecrf, utils):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_images_that_exceed_the_pixel_budget_together_are_held_one_after_the_other(probe: ConcurrencyProbe) -> None:
+    engine = LanedEngine(lambda: WatchedEngine(probe))
+
+    outcomes = build_pipeline(engine, max_pixels=2 * SIDE**2 - 1).answer([request()] * 4)
+
+    assert_answered(outcomes)
+    assert probe.peak == 1
+
+
+def test_images_within_the_pixel_budget_are_worked_on_side_by_side() -> None:
+    probe = ConcurrencyProbe(patience=30)
+    engine = LanedEngine(lambda: WatchedEngine(probe))
+
+    outcomes = build_pipeline(engine, max_pixels=2 * SIDE**2).answer([request()] * 2)
+
+    assert_answered(outcomes)
+    assert probe.peak == 2
+
+
+@pytest.mark.usefixtures("watched_crf")
+def test_refinements_run_one_after_the_other(probe: ConcurrencyProbe) -> None:
+    outcomes = build_pipeline(LanedEngine()).answer([request(refine="crf")] * 4)
+
+    assert_answered(outcomes)
+    assert probe.peak == 1
+
+
+def test_explanations_run_one_after_the_other(probe: ConcurrencyProbe) -> None:
+    explanation = SegmentationRequest(PHOTO, explain=True)
+
+    outcomes = build_pipeline(ExplainingLanedEngine(probe)).answer([explanation] * 4)
+
+    assert_answered(outcomes)
+    assert probe.peak == 1
+
+
+def request(**inference: object) -> SegmentationRequest:
+    return SegmentationRequest(PHOTO, InferenceOptions.model_validate(inference), AnswerOptions(format="png"))
+
+
+def assert_answered(outcomes: Sequence[Outcome]) -> None:
+    assert [type(outcome) for outcome in outcomes] == [EncodedResponse] * len(outcomes), outcomes
