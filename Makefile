@@ -26,7 +26,7 @@ SERVER := $(RUN) scripts.server --run-directory $(BUILD)/server
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve stop smoke package test bench fuzz lint format clean
+.PHONY: help setup demo serve stop smoke package check fast test bench fuzz lint format clean
 
 help:  ## List the targets
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -70,8 +70,19 @@ package: setup $(if $(MODEL),$(CHECKPOINT))  ## Build the archive and prove that
 $(BUILD)/checkpoints/%.safetensors: | setup
 	@$(RUN) scripts.import_weights torchvision:$* --out $@
 
+# Tests are spread over processes; what shares a server or an expensive fixture stays together.
+PROCESSES ?= 2
+TEST := $(RUN) pytest -q --numprocesses $(PROCESSES) --dist loadgroup
+
+check: setup  ## Run lint, types and the fast tests, in under a minute
+	@$(MAKE) --no-print-directory -j 2 lint fast
+
+# The limit is three times what the marker `slow` means.
+fast: setup
+	$(TEST) -m "not slow" --fast-limit 3 --hypothesis-profile few tests/unit
+
 test: lint $(VENV)/.crf $(VENV)/.consumers  ## Run every check: lint, types, unit, packaging and live tests
-	$(RUN) pytest
+	$(TEST)
 
 # The one dependency that is compiled; where it cannot be, its tests are skipped and say so.
 $(VENV)/.crf: $(INSTALLED)

@@ -1,30 +1,46 @@
-"""For all tests."""
+"""Fixtures, options and markers of all tests."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from hypothesis import settings
 
 from tests.fuzz.recorder import Fuzz
-from tests.quantized import Quantized, quantized_in
 from tests.support import ROOT
 
+if TYPE_CHECKING:
+    from tests.quantized import Quantized
+
+pytest_plugins = ("tests.speed",)
+
+_TESTS = Path(__file__).parent
+#: Tests in these folders package, serve or try thousands of inputs.
+_SLOW_FOLDERS = {"fuzz", "live", "packaging"}
+#: These convert or quantize a network when the first test asks for them.
+_SLOW_FIXTURES = {"quantized"}
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Processes that share the cores are slower with threads that wait for each other.
+    torch.set_num_threads(1)
 _THREADS = torch.get_num_threads()
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("untimed", deadline=None)
+settings.register_profile("few", deadline=None, max_examples=10)
 settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fuzz")
-    group.addoption("--fuzz", type=int, default=2_000, help="inputs of the offline fuzz tests together")
-    group.addoption("--fuzz-requests", type=int, default=300, help="requests of the live one")
-    group.addoption("--fuzz-seed", type=int, default=0, help="another number, other inputs")
+    group.addoption("--fuzz", type=int, default=2_000, help="number of inputs of the offline fuzz tests")
+    group.addoption("--fuzz-requests", type=int, default=300, help="number of requests of the live fuzz test")
+    group.addoption("--fuzz-seed", type=int, default=0, help="seed of the inputs")
     group.addoption(
-        "--fuzz-folder", type=Path, default=ROOT / "build" / "fuzz", help="where inputs that fail, and figures, are written"
+        "--fuzz-folder", type=Path, default=ROOT / "build" / "fuzz", help="folder for failing inputs and measurements"
     )
 
 
@@ -33,9 +49,23 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"fuzz: {option('--fuzz')} inputs, {option('--fuzz-requests')} requests, seed {option('--fuzz-seed')}"
 
 
+# Before `-m` selects.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests as `live` and `slow` by their folder and fixtures, and keep what shares a server in one process."""
+    for item in items:
+        relative = item.path.relative_to(_TESTS)
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if relative.parts[0] == "live":
+            item.add_marker("live")
+        if relative.parts[0] in _SLOW_FOLDERS or _SLOW_FIXTURES & fixtures:
+            item.add_marker("slow")
+        item.add_marker(pytest.mark.xdist_group("server" if "server" in fixtures else str(relative)))
+
+
 @pytest.fixture(autouse=True)
 def _torch_threads() -> Iterator[None]:
-    """A service that is tried in this process leaves torch as many threads as it had, even one that several tests share."""
+    """Restore torch's number of threads, which a service changes when it runs in this process."""
     yield
     if torch.get_num_threads() != _THREADS:
         torch.set_num_threads(_THREADS)
@@ -43,12 +73,15 @@ def _torch_threads() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def fuzz(request: pytest.FixtureRequest) -> Fuzz:
-    """What `--fuzz`, `--fuzz-seed` and `--fuzz-folder` say."""
+    """Return the number of inputs, the seed and the folder that the command line names."""
     option = request.config.getoption
     return Fuzz(option("--fuzz"), option("--fuzz-seed"), option("--fuzz-folder"))
 
 
 @pytest.fixture(scope="session")
-def quantized(tmp_path_factory: pytest.TempPathFactory) -> Quantized:
-    """A small network in 8-bit integers."""
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> "Quantized":
+    """Quantize a small network to 8-bit integers."""
+    # Imports the training libraries, which takes seconds.
+    from tests.quantized import quantized_in
+
     return quantized_in(tmp_path_factory.mktemp("quantized"))
