@@ -9,41 +9,40 @@ from PIL import Image
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
 from scripts.samples import write_samples
 from scripts.server import Ports, Server, serving
+from tests.live.archives import reconfigured
 from tests.support import encode
 
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The sample photographs: `astronaut` (512×512) and `chelsea` (451×300)."""
+    """Write the sample photographs: `astronaut` (512×512) and `chelsea` (451×300)."""
     return {path.stem: path for path in write_samples(tmp_path_factory.mktemp("samples"))}
 
 
 @pytest.fixture(scope="session")
 def thumbnail(photos: dict[str, Path]) -> bytes:
-    """`chelsea` at 90×60, as a PNG: little to decode and to answer."""
+    """Return `chelsea` at 90×60, as a PNG that is quick to decode and to answer."""
     with Image.open(photos["chelsea"]) as photo:
         return encode(photo.convert("RGB").resize((90, 60)))
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> Iterator[Server]:
-    """The default model, as `make serve` runs it."""
+    """Serve the default model, as `make serve` does."""
     yield from _serve(tmp_path_factory, default_archive)
 
 
 @pytest.fixture(scope="session")
-def batching_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The default model with batches of up to 8, for which a request waits long enough to be joined."""
-    config = tmp_path_factory.mktemp("config") / "model-config.yaml"
-    text = DEFAULT_MODEL_CONFIG.read_text().replace("batchSize: 4 ", "batchSize: 8 ")
-    config.write_text(text.replace("maxBatchDelay: 1 ", "maxBatchDelay: 1500 "))
-    archive = build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, config), tmp_path_factory.mktemp("store"))
+def batching_server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> Iterator[Server]:
+    """Serve the default model in batches of up to 8, for which a request waits long enough to be joined."""
+    batches = {"batchSize": 8, "maxBatchDelay": 1500}
+    archive = reconfigured(default_archive, tmp_path_factory.mktemp("store"), lambda settings: settings.update(batches))
     yield from _serve(tmp_path_factory, archive)
 
 
 @pytest.fixture(scope="session")
 def default_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default model's, as `make package` builds it."""
+    """Build the default model's archive, as `make package` does."""
     return build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG), tmp_path_factory.mktemp("store"))
 
 

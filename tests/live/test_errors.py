@@ -60,7 +60,9 @@ def test_more_bytes_than_the_limit_are_413_with_both_numbers(server: Server) -> 
     response = post(server, bytes(32_000_001))
 
     assert error(response) == (413, "ImageTooLarge")
-    assert response.json()["message"] == "the image has 32,000,001 bytes, the limit is 32,000,000"
+    message = response.json()["message"]
+    assert "32,000,001" in message
+    assert "32,000,000" in message
 
 
 @pytest.mark.parametrize("headers", [{"X-Segment-Format": "svg"}, {"X-Segment-Colour": "red"}])

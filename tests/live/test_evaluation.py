@@ -97,5 +97,5 @@ def test_a_server_is_scored_like_its_checkpoint(
 
 
 def test_a_server_that_refuses_is_quoted(server: Server) -> None:
-    with pytest.raises(PredictionError, match=r"no-such-model: a grey picture: answered 404: .*[Mm]odel"):
+    with pytest.raises(PredictionError, match=r"no-such-model.* 404"):
         ServerPredictor.connect(server.url.replace("deeplabv3", "no-such-model"), AS_SERVED)

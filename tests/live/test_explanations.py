@@ -1,4 +1,4 @@
-"""What speaks for a class, by every route that asks for it."""
+"""Explanations of a class, by every route that asks for one."""
 
 import base64
 import io
@@ -14,8 +14,8 @@ from tests.live.routes import explanations_url, kserve_v1_url
 
 
 @pytest.fixture(scope="module")
-def of_dog(server: Server, thumbnail: bytes) -> bytes:
-    """Of a class that the photograph does not show, strongly tinted."""
+def dog_explanation(server: Server, thumbnail: bytes) -> bytes:
+    """Explain a class that the photograph does not show, strongly tinted."""
     return explain(server, thumbnail, {"X-Segment-Classes": "dog", "X-Segment-Alpha": "0.9"}).content
 
 
@@ -29,7 +29,7 @@ def test_it_is_a_png_of_the_photograph_that_names_the_class(server: Server, thum
     assert json.loads(picture.info["explanation"])["cells"] > 0
 
 
-def test_class_and_tint_mean_the_same_by_every_route(server: Server, thumbnail: bytes, of_dog: bytes) -> None:
+def test_class_and_tint_mean_the_same_by_every_route(server: Server, thumbnail: bytes, dog_explanation: bytes) -> None:
     url, options, photo = explanations_url(server), {"classes": "dog", "alpha": "0.9"}, base64.b64encode(thumbnail).decode()
 
     by_form = requests.post(url, files={"data": thumbnail}, data=options, timeout=TIMEOUT_S)
@@ -40,9 +40,9 @@ def test_class_and_tint_mean_the_same_by_every_route(server: Server, thumbnail: 
         kserve_v1_url(server, "explain"), json={"instances": [{"data": photo, **options}]}, timeout=TIMEOUT_S
     ).json()["explanations"]
 
-    assert Image.open(io.BytesIO(of_dog)).info["class"] == "dog"
-    assert [each.content == of_dog for each in (by_form, by_json, by_url, by_put)] == [True] * 4
-    assert by_kserve == {"b64": base64.b64encode(of_dog).decode(), "content_type": "image/png"}
+    assert Image.open(io.BytesIO(dog_explanation)).info["class"] == "dog"
+    assert [response.content == dog_explanation for response in (by_form, by_json, by_url, by_put)] == [True] * 4
+    assert by_kserve == {"b64": base64.b64encode(dog_explanation).decode(), "content_type": "image/png"}
 
 
 def test_an_accept_that_prefers_another_picture_changes_nothing(server: Server, thumbnail: bytes) -> None:
@@ -55,11 +55,11 @@ def test_an_accept_that_prefers_another_picture_changes_nothing(server: Server, 
         ({"X-Segment-Format": "overlay"}, "", "option 'format': 'overlay'"),
         ({}, "/1.0/json", "option 'format': 'json'"),
         ({"X-Segment-Classes": "cat,dog"}, "", "option 'classes': 2 classes"),
-        ({"X-Segment-Classes": "horsse"}, "", "there is no class 'horsse', did you mean 'horse'?"),
+        ({"X-Segment-Classes": "horsse"}, "", "'horsse'"),
         ({"X-Segment-Scales": "2"}, "", "option 'scales': "),
     ],
 )
-def test_what_an_explanation_does_not_have_is_400(
+def test_options_that_an_explanation_does_not_have_are_400(
     server: Server, thumbnail: bytes, headers: dict[str, str], path: str, message: str
 ) -> None:
     response = explain(server, thumbnail, headers, path)
@@ -68,14 +68,14 @@ def test_what_an_explanation_does_not_have_is_400(
     assert message in response.json()["message"]
 
 
-def test_what_is_no_image_is_400_here_too(server: Server) -> None:
+def test_a_broken_image_is_400(server: Server) -> None:
     assert error(explain(server, b"broken")) == (400, "InvalidImage")
     response = requests.post(kserve_v1_url(server, "explain"), json={"instances": ["eA=="]}, timeout=TIMEOUT_S)
     assert error_in(response.content, kserve=True) == (400, "InvalidImage")
 
 
 @pytest.mark.parametrize("name", ["explain", "Explain", "EXPLAIN"])
-def test_a_client_cannot_ask_for_the_other_by_a_header(server: Server, thumbnail: bytes, name: str) -> None:
+def test_a_header_cannot_turn_one_action_into_the_other(server: Server, thumbnail: bytes, name: str) -> None:
     assert explain(server, thumbnail, {name: "False"}).content == explain(server, thumbnail).content
     assert post(server, thumbnail, {name: "True"}).content == post(server, thumbnail).content
 

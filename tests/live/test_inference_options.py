@@ -53,30 +53,29 @@ def test_with_flip_a_mirrored_photograph_has_the_mirrored_mask(server: Server, c
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "message"),
+    ("option", "value", "words"),
     [
-        ("scales", "9", "option 'scales': 9.0 is above 2.0 (allowed: up to 6 of 0.25 … 2, as 0.75,1,1.25)"),
-        (
-            "scales",
-            "0.5,0.6,0.7,0.8,0.9,1,1.1",
-            "option 'scales': 7 scales are more than this server's limit of 6 (allowed: up to 6 of 0.25 … 2, as 0.75,1,1.25)",
-        ),
-        ("flip", "perhaps", "option 'flip': 'perhaps' is neither true nor false (allowed: true, false)"),
-        ("refine", "crv", "option 'refine': 'crv' does not exist, did you mean 'crf'? (allowed: none, crf)"),
+        ("scales", "9", ["9", "0.25", "2", "0.75,1,1.25"]),
+        ("scales", "0.5,0.6,0.7,0.8,0.9,1,1.1", ["7", "6", "0.75,1,1.25"]),
+        ("flip", "perhaps", ["'perhaps'", "true", "false"]),
+        ("refine", "crv", ["'crv'", "'crf'", "none"]),
     ],
 )
-def test_a_bad_value_is_400_with_what_is_allowed(server: Server, cat: bytes, option: str, value: str, message: str) -> None:
+def test_a_bad_value_is_400_with_the_allowed_ones(
+    server: Server, cat: bytes, option: str, value: str, words: list[str]
+) -> None:
     responses = [post(server, cat, {f"X-Segment-{option}": value}), post_form(server, cat, **{option: value})]
 
     assert [error(response) for response in responses] == [(400, "InvalidOption")] * 2
-    assert [response.json()["message"] for response in responses] == [message] * 2
+    (message,) = {response.json()["message"] for response in responses}
+    assert [word for word in [option, *words] if word not in message] == []
 
 
 def test_more_than_the_network_may_see_is_413_with_both_numbers(server: Server, photos: dict[str, Path]) -> None:
     response = post_form(server, photos["astronaut"].read_bytes(), scales="1.5,1.6,1.7,1.8,1.9,2", flip="true")
 
     assert error(response) == (413, "InferenceTooLarge")
-    assert "the limit is 8,000,000" in response.json()["message"]
+    assert "8,000,000" in response.json()["message"]
 
 
 def test_a_dense_crf_refines_and_says_how_long_it_took(server: Server, cat: bytes) -> None:

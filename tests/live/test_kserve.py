@@ -53,16 +53,16 @@ def test_v2_answers_each_tensor_by_one_of_its_name(server: Server, thumbnail: by
 
 
 @pytest.mark.parametrize(
-    ("second", "expected", "message"),
+    ("second", "expected", "word"),
     [
-        ("YnJva2Vu", (400, "InvalidImage"), "image 1: the 6 bytes sent are not an image"),
-        ("?", (400, "InvalidRequest"), "image 1: the image in "),
-        ({"b64": base64.b64encode(b"P6 1 1 255 xxx").decode()}, (415, "UnsupportedImageFormat"), "image 1: PPM images"),
+        ("YnJva2Vu", (400, "InvalidImage"), "6 bytes"),
+        ("?", (400, "InvalidRequest"), "base64"),
+        ({"b64": base64.b64encode(b"P6 1 1 255 xxx").decode()}, (415, "UnsupportedImageFormat"), "PPM"),
     ],
-    ids=["broken", "no base64", "PPM"],
+    ids=["broken", "not base64", "PPM"],
 )
 def test_one_bad_image_refuses_the_call_with_its_status_and_its_place(
-    server: Server, photo: str, second: Any, expected: tuple[int, str], message: str
+    server: Server, photo: str, second: Any, expected: tuple[int, str], word: str
 ) -> None:
     for response in (
         v1(server, {"instances": [photo, second, photo]}),
@@ -70,14 +70,15 @@ def test_one_bad_image_refuses_the_call_with_its_status_and_its_place(
     ):
         assert error_in(response.content, kserve=True) == expected
         assert response.status_code == expected[0]
-        assert response.json()["error"].startswith(message)
+        assert response.json()["error"].startswith("image 1: ")
+        assert word in response.json()["error"]
 
 
 def test_a_bad_option_of_one_image_is_400_with_its_place(server: Server, photo: str) -> None:
     response = v1(server, {"instances": [photo, {"data": photo, "format": "svg"}]})
 
     assert error_in(response.content, kserve=True) == (400, "InvalidOption")
-    assert response.json()["error"].startswith("image 1: option 'format': 'svg' does not exist")
+    assert response.json()["error"].startswith("image 1: option 'format': 'svg'")
 
 
 def test_more_images_than_the_limit_are_413_with_both_numbers(server: Server, photo: str) -> None:
@@ -94,35 +95,32 @@ def test_images_of_one_call_share_what_the_network_may_see(server: Server, photo
 
     assert responses[0].status_code == 200
     assert error_in(responses[1].content, kserve=True) == (413, "InferenceTooLarge")
-    assert (
-        responses[1]
-        .json()["error"]
-        .endswith("the limit is 500,000; each of the 16 images of a call has its share of the limit")
-    )
+    assert "500,000" in responses[1].json()["error"]
+    assert "16 images" in responses[1].json()["error"]
 
 
 @pytest.mark.parametrize(
-    ("inputs", "message"),
+    ("inputs", "word"),
     [
-        ([], "'inputs' should be a list of at least one tensor"),
-        ([{"name": "a", "shape": [1], "datatype": "UINT8", "data": [1]}], "datatype 'UINT8' is not taken"),
-        ([{"name": "a", "shape": [3], "datatype": "BYTES", "data": ["eA=="]}], "shape [3] does not fit its 1 elements"),
-        ([{"name": "a", "shape": [1], "datatype": "BYTES", "data": ["eA=="], "format": "png"}], "unknown key 'format'"),
+        ([], "'inputs'"),
+        ([{"name": "a", "shape": [1], "datatype": "UINT8", "data": [1]}], "'UINT8'"),
+        ([{"name": "a", "shape": [3], "datatype": "BYTES", "data": ["eA=="]}], "[3]"),
+        ([{"name": "a", "shape": [1], "datatype": "BYTES", "data": ["eA=="], "format": "png"}], "'format'"),
     ],
 )
-def test_what_is_no_tensor_of_images_is_400(server: Server, inputs: list[Any], message: str) -> None:
+def test_a_malformed_tensor_is_400(server: Server, inputs: list[Any], word: str) -> None:
     response = v2(server, {"inputs": inputs})
 
     assert error_in(response.content, kserve=True) == (400, "InvalidRequest")
-    assert message in response.json()["error"]
+    assert word in response.json()["error"]
 
 
 @pytest.mark.parametrize("instances", [[], "x", {}])
-def test_what_is_no_list_of_instances_is_400(server: Server, instances: Any) -> None:
+def test_malformed_instances_are_400(server: Server, instances: Any) -> None:
     assert error_in(v1(server, {"instances": instances}).content, kserve=True) == (400, "InvalidRequest")
 
 
-def test_headers_are_options_for_all_and_what_stands_in_the_call_goes_before(server: Server, photo: str) -> None:
+def test_options_in_the_call_override_headers(server: Server, photo: str) -> None:
     response = requests.post(
         kserve_v1_url(server), json={"instances": [photo, {"data": photo, "format": "png"}]}, headers=OVERLAY, timeout=TIMEOUT_S
     )

@@ -79,7 +79,7 @@ def test_engines_are_compared_on_photographs_that_are_given(checkpoint: Path, tm
 
 
 def test_a_folder_without_photographs_stops_the_build(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="holds no images; these end in"):
+    with pytest.raises(ConfigurationError, match="no images"):
         build(replace(recipe(checkpoint), photographs=tmp_path), tmp_path / "store")
 
 
@@ -108,7 +108,7 @@ def test_the_same_inputs_give_the_same_bytes(archive: Path, checkpoint: Path, tm
 
 
 def test_it_works_by_itself(archive: Path) -> None:
-    assert verify(archive).startswith("deeplab_handler.py segments a 120×80 image into 3 class names by itself; sha256")
+    assert "into 3 class names" in verify(archive)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_it_works_by_itself_where_another_library_builds_the_network(model: Mode
     own = model.model_copy(update={"num_classes": len(CLASSES)})
     checkpoint = write_checkpoint(tmp_path / "a.safetensors", model=own, resize=ResizePolicy(size=64, multiple=16))
 
-    assert "into 3 class names by itself" in verify(build(recipe(checkpoint), tmp_path))
+    assert "into 3 class names" in verify(build(recipe(checkpoint), tmp_path))
 
 
 def test_the_archive_of_a_quantized_checkpoint_holds_its_graph_and_how_it_agrees(quantized: Quantized, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_an_archive_that_lacks_a_file_is_found_out(archive: Path, tmp_path: Path
             if name != lost:
                 target.writestr(name, source.read(name))
 
-    with pytest.raises(ArchiveError, match="does not work by itself"):
+    with pytest.raises(ArchiveError, match="does not work"):
         verify(broken)
 
 
@@ -182,7 +182,7 @@ def test_class_names_that_are_not_the_checkpoints_stop_the_build(checkpoint: Pat
     names = tmp_path / "index_to_name.json"
     names.write_text('{"0": "background", "1": "cat", "2": "fox"}')
 
-    with pytest.raises(ConfigurationError, match=r"index_to_name\.json: class 2 is 'fox', in .*pets\.safetensors it is 'dog'"):
+    with pytest.raises(ConfigurationError, match=r"index_to_name\.json.*'fox'.*pets\.safetensors.*'dog'"):
         build(recipe(checkpoint, names), tmp_path)
 
     assert not (tmp_path / "pets.mar").exists()
@@ -192,16 +192,16 @@ def test_a_misspelt_setting_stops_the_build(checkpoint: Path, tmp_path: Path) ->
     config = tmp_path / "model-config.yaml"
     config.write_text("handler: {limits: {max_pixel: 3}}")
 
-    with pytest.raises(ConfigurationError, match=r"unknown key 'handler\.limits\.max_pixel', did you mean 'max_pixels'\?"):
+    with pytest.raises(ConfigurationError, match=r"'handler\.limits\.max_pixel'.*'max_pixels'"):
         build(recipe(checkpoint, config=config), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("minWorker: 1", r"unknown key 'minWorker', did you mean 'minWorkers'\?"),
-        ("batchSize: x", r"'batchSize': 'x': Input should be a valid integer"),
-        ("minWorkers: 1", r"minWorkers and maxWorkers count only together"),
+        ("minWorker: 1", "'minWorker'.*'minWorkers'"),
+        ("batchSize: x", "'batchSize'.*'x'"),
+        ("minWorkers: 1", "minWorkers.*maxWorkers"),
     ],
 )
 def test_a_misspelt_setting_of_torchserves_stops_the_build(checkpoint: Path, tmp_path: Path, text: str, message: str) -> None:
@@ -218,7 +218,7 @@ def test_a_name_that_is_no_name_stops_the_build(checkpoint: Path, tmp_path: Path
 
 
 def test_a_checkpoint_that_is_not_there_stops_the_build(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no such checkpoint"):
+    with pytest.raises(CheckpointError, match=r"nothing\.safetensors"):
         build(recipe(tmp_path / "nothing.safetensors"), tmp_path)
 
 
