@@ -220,6 +220,7 @@ def test_decoders_write_nothing_to_the_servers_output(capfd: pytest.CaptureFixtu
     data = bytearray(encode(picture, "TIFF", compression=compression))
     data[100:200] = noise(10, 10).tobytes()[:100]
 
+    prepare_process()
     attempt(decode_image, bytes(data), LIMITS)
 
     assert capfd.readouterr() == ("", "")

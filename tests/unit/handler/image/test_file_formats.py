@@ -29,6 +29,11 @@ OVERLAPPING_EXIF = (
 )
 
 
+def exif_with_thumbnail() -> bytes:
+    """An EXIF block followed by a small JPEG, as cameras write it."""
+    return b"Exif\0\0" + exif(1) + encode(Image.new("RGB", (16, 12), RED), "JPEG")
+
+
 @contextmanager
 def python_memory_below(limit: int) -> Iterator[None]:
     tracemalloc.start()
@@ -166,6 +171,55 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
 
     with pytest.raises(InvalidImage, match="the JPEG has more than 100 scans"):
         decode_image(whole[:-2] + scan * 101 + whole[-2:], Limits())
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        pytest.param(np.random.default_rng(0).bytes(9_000_000), id="9 MB of video"),
+        pytest.param(b"\xff\xda\0\x08\1\1\0\0\x3f\0" * 1000, id="starts of scans"),
+        pytest.param(b"\xff\xfe\0\2" * 20_000, id="segments"),
+        pytest.param(encode(Image.new("RGB", (50, 40)), "JPEG"), id="another image"),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}, {"exif": exif_with_thumbnail()}])
+def test_what_follows_the_end_of_a_jpeg_does_not_matter(options: dict[str, object], tail: bytes) -> None:
+    """As in motion photos, whose video is full of bytes that look like markers."""
+    image = encode(noise(64, 48), "JPEG", **options)
+
+    assert strip_to_first_image(image + tail) == strip_to_first_image(image)
+    np.testing.assert_array_equal(decode_image(image + tail, Limits()), decode_image(image, Limits()))
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [
+        pytest.param(b"\xff\xdc\0\4\xff\xd9", id="number of lines that looks like an end"),
+        pytest.param(b"\xff\xfe\0\6\xff\xd9\xff\xda", id="comment that holds an end and a scan"),
+        pytest.param(b"\xff\x01", id="marker without a segment"),
+        pytest.param(b"\xff\xff\xff", id="fill bytes"),
+    ],
+)
+def test_a_jpeg_does_not_end_within_a_segment(marker: bytes) -> None:
+    image = encode(IMAGE, "JPEG", progressive=True)
+    last_scan = image.rfind(b"\xff\xda")
+    whole = image[:last_scan] + marker + image[last_scan:]
+
+    assert strip_to_first_image(whole + bytes(10)).data.endswith(whole[last_scan:])
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_jpeg_without_an_end_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(InvalidImage, match="truncated"):
+        decode_image(encode(noise(64, 64), "JPEG", **options)[:-2], Limits())
+
+
+def test_endless_segments_between_a_jpegs_scans_are_refused() -> None:
+    whole = encode(IMAGE, "JPEG", progressive=True)
+    last_scan = whole.rfind(b"\xff\xda")
+
+    with pytest.raises(InvalidImage, match="more than 10,000 segments"):
+        decode_image(whole[:last_scan] + b"\xff\xfe\0\2" * 10_001 + whole[last_scan:], Limits())
 
 
 def test_a_jpeg_of_endless_segments_is_refused() -> None:
