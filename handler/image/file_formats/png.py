@@ -23,7 +23,7 @@ def strip_to_first_image(data: bytes) -> StrippedImage:
     kept, exif, profile = [SIGNATURE], b"", b""
     bit_depth = colour_type = 0
     for kind, start, end in _chunks(data):
-        if kind == b"IHDR" and end - start >= 10:
+        if kind == b"IHDR" and start + 10 <= min(end, len(data)):
             bit_depth, colour_type = data[start + 8], data[start + 9]
         if kind == b"tRNS" and colour_type in (_GREY, _RGB):
             kept.append(_chunk(kind, _eight_bit_key(data[start:end], bit_depth, colour_type)))

@@ -52,6 +52,15 @@ def test_a_truncated_file_opens_and_does_not_decode() -> None:
         opened.decode()
 
 
+@pytest.mark.parametrize("file_format", ACCEPTED_FORMATS)
+def test_a_file_cut_anywhere_in_its_header_is_refused(file_format: str) -> None:
+    data = encode(IMAGE, file_format)
+
+    for length in range(64):
+        with pytest.raises(InvalidImage):
+            open_image(data[:length], LIMITS).decode()
+
+
 def test_an_image_is_decoded_once() -> None:
     opened = open_image(encode(IMAGE), LIMITS)
     opened.decode()
