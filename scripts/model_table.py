@@ -3,7 +3,6 @@
 python -m scripts.model_table
 """
 
-import argparse
 import sys
 from dataclasses import dataclass
 
@@ -11,6 +10,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from model import ModelConfig, build_model
+from scripts.arguments import Parser
+from scripts.errors import report_errors
 
 #: Height and width at which operations are counted; smp's networks take multiples of their output stride alone.
 _SIZE = 513
@@ -68,8 +69,9 @@ def cost(config: ModelConfig) -> Cost:
     return Cost(sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2)
 
 
+@report_errors
 def main(argv: list[str] | None = None) -> int:
-    argparse.ArgumentParser(prog="python -m scripts.model_table", description=__doc__.splitlines()[0]).parse_args(argv)
+    Parser("python -m scripts.model_table", __doc__).parse_args(argv)
     print(f"| network | output stride | parameters, millions | multiply-adds at {_SIZE}×{_SIZE}, billions |\n|---|---|---|---|")
     for config in TABLE:
         counted = cost(config)

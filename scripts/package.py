@@ -3,7 +3,6 @@
 python -m scripts.package --checkpoint model/weights/NAME.safetensors --out build/model-store
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -21,13 +20,15 @@ from pathlib import Path
 from handler.network.engines import AUTO, EngineOptions, ModelFiles, has_gpu
 from handler.network.engines.archive import AGREEMENT, GRAPH, Agreement
 from handler.settings import HandlerSettings
-from model import CheckpointError, read_metadata
+from model import read_metadata
 from model.strict import ConfigurationError
 from scripts.agreement import compare_engines, in_words, require_agreement
+from scripts.arguments import Parser, existing_file, existing_folder, fraction
 from scripts.class_names import index_to_name, read_class_names
+from scripts.errors import report_errors
 from scripts.photographs import photographs_in
 from scripts.served_model_config import ServedModelConfig
-from scripts.verify_archive import ArchiveError, verify
+from scripts.verify_archive import verify
 from scripts.yaml_file import read_mapping
 
 ROOT = Path(__file__).parent.parent
@@ -200,6 +201,7 @@ def _zip(folder: Path, archive: Path) -> None:
             target.writestr(entry, path.read_bytes())
 
 
+@report_errors
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     recipe = Recipe(
@@ -213,21 +215,17 @@ def main(argv: list[str] | None = None) -> int:
     )
     archive = arguments.out / f"{arguments.name}.mar"
     proof = archive.with_suffix(".proven")
-    try:
-        recipe.check()
-        stamp = recipe.digest()
-        if archive.is_file() and proof.is_file() and proof.read_text() == f"{stamp} {_sha256(archive)}":
-            print(f"{archive} is up to date")
-            return 0
-        archive = build(recipe, arguments.out)
-        print(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB, sha256 {_sha256(archive)}")
-        print(f"proven: {verify(archive)}")
-        for each in agreement_in(archive).engines:
-            print(f"compared: {in_words(each)}{'' if each.suffices else '; too few for it to be chosen'}")
-        proof.write_text(f"{stamp} {_sha256(archive)}")
-    except (CheckpointError, ConfigurationError, ArchiveError, OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    recipe.check()
+    stamp = recipe.digest()
+    if archive.is_file() and proof.is_file() and proof.read_text() == f"{stamp} {_sha256(archive)}":
+        print(f"{archive} is up to date")
+        return 0
+    archive = build(recipe, arguments.out)
+    print(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB, sha256 {_sha256(archive)}")
+    print(f"proven: {verify(archive)}")
+    for each in agreement_in(archive).engines:
+        print(f"compared: {in_words(each)}{'' if each.suffices else '; too few for it to be chosen'}")
+    proof.write_text(f"{stamp} {_sha256(archive)}")
     return 0
 
 
@@ -235,23 +233,44 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m scripts.package", description="Build a model archive and prove it.")
-    parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, help="a safetensors checkpoint with metadata")
-    parser.add_argument("--model-config", type=Path, default=DEFAULT_MODEL_CONFIG, help="YAML: workers, batching, handler")
-    parser.add_argument("--class-names", type=Path, help="an index_to_name.json that must be the checkpoint's")
+def _parser() -> Parser:
+    parser = Parser("python -m scripts.package", __doc__)
     parser.add_argument(
-        "--photographs", type=Path, help="folder of photographs like those to be served, to compare engines on (samples)"
+        "--checkpoint",
+        type=existing_file,
+        default=DEFAULT_CHECKPOINT,
+        metavar="FILE",
+        help=f"checkpoint with metadata (model/weights/{DEFAULT_CHECKPOINT.name})",
+    )
+    parser.add_argument(
+        "--model-config",
+        type=existing_file,
+        default=DEFAULT_MODEL_CONFIG,
+        metavar="FILE",
+        help="workers, batching, limits and defaults as YAML (handler/model-config.yaml)",
+    )
+    parser.add_argument("--class-names", type=existing_file, metavar="FILE", help="index_to_name.json that must agree")
+    parser.add_argument(
+        "--photographs",
+        type=existing_folder,
+        metavar="DIR",
+        help="photographs like those to be served, on which engines are compared (scikit-image's)",
     )
     parser.add_argument(
         "--least-agreement",
-        type=float,
-        metavar="SHARE",
-        help="least share of pixels labelled like torch in float32 does (float32 0.9999, bfloat16 0.995)",
+        type=fraction,
+        metavar="FRACTION",
+        help="pixels an engine must label like torch in float32 (float32 0.9999, bfloat16 0.995)",
     )
-    parser.add_argument("--name", default="deeplabv3", help="name of the model and of the archive")
-    parser.add_argument("--version", default="1.0", help="version of the model")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "model-store", help="folder for the archive")
+    parser.add_argument("--name", default="deeplabv3", help="name of the model and of the archive (%(default)s)")
+    parser.add_argument("--version", default="1.0", help="version of the model (%(default)s)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=ROOT / "build" / "model-store",
+        metavar="DIR",
+        help="folder for the archive (build/model-store)",
+    )
     return parser
 
 

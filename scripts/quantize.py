@@ -8,14 +8,12 @@ The result is served like any other checkpoint. It keeps the network's own weigh
 of photographs otherwise than the network itself.
 """
 
-import argparse
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm import tqdm
 
 from handler.geometry import DecodedImage, RGBImage, prepare
 from handler.labels import Labels
@@ -25,7 +23,6 @@ from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
 from model import (
-    CheckpointError,
     CheckpointMetadata,
     Quantization,
     add_quantized_graph,
@@ -33,9 +30,12 @@ from model import (
     read_metadata,
 )
 from model.strict import ConfigurationError
-from scripts.datasets import DataError, Mask, SegmentationData, check, open_data
+from scripts.arguments import Parser, existing_folder, fraction, number, positive_int
+from scripts.datasets import Mask, SegmentationData, check, open_data
+from scripts.errors import UsageError, UserError, print_warning, report_errors
 from scripts.evaluation.run import require_same_classes
 from scripts.photographs import read_photograph
+from scripts.progress import progress
 from scripts.quantizing.calibration import Calibration, evenly
 from scripts.quantizing.graph import Pictures, import_nncf, method, quantize, serialized
 from scripts.quantizing.loss import Loss, measure
@@ -45,7 +45,7 @@ _MOST_COMPARED = 50
 _SETTINGS = HandlerSettings()
 
 
-class QuantizationRefused(ValueError):
+class QuantizationRefused(UserError):
     """The quantized network lost too much."""
 
 
@@ -101,10 +101,10 @@ class Comparison:
             DataError: a pair cannot be read.
         """
         if self.data is None:
-            for path in tqdm(self.photographs, "comparing", file=sys.stderr, leave=False):
+            for path in progress(self.photographs, "comparing"):
                 yield read_photograph(path), None
         else:
-            for sample in tqdm(self.data.samples, "comparing", file=sys.stderr, leave=False):
+            for sample in progress(self.data.samples, "comparing"):
                 yield self.data.read(sample)
 
 
@@ -172,32 +172,33 @@ def _pipeline(source: Path, graph: Path, precision: Precision) -> Pipeline:
     return Pipeline(engine, read_metadata(source), ModelIdentity(source.stem, ""), _SETTINGS.limits)
 
 
+@report_errors
 def main(argv: list[str] | None = None) -> int:
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    arguments = _arguments(argv)
     source: Path = arguments.checkpoint
     out = arguments.out or source.with_name(f"{source.stem}.int8.safetensors")
-    if arguments.split is not None and arguments.data is None:
-        parser.error("--split is one of the data's; give --data")
-    for option, needed in (("max_drop", True), ("least_agreement", False)):
-        if getattr(arguments, option) is not None and (arguments.data is not None) != needed:
-            flag = "--" + option.replace("_", "-")
-            parser.error(f"{flag} is for a comparison {'with' if needed else 'without'} true labels (--data)")
     given = {name: getattr(arguments, name) for name in ("max_drop", "least_agreement")}
     demands = Demands(**{name: value for name, value in given.items() if value is not None})
-    try:
-        _require_quantizable(source, out)
-        import_nncf()
-        calibration = Calibration.choose(arguments.calibration, arguments.photographs)
-        data = _labelled(source, arguments.data, arguments.split)
-        comparison = Comparison.choose(data, arguments.split, calibration)
-        quantize_checkpoint(source, calibration, comparison, demands, out)
-    except (CheckpointError, ConfigurationError, DataError, QuantizationRefused, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    _require_quantizable(source, out)
+    import_nncf()
+    calibration = Calibration.choose(arguments.calibration, arguments.photographs)
+    data = _labelled(source, arguments.data, arguments.split)
+    comparison = Comparison.choose(data, arguments.split, calibration)
+    quantize_checkpoint(source, calibration, comparison, demands, out)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, calibrated on {len(calibration.used)} photographs of {calibration.name}")
     print(f"serve it: make serve CHECKPOINT={out}")
     return 0
+
+
+def _arguments(argv: list[str] | None) -> Namespace:
+    arguments = _parser().parse_args(argv)
+    if arguments.split is not None and arguments.data is None:
+        raise UsageError(f"--split {arguments.split}: is a split of the labelled data; give --data")
+    for option, needed in (("max_drop", True), ("least_agreement", False)):
+        if getattr(arguments, option) is not None and (arguments.data is not None) != needed:
+            flag = "--" + option.replace("_", "-")
+            raise UsageError(f"{flag} is for a comparison {'with' if needed else 'without'} true labels (--data)")
+    return arguments
 
 
 def _require_quantizable(source: Path, out: Path) -> None:
@@ -215,60 +216,44 @@ def _labelled(source: Path, folder: Path | None, split: str | None) -> Segmentat
         return None
     labels, data = Labels.from_metadata(read_metadata(source)), open_data(folder, split)
     if warning := require_same_classes(labels, data):
-        print(f"{data.root}: {warning}", file=sys.stderr)
-    check(data, len(labels.names), progress=True)
+        print_warning(f"{data.root}: {warning}")
+    check(data, len(labels.names), show_progress=True)
     return data
 
 
-def _points(text: str) -> float:
-    return _number(text, 100, "points of mIoU, from 0 to 100")
-
-
-def _share(text: str) -> float:
-    return _number(text, 1, "a share, from 0 to 1")
-
-
-def _number(text: str, most: float, what: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be {what}")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, 1 or more")
-    return int(text)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m scripts.quantize", description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path, help="a safetensors checkpoint with metadata")
+def _parser() -> Parser:
+    parser = Parser("python -m scripts.quantize", __doc__)
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="safetensors checkpoint with metadata")
     parser.add_argument(
         "--calibration",
-        type=Path,
+        type=existing_folder,
         required=True,
-        metavar="FOLDER",
-        help="of photographs like those to be served, with labels or without",
+        metavar="DIR",
+        help="photographs like those to be served; they need no labels",
     )
-    parser.add_argument("--photographs", type=_count, default=300, metavar="N", help="so many of them, at even distances (300)")
     parser.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="labelled images to measure mIoU on, as scripts.evaluate has"
+        "--photographs", type=positive_int, default=300, metavar="N", help="most photographs to calibrate on (%(default)s)"
     )
-    parser.add_argument("--split", help="which of the data's splits, if it has several")
     parser.add_argument(
-        "--max-drop", type=_points, metavar="POINTS", help="of mIoU in percent, that may be lost on the data (0.5)"
+        "--data",
+        type=existing_folder,
+        metavar="DIR",
+        help="labelled images to measure mIoU on, as for scripts.evaluate",
+    )
+    parser.add_argument("--split", metavar="NAME", help="split of the data, if it has several")
+    parser.add_argument(
+        "--max-drop",
+        type=number(0, 100, "points of mIoU"),
+        metavar="POINTS",
+        help="with --data: largest loss of mIoU, in percent (0.5)",
     )
     parser.add_argument(
         "--least-agreement",
-        type=_share,
-        metavar="SHARE",
-        help="without --data: least share of pixels that are labelled as before (0.99)",
+        type=fraction,
+        metavar="FRACTION",
+        help="without --data: pixels that must keep their label (0.99)",
     )
-    parser.add_argument("--out", type=Path, help="checkpoint to write; CHECKPOINT's name with .int8 if left out, beside it")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="checkpoint to write (CHECKPOINT.int8.safetensors)")
     return parser
 
 

@@ -3,13 +3,15 @@
 python -m scripts.samples build/samples
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import skimage
 from PIL import Image
+
+from scripts.arguments import Parser
+from scripts.errors import report_errors
 
 NAMES = ("astronaut", "chelsea")
 #: Every photograph of an everyday scene that comes with scikit-image, for comparing engines.
@@ -28,9 +30,10 @@ def write_samples(folder: Path, names: Sequence[str] = NAMES) -> list[Path]:
     return paths
 
 
+@report_errors
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m scripts.samples", description="Write the sample photographs.")
-    parser.add_argument("folder", type=Path)
+    parser = Parser("python -m scripts.samples", __doc__)
+    parser.add_argument("folder", type=Path, help="created if it does not exist")
     for path in write_samples(parser.parse_args(argv).folder):
         print(path)
     return 0

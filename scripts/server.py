@@ -4,7 +4,6 @@ python -m scripts.server start --archive build/model-store/deeplabv3.mar --port 
 python -m scripts.server stop
 """
 
-import argparse
 import json
 import os
 import re
@@ -14,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,13 +22,17 @@ from pathlib import Path
 import psutil
 import requests
 
-from scripts.java import JavaNotFound, find_java_home
+from scripts.arguments import Parser, seconds, whole_number
+from scripts.errors import UserError, report_errors
+from scripts.java import find_java_home
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config.properties"
 LOGGING = ROOT / "log4j2.xml"
 DEFAULT_RUN_DIRECTORY = ROOT / "build" / "server"
 DEFAULT_PORT = 8080
+#: The four ports after it are used too.
+LAST_BASE_PORT = 65531
 #: A GPU's first start compiles the network. What fails to start is told at once.
 READY_WITHIN_S = 900
 _STOP_WITHIN_S = 30
@@ -37,7 +41,7 @@ _CLOCK_MAY_MOVE_S = 30
 _LOG_LINES_SHOWN = 25
 
 
-class ServerError(RuntimeError):
+class ServerError(UserError):
     """The server cannot be started, or did not become ready."""
 
 
@@ -58,8 +62,8 @@ class Ports:
         Raises:
             ServerError: if they are not all ports that anyone may open.
         """
-        if not 1024 <= base <= 65531:
-            raise ServerError(f"PORT {base} must be from 1024 to 65531: it and the four ports after it are used")
+        if not 1024 <= base <= LAST_BASE_PORT:
+            raise ServerError(f"PORT {base} must be from 1024 to {LAST_BASE_PORT}: it and the four ports after it are used")
         return cls(*range(base, base + 5))
 
     @classmethod
@@ -293,18 +297,13 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+@report_errors
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    try:
-        if arguments.command == "start":
-            return _start(arguments)
-        return _stop(arguments)
-    except (ServerError, JavaNotFound) as error:
-        print(error, file=sys.stderr)
-        return 1
+    return _start(arguments) if arguments.command == "start" else _stop(arguments)
 
 
-def _start(arguments: argparse.Namespace) -> int:
+def _start(arguments: Namespace) -> int:
     server = start(arguments.archive, Ports.from_base(arguments.port), arguments.run_directory)
     try:
         server.wait_until_ready(arguments.within)
@@ -317,7 +316,7 @@ def _start(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _stop(arguments: argparse.Namespace) -> int:
+def _stop(arguments: Namespace) -> int:
     server = Server.find(arguments.run_directory)
     if server is None:
         print("no server runs")
@@ -327,16 +326,35 @@ def _stop(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m scripts.server", description="Start or stop TorchServe with one archive.")
-    parser.add_argument("--run-directory", type=Path, default=DEFAULT_RUN_DIRECTORY, help="for logs and state")
-    commands = parser.add_subparsers(dest="command", required=True)
-    begin = commands.add_parser("start", help="start it and return when it is READY")
-    begin.add_argument("--archive", type=Path, required=True, help="the .mar; its name is the model's")
-    begin.add_argument("--port", type=int, default=DEFAULT_PORT, help="of inference; the next four are used too")
-    begin.add_argument("--within", type=float, default=READY_WITHIN_S, help="seconds to wait for READY")
-    commands.add_parser("stop", help="stop it, if it runs")
+def _parser() -> Parser:
+    parser = Parser("python -m scripts.server", __doc__)
+    _add_run_directory(parser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="start | stop")
+    starting = commands.add_parser("start", help="start the server; returns when it is READY")
+    starting.add_argument("--archive", type=Path, required=True, metavar="FILE", help="model archive, MODEL.mar")
+    _add_port(starting)
+    starting.add_argument(
+        "--within", type=seconds, default=READY_WITHIN_S, metavar="SECONDS", help="longest wait for READY (%(default)s)"
+    )
+    commands.add_parser("stop", help="stop the server, if it runs")
     return parser
+
+
+def add_server_options(parser: Parser) -> None:
+    """Add `--port` and `--run-directory`."""
+    _add_port(parser)
+    _add_run_directory(parser)
+
+
+def _add_port(parser: Parser) -> None:
+    port = whole_number(1024, LAST_BASE_PORT)
+    text = "port for requests (%(default)s); the next four are used too"
+    parser.add_argument("--port", type=port, default=DEFAULT_PORT, metavar="N", help=text)
+
+
+def _add_run_directory(parser: Parser) -> None:
+    text = "folder for the server's logs and state (build/server)"
+    parser.add_argument("--run-directory", type=Path, default=DEFAULT_RUN_DIRECTORY, metavar="DIR", help=text)
 
 
 if __name__ == "__main__":

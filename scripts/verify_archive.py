@@ -3,7 +3,6 @@
 python -m scripts.verify_archive build/model-store/deeplabv3.mar
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -12,11 +11,13 @@ import zipfile
 from pathlib import Path
 
 from handler.digest import content_digest
+from scripts.arguments import Parser, existing_file
+from scripts.errors import UserError, report_errors
 
 _PROBE = Path(__file__).parent / "archive_probe.py"
 
 
-class ArchiveError(RuntimeError):
+class ArchiveError(UserError):
     """An archive does not work by itself."""
 
 
@@ -45,14 +46,11 @@ def verify(archive: Path) -> str:
     return f"{sentence}; sha256 of its contents, as the server's description gives it: {digest}"
 
 
+@report_errors
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m scripts.verify_archive", description="Prove that an archive works alone.")
-    parser.add_argument("archive", type=Path)
-    try:
-        print(verify(parser.parse_args(argv).archive))
-    except ArchiveError as error:
-        print(error, file=sys.stderr)
-        return 1
+    parser = Parser("python -m scripts.verify_archive", __doc__)
+    parser.add_argument("archive", type=existing_file, help="a .mar file")
+    print(verify(parser.parse_args(argv).archive))
     return 0
 
 

@@ -1,16 +1,15 @@
 """Read a whole data set once, to refuse it or to count it."""
 
 import os
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from scripts.datasets.data import VOID, DataError, Sample, SegmentationData
+from scripts.progress import progress
 
 
 @dataclass(frozen=True)
@@ -31,23 +30,15 @@ class DataSummary:
         return tuple(index for index, pixels in enumerate(self.pixels) if not pixels)
 
 
-def check(data: SegmentationData, num_classes: int, *, progress: bool) -> DataSummary:
+def check(data: SegmentationData, num_classes: int, *, show_progress: bool) -> DataSummary:
     """Read every pair once.
 
     Raises:
         DataError: pairs are wrong: all of them, one a line.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        outcomes = list(
-            tqdm(
-                pool.map(lambda sample: _histogram(data, sample, num_classes), data.samples),
-                "checking",
-                len(data),
-                disable=not progress,
-                leave=False,
-                file=sys.stderr,
-            )
-        )
+        histograms = pool.map(lambda sample: _histogram(data, sample, num_classes), data.samples)
+        outcomes = list(progress(histograms, "checking", total=len(data), visible=show_progress))
     faults = [str(outcome) for outcome in outcomes if isinstance(outcome, DataError)]
     if faults:
         lines = "\n".join(f"  {fault}" for fault in faults)

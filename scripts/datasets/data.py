@@ -14,7 +14,8 @@ from handler.errors import SegmentationError
 from handler.geometry import RGBImage
 from handler.image.decode import decode_image
 from handler.limits import Limits
-from scripts.class_names import read_class_names
+from scripts.class_names import ClassNamesError, read_class_names
+from scripts.errors import UserError
 
 #: The index of pixels that belong to no class and count for nothing.
 VOID = 255
@@ -27,7 +28,7 @@ _UPRIGHT = 1
 _MOST_NAMED = 8
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """A data set cannot be used; says which files, and what would be right."""
 
 
@@ -138,7 +139,7 @@ def class_names(root: Path) -> tuple[str, ...] | None:
     path = next((root / name for name in _CLASS_FILES if (root / name).is_file()), None)
     try:
         return None if path is None else read_class_names(path)
-    except ValueError as error:
+    except ClassNamesError as error:
         raise DataError(str(error)) from error
 
 

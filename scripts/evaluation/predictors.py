@@ -27,6 +27,7 @@ from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
 from model.strict import nearest
 from scripts.client import AnswerError, Client
+from scripts.errors import UserError
 from scripts.served_model_config import ServedModelConfig
 from scripts.yaml_file import read_mapping
 
@@ -34,7 +35,7 @@ from scripts.yaml_file import read_mapping
 _IN_FLIGHT = 4
 
 
-class PredictionError(RuntimeError):
+class PredictionError(UserError):
     """There is nothing to predict with, or an image could not be segmented."""
 
 
@@ -177,17 +178,15 @@ class ServerPredictor:
             asked: options; those that are not set in it are left to the server's settings.
 
         Raises:
-            PredictionError: the server does not answer, or not as it should.
+            AnswerError: the server does not answer.
+            PredictionError: its answer is not a PNG that names its classes.
         """
         options = {name: _text(value) for name, value in asked.model_dump(exclude_unset=True).items()}
         conditions = ", ".join(["the server's settings", *(f"{name} {text}" for name, text in options.items())])
         probe = io.BytesIO()
         Image.new("RGB", (64, 64), "grey").save(probe, "PNG")
         client = Client(url, connections=_IN_FLIGHT)
-        try:
-            client.require_server()
-        except AnswerError as error:
-            raise PredictionError(f"{url}: {error}") from error
+        client.require_server()
         answer = _ask(client, options, probe.getvalue(), "a grey picture")
         colours = np.asarray(answer.getpalette("RGB"), np.uint8).reshape(-1, 3).tolist()
         try:
@@ -224,7 +223,9 @@ def _ask(client: Client, options: Mapping[str, str], photo: bytes, name: str) ->
         answer = client.ask(photo, {**options, "format": "png"}, FORMATS["png"].content_type)
         picture = Image.open(io.BytesIO(answer), formats=["PNG"])
         picture.load()
-    except (AnswerError, OSError) as error:
+    except AnswerError as error:
+        raise PredictionError(str(error) if error.concerns_all else f"{client.url}: {name}: {error}") from error
+    except OSError as error:
         raise PredictionError(f"{client.url}: {name}: {error}") from error
     if picture.mode != "P":
         raise PredictionError(f"{client.url}: {name}: answered a PNG of mode {picture.mode}, should be P")

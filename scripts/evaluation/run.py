@@ -1,16 +1,15 @@
 """Let a predictor label a data set, and keep what a report needs."""
 
-import sys
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from handler.labels import Labels
 from handler.masks.label_map import LabelMap
 from scripts.datasets import DataError, Sample, SegmentationData
 from scripts.evaluation.metrics import Scores, compare
 from scripts.evaluation.predictors import Predictor
+from scripts.progress import progress
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def evaluate(predictor: Predictor, data: SegmentationData, *, worst: int = 0) ->
     total = Scores.of_nothing(classes, boundary=True)
     figures: list[ImageFigures] = []
     misses: list[Miss] = []
-    for sample, predicted in zip(tqdm(data.samples, "evaluating", file=sys.stderr, leave=False), predictions, strict=True):
+    for sample, predicted in zip(progress(data.samples, "evaluating"), predictions, strict=True):
         scores = compare(predicted, data.read(sample)[1], classes, boundary=True)
         total += scores
         figures.append(_figures(sample, scores))

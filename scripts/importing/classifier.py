@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from model import ModelConfig, build_model
+from scripts.errors import UserError
 
 _SEED = 0
 
 
-class ClassCountMismatch(ValueError):
+class ClassCountMismatch(UserError):
     """Weights are for another number of classes than there are names."""
 
 

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from model import CheckpointMetadata, ModelConfig, build_model, load_state_dict, save_checkpoint
 from model.palette import voc_palette
+from scripts.errors import UserError
 from scripts.importing.classifier import fit_classes, reinitialize
 
 #: An evaluation holds only while these are what they were.
 _CONDITIONS = ("normalization", "resize")
 
 
-class ImportFailed(RuntimeError):
+class ImportFailed(UserError):
     """Weights cannot be imported."""
 
 

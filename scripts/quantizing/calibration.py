@@ -1,17 +1,15 @@
 """The photographs that a quantized network's ranges of values are measured on."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from handler.geometry import RGBImage
 from model.strict import ConfigurationError
 from scripts.datasets import LAYOUTS, open_data, splits
 from scripts.photographs import photographs_in, read_photograph
+from scripts.progress import progress
 
 Item = TypeVar("Item")
 
@@ -50,7 +48,7 @@ class Calibration:
         Raises:
             ConfigurationError: one cannot be decoded.
         """
-        for path in tqdm(self.used, "calibrating", file=sys.stderr, leave=False):
+        for path in progress(self.used, "calibrating"):
             yield read_photograph(path)
 
 

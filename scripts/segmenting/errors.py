@@ -1,5 +1,7 @@
 """What ends a run."""
 
+from scripts.errors import UserError
 
-class SegmentingError(RuntimeError):
+
+class SegmentingError(UserError):
     """Files cannot be segmented as asked. The message says in a sentence what is wrong and what would be right."""

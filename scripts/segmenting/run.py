@@ -1,16 +1,14 @@
 """Send photographs, keep answers."""
 
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm
-
 from handler.answers import FORMATS
 from scripts.client import AnswerError, Client
+from scripts.progress import progress
 from scripts.segmenting.answers import AnswerFolder
 from scripts.segmenting.in_flight import in_flight
 from scripts.segmenting.plan import Task
@@ -72,17 +70,10 @@ def _answer_all(client: Client, pending: Sequence[Task], folder: AnswerFolder, j
         except AnswerError as error:
             return task, error
 
-    bar = tqdm(
-        total=tally.skipped + len(pending),
-        initial=tally.skipped,
-        desc="segmenting",
-        unit="image",
-        file=sys.stderr,
-        disable=None,
-    )
     # Answers are written in this thread, the only one that Ctrl-C interrupts and that can clean up.
-    with bar, closing(in_flight(ask, pending, jobs)) as answers:
-        for task, answer in answers:
+    with closing(in_flight(ask, pending, jobs)) as answers:
+        bar = progress(answers, "segmenting", total=tally.skipped + len(pending), done=tally.skipped)
+        for task, answer in bar:
             if isinstance(answer, bytes):
                 folder.save(task, answer)
                 tally.done += 1
@@ -92,4 +83,3 @@ def _answer_all(client: Client, pending: Sequence[Task], folder: AnswerFolder, j
             else:
                 tally.failed[task.photograph.path] = str(answer)
                 bar.set_postfix(failed=len(tally.failed), refresh=False)
-            bar.update()

@@ -35,8 +35,8 @@ def gather(config: TrainingConfig, *, progress: bool) -> Material:
         raise ConfigurationError("no data: give --data FOLDER, or `data:` in the configuration")
     training, validation = _shared_out(config, config.data)
     classes = _class_names(config, training)
-    summary = check(training, config.model.num_classes, progress=progress)
-    held_out = check(validation, config.model.num_classes, progress=progress)
+    summary = check(training, config.model.num_classes, show_progress=progress)
+    held_out = check(validation, config.model.num_classes, show_progress=progress)
     return Material(training, validation, classes, summary, held_out.images)
 
 

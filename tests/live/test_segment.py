@@ -73,7 +73,7 @@ def test_a_bad_option_is_said_once_in_the_servers_words(
     assert segment("--option", "scales=9") == 1
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{server.url}: answered 400: option 'scales': ")
+    assert line.startswith(f"error: {server.url}: answered 400: option 'scales': ")
     assert not out.exists()
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from model import read_metadata
-from scripts.class_names import index_to_name, read_class_names
+from scripts.class_names import ClassNamesError, index_to_name, read_class_names
 from scripts.package import DEFAULT_CHECKPOINT
 
 
@@ -26,7 +26,7 @@ def test_gaps_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(text)
 
-    with pytest.raises(ValueError, match=r'must map every index from "0" to a name'):
+    with pytest.raises(ClassNamesError, match=r'must map every index from "0" to a name'):
         read_class_names(path)
 
 

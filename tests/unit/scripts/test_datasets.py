@@ -188,7 +188,7 @@ def test_a_check_counts_pixels_and_images_by_class(tmp_path: Path) -> None:
     root = write_plain(tmp_path, "one", "two")
     write_mask(root / "masks" / "two.png", [[0, 0, 0], [0, 0, 2]])
 
-    summary = check(open_data(root), 4, progress=False)
+    summary = check(open_data(root), 4, show_progress=False)
 
     assert summary.pixels == (6, 1, 4, 0)
     assert summary.images == (2, 1, 2, 0)
@@ -244,7 +244,7 @@ def test_a_wrong_pair_is_named_with_its_fault(tmp_path: Path, spoil: Callable[[P
     spoil(write_plain(tmp_path, "bad", "good"))
 
     with pytest.raises(DataError, match=message):
-        check(open_data(tmp_path), 3, progress=False)
+        check(open_data(tmp_path), 3, show_progress=False)
 
 
 def test_every_wrong_pair_is_named_at_once(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_every_wrong_pair_is_named_at_once(tmp_path: Path) -> None:
         write_mask(root / "masks" / f"{name}.png", [[9, 9, 9], [9, 9, 9]])
 
     with pytest.raises(DataError, match=r"(?s)2 of 3 pairs cannot be used.*one\.png.*two\.png") as caught:
-        check(open_data(root), 3, progress=False)
+        check(open_data(root), 3, show_progress=False)
 
     assert "good" not in str(caught.value)
 

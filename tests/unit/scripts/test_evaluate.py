@@ -138,8 +138,8 @@ def test_wrong_pairs_are_named_before_the_model_runs(data: Path, checkpoint: Pat
         (["a.mar", "--worst", "-1"], "--worst -1: must be 0 or more"),
         (["a.mar", "--record", "ours"], "--record writes into a checkpoint"),
         (["a.mar", "--scales", "1;2"], "'1;2': must be numbers with commas between"),
-        (["a.mar", "--tiles", "0"], "'0': must be a whole number, 1 or more"),
-        (["a.mar", "--tiles", "2x2"], "'2x2': must be a whole number, 1 or more"),
+        (["a.mar", "--tiles", "0"], "'0' must be a whole number"),
+        (["a.mar", "--tiles", "2x2"], "'2x2' must be a whole number"),
         (["a.mar", "--scales", "1,9"], "9.0 is above 2.0; give numbers from 0.25 to 2.0"),
         (
             ["--url", "http://localhost/", "--output-stride", "8", "--precision", "float32"],
@@ -150,8 +150,7 @@ def test_wrong_pairs_are_named_before_the_model_runs(data: Path, checkpoint: Pat
 def test_arguments_that_make_no_sense_together_are_refused(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        main([*arguments, "--data", str(ROOT)])
+    assert main([*arguments, "--data", str(ROOT)]) == 2
 
     assert message in capsys.readouterr().err
 

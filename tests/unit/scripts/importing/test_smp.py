@@ -176,7 +176,7 @@ def test_without_class_names_the_option_is_named(tmp_path: Path, capsys: pytest.
     build("DeepLabV3", "resnet18").save_pretrained(tmp_path / "model")  # type: ignore[operator]
 
     assert main([str(tmp_path / "model")]) == 1
-    assert capsys.readouterr().err == "model: does not name its classes; --classes does\n"
+    assert capsys.readouterr().err == "error: model: does not name its classes; --classes does\n"
 
 
 def test_a_folder_without_weights_or_configuration_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

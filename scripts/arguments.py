@@ -1,0 +1,121 @@
+"""Command lines that look alike: one parser class, and the types that options have.
+
+Every type raises `argparse.ArgumentTypeError` with the value and what would be right.
+"""
+
+import argparse
+import math
+import re
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from scripts.errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """A program's parser, described by its module's docstring: the first paragraph above the options, the rest below."""
+
+    def __init__(self, prog: str, docstring: str | None = None, **kwargs: object) -> None:
+        description, _, examples = (docstring or "").partition("\n\n")
+        defaults = {"description": description, "epilog": examples, "formatter_class": argparse.RawDescriptionHelpFormatter}
+        super().__init__(prog, **defaults | kwargs)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"{message}\n{self.prog} --help lists the options")
+
+
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return a type for whole numbers from `least` to `most`, both included."""
+    bounds = f"{least} or more" if most is None else f"from {least} to {most}"
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"-?[0-9]+", text) or int(text) < least or (most is not None and int(text) > most):
+            raise ArgumentTypeError(f"{text!r} must be a whole number, {bounds}")
+        return int(text)
+
+    return parse
+
+
+def number(least: float, most: float, what: str = "a number") -> Callable[[str], float]:
+    """Return a type for numbers from `least` to `most`, both included; `what` names them in errors."""
+
+    def parse(text: str) -> float:
+        value = _float(text)
+        if not least <= value <= most:
+            raise ArgumentTypeError(f"{text!r} must be {what} from {least:g} to {most:g}")
+        return value
+
+    return parse
+
+
+positive_int = whole_number(1)
+fraction = number(0, 1, "a fraction")
+
+
+def seconds(text: str) -> float:
+    value = _float(text)
+    if not 0 < value < math.inf:
+        raise ArgumentTypeError(f"{text!r} must be a number of seconds above 0")
+    return value
+
+
+def existing_file(text: str) -> Path:
+    if not (path := Path(text)).is_file():
+        raise ArgumentTypeError(f"{text!r} is a folder, should be a file" if path.exists() else f"{text!r}: no such file")
+    return path
+
+
+def existing_folder(text: str) -> Path:
+    if not (path := Path(text)).is_dir():
+        raise ArgumentTypeError(f"{text!r} is a file, should be a folder" if path.exists() else f"{text!r}: no such folder")
+    return path
+
+
+def http_url(example: str) -> Callable[[str], str]:
+    """Return a type for http and https URLs, such as `example`."""
+
+    def parse(text: str) -> str:
+        try:
+            parts = urlsplit(text)
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # The port is no number.
+            usable = False
+        if not usable:
+            raise ArgumentTypeError(f"{text!r} must be a URL such as {example}")
+        return text
+
+    return parse
+
+
+def one_of(names: Collection[str]) -> Callable[[str], str]:
+    """Return a type for one of `names`, whose error suggests the nearest."""
+
+    def parse(text: str) -> str:
+        if text not in names:
+            from model.strict import nearest  # Not at the top: it brings torch.
+
+            raise ArgumentTypeError(f"unknown name {text!r}{nearest(text, names)}")
+        return text
+
+    return parse
+
+
+def some_of(names: Collection[str]) -> Callable[[str], tuple[str, ...]]:
+    """Return a type for some of `names` with commas between; repeated names count once."""
+    parse_one = one_of(names)
+    return lambda text: tuple(dict.fromkeys(parse_one(name.strip()) for name in text.split(",")))
+
+
+def _float(text: str) -> float:
+    """Return the number, or NaN for text that is none; Python's `1_000` and digits of other scripts are none."""
+    try:
+        return float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        return math.nan

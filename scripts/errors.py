@@ -1,0 +1,83 @@
+"""Errors whose message is for the person at the terminal, and how a program ends with one.
+
+UserError
+├── UsageError                options do not fit together (exit code 2)
+├── ServerError               TorchServe cannot be started, or did not become READY
+├── JavaNotFound              no Java 17 or newer
+├── ArchiveError              a packaged archive does not work by itself
+├── ClassNamesError           a file does not hold class names
+├── DataError                 a data set cannot be used
+├── PredictionError           a model cannot be evaluated
+├── QuantizationRefused       a quantized network lost too much
+├── ImportFailed              weights cannot be imported
+├── ClassCountMismatch        weights are for another number of classes
+├── SegmentingError           a folder of photographs cannot be segmented
+└── AnswerError               a server's answer holds no segmentation
+
+`model` and `handler` have trees of their own (CheckpointError, ConfigurationError, SegmentationError), which cannot derive from
+a script's class. `report_errors` treats them alike, and OSError as well: its message names the file.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+
+P = ParamSpec("P")
+
+
+class UserError(Exception):
+    """Something the user can mend. The message says what was wrong, its value, and what would be right."""
+
+
+class UsageError(UserError):
+    """Command-line options are wrong or do not fit together."""
+
+
+def report_errors(main: Callable[P, int]) -> Callable[P, int]:
+    """Decorate a program's `main`: print an error meant for the user as one message, and return the exit code for it.
+
+    Any other exception is a bug and keeps its traceback. Ctrl-C gives 130, as in a shell.
+    """
+
+    @wraps(main)
+    def reporting(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return main(*args, **kwargs)
+        except KeyboardInterrupt:
+            print_error("interrupted")
+            return INTERRUPTED
+        except Exception as error:
+            if not _is_for_user(error):
+                raise
+            print_error(_message(error))
+            return USAGE if isinstance(error, UsageError) else FAILURE
+
+    return reporting
+
+
+def print_error(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+
+
+def print_warning(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _is_for_user(error: Exception) -> bool:
+    if isinstance(error, UserError | OSError):
+        return True
+    # Not at the top: `model` imports torch, which `make stop` has no need to wait for.
+    from handler.errors import SegmentationError
+    from model.checkpoint import CheckpointError
+    from model.strict import ConfigurationError
+
+    return isinstance(error, CheckpointError | ConfigurationError | SegmentationError)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
