@@ -1,4 +1,4 @@
-"""Sizes: from the image to the network's input. Half-pixel centres throughout (`align_corners=False`)."""
+"""Sizes and resizing, from the image to the network's input. Half-pixel centres throughout (`align_corners=False`)."""
 
 import math
 from dataclasses import dataclass
@@ -23,26 +23,26 @@ Box = tuple[float, float, float, float]
 class DecodedImage:
     """An upright image, or a smaller copy of it that was quicker to decode."""
 
-    #: uint8 RGB h×w×3; of a copy, each pixel stands for a square of the image's.
+    #: uint8 RGB h×w×3. Each pixel of a copy stands for a square of pixels of the image.
     pixels: RGBImage
-    #: Of the image itself.
+    #: Height and width of the image itself, not of the copy.
     size: Size
-    #: Where the image lies in `pixels`: all of them, unless pixels of a copy reach beyond the edges of the image.
+    #: The part of `pixels` that the image covers: all, unless the last pixels of a copy reach beyond the image's edges.
     box: Box
 
     @classmethod
     def whole(cls, pixels: RGBImage) -> "DecodedImage":
-        """The image itself, H×W×3."""
+        """Wrap an image that was decoded in full, H×W×3."""
         height, width = pixels.shape[:2]
         return cls(pixels, (height, width), (0, 0, width, height))
 
     @property
     def photograph(self) -> RGBImage | None:
-        """The image itself, H×W×3; None, where this is a copy."""
+        """The image itself, H×W×3; None if this is a smaller copy."""
         return self.pixels if self.pixels.shape[:2] == self.size else None
 
-    def located(self, box: Box) -> Box:
-        """Where a box of the image lies in `pixels`."""
+    def to_pixels(self, box: Box) -> Box:
+        """Convert a box from coordinates of the image to coordinates of `pixels`."""
         left, top, right, bottom = self.box
         down, across = (bottom - top) / self.size[0], (right - left) / self.size[1]
         return left + box[0] * across, top + box[1] * down, left + box[2] * across, top + box[3] * down
@@ -50,9 +50,9 @@ class DecodedImage:
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """What the network sees, and the size its answer is brought back to.
+    """The network's input, and the size to which its answer is brought back.
 
-    The resize maps the whole image onto the whole of `pixels`, so the inverse needs no more than `original_size`.
+    The resize maps the whole image onto the whole of `pixels`, so the inverse needs only `original_size`.
     """
 
     pixels: RGBImage
@@ -60,7 +60,7 @@ class PreparedImage:
 
 
 def network_size(policy: ResizePolicy, size: Size, scale: float = 1.0) -> Size:
-    """The (height, width) at which the network sees an image of `size`: the policy's, its size multiplied by `scale`.
+    """Return the (height, width) at which the network sees an image of `size`, by a policy whose size is multiplied by `scale`.
 
     With `side: short` and `multiple: 1` this is torchvision's rule: the other side is truncated, not rounded.
     """
@@ -85,9 +85,9 @@ def prepare(image: DecodedImage, policy: ResizePolicy, scale: float = 1.0) -> Pr
 
 
 def resized(pixels: RGBImage, box: Box, size: Size) -> RGBImage:
-    """The part of `pixels` in `box`, resized to `size` (bilinear, antialiased); `pixels` themselves, where that is no change.
+    """Resize the part of `pixels` in `box` to `size` (bilinear, antialiased); return `pixels` themselves if nothing changes.
 
-    Pixels beyond the box count as they would where all of `pixels` is resized.
+    Pixels beyond the box contribute to its edges, just as if all of `pixels` were resized and then cut.
     """
     height, width = pixels.shape[:2]
     if box != (0, 0, width, height):
@@ -95,7 +95,7 @@ def resized(pixels: RGBImage, box: Box, size: Size) -> RGBImage:
         return np.asarray(Image.fromarray(part).resize(size[::-1], Image.Resampling.BILINEAR, box))
     if size == (height, width):
         return pixels
-    # As Pillow does, to within 1 of 255, in a seventh of the time; but it takes no box.
+    # Equals Pillow's result to within 1 of 255 and takes a seventh of the time, but cannot resize a box.
     planes = torch.from_numpy(np.require(pixels, requirements=("C", "W"))).permute(2, 0, 1)[None]
     planes = F.interpolate(planes, size, mode="bilinear", antialias=True, align_corners=False)
     smaller: RGBImage = planes[0].permute(1, 2, 0).numpy()
@@ -103,7 +103,7 @@ def resized(pixels: RGBImage, box: Box, size: Size) -> RGBImage:
 
 
 def _part(pixels: RGBImage, box: Box, size: Size) -> tuple[RGBImage, Box]:
-    """The part of `pixels` that `box`, resized to `size`, depends on, and where the box lies in it."""
+    """Cut out the part of `pixels` on which `box`, resized to `size`, depends; return it and the box within it."""
     left, top, right, bottom = box
     down, across = max(1, (bottom - top) / size[0]), max(1, (right - left) / size[1])
     first_row, first_column = max(0, int(top - down) - 1), max(0, int(left - across) - 1)

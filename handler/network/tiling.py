@@ -51,7 +51,7 @@ def prepare_tiles(image: DecodedImage, policy: ResizePolicy, count: int, scale: 
     for row in range(count):
         for column in range(count):
             tile = Tile(row, column, count)
-            yield tile, resized(image.pixels, image.located(tile.box(image.size)), size)
+            yield tile, resized(image.pixels, image.to_pixels(tile.box(image.size)), size)
 
 
 def least_size(size: Size, count: int) -> Size:
