@@ -1,4 +1,4 @@
-"""What a request would cost, told from its image's size alone, and refused above the limits before anything of it runs."""
+"""Check what a request would cost, known from the size of its image alone, before anything is decoded."""
 
 import math
 
@@ -8,68 +8,72 @@ from handler.geometry import Size, network_size
 from handler.labels import Labels
 from handler.limits import Limits
 from handler.masks.refinement import import_crf
-from handler.network.views import network_pixels
+from handler.network.views import ViewPlan
 from handler.options import InferenceOptions, SegmentationRequest
 from model.metadata import CheckpointMetadata
 
 
-def require_affordable(request: SegmentationRequest, size: Size, metadata: CheckpointMetadata, limits: Limits) -> None:
-    """Refuse what would take too long, too much memory or too many bytes.
+def check_cost(request: SegmentationRequest, size: Size, plan: ViewPlan, metadata: CheckpointMetadata, limits: Limits) -> None:
+    """Refuse a request that would take too much time or memory, or an answer of too many bytes.
 
     Args:
-        request: what is asked for.
-        size: of its upright image, height and width.
+        request: the request.
+        size: height and width of its upright image.
+        plan: what the network is to see of the image.
         metadata: the model's.
-        limits: of this request.
+        limits: this request's share of the limits.
 
     Raises:
         InvalidOption: the format cannot hold the model's classes.
-        InferenceTooLarge, ResponseTooLarge: with what it would cost, and the limit.
-        RefinementUnavailable: a refinement is asked for whose package is not installed.
+        InferenceTooLarge, ResponseTooLarge: the cost is above its limit; the message has both.
+        RefinementUnavailable: the package for the refinement is not installed.
     """
     options = InferenceOptions() if request.explain else request.inference
-    pixels, limit = network_pixels(size, metadata.resize, options), limits.max_network_pixels
-    if pixels > limit:
+    if plan.pixels > limits.max_network_pixels:
         raise InferenceTooLarge(
-            f"{_views_in_words(options)}, the network would see {pixels:,} pixels of this image, the limit is {limit:,}"
+            f"{_describe_views(options)}, the network would see {plan.pixels:,} pixels of this image, "
+            f"the limit is {limits.max_network_pixels:,}"
         )
     if options.refine != "none":
-        _require_refinable(size, metadata, limits.max_refined_values)
+        _check_refinement(size, metadata, limits.max_refined_values)
     if not request.explain:
-        _require_answerable(request, size, metadata, limits.max_response_bytes)
+        _check_answer(request, size, metadata, limits.max_response_bytes)
 
 
-def _require_refinable(size: Size, metadata: CheckpointMetadata, limit: int) -> None:
+def _check_refinement(size: Size, metadata: CheckpointMetadata, limit: int) -> None:
     import_crf()
     height, width = network_size(metadata.resize, size)
     classes = len(metadata.classes)
     values = height * width * classes
     if values > limit:
-        asked = f"option 'refine': {width}×{height} pixels of {classes} classes"
-        raise InferenceTooLarge(f"{asked} are {values:,} probabilities, the limit is {limit:,}")
+        raise InferenceTooLarge(
+            f"option 'refine': {width}×{height} pixels × {classes} classes are {values:,} probabilities, the limit is {limit:,}"
+        )
 
 
-def _require_answerable(request: SegmentationRequest, size: Size, metadata: CheckpointMetadata, limit: int) -> None:
-    entry = FORMATS[request.answer.format]
-    classes = _reported(request, metadata)
-    if classes > entry.max_classes:
-        name = request.answer.format
-        raise InvalidOption(f"option 'format': {name!r} holds {entry.max_classes} classes, there are {classes}; use 'index'")
+def _check_answer(request: SegmentationRequest, size: Size, metadata: CheckpointMetadata, limit: int) -> None:
+    name = request.answer.format
+    answer_format = FORMATS[name]
+    classes = _count_classes(request, metadata)
+    if classes > answer_format.max_classes:
+        raise InvalidOption(
+            f"option 'format': {name!r} holds at most {answer_format.max_classes} classes, there are {classes}; use 'index'"
+        )
     finest = network_size(metadata.resize, size, max(request.inference.scales))
     # Some networks answer on a finer grid than that of their last features, none on a coarser.
     grid = math.prod(math.ceil(side / metadata.model.output_stride) for side in finest)
-    least = entry.min_bytes(math.prod(size), grid * len(metadata.classes))
+    least = answer_format.min_bytes(math.prod(size), grid * len(metadata.classes))
     if least > limit:
-        name = request.answer.format
         raise ResponseTooLarge(f"the answer as {name!r} would have at least {least:,} bytes, the limit is {limit:,}")
 
 
-def _reported(request: SegmentationRequest, metadata: CheckpointMetadata) -> int:
-    """Classes of the answer: the model's, and background where some become it and there was none."""
+def _count_classes(request: SegmentationRequest, metadata: CheckpointMetadata) -> int:
+    """Count the answer's classes: the model's, and background if the request makes some of them background."""
     labels = Labels.from_metadata(metadata)
     return len((labels if request.answer.classes is None else labels.with_background()[0]).names)
 
 
-def _views_in_words(options: InferenceOptions) -> str:
+def _describe_views(options: InferenceOptions) -> str:
     tiles = f"in {options.tiles}×{options.tiles} tiles, " if options.tiles > 1 else ""
-    return f"{tiles}at scales {', '.join(map(str, options.scales))}{', each mirrored too' if options.flip else ''}"
+    scales = f"{'at scale' if len(options.scales) == 1 else 'at scales'} {', '.join(map(str, options.scales))}"
+    return f"{tiles}{scales}{', each mirrored too' if options.flip else ''}"

@@ -1,7 +1,7 @@
-"""The archive's entry. TorchServe imports this file by its name and takes the one class in it."""
+"""TorchServe's entry: it imports this file by name and instantiates its only class."""
 
 from handler.servers.torchserve import SegmentationService
 
 
 class DeepLabHandler(SegmentationService):
-    """Serves a DeepLab checkpoint; everything it does is in `handler.servers.torchserve` and behind it."""
+    """Serves a DeepLab checkpoint; `handler.servers.torchserve` has the code."""

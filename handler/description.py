@@ -1,26 +1,22 @@
-"""What a model says of itself: what it knows, how it is run, and what may be asked of it."""
+"""Describe a model: what it knows, how it runs, and what a request may ask of it."""
 
-from pathlib import Path
 from typing import Any
 
 from handler.answers import FORMATS
+from handler.archive import ModelArchive
 from handler.digest import content_digest
 from handler.image.decode import ACCEPTED_FORMATS
 from handler.network.engines.archive import archived_agreement
-from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
 from handler.request.option_table import Option
-from handler.settings import HandlerSettings
 
 
-def describe(
-    pipeline: Pipeline, options: dict[str, Option], settings: HandlerSettings, model: ModelIdentity, archive: Path
-) -> dict[str, Any]:
-    """As JSON holds it. `archive` is the folder that the archive was extracted to; it is read in full for the digest."""
-    metadata, labels, agreement = pipeline.metadata, pipeline.labels, archived_agreement(archive)
+def describe(pipeline: Pipeline, options: dict[str, Option], archive: ModelArchive) -> dict[str, Any]:
+    """Return the description as JSON values. The archive's folder is read in full for the digest."""
+    metadata, labels, agreement = pipeline.metadata, pipeline.labels, archived_agreement(archive.folder)
     return {
-        "model": model.name,
-        "version": model.version,
+        "model": archive.identity.name,
+        "version": archive.identity.version,
         "classes": labels.names,
         "palette": [labels.hex_colour(index) for index in range(len(labels.names))],
         "background": labels.background,
@@ -33,11 +29,11 @@ def describe(
         "resize": metadata.resize.model_dump(mode="json"),
         "normalization": metadata.normalization.model_dump(mode="json"),
         "image_formats": ACCEPTED_FORMATS,
-        "formats": {name: {"content_type": each.content_type, "about": each.about} for name, each in FORMATS.items()},
+        "formats": {name: {"content_type": entry.content_type, "about": entry.about} for name, entry in FORMATS.items()},
         "options": {name: option.summary() for name, option in options.items()},
-        "limits": settings.limits.model_dump(mode="json"),
+        "limits": archive.settings.limits.model_dump(mode="json"),
         "metrics": [evaluation.model_dump(mode="json") for evaluation in metadata.evaluations],
         "provenance": metadata.provenance,
         "license": metadata.license,
-        "archive": {"sha256": content_digest(archive)},
+        "archive": {"sha256": content_digest(archive.folder)},
     }

@@ -1,7 +1,23 @@
-"""The one tree of errors. Each class carries the HTTP status it is answered with; its name is the `type` in the answer."""
+"""The errors a request can be answered with. A class's name is the `type` in the answer, its `status` the HTTP status.
+
+SegmentationError                    500
+├── InvalidRequest                   400
+│   ├── InvalidOption                400
+│   └── InvalidImage                 400
+├── TooLarge                         413
+│   ├── ImageTooLarge                413
+│   ├── InferenceTooLarge            413
+│   ├── InstancesTooMany             413
+│   └── ResponseTooLarge             413
+├── UnsupportedImageFormat           415
+├── RefinementUnavailable            501
+├── ExplanationUnavailable           501
+└── InternalError                    500
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import ClassVar, ParamSpec, Self, TypeVar
 
 from handler.wording import shortened
@@ -9,107 +25,109 @@ from handler.wording import shortened
 P = ParamSpec("P")
 T = TypeVar("T")
 
+#: RFC 9110's phrase, which older Pythons call "Request Entity Too Large".
+_PHRASES = {413: "Content Too Large"}
+
 
 class SegmentationError(Exception):
     """A request cannot be answered. The message is for the client."""
 
     status: ClassVar[int] = 500
-    phrase: ClassVar[str] = "Internal Server Error"
 
     def __init__(self, message: str) -> None:
-        # It may quote what a client sent, which can be as long as a request.
+        # The message may quote what a client sent, which can be as long as a request.
         super().__init__(shortened(message))
 
-    def at(self, place: str) -> Self:
-        """The same error, its message saying where in the request it is."""
-        return self._saying(f"{place}: {self}")
+    @property
+    def phrase(self) -> str:
+        """The reason phrase of the HTTP status."""
+        return _PHRASES.get(self.status) or HTTPStatus(self.status).phrase
 
-    def also(self, remark: str) -> Self:
-        """The same error, its message followed by a remark."""
-        return self._saying(f"{self}; {remark}")
+    def with_location(self, place: str) -> Self:
+        """Return the same error with a message that begins with where in the request it occurred."""
+        return self._with_message(f"{place}: {self}")
 
-    def _saying(self, message: str) -> Self:
+    def with_remark(self, remark: str) -> Self:
+        """Return the same error with a message that ends with `remark`."""
+        return self._with_message(f"{self}; {remark}")
+
+    def _with_message(self, message: str) -> Self:
         other = type(self)(message)
         other.__cause__ = self.__cause__
         return other
 
 
 class InvalidRequest(SegmentationError):
-    """The request holds no image, or holds it in a way that is not understood."""
+    """A request that has no image, more than one, or sends it in a way the server does not understand."""
 
     status = 400
-    phrase = "Bad Request"
 
 
 class InvalidOption(InvalidRequest):
-    """An option is unknown, or its value is not allowed."""
+    """An option that does not exist, or a value it cannot have, such as `alpha=2`."""
 
 
 class InvalidImage(InvalidRequest):
-    """The bytes are not an image, or not a whole one."""
+    """An image that is truncated or broken, or bytes that are not an image."""
 
 
 class TooLarge(SegmentationError):
-    """A request or its answer is beyond a limit."""
+    """A request or an answer above one of the server's limits."""
 
     status = 413
-    phrase = "Content Too Large"
 
 
 class ImageTooLarge(TooLarge):
-    """The image has more bytes or pixels than are accepted."""
+    """An image of more bytes or pixels than the server accepts."""
 
 
 class InferenceTooLarge(TooLarge):
-    """The scales, mirror images or refinement asked for would cost more than is accepted."""
+    """Scales, tiles, mirror images or a refinement that would cost more than the server accepts."""
 
 
 class InstancesTooMany(TooLarge):
-    """A call holds more images than are accepted."""
+    """A call with more images than the server accepts."""
 
 
 class ResponseTooLarge(TooLarge):
-    """The answer would have more bytes than the server may send."""
+    """An answer of more bytes than the server may send."""
 
 
 class UnsupportedImageFormat(SegmentationError):
-    """An image, but in a format that is not accepted."""
+    """An image in a format the server does not accept, such as HEIC."""
 
     status = 415
-    phrase = "Unsupported Media Type"
 
 
 class RefinementUnavailable(SegmentationError):
-    """The refinement asked for needs a package that this server does not have."""
+    """`refine=crf` on a server without the package it needs."""
 
     status = 501
-    phrase = "Not Implemented"
 
 
 class ExplanationUnavailable(SegmentationError):
-    """Explanations need gradients, which this server's engine does not have."""
+    """An explanation from a server whose engine computes no gradients."""
 
     status = 501
-    phrase = "Not Implemented"
 
 
 class InternalError(SegmentationError):
-    """A fault of ours. What happened is in the log, not in the answer."""
+    """A fault of the server. The log has the cause, the answer does not."""
 
 
 @contextmanager
 def located(place: str) -> Iterator[None]:
-    """Say of an error within where in the request it is."""
+    """Prefix the message of a `SegmentationError` raised in the block with where in the request it occurred."""
     try:
         yield
     except SegmentationError as error:
-        raise error.at(place) from error.__cause__
+        raise error.with_location(place) from error.__cause__
 
 
-def attempt(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | SegmentationError:
-    """The value of `function`, or what went wrong in it as an error to answer with.
+def capture(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | SegmentationError:
+    """Call `function` and return its value, or the error to answer with.
 
-    Whatever is not the client's fault becomes an `InternalError` that keeps its cause, for the log.
+    An exception that is not a `SegmentationError` is a fault of the server: it becomes the cause of an `InternalError`.
     """
     try:
         return function(*args, **kwargs)

@@ -48,17 +48,6 @@ class DecodedImage:
         return left + box[0] * across, top + box[1] * down, left + box[2] * across, top + box[3] * down
 
 
-@dataclass(frozen=True)
-class PreparedImage:
-    """The network's input, and the size to which its answer is brought back.
-
-    The resize maps the whole image onto the whole of `pixels`, so the inverse needs only `original_size`.
-    """
-
-    pixels: RGBImage
-    original_size: Size
-
-
 def network_size(policy: ResizePolicy, size: Size, scale: float = 1.0) -> Size:
     """Return the (height, width) at which the network sees an image of `size`, by a policy whose size is multiplied by `scale`.
 
@@ -77,11 +66,6 @@ def network_size(policy: ResizePolicy, size: Size, scale: float = 1.0) -> Size:
         return max(1, round(exact / policy.multiple)) * policy.multiple
 
     return scaled(size[0]), scaled(size[1])
-
-
-def prepare(image: DecodedImage, policy: ResizePolicy, scale: float = 1.0) -> PreparedImage:
-    """Resize `image` (bilinear, antialiased) to the network's resolution, multiplied by `scale`."""
-    return PreparedImage(resized(image.pixels, image.box, network_size(policy, image.size, scale)), image.size)
 
 
 def resized(pixels: RGBImage, box: Box, size: Size) -> RGBImage:

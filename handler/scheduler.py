@@ -1,42 +1,136 @@
-"""Requests worked on side by side, each from its bytes to its answer in a lane of its own."""
+"""Decide which requests run together: side by side in lanes on a CPU, in batches on a GPU; and how many pixels are held."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import Generic, TypeVar
+from typing import Protocol
 
+from handler.answers import EncodedResponse
+from handler.errors import SegmentationError, capture
 from handler.network.engines import Engine
+from handler.network.views import infer_images, infer_views
+from handler.options import SegmentationRequest
+from handler.pipeline import DecodedRequest, Pipeline
+from handler.stages import Observer, ignore
 
-Work = TypeVar("Work")
-Done = TypeVar("Done")
+Outcome = EncodedResponse | SegmentationError
 
 
-class Lanes(Generic[Work, Done]):
-    """Threads, each of which has one of several engines to itself."""
+class Scheduler(Protocol):
+    """Runs requests through a pipeline. Several threads may use it at once."""
 
-    def __init__(self, engines: Sequence[Engine], do: Callable[[Work, Engine], Done]) -> None:
-        self._do = do
-        self._idle: SimpleQueue[Engine] = SimpleQueue()
-        for engine in engines:
-            self._idle.put(engine)
-        self._threads = ThreadPoolExecutor(len(engines), thread_name_prefix="lane")
+    def answer(self, requests: Sequence[SegmentationRequest], observe: Observer = ignore) -> list[Outcome]:
+        """Answer each request with a response or an error of its own; no request affects another's answer.
 
-    def map(self, work: Sequence[Work]) -> list[Done]:
-        """What is done of each piece of work, in order; it is begun in order too."""
-        return list(self._threads.map(self._in_a_lane, work))
+        Args:
+            requests: the requests that arrived together.
+            observe: receives the seconds of each stage, from several threads.
+        """
 
-    def _in_a_lane(self, work: Work) -> Done:
-        engine = self._idle.get()
+
+def make_scheduler(pipeline: Pipeline) -> Scheduler:
+    """Return lanes for an engine that has several, batches for any other."""
+    return LaneScheduler(pipeline) if len(pipeline.engine.lanes()) > 1 else BatchScheduler(pipeline)
+
+
+class LaneScheduler:
+    """Runs each request from its file to its answer in one thread, and several at a time.
+
+    A lone request has the whole engine, and so every core. Requests that meet share it: each runs on a lane of its own.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._budget = PixelBudget(pipeline.limits.max_pixels)
+        lanes = pipeline.engine.lanes()
+        self._idle_lanes: SimpleQueue[Engine] = SimpleQueue()
+        for lane in lanes:
+            self._idle_lanes.put(lane)
+        self._threads = ThreadPoolExecutor(len(lanes), thread_name_prefix="lane")
+        self._in_flight = 0
+        self._counting = threading.Lock()
+
+    def answer(self, requests: Sequence[SegmentationRequest], observe: Observer = ignore) -> list[Outcome]:
+        with self._counted(len(requests)):
+            if len(requests) == 1:
+                return [capture(self._answer, requests[0], observe)]
+            return list(self._threads.map(lambda request: capture(self._answer, request, observe), requests))
+
+    def _answer(self, request: SegmentationRequest, observe: Observer) -> EncodedResponse:
+        opened = self._pipeline.open(request)
+        with self._budget.hold(opened.pixels):
+            decoded = self._pipeline.decode(opened, observe)
+            with self._borrow_engine() as engine:
+                logits = infer_views(decoded.views, engine, observe)
+            return self._pipeline.finish(decoded, logits, observe)
+
+    @contextmanager
+    def _counted(self, requests: int) -> Iterator[None]:
+        with self._counting:
+            self._in_flight += requests
         try:
-            return self._do(work, engine)
+            yield
         finally:
-            self._idle.put(engine)
+            with self._counting:
+                self._in_flight -= requests
+
+    @contextmanager
+    def _borrow_engine(self) -> Iterator[Engine]:
+        if self._in_flight == 1:
+            yield self._pipeline.engine
+            return
+        lane = self._idle_lanes.get()
+        try:
+            yield lane
+        finally:
+            self._idle_lanes.put(lane)
+
+
+class BatchScheduler:
+    """Runs the views of several requests through the engine together, one batch of requests at a time."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._turn = threading.Lock()
+
+    def answer(self, requests: Sequence[SegmentationRequest], observe: Observer = ignore) -> list[Outcome]:
+        outcomes: dict[int, Outcome] = {}
+        held: dict[int, DecodedRequest] = {}
+        pixels = 0
+        with self._turn:
+            for index, request in enumerate(requests):
+                opened = capture(self._pipeline.open, request)
+                if isinstance(opened, SegmentationError):
+                    outcomes[index] = opened
+                    continue
+                if held and pixels + opened.pixels > self._pipeline.limits.max_pixels:
+                    outcomes |= self._answer_decoded(held, observe)
+                    held, pixels = {}, 0
+                decoded = capture(self._pipeline.decode, opened, observe)
+                if isinstance(decoded, SegmentationError):
+                    outcomes[index] = decoded
+                    continue
+                held[index] = decoded
+                pixels += opened.pixels
+            outcomes |= self._answer_decoded(held, observe)
+        return [outcomes[index] for index in range(len(requests))]
+
+    def _answer_decoded(self, requests: dict[int, DecodedRequest], observe: Observer) -> dict[int, Outcome]:
+        logits = infer_images({index: decoded.views for index, decoded in requests.items()}, self._pipeline.engine, observe)
+        outcomes: dict[int, Outcome] = {}
+        for index, decoded in requests.items():
+            inferred = logits[index]
+            if isinstance(inferred, SegmentationError):
+                outcomes[index] = inferred
+            else:
+                outcomes[index] = capture(self._pipeline.finish, decoded, inferred, observe)
+        return outcomes
 
 
 class PixelBudget:
-    """So many pixels may be held at once; whoever is alone may hold more."""
+    """Lets threads hold images of at most `pixels` together; a lone holder may exceed the budget."""
 
     def __init__(self, pixels: int) -> None:
         self._pixels = pixels
@@ -44,20 +138,14 @@ class PixelBudget:
         self._released = threading.Condition()
 
     @contextmanager
-    def share(self) -> Iterator[Callable[[int], None]]:
-        """Gives what takes pixels, waiting until there are enough; they are given back when the block ends."""
-        mine = 0
-
-        def take(pixels: int) -> None:
-            nonlocal mine
-            with self._released:
-                self._released.wait_for(lambda: self._held == 0 or self._held + pixels <= self._pixels)
-                self._held += pixels
-                mine += pixels
-
+    def hold(self, pixels: int) -> Iterator[None]:
+        """Hold `pixels` for the block, after waiting until the budget has room for them."""
+        with self._released:
+            self._released.wait_for(lambda: self._held == 0 or self._held + pixels <= self._pixels)
+            self._held += pixels
         try:
-            yield take
+            yield
         finally:
             with self._released:
-                self._held -= mine
+                self._held -= pixels
                 self._released.notify_all()

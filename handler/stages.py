@@ -1,20 +1,20 @@
-"""How long the stages of a request take."""
+"""Time the stages of a request."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-#: Called with a stage's name and its seconds, by any thread.
+#: Receives the name of a stage and its seconds, from any thread.
 Observer = Callable[[str, float], None]
 
 
 def ignore(stage: str, seconds: float) -> None:
-    """For whom it does not concern."""
+    """No-op observer."""
 
 
 @contextmanager
 def timed(stage: str, observe: Observer) -> Iterator[None]:
-    """Tell `observe` how long the block took, if it ends well."""
+    """Report to `observe` how long the block took, unless it raises."""
     start = time.perf_counter()
     yield
     observe(stage, time.perf_counter() - start)

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from handler.geometry import DecodedImage, RGBImage, prepare
+from handler.geometry import DecodedImage, RGBImage
 from handler.labels import Labels
 from handler.masks.label_map import make_label_map
 from handler.network.engines import AUTO, Engine, EngineOptions, ModelFiles, Precision, build_engine, has_gpu
 from handler.network.engines.archive import LEAST_EQUAL, Agreement, EngineAgreement
+from handler.network.tiling import resize_to_network
 from handler.settings import HandlerSettings
 from model.strict import ConfigurationError
 from scripts.photographs import photographs_in, read_photograph
@@ -89,7 +90,7 @@ def _candidates(files: ModelFiles, settings: HandlerSettings) -> Iterator[Engine
 
 def _compare(image: RGBImage, reference: Engine, tallies: Sequence["_Tally"], files: ModelFiles) -> None:
     metadata = files.metadata()
-    pixels = prepare(DecodedImage.whole(image), metadata.resize).pixels[None]
+    pixels = resize_to_network(DecodedImage.whole(image), metadata.resize)[None]
     size, dtype = (image.shape[0], image.shape[1]), Labels.from_metadata(metadata).dtype
     expected = reference.infer(pixels)[0]
     expected_labels = make_label_map(expected, size, dtype)

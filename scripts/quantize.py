@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from handler.geometry import DecodedImage, RGBImage, prepare
+from handler.geometry import DecodedImage, RGBImage
+from handler.network.tiling import resize_to_network
 from handler.labels import Labels
 from handler.network.engines import EngineOptions, ModelFiles, Precision, build_engine
 from handler.network.engines.openvino_graph import convert, write_graph
@@ -124,7 +125,7 @@ def quantize_checkpoint(
     metadata = checkpoint.metadata
 
     def seen() -> Iterator[RGBImage]:
-        return (prepare(DecodedImage.whole(image), metadata.resize).pixels for image in calibration.pictures())
+        return (resize_to_network(DecodedImage.whole(image), metadata.resize) for image in calibration.pictures())
 
     with tempfile.TemporaryDirectory(prefix="deeplab-quantize-") as folder:
         before, after = Path(folder) / "before.xml", Path(folder) / "after.xml"

@@ -1,23 +1,23 @@
 """Fake engines whose answers can be worked out by hand, and a pipeline around them."""
 
 import threading
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from handler.geometry import Size
 from handler.limits import Limits
-from handler.network.engines import Engine, Region
+from handler.network.engines import Engine, Logits, Pixels, Region
 from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
+from handler.scheduler import Scheduler, make_scheduler
 from handler.settings import InferenceSettings
 from model import ResizePolicy
 from tests.support import metadata
-
-Pixels = npt.NDArray[np.uint8]
-Logits = npt.NDArray[np.float32]
 
 
 def build_pipeline(
@@ -33,7 +33,12 @@ def build_pipeline(
     )
 
 
-class FakeEngine:
+def build_scheduler(engine: Engine, **arguments: Any) -> Scheduler:
+    """Build a scheduler over the pipeline that `build_pipeline` makes from the same arguments."""
+    return make_scheduler(build_pipeline(engine, **arguments))
+
+
+class FakeEngine(Engine):
     """Records the batches it runs; a subclass computes their logits."""
 
     name = "test"
@@ -50,8 +55,9 @@ class FakeEngine:
         self.pixels_seen += pixels[..., 0].size
         return self.logits(pixels)
 
+    @abstractmethod
     def logits(self, pixels: Pixels) -> Logits:
-        raise NotImplementedError
+        """Compute logits B×classes×h'×w' from uint8 RGB B×h×w×3."""
 
 
 class MirrorEngine(FakeEngine):
@@ -113,6 +119,8 @@ class HalvesEngine(FakeEngine):
 
 class ColourEngine(FakeEngine):
     """Answers with the colours on a grid of a quarter of the image's size, and explains a class by its colour."""
+
+    has_gradients = True
 
     def logits(self, pixels: Pixels) -> Logits:
         return pixels.transpose(0, 3, 1, 2)[..., ::4, ::4].astype(np.float32)

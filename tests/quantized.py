@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from handler.geometry import DecodedImage, RGBImage, prepare
+from handler.geometry import DecodedImage, RGBImage
 from handler.image.decode import decode_image
 from handler.limits import Limits
 from handler.network.engines import Precision
+from handler.network.tiling import resize_to_network
 from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
@@ -60,7 +61,8 @@ def _write_network(made: Quantized) -> None:
         network = build_model(described.model).eval()
     normalize, bias = Normalize(described.normalization), network.get_parameter("classifier.classifier.bias")
     seen = [
-        torch.from_numpy(prepare(DecodedImage.whole(image), described.resize).pixels.copy()[None]) for image in made.pictures()
+        torch.from_numpy(resize_to_network(DecodedImage.whole(image), described.resize).copy()[None])
+        for image in made.pictures()
     ]
     with torch.inference_mode():
         means = [network(normalize(pixels))["out"].mean((0, 2, 3)) for pixels in seen]

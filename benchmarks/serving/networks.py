@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from benchmarks.serving.benchmark_plan import DEFAULT_NETWORK
 from benchmarks.serving.sized_photographs import photographs
-from handler.geometry import DecodedImage, RGBImage, prepare
+from handler.geometry import DecodedImage, RGBImage
 from handler.network.engines.openvino_graph import convert
+from handler.network.tiling import resize_to_network
 from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
@@ -70,7 +71,7 @@ def quantized(checkpoint: Path, images: Sequence[RGBImage], folder: Path) -> Pat
     if not path.exists():
         loaded = load_checkpoint(checkpoint)
         graph = convert(loaded)
-        seen = [prepare(DecodedImage.whole(image), loaded.metadata.resize).pixels for image in images]
+        seen = [resize_to_network(DecodedImage.whole(image), loaded.metadata.resize) for image in images]
         made = serialized(quantize(graph, Pictures(lambda: iter(seen), len(seen))), folder / f"{checkpoint.stem}.int8.xml")
         # What it costs is the benchmark's to find out.
         record = Quantization(
@@ -103,7 +104,7 @@ def _fit_classifier(network: Network, metadata: CheckpointMetadata, images: list
     handle = classifier.register_forward_hook(lambda _, inputs, __: grids.append(inputs[0][0].double()))
     normalize = Normalize(metadata.normalization)
     for image in images:
-        network(normalize(torch.from_numpy(prepare(DecodedImage.whole(image), metadata.resize).pixels.copy())[None]))
+        network(normalize(torch.from_numpy(resize_to_network(DecodedImage.whole(image), metadata.resize).copy())[None]))
     handle.remove()
     features = torch.cat([grid.flatten(1) for grid in grids], 1)
     wanted = torch.cat([_labels_on(grid.shape[1:], image) for grid, image in zip(grids, _known_labels(images), strict=True)])

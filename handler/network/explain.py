@@ -1,11 +1,11 @@
-"""Why a class was found where it was: Seg-Grad-CAM, on the network's last features.
+"""Explain why a class was seen where it was: Seg-Grad-CAM on the network's last features.
 
 Vinogradova, Dibrov & Myers, Towards Interpretable Semantic Segmentation via Gradient-Weighted Class Activation Mapping, 2020.
-Grad-CAM for segmentation: what is differentiated is the sum of a class's logits over a set M of pixels. Here M is every cell of
-the network's grid where the class wins, and the features are the backbone's last, before the head: the deepest, which the paper
-found to tell most.
+Grad-CAM for segmentation differentiates the sum of a class's logits over a set M of pixels. Here M is every cell of the
+network's grid where the class wins, and the features are the backbone's last, before the head: the deepest, which the paper
+found to be the most informative.
 
-A class that wins nowhere is explained over the whole grid: what speaks for it there, though something else speaks louder.
+A class that wins nowhere is explained over the whole grid: the evidence for it, though another class has more.
 """
 
 from collections.abc import Iterator
@@ -16,46 +16,44 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from handler.errors import ExplanationUnavailable, InvalidOption
-from handler.geometry import DecodedImage, RGBImage, prepare
+from handler.errors import InvalidOption
+from handler.geometry import DecodedImage, RGBImage
 from handler.labels import Labels
 from handler.masks.explanation import Explanation
-from handler.network.engines import Engine, GradientEngine, Region
+from handler.network.engines.base import Engine, Logits, Region
+from handler.network.tiling import resize_to_network
 from model.metadata import ResizePolicy
-
-Logits = npt.NDArray[np.float32]
 
 
 def explain(image: RGBImage, class_index: int | None, *, engine: Engine, labels: Labels, policy: ResizePolicy) -> Explanation:
     """Explain where `engine` sees a class in `image`, upright uint8 RGB H×W×3, at scale 1.
 
     Args:
+        image: the image.
         class_index: the class; None: the one that wins most cells of the network's grid, background only if it wins them all.
+        engine: one with gradients.
+        labels: the model's classes.
+        policy: the model's input resolution.
 
     Raises:
         ExplanationUnavailable: the engine has no gradients.
         InvalidOption: the model has no such class.
     """
-    if not isinstance(engine, GradientEngine):
-        raise ExplanationUnavailable(
-            f"an explanation needs gradients, which this server's engine ({type(engine).__name__}) does not have; "
-            "its operator can choose the engine 'torch'"
-        )
     if class_index is not None and not 0 <= class_index < len(labels.names):
-        raise InvalidOption(f"class {class_index}: this model has the classes 0 to {len(labels.names) - 1}")
+        raise InvalidOption(f"class {class_index} does not exist; this model has the classes 0 to {len(labels.names) - 1}")
     choose = partial(choose_region, class_index=class_index, background=labels.background)
-    region, activation = engine.class_activation(prepare(DecodedImage.whole(image), policy).pixels, choose)
+    region, activation = engine.class_activation(resize_to_network(DecodedImage.whole(image), policy), choose)
     return Explanation(
         image=image,
         class_index=region.class_index,
         label=labels.names[region.class_index],
-        heat=scaled(activation),
+        heat=scale_to_unit(activation),
         cells=int(region.won.sum()),
     )
 
 
 def choose_region(logits: Logits, *, class_index: int | None, background: int | None) -> Region:
-    """The cells of `logits` (C×h×w) where a class wins; the class is chosen as `explain` says where `class_index` is None."""
+    """Return the cells of `logits` (C×h×w) where a class wins; `class_index` None: the class `explain` would choose."""
     winners = logits.argmax(0)
     if class_index is None:
         cells = np.bincount(winners.ravel(), minlength=len(logits))
@@ -65,15 +63,15 @@ def choose_region(logits: Logits, *, class_index: int | None, background: int | 
     return Region(class_index, winners == class_index)
 
 
-def scaled(activation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """`activation`, 0 or more, in 0..1: divided by its maximum, unless that is 0."""
+def scale_to_unit(activation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Scale `activation`, 0 or more, to 0..1 by its maximum; zeros stay zeros."""
     greatest = activation.max()
     return activation / greatest if greatest > 0 else np.zeros_like(activation)
 
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let torch run on so many threads for a while."""
+    """Let torch use `count` threads inside the block. This is a setting of the whole process."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,11 +1,12 @@
-"""Overlapping tiles of an image far above the network's resolution, and how their answers are blended to one.
+"""Cut an image into overlapping tiles, resize them to the network's resolution, and blend what the network says of them.
 
-Each side is divided into equal parts. A tile has `_LENGTH` of them and begins `_STEP` after the one before it, so it shares a
-quarter of itself with each neighbour. Along a side no point lies in more than two tiles.
+An ordinary request is the case of one tile. Each side of the image is divided into equal parts: a tile is `_LENGTH` of them
+long and begins `_STEP` after the previous one. So neighbours share a quarter of a tile, and per side no point lies in more than
+two tiles.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ _LENGTH, _STEP = 4, 3
 
 @dataclass(frozen=True)
 class Tile:
-    """One of `count` × `count` tiles, all of the image's own aspect ratio."""
+    """One of `count` × `count` tiles, each with the image's aspect ratio."""
 
     row: int
     column: int
@@ -29,7 +30,7 @@ class Tile:
     count: int
 
     def box(self, size: Size) -> Box:
-        """In an image of `size`."""
+        """Return the tile's box in an image of `size`."""
         (top, bottom), (left, right) = (
             tuple(part * length / _parts(self.count) for part in (_STEP * index, _STEP * index + _LENGTH))
             for index, length in zip((self.row, self.column), size, strict=True)
@@ -37,71 +38,76 @@ class Tile:
         return left, top, right, bottom
 
 
-#: The only tile of one: all of the image.
+#: The single tile that covers the whole image.
 WHOLE = Tile(row=0, column=0, count=1)
 
 
-def prepare_tiles(image: DecodedImage, policy: ResizePolicy, count: int, scale: float = 1.0) -> Iterator[tuple[Tile, RGBImage]]:
-    """Each of `count` × `count` tiles of `image`, resized to what the network sees of an image of that aspect ratio.
+def list_tiles(count: int) -> list[Tile]:
+    """List `count` × `count` tiles, row by row."""
+    return [Tile(row, column, count) for row in range(count) for column in range(count)]
 
-    Every tile is made from the image itself, its edges between pixels if need be; pixels beyond them count as they would
-    where the whole image is resized.
+
+def resize_tile(image: DecodedImage, tile: Tile, size: Size) -> RGBImage:
+    """Resize one tile of `image` to `size` (bilinear, antialiased): uint8 RGB h×w×3.
+
+    A tile is cut from the image itself, between pixels if need be. Pixels beyond its edges count as they would if the whole
+    image were resized.
     """
-    size = network_size(policy, image.size, scale)
-    for row in range(count):
-        for column in range(count):
-            tile = Tile(row, column, count)
-            yield tile, resized(image.pixels, image.to_pixels(tile.box(image.size)), size)
+    return resized(image.pixels, image.to_pixels(tile.box(image.size)), size)
 
 
-def least_size(size: Size, count: int) -> Size:
-    """Of an image of which `count` × `count` tiles of `size` can be made without enlarging any."""
-    height, width = (math.ceil(length * _parts(count) / _LENGTH) for length in size)
+def resize_to_network(image: DecodedImage, policy: ResizePolicy, scale: float = 1.0) -> RGBImage:
+    """Resize the whole of `image` to the network's resolution times `scale`: uint8 RGB h×w×3."""
+    return resize_tile(image, WHOLE, network_size(policy, image.size, scale))
+
+
+def min_untiled_size(tile_size: Size, count: int) -> Size:
+    """Return the smallest image that `count` × `count` tiles of `tile_size` can be cut from without enlarging any."""
+    height, width = (math.ceil(length * _parts(count) / _LENGTH) for length in tile_size)
     return height, width
 
 
 def blend(probabilities: Mapping[Tile, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """The classes' probabilities over the whole image, from those of each tile: float32 C×G×H.
+    """Blend the tiles' class probabilities into those of the whole image: float32 C×G×H.
 
-    Where tiles overlap, their weights rise and fall linearly: probabilities pass from one to the other without a jump, and what
-    a tile says of its edges, of whose surroundings it sees least, counts least. The common grid's cells are no larger than a
-    tile's.
+    Where tiles overlap, their weights rise and fall linearly. So probabilities pass from one tile to the next without a jump,
+    and a tile counts least at its edges, where it sees the least context. Cells of the common grid are no larger than a tile's.
 
     Args:
-        probabilities: C×h×w of every tile of an image, of one shape, each cell's sum over the classes 1.
+        probabilities: C×h×w for every tile of the image, all of one shape, each cell summing to 1 over the classes.
     """
-    (classes, height, width), count = next((each.shape, tile.count) for tile, each in probabilities.items())
+    (classes, height, width), count = next((values.shape, tile.count) for tile, values in probabilities.items())
     down, across = ([_overlay(cells, index, count) for index in range(count)] for cells in (height, width))
     total = torch.zeros(classes, _grid(height, count), _grid(width, count))
-    for tile, each in probabilities.items():
+    for tile, values in probabilities.items():
         rows, columns = down[tile.row], across[tile.column]
-        values = columns.interpolate(rows.interpolate(torch.from_numpy(each).mT).mT)
-        total[:, rows.place, columns.place] += values * (rows.weight[:, None] * columns.weight)
+        interpolated = columns.interpolate(rows.interpolate(torch.from_numpy(values).mT).mT)
+        total[:, rows.place, columns.place] += interpolated * (rows.weight[:, None] * columns.weight)
     blended: npt.NDArray[np.float32] = total.numpy()
     return blended
 
 
 class _Overlay(NamedTuple):
-    """Along one side, how a tile's cells come to lie on the common grid."""
+    """How a tile's cells map onto the common grid, along one side."""
 
     #: The cells of the common grid whose centres lie in the tile.
     place: slice
-    #: For each of them the tile's cells on either side of its centre, and how near it is to the second, 0..1.
+    #: For each of those, the tile's cells on either side of its centre, and the weight of the second, 0..1.
     first: torch.Tensor
     second: torch.Tensor
     nearness: torch.Tensor
-    #: What the tile counts there; over all tiles the sum is 1.
+    #: The tile's weight there; the weights of all tiles sum to 1.
     weight: torch.Tensor
 
     def interpolate(self, values: torch.Tensor) -> torch.Tensor:
-        """The tile's `values`, whose last dimension is this side, at the cells of `place`."""
+        """Interpolate the tile's `values`, whose last dimension is this side, at the cells of `place`."""
         return torch.lerp(values[..., self.first], values[..., self.second], self.nearness)
 
 
 def _overlay(cells: int, index: int, count: int) -> _Overlay:
-    """For tile `index` of `count`, of which each has so many `cells`."""
+    """Map tile `index` of `count`, each `cells` cells long."""
     grid = _grid(cells, count)
-    # Of the common grid's centres, in parts from the tile's beginning.
+    # Centres of the common grid, in parts from where the tile begins.
     centre = (np.arange(grid) + 0.5) * (_parts(count) / grid) - _STEP * index
     begin, end = np.searchsorted(centre, (0, _LENGTH))
     centre = centre[begin:end]
@@ -123,5 +129,5 @@ def _parts(count: int) -> int:
 
 
 def _grid(cells: int, count: int) -> int:
-    """Cells of the common grid along a side, where each of `count` tiles has `cells`."""
+    """Return the length of the common grid along a side of `count` tiles of `cells` cells."""
     return -(-cells * _parts(count) // _LENGTH)

@@ -1,4 +1,4 @@
-"""How the network sees an image (tiles, scales, mirror images), which views go through the engine together, and their mean."""
+"""Plan how the network sees an image (tiles, scales, mirror images), run it on those views, and average what it says."""
 
 import math
 from collections import defaultdict
@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from handler.errors import SegmentationError, attempt
+from handler.errors import SegmentationError, capture
 from handler.geometry import DecodedImage, RGBImage, Size, network_size
-from handler.network.engines import Engine
-from handler.network.tiling import WHOLE, Tile, blend, least_size, prepare_tiles
+from handler.network.engines.base import Engine, Logits
+from handler.network.tiling import WHOLE, Tile, blend, list_tiles, min_untiled_size, resize_tile
 from handler.options import InferenceOptions
 from handler.stages import Observer, timed
 from model.metadata import ResizePolicy
@@ -24,44 +24,55 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class View:
-    """An image, or a tile of one, as the network sees it once."""
+    """An image, or one tile of it, as the network sees it once."""
 
-    #: uint8 RGB h×w×3, at the network's resolution.
+    #: uint8 RGB h×w×3 at the network's resolution.
     pixels: RGBImage
     #: Whether left and right are exchanged.
     mirrored: bool = False
-    #: What it shows of the image.
+    #: The part of the image that is shown.
     tile: Tile = WHOLE
 
 
-def views(image: DecodedImage, policy: ResizePolicy, options: InferenceOptions) -> list[View]:
-    """All that the network is to see of `image`: each tile at each scale, with its mirror image after it if `options` say so.
+@dataclass(frozen=True)
+class ViewPlan:
+    """The views the network is to see of one image, known from the image's size alone."""
 
-    Every view is made from the image itself.
-    """
-    found = []
-    for scale in options.scales:
-        for tile, pixels in prepare_tiles(image, policy, options.tiles, scale):
-            found.append(View(pixels, tile=tile))
-            if options.flip:
-                found.append(View(pixels[:, ::-1], mirrored=True, tile=tile))
-    return found
+    #: Height and width at which the network sees the image or a tile of it, one per scale.
+    sizes: tuple[Size, ...]
+    #: Tiles along each side.
+    tiles: int
+    #: Whether each view is also seen mirrored.
+    mirrored: bool
+    #: The smallest decode size at which no view has to be upscaled, nor the input of a refinement.
+    min_decode_size: Size
+
+    @classmethod
+    def for_image(cls, size: Size, policy: ResizePolicy, options: InferenceOptions) -> "ViewPlan":
+        """Plan the views of an image of `size` (height, width)."""
+        sizes = tuple(network_size(policy, size, scale) for scale in options.scales)
+        finest = network_size(policy, size, max(*options.scales, 1.0 if options.refine != "none" else 0.0))
+        return cls(sizes, options.tiles, options.flip, min_untiled_size(finest, options.tiles))
+
+    @property
+    def pixels(self) -> int:
+        """The pixels of all views together, which the network's time and memory grow with."""
+        return self.tiles**2 * (1 + self.mirrored) * sum(math.prod(size) for size in self.sizes)
+
+    def make_views(self, image: DecodedImage) -> list[View]:
+        """Cut and resize every view from `image` itself: each tile at each scale, followed by its mirror image if planned."""
+        views = []
+        for size in self.sizes:
+            for tile in list_tiles(self.tiles):
+                pixels = resize_tile(image, tile, size)
+                views.append(View(pixels, tile=tile))
+                if self.mirrored:
+                    views.append(View(pixels[:, ::-1], mirrored=True, tile=tile))
+        return views
 
 
-def needed_size(size: Size, policy: ResizePolicy, options: InferenceOptions) -> Size:
-    """The least size of a copy of an image of `size` of which no view, nor what refines their answer, is an enlargement."""
-    scale = max(*options.scales, 1.0) if options.refine != "none" else max(options.scales)
-    return least_size(network_size(policy, size, scale), options.tiles)
-
-
-def network_pixels(size: Size, policy: ResizePolicy, options: InferenceOptions) -> int:
-    """Pixels of all `views` of an image of `size`: what the network's time and memory grow with."""
-    at_all_scales = sum(math.prod(network_size(policy, size, scale)) for scale in options.scales)
-    return options.tiles**2 * (1 + options.flip) * at_all_scales
-
-
-def batches(views: Mapping[Key, View], max_batch: int) -> Iterator[list[Key]]:
-    """Keys of `views`, grouped by equal network size, at most `max_batch` together.
+def group_by_size(views: Mapping[Key, View], max_batch: int) -> Iterator[list[Key]]:
+    """Group the keys of `views` by size, at most `max_batch` to a group.
 
     Views are never padded to a common size: ASPP's image pooling would see the padding, and the answer would change.
     """
@@ -73,11 +84,11 @@ def batches(views: Mapping[Key, View], max_batch: int) -> Iterator[list[Key]]:
             yield keys[start : start + max_batch]
 
 
-def infer(views: Sequence[View], engine: Engine) -> list[npt.NDArray[np.float32]]:
-    """Logits C×h×w of each view; all must have one size and fit one batch of the engine.
+def infer_batch(views: Sequence[View], engine: Engine) -> list[Logits]:
+    """Run `engine` once on views of one size that fit one of its batches: logits C×h×w for each.
 
     Raises:
-        ArithmeticError: one is not finite, of which no label and no probability could be made.
+        ArithmeticError: a logit is NaN or infinite, and no label could be derived from it.
     """
     logits = engine.infer(np.stack([view.pixels for view in views]))
     if not np.isfinite(logits).all():
@@ -85,60 +96,72 @@ def infer(views: Sequence[View], engine: Engine) -> list[npt.NDArray[np.float32]
     return list(logits)
 
 
-def infer_each(
-    seen: Mapping[Key, Sequence[View]], engine: Engine, observe: Observer
-) -> dict[Key, list[npt.NDArray[np.float32]] | SegmentationError]:
-    """The logits of all views of each image, or what went wrong with one of them; views of one size go together."""
-    by_key = {(key, position): view for key, own in seen.items() for position, view in enumerate(own)}
-    logits: dict[tuple[Key, int], npt.NDArray[np.float32]] = {}
-    failed: dict[Key, SegmentationError] = {}
-
-    def run(members: Sequence[tuple[Key, int]]) -> list[npt.NDArray[np.float32]]:
+def infer_views(views: Sequence[View], engine: Engine, observe: Observer) -> list[Logits]:
+    """Run `engine` on all views of one image: logits C×h×w for each, in order."""
+    logits: dict[int, Logits] = {}
+    for members in group_by_size(dict(enumerate(views)), engine.max_batch):
         with timed("network", observe):
-            return infer([by_key[member] for member in members], engine)
+            logits.update(zip(members, infer_batch([views[member] for member in members], engine), strict=True))
+    return [logits[position] for position in range(len(views))]
 
-    for members in batches(by_key, engine.max_batch):
-        outcome = attempt(run, members)
+
+def infer_images(
+    images: Mapping[Key, Sequence[View]], engine: Engine, observe: Observer
+) -> dict[Key, list[Logits] | SegmentationError]:
+    """Run `engine` on the views of several images, those of one size together: the logits of each image's views, or its error.
+
+    If a batch fails, its views run alone, so that one image cannot fail another.
+    """
+    views = {(key, position): view for key, members in images.items() for position, view in enumerate(members)}
+    logits: dict[tuple[Key, int], Logits] = {}
+    errors: dict[Key, SegmentationError] = {}
+
+    def run(members: Sequence[tuple[Key, int]]) -> list[Logits]:
+        with timed("network", observe):
+            return infer_batch([views[member] for member in members], engine)
+
+    for members in group_by_size(views, engine.max_batch):
+        outcome = capture(run, members)
         if not isinstance(outcome, SegmentationError):
             logits.update(zip(members, outcome, strict=True))
             continue
-        # What one of them does to the engine is not to be the others' fault.
         for member in members:
-            alone = attempt(run, [member]) if len(members) > 1 else outcome
+            alone = capture(run, [member]) if len(members) > 1 else outcome
             if isinstance(alone, SegmentationError):
-                failed[member[0]] = alone
+                errors[member[0]] = alone
             else:
                 logits[member] = alone[0]
     return {
-        key: failed[key] if key in failed else [logits[key, position] for position in range(len(own))]
-        for key, own in seen.items()
+        key: errors[key] if key in errors else [logits[key, position] for position in range(len(members))]
+        for key, members in images.items()
     }
 
 
-def mean_probabilities(views: Sequence[View], logits: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """The mean over all views of the classes' probabilities, each view turned back: float32 C×h×w.
+def mean_probabilities(views: Sequence[View], logits: Sequence[Logits]) -> npt.NDArray[np.float32]:
+    """Average the class probabilities over all views of one image, each turned upright: float32 C×h×w.
 
-    The mean is taken in each tile, then the tiles are blended (`tiling.blend`). The common grid of a tile's views is
-    the finest, the one of the largest scale: coarser views are interpolated to it (bilinear, half-pixel centres), so nothing
-    that any view resolves is lost, and none is sampled between its cells with too few points.
+    The mean is taken per tile, then the tiles are blended. The common grid of a tile's views is the finest one, that of the
+    largest scale, to which coarser views are interpolated (bilinear, half-pixel centres); so no view loses detail.
 
     Args:
-        views: of one image.
-        logits: C×h×w of each view, in the same order.
+        views: all views of the image.
+        logits: C×h×w for each view, in the same order.
     """
     by_tile: dict[Tile, list[int]] = defaultdict(list)
     for index, view in enumerate(views):
         by_tile[view.tile].append(index)
-    means = {tile: _mean([views[i] for i in own], [logits[i] for i in own]) for tile, own in by_tile.items()}
+    means = {
+        tile: _mean_over_one_tile([views[index] for index in members], [logits[index] for index in members])
+        for tile, members in by_tile.items()
+    }
     return means[WHOLE] if WHOLE in means else blend(means)
 
 
-def _mean(views: Sequence[View], logits: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """Of views of one tile."""
-    grid = max((each.shape[1:] for each in logits), key=math.prod)
+def _mean_over_one_tile(views: Sequence[View], logits: Sequence[Logits]) -> npt.NDArray[np.float32]:
+    grid = max((values.shape[1:] for values in logits), key=math.prod)
     total = torch.zeros(logits[0].shape[0], *grid)
-    for view, each in zip(views, logits, strict=True):
-        probabilities = torch.softmax(torch.from_numpy(each), dim=0)
+    for view, values in zip(views, logits, strict=True):
+        probabilities = torch.softmax(torch.from_numpy(values), dim=0)
         upright = probabilities.flip(2) if view.mirrored else probabilities
         if upright.shape[1:] != grid:
             upright = F.interpolate(upright[None], grid, mode="bilinear", align_corners=False)[0]

@@ -1,9 +1,10 @@
-"""The only module that knows TorchServe: its context, rows, statuses and metrics."""
+"""TorchServe's adapter: its context, rows, pseudo-headers, statuses and metrics. Nothing else knows TorchServe."""
 
 import logging
+import os
 import threading
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,114 +12,56 @@ import torch
 from ts.context import Context
 from ts.metrics.metric_type_enum import MetricTypes
 
-from handler.answers import EncodedResponse
-from handler.answers.response import compact_json
-from handler.description import describe
-from handler.errors import InternalError, ResponseTooLarge, SegmentationError, attempt
+from handler.application import Application, Call
+from handler.archive import ModelArchive, parse_settings
 from handler.image.process import prepare_process
-from handler.options import ModelIdentity, SegmentationRequest
-from handler.pipeline import Outcome, Pipeline
-from handler.request.parser import RequestParser
-from handler.request.protocols import Envelope, Reply, read_envelope
-from handler.settings import HandlerSettings
+from handler.options import ModelIdentity
+from handler.request.protocols import Reply
 
 logger = logging.getLogger(__name__)
 
+#: Seconds in which the last replies leave before a worker that cannot recover ends itself.
+_LAST_WORDS_S = 1.0
+
+
+def end_worker() -> None:
+    """End this process shortly; TorchServe starts another in its place."""
+    threading.Timer(_LAST_WORDS_S, os._exit, [1]).start()
+
 
 class SegmentationService:
-    """Loads the archive's checkpoint, then answers batches, each row with its own status and content type."""
+    """What TorchServe loads and calls: `initialize` once, then `handle` for each batch of rows, in one thread."""
 
-    _settings: HandlerSettings
-    _model: ModelIdentity
-    _folder: Path
-    _pipeline: Pipeline
-    _parser: RequestParser
+    _application: Application
     _metrics: "Metrics"
 
+    def __init__(self, end_worker: Callable[[], None] = end_worker) -> None:
+        self._end_worker = end_worker
+
     def initialize(self, context: Context) -> None:
-        """Load and warm up the model; TorchServe reports the worker READY when this returns.
+        """Load and warm up the model. TorchServe reports the worker READY when this returns.
 
         Raises:
-            ConfigurationError: model-config.yaml holds an unknown key or a bad value.
+            ConfigurationError: model-config.yaml has an unknown key or a bad value.
             CheckpointError: the archive's checkpoint cannot be used.
         """
         prepare_process()
-        model = context.manifest["model"]
-        properties = context.system_properties
-        configuration = context.model_yaml_config or {}
-        self._settings = HandlerSettings.parse(
-            configuration.get("handler") or {}, source="model-config.yaml, section 'handler'"
-        )
-        self._model = ModelIdentity(context.model_name, model["modelVersion"])
-        self._folder = Path(properties["model_dir"])
-        checkpoint = self._folder / model["serializedFile"]
-        self._pipeline = Pipeline.load(
-            checkpoint,
-            self._settings,
-            self._model,
-            archive=self._folder,
-            gpu_id=properties["gpu_id"],
-            lanes=configuration.get("batchSize", 1),
-        )
-        if self._pipeline.engine.name == "openvino":
-            # It has threads of its own. Those of torch, which resizes for it, would spin for a while beside them.
+        self._application = Application.load(_archive(context), gpu_id=context.system_properties["gpu_id"])
+        engine, metadata = self._application.pipeline.engine, self._application.pipeline.metadata
+        if engine.name == "openvino":
+            # It has threads of its own; torch's, which resize images for it, would keep spinning beside them.
             torch.set_num_threads(1)
-        self._parser = RequestParser(self._settings, self._pipeline.labels)
-        self._pipeline.warm_up()
         self._metrics = Metrics(context)
-        engine = self._pipeline.engine
-        logger.info("ready: %s by %s in %s", self._pipeline.metadata.model, engine.name, engine.precision)
+        logger.info("ready: %s by %s in %s", metadata.model, engine.name, engine.precision)
 
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
-        """Answer one batch: `rows` as TorchServe hands them over, an answer's bytes for each, in order."""
+        """Answer one batch of rows, in order, each with a status and content type of its own."""
         self._metrics.batch(len(rows))
-        headers = [context.get_all_request_header(index) for index in range(len(rows))]
-        calls = [read_envelope(row, self._model) for row in rows]
-        parsed = [attempt(self._requests, *each) for each in zip(rows, calls, headers, strict=True)]
-        requests = [request for own in parsed if not isinstance(own, SegmentationError) for request in own]
-        outcomes = iter(self._pipeline.answer(requests, self._metrics.stage))
-        answers = []
-        for index, (call, own) in enumerate(zip(calls, parsed, strict=True)):
-            reply = (
-                own if isinstance(own, SegmentationError) else attempt(self._reply, call, own, [next(outcomes) for _ in own])
-            )
-            if isinstance(reply, SegmentationError):
-                reply = call.refuse(reply, self._message(reply, context.get_request_id(index)))
-            answers.append(self._send(reply, context, index))
-        return answers
-
-    def _requests(self, row: Mapping[str, Any], call: Envelope, headers: Mapping[str, Any]) -> list[SegmentationRequest]:
-        """What one row asks for; nothing, where the model is to describe itself."""
-        if is_description(row, headers):
-            return []
-        explain, format_name = is_explanation(headers), format_in_url(headers)
-        return self._parser.parse(call, text_headers(headers), explain=explain, format_name=format_name)
-
-    def _reply(self, call: Envelope, requests: Sequence[SegmentationRequest], outcomes: Sequence[Outcome]) -> Reply:
-        if not requests:
-            return Reply(compact_json(self._description))
-        answers: list[EncodedResponse] = []
-        for position, outcome in enumerate(outcomes):
-            if isinstance(outcome, SegmentationError):
-                raise outcome.at(f"image {position}") if len(outcomes) > 1 else outcome
-            answers.append(outcome)
-        reply = call.reply(answers, explained=requests[0].explain)
-        size, limit = len(reply.body), self._settings.limits.max_response_bytes
-        if size > limit:
-            raise ResponseTooLarge(f"the answer to the call has {size:,} bytes, the limit is {limit:,}")
-        return reply
-
-    @cached_property
-    def _description(self) -> dict[str, Any]:
-        return describe(self._pipeline, self._parser.options, self._settings, self._model, self._folder)
-
-    @staticmethod
-    def _message(error: SegmentationError, request_id: str | None) -> str:
-        """What the client is told; what it is not told goes to the log."""
-        if not isinstance(error, InternalError):
-            return str(error)
-        logger.error("request %s failed", request_id, exc_info=error)
-        return f"{error}; its log has the reason under request {request_id}"
+        calls = [_call(row, context, index) for index, row in enumerate(rows)]
+        replies = self._application.answer(calls, self._metrics.stage)
+        if self._application.has_failed:
+            self._end_worker()
+        return [self._send(reply, context, index) for index, reply in enumerate(replies)]
 
     def _send(self, reply: Reply, context: Context, index: int) -> bytes:
         self._metrics.answer(reply.error.status if reply.error else 200)
@@ -126,6 +69,28 @@ class SegmentationService:
             context.set_response_status(reply.error.status, reply.error.phrase, index)
         context.set_response_content_type(index, reply.content_type)
         return reply.body
+
+
+def _archive(context: Context) -> ModelArchive:
+    """Describe the extracted archive by what TorchServe says of it; a registration may override name and batch size."""
+    model, properties = context.manifest["model"], context.system_properties
+    configuration = context.model_yaml_config or {}
+    folder = Path(properties["model_dir"])
+    return ModelArchive(
+        folder,
+        folder / model["serializedFile"],
+        ModelIdentity(context.model_name, model["modelVersion"]),
+        parse_settings(configuration),
+        batch_size=properties.get("batch_size") or configuration.get("batchSize", 1),
+    )
+
+
+def _call(row: Mapping[str, Any], context: Context, index: int) -> Call:
+    headers = context.get_all_request_header(index)
+    call = Call(row, text_headers(headers), format=format_in_url(headers), request_id=context.get_request_id(index) or "")
+    if is_description(row, headers):
+        return replace(call, action="describe")
+    return replace(call, action="explain") if is_explanation(headers) else call
 
 
 def is_explanation(headers: Mapping[str, Any]) -> bool:
@@ -169,11 +134,11 @@ def _decoded(value: str) -> str:
 
 
 class Metrics:
-    """The handler's own metrics; metrics.yaml must declare them too, or TorchServe drops them."""
+    """The handler's own metrics. metrics.yaml must declare them too, or TorchServe drops them."""
 
     def __init__(self, context: Context) -> None:
         self._model = context.model_name
-        self._one_at_a_time = threading.Lock()
+        self._turn = threading.Lock()
         add = context.metrics.add_metric_to_cache
         common = ["ModelName", "Level"]
         self._stage = add("StageSeconds", "seconds", [*common, "Stage"], MetricTypes.HISTOGRAM)
@@ -181,12 +146,14 @@ class Metrics:
         self._batch = add("BatchSize", "count", common, MetricTypes.HISTOGRAM)
 
     def stage(self, name: str, seconds: float) -> None:
-        """Several threads may call it."""
-        with self._one_at_a_time:
+        """Record the seconds of one stage; several threads may call this."""
+        with self._turn:
             self._stage.add_or_update(seconds, [self._model, "Model", name])
 
     def answer(self, status: int) -> None:
+        """Count an answer by its HTTP status."""
         self._answers.add_or_update(1, [self._model, "Model", str(status)])
 
     def batch(self, size: int) -> None:
+        """Record the number of rows of a batch."""
         self._batch.add_or_update(size, [self._model, "Model"])

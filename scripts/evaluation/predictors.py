@@ -17,7 +17,7 @@ from PIL import Image
 
 from handler.answers import FORMATS
 from handler.errors import RefinementUnavailable, SegmentationError
-from handler.image.decode import decode
+from handler.image.decode import open_image
 from handler.labels import Labels
 from handler.masks.label_map import LabelMap
 from handler.masks.refinement import import_crf
@@ -89,7 +89,8 @@ class LocalPredictor:
     def label_maps(self, photos: Iterable[Path]) -> Iterator[LabelMap]:
         for photo in photos:
             try:
-                image = decode(photo.read_bytes(), self.settings.limits, self.pipeline.needed(self.options))
+                opened = open_image(photo.read_bytes(), self.settings.limits)
+                image = opened.decode(self.pipeline.plan(opened.size, self.options).min_decode_size)
             except (SegmentationError, OSError) as error:
                 raise PredictionError(f"{photo}: {error}") from error
             yield self.pipeline.segment(image, self.options).label_map

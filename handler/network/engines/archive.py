@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from handler.network.engines import Precision
+from handler.network.engines.base import Precision
 from model.strict import StrictModel
 
 #: Relative to the archive's root. OpenVINO's graph is two files, the other beside it.

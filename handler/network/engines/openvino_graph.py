@@ -11,7 +11,7 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
-from handler.network.engines import ModelFiles, Precision
+from handler.network.engines.base import ModelFiles, Precision
 from model.checkpoint import Checkpoint, read_metadata, read_quantized_graph
 from model.preprocessing import Normalize
 

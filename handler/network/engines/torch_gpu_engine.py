@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from handler.geometry import Size, network_size
-from handler.network.engines import EngineOptions, Precision
+from handler.network.engines.base import Engine, EngineOptions, Precision
 from handler.network.engines.device_labels import make_label_map
 from handler.network.engines.replays import Capture, CudaGraphs, Forward, Replays
 from handler.network.engines.transfers import Transfers
@@ -40,7 +40,7 @@ def on_gpu(checkpoint: Checkpoint, options: EngineOptions) -> "TorchGpuEngine":
     return TorchGpuEngine(checkpoint, options, device, capture=CudaGraphs(device))
 
 
-class TorchGpuEngine:
+class TorchGpuEngine(Engine):
     """Runs the checkpoint's network compiled, once for all sizes of images: no request waits for a compiler.
 
     Images of a batch have one size and none is padded, so no image changes another's answer by what it shows. But a GPU's

@@ -4,16 +4,23 @@ from typing import Any
 
 import pytest
 
-from handler.cost import require_affordable
+from handler.cost import check_cost
 from handler.errors import ImageTooLarge, InferenceTooLarge, InvalidOption, ResponseTooLarge, SegmentationError
+from handler.geometry import Size
 from handler.limits import Limits
+from handler.network.views import ViewPlan
 from handler.options import AnswerOptions, InferenceOptions, SegmentationRequest
-from model import ModelConfig, ResizePolicy
+from model import CheckpointMetadata, ModelConfig, ResizePolicy
 from model.palette import voc_palette
-from tests.engines import MirrorEngine, build_pipeline
+from tests.engines import MirrorEngine, build_scheduler
 from tests.support import encode, metadata, noise
 
 SQUARE = metadata(resize=ResizePolicy(side="long", size=64))
+
+
+def check(request: SegmentationRequest, size: Size, metadata: CheckpointMetadata, limits: Limits) -> None:
+    options = InferenceOptions() if request.explain else request.inference
+    check_cost(request, size, ViewPlan.for_image(size, metadata.resize, options), metadata, limits)
 
 
 def asked(name: str = "json", *, explain: bool = False, **inference: object) -> SegmentationRequest:
@@ -23,9 +30,9 @@ def asked(name: str = "json", *, explain: bool = False, **inference: object) -> 
 @pytest.mark.parametrize(
     ("inference", "pixels", "words"),
     [
-        ({}, 64 * 64, "at scales 1.0"),
-        ({"flip": True}, 2 * 64 * 64, "at scales 1.0, each mirrored too"),
-        ({"tiles": 3}, 9 * 64 * 64, "in 3×3 tiles, at scales 1.0"),
+        ({}, 64 * 64, "at scale 1.0"),
+        ({"flip": True}, 2 * 64 * 64, "at scale 1.0, each mirrored too"),
+        ({"tiles": 3}, 9 * 64 * 64, "in 3×3 tiles, at scale 1.0"),
         ({"scales": (0.5, 1.5)}, 32 * 32 + 96 * 96, "at scales 0.5, 1.5"),
         (
             {"tiles": 2, "flip": True, "scales": (0.5, 1)},
@@ -36,26 +43,26 @@ def asked(name: str = "json", *, explain: bool = False, **inference: object) -> 
 )
 def test_what_the_network_would_see_is_told_beside_the_limit(inference: dict[str, object], pixels: int, words: str) -> None:
     request = SegmentationRequest(b"", InferenceOptions.model_validate(inference))
-    require_affordable(request, (500, 500), SQUARE, Limits(max_network_pixels=pixels))
+    check(request, (500, 500), SQUARE, Limits(max_network_pixels=pixels))
 
     with pytest.raises(InferenceTooLarge) as refused:
-        require_affordable(request, (500, 500), SQUARE, Limits(max_network_pixels=pixels - 1))
+        check(request, (500, 500), SQUARE, Limits(max_network_pixels=pixels - 1))
 
     assert str(refused.value).startswith(words)
     assert str(refused.value).endswith(f", the network would see {pixels:,} pixels of this image, the limit is {pixels - 1:,}")
 
 
 def test_an_explanation_costs_one_view_whatever_the_settings_say() -> None:
-    require_affordable(asked(explain=True, tiles=4), (500, 500), SQUARE, Limits(max_network_pixels=64 * 64))
+    check(asked(explain=True, tiles=4), (500, 500), SQUARE, Limits(max_network_pixels=64 * 64))
 
 
 @pytest.mark.parametrize(("name", "least"), [("png", 1_000_000 // 1032), ("overlay", 1_000_000 // 64), ("npz", 4 * 4 * 3 * 2)])
 def test_an_answer_that_must_be_too_large_is_told_beside_the_limit(name: str, least: int) -> None:
     limits = Limits.model_construct(**{**Limits().model_dump(), "max_response_bytes": least})
-    require_affordable(asked(name), (1000, 1000), SQUARE, limits)
+    check(asked(name), (1000, 1000), SQUARE, limits)
 
     with pytest.raises(ResponseTooLarge) as refused:
-        require_affordable(asked(name), (1000, 1000), SQUARE, limits.model_copy(update={"max_response_bytes": least - 1}))
+        check(asked(name), (1000, 1000), SQUARE, limits.model_copy(update={"max_response_bytes": least - 1}))
 
     assert str(refused.value) == f"the answer as {name!r} would have at least {least:,} bytes, the limit is {least - 1:,}"
 
@@ -72,7 +79,7 @@ def test_an_answer_that_must_be_too_large_is_told_beside_the_limit(name: str, le
 def test_what_is_refused_never_meets_the_network(limits: dict[str, Any], error: type[SegmentationError]) -> None:
     engine = MirrorEngine()
 
-    (outcome,) = build_pipeline(engine, **limits).answer([SegmentationRequest(encode(noise(100, 100)))])
+    (outcome,) = build_scheduler(engine, **limits).answer([SegmentationRequest(encode(noise(100, 100)))])
 
     assert type(outcome) is error
     assert engine.batches == []
@@ -89,10 +96,10 @@ def test_images_of_one_call_have_their_share_of_the_limits(limits: dict[str, Any
     engine = MirrorEngine()
     image = encode(noise(100, 100))
 
-    outcomes = build_pipeline(engine, **limits).answer([SegmentationRequest(image, images_per_call=count) for count in (1, 4)])
+    outcomes = build_scheduler(engine, **limits).answer([SegmentationRequest(image, images_per_call=count) for count in (1, 4)])
 
     assert not isinstance(outcomes[0], SegmentationError)
-    assert str(outcomes[1]).endswith(f"{message}; each of the 4 images of a call has its share of the limit")
+    assert str(outcomes[1]).endswith(f"{message}; the 4 images of a call share the limit evenly")
     assert engine.batches == [1]
 
 
@@ -106,5 +113,5 @@ def test_classes_that_a_palette_cannot_hold_are_refused_before_the_network_runs(
     )
     request = SegmentationRequest(b"", answer=AnswerOptions(format="png", classes=only))
 
-    with pytest.raises(InvalidOption, match="'png' holds 256 classes, there are 257; use 'index'"):
-        require_affordable(request, (8, 8), many, Limits())
+    with pytest.raises(InvalidOption, match="'png' holds at most 256 classes, there are 257; use 'index'"):
+        check(request, (8, 8), many, Limits())

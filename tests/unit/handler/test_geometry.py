@@ -5,7 +5,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from handler.geometry import DecodedImage, network_size, prepare, resized
+from handler.geometry import DecodedImage, network_size, resized
+from handler.network.tiling import resize_to_network
 from model import Normalization, ResizePolicy
 from model.preprocessing import Normalize
 from tests.support import noise
@@ -19,7 +20,7 @@ sides = st.integers(1, 4000)
 @pytest.mark.parametrize("size", [(300, 451), (512, 512), (640, 491), (50, 40)])
 def test_preparation_agrees_with_torchvisions_preset(size: tuple[int, int]) -> None:
     image = noise(*size)
-    pixels = prepare(DecodedImage.whole(image), ResizePolicy(side="short", size=520)).pixels
+    pixels = resize_to_network(DecodedImage.whole(image), ResizePolicy(side="short", size=520))
 
     ours = Normalize(Normalization())(torch.from_numpy(pixels.copy())[None])[0]
 
@@ -86,19 +87,6 @@ def test_no_scale_asks_for_more_than_its_share_of_the_policy(
     assert min(size) >= 1
     assert max(size) <= round(128 * scale) * 3 + multiple / 2
     assert all(length % multiple == 0 for length in size)
-
-
-def test_an_image_of_the_networks_size_is_not_touched() -> None:
-    image = noise(64, 48)
-
-    assert prepare(DecodedImage.whole(image), ResizePolicy(side="long", size=64)).pixels is image
-
-
-def test_preparation_remembers_the_original_size() -> None:
-    prepared = prepare(DecodedImage.whole(np.zeros((30, 60, 3), np.uint8)), ResizePolicy(side="long", size=64))
-
-    assert prepared.original_size == (30, 60)
-    assert prepared.pixels.shape == (32, 64, 3)
 
 
 @given(st.tuples(st.integers(1, 60), st.integers(1, 60)), st.tuples(*[st.floats(0, 1)] * 4), st.integers(1, 40))

@@ -16,11 +16,11 @@ from handler.errors import InferenceTooLarge
 from handler.geometry import RGBImage, Size
 from handler.masks import upper_envelope as envelope
 from handler.masks.label_map import make_label_map
-from handler.network.views import network_pixels
+from handler.network.views import ViewPlan
 from handler.options import LEAST_SCALE, AnswerOptions, InferenceOptions, SegmentationRequest
-from handler.pipeline import Outcome
+from handler.scheduler import Outcome
 from model import ResizePolicy
-from tests.engines import MirrorEngine, StrideEngine, build_pipeline
+from tests.engines import MirrorEngine, StrideEngine, build_pipeline, build_scheduler
 from tests.support import AS_STORED, encode, noise
 
 LONGEST = 4000
@@ -61,7 +61,7 @@ strides = st.sampled_from([1, 2, 4, 8])
 def test_the_mask_has_the_size_of_the_upright_image(size: Size, orientation: int, policy: ResizePolicy) -> None:
     upright = np.full((*size, 3), 128, np.uint8)
 
-    (outcome,) = build_pipeline(MirrorEngine(), policy=policy).answer(
+    (outcome,) = build_scheduler(MirrorEngine(), policy=policy).answer(
         [SegmentationRequest(as_stored(upright, orientation), answer=PNG)]
     )
 
@@ -74,7 +74,7 @@ def test_an_image_has_one_mask_however_it_is_stored(
 ) -> None:
     stored = [as_stored(noise(*size), each) for each in (1, orientation)]
 
-    upright, other = build_pipeline(MirrorEngine(), policy=policy).answer(
+    upright, other = build_scheduler(MirrorEngine(), policy=policy).answer(
         [SegmentationRequest(file, asked, PNG) for file in stored]
     )
 
@@ -188,10 +188,10 @@ def test_an_image_costs_the_pixels_that_the_network_sees_of_it(
     size: Size, policy: ResizePolicy, asked: InferenceOptions
 ) -> None:
     request = SegmentationRequest(encode(np.full((*size, 3), 128, np.uint8)), asked, PNG)
-    cost, engine = network_pixels(size, policy, asked), MirrorEngine()
+    cost, engine = ViewPlan.for_image(size, policy, asked).pixels, MirrorEngine()
 
-    (answered,) = build_pipeline(engine, policy=policy, max_network_pixels=cost).answer([request])
-    (refused,) = build_pipeline(MirrorEngine(), policy=policy, max_network_pixels=cost - 1).answer([request])
+    (answered,) = build_scheduler(engine, policy=policy, max_network_pixels=cost).answer([request])
+    (refused,) = build_scheduler(MirrorEngine(), policy=policy, max_network_pixels=cost - 1).answer([request])
 
     assert isinstance(answered, EncodedResponse)
     assert engine.pixels_seen == cost

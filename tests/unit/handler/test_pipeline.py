@@ -1,9 +1,8 @@
 import io
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -21,13 +20,23 @@ from handler.errors import (
     ResponseTooLarge,
     SegmentationError,
 )
-from handler.geometry import DecodedImage, prepare
+from handler.geometry import DecodedImage
 from handler.masks.segmentation import segment_by_logits
+from handler.network.tiling import resize_to_network
 from handler.options import AnswerOptions, InferenceOptions, ModelIdentity, SegmentationRequest
-from handler.pipeline import Outcome, Pipeline
+from handler.pipeline import Pipeline
+from handler.scheduler import Outcome, make_scheduler
 from handler.settings import HandlerSettings, InferenceSettings
 from model import read_metadata
-from tests.engines import FadingEngine, LanedEngine, LastClassEngine, MirrorEngine, WhiteFailsEngine, build_pipeline
+from tests.engines import (
+    FadingEngine,
+    LanedEngine,
+    LastClassEngine,
+    MirrorEngine,
+    WhiteFailsEngine,
+    build_pipeline,
+    build_scheduler,
+)
 from tests.support import CLASSES, encode, noise, write_checkpoint
 
 
@@ -54,7 +63,7 @@ def test_the_label_map_is_what_the_network_saw(engine: MirrorEngine) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (300, 7), (65, 130)])
 def test_the_mask_has_the_size_of_the_image(engine: MirrorEngine, size: tuple[int, int]) -> None:
-    (outcome,) = build_pipeline(engine).answer([request(encode(noise(*size)))])
+    (outcome,) = build_scheduler(engine).answer([request(encode(noise(*size)))])
 
     assert mask_of(outcome).size == size[::-1]
 
@@ -63,7 +72,7 @@ def test_bad_requests_of_a_batch_leave_the_others_alone(either: MirrorEngine) ->
     good = encode(noise(64, 64))
     requests = [request(data) for data in (good, b"not an image", good, encode(noise(300, 400)), good)]
 
-    outcomes = build_pipeline(either, max_pixels=100_000).answer(requests)
+    outcomes = build_scheduler(either, max_pixels=100_000).answer(requests)
 
     assert [type(outcome) for outcome in outcomes] == [
         EncodedResponse, InvalidImage, EncodedResponse, ImageTooLarge, EncodedResponse,
@@ -73,10 +82,10 @@ def test_bad_requests_of_a_batch_leave_the_others_alone(either: MirrorEngine) ->
 def test_each_answer_of_a_batch_equals_the_answer_alone(either: MirrorEngine) -> None:
     images = [encode(noise(*size)) for size in ((64, 64), (20, 64), (64, 64), (9, 5))]
     requests = [request(image, name) for image, name in zip(images, ("json", "png", "overlay", "json"), strict=True)]
-    pipeline = build_pipeline(either)
+    scheduler = build_scheduler(either)
 
-    together = pipeline.answer(requests)
-    alone = [pipeline.answer([each])[0] for each in requests]
+    together = scheduler.answer(requests)
+    alone = [scheduler.answer([each])[0] for each in requests]
 
     assert together == alone
     assert all(isinstance(outcome, EncodedResponse) for outcome in together)
@@ -85,7 +94,7 @@ def test_each_answer_of_a_batch_equals_the_answer_alone(either: MirrorEngine) ->
 def test_images_of_one_size_go_through_the_engine_together(engine: MirrorEngine) -> None:
     same, other = encode(noise(64, 64)), encode(noise(64, 32))
 
-    build_pipeline(engine).answer([request(data) for data in (same, other, same, same, same, same)])
+    build_scheduler(engine).answer([request(data) for data in (same, other, same, same, same, same)])
 
     assert sorted(engine.batches) == [1, 1, 4]
 
@@ -93,7 +102,7 @@ def test_images_of_one_size_go_through_the_engine_together(engine: MirrorEngine)
 def test_a_fault_of_the_engine_is_that_batchs_alone_and_tells_no_secret(either: MirrorEngine) -> None:
     black, good = encode(np.zeros((64, 64, 3), np.uint8)), encode(noise(64, 32))
 
-    failed, answered = build_pipeline(either).answer([request(black), request(good)])
+    failed, answered = build_scheduler(either).answer([request(black), request(good)])
 
     assert isinstance(failed, InternalError)
     assert "secret" not in str(failed)
@@ -104,12 +113,12 @@ def test_a_fault_of_the_engine_is_that_batchs_alone_and_tells_no_secret(either: 
 def test_a_lone_request_has_the_whole_engine_and_several_go_through_its_lanes() -> None:
     engine = LanedEngine()
     photo = request(encode(noise(64, 64)))
-    pipeline = build_pipeline(engine)
+    scheduler = build_scheduler(engine)
 
-    pipeline.answer([photo])
+    scheduler.answer([photo])
     assert (engine.batches, [lane.batches for lane in engine.lane_engines]) == ([1], [[], []])
 
-    pipeline.answer([photo] * 5)
+    scheduler.answer([photo] * 5)
     assert engine.batches == [1]
     assert sum(sum(lane.batches) for lane in engine.lane_engines) == 5
 
@@ -117,7 +126,7 @@ def test_a_lone_request_has_the_whole_engine_and_several_go_through_its_lanes() 
 def test_images_that_are_too_large_to_be_held_together_wait_for_each_other() -> None:
     photo = request(encode(noise(60, 60)))
 
-    outcomes = build_pipeline(LanedEngine(), max_pixels=3600).answer([photo] * 6)
+    outcomes = build_scheduler(LanedEngine(), max_pixels=3600).answer([photo] * 6)
 
     assert all(isinstance(outcome, EncodedResponse) for outcome in outcomes)
 
@@ -125,7 +134,7 @@ def test_images_that_are_too_large_to_be_held_together_wait_for_each_other() -> 
 def test_logits_that_are_not_finite_are_a_fault_of_ours(either: MirrorEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MirrorEngine, "infer", lambda _, pixels: np.full((len(pixels), 3, 4, 4), np.nan, np.float32))
 
-    outcomes = build_pipeline(either).answer([request(encode(noise(64, 64)))] * 2)
+    outcomes = build_scheduler(either).answer([request(encode(noise(64, 64)))] * 2)
 
     assert [type(outcome) for outcome in outcomes] == [InternalError, InternalError]
 
@@ -133,7 +142,7 @@ def test_logits_that_are_not_finite_are_a_fault_of_ours(either: MirrorEngine, mo
 def test_each_stage_is_observed(engine: MirrorEngine) -> None:
     seen: list[str] = []
 
-    build_pipeline(engine).answer([request(encode(noise(64, 64)))], lambda stage, _: seen.append(stage))
+    build_scheduler(engine).answer([request(encode(noise(64, 64)))], lambda stage, _: seen.append(stage))
 
     assert seen == ["decode", "prepare", "network", "label", "encode"]
 
@@ -141,7 +150,7 @@ def test_each_stage_is_observed(engine: MirrorEngine) -> None:
 def test_several_views_are_averaged_in_a_stage_of_their_own(engine: MirrorEngine) -> None:
     seen: list[str] = []
 
-    build_pipeline(engine).answer([request(encode(noise(64, 64)), flip=True)], lambda stage, _: seen.append(stage))
+    build_scheduler(engine).answer([request(encode(noise(64, 64)), flip=True)], lambda stage, _: seen.append(stage))
 
     assert seen == ["decode", "prepare", "network", "average", "label", "encode"]
 
@@ -150,7 +159,7 @@ def test_at_one_scale_the_logits_decide_bit_for_bit(engine: MirrorEngine) -> Non
     image = noise(50, 80)
     pipeline = build_pipeline(engine)
     decoded = DecodedImage.whole(image)
-    (logits,) = engine.infer(prepare(decoded, pipeline.metadata.resize).pixels[None])
+    (logits,) = engine.infer(resize_to_network(decoded, pipeline.metadata.resize)[None])
     expected = segment_by_logits(decoded, logits, pipeline.labels)
 
     result = pipeline.segment(image)
@@ -241,7 +250,7 @@ def test_the_settings_say_what_is_done_where_nothing_is_asked(engine: MirrorEngi
 
 @pytest.mark.parametrize("max_batch", [1, 4])
 def test_each_answer_of_a_batch_of_several_views_equals_the_answer_alone(max_batch: int) -> None:
-    pipeline = build_pipeline(MirrorEngine(max_batch))
+    scheduler = build_scheduler(MirrorEngine(max_batch))
     requests = [
         request(encode(noise(64, 64)), "json", scales=(0.5, 1), flip=True),
         request(b"broken", "json", flip=True),
@@ -250,16 +259,16 @@ def test_each_answer_of_a_batch_of_several_views_equals_the_answer_alone(max_bat
         request(encode(noise(64, 64)), "json"),
     ]
 
-    together = pipeline.answer(requests)
+    together = scheduler.answer(requests)
 
-    assert together[:1] + together[2:] == [pipeline.answer([each])[0] for each in (*requests[:1], *requests[2:])]
+    assert together[:1] + together[2:] == [scheduler.answer([each])[0] for each in (*requests[:1], *requests[2:])]
     assert [type(outcome) for outcome in together] == [EncodedResponse, InvalidImage, *[EncodedResponse] * 3]
 
 
 def test_views_of_several_requests_go_through_the_engine_together(engine: MirrorEngine) -> None:
     image = encode(noise(64, 64))
 
-    build_pipeline(engine).answer([request(image, scales=(0.5, 1), flip=True), request(image, flip=True)])
+    build_scheduler(engine).answer([request(image, scales=(0.5, 1), flip=True), request(image, flip=True)])
 
     assert sorted(engine.batches) == [2, 4]
 
@@ -268,9 +277,9 @@ def test_more_pixels_for_the_network_than_the_limit_are_refused_with_both_number
     engine: MirrorEngine,
 ) -> None:
     image = encode(noise(300, 300))
-    pipeline = build_pipeline(engine, max_network_pixels=10_239)
+    scheduler = build_scheduler(engine, max_network_pixels=10_239)
 
-    refused, answered = pipeline.answer([request(image, scales=(0.5, 1), flip=True), request(image)])
+    refused, answered = scheduler.answer([request(image, scales=(0.5, 1), flip=True), request(image)])
 
     assert isinstance(refused, InferenceTooLarge)
     assert str(refused) == (
@@ -281,44 +290,37 @@ def test_more_pixels_for_the_network_than_the_limit_are_refused_with_both_number
 
 
 def test_a_refusal_for_too_many_pixels_names_the_tiles(engine: MirrorEngine) -> None:
-    (refused,) = build_pipeline(engine, max_network_pixels=50_000).answer([request(encode(noise(300, 300)), tiles=4)])
+    (refused,) = build_scheduler(engine, max_network_pixels=50_000).answer([request(encode(noise(300, 300)), tiles=4)])
 
     assert str(refused) == (
-        "in 4×4 tiles, at scales 1.0, the network would see 65,536 pixels of this image, the limit is 50,000"
+        "in 4×4 tiles, at scale 1.0, the network would see 65,536 pixels of this image, the limit is 50,000"
     )
 
 
 def test_no_requests_give_no_answers(engine: MirrorEngine) -> None:
-    assert build_pipeline(engine).answer([]) == []
+    assert build_scheduler(engine).answer([]) == []
 
 
 def test_json_carries_the_identity_of_the_model(engine: MirrorEngine) -> None:
-    (outcome,) = build_pipeline(engine).answer([request(encode(noise(8, 8)), "json")])
+    (outcome,) = build_scheduler(engine).answer([request(encode(noise(8, 8)), "json")])
 
     assert isinstance(outcome, EncodedResponse)
     assert json.loads(outcome.body)["model"] == "m"
 
 
-def test_large_images_of_a_batch_are_answered_in_parts_in_order_and_as_alone(
-    engine: MirrorEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_images_of_a_batch_are_answered_in_parts_in_order_and_as_alone(engine: MirrorEngine) -> None:
     sizes = [(60, 100), (20, 30), (100, 90), (10, 10), (64, 64), (100, 100)]
     requests = [request(encode(noise(*size))) for size in sizes]
     requests[3] = request(b"broken")
-    pipeline = build_pipeline(engine, max_pixels=10_000)
-    alone = [pipeline.answer([each])[0] for each in requests]
-    held: list[int] = []
-    together = Pipeline._answer_together
+    scheduler = build_scheduler(engine, max_pixels=10_000)
+    alone = [scheduler.answer([each])[0] for each in requests]
+    stages: list[str] = []
 
-    def noting(self: Pipeline, decoded: Mapping[int, Any], observe: Any) -> dict[int, Outcome]:
-        held.append(sum(each.pixels for each in decoded.values()))
-        return together(self, decoded, observe)
+    outcomes = scheduler.answer(requests, lambda stage, _: stages.append(stage))
 
-    monkeypatch.setattr(Pipeline, "_answer_together", noting)
-
-    outcomes = pipeline.answer(requests)
-
-    assert held == [6_600, 9_000, 4_096, 10_000]
+    decoded = [stage for stage in stages if stage in {"decode", "encode"}]
+    # 6,600 pixels together, then 9,000, 4,096 and 10,000.
+    assert decoded == ["decode"] * 2 + ["encode"] * 2 + ["decode", "encode"] * 3
     assert [type(outcome) for outcome in outcomes] == [EncodedResponse] * 3 + [InvalidImage] + [EncodedResponse] * 2
     assert outcomes[:3] + outcomes[4:] == alone[:3] + alone[4:]
 
@@ -326,20 +328,16 @@ def test_large_images_of_a_batch_are_answered_in_parts_in_order_and_as_alone(
 def test_an_explanation_by_an_engine_without_gradients_is_501_and_touches_no_other(engine: MirrorEngine) -> None:
     image = encode(noise(64, 64))
 
-    refused, answered = build_pipeline(engine).answer([SegmentationRequest(image, explain=True), request(image)])
+    refused, answered = build_scheduler(engine).answer([SegmentationRequest(image, explain=True), request(image)])
 
     assert isinstance(refused, ExplanationUnavailable)
     assert refused.status == 501
-    assert str(refused) == (
-        "an explanation needs gradients, which this server's engine (MirrorEngine) does not have; "
-        "its operator can choose the engine 'torch'"
-    )
     assert isinstance(answered, EncodedResponse)
 
 
 def test_explanations_in_a_batch_are_those_alone(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "a.safetensors")
-    pipeline = Pipeline.load(checkpoint, HandlerSettings(), ModelIdentity("m", "1"))
+    scheduler = make_scheduler(Pipeline.load(checkpoint, HandlerSettings(), ModelIdentity("m", "1")))
     image = encode(noise(64, 48))
     tinted = AnswerOptions(alpha=1)
     requests = [
@@ -350,12 +348,12 @@ def test_explanations_in_a_batch_are_those_alone(tmp_path: Path) -> None:
         SegmentationRequest(image, answer=tinted, explain=True),
     ]
 
-    together = pipeline.answer(requests)
+    together = scheduler.answer(requests)
 
     assert [mask_of(outcome).mode for outcome in together if isinstance(outcome, EncodedResponse)] == ["RGB", "P", "RGB", "RGB"]
     assert isinstance(together[3], InvalidImage)
     assert mask_of(together[2]).info["class"] == "dog"
-    alone = [pipeline.answer([each])[0] for each in requests]
+    alone = [scheduler.answer([each])[0] for each in requests]
     assert together[:3] + together[4:] == alone[:3] + alone[4:]
 
 
@@ -371,7 +369,7 @@ def mask_of(outcome: Outcome | SegmentationError) -> Image.Image:
 def test_what_one_image_does_to_the_engine_is_not_the_others_fault() -> None:
     white, good = encode(np.full((64, 64, 3), 255, np.uint8)), encode(noise(64, 64))
 
-    first, broken, last = build_pipeline(WhiteFailsEngine()).answer([request(good), request(white), request(good)])
+    first, broken, last = build_scheduler(WhiteFailsEngine()).answer([request(good), request(white), request(good)])
 
     assert isinstance(broken, InternalError)
     assert isinstance(first, EncodedResponse)
@@ -381,10 +379,10 @@ def test_what_one_image_does_to_the_engine_is_not_the_others_fault() -> None:
 def test_an_answer_above_the_share_of_its_image_is_refused_with_both_numbers(engine: MirrorEngine) -> None:
     own = request(encode(noise(100, 100)), "overlay")
 
-    (alone,) = build_pipeline(engine, max_response_bytes=4_000).answer([own])
-    (shared,) = build_pipeline(engine, max_response_bytes=8_000).answer([replace(own, images_per_call=2)])
+    (alone,) = build_scheduler(engine, max_response_bytes=4_000).answer([own])
+    (shared,) = build_scheduler(engine, max_response_bytes=8_000).answer([replace(own, images_per_call=2)])
 
     assert isinstance(alone, ResponseTooLarge)
     assert isinstance(shared, ResponseTooLarge)
     assert "the limit is 4,000" in str(alone)
-    assert str(shared) == f"{alone}; each of the 2 images of a call has its share of the limit"
+    assert str(shared) == f"{alone}; the 2 images of a call share the limit evenly"

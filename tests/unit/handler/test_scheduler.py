@@ -1,84 +1,124 @@
 import threading
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from handler.network.engines import Engine
-from handler.scheduler import Lanes, PixelBudget
+from handler.answers import EncodedResponse
+from handler.errors import InternalError
+from handler.network.engines import Logits, Pixels
+from handler.options import SegmentationRequest
+from handler.scheduler import Outcome, PixelBudget, Scheduler
+from tests.engines import LanedEngine, MirrorEngine, build_scheduler
+from tests.support import encode, noise
+
+BLACK = np.zeros((8, 8, 3), np.uint8)
 
 
-class NumberedEngine:
-    """Knows how many use it at once."""
+class MeetingEngine(MirrorEngine):
+    """A lane that runs only when another lane runs too."""
 
-    name = "test"
-    precision = "float32"
-    max_batch = 1
+    def __init__(self, meeting: threading.Barrier) -> None:
+        super().__init__(max_batch=1)
+        self.meeting = meeting
+
+    def logits(self, pixels: Pixels) -> Logits:
+        self.meeting.wait()
+        return super().logits(pixels)
+
+
+class LonelyEngine(MirrorEngine):
+    """A lane that breaks when two threads use it at once."""
 
     def __init__(self) -> None:
-        self.users = 0
+        super().__init__(max_batch=1)
+        self.in_use = threading.Lock()
 
-    def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        raise NotImplementedError
-
-
-def test_work_is_done_in_order_of_its_results() -> None:
-    lanes: Lanes[int, int] = Lanes([NumberedEngine(), NumberedEngine()], lambda work, _: work * 10)
-
-    assert lanes.map(range(7)) == [0, 10, 20, 30, 40, 50, 60]
-
-
-def test_two_pieces_of_work_go_at_the_same_time() -> None:
-    both = threading.Barrier(2, timeout=30)
-    lanes: Lanes[str, int] = Lanes([NumberedEngine(), NumberedEngine()], lambda _work, _engine: both.wait())
-
-    assert sorted(lanes.map("ab")) == [0, 1]
+    def logits(self, pixels: Pixels) -> Logits:
+        if not self.in_use.acquire(blocking=False):
+            raise RuntimeError("two threads use one lane")
+        try:
+            threading.Event().wait(0.001)
+            return super().logits(pixels)
+        finally:
+            self.in_use.release()
 
 
-def test_no_engine_is_used_by_two_at_once() -> None:
-    engines = [NumberedEngine(), NumberedEngine()]
-
-    def use(_: int, engine: Engine) -> int:
-        assert isinstance(engine, NumberedEngine)
-        engine.users += 1
-        alone = engine.users
-        threading.Event().wait(0.001)
-        engine.users -= 1
-        return alone
-
-    assert set(Lanes(engines, use).map(range(50))) == {1}
+def request(size: int = 8) -> SegmentationRequest:
+    return SegmentationRequest(encode(noise(size, size)))
 
 
-def test_a_lane_that_failed_works_on() -> None:
-    lanes: Lanes[int, int] = Lanes([NumberedEngine()], lambda work, _: 1 // work)
-
-    with pytest.raises(ZeroDivisionError):
-        lanes.map([0])
-
-    assert lanes.map([1, 1]) == [1, 1]
-
-
-def test_who_is_alone_may_hold_more_than_the_budget() -> None:
-    with PixelBudget(10).share() as take:
-        take(1000)
+def answer_in_threads(scheduler: Scheduler, requests: list[SegmentationRequest]) -> list[Outcome]:
+    """Answer each request in a thread of its own."""
+    outcomes: list[Outcome] = []
+    threads = [threading.Thread(target=lambda one=one: outcomes.extend(scheduler.answer([one]))) for one in requests]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
 
 
-def test_what_does_not_fit_waits_until_others_are_done() -> None:
+def test_outcomes_keep_the_order_of_the_requests() -> None:
+    sizes = [5, 9, 7, 3, 8]
+
+    outcomes = build_scheduler(LanedEngine()).answer([request(size) for size in sizes])
+
+    for outcome, size in zip(outcomes, sizes, strict=True):
+        assert isinstance(outcome, EncodedResponse)
+        assert f'"width":{size},'.encode() in outcome.body
+
+
+def test_two_requests_run_at_the_same_time() -> None:
+    meeting = threading.Barrier(2, timeout=60)
+
+    outcomes = build_scheduler(LanedEngine(lambda: MeetingEngine(meeting))).answer([request(), request()])
+
+    assert [type(outcome) for outcome in outcomes] == [EncodedResponse] * 2
+
+
+def test_no_lane_is_used_by_two_requests_at_once() -> None:
+    outcomes = build_scheduler(LanedEngine(LonelyEngine)).answer([request()] * 30)
+
+    assert {type(outcome) for outcome in outcomes} == {EncodedResponse}
+
+
+@pytest.mark.parametrize("make_engine", [MirrorEngine, lambda: LanedEngine(LonelyEngine)], ids=["batches", "lanes"])
+def test_several_threads_may_share_a_scheduler(make_engine: type[MirrorEngine]) -> None:
+    scheduler = build_scheduler(make_engine())
+    alone = scheduler.answer([request()])[0]
+
+    assert answer_in_threads(scheduler, [request()] * 20) == [alone] * 20
+
+
+def test_a_lane_survives_a_request_that_failed_in_it() -> None:
+    scheduler = build_scheduler(LanedEngine())
+
+    failed = scheduler.answer([SegmentationRequest(encode(BLACK))] * 4)
+    answered = scheduler.answer([request()] * 4)
+
+    assert {type(outcome) for outcome in failed} == {InternalError}
+    assert {type(outcome) for outcome in answered} == {EncodedResponse}
+
+
+def test_a_lone_holder_may_exceed_the_budget() -> None:
+    with PixelBudget(10).hold(1000):
+        pass
+
+
+def test_what_does_not_fit_waits_until_pixels_are_released() -> None:
     budget = PixelBudget(10)
     order = []
 
     def second() -> None:
-        with budget.share() as take:
-            take(5)
+        with budget.hold(5):
             order.append("second")
 
-    with budget.share() as take:
-        take(6)
+    with budget.hold(6):
         waiting = threading.Thread(target=second)
         waiting.start()
         waiting.join(0.05)
         order.append("first")
-    waiting.join(30)
+    waiting.join(60)
 
     assert order == ["first", "second"]
 
@@ -86,6 +126,5 @@ def test_what_does_not_fit_waits_until_others_are_done() -> None:
 def test_what_fits_does_not_wait() -> None:
     budget = PixelBudget(10)
 
-    with budget.share() as one, budget.share() as other:
-        one(5)
-        other(5)
+    with budget.hold(5), budget.hold(5):
+        pass

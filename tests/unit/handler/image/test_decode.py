@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from handler.errors import ImageTooLarge, InvalidImage, SegmentationError, UnsupportedImageFormat, attempt
+from handler.errors import ImageTooLarge, InvalidImage, SegmentationError, UnsupportedImageFormat, capture
 from handler.image.decode import ACCEPTED_FORMATS, decode_image
 from handler.image.process import prepare_process
 from handler.limits import Limits
@@ -188,7 +188,7 @@ def test_a_damaged_file_is_an_image_or_one_of_the_documented_errors(
         at = int(place * (len(data) - 1))
         data[at : at + len(new)] = new
 
-    outcome = attempt(decode_image, bytes(data[: int(len(data) * kept) + 1]), LIMITS)
+    outcome = capture(decode_image, bytes(data[: int(len(data) * kept) + 1]), LIMITS)
 
     assert isinstance(outcome, (np.ndarray, InvalidImage, ImageTooLarge, UnsupportedImageFormat))
 
@@ -221,7 +221,7 @@ def test_decoders_write_nothing_to_the_servers_output(capfd: pytest.CaptureFixtu
     data[100:200] = noise(10, 10).tobytes()[:100]
 
     prepare_process()
-    attempt(decode_image, bytes(data), LIMITS)
+    capture(decode_image, bytes(data), LIMITS)
 
     assert capfd.readouterr() == ("", "")
 
@@ -232,7 +232,7 @@ def test_nothing_is_left_open_or_behind(tmp_path: Path, monkeypatch: pytest.Monk
 
     for file_format in ACCEPTED_FORMATS:
         decode_image(whole_file(file_format), LIMITS)
-        attempt(decode_image, whole_file(file_format)[:100], LIMITS)
+        capture(decode_image, whole_file(file_format)[:100], LIMITS)
 
     assert psutil.Process().num_fds() == before
     assert list(tmp_path.iterdir()) == []

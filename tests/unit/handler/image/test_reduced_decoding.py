@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from handler.answers import FORMATS, EncodedResponse
+from handler.answers import FORMATS
 from handler.errors import ImageTooLarge, InvalidImage
 from handler.geometry import DecodedImage, RGBImage, Size, resized
 from handler.image.decode import decode
 from handler.limits import Limits
-from handler.network.views import needed_size, views
+from handler.network.views import ViewPlan
 from handler.options import LEAST_SCALE, AnswerOptions, InferenceOptions, SegmentationRequest
 from model import ResizePolicy
 from tests.engines import MirrorEngine
@@ -127,10 +127,11 @@ def test_a_truncated_file_is_refused_at_any_scale() -> None:
 )
 def test_no_view_is_an_enlargement_of_the_needed_size(size: Size, scales: tuple[float, ...], tiles: int) -> None:
     options = InferenceOptions(scales=scales, tiles=tiles)
-    height, width = needed_size(size, POLICY, options)
+    plan = ViewPlan.for_image(size, POLICY, options)
+    height, width = plan.min_decode_size
     parts = (3 * tiles + 1) / 4
 
-    for view in views(DecodedImage.whole(np.zeros((*size, 3), np.uint8)), POLICY, options):
+    for view in plan.make_views(DecodedImage.whole(np.zeros((*size, 3), np.uint8))):
         assert view.pixels.shape[0] * parts <= height
         assert view.pixels.shape[1] * parts <= width
 
@@ -138,17 +139,18 @@ def test_no_view_is_an_enlargement_of_the_needed_size(size: Size, scales: tuple[
 def test_a_refinement_needs_the_size_at_scale_1() -> None:
     small = InferenceOptions(scales=(0.5,))
 
-    assert needed_size((900, 1600), POLICY, small) == (18, 32)
-    assert needed_size((900, 1600), POLICY, small.model_copy(update={"refine": "crf"})) == (36, 64)
+    refined = small.model_copy(update={"refine": "crf"})
+
+    assert ViewPlan.for_image((900, 1600), POLICY, small).min_decode_size == (18, 32)
+    assert ViewPlan.for_image((900, 1600), POLICY, refined).min_decode_size == (36, 64)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_answers_for_the_image_itself(name: str) -> None:
     request = SegmentationRequest(encode(Image.fromarray(gradient(600, 803)), "JPEG"), answer=AnswerOptions(format=name))
 
-    (outcome,) = pipeline(MirrorEngine()).answer([request])
+    outcome = pipeline(MirrorEngine()).answer(request)
 
-    assert isinstance(outcome, EncodedResponse), outcome
     if outcome.content_type.startswith("image/"):
         assert Image.open(io.BytesIO(outcome.body)).size == (803, 600)
 
@@ -160,9 +162,8 @@ def test_what_shows_the_photograph_shows_all_of_it(explain: bool) -> None:
     answer = AnswerOptions(format="png" if explain else "overlay", alpha=0)
     request = SegmentationRequest(encode(fine, "JPEG", quality=95), answer=answer, explain=explain)
 
-    (outcome,) = pipeline(linear_engine()).answer([request])
+    outcome = pipeline(linear_engine()).answer(request)
 
-    assert isinstance(outcome, EncodedResponse), outcome
     shown = np.asarray(Image.open(io.BytesIO(outcome.body)).convert("L"))
     assert shown[300:].std() > 50  # Below the legend.
 

@@ -12,7 +12,7 @@ from handler.errors import InferenceTooLarge, RefinementUnavailable
 from handler.masks.refinement import CrfSettings, dense_crf
 from handler.options import AnswerOptions, InferenceOptions, SegmentationRequest
 from handler.settings import InferenceSettings
-from tests.engines import HalvesEngine, build_pipeline
+from tests.engines import HalvesEngine, build_pipeline, build_scheduler
 from tests.support import encode
 
 CRF = InferenceOptions(refine="crf")
@@ -93,7 +93,7 @@ class TestWithTheExtra:
         seconds: dict[str, float] = {}
         requests = [SegmentationRequest(image, CRF, AnswerOptions(format=name)) for name in ("json", "png")]
 
-        as_json, as_png = build_pipeline(HalvesEngine()).answer(requests, seconds.__setitem__)
+        as_json, as_png = build_scheduler(HalvesEngine()).answer(requests, seconds.__setitem__)
 
         assert isinstance(as_json, EncodedResponse)
         assert isinstance(as_png, EncodedResponse)
@@ -105,18 +105,18 @@ class TestWithTheExtra:
     def test_it_is_a_stage_of_its_own(self, two_colours: npt.NDArray[np.uint8]) -> None:
         seen: list[str] = []
 
-        build_pipeline(HalvesEngine()).answer(
+        build_scheduler(HalvesEngine()).answer(
             [SegmentationRequest(encode(two_colours), inference=CRF)], lambda stage, _: seen.append(stage)
         )
 
         assert seen == ["decode", "prepare", "network", "average", "refine", "label", "encode"]
 
     def test_a_batch_changes_nothing_but_the_seconds(self, two_colours: npt.NDArray[np.uint8]) -> None:
-        pipeline = build_pipeline(HalvesEngine())
+        scheduler = build_scheduler(HalvesEngine())
         requests = [SegmentationRequest(encode(image), CRF) for image in (two_colours, two_colours[:, 8:])]
 
-        together = pipeline.answer(requests)
-        alone = [pipeline.answer([each])[0] for each in requests]
+        together = scheduler.answer(requests)
+        alone = [scheduler.answer([each])[0] for each in requests]
 
         assert [without_seconds(outcome) for outcome in together] == [without_seconds(outcome) for outcome in alone]
 
@@ -125,7 +125,7 @@ class TestWithTheExtra:
     ) -> None:
         engine = HalvesEngine()
 
-        (outcome,) = build_pipeline(engine, max_refined_values=12_287).answer(
+        (outcome,) = build_scheduler(engine, max_refined_values=12_287).answer(
             [SegmentationRequest(encode(two_colours), inference=CRF)]
         )
 
@@ -138,7 +138,7 @@ class TestWithTheExtra:
 def test_without_the_extra_the_answer_says_how_to_get_it_before_the_network_runs(two_colours: npt.NDArray[np.uint8]) -> None:
     engine = HalvesEngine()
 
-    (outcome,) = build_pipeline(engine).answer([SegmentationRequest(encode(two_colours), inference=CRF)])
+    (outcome,) = build_scheduler(engine).answer([SegmentationRequest(encode(two_colours), inference=CRF)])
 
     assert isinstance(outcome, RefinementUnavailable)
     assert outcome.status == 501
@@ -153,7 +153,7 @@ def test_without_the_extra_a_server_that_refines_by_default_does_not_start() -> 
 
 
 def test_an_answer_that_nothing_refined_says_nothing_of_it(two_colours: npt.NDArray[np.uint8]) -> None:
-    (outcome,) = build_pipeline(HalvesEngine()).answer([SegmentationRequest(encode(two_colours))])
+    (outcome,) = build_scheduler(HalvesEngine()).answer([SegmentationRequest(encode(two_colours))])
 
     assert isinstance(outcome, EncodedResponse)
     assert "refine" not in json.loads(outcome.body)

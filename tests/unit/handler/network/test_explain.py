@@ -13,7 +13,7 @@ from handler.labels import Labels
 from handler.limits import Limits
 from handler.network.engines import Engine, EngineOptions, Region
 from handler.network.engines.torch_engine import TorchEngine
-from handler.network.explain import choose_region, explain, scaled
+from handler.network.explain import choose_region, explain, scale_to_unit
 from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
@@ -21,6 +21,7 @@ from model import Checkpoint, DeepLabV3, ModelConfig, ResizePolicy, build_model
 from model.architectures import ARCHITECTURES
 from scripts.package import DEFAULT_CHECKPOINT
 from scripts.samples import write_samples
+from tests.engines import MirrorEngine
 from tests.support import CLASSES, metadata, noise
 
 CELL = 16
@@ -135,30 +136,23 @@ def test_without_a_background_every_class_counts() -> None:
 
 
 def test_scaling_leaves_a_map_of_zeros() -> None:
-    assert scaled(np.zeros((1, 2), np.float32)).tolist() == [[0, 0]]
-    assert scaled(np.array([[1, 4]], np.float32)).tolist() == [[0.25, 1]]
+    assert scale_to_unit(np.zeros((1, 2), np.float32)).tolist() == [[0, 0]]
+    assert scale_to_unit(np.array([[1, 4]], np.float32)).tolist() == [[0.25, 1]]
 
 
 @pytest.mark.parametrize("class_index", [-1, 3])
 def test_a_class_that_does_not_exist_is_refused(class_index: int) -> None:
-    with pytest.raises(InvalidOption, match=f"class {class_index}: this model has the classes 0 to 2"):
+    with pytest.raises(InvalidOption, match=rf"class {class_index} .*0 to 2"):
         pipeline(linear_engine()).explanation(noise(64, 64), class_index)
 
 
 def test_an_engine_without_gradients_says_so() -> None:
-    class CompiledEngine:
-        name = "test"
-        precision = "float32"
-        max_batch = 1
+    engine = MirrorEngine()
 
-        def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-            raise AssertionError(f"{len(pixels)} images are run for nothing")
-
-    with pytest.raises(
-        ExplanationUnavailable, match=r"\(CompiledEngine\) does not have; .* choose the engine 'torch'"
-    ) as refusal:
-        pipeline(CompiledEngine()).explanation(noise(64, 64))
+    with pytest.raises(ExplanationUnavailable, match=r"'test'.*'engine: torch'") as refusal:
+        pipeline(engine).explanation(noise(64, 64))
     assert refusal.value.status == 501
+    assert engine.batches == []
 
 
 def test_the_cat_is_hotter_than_what_is_around_it(default_pipeline: Pipeline, chelsea: RGBImage) -> None:

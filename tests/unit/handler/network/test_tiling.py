@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from handler.geometry import DecodedImage, prepare
-from handler.network.tiling import WHOLE, Tile, blend, prepare_tiles
+from handler.geometry import DecodedImage, network_size
+from handler.network.tiling import WHOLE, Tile, blend, list_tiles, resize_tile, resize_to_network
 from model import ResizePolicy
 from tests.support import noise
 
@@ -44,19 +44,21 @@ def test_a_tile_has_the_aspect_ratio_of_the_image(height: int, width: int, count
     assert (right - left) * height == pytest.approx((bottom - top) * width)
 
 
-def test_one_tile_is_the_image_as_ever() -> None:
-    image, policy = DecodedImage.whole(noise(64, 48)), ResizePolicy(side="long", size=64)
+def test_one_tile_is_the_whole_image() -> None:
+    assert list_tiles(1) == [WHOLE]
 
-    ((tile, pixels),) = prepare_tiles(image, policy, 1)
 
-    assert tile == WHOLE
-    assert pixels is prepare(image, policy).pixels
+def test_an_image_of_the_networks_size_is_not_copied() -> None:
+    image = noise(64, 48)
+
+    assert resize_to_network(DecodedImage.whole(image), ResizePolicy(side="long", size=64)) is image
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.sampled_from([2, 3]), st.sampled_from([0.5, 1]))
 def test_a_tile_is_its_part_of_the_resized_image(height: int, width: int, count: int, scale: float) -> None:
-    image = noise(height, width)
-    (*_, (_, last)) = prepare_tiles(DecodedImage.whole(image), ResizePolicy(side="long", size=32, multiple=8), count, scale)
+    image, policy = noise(height, width), ResizePolicy(side="long", size=32, multiple=8)
+    size = network_size(policy, (height, width), scale)
+    last = resize_tile(DecodedImage.whole(image), list_tiles(count)[-1], size)
     rows, columns, _ = last.shape
     parts = Fraction(3 * count + 1, 4)
 

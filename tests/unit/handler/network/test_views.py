@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.geometry import DecodedImage
+from handler.geometry import DecodedImage, RGBImage
 from handler.network.tiling import Tile
-from handler.network.views import View, batches, mean_probabilities, network_pixels, views
+from handler.network.views import View, ViewPlan, group_by_size, mean_probabilities
 from handler.options import LEAST_SCALE, InferenceOptions
 from model import ResizePolicy
 from tests.support import noise
@@ -20,7 +20,7 @@ scales = st.lists(st.floats(LEAST_SCALE, 2), min_size=1, max_size=3, unique=True
 def test_the_network_sees_each_scale_and_its_mirror_image() -> None:
     image = noise(32, 16)
 
-    seen = views(DecodedImage.whole(image), POLICY, InferenceOptions(scales=(0.5, 1), flip=True))
+    seen = make_views(image, POLICY, InferenceOptions(scales=(0.5, 1), flip=True))
 
     assert [(view.pixels.shape, view.mirrored) for view in seen] == [
         ((16, 8, 3), False), ((16, 8, 3), True), ((32, 16, 3), False), ((32, 16, 3), True),
@@ -32,7 +32,7 @@ def test_the_network_sees_each_scale_and_its_mirror_image() -> None:
 def test_the_network_sees_each_tile_at_each_scale_and_its_mirror_image() -> None:
     image = noise(56, 28)
 
-    seen = views(DecodedImage.whole(image), POLICY, InferenceOptions(scales=(0.5, 1), flip=True, tiles=2))
+    seen = make_views(image, POLICY, InferenceOptions(scales=(0.5, 1), flip=True, tiles=2))
 
     tiles = [Tile(0, 0, 2), Tile(0, 1, 2), Tile(1, 0, 2), Tile(1, 1, 2)]
     assert [(view.pixels.shape, view.tile, view.mirrored) for view in seen] == [
@@ -49,15 +49,15 @@ def test_the_networks_pixels_are_counted_without_making_the_views(
     policy = POLICY.model_copy(update={"multiple": multiple})
     options = InferenceOptions(scales=scales, flip=flip, tiles=tiles)
 
-    seen = views(DecodedImage.whole(np.zeros((*size, 3), np.uint8)), policy, options)
+    seen = make_views(np.zeros((*size, 3), np.uint8), policy, options)
 
-    assert network_pixels(size, policy, options) == sum(view.pixels.size // 3 for view in seen)
+    assert ViewPlan.for_image(size, policy, options).pixels == sum(view.pixels.size // 3 for view in seen)
 
 
 def test_views_of_one_size_go_together() -> None:
     small, large = View(noise(4, 4)), View(noise(8, 8))
 
-    assert list(batches({"a": small, "b": large, "c": small, "d": small}, 2)) == [["a", "c"], ["d"], ["b"]]
+    assert list(group_by_size({"a": small, "b": large, "c": small, "d": small}, 2)) == [["a", "c"], ["d"], ["b"]]
 
 
 def test_probabilities_are_averaged_with_equal_weights() -> None:
@@ -116,6 +116,11 @@ def test_a_mean_of_probabilities_is_one(grids: list[tuple[int, int, bool]], seed
 
     np.testing.assert_allclose(mean.sum(0), 1, atol=1e-5)
     assert mean.min() >= 0
+
+
+def make_views(image: RGBImage, policy: ResizePolicy, options: InferenceOptions) -> list[View]:
+    decoded = DecodedImage.whole(image)
+    return ViewPlan.for_image(decoded.size, policy, options).make_views(decoded)
 
 
 def logits(probability: list[float]) -> npt.NDArray[np.float32]:

@@ -11,6 +11,7 @@ import yaml
 from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
+from handler.pipeline import Pipeline
 from handler.servers.torchserve import SegmentationService, format_in_url, is_explanation, text_headers
 from handler.settings import HandlerSettings
 from model import CheckpointError
@@ -86,7 +87,7 @@ def test_a_fault_of_ours_names_the_request_and_logs_the_reason(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("a secret reason")
 
-    monkeypatch.setattr("handler.pipeline.decode", fail)
+    monkeypatch.setattr(Pipeline, "decode", fail)
 
     (body,) = ask(service, context, ({"body": encode(noise(2, 2))}, {}))
 

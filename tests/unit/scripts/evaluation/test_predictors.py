@@ -67,7 +67,7 @@ def test_a_large_jpeg_is_decoded_as_a_server_would(checkpoint: Path, tmp_path: P
 
     (label_map,) = predictor.label_maps([photo])
 
-    (served,) = predictor.pipeline.answer([request])
+    served = predictor.pipeline.answer(request)
     assert isinstance(served, EncodedResponse)
     np.testing.assert_array_equal(label_map, np.asarray(Image.open(io.BytesIO(served.body))))
 

@@ -1,0 +1,190 @@
+"""The whole service, for any server: calls in, replies out."""
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from handler.answers.response import compact_json
+from handler.archive import ModelArchive
+from handler.description import describe
+from handler.errors import InternalError, ResponseTooLarge, SegmentationError, capture
+from handler.options import SegmentationRequest
+from handler.pipeline import Pipeline
+from handler.request.parser import RequestParser
+from handler.request.protocols import Envelope, Reply, read_envelope
+from handler.scheduler import Outcome, make_scheduler
+from handler.stages import Observer, ignore
+
+logger = logging.getLogger(__name__)
+
+#: Faults in a row after which the engine is tested. A single request may break it without any harm to the next.
+_FAULTS_BEFORE_TEST = 3
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call as a server received it."""
+
+    #: A form's fields or the keys of a JSON object by name; a raw body is the field `body`.
+    fields: Mapping[str, Any]
+    #: The client's headers, names in any case.
+    headers: Mapping[str, str] = field(default_factory=dict)
+    action: Literal["predict", "explain", "describe"] = "predict"
+    #: The response format that the URL names, if any.
+    format: str | None = None
+    #: Names the call in the log, and to the client if the server fails to answer it.
+    request_id: str = ""
+
+
+class Application:
+    """Answers calls to one model. Several threads may call it at once.
+
+    >>> application = Application.load(read_archive(folder))
+    >>> (reply,) = application.answer([Call({"body": jpeg}, {"Accept": "image/png"})])
+    >>> reply.content_type
+    'image/png'
+    """
+
+    def __init__(self, archive: ModelArchive, pipeline: Pipeline) -> None:
+        """Put a loaded pipeline behind the wire formats.
+
+        Raises:
+            ConfigurationError: the settings name a class that the model does not have.
+        """
+        self.pipeline = pipeline
+        self._archive = archive
+        self._scheduler = make_scheduler(pipeline)
+        self._parser = RequestParser(archive.settings, pipeline.labels)
+        self._health = _EngineHealth(pipeline)
+
+    @classmethod
+    def load(cls, archive: ModelArchive, *, gpu_id: int | None = None) -> "Application":
+        """Load and warm up the archive's model.
+
+        Args:
+            archive: the extracted archive.
+            gpu_id: the GPU to run on; None: the CPU.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be used.
+            ConfigurationError: the settings cannot be used.
+            RefinementUnavailable: the settings refine by default, and the package for it is not installed.
+        """
+        pipeline = Pipeline.load(
+            archive.checkpoint,
+            archive.settings,
+            archive.identity,
+            archive=archive.folder,
+            gpu_id=gpu_id,
+            lanes=archive.batch_size,
+        )
+        application = cls(archive, pipeline)
+        pipeline.warm_up()
+        return application
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the engine cannot recover, as after most CUDA errors: the process should be replaced."""
+        return self._health.has_failed
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """What the model says of itself: classes, options, limits, metrics, digest."""
+        return describe(self.pipeline, self._parser.options, self._archive)
+
+    def answer(self, calls: Sequence[Call], observe: Observer = ignore) -> list[Reply]:
+        """Reply to each of `calls`, which arrived together. No call affects the reply to another.
+
+        Args:
+            calls: the calls.
+            observe: receives the seconds of each stage, from several threads.
+        """
+        parsed = [self._parse(call) for call in calls]
+        outcomes = self._scheduler.answer([request for call in parsed for request in call.requests], observe)
+        self._health.note(outcomes)
+        remaining = iter(outcomes)
+        return [self._reply(call, [next(remaining) for _ in call.requests]) for call in parsed]
+
+    def _parse(self, call: Call) -> "_ParsedCall":
+        envelope = read_envelope(call.fields, self._archive.identity)
+        if call.action == "describe":
+            return _ParsedCall(call, envelope, [])
+        requests = capture(
+            self._parser.parse, envelope, call.headers, explain=call.action == "explain", format_name=call.format
+        )
+        if isinstance(requests, SegmentationError):
+            return _ParsedCall(call, envelope, [], requests)
+        return _ParsedCall(call, envelope, requests)
+
+    def _reply(self, call: "_ParsedCall", outcomes: Sequence[Outcome]) -> Reply:
+        reply = capture(self._assemble, call, outcomes) if call.error is None else call.error
+        if isinstance(reply, SegmentationError):
+            return call.envelope.refuse(reply, _public_message(reply, call.call.request_id))
+        return reply
+
+    def _assemble(self, call: "_ParsedCall", outcomes: Sequence[Outcome]) -> Reply:
+        if call.call.action == "describe":
+            return Reply(compact_json(self.description))
+        answers = []
+        for position, outcome in enumerate(outcomes):
+            if isinstance(outcome, SegmentationError):
+                raise outcome.with_location(f"image {position}") if len(outcomes) > 1 else outcome
+            answers.append(outcome)
+        reply = call.envelope.reply(answers, explained=call.call.action == "explain")
+        size, limit = len(reply.body), self._archive.settings.limits.max_response_bytes
+        if size > limit:
+            raise ResponseTooLarge(f"the answer to the call has {size:,} bytes, the limit is {limit:,}")
+        return reply
+
+
+@dataclass(frozen=True)
+class _ParsedCall:
+    call: Call
+    envelope: Envelope
+    #: One per image; none for a description or a refused call.
+    requests: Sequence[SegmentationRequest]
+    #: Why the call is refused.
+    error: SegmentationError | None = None
+
+
+class _EngineHealth:
+    """Tells an engine that no longer works from a request that it could not answer."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.has_failed = False
+        self._pipeline = pipeline
+        self._faults = 0
+        self._counting = threading.Lock()
+
+    def note(self, outcomes: Sequence[Outcome]) -> None:
+        """Count faults in a row; after a few, test the engine on a blank image."""
+        with self._counting:
+            for outcome in outcomes:
+                if isinstance(outcome, InternalError):
+                    self._faults += 1
+                elif not isinstance(outcome, SegmentationError):
+                    self._faults = 0
+            suspect = self._faults >= _FAULTS_BEFORE_TEST
+        if suspect:
+            self._test()
+
+    def _test(self) -> None:
+        try:
+            self._pipeline.warm_up()
+        except Exception:
+            logger.critical("the engine fails on a blank image too; this process cannot recover", exc_info=True)
+            self.has_failed = True
+        else:
+            with self._counting:
+                self._faults = 0
+
+
+def _public_message(error: SegmentationError, request_id: str) -> str:
+    """Return what the client is told of `error`; the cause of an internal one goes to the log instead."""
+    if not isinstance(error, InternalError):
+        return str(error)
+    logger.error("request %s failed", request_id, exc_info=error)
+    return f"{error}; its log has the reason under request {request_id}"

@@ -1,0 +1,131 @@
+"""What every engine is, and what it is made from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.errors import ExplanationUnavailable
+from handler.geometry import Size
+from handler.masks.label_map import LabelMap, make_label_map
+from model.checkpoint import Checkpoint, load_checkpoint, read_metadata
+from model.metadata import CheckpointMetadata
+
+#: The number format a network computes in, by torch's names; `auto` leaves the choice to the engine.
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
+
+Pixels = npt.NDArray[np.uint8]
+Logits = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Region:
+    """The part of a network's output that an explanation is about: one class's logits in some cells of the grid."""
+
+    class_index: int
+    #: Where the class wins, bool h'×w' like the logits.
+    won: npt.NDArray[np.bool_]
+
+    @property
+    def cells(self) -> npt.NDArray[np.bool_]:
+        """The cells whose logits are summed: those the class wins, or all of them if it wins none."""
+        return self.won if self.won.any() else np.ones_like(self.won)
+
+
+class Engine(ABC):
+    """A network ready to run, normalization included. Several threads may call one engine."""
+
+    #: Its key in `ENGINES`.
+    name: str
+    #: What it computes in: `float32`, `bfloat16` or `int8`.
+    precision: str
+    #: The largest batch that one call of `infer` takes.
+    max_batch: int = 1
+    #: Whether `class_activation` works.
+    has_gradients: bool = False
+
+    @abstractmethod
+    def infer(self, pixels: Pixels) -> Logits:
+        """Run the network: uint8 RGB B×h×w×3 to float32 logits B×classes×h'×w' on the network's grid."""
+
+    def lanes(self) -> Sequence["Engine"]:
+        """Return engines that can run at the same time, each on its share of the processor; the engine itself if it cannot."""
+        return (self,)
+
+    def class_activation(self, pixels: Pixels, choose: Callable[[Logits], Region]) -> tuple[Region, npt.NDArray[np.float32]]:
+        """Compute Seg-Grad-CAM (Vinogradova et al. 2020) on the backbone's last features, for the summed logits of a region.
+
+        Args:
+            pixels: one image, uint8 RGB h×w×3.
+            choose: picks the region from the image's logits, float32 classes×h'×w'.
+
+        Returns:
+            The region, and the sum of the features weighted by their mean gradients, negative values cut off: float32 on the
+            grid of the features, which may be coarser than that of the logits.
+
+        Raises:
+            ExplanationUnavailable: the engine has no gradients.
+        """
+        del pixels, choose
+        raise ExplanationUnavailable(
+            f"an explanation needs gradients, which this server's engine {self.name!r} does not compute; "
+            "the operator can set 'engine: torch' in model-config.yaml"
+        )
+
+    def make_label_map(self, scores: Logits, size: Size, dtype: npt.DTypeLike) -> LabelMap:
+        """Compute `handler.masks.label_map.make_label_map`, faster where the engine's device allows; equal to it but for ties."""
+        return make_label_map(scores, size, dtype)
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Where an engine runs, on how many threads, and in which precision."""
+
+    #: Intra-operator threads; 0: one per core.
+    threads: int = 0
+    #: The GPU to run on; None: the CPU.
+    gpu_id: int | None = None
+    precision: Precision = "auto"
+    #: The most images to run side by side, for engines that can.
+    lanes: int = 1
+
+
+def has_gpu(options: EngineOptions) -> bool:
+    """Whether there is a GPU to run on: servers count the machine's, but this build of torch may lack CUDA."""
+    import torch
+
+    return options.gpu_id is not None and torch.cuda.is_available()
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files an engine is built from; they are read when needed."""
+
+    checkpoint: Path
+    #: Overrides the output stride the checkpoint was trained at.
+    output_stride: Literal[8, 16] | None = None
+    #: The network as an OpenVINO graph (an .xml with its .bin beside it), normalization included, at this output stride. None:
+    #: it is converted from the checkpoint, which takes seconds.
+    graph: Path | None = None
+
+    def metadata(self) -> CheckpointMetadata:
+        """Read the checkpoint's description of itself.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be used.
+        """
+        return read_metadata(self.checkpoint, output_stride=self.output_stride)
+
+    def load(self) -> Checkpoint:
+        """Load the network, without its auxiliary head.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be used.
+        """
+        loaded = load_checkpoint(self.checkpoint, output_stride=self.output_stride)
+        loaded.network.drop_auxiliary_head()
+        return loaded
