@@ -20,8 +20,8 @@ from handler.image.decode import OpenedImage, open_image
 from handler.labels import Labels
 from handler.limits import Limits
 from handler.masks.explanation import Explanation
-from handler.masks.segmentation import Segmentation, keep_classes, segment_by_logits, segment_by_probabilities
 from handler.masks.refinement import RefinementReport, dense_crf
+from handler.masks.segmentation import Segmentation, keep_classes, segment_by_logits, segment_by_probabilities
 from handler.network.engines import Engine, EngineOptions, Logits, ModelFiles, build_engine, reference_engine, resolve_engine
 from handler.network.engines.archive import archived_agreement, archived_graph
 from handler.network.explain import explain, torch_threads

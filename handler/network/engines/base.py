@@ -77,7 +77,7 @@ class Engine(ABC):
         )
 
     def make_label_map(self, scores: Logits, size: Size, dtype: npt.DTypeLike) -> LabelMap:
-        """Compute `handler.masks.label_map.make_label_map`, faster where the engine's device allows; equal to it but for ties."""
+        """Compute `masks.label_map.make_label_map`, faster where the engine's device allows; equal to it but for ties."""
         return make_label_map(scores, size, dtype)
 
 
