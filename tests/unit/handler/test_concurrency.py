@@ -1,7 +1,7 @@
 """Requests answered at the same time: what may overlap, and what must not."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 import numpy as np
@@ -9,9 +9,10 @@ import numpy.typing as npt
 import pytest
 
 from handler.answers import EncodedResponse
+from handler.network.engines import Logits, Pixels, Region
 from handler.options import AnswerOptions, InferenceOptions, SegmentationRequest
-from handler.pipeline import Outcome
-from tests.engines import ConcurrencyProbe, LanedEngine, WatchedEngine, build_pipeline
+from handler.scheduler import Outcome
+from tests.engines import ConcurrencyProbe, LanedEngine, WatchedEngine, build_scheduler
 from tests.support import encode, noise
 
 SIDE = 60
@@ -24,11 +25,16 @@ def probe() -> ConcurrencyProbe:
 
 
 class ExplainingLanedEngine(LanedEngine):
-    """Shares one gradient engine between its two lanes."""
+    """Explains by one watched engine."""
+
+    has_gradients = True
 
     def __init__(self, probe: ConcurrencyProbe) -> None:
         super().__init__()
-        self.class_activation = WatchedEngine(probe).class_activation
+        self._gradients = WatchedEngine(probe)
+
+    def class_activation(self, pixels: Pixels, choose: Callable[[Logits], Region]) -> tuple[Region, npt.NDArray[np.float32]]:
+        return self._gradients.class_activation(pixels, choose)
 
 
 @pytest.fixture
@@ -62,7 +68,7 @@ def watched_crf(monkeypatch: pytest.MonkeyPatch, probe: ConcurrencyProbe) -> Non
 def test_images_that_exceed_the_pixel_budget_together_are_held_one_after_the_other(probe: ConcurrencyProbe) -> None:
     engine = LanedEngine(lambda: WatchedEngine(probe))
 
-    outcomes = build_pipeline(engine, max_pixels=2 * SIDE**2 - 1).answer([request()] * 4)
+    outcomes = build_scheduler(engine, max_pixels=2 * SIDE**2 - 1).answer([request()] * 4)
 
     assert_answered(outcomes)
     assert probe.peak == 1
@@ -72,7 +78,7 @@ def test_images_within_the_pixel_budget_are_worked_on_side_by_side() -> None:
     probe = ConcurrencyProbe(patience=30)
     engine = LanedEngine(lambda: WatchedEngine(probe))
 
-    outcomes = build_pipeline(engine, max_pixels=2 * SIDE**2).answer([request()] * 2)
+    outcomes = build_scheduler(engine, max_pixels=2 * SIDE**2).answer([request()] * 2)
 
     assert_answered(outcomes)
     assert probe.peak == 2
@@ -80,7 +86,7 @@ def test_images_within_the_pixel_budget_are_worked_on_side_by_side() -> None:
 
 @pytest.mark.usefixtures("watched_crf")
 def test_refinements_run_one_after_the_other(probe: ConcurrencyProbe) -> None:
-    outcomes = build_pipeline(LanedEngine()).answer([request(refine="crf")] * 4)
+    outcomes = build_scheduler(LanedEngine()).answer([request(refine="crf")] * 4)
 
     assert_answered(outcomes)
     assert probe.peak == 1
@@ -89,7 +95,7 @@ def test_refinements_run_one_after_the_other(probe: ConcurrencyProbe) -> None:
 def test_explanations_run_one_after_the_other(probe: ConcurrencyProbe) -> None:
     explanation = SegmentationRequest(PHOTO, explain=True)
 
-    outcomes = build_pipeline(ExplainingLanedEngine(probe)).answer([explanation] * 4)
+    outcomes = build_scheduler(ExplainingLanedEngine(probe)).answer([explanation] * 4)
 
     assert_answered(outcomes)
     assert probe.peak == 1
