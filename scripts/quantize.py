@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handler.geometry import DecodedImage, RGBImage
-from handler.network.tiling import resize_to_network
 from handler.labels import Labels
 from handler.network.engines import EngineOptions, ModelFiles, Precision, build_engine
 from handler.network.engines.openvino_graph import convert, write_graph
+from handler.network.tiling import resize_to_network
 from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
