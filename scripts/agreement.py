@@ -16,7 +16,7 @@ from handler.network.engines.archive import LEAST_EQUAL, Agreement, EngineAgreem
 from handler.network.tiling import resize_to_network
 from handler.settings import HandlerSettings
 from model.strict import ConfigurationError
-from scripts.photographs import photographs_in, read_photograph
+from scripts.image_files import find_images, read_image
 from scripts.samples import ALL, write_samples
 
 #: The GPU that is tried, where there is one.
@@ -43,11 +43,11 @@ def compare_engines(
         ConfigurationError: the settings cannot, or there are no photographs.
     """
     with tempfile.TemporaryDirectory(prefix="deeplab-samples-") as scratch:
-        paths = photographs_in(folder) if folder else write_samples(Path(scratch), ALL)
+        paths = find_images(folder) if folder else write_samples(Path(scratch), ALL)
         reference = build_engine("torch", files, EngineOptions(settings.threads, precision="float32"))
         tallies = [_Tally(engine) for engine in _candidates(files, settings)]
         for path in paths if tallies else []:
-            _compare(read_photograph(path), reference, tallies, files)
+            _compare(read_image(path), reference, tallies, files)
     where = "photographs of scikit-image" if folder is None else folder.resolve().name
     return Agreement(photographs=where, engines=tuple(tally.agreement(least) for tally in tallies))
 

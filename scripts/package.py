@@ -26,7 +26,7 @@ from scripts.agreement import compare_engines, in_words, require_agreement
 from scripts.arguments import Parser, existing_file, existing_folder, fraction
 from scripts.class_names import index_to_name, read_class_names
 from scripts.errors import report_errors
-from scripts.photographs import photographs_in
+from scripts.image_files import find_images
 from scripts.served_model_config import ServedModelConfig
 from scripts.verify_archive import verify
 from scripts.yaml_file import read_mapping
@@ -100,7 +100,7 @@ class Recipe:
         names = ("package.py", "agreement.py", "photographs.py", "samples.py", "verify_archive.py", "archive_probe.py")
         scripts = [Path("scripts", name) for name in names]
         own = [ROOT / path for path in [*self.sources(), _ENTRY.relative_to(ROOT), *scripts]]
-        photographs = photographs_in(self.photographs) if self.photographs else []
+        photographs = find_images(self.photographs) if self.photographs else []
         for path in [self.checkpoint, self.model_config, *photographs, *own]:
             name = path.relative_to(ROOT) if path in own else path.name
             digest.update(f"\n{name} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())

@@ -17,7 +17,7 @@ from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
 from model import ResizePolicy, build_model, save_checkpoint
 from model.preprocessing import Normalize
-from scripts.quantize import main
+from scripts.quantize.__main__ import main
 from scripts.samples import write_samples
 from tests.support import metadata
 

@@ -28,9 +28,9 @@ from model import (
 )
 from model.preprocessing import Normalize
 from model.strict import ConfigurationError, nearest
-from scripts.importing.torchvision import TORCHVISION_MODELS
+from scripts.import_weights.torchvision import TORCHVISION_MODELS
 from scripts.package import DEFAULT_CHECKPOINT
-from scripts.quantizing.graph import Pictures, method, quantize, serialized
+from scripts.quantize.nncf_graph import Pictures, method, quantize, serialized
 
 #: Of the features' variance; keeps the fit from following noise.
 _RIDGE = 0.1

@@ -24,7 +24,7 @@ from model import Checkpoint, CheckpointMetadata, Network, build_model, save_che
 from model.atomic import write_atomically
 from model.palette import voc_palette
 from model.strict import ConfigurationError
-from scripts.evaluation.metrics import Scores, compare
+from scripts.evaluate.metrics import Scores, compare
 from scripts.training.augmentation import Augmentation, TrainingCrops
 from scripts.training.config import TrainingConfig
 from scripts.training.losses import WEIGHTED, class_weights
@@ -236,7 +236,7 @@ class Run:
 
     def _scored(self, pipeline: Pipeline) -> Scores:
         data, classes = self._material.validation, len(self._metadata.classes)
-        total = Scores.of_nothing(classes, boundary=True)
+        total = Scores.zero(classes, boundary=True)
         for sample in data.samples[self._processes.rank :: self._processes.count]:
             image, mask = data.read(sample)
             total += compare(pipeline.segment(image).label_map, mask, classes, boundary=True)

@@ -9,8 +9,8 @@ import yaml
 from PIL import Image
 
 from handler.options import InferenceOptions
-from scripts.evaluate import main
-from scripts.evaluation.predictors import PredictionError, Predictor, ServerPredictor, load
+from scripts.evaluate.__main__ import main
+from scripts.evaluate.predictors import PredictionError, Predictor, ServerPredictor, load
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
 from scripts.server import Ports, Server, serving
 from tests.support import encode

@@ -11,7 +11,7 @@ from torch import nn
 
 from handler.options import InferenceOptions
 from model import ModelConfig, ResizePolicy, build_model, save_checkpoint
-from scripts.evaluation.predictors import load
+from scripts.evaluate.predictors import load
 from scripts.model_table import identifier
 from scripts.package import Recipe, build
 from scripts.server import Ports, serving

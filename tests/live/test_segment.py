@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from handler.answers import FORMATS
-from scripts.segment import main
+from scripts.segment.__main__ import main
 from scripts.server import Server
 from tests.live.client import mask, post
 from tests.support import encode

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from handler.geometry import RGBImage
 from handler.labels import Labels
 from handler.masks.label_map import LabelMap
-from scripts.pictures import colours, tinted
+from scripts.mask_overlay import colours, tinted
 
 _CELL = 320
 _GAP = 12

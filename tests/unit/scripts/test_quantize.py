@@ -24,8 +24,8 @@ from model import (
     replace_metadata,
 )
 from model.strict import ConfigurationError
-from scripts.quantize import described, main
-from scripts.quantizing.calibration import Calibration, evenly
+from scripts.quantize.__main__ import described, main
+from scripts.quantize.calibration import Calibration, evenly
 from tests.quantized import Quantized, pipeline
 from tests.support import metadata, noise, quantization, write_checkpoint
 from tests.unit.handler.servers.test_torchserve import ask, context_for

@@ -1,0 +1,130 @@
+"""How well a model agrees with ground truth, as it is served: labels at the images' own sizes.
+
+python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER
+python -m scripts.evaluate ARCHIVE.mar --data FOLDER --split val --out build/evaluation
+python -m scripts.evaluate --url http://127.0.0.1:8080/predictions/deeplabv3 --data FOLDER
+python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER --scales 0.75,1,1.25 --flip --output-stride 8
+python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER --record "PASCAL VOC 2012 val"
+
+What is not asked for is as the model is served: a checkpoint has the handler's defaults, an archive the settings in it, and a
+server its own.
+"""
+
+import sys
+from argparse import ArgumentTypeError, BooleanOptionalAction, Namespace
+from pathlib import Path
+from typing import get_args
+
+from handler.network.engines import AUTO, ENGINES, Precision
+from handler.options import GREATEST_SCALE, LEAST_SCALE, REFINEMENTS, InferenceOptions, usable_scales
+from model import Evaluation, read_metadata, replace_metadata
+from scripts.arguments import Parser, existing_folder, http_url, positive_int, whole_number
+from scripts.client import DEFAULT_URL
+from scripts.datasets import SegmentationData, check, open_data
+from scripts.errors import UsageError, print_warning, report_errors
+from scripts.evaluate.metrics import Scores, compare, score
+from scripts.evaluate.predictors import Predictor, ServerPredictor, load
+from scripts.evaluate.report import draw_confusion, table, write_json
+from scripts.evaluate.scoring import Result, evaluate, require_same_classes
+from scripts.evaluate.worst_images import write_worst
+
+#: Of the handler, which may be others than the file's.
+_SETTINGS = ("output_stride", "engine", "precision")
+
+__all__ = ["Scores", "compare", "evaluate", "main", "record", "score"]
+
+
+@report_errors
+def main(argv: list[str] | None = None) -> int:
+    arguments = _arguments(argv)
+    data = open_data(arguments.data, arguments.split)
+    predictor = _predictor(arguments)
+    if warning := require_same_classes(predictor.labels, data):
+        print_warning(f"{data.root}: {warning}")
+    check(data, len(predictor.labels.names), show_progress=True)
+    result = evaluate(predictor, data, worst=arguments.worst if arguments.out else 0)
+    print(table(result.scores, result.labels.names))
+    if arguments.out:
+        write_report(
+            arguments.out, result, data, target=arguments.url or str(arguments.target), conditions=predictor.conditions
+        )
+    if arguments.record:
+        record(arguments.target, result.scores.evaluation(arguments.record, f"{len(data)} images, {predictor.conditions}"))
+    return 0
+
+
+def write_report(folder: Path, result: Result, data: SegmentationData, *, target: str, conditions: str) -> None:
+    """Write `scores.json`, `confusion.png` and `worst.html` with its pictures into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    origin = {"target": target, "data": str(data.root), "layout": data.layout, "conditions": conditions}
+    write_json(folder / "scores.json", result, origin)
+    draw_confusion(folder / "confusion.png", result.scores, result.labels.names)
+    print(f"\nthe worst images are in {write_worst(folder, result, data)}")
+
+
+def record(path: Path, evaluation: Evaluation) -> None:
+    """Write `evaluation` into the checkpoint at `path`, in place of an earlier one on the same data."""
+    metadata = read_metadata(path)
+    others = tuple(each for each in metadata.evaluations if each.dataset != evaluation.dataset)
+    replace_metadata(path, metadata.model_copy(update={"evaluations": (*others, evaluation)}))
+
+
+def _arguments(argv: list[str] | None) -> Namespace:
+    arguments = _parser().parse_args(argv)
+    if (arguments.target is None) == (arguments.url is None):
+        raise UsageError("give either a checkpoint or archive, or --url")
+    if arguments.record and (arguments.target is None or arguments.target.suffix != ".safetensors"):
+        raise UsageError(f"--record {arguments.record}: writes into a checkpoint, give one (.safetensors)")
+    for name in _SETTINGS:
+        if getattr(arguments, name) is not None and arguments.url is not None:
+            raise UsageError(f"--{name.replace('_', '-')} is for a checkpoint or an archive; a server has its own")
+    return arguments
+
+
+def _predictor(arguments: Namespace) -> Predictor:
+    given = {name: getattr(arguments, name) for name in InferenceOptions.model_fields}
+    asked = InferenceOptions.model_validate({name: value for name, value in given.items() if value is not None})
+    if arguments.url:
+        return ServerPredictor.connect(arguments.url, asked)
+    changes = {name: getattr(arguments, name) for name in _SETTINGS}
+    return load(arguments.target, asked, **changes)
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        scales = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r}: must be numbers with commas between, such as 0.75,1,1.25") from None
+    try:
+        return usable_scales(scales)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{error}; give numbers from {LEAST_SCALE} to {GREATEST_SCALE}") from error
+
+
+def _parser() -> Parser:
+    parser = Parser("python -m scripts.evaluate", __doc__)
+    parser.add_argument("target", nargs="?", type=Path, metavar="FILE", help="checkpoint (.safetensors) or archive (.mar)")
+    parser.add_argument("--url", type=http_url(DEFAULT_URL), help=f"running server, instead of a file; such as {DEFAULT_URL}")
+    parser.add_argument(
+        "--data",
+        type=existing_folder,
+        required=True,
+        metavar="DIR",
+        help="labelled images in the layout of VOC, Cityscapes or images/ + masks/",
+    )
+    parser.add_argument("--split", metavar="NAME", help="split of the data, if it has several")
+    parser.add_argument("--scales", type=_scales, metavar="N,...", help="average over these scales, such as 0.75,1,1.25")
+    parser.add_argument("--flip", action=BooleanOptionalAction, help="average over the mirror image too")
+    parser.add_argument("--tiles", type=positive_int, metavar="N", help="cut each image into N×N overlapping tiles")
+    parser.add_argument("--refine", choices=REFINEMENTS, help="crf: refine the mask by a dense CRF")
+    parser.add_argument("--output-stride", type=int, choices=(8, 16), help="instead of the model's own")
+    parser.add_argument("--engine", choices=[AUTO, *ENGINES], help="runs the network; torch in float32 is the reference")
+    parser.add_argument("--precision", choices=get_args(Precision), help="number format of the network")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for scores.json, confusion.png and worst.html")
+    parser.add_argument("--worst", type=whole_number(0), default=20, metavar="N", help="images in worst.html (%(default)s)")
+    parser.add_argument("--record", metavar="NAME", help="write the scores into the checkpoint, as those on the data set NAME")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

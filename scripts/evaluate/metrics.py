@@ -1,0 +1,148 @@
+"""Figures of agreement between label maps, from counts that add up over images."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from handler.masks.label_map import LabelMap
+from model import Evaluation
+from scripts.datasets import VOID
+from scripts.evaluate.boundary_iou import boundary_counts
+
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+Counts = npt.NDArray[np.int64]
+#: By class, in 0..1; NaN where there is nothing to say.
+Fractions = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BoundaryCounts:
+    """Pixels of the boundary regions, by class."""
+
+    intersection: Counts
+    union: Counts
+
+    def __add__(self, other: "BoundaryCounts") -> "BoundaryCounts":
+        return BoundaryCounts(self.intersection + other.intersection, self.union + other.union)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Agreement over one image or many: counts, and the figures that follow from them. All figures are in 0..1.
+
+    Figures by class are NaN for a class that is neither there nor predicted; means are over the classes that occur.
+    """
+
+    #: Pixels by true class (rows) and predicted class (columns), without void.
+    confusion: Counts
+    #: Images whose truth holds the class.
+    images: Counts
+    boundary: BoundaryCounts | None = None
+
+    @classmethod
+    def zero(cls, num_classes: int, *, boundary: bool = False) -> "Scores":
+        """What counting begins with."""
+        none = np.zeros(num_classes, np.int64)
+        return cls(np.zeros((num_classes, num_classes), np.int64), none, BoundaryCounts(none, none) if boundary else None)
+
+    def __add__(self, other: "Scores") -> "Scores":
+        """Over the images of both. The boundary is lost where either lacks it."""
+        boundary = self.boundary + other.boundary if self.boundary and other.boundary else None
+        return Scores(self.confusion + other.confusion, self.images + other.images, boundary)
+
+    @property
+    def pixels(self) -> Counts:
+        """True pixels by class."""
+        pixels: Counts = self.confusion.sum(1)
+        return pixels
+
+    @property
+    def iou(self) -> Fractions:
+        """Intersection over union by class."""
+        hits = np.diag(self.confusion)
+        return _ratio(hits, self.confusion.sum(0) + self.confusion.sum(1) - hits)
+
+    @property
+    def accuracy(self) -> Fractions:
+        """By class, the share of its true pixels that are found; NaN for a class that is not there."""
+        return _ratio(np.diag(self.confusion), self.pixels)
+
+    @property
+    def boundary_iou(self) -> Fractions | None:
+        """Boundary IoU by class (Cheng et al. 2021), None if it was not measured."""
+        return None if self.boundary is None else _ratio(self.boundary.intersection, self.boundary.union)
+
+    @property
+    def miou(self) -> float:
+        return _mean(self.iou)
+
+    @property
+    def mean_accuracy(self) -> float:
+        return _mean(self.accuracy)
+
+    @property
+    def mean_boundary_iou(self) -> float | None:
+        by_class = self.boundary_iou
+        return None if by_class is None else _mean(by_class)
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """The share of all pixels that are right."""
+        return float(_ratio(np.trace(self.confusion), self.confusion.sum()))
+
+    def evaluation(self, dataset: str, conditions: str) -> Evaluation:
+        """As a checkpoint's metadata records it."""
+        edges = self.mean_boundary_iou
+        return Evaluation(
+            dataset=dataset,
+            miou=round(self.miou, 4),
+            pixel_accuracy=round(self.pixel_accuracy, 4),
+            boundary_iou=None if edges is None else round(edges, 4),
+            conditions=conditions,
+        )
+
+
+def compare(predicted: LabelMap, true: LabelMap, num_classes: int, *, boundary: bool = False) -> Scores:
+    """The agreement of one image's label maps, H×W each; pixels whose truth is void (255) count for nothing.
+
+    Raises:
+        ValueError: the maps differ in size, or hold an index that is no class.
+    """
+    if predicted.shape != true.shape:
+        raise ValueError(f"the predicted label map has (height, width) {predicted.shape}, the true one {true.shape}")
+    for name, labels in (("predicted", predicted), ("true", true[true != VOID])):
+        if labels.size and labels.max() >= num_classes:
+            raise ValueError(f"the {name} label map holds index {labels.max()}; there are {num_classes} classes")
+    # Checked above, which is quicker than torchmetrics' own checks.
+    first, second = (torch.from_numpy(labels.astype(np.int64)) for labels in (predicted, true))
+    counted = multiclass_confusion_matrix(first, second, num_classes, ignore_index=VOID, validate_args=False)
+    confusion = counted.numpy().astype(np.int64)
+    edges = BoundaryCounts(*boundary_counts(predicted, true, num_classes)) if boundary else None
+    return Scores(confusion, (confusion.sum(1) > 0).astype(np.int64), edges)
+
+
+def score(pairs: Iterable[tuple[LabelMap, LabelMap]], num_classes: int, *, boundary: bool = False) -> Scores:
+    """The agreement of (predicted, true) label maps, counted as `compare` counts each and added up.
+
+    Raises:
+        ValueError: `compare` refuses a pair.
+    """
+    each = (compare(predicted, true, num_classes, boundary=boundary) for predicted, true in pairs)
+    return reduce(add, each, Scores.zero(num_classes, boundary=boundary))
+
+
+def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Fractions:
+    """NaN where the whole is nothing."""
+    with np.errstate(invalid="ignore"):
+        return np.true_divide(part, whole)
+
+
+def _mean(values: Fractions) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

@@ -1,0 +1,105 @@
+"""The figures of an evaluation: on screen, as JSON, and the confusion matrix as a picture."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from scripts.evaluate.metrics import Scores
+from scripts.evaluate.scoring import Result
+
+_DIGITS = 4
+#: Up to so many classes, cells are labelled with their values.
+_MOST_LABELLED = 30
+
+
+def table(scores: Scores, names: tuple[str, ...]) -> str:
+    """Figures by class, then their means."""
+    width = max(16, *(len(name) + 2 for name in names))
+    boundary = _boundary(scores)
+    rows = [f"{'class':<{width}}{'IoU':>8}{'boundary':>10}{'accuracy':>10}{'pixels':>13}{'images':>8}"]
+    for index, name in enumerate(names):
+        figures = f"{_cell(scores.iou[index], 8)}{_cell(boundary[index], 10)}{_cell(scores.accuracy[index], 10)}"
+        rows.append(f"{name:<{width}}{figures}{scores.pixels[index]:>13,}{scores.images[index]:>8,}")
+    means = {
+        "mIoU": scores.miou,
+        "boundary IoU": scores.mean_boundary_iou,
+        "mean accuracy": scores.mean_accuracy,
+        "pixel accuracy": scores.pixel_accuracy,
+    }
+    known = {name: value for name, value in means.items() if value is not None}
+    return "\n".join([*rows, "", *(f"{name:<{width}}{_cell(value, 8)}" for name, value in known.items())])
+
+
+def write_json(path: Path, result: Result, conditions: Mapping[str, Any]) -> None:
+    """Write every figure and the `conditions` it was measured under; figures that do not exist are null."""
+    scores = result.scores
+    boundary = _boundary(scores)
+    content = {
+        **conditions,
+        "miou": _number(scores.miou),
+        "boundary_iou": _number(scores.mean_boundary_iou),
+        "mean_accuracy": _number(scores.mean_accuracy),
+        "pixel_accuracy": _number(scores.pixel_accuracy),
+        "classes": [
+            {
+                "index": index,
+                "name": name,
+                "iou": _number(scores.iou[index]),
+                "boundary_iou": _number(boundary[index]),
+                "accuracy": _number(scores.accuracy[index]),
+                "pixels": int(scores.pixels[index]),
+                "images": int(scores.images[index]),
+            }
+            for index, name in enumerate(result.labels.names)
+        ],
+        "confusion": scores.confusion.tolist(),
+        "images": [
+            {
+                "name": image.name,
+                "miou": _number(image.miou),
+                "boundary_iou": _number(image.boundary_iou),
+                "pixel_accuracy": _number(image.pixel_accuracy),
+            }
+            for image in result.images
+        ],
+    }
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def draw_confusion(path: Path, scores: Scores, names: tuple[str, ...]) -> None:
+    """Draw which share of each true class (row) was predicted as which class (column)."""
+    count = len(names)
+    with np.errstate(invalid="ignore"):
+        shares = scores.confusion / scores.confusion.sum(1, keepdims=True)
+    side = max(5.0, 0.42 * count + 2)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.add_subplot()
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xticks=range(count), yticks=range(count), xlabel="predicted", ylabel="true", title="Share of each true class")
+    axes.set_xticklabels(names, rotation=90)
+    axes.set_yticklabels(names)
+    for row, column in np.argwhere(shares >= 0.005) if count <= _MOST_LABELLED else ():
+        share = shares[row, column]
+        text = "1" if share > 0.995 else f"{share:.2f}".removeprefix("0")
+        axes.text(column, row, text, ha="center", va="center", size=7, color="white" if share > 0.5 else "black")
+    for row in np.flatnonzero(scores.pixels == 0) if count <= _MOST_LABELLED else ():
+        axes.text(count / 2 - 0.5, row, "not in the data", ha="center", va="center", size=7, color="grey")
+    figure.colorbar(picture, shrink=0.6)
+    figure.savefig(path, dpi=110)
+
+
+def _boundary(scores: Scores) -> Any:
+    return np.full(scores.iou.shape, np.nan) if scores.boundary_iou is None else scores.boundary_iou
+
+
+def _cell(value: float, width: int) -> str:
+    return f"{'–':>{width}}" if math.isnan(value) else f"{value:>{width}.4f}"
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else round(float(value), _DIGITS)

@@ -1,0 +1,1 @@
+"""Weights from elsewhere: one module per source, each returns `ImportedWeights`."""

@@ -1,0 +1,131 @@
+"""Turn weights from elsewhere into a checkpoint that can be served.
+
+python -m scripts.import_weights torchvision:deeplabv3_resnet101
+python -m scripts.import_weights my.pth --arch deeplabv3plus_timm:xception65 --separable --classes names.txt
+python -m scripts.import_weights FOLDER_OF_SAVE_PRETRAINED --classes names.txt
+python -m scripts.import_weights checkpoint.safetensors --classes names.txt --reinitialize-classifier --out start.safetensors
+"""
+
+import sys
+from argparse import BooleanOptionalAction, Namespace
+from pathlib import Path
+from typing import Any
+
+from model import ARCHITECTURES, is_checkpoint
+from model.backbones import BACKBONES
+from scripts.arguments import Parser, positive_int
+from scripts.class_names import read_class_names
+from scripts.errors import UsageError, report_errors
+from scripts.import_weights.imported_weights import ImportedWeights, write_checkpoint
+from scripts.import_weights.smp import read_pretrained
+from scripts.import_weights.state_dict import read_checkpoint, read_state_dict
+from scripts.import_weights.torchvision import TORCHVISION_MODELS, read_torchvision
+
+ROOT = Path(__file__).parents[2]
+_SCHEME = "torchvision:"
+#: Options that say which network a state dict is of: fields of ModelConfig.
+_NETWORK_OPTIONS = ("output_stride", "atrous_rates", "multi_grid", "separable", "low_level_channels", "decoder_channels")
+
+
+@report_errors
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    source = Path(arguments.source)
+    stem = arguments.source.removeprefix(_SCHEME) if arguments.source.startswith(_SCHEME) else source.resolve().stem
+    out = arguments.out or ROOT / "build" / "checkpoints" / f"{stem}.safetensors"
+    if out.resolve() == source.resolve():
+        raise UsageError(f"--out {out}: is the source itself; choose another name")
+    weights = _read(arguments)
+    given, new = _given(arguments), arguments.reinitialize_classifier
+    metadata, notes = write_checkpoint(weights, given, out, new_classifier=new)
+    print(f"{out}: {metadata.model.architecture}, {metadata.model.backbone}, {len(metadata.classes)} classes")
+    for note in notes:
+        print(f"note: {note}")
+    print(f"serve it: make serve CHECKPOINT={out}")
+    return 0
+
+
+def _read(arguments: Namespace) -> ImportedWeights:
+    options = {name: value for name in _NETWORK_OPTIONS if (value := getattr(arguments, name)) is not None}
+    path = Path(arguments.source)
+    described = arguments.source.startswith(_SCHEME) or path.is_dir() or is_checkpoint(path)
+    if described and (superfluous := [*(["arch"] if arguments.arch else []), *options]):
+        flags = ", ".join("--" + name.replace("_", "-") for name in superfluous)
+        raise UsageError(f"{flags}: for state dicts; {arguments.source} says itself which network it holds")
+    if arguments.source.startswith(_SCHEME):
+        return read_torchvision(arguments.source.removeprefix(_SCHEME))
+    if path.is_dir():
+        return read_pretrained(path)
+    if is_checkpoint(path):
+        return read_checkpoint(path)
+    for name in ("arch", "classes"):
+        if getattr(arguments, name) is None:
+            raise UsageError(f"--{name} is required for a state dict")
+    return read_state_dict(path, arguments.arch, options)
+
+
+def _given(arguments: Namespace) -> dict[str, Any]:
+    """The fields of CheckpointMetadata that were given."""
+    given = {
+        "classes": None if arguments.classes is None else _class_names(arguments.classes),
+        "normalization": {"mean": arguments.mean, "std": arguments.std},
+        "resize": {"side": arguments.resize_side, "size": arguments.resize},
+        "provenance": arguments.provenance,
+        "license": arguments.license,
+    }
+    for name in ("normalization", "resize"):
+        given[name] = {key: value for key, value in given[name].items() if value is not None}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _class_names(text: str) -> tuple[str, ...]:
+    if Path(text).is_file():
+        return read_class_names(Path(text))
+    if "," in text:
+        return tuple(name.strip() for name in text.split(","))
+    raise UsageError(f"--classes {text}: no such file; give a file of names or the names, with commas between them")
+
+
+def _parser() -> Parser:
+    parser = Parser("python -m scripts.import_weights", __doc__)
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help=f"{_SCHEME}NAME ({', '.join(TORCHVISION_MODELS)}); a folder written by segmentation_models.pytorch's "
+        "save_pretrained; a state dict (.pth, .safetensors); or a checkpoint, to give it other classes",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="checkpoint to write (build/checkpoints/SOURCE.safetensors)")
+    parser.add_argument(
+        "--classes", metavar="FILE|NAMES", help="class names: a file (one a line, or index_to_name.json), or a,b,c"
+    )
+    parser.add_argument(
+        "--reinitialize-classifier", action="store_true", help="give it new classifier layers for --classes, to be trained"
+    )
+    for name in ("mean", "std"):
+        text = f"{name} of each channel on 0..1 (the source's, or ImageNet's)"
+        parser.add_argument(f"--{name}", type=float, nargs=3, metavar=tuple("RGB"), help=text)
+    parser.add_argument("--resize", type=positive_int, metavar="PIXELS", help="length of --resize-side (the source's, or 520)")
+    parser.add_argument("--resize-side", choices=("short", "long"), help="side that is resized (the source's, or short)")
+    parser.add_argument("--provenance", metavar="TEXT", help="where the weights come from")
+    parser.add_argument("--license", metavar="TEXT", help="licence of the weights")
+    _add_network_options(parser.add_argument_group("for a state dict"))
+    return parser
+
+
+def _add_network_options(group: Any) -> None:
+    group.add_argument(
+        "--arch",
+        metavar="ARCHITECTURE_BACKBONE",
+        help=f"one of {', '.join(ARCHITECTURES)}, over one of {', '.join(BACKBONES)} or timm:NAME (after smp_: the name of an "
+        "encoder); for example deeplabv3plus_timm:xception65",
+    )
+    group.add_argument("--output-stride", type=int, choices=(8, 16), help="instead of the architecture's usual one")
+    group.add_argument("--atrous-rates", type=positive_int, nargs="+", metavar="N", help="rates of ASPP, if not the usual ones")
+    group.add_argument("--multi-grid", type=positive_int, nargs="+", metavar="N", help="dilations of a ResNet's last units")
+    group.add_argument("--separable", action=BooleanOptionalAction, help="depthwise separable 3×3 convolutions")
+    group.add_argument("--low-level-channels", type=positive_int, metavar="N", help="low-level channels of the decoder")
+    group.add_argument("--decoder-channels", type=positive_int, metavar="N", help="channels of the decoder's 3×3 convolutions")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""What `--arch` can name: an architecture over a backbone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from model import ARCHITECTURES, ModelConfig
+from model.strict import ConfigurationError, nearest
+from scripts.import_weights.torchvision import TORCHVISION_MODELS
+
+#: Whose usual output stride is 8; that of the others is 16.
+_FINE = {"deeplabv1", "deeplabv2", "smp_deeplabv3"}
+#: What segmentation_models.pytorch calls the options that it shares.
+_SMP_OPTIONS = {
+    "atrous_rates": "decoder_atrous_rates",
+    "separable": "decoder_aspp_separable",
+    "decoder_channels": "decoder_channels",
+}
+
+
+def network_config(arch: str, options: Mapping[str, Any]) -> ModelConfig:
+    """The network that `arch`, ARCHITECTURE_BACKBONE, names, as torchvision configures it where it has it.
+
+    Args:
+        options: fields of `ModelConfig`. Another output stride than the usual takes the paper's rates, unless some are given.
+
+    Raises:
+        ConfigurationError: no such architecture, no backbone named, or options with impossible values. Whether the backbone
+            exists and takes the options shows when it is built.
+    """
+    architecture, backbone = _split(arch)
+    usual = ModelConfig(architecture=architecture, backbone=backbone, output_stride=8 if architecture in _FINE else 16)
+    data = TORCHVISION_MODELS.get(arch, usual).model_dump() | {"auxiliary_head": False}
+    if "output_stride" in options:
+        data["atrous_rates"] = None
+    if architecture.startswith("smp_"):
+        theirs = {_SMP_OPTIONS[name]: value for name, value in options.items() if name in _SMP_OPTIONS}
+        options = {name: value for name, value in options.items() if name not in _SMP_OPTIONS}
+        data["library_options"] = theirs or None
+    return ModelConfig.parse({**data, **options}, source=f"--arch {arch}")
+
+
+def _split(arch: str) -> tuple[str, str]:
+    for architecture in sorted(ARCHITECTURES, key=len, reverse=True):
+        if arch.startswith(f"{architecture}_"):
+            return architecture, arch.removeprefix(f"{architecture}_")
+    example = "write ARCHITECTURE_BACKBONE, for example deeplabv3plus_timm:xception65"
+    if arch in ARCHITECTURES:
+        raise ConfigurationError(f"--arch {arch}: names no backbone; {example}")
+    name = "_".join(arch.split("_")[: 2 if arch.startswith("smp_") else 1])
+    raise ConfigurationError(f"--arch {arch}: unknown architecture {name!r}{nearest(name, ARCHITECTURES)}; {example}")

@@ -1,0 +1,66 @@
+"""Torchvision's published weights."""
+
+import urllib.error
+from typing import Any
+
+import torch
+
+from model import CheckpointMetadata, Evaluation, ModelConfig, Normalization, ResizePolicy
+from model.palette import voc_palette
+from model.strict import nearest
+from scripts.import_weights.imported_weights import ImportedWeights, ImportFailed
+
+from torchvision.models import get_model_weights
+
+#: Torchvision's builders and the networks they build. MobileNetV3 keeps the rates of output stride 8 at 16.
+TORCHVISION_MODELS: dict[str, ModelConfig] = {
+    "deeplabv3_resnet50": ModelConfig(backbone="resnet50", output_stride=8, auxiliary_head=True),
+    "deeplabv3_resnet101": ModelConfig(backbone="resnet101", output_stride=8, auxiliary_head=True),
+    "deeplabv3_mobilenet_v3_large": ModelConfig(
+        backbone="mobilenet_v3_large", output_stride=16, atrous_rates=(12, 24, 36), auxiliary_head=True
+    ),
+}
+
+
+def read_torchvision(name: str) -> ImportedWeights:
+    """Torchvision's published weights, fetched where they are not cached (hash checked, progress shown).
+
+    Raises:
+        ImportFailed: no such model, or no network.
+    """
+    if name not in TORCHVISION_MODELS:
+        raise ImportFailed(f"torchvision has no DeepLab weights called {name!r}{nearest(name, TORCHVISION_MODELS)}")
+    weights = get_model_weights(name).DEFAULT
+    try:
+        state = weights.get_state_dict(progress=True, check_hash=True)
+    except (urllib.error.URLError, OSError) as error:
+        raise ImportFailed(
+            f"the weights of {name} cannot be fetched: {error}; they come from {weights.url}, and once that file is in "
+            f"{torch.hub.get_dir()}/checkpoints no network is needed"
+        ) from error
+    described = torchvision_metadata(name, weights)
+    return ImportedWeights(f"torchvision's {name}", state, described.model, described.model_dump(exclude={"model"}))
+
+
+def torchvision_metadata(name: str, weights: Any) -> CheckpointMetadata:
+    """What torchvision says of `weights`, in our terms."""
+    preset = weights.transforms()
+    classes = tuple("background" if name == "__background__" else name for name in weights.meta["categories"])
+    ((dataset, figures),) = weights.meta["_metrics"].items()
+    return CheckpointMetadata(
+        model=TORCHVISION_MODELS[name],
+        classes=classes,
+        palette=voc_palette(len(classes)),
+        normalization=Normalization(mean=tuple(preset.mean), std=tuple(preset.std)),
+        resize=ResizePolicy(side="short", size=preset.resize_size[0]),
+        evaluations=(
+            Evaluation(
+                dataset=dataset,
+                miou=round(figures["miou"] / 100, 4),
+                pixel_accuracy=round(figures["pixel_acc"] / 100, 4),
+                conditions="as published by torchvision",
+            ),
+        ),
+        provenance=f"torchvision {weights}, {weights.url}",
+        license="BSD-3-Clause",
+    )

@@ -1,1 +1,0 @@
-"""Weights from elsewhere: one module per source, each giving a `foreign.Foreign`."""

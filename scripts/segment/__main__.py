@@ -1,0 +1,145 @@
+"""Segment photographs by a running server: files, and folders with all below them.
+
+python -m scripts.segment PHOTOS --out masks
+python -m scripts.segment PHOTOS more.jpg --format overlay --out overlays --option scales=0.75,1 --option classes=cat,dog
+python -m scripts.segment PHOTOS --format json --out answers --url http://127.0.0.1:8080/predictions/deeplabv3 --jobs 8
+
+The answer to PHOTOS/a/photo.jpg is DIR/a/photo.png. What is there already is not asked for again, so the same command goes on
+after an interruption, and tries again what failed.
+"""
+
+import sys
+from argparse import ArgumentTypeError, BooleanOptionalAction, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from handler.answers import FORMATS
+from model.atomic import write_atomically
+from scripts.arguments import Parser, http_url, one_of, positive_int, seconds, whole_number
+from scripts.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, DEFAULT_URL, Client
+from scripts.errors import FAILURE, INTERRUPTED, UsageError, print_error, report_errors
+from scripts.segment.answer_folder import AnswerFolder, Conditions
+from scripts.segment.answer_images import answer_reader
+from scripts.segment.contact_sheet import NoPictures, draw_sheet
+from scripts.segment.file_names import CONTACT_SHEET, FAILED
+from scripts.segment.inputs import find_photographs
+from scripts.segment.output_paths import Task, plan
+from scripts.segment.sending import Tally, run
+
+_FAILURES_SHOWN = 20
+#: Form fields that are no options: the image goes by one, the format by an argument.
+_NO_OPTIONS = {"data": "FILES", "image": "FILES", "body": "FILES", "format": "--format"}
+
+
+@report_errors
+def main(argv: list[str] | None = None) -> int:
+    arguments = _arguments(argv)
+    folder = AnswerFolder(arguments.out, Conditions.of(arguments.url, arguments.format, dict(arguments.option)))
+    client = Client(
+        arguments.url,
+        retries=arguments.retries,
+        timeout_s=arguments.timeout,
+        headers=dict(arguments.header),
+        connections=arguments.jobs,
+    )
+    folder.require_same_conditions()
+    photographs = find_photographs(arguments.inputs, arguments.out)
+    tasks = plan(photographs, arguments.out, FORMATS[arguments.format].suffix, keep_suffix=arguments.keep_suffix)
+    tally = run(client, tasks, folder, jobs=arguments.jobs, overwrite=arguments.overwrite)
+    _report(tally, arguments)
+    if arguments.contact_sheet and not tally.ended:
+        _draw_sheet(tasks, folder)
+    return INTERRUPTED if tally.interrupted else FAILURE if tally.failed or tally.ended else 0
+
+
+def _report(tally: Tally, arguments: Namespace) -> None:
+    """Print how the run went, and write the list of what failed, or remove one that no longer holds."""
+    path = arguments.out / FAILED
+    failures = [f"{photograph}: {reason}" for photograph, reason in tally.failed.items()]
+    if failures:
+        write_atomically(path, "".join(f"{line}\n" for line in failures).encode(errors="surrogateescape"))
+    elif not tally.ended:
+        path.unlink(missing_ok=True)
+    for line in failures[:_FAILURES_SHOWN]:
+        print(line, file=sys.stderr)
+    if len(failures) > _FAILURES_SHOWN:
+        print(f"and {len(failures) - _FAILURES_SHOWN:,} more, listed in {path}", file=sys.stderr)
+    print(tally)
+    if tally.ended:
+        print_error(tally.ended)
+
+
+def _draw_sheet(tasks: Sequence[Task], folder: AnswerFolder) -> None:
+    answered = [task for task in tasks if task.answer.exists()]
+    read = answer_reader(folder.conditions.format)
+    if read is None:
+        print(f"no contact sheet: answers as {folder.conditions.format!r} hold no picture")
+    elif answered:
+        try:
+            draw_sheet(answered, read, folder.root / CONTACT_SHEET, str(folder.conditions))
+        except NoPictures as error:
+            print(f"no contact sheet: {error}")
+        else:
+            print(f"contact sheet: {folder.root / CONTACT_SHEET}")
+
+
+def _arguments(argv: list[str] | None) -> Namespace:
+    arguments = _parser().parse_args(argv)
+    names = [name for name, _ in arguments.option]
+    for name in names:
+        if name in _NO_OPTIONS:
+            raise UsageError(f"--option {name}: is not an option of the server's; use {_NO_OPTIONS[name]}")
+        if names.count(name) > 1:
+            raise UsageError(f"--option {name}: is given {names.count(name)} times; give it once")
+    return arguments
+
+
+def _parser() -> Parser:
+    parser = Parser("python -m scripts.segment", __doc__)
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="FILE|DIR", help="images, and folders with images")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the answers")
+    parser.add_argument("--url", type=http_url(DEFAULT_URL), default=DEFAULT_URL, help="a model's predictions (%(default)s)")
+    parser.add_argument(
+        "--format", type=one_of(FORMATS), default="png", metavar="NAME", help=f"{', '.join(FORMATS)} (%(default)s)"
+    )
+    parser.add_argument(
+        "--option", type=_option, action="append", default=[], metavar="NAME=VALUE", help="option of the server; repeatable"
+    )
+    parser.add_argument(
+        "--header", type=_header, action="append", default=[], metavar="'NAME: VALUE'", help="such as a key; repeatable"
+    )
+    parser.add_argument("--jobs", type=positive_int, default=4, metavar="N", help="requests in flight (%(default)s)")
+    parser.add_argument(
+        "--retries",
+        type=whole_number(0),
+        default=DEFAULT_RETRIES,
+        metavar="N",
+        help="retries of a request while the server is busy or the connection breaks (%(default)s)",
+    )
+    parser.add_argument(
+        "--timeout", type=seconds, default=DEFAULT_TIMEOUT_S, metavar="SECONDS", help="longest wait for a byte (%(default)g)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="ask again where an answer exists")
+    parser.add_argument("--keep-suffix", action="store_true", help="photo.jpg.png instead of photo.png")
+    parser.add_argument(
+        "--contact-sheet", action=BooleanOptionalAction, default=True, help=f"{CONTACT_SHEET} of photographs and answers"
+    )
+    return parser
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ArgumentTypeError(f"{text!r}: must be NAME=VALUE, such as scales=0.75,1")
+    return name.strip().lower(), value
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not name.strip() or not colon or not text.isascii() or not text.isprintable():
+        raise ArgumentTypeError(f"{text!r}: must be 'NAME: VALUE', such as 'Authorization: Bearer KEY'")
+    return name.strip(), value.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

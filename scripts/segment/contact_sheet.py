@@ -1,0 +1,121 @@
+"""A contact sheet: photographs beside what was made of them."""
+
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from handler.answers.fonts import load_font
+from handler.errors import SegmentationError
+from handler.image.decode import decode_image
+from handler.limits import Limits
+from model.atomic import write_atomically
+from scripts.segment.answer_images import Reader
+from scripts.segment.output_paths import Task
+
+MOST_SHOWN = 48
+_SIDE = 200
+_GAP = 12
+_TEXT = 13
+_COLUMNS = 3
+_QUALITY = 88
+#: Pictures are decoded, several at once, at their full size.
+_THREADS = 4
+_PAPER, _INK, _FAINT = "#ffffff", "#222831", "#e4e7eb"
+#: The server has taken these photographs, whatever its limits.
+_LIMITS = Limits(max_bytes=2**62, max_pixels=2**62)
+
+
+class NoPictures(ValueError):
+    """None of the answers can be shown."""
+
+
+@dataclass(frozen=True)
+class _Pair:
+    name: str
+    #: Of equal size.
+    photograph: Image.Image
+    answer: Image.Image
+    #: Why they are blank, if they are.
+    fault: str = ""
+
+    @property
+    def caption(self) -> str:
+        return f"{self.name}: {self.fault}" if self.fault else self.name
+
+
+def draw_sheet(tasks: Sequence[Task], read: Reader, path: Path, title: str) -> None:
+    """Draw photographs beside their answers as a JPEG, at most `MOST_SHOWN`, evenly chosen from all.
+
+    Args:
+        tasks: answered ones, at least one.
+        read: makes an RGB picture of an answer.
+        path: of the sheet.
+        title: above it, after how many are shown of how many.
+
+    Raises:
+        NoPictures: not one of the answers is a picture.
+    """
+    chosen = [tasks[index] for index in np.unique(np.linspace(0, len(tasks) - 1, MOST_SHOWN).round().astype(int))]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        pairs = list(pool.map(lambda task: _pair(task, read), chosen))
+    if all(pair.fault for pair in pairs):
+        raise NoPictures(pairs[0].caption)
+    columns = min(_COLUMNS, len(pairs))
+    rows = [_row(pairs[start : start + columns]) for start in range(0, len(pairs), columns)]
+    parts = [_heading(f"{len(pairs):,} of {len(tasks):,} images: {title}", max(row.width for row in rows)), *rows]
+    sheet = Image.new("RGB", (parts[0].width, sum(part.height for part in parts)), _PAPER)
+    top = 0
+    for part in parts:
+        sheet.paste(part, (0, top))
+        top += part.height
+    file = io.BytesIO()
+    sheet.save(file, "JPEG", quality=_QUALITY, subsampling=0)
+    write_atomically(path, file.getvalue(), durable=False)
+
+
+def _pair(task: Task, read: Reader) -> _Pair:
+    try:
+        photograph = Image.fromarray(decode_image(task.photograph.path.read_bytes(), _LIMITS))
+        scale = min(1, _SIDE / max(photograph.size))
+        size = max(1, round(photograph.width * scale)), max(1, round(photograph.height * scale))
+        answer = read(task.answer.read_bytes()).resize(size, Image.Resampling.LANCZOS)
+        return _Pair(task.photograph.name, photograph.resize(size, Image.Resampling.LANCZOS), answer)
+    except (OSError, SegmentationError, ValueError, LookupError) as error:
+        # An answer of an earlier run may be anything by now.
+        blank = Image.new("RGB", (_SIDE, _SIDE // 2), _FAINT)
+        return _Pair(task.photograph.name, blank, blank, fault=str(error))
+
+
+def _row(pairs: Sequence[_Pair]) -> Image.Image:
+    tallest = max(pair.photograph.height for pair in pairs)
+    cell = 2 * _SIDE + 2 * _GAP
+    row = Image.new("RGB", (len(pairs) * cell + _GAP, tallest + _TEXT + 2 * _GAP), _PAPER)
+    draw, font = ImageDraw.Draw(row), load_font(_TEXT)
+    for column, pair in enumerate(pairs):
+        left = _GAP + column * cell
+        # Both are beside the middle between them, so that they touch it whatever their shape.
+        middle, top = left + _SIDE, tallest - pair.photograph.height
+        row.paste(pair.photograph, (middle - pair.photograph.width, top))
+        row.paste(pair.answer, (middle + 2, top))
+        draw.text((middle, tallest + _TEXT), _fitting(pair.caption, font, cell - _GAP), fill=_INK, font=font, anchor="mm")
+    return row
+
+
+def _heading(title: str, width: int) -> Image.Image:
+    strip = Image.new("RGB", (width, _TEXT + 2 * _GAP), _PAPER)
+    font = load_font(_TEXT)
+    text = _fitting(title, font, width - 2 * _GAP)
+    ImageDraw.Draw(strip).text((width / 2, strip.height / 2), text, fill=_INK, font=font, anchor="mm")
+    return strip
+
+
+def _fitting(name: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """The name's end, as much as fits; file names may hold bytes that are no text."""
+    name = name.encode(errors="replace").decode()
+    start = next(start for start in range(len(name) + 1) if font.getlength("…" * bool(start) + name[start:]) <= width)
+    return "…" * bool(start) + name[start:]

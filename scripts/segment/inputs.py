@@ -1,0 +1,72 @@
+"""The photographs to send, found in files and folders."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from handler.image.decode import ACCEPTED_FORMATS
+from scripts.segment.errors import SegmentingError
+from scripts.segment.file_names import CONDITIONS
+
+
+@dataclass(frozen=True)
+class Photograph:
+    path: Path
+    #: Its path inside the folder that was given, or its file's name; what its answer is named by.
+    name: str
+
+
+def image_suffixes() -> frozenset[str]:
+    """Endings of the formats that the server accepts, in lower case and with their dot."""
+    Image.init()
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in ACCEPTED_FORMATS)
+
+
+def find_photographs(inputs: Iterable[Path], out: Path) -> list[Photograph]:
+    """The files given, whatever their names, and the images in the folders given and in all below them.
+
+    Folders are walked by name and links followed. Hidden files and folders are left out, and so is the folder `out` and any
+    other below those given that holds the answers of a run.
+
+    Raises:
+        SegmentingError: an input is missing, is `out` itself, holds no images or cannot be read.
+    """
+    # Twice the same file under the same name is one photograph.
+    return list(dict.fromkeys(photograph for path in inputs for photograph in _of(path, os.path.realpath(out))))
+
+
+def _of(path: Path, out: str) -> Sequence[Photograph]:
+    try:
+        if path.is_file():
+            return [Photograph(path, path.name)]
+        if not path.exists():
+            raise SegmentingError(f"{path}: no such file or folder")
+        if os.path.realpath(path) == out:
+            raise SegmentingError(f"{path}: is where answers go; give --out another folder than that of the photographs")
+        suffixes = image_suffixes()
+        files = [file for file in _files(path, out) if file.suffix.lower() in suffixes]
+    except OSError as error:
+        raise SegmentingError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    if not files:
+        raise SegmentingError(f"{path}: holds no images; these end in {', '.join(sorted(suffixes))}")
+    return [Photograph(file, str(file.relative_to(path))) for file in files]
+
+
+def _files(folder: Path, out: str, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    real = os.path.realpath(folder)
+    if real == out or real in above:  # A link may lead back up.
+        return
+    with os.scandir(folder) as entries:
+        ordered = sorted(entries, key=lambda entry: entry.name)
+    if above and any(entry.name == CONDITIONS for entry in ordered):
+        return
+    for entry in ordered:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _files(Path(entry.path), out, (*above, real))
+        else:
+            yield Path(entry.path)

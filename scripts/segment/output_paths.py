@@ -1,0 +1,67 @@
+"""Where each answer goes, decided before anything is sent."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.segment.errors import SegmentingError
+from scripts.segment.file_names import CONDITIONS, CONTACT_SHEET, FAILED
+from scripts.segment.inputs import Photograph
+
+_COLLISIONS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Task:
+    """A photograph, and where its answer goes."""
+
+    photograph: Photograph
+    answer: Path
+
+
+def plan(photographs: Sequence[Photograph], out: Path, suffix: str, *, keep_suffix: bool) -> list[Task]:
+    """Where answers go: that to `a/photo.jpg` to `a/photo.png`, or with `keep_suffix` to `a/photo.jpg.png`.
+
+    Raises:
+        SegmentingError: two answers would go to one file, or one over a photograph or a file of the run's own.
+    """
+    tasks = [Task(each, out / _answer_name(each.name, suffix, keep_suffix)) for each in photographs]
+    _require_different(tasks)
+    own = {out / name for name in (CONTACT_SHEET, FAILED, CONDITIONS)}
+    folders = _RealFolders()
+    sources = {folders.file(task.photograph.path) for task in tasks}
+    for task in tasks:
+        if task.answer in own or folders.file(task.answer) in sources:
+            over = "a file of the run's own" if task.answer in own else "a photograph"
+            raise SegmentingError(
+                f"{task.photograph.path}: its answer would be written over {over}, {task.answer};"
+                " give another --out or --keep-suffix"
+            )
+    return tasks
+
+
+def _answer_name(name: str, suffix: str, keep_suffix: bool) -> str:
+    return name + suffix if keep_suffix else str(Path(name).with_suffix(suffix))
+
+
+def _require_different(tasks: Sequence[Task]) -> None:
+    first: dict[Path, Task] = {}
+    pairs = [(other, task) for task in tasks if (other := first.setdefault(task.answer, task)) is not task]
+    if not pairs:
+        return
+    lines = [f"  {one.photograph.path} and {two.photograph.path}: {two.answer}" for one, two in pairs[:_COLLISIONS_SHOWN]]
+    more = [f"  and {len(pairs) - _COLLISIONS_SHOWN} more"] if len(pairs) > _COLLISIONS_SHOWN else []
+    advice = "with --keep-suffix photo.jpg becomes photo.jpg.png; folders that have the same names in them need an --out each"
+    raise SegmentingError("\n".join([f"answers would be written over each other; {advice}", *lines, *more]))
+
+
+class _RealFolders(dict[Path, str]):
+    """Folders with all links followed, each followed once."""
+
+    def __missing__(self, folder: Path) -> str:
+        self[folder] = os.path.realpath(folder)
+        return self[folder]
+
+    def file(self, path: Path) -> tuple[str, str]:
+        return self[path.parent], path.name

@@ -1,0 +1,134 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from scripts.datasets import VOID
+from scripts.evaluate.metrics import Scores, compare, score
+
+
+def maps(rows: list[list[int]]) -> npt.NDArray[np.uint8]:
+    return np.array(rows, np.uint8)
+
+
+# Class 0: 7 right of 8 true, 9 predicted where not void. Class 1: 3 right of 4 true, 4 predicted. Class 2: 1 of 2, 1 predicted.
+TRUE = maps([[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 255, 255]])
+PREDICTED = maps([[0, 0, 1, 1], [0, 0, 1, 0], [0, 1, 2, 0], [0, 0, 0, 1]])
+
+
+def test_iou_is_the_intersection_over_the_union_of_each_class() -> None:
+    np.testing.assert_allclose(score([(PREDICTED, TRUE)], 4).iou, [7 / 10, 3 / 5, 1 / 2, np.nan])
+
+
+def test_miou_is_the_mean_over_the_classes_that_occur() -> None:
+    assert score([(PREDICTED, TRUE)], 4).miou == pytest.approx((7 / 10 + 3 / 5 + 1 / 2) / 3)
+
+
+def test_accuracy_is_the_share_of_each_class_that_is_found() -> None:
+    scores = score([(PREDICTED, TRUE)], 4)
+
+    np.testing.assert_allclose(scores.accuracy, [7 / 8, 3 / 4, 1 / 2, np.nan])
+    assert scores.mean_accuracy == pytest.approx((7 / 8 + 3 / 4 + 1 / 2) / 3)
+
+
+def test_pixel_accuracy_is_the_share_of_all_pixels_that_are_right() -> None:
+    assert score([(PREDICTED, TRUE)], 4).pixel_accuracy == pytest.approx(11 / 14)
+
+
+def test_the_confusion_matrix_has_a_row_for_each_true_class() -> None:
+    assert score([(PREDICTED, TRUE)], 3).confusion.tolist() == [[7, 1, 0], [1, 3, 0], [1, 0, 1]]
+
+
+def test_pixels_and_images_are_counted_by_true_class() -> None:
+    scores = score([(PREDICTED, TRUE), (PREDICTED, maps([[0] * 4] * 4))], 4)
+
+    assert scores.pixels.tolist() == [24, 4, 2, 0]
+    assert scores.images.tolist() == [2, 1, 1, 0]
+
+
+def test_a_class_that_is_predicted_but_not_there_has_no_intersection() -> None:
+    scores = score([(maps([[1, 0]]), maps([[0, 0]]))], 2)
+
+    np.testing.assert_allclose(scores.iou, [1 / 2, 0])
+    np.testing.assert_allclose(scores.accuracy, [1 / 2, np.nan])
+
+
+def test_boundary_iou_compares_the_rims_of_the_masks() -> None:
+    # The boundary of a 4×4 image is one pixel wide. Of class 1 it is the image's rim of 12 pixels, and predicted the rim of
+    # the 4×3 pixels on the right: all but two. They share 8. Of class 0 there are the 4 pixels that are predicted.
+    true = maps([[1, 1, 1, 1]] * 4)
+    predicted = maps([[0, 1, 1, 1]] * 4)
+
+    scores = score([(predicted, true)], 3, boundary=True)
+
+    assert scores.boundary_iou is not None
+    np.testing.assert_allclose(scores.boundary_iou, [0, 8 / 14, np.nan])
+    assert scores.mean_boundary_iou == pytest.approx(4 / 14)
+
+
+def test_the_boundary_is_not_measured_unless_it_is_asked_for() -> None:
+    scores = score([(PREDICTED, TRUE)], 3)
+
+    assert scores.boundary_iou is None
+    assert scores.mean_boundary_iou is None
+
+
+def test_counts_are_added_over_images_before_they_are_divided() -> None:
+    one_right = (maps([[1, 1]]), maps([[1, 1]]))
+    one_wrong = (maps([[0, 0, 0, 0]]), maps([[1, 1, 0, 0]]))
+
+    np.testing.assert_allclose(score([one_right, one_wrong], 2).iou, [2 / 4, 2 / 4])
+
+
+def test_an_image_that_is_all_void_has_no_figures() -> None:
+    scores = score([(maps([[0, 1]]), maps([[VOID, VOID]]))], 2, boundary=True)
+
+    assert scores.mean_boundary_iou is not None
+    assert np.isnan([scores.miou, scores.pixel_accuracy, scores.mean_boundary_iou]).all()
+
+
+@given(
+    predicted=arrays(np.uint8, (5, 6), elements=st.integers(0, 2)),
+    other=arrays(np.uint8, (5, 6), elements=st.integers(0, 2)),
+    true=arrays(np.uint8, (5, 6), elements=st.sampled_from([0, 1, 2, VOID])),
+)
+def test_what_is_predicted_on_void_counts_for_nothing(
+    predicted: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8], true: npt.NDArray[np.uint8]
+) -> None:
+    elsewhere = np.where(true == VOID, other, predicted)
+
+    assert figures(compare(predicted, true, 3, boundary=True)) == figures(compare(elsewhere, true, 3, boundary=True))
+
+
+@given(true=arrays(np.uint8, (5, 6), elements=st.sampled_from([0, 1, 2, VOID])))
+def test_the_truth_itself_scores_one_or_nothing(true: npt.NDArray[np.uint8]) -> None:
+    scores = compare(np.where(true == VOID, 0, true), true, 3, boundary=True)
+
+    assert scores.boundary_iou is not None
+    for by_class in (scores.iou, scores.boundary_iou, scores.accuracy):
+        assert set(by_class[~np.isnan(by_class)].tolist()) <= {1.0}
+
+
+def test_maps_of_different_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(1, 2\), the true one \(2, 1\)"):
+        compare(maps([[0, 0]]), maps([[0], [0]]), 2)
+
+
+@pytest.mark.parametrize(("predicted", "true", "name"), [(2, 0, "predicted"), (0, 2, "true")])
+def test_an_index_that_is_no_class_is_refused(predicted: int, true: int, name: str) -> None:
+    with pytest.raises(ValueError, match=f"the {name} label map holds index 2; there are 2 classes"):
+        compare(maps([[predicted]]), maps([[true]]), 2)
+
+
+def test_an_evaluation_holds_the_means() -> None:
+    evaluation = score([(PREDICTED, TRUE)], 4, boundary=True).evaluation("ours", "one image")
+
+    assert (evaluation.dataset, evaluation.miou, evaluation.pixel_accuracy) == ("ours", 0.6, 0.7857)
+    assert evaluation.boundary_iou is not None
+
+
+def figures(scores: Scores) -> list[list[int]]:
+    assert scores.boundary is not None
+    return [*scores.confusion.tolist(), scores.boundary.intersection.tolist(), scores.boundary.union.tolist()]

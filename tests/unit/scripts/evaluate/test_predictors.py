@@ -1,0 +1,193 @@
+import io
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from handler.answers import EncodedResponse
+from handler.image.decode import decode_image
+from handler.limits import Limits
+from handler.options import AnswerOptions, InferenceOptions, ModelIdentity, SegmentationRequest
+from handler.pipeline import Pipeline
+from handler.settings import HandlerSettings
+from model import CheckpointError
+from model.strict import ConfigurationError
+from scripts.client import NoServer
+from scripts.evaluate.predictors import PredictionError, ServerPredictor, load
+from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
+from scripts.samples import write_samples
+from scripts.server import Ports
+from tests.support import CLASSES, encode, noise, write_checkpoint
+
+AS_SERVED = InferenceOptions()
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encode(noise(41, 57), "JPEG"))
+    return path
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return write_checkpoint(tmp_path / "a.safetensors")
+
+
+def write_archive(checkpoint: Path, **handler: object) -> Path:
+    """An archive of the checkpoint, with the default settings or with these of the handler."""
+    config = DEFAULT_MODEL_CONFIG
+    if handler:
+        config = checkpoint.parent / "model-config.yaml"
+        config.write_text(yaml.safe_dump({"handler": handler}))
+    return build(Recipe("small", "1.0", checkpoint, config), checkpoint.parent / "store")
+
+
+def test_a_checkpoint_labels_the_find_images_order(checkpoint: Path, photo: Path) -> None:
+    other = photo.with_name("other.png")
+    other.write_bytes(encode(noise(20, 30)))
+    predictor = load(checkpoint, AS_SERVED)
+
+    first, second = predictor.label_maps([photo, other])
+
+    assert (first.shape, second.shape) == ((41, 57), (20, 30))
+    expected = predictor.pipeline.segment(decode_image(photo.read_bytes(), Limits())).label_map
+    np.testing.assert_array_equal(first, expected)
+
+
+def test_a_large_jpeg_is_decoded_as_a_server_would(checkpoint: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "large.jpg"
+    photo.write_bytes(encode(noise(330, 410), "JPEG"))
+    predictor = load(checkpoint, AS_SERVED)
+    request = SegmentationRequest(photo.read_bytes(), answer=AnswerOptions(format="png"))
+
+    (label_map,) = predictor.label_maps([photo])
+
+    served = predictor.pipeline.answer(request)
+    assert isinstance(served, EncodedResponse)
+    np.testing.assert_array_equal(label_map, np.asarray(Image.open(io.BytesIO(served.body))))
+
+
+def test_an_archive_predicts_what_its_checkpoint_does(checkpoint: Path, photo: Path) -> None:
+    archive = load(write_archive(checkpoint), AS_SERVED)
+
+    (packed,), (own,) = archive.label_maps([photo]), load(checkpoint, AS_SERVED).label_maps([photo])
+
+    assert archive.labels.names == CLASSES
+    np.testing.assert_array_equal(packed, own)
+
+
+def test_an_archive_has_its_own_settings(checkpoint: Path, photo: Path) -> None:
+    archive = load(write_archive(checkpoint, limits={"max_pixels": 100}), AS_SERVED)
+
+    with pytest.raises(PredictionError, match=r"photo\.jpg: the image has 57×41 = 2,337 pixels, the limit is 100"):
+        next(archive.label_maps([photo]))
+
+
+def test_an_unusable_setting_of_an_archive_is_refused(tmp_path: Path, checkpoint: Path) -> None:
+    with zipfile.ZipFile(write_archive(checkpoint)) as archive, zipfile.ZipFile(tmp_path / "a.mar", "w") as spoiled:
+        for name in archive.namelist():
+            spoiled.writestr(name, archive.read(name).replace(b"threads: 0 ", b"threads: -1 "))
+
+    with pytest.raises(ConfigurationError, match=r"a\.mar, model-config\.yaml: 'handler\.threads': -1"):
+        load(tmp_path / "a.mar", AS_SERVED)
+
+
+def test_a_broken_photograph_is_named(checkpoint: Path, photo: Path) -> None:
+    photo.write_bytes(b"nothing")
+
+    with pytest.raises(PredictionError, match=r"photo\.jpg: the 7 bytes sent are not an image"):
+        next(load(checkpoint, AS_SERVED).label_maps([photo]))
+
+
+def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PredictionError, match=r"unknown kind of file '\.pth' \(known: \.safetensors, \.mar\)"):
+        load(tmp_path / "a.pth", AS_SERVED)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PredictionError, match=r"a\.mar: no such file"):
+        load(tmp_path / "a.mar", AS_SERVED)
+
+
+def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.mar"
+    path.write_bytes(b"nothing")
+
+    with pytest.raises(PredictionError, match=r"a\.mar: not a model archive of this project"):
+        load(path, AS_SERVED)
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"nothing")
+
+    with pytest.raises(CheckpointError, match=r"a\.safetensors"):
+        load(path, AS_SERVED)
+
+
+@pytest.mark.parametrize(
+    ("asked", "output_stride"),
+    [(InferenceOptions(scales=(0.75, 1.25), flip=True), None), (InferenceOptions(scales=(0.75,)), None), (AS_SERVED, 8)],
+)
+def test_what_is_asked_for_is_what_the_pipeline_does(
+    tmp_path: Path, asked: InferenceOptions, output_stride: Literal[8] | None
+) -> None:
+    cat = next(path for path in write_samples(tmp_path) if path.stem == "chelsea")
+
+    (label_map,) = load(DEFAULT_CHECKPOINT, asked, output_stride=output_stride).label_maps([cat])
+
+    own = Pipeline.load(DEFAULT_CHECKPOINT, HandlerSettings(output_stride=output_stride), ModelIdentity("a", ""))
+    photo = decode_image(cat.read_bytes(), Limits())
+    np.testing.assert_array_equal(label_map, own.segment(photo, asked).label_map)
+    (as_served,) = load(DEFAULT_CHECKPOINT, AS_SERVED).label_maps([cat])
+    assert (label_map != as_served).any()
+
+
+def test_what_is_not_asked_for_is_as_an_archive_has_it(checkpoint: Path) -> None:
+    archive = write_archive(checkpoint, inference={"scales": [0.5, 1], "flip": True})
+
+    assert load(archive, AS_SERVED).options == InferenceOptions(scales=(0.5, 1.0), flip=True)
+    assert load(archive, InferenceOptions(flip=False)).options == InferenceOptions(scales=(0.5, 1.0), flip=False)
+
+
+def test_what_is_not_asked_for_is_the_handlers_default_for_a_checkpoint(checkpoint: Path) -> None:
+    assert load(checkpoint, InferenceOptions(flip=True)).options == InferenceOptions(flip=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "output_stride", "words"),
+    [
+        (AS_SERVED, None, "single scale"),
+        (InferenceOptions(scales=(0.75, 1), flip=True), None, "scales 0.75, 1, mirrored too"),
+        (InferenceOptions(tiles=2), None, "single scale, 2×2 tiles"),
+        (AS_SERVED, 8, "single scale, output stride 8"),
+    ],
+)
+def test_conditions_are_told_in_words(
+    checkpoint: Path, asked: InferenceOptions, output_stride: Literal[8] | None, words: str
+) -> None:
+    assert load(checkpoint, asked, output_stride=output_stride, engine="torch").conditions == f"{words}, torch in float32"
+
+
+def test_an_archives_own_conditions_are_told(checkpoint: Path) -> None:
+    archive = write_archive(checkpoint, inference={"flip": True}, output_stride=8, precision="float32")
+
+    assert load(archive, AS_SERVED).conditions == "single scale, mirrored too, output stride 8, openvino in float32"
+
+
+def test_an_archives_engine_can_be_another(checkpoint: Path) -> None:
+    archive = write_archive(checkpoint, precision="float32")
+
+    assert load(archive, AS_SERVED, engine="torch").conditions == "single scale, torch in float32"
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    url = f"http://127.0.0.1:{Ports.free().inference}/predictions/deeplabv3"
+
+    with pytest.raises(NoServer, match=f"{url}: no answer"):
+        ServerPredictor.connect(url, AS_SERVED)

@@ -1,0 +1,185 @@
+import html
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from handler.labels import Labels
+from model import read_metadata
+from model.palette import voc_palette
+from scripts.datasets import DataError, SegmentationData, open_data
+from scripts.evaluate.__main__ import main
+from scripts.evaluate.scoring import require_same_classes
+from tests.support import CLASSES, ROOT, noise, write_checkpoint
+
+NAMES = ("calm", "a & b")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two pictures, one of them all of class 1, the other half of class 0 and half of class 2."""
+    root = tmp_path / "data"
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    halves = np.zeros((30, 40), np.uint8)
+    halves[:, 20:] = 2
+    for name, mask in zip(NAMES, (np.ones((30, 40), np.uint8), halves), strict=True):
+        Image.fromarray(noise(30, 40)).save(root / "images" / f"{name}.jpg")
+        Image.fromarray(mask).save(root / "masks" / f"{name}.png")
+    (root / "classes.txt").write_text("\n".join(CLASSES))
+    return root
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return write_checkpoint(tmp_path / "a.safetensors")
+
+
+def test_figures_are_printed_by_class_and_as_means(data: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(checkpoint), "--data", str(data)]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["class", "IoU", "boundary", "accuracy", "pixels", "images"]
+    assert [(line.split()[0], line.split()[-2]) for line in lines[1:4]] == [
+        ("background", "600"),
+        ("cat", "1,200"),
+        ("dog", "600"),
+    ]
+    assert [re.split(r"\s{2,}", line)[0] for line in lines[5:]] == ["mIoU", "boundary IoU", "mean accuracy", "pixel accuracy"]
+
+
+def test_figures_are_recorded_once_per_data_set(data: Path, checkpoint: Path) -> None:
+    for _ in range(2):
+        assert main([str(checkpoint), "--data", str(data), "--record", "two pictures", "--engine", "torch"]) == 0
+
+    (evaluation,) = read_metadata(checkpoint).evaluations
+    assert (evaluation.dataset, evaluation.conditions) == ("two pictures", "2 images, single scale, torch in float32")
+    assert evaluation.boundary_iou is not None
+
+
+def test_the_json_file_holds_every_figure(tmp_path: Path, data: Path, checkpoint: Path) -> None:
+    assert main([str(checkpoint), "--data", str(data), "--out", str(tmp_path / "out"), "--engine", "torch"]) == 0
+
+    written = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert np.array(written["confusion"]).sum(1).tolist() == [600, 1200, 600]
+    assert [each["name"] for each in written["classes"]] == list(CLASSES)
+    assert {each["name"] for each in written["images"]} == set(NAMES)
+    assert (written["layout"], written["conditions"]) == ("plain", "single scale, torch in float32")
+    assert 0 <= written["boundary_iou"] <= 1
+
+
+def test_what_was_asked_for_is_in_the_json_file(tmp_path: Path, data: Path, checkpoint: Path) -> None:
+    asked = ["--scales", "1.25,0.75", "--flip", "--tiles", "2", "--output-stride", "8", "--precision", "float32"]
+
+    assert main([str(checkpoint), "--data", str(data), "--out", str(tmp_path / "out"), *asked]) == 0
+
+    written = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert written["conditions"] == "scales 0.75, 1.25, mirrored too, 2×2 tiles, output stride 8, openvino in float32"
+
+
+def test_the_page_shows_the_worst_images_first(tmp_path: Path, data: Path, checkpoint: Path) -> None:
+    out = tmp_path / "out"
+
+    assert main([str(checkpoint), "--data", str(data), "--out", str(out)]) == 0
+
+    page = (out / "worst.html").read_text()
+    by_miou = sorted(json.loads((out / "scores.json").read_text())["images"], key=lambda image: float(image["miou"]))
+    assert re.findall(r"<h2>\d+\. (.*?):", page) == [html.escape(image["name"]) for image in by_miou]
+    links = re.findall(r'src="(.*?)"', page)
+    assert len(links) == 6
+    for link in links:
+        assert format_of(out / link) == "JPEG"
+
+
+def test_the_confusion_matrix_is_drawn(tmp_path: Path, data: Path, checkpoint: Path) -> None:
+    assert main([str(checkpoint), "--data", str(data), "--out", str(tmp_path)]) == 0
+
+    assert format_of(tmp_path / "confusion.png") == "PNG"
+
+
+def format_of(path: Path) -> str | None:
+    with Image.open(path) as picture:
+        picture.load()
+        return picture.format
+
+
+def test_no_more_images_are_shown_than_asked_for(tmp_path: Path, data: Path, checkpoint: Path) -> None:
+    assert main([str(checkpoint), "--data", str(data), "--out", str(tmp_path / "out"), "--worst", "1"]) == 0
+
+    assert (tmp_path / "out" / "worst.html").read_text().count("<section>") == 1
+
+
+def test_pictures_of_an_earlier_run_are_removed(tmp_path: Path, data: Path, checkpoint: Path) -> None:
+    out = tmp_path / "out"
+    note = out / "worst" / "note.txt"
+    for count in ("2", "1"):
+        assert main([str(checkpoint), "--data", str(data), "--out", str(out), "--worst", count]) == 0
+        note.write_text("not a picture of a run")
+
+    assert {path.name for path in note.parent.iterdir()} == {"001-photo.jpg", "001-truth.jpg", "001-prediction.jpg", note.name}
+
+
+def test_wrong_pairs_are_named_before_the_model_runs(data: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("L", (40, 30), 3).save(data / "masks" / "calm.png")
+
+    assert main([str(checkpoint), "--data", str(data)]) == 1
+
+    assert "calm.png: holds index 3; must be 0 to 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either a checkpoint or archive, or --url"),
+        (["a.safetensors", "--url", "http://localhost/"], "give either a checkpoint or archive, or --url"),
+        (["a.mar", "--worst", "-1"], "--worst -1: must be 0 or more"),
+        (["a.mar", "--record", "ours"], "--record writes into a checkpoint"),
+        (["a.mar", "--scales", "1;2"], "'1;2': must be numbers with commas between"),
+        (["a.mar", "--tiles", "0"], "'0' must be a whole number"),
+        (["a.mar", "--tiles", "2x2"], "'2x2' must be a whole number"),
+        (["a.mar", "--scales", "1,9"], "9.0 is above 2.0; give numbers from 0.25 to 2.0"),
+        (
+            ["--url", "http://localhost/", "--output-stride", "8", "--precision", "float32"],
+            "--output-stride is for a checkpoint or an archive",
+        ),
+    ],
+)
+def test_arguments_that_make_no_sense_together_are_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--data", str(ROOT)]) == 2
+
+    assert message in capsys.readouterr().err
+
+
+def labels(*names: str) -> Labels:
+    return Labels(names, voc_palette(len(names)))
+
+
+def named(data: Path, *names: str) -> SegmentationData:
+    (data / "classes.txt").write_text("\n".join(names))
+    return open_data(data)
+
+
+def test_the_same_classes_are_accepted(data: Path) -> None:
+    assert require_same_classes(labels(*CLASSES), open_data(data)) is None
+
+
+def test_another_number_of_classes_is_refused(data: Path) -> None:
+    with pytest.raises(DataError, match="has 3 classes, the model has 2"):
+        require_same_classes(labels("background", "cat"), open_data(data))
+
+
+def test_classes_in_another_order_are_refused(data: Path) -> None:
+    with pytest.raises(DataError, match="in another order: 1 is 'dog' here, 'cat' in the model"):
+        require_same_classes(labels(*CLASSES), named(data, "background", "dog", "cat"))
+
+
+def test_another_spelling_of_a_class_is_told(data: Path) -> None:
+    told = require_same_classes(labels(*CLASSES), named(data, "background", "cat", "hound"))
+
+    assert told is not None
+    assert "2 is 'hound' here, 'dog' in the model" in told

@@ -1,0 +1,203 @@
+"""Weights for other classes: refused, or begun anew on purpose."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model import ModelConfig, ResizePolicy, build_model, load_checkpoint
+from scripts.import_weights.__main__ import main
+from scripts.import_weights.classifier import class_axes, fit_classes, reinitialize
+from tests.support import write_checkpoint
+
+#: Which layers depend on the number of classes, found by reading each architecture.
+NETWORKS = {
+    "deeplabv1": (ModelConfig(architecture="deeplabv1", backbone="mobilenet_v2"), {"classifier.6"}),
+    "deeplabv2": (
+        ModelConfig(architecture="deeplabv2", backbone="mobilenet_v2"),
+        {f"classifier.classifiers.{index}" for index in range(4)},
+    ),
+    "deeplabv3": (
+        ModelConfig(backbone="mobilenet_v2", auxiliary_head=True),
+        {"classifier.4", "aux_classifier.4"},
+    ),
+    "deeplabv3plus": (
+        ModelConfig(architecture="deeplabv3plus", backbone="timm:resnet18", auxiliary_head=True),
+        {"classifier.classifier", "aux_classifier.4"},
+    ),
+    "smp_deeplabv3": (ModelConfig(architecture="smp_deeplabv3", backbone="resnet18"), {"network.segmentation_head.0"}),
+    "smp_deeplabv3plus": (
+        ModelConfig(architecture="smp_deeplabv3plus", backbone="resnet18", output_stride=16),
+        {"network.segmentation_head.0"},
+    ),
+}
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def state_of(config: ModelConfig) -> Mapping[str, Tensor]:
+    state: Mapping[str, Tensor] = build_model(config).state_dict()
+    return state
+
+
+@pytest.mark.parametrize("architecture", NETWORKS)
+def test_the_layers_that_depend_on_the_classes_are_found(architecture: str) -> None:
+    config, layers = NETWORKS[architecture]
+
+    axes = class_axes(config)
+
+    assert {name.rpartition(".")[0] for name in axes} == layers
+    assert set(axes.values()) == {0}
+    assert {name.rpartition(".")[2] for name in axes} == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("architecture", NETWORKS)
+def test_only_they_are_begun_anew_and_the_same_each_time(architecture: str) -> None:
+    config, _ = NETWORKS[architecture]
+    state = state_of(config.model_copy(update={"num_classes": 5}))
+    wanted = config.model_copy(update={"num_classes": 3})
+
+    first, (note,) = reinitialize(state, wanted)
+    torch.randn(1)
+    again, _ = reinitialize(state, wanted)
+
+    axes = class_axes(config)
+    assert all(first[name] is state[name] for name in state.keys() - axes)
+    assert all(first[name].shape[axis] == 3 and torch.equal(first[name], again[name]) for name, axis in axes.items())
+    assert note.endswith("the checkpoint must be trained before it is of use")
+
+
+def test_beginning_anew_leaves_the_random_numbers_of_others_alone() -> None:
+    config, _ = NETWORKS["deeplabv3"]
+    state = state_of(config)
+    torch.manual_seed(7)
+    expected = torch.randn(3)
+    torch.manual_seed(7)
+
+    reinitialize(state, config)
+
+    assert torch.equal(torch.randn(3), expected)
+
+
+@pytest.mark.parametrize("architecture", NETWORKS)
+def test_one_logit_becomes_two_for_two_classes(architecture: str) -> None:
+    config, _ = NETWORKS[architecture]
+    two = config.model_copy(update={"num_classes": 2, "auxiliary_head": False})
+    network = build_model(two).eval()
+    axes = class_axes(two)
+    one = {name: tensor.narrow(axes[name], 1, 1) if name in axes else tensor for name, tensor in network.state_dict().items()}
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = network(images)["out"][:, 1:]
+
+    state, (note,) = fit_classes(one, two, source="a.pth")
+
+    assert "one logit x" in note
+    network.load_state_dict(state)
+    with torch.inference_mode():
+        logits = network(images)["out"]
+    torch.testing.assert_close(logits, torch.cat([torch.zeros_like(expected), expected], 1), atol=1e-5, rtol=0)
+
+
+@pytest.fixture(params=[".pth", ".safetensors"])
+def five_classes(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A state dict of five classes, without metadata."""
+    path = tmp_path / f"a{request.param}"
+    state = state_of(ModelConfig(architecture="deeplabv3plus", backbone="mobilenet_v2", num_classes=5, output_stride=16))
+    (torch.save if request.param == ".pth" else save_file)(dict(state), path)
+    return path
+
+
+ARCH = ("--arch", "deeplabv3plus_mobilenet_v2")
+
+
+def test_weights_for_other_classes_are_refused_with_both_numbers_and_the_flag(
+    five_classes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = five_classes.with_name("out.safetensors")
+
+    assert run(five_classes, *ARCH, "--classes", "a,b,c", "--out", out) == 1
+
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {five_classes.name}: has weights for 5 classes (in classifier.classifier), ")
+    assert "--reinitialize-classifier" in error
+    assert not out.exists()
+
+
+def test_on_purpose_they_become_the_start_of_a_training(five_classes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = five_classes.with_name("out.safetensors")
+
+    assert run(five_classes, *ARCH, "--classes", "a,b,c", "--reinitialize-classifier", "--out", out) == 0
+
+    printed = capsys.readouterr().out
+    assert "new layers, random: classifier.classifier; the checkpoint must be trained before it is of use" in printed
+    metadata = load_checkpoint(out).metadata
+    assert metadata.classes == ("a", "b", "c")
+    assert metadata.provenance == f"imported from {five_classes.name}; new classifier layers, not trained"
+
+
+def test_everything_else_must_fit_even_then(five_classes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arch = ("--arch", "deeplabv3plus_resnet50")
+
+    assert run(five_classes, *arch, "--classes", "a,b,c", "--reinitialize-classifier") == 1
+
+    assert "missing keys: " in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_a_start_for_other_classes(tmp_path: Path) -> None:
+    source, out = write_checkpoint(tmp_path / "a.safetensors", license="MIT"), tmp_path / "b.safetensors"
+
+    assert run(source, "--classes", "wall,door,roof,sky", "--reinitialize-classifier", "--out", out) == 0
+
+    before, after = load_checkpoint(source), load_checkpoint(out)
+    assert after.metadata.classes == ("wall", "door", "roof", "sky")
+    assert after.metadata.resize == before.metadata.resize == ResizePolicy(side="long", size=64)
+    assert after.metadata.license == "MIT"
+    assert after.metadata.provenance == "random weights; new classifier layers, not trained"
+    assert torch.equal(after.network.get_parameter("classifier.1.weight"), before.network.get_parameter("classifier.1.weight"))
+    assert after.network.get_parameter("classifier.4.weight").shape[0] == 4
+
+
+def test_a_checkpoint_for_other_classes_is_refused_unless_on_purpose(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_checkpoint(tmp_path / "a.safetensors")
+
+    assert run(source, "--classes", "wall,door,roof,sky", "--out", tmp_path / "b.safetensors") == 1
+
+    assert "has weights for 3 classes (in classifier.4), --classes names 4" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_not_written_over_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_checkpoint(tmp_path / "a.safetensors")
+    before = source.read_bytes()
+
+    assert run(source, "--classes", "a,b", "--reinitialize-classifier", "--out", source) == 2
+
+    assert f"--out {source}: is the source itself" in capsys.readouterr().err
+    assert source.read_bytes() == before
+
+
+def test_a_checkpoint_says_itself_which_network_it_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_checkpoint(tmp_path / "a.safetensors")
+
+    assert run(source, *ARCH, "--output-stride", 8, "--classes", "a,b,c") == 2
+
+    assert "--arch, --output-stride: for state dicts; " in capsys.readouterr().err
+
+
+def test_an_evaluation_is_kept_only_under_its_conditions(tmp_path: Path) -> None:
+    evaluation = {"dataset": "pets", "miou": 0.5}
+    source = write_checkpoint(tmp_path / "a.safetensors", evaluations=[evaluation])
+
+    assert run(source, "--license", "MIT", "--out", tmp_path / "b.safetensors") == 0
+    assert run(source, "--resize", 96, "--out", tmp_path / "c.safetensors") == 0
+
+    assert len(load_checkpoint(tmp_path / "b.safetensors").metadata.evaluations) == 1
+    assert load_checkpoint(tmp_path / "c.safetensors").metadata.evaluations == ()
+    assert load_checkpoint(tmp_path / "c.safetensors").metadata.resize == ResizePolicy(side="long", size=96)

@@ -1,0 +1,217 @@
+import pickle
+import urllib.error
+from pathlib import Path
+
+import pytest
+import torch
+
+from model import DeepLabV3, Normalization, ResizePolicy, build_model, load_checkpoint, read_metadata
+from scripts.import_weights.__main__ import main
+from scripts.import_weights.architecture_names import network_config
+from scripts.import_weights.torchvision import TORCHVISION_MODELS, torchvision_metadata
+
+from torchvision.models import get_model_weights, segmentation
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> Path:
+    path = tmp_path / "names.txt"
+    path.write_text("background\nroof\ntree\n")
+    return path
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_torchvisions_weights_become_a_checkpoint_once_their_file_is_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random weights stand in for the published file; everything else is the real way."""
+    name = "deeplabv3_mobilenet_v3_large"
+    published = Path(get_model_weights(name).DEFAULT.url).name
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    theirs = segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, aux_loss=True)
+    torch.save(theirs.state_dict(), tmp_path / "hub" / "checkpoints" / published)
+
+    assert run(f"torchvision:{name}", "--out", tmp_path / "a.safetensors") == 0
+
+    loaded = load_checkpoint(tmp_path / "a.safetensors")
+    assert loaded.metadata.model == TORCHVISION_MODELS[name]
+    expected = theirs.state_dict()
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in loaded.network.state_dict().items())
+
+
+def test_torchvisions_weights_are_a_start_for_other_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "deeplabv3_mobilenet_v3_large"
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    theirs = segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, aux_loss=True)
+    torch.save(theirs.state_dict(), tmp_path / "hub" / "checkpoints" / Path(get_model_weights(name).DEFAULT.url).name)
+    out = tmp_path / "a.safetensors"
+
+    assert run(f"torchvision:{name}", "--classes", "a,b,c", "--reinitialize-classifier", "--out", out) == 0
+
+    described = read_metadata(out)
+    assert (described.classes, described.evaluations, described.license) == (("a", "b", "c"), (), "BSD-3-Clause")
+    assert described.model == TORCHVISION_MODELS[name].model_copy(update={"num_classes": 3})
+
+
+@pytest.mark.parametrize(
+    ("name", "miou", "accuracy"),
+    [
+        ("deeplabv3_resnet50", 0.664, 0.924),
+        ("deeplabv3_resnet101", 0.674, 0.924),
+        ("deeplabv3_mobilenet_v3_large", 0.603, 0.912),
+    ],
+)
+def test_metadata_is_torchvisions(name: str, miou: float, accuracy: float) -> None:
+    described = torchvision_metadata(name, get_model_weights(name).DEFAULT)
+
+    assert described.classes[:2] == ("background", "aeroplane")
+    assert len(described.classes) == 21
+    assert described.normalization == Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    assert described.resize == ResizePolicy(side="short", size=520)
+    (evaluation,) = described.evaluations
+    assert (evaluation.dataset, evaluation.miou, evaluation.pixel_accuracy) == ("COCO-val2017-VOC-labels", miou, accuracy)
+
+
+def test_without_a_network_one_sentence_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    monkeypatch.setattr("torch.hub.urlopen", unreachable)
+
+    assert run("torchvision:deeplabv3_resnet101", "--out", tmp_path / "a.safetensors") == 1
+
+    (sentence,) = capsys.readouterr().err.splitlines()[-1:]
+    assert sentence.startswith("error: the weights of deeplabv3_resnet101 cannot be fetched: ")
+    assert str(tmp_path / "hub" / "checkpoints") in sentence
+    assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_an_unknown_model_is_refused_with_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("torchvision:deeplabv3_resnet5", "--out", tmp_path / "a.safetensors") == 1
+    assert "called 'deeplabv3_resnet5', did you mean 'deeplabv3_resnet50'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"model": s, "epoch": 3}, lambda s: {"state_dict": s}])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_state_dict_becomes_a_checkpoint(tmp_path: Path, names: Path, wrap, prefix: str) -> None:  # type: ignore[no-untyped-def]
+    network = DeepLabV3("mobilenet_v2", 3, output_stride=16)
+    torch.save(wrap({prefix + key: tensor for key, tensor in network.state_dict().items()}), tmp_path / "a.pth")
+
+    status = run(
+        tmp_path / "a.pth", "--arch", "deeplabv3_mobilenet_v2", "--classes", names,
+        "--out", tmp_path / "a.safetensors", "--resize", 384, "--resize-side", "long", "--license", "MIT",
+    )  # fmt: skip
+
+    assert status == 0
+    loaded = load_checkpoint(tmp_path / "a.safetensors")
+    assert loaded.metadata.classes == ("background", "roof", "tree")
+    assert loaded.metadata.resize == ResizePolicy(side="long", size=384)
+    assert loaded.metadata.license == "MIT"
+    assert torch.equal(loaded.network.get_parameter("classifier.4.bias"), network.get_parameter("classifier.4.bias"))
+
+
+def test_weights_of_another_network_are_refused_by_their_keys(
+    tmp_path: Path, names: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(DeepLabV3("mobilenet_v2", 3).state_dict(), tmp_path / "a.pth")
+
+    assert run(tmp_path / "a.pth", "--arch", "deeplabv3_mobilenet_v3_large", "--classes", names) == 1
+
+    error = capsys.readouterr().err
+    assert "missing keys: " in error
+    assert "unexpected keys: " in error
+
+
+def test_a_pickle_that_runs_code_is_refused_and_not_run(
+    tmp_path: Path, names: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "trace"
+    (tmp_path / "a.pth").write_bytes(pickle.dumps({"a": Touch(trace)}, protocol=2))
+
+    assert run(tmp_path / "a.pth", "--arch", "deeplabv3_resnet50", "--classes", names) == 1
+
+    assert "not a state dict of tensors alone" in capsys.readouterr().err
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(("given", "needed"), [((), "--arch"), (("--arch", "deeplabv3_resnet50"), "--classes")])
+def test_a_state_dict_needs_its_architecture_and_class_names(
+    tmp_path: Path, given: tuple[str, ...], needed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "a.pth", *given) == 2
+
+    assert f"{needed} is required" in capsys.readouterr().err
+
+
+def test_an_auxiliary_head_is_seen_and_names_can_be_given_directly(tmp_path: Path) -> None:
+    network = DeepLabV3("mobilenet_v2", 3, output_stride=8, auxiliary_head=True)
+    torch.save(network.state_dict(), tmp_path / "a.pth")
+
+    arguments = ("--arch", "deeplabv3_mobilenet_v2", "--output-stride", 8, "--classes", "background, roof,tree")
+    assert run(tmp_path / "a.pth", *arguments, "--out", tmp_path / "a.safetensors") == 0
+
+    described = read_metadata(tmp_path / "a.safetensors")
+    assert described.model.auxiliary_head
+    assert described.model.output_stride == 8
+    assert described.classes == ("background", "roof", "tree")
+
+
+def test_what_is_no_state_dict_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({1: torch.zeros(1)}, tmp_path / "a.pth")
+
+    assert run(tmp_path / "a.pth", "--arch", "deeplabv3_resnet50", "--classes", "a,b") == 1
+    assert "holds dict, should hold a state dict: tensors by name" in capsys.readouterr().err
+
+
+def test_a_file_of_names_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({}, tmp_path / "a.pth")
+
+    assert run(tmp_path / "a.pth", "--arch", "deeplabv3_resnet50", "--classes", "nothing.txt") == 1
+    assert "--classes nothing.txt: no such file; give a file of names or the names" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arch", "stride", "expected"),
+    [
+        ("deeplabv3_resnet50", None, (8, None)),
+        ("deeplabv3_mobilenet_v3_large", None, (16, (12, 24, 36))),
+        ("deeplabv3_mobilenet_v3_large", 8, (8, None)),
+        ("deeplabv3_mobilenet_v2", None, (16, None)),
+    ],
+)
+def test_an_arch_has_its_usual_output_stride_and_rates(
+    tmp_path: Path, names: Path, arch: str, stride: int | None, expected: tuple[int, tuple[int, ...] | None]
+) -> None:
+    torch.save(build_model(network_config(arch, {}).model_copy(update={"num_classes": 3})).state_dict(), tmp_path / "a.pth")
+    option = ("--output-stride", stride) if stride else ()
+
+    assert run(tmp_path / "a.pth", "--arch", arch, "--classes", names, *option, "--out", tmp_path / "a.safetensors") == 0
+
+    model = read_metadata(tmp_path / "a.safetensors").model
+    assert (model.output_stride, model.atrous_rates) == expected
+
+
+def test_metadata_is_readable_without_the_weights(tmp_path: Path, names: Path) -> None:
+    torch.save(DeepLabV3("mobilenet_v2", 3).state_dict(), tmp_path / "a.pth")
+    run(tmp_path / "a.pth", "--arch", "deeplabv3_mobilenet_v2", "--classes", names, "--out", tmp_path / "a.safetensors")
+
+    assert read_metadata(tmp_path / "a.safetensors").provenance == "imported from a.pth"
+
+
+class Touch:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self._path,)

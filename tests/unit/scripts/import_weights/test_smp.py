@@ -1,0 +1,197 @@
+"""Models of segmentation_models.pytorch give their own logits after they are converted, stored and loaded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from model import Checkpoint, ResizePolicy, load_checkpoint
+from scripts.import_weights.__main__ import main
+
+import segmentation_models_pytorch as smp
+
+CLASSES = ("background", "roof", "tree")
+MODELS = [(name, encoder) for name in ("DeepLabV3", "DeepLabV3Plus") for encoder in ("resnet34", "mobilenet_v2", "tu-resnet18")]
+
+
+def build(name: str, encoder: str, classes: int = 3, **options: Any) -> nn.Module:
+    """The library's own model, random throughout."""
+    torch.manual_seed(0)
+    network: nn.Module = getattr(smp, name)(encoder, encoder_weights=None, classes=classes, **options)
+    for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
+        for parameter in (norm.running_var, norm.weight):
+            nn.init.uniform_(parameter, 0.5, 1.5)  # type: ignore[arg-type]
+        for parameter in (norm.running_mean, norm.bias):
+            nn.init.normal_(parameter, std=0.1)  # type: ignore[arg-type]
+    return network.eval()
+
+
+def run(source: Path, *arguments: object, classes: str = ",".join(CLASSES)) -> int:
+    out = source.parent / "a.safetensors"
+    return main([str(argument) for argument in (source, "--classes", classes, "--out", out, *arguments)])
+
+
+def convert(source: Path, *arguments: object, classes: str = ",".join(CLASSES)) -> Checkpoint:
+    assert run(source, *arguments, classes=classes) == 0
+    return load_checkpoint(source.parent / "a.safetensors")
+
+
+def logits(network: nn.Module, images: Tensor) -> Tensor:
+    with torch.inference_mode():
+        answer = network(images)
+    found: Tensor = answer["out"] if isinstance(answer, dict) else answer[0] if isinstance(answer, tuple) else answer
+    return found
+
+
+def assert_same_logits(ours: nn.Module, theirs: nn.Module) -> None:
+    images = torch.randn(2, 3, 96, 64)
+    torch.testing.assert_close(logits(ours, images), logits(theirs, images), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "encoder"), MODELS)
+def test_a_folder_that_save_pretrained_wrote_says_all_but_the_names(tmp_path: Path, name: str, encoder: str) -> None:
+    theirs = build(name, encoder, encoder_output_stride=8, decoder_channels=64, decoder_atrous_rates=(3, 6, 9))
+    theirs.save_pretrained(tmp_path / "model")  # type: ignore[operator]
+
+    checkpoint = convert(tmp_path / "model", "--license", "MIT")
+
+    assert_same_logits(checkpoint.network, theirs)
+    described = checkpoint.metadata
+    assert (described.model.architecture, described.model.backbone) == (f"smp_{name.lower()}", encoder)
+    assert described.classes == CLASSES
+    assert described.resize == ResizePolicy(multiple=16)
+    assert (described.license, described.provenance) == ("MIT", "imported from model")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(("name", "encoder"), MODELS)
+def test_a_state_dict_is_that_of_the_arch(tmp_path: Path, name: str, encoder: str, suffix: str) -> None:
+    theirs = build(name, encoder)
+    source = tmp_path / f"model{suffix}"
+    (torch.save if suffix == ".pth" else save_file)(dict(theirs.state_dict()), source)
+
+    checkpoint = convert(source, "--arch", f"smp_{name.lower()}_{encoder}")
+
+    assert_same_logits(checkpoint.network, theirs)
+
+
+def test_options_of_the_arch_are_the_librarys(tmp_path: Path) -> None:
+    theirs = build(
+        "DeepLabV3Plus", "resnet18", decoder_channels=32, decoder_atrous_rates=(2, 4, 6), decoder_aspp_separable=False
+    )
+    torch.save(theirs.state_dict(), tmp_path / "model.pth")
+
+    options = ("--decoder-channels", 32, "--atrous-rates", 2, 4, 6, "--no-separable", "--output-stride", 16)
+    checkpoint = convert(tmp_path / "model.pth", "--arch", "smp_deeplabv3plus_resnet18", *options)
+
+    assert_same_logits(checkpoint.network, theirs)
+
+
+def test_names_of_earlier_versions_are_understood(tmp_path: Path) -> None:
+    theirs = build("DeepLabV3", "resnet18")
+    earlier = {"decoder.aspp.": "decoder.0.", "decoder.conv.": "decoder.1.", "decoder.bn.": "decoder.2."}
+    state = dict(theirs.state_dict())
+    for today, before in earlier.items():
+        state = {name.replace(today, before): tensor for name, tensor in state.items()}
+    assert any(name.startswith("decoder.0.") for name in state)
+    torch.save(state, tmp_path / "model.pth")
+
+    assert_same_logits(convert(tmp_path / "model.pth", "--arch", "smp_deeplabv3_resnet18").network, theirs)
+
+
+def test_weights_in_pytorchs_format_are_read_too(tmp_path: Path) -> None:
+    theirs = build("DeepLabV3Plus", "resnet18")
+    theirs.save_pretrained(tmp_path / "model")  # type: ignore[operator]
+    (tmp_path / "model" / "model.safetensors").unlink()
+    torch.save(theirs.state_dict(), tmp_path / "model" / "pytorch_model.bin")
+
+    assert_same_logits(convert(tmp_path / "model").network, theirs)
+
+
+def test_a_classification_head_and_an_activation_are_left_out_and_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = build("DeepLabV3", "resnet18", activation="softmax2d", aux_params={"classes": 4})
+    theirs.save_pretrained(tmp_path / "model")  # type: ignore[operator]
+
+    checkpoint = convert(tmp_path / "model")
+
+    printed = capsys.readouterr().out
+    assert "note: its classification head is left out (2 tensors)" in printed
+    assert "note: its activation, softmax2d, is left out" in printed
+    images = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(logits(checkpoint.network, images).softmax(1), logits(theirs, images), atol=1e-5, rtol=0)
+
+
+def test_one_class_against_the_background_becomes_two_with_the_same_probability(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = build("DeepLabV3Plus", "resnet18", classes=1)
+    theirs.save_pretrained(tmp_path / "model")  # type: ignore[operator]
+
+    checkpoint = convert(tmp_path / "model", classes="background,roof")
+
+    assert "one logit x, of class 1, has become two" in capsys.readouterr().out
+    images = torch.randn(1, 3, 64, 64)
+    two, one = logits(checkpoint.network, images), logits(theirs, images)
+    torch.testing.assert_close(two.softmax(1)[:, 1:], one.sigmoid(), atol=1e-6, rtol=0)
+    assert torch.equal(two.argmax(1), (one[:, 0] > 0).long())
+
+
+def edit(**changes: object) -> dict[str, object]:
+    return {"_model_class": "DeepLabV3", "encoder_name": "resnet18", "encoder_output_stride": 8, **changes}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (edit(_model_class="Unet"), "is a Unet, which is no DeepLab (known: DeepLabV3, DeepLabV3Plus)"),
+        (edit(in_channels=4), "takes images of 4 channels; only those of 3, RGB, can be served"),
+        (edit(encoder_name="resnet17"), "refuses DeepLabV3 over 'resnet17'"),
+        (edit(encoder_output_stride=32), "'output_stride': 32: Input should be 8 or 16"),
+        (edit(dekoder_channels=9), "refuses DeepLabV3 over 'tu-resnet18'"),
+        ({"architectures": ["Segformer"]}, "has no _model_class, so it is not of segmentation_models.pytorch"),
+        ({"_model_class": "DeepLabV3"}, "lacks encoder_name, encoder_output_stride"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_by_name(
+    tmp_path: Path, config: dict[str, object], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model").mkdir()
+    if "dekoder_channels" in config:
+        config["encoder_name"] = "tu-resnet18"
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    save_file({"a": torch.zeros(1)}, tmp_path / "model" / "model.safetensors")
+
+    assert run(tmp_path / "model") == 1
+
+    assert message in capsys.readouterr().err
+
+
+def test_without_class_names_the_option_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build("DeepLabV3", "resnet18").save_pretrained(tmp_path / "model")  # type: ignore[operator]
+
+    assert main([str(tmp_path / "model")]) == 1
+    assert capsys.readouterr().err == "error: model: does not name its classes; --classes does\n"
+
+
+def test_a_folder_without_weights_or_configuration_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model").mkdir()
+    assert run(tmp_path / "model") == 1
+    assert "model: has no config.json, so it is no folder that save_pretrained wrote" in capsys.readouterr().err
+
+    (tmp_path / "model" / "config.json").write_text(json.dumps(edit()))
+    assert run(tmp_path / "model") == 1
+    assert "model: has no weights; there should be model.safetensors or pytorch_model.bin" in capsys.readouterr().err
+
+
+def test_weights_that_are_not_the_models_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(build("DeepLabV3", "resnet18", decoder_channels=64).state_dict(), tmp_path / "model.pth")
+
+    assert run(tmp_path / "model.pth", "--arch", "smp_deeplabv3_resnet18") == 1
+
+    assert "network.decoder.aspp.convs.0.0.weight is (64, 512, 1, 1), should be (256, 512, 1, 1)" in capsys.readouterr().err

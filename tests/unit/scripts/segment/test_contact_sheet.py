@@ -1,0 +1,108 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scripts.segment.answer_images import answer_reader
+from scripts.segment.contact_sheet import MOST_SHOWN, NoPictures, draw_sheet
+from scripts.segment.inputs import Photograph
+from scripts.segment.output_paths import Task
+from tests.support import encode, noise
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def task(folder: Path, name: str = "a.png", size: tuple[int, int] = (60, 40)) -> Task:
+    """A red photograph, answered in blue."""
+    answered = Task(Photograph(folder / name, name), folder / f"{name}.answer.png")
+    answered.photograph.path.write_bytes(encode(Image.new("RGB", size, RED)))
+    answered.answer.write_bytes(encode(Image.new("RGB", size, BLUE)))
+    return answered
+
+
+def sheet(folder: Path, *tasks: Task) -> Image.Image:
+    read = answer_reader("png")
+    assert read is not None
+    path = folder / "sheet.jpg"
+    draw_sheet(tasks, read, path, "png")
+    with Image.open(path) as picture:
+        picture.load()
+        assert picture.format == "JPEG"
+        return picture
+
+
+def extent(picture: Image.Image, colour: tuple[int, int, int]) -> tuple[int, int, int, int]:
+    """Left, top, width and height of what has about the colour."""
+    near = (np.abs(np.asarray(picture, np.int64) - colour) < 40).all(axis=-1)
+    rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)
+
+
+def test_a_photograph_is_beside_its_answer(tmp_path: Path) -> None:
+    picture = sheet(tmp_path, task(tmp_path))
+
+    red, blue = extent(picture, RED), extent(picture, BLUE)
+    assert red[2:] == blue[2:] == (60, 40)
+    assert red[1] == blue[1]
+    assert red[0] + red[2] <= blue[0] < red[0] + red[2] + 10
+
+
+def test_large_photographs_shrink_and_keep_their_shape(tmp_path: Path) -> None:
+    assert extent(sheet(tmp_path, task(tmp_path, size=(1000, 500))), RED)[2:] == pytest.approx((200, 100), abs=1)
+
+
+def test_photographs_are_upright(tmp_path: Path) -> None:
+    turned = task(tmp_path, size=(40, 60))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.photograph.path.write_bytes(encode(Image.new("RGB", (60, 40), RED), "JPEG", exif=exif))
+
+    assert extent(sheet(tmp_path, turned), RED)[2:] == pytest.approx((40, 60), abs=1)
+
+
+def test_of_many_as_many_are_shown_as_are_easy_to_look_at(tmp_path: Path) -> None:
+    all_tasks = [task(tmp_path, f"{number:03}.png", (8, 8)) for number in range(MOST_SHOWN + 20)]
+
+    many, full = sheet(tmp_path, *all_tasks), sheet(tmp_path, *all_tasks[:MOST_SHOWN])
+
+    assert many.size == full.size
+
+
+def test_first_and_last_are_among_those_shown(tmp_path: Path) -> None:
+    all_tasks = [task(tmp_path, f"{number:03}.png", (8, 8)) for number in range(2 * MOST_SHOWN)]
+    for wide in (all_tasks[0], all_tasks[-1]):
+        wide.photograph.path.write_bytes(encode(Image.new("RGB", (8, 8), (0, 255, 0))))
+
+    _, top, _, height = extent(sheet(tmp_path, *all_tasks), (0, 255, 0))
+
+    rows = MOST_SHOWN // 3
+    assert height > (rows - 1) * 30
+    assert top < 60
+
+
+def test_one_that_cannot_be_shown_leaves_the_others(tmp_path: Path) -> None:
+    good, bad = task(tmp_path, "a.png"), task(tmp_path, "b.png")
+    bad.answer.write_bytes(b"nothing")
+
+    assert extent(sheet(tmp_path, good, bad), BLUE)[2:] == (60, 40)
+
+
+def test_a_sheet_of_nothing_is_not_drawn(tmp_path: Path) -> None:
+    bad = task(tmp_path)
+    bad.answer.write_bytes(b"nothing")
+
+    with pytest.raises(NoPictures, match=re.escape("a.png: cannot identify image file")):
+        sheet(tmp_path, bad)
+
+    assert not (tmp_path / "sheet.jpg").exists()
+
+
+@pytest.mark.parametrize("name", ["ein Wörtchen, жизнь.png", "n" * 200 + ".png", "caf\udce9.png"])
+def test_any_name_can_be_written(tmp_path: Path, name: str) -> None:
+    odd = Task(Photograph(tmp_path / "a.png", name), tmp_path / "b.png")
+    for path in (odd.photograph.path, odd.answer):
+        path.write_bytes(encode(noise(20, 20)))
+
+    assert sheet(tmp_path, odd).width < 500
