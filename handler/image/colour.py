@@ -1,4 +1,4 @@
-"""From the samples of any Pillow mode to RGB: scaling to 8 bits, palettes, ICC profiles, transparency over white."""
+"""Conversion of any Pillow mode to RGB: scaling to 8 bits, palettes, ICC profiles, transparency over white."""
 
 import functools
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from PIL import Image
 
 from handler.geometry import RGBImage
 from handler.image.icc import LAB_PROFILE, srgb_transform
+from handler.strips import row_strips
 
-#: Pixels that are converted at once. Their copies fit into a processor's cache, and beside the decoded image and the result
-#: no more than these is ever held.
+#: Pixels converted at once. Their copies fit into a processor's cache, and little is held beside the image and the result.
 _STRIP_PIXELS = 1 << 18
-#: Modes that differ from another in their packing alone, or that Pillow converts exactly.
+#: Modes that differ from another only in how they are packed, or that Pillow converts exactly.
 _EQUIVALENT = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 
 #: The transparent colour: a grey, an index or three samples; or the alpha of each colour of a palette.
@@ -36,22 +36,21 @@ class SampleEncoding:
 
 @dataclass(frozen=True)
 class _Layers:
-    """8-bit colour in mode L, RGB, CMYK or LAB, and where it is opaque, 0 to 255; None for everywhere."""
+    """8-bit colour in mode L, RGB, CMYK or LAB, and its opacity, 0 to 255; None if opaque everywhere."""
 
     colour: Image.Image
     alpha: Image.Image | None = None
 
 
 def write_rgb(image: Image.Image, encoding: SampleEncoding, out: RGBImage) -> None:
-    """Convert `image`, of any mode, into `out`: uint8 H×W×3, any view of an array."""
+    """Convert `image`, of any mode, to sRGB, and write it into `out`: uint8 H×W×3, any view of an array."""
     if image.mode in ("P", "PA"):
-        layers, profile = _palette_layers(image, encoding), b""  # A palette is converted once, as an image of its own.
+        layers, profile = _palette_layers(image, encoding), b""  # The palette is converted once, as a small image.
     else:
         layers, profile = functools.partial(_layers, encoding=encoding), encoding.icc_profile
-    rows = max(1, _STRIP_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        out[top : top + rows] = np.asarray(_over_white(layers(strip), profile))
+    for rows in row_strips(image.height, image.width, _STRIP_PIXELS):
+        strip = image.crop((0, rows.start, image.width, rows.stop))
+        out[rows] = np.asarray(_over_white(layers(strip), profile))
 
 
 def _over_white(layers: _Layers, profile: bytes) -> Image.Image:
@@ -73,7 +72,7 @@ def _srgb(colour: Image.Image, profile: bytes) -> Image.Image:
 
 
 def _layers(strip: Image.Image, encoding: SampleEncoding) -> _Layers:
-    strip.info.clear()  # Pillow would apply the transparent colour by rules of its own.
+    strip.info.clear()  # Otherwise Pillow applies the transparent colour, and differently.
     if strip.mode in _EQUIVALENT:
         strip = strip.convert(_EQUIVALENT[strip.mode])
     if strip.mode == "RGBA":
@@ -98,13 +97,13 @@ def _eight_bit_grey(strip: Image.Image, encoding: SampleEncoding) -> Image.Image
 
 @functools.cache
 def _grey_table(white: int) -> npt.NDArray[np.uint8]:
-    """The 8-bit value of each 16-bit one, rounded."""
+    """Map each 16-bit value to 8 bits, rounded."""
     table: npt.NDArray[np.uint8] = (np.minimum(np.arange(65_536) * 255 + white // 2, white * 255) // white).astype(np.uint8)
     return table
 
 
 def _palette_layers(image: Image.Image, encoding: SampleEncoding) -> Callable[[Image.Image], _Layers]:
-    """How a strip of indices becomes colours in sRGB."""
+    """Return the conversion of a strip of indices to colours in sRGB."""
     palette = np.zeros((256, 3), np.uint8)
     colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)[:256]
     palette[: len(colours)] = colours

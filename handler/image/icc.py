@@ -1,4 +1,4 @@
-"""ICC profiles: from the colours that a file means to sRGB."""
+"""Conversion of a file's colours to sRGB by its ICC profile."""
 
 import functools
 import io
@@ -9,25 +9,25 @@ from PIL import Image, ImageCms
 
 logger = logging.getLogger(__name__)
 
-#: The colour space that a profile must be of, by the mode of the samples.
+#: The colour space that a profile must describe, by the mode of the samples.
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}
 _MAX_PROFILE_BYTES = 4_000_000
-#: Perceptual, as browsers and viewers show photographs: where a profile has tables, they fit its whole gamut into that of
-#: sRGB. A profile of three primaries and a curve has no such tables, and its colours outside of sRGB are clipped.
+#: As browsers and viewers show photographs: if a profile has tables, they fit its whole gamut into that of sRGB. A profile of
+#: three primaries and a curve has no such tables, and its colours outside sRGB are clipped.
 _INTENT = ImageCms.Intent.PERCEPTUAL
-# A cache of the last colour costs photographs, whose neighbours differ, more than it saves.
+# Neighbouring pixels of photographs differ, so caching the last colour costs more than it saves.
 _FLAGS = ImageCms.Flags.NOCACHE
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-#: CIE L*a*b* under D50, as TIFF means it where it embeds no profile.
+#: CIE L*a*b* under D50, which is what TIFF means if it embeds no profile.
 LAB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 
 
 @functools.lru_cache(maxsize=16)
 def srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The transform from samples of `mode` ("L", "RGB", "CMYK" or "LAB") by `profile` to sRGB, of mode "RGB".
+    """Build the transform from samples of `mode` ("L", "RGB", "CMYK" or "LAB") by `profile` to sRGB, of mode "RGB".
 
-    None where there is nothing to do: the profile is that of sRGB, or it is broken, of another colour space or above four
-    megabytes, which is logged.
+    Return None if the samples should stay as they are: `profile` is sRGB, or it is ignored, and that logged, because it is
+    broken, describes another colour space or has more than four megabytes.
     """
     if len(profile) > _MAX_PROFILE_BYTES:
         logger.info("ICC profile ignored: it has %d bytes", len(profile))
@@ -46,9 +46,9 @@ def srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | No
 
 
 def _keeps_colours(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether no colour of a fine grid moves by more than one step of 255: there are dozens of profiles of sRGB."""
+    """Whether no colour of a fine grid changes by more than 1 of 255, as under any of the dozens of profiles of sRGB."""
     steps = np.linspace(0, 255, 256 if mode == "L" else 18).astype(np.uint8)
     grid = steps[None] if mode == "L" else np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)
-    moved = np.asarray(transform.apply(Image.fromarray(grid)))
-    wanted = np.repeat(grid[..., None], 3, -1) if mode == "L" else grid
-    return bool(np.abs(moved.astype(np.int16) - wanted).max() <= 1)
+    transformed = np.asarray(transform.apply(Image.fromarray(grid)))
+    unchanged = np.repeat(grid[..., None], 3, -1) if mode == "L" else grid
+    return bool(np.abs(transformed.astype(np.int16) - unchanged).max() <= 1)

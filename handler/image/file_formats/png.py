@@ -1,4 +1,4 @@
-"""PNG (W3C, third edition): the chunks of the default image, without text, animation and what is unknown."""
+"""PNG (W3C, third edition): the chunks of the default image, without text, animation and unknown chunks."""
 
 import logging
 import struct
@@ -11,15 +11,15 @@ logger = logging.getLogger(__name__)
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-#: Bytes of an unpacked ICC profile. Those of displays have some kilobytes, those of printers up to three million.
+#: Bytes of an unpacked ICC profile. Displays have profiles of some kilobytes, printers of up to three million bytes.
 MAX_PROFILE_BYTES = 4_000_000
 
-_PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+_IMAGE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _GREY, _RGB = 0, 2
 
 
 def strip_to_first_image(data: bytes) -> StrippedImage:
-    """The first frame of a PNG or APNG file: its default image."""
+    """Keep the default image of a PNG or APNG file."""
     kept, exif, profile = [SIGNATURE], b"", b""
     bit_depth = colour_type = 0
     for kind, start, end in _chunks(data):
@@ -27,7 +27,7 @@ def strip_to_first_image(data: bytes) -> StrippedImage:
             bit_depth, colour_type = data[start + 8], data[start + 9]
         if kind == b"tRNS" and colour_type in (_GREY, _RGB):
             kept.append(_chunk(kind, _eight_bit_key(data[start:end], bit_depth, colour_type)))
-        elif kind in _PICTURE:
+        elif kind in _IMAGE:
             kept.append(data[start - 8 : end + 4])
         elif kind == b"eXIf":
             exif = data[start:end]
@@ -37,7 +37,7 @@ def strip_to_first_image(data: bytes) -> StrippedImage:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """The kind and payload's range of each chunk."""
+    """Yield kind and payload's range of each chunk."""
     at = len(SIGNATURE)
     while at + 8 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
@@ -50,9 +50,9 @@ def _chunk(kind: bytes, payload: bytes) -> bytes:
 
 
 def _eight_bit_key(payload: bytes, bit_depth: int, colour_type: int) -> bytes:
-    """The transparent colour on the scale of the samples that Pillow hands out, which it compares with it.
+    """Bring the transparent colour to the scale of Pillow's samples, with which it is compared.
 
-    Those of 2 and 4 bits come stretched to 8, those of 16-bit RGB as their upper bytes.
+    Pillow stretches 2 and 4 bits to 8, and keeps the upper byte of 16-bit RGB.
     """
     values = struct.unpack(f">{len(payload) // 2}H", payload[: len(payload) // 2 * 2])
     if colour_type == _RGB and bit_depth == 16:

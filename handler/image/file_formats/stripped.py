@@ -1,15 +1,15 @@
-"""The value that every container is cut down to."""
+"""The result of stripping a file, for every format."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class StrippedImage:
-    """One picture of a file, and what tells how to show it."""
+    """The first image of a file, with the metadata needed to show it."""
 
-    #: A file of this picture alone.
+    #: A file that holds only this image.
     data: bytes
-    #: Its EXIF block, a TIFF structure; empty without one.
+    #: Its EXIF block, a TIFF structure; empty if it has none.
     exif: bytes = b""
-    #: Its ICC profile; empty without one.
+    #: Its ICC profile; empty if it has none.
     profile: bytes = b""

@@ -1,4 +1,4 @@
-"""TIFF 6.0 and BigTIFF: the first directory's tags that make a picture; and EXIF, a TIFF without a picture."""
+"""TIFF 6.0 and BigTIFF: the tags that make the first page; and EXIF, which is a TIFF without an image."""
 
 import struct
 from collections.abc import Iterator
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from handler.errors import InvalidImage
 from handler.image.file_formats.stripped import StrippedImage
 
-#: As Pillow knows them: the second pair has its number the wrong way round.
+#: Those that Pillow accepts. In the second pair, the number 42 has the wrong byte order.
 SIGNATURES = (b"II\x2a\x00", b"MM\x00\x2a", b"II\x00\x2a", b"MM\x2a\x00", b"II\x2b\x00", b"MM\x00\x2b")
 
 #: Bytes of one value, by type.
 _VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _BYTES, _SHORT, _UNDEFINED = 1, 3, 7
 _ORIENTATION = 274
-#: Where the samples are, what they mean and how they are packed.
-_PICTURE = {
+#: Tags that say where the samples are, what they mean and how they are packed.
+_IMAGE_TAGS = {
     *(256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 338, 339, 347),
     *(512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 532, 34675, 0xBC01),
 }
-#: Values of one tag: a strip for each row of six bands at the largest height.
+#: Values of one tag: enough for six bands of the greatest height, with a strip for each row.
 _MAX_VALUES = 6 * 65_500
 _MAX_ENTRIES = 65_535
 
@@ -29,7 +29,7 @@ class _Entry:
     tag: int
     type: int
     count: int
-    #: Where its type and its value (or the value's offset) stand in the file.
+    #: Offsets in the file of its type, and of its value (or of the value's offset).
     type_at: int
     value_at: int
 
@@ -39,10 +39,10 @@ class _Entry:
 
 
 def strip_to_first_image(data: bytes) -> StrippedImage:
-    """The first page of a TIFF file. Its tags that a decoder must not see keep their place, with a type that says nothing.
+    """Keep the first page of a TIFF file. Tags that a decoder must not see stay in place, with a type that makes it skip them.
 
     Raises:
-        InvalidImage: a BigTIFF in big-endian order, or tags that no picture can have.
+        InvalidImage: a BigTIFF in big-endian order, or tags that no image can have.
     """
     if data.startswith(b"MM\x00\x2b"):
         raise InvalidImage("a BigTIFF in big-endian byte order cannot be decoded")
@@ -51,7 +51,7 @@ def strip_to_first_image(data: bytes) -> StrippedImage:
         raise InvalidImage(f"the TIFF has {len(entries):,} readable tags, there must be 1 to {_MAX_ENTRIES:,}")
     kept, claimed = bytearray(data), 0
     for entry in entries:
-        if entry.tag not in _PICTURE:
+        if entry.tag not in _IMAGE_TAGS:
             kept[entry.type_at : entry.type_at + 2] = bytes(2)
             continue
         claimed += entry.value_bytes
@@ -61,7 +61,7 @@ def strip_to_first_image(data: bytes) -> StrippedImage:
 
 
 def orientation(exif: bytes) -> int:
-    """The orientation, 1 to 8, that an EXIF block or a TIFF file tells; 1 where it tells none or is broken."""
+    """Read the orientation, 1 to 8, from an EXIF block or a TIFF file; 1 if it has none or is broken."""
     exif = exif.removeprefix(b"Exif\0\0")
     for entry in _entries(exif):
         if entry.tag == _ORIENTATION and entry.type == _SHORT and entry.count == 1 and entry.value_at + 2 <= len(exif):
@@ -75,7 +75,7 @@ def _order(data: bytes) -> str:
 
 
 def _entries(data: bytes) -> Iterator[_Entry]:
-    """The entries of the first directory that lie in the file."""
+    """Yield the entries of the first directory, as far as they lie within the file."""
     if not data.startswith(SIGNATURES) or len(data) < 16:
         return
     order, big = _order(data), data[2] == 0x2B
