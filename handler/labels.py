@@ -1,6 +1,7 @@
 """Class names and their colours."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -19,23 +20,25 @@ class Labels:
 
     @classmethod
     def from_metadata(cls, metadata: CheckpointMetadata) -> "Labels":
+        """Take the names and colours that a checkpoint declares."""
         return cls(metadata.classes, metadata.palette)
 
-    @property
+    @cached_property
     def background(self) -> int | None:
-        """Index of the class that stands for none of the others, if the label set has one."""
+        """Index of the background class; None if the label set has none."""
         return next((i for i, name in enumerate(self.names) if name.casefold() in _BACKGROUND_NAMES), None)
 
     def with_background(self) -> tuple["Labels", int]:
-        """These labels and the index of background among them; one is added at the end where there is none."""
+        """Return labels with a background class, appended if these have none, and its index."""
         if self.background is not None:
             return self, self.background
         return Labels((*self.names, "background"), (*self.palette, (0, 0, 0))), len(self.names)
 
     @property
     def dtype(self) -> npt.DTypeLike:
-        """The smallest unsigned integer that holds every index."""
+        """The smallest unsigned integer type that holds every index."""
         return np.min_scalar_type(len(self.names) - 1)
 
     def hex_colour(self, index: int) -> str:
+        """Return the colour of a class as `#rrggbb`."""
         return "#{:02x}{:02x}{:02x}".format(*self.palette[index])

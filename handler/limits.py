@@ -4,6 +4,14 @@ from pydantic import Field
 
 from model.strict import StrictModel
 
+# Limits on one answer whatever the settings say; beyond them it is refused with status 413.
+#: Edges between pixels of different segments that are traced: 10 seconds' work on one slow core, in the slowest format.
+MAX_OUTLINE_EDGES = 800_000
+#: Pixels of masks at the image's size, over all segments: 10 seconds' work on one slow core.
+MAX_MASK_PIXELS = 2_000_000_000
+#: Packed bytes of Label Studio's brush masks; each takes at least two characters of the answer.
+MAX_PACKED_BYTES = 16_000_000
+
 
 class Limits(StrictModel):
     """What one request may cost. The descriptions are for those who call the endpoint."""

@@ -18,14 +18,13 @@ from handler.answers.common_fields import round_score
 from handler.answers.response import EncodedResponse, json_response
 from handler.answers.rle_pack import pack_mask, packed_size
 from handler.errors import ResponseTooLarge
+from handler.limits import MAX_PACKED_BYTES
 from handler.masks.run_lengths import find_row_spans
 from handler.masks.segmentation import Segmentation
 from handler.masks.segments import Segment, Segments, find_objects
 from handler.options import AnswerOptions, ModelIdentity
 
 _LABELS = "brushlabels"
-#: Each is two characters of the answer at least.
-_MOST_PACKED_BYTES = 16_000_000
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
@@ -63,10 +62,10 @@ def encode_prediction(
 def _masks(segments: Segments) -> Iterator[tuple[Segment, dict[str, Any]]]:
     spans = find_row_spans(segments.ids, int(segments.ids.max()) + 1)
     packed = sum(packed_size(spans[segment.id], segments.ids.size) for segment in segments.items)
-    if packed > _MOST_PACKED_BYTES:
+    if packed > MAX_PACKED_BYTES:
         raise ResponseTooLarge(
             f"the brush masks of {len(segments.items):,} segments, each of the image's size, have {packed:,} packed bytes, "
-            f"the limit is {_MOST_PACKED_BYTES:,}; ask for fewer segments, or for polygons ('labelstudio_polygons')"
+            f"the limit is {MAX_PACKED_BYTES:,}; ask for fewer segments, or for polygons ('labelstudio_polygons')"
         )
     for segment in segments.items:
         yield segment, {"format": "rle", "rle": list(pack_mask(spans[segment.id], segments.ids.size))}

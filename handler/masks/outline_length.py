@@ -4,10 +4,8 @@ import numpy as np
 import numpy.typing as npt
 
 from handler.errors import ResponseTooLarge
+from handler.limits import MAX_OUTLINE_EDGES
 from handler.strips import row_strips
-
-#: Of the edges that are traced: 10 seconds' worth on one slow core, in the format that makes the most of each.
-_MOST_EDGES = 800_000
 
 
 def check_outline_length(ids: npt.NDArray[np.integer]) -> None:
@@ -19,9 +17,9 @@ def check_outline_length(ids: npt.NDArray[np.integer]) -> None:
         ResponseTooLarge: a worker would be taken for dead before they are traced and written.
     """
     edges = _edges(ids)
-    if edges > _MOST_EDGES:
+    if edges > MAX_OUTLINE_EDGES:
         raise ResponseTooLarge(
-            f"the outlines of the segments run along {edges:,} edges of pixels, the limit is {_MOST_EDGES:,}; "
+            f"the outlines of the segments run along {edges:,} edges of pixels, the limit is {MAX_OUTLINE_EDGES:,}; "
             "send a smaller image, or ask for run lengths of whole classes"
         )
 

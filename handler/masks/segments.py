@@ -1,4 +1,4 @@
-"""The segments of a label map, a class or one connected part of it each: mask, bounding box and figures."""
+"""Segments of a label map: each class, or each connected component, with mask, bounding box, size and score."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,23 +9,20 @@ from pycocotools import mask as coco
 
 from handler.errors import ResponseTooLarge
 from handler.geometry import Size
-from handler.masks import confidence
+from handler.limits import MAX_MASK_PIXELS
 from handler.masks.components import label_components
+from handler.masks.confidence import sum_over_runs
 from handler.masks.run_lengths import encode_run_lengths, find_column_runs
 from handler.masks.segmentation import Segmentation
 from handler.options import AnswerOptions
-
-#: Of masks that are written one by one: 10 seconds' worth on one slow core.
-_MOST_MASK_PIXELS = 2_000_000_000
 
 
 @dataclass(frozen=True)
 class Segment:
     """One segment of an image."""
 
-    #: What its pixels hold in `Segments.ids`.
+    #: The value of its pixels in `Segments.ids`.
     id: int
-    #: Of its class.
     class_index: int
     #: Class name.
     label: str
@@ -34,7 +31,7 @@ class Segment:
     fraction: float
     #: x, y, width, height in pixels.
     bbox: tuple[int, int, int, int]
-    #: Mean over the segment's pixels of its class's probability, interpolated from the network's grid; 0..1.
+    #: Mean interpolated probability of its class over its pixels, 0..1.
     score: float
     #: The mask as COCO's compressed run lengths.
     counts: bytes
@@ -42,11 +39,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class Segments:
-    """What an image is made of."""
+    """The segments of one image."""
 
-    #: For each pixel of the image the `id` of its segment, listed in `items` or not; unsigned or int32 H×W.
+    #: Segment id of each pixel, unsigned or int32 H×W; includes segments that `items` omits.
     ids: npt.NDArray[np.integer]
-    #: By falling number of pixels, background last.
+    #: Largest first, background last.
     items: tuple[Segment, ...]
 
     @property
@@ -55,64 +52,60 @@ class Segments:
         return self.ids.shape[0], self.ids.shape[1]
 
     def mask(self, segment: Segment) -> npt.NDArray[np.bool_]:
-        """The mask of `segment`, H×W like the image."""
+        """Return the mask of `segment`, H×W at the image's size."""
         mask: npt.NDArray[np.bool_] = self.ids == segment.id
         return mask
 
     def masks(self) -> Iterator[tuple[Segment, npt.NDArray[np.bool_]]]:
-        """Each segment with its mask, H×W like the image.
+        """Yield each segment with its mask, H×W at the image's size.
 
         Raises:
-            ResponseTooLarge: together they have so many pixels that a worker would be taken for dead before they are written.
+            ResponseTooLarge: the masks together exceed `MAX_MASK_PIXELS`.
         """
         pixels = len(self.items) * self.ids.size
-        if pixels > _MOST_MASK_PIXELS:
+        if pixels > MAX_MASK_PIXELS:
             raise ResponseTooLarge(
                 f"the masks of {len(self.items):,} segments, each of the image's size, have {pixels:,} pixels, "
-                f"the limit is {_MOST_MASK_PIXELS:,}; ask for run lengths or polygons"
+                f"the limit is {MAX_MASK_PIXELS:,}; ask for run lengths or polygons"
             )
         for segment in self.items:
             yield segment, self.mask(segment)
 
 
 def find_segments(result: Segmentation, options: AnswerOptions) -> Segments:
-    """The segments of `result` that `options` want listed."""
-    classes = result.labels.names
-    ids: npt.NDArray[np.integer]
-    if options.components:
-        ids, index_of = label_components(result.label_map, result.labels.background)
-    else:
-        ids, index_of = result.label_map, np.arange(len(classes))
+    """Find the classes or connected components of `result`, without those that score below `options.min_score`.
+
+    Raises:
+        ResponseTooLarge: the outlines of the components exceed `MAX_OUTLINE_EDGES`.
+    """
+    ids, class_of = _label_segments(result, options)
     runs = find_column_runs(ids)
-    pixels = runs.count_pixels(len(index_of))
-    probability = np.bincount(runs.ids, confidence.sum_over_runs(result.probabilities, runs, index_of[runs.ids]), len(index_of))
-    masks = encode_run_lengths(runs, len(index_of))
-    present = np.flatnonzero(pixels)
-    order = sorted(present, key=lambda each: (index_of[each] == result.labels.background, -pixels[each], each))
-    scores = {each: float(min(1.0, probability[each] / pixels[each])) for each in order}
+    pixels = runs.count_pixels(len(class_of))
+    sums = np.bincount(runs.ids, sum_over_runs(result.probabilities, runs, class_of[runs.ids]), len(class_of))
+    listed = np.flatnonzero(pixels)
+    scores = np.fmin(1.0, sums[listed] / pixels[listed])
+    listed, scores = listed[scores >= options.min_score], scores[scores >= options.min_score]
+    order = np.lexsort((-pixels[listed], class_of[listed] == result.labels.background))
+    listed, scores = listed[order], scores[order]
+    masks = encode_run_lengths(runs, len(class_of))
+    # Columns are converted as a whole: NumPy's scalars, or a call for each segment, take several times longer.
+    columns = (listed, class_of[listed], pixels[listed], pixels[listed] / ids.size, scores)
+    boxes = coco.toBbox([masks[segment_id] for segment_id in listed.tolist()]).astype(np.int64).tolist() if listed.size else []
     items = tuple(
-        Segment(
-            id=int(each),
-            class_index=int(index_of[each]),
-            label=classes[index_of[each]],
-            pixels=int(pixels[each]),
-            fraction=float(pixels[each] / ids.size),
-            bbox=_bounding_box(masks[each]),
-            score=scores[each],
-            counts=masks[each]["counts"],
-        )
-        for each in order
-        if scores[each] >= options.min_score
+        Segment(segment_id, index, result.labels.names[index], size, fraction, tuple(box), score, masks[segment_id]["counts"])
+        for segment_id, index, size, fraction, score, box in zip(*(column.tolist() for column in columns), boxes, strict=True)
     )
     return Segments(ids, items)
 
 
 def find_objects(result: Segmentation, options: AnswerOptions) -> Segments:
-    """As `find_segments`, without background, which no annotation names."""
-    found = find_segments(result, options)
-    return replace(found, items=tuple(each for each in found.items if each.class_index != result.labels.background))
+    """Like `find_segments`, but without background, which annotations do not name."""
+    segments, background = find_segments(result, options), result.labels.background
+    return replace(segments, items=tuple(segment for segment in segments.items if segment.class_index != background))
 
 
-def _bounding_box(runs: dict[str, object]) -> tuple[int, int, int, int]:
-    x, y, width, height = (int(value) for value in coco.toBbox(runs))
-    return x, y, width, height
+def _label_segments(result: Segmentation, options: AnswerOptions) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.int64]]:
+    """Return the segment id of each pixel, H×W, and the class of each id."""
+    if options.components:
+        return label_components(result.label_map, result.labels.background)
+    return result.label_map, np.arange(len(result.labels.names))

@@ -28,7 +28,7 @@ def refusal(result: Segmentation) -> str:
 def test_edges_between_pixels_of_different_segments_count_and_those_of_the_image_do_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(outlines, "_MOST_EDGES", 1)
+    monkeypatch.setattr(outlines, "MAX_OUTLINE_EDGES", 1)
 
     assert "run along 2 edges of pixels, the limit is 1; send a smaller image" in refusal(segmentation([[1, 1], [1, 0]]))
 
@@ -40,15 +40,15 @@ def test_edges_are_counted_alike_in_strips(result: Segmentation) -> None:
 
     with pytest.MonkeyPatch.context() as changed:
         changed.setattr(outlines, "row_strips", partial(row_strips, pixels=60))
-        changed.setattr(outlines, "_MOST_EDGES", edges)
+        changed.setattr(outlines, "MAX_OUTLINE_EDGES", edges)
         check_outline_length(labels)
-        changed.setattr(outlines, "_MOST_EDGES", edges - 1)
+        changed.setattr(outlines, "MAX_OUTLINE_EDGES", edges - 1)
         assert f" {edges:,} edges" in refusal(result)
 
 
 @pytest.mark.parametrize("options", [*POLYGONS, *COMPONENTS], ids=repr)
 def test_outlines_too_long_to_be_traced_are_refused(monkeypatch: pytest.MonkeyPatch, options: AnswerOptions) -> None:
-    monkeypatch.setattr(outlines, "_MOST_EDGES", 10)
+    monkeypatch.setattr(outlines, "MAX_OUTLINE_EDGES", 10)
 
     with pytest.raises(ResponseTooLarge, match=r"edges of pixels, the limit is 10; .* ask for run lengths of whole classes"):
         encoded(options.format, segmentation(RING), options)
@@ -56,6 +56,6 @@ def test_outlines_too_long_to_be_traced_are_refused(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("name", ["json", "coco", "cvat", "labelstudio", "png"])
 def test_run_lengths_of_whole_classes_trace_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(outlines, "_MOST_EDGES", 0)
+    monkeypatch.setattr(outlines, "MAX_OUTLINE_EDGES", 0)
 
     assert encoded(name, segmentation(RING))

@@ -89,7 +89,7 @@ def of_labels(rows: list[list[int]]) -> Segmentation:
 def test_more_pixels_of_masks_than_can_be_written_in_time_are_refused_with_both_numbers(
     monkeypatch: pytest.MonkeyPatch, asked: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(segments, "_MOST_MASK_PIXELS", 11)
+    monkeypatch.setattr(segments, "MAX_MASK_PIXELS", 11)
 
     with pytest.raises(ResponseTooLarge, match=r"masks of 3 segments.* have 12 pixels, the limit is 11; ask for run lengths"):
         FORMATS[asked["format"]].encode(

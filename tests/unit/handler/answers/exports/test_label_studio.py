@@ -97,10 +97,10 @@ def test_runs_of_any_length_are_packed(lengths: list[int], whole: bool) -> None:
 def test_more_packed_bytes_than_an_answer_holds_are_refused_with_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     result = segmentation(RING)
     packed = sum(len(region["value"]["rle"]) for region in answer("labelstudio", result)["result"])
-    monkeypatch.setattr(label_studio, "_MOST_PACKED_BYTES", packed)
+    monkeypatch.setattr(label_studio, "MAX_PACKED_BYTES", packed)
     assert answer("labelstudio", result)["result"]
 
-    monkeypatch.setattr(label_studio, "_MOST_PACKED_BYTES", packed - 1)
+    monkeypatch.setattr(label_studio, "MAX_PACKED_BYTES", packed - 1)
     with pytest.raises(
         ResponseTooLarge, match=rf"masks of 2 segments.* {packed} packed bytes, the limit is {packed - 1}; ask for"
     ):
