@@ -4,9 +4,6 @@
 >>> network = DeepLabV3("resnet50", num_classes=21, output_stride=8)
 """
 
-# First, because every other module here imports torchvision.
-from model import torchvision_ops  # isort: skip
-
 from model.architectures import ARCHITECTURES, Network, build_model
 from model.aspp import ASPP, ASPPConv, ASPPPooling
 from model.checkpoint import (
@@ -62,5 +59,4 @@ __all__ = [
     "read_quantized_graph",
     "replace_metadata",
     "save_checkpoint",
-    "torchvision_ops",
 ]

@@ -30,6 +30,7 @@ class SmpNetwork(nn.Module):
     ) -> None:
         super().__init__()
         try:
+            importlib.import_module("model.torchvision_ops")  # The library imports torchvision.
             library: Any = importlib.import_module("segmentation_models_pytorch")
         except ImportError as error:
             raise ConfigurationError(

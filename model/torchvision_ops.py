@@ -4,7 +4,8 @@ PyPI's torchvision carries operators built for CUDA. Beside a CPU-only torch tha
 import then fails on registering shape functions for operators that nobody declared. Only torchvision's Python parts are used
 here, so declaring those operators (without an implementation) is enough. With matching builds nothing is declared.
 
-Importing this module does it, once, and must come before the first `import torchvision`.
+Importing this module declares them, once. Import it before torchvision, and before the libraries that import torchvision: timm,
+segmentation_models.pytorch and torchmetrics.
 """
 
 import importlib.machinery

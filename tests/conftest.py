@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from model import torchvision_ops  # noqa: F401, before any test imports torchvision
 from tests.fuzz.recorder import Fuzz
 from tests.support import ROOT
 

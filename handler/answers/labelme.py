@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import shapely
-from rasterio import features
 
 from handler.answers.flat_png import encode_png
 from handler.answers.response import IMAGE_NAME, EncodedResponse, json_response
@@ -52,12 +50,16 @@ def _shape(part: Polygon, tolerance: float) -> dict[str, Any]:
         return _mask(part)
     points = _through_pixel_centres(part[0])
     if tolerance:
+        import shapely
+
         points = shapely.get_coordinates(shapely.linearrings(points).simplify(tolerance)).astype(np.int64)
     return {"shape_type": "polygon", "points": list(zip(*points[:-1].T.tolist(), strict=True)), "mask": None}
 
 
 def _mask(part: Polygon) -> dict[str, Any]:
     """The box, whose corners are centres of pixels too, and the mask within it."""
+    from rasterio import features
+
     outer = np.array(part[0])
     corner, end = outer.min(axis=0), outer.max(axis=0)
     within: Polygon = [[(x - int(corner[0]), y - int(corner[1])) for x, y in ring] for ring in part]

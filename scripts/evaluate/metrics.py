@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from handler.masks.label_map import LabelMap
-from model import Evaluation
+from model import Evaluation, torchvision_ops  # noqa: F401, before torchmetrics imports torchvision
 from scripts.datasets import VOID
 from scripts.evaluate.boundary_iou import boundary_counts
 

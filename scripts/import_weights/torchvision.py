@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from model import CheckpointMetadata, Evaluation, ModelConfig, Normalization, ResizePolicy
+from model import CheckpointMetadata, Evaluation, ModelConfig, Normalization, ResizePolicy, torchvision_ops  # noqa: F401
 from model.palette import voc_palette
 from model.strict import nearest
 from scripts.import_weights.imported_weights import ImportedWeights, ImportFailed

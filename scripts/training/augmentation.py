@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from handler.geometry import RGBImage, network_size
+from model import torchvision_ops  # noqa: F401, before torchvision is imported
 from model.metadata import Fraction, Normalization, ResizePolicy
 from model.strict import StrictModel
 from scripts.datasets import VOID, Mask

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
+from model import torchvision_ops  # noqa: F401, before the library imports torchvision
 from model.strict import ConfigurationError, StrictModel, nearest
 from scripts.datasets import VOID
 
