@@ -1,4 +1,4 @@
-"""Every kind of samples, in every container that holds it, against what its numbers mean."""
+"""Samples of every kind, in every format that holds them, decode to the colours that their numbers mean."""
 
 import struct
 from typing import Any, Literal
@@ -172,15 +172,13 @@ def test_tiff_palettes(with_alpha: bool) -> None:
 
 @pytest.mark.parametrize("deflate", [False, True])
 def test_a_tiff_whose_alpha_plane_would_be_mixed_up_is_refused(deflate: bool) -> None:
-    with pytest.raises(InvalidImage, match="in separate planes, cannot be decoded"):
+    with pytest.raises(InvalidImage, match="planes"):
         decode_image(tiff(random(2), BLACK_IS_ZERO, planes=True, deflate=deflate, tags={338: [UNASSOCIATED]}), Limits())
 
 
 @pytest.mark.parametrize("kind", ["f2", "f8", "u8"])
 def test_a_tiff_of_a_type_that_is_not_read_is_refused_by_its_name(kind: str) -> None:
-    with pytest.raises(
-        InvalidImage, match="the TIFF image cannot be decoded: its header is truncated, broken or of a rare kind"
-    ):
+    with pytest.raises(InvalidImage, match="TIFF"):
         decode_image(tiff(random().astype(kind), BLACK_IS_ZERO), Limits())
 
 

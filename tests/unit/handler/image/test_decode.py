@@ -135,7 +135,7 @@ def test_an_image_at_the_limit_of_pixels_is_taken() -> None:
 @pytest.mark.parametrize("size", [(65_501, 1), (1, 65_501)])
 def test_a_side_above_the_limit_is_refused_with_both_numbers(size: tuple[int, int]) -> None:
     """One row of such an image would take more memory than is set aside for a strip of rows."""
-    with pytest.raises(ImageTooLarge, match=rf"has {size[0]}×{size[1]} pixels, the limit for a side is 65,500"):
+    with pytest.raises(ImageTooLarge, match=rf"{size[0]}×{size[1]}.*65,500"):
         decode_image(encode(Image.new("1", size)), LIMITS)
 
 
@@ -146,23 +146,23 @@ def test_tiles_above_the_limit_of_pixels_are_refused_however_small_the_image() -
     tile = struct.pack("<HHII", 322, 4, 1, 16)
     assert tile in file.getvalue()
 
-    with pytest.raises(ImageTooLarge, match=r"tiles of 65520×16 = 1,048,320 pixels, the limit is 1,000,000"):
+    with pytest.raises(ImageTooLarge, match=r"tiles.*65520×16 = 1,048,320.*1,000,000"):
         decode_image(file.getvalue().replace(tile, struct.pack("<HHII", 322, 4, 1, 65_520)), LIMITS)
 
 
 def test_more_bytes_than_the_limit_are_refused_with_both_numbers() -> None:
-    with pytest.raises(ImageTooLarge, match="has 101 bytes, the limit is 100"):
+    with pytest.raises(ImageTooLarge, match=r"101 bytes.*100"):
         decode_image(bytes(101), Limits(max_bytes=100))
 
 
 @pytest.mark.parametrize("file_format", ["ICO", "PPM", "JPEG2000"])
 def test_an_image_of_another_format_is_named(file_format: str) -> None:
-    with pytest.raises(UnsupportedImageFormat, match=rf"^{file_format} images are not accepted; JPEG, PNG"):
+    with pytest.raises(UnsupportedImageFormat, match=rf"^{file_format} images are not accepted; JPEG, .* are$"):
         decode_image(encode(Image.new("RGB", (16, 16)), file_format), LIMITS)
 
 
 def test_a_phones_heic_is_named() -> None:
-    with pytest.raises(UnsupportedImageFormat, match=r"^HEIC images are not accepted"):
+    with pytest.raises(UnsupportedImageFormat, match="HEIC"):
         decode_image(struct.pack(">I", 24) + b"ftypheic" + bytes(500), LIMITS)
 
 
@@ -173,7 +173,7 @@ def test_the_smallest_and_thinnest_images_are_taken(size: tuple[int, int]) -> No
 
 @pytest.mark.parametrize("file_format", ACCEPTED_FORMATS)
 def test_a_header_alone_is_refused_by_the_formats_name(file_format: str) -> None:
-    with pytest.raises(InvalidImage, match=rf"(the {file_format} image|the image) cannot be decoded|has 0 readable tags"):
+    with pytest.raises(InvalidImage, match=rf"{file_format}|cannot be decoded"):
         decode_image(encode(noise(64, 64), file_format)[:30], LIMITS)
 
 
@@ -193,18 +193,18 @@ def test_a_damaged_file_is_an_image_or_one_of_the_documented_errors(
     assert isinstance(outcome, (np.ndarray, InvalidImage, ImageTooLarge, UnsupportedImageFormat))
 
 
-def test_warnings_that_are_errors_change_nothing() -> None:
+def test_warnings_turned_into_errors_change_nothing() -> None:
     """As under `python -W error`."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         prepare_process()
-        decoded = decode_image(warned_of(), LIMITS)
+        decoded = decode_image(image_pillow_warns_of(), LIMITS)
 
     assert decoded.tolist() == [[list(RED)] * 2]
 
 
 def test_threads_decode_side_by_side() -> None:
-    files = [warned_of(), *(whole_file(file_format) for file_format in ACCEPTED_FORMATS)] * 8
+    files = [image_pillow_warns_of(), *(whole_file(file_format) for file_format in ACCEPTED_FORMATS)] * 8
     alone, filters = [decode_image(file, LIMITS) for file in files], list(warnings.filters)
 
     with ThreadPoolExecutor(8) as pool:
@@ -238,7 +238,7 @@ def test_nothing_is_left_open_or_behind(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_errors_tell_nothing_of_the_server() -> None:
+def test_errors_reveal_nothing_about_the_server() -> None:
     with pytest.raises(SegmentationError) as error:
         decode_image(b"no image", LIMITS)
 
@@ -246,14 +246,14 @@ def test_errors_tell_nothing_of_the_server() -> None:
     assert "BytesIO" not in str(error.value)
 
 
-def warned_of() -> bytes:
-    """A red picture with a tag that has two values, where Pillow expects one."""
+def image_pillow_warns_of() -> bytes:
+    """A red image with a tag that has two values, where Pillow expects one."""
     return tiff(np.array([[RED, RED]], np.uint8), 2, tags={266: [1, 1]})
 
 
 @functools.cache
 def whole_file(file_format: str) -> bytes:
-    """A small file with everything in it that the format can hold."""
+    """A small file with all metadata, and several frames, if the format can hold them."""
     exif = Image.Exif()
     exif[0x0112] = 6
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -264,7 +264,7 @@ def whole_file(file_format: str) -> bytes:
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG of some hundred bytes that claims any size."""
+    """A PNG of some hundred bytes that claims to have any size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,4 +1,4 @@
-"""Files with more in them than a picture: what is beside it costs neither the picture nor the server."""
+"""Files that hold more than an image: the rest costs neither the image nor the server."""
 
 import struct
 import tracemalloc
@@ -68,7 +68,7 @@ def in_jpeg(*segments: tuple[int, bytes]) -> bytes:
         pytest.param((b"fcTL", b""), id="no frame"),
     ],
 )
-def test_what_a_png_holds_beside_its_picture_does_not_matter(chunk: tuple[bytes, bytes]) -> None:
+def test_what_a_png_holds_beside_its_image_does_not_matter(chunk: tuple[bytes, bytes]) -> None:
     data = in_png(chunk)
 
     with python_memory_below(50_000_000):
@@ -86,20 +86,20 @@ def test_what_a_png_holds_beside_its_picture_does_not_matter(chunk: tuple[bytes,
         pytest.param([(0xE0, b"JFIF")], id="short JFIF"),
         pytest.param([(0xEE, b"Adobe")], id="short Adobe"),
         pytest.param([(0xED, b"Photoshop 3.0\x008BIM")], id="short Photoshop"),
-        pytest.param([(0xE2, b"MPF\0II\x2a\0\xff\xff\xff\xff")], id="pictures nowhere"),
+        pytest.param([(0xE2, b"MPF\0II\x2a\0\xff\xff\xff\xff")], id="images nowhere"),
         pytest.param([(0xE2, b"ICC_PROFILE\0")], id="no profile"),
         pytest.param([(0xE2, b"ICC_PROFILE\0\1\2abc")], id="half a profile"),
         pytest.param([(0xFE, b"")] * 1000, id="comments"),
     ],
 )
-def test_what_a_jpeg_holds_beside_its_picture_does_not_matter(segments: list[tuple[int, bytes]]) -> None:
+def test_what_a_jpeg_holds_beside_its_image_does_not_matter(segments: list[tuple[int, bytes]]) -> None:
     data = in_jpeg(*segments)
 
     with python_memory_below(50_000_000):
         np.testing.assert_array_equal(decode_image(data, Limits()), decode_image(in_jpeg(), Limits()))
 
 
-def test_what_a_webp_holds_beside_its_picture_does_not_matter() -> None:
+def test_what_a_webp_holds_beside_its_image_does_not_matter() -> None:
     data = encode(IMAGE, "WEBP", lossless=True, exif=OVERLAPPING_EXIF)
 
     with python_memory_below(50_000_000):
@@ -107,29 +107,29 @@ def test_what_a_webp_holds_beside_its_picture_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize("tag", [330, 34665, 34853, 40965, 700, 34377])
-def test_what_a_tiff_holds_beside_its_picture_does_not_matter(tag: int) -> None:
+def test_what_a_tiff_holds_beside_its_image_does_not_matter(tag: int) -> None:
     np.testing.assert_array_equal(decode_image(tiff(IMAGE, 2, tags={tag: [2**32 - 1]}), Limits()), IMAGE)
 
 
 def test_a_tiff_whose_tags_claim_more_than_the_file_is_refused() -> None:
-    with pytest.raises(InvalidImage, match=r"claims 2,000,000 values of its tag 256, more than it can have"):
+    with pytest.raises(InvalidImage, match=r"2,000,000 values.*256"):
         decode_image(b"II\x2a\0\x08\0\0\0\1\0" + struct.pack("<HHII", 256, 7, 2_000_000, 0) + bytes(1000), Limits())
 
 
 def test_a_tiff_of_more_strips_than_rows_is_refused() -> None:
-    with pytest.raises(InvalidImage, match=r"claims 400,000 values of its tag 273"):
+    with pytest.raises(InvalidImage, match=r"400,000 values.*273"):
         decode_image(b"II\x2a\0\x08\0\0\0\1\0" + struct.pack("<HHII", 273, 3, 400_000, 0) + bytes(900_000), Limits())
 
 
 @pytest.mark.parametrize("at", [0, 4, 2**32 - 1])
 def test_a_tiff_whose_directory_is_not_in_the_file_is_refused(at: int) -> None:
-    with pytest.raises(InvalidImage, match="has 0 readable tags"):
+    with pytest.raises(InvalidImage, match="0 readable tags"):
         decode_image(b"II\x2a\0" + struct.pack("<I", at) + bytes(100), Limits())
 
 
 @pytest.mark.parametrize("data", [b"MM\0\x2b" + bytes(100)])
 def test_a_bigtiff_in_big_endian_order_is_named(data: bytes) -> None:
-    with pytest.raises(InvalidImage, match="BigTIFF in big-endian byte order"):
+    with pytest.raises(InvalidImage, match="BigTIFF"):
         decode_image(data, Limits())
 
 
@@ -153,7 +153,7 @@ def test_a_gif_frame_beyond_its_screen_is_refused_before_it_is_allocated(disposa
     control = bytes([0x21, 0xF9, 4, disposal << 2, 0, 0, 0, 0])
     frame = b"," + struct.pack("<HHHHB", 10, 10, 60_000, 60_000, 0) + b"\2\2\x44\1\0;"
 
-    with pytest.raises(ImageTooLarge, match=r"60010×60010 = 3,601,200,100 pixels"):
+    with pytest.raises(ImageTooLarge, match="60010×60010"):
         decode_image(screen + control + frame, Limits())
 
 
@@ -218,12 +218,12 @@ def test_endless_segments_between_a_jpegs_scans_are_refused() -> None:
     whole = encode(IMAGE, "JPEG", progressive=True)
     last_scan = whole.rfind(b"\xff\xda")
 
-    with pytest.raises(InvalidImage, match="more than 10,000 segments"):
+    with pytest.raises(InvalidImage, match="10,000 segments"):
         decode_image(whole[:last_scan] + b"\xff\xfe\0\2" * 10_001 + whole[last_scan:], Limits())
 
 
 def test_a_jpeg_of_endless_segments_is_refused() -> None:
-    with pytest.raises(InvalidImage, match="more than 10,000 segments"):
+    with pytest.raises(InvalidImage, match="10,000 segments"):
         decode_image(in_jpeg(*[(0xFE, b"")] * 10_001), Limits())
 
 
@@ -231,14 +231,14 @@ def test_a_run_length_encoded_bmp_is_refused_where_it_takes_long() -> None:
     header = struct.pack("<IiiHHIIiiII", 40, 3000, 3000, 1, 8, 1, 0, 1, 1, 256, 0)
     data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + 40 + 1024) + header + bytes(range(256)) * 4 + b"\0\1"
 
-    with pytest.raises(ImageTooLarge, match="run-length encoded BMP has 9,000,000 pixels or bytes, the limit is 5,000,000"):
+    with pytest.raises(ImageTooLarge, match=r"BMP.*9,000,000.*5,000,000"):
         decode_image(data, Limits())
 
 
 @pytest.mark.parametrize(
     ("file_format", "options"), [("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {}), ("MPO", {"quality": 95}), ("TIFF", {})]
 )
-def test_the_first_of_several_pictures_is_taken(file_format: str, options: dict[str, object]) -> None:
+def test_the_first_of_several_images_is_decoded(file_format: str, options: dict[str, object]) -> None:
     first, second = (Image.new("RGB", (16, 16), colour) for colour in (RED, GREEN))
 
     decoded = decode_image(encode(first, file_format, save_all=True, append_images=[second], **options), Limits())
