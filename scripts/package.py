@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from handler.image.process import prepare_process
 from handler.network.engines import AUTO, EngineOptions, ModelFiles, has_gpu
 from handler.network.engines.archive import AGREEMENT, GRAPH, Agreement
 from handler.settings import HandlerSettings
@@ -203,6 +204,7 @@ def _zip(folder: Path, archive: Path) -> None:
 
 @report_errors
 def main(argv: list[str] | None = None) -> int:
+    prepare_process()
     arguments = _parser().parse_args(argv)
     recipe = Recipe(
         arguments.name,

@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from handler.image.process import prepare_process
 from model import CheckpointError
 from model.strict import ConfigurationError
 from scripts.datasets import DataError
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def main(argv: list[str] | None = None) -> int:
+    prepare_process()
     given = sys.argv[1:] if argv is None else argv
     arguments = _parser().parse_args(given)
     folder = arguments.out or ROOT / "build" / "runs" / arguments.config.stem

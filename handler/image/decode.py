@@ -171,9 +171,3 @@ def _check_run_length_encoding(file: ImageFile, file_bytes: int) -> None:
         largest = max(file_bytes, file.width * file.height)
         if largest > _MAX_RLE:
             raise ImageTooLarge(f"the run-length encoded BMP has {largest:,} pixels or bytes, the limit is {_MAX_RLE:,}")
-
-
-def decode(data: bytes, limits: Limits, needed: Callable[[Size], Size] | None = None) -> DecodedImage:
-    """Deprecated: `open_image`, then `OpenedImage.decode`."""
-    opened = open_image(data, limits)
-    return opened.decode(needed(opened.size) if needed else None)

@@ -15,6 +15,7 @@ from argparse import ArgumentTypeError, BooleanOptionalAction, Namespace
 from pathlib import Path
 from typing import get_args
 
+from handler.image.process import prepare_process
 from handler.network.engines import AUTO, ENGINES, Precision
 from handler.options import GREATEST_SCALE, LEAST_SCALE, REFINEMENTS, InferenceOptions, usable_scales
 from model import Evaluation, read_metadata, replace_metadata
@@ -36,6 +37,7 @@ __all__ = ["Scores", "compare", "evaluate", "main", "record", "score"]
 
 @report_errors
 def main(argv: list[str] | None = None) -> int:
+    prepare_process()
     arguments = _arguments(argv)
     data = open_data(arguments.data, arguments.split)
     predictor = _predictor(arguments)

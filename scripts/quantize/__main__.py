@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handler.geometry import DecodedImage, RGBImage
+from handler.image.process import prepare_process
 from handler.labels import Labels
 from handler.network.engines import EngineOptions, ModelFiles, Precision, build_engine
 from handler.network.engines.openvino_graph import convert, write_graph
@@ -175,6 +176,7 @@ def _pipeline(source: Path, graph: Path, precision: Precision) -> Pipeline:
 
 @report_errors
 def main(argv: list[str] | None = None) -> int:
+    prepare_process()
     arguments = _arguments(argv)
     source: Path = arguments.checkpoint
     out = arguments.out or source.with_name(f"{source.stem}.int8.safetensors")

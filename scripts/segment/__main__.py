@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from handler.answers import FORMATS
+from handler.image.process import prepare_process
 from model.atomic import write_atomically
 from scripts.arguments import Parser, http_url, one_of, positive_int, seconds, whole_number
 from scripts.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, DEFAULT_URL, Client
@@ -70,6 +71,7 @@ def _report(tally: Tally, arguments: Namespace) -> None:
 
 
 def _draw_sheet(tasks: Sequence[Task], folder: AnswerFolder) -> None:
+    prepare_process()
     answered = [task for task in tasks if task.answer.exists()]
     read = answer_reader(folder.conditions.format)
     if read is None:
