@@ -12,7 +12,8 @@ from pathlib import Path
 from scripts.arguments import Parser
 from scripts.errors import UserError, report_errors
 from scripts.samples import write_samples
-from scripts.server import Ports, add_server_options, serving
+from scripts.server import Ports, serving
+from scripts.server.options import add_port, add_run_directory
 
 #: Files made of each photograph, by the format they are asked for as.
 _FORMATS = {"png": ".png", "overlay": ".overlay.jpg", "json": ".json"}
@@ -64,7 +65,8 @@ def _parser() -> Parser:
     parser.add_argument("--archive", type=Path, required=True, metavar="FILE", help="model archive (.mar) to serve")
     parser.add_argument("--samples", type=Path, required=True, metavar="DIR", help="folder for the sample photographs")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the answers")
-    add_server_options(parser)
+    add_port(parser)
+    add_run_directory(parser)
     return parser
 
 

@@ -11,7 +11,8 @@ import pytest
 import requests
 
 from scripts.java import find_java_home
-from scripts.server import CONFIG, LOGGING, Ports, Server, ServerError, _with_ports, serving, start
+from scripts.server import CONFIG, LOGGING, Ports, Server, ServerError, serving, start
+from scripts.server.launch import with_ports
 from tests.live.archives import reconfigured
 from tests.live.client import TIMEOUT_S, post, segments
 from tests.support import ROOT
@@ -60,7 +61,7 @@ def test_plain_torchserve_serves_the_archive(tmp_path: Path, default_archive: Pa
     temporary.mkdir()
     ports = Ports.free()
     config = tmp_path / "config.properties"
-    config.write_text(_with_ports(CONFIG.read_text(), ports))
+    config.write_text(with_ports(CONFIG.read_text(), ports))
     torchserve = Path(sys.executable).parent / "torchserve"
     environment = {
         **os.environ,

@@ -1,9 +1,12 @@
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
-from scripts.server import CONFIG, Ports, Server, ServerError, _environment, _with_ports, main, start
+from scripts.server import CONFIG, Ports, Server, ServerError, start
+from scripts.server.__main__ import main
+from scripts.server.launch import environment, with_ports
 from tests.support import ROOT
 
 
@@ -14,7 +17,7 @@ def properties(text: str) -> dict[str, str]:
 def test_only_ports_and_the_metrics_path_differ_from_config_properties() -> None:
     original = properties(CONFIG.read_text())
 
-    written = properties(_with_ports(CONFIG.read_text(), Ports(1, 2, 3, 4, 5)))
+    written = properties(with_ports(CONFIG.read_text(), Ports(1, 2, 3, 4, 5)))
 
     assert {name: value for name, value in written.items() if original[name] != value} == {
         "inference_address": "http://127.0.0.1:1",
@@ -27,7 +30,7 @@ def test_only_ports_and_the_metrics_path_differ_from_config_properties() -> None
 
 
 def test_config_properties_has_the_default_ports() -> None:
-    assert properties(_with_ports(CONFIG.read_text(), Ports.from_base(8080))) | {"metrics_config": ""} == properties(
+    assert properties(with_ports(CONFIG.read_text(), Ports.from_base(8080))) | {"metrics_config": ""} == properties(
         CONFIG.read_text()
     ) | {"metrics_config": ""}
 
@@ -84,6 +87,28 @@ def test_a_server_that_has_ended_is_not_found(tmp_path: Path) -> None:
     assert Server.find(tmp_path) is None
 
 
+@pytest.mark.parametrize("state", ["", "{}", '{"pid": 1, "ports": {}, "temporary": "/"}', '{"pid": 1, "ports": null}', "[]"])
+def test_a_state_file_that_is_empty_or_older_is_named(tmp_path: Path, state: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "state.json").write_text(state)
+
+    assert main(["--run-directory", str(tmp_path), "stop"]) == 1
+
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / 'state.json'}: does not describe a server")
+    assert "remove this file" in error
+
+
+def test_free_ports_stay_free_for_the_server_alone() -> None:
+    ports = Ports.free()
+
+    assert ports.taken() == []
+    with socket.create_server(("127.0.0.1", ports.inference)):  # It sets SO_REUSEADDR, as TorchServe does.
+        assert ports.taken() == [ports.inference]
+    if sys.platform == "linux":
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", ports.inference))
+
+
 def test_stopping_where_nothing_runs_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--run-directory", str(tmp_path), "stop"]) == 0
     assert capsys.readouterr().out == "no server runs\n"
@@ -93,7 +118,7 @@ def test_a_servers_environment_cannot_hide_the_archives_modules(tmp_path: Path, 
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.setenv("TS_CONFIG_FILE", "/elsewhere/config.properties")
 
-    environment = _environment(tmp_path / "temporary", tmp_path / "logs")
+    variables = environment(tmp_path / "temporary", tmp_path / "logs")
 
-    assert not {"PYTHONPATH", "TS_CONFIG_FILE"} & environment.keys()
-    assert environment["TMPDIR"] == environment["TEMP"] == str(tmp_path / "temporary")
+    assert not {"PYTHONPATH", "TS_CONFIG_FILE"} & variables.keys()
+    assert variables["TMPDIR"] == variables["TEMP"] == str(tmp_path / "temporary")

@@ -1,0 +1,63 @@
+"""Start or stop TorchServe with one archive.
+
+python -m scripts.server start --archive build/model-store/deeplabv3.mar --port 8080
+python -m scripts.server stop
+"""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from scripts.arguments import Parser, seconds
+from scripts.errors import report_errors
+from scripts.server import READY_WITHIN_S, Ports, Server, start
+from scripts.server.options import add_port, add_run_directory
+
+
+@report_errors
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    if arguments.command == "start":
+        _start(arguments)
+    else:
+        _stop(arguments)
+    return 0
+
+
+def _start(arguments: Namespace) -> None:
+    server = start(arguments.archive, Ports.from_base(arguments.port), arguments.run_directory)
+    try:
+        server.wait_until_ready(arguments.within)
+    except BaseException:
+        server.stop()
+        raise
+    print(f"READY at {server.url}")
+    print(f"try:  curl -T photo.jpg -H 'X-Segment-Format: overlay' {server.url} -o overlay.jpg")
+    print("stop: make stop")
+
+
+def _stop(arguments: Namespace) -> None:
+    server = Server.find(arguments.run_directory)
+    if server is None:
+        print("no server runs")
+    else:
+        server.stop()
+        print(f"stopped {server.url}")
+
+
+def _parser() -> Parser:
+    parser = Parser("python -m scripts.server", __doc__)
+    add_run_directory(parser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="start | stop")
+    starting = commands.add_parser("start", help="start the server; returns when it is READY")
+    starting.add_argument("--archive", type=Path, required=True, metavar="FILE", help="model archive, MODEL.mar")
+    add_port(starting)
+    starting.add_argument(
+        "--within", type=seconds, default=READY_WITHIN_S, metavar="SECONDS", help="longest wait for READY (%(default)s)"
+    )
+    commands.add_parser("stop", help="stop the server, if it runs")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

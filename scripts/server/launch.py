@@ -1,0 +1,124 @@
+"""Start TorchServe with one archive, with settings, logs and temporary files of its own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from scripts.java import find_java_home
+from scripts.server.ports import Ports, ServerError
+from scripts.server.running import Server
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "config.properties"
+LOGGING = ROOT / "log4j2.xml"
+DEFAULT_RUN_DIRECTORY = ROOT / "build" / "server"
+
+
+def start(archive: Path, ports: Ports, run_directory: Path = DEFAULT_RUN_DIRECTORY, config: Path = CONFIG) -> Server:
+    """Start TorchServe with one archive. Returns at once; call `wait_until_ready`.
+
+    Raises:
+        ServerError: the archive is missing, a port is taken, or a server of this run directory runs already.
+        JavaNotFound: there is no Java 17 or newer.
+    """
+    if not archive.is_file():
+        raise ServerError(f"{archive}: no such archive; `make package` builds it")
+    running = Server.find(run_directory)
+    if running is not None:
+        raise ServerError(f"a server runs already at {running.url}; `make stop` ends it")
+    if taken := ports.taken():
+        raise ServerError(f"port {', '.join(map(str, taken))} is in use; choose five free ports with PORT=")
+    logs = run_directory / "logs"
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir(parents=True)
+    temporary = Path(tempfile.mkdtemp(prefix="deeplab-"))
+    settings = run_directory / "config.properties"
+    settings.write_text(with_ports(config.read_text(), ports))
+    try:
+        pid, started = _launch(_command(archive, settings), environment(temporary, logs), logs / "console.log")
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    server = Server(pid, started, ports, archive.stem, run_directory, temporary)
+    server.save()
+    return server
+
+
+@contextmanager
+def serving(
+    archive: Path, ports: Ports, run_directory: Path = DEFAULT_RUN_DIRECTORY, config: Path = CONFIG
+) -> Iterator[Server]:
+    """Give a server that is READY inside the block and stopped after it.
+
+    Raises:
+        ServerError: as `start` and `Server.wait_until_ready` do.
+        JavaNotFound: there is no Java 17 or newer.
+    """
+    server = start(archive, ports, run_directory, config)
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+def environment(temporary: Path, logs: Path) -> dict[str, str]:
+    """Return the environment of a server that keeps temporary files and logs in these folders."""
+    # A worker's import path begins with PYTHONPATH: what is there would hide the archive's own modules.
+    inherited = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "TS_CONFIG_FILE"}}
+    return {
+        **inherited,
+        "JAVA_HOME": str(find_java_home()),
+        "LOG_LOCATION": str(logs.resolve()),
+        "METRICS_LOCATION": str(logs.resolve()),
+        "TMPDIR": str(temporary),
+        "TEMP": str(temporary),
+    }
+
+
+def with_ports(properties: str, ports: Ports) -> str:
+    """Return the text of config.properties with these ports, and with paths that hold in any folder."""
+    for name in ("inference", "management", "metrics"):
+        properties = re.sub(rf"^({name}_address=http://[^:]+):\d+", rf"\1:{getattr(ports, name)}", properties, flags=re.M)
+    for name in ("grpc_inference", "grpc_management"):
+        properties = re.sub(rf"^({name}_port)=\d+", rf"\1={getattr(ports, name)}", properties, flags=re.M)
+    return re.sub(
+        r"^metrics_config=(.+)", lambda match: f"metrics_config={(ROOT / match[1]).resolve()}", properties, flags=re.M
+    )
+
+
+def _command(archive: Path, settings: Path) -> list[str]:
+    return [
+        *(str(Path(sys.executable).parent / "torchserve"), "--start", "--ncs"),
+        *("--model-store", str(archive.parent.resolve()), "--models", f"{archive.stem}={archive.name}"),
+        *("--ts-config", str(settings.resolve()), "--log-config", str(LOGGING)),
+    ]
+
+
+def _launch(command: list[str], environment: dict[str, str], console: Path) -> tuple[int, float]:
+    """Run torchserve's launcher; return the id of the process it leaves behind, and when that began."""
+    with console.open("w") as output:
+        launcher = subprocess.run(
+            command,
+            check=False,
+            cwd=console.parent,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    try:
+        pid = int((Path(environment["TMPDIR"]) / ".model_server.pid").read_text())
+        return pid, psutil.Process(pid).create_time()
+    except (FileNotFoundError, psutil.NoSuchProcess) as error:
+        printed = console.read_text(errors="replace")[-2000:]
+        raise ServerError(f"TorchServe ended at once, with exit code {launcher.returncode}\n{printed}") from error

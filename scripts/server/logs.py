@@ -1,0 +1,34 @@
+"""What the logs of a TorchServe say about a failed start."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+CONSOLE, _MODEL, _SERVER = "console.log", "model_log.log", "ts_log.log"
+_LINES_SHOWN = 25
+
+
+@dataclass(frozen=True)
+class Logs:
+    """The log files of one server."""
+
+    folder: Path
+
+    def load_failure(self) -> str | None:
+        """Return what is logged about a model that failed to load, if one did. TorchServe itself would retry for ever."""
+        text = self._read(_SERVER)
+        if match := re.search(r"Failed to load model: .*\n.*", text):
+            return match[0]
+        return self.tail(_MODEL, CONSOLE) if "Load model failed" in text else None
+
+    def tail(self, *names: str) -> str:
+        """Return the end of the first of these logs that is not empty; by default the worker's, then the server's console."""
+        for name in names or (_MODEL, CONSOLE):
+            lines = [line for line in self._read(name).splitlines() if line.strip() and "ACCESS_LOG" not in line]
+            if lines:
+                return "\n".join([*lines[-_LINES_SHOWN:], f"(the end of {self.folder / name})"])
+        return f"(no log in {self.folder})"
+
+    def _read(self, name: str) -> str:
+        path = self.folder / name
+        return path.read_text(errors="replace") if path.exists() else ""

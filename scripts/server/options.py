@@ -1,0 +1,18 @@
+"""Command-line options of programs that start a server."""
+
+from pathlib import Path
+
+from scripts.arguments import Parser, whole_number
+from scripts.server.launch import DEFAULT_RUN_DIRECTORY
+from scripts.server.ports import DEFAULT_PORT, LAST_BASE_PORT
+
+
+def add_port(parser: Parser) -> None:
+    port = whole_number(1024, LAST_BASE_PORT)
+    text = "port for requests (%(default)s); the next four are used too"
+    parser.add_argument("--port", type=port, default=DEFAULT_PORT, metavar="N", help=text)
+
+
+def add_run_directory(parser: Parser) -> None:
+    text = "folder for the server's logs and state (build/server)"
+    parser.add_argument("--run-directory", type=Path, default=DEFAULT_RUN_DIRECTORY, metavar="DIR", help=text)

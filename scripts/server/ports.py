@@ -1,0 +1,66 @@
+"""The ports of a TorchServe."""
+
+import socket
+import sys
+from dataclasses import asdict, dataclass
+
+from scripts.errors import UserError
+
+DEFAULT_PORT = 8080
+#: The four ports after it are used too.
+LAST_BASE_PORT = 65531
+_LOOPBACK = "127.0.0.1"
+
+
+class ServerError(UserError):
+    """TorchServe cannot be started, did not become READY, or cannot be found again."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The five ports of a TorchServe, all on loopback."""
+
+    inference: int
+    management: int
+    metrics: int
+    grpc_inference: int
+    grpc_management: int
+
+    @classmethod
+    def from_base(cls, base: int) -> "Ports":
+        """Return five ports in a row, as in config.properties.
+
+        Raises:
+            ServerError: not all of them are from 1024 to 65535.
+        """
+        if not 1024 <= base <= LAST_BASE_PORT:
+            raise ServerError(f"PORT {base} must be from 1024 to {LAST_BASE_PORT}: it and the four ports after it are used")
+        return cls(*range(base, base + 5))
+
+    @classmethod
+    def free(cls) -> "Ports":
+        """Return five ports that nobody listens on, reserved until this process ends.
+
+        Linux gives the port of a bound socket to nobody else, yet lets TorchServe listen on it, because both set SO_REUSEADDR
+        and the first does not listen. Elsewhere the ports are only free at this moment.
+        """
+        sockets = [socket.socket() for _ in range(5)]
+        for reservation in sockets:
+            reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            reservation.bind((_LOOPBACK, 0))
+        ports = cls(*(reservation.getsockname()[1] for reservation in sockets))
+        for reservation in sockets:
+            if sys.platform == "linux":
+                reservation.detach()  # The descriptor stays open until the process ends.
+            else:
+                reservation.close()
+        return ports
+
+    def taken(self) -> list[int]:
+        """Return those of the ports on which something listens."""
+        return [port for port in asdict(self).values() if _listens(port)]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((_LOOPBACK, port)) == 0

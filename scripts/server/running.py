@@ -1,0 +1,132 @@
+"""A TorchServe that was started: its URLs, its workers, its end, and how a later program finds it."""
+
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+import requests
+
+from scripts.server.logs import CONSOLE, Logs
+from scripts.server.ports import Ports, ServerError
+
+#: A GPU's first start compiles the network. A model that fails to load is reported at once.
+READY_WITHIN_S = 900
+_STOP_WITHIN_S = 30
+#: A process began at the same time, however the clock was set meanwhile; no id is given again so soon.
+_CLOCK_MAY_MOVE_S = 30
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running TorchServe."""
+
+    pid: int
+    #: When the process began, in seconds since the epoch: tells it from a later process with the same id.
+    started: float
+    ports: Ports
+    model: str
+    #: Logs, and the configuration it was started with.
+    run_directory: Path
+    #: A temporary folder of its own: TorchServe keeps one PID file and its workers' sockets there.
+    temporary: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.inference}/predictions/{self.model}"
+
+    @property
+    def management_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.management}/models/{self.model}"
+
+    @property
+    def metrics_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.metrics}/metrics"
+
+    @property
+    def logs(self) -> Logs:
+        return Logs(self.run_directory / "logs")
+
+    def process(self) -> psutil.Process | None:
+        """Return the server's process, or None if it has ended."""
+        try:
+            process = psutil.Process(self.pid)
+            alive = abs(process.create_time() - self.started) < _CLOCK_MAY_MOVE_S and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return None
+        return process if alive else None
+
+    def workers(self) -> list[dict[str, object]]:
+        """Return what TorchServe says about its workers (`id`, `status`, `pid`, ...); nothing while it does not answer."""
+        try:
+            response = requests.get(self.management_url, timeout=5)
+        except requests.RequestException:
+            return []
+        workers: list[dict[str, object]] = response.json()[0]["workers"] if response.ok else []
+        return workers
+
+    def wait_until_ready(self, within: float = READY_WITHIN_S) -> None:
+        """Return when every worker is READY.
+
+        Raises:
+            ServerError: the server ends, a worker fails to start, or `within` seconds are over; with the end of the log.
+        """
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            if self.process() is None:
+                raise ServerError(f"TorchServe ended while starting\n{self.logs.tail(CONSOLE)}")
+            workers = self.workers()
+            if workers and all(worker["status"] == "READY" for worker in workers):
+                return
+            if failure := self.logs.load_failure():
+                raise ServerError(f"{self.model!r} cannot be served\n{failure}")
+            time.sleep(0.2)
+        raise ServerError(f"not READY after {within:.0f} s\n{self.logs.tail()}")
+
+    def stop(self) -> None:
+        """End the server and its workers, and remove its temporary folder. Does nothing if it has ended."""
+        process = self.process()
+        if process is not None:
+            family = [process, *process.children(recursive=True)]
+            process.terminate()
+            _, alive = psutil.wait_procs(family, timeout=_STOP_WITHIN_S)
+            for straggler in alive:
+                straggler.kill()
+            psutil.wait_procs(alive, timeout=_STOP_WITHIN_S)
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        self._state_file(self.run_directory).unlink(missing_ok=True)
+
+    def save(self) -> None:
+        """Remember the server in its run directory, for `find`."""
+        state = {**asdict(self), "run_directory": str(self.run_directory), "temporary": str(self.temporary)}
+        # As model.atomic does, which would bring torch along.
+        part = self.run_directory / "state.json.part"
+        part.write_text(json.dumps(state))
+        part.replace(self._state_file(self.run_directory))
+
+    @classmethod
+    def find(cls, run_directory: Path) -> "Server | None":
+        """Return the server that was started with this run directory, if it still runs.
+
+        Raises:
+            ServerError: the state file does not describe a server, so that a running one could not be stopped.
+        """
+        path = cls._state_file(run_directory)
+        try:
+            state = json.loads(path.read_text())
+            paths = {"run_directory": run_directory, "temporary": Path(state["temporary"])}
+            server = cls(**{**state, **paths, "ports": Ports(**state["ports"])})
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServerError(
+                f"{path}: does not describe a server ({type(error).__name__}: {error}); end TorchServe by hand if it still "
+                "runs, then remove this file"
+            ) from error
+        return server if server.process() else None
+
+    @staticmethod
+    def _state_file(run_directory: Path) -> Path:
+        return run_directory / "state.json"
