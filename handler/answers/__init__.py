@@ -1,4 +1,4 @@
-"""Response formats: one file each, one registry."""
+"""Response formats: one file for each, one registry."""
 
 import sys
 from collections.abc import Callable
@@ -29,22 +29,32 @@ __all__ = ["FORMATS", "EncodedResponse", "Format"]
 
 @dataclass(frozen=True)
 class Format:
-    """A response format: the content type that asks for it, its encoder, and what it is, in words for users."""
+    """A response format. To add one, write its encoder in a file of its own and list it in `FORMATS`:
 
+        def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
+            return json_response({segment.label: segment.pixels for segment in find_segments(result, options).items})
+
+        "areas": Format(JSON_TYPE, ".json", areas.encode, "pixels of each class by its name"),
+
+    The parser, content negotiation, `describe` and the tables of docs/http-api.md follow from that entry.
+    """
+
+    #: The content type of its answers, and the one in `Accept` that asks for it.
     content_type: str
-    #: With which a file of it ends, dot included.
+    #: The suffix of its files, dot included.
     suffix: str
     encode: Callable[[Segmentation, ModelIdentity, AnswerOptions], EncodedResponse]
+    #: One line for users.
     about: str
-    #: What an answer has at least, in bytes, given the image's pixels and the number of probabilities on the network's grid.
+    #: A lower bound of an answer's bytes, given the image's pixels and the probabilities on the network's grid (C·h·w).
     min_bytes: Callable[[int, int], int] = lambda _pixels, _probabilities: 0
-    #: The most classes that it can hold.
+    #: How many classes it can hold.
     max_classes: int = sys.maxsize
-    #: Whether it shows the photograph itself; otherwise a smaller copy may be decoded.
+    #: Whether it shows the photograph, which must then be decoded at full size.
     needs_photograph: bool = False
 
 
-#: In order of preference, for a client that accepts several.
+#: By name, in order of preference for a client that accepts several.
 FORMATS: dict[str, Format] = {
     "json": Format(
         JSON_TYPE,
@@ -57,29 +67,33 @@ FORMATS: dict[str, Format] = {
         ".png",
         palette_png.encode,
         "8-bit palette PNG, pixel value = class index, names in the text chunk `classes`",
-        min_png_bytes,
-        palette_png.MAX_CLASSES,
+        min_bytes=min_png_bytes,
+        max_classes=palette_png.MAX_CLASSES,
     ),
     "overlay": Format(
         overlay.CONTENT_TYPE,
         ".jpg",
         overlay.encode,
         "the photograph with its classes tinted, and a legend",
-        overlay.min_bytes,
+        min_bytes=overlay.min_bytes,
         needs_photograph=True,
     ),
     "index": Format(
-        PNG_TYPE, ".png", index_png.encode, "grey PNG, pixel value = class index: 8 bits, 16 above 256 classes", min_png_bytes
+        PNG_TYPE,
+        ".png",
+        index_png.encode,
+        "grey PNG, pixel value = class index: 8 bits, 16 above 256 classes",
+        min_bytes=min_png_bytes,
     ),
     "confidence": Format(
-        PNG_TYPE, ".png", confidence_png.encode, "grey PNG: probability of the winning class × 255", min_png_bytes
+        PNG_TYPE, ".png", confidence_png.encode, "grey PNG: probability of the winning class × 255", min_bytes=min_png_bytes
     ),
     "npz": Format(
         npz.CONTENT_TYPE,
         ".npz",
         npz.encode,
         "NumPy's: `label_map`, `probabilities` on the network's grid, `classes`, `palette`",
-        npz.min_bytes,
+        min_bytes=npz.min_bytes,
     ),
     "geojson": Format(
         geojson.CONTENT_TYPE,

@@ -1,6 +1,6 @@
-"""`coco`: COCO's annotations of object detection, as pycocotools and most tools for data sets load them.
+"""`coco`: COCO object detection annotations, as pycocotools and most data set tools load them.
 
-One image, of id 1; masks as compressed run lengths, which keep holes; category ids are class indices. Background is left out.
+One image, id 1; masks are compressed run lengths, which keep holes; category ids are class indices. Background is omitted.
 https://cocodataset.org/#format-data
 """
 
@@ -16,7 +16,7 @@ IMAGE_ID = 1
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
-    """Each annotation has a `score` besides, so that the list is one of results too."""
+    """Encode annotations; each has a `score`, so that `COCO.loadRes` takes the list as results too."""
     segments = find_objects(result, options)
     annotations = [
         {
@@ -36,7 +36,7 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
 
 
 def coco_header(segments: Segments, model: ModelIdentity) -> dict[str, Any]:
-    """What COCO's files say before annotations."""
+    """Return the fields of a COCO file that describe the data set and its image."""
     height, width = segments.size
     return {
         "info": {"description": model.name, "version": model.version},
@@ -46,6 +46,6 @@ def coco_header(segments: Segments, model: ModelIdentity) -> dict[str, Any]:
 
 
 def list_categories(result: Segmentation, options: AnswerOptions) -> dict[int, str]:
-    """Names by index of the classes that are reported, without background."""
+    """Return the names of the reported classes by index, without background."""
     reported = range(len(result.labels.names)) if options.classes is None else options.classes
     return {index: result.labels.names[index] for index in reported if index != result.labels.background}

@@ -1,4 +1,4 @@
-"""What formats say in the same words: of which image and model they speak, and of each segment besides its shape."""
+"""JSON fields that several formats share."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from handler.options import ModelIdentity
 
 
 def header_fields(segments: Segments, model: ModelIdentity) -> dict[str, Any]:
-    """Which model says this of an image of which size."""
+    """Return the model's name and version and the image's size."""
     height, width = segments.size
     return {"model": model.name, "version": model.version, "image": {"width": width, "height": height}}
 
 
 def segment_fields(segment: Segment, labels: Labels) -> dict[str, Any]:
-    """What is said of a segment besides its shape."""
+    """Return the fields of a segment other than its shape."""
     return {
         "index": segment.class_index,
         "label": segment.label,
@@ -27,5 +27,5 @@ def segment_fields(segment: Segment, labels: Labels) -> dict[str, Any]:
 
 
 def round_score(segment: Segment) -> float:
-    """`segment.score` as answers give it."""
+    """Return the segment's score, rounded as in all answers."""
     return round(segment.score, 4)

@@ -11,7 +11,7 @@ from handler.options import AnswerOptions, ModelIdentity
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
-    """Interpolated from the network's grid, rounded; with the text chunks of `png`."""
+    """Encode the interpolated probabilities, rounded, with the text chunks of `png`."""
     del options
     grey = np.empty(result.label_map.shape, np.uint8)
     for rows, confidence in interpolate_confidence(result):

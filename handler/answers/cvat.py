@@ -1,8 +1,8 @@
 """`cvat`: mask shapes of CVAT.
 
-`shapes` are `LabeledShapeRequest`s of CVAT's SDK with a class name `label` in place of `label_id`, of which every task has its
-own. `points` are the run lengths of the mask within its bounding box, row by row, beginning outside; then the box's left, top,
-right and bottom pixel. Background is left out. https://docs.cvat.ai/docs/api_sdk/sdk
+`shapes` are `LabeledShapeRequest`s of CVAT's SDK with a class name `label` in place of `label_id`, which differs between tasks.
+`points` are the run lengths of the mask within its bounding box, row by row, starting outside, then the box's left, top, right
+and bottom pixel. Background is omitted. https://docs.cvat.ai/docs/api_sdk/sdk
 """
 
 from handler.answers.common_fields import header_fields, round_score
@@ -24,7 +24,7 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
                     "type": "mask",
                     "label": segment.label,
                     "frame": 0,
-                    "points": _points(segments, segment, spans[segment.id]),
+                    "points": _encode_points(segments, segment, spans[segment.id]),
                     "source": "auto",
                     "score": round_score(segment),
                 }
@@ -34,7 +34,7 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     )
 
 
-def _points(segments: Segments, segment: Segment, spans: Spans) -> list[int]:
+def _encode_points(segments: Segments, segment: Segment, spans: Spans) -> list[int]:
     left, top, width, height = segment.bbox
     lengths: list[int] = to_counts(crop_spans(spans, segment.bbox, segments.size[1]), width * height).tolist()
     return [*lengths, left, top, left + width - 1, top + height - 1]

@@ -1,4 +1,4 @@
-"""The font of legends: one that has the letters of many languages, as class names do."""
+"""The font of legends, with the letters of many languages for class names."""
 
 from functools import lru_cache
 from importlib.util import find_spec
@@ -9,8 +9,12 @@ from PIL import ImageFont
 
 @lru_cache(maxsize=8)
 def load_font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, `size` pixels high, from matplotlib's files; Pillow's own font has few letters beyond English."""
-    # Found without importing matplotlib, which takes a worker time and memory.
+    """Load DejaVu Sans, `size` pixels high, from matplotlib's files; Pillow's own font has few letters beyond English.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    # Importing matplotlib would cost a worker time and memory.
     package = find_spec("matplotlib")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("matplotlib is not installed; it is among the dependencies in pyproject.toml")

@@ -1,6 +1,6 @@
-"""`geojson`: every segment as polygons with holes in pixel coordinates (GeoJSON, RFC 7946).
+"""`geojson`: segments as polygons with holes in pixel coordinates (GeoJSON, RFC 7946).
 
-x goes right and y down from the upper left corner of the image; a pixel is a square of 1×1. Background is left out.
+x points right and y down from the upper left corner of the image; a pixel is a 1×1 square. Background is omitted.
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ CONTENT_TYPE = "application/geo+json"
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
-    """A FeatureCollection: for each segment a MultiPolygon, one polygon for each connected part; as exact as `tolerance`."""
+    """Encode a FeatureCollection with a MultiPolygon for each segment, simplified by `options.tolerance`."""
     segments = find_objects(result, options)
     outlines = trace_polygons(segments, options.tolerance)
     answer = {

@@ -1,6 +1,6 @@
-"""`huggingface`: `[{"label", "score", "mask"}]`, as Hugging Face's Inference API answers image segmentation.
+"""`huggingface`: `[{"label", "score", "mask"}]`, the image segmentation answer of Hugging Face's Inference API.
 
-`mask` is a grey PNG of the image's size in base64, 255 in the segment and 0 outside. Background is a class like any other.
+`mask` is a grey PNG of the image's size in base64, 255 inside the segment and 0 outside. Background is a class like any other.
 https://huggingface.co/docs/inference-providers/tasks/image-segmentation
 """
 
@@ -18,14 +18,14 @@ from handler.options import AnswerOptions, ModelIdentity
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
-    del model  # The format names none.
+    del model  # The format has no field for it.
     return json_response(
         [
-            {"label": segment.label, "score": round_score(segment), "mask": _grey_png(mask)}
+            {"label": segment.label, "score": round_score(segment), "mask": _encode_mask(mask)}
             for segment, mask in find_segments(result, options).masks()
         ]
     )
 
 
-def _grey_png(mask: npt.NDArray[np.bool_]) -> str:
+def _encode_mask(mask: npt.NDArray[np.bool_]) -> str:
     return base64.b64encode(encode_png(mask.view(np.uint8) * np.uint8(255))).decode("ascii")

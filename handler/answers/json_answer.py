@@ -1,4 +1,4 @@
-"""`json`: every segment with its name, its figures and its mask."""
+"""`json`: every segment with its class, size, score and mask."""
 
 import base64
 from collections.abc import Callable
@@ -15,8 +15,7 @@ from handler.options import AnswerOptions, Masks, ModelIdentity
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
     segments = find_segments(result, options)
-    mask_of = _MASKS[options.masks]
-    masks = mask_of(segments, options) if mask_of else {}
+    masks = _MASK_ENCODERS[options.masks](segments, options)
     return json_response(
         {
             **header_fields(segments, model),
@@ -32,24 +31,25 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     )
 
 
-def _rle(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:
+def _encode_run_lengths(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:
     del options
     return {segment.id: {"counts": segment.counts.decode("ascii")} for segment in segments.items}
 
 
-def _png(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:
+def _encode_pngs(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:
     del options
     return {segment.id: {"png": base64.b64encode(encode_png(mask)).decode("ascii")} for segment, mask in segments.masks()}
 
 
-def _polygons(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:
-    return {each: {"polygons": own} for each, own in trace_polygons(segments, options.tolerance).items()}
+def _encode_polygons(segments: Segments, options: AnswerOptions) -> dict[int, dict[str, Any]]:
+    outlines = trace_polygons(segments, options.tolerance)
+    return {segment_id: {"polygons": polygons} for segment_id, polygons in outlines.items()}
 
 
-#: What `mask` holds besides the image's size for each segment by its id, by the option `masks`; None: there is no `mask`.
-_MASKS: dict[Masks, Callable[[Segments, AnswerOptions], dict[int, dict[str, Any]]] | None] = {
-    "rle": _rle,
-    "png": _png,
-    "polygons": _polygons,
-    "none": None,
+#: By the option `masks`: encoders of the fields of each segment's `mask` other than its size, by segment id.
+_MASK_ENCODERS: dict[Masks, Callable[[Segments, AnswerOptions], dict[int, dict[str, Any]]]] = {
+    "rle": _encode_run_lengths,
+    "png": _encode_pngs,
+    "polygons": _encode_polygons,
+    "none": lambda _segments, _options: {},
 }

@@ -1,7 +1,7 @@
 """`labelstudio`: a prediction for Label Studio, with a brush mask for each segment.
 
-It goes into a task's `predictions`, or by `POST /api/predictions` with the `task`. The labelling configuration it is for, with
-a `Label` for each class, of which background is left out:
+Add it to a task's `predictions`, or send it with the `task` to `POST /api/predictions`. Background is omitted. The labelling
+configuration needs a `Label` for each class:
 
     <View>
       <Image name="image" value="$image"/>
@@ -29,13 +29,13 @@ _LABELS = "brushlabels"
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
     segments = find_objects(result, options)
-    return encode_prediction(segments, model, _LABELS, _masks(segments))
+    return encode_prediction(segments, model, _LABELS, _pack_masks(segments))
 
 
 def encode_prediction(
     segments: Segments, model: ModelIdentity, kind: str, regions: Iterable[tuple[Segment, dict[str, Any]]]
 ) -> EncodedResponse:
-    """Label Studio's prediction: for each region its segment and its value; `kind` is the type of its labels.
+    """Encode a prediction of `regions`, pairs of a segment and a region's value; `kind` is the type of their labels.
 
     The prediction's `score` is the mean over the pixels of all segments.
     """
@@ -59,7 +59,7 @@ def encode_prediction(
     return json_response({"model_version": f"{model.name} {model.version}", "score": round(score, 4), "result": results})
 
 
-def _masks(segments: Segments) -> Iterator[tuple[Segment, dict[str, Any]]]:
+def _pack_masks(segments: Segments) -> Iterator[tuple[Segment, dict[str, Any]]]:
     spans = find_row_spans(segments.ids, int(segments.ids.max()) + 1)
     packed = sum(packed_size(spans[segment.id], segments.ids.size) for segment in segments.items)
     if packed > MAX_PACKED_BYTES:

@@ -1,7 +1,7 @@
-"""`labelstudio_polygons`: a prediction for Label Studio, with polygons that people can mend.
+"""`labelstudio_polygons`: a prediction for Label Studio, with polygons that people can edit.
 
-As `labelstudio`, with `PolygonLabels` for `BrushLabels`. Points are in percent of the image's width and height. A polygon of
-Label Studio has no holes: parts that have are cut from top to bottom at them, so that nothing is lost or drawn twice.
+Like `labelstudio`, with `PolygonLabels` in place of `BrushLabels`. Points are percentages of the image's width and height.
+Label Studio's polygons have no holes, so parts with holes are cut through them; nothing is lost or drawn twice.
 https://labelstud.io/tags/polygonlabels
 """
 
@@ -18,16 +18,16 @@ from handler.masks.segments import Segment, Segments, find_objects
 from handler.options import AnswerOptions, ModelIdentity
 
 _LABELS = "polygonlabels"
-#: Of percent; less than a thousandth of a pixel in 65,536.
+#: Of a percentage: less than a thousandth of a pixel at 65,536 pixels.
 _DECIMALS = 6
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
     segments = find_objects(result, options)
-    return encode_prediction(segments, model, _LABELS, _polygons(segments, options.tolerance))
+    return encode_prediction(segments, model, _LABELS, _find_regions(segments, options.tolerance))
 
 
-def _polygons(segments: Segments, tolerance: float) -> Iterator[tuple[Segment, dict[str, Any]]]:
+def _find_regions(segments: Segments, tolerance: float) -> Iterator[tuple[Segment, dict[str, Any]]]:
     height, width = segments.size
     outlines = trace_polygons(segments, tolerance)
     for segment in segments.items:

@@ -1,8 +1,8 @@
 """`labelme`: the annotation file of Labelme, exact when Labelme draws it.
 
-Labelme draws a polygon's outline through the centres of pixels and fills it, so points are centres of pixels and the first
-pixel's is 0, 0. A connected part without holes is a polygon, one with holes a mask. Parts of one segment have its number as
-`group_id`. Background is left out. https://github.com/wkentaro/labelme/blob/main/labelme/_label_file.py
+Labelme draws a polygon's outline through pixel centres and fills it, so points are pixel centres and the first pixel's is 0, 0.
+A connected part without holes is a polygon, one with holes a mask. Parts of one segment share a `group_id`. Background is
+omitted. https://github.com/wkentaro/labelme/blob/main/labelme/_label_file.py
 """
 
 import base64
@@ -18,13 +18,13 @@ from handler.masks.segmentation import Segmentation
 from handler.masks.segments import find_objects
 from handler.options import AnswerOptions, ModelIdentity
 
-#: Of Labelme, from which on shapes may be masks.
+#: The first version of Labelme whose shapes may be masks.
 _VERSION = "5.4.0"
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
-    """`imageData` is null: Labelme reads the image from `imagePath`, which is to be set to its name."""
-    del model  # Labelme knows none.
+    """Encode the file with `imageData` null: Labelme reads the image from `imagePath`, which users set to its name."""
+    del model  # The format has no field for it.
     segments = find_objects(result, options)
     outlines = trace_polygons(segments)
     height, width = segments.size
@@ -33,7 +33,13 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
             "version": _VERSION,
             "flags": {},
             "shapes": [
-                {"label": segment.label, "group_id": number, "description": "", "flags": {}, **_shape(part, options.tolerance)}
+                {
+                    "label": segment.label,
+                    "group_id": number,
+                    "description": "",
+                    "flags": {},
+                    **_encode_shape(part, options.tolerance),
+                }
                 for number, segment in enumerate(segments.items, start=1)
                 for part in outlines[segment.id]
             ],
@@ -45,10 +51,10 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     )
 
 
-def _shape(part: Polygon, tolerance: float) -> dict[str, Any]:
+def _encode_shape(part: Polygon, tolerance: float) -> dict[str, Any]:
     if len(part) > 1:
-        return _mask(part)
-    points = _through_pixel_centres(part[0])
+        return _encode_mask(part)
+    points = _move_to_pixel_centres(part[0])
     if tolerance:
         import shapely
 
@@ -56,8 +62,8 @@ def _shape(part: Polygon, tolerance: float) -> dict[str, Any]:
     return {"shape_type": "polygon", "points": list(zip(*points[:-1].T.tolist(), strict=True)), "mask": None}
 
 
-def _mask(part: Polygon) -> dict[str, Any]:
-    """The box, whose corners are centres of pixels too, and the mask within it."""
+def _encode_mask(part: Polygon) -> dict[str, Any]:
+    """Encode the bounding box, corners at pixel centres, and the mask within it."""
     from rasterio import features
 
     outer = np.array(part[0])
@@ -73,15 +79,15 @@ def _mask(part: Polygon) -> dict[str, Any]:
     }
 
 
-def _through_pixel_centres(outer: Ring) -> npt.NDArray[np.int64]:
-    """The ring through the centres of the pixels along the inside of a ring on pixels' edges; closed, n×2.
+def _move_to_pixel_centres(outer: Ring) -> npt.NDArray[np.int64]:
+    """Move a ring on pixel edges inwards to the centres of the pixels along it; closed, n×2.
 
-    Where the part is one pixel wide, it goes there and back.
+    Where the part is one pixel wide, the ring goes there and back.
     """
     corners = np.array(outer)
     along = np.sign(np.diff(corners, axis=0))
     inwards = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    # Each corner moves by half a pixel away from both of its edges; a pixel's centre is half a pixel from its corner.
+    # A corner moves half a pixel away from both of its edges; in coordinates of pixel centres, another half up and left.
     moved = (inwards + np.roll(inwards, 1, axis=0) - 1) // 2
     centres = corners[:-1] + moved
     return np.concatenate([centres, centres[:1]])

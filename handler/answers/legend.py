@@ -1,4 +1,4 @@
-"""Legends: colours and their names on a dark panel in the upper left corner of a picture."""
+"""Legends: colours with names on a dark panel in the upper left corner of a picture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ _PANEL = (0, 0, 0, 150)
 
 @dataclass(frozen=True)
 class Legend:
-    """What a legend measures, in pixels."""
+    """Measures of a legend, in pixels."""
 
     #: Height of the letters.
     text_size: int
 
     @classmethod
     def sized_for(cls, picture: Image.Image) -> "Legend":
-        """In a size that suits `picture`."""
+        """Choose a text size that suits `picture`."""
         return cls(max(11, min(picture.size) // 28))
 
     @property
@@ -28,15 +28,17 @@ class Legend:
 
     @property
     def row(self) -> int:
-        """From one entry to the next."""
+        """Height of one entry."""
         return round(self.text_size * 1.5)
 
     def draw(self, picture: Image.Image, entries: Sequence[tuple[Image.Image, str]], *, names_left: int, height: int) -> None:
-        """Draw `entries`, each a colour's sample and its name, one below the other; nothing where they do not fit.
+        """Draw `entries`, pairs of a colour sample and a name, one below the other; draw nothing if they do not fit.
 
         Args:
-            names_left: where the names begin.
-            height: of the panel, which is as wide as the longest name needs.
+            picture: the picture to draw on.
+            entries: samples and names.
+            names_left: x where the names start.
+            height: height of the panel; its width follows the longest name.
         """
         font = load_font(self.text_size)
         width = names_left + round(max(font.getlength(name) for _, name in entries)) + self.margin

@@ -1,4 +1,4 @@
-"""`npz`: NumPy arrays of the labels and of the classes' probabilities, for `numpy.load`."""
+"""`npz`: NumPy arrays of labels and class probabilities, for `numpy.load`."""
 
 import io
 import zipfile
@@ -15,14 +15,14 @@ _PROBABILITY = np.float16
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
-    """`label_map` H×W, `probabilities` float16 C×h×w on the network's grid, `classes`, `palette` C×3, `model`.
+    """Encode `label_map` H×W, `probabilities` float16 C×h×w on the network's grid, `classes`, `palette` C×3 and `model`.
 
-    None of them is a pickle: `numpy.load` needs no `allow_pickle`.
+    No array is a pickle, so `numpy.load` needs no `allow_pickle`.
     """
     del options
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        # Labels shrink to a hundredth; probabilities would cost time and hardly shrink.
+        # Labels compress to a hundredth; probabilities hardly compress and would take long.
         _add(archive, "label_map", result.label_map, zipfile.ZIP_DEFLATED)
         _add(archive, "probabilities", result.probabilities.astype(_PROBABILITY), zipfile.ZIP_STORED)
         _add(archive, "classes", np.array(result.labels.names), zipfile.ZIP_DEFLATED)
@@ -32,12 +32,12 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
 
 
 def min_bytes(_: int, probabilities: int) -> int:
-    """Of an answer with so many probabilities, which are stored as they are."""
+    """Return the bytes of the uncompressed probabilities, a lower bound of the answer's."""
     return probabilities * np.dtype(_PROBABILITY).itemsize
 
 
 def _add(archive: zipfile.ZipFile, name: str, array: npt.NDArray[np.generic], compression: int) -> None:
-    entry = zipfile.ZipInfo(f"{name}.npy")  # Its time is fixed, so that equal arrays give equal files.
+    entry = zipfile.ZipInfo(f"{name}.npy")  # It has a fixed time, so that equal arrays are equal bytes.
     entry.compress_type = compression
     with archive.open(entry, "w") as target:
         np.lib.format.write_array(target, array, allow_pickle=False)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""`overlay`: the photograph with its segments tinted in their class colours, and a legend; a JPEG for people to look at."""
+"""`overlay`: a JPEG of the photograph with its classes tinted in their colours, and a legend."""
 
 import io
 
@@ -20,28 +20,28 @@ _QUALITY = 90
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
-    del model  # A picture says nothing of it.
+    del model  # The picture does not show it.
     file = io.BytesIO()
     draw_overlay(result, options.alpha).save(file, "JPEG", quality=_QUALITY)
     return EncodedResponse(file.getvalue(), CONTENT_TYPE)
 
 
 def min_bytes(pixels: int, _: int) -> int:
-    """Of a JPEG of so many pixels.
+    """Return a lower bound of the bytes of a JPEG of `pixels`.
 
-    A block of 8×8 takes at least 6 bits of brightness or 4 of colour (ITU-T T.81, annex K); 16×16 pixels have 4 and 2 of them.
+    A block of 8×8 takes at least 6 bits of brightness or 4 of colour (ITU-T T.81, annex K); 16×16 pixels have 4 and 2 blocks.
     """
     return pixels // 64
 
 
 def draw_overlay(result: Segmentation, alpha: float = AnswerOptions().alpha) -> Image.Image:
-    """RGB of the image's size. `alpha` is the opacity of the tint, 0..1; background is left as it is.
+    """Draw the photograph at the image's size, RGB, tinted with opacity `alpha`, 0..1; background stays untinted.
 
     Raises:
-        ValueError: `result` is without the photograph.
+        ValueError: `result` has no photograph.
     """
     if result.image is None:
-        raise ValueError("an overlay shows the photograph, and only a smaller copy of it was decoded")
+        raise ValueError("an overlay needs the photograph, but only a smaller copy of it was decoded")
     picture = Image.fromarray(result.image)
     palette = np.asarray(result.labels.palette, np.uint8)
     opacity = np.full(len(palette), round(255 * alpha), np.uint8)
@@ -49,17 +49,17 @@ def draw_overlay(result: Segmentation, alpha: float = AnswerOptions().alpha) -> 
         opacity[result.labels.background] = 0
     for rows in row_strips(*result.label_map.shape):
         labels = result.label_map[rows]
-        mask = _looked_up(labels, opacity)
+        mask = _map_labels(labels, opacity)
         if (tinted := mask.getbbox()) is not None:
             left, top, right, bottom = tinted
-            colours = _looked_up(labels[top:bottom, left:right], palette)
+            colours = _map_labels(labels[top:bottom, left:right], palette)
             picture.paste(colours, (left, rows.start + top), mask.crop(tinted))
     _draw_legend(picture, result)
     return picture
 
 
-def _looked_up(labels: LabelMap, table: npt.NDArray[np.uint8]) -> Image.Image:
-    """For each label its row of `table`: a grey, or three colours."""
+def _map_labels(labels: LabelMap, table: npt.NDArray[np.uint8]) -> Image.Image:
+    """Return the picture of `table[labels]`, grey or RGB; Pillow looks 8-bit labels up faster than NumPy."""
     if labels.dtype != np.uint8:
         return Image.fromarray(table[labels])
     picture = Image.fromarray(labels)
@@ -70,7 +70,7 @@ def _looked_up(labels: LabelMap, table: npt.NDArray[np.uint8]) -> Image.Image:
 
 
 def _draw_legend(picture: Image.Image, result: Segmentation) -> None:
-    """Swatches and names of the classes that occur."""
+    """Draw swatches and names of the classes that occur, largest first."""
     names = result.labels.names
     pixels = find_column_runs(result.label_map).count_pixels(len(names))
     shown = [int(i) for i in np.argsort(-pixels, kind="stable") if pixels[i] and i != result.labels.background]

@@ -1,4 +1,4 @@
-"""`png`: a palette PNG whose pixel values are class indices, shown in the class colours."""
+"""`png`: a palette PNG whose pixel values are class indices, displayed in the class colours."""
 
 import json
 
@@ -7,21 +7,21 @@ from handler.answers.response import PNG_TYPE, EncodedResponse
 from handler.masks.segmentation import Segmentation
 from handler.options import AnswerOptions, ModelIdentity
 
-#: A palette's colours.
+#: A palette holds no more colours.
 MAX_CLASSES = 256
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
-    """The palette PNG with the text chunks of `make_text_chunks`."""
+    """Encode the palette PNG with the text chunks of `make_text_chunks`."""
     del options
     png = encode_png(result.label_map, palette=result.labels.palette, text=make_text_chunks(result, model))
     return EncodedResponse(png, PNG_TYPE)
 
 
 def make_text_chunks(result: Segmentation, model: ModelIdentity) -> dict[str, str]:
-    """Text chunks: class names in `classes`, a JSON list; the model's name and version in `model`.
+    """Return text chunks: `classes`, a JSON list of names; `model`, its name and version.
 
-    Where the mask was refined, `refine` says how and for how long, as a JSON object.
+    If the mask was refined, `refine` is a JSON object with the method and the seconds it took.
     """
     refinement = {"refine": json.dumps(result.refinement.summary())} if result.refinement else {}
     names = json.dumps(result.labels.names, ensure_ascii=False)

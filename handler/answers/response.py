@@ -1,4 +1,4 @@
-"""What every encoder takes and gives besides the segmentation."""
+"""Encoded answers, and helpers that encoders share."""
 
 import json
 from dataclasses import dataclass
@@ -6,28 +6,28 @@ from typing import Any
 
 JSON_TYPE = "application/json"
 PNG_TYPE = "image/png"
-#: What annotations call the image, whose file name no request says.
+#: The image's name in annotations, because requests carry no file name.
 IMAGE_NAME = "image"
 
 
 @dataclass(frozen=True)
 class EncodedResponse:
-    """An answer as it goes over the wire."""
+    """The body and content type of an answer."""
 
     body: bytes
     content_type: str
 
 
 def compact_json(value: Any) -> bytes:
-    """JSON without spaces, in UTF-8; half a surrogate pair, which JSON may hold and UTF-8 may not, stays escaped."""
+    """Encode JSON in UTF-8 without spaces; lone surrogates, which UTF-8 cannot hold, stay escaped."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def json_response(answer: Any) -> EncodedResponse:
-    """`answer` as compact JSON."""
+    """Encode `answer` as compact JSON."""
     return EncodedResponse(compact_json(answer), JSON_TYPE)
 
 
 def min_png_bytes(pixels: int, _: int) -> int:
-    """Of a PNG of so many pixels: deflate shrinks at most 1032 times (zlib's "Technical Details")."""
+    """Return a lower bound of the bytes of a PNG: deflate shrinks at most 1032 times (zlib's "Technical Details")."""
     return pixels // 1032

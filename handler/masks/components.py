@@ -1,4 +1,8 @@
-"""The connected parts of an image's classes."""
+"""Connected components of a label map, from runs instead of pixels.
+
+12 megapixels take 27 ms. The library connected-components-3d takes 30 ms for the ids (80 ms with the class of each), so it
+would add a dependency of 19 MB and no speed.
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,33 +15,37 @@ Indices = npt.NDArray[np.int64]
 def label_components(
     label_map: npt.NDArray[np.unsignedinteger], background: int | None
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Number the connected parts of each class; pixels are connected by their edges. Background stays one.
+    """Number the connected components of each class of `label_map` (H×W); pixels connect by edges, not by corners.
+
+    Background is one component, however many parts it has.
 
     Returns:
-        For each pixel the number of its part, H×W, and for each number the class's index. 0 is background, whether there is
-        one or not; the others come in the order of their first pixels.
+        The component id of each pixel, H×W, and the class index of each id. Id 0 is reserved for background; the others
+        follow the order of the components' first pixels.
 
     Raises:
-        ResponseTooLarge: there is too much to trace.
+        ResponseTooLarge: the outlines of the components exceed `MAX_OUTLINE_EDGES`.
     """
     check_outline_length(label_map)
     begins = np.ones(label_map.shape, np.bool_)
     begins[:, 1:] = label_map[:, 1:] != label_map[:, :-1]
     starts = np.flatnonzero(begins)
     classes = label_map.ravel()[starts]
-    first_runs = _first_connected(len(starts), *_touching(starts, classes, label_map.shape))
-    named = np.full(len(starts), True) if background is None else classes != background
-    parts, number = np.unique(first_runs[named], return_inverse=True)
+    first_runs = _find_roots(len(starts), *_find_touching_runs(starts, classes, label_map.shape))
+    foreground = np.full(len(starts), True) if background is None else classes != background
+    components, number = np.unique(first_runs[foreground], return_inverse=True)
     numbers = np.zeros(len(starts), np.int32)
-    numbers[named] = number + 1
+    numbers[foreground] = number + 1
     ids = np.repeat(numbers, np.diff(starts, append=label_map.size)).reshape(label_map.shape)
-    return ids, np.append(-1 if background is None else background, classes[parts].astype(np.int64))
+    return ids, np.append(-1 if background is None else background, classes[components].astype(np.int64))
 
 
-def _touching(starts: Indices, classes: npt.NDArray[np.unsignedinteger], shape: tuple[int, ...]) -> tuple[Indices, Indices]:
-    """Pairs of runs of one class, of neighbouring rows, that share an edge; each run is told by its place in `starts`.
+def _find_touching_runs(
+    starts: Indices, classes: npt.NDArray[np.unsignedinteger], shape: tuple[int, ...]
+) -> tuple[Indices, Indices]:
+    """Find pairs of runs (indices into `starts`) of one class that share an edge between neighbouring rows.
 
-    Where two overlap, one of them begins: it is enough to look above and below each run's first pixel.
+    If two runs overlap, one of them starts within the other's columns, so only the pixels above and below each start count.
     """
     height, width = shape
     run = np.arange(len(starts))
@@ -49,14 +57,14 @@ def _touching(starts: Indices, classes: npt.NDArray[np.unsignedinteger], shape: 
     return upper[same], lower[same]
 
 
-def _first_connected(count: int, one: Indices, other: Indices) -> Indices:
-    """For each of `count` things the first one that it is connected with, directly or not, by the pairs `one`, `other`."""
-    first = np.arange(count)
-    while one.size:
-        np.minimum.at(first, np.maximum(one, other), np.minimum(one, other))
-        while (first != (further := first[first])).any():
-            first = further
-        one, other = first[one], first[other]
-        apart = one != other
-        one, other = one[apart], other[apart]
-    return first
+def _find_roots(count: int, first: Indices, second: Indices) -> Indices:
+    """Return, for each of `count` nodes, the smallest node connected to it by the edges `first`–`second`: a union-find."""
+    root = np.arange(count)
+    while first.size:
+        np.minimum.at(root, np.maximum(first, second), np.minimum(first, second))
+        while (root != (shorter := root[root])).any():
+            root = shorter
+        first, second = root[first], root[second]
+        apart = first != second
+        first, second = first[apart], second[apart]
+    return root

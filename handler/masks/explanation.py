@@ -1,4 +1,4 @@
-"""An explanation before it takes any format."""
+"""An explanation: the evidence in one image for one class."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,14 @@ from handler.geometry import RGBImage
 
 @dataclass(frozen=True)
 class Explanation:
-    """Which parts of one image speak for one class, before it takes any format."""
+    """A heat map of the evidence for one class, before it takes any format."""
 
     #: The upright image.
     image: RGBImage
     class_index: int
     #: The class's name.
     label: str
-    #: Float32 h×w on the grid of the network's last features, 0..1; its maximum is 1, or all of it 0 where nothing speaks for
-    #: the class.
+    #: Float32 h×w on the grid of the network's last features, scaled to a maximum of 1; all 0 if nothing supports the class.
     heat: npt.NDArray[np.float32]
-    #: Cells of the network's grid where the class wins: what is explained. 0: nowhere, and all cells are explained.
+    #: Number of grid cells where the class wins, which are explained; 0: it wins nowhere, and all cells are explained.
     cells: int

@@ -1,4 +1,4 @@
-"""How long the outlines of an image's segments are, and how long they may be."""
+"""The length of an image's outlines, and its limit."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,23 +9,23 @@ from handler.strips import row_strips
 
 
 def check_outline_length(ids: npt.NDArray[np.integer]) -> None:
-    """Refuse to trace the outlines of an image whose pixels are of the segments `ids`, H×W, where they are too long.
+    """Check that the outlines between the segments `ids` (H×W) are short enough to trace.
 
-    Time and memory grow with them, whatever `tolerance` leaves of them.
+    Time and memory grow with their length, however much a tolerance simplifies them later.
 
     Raises:
-        ResponseTooLarge: a worker would be taken for dead before they are traced and written.
+        ResponseTooLarge: they exceed `MAX_OUTLINE_EDGES`; a server would give up on its worker before they are written.
     """
-    edges = _edges(ids)
+    edges = _count_edges(ids)
     if edges > MAX_OUTLINE_EDGES:
         raise ResponseTooLarge(
-            f"the outlines of the segments run along {edges:,} edges of pixels, the limit is {MAX_OUTLINE_EDGES:,}; "
+            f"the outlines of the segments have {edges:,} pixel edges, the limit is {MAX_OUTLINE_EDGES:,}; "
             "send a smaller image, or ask for run lengths of whole classes"
         )
 
 
-def _edges(ids: npt.NDArray[np.integer]) -> int:
-    """Between pixels of different segments; those of the image are not counted."""
+def _count_edges(ids: npt.NDArray[np.integer]) -> int:
+    """Count the edges between pixels of different segments, without those of the image's border."""
     edges = 0
     for strip in row_strips(*ids.shape):
         rows, below = ids[strip], ids[strip.start + 1 : strip.stop + 1]

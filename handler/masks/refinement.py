@@ -1,7 +1,7 @@
-"""Refinement of probabilities by a dense CRF: edges of segments move to edges of the image.
+"""Refinement by a dense CRF, which moves the edges of segments to edges of the image.
 
 Krähenbühl & Koltun, Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials, 2011. DeepLab's first two
-versions ended with it (Chen et al. 2015 and 2018). It needs the extra `crf`.
+versions ended with it (Chen et al. 2015 and 2018). Needs the extra `crf`.
 """
 
 from dataclasses import dataclass
@@ -26,29 +26,29 @@ class CrfSettings(StrictModel):
     """
 
     iterations: int = Field(default=10, ge=1, le=100)
-    #: The appearance kernel: pixels that are near and of like colour (0..255) tend to one class.
+    #: The appearance kernel: nearby pixels of similar colour (0..255) tend to share a class.
     bilateral_weight: float = Field(default=4.0, ge=0)
     bilateral_sigma_xy: float = Field(default=49.0, gt=0)
     bilateral_sigma_rgb: float = Field(default=5.0, gt=0)
-    #: The smoothness kernel: pixels that are near tend to one class.
+    #: The smoothness kernel: nearby pixels tend to share a class.
     gaussian_weight: float = Field(default=3.0, ge=0)
     gaussian_sigma_xy: float = Field(default=3.0, gt=0)
 
 
 @dataclass(frozen=True)
 class RefinementReport:
-    """What refined an answer, and for how long."""
+    """How an answer was refined, and how long that took."""
 
     method: str
     seconds: float
 
     def summary(self) -> dict[str, str | float]:
-        """As answers show it; seconds are rounded to milliseconds."""
+        """Return the fields that answers show, seconds rounded to milliseconds."""
         return {"method": self.method, "seconds": round(self.seconds, 3)}
 
 
 def import_crf() -> ModuleType:
-    """The module `pydensecrf.densecrf`.
+    """Import and return the module `pydensecrf.densecrf`.
 
     Raises:
         RefinementUnavailable: the extra `crf` is not installed.
@@ -57,22 +57,22 @@ def import_crf() -> ModuleType:
         from pydensecrf import densecrf
     except ModuleNotFoundError as error:
         raise RefinementUnavailable(
-            "option 'refine': 'crf' needs a package that this server does not have; "
-            "its operator can add it by `pip install pydensecrf2`"
+            "option 'refine': 'crf' needs the package pydensecrf2, which this server does not have; "
+            "its operator can add it with `pip install pydensecrf2`"
         ) from error
     module: ModuleType = densecrf
     return module
 
 
 def dense_crf(pixels: RGBImage, probabilities: npt.NDArray[np.float32], settings: CrfSettings) -> npt.NDArray[np.float32]:
-    """Marginal probabilities of a dense CRF over `pixels`, whose unary term is `probabilities`.
+    """Return the marginal probabilities of a dense CRF over `pixels` with `probabilities` as its unary term.
 
     Args:
         pixels: uint8 RGB H×W×3.
         probabilities: float32 C×h×w; interpolated to H×W.
 
     Returns:
-        float32 C×H×W, in 0..1, their sum over the classes 1.
+        float32 C×H×W in 0..1, summing to 1 over the classes.
 
     Raises:
         RefinementUnavailable: the extra `crf` is not installed.
@@ -90,7 +90,7 @@ def dense_crf(pixels: RGBImage, probabilities: npt.NDArray[np.float32], settings
     field.addPairwiseBilateral(
         sxy=settings.bilateral_sigma_xy,
         srgb=settings.bilateral_sigma_rgb,
-        # Its buffer must be writable and in rows.
+        # pydensecrf needs a writable C-ordered buffer.
         rgbim=np.array(pixels, order="C"),
         compat=settings.bilateral_weight,
     )

@@ -27,19 +27,19 @@ LABELS = Labels(("background", "cat", "dog"), voc_palette(3))
 @pytest.fixture
 def result() -> Segmentation:
     labels = np.array([[0, 0, 2, 2], [0, 1, 2, 0]], np.uint8)
-    return of(labels)
+    return segmentation_of(labels)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_formats_files_end_as_all_of_its_content_type(name: str) -> None:
+def test_formats_of_one_content_type_share_a_suffix(name: str) -> None:
     suffix = FORMATS[name].suffix
 
-    assert {each.suffix for each in FORMATS.values() if each.content_type == FORMATS[name].content_type} == {suffix}
+    assert {entry.suffix for entry in FORMATS.values() if entry.content_type == FORMATS[name].content_type} == {suffix}
     assert suffix[0] == "."
     assert suffix[1:].isalnum()
 
 
-def test_json_names_every_class_with_its_figures(result: Segmentation) -> None:
+def test_json_lists_every_class_with_its_size_and_score(result: Segmentation) -> None:
     response = FORMATS["json"].encode(result, MODEL, AnswerOptions())
 
     answer = json.loads(response.body)
@@ -74,10 +74,10 @@ def test_json_is_compact(result: Segmentation) -> None:
     assert b", " not in body
 
 
-def test_run_lengths_give_the_masks_back_disjoint_and_covering() -> None:
+def test_run_lengths_decode_to_disjoint_masks_that_cover_the_image() -> None:
     labels = np.random.default_rng(0).integers(0, 3, (37, 23), dtype=np.uint8)
 
-    segments = json.loads(FORMATS["json"].encode(of(labels), MODEL, AnswerOptions()).body)["segments"]
+    segments = json.loads(FORMATS["json"].encode(segmentation_of(labels), MODEL, AnswerOptions()).body)["segments"]
 
     rebuilt = np.full(labels.shape, 255, np.uint8)
     for segment in segments:
@@ -115,19 +115,19 @@ def test_the_overlay_has_the_size_of_the_image(result: Segmentation) -> None:
     assert Image.open(io.BytesIO(response.body)).size == (4, 2)
 
 
-def test_the_overlay_does_not_depend_on_the_height_of_its_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strips_do_not_change_the_overlay(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.random.default_rng(0).integers(0, 3, (200, 300)).astype(np.uint8)
-    whole = draw_overlay(of(labels))
+    whole = draw_overlay(segmentation_of(labels))
 
     monkeypatch.setattr(overlay, "row_strips", partial(row_strips, pixels=700))
 
-    np.testing.assert_array_equal(np.asarray(draw_overlay(of(labels))), np.asarray(whole))
+    np.testing.assert_array_equal(np.asarray(draw_overlay(segmentation_of(labels))), np.asarray(whole))
 
 
 def test_the_legend_is_drawn_where_it_fits() -> None:
     labels = np.ones((200, 300), np.uint8)
-    without = np.asarray(draw_overlay(of(labels[:8, :8])))
-    with_legend = np.asarray(draw_overlay(of(labels)))
+    without = np.asarray(draw_overlay(segmentation_of(labels[:8, :8])))
+    with_legend = np.asarray(draw_overlay(segmentation_of(labels)))
 
     assert (without == without[0, 0]).all()
     assert (with_legend[:20, :60] != with_legend[-1, -1]).any()
@@ -143,11 +143,11 @@ def test_index_pixels_are_class_indices_in_grey(result: Segmentation) -> None:
     assert json.loads(picture.info["classes"]) == list(LABELS.names)
 
 
-def test_above_256_classes_the_index_has_16_bits() -> None:
+def test_above_256_classes_index_has_16_bits() -> None:
     many = Labels(tuple(map(str, range(300))), voc_palette(300))
     labels = np.array([[0, 255, 256, 299]], np.uint16)
 
-    body = FORMATS["index"].encode(replace(of(labels), labels=many), MODEL, AnswerOptions()).body
+    body = FORMATS["index"].encode(replace(segmentation_of(labels), labels=many), MODEL, AnswerOptions()).body
 
     picture = Image.open(io.BytesIO(body))
     assert picture.mode == "I;16"
@@ -189,29 +189,29 @@ def test_a_format_gives_the_same_bytes_each_time(result: Segmentation, monkeypat
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("size", [(1, 1), (60, 90), (300, 200)])
-def test_an_answer_has_at_least_the_bytes_that_its_format_promises(name: str, size: tuple[int, int]) -> None:
-    result = of(np.zeros(size, np.uint8))
+def test_no_answer_is_smaller_than_its_formats_lower_bound(name: str, size: tuple[int, int]) -> None:
+    result = segmentation_of(np.zeros(size, np.uint8))
 
     answer = FORMATS[name].encode(result, MODEL, AnswerOptions(masks="none"))
 
     assert FORMATS[name].min_bytes(size[0] * size[1], result.probabilities.size) <= len(answer.body)
 
 
-def test_every_format_says_what_it_is() -> None:
-    assert all(each.about and "/" in each.content_type for each in FORMATS.values())
+def test_every_format_has_a_description() -> None:
+    assert all(entry.about and "/" in entry.content_type for entry in FORMATS.values())
 
 
-def masks(labels: np.typing.NDArray[np.uint8], kind: Masks, **options: object) -> list[tuple[str, dict[str, Any] | None]]:
-    """Label and mask of each segment."""
-    asked = AnswerOptions.model_validate({"masks": kind, **options})
-    answer = json.loads(FORMATS["json"].encode(of(labels), MODEL, asked).body)
+def masks_of(labels: np.typing.NDArray[np.uint8], kind: Masks, **options: object) -> list[tuple[str, dict[str, Any] | None]]:
+    """Return the label and mask of each segment of a JSON answer."""
+    answer_options = AnswerOptions.model_validate({"masks": kind, **options})
+    answer = json.loads(FORMATS["json"].encode(segmentation_of(labels), MODEL, answer_options).body)
     return [(segment["label"], segment.get("mask")) for segment in answer["segments"]]
 
 
-def test_png_masks_are_each_segments_pixels() -> None:
+def test_png_masks_hold_each_segments_pixels() -> None:
     labels = np.random.default_rng(1).integers(0, 3, (13, 17), dtype=np.uint8)
 
-    for label, mask in masks(labels, "png"):
+    for label, mask in masks_of(labels, "png"):
         assert mask is not None
         assert mask["size"] == [13, 17]
         picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(mask["png"]))))
@@ -223,27 +223,27 @@ def test_polygons_have_holes_and_cover_each_segments_pixels() -> None:
     labels[1:5, 1:5] = 1
     labels[2:4, 2:4] = 2
 
-    ring, hole = dict(masks(labels, "polygons"))["cat"]["polygons"][0]  # type: ignore[index]
+    ring, hole = dict(masks_of(labels, "polygons"))["cat"]["polygons"][0]  # type: ignore[index]
 
     assert sorted(map(tuple, ring)) == [(1, 1), (1, 1), (1, 5), (5, 1), (5, 5)]
     assert sorted(map(tuple, hole)) == [(2, 2), (2, 2), (2, 4), (4, 2), (4, 4)]
 
 
 def test_without_masks_there_is_no_mask() -> None:
-    assert masks(np.array([[0, 1]], np.uint8), "none") == [("cat", None), ("background", None)]
+    assert masks_of(np.array([[0, 1]], np.uint8), "none") == [("cat", None), ("background", None)]
 
 
-def test_components_are_listed_each_with_its_own_mask() -> None:
-    found = masks(np.array([[1, 0, 1, 1]], np.uint8), "rle", components=True)
+def test_each_component_is_listed_with_its_mask() -> None:
+    listed = masks_of(np.array([[1, 0, 1, 1]], np.uint8), "rle", components=True)
 
-    assert [label for label, _ in found] == ["cat", "cat", "background"]
-    decoded = [coco.decode({"size": mask["size"], "counts": mask["counts"].encode()}).tolist() for _, mask in found if mask]
+    assert [label for label, _ in listed] == ["cat", "cat", "background"]
+    decoded = [coco.decode({"size": mask["size"], "counts": mask["counts"].encode()}).tolist() for _, mask in listed if mask]
     assert decoded == [[[0, 0, 1, 1]], [[1, 0, 0, 0]], [[0, 1, 0, 0]]]
 
 
-def test_segments_below_the_minimum_score_are_left_out() -> None:
-    assert masks(np.array([[0, 1]], np.uint8), "none", min_score=0.51) == []
-    assert len(masks(np.array([[0, 1]], np.uint8), "none", min_score=0.5)) == 2
+def test_segments_below_the_minimum_score_are_omitted() -> None:
+    assert masks_of(np.array([[0, 1]], np.uint8), "none", min_score=0.51) == []
+    assert len(masks_of(np.array([[0, 1]], np.uint8), "none", min_score=0.5)) == 2
 
 
 def test_a_legend_has_letters_beyond_english() -> None:
@@ -252,6 +252,6 @@ def test_a_legend_has_letters_beyond_english() -> None:
     assert bytes(font.getmask("я")) != bytes(font.getmask("ж"))
 
 
-def of(labels: np.typing.NDArray[np.unsignedinteger]) -> Segmentation:
-    """A segmentation of a grey photograph where every class is given a probability of one half."""
+def segmentation_of(labels: np.typing.NDArray[np.unsignedinteger]) -> Segmentation:
+    """Build a segmentation of a grey photograph where every class has probability 0.5."""
     return Segmentation(np.full((*labels.shape, 3), 100, np.uint8), labels, np.full((3, 1, 1), 0.5, np.float32), LABELS)

@@ -19,8 +19,8 @@ from handler.strips import row_strips
 MODEL = ModelIdentity("deeplabv3", "1.0")
 
 
-def test_it_is_a_png_of_the_images_size_that_says_what_it_shows() -> None:
-    response = encode(of([[0, 1]], height=5, width=9, cells=1), MODEL)
+def test_an_explanation_is_a_png_of_the_images_size_with_text_chunks() -> None:
+    response = encode(explanation_of([[0, 1]], height=5, width=9, cells=1), MODEL)
 
     picture = Image.open(io.BytesIO(response.body))
     assert response.content_type == "image/png"
@@ -31,12 +31,15 @@ def test_it_is_a_png_of_the_images_size_that_says_what_it_shows() -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
-def test_any_size_of_image_and_grid_will_do(height: int, width: int) -> None:
-    assert draw_explanation(of([[0.5] * (41 - width)] * (41 - height), height=height, width=width)).size == (width, height)
+def test_image_and_grid_may_have_any_size(height: int, width: int) -> None:
+    assert draw_explanation(explanation_of([[0.5] * (41 - width)] * (41 - height), height=height, width=width)).size == (
+        width,
+        height,
+    )
 
 
-def test_without_heat_the_photograph_stays() -> None:
-    pixels = np.asarray(draw_explanation(of([[0, 0]], height=4, width=6), alpha=1))
+def test_without_heat_the_photograph_is_unchanged() -> None:
+    pixels = np.asarray(draw_explanation(explanation_of([[0, 0]], height=4, width=6), alpha=1))
 
     assert (pixels == 100).all()
 
@@ -50,43 +53,43 @@ def test_the_colours_are_turbo() -> None:
 
 
 @pytest.mark.parametrize(("alpha", "expected"), [(0, [100, 100, 100]), (0.5, [111, 52, 51]), (1, [122, 4, 2])])
-def test_alpha_is_the_opacity_of_the_hottest(alpha: float, expected: list[int]) -> None:
-    pixels = np.asarray(draw_explanation(of([[1]], height=2, width=2), alpha))
+def test_alpha_is_the_opacity_at_maximum_heat(alpha: float, expected: list[int]) -> None:
+    pixels = np.asarray(draw_explanation(explanation_of([[1]], height=2, width=2), alpha))
 
     assert pixels[0, 0].tolist() == expected
 
 
-def test_opacity_goes_with_the_square_root_of_heat() -> None:
+def test_opacity_follows_the_square_root_of_heat() -> None:
     heat = [[0, 0.04, 0.25, 1]]
 
-    black, white = (np.asarray(draw_explanation(of(heat, height=1, width=4, grey=grey)), int) for grey in (0, 255))
+    black, white = (np.asarray(draw_explanation(explanation_of(heat, height=1, width=4, grey=grey)), int) for grey in (0, 255))
 
-    # What is left of the difference between a white and a black photograph.
+    # The tint hides part of the difference between a white and a black photograph.
     np.testing.assert_allclose((white - black)[0, :, 0] / 255, [1, 0.9, 0.75, 0.5], atol=0.01)
 
 
 def test_heat_is_interpolated_by_half_pixel_centres() -> None:
-    pixels = np.asarray(draw_explanation(of([[0, 1]], height=1, width=4), alpha=1))
-    quarters = np.asarray(draw_explanation(of([[0, 0.25, 0.75, 1]], height=1, width=4), alpha=1))
+    pixels = np.asarray(draw_explanation(explanation_of([[0, 1]], height=1, width=4), alpha=1))
+    quarters = np.asarray(draw_explanation(explanation_of([[0, 0.25, 0.75, 1]], height=1, width=4), alpha=1))
 
     np.testing.assert_array_equal(pixels, quarters)
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 12), st.integers(1, 200))
-def test_strips_have_no_seams(height: int, width: int, grid_height: int, at_once: int) -> None:
+def test_strips_have_no_seams(height: int, width: int, grid_height: int, strip_pixels: int) -> None:
     heat = np.random.default_rng(height).random((grid_height, 3)).tolist()
-    whole = np.asarray(draw_explanation(of(heat, height=height, width=width)))
+    whole = np.asarray(draw_explanation(explanation_of(heat, height=height, width=width)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(explanation_png, "row_strips", partial(row_strips, pixels=at_once))
-        in_strips = np.asarray(draw_explanation(of(heat, height=height, width=width)))
+        patch.setattr(explanation_png, "row_strips", partial(row_strips, pixels=strip_pixels))
+        in_strips = np.asarray(draw_explanation(explanation_of(heat, height=height, width=width)))
 
-    # One level of 255 where a sum is rounded the other way, and what that changes of a colour.
+    # A level of 255 may round the other way, which changes a colour by a few levels.
     assert np.abs(in_strips.astype(int) - whole).max() <= 8
 
 
-def test_the_image_itself_stays_as_it_is() -> None:
-    result = of([[1]], height=200, width=300)
+def test_the_image_array_is_not_modified() -> None:
+    result = explanation_of([[1]], height=200, width=300)
 
     draw_explanation(result)
 
@@ -94,16 +97,18 @@ def test_the_image_itself_stays_as_it_is() -> None:
 
 
 def test_the_legend_is_drawn_where_it_fits() -> None:
-    without = np.asarray(draw_explanation(of([[0]], height=8, width=8)))
-    with_legend = np.asarray(draw_explanation(of([[0]], height=200, width=300)))
+    without = np.asarray(draw_explanation(explanation_of([[0]], height=8, width=8)))
+    with_legend = np.asarray(draw_explanation(explanation_of([[0]], height=200, width=300)))
 
     assert (without == 100).all()
     assert (with_legend[:20, :60] != 100).any()
     assert (with_legend[100:] == 100).all()
 
 
-def test_the_legend_says_that_a_class_was_found_nowhere() -> None:
-    found, missing = (np.asarray(draw_explanation(of([[0]], height=200, width=300, cells=cells))) for cells in (1, 0))
+def test_the_legend_notes_a_class_that_was_found_nowhere() -> None:
+    found, missing = (
+        np.asarray(draw_explanation(explanation_of([[0]], height=200, width=300, cells=cells))) for cells in (1, 0)
+    )
 
     assert legend_width(missing) > 1.5 * legend_width(found)
 
@@ -112,6 +117,6 @@ def legend_width(pixels: npt.NDArray[np.uint8]) -> int:
     return int((pixels != 100).any(axis=(0, 2)).sum())
 
 
-def of(heat: list[list[float]], *, height: int, width: int, cells: int = 1, grey: int = 100) -> Explanation:
-    """An explanation of a grey photograph."""
+def explanation_of(heat: list[list[float]], *, height: int, width: int, cells: int = 1, grey: int = 100) -> Explanation:
+    """Build an explanation of a grey photograph."""
     return Explanation(np.full((height, width, 3), grey, np.uint8), 1, "Kätzchen", np.array(heat, np.float32), cells)

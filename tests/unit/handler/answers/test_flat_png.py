@@ -20,7 +20,7 @@ SHAPES = st.one_of(
 
 
 @given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 20), st.integers(1, 20))))
-def test_a_mask_is_a_picture_of_one_bit(mask: npt.NDArray[np.bool_]) -> None:
+def test_a_mask_takes_one_bit_per_pixel(mask: npt.NDArray[np.bool_]) -> None:
     picture = Image.open(io.BytesIO(encode_png(mask)))
 
     assert picture.mode == "1"
@@ -44,7 +44,7 @@ def test_grey_may_have_16_bits(pixels: npt.NDArray[np.uint16]) -> None:
 
 
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20)), elements=st.integers(0, 2)))
-def test_indices_are_shown_in_their_colours(indices: npt.NDArray[np.uint8]) -> None:
+def test_indices_take_their_palette_colours(indices: npt.NDArray[np.uint8]) -> None:
     palette = voc_palette(3)
 
     picture = Image.open(io.BytesIO(encode_png(indices, palette=palette)))
@@ -54,18 +54,18 @@ def test_indices_are_shown_in_their_colours(indices: npt.NDArray[np.uint8]) -> N
     np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), np.array(palette, np.uint8)[indices])
 
 
-def test_text_is_found_by_its_keyword_in_any_script() -> None:
+def test_text_chunks_hold_any_script() -> None:
     text = {"classes": '["кот", "猫"]', "model": "deeplabv3 1.0"}
 
     assert Image.open(io.BytesIO(encode_png(np.zeros((1, 1), np.uint8), text=text))).info == text
 
 
 @given(hnp.arrays(np.uint8, SHAPES), st.integers(1, 60))
-def test_the_height_of_strips_changes_nothing(pixels: npt.NDArray[np.uint8], at_once: int) -> None:
+def test_strips_do_not_change_the_file(pixels: npt.NDArray[np.uint8], strip_pixels: int) -> None:
     whole = encode_png(pixels)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flat_png, "row_strips", partial(row_strips, pixels=at_once))
+        patch.setattr(flat_png, "row_strips", partial(row_strips, pixels=strip_pixels))
         in_strips = encode_png(pixels)
 
     assert in_strips == whole

@@ -1,4 +1,4 @@
-"""The probability of each pixel's own class."""
+"""The probability of each pixel's class."""
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,8 @@ from model.palette import voc_palette
 
 
 @st.composite
-def results(draw: st.DrawFn) -> Segmentation:
-    """Of labels that are regions or noise, and need not be those of the highest probability."""
+def segmentations(draw: st.DrawFn) -> Segmentation:
+    """Draw a segmentation whose labels are regions or noise, unrelated to its probabilities."""
     classes = draw(st.integers(1, 5))
     grid = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
     size = draw(st.tuples(st.integers(1, 60), st.integers(1, 60)))
@@ -32,38 +32,38 @@ def results(draw: st.DrawFn) -> Segmentation:
 
 
 def interpolated(result: Segmentation) -> npt.NDArray[np.float32]:
-    """Of each pixel's own class, as torch interpolates it."""
+    """Return the probability of each pixel's class as torch interpolates it."""
     scores = torch.from_numpy(result.probabilities)[None]
     dense = F.interpolate(scores, result.label_map.shape, mode="bilinear", align_corners=False)[0].numpy()
     values: npt.NDArray[np.float32] = np.take_along_axis(dense, result.label_map[None].astype(np.int64), 0)[0]
     return values
 
 
-@given(results(), st.integers(1, 4000))
+@given(segmentations(), st.integers(1, 4000))
 def test_each_pixel_has_the_interpolated_probability_of_its_class(result: Segmentation, pixels_at_once: int) -> None:
-    found = np.full(result.label_map.shape, np.nan, np.float32)
+    rows_seen = np.full(result.label_map.shape, np.nan, np.float32)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(confidence, "_PIXELS_AT_ONCE", pixels_at_once)
         for rows, values in interpolate_confidence(result):
-            found[rows] = values
+            rows_seen[rows] = values
 
-    np.testing.assert_allclose(found, interpolated(result), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(rows_seen, interpolated(result), rtol=0, atol=2e-6)
 
 
-@given(results())
-def test_the_sum_over_a_run_is_that_of_its_pixels(result: Segmentation) -> None:
+@given(segmentations())
+def test_the_sum_over_a_run_equals_the_sum_of_its_pixels(result: Segmentation) -> None:
     runs = find_column_runs(result.label_map)
     dense = np.empty(result.label_map.shape)
     for rows, values in interpolate_confidence(result):
         dense[rows] = values
 
-    found = sum_over_runs(result.probabilities, runs, runs.ids)
+    sums = sum_over_runs(result.probabilities, runs, runs.ids)
 
-    np.testing.assert_allclose(found, np.add.reduceat(dense.ravel(order="F"), runs.starts), rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(sums, np.add.reduceat(dense.ravel(order="F"), runs.starts), rtol=1e-6, atol=1e-5)
 
 
-def test_runs_of_one_class_are_summed_whatever_they_are_parts_of() -> None:
+def test_runs_are_summed_by_class_not_by_segment() -> None:
     runs = find_column_runs(np.array([[7, 7], [9, 9]]))
     probabilities = np.array([[[0.25, 0.75]], [[0, 0]]], np.float32)
 

@@ -26,7 +26,7 @@ def reference(logits: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDA
 
 @st.composite
 def score_grids(draw: st.DrawFn) -> npt.NDArray[np.float32]:
-    """Noise, smooth ramps, or whole numbers, of which many are equal; C×h×w."""
+    """Draw noise, smooth ramps, or integers with many ties; C×h×w."""
     shape = draw(st.tuples(st.integers(1, 25), st.integers(1, 9), st.integers(1, 9)))
     kind = draw(st.sampled_from(["noise", "ramps", "whole numbers"]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -43,13 +43,13 @@ def test_labels_win_the_interpolated_logits(logits: npt.NDArray[np.float32], siz
 
     assert labels.shape == size
     assert labels.dtype == np.uint8
-    # Where two classes are equal to the last bits, either may win.
+    # Either class may win a tie within rounding.
     target(float(np.mean(labels != values.argmax(0))), label="share of ties")
     chosen = np.take_along_axis(values, labels[None].astype(np.int64), 0)[0]
     np.testing.assert_allclose(chosen, values.max(0), rtol=0, atol=3e-6 * np.abs(logits).max())
 
 
-def test_of_an_images_pixels_fewer_than_one_in_100_000_is_such_a_tie() -> None:
+def test_fewer_than_one_pixel_in_100_000_is_such_a_tie() -> None:
     values = reference(scene(21, (65, 87)), (1200, 1600))
 
     labels = make_label_map(scene(21, (65, 87)), (1200, 1600), np.uint8)
@@ -59,13 +59,13 @@ def test_of_an_images_pixels_fewer_than_one_in_100_000_is_such_a_tie() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 3)])
-def test_an_image_smaller_than_the_grid_has_the_labels_at_its_pixels_centres(size: tuple[int, int]) -> None:
+def test_an_image_smaller_than_the_grid_is_labelled_at_its_pixels_centres(size: tuple[int, int]) -> None:
     logits = scene(21, (65, 87))
 
     np.testing.assert_array_equal(make_label_map(logits, size, np.uint8), reference(logits, size).argmax(0))
 
 
-def test_three_classes_that_meet_inside_a_cell_part_it_between_them() -> None:
+def test_three_classes_that_meet_inside_a_cell_share_it() -> None:
     logits = np.array([[[9, 0], [0, 0]], [[0, 9], [0, 0]], [[0, 0], [4, 4]]], np.float32)
 
     labels = make_label_map(logits, (8, 8), np.uint8)
@@ -100,9 +100,9 @@ def test_memory_beyond_the_labels_does_not_grow_with_pixels_times_classes(
 
     make_label_map(scores, size, np.uint8)
 
-    _, most = tracemalloc.get_traced_memory()
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert most < 24_000_000 + 60_000_000
+    assert peak < 24_000_000 + 60_000_000
 
 
 def noise(classes: int, grid: tuple[int, int]) -> npt.NDArray[np.float32]:
@@ -110,7 +110,7 @@ def noise(classes: int, grid: tuple[int, int]) -> npt.NDArray[np.float32]:
 
 
 def scene(classes: int, grid: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Logits of large regions, and some noise."""
+    """Return logits of large regions with some noise."""
     regions = torch.from_numpy(noise(classes, (6, 8)) * 8)[None]
     logits: npt.NDArray[np.float32] = F.interpolate(regions, grid, mode="bicubic", align_corners=False)[0].numpy()
     return logits + np.float32(0.3) * noise(classes, grid)
@@ -133,17 +133,17 @@ def test_background_is_found_by_its_name(names: tuple[str, ...], index: int | No
     assert Labels(names, voc_palette(len(names))).background == index
 
 
-def of_classes(names: tuple[str, ...], label_map: list[list[int]]) -> Segmentation:
-    """Of classes that all have some probability everywhere, on a grid of one cell."""
+def segmentation_of(names: tuple[str, ...], label_map: list[list[int]]) -> Segmentation:
+    """Build a segmentation on a grid of one cell where every class has some probability."""
     labels = Labels(names, voc_palette(len(names)))
     share = np.arange(1, len(names) + 1, dtype=np.float32)
     probabilities = (share / share.sum()).reshape(-1, 1, 1)
-    found = np.array(label_map, labels.dtype)
-    return Segmentation(np.zeros((*found.shape, 3), np.uint8), found, probabilities, labels)
+    indices = np.array(label_map, labels.dtype)
+    return Segmentation(np.zeros((*indices.shape, 3), np.uint8), indices, probabilities, labels)
 
 
-def test_what_is_not_reported_becomes_background_with_its_probability() -> None:
-    result = of_classes(("background", "cat", "dog", "cow"), [[0, 1, 2, 3]])
+def test_dropped_classes_become_background_with_their_probability() -> None:
+    result = segmentation_of(("background", "cat", "dog", "cow"), [[0, 1, 2, 3]])
 
     kept = keep_classes(result, (2,))
 
@@ -152,13 +152,13 @@ def test_what_is_not_reported_becomes_background_with_its_probability() -> None:
     assert kept.labels == result.labels
 
 
-def test_background_stays_whether_it_is_asked_for_or_not() -> None:
-    result = of_classes(("background", "cat", "dog"), [[0, 1, 2]])
+def test_background_stays_whether_or_not_it_is_kept() -> None:
+    result = segmentation_of(("background", "cat", "dog"), [[0, 1, 2]])
 
     assert keep_classes(result, (0, 1)).label_map.tolist() == keep_classes(result, (1,)).label_map.tolist() == [[0, 1, 0]]
 
 
-def test_all_classes_reported_are_the_result_itself() -> None:
+def test_keeping_all_classes_changes_nothing() -> None:
     logits = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
     result = segment_by_logits(DecodedImage.whole(np.zeros((9, 7, 3), np.uint8)), logits, LABELS)
 
@@ -169,7 +169,7 @@ def test_all_classes_reported_are_the_result_itself() -> None:
 
 
 def test_a_label_set_without_background_gets_one_as_its_last_class() -> None:
-    result = of_classes(("road", "sky"), [[0, 1]])
+    result = segmentation_of(("road", "sky"), [[0, 1]])
 
     kept = keep_classes(result, (0,))
 
@@ -178,8 +178,8 @@ def test_a_label_set_without_background_gets_one_as_its_last_class() -> None:
     np.testing.assert_allclose(kept.probabilities.ravel(), [1 / 3, 0, 2 / 3], rtol=1e-6)
 
 
-def test_a_background_that_makes_257_classes_needs_16_bits() -> None:
-    result = of_classes(tuple(f"c{index}" for index in range(256)), [[0, 255]])
+def test_a_background_added_as_the_257th_class_takes_16_bits() -> None:
+    result = segmentation_of(tuple(f"c{index}" for index in range(256)), [[0, 255]])
 
     kept = keep_classes(result, (255,))
 
@@ -189,7 +189,7 @@ def test_a_background_that_makes_257_classes_needs_16_bits() -> None:
 
 
 @given(st.sets(st.integers(0, 4), min_size=1), st.integers(0, 2**32 - 1))
-def test_probabilities_of_what_is_reported_still_sum_to_one(classes: set[int], seed: int) -> None:
+def test_probabilities_of_kept_classes_still_sum_to_one(classes: set[int], seed: int) -> None:
     labels = Labels(("background", "a", "b", "c", "d"), voc_palette(5))
     logits = np.random.default_rng(seed).normal(scale=20, size=(5, 4, 3)).astype(np.float32)
 

@@ -13,16 +13,16 @@ from tests.unit.handler.answers.exports.support import OPTIONS, RING, answer, se
 ALL = AnswerOptions()
 
 
-def test_a_polygon_runs_along_the_edges_of_pixels_and_holes_the_other_way() -> None:
-    found = trace_polygons(find_objects(segmentation([[1, 1, 1], [1, 0, 1], [1, 1, 1]]), ALL))
+def test_a_polygon_follows_pixel_edges_and_its_holes_turn_the_other_way() -> None:
+    polygons = trace_polygons(find_objects(segmentation([[1, 1, 1], [1, 0, 1], [1, 1, 1]]), ALL))
 
-    assert found == {1: [[[(0, 0), (3, 0), (3, 3), (0, 3), (0, 0)], [(1, 1), (1, 2), (2, 2), (2, 1), (1, 1)]]]}
+    assert polygons == {1: [[[(0, 0), (3, 0), (3, 3), (0, 3), (0, 0)], [(1, 1), (1, 2), (2, 2), (2, 1), (1, 1)]]]}
 
 
 def test_each_connected_part_is_a_polygon() -> None:
-    found = trace_polygons(find_objects(segmentation([[1, 0, 1]]), ALL))
+    polygons = trace_polygons(find_objects(segmentation([[1, 0, 1]]), ALL))
 
-    assert [len(own) for own in found.values()] == [2]
+    assert [len(parts) for parts in polygons.values()] == [2]
 
 
 def test_segments_that_are_not_listed_have_no_polygons() -> None:
@@ -30,13 +30,13 @@ def test_segments_that_are_not_listed_have_no_polygons() -> None:
 
 
 @given(segmentations(), OPTIONS)
-def test_polygons_are_valid_and_cover_their_segments_alone(result: Segmentation, options: AnswerOptions) -> None:
+def test_polygons_are_valid_and_cover_exactly_their_segments(result: Segmentation, options: AnswerOptions) -> None:
     segments = find_segments(result, options)
 
-    found = trace_polygons(segments)
+    polygons = trace_polygons(segments)
 
     for segment in segments.items:
-        parts = shapely.MultiPolygon([(part[0], part[1:]) for part in found[segment.id]])
+        parts = shapely.MultiPolygon([(part[0], part[1:]) for part in polygons[segment.id]])
         assert parts.is_valid
         assert parts.area == segment.pixels
         drawn = features.rasterize([parts], out_shape=segments.size)
@@ -45,14 +45,14 @@ def test_polygons_are_valid_and_cover_their_segments_alone(result: Segmentation,
 
 @settings(max_examples=50)
 @given(segmentations(), OPTIONS, st.floats(0.01, 10))
-def test_simpler_polygons_are_valid_near_and_as_many(result: Segmentation, options: AnswerOptions, tolerance: float) -> None:
+def test_simplified_polygons_stay_valid_and_near(result: Segmentation, options: AnswerOptions, tolerance: float) -> None:
     segments = find_segments(result, options)
 
     exact, simple = trace_polygons(segments), trace_polygons(segments, tolerance)
 
-    for each, parts in simple.items():
-        assert [len(part) for part in parts] == [len(part) for part in exact[each]]
-        for part, before in zip(parts, exact[each], strict=True):
+    for segment_id, parts in simple.items():
+        assert [len(part) for part in parts] == [len(part) for part in exact[segment_id]]
+        for part, before in zip(parts, exact[segment_id], strict=True):
             assert shapely.Polygon(part[0], part[1:]).is_valid
             outlines = [shapely.MultiLineString(rings) for rings in (part, before)]
             assert shapely.hausdorff_distance(*outlines) <= 2 * tolerance + 1e-6
@@ -67,7 +67,7 @@ def test_a_staircase_becomes_a_line() -> None:
     assert len(ring) < 8
 
 
-def test_polygons_of_json_are_as_simple_as_asked() -> None:
+def test_json_polygons_follow_the_tolerance() -> None:
     result = segmentation(np.tri(30, dtype=int))
 
     points = [
@@ -84,7 +84,7 @@ def test_polygons_of_json_are_as_simple_as_asked() -> None:
 
 
 @given(segmentations(), st.sampled_from([0.0, 0.0, 0.7, 3.0]))
-def test_pieces_without_holes_are_the_polygon(result: Segmentation, tolerance: float) -> None:
+def test_pieces_without_holes_add_up_to_the_polygon(result: Segmentation, tolerance: float) -> None:
     for parts in trace_polygons(find_segments(result, ALL), tolerance).values():
         for part in parts:
             whole = shapely.Polygon(part[0], part[1:])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from handler.masks import run_lengths as runs
+from handler.masks import run_lengths
 from handler.masks.run_lengths import encode_run_lengths, find_column_runs
 from handler.strips import row_strips
 
@@ -22,13 +22,13 @@ def test_runs_go_down_the_columns_and_end_with_each() -> None:
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 4), st.integers(0, 2**32 - 1), st.integers(1, 99))
-def test_run_lengths_are_those_of_each_mask(height: int, width: int, count: int, seed: int, at_once: int) -> None:
+def test_run_lengths_are_those_of_each_mask(height: int, width: int, count: int, seed: int, strip_pixels: int) -> None:
     ids = np.random.default_rng(seed).integers(0, count, (height, width), dtype=np.uint8)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "row_strips", partial(row_strips, pixels=at_once))
+        patch.setattr(run_lengths, "row_strips", partial(row_strips, pixels=strip_pixels))
         found = encode_run_lengths(find_column_runs(ids), count)
 
     assert set(found) == set(np.unique(ids).tolist())
-    for each, own in found.items():
-        assert own == coco.encode(np.asfortranarray(ids == each, np.uint8))
+    for segment_id, encoded in found.items():
+        assert encoded == coco.encode(np.asfortranarray(ids == segment_id, np.uint8))

@@ -17,10 +17,14 @@ from model.palette import voc_palette
 LABELS = Labels(("background", "cat", "dog"), voc_palette(3))
 
 
-def test_statistics_name_each_class_by_falling_size_and_background_last() -> None:
-    result = of_labels([[0, 0, 0, 0], [2, 1, 2, 0]])
+def test_segments_are_sorted_by_size_with_background_last() -> None:
+    result = segmentation_of([[0, 0, 0, 0], [2, 1, 2, 0]])
 
-    assert [(s.class_index, s.pixels, s.fraction) for s in figures(result)] == [(2, 2, 0.25), (1, 1, 0.125), (0, 5, 0.625)]
+    assert [(segment.class_index, segment.pixels, segment.fraction) for segment in segments_of(result)] == [
+        (2, 2, 0.25),
+        (1, 1, 0.125),
+        (0, 5, 0.625),
+    ]
 
 
 def test_the_score_is_the_mean_probability_over_the_segment() -> None:
@@ -29,7 +33,7 @@ def test_the_score_is_the_mean_probability_over_the_segment() -> None:
     probabilities[0] = [0.5, 0.25, 1.0, 0.875]
     labels = np.array([[1, 1, 0, 0]], np.uint8)
 
-    cat, background = figures(Segmentation(blank(1, 4), labels, probabilities, LABELS))
+    cat, background = segments_of(Segmentation(blank(1, 4), labels, probabilities, LABELS))
 
     assert cat.score == pytest.approx(0.625)
     assert background.score == pytest.approx(0.9375)
@@ -40,25 +44,25 @@ def test_scores_are_those_of_the_interpolated_probabilities() -> None:
     result = segment_by_logits(DecodedImage.whole(blank(33, 29)), logits, LABELS)
     probabilities = reference(result.probabilities, (33, 29))
 
-    for statistics in figures(result):
-        mask = result.label_map == statistics.class_index
-        assert statistics.score == pytest.approx(float(probabilities[statistics.class_index][mask].mean()), abs=1e-5)
+    for segment in segments_of(result):
+        mask = result.label_map == segment.class_index
+        assert segment.score == pytest.approx(float(probabilities[segment.class_index][mask].mean()), abs=1e-5)
 
 
 def test_segments_below_the_minimum_score_are_not_listed() -> None:
     probabilities = np.array([[[0.25, 0.25]], [[0.75, 0.0]], [[0.0, 0.5]]], np.float32)
     result = Segmentation(blank(1, 2), np.array([[1, 2]], np.uint8), probabilities, LABELS)
 
-    assert [s.label for s in figures(result, min_score=0.5)] == ["cat", "dog"]
-    assert [s.label for s in figures(result, min_score=0.51)] == ["cat"]
+    assert [segment.label for segment in segments_of(result, min_score=0.5)] == ["cat", "dog"]
+    assert [segment.label for segment in segments_of(result, min_score=0.51)] == ["cat"]
 
 
-def test_connected_parts_are_segments_of_their_own_and_background_is_one() -> None:
-    result = of_labels([[1, 0, 1, 1], [0, 0, 1, 0], [1, 2, 2, 0]])
+def test_with_components_each_connected_part_is_a_segment_and_background_is_one() -> None:
+    result = segmentation_of([[1, 0, 1, 1], [0, 0, 1, 0], [1, 2, 2, 0]])
 
-    found = figures(result, components=True)
+    found = segments_of(result, components=True)
 
-    assert [(s.label, s.pixels, s.bbox) for s in found] == [
+    assert [(segment.label, segment.pixels, segment.bbox) for segment in found] == [
         ("cat", 3, (2, 0, 2, 2)),
         ("dog", 2, (1, 2, 2, 1)),
         ("cat", 1, (0, 0, 1, 1)),
@@ -71,7 +75,7 @@ def blank(height: int, width: int) -> npt.NDArray[np.uint8]:
     return np.zeros((height, width, 3), np.uint8)
 
 
-def figures(result: Segmentation, **options: object) -> tuple[Segment, ...]:
+def segments_of(result: Segmentation, **options: object) -> tuple[Segment, ...]:
     return find_segments(result, AnswerOptions.model_validate(options)).items
 
 
@@ -80,18 +84,18 @@ def reference(logits: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDA
     return values.numpy()
 
 
-def of_labels(rows: list[list[int]]) -> Segmentation:
+def segmentation_of(rows: list[list[int]]) -> Segmentation:
     labels = np.array(rows, np.uint8)
     return Segmentation(blank(*labels.shape), labels, np.full((3, *labels.shape), 1 / 3, np.float32), LABELS)
 
 
-@pytest.mark.parametrize("asked", [{"format": "huggingface"}, {"format": "json", "masks": "png"}])
-def test_more_pixels_of_masks_than_can_be_written_in_time_are_refused_with_both_numbers(
-    monkeypatch: pytest.MonkeyPatch, asked: dict[str, str]
+@pytest.mark.parametrize("options", [{"format": "huggingface"}, {"format": "json", "masks": "png"}])
+def test_masks_with_too_many_pixels_are_refused_with_both_numbers(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
 ) -> None:
     monkeypatch.setattr(segments, "MAX_MASK_PIXELS", 11)
 
-    with pytest.raises(ResponseTooLarge, match=r"masks of 3 segments.* have 12 pixels, the limit is 11; ask for run lengths"):
-        FORMATS[asked["format"]].encode(
-            of_labels([[0, 1], [2, 0]]), ModelIdentity("m", "1"), AnswerOptions.model_validate(asked)
+    with pytest.raises(ResponseTooLarge, match=r"3 segments.* 12 pixels, the limit is 11;"):
+        FORMATS[options["format"]].encode(
+            segmentation_of([[0, 1], [2, 0]]), ModelIdentity("m", "1"), AnswerOptions.model_validate(options)
         )

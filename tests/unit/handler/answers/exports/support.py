@@ -1,4 +1,4 @@
-"""Label maps that exports are tried on, and what they must give back."""
+"""Label maps to export, and a check of the masks that come back."""
 
 import json
 from typing import Any
@@ -17,14 +17,14 @@ from model.palette import voc_palette
 Mask = npt.NDArray[np.bool_]
 
 MODEL = ModelIdentity("deeplabv3", "1.0")
-#: Whole segments, and connected parts.
+#: Whole classes, and connected components.
 OPTIONS = st.builds(AnswerOptions, components=st.booleans())
 
 RING = [[1, 1, 1, 1], [1, 0, 2, 1], [1, 1, 1, 1], [0, 0, 0, 1]]
 
 
 def segmentation(rows: Any, classes: int = 3, *, background: bool = True) -> Segmentation:
-    """Of the given labels, where every class has a probability of one half."""
+    """Build a segmentation of the given labels where every class has probability 0.5."""
     names = tuple(f"class {index}" for index in range(classes))
     labels = Labels(("background", *names[1:]) if background else names, voc_palette(classes))
     label_map = np.array(rows, labels.dtype)
@@ -33,7 +33,7 @@ def segmentation(rows: Any, classes: int = 3, *, background: bool = True) -> Seg
 
 @st.composite
 def segmentations(draw: st.DrawFn) -> Segmentation:
-    """Of 1 to 40 pixels each way, from noise to one class alone, of few classes and of more than a byte holds."""
+    """Draw 1 to 40 pixels each way, from noise to a single class, with few classes or more than 8 bits hold."""
     height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     classes = draw(st.sampled_from([1, 2, 3, 6, 300]))
     grain = draw(st.sampled_from([1, 1, 2, 5, 40]))
@@ -44,20 +44,21 @@ def segmentations(draw: st.DrawFn) -> Segmentation:
 
 
 def encoded(name: str, result: Segmentation, options: AnswerOptions | None = None) -> bytes:
+    """Encode `result` as format `name`."""
     return FORMATS[name].encode(result, MODEL, options or AnswerOptions()).body
 
 
 def answer(name: str, result: Segmentation, options: AnswerOptions | None = None) -> Any:
-    """The JSON of format `name`."""
+    """Encode `result` as format `name` and parse the JSON."""
     return json.loads(encoded(name, result, options))
 
 
-def assert_masks(found: list[tuple[str, Mask]], result: Segmentation, options: AnswerOptions | None = None) -> None:
-    """`found` are exactly the segments of `result`, one after the other: disjoint, and all but background."""
+def assert_masks(labelled_masks: list[tuple[str, Mask]], result: Segmentation, options: AnswerOptions | None = None) -> None:
+    """Assert that `labelled_masks` are the segments of `result` in order, disjoint, and cover all but background."""
     segments = find_objects(result, options or AnswerOptions())
-    assert [label for label, _ in found] == [segment.label for segment in segments.items]
-    for (_, mask), segment in zip(found, segments.items, strict=True):
+    assert [label for label, _ in labelled_masks] == [segment.label for segment in segments.items]
+    for (_, mask), segment in zip(labelled_masks, segments.items, strict=True):
         np.testing.assert_array_equal(mask, segments.mask(segment))
-    covered = sum((mask.astype(int) for _, mask in found), np.zeros(segments.size, int))
+    covered = sum((mask.astype(int) for _, mask in labelled_masks), np.zeros(segments.size, int))
     background = result.labels.background
     np.testing.assert_array_equal(covered, np.ones(segments.size) if background is None else result.label_map != background)

@@ -21,15 +21,17 @@ def load(body: bytes) -> COCO:
 def test_categories_are_all_classes_but_background() -> None:
     coco = load(encoded("coco", segmentation(RING, classes=4)))
 
-    names = {each["id"]: each["name"] for each in coco.loadCats(coco.getCatIds())}
+    names = {category["id"]: category["name"] for category in coco.loadCats(coco.getCatIds())}
     assert names == {1: "class 1", 2: "class 2", 3: "class 3"}
 
 
-def test_categories_are_the_classes_asked_for() -> None:
-    assert [each["id"] for each in answer("coco", segmentation(RING), AnswerOptions(classes=(0, 2)))["categories"]] == [2]
+def test_categories_are_the_requested_classes() -> None:
+    assert [category["id"] for category in answer("coco", segmentation(RING), AnswerOptions(classes=(0, 2)))["categories"]] == [
+        2
+    ]
 
 
-def test_an_annotation_has_the_figures_of_its_segment() -> None:
+def test_an_annotation_has_the_size_and_score_of_its_segment() -> None:
     coco = load(encoded("coco", segmentation(RING)))
 
     [annotation] = coco.loadAnns(coco.getAnnIds(catIds=[2]))
@@ -38,12 +40,12 @@ def test_an_annotation_has_the_figures_of_its_segment() -> None:
 
 
 @given(segmentations(), OPTIONS)
-def test_pycocotools_gives_the_masks_back(result: Segmentation, options: AnswerOptions) -> None:
+def test_pycocotools_reads_the_masks_back(result: Segmentation, options: AnswerOptions) -> None:
     coco = load(encoded("coco", result, options))
 
     annotations = coco.loadAnns(coco.getAnnIds())
-    found = [(coco.cats[each["category_id"]]["name"], coco.annToMask(each).astype(bool)) for each in annotations]
-    assert_masks(found, result, options)
+    masks = [(coco.cats[item["category_id"]]["name"], coco.annToMask(item).astype(bool)) for item in annotations]
+    assert_masks(masks, result, options)
 
 
 def test_the_annotations_are_results_too() -> None:
@@ -52,6 +54,6 @@ def test_the_annotations_are_results_too() -> None:
 
     results = truth.loadRes(truth.loadAnns(truth.getAnnIds()))
 
-    for each in truth.getAnnIds():
-        np.testing.assert_array_equal(results.annToMask(results.anns[each]), truth.annToMask(truth.anns[each]))
-        assert results.anns[each]["bbox"] == pytest.approx(truth.anns[each]["bbox"])
+    for number in truth.getAnnIds():
+        np.testing.assert_array_equal(results.annToMask(results.anns[number]), truth.annToMask(truth.anns[number]))
+        assert results.anns[number]["bbox"] == pytest.approx(truth.anns[number]["bbox"])

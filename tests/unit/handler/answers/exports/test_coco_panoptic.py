@@ -14,7 +14,7 @@ from tests.unit.handler.answers.exports.support import OPTIONS, RING, assert_mas
 
 
 def unpacked(body: bytes) -> tuple[dict[str, Any], npt.NDArray[np.uint32]]:
-    """The JSON, and the ids by the formula of panopticapi's `rgb2id`."""
+    """Return the JSON, and the ids by the formula of panopticapi's `rgb2id`."""
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         assert archive.testzip() is None
         annotations = json.loads(archive.read("annotations.json"))
@@ -24,7 +24,7 @@ def unpacked(body: bytes) -> tuple[dict[str, Any], npt.NDArray[np.uint32]]:
     return annotations, colour[:, :, 0] + 256 * colour[:, :, 1] + 256 * 256 * colour[:, :, 2]
 
 
-def test_a_segment_has_an_id_a_category_and_figures() -> None:
+def test_a_segment_has_an_id_a_category_and_a_size() -> None:
     annotations, ids = unpacked(encoded("coco_panoptic", segmentation(RING)))
 
     assert annotations["annotations"] == [
@@ -40,11 +40,11 @@ def test_a_segment_has_an_id_a_category_and_figures() -> None:
     assert ids.tolist() == [[1, 1, 1, 1], [1, 0, 2, 1], [1, 1, 1, 1], [0, 0, 0, 1]]
 
 
-def test_classes_are_stuff_and_connected_parts_things() -> None:
+def test_classes_are_stuff_and_components_are_things() -> None:
     for components in (False, True):
         annotations, _ = unpacked(encoded("coco_panoptic", segmentation(RING), AnswerOptions(components=components)))
 
-        assert [(each["name"], each["isthing"], each["color"]) for each in annotations["categories"]] == [
+        assert [(item["name"], item["isthing"], item["color"]) for item in annotations["categories"]] == [
             ("class 1", int(components), [128, 0, 0]),
             ("class 2", int(components), [0, 128, 0]),
         ]
@@ -55,16 +55,16 @@ def test_equal_answers_are_equal_bytes() -> None:
 
 
 @given(segmentations(), OPTIONS)
-def test_the_picture_gives_the_masks_back(result: Segmentation, options: AnswerOptions) -> None:
+def test_the_picture_holds_the_masks(result: Segmentation, options: AnswerOptions) -> None:
     annotations, ids = unpacked(encoded("coco_panoptic", result, options))
 
-    names = {each["id"]: each["name"] for each in annotations["categories"]}
+    names = {category["id"]: category["name"] for category in annotations["categories"]}
     segments = annotations["annotations"][0]["segments_info"]
-    assert_masks([(names[each["category_id"]], ids == each["id"]) for each in segments], result, options)
-    assert [each["area"] for each in segments] == [int((ids == each["id"]).sum()) for each in segments]
+    assert_masks([(names[segment["category_id"]], ids == segment["id"]) for segment in segments], result, options)
+    assert [segment["area"] for segment in segments] == [int((ids == segment["id"]).sum()) for segment in segments]
 
 
-def test_more_segments_than_one_channel_counts() -> None:
+def test_more_segments_than_one_channel_can_number() -> None:
     rows = np.arange(600).reshape(20, 30) % 2 + 1
     rows[1::2] = 3 - rows[1::2]
 

@@ -19,7 +19,7 @@ def test_a_shape_is_what_the_sdk_encodes() -> None:
     ]
 
 
-def test_the_sdk_takes_a_shape_once_its_label_has_an_id() -> None:
+def test_the_sdk_accepts_a_shape_once_its_label_has_an_id() -> None:
     ids = {"class 1": 71, "class 2": 72}
 
     shapes = answer("cvat", segmentation(RING))["shapes"]
@@ -37,5 +37,5 @@ def test_the_sdk_decodes_the_masks(result: Segmentation, options: AnswerOptions)
     file = answer("cvat", result, options)
 
     size = {"image_width": file["image"]["width"], "image_height": file["image"]["height"]}
-    found = [(shape["label"], masks.decode_mask(shape["points"], **size)) for shape in file["shapes"]]
-    assert_masks(found, result, options)
+    shapes = [(shape["label"], masks.decode_mask(shape["points"], **size)) for shape in file["shapes"]]
+    assert_masks(shapes, result, options)

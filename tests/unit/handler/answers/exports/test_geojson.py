@@ -8,7 +8,7 @@ from handler.options import AnswerOptions
 from tests.unit.handler.answers.exports.support import MODEL, OPTIONS, RING, answer, assert_masks, segmentation, segmentations
 
 
-def test_a_segment_is_a_feature_with_its_figures_and_its_polygons() -> None:
+def test_a_segment_is_a_feature_with_properties_and_polygons() -> None:
     collection = answer("geojson", segmentation([[0, 0, 0, 1], [2, 2, 0, 1]]))
 
     assert collection["image"] == {"width": 4, "height": 2}
@@ -23,18 +23,18 @@ def test_a_segment_is_a_feature_with_its_figures_and_its_polygons() -> None:
     assert [feature["properties"]["label"] for feature in collection["features"]] == ["class 1", "class 2"]
 
 
-def test_it_is_of_geojsons_own_content_type() -> None:
+def test_geojson_has_its_own_content_type() -> None:
     assert FORMATS["geojson"].encode(segmentation(RING), MODEL, AnswerOptions()).content_type == "application/geo+json"
 
 
 @given(segmentations(), OPTIONS)
 def test_shapely_reads_the_masks_back(result: Segmentation, options: AnswerOptions) -> None:
-    found = []
+    masks = []
     for feature in answer("geojson", result, options)["features"]:
         area = shape(feature["geometry"])
         assert area.is_valid
         assert area.area == feature["properties"]["pixels"]
         mask = features.rasterize([area], out_shape=result.label_map.shape).astype(bool)
-        found.append((feature["properties"]["label"], mask))
+        masks.append((feature["properties"]["label"], mask))
 
-    assert_masks(found, result, options)
+    assert_masks(masks, result, options)

@@ -18,8 +18,8 @@ from tests.unit.handler.answers.exports.support import OPTIONS, RING, answer, en
 
 
 @contextmanager
-def answering(body: bytes, received: list[bytes]) -> Iterator[str]:
-    """The URL of a server that answers every request by `body`, and notes what it got."""
+def serve(body: bytes, received: list[bytes]) -> Iterator[str]:
+    """Run a server that answers every request with `body` and records request bodies; yield its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -31,7 +31,7 @@ def answering(body: bytes, received: list[bytes]) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *message: object) -> None:
-            """Nothing: the tests' output is for tests."""
+            """Keep the log out of the tests' output."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever)
@@ -41,32 +41,32 @@ def answering(body: bytes, received: list[bytes]) -> Iterator[str]:
         thread.join()
 
 
-def test_the_inference_client_takes_the_answer() -> None:
+def test_the_inference_client_accepts_the_answer() -> None:
     result, photo = segmentation(RING), encode(noise(4, 4))
     received: list[bytes] = []
 
-    with answering(encoded("huggingface", result), received) as url, InferenceClient(model=url) as client:
-        found = client.image_segmentation(photo)
+    with serve(encoded("huggingface", result), received) as url, InferenceClient(model=url) as client:
+        outputs = client.image_segmentation(photo)
 
     assert received == [photo]
-    assert [(each.label, each.score, each.mask.mode, each.mask.size) for each in found] == [
+    assert [(output.label, output.score, output.mask.mode, output.mask.size) for output in outputs] == [
         ("class 1", 0.5, "L", (4, 4)),
         ("class 2", 0.5, "L", (4, 4)),
         ("background", 0.5, "L", (4, 4)),
     ]
-    for each in found:
-        expected = result.label_map == result.labels.names.index(each.label)
-        np.testing.assert_array_equal(np.asarray(each.mask), expected * 255)
+    for output in outputs:
+        expected = result.label_map == result.labels.names.index(output.label)
+        np.testing.assert_array_equal(np.asarray(output.mask), expected * 255)
 
 
 @given(segmentations(), OPTIONS)
 def test_masks_are_exact_disjoint_and_cover_the_image(result: Segmentation, options: AnswerOptions) -> None:
     segments = find_segments(result, options)
 
-    found = answer("huggingface", result, options)
+    outputs = answer("huggingface", result, options)
 
-    assert [each["label"] for each in found] == [segment.label for segment in segments.items]
-    masks = [np.asarray(Image.open(io.BytesIO(base64.b64decode(each["mask"])))) for each in found]
+    assert [output["label"] for output in outputs] == [segment.label for segment in segments.items]
+    masks = [np.asarray(Image.open(io.BytesIO(base64.b64decode(output["mask"])))) for output in outputs]
     for mask, segment in zip(masks, segments.items, strict=True):
         np.testing.assert_array_equal(mask, segments.mask(segment) * 255)
     np.testing.assert_array_equal(np.sum(masks, axis=0), 255)

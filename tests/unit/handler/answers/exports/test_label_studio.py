@@ -19,7 +19,7 @@ label_interface = pytest.importorskip("label_studio_sdk.label_interface")
 
 
 def configured(result: Segmentation, tag: str) -> Any:
-    """A project with the labelling configuration that the modules document."""
+    """Build the labelling configuration that the encoders document."""
     labels = "".join(f'<Label value="{name}"/>' for name in result.labels.names)
     return label_interface.LabelInterface(
         f'<View><Image name="image" value="$image"/><{tag} name="label" toName="image">{labels}</{tag}></View>'
@@ -46,7 +46,7 @@ def test_label_studio_reads_the_brush_masks_back(result: Segmentation, options: 
 
 
 @given(segmentations(), OPTIONS)
-def test_polygons_without_holes_give_the_masks_back(result: Segmentation, options: AnswerOptions) -> None:
+def test_polygons_without_holes_cover_the_masks(result: Segmentation, options: AnswerOptions) -> None:
     prediction = answer("labelstudio_polygons", result, options)
 
     assert configured(result, "PolygonLabels").validate_prediction(prediction, return_errors=True) == []
@@ -62,7 +62,7 @@ def test_polygons_without_holes_give_the_masks_back(result: Segmentation, option
     np.testing.assert_array_equal(drawn, covered)
 
 
-def test_a_region_says_for_which_image_and_label_it_is() -> None:
+def test_a_region_names_its_image_size_and_label_type() -> None:
     prediction = answer("labelstudio", segmentation(RING))
 
     assert (prediction["model_version"], prediction["score"]) == ("deeplabv3 1.0", 0.5)
@@ -74,7 +74,7 @@ def test_a_region_says_for_which_image_and_label_it_is() -> None:
     }  # fmt: skip
 
 
-def test_nothing_but_background_is_a_prediction_of_nothing() -> None:
+def test_background_alone_is_an_empty_prediction() -> None:
     for name in ("labelstudio", "labelstudio_polygons"):
         assert answer(name, segmentation([[0, 0]])) == {"model_version": "deeplabv3 1.0", "score": 0.0, "result": []}
 
@@ -94,14 +94,12 @@ def test_runs_of_any_length_are_packed(lengths: list[int], whole: bool) -> None:
     assert packed_size(spans, size) == len(packed)
 
 
-def test_more_packed_bytes_than_an_answer_holds_are_refused_with_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masks_with_too_many_packed_bytes_are_refused_with_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     result = segmentation(RING)
     packed = sum(len(region["value"]["rle"]) for region in answer("labelstudio", result)["result"])
     monkeypatch.setattr(label_studio, "MAX_PACKED_BYTES", packed)
     assert answer("labelstudio", result)["result"]
 
     monkeypatch.setattr(label_studio, "MAX_PACKED_BYTES", packed - 1)
-    with pytest.raises(
-        ResponseTooLarge, match=rf"masks of 2 segments.* {packed} packed bytes, the limit is {packed - 1}; ask for"
-    ):
+    with pytest.raises(ResponseTooLarge, match=rf"2 segments.* {packed} packed bytes, the limit is {packed - 1};"):
         answer("labelstudio", result)

@@ -21,12 +21,12 @@ from tests.unit.handler.answers.exports.support import (
     segmentations,
 )
 
-# It imports Qt, which needs libraries of a desktop.
+# Labelme imports Qt, which needs a desktop's libraries.
 labelme = pytest.importorskip("labelme", exc_type=ImportError)
 
 
 def load(body: bytes, result: Segmentation) -> Any:
-    """As Labelme opens the file beside its image."""
+    """Open the file in Labelme, beside its image."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "photo.json"
         file.write_bytes(body.replace(b'"imagePath":"image"', b'"imagePath":"photo.png"'))
@@ -35,7 +35,7 @@ def load(body: bytes, result: Segmentation) -> Any:
 
 
 def drawn(body: bytes, result: Segmentation) -> list[tuple[str, Mask]]:
-    """What Labelme draws of each group."""
+    """Return the mask that Labelme draws for each group."""
     shapes = load(body, result).shapes
     labels = {shape["group_id"]: shape["label"] for shape in shapes}
     _, instances = labelme.utils.shapes_to_label(result.label_map.shape, shapes, dict.fromkeys(labels.values(), 1))
@@ -54,7 +54,7 @@ def test_a_part_is_a_polygon_and_with_holes_a_mask() -> None:
     assert set(map(tuple, shapes[1]["points"])) == {(2, 1)}
 
 
-def test_it_is_said_of_which_size_the_image_is_but_not_what_it_is_called() -> None:
+def test_the_file_has_the_images_size_and_a_placeholder_for_its_path() -> None:
     file = answer("labelme", segmentation([[1, 0, 0]]))
 
     assert (file["imageHeight"], file["imageWidth"], file["imageData"], file["imagePath"]) == (1, 3, None, "image")
@@ -66,15 +66,13 @@ def test_labelme_draws_the_masks(result: Segmentation, options: AnswerOptions) -
 
 
 @given(segmentations(), st.floats(0.1, 10))
-def test_what_labelme_draws_of_simpler_polygons_leaves_the_mask_by_no_more_than_the_tolerance(
-    result: Segmentation, tolerance: float
-) -> None:
+def test_simplified_polygons_stray_by_no_more_than_the_tolerance(result: Segmentation, tolerance: float) -> None:
     shapes = load(encoded("labelme", result, AnswerOptions(tolerance=tolerance)), result).shapes
 
     for shape in shapes:
         if shape["shape_type"] == "polygon":
             labels = result.label_map == result.labels.names.index(shape["label"])
             mask = labelme.utils.shape_to_mask(labels.shape, shape["points"])
-            own = np.argwhere(labels)
+            inside = np.argwhere(labels)
             for pixel in np.argwhere(mask & ~labels):
-                assert np.hypot(*(own - pixel).T).min() <= tolerance + 1
+                assert np.hypot(*(inside - pixel).T).min() <= tolerance + 1
