@@ -36,7 +36,8 @@ class Format:
 
         "areas": Format(JSON_TYPE, ".json", areas.encode, "pixels of each class by its name"),
 
-    The parser, content negotiation, `describe` and the tables of docs/http-api.md follow from that entry.
+    The parser, content negotiation and `describe` follow from that entry; so do the tables of docs/http-api.md, written by
+    `python -m scripts.contract`.
     """
 
     #: The content type of its answers, and the one in `Accept` that asks for it.

@@ -20,7 +20,7 @@ CRF = InferenceOptions(refine="crf")
 
 @pytest.fixture
 def two_colours() -> npt.NDArray[np.uint8]:
-    """64×64, red up to column 36 and blue from there: not where the network sees the edge, which is at 32."""
+    """Return 64×64 pixels, red left of column 36 and blue from there; the network sees the edge at column 32."""
     image = np.zeros((64, 64, 3), np.uint8)
     image[:, :36, 0] = image[:, 36:, 2] = 255
     return image
@@ -37,7 +37,7 @@ class TestWithTheExtra:
     def _extra(self) -> None:
         pytest.importorskip("pydensecrf")
 
-    def test_a_segments_edge_moves_to_the_edge_in_the_image(self, two_colours: npt.NDArray[np.uint8]) -> None:
+    def test_an_edge_of_a_segment_moves_to_the_edge_in_the_image(self, two_colours: npt.NDArray[np.uint8]) -> None:
         pipeline = build_pipeline(HalvesEngine())
 
         plain, refined = pipeline.segment(two_colours), pipeline.segment(two_colours, CRF)
@@ -46,7 +46,7 @@ class TestWithTheExtra:
         np.testing.assert_array_equal(refined.label_map[30], [0] * 36 + [1] * 28)
 
     @pytest.mark.parametrize("size", [(1, 1), (1, 7), (20, 30)])
-    def test_marginals_are_probabilities_of_the_pictures_size(self, size: tuple[int, int]) -> None:
+    def test_marginals_are_probabilities_at_the_images_size(self, size: tuple[int, int]) -> None:
         probabilities = np.random.default_rng(0).dirichlet([1] * 4, (3, 2)).transpose(2, 0, 1).astype(np.float32)
 
         marginals = dense_crf(np.zeros((*size, 3), np.uint8), probabilities, CrfSettings())
@@ -63,7 +63,7 @@ class TestWithTheExtra:
 
         np.testing.assert_allclose(marginals[0], [[0.9, 0.7, 0.3, 0.1]], atol=1e-5)
 
-    def test_certainty_of_the_network_is_no_fault(self) -> None:
+    def test_probabilities_of_0_and_1_are_accepted(self) -> None:
         certain = np.array([[[1, 0]], [[0, 1]]], np.float32)
 
         marginals = dense_crf(np.zeros((1, 2, 3), np.uint8), certain, CrfSettings())
@@ -88,7 +88,7 @@ class TestWithTheExtra:
 
         np.testing.assert_array_equal(result.label_map[30], [0] * 32 + [1] * 32)
 
-    def test_json_and_png_say_how_long_it_took(self, two_colours: npt.NDArray[np.uint8]) -> None:
+    def test_json_and_png_report_the_seconds_it_took(self, two_colours: npt.NDArray[np.uint8]) -> None:
         image = encode(two_colours)
         seconds: dict[str, float] = {}
         requests = [SegmentationRequest(image, CRF, AnswerOptions(format=name)) for name in ("json", "png")]
@@ -98,29 +98,29 @@ class TestWithTheExtra:
         assert isinstance(as_json, EncodedResponse)
         assert isinstance(as_png, EncodedResponse)
         with Image.open(io.BytesIO(as_png.body)) as picture:
-            said = [json.loads(as_json.body)["refine"], json.loads(picture.info["refine"])]
-        assert [each["method"] for each in said] == ["crf", "crf"]
-        assert said[1]["seconds"] == round(seconds["refine"], 3)
+            reports = [json.loads(as_json.body)["refine"], json.loads(picture.info["refine"])]
+        assert [report["method"] for report in reports] == ["crf", "crf"]
+        assert reports[1]["seconds"] == round(seconds["refine"], 3)
 
     def test_it_is_a_stage_of_its_own(self, two_colours: npt.NDArray[np.uint8]) -> None:
-        seen: list[str] = []
+        stages: list[str] = []
 
         build_scheduler(HalvesEngine()).answer(
-            [SegmentationRequest(encode(two_colours), inference=CRF)], lambda stage, _: seen.append(stage)
+            [SegmentationRequest(encode(two_colours), inference=CRF)], lambda stage, _: stages.append(stage)
         )
 
-        assert seen == ["decode", "prepare", "network", "average", "refine", "label", "encode"]
+        assert stages == ["decode", "prepare", "network", "average", "refine", "label", "encode"]
 
     def test_a_batch_changes_nothing_but_the_seconds(self, two_colours: npt.NDArray[np.uint8]) -> None:
         scheduler = build_scheduler(HalvesEngine())
         requests = [SegmentationRequest(encode(image), CRF) for image in (two_colours, two_colours[:, 8:])]
 
         together = scheduler.answer(requests)
-        alone = [scheduler.answer([each])[0] for each in requests]
+        alone = [scheduler.answer([request])[0] for request in requests]
 
         assert [without_seconds(outcome) for outcome in together] == [without_seconds(outcome) for outcome in alone]
 
-    def test_more_probabilities_than_the_limit_are_refused_with_both_numbers_before_the_network_runs(
+    def test_too_many_probabilities_are_refused_with_both_numbers_before_the_network_runs(
         self, two_colours: npt.NDArray[np.uint8]
     ) -> None:
         engine = HalvesEngine()
@@ -135,7 +135,7 @@ class TestWithTheExtra:
 
 
 @pytest.mark.usefixtures("without_the_extra")
-def test_without_the_extra_the_answer_says_how_to_get_it_before_the_network_runs(two_colours: npt.NDArray[np.uint8]) -> None:
+def test_without_the_extra_the_error_names_its_package_before_the_network_runs(two_colours: npt.NDArray[np.uint8]) -> None:
     engine = HalvesEngine()
 
     (outcome,) = build_scheduler(engine).answer([SegmentationRequest(encode(two_colours), inference=CRF)])
@@ -152,7 +152,7 @@ def test_without_the_extra_a_server_that_refines_by_default_does_not_start() -> 
         build_pipeline(HalvesEngine(), inference=InferenceSettings(refine="crf")).warm_up()
 
 
-def test_an_answer_that_nothing_refined_says_nothing_of_it(two_colours: npt.NDArray[np.uint8]) -> None:
+def test_an_unrefined_answer_has_no_refine_field(two_colours: npt.NDArray[np.uint8]) -> None:
     (outcome,) = build_scheduler(HalvesEngine()).answer([SegmentationRequest(encode(two_colours))])
 
     assert isinstance(outcome, EncodedResponse)

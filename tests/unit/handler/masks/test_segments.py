@@ -10,7 +10,7 @@ from handler.geometry import DecodedImage
 from handler.labels import Labels
 from handler.masks import segments
 from handler.masks.segmentation import Segmentation, segment_by_logits
-from handler.masks.segments import Segment, find_segments
+from handler.masks.segments import Segment, find_objects, find_segments
 from handler.options import AnswerOptions, ModelIdentity
 from model.palette import voc_palette
 
@@ -69,6 +69,27 @@ def test_with_components_each_connected_part_is_a_segment_and_background_is_one(
         ("cat", 1, (0, 2, 1, 1)),
         ("background", 5, (0, 0, 4, 3)),
     ]
+
+
+class NameThatCounts(str):
+    """A class name that counts how often it is compared without case."""
+
+    compared = 0
+
+    def casefold(self) -> str:
+        NameThatCounts.compared += 1
+        return super().casefold()
+
+
+def test_background_is_looked_up_once_however_many_segments_there_are() -> None:
+    names = tuple(map(NameThatCounts, ("road", "sky")))
+    labels = np.indices((20, 20)).sum(0).astype(np.uint8) % 2
+    result = Segmentation(None, labels, np.full((2, 1, 1), 0.5, np.float32), Labels(names, voc_palette(2)))
+
+    segments = find_objects(result, AnswerOptions(components=True))
+
+    assert len(segments.items) == 400
+    assert NameThatCounts.compared == len(names)
 
 
 def blank(height: int, width: int) -> npt.NDArray[np.uint8]:
