@@ -14,7 +14,9 @@ from handler.digest import content_digest
 from scripts.arguments import Parser, existing_file
 from scripts.errors import UserError, report_errors
 
-_PROBE = Path(__file__).parent / "archive_probe.py"
+ROOT = Path(__file__).parent.parent
+#: Relative to the repository.
+PROBE = Path("scripts", "archive_probe.py")
 
 
 class ArchiveError(UserError):
@@ -37,7 +39,7 @@ def verify(archive: Path) -> str:
             source.extractall(folder)
         digest = content_digest(Path(folder))
         # -I: neither PYTHONPATH nor the current or the script's folder are on the import path.
-        command = [sys.executable, "-I", str(_PROBE), folder]
+        command = [sys.executable, "-I", str(ROOT / PROBE), folder]
         result = subprocess.run(command, capture_output=True, text=True, cwd=folder)
         if result.returncode != 0:
             raise ArchiveError(f"{archive}: does not work by itself\n{result.stderr[-4000:]}")

@@ -17,7 +17,9 @@ from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
 from model import CheckpointError, ModelConfig, ResizePolicy
 from model.strict import ConfigurationError
-from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, agreement_in, build, main
+from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, agreement_in, build
+from scripts.package.__main__ import main
+from scripts.package.recipe import packaging_sources
 from scripts.verify_archive import ArchiveError, verify
 from tests.quantized import Quantized
 from tests.support import CLASSES, ROOT, encode, noise, write_checkpoint
@@ -220,6 +222,36 @@ def test_a_name_that_is_no_name_stops_the_build(checkpoint: Path, tmp_path: Path
 def test_a_checkpoint_that_is_not_there_stops_the_build(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nothing\.safetensors"):
         build(recipe(tmp_path / "nothing.safetensors"), tmp_path)
+
+
+def test_what_runs_when_an_archive_is_built_decides_whether_one_is_up_to_date(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("handler", "model", "scripts"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("weights", "__pycache__"))
+    shutil.copy(ROOT / "LICENSE", tmp_path)
+    monkeypatch.setattr("scripts.package.recipe.ROOT", tmp_path)
+    digests = [recipe(checkpoint).digest()]
+
+    for name in ("scripts/class_names.py", "scripts/segment/inputs.py", "scripts/archive_probe.py", "handler/labels.py"):
+        with (tmp_path / name).open("a") as source:
+            source.write("# changed\n")
+        digests.append(recipe(checkpoint).digest())
+    (tmp_path / "scripts" / "demo.py").unlink()
+
+    assert len(set(digests)) == len(digests)
+    assert recipe(checkpoint).digest() == digests[-1]
+
+
+def test_everything_that_packaging_imports_is_known() -> None:
+    names = {path.as_posix() for path in packaging_sources()}
+
+    assert names >= {
+        *("scripts/served_model_config.py", "scripts/yaml_file.py", "scripts/agreement.py", "scripts/samples.py"),
+        *("scripts/package/__main__.py", "scripts/package/build.py", "scripts/verify_archive.py"),
+        "handler/network/engines/openvino_graph.py",  # Imported inside a function.
+    }
+    assert "scripts/demo.py" not in names
 
 
 def test_an_archive_that_is_up_to_date_is_left_alone(

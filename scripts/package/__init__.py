@@ -1,0 +1,9 @@
+"""Model archives: what goes into one, and how one is built and proven.
+
+>>> build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG), Path("build/model-store"))
+"""
+
+from scripts.package.build import agreement_in, build
+from scripts.package.recipe import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe
+
+__all__ = ["DEFAULT_CHECKPOINT", "DEFAULT_MODEL_CONFIG", "Recipe", "agreement_in", "build"]

@@ -1,0 +1,96 @@
+"""Build a model archive from a recipe."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+from handler.network.engines import AUTO, ModelFiles
+from handler.network.engines.archive import AGREEMENT, GRAPH, Agreement
+from handler.settings import HandlerSettings
+from model import read_metadata
+from scripts.agreement import compare_engines, require_agreement
+from scripts.class_names import index_to_name
+from scripts.package.recipe import ENTRY, EPOCH, ROOT, Recipe, created_on
+
+
+def build(recipe: Recipe, store: Path) -> Path:
+    """Write `store/NAME.mar`: the same bytes for the same inputs, on machines whose engines round alike.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        ConfigurationError: the model configuration cannot, or the class names are not the checkpoint's.
+        DisagreementError: an engine's labels are too far from those of torch in float32.
+    """
+    recipe.check()
+    names = read_metadata(recipe.checkpoint).classes
+    store.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="deeplab-package-") as folder:
+        stage = Path(folder) / "stage"
+        for source in recipe.sources():
+            (stage / source).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / source, stage / source)
+        (stage / "index_to_name.json").write_text(index_to_name(names))
+        settings = recipe.handler_settings()
+        files = add_graph(stage, ModelFiles(recipe.checkpoint, settings.output_stride), settings)
+        agreement = compare_engines(files, settings, recipe.photographs, recipe.least_agreement)
+        require_agreement(agreement, settings.precision)
+        (stage / AGREEMENT).parent.mkdir(exist_ok=True)
+        (stage / AGREEMENT).write_text(agreement.model_dump_json(indent=2) + "\n")
+        unpacked = _run_archiver(recipe, stage, Path(folder))
+        archive = store / f"{recipe.name}.mar"
+        part = archive.with_suffix(".mar.part")
+        _zip(unpacked, part)
+        part.replace(archive)
+    return archive
+
+
+def add_graph(stage: Path, files: ModelFiles, settings: HandlerSettings) -> ModelFiles:
+    """Make the graph that the engine of `settings` may run, so that no worker pays for it; `files`, with it if there is one."""
+    if settings.engine not in {AUTO, "openvino"}:
+        return files
+    from handler.network.engines.openvino_graph import make_graph, write_graph
+
+    write_graph(make_graph(files, settings.precision), stage / GRAPH)
+    return replace(files, graph=stage / GRAPH)
+
+
+def agreement_in(archive: Path) -> Agreement:
+    """How the engines of a packed `archive` agree."""
+    with zipfile.ZipFile(archive) as packed:
+        return Agreement.model_validate_json(packed.read(AGREEMENT.as_posix()))
+
+
+def _run_archiver(recipe: Recipe, stage: Path, folder: Path) -> Path:
+    """Let torch-model-archiver lay out the archive as a folder, in a temporary folder of its own: it empties what it uses."""
+    checkpoint = folder / "model.safetensors"
+    checkpoint.symlink_to(recipe.checkpoint.resolve())
+    config = folder / "model-config.yaml"
+    config.symlink_to(recipe.model_config.resolve())
+    exported, scratch = folder / "exported", folder / "tmp"
+    exported.mkdir()
+    scratch.mkdir()
+    command = [str(Path(sys.executable).parent / "torch-model-archiver"), "--archive-format", "no-archive"]
+    command += ["--model-name", recipe.name, "--version", recipe.version, "--handler", str(ROOT / ENTRY)]
+    command += ["--serialized-file", str(checkpoint), "--config-file", str(config)]
+    command += ["--extra-files", str(stage), "--export-path", str(exported)]
+    subprocess.run(command, check=True, env={**os.environ, "TMPDIR": str(scratch)})
+    manifest = exported / recipe.name / "MAR-INF" / "MANIFEST.json"
+    content = json.loads(manifest.read_text())
+    content["createdOn"] = created_on()
+    manifest.write_text(json.dumps(content, indent=2) + "\n")
+    return exported / recipe.name
+
+
+def _zip(folder: Path, archive: Path) -> None:
+    """Zip in a fixed order with fixed times. Stored, not deflated: weights do not shrink, and a worker starts sooner."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as target:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), EPOCH)
+            entry.external_attr = 0o644 << 16
+            target.writestr(entry, path.read_bytes())

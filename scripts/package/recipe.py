@@ -1,0 +1,123 @@
+"""The inputs of a model archive, and the digest that tells whether one is up to date."""
+
+import hashlib
+import os
+import re
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from modulefinder import ModuleFinder
+from pathlib import Path
+
+from handler.network.engines import AUTO, EngineOptions, has_gpu
+from handler.settings import HandlerSettings
+from model import read_metadata
+from model.strict import ConfigurationError
+from scripts.class_names import read_class_names
+from scripts.image_files import find_images
+from scripts.served_model_config import ServedModelConfig
+from scripts.verify_archive import PROBE
+from scripts.yaml_file import read_mapping
+
+ROOT = Path(__file__).parents[2]
+DEFAULT_CHECKPOINT = ROOT / "model" / "weights" / "deeplabv3_mobilenet_v2_voc.safetensors"
+DEFAULT_MODEL_CONFIG = ROOT / "handler" / "model-config.yaml"
+#: TorchServe's entry, relative to the repository like all sources.
+ENTRY = Path("handler", "deeplab_handler.py")
+#: The earliest time that a zip entry can have.
+EPOCH = (1980, 1, 1, 0, 0, 0)
+#: Everything of the repository that goes into an archive, besides its entry, checkpoint and configuration.
+_SOURCES = ("handler/**/*.py", "model/**/*.py", "LICENSE")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All inputs of an archive."""
+
+    name: str
+    version: str
+    checkpoint: Path
+    model_config: Path
+    #: Class names that must be the checkpoint's; None: not checked.
+    class_names: Path | None = None
+    #: A folder of photographs on which engines are compared; None: samples that come with scikit-image.
+    photographs: Path | None = None
+    #: The least share of equal labels; None: `scripts.agreement.LEAST_EQUAL`.
+    least_agreement: float | None = None
+
+    def sources(self) -> list[Path]:
+        """The allow-listed files, relative to the repository."""
+        paths = {path.relative_to(ROOT) for pattern in _SOURCES for path in ROOT.glob(pattern)}
+        return sorted(paths - {ENTRY})
+
+    def check(self) -> None:
+        """Refuse inputs that do not fit each other.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be used.
+            ConfigurationError: the model configuration or the name cannot, or the class names are not the checkpoint's.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
+            raise ConfigurationError(
+                f"--name {self.name!r}: must be letters, digits, '_', '.' and '-', a letter or digit first"
+            )
+        names = read_metadata(self.checkpoint).classes
+        self.handler_settings()
+        if self.class_names is None:
+            return
+        given = read_class_names(self.class_names)
+        for index, (name, expected) in enumerate(zip(given, names, strict=False)):
+            if name != expected:
+                raise ConfigurationError(
+                    f"{self.class_names}: class {index} is {name!r}, in {self.checkpoint} it is {expected!r}"
+                )
+        if len(given) != len(names):
+            raise ConfigurationError(f"{self.class_names}: has {len(given)} classes, {self.checkpoint} has {len(names)}")
+
+    def handler_settings(self) -> HandlerSettings:
+        """Those of the handler in `model_config`.
+
+        Raises:
+            ConfigurationError: they, or others in it, cannot be used.
+        """
+        return ServedModelConfig.parse(read_mapping(self.model_config), source=str(self.model_config)).handler
+
+    def digest(self) -> str:
+        """Return the SHA-256 of everything that decides an archive's bytes and its proof."""
+        values = [self.name, self.version, created_on(), self.least_agreement, version("torch"), *_machine(self)]
+        digest = hashlib.sha256(" ".join(map(str, values)).encode())
+        photographs = find_images(self.photographs) if self.photographs else []
+        inputs = {path: path.name for path in [self.checkpoint, self.model_config, *photographs]}
+        code = {ROOT / path: str(path) for path in sorted({*self.sources(), ENTRY, *packaging_sources()})}
+        for path, name in {**inputs, **code}.items():
+            digest.update(f"\n{name} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
+        return digest.hexdigest()
+
+
+def packaging_sources() -> list[Path]:
+    """Return the files of this repository that run when an archive is built and proven, relative to it.
+
+    These are the package's own, all that they import, inside functions too, and the probe, which runs by itself.
+    """
+    finder = ModuleFinder([str(ROOT)])
+    for path in [*(ROOT / "scripts" / "package").glob("*.py"), ROOT / PROBE]:
+        finder.load_file(str(path))
+    files = (vars(module)["__file__"] for module in finder.modules.values())
+    return sorted({Path(file).relative_to(ROOT) for file in files if file})
+
+
+def created_on() -> str:
+    """The manifest's time stamp: SOURCE_DATE_EPOCH if set (reproducible-builds.org), else the start of zip's calendar."""
+    seconds = os.environ.get("SOURCE_DATE_EPOCH")
+    moment = time.gmtime(int(seconds)) if seconds else (*EPOCH, 0, 1, 0)
+    return time.strftime("%d/%m/%Y %H:%M:%S", moment)
+
+
+def _machine(recipe: Recipe) -> list[str]:
+    """What the comparison of engines depends on, besides its inputs."""
+    gpu = [str(has_gpu(EngineOptions(gpu_id=0)))]
+    if recipe.handler_settings().engine not in {AUTO, "openvino"}:
+        return gpu
+    from handler.network.engines.openvino_engine import native_precision
+
+    return [*gpu, version("openvino"), native_precision()]
