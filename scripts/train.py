@@ -1,6 +1,6 @@
 """Train a network; the best of its evaluations becomes a checkpoint that can be served.
 
-python -m scripts.train --config scripts/configs/NAME.yaml --data FOLDER
+python -m scripts.train --config NAME.yaml --data FOLDER
 python -m scripts.train --config ... --processes 2     (one for each GPU, or several on the CPU)
 python -m scripts.train --config ... --resume          (after an interruption)
 """
@@ -15,26 +15,32 @@ from model import CheckpointError
 from model.strict import ConfigurationError
 from scripts.datasets import DataError
 from scripts.training.config import TrainingConfig
-from scripts.training.material import gather
 from scripts.training.processes import joined, spawn
-from scripts.training.run import Diverged, Run
+from scripts.training.training_data import gather
+from scripts.training.training_run import Diverged, Run
+from scripts.training.weights import CheckpointWeights
 
 ROOT = Path(__file__).parent.parent
 
 
-def main(argv: list[str] | None = None) -> int:
-    prepare_process()
-    given = sys.argv[1:] if argv is None else argv
-    arguments = _parser().parse_args(given)
+def main(argv: list[str] | None = None, *, weights: CheckpointWeights | None = None, program: str = "scripts.train") -> int:
+    """Run the command line.
+
+    Args:
+        weights: reads start weights and teacher; left out, they are checkpoints.
+        program: the module that `python -m` runs, in every process that trains.
+    """
+    options = sys.argv[1:] if argv is None else argv
+    arguments = _parser(program).parse_args(options)
     folder = arguments.out or ROOT / "build" / "runs" / arguments.config.stem
     checkpoint = folder / f"{folder.name}.safetensors"
     try:
         config = _configuration(arguments)
         if arguments.processes > 1 and "WORLD_SIZE" not in os.environ:
-            spawn(arguments.processes, "scripts.train", given)
+            spawn(arguments.processes, program, options)
         with joined() as processes:
             material = gather(config, progress=processes.first)
-            Run(config, material, processes, folder, checkpoint, resume=arguments.resume).train()
+            Run(config, material, processes, folder, checkpoint, weights=weights, resume=arguments.resume).train()
     except (ConfigurationError, CheckpointError, DataError, Diverged, FileExistsError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -58,8 +64,8 @@ def _positive(text: str) -> int:
     return number
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m scripts.train", description=__doc__.splitlines()[0])
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--config", type=Path, required=True, help="YAML file; scripts/training/config.py says what it may hold"
     )

@@ -1,7 +1,7 @@
 """Steps of the optimizer: from a step's batches to new weights."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -110,26 +110,6 @@ class Trainer:
         means = dict(zip(sums, self._processes.means(list(sums.values())), strict=True))
         return Step(sum(means.values()), means, learning_rates)
 
-    def calibrate(
-        self, layers: Sequence[Sequence[nn.BatchNorm2d]], batches: Sequence[Batch], after_each: Callable[[], None]
-    ) -> None:
-        """Measure the statistics of fresh normalization layers, group after group since each group feeds the next."""
-        self.network.eval()
-        for group in layers:
-            momenta = [layer.momentum for layer in group]
-            for layer in group:
-                layer.reset_running_stats()
-                layer.momentum = None  # The plain mean over all batches.
-                layer.train()
-            with torch.no_grad(), self._autocast():
-                for images, _ in batches:
-                    self.network(self._pixels(images))
-            for layer, momentum in zip(group, momenta, strict=True):
-                layer.momentum = momentum
-                layer.eval()
-            after_each()
-        self._ema = self._average()
-
     def state(self) -> dict[str, Any]:
         """All that the next step depends on, tensors and plain values alone."""
         return {
@@ -163,7 +143,7 @@ class Trainer:
         """The terms of the loss, each with its weight."""
         images, masks = (tensor.to(self._device, non_blocking=True) for tensor in batch)
         pixels = self._pixels(images)
-        with self._autocast():
+        with autocast(self._device, self._config.precision):
             logits = self._learner(pixels)
             target = None
             if self._teacher is not None:
@@ -179,12 +159,14 @@ class Trainer:
         pixels: Tensor = self._normalize(images.to(self._device).permute(0, 2, 3, 1))
         return pixels.contiguous(memory_format=torch.channels_last)
 
-    def _autocast(self) -> torch.autocast:
-        dtype = _DTYPES[self._config.precision]
-        return torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32)
-
     def _placed(self, network: Any) -> Any:
         return network.to(self._device).to(memory_format=torch.channels_last)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return a context in which networks compute in `precision`, as the configuration spells it."""
+    dtype = _DTYPES[precision]
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 def build_optimizer(network: Network, config: OptimizerConfig) -> torch.optim.Optimizer:

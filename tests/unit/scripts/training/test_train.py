@@ -17,7 +17,7 @@ from PIL import Image
 
 from model import ModelConfig, Normalization, build_model, load_checkpoint, save_checkpoint
 from scripts.train import main
-from scripts.training.state import NAME, read_state
+from scripts.training.run_state import NAME, read_state
 from scripts.training.watch.run_log import read_table
 from tests.support import CLASSES, ROOT, metadata
 
@@ -162,7 +162,7 @@ def test_a_run_ended_before_its_first_steps_can_be_resumed(
 
 def test_killed_while_it_writes_a_state_the_last_one_still_loads(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; import torch; from scripts.training.state import RunState, write_state\n"
+        "import sys; from pathlib import Path; import torch; from scripts.training.run_state import RunState, write_state\n"
         "for n in range(10**6):\n"
         "    state = RunState(n, 0.5, None, None, '{}', {'network': {'a': torch.full((2_000_000,), float(n))}})\n"
         f"    write_state(Path({str(tmp_path)!r}), state); print(n, flush=True)\n"

@@ -9,12 +9,17 @@ from torch.nn import functional as F
 from model import CheckpointError, DeepLabV3, DeepLabV3Plus, ModelConfig, Network, build_model
 from model.backbones import BACKBONES
 from model.strict import ConfigurationError
-from scripts.training.start import (
-    CentredStart,
+from scripts.training.config import TrainingConfig
+from tests.support import metadata
+from tools.default_checkpoint.__main__ import RECIPE
+from tools.default_checkpoint.batch_statistics import batch_normalizations
+from tools.default_checkpoint.published_start import (
+    CentredTeacher,
+    PublishedStartWeights,
     begin_from,
-    centred_view,
-    keep_carried_channels,
     load_start,
+    restore_carried_channels,
+    shift_by_half_a_cell,
 )
 
 CLASSES = 5
@@ -119,24 +124,45 @@ def test_measured_statistics_leave_the_carried_channels_alone(start: Start) -> N
         assert layer.running_mean is not None
         layer.running_mean.fill_(3)
 
-    keep_carried_channels(network, CLASSES)
+    restore_carried_channels(network, CLASSES)
 
     torch.testing.assert_close(network(images)["out"], before)
+
+
+@pytest.mark.parametrize("kind", ["v3 separable", "v3+"])
+def test_random_layers_get_the_statistics_of_the_training_crops(start: Start, kind: str, tmp_path: Path) -> None:
+    save_file(start.state_dict(), tmp_path / "start.safetensors")
+    config = TrainingConfig(model=NETWORKS[kind], epochs=1)
+    torch.manual_seed(1)
+    network = build_model(config.model)
+    crops = [torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8) for _ in range(2)]
+
+    PublishedStartWeights().initialize(network, tmp_path / "start.safetensors", config, metadata(), iter(crops))
+
+    aspp = network.classifier.aspp if isinstance(network, DeepLabV3 | DeepLabV3Plus) else None
+    assert aspp is not None
+    layers = batch_normalizations(*aspp.convs[1:-1])
+    assert all(layer.running_mean is not None and layer.running_mean.abs().max() > 0 for layer in layers)
+    assert {layer.momentum for layer in layers} == {nn.BatchNorm2d(1).momentum}
+
+
+def test_the_recipe_is_a_configuration() -> None:
+    assert TrainingConfig.read(RECIPE).model.num_classes == 21
 
 
 @torch.inference_mode()
 def test_as_a_teacher_the_start_sees_the_image_moved(start: Start) -> None:
     images = torch.randn(1, 3, 64, 96)
 
-    logits = CentredStart(start.state_dict()).eval()(images)
+    logits = CentredTeacher(start.state_dict()).eval()(images)
 
-    torch.testing.assert_close(logits, start(centred_view(images, 16)), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(logits, start(shift_by_half_a_cell(images, 16)), atol=1e-4, rtol=1e-3)
 
 
 def test_the_centred_view_moves_by_half_a_cell_and_keeps_the_size() -> None:
     images = torch.arange(32.0).expand(1, 1, 32, 32)
 
-    view = centred_view(images, 16)
+    view = shift_by_half_a_cell(images, 16)
 
     assert view.shape == images.shape
     assert view[0, 0, 0, :24].tolist() == list(range(8, 32))
@@ -145,14 +171,14 @@ def test_the_centred_view_moves_by_half_a_cell_and_keeps_the_size() -> None:
 def test_start_weights_of_another_kind_are_refused_by_their_keys(start: Start, tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(1)}, tmp_path / "a.safetensors")
 
-    with pytest.raises(CheckpointError, match=r"a\.safetensors: no key 'aspp_conv1x1\.0\.weight'"):
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: has no key 'aspp_conv1x1\.0\.weight'"):
         load_start(tmp_path / "a.safetensors")
-    with pytest.raises(CheckpointError, match=r"start weights: unexpected keys: backbone\.99\.weight$"):
+    with pytest.raises(CheckpointError, match=r"backbone\.99\.weight"):
         begin_from(build_model(V3), {**start.state_dict(), "features.99.weight": torch.zeros(1)}, centred=False)
 
 
 def test_a_network_without_such_a_beginning_is_refused(start: Start) -> None:
     network = build_model(NETWORKS["v3+"].model_copy(update={"separable": False}))
 
-    with pytest.raises(ConfigurationError, match=r"start weights: fit deeplabv3, and deeplabv3plus with `separable: true`"):
+    with pytest.raises(ConfigurationError, match="separable: true"):
         begin_from(network, start.state_dict(), centred=True)

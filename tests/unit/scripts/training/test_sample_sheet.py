@@ -6,7 +6,7 @@ from PIL import Image
 
 from handler.labels import Labels
 from scripts.datasets import VOID
-from scripts.training.watch.pictures import draw_samples
+from scripts.training.watch.sample_sheet import draw_samples
 
 LABELS = Labels(("background", "cat", "dog"), ((0, 0, 0), (250, 0, 0), (0, 250, 0)))
 

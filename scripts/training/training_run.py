@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 from operator import add
 from pathlib import Path
 from typing import Any
@@ -28,20 +28,17 @@ from scripts.evaluate.metrics import Scores, compare
 from scripts.training.augmentation import Augmentation, TrainingCrops
 from scripts.training.config import TrainingConfig
 from scripts.training.losses import WEIGHTED, class_weights
-from scripts.training.material import Material
 from scripts.training.processes import Processes
+from scripts.training.run_state import NAME as STATE
+from scripts.training.run_state import RunState, read_state, write_state
 from scripts.training.sampling import Draws, balanced_weights
-from scripts.training.start import keep_carried_channels
-from scripts.training.state import NAME as STATE
-from scripts.training.state import RunState, read_state, write_state
 from scripts.training.trainer import Batch, Trainer
+from scripts.training.training_data import Material
 from scripts.training.watch.curves import draw_curves
-from scripts.training.watch.pictures import draw_samples
 from scripts.training.watch.run_log import EVALUATIONS, STEPS, EvaluationRow, RunLog, StepRow
-from scripts.training.weights import begin, load_teacher
+from scripts.training.watch.sample_sheet import draw_samples
+from scripts.training.weights import CheckpointWeights
 
-#: Batches over which fresh normalization layers are measured.
-_CALIBRATION_BATCHES = 6
 #: Validation images in the picture that is drawn at each evaluation.
 _PICTURED = 6
 
@@ -84,9 +81,11 @@ class Run:
         folder: Path,
         checkpoint: Path,
         *,
+        weights: CheckpointWeights | None = None,
         resume: bool = False,
     ) -> None:
         self._config, self._material, self._processes = config, material, processes
+        self._weights = weights or CheckpointWeights()
         self._folder, self._checkpoint, self._resume = folder, checkpoint, resume
         if not resume and (found := [name for name in (STATE, STEPS, EVALUATIONS) if (folder / name).exists()]):
             raise FileExistsError(f"{folder}: holds {found[0]} of another run; resume that run or choose another folder")
@@ -138,13 +137,12 @@ class Run:
 
     def _begun(self) -> Trainer:
         torch.manual_seed(self._config.seed)
-        network = build_model(self._config.model)
-        fresh = begin(network, self._config.start, self._metadata) if self._config.start is not None else []
-        trainer = self._trainer_of(network)
-        if fresh:
-            batches = [batch for (batch, *_), _ in zip(self._steps(0, 0), range(_CALIBRATION_BATCHES), strict=False)]
-            trainer.calibrate(fresh, batches, partial(keep_carried_channels, network, self._config.model.num_classes))
+        network = build_model(self._config.model).to(self._processes.device)
+        if self._config.start is not None:
+            crops = (images for batches in self._steps(0, 0) for images, _ in batches[:1])
+            self._weights.initialize(network, self._config.start, self._config, self._metadata, crops)
             self._processes.share_buffers(network)
+        trainer = self._trainer_of(network)
         if self._processes.first:
             write_atomically(self._folder / "config.json", self._config.model_dump_json(indent=2).encode())
         return trainer
@@ -160,7 +158,7 @@ class Run:
         config = self._config
         teacher = None
         if config.teacher is not None:
-            teacher = load_teacher(config.teacher, self._metadata)
+            teacher = self._weights.load_teacher(config.teacher, self._metadata)
         return Trainer(
             network,
             config,

@@ -1,16 +1,17 @@
-"""Begin at the function of a published network that has no atrous branches, and learn from it.
+"""The published network that the default checkpoint was trained from, as start weights and as a teacher.
 
-The start's keys: `features.*` (MobileNetV2), `aspp_conv1x1.*`, `aspp_pooling.*`, `project.*` over their concatenation (pooling
-first), `classifier.*`.
+Its keys are `features.*` (MobileNetV2), `aspp_conv1x1.*`, `aspp_pooling.*`, `project.*` over their concatenation (pooling
+first) and `classifier.*`. It has no atrous branches.
 
-Its cells are not where ours are. Padded symmetrically, strided convolutions look at the first pixel of each cell, and the
-start was trained for that: its logits were upsampled with aligned corners. Here a cell speaks for its middle (half-pixel
-centres). So a network can begin at the start moved by half a cell (`centred`), and the start as a teacher sees the image moved
-the other way.
+Its cells lie half a cell from ours. Strided convolutions with symmetric padding look at the first pixel of each cell, and it
+was trained that way: its logits were upsampled with aligned corners. Here a cell stands for its centre (half-pixel centres). So
+a network can begin as the published one shifted by half a cell (`centred`), and as a teacher the published network is shown the
+image shifted the other way.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -22,64 +23,114 @@ from torch.nn import functional as F
 from model import DeepLabV3, DeepLabV3Plus, Network
 from model.aspp import ASPP
 from model.checkpoint import CheckpointError, load_state_dict
+from model.metadata import CheckpointMetadata
 from model.strict import ConfigurationError
+from scripts.training.config import TrainingConfig
+from scripts.training.weights import CheckpointWeights
+from tools.default_checkpoint.batch_statistics import LayerGroups, batch_normalizations, measure_statistics
 
-#: The key that tells such weights from others.
-MARK = "aspp_conv1x1.0.weight"
-
+_REQUIRED_KEY = "aspp_conv1x1.0.weight"
 _OUTPUT_STRIDE = 16
+_MEASURED_BATCHES = 6
 _IDENTITY = ((0.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 0.0))
 #: At output stride 16, the mean of four neighbours lies half a cell down and to the right.
 _HALF_A_CELL = ((0.0, 0.0, 0.0), (0.0, 0.25, 0.25), (0.0, 0.25, 0.25))
-#: At stride 4, half a cell of 16 is two whole cells: one in either convolution of the decoder.
+#: At stride 4, half a cell of 16 is two whole cells: one in each convolution of the decoder.
 _ONE_CELL = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 1.0))
 
-#: Fresh normalization layers that need statistics, in groups of which each feeds the next.
-FreshLayers = list[list[nn.BatchNorm2d]]
+
+class PublishedStartWeights(CheckpointWeights):
+    """Reads start weights and teacher from a file of the published network's weights."""
+
+    def initialize(
+        self, network: Network, path: Path, config: TrainingConfig, metadata: CheckpointMetadata, crops: Iterator[Tensor]
+    ) -> None:
+        """Load the published weights at `path`, then measure the statistics of the layers that stay random on `crops`.
+
+        Raises:
+            CheckpointError: the file cannot be read, or holds other weights.
+            ConfigurationError: `network` cannot begin as the published one.
+        """
+        del metadata
+        groups = begin_from(network, load_start(path), centred=True)
+
+        def keep_carried_channels() -> None:
+            restore_carried_channels(network, config.model.num_classes)
+
+        measure_statistics(network, groups, list(islice(crops, _MEASURED_BATCHES)), config, keep_carried_channels)
+
+    def load_teacher(self, path: Path, metadata: CheckpointMetadata) -> nn.Module:
+        """Load the published network, shown images that are shifted by half a cell.
+
+        Raises:
+            CheckpointError: the file cannot be read, or holds other weights.
+        """
+        del metadata
+        return CentredTeacher(load_start(path))
+
+
+class CentredTeacher(nn.Module):
+    """The published network, shown the image shifted so that its cells lie where ours do."""
+
+    def __init__(self, start: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.network = DeepLabV3("mobilenet_v2", len(start["classifier.bias"]), output_stride=_OUTPUT_STRIDE)
+        begin_from(self.network, start, centred=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalized images B×3×H×W to logits at output stride 16."""
+        logits: Tensor = self.network(shift_by_half_a_cell(images, _OUTPUT_STRIDE))["out"]
+        return logits
 
 
 def load_start(path: Path) -> dict[str, Tensor]:
-    """Raises: CheckpointError, if `path` is not a safetensors file with the keys that this module's docstring names."""
+    """Read the published weights at `path`.
+
+    Raises:
+        CheckpointError: it is not a safetensors file, or lacks the keys that this module's docstring names.
+    """
     try:
         start = load_file(path)
     except (SafetensorError, FileNotFoundError) as error:
-        raise CheckpointError(f"{path}: no start weights in safetensors format: {error}") from error
-    if MARK not in start:
-        raise CheckpointError(f"{path}: no key {MARK!r}; scripts/training/start.py says which keys there must be")
+        raise CheckpointError(f"{path}: cannot be read as safetensors: {error}") from error
+    if _REQUIRED_KEY not in start:
+        raise CheckpointError(
+            f"{path}: has no key {_REQUIRED_KEY!r}; tools/default_checkpoint/published_start.py lists the keys it needs"
+        )
     return start
 
 
-def begin_from(network: Network, start: Mapping[str, Tensor], *, centred: bool) -> FreshLayers:
-    """Give `network` (over MobileNetV2) the start's weights so that it computes exactly the start's function.
+def begin_from(network: Network, start: Mapping[str, Tensor], *, centred: bool) -> LayerGroups:
+    """Load the published weights into `network` (over MobileNetV2), so that it computes exactly the published function.
 
     Atrous branches stay random and enter the projection with zero weight. DeepLabV3's 3×3 convolution begins as an identity.
-    DeepLabV3+'s decoder has two channels for each class that carry its logit and the logit's negative, so that a ReLU loses
-    neither; the others, which see the low-level features too, stay random and reach the classifier with zero weight.
+    DeepLabV3+'s decoder has two channels per class that carry its logit and the negated logit, so that a ReLU loses neither;
+    the other channels, which see the low-level features too, stay random and reach the classifier with zero weight.
 
     Args:
-        centred: move the start's cells to where ours are, instead of computing exactly what it computes.
+        centred: shift the published cells to where ours are, instead of computing exactly the published function.
 
     Returns:
-        The layers of random weights whose statistics are yet to be measured. Those that also hold channels of the start are
-        given back to it by `keep_carried_channels`.
+        The batch normalizations over random weights, whose statistics are yet to be measured. `restore_carried_channels`
+        resets the channels in them that carry the published logits.
 
     Raises:
-        ConfigurationError: the network is of a kind for which there is no such beginning.
-        CheckpointError: the start's shapes are not the network's.
+        ConfigurationError: `network` is neither DeepLabV3 nor DeepLabV3+ with separable convolutions.
+        CheckpointError: shapes differ from the network's.
     """
     if isinstance(network, DeepLabV3):
         load_state_dict(network, _v3_state(network, start, centred=centred), source="start weights")
-        return [_normalizations(*network.classifier.aspp.convs[1:-1])]
+        return [batch_normalizations(*network.classifier.aspp.convs[1:-1])]
     if isinstance(network, DeepLabV3Plus) and len(network.classifier.refine[0]) == _SEPARABLE:  # type: ignore[arg-type]
         load_state_dict(network, _plus_state(network, start, centred=centred), source="start weights")
         head = network.classifier
-        fresh = _normalizations(*head.aspp.convs[1:-1], head.low_level)
-        return [fresh, *([layer] for layer in _carrying_layers(network))]
+        random_layers = batch_normalizations(*head.aspp.convs[1:-1], head.low_level)
+        return [random_layers, *([layer] for layer in _carrying_layers(network))]
     raise ConfigurationError("start weights: fit deeplabv3, and deeplabv3plus with `separable: true`")
 
 
-def keep_carried_channels(network: Network, classes: int) -> None:
-    """Undo what measuring statistics did to the channels that carry the start's logits: they are not to be normalized."""
+def restore_carried_channels(network: Network, classes: int) -> None:
+    """Reset the statistics of the channels that carry the published logits, which must not be normalized."""
     if isinstance(network, DeepLabV3Plus):
         for layer in _carrying_layers(network):
             assert layer.running_mean is not None  # noqa: S101, for the type checker.
@@ -88,22 +139,8 @@ def keep_carried_channels(network: Network, classes: int) -> None:
             layer.running_var[: 2 * classes] = 1
 
 
-class CentredStart(nn.Module):
-    """The start as a teacher: it sees the image moved so that its cells lie where ours do."""
-
-    def __init__(self, start: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.network = DeepLabV3("mobilenet_v2", len(start["classifier.bias"]), output_stride=_OUTPUT_STRIDE)
-        begin_from(self.network, start, centred=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Normalized images B×3×H×W to logits on the grid of output stride 16."""
-        logits: Tensor = self.network(centred_view(images, _OUTPUT_STRIDE))["out"]
-        return logits
-
-
-def centred_view(images: Tensor, output_stride: int) -> Tensor:
-    """Images B×3×H×W moved up and left by half a cell: on them, the start itself sees the middle of our cells."""
+def shift_by_half_a_cell(images: Tensor, output_stride: int) -> Tensor:
+    """Shift images B×3×H×W up and left by half a cell: on them, the published network sees the centres of our cells."""
     half = output_stride // 2
     return F.pad(images[..., half:, half:], (0, half, 0, half), mode="reflect")
 
@@ -160,9 +197,9 @@ def _plus_state(network: DeepLabV3Plus, start: Mapping[str, Tensor], *, centred:
 
 
 def _shared_state(aspp: ASPP, start: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The start's backbone and pyramid, by our keys."""
+    """Rename the keys of the published backbone and pyramid to ours."""
     pooling = len(aspp.convs) - 1
-    # The pooling branch of ours holds the pooling itself at 0, so its convolution and normalization come one later.
+    # Our pooling branch holds the pooling itself at index 0, so its convolution and normalization come one later.
     renamed = {
         "features.": "backbone.",
         "aspp_conv1x1.": f"{prefix}convs.0.",
@@ -185,25 +222,21 @@ def _shared_state(aspp: ASPP, start: Mapping[str, Tensor], prefix: str) -> dict[
 
 
 def _per_channel(kernel: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
-    """Convolution weights of the shape of `like` (N×N×3×3) that apply `kernel` to each channel by itself."""
+    """Return convolution weights shaped as `like` (N×N×3×3) that apply `kernel` to each channel separately."""
     return torch.eye(like.shape[0])[..., None, None] * torch.tensor(kernel)
 
 
 def _depthwise(kernel: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
-    """Depthwise weights of the shape of `like` (N×1×3×3) that apply `kernel` to each channel."""
+    """Return depthwise weights shaped as `like` (N×1×3×3) that apply `kernel` to each channel."""
     return torch.tensor(kernel).expand_as(like).clone()
 
 
 def _unit_scale(like: Tensor) -> Tensor:
-    """The scale with which normalization layers that have no statistics yet change nothing."""
+    """Return the scale with which a batch normalization without statistics is the identity."""
     return torch.full_like(like, math.sqrt(1 + nn.BatchNorm2d(1).eps))
 
 
 def _carrying_layers(network: DeepLabV3Plus) -> list[nn.BatchNorm2d]:
-    """The normalization layers of which the first channels carry the start's logits."""
+    """Return the batch normalizations whose first channels carry the published logits."""
     layers = [network.classifier.refine.get_submodule(name) for name in ("0.4", "1.4")]
     return [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
-
-
-def _normalizations(*modules: nn.Module) -> list[nn.BatchNorm2d]:
-    return [layer for module in modules for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]

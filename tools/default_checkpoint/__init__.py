@@ -1,0 +1,1 @@
+"""How the default checkpoint was trained; nothing else needs this package."""
