@@ -1,10 +1,10 @@
-"""Measure the most memory that a worker takes for two images at once of the largest size allowed, and hold it to a bound.
+"""Measure a worker's peak memory for two images at once of the largest size allowed, and compare it with a bound.
 
 python -m benchmarks.largest_images --out build/memory.json
 
-Each kind of file is asked for as `png`, a JPEG as every format, and one of very many objects as the formats that list connected
-parts, some of which are refused as too large; once of a server that answers one request at a time, and
-once of one that batches, where both are in the worker together. On Linux: the kernel keeps the peak (VmHWM).
+Every kind of file is answered as `png`, a JPEG in every format, and an image of hundreds of objects in the formats that list
+connected parts, some of which refuse it as too large. All of it is sent to a server that answers one request at a time, then to
+one that batches, where both images are in the worker together. Runs on Linux, whose kernel records the peak (VmHWM).
 """
 
 import argparse
@@ -16,26 +16,27 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import requests
 from PIL import Image
 from skimage import data
 
-from benchmarks.process_memory import Memory, forget_peak
+from benchmarks.process_memory import ProcessMemory, reset_peak
 from handler.answers import FORMATS
 from scripts.java import JavaNotFound
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
 from scripts.server import Ports, Server, ServerError, serving
+from scripts.yaml_file import read_mapping, write_mapping
 
-#: Bytes. What a worker takes at rest, about 550 million, is part of it.
+#: Bytes, including about 550 million that a worker takes at rest.
 BOUND = 3_500_000_000
-#: 64 megapixels, the limit that handler/model-config.yaml sets.
+#: 64 megapixels, the limit in handler/model-config.yaml.
 _SIDE = 8_000
-#: Cats along each side of the picture of very many.
+#: Cats along each side of the image of many objects.
 _MOSAIC = 24
-#: What is asked of it.
-_OF_MANY: tuple[Mapping[str, str], ...] = (
+_MOSAIC_OPTIONS: tuple[Mapping[str, str], ...] = (
     {"format": "json", "masks": "png"},
     *({"format": name} for name in ("coco", "labelstudio", "labelstudio_polygons", "geojson", "huggingface", "cvat")),
     {"format": "coco_panoptic"},
@@ -45,8 +46,8 @@ _TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
-class Case:
-    """A file of the largest size, and what is asked for it."""
+class LargestImage:
+    """A file of the largest size and the options of its request."""
 
     file: str
     options: Mapping[str, str]
@@ -59,24 +60,24 @@ class Case:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The worker's peak in one case, in bytes."""
+    """The worker's peak while it answered one case, in bytes."""
 
     batch_size: int
     file: str
-    asked: str
+    options: str
     statuses: tuple[int, ...]
     seconds: float
     peak: int
 
 
 def _photo() -> Image.Image:
-    """Of blocks, so that its files are small whatever their format."""
+    """Return a photograph of large blocks, whose files are small in every format."""
     small = Image.fromarray(data.chelsea()).resize((250, 250))  # type: ignore[no-untyped-call]
     return small.resize((_SIDE, _SIDE), Image.Resampling.NEAREST)
 
 
 def _mosaic() -> Image.Image:
-    """Of cats on grey: a network that sees it in 4×4 tiles finds hundreds of parts, whose outlines are near the limit."""
+    """Return cats on grey: in 4×4 tiles the network finds hundreds of parts, whose outlines come close to the limit."""
     side = _SIDE // _MOSAIC
     margin = side // 8
     cat = Image.fromarray(data.chelsea()).resize((side - 2 * margin, side - 2 * margin))  # type: ignore[no-untyped-call]
@@ -84,7 +85,7 @@ def _mosaic() -> Image.Image:
     return Image.fromarray(np.tile(tile, (_MOSAIC, _MOSAIC, 1)))
 
 
-def _deep() -> Image.Image:
+def _grey_16_bit() -> Image.Image:
     return Image.fromarray(np.asarray(_photo().convert("L"), np.uint16) * 257)
 
 
@@ -94,114 +95,115 @@ def _with_alpha() -> Image.Image:
     return photo
 
 
-def _file(picture: Image.Image, kind: str, **options: object) -> bytes:
+def _encode(image: Image.Image, file_format: str, **options: object) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, file_format, **options)
     return file.getvalue()
 
 
 FILES: dict[str, Callable[[], bytes]] = {
-    "JPEG": lambda: _file(_photo(), "JPEG"),
-    "JPEG of very many": lambda: _file(_mosaic(), "JPEG", quality=50),
-    "progressive CMYK JPEG": lambda: _file(_photo().convert("CMYK"), "JPEG", progressive=True, subsampling=0),
-    "RGBA PNG": lambda: _file(_with_alpha(), "PNG", compress_level=1),
-    "16-bit PNG": lambda: _file(_deep(), "PNG", compress_level=1),
-    "WebP": lambda: _file(_photo(), "WEBP", quality=50, method=0),
-    "RGB TIFF": lambda: _file(_photo(), "TIFF", compression="tiff_adobe_deflate"),
+    "JPEG": lambda: _encode(_photo(), "JPEG"),
+    "JPEG of many objects": lambda: _encode(_mosaic(), "JPEG", quality=50),
+    "progressive CMYK JPEG": lambda: _encode(_photo().convert("CMYK"), "JPEG", progressive=True, subsampling=0),
+    "RGBA PNG": lambda: _encode(_with_alpha(), "PNG", compress_level=1),
+    "16-bit PNG": lambda: _encode(_grey_16_bit(), "PNG", compress_level=1),
+    "WebP": lambda: _encode(_photo(), "WEBP", quality=50, method=0),
+    "RGB TIFF": lambda: _encode(_photo(), "TIFF", compression="tiff_adobe_deflate"),
 }
 
 
-def cases() -> Iterator[Case]:
-    """Every file as `png`, then a JPEG as everything."""
+def cases() -> Iterator[LargestImage]:
+    """Yield every file as `png`, then the JPEGs with everything else."""
     for file in FILES:
-        yield Case(file, {"format": "png"})
+        yield LargestImage(file, {"format": "png"})
     for name in FORMATS:
         if name != "png":
-            yield Case("JPEG", {"format": name})
-    for more in ({"components": "true"}, {"masks": "png"}, {"masks": "polygons"}, {"tiles": "4"}, {"classes": "cat"}):
-        yield Case("JPEG", more)
-    yield Case("JPEG", {}, "explanations")
-    for options in _OF_MANY:
-        yield Case("JPEG of very many", {**options, "components": "true", "tiles": "4"})
+            yield LargestImage("JPEG", {"format": name})
+    for options in ({"components": "true"}, {"masks": "png"}, {"masks": "polygons"}, {"tiles": "4"}, {"classes": "cat"}):
+        yield LargestImage("JPEG", options)
+    yield LargestImage("JPEG", {}, "explanations")
+    for options in _MOSAIC_OPTIONS:
+        yield LargestImage("JPEG of many objects", {**options, "components": "true", "tiles": "4"})
 
 
-def measure(server: Server, batch_size: int, case: Case, file: bytes) -> Measurement:
-    """Send the file twice at once; the peak of the worker meanwhile.
+def measure(server: Server, batch_size: int, case: LargestImage, file: bytes) -> Measurement:
+    """Send the file twice at the same time and read the worker's peak.
 
     Raises:
         ServerError: the worker ended.
     """
-    pid = _worker(server)
+    pid = _worker_pid(server)
     url = server.url.replace("/predictions/", f"/{case.path}/")
     headers = {"Content-Type": "application/octet-stream", **{f"X-Segment-{key}": value for key, value in case.options.items()}}
-    forget_peak(pid)
+    reset_peak(pid)
 
     def send(_: int) -> requests.Response:
         return requests.post(url, data=file, headers=headers, timeout=_TIMEOUT_S)
 
     with ThreadPoolExecutor(2) as pool:
         responses = list(pool.map(send, range(2)))
-    if _worker(server) != pid:
-        raise ServerError(f"the worker ended at {case.file}, {case.name}")
+    if _worker_pid(server) != pid:
+        raise ServerError(f"the worker ended while it answered {case.file}, {case.name}")
+    statuses = tuple(response.status_code for response in responses)
     seconds = max(response.elapsed.total_seconds() for response in responses)
-    return Measurement(
-        batch_size, case.file, case.name, tuple(each.status_code for each in responses), seconds, Memory.of(pid).peak
-    )
-
-
-def _worker(server: Server) -> int:
-    (worker,) = server.workers()
-    return int(str(worker["pid"]))
+    return Measurement(batch_size, case.file, case.name, statuses, seconds, ProcessMemory.read(pid).peak)
 
 
 def measure_all(folder: Path) -> Iterator[Measurement]:
-    """Every case, of a server for each batch size."""
+    """Measure every case on one server per batch size."""
     files = {name: make() for name, make in FILES.items()}
     for batch_size in _BATCH_SIZES:
         config = folder / "model-config.yaml"
-        config.write_text(_configured(DEFAULT_MODEL_CONFIG.read_text(), batch_size))
+        write_mapping(config, model_config(batch_size))
         archive = build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, config), folder / "store")
         with serving(archive, Ports.free(), folder / "run") as server:
             for case in cases():
                 yield measure(server, batch_size, case, files[case.file])
 
 
-def _row(each: Measurement) -> str:
-    answers = "/".join(map(str, each.statuses))
-    figures = f"{each.seconds:>6.1f} {each.peak / 1e6:>8,.0f}"
-    return f"{each.batch_size:>5}  {each.file:<22} {each.asked:<64} {answers:<10} {figures}"
+def model_config(batch_size: int) -> dict[str, Any]:
+    """Return the bundle's model-config.yaml with a batch size, and time enough for two requests to meet in a batch."""
+    changes = {"batchSize": batch_size, "responseTimeout": _TIMEOUT_S}
+    # The delay is in milliseconds.
+    delay = {"maxBatchDelay": 3000} if batch_size > 1 else {}
+    return read_mapping(DEFAULT_MODEL_CONFIG) | changes | delay
 
 
-def _configured(text: str, batch_size: int) -> str:
-    """The text of model-config.yaml, so that two requests meet in one batch, and a slow machine has the time for them."""
-    text = text.replace("batchSize: 4 ", f"batchSize: {batch_size} ").replace(
-        "responseTimeout: 300 ", f"responseTimeout: {_TIMEOUT_S} "
-    )
-    return text.replace("maxBatchDelay: 1 ", "maxBatchDelay: 3000 ") if batch_size > 1 else text
+def _worker_pid(server: Server) -> int:
+    (worker,) = server.workers()
+    return int(str(worker["pid"]))
+
+
+def _row(measurement: Measurement) -> str:
+    answers = "/".join(map(str, measurement.statuses))
+    figures = f"{measurement.seconds:>6.1f} {measurement.peak / 1e6:>8,.0f}"
+    return f"{measurement.batch_size:>5}  {measurement.file:<22} {measurement.options:<64} {answers:<10} {figures}"
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    print(f"{'batch':>5}  {'file':<22} {'asked for':<64} {'answers':<10} {'s':>6} {'peak MB':>8}", flush=True)
-    found = []
+    print(f"{'batch':>5}  {'file':<22} {'options':<64} {'answers':<10} {'s':>6} {'peak MB':>8}", flush=True)
+    measurements = []
     try:
         with tempfile.TemporaryDirectory() as folder:
-            for each in measure_all(Path(folder)):
-                print(_row(each), flush=True)
-                found.append(each)
+            for measurement in measure_all(Path(folder)):
+                print(_row(measurement), flush=True)
+                measurements.append(measurement)
     except (ServerError, JavaNotFound) as error:
         print(error, file=sys.stderr)
         return 1
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps({"bound": BOUND, "measured": [asdict(each) for each in found]}, indent=1))
-    most = max(each.peak for each in found)
-    print(f"the most is {most / 1e6:,.0f} MB, the bound {BOUND / 1e6:,.0f} MB")
-    return int(most > BOUND)
+    content = {"bound": BOUND, "measured": [asdict(measurement) for measurement in measurements]}
+    arguments.out.write_text(json.dumps(content, indent=1))
+    peak = max(measurement.peak for measurement in measurements)
+    print(f"the highest peak is {peak / 1e6:,.0f} MB, the bound {BOUND / 1e6:,.0f} MB")
+    return int(peak > BOUND)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.largest_images", description="Measure a worker's peak memory.")
-    parser.add_argument("--out", type=Path, required=True, help="for the figures, as JSON")
+    description = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.largest_images", description=description)
+    parser.add_argument("--out", type=Path, required=True, help="JSON file for the figures")
     return parser
 
 

@@ -5,22 +5,27 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Of a process, in bytes."""
+class ProcessMemory:
+    """Memory of one process, in bytes."""
 
-    #: Now.
+    #: Resident at the moment of reading.
     resident: int
-    #: The most that was resident since the process began, or since `forget_peak`.
+    #: The largest resident size since the process started, or since `reset_peak`.
     peak: int
 
     @classmethod
-    def of(cls, pid: int) -> "Memory":
+    def read(cls, pid: int) -> "ProcessMemory":
+        """Read the memory of the process `pid` from /proc.
+
+        Raises:
+            FileNotFoundError: there is no such process.
+        """
         status = Path(f"/proc/{pid}/status").read_text()
         lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
         resident, peak = (int(lines[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
         return cls(resident, peak)
 
 
-def forget_peak(pid: int) -> None:
-    """Let the peak begin anew at what is resident now (proc(5))."""
+def reset_peak(pid: int) -> None:
+    """Let the peak start again from what is resident now (proc(5))."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")

@@ -16,7 +16,7 @@ from model.strict import ConfigurationError
 from scripts.datasets import DataError
 from scripts.training.config import TrainingConfig
 from scripts.training.processes import joined, spawn
-from scripts.training.training_data import gather
+from scripts.training.training_data import open_training_data
 from scripts.training.training_run import Diverged, Run
 from scripts.training.weights import CheckpointWeights
 
@@ -39,8 +39,8 @@ def main(argv: list[str] | None = None, *, weights: CheckpointWeights | None = N
         if arguments.processes > 1 and "WORLD_SIZE" not in os.environ:
             spawn(arguments.processes, program, options)
         with joined() as processes:
-            material = gather(config, progress=processes.first)
-            Run(config, material, processes, folder, checkpoint, weights=weights, resume=arguments.resume).train()
+            data = open_training_data(config, show_progress=processes.first)
+            Run(config, data, processes, folder, checkpoint, weights=weights, resume=arguments.resume).train()
     except (ConfigurationError, CheckpointError, DataError, Diverged, FileExistsError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,5 +1,6 @@
-"""Read configuration files."""
+"""Read and write configuration files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,3 +22,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path}: holds {type(content).__name__}, should be a mapping")
     return content
+
+
+def write_mapping(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` to `path` as YAML, with its keys in order."""
+    path.write_text(yaml.safe_dump(dict(content), sort_keys=False))

@@ -1,4 +1,4 @@
-"""What is measured: networks, engines, precisions, photographs, and how often."""
+"""The plan of a benchmark: networks, engines, precisions, photographs and repetitions."""
 
 from dataclasses import dataclass, replace
 
@@ -6,14 +6,14 @@ from benchmarks.serving.timing import Pace
 from handler.geometry import Size
 from scripts.samples import ALL
 
-#: The network of the checkpoint that comes with the bundle; every other name is one of torchvision's, with random weights.
+#: The network of the default checkpoint; every other name is one of torchvision's, with random weights.
 DEFAULT_NETWORK = "default"
 RESNET50, RESNET101, MOBILENET = "deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, how it is run, and in which numbers; the last two as model-config.yaml spells them."""
+    """A network, its engine and its precision, the last two as model-config.yaml spells them."""
 
     network: str
     engine: str = "torch"
@@ -28,11 +28,11 @@ class Case:
         return f"{self.network}, {self.runtime}"
 
     def on(self, native: str) -> "Case":
-        """As a processor runs it whose fastest floating-point numbers are `native`."""
+        """Return the case for a processor whose fastest floating-point precision is `native`."""
         return replace(self, precision=native) if self.precision == "bfloat16" else self
 
 
-#: Engines and precisions that every network is run with; the first is what the others' labels are compared with.
+#: Engines and precisions of every network; the labels of the others are compared with the first's.
 RUNTIMES: tuple[tuple[str, str], ...] = (
     ("torch", "float32"),
     ("openvino", "float32"),
@@ -42,110 +42,110 @@ RUNTIMES: tuple[tuple[str, str], ...] = (
 
 
 def cases(network: str) -> tuple[Case, ...]:
-    """The network with every engine and precision."""
+    """Return the network with every engine and precision."""
     return tuple(Case(network, engine, precision) for engine, precision in RUNTIMES)
 
 
-def as_served(network: str) -> Case:
-    """The network as a worker runs it that is configured for nothing else."""
+def default_case(network: str) -> Case:
+    """Return the network with the default engine and precision of a worker."""
     return Case(network, "openvino", "bfloat16")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides a run."""
+    """What one run of the benchmark measures, and how often."""
 
-    #: Against TorchServe's own handler; all of one network.
+    #: Compared with TorchServe's own handler; all of one network.
     compared: tuple[Case, ...]
-    #: Served as well, to be set against their bare engines, as those above are.
+    #: Served as well, and compared with their bare engines, as those above are.
     served: tuple[Case, ...]
-    #: Stage by stage.
+    #: Measured stage by stage.
     staged: tuple[Case, ...]
-    #: By engine and precision.
+    #: Compared by engine and precision.
     engines: tuple[Case, ...]
-    #: How soon a server is ready.
+    #: Started, for time to READY and memory.
     started: tuple[Case, ...]
     #: Height and width of the photographs.
     photo: Size
     large: Size
-    #: Samples on which labels are compared.
-    pictures: tuple[str, ...]
-    #: Pixels of the short side at which networks with random weights see a photograph.
+    #: Names of the samples on which labels are compared.
+    samples: tuple[str, ...]
+    #: Short side, in pixels, of the image that networks with random weights see.
     side: int
-    #: Every side of a comparison is measured once in each, by turns.
+    #: Rounds; each measures every side of a comparison once, one after the other.
     rounds: int
-    #: Requests and bare runs of ours in a round, and of TorchServe's handler; then with several clients.
-    alone: Pace
-    baseline_alone: Pace
-    together: Pace
-    baseline_together: Pace
+    #: One client, in one round: this bundle and its bare engine, and TorchServe's handler; then several clients.
+    one_client: Pace
+    baseline_one_client: Pace
+    several_clients: Pace
+    baseline_several_clients: Pace
     clients: int
-    #: Answers in each format for the small photograph, and for the large one.
+    #: Answers per format, for the small photograph and for the large one.
     photo_runs: int
     large_runs: int
     label_runs: int
     starts: int
-    #: Whether figures mean enough to be held against what is to be reached.
-    telling: bool
+    #: Whether the figures are compared with the targets.
+    checks_targets: bool
 
     def on(self, native: str) -> "Plan":
-        """As `Case.on`; what is then the same is run once."""
+        """Apply `Case.on` to every case, and drop cases that are then equal."""
 
-        def own(cases: tuple[Case, ...]) -> tuple[Case, ...]:
+        def on_native(cases: tuple[Case, ...]) -> tuple[Case, ...]:
             return tuple(dict.fromkeys(case.on(native) for case in cases))
 
         return replace(
             self,
-            compared=own(self.compared),
-            served=own(self.served),
-            staged=own(self.staged),
-            engines=own(self.engines),
-            started=own(self.started),
+            compared=on_native(self.compared),
+            served=on_native(self.served),
+            staged=on_native(self.staged),
+            engines=on_native(self.engines),
+            started=on_native(self.started),
         )
 
 
 FULL = Plan(
     compared=cases(RESNET50),
-    served=(as_served(DEFAULT_NETWORK),),
-    staged=(as_served(DEFAULT_NETWORK),),
+    served=(default_case(DEFAULT_NETWORK),),
+    staged=(default_case(DEFAULT_NETWORK),),
     engines=(*cases(DEFAULT_NETWORK), *cases(RESNET50), *cases(RESNET101)),
-    started=(as_served(DEFAULT_NETWORK), as_served(RESNET101)),
+    started=(default_case(DEFAULT_NETWORK), default_case(RESNET101)),
     photo=(491, 640),
     large=(3000, 4000),
-    pictures=ALL,
+    samples=ALL,
     side=520,
     rounds=4,
-    alone=Pace(3, 2.0),
-    baseline_alone=Pace(3),
-    together=Pace(8, 4.0),
-    baseline_together=Pace(8),
+    one_client=Pace(3, 2.0),
+    baseline_one_client=Pace(3),
+    several_clients=Pace(8, 4.0),
+    baseline_several_clients=Pace(8),
     clients=8,
     photo_runs=30,
     large_runs=7,
     label_runs=3,
     starts=3,
-    telling=True,
+    checks_targets=True,
 )
-#: For correctness alone.
+#: Shows that the benchmark runs; its figures mean nothing.
 SMALL = Plan(
-    compared=(as_served(MOBILENET),),
+    compared=(default_case(MOBILENET),),
     served=(),
-    staged=(as_served(DEFAULT_NETWORK),),
-    engines=(Case(DEFAULT_NETWORK), as_served(DEFAULT_NETWORK)),
-    started=(as_served(DEFAULT_NETWORK),),
+    staged=(default_case(DEFAULT_NETWORK),),
+    engines=(Case(DEFAULT_NETWORK), default_case(DEFAULT_NETWORK)),
+    started=(default_case(DEFAULT_NETWORK),),
     photo=(72, 96),
     large=(300, 400),
-    pictures=("chelsea",),
+    samples=("chelsea",),
     side=96,
     rounds=1,
-    alone=Pace(2),
-    baseline_alone=Pace(2),
-    together=Pace(4),
-    baseline_together=Pace(4),
+    one_client=Pace(2),
+    baseline_one_client=Pace(2),
+    several_clients=Pace(4),
+    baseline_several_clients=Pace(4),
     clients=2,
     photo_runs=1,
     large_runs=1,
     label_runs=1,
     starts=1,
-    telling=False,
+    checks_targets=False,
 )

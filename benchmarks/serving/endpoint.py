@@ -1,4 +1,4 @@
-"""A running server as its clients find it."""
+"""A running server as its clients see it."""
 
 import threading
 import time
@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 
 import requests
 
-from benchmarks.process_memory import Memory
-from benchmarks.serving.timing import Pace, seconds_of
+from benchmarks.process_memory import ProcessMemory
+from benchmarks.serving.timing import Pace, time_repetitions
 from scripts.server import Server
 
 _TIMEOUT_S = 300
 
 
-class WrongAnswer(RuntimeError):
-    """A server did not answer with what is to be measured."""
+class UnexpectedAnswer(RuntimeError):
+    """A server answered with an error, so there is nothing to measure."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server, and what is asked of it: the answer to one photograph, with all of its bytes."""
+    """A server and the one request that is measured: a photograph, answered in full."""
 
     server: Server
     file: bytes
@@ -29,56 +29,59 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def answer(self) -> bytes:
-        """Raises WrongAnswer if it is an error."""
+        """Send the request once and return the answer's body.
+
+        Raises:
+            UnexpectedAnswer: the status is an error.
+        """
         with _session() as session:
-            return self._ask(session)
+            return self._send(session)
 
     def latencies(self, pace: Pace) -> list[float]:
-        """Seconds of each request, from its first byte to the answer's last, of one client that keeps its connection."""
+        """Return the seconds of each request, first byte sent to last byte received, from one client on one connection."""
         with _session() as session:
-            return seconds_of(lambda: self._ask(session), pace)
+            return time_repetitions(lambda: self._send(session), pace)
 
     def per_second(self, clients: int, pace: Pace) -> float:
-        """Answers per second to so many clients, each of which asks again as soon as it is answered."""
-        lock, asked, begun = threading.Lock(), 0, time.perf_counter()
+        """Return the answers per second to `clients` clients, each of which sends its next request once it is answered."""
+        lock, sent, started = threading.Lock(), 0, time.perf_counter()
 
-        def turn() -> bool:
-            nonlocal asked
+        def may_send() -> bool:
+            nonlocal sent
             with lock:
-                if pace.over(asked, begun):
+                if pace.done(sent, started):
                     return False
-                asked += 1
+                sent += 1
                 return True
 
-        def ask_on() -> None:
+        def keep_sending() -> None:
             with _session() as session:
-                while turn():
-                    self._ask(session)
+                while may_send():
+                    self._send(session)
 
         with ThreadPoolExecutor(clients) as pool:
-            for each in [pool.submit(ask_on) for _ in range(clients)]:
-                each.result()
-        return asked / (time.perf_counter() - begun)
+            for client in [pool.submit(keep_sending) for _ in range(clients)]:
+                client.result()
+        return sent / (time.perf_counter() - started)
 
-    def worker(self) -> int:
-        """The process id of its one worker."""
+    def worker_pid(self) -> int:
+        """Return the process id of the server's only worker."""
         (worker,) = self.server.workers()
         return int(str(worker["pid"]))
 
-    def memory(self) -> Memory:
-        """Of its one worker."""
-        return Memory.of(self.worker())
+    def worker_memory(self) -> ProcessMemory:
+        return ProcessMemory.read(self.worker_pid())
 
-    def _ask(self, session: requests.Session) -> bytes:
+    def _send(self, session: requests.Session) -> bytes:
         headers = {"Content-Type": self.content_type, **self.headers}
         response = session.post(self.server.url, data=self.file, headers=headers, timeout=_TIMEOUT_S)
         if not response.ok:
-            raise WrongAnswer(f"{self.server.url}: answered {response.status_code}: {response.text[:500]}")
+            raise UnexpectedAnswer(f"{self.server.url}: answered {response.status_code}: {response.text[:500]}")
         return response.content
 
 
 def _session() -> requests.Session:
     session = requests.Session()
-    # A proxy that the environment names is none of the servers'.
+    # Loopback must not go through a proxy that the environment names.
     session.trust_env = False
     return session

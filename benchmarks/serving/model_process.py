@@ -1,4 +1,4 @@
-"""A case without a server: its pipeline in a process of its own, as in a worker, so that memory and threads are its own too."""
+"""Measure an archive's model without a server, in a process of its own like a worker's: its memory and threads are its own."""
 
 import json
 import multiprocessing
@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from benchmarks.process_memory import Memory
-from benchmarks.serving.timing import Pace, seconds_of
+from benchmarks.process_memory import ProcessMemory
+from benchmarks.serving.timing import Pace, time_repetitions
 from handler.geometry import DecodedImage, RGBImage
 from handler.image.decode import decode_image
 from handler.limits import Limits
@@ -29,29 +29,29 @@ from handler.pipeline import Pipeline
 from scripts.served_model_config import ServedModelConfig
 from scripts.yaml_file import read_mapping
 
-#: Of the child: what `_open` left there for the calls after it.
-_opened: list[Pipeline] = []
 TOTAL = "total"
+#: In the child process, the pipeline that `_load` made and all later calls use.
+_loaded: list[Pipeline] = []
 
 
 @dataclass(frozen=True)
-class LabelRuns:
-    """Seconds from logits to labels at the image's size, and of the definition of what that is, by turns."""
+class LabelTimes:
+    """Seconds from logits to labels at the image's size, both ways measured in turn."""
 
-    ours: list[float]
+    bundle: list[float]
     #: torch's `interpolate(...).argmax(1)`.
     reference: list[float]
     #: Share of labels that are equal.
     agreement: float
 
 
-class InProcess:
-    """A child process that has an archive's model loaded, warm and idle between calls."""
+class ModelProcess:
+    """A child process that has an archive's model loaded and warmed up, and is idle between calls."""
 
     def __init__(self, archive: Path) -> None:
-        """`archive` is the folder of one that is unpacked."""
+        """Start the process; `archive` is the folder of an unpacked archive."""
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_open, initargs=(archive,))
+        self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_load, initargs=(archive,))
 
     def __enter__(self) -> Self:
         return self
@@ -60,87 +60,87 @@ class InProcess:
         self._pool.shutdown()
 
     def network_seconds(self, file: bytes, pace: Pace) -> list[float]:
-        """Of the engine alone, for an image file that is decoded and resized already."""
+        """Time the engine alone on an image file, which is decoded and resized beforehand."""
         return self._pool.submit(_network_seconds, file, pace).result()
 
     def stage_seconds(self, file: bytes, answer_format: str, runs: int) -> list[dict[str, float]]:
-        """Of each stage, and of all together ("total"), for each of so many answers; one more goes before them."""
+        """Time each stage of `runs` answers, and the whole answer under `TOTAL`; one answer before them is not counted."""
         return self._pool.submit(_stage_seconds, file, answer_format, runs).result()
 
     def label_maps(self, images: Sequence[RGBImage]) -> list[LabelMap]:
+        """Segment `images` and return their label maps."""
         return self._pool.submit(_label_maps, images).result()
 
-    def label_seconds(self, file: bytes, runs: int) -> LabelRuns:
-        """Of the label map alone."""
-        return self._pool.submit(_label_seconds, file, runs).result()
+    def label_times(self, file: bytes, runs: int) -> LabelTimes:
+        """Time the label map alone."""
+        return self._pool.submit(_label_times, file, runs).result()
 
-    def memory(self) -> Memory:
+    def memory(self) -> ProcessMemory:
         return self._pool.submit(_memory).result()
 
 
-def _open(archive: Path) -> None:
+def _load(archive: Path) -> None:
     model = json.loads((archive / "MAR-INF" / "MANIFEST.json").read_text())["model"]
     config = archive / model["configFile"]
     settings = ServedModelConfig.parse(read_mapping(config), source=str(config)).handler
     identity = ModelIdentity(model["modelName"], model["modelVersion"])
     pipeline = Pipeline.load(archive / model["serializedFile"], settings, identity, archive=archive)
     pipeline.warm_up()
-    _opened.append(pipeline)
+    _loaded.append(pipeline)
 
 
 def _network_seconds(file: bytes, pace: Pace) -> list[float]:
-    (pipeline,) = _opened
-    seen = _seen(decode_image(file, Limits()))
-    pipeline.engine.infer(seen)
-    return seconds_of(lambda: pipeline.engine.infer(seen), pace)
+    (pipeline,) = _loaded
+    pixels = _network_input(decode_image(file, Limits()))
+    pipeline.engine.infer(pixels)
+    return time_repetitions(lambda: pipeline.engine.infer(pixels), pace)
 
 
-def _seen(image: RGBImage) -> npt.NDArray[np.uint8]:
-    """As the engine takes it."""
-    (pipeline,) = _opened
+def _network_input(image: RGBImage) -> npt.NDArray[np.uint8]:
+    (pipeline,) = _loaded
     return np.stack([resize_to_network(DecodedImage.whole(image), pipeline.metadata.resize)])
 
 
 def _stage_seconds(file: bytes, answer_format: str, runs: int) -> list[dict[str, float]]:
-    (pipeline,) = _opened
+    (pipeline,) = _loaded
     request = SegmentationRequest(file, answer=AnswerOptions.model_validate({"format": answer_format}))
 
-    def run() -> dict[str, float]:
+    def answer() -> dict[str, float]:
         stages: dict[str, float] = {}
-        begun = time.perf_counter()
+        started = time.perf_counter()
         pipeline.answer(request, lambda name, seconds: stages.update({name: stages.get(name, 0) + seconds}))
-        taken = time.perf_counter() - begun
-        return {**stages, TOTAL: taken}
+        total = time.perf_counter() - started
+        return {**stages, TOTAL: total}
 
     # As in a worker: OpenVINO has threads of its own.
     with torch_threads(1 if pipeline.engine.name == "openvino" else torch.get_num_threads()):
-        return [run() for _ in range(runs + 1)][1:]
+        return [answer() for _ in range(runs + 1)][1:]
 
 
 def _label_maps(images: Sequence[RGBImage]) -> list[LabelMap]:
-    (pipeline,) = _opened
+    (pipeline,) = _loaded
     return [pipeline.segment(image).label_map for image in images]
 
 
-def _label_seconds(file: bytes, runs: int) -> LabelRuns:
-    (pipeline,) = _opened
+def _label_times(file: bytes, runs: int) -> LabelTimes:
+    (pipeline,) = _loaded
     image = decode_image(file, Limits())
     (height, width), dtype = image.shape[:2], pipeline.labels.dtype
-    (logits,) = pipeline.engine.infer(_seen(image))
+    (logits,) = pipeline.engine.infer(_network_input(image))
     grid = torch.from_numpy(logits)[None]
 
-    def reference() -> LabelMap:
+    def interpolate() -> LabelMap:
         values = F.interpolate(grid, (height, width), mode="bilinear", align_corners=False)
         return values.argmax(1)[0].numpy().astype(dtype)
 
-    agreement = float(np.mean(make_label_map(logits, (height, width), dtype) == reference()))
-    ours: list[float] = []
-    theirs: list[float] = []
+    agreement = float(np.mean(make_label_map(logits, (height, width), dtype) == interpolate()))
+    bundle: list[float] = []
+    reference: list[float] = []
     for _ in range(runs):
-        ours += seconds_of(lambda: make_label_map(logits, (height, width), dtype), Pace(3))
-        theirs += seconds_of(reference, Pace(1))
-    return LabelRuns(ours, theirs, agreement)
+        bundle += time_repetitions(lambda: make_label_map(logits, (height, width), dtype), Pace(3))
+        reference += time_repetitions(interpolate, Pace(1))
+    return LabelTimes(bundle, reference, agreement)
 
 
-def _memory() -> Memory:
-    return Memory.of(os.getpid())
+def _memory() -> ProcessMemory:
+    return ProcessMemory.read(os.getpid())

@@ -1,4 +1,4 @@
-"""The networks that are measured. The large ones have random weights: a network's speed does not depend on what it knows."""
+"""Make the checkpoints that are measured. The large networks have random weights: speed does not depend on the weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.serving.benchmark_plan import DEFAULT_NETWORK
-from benchmarks.serving.sized_photographs import photographs
+from benchmarks.serving.sized_photographs import sized_photographs
 from handler.geometry import DecodedImage, RGBImage
 from handler.network.engines.openvino_graph import convert
 from handler.network.tiling import resize_to_network
@@ -32,20 +32,20 @@ from scripts.import_weights.torchvision import TORCHVISION_MODELS
 from scripts.package import DEFAULT_CHECKPOINT
 from scripts.quantize.nncf_graph import Pictures, method, quantize, serialized
 
-#: Of the features' variance; keeps the fit from following noise.
+#: Ridge penalty, relative to the variance of the features.
 _RIDGE = 0.1
-#: Makes the fit's 0..1 into logits.
+#: Scales the fit, which is in 0..1, to logits.
 _SHARPNESS = 10.0
 _FITTED_AT = (360, 480)
 
 
 def checkpoint_of(network: str, folder: Path, side: int) -> Path:
-    """The checkpoint of a network; one of random weights, which are the same each time, is written into `folder`.
+    """Return the checkpoint of a network; one of random weights is written into `folder`, the same every time.
 
     Args:
         network: "default", or one of torchvision's names.
-        folder: for the checkpoint.
-        side: pixels of the short side at which it is to see an image.
+        folder: gets the checkpoint.
+        side: short side, in pixels, of the image that the network sees.
 
     Raises:
         ConfigurationError: there is no such network.
@@ -56,37 +56,39 @@ def checkpoint_of(network: str, folder: Path, side: int) -> Path:
         raise ConfigurationError(f"unknown network {network!r}{nearest(network, [DEFAULT_NETWORK, *TORCHVISION_MODELS])}")
     path = folder / f"{network}.safetensors"
     if not path.exists():
-        metadata = _described(network, side)
+        metadata = _metadata(network, side)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            built = build_model(metadata.model).eval()
-        _fit_classifier(built, metadata, list(photographs(_FITTED_AT).values()))
-        save_checkpoint(path, built, metadata)
+            random = build_model(metadata.model).eval()
+        _fit_classifier(random, metadata, list(sized_photographs(_FITTED_AT).values()))
+        save_checkpoint(path, random, metadata)
     return path
 
 
-def quantized(checkpoint: Path, images: Sequence[RGBImage], folder: Path) -> Path:
-    """The checkpoint with a graph in 8-bit integers, calibrated on `images`; written into `folder`."""
+def quantize_checkpoint(checkpoint: Path, images: Sequence[RGBImage], folder: Path) -> Path:
+    """Write the checkpoint with a graph in 8-bit integers, calibrated on `images`, into `folder`; return its path."""
     path = folder / f"{checkpoint.stem}.int8.safetensors"
     if not path.exists():
         loaded = load_checkpoint(checkpoint)
         graph = convert(loaded)
-        seen = [resize_to_network(DecodedImage.whole(image), loaded.metadata.resize) for image in images]
-        made = serialized(quantize(graph, Pictures(lambda: iter(seen), len(seen))), folder / f"{checkpoint.stem}.int8.xml")
-        # What it costs is the benchmark's to find out.
-        record = Quantization(
-            method=method(graph), calibration="samples", photographs=len(seen), dataset="none", images=1, equal_labels=0
+        inputs = [resize_to_network(DecodedImage.whole(image), loaded.metadata.resize) for image in images]
+        quantized = serialized(
+            quantize(graph, Pictures(lambda: iter(inputs), len(inputs))), folder / f"{checkpoint.stem}.int8.xml"
         )
-        add_quantized_graph(path, checkpoint, made, loaded.metadata.model_copy(update={"quantization": record}))
+        # The loss of accuracy is what the benchmark measures.
+        record = Quantization(
+            method=method(graph), calibration="samples", photographs=len(inputs), dataset="none", images=1, equal_labels=0
+        )
+        add_quantized_graph(path, checkpoint, quantized, loaded.metadata.model_copy(update={"quantization": record}))
     return path
 
 
-def _described(network: str, side: int) -> CheckpointMetadata:
-    known = read_metadata(DEFAULT_CHECKPOINT)
+def _metadata(network: str, side: int) -> CheckpointMetadata:
+    default = read_metadata(DEFAULT_CHECKPOINT)
     return CheckpointMetadata(
         model=TORCHVISION_MODELS[network].model_copy(update={"auxiliary_head": False}),
-        classes=known.classes,
-        palette=known.palette,
+        classes=default.classes,
+        palette=default.palette,
         resize=ResizePolicy(side="short", size=side),
         provenance="random weights, the classifier fitted to labels of the default model on three photographs",
         license="Apache-2.0",
@@ -95,9 +97,9 @@ def _described(network: str, side: int) -> CheckpointMetadata:
 
 @torch.no_grad()
 def _fit_classifier(network: Network, metadata: CheckpointMetadata, images: list[RGBImage]) -> None:
-    """Let the last layer tell apart, by ridge regression on random features, what the default model sees in `images`.
+    """Fit the last layer to the default model's labels on `images`, by ridge regression on random features.
 
-    With a random classifier every answer would be noise: many times as long as a true one, and different in every precision.
+    With a random classifier every answer would be noise: many times as long as a real one, and different in every precision.
     """
     classifier = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
     grids: list[Tensor] = []
@@ -107,8 +109,8 @@ def _fit_classifier(network: Network, metadata: CheckpointMetadata, images: list
         network(normalize(torch.from_numpy(resize_to_network(DecodedImage.whole(image), metadata.resize).copy())[None]))
     handle.remove()
     features = torch.cat([grid.flatten(1) for grid in grids], 1)
-    wanted = torch.cat([_labels_on(grid.shape[1:], image) for grid, image in zip(grids, _known_labels(images), strict=True)])
-    targets = nn.functional.one_hot(wanted, metadata.model.num_classes).double().T
+    labels = torch.cat([_labels_on(grid.shape[1:], image) for grid, image in zip(grids, _default_labels(images), strict=True)])
+    targets = nn.functional.one_hot(labels, metadata.model.num_classes).double().T
     mean, deviation = features.mean(1, keepdim=True), features.std(1, keepdim=True) + 1e-9
     scaled, centre = (features - mean) / deviation, targets.mean(1, keepdim=True)
     moments = scaled @ scaled.T / scaled.shape[1] + _RIDGE * torch.eye(len(scaled), dtype=torch.float64)
@@ -117,13 +119,13 @@ def _fit_classifier(network: Network, metadata: CheckpointMetadata, images: list
     classifier.load_state_dict({"weight": _SHARPNESS * weight[:, :, None, None], "bias": _SHARPNESS * bias})
 
 
-def _known_labels(images: list[RGBImage]) -> list[Tensor]:
-    known = Pipeline.load(DEFAULT_CHECKPOINT, HandlerSettings(engine="torch"), ModelIdentity("default", ""))
-    return [torch.from_numpy(known.segment(image).label_map.astype(np.int64)) for image in images]
+def _default_labels(images: list[RGBImage]) -> list[Tensor]:
+    default = Pipeline.load(DEFAULT_CHECKPOINT, HandlerSettings(engine="torch"), ModelIdentity("default", ""))
+    return [torch.from_numpy(default.segment(image).label_map.astype(np.int64)) for image in images]
 
 
 def _labels_on(grid: torch.Size, label_map: Tensor) -> Tensor:
-    """The labels at the centres of the grid's cells, in one row."""
+    """Sample the labels at the centres of the grid's cells, row by row, as one vector."""
     rows, columns = (
         ((torch.arange(cells) + 0.5) * (pixels / cells)).long() for cells, pixels in zip(grid, label_map.shape, strict=True)
     )

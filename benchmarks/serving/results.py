@@ -1,107 +1,106 @@
-"""What was measured. Times are seconds, memory and answers bytes."""
+"""Values that were measured: times in seconds, memory and answers in bytes, sizes as (width, height)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from benchmarks.process_memory import Memory
+from benchmarks.process_memory import ProcessMemory
 from benchmarks.serving.benchmark_plan import Case
 from benchmarks.serving.timing import Spread
 
 
 @dataclass(frozen=True)
-class Served:
-    """A live server, asked for the photograph."""
+class LiveServer:
+    """A live server, sent the photograph again and again."""
 
     #: With one client.
     latency: Spread
-    #: Answers to several clients in a second; of the rounds.
+    #: Answers per second to several clients, one value per round.
     per_second: Spread
     answer_bytes: int
-    #: Of its worker, after all requests.
-    memory: Memory
+    #: Of the worker, after all requests.
+    memory: ProcessMemory
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What is won against TorchServe's own handler."""
+    """This bundle against TorchServe's own handler."""
 
     #: How many times faster a request is, and how many times smaller its answer.
     faster: float
     smaller: float
-    #: Share of labels that are the same: that both sides have the same weights, and mean the same by them.
+    #: Share of labels that are equal, which shows that both sides run the same weights.
     agreement: float
 
     @classmethod
-    def of(cls, ours: Served, theirs: Served, agreement: float) -> "Gain":
-        faster, smaller = theirs.latency.median / ours.latency.median, theirs.answer_bytes / ours.answer_bytes
-        return cls(faster, smaller, agreement)
+    def compare(cls, bundle: LiveServer, baseline: LiveServer, agreement: float) -> "Gain":
+        faster = baseline.latency.median / bundle.latency.median
+        return cls(faster, baseline.answer_bytes / bundle.answer_bytes, agreement)
 
 
 @dataclass(frozen=True)
-class Ours:
-    """This bundle live, and the same engine called bare in a loop."""
+class BundleRequests:
+    """This bundle live, and its engine called directly in a loop."""
 
     case: Case
-    served: Served
+    live: LiveServer
     network: Spread
-    #: Where TorchServe's own handler has the same network.
+    #: None where TorchServe's own handler was not measured with the same network.
     gain: Gain | None
 
     @property
-    def around(self) -> float:
-        """Seconds of a request that are not the network's."""
-        return self.served.latency.median - self.network.median
+    def overhead(self) -> float:
+        """Seconds of a request outside the network."""
+        return self.live.latency.median - self.network.median
 
     @property
-    def around_share(self) -> float:
-        return self.around / self.served.latency.median
+    def overhead_share(self) -> float:
+        return self.overhead / self.live.latency.median
 
     @property
     def throughput_share(self) -> float:
-        """Of the bare engine's."""
-        return self.served.per_second.median * self.network.median
+        """Throughput with several clients, as a share of the bare engine's."""
+        return self.live.per_second.median * self.network.median
 
 
 @dataclass(frozen=True)
 class Requests:
-    """Parts 1 and 2: TorchServe's own handler and this bundle, live, and what everything around the network costs."""
+    """TorchServe's own handler and this bundle, live."""
 
     clients: int
-    baseline: Served
-    ours: tuple[Ours, ...]
+    baseline: LiveServer
+    bundle: tuple[BundleRequests, ...]
 
 
 @dataclass(frozen=True)
-class Stages:
-    """A photograph's way through the pipeline."""
+class AnswerStages:
+    """The stages of one answer, from file to answer."""
 
     case: Case
-    #: Width and height.
     size: tuple[int, int]
     file_bytes: int
     answer_format: str
     #: By stage, in order.
     stages: dict[str, Spread]
     total: Spread
-    #: Of the total, what is not the network's.
-    beyond: Spread
+    #: The total less the network's time.
+    overhead: Spread
 
 
 @dataclass(frozen=True)
 class LabelMaps:
-    """From logits to the labels of the large photograph, beside torch's `interpolate(...).argmax(1)`."""
+    """Logits to the labels of the large photograph, beside torch's `interpolate(...).argmax(1)`."""
 
     case: Case
-    #: Width and height.
     size: tuple[int, int]
-    ours: Spread
+    bundle: Spread
     reference: Spread
+    #: Share of labels that are equal.
     agreement: float
 
     @property
     def speedup(self) -> float:
-        return self.reference.median / self.ours.median
+        return self.reference.median / self.bundle.median
 
 
 @dataclass(frozen=True)
@@ -110,44 +109,45 @@ class EngineRun:
 
     case: Case
     network: Spread
-    #: Share of labels, at the photographs' own size, that are those of the first engine and precision of the network.
+    #: Share of labels, at the photographs' sizes, that equal those of the network's first engine and precision.
     agreement: float
-    #: At rest, and after the large photograph.
-    memory: Memory
+    #: Resident at rest; the peak is after the large photograph.
+    memory: ProcessMemory
 
 
 @dataclass(frozen=True)
-class Start:
-    """How soon a server is ready, and what its worker takes then."""
+class WorkerStart:
+    """How soon a server is READY, and the memory of its worker at that moment."""
 
     case: Case
-    #: From the command on, Java's start and the unpacking of the archive included.
+    #: From the command on, including Java's start and unpacking the archive.
     server: Spread
     #: From the start of the worker's process on.
     worker: Spread
-    resident: int
+    #: Of the start that took most.
+    memory: ProcessMemory
 
 
 @dataclass(frozen=True)
 class Results:
-    """Of the sections that were run."""
+    """Results of the sections that were run; empty for the others."""
 
     requests: Requests | None = None
-    stages: tuple[Stages, ...] = ()
+    stages: tuple[AnswerStages, ...] = ()
     labels: tuple[LabelMaps, ...] = ()
     engines: tuple[EngineRun, ...] = ()
-    starts: tuple[Start, ...] = ()
+    starts: tuple[WorkerStart, ...] = ()
 
 
-class OfCase(Protocol):
+class HasCase(Protocol):
     @property
     def case(self) -> Case: ...
 
 
-Found = TypeVar("Found", bound=OfCase)
+ResultT = TypeVar("ResultT", bound=HasCase)
 
 
-def of(results: Iterable[Found], network: str, precision: str | None = None) -> Found | None:
-    """The last of a network, in the precision if one is given."""
-    fitting = [each for each in results if each.case.network == network and precision in (None, each.case.precision)]
-    return fitting[-1] if fitting else None
+def latest(results: Iterable[ResultT], network: str, precision: str | None = None) -> ResultT | None:
+    """Return the last result for a network, in `precision` where one is given."""
+    matching = [result for result in results if result.case.network == network and precision in (None, result.case.precision)]
+    return matching[-1] if matching else None

@@ -1,4 +1,4 @@
-"""Repeated measurements: how often, and what is told of them."""
+"""Repeat measurements and summarize them."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -10,42 +10,46 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Pace:
-    """How long something is repeated in one round: so many times at least, and so many seconds."""
+    """How long one round repeats a measurement: both bounds must be reached."""
 
-    least: int
+    repetitions: int
     seconds: float = 0.0
 
-    def over(self, done: int, begun: float) -> bool:
-        """Whether that is enough, `begun` being what time.perf_counter() said."""
-        return done >= self.least and time.perf_counter() - begun >= self.seconds
+    def done(self, repetitions: int, started: float) -> bool:
+        """Return whether a round is over that began when `time.perf_counter()` was `started`."""
+        return repetitions >= self.repetitions and time.perf_counter() - started >= self.seconds
 
 
 @dataclass(frozen=True)
 class Spread:
-    """What is told of many measurements of one thing, in the unit of their values."""
+    """A summary of repeated measurements, in the unit of their values."""
 
     count: int
     median: float
     p95: float
-    least: float
-    most: float
+    minimum: float
+    maximum: float
 
     @classmethod
     def of(cls, values: Iterable[float]) -> "Spread":
-        """Raises ValueError where there are none."""
-        found = np.fromiter(values, np.float64)
-        if not found.size:
+        """Summarize `values`.
+
+        Raises:
+            ValueError: there are none.
+        """
+        array = np.fromiter(values, np.float64)
+        if not array.size:
             raise ValueError("nothing was measured")
-        median, p95 = np.percentile(found, (50, 95))
-        return cls(found.size, float(median), float(p95), float(found.min()), float(found.max()))
+        median, p95 = np.percentile(array, (50, 95))
+        return cls(array.size, float(median), float(p95), float(array.min()), float(array.max()))
 
 
-def seconds_of(run: Callable[[], Any], pace: Pace) -> list[float]:
-    """Seconds of each repetition of `run`, one after the other."""
-    taken: list[float] = []
-    begun = time.perf_counter()
-    while not pace.over(len(taken), begun):
+def time_repetitions(run: Callable[[], Any], pace: Pace) -> list[float]:
+    """Repeat `run` one after the other; return the seconds of each repetition."""
+    durations: list[float] = []
+    started = time.perf_counter()
+    while not pace.done(len(durations), started):
         start = time.perf_counter()
         run()
-        taken.append(time.perf_counter() - start)
-    return taken
+        durations.append(time.perf_counter() - start)
+    return durations

@@ -1,4 +1,4 @@
-"""What all measurements share: photographs, checkpoints, archives and running servers, each made when it is first wanted."""
+"""Photographs, checkpoints, archives and running servers that the measurements share, made on first use."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import yaml
-
 from benchmarks.serving.baseline.archive import build_baseline
 from benchmarks.serving.benchmark_plan import Case, Plan
-from benchmarks.serving.networks import checkpoint_of, quantized
-from benchmarks.serving.sized_photographs import encoded, jpeg, photographs
+from benchmarks.serving.networks import checkpoint_of, quantize_checkpoint
+from benchmarks.serving.sized_photographs import camera_jpeg, encode_image, sized_photographs
 from handler.geometry import RGBImage, network_size
 from handler.image.decode import decode_image
 from handler.limits import Limits
@@ -20,9 +18,10 @@ from model import read_metadata
 from scripts.package import DEFAULT_MODEL_CONFIG, Recipe, build
 from scripts.samples import write_samples
 from scripts.server import Ports, Server, start
+from scripts.yaml_file import read_mapping, write_mapping
 
-#: Is told what is under way.
-Tell = Callable[[str], None]
+#: Called with a line that says what is being measured.
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -34,44 +33,45 @@ class Workspace:
 
     @cached_property
     def photo(self) -> bytes:
-        return jpeg(self.plan.photo)
+        return camera_jpeg(self.plan.photo)
 
     @cached_property
     def large_photo(self) -> bytes:
-        return jpeg(self.plan.large)
+        return camera_jpeg(self.plan.large)
 
     @cached_property
-    def pictures(self) -> list[RGBImage]:
-        """On which labels are compared, at their own sizes."""
-        paths = write_samples(self.folder / "samples", self.plan.pictures)
+    def samples(self) -> list[RGBImage]:
+        """Sample photographs on which labels are compared, in their full size."""
+        paths = write_samples(self.folder / "samples", self.plan.samples)
         return [decode_image(path.read_bytes(), Limits()) for path in paths]
 
     def unscaled(self, case: Case) -> bytes:
-        """A PNG at the very size at which the case's network sees it, whose labels nobody has to scale."""
+        """Return a PNG of exactly the size of the network's input, so that its labels need no resizing."""
         size = network_size(read_metadata(self.checkpoint(case)).resize, self.plan.photo)
-        return encoded(photographs(size)["astronaut"], "PNG")
+        return encode_image(sized_photographs(size)["astronaut"], "PNG")
 
     def checkpoint(self, case: Case) -> Path:
+        """Return the case's checkpoint."""
         checkpoint = checkpoint_of(case.network, self.folder, self.plan.side)
-        return quantized(checkpoint, self.pictures, self.folder) if case.precision == "int8" else checkpoint
+        return quantize_checkpoint(checkpoint, self.samples, self.folder) if case.precision == "int8" else checkpoint
 
     def archive(self, case: Case) -> Path:
-        """An archive that serves the case as the bundle's own configuration does, but for engine and precision."""
+        """Return an archive of the case: the bundle's own configuration, with the case's engine and precision."""
         store = self.folder / case.name.replace(", ", "-").replace(" ", "-")
         path = store / "deeplabv3.mar"
         if not path.exists():
             store.mkdir(parents=True)
             config = store / "model-config.yaml"
-            settings = yaml.safe_load(DEFAULT_MODEL_CONFIG.read_text())
+            settings = read_mapping(DEFAULT_MODEL_CONFIG)
             settings["handler"] |= {"engine": case.engine, "precision": case.precision}
-            config.write_text(yaml.safe_dump(settings))
-            # How far labels agree is measured here, not required.
-            recipe = Recipe("deeplabv3", "1.0", self.checkpoint(case), config, None, self._few_photographs, least_agreement=0.0)
+            write_mapping(config, settings)
+            # The benchmark measures how far labels agree; packaging must not require it.
+            recipe = Recipe("deeplabv3", "1.0", self.checkpoint(case), config, None, self._one_photograph, least_agreement=0.0)
             build(recipe, store)
         return path
 
     def unpacked(self, case: Case) -> Path:
-        """The folder of the case's archive, as a worker has it."""
+        """Return the case's archive as a folder, as a worker has it."""
         archive = self.archive(case)
         folder = archive.parent / "unpacked"
         if not folder.exists():
@@ -79,25 +79,25 @@ class Workspace:
         return folder
 
     @cached_property
-    def _few_photographs(self) -> Path:
-        """What packaging compares engines by: one, since it is not asked about."""
+    def _one_photograph(self) -> Path:
+        """A folder of one photograph, which packaging compares engines on; its verdict is not used."""
         folder = self.folder / "photographs"
         folder.mkdir()
         (folder / "photo.jpg").write_bytes(self.photo)
         return folder
 
     def baseline(self, case: Case) -> Path:
-        """An archive of TorchServe's own handler, with the network of `case`."""
+        """Return an archive of TorchServe's own handler with the network of `case`."""
         return build_baseline(case, self.checkpoint(case), self.folder / "baseline")
 
     @contextmanager
     def serving(self, archives: Sequence[Path]) -> Iterator[list[Server]]:
-        """A server of each archive, started one after the other; ready inside the block and stopped after it."""
+        """Serve each archive inside the block, each by a server of its own."""
         with ExitStack() as stack:
             servers = []
             for number, archive in enumerate(archives):
                 servers.append(start(archive, Ports.free(), self.folder / "servers" / str(number)))
                 stack.callback(servers[-1].stop)
-                # Only then are its ports taken, and no longer free for the next.
+                # Until it is READY its ports count as free, and the next server could take them.
                 servers[-1].wait_until_ready()
             yield servers

@@ -1,1 +1,1 @@
-"""How the default checkpoint was made."""
+"""Training of networks: `python -m scripts.train`."""

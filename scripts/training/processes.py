@@ -1,4 +1,4 @@
-"""One process or several that train together, on GPUs or on the CPU, as torchrun starts them."""
+"""The processes that train together, on GPUs or on the CPU, started by torchrun."""
 
 import os
 import sys
@@ -12,8 +12,8 @@ from torch import distributed, nn
 
 from model.strict import ConfigurationError
 
-#: Images in a batch: over one alone, batch normalization has no variance.
-_LEAST = 2
+#: Batch normalization needs more than one image for a variance.
+_MIN_BATCH_SIZE = 2
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes files and speaks."""
+        """Whether this process writes the files and messages."""
         return self.rank == 0
 
     def gather(self, value: Any) -> list[Any]:
-        """`value` of every process, in the order of their ranks."""
+        """Return the `value` of every process, by rank."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -38,7 +38,7 @@ class Processes:
         return values
 
     def means(self, values: Sequence[float]) -> list[float]:
-        """Of each of `values`, the mean over all processes."""
+        """Return the mean of each of `values` over all processes."""
         if self.count == 1:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -46,38 +46,38 @@ class Processes:
         return [value / self.count for value in total.tolist()]
 
     def share_buffers(self, network: nn.Module) -> None:
-        """Give the network's buffers the values that they have in the first process."""
+        """Copy the network's buffers from the first process to all."""
         if self.count > 1:
             for buffer in network.buffers():
                 distributed.broadcast(buffer, src=0)
 
     def wait(self) -> None:
-        """Until all have come here."""
+        """Wait until every process has called this."""
         if self.count > 1:
             distributed.barrier()
 
-    def batch_of_each(self, batch_size: int, accumulation: int) -> int:
-        """How many images each process takes at once.
+    def process_batch_size(self, batch_size: int, accumulation: int) -> int:
+        """Return the images in one batch of one process.
 
         Raises:
-            ConfigurationError: a step's images cannot be shared out evenly.
+            ConfigurationError: a step's images cannot be divided evenly, or a batch would be a single image.
         """
         parts = self.count * accumulation
         if batch_size % parts:
             raise ConfigurationError(
                 f"batch_size {batch_size}: must be a multiple of processes × accumulation, {self.count} × {accumulation}"
             )
-        if batch_size // parts < _LEAST:
+        if batch_size // parts < _MIN_BATCH_SIZE:
             raise ConfigurationError(
-                f"batch_size {batch_size}: leaves {batch_size // parts} image for each of {self.count} processes × "
-                f"{accumulation} batches; batch normalization needs {_LEAST}, so it must be {_LEAST * parts} or more"
+                f"batch_size {batch_size}: gives {batch_size // parts} image to each of {self.count} processes × "
+                f"{accumulation} batches; batch normalization needs {_MIN_BATCH_SIZE}, so {_MIN_BATCH_SIZE * parts} or more"
             )
         return batch_size // parts
 
 
 @contextmanager
 def joined() -> Iterator[Processes]:
-    """Take this process's place: the one torchrun's environment gives it, else alone."""
+    """Join the process group that torchrun's environment describes; without one, train alone."""
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
     on_gpu = torch.cuda.is_available()
@@ -95,12 +95,12 @@ def joined() -> Iterator[Processes]:
 
 
 def spawn(count: int, module: str, arguments: Sequence[str]) -> NoReturn:
-    """Become torchrun, running `python -m module arguments` in `count` processes on this machine.
+    """Replace this process by torchrun with `count` processes of `python -m module arguments` on this machine.
 
-    On a CPU the processes share the cores out between them.
+    On a CPU they divide the cores among them.
 
     Raises:
-        ConfigurationError: there are not so many GPUs.
+        ConfigurationError: the machine has GPUs, but fewer than `count`.
     """
     gpus = torch.cuda.device_count()
     if gpus and count > gpus:
@@ -109,5 +109,5 @@ def spawn(count: int, module: str, arguments: Sequence[str]) -> NoReturn:
     if not gpus:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", module]
-    # In this process's place, so that whoever ends it ends them all.
+    # It replaces this process, so that a signal to this process ends them all.
     os.execve(sys.executable, [*command, *arguments], environment)  # noqa: S606, no shell is wanted

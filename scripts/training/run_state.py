@@ -1,4 +1,4 @@
-"""The state of a run on disk: enough to go on as if nothing had happened."""
+"""Write and read the state of a run, from which it resumes exactly."""
 
 import io
 import pickle
@@ -11,12 +11,12 @@ import torch
 from model.atomic import write_atomically
 from model.strict import ConfigurationError
 
-NAME = "state.pt"
+STATE_FILE = "state.pt"
 
 
 @dataclass(frozen=True)
 class RunState:
-    """Where a run stands after `iteration` steps."""
+    """A run after `iteration` steps."""
 
     iteration: int
     #: Mean IoU of the last evaluation.
@@ -24,32 +24,32 @@ class RunState:
     #: The best selection score so far, and the iteration that reached it.
     best: float | None
     best_iteration: int | None
-    #: The configuration it was begun with, as JSON.
+    #: The run's configuration, as JSON.
     config: str
-    #: The trainer's: weights, momenta, averages.
+    #: The trainer's state: weights, momenta, averages.
     trainer: dict[str, Any]
 
 
 def write_state(folder: Path, state: RunState) -> None:
-    """Put `state` in the place of the last one, whole or not at all."""
+    """Replace the last state by `state`, atomically."""
     content = io.BytesIO()
     torch.save(vars(state), content)
-    write_atomically(folder / NAME, content.getvalue())
+    write_atomically(folder / STATE_FILE, content.getvalue())
 
 
 def read_state(folder: Path, config: str) -> RunState:
-    """The last state written to `folder`. Only tensors and plain values are unpickled.
+    """Read the last state in `folder`. Only tensors and plain values are unpickled.
 
     Raises:
-        ConfigurationError: there is none, it cannot be read, or it is of a run of another configuration.
+        ConfigurationError: there is none, it cannot be read, or its configuration differs from `config`.
     """
-    path = folder / NAME
+    path = folder / STATE_FILE
     if not path.is_file():
-        raise ConfigurationError(f"{path}: no state to resume from; leave out --resume to begin")
+        raise ConfigurationError(f"{path}: does not exist, so there is nothing to resume; leave out --resume to start a run")
     try:
         state = RunState(**torch.load(path, map_location="cpu", weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError) as error:
-        raise ConfigurationError(f"{path}: no state of a run: {error}") from error
+        raise ConfigurationError(f"{path}: is not the state of a run: {error}") from error
     if state.config != config:
-        raise ConfigurationError(f"{path}: of a run of another configuration; resume it with its own, {folder / 'config.json'}")
+        raise ConfigurationError(f"{path}: has another configuration; resume it with {folder / 'config.json'}")
     return state

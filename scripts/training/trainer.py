@@ -1,4 +1,4 @@
-"""Steps of the optimizer: from a step's batches to new weights."""
+"""Take optimizer steps: from a step's batches to new weights."""
 
 import contextlib
 from collections.abc import Sequence
@@ -23,22 +23,22 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of the optimizer came to."""
+    """The outcome of one optimizer step."""
 
     loss: float
-    #: Terms of the loss by name.
+    #: Weighted terms of the loss, by name.
     parts: dict[str, float]
-    #: By the optimizer's groups.
+    #: By parameter group.
     learning_rates: dict[str, float]
 
 
 class Trainer:
-    """A network that learns.
+    """Trains a network.
 
     Args:
-        teacher: gives logits for the same normalized images, to be learned from as well.
-        class_weights: for losses that weight classes.
-        steps: of the whole run, over which the learning rates fall.
+        teacher: maps the same normalized images to logits, for distillation.
+        class_weights: float C, for losses that weight classes.
+        steps: number of steps of the whole run, over which the learning rates fall.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Trainer:
         self._config = config
         self._processes = processes
         self._device = processes.device
-        self.network: Network = self._placed(network)
-        self._teacher = None if teacher is None else self._placed(teacher).eval().requires_grad_(False)
+        self.network: Network = place(network, self._device)
+        self._teacher = None if teacher is None else place(teacher, self._device).eval().requires_grad_(False)
         self._normalize = Normalize(config.normalization).to(self._device)
         self._loss = build_loss(config.loss, class_weights)
         self._optimizer = build_optimizer(network, config.optimizer)
@@ -67,16 +67,16 @@ class Trainer:
         self._learner: nn.Module = self.network
         if processes.count > 1:
             devices = [self._device] if self._device.type == "cuda" else None
-            # The auxiliary head's or a teacher's absence leaves no parameter without a gradient.
+            # Every parameter gets a gradient, with or without auxiliary head and teacher.
             self._learner = DistributedDataParallel(self.network, device_ids=devices)
 
     @property
     def evaluated(self) -> Network:
-        """The network that is measured and kept: the moving average where there is one."""
+        """The network that is evaluated and saved: the moving average if there is one."""
         return self.network if self._ema is None else cast(Network, self._ema.module)
 
     def begin_epoch(self) -> None:
-        """Back to training, after an evaluation."""
+        """Return to training mode, which an evaluation leaves."""
         self.network.train()
         if self._config.frozen_batch_norm:
             for module in self.network.modules():
@@ -84,13 +84,13 @@ class Trainer:
                     module.eval()
 
     def step(self, batches: Sequence[Batch], seed: int) -> Step:
-        """Learn from a step's batches. What is random in the network (dropout) follows from `seed` alone."""
+        """Take one step on `batches`. Random numbers in the network (dropout) depend on `seed` alone."""
         torch.manual_seed(seed)
         self._optimizer.zero_grad(set_to_none=True)
         learning_rates = {str(group["name"]): float(group["lr"]) for group in self._optimizer.param_groups}
         sums: dict[str, float] = {}
         for number, batch in enumerate(batches, 1):
-            with self._exchanging(last=number == len(batches)):
+            with self._gradient_exchange(last=number == len(batches)):
                 parts = self._parts(batch)
                 total = sum(parts.values(), torch.zeros((), device=self._device)) / len(batches)
                 self._scaler.scale(total).backward()
@@ -102,7 +102,7 @@ class Trainer:
         scale = self._scaler.get_scale()
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        # A scale that has fallen tells of gradients beyond float16, with which no step was taken.
+        # A lower scale means that gradients overflowed float16 and the step was skipped.
         if self._scaler.get_scale() >= scale:
             self._schedule.step()
             if self._ema is not None:
@@ -111,7 +111,7 @@ class Trainer:
         return Step(sum(means.values()), means, learning_rates)
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on, tensors and plain values alone."""
+        """Return everything that the next step depends on, as tensors and plain values."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -121,7 +121,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from where `state` was taken."""
+        """Continue from the step at which `state` was taken."""
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
@@ -129,8 +129,8 @@ class Trainer:
         if self._ema is not None:
             self._ema.load_state_dict(state["ema"])
 
-    def _exchanging(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
-        """Processes exchange gradients once in a step, with its last batch's."""
+    def _gradient_exchange(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
+        """Return the context that lets processes exchange gradients only with a step's last batch."""
         if last or not isinstance(self._learner, DistributedDataParallel):
             return contextlib.nullcontext()
         return self._learner.no_sync()
@@ -140,7 +140,7 @@ class Trainer:
         return AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
 
     def _parts(self, batch: Batch) -> dict[str, Tensor]:
-        """The terms of the loss, each with its weight."""
+        """Return the weighted terms of the loss."""
         images, masks = (tensor.to(self._device, non_blocking=True) for tensor in batch)
         pixels = self._pixels(images)
         with autocast(self._device, self._config.precision):
@@ -159,8 +159,10 @@ class Trainer:
         pixels: Tensor = self._normalize(images.to(self._device).permute(0, 2, 3, 1))
         return pixels.contiguous(memory_format=torch.channels_last)
 
-    def _placed(self, network: Any) -> Any:
-        return network.to(self._device).to(memory_format=torch.channels_last)
+
+def place(network: Any, device: torch.device) -> Any:
+    """Move a network to `device`, in the memory layout that convolutions are fastest in; returns the same network."""
+    return network.to(device).to(memory_format=torch.channels_last)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -170,10 +172,10 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def build_optimizer(network: Network, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """With a group for the backbone and one for the rest, each at its own rate."""
+    """Build an optimizer with one parameter group for the backbone and one for the head, each at its own rate."""
     backbone = list(network.backbone.parameters())
-    own = {id(parameter) for parameter in backbone}
-    head = [parameter for parameter in network.parameters() if id(parameter) not in own]
+    backbone_ids = {id(parameter) for parameter in backbone}
+    head = [parameter for parameter in network.parameters() if id(parameter) not in backbone_ids]
     groups = [
         {"name": "backbone", "params": backbone, "lr": config.backbone_learning_rate},
         {"name": "head", "params": head, "lr": config.head_learning_rate},
@@ -184,7 +186,7 @@ def build_optimizer(network: Network, config: OptimizerConfig) -> torch.optim.Op
 
 
 def learning_rate_factor(done: int, steps: int, config: OptimizerConfig) -> float:
-    """Of the full learning rate, for the step after `done` steps: linear warm-up times the polynomial's fall."""
+    """Return the share of the full rate for the step after `done` steps: linear warm-up times polynomial decay."""
     rise = min(1.0, (done + 1) / (config.warm_up + 1))
     fall: float = (1 - min(done, steps) / steps) ** config.power
     return rise * fall

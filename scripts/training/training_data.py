@@ -1,4 +1,4 @@
-"""What a run learns from: the data, shared out into training and validation, and the names of its classes."""
+"""Open the data of a run: training and validation samples and the names of their classes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,48 +12,48 @@ _VOC_CLASSES = 21
 
 
 @dataclass(frozen=True)
-class Material:
-    """Data that fit the model."""
+class TrainingData:
+    """Training and validation data that fit the model."""
 
     training: SegmentationData
     validation: SegmentationData
     classes: tuple[str, ...]
-    #: Of the training data.
+    #: Pixels and classes of the training data.
     summary: DataSummary
-    #: How many validation images hold each class.
+    #: Number of validation images with each class.
     validation_images: tuple[int, ...]
 
 
-def gather(config: TrainingConfig, *, progress: bool) -> Material:
-    """Open the data that `config` names and read every pair once.
+def open_training_data(config: TrainingConfig, *, show_progress: bool) -> TrainingData:
+    """Open the data that `config` names and check every pair of image and mask.
 
     Raises:
-        ConfigurationError: there are no data, or their class names are not known or not as many as the model's.
-        DataError: a pair is wrong, or a split is not there.
+        ConfigurationError: no data are given, or class names are missing or not as many as the model's classes.
+        DataError: a pair is invalid, or a split does not exist.
     """
     if config.data is None:
-        raise ConfigurationError("no data: give --data FOLDER, or `data:` in the configuration")
-    training, validation = _shared_out(config, config.data)
+        raise ConfigurationError("no data: give --data FOLDER or `data:` in the configuration")
+    training, validation = _split(config, config.data)
     classes = _class_names(config, training)
-    summary = check(training, config.model.num_classes, show_progress=progress)
-    held_out = check(validation, config.model.num_classes, show_progress=progress)
-    return Material(training, validation, classes, summary, held_out.images)
+    summary = check(training, config.model.num_classes, show_progress=show_progress)
+    held_out = check(validation, config.model.num_classes, show_progress=show_progress)
+    return TrainingData(training, validation, classes, summary, held_out.images)
 
 
-def _shared_out(config: TrainingConfig, folder: Path) -> tuple[SegmentationData, SegmentationData]:
-    present = splits(folder)
-    train_split = config.train_split or ("train" if "train" in present else None)
-    own_split = config.validation.split or ("val" if train_split == "train" and "val" in present else None)
+def _split(config: TrainingConfig, folder: Path) -> tuple[SegmentationData, SegmentationData]:
+    available = splits(folder)
+    train_split = config.train_split or ("train" if "train" in available else None)
+    validation_split = config.validation.split or ("val" if train_split == "train" and "val" in available else None)
     everything = open_data(folder, train_split)
     if config.exclude:
         everything = everything.without(config.exclude)
-    if own_split is not None:
-        validation = open_data(folder, own_split)
+    if validation_split is not None:
+        validation = open_data(folder, validation_split)
         shared = {sample.name for sample in everything.samples} & {sample.name for sample in validation.samples}
         if shared:
             raise ConfigurationError(
-                f"{folder}: {len(shared)} of the {len(validation)} samples to validate on ({own_split}) are among those to "
-                f"train on ({train_split or own_split}), {min(shared)!r} for one; name splits that have none in common"
+                f"{folder}: {len(shared)} of {len(validation)} validation samples ({validation_split}) are also training "
+                f"samples ({train_split or validation_split}), for example {min(shared)!r}; name disjoint splits"
             )
         return everything, validation
     held_out = everything.samples[:: config.validation.held_out_every]
@@ -62,14 +62,14 @@ def _shared_out(config: TrainingConfig, folder: Path) -> tuple[SegmentationData,
 
 
 def _class_names(config: TrainingConfig, data: SegmentationData) -> tuple[str, ...]:
-    number = config.model.num_classes
+    count = config.model.num_classes
     names = config.classes or data.classes
-    if names is None and data.layout == "VOC" and number == _VOC_CLASSES:
+    if names is None and data.layout == "VOC" and count == _VOC_CLASSES:
         names = read_class_names()
     if names is None:
         raise ConfigurationError(
-            f"no class names: {data.root} has no classes.txt; give `classes:`, {number} names, in the configuration"
+            f"no class names: {data.root} has no classes.txt; set `classes:` to {count} names in the configuration"
         )
-    if len(names) != number:
-        raise ConfigurationError(f"{data.root} has {len(names)} classes, model.num_classes is {number}")
+    if len(names) != count:
+        raise ConfigurationError(f"{data.root} has {len(names)} classes, model.num_classes is {count}")
     return names

@@ -1,4 +1,4 @@
-"""A training run: from data to a servable checkpoint, in a folder that people can watch and that it can resume from."""
+"""A training run: from data to a servable checkpoint, in a folder with logs and a state to resume from."""
 
 import math
 import sys
@@ -29,27 +29,26 @@ from scripts.training.augmentation import Augmentation, TrainingCrops
 from scripts.training.config import TrainingConfig
 from scripts.training.losses import WEIGHTED, class_weights
 from scripts.training.processes import Processes
-from scripts.training.run_state import NAME as STATE
-from scripts.training.run_state import RunState, read_state, write_state
+from scripts.training.run_state import STATE_FILE, RunState, read_state, write_state
 from scripts.training.sampling import Draws, balanced_weights
-from scripts.training.trainer import Batch, Trainer
-from scripts.training.training_data import Material
+from scripts.training.trainer import Batch, Trainer, place
+from scripts.training.training_data import TrainingData
 from scripts.training.watch.curves import draw_curves
 from scripts.training.watch.run_log import EVALUATIONS, STEPS, EvaluationRow, RunLog, StepRow
 from scripts.training.watch.sample_sheet import draw_samples
 from scripts.training.weights import CheckpointWeights
 
-#: Validation images in the picture that is drawn at each evaluation.
-_PICTURED = 6
+#: Validation images on the sample sheet of an evaluation.
+_SHEET_ROWS = 6
 
 
 class Diverged(RuntimeError):
-    """The loss is no number any more."""
+    """The loss became NaN or infinite."""
 
 
 @dataclass
 class Progress:
-    """How far a run has come."""
+    """How far a run has got."""
 
     iteration: int = 0
     #: Mean IoU of the last evaluation.
@@ -63,20 +62,21 @@ class Run:
     """One run in its folder.
 
     Args:
-        folder: gets `state.pt` to resume from, `config.json`, logs, curves and pictures.
-        checkpoint: the file for the best weights, with the metadata that makes them servable.
-        resume: go on from the state in `folder`.
+        folder: gets `state.pt` to resume from, `config.json`, logs, curves and sample sheets.
+        checkpoint: file for the best weights, with the metadata that makes them servable.
+        weights: reads start weights and teacher; left out, both are checkpoints.
+        resume: continue from the state in `folder`.
 
     Raises:
-        ConfigurationError: parts of the configuration do not go together, or there is no state to resume from.
-        CheckpointError: the weights to start from or the teacher cannot be used.
-        FileExistsError: a new run's folder holds another's log.
+        ConfigurationError: parts of the configuration contradict each other, or there is no state to resume from.
+        CheckpointError: the start weights or the teacher cannot be used.
+        FileExistsError: the folder of a new run holds the log of another.
     """
 
     def __init__(
         self,
         config: TrainingConfig,
-        material: Material,
+        data: TrainingData,
         processes: Processes,
         folder: Path,
         checkpoint: Path,
@@ -84,20 +84,20 @@ class Run:
         weights: CheckpointWeights | None = None,
         resume: bool = False,
     ) -> None:
-        self._config, self._material, self._processes = config, material, processes
+        self._config, self._data, self._processes = config, data, processes
         self._weights = weights or CheckpointWeights()
         self._folder, self._checkpoint, self._resume = folder, checkpoint, resume
-        if not resume and (found := [name for name in (STATE, STEPS, EVALUATIONS) if (folder / name).exists()]):
-            raise FileExistsError(f"{folder}: holds {found[0]} of another run; resume that run or choose another folder")
-        self._metadata = describe(config, material)
-        self._images_at_once = processes.batch_of_each(config.batch_size, config.accumulation)
-        self._steps_per_epoch = len(material.training) // config.batch_size
+        if not resume and (existing := [name for name in (STATE_FILE, STEPS, EVALUATIONS) if (folder / name).exists()]):
+            raise FileExistsError(f"{folder}: already holds {existing[0]} of another run; use --resume or another folder")
+        self._metadata = describe(config, data)
+        self._process_batch_size = processes.process_batch_size(config.batch_size, config.accumulation)
+        self._steps_per_epoch = len(data.training) // config.batch_size
         if not self._steps_per_epoch:
             raise ConfigurationError(
-                f"batch_size {config.batch_size}: the training data have {len(material.training)} images; it must be less"
+                f"batch_size {config.batch_size}: must be at most the number of training images, {len(data.training)}"
             )
         balance = config.class_balance
-        present = [material.summary.present[sample.name] for sample in material.training.samples]
+        present = [data.summary.present[sample.name] for sample in data.training.samples]
         self._draws = Draws(
             len(present),
             weights=balanced_weights(present, power=balance) if balance else None,
@@ -105,15 +105,15 @@ class Run:
             rank=processes.rank,
             world_size=processes.count,
         )
-        self._crops = TrainingCrops(material.training, Augmentation(config.augmentation, config.resize, config.normalization))
+        self._crops = TrainingCrops(data.training, Augmentation(config.augmentation, config.resize, config.normalization))
         self._progress = Progress()
-        self._trainer = self._resumed() if resume else self._begun()
+        self._trainer = self._resume_trainer() if resume else self._new_trainer()
 
     def train(self) -> None:
-        """Train to the last epoch; the best network is then in the checkpoint."""
+        """Train to the last epoch; afterwards the checkpoint holds the best network."""
         config, progress = self._config, self._progress
         last = config.epochs * self._steps_per_epoch
-        # Before the first step nothing has been learned: what was logged until then is logged anew.
+        # A run that ended before its first step logs its evaluation again.
         resumed_at = (progress.iteration or -1) if self._resume else None
         log = RunLog(self._folder, resumed_at=resumed_at) if self._processes.first else None
         bar: tqdm[Any] = tqdm(total=last, initial=progress.iteration, desc="training", file=sys.stderr, disable=log is None)
@@ -132,29 +132,29 @@ class Run:
         bar.close()
         if log is not None:
             log.close()
-            tqdm.write(f"the best network, of iteration {progress.best_iteration}, is in {self._checkpoint}")
+            tqdm.write(f"saved the best network, of iteration {progress.best_iteration}: {self._checkpoint}")
             tqdm.write(f"serve it: make serve CHECKPOINT={self._checkpoint}")
 
-    def _begun(self) -> Trainer:
+    def _new_trainer(self) -> Trainer:
         torch.manual_seed(self._config.seed)
-        network = build_model(self._config.model).to(self._processes.device)
+        network: Network = place(build_model(self._config.model), self._processes.device)
         if self._config.start is not None:
             crops = (images for batches in self._steps(0, 0) for images, _ in batches[:1])
             self._weights.initialize(network, self._config.start, self._config, self._metadata, crops)
             self._processes.share_buffers(network)
-        trainer = self._trainer_of(network)
+        trainer = self._build_trainer(network)
         if self._processes.first:
             write_atomically(self._folder / "config.json", self._config.model_dump_json(indent=2).encode())
         return trainer
 
-    def _resumed(self) -> Trainer:
+    def _resume_trainer(self) -> Trainer:
         state = read_state(self._folder, self._config.model_dump_json())
-        trainer = self._trainer_of(build_model(self._config.model))
+        trainer = self._build_trainer(build_model(self._config.model))
         trainer.restore(state.trainer)
         self._progress = Progress(state.iteration, state.miou, state.best, state.best_iteration)
         return trainer
 
-    def _trainer_of(self, network: Network) -> Trainer:
+    def _build_trainer(self, network: Network) -> Trainer:
         config = self._config
         teacher = None
         if config.teacher is not None:
@@ -165,49 +165,49 @@ class Run:
             self._processes,
             steps=config.epochs * self._steps_per_epoch,
             teacher=teacher,
-            class_weights=class_weights(self._material.summary.pixels) if config.loss.kind == WEIGHTED else None,
+            class_weights=class_weights(self._data.summary.pixels) if config.loss.kind == WEIGHTED else None,
         )
 
     def _steps(self, epoch: int, skipped: int) -> Iterator[list[Batch]]:
-        """The batches of each step of an epoch, but for the first `skipped` steps."""
-        config, at_once = self._config, self._images_at_once
+        """Yield the batches of each step of an epoch, without the first `skipped` steps."""
+        config, batch_size = self._config, self._process_batch_size
         self._draws.set_epoch(epoch)
-        self._draws.start_at(skipped * at_once * config.accumulation)
+        self._draws.start_at(skipped * batch_size * config.accumulation)
         on_gpu = self._processes.device.type == "cuda"
-        sampler: BatchSampler = BatchSampler(self._draws, at_once, drop_last=True)  # type: ignore[arg-type]  # Of draws.
+        sampler: BatchSampler = BatchSampler(self._draws, batch_size, drop_last=True)  # type: ignore[arg-type]  # It samples draws, not indices.
         batches = iter(DataLoader(self._crops, batch_sampler=sampler, num_workers=config.workers, pin_memory=on_gpu))
         for _ in range(skipped, self._steps_per_epoch):
             yield [next(batches) for _ in range(config.accumulation)]
 
     def _learn(self, batches: list[Batch], epoch: int, log: RunLog | None, bar: "tqdm[Any]") -> None:
         progress, processes = self._progress, self._processes
-        began = time.perf_counter()
-        # Whatever is random in a step follows from its number, so a resumed run repeats it.
+        started = time.perf_counter()
+        # Random numbers in a step depend on its number alone, so a resumed run repeats them.
         seed = (self._config.seed * 1_000_003 + progress.iteration) * processes.count + processes.rank
         step = self._trainer.step(batches, seed)
         progress.iteration += 1
-        # With float16 the scaler leaves such a step out, and goes on with a smaller scale.
+        # With float16 the scaler skips such a step and continues with a smaller scale.
         if not math.isfinite(step.loss) and self._config.precision != "float16":
             raise Diverged(
-                f"the loss of iteration {progress.iteration} is {step.loss}, at the rates {step.learning_rates}; lower them, "
-                f"or set optimizer.clip_norm. The last state, {self._folder / STATE}, is from before"
+                f"the loss of iteration {progress.iteration} is {step.loss} at the learning rates {step.learning_rates}; "
+                f"lower them or set optimizer.clip_norm. The last state, {self._folder / STATE_FILE}, is older"
             )
         if log is not None:
-            seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - started
             log.step(StepRow(progress.iteration, epoch, step.loss, step.parts, step.learning_rates, seconds))
         rate = step.learning_rates["head"]
         bar.set_postfix(epoch=epoch, loss=f"{step.loss:.3f}", rate=f"{rate:.2g}", mIoU=f"{progress.miou:.3f}", refresh=False)
         bar.update()
 
     def _evaluate(self, log: RunLog | None) -> None:
-        """Score the network on the validation data, each process its share of them, and keep it if it is the best."""
+        """Score the network on the validation data, shared among the processes, and save it if it is the best."""
         config, progress, processes = self._config, self._progress, self._processes
-        # Each process has measured statistics over its own images; the first one's are what is kept.
+        # Each process has batch statistics of its own images; those of the first are saved.
         processes.share_buffers(self._trainer.network)
         processes.share_buffers(self._trainer.evaluated)
         engine = TorchEngine(Checkpoint(self._trainer.evaluated, self._metadata), EngineOptions(gpu_id=processes.device.index))
         pipeline = Pipeline(engine, self._metadata, ModelIdentity("training", ""), Limits())
-        scores = self._scored(pipeline)
+        scores = self._score(pipeline)
         progress.miou = scores.miou
         selection = self._selection_score(scores)
         if log is None:
@@ -225,15 +225,15 @@ class Run:
         log.evaluation(row)
         figures = f"mIoU {row.miou:.4f}, pixel accuracy {row.pixel_accuracy:.4f}, boundary IoU {row.boundary:.4f}"
         tqdm.write(f"epoch {epoch} of {config.epochs}: {figures}")
-        self._picture(pipeline, epoch)
+        self._draw_sample_sheet(pipeline, epoch)
         if iteration:
             draw_curves(self._folder, self._folder / "curves.png")
         if iteration and (progress.best is None or selection > progress.best):
             progress.best, progress.best_iteration = selection, iteration
-            self._keep(scores)
+            self._save_checkpoint(scores)
 
-    def _scored(self, pipeline: Pipeline) -> Scores:
-        data, classes = self._material.validation, len(self._metadata.classes)
+    def _score(self, pipeline: Pipeline) -> Scores:
+        data, classes = self._data.validation, len(self._metadata.classes)
         total = Scores.zero(classes, boundary=True)
         for sample in data.samples[self._processes.rank :: self._processes.count]:
             image, mask = data.read(sample)
@@ -242,20 +242,20 @@ class Run:
         return reduce(add, shares)
 
     def _selection_score(self, scores: Scores) -> float:
-        """Mean IoU over the classes that are in enough validation images."""
-        enough = np.array(self._material.validation_images) >= self._config.validation.least_images
-        chosen = scores.iou[enough & ~np.isnan(scores.iou)]
+        """Return the mean IoU over the classes in at least `least_images` validation images."""
+        frequent = np.array(self._data.validation_images) >= self._config.validation.least_images
+        chosen = scores.iou[frequent & ~np.isnan(scores.iou)]
         return float(chosen.mean()) if chosen.size else scores.miou
 
-    def _keep(self, scores: Scores) -> None:
-        data = self._material.validation
+    def _save_checkpoint(self, scores: Scores) -> None:
+        data = self._data.validation
         evaluation = scores.evaluation(f"{len(data)} validation images of {data.root.name}", "single scale; chosen by it")
         metadata = self._metadata.model_copy(update={"evaluations": (evaluation,)})
         save_checkpoint(self._checkpoint, self._trainer.evaluated, metadata, half=self._config.half)
 
-    def _picture(self, pipeline: Pipeline, epoch: int) -> None:
-        data = self._material.validation
-        samples = data.samples[:: max(1, len(data) // _PICTURED)][:_PICTURED]
+    def _draw_sample_sheet(self, pipeline: Pipeline, epoch: int) -> None:
+        data = self._data.validation
+        samples = data.samples[:: max(1, len(data) // _SHEET_ROWS)][:_SHEET_ROWS]
         images, truths = zip(*(data.read(sample) for sample in samples), strict=True)
         predictions = [pipeline.segment(image).label_map for image in images]
         draw_samples(images, truths, predictions, pipeline.labels, self._folder / "samples" / f"epoch_{epoch:03d}.png")
@@ -277,18 +277,17 @@ class Run:
         self._processes.wait()
 
 
-def describe(config: TrainingConfig, material: Material) -> CheckpointMetadata:
-    """What the checkpoint will say of itself, but for how it scored."""
-    data = material.training
+def describe(config: TrainingConfig, data: TrainingData) -> CheckpointMetadata:
+    """Return the checkpoint's metadata, without scores."""
     sources = {"started from": config.start, "taught by": config.teacher}
     origins = [f"{role} {path.name}" for role, path in sources.items() if path is not None]
     return CheckpointMetadata(
         model=config.model,
-        classes=material.classes,
+        classes=data.classes,
         palette=voc_palette(config.model.num_classes),
         normalization=config.normalization,
         resize=config.resize,
         provenance=config.provenance
-        or "; ".join([f"trained on {len(data)} images of {data.root.name} by scripts.train", *origins]),
+        or "; ".join([f"trained on {len(data.training)} images of {data.training.root.name} by scripts.train", *origins]),
         license=config.license,
     )

@@ -29,7 +29,7 @@ def measure_statistics(
         config: has the normalization and the precision of training.
         after_group: called when a group is measured, before the group that it feeds.
     """
-    network.eval().to(memory_format=torch.channels_last)
+    network.eval()
     device = next(network.parameters()).device
     normalize = Normalize(config.normalization).to(device)
     for group in groups:

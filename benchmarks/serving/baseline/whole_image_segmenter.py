@@ -1,8 +1,8 @@
-"""TorchServe's own handler, given the whole image instead of its middle 224 pixels; what its archive has as handler file."""
+"""TorchServe's own handler on the whole image instead of the central 224 pixels; the handler file of the baseline archive."""
 
 from typing import Any
 
-# Lets torchvision be imported beside any build of torch.
+# Lets torchvision be imported with any build of torch.
 from model import torchvision_ops  # isort: skip  # noqa: F401
 
 from ts.torch_handler.image_segmenter import ImageSegmenter
@@ -11,7 +11,7 @@ from torchvision import transforms
 
 
 class WholeImageSegmenter(ImageSegmenter):  # type: ignore[misc]
-    """The short side becomes `short_side` of model-config.yaml; everything else is TorchServe's."""
+    """Resizes the short side to `short_side` of model-config.yaml; everything else is TorchServe's."""
 
     def initialize(self, context: Any) -> None:
         super().initialize(context)

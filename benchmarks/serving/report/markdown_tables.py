@@ -1,26 +1,26 @@
-"""Results as Markdown."""
+"""Write results as Markdown tables."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benchmarks.serving.report.machine import Machine
 from benchmarks.serving.report.targets import Target
-from benchmarks.serving.results import EngineRun, LabelMaps, Requests, Results, Served, Stages, Start
+from benchmarks.serving.results import AnswerStages, EngineRun, LabelMaps, LiveServer, Requests, Results, WorkerStart
 from benchmarks.serving.sections.live_requests import BASELINE
 from benchmarks.serving.timing import Spread
 
 
-def report(results: Results, reached: Iterable[Target], machine: Machine, versions: Mapping[str, str]) -> str:
-    """Everything, under headings."""
-    return "\n\n".join(["# Benchmark", _conditions(machine, versions), *_sections(results), _targets(reached)]) + "\n"
+def write_report(results: Results, targets: Iterable[Target], machine: Machine, versions: Mapping[str, str]) -> str:
+    """Return the whole report: conditions, a table per section, targets."""
+    return "\n\n".join(["# Benchmark", _conditions(machine, versions), *_sections(results), _targets(targets)]) + "\n"
 
 
 def _sections(results: Results) -> Iterator[str]:
     if results.requests:
         yield _requests(results.requests)
-        yield _around(results.requests)
+        yield _overhead(results.requests)
     if results.stages:
         yield _stages(results.stages)
-        yield "\n".join(_labels(each) for each in results.labels)
+        yield "\n".join(_labels(maps) for maps in results.labels)
     if results.engines:
         yield _engines(results.engines)
     if results.starts:
@@ -28,94 +28,103 @@ def _sections(results: Results) -> Iterator[str]:
 
 
 def _conditions(machine: Machine, versions: Mapping[str, str]) -> str:
-    hardware = (
-        f"{machine.processor}, {machine.cores} cores ({', '.join(machine.instructions) or 'none of the telling instructions'})"
-    )
-    used = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return (
-        f"{hardware}, {machine.memory_bytes / 1e9:.0f} GB of memory, {machine.system}; {used}. Times are medians (least–most)."
-    )
+    instructions = ", ".join(machine.instructions) or "no AVX2, AVX-512 or AMX"
+    hardware = f"{machine.processor}, {machine.cores} cores ({instructions})"
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+    system = f"{machine.memory_bytes / 1e9:.0f} GB of memory, {machine.system}"
+    return f"{hardware}, {system}; {packages}. Times are medians (minimum–maximum)."
 
 
 def _requests(requests: Requests) -> str:
-    head = ("", "1 client", "p95", "faster", f"{requests.clients} clients", "answer", "smaller", "same labels", "peak memory")
-    network = requests.ours[0].case.network
-    rows = [(f"{BASELINE}, {network}, torch float32", *_served(requests.baseline, "", "", ""))]
-    for each in requests.ours:
-        gain = each.gain
+    head = ("", "1 client", "p95", "faster", f"{requests.clients} clients", "answer", "smaller", "equal labels", "peak memory")
+    network = requests.bundle[0].case.network
+    rows = [(f"{BASELINE}, {network}, torch float32", *_live(requests.baseline, "", "", ""))]
+    for measured in requests.bundle:
+        gain = measured.gain
         gains = (f"{gain.faster:.1f} ×", f"{gain.smaller:,.0f} ×", _percent(gain.agreement, 2)) if gain else ("", "", "")
-        rows.append((each.case.name, *_served(each.served, *gains)))
+        rows.append((measured.case.name, *_live(measured.live, *gains)))
     return _section("Requests, live", head, rows)
 
 
-def _served(each: Served, faster: str, smaller: str, same: str) -> tuple[str, ...]:
-    alone, p95 = _ms(each.latency), f"{1000 * each.latency.p95:,.0f} ms"
-    rate = f"{each.per_second.median:.2f} /s ({each.per_second.least:.2f}–{each.per_second.most:.2f})"
-    return alone, p95, faster, rate, _size(each.answer_bytes), smaller, same, _size(each.memory.peak)
+def _live(server: LiveServer, faster: str, smaller: str, equal_labels: str) -> tuple[str, ...]:
+    latency, p95 = _ms(server.latency), f"{1000 * server.latency.p95:,.0f} ms"
+    rate = server.per_second
+    rates = f"{rate.median:.2f} /s ({rate.minimum:.2f}–{rate.maximum:.2f})"
+    return latency, p95, faster, rates, _size(server.answer_bytes), smaller, equal_labels, _size(server.memory.peak)
 
 
-def _around(requests: Requests) -> str:
-    head = ("", "request", "bare engine", "around it", "of the request", f"{requests.clients} clients, of the bare engine's")
+def _overhead(requests: Requests) -> str:
+    clients = f"{requests.clients} clients, share of the bare engine's throughput"
+    head = ("", "request", "bare engine", "outside the network", "share of the request", clients)
     rows = [
         (
-            each.case.name,
-            _ms(each.served.latency),
-            _ms(each.network),
-            f"{1000 * each.around:.1f} ms",
-            _percent(each.around_share),
-            _percent(each.throughput_share),
+            measured.case.name,
+            _ms(measured.live.latency),
+            _ms(measured.network),
+            f"{1000 * measured.overhead:.1f} ms",
+            _percent(measured.overhead_share),
+            _percent(measured.throughput_share),
         )
-        for each in requests.ours
+        for measured in requests.bundle
     ]
-    return _section("Around the network", head, rows)
+    return _section("Outside the network", head, rows)
 
 
-def _stages(found: Sequence[Stages]) -> str:
-    names = list(dict.fromkeys(name for each in found for name in each.stages))
+def _stages(answers: Sequence[AnswerStages]) -> str:
+    names = list(dict.fromkeys(name for answer in answers for name in answer.stages))
     rows = [
         (
-            f"{each.case.name}, {each.size[0]}×{each.size[1]} JPEG of {_size(each.file_bytes)}, as {each.answer_format}",
-            *(f"{1000 * each.stages[name].median:.1f}" if name in each.stages else "–" for name in names),
-            f"{1000 * each.total.median:.1f}",
-            _ms(each.beyond),
+            f"{answer.case.name}, {answer.size[0]}×{answer.size[1]} JPEG of {_size(answer.file_bytes)}, {answer.answer_format}",
+            *(f"{1000 * answer.stages[name].median:.1f}" if name in answer.stages else "–" for name in names),
+            f"{1000 * answer.total.median:.1f}",
+            _ms(answer.overhead),
         )
-        for each in found
+        for answer in answers
     ]
-    return _section("Stages, milliseconds", ("", *names, "total", "beyond the network"), rows)
+    return _section("Stages, milliseconds", ("", *names, "total", "outside the network"), rows)
 
 
-def _labels(each: LabelMaps) -> str:
-    what = f"Label map of {each.size[0]}×{each.size[1]}, {each.case.name}: {_ms(each.ours)}"
-    reference = f"{each.speedup:.0f} times faster than interpolate and argmax, {_ms(each.reference)}"
-    return f"{what}; {reference}; {_percent(each.agreement, 4)} of the labels equal."
+def _labels(maps: LabelMaps) -> str:
+    bundle = f"Label map of {maps.size[0]}×{maps.size[1]}, {maps.case.name}: {_ms(maps.bundle)}"
+    reference = f"{maps.speedup:.0f} times faster than interpolate and argmax, {_ms(maps.reference)}"
+    return f"{bundle}; {reference}; {_percent(maps.agreement, 4)} of the labels equal."
 
 
-def _engines(found: Sequence[EngineRun]) -> str:
-    head = ("", "network", "faster", "labels equal", "resident", "peak, with the large photograph")
-    first = {each.case.network: each for each in reversed(found)}
+def _engines(runs: Sequence[EngineRun]) -> str:
+    head = ("", "network", "faster", "equal labels", "resident", "peak, with the large photograph")
+    first = {run.case.network: run for run in reversed(runs)}
     rows = [
         (
-            each.case.name,
-            _ms(each.network),
-            f"{first[each.case.network].network.median / each.network.median:.1f} ×",
-            _percent(each.agreement, 2),
-            _size(each.memory.resident),
-            _size(each.memory.peak),
+            run.case.name,
+            _ms(run.network),
+            f"{first[run.case.network].network.median / run.network.median:.1f} ×",
+            _percent(run.agreement, 2),
+            _size(run.memory.resident),
+            _size(run.memory.peak),
         )
-        for each in found
+        for run in runs
     ]
     return _section("Engines", head, rows)
 
 
-def _starts(found: Sequence[Start]) -> str:
-    head = ("", "server to READY", "of it the worker", "resident")
-    rows = [(each.case.name, _seconds(each.server), _seconds(each.worker), _size(each.resident)) for each in found]
+def _starts(starts: Sequence[WorkerStart]) -> str:
+    head = ("", "server to READY", "worker alone", "resident when READY", "peak until READY")
+    rows = [
+        (
+            start.case.name,
+            _seconds(start.server),
+            _seconds(start.worker),
+            _size(start.memory.resident),
+            _size(start.memory.peak),
+        )
+        for start in starts
+    ]
     return _section("Start", head, rows)
 
 
-def _targets(found: Iterable[Target]) -> str:
-    rows = [(each.what, each.asked, each.found, each.verdict) for each in found]
-    return _section("To reach", ("", "asked", "measured", ""), rows)
+def _targets(targets: Iterable[Target]) -> str:
+    rows = [(target.what, target.required, target.measured_before, target.measured, target.verdict) for target in targets]
+    return _section("Targets", ("", "target", "before", "measured", ""), rows)
 
 
 def _section(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -124,12 +133,12 @@ def _section(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 def _ms(values: Spread) -> str:
     digits = 1 if values.median < 0.1 else 0
-    median, least, most = (f"{1000 * value:,.{digits}f}" for value in (values.median, values.least, values.most))
-    return f"{median} ms ({least}–{most})"
+    median, minimum, maximum = (f"{1000 * value:,.{digits}f}" for value in (values.median, values.minimum, values.maximum))
+    return f"{median} ms ({minimum}–{maximum})"
 
 
 def _seconds(values: Spread) -> str:
-    return f"{values.median:.1f} s ({values.least:.1f}–{values.most:.1f})"
+    return f"{values.median:.1f} s ({values.minimum:.1f}–{values.maximum:.1f})"
 
 
 def _percent(share: float, digits: int = 1) -> str:

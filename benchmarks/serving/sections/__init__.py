@@ -1,12 +1,12 @@
-"""The parts of the benchmark, each of which can be run by itself."""
+"""The sections of the benchmark; each can be run by itself."""
 
 from collections.abc import Callable
 
 from benchmarks.serving.results import Results
 from benchmarks.serving.sections import answer_stages, engine_runs, live_requests, worker_starts
-from benchmarks.serving.workspace import Tell, Workspace
+from benchmarks.serving.workspace import Report, Workspace
 
-SECTIONS: dict[str, Callable[[Workspace, Tell], Results]] = {
+SECTIONS: dict[str, Callable[[Workspace, Report], Results]] = {
     "requests": live_requests.measure,
     "stages": answer_stages.measure,
     "engines": engine_runs.measure,

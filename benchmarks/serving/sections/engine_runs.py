@@ -1,4 +1,4 @@
-"""Part 4: engines and precisions, with how far their labels agree with the first's; and part 5, what memory they take."""
+"""Compare engines and precisions: time of the network, labels equal to the first's, and memory."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -6,44 +6,49 @@ from itertools import groupby
 
 import numpy as np
 
-from benchmarks.process_memory import Memory
+from benchmarks.process_memory import ProcessMemory
 from benchmarks.serving.benchmark_plan import Case
-from benchmarks.serving.model_process import InProcess
+from benchmarks.serving.model_process import ModelProcess
 from benchmarks.serving.results import EngineRun, Results
 from benchmarks.serving.timing import Spread
-from benchmarks.serving.workspace import Tell, Workspace
+from benchmarks.serving.workspace import Report, Workspace
 from handler.masks.label_map import LabelMap
 
 
-def measure(space: Workspace, tell: Tell) -> Results:
-    """Network by network, its engines by turns."""
-    found: list[EngineRun] = []
-    for _, members in groupby(space.plan.engines, lambda case: case.network):
-        found += _of_one_network(space, list(members), tell)
-    return Results(engines=tuple(found))
+def measure(space: Workspace, report: Report) -> Results:
+    """Measure one network after the other, its engines in turn within each round."""
+    runs: list[EngineRun] = []
+    for _, cases in groupby(space.plan.engines, lambda case: case.network):
+        runs += _measure_network(space, list(cases), report)
+    return Results(engines=tuple(runs))
 
 
-def _of_one_network(space: Workspace, cases: Sequence[Case], tell: Tell) -> list[EngineRun]:
+def _measure_network(space: Workspace, cases: Sequence[Case], report: Report) -> list[EngineRun]:
     with ExitStack() as stack:
-        tell(f"engines: loading {cases[0].network}")
-        processes = {case: stack.enter_context(InProcess(space.unpacked(case))) for case in cases}
-        rest = {case: process.memory() for case, process in processes.items()}
-        taken: dict[Case, list[float]] = {case: [] for case in cases}
-        for count in range(space.plan.rounds):
+        report(f"engines: loading {cases[0].network}")
+        processes = {case: stack.enter_context(ModelProcess(space.unpacked(case))) for case in cases}
+        at_rest = {case: process.memory() for case, process in processes.items()}
+        seconds: dict[Case, list[float]] = {case: [] for case in cases}
+        for number in range(1, space.plan.rounds + 1):
             for case, process in processes.items():
-                tell(f"engines, round {count + 1} of {space.plan.rounds}: {case.name}")
-                taken[case] += process.network_seconds(space.photo, space.plan.alone)
-        maps = {case: process.label_maps(space.pictures) for case, process in processes.items()}
+                report(f"engines, round {number} of {space.plan.rounds}: {case.name}")
+                seconds[case] += process.network_seconds(space.photo, space.plan.one_client)
+        maps = {case: process.label_maps(space.samples) for case, process in processes.items()}
         for process in processes.values():
             process.stage_seconds(space.large_photo, "png", 1)
-        peak = {case: process.memory().peak for case, process in processes.items()}
+        peaks = {case: process.memory().peak for case, process in processes.items()}
     return [
-        EngineRun(case, Spread.of(taken[case]), _agreement(maps[case], maps[cases[0]]), Memory(rest[case].resident, peak[case]))
+        EngineRun(
+            case,
+            Spread.of(seconds[case]),
+            _agreement(maps[case], maps[cases[0]]),
+            ProcessMemory(at_rest[case].resident, peaks[case]),
+        )
         for case in cases
     ]
 
 
 def _agreement(maps: Sequence[LabelMap], expected: Sequence[LabelMap]) -> float:
-    """Share of labels that are equal, over all pictures."""
-    equal = [own == other for own, other in zip(maps, expected, strict=True)]
-    return float(np.mean(np.concatenate([each.ravel() for each in equal])))
+    """Return the share of labels that are equal, over all photographs."""
+    equal = [label_map == reference for label_map, reference in zip(maps, expected, strict=True)]
+    return float(np.mean(np.concatenate([matches.ravel() for matches in equal])))

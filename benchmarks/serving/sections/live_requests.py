@@ -1,4 +1,4 @@
-"""Parts 1 and 2: TorchServe's own handler and this bundle, both live, and the bare engines."""
+"""Compare TorchServe's own handler, this bundle, and the bare engines, all live at the same time."""
 
 import io
 import json
@@ -11,93 +11,93 @@ from PIL import Image
 
 from benchmarks.serving.benchmark_plan import Case
 from benchmarks.serving.endpoint import Endpoint
-from benchmarks.serving.model_process import InProcess
-from benchmarks.serving.results import Gain, Ours, Requests, Results, Served
+from benchmarks.serving.model_process import ModelProcess
+from benchmarks.serving.results import BundleRequests, Gain, LiveServer, Requests, Results
 from benchmarks.serving.timing import Pace, Spread
-from benchmarks.serving.workspace import Tell, Workspace
+from benchmarks.serving.workspace import Report, Workspace
 
 BASELINE = "TorchServe's image_segmenter"
 
 
 @dataclass
 class _Side:
-    """What is gathered of one server, round by round."""
+    """Measurements of one server, round by round."""
 
     endpoint: Endpoint
     #: Of a round with one client, and with several.
-    alone: Pace
-    together: Pace
+    one_client: Pace
+    several_clients: Pace
     latencies: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
 
-    def round(self, clients: int) -> None:
-        self.latencies += self.endpoint.latencies(self.alone)
-        self.rates.append(self.endpoint.per_second(clients, self.together))
+    def measure_round(self, clients: int) -> None:
+        self.latencies += self.endpoint.latencies(self.one_client)
+        self.rates.append(self.endpoint.per_second(clients, self.several_clients))
 
-    def served(self) -> Served:
-        size = len(self.endpoint.answer())
-        return Served(Spread.of(self.latencies), Spread.of(self.rates), size, self.endpoint.memory())
+    def summarize(self) -> LiveServer:
+        answer_bytes, memory = len(self.endpoint.answer()), self.endpoint.worker_memory()
+        return LiveServer(Spread.of(self.latencies), Spread.of(self.rates), answer_bytes, memory)
 
 
 @dataclass
-class _OurSide(_Side):
+class _BundleSide(_Side):
     case: Case = field(kw_only=True)
-    engine: InProcess = field(kw_only=True)
+    engine: ModelProcess = field(kw_only=True)
     network: list[float] = field(default_factory=list)
 
-    def round(self, clients: int) -> None:
-        super().round(clients)
-        self.network += self.engine.network_seconds(self.endpoint.file, self.alone)
+    def measure_round(self, clients: int) -> None:
+        super().measure_round(clients)
+        self.network += self.engine.network_seconds(self.endpoint.file, self.one_client)
 
 
-def measure(space: Workspace, tell: Tell) -> Results:
-    """All servers and bare engines are up together, idle but for the one that is measured, by turns."""
+def measure(space: Workspace, report: Report) -> Results:
+    """Start all servers and bare engines, then measure them in turn while the others are idle."""
     plan = space.plan
-    with _sides(space, tell) as (baseline, ours):
-        for side in (baseline, *ours):
+    with _sides(space, report) as (baseline, bundle):
+        for side in (baseline, *bundle):
             side.endpoint.answer()  # TorchServe's handler does not warm up.
-        agreement = _agreement(space, baseline, [side for side in ours if side.case in plan.compared])
-        for count in range(plan.rounds):
-            for name, side in {BASELINE: baseline, **{each.case.name: each for each in ours}}.items():
-                tell(f"requests, round {count + 1} of {plan.rounds}: {name}")
-                side.round(plan.clients)
-        theirs = baseline.served()
-        found = tuple(_summed_up(side, theirs, agreement.get(side.case)) for side in ours)
-        return Results(requests=Requests(plan.clients, theirs, found))
+        agreement = _agreement(space, baseline, [side for side in bundle if side.case in plan.compared])
+        for number in range(1, plan.rounds + 1):
+            for name, side in {BASELINE: baseline, **{side.case.name: side for side in bundle}}.items():
+                report(f"requests, round {number} of {plan.rounds}: {name}")
+                side.measure_round(plan.clients)
+        reference = baseline.summarize()
+        measured = tuple(_summarize(side, reference, agreement.get(side.case)) for side in bundle)
+        return Results(requests=Requests(plan.clients, reference, measured))
 
 
-def _summed_up(side: _OurSide, theirs: Served, agreement: float | None) -> Ours:
-    served = side.served()
-    gain = None if agreement is None else Gain.of(served, theirs, agreement)
-    return Ours(side.case, served, Spread.of(side.network), gain)
+def _summarize(side: _BundleSide, baseline: LiveServer, agreement: float | None) -> BundleRequests:
+    live = side.summarize()
+    gain = None if agreement is None else Gain.compare(live, baseline, agreement)
+    return BundleRequests(side.case, live, Spread.of(side.network), gain)
 
 
 @contextmanager
-def _sides(space: Workspace, tell: Tell) -> Iterator[tuple[_Side, list[_OurSide]]]:
+def _sides(space: Workspace, report: Report) -> Iterator[tuple[_Side, list[_BundleSide]]]:
     plan = space.plan
     cases = [*plan.compared, *plan.served]
-    tell("requests: building the archives")
+    report("requests: building the archives")
     archives = [space.archive(case) for case in cases]
     with ExitStack() as stack:
-        tell("requests: starting the servers")
-        first, *rest = stack.enter_context(space.serving([space.baseline(plan.compared[0]), *archives]))
-        ours = [
-            _OurSide(
+        report("requests: starting the servers")
+        baseline, *servers = stack.enter_context(space.serving([space.baseline(plan.compared[0]), *archives]))
+        bundle = [
+            _BundleSide(
                 Endpoint(server, space.photo),
-                plan.alone,
-                plan.together,
+                plan.one_client,
+                plan.several_clients,
                 case=case,
-                engine=stack.enter_context(InProcess(space.unpacked(case))),
+                engine=stack.enter_context(ModelProcess(space.unpacked(case))),
             )
-            for case, server in zip(cases, rest, strict=True)
+            for case, server in zip(cases, servers, strict=True)
         ]
-        yield _Side(Endpoint(first, space.photo), plan.baseline_alone, plan.baseline_together), ours
+        yield _Side(Endpoint(baseline, space.photo), plan.baseline_one_client, plan.baseline_several_clients), bundle
 
 
-def _agreement(space: Workspace, baseline: _Side, ours: Sequence[_OurSide]) -> dict[Case, float]:
-    """Share of labels that are the same on both sides.
+def _agreement(space: Workspace, baseline: _Side, bundle: Sequence[_BundleSide]) -> dict[Case, float]:
+    """Return the share of labels that are equal on both sides.
 
-    Asked for a picture that nobody needs to scale, since TorchServe's handler leaves its answer at the network's resolution.
+    The photograph has the size of the network's input, since TorchServe's handler answers at the network's resolution.
     """
     file = space.unscaled(space.plan.compared[0])
 
@@ -105,10 +105,10 @@ def _agreement(space: Workspace, baseline: _Side, ours: Sequence[_OurSide]) -> d
         return replace(side.endpoint, file=file, content_type="image/png", headers=headers).answer()
 
     expected = np.asarray(json.loads(answer(baseline)))[..., 0]
-    found = {}
-    for side in ours:
+    shares = {}
+    for side in bundle:
         labels = np.asarray(Image.open(io.BytesIO(answer(side, Accept="image/png"))))
         if labels.shape != expected.shape:
-            raise ValueError(f"{side.case.name}: its mask has {labels.shape} pixels, {BASELINE} answers {expected.shape}")
-        found[side.case] = float(np.mean(labels == expected))
-    return found
+            raise ValueError(f"{side.case.name}: the mask is {labels.shape}, that of {BASELINE} is {expected.shape}")
+        shares[side.case] = float(np.mean(labels == expected))
+    return shares

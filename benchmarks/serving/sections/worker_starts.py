@@ -1,4 +1,4 @@
-"""Part 5: how soon a server is ready, alone on the machine, and what its worker takes then."""
+"""Measure how soon a server is READY, alone on the machine, and the memory of its worker at that moment."""
 
 import time
 
@@ -6,25 +6,26 @@ import psutil
 
 from benchmarks.serving.benchmark_plan import Case
 from benchmarks.serving.endpoint import Endpoint
-from benchmarks.serving.results import Results, Start
+from benchmarks.serving.results import Results, WorkerStart
 from benchmarks.serving.timing import Spread
-from benchmarks.serving.workspace import Tell, Workspace
+from benchmarks.serving.workspace import Report, Workspace
 
 
-def measure(space: Workspace, tell: Tell) -> Results:
-    return Results(starts=tuple(_start(space, case, tell) for case in space.plan.started))
+def measure(space: Workspace, report: Report) -> Results:
+    return Results(starts=tuple(_measure_case(space, case, report) for case in space.plan.started))
 
 
-def _start(space: Workspace, case: Case, tell: Tell) -> Start:
+def _measure_case(space: Workspace, case: Case, report: Report) -> WorkerStart:
     archive = space.archive(case)
-    whole, of_worker, resident = [], [], []
-    for count in range(space.plan.starts):
-        tell(f"start {count + 1} of {space.plan.starts}: {case.name}")
-        begun = time.time()
+    server_seconds, worker_seconds, memories = [], [], []
+    for number in range(1, space.plan.starts + 1):
+        report(f"start {number} of {space.plan.starts}: {case.name}")
+        started = time.time()
         with space.serving([archive]) as (server,):
             ready = time.time()
             endpoint = Endpoint(server, space.photo)
-            whole.append(ready - begun)
-            of_worker.append(ready - psutil.Process(endpoint.worker()).create_time())
-            resident.append(endpoint.memory().resident)
-    return Start(case, Spread.of(whole), Spread.of(of_worker), max(resident))
+            server_seconds.append(ready - started)
+            worker_seconds.append(ready - psutil.Process(endpoint.worker_pid()).create_time())
+            memories.append(endpoint.worker_memory())
+    largest = max(memories, key=lambda memory: memory.peak)
+    return WorkerStart(case, Spread.of(server_seconds), Spread.of(worker_seconds), largest)

@@ -1,43 +1,60 @@
-"""Results that were never measured."""
+"""Made-up results."""
 
-from benchmarks.process_memory import Memory
+from benchmarks.process_memory import ProcessMemory
 from benchmarks.serving.benchmark_plan import DEFAULT_NETWORK, RESNET50, Case
-from benchmarks.serving.results import EngineRun, Gain, LabelMaps, Ours, Requests, Results, Served, Stages, Start
+from benchmarks.serving.results import (
+    AnswerStages,
+    BundleRequests,
+    EngineRun,
+    Gain,
+    LabelMaps,
+    LiveServer,
+    Requests,
+    Results,
+    WorkerStart,
+)
 from benchmarks.serving.timing import Spread
 
 BF16 = Case(RESNET50, "openvino", "bfloat16")
 DEFAULT = Case(DEFAULT_NETWORK)
 
 
-def always(value: float) -> Spread:
+MEMORY = ProcessMemory(350_000_000, 390_000_000)
+
+
+def constant(value: float) -> Spread:
     return Spread(3, value, value, value, value)
 
 
-def served(seconds: float, per_second: float, answer_bytes: int) -> Served:
-    return Served(always(seconds), always(per_second), answer_bytes, Memory(500_000_000, 600_000_000))
+def live_server(seconds: float, per_second: float, answer_bytes: int) -> LiveServer:
+    return LiveServer(constant(seconds), constant(per_second), answer_bytes, MEMORY)
 
 
-def ours(case: Case, seconds: float, network: float, per_second: float) -> Ours:
-    """Against a handler that needs 3 s and answers 17 MB."""
-    own = served(seconds, per_second, 17_000)
-    return Ours(case, own, always(network), Gain.of(own, served(3.0, 0.3, 17_000_000), 0.999))
+def bundle_requests(case: Case, seconds: float, network: float, per_second: float) -> BundleRequests:
+    """Compare with a handler that takes 3 s and answers 17 MB."""
+    live = live_server(seconds, per_second, 17_000)
+    return BundleRequests(case, live, constant(network), Gain.compare(live, live_server(3.0, 0.3, 17_000_000), 0.999))
 
 
-def requests(*found: Ours) -> Requests:
-    return Requests(8, served(3.0, 0.3, 17_000_000), found)
+def requests(*bundle: BundleRequests) -> Requests:
+    return Requests(8, live_server(3.0, 0.3, 17_000_000), bundle)
 
 
-def stages(size: tuple[int, int], answer_format: str = "png") -> Stages:
-    """Of 10 ms for each stage, 20 for the network."""
+def answer_stages(size: tuple[int, int], answer_format: str = "png") -> AnswerStages:
+    """20 ms in the network and 10 ms in every other stage."""
     seconds = {"decode": 0.01, "prepare": 0.01, "network": 0.02, "label": 0.01, "encode": 0.01}
-    spreads = {name: always(value) for name, value in seconds.items()}
-    return Stages(DEFAULT, size, 300_000, answer_format, spreads, always(0.06), always(0.04))
+    spreads = {name: constant(value) for name, value in seconds.items()}
+    return AnswerStages(DEFAULT, size, 300_000, answer_format, spreads, constant(0.06), constant(0.04))
+
+
+def worker_start(seconds: float, peak: int) -> WorkerStart:
+    return WorkerStart(DEFAULT, constant(seconds + 1), constant(seconds), ProcessMemory(peak - 10_000_000, peak))
 
 
 FULL_RESULTS = Results(
-    requests=requests(ours(BF16, 0.3, 0.28, 3.5)),
-    stages=(stages((640, 491)), stages((4000, 3000))),
-    labels=(LabelMaps(DEFAULT, (4000, 3000), always(0.05), always(3.0), 1.0),),
-    engines=(EngineRun(DEFAULT, always(0.09), 1.0, Memory(500_000_000, 600_000_000)),),
-    starts=(Start(DEFAULT, always(4.0), always(3.0), 500_000_000),),
+    requests=requests(bundle_requests(BF16, 0.3, 0.28, 3.5)),
+    stages=(answer_stages((640, 491)), answer_stages((4000, 3000))),
+    labels=(LabelMaps(DEFAULT, (4000, 3000), constant(0.05), constant(3.0), 1.0),),
+    engines=(EngineRun(DEFAULT, constant(0.09), 1.0, MEMORY),),
+    starts=(worker_start(2.0, 390_000_000),),
 )

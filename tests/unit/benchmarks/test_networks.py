@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.serving.benchmark_plan import DEFAULT_NETWORK, MOBILENET
 from benchmarks.serving.networks import checkpoint_of
-from benchmarks.serving.sized_photographs import photographs
+from benchmarks.serving.sized_photographs import sized_photographs
 from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
@@ -22,7 +22,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoint_of(MOBILENET, tmp_path_factory.mktemp("networks"), 128)
 
 
-def test_the_default_is_what_comes_with_the_bundle(tmp_path: Path) -> None:
+def test_the_default_network_is_the_default_checkpoint(tmp_path: Path) -> None:
     assert checkpoint_of(DEFAULT_NETWORK, tmp_path, 128) == DEFAULT_CHECKPOINT
 
 
@@ -43,11 +43,11 @@ def test_random_weights_are_the_same_each_time(checkpoint: Path, tmp_path: Path)
 def test_the_fitted_classifier_tells_classes_apart(checkpoint: Path) -> None:
     pipeline = Pipeline.load(checkpoint, HandlerSettings(engine="torch"), ModelIdentity("random", ""))
 
-    labels = pipeline.segment(photographs((128, 160))["astronaut"]).label_map
+    labels = pipeline.segment(sized_photographs((128, 160))["astronaut"]).label_map
 
     assert 1 < len(np.unique(labels)) < 10
 
 
 def test_an_unknown_network_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="unknown network 'deeplabv3_resnet5', did you mean 'deeplabv3_resnet50'"):
+    with pytest.raises(ConfigurationError, match="'deeplabv3_resnet5', did you mean 'deeplabv3_resnet50'"):
         checkpoint_of("deeplabv3_resnet5", tmp_path, 128)

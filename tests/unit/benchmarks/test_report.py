@@ -1,4 +1,4 @@
-"""What is written of results."""
+"""Tables and bars."""
 
 import re
 from pathlib import Path
@@ -8,31 +8,31 @@ from PIL import Image
 
 from benchmarks.serving.report.bar_chart import draw
 from benchmarks.serving.report.machine import Machine
-from benchmarks.serving.report.markdown_tables import report
+from benchmarks.serving.report.markdown_tables import write_report
 from benchmarks.serving.report.targets import targets
 from benchmarks.serving.results import Results
-from tests.unit.benchmarks.support import FULL_RESULTS, stages
+from tests.unit.benchmarks.support import FULL_RESULTS, answer_stages
 
 MACHINE = Machine("a processor", 2, ("avx2",), 16_000_000_000, "Linux")
 
 
-def written(results: Results) -> str:
-    return report(results, targets(results), MACHINE, {"python": "3.11.7"})
+def markdown(results: Results) -> str:
+    return write_report(results, targets(results), MACHINE, {"python": "3.11.7"})
 
 
 def test_rows_have_as_many_cells_as_their_heads() -> None:
-    for table in re.findall(r"(?:^\|.*\n)+", written(FULL_RESULTS), flags=re.M):
+    for table in re.findall(r"(?:^\|.*\n)+", markdown(FULL_RESULTS), flags=re.M):
         assert len({line.count("|") for line in table.splitlines()}) == 1
 
 
-def test_machine_and_versions_are_told() -> None:
-    text = written(Results())
+def test_the_report_names_machine_and_versions() -> None:
+    text = markdown(Results())
 
     assert "a processor, 2 cores (avx2), 16 GB of memory, Linux; python 3.11.7" in text
 
 
 def test_both_sides_of_a_comparison_stand_below_each_other() -> None:
-    rows = [line for line in written(FULL_RESULTS).splitlines() if line.startswith(("| TorchServe's", "| deeplabv3_resnet50"))]
+    rows = [line for line in markdown(FULL_RESULTS).splitlines() if line.startswith(("| TorchServe's", "| deeplabv3_resnet50"))]
 
     assert "3,000 ms" in rows[0]
     assert "300 ms" in rows[1]
@@ -40,8 +40,10 @@ def test_both_sides_of_a_comparison_stand_below_each_other() -> None:
     assert "1,000 ×" in rows[1]
 
 
-@pytest.mark.parametrize("results", [FULL_RESULTS, Results(stages=(stages((640, 491)),))], ids=["everything", "one section"])
-def test_bars_are_drawn_of_what_was_measured(results: Results, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "results", [FULL_RESULTS, Results(stages=(answer_stages((640, 491)),))], ids=["everything", "one section"]
+)
+def test_bars_are_drawn_for_the_sections_that_were_run(results: Results, tmp_path: Path) -> None:
     draw(tmp_path / "bars.png", results)
 
     with Image.open(tmp_path / "bars.png") as picture:

@@ -2,41 +2,54 @@ import pytest
 
 from benchmarks.serving.report.targets import Target, targets
 from benchmarks.serving.results import Results
-from tests.unit.benchmarks.support import BF16, FULL_RESULTS, ours, requests, stages
+from tests.unit.benchmarks.support import BF16, FULL_RESULTS, answer_stages, bundle_requests, requests, worker_start
 
 
-def found(results: Results, what: str) -> Target:
-    (target,) = (each for each in targets(results) if each.what == what)
+def find_target(results: Results, what: str) -> Target:
+    (target,) = (target for target in targets(results) if target.what == what)
     return target
 
 
-def test_what_was_not_measured_has_no_figure() -> None:
-    assert {each.verdict for each in targets(Results())} == {"not measured"}
+def test_targets_without_results_have_no_figure() -> None:
+    assert {target.verdict for target in targets(Results())} == {"not measured"}
 
 
 def test_a_speedup_above_the_bound_is_reached() -> None:
-    target = found(FULL_RESULTS, "ResNet-50 in bfloat16, faster than TorchServe's handler")
+    target = find_target(FULL_RESULTS, "ResNet-50 in bfloat16, faster than TorchServe's handler")
 
-    assert (target.asked, target.found, target.verdict) == ("≥ 7.0 ×", "10.0 ×", "reached")
+    assert (target.required, target.measured, target.verdict) == ("≥ 7.0 ×", "10.0 ×", "reached")
 
 
 def test_a_cost_above_the_bound_is_missed() -> None:
-    target = found(Results(requests=requests(ours(BF16, 0.4, 0.3, 3.0))), "around the network, ResNet-50 in bfloat16")
+    results = Results(requests=requests(bundle_requests(BF16, 0.4, 0.3, 3.0)))
 
-    assert (target.found, target.verdict) == ("25 %", "missed")
+    target = find_target(results, "share of a request outside the network, ResNet-50 in bfloat16")
+
+    assert (target.measured, target.verdict) == ("25 %", "missed")
 
 
 def test_throughput_is_a_share_of_the_bare_engines() -> None:
-    target = found(FULL_RESULTS, "8 clients, of the bare engine's throughput, ResNet-50 in bfloat16")
+    target = find_target(FULL_RESULTS, "throughput of the bare engine reached with 8 clients, ResNet-50 in bfloat16")
 
     assert target.figure == pytest.approx(98)
 
 
-def test_another_precision_does_not_stand_in() -> None:
-    assert found(FULL_RESULTS, "ResNet-50 in int8, faster than TorchServe's handler").figure is None
+@pytest.mark.parametrize(("seconds", "peak", "verdict"), [(2.4, 399_000_000, "reached"), (2.6, 401_000_000, "missed")])
+def test_a_workers_start_and_memory_have_bounds(seconds: float, peak: int, verdict: str) -> None:
+    results = Results(starts=(worker_start(seconds, peak),))
+
+    ready = find_target(results, "worker's start to READY, default model")
+    memory = find_target(results, "worker's peak memory when READY, default model")
+
+    assert (ready.required, ready.verdict) == ("≤ 2.5 s", verdict)
+    assert (memory.required, memory.verdict) == ("≤ 400 MB", verdict)
 
 
-def test_a_small_photograph_does_not_stand_in_for_a_large_one() -> None:
-    small = Results(stages=(stages((400, 300)),))
+def test_another_precision_is_not_a_substitute() -> None:
+    assert find_target(FULL_RESULTS, "ResNet-50 in int8, faster than TorchServe's handler").figure is None
 
-    assert found(small, "12 megapixels, JPEG to palette PNG, beyond the network").figure is None
+
+def test_a_small_photograph_is_not_a_substitute_for_a_large_one() -> None:
+    small = Results(stages=(answer_stages((400, 300)),))
+
+    assert find_target(small, "12 megapixels, JPEG to palette PNG, outside the network").figure is None

@@ -1,1 +1,1 @@
-"""Model files, one for each network that TorchServe's own handler is compared with."""
+"""One model file per network that TorchServe's own handler is measured with."""

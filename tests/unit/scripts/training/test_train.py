@@ -17,7 +17,7 @@ from PIL import Image
 
 from model import ModelConfig, Normalization, build_model, load_checkpoint, save_checkpoint
 from scripts.train import main
-from scripts.training.run_state import NAME, read_state
+from scripts.training.run_state import STATE_FILE, read_state
 from scripts.training.watch.run_log import read_table
 from tests.support import CLASSES, ROOT, metadata
 
@@ -188,7 +188,7 @@ def test_a_state_of_another_configuration_is_refused(
 
     assert main(arguments("run", "--resume", seed=7)) == 1
 
-    assert f"{NAME}: of a run of another configuration; resume it with its own, " in capsys.readouterr().err
+    assert f"{STATE_FILE}: has another configuration; resume it with " in capsys.readouterr().err
     assert main(["--config", str(tmp_path / "run" / "config.json"), "--out", str(tmp_path / "run"), "--resume"]) == 0
 
 
