@@ -7,7 +7,6 @@ connected parts, some of which refuse it as too large. All of it is sent to a se
 one that batches, where both images are in the worker together. Runs on Linux, whose kernel records the peak (VmHWM).
 """
 
-import argparse
 import io
 import json
 import sys
@@ -25,7 +24,8 @@ from skimage import data
 
 from benchmarks.process_memory import ProcessMemory, reset_peak
 from handler.answers import FORMATS
-from scripts.java import JavaNotFound
+from scripts.arguments import Parser
+from scripts.errors import report_errors
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
 from scripts.server import Ports, Server, ServerError, serving
 from scripts.yaml_file import read_mapping, write_mapping
@@ -180,18 +180,15 @@ def _row(measurement: Measurement) -> str:
     return f"{measurement.batch_size:>5}  {measurement.file:<22} {measurement.options:<64} {answers:<10} {figures}"
 
 
+@report_errors
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     print(f"{'batch':>5}  {'file':<22} {'options':<64} {'answers':<10} {'s':>6} {'peak MB':>8}", flush=True)
     measurements = []
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            for measurement in measure_all(Path(folder)):
-                print(_row(measurement), flush=True)
-                measurements.append(measurement)
-    except (ServerError, JavaNotFound) as error:
-        print(error, file=sys.stderr)
-        return 1
+    with tempfile.TemporaryDirectory() as folder:
+        for measurement in measure_all(Path(folder)):
+            print(_row(measurement), flush=True)
+            measurements.append(measurement)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     content = {"bound": BOUND, "measured": [asdict(measurement) for measurement in measurements]}
     arguments.out.write_text(json.dumps(content, indent=1))
@@ -200,9 +197,8 @@ def main(argv: list[str] | None = None) -> int:
     return int(peak > BOUND)
 
 
-def _parser() -> argparse.ArgumentParser:
-    description = (__doc__ or "").splitlines()[0]
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.largest_images", description=description)
+def _parser() -> Parser:
+    parser = Parser("python -m benchmarks.largest_images", __doc__)
     parser.add_argument("--out", type=Path, required=True, help="JSON file for the figures")
     return parser
 

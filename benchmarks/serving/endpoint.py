@@ -10,12 +10,13 @@ import requests
 
 from benchmarks.process_memory import ProcessMemory
 from benchmarks.serving.timing import Pace, time_repetitions
+from scripts.errors import UserError
 from scripts.server import Server
 
 _TIMEOUT_S = 300
 
 
-class UnexpectedAnswer(RuntimeError):
+class UnexpectedAnswer(UserError):
     """A server answered with an error, so there is nothing to measure."""
 
 

@@ -124,8 +124,10 @@ class WorkerStart:
     server: Spread
     #: From the start of the worker's process on.
     worker: Spread
-    #: Of the start that took most.
+    #: Of the worker, in the start that took most.
     memory: ProcessMemory
+    #: Of a process that has loaded and warmed up the same model without a server.
+    without_server: ProcessMemory
 
 
 @dataclass(frozen=True)

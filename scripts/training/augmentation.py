@@ -1,4 +1,4 @@
-"""Random crops of image and mask: scaled, cut out and mirrored together, the light varied in the image alone."""
+"""Random crops: image and mask are scaled, cropped and flipped together; colours vary in the image alone."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,39 +24,39 @@ SampleT = TypeVar("SampleT")
 
 
 class AugmentationConfig(StrictModel):
-    """What is random about a crop, and how much."""
+    """Ranges and probabilities of the random changes."""
 
     #: Side of the square crop, in pixels.
     crop_size: int = Field(default=513, ge=32)
-    #: Range of the image's size before it is cropped, relative to the size at which it would be served.
+    #: Range of the image's size before cropping, relative to the size of the network's input in serving.
     scale_range: tuple[float, float] = (0.5, 2.0)
     flip_probability: Fraction = 0.5
-    #: How far each may go up or down, as a share of what it is.
+    #: Relative change, up or down.
     brightness: Fraction = 0.2
     contrast: Fraction = 0.2
     saturation: Fraction = 0.2
-    #: How far the hue may turn either way, as a share of the full circle.
+    #: Largest hue shift either way, as a share of the full circle.
     hue: float = Field(default=0.0, ge=0, le=0.5)
     blur_probability: Fraction = 0.0
-    #: How often a crop is laid around a pixel of a class that the image holds, each class alike but for background.
+    #: Probability of a crop around a pixel of a random class in the image other than background.
     focus_probability: Fraction = 0.0
 
     @model_validator(mode="after")
-    def _rising_scales(self) -> Self:
+    def _ascending_scales(self) -> Self:
         low, high = self.scale_range
         if not 0 < low <= high:
-            raise ValueError(f"scale_range {low}, {high}: must be above 0 and rise, for example 0.5, 2.0")
+            raise ValueError(f"scale_range {low}, {high}: must be above 0 and ascending, for example 0.5, 2.0")
         return self
 
 
 class Samples(Protocol[SampleT]):
-    """Annotated images, however they are stored."""
+    """Annotated images, independent of their storage."""
 
     @property
     def samples(self) -> Sequence[SampleT]: ...
 
     def read(self, sample: SampleT) -> tuple[RGBImage, Mask]:
-        """The image, uint8 H×W×3, and its class indices, uint8 H×W, 255 where a pixel is void."""
+        """Return the image, uint8 H×W×3, and its class indices, uint8 H×W, 255 for void pixels."""
         ...
 
 
@@ -77,9 +77,9 @@ class TrainingCrops(Dataset[tuple[Tensor, Tensor]]):
 
 
 class Augmentation:
-    """What `config` says, on images that would be served by `resize`; all that is random comes from torch's CPU generator.
+    """Makes random crops of images that `resize` would prepare for serving. All random numbers are from torch's CPU generator.
 
-    Where a crop is larger than its image, the rest is the normalization's mean colour in the image and void in the mask.
+    Where a crop is larger than its image, it is padded with the normalization's mean colour and void.
 
     Args:
         background: the class that crops do not focus on, if there is one.
@@ -94,11 +94,11 @@ class Augmentation:
                 _RandomScale(resize, config.scale_range),
                 _RandomCut(config.crop_size, config.focus_probability, background),
                 v2.RandomHorizontalFlip(config.flip_probability),
-                _Apart(
+                _Independent(
                     v2.ColorJitter(config.brightness, config.contrast, config.saturation, config.hue),
                     v2.RandomApply([v2.GaussianBlur(kernel_size=5, sigma=(0.1, 1.5))], config.blur_probability),
                 ),
-                # Pads what is too small, with the image at a random place in it; last, so that no light falls on the padding.
+                # Pads small images at a random position; last, so that colours of the padding do not vary.
                 v2.RandomCrop(
                     config.crop_size, pad_if_needed=True, fill={tv_tensors.Image: mean_colour, tv_tensors.Mask: VOID}
                 ),
@@ -106,7 +106,7 @@ class Augmentation:
         )
 
     def __call__(self, pixels: RGBImage, classes: Mask) -> tuple[Tensor, Tensor]:
-        """uint8 H×W×3 and uint8 H×W to uint8 3×S×S and int64 S×S."""
+        """Return a crop, uint8 3×S×S and int64 S×S, of an image uint8 H×W×3 and its classes uint8 H×W."""
         image, mask = self._transform(
             tv_tensors.Image(torch.tensor(pixels).permute(2, 0, 1)), tv_tensors.Mask(torch.tensor(classes)[None])
         )
@@ -114,7 +114,7 @@ class Augmentation:
 
 
 class _RandomScale(v2.Transform):  # type: ignore[misc]  # torchvision has no types.
-    """Resize by a random factor of the size at which the image would be served."""
+    """Resize to a random multiple of the size of the network's input in serving."""
 
     def __init__(self, resize: ResizePolicy, scale_range: tuple[float, float]) -> None:
         super().__init__()
@@ -122,22 +122,22 @@ class _RandomScale(v2.Transform):  # type: ignore[misc]  # torchvision has no ty
         self._scale_range = scale_range
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        own_height, own_width = tvf.get_size(flat_inputs[0])
+        image_height, image_width = tvf.get_size(flat_inputs[0])
         factor = float(torch.empty(()).uniform_(*self._scale_range))
-        height, width = network_size(self._resize, (own_height, own_width))
+        height, width = network_size(self._resize, (image_height, image_width))
         return {"size": [max(1, round(height * factor)), max(1, round(width * factor))]}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         if not isinstance(inpt, tv_tensors.Mask):
             return tvf.resize(inpt, params["size"], antialias=True)
-        # Torchvision's own way with a Mask is always "nearest", which samples at the corners of the new pixels. The image is
-        # sampled at their centres, and beside it the mask would be off by up to half a pixel.
+        # Torchvision resizes a Mask by "nearest", which samples at the corners of the new pixels; the image is sampled at
+        # their centres, so the mask would be off by up to half a pixel.
         resized = tvf.resize_image(inpt, params["size"], v2.InterpolationMode.NEAREST_EXACT, antialias=False)
         return tv_tensors.wrap(resized, like=inpt)
 
 
 class _RandomCut(v2.Transform):  # type: ignore[misc]  # torchvision has no types.
-    """Cut each side down to `side` pixels where it is longer: anywhere or, with `focus_probability`, around some class."""
+    """Crop each side to at most `side` pixels: anywhere or, with `focus_probability`, around a pixel of some class."""
 
     def __init__(self, side: int, focus_probability: float, background: int | None) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class _RandomCut(v2.Transform):  # type: ignore[misc]  # torchvision has no type
         self._background = background
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        mask = next(each for each in flat_inputs if isinstance(each, tv_tensors.Mask))[0]
+        mask = next(tensor for tensor in flat_inputs if isinstance(tensor, tv_tensors.Mask))[0]
         height, width = mask.shape
         focus = self._focus(mask) if torch.rand(()) < self._focus_probability else None
         row, column = focus or (None, None)
@@ -157,9 +157,9 @@ class _RandomCut(v2.Transform):  # type: ignore[misc]  # torchvision has no type
         return tvf.crop(inpt, **params)
 
     def _offset(self, length: int, focus: int | None) -> int:
-        """Where the cut begins along an axis.
+        """Return where the crop starts along an axis of `length` pixels.
 
-        A pixel in `focus` comes to lie in the cut's middle half, but for what the image's edges do not allow.
+        A pixel in `focus` lies in the middle half of the crop, unless the edges of the image do not allow it.
         """
         last = max(0, length - self._side)
         if focus is None:
@@ -167,7 +167,7 @@ class _RandomCut(v2.Transform):  # type: ignore[misc]  # torchvision has no type
         return min(max(focus - self._side // 2 + _between(-(self._side // 4), self._side // 4), 0), last)
 
     def _focus(self, mask: Tensor) -> tuple[int, int] | None:
-        """A random pixel (row, column) of a random class of `mask` H×W; none where there is only background."""
+        """Return a random pixel (row, column) of a random class in `mask` H×W; None if it is all background or void."""
         classes = [index for index in mask.unique().tolist() if index not in (self._background, VOID)]
         if not classes:
             return None
@@ -176,8 +176,8 @@ class _RandomCut(v2.Transform):  # type: ignore[misc]  # torchvision has no type
         return row, column
 
 
-class _Apart(v2.Compose):  # type: ignore[misc]  # torchvision has no types.
-    """Transforms with random numbers of their own: whatever these draw, what comes after them draws the same."""
+class _Independent(v2.Compose):  # type: ignore[misc]  # torchvision has no types.
+    """Transforms whose random numbers do not affect those of the transforms after them."""
 
     def __init__(self, *transforms: v2.Transform) -> None:
         super().__init__(transforms)
@@ -189,7 +189,7 @@ class _Apart(v2.Compose):  # type: ignore[misc]  # torchvision has no types.
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Random numbers by `seed` inside the block, and after it as if it had not been."""
+    """Seed random numbers inside the block and restore the generator after it."""
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which in the training process would seed the accelerators' generators too.
         torch.default_generator.manual_seed(seed)
@@ -197,5 +197,5 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def _between(low: int, high: int) -> int:
-    """A random integer, either bound included."""
+    """Return a random integer, both bounds included."""
     return int(torch.randint(low, high + 1, ()))

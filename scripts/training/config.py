@@ -14,56 +14,56 @@ from scripts.yaml_file import read_mapping
 
 
 class OptimizerConfig(StrictModel):
-    """How weights are changed; the rates fall as `(1 - iteration / last) ** power` (Chen et al. 2017, section 4.1)."""
+    """The optimizer; its rates fall as `(1 - iteration / last) ** power` (Chen et al. 2017, section 4.1)."""
 
-    #: Stochastic gradient descent with momentum, or AdamW, which bears activations of very different sizes better.
+    #: Stochastic gradient descent with momentum, or AdamW, which copes better with activations of very different scales.
     kind: Literal["sgd", "adamw"] = "sgd"
     backbone_learning_rate: float = Field(default=0.001, gt=0)
     head_learning_rate: float = Field(default=0.01, gt=0)
-    #: Of SGD.
+    #: For SGD only.
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=1e-4, ge=0)
     power: float = Field(default=0.9, ge=0)
     #: Iterations in which the rates rise to their full values.
     warm_up: int = Field(default=0, ge=0)
-    #: The most that the gradient's norm may be; left out: not bounded.
+    #: Upper bound of the gradient's norm; left out: none.
     clip_norm: float | None = Field(default=None, gt=0)
 
 
 class DistillationConfig(StrictModel):
-    """Learning from a teacher's answers beside the annotations."""
+    """Distillation: learning from a teacher's logits as well as from the annotations."""
 
-    #: Of the divergence from the teacher, beside the loss.
+    #: Weight of the divergence from the teacher, relative to the loss.
     weight: float = Field(default=1.0, ge=0)
     temperature: float = Field(default=1.0, gt=0)
 
 
 class ValidationConfig(StrictModel):
-    """What the network is measured on while it learns, and how the best evaluation is told."""
+    """The validation data, and how the best evaluation is chosen."""
 
-    #: A split of the data; left out: `val`, where the data have splits of the names `train` and `val`.
+    #: A split of the data; left out: `val`, if the data have splits named `train` and `val`.
     split: str | None = None
-    #: Without such a split every n-th training image is held out.
+    #: Without a validation split, every n-th training image is held out.
     held_out_every: int = Field(default=10, ge=2)
-    #: Classes in fewer validation images do not count when the best is chosen: one image would decide.
+    #: Classes in fewer validation images do not count when the best is chosen, so that no single image decides.
     least_images: int = Field(default=1, ge=1)
 
 
 class TrainingConfig(StrictModel):
-    """What is trained, on what, and how."""
+    """A training run: the network, its data and how it is trained."""
 
     model: ModelConfig
     normalization: Normalization = Normalization()
     resize: ResizePolicy = ResizePolicy()
-    #: Class names; left out: those that come with the data, or PASCAL VOC's for its layout.
+    #: Class names; left out: those of the data, or PASCAL VOC's for data in its layout.
     classes: tuple[str, ...] | None = None
     provenance: str | None = None
     license: str = "unknown"
 
-    #: Can also be given on the command line: the data, weights to start from, and the network to learn from.
+    #: Data, start weights and teacher can also be given on the command line.
     data: Path | None = None
     train_split: str | None = None
-    #: Names of samples of the training split to leave out, also of what is held out of it.
+    #: Names of training samples to leave out, also from validation.
     exclude: tuple[str, ...] = ()
     start: Path | None = None
     teacher: Path | None = None
@@ -71,25 +71,25 @@ class TrainingConfig(StrictModel):
     epochs: int = Field(ge=1)
     #: Images in one step of the optimizer, over all processes and accumulated batches.
     batch_size: int = Field(default=8, ge=2)
-    #: Batches that a process goes through for one step.
+    #: Batches per process in one step.
     accumulation: int = Field(default=1, ge=1)
     augmentation: AugmentationConfig = AugmentationConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     distillation: DistillationConfig = DistillationConfig()
     validation: ValidationConfig = ValidationConfig()
-    #: How much more often images of rare classes are drawn: 0 alike, 1 so that all classes are seen alike.
+    #: How much more often images of rare classes are drawn: 0 draws images equally often, 1 classes.
     class_balance: Fraction = 0.0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    #: Of the exponential moving average of the weights, which is what is evaluated and kept; 0: the weights themselves.
+    #: Decay of the moving average of the weights, which is evaluated and saved; 0: no average.
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
-    #: Keep batch normalization's statistics as they were started from: small batches would spoil them.
+    #: Keep the batch statistics of the start weights, which small batches would spoil.
     frozen_batch_norm: bool = False
-    #: Iterations between states to resume from, beside one after each epoch.
+    #: Iterations between states to resume from; one more is written after each epoch.
     state_every: int = Field(default=200, ge=1)
     #: Store convolutions as float16 in the checkpoint.
     half: bool = False
-    #: Processes that load data, for each process that trains.
+    #: Data-loading processes per training process.
     workers: int = Field(default=2, ge=0)
     seed: int = Field(default=0, ge=0)
 
@@ -112,5 +112,9 @@ class TrainingConfig(StrictModel):
 
     @classmethod
     def read(cls, path: Path) -> "TrainingConfig":
-        """Raises: ConfigurationError, naming the file and what is wrong in it."""
+        """Read the YAML file at `path`.
+
+        Raises:
+            ConfigurationError: it cannot be read or holds a wrong value; names the file and the key.
+        """
         return cls.parse(read_mapping(path), source=str(path))

@@ -1,6 +1,6 @@
-"""What training minimises. Void pixels count for nothing in any loss of the annotations.
+"""Losses. Those of the annotations ignore void pixels.
 
-A teacher is learned from everywhere, since its answer stands in for an annotation where there is none.
+The distillation loss covers all pixels: the teacher labels those that are not annotated.
 """
 
 import math
@@ -21,77 +21,77 @@ import segmentation_models_pytorch as smp
 #: Logits float B×C×H×W and class indices int64 B×H×W to a scalar, 0 where every pixel is void.
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-# Less than any sum of weights can be; yet its inverse, scaled up for half precision, is still finite.
+# Below any sum of weights; its inverse, scaled up for half precision, is still finite.
 _TINY = 1e-6
 
 
 class LossConfig(StrictModel):
-    """Which loss, a name in `LOSSES`, and the terms it is made of."""
+    """The loss, by its name in `LOSSES`, and its parameters."""
 
     kind: str = "cross_entropy"
-    #: Of the Dice loss beside the cross-entropy, in `cross_entropy_dice`.
+    #: Weight of the Dice loss in `cross_entropy_dice`, relative to the cross-entropy.
     dice_weight: float = Field(default=1.0, ge=0)
-    #: `ohem` keeps the pixels whose true class is less probable than this.
+    #: `ohem` keeps the pixels whose true class has a lower probability than this.
     ohem_threshold: float = Field(default=0.7, gt=0, le=1)
-    #: The least that `ohem` keeps, as a share of the pixels that are not void.
+    #: The smallest share of non-void pixels that `ohem` keeps.
     ohem_min_kept: float = Field(default=1 / 16, gt=0, le=1)
-    #: Of the auxiliary head's loss beside the output's.
+    #: Weight of the auxiliary head's loss, relative to the output's.
     auxiliary_weight: float = Field(default=0.4, ge=0)
-    #: The share of a pixel's target that is spread over all classes.
+    #: Share of a pixel's target that is spread over all classes.
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
     @field_validator("kind")
     @classmethod
-    def _known(cls, kind: str) -> str:
+    def _known_loss(cls, kind: str) -> str:
         if kind not in LOSSES:
             raise ValueError(f"unknown loss{nearest(kind, LOSSES)}")
         return kind
 
     @model_validator(mode="after")
-    def _smooth_where_it_is_defined(self) -> Self:
+    def _smoothing_supported(self) -> Self:
         if self.label_smoothing and self.kind in _UNSMOOTHED:
-            raise ValueError(f"label_smoothing {self.label_smoothing}: the loss {self.kind!r} has none, leave it at 0")
+            raise ValueError(f"label_smoothing {self.label_smoothing}: the loss {self.kind!r} needs 0")
         return self
 
 
 def build_loss(config: LossConfig, class_weights: Tensor | None = None) -> Loss:
-    """The loss that `config` names. `class_weights`, float C, are used by `weighted_cross_entropy` alone.
+    """Build the loss that `config` names; only `weighted_cross_entropy` uses `class_weights`, float C.
 
     Raises:
-        ConfigurationError: if the loss needs class weights and there are none.
+        ConfigurationError: the loss needs class weights and none are given.
     """
     return LOSSES[config.kind](config, class_weights)
 
 
 def class_weights(pixel_counts: Sequence[int]) -> Tensor:
-    """Weights by which rare classes count for more: 1 / ln(1.02 + p), p the class's share of the pixels.
+    """Return class weights 1 / ln(1.02 + p) that favour rare classes, where p is the class's share of the pixels.
 
     From ENet (Paszke et al. 2016, https://arxiv.org/abs/1606.02147, section 5.2), which bounds them to a ratio of 35.5; then
-    scaled to a mean of 1 over the classes that occur. A class that never does gets 1: the formula would give it the most, and 0
-    would silence it in data that were not counted.
+    scaled to a mean of 1 over the classes that occur. A class that never occurs gets 1: the formula would give it the largest
+    weight, and 0 would ignore it in data that were not counted.
 
     Args:
-        pixel_counts: pixels of each class in the training data, void left out.
+        pixel_counts: pixels of each class in the training data, without void.
 
     Returns:
         float32, one per class.
 
     Raises:
-        ValueError: if no class has a pixel.
+        ValueError: no class has a pixel.
     """
     counts = torch.tensor(pixel_counts, dtype=torch.float64)
     if not counts.sum() > 0:
-        raise ValueError(f"pixel counts {list(pixel_counts)}: no class has a pixel to weight it by")
+        raise ValueError(f"pixel counts {list(pixel_counts)}: no class has any pixels")
     weights = 1 / (1.02 + counts / counts.sum()).log()
     occurs = counts > 0
     return torch.where(occurs, weights / weights[occurs].mean(), 1.0).float()
 
 
 def total_loss(logits: Mapping[str, Tensor], masks: Tensor, loss: Loss, auxiliary_weight: float) -> Tensor:
-    """`loss` of the network's output and, where it has an auxiliary head, of that one's by its weight.
+    """Return `loss` of the network's output, plus the weighted loss of its auxiliary head if it has one.
 
     Args:
-        logits: `out` and perhaps `aux`, B×C×h×w on the network's grids; brought to the size of the masks.
+        logits: `out` and optionally `aux`, B×C×h×w on the network's grids; they are resized to the masks.
         masks: class indices, int64 B×H×W.
     """
     total = loss(_at_size(logits["out"], masks), masks)
@@ -101,15 +101,14 @@ def total_loss(logits: Mapping[str, Tensor], masks: Tensor, loss: Loss, auxiliar
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """Divergence of the student's classes from the teacher's: KL(teacher‖student), the mean over pixels, times temperature².
+    """Return KL(teacher‖student) over classes, averaged over pixels, times temperature².
 
-    Both logits are divided by the temperature; its square keeps the gradient's size (Hinton et al. 2015,
+    Both logits are divided by the temperature; the factor keeps the gradient's scale (Hinton et al. 2015,
     https://arxiv.org/abs/1503.02531, section 2).
 
     Args:
-        student, teacher: logits B×C×h×w; the teacher's get no gradient. Where the student's grid is the finer, it is averaged
-            over the teacher's cells: what lies within one the teacher does not know, and is not asked about. Where it is the
-            coarser, the teacher's are interpolated.
+        student, teacher: logits B×C×h×w; the teacher's get no gradient. A finer student grid is averaged over the teacher's
+            cells, within which the teacher knows no detail; for a coarser one the teacher's logits are interpolated.
     """
     target = teacher.detach().float()
     if student.shape[-2] > target.shape[-2]:
@@ -133,27 +132,27 @@ def _cross_entropy(config: LossConfig, _: Tensor | None) -> Loss:
 
 
 def _weighted_cross_entropy(config: LossConfig, class_weights: Tensor | None) -> Loss:
-    """The mean weighted by each pixel's class, as torch defines it."""
+    """Average over pixels weighted by their class, as torch defines it."""
     if class_weights is None:
-        raise ConfigurationError("loss 'weighted_cross_entropy': no class weights were given")
-    given = class_weights
+        raise ConfigurationError("loss 'weighted_cross_entropy': needs class weights")
+    weights = class_weights
 
     def loss(logits: Tensor, masks: Tensor) -> Tensor:
-        weights, smoothing = given.to(logits.device), config.label_smoothing
-        total = F.cross_entropy(logits, masks, weights, ignore_index=VOID, reduction="sum", label_smoothing=smoothing)
+        device_weights, smoothing = weights.to(logits.device), config.label_smoothing
+        total = F.cross_entropy(logits, masks, device_weights, ignore_index=VOID, reduction="sum", label_smoothing=smoothing)
         valid = masks != VOID
-        return total / (weights[masks * valid] * valid).sum().clamp_min(_TINY)
+        return total / (device_weights[masks * valid] * valid).sum().clamp_min(_TINY)
 
     return loss
 
 
 def _dice(config: LossConfig, _: Tensor | None) -> Loss:
-    """1 less the Dice coefficient over the whole batch, the mean over the classes that occur in it."""
+    """1 minus the Dice coefficient over the whole batch, averaged over the classes that occur in it."""
     del config
     over_all_classes = smp.losses.DiceLoss("multiclass", from_logits=True, ignore_index=VOID)
 
     def loss(logits: Tensor, masks: Tensor) -> Tensor:
-        # smp's mean counts a class that does not occur as a perfect one, so with many classes hardly anything would be left.
+        # smp's mean counts absent classes as perfect, so with many classes the loss would nearly vanish.
         classes = logits.shape[1]
         occurring = torch.bincount(masks.flatten(), minlength=VOID + 1)[:classes].count_nonzero().clamp_min(1)
         mean: Tensor = over_all_classes(logits, masks)
@@ -170,8 +169,8 @@ def _cross_entropy_dice(config: LossConfig, class_weights: Tensor | None) -> Los
 def _ohem(config: LossConfig, _: Tensor | None) -> Loss:
     """Cross-entropy of the hardest pixels alone: online hard example mining.
 
-    Shrivastava et al. 2016, https://arxiv.org/abs/1604.03540, as bootstrapped cross-entropy brought it to segmentation (Wu et
-    al. 2016, https://arxiv.org/abs/1605.06885).
+    Shrivastava et al. 2016, https://arxiv.org/abs/1604.03540; for segmentation, bootstrapped cross-entropy of Wu et al. 2016,
+    https://arxiv.org/abs/1605.06885.
     """
     limit = -math.log(config.ohem_threshold)
 
@@ -185,7 +184,7 @@ def _ohem(config: LossConfig, _: Tensor | None) -> Loss:
 
 
 def _at_size(logits: Tensor, like: Tensor) -> Tensor:
-    """Logits B×C×h×w as float32 on the grid of the last two dimensions of `like`."""
+    """Resize logits B×C×h×w to the last two dimensions of `like`, as float32."""
     size = like.shape[-2:]
     if logits.shape[-2:] == size:
         return logits.float()
@@ -199,6 +198,6 @@ LOSSES: dict[str, Callable[[LossConfig, Tensor | None], Loss]] = {
     "cross_entropy_dice": _cross_entropy_dice,
     "ohem": _ohem,
 }
-#: The loss that needs class weights.
+#: The only loss that needs class weights.
 WEIGHTED = "weighted_cross_entropy"
 _UNSMOOTHED = ("dice", "ohem")

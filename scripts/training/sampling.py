@@ -1,4 +1,4 @@
-"""Which image each training crop is cut from, in an order that a resumed run can repeat."""
+"""Draw the image of each training crop, in an order that a resumed run can repeat."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
@@ -11,36 +11,36 @@ from torch.utils.data import Sampler
 
 @dataclass(frozen=True)
 class Draw:
-    """One crop to come: the image's index, and the seed of everything random about the crop."""
+    """One crop: the index of its image and the seed of its random numbers."""
 
     index: int
     seed: int
 
 
 class Draws(Sampler[Draw]):
-    """One epoch's draws of one rank, a pure function of the seed and the epoch.
+    """The draws of one rank in one epoch, a pure function of seed and epoch.
 
-    The ranks take turns, so that together they see what one process with a batch as large as all of theirs would see.
+    The ranks take turns, so that together they see what a single process with the batch size of all would see.
 
     Args:
-        count: images to draw from; an epoch has as many draws, less those by which the ranks would be uneven.
-        weights: how often each image is drawn, relative to the others, with replacement. Left out: each image once.
-        seed: of the run, 0 or more.
-        rank: of this process among `world_size` of them.
+        count: number of images; an epoch has as many draws, minus a remainder that cannot be divided among the ranks.
+        weights: relative frequency of each image, drawn with replacement. Left out: every image once.
+        seed: the run's seed, 0 or more.
+        rank: number of this process among `world_size` processes.
 
     Raises:
-        ValueError: if there is no image, not one weight per image, no weight above 0 or no such rank.
+        ValueError: there are no images, not one weight per image, no weight above 0, or `rank` is out of range.
     """
 
     def __init__(
         self, count: int, *, weights: Sequence[float] | None = None, seed: int = 0, rank: int = 0, world_size: int = 1
     ) -> None:
         if count < 1:
-            raise ValueError(f"{count} images: there must be at least one to draw")
+            raise ValueError(f"{count} images: must be 1 or more")
         if weights is not None and len(weights) != count:
-            raise ValueError(f"{len(weights)} weights for {count} images: there must be one for each")
+            raise ValueError(f"{len(weights)} weights for {count} images: must be one per image")
         if weights is not None and not (min(weights) >= 0 and max(weights) > 0):
-            raise ValueError(f"weights from {min(weights)} to {max(weights)}: none may be negative, and not all 0")
+            raise ValueError(f"weights from {min(weights)} to {max(weights)}: must be 0 or more, and one above 0")
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank}: must be 0 or more and less than the world size, {world_size}")
         self._count = count
@@ -49,26 +49,26 @@ class Draws(Sampler[Draw]):
         self._rank = rank
         self._world_size = world_size
         self._epoch = 0
-        self._start = 0
+        self._skipped = 0
 
     def __len__(self) -> int:
-        """This rank's draws in a whole epoch, wherever it starts."""
+        """Return the number of this rank's draws in a whole epoch, whatever `skip` leaves out."""
         return self._count // self._world_size
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the beginning of an epoch."""
-        self._epoch, self._start = epoch, 0
+        """Go to the start of an epoch."""
+        self._epoch, self._skipped = epoch, 0
 
-    def start_at(self, draws: int) -> None:
+    def skip(self, draws: int) -> None:
         """Leave out the first `draws` of this rank in this epoch, which an interrupted run has already seen."""
-        self._start = draws
+        self._skipped = draws
 
     def __iter__(self) -> Iterator[Draw]:
         rng = np.random.default_rng([self._seed, self._epoch])
         indices = self._indices(rng)
         seeds = rng.integers(2**63, size=self._count)
-        mine = slice(self._rank, len(self) * self._world_size, self._world_size)
-        for index, seed in zip(indices[mine][self._start :], seeds[mine][self._start :], strict=True):
+        rank_draws = slice(self._rank, len(self) * self._world_size, self._world_size)
+        for index, seed in zip(indices[rank_draws][self._skipped :], seeds[rank_draws][self._skipped :], strict=True):
             yield Draw(int(index), int(seed))
 
     def _indices(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -78,15 +78,15 @@ class Draws(Sampler[Draw]):
 
 
 def balanced_weights(classes_present: Sequence[Set[int]], background: int | None = 0, power: float = 0.5) -> list[float]:
-    """How often each image should be drawn, relative to the others, so that rare classes are seen more often.
+    """Return the relative frequency of each image that shows rare classes more often.
 
-    An image counts by its rarest class other than background, as `images(class) ** -power`. A power of 0 draws images alike,
-    which hardly ever shows a class of two images; 1 draws classes alike, which shows those two in every batch; the inverse
-    square root lies between them.
+    The weight is that of the image's rarest class other than background, `images(class) ** -power`. A power of 0 draws images
+    equally often, which hardly ever shows a class of two images; 1 draws classes equally often, which shows those two in every
+    batch; the inverse square root lies between them.
 
     Args:
-        classes_present: the classes in each image, void left out.
-        background: the class that nearly every image has, if there is one. An image of nothing else counts like one of a
+        classes_present: the classes in each image, without void.
+        background: the class that nearly every image has, if any. An image of background alone is weighted like one of a
             class that is in every image.
     """
     present = [classes - {background} for classes in classes_present]

@@ -24,6 +24,7 @@ from model import Checkpoint, CheckpointMetadata, Network, build_model, save_che
 from model.atomic import write_atomically
 from model.palette import voc_palette
 from model.strict import ConfigurationError
+from scripts.errors import UserError
 from scripts.evaluate.metrics import Scores, compare
 from scripts.training.augmentation import Augmentation, TrainingCrops
 from scripts.training.config import TrainingConfig
@@ -42,7 +43,7 @@ from scripts.training.weights import CheckpointWeights
 _SHEET_ROWS = 6
 
 
-class Diverged(RuntimeError):
+class Diverged(UserError):
     """The loss became NaN or infinite."""
 
 
@@ -172,7 +173,7 @@ class Run:
         """Yield the batches of each step of an epoch, without the first `skipped` steps."""
         config, batch_size = self._config, self._process_batch_size
         self._draws.set_epoch(epoch)
-        self._draws.start_at(skipped * batch_size * config.accumulation)
+        self._draws.skip(skipped * batch_size * config.accumulation)
         on_gpu = self._processes.device.type == "cuda"
         sampler: BatchSampler = BatchSampler(self._draws, batch_size, drop_last=True)  # type: ignore[arg-type]  # It samples draws, not indices.
         batches = iter(DataLoader(self._crops, batch_sampler=sampler, num_workers=config.workers, pin_memory=on_gpu))

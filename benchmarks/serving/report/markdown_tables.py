@@ -108,7 +108,7 @@ def _engines(runs: Sequence[EngineRun]) -> str:
 
 
 def _starts(starts: Sequence[WorkerStart]) -> str:
-    head = ("", "server to READY", "worker alone", "resident when READY", "peak until READY")
+    head = ("", "server to READY", "worker alone", "resident when READY", "peak until READY", "peak without a server")
     rows = [
         (
             start.case.name,
@@ -116,6 +116,7 @@ def _starts(starts: Sequence[WorkerStart]) -> str:
             _seconds(start.worker),
             _size(start.memory.resident),
             _size(start.memory.peak),
+            _size(start.without_server.peak),
         )
         for start in starts
     ]

@@ -6,6 +6,7 @@ import psutil
 
 from benchmarks.serving.benchmark_plan import Case
 from benchmarks.serving.endpoint import Endpoint
+from benchmarks.serving.model_process import ModelProcess
 from benchmarks.serving.results import Results, WorkerStart
 from benchmarks.serving.timing import Spread
 from benchmarks.serving.workspace import Report, Workspace
@@ -27,5 +28,7 @@ def _measure_case(space: Workspace, case: Case, report: Report) -> WorkerStart:
             server_seconds.append(ready - started)
             worker_seconds.append(ready - psutil.Process(endpoint.worker_pid()).create_time())
             memories.append(endpoint.worker_memory())
+    with ModelProcess(space.unpacked(case)) as process:
+        without_server = process.memory()
     largest = max(memories, key=lambda memory: memory.peak)
-    return WorkerStart(case, Spread.of(server_seconds), Spread.of(worker_seconds), largest)
+    return WorkerStart(case, Spread.of(server_seconds), Spread.of(worker_seconds), largest, without_server)

@@ -1,1 +1,1 @@
-"""What one can see of a training run: its log, its curves and its pictures."""
+"""Log, curves and sample sheets of a training run."""

@@ -1,4 +1,4 @@
-"""A run's log as one picture: loss, learning rates and scores over iterations."""
+"""Draw a run's loss, learning rates and scores over iterations as one picture."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,20 +13,20 @@ from scripts.training.watch.run_log import EVALUATIONS, STEPS, read_table
 Table = dict[str, list[float]]
 
 _SCORES = {"miou": "mean IoU", "pixel_accuracy": "pixel accuracy", "boundary": "IoU at boundaries"}
-#: Steps that a smoothed loss is the mean of, as a share of all.
+#: Window of the smoothed loss, as a share of all steps.
 _WINDOW = 1 / 50
 _PALE, _GREY = "#c3cad5", "#5b6472"
 
 
 def draw_curves(folder: Path, out: Path) -> None:
-    """Draw the log that `RunLog` wrote into `folder`, as a PNG. A run without evaluations has its scores left out.
+    """Draw the log that `RunLog` wrote into `folder` as a PNG; scores only if there are evaluations.
 
     Raises:
-        FileNotFoundError: if no step was logged.
+        FileNotFoundError: no step was logged.
     """
     steps, evaluations = read_table(folder / STEPS), read_table(folder / EVALUATIONS)
     if not steps.get("iteration"):
-        raise FileNotFoundError(f"{folder / STEPS}: no step to draw")
+        raise FileNotFoundError(f"{folder / STEPS}: has no step to draw")
     panels: list[Callable[[Axes, Table, Table], None]] = [_draw_loss, _draw_learning_rates]
     if evaluations.get("iteration"):
         panels.append(_draw_scores)
@@ -45,8 +45,8 @@ def draw_curves(folder: Path, out: Path) -> None:
     figure.savefig(out, format="png")
 
 
-def smoothed(values: Sequence[float], window: int) -> npt.NDArray[np.floating]:
-    """The mean of each value and those around it, `window` of them; fewer at either end."""
+def smooth(values: Sequence[float], window: int) -> npt.NDArray[np.floating]:
+    """Return the moving average over `window` values around each; over fewer at both ends."""
     kernel = np.ones(min(window, len(values)) // 2 * 2 + 1)
 
     def sums(addends: Sequence[float] | npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
@@ -58,16 +58,16 @@ def smoothed(values: Sequence[float], window: int) -> npt.NDArray[np.floating]:
 def _draw_loss(axis: Axes, steps: Table, _: Table) -> None:
     iterations, loss = steps["iteration"], steps["loss"]
     window = round(_WINDOW * len(loss))
-    mean = smoothed(loss, window)
+    mean = smooth(loss, window)
     axis.plot(iterations, loss, color=_PALE, linewidth=0.6)
     axis.plot(iterations, mean, linewidth=1.8, label="loss")
     for name, values in steps.items():
         if name.startswith("loss/"):
-            axis.plot(iterations, smoothed(values, window), linewidth=1.2, label=name.removeprefix("loss/"))
+            axis.plot(iterations, smooth(values, window), linewidth=1.2, label=name.removeprefix("loss/"))
     axis.set_ylabel("loss")
     finite = np.asarray(loss)[np.isfinite(loss)]
     if finite.size:
-        # A few wild steps must not flatten the rest.
+        # A few outliers must not flatten the rest.
         highest = max(np.percentile(finite, 99), *mean[np.isfinite(mean)], 0.01)
         axis.set_ylim(0, 1.05 * float(highest))
 
@@ -82,14 +82,14 @@ def _draw_learning_rates(axis: Axes, steps: Table, _: Table) -> None:
 
 
 def _draw_scores(axis: Axes, _: Table, evaluations: Table) -> None:
-    """The scores over time; the legend gives those of the evaluation with the best mean IoU."""
+    """Draw the scores; the legend shows those of the evaluation with the best mean IoU."""
     iterations, miou = evaluations["iteration"], evaluations["miou"]
     best = None if np.isnan(miou).all() else int(np.nanargmax(miou))
     for name, label in _SCORES.items():
         if np.isnan(evaluations[name]).all():
             continue
-        chosen = "" if best is None else f" {evaluations[name][best]:.3f}"
-        axis.plot(iterations, evaluations[name], marker="o", markersize=3.5, clip_on=False, label=label + chosen)
+        best_score = "" if best is None else f" {evaluations[name][best]:.3f}"
+        axis.plot(iterations, evaluations[name], marker="o", markersize=3.5, clip_on=False, label=label + best_score)
     if best is not None:
         axis.axvline(iterations[best], color=_GREY, linestyle=":", linewidth=1.2, label=f"best at {iterations[best]:.0f}")
     axis.set_ylabel("score")

@@ -1,4 +1,4 @@
-"""The figures of a run, as CSV files and for TensorBoard side by side."""
+"""Log a run's steps and evaluations, to CSV files and to TensorBoard."""
 
 import csv
 import math
@@ -18,16 +18,16 @@ _EVENTS = "tensorboard"
 
 @dataclass(frozen=True)
 class StepRow:
-    """One step of the optimizer."""
+    """One optimizer step."""
 
     iteration: int
     epoch: int
     loss: float
-    #: Terms of the loss, by name.
+    #: Terms of the loss by name.
     parts: Mapping[str, float] = field(default_factory=dict)
-    #: By the name of the optimizer's group.
+    #: By parameter group.
     learning_rates: Mapping[str, float] = field(default_factory=dict)
-    #: That the step took.
+    #: Duration of the step.
     seconds: float = 0.0
 
     def cells(self) -> dict[str, float]:
@@ -39,7 +39,7 @@ class StepRow:
 
 @dataclass(frozen=True)
 class EvaluationRow:
-    """How the network scored, in 0..1; NaN for what the data do not tell."""
+    """Scores in 0..1; NaN where the data have no such pixels."""
 
     iteration: int
     epoch: int
@@ -58,15 +58,15 @@ class EvaluationRow:
 
 
 class RunLog:
-    """Writes `steps.csv`, `evaluations.csv` and TensorBoard's events into a folder, each row as soon as it is given.
+    """Writes `steps.csv`, `evaluations.csv` and TensorBoard's events into a folder, flushed row by row.
 
     Args:
-        folder: made where it is missing.
-        resumed_at: the iteration after which a resumed run goes on; rows beyond it, which the interrupted run wrote after its
-            last checkpoint, are dropped. Left out: a new run.
+        folder: created if missing.
+        resumed_at: iteration from which a resumed run continues; later rows, which the interrupted run wrote after its last
+            state, are dropped. Left out: a new run.
 
     Raises:
-        FileExistsError: if a new run's folder already holds a log.
+        FileExistsError: the folder of a new run already holds a log.
     """
 
     def __init__(self, folder: Path, *, resumed_at: int | None = None) -> None:
@@ -77,11 +77,19 @@ class RunLog:
         self._events = SummaryWriter(str(folder / _EVENTS), purge_step=purge_step)
 
     def step(self, row: StepRow) -> None:
-        """Raises: ValueError, if the row has other columns than those before it."""
+        """Append a row.
+
+        Raises:
+            ValueError: its columns differ from those of the rows before.
+        """
         self._write(self._steps, row.cells(), row.iteration, "train")
 
     def evaluation(self, row: EvaluationRow) -> None:
-        """Raises: ValueError, if the row has other columns than those before it."""
+        """Append a row.
+
+        Raises:
+            ValueError: its columns differ from those of the rows before.
+        """
         self._write(self._evaluations, row.cells(), row.iteration, "evaluation")
 
     def close(self) -> None:
@@ -102,7 +110,7 @@ class RunLog:
 
 
 def read_table(path: Path) -> dict[str, list[float]]:
-    """The columns of a CSV file that `RunLog` wrote, NaN where a cell is empty; none where the file is missing."""
+    """Read the columns of a CSV file that `RunLog` wrote, with NaN for empty cells; no columns if the file does not exist."""
     if not path.exists():
         return {}
     with path.open(newline="") as file:
@@ -113,7 +121,7 @@ def read_table(path: Path) -> dict[str, list[float]]:
 
 
 class _Table:
-    """A CSV file whose first row decides its columns."""
+    """A CSV file whose columns are those of its first row."""
 
     def __init__(self, path: Path, resumed_at: int | None) -> None:
         self._path = path
@@ -121,22 +129,22 @@ class _Table:
         if not path.exists():
             return
         if resumed_at is None:
-            raise FileExistsError(f"{path}: the log of another run; resume that run or choose another folder")
+            raise FileExistsError(f"{path}: already holds the log of another run; use --resume or another folder")
         with path.open(newline="") as file:
-            # A row that was cut off while it was written has no end of line.
+            # A row that an interrupted write cut off has no end of line.
             header, *rows = list(csv.reader(line for line in file if line.endswith("\n"))) or [[]]
         self._columns = header
         kept = takewhile(lambda row: int(row[0]) <= resumed_at, rows)
-        # Beside it, then in its place: a run ended meanwhile leaves either the old log or the new one.
-        beside = path.with_suffix(".part")
-        with beside.open("w", newline="") as file:
+        # Replaced as a whole: an interrupted run leaves either the old log or the new one.
+        part = path.with_suffix(".part")
+        with part.open("w", newline="") as file:
             csv.writer(file).writerows([header, *kept] if header else [])
-        beside.replace(path)
+        part.replace(path)
 
     def append(self, cells: Mapping[str, float]) -> None:
         columns = list(cells)
         if self._columns and columns != self._columns:
-            raise ValueError(f"{self._path}: a row of columns {', '.join(columns)} in a table of {', '.join(self._columns)}")
+            raise ValueError(f"{self._path}: row of {', '.join(columns)}, should be {', '.join(self._columns)}")
         rows: list[list[object]] = [["" if math.isnan(value) else value for value in cells.values()]]
         if not self._columns:
             rows.insert(0, list(columns))

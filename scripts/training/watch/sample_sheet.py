@@ -1,4 +1,4 @@
-"""What a network makes of a few images, beside the truth."""
+"""Draw predictions for a few images beside the truth."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,18 +26,18 @@ def draw_samples(
     out: Path,
     rows: int = 8,
 ) -> None:
-    """Draw the first `rows` images as a PNG: photograph, truth and prediction side by side, the classes that occur below.
+    """Draw photograph, truth and prediction of the first `rows` images side by side as a PNG, with a legend of their classes.
 
     Args:
         images: uint8 RGB, H×W×3.
-        truths, predictions: class indices, H×W like their image; 255 is void.
+        truths, predictions: class indices, H×W like the image; 255 is void.
 
     Raises:
-        ValueError: if there are not as many of one as of the others, or none.
+        ValueError: the three sequences differ in length, or are empty.
     """
     if not len(images) == len(truths) == len(predictions) > 0:
         raise ValueError(
-            f"{len(images)} images, {len(truths)} truths, {len(predictions)} predictions: need one of each, or more"
+            f"{len(images)} images, {len(truths)} truths, {len(predictions)} predictions: must be equal and at least 1"
         )
     strips = [
         _row((image, tinted(image, truth, labels), tinted(image, prediction, labels)))
@@ -76,7 +76,7 @@ def _headings(width: int) -> Image.Image:
 
 
 def _legend(indices: Sequence[int], labels: Labels, width: int) -> Image.Image:
-    """Swatches and names from left to right, in as many lines as they need."""
+    """Draw swatches and names from left to right, wrapped to `width`."""
     font = ImageFont.load_default(_TEXT)
     line = round(1.6 * _TEXT)
     entries: list[tuple[int, str, int, int]] = []

@@ -48,7 +48,8 @@ def answer_stages(size: tuple[int, int], answer_format: str = "png") -> AnswerSt
 
 
 def worker_start(seconds: float, peak: int) -> WorkerStart:
-    return WorkerStart(DEFAULT, constant(seconds + 1), constant(seconds), ProcessMemory(peak - 10_000_000, peak))
+    memory = ProcessMemory(peak - 10_000_000, peak)
+    return WorkerStart(DEFAULT, constant(seconds + 1), constant(seconds), memory, memory)
 
 
 FULL_RESULTS = Results(

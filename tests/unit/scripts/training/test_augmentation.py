@@ -71,7 +71,7 @@ def test_image_and_mask_stay_aligned(seed: int, index: int, focus: float) -> Non
 
 
 @given(seed=SEEDS, index=st.integers(0, 2))
-def test_what_is_void_is_what_is_padded_with_the_mean_colour(seed: int, index: int) -> None:
+def test_padding_is_void_and_of_the_mean_colour(seed: int, index: int) -> None:
     image, mask = crop(augmentation(crop_size=96), seed, index)
 
     assert torch.equal(mask == VOID, is_padding(image))
@@ -85,7 +85,7 @@ def test_an_image_smaller_than_the_crop_is_in_it_whole() -> None:
 
 
 @given(seed=SEEDS)
-def test_light_changes_the_image_alone(seed: int) -> None:
+def test_colours_change_in_the_image_alone(seed: int) -> None:
     image, mask = crop(augmentation(**STILL), seed)
     light = {"brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.5, "blur_probability": 1}
 
@@ -128,7 +128,7 @@ def test_a_focused_crop_holds_the_class_in_its_middle(seed: int) -> None:
     assert (cropped[8 - 4 : 24 + 4, 8 - 4 : 24 + 4] == 7).any()
 
 
-def test_there_is_nothing_to_focus_on_in_background_and_void() -> None:
+def test_background_and_void_are_never_focused_on() -> None:
     mask = np.zeros((60, 80), np.uint8)
     mask[:30] = VOID
 
@@ -160,7 +160,7 @@ def test_a_crop_leaves_the_generator_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_number_of_workers_changes_no_crop(workers: int) -> None:
+def test_crops_do_not_depend_on_the_number_of_workers(workers: int) -> None:
     crops = TrainingCrops(Pictures(), augmentation(focus_probability=0.5, blur_probability=0.5))
     draws = [Draw(0, 5), Draw(1, 6), Draw(2, 7), Draw(0, 8)]
 
@@ -173,6 +173,6 @@ def test_the_number_of_workers_changes_no_crop(workers: int) -> None:
         assert torch.equal(masks[position], mask)
 
 
-def test_scales_that_fall_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"scale_range 2\.0, 0\.5: must be above 0 and rise"):
+def test_descending_scales_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"scale_range 2\.0, 0\.5"):
         AugmentationConfig.parse({"scale_range": (2.0, 0.5)}, source="augmentation")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts.training.watch.curves import draw_curves, smoothed
+from scripts.training.watch.curves import draw_curves, smooth
 from scripts.training.watch.run_log import EvaluationRow, RunLog, StepRow
 
 
@@ -41,7 +41,7 @@ def test_a_run_of_any_losses_can_be_drawn(tmp_path: Path, losses: tuple[float, .
     assert height(tmp_path / "curves.png") > 0
 
 
-def test_scores_that_the_data_do_not_tell_can_be_drawn(tmp_path: Path) -> None:
+def test_scores_that_are_nan_can_be_drawn(tmp_path: Path) -> None:
     with RunLog(tmp_path) as log:
         log.step(StepRow(1, 0, 1))
         log.evaluation(EvaluationRow(1, 1, math.nan, math.nan))
@@ -52,14 +52,14 @@ def test_scores_that_the_data_do_not_tell_can_be_drawn(tmp_path: Path) -> None:
 
 
 def test_a_run_without_a_step_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"steps\.csv: no step to draw"):
+    with pytest.raises(FileNotFoundError, match=r"steps\.csv"):
         draw_curves(tmp_path, tmp_path / "curves.png")
 
 
-def test_smoothing_is_the_mean_of_those_around() -> None:
-    assert smoothed([0, 3, 6, 0, 0], 3).tolist() == [1.5, 3, 3, 2, 0]
+def test_smoothing_is_a_moving_average() -> None:
+    assert smooth([0, 3, 6, 0, 0], 3).tolist() == [1.5, 3, 3, 2, 0]
 
 
 @pytest.mark.parametrize("window", [0, 1, 2, 5, 100])
 def test_smoothing_leaves_a_level_alone(window: int) -> None:
-    np.testing.assert_allclose(smoothed([2.5] * 7, window), [2.5] * 7)
+    np.testing.assert_allclose(smooth([2.5] * 7, window), [2.5] * 7)

@@ -33,7 +33,7 @@ def logits_of(probabilities: list[list[float]]) -> Tensor:
 
 @pytest.mark.parametrize("kind", LOSSES)
 @given(seed=st.integers(0, 2**32), void_share=st.floats(0, 1))
-def test_void_pixels_count_for_nothing(kind: str, seed: int, void_share: float) -> None:
+def test_void_pixels_are_ignored(kind: str, seed: int, void_share: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(2, CLASSES, 4, 5, generator=generator)
     masks = torch.randint(CLASSES, (2, 4, 5), generator=generator)
@@ -126,12 +126,12 @@ def test_a_class_that_never_occurs_is_weighted_like_the_mean() -> None:
 
 
 def test_class_weights_of_nothing_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"pixel counts \[0, 0\]: no class has a pixel"):
+    with pytest.raises(ValueError, match=r"\[0, 0\]"):
         class_weights([0, 0])
 
 
 def test_the_weighted_loss_needs_weights() -> None:
-    with pytest.raises(ConfigurationError, match="'weighted_cross_entropy': no class weights were given"):
+    with pytest.raises(ConfigurationError, match="'weighted_cross_entropy': needs class weights"):
         build_loss(LossConfig(kind="weighted_cross_entropy"))
 
 
@@ -140,8 +140,8 @@ def test_an_unknown_loss_is_refused_with_the_nearest() -> None:
         LossConfig.parse({"kind": "ohm"}, source="loss")
 
 
-def test_label_smoothing_is_refused_where_the_loss_has_none() -> None:
-    with pytest.raises(ConfigurationError, match=r"label_smoothing 0\.1: the loss 'ohem' has none"):
+def test_label_smoothing_is_refused_for_losses_without_it() -> None:
+    with pytest.raises(ConfigurationError, match=r"label_smoothing 0\.1: the loss 'ohem'"):
         LossConfig.parse({"kind": "ohem", "label_smoothing": 0.1}, source="loss")
 
 

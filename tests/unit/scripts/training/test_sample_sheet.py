@@ -59,5 +59,5 @@ def test_a_legend_of_many_classes_takes_several_lines(tmp_path: Path) -> None:
 
 
 def test_each_image_needs_its_truth_and_prediction(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="0 images, 1 truths, 0 predictions: need one of each, or more"):
+    with pytest.raises(ValueError, match="0 images, 1 truths, 0 predictions"):
         draw_samples([], [np.zeros((1, 1), np.uint8)], [], LABELS, tmp_path / "sheet.png")

@@ -53,7 +53,7 @@ def test_starting_within_an_epoch_leaves_out_what_was_seen() -> None:
     draws = Draws(10, rank=1, world_size=2)
     whole = list(draws)
 
-    draws.start_at(3)
+    draws.skip(3)
 
     assert list(draws) == whole[3:]
     assert len(draws) == 5
@@ -61,7 +61,7 @@ def test_starting_within_an_epoch_leaves_out_what_was_seen() -> None:
 
 def test_a_new_epoch_starts_at_its_beginning() -> None:
     draws = Draws(4)
-    draws.start_at(3)
+    draws.skip(3)
 
     draws.set_epoch(1)
 
@@ -75,23 +75,23 @@ def test_images_are_drawn_by_their_weights() -> None:
     assert drawn[0] / drawn[2] == pytest.approx(2, rel=0.15)
 
 
-def test_weights_must_be_as_many_as_images() -> None:
+def test_there_must_be_one_weight_per_image() -> None:
     with pytest.raises(ValueError, match="2 weights for 3 images"):
         Draws(3, weights=[1.0, 1.0])
 
 
 def test_there_must_be_something_to_draw() -> None:
-    with pytest.raises(ValueError, match="0 images: there must be at least one to draw"):
+    with pytest.raises(ValueError, match="0 images"):
         Draws(0)
 
 
 def test_weights_must_allow_some_image() -> None:
-    with pytest.raises(ValueError, match=r"weights from 0\.0 to 0\.0: none may be negative, and not all 0"):
+    with pytest.raises(ValueError, match=r"from 0\.0 to 0\.0"):
         Draws(2, weights=[0.0, 0.0])
 
 
 def test_a_rank_outside_the_world_is_refused() -> None:
-    with pytest.raises(ValueError, match="rank 2: must be 0 or more and less than the world size, 2"):
+    with pytest.raises(ValueError, match="rank 2"):
         Draws(3, rank=2, world_size=2)
 
 

@@ -41,9 +41,9 @@ def batch() -> Batch:
 
 def trainer(network: Network, teacher: nn.Module | None = None, **changes: Any) -> Trainer:
     config = TrainingConfig.model_validate(CONFIG | changes)
-    made = Trainer(network, config, Processes(), steps=100, teacher=teacher)
-    made.begin_epoch()
-    return made
+    built = Trainer(network, config, Processes(), steps=100, teacher=teacher)
+    built.begin_epoch()
+    return built
 
 
 def test_the_learning_rate_rises_and_falls_as_in_the_paper() -> None:
@@ -137,32 +137,32 @@ def test_frozen_statistics_stay_and_others_move(network: Network, batch: Batch) 
 
 def test_a_teacher_is_learned_from_by_its_weight(network: Network, batch: Batch) -> None:
     images, _ = batch
-    nothing = images, torch.full((2, 64, 64), 255)
+    unlabelled = images, torch.full((2, 64, 64), 255)
     learner = trainer(network, Constant(), distillation={"weight": 2.0}, optimizer={"head_learning_rate": 0.05})
 
-    steps = [learner.step([nothing], number) for number in range(12)]
+    steps = [learner.step([unlabelled], number) for number in range(12)]
 
     assert steps[0].parts["labels"] == 0
     assert steps[-1].parts["teacher"] < 0.5 * steps[0].parts["teacher"]
-    half = trainer(copy.deepcopy(network), Constant(), distillation={"weight": 1.0}).step([nothing], 99).parts["teacher"]
-    whole = trainer(copy.deepcopy(network), Constant(), distillation={"weight": 2.0}).step([nothing], 99).parts["teacher"]
+    half = trainer(copy.deepcopy(network), Constant(), distillation={"weight": 1.0}).step([unlabelled], 99).parts["teacher"]
+    whole = trainer(copy.deepcopy(network), Constant(), distillation={"weight": 2.0}).step([unlabelled], 99).parts["teacher"]
     assert whole == pytest.approx(2 * half)
 
 
 def test_a_teacher_sees_images_as_it_was_trained_to(network: Network) -> None:
-    given, own = Normalization(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)), Normalization()
+    student, teachers = Normalization(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)), Normalization()
     pixels = torch.rand(1, 3, 32, 32)
 
     def normalized(by: Normalization) -> Tensor:
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (by.mean, by.std))
         return (pixels - mean) / std
 
-    teacher = Teacher(network.eval(), given, own)
+    teacher = Teacher(network.eval(), student, teachers)
 
-    torch.testing.assert_close(teacher(normalized(given)), network(normalized(own))["out"], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(teacher(normalized(student)), network(normalized(teachers))["out"], atol=1e-4, rtol=1e-3)
 
 
-def test_what_is_random_in_a_step_follows_from_its_seed(network: Network, batch: Batch) -> None:
+def test_random_numbers_of_a_step_follow_from_its_seed(network: Network, batch: Batch) -> None:
     learned = []
     for seed in (3, 3, 4):
         same = copy.deepcopy(network)
