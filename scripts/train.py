@@ -10,6 +10,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+from handler.image.process import prepare_process
 from scripts.arguments import Parser, positive_int
 from scripts.errors import INTERRUPTED, print_error, report_errors
 from scripts.training.config import TrainingConfig
@@ -29,6 +30,7 @@ def main(argv: list[str] | None = None, *, weights: CheckpointWeights | None = N
         weights: reads start weights and teacher; left out, they are checkpoints.
         program: the module that `python -m` runs, in every process that trains.
     """
+    prepare_process()
     options = sys.argv[1:] if argv is None else argv
     arguments = _parser(program).parse_args(options)
     folder = arguments.out or ROOT / "build" / "runs" / arguments.config.stem

@@ -20,6 +20,7 @@ from benchmarks.process_memory import ProcessMemory
 from benchmarks.serving.timing import Pace, time_repetitions
 from handler.geometry import DecodedImage, RGBImage
 from handler.image.decode import decode_image
+from handler.image.process import prepare_process
 from handler.limits import Limits
 from handler.masks.label_map import LabelMap, make_label_map
 from handler.network.explain import torch_threads
@@ -80,6 +81,7 @@ class ModelProcess:
 
 
 def _load(archive: Path) -> None:
+    prepare_process()
     model = json.loads((archive / "MAR-INF" / "MANIFEST.json").read_text())["model"]
     config = archive / model["configFile"]
     settings = ServedModelConfig.parse(read_mapping(config), source=str(config)).handler

@@ -17,6 +17,7 @@ from benchmarks.serving.report.targets import Target, targets
 from benchmarks.serving.results import Requests, Results
 from benchmarks.serving.sections import SECTIONS
 from benchmarks.serving.workspace import Workspace
+from handler.image.process import prepare_process
 from handler.network.engines.openvino_engine import native_precision
 
 
@@ -27,6 +28,7 @@ def run_benchmark(plan: Plan, sections: Sequence[str], out: Path) -> str:
         ServerError: a server does not start.
         UnexpectedAnswer: a server answers with an error.
     """
+    prepare_process()
     plan = plan.on(native_precision())
     results, started = Results(), time.monotonic()
 
