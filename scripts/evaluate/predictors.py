@@ -225,7 +225,7 @@ def _ask(client: Client, options: Mapping[str, str], photo: bytes, name: str) ->
         picture = Image.open(io.BytesIO(answer), formats=["PNG"])
         picture.load()
     except AnswerError as error:
-        raise PredictionError(str(error) if error.concerns_all else f"{client.url}: {name}: {error}") from error
+        raise PredictionError(str(error) if error.affects_every_image else f"{client.url}: {name}: {error}") from error
     except OSError as error:
         raise PredictionError(f"{client.url}: {name}: {error}") from error
     if picture.mode != "P":

@@ -40,7 +40,7 @@ def run(client: Client, tasks: Sequence[Task], folder: AnswerFolder, *, jobs: in
     Ctrl-C ends it, and so does what every further photograph would meet as well; what was done is kept.
 
     Raises:
-        NoServer: there is nothing to ask.
+        ServerUnreachable: there is nothing to ask.
         SegmentingError: an answer cannot be written.
     """
     pending = tasks if overwrite else [task for task in tasks if not task.answer.exists()]
@@ -77,7 +77,7 @@ def _answer_all(client: Client, pending: Sequence[Task], folder: AnswerFolder, j
             if isinstance(answer, bytes):
                 folder.save(task, answer)
                 tally.done += 1
-            elif answer.concerns_all:
+            elif answer.affects_every_image:
                 tally.ended = f"{answer}; nothing more was sent"
                 return
             else:

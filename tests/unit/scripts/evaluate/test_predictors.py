@@ -16,7 +16,7 @@ from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
 from model import CheckpointError
 from model.strict import ConfigurationError
-from scripts.client import NoServer
+from scripts.client import ServerUnreachable
 from scripts.evaluate.predictors import PredictionError, ServerPredictor, load
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
 from scripts.samples import write_samples
@@ -189,5 +189,5 @@ def test_an_archives_engine_can_be_another(checkpoint: Path) -> None:
 def test_a_server_that_is_not_there_is_named() -> None:
     url = f"http://127.0.0.1:{Ports.free().inference}/predictions/deeplabv3"
 
-    with pytest.raises(NoServer, match=f"{url}: no answer"):
+    with pytest.raises(ServerUnreachable, match=f"{url}: no answer"):
         ServerPredictor.connect(url, AS_SERVED)
