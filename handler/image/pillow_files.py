@@ -1,4 +1,4 @@
-"""Pillow as the decoder: one reader for each accepted format, and its errors as ours."""
+"""Pillow's readers of the accepted formats, and the translation of their errors."""
 
 import io
 import logging

@@ -33,7 +33,7 @@ class LibtiffImageFile(TiffImageFile):
         self.tile = [tile._replace(args=(_NATIVE_ORDER.get(tile.args[0], tile.args[0]), *tile.args[1:])) for tile in tiles]
 
     def load_prepare(self) -> None:
-        """Allocate the pixels, of which `open_image` has checked the number, without Pillow's limit for the whole process."""
+        """Allocate the pixels without Pillow's check, whose limit is one for the process; `open_image` has checked the size."""
         if self._im is None:
             self.im = Image.new(self.mode, self._tile_size, None).im
         super().load_prepare()

@@ -77,10 +77,10 @@ def _image_end(data: bytes, scan_data: int) -> int:
 def _markers(data: bytes, at: int, pattern: re.Pattern[bytes]) -> Iterator[tuple[int, int, int]]:
     """Yield each marker from `at` on that matches `pattern`, and the range of its payload: empty if it has no segment."""
     for _ in range(_MAX_SEGMENTS):
-        found = pattern.search(data, at)
-        if found is None:
+        match = pattern.search(data, at)
+        if match is None:
             return
-        at, marker = found.end(), data[found.end() - 1]
+        at, marker = match.end(), data[match.end() - 1]
         if marker in _STANDALONE:
             yield marker, at, at
             continue

@@ -45,7 +45,7 @@ policies = st.builds(
     multiple=st.sampled_from([1, 8, 16, 32]),
     max_aspect=st.floats(1, 8),
 )
-options = st.builds(
+inference_options = st.builds(
     InferenceOptions,
     scales=st.lists(st.floats(LEAST_SCALE, 2), min_size=1, max_size=2, unique=True).map(tuple),
     flip=st.booleans(),
@@ -68,14 +68,14 @@ def test_the_mask_has_the_size_of_the_upright_image(size: Size, orientation: int
     assert mask_of(outcome).shape == size
 
 
-@given(sizes(most_pixels=20_000), orientations, policies, options)
+@given(sizes(most_pixels=20_000), orientations, policies, inference_options)
 def test_an_image_has_one_mask_however_it_is_stored(
-    size: Size, orientation: int, policy: ResizePolicy, asked: InferenceOptions
+    size: Size, orientation: int, policy: ResizePolicy, options: InferenceOptions
 ) -> None:
-    stored = [as_stored(noise(*size), each) for each in (1, orientation)]
+    stored = [as_stored(noise(*size), stored_as) for stored_as in (1, orientation)]
 
     upright, other = build_scheduler(MirrorEngine(), policy=policy).answer(
-        [SegmentationRequest(file, asked, PNG) for file in stored]
+        [SegmentationRequest(file, options, PNG) for file in stored]
     )
 
     np.testing.assert_array_equal(mask_of(other), mask_of(upright))
@@ -126,7 +126,7 @@ def test_a_checkerboard_comes_back_exactly_from_tiles(quarters: Size, count: int
 def test_a_shifted_image_gives_the_shifted_mask(cells: Size, stride: int, data: st.DataObject) -> None:
     """By whole cells of the network's grid, but for the edges across the shift, beyond which one of the two has other cells."""
     size = (cells[0] * stride, cells[1] * stride)
-    down, right = (data.draw(st.integers(0, each - 1)) * stride for each in cells)
+    down, right = (data.draw(st.integers(0, count - 1)) * stride for count in cells)
     assume(32 <= max(size) <= 4096)
     canvas = noise(size[0] + down, size[1] + right)
     pipeline = build_pipeline(StrideEngine(stride), policy=untouched(size))
@@ -181,14 +181,14 @@ def test_labels_do_not_depend_on_how_much_is_done_at_once(size: Size, seed: int,
     np.testing.assert_array_equal(in_parts, whole)
 
 
-@given(sizes(most_pixels=50_000), policies, options)
+@given(sizes(most_pixels=50_000), policies, inference_options)
 @example((LONGEST, 1), POLICY, InferenceOptions(tiles=3))
 @example((1, LONGEST), POLICY, InferenceOptions(scales=(0.25, 2), flip=True, tiles=3))
 def test_an_image_costs_the_pixels_that_the_network_sees_of_it(
-    size: Size, policy: ResizePolicy, asked: InferenceOptions
+    size: Size, policy: ResizePolicy, options: InferenceOptions
 ) -> None:
-    request = SegmentationRequest(encode(np.full((*size, 3), 128, np.uint8)), asked, PNG)
-    cost, engine = ViewPlan.for_image(size, policy, asked).pixels, MirrorEngine()
+    request = SegmentationRequest(encode(np.full((*size, 3), 128, np.uint8)), options, PNG)
+    cost, engine = ViewPlan.for_image(size, policy, options).pixels, MirrorEngine()
 
     (answered,) = build_scheduler(engine, policy=policy, max_network_pixels=cost).answer([request])
     (refused,) = build_scheduler(MirrorEngine(), policy=policy, max_network_pixels=cost - 1).answer([request])
@@ -201,7 +201,7 @@ def test_an_image_costs_the_pixels_that_the_network_sees_of_it(
 def compare_with_torch(logits: npt.NDArray[np.float32], size: Size) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
     """Of each pixel, whether its label is not the argmax of torch's interpolation, and how far below it the second class is."""
     values = F.interpolate(torch.from_numpy(logits)[None], size, mode="bilinear", align_corners=False)[0]
-    (best, second), (expected, _) = (each.numpy() for each in values.topk(2, dim=0))
+    (best, second), (expected, _) = (tensor.numpy() for tensor in values.topk(2, dim=0))
     return make_label_map(logits, size, np.uint8) != expected, best - second
 
 

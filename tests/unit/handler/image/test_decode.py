@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from handler.errors import ImageTooLarge, InvalidImage, SegmentationError, UnsupportedImageFormat, capture
-from handler.image.decode import ACCEPTED_FORMATS, decode_image
+from handler.image.decode import ACCEPTED_FORMATS, decode_image, open_image
 from handler.image.process import prepare_process
 from handler.limits import Limits
 from tests.support import AS_STORED, encode, noise
@@ -231,6 +231,7 @@ def test_nothing_is_left_open_or_behind(tmp_path: Path, monkeypatch: pytest.Monk
     before = psutil.Process().num_fds()
 
     for file_format in ACCEPTED_FORMATS:
+        open_image(whole_file(file_format), LIMITS)
         decode_image(whole_file(file_format), LIMITS)
         capture(decode_image, whole_file(file_format)[:100], LIMITS)
 

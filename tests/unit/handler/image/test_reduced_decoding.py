@@ -71,8 +71,8 @@ def test_edges_stay_where_they_are(height: int, width: int, orientation: int, fa
     assert decoded.size == (height, width)
     assert max(decoded.pixels.shape[:2]) == math.ceil(max(height, width) / factor)
     target = (height // factor, width // factor)
-    expected, found = resized(upright, (0, 0, width, height), target), resized(decoded.pixels, decoded.box, target)
-    np.testing.assert_allclose(edge_places(found), edge_places(expected), atol=0.05)
+    expected, actual = resized(upright, (0, 0, width, height), target), resized(decoded.pixels, decoded.box, target)
+    np.testing.assert_allclose(edge_places(actual), edge_places(expected), atol=0.05)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
