@@ -30,7 +30,7 @@ def describe(pipeline: Pipeline, options: dict[str, Option], archive: ModelArchi
         "normalization": metadata.normalization.model_dump(mode="json"),
         "image_formats": ACCEPTED_FORMATS,
         "formats": {name: {"content_type": entry.content_type, "about": entry.about} for name, entry in FORMATS.items()},
-        "options": {name: option.summary() for name, option in options.items()},
+        "options": {name: option.json_schema() for name, option in options.items()},
         "limits": archive.settings.limits.model_dump(mode="json"),
         "metrics": [evaluation.model_dump(mode="json") for evaluation in metadata.evaluations],
         "provenance": metadata.provenance,

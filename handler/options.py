@@ -1,60 +1,65 @@
-"""How one image is to be segmented and answered. The server's settings have the defaults; a request may say otherwise."""
+"""Options of a request, each declared once: name, type, bounds, default, description. The server's settings reuse them."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
+from handler.option_types import WORD, Flag, Number, Several, WholeNumber
 from model.strict import StrictModel
 
 Refinement = Literal["none", "crf"]
 Masks = Literal["rle", "png", "polygons", "none"]
 
-LEAST_SCALE, GREATEST_SCALE = 0.25, 2.0
-GREATEST_TOLERANCE = 10.0
+LEAST_SCALE, GREATEST_SCALE = 0.25, 2
+MOST_TILES = 100
 REFINEMENTS: tuple[str, ...] = get_args(Refinement)
 MASKS: tuple[str, ...] = get_args(Masks)
 
+SCALE = Number(LEAST_SCALE, GREATEST_SCALE)
+
 
 class InferenceOptions(StrictModel):
-    """What the network sees of an image, and what refines its answer."""
+    """How the network sees an image, and what refines its probabilities."""
 
-    #: Sizes at which the network sees the image, as factors of what the checkpoint's resize policy says; ascending.
-    scales: tuple[float, ...] = (1.0,)
-    #: Whether it sees the mirror image too, at each scale.
-    flip: bool = False
-    #: Overlapping tiles along each side; 1: the image is seen whole. The network sees a tile as it would see the whole image:
-    #: at the size that the checkpoint says, at each scale, mirrored too.
-    tiles: int = Field(default=1, ge=1)
-    #: `crf`: a dense CRF draws the probabilities to the edges of the image (`masks.refinement`), at the size at which it
-    #: would see it whole, whatever `tiles` says.
-    refine: Refinement = "none"
-
-    @field_validator("scales")
-    @classmethod
-    def _usable_scales(cls, scales: tuple[float, ...]) -> tuple[float, ...]:
-        return usable_scales(scales)
+    #: Factors of the size that the checkpoint's resize policy gives; ascending.
+    scales: Annotated[tuple[Annotated[float, SCALE], ...], Several(SCALE)] = Field(
+        default=(1.0,), description="the network sees the picture at each; probabilities are averaged"
+    )
+    flip: Flag = Field(default=False, description="it sees the mirror image too")
+    #: The network sees a tile as it would see the whole image: at the checkpoint's size, at each scale, mirrored too.
+    tiles: Annotated[int, WholeNumber(1, MOST_TILES)] = Field(
+        default=1, description="it sees overlapping tiles, this many along each side; 1: the whole picture"
+    )
+    #: `crf` is `masks.refinement`, at the size at which the network would see the whole image, whatever `tiles` says.
+    refine: Annotated[Refinement, WORD] = Field(
+        default="none", description="`crf`: a dense CRF moves edges to those of the picture"
+    )
 
 
-class AnswerOptions(StrictModel):
-    """What is said of a segmentation, and how."""
+class AnswerDefaults(StrictModel):
+    """What an answer holds and shows: the options whose defaults do not depend on the model's classes."""
 
-    #: The response format, one of `handler.answers.FORMATS`.
-    format: str = "json"
-    #: How `json` gives each segment's mask.
-    masks: Masks = "rle"
-    #: Indices of the classes to report, ascending; the rest becomes background. None: all.
-    classes: tuple[int, ...] | None = None
-    #: Segments of a lower score are left out where segments are listed; pictures show them.
-    min_score: float = Field(default=0.0, ge=0, le=1)
-    #: Whether each connected part of a class, other than background, is a segment of its own.
-    components: bool = False
-    #: Opacity of the tint of an overlay.
-    alpha: float = Field(default=0.5, ge=0, le=1)
-    #: How far a polygon may leave the mask's outline, in pixels of the image; 0: not at all.
-    tolerance: float = Field(default=0.0, ge=0, le=GREATEST_TOLERANCE)
+    masks: Annotated[Masks, WORD] = Field(default="rle", description="`json`: how each segment's mask is given")
+    min_score: Annotated[float, Number(0, 1)] = Field(
+        default=0.0, description="segments under it are left out where segments are listed"
+    )
+    components: Flag = Field(
+        default=False, description="each connected part of a class, other than background, is a segment of its own"
+    )
+    alpha: Annotated[float, Number(0, 1)] = Field(default=0.5, description="`overlay` and explanations: opacity of the tint")
+    tolerance: Annotated[float, Number(0, 10)] = Field(
+        default=0.0, description="pixels by which polygons may leave the outline"
+    )
+
+
+class AnswerOptions(AnswerDefaults):
+    """What an answer holds and shows, and its format."""
+
+    #: One of `handler.answers.FORMATS`.
+    format: str = Field(default="json", description="what is answered")
+    #: Indices, ascending; None: all.
+    classes: tuple[int, ...] | None = Field(default=None, description="classes to report; the rest becomes background")
 
 
 _DEFAULT_INFERENCE = InferenceOptions()
@@ -63,7 +68,7 @@ _DEFAULT_ANSWER = AnswerOptions()
 
 @dataclass(frozen=True)
 class SegmentationRequest:
-    """An image file and how its segmentation is to be answered. Options are in full: the server's defaults are filled in."""
+    """An image file and how to answer it. The server's defaults are already filled in."""
 
     image: bytes
     inference: InferenceOptions = _DEFAULT_INFERENCE
@@ -82,23 +87,3 @@ class ModelIdentity:
 
     name: str
     version: str
-
-
-def usable_scales(scales: Sequence[float]) -> tuple[float, ...]:
-    """`scales` in ascending order, so that the order in which they are asked for changes no answer.
-
-    Raises:
-        ValueError: there is none, one is out of range, or one is there twice.
-    """
-    if not scales:
-        raise ValueError("there must be at least one scale")
-    for scale in scales:
-        if math.isnan(scale):
-            raise ValueError(f"{scale} is not a number")
-        if scale < LEAST_SCALE:
-            raise ValueError(f"{scale} is below {LEAST_SCALE}")
-        if scale > GREATEST_SCALE:
-            raise ValueError(f"{scale} is above {GREATEST_SCALE}")
-        if scales.count(scale) > 1:
-            raise ValueError(f"{scale} is there more than once")
-    return tuple(sorted(scales))

@@ -1,23 +1,23 @@
-"""Settings of the handler: the `handler:` section of model-config.yaml."""
+"""The section `handler` of model-config.yaml."""
 
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StrictInt, StrictStr, field_validator, model_validator
 
 from handler.limits import Limits
 from handler.masks.refinement import CrfSettings
 from handler.network.engines import AUTO, Precision, known_engine
-from handler.options import GREATEST_TOLERANCE, InferenceOptions, Masks
+from handler.options import MOST_TILES, AnswerDefaults, InferenceOptions
 from model.strict import StrictModel
 
 
 class InferenceSettings(InferenceOptions):
-    """What a request gets that asks for nothing else, and how much it may ask for."""
+    """The defaults of inference options, and the limits of one request."""
 
-    #: The most scales that one request may name.
+    #: Scales in one request.
     max_scales: int = Field(default=6, ge=1)
-    #: The most tiles along a side.
-    max_tiles: int = Field(default=4, ge=1)
+    #: Tiles along a side.
+    max_tiles: int = Field(default=4, ge=1, le=MOST_TILES)
     crf: CrfSettings = CrfSettings()
 
     @model_validator(mode="after")
@@ -30,19 +30,15 @@ class InferenceSettings(InferenceOptions):
 
     @property
     def defaults(self) -> InferenceOptions:
-        return InferenceOptions(scales=self.scales, flip=self.flip, tiles=self.tiles, refine=self.refine)
+        """The options of a request that sets none."""
+        return InferenceOptions(**{name: getattr(self, name) for name in InferenceOptions.model_fields})
 
 
-class AnswerSettings(StrictModel):
-    """What a request gets that asks for nothing else (`handler.options.AnswerOptions` says what each is)."""
+class AnswerSettings(AnswerDefaults):
+    """The defaults of an answer's options."""
 
-    masks: Masks = "rle"
-    #: Names or indices; None: all.
-    classes: tuple[str | int, ...] | None = None
-    min_score: float = Field(default=0.0, ge=0, le=1)
-    components: bool = False
-    alpha: float = Field(default=0.5, ge=0, le=1)
-    tolerance: float = Field(default=0.0, ge=0, le=GREATEST_TOLERANCE)
+    #: Names or indices; None: all. Which of them exist, the model decides.
+    classes: tuple[StrictStr | StrictInt, ...] | None = None
 
 
 class HandlerSettings(StrictModel):

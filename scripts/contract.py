@@ -52,7 +52,7 @@ def _formats() -> str:
 
 
 def _options(options: Iterable[Option]) -> str:
-    rows = [(_code(each.name), each.values.allowed, _default(each.default), each.about) for each in options]
+    rows = [(_code(each.name), each.allowed, _default(each.default), each.description) for each in options]
     return _table(("option", "values", "default", "what it does"), rows)
 
 

@@ -1,4 +1,4 @@
-"""Which format an `Accept` header asks for (RFC 9110, section 12.5.1)."""
+"""Choose a format by an `Accept` header (RFC 9110, section 12.5.1)."""
 
 import math
 from collections.abc import Mapping
@@ -7,19 +7,19 @@ from handler.answers import Format
 
 
 def preferred(accept: str, formats: Mapping[str, Format]) -> str | None:
-    """The name of the format that a client wants most; None: it wants none of them, or does not say.
+    """Return the name of the format that the client prefers; None: it accepts none of them, or does not say.
 
-    Of formats that are wanted alike, the one whose media range comes first in `accept`, then the first of `formats`.
+    Among equal qualities, the format whose media range comes first in `accept` wins, then the first of `formats`.
     """
-    ranges = [_range(part) for part in accept.split(",")]
-    wanted = {name: _wanted(entry.content_type, ranges) for name, entry in formats.items()}
-    # max() gives the first of equals.
-    name = max(wanted, key=lambda each: wanted[each])
-    return name if wanted[name][0] > 0 else None
+    ranges = [_media_range(part) for part in accept.split(",")]
+    ranks = {name: _rank(entry.content_type, ranges) for name, entry in formats.items()}
+    # max() returns the first of equals.
+    name = max(ranks, key=lambda name: ranks[name])
+    return name if ranks[name][0] > 0 else None
 
 
-def _range(part: str) -> tuple[str, float]:
-    """A media range and its quality, 0..1; one that is not a number is none."""
+def _media_range(part: str) -> tuple[str, float]:
+    """Return a media range and its quality, 0..1; a quality that is not a number counts as 0."""
     media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
     text = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
     try:
@@ -29,10 +29,10 @@ def _range(part: str) -> tuple[str, float]:
     return media_range, 0.0 if math.isnan(quality) else min(max(quality, 0.0), 1.0)
 
 
-def _wanted(content_type: str, ranges: list[tuple[str, float]]) -> tuple[float, int]:
-    """Quality of the most specific range that admits `content_type`, and how far to the left it stands."""
-    for admitting in (content_type, content_type.split("/")[0] + "/*", "*/*"):
+def _rank(content_type: str, ranges: list[tuple[str, float]]) -> tuple[float, int]:
+    """Return the quality of the most specific range that matches `content_type`, and minus its position."""
+    for pattern in (content_type, content_type.split("/")[0] + "/*", "*/*"):
         for position, (media_range, quality) in enumerate(ranges):
-            if media_range == admitting:
+            if media_range == pattern:
                 return quality, -position
     return 0.0, 0

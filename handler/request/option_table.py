@@ -1,18 +1,21 @@
-"""The one table of a request's options: what parses them, and what describes them to people and programs."""
+"""The options of requests to one server: the declarations of `handler.options` with the server's defaults and limits."""
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from handler.answers import FORMATS
 from handler.errors import InvalidOption
 from handler.labels import Labels
-from handler.options import GREATEST_SCALE, GREATEST_TOLERANCE, LEAST_SCALE, MASKS, REFINEMENTS, AnswerOptions
-from handler.request.option_values import Choice, Classes, Count, Flag, Number, Scales, Values
+from handler.option_types import WORD, ClassNames, Several, Text, WholeNumber
+from handler.options import SCALE, AnswerOptions, InferenceOptions
 from handler.settings import HandlerSettings
-from model.strict import ConfigurationError
+from handler.wording import quoted
+from model.strict import ConfigurationError, suggestion
 
-#: Characters of a value: the names of a thousand classes have fewer, and a request has room for more than can be split and
-#: looked up in its time.
+#: Characters of a value. The names of a thousand classes have fewer; more would take long to split and look up.
 _LONGEST = 100_000
 
 
@@ -21,63 +24,106 @@ class Option:
     """One option of a request."""
 
     name: str
-    values: Values
-    #: What a request without it gets.
+    #: A type with annotations of `handler.option_types`.
+    annotation: Any
+    #: The value for a request that does not set the option.
     default: Any
-    #: What it does, in words for users.
-    about: str
+    description: str
 
-    def parse(self, given: Any) -> Any:
-        """The value that `given` (text, or what JSON holds) stands for.
+    def parse(self, value: Any) -> Any:
+        """Return the option's value for `Text` or a JSON value.
 
         Raises:
             InvalidOption: naming the option, the value and what is allowed.
         """
-        if isinstance(given, str) and len(given) > _LONGEST:
-            raise InvalidOption(f"option {self.name!r}: its value has {len(given):,} characters, the limit is {_LONGEST:,}")
+        if isinstance(value, str) and len(value) > _LONGEST:
+            raise InvalidOption(f"option {self.name!r}: its value has {len(value):,} characters, the limit is {_LONGEST:,}")
         try:
-            return self.values.parse(given)
-        except ValueError as error:
-            raise InvalidOption(f"option {self.name!r}: {error} (allowed: {self.values.allowed.replace('`', '')})") from error
+            return self._adapter.validate_python(value)
+        except ValidationError as error:
+            fault = _in_words(error.errors(include_url=False)[0], self._schema)
+            raise InvalidOption(f"option {self.name!r}: {fault} (allowed: {self.allowed.replace('`', '')})") from error
 
-    def summary(self) -> dict[str, Any]:
-        """For programs: JSON Schema with a default and a description."""
-        return {**self.values.schema, "default": self.default, "description": self.about}
+    def json_schema(self) -> dict[str, Any]:
+        """Return a JSON Schema of the JSON values that `parse` accepts, with the default and a description."""
+        return {**self._schema, "default": self.default, "description": self.description}
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words, as Markdown."""
+        return _allowed(self._schema)
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self.annotation)
+
+    @cached_property
+    def _schema(self) -> dict[str, Any]:
+        return self._adapter.json_schema()
 
 
 def option_table(settings: HandlerSettings, labels: Labels) -> dict[str, Option]:
-    """Every option by its name, with this server's defaults and limits.
+    """Return every option by its name, with this server's defaults and limits.
 
     Raises:
         ConfigurationError: the settings name a class that the model does not have.
     """
-    inference, answer = settings.inference, default_answer(settings, labels)
-    scales = Scales(LEAST_SCALE, GREATEST_SCALE, inference.max_scales)
-    options = [
-        Option("format", Choice(FORMATS), answer.format, "what is answered"),
-        Option("masks", Choice(MASKS), answer.masks, "`json`: how each segment's mask is given"),
-        Option("scales", scales, inference.scales, "the network sees the picture at each; probabilities are averaged"),
-        Option("flip", Flag(), inference.flip, "it sees the mirror image too"),
-        Option("tiles", Count(1, inference.max_tiles), inference.tiles, "it sees overlapping tiles, so many along each side"),
-        Option("refine", Choice(REFINEMENTS), inference.refine, "`crf`: a dense CRF moves edges to those of the picture"),
-        Option("classes", Classes(labels.names), answer.classes, "classes to report; the rest becomes background"),
-        Option("min_score", Number(0, 1), answer.min_score, "segments under it are left out where segments are listed"),
-        Option("components", Flag(), answer.components, "each connected part of a class is a segment of its own"),
-        Option("alpha", Number(0, 1), answer.alpha, "`overlay` and explanations: opacity of the tint"),
-        Option("tolerance", Number(0, GREATEST_TOLERANCE), answer.tolerance, "pixels that polygons may leave the outline by"),
-    ]
-    return {option.name: option for option in options}
+    by_server: dict[str, Any] = {
+        "format": Annotated[Literal[tuple(FORMATS)], WORD],
+        "scales": Annotated[tuple[Annotated[float, SCALE], ...], Several(SCALE, settings.inference.max_scales)],
+        "tiles": Annotated[int, WholeNumber(1, settings.inference.max_tiles)],
+        "classes": Annotated[Any, ClassNames(labels.names)],
+    }
+    declared = {"format": AnswerOptions.model_fields["format"], **AnswerOptions.model_fields, **InferenceOptions.model_fields}
+    defaults = {**dict(settings.inference.defaults), **dict(default_answer(settings, labels))}
+    return {
+        name: Option(name, by_server.get(name) or field.rebuild_annotation(), defaults[name], field.description or "")
+        for name, field in declared.items()
+    }
 
 
 def default_answer(settings: HandlerSettings, labels: Labels) -> AnswerOptions:
-    """What a request gets that asks for nothing else.
+    """Return the answer options of a request that sets none.
 
     Raises:
         ConfigurationError: the settings name a class that the model does not have.
     """
-    answer = settings.answer
+    answer = settings.answer.model_dump()
     try:
-        classes = None if answer.classes is None else Classes(labels.names).parse(list(answer.classes))
+        classes = ClassNames(labels.names).indices(_as_text(answer.pop("classes")))
     except ValueError as error:
         raise ConfigurationError(f"model-config.yaml, section 'handler': 'answer.classes': {error}") from error
-    return AnswerOptions(**{**answer.model_dump(), "classes": classes})
+    return AnswerOptions(**answer, classes=classes)
+
+
+def _as_text(classes: Any) -> Any:
+    """Let an operator write class names in any case."""
+    return None if classes is None else [Text(name) if isinstance(name, str) else name for name in classes]
+
+
+def _in_words(fault: Any, schema: dict[str, Any]) -> str:
+    value = fault["input"]
+    match fault.get("ctx"):
+        case {"error": error}:
+            return str(error)
+        case {"ge": least}:
+            return f"{quoted(value)} is below {least:g}"
+        case {"le": greatest}:
+            return f"{quoted(value)} is above {greatest:g}"
+        case _:
+            return f"{quoted(value)} does not exist{suggestion(value, schema['enum']) if isinstance(value, str) else ''}"
+
+
+def _allowed(schema: Any) -> str:
+    match schema:
+        case {"enum": [True, *_]}:
+            return "`true`, `false`"
+        case {"enum": words}:
+            return ", ".join(f"`{word}`" for word in words)
+        case {"type": ["array", "number", *_], "minimum": least, "maximum": greatest, "maxItems": most}:
+            return f"up to {most} of {least:g} … {greatest:g}, as `0.75,1,1.25`"
+        case {"type": ["array", "integer", *_]}:
+            return "names or indices, as `cat,dog` or `8,12`; `all`"
+        case {"type": [kind, *_], "minimum": least, "maximum": greatest}:
+            return f"{'whole numbers, ' if kind == 'integer' else ''}{least:g} … {greatest:g}"
+    raise ValueError(f"no words for {schema}")

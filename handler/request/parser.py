@@ -7,6 +7,7 @@ from typing import Any
 from handler.answers import FORMATS
 from handler.errors import InstancesTooMany, InvalidOption, located
 from handler.labels import Labels
+from handler.option_types import Text
 from handler.options import AnswerOptions, InferenceOptions, SegmentationRequest
 from handler.request.accept import preferred
 from handler.request.option_table import Option, default_answer, option_table
@@ -56,7 +57,7 @@ class RequestParser:
         count = len(instances)
         if count > self._max_instances:
             raise InstancesTooMany(f"the call holds {count} images, the limit is {self._max_instances}")
-        in_url = {"format": format_name} if format_name and isinstance(envelope, Plain) else {}
+        in_url = {"format": Text(format_name)} if format_name and isinstance(envelope, Plain) else {}
         shared = {**self._checked(in_url), **self._checked(_options_in_headers(headers))}
         by_accept = {} if explain else self._format_by_accept(headers)
         requests = []
@@ -111,10 +112,10 @@ def _require_explainable(options: Mapping[str, Any]) -> None:
         raise InvalidOption(f"option 'classes': {len(options['classes'])} classes; an explanation is about one")
 
 
-def _options_in_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def _options_in_headers(headers: Mapping[str, str]) -> dict[str, Text]:
     """Return the options in `X-Segment-*` headers, as `X-Segment-Min-Score`."""
     return {
-        name[len(_HEADER_PREFIX) :].replace("-", "_"): value
+        name[len(_HEADER_PREFIX) :].replace("-", "_"): Text(value)
         for name, value in headers.items()
         if name.lower().startswith(_HEADER_PREFIX)
     }

@@ -17,8 +17,10 @@ from typing import get_args
 
 from handler.image.process import prepare_process
 from handler.network.engines import AUTO, ENGINES, Precision
-from handler.options import GREATEST_SCALE, LEAST_SCALE, REFINEMENTS, InferenceOptions, usable_scales
+from handler.option_types import Text
+from handler.options import GREATEST_SCALE, LEAST_SCALE, REFINEMENTS, InferenceOptions
 from model import Evaluation, read_metadata, replace_metadata
+from model.strict import ConfigurationError
 from scripts.arguments import Parser, existing_folder, http_url, positive_int, whole_number
 from scripts.client import DEFAULT_URL
 from scripts.datasets import SegmentationData, check, open_data
@@ -94,13 +96,9 @@ def _predictor(arguments: Namespace) -> Predictor:
 
 def _scales(text: str) -> tuple[float, ...]:
     try:
-        scales = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r}: must be numbers with commas between, such as 0.75,1,1.25") from None
-    try:
-        return usable_scales(scales)
-    except ValueError as error:
-        raise ArgumentTypeError(f"{error}; give numbers from {LEAST_SCALE} to {GREATEST_SCALE}") from error
+        return InferenceOptions.parse({"scales": Text(text)}, source="--scales").scales
+    except ConfigurationError as error:
+        raise ArgumentTypeError(f"{error}; give numbers from {LEAST_SCALE} to {GREATEST_SCALE}, such as 0.75,1,1.25") from error
 
 
 def _parser() -> Parser:

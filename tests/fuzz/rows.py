@@ -186,7 +186,7 @@ _RIGHT = (_raw, _form, _json, _v1, _v2)
 def _sent_as(body: dict[str, Any]) -> SearchStrategy[Any]:
     """Decoded by TorchServe, or, where another content type says nothing of JSON, as it came."""
     text = json.dumps(body)
-    return st.sampled_from([body, text.encode(), bytearray(text.encode("utf-16"))])
+    return st.sampled_from([body, text.encode(), bytearray(text.encode("utf-8-sig"))])
 
 
 def _as_bytes(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""KServe's first protocol, TensorFlow Serving's: `{"instances": […]}` is answered by `{"predictions": […]}`.
+"""KServe's v1 protocol, which is TensorFlow Serving's: `{"instances": […]}` is answered by `{"predictions": […]}`.
 
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
 """
@@ -13,29 +13,29 @@ from handler.errors import InvalidRequest, SegmentationError, located
 from handler.request.bodies import Instance, image_bytes, read_fields, read_options
 from handler.request.protocols.envelope import Reply, base64_text, error_reply, is_json
 
-#: TensorFlow Serving's clients name a signature; there is one here.
-_NO_OPTIONS = ("instances", "signature_name")
+#: Keys beside the options. Clients of TensorFlow Serving name a signature; a segmentation model has only one.
+_PROTOCOL_KEYS = ("instances", "signature_name")
 
 
 @dataclass(frozen=True)
 class KServeV1:
     """Each instance is an image as base64 text, or an object like the bundle's own JSON body.
 
-    What stands beside `instances` are options for all of them; an instance's own go before.
+    Keys beside `instances` are options for all images; an instance's own options override them.
     """
 
     body: Mapping[str, Any]
 
     def instances(self) -> list[Instance]:
-        given = self.body["instances"]
-        if not isinstance(given, list) or not given:
+        entries = self.body["instances"]
+        if not isinstance(entries, list) or not entries:
             raise InvalidRequest("'instances' should be a list of at least one image")
-        shared = read_options({name: value for name, value in self.body.items() if name not in _NO_OPTIONS})
-        own = [_instance(each, position) for position, each in enumerate(given)]
-        return [Instance(each.image, {**shared, **each.fields}) for each in own]
+        shared = read_options({name: value for name, value in self.body.items() if name not in _PROTOCOL_KEYS})
+        instances = [_instance(entry, position) for position, entry in enumerate(entries)]
+        return [Instance(instance.image, {**shared, **instance.fields}) for instance in instances]
 
     def reply(self, answers: Sequence[EncodedResponse], *, explained: bool) -> Reply:
-        """JSON answers stand in the list as they are, others as `{"b64", "content_type"}`."""
+        """Embed JSON answers unchanged, others as `{"b64", "content_type"}`."""
         key = b'{"explanations":[' if explained else b'{"predictions":['
         return Reply(key + b",".join(_prediction(answer) for answer in answers) + b"]}")
 
@@ -43,11 +43,11 @@ class KServeV1:
         return error_reply(error, message, kserve=True)
 
 
-def _instance(given: Any, position: int) -> Instance:
+def _instance(entry: Any, position: int) -> Instance:
     with located(f"image {position}"):
-        if isinstance(given, Mapping) and set(given) != {"b64"}:
-            return read_fields(given)
-        return Instance(image_bytes("instances", given), {})
+        if isinstance(entry, Mapping) and set(entry) != {"b64"}:
+            return read_fields(entry)
+        return Instance(image_bytes("instances", entry), {})
 
 
 def _prediction(answer: EncodedResponse) -> bytes:

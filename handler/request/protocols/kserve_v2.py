@@ -1,4 +1,4 @@
-"""KServe's second protocol, the Open Inference Protocol: tensors `inputs` are answered by tensors `outputs`.
+"""KServe's v2 protocol, the Open Inference Protocol: tensors `inputs` are answered by tensors `outputs`.
 
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
 """
@@ -16,51 +16,40 @@ from handler.request.protocols.envelope import Reply, base64_text, error_reply, 
 from handler.wording import json_name, listed, quoted
 from model.strict import nearest
 
-#: Parameters that say how a tensor is written, and are no options.
-_ABOUT_TENSORS = {"content_type", "binary_data", "binary_data_size", "binary_data_output"}
-#: What the protocol knows beside them; clients name the model here as well as in the URL, and outputs that they have use for.
-_OF_A_CALL = ("inputs", "parameters", "id", "outputs", "model_name", "model_version")
-_OF_A_TENSOR = ("name", "shape", "datatype", "data", "parameters")
+#: Parameters about a tensor's encoding, which are not options.
+_TENSOR_PARAMETERS = {"content_type", "binary_data", "binary_data_size", "binary_data_output"}
+#: Clients repeat the URL's model name and version in the call, and name the outputs that they use.
+_CALL_KEYS = ("inputs", "parameters", "id", "outputs", "model_name", "model_version")
+_TENSOR_KEYS = ("name", "shape", "datatype", "data", "parameters")
 
 
 @dataclass(frozen=True)
 class KServeV2:
-    """Each input is a tensor of `BYTES`, its elements images as base64 text.
+    """Each input is a tensor of `BYTES` whose elements are images as base64 text.
 
-    `parameters` of the call are options for all images, those of an input go before for its own.
+    The call's `parameters` are options for all images; an input's own parameters override them.
     """
 
     body: Mapping[str, Any]
     model: ModelIdentity
 
     def instances(self) -> list[Instance]:
-        _require_known(self.body, _OF_A_CALL, "the call")
-        self._require_answerable()
-        shared = _parameters(self.body, "the call")
-        found: list[Instance] = []
+        _require_known_keys(self.body, _CALL_KEYS, "the call")
+        self._check_id_and_outputs()
+        shared = _options(self.body, "the call")
+        instances: list[Instance] = []
         for tensor in self._inputs():
-            fields = {**shared, **_parameters(tensor, f"input {quoted(tensor['name'])}")}
-            for each in _elements(tensor):
-                with located(f"image {len(found)}"):
-                    found.append(Instance(image_bytes(tensor["name"], each), fields))
-        return found
+            options = {**shared, **_options(tensor, f"input {quoted(tensor['name'])}")}
+            for element in _elements(tensor):
+                with located(f"image {len(instances)}"):
+                    instances.append(Instance(image_bytes(tensor["name"], element), options))
+        return instances
 
     def reply(self, answers: Sequence[EncodedResponse], *, explained: bool) -> Reply:
-        """An output for each input, of its name and shape; elements are JSON text, or base64 of anything else."""
+        """Return an output of each input's name and shape; elements are JSON text, or base64 of other answers."""
         del explained
         remaining = iter(answers)
-        outputs = []
-        for tensor in self._inputs():
-            own = [next(remaining) for _ in _elements(tensor)]
-            outputs.append(
-                {
-                    "name": tensor["name"],
-                    "shape": tensor["shape"],
-                    "datatype": "BYTES",
-                    "parameters": {"content_type": own[0].content_type},
-                    "data": [each.body.decode() if is_json(each) else base64_text(each) for each in own],
-                }
-            )
+        outputs = [_output(tensor, [next(remaining) for _ in _elements(tensor)]) for tensor in self._inputs()]
         name, version = self.model.name, self.model.version
         identity = {} if self.body.get("id") is None else {"id": self.body["id"]}
         return Reply(compact_json({"model_name": name, "model_version": version, **identity, "outputs": outputs}))
@@ -68,8 +57,7 @@ class KServeV2:
     def refuse(self, error: SegmentationError, message: str) -> Reply:
         return error_reply(error, message, kserve=True)
 
-    def _require_answerable(self) -> None:
-        """An id is text, and there is an output for each input, and no other to ask for."""
+    def _check_id_and_outputs(self) -> None:
         names = [tensor["name"] for tensor in self._inputs()]
         outputs, identity = self.body.get("outputs"), self.body.get("id")
         if not isinstance(outputs, list | None):
@@ -79,53 +67,62 @@ class KServeV2:
         for output in outputs or ():
             name = output.get("name") if isinstance(output, Mapping) else output
             if name not in names:
-                raise InvalidRequest(
-                    f"there is no output {quoted(name)}; outputs are called as the inputs are: {listed(names)}"
-                )
+                raise InvalidRequest(f"there is no output {quoted(name)}; outputs are named like the inputs: {listed(names)}")
 
     def _inputs(self) -> list[Mapping[str, Any]]:
-        given = self.body["inputs"]
-        if not isinstance(given, list) or not given:
+        inputs = self.body["inputs"]
+        if not isinstance(inputs, list) or not inputs:
             raise InvalidRequest("'inputs' should be a list of at least one tensor")
-        for position, tensor in enumerate(given):
-            _check(tensor, position)
-        return given
+        for position, tensor in enumerate(inputs):
+            _check_tensor(tensor, position)
+        return inputs
 
 
-def _check(tensor: Any, position: int) -> None:
-    """Refuse what is no tensor of images, in the words of the protocol."""
+def _output(tensor: Mapping[str, Any], answers: Sequence[EncodedResponse]) -> dict[str, Any]:
+    return {
+        "name": tensor["name"],
+        "shape": tensor["shape"],
+        "datatype": "BYTES",
+        "parameters": {"content_type": answers[0].content_type},
+        "data": [answer.body.decode() if is_json(answer) else base64_text(answer) for answer in answers],
+    }
+
+
+def _check_tensor(tensor: Any, position: int) -> None:
+    """Reject malformed input tensors."""
     where = f"input {position}"
     if not isinstance(tensor, Mapping) or not isinstance(tensor.get("name"), str):
         raise InvalidRequest(f"{where} should be an object with 'name', 'shape', 'datatype' and 'data'")
     where = f"input {quoted(tensor['name'])}"
-    _require_known(tensor, _OF_A_TENSOR, where)
+    _require_known_keys(tensor, _TENSOR_KEYS, where)
     if tensor.get("datatype") != "BYTES":
-        raise InvalidRequest(f"{where}: datatype {quoted(tensor.get('datatype'))} is not taken, send image files as 'BYTES'")
+        raise InvalidRequest(f"{where}: datatype {quoted(tensor.get('datatype'))} is not supported, send files as 'BYTES'")
     data, shape = tensor.get("data"), tensor.get("shape")
     if not isinstance(data, list) or not data:
         raise InvalidRequest(f"{where}: 'data' should be a list of at least one image as base64 text")
-    if shape not in ([len(data)], [len(data), 1]):
-        given = f"[{', '.join(map(quoted, shape[:4]))}]" if isinstance(shape, list) else quoted(shape)
-        raise InvalidRequest(f"{where}: shape {given} does not fit its {len(data)} elements, it should be [{len(data)}]")
+    # The type of each side is checked because True == 1 and 1.0 == 1.
+    if shape not in ([len(data)], [len(data), 1]) or any(type(side) is not int for side in shape):
+        sides = f"[{', '.join(map(quoted, shape[:4]))}]" if isinstance(shape, list) else quoted(shape)
+        raise InvalidRequest(f"{where}: shape {sides} does not fit its {len(data)} elements, it should be [{len(data)}]")
 
 
 def _elements(tensor: Mapping[str, Any]) -> list[Any]:
-    """Its images; of shape [n, 1] they may lie in lists of one each."""
-    nested = len(tensor["shape"]) == 2 and all(isinstance(each, list) and len(each) == 1 for each in tensor["data"])
-    return [each[0] for each in tensor["data"]] if nested else tensor["data"]
+    """Return the images of a tensor; with shape [n, 1], each may be wrapped in a list of its own."""
+    nested = len(tensor["shape"]) == 2 and all(isinstance(row, list) and len(row) == 1 for row in tensor["data"])
+    return [row[0] for row in tensor["data"]] if nested else tensor["data"]
 
 
-def _require_known(holder: Mapping[str, Any], known: Collection[str], where: str) -> None:
-    """An option beside `parameters` instead of in them would be passed over in silence."""
+def _require_known_keys(holder: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Refuse unknown keys: an option beside `parameters` instead of in them would be ignored silently."""
     for name in holder:
         if name not in known:
             raise InvalidRequest(f"{where}: unknown key {quoted(name)}{nearest(name, known)}; options go into 'parameters'")
 
 
-def _parameters(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
-    given = holder.get("parameters")
-    if given is None:
+def _options(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
+    parameters = holder.get("parameters")
+    if parameters is None:
         return {}
-    if not isinstance(given, Mapping):
-        raise InvalidOption(f"'parameters' of {where} is {json_name(given)}, it should be an object of options by name")
-    return {name: value for name, value in given.items() if name not in _ABOUT_TENSORS}
+    if not isinstance(parameters, Mapping):
+        raise InvalidOption(f"'parameters' of {where} is {json_name(parameters)}, it should be an object of options by name")
+    return {name: value for name, value in parameters.items() if name not in _TENSOR_PARAMETERS}

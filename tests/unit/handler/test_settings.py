@@ -35,13 +35,14 @@ def test_every_option_of_a_request_has_its_default_in_the_settings() -> None:
 @pytest.mark.parametrize(
     ("inference", "message"),
     [
-        ({"scales": [1, 9]}, r"'inference\.scales'.*9\.0 is above 2\.0"),
-        ({"scales": [0.1]}, r"'inference\.scales'.*0\.1 is below 0\.25"),
-        ({"scales": []}, r"'inference\.scales'.*there must be at least one scale"),
-        ({"scales": [1, 1]}, r"'inference\.scales'.*1\.0 is there more than once"),
+        ({"scales": [1, 9]}, r"'inference\.scales\.1': 9.* 2"),
+        ({"scales": [0.1]}, r"'inference\.scales\.0': 0\.1.* 0\.25"),
+        ({"scales": []}, r"'inference\.scales'.*empty"),
         ({"scales": [0.5, 1], "max_scales": 1}, r"scales has 2 entries, max_scales is 1"),
         ({"tiles": 0}, r"'inference\.tiles': 0: Input should be greater than or equal to 1"),
         ({"tiles": 5}, r"tiles is 5, max_tiles is 4"),
+        ({"flip": "yes"}, r"'inference\.flip': 'yes'"),
+        ({"tiles": True}, r"'inference\.tiles': True"),
         ({"refine": "crv"}, r"'inference\.refine': 'crv'.*'none' or 'crf'"),
         ({"flips": True}, r"unknown key 'inference\.flips', did you mean 'flip'\?"),
         ({"crf": {"iterations": 0}}, r"'inference\.crf\.iterations': 0"),
@@ -51,6 +52,12 @@ def test_every_option_of_a_request_has_its_default_in_the_settings() -> None:
 def test_a_bad_setting_is_named_with_what_is_allowed(inference: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         parse(inference)
+
+
+@pytest.mark.parametrize("classes", ["all", [True], [0.5]])
+def test_default_classes_are_names_or_indices(classes: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"'answer\.classes"):
+        HandlerSettings.parse({"answer": {"classes": classes}}, source="model-config.yaml")
 
 
 def test_an_output_stride_that_does_not_exist_is_refused() -> None:

@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.errors import InvalidOption, InvalidRequest
+from handler.option_types import Text
 from handler.options import ModelIdentity
 from handler.request.bodies import Instance, image_bytes, json_body, read_fields, read_options
 from handler.request.protocols import read_envelope
@@ -43,9 +45,9 @@ def test_base64_may_be_broken_into_lines(image: bytes, prefix: str) -> None:
     "wrap", [lambda body: body, lambda body: json.dumps(body).encode(), lambda body: b" \n" + json.dumps(body).encode()]
 )
 def test_a_json_body_is_a_form_in_other_words_whatever_type_it_is_sent_as(wrap: Any) -> None:
-    row = {"body": wrap({"data": BASE64, "format": "png", "options": {"alpha": 0.25}})}
+    fields = {"body": wrap({"data": BASE64, "format": "png", "options": {"alpha": 0.25}})}
 
-    assert read_call(row) == Instance(IMAGE, {"format": "png", "alpha": 0.25})
+    assert read_call(fields) == Instance(IMAGE, {"format": "png", "alpha": 0.25})
 
 
 @pytest.mark.parametrize(
@@ -67,12 +69,22 @@ def test_a_field_goes_before_the_same_in_options() -> None:
     assert read_options({"format": b"png", "options": {"format": "npz", "flip": True}}) == {"format": "png", "flip": True}
 
 
-def test_fields_of_a_form_are_text() -> None:
-    assert read_call({"data": IMAGE, "classes": bytearray("träd".encode())}).fields == {"classes": "träd"}
+@pytest.mark.parametrize("value", [bytearray("träd".encode()), "träd"])
+def test_fields_of_a_form_are_text(value: object) -> None:
+    fields = read_call({"data": IMAGE, "classes": value}).fields
+
+    assert fields == {"classes": "träd"}
+    assert isinstance(fields["classes"], Text)
+
+
+def test_strings_in_json_are_not_text() -> None:
+    fields = read_call({"body": {"data": BASE64, "classes": "cat", "options": {"format": "png"}}, "masks": b"none"}).fields
+
+    assert {name for name, value in fields.items() if isinstance(value, Text)} == {"masks"}
 
 
 @pytest.mark.parametrize(
-    ("row", "message"),
+    ("fields", "message"),
     [
         ({}, r"^no image in the request; send the file's bytes \(curl -T photo\.jpg URL\), a form"),
         ({"format": b"png"}, r"no image in the request; the fields sent are 'format'; send"),
@@ -89,17 +101,20 @@ def test_fields_of_a_form_are_text() -> None:
         ({"data": {"b64": [1]}}, r"the image in 'data' is sent as a list"),
         ({"data": b'{"data": "x"}'}, r"'data' holds an object in JSON, it should hold an image"),
         ({"body": b"[]"}, r"'body' holds a list in JSON, it should hold an image"),
-        ({"body": b"[" * 100_000}, r"'body' begins like JSON but is none: "),
-        ({"data": "data:image/png," + BASE64}, r"the data: URI in 'data' is not one of base64: it begins 'data:image/png'"),
-        ({"data": "data:image/png;base64"}, r"the data: URI in 'data' is not one of base64: it begins 'data:image/png;base64'"),
+        ({"body": b"[" * 100_000}, r"'body' looks like JSON but does not parse: "),
+        ({"body": '{"data": "eA=="}'.encode("utf-16")}, r"'body' is UTF-16 text, JSON should be UTF-8"),
+        ({"body": "[]".encode("utf-32")}, r"'body' is UTF-16 text"),
+        ({"body": '{"data": "é"}'.encode("latin-1")}, r"'body' looks like JSON but does not parse: 'utf-8' codec"),
+        ({"data": "data:image/png," + BASE64}, r"data: URI in 'data'.* it begins 'data:image/png'"),
+        ({"data": "data:image/png;base64"}, r"data: URI in 'data'.* it begins 'data:image/png;base64'"),
         ({"data": "ab\ud800"}, r"the image in 'data' is not base64 \(.*\); it begins 'ab\\ud800'"),
         ({"data": BASE64[:-2]}, r"the image in 'data' is not base64 \(Incorrect padding\)"),
         ({"data": "nöt base64" * 100}, r"the image in 'data' is not base64 \(.{1,100}\); it begins '.{40}'$"),
     ],
 )
-def test_a_row_without_one_image_is_refused_in_few_words(row: dict[str, Any], message: str) -> None:
+def test_a_call_without_exactly_one_image_is_refused_briefly(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message) as caught:
-        read_call(row)
+        read_call(fields)
 
     assert len(str(caught.value)) < 500
 
@@ -115,7 +130,7 @@ def test_a_row_without_one_image_is_refused_in_few_words(row: dict[str, Any], me
         ({"y" * 1000: b"\xff"}, r"option 'y{80}'… \(1,000 characters\): its value is not UTF-8 text"),
     ],
 )
-def test_options_that_are_none_are_refused(fields: dict[str, object], message: str) -> None:
+def test_malformed_options_are_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidOption, match=message):
         read_fields({"data": IMAGE, **fields})
 
@@ -125,9 +140,19 @@ def test_a_body_that_is_no_json_object_is_told_from_one(body: object) -> None:
     assert json_body({"body": body}) is None
 
 
-@given(st.binary(min_size=1))
-def test_bytes_are_an_image_or_refused_as_what_they_begin_like(body: bytes) -> None:
+@given(
+    st.binary(min_size=1, max_size=50),
+    st.sampled_from(
+        [b"", b"{", b"[", b"\0[", b"[\0", b"\0\0\0{", b"\xef\xbb\xbf[", b"\xff\xfe", b"\xfe\xff", b"data:", b" \n{"]
+    ),
+)
+def test_bytes_are_an_image_unless_they_begin_like_text(rest: bytes, start: bytes) -> None:
+    body = start + rest
+    begins_like_text = re.match(rb"(\xef\xbb\xbf)?[ \t\r\n]*[\[{]|\xff\xfe|\xfe\xff|(?i:data:)", body)
+
     try:
         assert read_call({"body": body}).image == body
     except InvalidRequest:
-        assert body.lstrip()[:1] in (b"{", b"[") or body[:5].lower() == b"data:"
+        assert begins_like_text
+    else:
+        assert not begins_like_text

@@ -1,13 +1,18 @@
 """The table of options is complete, and knows the server's settings."""
 
+import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
+from hypothesis import given
 
 from handler.errors import InvalidOption
 from handler.labels import Labels
+from handler.option_types import Text
 from handler.options import AnswerOptions, InferenceOptions
 from handler.request.option_table import Option, default_answer, option_table
 from handler.request.parser import RequestParser
@@ -15,12 +20,23 @@ from handler.settings import AnswerSettings, HandlerSettings
 from model.palette import voc_palette
 from model.strict import ConfigurationError
 from tests.support import ROOT
+from tests.unit.handler.test_option_types import ANY_JSON
 
 LABELS = Labels(("background", "cat", "dog"), voc_palette(3))
+OPTIONS = option_table(HandlerSettings(), LABELS)
+VALIDATORS = {name: jsonschema.Draft202012Validator(option.json_schema()) for name, option in OPTIONS.items()}
 
 
 def table(**settings: object) -> Mapping[str, Option]:
     return option_table(HandlerSettings.parse(settings, source="model-config.yaml"), LABELS)
+
+
+def refusal(option: Option, value: Any) -> str | None:
+    try:
+        option.parse(value)
+    except InvalidOption as error:
+        return str(error)
+    return None
 
 
 def test_every_field_of_a_requests_values_is_an_option_and_no_other() -> None:
@@ -73,31 +89,82 @@ def test_a_class_that_the_model_does_not_have_stops_the_start() -> None:
         ({"inference": {"max_scales": 3}}, "scales", "up to 3 of 0.25 … 2, as 0.75,1,1.25"),
     ],
 )
-def test_an_error_names_option_value_and_this_servers_limits(settings: dict[str, object], name: str, allowed: str) -> None:
+@pytest.mark.parametrize("value", ["?", Text("?"), "0.5_0", True, [[]], {}, math.nan])
+def test_an_error_names_option_value_and_this_servers_limits(
+    settings: dict[str, object], name: str, allowed: str, value: Any
+) -> None:
+    if (name, value) == ("flip", True):
+        return
     with pytest.raises(InvalidOption) as caught:
-        table(**settings)[name].parse("?")
+        table(**settings)[name].parse(value)
 
-    assert str(caught.value).startswith(f"option {name!r}: '?' ")
+    assert str(caught.value).startswith(f"option {name!r}: ")
     assert str(caught.value).endswith(f" (allowed: {allowed})")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("masks", "pgn", r"^option 'masks': 'pgn' does not exist, did you mean 'png'\? \(allowed: rle, png, polygons, none\)$"),
+        ("masks", "p" * 300, r": 'p{80}'… \(300 characters\) does not exist"),
+        ("masks", None, r": null does not exist"),
+        ("flip", Text("yes"), r": 'yes' is neither true nor false"),
+        ("alpha", 1.0000001, r": 1\.0000001 is above 1"),
+        ("alpha", Text("-1"), r": -1\.0 is below 0"),
+        ("alpha", 10**400, r": 10{79}… is not a number"),
+        ("alpha", "+.5", r": '\+\.5' is not a plain decimal number"),
+        ("tiles", 1.5, r": 1\.5 is not a whole number"),
+        ("tiles", Text("5"), r": 5 is above 4"),
+        ("scales", [1, 9], r": 9 is above 2"),
+        ("scales", [[1]], r": a list is not a number"),
+        ("scales", Text("[1"), r": '\[1' is not a JSON list"),
+        ("scales", [], r": the list is empty"),
+    ],
+)
+def test_an_error_says_what_is_wrong(name: str, value: Any, message: str) -> None:
+    with pytest.raises(InvalidOption, match=message):
+        table()[name].parse(value)
 
 
 def test_a_value_of_any_length_is_refused_at_once() -> None:
     for name, option in table().items():
-        with pytest.raises(InvalidOption, match=f"^option '{name}': its value has 1,000,000 characters, the limit is 100,000$"):
+        with pytest.raises(InvalidOption, match=f"^option '{name}': .*1,000,000 characters.* 100,000$"):
             option.parse("1" * 1_000_000)
+
+
+@pytest.mark.parametrize("names", [LABELS.names, ("all", "7", "träd"), tuple(map(str, range(300)))])
+@pytest.mark.parametrize("answer", [{}, {"classes": [1]}])
+def test_every_default_is_a_value_of_its_option_and_of_its_schema(names: tuple[str, ...], answer: dict[str, object]) -> None:
+    settings = HandlerSettings.parse({"answer": answer, "inference": {"scales": [0.5, 1]}}, source="model-config.yaml")
+    options = option_table(settings, Labels(names, voc_palette(len(names))))
+
+    for name, option in options.items():
+        schema = json.loads(json.dumps(option.json_schema()))
+        jsonschema.validate(schema["default"], schema)
+        assert option.parse(schema["default"]) == option.default, name
+
+
+@pytest.mark.parametrize("name", [*InferenceOptions.model_fields, *AnswerOptions.model_fields])
+@given(value=ANY_JSON)
+def test_a_published_schema_accepts_exactly_what_the_parser_accepts(name: str, value: Any) -> None:
+    message = refusal(OPTIONS[name], value)
+
+    assert (message is None) == VALIDATORS[name].is_valid(value)
+    assert len(message or "") < 1_500
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("masks", {"enum": ["rle", "png", "polygons", "none"], "default": "rle"}),
-        ("flip", {"type": "boolean", "default": False}),
-        ("min_score", {"type": "number", "minimum": 0, "maximum": 1, "default": 0}),
-        ("tiles", {"type": "integer", "minimum": 1, "maximum": 4, "default": 1}),
+        ("masks", {"enum": ["rle", "png", "polygons", "none"], "type": "string", "default": "rle"}),
+        ("flip", {"enum": [True, False, "true", "false"], "default": False}),
+        ("min_score", {"type": ["number", "string"], "minimum": 0, "maximum": 1, "default": 0}),
+        ("tiles", {"type": ["integer", "string"], "minimum": 1, "maximum": 4, "default": 1}),
     ],
 )
-def test_a_summary_is_json_schema(name: str, expected: dict[str, Any]) -> None:
-    summary = table()[name].summary()
+def test_an_option_describes_itself_by_json_schema(name: str, expected: dict[str, Any]) -> None:
+    schema = table()[name].json_schema()
 
-    assert summary.pop("description")
-    assert summary == expected
+    assert schema.pop("description")
+    schema.pop("pattern", None)
+    assert schema == expected

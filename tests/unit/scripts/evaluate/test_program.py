@@ -137,10 +137,10 @@ def test_wrong_pairs_are_named_before_the_model_runs(data: Path, checkpoint: Pat
         (["a.safetensors", "--url", "http://localhost/"], "give either a checkpoint or archive, or --url"),
         (["a.mar", "--worst", "-1"], "--worst -1: must be 0 or more"),
         (["a.mar", "--record", "ours"], "--record writes into a checkpoint"),
-        (["a.mar", "--scales", "1;2"], "'1;2': must be numbers with commas between"),
+        (["a.mar", "--scales", "1;2"], "'1;2'"),
         (["a.mar", "--tiles", "0"], "'0' must be a whole number"),
         (["a.mar", "--tiles", "2x2"], "'2x2' must be a whole number"),
-        (["a.mar", "--scales", "1,9"], "9.0 is above 2.0; give numbers from 0.25 to 2.0"),
+        (["a.mar", "--scales", "1,9"], "give numbers from 0.25 to 2"),
         (
             ["--url", "http://localhost/", "--output-stride", "8", "--precision", "float32"],
             "--output-stride is for a checkpoint or an archive",

@@ -1,0 +1,205 @@
+"""Pydantic annotations for the types of options: how JSON and text become a value, and a JSON Schema of exactly that JSON.
+
+Headers, form fields and other places without types hold `Text`: words in any case, numbers in any decimal notation. A string in
+JSON is taken for text as well, but only in the notation that a schema can describe: exact words, plain decimals.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
+from pydantic_core import CoreSchema, core_schema
+
+from handler.wording import quoted
+from model.strict import nearest
+
+_ALL = "all"
+#: `float` would take 0_2, ٢ and nan as well.
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+#: Python refuses to convert thousands of digits.
+_INDEX = re.compile(r"[0-9]{1,9}")
+
+
+class Text(str):
+    """An option's value from a place without types."""
+
+
+def _word(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value, Text) else value
+
+
+def _flag(value: Any) -> bool:
+    word = _word(value)
+    if not isinstance(word, bool) and word not in ("true", "false"):
+        raise ValueError(f"{quoted(value)} is neither true nor false")
+    return word in (True, "true")
+
+
+WORD = BeforeValidator(_word)
+Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"enum": [True, False, "true", "false"]})]
+
+
+@dataclass(frozen=True)
+class Number:
+    """Annotates a float from `least` to `greatest`. Only `least` may have decimals."""
+
+    least: float
+    greatest: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        bounded: Any = {**handler(source), "ge": self.least, "le": self.greatest}
+        return core_schema.no_info_before_validator_function(self.read, bounded)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        number = handler(schema)
+        return {**number, "type": [number["type"], "string"], "pattern": _anchored(self.pattern)}
+
+    @cached_property
+    def pattern(self) -> str:
+        """A regular expression of the numbers within the bounds, as Python and JavaScript write them."""
+        first, last, digits = int(self.least), self.greatest, f"{self.least:g}".partition(".")[2]
+        above = [rf"{first}\.{digits[:at]}[{int(digit) + 1}-9][0-9]*" for at, digit in enumerate(digits) if digit != "9"]
+        lowest = [*above, rf"{first}\.{digits}[0-9]*"] if digits else [rf"{first}(?:\.[0-9]+)?"]
+        between = [rf"{whole}(?:\.[0-9]+)?" for whole in range(first + 1, last)]
+        tiny = [] if self.least else [r"[0-9](?:\.[0-9]+)?e-0*[1-9][0-9]*"]
+        return "|".join([*lowest, *between, rf"{last}(?:\.0+)?", *tiny])
+
+    def read(self, value: Any) -> float:
+        """Return the number that `value` spells, in bounds or not."""
+        is_decimal = isinstance(value, str) and _DECIMAL.fullmatch(value.strip())
+        number = float(value) if is_decimal else value
+        if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= sys.float_info.max:
+            raise ValueError(f"{quoted(value)} is not a number")
+        if type(value) is str and self.least <= number <= self.greatest and not re.search(_anchored(self.pattern), value):
+            raise ValueError(f"{quoted(value)} is not a plain decimal number")
+        return number
+
+
+@dataclass(frozen=True)
+class WholeNumber(Number):
+    """Annotates an int from `least` to `greatest`."""
+
+    @cached_property
+    def pattern(self) -> str:
+        return "|".join(map(str, range(int(self.least), self.greatest + 1)))
+
+    def read(self, value: Any) -> int:
+        number = super().read(value)
+        if number != int(number):
+            raise ValueError(f"{quoted(value)} is not a whole number")
+        return int(number)
+
+
+@dataclass(frozen=True)
+class Several:
+    """Annotates a tuple of ascending numbers, repetitions dropped: a list, a single number, or text with commas."""
+
+    number: Number
+    most: int = 1_000
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        numbers: Any = {**handler(source), "min_length": 1, "max_length": self.most}
+        ascending = core_schema.no_info_after_validator_function(lambda values: tuple(sorted(set(values))), numbers)
+        return core_schema.no_info_before_validator_function(lambda value: _split(value, self.most), ascending)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        array = handler(schema)
+        pattern = _anchored(_with_commas(self.number.pattern, self.most))
+        return {**array["items"], **array, "type": ["array", "number", "string"], "pattern": pattern}
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """Annotates ascending indices of classes, None for all: names or indices, as a list, a single one, or text with commas."""
+
+    names: Sequence[str]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        del source, handler
+        return core_schema.no_info_plain_validator_function(self.indices)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        del schema, handler
+        count, names = len(self.names), "|".join(map(_escaped, self.names))
+        listable = [_escaped(name) for name in self.names if "," not in name and name == name.strip(" ")]
+        indices = [str(index) for index in range(count)]
+        item = {"type": ["integer", "string"], "minimum": 0, "maximum": count - 1}
+        texts = f"{_ALL}|{names}|{_with_commas('|'.join([*listable, *indices]), count)}"
+        return {
+            **item,
+            "type": ["array", "integer", "string", "null"],
+            "pattern": _anchored(texts),
+            "items": {**item, "pattern": _anchored("|".join([names, *indices]))},
+            "minItems": 1,
+            "maxItems": count,
+        }
+
+    def indices(self, value: Any) -> tuple[int, ...] | None:
+        """Return the indices that `value` names.
+
+        Raises:
+            ValueError: a class does not exist, or none is named.
+        """
+        if value is None or (_word(value) == _ALL and _ALL not in self.names):
+            return None
+        # A name may contain commas.
+        pieces = [value] if value in self.names else _split(value, len(self.names))
+        return tuple(sorted({self._index(piece) for piece in pieces}))
+
+    def _index(self, piece: Any) -> int:
+        if not isinstance(piece, str):
+            index = WholeNumber(0, len(self.names)).read(piece)
+        elif (named := self._named(piece)) is not None:
+            return named
+        elif _INDEX.fullmatch(name := piece.strip()) and (isinstance(piece, Text) or str(int(name)) == piece):
+            index = int(name)
+        else:
+            raise ValueError(f"there is no class {quoted(name)}{nearest(name, self.names)}")
+        if not 0 <= index < len(self.names):
+            raise ValueError(f"there is no class {quoted(index)}, the last is {len(self.names) - 1}, {self.names[-1]!r}")
+        return index
+
+    def _named(self, piece: str) -> int | None:
+        """Return the index of the class called `piece`; `Text` may be in any case, if only one name matches."""
+        name = piece.strip() if isinstance(piece, Text) else piece
+        if name in self.names:
+            return self.names.index(name)
+        matches = [index for index, known in enumerate(self.names) if known.casefold() == name.casefold()]
+        return matches[0] if isinstance(piece, Text) and len(matches) == 1 else None
+
+
+def _split(value: Any, most: int) -> list[Any]:
+    """Return the items of a list or of text with commas, or a single value. No item of a list that is too long is looked at."""
+    items = value
+    if isinstance(value, Text) and value.lstrip().startswith("["):
+        try:
+            items = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{quoted(value)} is not a JSON list") from error
+    elif isinstance(value, str):
+        items = [type(value)(piece.strip(" ")) for piece in value.split(",")]
+    items = list(items) if isinstance(items, list | tuple) else [items]
+    if not items:
+        raise ValueError("the list is empty")
+    if len(items) > most:
+        raise ValueError(f"{len(items):,} values are more than the limit of {most:,}")
+    return items
+
+
+def _with_commas(item: str, most: int) -> str:
+    return rf" *(?:{item})(?: *, *(?:{item})){{0,{most - 1}}} *"
+
+
+def _anchored(pattern: str) -> str:
+    """Match whole strings; Python's `$` alone would let a line break follow."""
+    return rf"^(?:{pattern})$(?!\n)"
+
+
+def _escaped(name: str) -> str:
+    """Escape what is special in JSON Schema's regular expressions, which refuse some escapes of `re.escape`."""
+    return re.sub(r"[\\^$.*+?()\[\]{}|/]", r"\\\g<0>", name)

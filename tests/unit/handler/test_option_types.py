@@ -1,0 +1,210 @@
+"""How text and JSON become the values of options, and that JSON Schema says exactly which JSON does."""
+
+import json
+import math
+from typing import Annotated, Any, Literal
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from handler.option_types import WORD, ClassNames, Flag, Number, Several, Text, WholeNumber
+
+SCALE = Number(0.25, 2)
+NAMES = ("background", "cat", "Dog", "traffic light, red", "7", "träd")
+
+#: A type, and JSON values of it.
+TYPES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
+    "word": (Annotated[Literal["rle", "png"], WORD], st.sampled_from(["rle", "png"])),
+    "flag": (Flag, st.booleans()),
+    "number": (Annotated[float, Number(0, 10)], st.floats(0, 10)),
+    "count": (Annotated[int, WholeNumber(1, 4)], st.integers(1, 4)),
+    "several": (
+        Annotated[tuple[Annotated[float, SCALE], ...], Several(SCALE, 3)],
+        st.lists(st.floats(0.25, 2), min_size=1, max_size=3, unique=True),
+    ),
+    "classes": (Annotated[Any, ClassNames(NAMES)], st.lists(st.sampled_from(range(len(NAMES))), min_size=1, max_size=4)),
+}
+ADAPTERS = {name: TypeAdapter[Any](annotation) for name, (annotation, _) in TYPES.items()}
+SCHEMAS = {name: adapter.json_schema() for name, adapter in ADAPTERS.items()}
+#: All that JSON can hold, most of it near to what some option takes.
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 8),
+    st.integers(),
+    st.sampled_from([0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 10.5, -0.0, 2**63, 10**400, 1e300, 0.24999999999999997]),
+    st.floats(-1, 11),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([*NAMES, "all", "ALL", "dog", "cat\n", "3", "03", "rle", "PNG", "png", "true", "True", "[1]", "", "-0"]),
+    st.lists(st.sampled_from([*NAMES, "0", "5", "6", " 1", "2 ", "0.5"]), max_size=7).map(",".join),
+    st.from_regex(r"[0-2 ]?[.]?[0-9]{0,3}([e,][-]?[0-9]{1,2})?", fullmatch=True),
+    st.floats(-0.1, 11).map(str),
+    st.lists(st.floats(0.2, 2.1).map(str), max_size=4).map(",".join),
+    st.text(max_size=5),
+)
+ANY_JSON = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=7) | st.lists(SCALARS, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
+    max_leaves=10,
+)
+
+
+def read(name: str, value: Any) -> Any:
+    return ADAPTERS[name].validate_python(value)
+
+
+def accepts(name: str, value: Any) -> bool:
+    try:
+        read(name, value)
+    except ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", TYPES)
+@given(value=ANY_JSON)
+def test_json_is_accepted_exactly_where_its_schema_is(name: str, value: Any) -> None:
+    valid = jsonschema.Draft202012Validator(SCHEMAS[name]).is_valid(value)
+
+    assert accepts(name, value) == valid
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_schemas_are_json_schema(name: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(json.loads(json.dumps(SCHEMAS[name])))
+
+
+@pytest.mark.parametrize("name", TYPES)
+@given(data=st.data())
+def test_text_and_json_in_any_order_give_the_same_value(name: str, data: st.DataObject) -> None:
+    value = data.draw(TYPES[name][1])
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    spellings = [json.loads(json.dumps(value)), text.replace("T", "t").replace("F", "f"), Text(text), Text(f" {text} ".upper())]
+    if isinstance(value, list):
+        spellings += [value[::-1], tuple(value), Text(json.dumps(value))]
+
+    results = {read(name, spelling) for spelling in spellings}
+
+    assert results == {tuple(sorted(set(value))) if isinstance(value, list) else value}
+
+
+@pytest.mark.parametrize("text", ["0_2", "١", "²", "0x1", "1e", "1.5.", "--1", "nan", "inf", "Infinity", "1e999", "True", ""])
+@pytest.mark.parametrize("name", ["number", "count", "several"])
+def test_text_that_is_not_a_decimal_number_is_refused(name: str, text: str) -> None:
+    assert not accepts(name, Text(text))
+
+
+@pytest.mark.parametrize("text", ["1", "+1", "1.", "01", "1e0", "10E-1", ".1e+1", " 1\n"])
+@pytest.mark.parametrize("name", ["number", "count", "several"])
+def test_decimal_text_is_a_number(name: str, text: str) -> None:
+    assert read(name, Text(text)) in (1, (1,))
+
+
+@given(st.floats(0.2, 2.05))
+def test_a_pattern_has_the_bounds_of_its_number(number: float) -> None:
+    assert accepts("several", str(number)) == (0.25 <= number <= 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"), [("2.000", True), ("2.0001", False), ("0.25", True), ("0.24999999999999999999", False)]
+)
+def test_a_pattern_is_exact_where_floats_are_not(text: str, accepted: bool) -> None:
+    assert accepts("several", text) == accepted
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", TYPES)
+def test_numbers_are_finite(name: str, number: float) -> None:
+    assert not accepts(name, number)
+    assert not accepts(name, [number])
+
+
+@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("depth", [1, 900])
+def test_nested_lists_are_refused(name: str, depth: int) -> None:
+    nested: list[Any] = []
+    for _ in range(depth):
+        nested = [nested, nested]
+
+    assert not accepts(name, nested)
+
+
+@pytest.mark.parametrize("item", [1, "x", None])
+@pytest.mark.parametrize("name", ["several", "classes"])
+def test_a_list_of_a_million_is_refused_by_its_length_alone(name: str, item: Any) -> None:
+    with pytest.raises(ValidationError, match="1,000,000") as caught:
+        read(name, [item] * 1_000_000)
+
+    assert caught.value.error_count() == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        ("all", None),
+        (Text(" ALL"), None),
+        ("cat", (1,)),
+        (2, (2,)),
+        (2.0, (2,)),
+        (Text("dog"), (2,)),
+        (Text("TRÄD"), (5,)),
+        (["cat", 0], (0, 1)),
+        (["cat", 1, 1.0, "1"], (1,)),
+        ("cat, 0", (0, 1)),
+        (Text("1,cat"), (1,)),
+        ("traffic light, red", (3,)),
+        (Text("traffic light, red"), (3,)),
+        (["traffic light, red", "cat"], (1, 3)),
+        # A name that looks like an index wins over the index, as text; a number is an index.
+        (Text("7"), (4,)),
+        (Text("5"), (5,)),
+        (4, (4,)),
+    ],
+)
+def test_classes_are_names_or_indices(value: Any, expected: tuple[int, ...] | None) -> None:
+    assert ClassNames(NAMES).indices(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (Text("kat"), r"no class 'kat', did you mean 'cat'\?"),
+        ("dog", r"no class 'dog', did you mean 'Dog'\?"),
+        ("6", r"no class 6, the last is 5, 'träd'"),
+        ("05", r"no class '05' \(known: background"),
+        ("cat,dog", r"no class 'dog'"),
+        (Text("9" * 5000), r"no class '9{80}'… \(5,000 characters\) \(known: background"),
+        (6, r"no class 6, the last is 5, 'träd'"),
+        (-1, r"no class -1"),
+        (Text("٣"), r"no class '٣'"),
+        (1.5, r"1\.5"),
+        (True, r"true"),
+        ([None], r"null"),
+        ([], r"empty"),
+        (Text("1," * 50_000), r"50,001 .* 6"),
+        (Text("[1, "), r"'\[1, ' is not a JSON list"),
+    ],
+)
+def test_a_class_that_does_not_exist_is_named(value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ClassNames(NAMES).indices(value)
+
+
+def test_names_that_differ_only_in_case_must_be_spelt_exactly() -> None:
+    names = ClassNames(("Cat", "cat"))
+
+    assert (names.indices(Text("Cat")), names.indices(Text("cat"))) == ((0,), (1,))
+    with pytest.raises(ValueError, match="'CAT'"):
+        names.indices(Text("CAT"))
+
+
+def test_a_class_called_all_is_a_class() -> None:
+    names = ClassNames(("all", "rest"))
+
+    assert (names.indices("all"), names.indices(Text("all")), names.indices(None)) == ((0,), (0,), None)
