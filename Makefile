@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BUILD ?= build
 PORT ?= 8080
-# What pip is given besides, for example an index that has the CPU build of torch.
+# The build of PyTorch: auto (CPU on Linux without an NVIDIA driver), cpu or cuda.
+TORCH ?= auto
+# More options for pip, for example another index.
 PIP_ARGS ?=
 
 DEFAULT_CHECKPOINT := model/weights/deeplabv3_mobilenet_v2_voc.safetensors
@@ -24,47 +26,67 @@ RUN := $(BIN)/python -m
 ARCHIVE := $(BUILD)/model-store/$(NAME).mar
 SERVER := $(RUN) scripts.server --run-directory $(BUILD)/server
 INSTALLED := $(VENV)/.installed
+TORCH_INSTALLED := $(VENV)/.torch-$(TORCH)
+PIP_INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --no-compile -c constraints.txt $(PIP_ARGS)
+
+ifneq ($(filter-out auto cpu cuda,$(TORCH)),)
+$(error TORCH=$(TORCH) is unknown; use auto, cpu or cuda)
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve stop smoke package check fast test bench fuzz lint format clean
 
-help:  ## List the targets
+help:  ## List the targets and variables
 	@echo "make TARGET [VARIABLE=value ...]"
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  PORT=$(PORT)            of inference; the next four are used too"
-	@echo "  CHECKPOINT=...       a checkpoint to package and serve ($(CHECKPOINT))"
-	@echo "  MODEL=...            instead, one of torchvision's: deeplabv3_resnet50, deeplabv3_resnet101, deeplabv3_mobilenet_v3_large"
+	@echo "  PORT=$(PORT)            the inference port; the next four ports are used too"
+	@echo "  CHECKPOINT=...       the checkpoint to package and serve ($(CHECKPOINT))"
+	@echo "  MODEL=...            or a model of torchvision: deeplabv3_resnet50, deeplabv3_resnet101, deeplabv3_mobilenet_v3_large"
 	@echo "  MODEL_CONFIG=...     workers, batching and limits ($(MODEL_CONFIG))"
-	@echo "  PYTHON=... VENV=... BUILD=... PIP_ARGS=...   interpreter, folders, options for pip"
+	@echo "  TORCH=...            the build of PyTorch: auto, cpu or cuda ($(TORCH))"
+	@echo "  PYTHON=... VENV=... BUILD=... PIP_ARGS=...   the interpreter, folders, options for pip"
 
-setup: $(INSTALLED)  ## Make the virtual environment, with Java if there is none
+setup: $(INSTALLED) $(TORCH_INSTALLED)  ## Create the virtual environment; add a Java runtime if none is found
 
-$(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
-	    { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1), this needs Python 3.10 to 3.12: make PYTHON=python3.11 ..." >&2; exit 1; }
+# $(call check_python,INTERPRETER,ADVICE)
+define check_python
+@$(1) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || \
+	{ echo "$(1) is $$($(1) -V 2>&1); this needs Python 3.11 to 3.14: $(2)" >&2; exit 1; }
+endef
+
+$(BIN)/pip:
+	$(call check_python,$(PYTHON),make PYTHON=python3.13 ...)
 	$(PYTHON) -m venv $(VENV)
+
+$(TORCH_INSTALLED): pyproject.toml | $(BIN)/pip
+	$(call check_python,$(BIN)/python,remove $(VENV) and try again)
 	@echo "installing into $(VENV); the first time this takes minutes"
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(PIP_ARGS) '.[dev]'
-	$(RUN) scripts.java --install
+	@$(RUN) scripts.install_torch --build $(TORCH) -- $(PIP_ARGS)
+	@rm -f $(VENV)/.torch-*
 	@touch $@
 
-demo: package  ## Serve the model, segment two photographs with curl, show the results, stop
+$(INSTALLED): pyproject.toml constraints.txt | $(TORCH_INSTALLED)
+	@$(PIP_INSTALL) '.[dev]'
+	@$(RUN) scripts.java --install
+	@touch $@
+
+demo: package  ## Start a server, segment two photographs with curl, print the results, stop the server
 	@$(RUN) scripts.demo --archive $(ARCHIVE) --samples $(BUILD)/samples --out $(BUILD)/demo --port $(PORT) --run-directory $(BUILD)/server
 
-serve: package  ## Start the server; returns when it is READY
+serve: package  ## Start the server and return when it is READY
 	@$(RUN) scripts.samples $(BUILD)/samples >/dev/null
 	@$(SERVER) start --archive $(ARCHIVE) --port $(PORT)
 
 stop: setup  ## Stop the server that `make serve` started
 	@$(SERVER) stop
 
-smoke: setup  ## Check with curl that the server at URL answers as it should
+smoke: setup  ## Check the server at URL with curl
 	@$(RUN) scripts.samples $(BUILD)/samples >/dev/null
 	@scripts/smoke.sh $(URL) $(BUILD)/samples/chelsea.jpg
 
-package: setup $(if $(MODEL),$(CHECKPOINT))  ## Build the archive and prove that it works by itself
+package: setup $(if $(MODEL),$(CHECKPOINT))  ## Build the archive and test it outside this repository
 	@$(RUN) scripts.package --checkpoint $(CHECKPOINT) --model-config $(MODEL_CONFIG) --name $(NAME) --out $(BUILD)/model-store $(PACKAGE_ARGS)
 
 $(BUILD)/checkpoints/%.safetensors: | setup
@@ -74,32 +96,32 @@ $(BUILD)/checkpoints/%.safetensors: | setup
 PROCESSES ?= 2
 TEST := $(RUN) pytest -q --numprocesses $(PROCESSES) --dist loadgroup
 
-check: setup  ## Run lint, types and the fast tests, in under a minute
+check: setup  ## Run style checks, types and the fast tests, in under a minute
 	@$(MAKE) --no-print-directory -j 2 lint fast
 
 # The limit is three times what the marker `slow` means.
 fast: setup
 	$(TEST) -m "not slow" --fast-limit 3 --hypothesis-profile few tests/unit
 
-test: lint $(VENV)/.crf $(VENV)/.consumers  ## Run every check: lint, types, unit, packaging and live tests
+test: lint $(VENV)/.crf $(VENV)/.consumers  ## Run every check: style, types, unit, packaging, live and fuzz tests
 	$(TEST)
 
-# The one dependency that is compiled; where it cannot be, its tests are skipped and say so.
+# The one dependency that is compiled; where that fails, its tests are skipped and say so.
 $(VENV)/.crf: $(INSTALLED)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(PIP_ARGS) '.[crf]' && touch $@ || \
+	@$(PIP_INSTALL) cython setuptools wheel && $(PIP_INSTALL) --no-build-isolation pydensecrf2 && touch $@ || \
 	    echo "the extra 'crf' cannot be compiled here; its tests will be skipped" >&2
 
 # Half a gigabyte that no user of the bundle needs.
 $(VENV)/.consumers: $(INSTALLED)
 	@echo "installing annotation tools, for the tests of the exports"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(PIP_ARGS) '.[consumers]' && touch $@ || \
+	@$(PIP_INSTALL) '.[consumers]' && touch $@ || \
 	    echo "the extra 'consumers' cannot be installed here; its tests will be skipped" >&2
 
-bench: setup  ## Measure this bundle beside TorchServe's own handler; leave the machine alone meanwhile (build/bench)
+bench: setup  ## Compare with TorchServe's own handler on an idle machine; results in build/bench
 	$(RUN) benchmarks.serving --out $(BUILD)/bench
 
 SEED ?= $(shell date +%s)
-fuzz: setup  ## Try 100,000 broken inputs and 5,000 live requests (SEED=...), and measure the memory of the largest images
+fuzz: setup  ## Send 100,000 malformed inputs and 5,000 live requests (SEED=...); measure peak memory
 	$(RUN) pytest tests/fuzz tests/live/test_fuzz.py --fuzz 100000 --fuzz-requests 5000 --fuzz-seed $(SEED) --fuzz-folder $(BUILD)/fuzz
 	@cat $(BUILD)/fuzz/memory.csv
 	@$(RUN) benchmarks.largest_images --out $(BUILD)/fuzz/memory.json
@@ -109,10 +131,10 @@ lint: setup  ## Check style and types
 	$(BIN)/ruff format --check .
 	$(RUN) mypy
 
-format: setup  ## Put the code into the one format
+format: setup  ## Format the code
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-clean:  ## Remove everything that was built, except the virtual environment
+clean:  ## Remove build products, but keep the virtual environment
 	rm -rf $(BUILD) .mypy_cache .pytest_cache .ruff_cache .hypothesis logs
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

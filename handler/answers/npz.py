@@ -40,4 +40,4 @@ def _add(archive: zipfile.ZipFile, name: str, array: npt.NDArray[np.generic], co
     entry = zipfile.ZipInfo(f"{name}.npy")  # It has a fixed time, so that equal arrays are equal bytes.
     entry.compress_type = compression
     with archive.open(entry, "w") as target:
-        np.lib.format.write_array(target, array, allow_pickle=False)  # type: ignore[no-untyped-call]
+        np.lib.format.write_array(target, array, allow_pickle=False)  # type: ignore[no-untyped-call, unused-ignore]

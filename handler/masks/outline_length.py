@@ -29,6 +29,6 @@ def _count_edges(ids: npt.NDArray[np.integer]) -> int:
     edges = 0
     for strip in row_strips(*ids.shape):
         rows, below = ids[strip], ids[strip.start + 1 : strip.stop + 1]
-        edges += np.count_nonzero(rows[: len(below)] != below)
-        edges += np.count_nonzero(rows[:, 1:] != rows[:, :-1])
-    return int(edges)
+        edges += int(np.count_nonzero(rows[: len(below)] != below))
+        edges += int(np.count_nonzero(rows[:, 1:] != rows[:, :-1]))
+    return edges
