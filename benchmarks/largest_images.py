@@ -122,8 +122,8 @@ def cases() -> Iterator[LargestImage]:
     for options in ({"components": "true"}, {"masks": "png"}, {"masks": "polygons"}, {"tiles": "4"}, {"classes": "cat"}):
         yield LargestImage("JPEG", options)
     yield LargestImage("JPEG", {}, "explanations")
-    for options in _MOSAIC_OPTIONS:
-        yield LargestImage("JPEG of many objects", {**options, "components": "true", "tiles": "4"})
+    for mosaic_options in _MOSAIC_OPTIONS:
+        yield LargestImage("JPEG of many objects", {**mosaic_options, "components": "true", "tiles": "4"})
 
 
 def measure(server: Server, batch_size: int, case: LargestImage, file: bytes) -> Measurement:
