@@ -140,7 +140,10 @@ class Installer:
             return f"{plan.reason} (installed by pip, PyTorch's own index cannot be reached)"
         if build == "cpu":
             raise InstallationError("TORCH=cpu: PyTorch's own index cannot be reached, and pip finds no CPU build")
-        print("PyTorch's own index cannot be reached: installing the build that pip finds, perhaps 4 GB for CUDA", flush=True)
+        print(
+            "PyTorch's own index cannot be reached: installing the build that pip finds, perhaps with 2.5 GB of CUDA libraries",
+            flush=True,
+        )
         return f"the build that pip finds; {self._install_default_build(plan)}"
 
     def _install_default_build(self, plan: Plan) -> str:

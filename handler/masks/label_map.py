@@ -30,7 +30,8 @@ def make_label_map(scores: npt.NDArray[np.float32], size: Size, dtype: npt.DType
     above, below, weight = find_neighbours(rows, height)
 
     def on_grid(column: Indices, row: Indices) -> npt.NDArray[np.float32]:
-        return points.take(row * columns + column, axis=0)
+        taken: npt.NDArray[np.float32] = points.take(row * columns + column, axis=0)
+        return taken
 
     def between_rows(row: Indices, column: Indices) -> npt.NDArray[np.float32]:
         upper, lower = on_grid(column, above[row]), on_grid(column, below[row])

@@ -87,7 +87,7 @@ def draw_confusion(path: Path, scores: Scores, names: tuple[str, ...]) -> None:
         share = shares[row, column]
         text = "1" if share > 0.995 else f"{share:.2f}".removeprefix("0")
         axes.text(column, row, text, ha="center", va="center", size=7, color="white" if share > 0.5 else "black")
-    for row in np.flatnonzero(scores.pixels == 0) if count <= _MOST_LABELLED else ():
+    for row in np.flatnonzero(scores.pixels == 0).tolist() if count <= _MOST_LABELLED else ():
         axes.text(count / 2 - 0.5, row, "not in the data", ha="center", va="center", size=7, color="grey")
     figure.colorbar(picture, shrink=0.6)
     figure.savefig(path, dpi=110)

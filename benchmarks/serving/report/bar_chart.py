@@ -110,8 +110,8 @@ def _draw_stages(axis: Axes, answers: Sequence[AnswerStages]) -> None:
     axis.set_yticks(rows, names_and_sizes)
     # These values are longer than the other panels'.
     axis.set_xlim(0, max(ends) / (1 - 1.4 * _ROOM_FOR_VALUES))
-    place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": len(names), "borderaxespad": 0}
-    axis.legend(**place, frameon=False, fontsize=8, columnspacing=1.2, handlelength=1, handletextpad=0.5)
+    look = {"frameon": False, "fontsize": 8, "columnspacing": 1.2, "handlelength": 1, "handletextpad": 0.5}
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(names), borderaxespad=0, **look)
     _title(axis, "Stages of an answer")
 
 
