@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
+from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -20,7 +21,7 @@ from handler.image.pillow_files import ACCEPTED_FORMATS, open_file, refusing_bro
 from handler.image.tiff_samples import LibtiffImageFile
 from handler.limits import Limits
 
-__all__ = ["ACCEPTED_FORMATS", "OpenedImage", "decode_image", "open_image"]
+__all__ = ["ACCEPTED_FORMATS", "OpenedImage", "convert_image", "decode_image", "open_image"]
 
 _Length = TypeVar("_Length", int, float)
 
@@ -68,6 +69,15 @@ def open_image(data: bytes, limits: Limits) -> "OpenedImage":
 def decode_image(data: bytes, limits: Limits) -> RGBImage:
     """Open and decode an image file in full: uint8 H×W×3. Raises what `open_image` and `OpenedImage.decode` raise."""
     return open_image(data, limits).decode().pixels
+
+
+def convert_image(image: Image.Image) -> RGBImage:
+    """Convert a Pillow image of any mode to upright sRGB, uint8 H×W×3, by the rules of `OpenedImage.decode`."""
+    upright_as = _AS_STORED[turn := orientation(image.info.get("exif", b""))]
+    size = image.size if turn in _SIDEWAYS else image.size[::-1]
+    upright = np.empty((*size, 3), np.uint8)
+    write_rgb(image, SampleEncoding(image.info.get("icc_profile") or b"", image.info.get("transparency")), upright_as(upright))
+    return upright
 
 
 class OpenedImage:

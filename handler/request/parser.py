@@ -58,32 +58,37 @@ class RequestParser:
         if count > self._max_instances:
             raise InstancesTooMany(f"the call holds {count} images, the limit is {self._max_instances}")
         in_url = {"format": Text(format_name)} if format_name and isinstance(envelope, Plain) else {}
-        shared = {**self._checked(in_url), **self._checked(_options_in_headers(headers))}
+        shared = {**self.parse_options(in_url), **self.parse_options(_options_in_headers(headers))}
         by_accept = {} if explain else self._format_by_accept(headers)
         requests = []
         for position, instance in enumerate(instances):
             with located(f"image {position}") if count > 1 else nullcontext():
-                options = {**shared, **self._checked(instance.fields)}
+                options = {**shared, **self.parse_options(instance.fields)}
                 if explain:
                     _require_explainable(options)
                 requests.append(self._request(instance.image, {**by_accept, **options}, explain, count))
         return requests
 
     def _request(self, image: bytes, options: Mapping[str, Any], explain: bool, images_per_call: int) -> SegmentationRequest:
-        inference = {name: value for name, value in options.items() if name in InferenceOptions.model_fields}
-        answer = {name: value for name, value in options.items() if name in AnswerOptions.model_fields}
+        inference, answer = self.fill_in(options)
         # The server's default classes choose what a segmentation reports, not what an explanation is about.
         classes = options.get("classes") if explain else None
         return SegmentationRequest(
             image,
-            self._inference.model_copy(update=inference),
-            self._answer.model_copy(update=answer),
+            inference,
+            answer,
             explain=explain,
             explain_class=classes[0] if classes else None,
             images_per_call=images_per_call,
         )
 
-    def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def fill_in(self, options: Mapping[str, Any]) -> tuple[InferenceOptions, AnswerOptions]:
+        """Complete parsed `options` by the server's defaults."""
+        inference = {name: value for name, value in options.items() if name in InferenceOptions.model_fields}
+        answer = {name: value for name, value in options.items() if name in AnswerOptions.model_fields}
+        return self._inference.model_copy(update=inference), self._answer.model_copy(update=answer)
+
+    def parse_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parsed values of the options from one source, by folded name."""
         values: dict[str, Any] = {}
         for name, value in options.items():
