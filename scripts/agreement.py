@@ -1,4 +1,4 @@
-"""Compare every engine that can run here with torch in float32: the share of equal labels on photographs."""
+"""Compare every engine of this machine with torch in float32: the fraction of equal labels on photographs."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,12 +19,12 @@ from model.strict import ConfigurationError
 from scripts.image_files import find_images, read_image
 from scripts.samples import ALL, write_samples
 
-#: The GPU that is tried, where there is one.
+#: The GPU that is compared, if there is one.
 _GPU = 0
 
 
 class DisagreementError(ConfigurationError):
-    """An engine labels too many pixels otherwise than torch in float32."""
+    """An engine labels too many pixels unlike torch in float32."""
 
 
 def compare_engines(
@@ -33,14 +33,14 @@ def compare_engines(
     """Segment the photographs in `folder`, or samples, by every engine that may serve `files` here under `settings`.
 
     Args:
-        files: the model's.
-        settings: the handler's.
-        folder: with image files in it or below; None: the samples.
-        least: required share of equal labels; None: `LEAST_EQUAL` of each precision.
+        files: the model.
+        settings: the handler's settings.
+        folder: images, also in folders below; None: the samples.
+        least: required fraction of equal labels; None: `LEAST_EQUAL` of each precision.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        ConfigurationError: the settings cannot, or there are no photographs.
+        ConfigurationError: the settings cannot be used, or there are no photographs.
     """
     with tempfile.TemporaryDirectory(prefix="deeplab-samples-") as scratch:
         paths = find_images(folder) if folder else write_samples(Path(scratch), ALL)
@@ -48,42 +48,42 @@ def compare_engines(
         tallies = [_Tally(engine) for engine in _candidates(files, settings)]
         for path in paths if tallies else []:
             _compare(read_image(path), reference, tallies, files)
-    where = "photographs of scikit-image" if folder is None else folder.resolve().name
-    return Agreement(photographs=where, engines=tuple(tally.agreement(least) for tally in tallies))
+    source = "photographs of scikit-image" if folder is None else folder.resolve().name
+    return Agreement(photographs=source, engines=tuple(tally.agreement(least) for tally in tallies))
 
 
 def require_agreement(agreement: Agreement, precision: Precision) -> None:
-    """Refuse engines that label too much otherwise than torch in float32.
+    """Refuse engines that label too many pixels unlike torch in float32.
 
-    Where `precision` is `auto`, bfloat16 is not refused: it will not be chosen (`Agreement.trusted`).
+    With `precision` auto, bfloat16 is not refused, because it is not chosen then (`Agreement.trusted`).
 
     Raises:
-        DisagreementError: with the engine's figures.
+        DisagreementError: an engine that would be chosen agrees too little; the message has its numbers.
     """
-    for each in agreement.engines:
-        chosen = agreement.trusted(each.engine, precision) == precision
-        if not each.suffices and (chosen or each.precision != "bfloat16"):
+    for engine in agreement.engines:
+        chosen = agreement.trusted(engine.engine, precision) == precision
+        if not engine.suffices and (chosen or engine.precision != "bfloat16"):
             raise DisagreementError(
-                f"{in_words(each)} on {agreement.photographs}, should be {each.required:.2%}; give photographs like those to "
-                "be served (--photographs), another 'precision' (in the model configuration), or --least-agreement"
+                f"{describe(engine)} on {agreement.photographs}, should be {engine.required:.2%}; give photographs like "
+                "those to be served (--photographs), another 'precision' (in the model configuration), or --least-agreement"
             )
 
 
-def in_words(each: EngineAgreement) -> str:
-    """A sentence's beginning for people."""
-    share = f"{each.equal_labels:.3%} of the pixels of {each.images} photographs"
-    return f"{each.engine} in {each.precision} labels {share} like torch in float32"
+def describe(engine: EngineAgreement) -> str:
+    """Return the agreement as a sentence without a full stop."""
+    share = f"{engine.equal_labels:.3%} of the pixels of {engine.images} photographs"
+    return f"{engine.engine} in {engine.precision} labels {share} like torch in float32"
 
 
 def _candidates(files: ModelFiles, settings: HandlerSettings) -> Iterator[Engine]:
-    """The engines that workers on machines like this one may have."""
+    """Build the engines that workers on machines like this one may run."""
     gpu = EngineOptions(settings.threads, _GPU, settings.precision)
     if settings.engine in {AUTO, "torch"} and has_gpu(gpu):
         yield build_engine("torch", files, gpu)
     if settings.engine in {AUTO, "openvino"}:
         chosen = build_engine("openvino", files, EngineOptions(settings.threads, precision=settings.precision))
         if settings.precision == AUTO and chosen.precision == "bfloat16":
-            # What workers on a lesser processor will have.
+            # Workers on a processor without bfloat16 run this one.
             yield build_engine("openvino", files, EngineOptions(settings.threads, precision="float32"))
         yield chosen
 
@@ -101,7 +101,7 @@ def _compare(image: RGBImage, reference: Engine, tallies: Sequence["_Tally"], fi
 
 @dataclass
 class _Tally:
-    """What is seen of one engine."""
+    """Counts of one engine, over photographs."""
 
     engine: Engine
     equal: int = 0

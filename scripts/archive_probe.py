@@ -1,4 +1,4 @@
-"""Run by `scripts.verify_archive` in a bare interpreter: load an extracted archive as TorchServe's worker does, and use it."""
+"""Load an extracted archive as TorchServe's worker does, and use it; run by `scripts.verify_archive` by itself."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Class names in files: `index_to_name.json` as TorchServe has it, or one name a line."""
+"""Read and write class names: TorchServe's `index_to_name.json`, or one name per line."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ class ClassNamesError(UserError):
 
 
 def read_class_names(path: Path = DEFAULT) -> tuple[str, ...]:
-    """Names by class index, from a JSON object `{"0": "background", ...}`, a JSON list, or a text file of one name a line.
+    """Read names by class index: a JSON object `{"0": "background", ...}`, a JSON list, or text with one name per line.
 
     Raises:
         ClassNamesError: the file is none of these, or its indices have a gap.
@@ -34,5 +34,5 @@ def read_class_names(path: Path = DEFAULT) -> tuple[str, ...]:
 
 
 def index_to_name(names: tuple[str, ...]) -> str:
-    """The text of an `index_to_name.json`."""
+    """Return the text of an `index_to_name.json`."""
     return json.dumps({str(index): name for index, name in enumerate(names)}, indent=2, ensure_ascii=False) + "\n"

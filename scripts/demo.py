@@ -1,4 +1,4 @@
-"""Serve the model, segment the sample photographs with curl, show what came out, and stop the server.
+"""Serve the model, segment the sample photographs with curl, print the results, and stop the server.
 
 python -m scripts.demo --archive build/model-store/deeplabv3.mar --out build/demo
 """
@@ -15,12 +15,12 @@ from scripts.samples import write_samples
 from scripts.server import Ports, serving
 from scripts.server.options import add_port, add_run_directory
 
-#: Files made of each photograph, by the format they are asked for as.
+#: Suffixes of the answers to each photograph, by format.
 _FORMATS = {"png": ".png", "overlay": ".overlay.jpg", "json": ".json"}
 
 
 def segment_with_curl(photo: Path, url: str, folder: Path) -> dict[str, Path]:
-    """POST `photo` once per format; print each command and write its answer into `folder`.
+    """POST `photo` once per format, print each command, and return the files of the answers by format.
 
     Raises:
         UserError: curl meets an error, or the server answers with one; curl has said which.
@@ -37,7 +37,7 @@ def segment_with_curl(photo: Path, url: str, folder: Path) -> dict[str, Path]:
 
 
 def summary(photo: Path, written: dict[str, Path]) -> str:
-    """A table of the classes found, then where the files are."""
+    """Return a table of the classes in the photograph, then the paths of the answers."""
     answer = json.loads(written["json"].read_text())
     size = "{width}×{height}".format(**answer["image"])
     rows = [f"\n{photo.name}, {size}, by {answer['model']} {answer['version']}", f"  {'class':<14}{'share':>8}{'score':>8}"]

@@ -1,4 +1,4 @@
-"""Stubs for gRPC, made from the .proto files that TorchServe's own server has in it. Needs grpcio-tools."""
+"""Generate gRPC stubs from the .proto files in TorchServe's server. Needs grpcio-tools."""
 
 import sys
 import tempfile
@@ -11,13 +11,13 @@ import grpc
 import ts
 
 _JAR = Path(ts.__file__).parent / "frontend" / "model-server.jar"
-#: Names in the jar, and as they import each other.
+#: Names in the jar, and the names by which they import each other.
 _PROTOS = {"proto/inference.proto": "inference.proto", "google/rpc/status.proto": "google/rpc/status.proto"}
 
 
 @cache
 def inference_stubs() -> tuple[Any, Any]:
-    """The modules of the inference API's messages and of its services."""
+    """Return the modules of the inference API's messages and services."""
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(_JAR) as jar:
         for name, target in _PROTOS.items():
             path = Path(folder) / target

@@ -1,4 +1,4 @@
-"""Photographs to try a model on: a folder's, or the samples."""
+"""Find and read image files."""
 
 from pathlib import Path
 
@@ -11,23 +11,23 @@ from scripts.segment.inputs import image_suffixes
 
 
 def find_images(folder: Path) -> list[Path]:
-    """The image files in `folder` and below, by name.
+    """Return the image files in `folder` and below, sorted.
 
     Raises:
-        ConfigurationError: there are none.
+        ConfigurationError: there are no images.
     """
     suffixes = image_suffixes()
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    if not found:
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    if not paths:
         raise ConfigurationError(f"{folder}: holds no images; these end in {', '.join(sorted(suffixes))}")
-    return found
+    return paths
 
 
 def read_image(path: Path) -> RGBImage:
-    """A photograph in full, within the limits that a request has by default.
+    """Decode an image in full, uint8 H×W×3, within the default limits of a request.
 
     Raises:
-        ConfigurationError: it cannot be decoded.
+        ConfigurationError: the file cannot be decoded.
     """
     try:
         return decode_image(path.read_bytes(), Limits())

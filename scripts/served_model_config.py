@@ -1,4 +1,4 @@
-"""What model-config.yaml may hold: TorchServe's settings of a model, and ours under `handler`."""
+"""The keys of model-config.yaml: TorchServe's settings of a model, and ours under `handler`."""
 
 from typing import Any, Self
 
@@ -9,7 +9,7 @@ from model.strict import StrictModel
 
 
 class ServedModelConfig(StrictModel):
-    """TorchServe ignores a key that it does not know, so a misspelt one must be found when the archive is built.
+    """Checked when an archive is built, because TorchServe ignores unknown keys.
 
     The keys are those of TorchServe 0.12 (org.pytorch.serve.archive.model.ModelConfig), in its spelling.
     """
@@ -17,7 +17,7 @@ class ServedModelConfig(StrictModel):
     minWorkers: int | None = Field(default=None, ge=1)
     maxWorkers: int | None = Field(default=None, ge=1)
     batchSize: int = Field(default=1, ge=1)
-    #: Milliseconds. TorchServe takes 0 for the default.
+    #: Milliseconds; TorchServe takes 0 as the default.
     maxBatchDelay: int = Field(default=100, ge=1)
     #: Seconds.
     responseTimeout: int = Field(default=120, ge=1)
@@ -42,5 +42,5 @@ class ServedModelConfig(StrictModel):
     @model_validator(mode="after")
     def _workers_together(self) -> Self:
         if (self.minWorkers is None) != (self.maxWorkers is None):
-            raise ValueError("minWorkers and maxWorkers count only together; give both or neither")
+            raise ValueError("minWorkers and maxWorkers only count together; give both or neither")
         return self

@@ -1,4 +1,4 @@
-"""Prove a model archive: extracted elsewhere, it must import its entry from itself and segment an image.
+"""Prove that a model archive works alone: extracted elsewhere, it imports its entry from itself and segments an image.
 
 python -m scripts.verify_archive build/model-store/deeplabv3.mar
 """
@@ -24,13 +24,13 @@ class ArchiveError(UserError):
 
 
 def verify(archive: Path) -> str:
-    """Load `archive` with TorchServe's own loader, in a process that sees nothing of this repository, and segment an image.
+    """Load `archive` by TorchServe's own loader, in a process that sees nothing of this repository, and segment an image.
 
     Returns:
-        A sentence on what was seen.
+        A sentence on the result.
 
     Raises:
-        ArchiveError: with what the process said.
+        ArchiveError: the archive does not work; the message ends with the process's output.
     """
     if not zipfile.is_zipfile(archive):
         raise ArchiveError(f"{archive}: not a model archive (a zip file)")
@@ -43,8 +43,8 @@ def verify(archive: Path) -> str:
         result = subprocess.run(command, capture_output=True, text=True, cwd=folder)
         if result.returncode != 0:
             raise ArchiveError(f"{archive}: does not work by itself\n{result.stderr[-4000:]}")
-        seen = json.loads(result.stdout.splitlines()[-1])
-    sentence = f"{seen['entry']} segments a {seen['size']} image into {seen['classes']} class names by itself"
+        outcome = json.loads(result.stdout.splitlines()[-1])
+    sentence = f"{outcome['entry']} segments a {outcome['size']} image into {outcome['classes']} class names by itself"
     return f"{sentence}; sha256 of its contents, as the server's description gives it: {digest}"
 
 

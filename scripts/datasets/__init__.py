@@ -1,4 +1,4 @@
-"""Data sets on disk: one file per layout, one registry."""
+"""Open data sets on disk: one file per layout, one registry."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Layout:
-    """How a data set lies on disk."""
+    """A way to lay out a data set on disk."""
 
     looks_like: str
     recognises: Callable[[Path], bool]
-    #: The splits that a folder of this layout has; none: it can only be opened whole.
+    #: The splits of a folder of this layout; a folder without splits is opened whole.
     splits: Callable[[Path], tuple[str, ...]]
     open_split: Callable[[Path, str | None], SegmentationData]
 
@@ -44,22 +44,22 @@ LAYOUTS: dict[str, Layout] = {
 def open_data(root: Path, split: str | None = None) -> SegmentationData:
     """Find the samples of the data set at `root`; no file of it is decoded.
 
-    Without `split`, a data set of one split is opened at that, and one of no splits whole.
+    Without `split`, the only split is opened, or the whole data set if it has no splits.
 
     Raises:
-        DataError: `root` has no known layout, several splits or none of that name; or images or masks are missing.
+        DataError: `root` has no known layout, several splits and none is named, or no split of that name; or files are missing.
     """
     layout = _recognise(root)
-    found = layout.splits(root)
-    if split is None and len(found) > 1:
-        raise DataError(f"{root}: has the splits {', '.join(found)}; say which")
-    if split is not None and split not in found:
-        raise DataError(f"{root}: has no split {split!r}{nearest(split, found)}")
-    return layout.open_split(root, split or next(iter(found), None))
+    names = layout.splits(root)
+    if split is None and len(names) > 1:
+        raise DataError(f"{root}: has the splits {', '.join(names)}; name one")
+    if split is not None and split not in names:
+        raise DataError(f"{root}: has no split {split!r}{nearest(split, names)}")
+    return layout.open_split(root, split or next(iter(names), None))
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    """The names of the splits of the data set at `root`.
+    """Return the names of the splits of the data set at `root`.
 
     Raises:
         DataError: `root` has no known layout.
@@ -69,7 +69,7 @@ def splits(root: Path) -> tuple[str, ...]:
 
 def _recognise(root: Path) -> Layout:
     if not root.is_dir():
-        raise DataError(f"{root}: is no folder")
+        raise DataError(f"{root}: no such folder")
     for layout in LAYOUTS.values():
         if layout.recognises(root):
             return layout

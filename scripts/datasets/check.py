@@ -1,4 +1,4 @@
-"""Read a whole data set once, to refuse it or to count it."""
+"""Read a whole data set once, to find faulty pairs and count its classes."""
 
 import os
 from collections.abc import Mapping
@@ -14,27 +14,27 @@ from scripts.progress import progress
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What is in a data set, by class index."""
+    """Counts of a data set, by class index."""
 
     #: Pixels of each class.
     pixels: tuple[int, ...]
-    #: Images that hold at least one pixel of each class.
+    #: Images with at least one pixel of each class.
     images: tuple[int, ...]
     void_pixels: int
-    #: The classes in each sample, by its name.
+    #: The classes in each sample, by the sample's name.
     present: Mapping[str, frozenset[int]]
 
     @property
     def absent(self) -> tuple[int, ...]:
-        """Classes without a pixel."""
+        """Return the classes without a pixel."""
         return tuple(index for index, pixels in enumerate(self.pixels) if not pixels)
 
 
 def check(data: SegmentationData, num_classes: int, *, show_progress: bool) -> DataSummary:
-    """Read every pair once.
+    """Read every pair once, and count.
 
     Raises:
-        DataError: pairs are wrong: all of them, one a line.
+        DataError: pairs cannot be used; the message lists all of them, one per line.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         histograms = pool.map(lambda sample: _histogram(data, sample, num_classes), data.samples)
@@ -47,7 +47,7 @@ def check(data: SegmentationData, num_classes: int, *, show_progress: bool) -> D
 
 
 def _summary(data: SegmentationData, histograms: npt.NDArray[np.int64], num_classes: int) -> DataSummary:
-    """Of `histograms`, samples × 256."""
+    """Sum up `histograms`, samples × 256."""
     counts = histograms[:, :num_classes]
     return DataSummary(
         pixels=tuple(counts.sum(0).tolist()),
@@ -60,7 +60,7 @@ def _summary(data: SegmentationData, histograms: npt.NDArray[np.int64], num_clas
 
 
 def _histogram(data: SegmentationData, sample: Sample, num_classes: int) -> npt.NDArray[np.int64] | DataError:
-    """How often the mask holds each of the 256 values, or what is wrong with the pair."""
+    """Count the 256 values of the mask, or return what is wrong with the pair."""
     try:
         _, mask = data.read(sample)
     except DataError as error:

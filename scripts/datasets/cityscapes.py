@@ -48,7 +48,7 @@ def splits(root: Path) -> tuple[str, ...]:
 
 def open_split(root: Path, split: str | None) -> SegmentationData:
     if split is None:
-        raise DataError(f"{root / _IMAGES}: has no folder of a split, such as val")
+        raise DataError(f"{root / _IMAGES}: holds no folder for a split, such as val")
     images = root / _IMAGES / split
     masks = root / _MASKS / split
     by_train_id = next(masks.glob(f"*/*{_TRAIN_ENDING}"), None) is not None
@@ -61,7 +61,7 @@ def open_split(root: Path, split: str | None) -> SegmentationData:
 
 
 def _train_ids() -> tuple[int, ...]:
-    """The train id by label id. Values that are no label id stay as they are, so that a check finds them."""
+    """Return train ids by label id; values that are not label ids stay, so that a check finds them."""
     table = [VOID] * _LABELS + list(range(_LABELS, 256))
     for train_id, label_id in enumerate(_LABEL_IDS.values()):
         table[label_id] = train_id

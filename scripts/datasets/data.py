@@ -1,4 +1,4 @@
-"""Photographs with masks: what every layout comes down to, and how a pair is read."""
+"""Photographs with masks, as every layout yields them, and how a pair is read."""
 
 import dataclasses
 import difflib
@@ -24,12 +24,12 @@ Mask = npt.NDArray[np.uint8]
 
 _CLASS_FILES = ("classes.txt", "classes.json")
 _UPRIGHT = 1
-#: Names of missing samples in one error.
+#: Most missing samples named in one error.
 _MOST_NAMED = 8
 
 
 class DataError(UserError):
-    """A data set cannot be used; says which files, and what would be right."""
+    """A data set cannot be used. The message names the files and what would be right."""
 
 
 @dataclass(frozen=True)
@@ -48,25 +48,25 @@ class SegmentationData:
 
     root: Path
     layout: str
-    #: Names by class index, if the data set says them.
+    #: Names by class index, if the data set has them.
     classes: tuple[str, ...] | None
     samples: tuple[Sample, ...]
-    #: The class index of each of the 256 values that a mask file can hold; None: the value itself.
+    #: The class index for each of the 256 values of a mask file; None: the value itself.
     index_of: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def read(self, sample: Sample) -> tuple[RGBImage, Mask]:
-        """The photograph, uint8 H×W×3, as the server would decode it, and its class indices, uint8 H×W, 255 = void.
+        """Read a photograph, uint8 H×W×3, as the server would decode it, and its class indices, uint8 H×W, 255 = void.
 
         Raises:
             DataError: a file is missing or cannot be decoded, the two differ in size or in EXIF orientation, or the mask is
                 neither palette nor grey.
         """
         image = _read_image(sample.image)
-        mask, turned = _read_mask(sample.mask)
-        _require_same_orientation(sample, turned)
+        mask, orientation = _read_mask(sample.mask)
+        _require_same_orientation(sample, orientation)
         if image.shape[:2] != mask.shape:
             (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
             raise DataError(
@@ -77,7 +77,7 @@ class SegmentationData:
         return image, mask
 
     def subset(self, samples: Iterable[str | Sample]) -> "SegmentationData":
-        """The same data with these samples only, in the order given, by value or by name.
+        """Return the data with these samples only, in this order; samples are given by value or by name.
 
         Raises:
             DataError: there is no sample of that name.
@@ -88,10 +88,10 @@ class SegmentationData:
         return dataclasses.replace(self, samples=tuple(by_name[name] for name in names))
 
     def without(self, names: Collection[str]) -> "SegmentationData":
-        """The same data less the samples of these names, in the same order.
+        """Return the data without the samples of these names, in the same order.
 
         Raises:
-            DataError: there is no sample of one of these names, so that a misspelt one is not kept by mistake.
+            DataError: there is no sample of one of these names, so a misspelt one is not kept by mistake.
         """
         self._require(names)
         left_out = set(names)
@@ -110,32 +110,32 @@ class SegmentationData:
 
 
 def require_files(samples: Iterable[Sample], source: Path) -> tuple[Sample, ...]:
-    """All of `samples`, of which `source` is the list or folder.
+    """Check that the files of all `samples` exist; `source` is the list or folder that names them.
 
     Raises:
-        DataError: there are none, a name occurs twice, or files are missing: all of those, one a line.
+        DataError: there are no samples, a name occurs twice, or files are missing; the message lists these, one per line.
     """
-    found = tuple(samples)
-    if not found:
+    checked = tuple(samples)
+    if not checked:
         raise DataError(f"{source}: names no images")
-    names = [sample.name for sample in found]
+    names = [sample.name for sample in checked]
     if len(set(names)) < len(names):
         repeated = sorted({name for name in names if names.count(name) > 1})
         raise DataError(f"{source}: has more than one {', '.join(repeated)}")
-    missing = [path for sample in found for path in (sample.image, sample.mask) if not path.is_file()]
+    missing = [path for sample in checked for path in (sample.image, sample.mask) if not path.is_file()]
     if missing:
         lines = "\n".join(f"  {path}" for path in missing)
         raise DataError(f"{source}: {len(missing)} of its images and masks are missing:\n{lines}")
-    return found
+    return checked
 
 
 def read_list(path: Path) -> list[str]:
-    """The names in a list of one a line; empty lines and the spaces around names do not count."""
+    """Read a list of one name per line, without empty lines and the spaces around names."""
     return [line.strip() for line in path.read_text().splitlines() if line.strip()]
 
 
 def class_names(root: Path) -> tuple[str, ...] | None:
-    """The names that a data set gives its classes in `classes.txt` or `classes.json`, None without such a file."""
+    """Read the class names in `classes.txt` or `classes.json`; None without such a file."""
     path = next((root / name for name in _CLASS_FILES if (root / name).is_file()), None)
     try:
         return None if path is None else read_class_names(path)
@@ -144,7 +144,7 @@ def class_names(root: Path) -> tuple[str, ...] | None:
 
 
 def _with_nearest(name: str, known: Collection[str]) -> str:
-    """A name that is not known, and the one that was perhaps meant; a data set knows too many to list them all."""
+    """Quote an unknown name with the nearest known one; a data set has too many to list them all."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name)
 
@@ -157,7 +157,7 @@ def _read_image(path: Path) -> RGBImage:
 
 
 def _read_mask(path: Path) -> tuple[Mask, int]:
-    """The values of the file, upright, and its EXIF orientation."""
+    """Return the values of the file, upright, and its EXIF orientation."""
     try:
         with Image.open(path) as file:
             _require_indices(file, path)
@@ -166,7 +166,7 @@ def _read_mask(path: Path) -> tuple[Mask, int]:
     except DataError:
         raise
     except Exception as error:
-        # Decoders meet broken files with errors of many kinds.
+        # Decoders raise errors of many kinds for broken files.
         raise DataError(f"{path}: cannot be read: {error}") from error
 
 
@@ -180,14 +180,14 @@ def _require_indices(file: Image.Image, path: Path) -> None:
         )
 
 
-def _require_same_orientation(sample: Sample, turned: int) -> None:
-    """A tag on one of the two leaves open whether the mask was drawn on the stored pixels or on the upright picture."""
+def _require_same_orientation(sample: Sample, mask_orientation: int) -> None:
+    """A tag on only one of the two leaves open whether the mask was drawn on the stored or on the upright pixels."""
     with Image.open(sample.image) as file:
-        own = _orientation(file)
-    if own != turned:
+        orientation = _orientation(file)
+    if orientation != mask_orientation:
         raise DataError(
-            f"{sample.image.name} has EXIF orientation {own}, its mask {sample.mask} has {turned} ({_UPRIGHT}: upright); "
-            "store the image upright, as its mask was drawn"
+            f"{sample.image.name} has EXIF orientation {orientation}, its mask {sample.mask} has {mask_orientation} "
+            f"({_UPRIGHT}: upright); store the image upright, as its mask was drawn"
         )
 
 

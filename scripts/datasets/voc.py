@@ -1,4 +1,4 @@
-"""PASCAL VOC's layout (Everingham et al. 2010), also for other classes than its own."""
+"""PASCAL VOC's layout (Everingham et al. 2010), with any classes."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ NAME = "VOC"
 LOOKS_LIKE = "JPEGImages/ID.jpg, SegmentationClass/ID.png and lists of ids in SPLIT.txt or ImageSets/Segmentation/SPLIT.txt"
 
 _IMAGES, _MASKS, _LISTS = Path("JPEGImages"), Path("SegmentationClass"), Path("ImageSets", "Segmentation")
-#: Lists at the root; other text files there are no lists.
+#: Lists at the root; other text files there are not lists.
 _LIST_PATTERNS = ("train*.txt", "val*.txt", "test*.txt")
 
 
@@ -29,6 +29,6 @@ def open_split(root: Path, split: str | None) -> SegmentationData:
 
 
 def _lists(root: Path) -> dict[str, Path]:
-    """Lists of ids by split; one at the root goes before VOC's own of the same name."""
+    """Return lists of ids by split; one at the root takes precedence over VOC's own of the same name."""
     at_root = [path for pattern in _LIST_PATTERNS for path in sorted(root.glob(pattern))]
     return {path.stem: path for path in [*sorted((root / _LISTS).glob("*.txt")), *at_root]}

@@ -1,1 +1,1 @@
-"""Measuring label maps against ground truth: figures, where predictions come from, and reports."""
+"""Measure label maps against ground truth: predictions, scores and reports."""

@@ -1,4 +1,4 @@
-"""How well a model agrees with ground truth, as it is served: labels at the images' own sizes.
+"""Score a model against ground truth at the images' own sizes, as it would be served.
 
 python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER
 python -m scripts.evaluate ARCHIVE.mar --data FOLDER --split val --out build/evaluation
@@ -6,8 +6,7 @@ python -m scripts.evaluate --url http://127.0.0.1:8080/predictions/deeplabv3 --d
 python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER --scales 0.75,1,1.25 --flip --output-stride 8
 python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER --record "PASCAL VOC 2012 val"
 
-What is not asked for is as the model is served: a checkpoint has the handler's defaults, an archive the settings in it, and a
-server its own.
+Options that are left out are as served: a checkpoint has the handler's defaults, an archive its own settings, a server its own.
 """
 
 import sys
@@ -31,7 +30,7 @@ from scripts.evaluate.report import draw_confusion, table, write_json
 from scripts.evaluate.scoring import Result, evaluate, require_same_classes
 from scripts.evaluate.worst_images import write_worst
 
-#: Of the handler, which may be others than the file's.
+#: Settings of the handler that can differ from the file's.
 _SETTINGS = ("output_stride", "engine", "precision")
 
 __all__ = ["Scores", "compare", "evaluate", "main", "record", "score"]
@@ -69,7 +68,7 @@ def write_report(folder: Path, result: Result, data: SegmentationData, *, target
 def record(path: Path, evaluation: Evaluation) -> None:
     """Write `evaluation` into the checkpoint at `path`, in place of an earlier one on the same data."""
     metadata = read_metadata(path)
-    others = tuple(each for each in metadata.evaluations if each.dataset != evaluation.dataset)
+    others = tuple(other for other in metadata.evaluations if other.dataset != evaluation.dataset)
     replace_metadata(path, metadata.model_copy(update={"evaluations": (*others, evaluation)}))
 
 
@@ -86,12 +85,12 @@ def _arguments(argv: list[str] | None) -> Namespace:
 
 
 def _predictor(arguments: Namespace) -> Predictor:
-    given = {name: getattr(arguments, name) for name in InferenceOptions.model_fields}
-    asked = InferenceOptions.model_validate({name: value for name, value in given.items() if value is not None})
+    values = {name: getattr(arguments, name) for name in InferenceOptions.model_fields}
+    options = InferenceOptions.model_validate({name: value for name, value in values.items() if value is not None})
     if arguments.url:
-        return ServerPredictor.connect(arguments.url, asked)
+        return ServerPredictor.connect(arguments.url, options)
     changes = {name: getattr(arguments, name) for name in _SETTINGS}
-    return load(arguments.target, asked, **changes)
+    return load(arguments.target, options, **changes)
 
 
 def _scales(text: str) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""Figures of agreement between label maps, from counts that add up over images."""
+"""Scores of label maps against the truth, from counts that add up over images."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from scripts.evaluate.boundary_iou import boundary_counts
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 Counts = npt.NDArray[np.int64]
-#: By class, in 0..1; NaN where there is nothing to say.
+#: By class, in 0..1; NaN if undefined.
 Fractions = npt.NDArray[np.float64]
 
 
@@ -34,9 +34,9 @@ class BoundaryCounts:
 
 @dataclass(frozen=True)
 class Scores:
-    """Agreement over one image or many: counts, and the figures that follow from them. All figures are in 0..1.
+    """Agreement over one image or many: counts, and the scores that follow from them, in 0..1.
 
-    Figures by class are NaN for a class that is neither there nor predicted; means are over the classes that occur.
+    A class that is neither in the truth nor predicted has NaN; means are over the other classes.
     """
 
     #: Pixels by true class (rows) and predicted class (columns), without void.
@@ -47,12 +47,12 @@ class Scores:
 
     @classmethod
     def zero(cls, num_classes: int, *, boundary: bool = False) -> "Scores":
-        """What counting begins with."""
+        """Return the scores of no images, to which others are added."""
         none = np.zeros(num_classes, np.int64)
         return cls(np.zeros((num_classes, num_classes), np.int64), none, BoundaryCounts(none, none) if boundary else None)
 
     def __add__(self, other: "Scores") -> "Scores":
-        """Over the images of both. The boundary is lost where either lacks it."""
+        """Add the counts of both, without the boundary if either lacks it."""
         boundary = self.boundary + other.boundary if self.boundary and other.boundary else None
         return Scores(self.confusion + other.confusion, self.images + other.images, boundary)
 
@@ -70,7 +70,7 @@ class Scores:
 
     @property
     def accuracy(self) -> Fractions:
-        """By class, the share of its true pixels that are found; NaN for a class that is not there."""
+        """The fraction of each class's true pixels that are predicted as it; NaN for a class without true pixels."""
         return _ratio(np.diag(self.confusion), self.pixels)
 
     @property
@@ -93,11 +93,11 @@ class Scores:
 
     @property
     def pixel_accuracy(self) -> float:
-        """The share of all pixels that are right."""
+        """The fraction of all pixels that are right."""
         return float(_ratio(np.trace(self.confusion), self.confusion.sum()))
 
     def evaluation(self, dataset: str, conditions: str) -> Evaluation:
-        """As a checkpoint's metadata records it."""
+        """Return the means, as a checkpoint's metadata records them."""
         edges = self.mean_boundary_iou
         return Evaluation(
             dataset=dataset,
@@ -109,7 +109,7 @@ class Scores:
 
 
 def compare(predicted: LabelMap, true: LabelMap, num_classes: int, *, boundary: bool = False) -> Scores:
-    """The agreement of one image's label maps, H×W each; pixels whose truth is void (255) count for nothing.
+    """Score one image's label map against the truth, both H×W; pixels whose truth is void (255) do not count.
 
     Raises:
         ValueError: the maps differ in size, or hold an index that is no class.
@@ -128,17 +128,17 @@ def compare(predicted: LabelMap, true: LabelMap, num_classes: int, *, boundary: 
 
 
 def score(pairs: Iterable[tuple[LabelMap, LabelMap]], num_classes: int, *, boundary: bool = False) -> Scores:
-    """The agreement of (predicted, true) label maps, counted as `compare` counts each and added up.
+    """Add up the scores of pairs of (predicted, true) label maps.
 
     Raises:
         ValueError: `compare` refuses a pair.
     """
-    each = (compare(predicted, true, num_classes, boundary=boundary) for predicted, true in pairs)
-    return reduce(add, each, Scores.zero(num_classes, boundary=boundary))
+    scores = (compare(predicted, true, num_classes, boundary=boundary) for predicted, true in pairs)
+    return reduce(add, scores, Scores.zero(num_classes, boundary=boundary))
 
 
 def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Fractions:
-    """NaN where the whole is nothing."""
+    """Divide, giving NaN for 0 / 0."""
     with np.errstate(invalid="ignore"):
         return np.true_divide(part, whole)
 

@@ -1,4 +1,4 @@
-"""Where predictions come from: a checkpoint, an archive or a running server. All begin at the bytes of an image's file."""
+"""Predict label maps by a checkpoint, an archive or a running server, from the bytes of image files."""
 
 import io
 import json
@@ -31,12 +31,12 @@ from scripts.errors import UserError
 from scripts.served_model_config import ServedModelConfig
 from scripts.yaml_file import read_mapping
 
-#: Requests under way at once: enough that the server never waits for this side.
+#: Requests at once: enough to keep the server busy.
 _IN_FLIGHT = 4
 
 
 class PredictionError(UserError):
-    """There is nothing to predict with, or an image could not be segmented."""
+    """A model cannot be opened, or an image cannot be segmented."""
 
 
 class Predictor(Protocol):
@@ -47,11 +47,11 @@ class Predictor(Protocol):
 
     @property
     def conditions(self) -> str:
-        """How images are segmented, in words, as far as is known."""
+        """How images are segmented, in words."""
         ...
 
     def label_maps(self, photos: Iterable[Path]) -> Iterator[LabelMap]:
-        """The label map of each photograph, in order.
+        """Return the label map of each photograph, in order.
 
         Raises:
             PredictionError: one cannot be segmented.
@@ -65,7 +65,7 @@ class LocalPredictor:
 
     pipeline: Pipeline
     settings: HandlerSettings
-    #: In full.
+    #: With a value for every option.
     options: InferenceOptions
 
     @property
@@ -96,19 +96,19 @@ class LocalPredictor:
             yield self.pipeline.segment(image, self.options).label_map
 
 
-def load(path: Path, asked: InferenceOptions, **changes: Any) -> LocalPredictor:
-    """The model in the file at `path`: a checkpoint as the handler's defaults would serve it, an archive by its own settings.
+def load(path: Path, options: InferenceOptions, **changes: Any) -> LocalPredictor:
+    """Open the model at `path`: a checkpoint with the handler's defaults, an archive with its own settings.
 
     Args:
         path: a checkpoint or an archive.
-        asked: options; those that are not set in it (pydantic's `model_fields_set`) are what the settings say.
+        options: options; fields that are not set (pydantic's `model_fields_set`) are taken from the settings.
         changes: other values of `HandlerSettings`, such as `output_stride`, `engine` and `precision`; None changes nothing.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
         ConfigurationError: the archive's model-config.yaml cannot.
-        PredictionError: there is no such file, it is of no known kind, or no archive of this project; or a refinement is asked
-            for that is not installed.
+        PredictionError: the file is missing, of an unknown kind or not an archive of this project, or the refinement is not
+            installed.
     """
     if path.suffix not in OPENERS:
         raise PredictionError(f"{path}: unknown kind of file {path.suffix!r}{nearest(path.suffix, OPENERS)}")
@@ -117,9 +117,9 @@ def load(path: Path, asked: InferenceOptions, **changes: Any) -> LocalPredictor:
     with OPENERS[path.suffix](path) as (checkpoint, settings, archive):
         changed = {name: value for name, value in changes.items() if value is not None}
         if changed:
-            # What an archive has ready is for its own settings.
+            # An archive's graph is for its own settings.
             settings, archive = settings.model_copy(update=changed), None
-        options = settings.inference.defaults.model_copy(update=asked.model_dump(exclude_unset=True))
+        options = settings.inference.defaults.model_copy(update=options.model_dump(exclude_unset=True))
         if options.refine == "crf":
             try:
                 import_crf()
@@ -129,7 +129,7 @@ def load(path: Path, asked: InferenceOptions, **changes: Any) -> LocalPredictor:
         return LocalPredictor(pipeline, settings, options)
 
 
-#: A checkpoint, the settings of its handler, and the folder of the archive that it is from, if it is.
+#: A checkpoint, its handler's settings, and the folder of the unpacked archive, if it comes from one.
 Opened = tuple[Path, HandlerSettings, Path | None]
 
 
@@ -140,7 +140,7 @@ def _checkpoint(path: Path) -> Iterator[Opened]:
 
 @contextmanager
 def _archive(path: Path) -> Iterator[Opened]:
-    """What is in the archive, unpacked for a while."""
+    """Unpack what predicting needs."""
     with tempfile.TemporaryDirectory(prefix="deeplab-evaluate-") as folder:
         try:
             with zipfile.ZipFile(path) as archive:
@@ -153,7 +153,7 @@ def _archive(path: Path) -> Iterator[Opened]:
         yield checkpoint, settings, Path(folder)
 
 
-#: By the ending of a file.
+#: By file suffix.
 OPENERS: dict[str, Callable[[Path], AbstractContextManager[Opened]]] = {
     ".safetensors": _checkpoint,
     ".mar": _archive,
@@ -165,37 +165,36 @@ class ServerPredictor:
     """A running server, asked over HTTP."""
 
     client: Client
-    #: Values by name.
     options: Mapping[str, str]
     labels: Labels
     conditions: str
 
     @classmethod
-    def connect(cls, url: str, asked: InferenceOptions) -> "ServerPredictor":
-        """Learn the class names from the server's answer for a small picture.
+    def connect(cls, url: str, options: InferenceOptions) -> "ServerPredictor":
+        """Ask the server for its class names, by a small picture.
 
         Args:
-            url: of the model's predictions.
-            asked: options; those that are not set in it are left to the server's settings.
+            url: the model's predictions.
+            options: options; fields that are not set are left to the server's settings.
 
         Raises:
             AnswerError: the server does not answer.
             PredictionError: its answer is not a PNG that names its classes.
         """
-        options = {name: _text(value) for name, value in asked.model_dump(exclude_unset=True).items()}
-        conditions = ", ".join(["the server's settings", *(f"{name} {text}" for name, text in options.items())])
+        texts = {name: _text(value) for name, value in options.model_dump(exclude_unset=True).items()}
+        conditions = ", ".join(["the server's settings", *(f"{name} {text}" for name, text in texts.items())])
         probe = io.BytesIO()
         Image.new("RGB", (64, 64), "grey").save(probe, "PNG")
         client = Client(url, connections=_IN_FLIGHT)
         client.require_server()
-        answer = _ask(client, options, probe.getvalue(), "a grey picture")
+        answer = _ask(client, texts, probe.getvalue(), "a grey picture")
         colours = np.asarray(answer.getpalette("RGB"), np.uint8).reshape(-1, 3).tolist()
         try:
             names = tuple(json.loads(answer.info["classes"]))
         except (KeyError, json.JSONDecodeError) as error:
             raise PredictionError(f"{url}: its PNG does not say the class names in a text chunk 'classes'") from error
         palette = tuple((red, green, blue) for red, green, blue in colours[: len(names)])
-        return cls(client, options, Labels(names, palette), conditions)
+        return cls(client, texts, Labels(names, palette), conditions)
 
     def label_maps(self, photos: Iterable[Path]) -> Iterator[LabelMap]:
         waiting: deque[Future[LabelMap]] = deque()
@@ -212,14 +211,14 @@ class ServerPredictor:
 
 
 def _text(value: Any) -> str:
-    """An option's value, exactly, as a request spells it."""
+    """Spell an option's value as a request does, without rounding."""
     if isinstance(value, bool):
         return str(value).lower()
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _ask(client: Client, options: Mapping[str, str], photo: bytes, name: str) -> Image.Image:
-    """The palette PNG that the server answers `photo` with."""
+    """Return the palette PNG that the server answers to `photo`."""
     try:
         answer = client.ask(photo, {**options, "format": "png"}, FORMATS["png"].content_type)
         picture = Image.open(io.BytesIO(answer), formats=["PNG"])

@@ -1,4 +1,4 @@
-"""The figures of an evaluation: on screen, as JSON, and the confusion matrix as a picture."""
+"""Report an evaluation: as a table, as JSON, and its confusion matrix as a picture."""
 
 import json
 import math
@@ -13,12 +13,12 @@ from scripts.evaluate.metrics import Scores
 from scripts.evaluate.scoring import Result
 
 _DIGITS = 4
-#: Up to so many classes, cells are labelled with their values.
+#: Most classes for which cells are labelled with their values.
 _MOST_LABELLED = 30
 
 
 def table(scores: Scores, names: tuple[str, ...]) -> str:
-    """Figures by class, then their means."""
+    """Return scores by class, then their means, as text."""
     width = max(16, *(len(name) + 2 for name in names))
     boundary = _boundary(scores)
     rows = [f"{'class':<{width}}{'IoU':>8}{'boundary':>10}{'accuracy':>10}{'pixels':>13}{'images':>8}"]
@@ -36,7 +36,7 @@ def table(scores: Scores, names: tuple[str, ...]) -> str:
 
 
 def write_json(path: Path, result: Result, conditions: Mapping[str, Any]) -> None:
-    """Write every figure and the `conditions` it was measured under; figures that do not exist are null."""
+    """Write all scores and the `conditions` under which they were measured; undefined scores are null."""
     scores = result.scores
     boundary = _boundary(scores)
     content = {
@@ -72,7 +72,7 @@ def write_json(path: Path, result: Result, conditions: Mapping[str, Any]) -> Non
 
 
 def draw_confusion(path: Path, scores: Scores, names: tuple[str, ...]) -> None:
-    """Draw which share of each true class (row) was predicted as which class (column)."""
+    """Draw the fraction of each true class (row) that is predicted as each class (column)."""
     count = len(names)
     with np.errstate(invalid="ignore"):
         shares = scores.confusion / scores.confusion.sum(1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Let a predictor label a data set, and keep what a report needs."""
+"""Score a predictor on a data set, and keep what a report needs."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from scripts.progress import progress
 
 @dataclass(frozen=True)
 class ImageScores:
-    """How one image scored, over the classes there or predicted; NaN if all of it is void."""
+    """Scores of one image, over the classes in its truth or prediction; NaN if all of it is void."""
 
     name: str
     miou: float
@@ -24,7 +24,7 @@ class ImageScores:
 
 @dataclass(frozen=True)
 class WorstImage:
-    """One of the worst images."""
+    """One of the images with the lowest mIoU."""
 
     sample: Sample
     scores: Scores
@@ -33,18 +33,18 @@ class WorstImage:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a data set."""
+    """Scores of a data set, of its images, and the worst of these."""
 
     labels: Labels
     scores: Scores
     #: In the data set's order.
     images: tuple[ImageScores, ...]
-    #: By rising mIoU.
+    #: Lowest mIoU first.
     worst: tuple[WorstImage, ...]
 
 
 def evaluate(predictor: Predictor, data: SegmentationData, *, worst: int = 0) -> Result:
-    """Score `predictor` on every image of `data`, at the images' own sizes, and keep the `worst` so many by mIoU.
+    """Score `predictor` on every image of `data`, at the images' own sizes, and keep the `worst` images with the lowest mIoU.
 
     Raises:
         DataError: a pair cannot be read.
@@ -53,25 +53,25 @@ def evaluate(predictor: Predictor, data: SegmentationData, *, worst: int = 0) ->
     classes = len(predictor.labels.names)
     predictions = predictor.label_maps(sample.image for sample in data.samples)
     total = Scores.zero(classes, boundary=True)
-    figures: list[ImageScores] = []
-    misses: list[WorstImage] = []
+    images: list[ImageScores] = []
+    lowest: list[WorstImage] = []
     for sample, predicted in zip(progress(data.samples, "evaluating"), predictions, strict=True):
         scores = compare(predicted, data.read(sample)[1], classes, boundary=True)
         total += scores
-        figures.append(_figures(sample, scores))
+        images.append(_image_scores(sample, scores))
         if not np.isnan(scores.miou):
-            misses = sorted([*misses, WorstImage(sample, scores, predicted)], key=lambda miss: miss.scores.miou)[:worst]
-    return Result(predictor.labels, total, tuple(figures), tuple(misses))
+            lowest = sorted([*lowest, WorstImage(sample, scores, predicted)], key=lambda image: image.scores.miou)[:worst]
+    return Result(predictor.labels, total, tuple(images), tuple(lowest))
 
 
 def require_same_classes(labels: Labels, data: SegmentationData) -> str | None:
     """Refuse a data set whose classes cannot be the model's.
 
     Returns:
-        A sentence on names that differ where order and number do not speak against it; None if all agree or `data` has none.
+        A warning if names differ at the same positions; None if all agree or `data` does not name its classes.
 
     Raises:
-        DataError: another number of classes, or the same names in another order.
+        DataError: the number of classes differs, or the same names are in another order.
     """
     if data.classes is None or data.classes == labels.names:
         return None
@@ -79,13 +79,13 @@ def require_same_classes(labels: Labels, data: SegmentationData) -> str | None:
         raise DataError(f"{data.root}: has {len(data.classes)} classes, the model has {len(labels.names)}")
     pairs = list(zip(data.classes, labels.names, strict=True))
     differing = ", ".join(
-        f"{i} is {own!r} here, {other!r} in the model" for i, (own, other) in enumerate(pairs) if own != other
+        f"{i} is {here!r} here, {there!r} in the model" for i, (here, there) in enumerate(pairs) if here != there
     )
     if sorted(data.classes) == sorted(labels.names):
         raise DataError(f"{data.root}: has the model's classes in another order: {differing}")
-    return f"class names differ, which is taken for spelling: {differing}"
+    return f"class names differ, presumably in spelling: {differing}"
 
 
-def _figures(sample: Sample, scores: Scores) -> ImageScores:
+def _image_scores(sample: Sample, scores: Scores) -> ImageScores:
     boundary = scores.mean_boundary_iou
     return ImageScores(sample.name, scores.miou, float("nan") if boundary is None else boundary, scores.pixel_accuracy)

@@ -1,4 +1,4 @@
-"""A page for looking through the worst images: photograph, truth and prediction side by side."""
+"""Write a page of the worst images: photograph, truth and prediction side by side."""
 
 import html
 from collections.abc import Iterator
@@ -33,17 +33,17 @@ ul {{ list-style: none; display: flex; flex-wrap: wrap; gap: .3em 1.4em; margin:
 i {{ display: inline-block; width: .9em; height: .9em; border: 1px solid #888; margin-right: .4em; vertical-align: -.1em }}
 </style>
 <h1>{title}</h1>
-<p>By rising mean IoU over the classes that are there or predicted.
-<span class="note">Background is left grey; <i style="background: {void}"></i>void counts for nothing.</span></p>
+<p>Lowest mean IoU first, over the classes in the truth or the prediction.
+<span class="note">Background is left grey; <i style="background: {void}"></i>void does not count.</span></p>
 {sections}
 </html>
 """
 
 
 def write_worst(folder: Path, result: Result, data: SegmentationData) -> Path:
-    """Write `folder/worst.html` and the pictures it shows, which its links find wherever the folder is moved.
+    """Write `folder/worst.html` and its pictures; links are relative, so the folder can be moved.
 
-    Pictures that an earlier run left there are removed.
+    Pictures of an earlier run are removed.
 
     Raises:
         DataError: an image can no longer be read.
@@ -51,41 +51,41 @@ def write_worst(folder: Path, result: Result, data: SegmentationData) -> Path:
     (folder / _PICTURES).mkdir(parents=True, exist_ok=True)
     for earlier in (path for name in _SHOWN for path in (folder / _PICTURES).glob(f"[0-9]*-{name}.jpg")):
         earlier.unlink()
-    sections = [_section(folder, rank, miss, result.labels, data) for rank, miss in enumerate(result.worst, 1)]
+    sections = [_section(folder, rank, image, result.labels, data) for rank, image in enumerate(result.worst, 1)]
     title = f"The {len(result.worst)} worst of {len(result.images)} images of {html.escape(data.root.name)}"
     page = folder / "worst.html"
     page.write_text(_PAGE.format(title=title, sections="\n".join(sections), void=_css(VOID_COLOUR)))
     return page
 
 
-def _section(folder: Path, rank: int, miss: WorstImage, labels: Labels, data: SegmentationData) -> str:
-    """Write the pictures of one image, and give their part of the page."""
-    photo, truth = data.read(miss.sample)
+def _section(folder: Path, rank: int, image: WorstImage, labels: Labels, data: SegmentationData) -> str:
+    """Write the pictures of one image, and return their part of the page."""
+    photo, truth = data.read(image.sample)
     figures = []
-    for name, pixels in zip(_SHOWN, (photo, tinted(photo, truth, labels), tinted(photo, miss.predicted, labels)), strict=True):
+    for name, pixels in zip(_SHOWN, (photo, tinted(photo, truth, labels), tinted(photo, image.predicted, labels)), strict=True):
         path = _PICTURES / f"{rank:03}-{name}.jpg"
         picture = Image.fromarray(pixels)
         picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.BILINEAR)
         picture.save(folder / path, quality=_QUALITY, subsampling=0)
-        image = f'<img src="{path.as_posix()}" width="{picture.width}" height="{picture.height}" alt="{name}" loading="lazy">'
-        figures.append(f"<figure>{image}<figcaption>{name}</figcaption></figure>")
-    scores = miss.scores
-    heading = f"{rank}. {html.escape(miss.sample.name)}: mIoU {scores.miou:.3f}, pixel accuracy {scores.pixel_accuracy:.3f}"
+        tag = f'<img src="{path.as_posix()}" width="{picture.width}" height="{picture.height}" alt="{name}" loading="lazy">'
+        figures.append(f"<figure>{tag}<figcaption>{name}</figcaption></figure>")
+    scores = image.scores
+    heading = f"{rank}. {html.escape(image.sample.name)}: mIoU {scores.miou:.3f}, pixel accuracy {scores.pixel_accuracy:.3f}"
     if scores.mean_boundary_iou is not None:
         heading += f", boundary IoU {scores.mean_boundary_iou:.3f}"
-    classes = "".join(f"<li>{item}</li>" for item in _classes(miss, labels))
+    classes = "".join(f"<li>{item}</li>" for item in _classes(image, labels))
     return f'<section><h2>{heading}</h2><div class="pictures">{"".join(figures)}</div><ul>{classes}</ul></section>'
 
 
-def _classes(miss: WorstImage, labels: Labels) -> Iterator[str]:
-    """Colour, name and IoU of each class that is there or predicted, the largest first."""
-    found, predicted = miss.scores.pixels, miss.scores.confusion.sum(0)
-    for index in np.argsort(-(found + predicted), kind="stable"):
-        if not found[index] + predicted[index]:
+def _classes(image: WorstImage, labels: Labels) -> Iterator[str]:
+    """Return colour, name and IoU of each class in the truth or the prediction, the largest first."""
+    true, predicted = image.scores.pixels, image.scores.confusion.sum(0)
+    for index in np.argsort(-(true + predicted), kind="stable"):
+        if not true[index] + predicted[index]:
             return
-        note = " (not there)" if not found[index] else " (not found)" if not miss.scores.confusion[index, index] else ""
+        note = " (not there)" if not true[index] else " (not found)" if not image.scores.confusion[index, index] else ""
         swatch = f'<i style="background: {labels.hex_colour(int(index))}"></i>'
-        yield f"{swatch}{html.escape(labels.names[index])} {miss.scores.iou[index]:.2f}{note}"
+        yield f"{swatch}{html.escape(labels.names[index])} {image.scores.iou[index]:.2f}{note}"
 
 
 def _css(colour: tuple[int, int, int]) -> str:

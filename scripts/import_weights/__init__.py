@@ -1,1 +1,1 @@
-"""Weights from elsewhere: one module per source, each returns `ImportedWeights`."""
+"""Import weights: one module per source, each returning `ImportedWeights`."""

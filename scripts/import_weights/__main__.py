@@ -1,4 +1,4 @@
-"""Turn weights from elsewhere into a checkpoint that can be served.
+"""Convert weights of other projects into a checkpoint that can be served.
 
 python -m scripts.import_weights torchvision:deeplabv3_resnet101
 python -m scripts.import_weights my.pth --arch deeplabv3plus_timm:xception65 --separable --classes names.txt
@@ -23,7 +23,7 @@ from scripts.import_weights.torchvision import TORCHVISION_MODELS, read_torchvis
 
 ROOT = Path(__file__).parents[2]
 _SCHEME = "torchvision:"
-#: Options that say which network a state dict is of: fields of ModelConfig.
+#: Options that describe the network of a state dict: fields of ModelConfig.
 _NETWORK_OPTIONS = ("output_stride", "atrous_rates", "multi_grid", "separable", "low_level_channels", "decoder_channels")
 
 
@@ -36,8 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     if out.resolve() == source.resolve():
         raise UsageError(f"--out {out}: is the source itself; choose another name")
     weights = _read(arguments)
-    given, new = _given(arguments), arguments.reinitialize_classifier
-    metadata, notes = write_checkpoint(weights, given, out, new_classifier=new)
+    overrides, new = _overrides(arguments), arguments.reinitialize_classifier
+    metadata, notes = write_checkpoint(weights, overrides, out, new_classifier=new)
     print(f"{out}: {metadata.model.architecture}, {metadata.model.backbone}, {len(metadata.classes)} classes")
     for note in notes:
         print(f"note: {note}")
@@ -49,9 +49,9 @@ def _read(arguments: Namespace) -> ImportedWeights:
     options = {name: value for name in _NETWORK_OPTIONS if (value := getattr(arguments, name)) is not None}
     path = Path(arguments.source)
     described = arguments.source.startswith(_SCHEME) or path.is_dir() or is_checkpoint(path)
-    if described and (superfluous := [*(["arch"] if arguments.arch else []), *options]):
-        flags = ", ".join("--" + name.replace("_", "-") for name in superfluous)
-        raise UsageError(f"{flags}: for state dicts; {arguments.source} says itself which network it holds")
+    if described and (needless := [*(["arch"] if arguments.arch else []), *options]):
+        flags = ", ".join("--" + name.replace("_", "-") for name in needless)
+        raise UsageError(f"{flags}: only for state dicts; {arguments.source} describes its network itself")
     if arguments.source.startswith(_SCHEME):
         return read_torchvision(arguments.source.removeprefix(_SCHEME))
     if path.is_dir():
@@ -64,9 +64,9 @@ def _read(arguments: Namespace) -> ImportedWeights:
     return read_state_dict(path, arguments.arch, options)
 
 
-def _given(arguments: Namespace) -> dict[str, Any]:
-    """The fields of CheckpointMetadata that were given."""
-    given = {
+def _overrides(arguments: Namespace) -> dict[str, Any]:
+    """Return the fields of CheckpointMetadata that the command line sets."""
+    fields = {
         "classes": None if arguments.classes is None else _class_names(arguments.classes),
         "normalization": {"mean": arguments.mean, "std": arguments.std},
         "resize": {"side": arguments.resize_side, "size": arguments.resize},
@@ -74,8 +74,8 @@ def _given(arguments: Namespace) -> dict[str, Any]:
         "license": arguments.license,
     }
     for name in ("normalization", "resize"):
-        given[name] = {key: value for key, value in given[name].items() if value is not None}
-    return {name: value for name, value in given.items() if value is not None}
+        fields[name] = {key: value for key, value in fields[name].items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _class_names(text: str) -> tuple[str, ...]:
@@ -83,7 +83,7 @@ def _class_names(text: str) -> tuple[str, ...]:
         return read_class_names(Path(text))
     if "," in text:
         return tuple(name.strip() for name in text.split(","))
-    raise UsageError(f"--classes {text}: no such file; give a file of names or the names, with commas between them")
+    raise UsageError(f"--classes {text}: no such file; give a file of names, or names separated by commas")
 
 
 def _parser() -> Parser:

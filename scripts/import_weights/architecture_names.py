@@ -1,4 +1,4 @@
-"""What `--arch` can name: an architecture over a backbone."""
+"""Parse `--arch`: an architecture over a backbone."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,9 +7,9 @@ from model import ARCHITECTURES, ModelConfig
 from model.strict import ConfigurationError, nearest
 from scripts.import_weights.torchvision import TORCHVISION_MODELS
 
-#: Whose usual output stride is 8; that of the others is 16.
+#: Architectures whose usual output stride is 8; that of the others is 16.
 _FINE = {"deeplabv1", "deeplabv2", "smp_deeplabv3"}
-#: What segmentation_models.pytorch calls the options that it shares.
+#: The names of shared options in segmentation_models.pytorch.
 _SMP_OPTIONS = {
     "atrous_rates": "decoder_atrous_rates",
     "separable": "decoder_aspp_separable",
@@ -18,14 +18,14 @@ _SMP_OPTIONS = {
 
 
 def network_config(arch: str, options: Mapping[str, Any]) -> ModelConfig:
-    """The network that `arch`, ARCHITECTURE_BACKBONE, names, as torchvision configures it where it has it.
+    """Return the network that `arch`, ARCHITECTURE_BACKBONE, names, configured as torchvision does if torchvision has it.
 
     Args:
-        options: fields of `ModelConfig`. Another output stride than the usual takes the paper's rates, unless some are given.
+        options: fields of `ModelConfig`. With an output stride, atrous rates default to the paper's.
 
     Raises:
-        ConfigurationError: no such architecture, no backbone named, or options with impossible values. Whether the backbone
-            exists and takes the options shows when it is built.
+        ConfigurationError: the architecture is unknown, no backbone is named, or an option has an impossible value. Whether
+            the backbone exists and takes the options is found when it is built.
     """
     architecture, backbone = _split(arch)
     usual = ModelConfig(architecture=architecture, backbone=backbone, output_stride=8 if architecture in _FINE else 16)

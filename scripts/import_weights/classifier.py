@@ -1,4 +1,4 @@
-"""The layers whose shape depends on the number of classes, in any architecture."""
+"""Fit or replace the layers whose shape depends on the number of classes, in any architecture."""
 
 from collections.abc import Mapping
 
@@ -16,47 +16,47 @@ class ClassCountMismatch(UserError):
 
 
 def class_axes(config: ModelConfig) -> dict[str, int]:
-    """The names of all parameters whose shape depends on the number of classes, each with the axis on which they lie.
+    """Return the parameters whose shape depends on the number of classes, each with the axis of the classes.
 
-    Found by building the network with one class more, on a device that holds no values.
+    They are found by building the network with one class more, on the meta device.
     """
     with torch.device("meta"):
-        own, other = (
+        smaller, larger = (
             build_model(config.model_copy(update={"num_classes": config.num_classes + more})).state_dict() for more in (0, 1)
         )
-    sizes = {name: enumerate(zip(tensor.shape, other[name].shape, strict=True)) for name, tensor in own.items()}
-    return {name: axis for name, pairs in sizes.items() for axis, (mine, others) in pairs if mine != others}
+    sizes = {name: enumerate(zip(tensor.shape, larger[name].shape, strict=True)) for name, tensor in smaller.items()}
+    return {name: axis for name, pairs in sizes.items() for axis, (few, more) in pairs if few != more}
 
 
 def reinitialize(state: Mapping[str, Tensor], config: ModelConfig) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """`state` with new classifier layers for `config`, the same each time, and a sentence that names them."""
+    """Return `state` with new classifier layers for `config`, the same each time, and a note that names them."""
     axes = class_axes(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         fresh = build_model(config).state_dict()
-    note = f"new layers, random: {_layers(axes)}; the checkpoint must be trained before it is of use"
+    note = f"new layers with random weights: {_layers(axes)}; train the checkpoint before you use it"
     return {**state, **{name: fresh[name] for name in axes}}, (note,)
 
 
 def fit_classes(state: Mapping[str, Tensor], config: ModelConfig, *, source: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """`state` for the classes of `config`, and what that took, in sentences.
+    """Return `state` for the classes of `config`, and notes on what was changed.
 
-    One logit x for one class against the background is turned into two, 0 and x: softmax gives what the sigmoid of x gave.
+    One logit x of a single class becomes two, 0 and x: their softmax is the sigmoid of x.
 
     Raises:
-        ClassCountMismatch: if `state` is for any other number of classes.
+        ClassCountMismatch: `state` is for any other number of classes.
     """
     axes = class_axes(config)
     counts = {state[name].shape[axis] for name, axis in axes.items() if name in state and state[name].ndim > axis}
     if counts == {1} and config.num_classes == 2:
         two = {name: torch.cat([torch.zeros_like(state[name]), state[name]], axis) for name, axis in axes.items()}
-        note = f"one logit x, of class 1, has become two, 0 and x ({_layers(axes)}): softmax gives what its sigmoid gave"
+        note = f"one logit x, of class 1, has become two, 0 and x ({_layers(axes)}): their softmax is the sigmoid of x"
         return {**state, **two}, (note,)
     if wrong := counts - {config.num_classes}:
-        found = " and ".join(map(str, sorted(wrong)))
+        counted = " and ".join(map(str, sorted(wrong)))
         raise ClassCountMismatch(
-            f"{source}: has weights for {found} classes (in {_layers(axes)}), --classes names {config.num_classes}; name "
-            f"{found}, or begin new classifier layers with --reinitialize-classifier and train them"
+            f"{source}: has weights for {counted} classes (in {_layers(axes)}), --classes names {config.num_classes}; name "
+            f"{counted}, or replace the classifier with --reinitialize-classifier and train it"
         )
     return dict(state), ()
 

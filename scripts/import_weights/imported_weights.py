@@ -1,4 +1,4 @@
-"""Weights of any source, and the way from them to a checkpoint."""
+"""Weights of any source, and how they become a checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from model.palette import voc_palette
 from scripts.errors import UserError
 from scripts.import_weights.classifier import fit_classes, reinitialize
 
-#: An evaluation holds only while these are what they were.
+#: Evaluations hold only under the same values of these fields.
 _CONDITIONS = ("normalization", "resize")
 
 
@@ -23,40 +23,39 @@ class ImportFailed(UserError):
 
 @dataclass(frozen=True)
 class ImportedWeights:
-    """What a source gives."""
+    """Weights of a source, and what it tells about them."""
 
-    #: Where it comes from, for messages.
+    #: Name of the source, for messages.
     source: str
-    #: Tensors by the names that they have in the network.
+    #: Tensors by their names in the network.
     state: Mapping[str, Tensor]
-    #: Which network; its number of classes is left to the class names.
+    #: The network; its number of classes comes from the class names.
     model: ModelConfig
     #: The other fields of `CheckpointMetadata` that the source knows.
     description: Mapping[str, Any]
-    #: What was left out or changed, in sentences.
+    #: Sentences on what was left out or changed.
     notes: tuple[str, ...] = ()
 
 
 def write_checkpoint(
-    imported: ImportedWeights, given: Mapping[str, Any], out: Path, *, new_classifier: bool = False
+    imported: ImportedWeights, overrides: Mapping[str, Any], out: Path, *, new_classifier: bool = False
 ) -> tuple[CheckpointMetadata, tuple[str, ...]]:
     """Write `imported` as a checkpoint to `out`.
 
     Args:
-        given: fields of `CheckpointMetadata`, those of `normalization` and `resize` one by one, that take the place of the
-            source's.
-        new_classifier: begin new classifier layers, with random weights that are the same each time.
+        overrides: fields of `CheckpointMetadata` that replace the source's; `normalization` and `resize` may be partial.
+        new_classifier: replace the classifier layers by random ones, the same each time.
 
     Returns:
-        What the checkpoint says of itself, and what a person should know.
+        The checkpoint's metadata, and notes for the user.
 
     Raises:
-        ImportFailed: neither the source nor `given` name the classes.
+        ImportFailed: neither the source nor `overrides` name the classes.
         ClassCountMismatch: the weights are for another number of classes.
         CheckpointError: names or shapes are not those of the network.
-        ConfigurationError: the network cannot be built, or `given` does not fit it.
+        ConfigurationError: the network cannot be built, or `overrides` do not fit it.
     """
-    metadata = _describe(imported, given, new_classifier)
+    metadata = _describe(imported, overrides, new_classifier)
     if new_classifier:
         state, notes = reinitialize(imported.state, metadata.model)
         metadata = metadata.model_copy(update={"provenance": f"{metadata.provenance}; new classifier layers, not trained"})
@@ -69,16 +68,16 @@ def write_checkpoint(
     return metadata, imported.notes + notes
 
 
-def _describe(imported: ImportedWeights, given: Mapping[str, Any], new_classifier: bool) -> CheckpointMetadata:
+def _describe(imported: ImportedWeights, overrides: Mapping[str, Any], new_classifier: bool) -> CheckpointMetadata:
     known = imported.description
-    if not (classes := given.get("classes") or known.get("classes")):
-        raise ImportFailed(f"{imported.source}: does not name its classes; --classes does")
+    if not (classes := overrides.get("classes") or known.get("classes")):
+        raise ImportFailed(f"{imported.source}: does not name its classes; give --classes")
     usual = {"license": "unknown", "provenance": f"imported from {imported.source}", "palette": voc_palette(len(classes))}
-    data = {**usual, **known, **given, "model": {**imported.model.model_dump(), "num_classes": len(classes)}}
+    data = {**usual, **known, **overrides, "model": {**imported.model.model_dump(), "num_classes": len(classes)}}
     if len(data["palette"]) != len(classes):
         data["palette"] = usual["palette"]
     for name in _CONDITIONS:
-        data[name] = {**known.get(name, {}), **given.get(name, {})}
+        data[name] = {**known.get(name, {}), **overrides.get(name, {})}
     if new_classifier or any(data[name] != known.get(name) for name in _CONDITIONS):
         data["evaluations"] = ()
     return CheckpointMetadata.parse(data, source="arguments")

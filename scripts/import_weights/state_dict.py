@@ -1,4 +1,4 @@
-"""State dicts of this project's networks and of those it can build, and checkpoints as a start for others."""
+"""Read state dicts of all networks that can be built, and checkpoints as a start for other classes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +12,11 @@ from scripts.import_weights.tensor_files import read_tensors
 
 
 def read_state_dict(path: Path, arch: str, options: Mapping[str, Any]) -> ImportedWeights:
-    """The state dict at `path`, of the network that `arch` and `options` name (see `network_config`).
+    """Read the state dict at `path`, of the network that `arch` and `options` name (see `network_config`).
 
     Raises:
-        ImportFailed: not a state dict.
-        ConfigurationError: no such network.
+        ImportFailed: the file is not a state dict.
+        ConfigurationError: there is no such network.
     """
     model = network_config(arch, options)
     state = read_tensors(path)
@@ -28,11 +28,11 @@ def read_state_dict(path: Path, arch: str, options: Mapping[str, Any]) -> Import
 
 
 def read_checkpoint(path: Path) -> ImportedWeights:
-    """A checkpoint of this project.
+    """Read a checkpoint of this project.
 
     Raises:
         CheckpointError: it cannot be used.
     """
     checkpoint = load_checkpoint(path)
-    described = checkpoint.metadata
-    return ImportedWeights(path.name, checkpoint.network.state_dict(), described.model, described.model_dump(exclude={"model"}))
+    metadata = checkpoint.metadata
+    return ImportedWeights(path.name, checkpoint.network.state_dict(), metadata.model, metadata.model_dump(exclude={"model"}))

@@ -13,10 +13,10 @@ from scripts.import_weights.imported_weights import ImportFailed
 
 
 def read_tensors(path: Path) -> Mapping[str, Tensor]:
-    """The state dict at `path`: safetensors by its suffix, else PyTorch's format, of which only tensors are unpickled.
+    """Read the state dict at `path`: safetensors by its suffix, else PyTorch's format, of which only tensors are unpickled.
 
     Raises:
-        ImportFailed: there is no such file, or it is not a state dict.
+        ImportFailed: the file is missing or not a state dict.
     """
     if not path.is_file():
         raise ImportFailed(f"{path}: no such file; to fetch torchvision's weights, write torchvision:NAME")

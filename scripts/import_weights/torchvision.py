@@ -1,4 +1,4 @@
-"""Torchvision's published weights."""
+"""Fetch torchvision's published weights."""
 
 import urllib.error
 from typing import Any
@@ -23,10 +23,10 @@ TORCHVISION_MODELS: dict[str, ModelConfig] = {
 
 
 def read_torchvision(name: str) -> ImportedWeights:
-    """Torchvision's published weights, fetched where they are not cached (hash checked, progress shown).
+    """Fetch torchvision's published weights unless they are cached; the hash is checked.
 
     Raises:
-        ImportFailed: no such model, or no network.
+        ImportFailed: there is no such model, or the download fails.
     """
     if name not in TORCHVISION_MODELS:
         raise ImportFailed(f"torchvision has no DeepLab weights called {name!r}{nearest(name, TORCHVISION_MODELS)}")
@@ -38,12 +38,12 @@ def read_torchvision(name: str) -> ImportedWeights:
             f"the weights of {name} cannot be fetched: {error}; they come from {weights.url}, and once that file is in "
             f"{torch.hub.get_dir()}/checkpoints no network is needed"
         ) from error
-    described = torchvision_metadata(name, weights)
-    return ImportedWeights(f"torchvision's {name}", state, described.model, described.model_dump(exclude={"model"}))
+    metadata = torchvision_metadata(name, weights)
+    return ImportedWeights(f"torchvision's {name}", state, metadata.model, metadata.model_dump(exclude={"model"}))
 
 
 def torchvision_metadata(name: str, weights: Any) -> CheckpointMetadata:
-    """What torchvision says of `weights`, in our terms."""
+    """Return torchvision's description of `weights` as metadata."""
     preset = weights.transforms()
     classes = tuple("background" if name == "__background__" else name for name in weights.meta["categories"])
     ((dataset, figures),) = weights.meta["_metrics"].items()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from handler.image.process import prepare_process
-from scripts.agreement import in_words
+from scripts.agreement import describe
 from scripts.arguments import Parser, existing_file, existing_folder, fraction
 from scripts.errors import report_errors
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, agreement_in, build
@@ -39,8 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     archive = build(recipe, arguments.out)
     print(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB, sha256 {_sha256(archive)}")
     print(f"proven: {verify(archive)}")
-    for each in agreement_in(archive).engines:
-        print(f"compared: {in_words(each)}{'' if each.suffices else '; too few for it to be chosen'}")
+    for engine in agreement_in(archive).engines:
+        print(f"compared: {describe(engine)}{'' if engine.suffices else '; too few for it to be chosen'}")
     proof.write_text(f"{stamp} {_sha256(archive)}")
     return 0
 

@@ -20,12 +20,12 @@ from scripts.package.recipe import ENTRY, EPOCH, ROOT, Recipe, created_on
 
 
 def build(recipe: Recipe, store: Path) -> Path:
-    """Write `store/NAME.mar`: the same bytes for the same inputs, on machines whose engines round alike.
+    """Write `store/NAME.mar`, with the same bytes for the same inputs on machines whose engines round alike.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        ConfigurationError: the model configuration cannot, or the class names are not the checkpoint's.
-        DisagreementError: an engine's labels are too far from those of torch in float32.
+        ConfigurationError: the model configuration cannot be used, or the class names are not the checkpoint's.
+        DisagreementError: an engine labels too many pixels unlike torch in float32.
     """
     recipe.check()
     names = read_metadata(recipe.checkpoint).classes
@@ -51,7 +51,7 @@ def build(recipe: Recipe, store: Path) -> Path:
 
 
 def add_graph(stage: Path, files: ModelFiles, settings: HandlerSettings) -> ModelFiles:
-    """Make the graph that the engine of `settings` may run, so that no worker pays for it; `files`, with it if there is one."""
+    """Convert the network here if OpenVINO may run it, so that no worker has to; return `files` with the graph, if any."""
     if settings.engine not in {AUTO, "openvino"}:
         return files
     from handler.network.engines.openvino_graph import make_graph, write_graph
@@ -61,13 +61,13 @@ def add_graph(stage: Path, files: ModelFiles, settings: HandlerSettings) -> Mode
 
 
 def agreement_in(archive: Path) -> Agreement:
-    """How the engines of a packed `archive` agree."""
+    """Read how the engines of `archive` agree."""
     with zipfile.ZipFile(archive) as packed:
         return Agreement.model_validate_json(packed.read(AGREEMENT.as_posix()))
 
 
 def _run_archiver(recipe: Recipe, stage: Path, folder: Path) -> Path:
-    """Let torch-model-archiver lay out the archive as a folder, in a temporary folder of its own: it empties what it uses."""
+    """Let torch-model-archiver lay out the archive as a folder; its TMPDIR is a folder of ours, because it empties that."""
     checkpoint = folder / "model.safetensors"
     checkpoint.symlink_to(recipe.checkpoint.resolve())
     config = folder / "model-config.yaml"
@@ -88,7 +88,7 @@ def _run_archiver(recipe: Recipe, stage: Path, folder: Path) -> Path:
 
 
 def _zip(folder: Path, archive: Path) -> None:
-    """Zip in a fixed order with fixed times. Stored, not deflated: weights do not shrink, and a worker starts sooner."""
+    """Zip in a fixed order with fixed times, without compression: weights do not shrink, and a worker starts sooner."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as target:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), EPOCH)

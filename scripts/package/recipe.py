@@ -32,30 +32,31 @@ _SOURCES = ("handler/**/*.py", "model/**/*.py", "LICENSE")
 
 @dataclass(frozen=True)
 class Recipe:
-    """All inputs of an archive."""
+    """The inputs of an archive."""
 
     name: str
     version: str
     checkpoint: Path
     model_config: Path
-    #: Class names that must be the checkpoint's; None: not checked.
+    #: File of class names that the checkpoint must have; None: not checked.
     class_names: Path | None = None
-    #: A folder of photographs on which engines are compared; None: samples that come with scikit-image.
+    #: Folder of photographs on which engines are compared; None: scikit-image's.
     photographs: Path | None = None
-    #: The least share of equal labels; None: `scripts.agreement.LEAST_EQUAL`.
+    #: Least fraction of equal labels; None: `LEAST_EQUAL` of each precision.
     least_agreement: float | None = None
 
     def sources(self) -> list[Path]:
-        """The allow-listed files, relative to the repository."""
+        """Return the allow-listed files, relative to the repository."""
         paths = {path.relative_to(ROOT) for pattern in _SOURCES for path in ROOT.glob(pattern)}
         return sorted(paths - {ENTRY})
 
     def check(self) -> None:
-        """Refuse inputs that do not fit each other.
+        """Refuse inputs that do not fit together.
 
         Raises:
             CheckpointError: the checkpoint cannot be used.
-            ConfigurationError: the model configuration or the name cannot, or the class names are not the checkpoint's.
+            ConfigurationError: the model configuration or the name cannot be used, or the class names are not the
+                checkpoint's.
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
             raise ConfigurationError(
@@ -65,20 +66,20 @@ class Recipe:
         self.handler_settings()
         if self.class_names is None:
             return
-        given = read_class_names(self.class_names)
-        for index, (name, expected) in enumerate(zip(given, names, strict=False)):
+        required = read_class_names(self.class_names)
+        for index, (name, expected) in enumerate(zip(required, names, strict=False)):
             if name != expected:
                 raise ConfigurationError(
                     f"{self.class_names}: class {index} is {name!r}, in {self.checkpoint} it is {expected!r}"
                 )
-        if len(given) != len(names):
-            raise ConfigurationError(f"{self.class_names}: has {len(given)} classes, {self.checkpoint} has {len(names)}")
+        if len(required) != len(names):
+            raise ConfigurationError(f"{self.class_names}: has {len(required)} classes, {self.checkpoint} has {len(names)}")
 
     def handler_settings(self) -> HandlerSettings:
-        """Those of the handler in `model_config`.
+        """Read the handler's settings in `model_config`.
 
         Raises:
-            ConfigurationError: they, or others in it, cannot be used.
+            ConfigurationError: a setting cannot be used.
         """
         return ServedModelConfig.parse(read_mapping(self.model_config), source=str(self.model_config)).handler
 
@@ -107,14 +108,14 @@ def packaging_sources() -> list[Path]:
 
 
 def created_on() -> str:
-    """The manifest's time stamp: SOURCE_DATE_EPOCH if set (reproducible-builds.org), else the start of zip's calendar."""
+    """Return the manifest's time: SOURCE_DATE_EPOCH if set (reproducible-builds.org), else the start of zip's calendar."""
     seconds = os.environ.get("SOURCE_DATE_EPOCH")
     moment = time.gmtime(int(seconds)) if seconds else (*EPOCH, 0, 1, 0)
     return time.strftime("%d/%m/%Y %H:%M:%S", moment)
 
 
 def _machine(recipe: Recipe) -> list[str]:
-    """What the comparison of engines depends on, besides its inputs."""
+    """Return what the comparison of engines depends on, besides its inputs."""
     gpu = [str(has_gpu(EngineOptions(gpu_id=0)))]
     if recipe.handler_settings().engine not in {AUTO, "openvino"}:
         return gpu

@@ -1,1 +1,1 @@
-"""Making of a network a graph in 8-bit integers, and finding out what that costs."""
+"""Quantize networks to 8-bit integers, and measure the loss."""

@@ -1,4 +1,4 @@
-"""What a quantized network labels otherwise than the network it was made of."""
+"""Measure what a network loses by quantization."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,40 +11,40 @@ from scripts.evaluate.metrics import Scores, compare
 
 
 @dataclass(frozen=True)
-class Loss:
-    """Two models on the same images."""
+class AccuracyLoss:
+    """How two models differ on the same images."""
 
     images: int
-    #: Share of all pixels that both label alike.
+    #: Fraction of all pixels that both label alike.
     equal_labels: float
-    #: Against true labels; None where the images have none.
+    #: Against true labels; None if the images have none.
     before: Scores | None = None
     after: Scores | None = None
 
     @property
     def points(self) -> float | None:
-        """Lost mIoU, in percent."""
+        """Return the mIoU lost, in percent, or None without true labels."""
         return None if self.before is None or self.after is None else 100 * (self.before.miou - self.after.miou)
 
 
-def measure(before: Pipeline, after: Pipeline, images: Iterable[tuple[RGBImage, Mask | None]]) -> Loss:
+def measure_loss(before: Pipeline, after: Pipeline, images: Iterable[tuple[RGBImage, Mask | None]]) -> AccuracyLoss:
     """Compare two models at the images' own sizes, at a single scale.
 
     Args:
-        before: the network as it was.
-        after: the quantized one.
-        images: at least one, each with its true labels; all without, where there are none.
+        before: the network in float32.
+        after: the quantized network.
+        images: at least one, uint8 H×W×3, each with its true labels, or all with None.
     """
     classes, options = len(before.labels.names), InferenceOptions()
     first, second = Scores.zero(classes), Scores.zero(classes)
     count = equal = pixels = labelled = 0
     for image, truth in images:
-        own, others = (pipeline.segment(image, options).label_map for pipeline in (before, after))
+        labels_before, labels_after = (pipeline.segment(image, options).label_map for pipeline in (before, after))
         count += 1
-        equal += int((own == others).sum())
-        pixels += own.size
+        equal += int((labels_before == labels_after).sum())
+        pixels += labels_before.size
         if truth is not None:
             labelled += 1
-            first += compare(own, truth, classes)
-            second += compare(others, truth, classes)
-    return Loss(count, equal / pixels, first, second) if labelled else Loss(count, equal / pixels)
+            first += compare(labels_before, truth, classes)
+            second += compare(labels_after, truth, classes)
+    return AccuracyLoss(count, equal / pixels, first, second) if labelled else AccuracyLoss(count, equal / pixels)

@@ -1,4 +1,4 @@
-"""The photographs that a quantized network's ranges of values are measured on."""
+"""Choose the photographs on which a quantized network's ranges are measured."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,31 +19,31 @@ class Calibration:
     """Photographs like those to be served; they need no labels."""
 
     name: str
-    #: That ranges are measured on.
+    #: Photographs on which ranges are measured.
     used: Sequence[Path]
-    #: The rest.
+    #: The other photographs.
     left: Sequence[Path]
 
     @classmethod
     def choose(cls, folder: Path, most: int) -> "Calibration":
-        """Up to `most` photographs, at even distances, of all in `folder` and below; of a data set, none of its masks.
+        """Choose up to `most` photographs, evenly spread over those in `folder` and below; a data set's masks are left out.
 
         Raises:
             ConfigurationError: there is no such folder, or it holds no images.
             DataError: it is a data set that lacks files.
         """
         if not folder.is_dir():
-            raise ConfigurationError(f"{folder}: is no folder; give one of photographs like those to be served")
+            raise ConfigurationError(f"{folder}: no such folder; give one with photographs like those to be served")
         if any(layout.recognises(folder) for layout in LAYOUTS.values()):
             opened = [open_data(folder, split) for split in splits(folder) or (None,)]
-            found = sorted({sample.image for data in opened for sample in data.samples})
+            paths = sorted({sample.image for data in opened for sample in data.samples})
         else:
-            found = find_images(folder)
-        used = evenly(found, most)
-        return cls(folder.resolve().name, used, sorted(set(found) - set(used)))
+            paths = find_images(folder)
+        used = pick_evenly(paths, most)
+        return cls(folder.resolve().name, used, sorted(set(paths) - set(used)))
 
-    def pictures(self) -> Iterator[RGBImage]:
-        """The photographs used.
+    def read(self) -> Iterator[RGBImage]:
+        """Read the photographs on which ranges are measured.
 
         Raises:
             ConfigurationError: one cannot be decoded.
@@ -52,7 +52,7 @@ class Calibration:
             yield read_image(path)
 
 
-def evenly(items: Sequence[Item], most: int) -> list[Item]:
-    """Up to `most` of `items`, at even distances, the first among them."""
+def pick_evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """Return up to `most` of `items`, evenly spread, the first among them."""
     count = min(most, len(items))
     return [items[index * len(items) // count] for index in range(count)]

@@ -1,4 +1,4 @@
-"""Post-training quantization by NNCF: OpenVINO's graph of a network, with most of it in 8-bit integers."""
+"""Quantize OpenVINO's graph of a network to 8-bit integers after training, by NNCF."""
 
 import contextlib
 import gc
@@ -20,23 +20,23 @@ from model.checkpoint import QuantizedGraph
 from model.strict import ConfigurationError
 
 _CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution"})
-#: The first layers, from a network's input on: output channels at most, and at least this share of the input's resolution.
-#: Each channel counts for much there and their values differ by orders of magnitude, so that 8 bits lose the most; and there
-#: is little to win. Of MobileNetV2 they are the first three convolutions, of a ResNet none.
+#: The first layers stay in floating point: those with at most this number of output channels, and at least this share of the
+#: input's resolution. Their few channels differ by orders of magnitude, so 8 bits lose the most there and win little. They are
+#: the first three convolutions of MobileNetV2, and none of a ResNet.
 _STEM_CHANNELS, _STEM_RESOLUTION = 32, 1 / 2
-#: To find them with. A multiple of every output stride.
+#: Side of the input with which they are found; a multiple of every output stride.
 _SIDE = 512
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What is shown to a network to learn its ranges, each time it is iterated over."""
+    """Images from which a network's ranges are learned; they are read anew in each iteration."""
 
     read: Callable[[], Iterator[RGBImage]]
     count: int
 
     def __iter__(self) -> Iterator[npt.NDArray[np.uint8]]:
-        """1×h×w×3 each."""
+        """Return uint8 arrays 1×h×w×3."""
         return (np.ascontiguousarray(pixels[None]) for pixels in self.read())
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class Pictures:
 
 
 def import_nncf() -> Any:
-    """NNCF, told to be quiet.
+    """Import NNCF and silence its log.
 
     Raises:
         ConfigurationError: it is not installed.
@@ -55,13 +55,13 @@ def import_nncf() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "nncf":
             raise
-        raise ConfigurationError("NNCF, which quantizes, is not installed; pip install '.[quantize]'") from error
+        raise ConfigurationError("NNCF is not installed; pip install '.[quantize]'") from error
     nncf.set_log_level(logging.ERROR)
     return nncf
 
 
 def quantize(graph: ov.Model, pictures: Pictures) -> ov.Model:
-    """`graph` with the weights and inputs of its convolutions in 8-bit integers, but for the first layers'.
+    """Return `graph` with the weights and inputs of its convolutions in 8-bit integers, except the first layers.
 
     Equal graphs and pictures give equal results, names included.
 
@@ -73,7 +73,7 @@ def quantize(graph: ov.Model, pictures: Pictures) -> ov.Model:
         ConfigurationError: NNCF is not installed.
     """
     nncf = import_nncf()
-    # It draws its progress on what is standard output, whatever that is.
+    # NNCF draws its progress on standard output.
     with without_telemetry(), contextlib.redirect_stdout(io.StringIO()):
         quantized: ov.Model = nncf.quantize(
             graph,
@@ -84,13 +84,13 @@ def quantize(graph: ov.Model, pictures: Pictures) -> ov.Model:
             ignored_scope=nncf.IgnoredScope(names=stem(graph)),
         )
     name_nodes(quantized)
-    # NNCF has engines of its own, which are not to be dropped in another thread (`openvino_graph.core`).
+    # NNCF has engines of its own, which must not be dropped in another thread (`openvino_graph.core`).
     gc.collect()
     return quantized
 
 
 def stem(graph: ov.Model) -> list[str]:
-    """Names of the convolutions that stay in floating point."""
+    """Return the names of the convolutions that stay in floating point."""
     sized = graph.clone()
     sized.reshape([1, _SIDE, _SIDE, 3])
     outputs = {
@@ -106,13 +106,13 @@ def stem(graph: ov.Model) -> list[str]:
 
 
 def method(graph: ov.Model) -> str:
-    """How `quantize` treats `graph`, in words."""
-    own = sum(node.get_type_name() in _CONVOLUTIONS for node in graph.get_ordered_ops())
+    """Describe in words how `quantize` treats `graph`."""
+    total = sum(node.get_type_name() in _CONVOLUTIONS for node in graph.get_ordered_ops())
     tools = f"NNCF {version('nncf')}, OpenVINO {version('openvino')}"
-    return f"post-training quantization ({tools}): {own - len(stem(graph))} of {own} convolutions in 8-bit integers"
+    return f"post-training quantization ({tools}): {total - len(stem(graph))} of {total} convolutions in 8-bit integers"
 
 
 def serialized(graph: ov.Model, scratch: Path) -> QuantizedGraph:
-    """`graph` as a checkpoint keeps it; `scratch` is the .xml file that it is written to, for now."""
+    """Return `graph` as a checkpoint keeps it, by way of the .xml file `scratch`."""
     write_graph(graph, scratch)
     return QuantizedGraph(scratch.read_bytes(), scratch.with_suffix(".bin").read_bytes())

@@ -1,1 +1,1 @@
-"""Sending folders of photographs to a running server: what is sent, what is kept, and what is told about it."""
+"""Segment folders of photographs by a running server: what is sent, what is kept, and what is reported."""

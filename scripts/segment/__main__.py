@@ -1,11 +1,11 @@
-"""Segment photographs by a running server: files, and folders with all below them.
+"""Segment photographs by a running server: files, and folders with everything below them.
 
 python -m scripts.segment PHOTOS --out masks
 python -m scripts.segment PHOTOS more.jpg --format overlay --out overlays --option scales=0.75,1 --option classes=cat,dog
 python -m scripts.segment PHOTOS --format json --out answers --url http://127.0.0.1:8080/predictions/deeplabv3 --jobs 8
 
-The answer to PHOTOS/a/photo.jpg is DIR/a/photo.png. What is there already is not asked for again, so the same command goes on
-after an interruption, and tries again what failed.
+The answer to PHOTOS/a/photo.jpg is DIR/a/photo.png. Existing answers are not asked for again, so the same command
+continues after an interruption, and retries what failed.
 """
 
 import sys
@@ -20,22 +20,22 @@ from scripts.arguments import Parser, http_url, one_of, positive_int, seconds, w
 from scripts.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, DEFAULT_URL, Client
 from scripts.errors import FAILURE, INTERRUPTED, UsageError, print_error, report_errors
 from scripts.segment.answer_folder import AnswerFolder, Conditions
-from scripts.segment.answer_images import answer_reader
-from scripts.segment.contact_sheet import NoPictures, draw_sheet
+from scripts.segment.answer_images import image_reader
+from scripts.segment.contact_sheet import NothingToDraw, draw_sheet
 from scripts.segment.file_names import CONTACT_SHEET, FAILED
 from scripts.segment.inputs import find_photographs
-from scripts.segment.output_paths import Task, plan
-from scripts.segment.sending import Tally, run
+from scripts.segment.output_paths import Task, plan_answers
+from scripts.segment.sending import Tally, segment_all
 
 _FAILURES_SHOWN = 20
-#: Form fields that are no options: the image goes by one, the format by an argument.
-_NO_OPTIONS = {"data": "FILES", "image": "FILES", "body": "FILES", "format": "--format"}
+#: Form fields that are not options: the image is sent in one, the format has an argument of its own.
+_OTHER_FIELDS = {"data": "FILES", "image": "FILES", "body": "FILES", "format": "--format"}
 
 
 @report_errors
 def main(argv: list[str] | None = None) -> int:
     arguments = _arguments(argv)
-    folder = AnswerFolder(arguments.out, Conditions.of(arguments.url, arguments.format, dict(arguments.option)))
+    folder = AnswerFolder(arguments.out, Conditions.from_request(arguments.url, arguments.format, dict(arguments.option)))
     client = Client(
         arguments.url,
         retries=arguments.retries,
@@ -43,10 +43,10 @@ def main(argv: list[str] | None = None) -> int:
         headers=dict(arguments.header),
         connections=arguments.jobs,
     )
-    folder.require_same_conditions()
+    folder.check_conditions()
     photographs = find_photographs(arguments.inputs, arguments.out)
-    tasks = plan(photographs, arguments.out, FORMATS[arguments.format].suffix, keep_suffix=arguments.keep_suffix)
-    tally = run(client, tasks, folder, jobs=arguments.jobs, overwrite=arguments.overwrite)
+    tasks = plan_answers(photographs, arguments.out, FORMATS[arguments.format].suffix, keep_suffix=arguments.keep_suffix)
+    tally = segment_all(client, tasks, folder, jobs=arguments.jobs, overwrite=arguments.overwrite)
     _report(tally, arguments)
     if arguments.contact_sheet and not tally.ended:
         _draw_sheet(tasks, folder)
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _report(tally: Tally, arguments: Namespace) -> None:
-    """Print how the run went, and write the list of what failed, or remove one that no longer holds."""
+    """Print how the run went; write the list of failures, or remove an old one."""
     path = arguments.out / FAILED
     failures = [f"{photograph}: {reason}" for photograph, reason in tally.failed.items()]
     if failures:
@@ -73,13 +73,13 @@ def _report(tally: Tally, arguments: Namespace) -> None:
 def _draw_sheet(tasks: Sequence[Task], folder: AnswerFolder) -> None:
     prepare_process()
     answered = [task for task in tasks if task.answer.exists()]
-    read = answer_reader(folder.conditions.format)
+    read = image_reader(folder.conditions.format)
     if read is None:
-        print(f"no contact sheet: answers as {folder.conditions.format!r} hold no picture")
+        print(f"no contact sheet: {folder.conditions.format!r} answers contain no image")
     elif answered:
         try:
             draw_sheet(answered, read, folder.root / CONTACT_SHEET, str(folder.conditions))
-        except NoPictures as error:
+        except NothingToDraw as error:
             print(f"no contact sheet: {error}")
         else:
             print(f"contact sheet: {folder.root / CONTACT_SHEET}")
@@ -89,8 +89,8 @@ def _arguments(argv: list[str] | None) -> Namespace:
     arguments = _parser().parse_args(argv)
     names = [name for name, _ in arguments.option]
     for name in names:
-        if name in _NO_OPTIONS:
-            raise UsageError(f"--option {name}: is not an option of the server's; use {_NO_OPTIONS[name]}")
+        if name in _OTHER_FIELDS:
+            raise UsageError(f"--option {name}: is not an option of the server's; use {_OTHER_FIELDS[name]}")
         if names.count(name) > 1:
             raise UsageError(f"--option {name}: is given {names.count(name)} times; give it once")
     return arguments

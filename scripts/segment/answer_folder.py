@@ -1,4 +1,4 @@
-"""The folder of answers, all made under the same conditions."""
+"""Keep answers in a folder, all of them to the same request."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from scripts.segment.output_paths import Task
 
 @dataclass(frozen=True)
 class Conditions:
-    """Of one folder's answers, which must not be mixed with others."""
+    """The request that all answers in a folder belong to."""
 
     format: str
     options: Mapping[str, str]
@@ -22,7 +22,7 @@ class Conditions:
     model: str
 
     @classmethod
-    def of(cls, url: str, format_name: str, options: Mapping[str, str]) -> "Conditions":
+    def from_request(cls, url: str, format_name: str, options: Mapping[str, str]) -> "Conditions":
         return cls(format_name, dict(sorted(options.items())), urlsplit(url).path)
 
     def __str__(self) -> str:
@@ -32,16 +32,16 @@ class Conditions:
 
 @dataclass(frozen=True)
 class AnswerFolder:
-    """Answers under one set of conditions, which a file among them records."""
+    """A folder of answers, with a file that records their conditions."""
 
     root: Path
     conditions: Conditions
 
-    def require_same_conditions(self) -> None:
-        """Fail where answers would be mixed with others, or others be taken for them.
+    def check_conditions(self) -> None:
+        """Refuse to mix answers with those to another request.
 
         Raises:
-            SegmentingError: the folder has answers that were asked for in another way.
+            SegmentingError: the folder holds answers to another request.
         """
         try:
             recorded = Conditions(**json.loads(self._record.read_text()))
@@ -51,18 +51,18 @@ class AnswerFolder:
             raise SegmentingError(f"{self._record}: cannot be read: {error}") from error
         if recorded != self.conditions:
             raise SegmentingError(
-                f"{self.root}: holds answers to another question, says {CONDITIONS} in it;"
-                f" give another --out\n  then: {recorded}\n  now:  {self.conditions}"
+                f"{self.root}: holds answers to another request, by its {CONDITIONS}; give another --out"
+                f"\n  then: {recorded}\n  now:  {self.conditions}"
             )
 
     def save(self, task: Task, answer: bytes) -> None:
-        """Write an answer, whole or not at all; and before the first, the conditions.
+        """Write an answer, whole or not at all, and before the first one the conditions.
 
         Raises:
-            SegmentingError: it cannot be written.
+            SegmentingError: the answer cannot be written.
         """
         try:
-            # Not earlier: conditions that the server refuses would stand in the way of better ones.
+            # Not earlier: conditions that the server refuses would block better ones.
             if not self._record.exists():
                 write_atomically(self._record, json.dumps(asdict(self.conditions), indent=2, ensure_ascii=False).encode())
             write_atomically(task.answer, answer, durable=False)

@@ -1,4 +1,4 @@
-"""Answers as pictures for people to look at."""
+"""Turn answers into images to look at."""
 
 import base64
 import io
@@ -16,23 +16,23 @@ from model.palette import voc_palette
 Reader = Callable[[bytes], Image.Image]
 
 
-def answer_reader(format_name: str) -> Reader | None:
-    """What makes an RGB picture of an answer in the format, if it holds one.
+def image_reader(format_name: str) -> Reader | None:
+    """Return a function from an answer in this format to an RGB image; None if such answers contain no image.
 
-    The reader raises ValueError, OSError or KeyError where an answer is not what it should be.
+    It raises ValueError, OSError or KeyError for a faulty answer.
     """
     if format_name in _READERS:
         return _READERS[format_name]
-    return _from_picture if FORMATS[format_name].content_type.startswith("image/") else None
+    return _from_image if FORMATS[format_name].content_type.startswith("image/") else None
 
 
-def _from_picture(answer: bytes) -> Image.Image:
+def _from_image(answer: bytes) -> Image.Image:
     with Image.open(io.BytesIO(answer)) as picture:
         return picture.convert("RGB")
 
 
 def _from_index(answer: bytes) -> Image.Image:
-    """Class indices have no colours of their own here; PASCAL VOC's tell them apart."""
+    """Colour class indices as PASCAL VOC does; the answer has no colours."""
     with Image.open(io.BytesIO(answer)) as picture:
         return _coloured(np.asarray(picture), np.array(voc_palette(256), np.uint8))
 
@@ -61,5 +61,5 @@ def _coloured(label_map: npt.NDArray[np.unsignedinteger], palette: npt.NDArray[n
     return Image.fromarray(palette[label_map.astype(np.int64) % len(palette)])
 
 
-#: Formats that are no pictures, or none that shows anything as it is.
+#: Formats that are not images, or images that show nothing by themselves.
 _READERS: dict[str, Reader] = {"index": _from_index, "npz": _from_npz, "json": _from_json}

@@ -1,4 +1,4 @@
-"""Do the same to many things, several at once."""
+"""Apply a function to many items, several at once."""
 
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
@@ -12,11 +12,10 @@ Result = TypeVar("Result")
 
 
 def in_flight(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Generator[Result, None, None]:
-    """What `function` makes of each item, as it comes, not in their order; raises what it raises.
+    """Yield the result of `function` for each item as it is done, in any order; raise what it raises.
 
-    No more than `jobs` items are under way, or done and not yet taken, at any time; so there may be any number of them.
-    Whoever stops taking results waits for nothing: executors of the standard library join their threads at the end of the
-    process, which after Ctrl-C may wait minutes for a server; these threads end with it.
+    At most `jobs` items are in work, or done and not yet taken, so `items` may be endless. The threads end with the process:
+    those of the standard library's executors are joined, which after Ctrl-C could take minutes of waiting for a server.
     """
     todo: SimpleQueue[Item | None] = SimpleQueue()
     done: SimpleQueue[Future[Result]] = SimpleQueue()
@@ -31,19 +30,19 @@ def in_flight(function: Callable[[Item], Result], items: Iterable[Item], jobs: i
             done.put(future)
 
     remaining = iter(items)
-    under_way = 0
+    in_work = 0
     for _ in range(jobs):
         Thread(target=work, daemon=True).start()
     try:
         for item in islice(remaining, jobs):
             todo.put(item)
-            under_way += 1
-        while under_way:
+            in_work += 1
+        while in_work:
             result = done.get().result()
-            under_way -= 1
+            in_work -= 1
             for item in islice(remaining, 1):
                 todo.put(item)
-                under_way += 1
+                in_work += 1
             yield result
     finally:
         for _ in range(jobs):

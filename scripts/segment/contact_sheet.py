@@ -1,4 +1,4 @@
-"""A contact sheet: photographs beside what was made of them."""
+"""Draw a contact sheet: photographs beside their answers."""
 
 import io
 from collections.abc import Sequence
@@ -23,24 +23,24 @@ _GAP = 12
 _TEXT = 13
 _COLUMNS = 3
 _QUALITY = 88
-#: Pictures are decoded, several at once, at their full size.
+#: Photographs decoded at once, each at its full size.
 _THREADS = 4
 _PAPER, _INK, _FAINT = "#ffffff", "#222831", "#e4e7eb"
-#: The server has taken these photographs, whatever its limits.
+#: The server has accepted these photographs, whatever its limits.
 _LIMITS = Limits(max_bytes=2**62, max_pixels=2**62)
 
 
-class NoPictures(ValueError):
-    """None of the answers can be shown."""
+class NothingToDraw(ValueError):
+    """None of the answers can be drawn."""
 
 
 @dataclass(frozen=True)
 class _Pair:
     name: str
-    #: Of equal size.
+    #: Both images have the same size.
     photograph: Image.Image
     answer: Image.Image
-    #: Why they are blank, if they are.
+    #: Why the images are blank, if they are.
     fault: str = ""
 
     @property
@@ -49,22 +49,22 @@ class _Pair:
 
 
 def draw_sheet(tasks: Sequence[Task], read: Reader, path: Path, title: str) -> None:
-    """Draw photographs beside their answers as a JPEG, at most `MOST_SHOWN`, evenly chosen from all.
+    """Draw photographs beside their answers as a JPEG, at most `MOST_SHOWN`, evenly spread over all.
 
     Args:
-        tasks: answered ones, at least one.
-        read: makes an RGB picture of an answer.
-        path: of the sheet.
-        title: above it, after how many are shown of how many.
+        tasks: at least one, all answered.
+        read: turns an answer into an RGB image.
+        path: the sheet.
+        title: printed above it, after the number of images.
 
     Raises:
-        NoPictures: not one of the answers is a picture.
+        NothingToDraw: no answer can be drawn.
     """
     chosen = [tasks[index] for index in np.unique(np.linspace(0, len(tasks) - 1, MOST_SHOWN).round().astype(int))]
     with ThreadPoolExecutor(_THREADS) as pool:
         pairs = list(pool.map(lambda task: _pair(task, read), chosen))
     if all(pair.fault for pair in pairs):
-        raise NoPictures(pairs[0].caption)
+        raise NothingToDraw(pairs[0].caption)
     columns = min(_COLUMNS, len(pairs))
     rows = [_row(pairs[start : start + columns]) for start in range(0, len(pairs), columns)]
     parts = [_heading(f"{len(pairs):,} of {len(tasks):,} images: {title}", max(row.width for row in rows)), *rows]
@@ -86,7 +86,7 @@ def _pair(task: Task, read: Reader) -> _Pair:
         answer = read(task.answer.read_bytes()).resize(size, Image.Resampling.LANCZOS)
         return _Pair(task.photograph.name, photograph.resize(size, Image.Resampling.LANCZOS), answer)
     except (OSError, SegmentationError, ValueError, LookupError) as error:
-        # An answer of an earlier run may be anything by now.
+        # Files may have changed since an earlier run.
         blank = Image.new("RGB", (_SIDE, _SIDE // 2), _FAINT)
         return _Pair(task.photograph.name, blank, blank, fault=str(error))
 
@@ -98,7 +98,7 @@ def _row(pairs: Sequence[_Pair]) -> Image.Image:
     draw, font = ImageDraw.Draw(row), load_font(_TEXT)
     for column, pair in enumerate(pairs):
         left = _GAP + column * cell
-        # Both are beside the middle between them, so that they touch it whatever their shape.
+        # Both touch the line between them, whatever their shape.
         middle, top = left + _SIDE, tallest - pair.photograph.height
         row.paste(pair.photograph, (middle - pair.photograph.width, top))
         row.paste(pair.answer, (middle + 2, top))
@@ -115,7 +115,7 @@ def _heading(title: str, width: int) -> Image.Image:
 
 
 def _fitting(name: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """The name's end, as much as fits; file names may hold bytes that are no text."""
+    """Return as much of the name's end as fits; file names may hold bytes that are not text."""
     name = name.encode(errors="replace").decode()
     start = next(start for start in range(len(name) + 1) if font.getlength("…" * bool(start) + name[start:]) <= width)
     return "…" * bool(start) + name[start:]

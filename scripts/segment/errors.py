@@ -1,7 +1,7 @@
-"""What ends a run."""
+"""The error of this program."""
 
 from scripts.errors import UserError
 
 
 class SegmentingError(UserError):
-    """Files cannot be segmented as asked. The message says in a sentence what is wrong and what would be right."""
+    """A file or folder cannot be used for photographs or answers."""

@@ -1,6 +1,6 @@
-"""Files in a folder of answers besides the answers."""
+"""Names of the files in a folder of answers that are not answers."""
 
 CONTACT_SHEET = "contact-sheet.jpg"
 FAILED = "failed.txt"
-#: What the answers answer, which also marks the folder as one of answers.
+#: The request behind the answers; it also marks a folder of answers.
 CONDITIONS = ".segment.json"

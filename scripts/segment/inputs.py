@@ -1,4 +1,4 @@
-"""The photographs to send, found in files and folders."""
+"""Find the photographs to send."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,37 +15,37 @@ from scripts.segment.file_names import CONDITIONS
 @dataclass(frozen=True)
 class Photograph:
     path: Path
-    #: Its path inside the folder that was given, or its file's name; what its answer is named by.
+    #: Path inside the input folder, or the file's name; the answer is named after it.
     name: str
 
 
 def image_suffixes() -> frozenset[str]:
-    """Endings of the formats that the server accepts, in lower case and with their dot."""
+    """Return the suffixes of the formats that the server accepts, in lower case, with the dot."""
     Image.init()
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in ACCEPTED_FORMATS)
 
 
 def find_photographs(inputs: Iterable[Path], out: Path) -> list[Photograph]:
-    """The files given, whatever their names, and the images in the folders given and in all below them.
+    """Return the input files, whatever their names, and the images in the input folders and everything below them.
 
-    Folders are walked by name and links followed. Hidden files and folders are left out, and so is the folder `out` and any
-    other below those given that holds the answers of a run.
+    Folders are walked in the order of names, and links are followed. Hidden files and folders are left out, and so are `out`
+    and all other folders of answers below an input.
 
     Raises:
         SegmentingError: an input is missing, is `out` itself, holds no images or cannot be read.
     """
-    # Twice the same file under the same name is one photograph.
-    return list(dict.fromkeys(photograph for path in inputs for photograph in _of(path, os.path.realpath(out))))
+    # The same file twice under the same name is one photograph.
+    return list(dict.fromkeys(photograph for path in inputs for photograph in _photographs(path, os.path.realpath(out))))
 
 
-def _of(path: Path, out: str) -> Sequence[Photograph]:
+def _photographs(path: Path, out: str) -> Sequence[Photograph]:
     try:
         if path.is_file():
             return [Photograph(path, path.name)]
         if not path.exists():
             raise SegmentingError(f"{path}: no such file or folder")
         if os.path.realpath(path) == out:
-            raise SegmentingError(f"{path}: is where answers go; give --out another folder than that of the photographs")
+            raise SegmentingError(f"{path}: is the folder for answers; give --out another one")
         suffixes = image_suffixes()
         files = [file for file in _files(path, out) if file.suffix.lower() in suffixes]
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Where each answer goes, decided before anything is sent."""
+"""Decide where answers are written, before anything is sent."""
 
 import os
 from collections.abc import Sequence
@@ -14,29 +14,28 @@ _COLLISIONS_SHOWN = 5
 
 @dataclass(frozen=True)
 class Task:
-    """A photograph, and where its answer goes."""
+    """A photograph, and the file for its answer."""
 
     photograph: Photograph
     answer: Path
 
 
-def plan(photographs: Sequence[Photograph], out: Path, suffix: str, *, keep_suffix: bool) -> list[Task]:
-    """Where answers go: that to `a/photo.jpg` to `a/photo.png`, or with `keep_suffix` to `a/photo.jpg.png`.
+def plan_answers(photographs: Sequence[Photograph], out: Path, suffix: str, *, keep_suffix: bool) -> list[Task]:
+    """Plan the answer to `a/photo.jpg` as `a/photo.png`, or with `keep_suffix` as `a/photo.jpg.png`.
 
     Raises:
-        SegmentingError: two answers would go to one file, or one over a photograph or a file of the run's own.
+        SegmentingError: two answers would have one file, or one would overwrite a photograph or a file of this program.
     """
-    tasks = [Task(each, out / _answer_name(each.name, suffix, keep_suffix)) for each in photographs]
+    tasks = [Task(photograph, out / _answer_name(photograph.name, suffix, keep_suffix)) for photograph in photographs]
     _require_different(tasks)
-    own = {out / name for name in (CONTACT_SHEET, FAILED, CONDITIONS)}
+    reserved = {out / name for name in (CONTACT_SHEET, FAILED, CONDITIONS)}
     folders = _RealFolders()
     sources = {folders.file(task.photograph.path) for task in tasks}
     for task in tasks:
-        if task.answer in own or folders.file(task.answer) in sources:
-            over = "a file of the run's own" if task.answer in own else "a photograph"
+        if task.answer in reserved or folders.file(task.answer) in sources:
+            over = "a file of this program" if task.answer in reserved else "a photograph"
             raise SegmentingError(
-                f"{task.photograph.path}: its answer would be written over {over}, {task.answer};"
-                " give another --out or --keep-suffix"
+                f"{task.photograph.path}: its answer would overwrite {over}, {task.answer}; give another --out or --keep-suffix"
             )
     return tasks
 
@@ -52,12 +51,12 @@ def _require_different(tasks: Sequence[Task]) -> None:
         return
     lines = [f"  {one.photograph.path} and {two.photograph.path}: {two.answer}" for one, two in pairs[:_COLLISIONS_SHOWN]]
     more = [f"  and {len(pairs) - _COLLISIONS_SHOWN} more"] if len(pairs) > _COLLISIONS_SHOWN else []
-    advice = "with --keep-suffix photo.jpg becomes photo.jpg.png; folders that have the same names in them need an --out each"
-    raise SegmentingError("\n".join([f"answers would be written over each other; {advice}", *lines, *more]))
+    advice = "with --keep-suffix photo.jpg becomes photo.jpg.png; folders with the same file names need an --out each"
+    raise SegmentingError("\n".join([f"answers would overwrite each other; {advice}", *lines, *more]))
 
 
 class _RealFolders(dict[Path, str]):
-    """Folders with all links followed, each followed once."""
+    """Resolved folders; each is resolved once."""
 
     def __missing__(self, folder: Path) -> str:
         self[folder] = os.path.realpath(folder)

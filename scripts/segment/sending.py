@@ -1,4 +1,4 @@
-"""Send photographs, keep answers."""
+"""Send photographs and keep the answers."""
 
 import time
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from scripts.segment.output_paths import Task
 
 @dataclass
 class Tally:
-    """How a run went, up to now."""
+    """What a run has done so far."""
 
-    #: Answered before it.
+    #: Answered by an earlier run.
     skipped: int = 0
     done: int = 0
-    #: Why, by photograph.
+    #: Reasons by photograph.
     failed: dict[Path, str] = field(default_factory=dict)
-    #: Why it ended before its end, if it did.
+    #: Why the run ended early, if it did.
     ended: str = ""
     interrupted: bool = False
     seconds: float = 0
@@ -34,13 +34,13 @@ class Tally:
         return f"{counts}; {self.seconds:.1f} s{rate}"
 
 
-def run(client: Client, tasks: Sequence[Task], folder: AnswerFolder, *, jobs: int, overwrite: bool) -> Tally:
-    """Ask for every answer that `folder` lacks, or for all, `jobs` at once; a bar on a terminal shows how far it is.
+def segment_all(client: Client, tasks: Sequence[Task], folder: AnswerFolder, *, jobs: int, overwrite: bool) -> Tally:
+    """Ask for all answers, or those that `folder` lacks, `jobs` at once.
 
-    Ctrl-C ends it, and so does what every further photograph would meet as well; what was done is kept.
+    Ctrl-C ends the run, and so does an error that every further photograph would meet; answers are kept.
 
     Raises:
-        ServerUnreachable: there is nothing to ask.
+        ServerUnreachable: nothing answers at the URL.
         SegmentingError: an answer cannot be written.
     """
     pending = tasks if overwrite else [task for task in tasks if not task.answer.exists()]
@@ -52,7 +52,7 @@ def run(client: Client, tasks: Sequence[Task], folder: AnswerFolder, *, jobs: in
     try:
         _answer_all(client, pending, folder, jobs, tally)
     except KeyboardInterrupt:
-        tally.interrupted, tally.ended = True, "interrupted; the same command goes on from here"
+        tally.interrupted, tally.ended = True, "interrupted; the same command continues from here"
     finally:
         tally.seconds = time.monotonic() - began
     return tally

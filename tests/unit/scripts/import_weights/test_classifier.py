@@ -135,7 +135,7 @@ def test_on_purpose_they_become_the_start_of_a_training(five_classes: Path, caps
     assert run(five_classes, *ARCH, "--classes", "a,b,c", "--reinitialize-classifier", "--out", out) == 0
 
     printed = capsys.readouterr().out
-    assert "new layers, random: classifier.classifier; the checkpoint must be trained before it is of use" in printed
+    assert "new layers with random weights: classifier.classifier" in printed
     metadata = load_checkpoint(out).metadata
     assert metadata.classes == ("a", "b", "c")
     assert metadata.provenance == f"imported from {five_classes.name}; new classifier layers, not trained"
@@ -188,7 +188,7 @@ def test_a_checkpoint_says_itself_which_network_it_holds(tmp_path: Path, capsys:
 
     assert run(source, *ARCH, "--output-stride", 8, "--classes", "a,b,c") == 2
 
-    assert "--arch, --output-stride: for state dicts; " in capsys.readouterr().err
+    assert "--arch, --output-stride: only for state dicts" in capsys.readouterr().err
 
 
 def test_an_evaluation_is_kept_only_under_its_conditions(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from scripts.segment.inputs import Photograph
 from scripts.segment.output_paths import Task
 
 URL = "http://127.0.0.1:8080/predictions/deeplabv3"
-CONDITIONS = Conditions.of(URL, "png", {"scales": "0.75,1"})
+CONDITIONS = Conditions.from_request(URL, "png", {"scales": "0.75,1"})
 
 
 def save(root: Path, conditions: Conditions = CONDITIONS) -> Path:
@@ -26,49 +26,49 @@ def test_an_answer_is_written_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "conditions",
-    [CONDITIONS, Conditions.of("https://elsewhere.example/predictions/deeplabv3", "png", {"scales": "0.75,1"})],
+    [CONDITIONS, Conditions.from_request("https://elsewhere.example/predictions/deeplabv3", "png", {"scales": "0.75,1"})],
     ids=["the same", "another host"],
 )
 def test_a_run_goes_on_under_the_same_conditions(tmp_path: Path, conditions: Conditions) -> None:
     save(tmp_path)
 
-    AnswerFolder(tmp_path, conditions).require_same_conditions()
+    AnswerFolder(tmp_path, conditions).check_conditions()
 
 
 @pytest.mark.parametrize(
     "conditions",
     [
-        Conditions.of(URL, "index", {"scales": "0.75,1"}),
-        Conditions.of(URL, "png", {}),
-        Conditions.of(URL.replace("deeplabv3", "roofs"), "png", {"scales": "0.75,1"}),
+        Conditions.from_request(URL, "index", {"scales": "0.75,1"}),
+        Conditions.from_request(URL, "png", {}),
+        Conditions.from_request(URL.replace("deeplabv3", "roofs"), "png", {"scales": "0.75,1"}),
     ],
     ids=["another format", "other options", "another model"],
 )
 def test_answers_of_other_conditions_are_not_mixed_in(tmp_path: Path, conditions: Conditions) -> None:
     save(tmp_path)
 
-    with pytest.raises(SegmentingError, match=r"holds answers to another question.*give another --out") as caught:
-        AnswerFolder(tmp_path, conditions).require_same_conditions()
+    with pytest.raises(SegmentingError, match=r"holds answers to another request.*give another --out") as caught:
+        AnswerFolder(tmp_path, conditions).check_conditions()
 
     assert str(caught.value).splitlines()[1:] == [f"  then: {CONDITIONS}", f"  now:  {conditions}"]
 
 
 def test_the_order_of_options_makes_no_difference(tmp_path: Path) -> None:
     one, other = ({"flip": "true", "scales": "1"}, {"scales": "1", "flip": "true"})
-    save(tmp_path, Conditions.of(URL, "png", one))
+    save(tmp_path, Conditions.from_request(URL, "png", one))
 
-    AnswerFolder(tmp_path, Conditions.of(URL, "png", other)).require_same_conditions()
+    AnswerFolder(tmp_path, Conditions.from_request(URL, "png", other)).check_conditions()
 
 
 def test_a_new_folder_has_no_conditions(tmp_path: Path) -> None:
-    AnswerFolder(tmp_path / "new", CONDITIONS).require_same_conditions()
+    AnswerFolder(tmp_path / "new", CONDITIONS).check_conditions()
 
 
 def test_a_spoiled_record_is_named(tmp_path: Path) -> None:
     (tmp_path / ".segment.json").write_text("{}")
 
     with pytest.raises(SegmentingError, match=r"\.segment\.json: cannot be read"):
-        AnswerFolder(tmp_path, CONDITIONS).require_same_conditions()
+        AnswerFolder(tmp_path, CONDITIONS).check_conditions()
 
 
 def test_an_answer_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from handler.geometry import RGBImage
 from handler.labels import Labels
 from handler.masks.segmentation import Segmentation
 from handler.options import AnswerOptions, ModelIdentity
-from scripts.segment.answer_images import answer_reader
+from scripts.segment.answer_images import image_reader
 from tests.support import encode
 
 LABELS = Labels(("background", "cat", "dog"), ((0, 0, 0), (128, 0, 0), (0, 128, 0)))
@@ -22,7 +22,7 @@ def shown(format_name: str, options: AnswerOptions | None = None) -> RGBImage:
     probabilities = np.full((3, 2, 3), 1 / 3, np.float32)
     result = Segmentation(image, LABEL_MAP, probabilities, LABELS)
     answer = FORMATS[format_name].encode(result, ModelIdentity("m", "1"), options or AnswerOptions(format=format_name))
-    read = answer_reader(format_name)
+    read = image_reader(format_name)
     assert read is not None
     picture = read(answer.body)
     assert picture.mode == "RGB"
@@ -50,7 +50,7 @@ def test_pictures_are_shown_as_they_are(format_name: str) -> None:
 
 
 def test_indices_of_16_bits_are_shown() -> None:
-    read = answer_reader("index")
+    read = image_reader("index")
     assert read is not None
 
     picture = read(encode(Image.fromarray(np.array([[1, 257]], np.uint16))))

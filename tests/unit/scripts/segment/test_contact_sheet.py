@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts.segment.answer_images import answer_reader
-from scripts.segment.contact_sheet import MOST_SHOWN, NoPictures, draw_sheet
+from scripts.segment.answer_images import image_reader
+from scripts.segment.contact_sheet import MOST_SHOWN, NothingToDraw, draw_sheet
 from scripts.segment.inputs import Photograph
 from scripts.segment.output_paths import Task
 from tests.support import encode, noise
@@ -23,7 +23,7 @@ def task(folder: Path, name: str = "a.png", size: tuple[int, int] = (60, 40)) ->
 
 
 def sheet(folder: Path, *tasks: Task) -> Image.Image:
-    read = answer_reader("png")
+    read = image_reader("png")
     assert read is not None
     path = folder / "sheet.jpg"
     draw_sheet(tasks, read, path, "png")
@@ -93,7 +93,7 @@ def test_a_sheet_of_nothing_is_not_drawn(tmp_path: Path) -> None:
     bad = task(tmp_path)
     bad.answer.write_bytes(b"nothing")
 
-    with pytest.raises(NoPictures, match=re.escape("a.png: cannot identify image file")):
+    with pytest.raises(NothingToDraw, match=re.escape("a.png: cannot identify image file")):
         sheet(tmp_path, bad)
 
     assert not (tmp_path / "sheet.jpg").exists()

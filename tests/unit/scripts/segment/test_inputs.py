@@ -91,7 +91,7 @@ def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
 
 
 def test_the_folder_of_answers_is_no_input(tmp_path: Path) -> None:
-    with pytest.raises(SegmentingError, match="is where answers go; give --out another folder"):
+    with pytest.raises(SegmentingError, match="is the folder for answers"):
         names(files(tmp_path, "a.jpg"), out=tmp_path)
 
 

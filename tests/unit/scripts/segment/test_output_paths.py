@@ -4,7 +4,7 @@ import pytest
 
 from scripts.segment.errors import SegmentingError
 from scripts.segment.inputs import Photograph
-from scripts.segment.output_paths import plan
+from scripts.segment.output_paths import plan_answers
 
 PHOTOS = Path("photos")
 OUT = Path("out")
@@ -15,7 +15,7 @@ def photographs(*names: str) -> list[Photograph]:
 
 
 def answers(*names: str, suffix: str = ".png", out: Path = OUT, keep_suffix: bool = False) -> list[str]:
-    tasks = plan(photographs(*names), out, suffix, keep_suffix=keep_suffix)
+    tasks = plan_answers(photographs(*names), out, suffix, keep_suffix=keep_suffix)
     return [task.answer.as_posix() for task in tasks]
 
 
@@ -45,7 +45,7 @@ def test_many_collisions_are_counted() -> None:
 
 
 def test_no_answer_goes_over_a_photograph() -> None:
-    with pytest.raises(SegmentingError, match=r"photos/a\.jpg: its answer would be written over a photograph, photos/a\.jpg"):
+    with pytest.raises(SegmentingError, match=r"photos/a\.jpg: its answer would overwrite a photograph, photos/a\.jpg"):
         answers("a.jpg", suffix=".jpg", out=PHOTOS)
 
 
@@ -54,11 +54,11 @@ def test_a_photograph_is_known_by_another_name_too(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "photos")
     photograph = Photograph(tmp_path / "photos" / "a.jpg", "a.jpg")
 
-    with pytest.raises(SegmentingError, match="over a photograph"):
-        plan([photograph], tmp_path / "link", ".jpg", keep_suffix=False)
+    with pytest.raises(SegmentingError, match="a photograph"):
+        plan_answers([photograph], tmp_path / "link", ".jpg", keep_suffix=False)
 
 
 @pytest.mark.parametrize(("name", "suffix"), [("contact-sheet.png", ".jpg"), (".segment.bmp", ".json"), ("failed.gif", ".txt")])
 def test_no_answer_goes_over_a_file_of_the_run(name: str, suffix: str) -> None:
-    with pytest.raises(SegmentingError, match="over a file of the run's own"):
+    with pytest.raises(SegmentingError, match="a file of this program"):
         answers(name, suffix=suffix)

@@ -214,7 +214,7 @@ def test_answers_to_another_question_are_not_taken_for_these(
 
     assert segment("--format", "index") == 1
 
-    assert "holds answers to another question" in capsys.readouterr().err
+    assert "holds answers to another request" in capsys.readouterr().err
 
 
 def test_answers_may_lie_among_the_photographs(server: LocalServer, photos: Path) -> None:
@@ -331,4 +331,4 @@ def test_interrupted_it_ends_at_once_and_keeps_what_is_done(photos: Path, out: P
     assert process.returncode == 130
     assert tree(out) == {"a.png", ".segment.json"}
     assert printed.startswith("1 done, ")
-    assert told == "error: interrupted; the same command goes on from here\n"
+    assert told == "error: interrupted; the same command continues from here\n"

@@ -24,8 +24,9 @@ from model import (
     replace_metadata,
 )
 from model.strict import ConfigurationError
-from scripts.quantize.__main__ import described, main
-from scripts.quantize.calibration import Calibration, evenly
+from scripts.quantize.__main__ import main
+from scripts.quantize.calibration import Calibration, pick_evenly
+from scripts.quantize.checkpoint import with_quantization
 from tests.quantized import Quantized, pipeline
 from tests.support import metadata, noise, quantization, write_checkpoint
 from tests.unit.handler.servers.test_torchserve import ask, context_for
@@ -109,7 +110,7 @@ def test_it_says_how_it_was_made_and_what_it_cost(quantized: Quantized) -> None:
 def test_figures_that_are_older_say_so() -> None:
     source = Evaluation(dataset="a", miou=0.5, conditions="single scale")
 
-    (older,) = described(metadata(evaluations=(source,)), quantization()).evaluations
+    (older,) = with_quantization(metadata(evaluations=(source,)), quantization()).evaluations
 
     assert older == source.model_copy(update={"conditions": "single scale, before quantization"})
 
@@ -140,8 +141,8 @@ def test_the_same_inputs_give_the_same_graph_with_labels_or_without(
 @pytest.mark.parametrize(
     ("labelled", "message"),
     [
-        (True, r"not written: [\d.]+ points of mIoU lost, should be at most 0 \(--max-drop\)"),
-        (False, r"not written: [\d.]+% of the pixels are labelled as before, should be 100\.00% \(--least-agreement\)"),
+        (True, r"not written: [\d.]+ points .* 0 \(--max-drop\)"),
+        (False, r"not written: [\d.]+% .* 100\.00% \(--least-agreement\)"),
     ],
 )
 def test_a_network_that_lost_too_much_is_not_written(
@@ -160,11 +161,10 @@ def test_a_network_that_lost_too_much_is_not_written(
     ("changes", "message"),
     [
         ({"checkpoint": "nothing.safetensors"}, r"nothing\.safetensors: no such checkpoint"),
-        ({"checkpoint": "quantized.safetensors"}, r"is quantized already; give the checkpoint that it was made of"),
-        ({"--calibration": "nowhere"}, r"nowhere: is no folder; give one of photographs"),
+        ({"checkpoint": "quantized.safetensors"}, r"quantized\.safetensors: is quantized already"),
         ({"--calibration": "empty"}, r"empty: holds no images; these end in "),
         ({"--calibration": "broken"}, r"broken/a\.jpg: "),
-        ({"--out": "plain.safetensors"}, r"--out .*plain\.safetensors: would be written over the checkpoint itself"),
+        ({"--out": "plain.safetensors"}, r"--out .*plain\.safetensors: "),
         ({"--out": "plain.onnx"}, r"--out .*plain\.onnx: must end in \.safetensors"),
         ({"--data": "empty"}, r"empty: has none of the known layouts"),
     ],
@@ -195,6 +195,7 @@ def test_wrong_inputs_are_named(
         (["--max-drop", "1"], "--max-drop is for a comparison with true labels"),
         (["--least-agreement", "1", "--data", "."], "--least-agreement is for a comparison without true labels"),
         (["--split", "val"], "--split val: "),
+        (["--calibration", "nowhere"], "'nowhere': no such folder"),
     ],
 )
 def test_words_that_cannot_be_meant_are_refused(
@@ -233,7 +234,7 @@ def test_photographs_that_are_not_calibrated_on_are_left_to_compare_on(tmp_path:
 
 @given(st.integers(1, 200), st.integers(1, 200))
 def test_items_are_taken_at_even_distances(count: int, most: int) -> None:
-    taken = evenly(range(count), most)
+    taken = pick_evenly(range(count), most)
 
     assert len(taken) == min(count, most)
     distances = {second - first for first, second in pairwise(taken)}

@@ -1,0 +1,80 @@
+"""What a quantized network is compared on, and how much it may lose."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from handler.geometry import RGBImage
+from scripts.datasets import Mask, SegmentationData
+from scripts.errors import UserError
+from scripts.image_files import read_image
+from scripts.progress import progress
+from scripts.quantize.accuracy_loss import AccuracyLoss
+from scripts.quantize.calibration import Calibration, pick_evenly
+
+#: Photographs that are compared if there are no labelled data.
+_MOST_COMPARED = 50
+_ADVICE = "more photographs, or photographs more like those to be served, may help (--calibration, --photographs)"
+
+
+class QuantizationRefused(UserError):
+    """The quantized network lost too much."""
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """The loss at which a quantized network is still written."""
+
+    #: Points of mIoU, in percent, on labelled data.
+    max_drop: float = 0.5
+    #: Fraction of pixels that must keep their label, without labelled data.
+    least_agreement: float = 0.99
+
+    def check(self, loss: AccuracyLoss) -> None:
+        """
+        Raises:
+            QuantizationRefused: `loss` is too great.
+        """
+        if loss.points is None:
+            if loss.equal_labels < self.least_agreement:
+                raise QuantizationRefused(
+                    f"not written: {loss.equal_labels:.2%} of the pixels keep their label, should be at least "
+                    f"{self.least_agreement:.2%} (--least-agreement); {_ADVICE}, and labelled data tell the lost mIoU (--data)"
+                )
+        # Not `>`: if the data hold no class at all, mIoU is NaN.
+        elif not loss.points <= self.max_drop:
+            raise QuantizationRefused(
+                f"not written: {loss.points:.2f} points of mIoU lost, should be at most {self.max_drop:g} (--max-drop); "
+                f"{_ADVICE}"
+            )
+
+
+@dataclass(frozen=True)
+class ComparisonImages:
+    """The images on which float32 and int8 are compared: labelled data, or photographs."""
+
+    name: str
+    data: SegmentationData | None
+    photographs: list[Path]
+
+    @classmethod
+    def choose(cls, data: SegmentationData | None, split: str | None, calibration: Calibration) -> "ComparisonImages":
+        """Choose `data` if there are any, else photographs that were not calibrated on, else those that were."""
+        if data is not None:
+            name = data.root.resolve().name
+            return cls(f"{name} {split}" if split else name, data, [])
+        return cls(calibration.name, None, pick_evenly(calibration.left or calibration.used, _MOST_COMPARED))
+
+    def read(self) -> Iterator[tuple[RGBImage, Mask | None]]:
+        """Read every image, with its true labels if there are any.
+
+        Raises:
+            ConfigurationError: a photograph cannot be decoded.
+            DataError: a pair cannot be read.
+        """
+        if self.data is None:
+            for path in progress(self.photographs, "comparing"):
+                yield read_image(path), None
+        else:
+            for sample in progress(self.data.samples, "comparing"):
+                yield self.data.read(sample)
