@@ -46,7 +46,7 @@ class SegmentationService:
             CheckpointError: the archive's checkpoint cannot be used.
         """
         prepare_process()
-        self._application = Application.load(_archive(context), gpu_id=context.system_properties["gpu_id"])
+        self._application = Application.load(read_context(context), gpu_id=context.system_properties["gpu_id"])
         engine, metadata = self._application.pipeline.engine, self._application.pipeline.metadata
         if engine.name == "openvino":
             # It has threads of its own; torch's, which resize images for it, would keep spinning beside them.
@@ -71,7 +71,7 @@ class SegmentationService:
         return reply.body
 
 
-def _archive(context: Context) -> ModelArchive:
+def read_context(context: Context) -> ModelArchive:
     """Describe the extracted archive by what TorchServe says of it; a registration may override name and batch size."""
     model, properties = context.manifest["model"], context.system_properties
     configuration = context.model_yaml_config or {}

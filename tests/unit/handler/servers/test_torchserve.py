@@ -12,7 +12,7 @@ from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
 from handler.pipeline import Pipeline
-from handler.servers.torchserve import SegmentationService, format_in_url, is_explanation, text_headers
+from handler.servers.torchserve import SegmentationService, format_in_url, is_explanation, read_context, text_headers
 from handler.settings import HandlerSettings
 from model import CheckpointError
 from model.strict import ConfigurationError
@@ -221,3 +221,34 @@ def test_the_headers_of_a_forms_parts_are_not_the_clients() -> None:
 @pytest.mark.parametrize("sent", ["träd", "träd".encode().decode("latin-1")])
 def test_a_header_is_utf_8_though_torchserve_reads_latin_1(sent: str) -> None:
     assert text_headers({"X-Segment-Classes": sent}) == {"X-Segment-Classes": "träd"}
+
+
+def test_an_engine_that_cannot_recover_ends_the_worker_after_its_replies(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "model.safetensors")
+    context = context_for(tmp_path)
+    ended: list[bool] = []
+    service = SegmentationService(end_worker=lambda: ended.append(True))
+    service.initialize(context)
+    row: tuple[dict[str, Any], dict[str, str]] = ({"body": encode(noise(20, 30))}, {})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pipeline, "decode", _fail)
+        patch.setattr(Pipeline, "warm_up", _fail)
+        bodies = ask(service, context, row, row, row)
+
+    assert [json.loads(body)["code"] for body in bodies] == [500] * 3
+    assert ended == [True]
+
+
+def _fail(*_: object) -> None:
+    raise RuntimeError("CUDA error: device-side assert triggered")
+
+
+def test_a_batch_size_given_at_registration_overrides_the_archives(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "model.safetensors")
+    context = context_for(tmp_path)
+    context.model_yaml_config["batchSize"] = 2
+
+    assert read_context(context).batch_size == 8  # As `context_for` registers it.
+    context.system_properties["batch_size"] = None
+    assert read_context(context).batch_size == 2
