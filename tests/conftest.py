@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from model import torchvision_ops  # noqa: F401, before any test imports torchvision
 from tests.fuzz.recorder import Fuzz
-from tests.support import ROOT
+from tests.support import CHECKPOINT, ROOT, write_checkpoint, write_graph
 
 if TYPE_CHECKING:
     from tests.quantized import Quantized
@@ -77,6 +77,14 @@ def fuzz(request: pytest.FixtureRequest) -> Fuzz:
     """Return the number of inputs, the seed and the folder that the command line names."""
     option = request.config.getoption
     return Fuzz(option("--fuzz"), option("--fuzz-seed"), option("--fuzz-folder"))
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a small checkpoint and its converted graph into a folder laid out like an archive; converting takes seconds."""
+    folder = tmp_path_factory.mktemp("converted")
+    write_checkpoint(folder / CHECKPOINT)
+    return write_graph(folder)
 
 
 @pytest.fixture(scope="session")

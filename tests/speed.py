@@ -2,18 +2,16 @@
 
 A test that needs more than a second of processor time is marked `slow`, and `make check` leaves it out. With `--fast-limit` a
 run fails when a test without the marker needs more. What counts is the processor time of the test's own thread and of the
-processes it starts, not the clock: a busy machine fails no test.
+processes it starts, not the clock: a busy machine fails no test. Fixtures do not count, since tests share them.
 """
 
 import os
 import time
 from collections.abc import Generator
-from typing import Any
 
 import pytest
 
 _PROPERTY = "processor seconds"
-_START = pytest.StashKey[float]()
 _seconds: dict[str, float] = {}
 
 
@@ -21,28 +19,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast-limit", type=float, metavar="SECONDS", help="fail if a test that is not marked slow needs more")
 
 
-def processor_seconds() -> float:
-    """Return the processor time of this thread and of all child processes that have ended."""
-    times = os.times()
-    return time.thread_time() + times.children_user + times.children_system
-
-
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
-    item.stash[_START] = processor_seconds()
-    return (yield)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    if report.when == "teardown" and item.get_closest_marker("slow") is None:
-        report.user_properties.append((_PROPERTY, processor_seconds() - item.stash[_START]))
-    return report
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    start = _processor_seconds()
+    try:
+        yield
+    finally:
+        if item.get_closest_marker("slow") is None:
+            item.user_properties.append((_PROPERTY, _processor_seconds() - start))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    # Under xdist this runs in the process that reports, too.
+    # Under xdist this also runs in the process that reports.
     for name, value in report.user_properties:
         if name == _PROPERTY:
             _seconds[report.nodeid] = float(str(value))
@@ -58,6 +46,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("mark these tests slow, or make them fast", red=True)
         for nodeid, seconds in sorted(too_slow.items(), key=lambda entry: -entry[1]):
             terminalreporter.write_line(f"{seconds:.1f} s  {nodeid}")
+
+
+def _processor_seconds() -> float:
+    """Return the processor time of this thread and of all child processes that have ended."""
+    times = os.times()
+    return time.thread_time() + times.children_user + times.children_system
 
 
 def _too_slow(config: pytest.Config) -> dict[str, float]:

@@ -1,18 +1,21 @@
-"""Small inputs that several tests share."""
+"""Small inputs for many tests."""
 
 import io
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from handler.geometry import RGBImage
-from model import CheckpointMetadata, ModelConfig, Quantization, ResizePolicy, build_model, save_checkpoint
+from model import CheckpointMetadata, ModelConfig, Quantization, ResizePolicy, build_model, load_checkpoint, save_checkpoint
 from model.palette import voc_palette
 
 ROOT = Path(__file__).parent.parent
 CLASSES = ("background", "cat", "dog")
-#: What makes of an upright picture the one that is stored with an EXIF orientation; 1 is upright.
+#: The name of the checkpoint in a folder that is laid out like an archive.
+CHECKPOINT = "model.safetensors"
+#: Turns an upright image into the one that a camera stores with this EXIF orientation; 1 is upright.
 AS_STORED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -25,7 +28,7 @@ AS_STORED = {
 
 
 def metadata(**changes: object) -> CheckpointMetadata:
-    """Metadata of a small network of three classes."""
+    """Describe a small network of three classes."""
     values: dict[str, object] = {
         "model": ModelConfig(backbone="mobilenet_v2", num_classes=len(CLASSES), output_stride=16),
         "classes": CLASSES,
@@ -38,7 +41,7 @@ def metadata(**changes: object) -> CheckpointMetadata:
 
 
 def quantization() -> Quantization:
-    """What a quantized checkpoint says."""
+    """Return the record that a quantized checkpoint carries."""
     return Quantization(
         method="test",
         calibration="photographs",
@@ -52,14 +55,27 @@ def quantization() -> Quantization:
 
 
 def write_checkpoint(path: Path, **changes: object) -> Path:
-    """A checkpoint with random weights."""
+    """Write a checkpoint with random weights, the same each time."""
     described = metadata(**changes)
-    save_checkpoint(path, build_model(described.model), described)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_model(described.model)
+    save_checkpoint(path, network, described)
     return path
 
 
+def write_graph(folder: Path) -> Path:
+    """Convert `folder`'s model.safetensors to the graph that an archive holds; return `folder`, which now serves like one."""
+    from handler.network.engines.archive import GRAPH
+    from handler.network.engines.openvino_graph import convert, write_graph
+
+    (folder / GRAPH).parent.mkdir()
+    write_graph(convert(load_checkpoint(folder / CHECKPOINT)), folder / GRAPH)
+    return folder
+
+
 def encode(image: RGBImage | Image.Image, file_format: str = "PNG", **options: object) -> bytes:
-    """The bytes of an image file."""
+    """Encode an image as a file."""
     file = io.BytesIO()
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     picture.save(file, file_format, **options)
@@ -67,5 +83,5 @@ def encode(image: RGBImage | Image.Image, file_format: str = "PNG", **options: o
 
 
 def noise(height: int, width: int) -> RGBImage:
-    """A picture of random pixels, the same each time."""
+    """Return random pixels, uint8 RGB, the same each time."""
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)

@@ -1,6 +1,7 @@
 """A model describes itself through the service, in a batch of its own or among others."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from handler.answers import FORMATS
 from handler.digest import content_digest
 from handler.servers.torchserve import SegmentationService
 from model import ResizePolicy
-from tests.support import CLASSES, encode, metadata, noise, write_checkpoint
+from tests.support import CHECKPOINT, CLASSES, encode, metadata, noise, write_checkpoint
 from tests.unit.handler.servers.test_torchserve import ask, context_for
 
 #: As TorchServe hands over `GET /models/NAME?customized=true`.
@@ -19,9 +20,10 @@ ROW: tuple[dict[str, Any], dict[str, str]] = ({}, {"describe": "True"})
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("archive")
-    write_checkpoint(folder / "model.safetensors", resize=ResizePolicy(side="short", size=48, multiple=16))
+def folder(converted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("description") / "archive"
+    shutil.copytree(converted, folder)
+    write_checkpoint(folder / CHECKPOINT, resize=ResizePolicy(side="short", size=48, multiple=16))
     return folder
 
 

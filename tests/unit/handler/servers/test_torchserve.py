@@ -16,7 +16,7 @@ from handler.servers.torchserve import SegmentationService, format_in_url, is_ex
 from handler.settings import HandlerSettings
 from model import CheckpointError
 from model.strict import ConfigurationError
-from tests.support import ROOT, encode, noise, write_checkpoint
+from tests.support import ROOT, encode, noise
 
 
 def context_for(folder: Path, handler: dict[str, Any] | None = None) -> Context:
@@ -33,10 +33,8 @@ def ask(service: SegmentationService, context: Context, *requests: tuple[dict[st
 
 
 @pytest.fixture(scope="module")
-def context(tmp_path_factory: pytest.TempPathFactory) -> Context:
-    folder = tmp_path_factory.mktemp("archive")
-    write_checkpoint(folder / "model.safetensors")
-    return context_for(folder)
+def context(converted: Path) -> Context:
+    return context_for(converted)
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +135,8 @@ def test_more_images_than_a_call_may_hold_are_413(service: SegmentationService, 
     assert json.loads(body)["error"] == "the call holds 17 images, the limit is 16"
 
 
-def test_an_answer_above_the_limit_is_413_with_both_numbers(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "model.safetensors")
-    context = context_for(tmp_path, {"limits": {"max_response_bytes": 2000}})
+def test_an_answer_above_the_limit_is_413_with_both_numbers(converted: Path) -> None:
+    context = context_for(converted, {"limits": {"max_response_bytes": 2000}})
     service = SegmentationService()
     service.initialize(context)
 
@@ -154,18 +151,14 @@ def test_an_answer_above_the_limit_is_413_with_both_numbers(tmp_path: Path) -> N
     assert re.fullmatch(r"the answer as 'overlay' has [\d,]+ bytes, the limit is 2,000", answer["message"])
 
 
-def test_a_misspelt_setting_stops_the_start(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "model.safetensors")
-
+def test_a_misspelt_setting_stops_the_start(converted: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"model-config\.yaml.*unknown key 'engin', did you mean 'engine'\?"):
-        SegmentationService().initialize(context_for(tmp_path, {"engin": "torch"}))
+        SegmentationService().initialize(context_for(converted, {"engin": "torch"}))
 
 
-def test_an_engine_that_does_not_exist_stops_the_start(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "model.safetensors")
-
+def test_an_engine_that_does_not_exist_stops_the_start(converted: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"unknown engine 'tensorrt' \(known: auto, openvino, torch\)"):
-        SegmentationService().initialize(context_for(tmp_path, {"engine": "tensorrt"}))
+        SegmentationService().initialize(context_for(converted, {"engine": "tensorrt"}))
 
 
 def test_an_archive_without_its_checkpoint_stops_the_start(tmp_path: Path) -> None:

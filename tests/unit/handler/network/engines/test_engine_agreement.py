@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
 from scripts.agreement import DisagreementError, require_agreement
-from tests.support import write_checkpoint
+from tests.support import CHECKPOINT
 
 
 def measured(precision: str, equal: float, required: float = 0.995) -> EngineAgreement:
@@ -69,13 +70,12 @@ def test_bfloat16_that_will_not_be_chosen_is_not_refused() -> None:
     require_agreement(agreement(measured("float32", 1.0), measured("bfloat16", 0.9)), "auto")
 
 
-def test_what_packaging_measured_decides_in_the_worker(tmp_path: Path) -> None:
-    (tmp_path / AGREEMENT).parent.mkdir()
-    (tmp_path / AGREEMENT).write_text(agreement(measured("bfloat16", 0.5)).model_dump_json())
+def test_what_packaging_measured_decides_in_the_worker(converted: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(converted, tmp_path / "archive")
+    (folder / AGREEMENT).write_text(agreement(measured("bfloat16", 0.5)).model_dump_json())
+    settings = HandlerSettings(engine="openvino")
 
-    checkpoint = write_checkpoint(tmp_path / "model.safetensors")
-
-    pipeline = Pipeline.load(checkpoint, HandlerSettings(engine="openvino"), ModelIdentity("m", "1"), archive=tmp_path)
+    pipeline = Pipeline.load(folder / CHECKPOINT, settings, ModelIdentity("m", "1"), archive=folder)
 
     assert pipeline.engine.precision == "float32"
 

@@ -6,25 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from handler.network.engines import EngineOptions, ModelFiles, build_engine
+from handler.network.engines.archive import archived_graph
 from handler.network.engines.openvino_engine import OpenVinoEngine, native_precision
 from handler.network.engines.openvino_graph import convert, without_telemetry, write_graph
 from model import load_checkpoint
 from model.strict import ConfigurationError
-from tests.support import ROOT, noise, write_checkpoint
+from tests.support import CHECKPOINT, ROOT, noise
 
 EXACT = EngineOptions(precision="float32")
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("model")
-    checkpoint = write_checkpoint(folder / "model.safetensors")
-    write_graph(convert(load_checkpoint(checkpoint)), folder / "network.xml")
-    return ModelFiles(checkpoint, graph=folder / "network.xml")
+def files(converted: Path) -> ModelFiles:
+    return ModelFiles(converted / CHECKPOINT, graph=archived_graph(converted))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 80), (33, 97), (1, 1)])
