@@ -1,4 +1,4 @@
-"""HTTP calls, well-formed as HTTP, from right to nonsense in what they say."""
+"""HTTP calls that are well-formed as HTTP, with contents from valid to nonsense."""
 
 import base64
 import json
@@ -12,10 +12,10 @@ from handler.options import MASKS
 from tests.fuzz.mutations import MUTATIONS
 from tests.fuzz.seeds import seed_files
 
-#: Of the images sent, those that are whole.
-_WHOLE = 0.75
-#: Of the calls, those whose options are all right.
-_RIGHT = 0.7
+#: The share of images that are intact.
+_INTACT_IMAGES = 0.75
+#: The share of calls with valid options.
+_VALID_OPTIONS = 0.7
 _VALUES: dict[str, list[str]] = {
     "format": [*FORMATS],
     "masks": [*MASKS],
@@ -47,16 +47,16 @@ _WRONG: dict[str, list[str]] = {
 
 @dataclass(frozen=True)
 class HttpCall:
-    """What `requests.request` sends."""
+    """The arguments of `requests.request`."""
 
     path: str
     headers: dict[str, str] = field(default_factory=dict)
-    #: `data` and `files` of `requests.request`.
+    #: The keywords `data` and `files`.
     content: dict[str, Any] = field(default_factory=dict)
 
 
 def http_call(chance: Random, model: str) -> HttpCall:
-    """A call of any kind to `model`."""
+    """Return a random call to `model`."""
     return chance.choice(_KINDS)(chance, model)
 
 
@@ -77,13 +77,13 @@ def _form(chance: Random, model: str) -> HttpCall:
 
 def _json(chance: Random, model: str) -> HttpCall:
     body = {chance.choice(["data", "image"]): _text(chance), "options": _options(chance)}
-    return _of_json(_path(chance, model), body)
+    return _json_call(_path(chance, model), body)
 
 
 def _v1(chance: Random, model: str) -> HttpCall:
     instances = [chance.choice([_text, _b64, _object])(chance) for _ in range(chance.choice([0, 1, 1, 2, 3]))]
     method = "explain" if chance.random() < 0.1 else "predict"
-    return _of_json(f"/v1/models/{model}:{method}", {"instances": instances, **_options(chance)})
+    return _json_call(f"/v1/models/{model}:{method}", {"instances": instances, **_options(chance)})
 
 
 def _v2(chance: Random, model: str) -> HttpCall:
@@ -91,7 +91,7 @@ def _v2(chance: Random, model: str) -> HttpCall:
     shape = chance.choice([*[[len(images)]] * 4, [len(images), 1], [9], "x"])
     name = chance.choice(["image", "image", "image", "\ud800", "é" * 5000, 5])
     tensor = {"name": name, "shape": shape, "datatype": chance.choice(["BYTES"] * 9 + ["FP32"]), "data": images}
-    return _of_json(f"/v2/models/{model}/infer", {"id": "\udfff", "inputs": [tensor], "parameters": _options(chance)})
+    return _json_call(f"/v2/models/{model}/infer", {"id": "\udfff", "inputs": [tensor], "parameters": _options(chance)})
 
 
 def _nonsense(chance: Random, model: str) -> HttpCall:
@@ -123,7 +123,7 @@ def _path(chance: Random, model: str) -> str:
     return f"/{prefix}/{model}{chance.choice(ends)}"
 
 
-def _headers(chance: Random, own: dict[str, Any]) -> dict[str, Any]:
+def _headers(chance: Random, sent: dict[str, Any]) -> dict[str, Any]:
     odd: list[dict[str, Any]] = [
         *({}, {}, {"Accept": "image/*;q=0.5, */*;q=nan"}, {"Accept": ";;,,"}, {"X-Segment-!": "1"}, {"Explain": "True"}),
         *(
@@ -134,13 +134,13 @@ def _headers(chance: Random, own: dict[str, Any]) -> dict[str, Any]:
             {"Accept": "x" * 4000},
         ),
     ]
-    return {"Content-Type": "application/octet-stream", **own, **chance.choice(odd)}
+    return {"Content-Type": "application/octet-stream", **sent, **chance.choice(odd)}
 
 
 def _options(chance: Random) -> dict[str, str]:
     names = chance.sample(sorted(_VALUES), chance.choice([0, 1, 2, 3, 4]))
     options = {name: chance.choice(_VALUES[name]) for name in names}
-    if chance.random() > _RIGHT:
+    if chance.random() > _VALID_OPTIONS:
         name = chance.choice(sorted(_WRONG))
         options[name] = chance.choice(_WRONG[name])
     return options
@@ -149,7 +149,7 @@ def _options(chance: Random) -> dict[str, str]:
 def _file(chance: Random) -> bytes:
     files = sorted(seed_files())
     file = bytearray(seed_files()[chance.choice(files)])
-    if chance.random() > _WHOLE:
+    if chance.random() > _INTACT_IMAGES:
         for _ in range(chance.randint(1, 4)):
             at, other = chance.randrange(min(len(file), chance.choice([64, 1 << 20]))), seed_files()[chance.choice(files)]
             file = chance.choice(MUTATIONS)(file, at, chance.randrange(1 << 16), other) or bytearray(1)
@@ -169,5 +169,5 @@ def _object(chance: Random) -> dict[str, str]:
     return {"data": _text(chance), **_options(chance)}
 
 
-def _of_json(path: str, body: Any) -> HttpCall:
+def _json_call(path: str, body: Any) -> HttpCall:
     return HttpCall(path, {"Content-Type": "application/json"}, {"data": json.dumps(body).encode()})

@@ -1,4 +1,4 @@
-"""Ways in which files break, each by a few numbers, so that a failing one can be shrunk and repeated."""
+"""Break files in many ways, each described by a few numbers, so that hypothesis can shrink and repeat it."""
 
 import struct
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from tests.fuzz.seeds import seed_files
 
-#: What decoders trip over where they read a length, a count, an offset or a size.
+#: Numbers that decoders stumble over in lengths, counts, offsets and sizes.
 _EXTREMES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
 _JUNK = (b"\0" * 100, b"\xff" * 100, b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"II*\0", b"<script>", bytes(range(256)))
-#: Where headers are, most of the faults worth finding are.
+#: Most faults worth finding are in headers.
 _HEADER_BYTES = 256
 
-#: Takes the file, a place in it, an amount and another file.
+#: Takes a file, a position in it, an amount and another file; returns the broken file.
 Mutation: TypeAlias = Callable[[bytearray, int, int, bytes], bytearray]
 
 
@@ -72,7 +72,7 @@ def _append_file(file: bytearray, _: int, __: int, other: bytes) -> bytearray:
 
 
 def _extreme(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
-    """Two or four bytes, in either order, become a number that no file should hold there."""
+    """Overwrite two or four bytes, in either byte order, with an extreme number."""
     value, form = _EXTREMES[amount % len(_EXTREMES)], ("<I", ">I", "<H", ">H")[amount // len(_EXTREMES) % 4]
     number = struct.pack(form, value & (0xFFFFFFFF if form[1] == "I" else 0xFFFF))
     at = max(0, min(at, len(file) - len(number)))
@@ -80,21 +80,21 @@ def _extreme(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
     return file
 
 
-def _again(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
-    """A piece of the file that comes later, as long as a small chunk, comes here as well."""
+def _repeat_later(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
+    """Insert a copy of a later piece of the file, as long as a small chunk."""
     start = at + amount % 128
     return file[:at] + file[start : start + 64] + file[at:]
 
 
 MUTATIONS: tuple[Mutation, ...] = (
     *(_flip_bit, _set_byte, _truncate, _remove, _duplicate, _zero, _swap, _splice, _insert),
-    *(_append_junk, _append_file, _extreme, _again),
+    *(_append_junk, _append_file, _extreme, _repeat_later),
 )
 
 
 @st.composite
 def mutated_files(draw: DrawFn) -> bytes:
-    """A real file of any format, with up to six faults, most of them in its header."""
+    """Draw a real file of any format with up to six faults, most of them in its header."""
     names = st.sampled_from(sorted(seed_files()))
     file = bytearray(seed_files()[draw(names)])
     for _ in range(draw(st.integers(0, 6))):
@@ -106,5 +106,5 @@ def mutated_files(draw: DrawFn) -> bytes:
 
 
 def _places(length: int) -> SearchStrategy[int]:
-    """Every second one is in the header."""
+    """Draw positions, every second one in the header."""
     return st.one_of(st.integers(0, min(_HEADER_BYTES, length) - 1), st.integers(0, length - 1))

@@ -1,4 +1,4 @@
-"""What may come of any input: a value, or a documented error that gives nothing away."""
+"""Check that an error is documented and reveals nothing of the server."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from handler.request.protocols import Reply
 from tests.support import ROOT
 
 STATUSES = {400, 413, 415, 501}
-LONGEST_MESSAGE = 2_000
+MAX_MESSAGE_LENGTH = 2_000
 _SECRETS = ("Traceback", 'File "', str(ROOT), str(Path(sys.prefix).resolve()), sys.prefix, tempfile.gettempdir() + "/")
 _ADDRESS_OR_SOURCE = re.compile(r" at 0x[0-9a-f]{6,}|<_io\.|site-packages|\w\.py\b")
 
@@ -23,8 +23,8 @@ def require_documented(error: SegmentationError) -> None:
 
 
 def require_discreet(message: str) -> None:
-    """Check that a message has a length that people read and tells nothing of the server."""
-    assert len(message) <= LONGEST_MESSAGE, f"{len(message)} characters: {message[:100]!r}"
+    """Check that a message is short enough to read and reveals no path, source or address."""
+    assert len(message) <= MAX_MESSAGE_LENGTH, f"{len(message)} characters: {message[:100]!r}"
     assert message.strip()
     for secret in _SECRETS:
         assert secret not in message, message
@@ -32,7 +32,7 @@ def require_discreet(message: str) -> None:
 
 
 def require_refusal(reply: Reply) -> None:
-    """Check how an error goes over the wire."""
+    """Check the encoded form of an error."""
     answer = json.loads(reply.body.decode("utf-8"))
     assert reply.content_type == "application/json"
     assert {"code", "type", "message"} <= set(answer)

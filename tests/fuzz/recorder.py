@@ -1,4 +1,4 @@
-"""Runs a check on many inputs, within a time and a memory for each, and keeps the input that fails."""
+"""Run a check on many inputs with limits on time and memory, and keep the input that fails."""
 
 import hashlib
 import math
@@ -13,27 +13,27 @@ from typing import Any
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
-#: Seconds. An input takes some milliseconds; a busy machine may be slow, but not a thousand times.
-LONGEST = 10.0
-#: Bytes that an input may take. The images are small, and the limits that are set are too.
-MOST_MEMORY = 400 << 20
-#: Examples that hypothesis draws from one seed: it remembers all of them.
+#: Processor time of one input; usual are some milliseconds.
+MAX_SECONDS = 10.0
+#: Memory of one input. The images are small, and so are the limits that the tests set.
+MAX_BYTES = 400 << 20
+#: The number of examples that hypothesis draws from one seed. It remembers all of them.
 _ROUND = 2_000
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
 class Fuzz:
-    """How much is tried, from which seed, and where inputs that fail are kept."""
+    """The number of inputs, their seed, and the folder for inputs that fail."""
 
     inputs: int
     seed: int
     folder: Path
 
     def run(self, share: float, strategy: SearchStrategy[Any], check: Callable[[Any], None]) -> None:
-        """Check `share` of the inputs, drawn from `strategy`.
+        """Check a `share` (0..1) of the inputs, drawn from `strategy`.
 
-        An input that fails is shrunk and written into `folder`; one that ends the process is left there as `running`.
+        An input that fails is shrunk and written into `folder`; an input that ends the process stays there as `running`.
         """
         remaining, turn = math.ceil(self.inputs * share), 0
         watched = _Watched(check, self.folder / "running")
@@ -61,7 +61,7 @@ def _round(strategy: SearchStrategy[Any], check: Callable[[Any], None], count: i
 
 
 class _Watched:
-    """A check within a time and a memory, whose input is on disk while it runs."""
+    """A check with limits on time and memory, whose input is on disk while it runs."""
 
     def __init__(self, check: Callable[[Any], None], running: Path) -> None:
         running.parent.mkdir(parents=True, exist_ok=True)
@@ -69,27 +69,27 @@ class _Watched:
         self._check = check
 
     def __call__(self, value: Any) -> None:
-        self.running.write_bytes(_written(value))
+        self.running.write_bytes(_serialized(value))
         _forget_peak()
-        before, start = _peak_bytes(), time.perf_counter()
+        before, start = _peak_bytes(), time.process_time()
         self._check(value)
-        seconds, grown = time.perf_counter() - start, _peak_bytes() - before
-        assert seconds < LONGEST, f"it took {seconds:.1f} s"
-        assert grown < MOST_MEMORY, f"it took {grown:,} bytes"
+        seconds, grown = time.process_time() - start, _peak_bytes() - before
+        assert seconds < MAX_SECONDS, f"{seconds:.1f} s of processor time"
+        assert grown < MAX_BYTES, f"{grown:,} bytes"
 
     def keep(self, folder: Path) -> Path:
-        """Name the input that ran last by its hash."""
+        """Rename the file of the input that ran last to its hash."""
         content = self.running.read_bytes()
         return self.running.rename(folder / hashlib.sha256(content).hexdigest()[:16])
 
 
-def _written(value: Any) -> bytes:
-    """A file as it is, anything else as Python writes it."""
+def _serialized(value: Any) -> bytes:
+    """Return a file unchanged, and the `repr` of anything else."""
     return value if isinstance(value, bytes) else repr(value).encode("utf-8", "backslashreplace")
 
 
 def _forget_peak() -> None:
-    """Begin to measure anew (proc(5)); elsewhere than on Linux, only what goes beyond all inputs so far is seen."""
+    """Reset the peak memory (proc(5)); only Linux can, elsewhere the peak is that of all inputs so far."""
     if _CLEAR_REFS.exists():
         _CLEAR_REFS.write_text("5")
 

@@ -1,4 +1,4 @@
-"""Rows and headers as TorchServe hands them over, from nearly right to nonsense."""
+"""Rows and headers in TorchServe's form, from nearly valid to nonsense."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ from handler.options import MASKS, REFINEMENTS
 from tests.fuzz.mutations import mutated_files
 from tests.fuzz.seeds import seed_files
 
-#: With lone surrogates, which JSON can spell, and nul.
+#: They include NUL and lone surrogates, which JSON can spell.
 _texts = st.text(st.characters(), max_size=30)
 _scalars = st.one_of(
     st.none(),
@@ -22,7 +22,7 @@ _scalars = st.one_of(
     st.floats(),
     _texts,
 )
-#: All that JSON can hold, nested as deeply as its parser lets through, and names and texts that are long.
+#: Everything that JSON can hold, nested as deeply as its parser allows, with long names and texts.
 json_values: SearchStrategy[Any] = st.one_of(
     _scalars,
     st.recursive(
@@ -59,7 +59,7 @@ _names = st.one_of(
 
 @st.composite
 def option_fields(draw: DrawFn, right: bool = False) -> dict[str, Any]:
-    """Options by name. `right`: every name exists and most values too."""
+    """Draw options by name. `right`: all names exist and most values are valid."""
     known = draw(st.lists(st.sampled_from(sorted(_OPTIONS)), max_size=4, unique=True))
     fields = {name: draw(st.sampled_from(_OPTIONS[name])) for name in known}
     if not right and draw(st.booleans()):
@@ -69,13 +69,13 @@ def option_fields(draw: DrawFn, right: bool = False) -> dict[str, Any]:
 
 @st.composite
 def rows(draw: DrawFn, right: bool = False) -> dict[str, Any]:
-    """One row. `right`: it holds an image and options in one of the ways that exist."""
+    """Draw a row. `right`: it holds an image and options in one of the documented ways."""
     kind = draw(st.sampled_from(_RIGHT if right else [*_RIGHT, _anything, _broken_json]))
     return draw(kind(right))
 
 
 def headers(right: bool = False) -> SearchStrategy[dict[str, Any]]:
-    """Request headers, those of a form's parts among them."""
+    """Draw request headers, including those of a form's parts."""
     accepts = ["*/*", "image/png", "image/*;q=0.5, application/json;q=inf", ";;,,", "a/b;q=nan;q=,", "image/jpeg;q=1e999", "\0"]
     values = st.one_of(_texts, st.sampled_from([*FORMATS, "true", "1", "0.5", "cat", "\udc80"]))
     own = [
@@ -109,7 +109,7 @@ def _files(right: bool) -> SearchStrategy[bytes]:
 
 @st.composite
 def _image_texts(draw: DrawFn, right: bool) -> Any:
-    """An image as JSON holds it."""
+    """Draw an image in one of the forms that JSON can hold."""
     text = base64.b64encode(draw(_files(right))).decode()
     forms: list[Any] = [text, f"data:image/png;base64,{text}", {"b64": text}]
     if not right:
@@ -184,13 +184,13 @@ _RIGHT = (_raw, _form, _json, _v1, _v2)
 
 
 def _sent_as(body: dict[str, Any]) -> SearchStrategy[Any]:
-    """Decoded by TorchServe, or, where another content type says nothing of JSON, as it came."""
+    """Return the body as TorchServe passes it on: decoded, or as bytes if the content type does not say JSON."""
     text = json.dumps(body)
     return st.sampled_from([body, text.encode(), bytearray(text.encode("utf-8-sig"))])
 
 
 def _as_bytes(value: Any) -> Any:
-    """As the field of a form holds it."""
+    """Return `value` as a form field holds it."""
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
     return value if isinstance(value, list | dict) else str(value).encode()

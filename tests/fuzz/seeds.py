@@ -1,4 +1,4 @@
-"""Small real image files of every accepted format, mode and packing, to be broken."""
+"""Small real image files of every accepted format, mode and compression, for mutation."""
 
 import functools
 import io
@@ -20,7 +20,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 @functools.cache
 def seed_files() -> dict[str, bytes]:
-    """A file's bytes by what is particular about it."""
+    """Return the bytes of each file by its name, which says what is special about it."""
     return {**_jpegs(), **_pngs(), **_webps(), **_tiffs(), **_others()}
 
 
@@ -92,7 +92,7 @@ def _pngs() -> dict[str, bytes]:
 
 
 def png(samples: npt.NDArray[np.unsignedinteger], bits: int, colour_type: int, *, interlaced: bool = False) -> bytes:
-    """A PNG as Pillow does not write it: `samples` H×W×channels of 8 or 16 bits."""
+    """Write a PNG of a kind that Pillow does not: `samples` are H×W×channels of 8 or 16 bits."""
     height, width = samples.shape[:2]
     passes = [samples[top::down, left::across] for left, top, across, down in _ADAM7] if interlaced else [samples]
     rows = (b"\0" + row.astype(">u2" if bits == 16 else "u1").tobytes() for part in passes if part.size for row in part)
@@ -133,10 +133,10 @@ def _tiffs() -> dict[str, bytes]:
     by_pillow["TIFF pages"] = encode(rgb, "TIFF", save_all=True, append_images=_frames())
     for compression in ("group3", "group4", "tiff_ccitt"):
         by_pillow[f"TIFF {compression}"] = encode(bilevel, "TIFF", compression=compression)
-    return {**by_pillow, **_tiffs_of_science()}
+    return {**by_pillow, **_scientific_tiffs()}
 
 
-def _tiffs_of_science() -> dict[str, bytes]:
+def _scientific_tiffs() -> dict[str, bytes]:
     rgb = np.asarray(_photo())
     ways: dict[str, tuple[npt.NDArray[np.generic], dict[str, Any]]] = {
         "tiled": (rgb, {"tile": (16, 16)}),

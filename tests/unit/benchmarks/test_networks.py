@@ -26,12 +26,14 @@ def test_the_default_network_is_the_default_checkpoint(tmp_path: Path) -> None:
     assert checkpoint_of(DEFAULT_NETWORK, tmp_path, 128) == DEFAULT_CHECKPOINT
 
 
+@pytest.mark.slow
 def test_random_weights_load_into_torchvisions_network(checkpoint: Path) -> None:
     network = deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None)
 
     network.load_state_dict(load_checkpoint(checkpoint).network.state_dict())
 
 
+@pytest.mark.slow
 def test_random_weights_are_the_same_each_time(checkpoint: Path, tmp_path: Path) -> None:
     first, second = (
         load_checkpoint(path).network.state_dict() for path in (checkpoint, checkpoint_of(MOBILENET, tmp_path, 128))

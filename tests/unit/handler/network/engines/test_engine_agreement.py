@@ -70,6 +70,7 @@ def test_bfloat16_that_will_not_be_chosen_is_not_refused() -> None:
     require_agreement(agreement(measured("float32", 1.0), measured("bfloat16", 0.9)), "auto")
 
 
+@pytest.mark.slow
 def test_what_packaging_measured_decides_in_the_worker(converted: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(converted, tmp_path / "archive")
     (folder / AGREEMENT).write_text(agreement(measured("bfloat16", 0.5)).model_dump_json())

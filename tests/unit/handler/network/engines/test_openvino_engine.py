@@ -15,6 +15,8 @@ from model import load_checkpoint
 from model.strict import ConfigurationError
 from tests.support import CHECKPOINT, ROOT, noise
 
+pytestmark = pytest.mark.slow
+
 EXACT = EngineOptions(precision="float32")
 
 
