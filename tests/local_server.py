@@ -1,4 +1,4 @@
-"""An HTTP server that answers as it is told, for what a real one does seldom."""
+"""A scripted HTTP server, for failures that a real one shows seldom."""
 
 import socket
 import struct
@@ -17,13 +17,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Asked:
-    """A form that was posted."""
+    """A posted form."""
 
     path: str
     image: bytes
     options: dict[str, str]
     headers: Message
-    #: How often this image came, this time included.
+    #: 1 for the first form with this image, 2 for the second, and so on.
     attempt: int
 
 
@@ -33,7 +33,7 @@ class Reply:
     body: bytes = b"answer"
     content_type: str = "image/png"
     headers: dict[str, str] = field(default_factory=dict)
-    #: Send so many bytes of the body and hang up.
+    #: Hang up after this many bytes of the body.
     cut: int | None = None
     #: Reset the connection instead of answering.
     reset: bool = False
@@ -46,7 +46,7 @@ def content(part: Message) -> bytes:
 
 
 class LocalServer(ThreadingHTTPServer):
-    """Answers every form by `reply`, and remembers what was asked."""
+    """Answers every form with `reply(form)` and records the forms."""
 
     daemon_threads = True
 
@@ -90,10 +90,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         reply = self.server.reply(self.server.take(self))
         if reply.reset:
-            # With a linger of no time, closing sends RST; the socket is closed when its files are.
+            # With a linger time of 0, closing sends RST; the socket closes after its files.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            for each in (self.rfile, self.wfile, self.connection):
-                each.close()
+            for stream in (self.rfile, self.wfile, self.connection):
+                stream.close()
             self.close_connection = True
             return
         self._send(reply)

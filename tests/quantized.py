@@ -1,4 +1,4 @@
-"""A small network, quantized once for all tests: it takes seconds."""
+"""A small network, quantized once for all tests, which takes seconds."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +24,12 @@ from tests.support import metadata
 
 @dataclass(frozen=True)
 class Quantized:
-    """A checkpoint, and what was made of it."""
+    """A checkpoint and its quantized copy."""
 
     source: Path
-    #: A folder.
+    #: The folder of the calibration photographs.
     photographs: Path
-    #: The photographs with the labels that the network itself gives them, in the layout images/ + masks/.
+    #: The photographs with the labels that the network gives them, in folders images/ and masks/.
     labelled: Path
     #: Quantized on `photographs`, compared on `labelled`.
     path: Path
@@ -39,7 +39,7 @@ class Quantized:
 
 
 def quantized_in(folder: Path) -> Quantized:
-    """A network with random weights that sees every class somewhere, quantized."""
+    """Quantize a network with random weights that labels some pixels with every class."""
     made = Quantized(folder / "a.safetensors", folder / "photographs", folder / "labelled", folder / "a.int8.safetensors")
     write_samples(made.photographs)
     _write_network(made)
@@ -60,12 +60,12 @@ def _write_network(made: Quantized) -> None:
         torch.manual_seed(0)
         network = build_model(described.model).eval()
     normalize, bias = Normalize(described.normalization), network.get_parameter("classifier.classifier.bias")
-    seen = [
+    inputs = [
         torch.from_numpy(resize_to_network(DecodedImage.whole(image), described.resize).copy()[None])
         for image in made.pictures()
     ]
     with torch.inference_mode():
-        means = [network(normalize(pixels))["out"].mean((0, 2, 3)) for pixels in seen]
+        means = [network(normalize(pixels))["out"].mean((0, 2, 3)) for pixels in inputs]
     with torch.no_grad():
         bias.sub_(torch.stack(means).mean(0))
     save_checkpoint(made.source, network, described)

@@ -1,4 +1,4 @@
-"""What a test asks of a server."""
+"""Calls to a live server, and checks of its answers."""
 
 import io
 import json
@@ -21,13 +21,13 @@ def post(server: Server, image: bytes, headers: dict[str, str] | None = None, pa
 
 
 def segments(response: requests.Response) -> dict[str, dict[str, Any]]:
-    """The segments of a JSON answer by label."""
+    """Return the segments of a JSON answer by label."""
     assert response.status_code == 200, response.text
     return {segment["label"]: segment for segment in response.json()["segments"]}
 
 
 def mask(response: requests.Response) -> npt.NDArray[np.uint8]:
-    """The class indices of a palette PNG."""
+    """Return the class indices of a palette PNG."""
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "image/png"
     picture = Image.open(io.BytesIO(response.content))
@@ -36,7 +36,7 @@ def mask(response: requests.Response) -> npt.NDArray[np.uint8]:
 
 
 def error(response: requests.Response) -> tuple[int, str]:
-    """Status and type of an error, which must be as documented and give nothing away."""
+    """Return status and type of an error, after a check that it is documented and reveals nothing of the server."""
     assert response.headers["content-type"] == "application/json"
     code, kind = error_in(response.content)
     assert code == response.status_code
@@ -44,7 +44,7 @@ def error(response: requests.Response) -> tuple[int, str]:
 
 
 def error_in(body: bytes, *, kserve: bool = False) -> tuple[int, str]:
-    """Likewise of an error's body alone, in the bundle's own protocol or in KServe's."""
+    """Return status and type from the body of an error, in the bundle's own protocol or in KServe's."""
     answer = json.loads(body)
     assert set(answer) == {"code", "type", "message", *(["error"] if kserve else [])}
     assert answer.get("error", answer["message"]) == answer["message"]

@@ -1,4 +1,4 @@
-"""What a test asks of a server by gRPC."""
+"""Calls to a live server by gRPC."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from tests.live.client import TIMEOUT_S
 
 
 def predict(server: Server, inputs: Mapping[str, bytes], version: str = "") -> bytes:
-    """The answer's bytes; gRPC has neither a content type nor the status of an error that the handler answers.
+    """Return the bytes of the answer; gRPC carries neither its content type nor the status of the handler's errors.
 
     Raises:
         grpc.RpcError: the call itself failed.
@@ -18,6 +18,6 @@ def predict(server: Server, inputs: Mapping[str, bytes], version: str = "") -> b
     messages, services = inference_stubs()
     with grpc.insecure_channel(f"127.0.0.1:{server.ports.grpc_inference}") as channel:
         stub = services.InferenceAPIsServiceStub(channel)
-        asked = messages.PredictionsRequest(model_name=server.model, model_version=version, input=dict(inputs))
-        answer: bytes = stub.Predictions(asked, timeout=TIMEOUT_S).prediction
+        request = messages.PredictionsRequest(model_name=server.model, model_version=version, input=dict(inputs))
+        answer: bytes = stub.Predictions(request, timeout=TIMEOUT_S).prediction
         return answer

@@ -1,4 +1,4 @@
-"""The ways in which an image and its options reach the handler. Each gives the bytes of the answer to one image."""
+"""The routes by which an image and its options reach the handler. Every route returns the bytes of the answer."""
 
 import base64
 from collections.abc import Callable, Mapping
@@ -52,7 +52,7 @@ def _by_grpc(server: Server, image: bytes, options: Options) -> bytes:
     return grpc_client.predict(server, {"data": image, **{name: value.encode() for name, value in options.items()}})
 
 
-#: By what carries the options.
+#: Keyed by what carries the options.
 ROUTES: dict[str, Callable[[Server, bytes, Options], bytes]] = {
     "headers": _by_header,
     "form": _by_form,

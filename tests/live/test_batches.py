@@ -23,7 +23,7 @@ def test_each_answer_of_a_batch_is_the_answer_alone(server: Server, batching_ser
     cat, person = photos["chelsea"].read_bytes(), photos["astronaut"].read_bytes()
     with Image.open(photos["chelsea"]) as photo:
         half = encode(photo.resize((200, 133)), "JPEG")
-    asked: list[tuple[bytes, dict[str, str]]] = [
+    calls: list[tuple[bytes, dict[str, str]]] = [
         (cat, {"X-Segment-Format": "png"}),
         (b"not an image", {}),
         (person, {"X-Segment-Format": "json"}),
@@ -34,8 +34,8 @@ def test_each_answer_of_a_batch_is_the_answer_alone(server: Server, batching_ser
         (person, {"X-Segment-Format": "png"}),
     ]
 
-    together = at_once(batching_server, [partial(post, image=image, headers=headers) for image, headers in asked])
-    alone = [post(server, *request) for request in asked]
+    together = at_once(batching_server, [partial(post, image=image, headers=headers) for image, headers in calls])
+    alone = [post(server, *request) for request in calls]
 
     assert [response.status_code for response in together] == [200, 400, 200, 400, 200, 400, 400, 200]
     assert [response.content for response in together] == [response.content for response in alone]
@@ -56,7 +56,7 @@ def test_calls_of_all_kinds_in_one_batch_are_answered_as_alone(
 ) -> None:
     astronaut, photo = photos["astronaut"].read_bytes(), base64.b64encode(thumbnail).decode()
     tensor = {"name": "a", "shape": [1], "datatype": "BYTES", "data": [photo], "parameters": {"format": "index"}}
-    asked: list[Ask] = [
+    calls: list[Ask] = [
         lambda to: requests.get(to.management_url, params={"customized": "true"}, timeout=TIMEOUT_S),
         lambda to: post_to(explanations_url(to), data=thumbnail),
         lambda to: post_to(kserve_v1_url(to), json={"instances": [photo, {"data": photo, "format": "png"}]}),
@@ -67,8 +67,8 @@ def test_calls_of_all_kinds_in_one_batch_are_answered_as_alone(
         lambda to: post(to, b"broken", {"Accept": "image/png"}),
     ]
 
-    together = at_once(batching_server, asked)
-    alone = [ask(server) for ask in asked]
+    together = at_once(batching_server, calls)
+    alone = [ask(server) for ask in calls]
 
     assert [response.status_code for response in together] == [200, 200, 200, 400, 200, 200, 200, 400]
     assert described(together[0]) == described(alone[0]) | {"archive": described(together[0])["archive"]}
@@ -76,12 +76,12 @@ def test_calls_of_all_kinds_in_one_batch_are_answered_as_alone(
     assert [response.headers["content-type"] for response in together] == [r.headers["content-type"] for r in alone]
 
 
-def at_once(server: Server, asked: Sequence[Ask]) -> list[requests.Response]:
-    """What each was answered, all having been sent together and having come to the handler in batches."""
+def at_once(server: Server, calls: Sequence[Ask]) -> list[requests.Response]:
+    """Send all calls together, check that they reached the handler in batches, and return the answers in order."""
     before = batches(server)
-    with ThreadPoolExecutor(len(asked)) as pool:
-        responses = list(pool.map(lambda ask: ask(server), asked))
-    assert batches(server)[0] - before[0] < len(asked)
+    with ThreadPoolExecutor(len(calls)) as pool:
+        responses = list(pool.map(lambda ask: ask(server), calls))
+    assert batches(server)[0] - before[0] < len(calls)
     return responses
 
 
@@ -90,12 +90,12 @@ def post_to(url: str, **body: Any) -> requests.Response:
 
 
 def described(response: requests.Response) -> dict[str, Any]:
-    found: dict[str, Any] = response.json()[0]["customizedMetadata"]
-    return found
+    description: dict[str, Any] = response.json()[0]["customizedMetadata"]
+    return description
 
 
 def batches(server: Server) -> tuple[float, float]:
-    """How many there were, and of how many requests, as the server's own metrics say."""
+    """Return the number of batches and of the requests in them, by the server's metrics."""
     text = requests.get(server.metrics_url, timeout=TIMEOUT_S).text
     values = re.findall(r"^BatchSize_(?:count|sum)\{.*\} ([\d.]+)$", text, re.MULTILINE)
     count, total = (float(value) for value in values) if values else (0.0, 0.0)

@@ -1,4 +1,4 @@
-"""The contract, row by row: bodies, options, formats and where each may be asked for."""
+"""The HTTP contract, row by row: bodies, options and formats by every route."""
 
 import io
 import json
@@ -19,9 +19,9 @@ from tests.live.client import TIMEOUT_S, error, error_in, mask, post
 from tests.live.routes import ROUTES, kserve_v1_url, kserve_v2_url
 from tests.support import encode
 
-#: What the network does in a sixteenth of the time.
+#: The network takes a sixteenth of the time.
 QUICK = {"scales": "0.25"}
-#: A value of each option that changes the answer, with what it needs for that.
+#: For every option a value that changes the answer, with the other options that it needs for that.
 CHANGES: dict[str, dict[str, str]] = {
     "format": {"format": "png"},
     "masks": {"masks": "none"},
@@ -35,7 +35,7 @@ CHANGES: dict[str, dict[str, str]] = {
     "alpha": {"format": "overlay", "alpha": "1"},
     "tolerance": {"masks": "polygons", "tolerance": "5"},
 }
-#: Without a dense CRF, which is an extra, there is nothing to choose.
+#: Its one other value needs the dense CRF, which is an extra.
 ALWAYS_ALIKE = {"refine"}
 
 
@@ -45,7 +45,7 @@ def plain(server: Server, thumbnail: bytes) -> bytes:
     return post(server, thumbnail).content
 
 
-def test_the_table_of_this_test_has_every_option() -> None:
+def test_the_table_has_every_option() -> None:
     assert set(CHANGES) == {*InferenceOptions.model_fields, *AnswerOptions.model_fields}
 
 
@@ -94,9 +94,9 @@ def test_a_format_has_its_content_type_and_is_chosen_by_url_as_well(server: Serv
     assert by_url.content == by_header.content
 
 
-@pytest.mark.parametrize("content_type", sorted({each.content_type for each in FORMATS.values()}))
+@pytest.mark.parametrize("content_type", sorted({entry.content_type for entry in FORMATS.values()}))
 def test_accept_chooses_the_first_format_of_its_type(server: Server, thumbnail: bytes, content_type: str) -> None:
-    first = next(name for name, each in FORMATS.items() if each.content_type == content_type)
+    first = next(name for name, entry in FORMATS.items() if entry.content_type == content_type)
 
     response = post(server, thumbnail, {"Accept": content_type})
 
@@ -145,9 +145,7 @@ def test_a_header_may_be_utf_8(server: Server, thumbnail: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["explain", "Explain", "describe", "Describe", "URL_PATH", "url_path"])
-def test_headers_that_the_server_uses_itself_do_nothing_where_a_client_sends_them(
-    server: Server, thumbnail: bytes, plain: bytes, name: str
-) -> None:
+def test_a_client_cannot_send_torchserves_own_headers(server: Server, thumbnail: bytes, plain: bytes, name: str) -> None:
     assert post(server, thumbnail, {name: "png" if "path" in name.lower() else "True"}).content == plain
 
 
@@ -174,14 +172,14 @@ def test_numpy_reads_npz_without_pickles(server: Server, thumbnail: bytes) -> No
         assert arrays["model"].tolist() == ["deeplabv3", "1.0"]
 
 
-def test_what_is_not_among_the_classes_asked_for_is_background(server: Server, thumbnail: bytes) -> None:
+def test_unrequested_classes_become_background(server: Server, thumbnail: bytes) -> None:
     (only,) = post(server, thumbnail, {"X-Segment-Classes": "dog", "X-Segment-Masks": "none"}).json()["segments"]
 
     assert (only["label"], only["fraction"]) == ("background", 1)
 
 
 @pytest.mark.parametrize("masks", ["rle", "png", "polygons", "none"])
-def test_masks_are_given_as_asked(server: Server, thumbnail: bytes, masks: str) -> None:
+def test_masks_have_the_requested_encoding(server: Server, thumbnail: bytes, masks: str) -> None:
     first = post(server, thumbnail, {"X-Segment-Masks": masks}).json()["segments"][0]
 
     assert first["label"] == "cat"

@@ -1,4 +1,4 @@
-"""What a served model says of itself to the management API."""
+"""The description of a served model, by the management API."""
 
 import zipfile
 from pathlib import Path
@@ -47,11 +47,11 @@ def test_it_names_model_engine_and_precision(described: dict[str, Any]) -> None:
 def test_it_says_how_engines_agree_with_torch_in_float32(described: dict[str, Any]) -> None:
     agreement = described["agreement"]
 
-    assert [each["engine"] for each in agreement["engines"]] == ["openvino"] * len(agreement["engines"])
+    assert [entry["engine"] for entry in agreement["engines"]] == ["openvino"] * len(agreement["engines"])
     assert agreement["engines"][-1]["precision"] == described["precision"]
-    for each in agreement["engines"]:
-        assert each["equal_labels"] >= {"float32": 0.9999, "bfloat16": 0.995}[each["precision"]]
-        assert each["images"] == 7
+    for entry in agreement["engines"]:
+        assert entry["equal_labels"] >= {"float32": 0.9999, "bfloat16": 0.995}[entry["precision"]]
+        assert entry["images"] == 7
 
 
 def test_options_formats_and_limits_are_all_there(described: dict[str, Any]) -> None:

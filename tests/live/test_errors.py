@@ -1,4 +1,4 @@
-"""What clients get for what cannot be segmented, and that no input ends a worker."""
+"""Errors for images that cannot be segmented; no input ends a worker."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.unit.handler.image.test_decode import bomb
 
 
 def broken_inputs(photo: bytes) -> dict[str, bytes]:
-    """Bodies that are no whole image, or too much of one."""
+    """Return bodies that are broken images or too large."""
     return {
         "truncated JPEG": photo[: len(photo) // 2],
         "JPEG header alone": photo[:20],

@@ -1,4 +1,4 @@
-"""Evaluation measures the same model, whether it is a checkpoint, an archive or served."""
+"""Evaluation scores a checkpoint, an archive and a server alike."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ CAT, PERSON = 8, 15
 
 
 def varied(photos: dict[str, Path], folder: Path) -> list[Path]:
-    """More pictures than are asked for at once: JPEG, transparent, grey, turned by EXIF, and of odd sizes."""
+    """Write more pictures than one call takes: JPEG, transparent, grey, turned by EXIF, and of odd sizes."""
     with Image.open(photos["chelsea"]) as photo:
         cat = photo.convert("RGB")
     exif = Image.Exif()
@@ -38,24 +38,24 @@ def varied(photos: dict[str, Path], folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "options",
     [AS_SERVED, InferenceOptions(scales=(0.75, 1 / 0.9), flip=True)],
     ids=["as it is served", "scales and mirror images"],
 )
 def test_checkpoint_archive_and_server_agree_to_the_pixel(
-    server: Server, default_archive: Path, photos: dict[str, Path], tmp_path: Path, asked: InferenceOptions
+    server: Server, default_archive: Path, photos: dict[str, Path], tmp_path: Path, options: InferenceOptions
 ) -> None:
     require_agreement(
-        [load(DEFAULT_CHECKPOINT, asked), load(default_archive, asked), ServerPredictor.connect(server.url, asked)],
+        [load(DEFAULT_CHECKPOINT, options), load(default_archive, options), ServerPredictor.connect(server.url, options)],
         varied(photos, tmp_path),
     )
 
 
 def test_checkpoint_and_server_refine_alike(server: Server, photos: dict[str, Path]) -> None:
     pytest.importorskip("pydensecrf")
-    asked = InferenceOptions(refine="crf")
+    options = InferenceOptions(refine="crf")
 
-    require_agreement([load(DEFAULT_CHECKPOINT, asked), ServerPredictor.connect(server.url, asked)], [photos["chelsea"]])
+    require_agreement([load(DEFAULT_CHECKPOINT, options), ServerPredictor.connect(server.url, options)], [photos["chelsea"]])
 
 
 def test_settings_of_an_archive_are_its_servers_where_nothing_is_asked_for(photos: dict[str, Path], tmp_path: Path) -> None:
@@ -64,11 +64,11 @@ def test_settings_of_an_archive_are_its_servers_where_nothing_is_asked_for(photo
     settings["handler"] |= {"output_stride": 8, "inference": {"scales": [0.5, 0.75], "flip": True}}
     config.write_text(yaml.safe_dump(settings))
     archive = build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, config), tmp_path / "store")
-    own = load(DEFAULT_CHECKPOINT, InferenceOptions(scales=(0.5, 0.75), flip=True), output_stride=8)
+    checkpoint = load(DEFAULT_CHECKPOINT, InferenceOptions(scales=(0.5, 0.75), flip=True), output_stride=8)
 
     with serving(archive, Ports.free(), tmp_path / "run") as server:
         served = ServerPredictor.connect(server.url, AS_SERVED)
-        require_agreement([own, load(archive, AS_SERVED), served], [photos["chelsea"]])
+        require_agreement([checkpoint, load(archive, AS_SERVED), served], [photos["chelsea"]])
 
 
 def require_agreement(predictors: Sequence[Predictor], pictures: Sequence[Path]) -> None:

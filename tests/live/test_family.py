@@ -1,4 +1,4 @@
-"""Each network of the family through an archive and a server: what is served is what the pipeline computes, to the pixel."""
+"""Every network of the family through an archive and a server: the served mask is the pipeline's, to the pixel."""
 
 import io
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_the_served_mask_is_the_pipelines(network: ModelConfig, photos: dict[str
     file = io.BytesIO()
     photo.save(file, "PNG")
     checkpoint = write_random(network, tmp_path / "family.safetensors")
-    # In bfloat16 labels of random weights are all but ties.
+    # In bfloat16, random weights give near ties.
     config = tmp_path / "model-config.yaml"
     config.write_text("{minWorkers: 1, maxWorkers: 1, handler: {precision: float32}}")
     photographs = tmp_path / "photographs"
@@ -50,10 +50,10 @@ def test_the_served_mask_is_the_pipelines(network: ModelConfig, photos: dict[str
 
 
 def write_random(config: ModelConfig, path: Path) -> Path:
-    """A checkpoint with random weights, the same each time, that tells one part of a picture from another."""
+    """Write a checkpoint with random weights, the same each time, that labels the parts of a picture differently."""
     torch.manual_seed(0)
     network = build_model(config).train()
-    # Deep networks of random weights lose what they see unless their normalization layers know the values they get.
+    # Signals die in deep random networks unless the normalization layers know the statistics of their inputs.
     for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
         norm.momentum = None
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A live server under thousands of calls, right and wrong: it answers all of them, and is afterwards what it was before."""
+"""A live server under thousands of valid and broken calls: it answers all of them and keeps nothing."""
 
 import csv
 import io
@@ -19,19 +19,19 @@ from tests.fuzz.outcomes import STATUSES, require_discreet
 from tests.fuzz.recorder import Fuzz
 from tests.live.client import TIMEOUT_S
 
-#: Until then every library that is loaded on demand is loaded, and every pool has its size.
+#: The number of requests after which all libraries are loaded and all pools have their size.
 WARM_UP = 200
-#: Bytes.
-MOST_GROWTH = 50 << 20
+#: The bytes by which a warm worker may grow.
+MAX_GROWTH = 50 << 20
 _EVERY = 250
 _THREADS = 4
-#: What TorchServe itself writes a stack trace for: JSON or text that it could not decode, and hands over as it came.
+#: TorchServe logs a stack trace of its own for JSON or text that it cannot decode and passes on.
 _UNDECODED = "input data. Forwarding encoded payload"
 
 
 @dataclass(frozen=True)
 class Worker:
-    """What one worker holds."""
+    """The resources that one worker holds."""
 
     requests: int
     rss: int
@@ -41,14 +41,14 @@ class Worker:
 
     @classmethod
     def of(cls, server: Server, count: int) -> "Worker":
-        """After `count` requests."""
+        """Measure the server's worker after `count` requests."""
         process = psutil.Process(_pids(server)[0])
         with process.oneshot():
             held = process.memory_info().rss, process.num_fds(), len(process.net_connections("all")), process.num_threads()
         return cls(count, *held)
 
 
-def test_a_server_under_fuzz_stays_what_it_was(server: Server, fuzz: Fuzz, request: pytest.FixtureRequest) -> None:
+def test_a_server_under_fuzz_keeps_its_size(server: Server, fuzz: Fuzz, request: pytest.FixtureRequest) -> None:
     total = request.config.getoption("--fuzz-requests")
     warm_up = min(WARM_UP, total // 2)
     workers, files, log = _pids(server), _files(server.temporary), _log(server)
@@ -62,27 +62,27 @@ def test_a_server_under_fuzz_stays_what_it_was(server: Server, fuzz: Fuzz, reque
             begin = end
     _write(fuzz.folder / "memory.csv", curve)
 
-    warm = next(each for each in curve if each.requests >= warm_up)
+    warm = next(worker for worker in curve if worker.requests >= warm_up)
     assert _pids(server) == workers
-    assert curve[-1].rss - warm.rss < MOST_GROWTH, curve
+    assert curve[-1].rss - warm.rss < MAX_GROWTH, curve
     assert curve[-1].open_files <= warm.open_files, curve
     assert curve[-1].connections <= warm.connections, curve
     assert _files(server.temporary) == files
-    said = _log(server).removeprefix(log)
-    assert "Level.ERROR" not in said
-    assert said.count("Traceback") == said.count(_UNDECODED)
+    logged = _log(server).removeprefix(log)
+    assert "Level.ERROR" not in logged
+    assert logged.count("Traceback") == logged.count(_UNDECODED)
     assert {200, 400} <= set(statuses)
 
 
 def _answered(server: Server, fuzz: Fuzz, index: int) -> int:
-    """Send call `index` and check its answer; the status."""
+    """Send call `index`, check its answer and return the status."""
     call = http_call(Random(f"{fuzz.seed}/{index}"), server.model)  # noqa: S311 (nothing here is secret)
     response = _send(server, call)
     where = f"seed {fuzz.seed}, call {index}: {response.status_code} {response.content[:300]!r}"
     if response.status_code == 200:
         assert _is_whole(response), where
     else:
-        # Others than ours are of TorchServe, which refuses paths, versions and characters itself.
+        # TorchServe itself rejects some paths, versions and characters, with statuses of its own.
         assert response.status_code in STATUSES or 400 <= response.status_code < 500, where
         assert set(response.json()) - {"error"} == {"code", "type", "message"}, where
         require_discreet(response.json()["message"])
@@ -120,4 +120,4 @@ def _write(path: Path, curve: list[Worker]) -> None:
     with path.open("w", newline="") as file:
         rows = csv.DictWriter(file, list(asdict(curve[0])))
         rows.writeheader()
-        rows.writerows(asdict(each) for each in curve)
+        rows.writerows(asdict(worker) for worker in curve)

@@ -1,4 +1,4 @@
-"""gRPC: an image and its options in the input map, an answer's bytes or an error that says everything."""
+"""gRPC: the input map holds the image and its options, the answer is its bytes or a complete error."""
 
 import pytest
 
@@ -31,7 +31,5 @@ def test_options_may_be_json(server: Server, thumbnail: bytes) -> None:
         ({"data": b"x", "formt": b"png"}, (400, "InvalidOption")),
     ],
 )
-def test_an_error_is_told_in_the_answer_which_has_no_status(
-    server: Server, inputs: dict[str, bytes], expected: tuple[int, str]
-) -> None:
+def test_the_body_of_an_error_has_its_status(server: Server, inputs: dict[str, bytes], expected: tuple[int, str]) -> None:
     assert error_in(predict(server, inputs)) == expected

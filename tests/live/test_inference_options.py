@@ -1,4 +1,4 @@
-"""Scales, mirror images and refinement, asked for by header and by form."""
+"""Scales, mirror images and refinement, by header and by form."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What TorchServe's front end answers itself, before any handler runs: the calls that get a 5xx, all of them known."""
+"""Calls that TorchServe's front end answers itself with a 5xx, before any handler runs."""
 
 import json
 from contextlib import closing
@@ -14,12 +14,12 @@ _FORM = {"Content-Type": "multipart/form-data; boundary=XX"}
 
 
 def part(header: str) -> bytes:
-    """A form of one part."""
+    """Return a form with one part."""
     return f"--XX\r\n{header}\r\n\r\npng\r\n--XX--\r\n".encode()
 
 
 def raw(server: Server, target: str, method: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
-    """Status and body of a call whose target nothing puts right."""
+    """Send a request with exactly this target and return status and body."""
     connection = HTTPConnection("127.0.0.1", server.ports.inference, timeout=TIMEOUT_S)
     with closing(connection):
         connection.request(method, target, body, headers)

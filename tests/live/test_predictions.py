@@ -1,4 +1,4 @@
-"""What clients get for a photograph."""
+"""Answers to photographs."""
 
 import io
 import json
@@ -19,11 +19,11 @@ CAT, PERSON = 8, 15
 
 
 def test_the_cat_is_a_cat(server: Server, photos: dict[str, Path]) -> None:
-    found = segments(post(server, photos["chelsea"].read_bytes()))
+    labelled = segments(post(server, photos["chelsea"].read_bytes()))
 
-    assert max(found.values(), key=lambda segment: segment["pixels"])["label"] == "cat"
-    assert found["cat"]["score"] > 0.8
-    assert 0.4 < found["cat"]["fraction"] < 0.95
+    assert max(labelled.values(), key=lambda segment: segment["pixels"])["label"] == "cat"
+    assert labelled["cat"]["score"] > 0.8
+    assert 0.4 < labelled["cat"]["fraction"] < 0.95
 
 
 def test_the_astronaut_is_a_person_in_the_middle(server: Server, photos: dict[str, Path]) -> None:
@@ -131,6 +131,6 @@ def test_the_format_is_chosen_by_header_url_or_accept(
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
 def test_every_accepted_file_format_is_a_cat(server: Server, photos: dict[str, Path], file_format: str) -> None:
     with Image.open(photos["chelsea"]) as photo:
-        found = segments(post(server, encode(photo.convert("RGB"), file_format)))
+        labelled = segments(post(server, encode(photo.convert("RGB"), file_format)))
 
-    assert "cat" in found
+    assert "cat" in labelled

@@ -1,4 +1,4 @@
-"""README's commands, typed as a reader would, in a copy of the repository."""
+"""README's commands, run in a copy of the repository."""
 
 import json
 import os
@@ -19,13 +19,13 @@ _BLOCK = re.compile(r"(<!-- not run[^\n]*-->\n)?```(sh|json|python)\n(.*?)```", 
 
 
 def blocks() -> list[tuple[str, str]]:
-    """Language and text of README's code blocks, without those that are marked as not run."""
+    """Return language and text of README's code blocks, without those marked `not run`."""
     return [(match[2], match[3]) for match in _BLOCK.finditer((ROOT / "README.md").read_text()) if not match[1]]
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository without what was made in it."""
+    """Copy the repository without build products."""
     folder = tmp_path_factory.mktemp("readme") / "repository"
     made = shutil.ignore_patterns(".git", ".venv", "build", "logs", "__pycache__", ".*_cache", ".hypothesis")
     shutil.copytree(ROOT, folder, ignore=made)
@@ -62,7 +62,7 @@ def test_readmes_commands_do_what_it_says(copy: Path) -> None:
 
 
 def run_table(variables: str, copy: Path, environment: dict[str, str], base: int) -> None:
-    """Each line of the tables of commands must be answered without an error."""
+    """Run every command of README's tables; none may fail."""
     (copy / ".curlrc").write_text("fail-with-body\n")
     commands = _TABLE_LINE.findall((ROOT / "README.md").read_text())
     assert len(commands) > 30
@@ -98,7 +98,7 @@ def test_readme_points_at_files_that_exist() -> None:
 
 
 def assert_shown(output: str, shown: str) -> None:
-    """What README shows is what came, up to the first `…`, figures aside: those may differ a little between machines."""
+    """Compare output with README up to the first `…`, but for numbers, which differ a little between machines."""
 
     def words(text: str) -> str:
         return re.sub(r"[\d.]+", "0", text)
@@ -108,7 +108,7 @@ def assert_shown(output: str, shown: str) -> None:
 
 
 def free_base() -> int:
-    """The first of five free ports in a row."""
+    """Return the first of five consecutive free ports."""
     for start in range(Ports.free().inference, 65000):
         if not Ports.from_base(start).taken():
             return start

@@ -1,4 +1,4 @@
-"""The client with a real server behind it."""
+"""The client with a real server."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ Segment = Callable[..., int]
 
 @pytest.fixture
 def folder(photos: dict[str, Path], tmp_path: Path) -> Path:
-    """The sample photographs, and `chelsea` lying on its side until its EXIF orientation is applied, in a folder below."""
+    """Return a folder with the sample photographs and, in a subfolder, `chelsea` turned by its EXIF orientation."""
     below = tmp_path / "photos" / "below"
     below.mkdir(parents=True)
     for photo in photos.values():
@@ -80,7 +80,9 @@ def test_a_bad_option_is_said_once_in_the_servers_words(
 def test_an_unknown_model_ends_the_run(server: Server, folder: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(folder), "--out", str(out), "--url", server.url.replace("deeplabv3", "no-such")]) == 1
 
-    assert "answered 404: Model not found: no-such; nothing more was sent" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "404" in error
+    assert "no-such" in error
 
 
 def test_a_broken_photograph_fails_alone_until_it_is_mended(

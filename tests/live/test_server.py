@@ -1,4 +1,4 @@
-"""The server around the model: what is open, what is closed, how it starts and stops."""
+"""The server around the model: ports, metrics, start and stop."""
 
 import os
 import re
@@ -56,7 +56,7 @@ def test_metrics_count_answers_and_time_stages(server: Server, photos: dict[str,
 
 
 def test_plain_torchserve_serves_the_archive(tmp_path: Path, default_archive: Path, photos: dict[str, Path]) -> None:
-    """As an operator starts it, without this project's scripts."""
+    """Start it like an operator who does not have this project's scripts."""
     store, temporary = default_archive.parent, tmp_path / "tmp"
     temporary.mkdir()
     ports = Ports.free()
@@ -86,7 +86,7 @@ def test_plain_torchserve_serves_the_archive(tmp_path: Path, default_archive: Pa
         server.stop()
 
 
-def test_a_worker_that_cannot_start_is_told_with_its_reason(tmp_path: Path, default_archive: Path) -> None:
+def test_a_worker_that_cannot_start_is_reported_with_the_reason(tmp_path: Path, default_archive: Path) -> None:
     broken = reconfigured(default_archive, tmp_path, lambda settings: settings["handler"].update(engine="t0rch"))
 
     with pytest.raises(ServerError, match=r"deeplabv3[\s\S]*t0rch"), serving(broken, Ports.free(), tmp_path / "run"):
@@ -95,7 +95,7 @@ def test_a_worker_that_cannot_start_is_told_with_its_reason(tmp_path: Path, defa
     assert Server.find(tmp_path / "run") is None
 
 
-def test_an_archive_that_cannot_be_read_is_told_with_its_reason(tmp_path: Path, default_archive: Path) -> None:
+def test_an_archive_that_cannot_be_read_is_reported_with_the_reason(tmp_path: Path, default_archive: Path) -> None:
     archive = tmp_path / "deeplabv3.mar"
     archive.write_bytes(default_archive.read_bytes().replace(b"batchSize", b"batchSite"))
 

@@ -1,4 +1,4 @@
-"""The archive as it is built: what is in it, that it is the same each time, and that it works by itself."""
+"""The archive: its contents, reproducibility, and that it works without the repository."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def recipe(checkpoint: Path, class_names: Path | None = None, config: Path = DEF
     return Recipe("pets", "1.0", checkpoint, config, class_names)
 
 
-def test_only_what_is_needed_is_in_it(archive: Path) -> None:
+def test_it_holds_the_needed_files_and_no_other(archive: Path) -> None:
     names = set(zipfile.ZipFile(archive).namelist())
 
     code = {path.relative_to(ROOT).as_posix() for folder in ("handler", "model") for path in (ROOT / folder).rglob("*.py")}
@@ -64,11 +64,11 @@ def test_every_engine_of_this_machine_is_compared_with_torch(archive: Path) -> N
 
     native = native_precision()
     expected = ["float32"] if native == "float32" else ["float32", "bfloat16"]
-    assert [(each.engine, each.precision) for each in engines] == [("openvino", precision) for precision in expected]
+    assert [(entry.engine, entry.precision) for entry in engines] == [("openvino", precision) for precision in expected]
     assert engines[0].equal_labels >= engines[0].required == 0.9999
 
 
-def test_engines_are_compared_on_photographs_that_are_given(checkpoint: Path, tmp_path: Path) -> None:
+def test_engines_are_compared_on_the_given_photographs(checkpoint: Path, tmp_path: Path) -> None:
     photographs = tmp_path / "streets"
     photographs.mkdir()
     (photographs / "one.png").write_bytes(encode(noise(40, 60)))
@@ -77,7 +77,7 @@ def test_engines_are_compared_on_photographs_that_are_given(checkpoint: Path, tm
     packed = build(replace(recipe(checkpoint), photographs=photographs), tmp_path / "store")
 
     assert agreement_in(packed).photographs == "streets"
-    assert {each.images for each in agreement_in(packed).engines} == {1}
+    assert {entry.images for entry in agreement_in(packed).engines} == {1}
 
 
 def test_a_folder_without_photographs_stops_the_build(checkpoint: Path, tmp_path: Path) -> None:
@@ -122,8 +122,8 @@ def test_it_works_by_itself(archive: Path) -> None:
     ids=lambda model: model.backbone,
 )
 def test_it_works_by_itself_where_another_library_builds_the_network(model: ModelConfig, tmp_path: Path) -> None:
-    own = model.model_copy(update={"num_classes": len(CLASSES)})
-    checkpoint = write_checkpoint(tmp_path / "a.safetensors", model=own, resize=ResizePolicy(size=64, multiple=16))
+    config = model.model_copy(update={"num_classes": len(CLASSES)})
+    checkpoint = write_checkpoint(tmp_path / "a.safetensors", model=config, resize=ResizePolicy(size=64, multiple=16))
 
     assert "into 3 class names" in verify(build(recipe(checkpoint), tmp_path))
 
@@ -147,7 +147,7 @@ def test_pythonpath_cannot_hide_its_modules(archive: Path, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("lost", ["handler/geometry.py", "model/aspp.py", "model.safetensors"])
-def test_an_archive_that_lacks_a_file_is_found_out(archive: Path, tmp_path: Path, lost: str) -> None:
+def test_verification_notices_a_missing_file(archive: Path, tmp_path: Path, lost: str) -> None:
     broken = tmp_path / "pets.mar"
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(broken, "w") as target:
         for name in source.namelist():
@@ -158,8 +158,8 @@ def test_an_archive_that_lacks_a_file_is_found_out(archive: Path, tmp_path: Path
         verify(broken)
 
 
-def test_modules_from_outside_the_archive_are_found_out(archive: Path, tmp_path: Path) -> None:
-    """An installed package of the same name would serve in the archive's place."""
+def test_verification_notices_modules_from_outside(archive: Path, tmp_path: Path) -> None:
+    """An installed package of the same name must not replace the archive's."""
     folder = tmp_path / "archive"
     zipfile.ZipFile(archive).extractall(folder)
     shutil.move(folder / "handler", tmp_path / "handler")
@@ -172,7 +172,7 @@ def test_modules_from_outside_the_archive_are_found_out(archive: Path, tmp_path:
     assert "handler came from" in result.stderr
 
 
-def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "a.mar"
     path.write_text("nothing")
 
@@ -214,12 +214,12 @@ def test_a_misspelt_setting_of_torchserves_stops_the_build(checkpoint: Path, tmp
         build(recipe(checkpoint, config=config), tmp_path)
 
 
-def test_a_name_that_is_no_name_stops_the_build(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_name_stops_the_build(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--checkpoint", str(checkpoint), "--name", "a/b", "--out", str(tmp_path)]) == 1
     assert "--name 'a/b': must be letters" in capsys.readouterr().err
 
 
-def test_a_checkpoint_that_is_not_there_stops_the_build(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_stops_the_build(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nothing\.safetensors"):
         build(recipe(tmp_path / "nothing.safetensors"), tmp_path)
 

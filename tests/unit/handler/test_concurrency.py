@@ -2,6 +2,9 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
 from types import ModuleType
 
 import numpy as np
@@ -10,10 +13,12 @@ import pytest
 
 from handler.answers import EncodedResponse
 from handler.network.engines import Logits, Pixels, Region
-from handler.options import AnswerOptions, InferenceOptions, SegmentationRequest
-from handler.scheduler import Outcome
+from handler.options import AnswerOptions, InferenceOptions, ModelIdentity, SegmentationRequest
+from handler.pipeline import Pipeline
+from handler.scheduler import Outcome, make_scheduler
+from handler.settings import HandlerSettings
 from tests.engines import ConcurrencyProbe, LanedEngine, WatchedEngine, build_scheduler
-from tests.support import encode, noise
+from tests.support import CHECKPOINT, encode, noise
 
 SIDE = 60
 PHOTO = encode(noise(SIDE, SIDE))
@@ -99,6 +104,51 @@ def test_explanations_run_one_after_the_other(probe: ConcurrencyProbe) -> None:
 
     assert_answered(outcomes)
     assert probe.peak == 1
+
+
+def test_threads_that_share_an_engine_run_it_in_turn(probe: ConcurrencyProbe) -> None:
+    scheduler = build_scheduler(WatchedEngine(probe, max_batch=4))
+
+    assert_answered(answer_in_threads(lambda: scheduler.answer([request()])[0]))
+    assert probe.peak == 1
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_threads_that_share_a_scheduler_get_the_answers_of_one_thread(converted: Path, engine: str, lanes: int) -> None:
+    scheduler = make_scheduler(load(converted, engine, lanes))
+    (alone,) = scheduler.answer([request()])
+
+    outcomes = answer_in_threads(lambda: scheduler.answer([request()])[0])
+
+    assert outcomes == [alone] * len(outcomes)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_threads_that_share_a_pipeline_get_the_answers_of_one_thread(converted: Path, engine: str) -> None:
+    pipeline = load(converted, engine)
+    alone = pipeline.answer(request())
+
+    outcomes = answer_in_threads(lambda: pipeline.answer(request()))
+
+    assert outcomes == [alone] * len(outcomes)
+
+
+def load(folder: Path, engine: str, lanes: int = 1) -> Pipeline:
+    settings = HandlerSettings.model_validate({"engine": engine, "precision": "float32", "threads": 2})
+    return Pipeline.load(folder / CHECKPOINT, settings, ModelIdentity("m", "1"), archive=folder, lanes=lanes)
+
+
+def answer_in_threads(answer: Callable[[], Outcome], threads: int = 4, times: int = 3) -> list[Outcome]:
+    """Call `answer` several times in each of several threads, which begin together."""
+    start = Barrier(threads, timeout=60)
+
+    def run(_: int) -> list[Outcome]:
+        start.wait()
+        return [answer() for _ in range(times)]
+
+    with ThreadPoolExecutor(threads) as pool:
+        return [outcome for outcomes in pool.map(run, range(threads)) for outcome in outcomes]
 
 
 def request(**inference: object) -> SegmentationRequest:

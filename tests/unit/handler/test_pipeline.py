@@ -37,7 +37,7 @@ from tests.engines import (
     build_pipeline,
     build_scheduler,
 )
-from tests.support import CLASSES, encode, noise, write_checkpoint
+from tests.support import CHECKPOINT, CLASSES, encode, noise, write_checkpoint
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_the_mask_has_the_size_of_the_image(engine: MirrorEngine, size: tuple[in
     assert mask_of(outcome).size == size[::-1]
 
 
-def test_bad_requests_of_a_batch_leave_the_others_alone(either: MirrorEngine) -> None:
+def test_bad_requests_of_a_batch_do_not_affect_the_others(either: MirrorEngine) -> None:
     good = encode(noise(64, 64))
     requests = [request(data) for data in (good, b"not an image", good, encode(noise(300, 400)), good)]
 
@@ -85,7 +85,7 @@ def test_each_answer_of_a_batch_equals_the_answer_alone(either: MirrorEngine) ->
     scheduler = build_scheduler(either)
 
     together = scheduler.answer(requests)
-    alone = [scheduler.answer([each])[0] for each in requests]
+    alone = [scheduler.answer([single])[0] for single in requests]
 
     assert together == alone
     assert all(isinstance(outcome, EncodedResponse) for outcome in together)
@@ -99,7 +99,7 @@ def test_images_of_one_size_go_through_the_engine_together(engine: MirrorEngine)
     assert sorted(engine.batches) == [1, 1, 4]
 
 
-def test_a_fault_of_the_engine_is_that_batchs_alone_and_tells_no_secret(either: MirrorEngine) -> None:
+def test_a_fault_of_the_engine_stays_in_its_batch_and_reveals_nothing(either: MirrorEngine) -> None:
     black, good = encode(np.zeros((64, 64, 3), np.uint8)), encode(noise(64, 32))
 
     failed, answered = build_scheduler(either).answer([request(black), request(good)])
@@ -131,7 +131,7 @@ def test_images_that_are_too_large_to_be_held_together_wait_for_each_other() -> 
     assert all(isinstance(outcome, EncodedResponse) for outcome in outcomes)
 
 
-def test_logits_that_are_not_finite_are_a_fault_of_ours(either: MirrorEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_that_are_not_finite_are_an_internal_error(either: MirrorEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MirrorEngine, "infer", lambda _, pixels: np.full((len(pixels), 3, 4, 4), np.nan, np.float32))
 
     outcomes = build_scheduler(either).answer([request(encode(noise(64, 64)))] * 2)
@@ -140,19 +140,19 @@ def test_logits_that_are_not_finite_are_a_fault_of_ours(either: MirrorEngine, mo
 
 
 def test_each_stage_is_observed(engine: MirrorEngine) -> None:
-    seen: list[str] = []
+    stages: list[str] = []
 
-    build_scheduler(engine).answer([request(encode(noise(64, 64)))], lambda stage, _: seen.append(stage))
+    build_scheduler(engine).answer([request(encode(noise(64, 64)))], lambda stage, _: stages.append(stage))
 
-    assert seen == ["decode", "prepare", "network", "label", "encode"]
+    assert stages == ["decode", "prepare", "network", "label", "encode"]
 
 
 def test_several_views_are_averaged_in_a_stage_of_their_own(engine: MirrorEngine) -> None:
-    seen: list[str] = []
+    stages: list[str] = []
 
-    build_scheduler(engine).answer([request(encode(noise(64, 64)), flip=True)], lambda stage, _: seen.append(stage))
+    build_scheduler(engine).answer([request(encode(noise(64, 64)), flip=True)], lambda stage, _: stages.append(stage))
 
-    assert seen == ["decode", "prepare", "network", "average", "label", "encode"]
+    assert stages == ["decode", "prepare", "network", "average", "label", "encode"]
 
 
 def test_at_one_scale_the_logits_decide_bit_for_bit(engine: MirrorEngine) -> None:
@@ -170,7 +170,7 @@ def test_at_one_scale_the_logits_decide_bit_for_bit(engine: MirrorEngine) -> Non
 
 
 @pytest.mark.parametrize("options", [InferenceOptions(), InferenceOptions(flip=True)])
-def test_an_engine_that_can_makes_the_labels_too(options: InferenceOptions) -> None:
+def test_an_engine_may_make_the_label_map(options: InferenceOptions) -> None:
     pipeline = build_pipeline(LastClassEngine())
 
     result = pipeline.segment(noise(50, 80), options)
@@ -204,7 +204,9 @@ def test_weights_of_output_stride_16_can_be_served_at_8(
     checkpoint = write_checkpoint(tmp_path / "a.safetensors")
     assert read_metadata(checkpoint).model.output_stride == 16
 
-    pipeline = Pipeline.load(checkpoint, HandlerSettings(output_stride=output_stride), ModelIdentity("m", "1"))
+    # By torch, which needs no conversion.
+    settings = HandlerSettings(engine="torch", output_stride=output_stride)
+    pipeline = Pipeline.load(checkpoint, settings, ModelIdentity("m", "1"))
 
     assert pipeline.segment(noise(64, 48)).probabilities.shape == (3, *grid)
     assert pipeline.metadata.model.output_stride == (output_stride or 16)
@@ -222,7 +224,7 @@ def test_an_image_with_fewer_pixels_than_tiles_can_be_tiled(engine: MirrorEngine
     assert build_pipeline(engine).segment(noise(*size), InferenceOptions(tiles=4)).label_map.shape == size
 
 
-def test_tiles_show_what_is_too_small_for_the_network_to_see_at_once(engine: MirrorEngine) -> None:
+def test_tiles_resolve_details_that_one_view_loses(engine: MirrorEngine) -> None:
     stripes = np.zeros((224, 224, 3), np.uint8)
     stripes[0::4, :, 0] = stripes[1::4, :, 0] = stripes[2::4, :, 1] = stripes[3::4, :, 1] = 200
 
@@ -238,14 +240,14 @@ def test_tiles_of_one_image_go_through_the_engine_together(engine: MirrorEngine)
     assert engine.batches == [4, 4, 1]
 
 
-def test_the_settings_say_what_is_done_where_nothing_is_asked(engine: MirrorEngine) -> None:
+def test_the_settings_are_the_defaults_of_requests(engine: MirrorEngine) -> None:
     image = noise(64, 48)
     pipeline = build_pipeline(engine, inference=InferenceSettings(scales=(0.5, 1), flip=True))
 
-    result, asked = pipeline.segment(image), pipeline.segment(image, InferenceOptions(scales=(0.5, 1), flip=True))
+    by_default, by_request = pipeline.segment(image), pipeline.segment(image, InferenceOptions(scales=(0.5, 1), flip=True))
 
-    np.testing.assert_array_equal(result.probabilities, asked.probabilities)
-    assert pipeline.segment(image, InferenceOptions()).probabilities.tobytes() != result.probabilities.tobytes()
+    np.testing.assert_array_equal(by_default.probabilities, by_request.probabilities)
+    assert pipeline.segment(image, InferenceOptions()).probabilities.tobytes() != by_default.probabilities.tobytes()
 
 
 @pytest.mark.parametrize("max_batch", [1, 4])
@@ -261,7 +263,7 @@ def test_each_answer_of_a_batch_of_several_views_equals_the_answer_alone(max_bat
 
     together = scheduler.answer(requests)
 
-    assert together[:1] + together[2:] == [scheduler.answer([each])[0] for each in (*requests[:1], *requests[2:])]
+    assert together[:1] + together[2:] == [scheduler.answer([single])[0] for single in (*requests[:1], *requests[2:])]
     assert [type(outcome) for outcome in together] == [EncodedResponse, InvalidImage, *[EncodedResponse] * 3]
 
 
@@ -313,7 +315,7 @@ def test_large_images_of_a_batch_are_answered_in_parts_in_order_and_as_alone(eng
     requests = [request(encode(noise(*size))) for size in sizes]
     requests[3] = request(b"broken")
     scheduler = build_scheduler(engine, max_pixels=10_000)
-    alone = [scheduler.answer([each])[0] for each in requests]
+    alone = [scheduler.answer([single])[0] for single in requests]
     stages: list[str] = []
 
     outcomes = scheduler.answer(requests, lambda stage, _: stages.append(stage))
@@ -335,9 +337,9 @@ def test_an_explanation_by_an_engine_without_gradients_is_501_and_touches_no_oth
     assert isinstance(answered, EncodedResponse)
 
 
-def test_explanations_in_a_batch_are_those_alone(tmp_path: Path) -> None:
-    checkpoint = write_checkpoint(tmp_path / "a.safetensors")
-    scheduler = make_scheduler(Pipeline.load(checkpoint, HandlerSettings(), ModelIdentity("m", "1")))
+def test_explanations_in_a_batch_are_those_alone(converted: Path) -> None:
+    pipeline = Pipeline.load(converted / CHECKPOINT, HandlerSettings(), ModelIdentity("m", "1"), archive=converted)
+    scheduler = make_scheduler(pipeline)
     image = encode(noise(64, 48))
     tinted = AnswerOptions(alpha=1)
     requests = [
@@ -353,7 +355,7 @@ def test_explanations_in_a_batch_are_those_alone(tmp_path: Path) -> None:
     assert [mask_of(outcome).mode for outcome in together if isinstance(outcome, EncodedResponse)] == ["RGB", "P", "RGB", "RGB"]
     assert isinstance(together[3], InvalidImage)
     assert mask_of(together[2]).info["class"] == "dog"
-    alone = [scheduler.answer([each])[0] for each in requests]
+    alone = [scheduler.answer([single])[0] for single in requests]
     assert together[:3] + together[4:] == alone[:3] + alone[4:]
 
 
@@ -366,7 +368,7 @@ def mask_of(outcome: Outcome | SegmentationError) -> Image.Image:
     return Image.open(io.BytesIO(outcome.body))
 
 
-def test_what_one_image_does_to_the_engine_is_not_the_others_fault() -> None:
+def test_an_image_that_breaks_the_engine_fails_alone() -> None:
     white, good = encode(np.full((64, 64, 3), 255, np.uint8)), encode(noise(64, 64))
 
     first, broken, last = build_scheduler(WhiteFailsEngine()).answer([request(good), request(white), request(good)])
@@ -377,10 +379,10 @@ def test_what_one_image_does_to_the_engine_is_not_the_others_fault() -> None:
 
 
 def test_an_answer_above_the_share_of_its_image_is_refused_with_both_numbers(engine: MirrorEngine) -> None:
-    own = request(encode(noise(100, 100)), "overlay")
+    large = request(encode(noise(100, 100)), "overlay")
 
-    (alone,) = build_scheduler(engine, max_response_bytes=4_000).answer([own])
-    (shared,) = build_scheduler(engine, max_response_bytes=8_000).answer([replace(own, images_per_call=2)])
+    (alone,) = build_scheduler(engine, max_response_bytes=4_000).answer([large])
+    (shared,) = build_scheduler(engine, max_response_bytes=8_000).answer([replace(large, images_per_call=2)])
 
     assert isinstance(alone, ResponseTooLarge)
     assert isinstance(shared, ResponseTooLarge)
