@@ -33,6 +33,8 @@ from scripts.package import DEFAULT_CHECKPOINT
 from scripts.samples import write_samples
 from tests.support import CLASSES, metadata
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -111,7 +113,6 @@ def uncompiled() -> Iterator[None]:
         yield
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 48, 64), (1, 64, 48), (3, 64, 64), (8, 16, 64), (1, 5, 3)])
 def test_logits_are_those_of_the_reference(engine: TorchGpuEngine, reference: TorchEngine, shape: tuple[int, int, int]) -> None:
     pixels = images(*shape)
@@ -127,7 +128,6 @@ def test_each_answer_of_a_batch_is_the_answer_alone(engine: TorchGpuEngine) -> N
     np.testing.assert_allclose(together, np.concatenate([engine.infer(each[None]) for each in pixels]), atol=1e-5)
 
 
-@pytest.mark.slow
 def test_it_is_compiled_for_one_image_and_for_several_and_never_again() -> None:
     compilers = Compilers()
     engine = on_cpu(small(), backend=compilers)
