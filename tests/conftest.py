@@ -21,8 +21,8 @@ pytest_plugins = ("tests.speed",)
 _TESTS = Path(__file__).parent
 #: Tests in these folders package, serve or try thousands of inputs.
 _SLOW_FOLDERS = {"fuzz", "live", "packaging"}
-#: These convert or quantize a network when the first test asks for them.
-_SLOW_FIXTURES = {"quantized"}
+#: These take many seconds, so tests that share one run in one process.
+_SHARED = {"batching_server": "server", "default_archive": "server", "quantized": "quantized", "server": "server"}
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Processes that share the cores are slower with threads that wait for each other.
@@ -53,15 +53,15 @@ def pytest_report_header(config: pytest.Config) -> str:
 # Before `-m` selects.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests as `live` and `slow` by their folder and fixtures, and keep what shares a server in one process."""
+    """Mark tests as `live` and `slow` by their folders and fixtures, and group those that run in one process."""
     for item in items:
         relative = item.path.relative_to(_TESTS)
-        fixtures = set(getattr(item, "fixturenames", ()))
+        shared = [_SHARED[name] for name in getattr(item, "fixturenames", ()) if name in _SHARED]
         if relative.parts[0] == "live":
             item.add_marker("live")
-        if relative.parts[0] in _SLOW_FOLDERS or _SLOW_FIXTURES & fixtures:
+        if relative.parts[0] in _SLOW_FOLDERS or shared:
             item.add_marker("slow")
-        item.add_marker(pytest.mark.xdist_group("server" if "server" in fixtures else str(relative)))
+        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else str(relative)))
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""A model describes itself through the service, in a batch of its own or among others."""
+"""The description of a model, alone and in a batch with other requests."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from model import ResizePolicy
 from tests.support import CHECKPOINT, CLASSES, encode, metadata, noise, write_checkpoint
 from tests.unit.handler.servers.test_torchserve import ask, context_for
 
-#: As TorchServe hands over `GET /models/NAME?customized=true`.
+#: TorchServe's row for `GET /models/NAME?customized=true`.
 ROW: tuple[dict[str, Any], dict[str, str]] = ({}, {"describe": "True"})
 
 
@@ -108,7 +108,7 @@ def test_it_is_the_same_among_other_requests_and_touches_none(
 @pytest.mark.parametrize(
     ("row", "headers"),
     [
-        # What a client sends at /predictions comes with TorchServe's own `explain`.
+        # TorchServe adds its own `explain` to what a client sends to /predictions.
         ({}, {"describe": "True", "explain": "False"}),
         ({"body": b""}, {"describe": "True"}),
         ({}, {"Describe": "True"}),

@@ -72,14 +72,13 @@ def test_json_names_the_served_model_and_version(service: SegmentationService, c
 def test_an_error_has_code_type_and_message(service: SegmentationService, context: Context) -> None:
     (body,) = ask(service, context, ({"body": b"broken"}, {}))
 
-    assert json.loads(body) == {
-        "code": 400,
-        "type": "InvalidImage",
-        "message": "the 6 bytes sent are not an image; JPEG, PNG, WebP, BMP, GIF and TIFF are accepted",
-    }
+    error = json.loads(body)
+    assert (error.pop("code"), error.pop("type")) == (400, "InvalidImage")
+    assert list(error) == ["message"]
+    assert "6 bytes" in error["message"]
 
 
-def test_a_fault_of_ours_names_the_request_and_logs_the_reason(
+def test_an_internal_error_names_the_request_and_logs_the_reason(
     service: SegmentationService, context: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> None:
@@ -99,7 +98,7 @@ def test_a_fault_of_ours_names_the_request_and_logs_the_reason(
 
 def test_a_call_of_several_images_is_one_answer_of_a_batch(service: SegmentationService, context: Context) -> None:
     image, other = encode(noise(20, 30)), encode(noise(9, 7))
-    call = {"instances": [base64.b64encode(each).decode() for each in (image, other)]}
+    call = {"instances": [base64.b64encode(data).decode() for data in (image, other)]}
 
     before, answer, after = ask(service, context, ({"body": image}, {}), ({"body": call}, {}), ({"body": other}, {}))
 
@@ -116,7 +115,7 @@ def test_one_bad_image_refuses_its_call_alone(
     service: SegmentationService, context: Context, broken: bytes, status: int, kind: str
 ) -> None:
     image = encode(noise(20, 30))
-    call = {"instances": [base64.b64encode(each).decode() for each in (image, broken, image)]}
+    call = {"instances": [base64.b64encode(data).decode() for data in (image, broken, image)]}
 
     refused, answered = ask(service, context, ({"body": call}, {}), ({"body": image}, {}))
 
@@ -152,12 +151,12 @@ def test_an_answer_above_the_limit_is_413_with_both_numbers(converted: Path) -> 
 
 
 def test_a_misspelt_setting_stops_the_start(converted: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"model-config\.yaml.*unknown key 'engin', did you mean 'engine'\?"):
+    with pytest.raises(ConfigurationError, match=r"model-config\.yaml.*'engin'.*'engine'"):
         SegmentationService().initialize(context_for(converted, {"engin": "torch"}))
 
 
 def test_an_engine_that_does_not_exist_stops_the_start(converted: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"unknown engine 'tensorrt' \(known: auto, openvino, torch\)"):
+    with pytest.raises(ConfigurationError, match=r"'tensorrt'.*auto.*openvino.*torch"):
         SegmentationService().initialize(context_for(converted, {"engine": "tensorrt"}))
 
 
