@@ -22,7 +22,13 @@ _TESTS = Path(__file__).parent
 #: Tests in these folders package, serve or try thousands of inputs.
 _SLOW_FOLDERS = {"fuzz", "live", "packaging"}
 #: These take many seconds, so tests that share one run in one process.
-_SHARED = {"batching_server": "server", "default_archive": "server", "quantized": "quantized", "server": "server"}
+_SHARED = {
+    "batching_server": "server",
+    "default_archive": "server",
+    "quantized": "quantized",
+    "server": "server",
+    "small_archive": "small_archive",
+}
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Processes that share the cores are slower with threads that wait for each other.
@@ -85,6 +91,14 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("converted")
     write_checkpoint(folder / CHECKPOINT)
     return write_graph(folder)
+
+
+@pytest.fixture(scope="session")
+def small_archive(tmp_path_factory: pytest.TempPathFactory, converted: Path) -> Path:
+    """Package the checkpoint of `converted` under the name `pets`."""
+    from scripts.package import DEFAULT_MODEL_CONFIG, Recipe, build
+
+    return build(Recipe("pets", "1.0", converted / CHECKPOINT, DEFAULT_MODEL_CONFIG), tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="session")

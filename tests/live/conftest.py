@@ -9,7 +9,7 @@ from PIL import Image
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
 from scripts.samples import write_samples
 from scripts.server import Ports, Server, serving
-from tests.live.archives import reconfigured
+from tests.archives import reconfigured
 from tests.support import encode
 
 

@@ -31,8 +31,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def archive(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(recipe(checkpoint), tmp_path_factory.mktemp("store"))
+def archive(small_archive: Path) -> Path:
+    return small_archive
 
 
 def recipe(checkpoint: Path, class_names: Path | None = None, config: Path = DEFAULT_MODEL_CONFIG) -> Recipe:
