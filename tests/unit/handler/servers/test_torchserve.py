@@ -215,9 +215,8 @@ def test_a_header_is_utf_8_though_torchserve_reads_latin_1(sent: str) -> None:
     assert text_headers({"X-Segment-Classes": sent}) == {"X-Segment-Classes": "träd"}
 
 
-def test_an_engine_that_cannot_recover_ends_the_worker_after_its_replies(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "model.safetensors")
-    context = context_for(tmp_path)
+def test_an_engine_that_cannot_recover_ends_the_worker_after_its_replies(converted: Path) -> None:
+    context = context_for(converted)
     ended: list[bool] = []
     service = SegmentationService(end_worker=lambda: ended.append(True))
     service.initialize(context)
@@ -236,9 +235,8 @@ def _fail(*_: object) -> None:
     raise RuntimeError("CUDA error: device-side assert triggered")
 
 
-def test_a_batch_size_given_at_registration_overrides_the_archives(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "model.safetensors")
-    context = context_for(tmp_path)
+def test_a_batch_size_given_at_registration_overrides_the_archives(converted: Path) -> None:
+    context = context_for(converted)
     context.model_yaml_config["batchSize"] = 2
 
     assert read_context(context).batch_size == 8  # As `context_for` registers it.
