@@ -14,18 +14,18 @@ MAX_PACKED_BYTES = 16_000_000
 
 
 class Limits(StrictModel):
-    """What one request may cost. The descriptions are for those who call the endpoint."""
+    """What one request may cost. Clients see the descriptions."""
 
-    #: Below `max_request_size` of config.properties, so that the answer is ours and says why.
+    #: Below `max_request_size` of config.properties, so that the error is this handler's and says why.
     max_bytes: int = Field(default=32_000_000, ge=1, description="bytes of an image file")
     max_pixels: int = Field(default=64_000_000, ge=1, description="pixels of an image, width times height")
-    #: A JPEG, and so an overlay, can have no more.
+    #: The most that a JPEG, and so an overlay, can have.
     max_side: int = Field(default=65_500, ge=1, le=65_500, description="pixels of an image's longer side")
-    #: Six scales from 0.5 to 1.75, mirrored, of a 3:2 photograph whose short side is 520 are 7.1 million.
+    #: Six scales from 0.5 to 1.75 with mirror images, of a 3:2 photograph with a short side of 520, take 7.1 million.
     max_network_pixels: int = Field(
         default=8_000_000, ge=1, description="pixels that the network sees, over all tiles, scales and mirror images"
     )
-    #: A million takes 90 MB and, of a picture full of fine texture, a second; of a common photograph a fifth of that.
+    #: A million takes 90 MB, and a second for fine texture or a fifth of that for a common photograph.
     max_refined_values: int = Field(
         default=12_000_000, ge=1, description="pixels of the network's input at scale 1 times classes, where a CRF refines"
     )
@@ -36,6 +36,6 @@ class Limits(StrictModel):
     max_response_bytes: int = Field(default=6_500_000, ge=1024, description="bytes of an answer")
 
     def shared_by(self, images: int) -> "Limits":
-        """Those of each of so many images of one call: a worker is to answer it as soon as one image of the greatest cost."""
+        """Return the limits of each image of a call of `images`: the whole call costs no more than one maximal image."""
         shared = ("max_pixels", "max_network_pixels", "max_refined_values", "max_response_bytes")
         return self.model_copy(update={name: getattr(self, name) // images for name in shared})

@@ -44,13 +44,13 @@ class AnswerSettings(AnswerDefaults):
 class HandlerSettings(StrictModel):
     """How the handler runs, as opposed to what the model is (which its checkpoint says)."""
 
-    #: In `handler.network.engines.ENGINES`, or `auto`.
+    #: One of `handler.network.engines.ENGINES`, or `auto`.
     engine: str = AUTO
     precision: Precision = "auto"
-    #: Threads of one inference; 0 leaves it to the engine, which takes every core.
+    #: Threads per inference; 0: the engine takes every core.
     threads: int = Field(default=0, ge=0)
-    #: Pixels per cell of the last features, if another than the checkpoint was trained at: 8 gives finer logits from
-    #: weights of 16, for about three times the work.
+    #: Pixels per cell of the last features; None: as in training. 8 gives finer logits from weights trained at 16, for about
+    #: three times the work.
     output_stride: Literal[8, 16] | None = None
     inference: InferenceSettings = InferenceSettings()
     answer: AnswerSettings = AnswerSettings()

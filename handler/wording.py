@@ -1,31 +1,31 @@
-"""What a client sent, as an error may repeat it: short and quick to write, however long or deeply nested it is."""
+"""Quote what a client sent in an error: short and quick, however long or deeply nested the value is."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_LONGEST = 80
-_LONGEST_MESSAGE = 1_500
-_MOST = 8
+_MOST_CHARACTERS = 80
+_MOST_MESSAGE_CHARACTERS = 1_500
+_MOST_NAMES = 8
 
 
 def quoted(value: Any) -> str:
-    """`value` (text, or what JSON holds): text in quotes, of a long one the beginning; a number; of others the kind."""
+    """Return text in quotes (only the beginning of a long one), a number in digits, and the kind of any other JSON value."""
     if isinstance(value, str):
-        return repr(value) if len(value) <= _LONGEST else f"{value[:_LONGEST]!r}… ({len(value):,} characters)"
+        return repr(value) if len(value) <= _MOST_CHARACTERS else f"{value[:_MOST_CHARACTERS]!r}… ({len(value):,} characters)"
     if isinstance(value, int | float) and not isinstance(value, bool):
         text = str(value)
-        return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+        return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
     return json_name(value)
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names in quotes, of many the first."""
+    """Return names in quotes, only the first if there are many."""
     first = [quoted(name) for name in names]
-    return ", ".join(first if len(first) <= _MOST else [*first[:_MOST], f"… ({len(first)} in all)"])
+    return ", ".join(first if len(first) <= _MOST_NAMES else [*first[:_MOST_NAMES], f"… ({len(first)} in all)"])
 
 
 def json_name(value: Any) -> str:
-    """What `value` is called in JSON."""
+    """Return the kind of a JSON value, in words."""
     if isinstance(value, bool):
         return "true" if value else "false"
     for kind, name in ((int | float, "a number"), (list, "a list"), (Mapping, "an object")):
@@ -35,9 +35,9 @@ def json_name(value: Any) -> str:
 
 
 def shortened(message: str) -> str:
-    """`message` without its middle, if it is longer than people read: what is wrong comes first, and what is right last."""
-    left_out = len(message) - _LONGEST_MESSAGE
+    """Return `message` without its middle if it is too long to read: what is wrong comes first, what would be right last."""
+    left_out = len(message) - _MOST_MESSAGE_CHARACTERS
     if left_out <= 0:
         return message
-    half = _LONGEST_MESSAGE // 2
+    half = _MOST_MESSAGE_CHARACTERS // 2
     return f"{message[:half]} … ({left_out:,} characters left out) … {message[-half:]}"

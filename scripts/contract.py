@@ -1,4 +1,4 @@
-"""The tables of options, formats and limits, from the tables in the code.
+"""Write the tables of formats, options and limits in docs/http-api.md from their declarations in the code.
 
 python -m scripts.contract
 python -m scripts.contract --write docs/http-api.md
@@ -24,18 +24,18 @@ END = "<!-- The end of what it writes. -->"
 
 
 class NoPlace(ValueError):
-    """A file does not say where the tables go."""
+    """A file lacks the marks between which the tables go."""
 
 
 def tables() -> str:
-    """The tables as Markdown, with the limits and defaults of the shipped configuration."""
+    """Return the tables as Markdown, with the limits and defaults of the shipped configuration."""
     settings = HandlerSettings.parse(read_mapping(DEFAULT_MODEL_CONFIG)["handler"], source=str(DEFAULT_MODEL_CONFIG))
     options = option_table(settings, Labels.from_metadata(read_metadata(DEFAULT_CHECKPOINT)))
     return "\n\n".join([_formats(), _options(options.values()), _limits(settings.limits)])
 
 
 def with_tables(document: str) -> str:
-    """`document` with the tables between its marks.
+    """Return `document` with the tables between its marks.
 
     Raises:
         NoPlace: it does not have both marks, once each and in order.
@@ -47,12 +47,12 @@ def with_tables(document: str) -> str:
 
 
 def _formats() -> str:
-    rows = [(_code(name), _code(each.content_type), each.about) for name, each in FORMATS.items()]
+    rows = [(_code(name), _code(entry.content_type), entry.about) for name, entry in FORMATS.items()]
     return _table(("`format`", "content type", "answer"), rows)
 
 
 def _options(options: Iterable[Option]) -> str:
-    rows = [(_code(each.name), each.allowed, _default(each.default), each.description) for each in options]
+    rows = [(_code(option.name), option.allowed, _default(option.default), option.description) for option in options]
     return _table(("option", "values", "default", "what it does"), rows)
 
 
@@ -70,7 +70,7 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _default(value: Any) -> str:
-    """As a client would write it; None, which chooses none of several, leaves all."""
+    """Return a default as a client would write it; None stands for all classes."""
     return "all" if value is None else _code(_text(value))
 
 

@@ -204,6 +204,26 @@ def test_names_that_differ_only_in_case_must_be_spelt_exactly() -> None:
         names.indices(Text("CAT"))
 
 
+@pytest.mark.parametrize(
+    "names",
+    [("a.b", "a|b", " x", "c++", "/", "(d", "e\n", "x, y", "$", "all"), ("", "one"), ("ü", "[z]", "\\d", "1", "0")],
+    ids=["signs", "nameless", "digits"],
+)
+@given(data=st.data())
+def test_names_of_any_characters_have_an_exact_schema(names: tuple[str, ...], data: st.DataObject) -> None:
+    adapter = TypeAdapter[Any](Annotated[Any, ClassNames(names)])
+    piece = st.sampled_from([*names, "x", "e", "0", "1", "9", "10", "01", "all", "aXb"])
+    lists = st.lists(piece, min_size=1, max_size=11)
+    value = data.draw(piece | lists | lists.map(",".join) | lists.map(" , ".join))
+    try:
+        adapter.validate_python(value)
+        accepted = True
+    except ValidationError:
+        accepted = False
+
+    assert accepted == jsonschema.Draft202012Validator(adapter.json_schema()).is_valid(value)
+
+
 def test_a_class_called_all_is_a_class() -> None:
     names = ClassNames(("all", "rest"))
 
