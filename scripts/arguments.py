@@ -20,8 +20,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, docstring: str | None = None, **kwargs: object) -> None:
         description, _, examples = (docstring or "").partition("\n\n")
-        defaults = {"description": description, "epilog": examples, "formatter_class": argparse.RawDescriptionHelpFormatter}
-        super().__init__(prog, **defaults | kwargs)  # type: ignore[arg-type]
+        texts = {"description": description, "epilog": examples, "formatter_class": argparse.RawDescriptionHelpFormatter}
+        super().__init__(prog, allow_abbrev=False, **texts | kwargs)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
         """

@@ -58,6 +58,8 @@ def _read(arguments: Namespace) -> ImportedWeights:
         return read_pretrained(path)
     if is_checkpoint(path):
         return read_checkpoint(path)
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; to fetch torchvision's weights, write {_SCHEME}NAME")
     for name in ("arch", "classes"):
         if getattr(arguments, name) is None:
             raise UsageError(f"--{name} is required for a state dict")

@@ -19,7 +19,7 @@ def read_tensors(path: Path) -> Mapping[str, Tensor]:
         ImportFailed: the file is missing or not a state dict.
     """
     if not path.is_file():
-        raise ImportFailed(f"{path}: no such file; to fetch torchvision's weights, write torchvision:NAME")
+        raise ImportFailed(f"{path}: no such file")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     # As saved from a network wrapped in DataParallel or DistributedDataParallel.
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}

@@ -147,6 +147,8 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(
 def test_a_state_dict_needs_its_architecture_and_class_names(
     tmp_path: Path, given: tuple[str, ...], needed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "a.pth").touch()
+
     assert run(tmp_path / "a.pth", *given) == 2
 
     assert f"{needed} is required" in capsys.readouterr().err
