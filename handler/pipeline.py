@@ -146,17 +146,14 @@ class Pipeline:
         return self._build_gradients is not None or self.engine.has_gradients
 
     def warm_up(self) -> None:
-        """Segment a blank image in each common orientation, so that no client waits for first-run allocations.
+        """Segment a blank image in each common orientation and open the lanes, so that no client waits for it.
 
         Raises:
             RefinementUnavailable: the settings refine by default, and the package for it is not installed.
         """
         for height, width in _WARM_UP_SIZES:
-            blank = DecodedImage.whole(np.zeros((height, width, 3), np.uint8))
-            self.segment(blank)
-            views = self.plan(blank.size, _NO_OPTIONS).make_views(blank)
-            for engine in self.engine.lanes():
-                infer_views(views, engine, ignore)
+            self.segment(np.zeros((height, width, 3), np.uint8))
+        self.engine.lanes()
 
     def plan(self, size: Size, options: InferenceOptions | None = None) -> ViewPlan:
         """Plan what the network sees of an image of `size` (height, width); `options` None: the settings' defaults."""

@@ -12,6 +12,7 @@ import torch
 from ts.context import Context
 from ts.metrics.metric_type_enum import MetricTypes
 
+from handler.allocator import return_freed_memory
 from handler.application import Application, Call
 from handler.archive import ModelArchive, parse_settings
 from handler.image.process import prepare_process
@@ -45,6 +46,7 @@ class SegmentationService:
             ConfigurationError: model-config.yaml has an unknown key or a bad value.
             CheckpointError: the archive's checkpoint cannot be used.
         """
+        return_freed_memory()
         prepare_process()
         self._application = Application.load(read_context(context), gpu_id=context.system_properties["gpu_id"])
         engine, metadata = self._application.pipeline.engine, self._application.pipeline.metadata

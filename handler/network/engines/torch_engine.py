@@ -50,14 +50,15 @@ class TorchEngine(Engine):
         return logits
 
     def class_activation(self, pixels: Pixels, choose: Callable[[Logits], Region]) -> tuple[Region, npt.NDArray[np.float32]]:
-        # Captum imports matplotlib: memory and time that a worker never asked for an explanation should not spend.
-        from captum.attr import LayerGradCam
-
-        score = _RegionScore(self._network, choose)
-        cam = LayerGradCam(score, self._last_features_reader)
-        with self._turn, _frozen(self._network):
-            heat = cam.attribute(self._batch(np.stack([pixels])), attribute_to_layer_input=True, relu_attributions=True)
-        return score.region, heat[0, 0].detach().float().cpu().numpy()
+        with self._turn, _frozen(self._network), _differentiable_input(self._last_features_reader) as inputs:
+            logits: Tensor = self._network(self._batch(np.stack([pixels])))["out"][0]
+            region = choose(logits.detach().float().cpu().numpy())
+            score = logits[region.class_index][torch.from_numpy(region.cells).to(logits.device)].sum()
+            (features,) = inputs
+            (gradient,) = torch.autograd.grad(score, features)
+        # Grad-CAM (Selvaraju et al. 2017, equations 1 and 2).
+        heat = (gradient.mean((2, 3), keepdim=True) * features.detach()).sum(1).relu()
+        return region, heat[0].float().cpu().numpy()
 
     def _batch(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
         return torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self._device)
@@ -79,18 +80,16 @@ def _frozen(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-class _RegionScore:
-    """The scalar an explanation differentiates: the sum of a region's logits; the region is chosen once they are known."""
+@contextmanager
+def _differentiable_input(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Make the tensors that `module` is called with require gradients, and collect them."""
+    collected: list[Tensor] = []
 
-    region: Region
+    def collect(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        collected.append(arguments[0].requires_grad_())
 
-    def __init__(self, network: nn.Module, choose: Callable[[Logits], Region]) -> None:
-        self._network = network
-        self._choose = choose
-
-    def __call__(self, batch: Tensor) -> Tensor:
-        """Map uint8 1×h×w×3 to a float tensor of shape 1."""
-        logits: Tensor = self._network(batch)["out"]
-        self.region = self._choose(logits[0].detach().float().cpu().numpy())
-        cells = torch.from_numpy(self.region.cells).to(logits.device)
-        return logits[:, self.region.class_index][:, cells].sum(1)
+    hook = module.register_forward_pre_hook(collect)
+    try:
+        yield collected
+    finally:
+        hook.remove()

@@ -21,16 +21,17 @@ UNUSED = (
 SERVE_ONE_IMAGE = """
 import json, sys
 from pathlib import Path
-from handler.options import ModelIdentity, SegmentationRequest
-from handler.pipeline import Pipeline
+from handler.application import Application, Call
+from handler.archive import ModelArchive
+from handler.options import ModelIdentity
 from handler.settings import HandlerSettings
 
-archive = Path(sys.argv[1])
+folder = Path(sys.argv[1])
 settings = HandlerSettings(engine="openvino")
-pipeline = Pipeline.load(archive / "model.safetensors", settings, ModelIdentity("pets", "1.0"), archive=archive, lanes=2)
-pipeline.warm_up()
-(answer,) = pipeline.answer([SegmentationRequest((archive / "image.png").read_bytes())])
-print(json.dumps({"answer": json.loads(answer.body), "modules": sorted(sys.modules)}))
+archive = ModelArchive(folder, folder / "model.safetensors", ModelIdentity("pets", "1.0"), settings, batch_size=2)
+application = Application.load(archive)
+(reply,) = application.answer([Call({"body": (folder / "image.png").read_bytes()})])
+print(json.dumps({"answer": json.loads(reply.body), "modules": sorted(sys.modules)}))
 """
 
 

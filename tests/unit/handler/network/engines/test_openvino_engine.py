@@ -1,5 +1,6 @@
 """OpenVINO beside torch, on small networks of random weights."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,22 @@ def test_lanes_answer_as_the_whole_processor_does(files: ModelFiles) -> None:
     assert len(engine.lanes()) == 2  # As many as it has threads.
     for lane in engine.lanes():
         np.testing.assert_array_equal(lane.infer(pixels), engine.infer(pixels))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_of_an_uncommonly_large_image_is_given_back(files: ModelFiles) -> None:
+    engine = OpenVinoEngine(files, EXACT)
+    engine.infer(noise(48, 64)[None])
+    before = resident()
+
+    engine.infer(np.zeros((1, 1536, 1536, 3), np.uint8))
+
+    assert resident() - before < 150 << 20  # The network takes 460 MB for it.
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_without_a_graph_the_checkpoint_is_converted(files: ModelFiles) -> None:
