@@ -4,8 +4,9 @@
 >>> network = DeepLabV3("resnet50", num_classes=21, output_stride=8)
 """
 
-from model.architectures import ARCHITECTURES, Network, build_model
+from model.architectures import ARCHITECTURES, Architecture
 from model.aspp import ASPP, ASPPConv, ASPPPooling
+from model.build import Network, build_model
 from model.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -30,6 +31,7 @@ __all__ = [
     "ASPP",
     "ASPPConv",
     "ASPPPooling",
+    "Architecture",
     "AtrousSumHead",
     "Checkpoint",
     "CheckpointError",

@@ -1,44 +1,36 @@
-"""The registry of architectures, and the way from a configuration to a network."""
+"""The registry of architectures. It imports no network: a class is loaded when a model is built."""
 
-import inspect
-from collections.abc import Callable
-
-from model.config import ModelConfig
-from model.deeplab import DeepLab, DeepLabV1, DeepLabV2, DeepLabV3, DeepLabV3Plus
-from model.smp import SmpDeepLabV3, SmpDeepLabV3Plus, SmpNetwork
-from model.strict import ConfigurationError, nearest
-
-#: What every architecture is: from images to `{"out": logits}`, with a `backbone` and an auxiliary head that can be dropped.
-Network = DeepLab | SmpNetwork
-
-ARCHITECTURES: dict[str, Callable[..., Network]] = {
-    "deeplabv1": DeepLabV1,
-    "deeplabv2": DeepLabV2,
-    "deeplabv3": DeepLabV3,
-    "deeplabv3plus": DeepLabV3Plus,
-    "smp_deeplabv3": SmpDeepLabV3,
-    "smp_deeplabv3plus": SmpDeepLabV3Plus,
-}
+import importlib
+from dataclasses import dataclass
+from typing import Any, Literal
 
 
-def build_model(config: ModelConfig) -> Network:
-    """The network that `config` describes, with random weights.
+@dataclass(frozen=True)
+class Architecture:
+    """One entry of the registry.
 
-    Raises:
-        ConfigurationError: the architecture or backbone does not exist, or they and the options do not go together; the message
-            says what would.
+    To add an architecture, write its class (see `model.deeplab.DeepLabV3`) and name it here.
     """
-    if config.architecture not in ARCHITECTURES:
-        raise ConfigurationError(f"unknown architecture {config.architecture!r}{nearest(config.architecture, ARCHITECTURES)}")
-    given = config.model_dump(exclude={"architecture"}, exclude_defaults=True)
-    options = {"backbone": config.backbone, "num_classes": config.num_classes, "output_stride": config.output_stride, **given}
-    for name in options.keys() - _options(config.architecture):
-        takers = ", ".join(other for other in ARCHITECTURES if name in _options(other))
-        raise ConfigurationError(
-            f"architecture {config.architecture!r} has no {name!r} ({options[name]!r}); these have: {takers}"
-        )
-    return ARCHITECTURES[config.architecture](**options)
+
+    #: Where its class is.
+    module: str
+    class_name: str
+    #: The output stride its paper uses.
+    usual_output_stride: Literal[8, 16] = 16
+    #: Whether segmentation_models.pytorch builds it. Such a network takes inputs whose sides are multiples of its output stride
+    #: only, and its weights fit only the output stride they were trained at.
+    is_smp: bool = False
+
+    def load(self) -> Any:
+        """Import and return the class."""
+        return getattr(importlib.import_module(self.module), self.class_name)
 
 
-def _options(architecture: str) -> set[str]:
-    return set(inspect.signature(ARCHITECTURES[architecture]).parameters)
+ARCHITECTURES: dict[str, Architecture] = {
+    "deeplabv1": Architecture("model.deeplab", "DeepLabV1", usual_output_stride=8),
+    "deeplabv2": Architecture("model.deeplab", "DeepLabV2", usual_output_stride=8),
+    "deeplabv3": Architecture("model.deeplab", "DeepLabV3"),
+    "deeplabv3plus": Architecture("model.deeplab", "DeepLabV3Plus"),
+    "smp_deeplabv3": Architecture("model.smp", "SmpDeepLabV3", usual_output_stride=8, is_smp=True),
+    "smp_deeplabv3plus": Architecture("model.smp", "SmpDeepLabV3Plus", is_smp=True),
+}

@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from model.architectures import Network, build_model
 from model.atomic import write_atomically
+from model.build import Network, build_model
 from model.metadata import CheckpointMetadata
 from model.strict import ConfigurationError
 

@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, JsonValue, field_validator
 
+from model.architectures import ARCHITECTURES
 from model.strict import ConfigurationError, StrictModel
 
 
@@ -40,17 +41,22 @@ class ModelConfig(StrictModel):
             raise ValueError("needs at least one rate, each 1 or more, for example (12, 24, 36)")
         return rates
 
+    @property
+    def is_smp(self) -> bool:
+        """Whether segmentation_models.pytorch builds the network (see `Architecture.is_smp`)."""
+        return self.architecture in ARCHITECTURES and ARCHITECTURES[self.architecture].is_smp
+
     def at_output_stride(self, output_stride: Literal[8, 16]) -> Self:
-        """The same weights on a finer or coarser grid: rates that were given keep their reach in the image.
+        """Describe the same weights on a finer or coarser grid; explicit atrous rates keep their reach in the image.
 
         Raises:
-            ConfigurationError: if the weights mean something else there. Those of segmentation_models.pytorch do: its encoders
-                dilate a stage's first unit too, and its rates do not follow the stride.
+            ConfigurationError: the weights fit only the output stride they were trained at. Those of
+                segmentation_models.pytorch do: its encoders dilate a stage's first unit too, and its rates do not scale.
         """
-        if output_stride != self.output_stride and self.architecture.startswith("smp_"):
+        if output_stride != self.output_stride and self.is_smp:
             raise ConfigurationError(
-                f"output stride {output_stride}: weights of {self.architecture} are for the one they were trained at, "
-                f"{self.output_stride}"
+                f"output stride {output_stride}: weights of {self.architecture} fit only the output stride they were trained "
+                f"at, {self.output_stride}"
             )
         rates = self.atrous_rates
         if rates is not None:

@@ -92,10 +92,10 @@ class CheckpointMetadata(StrictModel):
             if len(values) != self.model.num_classes:
                 raise ValueError(f"{name} has {len(values)} entries, the model has {self.model.num_classes} classes")
         stride = self.model.output_stride
-        if self.model.architecture.startswith("smp_") and self.resize.multiple % stride:
+        if self.model.is_smp and self.resize.multiple % stride:
             raise ValueError(
-                f"resize.multiple {self.resize.multiple}: {self.model.architecture} takes sides that are multiples "
-                f"of its output stride alone, so it must be a multiple of {stride}"
+                f"resize.multiple {self.resize.multiple}: {self.model.architecture} takes only sides that are "
+                f"multiples of its output stride, so it must be a multiple of {stride}"
             )
         repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
         if repeated:

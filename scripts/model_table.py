@@ -61,7 +61,7 @@ def identifier(config: ModelConfig) -> str:
 
 def cost(config: ModelConfig) -> Cost:
     """Count on the meta device, without computing anything."""
-    size = _SIZE_OF_SMP if config.architecture.startswith("smp_") else _SIZE
+    size = _SIZE_OF_SMP if config.is_smp else _SIZE
     with torch.device("meta"):
         network = build_model(config).eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -7,8 +7,6 @@ from model import ARCHITECTURES, ModelConfig
 from model.strict import ConfigurationError, nearest
 from scripts.import_weights.torchvision import TORCHVISION_MODELS
 
-#: Architectures whose usual output stride is 8; that of the others is 16.
-_FINE = {"deeplabv1", "deeplabv2", "smp_deeplabv3"}
 #: The names of shared options in segmentation_models.pytorch.
 _SMP_OPTIONS = {
     "atrous_rates": "decoder_atrous_rates",
@@ -28,11 +26,13 @@ def network_config(arch: str, options: Mapping[str, Any]) -> ModelConfig:
             the backbone exists and takes the options is found when it is built.
     """
     architecture, backbone = _split(arch)
-    usual = ModelConfig(architecture=architecture, backbone=backbone, output_stride=8 if architecture in _FINE else 16)
+    usual = ModelConfig(
+        architecture=architecture, backbone=backbone, output_stride=ARCHITECTURES[architecture].usual_output_stride
+    )
     data = TORCHVISION_MODELS.get(arch, usual).model_dump() | {"auxiliary_head": False}
     if "output_stride" in options:
         data["atrous_rates"] = None
-    if architecture.startswith("smp_"):
+    if usual.is_smp:
         theirs = {_SMP_OPTIONS[name]: value for name, value in options.items() if name in _SMP_OPTIONS}
         options = {name: value for name, value in options.items() if name not in _SMP_OPTIONS}
         data["library_options"] = theirs or None
@@ -46,5 +46,6 @@ def _split(arch: str) -> tuple[str, str]:
     example = "write ARCHITECTURE_BACKBONE, for example deeplabv3plus_timm:xception65"
     if arch in ARCHITECTURES:
         raise ConfigurationError(f"--arch {arch}: names no backbone; {example}")
-    name = "_".join(arch.split("_")[: 2 if arch.startswith("smp_") else 1])
+    words = arch.split("_")
+    name = "_".join(words[:2]) if words[0] == "smp" else words[0]
     raise ConfigurationError(f"--arch {arch}: unknown architecture {name!r}{nearest(name, ARCHITECTURES)}; {example}")

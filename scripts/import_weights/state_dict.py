@@ -20,7 +20,7 @@ def read_state_dict(path: Path, arch: str, options: Mapping[str, Any]) -> Import
     """
     model = network_config(arch, options)
     state = read_tensors(path)
-    if model.architecture.startswith("smp_"):
+    if model.is_smp:
         adopted, notes = smp.adopt(state, model)
         return ImportedWeights(path.name, adopted, model, smp.DESCRIPTION, notes)
     auxiliary = any(name.startswith("aux_classifier.") for name in state)

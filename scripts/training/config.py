@@ -102,7 +102,7 @@ class TrainingConfig(StrictModel):
     @model_validator(mode="after")
     def _sides_that_smp_takes(self) -> Self:
         stride = self.model.output_stride
-        if self.model.architecture.startswith("smp_"):
+        if self.model.is_smp:
             sides = {"augmentation.crop_size": self.augmentation.crop_size, "resize.multiple": self.resize.multiple}
             for name, length in sides.items():
                 if length % stride:

@@ -181,7 +181,7 @@ def atrous_rates(network: Network) -> list[int]:
 
 def full_size(config: ModelConfig) -> bool:
     """Whether the network's grid is its input's, which then must be a multiple of the output stride."""
-    return config.architecture.startswith("smp_")
+    return config.is_smp
 
 
 def run(network: Network, images: Tensor) -> Tensor:
