@@ -130,7 +130,7 @@ class TestWithTheExtra:
         )
 
         assert isinstance(outcome, InferenceTooLarge)
-        assert str(outcome) == ("option 'refine': 64×64 pixels of 3 classes are 12,288 probabilities, the limit is 12,287")
+        assert str(outcome) == ("option 'refine': 64×64 pixels × 3 classes are 12,288 probabilities, the limit is 12,287")
         assert engine.batches == []
 
 
