@@ -25,7 +25,7 @@ class Limits(StrictModel):
     max_network_pixels: int = Field(
         default=8_000_000, ge=1, description="pixels that the network sees, over all tiles, scales and mirror images"
     )
-    #: A million takes 90 MB, and a second for fine texture or a fifth of that for a common photograph.
+    #: A million values take 90 MB, and 1 s for fine texture or 0.2 s for a common photograph.
     max_refined_values: int = Field(
         default=12_000_000, ge=1, description="pixels of the network's input at scale 1 times classes, where a CRF refines"
     )
@@ -36,6 +36,6 @@ class Limits(StrictModel):
     max_response_bytes: int = Field(default=6_500_000, ge=1024, description="bytes of an answer")
 
     def shared_by(self, images: int) -> "Limits":
-        """Return the limits of each image of a call of `images`: the whole call costs no more than one maximal image."""
+        """Return the limits of each image in a call of `images`, so that the call costs no more than one maximal image."""
         shared = ("max_pixels", "max_network_pixels", "max_refined_values", "max_response_bytes")
         return self.model_copy(update={name: getattr(self, name) // images for name in shared})

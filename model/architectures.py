@@ -1,4 +1,4 @@
-"""The registry of architectures. It imports no network: a class is loaded when a model is built."""
+"""The registry of architectures. It imports no networks: a class is imported when a model is built."""
 
 import importlib
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from typing import Any, Literal
 class Architecture:
     """One entry of the registry.
 
-    To add an architecture, write its class (see `model.deeplab.DeepLabV3`) and name it here.
+    To add an architecture, write its class (see `model.deeplab.DeepLabV3`) and add an entry to `ARCHITECTURES`.
     """
 
-    #: Where its class is.
+    #: Dotted name of the module that defines the class.
     module: str
     class_name: str
     #: The output stride its paper uses.
     usual_output_stride: Literal[8, 16] = 16
-    #: Whether segmentation_models.pytorch builds it. Such a network takes inputs whose sides are multiples of its output stride
-    #: only, and its weights fit only the output stride they were trained at.
+    #: Whether segmentation_models.pytorch builds it. Such a network accepts only inputs whose sides are multiples of its output
+    #: stride, and its weights fit only the output stride they were trained at.
     is_smp: bool = False
 
     def load(self) -> Any:

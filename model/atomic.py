@@ -1,16 +1,16 @@
-"""Files that are either the old ones or the whole new ones, whenever they are read."""
+"""Write files atomically: a reader sees the old content or the whole new content."""
 
 import os
 from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write `content` to `path` so that a process killed half way leaves what was there before.
+    """Write `content` to `path`; a process killed half way leaves the old file.
 
     Args:
-        path: its folder is made if need be.
-        content: of the whole file.
-        durable: wait until the disk has it, so that it also outlives a power cut; many small files are faster without.
+        path: the file; missing folders are created.
+        content: the whole file.
+        durable: flush to disk, so that the file also survives a power cut; slow for many small files.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")

@@ -1,7 +1,7 @@
-"""Dilated backbones with declared stages: torchvision's by their names, and any that timm can dilate as `timm:NAME`.
+"""Dilated backbones: torchvision's by name, and any that timm can dilate as `timm:NAME`.
 
-No weights are ever downloaded here: every network starts from random values. torchvision and timm are imported when a backbone
-is built, not with this module: a worker that serves a packaged graph builds none, and is 110 MB and 3 CPU-seconds lighter.
+Nothing is downloaded: weights start random. torchvision and timm are imported only when a backbone is built, which saves a
+worker that serves a packaged graph 110 MB and 3 s of CPU time.
 """
 
 import difflib
@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from model.strict import ConfigurationError, nearest
 
 TIMM_PREFIX = "timm:"
-#: Some that timm can dilate, for error messages; timm has hundreds.
+#: Examples for error messages; timm can dilate hundreds.
 TIMM_EXAMPLES = ("xception65", "resnet34", "mobilenetv2_100", "efficientnet_b0", "regnety_004", "convnext_tiny")
 
-#: The stages that heads may read: `low` has stride 4, `aux` is the last but one, `out` the last.
+#: The stages that heads may read: `low` has stride 4, `aux` is the second to last, `out` the last.
 STAGES = ("low", "aux", "out")
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A trunk that is built."""
+    """A backbone that is ready to use."""
 
-    #: From images B×3×H×W to the feature maps asked for, by stage.
+    #: Maps images B×3×H×W to the requested feature maps, by stage.
     module: nn.Module
     #: Channels of each feature map, by stage.
     channels: Mapping[str, int]
@@ -34,7 +34,7 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Stage:
-    """A feature map: the node that gives it (a submodule's name) and its number of channels."""
+    """A feature map: the node (a submodule's name) that computes it, and its channels."""
 
     node: str
     channels: int
@@ -42,7 +42,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class TorchvisionBackbone:
-    """How to build a trunk for an output stride, and its stages."""
+    """How to build a backbone of torchvision for an output stride, and where its stages are."""
 
     build: Callable[[int], nn.Module]
     low: Stage
@@ -50,16 +50,17 @@ class TorchvisionBackbone:
     out: Stage
 
     def extract(self, output_stride: int, multi_grid: Sequence[int] | None, stages: Sequence[str]) -> Backbone:
+        """Build the backbone and reduce it to the feature maps of `stages`."""
         trunk = self.build(output_stride)
         if multi_grid is not None:
             apply_multi_grid(trunk, multi_grid, output_stride)
-        chosen: dict[str, Stage] = {name: getattr(self, name) for name in stages}
-        extractor = _extractor(trunk, {stage.node: name for name, stage in chosen.items()})
-        return Backbone(extractor, {name: stage.channels for name, stage in chosen.items()})
+        by_name: dict[str, Stage] = {name: getattr(self, name) for name in stages}
+        extractor = _extractor(trunk, {stage.node: name for name, stage in by_name.items()})
+        return Backbone(extractor, {name: stage.channels for name, stage in by_name.items()})
 
 
 def _extractor(trunk: nn.Module, names: Mapping[str, str]) -> nn.Module:
-    """Return the part of `trunk` that gives the outputs of some of its nodes, called as `names` say, node to name."""
+    """Return the part of `trunk` that computes the nodes in `names`, which maps each to the name of its output."""
     from torchvision.models.feature_extraction import create_feature_extractor
 
     extractor: nn.Module = create_feature_extractor(trunk, dict(names))
@@ -67,10 +68,10 @@ def _extractor(trunk: nn.Module, names: Mapping[str, str]) -> nn.Module:
 
 
 def dilate(trunk: nn.Module, output_stride: int) -> nn.Module:
-    """Trade stride for dilation, in place, so that `trunk` never goes beyond `output_stride`.
+    """Replace strides beyond `output_stride` by dilation, in place.
 
-    Each convolution or pooling whose stride would pass it keeps stride 1, and the convolutions after it look as far as they did
-    before by a dilation of twice as much. Weights keep their meaning. Fits trunks whose modules run in the order of their
+    A convolution or pooling that would exceed it gets stride 1, and the dilation of all later convolutions doubles, so that
+    their field of view in the image and the meaning of the weights stay. The trunk's modules must run in the order of their
     definition.
     """
     stride, dilation = 1, 1
@@ -80,7 +81,7 @@ def dilate(trunk: nn.Module, output_stride: int) -> nn.Module:
             module.padding = tuple(d * (k // 2) for d, k in zip(module.dilation, module.kernel_size, strict=True))
             step = module.stride[0]
         elif isinstance(module, nn.MaxPool2d):
-            step = int(module.stride)  # type: ignore[arg-type]  # VGG's are all integers.
+            step = int(module.stride)  # type: ignore[arg-type]  # VGG's strides are integers.
         else:
             continue
         if step == 1:
@@ -92,36 +93,34 @@ def dilate(trunk: nn.Module, output_stride: int) -> nn.Module:
         if isinstance(module, nn.Conv2d):
             module.stride = (1, 1)
         else:
-            # 3×3, since a 2×2 pooling of stride 1 would move the picture by half a cell (Chen et al. 2015, section 3.1).
+            # A 2×2 pooling of stride 1 would shift features by half a cell (Chen et al. 2015, section 3.1).
             module.kernel_size, module.stride, module.padding = 3, 1, 1
     return trunk
 
 
 def apply_multi_grid(trunk: nn.Module, multi_grid: Sequence[int], output_stride: int) -> None:
-    """Give the units of a ResNet's last stage, in place, dilations of `multi_grid` times the stage's own.
+    """Multiply the dilations of the units in a ResNet's last stage by `multi_grid`, in place.
 
-    The stage's own is 2 at output stride 16 and 4 at 8 (Chen et al. 2017, section 3.1).
+    They are 2 at output stride 16 and 4 at 8 (Chen et al. 2017, section 3.1).
 
     Raises:
-        ConfigurationError: not a ResNet, or another number of units.
+        ConfigurationError: `trunk` is not a ResNet, or `multi_grid` does not have one factor per unit.
     """
     stage = getattr(trunk, "layer4", None)
     if not isinstance(stage, nn.Sequential):
         raise ConfigurationError(
-            f"multi_grid {tuple(multi_grid)}: is for ResNets, whose last stage has units to dilate; "
-            "take resnet50, resnet101 or a ResNet of timm's, or leave it out"
+            f"multi_grid {tuple(multi_grid)}: needs a ResNet, whose last stage has residual units; "
+            "use resnet50, resnet101 or a ResNet from timm, or omit multi_grid"
         )
     if len(stage) != len(multi_grid):
-        raise ConfigurationError(
-            f"multi_grid {tuple(multi_grid)}: needs {len(stage)} factors, one for each unit of the last stage"
-        )
+        raise ConfigurationError(f"multi_grid {tuple(multi_grid)}: needs {len(stage)} factors, one per unit of the last stage")
     for unit, factor in zip(stage, multi_grid, strict=True):
         for conv in (module for module in unit.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)):
             conv.dilation = conv.padding = (32 // output_stride * factor,) * 2
 
 
 def _torchvision_models() -> Any:
-    from model import torchvision_ops  # noqa: F401, lets the next line succeed
+    from model import torchvision_ops  # noqa: F401, must precede torchvision
 
     from torchvision import models
 
@@ -152,7 +151,7 @@ def _mobilenet_v2(output_stride: int) -> nn.Module:
 
 
 def _mobilenet_v3_large(output_stride: int) -> nn.Module:
-    # Torchvision's own dilated form has output stride 16 and is what its published weights were trained with.
+    # `dilated=True` gives output stride 16; torchvision's published weights were trained with it.
     trunk: nn.Module = _torchvision_models().mobilenet_v3_large(weights=None, dilated=True).features
     return dilate(trunk, output_stride)
 
@@ -160,7 +159,7 @@ def _mobilenet_v3_large(output_stride: int) -> nn.Module:
 def _vgg16(output_stride: int) -> nn.Module:
     trunk: nn.Module = _torchvision_models().vgg16(weights=None).features
     for pool in (module for module in trunk.children() if isinstance(module, nn.MaxPool2d)):
-        pool.ceil_mode = True  # As Caffe's, for which it was made: no row or column of the image is dropped.
+        pool.ceil_mode = True  # As in Caffe, for which VGG was written: drops no row or column.
     return dilate(trunk, output_stride)
 
 
@@ -172,7 +171,7 @@ BACKBONES: dict[str, TorchvisionBackbone] = {
     "mobilenet_v3_large": TorchvisionBackbone(
         _mobilenet_v3_large, low=Stage("3", 24), aux=Stage("4", 40), out=Stage("16", 960)
     ),
-    # Without the last 1×1 convolution to 1280 channels, as in DeepLab's mobile form (Sandler et al. 2018, section 6.3).
+    # Without the last 1×1 convolution (1280 channels), as in Sandler et al. 2018, section 6.3.
     "mobilenet_v2": TorchvisionBackbone(_mobilenet_v2, low=Stage("3", 24), aux=Stage("13", 96), out=Stage("17", 320)),
     "vgg16": TorchvisionBackbone(_vgg16, low=Stage("15", 256), aux=Stage("22", 512), out=Stage("30", 512)),
 }
@@ -181,10 +180,16 @@ BACKBONES: dict[str, TorchvisionBackbone] = {
 def build_backbone(
     name: str, output_stride: int, stages: Sequence[str] = ("out",), multi_grid: Sequence[int] | None = None
 ) -> Backbone:
-    """The backbone called `name`, never beyond `output_stride`, giving the feature maps of `stages`.
+    """Build a backbone that returns the feature maps of `stages`.
+
+    Args:
+        name: a key of `BACKBONES`, or `timm:NAME`.
+        output_stride: input pixels per cell of the last feature map.
+        stages: some of `STAGES`.
+        multi_grid: see `apply_multi_grid`.
 
     Raises:
-        ConfigurationError: it does not exist, cannot be dilated, or lacks a stage; the message says which would do.
+        ConfigurationError: the backbone does not exist, cannot be dilated, or lacks a stage; the message suggests others.
     """
     if name.startswith(TIMM_PREFIX):
         return _timm(name.removeprefix(TIMM_PREFIX), output_stride, stages, multi_grid)
@@ -194,7 +199,7 @@ def build_backbone(
 
 
 class TimmFeatures(nn.Module):
-    """One of timm's encoders, its feature maps by stage."""
+    """An encoder from timm, whose feature maps are returned by stage."""
 
     def __init__(self, encoder: nn.Module, stages: Sequence[str]) -> None:
         super().__init__()
@@ -202,7 +207,7 @@ class TimmFeatures(nn.Module):
         self._stages = tuple(stages)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Images B×3×H×W to feature maps by stage."""
+        """Map images B×3×H×W to feature maps by stage."""
         return dict(zip(self._stages, self.encoder(images), strict=True))
 
 
@@ -218,10 +223,10 @@ def _timm(name: str, output_stride: int, stages: Sequence[str], multi_grid: Sequ
         raise _cannot_be_dilated(name, output_stride)
     if "low" in stages and 4 not in strides:
         raise ConfigurationError(
-            f"backbone 'timm:{name}' has features at the strides {strides}, none at 4, where detail is read"
+            f"backbone 'timm:{name}' has features at strides {strides} but none at 4, which the decoder reads"
         )
     index = {"low": strides.index(4) if 4 in strides else -1, "aux": len(strides) - 2, "out": len(strides) - 1}
-    # timm gives feature maps in the order of its stages, whatever the order they are asked for.
+    # timm returns feature maps in the order of its stages, whatever the order of `out_indices`.
     ordered = sorted(stages, key=index.__getitem__)
     indices = tuple(index[stage] for stage in ordered)
     encoder = timm.create_model(name, pretrained=False, features_only=True, output_stride=output_stride, out_indices=indices)
@@ -231,18 +236,18 @@ def _timm(name: str, output_stride: int, stages: Sequence[str], multi_grid: Sequ
 
 
 def _timm_feature_info(name: str, output_stride: int) -> Any:
-    """Timm's FeatureInfo: what it declares of all feature maps of `name`, found without making its weights."""
+    """Return timm's FeatureInfo of `name`, with the strides and channels of its feature maps, without allocating weights."""
     timm = _timm_library()
     try:
         with torch.device("meta"):
             return timm.create_model(name, pretrained=False, features_only=True, output_stride=output_stride).feature_info
     except (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-        # Each family refuses in its own way what it cannot do: vision transformers by TypeError, VGGs by AssertionError.
+        # Families fail differently: vision transformers with a TypeError, VGGs with an AssertionError.
         raise _cannot_be_dilated(name, output_stride) from error
 
 
 def _cannot_be_dilated(name: str, output_stride: int) -> ConfigurationError:
     return ConfigurationError(
         f"backbone 'timm:{name}' cannot be dilated to output stride {output_stride}; "
-        f"among those that can: {', '.join(TIMM_PREFIX + example for example in TIMM_EXAMPLES)}"
+        f"use, for example, {', '.join(TIMM_PREFIX + example for example in TIMM_EXAMPLES)}"
     )

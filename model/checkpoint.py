@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file with the metadata that makes it usable; nothing is ever unpickled."""
+"""Read and write checkpoints: safetensors files that hold weights and their metadata. Nothing is unpickled."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from model.strict import ConfigurationError
 
 _METADATA_KEY = "deeplab"
 _KEYS_SHOWN = 8
-#: Tensors that hold a quantized graph's files, byte for byte, beside the weights it was made from.
+#: Names of the uint8 tensors that hold the files of a quantized graph.
 _GRAPH_XML, _GRAPH_WEIGHTS = "openvino.xml", "openvino.bin"
 
 
@@ -36,22 +36,22 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class QuantizedGraph:
-    """A network in 8-bit integers, as the two files of OpenVINO's intermediate representation."""
+    """A network in 8-bit integers: the content of the two files of OpenVINO's intermediate representation."""
 
     xml: bytes
     weights: bytes
 
 
 def save_checkpoint(path: Path, network: nn.Module, metadata: CheckpointMetadata, *, half: bool = False) -> None:
-    """Write `network`'s weights and `metadata` to `path`, whole or not at all.
+    """Write the weights of `network` and `metadata` to `path`, atomically.
 
-    What `metadata` say of a quantized graph is left out: it was that of other weights, and is not written.
+    `metadata.quantization` is dropped: it describes a graph of other weights, which is not written.
 
     Args:
-        half: store convolution weights as float16. Loading gives float32 again, rounded; normalization layers stay exact.
+        half: store convolution weights as float16; loading converts back, with rounding. Normalization layers stay exact.
 
     Raises:
-        CheckpointError: if the weights are not those of the network that `metadata` describes.
+        CheckpointError: the weights do not fit the network that `metadata` describes.
     """
     state = network.state_dict()
     with torch.device("meta"):
@@ -64,30 +64,30 @@ def save_checkpoint(path: Path, network: nn.Module, metadata: CheckpointMetadata
 
 
 def replace_metadata(path: Path, metadata: CheckpointMetadata) -> None:
-    """Give the checkpoint at `path` another description of the same network; its weights stay as they are stored.
+    """Replace the metadata of the checkpoint at `path`; the stored weights stay the same.
 
     Raises:
-        CheckpointError: the file cannot be read, or `metadata` describes another network.
+        CheckpointError: the file cannot be read, or `metadata` describes a different network.
     """
-    _write(path, _tensors(path, metadata), metadata)
+    _write(path, _read_tensors(path, metadata), metadata)
 
 
 def add_quantized_graph(path: Path, source: Path, graph: QuantizedGraph, metadata: CheckpointMetadata) -> None:
-    """Write the checkpoint at `source` to `path` with a quantized graph of its network, and `metadata` that says so.
+    """Write to `path` the checkpoint at `source` with `metadata` and a quantized graph of its network.
 
     Raises:
-        CheckpointError: the file cannot be read, or `metadata` describes another network or no quantization.
+        CheckpointError: the file cannot be read, or `metadata` describes a different network or lacks `quantization`.
     """
     if metadata.quantization is None:
-        raise CheckpointError(f"{path}: a quantized graph needs metadata with its quantization")
-    tensors = _tensors(source, metadata)
+        raise CheckpointError(f"{path}: the metadata of a quantized graph must have `quantization`")
+    tensors = _read_tensors(source, metadata)
     for name, content in ((_GRAPH_XML, graph.xml), (_GRAPH_WEIGHTS, graph.weights)):
         tensors[name] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
     _write(path, tensors, metadata)
 
 
 def read_quantized_graph(path: Path) -> QuantizedGraph | None:
-    """The quantized graph in the checkpoint at `path`, if it holds one.
+    """Read the quantized graph in the checkpoint at `path`; None if it holds none.
 
     Raises:
         CheckpointError: the file cannot be read.
@@ -100,18 +100,18 @@ def read_quantized_graph(path: Path) -> QuantizedGraph | None:
 
 
 def read_metadata(path: Path, *, output_stride: Literal[8, 16] | None = None) -> CheckpointMetadata:
-    """The metadata of the checkpoint at `path`, without its weights; `output_stride` as in `load_checkpoint`.
+    """Read the metadata of the checkpoint at `path` without its weights; `output_stride` as in `load_checkpoint`.
 
     Raises:
-        CheckpointError: if the file is absent, is not safetensors, or describes no model of this project, or its weights do
-            not fit `output_stride`.
+        CheckpointError: the file is absent, not safetensors or without this project's metadata, or its weights do not fit
+            `output_stride`.
     """
     with _open(path) as file:
-        return _at_output_stride(path, _parse_metadata(path, file.metadata()), output_stride)
+        return _change_output_stride(path, _parse_metadata(path, file.metadata()), output_stride)
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether there is a safetensors file with this project's metadata at `path`, usable or not."""
+    """Return whether `path` is a safetensors file with this project's metadata, valid or not."""
     try:
         with safe_open(path, framework="pt") as file:
             return _METADATA_KEY in (file.metadata() or {})
@@ -120,46 +120,49 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def load_checkpoint(path: Path, *, output_stride: Literal[8, 16] | None = None) -> Checkpoint:
-    """Build the network that the checkpoint at `path` describes and give it its weights, as float32.
+    """Build the network that the checkpoint at `path` describes and load its weights, as float32.
 
     Args:
-        output_stride: another than it was trained at: 8 gives finer logits from weights of 16, at four times the cost of the
-            dilated stages (Chen et al. 2017, section 4.1). None: as the checkpoint says.
+        output_stride: 8 gives finer logits from weights trained at 16, at four times the cost of the dilated stages (Chen et
+            al. 2017, section 4.1). None: that of the checkpoint.
 
     Raises:
-        CheckpointError: if the file cannot be read, its keys and shapes are not exactly the network's, or its weights do not
-            fit `output_stride`.
+        CheckpointError: the file cannot be read, its keys and shapes are not exactly the network's, or its weights do not fit
+            `output_stride`.
     """
     with _open(path) as file:
-        metadata = _at_output_stride(path, _parse_metadata(path, file.metadata()), output_stride)
+        metadata = _change_output_stride(path, _parse_metadata(path, file.metadata()), output_stride)
         names = set(file.keys()) - {_GRAPH_XML, _GRAPH_WEIGHTS}
         state = {name: file.get_tensor(name) for name in names}
     try:
-        # Nothing is initialized only to be overwritten: the tensors read become the parameters.
+        # Skip the initialization: the loaded tensors become the parameters.
         with torch.device("meta"):
             network = build_model(metadata.model)
     except ConfigurationError as error:
         raise CheckpointError(f"{path}: {error}") from error
     load_state_dict(network, state, source=str(path))
     if any(buffer.is_meta for buffer in network.buffers()):
-        # Constants that are in no state dict (a blur's kernel, say) have been built without values.
+        # Buffers outside the state dict, such as a blur's kernel, have no values on the meta device.
         network = build_model(metadata.model)
         load_state_dict(network, state, source=str(path))
     return Checkpoint(network.eval(), metadata)
 
 
 def load_state_dict(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
-    """Make `state` the parameters and buffers of `network`; floating point tensors become float32.
+    """Load `state` into `network` without copying; floating point tensors become float32.
+
+    Args:
+        source: where `state` comes from, for errors.
 
     Raises:
-        CheckpointError: naming the keys that are missing or unexpected and the shapes that differ; `source` says of what.
+        CheckpointError: keys are missing or unexpected, or shapes differ; the message lists them.
     """
     _require_matching(state, network.state_dict(), source)
-    exact = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    network.load_state_dict(exact, assign=True)
+    float32_state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    network.load_state_dict(float32_state, assign=True)
 
 
-def _at_output_stride(path: Path, metadata: CheckpointMetadata, output_stride: Literal[8, 16] | None) -> CheckpointMetadata:
+def _change_output_stride(path: Path, metadata: CheckpointMetadata, output_stride: Literal[8, 16] | None) -> CheckpointMetadata:
     if output_stride is None:
         return metadata
     try:
@@ -168,11 +171,11 @@ def _at_output_stride(path: Path, metadata: CheckpointMetadata, output_stride: L
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def _tensors(path: Path, metadata: CheckpointMetadata) -> dict[str, Tensor]:
-    """All tensors of the checkpoint at `path`, which must hold the network that `metadata` describes."""
+def _read_tensors(path: Path, metadata: CheckpointMetadata) -> dict[str, Tensor]:
+    """Read all tensors of the checkpoint at `path`, which must hold the network that `metadata` describes."""
     with _open(path) as file:
         if _parse_metadata(path, file.metadata()).model != metadata.model:
-            raise CheckpointError(f"{path}: holds another network than {metadata.model}")
+            raise CheckpointError(f"{path}: holds a different network than {metadata.model}")
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
 
 
@@ -191,10 +194,10 @@ def _require_matching(state: Mapping[str, Tensor], expected: Mapping[str, Tensor
         ],
     }
     if any(faults.values()):
-        raise CheckpointError(f"{source}: " + "; ".join(_summary(fault, names) for fault, names in faults.items() if names))
+        raise CheckpointError(f"{source}: " + "; ".join(_summarize(fault, names) for fault, names in faults.items() if names))
 
 
-def _summary(fault: str, names: list[str]) -> str:
+def _summarize(fault: str, names: list[str]) -> str:
     rest = f", and {len(names) - _KEYS_SHOWN} more" if len(names) > _KEYS_SHOWN else ""
     return f"{fault}: {', '.join(names[:_KEYS_SHOWN])}{rest}"
 
@@ -214,7 +217,7 @@ def _parse_metadata(path: Path, header: Mapping[str, str] | None) -> CheckpointM
     text = (header or {}).get(_METADATA_KEY)
     if text is None:
         raise CheckpointError(
-            f"{path}: a safetensors file without this project's metadata; `python -m scripts.import_weights` adds it"
+            f"{path}: safetensors file without this project's metadata; `python -m scripts.import_weights` adds it"
         )
     try:
         return CheckpointMetadata.parse(json.loads(text), source=f"{path}: metadata")

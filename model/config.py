@@ -1,4 +1,4 @@
-"""Which network to build."""
+"""The configuration of a network."""
 
 from typing import Literal, Self
 
@@ -9,9 +9,9 @@ from model.strict import ConfigurationError, StrictModel
 
 
 class ModelConfig(StrictModel):
-    """Everything that decides a network's layers.
+    """Everything that determines a network's layers.
 
-    What is left out takes the architecture's usual value; what an architecture does not know is refused when it is built.
+    Options left out take the architecture's defaults. `build_model` rejects options that the architecture does not take.
     """
 
     #: A name in `model.architectures.ARCHITECTURES`.
@@ -19,24 +19,25 @@ class ModelConfig(StrictModel):
     #: A name in `model.backbones.BACKBONES`, or `timm:NAME`.
     backbone: str = "resnet50"
     num_classes: int = Field(default=21, ge=2)
-    #: Image pixels per cell of the last feature map; 8 unless it is given, whatever the architecture.
+    #: Image pixels per cell of the last feature map; 8 if left out, for every architecture.
     output_stride: Literal[8, 16] = 8
-    #: Dilations of the parallel atrous convolutions. Torchvision's MobileNetV3, for one, departs from the paper's.
+    #: Dilations of the parallel atrous convolutions; torchvision's MobileNetV3, for example, does not use the paper's.
     atrous_rates: tuple[int, ...] | None = None
-    #: Factors on the dilation of the last stage's residual units (Chen et al. 2017, section 3.1): (1, 2, 4) in the paper.
+    #: Factors for the dilations of the last stage's residual units; (1, 2, 4) in Chen et al. 2017, section 3.1.
     multi_grid: tuple[int, ...] | None = None
     #: Depthwise separable 3×3 convolutions in ASPP and decoder (Chen et al. 2018, section 3.2).
     separable: bool = False
-    #: Channels that DeepLabV3+'s decoder keeps of the low-level features, and channels of its 3×3 convolutions.
+    #: Channels that DeepLabV3+'s decoder reduces the low-level features to.
     low_level_channels: int | None = Field(default=None, ge=1)
+    #: Channels of its 3×3 convolutions.
     decoder_channels: int | None = Field(default=None, ge=1)
     auxiliary_head: bool = False
-    #: What else a network built by another library takes, in that library's words.
+    #: Further arguments of a network that another library builds, under that library's names.
     library_options: dict[str, JsonValue] | None = None
 
     @field_validator("atrous_rates", "multi_grid")
     @classmethod
-    def _positive(cls, rates: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    def _require_positive(cls, rates: tuple[int, ...] | None) -> tuple[int, ...] | None:
         if rates is not None and (not rates or min(rates) < 1):
             raise ValueError("needs at least one rate, each 1 or more, for example (12, 24, 36)")
         return rates
@@ -47,11 +48,11 @@ class ModelConfig(StrictModel):
         return self.architecture in ARCHITECTURES and ARCHITECTURES[self.architecture].is_smp
 
     def at_output_stride(self, output_stride: Literal[8, 16]) -> Self:
-        """Describe the same weights on a finer or coarser grid; explicit atrous rates keep their reach in the image.
+        """Return the configuration of the same weights at another output stride; explicit atrous rates are scaled to match.
 
         Raises:
-            ConfigurationError: the weights fit only the output stride they were trained at. Those of
-                segmentation_models.pytorch do: its encoders dilate a stage's first unit too, and its rates do not scale.
+            ConfigurationError: segmentation_models.pytorch builds the network. Its weights fit only the output stride they were
+                trained at, because its encoders dilate a stage's first unit too and its rates do not scale.
         """
         if output_stride != self.output_stride and self.is_smp:
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""DeepLabV3+'s decoder (Chen et al. 2018, "Encoder-Decoder with Atrous Separable Convolution", section 3.1 and 4.1)."""
+"""DeepLabV3+'s decoder (Chen et al. 2018, "Encoder-Decoder with Atrous Separable Convolution", sections 3.1 and 4.1)."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,16 @@ from model.aspp import ASPP, conv3x3_bn_relu, conv_bn_relu
 
 
 class DeepLabPlusHead(nn.Module):
-    """ASPP over the last features, then detail from the low-level ones, then the classifier.
+    """Runs ASPP on the last features, refines the result with low-level features and classifies each cell.
 
     Args:
-        in_channels: of the last features.
-        low_level_in_channels: of the features at stride 4.
-        low_level_channels: what they are reduced to, so that they do not outweigh the rest; 48 in the paper's table 1.
-        decoder_channels: of the two 3×3 convolutions.
+        in_channels: channels of the last features.
+        low_level_in_channels: channels of the features at stride 4.
+        num_classes: channels of the logits.
+        atrous_rates: dilations of the ASPP branches.
+        low_level_channels: channels the low-level features are reduced to, so that they do not dominate; 48 in table 1.
+        decoder_channels: channels of the two 3×3 convolutions.
+        separable: make the 3×3 convolutions depthwise separable.
     """
 
     def __init__(
@@ -39,7 +42,7 @@ class DeepLabPlusHead(nn.Module):
         self.classifier = nn.Conv2d(decoder_channels, num_classes, 1)
 
     def forward(self, features: Tensor, low_level: Tensor) -> Tensor:
-        """B×in_channels×h×w and B×low_level_in_channels×H×W to logits B×num_classes×H×W."""
+        """Map B×in_channels×h×w and B×low_level_in_channels×H×W to logits B×num_classes×H×W."""
         pyramid = self.aspp(features)
         upsampled = nn.functional.interpolate(pyramid, size=low_level.shape[-2:], mode="bilinear", align_corners=False)
         logits: Tensor = self.classifier(self.refine(torch.cat([upsampled, self.low_level(low_level)], dim=1)))

@@ -1,4 +1,4 @@
-"""The DeepLab family: a dilated backbone, a head over its stages, an optional auxiliary head."""
+"""The DeepLab family: a dilated backbone, a head on its stages, and an optional auxiliary head."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -12,23 +12,15 @@ from model.strict import ConfigurationError
 
 
 class DeepLab(nn.Module):
-    """What the family shares. Each member says which stages its head reads and which head that is.
-
-    Args:
-        backbone: a name in `model.backbones.BACKBONES`, or `timm:NAME`.
-        num_classes: channels of the logits, background included.
-        output_stride: image pixels per cell of the last feature map, 8 or 16. Weights fit both.
-        atrous_rates: the architecture's own for the output stride where left out.
-        multi_grid: see `model.backbones.apply_multi_grid`; for ResNets.
-        auxiliary_head: adds an FCN head on the last stage but one, used in training.
+    """Base class. Subclasses set `stages` and `rates`, and build `classifier`; they document the arguments.
 
     Raises:
-        ConfigurationError: for a backbone or an output stride that does not exist, or that do not go together.
+        ConfigurationError: the backbone or the output stride does not exist, or the backbone does not support the stride.
     """
 
-    #: The stages that the head reads, in the order of its arguments.
+    #: The stages that `classifier` reads, in the order of its arguments.
     stages: ClassVar[tuple[str, ...]] = ("out",)
-    #: Atrous rates by output stride.
+    #: Default atrous rates by output stride.
     rates: ClassVar[Mapping[int, tuple[int, ...]]]
     classifier: nn.Module
 
@@ -43,18 +35,18 @@ class DeepLab(nn.Module):
         super().__init__()
         if output_stride not in self.rates:
             raise ConfigurationError(f"output stride {output_stride!r}: must be one of {', '.join(map(str, self.rates))}")
-        built = build_backbone(backbone, output_stride, (*self.stages, "aux") if auxiliary_head else self.stages, multi_grid)
-        self.backbone = built.module
-        self.channels = built.channels
-        self.aux_classifier = FCNHead(built.channels["aux"], num_classes) if auxiliary_head else None
+        stages = (*self.stages, "aux") if auxiliary_head else self.stages
+        trunk = build_backbone(backbone, output_stride, stages, multi_grid)
+        self.backbone = trunk.module
+        self.channels = trunk.channels
+        self.aux_classifier = FCNHead(self.channels["aux"], num_classes) if auxiliary_head else None
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Normalized images, float B×3×H×W, to logits on the network's grid.
+        """Map normalized images, float B×3×H×W, to logits on the network's grid; they are not upsampled.
 
         Returns:
-            `out`: float B×num_classes×h×w, where h = ceil(H / stride) and w alike; the stride is the output stride, or 4 where
-            there is a decoder. With an auxiliary head also `aux`, whose grid may be another. They are not upsampled: whoever
-            needs labels does so once, to the size that is wanted.
+            `out`: float B×num_classes×h×w, where h = ceil(H / stride) and w = ceil(W / stride); the stride is the output
+            stride, or 4 with a decoder. With an auxiliary head also `aux`, on the grid of its stage.
         """
         features = self.backbone(images)
         logits = {"out": self.classifier(*(features[stage] for stage in self.stages))}
@@ -64,18 +56,25 @@ class DeepLab(nn.Module):
 
     @property
     def last_features_reader(self) -> nn.Module:
-        """The module whose only input are the backbone's last features: from there on, they are turned into classes."""
+        """The module whose only input is the backbone's last feature map."""
         return self.classifier
 
     def drop_auxiliary_head(self) -> None:
-        """Forget the auxiliary head, which costs time and serves only training."""
+        """Remove the auxiliary head, which only training needs."""
         self.aux_classifier = None
 
 
 class DeepLabV3(DeepLab):
-    """DeepLabV3 (Chen et al. 2017, https://arxiv.org/abs/1706.05587): ASPP with image pooling; rates of section 3.3.
+    """DeepLabV3 (Chen et al. 2017, https://arxiv.org/abs/1706.05587): ASPP with image pooling.
 
-    `separable` makes its 3×3 convolutions depthwise separable, as Chen et al. 2018 did.
+    Args:
+        backbone: a key of `model.backbones.BACKBONES`, or `timm:NAME`.
+        num_classes: channels of the logits, background included.
+        output_stride: image pixels per cell of the last feature map, 8 or 16; weights fit both.
+        atrous_rates: default: 12, 24, 36 at output stride 8 and 6, 12, 18 at 16 (section 3.3).
+        multi_grid: factors for the dilations of a ResNet's last stage, see `model.backbones.apply_multi_grid`.
+        separable: make the head's 3×3 convolutions depthwise separable (Chen et al. 2018, section 3.2).
+        auxiliary_head: add an FCN head on the second to last stage, for training.
     """
 
     rates: ClassVar[Mapping[int, tuple[int, ...]]] = {8: (12, 24, 36), 16: (6, 12, 18)}
@@ -98,7 +97,19 @@ class DeepLabV3(DeepLab):
 
 
 class DeepLabV3Plus(DeepLab):
-    """DeepLabV3+ (Chen et al. 2018, https://arxiv.org/abs/1802.02611): DeepLabV3's ASPP and a decoder at stride 4."""
+    """DeepLabV3+ (Chen et al. 2018, https://arxiv.org/abs/1802.02611): DeepLabV3's ASPP and a decoder at stride 4.
+
+    Args:
+        backbone: a key of `model.backbones.BACKBONES`, or `timm:NAME`.
+        num_classes: channels of the logits, background included.
+        output_stride: image pixels per cell of the last feature map, 8 or 16; weights fit both.
+        atrous_rates: default: those of `DeepLabV3`.
+        multi_grid: factors for the dilations of a ResNet's last stage, see `model.backbones.apply_multi_grid`.
+        separable: make the 3×3 convolutions of ASPP and decoder depthwise separable (section 3.2).
+        low_level_channels: channels the decoder reduces the low-level features to.
+        decoder_channels: channels of the decoder's 3×3 convolutions.
+        auxiliary_head: add an FCN head on the second to last stage, for training.
+    """
 
     stages: ClassVar[tuple[str, ...]] = ("out", "low")
     rates: ClassVar[Mapping[int, tuple[int, ...]]] = DeepLabV3.rates
@@ -130,12 +141,20 @@ class DeepLabV3Plus(DeepLab):
 
     @property
     def last_features_reader(self) -> nn.Module:
-        """Its ASPP: the rest of the head reads low-level features too."""
+        """The head's ASPP: the rest of the head reads low-level features too."""
         return self.classifier.aspp
 
 
 class DeepLabV2(DeepLab):
-    """DeepLabV2 (Chen et al. 2016, https://arxiv.org/abs/1606.00915): ASPP as a sum of atrous classifiers ("ASPP-L")."""
+    """DeepLabV2 (Chen et al. 2016, https://arxiv.org/abs/1606.00915): ASPP as a sum of atrous classifiers ("ASPP-L").
+
+    Args:
+        backbone: a key of `model.backbones.BACKBONES`, or `timm:NAME`.
+        num_classes: channels of the logits, background included.
+        output_stride: image pixels per cell of the last feature map, 8 or 16; weights fit both.
+        atrous_rates: default: 6, 12, 18, 24 at output stride 8, half of that at 16.
+        auxiliary_head: add an FCN head on the second to last stage, for training.
+    """
 
     rates: ClassVar[Mapping[int, tuple[int, ...]]] = {8: (6, 12, 18, 24), 16: (3, 6, 9, 12)}
 
@@ -153,7 +172,15 @@ class DeepLabV2(DeepLab):
 
 
 class DeepLabV1(DeepLab):
-    """DeepLab-LargeFOV (Chen et al. 2015, https://arxiv.org/abs/1412.7062), over VGG-16 in the paper."""
+    """DeepLab-LargeFOV (Chen et al. 2015, https://arxiv.org/abs/1412.7062), on VGG-16 in the paper.
+
+    Args:
+        backbone: a key of `model.backbones.BACKBONES`, or `timm:NAME`.
+        num_classes: channels of the logits, background included.
+        output_stride: image pixels per cell of the last feature map, 8 or 16; weights fit both.
+        atrous_rates: exactly one; default: 12 at output stride 8, 6 at 16.
+        auxiliary_head: add an FCN head on the second to last stage, for training.
+    """
 
     rates: ClassVar[Mapping[int, tuple[int, ...]]] = {8: (12,), 16: (6,)}
 
@@ -169,5 +196,5 @@ class DeepLabV1(DeepLab):
         super().__init__(backbone, num_classes, output_stride, None, auxiliary_head)
         rates = atrous_rates or self.rates[output_stride]
         if len(rates) != 1:
-            raise ConfigurationError(f"atrous rates {tuple(rates)}: deeplabv1 has one, for example (12,)")
+            raise ConfigurationError(f"atrous rates {tuple(rates)}: deeplabv1 takes exactly one, for example (12,)")
         self.classifier = LargeFOVHead(self.channels["out"], num_classes, rates[0])

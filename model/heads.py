@@ -10,9 +10,13 @@ from model.aspp import ASPP, conv3x3_bn_relu, conv_bn_relu
 
 
 class DeepLabHead(nn.Sequential):
-    """ASPP, a 3×3 convolution and the classifier: B×in_channels×H×W to logits B×num_classes×H×W.
+    """DeepLabV3's head: ASPP, a 3×3 convolution and the classifier, from B×in_channels×H×W to B×num_classes×H×W.
 
-    The rates are 12, 24, 36 for features at output stride 8 and 6, 12, 18 at 16 (Chen et al. 2017, section 3.3).
+    Args:
+        in_channels: channels of the feature map.
+        num_classes: channels of the logits.
+        atrous_rates: 12, 24, 36 at output stride 8 and 6, 12, 18 at 16 (Chen et al. 2017, section 3.3).
+        separable: make the 3×3 convolutions depthwise separable.
     """
 
     def __init__(
@@ -26,12 +30,12 @@ class DeepLabHead(nn.Sequential):
 
     @property
     def aspp(self) -> ASPP:
-        """Its first module."""
+        """The ASPP module, which is the first."""
         return cast(ASPP, self[0])
 
 
 class FCNHead(nn.Sequential):
-    """The auxiliary head: B×in_channels×H×W to logits B×num_classes×H×W through a quarter of the channels."""
+    """The auxiliary head: a 3×3 convolution to in_channels / 4 and a classifier; B×in_channels×H×W to B×num_classes×H×W."""
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
         hidden = in_channels // 4
@@ -43,7 +47,13 @@ class FCNHead(nn.Sequential):
 
 
 class AtrousSumHead(nn.Module):
-    """DeepLabV2's head (Chen et al. 2016, section 3.2): one 3×3 atrous classifier per rate, their logits added."""
+    """DeepLabV2's head (Chen et al. 2016, section 3.2): the sum of one 3×3 atrous classifier per rate.
+
+    Args:
+        in_channels: channels of the feature map.
+        num_classes: channels of the logits.
+        atrous_rates: dilation of each classifier.
+    """
 
     def __init__(self, in_channels: int, num_classes: int, atrous_rates: Sequence[int]) -> None:
         super().__init__()
@@ -52,14 +62,17 @@ class AtrousSumHead(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """B×in_channels×H×W to logits B×num_classes×H×W."""
+        """Map B×in_channels×H×W to logits B×num_classes×H×W."""
         return torch.stack([classifier(features) for classifier in self.classifiers]).sum(0)
 
 
 class LargeFOVHead(nn.Sequential):
     """DeepLabV1's head (Chen et al. 2015, section 4.1): VGG's fully connected layers as convolutions of 1024 channels.
 
-    The first is 3×3 with a rate of 12, which gives it the large field of view.
+    Args:
+        in_channels: channels of the feature map.
+        num_classes: channels of the logits.
+        atrous_rate: dilation of the first, a 3×3 convolution; 12 at output stride 8 gives the large field of view.
     """
 
     def __init__(self, in_channels: int, num_classes: int, atrous_rate: int) -> None:

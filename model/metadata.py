@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: enough to run it, show its answers and judge it."""
+"""The metadata of a checkpoint: what is needed to run it, display its results and judge its quality."""
 
 from typing import Annotated, Literal, Self
 
@@ -16,18 +16,17 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Normalization(StrictModel):
-    """Per channel (red, green, blue), on values in 0..1: `(x - mean) / std`."""
+    """Normalization per channel (red, green, blue) of values in 0..1: `(x - mean) / std`."""
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = IMAGENET_STD
 
 
 class ResizePolicy(StrictModel):
-    """How an image is brought to the network's resolution, keeping its aspect ratio.
+    """How an image is resized for the network, preserving its aspect ratio.
 
-    The `short` or `long` side becomes `size` pixels. Both sides are then rounded to a `multiple` (1: not at all). Images more
-    elongated than `max_aspect` are scaled by their long side, to `size * max_aspect`, so that a thin strip cannot ask for a
-    network input of any length.
+    The `short` or `long` side becomes `size` pixels; then both sides are rounded to a `multiple`. Images more elongated than
+    `max_aspect` are scaled by their long side, to `size * max_aspect`, so that a thin strip cannot cause a huge input.
     """
 
     side: Literal["short", "long"] = "short"
@@ -37,7 +36,7 @@ class ResizePolicy(StrictModel):
 
 
 class Evaluation(StrictModel):
-    """A measured quality: on which data, under which conditions, and the figures in 0..1."""
+    """Measured quality on a dataset; figures in 0..1."""
 
     dataset: str
     miou: Fraction
@@ -47,32 +46,33 @@ class Evaluation(StrictModel):
 
 
 class Quantization(StrictModel):
-    """How a graph in 8-bit integers was made of a network, and what that cost."""
+    """How a network was quantized to 8-bit integers, and the accuracy that it lost."""
 
-    #: With the versions of its tools.
+    #: With the versions of the tools.
     method: str
-    #: The data that the ranges of values were measured on.
+    #: The data used to measure value ranges.
     calibration: str
+    #: Images of the calibration data.
     photographs: int = Field(ge=1)
-    #: The data that both were compared on.
+    #: The data used for the comparison below, and its number of images.
     dataset: str
     images: int = Field(ge=1)
-    #: Share of all pixels that both label alike.
+    #: Fraction of pixels whose labels are the same before and after.
     equal_labels: Fraction
-    #: In float32; None, as the next, if the data have no labels.
+    #: mIoU in float32; both are None if the data have no ground truth.
     miou_before: Fraction | None = None
-    #: In 8-bit integers.
+    #: mIoU in 8-bit integers.
     miou_after: Fraction | None = None
 
     @model_validator(mode="after")
-    def _before_and_after(self) -> Self:
+    def _require_both_mious(self) -> Self:
         if (self.miou_before is None) != (self.miou_after is None):
-            raise ValueError("miou_before and miou_after are given together or not at all")
+            raise ValueError("set both miou_before and miou_after, or neither")
         return self
 
 
 class CheckpointMetadata(StrictModel):
-    """The self-description stored in a checkpoint's header."""
+    """The metadata stored in a checkpoint's header."""
 
     format_version: Literal[1] = 1
     model: ModelConfig
@@ -81,23 +81,23 @@ class CheckpointMetadata(StrictModel):
     normalization: Normalization = Normalization()
     resize: ResizePolicy = ResizePolicy()
     evaluations: tuple[Evaluation, ...] = ()
-    #: Of the quantized graph that the checkpoint holds beside the weights, if it does.
+    #: Set if the checkpoint holds a quantized graph beside the weights.
     quantization: Quantization | None = None
     provenance: str
     license: str
 
     @model_validator(mode="after")
-    def _fits_the_model(self) -> Self:
+    def _require_consistency(self) -> Self:
         for name, values in (("classes", self.classes), ("palette", self.palette)):
             if len(values) != self.model.num_classes:
                 raise ValueError(f"{name} has {len(values)} entries, the model has {self.model.num_classes} classes")
         stride = self.model.output_stride
         if self.model.is_smp and self.resize.multiple % stride:
             raise ValueError(
-                f"resize.multiple {self.resize.multiple}: {self.model.architecture} takes only sides that are "
-                f"multiples of its output stride, so it must be a multiple of {stride}"
+                f"resize.multiple {self.resize.multiple}: {self.model.architecture} needs sides that are "
+                f"multiples of its output stride: use a multiple of {stride}"
             )
-        repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
-        if repeated:
-            raise ValueError(f"classes must be distinct; repeated: {', '.join(repeated)}")
+        duplicates = sorted({name for name in self.classes if self.classes.count(name) > 1})
+        if duplicates:
+            raise ValueError(f"classes must be distinct; repeated: {', '.join(duplicates)}")
         return self

@@ -2,10 +2,10 @@
 
 
 def voc_palette(count: int) -> tuple[tuple[int, int, int], ...]:
-    """The first `count` colours of PASCAL VOC's colour map, each (red, green, blue) in 0..255.
+    """Return the first `count` colours of PASCAL VOC's colour map, each (red, green, blue) in 0..255.
 
-    From the VOC development kit: the bits of the class index, three at a time, fill each channel from its highest bit down.
-    Class 0 is black; 256 colours are distinct, then they repeat.
+    As in the VOC development kit, the bits of the class index, three at a time, fill the channels from their highest bits down.
+    Class 0 is black; the colours repeat after 256.
     """
 
     def channel(index: int, offset: int) -> int:

@@ -1,4 +1,4 @@
-"""From an 8-bit picture to the network's input."""
+"""Turn 8-bit images into the network's input."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from model.metadata import Normalization
 
 
 class Normalize(nn.Module):
-    """uint8 B×H×W×3 in 0..255 to float32 B×3×H×W: scaled to 0..1, then `(x - mean) / std` per channel."""
+    """Maps uint8 B×H×W×3 to float32 B×3×H×W: scales to 0..1, then applies `(x - mean) / std` per channel."""
 
     scale: Tensor
     offset: Tensor
@@ -19,5 +19,5 @@ class Normalize(nn.Module):
         self.register_buffer("offset", torch.tensor(normalization.mean).view(1, 3, 1, 1) / std, persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        # Permuted without a copy, the result is channels-last in memory, which is what convolutions like best.
+        # `permute` does not copy, so the result is channels-last in memory, the fastest layout for convolutions.
         return pixels.permute(0, 3, 1, 2) * self.scale - self.offset

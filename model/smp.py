@@ -1,7 +1,7 @@
-"""Networks of segmentation_models.pytorch, built by that library behind this project's interface.
+"""Networks of segmentation_models.pytorch behind this project's interface.
 
-They are not mapped onto `model.deeplab`, because that would only approximate them: its encoders dilate a stage's first unit
-too, and its decoders upsample with aligned corners.
+The library builds them itself; `model.deeplab` could only approximate them, because the library's encoders dilate a stage's
+first unit too and its decoders upsample with aligned corners.
 """
 
 import importlib
@@ -14,15 +14,10 @@ from model.strict import ConfigurationError
 
 
 class SmpNetwork(nn.Module):
-    """DeepLabV3 or DeepLabV3Plus of segmentation_models.pytorch, giving its own logits at the input's resolution.
-
-    Args:
-        architecture: the class's name in that library.
-        backbone: an encoder's name in that library, without the pretrained weights it may come with.
-        options: further arguments of the class.
+    """Base class: a network of segmentation_models.pytorch with random weights and logits at the input's resolution.
 
     Raises:
-        ConfigurationError: the library is not installed, or refuses the arguments.
+        ConfigurationError: the library is not installed, or rejects the arguments.
     """
 
     def __init__(
@@ -46,34 +41,41 @@ class SmpNetwork(nn.Module):
             )
         except (KeyError, TypeError, ValueError, NotImplementedError) as error:
             raise ConfigurationError(
-                f"segmentation_models.pytorch refuses {architecture} over {backbone!r}: {error}"
+                f"segmentation_models.pytorch rejects {architecture} over {backbone!r}: {error}"
             ) from error
 
     @property
     def backbone(self) -> nn.Module:
-        """Its encoder."""
+        """The encoder."""
         encoder: nn.Module = self.network.encoder
         return encoder
 
     @property
     def last_features_reader(self) -> nn.Module:
-        """The module whose only input are the encoder's last features: the decoder's ASPP."""
+        """The decoder's ASPP, whose only input is the encoder's last feature map."""
         aspp: nn.Module = self.network.decoder.aspp
         return aspp
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Normalized images, float B×3×H×W, to `out`: logits float B×num_classes×H×W.
+        """Map normalized images, float B×3×H×W, to `out`: float logits B×num_classes×H×W.
 
-        Height and width must be multiples of the output stride, which a checkpoint's resize policy takes care of.
+        Height and width must be multiples of the output stride; the checkpoint's resize policy ensures that.
         """
         return {"out": self.network(images)}
 
     def drop_auxiliary_head(self) -> None:
-        """It has none."""
+        """Do nothing: these networks have no auxiliary head."""
 
 
 class SmpDeepLabV3(SmpNetwork):
-    """See `SmpNetwork`."""
+    """DeepLabV3 of segmentation_models.pytorch.
+
+    Args:
+        backbone: name of an encoder in that library.
+        num_classes: channels of the logits, background included.
+        output_stride: 8 or 16; weights fit only the one they were trained at.
+        library_options: further arguments of the library's class.
+    """
 
     def __init__(
         self,
@@ -87,7 +89,14 @@ class SmpDeepLabV3(SmpNetwork):
 
 
 class SmpDeepLabV3Plus(SmpNetwork):
-    """See `SmpNetwork`."""
+    """DeepLabV3Plus of segmentation_models.pytorch.
+
+    Args:
+        backbone: name of an encoder in that library.
+        num_classes: channels of the logits, background included.
+        output_stride: 8 or 16; weights fit only the one they were trained at.
+        library_options: further arguments of the library's class.
+    """
 
     def __init__(
         self,

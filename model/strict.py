@@ -1,4 +1,4 @@
-"""Frozen, validated values whose errors name the key, its value and what would be right."""
+"""Frozen, validated settings whose errors name the key, its value and what would be right."""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -6,24 +6,27 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-_LONGEST_COMPARED = 200
+_MAX_COMPARED = 200
 
 
 class ConfigurationError(ValueError):
-    """A configuration holds an unknown key or a value that cannot be used."""
+    """A configuration has an unknown key or an invalid value."""
 
 
 class StrictModel(BaseModel):
-    """Base of every configuration value: immutable, and unknown keys are refused."""
+    """Base of all settings: immutable, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     @classmethod
     def parse(cls, data: Mapping[str, Any], *, source: str) -> Self:
-        """Validate `data`, which came from `source` (a file or a section of one, named in errors).
+        """Validate `data`.
+
+        Args:
+            source: where `data` comes from (a file or a section of one), for errors.
 
         Raises:
-            ConfigurationError: with one line per fault, each naming the key and its value.
+            ConfigurationError: names each faulty key and its value.
         """
         try:
             return cls.model_validate(dict(data))
@@ -43,19 +46,19 @@ class StrictModel(BaseModel):
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """A hint for an unknown `name`: the nearest known one, and all of them."""
+    """Return a hint for an unknown `name`: the nearest known name, and all of them."""
     return f"{suggestion(name, known)} (known: {', '.join(known)})"
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
-    """A hint for an unknown `name`: the nearest known one, if any is near."""
-    # Of what a client may send, difflib would index every character.
-    close = difflib.get_close_matches(name[:_LONGEST_COMPARED], known, n=1)
+    """Return a hint for an unknown `name`: the nearest known name, or an empty string."""
+    # A client may send megabytes, and difflib indexes every character.
+    close = difflib.get_close_matches(name[:_MAX_COMPARED], known, n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 
 
 def _keys(root: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Field names of the model found by following `path` from `root`."""
+    """Return the field names of the model at `path` below `root`."""
     for part in path:
         field = root.model_fields.get(str(part))
         annotation = field.annotation if field else None

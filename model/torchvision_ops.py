@@ -1,10 +1,10 @@
-"""Let `import torchvision` succeed beside a torch build that its C++ operators do not fit.
+"""Let `import torchvision` succeed with a torch build that its C++ operators do not fit.
 
-PyPI's torchvision carries operators built for CUDA. Beside a CPU-only torch that library cannot be loaded, and torchvision's
-import then fails on registering shape functions for operators that nobody declared. Only torchvision's Python parts are used
-here, so declaring those operators (without an implementation) is enough. With matching builds nothing is declared.
+PyPI's torchvision has operators built for CUDA. With a CPU-only torch they cannot be loaded, and importing torchvision fails
+when it registers shape functions for them. This project uses only torchvision's Python code, so it is enough to declare the
+operators without an implementation. With matching builds nothing is declared.
 
-Importing this module declares them, once. Import it before torchvision, and before the libraries that import torchvision: timm,
+Importing this module declares them. Import it before torchvision and before the libraries that import torchvision: timm,
 segmentation_models.pytorch and torchmetrics.
 """
 
@@ -22,7 +22,7 @@ _SCHEMAS = {
 
 
 def _load_compiled_operators() -> bool:
-    """Load torchvision's operator library the way torchvision will; False where that is impossible."""
+    """Load torchvision's operator library as torchvision does; return False if that is impossible."""
     package = importlib.util.find_spec("torchvision")
     if package is None or package.origin is None:
         raise ImportError("torchvision is not installed; `make setup` installs every dependency")
@@ -37,10 +37,10 @@ def _load_compiled_operators() -> bool:
 
 
 def declare_missing_operators() -> tuple[str, ...]:
-    """Declare the operators torchvision's import needs and this installation lacks.
+    """Declare the operators that torchvision's import needs and this installation lacks.
 
     Returns:
-        The names that were declared; empty where torchvision's own operators load.
+        The declared names; empty if torchvision's operators load.
     """
     if _load_compiled_operators():
         return ()

@@ -1,4 +1,4 @@
-"""What a network does for one shape of its input, recorded once and replayed: a GPU is then given one command, not hundreds."""
+"""Capture a network's work for an input shape once and replay it: one GPU launch instead of hundreds."""
 
 import logging
 import math
@@ -11,60 +11,61 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-#: uint8 RGB B×h×w×3 to logits float32 B×classes×h'×w', both on one device.
+#: Maps uint8 RGB B×h×w×3 to float32 logits B×classes×h'×w' on the same device.
 Forward = Callable[[Tensor], Tensor]
 #: B, h, w, 3.
 Shape = tuple[int, ...]
-#: Makes, of what it is to replay and the shape of its input, what replays it.
+#: Captures a function for one input shape and returns its replay.
 Capture = Callable[[Forward, Shape], Forward]
 
-#: Shapes whose recordings are kept: the usual aspect ratios, upright and lying, alone and in batches.
-_RECORDED = 16
-#: Shapes of which it is known that they were seen.
-_REMEMBERED = 256
-#: Pixels of a batch above which nothing is recorded: such a one takes a GPU longer than the CPU takes to give all commands,
-#: and the memory that all recordings share is that of the largest.
-_MOST_PIXELS = 1 << 22
+#: Graphs kept: the common aspect ratios, portrait and landscape, single and in batches.
+_MAX_GRAPHS = 16
+#: Shapes whose calls are counted.
+_MAX_COUNTED = 256
+#: Pixels of the largest batch that is captured. Larger ones keep the GPU busy for longer than the launches take, and the pool
+#: of memory that all graphs share is as large as the largest needs.
+_MAX_PIXELS = 1 << 22
 
 
 class Replays:
-    """Runs a network; at the second sight of a shape it records what is done, and replays that from then on.
+    """Runs a network; captures a graph the second time an input shape is seen, and replays it from then on.
 
-    The first sight is no reason yet: photographs may have any aspect ratio, and most of the rare ones never come again. The
-    recordings used last are kept. Where recording fails, that is logged, and the network runs on without.
+    Photographs may have any aspect ratio, and most of the rare ones never recur, so the first call captures nothing. The most
+    recently used graphs are kept. If a capture fails, a warning is logged and the network runs without graphs.
     """
 
-    def __init__(self, forward: Forward, capture: Capture, recorded: int = _RECORDED) -> None:
-        """
+    def __init__(self, forward: Forward, capture: Capture, max_graphs: int = _MAX_GRAPHS) -> None:
+        """Prepare to run `forward`; nothing is captured yet.
+
         Args:
             forward: the network.
-            capture: records it.
-            recorded: shapes whose recordings are kept.
+            capture: captures it for one shape.
+            max_graphs: graphs to keep.
         """
         self._forward = forward
-        self._sightings: Callable[[Shape], Iterator[int]] = lru_cache(_REMEMBERED)(lambda _: count())
-        self._recording = lru_cache(recorded)(partial(capture, forward))
+        self._calls: Callable[[Shape], Iterator[int]] = lru_cache(_MAX_COUNTED)(lambda _: count())
+        self._capture = lru_cache(max_graphs)(partial(capture, forward))
         self._failed = False
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """uint8 RGB B×h×w×3 to logits, which may be overwritten by the next call."""
+        """Map uint8 RGB B×h×w×3 to logits, which the next call may overwrite."""
         shape = tuple(pixels.shape)
-        if self._failed or math.prod(shape[:-1]) > _MOST_PIXELS or next(self._sightings(shape)) == 0:
+        if self._failed or math.prod(shape[:-1]) > _MAX_PIXELS or next(self._calls(shape)) == 0:
             return self._forward(pixels)
         try:
-            replay = self._recording(shape)
+            replay = self._capture(shape)
         except RuntimeError:
             logger.warning("the network runs without CUDA graphs, which is slower: capturing one failed", exc_info=True)
             self._failed = True
-            self._recording.cache_clear()
+            self._capture.cache_clear()
             replay = self._forward
         return replay(pixels)
 
 
 class CudaGraphs:
-    """Captures what a network does on one GPU as CUDA graphs.
+    """Captures a network's work on one GPU as CUDA graphs.
 
-    They share one pool of memory, so no two may run at once, and one's logits must be fetched before another runs.
+    The graphs share a pool of memory: no two may run at once, and the logits of one must be copied before another runs.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -73,21 +74,21 @@ class CudaGraphs:
         self._stream = torch.cuda.Stream(device)
 
     def __call__(self, forward: Forward, shape: Shape) -> Forward:
-        """What replays `forward`, which must have run for this shape before, so that nothing is compiled here."""
+        """Return a replay of `forward`, which must have run for this shape before: a capture must not compile."""
         current = torch.cuda.current_stream(self._device)
         pixels = torch.zeros(shape, dtype=torch.uint8, device=self._device)
         graph = torch.cuda.CUDAGraph()
-        # A capture that fails would leave its own stream the current one.
+        # A failed capture would leave its stream current.
         with torch.cuda.stream(current):
             self._stream.wait_stream(current)
             with torch.cuda.stream(self._stream):
-                # What is made for a stream at its first use, as cuBLAS's workspace, is not to be part of a graph.
+                # Allocations at a stream's first use, such as cuBLAS's workspace, must not become part of a graph.
                 forward(pixels)
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
                 logits = forward(pixels)
 
-        def replay(seen: Tensor) -> Tensor:
-            pixels.copy_(seen)
+        def replay(new_pixels: Tensor) -> Tensor:
+            pixels.copy_(new_pixels)
             graph.replay()
             return logits
 

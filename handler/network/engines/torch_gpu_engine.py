@@ -1,4 +1,4 @@
-"""PyTorch on a GPU: compiled, in bfloat16 where the GPU computes in it, replayed as CUDA graphs; labels are made there too."""
+"""PyTorch on a GPU: compiled, in bfloat16 if the GPU has it, replayed as CUDA graphs; labels are computed on the GPU too."""
 
 import copy
 import logging
@@ -23,32 +23,32 @@ from model.strict import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
-#: A name that `torch.compile` knows, or what it takes in its stead.
+#: A backend of `torch.compile`, by name or as a function.
 Backend = str | Callable[..., Any]
 
-#: Of a photograph, lying; the network is compiled and recorded at what it sees of it before the first request.
+#: Height and width of a common photograph; start-up compiles and captures the network at the input size that it gives.
 _USUAL_SIZE = (480, 640)
 
 
 def on_gpu(checkpoint: Checkpoint, options: EngineOptions) -> "TorchGpuEngine":
-    """The engine on the GPU that `options` name.
+    """Build the engine on GPU `options.gpu_id`.
 
     Raises:
-        ConfigurationError: the GPU does not have the precision that `options` ask for.
+        ConfigurationError: the GPU does not support `options.precision`.
     """
     device = torch.device(f"cuda:{options.gpu_id}")
     return TorchGpuEngine(checkpoint, options, device, capture=CudaGraphs(device))
 
 
 class TorchGpuEngine(Engine):
-    """Runs the checkpoint's network compiled, once for all sizes of images: no request waits for a compiler.
+    """Runs the checkpoint's network, compiled at start-up for all image sizes: no request waits for a compiler.
 
-    Images of a batch have one size and none is padded, so no image changes another's answer by what it shows. But a GPU's
-    kernels are chosen for the shape of a batch, and those for several images may sum in another order than those for one:
-    logits can differ in their last bits, which are bfloat16's, and labels where two classes are all but equal.
+    Images of a batch have the same size and no padding, so the content of one never affects another. But GPU kernels depend on
+    the batch's shape and may sum in another order: between batch sizes, logits can differ in their last (bfloat16) bits, and
+    labels where two classes are nearly equal.
 
-    Where the network cannot be compiled, mostly for want of a C compiler, that is logged, and it runs uncompiled: slower, and
-    right. To refuse would leave a model unserved that could be.
+    If compilation fails, usually for lack of a C compiler, a warning is logged and the network runs uncompiled: slower, but
+    correct.
     """
 
     name = "torch"
@@ -63,23 +63,24 @@ class TorchGpuEngine(Engine):
         capture: Capture | None = None,
         backend: Backend = "inductor",
     ) -> None:
-        """
+        """Copy, compile and warm up the network.
+
         Args:
-            checkpoint: with the network, which is copied.
+            checkpoint: holds the network.
             options: threads and precision.
-            device: where it runs, be it the CPU.
-            capture: records what is done for a shape; None: nothing is recorded.
+            device: where to run; the CPU works too, for tests.
+            capture: captures a graph for an input shape; None: no graphs.
             backend: of `torch.compile`.
 
         Raises:
-            ConfigurationError: the device does not have the precision that `options` ask for.
+            ConfigurationError: the device does not support `options.precision`.
         """
         if options.threads:
             torch.set_num_threads(options.threads)
-        self.precision = _chosen(options.precision, device)
+        self.precision = _choose_precision(options.precision, device)
         self._device = device
         self._transfers = Transfers(device)
-        # Captures, and graphs that share memory, are one at a time.
+        # Neither captures nor graphs that share memory may overlap.
         self._lock = Lock()
         network = nn.Sequential(Normalize(checkpoint.metadata.normalization), copy.deepcopy(checkpoint.network), _Logits())
         network.eval().to(device)
@@ -87,14 +88,14 @@ class TorchGpuEngine(Engine):
         if self.precision == "bfloat16":
             _round_weights(network)
         size = network_size(checkpoint.metadata.resize, _USUAL_SIZE)
-        forward = self._compiled(network, size, backend)
+        forward = self._compile(network, size, backend)
         self._forward = Replays(forward, capture) if capture else forward
         for height, width in (size, size[::-1]):
             for _ in range(2):
                 self.infer(np.zeros((1, height, width, 3), np.uint8))
 
     def infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        with self._running(stance="eager_on_recompile"):
+        with self._inference_context(stance="eager_on_recompile"):
             return self._transfers.download(self._forward(self._transfers.upload(pixels)))
 
     def make_label_map(
@@ -103,12 +104,12 @@ class TorchGpuEngine(Engine):
         with self._lock, torch.accelerator.device_index(self._device.index):
             return make_label_map(scores, size, dtype, self._transfers)
 
-    def _compiled(self, network: nn.Module, size: Size, backend: Backend) -> Forward:
-        """`network` compiled for one image and for several, of any size; as it is, where that fails."""
+    def _compile(self, network: nn.Module, size: Size, backend: Backend) -> Forward:
+        """Compile `network` for single images and batches of any size; return it uncompiled if that fails."""
         compiled: Forward = torch.compile(network, dynamic=True, backend=backend)
         try:
             for images in (1, 2):
-                with self._running(stance="default"):
+                with self._inference_context(stance="default"):
                     compiled(torch.zeros((images, *size, 3), dtype=torch.uint8, device=self._device))
         except RuntimeError:
             logger.warning("the network runs uncompiled, which is slower: torch.compile failed", exc_info=True)
@@ -116,18 +117,18 @@ class TorchGpuEngine(Engine):
         return compiled
 
     @contextmanager
-    def _running(self, *, stance: str) -> Iterator[None]:
-        """How the network runs; torch.compile remembers it, and would compile again for every other way.
+    def _inference_context(self, *, stance: str) -> Iterator[None]:
+        """Set every mode that the network runs in; always the same ones, since torch.compile recompiles when one changes.
 
         Args:
-            stance: what `torch.compile` does with a shape that nothing compiled fits.
+            stance: what `torch.compile` does about an input that no compiled code fits.
         """
         with (
             self._lock,
             torch.accelerator.device_index(self._device.index),
             torch.no_grad(),
             torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bfloat16", cache_enabled=False),
-            # Else cuDNN takes TF32 for float32: as few bits of a mantissa as float16 has.
+            # By default cuDNN computes float32 in TF32, whose mantissa is as short as float16's.
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
             torch.compiler.set_stance(stance),
         ):
@@ -135,30 +136,30 @@ class TorchGpuEngine(Engine):
 
 
 class _Logits(nn.Module):
-    """The network's logits, laid out and in the type in which they travel."""
+    """Select the logits, contiguous and in float32, for the transfer to the CPU."""
 
     def forward(self, outputs: dict[str, Tensor]) -> Tensor:
         return outputs["out"].float().contiguous()
 
 
 def _round_weights(network: nn.Module) -> None:
-    """Do once what autocast would do in each run: round the weights of convolutions to bfloat16.
+    """Round the weights of convolutions to bfloat16 once, as autocast would in every run.
 
-    Not of layers derived from them, which may compute with their weights before they convolve.
+    Subclasses are left out: they may compute with their weights before they convolve.
     """
     for module in network.modules():
         if type(module) in {nn.Conv2d, nn.Linear}:
             module.to(torch.bfloat16)
 
 
-def _chosen(asked: Precision, device: torch.device) -> str:
+def _choose_precision(precision: Precision, device: torch.device) -> str:
     native = "bfloat16" if _computes_in_bfloat16(device) else "float32"
-    if asked == "auto":
+    if precision == "auto":
         return native
-    if asked not in {"float32", native}:
-        reason = "this GPU does not compute in it natively" if asked == "bfloat16" else "torch has it on no GPU"
-        raise ConfigurationError(f"precision {asked!r}: {reason}; use 'auto' or {native!r}")
-    return asked
+    if precision not in {"float32", native}:
+        reason = "this GPU does not compute in it natively" if precision == "bfloat16" else "torch does not run it on GPUs"
+        raise ConfigurationError(f"precision {precision!r}: {reason}; use 'auto' or {native!r}")
+    return precision
 
 
 def _computes_in_bfloat16(device: torch.device) -> bool:

@@ -1,4 +1,4 @@
-"""Arrays to a device and back."""
+"""Copy arrays to a device and back."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,34 +10,34 @@ from torch import Tensor
 
 
 class Transfers:
-    """To and from one device; where it is a GPU, through pinned memory, which it reads and writes while the CPU goes on."""
+    """Copies to and from one device; for a GPU through pinned memory, so that the CPU does not wait."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._pinned = device.type == "cuda"
 
     def upload(self, array: npt.NDArray[Any]) -> Tensor:
-        """`array` on the device; on the CPU it may share its memory."""
+        """Copy `array` to the device; on the CPU the tensor may share its memory."""
         tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
         return tensor.pin_memory().to(self.device, non_blocking=True) if self._pinned else tensor
 
-    def room(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Memory on the CPU's side, as yet without values, for `fetch`."""
+    def allocate(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Allocate an uninitialized CPU tensor for `start_download`."""
         return torch.empty(shape, dtype=dtype, pin_memory=self._pinned)
 
-    def fetch(self, tensor: Tensor, into: Tensor) -> None:
-        """Begin to copy `tensor` from the device; both must have one dtype, or the CPU would convert."""
+    def start_download(self, tensor: Tensor, into: Tensor) -> None:
+        """Start to copy `tensor` into a CPU tensor of the same dtype; with another, the CPU would wait and convert."""
         into.copy_(tensor, non_blocking=self._pinned)
 
-    def finish(self) -> None:
-        """Wait until all that was begun is done."""
+    def synchronize(self) -> None:
+        """Wait for all copies."""
         if self._pinned:
             torch.cuda.current_stream(self.device).synchronize()
 
     def download(self, tensor: Tensor) -> npt.NDArray[Any]:
-        """`tensor` in memory of its own on the CPU's side."""
-        room = self.room(tensor.shape, tensor.dtype)
-        self.fetch(tensor, room)
-        self.finish()
-        array: npt.NDArray[Any] = room.numpy()
+        """Return a copy of `tensor` in CPU memory."""
+        copy = self.allocate(tensor.shape, tensor.dtype)
+        self.start_download(tensor, copy)
+        self.synchronize()
+        array: npt.NDArray[Any] = copy.numpy()
         return array

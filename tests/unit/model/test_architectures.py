@@ -112,18 +112,15 @@ class TestEveryNetwork:
         ({"architecture": "deeplabv4"}, r"unknown architecture 'deeplabv4', did you mean 'deeplabv3'\?"),
         ({"backbone": "resnet_101"}, r"unknown backbone 'resnet_101', did you mean 'resnet101'\?"),
         ({"backbone": "timm:xception_65"}, r"unknown backbone 'timm:xception_65', did you mean 'timm:.*xception65.*'\?"),
-        (
-            {"backbone": "timm:vgg16"},
-            r"'timm:vgg16' cannot be dilated to output stride 8; among those that can: timm:xception65",
-        ),
-        ({"backbone": "timm:vit_tiny_patch16_224"}, r"cannot be dilated to output stride 8; among those that can"),
-        ({"backbone": "mobilenet_v2", "multi_grid": (1, 2, 4)}, r"multi_grid \(1, 2, 4\): is for ResNets.*take resnet50"),
+        ({"backbone": "timm:vgg16"}, r"'timm:vgg16' cannot be dilated to output stride 8; .*timm:xception65"),
+        ({"backbone": "timm:vit_tiny_patch16_224"}, r"cannot be dilated to output stride 8"),
+        ({"backbone": "mobilenet_v2", "multi_grid": (1, 2, 4)}, r"multi_grid \(1, 2, 4\): .*ResNet.*resnet50"),
         ({"multi_grid": (1, 2)}, r"multi_grid \(1, 2\): needs 3 factors"),
-        ({"decoder_channels": 64}, r"'deeplabv3' has no 'decoder_channels' \(64\); these have: deeplabv3plus"),
-        ({"architecture": "deeplabv2", "separable": True}, r"'deeplabv2' has no 'separable' \(True\); these have: .*deeplabv3"),
-        ({"architecture": "deeplabv1", "atrous_rates": (6, 12)}, r"atrous rates \(6, 12\): deeplabv1 has one"),
-        ({"architecture": "smp_deeplabv3", "backbone": "resnet3"}, r"refuses DeepLabV3 over 'resnet3': .*supported encoders"),
-        ({"architecture": "smp_deeplabv3", "library_options": {"depth": 3}, "backbone": "resnet18"}, r"refuses DeepLabV3 over"),
+        ({"decoder_channels": 64}, r"'deeplabv3' does not take 'decoder_channels' \(64\); these do: deeplabv3plus"),
+        ({"architecture": "deeplabv2", "separable": True}, r"'deeplabv2' .*'separable' \(True\).*: .*deeplabv3"),
+        ({"architecture": "deeplabv1", "atrous_rates": (6, 12)}, r"atrous rates \(6, 12\): deeplabv1 .*\(12,\)"),
+        ({"architecture": "smp_deeplabv3", "backbone": "resnet3"}, r"rejects DeepLabV3 over 'resnet3': .*supported encoders"),
+        ({"architecture": "smp_deeplabv3", "library_options": {"depth": 3}, "backbone": "resnet18"}, r"rejects DeepLabV3 over"),
     ],
 )
 def test_an_impossible_combination_says_which_are_possible(options: dict[str, object], message: str) -> None:
@@ -169,7 +166,7 @@ def test_weights_of_another_library_are_served_only_at_their_own_output_stride(t
     save_checkpoint(tmp_path / "a.safetensors", build_model(config), described)
 
     assert load_checkpoint(tmp_path / "a.safetensors", output_stride=16).metadata == described
-    with pytest.raises(CheckpointError, match=r"output stride 8: weights of smp_deeplabv3plus are for the one .* at, 16"):
+    with pytest.raises(CheckpointError, match=r"output stride 8: weights of smp_deeplabv3plus .*16"):
         load_checkpoint(tmp_path / "a.safetensors", output_stride=8)
 
 

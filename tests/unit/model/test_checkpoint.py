@@ -81,7 +81,7 @@ def test_metadata_of_another_network_is_refused(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "a.safetensors")
     other = metadata(model=metadata().model.model_copy(update={"output_stride": 8}))
 
-    with pytest.raises(CheckpointError, match="holds another network"):
+    with pytest.raises(CheckpointError, match="different network"):
         replace_metadata(path, other)
 
 
@@ -104,7 +104,7 @@ def test_a_checkpoint_without_a_quantized_graph_has_none(tmp_path: Path) -> None
 def test_a_quantized_graph_must_be_described(tmp_path: Path) -> None:
     source = write_checkpoint(tmp_path / "a.safetensors")
 
-    with pytest.raises(CheckpointError, match=r"b\.safetensors: a quantized graph needs metadata with its quantization"):
+    with pytest.raises(CheckpointError, match=r"b\.safetensors: .*`quantization`"):
         add_quantized_graph(tmp_path / "b.safetensors", source, QuantizedGraph(b"", b""), metadata())
 
 

@@ -15,7 +15,7 @@ def test_metadata_survives_json() -> None:
 def test_what_a_quantization_cost_is_known_on_both_sides_or_not_at_all() -> None:
     half = {**quantization().model_dump(), "miou_before": None}
 
-    with pytest.raises(ConfigurationError, match="miou_before and miou_after are given together or not at all"):
+    with pytest.raises(ConfigurationError, match="set both miou_before and miou_after, or neither"):
         Quantization.parse(half, source="here")
 
 

@@ -151,9 +151,9 @@ def edit(**changes: object) -> dict[str, object]:
     [
         (edit(_model_class="Unet"), "is a Unet, not a DeepLab (known: DeepLabV3, DeepLabV3Plus)"),
         (edit(in_channels=4), "takes images of 4 channels, should be 3"),
-        (edit(encoder_name="resnet17"), "refuses DeepLabV3 over 'resnet17'"),
+        (edit(encoder_name="resnet17"), "rejects DeepLabV3 over 'resnet17'"),
         (edit(encoder_output_stride=32), "'output_stride': 32: Input should be 8 or 16"),
-        (edit(dekoder_channels=9), "refuses DeepLabV3 over 'tu-resnet18'"),
+        (edit(dekoder_channels=9), "rejects DeepLabV3 over 'tu-resnet18'"),
         ({"architectures": ["Segformer"]}, "has no _model_class"),
         ({"_model_class": "DeepLabV3"}, "lacks encoder_name, encoder_output_stride"),
     ],

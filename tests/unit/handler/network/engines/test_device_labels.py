@@ -52,7 +52,7 @@ def test_labels_are_those_of_the_cpu_but_for_ties(device: str, grid: Size, size:
 def test_in_strips_labels_are_the_same(device: str, values: int, monkeypatch: pytest.MonkeyPatch) -> None:
     scores, size = random_scores(5, (7, 8)), (61, 47)
     whole = device_labels.make_label_map(scores, size, np.uint8, on(device))
-    monkeypatch.setattr(device_labels, "_VALUES_AT_ONCE", values)
+    monkeypatch.setattr(device_labels, "_STRIP_VALUES", values)
 
     in_strips = device_labels.make_label_map(scores, size, np.uint8, on(device))
 

@@ -61,7 +61,7 @@ def test_batches_of_another_number_of_images_are_recorded_by_themselves() -> Non
 
 def test_the_recordings_used_last_are_kept() -> None:
     recorder = Recorder()
-    replays = Replays(network, recorder, recorded=2)
+    replays = Replays(network, recorder, max_graphs=2)
     first, second, third = (1, 1), (1, 2), (1, 3)
 
     see(replays, first, first, second, second, first, third, third, first, second)
