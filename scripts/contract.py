@@ -4,7 +4,6 @@ python -m scripts.contract
 python -m scripts.contract --write docs/http-api.md
 """
 
-import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +15,8 @@ from handler.limits import Limits
 from handler.request.option_table import Option, option_table
 from handler.settings import HandlerSettings
 from model import read_metadata
+from scripts.arguments import Parser
+from scripts.errors import UserError, report_errors
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG
 from scripts.yaml_file import read_mapping
 
@@ -23,7 +24,7 @@ BEGIN = "<!-- Written by `python -m scripts.contract --write docs/http-api.md`. 
 END = "<!-- The end of what it writes. -->"
 
 
-class NoPlace(ValueError):
+class MarksMissing(UserError):
     """A file lacks the marks between which the tables go."""
 
 
@@ -38,10 +39,12 @@ def with_tables(document: str) -> str:
     """Return `document` with the tables between its marks.
 
     Raises:
-        NoPlace: it does not have both marks, once each and in order.
+        MarksMissing: it does not have both marks, once each and in order.
     """
     if document.count(BEGIN) != 1 or document.count(END) != 1 or document.index(BEGIN) > document.index(END):
-        raise NoPlace(f"should have the lines {BEGIN!r} and {END!r}, once each and in this order: the tables go between them")
+        raise MarksMissing(
+            f"should have the lines {BEGIN!r} and {END!r}, once each and in this order: the tables go between them"
+        )
     before, after = document.split(BEGIN)[0], document.split(END)[1]
     return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
 
@@ -86,20 +89,21 @@ def _code(text: str) -> str:
     return f"`{text}`"
 
 
+@report_errors
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m scripts.contract", description=__doc__.splitlines()[0])
+    """Run the command line."""
+    parser = Parser("python -m scripts.contract", __doc__)
     parser.add_argument(
-        "--write", type=Path, metavar="FILE", help="put them between the marks in this file instead of printing"
+        "--write", type=Path, metavar="FILE", help="put the tables between the marks in FILE; default: print them"
     )
     file = parser.parse_args(argv).write
     if file is None:
         print(tables())
-        return 0
-    try:
-        file.write_text(with_tables(file.read_text()))
-    except (OSError, NoPlace) as error:
-        print(f"{file}: {error}", file=sys.stderr)
-        return 1
+    else:
+        try:
+            file.write_text(with_tables(file.read_text()))
+        except MarksMissing as error:
+            raise MarksMissing(f"{file}: {error}") from error
     return 0
 
 

@@ -6,11 +6,13 @@ UserError
 ├── JavaNotFound              no Java 17 or newer
 ├── InstallationError         PyTorch cannot be installed as requested
 ├── ArchiveError              a packaged archive does not work by itself
+├── MarksMissing              a document has no place for its tables
 ├── ClassNamesError           a file does not hold class names
 ├── DataError                 a data set cannot be used
 ├── PredictionError           a model cannot be evaluated
 ├── QuantizationRefused       a quantized network lost too much
 ├── ImportFailed              weights cannot be imported
+├── Diverged                  a training run's loss is no longer finite
 ├── ClassCountMismatch        weights are for another number of classes
 ├── SegmentingError           a folder of photographs cannot be segmented
 └── AnswerError               a server's answer holds no segmentation

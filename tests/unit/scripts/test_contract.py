@@ -5,7 +5,7 @@ import pytest
 from handler.answers import FORMATS
 from handler.limits import Limits
 from handler.options import AnswerOptions, InferenceOptions
-from scripts.contract import BEGIN, END, NoPlace, main, tables, with_tables
+from scripts.contract import BEGIN, END, MarksMissing, main, tables, with_tables
 from tests.support import ROOT
 
 
@@ -57,5 +57,5 @@ def test_a_file_that_does_not_say_where_they_go_stays_as_it_is(
 
     assert file.read_text() == text
     assert f"{file}: should have the lines" in capsys.readouterr().err
-    with pytest.raises(NoPlace):
+    with pytest.raises(MarksMissing):
         with_tables(text)

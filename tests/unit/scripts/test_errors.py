@@ -10,8 +10,8 @@ from model.strict import ConfigurationError
 from scripts import errors
 from scripts.errors import UsageError, UserError, report_errors
 
-#: Programs with a tree of their own, and the probe, which runs inside an archive.
-ELSEWHERE = tuple(f"scripts.{name}" for name in ("training", "train", "contract", "archive_probe"))
+#: The probe runs inside an archive.
+ELSEWHERE = ("scripts.archive_probe",)
 
 
 @report_errors
