@@ -135,8 +135,8 @@ def test_wrong_pairs_are_named_before_the_model_runs(data: Path, checkpoint: Pat
     [
         ([], "give either a checkpoint or archive, or --url"),
         (["a.safetensors", "--url", "http://localhost/"], "give either a checkpoint or archive, or --url"),
-        (["a.mar", "--worst", "-1"], "--worst -1: must be 0 or more"),
-        (["a.mar", "--record", "ours"], "--record writes into a checkpoint"),
+        (["a.mar", "--worst", "-1"], "'-1' must be a whole number, 0 or more"),
+        (["a.mar", "--record", "ours"], "--record ours: writes into a checkpoint"),
         (["a.mar", "--scales", "1;2"], "'1;2'"),
         (["a.mar", "--tiles", "0"], "'0' must be a whole number"),
         (["a.mar", "--tiles", "2x2"], "'2x2' must be a whole number"),

@@ -69,7 +69,7 @@ def test_only_they_are_begun_anew_and_the_same_each_time(architecture: str) -> N
     axes = class_axes(config)
     assert all(first[name] is state[name] for name in state.keys() - axes)
     assert all(first[name].shape[axis] == 3 and torch.equal(first[name], again[name]) for name, axis in axes.items())
-    assert note.endswith("the checkpoint must be trained before it is of use")
+    assert note.endswith("train the checkpoint before you use it")
 
 
 def test_beginning_anew_leaves_the_random_numbers_of_others_alone() -> None:

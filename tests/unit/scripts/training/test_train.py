@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -73,7 +74,9 @@ def losses(folder: Path) -> list[float]:
 
 def start_process(arguments: list[str]) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "scripts.train", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Sums depend on the number of threads, so a process compared with this one must have as many.
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_run_ends_with_a_servable_checkpoint_and_says_how_to_serve_it(
