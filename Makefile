@@ -96,7 +96,7 @@ $(BUILD)/checkpoints/%.safetensors: | setup
 PROCESSES ?= 2
 TEST := $(RUN) pytest -q --numprocesses $(PROCESSES) --dist loadgroup
 
-check: setup  ## Run style checks, types and the fast tests, in under a minute
+check: setup  ## Run style checks, types and the fast tests
 	@$(MAKE) --no-print-directory -j 2 lint fast
 
 # The limit is three times what the marker `slow` means.
