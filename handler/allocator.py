@@ -5,7 +5,7 @@ import ctypes
 #: glibc's names for `mallopt` (malloc.h).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 #: Bytes from which a block is mapped by itself, and so goes back to the system when it is freed. 1 MiB costs a request up to
-#: 8 % of its CPU time in page faults, 4 MiB up to 3 %; 16 MiB costs nothing, but keeps 140 MB more.
+#: 8 % of its CPU time in page faults, 4 MiB 3 to 7 %; 16 MiB costs nothing, but keeps 140 MB more.
 _MAPPED_FROM = 4 << 20
 #: Free bytes at an arena's end that go back.
 _TRIMMED_FROM = 16 << 20

@@ -18,7 +18,7 @@ class LiveServer:
     #: Answers per second to several clients, one value per round.
     per_second: Spread
     answer_bytes: int
-    #: Of the worker, after all requests.
+    #: The worker's memory after all requests.
     memory: ProcessMemory
 
 
@@ -124,9 +124,9 @@ class WorkerStart:
     server: Spread
     #: From the start of the worker's process on.
     worker: Spread
-    #: Of the worker, in the start that took most.
+    #: The worker's peak, in the start with the largest one.
     memory: ProcessMemory
-    #: Of a process that has loaded and warmed up the same model without a server.
+    #: The peak of a process that loads and warms up the same model without a server.
     without_server: ProcessMemory
 
 

@@ -18,7 +18,7 @@ from handler.masks.segments import Segment, Segments, find_objects
 from handler.options import AnswerOptions, ModelIdentity
 
 _LABELS = "polygonlabels"
-#: Of a percentage: less than a thousandth of a pixel at 65,536 pixels.
+#: Digits of a percentage: less than a thousandth of a pixel at 65,536 pixels.
 _DECIMALS = 6
 
 

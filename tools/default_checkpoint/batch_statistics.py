@@ -10,7 +10,7 @@ from model.preprocessing import Normalize
 from scripts.training.config import TrainingConfig
 from scripts.training.trainer import autocast
 
-#: Batch normalizations in groups, each of which feeds the next.
+#: Batch normalizations in groups; each group feeds the next.
 LayerGroups = list[list[nn.BatchNorm2d]]
 
 

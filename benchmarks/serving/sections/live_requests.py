@@ -24,7 +24,7 @@ class _Side:
     """Measurements of one server, round by round."""
 
     endpoint: Endpoint
-    #: Of a round with one client, and with several.
+    #: How long a round lasts with one client, and with several.
     one_client: Pace
     several_clients: Pace
     latencies: list[float] = field(default_factory=list)

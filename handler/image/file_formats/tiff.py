@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from handler.errors import InvalidImage
 from handler.image.file_formats.stripped import StrippedImage
 
-#: Those that Pillow accepts. In the second pair, the number 42 has the wrong byte order.
+#: The signatures Pillow accepts. In the second pair, the number 42 has the wrong byte order.
 SIGNATURES = (b"II\x2a\x00", b"MM\x00\x2a", b"II\x00\x2a", b"MM\x2a\x00", b"II\x2b\x00", b"MM\x00\x2b")
 
 #: Bytes of one value, by type.
