@@ -8,7 +8,14 @@ import numpy.typing as npt
 
 from model.metadata import CheckpointMetadata, Colour
 
-_BACKGROUND_NAMES = {"background", "__background__"}
+BACKGROUND = "background"
+#: torchvision's spelling and Labelme's.
+_BACKGROUND_NAMES = {BACKGROUND, "__background__", "_background_"}
+
+
+def is_background(name: str) -> bool:
+    """Return whether `name` is a spelling of the background class, in any case."""
+    return name.casefold() in _BACKGROUND_NAMES
 
 
 @dataclass(frozen=True)
@@ -26,13 +33,13 @@ class Labels:
     @cached_property
     def background(self) -> int | None:
         """Index of the background class; None if the label set has none."""
-        return next((i for i, name in enumerate(self.names) if name.casefold() in _BACKGROUND_NAMES), None)
+        return next((index for index, name in enumerate(self.names) if is_background(name)), None)
 
     def with_background(self) -> tuple["Labels", int]:
         """Return labels with a background class, appended if these have none, and its index."""
         if self.background is not None:
             return self, self.background
-        return Labels((*self.names, "background"), (*self.palette, (0, 0, 0))), len(self.names)
+        return Labels((*self.names, BACKGROUND), (*self.palette, (0, 0, 0))), len(self.names)
 
     @property
     def dtype(self) -> npt.DTypeLike:

@@ -1,11 +1,17 @@
 """Read and write class names: TorchServe's `index_to_name.json`, or one name per line."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
+from handler.labels import BACKGROUND, is_background
 from scripts.errors import UserError
+from scripts.text_file import TextFileError, read_lines, read_text
 
 DEFAULT = Path(__file__).parent.parent / "index_to_name.json"
+
+#: Labelme's lists name this first, for pixels that count for nothing.
+_IGNORED = {"__ignore__", "_ignore_"}
 
 
 class ClassNamesError(UserError):
@@ -15,24 +21,55 @@ class ClassNamesError(UserError):
 def read_class_names(path: Path = DEFAULT) -> tuple[str, ...]:
     """Read names by class index: a JSON object `{"0": "background", ...}`, a JSON list, or text with one name per line.
 
+    Text is UTF-8 or UTF-16, with or without byte order mark. Every spelling of background becomes `background`, and Labelme's
+    `__ignore__` is no class.
+
     Raises:
-        ClassNamesError: the file is none of these, or its indices have a gap.
+        ClassNamesError: the file is none of these, it names no class or background twice, or its indices have a gap.
     """
-    text = path.read_text()
-    if path.suffix != ".json":
-        return tuple(line.strip() for line in text.splitlines() if line.strip())
     try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise ClassNamesError(f"{path}: is not JSON: {error}") from error
-    if isinstance(data, list):
-        return tuple(map(str, data))
-    expected = [str(index) for index in range(len(data))] if isinstance(data, dict) else []
-    if not expected or sorted(data) != sorted(expected):
-        raise ClassNamesError(f'{path}: must map every index from "0" to a name, without gaps')
-    return tuple(str(data[index]) for index in expected)
+        names = _json_names(path) if path.suffix == ".json" else _listed_names(path)
+    except TextFileError as error:
+        raise ClassNamesError(str(error)) from error
+    if not names:
+        raise ClassNamesError(f"{path}: names no class; write one name per line")
+    if names.count(BACKGROUND) > 1:
+        raise ClassNamesError(f"{path}: names background {names.count(BACKGROUND)} times, in any spelling; keep one of them")
+    return names
+
+
+def canonical_name(name: str) -> str:
+    """Return `name`, or `background` for any spelling of it (`_background_`, `__background__`, `Background`)."""
+    return BACKGROUND if is_background(name) else name
+
+
+def canonical_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return `names` with every spelling of background as `background`."""
+    return tuple(map(canonical_name, names))
+
+
+def is_ignored(name: str) -> bool:
+    """Return whether `name` is Labelme's for pixels that count for nothing."""
+    return name.casefold() in _IGNORED
 
 
 def index_to_name(names: tuple[str, ...]) -> str:
     """Return the text of an `index_to_name.json`."""
     return json.dumps({str(index): name for index, name in enumerate(names)}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _listed_names(path: Path) -> tuple[str, ...]:
+    return canonical_names(name for name in read_lines(path) if not is_ignored(name))
+
+
+def _json_names(path: Path) -> tuple[str, ...]:
+    try:
+        data = json.loads(read_text(path))
+    except ValueError as error:
+        raise ClassNamesError(f"{path}: is not JSON: {error}") from error
+    if isinstance(data, list):
+        return canonical_names(map(str, data))
+    expected = [str(index) for index in range(len(data))] if isinstance(data, dict) else []
+    if not expected or sorted(data) != sorted(expected):
+        raise ClassNamesError(f'{path}: must map every index from "0" to a name, without gaps')
+    return canonical_names(str(data[index]) for index in expected)

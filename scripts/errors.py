@@ -7,6 +7,7 @@ UserError
 ├── InstallationError         PyTorch cannot be installed as requested
 ├── ArchiveError              a packaged archive does not work by itself
 ├── MarksMissing              a document has no place for its tables
+├── TextFileError             a file is not text
 ├── ClassNamesError           a file does not hold class names
 ├── DataError                 a data set cannot be used
 ├── PredictionError           a model cannot be evaluated

@@ -13,7 +13,7 @@ from handler.network.engines import AUTO, EngineOptions, has_gpu
 from handler.settings import HandlerSettings
 from model import read_metadata
 from model.strict import ConfigurationError
-from scripts.class_names import read_class_names
+from scripts.class_names import canonical_name, read_class_names
 from scripts.image_files import find_images
 from scripts.served_model_config import ServedModelConfig
 from scripts.verify_archive import PROBE
@@ -68,7 +68,7 @@ class Recipe:
             return
         required = read_class_names(self.class_names)
         for index, (name, expected) in enumerate(zip(required, names, strict=False)):
-            if name != expected:
+            if name != canonical_name(expected):
                 raise ConfigurationError(
                     f"{self.class_names}: class {index} is {name!r}, in {self.checkpoint} it is {expected!r}"
                 )

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,56 @@ def test_names_are_read_from(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
 
     assert read_class_names(tmp_path / name) == ("background", "cat")
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_text_of_any_system_is_read(tmp_path: Path, encoding: str, mark: str, line_end: str) -> None:
+    text = mark + line_end.join(["background", "Dächer", "  road  ", "", ""])
+    (tmp_path / "a.txt").write_bytes(text.encode(encoding))
+    (tmp_path / "a.json").write_bytes((mark + '["background",\n "Dächer", "road"]').encode(encoding))
+
+    for name in ("a.txt", "a.json"):
+        assert read_class_names(tmp_path / name) == ("background", "Dächer", "road")
+
+
+@pytest.mark.parametrize("spelling", ["_background_", "__background__", "Background", "BACKGROUND"])
+@pytest.mark.parametrize("name", ["a.txt", "a.json"])
+def test_every_spelling_of_background_is_background(tmp_path: Path, spelling: str, name: str) -> None:
+    names = [spelling, "roof"]
+    (tmp_path / name).write_text(json.dumps(names) if name.endswith("json") else "\n".join(names))
+
+    assert read_class_names(tmp_path / name) == ("background", "roof")
+
+
+def test_two_backgrounds_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("background\nroof\n__background__\n")
+
+    with pytest.raises(ClassNamesError, match=r"a\.txt: names background 2 times, in any spelling; keep one"):
+        read_class_names(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("spelling", ["__ignore__", "_ignore_"])
+def test_labelmes_ignored_pixels_are_no_class(tmp_path: Path, spelling: str) -> None:
+    (tmp_path / "a.txt").write_text(f"{spelling}\n_background_\nroof\n")
+
+    assert read_class_names(tmp_path / "a.txt") == ("background", "roof")
+
+
+def test_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("background\nDächer\n".encode("latin-1"))
+
+    with pytest.raises(ClassNamesError, match=r"a\.txt: byte 12 \(0xe4\) is not UTF-8; save the file as UTF-8"):
+        read_class_names(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("text", ["", "\n\r\n", "__ignore__\n"])
+def test_a_file_without_names_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.txt").write_text(text)
+
+    with pytest.raises(ClassNamesError, match="names no class; write one name per line"):
+        read_class_names(tmp_path / "a.txt")
 
 
 @pytest.mark.parametrize("text", ['{"0": "a", "2": "b"}', '{"a": "0"}', '"a"', "3"])

@@ -128,7 +128,10 @@ def test_labels_take_the_smallest_integer_that_holds_them(count: int, dtype: npt
     assert Labels(tuple(map(str, range(count))), voc_palette(count)).dtype == np.dtype(dtype)
 
 
-@pytest.mark.parametrize(("names", "index"), [(("background", "cat"), 0), (("cat", "Background"), 1), (("road", "sky"), None)])
+@pytest.mark.parametrize(
+    ("names", "index"),
+    [(("background", "cat"), 0), (("cat", "Background"), 1), (("cat", "_background_"), 1), (("road", "sky"), None)],
+)
 def test_background_is_found_by_its_name(names: tuple[str, ...], index: int | None) -> None:
     assert Labels(names, voc_palette(len(names))).background == index
 

@@ -1,0 +1,63 @@
+"""Read text files that people wrote on any system."""
+
+import codecs
+from pathlib import Path
+
+from scripts.errors import UserError
+
+#: Checked in this order; UTF-32's mark for little-endian begins with UTF-16's.
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+#: Enough to recognise UTF-16 without a mark.
+_SAMPLE_BYTES = 1024
+
+
+class TextFileError(UserError):
+    """A file is not text."""
+
+
+def read_text(path: Path) -> str:
+    r"""Read UTF-8 or UTF-16, with or without byte order mark; line ends become \n.
+
+    Raises:
+        OSError: the file cannot be read.
+        TextFileError: it is in another encoding.
+    """
+    data = path.read_bytes()
+    mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
+    encoding = _MARKS.get(mark) or _guess_encoding(data)
+    try:
+        text = data[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        raise TextFileError(
+            f"{path}: byte {error.start + len(mark)} ({data[error.start + len(mark)]:#04x}) is not {encoding.upper()}; "
+            "save the file as UTF-8"
+        ) from error
+    # Some editors add a second mark.
+    return text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a text file without the spaces around them and without empty lines.
+
+    Raises:
+        OSError: the file cannot be read.
+        TextFileError: it is not text.
+    """
+    # A mark in the middle comes from files that were joined.
+    stripped = (line.strip("\ufeff \t\v\f\u00a0\0") for line in read_text(path).split("\n"))
+    return [line for line in stripped if line]
+
+
+def _guess_encoding(data: bytes) -> str:
+    """Tell UTF-16 from UTF-8 by the zeros that it has in every other byte of ASCII characters."""
+    sample = data[:_SAMPLE_BYTES]
+    even, odd = sample[::2].count(0), sample[1::2].count(0)
+    if max(even, odd) <= len(sample) // 6:
+        return "utf-8"
+    return "utf-16-be" if even > odd else "utf-16-le"
