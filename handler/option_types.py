@@ -21,6 +21,8 @@ from model.strict import nearest
 _ALL = "all"
 #: `float` would take 0_2, ٢ and nan as well.
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+#: No control characters, line separators or halves of surrogate pairs; not `.` or `..`, and no folder. In JSON Schema too.
+_FILE_NAME = r"^(?!(?:.*[\\/])?\.{0,2}$)[^\u0000-\u001f\u007f-\u009f\u2028\u2029\ud800-\udfff]+$(?!\n)"
 #: Python refuses to convert thousands of digits.
 _INDEX = re.compile(r"[0-9]{1,9}")
 
@@ -111,6 +113,33 @@ class Several:
         array = handler(schema)
         pattern = _anchored(_with_commas(self.number.pattern, self.most))
         return {**array["items"], **array, "type": ["array", "number", "string"], "pattern": pattern}
+
+
+@dataclass(frozen=True)
+class ImageName:
+    """Annotates the name of a file, a path before it or not: printable text that ends in more than dots or a slash."""
+
+    most: int = 255
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.read, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "minLength": 1, "maxLength": self.most, "pattern": _FILE_NAME}
+
+    def read(self, value: Any) -> str:
+        """Return `value` if it is such a name.
+
+        Raises:
+            ValueError: it is not.
+        """
+        if not isinstance(value, str):
+            raise ValueError(f"{quoted(value)} is not text")
+        if len(value) > self.most:
+            raise ValueError(f"{quoted(value)} is too long")
+        if not re.search(_FILE_NAME, value):
+            raise ValueError(f"{quoted(value)} is not the name of a file")
+        return str(value)
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,18 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from handler.option_types import WORD, Flag, Number, Several, WholeNumber
+from handler.option_types import WORD, Flag, ImageName, Number, Several, WholeNumber
 from model.strict import StrictModel
 
 Refinement = Literal["none", "crf"]
 Masks = Literal["rle", "png", "polygons", "none"]
+YAxis = Literal["down", "up"]
 
 LEAST_SCALE, GREATEST_SCALE = 0.25, 2
 MOST_TILES = 100
 REFINEMENTS: tuple[str, ...] = get_args(Refinement)
 MASKS: tuple[str, ...] = get_args(Masks)
+Y_AXES: tuple[str, ...] = get_args(YAxis)
 
 SCALE = Number(LEAST_SCALE, GREATEST_SCALE)
 
@@ -51,6 +53,9 @@ class AnswerDefaults(StrictModel):
     tolerance: Annotated[float, Number(0, 10)] = Field(
         default=0.0, description="pixels by which polygons may leave the outline"
     )
+    y_axis: Annotated[YAxis, WORD] = Field(
+        default="down", description="`geojson`: `up` turns y to -height … 0, where QGIS draws a picture without georeference"
+    )
 
 
 class AnswerOptions(AnswerDefaults):
@@ -60,6 +65,9 @@ class AnswerOptions(AnswerDefaults):
     format: str = Field(default="json", description="what is answered")
     #: Indices, ascending; None: all.
     classes: tuple[int, ...] | None = Field(default=None, description="classes to report; the rest becomes background")
+    image_name: Annotated[str, ImageName()] = Field(
+        default="image", description="`coco`, `coco_panoptic`, `labelme`: the image file's name in the annotations"
+    )
 
 
 _DEFAULT_INFERENCE = InferenceOptions()

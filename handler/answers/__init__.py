@@ -53,6 +53,8 @@ class Format:
     max_classes: int = sys.maxsize
     #: Whether it shows the photograph, which must then be decoded at full size.
     needs_photograph: bool = False
+    #: Whether it holds the name of the image's file.
+    names_image: bool = False
 
 
 #: By name, in order of preference for a client that accepts several.
@@ -100,17 +102,20 @@ FORMATS: dict[str, Format] = {
         geojson.CONTENT_TYPE,
         ".geojson",
         geojson.encode,
-        "polygons with holes in pixel coordinates, a FeatureCollection (RFC 7946)",
+        "a FeatureCollection of polygons with holes in pixels, not degrees; `y_axis=up` for QGIS",
     ),
-    "coco": Format(JSON_TYPE, ".json", coco.encode, "COCO annotations with compressed run lengths, for pycocotools"),
+    "coco": Format(
+        JSON_TYPE, ".json", coco.encode, "COCO annotations with compressed run lengths, for pycocotools", names_image=True
+    ),
     "coco_panoptic": Format(
         coco_panoptic.CONTENT_TYPE,
         ".zip",
         coco_panoptic.encode,
         "COCO panoptic: zip of `annotations.json` and `panoptic/image.png`",
+        names_image=True,
     ),
     "labelme": Format(
-        JSON_TYPE, ".json", labelme.encode, "Labelme's file: polygons, and masks where there are holes; set `imagePath`"
+        JSON_TYPE, ".json", labelme.encode, "Labelme's file: polygons, and masks where there are holes", names_image=True
     ),
     "labelstudio": Format(
         JSON_TYPE, ".json", label_studio.encode, "a prediction for Label Studio, brush masks (`BrushLabels`)"

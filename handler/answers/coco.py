@@ -7,7 +7,7 @@ https://cocodataset.org/#format-data
 from typing import Any
 
 from handler.answers.common_fields import round_score
-from handler.answers.response import IMAGE_NAME, EncodedResponse, json_response
+from handler.answers.response import EncodedResponse, json_response
 from handler.masks.segmentation import Segmentation
 from handler.masks.segments import Segments, find_objects
 from handler.options import AnswerOptions, ModelIdentity
@@ -32,16 +32,16 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
         for number, segment in enumerate(segments.items, start=1)
     ]
     categories = [{"id": index, "name": name, "supercategory": ""} for index, name in list_categories(result, options).items()]
-    return json_response({**coco_header(segments, model), "annotations": annotations, "categories": categories})
+    return json_response({**coco_header(segments, model, options), "annotations": annotations, "categories": categories})
 
 
-def coco_header(segments: Segments, model: ModelIdentity) -> dict[str, Any]:
+def coco_header(segments: Segments, model: ModelIdentity, options: AnswerOptions) -> dict[str, Any]:
     """Return the fields of a COCO file that describe the data set and its image."""
     height, width = segments.size
     return {
         "info": {"description": model.name, "version": model.version},
         "licenses": [],
-        "images": [{"id": IMAGE_ID, "file_name": IMAGE_NAME, "height": height, "width": width}],
+        "images": [{"id": IMAGE_ID, "file_name": options.image_name, "height": height, "width": width}],
     }
 
 

@@ -6,13 +6,14 @@ things if each connected part is a segment of its own, otherwise stuff. https://
 
 import io
 import zipfile
+from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 
 from handler.answers.coco import IMAGE_ID, coco_header, list_categories
 from handler.answers.flat_png import encode_png
-from handler.answers.response import IMAGE_NAME, EncodedResponse, json_response
+from handler.answers.response import EncodedResponse, json_response
 from handler.masks.segmentation import Segmentation
 from handler.masks.segments import Segments, find_objects
 from handler.options import AnswerOptions, ModelIdentity
@@ -23,13 +24,15 @@ CONTENT_TYPE = "application/zip"
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
     """Encode a zip that unpacks into the layout of COCO's own data set."""
     segments = find_objects(result, options)
+    # Without the folders before it, which could lead out of the one where the zip is unpacked.
+    png_name = PurePosixPath(options.image_name.replace("\\", "/")).stem + ".png"
     segments_info = [
         {"id": number, "category_id": segment.class_index, "area": segment.pixels, "bbox": segment.bbox, "iscrowd": 0}
         for number, segment in enumerate(segments.items, start=1)
     ]
     answer = {
-        **coco_header(segments, model),
-        "annotations": [{"image_id": IMAGE_ID, "file_name": f"{IMAGE_NAME}.png", "segments_info": segments_info}],
+        **coco_header(segments, model, options),
+        "annotations": [{"image_id": IMAGE_ID, "file_name": png_name, "segments_info": segments_info}],
         "categories": [
             {
                 "id": index,
@@ -45,7 +48,7 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     with zipfile.ZipFile(file, "w") as archive:
         # `ZipInfo` has a fixed time, so that equal answers are equal bytes.
         archive.writestr(zipfile.ZipInfo("annotations.json"), json_response(answer).body)
-        archive.writestr(zipfile.ZipInfo(f"panoptic/{IMAGE_NAME}.png"), encode_png(_segment_numbers(segments)))
+        archive.writestr(zipfile.ZipInfo(f"panoptic/{png_name}"), encode_png(_segment_numbers(segments)))
     return EncodedResponse(file.getvalue(), CONTENT_TYPE)
 
 

@@ -1,13 +1,14 @@
-"""`geojson`: segments as polygons with holes in pixel coordinates (GeoJSON, RFC 7946).
+"""`geojson`: segments as polygons with holes in pixels, in the syntax of GeoJSON (RFC 7946), which itself wants degrees.
 
-x points right and y down from the upper left corner of the image; a pixel is a 1×1 square. Background is omitted.
+A pixel is a 1×1 square. x points right from the upper left corner of the image, and y down; with `y_axis=up` it points up, so
+that the image lies between -height and 0, where QGIS draws a picture without georeference. Background is omitted.
 """
 
 from dataclasses import replace
 
 from handler.answers.common_fields import header_fields, segment_fields
 from handler.answers.response import EncodedResponse, json_response
-from handler.masks.polygons import trace_polygons
+from handler.masks.polygons import Polygon, trace_polygons
 from handler.masks.segmentation import Segmentation
 from handler.masks.segments import find_objects
 from handler.options import AnswerOptions, ModelIdentity
@@ -19,6 +20,7 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     """Encode a FeatureCollection with a MultiPolygon for each segment, simplified by `options.tolerance`."""
     segments = find_objects(result, options)
     outlines = trace_polygons(segments, options.tolerance)
+    place = _turn_y_up if options.y_axis == "up" else list
     answer = {
         "type": "FeatureCollection",
         **header_fields(segments, model),
@@ -26,9 +28,14 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
             {
                 "type": "Feature",
                 "properties": segment_fields(segment, result.labels),
-                "geometry": {"type": "MultiPolygon", "coordinates": outlines[segment.id]},
+                "geometry": {"type": "MultiPolygon", "coordinates": place(outlines[segment.id])},
             }
             for segment in segments.items
         ],
     }
     return replace(json_response(answer), content_type=CONTENT_TYPE)
+
+
+def _turn_y_up(polygons: list[Polygon]) -> list[Polygon]:
+    """Mirror polygons at y = 0. Mirrored rings turn the other way, so their points are reversed too."""
+    return [[[(x, -y) for x, y in reversed(ring)] for ring in polygon] for polygon in polygons]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from handler.answers.flat_png import encode_png
-from handler.answers.response import IMAGE_NAME, EncodedResponse, json_response
+from handler.answers.response import EncodedResponse, json_response
 from handler.masks.polygons import Polygon, Ring, trace_polygons
 from handler.masks.segmentation import Segmentation
 from handler.masks.segments import find_objects
@@ -23,7 +23,7 @@ _VERSION = "5.4.0"
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
-    """Encode the file with `imageData` null: Labelme reads the image from `imagePath`, which users set to its name."""
+    """Encode the file with `imageData` null: Labelme reads the image from `imagePath`, `options.image_name`."""
     del model  # The format has no field for it.
     segments = find_objects(result, options)
     outlines = trace_polygons(segments)
@@ -43,7 +43,7 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
                 for number, segment in enumerate(segments.items, start=1)
                 for part in outlines[segment.id]
             ],
-            "imagePath": IMAGE_NAME,
+            "imagePath": options.image_name,
             "imageData": None,
             "imageHeight": height,
             "imageWidth": width,

@@ -6,8 +6,6 @@ from typing import Any
 
 JSON_TYPE = "application/json"
 PNG_TYPE = "image/png"
-#: The image's name in annotations, because requests carry no file name.
-IMAGE_NAME = "image"
 
 
 @dataclass(frozen=True)

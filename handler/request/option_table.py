@@ -126,4 +126,6 @@ def _allowed(schema: Any) -> str:
             return "names or indices, as `cat,dog` or `8,12`; `all`"
         case {"type": [kind, *_], "minimum": least, "maximum": greatest}:
             return f"{'whole numbers, ' if kind == 'integer' else ''}{least:g} … {greatest:g}"
+        case {"type": "string", "maxLength": most}:
+            return f"a file's name, up to {most} characters without control characters"
     raise ValueError(f"no words for {schema}")

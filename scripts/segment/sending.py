@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from handler.answers import FORMATS
+from handler.option_types import ImageName
 from scripts.client import AnswerError, Client
 from scripts.progress import progress
 from scripts.segment.answer_folder import AnswerFolder
@@ -59,12 +60,13 @@ def segment_all(client: Client, tasks: Sequence[Task], folder: AnswerFolder, *, 
 
 
 def _answer_all(client: Client, pending: Sequence[Task], folder: AnswerFolder, jobs: int, tally: Tally) -> None:
-    options = {**folder.conditions.options, "format": folder.conditions.format}
-    content_type = FORMATS[folder.conditions.format].content_type
+    entry = FORMATS[folder.conditions.format]
+    shared = {**folder.conditions.options, "format": folder.conditions.format}
 
     def ask(task: Task) -> tuple[Task, bytes | AnswerError]:
+        options = {**_name_option(task.photograph.path), **shared} if entry.names_image else shared
         try:
-            return task, client.ask(task.photograph.path.read_bytes(), options, content_type)
+            return task, client.ask(task.photograph.path.read_bytes(), options, entry.content_type)
         except OSError as error:
             return task, AnswerError(f"cannot be read: {error.strerror}")
         except AnswerError as error:
@@ -83,3 +85,11 @@ def _answer_all(client: Client, pending: Sequence[Task], folder: AnswerFolder, j
             else:
                 tally.failed[task.photograph.path] = str(answer)
                 bar.set_postfix(failed=len(tally.failed), refresh=False)
+
+
+def _name_option(photograph: Path) -> dict[str, str]:
+    """Return the option that names the file in its annotations, if the server would take the name."""
+    try:
+        return {"image_name": ImageName().read(photograph.name)}
+    except ValueError:  # Not text, or with control characters.
+        return {}

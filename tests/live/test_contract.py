@@ -34,6 +34,8 @@ CHANGES: dict[str, dict[str, str]] = {
     "components": {"components": "true"},
     "alpha": {"format": "overlay", "alpha": "1"},
     "tolerance": {"masks": "polygons", "tolerance": "5"},
+    "y_axis": {"format": "geojson", "y_axis": "up"},
+    "image_name": {"format": "coco", "image_name": "cat.jpg"},
 }
 #: Its one other value needs the dense CRF, which is an extra.
 ALWAYS_ALIKE = {"refine"}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from handler.option_types import WORD, ClassNames, Flag, Number, Several, Text, WholeNumber
+from handler.option_types import WORD, ClassNames, Flag, ImageName, Number, Several, Text, WholeNumber
 
 SCALE = Number(0.25, 2)
 NAMES = ("background", "cat", "Dog", "traffic light, red", "7", "träd")
@@ -228,3 +228,34 @@ def test_a_class_called_all_is_a_class() -> None:
     names = ClassNames(("all", "rest"))
 
     assert (names.indices("all"), names.indices(Text("all")), names.indices(None)) == ((0,), (0,), None)
+
+
+IMAGE_NAMES = TypeAdapter[Any](Annotated[str, ImageName(8)])
+
+
+@given(st.text(st.sampled_from("aÅ猫😀 ./\\:\n\r\t\x00\x7f\x85\u2028\ud83d\ude00"), max_size=10))
+def test_names_of_images_are_accepted_exactly_where_their_schema_is(name: str) -> None:
+    try:
+        accepted = IMAGE_NAMES.validate_python(name) == name
+    except ValidationError:
+        accepted = False
+
+    assert accepted == jsonschema.Draft202012Validator(IMAGE_NAMES.json_schema()).is_valid(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["cat.jpg", "Grüße 猫 😀.JPG", "a/b.png", "../b.png", r"C:\a\b.png", ".jpg", "..a", "...", " "]
+)
+@pytest.mark.parametrize("kind", [str, Text])
+def test_the_name_of_a_file_is_kept_as_it_is(kind: type[str], name: str) -> None:
+    name_read = ImageName().read(kind(name))
+
+    assert (type(name_read), name_read) == (str, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/", "a/..", "a\\.", "a\n", "\x1b[31m", "\x85", "\u2028", "\ud800", "x" * 256, 5, None]
+)
+def test_what_is_not_the_name_of_a_file_is_refused(name: Any) -> None:
+    with pytest.raises(ValueError, match=r"is not the name of a file$|is too long$|is not text$"):
+        ImageName().read(name)

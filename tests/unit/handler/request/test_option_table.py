@@ -46,8 +46,8 @@ def test_every_field_of_a_requests_values_is_an_option_and_no_other() -> None:
     assert len(set(fields)) == len(fields)
 
 
-def test_every_option_of_an_answer_but_its_format_has_a_default_in_the_settings() -> None:
-    assert set(AnswerSettings.model_fields) == set(AnswerOptions.model_fields) - {"format"}
+def test_every_option_of_an_answer_but_its_format_and_the_images_name_has_a_default_in_the_settings() -> None:
+    assert set(AnswerSettings.model_fields) == set(AnswerOptions.model_fields) - {"format", "image_name"}
 
 
 def test_without_settings_the_defaults_are_those_of_the_values() -> None:
@@ -59,11 +59,20 @@ def test_without_settings_the_defaults_are_those_of_the_values() -> None:
 
 def test_the_settings_defaults_are_the_options() -> None:
     inference = {"scales": [0.5, 1], "flip": True, "tiles": 2, "refine": "crf"}
-    answer = {"masks": "png", "classes": ["Dog", 1], "min_score": 0.25, "components": True, "alpha": 0.75, "tolerance": 2}
+    answer = {
+        "masks": "png",
+        "classes": ["Dog", 1],
+        "min_score": 0.25,
+        "components": True,
+        "alpha": 0.75,
+        "tolerance": 2,
+        "y_axis": "up",
+    }
+    fixed = {"format": "json", "image_name": "image"}
 
     defaults = {name: option.default for name, option in table(inference=inference, answer=answer).items()}
 
-    assert defaults == {**inference, **answer, "format": "json", "scales": (0.5, 1), "classes": (1, 2)}
+    assert defaults == {**inference, **answer, **fixed, "scales": (0.5, 1), "classes": (1, 2)}
 
 
 def test_the_shipped_configuration_says_what_the_code_would_do_without_it() -> None:
@@ -119,6 +128,9 @@ def test_an_error_names_option_value_and_this_servers_limits(
         ("scales", [[1]], r": a list is not a number"),
         ("scales", Text("[1"), r": '\[1' is not a JSON list"),
         ("scales", [], r": the list is empty"),
+        ("image_name", 7, r": 7 is not text \(allowed: a file's name, up to 255 characters without control characters\)$"),
+        ("image_name", "é" * 256, r": 'é{80}'… \(256 characters\) is too long"),
+        ("image_name", Text("a\nb.jpg"), r": 'a\\nb.jpg' is not the name of a file"),
     ],
 )
 def test_an_error_says_what_is_wrong(name: str, value: Any, message: str) -> None:

@@ -12,6 +12,7 @@ from threading import Event
 import pytest
 from PIL import Image
 
+from handler.answers import FORMATS
 from scripts.segment.__main__ import main
 from scripts.server import Ports
 from tests.local_server import Asked, LocalServer, Reply, local_server
@@ -82,6 +83,29 @@ def test_format_and_options_are_sent(segment: Callable[..., int], server: LocalS
     assert {tuple(sorted(asked.options.items())) for asked in server.asked} == {
         (("classes", "猫,a=b"), ("format", "index"), ("scales", "0.75,1"))
     }
+
+
+@pytest.mark.parametrize("format_name", ["coco", "coco_panoptic", "labelme"])
+def test_each_file_is_sent_with_its_own_name(
+    segment: Callable[..., int], server: LocalServer, photos: Path, format_name: str
+) -> None:
+    (photos / "Grüße 猫.jpg").write_bytes(encode(noise(12, 30), "PNG"))
+    (photos / "two\nlines.jpg").write_bytes(encode(noise(12, 31), "PNG"))
+
+    server.reply = lambda _: Reply(content_type=FORMATS[format_name].content_type)
+
+    assert segment("--format", format_name) == 0
+
+    names = sorted(asked.options.get("image_name", "?") for asked in server.asked)
+    assert names == ["?", "Grüße 猫.jpg", "a.jpg", "b.png", "c.webp"]
+
+
+def test_a_name_that_the_user_gives_replaces_the_files(segment: Callable[..., int], server: LocalServer) -> None:
+    server.reply = lambda _: Reply(content_type=FORMATS["coco"].content_type)
+
+    assert segment("--format", "coco", "--option", "Image_Name=cat.jpg") == 0
+
+    assert {tuple(sorted(asked.options.items())) for asked in server.asked} == {(("format", "coco"), ("image_name", "cat.jpg"))}
 
 
 def test_headers_are_sent(segment: Callable[..., int], server: LocalServer) -> None:

@@ -57,3 +57,9 @@ def test_the_annotations_are_results_too() -> None:
     for number in truth.getAnnIds():
         np.testing.assert_array_equal(results.annToMask(results.anns[number]), truth.annToMask(truth.anns[number]))
         assert results.anns[number]["bbox"] == pytest.approx(truth.anns[number]["bbox"])
+
+
+def test_the_image_has_the_name_that_was_asked_for() -> None:
+    coco = load(encoded("coco", segmentation(RING), AnswerOptions(image_name="trip/Grüße 猫.jpg")))
+
+    assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == ["trip/Grüße 猫.jpg"]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from hypothesis import given
 from PIL import Image
 
@@ -72,3 +73,20 @@ def test_more_segments_than_one_channel_can_number() -> None:
 
     assert len(annotations["annotations"][0]["segments_info"]) == 600
     assert set(ids.ravel().tolist()) == set(range(1, 601))
+
+
+@pytest.mark.parametrize(
+    ("image_name", "png"),
+    [
+        ("Grüße 猫.jpg", "Grüße 猫.png"),
+        ("a/b.tar.gz", "b.tar.png"),
+        ("../../etc/x", "x.png"),
+        (r"..\up.png", "up.png"),
+        (".jpg", ".jpg.png"),
+    ],
+)
+def test_the_picture_is_named_like_the_image_and_stays_in_its_folder(image_name: str, png: str) -> None:
+    annotations, _ = unpacked(encoded("coco_panoptic", segmentation(RING), AnswerOptions(image_name=image_name)))
+
+    assert annotations["images"][0]["file_name"] == image_name
+    assert annotations["annotations"][0]["file_name"] == png

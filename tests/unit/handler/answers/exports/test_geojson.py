@@ -1,5 +1,6 @@
 from hypothesis import given
 from rasterio import features
+from rasterio.transform import Affine
 from shapely.geometry import shape
 
 from handler.answers import FORMATS
@@ -38,3 +39,26 @@ def test_shapely_reads_the_masks_back(result: Segmentation, options: AnswerOptio
         masks.append((feature["properties"]["label"], mask))
 
     assert_masks(masks, result, options)
+
+
+@given(segmentations(), OPTIONS)
+def test_with_y_up_the_layer_lies_on_the_picture_as_a_gis_draws_it(result: Segmentation, options: AnswerOptions) -> None:
+    height, width = result.label_map.shape
+    # A GIS draws a picture without georeference from 0 down to -height.
+    without_georeference = Affine(1, 0, 0, 0, -1, 0)
+    down = answer("geojson", result, options)
+    up = answer("geojson", result, options.model_copy(update={"y_axis": "up"}))
+
+    masks = []
+    for feature in up["features"]:
+        area = shape(feature["geometry"])
+        assert area.is_valid
+        assert all(polygon.exterior.is_ccw and not any(hole.is_ccw for hole in polygon.interiors) for polygon in area.geoms)
+        left, bottom, right, top = area.bounds
+        assert 0 <= left < right <= width
+        assert -height <= bottom < top <= 0
+        mask = features.rasterize([area], out_shape=(height, width), transform=without_georeference).astype(bool)
+        masks.append((feature["properties"]["label"], mask))
+
+    assert_masks(masks, result, options)
+    assert [feature["properties"] for feature in up["features"]] == [feature["properties"] for feature in down["features"]]

@@ -24,13 +24,15 @@ from tests.unit.handler.answers.exports.support import (
 # Labelme imports Qt, which needs a desktop's libraries.
 labelme = pytest.importorskip("labelme", exc_type=ImportError)
 
+PHOTO = "Grüße 1.png"
+
 
 def load(body: bytes, result: Segmentation) -> Any:
-    """Open the file in Labelme, beside its image."""
+    """Open the file in Labelme, beside its image, `PHOTO`."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "photo.json"
-        file.write_bytes(body.replace(b'"imagePath":"image"', b'"imagePath":"photo.png"'))
-        Image.fromarray(result.label_map).convert("L").save(Path(folder) / "photo.png")
+        file.write_bytes(body)
+        Image.fromarray(result.label_map).convert("L").save(Path(folder) / PHOTO)
         return labelme.LabelFile(str(file))
 
 
@@ -43,7 +45,7 @@ def drawn(body: bytes, result: Segmentation) -> list[tuple[str, Mask]]:
 
 
 def test_a_part_is_a_polygon_and_with_holes_a_mask() -> None:
-    shapes = load(encoded("labelme", segmentation(RING)), segmentation(RING)).shapes
+    shapes = load(encoded("labelme", segmentation(RING), AnswerOptions(image_name=PHOTO)), segmentation(RING)).shapes
 
     assert [(shape["label"], shape["group_id"], shape["shape_type"]) for shape in shapes] == [
         ("class 1", 1, "mask"),
@@ -54,7 +56,7 @@ def test_a_part_is_a_polygon_and_with_holes_a_mask() -> None:
     assert set(map(tuple, shapes[1]["points"])) == {(2, 1)}
 
 
-def test_the_file_has_the_images_size_and_a_placeholder_for_its_path() -> None:
+def test_the_file_has_the_images_size_and_without_a_name_a_placeholder_for_its_path() -> None:
     file = answer("labelme", segmentation([[1, 0, 0]]))
 
     assert (file["imageHeight"], file["imageWidth"], file["imageData"], file["imagePath"]) == (1, 3, None, "image")
@@ -62,12 +64,14 @@ def test_the_file_has_the_images_size_and_a_placeholder_for_its_path() -> None:
 
 @given(segmentations(), OPTIONS)
 def test_labelme_draws_the_masks(result: Segmentation, options: AnswerOptions) -> None:
-    assert_masks(drawn(encoded("labelme", result, options), result), result, options)
+    body = encoded("labelme", result, options.model_copy(update={"image_name": PHOTO}))
+
+    assert_masks(drawn(body, result), result, options)
 
 
 @given(segmentations(), st.floats(0.1, 10))
 def test_simplified_polygons_stray_by_no_more_than_the_tolerance(result: Segmentation, tolerance: float) -> None:
-    shapes = load(encoded("labelme", result, AnswerOptions(tolerance=tolerance)), result).shapes
+    shapes = load(encoded("labelme", result, AnswerOptions(tolerance=tolerance, image_name=PHOTO)), result).shapes
 
     for shape in shapes:
         if shape["shape_type"] == "polygon":
