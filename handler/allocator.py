@@ -1,4 +1,4 @@
-"""How a process that serves gives freed memory back to the operating system."""
+"""Give freed memory back to the operating system."""
 
 import ctypes
 
@@ -12,7 +12,7 @@ _TRIMMED_FROM = 16 << 20
 _ARENAS = 2
 
 
-def return_freed_memory() -> None:
+def return_large_blocks() -> None:
     """Make glibc return large freed blocks at once; on another C library nothing happens.
 
     By default glibc raises its threshold to 32 MB as blocks are freed, and gives every thread an arena of its own that keeps
@@ -28,3 +28,10 @@ def return_freed_memory() -> None:
         (_M_ARENA_MAX, _ARENAS),
     ):
         mallopt(option, value)
+
+
+def trim_heap() -> None:
+    """Make glibc return what is free inside its arenas, which takes it 1 to 15 ms; on another C library nothing happens."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)

@@ -108,6 +108,10 @@ class Application:
         remaining = iter(outcomes)
         return [self._reply(call, [next(remaining) for _ in call.requests]) for call in parsed]
 
+    def release_memory(self) -> None:
+        """Give back the memory that the engine keeps between calls for speed; the next call pays for it."""
+        self.pipeline.engine.release_memory()
+
     def _parse(self, call: Call) -> "_ParsedCall":
         envelope = read_envelope(call.fields, self._archive.identity)
         if call.action == "describe":

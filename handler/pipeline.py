@@ -20,7 +20,7 @@ from handler.image.decode import OpenedImage, open_image
 from handler.labels import Labels
 from handler.limits import Limits
 from handler.masks.explanation import Explanation
-from handler.masks.refinement import RefinementReport, dense_crf
+from handler.masks.refinement import RefinementReport, dense_crf, import_crf
 from handler.masks.segmentation import Segmentation, keep_classes, segment_by_logits, segment_by_probabilities
 from handler.network.engines import Engine, EngineOptions, Logits, ModelFiles, build_engine, reference_engine, resolve_engine
 from handler.network.engines.archive import archived_agreement, archived_graph
@@ -34,7 +34,8 @@ from model.metadata import CheckpointMetadata
 
 _DEFAULT_INFERENCE = InferenceSettings()
 _NO_OPTIONS = InferenceOptions()
-_WARM_UP_SIZES = ((480, 640), (640, 480))
+#: (height, width) of the network's input that warms it up: it loads every kernel, with little memory.
+_WARM_UP_SIZE = (256, 256)
 
 
 @dataclass(frozen=True)
@@ -146,13 +147,16 @@ class Pipeline:
         return self._build_gradients is not None or self.engine.has_gradients
 
     def warm_up(self) -> None:
-        """Segment a blank image in each common orientation and open the lanes, so that no client waits for it.
+        """Run the network on a small blank image and open the lanes, so that no client waits for it.
 
         Raises:
             RefinementUnavailable: the settings refine by default, and the package for it is not installed.
         """
-        for height, width in _WARM_UP_SIZES:
-            self.segment(np.zeros((height, width, 3), np.uint8))
+        if self._inference.refine == "crf":
+            import_crf()
+        blank = np.zeros((*_WARM_UP_SIZE, 3), np.uint8)
+        (logits,) = self.engine.infer(blank[None])
+        segment_by_logits(DecodedImage.whole(blank), logits, self.labels, self.engine.make_label_map)
         self.engine.lanes()
 
     def plan(self, size: Size, options: InferenceOptions | None = None) -> ViewPlan:

@@ -12,9 +12,10 @@ import torch
 from ts.context import Context
 from ts.metrics.metric_type_enum import MetricTypes
 
-from handler.allocator import return_freed_memory
+from handler.allocator import return_large_blocks, trim_heap
 from handler.application import Application, Call
 from handler.archive import ModelArchive, parse_settings
+from handler.idle import IdleTask
 from handler.image.process import prepare_process
 from handler.options import ModelIdentity
 from handler.request.protocols import Reply
@@ -38,6 +39,7 @@ class SegmentationService:
 
     def __init__(self, end_worker: Callable[[], None] = end_worker) -> None:
         self._end_worker = end_worker
+        self._memory_release = IdleTask(self._release_memory)
 
     def initialize(self, context: Context) -> None:
         """Load and warm up the model. TorchServe reports the worker READY when this returns.
@@ -46,7 +48,7 @@ class SegmentationService:
             ConfigurationError: model-config.yaml has an unknown key or a bad value.
             CheckpointError: the archive's checkpoint cannot be used.
         """
-        return_freed_memory()
+        return_large_blocks()
         prepare_process()
         self._application = Application.load(read_context(context), gpu_id=context.system_properties["gpu_id"])
         engine, metadata = self._application.pipeline.engine, self._application.pipeline.metadata
@@ -58,12 +60,20 @@ class SegmentationService:
 
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         """Answer one batch of rows, in order, each with a status and content type of its own."""
+        with self._memory_release.work():
+            return self._answer(rows, context)
+
+    def _answer(self, rows: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         self._metrics.batch(len(rows))
         calls = [_call(row, context, index) for index, row in enumerate(rows)]
         replies = self._application.answer(calls, self._metrics.stage)
         if self._application.has_failed:
             self._end_worker()
         return [self._send(reply, context, index) for index, reply in enumerate(replies)]
+
+    def _release_memory(self) -> None:
+        self._application.release_memory()
+        trim_heap()
 
     def _send(self, reply: Reply, context: Context, index: int) -> bytes:
         self._metrics.answer(reply.error.status if reply.error else 200)

@@ -18,6 +18,7 @@ from tests.fuzz.calls import HttpCall, http_call
 from tests.fuzz.outcomes import STATUSES, require_discreet
 from tests.fuzz.recorder import Fuzz
 from tests.live.client import TIMEOUT_S
+from tests.live.memory import require_little_memory
 
 #: The number of requests after which all libraries are loaded and all pools have their size.
 WARM_UP = 200
@@ -68,6 +69,7 @@ def test_a_server_under_fuzz_keeps_its_size(server: Server, fuzz: Fuzz, request:
     assert curve[-1].open_files <= warm.open_files, curve
     assert curve[-1].connections <= warm.connections, curve
     assert _files(server.temporary) == files
+    require_little_memory(server)
     logged = _log(server).removeprefix(log)
     assert "Level.ERROR" not in logged
     assert logged.count("Traceback") == logged.count(_UNDECODED)

@@ -56,6 +56,9 @@ class Engine(ABC):
         """Return engines that can run at the same time, each on its share of the processor; the engine itself if it cannot."""
         return (self,)
 
+    def release_memory(self) -> None:  # noqa: B027 (some engines keep nothing)
+        """Give back the memory that is kept between images for speed; the next image pays for it."""
+
     def class_activation(self, pixels: Pixels, choose: Callable[[Logits], Region]) -> tuple[Region, npt.NDArray[np.float32]]:
         """Compute Seg-Grad-CAM (Vinogradova et al. 2020) on the backbone's last features, for the summed logits of a region.
 

@@ -23,7 +23,7 @@ _CACHED_PRIMITIVES = 256
 #: A common photograph (height, width), and how many times its pixels an image may have whose scratch memory is kept.
 _COMMON_SIZE, _KEPT_RATIO = (480, 640), 1.5
 #: (height, width) of the image that prepares a lane: large enough to load every kernel, small enough to take 15 MB and 30 ms.
-_WARM_UP_SIZE = (64, 64)
+_LANE_WARM_UP_SIZE = (64, 64)
 
 
 class OpenVinoEngine(Engine):
@@ -52,6 +52,7 @@ class OpenVinoEngine(Engine):
         }
         self._kept_pixels = int(_KEPT_RATIO * math.prod(network_size(files.metadata().resize, _COMMON_SIZE)))
         compiled = self._compile(streams=1)
+        self._scratches: list[_Scratch] = []
         (self._whole,) = self._open_lanes(compiled, 1)
         self._lane_count = min(options.lanes, compiled.get_property("INFERENCE_NUM_THREADS"))
 
@@ -61,17 +62,22 @@ class OpenVinoEngine(Engine):
     def lanes(self) -> Sequence[Engine]:
         return self._lanes
 
+    def release_memory(self) -> None:
+        for scratch in self._scratches:
+            scratch.release()
+
     @cached_property
     def _lanes(self) -> Sequence[Engine]:
         if self._lane_count == 1:
             return [self._whole]
         lanes = self._open_lanes(self._compile(streams=self._lane_count), self._lane_count)
         for lane in lanes:
-            lane.infer(np.zeros((1, *_WARM_UP_SIZE, 3), np.uint8))
+            lane.infer(np.zeros((1, *_LANE_WARM_UP_SIZE, 3), np.uint8))
         return lanes
 
     def _open_lanes(self, compiled: ov.CompiledModel, count: int) -> "list[_Lane]":
         scratch = _Scratch(compiled, self._kept_pixels)
+        self._scratches.append(scratch)
         return [_Lane(self.precision, compiled, scratch) for _ in range(count)]
 
     def _compile(self, *, streams: int) -> ov.CompiledModel:
@@ -101,7 +107,7 @@ class _Lane(Engine):
 class _Scratch:
     """Intermediate memory of a compiled graph: every request keeps what its largest image took, 0.2 GB for 1.4 megapixels.
 
-    Given back after each image it would cost a common photograph a tenth of its time, so only that of larger images is.
+    Given back after each image it would cost a common photograph a third of its time, so only that of larger images is.
     """
 
     def __init__(self, compiled: ov.CompiledModel, kept_pixels: int) -> None:
@@ -115,9 +121,12 @@ class _Scratch:
         return self._turns[-1]
 
     def release_after(self, pixels: Pixels) -> None:
-        """Give the memory back if the batch B×h×w×3 that has run is larger than common; waits until no request runs."""
-        if math.prod(pixels.shape[:-1]) <= self._kept_pixels:
-            return
+        """Give the memory back if the batch B×h×w×3 that has run is larger than common."""
+        if math.prod(pixels.shape[:-1]) > self._kept_pixels:
+            self.release()
+
+    def release(self) -> None:
+        """Give the memory back as soon as no request runs."""
         with ExitStack() as stack:
             for turn in self._turns:
                 stack.enter_context(turn)

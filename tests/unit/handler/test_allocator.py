@@ -12,13 +12,13 @@ FREE_BLOCKS_BETWEEN_OTHERS = """
 import sys
 from pathlib import Path
 import numpy as np
-from handler.allocator import return_freed_memory
+from handler.allocator import return_large_blocks
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 if sys.argv[1] == "return":
-    return_freed_memory()
+    return_large_blocks()
 threshold_raiser = np.ones(30 << 20, np.uint8)
 del threshold_raiser
 before = resident()
@@ -41,3 +41,34 @@ def held_after_freeing(mode: str) -> int:
 def test_freed_blocks_between_others_go_back_to_the_system() -> None:
     assert held_after_freeing("return") < 20 << 20
     assert held_after_freeing("keep") > 100 << 20
+
+
+#: Allocates small blocks, as of Python objects, and frees all but the last of each thousand.
+TRIM_WHAT_IS_BETWEEN = """
+import ctypes
+from pathlib import Path
+from handler.allocator import trim_heap
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+blocks = [libc.malloc(1000) for _ in range(100_000)]
+for block in blocks:
+    ctypes.memset(block, 1, 1000)
+for index, block in enumerate(blocks):
+    if index % 1000 < 999:
+        libc.free(block)
+before = resident()
+trim_heap()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
+def test_trimming_returns_what_is_free_between_blocks_in_use() -> None:
+    output = subprocess.run([sys.executable, "-c", TRIM_WHAT_IS_BETWEEN], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+
+    assert int(output) > 50 << 20

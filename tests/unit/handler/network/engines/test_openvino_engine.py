@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handler.network.engines import EngineOptions, ModelFiles, build_engine
+from handler.network.engines import EngineOptions, ModelFiles, build_engine, openvino_engine
 from handler.network.engines.archive import archived_graph
 from handler.network.engines.openvino_engine import OpenVinoEngine, native_precision
 from handler.network.engines.openvino_graph import convert, without_telemetry, write_graph
@@ -67,6 +67,24 @@ def test_memory_of_an_uncommonly_large_image_is_given_back(files: ModelFiles) ->
     assert resident() - before < 150 << 20  # The network takes 460 MB for it.
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_that_is_kept_for_speed_is_given_back_when_asked(files: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_engine, "_KEPT_RATIO", 10_000)
+    engine = OpenVinoEngine(files, EngineOptions(threads=2, precision="float32", lanes=2))
+    photograph = np.zeros((1, 640, 640, 3), np.uint8)
+    expected = engine.infer(photograph)
+    lanes = engine.lanes()
+    for lane in lanes:
+        lane.infer(photograph)
+    before = resident()
+
+    engine.release_memory()
+
+    assert before - resident() > 90 << 20  # Three times 40 MB.
+    for runner in (engine, *lanes):
+        np.testing.assert_array_equal(runner.infer(photograph), expected)
+
+
 def resident() -> int:
     """Bytes of this process that are in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -117,7 +135,7 @@ import os, signal, sys, threading
 import subprocess
 import sys
 from pathlib import Path
-from handler.network.engines import EngineOptions, ModelFiles, build_engine
+from handler.network.engines import openvino_engine, EngineOptions, ModelFiles, build_engine
 
 engines = [build_engine("openvino", ModelFiles(Path(sys.argv[1]), graph=Path(sys.argv[2])), EngineOptions())]
 dropping = threading.Thread(target=engines.clear)

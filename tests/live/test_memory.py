@@ -1,0 +1,42 @@
+"""A worker under every kind of load gives back what the load took."""
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import requests
+from PIL import Image
+
+from scripts.server import Server
+from tests.live.client import TIMEOUT_S, post
+from tests.live.memory import require_little_memory
+from tests.live.routes import explanations_url
+
+_OPTIONS = (
+    {"X-Segment-Format": "json"},
+    {"X-Segment-Format": "overlay"},
+    {"X-Segment-Format": "geojson"},
+    {"X-Segment-Format": "npz", "X-Segment-Scales": "0.5,1,1.5", "X-Segment-Flip": "true"},
+    {"X-Segment-Format": "png", "X-Segment-Tiles": "3"},
+)
+
+
+def test_a_worker_at_rest_holds_little_whatever_it_was_asked(server: Server, photos: dict[str, Path]) -> None:
+    with Image.open(photos["astronaut"]) as photo:
+        images = [_jpeg(photo, size) for size in ((640, 480), (480, 640), (1280, 960), (3000, 3000))]
+    calls = list(itertools.product(images, _OPTIONS))
+
+    with ThreadPoolExecutor(4) as pool:
+        statuses = set(pool.map(lambda call: post(server, *call).status_code, calls))
+    explained = requests.post(explanations_url(server), data=images[0], timeout=TIMEOUT_S)
+
+    assert statuses == {200}
+    assert explained.status_code == 200
+    require_little_memory(server)
+
+
+def _jpeg(photo: Image.Image, size: tuple[int, int]) -> bytes:
+    buffer = BytesIO()
+    photo.convert("RGB").resize(size).save(buffer, "JPEG")
+    return buffer.getvalue()

@@ -1,0 +1,48 @@
+"""What a server does at rest: once after its work, not during it, and at the latest in time."""
+
+from threading import Event
+
+from handler.idle import IdleTask
+
+#: Longer than any machine takes; reached only by a failure.
+_LONG_S = 60.0
+_MOMENT_S = 0.01
+
+
+def test_the_task_follows_each_spell_of_work() -> None:
+    done = Event()
+    idle = IdleTask(done.set, rest_s=_MOMENT_S)
+
+    for _ in range(2):
+        done.clear()
+        with idle.work():
+            assert not done.is_set()
+        assert done.wait(_LONG_S)
+
+
+def test_without_work_there_is_nothing_to_do() -> None:
+    done = Event()
+    IdleTask(done.set, rest_s=_MOMENT_S)
+
+    assert not done.wait(10 * _MOMENT_S)
+
+
+def test_the_task_waits_for_work_that_goes_on() -> None:
+    done = Event()
+    idle = IdleTask(done.set, rest_s=_MOMENT_S, at_latest_s=_LONG_S)
+
+    with idle.work():
+        with idle.work():
+            pass
+        assert not done.wait(10 * _MOMENT_S)
+    assert done.wait(_LONG_S)
+
+
+def test_work_without_an_end_does_not_put_it_off_for_ever() -> None:
+    done = Event()
+    idle = IdleTask(done.set, rest_s=_MOMENT_S, at_latest_s=2 * _MOMENT_S)
+
+    with idle.work():
+        with idle.work():
+            pass
+        assert done.wait(_LONG_S)
