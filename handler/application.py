@@ -113,7 +113,7 @@ class Application:
         self.pipeline.engine.release_memory()
 
     def _parse(self, call: Call) -> "_ParsedCall":
-        envelope = read_envelope(call.fields, self._archive.identity)
+        envelope = read_envelope(call.fields, self._archive.identity, call.headers, self._archive.settings.limits)
         if call.action == "describe":
             return _ParsedCall(call, envelope, [])
         requests = capture(

@@ -10,6 +10,7 @@ SegmentationError                    500
 │   ├── InstancesTooMany             413
 │   └── ResponseTooLarge             413
 ├── UnsupportedImageFormat           415
+├── UnsupportedEncoding              415
 ├── RefinementUnavailable            501
 ├── ExplanationUnavailable           501
 └── InternalError                    500
@@ -95,6 +96,12 @@ class ResponseTooLarge(TooLarge):
 
 class UnsupportedImageFormat(SegmentationError):
     """An image in a format the server does not accept, such as HEIC."""
+
+    status = 415
+
+
+class UnsupportedEncoding(SegmentationError):
+    """A body with a `Content-Encoding` other than gzip and deflate."""
 
     status = 415
 

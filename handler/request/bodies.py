@@ -4,16 +4,25 @@ import base64
 import binascii
 import codecs
 import json
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from handler.errors import InvalidOption, InvalidRequest
 from handler.option_types import Text
+from handler.options import AnswerOptions, InferenceOptions
 from handler.wording import json_name, listed, quoted
 
 IMAGE_FIELDS = ("data", "image", "body")
 _OPTIONS_FIELD = "options"
+_OPTION_NAMES = {_OPTIONS_FIELD, *InferenceOptions.model_fields, *AnswerOptions.model_fields}
+#: Base64 text of at least the smallest image file, a GIF of 26 bytes. Netpbm's text files consist of the same characters, but
+#: begin like "P3 ". Possessive quantifiers keep the time linear.
+_BASE64_TEXT = re.compile(rb"(?!P\d\s)[A-Za-z0-9+/\s]{32,}+={0,2}+\s*+")
+#: Values of options are shorter, except lists of classes, which have a known name.
+_LONGEST_OPTION = 100
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HOW_TO_SEND = (
     "send the file's bytes (curl -T photo.jpg URL), a form (curl -F data=@photo.jpg URL) "
@@ -35,27 +44,27 @@ def json_body(fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
     body = fields.get("body")
     if isinstance(body, bytes | bytearray) and _looks_like_json(body):
         try:
-            body = _parse_json(body)
+            body = parse_json(body)
         except (ValueError, RecursionError):
             return None
     return body if isinstance(body, Mapping) else None
 
 
 def read_fields(fields: Mapping[str, Any]) -> Instance:
-    """Return the image in one of `IMAGE_FIELDS`, with every other field as an option.
+    """Return the image in one of `IMAGE_FIELDS`, or in the only other field that holds a file; the rest are options.
 
     Raises:
         InvalidRequest: an image is missing, empty or badly encoded, or there are several.
         InvalidOption: options are not an object, or not UTF-8 text.
     """
-    present = [name for name in IMAGE_FIELDS if name in fields]
+    present = [name for name in IMAGE_FIELDS if name in fields] or _fields_of_files(fields)
     if not present:
         sent = f"; the fields sent are {listed(fields)}" if fields else ""
         raise InvalidRequest(f"no image in the request{sent}; {_HOW_TO_SEND}")
     if len(present) > 1:
         raise InvalidRequest(f"more than one image in the request, in the fields {listed(present)}; send one")
     image = image_bytes(present[0], fields[present[0]])
-    return Instance(image, read_options({name: value for name, value in fields.items() if name not in IMAGE_FIELDS}))
+    return Instance(image, read_options({name: value for name, value in fields.items() if name != present[0]}))
 
 
 def read_options(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +78,7 @@ def read_options(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def image_bytes(name: str, value: Any) -> bytes:
-    """Return the file in the field `name`: bytes, or text as base64 or a `data:` URI.
+    """Return the file in the field `name`: its bytes, or base64 or a `data:` URI, as text or as bytes.
 
     Raises:
         InvalidRequest: the value is empty, of another type, or not base64.
@@ -84,11 +93,46 @@ def image_bytes(name: str, value: Any) -> bytes:
         raise InvalidRequest(f"no image in the request: {quoted(name)} is empty; {_HOW_TO_SEND}")
     if isinstance(value, str):
         return _from_base64(name, value)
-    if value[:5].lower() == b"data:":  # No image file begins like this.
-        return _from_base64(name, value.decode("latin-1"))
+    if _is_base64_text(value):
+        return _from_form_text(name, value.decode("latin-1"))
     if _looks_like_json(value) or value.startswith(_UTF16_MARKS):
         raise InvalidRequest(f"{quoted(name)} {_json_fault(value)}; {_HOW_TO_SEND}")
     return bytes(value)
+
+
+def _fields_of_files(fields: Mapping[str, Any]) -> list[str]:
+    """Return the fields that hold a file though their names do not say so, as `file=@photo.jpg` in a form."""
+    return [name for name, value in fields.items() if name.lower() not in _OPTION_NAMES and _may_be_file(value)]
+
+
+def _may_be_file(value: Any) -> bool:
+    """Tell a file, in any way in which `image_bytes` accepts one, from the value of a misspelt option."""
+    if isinstance(value, Mapping):
+        return set(value) == {"b64"}
+    if isinstance(value, str):
+        return value.isascii() and _is_base64_text(value.encode())
+    if not isinstance(value, bytes | bytearray):
+        return False
+    return len(value) > _LONGEST_OPTION or not _is_text(value) or _is_base64_text(value)
+
+
+def _is_text(value: bytes | bytearray) -> bool:
+    try:
+        return value.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
+
+
+def _is_base64_text(value: bytes | bytearray) -> bool:
+    """Tell whether bytes are base64 or a `data:` URI. No image file consists of such characters alone."""
+    return value[:5].lower() == b"data:" or _BASE64_TEXT.fullmatch(value) is not None
+
+
+def _from_form_text(name: str, text: str) -> bytes:
+    """Decode base64 of a form; where an urlencoded form did not escape "+", a space has taken its place."""
+    with suppress(InvalidRequest):
+        return _from_base64(name, text.replace(" ", "+"))
+    return _from_base64(name, text)
 
 
 def _from_base64(name: str, text: str) -> bytes:
@@ -102,7 +146,7 @@ def _from_base64(name: str, text: str) -> bytes:
         raise InvalidRequest(f"the image in {quoted(name)} is not base64 ({error}); it begins {text[:40]!r}") from error
 
 
-def _parse_json(body: bytes | bytearray) -> Any:
+def parse_json(body: bytes | bytearray) -> Any:
     """Parse UTF-8, as RFC 8259 requires, with or without a byte order mark. `json.loads` would guess the encoding of bytes."""
     return json.loads(body.decode("utf-8-sig"))
 
@@ -116,9 +160,10 @@ def _json_fault(body: bytes | bytearray) -> str:
     if body.startswith(_UTF16_MARKS):
         return "is UTF-16 text, JSON should be UTF-8"
     try:
-        return f"holds {json_name(_parse_json(body))} in JSON, it should hold an image"
+        return f"holds {json_name(parse_json(body))} in JSON, it should hold an image"
     except (ValueError, RecursionError) as error:
-        return f"looks like JSON but does not parse: {error}"
+        needed = "; binary tensors need the header Inference-Header-Content-Length" if b'"binary_data_size"' in body else ""
+        return f"looks like JSON but does not parse: {error}{needed}"
 
 
 def _options(value: Any) -> Mapping[str, Any]:

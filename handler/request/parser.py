@@ -5,11 +5,12 @@ from contextlib import nullcontext
 from typing import Any
 
 from handler.answers import FORMATS
-from handler.errors import InstancesTooMany, InvalidOption, located
+from handler.errors import InvalidOption, located
 from handler.labels import Labels
 from handler.option_types import Text
 from handler.options import AnswerOptions, InferenceOptions, SegmentationRequest
 from handler.request.accept import preferred
+from handler.request.headers import header_value
 from handler.request.option_table import Option, default_answer, option_table
 from handler.request.protocols import Envelope, Plain
 from handler.settings import HandlerSettings
@@ -30,7 +31,6 @@ class RequestParser:
         self.options: dict[str, Option] = option_table(settings, labels)
         self._inference = settings.inference.defaults
         self._answer = default_answer(settings, labels)
-        self._max_instances = settings.limits.max_instances
         #: Formats that can hold all classes of the model.
         self._formats = {name: entry for name, entry in FORMATS.items() if len(labels.names) <= entry.max_classes}
 
@@ -55,8 +55,6 @@ class RequestParser:
         """
         instances = envelope.instances()
         count = len(instances)
-        if count > self._max_instances:
-            raise InstancesTooMany(f"the call holds {count} images, the limit is {self._max_instances}")
         in_url = {"format": Text(format_name)} if format_name and isinstance(envelope, Plain) else {}
         shared = {**self.parse_options(in_url), **self.parse_options(_options_in_headers(headers))}
         by_accept = {} if explain else self._format_by_accept(headers)
@@ -101,8 +99,7 @@ class RequestParser:
         return values
 
     def _format_by_accept(self, headers: Mapping[str, str]) -> dict[str, str]:
-        accept = next((value for name, value in headers.items() if name.lower() == "accept"), "")
-        name = preferred(accept, self._formats)
+        name = preferred(header_value(headers, "Accept") or "", self._formats)
         return {} if name is None else {"format": name}
 
 

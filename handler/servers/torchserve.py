@@ -80,6 +80,8 @@ class SegmentationService:
         if reply.error:
             context.set_response_status(reply.error.status, reply.error.phrase, index)
         context.set_response_content_type(index, reply.content_type)
+        for name, value in reply.headers.items():
+            context.set_response_header(index, name, value)
         return reply.body
 
 

@@ -43,11 +43,12 @@ def error(response: requests.Response) -> tuple[int, str]:
     return code, kind
 
 
-def error_in(body: bytes, *, kserve: bool = False) -> tuple[int, str]:
-    """Return status and type from the body of an error, in the bundle's own protocol or in KServe's."""
+def error_in(body: bytes) -> tuple[int, str]:
+    """Return status and type from the body of an error, in any of the protocols."""
     answer = json.loads(body)
-    assert set(answer) == {"code", "type", "message", *(["error"] if kserve else [])}
-    assert answer.get("error", answer["message"]) == answer["message"]
+    of_kserve_v2 = ("id", "model_name", "model_version", "outputs")
+    assert set(answer) in ({"error", "code", "type", "message"}, {"error", "code", "type", "message", *of_kserve_v2})
+    assert answer["error"] == answer["message"]
     assert "Traceback" not in answer["message"]
     assert "/" not in answer["message"].replace("/predictions", "")
     return answer["code"], answer["type"]

@@ -68,7 +68,7 @@ def test_one_bad_image_refuses_the_call_with_its_status_and_its_place(
         v1(server, {"instances": [photo, second, photo]}),
         v2(server, {"inputs": [tensor("a", photo), tensor("b", second)]}),
     ):
-        assert error_in(response.content, kserve=True) == expected
+        assert error_in(response.content) == expected
         assert response.status_code == expected[0]
         assert response.json()["error"].startswith("image 1: ")
         assert word in response.json()["error"]
@@ -77,14 +77,14 @@ def test_one_bad_image_refuses_the_call_with_its_status_and_its_place(
 def test_a_bad_option_of_one_image_is_400_with_its_place(server: Server, photo: str) -> None:
     response = v1(server, {"instances": [photo, {"data": photo, "format": "svg"}]})
 
-    assert error_in(response.content, kserve=True) == (400, "InvalidOption")
+    assert error_in(response.content) == (400, "InvalidOption")
     assert response.json()["error"].startswith("image 1: option 'format': 'svg'")
 
 
 def test_more_images_than_the_limit_are_413_with_both_numbers(server: Server, photo: str) -> None:
     responses = [v1(server, {"instances": [photo] * 17}), v2(server, {"inputs": [tensor("a", *[photo] * 17)]})]
 
-    assert [error_in(response.content, kserve=True) for response in responses] == [(413, "InstancesTooMany")] * 2
+    assert [error_in(response.content) for response in responses] == [(413, "InstancesTooMany")] * 2
     assert responses[0].json()["error"] == "the call holds 17 images, the limit is 16"
 
 
@@ -94,7 +94,7 @@ def test_images_of_one_call_share_what_the_network_may_see(server: Server, photo
     responses = [v1(server, {"instances": [photo] * count, "masks": "none", **big}) for count in (1, 16)]
 
     assert responses[0].status_code == 200
-    assert error_in(responses[1].content, kserve=True) == (413, "InferenceTooLarge")
+    assert error_in(responses[1].content) == (413, "InferenceTooLarge")
     assert "500,000" in responses[1].json()["error"]
     assert "16 images" in responses[1].json()["error"]
 
@@ -111,13 +111,13 @@ def test_images_of_one_call_share_what_the_network_may_see(server: Server, photo
 def test_a_malformed_tensor_is_400(server: Server, inputs: list[Any], word: str) -> None:
     response = v2(server, {"inputs": inputs})
 
-    assert error_in(response.content, kserve=True) == (400, "InvalidRequest")
+    assert error_in(response.content) == (400, "InvalidRequest")
     assert word in response.json()["error"]
 
 
 @pytest.mark.parametrize("instances", [[], "x", {}])
 def test_malformed_instances_are_400(server: Server, instances: Any) -> None:
-    assert error_in(v1(server, {"instances": instances}).content, kserve=True) == (400, "InvalidRequest")
+    assert error_in(v1(server, {"instances": instances}).content) == (400, "InvalidRequest")
 
 
 def test_options_in_the_call_override_headers(server: Server, photo: str) -> None:

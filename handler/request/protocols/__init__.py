@@ -1,34 +1,64 @@
-"""Wire formats of a call: the bundle's own, and KServe's v1 and v2 in JSON."""
+"""Wire formats of a call: the bundle's own, KServe's v1 and v2, and Hugging Face's."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+from handler.errors import InvalidRequest, SegmentationError
+from handler.limits import Limits
 from handler.option_types import Text
 from handler.options import ModelIdentity
 from handler.request.bodies import json_body
+from handler.request.content_encoding import decode_content
+from handler.request.headers import header_value
+from handler.request.protocols.binary_tensors import LENGTH_HEADER, split_body
 from handler.request.protocols.envelope import Envelope, Reply
+from handler.request.protocols.hugging_face import HuggingFace
 from handler.request.protocols.kserve_v1 import KServeV1
 from handler.request.protocols.kserve_v2 import KServeV2
-from handler.request.protocols.plain import Plain
+from handler.request.protocols.plain import Plain, Unreadable
 
 __all__ = ["Envelope", "Plain", "Reply", "read_envelope"]
 
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_DEFAULT_LIMITS = Limits()
 
-def read_envelope(fields: Mapping[str, Any], model: ModelIdentity) -> Envelope:
-    """Recognise the wire format of a call.
+
+def read_envelope(
+    fields: Mapping[str, Any],
+    model: ModelIdentity,
+    headers: Mapping[str, str] = _NO_HEADERS,
+    limits: Limits = _DEFAULT_LIMITS,
+) -> Envelope:
+    """Recognise the wire format of a call. An envelope that cannot be read raises the reason when its images are asked for.
 
     Args:
         fields: a form's fields by name, bytes, text or JSON values; a raw body is the field `body`.
         model: the served model, which KServe v2 names in its replies.
+        headers: the client's, names in any case. They tell how a body is compressed, and where its binary tensors begin.
+        limits: of an inflated body's bytes, and of the images in a call.
     """
+    try:
+        return _recognise(decode_content(fields, headers, limits.max_bytes), model, headers, limits.max_instances)
+    except SegmentationError as error:
+        return Unreadable({}, error)
+
+
+def _recognise(fields: Mapping[str, Any], model: ModelIdentity, headers: Mapping[str, str], max_instances: int) -> Envelope:
+    length, raw = header_value(headers, LENGTH_HEADER), fields.get("body")
+    if length is not None and isinstance(raw, bytes | bytearray):
+        document, sections = split_body(raw, length)
+        if not isinstance(document, Mapping) or "inputs" not in document:
+            raise InvalidRequest("the JSON before the binary tensors should be an object with 'inputs'")
+        return KServeV2(document, model, max_instances, sections)
     form = {name: Text(value) if isinstance(value, str) else value for name, value in fields.items()}
     body = json_body(fields)
     if body is None:
         return Plain(form)
     if "instances" in body:
-        return KServeV1(body)
-    if "inputs" in body:
-        return KServeV2(body, model)
+        return KServeV1(body, max_instances)
+    if "inputs" in body and not isinstance(body["inputs"], str):
+        return KServeV2(body, model, max_instances)
     # A JSON object is a form in another notation. TorchServe's /invocations adds the query string's fields beside it.
     del form["body"]
-    return Plain({**form, **body})
+    return HuggingFace({**form, **body}) if "inputs" in body else Plain({**form, **body})

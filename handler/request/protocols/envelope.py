@@ -1,13 +1,13 @@
 """What a wire format does: hand out the images of a call, and put their answers back together."""
 
 import base64
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from handler.answers import EncodedResponse
 from handler.answers.response import JSON_TYPE, compact_json
-from handler.errors import SegmentationError
+from handler.errors import InstancesTooMany, SegmentationError
 from handler.request.bodies import Instance
 
 
@@ -19,6 +19,8 @@ class Reply:
     content_type: str = JSON_TYPE
     #: Why the call was refused; None: it was answered.
     error: SegmentationError | None = None
+    #: Headers of the response beside its content type.
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Envelope(Protocol):
@@ -30,6 +32,7 @@ class Envelope(Protocol):
         Raises:
             InvalidRequest: the call breaks the rules of its wire format, or an image is missing or badly encoded.
             InvalidOption: options are not an object, or not UTF-8 text.
+            InstancesTooMany: the call holds more images than the limit.
         """
 
     def reply(self, answers: Sequence[EncodedResponse], *, explained: bool) -> Reply:
@@ -39,10 +42,23 @@ class Envelope(Protocol):
         """Report `error` to the client, with `message` as its text."""
 
 
-def error_reply(error: SegmentationError, message: str, *, kserve: bool = False) -> Reply:
-    """Return the error body that every wire format shares; `kserve` adds the key `error`, which KServe's clients read."""
-    body = {"code": error.status, "type": type(error).__name__, "message": message}
-    return Reply(compact_json({"error": message, **body} if kserve else body), error=error)
+def error_reply(error: SegmentationError, message: str, **beside: Any) -> Reply:
+    """Return the error body that every wire format shares, with `beside` at its end.
+
+    Clients of KServe and Hugging Face read `error`.
+    """
+    body = {"error": message, "code": error.status, "type": type(error).__name__, "message": message, **beside}
+    return Reply(compact_json(body), error=error)
+
+
+def check_count(images: int, limit: int) -> None:
+    """Refuse a call of too many images, before any is decoded.
+
+    Raises:
+        InstancesTooMany: the call holds more than `limit` images.
+    """
+    if images > limit:
+        raise InstancesTooMany(f"the call holds {images} images, the limit is {limit}")
 
 
 def is_json(answer: EncodedResponse) -> bool:

@@ -11,10 +11,12 @@ from handler.answers import EncodedResponse
 from handler.answers.response import compact_json
 from handler.errors import InvalidRequest, SegmentationError, located
 from handler.request.bodies import Instance, image_bytes, read_fields, read_options
-from handler.request.protocols.envelope import Reply, base64_text, error_reply, is_json
+from handler.request.protocols.envelope import Reply, base64_text, check_count, error_reply, is_json
 
 #: Keys beside the options. Clients of TensorFlow Serving name a signature; a segmentation model has only one.
 _PROTOCOL_KEYS = ("instances", "signature_name")
+#: TensorFlow's models of images take a key with each image, to tell their answers apart; these come in order.
+_INSTANCE_KEY = "key"
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,13 @@ class KServeV1:
     """
 
     body: Mapping[str, Any]
+    max_instances: int
 
     def instances(self) -> list[Instance]:
         entries = self.body["instances"]
         if not isinstance(entries, list) or not entries:
             raise InvalidRequest("'instances' should be a list of at least one image")
+        check_count(len(entries), self.max_instances)
         shared = read_options({name: value for name, value in self.body.items() if name not in _PROTOCOL_KEYS})
         instances = [_instance(entry, position) for position, entry in enumerate(entries)]
         return [Instance(instance.image, {**shared, **instance.fields}) for instance in instances]
@@ -40,13 +44,13 @@ class KServeV1:
         return Reply(key + b",".join(_prediction(answer) for answer in answers) + b"]}")
 
     def refuse(self, error: SegmentationError, message: str) -> Reply:
-        return error_reply(error, message, kserve=True)
+        return error_reply(error, message)
 
 
 def _instance(entry: Any, position: int) -> Instance:
     with located(f"image {position}"):
         if isinstance(entry, Mapping) and set(entry) != {"b64"}:
-            return read_fields(entry)
+            return read_fields({name: value for name, value in entry.items() if name != _INSTANCE_KEY})
         return Instance(image_bytes("instances", entry), {})
 
 

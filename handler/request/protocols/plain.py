@@ -26,3 +26,13 @@ class Plain:
 
     def refuse(self, error: SegmentationError, message: str) -> Reply:
         return error_reply(error, message)
+
+
+@dataclass(frozen=True)
+class Unreadable(Plain):
+    """A call that cannot be read as far as its wire format, for the reason `error`."""
+
+    error: SegmentationError
+
+    def instances(self) -> list[Instance]:
+        raise self.error

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from handler.errors import InvalidOption, InvalidRequest
@@ -48,6 +48,65 @@ def test_a_json_body_is_a_form_in_other_words_whatever_type_it_is_sent_as(wrap: 
     fields = {"body": wrap({"data": BASE64, "format": "png", "options": {"alpha": 0.25}})}
 
     assert read_call(fields) == Instance(IMAGE, {"format": "png", "alpha": 0.25})
+
+
+LONG = IMAGE * 4
+TEXT = base64.b64encode(LONG)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [TEXT, bytearray(TEXT), base64.encodebytes(LONG), b"\r\n" + TEXT + b"\n", b"DATA:image/jpeg;base64," + TEXT],
+    ids=["bytes", "bytearray", "lines", "line breaks around", "data URI"],
+)
+def test_base64_may_come_as_bytes_as_in_the_field_of_a_form(value: bytes) -> None:
+    assert read_call({"data": value}) == Instance(LONG, {})
+
+
+@given(st.binary(min_size=26), st.booleans(), st.booleans())
+def test_base64_in_an_urlencoded_form_may_have_lost_its_pluses(image: bytes, lines: bool, uri: bool) -> None:
+    text = (base64.encodebytes if lines else base64.b64encode)(image).strip().replace(b"+", b" ")
+    assume(uri or not re.match(rb"P\d ", text))  # Netpbm's text files begin so.
+
+    assert image_bytes("data", b"data:;base64," + text if uri else text) == image
+
+
+@pytest.mark.parametrize("value", [TEXT[:-1], b"A" * 33], ids=["cut", "of no length"])
+def test_bytes_of_nothing_but_base64_are_not_called_an_image(value: bytes) -> None:
+    with pytest.raises(InvalidRequest, match=r"the image in 'data' is not base64 \(.*\); it begins"):
+        read_call({"data": value})
+
+
+@pytest.mark.parametrize(
+    "file",
+    [b"P3\n2 2\n255\n" + b"0 0 0\n" * 40, b"BM" + bytes(40), b"AAAA" + b" " * 1_000_000 + b"\0"],
+    ids=["PPM", "BMP", "spaces"],
+)
+def test_a_file_that_is_nearly_text_is_a_file(file: bytes) -> None:
+    assert read_call({"body": file}).image == file
+
+
+@pytest.mark.parametrize("name", ["file", "photo", "upload[0]", "image_bytes", "", "DATA"])
+@pytest.mark.parametrize(
+    "value",
+    [b"\xff\xd8 a file", bytearray(b"a\0"), TEXT, TEXT.decode(), f"data:;base64,{BASE64}", {"b64": BASE64}, b"text " * 50],
+    ids=["bytes", "bytearray", "base64 bytes", "base64", "data URI", "b64", "a long text file"],
+)
+def test_the_only_field_of_a_file_is_the_image_whatever_its_name(name: str, value: Any) -> None:
+    call = read_call({name: value, "format": b"png", "Classes": b"cat" * 40, "options": b'{"flip": true}'})
+
+    assert call.image == image_bytes(name, value)
+    assert call.fields == {"format": "png", "Classes": "cat" * 40, "flip": True}
+
+
+def test_two_fields_of_files_are_two_images() -> None:
+    with pytest.raises(InvalidRequest, match=r"more than one image in the request, in the fields 'a', 'b'; send one"):
+        read_call({"a": b"\xff\xd8", "b": b"\xff\xd8"})
+
+
+def test_a_misspelt_option_is_not_an_image() -> None:
+    with pytest.raises(InvalidRequest, match=r"no image in the request; the fields sent are 'formt', 'clases'"):
+        read_call({"formt": b"png", "clases": "cat"})
 
 
 @pytest.mark.parametrize(

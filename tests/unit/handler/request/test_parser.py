@@ -29,9 +29,9 @@ def parse_all(
     explain: bool = False,
     format_name: str | None = None,
 ) -> list[SegmentationRequest]:
-    parser = RequestParser(settings or HandlerSettings(), LABELS)
-    envelope = read_envelope(fields, ModelIdentity("m", "1"))
-    return parser.parse(envelope, headers or {}, explain=explain, format_name=format_name)
+    settings = settings or HandlerSettings()
+    envelope = read_envelope(fields, ModelIdentity("m", "1"), headers or {}, settings.limits)
+    return RequestParser(settings, LABELS).parse(envelope, headers or {}, explain=explain, format_name=format_name)
 
 
 def parse_request(

@@ -1,6 +1,7 @@
 """The service on TorchServe's real context, without its front end."""
 
 import base64
+import gzip
 import json
 import re
 from pathlib import Path
@@ -74,8 +75,39 @@ def test_an_error_has_code_type_and_message(service: SegmentationService, contex
 
     error = json.loads(body)
     assert (error.pop("code"), error.pop("type")) == (400, "InvalidImage")
-    assert list(error) == ["message"]
+    assert list(error) == ["error", "message"]
+    assert error["error"] == error["message"]
     assert "6 bytes" in error["message"]
+
+
+def test_a_reply_brings_headers_of_its_own(service: SegmentationService, context: Context) -> None:
+    image = encode(noise(20, 30))
+    tensor = {"name": "a", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(image).decode()]}
+    call = {"inputs": [tensor], "parameters": {"binary_data_output": True}}
+
+    body, plain = ask(service, context, ({"body": call}, {}), ({"body": image}, {}))
+
+    headers = context.get_response_headers(0)
+    assert headers["content-type"] == "application/octet-stream"
+    assert body[int(headers["Inference-Header-Content-Length"]) + 4 :] == plain
+    assert set(context.get_response_headers(1)) == {"content-type"}
+
+
+def test_a_body_may_be_compressed(service: SegmentationService, context: Context) -> None:
+    image = encode(noise(20, 30))
+    zipped = {"Content-Encoding": "gzip"}
+
+    plain, answer, _, _ = ask(
+        service,
+        context,
+        ({"body": image}, {}),
+        ({"body": bytearray(gzip.compress(image))}, zipped),
+        ({"body": image}, zipped),
+        ({"body": image}, {"content-encoding": "br"}),
+    )
+
+    assert answer == plain
+    assert [context.get_response_status(i)[0] for i in range(4)] == [200, 200, 400, 415]
 
 
 def test_an_internal_error_names_the_request_and_logs_the_reason(

@@ -27,6 +27,8 @@ def opened(body: dict[str, Any]) -> Envelope:
         {"data": ONE},
         {"image": ONE},
         {"image": {"b64": ONE}},
+        {"image_bytes": {"b64": ONE}},
+        {"image_bytes": {"b64": ONE}, "key": "1"},
     ],
 )
 def test_an_instance_is_an_image_in_any_of_the_usual_spellings(instance: object) -> None:

@@ -128,9 +128,44 @@ def test_parameters_that_are_no_object_are_refused(parameters: object) -> None:
 
 
 def test_an_error_stands_where_clients_of_kserve_look_for_it() -> None:
-    reply = opened(tensor(ONE)).refuse(InvalidRequest("why"), "why")
+    reply = opened(tensor(ONE), id="a-7").refuse(InvalidRequest("why"), "why")
 
-    assert json.loads(reply.body) == {"error": "why", "code": 400, "type": "InvalidRequest", "message": "why"}
+    assert json.loads(reply.body) == {
+        "error": "why",
+        "code": 400,
+        "type": "InvalidRequest",
+        "message": "why",
+        "id": "a-7",
+        "model_name": "deeplabv3",
+        "model_version": "1.0",
+        "outputs": [],
+    }
+
+
+@pytest.mark.parametrize("identity", [None, 5, ["a"]])
+def test_an_error_has_an_id_even_if_the_call_has_none(identity: Any) -> None:
+    assert json.loads(opened(tensor(ONE), id=identity).refuse(InvalidRequest("why"), "why").body)["id"] == ""
+
+
+def test_parameters_of_the_protocol_are_not_options() -> None:
+    ours = {"format": "png"}
+    of_call = {
+        "priority": 1,
+        "timeout": 5,
+        "sequence_id": 7,
+        "sequence_start": True,
+        "sequence_end": False,
+        "headers": {},
+        "binary_data_output": False,
+        "triton_enable_empty_final_response": True,
+        **ours,
+    }
+    of_input = {"binary_data": True, "binary_data_size": 9, "content_type": "image/jpeg", "flip": True}
+    of_output = {"name": "photos", "parameters": {"classification": 3, "binary_data": False, "content_type": "str"}}
+
+    call = opened(tensor(ONE, parameters=of_input), parameters=of_call, outputs=[of_output])
+
+    assert call.instances() == [Instance(IMAGES[0], {"flip": True, **ours})]
 
 
 def test_images_may_lie_in_lists_of_one_each() -> None:

@@ -1,0 +1,92 @@
+"""Undo the `Content-Encoding` of a body (RFC 9110, section 8.4) without letting it grow beyond a limit."""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from handler.errors import ImageTooLarge, InvalidRequest, UnsupportedEncoding
+from handler.request.headers import header_value
+from handler.wording import listed, quoted
+
+#: The argument `wbits` of zlib: its own wrapper (RFC 1950), gzip's (RFC 1952), none (RFC 1951).
+_ZLIB, _GZIP, _RAW = 15, 31, -15
+#: Each layer of compression may have as much to inflate as a whole body.
+_MOST_CODINGS = 3
+#: Members of one gzip file, which is what `cat a.gz b.gz` and parallel compressors write.
+_MOST_MEMBERS = 1_000
+#: Compressed bytes given to zlib at once. It copies the unread rest of a piece at the end of each member.
+_PIECE = 1 << 16
+
+
+def decode_content(fields: Mapping[str, Any], headers: Mapping[str, str], limit: int) -> Mapping[str, Any]:
+    """Return the fields of a call with an inflated `body`.
+
+    Args:
+        fields: the fields of a form, or a raw body as the field `body`.
+        headers: the client's, names in any case.
+        limit: bytes that a body may have once inflated.
+
+    Raises:
+        InvalidRequest: the body is not what `Content-Encoding` says, or is a form.
+        ImageTooLarge: the body inflates to more bytes than the limit.
+        UnsupportedEncoding: an encoding other than gzip and deflate.
+    """
+    codings = _codings(header_value(headers, "Content-Encoding") or "")
+    if not codings:
+        return fields
+    body = fields.get("body")
+    if "body" not in fields:
+        raise InvalidRequest(
+            f"the body is compressed ({listed(codings)}) and holds neither a file nor JSON; send forms without Content-Encoding"
+        )
+    if isinstance(body, str):  # Text of a text/* content type.
+        body = body.encode()
+    for coding in reversed(codings):
+        body = _inflate(body, coding, limit)
+    return {**fields, "body": body}
+
+
+def _codings(header: str) -> list[str]:
+    """Return the encodings in the order in which they were applied, without `identity`."""
+    names = [name.strip().lower() for name in header.split(",")]
+    codings = ["gzip" if name == "x-gzip" else name for name in names if name not in ("", "identity")]
+    for name in codings:
+        if name not in ("gzip", "deflate"):
+            raise UnsupportedEncoding(f"Content-Encoding {quoted(name)} is not supported, send 'gzip', 'deflate' or none")
+    if len(codings) > _MOST_CODINGS:
+        raise UnsupportedEncoding(f"Content-Encoding names {len(codings)} encodings, the limit is {_MOST_CODINGS}")
+    return codings
+
+
+def _inflate(body: Any, coding: str, limit: int) -> bytes:
+    if not isinstance(body, bytes | bytearray):  # A server parsed it as JSON.
+        raise InvalidRequest(f"Content-Encoding is {coding!r}, but the body is not compressed")
+    if not body:
+        return b""
+    try:
+        return _inflate_members(body, _GZIP if coding == "gzip" else _deflate_wrapper(body), limit)
+    except zlib.error as error:
+        raise InvalidRequest(f"the body is not {coding!r}, as Content-Encoding says: {error}") from error
+
+
+def _deflate_wrapper(body: bytes | bytearray) -> int:
+    """Tell zlib's wrapper, which `deflate` means, from the bare stream that some clients send under that name."""
+    header = int.from_bytes(body[:2])
+    return _ZLIB if body[0] & 0x0F == zlib.DEFLATED and header % 31 == 0 else _RAW
+
+
+def _inflate_members(body: bytes | bytearray, wrapper: int, limit: int) -> bytes:
+    inflated, at = bytearray(), 0
+    for _ in range(_MOST_MEMBERS if wrapper == _GZIP else 1):
+        inflater = zlib.decompressobj(wrapper)
+        while not inflater.eof:
+            piece = body[at : at + _PIECE]
+            if not piece:
+                raise InvalidRequest("the compressed body is truncated")
+            inflated += inflater.decompress(piece, limit + 1 - len(inflated))
+            if len(inflated) > limit:
+                raise ImageTooLarge(f"the body inflates to more than {limit:,} bytes, the limit")
+            at += len(piece) - len(inflater.unused_data)
+        if at == len(body):
+            return bytes(inflated)
+    raise InvalidRequest(f"the compressed body has {len(body) - at:,} bytes after its end")

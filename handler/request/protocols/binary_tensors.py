@@ -1,0 +1,100 @@
+"""KServe v2's binary tensors: after the JSON come the tensors' sections, in order, each of the size that its tensor names.
+
+An element of `BYTES` is its length as four little-endian bytes, then its bytes. A
+header tells where the JSON ends.
+https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol/binary-tensor-data-extension
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from handler.errors import InvalidRequest
+from handler.request.bodies import parse_json
+from handler.wording import quoted
+
+#: The content type of a body with sections.
+BINARY_TYPE = "application/octet-stream"
+#: The header that tells where the JSON ends, of requests and replies.
+LENGTH_HEADER = "Inference-Header-Content-Length"
+_LENGTH = struct.Struct("<I")
+
+
+def split_body(body: bytes | bytearray, length: str) -> tuple[Any, bytes]:
+    """Return the parsed JSON of a body and the sections after it; `length` is the value of `Inference-Header-Content-Length`.
+
+    Raises:
+        InvalidRequest: the header is not a length within the body, or not that of the JSON.
+    """
+    if not (length.isascii() and length.isdigit() and len(length) < 12 and int(length) <= len(body)):
+        raise InvalidRequest(
+            f"the header {LENGTH_HEADER} is {quoted(length)}; it should be the length of the JSON part"
+            f" of the body, which has {len(body):,} bytes in all"
+        )
+    try:
+        return parse_json(body[: int(length)]), bytes(body[int(length) :])
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(
+            f"the first {int(length):,} bytes of the body, by the header {LENGTH_HEADER}, are not JSON: {error}"
+        ) from error
+
+
+class Sections:
+    """Hands out the sections of a body one after another."""
+
+    def __init__(self, sections: bytes) -> None:
+        self._sections = memoryview(sections)
+        self._at = 0
+
+    def take(self, size: Any, where: str) -> memoryview:
+        """Return the next `size` bytes, for the tensor that `where` names.
+
+        Raises:
+            InvalidRequest: `size` is not a number of bytes, or so many are not left.
+        """
+        left = len(self._sections) - self._at
+        if type(size) is not int or not 0 <= size <= left:
+            raise InvalidRequest(
+                f"{where}: 'binary_data_size' is {quoted(size)}; it should be a number of bytes, of which {left:,} are left"
+            )
+        self._at += size
+        return self._sections[self._at - size : self._at]
+
+    def require_end(self) -> None:
+        """Check that every byte has been taken.
+
+        Raises:
+            InvalidRequest: bytes are left that belong to no tensor.
+        """
+        if left := len(self._sections) - self._at:
+            raise InvalidRequest(f"the body ends with {left:,} bytes that no 'binary_data_size' of an input counts")
+
+
+def read_elements(section: memoryview, count: int, where: str) -> list[bytes]:
+    """Return the `count` elements of a tensor of `BYTES`.
+
+    Raises:
+        InvalidRequest: the section does not hold just these.
+    """
+    elements: list[bytes] = []
+    at = 0
+    while len(elements) < count and at + _LENGTH.size <= len(section):
+        (length,) = _LENGTH.unpack_from(section, at)
+        at += _LENGTH.size + length
+        if at > len(section):
+            raise InvalidRequest(
+                f"{where}: element {len(elements)} should have {length:,} bytes, by the four before it, which is more than"
+                f" 'binary_data_size' leaves"
+            )
+        elements.append(bytes(section[at - length : at]))
+    if len(elements) < count or at < len(section):
+        raise InvalidRequest(
+            f"{where}: the {len(section):,} bytes of 'binary_data_size' should be {count} elements, by 'shape'; "
+            + (f"{len(section) - at:,} bytes follow them" if len(elements) == count else f"they are {len(elements)}")
+        )
+    return elements
+
+
+def write_elements(elements: Sequence[bytes]) -> bytes:
+    """Return the section of a tensor of `BYTES`."""
+    return b"".join(_LENGTH.pack(len(element)) + element for element in elements)

@@ -1,0 +1,51 @@
+"""The JSON of Hugging Face's Inference API: `{"inputs": "<base64>", "parameters": {"threshold": 0.5}}`.
+
+Its clients send it when they set a parameter, and the file's bytes otherwise.
+https://huggingface.co/docs/inference-providers/tasks/image-segmentation
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from handler.errors import InvalidOption
+from handler.request.bodies import Instance, image_bytes, read_options
+from handler.request.protocols.plain import Plain
+from handler.wording import json_name, quoted
+
+#: These say how masks of queries become segments, which a semantic segmentation does not need: Hugging Face's own pipeline
+#: ignores them there too. The last two are of its first API.
+_IGNORED = {"mask_threshold", "overlap_mask_area_threshold", "use_cache", "wait_for_model"}
+
+
+@dataclass(frozen=True)
+class HuggingFace(Plain):
+    """Text in `inputs` is the image. Options go into `parameters`, `options` or beside them; answered like `Plain`."""
+
+    def instances(self) -> list[Instance]:
+        fields = {name: value for name, value in self.fields.items() if name not in ("inputs", "parameters")}
+        options = {**read_options(fields), **_parameters(self.fields.get("parameters"))}
+        return [Instance(image_bytes("inputs", self.fields["inputs"]), _in_our_words(options))]
+
+
+def _parameters(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping | None):
+        raise InvalidOption(f"'parameters' is {json_name(value)}, it should be an object of options by name")
+    return value or {}
+
+
+def _in_our_words(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with `threshold` as `min_score`, without what means nothing here. A parameter of null is not set.
+
+    Raises:
+        InvalidOption: a `subtask` other than semantic, or both names of one option.
+    """
+    values = {name: value for name, value in options.items() if name not in _IGNORED}
+    subtask, threshold = values.pop("subtask", None), values.pop("threshold", None)
+    if subtask not in (None, "semantic"):
+        raise InvalidOption(f"option 'subtask': {quoted(subtask)} is not what this model does (allowed: semantic)")
+    if threshold is None:
+        return values
+    if "min_score" in values:
+        raise InvalidOption("options 'threshold' and 'min_score' mean the same; send one")
+    return {**values, "min_score": threshold}
