@@ -56,11 +56,16 @@ def save_checkpoint(path: Path, network: nn.Module, metadata: CheckpointMetadata
     state = network.state_dict()
     with torch.device("meta"):
         _require_matching(state, build_model(metadata.model).state_dict(), "network")
-    tensors = {
-        name: (tensor.half() if half and tensor.is_floating_point() and tensor.ndim > 1 else tensor).contiguous().cpu()
-        for name, tensor in state.items()
-    }
+    tensors = {name: (_halve(tensor) if half else tensor).contiguous().cpu() for name, tensor in state.items()}
     _write(path, tensors, metadata.model_copy(update={"quantization": None}))
+
+
+def _halve(tensor: Tensor) -> Tensor:
+    """Return a convolution's weights as float16 if they are in its range, anything else as it is."""
+    if not tensor.is_floating_point() or tensor.ndim < 2:
+        return tensor
+    smaller = tensor.half()
+    return smaller if smaller.isfinite().all() else tensor
 
 
 def replace_metadata(path: Path, metadata: CheckpointMetadata) -> None:
@@ -155,9 +160,10 @@ def load_state_dict(network: nn.Module, state: Mapping[str, Tensor], *, source: 
         source: where `state` comes from, for errors.
 
     Raises:
-        CheckpointError: keys are missing or unexpected, or shapes differ; the message lists them.
+        CheckpointError: keys are missing or unexpected, or shapes differ, or values are not finite; the message lists them.
     """
     _require_matching(state, network.state_dict(), source)
+    _require_finite(state, source)
     float32_state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     network.load_state_dict(float32_state, assign=True)
 
@@ -195,6 +201,16 @@ def _require_matching(state: Mapping[str, Tensor], expected: Mapping[str, Tensor
     }
     if any(faults.values()):
         raise CheckpointError(f"{source}: " + "; ".join(_summarize(fault, names) for fault, names in faults.items() if names))
+
+
+def _require_finite(state: Mapping[str, Tensor], source: str) -> None:
+    counts = {
+        name: tensor.numel() - int(tensor.isfinite().sum())
+        for name, tensor in state.items()
+        if tensor.is_floating_point() and not tensor.is_meta
+    }
+    if faults := [f"{name} ({count} of {state[name].numel()})" for name, count in sorted(counts.items()) if count]:
+        raise CheckpointError(f"{source}: " + _summarize("weights that are NaN or infinite", faults))
 
 
 def _summarize(fault: str, names: list[str]) -> str:

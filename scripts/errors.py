@@ -13,6 +13,7 @@ UserError
 ├── PredictionError           a model cannot be evaluated
 ├── QuantizationRefused       a quantized network lost too much
 ├── ImportFailed              weights cannot be imported
+├── WeightsFileError          a file does not hold weights
 ├── Diverged                  a training run's loss is no longer finite
 ├── ClassCountMismatch        weights are for another number of classes
 ├── SegmentingError           a folder of photographs cannot be segmented

@@ -49,7 +49,8 @@ def _read(arguments: Namespace) -> ImportedWeights:
     options = {name: value for name in _NETWORK_OPTIONS if (value := getattr(arguments, name)) is not None}
     path = Path(arguments.source)
     described = arguments.source.startswith(_SCHEME) or path.is_dir() or is_checkpoint(path)
-    if described and (needless := [*(["arch"] if arguments.arch else []), *options]):
+    given = [name for name in ("arch", "key") if getattr(arguments, name)]
+    if described and (needless := [*given, *options]):
         flags = ", ".join("--" + name.replace("_", "-") for name in needless)
         raise UsageError(f"{flags}: only for state dicts; {arguments.source} describes its network itself")
     if arguments.source.startswith(_SCHEME):
@@ -63,7 +64,7 @@ def _read(arguments: Namespace) -> ImportedWeights:
     for name in ("arch", "classes"):
         if getattr(arguments, name) is None:
             raise UsageError(f"--{name} is required for a state dict")
-    return read_state_dict(path, arguments.arch, options)
+    return read_state_dict(path, arguments.arch, options, arguments.key)
 
 
 def _overrides(arguments: Namespace) -> dict[str, Any]:
@@ -121,6 +122,7 @@ def _add_network_options(group: Any) -> None:
         help=f"one of {', '.join(ARCHITECTURES)}, over one of {', '.join(BACKBONES)} or timm:NAME (after smp_: the name of an "
         "encoder); for example deeplabv3plus_timm:xception65",
     )
+    group.add_argument("--key", help="which weights to take, where a file holds several (such as model and ema)")
     group.add_argument("--output-stride", type=int, choices=(8, 16), help="instead of the architecture's usual one")
     group.add_argument("--atrous-rates", type=positive_int, nargs="+", metavar="N", help="rates of ASPP, if not the usual ones")
     group.add_argument("--multi-grid", type=positive_int, nargs="+", metavar="N", help="dilations of a ResNet's last units")

@@ -1,18 +1,15 @@
-"""Read DeepLab models of segmentation_models.pytorch: a folder written by `save_pretrained`, or a state dict."""
+"""Read DeepLab models of segmentation_models.pytorch from a folder written by `save_pretrained`."""
 
 import json
-from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from model import ModelConfig, build_model
+from model import ModelConfig
 from model.strict import nearest
 from scripts.import_weights.imported_weights import ImportedWeights, ImportFailed
-from scripts.import_weights.tensor_files import read_tensors
+from scripts.import_weights.smp_layout import DESCRIPTION, SmpLayout
+from scripts.import_weights.state_dict import find_state
+from scripts.weight_files.tensor_maps import read_weights
 
 #: Our architectures by the library's class.
 _ARCHITECTURES = {"DeepLabV3": "smp_deeplabv3", "DeepLabV3Plus": "smp_deeplabv3plus"}
@@ -23,12 +20,6 @@ _OTHER_KEYS = {
     *("_model_class", "encoder_name", "encoder_output_stride", "classes", "in_channels"),
     *("encoder_weights", "aux_params", "activation"),
 }
-_NETWORK = "network."
-_CLASSIFICATION_HEAD = "classification_head."
-
-#: The library takes only multiples of the output stride, 8 or 16.
-DESCRIPTION: dict[str, Any] = {"resize": {"multiple": 16}}
-_NORMALIZATION = "it does not tell the normalization: ImageNet's is assumed, unless --mean and --std are given"
 
 
 def read_pretrained(folder: Path) -> ImportedWeights:
@@ -36,6 +27,7 @@ def read_pretrained(folder: Path) -> ImportedWeights:
 
     Raises:
         ImportFailed: the folder or its model is of another kind, or takes other images than RGB.
+        WeightsFileError: its weights cannot be read.
         ConfigurationError: the network cannot be built.
     """
     config = _read_config(folder)
@@ -53,31 +45,11 @@ def read_pretrained(folder: Path) -> ImportedWeights:
         },
         source=str(folder / "config.json"),
     )
-    state, notes = adopt(read_tensors(weights), model)
+    state = find_state(read_weights(weights), model, SmpLayout())
+    notes = state.notes
     if (activation := config.get("activation")) not in (None, "identity"):
         notes = (*notes, f"its activation, {activation}, is left out: a checkpoint gives the logits before it")
-    return ImportedWeights(folder.resolve().name, state, model, DESCRIPTION, notes)
-
-
-def adopt(state: Mapping[str, Tensor], model: ModelConfig) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return a state dict of the library by the names in `model`, and notes on what was left out."""
-    kept = {name: tensor for name, tensor in state.items() if not name.startswith(_CLASSIFICATION_HEAD)}
-    left_out = len(state) - len(kept)
-    notes = (f"its classification head is left out ({left_out} tensors)",) if left_out else ()
-    with torch.device("meta"):
-        library = build_model(model).get_submodule("network")
-    bare = {name.removeprefix(_NETWORK): tensor for name, tensor in kept.items()}
-    return {_NETWORK + name: tensor for name, tensor in _current_names(library, bare).items()}, (*notes, _NORMALIZATION)
-
-
-def _current_names(library: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Let the library replace its earlier names in `state`."""
-    renamed: dict[str, Tensor] = {}
-    library.register_load_state_dict_pre_hook(lambda _module, state_dict, *_: renamed.update(state_dict))
-    # Only names are needed here; tensors that do not fit are refused when the checkpoint is written.
-    with suppress(RuntimeError):
-        library.load_state_dict(state, assign=True)
-    return renamed
+    return ImportedWeights(folder.resolve().name, state.tensors, state.model, DESCRIPTION, notes)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

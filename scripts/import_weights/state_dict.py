@@ -1,30 +1,52 @@
 """Read state dicts of all networks that can be built, and checkpoints as a start for other classes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model import load_checkpoint
-from scripts.import_weights import smp
+from torch import Tensor
+
+from model import ModelConfig, load_checkpoint
 from scripts.import_weights.architecture_names import network_config
-from scripts.import_weights.imported_weights import ImportedWeights
-from scripts.import_weights.tensor_files import read_tensors
+from scripts.import_weights.classifier import class_axes
+from scripts.import_weights.imported_weights import ImportedWeights, ImportFailed
+from scripts.import_weights.layouts import Layout
+from scripts.import_weights.smp_layout import DESCRIPTION, SmpLayout
+from scripts.weight_files.candidates import Candidate, Fit, find_candidates, fit, list_names
+from scripts.weight_files.tensor_maps import WeightsFile, read_weights
+
+_AUXILIARY = "aux_classifier."
 
 
-def read_state_dict(path: Path, arch: str, options: Mapping[str, Any]) -> ImportedWeights:
-    """Read the state dict at `path`, of the network that `arch` and `options` name (see `network_config`).
+@dataclass(frozen=True)
+class FoundState:
+    """The state dict of a network, found in a file."""
+
+    #: Its place in the file; empty at the top.
+    key: str
+    #: By the names in the network.
+    tensors: Mapping[str, Tensor]
+    model: ModelConfig
+    notes: tuple[str, ...]
+
+
+def read_state_dict(path: Path, arch: str, options: Mapping[str, Any], key: str | None = None) -> ImportedWeights:
+    """Read a state dict in the file at `path`, of the network that `arch` and `options` name (see `network_config`).
+
+    Args:
+        key: which of several state dicts in the file, as a note names them; None: the one that fits.
 
     Raises:
-        ImportFailed: the file is not a state dict.
+        ImportFailed: there is nothing under `key`.
+        WeightsFileError: the file holds no state dict.
         ConfigurationError: there is no such network.
     """
     model = network_config(arch, options)
-    state = read_tensors(path)
-    if model.is_smp:
-        adopted, notes = smp.adopt(state, model)
-        return ImportedWeights(path.name, adopted, model, smp.DESCRIPTION, notes)
-    auxiliary = any(name.startswith("aux_classifier.") for name in state)
-    return ImportedWeights(path.name, state, model.model_copy(update={"auxiliary_head": auxiliary}), {})
+    layout = SmpLayout() if model.is_smp else Layout()
+    state = find_state(read_weights(path), model, layout, key)
+    source = f"{path.name} ({state.key})" if state.key else path.name
+    return ImportedWeights(source, state.tensors, state.model, DESCRIPTION if model.is_smp else {}, state.notes)
 
 
 def read_checkpoint(path: Path) -> ImportedWeights:
@@ -36,3 +58,81 @@ def read_checkpoint(path: Path) -> ImportedWeights:
     checkpoint = load_checkpoint(path)
     metadata = checkpoint.metadata
     return ImportedWeights(path.name, checkpoint.network.state_dict(), metadata.model, metadata.model_dump(exclude={"model"}))
+
+
+def find_state(file: WeightsFile, model: ModelConfig, layout: Layout, key: str | None = None) -> FoundState:
+    """Find the state dict of `model` in `file`.
+
+    If none fits, the nearest is returned, whose names and shapes are refused when the checkpoint is written.
+
+    Raises:
+        ImportFailed: there is nothing under `key`.
+    """
+    model = layout.configure(model, [name for tensor_map in file.maps for name in tensor_map.tensors])
+    if not model.is_smp:
+        model = model.model_copy(update={"auxiliary_head": True})
+    expected = layout.expected(model)
+    candidates = find_candidates(file.maps, expected, layout.rename)
+    if not candidates:
+        largest = max(file.maps, key=lambda tensor_map: len(tensor_map.tensors))
+        return FoundState(largest.key, largest.tensors, model.model_copy(update={"auxiliary_head": False}), file.notes)
+    main = {name for name in expected if not name.startswith(_AUXILIARY)}
+    chosen = _under(key, candidates, file)
+    fits = [(candidate, _fit(candidate, layout.adopt(candidate.tensors, model), expected)) for candidate in chosen]
+    complete = [(candidate, found) for candidate, found in fits if not found.unexpected and found.tensors.keys() >= main]
+    candidate, found = (complete or fits)[0]
+    tensors, model, auxiliary_note = _settle_auxiliary_head(found, model)
+    tensors |= found.unexpected
+    notes = [*file.notes, *_describe_choice(candidate, found, [other for other, _ in complete])]
+    notes += [*([auxiliary_note] if auxiliary_note else []), *layout.notes(model)]
+    return FoundState(candidate.key, {layout.prefix + name: tensor for name, tensor in tensors.items()}, model, tuple(notes))
+
+
+def _fit(candidate: Candidate, tensors: Mapping[str, Tensor], expected: Collection[str]) -> Fit:
+    if not any(name.startswith(_AUXILIARY) for name in tensors):
+        expected = [name for name in expected if not name.startswith(_AUXILIARY)]
+    return fit(candidate, tensors, expected)
+
+
+def _under(key: str | None, candidates: Sequence[Candidate], file: WeightsFile) -> list[Candidate]:
+    if key is None:
+        return list(candidates)
+    chosen = [candidate for candidate in candidates if key in (candidate.key, candidate.place)]
+    if not chosen:
+        known = ", ".join(candidate.key or "(the top)" for candidate in candidates)
+        raise ImportFailed(f"{file.path}: no weights of this network under --key {key}; they are under {known}")
+    return chosen
+
+
+def _describe_choice(candidate: Candidate, found: Fit, complete: Sequence[Candidate]) -> list[str]:
+    notes = []
+    if others := [f"--key {other.key}" for other in complete if other is not candidate and other.key]:
+        taken = candidate.key or "the top of the file"
+        notes.append(f"these are the weights under {taken}; others fit too: choose them with {' or '.join(others)}")
+    if candidate.prefixes:
+        notes.append(f"removed from the names: {', '.join(candidate.prefixes)}")
+    if found.left_out:
+        notes.append(f"left out, beside the network: {list_names(found.left_out)}")
+    if found.counters:
+        notes.append(f"{found.counters} batch counters (num_batches_tracked) are absent, which only training reads: set to 0")
+    return notes
+
+
+def _settle_auxiliary_head(found: Fit, model: ModelConfig) -> tuple[dict[str, Tensor], ModelConfig, str | None]:
+    """Keep an auxiliary head that fits, drop one that does not, and say so."""
+    if model.is_smp:
+        return dict(found.tensors), model, None
+    head = {name: tensor for name, tensor in found.tensors.items() if name.startswith(_AUXILIARY)}
+    rest = {name: tensor for name, tensor in found.tensors.items() if name not in head}
+    without = model.model_copy(update={"auxiliary_head": False})
+    weights = [name for name in head if not name.endswith("num_batches_tracked")]
+    if not weights:
+        return rest, without, None
+    counts = [
+        {tensors[name].shape[axis] for name, axis in class_axes(model).items() if name in tensors} for tensors in (head, rest)
+    ]
+    if counts[0] == counts[1] and not any(name.startswith(_AUXILIARY) for name in found.missing):
+        return {**rest, **head}, model, None
+    of, other = (", ".join(map(str, sorted(count))) for count in counts)
+    reason = f"it is for {of} classes, the network for {other}" if counts[0] != counts[1] else "it is not whole"
+    return rest, without, f"the auxiliary head, which only training uses, is left out: {reason}"

@@ -36,9 +36,10 @@ def main(argv: list[str] | None = None) -> int:
     if archive.is_file() and proof.is_file() and proof.read_text() == f"{stamp} {_sha256(archive)}":
         print(f"{archive} is up to date")
         return 0
-    archive = build(recipe, arguments.out)
+    outcomes: list[str] = []
+    archive = build(recipe, arguments.out, lambda part: outcomes.append(verify(part)))
     print(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB, sha256 {_sha256(archive)}")
-    print(f"proven: {verify(archive)}")
+    print(f"proven: {outcomes[0]}")
     for engine in agreement_in(archive).engines:
         print(f"compared: {describe(engine)}{'' if engine.suffices else '; too few for it to be chosen'}")
     proof.write_text(f"{stamp} {_sha256(archive)}")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,12 @@ from scripts.class_names import index_to_name
 from scripts.package.recipe import ENTRY, EPOCH, ROOT, Recipe, created_on
 
 
-def build(recipe: Recipe, store: Path) -> Path:
+def build(recipe: Recipe, store: Path, prove: Callable[[Path], object] | None = None) -> Path:
     """Write `store/NAME.mar`, with the same bytes for the same inputs on machines whose engines round alike.
+
+    Args:
+        prove: raises an error for an archive that does not work. It gets the new one before it replaces its predecessor, which
+            stays if there is an error.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -43,10 +48,19 @@ def build(recipe: Recipe, store: Path) -> Path:
         (stage / AGREEMENT).parent.mkdir(exist_ok=True)
         (stage / AGREEMENT).write_text(agreement.model_dump_json(indent=2) + "\n")
         unpacked = _run_archiver(recipe, stage, Path(folder))
-        archive = store / f"{recipe.name}.mar"
-        part = archive.with_suffix(".mar.part")
+        return _replace(store / f"{recipe.name}.mar", unpacked, prove)
+
+
+def _replace(archive: Path, unpacked: Path, prove: Callable[[Path], object] | None) -> Path:
+    """Zip `unpacked` beside `archive`, prove the result, then let it take the place of `archive`."""
+    part = archive.with_suffix(".mar.part")
+    try:
         _zip(unpacked, part)
+        if prove is not None:
+            prove(part)
         part.replace(archive)
+    finally:
+        part.unlink(missing_ok=True)
     return archive
 
 

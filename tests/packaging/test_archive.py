@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from handler.network.engines.archive import GRAPH
 from handler.network.engines.openvino_engine import native_precision
@@ -270,6 +272,44 @@ def test_an_archive_that_is_up_to_date_is_left_alone(
     (tmp_path / "pets.mar").write_bytes(b"spoilt")
     assert main(arguments) == 0
     assert "proven: " in capsys.readouterr().out
+
+
+def test_an_archive_without_proof_leaves_its_predecessor(checkpoint: Path, tmp_path: Path) -> None:
+    predecessor = tmp_path / "pets.mar"
+    predecessor.write_bytes(b"serves")
+    proven = []
+
+    def refuse(part: Path) -> None:
+        proven.append((part.name, zipfile.is_zipfile(part), predecessor.read_bytes()))
+        raise ArchiveError("does not work")
+
+    config = tmp_path / "model-config.yaml"
+    config.write_text("handler: {engine: torch}")
+    with pytest.raises(ArchiveError):
+        build(recipe(checkpoint, config=config), tmp_path, refuse)
+
+    assert proven == [("pets.mar.part", True, b"serves")]
+    assert predecessor.read_bytes() == b"serves"
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("engine", ["auto", "torch"])
+def test_weights_that_are_not_finite_are_not_packaged(
+    checkpoint: Path, tmp_path: Path, engine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors = load_file(checkpoint)
+    tensors["classifier.4.weight"][0, 0] = float("nan")
+    with safe_open(checkpoint, framework="pt") as file:
+        save_file(tensors, tmp_path / "broken.safetensors", file.metadata())
+    (tmp_path / "broken.mar").write_bytes(b"serves")
+    config = tmp_path / "model-config.yaml"
+    config.write_text(f"handler: {{engine: {engine}}}")
+    source = ["--checkpoint", str(tmp_path / "broken.safetensors"), "--model-config", str(config)]
+
+    assert main([*source, "--name", "broken", "--out", str(tmp_path)]) == 1
+
+    assert "broken.safetensors: weights that are NaN or infinite: classifier.4.weight (1 of 768)" in capsys.readouterr().err
+    assert (tmp_path / "broken.mar").read_bytes() == b"serves"
 
 
 def test_the_default_archive_checks_the_repositorys_class_names(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -47,6 +48,28 @@ def test_half_precision_rounds_convolutions_and_keeps_normalization_exact(tmp_pa
     weight = network.get_parameter("classifier.1.weight")
     assert torch.equal(loaded.get_parameter("classifier.1.weight"), weight.half().float())
     assert torch.equal(loaded.get_parameter("classifier.2.weight"), network.get_parameter("classifier.2.weight"))
+
+
+def test_weights_beyond_half_precision_are_stored_exactly(tmp_path: Path) -> None:
+    network = build_model(metadata().model)
+    nn.init.constant_(network.get_parameter("classifier.1.weight"), 70_000.0)
+
+    save_checkpoint(tmp_path / "a.safetensors", network, metadata(), half=True)
+
+    loaded = load_checkpoint(tmp_path / "a.safetensors").network
+    assert loaded.get_parameter("classifier.1.weight").eq(70_000).all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name_and_number(tmp_path: Path, value: float) -> None:
+    path = write_checkpoint(tmp_path / "a.safetensors")
+    tensors = load_file(path)
+    tensors["classifier.4.bias"][:2] = value
+    with safe_open(path, framework="pt") as file:
+        save_file(tensors, path, file.metadata())
+
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: weights that are NaN or infinite: .*bias \(2 of 3\)$"):
+        load_checkpoint(path)
 
 
 def test_loading_names_missing_and_unexpected_keys_and_wrong_shapes() -> None:

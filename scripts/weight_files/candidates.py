@@ -1,0 +1,155 @@
+"""Find a network's tensors under the names that wrappers gave them: DataParallel, Lightning, torch.compile, averages, FSDP."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scripts.weight_files.tensor_maps import TensorMap
+
+#: Names that wrappers put anywhere into a tensor's name.
+_WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "module"}
+_COUNTER = ".num_batches_tracked"
+#: Layers of a classifier that a backbone still carries, though no feature map passes through them.
+_UNUSED_CLASSIFIERS = {"fc", "classifier", "head", "last_linear"}
+#: Words in the key or prefix of weights that are not those the optimizer changed.
+_AVERAGES = ("ema", "teacher", "average", "swa", "shadow")
+_NAMES_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Tensors that one prefix has in common in one state dict, which may be the network's."""
+
+    #: Name for messages and for `--key`: the state dict's place in the file and the prefix, joined by dots.
+    key: str
+    #: The place of the state dict alone.
+    place: str
+    #: What was removed from the names, as it was written.
+    prefixes: tuple[str, ...]
+    #: Tensors by their names without prefix and wrappers.
+    tensors: Mapping[str, Tensor]
+    #: The names of `tensors` in the file.
+    full_names: Mapping[str, str]
+    #: Full names in the same state dict without the prefix.
+    beside: tuple[str, ...]
+    #: Names of the network that are among `tensors`.
+    matched: int
+
+    @property
+    def is_average(self) -> bool:
+        """Whether its name says that it is an average of the trained weights, or a teacher."""
+        return any(word in self.key.lower() for word in _AVERAGES)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The tensors of a network found in a candidate."""
+
+    tensors: Mapping[str, Tensor]
+    missing: tuple[str, ...]
+    #: Tensors in modules of the network that have no place there.
+    unexpected: Mapping[str, Tensor]
+    left_out: tuple[str, ...]
+    #: Number of batch counters that were absent and set to 0.
+    counters: int
+
+
+def find_candidates(
+    maps: Iterable[TensorMap], expected: Collection[str], rename: Callable[[str], str] = lambda name: name
+) -> list[Candidate]:
+    """Return every group of tensors with names of `expected`, the fullest first.
+
+    Args:
+        expected: names in the network.
+        rename: maps a name in the file, without wrappers, to the name in the network.
+    """
+    found = [candidate for tensor_map in maps for candidate in _candidates_in(tensor_map, set(expected), rename)]
+    fullest = max((candidate.matched for candidate in found), default=0)
+    # Parts of names coincide by chance, such as `classifier.4.weight`.
+    return sorted(
+        (candidate for candidate in found if candidate.matched * 2 > fullest),
+        key=lambda candidate: (-candidate.matched, candidate.is_average, candidate.key),
+    )
+
+
+def fit(candidate: Candidate, tensors: Mapping[str, Tensor], expected: Collection[str]) -> Fit:
+    """Choose the tensors in `expected` from those of `candidate`.
+
+    Args:
+        tensors: those of `candidate` by their names in the network.
+        expected: names in the network.
+    """
+    chosen = {name: tensor for name, tensor in tensors.items() if name in expected}
+    missing = [name for name in expected if name not in chosen]
+    zeros = {name: torch.zeros((), dtype=torch.long) for name in missing if chosen and name.endswith(_COUNTER)}
+    children = {name.partition(".")[0] for name in expected}
+    others = [name for name in tensors if name not in expected]
+    unexpected = [name for name in others if name.partition(".")[0] in children and not _is_unused_classifier(name)]
+    return Fit(
+        chosen | zeros,
+        tuple(name for name in missing if name not in zeros),
+        {name: tensors[name] for name in unexpected},
+        (*candidate.beside, *(candidate.full_names.get(name, name) for name in others if name not in unexpected)),
+        len(zeros),
+    )
+
+
+def list_names(names: Collection[str]) -> str:
+    """Return `names` as text; many of one module become one entry with their number."""
+    modules = Counter(name.partition(".")[0] for name in names)
+    entries = dict.fromkeys(
+        f"{module}.* ({count} tensors)" if (count := modules[module := name.partition(".")[0]]) > 3 else name for name in names
+    )
+    rest = f", and {len(entries) - _NAMES_SHOWN} more" if len(entries) > _NAMES_SHOWN else ""
+    return ", ".join(list(entries)[:_NAMES_SHOWN]) + rest
+
+
+def _is_unused_classifier(name: str) -> bool:
+    return name.split(".")[1] in _UNUSED_CLASSIFIERS if name.startswith("backbone.") else False
+
+
+def _candidates_in(tensor_map: TensorMap, expected: set[str], rename: Callable[[str], str]) -> list[Candidate]:
+    names = _without_wrappers(tensor_map.tensors)
+    votes: Counter[str] = Counter()
+    for name in names:
+        votes.update(prefix for prefix, rest in _splits(name) if rename(rest) in expected)
+    return [_candidate(tensor_map, names, prefix, count) for prefix, count in votes.items()]
+
+
+def _candidate(tensor_map: TensorMap, names: Mapping[str, str], prefix: str, matched: int) -> Candidate:
+    """Return the part of `tensor_map` under `prefix`; `names` maps names without wrappers to those in the file."""
+    inside = {name.removeprefix(prefix): full for name, full in names.items() if name.startswith(prefix)}
+    removed = Counter(full[: -len(name)] if full.endswith(name) else _wrappers_in(full) for name, full in inside.items())
+    return Candidate(
+        ".".join(part for part in (tensor_map.key, prefix.rstrip(".")) if part),
+        tensor_map.key,
+        tuple(text for text, count in removed.most_common() if text and count > 1),
+        {name: tensor_map.tensors[full] for name, full in inside.items()},
+        inside,
+        tuple(full for name, full in names.items() if not name.startswith(prefix)),
+        matched,
+    )
+
+
+def _wrappers_in(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part in _WRAPPERS) + "."
+
+
+def _without_wrappers(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Map each name without the parts that wrappers added to the full one; the full ones alone if two would coincide."""
+    names = {".".join(part for part in name.split(".") if part not in _WRAPPERS): name for name in tensors}
+    return names if len(names) == len(tensors) else {name: name for name in tensors}
+
+
+def _splits(name: str) -> Iterable[tuple[str, str]]:
+    """Yield each way to cut a name into a prefix, which ends with a dot or is empty, and a rest."""
+    start = 0
+    while True:
+        yield name[:start], name[start:]
+        dot = name.find(".", start)
+        if dot < 0:
+            return
+        start = dot + 1

@@ -1,0 +1,224 @@
+"""Unpickle files of `torch.save` without importing or calling anything that they name.
+
+A pickle is a program: it names callables and calls them. Here only the functions in `_BUILDERS` run, which make tensors and
+dicts. Everything else (argparse.Namespace, NumPy scalars, paths, whole networks, os.system) becomes a `StandIn`, which records
+the name and keeps what was put into it.
+
+The interpreter is the one in Python of the standard library, with the opcodes replaced that import, call or set attributes.
+torch's weights-only unpickler would refuse the whole file for one unknown name.
+"""
+
+import pickle
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from scripts.weight_files.errors import WeightsFileError
+
+#: Modules and builtins that a pickle names to run a program.
+_PROGRAM_RUNNERS = {"os", "posix", "nt", "subprocess", "sys", "pty", "shutil", "socket", "runpy", "importlib", "ctypes"}
+_BUILTINS = {"builtins", "__builtin__", "io", "_io"}
+_RUNNING_BUILTINS = {"eval", "exec", "compile", "open", "__import__", "breakpoint", "input"}
+#: What makes a Tensor of a subclass: arguments are a function, the type, the function's arguments and a state.
+_TENSOR_SUBCLASS = {"torch._tensor._rebuild_from_type", "torch._tensor._rebuild_from_type_v2"}
+
+
+class Global:
+    """A name in a pickle, such as a class, which is not imported."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+        self.__name__ = f"{module}.{name}"
+
+    @property
+    def runs_programs(self) -> bool:
+        """Whether a pickle has a use for the name only if it wants to run a program."""
+        root = self.module.partition(".")[0]
+        return root in _PROGRAM_RUNNERS or (root in _BUILTINS and self.name in _RUNNING_BUILTINS)
+
+
+class StandIn(dict[Any, Any]):
+    """An object that was not made. Its items and its state are kept, because weights may be among them."""
+
+    def __init__(self, type_name: str, state: Any = None) -> None:
+        super().__init__()
+        self.type_name = type_name
+        self.state = state
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    # Sets and keys of dicts hold stand-ins too.
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def append(self, item: object) -> None:
+        """Accept an item of a list or set, which nothing reads."""
+
+    extend = add = append
+
+    @property
+    def is_network(self) -> bool:
+        """Whether this stands for a `torch.nn.Module`."""
+        return isinstance(self.state, dict) and "_parameters" in self.state and "_modules" in self.state
+
+
+def load_inertly(path: Path) -> tuple[Any, tuple[str, ...]]:
+    """Read a file of `torch.save`, in today's zip format or the older one, on the CPU.
+
+    Returns:
+        The content, with a `StandIn` for everything but plain values, dicts and tensors; and the names in it that run programs.
+
+    Raises:
+        WeightsFileError: another program wrote the file, or it is damaged.
+    """
+    _require_torch_save(path)
+    named: list[Global] = []
+
+    class Unpickler(InertUnpickler):
+        names = named
+
+    # What torch.load needs of the `pickle` module.
+    inert_pickle = SimpleNamespace(
+        __name__="inert_pickle", Unpickler=Unpickler, load=lambda file, **options: Unpickler(file, **options).load()
+    )
+    try:
+        content = torch.load(path, map_location="cpu", pickle_module=inert_pickle, weights_only=False, mmap=False)
+    # A damaged or hostile pickle makes any operation fail, in any way.
+    except Exception as error:
+        raise WeightsFileError(
+            f"{path}: torch.save did not write it, or it is damaged ({type(error).__name__} while reading it)"
+        ) from error
+    return content, tuple(sorted({name.__name__ for name in named if name.runs_programs}))
+
+
+def _require_torch_save(path: Path) -> None:
+    """Refuse what torch.load would hand to other readers than the unpickler."""
+    with path.open("rb") as file:
+        starts_as_zip = file.read(2) == b"PK"
+    if starts_as_zip and not zipfile.is_zipfile(path):
+        raise WeightsFileError(f"{path}: a zip file that is cut short or damaged")
+    if starts_as_zip:
+        with zipfile.ZipFile(path) as archive:
+            members = {name.rpartition("/")[2] for name in archive.namelist()}
+        if "constants.pkl" in members:
+            raise WeightsFileError(f"{path}: a TorchScript program; save model.state_dict() with torch.save")
+        if "data.pkl" not in members:
+            raise WeightsFileError(f"{path}: a zip file that torch.save did not write")
+    elif tarfile.is_tarfile(path):
+        raise WeightsFileError(f"{path}: a tar file; save model.state_dict() with today's torch.save")
+
+
+class InertUnpickler(pickle._Unpickler):  # The public one is in C, where opcodes cannot be replaced.
+    """Unpickles plain values and tensors; the rest become stand-ins."""
+
+    #: Every `Global` of the file.
+    names: list[Global]
+    #: The interpreter's stack, and its method that pushes a value.
+    stack: list[Any]
+    append: Callable[[Any], None]
+    _storage_by_id: Callable[[Any], Any]
+
+    @property
+    def persistent_load(self) -> Callable[[Any], Any]:
+        """Return the function that gives objects outside the pickle by their ids."""
+        return self._load_outside
+
+    @persistent_load.setter
+    def persistent_load(self, load: Callable[[Any], Any]) -> None:
+        # torch.load sets its own, which gives storages.
+        self._storage_by_id = load
+
+    def _load_outside(self, identifier: Any) -> Any:
+        if isinstance(identifier, tuple) and len(identifier) > 1 and identifier[0] in ("module", b"module"):
+            return identifier[1]  # torch would look up the source code of a network's class, and compare it.
+        return self._storage_by_id(identifier)
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return a `Global`, or one of the few constants that torch needs: a dtype, and the class of untyped storages."""
+        constant = getattr(torch, name, None) if module in {"torch", "torch.storage"} else None
+        if isinstance(constant, torch.dtype) or constant is torch.UntypedStorage:
+            return constant
+        found = Global(module, name)
+        self.names.append(found)
+        return found
+
+    def get_extension(self, code: int) -> None:
+        """Put a stand-in for what `copyreg` knows by number."""
+        self.append(Global("copyreg", f"extension {code}"))
+
+    def _load_reduce(self) -> None:
+        arguments = self.stack.pop()
+        self.stack[-1] = _call(self.stack[-1], arguments)
+
+    def _load_newobj(self) -> None:
+        arguments = self.stack.pop()
+        self.stack[-1] = _call(self.stack[-1], arguments)
+
+    def _load_newobj_ex(self) -> None:
+        self.stack.pop()
+        self._load_newobj()
+
+    def _instantiate(self, cls: Any, arguments: Any) -> None:
+        self.append(_call(cls, tuple(arguments)))
+
+    def _load_build(self) -> None:
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], StandIn):
+            self.stack[-1].state = state
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.REDUCE[0]: _load_reduce,
+        pickle.NEWOBJ[0]: _load_newobj,
+        pickle.NEWOBJ_EX[0]: _load_newobj_ex,
+        pickle.BUILD[0]: _load_build,
+    }
+
+
+def _call(function: Any, arguments: Any) -> Any:
+    """Return what `function(*arguments)` would give if it is one of `_BUILDERS`, else a stand-in."""
+    name = function.__name__ if isinstance(function, Global) else type(function).__name__
+    if name in _TENSOR_SUBCLASS and len(arguments) > 2:
+        return _call(arguments[0], arguments[2])
+    if name in _BUILDERS:
+        return _BUILDERS[name](*arguments)
+    if name == "copyreg._reconstructor":
+        return _call(arguments[0], arguments[2:])
+    return StandIn(name, arguments)
+
+
+def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+    return torch._utils._rebuild_tensor(storage, offset, size, stride)  # type: ignore[no-any-return]
+
+
+def _tensor_of_dtype(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *rest: Any) -> Tensor:
+    dtype = rest[2]
+    return torch.empty((0,), dtype=dtype).set_(storage._untyped_storage, offset, size, stride)
+
+
+def _parameter(data: Any, *_: Any) -> Any:
+    return data
+
+
+def _mapping(*arguments: Any) -> dict[Any, Any]:
+    """Make a dict, for an OrderedDict and the like; a defaultdict's first argument is the factory of its values."""
+    return dict(arguments[-1]) if arguments and not isinstance(arguments[-1], Global) else {}
+
+
+_BUILDERS: dict[str, Callable[..., Any]] = {
+    "builtins.dict": _mapping,
+    "collections.OrderedDict": _mapping,
+    "collections.defaultdict": _mapping,
+    "torch.Size": lambda *sizes: tuple(*sizes),
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor_v3": _tensor_of_dtype,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+}

@@ -1,0 +1,239 @@
+"""Files as training scripts leave them: where the weights are, what their names begin with, and what lies beside them."""
+
+from argparse import Namespace
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from model import DeepLabV3, load_checkpoint
+from scripts.import_weights.__main__ import main
+from scripts.import_weights.architecture_names import network_config
+from scripts.import_weights.layouts import Layout
+from scripts.import_weights.state_dict import find_state
+from scripts.weight_files.tensor_maps import TensorMap, WeightsFile
+
+from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
+
+State = dict[str, Tensor]
+ARCH = ("--arch", "deeplabv3_mobilenet_v2")
+
+
+def network(seed: int = 0, classes: int = 3, **options: Any) -> nn.Module:
+    torch.manual_seed(seed)
+    return DeepLabV3("mobilenet_v2", classes, output_stride=16, **options)
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    return dict(network().state_dict())
+
+
+def convert(path: Path, *options: object, arch: tuple[str, str] = ARCH, classes: str = "a,b,c") -> int:
+    out = path.with_suffix(".safetensors")
+    return main([str(argument) for argument in (path, *arch, "--classes", classes, "--out", out, *options)])
+
+
+def assert_imported(path: Path, state: Mapping[str, Tensor]) -> None:
+    loaded = load_checkpoint(path.with_suffix(".safetensors")).network.state_dict()
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.items())
+
+
+def under(prefix: str, state: State) -> State:
+    return OrderedDict((prefix + name, tensor) for name, tensor in state.items())
+
+
+PLACES: dict[str, Callable[[State], object]] = {
+    "at the top": lambda state: state,
+    **{
+        key: lambda state, key=key: {key: state, "epoch": 3}  # type: ignore[misc]
+        for key in ("model", "state_dict", "model_state", "model_state_dict", "ema", "network", "net", "my_deeplab")
+    },
+    "beside a Namespace": lambda state: {"model": state, "args": Namespace(lr=np.float64(0.1), out=Path("runs"))},
+    "nested": lambda state: {"ema": {"decay": 0.9, "module": state}},
+    "beside numbers": lambda state: {**state, "epoch": 3, "best": np.float64(0.7)},
+    "in a tuple": lambda state: (3, state),
+    "in an object": lambda state: {"run": Namespace(weights=state)},
+    "beside an optimizer": lambda state: {"optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}, "model": state},
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_weights_are_found_where_scripts_put_them(tmp_path: Path, state: State, place: str) -> None:
+    torch.save(PLACES[place](state), tmp_path / "a.pth")
+
+    assert convert(tmp_path / "a.pth") == 0
+
+    assert_imported(tmp_path / "a.pth", state)
+
+
+PREFIXES = ("module.", "model.", "net.", "network.", "_orig_mod.", "ema.", "segmentor.", "_fsdp_wrapped_module.")
+
+
+@given(prefixes=st.lists(st.sampled_from(PREFIXES), max_size=4), inner=st.sampled_from(["", "_orig_mod.", "module."]))
+@hypothesis_settings(max_examples=10)
+def test_prefixes_are_removed_in_any_order(prefixes: list[str], inner: str) -> None:
+    model = network_config("deeplabv3_mobilenet_v2", {})
+    with torch.device("meta"):
+        state = network().state_dict()
+    wrapped = under("".join(prefixes), {name.replace(".", "." + inner, 1): tensor for name, tensor in state.items()})
+    file = WeightsFile(Path("a.pth"), (TensorMap("", {**wrapped, "criterion.weight": torch.zeros(3)}),))
+
+    found = find_state(file, model, Layout())
+
+    assert found.tensors.keys() == state.keys()
+    assert any("criterion.weight" in note for note in found.notes)
+
+
+def test_the_prefix_and_what_is_left_out_are_named(tmp_path: Path, state: State, capsys: pytest.CaptureFixture[str]) -> None:
+    beside = {"model.criterion.weight": torch.ones(3), "mean": torch.zeros(1, 3, 1, 1), "std": torch.ones(1, 3, 1, 1)}
+    metrics = {f"metrics.{index}.confusion": torch.zeros(3, 3) for index in range(9)}
+    torch.save({"state_dict": {**under("module.model.", state), **beside, **metrics}}, tmp_path / "a.ckpt")
+
+    assert convert(tmp_path / "a.ckpt") == 0
+
+    printed = capsys.readouterr().out
+    assert "note: removed from the names: module.model.\n" in printed
+    assert "note: left out, beside the network: mean, std, metrics.* (9 tensors), model.criterion.weight\n" in printed
+    assert_imported(tmp_path / "a.ckpt", state)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Importing torch's compiler gives one.
+def test_wrappers_of_pytorch_itself_are_removed(tmp_path: Path, state: State) -> None:
+    wrapped = torch.compile(nn.DataParallel(network()))
+    torch.save(wrapped.state_dict(), tmp_path / "a.pth")  # type: ignore[attr-defined]
+    averaged = AveragedModel(network())
+    torch.save({"model_ema": averaged.state_dict()}, tmp_path / "b.pth")
+
+    assert convert(tmp_path / "a.pth") == convert(tmp_path / "b.pth") == 0
+
+    assert_imported(tmp_path / "a.pth", state)
+    assert_imported(tmp_path / "b.pth", state)
+
+
+def test_of_several_weights_one_is_taken_and_the_others_can_be_chosen(
+    tmp_path: Path, state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    average = dict(network(seed=1).state_dict())
+    torch.save({"ema": {"module": under("module.", average)}, "model": state}, tmp_path / "a.pth")
+
+    assert convert(tmp_path / "a.pth") == 0
+    assert "these are the weights under model; others fit too: choose them with --key ema.module\n" in capsys.readouterr().out
+    assert_imported(tmp_path / "a.pth", state)
+
+    assert convert(tmp_path / "a.pth", "--key", "ema.module") == 0
+    assert_imported(tmp_path / "a.pth", average)
+
+    assert convert(tmp_path / "a.pth", "--key", "teacher") == 1
+    assert "no weights of this network under --key teacher; they are under model, ema.module" in capsys.readouterr().err
+
+
+def test_of_several_prefixes_one_is_taken_and_the_others_can_be_chosen(
+    tmp_path: Path, state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher = dict(network(seed=1).state_dict())
+    torch.save({"state_dict": {**under("teacher.", teacher), **under("student.", state)}}, tmp_path / "a.ckpt")
+
+    assert convert(tmp_path / "a.ckpt") == 0
+    printed = capsys.readouterr().out
+    assert f"left out, beside the network: teacher.* ({len(teacher)} tensors)" in printed
+    assert "choose them with --key state_dict.teacher" in printed
+    assert_imported(tmp_path / "a.ckpt", state)
+
+    assert convert(tmp_path / "a.ckpt", "--key", "state_dict.teacher") == 0
+    assert_imported(tmp_path / "a.ckpt", teacher)
+
+
+def test_absent_batch_counters_are_zero(tmp_path: Path, state: State, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({name: tensor for name, tensor in state.items() if "num_batches" not in name}, tmp_path / "a.pth")
+
+    assert convert(tmp_path / "a.pth") == 0
+
+    assert "batch counters (num_batches_tracked) are absent" in capsys.readouterr().out
+    assert_imported(tmp_path / "a.pth", state)
+
+
+def test_an_auxiliary_head_of_another_class_count_is_left_out_and_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tuned = deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, aux_loss=True)
+    tuned.classifier[4] = nn.Conv2d(256, 3, 1)
+    torch.save(tuned.state_dict(), tmp_path / "a.pth")
+
+    assert convert(tmp_path / "a.pth", arch=("--arch", "deeplabv3_mobilenet_v3_large")) == 0
+
+    assert "the auxiliary head, which only training uses, is left out: it is for 21 classes, the network for 3" in (
+        capsys.readouterr().out
+    )
+    expected = {name: tensor for name, tensor in tuned.state_dict().items() if not name.startswith("aux_")}
+    assert_imported(tmp_path / "a.pth", expected)
+
+
+def test_an_auxiliary_head_without_all_its_weights_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = network(auxiliary_head=True).state_dict()
+    torch.save({name: tensor for name, tensor in state.items() if name != "aux_classifier.1.weight"}, tmp_path / "a.pth")
+
+    assert convert(tmp_path / "a.pth") == 0
+
+    assert "is left out: it is not whole" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["", "model"])
+def test_a_whole_network_is_refused_with_what_to_save(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({place: network(), "epoch": 3} if place else network(), tmp_path / "a.pth")
+
+    assert convert(tmp_path / "a.pth") == 1
+
+    error = capsys.readouterr().err
+    assert "holds a whole module (model.deeplab.DeepLabV3" in error
+    assert error.endswith("save model.state_dict() instead\n")
+
+
+def test_a_state_dict_beside_a_whole_network_is_taken(tmp_path: Path, state: State) -> None:
+    torch.save({"model": network(seed=1), "state_dict": state}, tmp_path / "a.pth")
+
+    assert convert(tmp_path / "a.pth") == 0
+
+    assert_imported(tmp_path / "a.pth", state)
+
+
+def test_what_is_not_a_tensor_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"classifier.weight": np.zeros(3), "epoch": 1}, tmp_path / "a.pth")
+
+    assert convert(tmp_path / "a.pth") == 1
+
+    assert "holds dict of numpy._core.multiarray._reconstruct, int, should hold a state dict" in capsys.readouterr().err
+
+
+def test_weights_that_are_not_finite_are_refused_by_name_and_number(
+    tmp_path: Path, state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = {name: tensor.clone() for name, tensor in state.items()}
+    broken["classifier.4.weight"][0, :5] = float("nan")
+    broken["backbone.0.1.running_var"][3] = float("inf")
+    torch.save(broken, tmp_path / "a.pth")
+
+    assert convert(tmp_path / "a.pth") == 1
+
+    assert capsys.readouterr().err == (
+        "error: a.pth: weights that are NaN or infinite: backbone.0.1.running_var (1 of 32), classifier.4.weight (5 of 768)\n"
+    )
+    assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_a_file_that_would_run_a_program_says_so(tmp_path: Path, state: State, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": state, "hook": eval}, tmp_path / "a.pth")
+
+    assert convert(tmp_path / "a.pth") == 0
+
+    assert "note: the file asks to run __builtin__.eval; nothing was run here" in capsys.readouterr().out
