@@ -94,6 +94,13 @@ def http_url(example: str) -> Callable[[str], str]:
     return parse
 
 
+def http_header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not name.strip() or not colon or not text.isascii() or not text.isprintable():
+        raise ArgumentTypeError(f"{text!r}: must be 'NAME: VALUE', such as 'Authorization: Bearer KEY'")
+    return name.strip(), value.strip()
+
+
 def one_of(names: Collection[str]) -> Callable[[str], str]:
     """Return a type for one of `names`, whose error suggests the nearest."""
 

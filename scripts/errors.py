@@ -17,6 +17,7 @@ UserError
 ├── Diverged                  a training run's loss is no longer finite
 ├── ClassCountMismatch        weights are for another number of classes
 ├── SegmentingError           a folder of photographs cannot be segmented
+├── FunctionError             a task of CVAT cannot be annotated
 └── AnswerError               a server's answer holds no segmentation
 
 `model` and `handler` have trees of their own (CheckpointError, ConfigurationError, SegmentationError), which cannot derive from

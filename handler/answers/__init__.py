@@ -123,7 +123,9 @@ FORMATS: dict[str, Format] = {
     "labelstudio_polygons": Format(
         JSON_TYPE, ".json", label_studio_polygons.encode, "a prediction for Label Studio, polygons (`PolygonLabels`)"
     ),
-    "cvat": Format(JSON_TYPE, ".json", cvat.encode, "mask shapes of CVAT, as its SDK takes them, with class names"),
+    "cvat": Format(
+        JSON_TYPE, ".json", cvat.encode, "labels and mask shapes, as a detection function of CVAT's SDK returns them"
+    ),
     "huggingface": Format(
         JSON_TYPE, ".json", huggingface.encode, '`[{"label", "score", "mask"}]` as the Inference API, mask a PNG'
     ),

@@ -6,7 +6,7 @@ https://cocodataset.org/#format-data
 
 from typing import Any
 
-from handler.answers.common_fields import round_score
+from handler.answers.common_fields import list_categories, round_score
 from handler.answers.response import EncodedResponse, json_response
 from handler.masks.segmentation import Segmentation
 from handler.masks.segments import Segments, find_objects
@@ -43,9 +43,3 @@ def coco_header(segments: Segments, model: ModelIdentity, options: AnswerOptions
         "licenses": [],
         "images": [{"id": IMAGE_ID, "file_name": options.image_name, "height": height, "width": width}],
     }
-
-
-def list_categories(result: Segmentation, options: AnswerOptions) -> dict[int, str]:
-    """Return the names of the reported classes by index, without background."""
-    reported = range(len(result.labels.names)) if options.classes is None else options.classes
-    return {index: result.labels.names[index] for index in reported if index != result.labels.background}

@@ -11,7 +11,8 @@ from pathlib import PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from handler.answers.coco import IMAGE_ID, coco_header, list_categories
+from handler.answers.coco import IMAGE_ID, coco_header
+from handler.answers.common_fields import list_categories
 from handler.answers.flat_png import encode_png
 from handler.answers.response import EncodedResponse, json_response
 from handler.masks.segmentation import Segmentation

@@ -3,8 +3,9 @@
 from typing import Any
 
 from handler.labels import Labels
+from handler.masks.segmentation import Segmentation
 from handler.masks.segments import Segment, Segments
-from handler.options import ModelIdentity
+from handler.options import AnswerOptions, ModelIdentity
 
 
 def header_fields(segments: Segments, model: ModelIdentity) -> dict[str, Any]:
@@ -29,3 +30,9 @@ def segment_fields(segment: Segment, labels: Labels) -> dict[str, Any]:
 def round_score(segment: Segment) -> float:
     """Return the segment's score, rounded as in all answers."""
     return round(segment.score, 4)
+
+
+def list_categories(result: Segmentation, options: AnswerOptions) -> dict[int, str]:
+    """Return the names of the reported classes by index, without background."""
+    reported = range(len(result.labels.names)) if options.classes is None else options.classes
+    return {index: result.labels.names[index] for index in reported if index != result.labels.background}

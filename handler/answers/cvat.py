@@ -1,11 +1,12 @@
-"""`cvat`: mask shapes of CVAT.
+"""`cvat`: labels and mask shapes of CVAT, as a detection function of its SDK returns them.
 
-`shapes` are `LabeledShapeRequest`s of CVAT's SDK with a class name `label` in place of `label_id`, which differs between tasks.
+`labels` are the arguments of `cvat_sdk.auto_annotation.label_spec`, `shapes` those of `LabeledShapeRequest`. `label_id` is the
+class index, the id of one of these labels; the SDK replaces it by that of the task's label of the same name, and sets `source`.
 `points` are the run lengths of the mask within its bounding box, row by row, starting outside, then the box's left, top, right
-and bottom pixel. Background is omitted. https://docs.cvat.ai/docs/api_sdk/sdk
+and bottom pixel. Background is omitted. https://docs.cvat.ai/docs/api_sdk/sdk/auto-annotation
 """
 
-from handler.answers.common_fields import header_fields, round_score
+from handler.answers.common_fields import header_fields, list_categories, round_score
 from handler.answers.response import EncodedResponse, json_response
 from handler.masks.run_lengths import Spans, crop_spans, find_row_spans, to_counts
 from handler.masks.segmentation import Segmentation
@@ -19,13 +20,17 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     return json_response(
         {
             **header_fields(segments, model),
+            "labels": [
+                {"name": name, "id": index, "color": result.labels.hex_colour(index), "type": "mask"}
+                for index, name in list_categories(result, options).items()
+            ],
             "shapes": [
                 {
                     "type": "mask",
+                    "label_id": segment.class_index,
                     "label": segment.label,
                     "frame": 0,
                     "points": _encode_points(segments, segment, spans[segment.id]),
-                    "source": "auto",
                     "score": round_score(segment),
                 }
                 for segment in segments.items

@@ -16,7 +16,7 @@ from pathlib import Path
 from handler.answers import FORMATS
 from handler.image.process import prepare_process
 from model.atomic import write_atomically
-from scripts.arguments import Parser, http_url, one_of, positive_int, seconds, whole_number
+from scripts.arguments import Parser, http_header, http_url, one_of, positive_int, seconds, whole_number
 from scripts.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, DEFAULT_URL, Client
 from scripts.errors import FAILURE, INTERRUPTED, UsageError, print_error, report_errors
 from scripts.segment.answer_folder import AnswerFolder, Conditions
@@ -108,7 +108,7 @@ def _parser() -> Parser:
         "--option", type=_option, action="append", default=[], metavar="NAME=VALUE", help="option of the server; repeatable"
     )
     parser.add_argument(
-        "--header", type=_header, action="append", default=[], metavar="'NAME: VALUE'", help="such as a key; repeatable"
+        "--header", type=http_header, action="append", default=[], metavar="'NAME: VALUE'", help="such as a key; repeatable"
     )
     parser.add_argument("--jobs", type=positive_int, default=4, metavar="N", help="requests in flight (%(default)s)")
     parser.add_argument(
@@ -134,13 +134,6 @@ def _option(text: str) -> tuple[str, str]:
     if not name or not equals:
         raise ArgumentTypeError(f"{text!r}: must be NAME=VALUE, such as scales=0.75,1")
     return name.strip().lower(), value
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not name.strip() or not colon or not text.isascii() or not text.isprintable():
-        raise ArgumentTypeError(f"{text!r}: must be 'NAME: VALUE', such as 'Authorization: Bearer KEY'")
-    return name.strip(), value.strip()
 
 
 if __name__ == "__main__":

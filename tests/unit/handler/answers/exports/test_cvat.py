@@ -1,3 +1,6 @@
+import logging
+from typing import Any
+
 import pytest
 from hypothesis import given
 
@@ -7,6 +10,24 @@ from tests.unit.handler.answers.exports.support import OPTIONS, RING, answer, as
 
 masks = pytest.importorskip("cvat_sdk.masks")
 models = pytest.importorskip("cvat_sdk.models")
+auto_annotation = pytest.importorskip("cvat_sdk.auto_annotation")
+driver = pytest.importorskip("cvat_sdk.auto_annotation.driver")
+
+
+def remap(file: dict[str, Any], frame: int) -> tuple[Any, dict[int, str]]:
+    """Pass the answer, unchanged, through the SDK's validator; return the shapes for a task, and its labels by id."""
+    spec = auto_annotation.DetectionFunctionSpec(labels=[auto_annotation.label_spec(**label) for label in file["labels"]])
+    task_labels = {900 - number: label["name"] for number, label in enumerate(file["labels"])}
+    mapper = driver._AnnotationMapper(
+        logging.getLogger(__name__),
+        spec.labels,
+        [models.Label(name=name, id=number, type="mask", attributes=[], sublabels=[]) for number, name in task_labels.items()],
+        allow_unmatched_labels=False,
+        conv_mask_to_poly=False,
+    )
+    tags, shapes = mapper.validate_and_remap([models.LabeledShapeRequest(**shape) for shape in file["shapes"]], frame)
+    assert tags == []
+    return shapes, task_labels
 
 
 def test_a_shape_is_what_the_sdk_encodes() -> None:
@@ -14,28 +35,30 @@ def test_a_shape_is_what_the_sdk_encodes() -> None:
 
     shapes = answer("cvat", result)["shapes"]
 
-    assert [(shape["label"], shape["points"]) for shape in shapes] == [
-        (f"class {index}", masks.encode_mask(result.label_map == index)) for index in (1, 2)
+    assert [(shape["label_id"], shape["label"], shape["points"]) for shape in shapes] == [
+        (index, f"class {index}", masks.encode_mask(result.label_map == index)) for index in (1, 2)
     ]
 
 
-def test_the_sdk_accepts_a_shape_once_its_label_has_an_id() -> None:
-    ids = {"class 1": 71, "class 2": 72}
+def test_labels_are_the_reported_classes_without_background_whether_they_are_in_the_image_or_not() -> None:
+    result = segmentation(RING, classes=4)
 
-    shapes = answer("cvat", segmentation(RING))["shapes"]
-
-    requests = [models.LabeledShapeRequest(label_id=ids[shape.pop("label")], **shape) for shape in shapes]
-    assert [(str(request.type), request.label_id, request.score) for request in requests] == [
-        ("mask", 71, 0.5),
-        ("mask", 72, 0.5),
+    assert answer("cvat", result)["labels"] == [
+        {"name": "class 1", "id": 1, "color": "#800000", "type": "mask"},
+        {"name": "class 2", "id": 2, "color": "#008000", "type": "mask"},
+        {"name": "class 3", "id": 3, "color": "#808000", "type": "mask"},
     ]
-    assert models.LabeledDataRequest(shapes=requests).shapes == requests
+    assert [label["id"] for label in answer("cvat", result, AnswerOptions(classes=(0, 3)))["labels"]] == [3]
 
 
 @given(segmentations(), OPTIONS)
-def test_the_sdk_decodes_the_masks(result: Segmentation, options: AnswerOptions) -> None:
+def test_the_sdk_takes_an_answer_unchanged_and_decodes_the_masks(result: Segmentation, options: AnswerOptions) -> None:
     file = answer("cvat", result, options)
 
+    shapes, task_labels = remap(file, frame=7)
+
+    assert all((shape.frame, shape.source, str(shape.type)) == (7, "auto", "mask") for shape in shapes)
+    assert models.LabeledDataRequest(shapes=shapes).shapes == shapes
     size = {"image_width": file["image"]["width"], "image_height": file["image"]["height"]}
-    shapes = [(shape["label"], masks.decode_mask(shape["points"], **size)) for shape in file["shapes"]]
-    assert_masks(shapes, result, options)
+    decoded = [(task_labels[shape.label_id], masks.decode_mask(list(map(int, shape.points)), **size)) for shape in shapes]
+    assert_masks(decoded, result, options)

@@ -1,0 +1,220 @@
+"""Annotate a CVAT task by a running server or a local archive: a detection function for cvat-cli, and the labels that it needs.
+
+python -m scripts.cvat_function > labels.json
+python -m cvat_cli task create TASK-NAME local PHOTOS/*.jpg --labels labels.json
+python -m cvat_cli task auto-annotate TASK-ID --function-module scripts.cvat_function -p shape=str:polygon -p tolerance=float:1
+
+The first command prints the labels, for a new task or for CVAT's raw label editor; the last fills a task with masks or
+polygons. Its -p NAME=TYPE:VALUE are `url`, `archive`, `shape` and `header` as above (`-p url=str:http://...`), and the options
+of a request, such as `-p scales=str:0.75,1`, `-p components=bool:true` and `-p classes=str:cat,dog`. --conf-threshold is the
+option `min_score`. For a task with only some of the labels, choose `classes` or add --allow-unmatched-labels. An image that the
+server refuses is reported and stays without shapes.
+"""
+
+import io
+import json
+import sys
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+from urllib3.exceptions import HTTPError
+
+from handler.answers import FORMATS
+from handler.errors import SegmentationError
+from handler.geometry import RGBImage
+from handler.image.decode import convert_image
+from handler.masks.polygons import split_at_holes
+from scripts.arguments import Parser, existing_file, http_header, http_url, one_of
+from scripts.client import DEFAULT_URL, AnswerError, Client, ImageRefused
+from scripts.errors import UsageError, UserError, print_warning, report_errors
+
+if TYPE_CHECKING:
+    import cvat_sdk.auto_annotation as aa
+    from cvat_sdk import models
+
+Value = bool | int | float | str
+#: Segment an image by a request's options and format; the answer's JSON.
+Model = Callable[[RGBImage, Mapping[str, Value]], Any]
+
+SHAPES = ("mask", "polygon")
+#: Options that this function sets itself, and what a user would rather use.
+_RESERVED = {"format": "shape", "masks": "shape", "min_score": "--conf-threshold"}
+#: The server's limit is 32 million; a PNG of a larger photograph has more, and is sent as a JPEG that differs by a few labels.
+_MOST_PNG_BYTES = 30_000_000
+
+
+class FunctionError(UserError, HTTPError):
+    """The function cannot annotate. cvat-cli prints urllib3's errors as one message, all others of a function as tracebacks."""
+
+
+class ParameterError(UsageError, FunctionError):
+    """A parameter of the function is wrong."""
+
+
+class DetectionFunction:
+    """What `cvat_sdk.auto_annotation` calls: labels in `spec`, and `detect` for each image of a task."""
+
+    def __init__(self, model: Model, shape: str, options: Mapping[str, Value]) -> None:
+        """Ask the model for its labels.
+
+        Raises:
+            FunctionError: the model cannot be reached, or refuses the options.
+        """
+        self._model, self._shape, self._options = model, shape, options
+        with _errors_for_cvat():
+            #: Arguments of `label_spec`; an answer has all labels, whatever is in the image.
+            self.labels = self._segment(Image.new("RGB", (32, 32)), {"format": "cvat"})["labels"]
+
+    @property
+    def spec(self) -> "aa.DetectionFunctionSpec":
+        import cvat_sdk.auto_annotation as aa
+
+        return aa.DetectionFunctionSpec(labels=[aa.label_spec(**{**label, "type": self._shape}) for label in self.labels])
+
+    def detect(self, context: "aa.DetectionFunctionContext", image: Image.Image) -> "list[models.LabeledShapeRequest]":
+        """Return the shapes in `image` whose scores reach `context.conf_threshold`; none, with a warning, if it is refused.
+
+        Raises:
+            FunctionError: the model fails for a reason that does not lie in the image.
+        """
+        limit = {} if context.conf_threshold is None else {"min_score": context.conf_threshold}
+        find = self._polygons if self._shape == "polygon" or context.conv_mask_to_poly else self._masks
+        with _errors_for_cvat():
+            try:
+                return find(image, limit)
+            except (ImageRefused, SegmentationError) as error:
+                print_warning(f"{context.frame_name}: {error}")
+                return []
+
+    def _masks(self, image: Image.Image, limit: Mapping[str, Value]) -> "list[models.LabeledShapeRequest]":
+        from cvat_sdk import models
+
+        return [models.LabeledShapeRequest(**shape) for shape in self._segment(image, {"format": "cvat", **limit})["shapes"]]
+
+    def _polygons(self, image: Image.Image, limit: Mapping[str, Value]) -> "list[models.LabeledShapeRequest]":
+        import cvat_sdk.auto_annotation as aa
+
+        known = {label["id"] for label in self.labels}
+        answer = self._segment(image, {"format": "json", "masks": "polygons", **limit})
+        return [
+            aa.polygon(segment["index"], ring[:-1].ravel().tolist(), score=segment["score"])
+            for segment in answer["segments"]
+            if segment["index"] in known  # Background is not.
+            for part in segment["mask"]["polygons"]
+            for ring in split_at_holes(part)
+        ]
+
+    def _segment(self, image: Image.Image, options: Mapping[str, Value]) -> Any:
+        stored = image.copy()
+        # CVAT's coordinates are those of the pixels that it hands out, whatever the file says about its orientation.
+        stored.info.pop("exif", None)
+        return self._model(convert_image(stored), {**self._options, **options})
+
+
+def create(url: str = "", archive: str = "", shape: str = "mask", header: str = "", **options: Value) -> DetectionFunction:
+    """Create the function; cvat-cli calls this with the parameters of its command line.
+
+    Args:
+        url: a model's predictions at a running server; without `url` and `archive`, those of `make serve`.
+        archive: a model archive or checkpoint to run in this process instead.
+        shape: "mask" or "polygon".
+        header: sent with every request, as "NAME: VALUE".
+        options: options of a request, with the names and values of docs/http-api.md.
+
+    Raises:
+        ParameterError: a parameter is wrong.
+        FunctionError: the model cannot be reached or loaded, or it refuses the options.
+    """
+    if url and archive:
+        raise ParameterError("url and archive are both given; give one")
+    for name in options:
+        if name.lower() in _RESERVED:
+            raise ParameterError(f"{name} is set by this function; use {_RESERVED[name.lower()]}")
+    headers = dict([_checked("header", http_header, header)]) if header else {}
+    shape = _checked("shape", one_of(SHAPES), shape)
+    if archive:
+        return DetectionFunction(_load_archive(_checked("archive", existing_file, archive)), shape, options)
+    return DetectionFunction(_ask_server(_checked("url", http_url(DEFAULT_URL), url or DEFAULT_URL), headers), shape, options)
+
+
+def _ask_server(url: str, headers: Mapping[str, str]) -> Model:
+    client = Client(url, headers=headers)
+    with _errors_for_cvat():
+        client.require_server()
+
+    def segment(pixels: RGBImage, options: Mapping[str, Value]) -> Any:
+        content_type = FORMATS[str(options["format"])].content_type
+        return json.loads(client.ask(_encode(pixels), {name: _text(value) for name, value in options.items()}, content_type))
+
+    return segment
+
+
+def _load_archive(path: Path) -> Model:
+    from handler.segmenter import Segmenter  # Not at the top: it brings the engines.
+
+    with _errors_for_cvat():
+        segmenter = Segmenter.load(path)
+
+    def segment(pixels: RGBImage, options: Mapping[str, Value]) -> Any:
+        chosen = {name: value for name, value in options.items() if name != "format"}
+        return segmenter(pixels, **chosen).to(str(options["format"]))
+
+    return segment
+
+
+def _encode(pixels: RGBImage) -> bytes:
+    """Return the image as a file that the server takes: a PNG, or a JPEG if that would be too large."""
+    image, file = Image.fromarray(pixels), io.BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    if file.tell() > _MOST_PNG_BYTES:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=95, subsampling=0)
+    return file.getvalue()
+
+
+def _text(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _checked(name: str, parse: Callable[[str], Any], value: Any) -> Any:
+    try:
+        return parse(str(value))
+    except ArgumentTypeError as error:
+        raise ParameterError(f"{name}: {error}") from error
+
+
+@contextmanager
+def _errors_for_cvat() -> Iterator[None]:
+    """Turn errors for the user into the kind that cvat-cli prints without a traceback."""
+    from model.checkpoint import CheckpointError
+    from model.strict import ConfigurationError
+
+    try:
+        yield
+    except (AnswerError, CheckpointError, ConfigurationError, SegmentationError) as error:
+        raise FunctionError(str(error)) from error
+
+
+@report_errors
+def main(argv: list[str] | None = None) -> int:
+    """Print the labels as CVAT's label editor reads them."""
+    parser = Parser("python -m scripts.cvat_function", __doc__)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--url", default="", help=f"a model's predictions at a running server ({DEFAULT_URL})")
+    source.add_argument("--archive", default="", metavar="FILE", help="a model archive or checkpoint to run instead")
+    parser.add_argument("--shape", default="mask", metavar="NAME", help=f"{' or '.join(SHAPES)} (%(default)s)")
+    parser.add_argument("--header", default="", metavar="'NAME: VALUE'", help="sent with every request, such as a key")
+    parser.add_argument("--classes", metavar="NAMES", help="only these labels, as cat,dog; then add -p classes=str:cat,dog too")
+    arguments = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
+    function = create(**arguments)
+    labels = ({"name": label["name"], "color": label["color"], "type": arguments["shape"]} for label in function.labels)
+    print(json.dumps([{**label, "attributes": []} for label in labels], ensure_ascii=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
