@@ -101,6 +101,13 @@ def http_header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def request_option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ArgumentTypeError(f"{text!r}: must be NAME=VALUE, such as scales=0.75,1")
+    return name.strip().lower(), value
+
+
 def one_of(names: Collection[str]) -> Callable[[str], str]:
     """Return a type for one of `names`, whose error suggests the nearest."""
 

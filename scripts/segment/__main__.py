@@ -9,14 +9,14 @@ continues after an interruption, and retries what failed.
 """
 
 import sys
-from argparse import ArgumentTypeError, BooleanOptionalAction, Namespace
+from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from handler.answers import FORMATS
 from handler.image.process import prepare_process
 from model.atomic import write_atomically
-from scripts.arguments import Parser, http_header, http_url, one_of, positive_int, seconds, whole_number
+from scripts.arguments import Parser, http_header, http_url, one_of, positive_int, request_option, seconds, whole_number
 from scripts.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, DEFAULT_URL, Client
 from scripts.errors import FAILURE, INTERRUPTED, UsageError, print_error, report_errors
 from scripts.segment.answer_folder import AnswerFolder, Conditions
@@ -105,7 +105,12 @@ def _parser() -> Parser:
         "--format", type=one_of(FORMATS), default="png", metavar="NAME", help=f"{', '.join(FORMATS)} (%(default)s)"
     )
     parser.add_argument(
-        "--option", type=_option, action="append", default=[], metavar="NAME=VALUE", help="option of the server; repeatable"
+        "--option",
+        type=request_option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="option of the server; repeatable",
     )
     parser.add_argument(
         "--header", type=http_header, action="append", default=[], metavar="'NAME: VALUE'", help="such as a key; repeatable"
@@ -127,13 +132,6 @@ def _parser() -> Parser:
         "--contact-sheet", action=BooleanOptionalAction, default=True, help=f"{CONTACT_SHEET} of photographs and answers"
     )
     return parser
-
-
-def _option(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise ArgumentTypeError(f"{text!r}: must be NAME=VALUE, such as scales=0.75,1")
-    return name.strip().lower(), value
 
 
 if __name__ == "__main__":

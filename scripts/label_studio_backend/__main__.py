@@ -1,0 +1,116 @@
+"""Pre-annotate the tasks of Label Studio by a running server: a machine learning backend for its projects.
+
+export LABEL_STUDIO_API_KEY=...    # Account & Settings: a personal access token, or a legacy one
+python -m scripts.label_studio_backend --label-studio-url http://127.0.0.1:8090
+python -m scripts.label_studio_backend --label-studio-url https://labels.example.com --allow-host '*.amazonaws.com'
+
+Then connect http://127.0.0.1:9090 in the project's settings, Model. <BrushLabels> get masks, <PolygonLabels> polygons. Labels
+are the model's classes by name, in any case, by alias, or by predicted_values="cat,dog"; other classes are left out.
+
+Images come from Label Studio, data: URIs and the hosts of --allow-host, and from nowhere else: who edits tasks would otherwise
+reach what this machine can. With BASIC_AUTH_USER and BASIC_AUTH_PASS in the environment, Label Studio must send these.
+Needs the extra `label-studio`: pip install '.[label-studio]'
+"""
+
+import os
+import sys
+from argparse import Namespace
+
+from scripts.arguments import (
+    Parser,
+    existing_folder,
+    http_header,
+    http_url,
+    positive_int,
+    request_option,
+    seconds,
+    whole_number,
+)
+from scripts.client import DEFAULT_URL, Client
+from scripts.errors import UsageError, UserError, report_errors
+
+_DEFAULT_PORT = 9090
+#: Label Studio itself waits 100 seconds for a call, and a queue behind a retry would outlast it.
+_RETRIES = 2
+#: Options that this program sets.
+_RESERVED = ("format", "masks")
+
+
+class PackageMissing(UserError):
+    """The extra of this program is not installed."""
+
+
+@report_errors
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    for name, _ in arguments.option:
+        if name in _RESERVED:
+            raise UsageError(f"--option {name}: is chosen by the project's tags")
+    try:
+        import defusedxml  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn
+    except ImportError as error:
+        raise PackageMissing(f"{error.name} is not installed; run: pip install '.[label-studio]'") from error
+    from scripts.label_studio_backend.app import build_app
+
+    predictor, client = _connect(arguments)
+    user, password = os.environ.get("BASIC_AUTH_USER", ""), os.environ.get("BASIC_AUTH_PASS", "")
+    print(f"{predictor.model().version} for Label Studio at http://{arguments.host}:{arguments.port}")
+    try:
+        uvicorn.run(build_app(predictor, client, user, password), host=arguments.host, port=arguments.port, log_level="warning")
+    finally:
+        predictor.close()
+    return 0
+
+
+def _connect(arguments: Namespace) -> "tuple[Predictor, Client]":  # noqa: F821
+    """Return a predictor whose server has answered, and its client."""
+    from scripts.label_studio_backend.predictions import Predictor
+    from scripts.label_studio_backend.task_images import ImageSources, TaskImages
+
+    client = Client(
+        arguments.url,
+        retries=_RETRIES,
+        timeout_s=arguments.timeout,
+        headers=dict(arguments.header),
+        connections=arguments.jobs,
+    )
+    client.require_server()
+    sources = ImageSources(
+        (arguments.label_studio_url or "").rstrip("/"),
+        arguments.allow_host,
+        arguments.local_files,
+        arguments.max_bytes,
+        arguments.timeout,
+    )
+    images = TaskImages(sources, os.environ.get("LABEL_STUDIO_API_KEY", ""))
+    return Predictor(client, images.fetch, dict(arguments.option), arguments.jobs), client
+
+
+def _parser() -> Parser:
+    parser = Parser("python -m scripts.label_studio_backend", __doc__)
+    add = parser.add_argument
+    label_studio_url = os.environ.get("LABEL_STUDIO_URL") or None
+    add("--url", type=http_url(DEFAULT_URL), default=DEFAULT_URL, help="a model's predictions (%(default)s)")
+    add("--header", type=http_header, action="append", default=[], metavar="'NAME: VALUE'", help="for it; repeatable")
+    add("--option", type=request_option, action="append", default=[], metavar="NAME=VALUE", help="of its requests; repeatable")
+    add(
+        "--label-studio-url",
+        type=http_url("http://127.0.0.1:8090"),
+        default=label_studio_url,
+        metavar="URL",
+        help="Label Studio, for uploads and storages ($LABEL_STUDIO_URL); its token is $LABEL_STUDIO_API_KEY",
+    )
+    add("--allow-host", action="append", default=[], metavar="HOST", help="another host of images, or '*.host'; repeatable")
+    add("--local-files", type=existing_folder, metavar="DIR", help="Label Studio's LOCAL_FILES_DOCUMENT_ROOT, read directly")
+    add("--max-bytes", type=positive_int, default=32_000_000, metavar="N", help="of an image (%(default)s)")
+    add("--timeout", type=seconds, default=60.0, metavar="SECONDS", help="for an image, and for its answer (%(default)g)")
+    add("--jobs", type=positive_int, default=4, metavar="N", help="images in flight (%(default)s)")
+    add("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    add("--port", type=whole_number(1, 65_535), default=_DEFAULT_PORT, metavar="N", help="(%(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

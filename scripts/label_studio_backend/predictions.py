@@ -1,0 +1,148 @@
+"""Answer tasks of Label Studio with predictions of the segmentation server."""
+
+import io
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from handler.answers import FORMATS as ANSWERS
+from scripts.client import AnswerError, Client
+from scripts.errors import print_warning
+from scripts.label_studio_backend.errors import LabelConfigError, NoTaskAnswered, TaskError
+from scripts.label_studio_backend.label_config import FORMATS, Control, read_controls
+
+#: Seconds for which the server is taken to serve the same model; Label Studio asks for its version before each prediction.
+_MODEL_KEPT_S = 60.0
+_FAILURES_SHOWN = 3
+
+#: Returns the image file of a task's value, and takes the task's id.
+Fetch = Callable[[str, object], bytes]
+Prediction = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What the server segments with."""
+
+    #: As in its predictions.
+    version: str
+    classes: tuple[str, ...]
+
+
+class Predictor:
+    """Predicts tasks. Several threads may ask at once."""
+
+    def __init__(self, client: Client, fetch: Fetch, options: Mapping[str, str], jobs: int) -> None:
+        """Keep the settings; `options` are sent with every image, `jobs` is the number of images in flight."""
+        self._client, self._fetch, self._options = client, fetch, options
+        self._pool = ThreadPoolExecutor(jobs)
+        self._model: ServedModel | None = None
+        self._model_until = 0.0
+
+    def model(self) -> ServedModel:
+        """Return the served model, as the server told within the last minute.
+
+        Raises:
+            AnswerError: the server is unreachable, or refuses the options.
+        """
+        if self._model is None or time.monotonic() > self._model_until:
+            file = io.BytesIO()
+            Image.new("RGB", (32, 32)).save(file, "PNG")
+            # The one format that lists all labels, whatever is in the image.
+            answer = self._ask(file.getvalue(), "cvat")
+            classes = tuple(label["name"] for label in answer["labels"])
+            self._model = ServedModel(f"{answer['model']} {answer['version']}", classes)
+            self._model_until = time.monotonic() + _MODEL_KEPT_S
+        return self._model
+
+    def check(self, label_config: str) -> str:
+        """Return the model's version, if the project can be served.
+
+        Raises:
+            LabelConfigError: the configuration has no tag to fill, or no label of the model.
+            AnswerError: the server is unreachable, or refuses the options.
+        """
+        controls, model = read_controls(label_config), self.model()
+        for control in controls:
+            if not any(control.label_of(name) for name in model.classes):
+                raise LabelConfigError(
+                    f"no label of <{control.tag} name={control.from_name!r}> is a class of the model: "
+                    f"{', '.join(label.value for label in control.labels)}; the classes are {', '.join(model.classes)}"
+                )
+        return model.version
+
+    def predict(self, tasks: Sequence[Mapping[str, Any]], label_config: str) -> list[Prediction]:
+        """Return a prediction for each task, in their order; an empty one, with a warning, for a task that fails.
+
+        Label Studio wants as many predictions as tasks, and drops all if one lacks its result.
+
+        Raises:
+            LabelConfigError: the configuration has no tag to fill.
+            NoTaskAnswered: every task failed.
+            AnswerError: the server is unreachable, or refuses the options.
+        """
+        controls, model = read_controls(label_config), self.model()
+        answers = list(self._pool.map(lambda task: self._predict_or_fail(task, controls), tasks))
+        failures = [answer for answer in answers if isinstance(answer, Exception)]
+        for failure in failures:
+            if isinstance(failure, AnswerError) and failure.affects_every_image:
+                raise failure
+            print_warning(str(failure))
+        if failures and len(failures) == len(tasks):
+            reasons = "; ".join(dict.fromkeys(str(failure) for failure in failures[:_FAILURES_SHOWN]))
+            raise NoTaskAnswered(f"none of {len(tasks)} tasks could be answered: {reasons}")
+        empty = {"model_version": model.version, "score": 0.0, "result": []}
+        return [empty if isinstance(answer, Exception) else answer for answer in answers]
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _predict_or_fail(self, task: Mapping[str, Any], controls: Sequence[Control]) -> Prediction | AnswerError | TaskError:
+        try:
+            return self._predict(task, controls)
+        except AnswerError as error:
+            return error if error.affects_every_image else TaskError(f"task {task.get('id')}: {error}")
+        except TaskError as error:
+            return TaskError(f"task {task.get('id')}: {error}")
+
+    def _predict(self, task: Mapping[str, Any], controls: Sequence[Control]) -> Prediction:
+        regions: list[dict[str, Any]] = []
+        version = ""
+        for control in controls:
+            image = self._fetch(_reference(task, control.data_key), task.get("id"))
+            answer = self._ask(image, FORMATS[control.tag])
+            version = answer["model_version"]
+            regions += _for_project(answer["result"], control)
+        # Ids are unique in a task, which may have several images.
+        result = [{**region, "id": f"region{number}"} for number, region in enumerate(regions, start=1)]
+        score = sum(region["score"] for region in result) / len(result) if result else 0.0
+        return {"model_version": version, "score": round(score, 4), "result": result}
+
+    def _ask(self, image: bytes, format_name: str) -> Any:
+        options = {**self._options, "format": format_name}
+        return json.loads(self._client.ask(image, options, ANSWERS[format_name].content_type))
+
+
+def _reference(task: Mapping[str, Any], data_key: str) -> str:
+    data = task.get("data")
+    value = data.get(data_key) if isinstance(data, Mapping) else None
+    if not isinstance(value, str) or not value:
+        raise TaskError(f"its data have no address of an image in {data_key!r}")
+    return value
+
+
+def _for_project(regions: Sequence[Mapping[str, Any]], control: Control) -> list[dict[str, Any]]:
+    """Return the regions whose class is a label of the project, under the names that the project has for them."""
+    found = []
+    for region in regions:
+        (class_name,) = region["value"][region["type"]]
+        if label := control.label_of(class_name):
+            value = {**region["value"], region["type"]: [label]}
+            found.append({**region, "from_name": control.from_name, "to_name": control.to_name, "value": value})
+    return found
