@@ -18,6 +18,7 @@ UserError
 ├── ClassCountMismatch        weights are for another number of classes
 ├── SegmentingError           a folder of photographs cannot be segmented
 ├── FunctionError             a task of CVAT cannot be annotated
+├── BackendError              the backend for Label Studio cannot start, or cannot answer a call
 └── AnswerError               a server's answer holds no segmentation
 
 `model` and `handler` have trees of their own (CheckpointError, ConfigurationError, SegmentationError), which cannot derive from

@@ -13,8 +13,10 @@ Needs the extra `label-studio`: pip install '.[label-studio]'
 """
 
 import os
+import socket
 import sys
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from scripts.arguments import (
     Parser,
@@ -27,17 +29,17 @@ from scripts.arguments import (
     whole_number,
 )
 from scripts.client import DEFAULT_URL, Client
-from scripts.errors import UsageError, UserError, report_errors
+from scripts.errors import UsageError, report_errors
+from scripts.label_studio_backend.errors import AddressUnusable, PackageMissing
+
+if TYPE_CHECKING:
+    from scripts.label_studio_backend.predictions import Predictor
 
 _DEFAULT_PORT = 9090
 #: Label Studio itself waits 100 seconds for a call, and a queue behind a retry would outlast it.
 _RETRIES = 2
 #: Options that this program sets.
 _RESERVED = ("format", "masks")
-
-
-class PackageMissing(UserError):
-    """The extra of this program is not installed."""
 
 
 @report_errors
@@ -56,15 +58,18 @@ def main(argv: list[str] | None = None) -> int:
 
     predictor, client = _connect(arguments)
     user, password = os.environ.get("BASIC_AUTH_USER", ""), os.environ.get("BASIC_AUTH_PASS", "")
-    print(f"{predictor.model().version} for Label Studio at http://{arguments.host}:{arguments.port}")
-    try:
-        uvicorn.run(build_app(predictor, client, user, password), host=arguments.host, port=arguments.port, log_level="warning")
-    finally:
-        predictor.close()
+    config = uvicorn.Config(build_app(predictor, client, user, password), log_level="warning", lifespan="off")
+    version = predictor.model().version
+    with _listen(arguments.host, arguments.port) as listener:
+        print(f"{version} for Label Studio at http://{arguments.host}:{arguments.port}", flush=True)
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            predictor.close()
     return 0
 
 
-def _connect(arguments: Namespace) -> "tuple[Predictor, Client]":  # noqa: F821
+def _connect(arguments: Namespace) -> "tuple[Predictor, Client]":
     """Return a predictor whose server has answered, and its client."""
     from scripts.label_studio_backend.predictions import Predictor
     from scripts.label_studio_backend.task_images import ImageSources, TaskImages
@@ -86,6 +91,13 @@ def _connect(arguments: Namespace) -> "tuple[Predictor, Client]":  # noqa: F821
     )
     images = TaskImages(sources, os.environ.get("LABEL_STUDIO_API_KEY", ""))
     return Predictor(client, images.fetch, dict(arguments.option), arguments.jobs), client
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise AddressUnusable(f"cannot listen at {host}:{port}: {error.strerror}; choose another --host or --port") from error
 
 
 def _parser() -> Parser:

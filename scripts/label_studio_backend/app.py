@@ -15,17 +15,13 @@ from starlette.routing import Route
 
 from scripts.client import AnswerError, Client
 from scripts.errors import print_warning
-from scripts.label_studio_backend.errors import BackendError, NoTaskAnswered
+from scripts.label_studio_backend.errors import BackendError, InvalidCall, NoTaskAnswered
 from scripts.label_studio_backend.predictions import Predictor
 
 #: Tasks may hold whole images as data: URIs.
 _MOST_BODY_BYTES = 256_000_000
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-class InvalidCall(BackendError):
-    """The body is not what Label Studio would send."""
 
 
 def build_app(predictor: Predictor, client: Client, user: str = "", password: str = "") -> Starlette:

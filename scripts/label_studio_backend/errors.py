@@ -1,6 +1,9 @@
 """The errors of this program.
 
 BackendError
+├── PackageMissing      the extra of this program is not installed
+├── AddressUnusable     another program listens at the address, or it is not this machine's
+├── InvalidCall         a call is not what Label Studio would send
 ├── LabelConfigError    a project's labelling configuration cannot be served
 ├── TaskError           one task cannot be answered; others may be
 │   └── ImageNotFound   its image is not where it says
@@ -11,7 +14,19 @@ from scripts.errors import UserError
 
 
 class BackendError(UserError):
-    """A call of Label Studio cannot be answered."""
+    """The program cannot start, or cannot answer a call."""
+
+
+class PackageMissing(BackendError):
+    """The extra of this program is not installed."""
+
+
+class AddressUnusable(BackendError):
+    """Another program listens at the address, or it is not this machine's."""
+
+
+class InvalidCall(BackendError):
+    """A call is not what Label Studio would send."""
 
 
 class LabelConfigError(BackendError):

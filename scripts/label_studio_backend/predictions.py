@@ -2,7 +2,6 @@
 
 import io
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ from scripts.errors import print_warning
 from scripts.label_studio_backend.errors import LabelConfigError, NoTaskAnswered, TaskError
 from scripts.label_studio_backend.label_config import FORMATS, Control, read_controls
 
-#: Seconds for which the server is taken to serve the same model; Label Studio asks for its version before each prediction.
-_MODEL_KEPT_S = 60.0
 _FAILURES_SHOWN = 3
 
 #: Returns the image file of a task's value, and takes the task's id.
@@ -42,23 +39,23 @@ class Predictor:
         self._client, self._fetch, self._options = client, fetch, options
         self._pool = ThreadPoolExecutor(jobs)
         self._model: ServedModel | None = None
-        self._model_until = 0.0
 
     def model(self) -> ServedModel:
-        """Return the served model, as the server told within the last minute.
+        """Return the served model. The server is asked once, and again after a prediction by another model.
+
+        Label Studio asks before each prediction, and waits three seconds.
 
         Raises:
             AnswerError: the server is unreachable, or refuses the options.
         """
-        if self._model is None or time.monotonic() > self._model_until:
+        if (model := self._model) is None:
             file = io.BytesIO()
             Image.new("RGB", (32, 32)).save(file, "PNG")
             # The one format that lists all labels, whatever is in the image.
             answer = self._ask(file.getvalue(), "cvat")
             classes = tuple(label["name"] for label in answer["labels"])
-            self._model = ServedModel(f"{answer['model']} {answer['version']}", classes)
-            self._model_until = time.monotonic() + _MODEL_KEPT_S
-        return self._model
+            model = self._model = ServedModel(f"{answer['model']} {answer['version']}", classes)
+        return model
 
     def check(self, label_config: str) -> str:
         """Return the model's version, if the project can be served.
@@ -118,6 +115,8 @@ class Predictor:
             image = self._fetch(_reference(task, control.data_key), task.get("id"))
             answer = self._ask(image, FORMATS[control.tag])
             version = answer["model_version"]
+            if self._model and self._model.version != version:
+                self._model = None
             regions += _for_project(answer["result"], control)
         # Ids are unique in a task, which may have several images.
         result = [{**region, "id": f"region{number}"} for number, region in enumerate(regions, start=1)]

@@ -156,7 +156,7 @@ def test_an_archive_finds_what_its_server_finds(server: Server, default_archive:
     local, remote = cvat_function.create(archive=str(default_archive)), cvat_function.create(url=server.url)
 
     assert local.labels == remote.labels
-    assert local.detect(Context, image) == remote.detect(Context, image)  # type: ignore[arg-type]
+    assert local.detect(Context, image) == remote.detect(Context, image)
 
 
 def test_the_printed_labels_are_those_of_the_function(server: Server, capsys: pytest.CaptureFixture[str]) -> None:

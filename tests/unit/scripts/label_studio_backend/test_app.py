@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -213,6 +214,18 @@ def test_a_call_that_is_not_label_studios_is_refused(address: str, call: bytes, 
     assert response.json()["error"].startswith(message)
 
 
+def test_another_model_is_noticed_by_its_predictions(address: str, segmentation: LocalServer) -> None:
+    def setup() -> str:
+        version: str = requests.post(f"{address}/setup", json={"schema": config("cat")}, timeout=30).json()["model_version"]
+        return version
+
+    assert setup() == VERSION
+    segmentation.reply = lambda asked: replace(reply(asked), body=reply(asked).body.replace(b'1.0"', b'1.1"'))
+    (prediction,) = predict(address, [task(1, b"cat")]).json()["results"]
+
+    assert prediction["model_version"] == setup() == "deeplabv3 1.1"
+
+
 def test_no_tasks_have_no_predictions(address: str) -> None:
     assert predict(address, []).json()["results"] == []
 
@@ -253,3 +266,9 @@ def test_a_server_that_is_not_there_is_named_at_the_start(capsys: pytest.Capture
 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {url}: no answer (")
+
+
+def test_an_address_in_use_is_named(segmentation: LocalServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--url", segmentation.url, "--port", str(segmentation.server_port)]) == 1
+
+    assert f"error: cannot listen at 127.0.0.1:{segmentation.server_port}: Address already in use" in capsys.readouterr().err
