@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Collection, Mapping
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -62,6 +62,9 @@ def _keys(root: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     for part in path:
         field = root.model_fields.get(str(part))
         annotation = field.annotation if field else None
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            root = annotation
+        # An optional model is a union with None.
+        models = (
+            kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, BaseModel)
+        )
+        root = next(models, root)
     return list(root.model_fields)

@@ -78,6 +78,12 @@ def existing_folder(text: str) -> Path:
     return path
 
 
+def existing_path(text: str) -> Path:
+    if not (path := Path(text)).exists():
+        raise ArgumentTypeError(f"{text!r}: no such file or folder")
+    return path
+
+
 def http_url(example: str) -> Callable[[str], str]:
     """Return a type for http and https URLs, such as `example`."""
 

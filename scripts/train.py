@@ -12,6 +12,7 @@ from pathlib import Path
 
 from handler.image.process import prepare_process
 from scripts.arguments import Parser, positive_int
+from scripts.datasets.options import add_data_options, data_source
 from scripts.errors import INTERRUPTED, print_error, report_errors
 from scripts.training.config import TrainingConfig
 from scripts.training.processes import joined, spawn
@@ -49,16 +50,20 @@ def main(argv: list[str] | None = None, *, weights: CheckpointWeights | None = N
 
 
 def _configuration(arguments: Namespace) -> TrainingConfig:
-    """Read the configuration and apply the options that replace its paths."""
+    """Read the configuration and apply the options that replace its values."""
     config = TrainingConfig.read(arguments.config)
-    paths = {name: getattr(arguments, name) for name in ("data", "start", "teacher")}
-    return config.model_copy(update={name: path for name, path in paths.items() if path is not None})
+    paths = {name: getattr(arguments, name) for name in ("start", "teacher")}
+    source = config.data if arguments.data is None else data_source(arguments)
+    if source is not None:
+        source = source.with_options(arguments.images, arguments.mask_values)
+    replaced = {**paths, "data": source}
+    return config.model_copy(update={name: value for name, value in replaced.items() if value is not None})
 
 
 def _parser(program: str) -> Parser:
     parser = Parser(f"python -m {program}", __doc__)
     parser.add_argument("--config", type=Path, required=True, help="YAML file; scripts/training/config.py lists its keys")
-    parser.add_argument("--data", type=Path, help="folder in the layout of VOC, Cityscapes or images/ + masks/")
+    add_data_options(parser, purpose="labelled images to train on")
     parser.add_argument("--start", type=Path, help="checkpoint to start from, instead of random weights")
     parser.add_argument("--teacher", type=Path, help="checkpoint whose answers are learned from too (distillation)")
     parser.add_argument("--out", type=Path, help="folder of the run; build/runs/CONFIG if left out")

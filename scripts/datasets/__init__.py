@@ -5,20 +5,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.strict import nearest
-from scripts.datasets import cityscapes, plain, voc
-from scripts.datasets.check import DataSummary, check
-from scripts.datasets.data import VOID, DataError, Mask, Sample, SegmentationData
+from scripts.datasets import cityscapes, coco, plain, voc
+from scripts.datasets.check import DataSummary, check, describe_absence
+from scripts.datasets.data import Mask, SegmentationData
+from scripts.datasets.errors import DataError
+from scripts.datasets.masks import VOID, Sample
+from scripts.datasets.source import DataSource
 
 __all__ = [
     "LAYOUTS",
     "VOID",
     "DataError",
+    "DataSource",
     "DataSummary",
     "Layout",
     "Mask",
     "Sample",
     "SegmentationData",
     "check",
+    "describe_absence",
+    "is_data_set",
     "open_data",
     "splits",
 ]
@@ -28,50 +34,71 @@ __all__ = [
 class Layout:
     """A way to lay out a data set on disk."""
 
+    name: str
     looks_like: str
-    recognises: Callable[[Path], bool]
-    #: The splits of a folder of this layout; a folder without splits is opened whole.
-    splits: Callable[[Path], tuple[str, ...]]
-    open_split: Callable[[Path, str | None], SegmentationData]
+    recognises: Callable[[DataSource], bool]
+    #: The splits of a data set of this layout; one without splits is opened whole.
+    splits: Callable[[DataSource], tuple[str, ...]]
+    open_split: Callable[[DataSource, str | None, tuple[str, ...] | None], SegmentationData]
 
 
+#: By name in lower case; the first that recognises a folder opens it.
 LAYOUTS: dict[str, Layout] = {
-    layout.NAME: Layout(layout.LOOKS_LIKE, layout.recognises, layout.splits, layout.open_split)
-    for layout in (voc, cityscapes, plain)
+    layout.NAME.casefold(): Layout(layout.NAME, layout.LOOKS_LIKE, layout.recognises, layout.splits, layout.open_split)
+    for layout in (voc, cityscapes, plain, coco)
 }
 
 
-def open_data(root: Path, split: str | None = None) -> SegmentationData:
-    """Find the samples of the data set at `root`; no file of it is decoded.
+def open_data(data: Path | DataSource, split: str | None = None, *, classes: tuple[str, ...] | None = None) -> SegmentationData:
+    """Find the samples of a data set; no image file of it is decoded.
 
     Without `split`, the only split is opened, or the whole data set if it has no splits.
 
+    Args:
+        data: its folder, or a source that says more.
+        classes: the class names the caller works with. Masks that name their classes (colours, COCO's categories) get the
+            indices of these; masks of indices keep their own.
+
     Raises:
-        DataError: `root` has no known layout, several splits and none is named, or no split of that name; or files are missing.
+        DataError: `data` has no known layout, several splits and none is named, or no split of that name; or files are missing.
     """
-    layout = _recognise(root)
-    names = layout.splits(root)
+    source = _source(data)
+    layout = _recognise(source)
+    names = layout.splits(source)
     if split is None and len(names) > 1:
-        raise DataError(f"{root}: has the splits {', '.join(names)}; name one")
+        raise DataError(f"{source.folder}: has the splits {', '.join(names)}; name one")
     if split is not None and split not in names:
-        raise DataError(f"{root}: has no split {split!r}{nearest(split, names)}")
-    return layout.open_split(root, split or next(iter(names), None))
+        raise DataError(f"{source.folder}: has no split {split!r}{nearest(split, names)}")
+    return layout.open_split(source, split or next(iter(names), None), classes)
 
 
-def splits(root: Path) -> tuple[str, ...]:
-    """Return the names of the splits of the data set at `root`.
+def splits(data: Path | DataSource) -> tuple[str, ...]:
+    """Return the names of the splits of a data set.
 
     Raises:
-        DataError: `root` has no known layout.
+        DataError: it has no known layout.
     """
-    return _recognise(root).splits(root)
+    source = _source(data)
+    return _recognise(source).splits(source)
 
 
-def _recognise(root: Path) -> Layout:
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder")
-    for layout in LAYOUTS.values():
-        if layout.recognises(root):
+def is_data_set(folder: Path) -> bool:
+    """Return whether a folder is laid out like a data set."""
+    return any(layout.recognises(DataSource(folder=folder)) for layout in LAYOUTS.values())
+
+
+def _source(data: Path | DataSource) -> DataSource:
+    return data if isinstance(data, DataSource) else DataSource.open(data)
+
+
+def _recognise(source: DataSource) -> Layout:
+    if not source.folder.is_dir():
+        raise DataError(f"{source.folder}: no such folder")
+    if source.layout is not None and source.layout not in LAYOUTS:
+        raise DataError(f"layout {source.layout!r}: is unknown{nearest(source.layout, LAYOUTS)}")
+    candidates = LAYOUTS.values() if source.layout is None else [LAYOUTS[source.layout]]
+    for layout in candidates:
+        if layout.recognises(source):
             return layout
-    known = "\n".join(f"  {name}: {layout.looks_like}" for name, layout in LAYOUTS.items())
-    raise DataError(f"{root}: has none of the known layouts, which are\n{known}")
+    known = "\n".join(f"  {layout.name}: {layout.looks_like}" for layout in candidates)
+    raise DataError(f"{source.folder}: has none of the known layouts, which are\n{known}")

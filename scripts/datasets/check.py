@@ -1,15 +1,24 @@
 """Read a whole data set once, to find faulty pairs and count its classes."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from scripts.datasets.data import VOID, DataError, Sample, SegmentationData
+from scripts.datasets.data import SegmentationData, count_values, value_error
+from scripts.datasets.errors import DataError, WrongValues, pixels, some_of
+from scripts.datasets.masks import VOID, IndexMasks, Sample
+from scripts.datasets.pairs import listed
 from scripts.progress import progress
+
+_COUNTED = VOID + 1
+_VALUES_ADVICE = (
+    "if other values stand for classes or are to be ignored, say so with --mask-values 128=roof,65535=ignore, or with "
+    "mask_values: {128: roof, 65535: ignore} below data: in a configuration"
+)
 
 
 @dataclass(frozen=True)
@@ -27,23 +36,45 @@ class DataSummary:
     @property
     def absent(self) -> tuple[int, ...]:
         """Return the classes without a pixel."""
-        return tuple(index for index, pixels in enumerate(self.pixels) if not pixels)
+        return tuple(index for index, count in enumerate(self.pixels) if not count)
+
+    def describe(self, names: Sequence[str]) -> str:
+        """Say which values the masks hold, in how many pixels."""
+        counts = {f"{index} ({name})": count for index, (name, count) in enumerate(zip(names, self.pixels, strict=True))}
+        held = {**counts, f"{VOID} (ignored)": self.void_pixels}
+        return some_of(f"{value} in {pixels(count)}" for value, count in held.items() if count)
 
 
 def check(data: SegmentationData, num_classes: int, *, show_progress: bool) -> DataSummary:
     """Read every pair once, and count.
 
     Raises:
-        DataError: pairs cannot be used; the message lists all of them, one per line.
+        DataError: pairs cannot be used; the message counts them and lists the first, one per line.
     """
+    if num_classes > VOID:
+        raise DataError(f"{data.root}: {num_classes} classes; masks hold at most {VOID}, 0 to {VOID - 1}, for {VOID} is void")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         histograms = pool.map(lambda sample: _histogram(data, sample, num_classes), data.samples)
         outcomes = list(progress(histograms, "checking", total=len(data), visible=show_progress))
-    faults = [str(outcome) for outcome in outcomes if isinstance(outcome, DataError)]
+    faults = [outcome for outcome in outcomes if isinstance(outcome, DataError)]
     if faults:
-        lines = "\n".join(f"  {fault}" for fault in faults)
-        raise DataError(f"{data.root}: {len(faults)} of {len(data)} pairs cannot be used:\n{lines}")
+        advice = f"\n{_VALUES_ADVICE}" if any(isinstance(fault, WrongValues) for fault in faults) else ""
+        lines = listed(map(str, faults))
+        raise DataError(f"{data.root}: {len(faults):,} of {len(data):,} pairs cannot be used:\n{lines}{advice}")
     return _summary(data, np.array(outcomes), num_classes)
+
+
+def describe_absence(data: SegmentationData, names: Sequence[str], summary: DataSummary) -> str:
+    """Say which classes no mask of `data` holds, which values the masks do hold, and what 255 may mean."""
+    absent = some_of(f"{names[index]} ({index})" for index in summary.absent)
+    text = f"{data.root}: no mask holds {absent}; the masks hold {summary.describe(names)}"
+    if summary.void_pixels and isinstance(data.masks, IndexMasks) and VOID not in data.masks.index_of:
+        name = names[summary.absent[0]] if len(summary.absent) == 1 else "CLASS"
+        text += (
+            f'. {VOID} means "ignore" here; if it stands for {name}, say so with --mask-values {VOID}={name}, or with '
+            f"mask_values: {{{VOID}: {name}}} below data: in a configuration"
+        )
+    return text
 
 
 def _summary(data: SegmentationData, histograms: npt.NDArray[np.int64], num_classes: int) -> DataSummary:
@@ -62,12 +93,11 @@ def _summary(data: SegmentationData, histograms: npt.NDArray[np.int64], num_clas
 def _histogram(data: SegmentationData, sample: Sample, num_classes: int) -> npt.NDArray[np.int64] | DataError:
     """Count the 256 values of the mask, or return what is wrong with the pair."""
     try:
-        _, mask = data.read(sample)
+        counts = count_values(data.read_pair(sample)[1])
     except DataError as error:
         return error
-    counts = np.bincount(mask.ravel(), minlength=256)
-    wrong = [int(index) for index in np.flatnonzero(counts) if num_classes <= index != VOID]
-    if wrong:
-        named = ", ".join(map(str, wrong[:8])) + (", …" if len(wrong) > 8 else "")
-        return DataError(f"{sample.mask}: holds index {named}; must be 0 to {num_classes - 1}, or {VOID} for void")
-    return counts
+    if wrong := {value: count for value, count in counts.items() if not (0 <= value < num_classes or value == VOID)}:
+        return value_error(sample, wrong, num_classes)
+    histogram = np.zeros(_COUNTED, np.int64)
+    histogram[list(counts)] = list(counts.values())
+    return histogram

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from scripts.datasets.data import VOID, DataError, Sample, SegmentationData, require_files
+from scripts.datasets.data import SegmentationData
+from scripts.datasets.errors import DataError
+from scripts.datasets.masks import VOID, IndexMasks, Sample, index_masks
+from scripts.datasets.pairs import require_files
+from scripts.datasets.source import DataSource
 
 NAME = "Cityscapes"
 LOOKS_LIKE = (
@@ -38,31 +42,31 @@ _IMAGES, _MASKS = Path("leftImg8bit"), Path("gtFine")
 _IMAGE_ENDING, _TRAIN_ENDING, _LABEL_ENDING = "_leftImg8bit.png", "_gtFine_labelTrainIds.png", "_gtFine_labelIds.png"
 
 
-def recognises(root: Path) -> bool:
-    return all((root / folder).is_dir() for folder in (_IMAGES, _MASKS))
+def recognises(source: DataSource) -> bool:
+    return all((source.folder / folder).is_dir() for folder in (_IMAGES, _MASKS))
 
 
-def splits(root: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.name for path in (root / _IMAGES).iterdir() if path.is_dir()))
+def splits(source: DataSource) -> tuple[str, ...]:
+    return tuple(sorted(path.name for path in (source.folder / _IMAGES).iterdir() if path.is_dir()))
 
 
-def open_split(root: Path, split: str | None) -> SegmentationData:
+def open_split(source: DataSource, split: str | None, classes: tuple[str, ...] | None) -> SegmentationData:
+    del classes
+    root = source.folder
     if split is None:
         raise DataError(f"{root / _IMAGES}: holds no folder for a split, such as val")
-    images = root / _IMAGES / split
-    masks = root / _MASKS / split
+    images, masks = root / _IMAGES / split, root / _MASKS / split
     by_train_id = next(masks.glob(f"*/*{_TRAIN_ENDING}"), None) is not None
     ending = _TRAIN_ENDING if by_train_id else _LABEL_ENDING
     samples = []
     for image in sorted(images.glob(f"*/*{_IMAGE_ENDING}")):
         name = image.name.removesuffix(_IMAGE_ENDING)
         samples.append(Sample(name, image, masks / image.parent.name / f"{name}{ending}"))
-    return SegmentationData(root, NAME, CLASSES, require_files(samples, images), None if by_train_id else _train_ids())
+    reader = index_masks(source, CLASSES) if by_train_id or source.mask_values else IndexMasks(_train_ids())
+    return SegmentationData(root, NAME, CLASSES, require_files(samples, images), reader)
 
 
-def _train_ids() -> tuple[int, ...]:
-    """Return train ids by label id; values that are not label ids stay, so that a check finds them."""
-    table = [VOID] * _LABELS + list(range(_LABELS, 256))
-    for train_id, label_id in enumerate(_LABEL_IDS.values()):
-        table[label_id] = train_id
-    return tuple(table)
+def _train_ids() -> dict[int, int]:
+    """Return train ids by label id; values that are not label ids are left out, so that a check finds them."""
+    train_ids = dict.fromkeys(range(_LABELS), VOID)
+    return train_ids | {label_id: train_id for train_id, label_id in enumerate(_LABEL_IDS.values())}

@@ -8,38 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps
 
 from handler.errors import SegmentationError
 from handler.geometry import RGBImage
 from handler.image.decode import decode_image
 from handler.limits import Limits
-from scripts.class_names import ClassNamesError, read_class_names
-from scripts.errors import UserError
+from scripts.datasets.errors import DataError, WrongValues, pixels, some_of
+from scripts.datasets.masks import VOID, Indices, MaskReader, Sample, upright_size
 
-#: The index of pixels that belong to no class and count for nothing.
-VOID = 255
 #: H×W class indices, 255 = void.
 Mask = npt.NDArray[np.uint8]
 
-_CLASS_FILES = ("classes.txt", "classes.json")
-_UPRIGHT = 1
-#: Most missing samples named in one error.
-_MOST_NAMED = 8
-
-
-class DataError(UserError):
-    """A data set cannot be used. The message names the files and what would be right."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A photograph and its mask."""
-
-    #: Unique in its data set: the file's name without folder and ending.
-    name: str
-    image: Path
-    mask: Path
+_MOST_VALUES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -51,8 +31,11 @@ class SegmentationData:
     #: Names by class index, if the data set has them.
     classes: tuple[str, ...] | None
     samples: tuple[Sample, ...]
-    #: The class index for each of the 256 values of a mask file; None: the value itself.
-    index_of: tuple[int, ...] | None = None
+    masks: MaskReader
+    #: The class of all of an image without a mask.
+    background: int = 0
+    #: What the user should know about how the data set was read.
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -61,20 +44,42 @@ class SegmentationData:
         """Read a photograph, uint8 H×W×3, as the server would decode it, and its class indices, uint8 H×W, 255 = void.
 
         Raises:
-            DataError: a file is missing or cannot be decoded, the two differ in size or in EXIF orientation, or the mask is
-                neither palette nor grey.
+            DataError: a file is missing or cannot be decoded, the two differ in size or in EXIF orientation, or the mask does
+                not say which class each pixel has.
+        """
+        image, indices = self.read_pair(sample)
+        return image, _as_mask(sample, indices)
+
+    def read_mask(self, sample: Sample) -> Mask:
+        """Read the class indices alone, uint8 H×W, 255 = void.
+
+        Raises:
+            DataError: the mask cannot be read, or does not say which class each pixel has.
+        """
+        return _as_mask(sample, self.read_indices(sample))
+
+    def read_pair(self, sample: Sample) -> tuple[RGBImage, Indices]:
+        """Read a photograph, uint8 H×W×3, and the values of its mask, integers H×W that may be no classes.
+
+        Raises:
+            DataError: a file cannot be read, or the two do not fit together.
         """
         image = _read_image(sample.image)
-        mask, orientation = _read_mask(sample.mask)
-        _require_same_orientation(sample, orientation)
-        if image.shape[:2] != mask.shape:
-            (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
+        indices = self.read_indices(sample)
+        if image.shape[:2] != indices.shape:
+            (height, width), (mask_height, mask_width) = image.shape[:2], indices.shape
             raise DataError(
-                f"{sample.mask}: has {mask_width}×{mask_height} pixels, its image {sample.image.name} has {width}×{height}"
+                f"{sample.mask}: has {mask_width}×{mask_height} pixels for {sample.image.name}, which has {width}×{height}"
             )
-        if self.index_of is not None:
-            mask = np.asarray(self.index_of, np.uint8)[mask]
-        return image, mask
+        return image, indices
+
+    def read_indices(self, sample: Sample) -> Indices:
+        """Read the values of a mask, integers H×W that may be no classes.
+
+        Raises:
+            DataError: the mask cannot be read.
+        """
+        return self.masks(sample) if sample.mask else np.full(upright_size(sample.image), self.background, np.uint8)
 
     def subset(self, samples: Iterable[str | Sample]) -> "SegmentationData":
         """Return the data with these samples only, in this order; samples are given by value or by name.
@@ -104,43 +109,28 @@ class SegmentationData:
         known = self._by_name()
         unknown = [name for name in dict.fromkeys(names) if name not in known]
         if unknown:
-            named = ", ".join(_with_nearest(name, known) for name in unknown[:_MOST_NAMED])
-            more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
-            raise DataError(f"{self.root}: has no sample {named}{more}")
+            raise DataError(f"{self.root}: has no sample {some_of(_with_nearest(name, known) for name in unknown)}")
 
 
-def require_files(samples: Iterable[Sample], source: Path) -> tuple[Sample, ...]:
-    """Check that the files of all `samples` exist; `source` is the list or folder that names them.
-
-    Raises:
-        DataError: there are no samples, a name occurs twice, or files are missing; the message lists these, one per line.
-    """
-    checked = tuple(samples)
-    if not checked:
-        raise DataError(f"{source}: names no images")
-    names = [sample.name for sample in checked]
-    if len(set(names)) < len(names):
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        raise DataError(f"{source}: has more than one {', '.join(repeated)}")
-    missing = [path for sample in checked for path in (sample.image, sample.mask) if not path.is_file()]
-    if missing:
-        lines = "\n".join(f"  {path}" for path in missing)
-        raise DataError(f"{source}: {len(missing)} of its images and masks are missing:\n{lines}")
-    return checked
+def count_values(indices: Indices) -> dict[int, int]:
+    """Return the number of pixels of each value of a mask."""
+    if indices.dtype.itemsize > 1 and not 0 <= int(indices.min()) <= int(indices.max()) < _MOST_VALUES:
+        values, counts = np.unique(indices, return_counts=True)
+        return dict(zip(values.tolist(), counts.tolist(), strict=True))
+    counts = np.bincount(indices.ravel())
+    return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
 
 
-def read_list(path: Path) -> list[str]:
-    """Read a list of one name per line, without empty lines and the spaces around names."""
-    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+def value_error(sample: Sample, wrong: dict[int, int], classes: int) -> WrongValues:
+    """Describe values of a mask that are no classes: their pixels by value."""
+    named = some_of(f"{value} ({pixels(count)})" for value, count in wrong.items())
+    return WrongValues(f"{sample.mask}: holds index {named}; must be 0 to {classes - 1}, or {VOID} for void")
 
 
-def class_names(root: Path) -> tuple[str, ...] | None:
-    """Read the class names in `classes.txt` or `classes.json`; None without such a file."""
-    path = next((root / name for name in _CLASS_FILES if (root / name).is_file()), None)
-    try:
-        return None if path is None else read_class_names(path)
-    except ClassNamesError as error:
-        raise DataError(str(error)) from error
+def _as_mask(sample: Sample, indices: Indices) -> Mask:
+    if indices.dtype != np.uint8 and not 0 <= int(indices.min()) <= int(indices.max()) <= VOID:
+        raise value_error(sample, {value: n for value, n in count_values(indices).items() if not 0 <= value <= VOID}, VOID)
+    return indices.astype(np.uint8, copy=False)
 
 
 def _with_nearest(name: str, known: Collection[str]) -> str:
@@ -154,42 +144,3 @@ def _read_image(path: Path) -> RGBImage:
         return decode_image(path.read_bytes(), Limits())
     except (SegmentationError, OSError) as error:
         raise DataError(f"{path}: {error}") from error
-
-
-def _read_mask(path: Path) -> tuple[Mask, int]:
-    """Return the values of the file, upright, and its EXIF orientation."""
-    try:
-        with Image.open(path) as file:
-            _require_indices(file, path)
-            upright = ImageOps.exif_transpose(file)
-            return np.asarray(upright).astype(np.uint8), _orientation(file)
-    except DataError:
-        raise
-    except Exception as error:
-        # Decoders raise errors of many kinds for broken files.
-        raise DataError(f"{path}: cannot be read: {error}") from error
-
-
-def _require_indices(file: Image.Image, path: Path) -> None:
-    if file.format == "JPEG":
-        raise DataError(f"{path}: a mask cannot be a JPEG, which changes class indices; store it as PNG")
-    if file.mode not in {"P", "L", "1"}:
-        raise DataError(
-            f"{path}: the mask's mode is {file.mode}; it must be palette (P) or 8-bit grey (L), whose pixel values are class "
-            "indices. If its colours stand for classes, turn each into its index first"
-        )
-
-
-def _require_same_orientation(sample: Sample, mask_orientation: int) -> None:
-    """A tag on only one of the two leaves open whether the mask was drawn on the stored or on the upright pixels."""
-    with Image.open(sample.image) as file:
-        orientation = _orientation(file)
-    if orientation != mask_orientation:
-        raise DataError(
-            f"{sample.image.name} has EXIF orientation {orientation}, its mask {sample.mask} has {mask_orientation} "
-            f"({_UPRIGHT}: upright); store the image upright, as its mask was drawn"
-        )
-
-
-def _orientation(file: Image.Image) -> int:
-    return int(file.getexif().get(ExifTags.Base.Orientation, _UPRIGHT))

@@ -1,9 +1,10 @@
 """The plain layout: two folders with files of the same names."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from scripts.datasets.data import DataError, Sample, SegmentationData, class_names, read_list, require_files
+from scripts.datasets.data import SegmentationData
+from scripts.datasets.pairs import NamedFiles, file_masks, pair_all, pair_listed
+from scripts.datasets.source import DataSource
 
 NAME = "plain"
 LOOKS_LIKE = (
@@ -15,34 +16,20 @@ _IMAGES, _MASKS = "images", "masks"
 _SPLITS = ("train", "val", "test")
 
 
-def recognises(root: Path) -> bool:
-    return all((root / folder).is_dir() for folder in (_IMAGES, _MASKS))
+def recognises(source: DataSource) -> bool:
+    return (source.folder / _MASKS).is_dir() and _images(source).is_dir()
 
 
-def splits(root: Path) -> tuple[str, ...]:
-    return tuple(split for split in _SPLITS if (root / f"{split}.txt").is_file())
+def splits(source: DataSource) -> tuple[str, ...]:
+    return tuple(split for split in _SPLITS if (source.folder / f"{split}.txt").is_file())
 
 
-def open_split(root: Path, split: str | None) -> SegmentationData:
-    images, masks = _by_name(root / _IMAGES), _by_name(root / _MASKS)
-    listing = root / (f"{split}.txt" if split else _IMAGES)
-    # A list may give names with or without suffix.
-    names: Iterable[str] = images if split is None else (_named(line, images) for line in read_list(listing))
-    samples = (Sample(n, images.get(n, root / _IMAGES / n), masks.get(n, root / _MASKS / f"{n}.png")) for n in names)
-    return SegmentationData(root, NAME, class_names(root), require_files(samples, listing))
+def open_split(source: DataSource, split: str | None, classes: tuple[str, ...] | None) -> SegmentationData:
+    images, masks = NamedFiles.find(_images(source)), NamedFiles.find(source.folder / _MASKS)
+    reader, names = file_masks(source, classes)
+    samples = pair_all(images, masks) if split is None else pair_listed(source.folder / f"{split}.txt", images, masks)
+    return SegmentationData(source.folder, NAME, names, samples, reader)
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
-    """Return files by name without suffix."""
-    files: dict[str, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
-        if path.stem in files:
-            raise DataError(f"{folder}: {files[path.stem].name} and {path.name} have the same name without suffix")
-        files[path.stem] = path
-    return files
-
-
-def _named(line: str, images: dict[str, Path]) -> str:
-    """Return the name a line of a list means; it may have the suffix of its image."""
-    stem = Path(line).stem
-    return stem if line not in images and stem in images and images[stem].name == line else line
+def _images(source: DataSource) -> Path:
+    return source.images_folder or source.folder / _IMAGES

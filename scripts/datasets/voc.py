@@ -1,31 +1,80 @@
-"""PASCAL VOC's layout (Everingham et al. 2010), with any classes."""
+"""PASCAL VOC's layout (Everingham et al. 2010), with any classes, as CVAT and Labelme export it too."""
 
+from collections.abc import Collection, Sized
 from pathlib import Path
 
-from scripts.datasets.data import DataError, Sample, SegmentationData, class_names, read_list, require_files
+from handler.labels import BACKGROUND
+from scripts.datasets.colour_map import LABELMAP
+from scripts.datasets.data import SegmentationData
+from scripts.datasets.errors import DataError, some_of
+from scripts.datasets.masks import Sample, class_of
+from scripts.datasets.pairs import NamedFiles, file_masks, pair_all, require_files
+from scripts.datasets.source import DataSource
+from scripts.text_file import read_lines
 
 NAME = "VOC"
-LOOKS_LIKE = "JPEGImages/ID.jpg, SegmentationClass/ID.png and lists of ids in SPLIT.txt or ImageSets/Segmentation/SPLIT.txt"
+LOOKS_LIKE = (
+    "JPEGImages/ID.jpg, SegmentationClass/ID.png (or SegmentationClassPNG/) and, if wanted, lists of ids in SPLIT.txt or "
+    "ImageSets/Segmentation/SPLIT.txt"
+)
 
-_IMAGES, _MASKS, _LISTS = Path("JPEGImages"), Path("SegmentationClass"), Path("ImageSets", "Segmentation")
+_IMAGES, _LISTS = "JPEGImages", Path("ImageSets", "Segmentation")
+#: Where both are, Labelme's older versions keep arrays in the second.
+_MASKS = ("SegmentationClassPNG", "SegmentationClass")
 #: Lists at the root; other text files there are not lists.
 _LIST_PATTERNS = ("train*.txt", "val*.txt", "test*.txt")
 
 
-def recognises(root: Path) -> bool:
-    return all((root / folder).is_dir() for folder in (_IMAGES, _MASKS))
+def recognises(source: DataSource) -> bool:
+    return _masks(source) is not None
 
 
-def splits(root: Path) -> tuple[str, ...]:
-    return tuple(_lists(root))
+def splits(source: DataSource) -> tuple[str, ...]:
+    return tuple(_lists(source.folder))
 
 
-def open_split(root: Path, split: str | None) -> SegmentationData:
+def open_split(source: DataSource, split: str | None, classes: tuple[str, ...] | None) -> SegmentationData:
+    root, masks_folder = source.folder, _masks(source) or source.folder / _MASKS[-1]
+    images_folder = source.images_folder or root / _IMAGES
+    if not images_folder.is_dir():
+        raise DataError(
+            f"{root}: has masks in {masks_folder.name}/ and no photographs in {images_folder}; put them there (CVAT exports "
+            "them with 'Save images'), or name their folder with --images or `images:`"
+        )
+    images, masks = NamedFiles.find(images_folder), NamedFiles.find(masks_folder)
+    reader, names = file_masks(source, classes)
     if split is None:
-        raise DataError(f"{root}: has no list of ids, such as {_LISTS / 'val.txt'} or val.txt")
+        return SegmentationData(root, NAME, names, pair_all(images, masks), reader)
     listing = _lists(root)[split]
-    samples = (Sample(i, root / _IMAGES / f"{i}.jpg", root / _MASKS / f"{i}.png") for i in read_list(listing))
-    return SegmentationData(root, NAME, class_names(root), require_files(samples, listing))
+    names_listed = dict.fromkeys(images.name_of(line) for line in read_lines(listing))
+    unlabelled = _unlabelled(root, names_listed, masks)
+    background = class_of(BACKGROUND, names or ())
+    if unlabelled and background is None:
+        raise DataError(f"{listing}: {len(unlabelled)} images have no mask, and no class is background: {some_of(unlabelled)}")
+    samples = require_files((_sample(name, images, masks, unlabelled) for name in names_listed), listing)
+    return SegmentationData(root, NAME, names, samples, reader, background or 0, _notes(listing, unlabelled, samples))
+
+
+def _unlabelled(root: Path, names: Collection[str], masks: NamedFiles) -> frozenset[str]:
+    """Return the listed images without a mask: CVAT writes none for an image without annotations."""
+    without = frozenset(name for name in names if name not in masks.paths)
+    return without if (root / LABELMAP).is_file() and len(without) < len(names) else frozenset()
+
+
+def _sample(name: str, images: NamedFiles, masks: NamedFiles, unlabelled: Collection[str]) -> Sample:
+    mask = None if name in unlabelled else masks.path_of(name, ".png")
+    return Sample(name, images.path_of(name, ".jpg"), mask)
+
+
+def _notes(listing: Path, unlabelled: Collection[str], samples: Sized) -> tuple[str, ...]:
+    if not unlabelled:
+        return ()
+    count = f"{len(unlabelled):,} of {len(samples):,} images have no mask and count as background, for CVAT writes none without"
+    return (f"{listing}: {count} annotations: {some_of(sorted(unlabelled))}",)
+
+
+def _masks(source: DataSource) -> Path | None:
+    return next((folder for name in _MASKS if (folder := source.folder / name).is_dir()), None)
 
 
 def _lists(root: Path) -> dict[str, Path]:

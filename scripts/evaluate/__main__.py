@@ -4,7 +4,11 @@ python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER
 python -m scripts.evaluate ARCHIVE.mar --data FOLDER --split val --out build/evaluation
 python -m scripts.evaluate --url http://127.0.0.1:8080/predictions/deeplabv3 --data FOLDER
 python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER --scales 0.75,1,1.25 --flip --output-stride 8
+python -m scripts.evaluate CHECKPOINT.safetensors --data annotations/val.json --images PHOTOGRAPHS
 python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER --record "PASCAL VOC 2012 val"
+
+Means are over the classes that are labelled or predicted. If only background is labelled, there are no means and the exit code
+is 1.
 
 Options that are left out are as served: a checkpoint has the handler's defaults, an archive its own settings, a server its own.
 """
@@ -14,20 +18,23 @@ from argparse import ArgumentTypeError, BooleanOptionalAction, Namespace
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
+
 from handler.image.process import prepare_process
 from handler.network.engines import AUTO, ENGINES, Precision
 from handler.option_types import Text
 from handler.options import GREATEST_SCALE, LEAST_SCALE, REFINEMENTS, InferenceOptions
 from model import Evaluation, read_metadata, replace_metadata
 from model.strict import ConfigurationError
-from scripts.arguments import Parser, existing_folder, http_url, positive_int, whole_number
+from scripts.arguments import Parser, http_url, positive_int, whole_number
 from scripts.client import DEFAULT_URL
-from scripts.datasets import SegmentationData, check, open_data
-from scripts.errors import UsageError, print_warning, report_errors
+from scripts.datasets import DataError, SegmentationData, check, describe_absence
+from scripts.datasets.options import add_data_options
+from scripts.errors import UsageError, report_errors
 from scripts.evaluate.metrics import Scores, compare, score
 from scripts.evaluate.predictors import Predictor, ServerPredictor, load
 from scripts.evaluate.report import draw_confusion, table, write_json
-from scripts.evaluate.scoring import Result, evaluate, require_same_classes
+from scripts.evaluate.scoring import Result, evaluate, open_labelled_data
 from scripts.evaluate.worst_images import write_worst
 
 #: Settings of the handler that can differ from the file's.
@@ -40,16 +47,19 @@ __all__ = ["Scores", "compare", "evaluate", "main", "record", "score"]
 def main(argv: list[str] | None = None) -> int:
     prepare_process()
     arguments = _arguments(argv)
-    data = open_data(arguments.data, arguments.split)
     predictor = _predictor(arguments)
-    if warning := require_same_classes(predictor.labels, data):
-        print_warning(f"{data.root}: {warning}")
-    check(data, len(predictor.labels.names), show_progress=True)
+    data = open_labelled_data(arguments, predictor.labels)
+    summary = check(data, len(predictor.labels.names), show_progress=True)
     result = evaluate(predictor, data, worst=arguments.worst if arguments.out else 0)
     print(table(result.scores, result.labels.names))
     if arguments.out:
         write_report(
             arguments.out, result, data, target=arguments.url or str(arguments.target), conditions=predictor.conditions
+        )
+    if np.isnan(result.scores.miou):
+        raise DataError(
+            f"{describe_absence(data, result.labels.names, summary)}. No mean is given: without a labelled class other than "
+            "background, a model that finds nothing would be perfect"
         )
     if arguments.record:
         record(arguments.target, result.scores.evaluation(arguments.record, f"{len(data)} images, {predictor.conditions}"))
@@ -104,13 +114,7 @@ def _parser() -> Parser:
     parser = Parser("python -m scripts.evaluate", __doc__)
     parser.add_argument("target", nargs="?", type=Path, metavar="FILE", help="checkpoint (.safetensors) or archive (.mar)")
     parser.add_argument("--url", type=http_url(DEFAULT_URL), help=f"running server, instead of a file; such as {DEFAULT_URL}")
-    parser.add_argument(
-        "--data",
-        type=existing_folder,
-        required=True,
-        metavar="DIR",
-        help="labelled images in the layout of VOC, Cityscapes or images/ + masks/",
-    )
+    add_data_options(parser, purpose="labelled images", required=True)
     parser.add_argument("--split", metavar="NAME", help="split of the data, if it has several")
     parser.add_argument("--scales", type=_scales, metavar="N,...", help="average over these scales, such as 0.75,1,1.25")
     parser.add_argument("--flip", action=BooleanOptionalAction, help="average over the mirror image too")

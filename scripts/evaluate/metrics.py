@@ -36,7 +36,9 @@ class BoundaryCounts:
 class Scores:
     """Agreement over one image or many: counts, and the scores that follow from them, in 0..1.
 
-    A class that is neither in the truth nor predicted has NaN; means are over the other classes.
+    A class that is neither in the truth nor predicted has NaN, and means are over the other classes; so a class that is
+    predicted but nowhere in the truth counts as 0. If the truth holds no class but `background`, all means are NaN, for a model
+    that finds nothing would be perfect.
     """
 
     #: Pixels by true class (rows) and predicted class (columns), without void.
@@ -44,17 +46,30 @@ class Scores:
     #: Images whose truth holds the class.
     images: Counts
     boundary: BoundaryCounts | None = None
+    #: The class that alone makes no score. None: every class does.
+    background: int | None = None
 
     @classmethod
-    def zero(cls, num_classes: int, *, boundary: bool = False) -> "Scores":
+    def zero(cls, num_classes: int, *, boundary: bool = False, background: int | None = None) -> "Scores":
         """Return the scores of no images, to which others are added."""
         none = np.zeros(num_classes, np.int64)
-        return cls(np.zeros((num_classes, num_classes), np.int64), none, BoundaryCounts(none, none) if boundary else None)
+        edges = BoundaryCounts(none, none) if boundary else None
+        return cls(np.zeros((num_classes, num_classes), np.int64), none, edges, background)
 
     def __add__(self, other: "Scores") -> "Scores":
-        """Add the counts of both, without the boundary if either lacks it."""
+        """Add the counts of both, without the boundary if either lacks it, and keep this one's background."""
         boundary = self.boundary + other.boundary if self.boundary and other.boundary else None
-        return Scores(self.confusion + other.confusion, self.images + other.images, boundary)
+        return Scores(self.confusion + other.confusion, self.images + other.images, boundary, self.background)
+
+    @property
+    def unlabelled(self) -> tuple[int, ...]:
+        """The classes that are nowhere in the truth."""
+        return tuple(np.flatnonzero(self.pixels == 0).tolist())
+
+    @property
+    def only_background(self) -> bool:
+        """Whether the truth holds background and no other class."""
+        return self.background is not None and np.flatnonzero(self.pixels).tolist() == [self.background]
 
     @property
     def pixels(self) -> Counts:
@@ -80,21 +95,21 @@ class Scores:
 
     @property
     def miou(self) -> float:
-        return _mean(self.iou)
+        return self._mean(self.iou)
 
     @property
     def mean_accuracy(self) -> float:
-        return _mean(self.accuracy)
+        return self._mean(self.accuracy)
 
     @property
     def mean_boundary_iou(self) -> float | None:
         by_class = self.boundary_iou
-        return None if by_class is None else _mean(by_class)
+        return None if by_class is None else self._mean(by_class)
 
     @property
     def pixel_accuracy(self) -> float:
         """The fraction of all pixels that are right."""
-        return float(_ratio(np.trace(self.confusion), self.confusion.sum()))
+        return float("nan") if self.only_background else float(_ratio(np.trace(self.confusion), self.confusion.sum()))
 
     def evaluation(self, dataset: str, conditions: str) -> Evaluation:
         """Return the means, as a checkpoint's metadata records them."""
@@ -106,6 +121,10 @@ class Scores:
             boundary_iou=None if edges is None else round(edges, 4),
             conditions=conditions,
         )
+
+    def _mean(self, values: Fractions) -> float:
+        known = values[~np.isnan(values)]
+        return float(known.mean()) if known.size and not self.only_background else float("nan")
 
 
 def compare(predicted: LabelMap, true: LabelMap, num_classes: int, *, boundary: bool = False) -> Scores:
@@ -141,8 +160,3 @@ def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Fractions:
     """Divide, giving NaN for 0 / 0."""
     with np.errstate(invalid="ignore"):
         return np.true_divide(part, whole)
-
-
-def _mean(values: Fractions) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")

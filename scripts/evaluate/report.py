@@ -32,7 +32,21 @@ def table(scores: Scores, names: tuple[str, ...]) -> str:
         "pixel accuracy": scores.pixel_accuracy,
     }
     known = {name: value for name, value in means.items() if value is not None}
-    return "\n".join([*rows, "", *(f"{name:<{width}}{_cell(value, 8)}" for name, value in known.items())])
+    mean_rows = (f"{name:<{width}}{_cell(value, 8)}" for name, value in known.items())
+    return "\n".join([*rows, "", *mean_rows, *_absences(scores, names)])
+
+
+def _absences(scores: Scores, names: tuple[str, ...]) -> list[str]:
+    """Say which classes are labelled nowhere, and what that means for the means."""
+    predicted = scores.confusion.sum(0)
+    groups = {
+        "labelled nowhere but predicted, so they count as 0 in mIoU": [i for i in scores.unlabelled if predicted[i]],
+        "neither labelled nor predicted, so they do not count": [i for i in scores.unlabelled if not predicted[i]],
+    }
+    lines = [f"{text}: {', '.join(names[index] for index in indices)}" for text, indices in groups.items() if indices]
+    if scores.only_background:
+        lines.append("only background is labelled, so there are no means: a model that finds nothing would be perfect")
+    return ["", *lines] if lines else []
 
 
 def write_json(path: Path, result: Result, conditions: Mapping[str, Any]) -> None:
@@ -45,6 +59,7 @@ def write_json(path: Path, result: Result, conditions: Mapping[str, Any]) -> Non
         "boundary_iou": _number(scores.mean_boundary_iou),
         "mean_accuracy": _number(scores.mean_accuracy),
         "pixel_accuracy": _number(scores.pixel_accuracy),
+        "labelled_nowhere": [result.labels.names[index] for index in scores.unlabelled],
         "classes": [
             {
                 "index": index,

@@ -1,12 +1,16 @@
 """Score a predictor on a data set, and keep what a report needs."""
 
+from argparse import Namespace
 from dataclasses import dataclass
 
 import numpy as np
 
 from handler.labels import Labels
 from handler.masks.label_map import LabelMap
-from scripts.datasets import DataError, Sample, SegmentationData
+from scripts.class_names import canonical_names
+from scripts.datasets import DataError, Sample, SegmentationData, open_data
+from scripts.datasets.options import data_source
+from scripts.errors import print_warning
 from scripts.evaluate.metrics import Scores, compare
 from scripts.evaluate.predictors import Predictor
 from scripts.progress import progress
@@ -52,16 +56,30 @@ def evaluate(predictor: Predictor, data: SegmentationData, *, worst: int = 0) ->
     """
     classes = len(predictor.labels.names)
     predictions = predictor.label_maps(sample.image for sample in data.samples)
-    total = Scores.zero(classes, boundary=True)
+    total = Scores.zero(classes, boundary=True, background=predictor.labels.background)
     images: list[ImageScores] = []
     lowest: list[WorstImage] = []
     for sample, predicted in zip(progress(data.samples, "evaluating"), predictions, strict=True):
-        scores = compare(predicted, data.read(sample)[1], classes, boundary=True)
+        scores = compare(predicted, data.read_mask(sample), classes, boundary=True)
         total += scores
         images.append(_image_scores(sample, scores))
         if not np.isnan(scores.miou):
             lowest = sorted([*lowest, WorstImage(sample, scores, predicted)], key=lambda image: image.scores.miou)[:worst]
     return Result(predictor.labels, total, tuple(images), tuple(lowest))
+
+
+def open_labelled_data(arguments: Namespace, labels: Labels) -> SegmentationData:
+    """Open the data that the command line names (`--data`, `--images`, `--mask-values`, `--split`), with the model's classes.
+
+    Raises:
+        ConfigurationError: `--data` is a YAML file with a wrong key or value.
+        DataError: the data cannot be used, or have other classes.
+    """
+    data = open_data(data_source(arguments), arguments.split, classes=labels.names)
+    warning = require_same_classes(labels, data)
+    for text in (*data.notes, *([f"{data.root}: {warning}"] if warning else [])):
+        print_warning(text)
+    return data
 
 
 def require_same_classes(labels: Labels, data: SegmentationData) -> str | None:
@@ -73,15 +91,16 @@ def require_same_classes(labels: Labels, data: SegmentationData) -> str | None:
     Raises:
         DataError: the number of classes differs, or the same names are in another order.
     """
-    if data.classes is None or data.classes == labels.names:
+    model_names = canonical_names(labels.names)
+    if data.classes is None or canonical_names(data.classes) == model_names:
         return None
-    if len(data.classes) != len(labels.names):
-        raise DataError(f"{data.root}: has {len(data.classes)} classes, the model has {len(labels.names)}")
-    pairs = list(zip(data.classes, labels.names, strict=True))
+    if len(data.classes) != len(model_names):
+        raise DataError(f"{data.root}: has {len(data.classes)} classes, the model has {len(model_names)}")
+    pairs = list(zip(data.classes, model_names, strict=True))
     differing = ", ".join(
         f"{i} is {here!r} here, {there!r} in the model" for i, (here, there) in enumerate(pairs) if here != there
     )
-    if sorted(data.classes) == sorted(labels.names):
+    if sorted(data.classes) == sorted(model_names):
         raise DataError(f"{data.root}: has the model's classes in another order: {differing}")
     return f"class names differ, presumably in spelling: {differing}"
 

@@ -17,9 +17,10 @@ from handler.labels import Labels
 from model import read_metadata
 from model.strict import ConfigurationError
 from scripts.arguments import Parser, existing_folder, fraction, number, positive_int
-from scripts.datasets import SegmentationData, check, open_data
-from scripts.errors import UsageError, print_warning, report_errors
-from scripts.evaluate.scoring import require_same_classes
+from scripts.datasets import DataError, SegmentationData, check, describe_absence
+from scripts.datasets.options import add_data_options
+from scripts.errors import UsageError, report_errors
+from scripts.evaluate.scoring import open_labelled_data
 from scripts.quantize.acceptance import Acceptance, ComparisonImages
 from scripts.quantize.calibration import Calibration
 from scripts.quantize.checkpoint import quantize_checkpoint
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     _require_quantizable(source, out)
     import_nncf()
     calibration = Calibration.choose(arguments.calibration, arguments.photographs)
-    data = _labelled(source, arguments.data, arguments.split)
+    data = _labelled(source, arguments)
     comparison = ComparisonImages.choose(data, arguments.split, calibration)
     quantize_checkpoint(source, calibration, comparison, acceptance, out)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, calibrated on {len(calibration.used)} photographs of {calibration.name}")
@@ -47,8 +48,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _arguments(argv: list[str] | None) -> Namespace:
     arguments = _parser().parse_args(argv)
-    if arguments.split is not None and arguments.data is None:
-        raise UsageError(f"--split {arguments.split}: is a split of the labelled data; give --data")
+    for name in ("split", "images", "mask_values"):
+        if getattr(arguments, name) is not None and arguments.data is None:
+            raise UsageError(f"--{name.replace('_', '-')} is about the labelled data; give --data")
     for option, needed in (("max_drop", True), ("least_agreement", False)):
         if getattr(arguments, option) is not None and (arguments.data is not None) != needed:
             flag = "--" + option.replace("_", "-")
@@ -65,14 +67,15 @@ def _require_quantizable(source: Path, out: Path) -> None:
         raise ConfigurationError(f"--out {out}: is the checkpoint itself; choose another name")
 
 
-def _labelled(source: Path, folder: Path | None, split: str | None) -> SegmentationData | None:
-    """Open and check the data in `folder`, whose classes must be those of the checkpoint at `source`."""
-    if folder is None:
+def _labelled(source: Path, arguments: Namespace) -> SegmentationData | None:
+    """Open and check the labelled data, whose classes must be those of the checkpoint at `source`."""
+    if arguments.data is None:
         return None
-    labels, data = Labels.from_metadata(read_metadata(source)), open_data(folder, split)
-    if warning := require_same_classes(labels, data):
-        print_warning(f"{data.root}: {warning}")
-    check(data, len(labels.names), show_progress=True)
+    labels = Labels.from_metadata(read_metadata(source))
+    data = open_labelled_data(arguments, labels)
+    summary = check(data, len(labels.names), show_progress=True)
+    if {index for index, pixels in enumerate(summary.pixels) if pixels} <= {labels.background}:
+        raise DataError(f"{describe_absence(data, labels.names, summary)}. Without another class, mIoU measures no loss")
     return data
 
 
@@ -89,12 +92,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--photographs", type=positive_int, default=300, metavar="N", help="most photographs to calibrate on (%(default)s)"
     )
-    parser.add_argument(
-        "--data",
-        type=existing_folder,
-        metavar="DIR",
-        help="labelled images to measure mIoU on, as for scripts.evaluate",
-    )
+    add_data_options(parser, purpose="labelled images to measure mIoU on")
     parser.add_argument("--split", metavar="NAME", help="split of the data, if it has several")
     parser.add_argument(
         "--max-drop",

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from handler.geometry import RGBImage
 from model.strict import ConfigurationError
-from scripts.datasets import LAYOUTS, open_data, splits
+from scripts.datasets import is_data_set, open_data, splits
 from scripts.image_files import find_images, read_image
 from scripts.progress import progress
 
@@ -34,7 +34,7 @@ class Calibration:
         """
         if not folder.is_dir():
             raise ConfigurationError(f"{folder}: no such folder; give one with photographs like those to be served")
-        if any(layout.recognises(folder) for layout in LAYOUTS.values()):
+        if is_data_set(folder):
             opened = [open_data(folder, split) for split in splits(folder) or (None,)]
             paths = sorted({sample.image for data in opened for sample in data.samples})
         else:

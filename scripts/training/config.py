@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from model.config import ModelConfig
 from model.metadata import Fraction, Normalization, ResizePolicy
 from model.strict import StrictModel
+from scripts.class_names import canonical_names
+from scripts.datasets.source import DataSource
 from scripts.training.augmentation import AugmentationConfig
 from scripts.training.losses import LossConfig
 from scripts.yaml_file import read_mapping
@@ -60,11 +62,14 @@ class TrainingConfig(StrictModel):
     provenance: str | None = None
     license: str = "unknown"
 
-    #: Data, start weights and teacher can also be given on the command line.
-    data: Path | None = None
+    #: Data, start weights and teacher can also be given on the command line. Data are a path, or the keys of DataSource
+    #: (scripts/datasets/source.py).
+    data: DataSource | None = None
     train_split: str | None = None
     #: Names of training samples to leave out, also from validation.
     exclude: tuple[str, ...] = ()
+    #: Whether classes may be without a single pixel in the training data; a network does not learn them.
+    allow_absent_classes: bool = False
     start: Path | None = None
     teacher: Path | None = None
 
@@ -92,6 +97,11 @@ class TrainingConfig(StrictModel):
     #: Data-loading processes per training process.
     workers: int = Field(default=2, ge=0)
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("classes")
+    @classmethod
+    def _one_background(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if value is None else canonical_names(value)
 
     @model_validator(mode="after")
     def _one_name_per_class(self) -> Self:

@@ -1,14 +1,20 @@
 """Open the data of a run: training and validation samples and the names of their classes."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from model.strict import ConfigurationError
 from scripts.class_names import read_class_names
-from scripts.datasets import DataSummary, SegmentationData, check, open_data, splits
+from scripts.datasets import DataError, DataSource, DataSummary, SegmentationData, check, describe_absence, open_data, splits
+from scripts.datasets.errors import some_of
+from scripts.errors import print_warning
 from scripts.training.config import TrainingConfig
 
 _VOC_CLASSES = 21
+#: What the splits for training and validation are called, with COCO's years.
+_TRAIN = re.compile(r"train(ing)?(\d{4})?", re.IGNORECASE)
+_VALIDATION = re.compile(r"val(id(ation)?)?(\d{4})?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -29,36 +35,62 @@ def open_training_data(config: TrainingConfig, *, show_progress: bool) -> Traini
 
     Raises:
         ConfigurationError: no data are given, or class names are missing or not as many as the model's classes.
-        DataError: a pair is invalid, or a split does not exist.
+        DataError: a pair is invalid, a split does not exist, or no training mask holds one of the classes.
     """
     if config.data is None:
         raise ConfigurationError("no data: give --data FOLDER or `data:` in the configuration")
     training, validation = _split(config, config.data)
     classes = _class_names(config, training)
     summary = check(training, config.model.num_classes, show_progress=show_progress)
+    _require_classes(config, training, classes, summary)
     held_out = check(validation, config.model.num_classes, show_progress=show_progress)
+    if show_progress:
+        _report(training, validation, classes, held_out)
     return TrainingData(training, validation, classes, summary, held_out.images)
 
 
-def _split(config: TrainingConfig, folder: Path) -> tuple[SegmentationData, SegmentationData]:
-    available = splits(folder)
-    train_split = config.train_split or ("train" if "train" in available else None)
-    validation_split = config.validation.split or ("val" if train_split == "train" and "val" in available else None)
-    everything = open_data(folder, train_split)
+def _require_classes(config: TrainingConfig, data: SegmentationData, classes: tuple[str, ...], summary: DataSummary) -> None:
+    if summary.absent and not config.allow_absent_classes:
+        raise DataError(
+            f"{describe_absence(data, classes, summary)}. A network does not learn a class that it never sees; if this one is "
+            "absent on purpose, set allow_absent_classes: true in the configuration"
+        )
+
+
+def _report(training: SegmentationData, validation: SegmentationData, classes: tuple[str, ...], held_out: DataSummary) -> None:
+    """Warn about how the data were read and what the validation data cannot measure."""
+    for note in dict.fromkeys((*training.notes, *validation.notes)):
+        print_warning(note)
+    if held_out.absent:
+        names = some_of([classes[index] for index in held_out.absent])
+        print_warning(f"the {len(validation):,} validation images hold no pixel of {names}, whose IoU they cannot measure")
+
+
+def _split(config: TrainingConfig, source: DataSource) -> tuple[SegmentationData, SegmentationData]:
+    available = splits(source)
+    train_split = config.train_split or _first(available, _TRAIN)
+    validation_split = config.validation.split
+    if validation_split is None and train_split is not None and _TRAIN.fullmatch(train_split):
+        validation_split = _first(available, _VALIDATION)
+    everything = open_data(source, train_split, classes=config.classes)
     if config.exclude:
         everything = everything.without(config.exclude)
     if validation_split is not None:
-        validation = open_data(folder, validation_split)
+        validation = open_data(source, validation_split, classes=config.classes)
         shared = {sample.name for sample in everything.samples} & {sample.name for sample in validation.samples}
         if shared:
             raise ConfigurationError(
-                f"{folder}: {len(shared)} of {len(validation)} validation samples ({validation_split}) are also training "
-                f"samples ({train_split or validation_split}), for example {min(shared)!r}; name disjoint splits"
+                f"{source.folder}: {len(shared)} of {len(validation)} validation samples ({validation_split}) are also "
+                f"training samples ({train_split or validation_split}), for example {min(shared)!r}; name disjoint splits"
             )
         return everything, validation
     held_out = everything.samples[:: config.validation.held_out_every]
     names = {sample.name for sample in held_out}
     return everything.subset([s for s in everything.samples if s.name not in names]), everything.subset(held_out)
+
+
+def _first(names: Sequence[str], pattern: re.Pattern[str]) -> str | None:
+    return next((name for name in names if pattern.fullmatch(name)), None)
 
 
 def _class_names(config: TrainingConfig, data: SegmentationData) -> tuple[str, ...]:
@@ -71,5 +103,7 @@ def _class_names(config: TrainingConfig, data: SegmentationData) -> tuple[str, .
             f"no class names: {data.root} has no classes.txt; set `classes:` to {count} names in the configuration"
         )
     if len(names) != count:
-        raise ConfigurationError(f"{data.root} has {len(names)} classes, model.num_classes is {count}")
+        raise ConfigurationError(
+            f"{data.root} has {len(names)} classes, model.num_classes is {count}; they are {some_of(names)}"
+        )
     return names

@@ -20,7 +20,7 @@ from handler.network.engines import EngineOptions
 from handler.network.engines.torch_engine import TorchEngine
 from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
-from model import Checkpoint, CheckpointMetadata, Network, build_model, save_checkpoint
+from model import Checkpoint, CheckpointMetadata, Evaluation, Network, build_model, save_checkpoint
 from model.atomic import write_atomically
 from model.palette import voc_palette
 from model.strict import ConfigurationError
@@ -225,17 +225,20 @@ class Run:
         )
         log.evaluation(row)
         figures = f"mIoU {row.miou:.4f}, pixel accuracy {row.pixel_accuracy:.4f}, boundary IoU {row.boundary:.4f}"
+        if scores.only_background:
+            figures = "no figures, for the validation masks hold background alone"
         tqdm.write(f"epoch {epoch} of {config.epochs}: {figures}")
         self._draw_sample_sheet(pipeline, epoch)
         if iteration:
             draw_curves(self._folder, self._folder / "curves.png")
-        if iteration and (progress.best is None or selection > progress.best):
+        # Where no evaluation tells anything, the last network is kept.
+        if iteration and (progress.best is None or not selection <= progress.best):
             progress.best, progress.best_iteration = selection, iteration
             self._save_checkpoint(scores)
 
     def _score(self, pipeline: Pipeline) -> Scores:
         data, classes = self._data.validation, len(self._metadata.classes)
-        total = Scores.zero(classes, boundary=True)
+        total = Scores.zero(classes, boundary=True, background=pipeline.labels.background)
         for sample in data.samples[self._processes.rank :: self._processes.count]:
             image, mask = data.read(sample)
             total += compare(pipeline.segment(image).label_map, mask, classes, boundary=True)
@@ -243,15 +246,20 @@ class Run:
         return reduce(add, shares)
 
     def _selection_score(self, scores: Scores) -> float:
-        """Return the mean IoU over the classes in at least `least_images` validation images."""
+        """Return the mean IoU over the classes in at least `least_images` validation images; NaN if it tells nothing."""
+        if scores.only_background:
+            return scores.miou
         frequent = np.array(self._data.validation_images) >= self._config.validation.least_images
         chosen = scores.iou[frequent & ~np.isnan(scores.iou)]
         return float(chosen.mean()) if chosen.size else scores.miou
 
     def _save_checkpoint(self, scores: Scores) -> None:
         data = self._data.validation
-        evaluation = scores.evaluation(f"{len(data)} validation images of {data.root.name}", "single scale; chosen by it")
-        metadata = self._metadata.model_copy(update={"evaluations": (evaluation,)})
+        evaluations: tuple[Evaluation, ...] = ()
+        if not math.isnan(scores.miou):
+            name = f"{len(data)} validation images of {data.root.name}"
+            evaluations = (scores.evaluation(name, "single scale; chosen by it"),)
+        metadata = self._metadata.model_copy(update={"evaluations": evaluations})
         save_checkpoint(self._checkpoint, self._trainer.evaluated, metadata, half=self._config.half)
 
     def _draw_sample_sheet(self, pipeline: Pipeline, epoch: int) -> None:

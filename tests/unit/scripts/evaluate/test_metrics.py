@@ -111,6 +111,18 @@ def test_the_truth_itself_scores_one_or_nothing(true: npt.NDArray[np.uint8]) -> 
         assert set(by_class[~np.isnan(by_class)].tolist()) <= {1.0}
 
 
+def test_background_alone_has_no_means() -> None:
+    only = compare(maps([[0, 0, 1]]), maps([[0, 0, 0]]), 2, boundary=True)
+    total = Scores.zero(2, boundary=True, background=0) + only
+
+    assert total.only_background
+    assert total.unlabelled == (1,)
+    np.testing.assert_allclose(total.iou, [2 / 3, 0])
+    means = [total.miou, total.pixel_accuracy, total.mean_accuracy, total.mean_boundary_iou]
+    assert all(mean is not None and np.isnan(mean) for mean in means)
+    assert not (total + compare(maps([[1]]), maps([[1]]), 2, boundary=True)).only_background
+
+
 def test_maps_of_different_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(1, 2\), the true one \(2, 1\)"):
         compare(maps([[0, 0]]), maps([[0], [0]]), 2)

@@ -127,7 +127,68 @@ def test_wrong_pairs_are_named_before_the_model_runs(data: Path, checkpoint: Pat
 
     assert main([str(checkpoint), "--data", str(data)]) == 1
 
-    assert "calm.png: holds index 3; must be 0 to 2" in capsys.readouterr().err
+    assert "calm.png: holds index 3 (1,200 pixels); must be 0 to 2" in capsys.readouterr().err
+
+
+def test_classes_labelled_nowhere_are_listed(
+    tmp_path: Path, data: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in NAMES:
+        Image.fromarray(np.repeat(np.array([[0, 1]], np.uint8), 30, 0).repeat(20, 1)).save(data / "masks" / f"{name}.png")
+
+    assert main([str(checkpoint), "--data", str(data), "--out", str(tmp_path / "out")]) == 0
+
+    printed = capsys.readouterr().out
+    written = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert written["labelled_nowhere"] == ["dog"]
+    predicted = np.array(written["confusion"]).sum(0)[2] > 0
+    assert ("labelled nowhere but predicted, so they count as 0 in mIoU: dog" in printed) == predicted
+    assert ("neither labelled nor predicted, so they do not count: dog" in printed) != predicted
+
+
+def test_background_alone_is_no_success(
+    tmp_path: Path, data: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in NAMES:
+        Image.fromarray(np.repeat(np.array([[0, 255]], np.uint8), 30, 0).repeat(20, 1)).save(data / "masks" / f"{name}.png")
+
+    assert main([str(checkpoint), "--data", str(data), "--out", str(tmp_path / "out"), "--record", "ours"]) == 1
+
+    told = capsys.readouterr()
+    means = [line.split()[-1] for line in told.out.splitlines() if line.startswith(("mIoU", "boundary IoU", "mean", "pixel"))]
+    assert means == ["–"] * 4
+    assert "only background is labelled, so there are no means" in told.out
+    assert "data: no mask holds cat (1), dog (2); the masks hold 0 (background) in 1,200 pixels, 255 (ignored) in" in told.err
+    assert "--mask-values 255=CLASS" in told.err
+    written = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert written["miou"] is written["pixel_accuracy"] is None
+    assert read_metadata(checkpoint).evaluations == ()
+
+
+def test_mask_values_can_be_given(data: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in NAMES:
+        Image.fromarray(np.repeat(np.array([[0, 255]], np.uint8), 30, 0).repeat(20, 1)).save(data / "masks" / f"{name}.png")
+
+    assert main([str(checkpoint), "--data", str(data), "--mask-values", "255=cat"]) == 0
+
+    assert [line.split()[-2] for line in capsys.readouterr().out.splitlines()[1:4]] == ["1,200", "1,200", "0"]
+
+
+def test_coco_with_categories_in_another_order_is_scored(
+    tmp_path: Path, data: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = {"id": 1, "file_name": f"{NAMES[0]}.jpg", "height": 30, "width": 40}
+    polygon = [0, 0, 10, 0, 10, 30, 0, 30]
+    file = {
+        "images": [image],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 90, "segmentation": [polygon]}],
+        "categories": [{"id": 5, "name": "dog"}, {"id": 90, "name": "cat"}],
+    }
+    (tmp_path / "val.json").write_text(json.dumps(file))
+
+    assert main([str(checkpoint), "--data", str(tmp_path / "val.json"), "--images", str(data / "images")]) == 0
+
+    assert [line.split()[-2] for line in capsys.readouterr().out.splitlines()[1:4]] == ["900", "300", "0"]
 
 
 @pytest.mark.parametrize(
@@ -140,6 +201,8 @@ def test_wrong_pairs_are_named_before_the_model_runs(data: Path, checkpoint: Pat
         (["a.mar", "--scales", "1;2"], "'1;2'"),
         (["a.mar", "--tiles", "0"], "'0' must be a whole number"),
         (["a.mar", "--tiles", "2x2"], "'2x2' must be a whole number"),
+        (["a.mar", "--mask-values", "roof=255"], "'roof=255' must be a mask's value and its class, such as 255=roof"),
+        (["a.mar", "--mask-values", "255="], "'255=' must be a mask's value and its class"),
         (["a.mar", "--scales", "1,9"], "give numbers from 0.25 to 2"),
         (
             ["--url", "http://localhost/", "--output-stride", "8", "--precision", "float32"],

@@ -251,11 +251,42 @@ def test_every_wrong_pair_is_named_before_the_first_step(
     assert "02.png: holds index 9" in errors
 
 
+def test_a_class_without_a_pixel_is_refused_before_the_first_step(
+    tmp_path: Path, data: Path, arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (data / "masks").iterdir():
+        mask = np.asarray(Image.open(path))
+        Image.fromarray(np.where(mask == 2, 255, mask).astype(np.uint8)).save(path)
+
+    assert main(arguments("run")) == 1
+
+    errors = capsys.readouterr().err
+    assert "pets: no mask holds dog (2); the masks hold 0 (background) in" in errors
+    assert '255 means "ignore" here; if it stands for dog, say so with --mask-values 255=dog' in errors
+    assert "if this one is absent on purpose, set allow_absent_classes: true in the configuration" in errors
+    assert not (tmp_path / "run").exists()
+
+
+def test_validation_masks_of_background_alone_give_no_figures(
+    tmp_path: Path, data: Path, arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("00", "06"):
+        Image.new("L", (80, 60)).save(data / "masks" / f"{name}.png")
+
+    assert main(arguments("run", epochs=1)) == 0
+
+    told = capsys.readouterr()
+    assert "warning: the 2 validation images hold no pixel of cat, dog" in told.err
+    assert "epoch 1 of 1: no figures, for the validation masks hold background alone" in told.out
+    assert "saved the best network, of iteration 2" in told.out
+    assert load_checkpoint(tmp_path / "run" / "run.safetensors").metadata.evaluations == ()
+
+
 def test_the_runs_configuration_is_kept(tmp_path: Path, data: Path, arguments: Callable[..., list[str]]) -> None:
     main(arguments("run"))
 
     kept = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert kept["data"] == str(data)
+    assert kept["data"]["folder"] == str(data)
     assert kept["epochs"] == 2
 
 

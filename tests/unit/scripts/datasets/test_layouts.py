@@ -117,9 +117,9 @@ def test_an_unknown_folder_is_told_what_the_layouts_look_like(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("folders", "message"),
-    [("JPEGImages SegmentationClass", "no list of ids"), ("leftImg8bit gtFine", "no folder for")],
+    [("JPEGImages SegmentationClass", "names no images"), ("leftImg8bit gtFine", "no folder for")],
 )
-def test_a_layout_that_needs_a_split_says_so(tmp_path: Path, folders: str, message: str) -> None:
+def test_an_empty_data_set_says_what_it_lacks(tmp_path: Path, folders: str, message: str) -> None:
     for folder in folders.split():
         (tmp_path / folder).mkdir()
 
@@ -143,6 +143,9 @@ def test_all_missing_files_are_named_before_any_is_read(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (root / "masks" / f"{name}.png").unlink()
 
+    with pytest.raises(DataError, match=r"2 of 3 images have no mask of the same name: one, two\."):
+        open_data(root)
+    (root / "val.txt").write_text("one\ntwo\nthree\n")
     with pytest.raises(DataError, match=r"(?s)2 of its images and masks are missing.*one\.png.*two\.png"):
         open_data(root)
 
@@ -207,7 +210,8 @@ def _index_too_high(root: Path) -> None:
 
 
 def _colour_mask(root: Path) -> None:
-    write_mask(root / "masks" / "bad.png", mode="RGB")
+    colours = np.array([[[0, 0, 0], [128, 0, 0], [0, 0, 0]]] * 2, np.uint8)
+    Image.fromarray(colours).save(root / "masks" / "bad.png")
 
 
 def _jpeg_mask(root: Path) -> None:
@@ -232,9 +236,9 @@ def _turned_image(root: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_smaller_mask, r"bad\.png: has 1×1 pixels, its image bad\.jpg has 3×2"),
-        (_index_too_high, r"bad\.png: holds index 3, 200; must be 0 to 2, or 255 for void"),
-        (_colour_mask, r"bad\.png: the mask's mode is RGB; it must be palette \(P\) or 8-bit grey"),
+        (_smaller_mask, r"bad\.png: has 1×1 pixels for bad\.jpg, which has 3×2"),
+        (_index_too_high, r"bad\.png: holds index 3 \(1 pixel\), 200 \(1 pixel\); must be 0 to 2, or 255 for void"),
+        (_colour_mask, r"bad\.png: holds colours \(0 0 0 in 4 pixels, 128 0 0 in 2 pixels\); to say .* write colors\.txt"),
         (_jpeg_mask, r"bad\.jpg: a mask cannot be a JPEG"),
         (_broken_mask, r"bad\.png: cannot be read"),
         (_broken_image, r"bad\.jpg: the 12 bytes sent are not an image"),

@@ -1,0 +1,233 @@
+"""Turn a sample's mask into class indices, whatever its file holds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from model.metadata import Colour
+from scripts.class_names import canonical_name
+from scripts.datasets.colour_map import COLORS, LABELMAP, ColourMap, show
+from scripts.datasets.errors import DataError, pixels, some_of
+from scripts.datasets.mask_files import UPRIGHT, MaskFile, read_mask_file, read_orientation
+from scripts.datasets.source import IGNORE, DataSource
+
+#: The index of pixels that belong to no class and count for nothing.
+VOID = 255
+#: Class indices H×W, 255 = void; a file may hold values that are neither.
+Indices = npt.NDArray[np.integer]
+
+_BYTE_VALUES = 256
+#: EXIF orientations above it swap width and height.
+_LAST_UNTURNED = 4
+#: Stands for a colour whose name is not a class, and for one without a name.
+_NO_CLASS, _NO_NAME = -1, -2
+#: More unknown colours than this come from smoothing.
+_FEW_COLOURS = 3
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A photograph and its mask."""
+
+    #: Unique in its data set: the path below the layout's folder, without suffix.
+    name: str
+    image: Path
+    #: None: all of the image is background.
+    mask: Path | None
+
+
+class MaskReader(Protocol):
+    """Reads the masks of a data set."""
+
+    def __call__(self, sample: Sample) -> Indices:
+        """Return the class index of each pixel of the upright image; 255 is void, and other values may be no classes.
+
+        Raises:
+            DataError: the mask cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class IndexMasks:
+    """Files whose values are class indices, or stand for them."""
+
+    #: The class index of each value; the others stay as they are.
+    index_of: Mapping[int, int] = field(default_factory=dict)
+
+    def __call__(self, sample: Sample) -> Indices:
+        """Read the values of a mask.
+
+        Raises:
+            DataError: the file cannot be read, holds colours, or has another orientation than its image.
+        """
+        return self.convert(*_read(sample))
+
+    def convert(self, path: Path, file: MaskFile) -> Indices:
+        """Return the class indices of a mask that was read from `path`.
+
+        Raises:
+            DataError: it holds colours.
+        """
+        if file.values is None:
+            raise DataError(
+                f"{path}: holds colours ({_list_colours(file)}); to say which class each stands for, write {COLORS} into the "
+                f"data set's folder, one `name r g b` per line, or put CVAT's {LABELMAP} there"
+            )
+        if not self.index_of:
+            return file.values
+        if file.values.dtype == np.uint8:
+            from_table: Indices = self._table[file.values]
+            return from_table
+        indices = file.values.astype(np.int64)
+        for value, index in self.index_of.items():
+            indices[file.values == value] = index
+        return indices
+
+    @cached_property
+    def _table(self) -> npt.NDArray[np.uint8]:
+        """The class index of each value of 8 bits."""
+        return np.array([self.index_of.get(value, value) for value in range(_BYTE_VALUES)], np.uint8)
+
+
+@dataclass(frozen=True)
+class ColourMasks:
+    """Files whose colours stand for classes. Grey files hold indices, unless the colour map has grey colours."""
+
+    colour_map: ColourMap
+    classes: tuple[str, ...]
+
+    def __call__(self, sample: Sample) -> Indices:
+        """Look up the colours of a mask.
+
+        Raises:
+            DataError: the file cannot be read or has another orientation than its image, or a colour stands for no class.
+        """
+        path, file = _read(sample)
+        if file.colours is None and (file.palette is None or (file.is_grey and not self.colour_map.has_grey)):
+            return IndexMasks().convert(path, file)
+        indices = self._look_up(file)
+        if indices.min() < 0:
+            raise self._error(path, file.as_colours(), indices)
+        return indices
+
+    def _look_up(self, file: MaskFile) -> npt.NDArray[np.int16]:
+        """Return class indices, negative where a colour has none."""
+        keys, indices = self._table
+        colours = file.palette if file.colours is None else file.colours
+        packed = _pack(np.zeros((0, 3), np.uint8) if colours is None else colours)
+        at = np.searchsorted(keys, packed).clip(max=len(keys) - 1)
+        found: npt.NDArray[np.int16] = np.where(keys[at] == packed, indices[at], np.int16(_NO_NAME))
+        if file.colours is not None or file.values is None:
+            return found
+        # Values beyond the palette have no colour.
+        of_value = np.full(_BYTE_VALUES, _NO_NAME, np.int16)
+        of_value[: len(found)] = found
+        by_pixel: npt.NDArray[np.int16] = of_value[file.values]
+        return by_pixel
+
+    @cached_property
+    def _table(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int16]]:
+        """The packed colours in ascending order, and the index of each."""
+        entries = sorted(
+            (int(_pack(np.array(colour, np.uint8))), self._index(name)) for colour, name in self.colour_map.names.items()
+        )
+        keys, indices = zip(*entries, strict=True)
+        return np.array(keys, np.int32), np.array(indices, np.int16)
+
+    def _index(self, name: str | None) -> int:
+        index = VOID if name is None else class_of(name, self.classes)
+        return _NO_CLASS if index is None else index
+
+    def _error(self, path: Path, colours: npt.NDArray[np.uint8], indices: Indices) -> DataError:
+        """Describe the colours that stand for no class."""
+        bad = np.flatnonzero(indices.ravel() < 0)
+        unknown, first, counts = np.unique(_pack(colours).ravel()[bad], return_index=True, return_counts=True)
+        width, names, faults = indices.shape[1], self.colour_map.names, []
+        for position in np.argsort(-counts, kind="stable"):
+            y, x = divmod(int(bad[first[position]]), width)
+            colour = _unpack(int(unknown[position]))
+            named = f" ({names[colour]!r}, which is no class)" if colour in names else ""
+            faults.append(f"{show(colour)}{named} in {pixels(counts[position])}, first at x {x}, y {y}")
+        advice = ""
+        if len(faults) > _FEW_COLOURS:
+            advice = "; so many shades come from smoothing (antialiasing), resizing or JPEG: export the mask again without them"
+        return DataError(f"{path}: colours that {self.colour_map.path.name} gives no class: {some_of(faults, 3)}{advice}")
+
+
+def upright_size(image: Path) -> tuple[int, int]:
+    """Return height and width of an image as it is shown; no pixel is decoded.
+
+    Raises:
+        DataError: it is not an image.
+    """
+    try:
+        with Image.open(image) as file:
+            width, height = file.size
+            return (height, width) if read_orientation(file) <= _LAST_UNTURNED else (width, height)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{image}: cannot be read: {error}") from error
+
+
+def class_of(name: str, classes: Sequence[str]) -> int | None:
+    """Return the index of the class `name`, whatever its case and the spelling of background; None if there is none."""
+    wanted = canonical_name(name).casefold()
+    return next((index for index, known in enumerate(classes) if canonical_name(known).casefold() == wanted), None)
+
+
+def index_masks(source: DataSource, classes: Sequence[str] | None) -> IndexMasks:
+    """Return a reader of index masks that heeds the source's `mask_values`.
+
+    Raises:
+        DataError: `mask_values` names what is no class.
+    """
+    return IndexMasks({value: _index(value, meaning, classes) for value, meaning in source.mask_values.items()})
+
+
+def _index(value: int, meaning: int | str, classes: Sequence[str] | None) -> int:
+    if meaning == IGNORE:
+        return VOID
+    index = class_of(meaning, classes or ()) if isinstance(meaning, str) else meaning
+    known = f"one of the classes {', '.join(classes)}, their index" if classes else "an index"
+    if index is None or not 0 <= index < (len(classes) if classes else VOID):
+        raise DataError(f"mask_values: {value} stands for {meaning!r}; it must be {known} or {IGNORE!r}")
+    return index
+
+
+def _read(sample: Sample) -> tuple[Path, MaskFile]:
+    if sample.mask is None:
+        raise DataError(f"{sample.image}: has no mask")
+    file = read_mask_file(sample.mask)
+    with Image.open(sample.image) as image:
+        orientation = read_orientation(image)
+    # A tag on only one of the two leaves open whether the mask was drawn on the stored or on the upright pixels.
+    if orientation != file.orientation:
+        raise DataError(
+            f"{sample.image.name} has EXIF orientation {orientation}, its mask {sample.mask} has {file.orientation} "
+            f"({UPRIGHT}: upright); store the image upright, as its mask was drawn"
+        )
+    return sample.mask, file
+
+
+def _pack(colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    """Return each colour …×3 as one number."""
+    wide = colours.astype(np.int32)
+    packed: npt.NDArray[np.int32] = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+    return packed
+
+
+def _unpack(packed: int) -> Colour:
+    return packed >> 16, packed >> 8 & 255, packed & 255
+
+
+def _list_colours(file: MaskFile) -> str:
+    """List the most frequent colours as `colors.txt` has them."""
+    packed, counts = np.unique(_pack(file.as_colours()), return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return some_of([f"{show(_unpack(int(packed[i])))} in {pixels(counts[i])}" for i in order], _FEW_COLOURS)

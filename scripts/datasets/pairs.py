@@ -1,0 +1,157 @@
+"""Match photographs with their masks by name, and read lists of names."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from scripts.class_names import ClassNamesError, read_class_names
+from scripts.datasets.colour_map import read_colour_map
+from scripts.datasets.errors import DataError, some_of
+from scripts.datasets.masks import ColourMasks, MaskReader, Sample, class_of, index_masks
+from scripts.datasets.source import DataSource
+from scripts.text_file import read_lines
+
+_CLASS_FILES = ("classes.txt", "classes.json", "class_names.txt")
+
+
+@dataclass(frozen=True)
+class NamedFiles:
+    """The image files in a folder and everything below it, by their path below it without suffix."""
+
+    folder: Path
+    paths: Mapping[str, Path]
+
+    @classmethod
+    def find(cls, folder: Path) -> "NamedFiles":
+        """Find the files; hidden ones and those of other kinds are left out.
+
+        Raises:
+            DataError: two files differ only in their suffix.
+        """
+        Image.init()
+        suffixes, paths = set(Image.registered_extensions()), dict[str, Path]()
+        for path in sorted(_walk(folder)):
+            if path.suffix.casefold() not in suffixes:
+                continue
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            if name in paths:
+                raise DataError(f"{folder}: {paths[name].name} and {path.name} have the same name without suffix")
+            paths[name] = path
+        return cls(folder, paths)
+
+    def name_of(self, line: str) -> str:
+        """Return the name that a line of a list means; it may have the suffix of its file, and quotes around it."""
+        line = line[1:-1] if len(line) > 1 and line[0] == line[-1] == '"' else line
+        stem = Path(line).with_suffix("").as_posix()
+        return stem if line not in self.paths and stem in self.paths and self.paths[stem].name == Path(line).name else line
+
+    def path_of(self, name: str, suffix: str) -> Path:
+        """Return the file of that name, or where it would be with `suffix`."""
+        return self.paths.get(name, self.folder / f"{name}{suffix}")
+
+
+def pair_all(images: NamedFiles, masks: NamedFiles) -> tuple[Sample, ...]:
+    """Pair all files of two folders.
+
+    Raises:
+        DataError: there are none, or some have no partner; the message counts them.
+    """
+    lonely = [name for name in images.paths if name not in masks.paths]
+    orphans = [name for name in masks.paths if name not in images.paths]
+    faults = [
+        f"{len(names):,} of {len(files.paths):,} {kind} have no {partner} of the same name: {some_of(names)}"
+        for names, files, kind, partner in ((lonely, images, "images", "mask"), (orphans, masks, "masks", "image"))
+        if names
+    ]
+    if faults:
+        raise DataError(
+            f"{images.folder} and {masks.folder}: {'; '.join(faults)}. Add what is missing, or list the samples to use in "
+            "train.txt and val.txt"
+        )
+    return require_files((Sample(name, path, masks.paths[name]) for name, path in images.paths.items()), images.folder)
+
+
+def pair_listed(listing: Path, images: NamedFiles, masks: NamedFiles) -> tuple[Sample, ...]:
+    """Pair the files that a list names.
+
+    Raises:
+        DataError: the list is empty, or a file is missing.
+    """
+    names = [images.name_of(line) for line in read_lines(listing)]
+    return require_files((Sample(name, images.path_of(name, ""), masks.path_of(name, ".png")) for name in names), listing)
+
+
+def require_files(samples: Iterable[Sample], source: Path) -> tuple[Sample, ...]:
+    """Check that the files of all `samples` exist; `source` is the list or folder that names them.
+
+    Raises:
+        DataError: there are no samples, a name occurs twice, or files are missing; the message counts them and names the first.
+    """
+    checked = tuple(samples)
+    if not checked:
+        raise DataError(f"{source}: names no images")
+    names = [sample.name for sample in checked]
+    if len(unique := set(names)) < len(names):
+        remaining = list(names)
+        for name in unique:
+            remaining.remove(name)
+        raise DataError(f"{source}: has more than one {some_of(sorted(set(remaining)))}")
+    missing = [path for sample in checked for path in (sample.image, sample.mask) if path and not path.is_file()]
+    if missing:
+        raise DataError(f"{source}: {len(missing):,} of its images and masks are missing:\n{listed(map(str, missing))}")
+    return checked
+
+
+def listed(lines: Iterable[str], most: int = 20) -> str:
+    """Return the first of `lines`, each on its own, and how many more there are."""
+    everything = list(lines)
+    more = [f"and {len(everything) - most:,} more"] if len(everything) > most else []
+    return "\n".join(f"  {line}" for line in [*everything[:most], *more])
+
+
+def class_names(root: Path) -> tuple[str, ...] | None:
+    """Read the class names in `classes.txt`, `classes.json` or Labelme's `class_names.txt`; None without such a file.
+
+    Raises:
+        DataError: the file holds none.
+    """
+    path = next((root / name for name in _CLASS_FILES if (root / name).is_file()), None)
+    try:
+        return None if path is None else read_class_names(path)
+    except ClassNamesError as error:
+        raise DataError(str(error)) from error
+
+
+def file_masks(source: DataSource, classes: tuple[str, ...] | None) -> tuple[MaskReader, tuple[str, ...] | None]:
+    """Return the reader of the masks in image files, and the class names.
+
+    Colours have names, so they follow the order of `classes`, which the caller wants; indices have the data set's own order.
+
+    Raises:
+        DataError: a file of names or colours cannot be read, or names other classes.
+    """
+    own, colour_map = class_names(source.folder), read_colour_map(source.folder)
+    if colour_map is None or source.mask_values:
+        own = own or (colour_map.classes if colour_map else None)
+        return index_masks(source, own or classes), own
+    order = classes or own or colour_map.classes
+    require_some_class(str(colour_map.path), colour_map.classes, order)
+    return ColourMasks(colour_map, order), order
+
+
+def require_some_class(subject: str, names: Sequence[str], classes: Sequence[str]) -> None:
+    """
+    Raises:
+        DataError: none of `names` but background is one of `classes`.
+    """
+    if not any(class_of(name, classes) for name in names):
+        raise DataError(f"{subject}: names {some_of(names)}; none but background is one of the classes {some_of(classes)}")
+
+
+def _walk(folder: Path) -> Iterable[Path]:
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent, name) for name in files if not name.startswith("."))

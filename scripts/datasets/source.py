@@ -1,0 +1,73 @@
+"""Say where a data set is, and what its folder does not say itself."""
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from model.strict import ConfigurationError, StrictModel
+from scripts.yaml_file import read_mapping
+
+#: What a mask's value may mean instead of a class.
+IGNORE = "ignore"
+
+
+class DataSource(StrictModel):
+    """A data set on disk. Relative paths of files and folders are below `folder`."""
+
+    folder: Path = Path()
+    #: VOC, Cityscapes, plain or COCO, in any case; left out: recognised.
+    layout: str | None = None
+    #: COCO's JSON file, or one for each split; left out: found in the folder.
+    annotations: Path | dict[str, Path] | None = None
+    #: Folder of the photographs; left out: the layout's own.
+    images: Path | None = None
+    #: The class (its name or index) that a value of the mask files stands for, or `ignore`. Values that are left out are class
+    #: indices, and 255 is ignored.
+    mask_values: dict[int, int | str] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return locate(Path(value)) if isinstance(value, str | Path) else value
+
+    @field_validator("layout")
+    @classmethod
+    def _known_layout(cls, value: str | None) -> str | None:
+        return None if value is None else value.casefold()
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open what a user names as a data set: its folder, a COCO annotation file, or a YAML file of a source's keys.
+
+        Raises:
+            ConfigurationError: the YAML file holds a wrong key or value.
+        """
+        return cls.parse(locate(path), source=str(path))
+
+    @property
+    def images_folder(self) -> Path | None:
+        """The folder of photographs that was named, if one was."""
+        return None if self.images is None else self.folder / self.images
+
+    def with_options(self, images: Path | None, mask_values: dict[int, int | str] | None) -> Self:
+        """Return the source with these values of the command line, which replace its own where they are not None."""
+        # The command line's paths are below the current folder.
+        changes = {"images": None if images is None else images.absolute(), "mask_values": mask_values}
+        return self.model_copy(update={name: value for name, value in changes.items() if value is not None})
+
+
+def locate(path: Path) -> dict[str, Any]:
+    """Return a source's values for the path of a folder, of a COCO annotation file or of a YAML file with the values.
+
+    Raises:
+        ConfigurationError: it is an archive.
+    """
+    if path.suffix.casefold() == ".zip":
+        raise ConfigurationError(f"{path}: is an archive; unpack it and give the folder")
+    if path.suffix.casefold() in {".yaml", ".yml"}:
+        values = read_mapping(path)
+        return {**values, "folder": path.parent / str(values.get("folder", ""))}
+    if path.suffix.casefold() == ".json" and not path.is_dir():
+        return {"folder": path.parent, "layout": "coco", "annotations": Path(path.name)}
+    return {"folder": path}
