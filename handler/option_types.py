@@ -18,6 +18,11 @@ from pydantic_core import CoreSchema, core_schema
 from handler.wording import quoted
 from model.strict import nearest
 
+#: The greatest number that a band can have in an option.
+MOST_BANDS = 999
+#: The greatest value of a range; single precision holds it, and its differences.
+GREATEST_VALUE = 1e38
+
 _ALL = "all"
 #: `float` would take 0_2, ٢ and nan as well.
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -25,6 +30,8 @@ _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _FILE_NAME = r"^(?!(?:.*[\\/])?\.{0,2}$)[^\u0000-\u001f\u007f-\u009f\u2028\u2029\ud800-\udfff]+$(?!\n)"
 #: Python refuses to convert thousands of digits.
 _INDEX = re.compile(r"[0-9]{1,9}")
+_BAND_PATTERN = "[1-9][0-9]{0,2}"
+_VALUE_PATTERN = r"-?[0-9]{1,38}(?:\.[0-9]+)?(?:e-[0-9]{1,3})?"
 
 
 class Text(str):
@@ -73,10 +80,7 @@ class Number:
 
     def read(self, value: Any) -> float:
         """Return the number that `value` spells, in bounds or not."""
-        is_decimal = isinstance(value, str) and _DECIMAL.fullmatch(value.strip())
-        number = float(value) if is_decimal else value
-        if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= sys.float_info.max:
-            raise ValueError(f"{quoted(value)} is not a number")
+        number = _number(value)
         if type(value) is str and self.least <= number <= self.greatest and not re.search(_anchored(self.pattern), value):
             raise ValueError(f"{quoted(value)} is not a plain decimal number")
         return number
@@ -91,10 +95,20 @@ class WholeNumber(Number):
         return "|".join(map(str, range(int(self.least), self.greatest + 1)))
 
     def read(self, value: Any) -> int:
-        number = super().read(value)
-        if number != int(number):
-            raise ValueError(f"{quoted(value)} is not a whole number")
-        return int(number)
+        return _whole(value, super().read(value))
+
+
+@dataclass(frozen=True)
+class _Spelled:
+    """Reads numbers without bounds; strings in JSON must have the notation of `pattern`."""
+
+    pattern: str
+
+    def read(self, value: Any) -> float:
+        number = _number(value)
+        if type(value) is str and not re.search(_anchored(self.pattern), value):
+            raise ValueError(f"{quoted(value)} is not a plain decimal number")
+        return number
 
 
 @dataclass(frozen=True)
@@ -140,6 +154,84 @@ class ImageName:
         if not re.search(_FILE_NAME, value):
             raise ValueError(f"{quoted(value)} is not the name of a file")
         return str(value)
+
+
+@dataclass(frozen=True)
+class BandNumbers:
+    """Annotates the number of one band, or of three in order: a list, a single number, text with commas; or a word."""
+
+    first: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        del source, handler
+        return core_schema.no_info_plain_validator_function(self.numbers)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        del schema, handler
+        item = {"type": ["integer", "string"], "minimum": 1, "maximum": MOST_BANDS}
+        return {
+            **item,
+            "type": ["array", "integer", "string"],
+            "pattern": _anchored(f"{self.first}|{_with_commas(_BAND_PATTERN, 1)}|{_with_commas(_BAND_PATTERN, 3, 3)}"),
+            "items": {**item, "pattern": _anchored(_BAND_PATTERN)},
+            "minItems": 1,
+            "maxItems": 3,
+            "not": {"type": "array", "minItems": 2, "maxItems": 2},
+        }
+
+    def numbers(self, value: Any) -> tuple[int, ...] | str:
+        """Return the numbers, or the word.
+
+        Raises:
+            ValueError: a number is out of range, or there are two.
+        """
+        if _word(value) == self.first:
+            return self.first
+        numbers = tuple(_whole(piece, _BAND.read(piece)) for piece in _split(value, 3))
+        if len(numbers) == 2:
+            raise ValueError(f"{quoted(','.join(map(str, numbers)))} are two bands")
+        for number in numbers:
+            if not 1 <= number <= MOST_BANDS:
+                raise ValueError(f"there is no band {quoted(number)}")
+        return numbers
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    """Annotates two numbers, as a list or text with a comma; or one of `words`. Which is the greater is not checked here."""
+
+    words: Sequence[str]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        del source, handler
+        return core_schema.no_info_plain_validator_function(self.values)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        del schema, handler
+        texts = "|".join([*self.words, _with_commas(_VALUE_PATTERN, 2, 2)])
+        item = {
+            "type": ["number", "string"],
+            "minimum": -GREATEST_VALUE,
+            "maximum": GREATEST_VALUE,
+            "pattern": _anchored(_VALUE_PATTERN),
+        }
+        return {"type": ["array", "string"], "pattern": _anchored(texts), "items": item, "minItems": 2, "maxItems": 2}
+
+    def values(self, value: Any) -> tuple[float, float] | str:
+        """Return the two numbers, or the word.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        if isinstance(word := _word(value), str) and word in self.words:
+            return word
+        values = [_VALUE.read(piece) for piece in _split(value, 2)]
+        if len(values) != 2:
+            raise ValueError(f"{quoted(value)} is one value")
+        for number in values:
+            if abs(number) > GREATEST_VALUE:
+                raise ValueError(f"{quoted(number)} is beyond {GREATEST_VALUE:g}")
+        return float(values[0]), float(values[1])
 
 
 @dataclass(frozen=True)
@@ -202,6 +294,24 @@ class ClassNames:
         return matches[0] if isinstance(piece, Text) and len(matches) == 1 else None
 
 
+_BAND, _VALUE = _Spelled(_BAND_PATTERN), _Spelled(_VALUE_PATTERN)
+
+
+def _number(value: Any) -> float:
+    """Return the number that `value` is or spells."""
+    is_decimal = isinstance(value, str) and _DECIMAL.fullmatch(value.strip())
+    number = float(value) if is_decimal else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= sys.float_info.max:
+        raise ValueError(f"{quoted(value)} is not a number")
+    return number
+
+
+def _whole(value: Any, number: float) -> int:
+    if number != int(number):
+        raise ValueError(f"{quoted(value)} is not a whole number")
+    return int(number)
+
+
 def _split(value: Any, most: int) -> list[Any]:
     """Return the items of a list or of text with commas, or a single value. No item of a list that is too long is looked at."""
     items = value
@@ -220,8 +330,8 @@ def _split(value: Any, most: int) -> list[Any]:
     return items
 
 
-def _with_commas(item: str, most: int) -> str:
-    return rf" *(?:{item})(?: *, *(?:{item})){{0,{most - 1}}} *"
+def _with_commas(item: str, most: int, least: int = 1) -> str:
+    return rf" *(?:{item})(?: *, *(?:{item})){{{least - 1},{most - 1}}} *"
 
 
 def _anchored(pattern: str) -> str:

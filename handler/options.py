@@ -1,11 +1,11 @@
 """Options of a request, each declared once: name, type, bounds, default, description. The server's settings reuse them."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Final, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from handler.option_types import WORD, Flag, ImageName, Number, Several, WholeNumber
+from handler.option_types import WORD, BandNumbers, Flag, ImageName, Number, Several, ValueRange, WholeNumber
 from model.strict import StrictModel
 
 Refinement = Literal["none", "crf"]
@@ -20,8 +20,43 @@ Y_AXES: tuple[str, ...] = get_args(YAxis)
 
 SCALE = Number(LEAST_SCALE, GREATEST_SCALE)
 
+#: The first three bands, or the first of fewer.
+FIRST_BANDS: Final = "first"
+#: All values of the samples' type, or the 2nd to the 98th percentile of the image.
+TYPE_RANGE: Final = "type"
+AUTO_RANGE: Final = "auto"
+Bands = tuple[int, ...] | Literal["first"]
+Range = tuple[float, float] | Literal["type", "auto"]
 
-class InferenceOptions(StrictModel):
+
+class ReadingOptions(StrictModel):
+    """How the samples of an image become colours."""
+
+    #: One number, for grey, or three, for red, green and blue; 1 is the first band, as in GDAL and rasterio.
+    bands: Annotated[Bands, BandNumbers(FIRST_BANDS)] = Field(
+        default=FIRST_BANDS,
+        description="the bands shown as red, green and blue, or one as grey; 1 is the file's first, as in GDAL",
+    )
+    #: The values shown as black and as white.
+    range: Annotated[Range, ValueRange((TYPE_RANGE, AUTO_RANGE))] = Field(
+        default=TYPE_RANGE,
+        description="the values shown as black and white; `type`: all of 8 or 16 bits, of floats 0 to 1; "
+        "`auto`: by the image's 2nd and 98th percentiles",
+    )
+
+    @model_validator(mode="after")
+    def _range_ascends(self) -> Self:
+        check_range(self.range)
+        return self
+
+
+def check_range(values: Range) -> None:
+    """Raise ValueError unless black is below white, the one rule of a range that a JSON Schema cannot state."""
+    if not isinstance(values, str) and not values[0] < values[1]:
+        raise ValueError(f"{values[0]:g},{values[1]:g}: black must be below white")
+
+
+class InferenceOptions(ReadingOptions):
     """How the network sees an image, and what refines its probabilities."""
 
     #: Factors of the size that the checkpoint's resize policy gives; ascending.

@@ -48,8 +48,8 @@ class OpenedRequest:
 
     @property
     def pixels(self) -> int:
-        """The pixels of the image, and so of its label map."""
-        return self.image.size[0] * self.image.size[1]
+        """The pixels of the image, and so of its label map; more if decoding takes the memory of a larger one."""
+        return self.image.pixels
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class Pipeline:
         """
         limits = self.limits.shared_by(request.images_per_call)
         with _note_shared_limit(request):
-            image = open_image(request.image, limits)
+            image = open_image(request.image, limits, request.inference)
             plan = self.plan(image.size, _NO_OPTIONS if request.explain else request.inference)
             check_cost(request, image.size, plan, self.metadata, limits)
         return OpenedRequest(request, image, plan)

@@ -22,7 +22,7 @@ from handler.image.decode import convert_image, open_image
 from handler.masks.label_map import LabelMap
 from handler.masks.segmentation import Segmentation, keep_classes
 from handler.masks.segments import Segment, find_segments
-from handler.options import AnswerOptions, InferenceOptions, ModelIdentity
+from handler.options import AnswerOptions, InferenceOptions, ModelIdentity, ReadingOptions
 from handler.pipeline import Pipeline
 from handler.request.parser import RequestParser
 from handler.settings import HandlerSettings
@@ -111,16 +111,16 @@ class Segmenter:
         if "format" in options:
             raise InvalidOption("option 'format': choose it when the result is converted, as in result.to('coco')")
         inference, answer = self._parser.fill_in(self._parser.parse_options(_as_json(options)))
-        segmentation = self._pipeline.segment(self._read(image), inference)
+        segmentation = self._pipeline.segment(self._read(image, inference), inference)
         return SegmentationResult(segmentation, answer, self._identity, self._parser)
 
-    def _read(self, image: ImageSource) -> RGBImage:
+    def _read(self, image: ImageSource, reading: ReadingOptions) -> RGBImage:
         if isinstance(image, np.ndarray):
-            return _check_array(image)
+            return convert_image(Image.fromarray(_check_array(image)), reading)
         if isinstance(image, Image.Image):
-            return convert_image(image)
+            return convert_image(image, reading)
         data = image if isinstance(image, bytes) else Path(image).read_bytes()
-        return open_image(data, self._limits).decode().pixels
+        return open_image(data, self._limits, reading).decode().pixels
 
 
 class SegmentationResult:

@@ -1,8 +1,8 @@
 """Conversion of any Pillow mode to RGB: scaling to 8 bits, palettes, ICC profiles, transparency over white."""
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,8 @@ from PIL import Image
 
 from handler.geometry import RGBImage
 from handler.image.icc import LAB_PROFILE, srgb_transform
+from handler.image.sample_range import Limits, Samples, auto_limits, sampling_step, to_eight_bits
+from handler.options import FIRST_BANDS, TYPE_RANGE, ReadingOptions
 from handler.strips import row_strips
 
 #: Pixels converted at once. Their copies fit into a processor's cache, and little is held beside the image and the result.
@@ -17,6 +19,12 @@ _STRIP_PIXELS = 1 << 18
 #: Modes that differ from another only in how they are packed, or that Pillow converts exactly.
 _EQUIVALENT = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 
+#: Modes of more than 8 bits.
+_DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+_AS_IT_IS = ReadingOptions()
+
+#: Yields strips: their rows, their colours in sRGB, and their opacity.
+_Strips = Callable[[], Iterator[tuple[slice, Image.Image, Image.Image | None]]]
 #: The transparent colour: a grey, an index or three samples; or the alpha of each colour of a palette.
 TransparentColour = int | tuple[int, ...] | bytes | None
 
@@ -32,6 +40,12 @@ class SampleEncoding:
     white: int = 65_535
     #: Whether 0 is white instead, in grey of more than 8 bits.
     zero_is_white: bool = False
+    #: Whether alpha says nothing.
+    ignores_alpha: bool = False
+    #: The values shown as black and white, in the numbers of the file; None: all of its type.
+    limits: Limits | None = None
+    #: The value in the file of one step of 8 bits, where Pillow keeps the upper bytes.
+    step: int = 1
 
 
 @dataclass(frozen=True)
@@ -42,24 +56,102 @@ class _Layers:
     alpha: Image.Image | None = None
 
 
-def write_rgb(image: Image.Image, encoding: SampleEncoding, out: RGBImage) -> None:
-    """Convert `image`, of any mode, to sRGB, and write it into `out`: uint8 H×W×3, any view of an array."""
+def write_rgb(image: Image.Image, encoding: SampleEncoding, out: RGBImage, reading: ReadingOptions = _AS_IT_IS) -> None:
+    """Convert `image`, of any mode, to sRGB, and write it into `out`: uint8 H×W×3, any view of an array.
+
+    `reading` chooses among the colour bands, red, green and blue, and the values shown as black and white. Values are those of
+    the file; of an image with a profile, those of sRGB.
+    """
+    if image.mode in _DEEP:
+        encoding = replace(encoding, limits=_deep_limits(image, encoding, reading))
+        reading = reading.model_copy(update={"range": TYPE_RANGE})
+    strips = functools.partial(_strips, image, encoding)
+    adjust = _adjustment(reading, encoding, strips, sampling_step(image.width * image.height))
+    for rows, rgb, alpha in strips():
+        out[rows] = np.asarray(_over_white(adjust(rgb), alpha))
+
+
+def layers_over_white(
+    colour: Image.Image, alpha: npt.NDArray[np.uint8] | None, profile: bytes, *, multiplied: bool
+) -> npt.NDArray[np.uint8]:
+    """Convert `colour`, in mode L or RGB, by its profile, and lay it over white by `alpha`, H×W; return uint8 H×W×3.
+
+    `multiplied`: the colour is multiplied by alpha already.
+    """
+    rgb = _srgb(colour, profile)
+    if alpha is None or not multiplied:
+        return np.asarray(_over_white(rgb, None if alpha is None else Image.fromarray(alpha)))
+    blended: npt.NDArray[np.uint8] = np.minimum(np.asarray(rgb, np.uint16) + (255 - alpha[..., np.newaxis]), 255).astype(
+        np.uint8
+    )
+    return blended
+
+
+def looks_like_alpha(values: npt.NDArray[np.number], opaque: float) -> bool:
+    """Whether most values that are not 0 are `opaque`, as in the alpha of a map; a measured band has many others."""
+    visible = int(np.count_nonzero(values))
+    return 0 < visible <= 2 * int(np.count_nonzero(values == opaque))
+
+
+def _strips(image: Image.Image, encoding: SampleEncoding) -> Iterator[tuple[slice, Image.Image, Image.Image | None]]:
+    """Yield strips of the image: their rows, their colours in sRGB, and their opacity."""
     if image.mode in ("P", "PA"):
         layers, profile = _palette_layers(image, encoding), b""  # The palette is converted once, as a small image.
     else:
         layers, profile = functools.partial(_layers, encoding=encoding), encoding.icc_profile
     for rows in row_strips(image.height, image.width, _STRIP_PIXELS):
-        strip = image.crop((0, rows.start, image.width, rows.stop))
-        out[rows] = np.asarray(_over_white(layers(strip), profile))
+        strip = layers(image.crop((0, rows.start, image.width, rows.stop)))
+        yield rows, _srgb(strip.colour, profile), None if encoding.ignores_alpha else strip.alpha
 
 
-def _over_white(layers: _Layers, profile: bytes) -> Image.Image:
-    rgb = _srgb(layers.colour, profile)
-    if layers.alpha is None:
+def _over_white(rgb: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    if alpha is None:
         return rgb
     white = Image.new("RGB", rgb.size, "white")
-    white.paste(rgb, mask=layers.alpha)
+    white.paste(rgb, mask=alpha)
     return white
+
+
+def _adjustment(
+    reading: ReadingOptions, encoding: SampleEncoding, strips: _Strips, step: int
+) -> Callable[[Image.Image], Image.Image]:
+    """Return the choice of bands and values, for strips in sRGB."""
+    if reading.bands == FIRST_BANDS and reading.range == TYPE_RANGE:
+        return lambda rgb: rgb
+    bands = (1, 2, 3) if isinstance(reading.bands, str) else reading.bands
+    order = [band - 1 for band in (bands if len(bands) == 3 else bands * 3)]
+    limits = (0.0, 255.0) if reading.range == TYPE_RANGE else _eight_bit_limits(reading, encoding, order, strips, step)
+    table = to_eight_bits(np.arange(256, dtype=np.float32), limits)
+    return lambda rgb: Image.fromarray(table[np.asarray(rgb)[..., order]])
+
+
+def _eight_bit_limits(
+    reading: ReadingOptions,
+    encoding: SampleEncoding,
+    order: list[int],
+    strips: _Strips,
+    step: int,
+) -> Limits:
+    if not isinstance(reading.range, str):
+        return reading.range[0] / encoding.step, reading.range[1] / encoding.step
+    parts: list[Samples] = []
+    for rows, rgb, alpha in strips():
+        first = -rows.start % step
+        values = np.asarray(rgb)[first::step, ::step][..., order]
+        parts.append(values if alpha is None else values[np.asarray(alpha)[first::step, ::step] > 0])
+    return auto_limits(parts)
+
+
+def _deep_limits(image: Image.Image, encoding: SampleEncoding, reading: ReadingOptions) -> Limits | None:
+    """Return the values shown as black and white in grey of more than 8 bits; None: all of its type."""
+    if reading.range == TYPE_RANGE:
+        return None
+    if not isinstance(reading.range, str):
+        return reading.range
+    values = np.asarray(image)
+    step = sampling_step(values.size)
+    values = values[::step, ::step]
+    return auto_limits([values if encoding.transparent is None else values[values != encoding.transparent]])
 
 
 def _srgb(colour: Image.Image, profile: bytes) -> Image.Image:
@@ -88,7 +180,9 @@ def _layers(strip: Image.Image, encoding: SampleEncoding) -> _Layers:
 
 def _eight_bit_grey(strip: Image.Image, encoding: SampleEncoding) -> Image.Image:
     values = np.asarray(strip)
-    if strip.mode == "F":
+    if encoding.limits is not None:
+        grey = to_eight_bits(values, encoding.limits)
+    elif strip.mode == "F":
         grey = np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)
     else:
         grey = _grey_table(encoding.white)[np.clip(values, 0, 65_535)]
@@ -113,7 +207,7 @@ def _palette_layers(image: Image.Image, encoding: SampleEncoding) -> Callable[[I
     elif isinstance(encoding.transparent, int):
         alpha[0, encoding.transparent : encoding.transparent + 1] = 0
     layers = _Layers(Image.fromarray(palette[None]), Image.fromarray(alpha))
-    table = np.asarray(_over_white(layers, encoding.icc_profile))[0]
+    table = np.asarray(_over_white(_srgb(layers.colour, encoding.icc_profile), layers.alpha))[0]
 
     def lookup(strip: Image.Image) -> _Layers:
         opacity = strip.getchannel("A") if strip.mode == "PA" else None

@@ -14,16 +14,19 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from handler.errors import ImageTooLarge
 from handler.geometry import Box, DecodedImage, RGBImage, Size
-from handler.image.colour import SampleEncoding, write_rgb
-from handler.image.file_formats import StrippedImage, strip_to_first_image
+from handler.image.colour import SampleEncoding, looks_like_alpha, write_rgb
+from handler.image.file_formats import StrippedImage, format_name, strip_to_first_image
 from handler.image.file_formats.tiff import orientation
 from handler.image.pillow_files import ACCEPTED_FORMATS, open_file, refusing_broken_files
+from handler.image.tiff_bands import TiffBands, open_tiff, require_bands
 from handler.image.tiff_samples import LibtiffImageFile
 from handler.limits import Limits
+from handler.options import ReadingOptions
 
 __all__ = ["ACCEPTED_FORMATS", "OpenedImage", "convert_image", "decode_image", "open_image"]
 
 _Length = TypeVar("_Length", int, float)
+_AS_IT_IS = ReadingOptions()
 
 #: How an upright array looks in the order of the file, by EXIF orientation: a view, so that writing into it turns the image.
 _AS_STORED: dict[int, Callable[[RGBImage], RGBImage]] = {
@@ -44,15 +47,26 @@ _CORNERS: RGBImage = np.moveaxis(np.indices((2, 2), np.uint8), 0, -1)
 #: different, and save little time (docs/performance.md).
 _MARGIN = 2
 
+#: Bytes of a TIFF's samples, unpacked, for each pixel of the limit: those of 16-bit colour with alpha.
+_SAMPLE_BYTES = 8
+#: Modes of one band, with or without alpha.
+_GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+
 #: Pixels and bytes of a run-length encoded BMP, which Pillow decodes in Python: five million take about two seconds.
 _MAX_RLE = 5_000_000
 _RLE_COMPRESSIONS = (1, 2)
 
 
-def open_image(data: bytes, limits: Limits) -> "OpenedImage":
+def open_image(data: bytes, limits: Limits, reading: ReadingOptions = _AS_IT_IS) -> "OpenedImage":
     """Read the header of an image file and check its size; decode nothing.
 
+    Args:
+        data: the file.
+        limits: what it may cost.
+        reading: the bands to show, and the values to show as black and white.
+
     Raises:
+        InvalidOption: `reading` names a band that the file does not have.
         ImageTooLarge: more bytes or pixels, or a longer side, than `limits` allow.
         UnsupportedImageFormat: an image, but in none of `ACCEPTED_FORMATS`.
         InvalidImage: not an image, or its header is truncated or broken.
@@ -60,10 +74,11 @@ def open_image(data: bytes, limits: Limits) -> "OpenedImage":
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"the image has {len(data):,} bytes, the limit is {limits.max_bytes:,}")
     stripped = strip_to_first_image(data)
-    file = open_file(stripped.data)
+    file = open_tiff(data, stripped, reading) if format_name(data) == "TIFF" else open_file(stripped.data)
     _check_size(file, limits)
     _check_run_length_encoding(file, len(data))
-    return OpenedImage(file, stripped)
+    _check_bands(file, reading)
+    return OpenedImage(file, stripped, reading)
 
 
 def decode_image(data: bytes, limits: Limits) -> RGBImage:
@@ -71,12 +86,18 @@ def decode_image(data: bytes, limits: Limits) -> RGBImage:
     return open_image(data, limits).decode().pixels
 
 
-def convert_image(image: Image.Image) -> RGBImage:
-    """Convert a Pillow image of any mode to upright sRGB, uint8 H×W×3, by the rules of `OpenedImage.decode`."""
+def convert_image(image: Image.Image, reading: ReadingOptions = _AS_IT_IS) -> RGBImage:
+    """Convert a Pillow image of any mode to upright sRGB, uint8 H×W×3, by the rules of `OpenedImage.decode`.
+
+    Raises:
+        InvalidOption: `reading` names a band that the image does not have.
+    """
+    _check_bands(image, reading)
     upright_as = _AS_STORED[turn := orientation(image.info.get("exif", b""))]
     size = image.size if turn in _SIDEWAYS else image.size[::-1]
     upright = np.empty((*size, 3), np.uint8)
-    write_rgb(image, SampleEncoding(image.info.get("icc_profile") or b"", image.info.get("transparency")), upright_as(upright))
+    encoding = SampleEncoding(image.info.get("icc_profile") or b"", image.info.get("transparency"))
+    write_rgb(image, encoding, upright_as(upright), reading)
     return upright
 
 
@@ -85,15 +106,23 @@ class OpenedImage:
 
     #: Height and width of the upright image.
     size: Size
+    #: The pixels of the image; more if decoding takes the memory of a larger one, as of a TIFF of many bands.
+    pixels: int
 
-    def __init__(self, file: ImageFile, stripped: StrippedImage) -> None:
-        self._file: ImageFile | None = file
+    def __init__(self, file: ImageFile | TiffBands, stripped: StrippedImage, reading: ReadingOptions) -> None:
+        self._file: ImageFile | TiffBands | None = file
+        self._reading = reading
         self._profile = stripped.profile
-        self._orientation = orientation(stripped.exif or file.info.get("exif", b""))
+        exif = stripped.exif if stripped.exif or isinstance(file, TiffBands) else file.info.get("exif", b"")
+        self._orientation = orientation(exif)
         self.size = self._transposed(file.size[::-1])
+        unpacked = file.layout.unpacked_bytes if isinstance(file, TiffBands) else 0
+        self.pixels = max(self.size[0] * self.size[1], unpacked // _SAMPLE_BYTES)
 
     def decode(self, at_least: Size | None = None) -> DecodedImage:
         """Decode the first image of the file, upright and in sRGB: uint8 H×W×3. It can be decoded only once.
+
+        TIFFs of kinds that Pillow does not read, or for which bands or a range are chosen, are read by GDAL (tiff_bands).
 
         - First image: the first frame of an animation, page of a TIFF, image of a multi-picture JPEG (MPO).
         - Upright: the orientation in EXIF, or in a TIFF's own tag, is applied. A broken EXIF block is ignored.
@@ -105,10 +134,9 @@ class OpenedImage:
           and L*a*b* is that of D50.
         - Opaque: transparency of any kind is laid over white. The transparent colour of 16-bit RGB is compared by upper bytes.
 
-        A truncated file is refused, not filled up. So are kinds that Pillow does not read. TIFF: 16-bit grey with alpha, alpha
-        beside one band in separate planes, floats of 16 or 64 bits or of several bands, big-endian unsigned integers of 32
-        bits, and where 0 is white, integers of 32 bits and big-endian grey of 16. JPEG: 12 bits, and lossless. BMP: embedded
-        JPEG and PNG.
+        A truncated file is refused, not filled up. So are kinds that neither Pillow nor GDAL reads as they are meant: TIFFs of
+        complex numbers, of bands of different types, and of colour spaces other than grey, RGB, palette, CMYK, YCbCr and L*a*b*
+        at the usual depths; JPEGs of 12 bits, and lossless; BMPs that embed JPEG and PNG.
 
         Memory, beside the file and its stripped copy: 3 bytes for each pixel of the result, and what Pillow holds while it
         decodes: 1 to 4 bytes for each pixel (up to 16 in WebP), and a strip of a TIFF.
@@ -123,11 +151,16 @@ class OpenedImage:
         file, self._file = self._file, None
         if file is None:
             raise ValueError("the image has been decoded already")
+        upright_as = _AS_STORED[self._orientation]
+        if isinstance(file, TiffBands):
+            upright = np.empty((*self.size, 3), np.uint8)
+            file.write_rgb(self._reading, upright_as(upright))
+            return DecodedImage.whole(upright)
         extent = self._transposed(_reduce_jpeg(file, self._transposed(at_least))) if at_least else self.size
         with refusing_broken_files():
             file.load()
         upright = np.empty((*self._transposed(file.size[::-1]), 3), np.uint8)
-        write_rgb(file, self._encoding(file), _AS_STORED[self._orientation](upright))
+        write_rgb(file, self._encoding(file), upright_as(upright), self._reading)
         return DecodedImage(upright, self.size, self._box(extent, upright))
 
     def _transposed(self, size: tuple[_Length, _Length]) -> tuple[_Length, _Length]:
@@ -138,8 +171,8 @@ class OpenedImage:
         profile, transparency = self._profile or file.info.get("icc_profile"), file.info.get("transparency")
         profile = profile if isinstance(profile, bytes) else b""
         if isinstance(file, LibtiffImageFile):
-            return SampleEncoding(profile, transparency, file.white, file.zero_is_white)
-        return SampleEncoding(profile, transparency)
+            return SampleEncoding(profile, transparency, file.white, file.zero_is_white, ignores_alpha=_ignores_alpha(file))
+        return SampleEncoding(profile, transparency, step=257 if ";16" in str(file.tile and file.tile[0].args) else 1)
 
     def _box(self, extent: tuple[float, float], upright: RGBImage) -> Box:
         """Locate the image in `upright`, which may be up to a pixel larger than `extent`, its height and width there.
@@ -162,10 +195,31 @@ def _reduce_jpeg(file: ImageFile, at_least: Size) -> tuple[float, float]:
     return bottom, right
 
 
-def _check_size(file: ImageFile, limits: Limits) -> None:
-    if max(file.size) > limits.max_side:
-        raise ImageTooLarge(f"the image has {file.width}×{file.height} pixels, the limit for a side is {limits.max_side:,}")
+def _ignores_alpha(file: LibtiffImageFile) -> bool:
+    """Whether what Pillow takes for alpha is none: not tagged so, or tagged by GDAL unasked, and full of measurements."""
+    if file.layout is None or "A" not in file.getbands():
+        return False
+    if file.layout.alpha is None:
+        return True
+    return file.layout.alpha_is_doubtful and not looks_like_alpha(np.asarray(file.getchannel("A")), 255)
+
+
+def _check_bands(image: Image.Image | TiffBands, reading: ReadingOptions) -> None:
+    if isinstance(image, TiffBands):
+        image.check_bands(reading)
+    elif image.mode in _GREY_MODES:
+        require_bands(reading, 1, "the image is grey and has 1")
+    else:
+        require_bands(reading, 3, "the image has 3: red, green and blue")
+
+
+def _check_size(file: ImageFile | TiffBands, limits: Limits) -> None:
+    width, height = file.size
+    if max(width, height) > limits.max_side:
+        raise ImageTooLarge(f"the image has {width}×{height} pixels, the limit for a side is {limits.max_side:,}")
     _check_pixels("the image has", file.size, limits)
+    if isinstance(file, TiffBands):
+        _check_samples(file, _SAMPLE_BYTES * limits.max_pixels)
     if isinstance(file, LibtiffImageFile):
         _check_pixels("the image has tiles of", file.tile_size, limits)
 
@@ -176,8 +230,21 @@ def _check_pixels(subject: str, size: tuple[int, int], limits: Limits) -> None:
         raise ImageTooLarge(f"{subject} {width}×{height} = {width * height:,} pixels, the limit is {limits.max_pixels:,}")
 
 
-def _check_run_length_encoding(file: ImageFile, file_bytes: int) -> None:
-    if file.format == "BMP" and file.info["compression"] in _RLE_COMPRESSIONS:
+def _check_samples(file: TiffBands, limit: int) -> None:
+    layout = file.layout
+    if layout.unpacked_bytes > limit:
+        raise ImageTooLarge(
+            f"{layout.width}×{layout.height} pixels of {layout} take {layout.unpacked_bytes:,} bytes, the limit is {limit:,}"
+        )
+    if layout.block_bytes > limit:
+        columns, rows = layout.block
+        raise ImageTooLarge(
+            f"the image has tiles of {columns}×{rows} pixels of {layout}, {layout.block_bytes:,} bytes, the limit is {limit:,}"
+        )
+
+
+def _check_run_length_encoding(file: ImageFile | TiffBands, file_bytes: int) -> None:
+    if isinstance(file, ImageFile) and file.format == "BMP" and file.info["compression"] in _RLE_COMPRESSIONS:
         largest = max(file_bytes, file.width * file.height)
         if largest > _MAX_RLE:
             raise ImageTooLarge(f"the run-length encoded BMP has {largest:,} pixels or bytes, the limit is {_MAX_RLE:,}")

@@ -74,6 +74,11 @@ def _refusal(data: bytes) -> SegmentationError:
     name = _foreign_format(data)
     if name is None:
         return InvalidImage(f"the {len(data):,} bytes sent are not an image; {_ACCEPTED_TEXT} accepted")
+    return unsupported(name)
+
+
+def unsupported(name: str) -> UnsupportedImageFormat:
+    """Return the error for an image in the format called `name`."""
     return UnsupportedImageFormat(f"{name} images are not accepted; {_ACCEPTED_TEXT}")
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from handler.errors import InvalidImage
+from handler.image.tiff_layout import TiffLayout
 
 _BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _PLANES = 258, 259, 262, 284
 _UNCOMPRESSED, _PACKBITS = 1, 32_773
@@ -20,6 +21,9 @@ _NATIVE_ORDER = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 
 class LibtiffImageFile(TiffImageFile):
     """A TIFF that libtiff always decodes, in the right byte order."""
+
+    #: What its tags say of the samples; None: not known.
+    layout: TiffLayout | None = None
 
     def _setup(self) -> None:
         # Pillow decodes uncompressed files itself, but takes 16 bits in separate planes for 8 and cannot read YCbCr. Its

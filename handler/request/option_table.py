@@ -10,7 +10,7 @@ from handler.answers import FORMATS
 from handler.errors import InvalidOption
 from handler.labels import Labels
 from handler.option_types import WORD, ClassNames, Several, Text, WholeNumber
-from handler.options import SCALE, AnswerOptions, InferenceOptions
+from handler.options import AUTO_RANGE, FIRST_BANDS, SCALE, TYPE_RANGE, AnswerOptions, InferenceOptions
 from handler.settings import HandlerSettings
 from handler.wording import quoted
 from model.strict import ConfigurationError, suggestion
@@ -122,6 +122,10 @@ def _allowed(schema: Any) -> str:
             return ", ".join(f"`{word}`" for word in words)
         case {"type": ["array", "number", *_], "minimum": least, "maximum": greatest, "maxItems": most}:
             return f"up to {most} of {least:g} … {greatest:g}, as `0.75,1,1.25`"
+        case {"type": ["array", "integer", "string"], "not": _, "maximum": most}:
+            return f"one or three of 1 … {most}, as `3,2,1`; `{FIRST_BANDS}`"
+        case {"type": ["array", "string"]}:
+            return f"two values, as `0,3000`; `{TYPE_RANGE}`, `{AUTO_RANGE}`"
         case {"type": ["array", "integer", *_]}:
             return "names or indices, as `cat,dog` or `8,12`; `all`"
         case {"type": [kind, *_], "minimum": least, "maximum": greatest}:

@@ -8,7 +8,7 @@ from handler.answers import FORMATS
 from handler.errors import InvalidOption, located
 from handler.labels import Labels
 from handler.option_types import Text
-from handler.options import AnswerOptions, InferenceOptions, SegmentationRequest
+from handler.options import TYPE_RANGE, AnswerOptions, InferenceOptions, ReadingOptions, SegmentationRequest, check_range
 from handler.request.accept import preferred
 from handler.request.headers import header_value
 from handler.request.option_table import Option, default_answer, option_table
@@ -81,7 +81,15 @@ class RequestParser:
         )
 
     def fill_in(self, options: Mapping[str, Any]) -> tuple[InferenceOptions, AnswerOptions]:
-        """Complete parsed `options` by the server's defaults."""
+        """Complete parsed `options` by the server's defaults.
+
+        Raises:
+            InvalidOption: `range` begins above its end.
+        """
+        try:
+            check_range(options.get("range", TYPE_RANGE))
+        except ValueError as error:
+            raise InvalidOption(f"option 'range': {error}") from error
         inference = {name: value for name, value in options.items() if name in InferenceOptions.model_fields}
         answer = {name: value for name, value in options.items() if name in AnswerOptions.model_fields}
         return self._inference.model_copy(update=inference), self._answer.model_copy(update=answer)
@@ -106,7 +114,7 @@ class RequestParser:
 def _require_explainable(options: Mapping[str, Any]) -> None:
     """Refuse options that an explanation would otherwise ignore; options of other formats are ignored by every format."""
     for name, default in _DEFAULT_INFERENCE:
-        if options.get(name, default) != default:
+        if name not in ReadingOptions.model_fields and options.get(name, default) != default:
             raise InvalidOption(f"option {name!r}: an explanation shows the network the whole image once, at scale 1")
     if options.get("format", _EXPLANATION_FORMAT) != _EXPLANATION_FORMAT:
         raise InvalidOption(f"option 'format': {options['format']!r}: an explanation is always {_EXPLANATION_FORMAT!r}")

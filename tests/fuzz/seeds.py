@@ -138,6 +138,8 @@ def _tiffs() -> dict[str, bytes]:
 
 def _scientific_tiffs() -> dict[str, bytes]:
     rgb = np.asarray(_photo())
+    bands = np.concatenate([rgb, rgb[..., :2]], -1)
+    planes, deflated = np.ascontiguousarray(bands.transpose(2, 0, 1)), {"compression": "zlib", "predictor": True}
     ways: dict[str, tuple[npt.NDArray[np.generic], dict[str, Any]]] = {
         "tiled": (rgb, {"tile": (16, 16)}),
         "tiled deflate": (rgb, {"tile": (16, 16), "compression": "zlib"}),
@@ -146,6 +148,12 @@ def _scientific_tiffs() -> dict[str, bytes]:
         "BigTIFF": (rgb, {"bigtiff": True}),
         "16 bit RGB": (rgb.astype(np.uint16) * 257, {"photometric": "rgb"}),
         "min is white": (rgb[..., 0], {"photometric": "miniswhite"}),
+        "5 bands": (bands, {"photometric": "minisblack", "planarconfig": "contig"}),
+        "5 bands planar": (planes, {"photometric": "minisblack", "planarconfig": "separate", "compression": "zlib"}),
+        "5 bands tiled float": (bands / 255, {"photometric": "minisblack", "planarconfig": "contig", "tile": (16, 16)}),
+        "half float": (rgb.astype(np.float16) / 255, {"photometric": "rgb"}),
+        "int32 predictor": (bands.astype(np.int32), {**deflated, "photometric": "minisblack", "planarconfig": "contig"}),
+        "big-endian BigTIFF of float64": (rgb / 255, {"photometric": "rgb", "byteorder": ">", "bigtiff": True}),
     }
     files = {}
     for name, (samples, options) in ways.items():

@@ -29,6 +29,8 @@ CHANGES: dict[str, dict[str, str]] = {
     "flip": {"flip": "true"},
     "tiles": {"tiles": "2"},
     "refine": {"refine": "none"},
+    "bands": {"bands": "3,2,1"},
+    "range": {"range": "100,200"},
     "classes": {"classes": "dog,15"},
     "min_score": {"min_score": "0.99"},
     "components": {"components": "true"},

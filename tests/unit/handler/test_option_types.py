@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from handler.option_types import WORD, ClassNames, Flag, ImageName, Number, Several, Text, WholeNumber
+from handler.option_types import WORD, BandNumbers, ClassNames, Flag, ImageName, Number, Several, Text, ValueRange, WholeNumber
 
 SCALE = Number(0.25, 2)
 NAMES = ("background", "cat", "Dog", "traffic light, red", "7", "träd")
@@ -26,7 +26,11 @@ TYPES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
         st.lists(st.floats(0.25, 2), min_size=1, max_size=3, unique=True),
     ),
     "classes": (Annotated[Any, ClassNames(NAMES)], st.lists(st.sampled_from(range(len(NAMES))), min_size=1, max_size=4)),
+    "bands": (Annotated[Any, BandNumbers("first")], st.lists(st.integers(1, 999), min_size=3, max_size=3)),
+    "range": (Annotated[Any, ValueRange(("type", "auto"))], st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=2)),
 }
+#: Types whose values are in the order in which they were written.
+ORDERED = {"bands", "range"}
 ADAPTERS = {name: TypeAdapter[Any](annotation) for name, (annotation, _) in TYPES.items()}
 SCHEMAS = {name: adapter.json_schema() for name, adapter in ADAPTERS.items()}
 #: All that JSON can hold, most of it near to what some option takes.
@@ -86,11 +90,41 @@ def test_text_and_json_in_any_order_give_the_same_value(name: str, data: st.Data
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     spellings = [json.loads(json.dumps(value)), text.replace("T", "t").replace("F", "f"), Text(text), Text(f" {text} ".upper())]
     if isinstance(value, list):
-        spellings += [value[::-1], tuple(value), Text(json.dumps(value))]
+        spellings += [tuple(value), Text(json.dumps(value)), *([] if name in ORDERED else [value[::-1]])]
 
     results = {read(name, spelling) for spelling in spellings}
 
-    assert results == {tuple(sorted(set(value))) if isinstance(value, list) else value}
+    expected = tuple(value if name in ORDERED else sorted(set(value))) if isinstance(value, list) else value
+    assert results == {expected}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("bands", Text(" FIRST "), "first"),
+        ("bands", Text("[3, 2, 1]"), (3, 2, 1)),
+        ("bands", Text("4"), (4,)),
+        ("bands", 4, (4,)),
+        ("bands", [4.0, "3", 3], (4, 3, 3)),
+        ("range", Text("AUTO"), "auto"),
+        ("range", Text(" -1.5e1 , 3e3"), (-15, 3000)),
+        ("range", "-1.5,3000", (-1.5, 3000)),
+        ("range", [0, "0.3"], (0, 0.3)),
+    ],
+)
+def test_bands_and_ranges_are_words_or_numbers_in_order(name: str, value: Any, expected: Any) -> None:
+    assert read(name, value) == expected
+
+
+@pytest.mark.parametrize("name", ["bands", "range"])
+@given(
+    value=st.lists(st.one_of(st.integers(-1, 1001), st.just(10**38), st.sampled_from(["1", "01", "2.5", "1e-7"])), max_size=4)
+)
+def test_lists_of_bands_and_values_have_an_exact_schema(name: str, value: list[Any]) -> None:
+    validator = jsonschema.Draft202012Validator(SCHEMAS[name])
+
+    assert accepts(name, value) == validator.is_valid(value)
+    assert accepts(name, text := ",".join(map(str, value))) == validator.is_valid(text)
 
 
 @pytest.mark.parametrize("text", ["0_2", "١", "²", "0x1", "1e", "1.5.", "--1", "nan", "inf", "Infinity", "1e999", "True", ""])

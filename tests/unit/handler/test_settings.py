@@ -26,7 +26,14 @@ def test_scales_are_kept_in_ascending_order() -> None:
 
 
 def test_every_option_of_a_request_has_its_default_in_the_settings() -> None:
-    asked: dict[str, object] = {"scales": [0.5], "flip": True, "tiles": 2, "refine": "crf"}
+    asked: dict[str, object] = {
+        "scales": [0.5],
+        "flip": True,
+        "tiles": 2,
+        "refine": "crf",
+        "bands": [4, 3, 2],
+        "range": [0, 3000],
+    }
 
     assert parse(asked).inference.defaults == InferenceOptions.model_validate(asked)
     assert set(asked) == set(InferenceOptions.model_fields)

@@ -8,7 +8,6 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from handler.errors import InvalidImage
 from handler.image.colour import SampleEncoding, write_rgb
 from handler.image.decode import decode_image
 from handler.limits import Limits
@@ -171,15 +170,20 @@ def test_tiff_palettes(with_alpha: bool) -> None:
 
 
 @pytest.mark.parametrize("deflate", [False, True])
-def test_a_tiff_whose_alpha_plane_would_be_mixed_up_is_refused(deflate: bool) -> None:
-    with pytest.raises(InvalidImage, match="planes"):
-        decode_image(tiff(random(2), BLACK_IS_ZERO, planes=True, deflate=deflate, tags={338: [UNASSOCIATED]}), Limits())
+def test_tiff_grey_with_alpha_in_separate_planes(deflate: bool) -> None:
+    samples = random(2)
+
+    data = tiff(samples, BLACK_IS_ZERO, planes=True, deflate=deflate, tags={338: [UNASSOCIATED]})
+    assert_decoded(data, over_white(samples[..., :1], samples[..., 1] / 255))
 
 
-@pytest.mark.parametrize("kind", ["f2", "f8", "u8"])
-def test_a_tiff_of_a_type_that_is_not_read_is_refused_by_its_name(kind: str) -> None:
-    with pytest.raises(InvalidImage, match="TIFF"):
-        decode_image(tiff(random().astype(kind), BLACK_IS_ZERO), Limits())
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["f2", "f8", "u4", "u8", "i1", "i8"])
+def test_tiff_grey_of_types_that_pillow_does_not_read(kind: str, order: Literal["<", ">"]) -> None:
+    samples = (np.random.default_rng(0).uniform(-0.2, 1.2, (7, 9)) if kind[0] == "f" else random(bits=7)).astype(kind)
+    white = {"f": 1, "i1": 255}.get(kind if kind == "i1" else kind[0], 65_535)
+
+    assert_decoded(tiff(samples, BLACK_IS_ZERO, order=order), np.clip(samples.astype(np.float64) / white, 0, 1) * 255)
 
 
 def test_cmyk_jpegs_are_inverted_as_adobe_does() -> None:

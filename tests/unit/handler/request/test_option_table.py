@@ -58,7 +58,7 @@ def test_without_settings_the_defaults_are_those_of_the_values() -> None:
 
 
 def test_the_settings_defaults_are_the_options() -> None:
-    inference = {"scales": [0.5, 1], "flip": True, "tiles": 2, "refine": "crf"}
+    inference = {"scales": [0.5, 1], "flip": True, "tiles": 2, "refine": "crf", "bands": [4, 3, 2], "range": "auto"}
     answer = {
         "masks": "png",
         "classes": ["Dog", 1],
@@ -72,7 +72,7 @@ def test_the_settings_defaults_are_the_options() -> None:
 
     defaults = {name: option.default for name, option in table(inference=inference, answer=answer).items()}
 
-    assert defaults == {**inference, **answer, **fixed, "scales": (0.5, 1), "classes": (1, 2)}
+    assert defaults == {**inference, **answer, **fixed, "scales": (0.5, 1), "classes": (1, 2), "bands": (4, 3, 2)}
 
 
 def test_the_shipped_configuration_says_what_the_code_would_do_without_it() -> None:
@@ -95,6 +95,8 @@ def test_a_class_that_the_model_does_not_have_stops_the_start() -> None:
         ({}, "flip", "true, false"),
         ({}, "alpha", "0 … 1"),
         ({"inference": {"max_tiles": 7}}, "tiles", "whole numbers, 1 … 7"),
+        ({}, "bands", "one or three of 1 … 999, as 3,2,1; first"),
+        ({}, "range", "two values, as 0,3000; type, auto"),
         ({"inference": {"max_scales": 3}}, "scales", "up to 3 of 0.25 … 2, as 0.75,1,1.25"),
     ],
 )
@@ -131,6 +133,13 @@ def test_an_error_names_option_value_and_this_servers_limits(
         ("image_name", 7, r": 7 is not text \(allowed: a file's name, up to 255 characters without control characters\)$"),
         ("image_name", "é" * 256, r": 'é{80}'… \(256 characters\) is too long"),
         ("image_name", Text("a\nb.jpg"), r": 'a\\nb.jpg' is not the name of a file"),
+        ("bands", Text("0,1,2"), r": there is no band 0"),
+        ("bands", [1, 2], r": '1,2' are two bands"),
+        ("bands", [1, 2.5, 3], r": 2\.5 is not a whole number"),
+        ("bands", Text("red"), r": 'red' is not a number"),
+        ("range", Text("3000"), r": '3000' is one value"),
+        ("range", [0, 1e39], r": 1e\+39 is beyond 1e\+38"),
+        ("range", Text("min,max"), r": 'min' is not a number"),
     ],
 )
 def test_an_error_says_what_is_wrong(name: str, value: Any, message: str) -> None:

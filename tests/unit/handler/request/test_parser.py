@@ -194,6 +194,10 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "flip": st.booleans(),
     "tiles": st.integers(1, 4),
     "refine": st.sampled_from(REFINEMENTS),
+    "bands": st.one_of(st.just("first"), st.integers(1, 9), st.lists(st.integers(1, 999), min_size=3, max_size=3)),
+    "range": st.one_of(
+        st.sampled_from(["type", "auto"]), st.tuples(st.floats(-10, 0.9), st.floats(1, 65_535)).map(lambda pair: [*pair])
+    ),
     "classes": st.lists(st.sampled_from(["background", "cat", "dog", 3]), min_size=1, max_size=5),
     "min_score": st.floats(0, 1),
     "components": st.booleans(),
@@ -343,3 +347,15 @@ def test_tensorflows_signature_name_is_no_option() -> None:
     body = {"signature_name": "serving_default", "instances": ["aGk="]}
 
     assert len(parse_all({"body": body}, {})) == 1
+
+
+@pytest.mark.parametrize("value", ["5,5", "200,100", "[1, -1]"])
+def test_a_range_whose_black_is_not_below_its_white_is_refused(value: str) -> None:
+    with pytest.raises(InvalidOption, match=r"^option 'range': .* black must be below white$"):
+        parse_request({"data": IMAGE, "range": value.encode()})
+
+
+def test_an_explanation_takes_bands_and_range() -> None:
+    request = parse_request({"data": IMAGE, "bands": b"3,2,1", "range": b"auto"}, explain=True)
+
+    assert (request.inference.bands, request.inference.range) == ((3, 2, 1), "auto")

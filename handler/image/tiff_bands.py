@@ -1,0 +1,198 @@
+"""TIFFs of any number of bands and any type of samples, read by GDAL through rasterio.
+
+Pillow reads pictures: up to four bands of one of a dozen kinds. rasterio, imported with the first file that needs it, reads the
+rest. It sees a single page in memory, without the tags by which GDAL would open other files, and no driver but that of TIFF.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from PIL.ImageFile import ImageFile
+
+from handler.errors import InvalidImage, InvalidOption
+from handler.geometry import RGBImage
+from handler.image.colour import layers_over_white, looks_like_alpha
+from handler.image.file_formats import StrippedImage
+from handler.image.file_formats.tiff import place_on_map
+from handler.image.pillow_files import open_file, unsupported
+from handler.image.sample_range import Limits, Samples, auto_limits, sampling_step, to_eight_bits
+from handler.image.tiff_layout import WHITE_IS_ZERO, TiffLayout, read_layout, samples_end
+from handler.image.tiff_samples import LibtiffImageFile
+from handler.options import AUTO_RANGE, FIRST_BANDS, TYPE_RANGE, ReadingOptions
+from handler.strips import row_strips
+
+logger = logging.getLogger(__name__)
+
+#: Pixels read at once, unless a tile or strip has more.
+_WINDOW_PIXELS = 1 << 20
+_GDAL = {
+    # Nothing but the file itself is looked for, and a warning of libjpeg's, as of a truncated strip, is an error.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
+    "GDAL_PAM_ENABLED": "NO",
+}
+
+
+def open_tiff(data: bytes, stripped: StrippedImage, reading: ReadingOptions) -> "ImageFile | TiffBands":
+    """Read the tags of a TIFF, and no samples: for Pillow if it is a picture to be shown as it is, else for GDAL.
+
+    Args:
+        data: the file.
+        stripped: what of it a decoder may see.
+        reading: the bands and the values to show.
+
+    Raises:
+        InvalidImage: its header is truncated or broken, or of a kind that neither reads; the message names it.
+        UnsupportedImageFormat: a camera's raw file.
+    """
+    layout = read_layout(data)
+    if layout is None:
+        return open_file(stripped.data)
+    if layout.raw:
+        raise unsupported("DNG, a camera's raw format")
+    bands = TiffBands(stripped.data, layout) if layout.has_plain_bands else None
+    if bands and not (layout.is_picture and reading.bands == FIRST_BANDS and reading.range == TYPE_RANGE):
+        return bands
+    try:
+        file = open_file(stripped.data)
+    except InvalidImage as error:
+        if bands:
+            return bands
+        reason = layout.fault or "only grey, RGB, palette, CMYK, YCbCr and L*a*b* of usual depths are read"
+        raise refusal(layout, reason) from error
+    if isinstance(file, LibtiffImageFile):
+        file.layout = layout
+    return file
+
+
+@dataclass(frozen=True)
+class TiffBands:
+    """A TIFF file whose bands are shown as a request says. Nothing is decoded yet."""
+
+    data: bytes
+    layout: TiffLayout
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.layout.width, self.layout.height
+
+    def check_bands(self, reading: ReadingOptions) -> None:
+        """Raise InvalidOption if the file lacks a band that `reading` names."""
+        require_bands(reading, self.layout.bands, f"the TIFF has {self.layout}")
+
+    def write_rgb(self, reading: ReadingOptions, out: RGBImage) -> None:
+        """Decode the bands that `reading` names and write them as RGB over white into `out`, uint8 H×W×3, any view of an array.
+
+        Raises:
+            InvalidImage: the file is truncated or broken.
+        """
+        layout = self.layout
+        # Before a directory is appended, which would stand for what is missing.
+        check_whole(self.data, layout)
+        chosen = reading.bands != FIRST_BANDS
+        bands: tuple[int, ...] = layout.shown if isinstance(reading.bands, str) else reading.bands
+        alpha = None if chosen else layout.alpha
+        # A profile is about the bands in their own order and range.
+        profile = layout.icc_profile if not chosen and reading.range == TYPE_RANGE else b""
+        with _opened(self) as file:
+            if layout.alpha_is_doubtful and alpha and not looks_like_alpha(self._sampled(file, (alpha,)), layout.white):
+                alpha = None
+            limits = self._limits(file, reading, bands, alpha)
+            for rows, samples in self._strips(file, (*bands, *((alpha,) if alpha else ()))):
+                colour = to_eight_bits(samples[: len(bands)], limits)
+                if layout.photometric == WHITE_IS_ZERO:
+                    colour = 255 - colour
+                opacity = to_eight_bits(samples[-1], (0, layout.white)) if alpha else None
+                picture = Image.fromarray(colour[0] if len(bands) == 1 else np.ascontiguousarray(np.moveaxis(colour, 0, -1)))
+                out[rows] = layers_over_white(picture, opacity, profile, multiplied=layout.alpha_is_multiplied)
+
+    def _limits(self, file: Any, reading: ReadingOptions, bands: tuple[int, ...], alpha: int | None) -> Limits:
+        if reading.range == TYPE_RANGE:
+            return 0.0, float(self.layout.white)
+        if reading.range != AUTO_RANGE:
+            return reading.range
+        samples = self._sampled(file, (*bands, *((alpha,) if alpha else ())))
+        colour = samples[: len(bands)]
+        counted = np.ones(colour.shape, np.bool_)
+        if self.layout.nodata is not None:
+            counted &= colour != self.layout.nodata
+        if alpha:
+            counted &= samples[-1] > 0
+        return auto_limits([colour[counted]])
+
+    def _sampled(self, file: Any, bands: tuple[int, ...]) -> Samples:
+        """Return the samples of a grid of pixels, n×h×w."""
+        step = sampling_step(self.layout.width * self.layout.height)
+        # From each strip the rows that are on the grid, as if the image were one array.
+        return np.concatenate(
+            [samples[:, -rows.start % step :: step, ::step] for rows, samples in self._strips(file, bands)], 1
+        )
+
+    def _strips(self, file: Any, bands: tuple[int, ...]) -> Iterator[tuple[slice, Samples]]:
+        """Read strips of whole rows of blocks: the rows and their samples, n×h×w."""
+        from rasterio.windows import Window
+
+        width, height = self.size
+        block_rows = int(file.block_shapes[0][0])
+        together = max(1, _WINDOW_PIXELS // (width * block_rows)) * block_rows
+        for top in range(0, height, together):
+            rows = slice(top, min(top + together, height))
+            with _blaming_the_file(self):
+                samples = file.read(list(bands), window=Window(0, top, width, rows.stop - top))
+            for part in row_strips(rows.stop - top, width, _WINDOW_PIXELS):
+                yield slice(top + part.start, top + part.stop), samples[:, part]
+
+
+def require_bands(reading: ReadingOptions, bands: int, subject: str) -> None:
+    """Raise InvalidOption if `reading` names a band beyond the `bands` of the image; `subject` says how many it has."""
+    if not isinstance(reading.bands, str) and max(reading.bands) > bands:
+        raise InvalidOption(f"option 'bands': there is no band {max(reading.bands)}; {subject}")
+
+
+@contextmanager
+def _opened(bands: TiffBands) -> Iterator[Any]:
+    """Open the file with GDAL and check that it reads the tags as `TiffLayout` does, by which the cost was checked."""
+    import rasterio
+    from rasterio.io import MemoryFile
+
+    layout = bands.layout
+    with rasterio.Env(**_GDAL), MemoryFile(place_on_map(bands.data)) as memory:
+        with _blaming_the_file(bands):
+            file = memory.open(driver="GTiff")
+        with file:
+            rows, columns = file.block_shapes[0]
+            seen = (file.width, file.height, file.count)
+            if seen != (layout.width, layout.height, layout.bands) or rows * columns > layout.block[0] * layout.block[1]:
+                raise InvalidImage("the TIFF's tags contradict each other about its size")
+            yield file
+
+
+@contextmanager
+def _blaming_the_file(bands: TiffBands) -> Iterator[None]:
+    """Turn any error of rasterio's within into `InvalidImage`. Only calls of rasterio belong into such a block."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        cause = error.__cause__ or error
+        logger.info("image refused: %r", cause)
+        raise refusal(bands.layout, "its samples are broken") from error
+
+
+def refusal(layout: TiffLayout, reason: str) -> InvalidImage:
+    """Return the error for a TIFF whose samples cannot be decoded."""
+    return InvalidImage(f"the TIFF ({layout.describe()}) cannot be decoded: {reason}")
+
+
+def check_whole(data: bytes, layout: TiffLayout) -> None:
+    """Raise InvalidImage if samples lie beyond the end of the file."""
+    end = samples_end(data)
+    if end > len(data):
+        raise refusal(layout, f"it is truncated: its samples end at byte {end:,}, the file has {len(data):,}")
