@@ -14,6 +14,7 @@ UserError
 ├── QuantizationRefused       a quantized network lost too much
 ├── ImportFailed              weights cannot be imported
 ├── WeightsFileError          a file does not hold weights
+├── BackboneWeightsError      weights of a backbone cannot be had, or are another's
 ├── Diverged                  a training run's loss is no longer finite
 ├── ClassCountMismatch        weights are for another number of classes
 ├── SegmentingError           a folder of photographs cannot be segmented

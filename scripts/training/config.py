@@ -71,6 +71,8 @@ class TrainingConfig(StrictModel):
     #: Whether classes may be without a single pixel in the training data; a network does not learn them.
     allow_absent_classes: bool = False
     start: Path | None = None
+    #: Weights of a classifier that the backbone starts from: `imagenet`, which fetches published ones, or a state dict's path.
+    backbone_weights: str | None = Field(default=None, min_length=1)
     teacher: Path | None = None
 
     epochs: int = Field(ge=1)
@@ -107,6 +109,12 @@ class TrainingConfig(StrictModel):
     def _one_name_per_class(self) -> Self:
         if self.classes is not None and len(self.classes) != self.model.num_classes:
             raise ValueError(f"classes has {len(self.classes)} names, model.num_classes is {self.model.num_classes}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if self.start is not None and self.backbone_weights is not None:
+            raise ValueError("start and backbone_weights: give one; a start has the backbone's weights too")
         return self
 
     @model_validator(mode="after")

@@ -24,9 +24,10 @@ from model import Checkpoint, CheckpointMetadata, Evaluation, Network, build_mod
 from model.atomic import write_atomically
 from model.palette import voc_palette
 from model.strict import ConfigurationError
-from scripts.errors import UserError
+from scripts.errors import UserError, print_warning
 from scripts.evaluate.metrics import Scores, compare
 from scripts.training.augmentation import Augmentation, TrainingCrops
+from scripts.training.backbone_weights import load_backbone_weights, published_normalization
 from scripts.training.config import TrainingConfig
 from scripts.training.losses import WEIGHTED, class_weights
 from scripts.training.processes import Processes
@@ -143,10 +144,24 @@ class Run:
             crops = (images for batches in self._steps(0, 0) for images, _ in batches[:1])
             self._weights.initialize(network, self._config.start, self._config, self._metadata, crops)
             self._processes.share_buffers(network)
+        if self._config.backbone_weights is not None:
+            self._load_backbone(network, self._config.backbone_weights)
         trainer = self._build_trainer(network)
         if self._processes.first:
             write_atomically(self._folder / "config.json", self._config.model_dump_json(indent=2).encode())
         return trainer
+
+    def _load_backbone(self, network: Network, source: str) -> None:
+        """Load the backbone's weights in the first process, then in the others, which find them in the cache."""
+        if not self._processes.first:
+            self._processes.wait()
+        sentence = load_backbone_weights(network, source, self._config.model)
+        if not self._processes.first:
+            return
+        tqdm.write(sentence)
+        if (usual := published_normalization(self._config.model)) != self._config.normalization:
+            print_warning(f"published weights of {self._config.model.backbone} take images normalized by {usual!r}")
+        self._processes.wait()
 
     def _resume_trainer(self) -> Trainer:
         state = read_state(self._folder, self._config.model_dump_json())
@@ -288,7 +303,8 @@ class Run:
 
 def describe(config: TrainingConfig, data: TrainingData) -> CheckpointMetadata:
     """Return the checkpoint's metadata, without scores."""
-    sources = {"started from": config.start, "taught by": config.teacher}
+    backbone = None if config.backbone_weights is None else Path(config.backbone_weights)
+    sources = {"started from": config.start, "backbone started from": backbone, "taught by": config.teacher}
     origins = [f"{role} {path.name}" for role, path in sources.items() if path is not None]
     return CheckpointMetadata(
         model=config.model,

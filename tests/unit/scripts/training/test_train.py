@@ -22,6 +22,8 @@ from scripts.training.run_state import STATE_FILE, read_state
 from scripts.training.watch.run_log import read_table
 from tests.support import CLASSES, ROOT, metadata
 
+from torchvision.models import mobilenet_v2
+
 CONFIG: dict[str, Any] = {
     "model": {"backbone": "mobilenet_v2", "num_classes": 3, "output_stride": 16, "auxiliary_head": True},
     "resize": {"side": "long", "size": 64, "multiple": 16},
@@ -92,6 +94,30 @@ def test_a_run_ends_with_a_servable_checkpoint_and_says_how_to_serve_it(
     (evaluation,) = described.evaluations
     assert evaluation.dataset == "2 validation images of pets"
     assert f"serve it: make serve CHECKPOINT={checkpoint}" in capsys.readouterr().out
+
+
+def test_a_run_starts_from_the_backbone_of_a_classifier(
+    tmp_path: Path, arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Steps too small to matter show where the run began."""
+    classifier = mobilenet_v2().state_dict()
+    classifier["features.0.1.running_mean"] += 0.5
+    torch.save(classifier, tmp_path / "imagenet.pth")
+    optimizer = {"backbone_learning_rate": 1e-12, "weight_decay": 0}
+    changes = {
+        "optimizer": optimizer,
+        "frozen_batch_norm": True,
+        "epochs": 1,
+        "backbone_weights": str(tmp_path / "imagenet.pth"),
+    }
+
+    assert main(arguments("run", **changes)) == 0
+
+    trained = load_checkpoint(tmp_path / "run" / "run.safetensors")
+    for name, tensor in trained.network.backbone.state_dict().items():
+        torch.testing.assert_close(tensor, classifier[f"features.{name}"], atol=1e-6, rtol=0)
+    assert trained.metadata.provenance.endswith("backbone started from imagenet.pth")
+    assert "left out: features.* (6 tensors), classifier.1.weight, classifier.1.bias" in capsys.readouterr().out
 
 
 def test_a_run_can_be_watched(tmp_path: Path, arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:

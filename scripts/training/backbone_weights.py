@@ -1,0 +1,199 @@
+"""Start a backbone from the weights of a classifier: published ones, or a file."""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model import Network, torchvision_ops  # noqa: F401, must precede torchvision
+from model.backbones import TIMM_PREFIX
+from model.checkpoint import load_state_dict
+from model.config import ModelConfig
+from model.metadata import Normalization
+from scripts.errors import UserError
+from scripts.weight_files.candidates import find_candidates, fit, list_names
+from scripts.weight_files.tensor_maps import TensorMap, WeightsFile, read_weights
+
+#: The value of `backbone_weights` that stands for published weights.
+IMAGENET = "imagenet"
+#: Published weights that torchvision's own segmentation recipes start from.
+_TORCHVISION_VERSION = "IMAGENET1K_V1"
+#: The encoders of segmentation_models.pytorch that timm builds.
+_SMP_TIMM_PREFIX = "tu-"
+_INSTEAD = "or give a file with a classifier's state dict as backbone_weights"
+
+
+class BackboneWeightsError(UserError):
+    """Weights of a backbone cannot be fetched, or are those of another backbone."""
+
+
+@dataclass(frozen=True)
+class _Published:
+    """Weights of a whole classifier."""
+
+    name: str
+    state: Mapping[str, Tensor]
+
+
+def load_backbone_weights(network: Network, source: str, model: ModelConfig) -> str:
+    """Load the weights of a classifier into the backbone of `network`; statistics of batch normalization are among them.
+
+    Args:
+        source: `imagenet`, or the path of a state dict, with or without the classifier's last layers.
+        model: the configuration of `network`.
+
+    Returns:
+        A sentence on what was loaded and what was left out.
+
+    Raises:
+        BackboneWeightsError: the weights cannot be fetched, or are those of another backbone.
+        WeightsFileError: the file holds no state dict.
+        CheckpointError: shapes differ, or values are not finite.
+    """
+    if source == IMAGENET:
+        published = _fetch(model)
+        file = WeightsFile(Path(published.name), (TensorMap("", published.state),))
+    else:
+        file = read_weights(Path(source))
+    state, left_out = _match(network, file, model)
+    load_state_dict(network.backbone, state, source=str(file.path))
+    dropped = f"; left out: {list_names(left_out)}" if left_out else ""
+    return f"backbone {model.backbone}: {len(state)} tensors from {file.path}{dropped}"
+
+
+def published_normalization(model: ModelConfig) -> Normalization:
+    """Return the normalization of images that published weights of the backbone were trained with."""
+    pretrained = None if (name := _timm_name(model)) is None else _timm().models.get_pretrained_cfg(name)
+    return Normalization() if pretrained is None else Normalization(mean=pretrained.mean, std=pretrained.std)
+
+
+def _match(network: Network, file: WeightsFile, model: ModelConfig) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the backbone's tensors by their names in it, and the names of the others."""
+    places = {_canonical(_classifier_name(name, model)): name for name in network.backbone.state_dict()}
+    candidates = find_candidates(file.maps, places, _canonical)
+    if not candidates:
+        raise BackboneWeightsError(f"{file.path}: holds no weights of {model.backbone}, such as {next(iter(places.values()))}")
+    candidate = candidates[0]
+    found = fit(candidate, {_canonical(name): tensor for name, tensor in candidate.tensors.items()}, places)
+    own = {_canonical(name) for name in _classifier_names(model)}
+    full_names = {_canonical(name): name for name in candidate.tensors}
+    foreign = [full_names[name] for name in found.unexpected if name not in own]
+    if found.missing or foreign:
+        faults = [("lacks", [_classifier_name(places[name], model) for name in found.missing]), ("has", foreign)]
+        listed = "; ".join(f"{verb} {', '.join(names[:3])} ({len(names)} in all)" for verb, names in faults if names)
+        raise BackboneWeightsError(f"{file.path}: weights of another backbone than {model.backbone}: {listed}")
+    spare = [full for name, full in candidate.full_names.items() if _canonical(name) not in places]
+    return {places[name]: tensor for name, tensor in found.tensors.items()}, [*candidate.beside, *spare]
+
+
+def _canonical(name: str) -> str:
+    """Return `name` as timm's feature extractors and classifiers both give it: the former replace some dots by underscores."""
+    module, dot, tensor = name.rpartition(".")
+    return module.replace("_", ".") + dot + tensor
+
+
+def _classifier_name(name: str, model: ModelConfig) -> str:
+    """Return the name in a whole classifier of what `name` is in a backbone."""
+    if model.is_smp:
+        return name.removeprefix("model.") if model.backbone.startswith(_SMP_TIMM_PREFIX) else name
+    if model.backbone.startswith(TIMM_PREFIX):
+        return name.removeprefix("encoder.")
+    return f"features.{name}" if name[0].isdigit() else name
+
+
+def _classifier_names(model: ModelConfig) -> list[str]:
+    """Return the names of all tensors of the classifier that the backbone is a part of; empty if it is not known."""
+    with torch.device("meta"):
+        if (timm_name := _timm_name(model)) is not None:
+            return list(_timm().create_model(timm_name).state_dict())
+        from torchvision import models
+
+        if model.backbone in models.list_models():
+            return list(models.get_model(model.backbone, weights=None).state_dict())
+    return []
+
+
+def _timm_name(model: ModelConfig) -> str | None:
+    prefix = _SMP_TIMM_PREFIX if model.is_smp else TIMM_PREFIX
+    return model.backbone.removeprefix(prefix) if model.backbone.startswith(prefix) else None
+
+
+def _timm() -> Any:
+    import timm
+
+    return timm
+
+
+def _fetch(model: ModelConfig) -> _Published:
+    """Fetch published weights unless they are cached, checking their hash."""
+    if (timm_name := _timm_name(model)) is not None:
+        return _fetch_from_timm(timm_name)
+    return _fetch_from_smp(model.backbone) if model.is_smp else _fetch_from_torchvision(model.backbone)
+
+
+def _fetch_from_torchvision(backbone: str) -> _Published:
+    from torchvision.models import get_model_weights
+
+    weights = get_model_weights(backbone)[_TORCHVISION_VERSION]
+    try:
+        return _Published(str(weights), weights.get_state_dict(progress=True, check_hash=True))
+    except (OSError, RuntimeError) as error:
+        folder = f"{torch.hub.get_dir()}/checkpoints"
+        raise BackboneWeightsError(
+            f"torchvision's {weights} cannot be fetched ({error}): put {weights.url} into {folder}, {_INSTEAD}"
+        ) from error
+
+
+def _fetch_from_timm(name: str) -> _Published:
+    timm = _timm()
+    pretrained = timm.models.get_pretrained_cfg(name)
+    if pretrained is None or not pretrained.has_weights:
+        raise BackboneWeightsError(f"timm has no published weights of {name}; choose another backbone, {_INSTEAD}")
+    origin = pretrained.hf_hub_id or pretrained.url
+    timm.models.set_pretrained_check_hash(True)
+    try:
+        with _quiet_hub():
+            state = timm.create_model(name, pretrained=True).state_dict()
+    # Whatever the hub's client raises without a network.
+    except Exception as error:
+        raise BackboneWeightsError(f"{_failure('timm', origin, error)}: connect, fill its cache, {_INSTEAD}") from error
+    return _Published(f"timm's {name}.{pretrained.tag}" if pretrained.tag else f"timm's {name}", state)
+
+
+def _fetch_from_smp(encoder: str) -> _Published:
+    from segmentation_models_pytorch.encoders import encoders, get_encoder
+
+    origin = encoders[encoder]["pretrained_settings"].get(IMAGENET, {}).get("repo_id")
+    if origin is None:
+        raise BackboneWeightsError(
+            f"segmentation_models.pytorch has no ImageNet weights of {encoder}; choose another encoder, {_INSTEAD}"
+        )
+    try:
+        with _quiet_hub():
+            return _Published(f"segmentation_models.pytorch's {origin}", get_encoder(encoder, weights=IMAGENET).state_dict())
+    # Whatever the hub's client raises without a network.
+    except Exception as error:
+        failure = _failure("segmentation_models.pytorch", origin, error)
+        raise BackboneWeightsError(f"{failure}: connect, fill its cache, {_INSTEAD}") from error
+
+
+@contextlib.contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Keep the hub's client from logging each of its attempts; the last one's error is reported."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _failure(library: str, origin: str, error: Exception) -> str:
+    reason = str(error).strip().partition("\n")[0].partition(". ")[0] or type(error).__name__
+    return f"{library}'s weights {origin} cannot be fetched ({reason[:200]})"
