@@ -27,7 +27,7 @@ def filled(classifier: nn.Module) -> dict[str, Tensor]:
 
 
 #: Backbones, the classifier whose weights they take, and a tensor of the backbone under both names.
-BACKBONES = {
+BACKBONES: dict[str, tuple[ModelConfig, Any, tuple[str, str]]] = {
     "torchvision's ResNet": (
         ModelConfig(backbone="resnet50", output_stride=16),
         lambda: models.resnet50(),
