@@ -10,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from handler.errors import SegmentationError
+from handler.image.decode import open_image
+from handler.limits import Limits
 from model.metadata import Colour
 from scripts.class_names import canonical_name
 from scripts.datasets.colour_map import COLORS, LABELMAP, ColourMap, show
@@ -23,8 +26,6 @@ VOID = 255
 Indices = npt.NDArray[np.integer]
 
 _BYTE_VALUES = 256
-#: EXIF orientations above it swap width and height.
-_LAST_UNTURNED = 4
 #: Stands for a colour whose name is not a class, and for one without a name.
 _NO_CLASS, _NO_NAME = -1, -2
 #: More unknown colours than this come from smoothing.
@@ -165,14 +166,12 @@ def upright_size(image: Path) -> tuple[int, int]:
     """Return height and width of an image as it is shown; no pixel is decoded.
 
     Raises:
-        DataError: it is not an image.
+        DataError: the server would not take it.
     """
     try:
-        with Image.open(image) as file:
-            width, height = file.size
-            return (height, width) if read_orientation(file) <= _LAST_UNTURNED else (width, height)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{image}: cannot be read: {error}") from error
+        return open_image(image.read_bytes(), Limits()).size
+    except (SegmentationError, OSError) as error:
+        raise DataError(f"{image}: {error}") from error
 
 
 def class_of(name: str, classes: Sequence[str]) -> int | None:
@@ -204,8 +203,7 @@ def _read(sample: Sample) -> tuple[Path, MaskFile]:
     if sample.mask is None:
         raise DataError(f"{sample.image}: has no mask")
     file = read_mask_file(sample.mask)
-    with Image.open(sample.image) as image:
-        orientation = read_orientation(image)
+    orientation = _photograph_orientation(sample.image)
     # A tag on only one of the two leaves open whether the mask was drawn on the stored or on the upright pixels.
     if orientation != file.orientation:
         raise DataError(
@@ -213,6 +211,15 @@ def _read(sample: Sample) -> tuple[Path, MaskFile]:
             f"({UPRIGHT}: upright); store the image upright, as its mask was drawn"
         )
     return sample.mask, file
+
+
+def _photograph_orientation(path: Path) -> int:
+    try:
+        with Image.open(path) as image:
+            return read_orientation(image)
+    except (OSError, ValueError):
+        # Formats that Pillow does not know have masks of the upright image.
+        return UPRIGHT
 
 
 def _pack(colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:

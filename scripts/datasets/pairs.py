@@ -12,6 +12,7 @@ from scripts.datasets.colour_map import read_colour_map
 from scripts.datasets.errors import DataError, some_of
 from scripts.datasets.masks import ColourMasks, MaskReader, Sample, class_of, index_masks
 from scripts.datasets.source import DataSource
+from scripts.segment.inputs import image_suffixes
 from scripts.text_file import read_lines
 
 _CLASS_FILES = ("classes.txt", "classes.json", "class_names.txt")
@@ -31,8 +32,7 @@ class NamedFiles:
         Raises:
             DataError: two files differ only in their suffix.
         """
-        Image.init()
-        suffixes, paths = set(Image.registered_extensions()), dict[str, Path]()
+        suffixes, paths = image_suffixes() | set(Image.registered_extensions()), dict[str, Path]()
         for path in sorted(_walk(folder)):
             if path.suffix.casefold() not in suffixes:
                 continue

@@ -14,7 +14,7 @@ from typing import Any
 from model import ARCHITECTURES, is_checkpoint
 from model.backbones import BACKBONES
 from scripts.arguments import Parser, positive_int
-from scripts.class_names import read_class_names
+from scripts.class_names import canonical_names, read_class_names
 from scripts.errors import UsageError, report_errors
 from scripts.import_weights.imported_weights import ImportedWeights, write_checkpoint
 from scripts.import_weights.smp import read_pretrained
@@ -85,7 +85,7 @@ def _class_names(text: str) -> tuple[str, ...]:
     if Path(text).is_file():
         return read_class_names(Path(text))
     if "," in text:
-        return tuple(name.strip() for name in text.split(","))
+        return canonical_names(name.strip() for name in text.split(","))
     raise UsageError(f"--classes {text}: no such file; give a file of names, or names separated by commas")
 
 

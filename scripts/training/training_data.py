@@ -77,8 +77,9 @@ def _split(config: TrainingConfig, source: DataSource) -> tuple[SegmentationData
         everything = everything.without(config.exclude)
     if validation_split is not None:
         validation = open_data(source, validation_split, classes=config.classes)
-        shared = {sample.name for sample in everything.samples} & {sample.name for sample in validation.samples}
-        if shared:
+        # Different folders may hold images of the same name.
+        trained = {sample.image for sample in everything.samples}
+        if shared := [sample.name for sample in validation.samples if sample.image in trained]:
             raise ConfigurationError(
                 f"{source.folder}: {len(shared)} of {len(validation)} validation samples ({validation_split}) are also "
                 f"training samples ({train_split or validation_split}), for example {min(shared)!r}; name disjoint splits"

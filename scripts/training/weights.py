@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from model import CheckpointError, Network, load_checkpoint, load_state_dict
 from model.metadata import CheckpointMetadata, Normalization
+from scripts.class_names import canonical_names
 from scripts.training.config import TrainingConfig
 
 _OTHER_CLASSES_HINT = "`python -m scripts.import_weights --reinitialize-classifier` makes start weights for other classes of it"
@@ -77,7 +78,7 @@ class Teacher(nn.Module):
 
 
 def _require_same_classes(path: Path, loaded: CheckpointMetadata, required: CheckpointMetadata, hint: str) -> None:
-    if loaded.classes != required.classes:
+    if canonical_names(loaded.classes) != canonical_names(required.classes):
         raise CheckpointError(
             f"{path}: has the classes {', '.join(loaded.classes)}; the run has {', '.join(required.classes)}; {hint}"
         )
