@@ -69,10 +69,17 @@ class ASPP(nn.Module):
         atrous_rates: dilation of each atrous branch.
         out_channels: channels of each branch and of the result.
         separable: make the atrous convolutions depthwise separable.
+        fusion: kernel size of the convolution that fuses the branches.
     """
 
     def __init__(
-        self, in_channels: int, atrous_rates: Sequence[int], out_channels: int = 256, *, separable: bool = False
+        self,
+        in_channels: int,
+        atrous_rates: Sequence[int],
+        out_channels: int = 256,
+        *,
+        separable: bool = False,
+        fusion: int = 1,
     ) -> None:
         super().__init__()
         self.convs = nn.ModuleList(
@@ -82,7 +89,7 @@ class ASPP(nn.Module):
                 ASPPPooling(in_channels, out_channels),
             ]
         )
-        self.project = nn.Sequential(*conv_bn_relu(len(self.convs) * out_channels, out_channels, 1), nn.Dropout(0.5))
+        self.project = nn.Sequential(*conv_bn_relu(len(self.convs) * out_channels, out_channels, fusion), nn.Dropout(0.5))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map B×in_channels×H×W to B×out_channels×H×W."""

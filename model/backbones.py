@@ -150,6 +150,37 @@ def _mobilenet_v2(output_stride: int) -> nn.Module:
     return dilate(trunk, output_stride)
 
 
+def _mobilenet_v2_padded_first(output_stride: int) -> nn.Module:
+    """Build the MobileNetV2 of pytorch-deeplab-xception and DeepLabV3Plus-Pytorch: a unit pads before it expands.
+
+    There padding goes through the expansion's normalization, so that it is not 0 for the depthwise convolution.
+    """
+    trunk = _mobilenet_v2(output_stride)
+    for unit in (module for module in trunk.modules() if type(module).__name__ == "InvertedResidual"):
+        convolutions = [module for module in unit.modules() if isinstance(module, nn.Conv2d)]
+        if len(convolutions) == 3:
+            expansion, depthwise, _ = convolutions
+            expansion.padding, depthwise.padding = depthwise.padding, (0, 0)
+    return trunk
+
+
+def _mobilenet_v2_vainf(output_stride: int) -> nn.Module:
+    trunk = _mobilenet_v2_padded_first(output_stride)
+    trunk[0][0].padding = (0, 0)  # type: ignore[index]  # The first convolution pads nothing.
+    return trunk
+
+
+def _mobilenet_v2_jfzhang95(output_stride: int) -> nn.Module:
+    trunk = _mobilenet_v2_padded_first(output_stride)
+    # Rates grow one stage late: all units of the stage that would pass the output stride have its predecessors'.
+    rates = {8: [(range(7, 11), 1), (range(11, 17), 2), (range(17, 18), 4)], 16: [(range(14, 17), 1), (range(17, 18), 2)]}
+    for units, rate in rates[output_stride]:
+        for number in units:
+            expansion, depthwise, _ = (module for module in trunk[number].modules() if isinstance(module, nn.Conv2d))  # type: ignore[index]
+            depthwise.dilation = expansion.padding = (rate, rate)
+    return trunk
+
+
 def _mobilenet_v3_large(output_stride: int) -> nn.Module:
     # `dilated=True` gives output stride 16; torchvision's published weights were trained with it.
     trunk: nn.Module = _torchvision_models().mobilenet_v3_large(weights=None, dilated=True).features
@@ -164,6 +195,10 @@ def _vgg16(output_stride: int) -> nn.Module:
 
 
 _RESNET_STAGES = {"low": Stage("layer1", 256), "aux": Stage("layer3", 1024), "out": Stage("layer4", 2048)}
+_MOBILENET_V2_STAGES = {"low": Stage("3", 24), "aux": Stage("13", 96), "out": Stage("17", 320)}
+
+#: Backbones that have another's weights, but compute otherwise.
+VARIANTS = {"mobilenet_v2_vainf": "mobilenet_v2", "mobilenet_v2_jfzhang95": "mobilenet_v2"}
 
 BACKBONES: dict[str, TorchvisionBackbone] = {
     "resnet50": TorchvisionBackbone(_resnet("resnet50"), **_RESNET_STAGES),
@@ -172,7 +207,9 @@ BACKBONES: dict[str, TorchvisionBackbone] = {
         _mobilenet_v3_large, low=Stage("3", 24), aux=Stage("4", 40), out=Stage("16", 960)
     ),
     # Without the last 1×1 convolution (1280 channels), as in Sandler et al. 2018, section 6.3.
-    "mobilenet_v2": TorchvisionBackbone(_mobilenet_v2, low=Stage("3", 24), aux=Stage("13", 96), out=Stage("17", 320)),
+    "mobilenet_v2": TorchvisionBackbone(_mobilenet_v2, **_MOBILENET_V2_STAGES),
+    "mobilenet_v2_vainf": TorchvisionBackbone(_mobilenet_v2_vainf, **_MOBILENET_V2_STAGES),
+    "mobilenet_v2_jfzhang95": TorchvisionBackbone(_mobilenet_v2_jfzhang95, **_MOBILENET_V2_STAGES),
     "vgg16": TorchvisionBackbone(_vgg16, low=Stage("15", 256), aux=Stage("22", 512), out=Stage("30", 512)),
 }
 

@@ -31,6 +31,14 @@ class ModelConfig(StrictModel):
     low_level_channels: int | None = Field(default=None, ge=1)
     #: Channels of its 3×3 convolutions.
     decoder_channels: int | None = Field(default=None, ge=1)
+    #: 3×3 convolutions between ASPP, or what the decoder concatenates, and the classifier: 1 in DeepLabV3, 2 in DeepLabV3+.
+    head_convolutions: int | None = Field(default=None, ge=0)
+    #: Channels of ASPP's branches and result; 256 in the papers.
+    aspp_channels: int | None = Field(default=None, ge=1)
+    #: Size of the convolution that fuses ASPP's branches; 1 in the papers.
+    aspp_fusion: Literal[1, 3] | None = None
+    #: Interpolate with aligned corners, and give logits of the input's size, because nothing after the network does so.
+    align_corners: bool = False
     auxiliary_head: bool = False
     #: Further arguments of a network that another library builds, under that library's names.
     library_options: dict[str, JsonValue] | None = None

@@ -1,5 +1,6 @@
 """DeepLabV3+'s decoder (Chen et al. 2018, "Encoder-Decoder with Atrous Separable Convolution", sections 3.1 and 4.1)."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -17,8 +18,12 @@ class DeepLabPlusHead(nn.Module):
         num_classes: channels of the logits.
         atrous_rates: dilations of the ASPP branches.
         low_level_channels: channels the low-level features are reduced to, so that they do not dominate; 48 in table 1.
-        decoder_channels: channels of the two 3×3 convolutions.
+        decoder_channels: channels of the 3×3 convolutions.
         separable: make the 3×3 convolutions depthwise separable.
+        convolutions: number of the 3×3 convolutions.
+        aspp_channels: channels of ASPP.
+        aspp_fusion: kernel size of the convolution that fuses ASPP's branches.
+        align_corners: interpolate ASPP's result with aligned corners.
     """
 
     def __init__(
@@ -31,19 +36,25 @@ class DeepLabPlusHead(nn.Module):
         low_level_channels: int = 48,
         decoder_channels: int = 256,
         separable: bool = False,
+        convolutions: int = 2,
+        aspp_channels: int = 256,
+        aspp_fusion: int = 1,
+        align_corners: bool = False,
     ) -> None:
         super().__init__()
-        self.aspp = ASPP(in_channels, atrous_rates, separable=separable)
+        self.align_corners = align_corners
+        self.aspp = ASPP(in_channels, atrous_rates, aspp_channels, separable=separable, fusion=aspp_fusion)
         self.low_level = nn.Sequential(*conv_bn_relu(low_level_in_channels, low_level_channels, 1))
+        channels = (aspp_channels + low_level_channels, *[decoder_channels] * convolutions)
         self.refine = nn.Sequential(
-            nn.Sequential(*conv3x3_bn_relu(256 + low_level_channels, decoder_channels, separable=separable)),
-            nn.Sequential(*conv3x3_bn_relu(decoder_channels, decoder_channels, separable=separable)),
+            *(nn.Sequential(*conv3x3_bn_relu(into, out, separable=separable)) for into, out in itertools.pairwise(channels))
         )
-        self.classifier = nn.Conv2d(decoder_channels, num_classes, 1)
+        self.classifier = nn.Conv2d(channels[-1], num_classes, 1)
 
     def forward(self, features: Tensor, low_level: Tensor) -> Tensor:
         """Map B×in_channels×h×w and B×low_level_in_channels×H×W to logits B×num_classes×H×W."""
         pyramid = self.aspp(features)
-        upsampled = nn.functional.interpolate(pyramid, size=low_level.shape[-2:], mode="bilinear", align_corners=False)
+        size = low_level.shape[-2:]
+        upsampled = nn.functional.interpolate(pyramid, size=size, mode="bilinear", align_corners=self.align_corners)
         logits: Tensor = self.classifier(self.refine(torch.cat([upsampled, self.low_level(low_level)], dim=1)))
         return logits

@@ -31,8 +31,10 @@ class DeepLab(nn.Module):
         output_stride: int,
         multi_grid: Sequence[int] | None,
         auxiliary_head: bool,
+        align_corners: bool = False,
     ) -> None:
         super().__init__()
+        self.align_corners = align_corners
         if output_stride not in self.rates:
             raise ConfigurationError(f"output stride {output_stride!r}: must be one of {', '.join(map(str, self.rates))}")
         stages = (*self.stages, "aux") if auxiliary_head else self.stages
@@ -46,10 +48,14 @@ class DeepLab(nn.Module):
 
         Returns:
             `out`: float B×num_classes×h×w, where h = ceil(H / stride) and w = ceil(W / stride); the stride is the output
-            stride, or 4 with a decoder. With an auxiliary head also `aux`, on the grid of its stage.
+            stride, or 4 with a decoder. With aligned corners, h = H and w = W: whoever resizes logits has other corners.
+            With an auxiliary head also `aux`, on the grid of its stage.
         """
         features = self.backbone(images)
         logits = {"out": self.classifier(*(features[stage] for stage in self.stages))}
+        if self.align_corners:
+            size = images.shape[-2:]
+            logits["out"] = nn.functional.interpolate(logits["out"], size=size, mode="bilinear", align_corners=True)
         if self.aux_classifier is not None:
             logits["aux"] = self.aux_classifier(features["aux"])
         return logits
@@ -74,6 +80,10 @@ class DeepLabV3(DeepLab):
         atrous_rates: default: 12, 24, 36 at output stride 8 and 6, 12, 18 at 16 (section 3.3).
         multi_grid: factors for the dilations of a ResNet's last stage, see `model.backbones.apply_multi_grid`.
         separable: make the head's 3×3 convolutions depthwise separable (Chen et al. 2018, section 3.2).
+        head_convolutions: number of 3×3 convolutions between ASPP and the classifier.
+        aspp_channels: channels of ASPP and of these convolutions.
+        aspp_fusion: kernel size of the convolution that fuses ASPP's branches.
+        align_corners: upsample the logits to the images' size with aligned corners.
         auxiliary_head: add an FCN head on the second to last stage, for training.
     """
 
@@ -89,11 +99,22 @@ class DeepLabV3(DeepLab):
         atrous_rates: Sequence[int] | None = None,
         multi_grid: Sequence[int] | None = None,
         separable: bool = False,
+        head_convolutions: int = 1,
+        aspp_channels: int = 256,
+        aspp_fusion: int = 1,
+        align_corners: bool = False,
         auxiliary_head: bool = False,
     ) -> None:
-        super().__init__(backbone, num_classes, output_stride, multi_grid, auxiliary_head)
-        rates = atrous_rates or self.rates[output_stride]
-        self.classifier = DeepLabHead(self.channels["out"], num_classes, rates, separable=separable)
+        super().__init__(backbone, num_classes, output_stride, multi_grid, auxiliary_head, align_corners)
+        self.classifier = DeepLabHead(
+            self.channels["out"],
+            num_classes,
+            atrous_rates or self.rates[output_stride],
+            separable=separable,
+            convolutions=head_convolutions,
+            aspp_channels=aspp_channels,
+            aspp_fusion=aspp_fusion,
+        )
 
 
 class DeepLabV3Plus(DeepLab):
@@ -108,6 +129,10 @@ class DeepLabV3Plus(DeepLab):
         separable: make the 3×3 convolutions of ASPP and decoder depthwise separable (section 3.2).
         low_level_channels: channels the decoder reduces the low-level features to.
         decoder_channels: channels of the decoder's 3×3 convolutions.
+        head_convolutions: number of these convolutions.
+        aspp_channels: channels of ASPP.
+        aspp_fusion: kernel size of the convolution that fuses ASPP's branches.
+        align_corners: interpolate with aligned corners, and upsample the logits to the images' size.
         auxiliary_head: add an FCN head on the second to last stage, for training.
     """
 
@@ -126,9 +151,13 @@ class DeepLabV3Plus(DeepLab):
         separable: bool = False,
         low_level_channels: int = 48,
         decoder_channels: int = 256,
+        head_convolutions: int = 2,
+        aspp_channels: int = 256,
+        aspp_fusion: int = 1,
+        align_corners: bool = False,
         auxiliary_head: bool = False,
     ) -> None:
-        super().__init__(backbone, num_classes, output_stride, multi_grid, auxiliary_head)
+        super().__init__(backbone, num_classes, output_stride, multi_grid, auxiliary_head, align_corners)
         self.classifier = DeepLabPlusHead(
             self.channels["out"],
             self.channels["low"],
@@ -137,6 +166,10 @@ class DeepLabV3Plus(DeepLab):
             low_level_channels=low_level_channels,
             decoder_channels=decoder_channels,
             separable=separable,
+            convolutions=head_convolutions,
+            aspp_channels=aspp_channels,
+            aspp_fusion=aspp_fusion,
+            align_corners=align_corners,
         )
 
     @property

@@ -17,15 +17,27 @@ class DeepLabHead(nn.Sequential):
         num_classes: channels of the logits.
         atrous_rates: 12, 24, 36 at output stride 8 and 6, 12, 18 at 16 (Chen et al. 2017, section 3.3).
         separable: make the 3×3 convolutions depthwise separable.
+        convolutions: number of 3×3 convolutions between ASPP and the classifier.
+        aspp_channels: channels of ASPP and of these convolutions.
+        aspp_fusion: kernel size of the convolution that fuses ASPP's branches.
     """
 
     def __init__(
-        self, in_channels: int, num_classes: int, atrous_rates: Sequence[int] = (12, 24, 36), *, separable: bool = False
+        self,
+        in_channels: int,
+        num_classes: int,
+        atrous_rates: Sequence[int] = (12, 24, 36),
+        *,
+        separable: bool = False,
+        convolutions: int = 1,
+        aspp_channels: int = 256,
+        aspp_fusion: int = 1,
     ) -> None:
+        refining = (conv3x3_bn_relu(aspp_channels, aspp_channels, separable=separable) for _ in range(convolutions))
         super().__init__(
-            ASPP(in_channels, atrous_rates, separable=separable),
-            *conv3x3_bn_relu(256, 256, separable=separable),
-            nn.Conv2d(256, num_classes, 1),
+            ASPP(in_channels, atrous_rates, aspp_channels, separable=separable, fusion=aspp_fusion),
+            *(layer for layers in refining for layer in layers),
+            nn.Conv2d(aspp_channels, num_classes, 1),
         )
 
     @property

@@ -16,16 +16,17 @@ class Layout:
     #: Prefix of the network's tensors in the checkpoint.
     prefix = ""
 
-    def configure(self, model: ModelConfig, names: Collection[str]) -> ModelConfig:
+    def configure(self, model: ModelConfig, tensors: Mapping[str, Tensor], options: Collection[str]) -> ModelConfig:
         """Return the network that computes what the project's does, from `model`, which the command line names.
 
         Args:
-            names: names of all tensors in the file.
+            tensors: all tensors in the file, by the project's names with any prefix.
+            options: fields of `model` that the command line sets.
 
         Raises:
             ImportFailed: no network here can.
         """
-        del names
+        del tensors, options
         return model
 
     def expected(self, model: ModelConfig) -> Mapping[str, Tensor]:

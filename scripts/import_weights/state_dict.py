@@ -12,6 +12,7 @@ from scripts.import_weights.architecture_names import network_config
 from scripts.import_weights.classifier import class_axes
 from scripts.import_weights.imported_weights import ImportedWeights, ImportFailed
 from scripts.import_weights.layouts import Layout
+from scripts.import_weights.public_layouts import find_layout
 from scripts.import_weights.smp_layout import DESCRIPTION, SmpLayout
 from scripts.weight_files.candidates import Candidate, Fit, find_candidates, fit, list_names
 from scripts.weight_files.tensor_maps import WeightsFile, read_weights
@@ -43,8 +44,9 @@ def read_state_dict(path: Path, arch: str, options: Mapping[str, Any], key: str 
         ConfigurationError: there is no such network.
     """
     model = network_config(arch, options)
-    layout = SmpLayout() if model.is_smp else Layout()
-    state = find_state(read_weights(path), model, layout, key)
+    file = read_weights(path)
+    layout = SmpLayout() if model.is_smp else find_layout(file, model)
+    state = find_state(file, model, layout, key, options)
     source = f"{path.name} ({state.key})" if state.key else path.name
     return ImportedWeights(source, state.tensors, state.model, DESCRIPTION if model.is_smp else {}, state.notes)
 
@@ -60,15 +62,23 @@ def read_checkpoint(path: Path) -> ImportedWeights:
     return ImportedWeights(path.name, checkpoint.network.state_dict(), metadata.model, metadata.model_dump(exclude={"model"}))
 
 
-def find_state(file: WeightsFile, model: ModelConfig, layout: Layout, key: str | None = None) -> FoundState:
+def find_state(
+    file: WeightsFile, model: ModelConfig, layout: Layout, key: str | None = None, options: Collection[str] = ()
+) -> FoundState:
     """Find the state dict of `model` in `file`.
 
     If none fits, the nearest is returned, whose names and shapes are refused when the checkpoint is written.
 
+    Args:
+        layout: the names in the file.
+        key: see `read_state_dict`.
+        options: fields of `model` that the user set.
+
     Raises:
-        ImportFailed: there is nothing under `key`.
+        ImportFailed: there is nothing under `key`, or no network here computes what the project's does.
     """
-    model = layout.configure(model, [name for tensor_map in file.maps for name in tensor_map.tensors])
+    tensors = {name: tensor for tensor_map in file.maps for name, tensor in tensor_map.tensors.items()}
+    model = layout.configure(model, tensors, options)
     if not model.is_smp:
         model = model.model_copy(update={"auxiliary_head": True})
     expected = layout.expected(model)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model import Network, torchvision_ops  # noqa: F401, must precede torchvision
-from model.backbones import TIMM_PREFIX
+from model.backbones import TIMM_PREFIX, VARIANTS
 from model.checkpoint import load_state_dict
 from model.config import ModelConfig
 from model.metadata import Normalization
@@ -113,8 +113,9 @@ def _classifier_names(model: ModelConfig) -> list[str]:
             return list(_timm().create_model(timm_name).state_dict())
         from torchvision import models
 
-        if model.backbone in models.list_models():
-            return list(models.get_model(model.backbone, weights=None).state_dict())
+        name = VARIANTS.get(model.backbone, model.backbone)
+        if name in models.list_models():
+            return list(models.get_model(name, weights=None).state_dict())
     return []
 
 
@@ -139,7 +140,7 @@ def _fetch(model: ModelConfig) -> _Published:
 def _fetch_from_torchvision(backbone: str) -> _Published:
     from torchvision.models import get_model_weights
 
-    weights = get_model_weights(backbone)[_TORCHVISION_VERSION]
+    weights = get_model_weights(VARIANTS.get(backbone, backbone))[_TORCHVISION_VERSION]
     try:
         return _Published(str(weights), weights.get_state_dict(progress=True, check_hash=True))
     except (OSError, RuntimeError) as error:
