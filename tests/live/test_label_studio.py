@@ -136,7 +136,7 @@ def test_polygons_cover_the_servers_pixels(backend: str, server: Server, uploads
     np.testing.assert_array_equal(drawn, truth)
 
 
-def test_a_broken_image_does_not_lose_the_others(backend: str, uploads: dict[str, bytes]) -> None:
+def test_a_broken_image_does_not_lose_the_others(backend: str) -> None:
     paths = [f"/data/upload/1/{name}.png" for name in ("chelsea", "broken", "missing", "astronaut")]
 
     predictions = predict(backend, paths, config("BrushLabels"))
