@@ -115,7 +115,7 @@ class TaskImages:
             raise TaskError(f"{url[:200]!r} is not an http URL")
         if ".." in unquote(parts.path).replace("\\", "/").split("/"):
             raise TaskError(f"{_shown(url)}: has '..' in its path")
-        if not self._is_label_studio(url) and not any(fnmatchcase(host, name) for name in self._sources.allowed_hosts):
+        if not self._is_label_studio(url) and not any(fnmatchcase(host, name.lower()) for name in self._sources.allowed_hosts):
             raise TaskError(f"{_shown(url)}: images may not come from {host!r}; allow it by --allow-host {host}")
 
     def _is_label_studio(self, url: str) -> bool:

@@ -44,7 +44,7 @@ def _by_kserve_v2(server: Server, image: bytes, options: Options) -> bytes:
     body = {"inputs": [{**tensor, "parameters": options}]}
     (output,) = requests.post(kserve_v2_url(server), json=body, timeout=TIMEOUT_S).json()["outputs"]
     (element,) = output["data"]
-    is_json = output["parameters"]["content_type"] == "application/json"
+    is_json = output["parameters"]["content_type"].endswith("json")  # GeoJSON is text too.
     return element.encode() if is_json else base64.b64decode(element)
 
 
