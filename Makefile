@@ -103,7 +103,7 @@ check: setup  ## Run style checks, types and the fast tests
 fast: setup
 	$(TEST) -m "not slow" --fast-limit 3 --hypothesis-profile few tests/unit
 
-test: lint $(VENV)/.crf $(VENV)/.consumers  ## Run every check: style, types, unit, packaging, live and fuzz tests
+test: lint $(VENV)/.crf $(VENV)/.consumers $(VENV)/clients/.installed  ## Run every check: style, types, unit, packaging, live and fuzz tests
 	$(TEST)
 
 # The one dependency that is compiled; where that fails, its tests are skipped and say so.
@@ -116,6 +116,14 @@ $(VENV)/.consumers: $(INSTALLED)
 	@echo "installing annotation tools, for the tests of the exports"
 	@$(PIP_INSTALL) '.[consumers]' && touch $@ || \
 	    echo "the extra 'consumers' cannot be installed here; its tests will be skipped" >&2
+
+# Client libraries that want an older protobuf than the rest, so they have an environment of their own: 0.3 GB.
+CLIENT_LIBRARIES := tests/live/client_programs/requirements.txt
+$(VENV)/clients/.installed: $(CLIENT_LIBRARIES) | $(INSTALLED)
+	@echo "installing client libraries into $(VENV)/clients, for the live tests"
+	@$(BIN)/python -m venv $(VENV)/clients && \
+	    $(VENV)/clients/bin/python -m pip install -q --disable-pip-version-check --no-compile --no-deps $(PIP_ARGS) -r $< && \
+	    touch $@ || echo "tritonclient and kserve cannot be installed here; their tests will be skipped" >&2
 
 bench: setup  ## Compare with TorchServe's own handler on an idle machine; results in build/bench
 	$(RUN) benchmarks.serving --out $(BUILD)/bench

@@ -12,12 +12,26 @@ import ts
 
 _JAR = Path(ts.__file__).parent / "frontend" / "model-server.jar"
 #: Names in the jar, and the names by which they import each other.
-_PROTOS = {"proto/inference.proto": "inference.proto", "google/rpc/status.proto": "google/rpc/status.proto"}
+_PROTOS = {
+    "proto/inference.proto": "inference.proto",
+    "google/rpc/status.proto": "google/rpc/status.proto",
+    "proto/open_inference_grpc.proto": "open_inference_grpc.proto",
+}
 
 
 @cache
 def inference_stubs() -> tuple[Any, Any]:
     """Return the modules of the inference API's messages and services."""
+    return _stubs("inference.proto")
+
+
+@cache
+def open_inference_stubs() -> tuple[Any, Any]:
+    """Return the modules of messages and services of TorchServe's Open Inference Protocol."""
+    return _stubs("open_inference_grpc.proto")
+
+
+def _stubs(proto: str) -> tuple[Any, Any]:
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(_JAR) as jar:
         for name, target in _PROTOS.items():
             path = Path(folder) / target
@@ -25,7 +39,7 @@ def inference_stubs() -> tuple[Any, Any]:
             path.write_bytes(jar.read(name))
         sys.path.insert(0, folder)
         try:
-            messages, services = grpc.protos_and_services("inference.proto")
+            messages, services = grpc.protos_and_services(proto)
             return messages, services
         finally:
             sys.path.remove(folder)

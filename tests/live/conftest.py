@@ -8,8 +8,9 @@ from PIL import Image
 
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
 from scripts.samples import write_samples
-from scripts.server import Ports, Server, serving
+from scripts.server import CONFIG, Ports, Server, serving
 from tests.archives import reconfigured
+from tests.live.cross_origin import ORIGIN, cross_origin_settings
 from tests.support import encode
 
 
@@ -34,10 +35,15 @@ def server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> I
 
 @pytest.fixture(scope="session")
 def batching_server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> Iterator[Server]:
-    """Serve the default model in batches of up to 8, for which a request waits long enough to be joined."""
+    """Serve the default model in batches of up to 8, for which a request waits long enough to be joined.
+
+    Pages of `ORIGIN` may call it.
+    """
     batches = {"batchSize": 8, "maxBatchDelay": 1500}
     archive = reconfigured(default_archive, tmp_path_factory.mktemp("store"), lambda settings: settings.update(batches))
-    yield from _serve(tmp_path_factory, archive)
+    config = tmp_path_factory.mktemp("config") / "config.properties"
+    config.write_text(CONFIG.read_text() + cross_origin_settings(ORIGIN))
+    yield from _serve(tmp_path_factory, archive, config)
 
 
 @pytest.fixture(scope="session")
@@ -46,8 +52,8 @@ def default_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG), tmp_path_factory.mktemp("store"))
 
 
-def _serve(tmp_path_factory: pytest.TempPathFactory, archive: Path) -> Iterator[Server]:
+def _serve(tmp_path_factory: pytest.TempPathFactory, archive: Path, config: Path = CONFIG) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    with serving(archive, Ports.free(), folder / "run") as server:
+    with serving(archive, Ports.free(), folder / "run", config) as server:
         yield server
     assert not server.temporary.exists()

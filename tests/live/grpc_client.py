@@ -1,10 +1,11 @@
 """Calls to a live server by gRPC."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import grpc
 
-from scripts.grpc_stubs import inference_stubs
+from scripts.grpc_stubs import inference_stubs, open_inference_stubs
 from scripts.server import Server
 from tests.live.client import TIMEOUT_S
 
@@ -21,3 +22,22 @@ def predict(server: Server, inputs: Mapping[str, bytes], version: str = "") -> b
         request = messages.PredictionsRequest(model_name=server.model, model_version=version, input=dict(inputs))
         answer: bytes = stub.Predictions(request, timeout=TIMEOUT_S).prediction
         return answer
+
+
+def infer(server: Server, *images: bytes, **fields: Any) -> Any:
+    """Return the `ModelInferResponse` of TorchServe's own Open Inference Protocol; `fields` are more of the request's.
+
+    Raises:
+        grpc.RpcError: the call itself failed.
+    """
+    messages, services = open_inference_stubs()
+    tensor = messages.ModelInferRequest.InferInputTensor(
+        name="photo",
+        datatype="BYTES",
+        shape=[max(1, len(images))],
+        contents=messages.InferTensorContents(bytes_contents=images),
+    )
+    with grpc.insecure_channel(f"127.0.0.1:{server.ports.grpc_inference}") as channel:
+        stub = services.GRPCInferenceServiceStub(channel)
+        request = messages.ModelInferRequest(model_name=server.model, **{"inputs": [tensor], **fields})
+        return stub.ModelInfer(request, timeout=TIMEOUT_S)

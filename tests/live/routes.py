@@ -1,6 +1,9 @@
 """The routes by which an image and its options reach the handler. Every route returns the bytes of the answer."""
 
 import base64
+import gzip
+import json
+import struct
 from collections.abc import Callable, Mapping
 
 import requests
@@ -10,6 +13,8 @@ from tests.live import grpc_client
 from tests.live.client import TIMEOUT_S, post
 
 Options = Mapping[str, str]
+#: Tells where the JSON of KServe v2 ends and its binary tensors begin.
+LENGTH = "Inference-Header-Content-Length"
 
 
 def _by_header(server: Server, image: bytes, options: Options) -> bytes:
@@ -48,6 +53,33 @@ def _by_kserve_v2(server: Server, image: bytes, options: Options) -> bytes:
     return element.encode() if is_json else base64.b64decode(element)
 
 
+def _by_binary_tensor(server: Server, image: bytes, options: Options) -> bytes:
+    """Send and receive KServe v2's binary tensors."""
+    parameters = {"binary_data_size": len(image) + 4, **options}
+    tensor = {"name": "photo", "shape": [1], "datatype": "BYTES", "parameters": parameters}
+    document = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    body = document + struct.pack("<I", len(image)) + image
+
+    response = requests.post(kserve_v2_url(server), body, headers={LENGTH: str(len(document))}, timeout=TIMEOUT_S)
+
+    return response.content[int(response.headers[LENGTH]) + 4 :] if response.ok else response.content
+
+
+def _by_hugging_face(server: Server, image: bytes, options: Options) -> bytes:
+    body = {"inputs": base64.b64encode(image).decode(), "parameters": options}
+    return requests.post(server.url, json=body, timeout=TIMEOUT_S).content
+
+
+def _by_compressed_json(server: Server, image: bytes, options: Options) -> bytes:
+    body = gzip.compress(json.dumps({"data": base64.b64encode(image).decode(), "options": options}).encode())
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    return requests.post(server.url, body, headers=headers, timeout=TIMEOUT_S).content
+
+
+def _by_base64_in_a_form(server: Server, image: bytes, options: Options) -> bytes:
+    return requests.post(server.url, {"photo": base64.b64encode(image), **options}, timeout=TIMEOUT_S).content
+
+
 def _by_grpc(server: Server, image: bytes, options: Options) -> bytes:
     return grpc_client.predict(server, {"data": image, **{name: value.encode() for name, value in options.items()}})
 
@@ -60,6 +92,10 @@ ROUTES: dict[str, Callable[[Server, bytes, Options], bytes]] = {
     "JSON fields": _by_fields_of_json,
     "KServe v1": _by_kserve_v1,
     "KServe v2": _by_kserve_v2,
+    "KServe v2 in binary": _by_binary_tensor,
+    "Hugging Face": _by_hugging_face,
+    "compressed JSON": _by_compressed_json,
+    "base64 in a form": _by_base64_in_a_form,
     "gRPC": _by_grpc,
 }
 

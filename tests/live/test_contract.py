@@ -1,15 +1,17 @@
 """The HTTP contract, row by row: bodies, options and formats by every route."""
 
+import base64
+import gzip
 import io
 import json
 import subprocess
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
-from huggingface_hub import InferenceClient
 from PIL import Image
 
 from handler.answers import FORMATS
@@ -258,10 +260,65 @@ def test_kserves_paths_take_a_plain_image_too(
     assert requests.post(url(server), thumbnail, timeout=TIMEOUT_S).content == plain
 
 
-def test_hugging_faces_own_client_reads_its_format(server: Server, photos: dict[str, Path]) -> None:
-    client = InferenceClient(f"{server.url}/1.0/huggingface")
+@pytest.mark.parametrize("name", ["file", "photo[]", "image_bytes"])
+@pytest.mark.parametrize("value", ["file", "base64", "data URI"])
+def test_the_only_file_of_a_form_is_the_image(server: Server, thumbnail: bytes, plain: bytes, name: str, value: str) -> None:
+    text = base64.b64encode(thumbnail)
+    content = {"file": thumbnail, "base64": text, "data URI": b"data:image/png;base64," + text}[value]
 
-    cat, background = client.image_segmentation(str(photos["chelsea"]))
+    assert requests.post(server.url, files={name: content}, timeout=TIMEOUT_S).content == plain
 
-    assert (cat.label, background.label) == ("cat", "background")
-    assert np.asarray(cat.mask).shape == (300, 451)  # The client has decoded the PNG.
+
+def test_base64_in_a_form_needs_no_escapes(server: Server, thumbnail: bytes, plain: bytes) -> None:
+    text = base64.b64encode(thumbnail)
+    assert b"+" in text  # An urlencoded form reads it as a space.
+
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert requests.post(server.url, b"data=" + text, headers=headers, timeout=TIMEOUT_S).content == plain
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("identity", bytes),
+        ("deflate, gzip", lambda data: gzip.compress(zlib.compress(data))),
+    ],
+)
+def test_a_body_may_be_compressed(
+    server: Server, thumbnail: bytes, plain: bytes, encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    assert post(server, pack(thumbnail), {"Content-Encoding": encoding}).content == plain
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "expected", "word"),
+    [
+        ("br", b"x", (415, "UnsupportedEncoding"), "'br'"),
+        ("gzip", gzip.compress(bytes(32_000_001)), (413, "ImageTooLarge"), "32,000,000"),
+        ("gzip", gzip.compress(b"x" * 99)[:-1], (400, "InvalidRequest"), "truncated"),
+        ("gzip", b"not compressed", (400, "InvalidRequest"), "'gzip'"),
+        ("deflate", zlib.compress(b"x") + b"..", (400, "InvalidRequest"), "2 bytes after"),
+    ],
+    ids=["unknown", "bomb", "truncated", "garbage", "trailing"],
+)
+def test_a_body_that_cannot_be_inflated_is_refused(
+    server: Server, encoding: str, body: bytes, expected: tuple[int, str], word: str
+) -> None:
+    response = post(server, body, {"Content-Encoding": encoding})
+
+    assert error(response) == expected
+    assert word in response.json()["message"]
+
+
+def test_a_compressed_form_is_refused_as_such(server: Server, thumbnail: bytes) -> None:
+    """TorchServe's front end reads no field of it."""
+    form = requests.Request("POST", server.url, files={"data": thumbnail}).prepare()
+    assert isinstance(form.body, bytes)
+    headers = {"Content-Type": form.headers["Content-Type"], "Content-Encoding": "gzip"}
+
+    response = requests.post(server.url, gzip.compress(form.body), headers=headers, timeout=TIMEOUT_S)
+
+    assert error(response) == (400, "InvalidRequest")
+    assert "send forms without Content-Encoding" in response.json()["message"]

@@ -9,7 +9,7 @@ import requests
 
 from scripts.server import Server
 from tests.live.client import TIMEOUT_S, error_in, post
-from tests.live.routes import kserve_v1_url, kserve_v2_url
+from tests.live.routes import LENGTH, kserve_v1_url, kserve_v2_url
 
 JSON, PNG, OVERLAY = {"X-Segment-Masks": "none"}, {"X-Segment-Format": "png"}, {"X-Segment-Format": "overlay"}
 
@@ -52,6 +52,11 @@ def test_v2_answers_each_tensor_by_one_of_its_name(server: Server, thumbnail: by
     }
 
 
+@pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready", "/v2"])
+def test_health_and_the_server_can_be_asked_for(server: Server, path: str) -> None:
+    assert requests.get(server.url.split("/predictions")[0] + path, timeout=TIMEOUT_S).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("second", "expected", "word"),
     [
@@ -72,6 +77,13 @@ def test_one_bad_image_refuses_the_call_with_its_status_and_its_place(
         assert response.status_code == expected[0]
         assert response.json()["error"].startswith("image 1: ")
         assert word in response.json()["error"]
+
+
+def test_an_error_of_v2_has_every_key_of_an_answer(server: Server) -> None:
+    answer = v2(server, {"id": "call-7", "inputs": [tensor("a", "YnJva2Vu")]}).json()
+
+    keys = ("id", "model_name", "model_version", "outputs")
+    assert {key: answer[key] for key in keys} == dict(zip(keys, ("call-7", "deeplabv3", "1.0", []), strict=True))
 
 
 def test_a_bad_option_of_one_image_is_400_with_its_place(server: Server, photo: str) -> None:
@@ -136,6 +148,19 @@ def test_bytes_of_json_need_no_content_type(server: Server, photo: str) -> None:
     )
 
     assert len(response.json()["predictions"]) == 1
+
+
+@pytest.mark.parametrize("length", ["5", "x", "9999999", None])
+def test_binary_tensors_with_a_wrong_or_missing_length_are_400(server: Server, thumbnail: bytes, length: str | None) -> None:
+    parameters = {"binary_data_size": len(thumbnail) + 4}
+    inputs = [{"name": "a", "shape": [1], "datatype": "BYTES", "parameters": parameters}]
+    body = json.dumps({"inputs": inputs}).encode() + len(thumbnail).to_bytes(4, "little") + thumbnail
+    headers = {"Content-Type": "application/octet-stream", **({LENGTH: length} if length else {})}
+
+    response = requests.post(kserve_v2_url(server), body, headers=headers, timeout=TIMEOUT_S)
+
+    assert error_in(response.content) == (400, "InvalidRequest")
+    assert LENGTH in response.json()["error"]
 
 
 def v1(server: Server, body: dict[str, Any]) -> requests.Response:

@@ -1,0 +1,52 @@
+"""Calls a live server through the kserve SDK and prints what came back as JSON. Its interpreter has kserve.
+
+Usage: kserve_sdk.py URL PHOTO
+"""
+
+import asyncio
+import base64
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from httpx import HTTPStatusError
+from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
+
+MODEL = "deeplabv3"
+
+
+async def call(url: str, image: bytes | str, *, binary: bool = True, **parameters: Any) -> Any:
+    """Return the only output's element by KServe v2, or the text of an error; the SDK's default is binary."""
+    tensor = InferInput("image", [1], "BYTES")
+    tensor.set_data_from_numpy(np.array([image], dtype=object), binary_data=binary)
+    request = InferRequest(model_name=MODEL, infer_inputs=[tensor], parameters=parameters or None)
+    try:
+        response = await InferenceRESTClient(RESTConfig(protocol="v2")).infer(url, request, model_name=MODEL)
+    except HTTPStatusError as error:
+        return str(error)
+    (element,) = response.outputs[0].as_numpy()
+    return element.decode() if isinstance(element, bytes) else element
+
+
+async def main(url: str, photo: bytes) -> dict[str, Any]:
+    """Return what each kind of call gave."""
+    first, second = (InferenceRESTClient(RESTConfig(protocol=protocol)) for protocol in ("v1", "v2"))
+    text = base64.b64encode(photo).decode()
+    # TensorFlow's sample of an image.
+    sample = {"instances": [{"image_bytes": {"b64": text}, "key": "1"}]}
+    return {
+        "live, ready": [await second.is_server_live(url), await second.is_server_ready(url)],
+        "defaults": await call(url, photo),
+        "answer in binary": await call(url, photo, binary_data_output=True),
+        "png": await call(url, photo, format="png"),
+        "base64": await call(url, text, binary=False),
+        "broken": await call(url, b"broken"),
+        "v1": await first.infer(url, {"instances": [{"data": text}]}, model_name=MODEL),
+        "v1 of TensorFlow": await first.infer(url, sample, model_name=MODEL),
+    }
+
+
+if __name__ == "__main__":
+    json.dump(asyncio.run(main(sys.argv[1], Path(sys.argv[2]).read_bytes())), sys.stdout)

@@ -1,0 +1,63 @@
+"""Calls a live server through tritonclient and prints what came back as JSON. Its interpreter has tritonclient.
+
+Usage: triton.py HOST:PORT PHOTO
+"""
+
+import base64
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException
+
+MODEL = "deeplabv3"
+
+
+def tensor(*elements: bytes | str, name: str = "image", **options: Any) -> InferInput:
+    """Return an input tensor; `options` are those of `set_data_from_numpy`, whose default is binary."""
+    result = InferInput(name, [len(elements)], "BYTES")
+    result.set_data_from_numpy(np.array(elements, dtype=object), **options)
+    return result
+
+
+def call(client: InferenceServerClient, *inputs: InferInput, **options: Any) -> Any:
+    """Return each output's elements as base64 text by its name, and the id; or status and text of an error."""
+    try:
+        result = client.infer(MODEL, list(inputs), **options)
+    except InferenceServerException as error:
+        return {"status": error.status(), "message": error.message()}
+    outputs = {output["name"]: result.as_numpy(output["name"]).flatten() for output in result.get_response()["outputs"]}
+    return {"id": result.get_response().get("id"), **{name: [_text(one) for one in held] for name, held in outputs.items()}}
+
+
+def _text(element: bytes | str) -> str:
+    return base64.b64encode(element if isinstance(element, bytes) else element.encode()).decode()
+
+
+def main(address: str, photo: bytes) -> dict[str, Any]:
+    """Return what each kind of call gave."""
+    client = InferenceServerClient(address)
+    text = base64.b64encode(photo).decode()
+    return {
+        "live, ready": [client.is_server_live(), client.is_server_ready()],
+        "defaults": call(client, tensor(photo)),
+        "several": call(client, tensor(photo, photo), tensor(photo, name="more"), parameters={"masks": "none"}),
+        "png": call(client, tensor(photo), parameters={"format": "png"}),
+        "answer in JSON": call(client, tensor(photo), outputs=[InferRequestedOutput("image", binary_data=False)]),
+        "answer in binary": call(client, tensor(photo), outputs=[InferRequestedOutput("image", binary_data=True)]),
+        "base64": call(client, tensor(text, binary_data=False)),
+        "base64 in binary": call(client, tensor(text)),
+        "classes": call(client, tensor(photo), outputs=[InferRequestedOutput("image", class_count=3)]),
+        "sequence": call(client, tensor(photo), sequence_id=3, sequence_start=True, priority=2, timeout=9, request_id="call-7"),
+        "gzip": call(client, tensor(photo), request_compression_algorithm="gzip", response_compression_algorithm="gzip"),
+        "deflate": call(client, tensor(photo), request_compression_algorithm="deflate"),
+        "asynchronous": _text(client.async_infer(MODEL, [tensor(photo)]).get_result().as_numpy("image")[0]),
+        "broken": call(client, tensor(b"broken")),
+    }
+
+
+if __name__ == "__main__":
+    json.dump(main(sys.argv[1], Path(sys.argv[2]).read_bytes()), sys.stdout)

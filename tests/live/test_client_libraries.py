@@ -1,0 +1,182 @@
+"""Public client libraries, with their defaults, against a live server."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from huggingface_hub import InferenceClient
+from huggingface_hub.errors import BadRequestError
+
+from scripts.server import Server
+from tests.live import client_programs
+from tests.live.client import TIMEOUT_S, post
+from tests.support import ROOT
+
+#: `make test` installs the libraries that want an older protobuf into an environment of their own.
+ENVIRONMENT = Path(sys.prefix) / "clients"
+needs_environment = pytest.mark.skipif(
+    not (ENVIRONMENT / ".installed").exists(), reason="tritonclient and kserve are not installed; `make test` does"
+)
+
+
+@pytest.fixture(scope="module")
+def plain(server: Server, thumbnail: bytes) -> str:
+    """The JSON answer to the thumbnail."""
+    return post(server, thumbnail).text
+
+
+@pytest.fixture(scope="module")
+def file(thumbnail: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photo") / "thumbnail.png"
+    path.write_bytes(thumbnail)
+    return path
+
+
+@pytest.fixture(scope="module")
+def triton(server: Server, file: Path) -> Any:
+    return run_program("triton.py", origin(server).removeprefix("http://"), file)
+
+
+@pytest.fixture(scope="module")
+def kserve(server: Server, file: Path) -> Any:
+    return run_program("kserve_sdk.py", origin(server), file)
+
+
+@needs_environment
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("defaults", "answer in JSON", "answer in binary", "base64", "base64 in binary", "classes", "gzip", "deflate"),
+    ],
+)
+def test_tritonclient_gets_the_answer_of_plain_http(triton: Any, plain: str, name: str) -> None:
+    assert triton[name] == {"id": None, "image": [text(plain)]}
+
+
+@needs_environment
+def test_tritonclient_knows_that_the_server_is_ready(triton: Any) -> None:
+    assert triton["live, ready"] == [True, True]
+
+
+@needs_environment
+def test_tritonclient_sends_several_tensors_and_options(server: Server, thumbnail: bytes, triton: Any) -> None:
+    alone = text(post(server, thumbnail, {"X-Segment-Masks": "none"}).text)
+    png = base64.b64encode(post(server, thumbnail, path="/1.0/png").content).decode()
+
+    assert triton["several"] == {"id": None, "image": [alone, alone], "more": [alone]}
+    assert triton["png"] == {"id": None, "image": [png]}
+
+
+@needs_environment
+def test_tritonclients_own_parameters_are_no_options(triton: Any, plain: str) -> None:
+    assert triton["sequence"] == {"id": "call-7", "image": [text(plain)]}
+    assert triton["asynchronous"] == text(plain)
+
+
+@needs_environment
+def test_tritonclient_says_what_is_wrong(triton: Any) -> None:
+    assert triton["broken"]["status"] == "400"
+    assert triton["broken"]["message"].startswith("the 6 bytes sent are not an image")
+
+
+@needs_environment
+@pytest.mark.parametrize("name", ["defaults", "answer in binary", "base64"])
+def test_the_kserve_sdk_gets_the_answer_of_plain_http(kserve: Any, plain: str, name: str) -> None:
+    assert kserve[name] == plain
+
+
+@needs_environment
+def test_the_kserve_sdk_knows_that_the_server_is_ready(kserve: Any) -> None:
+    assert kserve["live, ready"] == [True, True]
+
+
+@needs_environment
+def test_the_kserve_sdk_sends_options_and_version_1(server: Server, thumbnail: bytes, kserve: Any, plain: str) -> None:
+    assert base64.b64decode(kserve["png"]) == post(server, thumbnail, path="/1.0/png").content
+    assert kserve["v1"] == kserve["v1 of TensorFlow"] == {"predictions": [json.loads(plain)]}
+
+
+@needs_environment
+def test_the_kserve_sdk_says_what_is_wrong(kserve: Any) -> None:
+    assert kserve["broken"].startswith("the 6 bytes sent are not an image")
+    assert "400" in kserve["broken"]
+
+
+@needs_environment
+@pytest.mark.parametrize("library", ["tritonclient", "kserve"])
+def test_readmes_line_for_the_library_works(server: Server, photos: dict[str, Path], library: str) -> None:
+    printed = run([str(ENVIRONMENT / "bin" / "python"), "-c", readme_line(server, library)], photos["chelsea"].parent)
+
+    assert '"label":"cat"' in printed
+
+
+def test_readmes_line_for_hugging_face_works(server: Server, photos: dict[str, Path]) -> None:
+    printed = run([sys.executable, "-c", readme_line(server, "huggingface_hub")], photos["chelsea"].parent)
+
+    assert "label='cat'" in printed
+
+
+@pytest.mark.parametrize("parameters", [{}, {"subtask": "semantic"}, {"threshold": 0.0, "mask_threshold": 0.5}])
+def test_hugging_faces_own_client_reads_its_format(server: Server, photos: dict[str, Path], parameters: Any) -> None:
+    cat, background = hugging_face(server).image_segmentation(str(photos["chelsea"]), **parameters)
+
+    assert (cat.label, background.label) == ("cat", "background")
+    assert np.asarray(cat.mask).shape == (300, 451)  # The client has decoded the PNG.
+
+
+def test_hugging_faces_threshold_is_the_least_score(server: Server, photos: dict[str, Path]) -> None:
+    everything = hugging_face(server).image_segmentation(photos["chelsea"].read_bytes())
+    middle = sum(segment.score for segment in everything) / len(everything)
+
+    (best,) = hugging_face(server).image_segmentation(photos["chelsea"], threshold=middle)
+
+    assert best.score == max(segment.score for segment in everything)
+
+
+@pytest.mark.parametrize(
+    ("image", "parameters", "message"),
+    [(b"broken", {}, "the 6 bytes sent are not an image"), (None, {"subtask": "panoptic"}, "option 'subtask': 'panoptic'")],
+    ids=["image", "subtask"],
+)
+def test_hugging_faces_client_says_what_is_wrong(
+    server: Server, thumbnail: bytes, image: bytes | None, parameters: Any, message: str
+) -> None:
+    with pytest.raises(BadRequestError, match=message):
+        hugging_face(server).image_segmentation(image or thumbnail, **parameters)
+
+
+def hugging_face(server: Server) -> InferenceClient:
+    return InferenceClient(f"{server.url}/1.0/huggingface")
+
+
+def run_program(name: str, address: str, photo: Path) -> Any:
+    """Run one of `client_programs` in the environment of the libraries; return what it printed."""
+    program = Path(client_programs.__path__[0]) / name
+    return json.loads(run([str(ENVIRONMENT / "bin" / "python"), str(program), address, str(photo)], photo.parent))
+
+
+def run(command: list[str], folder: Path) -> str:
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+def readme_line(server: Server, library: str) -> str:
+    """Return README's line for a library, for this server and the photograph in the working folder."""
+    (line,) = re.findall(rf"^\| {library} \| `(.+)` \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert isinstance(line, str)
+    return line.replace("127.0.0.1:8080", origin(server).removeprefix("http://")).replace("build/samples/", "")
+
+
+def origin(server: Server) -> str:
+    return server.url.split("/predictions")[0]
+
+
+def text(answer: str) -> str:
+    return base64.b64encode(answer.encode()).decode()

@@ -1,0 +1,36 @@
+"""Pages of another origin: refused unless config.properties names it."""
+
+import requests
+
+from scripts.server import Server
+from tests.live.client import TIMEOUT_S, error
+from tests.live.cross_origin import ORIGIN
+
+
+def test_a_page_of_an_allowed_origin_may_send_options_and_read_errors(batching_server: Server, thumbnail: bytes) -> None:
+    asked = {
+        "Origin": ORIGIN,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type,x-segment-format",
+    }
+
+    preflight = requests.options(batching_server.url, headers=asked, timeout=TIMEOUT_S)
+    answer = requests.post(
+        batching_server.url, thumbnail, headers={"Origin": ORIGIN, "X-Segment-Format": "png"}, timeout=TIMEOUT_S
+    )
+    refusal = requests.post(batching_server.url, b"broken", headers={"Origin": ORIGIN}, timeout=TIMEOUT_S)
+
+    allowed = {name.removeprefix("access-control-allow-"): value for name, value in preflight.headers.lower_items()}
+    assert preflight.status_code == 200
+    assert allowed["origin"] == ORIGIN
+    assert "POST" in allowed["methods"]
+    assert allowed["headers"] == "*" or "x-segment-format" in allowed["headers"].lower()
+    assert answer.headers["content-type"] == "image/png"
+    assert error(refusal) == (400, "InvalidImage")
+    assert [response.headers["access-control-allow-origin"] for response in (answer, refusal)] == [ORIGIN] * 2
+
+
+def test_pages_of_other_origins_are_not_allowed_by_default(server: Server) -> None:
+    response = requests.options(server.url, headers={"Origin": ORIGIN}, timeout=TIMEOUT_S)
+
+    assert not [name for name in response.headers if name.lower().startswith("access-control")]
