@@ -1,7 +1,9 @@
 """HTTP calls that are well-formed as HTTP, with contents from valid to nonsense."""
 
 import base64
+import gzip
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -47,6 +49,12 @@ _WRONG: dict[str, list[str]] = {
     "colour": ["red"],
     "x" * 500: ["1"],
 }
+
+#: Values of `Content-Encoding` with what is done to the body: right, unsupported, and not what the header says.
+_ENCODINGS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
+    *(("gzip", gzip.compress), ("deflate", zlib.compress)),
+    *(("br", bytes), ("gzip", bytes)),
+)
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,31 @@ def _v2(chance: Random, model: str) -> HttpCall:
     return _json_call(f"/v2/models/{model}/infer", {"id": "\udfff", "inputs": [tensor], "parameters": _options(chance)})
 
 
+def _hugging_face(chance: Random, model: str) -> HttpCall:
+    parameters = {"threshold": chance.choice([0, 0.5, 2]), **chance.choice([{}, {"subtask": "semantic"}, _options(chance)])}
+    return _json_call(_path(chance, model), {"inputs": _text(chance), "parameters": parameters})
+
+
+def _binary_tensor(chance: Random, model: str) -> HttpCall:
+    files = [_file(chance) for _ in range(chance.choice([1, 1, 2]))]
+    section = b"".join(len(file).to_bytes(4, "little") + file for file in files)
+    size = len(section) + chance.choice([0, 0, 0, 0, 1, -1])
+    parameters = {"binary_data_size": size, **_options(chance)}
+    tensor = {"name": "image", "shape": [len(files)], "datatype": "BYTES", "parameters": parameters}
+    document = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": chance.choice([True, False])}}).encode()
+    length = str(len(document) + chance.choice([0, 0, 0, 0, 7]))
+    headers = {"Inference-Header-Content-Length": length, "Content-Type": "application/octet-stream"}
+    return HttpCall(f"/v2/models/{model}/infer", headers, {"data": document + section})
+
+
+def _compressed(chance: Random, model: str) -> HttpCall:
+    call = chance.choice([_raw, _json, _v1, _v2])(chance, model)
+    encoding, pack = chance.choice(_ENCODINGS)
+    body = pack(call.content["data"])
+    sent = {"data": body[: chance.choice([len(body), len(body), len(body), len(body) // 2])]}
+    return HttpCall(call.path, {**call.headers, "Content-Encoding": encoding}, sent)
+
+
 def _nonsense(chance: Random, model: str) -> HttpCall:
     bodies = [
         *(b"", b"{", b"[" * 50_000, b"null", b"[1,2]", b'{"data": "aGk="}', b'{"data": NaN}', b"\xff\xfe{\0}\0", b"hello"),
@@ -118,7 +151,9 @@ def _nonsense(chance: Random, model: str) -> HttpCall:
     return HttpCall(_path(chance, model), {"Content-Type": chance.choice(types)}, {"data": chance.choice(bodies)})
 
 
-_KINDS: tuple[Callable[[Random, str], HttpCall], ...] = (_raw, _raw, _form, _json, _v1, _v2, _nonsense)
+_KINDS: tuple[Callable[[Random, str], HttpCall], ...] = (
+    *(_raw, _raw, _form, _json, _hugging_face, _v1, _v2, _binary_tensor, _compressed, _nonsense),
+)
 
 
 def _path(chance: Random, model: str) -> str:

@@ -1,7 +1,11 @@
 """Rows and headers in TorchServe's form, from nearly valid to nonsense."""
 
 import base64
+import gzip
 import json
+import struct
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -68,6 +72,14 @@ def option_fields(draw: DrawFn, right: bool = False) -> dict[str, Any]:
 
 
 @st.composite
+def calls(draw: DrawFn, right: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Draw a row and its headers. `right`: the row holds an image and options in one of the documented ways."""
+    kind = draw(st.sampled_from([_as_it_is, _as_it_is, _as_it_is, _compressed, _binary_tensors]))
+    row, sent = draw(kind(right))
+    return row, {**draw(headers(right)), **sent}
+
+
+@st.composite
 def rows(draw: DrawFn, right: bool = False) -> dict[str, Any]:
     """Draw a row. `right`: it holds an image and options in one of the documented ways."""
     kind = draw(st.sampled_from(_RIGHT if right else [*_RIGHT, _anything, _broken_json]))
@@ -125,7 +137,81 @@ def _raw(draw: DrawFn, right: bool) -> dict[str, Any]:
 @st.composite
 def _form(draw: DrawFn, right: bool) -> dict[str, Any]:
     fields = {name: _as_bytes(value) for name, value in draw(option_fields(right)).items()}
-    return {draw(st.sampled_from(["data", "image", "body"])): draw(_files(right)), **fields}
+    spelling = draw(st.sampled_from([bytes, bytes, base64.b64encode, base64.encodebytes, _without_pluses]))
+    return {draw(st.sampled_from(["data", "image", "body", "file", "photo[]"])): spelling(draw(_files(right))), **fields}
+
+
+def _without_pluses(file: bytes) -> bytes:
+    """Return base64 as it arrives in an urlencoded form that did not escape it."""
+    return base64.b64encode(file).replace(b"+", b" ")
+
+
+@st.composite
+def _hugging_face(draw: DrawFn, right: bool) -> dict[str, Any]:
+    parameters = {**draw(option_fields(right)), **draw(st.sampled_from([{}, {"subtask": "semantic", "mask_threshold": 0.5}]))}
+    if "min_score" not in parameters:
+        parameters["threshold"] = draw(st.sampled_from([None, 0, 0.5, 1] if right else [0.5, 2, "x", [1], {"b64": ""}]))
+    body: dict[str, Any] = {"inputs": base64.b64encode(draw(_files(right))).decode(), "parameters": parameters}
+    if not right:
+        body |= draw(st.dictionaries(st.sampled_from(["inputs", "parameters", "options", "data"]), json_values, max_size=1))
+    return {"body": draw(_sent_as(body))}
+
+
+@st.composite
+def _as_it_is(draw: DrawFn, right: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    return draw(rows(right)), {}
+
+
+@st.composite
+def _compressed(draw: DrawFn, right: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Compress a raw body as the header says, or nearly so."""
+    names = draw(st.lists(st.sampled_from([*_ENCODERS]), min_size=1, max_size=3))
+    row = draw(_raw(right)) if right else draw(rows())
+    body = row.get("body")
+    if isinstance(body, bytes | bytearray):
+        for name in names:
+            body = _ENCODERS[name](body)
+        if not right:
+            body = draw(st.sampled_from([body, body[:-1], body + b"..", body * 3, body[:20] + body[21:]]))
+        row = {**row, "body": body}
+    if not right:
+        names += draw(st.sampled_from([[], [], ["br"], ["identity"], [""], ["gzip"] * 9, ["\0"]]))
+    return row, {draw(st.sampled_from(["Content-Encoding", "content-encoding"])): ", ".join(names)}
+
+
+_ENCODERS: dict[str, Callable[[bytes | bytearray], bytes]] = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "identity": bytes,
+}
+
+
+@st.composite
+def _binary_tensors(draw: DrawFn, right: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Draw a call of KServe v2 with binary tensors. Unless `right`, sizes, the length of the JSON and the JSON may be wrong."""
+    inputs, sections = [], b""
+    for _ in range(draw(st.integers(1, 2))):
+        tensor, section = draw(_binary_tensor(right))
+        inputs.append(tensor)
+        sections += section
+    document = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": draw(st.booleans())}}).encode()
+    right_length = str(len(document))
+    wrong_lengths = ["0", "-1", str(len(document) - 1), "9" * 30, "x", "\0"]
+    length = draw(st.sampled_from([right_length] if right else [*[right_length] * 6, *wrong_lengths]))
+    return {"body": bytearray(document + sections)}, {"Inference-Header-Content-Length": length}
+
+
+@st.composite
+def _binary_tensor(draw: DrawFn, right: bool) -> tuple[dict[str, Any], bytes]:
+    files = draw(st.lists(_files(right), min_size=1, max_size=2))
+    section = b"".join(struct.pack("<I", len(file)) + file for file in files)
+    parameters = {"binary_data_size": len(section), **draw(option_fields(right))}
+    tensor: dict[str, Any] = {"name": draw(_texts), "shape": [len(files)], "datatype": "BYTES", "parameters": parameters}
+    if not right:
+        parameters |= draw(st.dictionaries(st.just("binary_data_size"), json_values, max_size=1))
+        tensor |= draw(st.dictionaries(st.sampled_from([*tensor, "data"]), json_values, max_size=1))
+        section = draw(st.sampled_from([section, section, section[:-1], section + b"\0", b"\xff" * 9]))
+    return tensor, section
 
 
 @st.composite
@@ -180,7 +266,7 @@ def _broken_json(draw: DrawFn, right: bool) -> dict[str, Any]:
     }
 
 
-_RIGHT = (_raw, _form, _json, _v1, _v2)
+_RIGHT = (_raw, _form, _json, _hugging_face, _v1, _v2)
 
 
 def _sent_as(body: dict[str, Any]) -> SearchStrategy[Any]:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from hypothesis import strategies as st
 
 from handler.errors import SegmentationError
 from handler.image.decode import open_image
@@ -18,7 +17,7 @@ from model.palette import voc_palette
 from tests.fuzz.mutations import mutated_files
 from tests.fuzz.outcomes import require_documented, require_refusal
 from tests.fuzz.recorder import Fuzz
-from tests.fuzz.rows import headers, rows
+from tests.fuzz.rows import calls
 from tests.support import CLASSES
 
 LIMITS = Limits(max_pixels=1_000_000, max_bytes=1_000_000)
@@ -29,7 +28,7 @@ def test_any_row_and_headers_are_requests_or_a_documented_error(fuzz: Fuzz) -> N
 
     def check(value: tuple[dict[str, Any], dict[str, Any]]) -> None:
         row, sent = value
-        call = read_envelope(row, ModelIdentity("m", "1"))
+        call = read_envelope(row, ModelIdentity("m", "1"), text_headers(sent), LIMITS)
         try:
             requests = parser.parse(call, text_headers(sent), explain=is_explanation(sent), format_name=format_in_url(sent))
         except SegmentationError as error:
@@ -39,7 +38,7 @@ def test_any_row_and_headers_are_requests_or_a_documented_error(fuzz: Fuzz) -> N
             assert requests
             assert all(isinstance(request, SegmentationRequest) for request in requests)
 
-    fuzz.run(0.4, st.tuples(rows(), headers()), check)
+    fuzz.run(0.4, calls(), check)
 
 
 #: What is asked of a file; the last two send every TIFF to GDAL.

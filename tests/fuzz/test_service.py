@@ -14,7 +14,7 @@ from handler.servers.torchserve import SegmentationService
 from tests.engines import ColourEngine
 from tests.fuzz.outcomes import STATUSES, require_discreet
 from tests.fuzz.recorder import Fuzz
-from tests.fuzz.rows import headers, rows
+from tests.fuzz.rows import calls
 from tests.support import write_checkpoint
 from tests.unit.handler.servers.test_torchserve import ask, context_for
 
@@ -46,9 +46,8 @@ def test_each_row_of_any_batch_has_an_answer_or_a_documented_error(
             status, phrase = context.get_response_status(index)
             _require_answer(body, status, phrase, context.get_response_content_type(index))
 
-    right = st.tuples(rows(right=True), headers(right=True))
-    any_row = st.tuples(rows(), headers())
-    fuzz.run(0.1, st.lists(st.one_of(right, right, any_row), min_size=1, max_size=3), check)
+    right = calls(right=True)
+    fuzz.run(0.1, st.lists(st.one_of(right, right, calls()), min_size=1, max_size=3), check)
 
 
 def _require_answer(body: bytes, status: int, phrase: str, content_type: str | None) -> None:
