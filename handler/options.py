@@ -86,7 +86,8 @@ class AnswerDefaults(StrictModel):
     )
     alpha: Annotated[float, Number(0, 1)] = Field(default=0.5, description="`overlay` and explanations: opacity of the tint")
     tolerance: Annotated[float, Number(0, 10)] = Field(
-        default=0.0, description="pixels by which polygons may leave the outline"
+        default=0.0,
+        description="polygons drop corners that cut off less than its square, in pixels; neighbours stay without gaps",
     )
     y_axis: Annotated[YAxis, WORD] = Field(
         default="down", description="`geojson`: `up` turns y to -height … 0, where QGIS draws a picture without georeference"

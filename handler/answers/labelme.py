@@ -1,8 +1,9 @@
 """`labelme`: the annotation file of Labelme, exact when Labelme draws it.
 
 Labelme draws a polygon's outline through pixel centres and fills it, so points are pixel centres and the first pixel's is 0, 0.
-A connected part without holes is a polygon, one with holes a mask. Parts of one segment share a `group_id`. Background is
-omitted. https://github.com/wkentaro/labelme/blob/main/labelme/_label_file.py
+Simplified outlines run between pixels, where neighbours share them. A connected part without holes is a polygon, one with holes
+a mask. Parts of one segment share a `group_id`. Background is omitted.
+https://github.com/wkentaro/labelme/blob/main/labelme/_label_file.py
 """
 
 import base64
@@ -26,7 +27,7 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     """Encode the file with `imageData` null: Labelme reads the image from `imagePath`, `options.image_name`."""
     del model  # The format has no field for it.
     segments = find_objects(result, options)
-    outlines = trace_polygons(segments)
+    outlines = trace_polygons(segments, options.tolerance)
     height, width = segments.size
     return json_response(
         {
@@ -54,11 +55,8 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
 def _encode_shape(part: Polygon, tolerance: float) -> dict[str, Any]:
     if len(part) > 1:
         return _encode_mask(part)
-    points = _move_to_pixel_centres(part[0])
-    if tolerance:
-        import shapely
-
-        points = shapely.get_coordinates(shapely.linearrings(points).simplify(tolerance)).astype(np.int64)
+    # Simplified outlines stay between pixels, where neighbours share them.
+    points = np.array(part[0]) - 0.5 if tolerance else _move_to_pixel_centres(part[0])
     return {"shape_type": "polygon", "points": list(zip(*points[:-1].T.tolist(), strict=True)), "mask": None}
 
 

@@ -29,9 +29,9 @@ def trace_polygons(segments: Segments, tolerance: float = 0.0) -> dict[int, list
 
     Args:
         segments: the segments of an image; those not in `items` are skipped.
-        tolerance: how far a ring may stray from the outline, in pixels (Douglas and Peucker 1973), and twice that at the
-            ring's first point. 0: polygons cover exactly the segment's pixels. Above 0: parts and holes keep their number,
-            but neighbouring segments may overlap or leave gaps.
+        tolerance: the root of the area, in pixels, that a corner may cut off to be dropped (Visvalingam and Whyatt 1993).
+            0: polygons cover exactly the segment's pixels. Above 0: parts and holes keep their number, and neighbours are
+            simplified together: they neither overlap nor leave gaps.
 
     Raises:
         ResponseTooLarge: the outlines exceed `MAX_OUTLINE_EDGES`.
@@ -42,10 +42,15 @@ def trace_polygons(segments: Segments, tolerance: float = 0.0) -> dict[int, list
     polygons: dict[int, list[Polygon]] = {segment.id: [] for segment in segments.items}
     listed = np.zeros(int(segments.ids.max()) + 1, np.bool_)
     listed[list(polygons)] = True
+    owners, parts = [], []
     for shape, segment_id in features.shapes(segments.ids, mask=np.take(listed, segments.ids), connectivity=4):
+        owners.append(int(segment_id))
         # rasterio's rings turn the other way.
-        exact = [[(int(x), int(y)) for x, y in reversed(ring)] for ring in shape["coordinates"]]
-        polygons[int(segment_id)].append(_simplify(exact, tolerance) if tolerance else exact)
+        parts.append([[(int(x), int(y)) for x, y in reversed(ring)] for ring in shape["coordinates"]])
+    if tolerance and parts:
+        parts = _simplify_together(parts, np.where(np.take(listed, segments.ids), segments.ids, -1), tolerance)
+    for owner, part in zip(owners, parts, strict=True):
+        polygons[owner].append(part)
     return polygons
 
 
@@ -59,14 +64,56 @@ def split_at_holes(polygon: Polygon) -> Iterator[npt.NDArray[np.float64]]:
         yield from _split(shapely.Polygon(polygon[0], polygon[1:]))
 
 
-def _simplify(polygon: Polygon, tolerance: float) -> Polygon:
+def _simplify_together(parts: list[Polygon], ids: npt.NDArray[np.integer], tolerance: float) -> list[Polygon]:
+    """Simplify polygons that tile a map of `ids`, H×W, with -1 where there is none, so that they still do."""
     import shapely
-    from shapely.geometry.polygon import orient
 
-    simple = orient(shapely.Polygon(polygon[0], polygon[1:]).simplify(tolerance, preserve_topology=True))
+    rings, ring_ends = _unit_steps([np.array(ring) for part in parts for ring in part])
+    kept = _is_corner(rings, ids)
+    kept[[0, *ring_ends[:-1]]] = kept[ring_ends - 1] = True
+    offsets = np.concatenate([[0], np.cumsum(kept)[ring_ends - 1]])
+    holders = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
+    polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, rings[kept].astype(np.float64), (offsets, holders))
+    simple = shapely.orient_polygons(shapely.coverage_simplify(polygons, tolerance))
     # Simplifying only drops points, so coordinates stay integers.
-    rings = (simple.exterior, *simple.interiors)
-    return [[(x, y) for x, y in shapely.get_coordinates(ring).astype(np.int64).tolist()] for ring in rings]
+    _, points, (ends, holders) = shapely.to_ragged_array(simple)
+    corners = [(x, y) for x, y in points.astype(np.int64).tolist()]
+    outlines = [corners[start:end] for start, end in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
+    return [outlines[start:end] for start, end in zip(holders[:-1].tolist(), holders[1:].tolist(), strict=True)]
+
+
+def _unit_steps(rings: list[npt.NDArray[np.int64]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return every pixel corner along closed rings of horizontal and vertical edges, in one array, and where each ring ends."""
+    points = np.concatenate(rings)
+    ends = np.cumsum([len(ring) for ring in rings])
+    edges = np.diff(points, axis=0, append=points[-1:])
+    lengths = np.abs(edges).sum(axis=1)
+    # The last point of a ring begins no edge, but stays.
+    lengths[ends - 1] = 1
+    edges[ends - 1] = 0
+    begins = np.cumsum(lengths) - lengths
+    within = np.arange(int(lengths.sum())) - np.repeat(begins, lengths)
+    steps = np.repeat(points, lengths, axis=0) + np.repeat(np.sign(edges), lengths, axis=0) * within[:, np.newaxis]
+    return steps, np.cumsum(lengths)[ends - 1]
+
+
+def _is_corner(points: npt.NDArray[np.int64], ids: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+    """Whether, at each of `points` (x, y) between pixels, an outline bends or several meet: all that neighbours must share."""
+    height, width = ids.shape
+    x, y = points.T
+    upper_left, upper_right, lower_left, lower_right = (
+        np.where(
+            (x + right >= 0) & (x + right < width) & (y + down >= 0) & (y + down < height),
+            ids[np.clip(y + down, 0, height - 1), np.clip(x + right, 0, width - 1)],
+            -1,
+        )
+        for down in (-1, 0)
+        for right in (-1, 0)
+    )
+    vertical = (upper_left == lower_left) & (upper_right == lower_right)
+    horizontal = (upper_left == upper_right) & (lower_left == lower_right)
+    corners: npt.NDArray[np.bool_] = ~(vertical | horizontal)
+    return corners
 
 
 def _split(polygon: "shapely.Polygon") -> Iterator[npt.NDArray[np.float64]]:

@@ -1,4 +1,8 @@
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,9 +47,8 @@ def test_polygons_are_valid_and_cover_exactly_their_segments(result: Segmentatio
         np.testing.assert_array_equal(drawn, segments.mask(segment))
 
 
-@settings(max_examples=50)
 @given(segmentations(), OPTIONS, st.floats(0.01, 10))
-def test_simplified_polygons_stay_valid_and_near(result: Segmentation, options: AnswerOptions, tolerance: float) -> None:
+def test_simplified_polygons_keep_their_parts_and_holes(result: Segmentation, options: AnswerOptions, tolerance: float) -> None:
     segments = find_segments(result, options)
 
     exact, simple = trace_polygons(segments), trace_polygons(segments, tolerance)
@@ -54,8 +57,77 @@ def test_simplified_polygons_stay_valid_and_near(result: Segmentation, options: 
         assert [len(part) for part in parts] == [len(part) for part in exact[segment_id]]
         for part, before in zip(parts, exact[segment_id], strict=True):
             assert shapely.Polygon(part[0], part[1:]).is_valid
-            outlines = [shapely.MultiLineString(rings) for rings in (part, before)]
-            assert shapely.hausdorff_distance(*outlines) <= 2 * tolerance + 1e-6
+            assert shapely.Polygon(part[0]).exterior.is_ccw
+            outline = shapely.MultiLineString(before)
+            assert shapely.covers(outline, shapely.MultiPoint([point for ring in part for point in ring]))
+
+
+#: By format, the polygons of an answer with what they belong to, in pixels.
+Shapes = list[tuple[object, shapely.Polygon]]
+
+
+def shapes_of_json(answer: Any, _: Segmentation) -> Shapes:
+    polygons = [(s["index"], part) for s in answer["segments"] for part in s["mask"]["polygons"]]
+    return [(index, shapely.Polygon(part[0], part[1:])) for index, part in polygons]
+
+
+def shapes_of_geojson(answer: Any, _: Segmentation) -> Shapes:
+    polygons = [(f["properties"]["index"], part) for f in answer["features"] for part in f["geometry"]["coordinates"]]
+    return [(index, shapely.Polygon(part[0], part[1:])) for index, part in polygons]
+
+
+def shapes_of_labelme(answer: Any, _: Segmentation) -> Shapes:
+    return [(s["label"], shapely.Polygon(np.array(s["points"]) + 0.5)) for s in answer["shapes"] if s["mask"] is None]
+
+
+def shapes_of_label_studio(answer: Any, result: Segmentation) -> Shapes:
+    height, width = result.label_map.shape
+    values = [region["value"] for region in answer["result"]]
+    return [(value["polygonlabels"][0], shapely.Polygon(np.array(value["points"]) / 100 * (width, height))) for value in values]
+
+
+FORMATS_OF_POLYGONS: dict[str, Callable[[Any, Segmentation], Shapes]] = {
+    "json": shapes_of_json,
+    "geojson": shapes_of_geojson,
+    "labelme": shapes_of_labelme,
+    "labelstudio_polygons": shapes_of_label_studio,
+}
+
+
+@pytest.mark.parametrize("name", FORMATS_OF_POLYGONS)
+@settings(max_examples=60, deadline=None)
+@given(result=segmentations(), options=OPTIONS, tolerance=st.sampled_from([0.5, 1.0, 2.0, 4.0, 10.0]))
+def test_neighbours_neither_overlap_nor_leave_gaps(
+    name: str, result: Segmentation, options: AnswerOptions, tolerance: float
+) -> None:
+    changes = {"format": name, "masks": "polygons"}
+    exact, simple = (
+        FORMATS_OF_POLYGONS[name](answer(name, result, options.model_copy(update={**changes, "tolerance": chosen})), result)
+        for chosen in (0.0, tolerance)
+    )
+    polygons = [polygon for _, polygon in simple]
+
+    assert all(polygon.is_valid for polygon in polygons)
+    together = shapely.union_all(polygons, grid_size=1e-4)
+    assert np.isclose(sum(polygon.area for polygon in polygons), together.area, atol=0.01)
+    if name != "labelme":  # Its exact polygons run through pixel centres, and parts with holes are masks.
+        answered = shapely.union_all([polygon for _, polygon in exact], grid_size=1e-4)
+        gaps = [gap for gap in shapely.get_parts(answered.difference(together)) if gap.area > 0.01]
+        assert all(gap.distance(answered.boundary) < 1e-3 for gap in gaps)
+
+
+def test_two_neighbours_share_their_simplified_border() -> None:
+    y, x = np.mgrid[:200, :200]
+    labels = np.where(x + 12 * np.sin(y / 9) + 5 * np.sin(y / 3.1) < 100, 1, 2)
+    together = {
+        key: shapely.Polygon(part[0]) for key, (part,) in trace_polygons(find_segments(segmentation(labels), ALL), 4.0).items()
+    }
+    alone = {key: shapely.Polygon(part[0]) for key, (part,) in trace_polygons(find_segments(segmentation(labels), ALL)).items()}
+    alone = {key: polygon.simplify(4) for key, polygon in alone.items()}
+
+    assert together[1].intersection(together[2]).area == 0
+    assert together[1].union(together[2]).area == 200 * 200
+    assert alone[1].intersection(alone[2]).area + 200 * 200 - alone[1].union(alone[2]).area > 20
 
 
 def test_a_staircase_becomes_a_line() -> None:

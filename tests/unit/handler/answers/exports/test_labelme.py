@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from handler.masks.segmentation import Segmentation
@@ -69,14 +68,12 @@ def test_labelme_draws_the_masks(result: Segmentation, options: AnswerOptions) -
     assert_masks(drawn(body, result), result, options)
 
 
-@given(segmentations(), st.floats(0.1, 10))
-def test_simplified_polygons_stray_by_no_more_than_the_tolerance(result: Segmentation, tolerance: float) -> None:
-    shapes = load(encoded("labelme", result, AnswerOptions(tolerance=tolerance, image_name=PHOTO)), result).shapes
+@pytest.mark.parametrize("hole", [False, True])
+def test_labelme_draws_simplified_parts_where_they_were(hole: bool) -> None:
+    y, x = np.mgrid[:60, :60]
+    distance = np.hypot(x - 31, y - 27)
+    result = segmentation(((distance < 23) & (distance > 8 * hole)).astype(int))
 
-    for shape in shapes:
-        if shape["shape_type"] == "polygon":
-            labels = result.label_map == result.labels.names.index(shape["label"])
-            mask = labelme.utils.shape_to_mask(labels.shape, shape["points"])
-            inside = np.argwhere(labels)
-            for pixel in np.argwhere(mask & ~labels):
-                assert np.hypot(*(inside - pixel).T).min() <= tolerance + 1
+    [(_, mask)] = drawn(encoded("labelme", result, AnswerOptions(tolerance=2, image_name=PHOTO)), result)
+
+    assert (mask & (result.label_map == 1)).sum() / (mask | (result.label_map == 1)).sum() > 0.93
