@@ -93,7 +93,12 @@ def _source(data: Path | DataSource) -> DataSource:
 
 def _recognise(source: DataSource) -> Layout:
     if not source.folder.is_dir():
-        raise DataError(f"{source.folder}: no such folder")
+        fault = (
+            "is a file; give a folder, a COCO annotation file (.json) or a YAML file"
+            if source.folder.exists()
+            else "no such folder"
+        )
+        raise DataError(f"{source.folder}: {fault}")
     if source.layout is not None and source.layout not in LAYOUTS:
         raise DataError(f"layout {source.layout!r}: is unknown{nearest(source.layout, LAYOUTS)}")
     candidates = LAYOUTS.values() if source.layout is None else [LAYOUTS[source.layout]]

@@ -40,6 +40,11 @@ class SegmentationData:
     def __len__(self) -> int:
         return len(self.samples)
 
+    @property
+    def name(self) -> str:
+        """The name of the data set's folder."""
+        return self.root.resolve().name
+
     def read(self, sample: Sample) -> tuple[RGBImage, Mask]:
         """Read a photograph, uint8 H×W×3, as the server would decode it, and its class indices, uint8 H×W, 255 = void.
 

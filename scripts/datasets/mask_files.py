@@ -1,17 +1,17 @@
 """Read a mask's image file: its values or its colours, before anyone says what they mean."""
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
 
+from handler.image.file_formats.tiff import place_on_map
 from scripts.datasets.errors import DataError
 
 UPRIGHT = 1
@@ -131,9 +131,9 @@ def _whole_numbers(values: npt.NDArray[Any], path: Path) -> npt.NDArray[np.integ
 
 def _read_deep_tiff(path: Path) -> npt.NDArray[Any]:
     """Read a TIFF of numbers of more than 8 bits: Pillow knows none of 64, and swaps the bytes of some that are compressed."""
-    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
     try:
-        with rasterio.open(path) as file:
+        # Without a place on a map rasterio warns.
+        with MemoryFile(place_on_map(path.read_bytes())) as memory, memory.open(driver="GTiff") as file:
             if file.count != 1:
                 raise DataError(f"{path}: has {file.count} bands of {file.dtypes[0]}; a mask has one band, or RGB of 8 bits")
             band: npt.NDArray[Any] = file.read(1)

@@ -43,8 +43,9 @@ class NamedFiles:
         return cls(folder, paths)
 
     def name_of(self, line: str) -> str:
-        """Return the name that a line of a list means; it may have the suffix of its file, and quotes around it."""
+        """Return the name that a line of a list means; it may have the suffix of its file, quotes, and backslashes."""
         line = line[1:-1] if len(line) > 1 and line[0] == line[-1] == '"' else line
+        line = line if line in self.paths else line.replace("\\", "/")
         stem = Path(line).with_suffix("").as_posix()
         return stem if line not in self.paths and stem in self.paths and self.paths[stem].name == Path(line).name else line
 

@@ -69,5 +69,7 @@ def locate(path: Path) -> dict[str, Any]:
         values = read_mapping(path)
         return {**values, "folder": path.parent / str(values.get("folder", ""))}
     if path.suffix.casefold() == ".json" and not path.is_dir():
-        return {"folder": path.parent, "layout": "coco", "annotations": Path(path.name)}
+        # COCO keeps its annotations in a folder beside those of the images.
+        folder = path.parent.parent if path.parent.name == "annotations" else path.parent
+        return {"folder": folder, "layout": "coco", "annotations": path.relative_to(folder)}
     return {"folder": path}

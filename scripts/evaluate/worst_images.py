@@ -52,7 +52,7 @@ def write_worst(folder: Path, result: Result, data: SegmentationData) -> Path:
     for earlier in (path for name in _SHOWN for path in (folder / _PICTURES).glob(f"[0-9]*-{name}.jpg")):
         earlier.unlink()
     sections = [_section(folder, rank, image, result.labels, data) for rank, image in enumerate(result.worst, 1)]
-    title = f"The {len(result.worst)} worst of {len(result.images)} images of {html.escape(data.root.name)}"
+    title = f"The {len(result.worst)} worst of {len(result.images)} images of {html.escape(data.name)}"
     page = folder / "worst.html"
     page.write_text(_PAGE.format(title=title, sections="\n".join(sections), void=_css(VOID_COLOUR)))
     return page

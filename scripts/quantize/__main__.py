@@ -49,8 +49,9 @@ def main(argv: list[str] | None = None) -> int:
 def _arguments(argv: list[str] | None) -> Namespace:
     arguments = _parser().parse_args(argv)
     for name in ("split", "images", "mask_values"):
-        if getattr(arguments, name) is not None and arguments.data is None:
-            raise UsageError(f"--{name.replace('_', '-')} is about the labelled data; give --data")
+        value = getattr(arguments, name)
+        if value is not None and arguments.data is None:
+            raise UsageError(f"--{name.replace('_', '-')} {value}: is about the labelled data; give --data")
     for option, needed in (("max_drop", True), ("least_agreement", False)):
         if getattr(arguments, option) is not None and (arguments.data is not None) != needed:
             flag = "--" + option.replace("_", "-")

@@ -61,7 +61,7 @@ class ComparisonImages:
     def choose(cls, data: SegmentationData | None, split: str | None, calibration: Calibration) -> "ComparisonImages":
         """Choose `data` if there are any, else photographs that were not calibrated on, else those that were."""
         if data is not None:
-            name = data.root.resolve().name
+            name = data.name
             return cls(f"{name} {split}" if split else name, data, [])
         return cls(calibration.name, None, pick_evenly(calibration.left or calibration.used, _MOST_COMPARED))
 

@@ -43,7 +43,7 @@ class DistillationConfig(StrictModel):
 class ValidationConfig(StrictModel):
     """The validation data, and how the best evaluation is chosen."""
 
-    #: A split of the data; left out: `val`, if the data have splits named `train` and `val`.
+    #: A split of the data; left out: `val`, if the data have splits named `train` and `val` (or `validation`, `val2017` ...).
     split: str | None = None
     #: Without a validation split, every n-th training image is held out.
     held_out_every: int = Field(default=10, ge=2)

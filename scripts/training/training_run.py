@@ -272,7 +272,7 @@ class Run:
         data = self._data.validation
         evaluations: tuple[Evaluation, ...] = ()
         if not math.isnan(scores.miou):
-            name = f"{len(data)} validation images of {data.root.name}"
+            name = f"{len(data)} validation images of {data.name}"
             evaluations = (scores.evaluation(name, "single scale; chosen by it"),)
         metadata = self._metadata.model_copy(update={"evaluations": evaluations})
         save_checkpoint(self._checkpoint, self._trainer.evaluated, metadata, half=self._config.half)
@@ -313,6 +313,6 @@ def describe(config: TrainingConfig, data: TrainingData) -> CheckpointMetadata:
         normalization=config.normalization,
         resize=config.resize,
         provenance=config.provenance
-        or "; ".join([f"trained on {len(data.training)} images of {data.training.root.name} by scripts.train", *origins]),
+        or "; ".join([f"trained on {len(data.training)} images of {data.training.name} by scripts.train", *origins]),
         license=config.license,
     )
