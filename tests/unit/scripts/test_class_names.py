@@ -6,6 +6,8 @@ import pytest
 from model import read_metadata
 from scripts.class_names import ClassNamesError, index_to_name, read_class_names
 from scripts.package import DEFAULT_CHECKPOINT
+from scripts.package.recipe import DEFAULT_MODEL_CONFIG, Recipe
+from tests.support import write_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,14 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     path.write_text(index_to_name(("hus", "träd")))
 
     assert read_class_names(path) == ("hus", "träd")
+
+
+@pytest.mark.parametrize("stored", ["background", "__background__"])
+def test_packaging_takes_names_in_any_spelling(tmp_path: Path, stored: str) -> None:
+    (tmp_path / "names.txt").write_bytes("_background_\r\ncat\r\ndog\r\n".encode("utf-16"))
+    checkpoint = write_checkpoint(tmp_path / "a.safetensors", classes=(stored, "cat", "dog"))
+
+    Recipe("pets", "1.0", checkpoint, DEFAULT_MODEL_CONFIG, class_names=tmp_path / "names.txt").check()
 
 
 def test_the_repositorys_names_are_the_default_checkpoints() -> None:
