@@ -156,10 +156,11 @@ class ColourMasks:
             colour = _unpack(int(unknown[position]))
             named = f" ({names[colour]!r}, which is no class)" if colour in names else ""
             faults.append(f"{show(colour)}{named} in {pixels(counts[position])}, first at x {x}, y {y}")
-        advice = ""
+        file = self.colour_map.path.name
+        advice = f"add a line to {file} if it is meant, as a class or as void"
         if len(faults) > _FEW_COLOURS:
-            advice = "; so many shades come from smoothing (antialiasing), resizing or JPEG: export the mask again without them"
-        return DataError(f"{path}: colours that {self.colour_map.path.name} gives no class: {some_of(faults, 3)}{advice}")
+            advice = "so many shades come from smoothing (antialiasing), resizing or JPEG: export the mask again without them"
+        return DataError(f"{path}: colours that {file} gives no class: {some_of(faults, 3)}; {advice}")
 
 
 def upright_size(image: Path) -> tuple[int, int]:
@@ -176,8 +177,10 @@ def upright_size(image: Path) -> tuple[int, int]:
 
 def class_of(name: str, classes: Sequence[str]) -> int | None:
     """Return the index of the class `name`, whatever its case and the spelling of background; None if there is none."""
-    wanted = canonical_name(name).casefold()
-    return next((index for index, known in enumerate(classes) if canonical_name(known).casefold() == wanted), None)
+    wanted, known = canonical_name(name), [canonical_name(known) for known in classes]
+    if wanted in known:
+        return known.index(wanted)
+    return next((index for index, other in enumerate(known) if other.casefold() == wanted.casefold()), None)
 
 
 def index_masks(source: DataSource, classes: Sequence[str] | None) -> IndexMasks:

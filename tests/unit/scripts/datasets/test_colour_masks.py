@@ -110,7 +110,7 @@ def test_an_unknown_colour_is_named_with_its_pixels_and_its_place(tmp_path: Path
     with pytest.raises(DataError) as caught:
         check(open_data(write_coloured(tmp_path, "labelmap.txt", LABELMAP, pixels)), 3, show_progress=False)
 
-    fault = "masks/a.png: colours that labelmap.txt gives no class: 127 3 9 in 2 pixels, first at x 1, y 1"
+    fault = "masks/a.png: colours that labelmap.txt gives no class: 127 3 9 in 2 pixels, first at x 1, y 1; add a line"
     assert fault in str(caught.value)
     assert "smoothing" not in str(caught.value)
 
@@ -147,6 +147,12 @@ def test_a_line_that_cannot_be_read_is_quoted(tmp_path: Path, file: str, text: s
 
     with pytest.raises(DataError, match=message):
         read_colour_map(tmp_path)
+
+
+def test_names_that_differ_in_case_alone_keep_apart(tmp_path: Path) -> None:
+    root = write_coloured(tmp_path, "colors.txt", "background 0 0 0\ncat 128 0 0\nCat 0 128 0\n")
+
+    assert only_mask(open_data(root)) == MASK.tolist()
 
 
 def test_two_files_of_colours_are_refused(tmp_path: Path) -> None:
