@@ -67,9 +67,12 @@ class KServeV2:
         outputs, sections = [], []
         for tensor in self._inputs:
             own = [next(remaining) for _ in tensor.elements]
-            binary = self._wants_binary(tensor.name)
-            outputs.append(_output(tensor, own, binary=binary))
-            sections += [write_elements([answer.body for answer in own])] if binary else []
+            if self._wants_binary(tensor.name):
+                sections.append(write_elements([answer.body for answer in own]))
+                outputs.append(_output(tensor, own, binary_data_size=len(sections[-1])))
+            else:
+                data = [answer.body.decode() if is_json(answer) else base64_text(answer) for answer in own]
+                outputs.append({**_output(tensor, own), "data": data})
         name, version = self.model.name, self.model.version
         identity = {} if self.body.get("id") is None else {"id": self.body["id"]}
         document = compact_json({"model_name": name, "model_version": version, **identity, "outputs": outputs})
@@ -135,13 +138,10 @@ class _Tensor:
     holder: Mapping[str, Any]
 
 
-def _output(tensor: _Tensor, answers: Sequence[EncodedResponse], *, binary: bool) -> dict[str, Any]:
-    parameters: dict[str, Any] = {"content_type": answers[0].content_type}
-    output = {"name": tensor.name, "shape": tensor.shape, "datatype": "BYTES", "parameters": parameters}
-    if binary:
-        parameters["binary_data_size"] = len(write_elements([answer.body for answer in answers]))
-        return output
-    return {**output, "data": [answer.body.decode() if is_json(answer) else base64_text(answer) for answer in answers]}
+def _output(tensor: _Tensor, answers: Sequence[EncodedResponse], **parameters: int) -> dict[str, Any]:
+    """Return the output of an input tensor, without its data."""
+    described = {"content_type": answers[0].content_type, **parameters}
+    return {"name": tensor.name, "shape": tensor.shape, "datatype": "BYTES", "parameters": described}
 
 
 def _read_tensor(tensor: Any, position: int, sections: Sections | None, max_instances: int) -> _Tensor:
