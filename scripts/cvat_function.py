@@ -31,6 +31,8 @@ from handler.masks.polygons import split_at_holes
 from scripts.arguments import Parser, existing_file, http_header, http_url, one_of
 from scripts.client import DEFAULT_URL, AnswerError, Client, ImageRefused
 from scripts.errors import UsageError, UserError, print_warning, report_errors
+from scripts.served_labels import FORMAT as LABELS_FORMAT
+from scripts.served_labels import blank_image, read_labels
 
 if TYPE_CHECKING:
     import cvat_sdk.auto_annotation as aa
@@ -66,8 +68,8 @@ class DetectionFunction:
         """
         self._model, self._shape, self._options = model, shape, options
         with _errors_for_cvat():
-            #: Arguments of `label_spec`; an answer has all labels, whatever is in the image.
-            self.labels = self._segment(Image.new("RGB", (32, 32)), {"format": "cvat"})["labels"]
+            #: Arguments of `label_spec`.
+            self.labels = read_labels(self._segment(blank_image(), {"format": LABELS_FORMAT}))
 
     @property
     def spec(self) -> "aa.DetectionFunctionSpec":

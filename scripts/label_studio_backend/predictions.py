@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
 from handler.answers import FORMATS as ANSWERS
 from scripts.client import AnswerError, Client
 from scripts.errors import print_warning
 from scripts.label_studio_backend.errors import LabelConfigError, NoTaskAnswered, TaskError
 from scripts.label_studio_backend.label_config import FORMATS, Control, read_controls
+from scripts.served_labels import FORMAT as LABELS_FORMAT
+from scripts.served_labels import blank_image, read_labels
 
 _FAILURES_SHOWN = 3
 
@@ -50,10 +50,9 @@ class Predictor:
         """
         if (model := self._model) is None:
             file = io.BytesIO()
-            Image.new("RGB", (32, 32)).save(file, "PNG")
-            # The one format that lists all labels, whatever is in the image.
-            answer = self._ask(file.getvalue(), "cvat")
-            classes = tuple(label["name"] for label in answer["labels"])
+            blank_image().save(file, "PNG")
+            answer = self._ask(file.getvalue(), LABELS_FORMAT)
+            classes = tuple(label["name"] for label in read_labels(answer))
             model = self._model = ServedModel(f"{answer['model']} {answer['version']}", classes)
         return model
 

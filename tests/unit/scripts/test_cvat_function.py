@@ -139,6 +139,16 @@ def test_a_server_that_fails_ends_the_task(server: LocalServer) -> None:
         function.detect(context(), picture())
 
 
+def test_a_model_of_an_older_release_must_be_packaged_again(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> None:
+    server.reply = lambda _: Reply(body=b'{"shapes":[]}', content_type="application/json")
+
+    assert main(["--url", server.url]) == 1
+
+    assert capsys.readouterr().err == (
+        "error: answers of the format 'cvat' have no labels: the model is of an older release, package it again\n"
+    )
+
+
 def test_labels_are_printed_for_cvats_editor(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--url", server.url, "--shape", "polygon"]) == 0
 
