@@ -95,7 +95,7 @@ class ResponseTooLarge(TooLarge):
 
 
 class UnsupportedImageFormat(SegmentationError):
-    """An image in a format the server does not accept, such as HEIC."""
+    """An image in a format the server does not accept, such as a PDF or a camera's raw file."""
 
     status = 415
 

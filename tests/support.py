@@ -1,6 +1,7 @@
 """Small inputs for many tests."""
 
 import io
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 from handler.geometry import RGBImage
+from handler.image.decode import ACCEPTED_FORMATS
 from model import CheckpointMetadata, ModelConfig, Quantization, ResizePolicy, build_model, load_checkpoint, save_checkpoint
 from model.palette import voc_palette
 
@@ -74,11 +76,21 @@ def write_graph(folder: Path) -> Path:
     return folder
 
 
+#: Formats that `encode` writes here: HEIC needs a package that an older environment may lack.
+ENCODED_FORMATS = tuple(name for name in ACCEPTED_FORMATS if name != "HEIF" or find_spec("pillow_heif"))
+
+
 def encode(image: RGBImage | Image.Image, file_format: str = "PNG", **options: object) -> bytes:
     """Encode an image as a file."""
     file = io.BytesIO()
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    picture.save(file, file_format, **options)
+    if file_format == "HEIF":
+        import pillow_heif
+
+        # Its plugin is not registered, so that nothing depends on it.
+        pillow_heif.from_pillow(picture).save(file, **options)
+    else:
+        picture.save(file, file_format, **options)
     return file.getvalue()
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from handler.errors import ImageTooLarge
+from handler.errors import ImageTooLarge, InvalidImage
 from handler.geometry import Box, DecodedImage, RGBImage, Size
 from handler.image.colour import SampleEncoding, looks_like_alpha, write_rgb
 from handler.image.file_formats import StrippedImage, format_name, strip_to_first_image
@@ -113,8 +113,9 @@ class OpenedImage:
         self._file: ImageFile | TiffBands | None = file
         self._reading = reading
         self._profile = stripped.profile
-        exif = stripped.exif if stripped.exif or isinstance(file, TiffBands) else file.info.get("exif", b"")
-        self._orientation = orientation(exif)
+        exif = stripped.exif if stripped.exif or isinstance(file, TiffBands) else file.info.get("exif")
+        # HEIF's reader turns the image by its own boxes, and has reset EXIF; AVIF's has put what its boxes say into EXIF.
+        self._orientation = orientation(exif or b"")
         self.size = self._transposed(file.size[::-1])
         unpacked = file.layout.unpacked_bytes if isinstance(file, TiffBands) else 0
         self.pixels = max(self.size[0] * self.size[1], unpacked // _SAMPLE_BYTES)
@@ -157,8 +158,11 @@ class OpenedImage:
             file.write_rgb(self._reading, upright_as(upright))
             return DecodedImage.whole(upright)
         extent = self._transposed(_reduce_jpeg(file, self._transposed(at_least))) if at_least else self.size
+        reduced = file.size
         with refusing_broken_files():
             file.load()
+        if file.size != reduced:
+            raise InvalidImage(f"the image is not of the size that its header states, {reduced[0]}×{reduced[1]}")
         upright = np.empty((*self._transposed(file.size[::-1]), 3), np.uint8)
         write_rgb(file, self._encoding(file), upright_as(upright), self._reading)
         return DecodedImage(upright, self.size, self._box(extent, upright))

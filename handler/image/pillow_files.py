@@ -6,19 +6,33 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from PIL import Image
+from PIL import Image, features
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from handler.errors import InvalidImage, SegmentationError, UnsupportedImageFormat
 from handler.image.file_formats import format_name
+from handler.image.file_formats.jpeg2000 import Codestream, read_codestream
 from handler.image.tiff_samples import LibtiffImageFile
 
 logger = logging.getLogger(__name__)
+
+
+def _open_heif(file: io.BytesIO) -> ImageFile:
+    # A library that few requests need. Its plugin is not registered: a host process may have its own.
+    try:
+        from pillow_heif.as_plugin import HeifImageFile
+    except ImportError as error:
+        raise UnsupportedImageFormat("HEIC images need the package pillow-heif, which this server lacks") from error
+    image: ImageFile = HeifImageFile(file)
+    return image
+
 
 #: Readers are called directly, not through `Image.open`, which checks the size against a limit of the whole process before
 #: the size can be named in an error. `handler.image.decode.open_image` checks it instead, before any pixel is decoded.
@@ -29,23 +43,39 @@ _READERS: dict[str, Callable[[io.BytesIO], ImageFile]] = {
     "BMP": BmpImageFile,
     "GIF": GifImageFile,
     "TIFF": LibtiffImageFile,
+    "HEIF": _open_heif,
+    "AVIF": AvifImageFile,
+    "JPEG2000": Jpeg2KImageFile,
 }
 ACCEPTED_FORMATS = tuple(_READERS)
-_ACCEPTED_TEXT = "JPEG, PNG, WebP, BMP, GIF and TIFF are"
-
-_HEIC_BRANDS = {b"heic", b"heix", b"mif1", b"msf1", b"hevc"}
+_ACCEPTED_TEXT = "JPEG, PNG, WebP, BMP, GIF, TIFF, HEIC, AVIF and JPEG 2000 are"
+#: Parts that a build of Pillow may lack.
+_FEATURES = {"WEBP": "webp", "TIFF": "libtiff", "AVIF": "avif", "JPEG2000": "jpg_2000"}
+#: Grey or RGB, with or without alpha, and CMYK.
+_MOST_COMPONENTS = 4
 
 
 def open_file(data: bytes) -> ImageFile:
     """Read the header of an image file, and no pixels.
 
     Raises:
-        UnsupportedImageFormat: an image in a format that is not accepted.
+        UnsupportedImageFormat: an image in a format that is not accepted, or for which this server lacks a library.
         InvalidImage: not an image, or its header is truncated or broken.
     """
     name = format_name(data)
     if name is None:
         raise _refusal(data)
+    if name in _FEATURES and not features.check(_FEATURES[name]):
+        raise UnsupportedImageFormat(f"this server's Pillow was built without {name}")
+    codestream = _readable_codestream(data) if name == "JPEG2000" else None
+    file = _read(name, data)
+    if codestream and codestream.size != file.size:
+        # Pillow reads the size from the file's boxes, and decodes what the codestream has.
+        raise InvalidImage(f"the JPEG 2000 image states two sizes, {_by(file.size)} and {_by(codestream.size)}")
+    return file
+
+
+def _read(name: str, data: bytes) -> ImageFile:
     with refusing_broken_files():
         try:
             return _READERS[name](io.BytesIO(data))
@@ -70,6 +100,23 @@ def refusing_broken_files() -> Iterator[None]:
         raise InvalidImage(f"the image cannot be decoded: {error}") from error
 
 
+def _readable_codestream(data: bytes) -> Codestream:
+    """Return what a JPEG 2000 codestream states, or raise InvalidImage for a kind that Pillow takes for broken."""
+    codestream = read_codestream(data)
+    if codestream is None:
+        raise InvalidImage("the JPEG 2000 image cannot be decoded: its header is truncated or broken")
+    if codestream.components > _MOST_COMPONENTS:
+        raise InvalidImage(
+            f"the JPEG 2000 image has {codestream.components} components, of which at most {_MOST_COMPONENTS} are read; "
+            "a TIFF may have any number"
+        )
+    return codestream
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]}"
+
+
 def _refusal(data: bytes) -> SegmentationError:
     name = _foreign_format(data)
     if name is None:
@@ -85,8 +132,6 @@ def unsupported(name: str) -> UnsupportedImageFormat:
 def _foreign_format(data: bytes) -> str | None:
     """Return the name of the format, of those that are not accepted, whose signature `data` has."""
     head = data[:16].ljust(16, b"\0")  # Pillow's own checks expect 16 bytes.
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
-        return "HEIC"
     Image.init()
     for name, (_, accepts) in Image.OPEN.items():
         if name not in _READERS and accepts is not None and accepts(head) is True:

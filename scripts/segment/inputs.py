@@ -11,6 +11,9 @@ from handler.image.decode import ACCEPTED_FORMATS
 from scripts.segment.errors import SegmentingError
 from scripts.segment.file_names import CONDITIONS
 
+#: pillow-heif registers them only where it is asked to.
+_HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+
 
 @dataclass(frozen=True)
 class Photograph:
@@ -22,7 +25,8 @@ class Photograph:
 def image_suffixes() -> frozenset[str]:
     """Return the suffixes of the formats that the server accepts, in lower case, with the dot."""
     Image.init()
-    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in ACCEPTED_FORMATS)
+    registered = {suffix for suffix, name in Image.registered_extensions().items() if name in ACCEPTED_FORMATS}
+    return frozenset({*registered, *_HEIF_SUFFIXES})
 
 
 def find_photographs(inputs: Iterable[Path], out: Path) -> list[Photograph]:

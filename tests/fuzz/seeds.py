@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image, ImageCms
 from skimage import data
 
-from tests.support import encode
+from tests.support import ENCODED_FORMATS, encode
 
 SIZE = (48, 36)
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -21,7 +21,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 @functools.cache
 def seed_files() -> dict[str, bytes]:
     """Return the bytes of each file by its name, which says what is special about it."""
-    return {**_jpegs(), **_pngs(), **_webps(), **_tiffs(), **_others()}
+    return {**_jpegs(), **_pngs(), **_webps(), **_tiffs(), **_phones(), **_others()}
 
 
 def _photo(name: str = "chelsea") -> Image.Image:
@@ -161,6 +161,27 @@ def _scientific_tiffs() -> dict[str, bytes]:
         tifffile.imwrite(file, samples, **options)
         files[f"TIFF {name}"] = file.getvalue()
     return files
+
+
+def _phones() -> dict[str, bytes]:
+    grey, frames = _photo().convert("L"), {"save_all": True, "append_images": _frames()}
+    ways: dict[str, tuple[str, Image.Image, dict[str, Any]]] = {
+        "AVIF": ("AVIF", _photo(), {"exif": _exif()}),
+        "AVIF with alpha": ("AVIF", _alpha(), {}),
+        "AVIF animated": ("AVIF", _photo(), frames),
+        "JPEG 2000": ("JPEG2000", _photo(), {}),
+        "JPEG 2000 codestream": ("JPEG2000", _photo(), {"no_jp2": True}),
+        "JPEG 2000 tiled lossy": ("JPEG2000", _alpha(), {"tile_size": (16, 16), "quality_layers": [20], "irreversible": True}),
+        "JPEG 2000 16 bit": ("JPEG2000", Image.fromarray(np.asarray(grey, np.uint16) * 257), {}),
+        "HEIC": ("HEIF", _photo(), {"exif": _exif().tobytes()}),
+        "HEIC with alpha": ("HEIF", _alpha(), {}),
+        "HEIC grid": ("HEIF", _photo().resize((96, 72)), {"tile_size": 64}),
+    }
+    return {
+        name: encode(picture, file_format, **options)
+        for name, (file_format, picture, options) in ways.items()
+        if file_format in ENCODED_FORMATS
+    }
 
 
 def _others() -> dict[str, bytes]:

@@ -8,17 +8,19 @@ rebuilt from an allow-list of the parts that make the first image; orientation a
 
 from collections.abc import Callable
 
-from handler.image.file_formats import gif, jpeg, png, tiff
+from handler.image.file_formats import gif, iso_media, jpeg, jpeg2000, png, tiff
 from handler.image.file_formats.stripped import StrippedImage
 
 __all__ = ["StrippedImage", "format_name", "strip_to_first_image"]
 
-#: WebP and BMP need no stripping: Pillow reads no more of them than the image.
+#: WebP, BMP and JPEG 2000 need no stripping: Pillow reads no more of them than the image.
 _STRIPPERS: dict[str, Callable[[bytes], StrippedImage]] = {
     "JPEG": jpeg.strip_to_first_image,
     "PNG": png.strip_to_first_image,
     "GIF": gif.strip_to_first_image,
     "TIFF": tiff.strip_to_first_image,
+    "HEIF": iso_media.strip_to_first_image,
+    "AVIF": iso_media.strip_to_first_image,
 }
 _SIGNATURES: dict[str, tuple[bytes, ...]] = {
     "JPEG": (jpeg.SIGNATURE,),
@@ -26,14 +28,16 @@ _SIGNATURES: dict[str, tuple[bytes, ...]] = {
     "GIF": gif.SIGNATURES,
     "TIFF": tiff.SIGNATURES,
     "BMP": (b"BM",),
+    "JPEG2000": jpeg2000.SIGNATURES,
 }
 
 
 def format_name(data: bytes) -> str | None:
-    """Return the name of the accepted format whose signature `data` has: "JPEG", "PNG", "WEBP", "BMP", "GIF" or "TIFF"."""
+    """Return the name of the accepted format whose signature `data` has, as `ACCEPTED_FORMATS` has it."""
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
-    return next((name for name, signatures in _SIGNATURES.items() if data.startswith(signatures)), None)
+    by_signature = (name for name, signatures in _SIGNATURES.items() if data.startswith(signatures))
+    return next(by_signature, None) or iso_media.format_of_brands(data)
 
 
 def strip_to_first_image(data: bytes) -> StrippedImage:

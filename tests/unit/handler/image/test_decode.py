@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from handler.errors import ImageTooLarge, InvalidImage, SegmentationError, UnsupportedImageFormat, capture
-from handler.image.decode import ACCEPTED_FORMATS, decode_image, open_image
+from handler.image.decode import decode_image, open_image
 from handler.image.process import prepare_process
 from handler.limits import Limits
-from tests.support import AS_STORED, encode, noise
+from tests.support import AS_STORED, ENCODED_FORMATS, encode, noise
 from tests.unit.handler.image.image_files import tiff
 
 LIMITS = Limits(max_pixels=1_000_000)
@@ -155,15 +155,10 @@ def test_more_bytes_than_the_limit_are_refused_with_both_numbers() -> None:
         decode_image(bytes(101), Limits(max_bytes=100))
 
 
-@pytest.mark.parametrize("file_format", ["ICO", "PPM", "JPEG2000"])
+@pytest.mark.parametrize("file_format", ["ICO", "PPM", "DDS"])
 def test_an_image_of_another_format_is_named(file_format: str) -> None:
     with pytest.raises(UnsupportedImageFormat, match=rf"^{file_format} images are not accepted; JPEG, .* are$"):
         decode_image(encode(Image.new("RGB", (16, 16)), file_format), LIMITS)
-
-
-def test_a_phones_heic_is_named() -> None:
-    with pytest.raises(UnsupportedImageFormat, match="HEIC"):
-        decode_image(struct.pack(">I", 24) + b"ftypheic" + bytes(500), LIMITS)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1)])
@@ -171,13 +166,13 @@ def test_the_smallest_and_thinnest_images_are_taken(size: tuple[int, int]) -> No
     assert decode_image(encode(Image.new("RGB", size)), LIMITS).shape == (size[1], size[0], 3)
 
 
-@pytest.mark.parametrize("file_format", ACCEPTED_FORMATS)
+@pytest.mark.parametrize("file_format", ENCODED_FORMATS)
 def test_a_header_alone_is_refused_by_the_formats_name(file_format: str) -> None:
-    with pytest.raises(InvalidImage, match=rf"{file_format}|cannot be decoded"):
+    with pytest.raises(InvalidImage, match=rf"{file_format}|cannot be decoded|truncated"):
         decode_image(encode(noise(64, 64), file_format)[:30], LIMITS)
 
 
-@pytest.mark.parametrize("file_format", [*ACCEPTED_FORMATS, "MPO"])
+@pytest.mark.parametrize("file_format", [*ENCODED_FORMATS, "MPO"])
 @settings(max_examples=200, deadline=None)
 @given(edits=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), max_size=8), kept=st.floats(0.01, 1))
 def test_a_damaged_file_is_an_image_or_one_of_the_documented_errors(
@@ -204,7 +199,7 @@ def test_warnings_turned_into_errors_change_nothing() -> None:
 
 
 def test_threads_decode_side_by_side() -> None:
-    files = [image_pillow_warns_of(), *(whole_file(file_format) for file_format in ACCEPTED_FORMATS)] * 8
+    files = [image_pillow_warns_of(), *(whole_file(file_format) for file_format in ENCODED_FORMATS)] * 8
     alone, filters = [decode_image(file, LIMITS) for file in files], list(warnings.filters)
 
     with ThreadPoolExecutor(8) as pool:
@@ -230,7 +225,7 @@ def test_nothing_is_left_open_or_behind(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = psutil.Process().num_fds()
 
-    for file_format in ACCEPTED_FORMATS:
+    for file_format in ENCODED_FORMATS:
         open_image(whole_file(file_format), LIMITS)
         decode_image(whole_file(file_format), LIMITS)
         capture(decode_image, whole_file(file_format)[:100], LIMITS)
@@ -259,8 +254,12 @@ def whole_file(file_format: str) -> bytes:
     exif[0x0112] = 6
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     frames = [Image.fromarray(noise(12, 8)), Image.fromarray(noise(8, 12)).resize((8, 12))]
-    options = {} if file_format in ("GIF", "BMP") else {"exif": exif, "icc_profile": profile}
-    several = {"save_all": True, "append_images": frames[1:]} if file_format not in ("JPEG", "BMP") else {}
+    options = {} if file_format in ("GIF", "BMP", "JPEG2000") else {"exif": exif, "icc_profile": profile}
+    several = (
+        {"save_all": True, "append_images": frames[1:]}
+        if file_format not in ("JPEG", "BMP", "HEIF", "JPEG2000", "AVIF")
+        else {}
+    )
     return encode(frames[0], file_format, **options, **several)
 
 

@@ -10,9 +10,9 @@ from PIL.ImageFile import ImageFile
 
 from handler.errors import ImageTooLarge, InvalidImage
 from handler.image import colour, decode
-from handler.image.decode import ACCEPTED_FORMATS, open_image
+from handler.image.decode import open_image
 from handler.limits import Limits
-from tests.support import encode, noise
+from tests.support import ENCODED_FORMATS, encode, noise
 from tests.unit.handler.image.image_files import tiff
 
 LIMITS = Limits()
@@ -25,7 +25,7 @@ def unreachable(*_: object) -> None:
     raise AssertionError("a pixel was decoded")
 
 
-@pytest.mark.parametrize("file_format", ACCEPTED_FORMATS)
+@pytest.mark.parametrize("file_format", ENCODED_FORMATS)
 def test_the_size_is_known_and_checked_before_any_pixel_is_decoded(monkeypatch: pytest.MonkeyPatch, file_format: str) -> None:
     data = encode(IMAGE, file_format)
     for reader in (ImageFile, TiffImagePlugin.TiffImageFile):
@@ -52,7 +52,7 @@ def test_a_truncated_file_opens_and_does_not_decode() -> None:
         opened.decode()
 
 
-@pytest.mark.parametrize("file_format", ACCEPTED_FORMATS)
+@pytest.mark.parametrize("file_format", ENCODED_FORMATS)
 def test_a_file_cut_anywhere_in_its_header_is_refused(file_format: str) -> None:
     data = encode(IMAGE, file_format)
 
@@ -106,7 +106,7 @@ def test_a_fault_of_a_decoder_is_blamed_on_the_file(monkeypatch: pytest.MonkeyPa
         open_image(data, LIMITS).decode()
 
 
-@pytest.mark.parametrize("file_format", ACCEPTED_FORMATS)
+@pytest.mark.parametrize("file_format", ENCODED_FORMATS)
 def test_the_hosts_limit_of_pixels_neither_counts_nor_changes(monkeypatch: pytest.MonkeyPatch, file_format: str) -> None:
     data = encode(Image.new("RGB", (1000, 600)), file_format)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", HOST_LIMIT)
