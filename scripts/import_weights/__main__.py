@@ -24,7 +24,18 @@ from scripts.import_weights.torchvision import TORCHVISION_MODELS, read_torchvis
 ROOT = Path(__file__).parents[2]
 _SCHEME = "torchvision:"
 #: Options that describe the network of a state dict: fields of ModelConfig.
-_NETWORK_OPTIONS = ("output_stride", "atrous_rates", "multi_grid", "separable", "low_level_channels", "decoder_channels")
+_NETWORK_OPTIONS = (
+    "output_stride",
+    "atrous_rates",
+    "multi_grid",
+    "separable",
+    "low_level_channels",
+    "decoder_channels",
+    "head_convolutions",
+    "aspp_channels",
+    "aspp_fusion",
+    "align_corners",
+)
 
 
 @report_errors
@@ -129,6 +140,12 @@ def _add_network_options(group: Any) -> None:
     group.add_argument("--separable", action=BooleanOptionalAction, help="depthwise separable 3×3 convolutions")
     group.add_argument("--low-level-channels", type=positive_int, metavar="N", help="low-level channels of the decoder")
     group.add_argument("--decoder-channels", type=positive_int, metavar="N", help="channels of the decoder's 3×3 convolutions")
+    group.add_argument(
+        "--head-convolutions", type=int, metavar="N", help="3×3 convolutions before the classifier, if not 1 or 2"
+    )
+    group.add_argument("--aspp-channels", type=positive_int, metavar="N", help="channels of ASPP, if not 256")
+    group.add_argument("--aspp-fusion", type=int, choices=(1, 3), help="size of the convolution that fuses ASPP, if not 1")
+    group.add_argument("--align-corners", action="store_true", default=None, help="interpolate with aligned corners")
 
 
 if __name__ == "__main__":

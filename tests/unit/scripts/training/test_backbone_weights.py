@@ -67,6 +67,7 @@ BACKBONES: dict[str, tuple[ModelConfig, Any, tuple[str, str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_backbone_becomes_the_classifiers_tensor_by_tensor(tmp_path: Path, name: str) -> None:
     model, build, (ours, theirs) = BACKBONES[name]
