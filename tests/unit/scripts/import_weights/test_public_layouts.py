@@ -219,7 +219,7 @@ class JfResNet(nn.Module):
         super().__init__()
         trunk = resnet101(replace_stride_with_dilation=[False, False, True])
         for unit, rate in zip(trunk.layer4, (2, 4, 8), strict=True):
-            unit.conv2.dilation = unit.conv2.padding = (rate, rate)  # type: ignore[union-attr]
+            unit.conv2.dilation = unit.conv2.padding = (rate, rate)
         self.conv1, self.bn1, self.maxpool = trunk.conv1, trunk.bn1, trunk.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4
 
@@ -479,7 +479,8 @@ def test_aligned_corners_at_output_stride_8_are_refused_with_a_resnet(
 )
 def test_their_networks_become_openvino_graphs(model: ModelConfig) -> None:
     described = metadata(model=model.model_copy(update={"num_classes": CLASSES}))
-    network = settle(build_model(described.model))
+    network = build_model(described.model)
+    settle(network)
     pixels = torch.from_numpy(noise(97, 65))[None]
 
     compiled = core().compile_model(convert_network(Checkpoint(network, described)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
