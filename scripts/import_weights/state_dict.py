@@ -87,21 +87,49 @@ def find_state(
         largest = max(file.maps, key=lambda tensor_map: len(tensor_map.tensors))
         return FoundState(largest.key, largest.tensors, model.model_copy(update={"auxiliary_head": False}), file.notes)
     main = {name for name in expected if not name.startswith(_AUXILIARY)}
+    axes = class_axes(model)
     chosen = _under(key, candidates, file)
-    fits = [(candidate, _fit(candidate, layout.adopt(candidate.tensors, model), expected)) for candidate in chosen]
-    complete = [(candidate, found) for candidate, found in fits if not found.unexpected and found.tensors.keys() >= main]
-    candidate, found = (complete or fits)[0]
-    tensors, model, auxiliary_note = _settle_auxiliary_head(found, model)
-    tensors |= found.unexpected
-    notes = [*file.notes, *_describe_choice(candidate, found, [other for other, _ in complete])]
+    fits = [(candidate, *_fit(candidate, layout.adopt(candidate.tensors, model), expected, axes)) for candidate in chosen]
+    complete = [entry for entry in fits if not entry[1].unexpected and entry[1].tensors.keys() >= main]
+    candidate, found, auxiliary_note = (complete or fits)[0]
+    notes = [*file.notes, *_describe_choice(candidate, found, [other for other, _, _ in complete])]
     notes += [*([auxiliary_note] if auxiliary_note else []), *layout.notes(model)]
-    return FoundState(candidate.key, {layout.prefix + name: tensor for name, tensor in tensors.items()}, model, tuple(notes))
+    if not model.is_smp:
+        model = model.model_copy(update={"auxiliary_head": any(name.startswith(_AUXILIARY) for name in found.tensors)})
+    tensors = {layout.prefix + name: tensor for name, tensor in {**found.tensors, **found.unexpected}.items()}
+    return FoundState(candidate.key, tensors, model, tuple(notes))
 
 
-def _fit(candidate: Candidate, tensors: Mapping[str, Tensor], expected: Collection[str]) -> Fit:
-    if not any(name.startswith(_AUXILIARY) for name in tensors):
-        expected = [name for name in expected if not name.startswith(_AUXILIARY)]
-    return fit(candidate, tensors, expected)
+def _fit(
+    candidate: Candidate, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], axes: Mapping[str, int]
+) -> tuple[Fit, str | None]:
+    """Fit the network, without an auxiliary head if there is none, or one that does not fit, which the sentence then says."""
+    head = {name for name in tensors if name.startswith(_AUXILIARY)}
+    fault = _auxiliary_fault(head, tensors, expected, axes) if head else None
+    if fault or not head:
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in head}
+        expected = {name: tensor for name, tensor in expected.items() if not name.startswith(_AUXILIARY)}
+    note = f"the auxiliary head, which only training uses, is left out: {fault}" if fault else None
+    return fit(candidate, tensors, expected), note
+
+
+def _auxiliary_fault(
+    head: Collection[str], tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], axes: Mapping[str, int]
+) -> str | None:
+    """Return why an auxiliary head does not fit, or None."""
+    needed = {name for name in expected if name.startswith(_AUXILIARY) and not name.endswith("num_batches_tracked")}
+    if not needed <= set(head) or not set(head) <= expected.keys():
+        return "it has other layers than the one here"
+    own, main = (
+        {tensors[name].shape[axis] for name, axis in axes.items() if name in tensors and (name in head) == in_head}
+        for in_head in (True, False)
+    )
+    if own != main:
+        of, other = (", ".join(map(str, sorted(counts))) for counts in (own, main))
+        return f"it is for {of} classes, the network for {other}"
+    if any(tensors[name].shape != expected[name].shape for name in needed - axes.keys()):
+        return "its layers have other sizes than those here"
+    return None
 
 
 def _under(key: str | None, candidates: Sequence[Candidate], file: WeightsFile) -> list[Candidate]:
@@ -126,23 +154,3 @@ def _describe_choice(candidate: Candidate, found: Fit, complete: Sequence[Candid
     if found.counters:
         notes.append(f"{found.counters} batch counters (num_batches_tracked) are absent, which only training reads: set to 0")
     return notes
-
-
-def _settle_auxiliary_head(found: Fit, model: ModelConfig) -> tuple[dict[str, Tensor], ModelConfig, str | None]:
-    """Keep an auxiliary head that fits, drop one that does not, and say so."""
-    if model.is_smp:
-        return dict(found.tensors), model, None
-    head = {name: tensor for name, tensor in found.tensors.items() if name.startswith(_AUXILIARY)}
-    rest = {name: tensor for name, tensor in found.tensors.items() if name not in head}
-    without = model.model_copy(update={"auxiliary_head": False})
-    weights = [name for name in head if not name.endswith("num_batches_tracked")]
-    if not weights:
-        return rest, without, None
-    counts = [
-        {tensors[name].shape[axis] for name, axis in class_axes(model).items() if name in tensors} for tensors in (head, rest)
-    ]
-    if counts[0] == counts[1] and not any(name.startswith(_AUXILIARY) for name in found.missing):
-        return {**rest, **head}, model, None
-    of, other = (", ".join(map(str, sorted(count))) for count in counts)
-    reason = f"it is for {of} classes, the network for {other}" if counts[0] != counts[1] else "it is not whole"
-    return rest, without, f"the auxiliary head, which only training uses, is left out: {reason}"

@@ -179,13 +179,27 @@ def test_an_auxiliary_head_of_another_class_count_is_left_out_and_said_to_be(
     assert_imported(tmp_path / "a.pth", expected)
 
 
-def test_an_auxiliary_head_without_all_its_weights_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda head: {name: value for name, value in head.items() if name != "1.weight"}, "other layers than the one here"),
+        (lambda head: {**head, "5.weight": torch.zeros(3)}, "other layers than the one here"),
+        (lambda head: {**head, "1.weight": torch.zeros(7)}, "other sizes than those here"),
+    ],
+)
+def test_an_auxiliary_head_that_does_not_fit_is_left_out(
+    tmp_path: Path, change: Callable[[State], State], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     state = network(auxiliary_head=True).state_dict()
-    torch.save({name: tensor for name, tensor in state.items() if name != "aux_classifier.1.weight"}, tmp_path / "a.pth")
+    head = {name.removeprefix("aux_classifier."): value for name, value in state.items() if name.startswith("aux_")}
+    rest = {name: value for name, value in state.items() if not name.startswith("aux_")}
+    torch.save({**rest, **under("aux_classifier.", change(head))}, tmp_path / "a.pth")
 
     assert convert(tmp_path / "a.pth") == 0
 
-    assert "is left out: it is not whole" in capsys.readouterr().out
+    assert "the auxiliary head, which only training uses, is left out: it" in (printed := capsys.readouterr().out)
+    assert reason in printed
+    assert_imported(tmp_path / "a.pth", rest)
 
 
 @pytest.mark.parametrize("place", ["", "model"])
