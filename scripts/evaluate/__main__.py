@@ -15,8 +15,9 @@ Options that are left out are as served: a checkpoint has the handler's defaults
 
 import sys
 from argparse import ArgumentTypeError, BooleanOptionalAction, Namespace
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -103,11 +104,16 @@ def _predictor(arguments: Namespace) -> Predictor:
     return load(arguments.target, options, **changes)
 
 
-def _scales(text: str) -> tuple[float, ...]:
-    try:
-        return InferenceOptions.parse({"scales": Text(text)}, source="--scales").scales
-    except ConfigurationError as error:
-        raise ArgumentTypeError(f"{error}; give numbers from {LEAST_SCALE} to {GREATEST_SCALE}, such as 0.75,1,1.25") from error
+def _option(name: str, advice: str) -> Callable[[str], Any]:
+    """Return a type that parses an option of requests as the server does; `advice` says what would be right."""
+
+    def parse(text: str) -> Any:
+        try:
+            return getattr(InferenceOptions.parse({name: Text(text)}, source=f"--{name}"), name)
+        except ConfigurationError as error:
+            raise ArgumentTypeError(f"{error}; {advice}") from error
+
+    return parse
 
 
 def _parser() -> Parser:
@@ -116,10 +122,20 @@ def _parser() -> Parser:
     parser.add_argument("--url", type=http_url(DEFAULT_URL), help=f"running server, instead of a file; such as {DEFAULT_URL}")
     add_data_options(parser, purpose="labelled images", required=True)
     parser.add_argument("--split", metavar="NAME", help="split of the data, if it has several")
-    parser.add_argument("--scales", type=_scales, metavar="N,...", help="average over these scales, such as 0.75,1,1.25")
+    scales = _option("scales", f"give numbers from {LEAST_SCALE} to {GREATEST_SCALE}, such as 0.75,1,1.25")
+    parser.add_argument("--scales", type=scales, metavar="N,...", help="average over these scales, such as 0.75,1,1.25")
     parser.add_argument("--flip", action=BooleanOptionalAction, help="average over the mirror image too")
     parser.add_argument("--tiles", type=positive_int, metavar="N", help="cut each image into N×N overlapping tiles")
     parser.add_argument("--refine", choices=REFINEMENTS, help="crf: refine the mask by a dense CRF")
+    parser.add_argument(
+        "--bands", type=_option("bands", "such as 4,3,2"), metavar="N,...", help="bands of a TIFF shown as red, green and blue"
+    )
+    parser.add_argument(
+        "--range",
+        type=_option("range", "such as 0,3000 or auto"),
+        metavar="LO,HI",
+        help="values of a TIFF shown as black and white; auto: by each image's percentiles",
+    )
     parser.add_argument("--output-stride", type=int, choices=(8, 16), help="instead of the model's own")
     parser.add_argument("--engine", choices=[AUTO, *ENGINES], help="runs the network; torch in float32 is the reference")
     parser.add_argument("--precision", choices=get_args(Precision), help="number format of the network")

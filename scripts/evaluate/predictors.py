@@ -22,7 +22,7 @@ from handler.labels import Labels
 from handler.masks.label_map import LabelMap
 from handler.masks.refinement import import_crf
 from handler.network.engines.archive import GRAPH
-from handler.options import InferenceOptions, ModelIdentity
+from handler.options import FIRST_BANDS, TYPE_RANGE, InferenceOptions, ModelIdentity
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
 from model.strict import nearest
@@ -81,6 +81,8 @@ class LocalPredictor:
                 *(["mirrored too"] if self.options.flip else []),
                 *([f"{self.options.tiles}×{self.options.tiles} tiles"] if self.options.tiles > 1 else []),
                 *([f"refined by {self.options.refine}"] if self.options.refine != "none" else []),
+                *([f"bands {_text(self.options.bands)}"] if self.options.bands != FIRST_BANDS else []),
+                *([f"range {_text(self.options.range)}"] if self.options.range != TYPE_RANGE else []),
                 *([f"output stride {self.settings.output_stride}"] if self.settings.output_stride else []),
                 f"{self.pipeline.engine.name} in {self.pipeline.engine.precision}",
             ]
@@ -89,7 +91,7 @@ class LocalPredictor:
     def label_maps(self, photos: Iterable[Path]) -> Iterator[LabelMap]:
         for photo in photos:
             try:
-                opened = open_image(photo.read_bytes(), self.settings.limits)
+                opened = open_image(photo.read_bytes(), self.settings.limits, self.options)
                 image = opened.decode(self.pipeline.plan(opened.size, self.options).min_decode_size)
             except (SegmentationError, OSError) as error:
                 raise PredictionError(f"{photo}: {error}") from error

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from handler.labels import Labels
@@ -78,6 +79,19 @@ def test_what_was_asked_for_is_in_the_json_file(tmp_path: Path, data: Path, chec
 
     written = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert written["conditions"] == "scales 0.75, 1.25, mirrored too, 2×2 tiles, output stride 8, openvino in float32"
+
+
+def test_bands_and_range_of_a_tiff_are_those_of_requests(tmp_path: Path, data: Path, checkpoint: Path) -> None:
+    for name in NAMES:
+        (data / "images" / f"{name}.jpg").unlink()
+        bands = np.dstack([noise(30, 40), noise(30, 40)]).astype(np.uint16) * 9
+        tifffile.imwrite(data / "images" / f"{name}.tif", bands, photometric="minisblack", planarconfig="contig")
+    asked = ["--bands", "6,5,4", "--range", "0,2295", "--engine", "torch"]
+
+    assert main([str(checkpoint), "--data", str(data), "--out", str(tmp_path / "out"), *asked]) == 0
+
+    written = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert written["conditions"] == "single scale, bands 6,5,4, range 0.0,2295.0, torch in float32"
 
 
 def test_the_page_shows_the_worst_images_first(tmp_path: Path, data: Path, checkpoint: Path) -> None:
@@ -199,6 +213,8 @@ def test_coco_with_categories_in_another_order_is_scored(
         (["a.mar", "--worst", "-1"], "'-1' must be a whole number, 0 or more"),
         (["a.mar", "--record", "ours"], "--record ours: writes into a checkpoint"),
         (["a.mar", "--scales", "1;2"], "'1;2'"),
+        (["a.mar", "--bands", "0"], "such as 4,3,2"),
+        (["a.mar", "--range", "3000,0"], "such as 0,3000 or auto"),
         (["a.mar", "--tiles", "0"], "'0' must be a whole number"),
         (["a.mar", "--tiles", "2x2"], "'2x2' must be a whole number"),
         (["a.mar", "--mask-values", "roof=255"], "'roof=255' must be a mask's value and its class, such as 255=roof"),
