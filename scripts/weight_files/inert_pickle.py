@@ -8,6 +8,7 @@ The interpreter is the one in Python of the standard library, with the opcodes r
 torch's weights-only unpickler would refuse the whole file for one unknown name.
 """
 
+import os
 import pickle
 import tarfile
 import zipfile
@@ -21,6 +22,8 @@ from torch import Tensor
 
 from scripts.weight_files.errors import WeightsFileError
 
+#: With this variable, torch.load refuses an unpickler of its caller's.
+_FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 #: Modules and builtins that a pickle names to run a program.
 _PROGRAM_RUNNERS = {"os", "posix", "nt", "subprocess", "sys", "pty", "shutil", "socket", "runpy", "importlib", "ctypes"}
 _BUILTINS = {"builtins", "__builtin__", "io", "_io"}
@@ -78,6 +81,8 @@ def load_inertly(path: Path) -> tuple[Any, tuple[str, ...]]:
         WeightsFileError: another program wrote the file, or it is damaged.
     """
     _require_torch_save(path)
+    if os.environ.get(_FORCED, "0").lower() in ("1", "y", "yes", "true"):
+        raise WeightsFileError(f"{path}: {_FORCED} is set, which forbids readers but torch's; unset it: nothing is run here")
     named: list[Global] = []
 
     class Unpickler(InertUnpickler):

@@ -181,6 +181,14 @@ def _replace_pickle(path: Path, content: bytes) -> None:
             archive.writestr(name, content if name.endswith("data.pkl") else data)
 
 
+def test_an_environment_that_forbids_other_readers_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(weights(), tmp_path / "a.pth")
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+
+    with pytest.raises(WeightsFileError, match="TORCH_FORCE_WEIGHTS_ONLY_LOAD is set"):
+        load_inertly(tmp_path / "a.pth")
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_torchscript_program_is_not_loaded(tmp_path: Path) -> None:
     torch.jit.script(nn.Linear(1, 1)).save(str(tmp_path / "a.pth"))
