@@ -33,6 +33,9 @@ ifneq ($(filter-out auto cpu cuda,$(TORCH)),)
 $(error TORCH=$(TORCH) is unknown; use auto, cpu or cuda)
 endif
 
+# Without files of bytecode every process compiles its imports anew: ten seconds of PyTorch.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve stop smoke package check fast test bench fuzz lint format clean
 

@@ -83,7 +83,7 @@ class TestEveryNetwork:
         torch.testing.assert_close(together, alone, atol=1e-4 * float(alone.abs().max()), rtol=1e-3)
 
     def test_bfloat16_stays_close(self, network: Network) -> None:
-        images = torch.randn(1, 3, 64, 96)
+        images = torch.randn(1, 3, 48, 64)  # Many processors are slow in bfloat16.
         exact = run(network, images)
 
         with torch.autocast("cpu", torch.bfloat16):

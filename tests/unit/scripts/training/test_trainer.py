@@ -176,8 +176,10 @@ def test_random_numbers_of_a_step_follow_from_its_seed(network: Network, batch: 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_a_step_is_taken_in_either_precision(network: Network, batch: Batch, precision: str) -> None:
     before = network.get_parameter("classifier.4.bias").detach().clone()
+    # Many processors are slow in 16 bits.
+    images, masks = (tensor[..., :32, :32] for tensor in batch)
 
-    step = trainer(network, precision=precision).step([batch], 0)
+    step = trainer(network, precision=precision).step([(images, masks)], 0)
 
     assert step.loss == pytest.approx(step.parts["labels"])
     assert not torch.equal(network.get_parameter("classifier.4.bias"), before)
