@@ -29,6 +29,8 @@ _SHARED = {
     "server": "server",
     "small_archive": "small_archive",
 }
+#: Tests of one file share fixtures and so run in one process; those of these files share none and take minutes together.
+_SPREAD = {"unit/scripts/training/test_train.py", "unit/scripts/training/test_trainer.py"}
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Processes that share the cores are slower with threads that wait for each other.
@@ -67,7 +69,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("live")
         if relative.parts[0] in _SLOW_FOLDERS or shared:
             item.add_marker("slow")
-        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else str(relative)))
+        if shared or relative.as_posix() not in _SPREAD:
+            item.add_marker(pytest.mark.xdist_group(shared[0] if shared else str(relative)))
 
 
 @pytest.fixture(autouse=True)

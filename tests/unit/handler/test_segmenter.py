@@ -18,6 +18,8 @@ from handler.settings import HandlerSettings
 from model.strict import ConfigurationError
 from tests.support import CLASSES, encode, noise, write_checkpoint
 
+pytestmark = pytest.mark.slow
+
 PHOTO = noise(40, 60)
 
 

@@ -11,6 +11,8 @@ from model.strict import ConfigurationError
 from scripts.model_table import TABLE, cost, identifier
 from tests.support import metadata
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 3
 
 

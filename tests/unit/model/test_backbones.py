@@ -5,6 +5,8 @@ from torch import nn
 from model.backbones import BACKBONES, STAGES, TIMM_EXAMPLES, build_backbone, dilate
 from model.strict import ConfigurationError
 
+pytestmark = pytest.mark.slow
+
 NAMES = [*BACKBONES, *(f"timm:{name}" for name in TIMM_EXAMPLES)]
 
 

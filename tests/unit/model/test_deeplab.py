@@ -10,6 +10,8 @@ from scripts.import_weights.torchvision import TORCHVISION_MODELS
 
 from torchvision.models import segmentation
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", TORCHVISION_MODELS)
 def test_with_torchvisions_weights_the_logits_are_torchvisions(name: str) -> None:

@@ -16,6 +16,8 @@ from scripts.evaluate.__main__ import main
 from scripts.evaluate.scoring import require_same_classes
 from tests.support import CLASSES, ROOT, noise, write_checkpoint
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("calm", "a & b")
 
 

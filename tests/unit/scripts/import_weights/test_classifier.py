@@ -13,6 +13,8 @@ from scripts.import_weights.__main__ import main
 from scripts.import_weights.classifier import class_axes, fit_classes, reinitialize
 from tests.support import write_checkpoint
 
+pytestmark = pytest.mark.slow
+
 #: Which layers depend on the number of classes, found by reading each architecture.
 NETWORKS = {
     "deeplabv1": (ModelConfig(architecture="deeplabv1", backbone="mobilenet_v2"), {"classifier.6"}),

@@ -12,6 +12,8 @@ from scripts.import_weights.torchvision import TORCHVISION_MODELS, torchvision_m
 
 from torchvision.models import get_model_weights, segmentation
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def names(tmp_path: Path) -> Path:

@@ -14,6 +14,8 @@ from scripts.import_weights.__main__ import main
 
 import segmentation_models_pytorch as smp
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("background", "roof", "tree")
 MODELS = [(name, encoder) for name in ("DeepLabV3", "DeepLabV3Plus") for encoder in ("resnet34", "mobilenet_v2", "tu-resnet18")]
 

@@ -31,6 +31,8 @@ from tests.quantized import Quantized, pipeline
 from tests.support import metadata, noise, quantization, write_checkpoint
 from tests.unit.handler.servers.test_torchserve import ask, context_for
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_is_served_in_int8_and_labels_nearly_alike(quantized: Quantized) -> None:
     before, after = pipeline(quantized.source, "float32"), pipeline(quantized.path)

@@ -18,6 +18,8 @@ from scripts.training.config import TrainingConfig
 import timm
 from torchvision import models
 
+pytestmark = pytest.mark.slow
+
 
 def filled(classifier: nn.Module) -> dict[str, Tensor]:
     """Return a state dict in which no tensor has the value that a new layer gives it."""

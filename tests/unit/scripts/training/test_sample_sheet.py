@@ -8,6 +8,8 @@ from handler.labels import Labels
 from scripts.datasets import VOID
 from scripts.training.watch.sample_sheet import draw_samples
 
+pytestmark = pytest.mark.slow
+
 LABELS = Labels(("background", "cat", "dog"), ((0, 0, 0), (250, 0, 0), (0, 250, 0)))
 
 

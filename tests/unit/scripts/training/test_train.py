@@ -24,6 +24,8 @@ from tests.support import CLASSES, ROOT, metadata
 
 from torchvision.models import mobilenet_v2
 
+pytestmark = pytest.mark.slow
+
 CONFIG: dict[str, Any] = {
     "model": {"backbone": "mobilenet_v2", "num_classes": 3, "output_stride": 16, "auxiliary_head": True},
     "resize": {"side": "long", "size": 64, "multiple": 16},

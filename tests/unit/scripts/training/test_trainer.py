@@ -13,6 +13,8 @@ from scripts.training.processes import Processes
 from scripts.training.trainer import Batch, Trainer, learning_rate_factor
 from scripts.training.weights import Teacher
 
+pytestmark = pytest.mark.slow
+
 CONFIG: dict[str, Any] = {
     "model": {"backbone": "mobilenet_v2", "num_classes": 3, "output_stride": 16},
     "epochs": 1,

@@ -22,6 +22,8 @@ from tools.default_checkpoint.published_start import (
     shift_by_half_a_cell,
 )
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 5
 V3 = ModelConfig(backbone="mobilenet_v2", num_classes=CLASSES, output_stride=16)
 NETWORKS = {
