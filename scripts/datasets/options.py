@@ -9,8 +9,10 @@ from scripts.datasets.source import DataSource
 
 def add_data_options(parser: ArgumentParser, *, purpose: str, **keywords: Any) -> None:
     """Add `--data` for data that serve `purpose`, `--images` and `--mask-values`; `keywords` are those of `--data`."""
-    layouts = "folder in the layout of VOC, Cityscapes, COCO or images/ + masks/, a COCO JSON file, or a YAML file (README.md)"
-    parser.add_argument("--data", type=existing_path, metavar="PATH", help=f"{purpose}: {layouts}", **keywords)
+    layouts = "folder in the layout of VOC, Cityscapes, COCO or images/ + masks/, a COCO JSON file or a YAML file"
+    parser.add_argument(
+        "--data", type=existing_path, metavar="PATH", help=f"{purpose}: {layouts} (docs/training-data.md)", **keywords
+    )
     parser.add_argument(
         "--images", type=existing_folder, metavar="DIR", help="photographs of the data, if not where the layout has them"
     )

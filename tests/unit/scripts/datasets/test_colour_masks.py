@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -172,6 +172,7 @@ def test_labels_without_colours_are_no_colour_map(tmp_path: Path) -> None:
 colours = st.tuples(*[st.integers(0, 255)] * 3)
 
 
+@settings(max_examples=25)
 @given(st.lists(colours, min_size=2, max_size=20, unique=True), st.data())
 def test_every_colour_comes_back_as_its_class(
     tmp_path_factory: pytest.TempPathFactory, palette: list[tuple[int, ...]], draw: st.DataObject
