@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import requests
+import tifffile
 from PIL import Image
 from skimage import data
 
@@ -101,6 +102,23 @@ def _encode(image: Image.Image, file_format: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+def _encode_heic(image: Image.Image) -> bytes:
+    import pillow_heif
+
+    file = io.BytesIO()
+    pillow_heif.from_pillow(image).save(file, quality=50)
+    return file.getvalue()
+
+
+def _four_bands() -> bytes:
+    """Return a TIFF of the most bytes per pixel that are allowed at the largest size, in a single strip."""
+    grey = np.asarray(_grey_16_bit())
+    file = io.BytesIO()
+    bands = np.stack([grey] * 4, -1)
+    tifffile.imwrite(file, bands, photometric="minisblack", planarconfig="contig", compression="zlib", rowsperstrip=len(grey))
+    return file.getvalue()
+
+
 FILES: dict[str, Callable[[], bytes]] = {
     "JPEG": lambda: _encode(_photo(), "JPEG"),
     "JPEG of many objects": lambda: _encode(_mosaic(), "JPEG", quality=50),
@@ -108,6 +126,10 @@ FILES: dict[str, Callable[[], bytes]] = {
     "RGBA PNG": lambda: _encode(_with_alpha(), "PNG", compress_level=1),
     "16-bit PNG": lambda: _encode(_grey_16_bit(), "PNG", compress_level=1),
     "WebP": lambda: _encode(_photo(), "WEBP", quality=50, method=0),
+    "AVIF": lambda: _encode(_photo(), "AVIF", quality=50, speed=10),
+    "HEIC": lambda: _encode_heic(_photo()),
+    "JPEG 2000": lambda: _encode(_photo(), "JPEG2000", quality_mode="rates", quality_layers=[100]),
+    "16-bit TIFF of 4 bands": _four_bands,
     "RGB TIFF": lambda: _encode(_photo(), "TIFF", compression="tiff_adobe_deflate"),
 }
 

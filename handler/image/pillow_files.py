@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from handler.errors import InvalidImage, SegmentationError, UnsupportedImageFormat
 from handler.image.file_formats import format_name
+from handler.image.file_formats.jpeg import unread_kind
 from handler.image.file_formats.jpeg2000 import Codestream, read_codestream
 from handler.image.tiff_samples import LibtiffImageFile
 
@@ -51,6 +53,24 @@ ACCEPTED_FORMATS = tuple(_READERS)
 _ACCEPTED_TEXT = "JPEG, PNG, WebP, BMP, GIF, TIFF, HEIC, AVIF and JPEG 2000 are"
 #: Parts that a build of Pillow may lack.
 _FEATURES = {"WEBP": "webp", "TIFF": "libtiff", "AVIF": "avif", "JPEG2000": "jpg_2000"}
+#: How files begin that people take for images, and whose formats Pillow does not name.
+_FOREIGN = {
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "SVG": rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*(?:<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]",
+    "PDF": rb"%PDF-",
+    "ZIP": rb"PK\x03\x04",
+    "gzip": rb"\x1f\x8b\x08",
+    "NetCDF": rb"CDF[\x01\x02\x05]",
+    "NumPy": rb"\x93NUMPY",
+    "DICOM": rb".{128}DICM",
+    "OpenEXR": rb"\x76\x2f\x31\x01",
+    "Radiance HDR": rb"#\?R(?:ADIANCE|GBE)",
+    "camera raw": rb"FUJIFILMCCD-RAW|IIU\0|IIRO|IIRS|.{4}ftypcrx ",
+    "video": rb".{4}ftyp(?:iso[m2-9]|mp4[12]|qt  |M4V |avc1|3gp.|dash)|\x1aE\xdf\xa3|RIFF.{4}AVI ",
+}
+_SIGNATURE_BYTES = 1_000
+#: Formats that begin alike.
+_AMBIGUOUS = {"CUR": "CUR or TGA"}
 #: Grey or RGB, with or without alpha, and CMYK.
 _MOST_COMPONENTS = 4
 
@@ -67,6 +87,8 @@ def open_file(data: bytes) -> ImageFile:
         raise _refusal(data)
     if name in _FEATURES and not features.check(_FEATURES[name]):
         raise UnsupportedImageFormat(f"this server's Pillow was built without {name}")
+    if name == "JPEG" and (kind := unread_kind(data)):
+        raise InvalidImage(f"the JPEG image cannot be decoded: it is of a kind that is not read, {kind}")
     codestream = _readable_codestream(data) if name == "JPEG2000" else None
     file = _read(name, data)
     if codestream and codestream.size != file.size:
@@ -125,15 +147,18 @@ def _refusal(data: bytes) -> SegmentationError:
 
 
 def unsupported(name: str) -> UnsupportedImageFormat:
-    """Return the error for an image in the format called `name`."""
-    return UnsupportedImageFormat(f"{name} images are not accepted; {_ACCEPTED_TEXT}")
+    """Return the error for a file of a kind called `name`, such as "ICO images"."""
+    return UnsupportedImageFormat(f"{name} are not accepted; {_ACCEPTED_TEXT}")
 
 
 def _foreign_format(data: bytes) -> str | None:
-    """Return the name of the format, of those that are not accepted, whose signature `data` has."""
+    """Return the kind of file, of those that are not accepted, whose signature `data` has, as "PDF files"."""
+    for name, pattern in _FOREIGN.items():
+        if re.match(pattern, data[:_SIGNATURE_BYTES], re.DOTALL):
+            return f"{name} files"
     head = data[:16].ljust(16, b"\0")  # Pillow's own checks expect 16 bytes.
     Image.init()
     for name, (_, accepts) in Image.OPEN.items():
         if name not in _READERS and accepts is not None and accepts(head) is True:
-            return name
+            return f"{_AMBIGUOUS.get(name, name)} images"
     return None

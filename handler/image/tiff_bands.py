@@ -54,7 +54,7 @@ def open_tiff(data: bytes, stripped: StrippedImage, reading: ReadingOptions) -> 
     if layout is None:
         return open_file(stripped.data)
     if layout.raw:
-        raise unsupported("DNG, a camera's raw format")
+        raise unsupported("camera raw files (such as DNG)")
     bands = TiffBands(stripped.data, layout) if layout.has_plain_bands else None
     if bands and not (layout.is_picture and reading.bands == FIRST_BANDS and reading.range == TYPE_RANGE):
         return bands
@@ -66,7 +66,7 @@ def open_tiff(data: bytes, stripped: StrippedImage, reading: ReadingOptions) -> 
         reason = layout.fault or "only grey, RGB, palette, CMYK, YCbCr and L*a*b* of usual depths are read"
         raise refusal(layout, reason) from error
     if isinstance(file, LibtiffImageFile):
-        file.layout = layout
+        file.layout, file.samples_end = layout, samples_end(data)
     return file
 
 

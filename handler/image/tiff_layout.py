@@ -7,14 +7,15 @@ from handler.image.file_formats.tiff import read_tags
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _BANDS, _ROWS_PER_STRIP = 256, 257, 258, 259, 262, 277, 278
 _PLANES, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _PROFILE = 284, 322, 323, 338, 339, 34675
-_NODATA, _DNG_VERSION = 42113, 50706
+_NODATA, _DNG_VERSION, _SUBFILE_TYPE, _FURTHER_PAGES = 42113, 50706, 254, 330
+_CANON_RAW = b"CR\2"
 #: Offsets of strips and of tiles, and their bytes.
 _PLACES, _LENGTHS = (273, 324), (279, 325)
 #: Where a page lies on the ground (GeoTIFF 1.1, annex A), and what GDAL alone writes.
 _GEOGRAPHIC = {33550, 33922, 34264, 34735, 42112, _NODATA}
 _TAGS = {
     *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _BANDS, _ROWS_PER_STRIP, _PLANES, _TILE_WIDTH, _TILE_HEIGHT),
-    *(_EXTRA_SAMPLES, _SAMPLE_FORMAT, _PROFILE, _DNG_VERSION, *_GEOGRAPHIC),
+    *(_EXTRA_SAMPLES, _SAMPLE_FORMAT, _PROFILE, _DNG_VERSION, _SUBFILE_TYPE, _FURTHER_PAGES, *_GEOGRAPHIC),
 }
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _COMPLEX = (5, 6)
@@ -224,7 +225,10 @@ def read_layout(data: bytes) -> TiffLayout | None:
         extra_samples=numbers(_EXTRA_SAMPLES)[:bands],
         geographic=not _GEOGRAPHIC.isdisjoint(tags),
         nodata=_read_nodata(tags.get(_NODATA)),
-        raw=_DNG_VERSION in tags,
+        # Nikon's and Sony's begin with a page that says it is a reduced copy, and name others.
+        raw=_DNG_VERSION in tags
+        or data[8:11] == _CANON_RAW
+        or bool(numbers(_SUBFILE_TYPE, 0)[0] & 1 and _FURTHER_PAGES in tags),
         icc_profile=profile if isinstance(profile, bytes) else bytes(value & 255 for value in profile),
     )
 

@@ -1,6 +1,7 @@
 """TIFF samples that Pillow does not know, or gets wrong."""
 
 import ctypes
+import io
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ class LibtiffImageFile(TiffImageFile):
 
     #: What its tags say of the samples; None: not known.
     layout: TiffLayout | None = None
+    #: Where its tags say that its samples end in the file.
+    samples_end = 0
 
     def _setup(self) -> None:
         # Pillow decodes uncompressed files itself, but takes 16 bits in separate planes for 8 and cannot read YCbCr. Its
@@ -41,6 +44,16 @@ class LibtiffImageFile(TiffImageFile):
         if self._im is None:
             self.im = Image.new(self.mode, self._tile_size, None).im
         super().load_prepare()
+
+    def load(self) -> Any:
+        """Decode the samples; say so if that fails because they are not all there, where libtiff has a number only."""
+        file_bytes = len(self.fp.getbuffer()) if isinstance(self.fp, io.BytesIO) else self.samples_end
+        try:
+            return super().load()
+        except OSError as error:
+            if self.samples_end <= file_bytes:
+                raise
+            raise OSError(f"it is truncated: its samples end at byte {self.samples_end:,}, it has {file_bytes:,}") from error
 
     @property
     def tile_size(self) -> tuple[int, int]:

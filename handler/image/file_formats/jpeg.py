@@ -21,6 +21,14 @@ MAX_SCANS = 100
 _MAX_SEGMENTS = 10_000
 
 _APP0, _APP1, _APP2, _APP14, _APP15, _COM, _EOI, _SOS = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE, 0xD9, 0xDA
+_LOSSLESS, _HIERARCHICAL, _JPEG_LS = "lossless", "hierarchical", "JPEG-LS"
+#: Starts of frames, and those of kinds that libjpeg does not read.
+_UNREAD_FRAMES = {
+    **dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), _LOSSLESS),
+    **dict.fromkeys((0xC5, 0xC6, 0xCD, 0xCE), _HIERARCHICAL),
+    0xF7: _JPEG_LS,
+}
+_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA, *_UNREAD_FRAMES}
 #: Markers without a segment: TEM, RST0 to RST7, SOI and EOI.
 _STANDALONE = (0x01, *range(0xD0, 0xDA))
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
@@ -51,6 +59,16 @@ def strip_to_first_image(data: bytes) -> StrippedImage:
         elif _is_needed(marker, payload):
             kept.append(whole[start - 4 : end])
     return StrippedImage(b"".join(kept), exif, _joined(profiles))
+
+
+def unread_kind(data: bytes) -> str | None:
+    """Name the kind of a JPEG that libjpeg does not read, as "12 bits"; None for others."""
+    for marker, start, end in _segments(data):
+        if marker in _FRAMES and end - start >= 6:
+            if marker in _UNREAD_FRAMES:
+                return _UNREAD_FRAMES[marker]
+            return f"{data[start]} bits" if data[start] != 8 else None
+    return None
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -52,7 +52,8 @@ def strip_to_first_image(data: bytes) -> StrippedImage:
     """
     entries = list(_entries(data))
     if not 0 < len(entries) <= _MAX_ENTRIES:
-        raise InvalidImage(f"the TIFF has {len(entries):,} readable tags, there must be 1 to {_MAX_ENTRIES:,}")
+        place = f"its directory should be at byte {_directory_offset(data):,}, the file has {len(data):,}"
+        raise InvalidImage(f"the TIFF has {len(entries):,} readable tags, there must be 1 to {_MAX_ENTRIES:,}; {place}")
     kept, claimed = bytearray(data), 0
     for entry in entries:
         if entry.tag not in _IMAGE_TAGS:
@@ -131,8 +132,7 @@ def _entries(data: bytes) -> Iterator[_Entry]:
 
 def _directory(data: bytes) -> tuple[int, int]:
     """Return where the entries of the first directory begin and should end; an empty range if it is not within the file."""
-    order, big = _order(data), _is_big(data)
-    (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+    order, big, at = _order(data), _is_big(data), _directory_offset(data)
     head, size = ("Q", 20) if big else ("H", 12)
     # A directory that reaches into the header would change it when a tag is taken out.
     if not (16 if big else 8) <= at <= len(data) - struct.calcsize(head):
@@ -140,6 +140,14 @@ def _directory(data: bytes) -> tuple[int, int]:
     (count,) = struct.unpack_from(order + head, data, at)
     first = at + struct.calcsize(head)
     return first, first + count * size
+
+
+def _directory_offset(data: bytes) -> int:
+    """Return where the header says that the first directory is; 0 if the header is truncated."""
+    big = _is_big(data)
+    if len(data) < 16:
+        return 0
+    return int(struct.unpack_from(_order(data) + ("Q" if big else "I"), data, 8 if big else 4)[0])
 
 
 def _is_big(data: bytes) -> bool:
