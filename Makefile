@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BUILD ?= build
 PORT ?= 8080
+# What `make serve` starts: torchserve, or asgi, this project's own server, which needs no Java.
+SERVER ?= torchserve
 # The build of PyTorch: auto (CPU on Linux without an NVIDIA driver), cpu or cuda.
 TORCH ?= auto
 # More options for pip, for example another index.
@@ -24,7 +26,7 @@ PACKAGE_ARGS := $(if $(filter $(DEFAULT_CHECKPOINT),$(CHECKPOINT)),--class-names
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
 ARCHIVE := $(BUILD)/model-store/$(NAME).mar
-SERVER := $(RUN) scripts.server --run-directory $(BUILD)/server
+SERVERS := $(RUN) scripts.server --run-directory $(BUILD)/server
 INSTALLED := $(VENV)/.installed
 TORCH_INSTALLED := $(VENV)/.torch-$(TORCH)
 PIP_INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --no-compile -c constraints.txt $(PIP_ARGS)
@@ -45,6 +47,7 @@ help:  ## List the targets and variables
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PORT=$(PORT)            the inference port; the next four ports are used too"
+	@echo "  SERVER=$(SERVER)    the server: torchserve, or asgi, which needs no Java"
 	@echo "  CHECKPOINT=...       the checkpoint to package and serve ($(CHECKPOINT))"
 	@echo "  MODEL=...            or a model of torchvision: deeplabv3_resnet50, deeplabv3_resnet101, deeplabv3_mobilenet_v3_large"
 	@echo "  MODEL_CONFIG=...     workers, batching and limits ($(MODEL_CONFIG))"
@@ -78,12 +81,12 @@ $(INSTALLED): pyproject.toml constraints.txt | $(TORCH_INSTALLED)
 demo: package  ## Start a server, segment two photographs with curl, print the results, stop the server
 	@$(RUN) scripts.demo --archive $(ARCHIVE) --samples $(BUILD)/samples --out $(BUILD)/demo --port $(PORT) --run-directory $(BUILD)/server
 
-serve: package  ## Start the server and return when it is READY
+serve: package  ## Start the server and return when it is READY (SERVER=asgi: without Java)
 	@$(RUN) scripts.samples $(BUILD)/samples >/dev/null
-	@$(SERVER) start --archive $(ARCHIVE) --port $(PORT)
+	@$(SERVERS) start --server $(SERVER) --archive $(ARCHIVE) --port $(PORT)
 
 stop: setup  ## Stop the server that `make serve` started
-	@$(SERVER) stop
+	@$(SERVERS) stop
 
 smoke: setup  ## Check the server at URL with curl
 	@$(RUN) scripts.samples $(BUILD)/samples >/dev/null

@@ -35,6 +35,8 @@ class Call:
     action: Literal["predict", "explain", "describe"] = "predict"
     #: The response format that the URL names, if any.
     format: str | None = None
+    #: Options in the URL's query string, as text by name.
+    query: Mapping[str, str] = field(default_factory=dict)
     #: Names the call in the log, and to the client if the server fails to answer it.
     request_id: str = ""
 
@@ -117,7 +119,12 @@ class Application:
         if call.action == "describe":
             return _ParsedCall(call, envelope, [])
         requests = capture(
-            self._parser.parse, envelope, call.headers, explain=call.action == "explain", format_name=call.format
+            self._parser.parse,
+            envelope,
+            call.headers,
+            explain=call.action == "explain",
+            format_name=call.format,
+            query=call.query,
         )
         if isinstance(requests, SegmentationError):
             return _ParsedCall(call, envelope, [], requests)

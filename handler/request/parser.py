@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from types import MappingProxyType
 from typing import Any
 
 from handler.answers import FORMATS
@@ -10,6 +11,7 @@ from handler.labels import Labels
 from handler.option_types import Text
 from handler.options import TYPE_RANGE, AnswerOptions, InferenceOptions, ReadingOptions, SegmentationRequest, check_range
 from handler.request.accept import preferred
+from handler.request.bodies import read_options
 from handler.request.headers import header_value
 from handler.request.option_table import Option, default_answer, option_table
 from handler.request.protocols import Envelope, Plain
@@ -18,6 +20,7 @@ from handler.wording import quoted
 from model.strict import nearest
 
 _HEADER_PREFIX = "x-segment-"
+_NO_QUERY: Mapping[str, str] = MappingProxyType({})
 _DEFAULT_INFERENCE = InferenceOptions()
 #: The only format of explanations.
 _EXPLANATION_FORMAT = "png"
@@ -35,18 +38,25 @@ class RequestParser:
         self._formats = {name: entry for name, entry in FORMATS.items() if len(labels.names) <= entry.max_classes}
 
     def parse(
-        self, envelope: Envelope, headers: Mapping[str, str], *, explain: bool = False, format_name: str | None = None
+        self,
+        envelope: Envelope,
+        headers: Mapping[str, str],
+        *,
+        explain: bool = False,
+        format_name: str | None = None,
+        query: Mapping[str, str] = _NO_QUERY,
     ) -> list[SegmentationRequest]:
         """Return one request per image of a call, each with all of its options.
 
-        An option beside the image overrides an `X-Segment-*` header, which overrides `format_name`, which overrides `Accept`.
-        Every source is checked, overridden or not.
+        An option beside the image overrides one in the query string, which overrides an `X-Segment-*` header, which overrides
+        `format_name`, which overrides `Accept`. Every source is checked, overridden or not.
 
         Args:
             envelope: the call in its wire format.
             headers: the client's, names in any case.
             explain: whether the client wants explanations instead of segmentations.
             format_name: the response format that the URL names; ignored for KServe, whose URLs name none.
+            query: the options in the URL's query string.
 
         Raises:
             InvalidRequest: the envelope is malformed, or an image is missing or badly encoded.
@@ -56,7 +66,8 @@ class RequestParser:
         instances = envelope.instances()
         count = len(instances)
         in_url = {"format": Text(format_name)} if format_name and isinstance(envelope, Plain) else {}
-        shared = {**self.parse_options(in_url), **self.parse_options(_options_in_headers(headers))}
+        in_query = self.parse_options(read_options({name: Text(value) for name, value in query.items()}))
+        shared = {**self.parse_options(in_url), **self.parse_options(_options_in_headers(headers)), **in_query}
         by_accept = {} if explain else self._format_by_accept(headers)
         requests = []
         for position, instance in enumerate(instances):

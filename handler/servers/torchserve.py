@@ -1,6 +1,5 @@
 """TorchServe's adapter: its context, rows, pseudo-headers, statuses and metrics. Nothing else knows TorchServe."""
 
-import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -8,19 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from ts.context import Context
 from ts.metrics.metric_type_enum import MetricTypes
 
-from handler.allocator import return_large_blocks, trim_heap
-from handler.application import Application, Call
+from handler.application import Call
 from handler.archive import ModelArchive, parse_settings
-from handler.idle import IdleTask
-from handler.image.process import prepare_process
 from handler.options import ModelIdentity
 from handler.request.protocols import Reply
-
-logger = logging.getLogger(__name__)
+from handler.servers.model_process import ServedModel
 
 #: Seconds in which the last replies leave before a worker that cannot recover ends itself.
 _LAST_WORDS_S = 1.0
@@ -34,12 +28,11 @@ def end_worker() -> None:
 class SegmentationService:
     """What TorchServe loads and calls: `initialize` once, then `handle` for each batch of rows, in one thread."""
 
-    _application: Application
+    _model: ServedModel
     _metrics: "Metrics"
 
     def __init__(self, end_worker: Callable[[], None] = end_worker) -> None:
         self._end_worker = end_worker
-        self._memory_release = IdleTask(self._release_memory)
 
     def initialize(self, context: Context) -> None:
         """Load and warm up the model. TorchServe reports the worker READY when this returns.
@@ -48,32 +41,17 @@ class SegmentationService:
             ConfigurationError: model-config.yaml has an unknown key or a bad value.
             CheckpointError: the archive's checkpoint cannot be used.
         """
-        return_large_blocks()
-        prepare_process()
-        self._application = Application.load(read_context(context), gpu_id=context.system_properties["gpu_id"])
-        engine, metadata = self._application.pipeline.engine, self._application.pipeline.metadata
-        if engine.name == "openvino":
-            # It has threads of its own; torch's, which resize images for it, would keep spinning beside them.
-            torch.set_num_threads(1)
+        self._model = ServedModel(read_context(context), gpu_id=context.system_properties["gpu_id"])
         self._metrics = Metrics(context)
-        logger.info("ready: %s by %s in %s", metadata.model, engine.name, engine.precision)
 
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         """Answer one batch of rows, in order, each with a status and content type of its own."""
-        with self._memory_release.work():
-            return self._answer(rows, context)
-
-    def _answer(self, rows: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         self._metrics.batch(len(rows))
         calls = [_call(row, context, index) for index, row in enumerate(rows)]
-        replies = self._application.answer(calls, self._metrics.stage)
-        if self._application.has_failed:
+        replies = self._model.answer(calls, self._metrics.stage)
+        if self._model.application.has_failed:
             self._end_worker()
         return [self._send(reply, context, index) for index, reply in enumerate(replies)]
-
-    def _release_memory(self) -> None:
-        self._application.release_memory()
-        trim_heap()
 
     def _send(self, reply: Reply, context: Context, index: int) -> bytes:
         self._metrics.answer(reply.error.status if reply.error else 200)

@@ -24,6 +24,8 @@ DEFAULT_CHECKPOINT = ROOT / "model" / "weights" / "deeplabv3_mobilenet_v2_voc.sa
 DEFAULT_MODEL_CONFIG = ROOT / "handler" / "model-config.yaml"
 #: TorchServe's entry, relative to the repository like all sources.
 ENTRY = Path("handler", "deeplab_handler.py")
+#: What `python MODEL.mar` runs.
+MAIN = Path("handler", "servers", "asgi", "archive_main.py")
 #: The earliest time that a zip entry can have.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 #: Everything of the repository that goes into an archive, besides its entry, checkpoint and configuration.

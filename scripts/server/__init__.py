@@ -1,4 +1,4 @@
-"""A TorchServe of one's own: its ports, how it starts, and the running server.
+"""A TorchServe of one's own, or the server of this project: its ports, how it starts, and the running server.
 
 >>> with serving(Path("build/model-store/deeplabv3.mar"), Ports.free(), run_directory) as server:
 ...     requests.post(server.url, data=photo)
@@ -6,7 +6,7 @@
 
 from scripts.server.launch import CONFIG, DEFAULT_RUN_DIRECTORY, LOGGING, serving, start
 from scripts.server.ports import DEFAULT_PORT, LAST_BASE_PORT, Ports, ServerError
-from scripts.server.running import READY_WITHIN_S, Server
+from scripts.server.running import READY_WITHIN_S, Server, Software
 
 __all__ = [
     "CONFIG",
@@ -18,6 +18,7 @@ __all__ = [
     "Ports",
     "Server",
     "ServerError",
+    "Software",
     "serving",
     "start",
 ]

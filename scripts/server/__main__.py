@@ -1,6 +1,7 @@
-"""Start or stop TorchServe with one archive.
+"""Start or stop a server with one archive: TorchServe, or the server of this project.
 
 python -m scripts.server start --archive build/model-store/deeplabv3.mar --port 8080
+python -m scripts.server start --server asgi --archive build/model-store/deeplabv3.mar --port 8080
 python -m scripts.server stop
 """
 
@@ -8,7 +9,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from scripts.arguments import Parser, seconds
+from scripts.arguments import Parser, one_of, seconds
 from scripts.errors import report_errors
 from scripts.server import READY_WITHIN_S, Ports, Server, start
 from scripts.server.options import add_port, add_run_directory
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _start(arguments: Namespace) -> None:
-    server = start(arguments.archive, Ports.from_base(arguments.port), arguments.run_directory)
+    server = start(arguments.archive, Ports.from_base(arguments.port), arguments.run_directory, software=arguments.server)
     try:
         server.wait_until_ready(arguments.within)
     except BaseException:
@@ -51,6 +52,13 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="start | stop")
     starting = commands.add_parser("start", help="start the server; returns when it is READY")
     starting.add_argument("--archive", type=Path, required=True, metavar="FILE", help="model archive, MODEL.mar")
+    starting.add_argument(
+        "--server",
+        type=one_of(["torchserve", "asgi"]),
+        default="torchserve",
+        metavar="NAME",
+        help="torchserve, or asgi, which needs no Java (%(default)s)",
+    )
     add_port(starting)
     starting.add_argument(
         "--within", type=seconds, default=READY_WITHIN_S, metavar="SECONDS", help="longest wait for READY (%(default)s)"

@@ -1,4 +1,4 @@
-"""Start TorchServe with one archive, with settings, logs and temporary files of its own."""
+"""Start TorchServe, or the server of our own, with one archive, with settings, logs and temporary files of its own."""
 
 import os
 import re
@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 
 from scripts.java import find_java_home
+from scripts.server.asgi import launch_asgi
 from scripts.server.ports import Ports, ServerError
-from scripts.server.running import Server
+from scripts.server.running import Server, Software
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config.properties"
@@ -22,8 +23,21 @@ LOGGING = ROOT / "log4j2.xml"
 DEFAULT_RUN_DIRECTORY = ROOT / "build" / "server"
 
 
-def start(archive: Path, ports: Ports, run_directory: Path = DEFAULT_RUN_DIRECTORY, config: Path = CONFIG) -> Server:
-    """Start TorchServe with one archive. Returns at once; call `wait_until_ready`.
+def start(
+    archive: Path,
+    ports: Ports,
+    run_directory: Path = DEFAULT_RUN_DIRECTORY,
+    config: Path = CONFIG,
+    software: Software = "torchserve",
+) -> Server:
+    """Start a server with one archive. Returns at once; call `wait_until_ready`.
+
+    Args:
+        archive: the model archive.
+        ports: TorchServe listens on all of them, our own server on the first.
+        run_directory: for logs and state.
+        config: TorchServe's config.properties.
+        software: which server.
 
     Raises:
         ServerError: the archive is missing, a port is taken, or a server of this run directory runs already.
@@ -34,27 +48,45 @@ def start(archive: Path, ports: Ports, run_directory: Path = DEFAULT_RUN_DIRECTO
     running = Server.find(run_directory)
     if running is not None:
         raise ServerError(f"a server runs already at {running.url}; `make stop` ends it")
-    if taken := ports.taken():
-        raise ServerError(f"port {', '.join(map(str, taken))} is in use; choose five free ports with PORT=")
+    check_free(ports, software)
     logs = run_directory / "logs"
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
     temporary = Path(tempfile.mkdtemp(prefix="deeplab-"))
-    settings = run_directory / "config.properties"
-    settings.write_text(with_ports(config.read_text(), ports))
     try:
-        pid, started = _launch(_command(archive, settings), environment(temporary, logs), logs / "console.log")
+        if software == "torchserve":
+            settings = run_directory / "config.properties"
+            settings.write_text(with_ports(config.read_text(), ports))
+            pid, started = _launch(_command(archive, settings), environment(temporary, logs), logs / "console.log")
+        else:
+            pid, started = launch_asgi(archive, ports.inference, temporary, logs / "console.log")
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    server = Server(pid, started, ports, archive.stem, run_directory, temporary)
+    server = Server(pid, started, ports, archive.stem, run_directory, temporary, software)
     server.save()
     return server
 
 
+def check_free(ports: Ports, software: Software) -> None:
+    """Refuse ports on which something listens already.
+
+    Raises:
+        ServerError: naming them.
+    """
+    if software == "asgi" and ports.inference in ports.taken():
+        raise ServerError(f"port {ports.inference} is in use; choose a free one with PORT=")
+    if software == "torchserve" and (taken := ports.taken()):
+        raise ServerError(f"port {', '.join(map(str, taken))} is in use; choose five free ports with PORT=")
+
+
 @contextmanager
 def serving(
-    archive: Path, ports: Ports, run_directory: Path = DEFAULT_RUN_DIRECTORY, config: Path = CONFIG
+    archive: Path,
+    ports: Ports,
+    run_directory: Path = DEFAULT_RUN_DIRECTORY,
+    config: Path = CONFIG,
+    software: Software = "torchserve",
 ) -> Iterator[Server]:
     """Give a server that is READY inside the block and stopped after it.
 
@@ -62,7 +94,7 @@ def serving(
         ServerError: as `start` and `Server.wait_until_ready` do.
         JavaNotFound: there is no Java 17 or newer.
     """
-    server = start(archive, ports, run_directory, config)
+    server = start(archive, ports, run_directory, config, software)
     try:
         server.wait_until_ready()
         yield server

@@ -1,4 +1,4 @@
-"""What the logs of a TorchServe say about a failed start."""
+"""What the logs of a server say about a failed start."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,9 @@ class Logs:
     folder: Path
 
     def load_failure(self) -> str | None:
-        """Return what is logged about a model that failed to load, if one did. TorchServe itself would retry for ever."""
+        """Return what is logged about a model that failed to load, if one did. The server itself would retry for ever."""
+        if match := re.search(r'"event":"worker ended".*"reason":"((?:[^"\\\\]|\\\\.)*)","ready":false', self._read(CONSOLE)):
+            return f"{match[1]}\n{self.tail(CONSOLE)}"
         text = self._read(_SERVER)
         if match := re.search(r"Failed to load model: .*\n.*", text):
             return match[0]

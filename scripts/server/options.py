@@ -9,7 +9,7 @@ from scripts.server.ports import DEFAULT_PORT, LAST_BASE_PORT
 
 def add_port(parser: Parser) -> None:
     port = whole_number(1024, LAST_BASE_PORT)
-    text = "port for requests (%(default)s); the next four are used too"
+    text = "port for requests (%(default)s); TorchServe uses the next four too"
     parser.add_argument("--port", type=port, default=DEFAULT_PORT, metavar="N", help=text)
 
 

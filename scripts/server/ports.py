@@ -13,7 +13,7 @@ _LOOPBACK = "127.0.0.1"
 
 
 class ServerError(UserError):
-    """TorchServe cannot be started, did not become READY, or cannot be found again."""
+    """A server cannot be started, did not become READY, or cannot be found again."""
 
 
 @dataclass(frozen=True)

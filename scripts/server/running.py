@@ -1,10 +1,11 @@
-"""A TorchServe that was started: its URLs, its workers, its end, and how a later program finds it."""
+"""A server that was started: its URLs, its workers, its end, and how a later program finds it."""
 
 import json
 import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import requests
@@ -15,13 +16,15 @@ from scripts.server.ports import Ports, ServerError
 #: A GPU's first start compiles the network. A model that fails to load is reported at once.
 READY_WITHIN_S = 900
 _STOP_WITHIN_S = 30
+#: TorchServe, or the server of our own (`handler.servers.asgi`).
+Software = Literal["torchserve", "asgi"]
 #: A process began at the same time, however the clock was set meanwhile; no id is given again so soon.
 _CLOCK_MAY_MOVE_S = 30
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running TorchServe."""
+    """A running server."""
 
     pid: int
     #: When the process began, in seconds since the epoch: tells it from a later process with the same id.
@@ -32,6 +35,7 @@ class Server:
     run_directory: Path
     #: A temporary folder of its own: TorchServe keeps one PID file and its workers' sockets there.
     temporary: Path
+    software: Software = "torchserve"
 
     @property
     def url(self) -> str:
@@ -39,7 +43,8 @@ class Server:
 
     @property
     def management_url(self) -> str:
-        return f"http://127.0.0.1:{self.ports.management}/models/{self.model}"
+        port = self.ports.management if self.software == "torchserve" else self.ports.inference
+        return f"http://127.0.0.1:{port}/models/{self.model}"
 
     @property
     def metrics_url(self) -> str:
@@ -59,7 +64,7 @@ class Server:
         return process if alive else None
 
     def workers(self) -> list[dict[str, object]]:
-        """Return what TorchServe says about its workers (`id`, `status`, `pid`, ...); nothing while it does not answer."""
+        """Return what the server says about its workers (`id`, `status`, `pid`, ...); nothing while it does not answer."""
         try:
             response = requests.get(self.management_url, timeout=5)
         except requests.RequestException:
@@ -76,7 +81,7 @@ class Server:
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
             if self.process() is None:
-                raise ServerError(f"TorchServe ended while starting\n{self.logs.tail(CONSOLE)}")
+                raise ServerError(f"the server ended while starting\n{self.logs.tail(CONSOLE)}")
             workers = self.workers()
             if workers and all(worker["status"] == "READY" for worker in workers):
                 return
@@ -122,7 +127,7 @@ class Server:
             return None
         except (ValueError, KeyError, TypeError) as error:
             raise ServerError(
-                f"{path}: does not describe a server ({type(error).__name__}: {error}); end TorchServe by hand if it still "
+                f"{path}: does not describe a server ({type(error).__name__}: {error}); end the server by hand if it still "
                 "runs, then remove this file"
             ) from error
         return server if server.process() else None

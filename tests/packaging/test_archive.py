@@ -46,7 +46,7 @@ def test_it_holds_the_needed_files_and_no_other(archive: Path) -> None:
 
     code = {path.relative_to(ROOT).as_posix() for folder in ("handler", "model") for path in (ROOT / folder).rglob("*.py")}
     assert names == (code - {"handler/deeplab_handler.py"}) | {
-        "MAR-INF/MANIFEST.json", "LICENSE", "deeplab_handler.py", "index_to_name.json", "model-config.yaml",
+        "MAR-INF/MANIFEST.json", "LICENSE", "__main__.py", "deeplab_handler.py", "index_to_name.json", "model-config.yaml",
         "model.safetensors", "graphs/network.xml", "graphs/network.bin", "graphs/agreement.json",
     }  # fmt: skip
 

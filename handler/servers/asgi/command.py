@@ -1,0 +1,76 @@
+"""Start the server from a command line, or say in one sentence why not."""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from handler.servers.asgi.options import OptionError, parse_options
+from handler.servers.asgi.unpack import UnpackError, unpack
+
+_FAILURE, _USAGE = 1, 2
+#: What the front process and its workers import, by the names under which packages are installed.
+_PACKAGES = {
+    "starlette": "starlette",
+    "uvicorn": "uvicorn",
+    "httptools": "httptools",
+    "python_multipart": "python-multipart",
+    "numpy": "numpy",
+    "torch": "torch",
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "pydantic": "pydantic",
+    "safetensors": "safetensors",
+}
+#: By this a process that runs an extracted archive knows the file that the user started.
+_STARTED_AS = "DEEPLAB_ARCHIVE"
+
+
+def main(arguments: Sequence[str], prog: str = "python -m handler.servers.asgi", archive: Path | None = None) -> int:
+    """Serve until a signal ends the server; return the exit code.
+
+    Args:
+        arguments: the words after the program's name.
+        prog: what the user typed to start the program.
+        archive: the archive to serve if the command line names no model.
+    """
+    try:
+        options = parse_options(arguments, prog, archive)
+        if missing := [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]:
+            raise OptionError(
+                f"packages are missing in {sys.prefix}: {', '.join(missing)}; pip install them, or run the Python that has them"
+            )
+        from handler.servers.asgi.server import serve
+
+        folders = {name: unpack(path, options.cache) for name, path in options.models.items()}
+        return serve(options, folders)
+    except (OptionError, UnpackError) as error:
+        return fail(str(error), _USAGE if isinstance(error, OptionError) else _FAILURE)
+    except OSError as error:
+        return fail(error.strerror or str(error))
+
+
+def main_of_archive(root: Path, arguments: Sequence[str]) -> int | NoReturn:
+    """Serve the archive of which `root` is the file, or the folder into which it was extracted.
+
+    A file is extracted, and the folder is run in its place: code that is imported late cannot come from another archive that was
+    written over the file meanwhile.
+    """
+    archive = Path(os.environ.pop(_STARTED_AS, root)) if root.is_dir() else root
+    if root.is_dir():
+        return main(arguments, f"python {archive}", archive if archive.is_file() else root)
+    try:
+        options = parse_options(arguments, f"python {archive}", archive)
+        folder = unpack(root, options.cache)
+    except (OptionError, UnpackError) as error:
+        return fail(str(error), _USAGE if isinstance(error, OptionError) else _FAILURE)
+    os.environ[_STARTED_AS] = str(root)
+    os.execv(sys.executable, [sys.executable, str(folder), *arguments])  # noqa: S606
+
+
+def fail(message: str, code: int = _FAILURE) -> int:
+    """Print an error for the person at the terminal; return the exit code."""
+    sys.stderr.write(f"error: {message}\n")
+    return code

@@ -1,0 +1,38 @@
+"""Compress answers for clients that ask for it, where that makes them smaller."""
+
+import asyncio
+import gzip
+from collections.abc import Mapping
+
+#: About what fits into one packet.
+_LEAST_BYTES = 1_400
+#: More would keep other requests waiting for too long.
+_MOST_BYTES_INLINE = 200_000
+#: Level 1 has nine tenths of what level 6 saves of JSON, in a quarter of the time.
+_LEVEL = 1
+
+
+async def compress(body: bytes, content_type: str, request_headers: Mapping[str, str]) -> tuple[bytes, dict[str, str]]:
+    """Return a body, compressed or not, with the headers that say so. Pictures and archives are compressed already."""
+    if not content_type.endswith("json") or len(body) < _LEAST_BYTES:
+        return body, {}
+    headers = {"Vary": "Accept-Encoding"}
+    if not accepts_gzip(request_headers.get("accept-encoding", "")):
+        return body, headers
+    if len(body) > _MOST_BYTES_INLINE:
+        small = await asyncio.to_thread(gzip.compress, body, _LEVEL, mtime=0)
+    else:
+        small = gzip.compress(body, _LEVEL, mtime=0)
+    return (small, {**headers, "Content-Encoding": "gzip"}) if len(small) < len(body) else (body, headers)
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Tell whether `Accept-Encoding` names gzip, or any encoding, with a quality above 0 (RFC 9110, section 12.5.3)."""
+    qualities: dict[str, float] = {}
+    for item in accept_encoding.lower().split(","):
+        name, _, parameter = item.partition(";")
+        try:
+            qualities[name.strip()] = float(parameter.strip().removeprefix("q=") or 1)
+        except ValueError:
+            qualities[name.strip()] = 0
+    return next((qualities[name] for name in ("gzip", "x-gzip", "*") if name in qualities), 0) > 0

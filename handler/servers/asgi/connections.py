@@ -1,0 +1,122 @@
+"""Connections with what uvicorn does not have: a limit of their number, and timeouts for headers and for slow readers."""
+
+import asyncio
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from handler.errors import SegmentationError
+from handler.servers.asgi.errors import MalformedRequest, RequestTimeout, Unavailable, error_body
+
+#: How often a connection whose client does not read is looked at, and what it must have read meanwhile to stay.
+_READS_WITHIN_S, _LEAST_BYTES_READ = 30.0, 100_000
+#: When the server ends, a connection on which nothing comes stays open so long: a request may be on its way.
+_LAST_REQUEST_WITHIN_S = 0.5
+
+
+class LimitedConnection(HttpToolsProtocol):
+    """One connection from a client."""
+
+    most_connections: ClassVar[int]
+    header_timeout: ClassVar[float]
+
+    _header_timer: asyncio.TimerHandle | None = None
+    _reader_timer: asyncio.TimerHandle | None = None
+    _is_draining = False
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > self.most_connections:
+            self._refuse(Unavailable(f"{self.most_connections:,} connections are open, which is the limit; try again in 1 s"))
+            return
+        self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._headers_are_here()
+        self._stop_watching_reader()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._header_timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._expect_headers()
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        self._headers_are_here()
+        super().on_headers_complete()
+        if self._is_draining:
+            self.cycle.keep_alive = False
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._is_draining and not self.pipeline:
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        del msg
+        self._headers_are_here()
+        self._refuse(MalformedRequest("the request is not HTTP/1.1"))
+
+    def shutdown(self) -> None:
+        """Let what was begun finish, as the server ends."""
+        self._is_draining = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+        elif self.cycle is not None or self._header_timer is not None:
+            self.loop.call_later(_LAST_REQUEST_WITHIN_S, self._close_if_idle)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_watching_reader()
+
+    def _close_if_idle(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+    def _expect_headers(self) -> None:
+        self._header_timer = self.loop.call_later(self.header_timeout, self._headers_are_late)
+
+    def _headers_are_here(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _headers_are_late(self) -> None:
+        self._refuse(RequestTimeout(f"the headers were not complete within {self.header_timeout:g} s"))
+
+    def _refuse(self, error: SegmentationError) -> None:
+        """Answer without a request, and close."""
+        if self.transport.is_closing():
+            return
+        body = error_body(error)
+        retry = [f"retry-after: {error.retry_after}"] if isinstance(error, Unavailable) else []
+        head = [f"HTTP/1.1 {error.status} {error.phrase}", "content-type: application/json", f"content-length: {len(body)}"]
+        self.transport.write("\r\n".join([*head, *retry, "connection: close", "", ""]).encode() + body)
+        self.transport.close()
+
+    def _watch_reader(self) -> None:
+        self._stop_watching_reader()
+        unread = self.transport.get_write_buffer_size()
+        self._reader_timer = self.loop.call_later(_READS_WITHIN_S, self._check_reader, unread)
+
+    def _check_reader(self, unread: int) -> None:
+        if unread - self.transport.get_write_buffer_size() < _LEAST_BYTES_READ:
+            self.transport.abort()
+        else:
+            self._watch_reader()
+
+    def _stop_watching_reader(self) -> None:
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+            self._reader_timer = None
+
+
+def connection_type(most: int, header_timeout: float) -> type[LimitedConnection]:
+    """Return the class of connections with these limits: uvicorn makes its connections from a class."""
+    return type("Connection", (LimitedConnection,), {"most_connections": most, "header_timeout": header_timeout})

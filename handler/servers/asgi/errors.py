@@ -1,0 +1,94 @@
+"""Refusals by the front process itself, in the error body that the whole service has.
+
+SegmentationError
+├── PathNotFound          404
+├── ModelNotFound         404
+├── MethodNotAllowed      405
+├── RequestTimeout        408
+├── BodyTooLarge          413
+├── WorkerDied            500
+├── Unavailable           503
+│   ├── QueueFull         503
+│   └── ModelNotReady     503
+├── DeadlineExceeded      504
+└── MalformedRequest      400
+"""
+
+import json
+
+from handler.errors import SegmentationError
+
+
+class MalformedRequest(SegmentationError):
+    """Bytes that are not HTTP."""
+
+    status = 400
+
+
+class PathNotFound(SegmentationError):
+    """A path that the server does not have."""
+
+    status = 404
+
+
+class ModelNotFound(SegmentationError):
+    """A model, or a version of it, that is not served."""
+
+    status = 404
+
+
+class MethodNotAllowed(SegmentationError):
+    """A method that the path does not take; the header `Allow` names those it does."""
+
+    status = 405
+
+
+class RequestTimeout(SegmentationError):
+    """A client that sends its headers or its body too slowly."""
+
+    status = 408
+
+
+class BodyTooLarge(SegmentationError):
+    """A body of more bytes than any request that could be answered."""
+
+    status = 413
+
+
+class WorkerDied(SegmentationError):
+    """The worker that held the request died, and so did the one that tried it again."""
+
+
+class Unavailable(SegmentationError):
+    """The request cannot be taken now. The header `Retry-After` says when to come again."""
+
+    status = 503
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        #: Seconds.
+        self.retry_after = retry_after
+
+
+class QueueFull(Unavailable):
+    """As many requests, or bytes of them, wait as the server may hold."""
+
+
+class ModelNotReady(Unavailable):
+    """No worker of the model can be started."""
+
+
+class DeadlineExceeded(SegmentationError):
+    """The answer was not there in time."""
+
+    status = 504
+
+
+def error_body(error: SegmentationError) -> bytes:
+    """Return the documented body of an error, as `handler.request.protocols.envelope.error_reply` writes it.
+
+    That module imports numpy, which the front process does not.
+    """
+    message = str(error)
+    content = {"error": message, "code": error.status, "type": type(error).__name__, "message": message}
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(errors="backslashreplace")

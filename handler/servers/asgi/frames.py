@@ -1,0 +1,50 @@
+"""Messages on the socket between the front process and a worker: eight bytes of length, then a pickle.
+
+Both ends are processes of one server, started by it, on a socket that nobody else can reach.
+"""
+
+import asyncio
+import pickle
+import socket
+import struct
+from collections.abc import Sequence
+
+from handler.servers.asgi.messages import Message
+
+_LENGTH = struct.Struct(">Q")
+
+
+def encode(message: Message) -> Sequence[bytes]:
+    """Return the frame of `message` in pieces."""
+    content = pickle.dumps(message, protocol=5)
+    return _LENGTH.pack(len(content)), content
+
+
+async def read(stream: asyncio.StreamReader) -> Message | None:
+    """Return the next message; None: the other end has closed the socket."""
+    try:
+        (length,) = _LENGTH.unpack(await stream.readexactly(_LENGTH.size))
+        return pickle.loads(await stream.readexactly(length))  # noqa: S301 (from our own process)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+
+
+def receive(connection: socket.socket) -> Message | None:
+    """Wait for the next message; None: the other end has closed the socket."""
+    length = _receive_exactly(connection, _LENGTH.size)
+    content = length and _receive_exactly(connection, _LENGTH.unpack(length)[0])
+    return pickle.loads(content) if content else None  # noqa: S301 (from our own process)
+
+
+def _receive_exactly(connection: socket.socket, size: int) -> bytearray | None:
+    content = bytearray(size)
+    view = memoryview(content)
+    while view:
+        try:
+            count = connection.recv_into(view)
+        except ConnectionError:
+            return None
+        if count == 0:
+            return None
+        view = view[count:]
+    return content

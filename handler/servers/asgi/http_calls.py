@@ -1,0 +1,174 @@
+"""Turn an HTTP request into a `Call`, with the fields that TorchServe would hand to the handler.
+
+Where TorchServe's front end answers 500, this does better: bodies that `curl` labels a form though they are a file or JSON are
+read as what they are, and a form that is broken is a 400.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import parse_qsl
+
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+
+from handler.application import Call
+from handler.errors import InvalidOption, InvalidRequest
+from handler.servers.asgi.messages import HttpRequest
+from handler.wording import quoted
+
+_JSON, _URLENCODED, _MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data"
+_MOST_FIELDS = 1_000
+_PRINTABLE = re.compile(rb"[\x20-\x7e\r\n\t]*+")
+
+
+def read_call(request: HttpRequest) -> Call:
+    """Return the call that `request` makes.
+
+    Raises:
+        InvalidRequest: the body is not the form that its content type says.
+        InvalidOption: the query string is not UTF-8, or gives an option twice.
+    """
+    return Call(
+        read_body(request.body, request.headers.get("content-type", "")) if request.action != "describe" else {},
+        request.headers,
+        request.action,
+        request.format,
+        read_query(request.query),
+        request.id,
+    )
+
+
+def read_query(query: str) -> Mapping[str, str]:
+    """Return the options in a query string.
+
+    Raises:
+        InvalidOption: it is not UTF-8, or gives an option twice.
+    """
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+    except ValueError as error:
+        raise InvalidOption(f"the query string {quoted(query)} cannot be read: {error}") from error
+    options: dict[str, str] = {}
+    for name, value in pairs:
+        if name in options:
+            raise InvalidOption(f"option {quoted(name)}: given more than once in the query string")
+        options[name] = value
+    return options
+
+
+def read_body(body: bytes | bytearray, content_type: str) -> dict[str, Any]:
+    """Return a form's fields, or the whole body as the field `body`: JSON decoded, text as a string.
+
+    Raises:
+        InvalidRequest: the body is not the form that its content type says.
+    """
+    kind = media_type(content_type)
+    if kind == _MULTIPART:
+        return _read_multipart(bytes(body), content_type)
+    if kind == _URLENCODED and _is_form(body):
+        return _read_urlencoded(body)
+    return {"body": _decoded(bytes(body), kind)}
+
+
+def media_type(content_type: str) -> str:
+    """Return a content type in lower case without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _decoded(value: bytes, kind: str) -> Any:
+    """Decode JSON and text; what does not decode stays bytes, about which the parser has its own words."""
+    with suppress(ValueError, RecursionError):
+        if kind == _JSON:
+            return json.loads(value.decode())
+        if kind.startswith("text"):
+            return value.decode()
+    return value
+
+
+def _is_form(body: bytes | bytearray) -> bool:
+    """Tell a form, as clients encode it, from a file, JSON or base64, which `curl --data-binary` labels a form too."""
+    text = body.strip()
+    return _PRINTABLE.fullmatch(text) is not None and text[:1] not in (b"{", b"[") and b"=" in text.rstrip(b"=")
+
+
+def _read_urlencoded(body: bytes | bytearray) -> dict[str, Any]:
+    try:
+        # Latin-1 takes every byte, so that values may be any.
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, encoding="latin-1", max_num_fields=_MOST_FIELDS)
+    except ValueError as error:
+        raise InvalidRequest(f"the urlencoded form has more than {_MOST_FIELDS:,} fields") from error
+    fields = {name.encode("latin-1").decode(errors="replace"): value.encode("latin-1") for name, value in pairs}
+    if "" in fields:
+        raise InvalidRequest("the urlencoded form has a field without a name")
+    return fields
+
+
+def _read_multipart(body: bytes, content_type: str) -> dict[str, Any]:
+    _, parameters = parse_options_header(content_type)
+    boundary = parameters.get(b"boundary")
+    if not boundary:
+        raise InvalidRequest("the content type multipart/form-data names no boundary; let the client library write it")
+    form = _Form()
+    try:
+        parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as error:
+        raise InvalidRequest(f"the multipart form cannot be read: {error}") from error
+    if not form.is_complete:
+        raise InvalidRequest("the multipart form is truncated: its last boundary is missing")
+    return form.fields
+
+
+class _Form:
+    """Collects the parts of a multipart form. Of two parts with one name the last counts, as in TorchServe."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, Any] = {}
+        self.is_complete = False
+        self._parts = 0
+        self._clear()
+
+    def callbacks(self) -> Mapping[str, Any]:
+        names = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end", "end")
+        return {f"on_{name}": getattr(self, f"_{name}") for name in names}
+
+    def _clear(self) -> None:
+        self._headers: dict[bytes, bytes] = {}
+        self._name, self._value = b"", b""
+        self._content = bytearray()
+
+    def _part_begin(self) -> None:
+        self._clear()
+        self._parts += 1
+        if self._parts > _MOST_FIELDS:
+            raise InvalidRequest(f"the multipart form has more than {_MOST_FIELDS:,} parts")
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        self._headers[self._name.lower()] = self._value
+        self._name, self._value = b"", b""
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        self._content += data[start:end]
+
+    def _part_end(self) -> None:
+        _, disposition = parse_options_header(self._headers.get(b"content-disposition", b""))
+        name = disposition.get(b"name")
+        if not name:
+            raise InvalidRequest('a part of the multipart form has no name; send it as name="data", for example')
+        # Only a file has a content type of its own; the text of other fields is bytes until an option reads it.
+        kind = media_type(self._headers.get(b"content-type", b"").decode("latin-1")) if b"filename" in disposition else ""
+        self.fields[name.decode(errors="replace")] = _decoded(bytes(self._content), kind)
+
+    def _end(self) -> None:
+        self.is_complete = True

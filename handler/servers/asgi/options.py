@@ -1,0 +1,156 @@
+"""The command line of the server. Imports nothing but the standard library, so that `--help` needs nothing else."""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+_DESCRIPTION = "Serve models from their archives by HTTP, without Java."
+_EPILOG = """A model is served at /predictions/NAME, /v1/models/NAME:predict and /v2/models/NAME/infer;
+/v2/health/live and /v2/health/ready are for probes. SIGTERM finishes what was accepted and ends the server."""
+
+
+class OptionError(Exception):
+    """The command line cannot be used."""
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How the server runs. Times are seconds."""
+
+    #: Archives, or folders that hold extracted ones, by the names under which they are served.
+    models: Mapping[str, Path]
+    host: str = "127.0.0.1"
+    port: int = 8080
+    #: Worker processes of each model.
+    workers: int = 1
+    #: Most requests of one model that wait.
+    queue: int = 100
+    #: Most bytes of bodies that are held, in megabytes.
+    held_megabytes: int = 256
+    #: From the last byte of a request to its answer.
+    timeout: float = 120
+    #: Beyond its deadline, before the worker of a request is taken for hung and replaced.
+    hung_after: float = 30
+    startup_timeout: float = 300
+    header_timeout: float = 15
+    #: Longest pause in a body.
+    body_timeout: float = 20
+    #: An idle connection stays open so long.
+    keep_alive: float = 65
+    connections: int = 1000
+    #: Longest wait for accepted requests when the server ends.
+    drain: float = 150
+    #: Where archives are extracted; None: the user's cache folder.
+    cache: Path | None = None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(f"{message}; --help lists the options")
+
+
+def parse_options(arguments: Sequence[str], prog: str, archive: Path | None = None) -> ServerOptions:
+    """Return the options on a command line.
+
+    Args:
+        arguments: the words after the program's name.
+        prog: what the user typed to start the program.
+        archive: an archive that is served under its own name if the command line names no model.
+
+    Raises:
+        OptionError: an option is unknown or cannot be used, or there is no model to serve.
+    """
+    chosen = _parser(prog, archive).parse_args(arguments)
+    models = _named_models(chosen.model, chosen.model_store)
+    if not models and archive is not None:
+        models = {archive.stem: archive}
+    if not models:
+        raise OptionError("no model to serve; name one with --model NAME=FILE, or a folder of archives with --model-store")
+    values = {name: value for name, value in vars(chosen).items() if name not in {"model", "model_store"}}
+    return ServerOptions(models, **values)
+
+
+def _parser(prog: str, archive: Path | None) -> _Parser:
+    parser = _Parser(
+        prog, description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    default = f" ({archive.stem}, this archive)" if archive else ""
+    add, defaults = parser.add_argument, ServerOptions({})
+    add("--model", type=_named, action="append", default=[], metavar="NAME=FILE", help=f"a model to serve; repeatable{default}")
+    add("--model-store", type=_folder, metavar="DIR", help="serve every .mar in this folder under its file's name")
+    add("--host", default=defaults.host, help="address to listen on (%(default)s: this machine alone)")
+    add("--port", type=_whole(0, 65535), default=defaults.port, metavar="N", help="port; 0: any free one (%(default)s)")
+    add("--cache", type=Path, metavar="DIR", help="folder into which archives are extracted (~/.cache/deeplab-serve)")
+    for name, least, text in (
+        ("workers", 1, "processes per model"),
+        ("queue", 1, "requests of one model that may wait; more get 503"),
+        ("held-megabytes", 1, "megabytes of requests that may be held; more get 503"),
+        ("connections", 1, "most open connections"),
+    ):
+        default = getattr(defaults, name.replace("-", "_"))
+        add(f"--{name}", type=_whole(least), default=default, metavar="N", help=f"{text} (%(default)s)")
+    for name, text in (
+        ("timeout", "from a request's last byte to its answer, else 504"),
+        ("hung-after", "beyond that, before its worker is taken for hung and replaced"),
+        ("startup-timeout", "for a worker to load its model"),
+        ("header-timeout", "for a request's headers to arrive"),
+        ("body-timeout", "of pause in a body"),
+        ("keep-alive", "that an idle connection stays open"),
+        ("drain", "for accepted requests when the server ends"),
+    ):
+        default = getattr(defaults, name.replace("-", "_"))
+        add(f"--{name}", type=_seconds, default=default, metavar="SECONDS", help=f"seconds {text} (%(default)g)")
+    return parser
+
+
+def _named_models(named: Sequence[tuple[str, Path]], store: Path | None) -> dict[str, Path]:
+    found = sorted(store.glob("*.mar")) if store else []
+    if store and not found:
+        raise OptionError(f"--model-store {store}: there is no .mar file in this folder")
+    models: dict[str, Path] = {}
+    for name, path in [*((path.stem, path) for path in found), *named]:
+        if name in models:
+            raise OptionError(f"there are two models called {name!r}: {models[name]} and {path}")
+        models[name] = path
+    return models
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, file = text.partition("=")
+    if not equals:
+        name, file = Path(text).stem, text
+    if not name or "/" in name or ":" in name:
+        raise argparse.ArgumentTypeError(f"{text!r} should be NAME=FILE, the name without '/' and ':'")
+    path = Path(file)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"{file!r}: no such file")
+    return name, path
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r}: no such folder")
+    return Path(text)
+
+
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    bounds = f"{least} or more" if most is None else f"from {least} to {most}"
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) and (most is None or int(text) <= most)):
+            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, {bounds}")
+        return int(text)
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of seconds above 0")
+    return value

@@ -1,0 +1,191 @@
+"""Requests that wait for a worker: how many, how long, and when to come again."""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from handler.servers.asgi.errors import DeadlineExceeded, ModelNotReady, QueueFull, WorkerDied
+from handler.servers.asgi.messages import Answer, HttpRequest
+
+#: A request that a worker took with it when it died is tried once more.
+_MOST_ATTEMPTS = 2
+#: The weight of the newest answer in the mean of the seconds that an answer takes.
+_NEWEST = 0.2
+_LONGEST_RETRY_AFTER = 120
+
+
+class ClientGone(Exception):
+    """The client hung up before its answer was there."""
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A request on its way to a worker and back."""
+
+    request: HttpRequest
+    #: By `time.monotonic`.
+    deadline: float
+    #: Done when the request is answered, or no longer wanted.
+    answer: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    queued_at: float = field(default_factory=time.monotonic)
+    #: When a worker took it; None: it waits.
+    started_at: float | None = None
+    #: Workers that died with it.
+    deaths: int = 0
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether a worker has died with it, so that it must run alone."""
+        return self.deaths > 0
+
+
+class RequestQueue:
+    """The requests for one model that wait, first come, first served. Used from one event loop."""
+
+    def __init__(self, most: int, timeout: float) -> None:
+        """Start empty.
+
+        Args:
+            most: requests that may wait.
+            timeout: seconds from a request's arrival to its answer.
+        """
+        self._most = most
+        self._timeout = timeout
+        self._waiting: deque[Ticket] = deque()
+        self._arrival = asyncio.Event()
+        self._seconds_per_answer = 1.0
+        self._answered = 0
+        #: Requests that the workers can answer at the same time.
+        self.capacity = 0
+        #: Requests that workers hold.
+        self.running = 0
+        #: Why no request is taken at the moment; None: they are.
+        self.closed: ModelNotReady | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def most(self) -> int:
+        return self._most
+
+    def check_room(self) -> None:
+        """Refuse one more request if it could not wait.
+
+        Raises:
+            QueueFull: as many wait as may.
+            ModelNotReady: no worker can be started.
+        """
+        if self.closed is not None:
+            raise self.closed
+        if len(self._waiting) >= self._most:
+            again = self.retry_after()
+            raise QueueFull(f"{len(self._waiting):,} requests wait, which is the limit; try again in {again} s", again)
+
+    def put(self, request: HttpRequest) -> Ticket:
+        """Let a request wait.
+
+        Raises:
+            QueueFull: as many wait as may.
+            ModelNotReady: no worker can be started.
+        """
+        self.check_room()
+        ticket = Ticket(request, time.monotonic() + self._timeout)
+        self._waiting.append(ticket)
+        self._arrival.set()
+        return ticket
+
+    async def take(self, most: int) -> list[Ticket]:
+        """Wait for requests and return up to `most` of them; one with which a worker has died comes by itself."""
+        while not self._waiting:
+            self._arrival.clear()
+            await self._arrival.wait()
+        tickets = [self._waiting.popleft()]
+        while self._waiting and len(tickets) < most and not (tickets[0].is_suspect or self._waiting[0].is_suspect):
+            tickets.append(self._waiting.popleft())
+        for ticket in tickets:
+            ticket.started_at = time.monotonic()
+        self.running += len(tickets)
+        return tickets
+
+    def give_back(self, ticket: Ticket, *, died: bool) -> None:
+        """Let a request that a worker did not answer wait for another one, before all others.
+
+        Args:
+            died: the worker died while it held the request, which counts as an attempt.
+        """
+        self.running -= 1
+        ticket.deaths += died
+        if ticket.answer.done():
+            return
+        if ticket.deaths >= _MOST_ATTEMPTS:
+            ticket.answer.set_exception(WorkerDied(_TRIED_TWICE.format(ticket.request.id)))
+            return
+        ticket.started_at = None
+        self._waiting.appendleft(ticket)
+        self._arrival.set()
+
+    def finish(self, ticket: Ticket, answer: Answer, seconds: float) -> None:
+        """Answer a request; its share of the worker's time was `seconds`."""
+        self.running -= 1
+        self._answered += 1
+        weight = max(_NEWEST, 1 / self._answered)
+        self._seconds_per_answer += weight * (seconds - self._seconds_per_answer)
+        if not ticket.answer.done():
+            ticket.answer.set_result(answer)
+
+    async def wait(self, ticket: Ticket, disconnection: Coroutine[Any, Any, None]) -> Answer:
+        """Return the answer to a request.
+
+        Args:
+            ticket: what `put` returned.
+            disconnection: returns when the client hangs up.
+
+        Raises:
+            DeadlineExceeded: it is not there in time.
+            ClientGone: the client has hung up.
+            WorkerDied: two workers died with it.
+            ModelNotReady: no worker can be started.
+        """
+        hanging_up = asyncio.ensure_future(disconnection)
+        try:
+            left = max(0.0, ticket.deadline - time.monotonic())
+            await asyncio.wait({ticket.answer, hanging_up}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if ticket.answer.done():
+                return ticket.answer.result()
+            if hanging_up.done():
+                raise ClientGone
+            where = "waiting for its turn" if ticket.started_at is None else "running"
+            raise DeadlineExceeded(f"no answer within {self._timeout:g} s; the request was still {where}")
+        finally:
+            hanging_up.cancel()
+            self._forget(ticket)
+
+    def refuse_all(self, error: ModelNotReady) -> None:
+        """Refuse what waits and what comes until `closed` is None again."""
+        self.closed = error
+        while self._waiting:
+            ticket = self._waiting.popleft()
+            if not ticket.answer.done():
+                ticket.answer.set_exception(error)
+
+    def retry_after(self) -> int:
+        """Return the seconds after which a request would probably find room."""
+        ahead = len(self._waiting) + self.running
+        seconds = ahead * self._seconds_per_answer / max(1, self.capacity)
+        return min(max(1, math.ceil(seconds)), _LONGEST_RETRY_AFTER)
+
+    def _forget(self, ticket: Ticket) -> None:
+        """Let nobody work for a request whose answer is no longer wanted."""
+        if ticket.answer.done():
+            return
+        ticket.answer.cancel()
+        if ticket.started_at is None:
+            self._waiting.remove(ticket)
+
+
+_TRIED_TWICE = "the server failed to answer this request; its log has the reason under request {}"

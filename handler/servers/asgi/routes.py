@@ -1,0 +1,274 @@
+"""The server's paths, for several models: TorchServe's, KServe's v1 and v2, and probes."""
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Literal
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
+
+from handler.errors import InternalError, SegmentationError
+from handler.servers.asgi.body import HeldBytes, discard_body, has_body, read_body
+from handler.servers.asgi.compression import compress
+from handler.servers.asgi.errors import MethodNotAllowed, ModelNotFound, ModelNotReady, PathNotFound, Unavailable, error_body
+from handler.servers.asgi.logs import RequestRecord, log_event, request_id
+from handler.servers.asgi.messages import HttpRequest
+from handler.servers.asgi.request_queue import ClientGone
+from handler.servers.asgi.workers import ModelWorkers
+
+#: nginx's status for a client that hung up; only the log sees it.
+_CLIENT_GONE = 499
+#: Base64 in JSON takes a third more than the image, and the rest of the JSON or form some room.
+_BYTES_BESIDE_IMAGE = 1 << 20
+_RECORD = "deeplab.record"
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class FrontSettings:
+    """What the routes need to know."""
+
+    models: Mapping[str, ModelWorkers]
+    #: Longest pause in a body, in seconds.
+    body_timeout: float
+    #: Most bytes of bodies in hand.
+    held_bytes: int
+
+
+class Front:
+    """The ASGI application: routes, the error body, request ids and the log of requests."""
+
+    def __init__(self, settings: FrontSettings) -> None:
+        self._models = settings.models
+        self._body_timeout = settings.body_timeout
+        self._held = HeldBytes(settings.held_bytes)
+        self._router = Router(self._routes(), redirect_slashes=False, default=_Route("", _no_such_path, ()))
+        #: Set when the server ends: it finishes what it has, and takes no more.
+        self.is_draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        headers = scope["deeplab.headers"] = text_headers(scope["headers"])
+        record = scope[_RECORD] = RequestRecord(request_id(headers.get("x-request-id")))
+        try:
+            await self._router(scope, receive, send)
+        except ClientGone:
+            record.status = _CLIENT_GONE
+        finally:
+            record.write()
+
+    def _routes(self) -> list[Route]:
+        post, get = ("POST", "PUT"), ("GET", "HEAD")
+        routes: list[tuple[str, Endpoint, Sequence[str]]] = [
+            ("/ping", self._ping, get),
+            ("/v1/models", self._v1_models, get),
+            ("/v1/models/{model}:predict", self._predict, post),
+            ("/v1/models/{model}:explain", self._explain, post),
+            ("/v1/models/{model}", self._v1_model, get),
+            ("/v2", self._v2, get),
+            ("/v2/health/live", self._live, get),
+            ("/v2/health/ready", self._ready, get),
+            ("/models", self._list_models, get),
+        ]
+        for version in ("", "/{version}"):
+            routes.append((f"/models/{{model}}{version}", self._describe, get))
+            for path in ("", "/{format:path}") if version else ("",):
+                routes.append((f"/predictions/{{model}}{version}{path}", self._predict, post))
+                routes.append((f"/explanations/{{model}}{version}{path}", self._explain, post))
+        for version in ("", "/versions/{version}"):
+            base = f"/v2/models/{{model}}{version}"
+            routes.append((base, self._v2_model, get))
+            routes.append((f"{base}/ready", self._v2_model_ready, get))
+            routes.append((f"{base}/infer", self._predict, post))
+        return [Route(path, _Route(path, endpoint, methods)) for path, endpoint, methods in routes]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every model would answer now."""
+        return not self.is_draining and all(model.is_ready for model in self._models.values())
+
+    async def _ping(self, _: Request) -> Response:
+        return _json({"status": "Healthy" if self.is_ready else "Unhealthy"}, 200 if self.is_ready else 503)
+
+    async def _live(self, _: Request) -> Response:
+        return _json({"live": True})
+
+    async def _ready(self, _: Request) -> Response:
+        return _json({"ready": self.is_ready}, 200 if self.is_ready else 503)
+
+    async def _v1_models(self, _: Request) -> Response:
+        return _json({"models": list(self._models)})
+
+    async def _v1_model(self, request: Request) -> Response:
+        model = self._model(request)
+        return _json({"name": model.settings.model, "ready": self._answers(model)}, 200 if self._answers(model) else 503)
+
+    async def _v2(self, _: Request) -> Response:
+        return _json({"name": "deeplab-serve", "version": "0.1.0", "extensions": ["binary_tensor_data"]})
+
+    async def _v2_model(self, request: Request) -> Response:
+        model = self._model(request)
+        if model.ready is None:
+            raise ModelNotReady(f"model {model.settings.model!r} is not loaded yet")
+        tensor = {"name": "image", "datatype": "BYTES", "shape": [-1]}
+        content = {"name": model.settings.model, "versions": [model.ready.model_version], "platform": model.ready.platform}
+        # An output has the name of its input, whatever that is.
+        return _json({**content, "inputs": [tensor], "outputs": [tensor]})
+
+    async def _v2_model_ready(self, request: Request) -> Response:
+        model = self._model(request)
+        return _json({"name": model.settings.model, "ready": self._answers(model)}, 200 if self._answers(model) else 503)
+
+    async def _list_models(self, _: Request) -> Response:
+        return _json({"models": [{"modelName": name, "modelUrl": f"{name}.mar"} for name in self._models]})
+
+    async def _describe(self, request: Request) -> Response:
+        model = self._model(request)
+        content: dict[str, Any] = {
+            "modelName": model.settings.model,
+            "modelVersion": model.ready.model_version if model.ready else None,
+            "minWorkers": len(model.describe()),
+            "maxWorkers": len(model.describe()),
+            "workers": model.describe(),
+            "jobQueueStatus": {"remainingCapacity": model.queue.most - len(model.queue), "pendingRequests": len(model.queue)},
+        }
+        if request.query_params.get("customized") == "true":
+            ticket = model.queue.put(HttpRequest(_record(request).id, "describe"))
+            answer = await model.queue.wait(ticket, _disconnection(request.receive))
+            content["customizedMetadata"] = json.loads(answer.body)
+        return _json([content])
+
+    async def _predict(self, request: Request) -> Response:
+        return await self._answer(request, "predict")
+
+    async def _explain(self, request: Request) -> Response:
+        return await self._answer(request, "explain")
+
+    async def _answer(self, request: Request, action: Literal["predict", "explain"]) -> Response:
+        model, record, headers = self._model(request), _record(request), request.scope["deeplab.headers"]
+        model.queue.check_room()
+        with self._held.hold() as share:
+            body = await read_body(request.receive, headers, _most_bytes(model), self._body_timeout, share)
+            record.bytes_in = len(body)
+            record.add("read", time.monotonic() - record.began)
+            request.scope["deeplab.body_read"] = True
+            format_name = request.path_params.get("format", "").strip("/") or None
+            query = request.scope["query_string"].decode("latin-1")
+            ticket = model.queue.put(HttpRequest(record.id, action, format_name, headers, query, body))
+            answer = await model.queue.wait(ticket, _disconnection(request.receive))
+        record.add("queue", (ticket.started_at or ticket.queued_at) - ticket.queued_at)
+        record.milliseconds.update(answer.stages)
+        content, encoding = await compress(answer.body, answer.content_type, headers)
+        return Response(content, answer.status, {**answer.headers, **encoding}, answer.content_type)
+
+    def _answers(self, model: ModelWorkers) -> bool:
+        return model.is_ready and not self.is_draining
+
+    def _model(self, request: Request) -> ModelWorkers:
+        """Return the model that the path names.
+
+        Raises:
+            ModelNotFound: it is not served, or not in this version.
+        """
+        name, version = request.path_params["model"], request.path_params.get("version")
+        model = self._models.get(name)
+        if model is None:
+            raise ModelNotFound(f"there is no model {name[:80]!r} here; those served are {', '.join(self._models)}")
+        _record(request).model = name
+        served = model.ready.model_version if model.ready else None
+        if version is not None and served is not None and version != served:
+            raise ModelNotFound(f"model {name!r} is not served in version {version[:80]!r}, but in {served!r}")
+        return model
+
+
+class _Route:
+    """The ASGI application of one path: `OPTIONS`, methods that are not allowed, and errors."""
+
+    def __init__(self, path: str, endpoint: Endpoint, methods: Sequence[str]) -> None:
+        self._path = path
+        self._endpoint = endpoint
+        self._methods = methods
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request, record = Request(scope, receive, send), scope[_RECORD]
+        record.route = self._path
+        response = await self._respond(request)
+        record.status, record.content_type = response.status_code, response.headers.get("content-type")
+        record.bytes_out = len(response.body)
+        response.headers["X-Request-ID"] = record.id
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        allow = ", ".join([*self._methods, "OPTIONS"])
+        try:
+            if not self._methods or request.method in self._methods:
+                return await self._endpoint(request)
+            if request.method == "OPTIONS":
+                return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": allow})
+            raise MethodNotAllowed(f"{request.method} is not allowed here, but {allow}")
+        except SegmentationError as error:
+            headers = {"Allow": allow} if isinstance(error, MethodNotAllowed) else {}
+            return await self._refuse(request, error, headers)
+        except ClientGone:
+            raise
+        except Exception as error:
+            record = _record(request)
+            log_event("fault", id=record.id, route=self._path, reason=f"{type(error).__name__}: {error}")
+            fault = InternalError(f"the server failed to answer this request; its log has the reason under request {record.id}")
+            return await self._refuse(request, fault, {})
+
+    async def _refuse(self, request: Request, error: SegmentationError, headers: dict[str, str]) -> Response:
+        _record(request).error = type(error).__name__
+        if isinstance(error, Unavailable):
+            headers["Retry-After"] = str(error.retry_after)
+        sent: Mapping[str, str] = request.scope["deeplab.headers"]
+        if has_body(sent) and "deeplab.body_read" not in request.scope:
+            headers["Connection"] = "close"
+            if "expect" not in sent:
+                await discard_body(request.receive)
+        return Response(error_body(error), error.status, headers, "application/json")
+
+
+def text_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return headers by their names in lower case. Clients send UTF-8, as in a class name; other bytes are read as Latin-1."""
+    return {name.decode("latin-1"): _decoded(value) for name, value in headers}
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _most_bytes(model: ModelWorkers) -> int:
+    """Return the bytes that a body may have; while no worker has said so, what the bodies in hand allow."""
+    most = model.ready.max_bytes if model.ready else 32_000_000
+    return most * 4 // 3 + _BYTES_BESIDE_IMAGE
+
+
+def _record(request: Request) -> RequestRecord:
+    record: RequestRecord = request.scope[_RECORD]
+    return record
+
+
+async def _disconnection(receive: Receive) -> None:
+    """Return when the client hangs up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _no_such_path(request: Request) -> Response:
+    del request
+    raise PathNotFound("no such path; models are at /predictions/NAME, /v1/models/NAME:predict and /v2/models/NAME/infer")
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(json.dumps(content, separators=(",", ":")), status, media_type="application/json")

@@ -1,0 +1,115 @@
+"""Run the front process: sockets, signals, workers, and an end that loses nothing."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import uvicorn
+
+from handler.servers.asgi.connections import connection_type
+from handler.servers.asgi.logs import log_event
+from handler.servers.asgi.options import ServerOptions
+from handler.servers.asgi.request_queue import RequestQueue
+from handler.servers.asgi.routes import Front, FrontSettings
+from handler.servers.asgi.unpack import UnpackError
+from handler.servers.asgi.workers import ModelWorkers, WorkerSettings, has_worker
+
+_BACKLOG = 1024
+
+
+def serve(options: ServerOptions, folders: Mapping[str, Path]) -> int:
+    """Serve until SIGTERM or SIGINT, and until what was accepted is answered; return the exit code.
+
+    Args:
+        options: how to serve.
+        folders: the extracted archives by the names of their models.
+
+    Raises:
+        UnpackError: an archive was packaged before this server existed.
+        OSError: the port cannot be had.
+    """
+    for folder in folders.values():
+        if not has_worker(folder):
+            raise UnpackError(f"{folder}: from an archive without this server; package it again")
+    with _listen(options) as listener:
+        return asyncio.run(_run(options, folders, listener))
+
+
+def make_models(options: ServerOptions, folders: Mapping[str, Path]) -> dict[str, ModelWorkers]:
+    """Return the models with their queues and workers, which are not started yet."""
+    return {
+        name: ModelWorkers(
+            WorkerSettings(name, folder, options.startup_timeout, options.hung_after),
+            RequestQueue(options.queue, options.timeout),
+            options.workers,
+        )
+        for name, folder in folders.items()
+    }
+
+
+async def _run(options: ServerOptions, folders: Mapping[str, Path], listener: socket.socket) -> int:
+    models = make_models(options, folders)
+    front = Front(FrontSettings(models, options.body_timeout, options.held_megabytes * 1_000_000))
+    for model in models.values():
+        model.start()
+    host, port = listener.getsockname()[:2]
+    log_event("listening", address=f"http://{f'[{host}]' if ':' in host else host}:{port}", models=list(models))
+    server = _Server(_configuration(options, front), front)
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        await asyncio.gather(*(model.stop() for model in models.values()))
+    log_event("ended", unanswered=len(server.server_state.tasks))
+    return 0
+
+
+def _configuration(options: ServerOptions, front: Front) -> uvicorn.Config:
+    return uvicorn.Config(
+        front,
+        http=connection_type(options.connections, options.header_timeout),
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=max(1, round(options.keep_alive)),
+        timeout_graceful_shutdown=max(1, round(options.drain)),
+    )
+
+
+def _listen(options: ServerOptions) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        return socket.create_server((options.host, options.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {options.host} port {options.port}: {error.strerror}") from error
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, which says that it is not ready as soon as it is told to end, and ends with exit code 0."""
+
+    def __init__(self, config: uvicorn.Config, front: Front) -> None:
+        super().__init__(config)
+        self._front = front
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+        loop, signals = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+        for number in signals:
+            loop.add_signal_handler(number, self._end, number)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    def _end(self, number: signal.Signals) -> None:
+        log_event("draining", signal=number.name, force=self._front.is_draining)
+        # A second signal does not wait.
+        self.force_exit = self._front.is_draining
+        self._front.is_draining = self.should_exit = True

@@ -1,0 +1,131 @@
+"""A worker process: it loads one model and answers what the front process sends, until the front closes the socket."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from handler.application import Call
+from handler.archive import ModelArchive, read_archive
+from handler.errors import SegmentationError, capture
+from handler.options import ModelIdentity
+from handler.request.protocols import Reply
+from handler.request.protocols.envelope import error_reply
+from handler.servers.asgi import frames
+from handler.servers.asgi.http_calls import read_call
+from handler.servers.asgi.messages import VERSION, Answer, Answers, Batch, LoadFailed, Message, Ready
+from handler.servers.model_process import ServedModel
+from model import CheckpointError
+from model.strict import ConfigurationError
+
+_CANNOT_RECOVER = 1
+
+
+class Worker:
+    """Answers batches of requests, several at a time if the model's engine has lanes."""
+
+    def __init__(self, connection: socket.socket, model: ServedModel) -> None:
+        self._connection = connection
+        self._model = model
+        self._sending = threading.Lock()
+
+    def run(self, ready: Ready) -> None:
+        """Report READY, then answer until the front process closes the socket."""
+        self._send(ready)
+        threads = ThreadPoolExecutor(ready.batches, thread_name_prefix="request")
+        while isinstance(batch := frames.receive(self._connection), Batch):
+            threads.submit(self._answer_or_end, batch)
+        # Nobody waits for what still runs.
+        os._exit(0)
+
+    def _answer_or_end(self, batch: Batch) -> None:
+        try:
+            self._answer(batch)
+        except BaseException:
+            # The front process would wait for this batch in vain; of a dead worker it takes it back.
+            logging.critical("a batch cannot be answered", exc_info=True)
+            os._exit(_CANNOT_RECOVER)
+
+    def _answer(self, batch: Batch) -> None:
+        seconds: Counter[str] = Counter()
+        adding = threading.Lock()
+
+        def observe(stage: str, duration: float) -> None:
+            with adding:
+                seconds[stage] += duration  # type: ignore[assignment]
+
+        read = [capture(read_call, request) for request in batch.requests]
+        replies = iter(self._model.answer([call for call in read if isinstance(call, Call)], observe))
+        stages = {stage: round(duration * 1000, 2) for stage, duration in seconds.items()}
+        answers = [_answer(_refusal(call) if isinstance(call, SegmentationError) else next(replies)) for call in read]
+        self._send(Answers(batch.number, [replace(answer, stages=stages) for answer in answers]))
+        if self._model.application.has_failed:
+            os._exit(_CANNOT_RECOVER)
+
+    def _send(self, message: Message) -> None:
+        with self._sending:
+            for piece in frames.encode(message):
+                self._connection.sendall(piece)
+
+
+def load(folder: Path, name: str, index: int) -> tuple[ServedModel, Ready]:
+    """Load the extracted archive in `folder` under the name by which it is served, on the GPU that is worker `index`'s turn.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        ConfigurationError: the settings cannot be used.
+        RefinementUnavailable: the settings refine by default, and the package for it is not installed.
+    """
+    archive = read_archive(folder)
+    archive = replace(archive, identity=ModelIdentity(name, archive.identity.version))
+    model = ServedModel(archive, gpu_id=index % torch.cuda.device_count() if torch.cuda.is_available() else None)
+    return model, describe(archive, model)
+
+
+def describe(archive: ModelArchive, model: ServedModel) -> Ready:
+    """Tell the front process what the model takes: calls side by side if it has lanes, else batches."""
+    engine = model.application.pipeline.engine
+    lanes = len(engine.lanes())
+    return Ready(
+        archive.identity.version,
+        batches=lanes,
+        requests_per_batch=1 if lanes > 1 else archive.batch_size,
+        max_bytes=archive.settings.limits.max_bytes,
+        platform=f"deeplab_{engine.name}",
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run a worker; its arguments are those that `workers.py` gives it."""
+    descriptor, folder, name, index, version = arguments
+    # Signals to the whole group are the front's to handle: it lets its workers finish first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.basicConfig(level=logging.INFO, format=f"{name} %(process)d %(levelname)s %(name)s: %(message)s")
+    connection = socket.socket(fileno=int(descriptor))
+    try:
+        if int(version) != VERSION:
+            raise ConfigurationError(f"{folder}: packaged by another version of this project; package it again")
+        model, ready = load(Path(folder), name, int(index))
+    except (CheckpointError, ConfigurationError, SegmentationError) as error:
+        for piece in frames.encode(LoadFailed(str(error))):
+            connection.sendall(piece)
+        sys.exit(1)
+    Worker(connection, model).run(ready)
+
+
+def _refusal(error: SegmentationError) -> Reply:
+    return error_reply(error, str(error))
+
+
+def _answer(reply: Reply) -> Answer:
+    return Answer(reply.error.status if reply.error else 200, reply.content_type, reply.body, reply.headers)

@@ -1,0 +1,260 @@
+"""Start a model's worker processes, hand them requests, and replace those that die."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Literal
+
+from handler.servers.asgi import frames
+from handler.servers.asgi.errors import ModelNotReady
+from handler.servers.asgi.logs import log_event
+from handler.servers.asgi.messages import VERSION, Answers, Batch, LoadFailed, Ready
+from handler.servers.asgi.request_queue import RequestQueue, Ticket
+
+#: The archive's folder goes first on the import path, so that nothing else can stand in for its code.
+_PROGRAM = "import sys; sys.path.insert(0, sys.argv[2]); from handler.servers.asgi.worker import main; main(sys.argv[1:])"
+#: A worker that has served so long died of something else than its start.
+_SOUND_AFTER_S = 10.0
+#: Deaths in a row from which on requests are refused instead of kept waiting.
+_CRASH_LOOP = 3
+_LONGEST_BACK_OFF_S = 30.0
+#: A worker ends by itself when its socket closes.
+_ENDS_WITHIN_S = 5.0
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What every worker of a model is started with. Times are seconds."""
+
+    model: str
+    #: The extracted archive.
+    folder: Path
+    startup_timeout: float
+    #: Beyond the deadline of a request, before its worker is taken for hung.
+    hung_after: float
+    #: Starts the worker: the program and arguments, to which those of `worker.main` are added.
+    command: Sequence[str] = (sys.executable, "-P", "-c", _PROGRAM)
+
+
+@dataclass
+class _HeldBatch:
+    tickets: Sequence[Ticket]
+    sent_at: float | None = None
+    hung_timer: asyncio.TimerHandle | None = None
+
+
+class WorkerProcess:
+    """One worker process, from its start to its end."""
+
+    status: Literal["LOADING", "READY", "ENDED"] = "LOADING"
+    ready: Ready | None = None
+    ready_at: float | None = None
+
+    def __init__(self, settings: WorkerSettings, queue: RequestQueue, index: int, on_ready: Callable[[Ready], None]) -> None:
+        """Prepare; `run` starts it. `on_ready` is called when it has loaded its model."""
+        self._settings = settings
+        self._queue = queue
+        self._index = index
+        self._on_ready = on_ready
+        self._held: dict[int, _HeldBatch] = {}
+        self._changed = asyncio.Event()
+        self._numbers = count()
+        self._process: Process | None = None
+        #: Why the front process ended it, if it did; else how it ended.
+        self.end = ""
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    async def run(self) -> None:
+        """Start the process and hand it requests until it ends. What it leaves unanswered waits again."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            arguments = (theirs.fileno(), self._settings.folder, self._settings.model, self._index, VERSION)
+            command = [*self._settings.command, *map(str, arguments)]
+            self._process = await asyncio.create_subprocess_exec(
+                *command, stdin=DEVNULL, stdout=sys.stderr, pass_fds=[theirs.fileno()]
+            )
+        reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
+        dispatcher = None
+        try:
+            ready = await self._await_ready(reader)
+            if ready is not None:
+                dispatcher = asyncio.create_task(self._dispatch(writer, ready))
+                await self._collect(reader)
+        finally:
+            self.status = "ENDED"
+            if dispatcher is not None:
+                self._queue.capacity -= self.ready.batches if self.ready else 0
+                dispatcher.cancel()
+                await asyncio.wait([dispatcher])
+            writer.close()
+            self._give_back()
+            await self._await_end(self._process)
+
+    async def _await_ready(self, reader: asyncio.StreamReader) -> Ready | None:
+        try:
+            async with asyncio.timeout(self._settings.startup_timeout):
+                message = await frames.read(reader)
+        except TimeoutError:
+            self._kill(f"not READY after {self._settings.startup_timeout:g} s")
+            return None
+        if isinstance(message, LoadFailed):
+            self.end = f"cannot load the model: {message.reason}"
+        if not isinstance(message, Ready):
+            return None
+        self.ready, self.ready_at, self.status = message, time.monotonic(), "READY"
+        self._queue.capacity += message.batches
+        self._on_ready(message)
+        return message
+
+    async def _dispatch(self, writer: asyncio.StreamWriter, ready: Ready) -> None:
+        while True:
+            await self._until(lambda: len(self._held) < ready.batches)
+            tickets = await self._queue.take(ready.requests_per_batch)
+            number = next(self._numbers)
+            self._held[number] = _HeldBatch(tickets)
+            if tickets[0].is_suspect:
+                # Should this worker die as well, then of this request, and no other is lost with it.
+                await self._until(lambda: len(self._held) == 1)
+            await self._send(writer, number)
+            if tickets[0].is_suspect:
+                await self._until(lambda: not self._held)
+
+    async def _send(self, writer: asyncio.StreamWriter, number: int) -> None:
+        batch = self._held[number]
+        batch.sent_at = time.monotonic()
+        latest = max(ticket.deadline for ticket in batch.tickets) + self._settings.hung_after
+        batch.hung_timer = asyncio.get_running_loop().call_later(latest - batch.sent_at, self._kill, _HUNG)
+        try:
+            writer.writelines(frames.encode(Batch(number, [ticket.request for ticket in batch.tickets])))
+            await writer.drain()
+        except ConnectionError:  # It has died, which `_collect` notices.
+            await asyncio.Event().wait()
+
+    async def _collect(self, reader: asyncio.StreamReader) -> None:
+        while isinstance(message := await frames.read(reader), Answers):
+            batch = self._held.pop(message.number)
+            self._changed.set()
+            if batch.hung_timer is not None:
+                batch.hung_timer.cancel()
+            seconds = (time.monotonic() - (batch.sent_at or 0)) / len(batch.tickets)
+            for ticket, answer in zip(batch.tickets, message.answers, strict=True):
+                self._queue.finish(ticket, answer, seconds)
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _give_back(self) -> None:
+        # The first to be taken is to be the first again.
+        for batch in reversed(self._held.values()):
+            if batch.hung_timer is not None:
+                batch.hung_timer.cancel()
+            for ticket in reversed(batch.tickets):
+                self._queue.give_back(ticket, died=batch.sent_at is not None)
+        self._held = {}
+
+    def _kill(self, why: str) -> None:
+        self.end = why
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    async def _await_end(self, process: Process) -> None:
+        try:
+            async with asyncio.timeout(_ENDS_WITHIN_S):
+                code = await process.wait()
+        except TimeoutError:
+            process.kill()
+            code = await process.wait()
+        self.end = self.end or (f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")
+
+
+_HUNG = "hung: a request overran its deadline"
+
+
+class ModelWorkers:
+    """The workers of one model. Each is replaced when it ends, at once or, if it keeps dying, after a growing pause."""
+
+    def __init__(self, settings: WorkerSettings, queue: RequestQueue, workers: int) -> None:
+        self.settings = settings
+        self.queue = queue
+        #: What the last worker said that became READY.
+        self.ready: Ready | None = None
+        self.restarts = 0
+        self._deaths_in_a_row = 0
+        self._current: list[WorkerProcess | None] = [None] * workers
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a request would be answered now."""
+        return any(worker is not None and worker.status == "READY" for worker in self._current)
+
+    def describe(self) -> list[dict[str, object]]:
+        """Return the id, state and process of each worker."""
+        described: list[dict[str, object]] = []
+        for index, worker in enumerate(self._current):
+            status = worker.status if worker else "LOADING"
+            described.append({"id": str(index), "status": status, "pid": (worker and worker.pid) or 0})
+        return described
+
+    def start(self) -> None:
+        """Start the workers, and keep them running."""
+        self._tasks = [asyncio.create_task(self._keep_running(index)) for index in range(len(self._current))]
+
+    async def stop(self) -> None:
+        """End the workers. What they hold is lost, so let the queue run empty before."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _keep_running(self, index: int) -> None:
+        while True:
+            worker = self._current[index] = WorkerProcess(self.settings, self.queue, index, self._note_ready)
+            try:
+                await worker.run()
+            except OSError as error:  # No process, no memory, no descriptors.
+                worker.end, worker.status = f"cannot be started: {error}", "ENDED"
+            pause = self._note_death(worker)
+            await asyncio.sleep(pause)
+            self.restarts += 1
+
+    def _note_ready(self, ready: Ready) -> None:
+        self.ready = ready
+        self.queue.closed = None
+        log_event("worker ready", model=self.settings.model, **_outline(ready))
+
+    def _note_death(self, worker: WorkerProcess) -> float:
+        """Log that a worker ended, and return the seconds to wait before another is started."""
+        served = time.monotonic() - worker.ready_at if worker.ready_at is not None else None
+        self._deaths_in_a_row = 1 if served is not None and served > _SOUND_AFTER_S else self._deaths_in_a_row + 1
+        first = self._deaths_in_a_row == 1 and served is not None
+        pause = 0.0 if first else min(_LONGEST_BACK_OFF_S, 0.25 * 2**self._deaths_in_a_row)
+        name = self.settings.model
+        log_event("worker ended", model=name, pid=worker.pid, reason=worker.end, ready=served is not None, restart_in_s=pause)
+        if self._deaths_in_a_row >= _CRASH_LOOP and not self.is_ready:
+            again = max(1, round(pause))
+            message = f"model {name!r}: its workers keep dying; the server tries again in {again} s"
+            self.queue.refuse_all(ModelNotReady(message, again))
+        return pause
+
+
+def _outline(ready: Ready) -> dict[str, object]:
+    return {"version": ready.model_version, "batches": ready.batches, "requests_per_batch": ready.requests_per_batch}
+
+
+def has_worker(folder: Path) -> bool:
+    """Whether the extracted archive in `folder` can run as a worker of this server."""
+    return os.access(folder / "handler" / "servers" / "asgi" / "worker.py", os.R_OK)

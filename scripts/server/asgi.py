@@ -1,0 +1,39 @@
+"""Start the server of our own, `handler.servers.asgi`, from an archive."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from scripts.server.ports import ServerError
+
+#: Starts the server and leaves it behind, so that whoever starts it need not wait for its end.
+_LEAVE_BEHIND = """
+import json, subprocess, sys
+with open(sys.argv[1], "w") as console:
+    server = subprocess.Popen(
+        sys.argv[2:], stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True
+    )
+print(json.dumps(server.pid))
+"""
+
+
+def launch_asgi(archive: Path, port: int, temporary: Path, console: Path) -> tuple[int, float]:
+    """Run the server with one archive, extracted below `temporary`; return the id of its process, and when that began.
+
+    Raises:
+        ServerError: it ended at once.
+    """
+    served = [str(archive.resolve()), "--port", str(port), "--cache", str(temporary)]
+    command = [sys.executable, "-c", _LEAVE_BEHIND, str(console), sys.executable, *served]
+    # The archive brings its own modules.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    launched = subprocess.run(command, check=True, env={**environment, "TMPDIR": str(temporary)}, stdout=subprocess.PIPE)
+    pid: int = json.loads(launched.stdout)
+    try:
+        return pid, psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess as error:
+        raise ServerError(f"the server ended at once\n{console.read_text(errors='replace')[-2000:]}") from error
