@@ -27,6 +27,8 @@ _SHARED = {
     "default_archive": "server",
     "quantized": "quantized",
     "server": "server",
+    "torchserve": "server",
+    "asgi_server": "server",
     "small_archive": "small_archive",
 }
 #: Tests of one file share fixtures and so run in one process; those of these files share none and take minutes together.

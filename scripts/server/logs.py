@@ -1,5 +1,6 @@
 """What the logs of a server say about a failed start."""
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,9 @@ class Logs:
 
     def load_failure(self) -> str | None:
         """Return what is logged about a model that failed to load, if one did. The server itself would retry for ever."""
-        if match := re.search(r'"event":"worker ended".*"reason":"((?:[^"\\\\]|\\\\.)*)","ready":false', self._read(CONSOLE)):
-            return f"{match[1]}\n{self.tail(CONSOLE)}"
+        for line in self._read(CONSOLE).splitlines():
+            if line.startswith("{") and (event := json.loads(line)).get("event") == "worker ended" and not event["ready"]:
+                return f"{event['reason']}\n{self.tail(CONSOLE)}"
         text = self._read(_SERVER)
         if match := re.search(r"Failed to load model: .*\n.*", text):
             return match[0]

@@ -8,7 +8,7 @@ from PIL import Image
 
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
 from scripts.samples import write_samples
-from scripts.server import CONFIG, Ports, Server, serving
+from scripts.server import CONFIG, Ports, Server, Software, serving
 from tests.archives import reconfigured
 from tests.live.cross_origin import ORIGIN, cross_origin_settings
 from tests.support import encode
@@ -27,10 +27,33 @@ def thumbnail(photos: dict[str, Path]) -> bytes:
         return encode(photo.convert("RGB").resize((90, 60)))
 
 
+#: The contract, which both servers keep. The other tests run against TorchServe.
+_OF_BOTH_SERVERS = {"test_contract", "test_errors", "test_kserve", "test_predictions"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "server" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] in _OF_BOTH_SERVERS:
+        metafunc.parametrize("server", ["torchserve", "asgi"], indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> Iterator[Server]:
-    """Serve the default model, as `make serve` does."""
+def server(request: pytest.FixtureRequest) -> Server:
+    """Return the server that the test is for."""
+    name = getattr(request, "param", "torchserve")
+    server: Server = request.getfixturevalue({"torchserve": "torchserve", "asgi": "asgi_server"}[name])
+    return server
+
+
+@pytest.fixture(scope="session")
+def torchserve(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> Iterator[Server]:
+    """Serve the default model by TorchServe, as `make serve` does."""
     yield from _serve(tmp_path_factory, default_archive)
+
+
+@pytest.fixture(scope="session")
+def asgi_server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> Iterator[Server]:
+    """Serve the default model by the server of our own, as `make serve SERVER=asgi` does."""
+    yield from _serve(tmp_path_factory, default_archive, software="asgi")
 
 
 @pytest.fixture(scope="session")
@@ -52,8 +75,10 @@ def default_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG), tmp_path_factory.mktemp("store"))
 
 
-def _serve(tmp_path_factory: pytest.TempPathFactory, archive: Path, config: Path = CONFIG) -> Iterator[Server]:
+def _serve(
+    tmp_path_factory: pytest.TempPathFactory, archive: Path, config: Path = CONFIG, software: Software = "torchserve"
+) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    with serving(archive, Ports.free(), folder / "run", config) as server:
+    with serving(archive, Ports.free(), folder / "run", config, software) as server:
         yield server
     assert not server.temporary.exists()

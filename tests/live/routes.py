@@ -85,7 +85,9 @@ def _by_grpc(server: Server, image: bytes, options: Options) -> bytes:
 
 
 #: Keyed by what carries the options.
-ROUTES: dict[str, Callable[[Server, bytes, Options], bytes]] = {
+Route = Callable[[Server, bytes, Options], bytes]
+
+ROUTES: dict[str, Route] = {
     "headers": _by_header,
     "form": _by_form,
     "JSON options": _by_json,
@@ -98,6 +100,11 @@ ROUTES: dict[str, Callable[[Server, bytes, Options], bytes]] = {
     "base64 in a form": _by_base64_in_a_form,
     "gRPC": _by_grpc,
 }
+
+
+def routes_of(server: Server) -> dict[str, Route]:
+    """Return the routes that the server has."""
+    return {name: ask for name, ask in ROUTES.items() if name != "gRPC" or server.software == "torchserve"}
 
 
 def kserve_v1_url(server: Server, verb: str = "predict") -> str:

@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -52,11 +52,11 @@ def main(arguments: Sequence[str], prog: str = "python -m handler.servers.asgi",
         return fail(error.strerror or str(error))
 
 
-def main_of_archive(root: Path, arguments: Sequence[str]) -> int | NoReturn:
+def main_of_archive(root: Path, arguments: Sequence[str]) -> int:
     """Serve the archive of which `root` is the file, or the folder into which it was extracted.
 
-    A file is extracted, and the folder is run in its place: code that is imported late cannot come from another archive that was
-    written over the file meanwhile.
+    A file is extracted, and the folder is run in its place: code that is imported late cannot come from another archive that
+    was written over the file meanwhile.
     """
     archive = Path(os.environ.pop(_STARTED_AS, root)) if root.is_dir() else root
     if root.is_dir():
@@ -66,8 +66,11 @@ def main_of_archive(root: Path, arguments: Sequence[str]) -> int | NoReturn:
         folder = unpack(root, options.cache)
     except (OptionError, UnpackError) as error:
         return fail(str(error), _USAGE if isinstance(error, OptionError) else _FAILURE)
-    os.environ[_STARTED_AS] = str(root)
-    os.execv(sys.executable, [sys.executable, str(folder), *arguments])  # noqa: S606
+    return _run_instead([sys.executable, str(folder), *arguments], {**os.environ, _STARTED_AS: str(root)})
+
+
+def _run_instead(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    os.execve(command[0], list(command), environment)  # noqa: S606
 
 
 def fail(message: str, code: int = _FAILURE) -> int:

@@ -154,7 +154,8 @@ class RequestQueue:
         hanging_up = asyncio.ensure_future(disconnection)
         try:
             left = max(0.0, ticket.deadline - time.monotonic())
-            await asyncio.wait({ticket.answer, hanging_up}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [ticket.answer, hanging_up]
+            await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             if ticket.answer.done():
                 return ticket.answer.result()
             if hanging_up.done():
