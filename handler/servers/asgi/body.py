@@ -12,7 +12,7 @@ from handler.servers.asgi.request_queue import ClientGone
 
 #: Slower than this over a whole body is not a slow line but an attack.
 _LEAST_BYTES_PER_S = 16_384
-#: A refused body is read on for a moment: a client that still sends would take a closed connection for a failure of the network.
+#: A refused body is read on for a moment: a client that still sends takes a closed connection for a failure of the network.
 _DISCARD_FOR_S, _DISCARD_BYTES = 2.0, 1 << 28
 
 
