@@ -6,7 +6,7 @@ import io
 import json
 import subprocess
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np

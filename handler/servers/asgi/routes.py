@@ -266,7 +266,8 @@ async def _disconnection(receive: Receive) -> None:
 
 
 async def _no_such_path(request: Request) -> Response:
-    del request
+    if request.method == "OPTIONS" and request.scope["path"] == "*":
+        return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": "GET, HEAD, POST, PUT, OPTIONS"})
     raise PathNotFound("no such path; models are at /predictions/NAME, /v1/models/NAME:predict and /v2/models/NAME/infer")
 
 

@@ -1,0 +1,71 @@
+"""A worker that does what the body says. It stands in an archive in the place of the real one.
+
+`echo TEXT`, `large N` (bytes of JSON), `wait FILE` (until it exists), `die`, `die-once FILE`, `hang`, `hang-once FILE`.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from handler.servers.asgi import frames
+from handler.servers.asgi.messages import Answer, Answers, Batch, HttpRequest, LoadFailed, Ready
+
+
+def main(arguments: Sequence[str]) -> None:
+    descriptor, folder, *_ = arguments
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    connection = socket.socket(fileno=int(descriptor))
+    start = os.environ.get("FAKE_START", "")
+    if start == "crash":
+        sys.exit(3)
+    if start == "refuse":
+        send(connection, LoadFailed("the checkpoint is a cake"))
+        sys.exit(1)
+    batches, requests_per_batch = map(int, os.environ.get("FAKE_TAKES", "2x1").split("x"))
+    send(connection, Ready("1.0", batches, requests_per_batch, max_bytes=30_000, platform="fake"))
+    sending = threading.Lock()
+    while isinstance(batch := frames.receive(connection), Batch):
+        threading.Thread(target=answer, args=(connection, sending, batch, Path(folder) / "seen"), daemon=True).start()
+    os._exit(0)
+
+
+def answer(connection: socket.socket, sending: threading.Lock, batch: Batch, seen: Path) -> None:
+    answers = [answer_one(request, seen) for request in batch.requests]
+    with sending:
+        send(connection, Answers(batch.number, answers))
+
+
+def answer_one(request: HttpRequest, seen: Path) -> Answer:
+    if request.action == "describe":
+        return Answer(200, "application/json", b'{"is":"a fake"}')
+    command, _, argument = bytes(request.body).decode().partition(" ")
+    with seen.open("a") as file:
+        file.write(f"{command} {argument}".strip()[:200] + "\n")
+    if command == "large":
+        return Answer(200, "application/json", b'"' + b"a" * int(argument) + b'"', stages={"network": 1.5})
+    wait_or_die(command, Path(argument))
+    return Answer(200, "text/plain", f"{request.action} {request.format} {request.query} {argument}".encode())
+
+
+def wait_or_die(command: str, file: Path) -> None:
+    is_first = command.endswith("-once") and not file.exists()
+    if command == "wait":
+        while not file.exists():
+            time.sleep(0.005)
+    if is_first:
+        file.touch()
+    if command == "die" or (command == "die-once" and is_first):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if command == "hang" or (command == "hang-once" and is_first):
+        threading.Event().wait()
+
+
+def send(connection: socket.socket, message: object) -> None:
+    for piece in frames.encode(message):
+        connection.sendall(piece)

@@ -1,0 +1,101 @@
+"""An archive whose model is a small program, and the real server that serves it."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from tests.support import ROOT
+
+TIMEOUT_S = 30
+#: What the small program needs of the handler.
+_MODULES = ("__init__", "errors", "wording", "servers/__init__", "servers/asgi/__init__", "servers/asgi/frames")
+_MODULES += ("servers/asgi/messages",)
+
+
+def write_fake_archive(folder: Path) -> Path:
+    """Lay out `folder` like an extracted archive with `fake_worker.py` in the place of the worker."""
+    asgi = folder / "handler" / "servers" / "asgi"
+    asgi.mkdir(parents=True)
+    for module in _MODULES:
+        shutil.copyfile(ROOT / "handler" / f"{module}.py", folder / "handler" / f"{module}.py")
+    shutil.copyfile(Path(__file__).with_name("fake_worker.py"), asgi / "worker.py")
+    return folder
+
+
+@dataclass(frozen=True)
+class FakeServer:
+    """The real front process over fake workers."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    folder: Path
+    #: Standard error and standard output: events and requests.
+    events_file: Path
+    requests_file: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, body: str | bytes, **arguments: object) -> requests.Response:
+        """POST a command to the fake worker (`fake_worker.py` lists them)."""
+        return requests.post(f"{self.url}/predictions/fake", body, timeout=TIMEOUT_S, **arguments)  # type: ignore[arg-type]
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_S)
+
+    def events(self, name: str) -> list[dict[str, object]]:
+        """Return the events of this name in the log."""
+        lines = [json.loads(line) for line in self.events_file.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == name]
+
+    def logged(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.requests_file.read_text().splitlines()]
+
+    def seen(self) -> list[str]:
+        """Return the commands that workers began, in order."""
+        file = self.folder / "seen"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def waiting(self) -> int:
+        """Return how many requests wait for a worker."""
+        (model,) = requests.get(f"{self.url}/models/fake", timeout=TIMEOUT_S).json()
+        count: int = model["jobQueueStatus"]["pendingRequests"]
+        return count
+
+    def is_ready(self) -> bool:
+        return requests.get(f"{self.url}/v2/health/ready", timeout=TIMEOUT_S).ok
+
+
+def until(holds: Callable[[], object], within: float = TIMEOUT_S) -> None:
+    """Wait until `holds()` is true."""
+    deadline = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+@contextmanager
+def fake_server(folder: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[FakeServer]:
+    """Serve a fake archive with these options of the command line, on a free port."""
+    archive = write_fake_archive(folder / "archive")
+    events, answered = folder / "events", folder / "requests"
+    command = [sys.executable, "-m", "handler.servers.asgi", "--model", f"fake={archive}", "--port", "0", *options]
+    with events.open("wb") as stderr, answered.open("wb") as stdout:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=stderr, env=environment)
+    try:
+        until(lambda: "listening" in events.read_text() or process.poll() is not None)
+        listening = json.loads(next(line for line in events.read_text().splitlines() if "listening" in line))
+        yield FakeServer(process, int(listening["address"].rpartition(":")[2]), archive, events, answered)
+    finally:
+        process.kill()
+        process.wait(TIMEOUT_S)

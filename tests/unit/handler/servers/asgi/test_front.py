@@ -1,0 +1,329 @@
+"""The front process with its limits and its workers' deaths: real processes, small workers."""
+
+import gzip
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.unit.handler.servers.asgi.support import TIMEOUT_S, FakeServer, fake_server, until
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServer]:
+    with fake_server(
+        tmp_path_factory.mktemp("server"), "--queue", "5", "--header-timeout", "0.3", "--body-timeout", "0.3"
+    ) as running:
+        until(running.is_ready)
+        yield running
+
+
+def refusal(response: requests.Response) -> tuple[int, str]:
+    body = response.json()
+    assert set(body) == {"error", "code", "type", "message"}
+    assert (body["error"], body["code"]) == (body["message"], response.status_code)
+    return body["code"], body["type"]
+
+
+def received(connection: socket.socket) -> bytes:
+    """Return what comes until the server closes the connection."""
+    pieces = []
+    while piece := connection.recv(65_536):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content"),
+    [
+        ("POST", "/predictions/fake?a=1", "predict None a=1 x"),
+        ("PUT", "/predictions/fake/1.0", "predict None  x"),
+        ("POST", "/predictions/fake/1.0/png", "predict png  x"),
+        ("POST", "/explanations/fake/1.0/", "explain None  x"),
+        ("POST", "/v1/models/fake:predict", "predict None  x"),
+        ("POST", "/v1/models/fake:explain", "explain None  x"),
+        ("POST", "/v2/models/fake/infer", "predict None  x"),
+        ("POST", "/v2/models/fake/versions/1.0/infer", "predict None  x"),
+    ],
+)
+def test_a_path_says_what_is_asked(server: FakeServer, method: str, path: str, content: str) -> None:
+    response = requests.request(method, server.url + path, data=b"echo x", timeout=TIMEOUT_S)
+
+    assert (response.status_code, response.text) == (200, content)
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("/ping", {"status": "Healthy"}),
+        ("/v1/models/fake", {"name": "fake", "ready": True}),
+        ("/v2/health/live", {"live": True}),
+        ("/v2/health/ready", {"ready": True}),
+        ("/v2/models/fake/ready", {"name": "fake", "ready": True}),
+        ("/v2/models/fake/versions/1.0/ready", {"name": "fake", "ready": True}),
+    ],
+)
+def test_probes_are_answered_to_get_and_head(server: FakeServer, path: str, content: object) -> None:
+    assert requests.get(server.url + path, timeout=TIMEOUT_S).json() == content
+    head = requests.head(server.url + path, timeout=TIMEOUT_S)
+    assert (head.status_code, head.content) == (200, b"")
+
+
+def test_metadata_lists_inputs_and_the_description_is_the_models(server: FakeServer) -> None:
+    metadata = requests.get(f"{server.url}/v2/models/fake", timeout=TIMEOUT_S).json()
+    (described,) = requests.get(f"{server.url}/models/fake?customized=true", timeout=TIMEOUT_S).json()
+
+    assert (metadata["versions"], metadata["inputs"][0]["datatype"]) == (["1.0"], "BYTES")
+    assert described["customizedMetadata"] == {"is": "a fake"}
+    assert [worker["status"] for worker in described["workers"]] == ["READY"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("GET", "/nothing", (404, "PathNotFound")),
+        ("POST", "/predictions/other", (404, "ModelNotFound")),
+        ("POST", "/predictions/fake/2.0", (404, "ModelNotFound")),
+        ("GET", "/predictions/fake", (405, "MethodNotAllowed")),
+        ("DELETE", "/v1/models/fake:predict", (405, "MethodNotAllowed")),
+        ("PATCH", "/ping", (405, "MethodNotAllowed")),
+    ],
+)
+def test_what_does_not_exist_has_the_documented_body(
+    server: FakeServer, method: str, path: str, expected: tuple[int, str]
+) -> None:
+    response = requests.request(method, server.url + path, timeout=TIMEOUT_S)
+
+    assert refusal(response) == expected
+    assert ("allow" in response.headers) == (expected[0] == 405)
+
+
+def test_options_names_the_methods(server: FakeServer) -> None:
+    response = requests.options(f"{server.url}/predictions/fake", timeout=TIMEOUT_S)
+
+    assert (response.status_code, response.headers["allow"]) == (204, "POST, PUT, OPTIONS")
+
+
+@pytest.mark.parametrize(("sent", "is_kept"), [("abc-1", True), ('x" injected', False), ("a" * 129, False)])
+def test_a_request_id_is_echoed_and_logged_if_it_is_one(server: FakeServer, sent: str, is_kept: bool) -> None:
+    response = server.ask("echo", headers={"X-Request-ID": sent})
+
+    assert (response.headers["x-request-id"] == sent) == is_kept
+    assert server.logged()[-1]["id"] == response.headers["x-request-id"]
+
+
+def test_the_log_has_stages_and_nothing_of_the_clients(server: FakeServer) -> None:
+    server.ask("large 2000", headers={"X-Secret": "s3cret"}, params={"q": "s3cret"})
+
+    line = server.logged()[-1]
+    assert (line["model"], line["status"], line["format"]) == ("fake", 200, "application/json")
+    assert isinstance(line["ms"], dict)
+    assert list(line["ms"]) == ["read", "queue", "network", "total"]
+    assert "s3cret" not in server.requests_file.read_text()
+
+
+def test_json_is_compressed_for_those_who_ask(server: FakeServer) -> None:
+    def asked(encoding: str, size: int) -> requests.Response:
+        return server.ask(f"large {size}", headers={"Accept-Encoding": encoding}, stream=True)
+
+    small, plain, refused, compressed = asked("gzip", 100), asked("", 9000), asked("gzip;q=0", 9000), asked("gzip", 9000)
+
+    assert [response.headers.get("content-encoding") for response in (small, plain, refused, compressed)] == [
+        *[None] * 3,
+        "gzip",
+    ]
+    assert gzip.decompress(compressed.raw.read()) == plain.content == refused.content
+    assert compressed.headers["vary"] == "Accept-Encoding"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_over_the_limit_is_413(server: FakeServer, chunked: bool) -> None:
+    most = 30_000 * 4 // 3 + (1 << 20)
+    body = bytes(most + 1)
+
+    response = server.ask(iter([body[:70_000]] * 20) if chunked else body)  # type: ignore[arg-type]
+
+    assert refusal(response) == (413, "BodyTooLarge")
+    assert f"{most:,}" in response.json()["message"]
+    assert response.headers["connection"] == "close"
+
+
+def test_a_body_that_stops_is_408_and_closed(server: FakeServer) -> None:
+    with server.connect() as connection:
+        connection.sendall(b"POST /predictions/fake HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nechoecho")
+        answer = received(connection)
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"type":"RequestTimeout"' in answer
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /predictions/fake HTTP/1.1\r\nHost"])
+def test_headers_that_do_not_come_are_408_and_closed(server: FakeServer, sent: bytes) -> None:
+    with server.connect() as connection:
+        connection.sendall(sent)
+        assert received(connection).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"hello\r\n\r\n",
+        b"POST /predictions/fake HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+def test_what_is_not_http_is_400_and_closed(server: FakeServer, sent: bytes) -> None:
+    with server.connect() as connection:
+        connection.sendall(sent)
+        answer = received(connection)
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["type"] == "MalformedRequest"
+
+
+def test_options_of_the_whole_server_names_the_methods(server: FakeServer) -> None:
+    with server.connect() as connection:
+        connection.sendall(b"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        answer = received(connection)
+
+    assert answer.startswith(b"HTTP/1.1 204 ")
+    assert b"allow: GET, HEAD, POST, PUT, OPTIONS\r\n" in answer
+
+
+def test_a_full_queue_is_503_that_says_when_to_come_again(server: FakeServer, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with ThreadPoolExecutor(7) as clients:
+        held = [clients.submit(server.ask, f"wait {gate}") for _ in range(7)]
+        until(lambda: server.waiting() == 5)
+
+        refused = server.ask("echo")
+        gate.touch()
+
+        assert [answer.result().status_code for answer in held] == [200] * 7
+    assert refusal(refused) == (503, "QueueFull")
+    assert int(refused.headers["retry-after"]) >= 1
+
+
+def test_a_request_whose_client_has_gone_reaches_no_worker(server: FakeServer, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
+    with ThreadPoolExecutor(2) as clients:
+        held = [clients.submit(server.ask, f"wait {gate}") for _ in range(2)]
+        until(lambda: server.seen().count(f"wait {gate}") == 2)
+        with server.connect() as connection:
+            connection.sendall(b"POST /predictions/fake HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\necho gone")
+            until(lambda: server.waiting() == 1)
+        until(lambda: server.waiting() == 0)
+        gate.touch()
+        assert [answer.result().status_code for answer in held] == [200] * 2
+    server.ask("echo here")
+
+    assert "echo gone" not in server.seen()
+    assert 499 in [line["status"] for line in server.logged()]
+
+
+def test_what_a_dead_worker_held_is_tried_once_more(server: FakeServer, tmp_path: Path) -> None:
+    innocent, marked = f"hang-once {tmp_path / 'innocent'}", f"die-once {tmp_path / 'marked'}"
+    with ThreadPoolExecutor(2) as clients:
+        first = clients.submit(server.ask, innocent)
+        until(lambda: innocent in server.seen())
+        second = clients.submit(server.ask, marked)
+
+        assert [first.result().status_code, second.result().status_code] == [200, 200]
+    assert server.events("worker ended")[-1]["reason"] == "signal SIGKILL"
+
+
+def test_a_request_that_kills_two_workers_is_500_and_the_one_beside_it_is_answered(server: FakeServer, tmp_path: Path) -> None:
+    innocent = f"hang-once {tmp_path / 'innocent'}"
+    with ThreadPoolExecutor(2) as clients:
+        first = clients.submit(server.ask, innocent)
+        until(lambda: innocent in server.seen())
+        second = clients.submit(server.ask, "die")
+
+        assert first.result().status_code == 200
+        assert refusal(second.result()) == (500, "WorkerDied")
+
+
+def test_a_deadline_is_504_and_a_hung_worker_is_replaced(tmp_path: Path) -> None:
+    with fake_server(tmp_path, "--timeout", "0.3", "--hung-after", "0.2") as server:
+        until(server.is_ready)
+
+        assert refusal(server.ask("hang")) == (504, "DeadlineExceeded")
+
+        until(lambda: server.events("worker ended"))
+        assert "hung" in str(server.events("worker ended")[0]["reason"])
+        until(server.is_ready)
+        assert server.ask("echo").status_code == 200
+        assert server.seen() == ["hang", "echo"]
+
+
+def test_sigterm_finishes_what_was_accepted_and_exits_with_0(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with fake_server(tmp_path) as server, ThreadPoolExecutor(6) as clients:
+        until(server.is_ready)
+        held = [clients.submit(server.ask, f"wait {gate}") for _ in range(6)]
+        until(lambda: server.waiting() == 4)
+
+        with server.connect() as probe:
+            server.process.send_signal(signal.SIGTERM)
+            until(lambda: server.events("draining"))
+            probe.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert received(probe).startswith(b"HTTP/1.1 503 ")
+        gate.touch()
+
+        assert [answer.result().status_code for answer in held] == [200] * 6
+        assert server.process.wait(TIMEOUT_S) == 0
+    assert server.events("ended")
+
+
+@pytest.mark.parametrize("start", ["crash", "refuse"])
+def test_a_model_that_cannot_be_started_is_not_ready_and_the_server_stays(tmp_path: Path, start: str) -> None:
+    with fake_server(tmp_path, environment={**os.environ, "FAKE_START": start}) as server:
+        until(lambda: len(server.events("worker ended")) >= 3)
+
+        assert refusal(server.ask("echo")) == (503, "ModelNotReady")
+        assert requests.get(f"{server.url}/v2/health/live", timeout=TIMEOUT_S).json() == {"live": True}
+        assert not server.is_ready()
+        reason = str(server.events("worker ended")[0]["reason"])
+        assert reason == {"crash": "exit code 3", "refuse": "cannot load the model: the checkpoint is a cake"}[start]
+
+
+def test_more_connections_than_the_limit_are_503_and_closed(tmp_path: Path) -> None:
+    with fake_server(tmp_path, "--connections", "2") as server, server.connect(), server.connect() as second:
+        second.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert second.recv(1000).startswith(b"HTTP/1.1 200 ")  # Now both are known to be open.
+        with server.connect() as third:
+            answer = received(third)
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1" in answer
+
+
+def test_a_batching_engine_gets_what_waits_together(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with (
+        fake_server(tmp_path, environment={**os.environ, "FAKE_TAKES": "1x3"}) as server,
+        ThreadPoolExecutor(4) as clients,
+    ):
+        until(server.is_ready)
+        first = clients.submit(server.ask, f"wait {gate}")
+        until(lambda: len(server.seen()) == 1)
+        others = [clients.submit(server.ask, f"echo {number}") for number in range(3)]
+        until(lambda: server.waiting() == 3)
+        gate.touch()
+
+        assert [answer.result().status_code for answer in [first, *others]] == [200] * 4
+        assert sorted(server.seen()[1:]) == ["echo 0", "echo 1", "echo 2"]
+
+
+def test_the_front_process_imports_no_numeric_library_and_stays_small(server: FakeServer) -> None:
+    maps = Path(f"/proc/{server.process.pid}/maps").read_text()
+    resident = Path(f"/proc/{server.process.pid}/status").read_text().partition("VmRSS:")[2].split()[0]
+
+    assert [name for name in ("numpy", "torch", "openvino") if f"site-packages/{name}/" in maps] == []
+    assert int(resident) < 60_000
