@@ -38,10 +38,7 @@ def main(arguments: Sequence[str], prog: str = "python -m handler.servers.asgi",
     """
     try:
         options = parse_options(arguments, prog, archive)
-        if missing := [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]:
-            raise OptionError(
-                f"packages are missing in {sys.prefix}: {', '.join(missing)}; pip install them, or run the Python that has them"
-            )
+        require_packages()
         from handler.servers.asgi.server import serve
 
         folders = {name: unpack(path, options.cache) for name, path in options.models.items()}
@@ -63,10 +60,24 @@ def main_of_archive(root: Path, arguments: Sequence[str]) -> int:
         return main(arguments, f"python {archive}", archive if archive.is_file() else root)
     try:
         options = parse_options(arguments, f"python {archive}", archive)
+        require_packages()
         folder = unpack(root, options.cache)
     except (OptionError, UnpackError) as error:
         return fail(str(error), _USAGE if isinstance(error, OptionError) else _FAILURE)
     return _run_instead([sys.executable, str(folder), *arguments], {**os.environ, _STARTED_AS: str(root)})
+
+
+def require_packages() -> None:
+    """Check that this Python has what the server imports.
+
+    Raises:
+        OptionError: naming the packages that are missing.
+    """
+    missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise OptionError(
+            f"packages are missing in {sys.prefix}: {', '.join(missing)}; pip install them, or run the Python that has them"
+        )
 
 
 def _run_instead(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:

@@ -33,13 +33,21 @@ def read_call(request: HttpRequest) -> Call:
         InvalidOption: the query string is not UTF-8, or gives an option twice.
     """
     return Call(
-        read_body(request.body, request.headers.get("content-type", "")) if request.action != "describe" else {},
+        _fields(request),
         request.headers,
         request.action,
         request.format,
         read_query(request.query),
         request.id,
     )
+
+
+def _fields(request: HttpRequest) -> Mapping[str, Any]:
+    content_type = request.headers.get("content-type", "")
+    is_compressed = request.headers.get("content-encoding", "identity").lower() != "identity"
+    if request.action == "describe" or (is_compressed and media_type(content_type) in (_MULTIPART, _URLENCODED)):
+        return {}  # A compressed form has no field, for which `decode_content` has the words.
+    return read_body(request.body, content_type)
 
 
 def read_query(query: str) -> Mapping[str, str]:

@@ -15,7 +15,15 @@ from starlette.types import Receive, Scope, Send
 from handler.errors import InternalError, SegmentationError
 from handler.servers.asgi.body import HeldBytes, discard_body, has_body, read_body
 from handler.servers.asgi.compression import compress
-from handler.servers.asgi.errors import MethodNotAllowed, ModelNotFound, ModelNotReady, PathNotFound, Unavailable, error_body
+from handler.servers.asgi.errors import (
+    MethodNotAllowed,
+    ModelNotFound,
+    ModelNotReady,
+    PathNotFound,
+    RequestTimeout,
+    Unavailable,
+    error_body,
+)
 from handler.servers.asgi.logs import RequestRecord, log_event, request_id
 from handler.servers.asgi.messages import HttpRequest
 from handler.servers.asgi.request_queue import ClientGone
@@ -231,7 +239,7 @@ class _Route:
         sent: Mapping[str, str] = request.scope["deeplab.headers"]
         if has_body(sent) and "deeplab.body_read" not in request.scope:
             headers["Connection"] = "close"
-            if "expect" not in sent:
+            if "expect" not in sent and not isinstance(error, RequestTimeout):
                 await discard_body(request.receive)
         return Response(error_body(error), error.status, headers, "application/json")
 

@@ -1,0 +1,110 @@
+"""HTTP bodies and query strings become the fields that TorchServe hands to the handler."""
+
+import json
+from contextlib import suppress
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.errors import InvalidOption, InvalidRequest
+from handler.servers.asgi.http_calls import read_body, read_call, read_query
+from handler.servers.asgi.messages import HttpRequest
+
+_URLENCODED = "application/x-www-form-urlencoded"
+_JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF=&"
+
+
+def form(**fields: object) -> tuple[bytes, str]:
+    """Return the body and the content type of a multipart form, as a client library writes it."""
+    prepared = requests.Request("POST", "http://a", files=fields).prepare()  # type: ignore[arg-type]
+    assert isinstance(prepared.body, bytes)
+    return prepared.body, prepared.headers["Content-Type"]
+
+
+@given(st.binary(), st.binary(min_size=1, max_size=300))
+def test_a_forms_parts_are_bytes_whatever_they_hold(file: bytes, text: bytes) -> None:
+    assert read_body(*form(data=("a.jpg", file), note=(None, text))) == {"data": file, "note": text}
+
+
+def test_a_file_of_json_or_text_is_decoded_as_torchserve_does() -> None:
+    body, content_type = form(
+        data=("a.json", b'{"a": 1}', "application/json"),
+        image=("a.txt", b"abc", "text/plain"),
+        bad=("b", b"{", "application/json"),
+    )
+
+    assert read_body(body, content_type) == {"data": {"a": 1}, "image": "abc", "bad": b"{"}
+
+
+@given(st.dictionaries(st.text(min_size=1), st.text(), min_size=1).filter(lambda fields: any(fields.values())))
+def test_an_urlencoded_form_is_read_whatever_its_text(fields: dict[str, str]) -> None:
+    body = requests.Request("POST", "http://a", data=fields).prepare().body
+    assert isinstance(body, str)
+
+    expected = {name: value.encode() for name, value in fields.items()}
+    assert read_body(body.encode(), f"{_URLENCODED}; charset=utf-8") == expected
+
+
+@pytest.mark.parametrize("body", [_JPEG, b'{"instances": ["eA=="]}', b"eHl6eHl6eA==", b"hello", b""])
+def test_a_file_json_or_base64_that_curl_labels_a_form_is_the_body(body: bytes) -> None:
+    assert read_body(body, _URLENCODED) == {"body": body}
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "expected"),
+    [
+        (b'{"a": [1]}', "application/json; charset=utf-8", {"a": [1]}),
+        (b"{", "application/json", b"{"),
+        (b"[" * 100_000, "application/json", b"[" * 100_000),
+        (b"data:,x", "text/plain", "data:,x"),
+        (b"\xff", "text/plain", b"\xff"),
+        (_JPEG, "image/jpeg", _JPEG),
+        (_JPEG, "", _JPEG),
+    ],
+)
+def test_other_bodies_are_one_field(body: bytes, content_type: str, expected: object) -> None:
+    assert read_body(body, content_type) == {"body": expected}
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "word"),
+    [
+        (b"", "multipart/form-data", "boundary"),
+        (b"--XX\r\nnonsense", "multipart/form-data; boundary=XX", "form"),
+        (b"--XX\r\nContent-Disposition: form-data; name=a\r\n\r\n1", "multipart/form-data; boundary=XX", "truncated"),
+        (b"--XX\r\nContent-Disposition: form-data\r\n\r\n1\r\n--XX--\r\n", "multipart/form-data; boundary=XX", "no name"),
+        (b"=png&a=1", _URLENCODED, "without a name"),
+        (b"&".join(b"a=%d" % number for number in range(1001)), _URLENCODED, "1,000"),
+    ],
+)
+def test_a_broken_form_is_an_invalid_request(body: bytes, content_type: str, word: str) -> None:
+    with pytest.raises(InvalidRequest, match=word):
+        read_body(body, content_type)
+
+
+@given(st.binary(max_size=200), st.sampled_from(["multipart/form-data; boundary=X", _URLENCODED, "application/json", "text/x"]))
+def test_any_bytes_give_fields_or_an_invalid_request(body: bytes, content_type: str) -> None:
+    with suppress(InvalidRequest):
+        assert isinstance(read_body(body, content_type), dict)
+
+
+def test_a_query_string_holds_options() -> None:
+    assert read_query("format=png&classes=tr%C3%A4d,cat&masks=") == {"format": "png", "classes": "träd,cat", "masks": ""}
+
+
+@pytest.mark.parametrize("query", ["format=png&format=json", "classes=%ff"])
+def test_a_query_string_that_is_ambiguous_or_no_text_is_an_invalid_option(query: str) -> None:
+    with pytest.raises(InvalidOption):
+        read_query(query)
+
+
+def test_a_call_has_what_the_request_had() -> None:
+    body = json.dumps({"data": "eA=="}).encode()
+    request = HttpRequest("id", "explain", "png", {"content-type": "application/json"}, "alpha=1", body)
+
+    call = read_call(request)
+
+    assert (call.fields, call.action, call.format) == ({"body": {"data": "eA=="}}, "explain", "png")
+    assert (call.query, call.request_id) == ({"alpha": "1"}, "id")

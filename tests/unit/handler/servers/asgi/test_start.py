@@ -1,0 +1,131 @@
+"""How the server is started: command lines, archives, what is missing."""
+
+import socket
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from handler.servers.asgi.command import main
+from handler.servers.asgi.options import OptionError, parse_options
+from handler.servers.asgi.unpack import UnpackError, unpack
+from tests.support import ROOT
+from tests.unit.handler.servers.asgi.support import TIMEOUT_S, write_fake_archive
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Write the parts of an archive that start the server."""
+    path = tmp_path / "pets.mar"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("MAR-INF/MANIFEST.json", "{}")
+        packed.write(ROOT / "handler" / "servers" / "asgi" / "archive_main.py", "__main__.py")
+        for file in (ROOT / "handler").rglob("*.py"):
+            packed.write(file, file.relative_to(ROOT).as_posix())
+    return path
+
+
+def parse(*arguments: str, archive: Path | None = None) -> object:
+    return parse_options(arguments, "server", archive)
+
+
+def test_an_archive_serves_itself_under_its_own_name() -> None:
+    assert parse_options([], "server", Path("a/pets.mar")).models == {"pets": Path("a/pets.mar")}
+
+
+def test_models_come_from_a_store_and_by_name(archive: Path, tmp_path: Path) -> None:
+    options = parse_options(["--model-store", str(tmp_path), "--model", f"dogs={archive}"], "server")
+
+    assert options.models == {"pets": archive, "dogs": archive}
+    assert (options.host, options.port) == ("127.0.0.1", 8080)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["--model"]),
+        (["--prot", "1"], ["--prot"]),
+        (["--port", "eighty"], ["--port", "'eighty'", "whole number"]),
+        (["--model", "a=nowhere.mar"], ["'nowhere.mar'", "no such file"]),
+        (["--model-store", "nowhere"], ["'nowhere'", "no such folder"]),
+        (["--model-store", "docs"], ["docs", ".mar"]),
+        (["--model", "a=docs", "--model", "a=docs"], ["two models", "'a'"]),
+        (["--timeout", "0"], ["'0'", "seconds"]),
+    ],
+)
+def test_a_wrong_option_is_one_sentence_and_exit_code_2(
+    arguments: Sequence[str], words: Sequence[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+
+    assert main(arguments) == 2
+
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ")
+    assert [word for word in words if word not in error] == []
+
+
+def test_an_archive_tells_its_options_without_any_package(archive: Path) -> None:
+    command = [sys.executable, "-I", "-S", str(archive), "--help"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout
+
+    assert f"python {archive}" in " ".join(printed.split())
+    assert "pets, this archive" in printed
+
+
+def test_an_archive_names_the_packages_that_are_missing(archive: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-I", "-S", str(archive), "--cache", str(tmp_path / "cache")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+
+    assert done.returncode == 2
+    (error,) = done.stderr.splitlines()
+    assert "starlette" in error
+    assert "torch" in error
+
+
+def test_an_archive_is_extracted_once_by_its_digest_however_many_start(archive: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+
+    with ThreadPoolExecutor(8) as starts:
+        folders = set(starts.map(lambda _: unpack(archive, cache), range(8)))
+
+    (folder,) = folders
+    assert list(cache.iterdir()) == [folder]
+    assert (folder / "MAR-INF" / "MANIFEST.json").read_text() == "{}"
+    assert unpack(folder, cache) == folder
+
+
+def test_another_archive_of_the_same_name_has_another_folder(archive: Path, tmp_path: Path) -> None:
+    first = unpack(archive, tmp_path / "cache")
+    with zipfile.ZipFile(archive, "a") as packed:
+        packed.writestr("more", "")
+
+    assert unpack(archive, tmp_path / "cache") != first
+
+
+@pytest.mark.parametrize("content", [b"nothing", b"PK\x05\x06" + bytes(18)])
+def test_what_is_no_archive_is_refused_and_leaves_nothing(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.mar"
+    path.write_bytes(content)
+
+    with pytest.raises(UnpackError, match=r"a\.mar: not a model archive"):
+        unpack(path, tmp_path / "cache")
+
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_port_in_use_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--model", f"fake={write_fake_archive(tmp_path / 'fake')}", "--port", str(port)]) == 1
+
+    assert f"port {port}" in capsys.readouterr().err
+
+
+def test_options_cannot_be_abbreviated() -> None:
+    with pytest.raises(OptionError):
+        parse("--por", "1", archive=Path("a.mar"))
