@@ -81,9 +81,13 @@ class WorkerProcess:
         with theirs:
             arguments = (theirs.fileno(), self._settings.folder, self._settings.model, self._index, VERSION)
             command = [*self._settings.command, *map(str, arguments)]
-            self._process = await asyncio.create_subprocess_exec(
-                *command, stdin=DEVNULL, stdout=sys.stderr, pass_fds=[theirs.fileno()]
-            )
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *command, stdin=DEVNULL, stdout=sys.stderr, pass_fds=[theirs.fileno()]
+                )
+            except BaseException:
+                ours.close()
+                raise
         reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
         dispatcher = None
         try:
@@ -225,8 +229,8 @@ class ModelWorkers:
             worker = self._current[index] = WorkerProcess(self.settings, self.queue, index, self._note_ready)
             try:
                 await worker.run()
-            except OSError as error:  # No process, no memory, no descriptors.
-                worker.end, worker.status = f"cannot be started: {error}", "ENDED"
+            except Exception as error:  # No process, no memory, no descriptors; whatever it is, the model must not stay without.
+                worker.end, worker.status = f"{type(error).__name__}: {error}", "ENDED"
             pause = self._note_death(worker)
             await asyncio.sleep(pause)
             self.restarts += 1

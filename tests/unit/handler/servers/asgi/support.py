@@ -17,8 +17,8 @@ from tests.support import ROOT
 
 TIMEOUT_S = 30
 #: What the small program needs of the handler.
-_MODULES = ("__init__", "errors", "wording", "servers/__init__", "servers/asgi/__init__", "servers/asgi/frames")
-_MODULES += ("servers/asgi/messages",)
+_MODULES = ["__init__", "errors", "wording", "servers/__init__"]
+_MODULES += [f"servers/asgi/{name}" for name in ("__init__", "frames", "messages")]
 
 
 def write_fake_archive(folder: Path) -> Path:

@@ -18,7 +18,7 @@ _JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF=&"
 
 def form(**fields: object) -> tuple[bytes, str]:
     """Return the body and the content type of a multipart form, as a client library writes it."""
-    prepared = requests.Request("POST", "http://a", files=fields).prepare()  # type: ignore[arg-type]
+    prepared = requests.Request("POST", "http://a", files=fields).prepare()
     assert isinstance(prepared.body, bytes)
     return prepared.body, prepared.headers["Content-Type"]
 
