@@ -77,17 +77,7 @@ class WorkerProcess:
 
     async def run(self) -> None:
         """Start the process and hand it requests until it ends. What it leaves unanswered waits again."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            arguments = (theirs.fileno(), self._settings.folder, self._settings.model, self._index, VERSION)
-            command = [*self._settings.command, *map(str, arguments)]
-            try:
-                self._process = await asyncio.create_subprocess_exec(
-                    *command, stdin=DEVNULL, stdout=sys.stderr, pass_fds=[theirs.fileno()]
-                )
-            except BaseException:
-                ours.close()
-                raise
+        process, ours = await self._start()
         reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
         dispatcher = None
         try:
@@ -103,7 +93,21 @@ class WorkerProcess:
                 await asyncio.wait([dispatcher])
             writer.close()
             self._give_back()
-            await self._await_end(self._process)
+            await self._await_end(process)
+
+    async def _start(self) -> tuple[Process, socket.socket]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            arguments = (theirs.fileno(), self._settings.folder, self._settings.model, self._index, VERSION)
+            command = [*self._settings.command, *map(str, arguments)]
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *command, stdin=DEVNULL, stdout=sys.stderr, pass_fds=[theirs.fileno()]
+                )
+            except BaseException:
+                ours.close()
+                raise
+        return self._process, ours
 
     async def _await_ready(self, reader: asyncio.StreamReader) -> Ready | None:
         try:
@@ -229,7 +233,7 @@ class ModelWorkers:
             worker = self._current[index] = WorkerProcess(self.settings, self.queue, index, self._note_ready)
             try:
                 await worker.run()
-            except Exception as error:  # No process, no memory, no descriptors; whatever it is, the model must not stay without.
+            except Exception as error:  # Whatever it is, no memory or no descriptors, the model must not stay without.
                 worker.end, worker.status = f"{type(error).__name__}: {error}", "ENDED"
             pause = self._note_death(worker)
             await asyncio.sleep(pause)
