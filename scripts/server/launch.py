@@ -14,6 +14,7 @@ import psutil
 
 from scripts.java import find_java_home
 from scripts.server.asgi import launch_asgi
+from scripts.server.logs import CONSOLE
 from scripts.server.ports import Ports, ServerError
 from scripts.server.running import Server, Software
 
@@ -55,11 +56,9 @@ def start(
     temporary = Path(tempfile.mkdtemp(prefix="deeplab-"))
     try:
         if software == "torchserve":
-            settings = run_directory / "config.properties"
-            settings.write_text(with_ports(config.read_text(), ports))
-            pid, started = _launch(_command(archive, settings), environment(temporary, logs), logs / "console.log")
+            pid, started = _launch_torchserve(archive, ports, config, logs, temporary)
         else:
-            pid, started = launch_asgi(archive, ports.inference, temporary, logs / "console.log")
+            pid, started = launch_asgi(archive, ports.inference, temporary, logs / CONSOLE)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -125,6 +124,12 @@ def with_ports(properties: str, ports: Ports) -> str:
     return re.sub(
         r"^metrics_config=(.+)", lambda match: f"metrics_config={(ROOT / match[1]).resolve()}", properties, flags=re.M
     )
+
+
+def _launch_torchserve(archive: Path, ports: Ports, config: Path, logs: Path, temporary: Path) -> tuple[int, float]:
+    settings = logs.parent / "config.properties"
+    settings.write_text(with_ports(config.read_text(), ports))
+    return _launch(_command(archive, settings), environment(temporary, logs), logs / CONSOLE)
 
 
 def _command(archive: Path, settings: Path) -> list[str]:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from handler.servers.asgi.errors import BodyTooLarge, QueueFull, RequestTimeout
 from handler.servers.asgi.request_queue import ClientGone
@@ -68,7 +68,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], most: int, pau
         receive: ASGI's.
         headers: the request's, names in lower case.
         most: bytes that the body may have.
-        pause: seconds that it may pause. Over the whole body it must also be faster than 16 KiB/s, after as many seconds.
+        pause: seconds that it may pause. After as many seconds it must also come faster than 16 KiB/s on the whole.
         share: where its bytes are counted.
 
     Raises:
@@ -83,14 +83,12 @@ async def read_body(receive: Receive, headers: Mapping[str, str], most: int, pau
     body, began = bytearray(), time.monotonic()
     share.grow_to(int(declared) if declared.isdigit() else 0)
     while True:
-        left = min(pause, began + pause + len(body) / _LEAST_BYTES_PER_S - time.monotonic())
+        latest = began + pause + len(body) / _LEAST_BYTES_PER_S
         try:
-            async with asyncio.timeout(max(0.0, left)):
-                message = await receive()
+            message = await _receive_within(receive, min(pause, latest - time.monotonic()))
         except TimeoutError as error:
-            raise RequestTimeout(
-                f"the body came too slowly: {len(body):,} bytes in {time.monotonic() - began:.0f} s"
-            ) from error
+            seconds = time.monotonic() - began
+            raise RequestTimeout(f"the body came too slowly: {len(body):,} bytes in {seconds:.0f} s") from error
         if message["type"] == "http.disconnect":
             raise ClientGone
         body += message.get("body", b"")
@@ -99,6 +97,11 @@ async def read_body(receive: Receive, headers: Mapping[str, str], most: int, pau
         share.grow_to(len(body))
         if not message.get("more_body"):
             return body
+
+
+async def _receive_within(receive: Receive, seconds: float) -> Message:
+    async with asyncio.timeout(max(0.0, seconds)):
+        return await receive()
 
 
 async def discard_body(receive: Receive) -> None:
