@@ -44,12 +44,7 @@ def start(
         ServerError: the archive is missing, a port is taken, or a server of this run directory runs already.
         JavaNotFound: there is no Java 17 or newer.
     """
-    if not archive.is_file():
-        raise ServerError(f"{archive}: no such archive; `make package` builds it")
-    running = Server.find(run_directory)
-    if running is not None:
-        raise ServerError(f"a server runs already at {running.url}; `make stop` ends it")
-    check_free(ports, software)
+    check_start(archive, ports, run_directory, software)
     logs = run_directory / "logs"
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
@@ -67,12 +62,17 @@ def start(
     return server
 
 
-def check_free(ports: Ports, software: Software) -> None:
-    """Refuse ports on which something listens already.
+def check_start(archive: Path, ports: Ports, run_directory: Path, software: Software) -> None:
+    """Refuse what could not be served.
 
     Raises:
-        ServerError: naming them.
+        ServerError: the archive is missing, a port is taken, or a server of this run directory runs already.
     """
+    if not archive.is_file():
+        raise ServerError(f"{archive}: no such archive; `make package` builds it")
+    running = Server.find(run_directory)
+    if running is not None:
+        raise ServerError(f"a server runs already at {running.url}; `make stop` ends it")
     if software == "asgi" and ports.inference in ports.taken():
         raise ServerError(f"port {ports.inference} is in use; choose a free one with PORT=")
     if software == "torchserve" and (taken := ports.taken()):

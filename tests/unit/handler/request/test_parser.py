@@ -359,3 +359,12 @@ def test_an_explanation_takes_bands_and_range() -> None:
     request = parse_request({"data": IMAGE, "bands": b"3,2,1", "range": b"auto"}, explain=True)
 
     assert (request.inference.bands, request.inference.range) == ((3, 2, 1), "auto")
+
+
+def test_a_field_goes_before_the_query_string_before_a_header() -> None:
+    headers = {"X-Segment-Alpha": "0.1", "X-Segment-Masks": "png", "X-Segment-Min-Score": "0.3"}
+    fields = read_envelope({"data": IMAGE, "alpha": b"0.9"}, ModelIdentity("m", "1"))
+
+    (request,) = RequestParser(HandlerSettings(), LABELS).parse(fields, headers, query={"alpha": "0.5", "Masks": "none"})
+
+    assert (request.answer.alpha, request.answer.masks, request.answer.min_score) == (0.9, "none", 0.3)
