@@ -2,7 +2,7 @@
 
 UserError
 ├── UsageError                options do not fit together (exit code 2)
-├── ServerError               TorchServe cannot be started, or did not become READY
+├── ServerError               a server cannot be started, or did not become READY
 ├── JavaNotFound              no Java 17 or newer
 ├── InstallationError         PyTorch cannot be installed as requested
 ├── ArchiveError              a packaged archive does not work by itself
