@@ -41,7 +41,7 @@ def broken_inputs(photo: bytes) -> dict[str, bytes]:
         ("bomb", (413, "ImageTooLarge")),
         ("huge header", (413, "ImageTooLarge")),
         ("thread", (413, "ImageTooLarge")),
-        ("zip", (400, "InvalidImage")),
+        ("zip", (415, "UnsupportedImageFormat")),
         ("truncated PNG", (400, "InvalidImage")),
         ("corrupt JPEG", (400, "InvalidImage")),
     ],
@@ -98,6 +98,6 @@ def test_fifty_broken_inputs_end_no_worker(server: Server, photos: dict[str, Pat
     statuses = [post(server, body).status_code for body in [*broken_inputs(photo).values(), *odd] * 4]
 
     assert len(statuses) >= 50
-    assert set(statuses) == {200, 400, 413}
+    assert set(statuses) == {200, 400, 413, 415}
     assert [worker["pid"] for worker in server.workers()] == [worker["pid"] for worker in before]
     assert mask(post(server, photo, {"Accept": "image/png"})).shape == (300, 451)
