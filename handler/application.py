@@ -111,8 +111,8 @@ class Application:
         return [self._reply(call, [next(remaining) for _ in call.requests]) for call in parsed]
 
     def release_memory(self) -> None:
-        """Give back the memory that the engine keeps between calls for speed; the next call pays for it."""
-        self.pipeline.engine.release_memory()
+        """Give back the memory that is kept between calls for speed; the next call pays for it."""
+        self.pipeline.release_memory()
 
     def _parse(self, call: Call) -> "_ParsedCall":
         envelope = read_envelope(call.fields, self._archive.identity, call.headers, self._archive.settings.limits)

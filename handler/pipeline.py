@@ -184,6 +184,12 @@ class Pipeline:
         with self._explanation_turn, torch_threads(self._threads):
             return explain(image, class_index, engine=self._gradients, labels=self.labels, policy=self.metadata.resize)
 
+    def release_memory(self) -> None:
+        """Give back the memory that is kept between requests for speed; the next request pays for it."""
+        self.engine.release_memory()
+        with self._explanation_turn:
+            self.__dict__.pop("_gradients", None)
+
     @cached_property
     def _gradients(self) -> Engine:
         return self._build_gradients() if self._build_gradients else self.engine

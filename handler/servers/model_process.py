@@ -1,5 +1,6 @@
 """What a process that serves one model does, whatever server it belongs to."""
 
+import gc
 import logging
 from collections.abc import Sequence
 
@@ -48,4 +49,5 @@ class ServedModel:
 
     def _release_memory(self) -> None:
         self.application.release_memory()
+        gc.collect()
         trim_heap()

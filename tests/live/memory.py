@@ -7,7 +7,7 @@ import psutil
 from scripts.server import Server
 
 #: The bytes that a worker of the default model may hold when it has come to rest, whatever it was asked before.
-MAX_AT_REST = 650_000_000
+MAX_AT_REST = 650 << 20
 #: A worker gives memory back about a second after its last request; a busy machine takes longer.
 _PATIENCE_S = 60.0
 
@@ -22,5 +22,5 @@ def require_little_memory(server: Server) -> None:
     process = psutil.Process(int(str(worker["pid"])))
     end = time.monotonic() + _PATIENCE_S
     while (held := process.memory_info().rss) > MAX_AT_REST:
-        assert time.monotonic() < end, f"the worker still holds {held / 1e6:.0f} MB at rest"
+        assert time.monotonic() < end, f"the worker still holds {held >> 20} MiB at rest"
         time.sleep(0.2)
