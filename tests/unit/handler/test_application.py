@@ -127,6 +127,7 @@ def test_refused_calls_say_nothing_of_the_engine() -> None:
     assert not own.has_failed
 
 
+@pytest.mark.slow
 def test_threads_share_an_application_on_openvino(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "model.safetensors")
     archive = ModelArchive(tmp_path, checkpoint, ModelIdentity("m", "1"), HandlerSettings(engine="openvino"), batch_size=2)

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.support import ROOT
 
 _IMPORT_EVERYTHING = """
@@ -35,6 +37,7 @@ print({name: (before[name], after[name]) for name in before if before[name] != a
 """
 
 
+@pytest.mark.slow
 def test_importing_every_module_leaves_the_process_as_it_was() -> None:
     done = subprocess.run([sys.executable, "-c", _IMPORT_EVERYTHING], cwd=ROOT, capture_output=True, text=True, check=False)
 

@@ -45,6 +45,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_it_imports_no_library_that_its_answers_do_not_need(archive: Path) -> None:
     command = [sys.executable, "-c", SERVE_ONE_IMAGE, str(archive)]
 

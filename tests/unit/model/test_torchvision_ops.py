@@ -17,6 +17,7 @@ assert torchvision_ops.DECLARED == ("nms", "qnms"), torchvision_ops.DECLARED
 """
 
 
+@pytest.mark.slow
 def test_torchvision_imports_where_its_operators_cannot_be_loaded() -> None:
     """In an interpreter of its own, because operators can be declared only once."""
     result = subprocess.run([sys.executable, "-c", WITHOUT_OPERATORS], cwd=ROOT, capture_output=True, text=True)

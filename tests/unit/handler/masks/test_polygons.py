@@ -94,6 +94,7 @@ FORMATS_OF_POLYGONS: dict[str, Callable[[Any, Segmentation], Shapes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS_OF_POLYGONS)
 @settings(max_examples=60, deadline=None)
 @given(result=segmentations(), options=OPTIONS, tolerance=st.sampled_from([0.5, 1.0, 2.0, 4.0, 10.0]))

@@ -22,6 +22,8 @@ from scripts.server import Ports
 from tests.archives import reconfigured
 from tests.support import CLASSES, encode, noise, write_checkpoint
 
+pytestmark = pytest.mark.slow
+
 AS_SERVED = InferenceOptions()
 
 
@@ -67,7 +69,6 @@ def test_a_large_jpeg_is_decoded_as_a_server_would(checkpoint: Path, tmp_path: P
     np.testing.assert_array_equal(label_map, np.asarray(Image.open(io.BytesIO(served.body))))
 
 
-@pytest.mark.slow
 def test_an_archive_predicts_what_its_checkpoint_does(small_archive: Path, checkpoint: Path, photo: Path) -> None:
     archive = load(small_archive, AS_SERVED)
 

@@ -24,6 +24,8 @@ from scripts.weight_files.tensor_maps import TensorMap, WeightsFile
 
 from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
 
+pytestmark = pytest.mark.slow
+
 State = dict[str, Tensor]
 ARCH = ("--arch", "deeplabv3_mobilenet_v2")
 

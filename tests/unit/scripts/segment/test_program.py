@@ -328,6 +328,7 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 def test_interrupted_it_ends_at_once_and_keeps_what_is_done(photos: Path, out: Path) -> None:
     second, held = Event(), Event()
 
