@@ -158,6 +158,7 @@ def test_heic_without_its_package_is_refused_by_the_packages_name(monkeypatch: p
         open_image(struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic" + bytes(100), Limits())
 
 
+@pytest.mark.slow
 def test_importing_registers_no_format_in_the_host_process() -> None:
     program = "import handler.image.decode, sys; from PIL import Image; print('HEIF' in Image.ID, 'pillow_heif' in sys.modules)"
 
