@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage, Message
 from email.parser import BytesParser
 from email.policy import HTTP
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, TypeVar
+
+S = TypeVar("S", bound=HTTPServer)
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def local_server(reply: Callable[[Asked], Reply]) -> Iterator[LocalServer]:
-    with LocalServer(reply) as server:
+def running(server: S) -> Iterator[S]:
+    """Run `server` in a thread for the block."""
+    with server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -121,3 +124,9 @@ def local_server(reply: Callable[[Asked], Reply]) -> Iterator[LocalServer]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def local_server(reply: Callable[[Asked], Reply]) -> Iterator[LocalServer]:
+    with running(LocalServer(reply)) as server:
+        yield server

@@ -129,8 +129,8 @@ def _readable_codestream(data: bytes) -> Codestream:
         raise InvalidImage("the JPEG 2000 image cannot be decoded: its header is truncated or broken")
     if codestream.components > _MOST_COMPONENTS:
         raise InvalidImage(
-            f"the JPEG 2000 image has {codestream.components} components, of which at most {_MOST_COMPONENTS} are read; "
-            "a TIFF may have any number"
+            f"the JPEG 2000 image has {codestream.components} components; the most is {_MOST_COMPONENTS}, "
+            "but a TIFF may have any number"
         )
     return codestream
 

@@ -19,7 +19,7 @@ _MOST_VALUES = 1_000_000
 
 
 def sampling_step(pixels: int) -> int:
-    """Return the distance, in rows and columns, between the pixels of which the percentiles are taken."""
+    """Return how many rows and columns apart the pixels are that percentiles are computed from."""
     return max(1, int((pixels / _MOST_VALUES) ** 0.5))
 
 

@@ -245,7 +245,7 @@ def samples_end(data: bytes) -> int:
 
 
 def _for_each_band(values: tuple[int, ...], bands: int) -> tuple[int, ...]:
-    """Repeat the last of `values` for bands of which the file says nothing."""
+    """Cut `values` to one per band, or repeat the last for bands that have none."""
     return (*values[:bands], *values[-1:] * (bands - len(values)))
 
 

@@ -93,7 +93,7 @@ _MMSEGMENTATION_RULES = {
 
 
 class PublicLayout(Layout):
-    """Base class: names are rewritten by regular expressions, of which the first that matches counts."""
+    """Rewrite names by the first of its regular expressions that matches."""
 
     #: Ends of names that only this project has; one is enough.
     markers: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Read a project's labelling configuration: which tags hold regions of which image, and what their labels are called."""
+"""Read a project's labelling configuration: its tags for regions, their images and their labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

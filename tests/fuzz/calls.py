@@ -50,7 +50,7 @@ _WRONG: dict[str, list[str]] = {
     "x" * 500: ["1"],
 }
 
-#: Values of `Content-Encoding` with what is done to the body: right, unsupported, and not what the header says.
+#: `Content-Encoding` headers, each with the function that encodes the body: supported ones, an unsupported one, a false one.
 _ENCODINGS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
     *(("gzip", gzip.compress), ("deflate", zlib.compress)),
     *(("br", bytes), ("gzip", bytes)),

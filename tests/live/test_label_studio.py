@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from rasterio import features
 
 from scripts.server import Ports, Server
 from tests.live.client import TIMEOUT_S, mask, post
+from tests.local_server import running
 from tests.support import ROOT, encode
 
 pytest.importorskip("starlette")
@@ -59,12 +59,8 @@ def label_studio(uploads: dict[str, bytes]) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             del format, args
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
         yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")

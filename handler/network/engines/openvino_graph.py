@@ -25,8 +25,8 @@ _EXAMPLE_SIZE = (96, 128)
 def core() -> ov.Core:
     """Return the process's only OpenVINO core, kept until the process ends.
 
-    Its CPU plugin installs a signal stack in the thread that creates it and removes the one of whichever thread destroys it. If
-    those differ, the next handled signal kills the process.
+    The CPU plugin installs a signal stack in the thread that creates the core, and removes that of the thread that destroys it.
+    If those are two threads, the next handled signal kills the process.
     """
     return ov.Core()
 

@@ -55,7 +55,7 @@ class Sections:
         left = len(self._sections) - self._at
         if type(size) is not int or not 0 <= size <= left:
             raise InvalidRequest(
-                f"{where}: 'binary_data_size' is {quoted(size)}; it should be a number of bytes, of which {left:,} are left"
+                f"{where}: 'binary_data_size' is {quoted(size)}; it should be a number of bytes, at most the {left:,} left"
             )
         self._at += size
         return self._sections[self._at - size : self._at]

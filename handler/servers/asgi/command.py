@@ -50,7 +50,7 @@ def main(arguments: Sequence[str], prog: str = "python -m handler.servers.asgi",
 
 
 def main_of_archive(root: Path, arguments: Sequence[str]) -> int:
-    """Serve the archive of which `root` is the file, or the folder into which it was extracted.
+    """Serve the archive whose file, or folder after extraction, is `root`.
 
     A file is extracted, and the folder is run in its place: code that is imported late cannot come from another archive that
     was written over the file meanwhile.

@@ -24,9 +24,10 @@ async def read(stream: asyncio.StreamReader) -> Message | None:
     """Return the next message; None: the other end has closed the socket."""
     try:
         (length,) = _LENGTH.unpack(await stream.readexactly(_LENGTH.size))
-        return pickle.loads(await stream.readexactly(length))  # noqa: S301 (from our own process)
+        message: Message = pickle.loads(await stream.readexactly(length))  # noqa: S301 (from our own process)
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
+    return message
 
 
 def receive(connection: socket.socket) -> Message | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 #: Raised when a message changes: a worker runs the code of its archive, the front that of the archive it was started from.
 VERSION = 1
@@ -73,4 +73,4 @@ class LoadFailed:
     reason: str
 
 
-Message = Batch | Answers | Ready | LoadFailed | Any
+Message = Batch | Answers | Ready | LoadFailed

@@ -79,7 +79,7 @@ class Front:
             ("/v1/models", self._v1_models, get),
             ("/v1/models/{model}:predict", self._predict, post),
             ("/v1/models/{model}:explain", self._explain, post),
-            ("/v1/models/{model}", self._v1_model, get),
+            ("/v1/models/{model}", self._model_ready, get),
             ("/v2", self._v2, get),
             ("/v2/health/live", self._live, get),
             ("/v2/health/ready", self._ready, get),
@@ -93,7 +93,7 @@ class Front:
         for version in ("", "/versions/{version}"):
             base = f"/v2/models/{{model}}{version}"
             routes.append((base, self._v2_model, get))
-            routes.append((f"{base}/ready", self._v2_model_ready, get))
+            routes.append((f"{base}/ready", self._model_ready, get))
             routes.append((f"{base}/infer", self._predict, post))
         return [Route(path, _Route(path, endpoint, methods)) for path, endpoint, methods in routes]
 
@@ -114,10 +114,6 @@ class Front:
     async def _v1_models(self, _: Request) -> Response:
         return _json({"models": list(self._models)})
 
-    async def _v1_model(self, request: Request) -> Response:
-        model = self._model(request)
-        return _json({"name": model.settings.model, "ready": self._answers(model)}, 200 if self._answers(model) else 503)
-
     async def _v2(self, _: Request) -> Response:
         return _json({"name": "deeplab-serve", "version": "0.1.0", "extensions": ["binary_tensor_data"]})
 
@@ -130,9 +126,10 @@ class Front:
         # An output has the name of its input, whatever that is.
         return _json({**content, "inputs": [tensor], "outputs": [tensor]})
 
-    async def _v2_model_ready(self, request: Request) -> Response:
+    async def _model_ready(self, request: Request) -> Response:
         model = self._model(request)
-        return _json({"name": model.settings.model, "ready": self._answers(model)}, 200 if self._answers(model) else 503)
+        is_ready = model.is_ready and not self.is_draining
+        return _json({"name": model.settings.model, "ready": is_ready}, 200 if is_ready else 503)
 
     async def _list_models(self, _: Request) -> Response:
         return _json({"models": [{"modelName": name, "modelUrl": f"{name}.mar"} for name in self._models]})
@@ -175,9 +172,6 @@ class Front:
         record.milliseconds.update(answer.stages)
         content, encoding = await compress(answer.body, answer.content_type, headers)
         return Response(content, answer.status, {**answer.headers, **encoding}, answer.content_type)
-
-    def _answers(self, model: ModelWorkers) -> bool:
-        return model.is_ready and not self.is_draining
 
     def _model(self, request: Request) -> ModelWorkers:
         """Return the model that the path names.

@@ -34,7 +34,7 @@ def serve(options: ServerOptions, folders: Mapping[str, Path]) -> int:
     for folder in folders.values():
         if not has_worker(folder):
             raise UnpackError(f"{folder}: from an archive without this server; package it again")
-    with _listen(options) as listener:
+    with listen(options) as listener:
         return asyncio.run(_run(options, folders, listener))
 
 
@@ -82,7 +82,12 @@ def _configuration(options: ServerOptions, front: Front) -> uvicorn.Config:
     )
 
 
-def _listen(options: ServerOptions) -> socket.socket:
+def listen(options: ServerOptions) -> socket.socket:
+    """Open the socket that clients connect to.
+
+    Raises:
+        OSError: the port cannot be had.
+    """
     try:
         family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
         listener = socket.create_server((options.host, options.port), family=family, backlog=_BACKLOG)

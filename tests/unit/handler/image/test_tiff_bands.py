@@ -198,7 +198,7 @@ def test_near_infrared_that_gdal_tags_as_alpha_is_not_transparency(dtype: str) -
     for alpha in ("unspecified", "non-premultiplied"):
         pixels = decoded(geotiff(samples, photometric="RGB", alpha=alpha))
 
-        # Of 16 bits Pillow takes the upper byte.
+        # Pillow keeps the upper byte of 16 bits.
         assert np.abs(pixels - shown(samples[:3], 0, np.iinfo(dtype).max)).max() < 1
 
 

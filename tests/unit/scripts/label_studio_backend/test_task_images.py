@@ -1,6 +1,5 @@
 import base64
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import pytest
 
 from scripts.label_studio_backend.errors import TaskError
 from scripts.label_studio_backend.task_images import ImageSources, TaskImages
+from tests import local_server
 
 FILE = b"an image" * 100
 
@@ -50,15 +50,9 @@ def running() -> Iterator[Host]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             del format, args
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with local_server.running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
         host.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield host
-        finally:
-            server.shutdown()
-            thread.join()
+        yield host
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 
 import numpy as np
 from huggingface_hub import InferenceClient
@@ -13,6 +12,7 @@ from PIL import Image
 from handler.masks.segmentation import Segmentation
 from handler.masks.segments import find_segments
 from handler.options import AnswerOptions
+from tests.local_server import running
 from tests.support import encode, noise
 from tests.unit.handler.answers.exports.support import OPTIONS, RING, answer, encoded, segmentation, segmentations
 
@@ -33,12 +33,8 @@ def serve(body: bytes, received: list[bytes]) -> Iterator[str]:
         def log_message(self, *message: object) -> None:
             """Keep the log out of the tests' output."""
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
+    with running(HTTPServer(("127.0.0.1", 0), Handler)) as server:
         yield f"http://127.0.0.1:{server.server_port}/predictions/deeplabv3/1.0/huggingface"
-        server.shutdown()
-        thread.join()
 
 
 def test_the_inference_client_accepts_the_answer() -> None:

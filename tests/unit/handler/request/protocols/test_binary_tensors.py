@@ -103,7 +103,7 @@ def test_a_missing_length_is_named() -> None:
 @pytest.mark.parametrize(
     ("inputs", "sections", "message"),
     [
-        ([tensor(99)], section(ONE), r"^input 'photos': 'binary_data_size' is 99; .* of which 12 are left$"),
+        ([tensor(99)], section(ONE), r"^input 'photos': 'binary_data_size' is 99; .* at most the 12 left$"),
         ([tensor(-1)], section(ONE), r"'binary_data_size' is -1; it should be a number of bytes"),
         ([tensor(True)], section(ONE), r"'binary_data_size' is true; it should be"),
         ([tensor("12")], section(ONE), r"'binary_data_size' is '12'; it should be"),

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from handler.servers.asgi import frames
-from handler.servers.asgi.messages import Answer, Answers, Batch, HttpRequest, LoadFailed, Ready
+from handler.servers.asgi.messages import Answer, Answers, Batch, HttpRequest, LoadFailed, Message, Ready
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -66,6 +66,6 @@ def wait_or_die(command: str, file: Path) -> None:
         threading.Event().wait()
 
 
-def send(connection: socket.socket, message: object) -> None:
+def send(connection: socket.socket, message: Message) -> None:
     for piece in frames.encode(message):
         connection.sendall(piece)

@@ -12,7 +12,9 @@ import pytest
 
 from handler.servers.asgi.command import main
 from handler.servers.asgi.options import OptionError, parse_options
+from handler.servers.asgi.server import listen
 from handler.servers.asgi.unpack import UnpackError, unpack
+from scripts.server import Ports
 from tests.support import ROOT
 from tests.unit.handler.servers.asgi.support import TIMEOUT_S, write_fake_archive
 
@@ -42,6 +44,13 @@ def test_models_come_from_a_store_and_by_name(archive: Path, tmp_path: Path) -> 
 
     assert options.models == {"pets": archive, "dogs": archive}
     assert (options.host, options.port) == ("127.0.0.1", 8080)
+
+
+def test_answers_are_not_held_back_until_the_client_acknowledges_their_headers(archive: Path) -> None:
+    options = parse_options(["--port", str(Ports.free().inference)], "server", archive)
+
+    with listen(options) as listener, socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize(
