@@ -101,7 +101,7 @@ def test_the_archive_serves_itself_and_ends_with_0(default_archive: Path, tmp_pa
         finally:
             process.kill()
             process.wait(TIMEOUT_S)
-    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line.startswith("{")]
     accepted = [event["status"] for event in events if event.get("route", "").startswith("/predictions")]
     # The server refused the connections of the others.
     assert [answer for answer in done if isinstance(answer, int)] == accepted == [200] * len(accepted)
