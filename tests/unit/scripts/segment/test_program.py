@@ -348,7 +348,7 @@ def test_interrupted_it_ends_at_once_and_keeps_what_is_done(photos: Path, out: P
                     assert process.poll() is None
                     time.sleep(0.01)
                 os.kill(process.pid, signal.SIGINT)
-                printed, told = process.communicate(timeout=20)
+                printed, told = process.communicate(timeout=60)
             finally:
                 process.kill()
                 held.set()
