@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,37 +18,44 @@ from python_multipart.multipart import parse_options_header
 
 from handler.application import Call
 from handler.errors import InvalidOption, InvalidRequest
+from handler.request.content_encoding import decode_content
 from handler.servers.asgi.messages import HttpRequest
 from handler.wording import quoted
 
 _JSON, _URLENCODED, _MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data"
+_ENCODING = "content-encoding"
 _MOST_FIELDS = 1_000
 _PRINTABLE = re.compile(rb"[\x20-\x7e\r\n\t]*+")
 
 
-def read_call(request: HttpRequest) -> Call:
+def read_call(request: HttpRequest, max_bytes: int) -> Call:
     """Return the call that `request` makes.
 
+    Args:
+        request: as it came.
+        max_bytes: that a compressed form may have once inflated.
+
     Raises:
-        InvalidRequest: the body is not the form that its content type says.
+        InvalidRequest: the body is not the form that its content type says, or not compressed as it says.
         InvalidOption: the query string is not UTF-8, or gives an option twice.
+        ImageTooLarge: a compressed form inflates to more bytes than `max_bytes`.
+        UnsupportedEncoding: a form in an encoding other than gzip and deflate.
     """
-    return Call(
-        _fields(request),
-        request.headers,
-        request.action,
-        request.format,
-        read_query(request.query),
-        request.id,
-    )
-
-
-def _fields(request: HttpRequest) -> Mapping[str, Any]:
+    if request.action != "describe":
+        request = _with_inflated_form(request, max_bytes)
     content_type = request.headers.get("content-type", "")
-    is_compressed = request.headers.get("content-encoding", "identity").lower() != "identity"
-    if request.action == "describe" or (is_compressed and media_type(content_type) in (_MULTIPART, _URLENCODED)):
-        return {}  # A compressed form has no field, for which `decode_content` has the words.
-    return read_body(request.body, content_type)
+    fields = {} if request.action == "describe" else read_body(request.body, content_type)
+    return Call(fields, request.headers, request.action, request.format, read_query(request.query), request.id)
+
+
+def _with_inflated_form(request: HttpRequest, max_bytes: int) -> HttpRequest:
+    """Undo the compression of a form, which hides its fields. Other bodies are inflated where every server's are."""
+    headers = dict(request.headers)
+    if _ENCODING not in headers or media_type(headers.get("content-type", "")) not in (_MULTIPART, _URLENCODED):
+        return request
+    body: bytes = decode_content({"body": request.body}, headers, max_bytes)["body"]
+    del headers[_ENCODING]
+    return replace(request, headers=headers, body=body)
 
 
 def read_query(query: str) -> Mapping[str, str]:

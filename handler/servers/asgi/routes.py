@@ -1,6 +1,7 @@
 """The server's paths, for several models: TorchServe's, KServe's v1 and v2, and probes."""
 
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from handler.errors import InternalError, SegmentationError
+from handler.errors import InternalError, InvalidRequest, SegmentationError
 from handler.servers.asgi.body import HeldBytes, discard_body, has_body, read_body
 from handler.servers.asgi.compression import compress
 from handler.servers.asgi.errors import (
@@ -28,12 +29,16 @@ from handler.servers.asgi.logs import RequestRecord, log_event, request_id
 from handler.servers.asgi.messages import HttpRequest
 from handler.servers.asgi.request_queue import ClientGone
 from handler.servers.asgi.workers import ModelWorkers
+from handler.version import VERSION
 
 #: nginx's status for a client that hung up; only the log sees it.
 _CLIENT_GONE = 499
 #: Base64 in JSON takes a third more than the image, and the rest of the JSON or form some room.
 _BYTES_BESIDE_IMAGE = 1 << 20
 _RECORD = "deeplab.record"
+#: SageMaker's header for endpoints of several models; its value is the name of an archive.
+_TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
+_ARCHIVE_SUFFIX = re.compile(r"\.(mar|tar\.gz)$")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -66,7 +71,7 @@ class Front:
         headers = scope["deeplab.headers"] = text_headers(scope["headers"])
         record = scope[_RECORD] = RequestRecord(request_id(headers.get("x-request-id")))
         try:
-            await self._router(scope, receive, send)
+            await self._router({**scope, "path": plain_path(scope["path"])}, receive, send)
         except ClientGone:
             record.status = _CLIENT_GONE
         finally:
@@ -84,6 +89,7 @@ class Front:
             ("/v2/health/live", self._live, get),
             ("/v2/health/ready", self._ready, get),
             ("/models", self._list_models, get),
+            ("/invocations", self._invoke, post),
         ]
         for version in ("", "/{version}"):
             routes.append((f"/models/{{model}}{version}", self._describe, get))
@@ -115,7 +121,7 @@ class Front:
         return _json({"models": list(self._models)})
 
     async def _v2(self, _: Request) -> Response:
-        return _json({"name": "deeplab-serve", "version": "0.1.0", "extensions": ["binary_tensor_data"]})
+        return _json({"name": "deeplab-serve", "version": VERSION, "extensions": ["binary_tensor_data"]})
 
     async def _v2_model(self, request: Request) -> Response:
         model = self._model(request)
@@ -155,6 +161,17 @@ class Front:
 
     async def _explain(self, request: Request) -> Response:
         return await self._answer(request, "explain")
+
+    async def _invoke(self, request: Request) -> Response:
+        """Answer SageMaker, whose path names no model."""
+        target = request.scope["deeplab.headers"].get(_TARGET_MODEL.lower())
+        if target is None and len(self._models) > 1:
+            raise InvalidRequest(
+                f"several models are served here; name one in the header {_TARGET_MODEL}: {', '.join(self._models)}"
+            )
+        name = _ARCHIVE_SUFFIX.sub("", target.strip().strip("/")) if target else next(iter(self._models))
+        request.path_params["model"] = name
+        return await self._answer(request, "predict")
 
     async def _answer(self, request: Request, action: Literal["predict", "explain"]) -> Response:
         model, record, headers = self._model(request), _record(request), request.scope["deeplab.headers"]
@@ -236,6 +253,11 @@ class _Route:
             if "expect" not in sent and not isinstance(error, RequestTimeout):
                 await discard_body(request.receive)
         return Response(error_body(error), error.status, headers, "application/json")
+
+
+def plain_path(path: str) -> str:
+    """Return a path without doubled and trailing slashes, which clients get from joining a URL and a path."""
+    return re.sub("/{2,}", "/", path).rstrip("/") or "/"
 
 
 def text_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

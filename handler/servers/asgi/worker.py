@@ -33,9 +33,10 @@ _CANNOT_RECOVER = 1
 class Worker:
     """Answers batches of requests, several at a time if the model's engine has lanes."""
 
-    def __init__(self, connection: socket.socket, model: ServedModel) -> None:
+    def __init__(self, connection: socket.socket, model: ServedModel, max_bytes: int) -> None:
         self._connection = connection
         self._model = model
+        self._max_bytes = max_bytes
         self._sending = threading.Lock()
 
     def run(self, ready: Ready) -> None:
@@ -63,7 +64,7 @@ class Worker:
             with adding:
                 seconds[stage] += duration  # type: ignore[assignment]
 
-        read = [capture(read_call, request) for request in batch.requests]
+        read = [capture(read_call, request, self._max_bytes) for request in batch.requests]
         replies = iter(self._model.answer([call for call in read if isinstance(call, Call)], observe))
         stages = {stage: round(duration * 1000, 2) for stage, duration in seconds.items()}
         answers = [_answer(_refusal(call) if isinstance(call, SegmentationError) else next(replies)) for call in read]
@@ -120,7 +121,7 @@ def main(arguments: Sequence[str]) -> None:
         for piece in frames.encode(LoadFailed(str(error))):
             connection.sendall(piece)
         sys.exit(1)
-    Worker(connection, model).run(ready)
+    Worker(connection, model, ready.max_bytes).run(ready)
 
 
 def _refusal(error: SegmentationError) -> Reply:

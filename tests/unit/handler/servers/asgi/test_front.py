@@ -50,6 +50,10 @@ def received(connection: socket.socket) -> bytes:
         ("POST", "/v1/models/fake:explain", "explain None  x"),
         ("POST", "/v2/models/fake/infer", "predict None  x"),
         ("POST", "/v2/models/fake/versions/1.0/infer", "predict None  x"),
+        ("POST", "/invocations?a=1", "predict None a=1 x"),
+        ("POST", "//predictions//fake/", "predict None  x"),
+        ("POST", "/predictions/%66ak%65/1.0/png/", "predict png  x"),
+        ("POST", "/v1/models/fake%3Apredict/", "predict None  x"),
     ],
 )
 def test_a_path_says_what_is_asked(server: FakeServer, method: str, path: str, content: str) -> None:

@@ -1,6 +1,8 @@
 """HTTP bodies and query strings become the fields that TorchServe hands to the handler."""
 
+import gzip
 import json
+import zlib
 from contextlib import suppress
 
 import pytest
@@ -8,7 +10,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.errors import InvalidOption, InvalidRequest
+from handler.errors import ImageTooLarge, InvalidOption, InvalidRequest, UnsupportedEncoding
 from handler.servers.asgi.http_calls import read_body, read_call, read_query
 from handler.servers.asgi.messages import HttpRequest
 
@@ -104,7 +106,43 @@ def test_a_call_has_what_the_request_had() -> None:
     body = json.dumps({"data": "eA=="}).encode()
     request = HttpRequest("id", "explain", "png", {"content-type": "application/json"}, "alpha=1", body)
 
-    call = read_call(request)
+    call = read_call(request, 1_000)
 
     assert (call.fields, call.action, call.format) == ({"body": {"data": "eA=="}}, "explain", "png")
     assert (call.query, call.request_id) == ({"alpha": "1"}, "id")
+
+
+@pytest.mark.parametrize("kind", ["multipart", _URLENCODED])
+def test_a_compressed_form_has_its_fields(kind: str) -> None:
+    body, content_type = form(data="pixels") if kind == "multipart" else (b"data=pixels", _URLENCODED)
+
+    call = read_call(compressed(gzip.compress(zlib.compress(body)), content_type, "deflate, GZip"), 1_000)
+
+    assert (call.fields, call.headers) == ({"data": b"pixels"}, {"content-type": content_type})
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "error"),
+    [
+        (gzip.compress(b"a=" + bytes(1_000)), "gzip", ImageTooLarge),
+        (gzip.compress(b"a=1")[:-1], "gzip", InvalidRequest),
+        (b"a=1", "gzip", InvalidRequest),
+        (b"a=1", "br", UnsupportedEncoding),
+    ],
+    ids=["bomb", "truncated", "not compressed", "unknown"],
+)
+def test_a_form_that_cannot_be_inflated_is_refused(body: bytes, encoding: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        read_call(compressed(body, _URLENCODED, encoding), 1_000)
+
+
+def test_other_bodies_are_inflated_later() -> None:
+    file = gzip.compress(_JPEG)
+
+    call = read_call(compressed(file, "image/jpeg", "gzip"), 1_000)
+
+    assert (call.fields, call.headers["content-encoding"]) == ({"body": file}, "gzip")
+
+
+def compressed(body: bytes, content_type: str, encoding: str) -> HttpRequest:
+    return HttpRequest("id", "predict", headers={"content-type": content_type, "content-encoding": encoding}, body=body)
