@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from handler.servers.asgi import token_command
 from handler.servers.asgi.options import OptionError, parse_options
+from handler.servers.asgi.token_command import TOKEN_COMMAND
 from handler.servers.asgi.unpack import UnpackError, unpack
 
 _FAILURE, _USAGE = 1, 2
@@ -37,6 +39,8 @@ def main(arguments: Sequence[str], prog: str = "python -m handler.servers.asgi",
         archive: the archive to serve if the command line names no model.
     """
     try:
+        if list(arguments[:1]) == [TOKEN_COMMAND]:
+            return token_command.main(arguments[1:], prog)
         options = parse_options(arguments, prog, archive)
         require_packages()
         from handler.servers.asgi.server import serve
@@ -56,7 +60,7 @@ def main_of_archive(root: Path, arguments: Sequence[str]) -> int:
     was written over the file meanwhile.
     """
     archive = Path(os.environ.pop(_STARTED_AS, root)) if root.is_dir() else root
-    if root.is_dir():
+    if root.is_dir() or list(arguments[:1]) == [TOKEN_COMMAND]:
         return main(arguments, f"python {archive}", archive if archive.is_file() else root)
     try:
         options = parse_options(arguments, f"python {archive}", archive)

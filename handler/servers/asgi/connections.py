@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from handler.errors import SegmentationError
+from handler.servers.asgi.doors import SECURITY_HEADERS
 from handler.servers.asgi.errors import MalformedRequest, RequestTimeout, Unavailable, error_body
 
 #: How often a connection whose client does not read is looked at, and what it must have read meanwhile to stay.
@@ -45,6 +46,8 @@ class LimitedConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._headers_are_here()
+        if self.url.startswith(b"http"):  # The ASGI scope has the path alone.
+            self.scope["state"]["target"] = self.url.decode("latin-1")
         super().on_headers_complete()
         if self._is_draining:
             self.cycle.keep_alive = False
@@ -97,7 +100,8 @@ class LimitedConnection(HttpToolsProtocol):
         body = error_body(error)
         retry = [f"retry-after: {error.retry_after}"] if isinstance(error, Unavailable) else []
         head = [f"HTTP/1.1 {error.status} {error.phrase}", "content-type: application/json", f"content-length: {len(body)}"]
-        self.transport.write("\r\n".join([*head, *retry, "connection: close", "", ""]).encode() + body)
+        added = [f"{name.lower()}: {value}" for name, value in SECURITY_HEADERS.items()]
+        self.transport.write("\r\n".join([*head, *retry, *added, "connection: close", "", ""]).encode() + body)
         self.transport.close()
 
     def _watch_reader(self) -> None:

@@ -1,11 +1,14 @@
 """Refusals by the front process itself, in the error body that the whole service has.
 
 SegmentationError
+├── Unauthorized          401
+├── Forbidden             403
 ├── PathNotFound          404
 ├── ModelNotFound         404
 ├── MethodNotAllowed      405
 ├── RequestTimeout        408
 ├── BodyTooLarge          413
+├── Misdirected           421
 ├── WorkerDied            500
 ├── Unavailable           503
 │   ├── QueueFull         503
@@ -23,6 +26,28 @@ class MalformedRequest(SegmentationError):
     """Bytes that are not HTTP."""
 
     status = 400
+
+
+class Unauthorized(SegmentationError):
+    """A call without a valid token, where tokens are needed."""
+
+    status = 401
+
+    def __init__(self, message: str, error: str | None = None) -> None:
+        super().__init__(message)
+        #: The header `WWW-Authenticate` (RFC 6750, section 3), which names no error for a call without any token.
+        self.challenge = 'Bearer realm="deeplab"' + (f', error="{error}"' if error else "")
+
+
+class Forbidden(SegmentationError):
+    """A call with a token that is for other calls."""
+
+    status = 403
+
+    def __init__(self, message: str, scope: str) -> None:
+        super().__init__(message)
+        #: The header `WWW-Authenticate`.
+        self.challenge = f'Bearer realm="deeplab", error="insufficient_scope", scope="{scope}"'
 
 
 class PathNotFound(SegmentationError):
@@ -53,6 +78,12 @@ class BodyTooLarge(SegmentationError):
     """A body of more bytes than any request that could be answered."""
 
     status = 413
+
+
+class Misdirected(SegmentationError):
+    """A call under a host name that is not this server's, as a page sends it after DNS rebinding."""
+
+    status = 421
 
 
 class WorkerDied(SegmentationError):

@@ -40,6 +40,8 @@ class RequestRecord:
     bytes_out: int = 0
     #: Milliseconds of what was done for it, in order.
     milliseconds: dict[str, float] = field(default_factory=dict)
+    #: The name of the token that let it in.
+    token: str | None = None
     #: The type of the error, if it was refused by the server itself.
     error: str | None = None
 
@@ -55,6 +57,7 @@ class RequestRecord:
             "id": self.id,
             "route": self.route,
             "model": self.model,
+            "token": self.token,
             "status": self.status,
             "format": self.content_type,
             "error": self.error,

@@ -1,6 +1,7 @@
 """The command line of the server. Imports nothing but the standard library, so that `--help` needs nothing else."""
 
 import argparse
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import NoReturn
 _DESCRIPTION = "Serve models from their archives by HTTP, without Java."
 _EPILOG = """A model is served at /predictions/NAME, /v1/models/NAME:predict and /v2/models/NAME/infer;
 /v2/health/live and /v2/health/ready are for probes. SIGTERM finishes what was accepted and ends the server."""
+
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+_HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]+|[A-Za-z0-9._-]+")
 
 
 class OptionError(Exception):
@@ -44,9 +48,20 @@ class ServerOptions:
     drain: float = 150
     #: Where archives are extracted; None: the user's cache folder.
     cache: Path | None = None
+    #: Hashes of bearer tokens; None: everyone may do everything.
+    tokens: Path | None = None
+    #: For TLS: a chain of certificates, and its key if that is in another file.
+    certificate: Path | None = None
+    key: Path | None = None
+    #: Origins whose pages may call the server; `*`: all.
+    allow_origin: Sequence[str] = ()
+    #: Host names under which operations are answered, beside those of loopback.
+    allow_host: Sequence[str] = ()
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A parser that raises its errors."""
+
     def error(self, message: str) -> NoReturn:
         raise OptionError(f"{message}; --help lists the options")
 
@@ -72,8 +87,8 @@ def parse_options(arguments: Sequence[str], prog: str, archive: Path | None = No
     return ServerOptions(models, **values)
 
 
-def _parser(prog: str, archive: Path | None) -> _Parser:
-    parser = _Parser(
+def _parser(prog: str, archive: Path | None) -> Parser:
+    parser = Parser(
         prog, description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     default = f" ({archive.stem}, this archive)" if archive else ""
@@ -82,6 +97,7 @@ def _parser(prog: str, archive: Path | None) -> _Parser:
     add("--model-store", type=_folder, metavar="DIR", help="serve every .mar in this folder under its file's name")
     add("--host", default=defaults.host, help="address to listen on (%(default)s: this machine alone)")
     add("--port", type=_whole(0, 65535), default=defaults.port, metavar="N", help="port; 0: any free one (%(default)s)")
+    add_door_options(parser)
     add("--cache", type=Path, metavar="DIR", help="folder into which archives are extracted (~/.cache/deeplab-serve)")
     for name, least, text in (
         ("workers", 1, "processes per model"),
@@ -103,6 +119,19 @@ def _parser(prog: str, archive: Path | None) -> _Parser:
         default = getattr(defaults, name.replace("-", "_"))
         add(f"--{name}", type=_seconds, default=default, metavar="SECONDS", help=f"seconds {text} (%(default)g)")
     return parser
+
+
+def add_door_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options about who may call the server, and how."""
+    add = parser.add_argument
+    add("--tokens", type=Path, metavar="FILE", help="hashes of bearer tokens, of which calls need one; `token` makes them")
+    add("--certificate", type=Path, metavar="FILE", help="TLS by this chain of certificates (PEM)")
+    add("--key", type=Path, metavar="FILE", help="its private key, if that is not in the same file")
+    for name, kind, metavar, text in (
+        ("origin", _origin, "ORIGIN", "origin whose pages may call the server, or '*'; repeatable"),
+        ("host", _host, "NAME", "host name under which operations are answered; repeatable"),
+    ):
+        add(f"--allow-{name}", type=kind, action="append", default=[], metavar=metavar, help=text)
 
 
 def _named_models(named: Sequence[tuple[str, Path]], store: Path | None) -> dict[str, Path]:
@@ -127,6 +156,18 @@ def _named(text: str) -> tuple[str, Path]:
     if not path.exists():
         raise argparse.ArgumentTypeError(f"{file!r}: no such file")
     return name, path
+
+
+def _origin(text: str) -> str:
+    if text != "*" and not _ORIGIN.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be '*' or an origin, without a path, such as https://app.example.org")
+    return text.lower()
+
+
+def _host(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a host name or address, without a port, such as maps.example.org")
+    return text.lower().strip("[]").removesuffix(".")
 
 
 def _folder(text: str) -> Path:

@@ -16,12 +16,15 @@ from starlette.types import Receive, Scope, Send
 from handler.errors import InternalError, InvalidRequest, SegmentationError
 from handler.servers.asgi.body import HeldBytes, discard_body, has_body, read_body
 from handler.servers.asgi.compression import compress
+from handler.servers.asgi.doors import Doors
 from handler.servers.asgi.errors import (
+    Forbidden,
     MethodNotAllowed,
     ModelNotFound,
     ModelNotReady,
     PathNotFound,
     RequestTimeout,
+    Unauthorized,
     Unavailable,
     error_body,
 )
@@ -52,6 +55,7 @@ class FrontSettings:
     body_timeout: float
     #: Most bytes of bodies in hand.
     held_bytes: int
+    doors: Doors
 
 
 class Front:
@@ -61,7 +65,8 @@ class Front:
         self._models = settings.models
         self._body_timeout = settings.body_timeout
         self._held = HeldBytes(settings.held_bytes)
-        self._router = Router(self._routes(), redirect_slashes=False, default=_Route("", _no_such_path, ()))
+        self._doors = settings.doors
+        self._router = Router(self._routes(), redirect_slashes=False, default=_Route("", _no_such_path, (), self._doors))
         #: Set when the server ends: it finishes what it has, and takes no more.
         self.is_draining = False
 
@@ -69,6 +74,7 @@ class Front:
         if scope["type"] != "http":
             return
         headers = scope["deeplab.headers"] = text_headers(scope["headers"])
+        headers.pop("authorization", None)  # Workers have no need of it; the doors read the scope's own.
         record = scope[_RECORD] = RequestRecord(request_id(headers.get("x-request-id")))
         try:
             await self._router({**scope, "path": plain_path(scope["path"])}, receive, send)
@@ -101,7 +107,7 @@ class Front:
             routes.append((base, self._v2_model, get))
             routes.append((f"{base}/ready", self._model_ready, get))
             routes.append((f"{base}/infer", self._predict, post))
-        return [Route(path, _Route(path, endpoint, methods)) for path, endpoint, methods in routes]
+        return [Route(path, _Route(path, endpoint, methods, self._doors)) for path, endpoint, methods in routes]
 
     @property
     def is_ready(self) -> bool:
@@ -210,30 +216,33 @@ class Front:
 class _Route:
     """The ASGI application of one path: `OPTIONS`, methods that are not allowed, and errors."""
 
-    def __init__(self, path: str, endpoint: Endpoint, methods: Sequence[str]) -> None:
+    def __init__(self, path: str, endpoint: Endpoint, methods: Sequence[str], doors: Doors) -> None:
         self._path = path
         self._endpoint = endpoint
         self._methods = methods
+        self._allow = ", ".join([*methods, "OPTIONS"])
+        self._doors = doors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request, record = Request(scope, receive, send), scope[_RECORD]
         record.route = self._path
         response = await self._respond(request)
+        self._doors.finish(request, response, self._allow)
         record.status, record.content_type = response.status_code, response.headers.get("content-type")
         record.bytes_out = len(response.body)
         response.headers["X-Request-ID"] = record.id
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
-        allow = ", ".join([*self._methods, "OPTIONS"])
         try:
+            _record(request).token = self._doors.admit(request, self._path)
             if not self._methods or request.method in self._methods:
                 return await self._endpoint(request)
             if request.method == "OPTIONS":
-                return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": allow})
-            raise MethodNotAllowed(f"{request.method} is not allowed here, but {allow}")
+                return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": self._allow})
+            raise MethodNotAllowed(f"{request.method} is not allowed here, but {self._allow}")
         except SegmentationError as error:
-            headers = {"Allow": allow} if isinstance(error, MethodNotAllowed) else {}
+            headers = {"Allow": self._allow} if isinstance(error, MethodNotAllowed) else {}
             return await self._refuse(request, error, headers)
         except ClientGone:
             raise
@@ -245,6 +254,8 @@ class _Route:
 
     async def _refuse(self, request: Request, error: SegmentationError, headers: dict[str, str]) -> Response:
         _record(request).error = type(error).__name__
+        if isinstance(error, Unauthorized | Forbidden):
+            headers["WWW-Authenticate"] = error.challenge
         if isinstance(error, Unavailable):
             headers["Retry-After"] = str(error.retry_after)
         sent: Mapping[str, str] = request.scope["deeplab.headers"]

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import uvicorn
 
+from handler.servers.asgi.access import Access
 from handler.servers.asgi.connections import connection_type
+from handler.servers.asgi.cross_origin import CrossOrigin
+from handler.servers.asgi.doors import Doors
+from handler.servers.asgi.host_names import HostNames, is_loopback
 from handler.servers.asgi.logs import log_event
 from handler.servers.asgi.options import ServerOptions
 from handler.servers.asgi.request_queue import RequestQueue
@@ -29,13 +33,15 @@ def serve(options: ServerOptions, folders: Mapping[str, Path]) -> int:
 
     Raises:
         UnpackError: an archive was packaged before this server existed.
+        OptionError: the file of tokens cannot be used.
         OSError: the port cannot be had.
     """
     for folder in folders.values():
         if not has_worker(folder):
             raise UnpackError(f"{folder}: from an archive without this server; package it again")
+    doors = make_doors(options)
     with listen(options) as listener:
-        return asyncio.run(_run(options, folders, listener))
+        return asyncio.run(_run(options, folders, listener, doors))
 
 
 def make_models(options: ServerOptions, folders: Mapping[str, Path]) -> dict[str, ModelWorkers]:
@@ -50,9 +56,24 @@ def make_models(options: ServerOptions, folders: Mapping[str, Path]) -> dict[str
     }
 
 
-async def _run(options: ServerOptions, folders: Mapping[str, Path], listener: socket.socket) -> int:
+def make_doors(options: ServerOptions) -> Doors:
+    """Return the checks of requests.
+
+    Raises:
+        OptionError: the file of tokens cannot be used.
+    """
+    if options.tokens is None and not is_loopback(options.host):
+        log_event(
+            "warning",
+            message=f"listening on {options.host} without --tokens: whoever reaches this port can use and inspect the server",
+        )
+    hosts = HostNames(options.host, options.allow_host)
+    return Doors(Access(options.tokens), hosts, CrossOrigin(options.allow_origin))
+
+
+async def _run(options: ServerOptions, folders: Mapping[str, Path], listener: socket.socket, doors: Doors) -> int:
     models = make_models(options, folders)
-    front = Front(FrontSettings(models, options.body_timeout, options.held_megabytes * 1_000_000))
+    front = Front(FrontSettings(models, options.body_timeout, options.held_megabytes * 1_000_000, doors))
     for model in models.values():
         model.start()
     host, port = listener.getsockname()[:2]

@@ -1,0 +1,190 @@
+"""Bearer tokens: who may ask for predictions, and who may see how the server is. Without HTTP, so that gRPC checks alike.
+
+A line of the file is `NAME SCOPE[,SCOPE] sha256:HEX`. A token is 256 random bits: nobody can guess it, so one round of SHA-256
+protects it at rest, without the salt and the slow hash that passwords need.
+"""
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import stat
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from handler.servers.asgi.errors import Forbidden, Unauthorized
+from handler.servers.asgi.logs import log_event
+from handler.servers.asgi.watched_files import UnusableFile, WatchedFiles
+
+PREDICT, OPERATE = "predict", "operate"
+SCOPES = (PREDICT, OPERATE)
+
+_LINE = re.compile(r"(?P<name>\S+)\s+(?P<scopes>\S+)\s+sha256:(?P<digest>[0-9a-fA-F]{64})")
+_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+#: RFC 6750, section 2.1.
+_AUTHORIZATION = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]{1,512}=*)")
+#: Tells people and scanners of leaked secrets what it is.
+_PREFIX = "deeplab_"
+_MOST_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Token:
+    """What the file says of a token: everything but the token."""
+
+    name: str
+    scopes: frozenset[str]
+    digest: bytes = field(repr=False)
+
+    def line(self) -> str:
+        """Return the token's line in the file."""
+        return f"{self.name} {','.join(scope for scope in SCOPES if scope in self.scopes)} sha256:{self.digest.hex()}"
+
+
+class Access:
+    """The check of every call."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        """Read the tokens, from now on whenever the file changes.
+
+        Args:
+            file: the tokens; None: everyone may do everything.
+
+        Raises:
+            UnusableFile: the file cannot be read, is not one of tokens, or others may write it.
+        """
+        self._tokens = WatchedFiles("--tokens", [file], lambda: read_tokens(file)) if file is not None else None
+        if file is not None and file.stat().st_mode & stat.S_IROTH:
+            log_event("warning", message=f"--tokens {file}: every user of this machine can read it; chmod o-r {file}")
+
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether a call without a token is refused."""
+        return self._tokens is not None
+
+    def check(self, authorization: Sequence[str], accepted: Collection[str]) -> str | None:
+        """Return the name of the token with which a call may be answered, or None if none is needed.
+
+        Args:
+            authorization: the values of all headers (or gRPC metadata) called `authorization`.
+            accepted: scopes, of which the token must have one.
+
+        Raises:
+            Unauthorized: there is not exactly one bearer token, or it is not in the file.
+            Forbidden: the token has none of these scopes.
+        """
+        if self._tokens is None:
+            return None
+        token = _find(_credentials(authorization), self._tokens.value())
+        if token is None:
+            raise Unauthorized("the bearer token is not valid here", "invalid_token")
+        if token.scopes.isdisjoint(accepted):
+            scopes = " or ".join(sorted(accepted))
+            raise Forbidden(f"the token {token.name!r} is not for this; its scope would have to be {scopes}", scopes)
+        return token.name
+
+
+def make_token(scopes: Collection[str], name: str | None = None) -> tuple[str, Token]:
+    """Return a new secret, and what the file says of it; without a name, it has one from its hash."""
+    secret = _PREFIX + secrets.token_urlsafe(32)
+    digest = _digest(secret)
+    return secret, Token(name or f"token-{digest.hex()[:8]}", frozenset(scopes), digest)
+
+
+def append_token(file: Path, token: Token) -> None:
+    """Add a token's line to a file, which is made for the user alone if it does not exist.
+
+    Raises:
+        UnusableFile: the file would not be one of tokens then, or others may write it.
+        OSError: it cannot be written.
+    """
+    before = read_tokens(file) if file.exists() and file.stat().st_size else ()
+    if token.name in {other.name for other in before}:
+        raise UnusableFile(f"{file}: has a token {token.name!r} already; give another --name")
+    with open(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a+b") as opened:  # noqa: PTH123
+        opened.write(f"{token.line()}\n".encode())
+
+
+def is_token_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
+def read_tokens(file: Path) -> tuple[Token, ...]:
+    """Return the tokens in a file.
+
+    Raises:
+        UnusableFile: it is not a file of tokens, or others may write it.
+        OSError: it cannot be read.
+    """
+    tokens: list[Token] = []
+    for number, line in enumerate(_read_private(file).splitlines(), 1):
+        text = line.partition("#")[0].strip()
+        if text:
+            tokens.append(_parse(text, f"--tokens {file}, line {number}", tokens))
+    if not tokens:
+        raise UnusableFile(f"--tokens {file}: has no token; `token --scope predict` makes one, and the line to put there")
+    return tuple(tokens)
+
+
+def _parse(text: str, place: str, before: Sequence[Token]) -> Token:
+    match = _LINE.fullmatch(text)
+    if match is None or not is_token_name(match["name"]):
+        raise UnusableFile(f"{place}: should be NAME SCOPE[,SCOPE] sha256:HEX, the HEX of 64 digits")
+    token = Token(match["name"], frozenset(match["scopes"].split(",")), bytes.fromhex(match["digest"]))
+    if unknown := sorted(token.scopes.difference(SCOPES)):
+        raise UnusableFile(f"{place}: scope {unknown[0][:40]!r} is unknown; use {' or '.join(SCOPES)}")
+    for other in before:
+        if token.name == other.name or token.digest == other.digest:
+            raise UnusableFile(f"{place}: token {token.name!r} has the name or the hash of an earlier line, {other.name!r}")
+    return token
+
+
+def _read_private(file: Path) -> str:
+    with open(file, "rb", opener=_open_private) as opened:
+        content = opened.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise UnusableFile(f"--tokens {file}: has more than {_MOST_BYTES:,} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise UnusableFile(f"--tokens {file}: is not text in UTF-8") from error
+
+
+def _open_private(path: str, flags: int) -> int:
+    """Open a regular file that nobody else may write; the file that is checked is the one that is read."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)  # Opening a pipe must not wait for its other end.
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnusableFile(f"--tokens {path}: is not a regular file")
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise UnusableFile(
+                f"--tokens {path}: other users can write it, and so let themselves in; it must be yours or root's: "
+                f"chmod go-w {path}"
+            )
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _credentials(authorization: Sequence[str]) -> str:
+    if not authorization:
+        raise Unauthorized("a token is needed; send the header 'Authorization: Bearer TOKEN'")
+    match = _AUTHORIZATION.fullmatch(authorization[0])
+    if len(authorization) > 1 or match is None:
+        raise Unauthorized("the header 'Authorization' must be there once, as 'Bearer TOKEN'", "invalid_request")
+    return match[1]
+
+
+def _find(secret: str, tokens: Sequence[Token]) -> Token | None:
+    """Return the token of this secret, in a time that tells nothing of it."""
+    digest = _digest(secret)
+    matching = [token for token in tokens if hmac.compare_digest(token.digest, digest)]
+    return matching[0] if matching else None
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,52 @@
+"""Make a bearer token: `python MODEL.mar token --scope predict`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from handler.servers.asgi.access import SCOPES, append_token, is_token_name, make_token
+from handler.servers.asgi.options import Parser
+from handler.servers.asgi.watched_files import UnusableFile
+
+TOKEN_COMMAND = "token"  # noqa: S105 (the command's name)
+_EPILOG = """The token is shown this once: the line, for a file that the server gets as --tokens FILE, holds its hash alone.
+A running server reads that file again when it changes. To take a token back, remove its line.
+
+    python MODEL.mar token --name web --scope predict --append tokens >web.token"""
+
+
+def main(arguments: Sequence[str], prog: str) -> int:
+    """Print a new token and its line; return the exit code.
+
+    Raises:
+        OptionError: an option is wrong, or the file cannot be written.
+    """
+    parser = Parser(
+        f"{prog} {TOKEN_COMMAND}",
+        description="Make a bearer token, and its line for the server's file of tokens (--tokens).",
+        epilog=_EPILOG,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--scope", choices=SCOPES, action="append", required=True, help="what it is for; repeatable")
+    add("--name", type=_name, metavar="NAME", help="who has it, for the file and the log (token-HASH)")
+    add("--append", type=Path, metavar="FILE", help="put the line there and print the token alone")
+    chosen = parser.parse_args(arguments)
+    secret, token = make_token(chosen.scope, chosen.name)
+    if chosen.append is None:
+        sys.stdout.write(f"token: {secret}\nline:  {token.line()}\n")
+        return 0
+    try:
+        append_token(chosen.append, token)
+    except OSError as error:
+        raise UnusableFile(f"--append {chosen.append}: {error.strerror}") from error
+    sys.stdout.write(f"{secret}\n")
+    return 0
+
+
+def _name(text: str) -> str:
+    if not is_token_name(text):
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} must be 1 to 64 letters, digits and '._@-'")
+    return text

@@ -1,0 +1,75 @@
+"""Values from files that are read again when a file changes, without a restart."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from handler.servers.asgi.logs import log_event
+from handler.servers.asgi.options import OptionError
+
+T = TypeVar("T")
+#: A file may change twice within one tick of its file system's clock, so what changed just now is read once more.
+_CLOCK_TICK_NS = 1_000_000_000
+
+_Stamp = tuple[tuple[int, ...], ...]
+
+
+class UnusableFile(OptionError):
+    """A file that an option names does not hold what it should."""
+
+
+class WatchedFiles(Generic[T]):
+    """A value from one or more files. A new version that cannot be used is logged, and the value stays what it was."""
+
+    def __init__(self, option: str, files: Sequence[Path], read: Callable[[], T]) -> None:
+        """Read the value.
+
+        Args:
+            option: names the files in the log.
+            files: where `read` reads.
+            read: raises `UnusableFile` or `OSError`, with a reason for the operator.
+
+        Raises:
+            UnusableFile: the files cannot be used.
+        """
+        self._option = option
+        self._files = files
+        self._read = read
+        self._seen = self._logged = self._stamp()
+        try:
+            self._value = read()
+        except OSError as error:
+            raise UnusableFile(f"{option} {error.filename}: {error.strerror}") from error
+
+    def value(self) -> T:
+        """Return the value as the files have it now, or as they had it last. Costs a `stat` of each file."""
+        stamp = self._stamp()
+        if stamp != self._seen or _is_fresh(stamp):
+            self._seen = stamp
+            self._read_again(stamp)
+        return self._value
+
+    def _read_again(self, stamp: _Stamp | str) -> None:
+        try:
+            self._value, reason = self._read(), None
+        except (OSError, UnusableFile) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        if stamp == self._logged:
+            return
+        self._logged = stamp
+        if reason is None:
+            log_event("file read again", option=self._option)
+        else:
+            log_event("file not usable", option=self._option, reason=reason, kept="what it held before")
+
+    def _stamp(self) -> _Stamp | str:
+        try:
+            stats = [file.stat() for file in self._files]
+        except OSError as error:
+            return str(error)
+        return tuple((s.st_ctime_ns, s.st_mtime_ns, s.st_size, s.st_dev, s.st_ino) for s in stats)
+
+
+def _is_fresh(stamp: _Stamp | str) -> bool:
+    return not isinstance(stamp, str) and abs(time.time_ns() - max(changed for changed, *_ in stamp)) < _CLOCK_TICK_NS
