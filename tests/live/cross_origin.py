@@ -1,13 +1,28 @@
-"""The lines of config.properties that let pages of another origin call the server, as docs/http-api.md shows them."""
+"""Pages of another origin: what their browser asks, and the lines of config.properties that allow it on TorchServe."""
 
 import re
 
+import requests
+
+from tests.live.client import TIMEOUT_S
 from tests.support import ROOT
 
 ORIGIN = "https://app.example.org"
 
 
 def cross_origin_settings(origin: str) -> str:
-    """Return the documented lines, for pages of `origin`."""
+    """Return the lines that docs/http-api.md shows, for pages of `origin`."""
     (lines,) = re.findall(r"```properties\n(cors_.*?)```", (ROOT / "docs" / "http-api.md").read_text(), re.DOTALL)
     return "\n" + re.sub(r"(?<=^cors_allowed_origin=).*", origin, lines, flags=re.MULTILINE)
+
+
+def preflight(url: str, headers: str, origin: str = ORIGIN, verify: str | bool = True) -> requests.Response:
+    """Ask, as a browser does, whether a page of `origin` may POST with these headers."""
+    asked = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": headers}
+    return requests.options(url, headers=asked, verify=verify, timeout=TIMEOUT_S)
+
+
+def allowed_by(response: requests.Response) -> dict[str, str]:
+    """Return what the server allows: `origin`, `methods`, `headers`."""
+    names = {name: value for name, value in response.headers.lower_items() if name.startswith("access-control-allow-")}
+    return {name.removeprefix("access-control-allow-"): value for name, value in names.items()}

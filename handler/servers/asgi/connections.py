@@ -12,7 +12,7 @@ from handler.servers.asgi.errors import MalformedRequest, RequestTimeout, Unavai
 #: How often a connection whose client does not read is looked at, and what it must have read meanwhile to stay.
 _READS_WITHIN_S, _LEAST_BYTES_READ = 30.0, 100_000
 #: When the server ends, a connection on which nothing comes stays open so long: a request may be on its way.
-_LAST_REQUEST_WITHIN_S = 0.5
+LAST_REQUEST_WITHIN_S = 0.5
 
 
 class LimitedConnection(HttpToolsProtocol):
@@ -46,7 +46,7 @@ class LimitedConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._headers_are_here()
-        if self.url.startswith(b"http"):  # The ASGI scope has the path alone.
+        if not self.url.startswith((b"/", b"*")):  # A whole URL, of which the ASGI scope has the path alone.
             self.scope["state"]["target"] = self.url.decode("latin-1")
         super().on_headers_complete()
         if self._is_draining:
@@ -68,7 +68,7 @@ class LimitedConnection(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
         elif self.cycle is not None or self._header_timer is not None:
-            self.loop.call_later(_LAST_REQUEST_WITHIN_S, self._close_if_idle)
+            self.loop.call_later(LAST_REQUEST_WITHIN_S, self._close_if_idle)
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from handler.servers.asgi.errors import MalformedRequest, Misdirected
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*)(?::[0-9]{0,5})?")
-_AUTHORITY = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
+_AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 
 
 def host_name(authority: str) -> str | None:

@@ -83,6 +83,8 @@ def parse_options(arguments: Sequence[str], prog: str, archive: Path | None = No
         models = {archive.stem: archive}
     if not models:
         raise OptionError("no model to serve; name one with --model NAME=FILE, or a folder of archives with --model-store")
+    if chosen.key is not None and chosen.certificate is None:
+        raise OptionError(f"--key {chosen.key}: needs the certificate that it is for; name that with --certificate FILE")
     values = {name: value for name, value in vars(chosen).items() if name not in {"model", "model_store"}}
     return ServerOptions(models, **values)
 

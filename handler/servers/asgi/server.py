@@ -18,6 +18,7 @@ from handler.servers.asgi.logs import log_event
 from handler.servers.asgi.options import ServerOptions
 from handler.servers.asgi.request_queue import RequestQueue
 from handler.servers.asgi.routes import Front, FrontSettings
+from handler.servers.asgi.tls import ServerCertificate, tls_connection_type
 from handler.servers.asgi.unpack import UnpackError
 from handler.servers.asgi.workers import ModelWorkers, WorkerSettings, has_worker
 
@@ -33,15 +34,15 @@ def serve(options: ServerOptions, folders: Mapping[str, Path]) -> int:
 
     Raises:
         UnpackError: an archive was packaged before this server existed.
-        OptionError: the file of tokens cannot be used.
+        OptionError: the file of tokens, or of the certificate, cannot be used.
         OSError: the port cannot be had.
     """
     for folder in folders.values():
         if not has_worker(folder):
             raise UnpackError(f"{folder}: from an archive without this server; package it again")
-    doors = make_doors(options)
+    doors, connections = make_doors(options), make_connection_type(options)
     with listen(options) as listener:
-        return asyncio.run(_run(options, folders, listener, doors))
+        return asyncio.run(_run(options, folders, listener, doors, connections))
 
 
 def make_models(options: ServerOptions, folders: Mapping[str, Path]) -> dict[str, ModelWorkers]:
@@ -71,14 +72,33 @@ def make_doors(options: ServerOptions) -> Doors:
     return Doors(Access(options.tokens), hosts, CrossOrigin(options.allow_origin))
 
 
-async def _run(options: ServerOptions, folders: Mapping[str, Path], listener: socket.socket, doors: Doors) -> int:
+def make_connection_type(options: ServerOptions) -> type[asyncio.Protocol]:
+    """Return the class of connections: with TLS, if there is a certificate.
+
+    Raises:
+        OptionError: the certificate cannot be used.
+    """
+    plain = connection_type(options.connections, options.header_timeout)
+    if options.certificate is None:
+        return plain
+    return tls_connection_type(plain, ServerCertificate(options.certificate, options.key))
+
+
+async def _run(
+    options: ServerOptions,
+    folders: Mapping[str, Path],
+    listener: socket.socket,
+    doors: Doors,
+    connections: type[asyncio.Protocol],
+) -> int:
     models = make_models(options, folders)
     front = Front(FrontSettings(models, options.body_timeout, options.held_megabytes * 1_000_000, doors))
     for model in models.values():
         model.start()
     host, port = listener.getsockname()[:2]
-    log_event("listening", address=f"http://{f'[{host}]' if ':' in host else host}:{port}", models=list(models))
-    server = _Server(_configuration(options, front), front)
+    scheme = "https" if options.certificate else "http"
+    log_event("listening", address=f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", models=list(models))
+    server = _Server(_configuration(options, front, connections), front)
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -87,10 +107,10 @@ async def _run(options: ServerOptions, folders: Mapping[str, Path], listener: so
     return 0
 
 
-def _configuration(options: ServerOptions, front: Front) -> uvicorn.Config:
+def _configuration(options: ServerOptions, front: Front, connections: type[asyncio.Protocol]) -> uvicorn.Config:
     return uvicorn.Config(
         front,
-        http=connection_type(options.connections, options.header_timeout),
+        http=connections,
         loop="asyncio",
         ws="none",
         lifespan="off",

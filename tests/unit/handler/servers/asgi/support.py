@@ -42,9 +42,11 @@ class FakeServer:
     events_file: Path
     requests_file: Path
 
+    scheme: str = "http"
+
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def ask(self, body: str | bytes, **arguments: object) -> requests.Response:
         """POST a command to the fake worker (`fake_worker.py` lists them)."""
@@ -95,7 +97,8 @@ def fake_server(folder: Path, *options: str, environment: dict[str, str] | None 
     try:
         until(lambda: "listening" in events.read_text() or process.poll() is not None)
         listening = json.loads(next(line for line in events.read_text().splitlines() if "listening" in line))
-        yield FakeServer(process, int(listening["address"].rpartition(":")[2]), archive, events, answered)
+        scheme, _, address = listening["address"].partition("://")
+        yield FakeServer(process, int(address.rpartition(":")[2]), archive, events, answered, scheme)
     finally:
         process.kill()
         process.wait(TIMEOUT_S)

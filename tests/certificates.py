@@ -1,0 +1,25 @@
+"""Certificates for servers in tests, by openssl."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A self-signed certificate of this machine, its own authority."""
+
+    file: Path
+    key: Path
+
+
+def make_certificate(folder: Path, name: str = "server") -> Certificate:
+    made = Certificate(folder / f"{name}.pem", folder / f"{name}.key")
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(made.key)]
+    names = ["-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,DNS:maps.example.org,IP:127.0.0.1"]
+    openssl("req", "-x509", *key, *names, "-out", str(made.file), "-days", "2")
+    return made
+
+
+def openssl(*arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60)

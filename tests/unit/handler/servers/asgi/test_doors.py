@@ -1,0 +1,373 @@
+"""Tokens, TLS, origins, hosts and headers of one running server."""
+
+import contextlib
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+from handler.servers.asgi.access import OPERATE, PREDICT, append_token, make_token
+from handler.servers.asgi.command import main
+from handler.servers.asgi.doors import SECURITY_HEADERS
+from tests.certificates import Certificate, make_certificate, openssl
+from tests.live.cross_origin import ORIGIN, allowed_by, preflight
+from tests.unit.handler.servers.asgi.support import TIMEOUT_S, FakeServer, fake_server, until, write_fake_archive
+
+HOST = "maps.example.org"
+HEADER_TIMEOUT_S = 0.5
+
+
+@dataclass(frozen=True)
+class Doors:
+    """A server with every door, and what opens them."""
+
+    server: FakeServer
+    certificate: Certificate
+    tokens: Path
+    predict: str
+    operate: str
+
+    def ask(
+        self,
+        path: str,
+        token: str | None = None,
+        method: str = "GET",
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        sent = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
+        verify = str(self.certificate.file)
+        return requests.request(method, self.server.url + path, data=data, headers=sent, verify=verify, timeout=TIMEOUT_S)
+
+    def predicted(self, **headers: str) -> requests.Response:
+        return self.ask("/predictions/fake", self.predict, "POST", data=b"echo x", headers=headers)
+
+    def connect(self) -> ssl.SSLSocket:
+        context = ssl.create_default_context(cafile=str(self.certificate.file))
+        return context.wrap_socket(self.server.connect(), server_hostname="localhost")
+
+    def raw(self, head: str) -> bytes:
+        """Return the answer to a head, to which an end and `Connection: close` are added."""
+        with self.connect() as connection:
+            connection.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode())
+            return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+    def presented(self) -> bytes:
+        """Return the certificate that a handshake shows."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with context.wrap_socket(self.server.connect()) as connection:
+            return connection.getpeercert(binary_form=True) or b""
+
+
+@pytest.fixture(scope="module")
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+    folder = tmp_path_factory.mktemp("doors")
+    certificate, tokens = make_certificate(folder), folder / "tokens"
+    predict, operate = (added(tokens, scope, scope) for scope in (PREDICT, OPERATE))
+    tls = ["--certificate", str(certificate.file), "--key", str(certificate.key)]
+    rest = ["--allow-origin", ORIGIN, "--allow-host", HOST, "--header-timeout", str(HEADER_TIMEOUT_S)]
+    with fake_server(folder, "--tokens", str(tokens), *tls, *rest) as server:
+        running = Doors(server, certificate, tokens, predict, operate)
+        until(lambda: running.ask("/v2/health/ready").ok)
+        yield running
+
+
+def added(file: Path, name: str, *scopes: str) -> str:
+    secret, token = make_token(scopes, name)
+    append_token(file, token)
+    return secret
+
+
+def refusal(response: requests.Response) -> tuple[int, str]:
+    body = response.json()
+    assert set(body) == {"error", "code", "type", "message"}
+    return response.status_code, body["type"]
+
+
+@pytest.mark.parametrize("path", ["/ping", "/v2/health/live", "/v2/health/ready"])
+def test_probes_need_no_token(doors: Doors, path: str) -> None:
+    assert doors.ask(path).status_code == 200
+
+
+PREDICTIONS = [
+    "/predictions/fake",
+    "/explanations/fake/1.0",
+    "/v1/models/fake:predict",
+    "/v2/models/fake/infer",
+    "/invocations",
+]
+OPERATIONS = ["/models", "/models/fake", "/models/fake?customized=true", "/models/fake/1.0"]
+FOR_EITHER = ["/v2", "/v2/models/fake", "/v2/models/fake/ready", "/v1/models", "/v1/models/fake"]
+
+
+@pytest.mark.parametrize("path", [*PREDICTIONS, *OPERATIONS, *FOR_EITHER, "/nothing", "/metrics"])
+def test_everything_else_needs_one(doors: Doors, path: str) -> None:
+    method = "POST" if path in PREDICTIONS else "GET"
+
+    for token in (None, "deeplab_wrong"):
+        response = doors.ask(path, token, method, data=b"echo x")
+        assert refusal(response) == (401, "Unauthorized")
+        assert response.headers["www-authenticate"].startswith('Bearer realm="deeplab"')
+    query = doors.ask(f"{path}{'&' if '?' in path else '?'}access_token={doors.operate}&token={doors.predict}", method=method)
+    assert refusal(query) == (401, "Unauthorized")
+
+
+@pytest.mark.parametrize("path", PREDICTIONS)
+def test_predictions_need_their_scope(doors: Doors, path: str) -> None:
+    assert doors.ask(path, doors.predict, "POST", data=b"echo x").status_code == 200
+    refused = doors.ask(path, doors.operate, "POST", data=b"echo x")
+    assert refusal(refused) == (403, "Forbidden")
+    assert 'error="insufficient_scope"' in refused.headers["www-authenticate"]
+
+
+@pytest.mark.parametrize("path", OPERATIONS)
+def test_operations_need_their_scope(doors: Doors, path: str) -> None:
+    assert doors.ask(path, doors.operate).status_code == 200
+    assert refusal(doors.ask(path, doors.predict)) == (403, "Forbidden")
+
+
+@pytest.mark.parametrize("path", FOR_EITHER)
+def test_what_clients_read_before_they_predict_needs_any_token(doors: Doors, path: str) -> None:
+    assert [doors.ask(path, token).status_code for token in (doors.predict, doors.operate)] == [200, 200]
+
+
+def test_a_path_that_does_not_exist_is_404_for_those_who_are_let_in(doors: Doors) -> None:
+    assert refusal(doors.ask("/nothing", doors.predict)) == (404, "PathNotFound")
+
+
+def test_two_authorizations_are_none(doors: Doors) -> None:
+    head = "GET /models HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\nAuthorization: Bearer "
+
+    assert doors.raw(head + doors.operate).startswith(b"HTTP/1.1 401 ")
+
+
+def test_a_token_that_is_added_or_taken_away_counts_at_once(doors: Doors) -> None:
+    before = doors.tokens.read_text()
+    other = added(doors.tokens, "other", PREDICT)
+    assert doors.ask("/v2", other).status_code == 200
+
+    doors.tokens.write_text(before)
+    assert refusal(doors.ask("/v2", other)) == (401, "Unauthorized")
+    assert doors.ask("/v2", doors.predict).status_code == 200
+
+
+def test_the_log_names_the_token_and_holds_no_secret(doors: Doors) -> None:
+    doors.predicted()
+
+    assert doors.server.logged()[-1]["token"] == PREDICT
+    logs = doors.server.requests_file.read_text() + doors.server.events_file.read_text()
+    assert not [secret for secret in (doors.predict, doors.operate) if secret in logs]
+
+
+def test_a_page_of_a_listed_origin_may_send_its_token_and_read_errors(doors: Doors) -> None:
+    asked = preflight(
+        doors.server.url + "/predictions/fake", "authorization, x-segment-format", verify=str(doors.certificate.file)
+    )
+    answers = [doors.predicted(Origin=ORIGIN), doors.ask("/models", headers={"Origin": ORIGIN})]
+
+    allowed = allowed_by(asked)
+    assert asked.status_code == 204
+    assert allowed["origin"] == ORIGIN
+    assert "POST" in allowed["methods"]
+    assert {"authorization", "x-segment-format"} <= {name.strip() for name in allowed["headers"].split(",")}
+    assert [answer.status_code for answer in answers] == [200, 401]
+    assert [answer.headers["access-control-allow-origin"] for answer in answers] == [ORIGIN] * 2
+    for name in ("X-Request-ID", "Retry-After", "Inference-Header-Content-Length"):
+        assert name in answers[0].headers["access-control-expose-headers"]
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", f"{ORIGIN}.evil.example", "null", "http://app.example.org", ""])
+def test_a_page_of_another_origin_may_not(doors: Doors, origin: str) -> None:
+    asked = preflight(doors.server.url + "/predictions/fake", "authorization", origin, verify=str(doors.certificate.file))
+
+    for response in (asked, doors.predicted(Origin=origin)):
+        assert allowed_by(response) == {}
+        assert "access-control-expose-headers" not in response.headers
+        assert response.headers["vary"] == "Origin"
+
+
+def test_caches_tell_origins_apart_beside_encodings(doors: Doors) -> None:
+    answer = doors.ask("/predictions/fake", doors.predict, "POST", data=b"large 9000", headers={"Origin": ORIGIN})
+
+    assert answer.headers["content-encoding"] == "gzip"
+    assert answer.headers["vary"] == "Accept-Encoding, Origin"
+
+
+def test_every_answer_has_the_security_headers(doors: Doors) -> None:
+    paths = {"/ping": 200, "/models": 401, "/nothing": 401}
+    answers = [doors.ask(path) for path in paths]
+
+    assert [answer.status_code for answer in answers] == list(paths.values())
+    for answer in [*answers, doors.predicted()]:
+        assert {name: answer.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
+        assert "server" not in answer.headers
+    malformed = doors.raw("hello")
+    assert malformed.startswith(b"HTTP/1.1 400 ")
+    assert b"x-content-type-options: nosniff\r\n" in malformed
+
+
+def test_browsers_are_told_to_stay_with_tls_but_not_for_this_machine(doors: Doors) -> None:
+    assert "strict-transport-security" in doors.ask("/ping", headers={"Host": HOST}).headers
+    assert "strict-transport-security" not in doors.ask("/ping").headers
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("localhost", "LOCALHOST:8080", "localhost.", "app.localhost", "127.0.0.1", "127.9.9.9:1", "[::1]", "[::1]:8080"),
+        *("[::ffff:127.0.0.1]:8080", HOST, f"{HOST.upper()}.:443"),
+    ],
+)
+def test_operations_are_answered_under_names_of_this_machine_and_allowed_ones(doors: Doors, host: str) -> None:
+    assert doors.ask("/models", doors.operate, headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "evil.example:8080", "localhost.evil.example", "user@localhost", "localhost@evil.example", "[::2]"),
+        *("10.0.0.1", "[::]", "127.1", "2130706433", "localhost..", "localhost:x", "local host", "::1", ""),
+    ],
+)
+def test_operations_under_another_name_are_421_and_predictions_answered(doors: Doors, host: str) -> None:
+    response = doors.ask("/models", doors.operate, headers={"Host": host})
+
+    assert refusal(response) == (421, "Misdirected")
+    assert "--allow-host" in response.json()["message"]
+    assert doors.predicted(Host=host).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("GET /models HTTP/1.1", 400),
+        ("GET /ping HTTP/1.1", 400),
+        ("GET /models HTTP/1.1\r\nHost: localhost\r\nHost: localhost", 400),
+        ("GET /models HTTP/1.0", 200),
+        ("GET /models HTTP/1.0\r\nHost: evil.example", 421),
+        ("GET http://localhost/models HTTP/1.1\r\nHost: localhost", 200),
+        ("GET http://evil.example/models HTTP/1.1\r\nHost: localhost", 421),
+        ("GET HTTPS://localhost@evil.example/models HTTP/1.1\r\nHost: localhost", 421),
+        ("GET https://localhost/models HTTP/1.1\r\nHost: evil.example", 421),
+        ("OPTIONS /models HTTP/1.1\r\nHost: evil.example", 204),
+    ],
+)
+def test_the_host_of_a_whole_url_counts_and_a_missing_or_second_host_is_refused(doors: Doors, head: str, status: int) -> None:
+    answer = doors.raw(f"{head}\r\nAuthorization: Bearer {doors.operate}")
+
+    assert answer.partition(b"\r\n")[0].split()[1] == str(status).encode()
+
+
+def test_tls_is_1_2_or_newer(doors: Doors) -> None:
+    def version(newest: ssl.TLSVersion) -> str | None:
+        context = ssl.create_default_context(cafile=str(doors.certificate.file))
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+        with pytest.warns(DeprecationWarning, match="TLSv1_1") if newest < ssl.TLSVersion.TLSv1_2 else contextlib.nullcontext():
+            context.minimum_version, context.maximum_version = ssl.TLSVersion.MINIMUM_SUPPORTED, newest
+        with context.wrap_socket(doors.server.connect(), server_hostname="localhost") as connection:
+            return connection.version()
+
+    assert [version(newest) for newest in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)] == ["TLSv1.2", "TLSv1.3"]
+    with pytest.raises(OSError, match=r"EOF|reset|version"):
+        version(ssl.TLSVersion.TLSv1_1)
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n"])
+def test_what_does_not_shake_hands_is_closed(doors: Doors, sent: bytes) -> None:
+    with doors.server.connect() as connection:
+        connection.sendall(sent)
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+
+
+def test_headers_that_do_not_come_after_the_handshake_are_408(doors: Doors) -> None:
+    with doors.connect() as connection:
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_large_answer_is_whole_though_the_connection_closes_after_it(doors: Doors) -> None:
+    answer = doors.ask("/predictions/fake", doors.predict, "POST", data=b"large 9000000", headers={"Connection": "close"})
+
+    assert len(answer.content) == 9_000_002
+
+
+def test_a_renewed_certificate_is_shown_and_a_broken_one_is_not(doors: Doors, tmp_path: Path) -> None:
+    first = doors.presented()
+    old, new = (doors.certificate.file.read_bytes(), doors.certificate.key.read_bytes()), make_certificate(tmp_path, "new")
+    try:
+        doors.certificate.file.write_bytes(new.file.read_bytes())  # Not yet its key.
+        assert doors.presented() == first
+        doors.certificate.key.write_bytes(new.key.read_bytes())
+        assert doors.presented() == ssl.PEM_cert_to_DER_cert(new.file.read_text())
+    finally:
+        doors.certificate.file.write_bytes(old[0])
+        doors.certificate.key.write_bytes(old[1])
+    assert doors.presented() == first
+    reasons = [str(event["reason"]) for event in doors.server.events("file not usable")]
+    assert "is not the key of the certificate" in reasons[0]
+
+
+def test_connections_that_do_not_shake_hands_count_and_do_not_hold_up_the_end(tmp_path: Path) -> None:
+    made = make_certificate(tmp_path)
+    tls = ["--certificate", str(made.file), "--key", str(made.key)]
+    with fake_server(tmp_path, *tls, "--connections", "2", "--header-timeout", "600") as server, server.connect():
+        with server.connect(), server.connect() as third, contextlib.suppress(ConnectionResetError):
+            assert third.recv(1) == b""
+        until(lambda: _is_live(server, made))
+        server.process.terminate()
+
+        assert server.process.wait(TIMEOUT_S) == 0
+
+
+def _is_live(server: FakeServer, certificate: Certificate) -> bool:
+    try:
+        return requests.get(f"{server.url}/v2/health/live", verify=str(certificate.file), timeout=TIMEOUT_S).ok
+    except requests.ConnectionError:
+        return False
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """Write files that an option could name."""
+    one, other = make_certificate(tmp_path, "one"), make_certificate(tmp_path, "other")
+    openssl("pkey", "-in", str(one.key), "-aes256", "-passout", "pass:x", "-out", str(tmp_path / "encrypted"))
+    (tmp_path / "empty").touch()
+    whole = tmp_path / "whole.pem"
+    whole.write_bytes(one.file.read_bytes() + one.key.read_bytes())
+    names = {name: tmp_path / name for name in ("encrypted", "empty", "none")}
+    return {**names, "one": one.file, "one.key": one.key, "other.key": other.key, "folder": tmp_path, "whole": whole}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--tokens", "none"], ["--tokens", "No such file"]),
+        (["--tokens", "folder"], ["--tokens", "regular file"]),
+        (["--tokens", "empty"], ["--tokens", "no token"]),
+        (["--key", "one.key"], ["--key", "--certificate"]),
+        (["--certificate", "none"], ["--certificate", "No such file"]),
+        (["--certificate", "folder"], ["--certificate", "directory"]),
+        (["--certificate", "empty"], ["--certificate", "no certificate"]),
+        (["--certificate", "one"], ["--key", "no private key"]),
+        (["--certificate", "one", "--key", "other.key"], ["--key", "not the key of"]),
+        (["--certificate", "one", "--key", "encrypted"], ["--key", "encrypted", "openssl pkey"]),
+        (["--allow-origin", "app.example.org"], ["'app.example.org'", "https://app.example.org"]),
+        (["--allow-origin", "https://app.example.org/"], ["without a path"]),
+        (["--allow-origin", "null"], ["'null'"]),
+        (["--allow-host", "example.org:80"], ["'example.org:80'", "without a port"]),
+    ],
+)
+def test_a_wrong_door_is_one_sentence_and_exit_code_2(
+    files: dict[str, Path], tmp_path: Path, options: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [str(files.get(option, option)) for option in options]
+
+    assert main(["--model", f"fake={write_fake_archive(tmp_path / 'fake')}", "--port", "0", *named]) == 2
+
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ")
+    assert [word for word in words if word not in error] == []
