@@ -9,6 +9,7 @@ from starlette.responses import Response
 from handler.servers.asgi.access import OPERATE, PREDICT, Access
 from handler.servers.asgi.cross_origin import CrossOrigin
 from handler.servers.asgi.host_names import HostNames, host_name, is_loopback
+from handler.servers.asgi.page import page_paths
 
 #: Headers of every answer, also of those to what is no request. No answer is a page, and none may be taken for one.
 SECURITY_HEADERS = {
@@ -19,7 +20,8 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _STRICT_TRANSPORT = "max-age=31536000"
-_PROBES = ("/ping", "/v2/health/live", "/v2/health/ready")
+#: Probes, and the page, which asks for a token itself.
+_FOR_ALL = {"/ping", "/v2/health/live", "/v2/health/ready", *page_paths()}
 _PREDICTIONS = ("/predictions/", "/explanations/", "/invocations")
 _PREDICTION_ENDS = (":predict", ":explain", "/infer")
 #: What KServe's clients read before they predict, and paths that do not exist.
@@ -74,7 +76,7 @@ class Doors:
 
 def scopes_of(route: str) -> frozenset[str]:
     """Return the scopes of which a token for this path must have one; empty: it needs none."""
-    if route in _PROBES:
+    if route in _FOR_ALL:
         return frozenset()
     if route.startswith(_PREDICTIONS) or route.endswith(_PREDICTION_ENDS):
         return frozenset({PREDICT})

@@ -30,6 +30,7 @@ from handler.servers.asgi.errors import (
 )
 from handler.servers.asgi.logs import RequestRecord, log_event, request_id
 from handler.servers.asgi.messages import HttpRequest
+from handler.servers.asgi.page import page_paths, send_page_file
 from handler.servers.asgi.request_queue import ClientGone
 from handler.servers.asgi.workers import ModelWorkers
 from handler.version import VERSION
@@ -96,6 +97,7 @@ class Front:
             ("/v2/health/ready", self._ready, get),
             ("/models", self._list_models, get),
             ("/invocations", self._invoke, post),
+            *((path, send_page_file, get) for path in page_paths()),
         ]
         for version in ("", "/{version}"):
             routes.append((f"/models/{{model}}{version}", self._describe, get))

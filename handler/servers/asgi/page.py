@@ -1,0 +1,64 @@
+"""The page on which people see and judge masks: files that `make page` builds from `page/`, served as they are."""
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from handler.servers.asgi.compression import accepts_gzip
+from handler.servers.asgi.errors import PathNotFound
+
+#: Written by `make page`.
+FILES = Path(__file__).parent / "static"
+
+#: Nothing of another origin, no inline script, no frame around the page. `blob:` is what the browser itself makes of photographs.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(self), clipboard-write=(self), geolocation=(), microphone=()",
+}
+#: Stated here, since a system's own table may say otherwise.
+_MEDIA_TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".jpg": "image/jpeg",
+}
+#: Names in `assets/` hold a digest of their content.
+_FOR_EVER = "public, max-age=31536000, immutable"
+
+
+def page_paths() -> Iterator[str]:
+    """Return the URL paths of the page and its files."""
+    yield "/"
+    for path in sorted(FILES.rglob("*")):
+        if path.is_file():
+            yield f"/{path.relative_to(FILES).as_posix()}"
+
+
+async def send_page_file(request: Request) -> Response:
+    """Answer with the file of the request's path, one of `page_paths`.
+
+    Raises:
+        PathNotFound: it was deleted since the server started.
+    """
+    name = request.url.path.lstrip("/") or "index.html"
+    file = FILES / name
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise PathNotFound(f"the page's file {name} is missing on this server") from error
+    headers = {**_HEADERS, "Cache-Control": _FOR_EVER if name.startswith("assets/") else "no-cache"}
+    if file.suffix != ".jpg":
+        headers["Vary"] = "Accept-Encoding"
+        if accepts_gzip(request.headers.get("accept-encoding", "")):
+            content, headers["Content-Encoding"] = gzip.compress(content, mtime=0), "gzip"
+    return Response(content, headers=headers, media_type=_MEDIA_TYPES[file.suffix])

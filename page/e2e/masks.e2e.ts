@@ -1,0 +1,266 @@
+import { describe, expect, it } from "vitest";
+import { decodePng } from "../src/png";
+import { ask, ADDRESS, drop, masked, maskAt, openPage, photograph, violations } from "./browser";
+
+const cat = photograph("chelsea.jpg");
+const astronaut = photograph("astronaut.jpg");
+
+/** A grey PNG of one row that is wider than any limit of sides; 148 bytes. */
+const TOO_WIDE = Buffer.from(
+  "iVBORw0KGgoAAAANSUhEUgABEXAAAAABCAAAAADXKCKXAAAAW0lEQVR42u3BMQEAAADCoPVPbQlPoAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAACAuwERgAABqQXVbwAAAABJRU5ErkJggg==",
+  "base64",
+);
+
+describe("a photograph", () => {
+  it("dropped is masked, and its classes listed with the API's shares and scores", async () => {
+    const page = await openPage();
+
+    await drop(page, cat);
+    await masked(page);
+
+    const { segments } = (await (await ask(cat, "masks=none")).json()) as { segments: { label: string; fraction: number; score: number }[] };
+    const rows = await page.locator("#classes li").evaluateAll((items) => items.map((item) => [item.querySelector("label")!.textContent, item.querySelector(".numbers")!.textContent]));
+    expect(rows.map(([name]) => name)).toEqual(segments.map(({ label }) => label));
+    rows.forEach(([, numbers], i) => {
+      const [fraction, score] = numbers!.match(/[\d.]+/g)!.map(Number);
+      expect(fraction).toBeCloseTo(segments[i].fraction * 100, 0);
+      expect(Math.abs(score - segments[i].score * 100)).toBeLessThan(0.3);
+    });
+    expect(await maskAt(page, 0.5, 0.5)).toEqual([64, 0, 0, 255]);
+    await page.close();
+  });
+
+  it("may be chosen, pasted, or a sample, and several stand in a strip", async () => {
+    const page = await openPage();
+    await page.click("#samples button:nth-child(1)");
+    await masked(page);
+    await page.setInputFiles("#files", [cat, astronaut]);
+    await masked(page);
+    await page.evaluate((base64) => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], "pasted.jpg", { type: "image/jpeg" }));
+      document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true }));
+    }, cat.buffer.toString("base64"));
+    await masked(page);
+
+    expect(await page.locator("#strip button").evaluateAll((buttons) => buttons.map((button) => button.getAttribute("aria-label")))).toEqual([
+      "astronaut.jpg", "chelsea.jpg", "astronaut.jpg", "pasted.jpg",
+    ]);
+    await page.click("#strip li:nth-child(1) button");
+    await page.waitForFunction(() => document.getElementById("summary")!.textContent!.startsWith("astronaut.jpg, 512 × 512: person"));
+    await page.close();
+  });
+
+  it("may come from a camera", async () => {
+    const page = await openPage();
+
+    await page.click("#webcam");
+    await page.click("#shoot:not([disabled])");
+    await masked(page);
+
+    expect(await page.textContent("#summary")).toMatch(/^camera.jpg, \d+ × \d+: /);
+    await page.close();
+  });
+
+  it("whose name is markup stays text", async () => {
+    const page = await openPage();
+    await drop(page, { ...cat, name: "<img src=x onerror=alert(1)>.jpg" });
+    await masked(page);
+    await drop(page, { ...cat, name: "second.jpg" });
+    await masked(page);
+
+    expect(await page.textContent("#strip button >> nth=0")).not.toBeNull();
+    expect(await page.locator("#strip img, #summary img").count()).toBe(0);
+    expect(await page.getAttribute("#strip button >> nth=0", "title")).toBe("<img src=x onerror=alert(1)>.jpg");
+    await page.close();
+  });
+});
+
+describe("a mask", () => {
+  it("answers hovering with the API's class and confidence", async () => {
+    const page = await openPage();
+    await drop(page, astronaut);
+    await masked(page);
+    const [labels, confidences] = await Promise.all(
+      ["index", "confidence"].map(async (format) => decodePng(new Uint8Array(await (await ask(astronaut, `format=${format}`)).arrayBuffer()))),
+    );
+    const names = JSON.parse(labels.text.get("classes")!) as string[];
+    const box = (await page.locator("#panes").boundingBox())!;
+
+    for (const [x, y] of [[0.5, 0.5], [0.4, 0.9], [0.6, 0.2], [0.55, 0.35]]) {
+      await page.mouse.move(box.x + x * box.width, box.y + y * box.height);
+      const text = (await page.textContent("#readout"))!;
+      const [, column, row, name, confidence] = text.match(/^x (\d+), y (\d+): (.+) ([\d.]+) %$/)!;
+      const position = Number(row) * labels.width + Number(column);
+      expect(name).toBe(names[labels.values[position]]);
+      expect(confidence).toBe(((confidences.values[position] / 255) * 100).toFixed(1));
+    }
+    await page.close();
+  });
+
+  it("hides and shows classes, alone too, with mouse and keyboard", async () => {
+    const page = await openPage();
+    await drop(page, cat);
+    await masked(page);
+
+    await page.uncheck("#classes li:nth-child(1) input");
+    await page.waitForFunction(() => document.querySelectorAll<HTMLCanvasElement>("#panes canvas")[1].getContext("2d")!.getImageData(400, 300, 1, 1).data[3] === 0);
+    await page.focus("#classes li:nth-child(1) input");
+    await page.keyboard.press("Space");
+    await page.waitForFunction(() => document.querySelectorAll<HTMLCanvasElement>("#panes canvas")[1].getContext("2d")!.getImageData(400, 300, 1, 1).data[3] === 255);
+    await page.click('button[aria-label="Only background"]');
+    await page.waitForFunction(() => document.querySelectorAll<HTMLCanvasElement>("#panes canvas")[1].getContext("2d")!.getImageData(400, 300, 1, 1).data[3] === 0);
+    expect(await page.getAttribute('button[aria-label="Only background"]', "aria-pressed")).toBe("true");
+    await page.close();
+  });
+
+  it("is swiped, peeked under, made transparent and thresholded", async () => {
+    const page = await openPage();
+    await drop(page, cat);
+    await masked(page);
+    const mask = page.locator("#panes canvas").nth(1);
+
+    await page.check("#swipe");
+    await page.focus("#divider");
+    for (let i = 0; i < 5; i++) await page.keyboard.press("ArrowRight");
+    expect(await page.getAttribute("#divider", "aria-valuenow")).toBe("60");
+    expect(await mask.evaluate((canvas) => canvas.style.clipPath)).toContain("60%");
+    const box = (await page.locator("#divider").boundingBox())!;
+    await page.mouse.move(box.x + box.width / 2, box.y + 40);
+    await page.mouse.down();
+    await page.mouse.move(box.x - 200, box.y + 40, { steps: 4 });
+    await page.mouse.up();
+    expect(Number(await page.getAttribute("#divider", "aria-valuenow"))).toBeLessThan(50);
+
+    await page.keyboard.down("p");
+    expect(await mask.isVisible()).toBe(false);
+    await page.keyboard.up("p");
+    expect(await mask.isVisible()).toBe(true);
+
+    await page.fill("#opacity", "20");
+    expect(await mask.evaluate((canvas) => canvas.style.opacity)).toBe("0.2");
+    await page.check('input[value="confidence"]');
+    await page.fill("#threshold", "100");
+    await page.waitForFunction(() => document.querySelectorAll<HTMLCanvasElement>("#panes canvas")[1].getContext("2d")!.getImageData(30, 30, 1, 1).data[3] === 0);
+    await page.close();
+  });
+
+  it("shows single pixels, and moves by keys", async () => {
+    const page = await openPage();
+    await drop(page, cat);
+    await masked(page);
+    await page.focus("#panes");
+    for (let i = 0; i < 25; i++) await page.keyboard.press("+");
+    await page.keyboard.press("ArrowRight");
+
+    expect(await page.textContent("#readout")).toMatch(/^x 22\d, y 1[45]\d: cat [\d.]+ %$/);
+    await page.keyboard.press("0");
+    await page.close();
+  });
+});
+
+describe("two settings of a model", () => {
+  it("are compared with agreement, IoU and differences", async () => {
+    const page = await openPage();
+    await drop(page, cat);
+    await masked(page);
+
+    await page.check("#compare");
+    await page.click("#side-b summary");
+    await page.selectOption("#side-b details select >> nth=0", "2");
+    await page.waitForFunction(() => document.getElementById("agreement")!.textContent && document.getElementById("side-b")!.textContent);
+    await masked(page);
+    const maps = await Promise.all(["format=index", "format=index&tiles=2"].map(async (query) => decodePng(new Uint8Array(await (await ask(cat, query)).arrayBuffer()))));
+    const equal = Array.from(maps[0].values).reduce((sum, value, i) => sum + Number(value === maps[1].values[i]), 0) / maps[0].values.length;
+
+    await page.waitForFunction((text) => document.getElementById("agreement")!.textContent!.includes(text), `${(equal * 100).toFixed(2)} %`);
+    expect(await page.textContent("#classes")).toContain("IoU");
+    await page.check('input[value="side"]');
+    expect(await page.locator(".pane").count()).toBe(2);
+    await page.check('input[value="difference"]');
+    expect(await page.textContent(".pane")).toBe("where they differ");
+    expect(await violations(page)).toEqual([]);
+    await page.close();
+  });
+});
+
+describe("a refusal", () => {
+  it.each([
+    ["413", { name: "wide.png", mimeType: "image/png", buffer: TOO_WIDE }],
+    ["415", { name: "drawing.psd", mimeType: "image/vnd.adobe.photoshop", buffer: Buffer.from("8BPS\0\x01\0\0\0\0\0\0\0\x03\0\0\0\x10\0\0\0\x10\0\x08\0\x03", "latin1") }],
+    ["400", { name: "text.jpg", mimeType: "image/jpeg", buffer: Buffer.from("not a photograph") }],
+  ])("of status %s is told in the API's words", async (_, file) => {
+    const page = await openPage();
+    const { message } = (await (await ask(file, "")).json()) as { message: string };
+
+    await drop(page, file);
+    await page.waitForSelector("#failure:not([hidden])");
+
+    expect(await page.textContent("#failure-text")).toBe(message);
+    expect(await violations(page)).toEqual([]);
+    await page.close();
+  });
+
+  it("of a server that is gone leaves what is shown, and a way to try again", async () => {
+    const page = await openPage();
+    await page.route("**/predictions/**", (route) => route.abort("connectionrefused"));
+    await drop(page, cat);
+    await page.waitForSelector("#failure:not([hidden])");
+    expect(await page.textContent("#failure-text")).toContain("cannot be reached");
+
+    await page.unroute("**/predictions/**");
+    await page.click("#retry");
+    await masked(page);
+    await page.close();
+  });
+
+  it("for want of a token asks for one, and sends it", async () => {
+    const page = await openPage();
+    const refused = { error: "a token is needed", code: 401, type: "Unauthorized", message: "a token is needed" };
+    const tokens: (string | undefined)[] = [];
+    await page.route("**/predictions/**", (route) => {
+      const token = route.request().headers().authorization;
+      tokens.push(token);
+      return token ? route.continue() : route.fulfill({ status: 401, json: refused });
+    });
+
+    await drop(page, cat);
+    await page.fill("#token-value", "secret");
+    expect(await violations(page)).toEqual([]);
+    await page.click("#token .primary");
+    await masked(page);
+
+    expect(tokens).toEqual([undefined, "Bearer secret", "Bearer secret"]);
+    expect(await page.evaluate(() => [localStorage.length, sessionStorage.length, document.cookie])).toEqual([0, 0, ""]);
+    await page.close();
+  });
+});
+
+describe("the page", () => {
+  it.each([
+    [360, 740, "light"],
+    [360, 740, "dark"],
+    [1280, 900, "dark"],
+    [3840, 2160, "light"],
+  ] as const)("at %i × %i, %s, has no accessibility violation and nothing beyond its width", async (width, height, scheme) => {
+    const page = await openPage({ width, height }, scheme);
+    expect(await violations(page)).toEqual([]);
+    await drop(page, cat);
+    await masked(page);
+
+    expect(await violations(page)).toEqual([]);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
+    await page.close();
+  });
+
+  it("allows no inline script and no other origin", async () => {
+    const policy = (await fetch(ADDRESS)).headers.get("content-security-policy")!;
+    const page = await openPage();
+
+    const outcome = await page.evaluate(() => fetch("https://example.org/").then(() => "sent", () => "refused"));
+
+    expect(outcome).toBe("refused");
+    expect(policy).not.toContain("unsafe");
+    await page.close();
+  });
+});

@@ -1,0 +1,149 @@
+/** The server's HTTP contract, docs/http-api.md, as far as the page uses it. */
+
+export type Options = Record<string, string>;
+
+/** A refusal in the server's own words. */
+export class Refusal extends Error {
+  constructor(
+    message: string,
+    readonly status: number,
+    readonly type: string,
+  ) {
+    super(message);
+  }
+
+  get wantsToken(): boolean {
+    return this.status === 401 || this.status === 403;
+  }
+}
+
+/** Nothing answered. */
+export class Unreachable extends Error {
+  constructor() {
+    super("The server cannot be reached. Check that it runs and that this device is online, then try again.");
+  }
+}
+
+export class Cancelled extends Error {}
+
+export interface Answer {
+  bytes: Uint8Array<ArrayBuffer>;
+  contentType: string;
+  /** From sending to the last byte. */
+  milliseconds: number;
+  /** What the server says each stage took, in milliseconds. */
+  stages: [string, number][];
+}
+
+/** What a model says of itself (`customizedMetadata`); the rest is shown as it comes. */
+export interface Description {
+  model: string;
+  version: string;
+  classes: string[];
+  palette: string[];
+  background: number | null;
+  explanations: boolean;
+  formats: Record<string, { content_type: string; about: string }>;
+  options: Record<string, { default?: unknown; description?: string; enum?: unknown[] }>;
+  limits: Record<string, number>;
+  [key: string]: unknown;
+}
+
+export interface Call {
+  body?: FormData;
+  signal?: AbortSignal;
+  /** Told the share of the body that is sent. */
+  onProgress?: (share: number) => void;
+}
+
+export class Api {
+  /** Kept in memory alone. */
+  token = "";
+
+  constructor(readonly base: URL) {}
+
+  /** Returns the names of the models; a server that does not list them has `fallback`. */
+  async models(fallback: string): Promise<string[]> {
+    // The first is this project's server's, for any token; the second is TorchServe's management.
+    const own = (await this.unlessRefused("v1/models")) as { models?: string[] } | undefined;
+    if (own?.models) return own.models;
+    const managed = (await this.unlessRefused("models")) as { models?: { modelName: string }[] } | undefined;
+    return managed?.models?.map((model) => model.modelName) ?? [fallback];
+  }
+
+  /** Returns what a model says of itself; undefined if the server keeps that elsewhere, or from this token. */
+  async describe(model: string): Promise<Description | undefined> {
+    const entries = await this.unlessRefused(`models/${encodeURIComponent(model)}?customized=true`);
+    return (entries as { customizedMetadata?: Description }[] | undefined)?.[0]?.customizedMetadata;
+  }
+
+  predict(model: string, image: Blob, options: Options, call: Call = {}): Promise<Answer> {
+    return this.send("POST", `predictions/${encodeURIComponent(model)}`, { ...call, body: form(image, options) });
+  }
+
+  explain(model: string, image: Blob, options: Options, call: Call = {}): Promise<Answer> {
+    return this.send("POST", `explanations/${encodeURIComponent(model)}`, { ...call, body: form(image, options) });
+  }
+
+  url(path: string): string {
+    return new URL(path, this.base).href;
+  }
+
+  /** Returns the JSON at a path; undefined where the server, or a proxy, has none for this page. */
+  private async unlessRefused(path: string): Promise<unknown> {
+    try {
+      return JSON.parse(new TextDecoder().decode((await this.send("GET", path, {})).bytes));
+    } catch (error) {
+      if (error instanceof SyntaxError || (error instanceof Refusal && error.status !== 401 && error.status < 500)) return undefined;
+      throw error;
+    }
+  }
+
+  /** Sends by XMLHttpRequest, which alone tells how much is sent. */
+  private send(method: string, path: string, { body, signal, onProgress }: Call): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(new Cancelled());
+      const request = new XMLHttpRequest();
+      const began = performance.now();
+      request.open(method, this.url(path));
+      request.responseType = "arraybuffer";
+      if (this.token) request.setRequestHeader("Authorization", `Bearer ${this.token}`);
+      if (onProgress) request.upload.onprogress = (event) => onProgress(event.total ? event.loaded / event.total : 1);
+      request.onload = () => {
+        const bytes = new Uint8Array(request.response as ArrayBuffer);
+        if (request.status >= 400) return reject(refusal(request.status, request.statusText, bytes));
+        const timing = request.getResponseHeader("Server-Timing") ?? "";
+        const contentType = request.getResponseHeader("Content-Type") ?? "";
+        resolve({ bytes, contentType, milliseconds: performance.now() - began, stages: parseServerTiming(timing) });
+      };
+      request.onerror = () => reject(new Unreachable());
+      request.onabort = () => reject(new Cancelled());
+      signal?.addEventListener("abort", () => request.abort(), { once: true });
+      request.send(body ?? null);
+    });
+  }
+}
+
+function form(image: Blob, options: Options): FormData {
+  const fields = new FormData();
+  for (const [name, value] of Object.entries(options)) fields.set(name, value);
+  // The file's own name is an option, `image_name`, and told only where an answer holds it.
+  fields.set("data", image, "photograph");
+  return fields;
+}
+
+/** Reads the server's error body; a proxy's page is told by its status. */
+export function refusal(status: number, statusText: string, bytes: Uint8Array): Refusal {
+  try {
+    const { message, type } = JSON.parse(new TextDecoder().decode(bytes)) as { message?: unknown; type?: unknown };
+    if (typeof message === "string") return new Refusal(message, status, typeof type === "string" ? type : "");
+  } catch {
+    // Not JSON.
+  }
+  return new Refusal(status === 413 ? "The file is larger than the server takes." : `The server answered ${status} ${statusText}.`, status, "");
+}
+
+/** Reads `Server-Timing: decode;dur=1.7, network;dur=35.9`. */
+export function parseServerTiming(header: string): [string, number][] {
+  return [...header.matchAll(/([\w-]+);dur=([\d.]+)/g)].map(([, name, duration]) => [name, Number(duration)]);
+}

@@ -1,0 +1,87 @@
+/** The list of classes: colour, share, score, and which are shown. */
+
+import { cssColour } from "./colours";
+import { byId, element, percent } from "./dom";
+import type { ClassShare } from "./label-map";
+
+export interface Row extends ClassShare {
+  name: string;
+  colour: number;
+  /** Intersection over union with the other mask, 0 to 1. */
+  iou?: number;
+}
+
+/** Which classes are shown, by name, so that a choice holds for the next photograph. */
+export class ClassList {
+  private readonly hidden = new Set<string>();
+  private solo: string | undefined;
+  private rows: Row[] = [];
+  private readonly root = byId("classes");
+
+  constructor(
+    private readonly onChange: () => void,
+    private readonly onExplain: (row: Row) => void,
+  ) {
+    byId("all").addEventListener("click", () => this.showAll(true));
+    byId("none").addEventListener("click", () => this.showAll(false));
+  }
+
+  /** Hides a class until the user wants it: background, which would darken every photograph. */
+  hideAtFirst(name: string): void {
+    this.hidden.add(name);
+  }
+
+  isVisible(name: string): boolean {
+    return this.solo === undefined ? !this.hidden.has(name) : this.solo === name;
+  }
+
+  show(rows: Row[], canExplain: boolean): void {
+    if (this.solo !== undefined && !rows.some((row) => row.name === this.solo)) this.solo = undefined;
+    const focused = this.root.contains(document.activeElement) ? document.activeElement?.getAttribute("data-focus") : undefined;
+    this.rows = rows;
+    this.root.replaceChildren(...rows.map((row) => this.item(row, canExplain)));
+    if (focused) this.root.querySelector<HTMLElement>(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  private item(row: Row, canExplain: boolean): HTMLLIElement {
+    const box = element("input", { type: "checkbox", "data-focus": `show ${row.index}`, checked: this.isVisible(row.name) });
+    box.addEventListener("change", () => this.toggle(row.name, box.checked));
+    const swatch = element("span", { class: "swatch" });
+    swatch.style.background = cssColour(row.colour);
+    const isSolo = this.solo === row.name;
+    const solo = element("button", { type: "button", "data-focus": `solo ${row.index}`, "aria-pressed": String(isSolo), "aria-label": `Only ${row.name}` }, "Only");
+    solo.addEventListener("click", () => {
+      this.solo = isSolo ? undefined : row.name;
+      this.changed();
+    });
+    const why = element("button", { type: "button", "data-focus": `why ${row.index}`, "aria-label": `Why ${row.name}?`, disabled: !canExplain }, "Why?");
+    why.addEventListener("click", () => this.onExplain(row));
+    const score = row.score === undefined ? "" : ` · score ${percent(row.score)}`;
+    const iou = row.iou === undefined ? "" : ` · IoU ${percent(row.iou)}`;
+    const numbers = element("span", { class: "numbers" }, `${percent(row.fraction)}${score}${iou}`);
+    return element("li", {}, element("label", {}, box, swatch, element("span", {}, row.name)), solo, why, numbers);
+  }
+
+  private toggle(name: string, shown: boolean): void {
+    // A tick while one class is alone means: this one too.
+    if (this.solo !== undefined) for (const row of this.rows) if (row.name !== this.solo) this.hidden.add(row.name);
+    if (this.solo !== undefined) this.hidden.delete(this.solo);
+    this.solo = undefined;
+    if (shown) this.hidden.delete(name);
+    else this.hidden.add(name);
+    this.changed();
+  }
+
+  private showAll(shown: boolean): void {
+    this.solo = undefined;
+    for (const row of this.rows) {
+      if (shown) this.hidden.delete(row.name);
+      else this.hidden.add(row.name);
+    }
+    this.changed();
+  }
+
+  private changed(): void {
+    this.onChange();
+  }
+}

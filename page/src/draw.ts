@@ -1,0 +1,124 @@
+/** Draws masks and photographs at the screen's resolution, so that the cost of a frame does not grow with the photograph. */
+
+import type { LabelMap } from "./label-map";
+import type { Viewport } from "./viewport";
+
+/** Above this many milliseconds a frame of a gesture is drawn coarser, and sharp once the hand rests. */
+const BUDGET = 10;
+
+/** Draws the part of `map` that `viewport` shows, nearest neighbour. `table` gives RGBA of packed values. */
+export function drawMask(canvas: HTMLCanvasElement, map: LabelMap, viewport: Viewport, table: Uint32Array, outlined: boolean): void {
+  const { width, height } = canvas;
+  const ratio = width / Math.max(1, canvas.clientWidth);
+  const columns = sources(width, viewport.left * ratio, viewport.scale * ratio, map.width);
+  const rows = sources(height, viewport.top * ratio, viewport.scale * ratio, map.height);
+  const image = new ImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer);
+  if (outlined) outline(pixels, map, columns, rows, table, Math.max(1, Math.round(1.5 * ratio)));
+  else fill(pixels, map, columns, rows, table);
+  canvas.getContext("2d")!.putImageData(image, 0, 0);
+}
+
+/** Returns the image's column (or row) at each of the canvas's, -1 outside the image. */
+function sources(length: number, offset: number, scale: number, size: number): Int32Array {
+  return Int32Array.from({ length }, (_, i) => {
+    const source = Math.floor((i + 0.5 - offset) / scale);
+    return source >= 0 && source < size ? source : -1;
+  });
+}
+
+/** Returns the first and the last but one position inside the image. */
+function inside(positions: Int32Array): [number, number] {
+  let [first, last] = [0, positions.length];
+  while (first < last && positions[first] < 0) first++;
+  while (last > first && positions[last - 1] < 0) last--;
+  return [first, last];
+}
+
+function fill(out: Uint32Array, { packed, width }: LabelMap, columns: Int32Array, rows: Int32Array, table: Uint32Array): void {
+  const [left, right] = inside(columns);
+  const [top, bottom] = inside(rows);
+  for (let y = top; y < bottom; y++) {
+    const source = rows[y] * width;
+    const target = y * columns.length;
+    // A row that shows the same pixels as the one above is copied.
+    if (y > top && rows[y] === rows[y - 1]) out.copyWithin(target, target - columns.length, target);
+    else for (let x = left; x < right; x++) out[target + x] = table[packed[source + columns[x]]];
+  }
+}
+
+function outline(out: Uint32Array, map: LabelMap, columns: Int32Array, rows: Int32Array, table: Uint32Array, thickness: number): void {
+  const { packed, width } = map;
+  const [left, right] = inside(columns);
+  const [top, bottom] = inside(rows);
+  for (let y = top; y < bottom; y++) {
+    const source = rows[y] * width;
+    const below = rows[Math.min(y + thickness, bottom - 1)] * width;
+    const target = y * columns.length;
+    for (let x = left; x < right; x++) {
+      const here = packed[source + columns[x]];
+      const beside = packed[source + columns[Math.min(x + thickness, right - 1)]];
+      const under = packed[below + columns[x]];
+      if (here >> 8 !== beside >> 8) out[target + x] = table[here] || table[beside];
+      else if (here >> 8 !== under >> 8) out[target + x] = table[here] || table[under];
+    }
+  }
+}
+
+/** A photograph with halves of itself: scaling from the next larger one is quick, and smooth. */
+export class Picture {
+  private readonly levels: (ImageBitmap | HTMLCanvasElement)[];
+
+  constructor(bitmap: ImageBitmap) {
+    this.levels = [bitmap];
+    let last: ImageBitmap | HTMLCanvasElement = bitmap;
+    while (Math.max(last.width, last.height) > 1024) last = this.addHalf(last);
+  }
+
+  get width(): number {
+    return this.levels[0].width;
+  }
+
+  get height(): number {
+    return this.levels[0].height;
+  }
+
+  get smallest(): CanvasImageSource {
+    return this.levels[this.levels.length - 1];
+  }
+
+  draw(canvas: HTMLCanvasElement, viewport: Viewport): void {
+    const ratio = canvas.width / Math.max(1, canvas.clientWidth);
+    const context = canvas.getContext("2d")!;
+    const scale = viewport.scale * ratio;
+    const source = this.levels.findLast((level) => level.width >= this.width * scale) ?? this.levels[0];
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    context.imageSmoothingEnabled = scale < 2;
+    context.drawImage(source, viewport.left * ratio, viewport.top * ratio, this.width * scale, this.height * scale);
+  }
+
+  private addHalf(of: ImageBitmap | HTMLCanvasElement): HTMLCanvasElement {
+    const half = document.createElement("canvas");
+    half.width = Math.ceil(of.width / 2);
+    half.height = Math.ceil(of.height / 2);
+    half.getContext("2d")!.drawImage(of, 0, 0, half.width, half.height);
+    this.levels.push(half);
+    return half;
+  }
+}
+
+/** Chooses how sharp frames are: coarser while gestures would stutter, exact when nothing moves. */
+export class Sharpness {
+  private coarse = 1;
+
+  /** Device pixels for each CSS pixel. */
+  ratio(moving: boolean): number {
+    return (window.devicePixelRatio || 1) / (moving ? this.coarse : 1);
+  }
+
+  /** Takes note of what a frame of a gesture took, in milliseconds. */
+  note(milliseconds: number): void {
+    if (milliseconds > BUDGET) this.coarse = Math.min(4, this.coarse * Math.sqrt(milliseconds / BUDGET));
+    else if (milliseconds < BUDGET / 2) this.coarse = Math.max(1, this.coarse * 0.95);
+  }
+}

@@ -1,0 +1,53 @@
+/** Asks the server for masks, and keeps the latest. */
+
+import type { Answer, Api, Call, Description, Options } from "./api";
+import { LabelMap } from "./label-map";
+import { decodePng } from "./png";
+
+/** Masks in memory: of 12 megapixels each takes 24 MB. */
+const MOST = 8;
+
+export interface Result {
+  map: LabelMap;
+  answer: Answer;
+  /** Milliseconds of what the page did and waited for, in order. */
+  timings: [string, number][];
+}
+
+export class Results {
+  private readonly kept = new Map<string, Result>();
+
+  constructor(
+    private readonly api: Api,
+    private readonly describe: (model: string) => Description | undefined,
+  ) {}
+
+  get(key: string): Result | undefined {
+    return this.kept.get(key);
+  }
+
+  /** Asks for the mask, which is handed to `onMask` at once, then for its confidences. */
+  async load(key: string, model: string, image: Blob, options: Options, call: Call, onMask: (result: Result) => void): Promise<Result> {
+    const format = (this.describe(model)?.classes.length ?? 0) > 256 ? "index" : "png";
+    const answer = await this.api.predict(model, image, { ...options, format }, call);
+    let began = performance.now();
+    const colours = this.describe(model)?.palette.map((colour) => parseInt(colour.slice(1), 16));
+    const map = LabelMap.fromPng(await decodePng(answer.bytes), colours);
+    const result: Result = { map, answer, timings: [["mask, from sending to receipt", answer.milliseconds], ["unpacking the mask", performance.now() - began]] };
+    onMask(result);
+    const confidence = await this.api.predict(model, image, { ...options, format: "confidence" }, { signal: call.signal });
+    began = performance.now();
+    map.addConfidence(await decodePng(confidence.bytes));
+    result.timings.push(["confidences", confidence.milliseconds], ["unpacking them", performance.now() - began]);
+    this.keep(key, result);
+    return result;
+  }
+
+  private keep(key: string, result: Result): void {
+    this.kept.set(key, result);
+    for (const oldest of this.kept.keys()) {
+      if (this.kept.size <= MOST) break;
+      this.kept.delete(oldest);
+    }
+  }
+}
