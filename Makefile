@@ -39,7 +39,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve stop smoke package check fast test bench fuzz lint format clean
+.PHONY: help setup demo serve stop smoke package check fast test bench fuzz page lint format clean
 
 help:  ## List the targets and variables
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -109,7 +109,7 @@ check: setup  ## Run style checks, types and the fast tests
 fast: setup
 	$(TEST) -m "not slow" --fast-limit 5 --hypothesis-profile few tests/unit
 
-test: lint $(VENV)/.crf $(VENV)/.consumers $(VENV)/clients/.installed  ## Run every check: style, types, unit, packaging, live and fuzz tests
+test: lint $(VENV)/.crf $(VENV)/.consumers $(VENV)/clients/.installed page/node_modules/.installed  ## Run every check: style, types, unit, packaging, live and fuzz tests
 	$(TEST)
 
 # The one dependency that is compiled; where that fails, its tests are skipped and say so.
@@ -130,6 +130,14 @@ $(VENV)/clients/.installed: $(CLIENT_LIBRARIES) | $(INSTALLED)
 	@$(BIN)/python -m venv $(VENV)/clients && \
 	    $(VENV)/clients/bin/python -m pip install -q --disable-pip-version-check --no-compile --no-deps $(PIP_ARGS) -r $< && \
 	    touch $@ || echo "tritonclient and kserve cannot be installed here; their tests will be skipped" >&2
+
+page: page/node_modules/.installed  ## Build the page that the server without Java shows at / (needs Node 20)
+	@cd page && npm run -s build
+
+# The page's build tools and browser tests: 0.1 GB that nobody needs where the page is served.
+page/node_modules/.installed: page/package-lock.json
+	@cd page && npm ci --loglevel error && touch node_modules/.installed || \
+	    echo "Node's packages cannot be installed here; the page's tests will be skipped" >&2
 
 bench: setup  ## Compare with TorchServe's own handler on an idle machine; results in build/bench
 	$(RUN) benchmarks.serving --out $(BUILD)/bench

@@ -13,10 +13,10 @@ from handler.servers.asgi.errors import PathNotFound
 #: Written by `make page`.
 FILES = Path(__file__).parent / "static"
 
-#: Nothing of another origin, no inline script, no frame around the page. `blob:` is what the browser itself makes of photographs.
+#: Nothing of another origin, no inline script, no frame around the page. A `blob:` is what the browser makes of photographs.
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; "
-    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,

@@ -1,0 +1,20 @@
+"""The page's built files: those committed are those that its source gives."""
+
+from pathlib import Path
+
+from handler.servers.asgi.page import FILES
+from tests.node import run_npm
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_committed_page_is_what_its_source_gives(tmp_path: Path) -> None:
+    run_npm("build", "--outDir", str(tmp_path / "built"), "--emptyOutDir")
+
+    assert _contents(tmp_path / "built") == _contents(FILES)
+
+
+def test_its_parts_work_alone() -> None:
+    assert "passed" in run_npm("test")
