@@ -17,7 +17,7 @@ from handler.settings import HandlerSettings
 from model import read_metadata
 from scripts.agreement import compare_engines, require_agreement
 from scripts.class_names import index_to_name
-from scripts.package.recipe import ENTRY, EPOCH, MAIN, ROOT, Recipe, created_on
+from scripts.package.recipe import ENTRY, EPOCH, MAIN, REQUIREMENTS, ROOT, Recipe, created_on
 
 
 def build(recipe: Recipe, store: Path, prove: Callable[[Path], object] | None = None) -> Path:
@@ -41,6 +41,7 @@ def build(recipe: Recipe, store: Path, prove: Callable[[Path], object] | None = 
             (stage / source).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / source, stage / source)
         shutil.copyfile(ROOT / MAIN, stage / "__main__.py")
+        (stage / REQUIREMENTS).write_text(recipe.requirements())
         (stage / "index_to_name.json").write_text(index_to_name(names))
         settings = recipe.handler_settings()
         files = add_graph(stage, ModelFiles(recipe.checkpoint, settings.output_stride), settings)

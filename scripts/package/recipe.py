@@ -15,6 +15,7 @@ from model import read_metadata
 from model.strict import ConfigurationError
 from scripts.class_names import canonical_name, read_class_names
 from scripts.image_files import find_images
+from scripts.package.requirements import requirements
 from scripts.served_model_config import ServedModelConfig
 from scripts.verify_archive import PROBE
 from scripts.yaml_file import read_mapping
@@ -26,6 +27,8 @@ DEFAULT_MODEL_CONFIG = ROOT / "handler" / "model-config.yaml"
 ENTRY = Path("handler", "deeplab_handler.py")
 #: What `python MODEL.mar` runs.
 MAIN = Path("handler", "servers", "asgi", "archive_main.py")
+#: What serves an archive without Java; `handler.servers.asgi.command` names packages that are missing by it.
+REQUIREMENTS = "requirements.txt"
 #: The earliest time that a zip entry can have.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 #: Everything of the repository that goes into an archive, besides its entry, checkpoint and configuration.
@@ -51,6 +54,10 @@ class Recipe:
         """Return the allow-listed files, relative to the repository."""
         paths = {path.relative_to(ROOT) for pattern in _SOURCES for path in ROOT.glob(pattern)}
         return sorted(paths - {ENTRY})
+
+    def requirements(self) -> str:
+        """Return the `requirements.txt` of the archive."""
+        return requirements([ROOT / path for path in [*self.sources(), ENTRY]], ROOT / "pyproject.toml")
 
     def check(self) -> None:
         """Refuse inputs that do not fit together.
@@ -87,7 +94,15 @@ class Recipe:
 
     def digest(self) -> str:
         """Return the SHA-256 of everything that decides an archive's bytes and its proof."""
-        values = [self.name, self.version, created_on(), self.least_agreement, version("torch"), *_machine(self)]
+        values = [
+            self.name,
+            self.version,
+            created_on(),
+            self.least_agreement,
+            version("torch"),
+            self.requirements(),
+            *_machine(self),
+        ]
         digest = hashlib.sha256(" ".join(map(str, values)).encode())
         photographs = find_images(self.photographs) if self.photographs else []
         inputs = {path: path.name for path in [self.checkpoint, self.model_config, *photographs]}

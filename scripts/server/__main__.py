@@ -42,7 +42,7 @@ def _stop(arguments: Namespace) -> None:
     if server is None:
         print("no server runs")
     else:
-        server.stop()
+        server.stop(lambda sentence: print(sentence, flush=True))
         print(f"stopped {server.url}")
 
 

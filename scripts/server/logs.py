@@ -25,6 +25,14 @@ class Logs:
             return match[0]
         return self.tail(_MODEL, CONSOLE) if "Load model failed" in text else None
 
+    def unfinished(self) -> int | None:
+        """Return how many requests our own server had to finish when it was told to end; None: it does not say."""
+        for line in self._read(CONSOLE).splitlines():
+            if line.startswith("{") and (event := json.loads(line)).get("event") == "draining":
+                count: int = event["unfinished"]
+                return count
+        return None
+
     def tail(self, *names: str) -> str:
         """Return the end of the first of these logs that is not empty; by default the worker's, then the server's console."""
         for name in names or (_MODEL, CONSOLE):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,12 +11,15 @@ from typing import Literal
 import psutil
 import requests
 
+from handler.servers.asgi.options import ServerOptions
 from scripts.server.logs import CONSOLE, Logs
 from scripts.server.ports import Ports, ServerError
 
 #: A GPU's first start compiles the network. A model that fails to load is reported at once.
 READY_WITHIN_S = 900
-_STOP_WITHIN_S = 30
+_ENDS_AT_ONCE_S, _STOP_WITHIN_S = 1, 30
+#: As long as our own server lets the requests that it has accepted take when it is stopped.
+_DRAIN_S = ServerOptions({}).drain
 #: TorchServe, or the server of our own (`handler.servers.asgi`).
 Software = Literal["torchserve", "asgi"]
 #: A process began at the same time, however the clock was set meanwhile; no id is given again so soon.
@@ -90,18 +94,32 @@ class Server:
             time.sleep(0.2)
         raise ServerError(f"not READY after {within:.0f} s\n{self.logs.tail()}")
 
-    def stop(self) -> None:
-        """End the server and its workers, and remove its temporary folder. Does nothing if it has ended."""
+    def stop(self, say: Callable[[str], object] = lambda _: None) -> None:
+        """End the server and its workers, and remove its temporary folder. Does nothing if it has ended.
+
+        Our own server finishes what it has accepted, which may take as long as it lets a request take.
+
+        Args:
+            say: told what the server waits for, if it does not end at once.
+        """
         process = self.process()
         if process is not None:
             family = [process, *process.children(recursive=True)]
             process.terminate()
-            _, alive = psutil.wait_procs(family, timeout=_STOP_WITHIN_S)
+            _, alive = psutil.wait_procs(family, timeout=_ENDS_AT_ONCE_S)
+            if alive and self.software == "asgi":
+                say(f"{self._unfinished()}, {_DRAIN_S:g} s at most; `kill {self.pid}` ends it at once")
+            _, alive = psutil.wait_procs(alive, timeout=_STOP_WITHIN_S + (_DRAIN_S if self.software == "asgi" else 0))
             for straggler in alive:
                 straggler.kill()
             psutil.wait_procs(alive, timeout=_STOP_WITHIN_S)
         shutil.rmtree(self.temporary, ignore_errors=True)
         self._state_file(self.run_directory).unlink(missing_ok=True)
+
+    def _unfinished(self) -> str:
+        count = self.logs.unfinished()
+        requests = "the requests" if count is None else f"{count} request{'s' if count != 1 else ''}"
+        return f"waiting for {requests} that the server has accepted"
 
     def save(self) -> None:
         """Remember the server in its run directory, for `find`."""

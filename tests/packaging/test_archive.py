@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from handler.network.engines.archive import GRAPH
 from handler.network.engines.openvino_engine import native_precision
 from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
+from handler.servers.asgi.command import _PACKAGES
 from handler.settings import HandlerSettings
 from model import CheckpointError, ModelConfig, ResizePolicy
 from model.strict import ConfigurationError
@@ -47,7 +49,7 @@ def test_it_holds_the_needed_files_and_no_other(archive: Path) -> None:
     code = {path.relative_to(ROOT).as_posix() for folder in ("handler", "model") for path in (ROOT / folder).rglob("*.py")}
     assert names == (code - {"handler/deeplab_handler.py"}) | {
         "MAR-INF/MANIFEST.json", "LICENSE", "__main__.py", "deeplab_handler.py", "index_to_name.json", "model-config.yaml",
-        "model.safetensors", "graphs/network.xml", "graphs/network.bin", "graphs/agreement.json",
+        "model.safetensors", "requirements.txt", "graphs/network.xml", "graphs/network.bin", "graphs/agreement.json",
     }  # fmt: skip
 
 
@@ -97,6 +99,15 @@ def test_the_manifest_names_the_entry_the_checkpoint_and_the_configuration(archi
         "handler": "deeplab_handler.py",
         "configFile": "model-config.yaml",
     }
+
+
+def test_it_lists_the_packages_that_its_code_imports_as_they_are_pinned_here(archive: Path) -> None:
+    lines = zipfile.ZipFile(archive).read("requirements.txt").decode().splitlines()
+
+    declared = [line.split("[")[0] for line in requires("deeplab-serve") or [] if "extra ==" not in line]
+    assert set(lines) < set(declared)
+    assert {line.partition("==")[0] for line in lines} >= set(_PACKAGES.values()) | {"openvino", "timm"}
+    assert not any(line.startswith(("torchserve", "torch-model-archiver", "requests")) for line in lines)
 
 
 def test_class_names_come_from_the_checkpoint(archive: Path) -> None:

@@ -3,14 +3,16 @@
 import importlib.util
 import os
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from handler.servers.asgi import token_command
+from handler.servers.asgi.logs import log_event
 from handler.servers.asgi.options import OptionError, parse_options
 from handler.servers.asgi.token_command import TOKEN_COMMAND
-from handler.servers.asgi.unpack import UnpackError, unpack
+from handler.servers.asgi.unpack import UnpackError, sweep, unpack
 
 _FAILURE, _USAGE = 1, 2
 #: What the front process and its workers import, by the names under which packages are installed.
@@ -30,22 +32,30 @@ _PACKAGES = {
 _STARTED_AS = "DEEPLAB_ARCHIVE"
 
 
-def main(arguments: Sequence[str], prog: str = "python -m handler.servers.asgi", archive: Path | None = None) -> int:
+def main(
+    arguments: Sequence[str],
+    prog: str = "python -m handler.servers.asgi",
+    archive: Path | None = None,
+    root: Path | None = None,
+) -> int:
     """Serve until a signal ends the server; return the exit code.
 
     Args:
         arguments: the words after the program's name.
         prog: what the user typed to start the program.
         archive: the archive to serve if the command line names no model.
+        root: the archive, or its folder, whose code this is; None: it is not an archive's.
     """
     try:
         if list(arguments[:1]) == [TOKEN_COMMAND]:
             return token_command.main(arguments[1:], prog)
         options = parse_options(arguments, prog, archive)
-        require_packages()
+        require_packages(root)
         from handler.servers.asgi.server import serve
 
         folders = {name: unpack(path, options.cache) for name, path in options.models.items()}
+        for folder in sweep(options.cache):
+            log_event("archive removed", folder=str(folder))
         return serve(options, folders)
     except (OptionError, UnpackError) as error:
         return fail(str(error), _USAGE if isinstance(error, OptionError) else _FAILURE)
@@ -61,27 +71,44 @@ def main_of_archive(root: Path, arguments: Sequence[str]) -> int:
     """
     archive = Path(os.environ.pop(_STARTED_AS, root)) if root.is_dir() else root
     if root.is_dir() or list(arguments[:1]) == [TOKEN_COMMAND]:
-        return main(arguments, f"python {archive}", archive if archive.is_file() else root)
+        return main(arguments, f"python {archive}", archive if archive.is_file() else root, root)
     try:
         options = parse_options(arguments, f"python {archive}", archive)
-        require_packages()
+        require_packages(root)
         folder = unpack(root, options.cache)
     except (OptionError, UnpackError) as error:
         return fail(str(error), _USAGE if isinstance(error, OptionError) else _FAILURE)
     return _run_instead([sys.executable, str(folder), *arguments], {**os.environ, _STARTED_AS: str(root)})
 
 
-def require_packages() -> None:
+def require_packages(root: Path | None = None) -> None:
     """Check that this Python has what the server imports.
 
+    Args:
+        root: the archive, or its folder, which says in what versions; None: no versions are told.
+
     Raises:
-        OptionError: naming the packages that are missing.
+        OptionError: naming the packages that are missing, and the command that installs them.
     """
     missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
     if missing:
+        pinned = _requirements(root)
+        wanted = " ".join(pinned.get(package, package) for package in missing)
         raise OptionError(
-            f"packages are missing in {sys.prefix}: {', '.join(missing)}; pip install them, or run the Python that has them"
+            f"packages are missing in {sys.prefix}: {', '.join(missing)}; run the Python that has them, or install them with: "
+            f"{sys.executable} -m pip install {wanted}"
         )
+
+
+def _requirements(root: Path | None) -> dict[str, str]:
+    """Return the lines of the archive's `requirements.txt` by package; nothing if it has none."""
+    try:
+        if root is None:
+            return {}
+        text = (root if root.is_dir() else zipfile.Path(root)).joinpath("requirements.txt").read_text()
+    except OSError:  # An older archive.
+        return {}
+    return {line.partition("==")[0]: line for line in text.splitlines()}
 
 
 def _run_instead(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:

@@ -159,7 +159,8 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     def _end(self, number: signal.Signals) -> None:
-        log_event("draining", signal=number.name, force=self._front.is_draining)
+        unfinished = len(self.server_state.tasks)
+        log_event("draining", signal=number.name, unfinished=unfinished, force=self._front.is_draining)
         # A second signal does not wait.
         self.force_exit = self._front.is_draining
         self._front.is_draining = self.should_exit = True

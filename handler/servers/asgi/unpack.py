@@ -1,11 +1,33 @@
-"""Extract an archive into a cache folder by its digest. Imports nothing but the standard library."""
+"""Extract archives into a cache folder by their digests, and sweep out those that nothing serves any more.
 
+A process locks the folders that it uses (`flock` on the folder itself) until it ends, however it ends. Imports nothing but the
+standard library.
+"""
+
+import fcntl
 import hashlib
 import os
+import re
 import shutil
+import stat
 import tempfile
+import time
 import zipfile
+import zlib
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
+
+#: Extractions that stay though nothing serves them now: the last ones used.
+_KEPT = 3
+#: A folder that is being written has no lock for a moment.
+_NEW_FOR_S = 600
+_EXTRACTED = re.compile(r"[0-9a-f]{32}")
+_UNFINISHED = re.compile(r"[0-9a-f]{32}\..+")
+_MANIFEST = "MAR-INF/MANIFEST.json"
+#: `RuntimeError`: encrypted, or compressed in a way that Python does not know.
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 
 class UnpackError(Exception):
@@ -13,7 +35,7 @@ class UnpackError(Exception):
 
 
 def unpack(archive: Path, cache: Path | None = None) -> Path:
-    """Return a folder with the contents of `archive`, extracted now or by an earlier start.
+    """Return a folder with the contents of `archive`, extracted now or by an earlier start, and in use until this process ends.
 
     The folder appears whole or not at all: several servers may start at once, and any of them may be killed.
 
@@ -22,30 +44,72 @@ def unpack(archive: Path, cache: Path | None = None) -> Path:
         cache: where to extract to; None: the user's cache folder.
 
     Raises:
-        UnpackError: `archive` is not a zip file with a manifest, or the folder cannot be written.
+        UnpackError: `archive` is not a zip file with a manifest, or the folder cannot be written, or another user's.
     """
     if archive.is_dir():
         return archive.resolve()
-    home = cache or _default_cache()
+    home = (cache or _default_cache()).resolve()
     try:
+        # One handle for both: the file may be replaced meanwhile.
         with archive.open("rb") as file:
-            folder = home.resolve() / hashlib.file_digest(file, "sha256").hexdigest()[:32]
-        if not folder.is_dir():
+            folder = home / hashlib.file_digest(file, "sha256").hexdigest()[:32]
             home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _extract(archive, folder)
-    except zipfile.BadZipFile as error:
+            while not _use(folder):  # Another start may sweep it out at this moment.
+                _extract(archive, file, folder)
+    except _BROKEN_ZIP as error:
         raise UnpackError(f"{archive}: not a model archive (a zip file): {error}") from error
     except OSError as error:
         raise UnpackError(f"{error.filename or archive}: {error.strerror}; --cache names another folder") from error
     return folder
 
 
-def _extract(archive: Path, folder: Path) -> None:
+def sweep(cache: Path | None = None) -> list[Path]:
+    """Remove extractions that no process uses, but for the last few used; return those removed.
+
+    What cannot be removed stays; the next start tries again.
+    """
+    home = (cache or _default_cache()).resolve()
+    with suppress(OSError):
+        entries = [path for path in home.iterdir() if path.is_dir()]
+        extracted = sorted((path for path in entries if _EXTRACTED.fullmatch(path.name)), key=_last_used, reverse=True)
+        unfinished = [
+            path for path in entries if _UNFINISHED.fullmatch(path.name) and time.time() - _last_used(path) > _NEW_FOR_S
+        ]
+        return _remove([*extracted[_KEPT:], *unfinished])
+    return []
+
+
+def _use(folder: Path) -> bool:
+    """Lock `folder` until this process ends, or the one that it becomes by `exec`; False: there is no such folder.
+
+    Raises:
+        UnpackError: others could have written what would be run.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    status = os.fstat(descriptor)
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        os.close(descriptor)
+        raise UnpackError(f"{folder}: other users may write to this folder, whose code would run; remove it, or set --cache")
+    with suppress(OSError):  # A file system without locks: nothing can be swept out there either.
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    if not folder.is_dir() or not os.path.samestat(status, folder.stat()):
+        os.close(descriptor)
+        return False
+    os.set_inheritable(descriptor, True)
+    with suppress(OSError):  # It may be another user's, read only.
+        os.utime(descriptor)
+    return True
+
+
+def _extract(archive: Path, file: IO[bytes], folder: Path) -> None:
     part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
-        with zipfile.ZipFile(archive) as packed:
-            if "MAR-INF/MANIFEST.json" not in packed.namelist():
-                raise UnpackError(f"{archive}: not a model archive: it has no MAR-INF/MANIFEST.json")
+        with zipfile.ZipFile(file) as packed:
+            if _MANIFEST not in packed.namelist():
+                raise UnpackError(f"{archive}: not a model archive: it has no {_MANIFEST}")
             packed.extractall(part)
         try:
             part.rename(folder)
@@ -54,6 +118,29 @@ def _extract(archive: Path, folder: Path) -> None:
                 raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _remove(folders: Iterable[Path]) -> list[Path]:
+    removed = []
+    for folder in folders:
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Out of the way at once: nobody may find half of it.
+                doomed = folder.rename(folder.with_name(f"{folder.name[:32]}.swept{os.getpid()}"))
+                shutil.rmtree(doomed)
+                removed.append(folder)
+            finally:
+                os.close(descriptor)
+    return removed
+
+
+def _last_used(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _default_cache() -> Path:

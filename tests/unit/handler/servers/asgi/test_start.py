@@ -1,5 +1,6 @@
 """How the server is started: command lines, archives, what is missing."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from handler.servers.asgi.command import main
 from handler.servers.asgi.options import OptionError, parse_options
 from handler.servers.asgi.server import listen
-from handler.servers.asgi.unpack import UnpackError, unpack
+from handler.servers.asgi.unpack import UnpackError, sweep, unpack
 from scripts.server import Ports
 from tests.support import ROOT
 from tests.unit.handler.servers.asgi.support import TIMEOUT_S, write_fake_archive
@@ -25,6 +26,7 @@ def archive(tmp_path: Path) -> Path:
     path = tmp_path / "pets.mar"
     with zipfile.ZipFile(path, "w") as packed:
         packed.writestr("MAR-INF/MANIFEST.json", "{}")
+        packed.writestr("requirements.txt", "numpy-other==1\nstarlette==1.2.3\n")
         packed.write(ROOT / "handler" / "servers" / "asgi" / "archive_main.py", "__main__.py")
         for file in (ROOT / "handler").rglob("*.py"):
             packed.write(file, file.relative_to(ROOT).as_posix())
@@ -92,8 +94,9 @@ def test_an_archive_names_the_packages_that_are_missing(archive: Path, tmp_path:
 
     assert done.returncode == 2
     (error,) = done.stderr.splitlines()
-    assert "starlette" in error
-    assert "torch" in error
+    assert "missing in" in error
+    others = "uvicorn httptools python-multipart numpy torch pillow pyyaml pydantic safetensors"
+    assert error.endswith(f"{sys.executable} -m pip install starlette==1.2.3 {others}")
 
 
 def test_an_archive_is_extracted_once_by_its_digest_however_many_start(archive: Path, tmp_path: Path) -> None:
@@ -114,6 +117,50 @@ def test_another_archive_of_the_same_name_has_another_folder(archive: Path, tmp_
         packed.writestr("more", "")
 
     assert unpack(archive, tmp_path / "cache") != first
+
+
+def test_extractions_that_nothing_uses_are_swept_out_but_for_the_last_few(archive: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    served = unpack(archive, cache)
+    unused = [cache / f"{number:032x}" for number in range(5)]
+    half, new, other = cache / f"{served.name}.half", cache / f"{served.name}.new", cache / "notes"
+    for folder in (*unused, half, new, other):
+        (folder / "handler").mkdir(parents=True)
+    for age, folder in enumerate([*unused, served, half, other]):
+        os.utime(folder, (1_000_000 - age, 1_000_000 - age))
+
+    assert set(sweep(cache)) == {*unused[3:], half}
+
+    assert set(cache.iterdir()) == {served, *unused[:3], new, other}
+
+
+def test_an_extraction_is_in_use_until_its_process_ends(archive: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    program = "import sys; from pathlib import Path; from handler.servers.asgi.unpack import unpack\n"
+    program += "print(unpack(Path(sys.argv[1]), Path(sys.argv[2])), flush=True)\n"
+    # What runs an archive becomes another program, as `python FILE.mar` does.
+    program += "import os; os.execv(sys.executable, [sys.executable, '-c', 'input()'])"
+    command = [sys.executable, "-c", program, str(archive), str(cache)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as user:
+        assert user.stdout
+        folder = Path(user.stdout.readline().strip())
+        for number in range(3):
+            (cache / f"{number:032x}").mkdir()
+        os.utime(folder, (0, 0))
+        assert sweep(cache) == []
+        user.communicate("\n", timeout=TIMEOUT_S)
+
+    assert sweep(cache) == [folder]
+
+
+def test_an_extraction_is_private_and_not_taken_from_others(archive: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    folder = unpack(archive, cache)
+    assert [path.stat().st_mode & 0o077 for path in (cache, folder)] == [0, 0]
+    folder.chmod(0o777)
+
+    with pytest.raises(UnpackError, match="other users may write to this folder"):
+        unpack(archive, cache)
 
 
 @pytest.mark.parametrize("content", [b"nothing", b"PK\x05\x06" + bytes(18)])
