@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -11,9 +11,10 @@ from handler.answers.response import compact_json
 from handler.archive import ModelArchive
 from handler.description import describe
 from handler.errors import InternalError, ResponseTooLarge, SegmentationError, capture
+from handler.network.views import EngineFault, NonFiniteLogits
 from handler.options import SegmentationRequest
 from handler.pipeline import Pipeline
-from handler.request.parser import RequestParser
+from handler.request.parser import EXPLANATION_FORMAT, RequestParser
 from handler.request.protocols import Envelope, Reply, read_envelope
 from handler.scheduler import Outcome, make_scheduler
 from handler.stages import Observer, ignore
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 #: Faults in a row after which the engine is tested. A single request may break it without any harm to the next.
 _FAULTS_BEFORE_TEST = 3
+#: Faults of the engine in a row, whatever the test says, after which it is given up.
+_MOST_ENGINE_FAULTS = 20
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,12 @@ class Application:
     @property
     def has_failed(self) -> bool:
         """Whether the engine cannot recover, as after most CUDA errors: the process should be replaced."""
-        return self._health.has_failed
+        return self.failure is not None
+
+    @property
+    def failure(self) -> str | None:
+        """Why the engine cannot recover; None: it works."""
+        return self._health.failure
 
     @cached_property
     def description(self) -> dict[str, Any]:
@@ -148,7 +156,7 @@ class Application:
         size, limit = len(reply.body), self._archive.settings.limits.max_response_bytes
         if size > limit:
             raise ResponseTooLarge(f"the answer to the call has {size:,} bytes, the limit is {limit:,}")
-        return reply
+        return replace(reply, format=_format(call.requests), images=len(answers))
 
 
 @dataclass(frozen=True)
@@ -165,32 +173,47 @@ class _EngineHealth:
     """Tells an engine that no longer works from a request that it could not answer."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self.has_failed = False
+        #: Why the engine cannot recover; None: it works.
+        self.failure: str | None = None
         self._pipeline = pipeline
+        #: Internal errors since the last test, and those of the engine, in a row.
         self._faults = 0
+        self._engine_faults = 0
         self._counting = threading.Lock()
 
     def note(self, outcomes: Sequence[Outcome]) -> None:
-        """Count faults in a row; after a few, test the engine on a blank image."""
+        """Count faults in a row; after a few, or at once if logits are not finite, test the engine on an image of its own."""
         with self._counting:
             for outcome in outcomes:
                 if isinstance(outcome, InternalError):
-                    self._faults += 1
+                    self._faults += _FAULTS_BEFORE_TEST if isinstance(outcome.__cause__, NonFiniteLogits) else 1
+                    self._engine_faults += isinstance(outcome.__cause__, EngineFault)
                 elif not isinstance(outcome, SegmentationError):
-                    self._faults = 0
-            suspect = self._faults >= _FAULTS_BEFORE_TEST
-        if suspect:
+                    self._faults = self._engine_faults = 0
+            suspect, engine_faults = self._faults >= _FAULTS_BEFORE_TEST, self._engine_faults
+        if engine_faults >= _MOST_ENGINE_FAULTS:
+            self._fail(f"the engine has failed {engine_faults} times in a row")
+        elif suspect:
             self._test()
 
     def _test(self) -> None:
         try:
             self._pipeline.warm_up()
-        except Exception:
-            logger.critical("the engine fails on a blank image too; this process cannot recover", exc_info=True)
-            self.has_failed = True
+        except Exception as error:
+            self._fail(f"the engine fails on a test image too: {error}")
         else:
             with self._counting:
                 self._faults = 0
+
+    def _fail(self, reason: str) -> None:
+        logger.critical("%s; this process cannot recover", reason, exc_info=True)
+        self.failure = reason
+
+
+def _format(requests: Sequence[SegmentationRequest]) -> str:
+    """Return the name of the answers' format, `mixed` for several."""
+    formats = {EXPLANATION_FORMAT if request.explain else request.answer.format for request in requests}
+    return formats.pop() if len(formats) == 1 else "mixed"
 
 
 def _public_message(error: SegmentationError, request_id: str) -> str:

@@ -1,5 +1,6 @@
 """Segment one image: open → check cost → decode → views → network → labels → answer. Knows nothing of servers."""
 
+import math
 import os
 import threading
 import time
@@ -26,7 +27,7 @@ from handler.network.engines import Engine, EngineOptions, Logits, ModelFiles, b
 from handler.network.engines.archive import archived_agreement, archived_graph
 from handler.network.explain import explain, torch_threads
 from handler.network.tiling import resize_to_network
-from handler.network.views import View, ViewPlan, infer_views, mean_probabilities
+from handler.network.views import View, ViewPlan, infer_batch, infer_views, mean_probabilities
 from handler.options import InferenceOptions, ModelIdentity, SegmentationRequest
 from handler.settings import HandlerSettings, InferenceSettings
 from handler.stages import Observer, ignore, timed
@@ -147,16 +148,18 @@ class Pipeline:
         return self._build_gradients is not None or self.engine.has_gradients
 
     def warm_up(self) -> None:
-        """Run the network on a small blank image and open the lanes, so that no client waits for it.
+        """Run the network on a small image and open the lanes, so that no client waits for it.
 
         Raises:
             RefinementUnavailable: the settings refine by default, and the package for it is not installed.
+            EngineFault: the engine fails, or its logits are not finite.
         """
         if self._inference.refine == "crf":
             import_crf()
-        blank = np.zeros((*_WARM_UP_SIZE, 3), np.uint8)
-        (logits,) = self.engine.infer(blank[None])
-        segment_by_logits(DecodedImage.whole(blank), logits, self.labels, self.engine.make_label_map)
+        # Not blank: weights that are not finite may show at some colours only.
+        pattern = (np.arange(math.prod(_WARM_UP_SIZE) * 3) * 37).astype(np.uint8).reshape(*_WARM_UP_SIZE, 3)
+        (logits,) = infer_batch([View(pattern)], self.engine)
+        segment_by_logits(DecodedImage.whole(pattern), logits, self.labels, self.engine.make_label_map)
         self.engine.lanes()
 
     def plan(self, size: Size, options: InferenceOptions | None = None) -> ViewPlan:

@@ -84,15 +84,27 @@ def group_by_size(views: Mapping[Key, View], max_batch: int) -> Iterator[list[Ke
             yield keys[start : start + max_batch]
 
 
+class EngineFault(RuntimeError):
+    """The engine raised an exception, which is the cause of this one."""
+
+
+class NonFiniteLogits(EngineFault):
+    """The engine gave logits from which no label can be derived."""
+
+
 def infer_batch(views: Sequence[View], engine: Engine) -> list[Logits]:
     """Run `engine` once on views of one size that fit one of its batches: logits C×h×w for each.
 
     Raises:
-        ArithmeticError: a logit is NaN or infinite, and no label could be derived from it.
+        NonFiniteLogits: a logit is NaN or infinite.
+        EngineFault: the engine fails in another way.
     """
-    logits = engine.infer(np.stack([view.pixels for view in views]))
+    try:
+        logits = engine.infer(np.stack([view.pixels for view in views]))
+    except Exception as error:
+        raise EngineFault(f"{engine.name} in {engine.precision}: {type(error).__name__}: {error}") from error
     if not np.isfinite(logits).all():
-        raise ArithmeticError(f"{engine.name} in {engine.precision} gives logits that are not finite")
+        raise NonFiniteLogits(f"{engine.name} in {engine.precision} gives logits that are not finite")
     return list(logits)
 
 

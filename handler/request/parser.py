@@ -23,7 +23,7 @@ _HEADER_PREFIX = "x-segment-"
 _NO_QUERY: Mapping[str, str] = MappingProxyType({})
 _DEFAULT_INFERENCE = InferenceOptions()
 #: The only format of explanations.
-_EXPLANATION_FORMAT = "png"
+EXPLANATION_FORMAT = "png"
 
 
 class RequestParser:
@@ -127,8 +127,8 @@ def _require_explainable(options: Mapping[str, Any]) -> None:
     for name, default in _DEFAULT_INFERENCE:
         if name not in ReadingOptions.model_fields and options.get(name, default) != default:
             raise InvalidOption(f"option {name!r}: an explanation shows the network the whole image once, at scale 1")
-    if options.get("format", _EXPLANATION_FORMAT) != _EXPLANATION_FORMAT:
-        raise InvalidOption(f"option 'format': {options['format']!r}: an explanation is always {_EXPLANATION_FORMAT!r}")
+    if options.get("format", EXPLANATION_FORMAT) != EXPLANATION_FORMAT:
+        raise InvalidOption(f"option 'format': {options['format']!r}: an explanation is always {EXPLANATION_FORMAT!r}")
     if len(options.get("classes") or ()) > 1:
         raise InvalidOption(f"option 'classes': {len(options['classes'])} classes; an explanation is about one")
 

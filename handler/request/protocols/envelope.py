@@ -21,6 +21,10 @@ class Reply:
     error: SegmentationError | None = None
     #: Headers of the response beside its content type.
     headers: Mapping[str, str] = field(default_factory=dict)
+    #: The format of the images' answers, `mixed` if they have several; None: it answers no image.
+    format: str | None = None
+    #: How many images it answers.
+    images: int = 0
 
 
 class Envelope(Protocol):

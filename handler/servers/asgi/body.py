@@ -23,6 +23,10 @@ class HeldBytes:
         self._most = most
         self._held = 0
 
+    @property
+    def bytes(self) -> int:
+        return self._held
+
     @contextmanager
     def hold(self) -> Iterator["BodyShare"]:
         """Give a share that grows with a body, and is free again after the block."""
@@ -39,7 +43,8 @@ class HeldBytes:
             QueueFull: all shares together would be too many bytes; a lone one may be.
         """
         if self._held > share.bytes and self._held + count > self._most:
-            raise QueueFull(f"the requests in hand have {self._held:,} bytes, the limit is {self._most:,}; try again in 1 s")
+            message = f"the requests in hand have {self._held:,} bytes, the limit is {self._most:,}; try again in 1 s"
+            raise QueueFull(message, reason="held_bytes")
         self._held += count
         share.bytes += count
 

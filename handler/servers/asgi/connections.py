@@ -1,6 +1,7 @@
 """Connections with what uvicorn does not have: a limit of their number, and timeouts for headers and for slow readers."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -20,6 +21,8 @@ class LimitedConnection(HttpToolsProtocol):
 
     most_connections: ClassVar[int]
     header_timeout: ClassVar[float]
+    #: Told of each connection that is closed without a request.
+    on_refusal: ClassVar[Callable[[SegmentationError], None]]
 
     _header_timer: asyncio.TimerHandle | None = None
     _reader_timer: asyncio.TimerHandle | None = None
@@ -28,7 +31,8 @@ class LimitedConnection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         if len(self.connections) > self.most_connections:
-            self._refuse(Unavailable(f"{self.most_connections:,} connections are open, which is the limit; try again in 1 s"))
+            message = f"{self.most_connections:,} connections are open, which is the limit; try again in 1 s"
+            self._refuse(Unavailable(message, reason="connections"))
             return
         self._expect_headers()
 
@@ -103,6 +107,7 @@ class LimitedConnection(HttpToolsProtocol):
         added = [f"{name.lower()}: {value}" for name, value in SECURITY_HEADERS.items()]
         self.transport.write("\r\n".join([*head, *retry, *added, "connection: close", "", ""]).encode() + body)
         self.transport.close()
+        type(self).on_refusal(error)
 
     def _watch_reader(self) -> None:
         self._stop_watching_reader()
@@ -121,6 +126,9 @@ class LimitedConnection(HttpToolsProtocol):
             self._reader_timer = None
 
 
-def connection_type(most: int, header_timeout: float) -> type[LimitedConnection]:
+def connection_type(
+    most: int, header_timeout: float, on_refusal: Callable[[SegmentationError], None]
+) -> type[LimitedConnection]:
     """Return the class of connections with these limits: uvicorn makes its connections from a class."""
-    return type("Connection", (LimitedConnection,), {"most_connections": most, "header_timeout": header_timeout})
+    limits = {"most_connections": most, "header_timeout": header_timeout, "on_refusal": staticmethod(on_refusal)}
+    return type("Connection", (LimitedConnection,), limits)

@@ -14,10 +14,12 @@ SegmentationError
 │   ├── QueueFull         503
 │   └── ModelNotReady     503
 ├── DeadlineExceeded      504
+├── MetricsUnavailable    501
 └── MalformedRequest      400
 """
 
 import json
+import re
 
 from handler.errors import SegmentationError
 
@@ -95,10 +97,12 @@ class Unavailable(SegmentationError):
 
     status = 503
 
-    def __init__(self, message: str, retry_after: int = 1) -> None:
+    def __init__(self, message: str, retry_after: int = 1, reason: str | None = None) -> None:
+        """`reason`: what the metrics call it; None: what its type is called."""
         super().__init__(message)
         #: Seconds.
         self.retry_after = retry_after
+        self.reason = reason
 
 
 class QueueFull(Unavailable):
@@ -113,6 +117,20 @@ class DeadlineExceeded(SegmentationError):
     """The answer was not there in time."""
 
     status = 504
+
+
+class MetricsUnavailable(SegmentationError):
+    """The package that keeps the metrics is not installed."""
+
+    status = 501
+
+
+def rejection_reason(error: SegmentationError) -> str | None:
+    """Return what the metrics call a refusal by the front process, as `queue_full`; None: it is a fault."""
+    if error.status == 500:
+        return None
+    name = error.reason if isinstance(error, Unavailable) else None
+    return name or re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
 
 
 def error_body(error: SegmentationError) -> bytes:

@@ -12,6 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from handler.errors import SegmentationError
+from handler.servers.asgi.errors import rejection_reason
+from handler.servers.asgi.messages import Answer, StageTime
+from handler.servers.asgi.tracing import Trace
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
@@ -30,37 +35,60 @@ class RequestRecord:
     """What the log says about one request."""
 
     id: str
+    trace: Trace | None = None
+    method: str = ""
+    #: By `time.monotonic`.
     began: float = field(default_factory=time.monotonic)
     #: The path with the names of its parts in braces, as the server declares it.
     route: str | None = None
     model: str | None = None
+    #: What is asked of a model: `predict`, `explain` or `describe`; of the server: `other`.
+    action: str = "other"
     status: int = 0
-    content_type: str | None = None
+    #: The format of a model's answer, `mixed` where its images have several.
+    format: str | None = None
+    images: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     #: Milliseconds of what was done for it, in order.
     milliseconds: dict[str, float] = field(default_factory=dict)
     #: The name of the token that let it in.
     token: str | None = None
-    #: The type of the error, if it was refused by the server itself.
+    #: When it was done, as far as it is traced.
+    times: list[StageTime] = field(default_factory=list)
+    #: The type of the error.
     error: str | None = None
+    #: Why no worker answered it, if the server itself refused it or the client hung up.
+    reason: str | None = None
 
-    def add(self, stage: str, seconds: float) -> None:
-        """Note the seconds of a stage."""
-        self.milliseconds[stage] = round(seconds * 1000, 2)
+    def add(self, stage: str, began: float, ended: float) -> None:
+        """Note when a stage ran, by `time.monotonic`."""
+        self.milliseconds[stage] = round((ended - began) * 1000, 2)
+        self.times.append(StageTime(stage, began, ended))
+
+    def take_over(self, answer: Answer) -> None:
+        """Note what a worker says of its answer."""
+        self.milliseconds.update(answer.stages)
+        self.times.extend(answer.times)
+        self.format, self.images, self.error = answer.format, answer.images, answer.error
+
+    def refuse(self, error: SegmentationError) -> None:
+        """Note why no worker answers the request."""
+        self.error, self.reason = type(error).__name__, rejection_reason(error)
 
     def write(self) -> None:
         """Write the line."""
-        self.add("total", time.monotonic() - self.began)
+        self.milliseconds["total"] = round((time.monotonic() - self.began) * 1000, 2)
         line = {
             "time": _now(),
             "id": self.id,
+            "trace": self.trace and self.trace.parent.trace_id,
             "route": self.route,
             "model": self.model,
             "token": self.token,
             "status": self.status,
-            "format": self.content_type,
-            "error": self.error,
+            "format": self.format,
+            "type": self.error,
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
             "ms": self.milliseconds,

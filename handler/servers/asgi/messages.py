@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 #: Raised when a message changes: a worker runs the code of its archive, the front that of the archive it was started from.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class HttpRequest:
     #: Percent-encoded, without the question mark.
     query: str = ""
     body: bytes | bytearray = b""
+    #: Whether the times of its stages are wanted.
+    traced: bool = False
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,15 @@ class Batch:
 
     number: int
     requests: Sequence[HttpRequest]
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """When a stage ran, by `time.monotonic`, which all processes of a machine share."""
+
+    stage: str
+    began: float
+    ended: float
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,14 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     #: Milliseconds of each stage, of the whole batch where several requests ran in one.
     stages: Mapping[str, float] = field(default_factory=dict)
+    #: When they ran, if a request of the batch is traced.
+    times: Sequence[StageTime] = ()
+    #: The format of the answer, `mixed` where its images have several; None: it is an error or no answer about images.
+    format: str | None = None
+    #: Images in the request.
+    images: int = 0
+    #: The type of the error.
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,10 +86,17 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class Unhealthy:
+    """Worker to front, last of all: the engine works no more, and the process ends."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class LoadFailed:
     """Worker to front: the model cannot be loaded, for a reason that the operator can mend."""
 
     reason: str
 
 
-Message = Batch | Answers | Ready | LoadFailed
+Message = Batch | Answers | Ready | Unhealthy | LoadFailed

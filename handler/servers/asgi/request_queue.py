@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,19 @@ class Ticket:
         return self.deaths > 0
 
 
+class QueueObserver:
+    """Is told what happens to the requests of a queue; this one forgets it."""
+
+    def take(self, tickets: Sequence[Ticket]) -> None:
+        """A worker takes these requests together."""
+
+    def finish(self, answers: Sequence[Answer]) -> None:
+        """It has answered such a batch."""
+
+    def restart(self) -> None:
+        """A worker is started in the place of another that ended."""
+
+
 class RequestQueue:
     """The requests for one model that wait, first come, first served. Used from one event loop."""
 
@@ -65,6 +78,7 @@ class RequestQueue:
         self.running = 0
         #: Why no request is taken at the moment; None: they are.
         self.closed: ModelNotReady | None = None
+        self.observer = QueueObserver()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -110,6 +124,7 @@ class RequestQueue:
         for ticket in tickets:
             ticket.started_at = time.monotonic()
         self.running += len(tickets)
+        self.observer.take(tickets)
         return tickets
 
     def give_back(self, ticket: Ticket, *, died: bool) -> None:

@@ -20,6 +20,7 @@ from handler.servers.asgi.doors import Doors
 from handler.servers.asgi.errors import (
     Forbidden,
     MethodNotAllowed,
+    MetricsUnavailable,
     ModelNotFound,
     ModelNotReady,
     PathNotFound,
@@ -28,10 +29,11 @@ from handler.servers.asgi.errors import (
     Unavailable,
     error_body,
 )
-from handler.servers.asgi.logs import RequestRecord, log_event, request_id
+from handler.servers.asgi.logs import RequestRecord, log_event
 from handler.servers.asgi.messages import HttpRequest
 from handler.servers.asgi.page import page_paths, send_page_file
 from handler.servers.asgi.request_queue import ClientGone
+from handler.servers.asgi.telemetry import Telemetry
 from handler.servers.asgi.workers import ModelWorkers
 from handler.version import VERSION
 
@@ -54,9 +56,9 @@ class FrontSettings:
     models: Mapping[str, ModelWorkers]
     #: Longest pause in a body, in seconds.
     body_timeout: float
-    #: Most bytes of bodies in hand.
-    held_bytes: int
+    held: HeldBytes
     doors: Doors
+    telemetry: Telemetry
 
 
 class Front:
@@ -65,7 +67,8 @@ class Front:
     def __init__(self, settings: FrontSettings) -> None:
         self._models = settings.models
         self._body_timeout = settings.body_timeout
-        self._held = HeldBytes(settings.held_bytes)
+        self._held = settings.held
+        self._telemetry = settings.telemetry
         self._doors = settings.doors
         self._router = Router(self._routes(), redirect_slashes=False, default=_Route("", _no_such_path, (), self._doors))
         #: Set when the server ends: it finishes what it has, and takes no more.
@@ -76,13 +79,13 @@ class Front:
             return
         headers = scope["deeplab.headers"] = text_headers(scope["headers"])
         headers.pop("authorization", None)  # Workers have no need of it; the doors read the scope's own.
-        record = scope[_RECORD] = RequestRecord(request_id(headers.get("x-request-id")))
+        record = scope[_RECORD] = self._telemetry.begin(scope["method"], scope["headers"])
         try:
             await self._router({**scope, "path": plain_path(scope["path"])}, receive, send)
         except ClientGone:
-            record.status = _CLIENT_GONE
+            record.status, record.reason = _CLIENT_GONE, "client_gone"
         finally:
-            record.write()
+            self._telemetry.finish(record)
 
     def _routes(self) -> list[Route]:
         post, get = ("POST", "PUT"), ("GET", "HEAD")
@@ -98,6 +101,7 @@ class Front:
             ("/models", self._list_models, get),
             ("/invocations", self._invoke, post),
             *((path, send_page_file, get) for path in page_paths()),
+            ("/metrics", self._metrics, get),
         ]
         for version in ("", "/{version}"):
             routes.append((f"/models/{{model}}{version}", self._describe, get))
@@ -125,6 +129,13 @@ class Front:
     async def _ready(self, _: Request) -> Response:
         return _json({"ready": self.is_ready}, 200 if self.is_ready else 503)
 
+    async def _metrics(self, request: Request) -> Response:
+        if self._telemetry.metrics is None:
+            raise MetricsUnavailable("this server keeps no metrics: the package prometheus-client is not installed")
+        names = request.query_params.getlist("name[]")  # As TorchServe has it.
+        content, content_type = self._telemetry.metrics.exposition(request.headers.get("accept", ""), names)
+        return Response(content, media_type=content_type)
+
     async def _v1_models(self, _: Request) -> Response:
         return _json({"models": list(self._models)})
 
@@ -149,6 +160,7 @@ class Front:
         return _json({"models": [{"modelName": name, "modelUrl": f"{name}.mar"} for name in self._models]})
 
     async def _describe(self, request: Request) -> Response:
+        _record(request).action = "describe"
         model = self._model(request)
         content: dict[str, Any] = {
             "modelName": model.settings.model,
@@ -161,6 +173,7 @@ class Front:
         if request.query_params.get("customized") == "true":
             ticket = model.queue.put(HttpRequest(_record(request).id, "describe"))
             answer = await model.queue.wait(ticket, _disconnection(request.receive))
+            _record(request).take_over(answer)
             content["customizedMetadata"] = json.loads(answer.body)
         return _json([content])
 
@@ -182,19 +195,22 @@ class Front:
         return await self._answer(request, "predict")
 
     async def _answer(self, request: Request, action: Literal["predict", "explain"]) -> Response:
-        model, record, headers = self._model(request), _record(request), request.scope["deeplab.headers"]
+        record, headers = _record(request), request.scope["deeplab.headers"]
+        record.action = action
+        model = self._model(request)
         model.queue.check_room()
         with self._held.hold() as share:
             body = await read_body(request.receive, headers, _most_bytes(model), self._body_timeout, share)
             record.bytes_in = len(body)
-            record.add("read", time.monotonic() - record.began)
+            record.add("read", record.began, time.monotonic())
             request.scope["deeplab.body_read"] = True
             format_name = request.path_params.get("format", "").strip("/") or None
             query = request.scope["query_string"].decode("latin-1")
-            ticket = model.queue.put(HttpRequest(record.id, action, format_name, headers, query, body))
+            traced = record.trace is not None and record.trace.is_recorded
+            ticket = model.queue.put(HttpRequest(record.id, action, format_name, headers, query, body, traced))
             answer = await model.queue.wait(ticket, _disconnection(request.receive))
-        record.add("queue", (ticket.started_at or ticket.queued_at) - ticket.queued_at)
-        record.milliseconds.update(answer.stages)
+        record.add("queue", ticket.queued_at, ticket.started_at or ticket.queued_at)
+        record.take_over(answer)
         content, encoding = await compress(answer.body, answer.content_type, headers)
         return Response(content, answer.status, {**answer.headers, **encoding}, answer.content_type)
 
@@ -230,9 +246,10 @@ class _Route:
         record.route = self._path
         response = await self._respond(request)
         self._doors.finish(request, response, self._allow)
-        record.status, record.content_type = response.status_code, response.headers.get("content-type")
-        record.bytes_out = len(response.body)
+        record.status, record.bytes_out = response.status_code, len(response.body)
         response.headers["X-Request-ID"] = record.id
+        if record.trace is not None:
+            response.headers["traceparent"] = str(record.trace.parent)
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
@@ -255,7 +272,7 @@ class _Route:
             return await self._refuse(request, fault, {})
 
     async def _refuse(self, request: Request, error: SegmentationError, headers: dict[str, str]) -> Response:
-        _record(request).error = type(error).__name__
+        _record(request).refuse(error)
         if isinstance(error, Unauthorized | Forbidden):
             headers["WWW-Authenticate"] = error.challenge
         if isinstance(error, Unavailable):

@@ -10,6 +10,7 @@ from pathlib import Path
 import uvicorn
 
 from handler.servers.asgi.access import Access
+from handler.servers.asgi.body import HeldBytes
 from handler.servers.asgi.connections import connection_type
 from handler.servers.asgi.cross_origin import CrossOrigin
 from handler.servers.asgi.doors import Doors
@@ -18,6 +19,7 @@ from handler.servers.asgi.logs import log_event
 from handler.servers.asgi.options import ServerOptions
 from handler.servers.asgi.request_queue import RequestQueue
 from handler.servers.asgi.routes import Front, FrontSettings
+from handler.servers.asgi.telemetry import Telemetry, make_telemetry
 from handler.servers.asgi.tls import ServerCertificate, tls_connection_type
 from handler.servers.asgi.unpack import UnpackError
 from handler.servers.asgi.workers import ModelWorkers, WorkerSettings, has_worker
@@ -34,15 +36,18 @@ def serve(options: ServerOptions, folders: Mapping[str, Path]) -> int:
 
     Raises:
         UnpackError: an archive was packaged before this server existed.
-        OptionError: the file of tokens, or of the certificate, cannot be used.
+        OptionError: the file of tokens, or of the certificate, or the endpoint of traces cannot be used.
         OSError: the port cannot be had.
     """
     for folder in folders.values():
         if not has_worker(folder):
             raise UnpackError(f"{folder}: from an archive without this server; package it again")
-    doors, connections = make_doors(options), make_connection_type(options)
+    models = make_models(options, folders)
+    telemetry, held = make_telemetry(models), HeldBytes(options.held_megabytes * 1_000_000)
+    settings = FrontSettings(models, options.body_timeout, held, make_doors(options), telemetry)
+    connections = make_connection_type(options, telemetry)
     with listen(options) as listener:
-        return asyncio.run(_run(options, folders, listener, doors, connections))
+        return asyncio.run(_run(options, settings, listener, connections))
 
 
 def make_models(options: ServerOptions, folders: Mapping[str, Path]) -> dict[str, ModelWorkers]:
@@ -72,37 +77,37 @@ def make_doors(options: ServerOptions) -> Doors:
     return Doors(Access(options.tokens), hosts, CrossOrigin(options.allow_origin))
 
 
-def make_connection_type(options: ServerOptions) -> type[asyncio.Protocol]:
+def make_connection_type(options: ServerOptions, telemetry: Telemetry) -> type[asyncio.Protocol]:
     """Return the class of connections: with TLS, if there is a certificate.
 
     Raises:
         OptionError: the certificate cannot be used.
     """
-    plain = connection_type(options.connections, options.header_timeout)
+    plain = connection_type(options.connections, options.header_timeout, telemetry.refuse_connection)
     if options.certificate is None:
         return plain
     return tls_connection_type(plain, ServerCertificate(options.certificate, options.key))
 
 
 async def _run(
-    options: ServerOptions,
-    folders: Mapping[str, Path],
-    listener: socket.socket,
-    doors: Doors,
-    connections: type[asyncio.Protocol],
+    options: ServerOptions, settings: FrontSettings, listener: socket.socket, connections: type[asyncio.Protocol]
 ) -> int:
-    models = make_models(options, folders)
-    front = Front(FrontSettings(models, options.body_timeout, options.held_megabytes * 1_000_000, doors))
+    front, models = Front(settings), settings.models
     for model in models.values():
         model.start()
     host, port = listener.getsockname()[:2]
     scheme = "https" if options.certificate else "http"
     log_event("listening", address=f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", models=list(models))
     server = _Server(_configuration(options, front, connections), front)
+    telemetry = settings.telemetry
+    if telemetry.metrics is not None:
+        open_connections = server.server_state.connections
+        telemetry.metrics.read_front(connections=lambda: len(open_connections), held_bytes=lambda: settings.held.bytes)
     try:
         await server.serve(sockets=[listener])
     finally:
         await asyncio.gather(*(model.stop() for model in models.values()))
+        telemetry.close()
     log_event("ended", unanswered=len(server.server_state.tasks))
     return 0
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,17 +18,20 @@ import torch
 from handler.application import Call
 from handler.archive import ModelArchive, read_archive
 from handler.errors import SegmentationError, capture
+from handler.network.views import EngineFault
 from handler.options import ModelIdentity
 from handler.request.protocols import Reply
 from handler.request.protocols.envelope import error_reply
 from handler.servers.asgi import frames
 from handler.servers.asgi.http_calls import read_call
-from handler.servers.asgi.messages import VERSION, Answer, Answers, Batch, LoadFailed, Message, Ready
+from handler.servers.asgi.messages import VERSION, Answer, Answers, Batch, LoadFailed, Message, Ready, StageTime, Unhealthy
 from handler.servers.model_process import ServedModel
 from model import CheckpointError
 from model.strict import ConfigurationError
 
 _CANNOT_RECOVER = 1
+#: A request of a hundred tiles at several scales has a thousand stages; a trace has no use for them all.
+_MOST_TIMES = 200
 
 
 class Worker:
@@ -58,18 +62,24 @@ class Worker:
 
     def _answer(self, batch: Batch) -> None:
         seconds: Counter[str] = Counter()
+        times: list[StageTime] = []
+        most_times = _MOST_TIMES if any(request.traced for request in batch.requests) else 0
         adding = threading.Lock()
 
         def observe(stage: str, duration: float) -> None:
+            ended = time.monotonic()
             with adding:
                 seconds[stage] += duration  # type: ignore[assignment]
+                if len(times) < most_times:
+                    times.append(StageTime(stage, ended - duration, ended))
 
         read = [capture(read_call, request, self._max_bytes) for request in batch.requests]
         replies = iter(self._model.answer([call for call in read if isinstance(call, Call)], observe))
         stages = {stage: round(duration * 1000, 2) for stage, duration in seconds.items()}
         answers = [_answer(_refusal(call) if isinstance(call, SegmentationError) else next(replies)) for call in read]
-        self._send(Answers(batch.number, [replace(answer, stages=stages) for answer in answers]))
-        if self._model.application.has_failed:
+        self._send(Answers(batch.number, [replace(answer, stages=stages, times=times) for answer in answers]))
+        if self._model.application.failure is not None:
+            self._send(Unhealthy(self._model.application.failure))
             os._exit(_CANNOT_RECOVER)
 
     def _send(self, message: Message) -> None:
@@ -117,7 +127,7 @@ def main(arguments: Sequence[str]) -> None:
         if int(version) != VERSION:
             raise ConfigurationError(f"{folder}: packaged by another version of this project; package it again")
         model, ready = load(Path(folder), name, int(index))
-    except (CheckpointError, ConfigurationError, SegmentationError) as error:
+    except (CheckpointError, ConfigurationError, EngineFault, SegmentationError) as error:
         for piece in frames.encode(LoadFailed(str(error))):
             connection.sendall(piece)
         sys.exit(1)
@@ -129,4 +139,13 @@ def _refusal(error: SegmentationError) -> Reply:
 
 
 def _answer(reply: Reply) -> Answer:
-    return Answer(reply.error.status if reply.error else 200, reply.content_type, reply.body, reply.headers)
+    error = reply.error
+    return Answer(
+        error.status if error else 200,
+        reply.content_type,
+        reply.body,
+        reply.headers,
+        format=reply.format,
+        images=reply.images,
+        error=type(error).__name__ if error else None,
+    )

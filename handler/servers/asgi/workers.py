@@ -16,7 +16,7 @@ from typing import Literal
 from handler.servers.asgi import frames
 from handler.servers.asgi.errors import ModelNotReady
 from handler.servers.asgi.logs import log_event
-from handler.servers.asgi.messages import VERSION, Answers, Batch, LoadFailed, Ready
+from handler.servers.asgi.messages import VERSION, Answers, Batch, LoadFailed, Ready, Unhealthy
 from handler.servers.asgi.request_queue import RequestQueue, Ticket
 
 #: The archive's folder goes first on the import path, so that nothing else can stand in for its code.
@@ -152,12 +152,15 @@ class WorkerProcess:
     async def _collect(self, reader: asyncio.StreamReader) -> None:
         while isinstance(message := await frames.read(reader), Answers):
             batch = self._held.pop(message.number)
+            self._queue.observer.finish(message.answers)
             self._changed.set()
             if batch.hung_timer is not None:
                 batch.hung_timer.cancel()
             seconds = (time.monotonic() - (batch.sent_at or 0)) / len(batch.tickets)
             for ticket, answer in zip(batch.tickets, message.answers, strict=True):
                 self._queue.finish(ticket, answer, seconds)
+        if isinstance(message, Unhealthy):
+            self.end = message.reason
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():
@@ -199,15 +202,18 @@ class ModelWorkers:
         self.queue = queue
         #: What the last worker said that became READY.
         self.ready: Ready | None = None
-        self.restarts = 0
         self._deaths_in_a_row = 0
         self._current: list[WorkerProcess | None] = [None] * workers
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
+    def workers_ready(self) -> int:
+        return sum(worker is not None and worker.status == "READY" for worker in self._current)
+
+    @property
     def is_ready(self) -> bool:
         """Whether a request would be answered now."""
-        return any(worker is not None and worker.status == "READY" for worker in self._current)
+        return self.workers_ready > 0
 
     def describe(self) -> list[dict[str, object]]:
         """Return the id, state and process of each worker."""
@@ -237,7 +243,7 @@ class ModelWorkers:
                 worker.end, worker.status = f"{type(error).__name__}: {error}", "ENDED"
             pause = self._note_death(worker)
             await asyncio.sleep(pause)
-            self.restarts += 1
+            self.queue.observer.restart()
 
     def _note_ready(self, ready: Ready) -> None:
         self.ready = ready

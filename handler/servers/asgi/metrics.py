@@ -1,0 +1,136 @@
+"""Numbers for Prometheus. Every label has values from a bounded set: nothing that a client wrote becomes one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.exposition import choose_encoder
+
+from handler.errors import SegmentationError
+from handler.servers.asgi.errors import rejection_reason
+from handler.servers.asgi.logs import RequestRecord
+from handler.servers.asgi.messages import Answer
+from handler.servers.asgi.request_queue import QueueObserver, Ticket
+from handler.servers.asgi.workers import ModelWorkers
+
+#: Upper bounds in seconds.
+_REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 0.75, 1, 2.5, 5, 10, 30, 60, 120)
+_WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
+#: Shown as 0 from the start: Prometheus takes no first event for an increase.
+_REASONS = (
+    "body_too_large",
+    "client_gone",
+    "deadline_exceeded",
+    "held_bytes",
+    "model_not_ready",
+    "queue_full",
+    "request_timeout",
+)
+
+
+class Metrics:
+    """The numbers of one server, in a registry of their own."""
+
+    def __init__(self, models: Mapping[str, ModelWorkers]) -> None:
+        """Observe the queues and workers of these models from now on."""
+        disable_created_metrics()
+        self._registry = CollectorRegistry()
+        histogram, counter = self._maker(Histogram), self._maker(Counter)
+        self._requests = histogram(
+            "request_duration_seconds",
+            "From a request's headers to its answer, or to the client's end.",
+            ["model", "action", "status"],
+            buckets=_REQUEST_BUCKETS,
+        )
+        self._stages = histogram(
+            "stage_duration_seconds", "Stages of a batch of requests.", ["model", "stage"], buckets=_STAGE_BUCKETS
+        )
+        self._answers = counter("answers", "Requests that a model answered.", ["model", "action", "format"])
+        self._images = counter("images", "Images in these requests.", ["model", "action"])
+        self._errors = counter("errors", "Requests and connections that got an error.", ["model", "type"])
+        self._rejections = counter("rejections", "Those that the server ended without a worker's answer.", ["model", "reason"])
+        self._observe_queues(models)
+        self._read_workers(models)
+
+    def _maker(self, kind: type[Any]) -> Callable[..., Any]:
+        return partial(kind, namespace="deeplab", registry=self._registry)
+
+    def _observe_queues(self, models: Mapping[str, ModelWorkers]) -> None:
+        histogram, counter = self._maker(Histogram), self._maker(Counter)
+        waits = histogram("queue_wait_seconds", "From a request's last byte to a worker.", ["model"], buckets=_WAIT_BUCKETS)
+        batches = histogram("batch_size", "Requests that a worker got together.", ["model"], buckets=_BATCH_BUCKETS)
+        restarts = counter("worker_restarts", "Workers started in the place of others that ended.", ["model"])
+        for name, model in models.items():
+            stage = partial(self._stages.labels, name)
+            model.queue.observer = _ModelObserver(waits.labels(name), batches.labels(name), restarts.labels(name), stage)
+            for reason in _REASONS:
+                self._rejections.labels(name, reason)
+
+    def _read_workers(self, models: Mapping[str, ModelWorkers]) -> None:
+        gauge = self._maker(Gauge)
+        gauges: dict[Any, Callable[[ModelWorkers], int]] = {
+            gauge("queue_length", "Requests that wait for a worker.", ["model"]): lambda model: len(model.queue),
+            gauge("running_requests", "Requests that workers hold.", ["model"]): lambda model: model.queue.running,
+            gauge("workers", "Worker processes that should run.", ["model"]): lambda model: len(model.describe()),
+            gauge("workers_ready", "Worker processes that can answer.", ["model"]): lambda model: model.workers_ready,
+        }
+        for name, model in models.items():
+            for numbers, read in gauges.items():
+                numbers.labels(name).set_function(partial(read, model))
+
+    def read_front(self, *, connections: Callable[[], int], held_bytes: Callable[[], int]) -> None:
+        """Show these numbers of the front process too, as they are when the metrics are read."""
+        gauge = self._maker(Gauge)
+        gauge("connections", "Open connections.").set_function(connections)
+        gauge("held_bytes", "Bytes of request bodies in hand.").set_function(held_bytes)
+
+    def finish(self, record: RequestRecord) -> None:
+        """Count a request that has ended."""
+        model = record.model or ""
+        self._requests.labels(model, record.action, f"{record.status // 100}xx").observe(record.milliseconds["total"] / 1000)
+        if record.format is not None:
+            self._answers.labels(model, record.action, record.format).inc()
+            self._images.labels(model, record.action).inc(record.images)
+        if "read" in record.milliseconds:
+            self._stages.labels(model, "read").observe(record.milliseconds["read"] / 1000)
+        self._count_error(model, record.error, record.reason)
+
+    def refuse_connection(self, error: SegmentationError) -> None:
+        """Count a connection that was closed without a request."""
+        self._count_error("", type(error).__name__, rejection_reason(error))
+
+    def _count_error(self, model: str, kind: str | None, reason: str | None) -> None:
+        if kind is not None:
+            self._errors.labels(model, kind).inc()
+        if reason is not None:
+            self._rejections.labels(model, reason).inc()
+
+    def exposition(self, accept: str, names: Sequence[str] = ()) -> tuple[bytes, str]:
+        """Return all metrics, or the samples with these names, and their content type: OpenMetrics' if `accept` has it."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry.restricted_registry(names) if names else self._registry), content_type
+
+
+class _ModelObserver(QueueObserver):
+    """Counts what happens between the front process and the workers of one model."""
+
+    def __init__(self, waits: Histogram, batches: Histogram, restarts: Counter, stage: Callable[[str], Histogram]) -> None:
+        self._waits = waits
+        self._batches = batches
+        self._restarts = restarts
+        self._stage = stage
+
+    def take(self, tickets: Sequence[Ticket]) -> None:
+        self._batches.observe(len(tickets))
+        for ticket in tickets:
+            self._waits.observe((ticket.started_at or ticket.queued_at) - ticket.queued_at)
+
+    def finish(self, answers: Sequence[Answer]) -> None:
+        for stage, milliseconds in answers[0].stages.items():
+            self._stage(stage).observe(milliseconds / 1000)
+
+    def restart(self) -> None:
+        self._restarts.inc()

@@ -1,0 +1,59 @@
+"""What the server tells of its requests: a line in the log, numbers for Prometheus, and spans."""
+
+import importlib.util
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from handler.errors import SegmentationError
+from handler.servers.asgi.logs import RequestRecord, log_event, request_id
+from handler.servers.asgi.tracing import Headers, Tracer, make_tracer
+from handler.servers.asgi.workers import ModelWorkers
+
+if TYPE_CHECKING:
+    from handler.servers.asgi.metrics import Metrics
+
+
+class Telemetry:
+    """Follows each request from its headers to its end."""
+
+    def __init__(self, metrics: "Metrics | None" = None, tracer: Tracer | None = None) -> None:
+        """`metrics` None: nothing is counted; `tracer` None: traces are given back."""
+        self.metrics = metrics
+        self._tracer = tracer or Tracer()
+
+    def begin(self, method: str, headers: Headers) -> RequestRecord:
+        """Open the record of a request. `headers` are the request's, names in lower case."""
+        sent = next((value.decode("latin-1") for name, value in headers if name == b"x-request-id"), None)
+        return RequestRecord(request_id(sent), self._tracer.begin(headers), method)
+
+    def finish(self, record: RequestRecord) -> None:
+        """Tell everyone of a request that has ended."""
+        record.write()
+        if self.metrics is not None:
+            self.metrics.finish(record)
+        if record.trace is not None:
+            record.trace.finish(record)
+
+    def refuse_connection(self, error: SegmentationError) -> None:
+        """Count a connection that was closed without a request."""
+        if self.metrics is not None:
+            self.metrics.refuse_connection(error)
+
+    def close(self) -> None:
+        """Send the last spans."""
+        self._tracer.close()
+
+
+def make_telemetry(models: Mapping[str, ModelWorkers]) -> Telemetry:
+    """Return the telemetry of a server, as the packages and OpenTelemetry's environment variables allow.
+
+    Raises:
+        OptionError: spans are wanted, and cannot be sent.
+    """
+    tracer = make_tracer()
+    if importlib.util.find_spec("prometheus_client") is None:
+        log_event("no metrics", reason="the package prometheus-client is not installed")
+        return Telemetry(None, tracer)
+    from handler.servers.asgi.metrics import Metrics
+
+    return Telemetry(Metrics(models), tracer)
