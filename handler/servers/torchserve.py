@@ -54,7 +54,7 @@ class SegmentationService:
         return [self._send(reply, context, index) for index, reply in enumerate(replies)]
 
     def _send(self, reply: Reply, context: Context, index: int) -> bytes:
-        self._metrics.answer(reply.error.status if reply.error else 200)
+        self._metrics.answer(reply, "explain" if is_explanation(context.get_all_request_header(index)) else "predict")
         if reply.error:
             context.set_response_status(reply.error.status, reply.error.phrase, index)
         context.set_response_content_type(index, reply.content_type)
@@ -126,26 +126,31 @@ def _decoded(value: str) -> str:
 
 
 class Metrics:
-    """The handler's own metrics. metrics.yaml must declare them too, or TorchServe drops them."""
+    """The handler's metrics, named as in `asgi.metrics`. metrics.yaml must declare them too, or TorchServe drops them."""
 
     def __init__(self, context: Context) -> None:
         self._model = context.model_name
         self._turn = threading.Lock()
         add = context.metrics.add_metric_to_cache
-        common = ["ModelName", "Level"]
-        self._stage = add("StageSeconds", "seconds", [*common, "Stage"], MetricTypes.HISTOGRAM)
-        self._answers = add("SegmentationAnswers", "count", [*common, "Status"], MetricTypes.COUNTER)
-        self._batch = add("BatchSize", "count", common, MetricTypes.HISTOGRAM)
+        self._stage = add("deeplab_stage_duration_seconds", "seconds", ["model", "stage"], MetricTypes.HISTOGRAM)
+        self._batch = add("deeplab_batch_size", "count", ["model"], MetricTypes.HISTOGRAM)
+        self._answers = add("deeplab_answers_total", "count", ["model", "action", "format"], MetricTypes.COUNTER)
+        self._images = add("deeplab_images_total", "count", ["model", "action"], MetricTypes.COUNTER)
+        self._errors = add("deeplab_errors_total", "count", ["model", "type"], MetricTypes.COUNTER)
 
     def stage(self, name: str, seconds: float) -> None:
         """Record the seconds of one stage; several threads may call this."""
         with self._turn:
-            self._stage.add_or_update(seconds, [self._model, "Model", name])
+            self._stage.add_or_update(seconds, [self._model, name])
 
-    def answer(self, status: int) -> None:
-        """Count an answer by its HTTP status."""
-        self._answers.add_or_update(1, [self._model, "Model", str(status)])
+    def answer(self, reply: Reply, action: str) -> None:
+        """Count an answer by its format, or an error by its type."""
+        if reply.error is not None:
+            self._errors.add_or_update(1, [self._model, type(reply.error).__name__])
+        elif reply.format is not None:
+            self._answers.add_or_update(1, [self._model, action, reply.format])
+            self._images.add_or_update(reply.images, [self._model, action])
 
     def batch(self, size: int) -> None:
         """Record the number of rows of a batch."""
-        self._batch.add_or_update(size, [self._model, "Model"])
+        self._batch.add_or_update(size, [self._model])

@@ -90,4 +90,4 @@ def test_a_dense_crf_refines_and_says_how_long_it_took(server: Server, cat: byte
     assert (mask(as_png) != mask(post(server, cat, PNG))).any()
     assert json.loads(Image.open(io.BytesIO(as_png.content)).info["refine"])["method"] == "crf"
     metrics = requests.get(server.metrics_url, timeout=TIMEOUT_S).text
-    assert 'StageSeconds_count{ModelName="deeplabv3",Level="Model",Stage="refine"' in metrics
+    assert 'deeplab_stage_duration_seconds_count{model="deeplabv3",stage="refine"' in metrics

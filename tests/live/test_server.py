@@ -47,12 +47,15 @@ def test_all_ports_listen_on_loopback_alone(server: Server) -> None:
 
 def test_metrics_count_answers_and_time_stages(server: Server, photos: dict[str, Path]) -> None:
     segments(post(server, photos["chelsea"].read_bytes()))
+    post(server, b"broken")
 
     text = requests.get(server.metrics_url, timeout=TIMEOUT_S).text
 
-    assert 'SegmentationAnswers{ModelName="deeplabv3",Level="Model",Status="200"' in text
+    assert 'deeplab_answers_total{model="deeplabv3",action="predict",format="json",' in text
+    assert 'deeplab_images_total{model="deeplabv3",action="predict",' in text
+    assert 'deeplab_errors_total{model="deeplabv3",type="InvalidImage",' in text
     for stage in ("decode", "prepare", "network", "label", "encode"):
-        assert f'StageSeconds_count{{ModelName="deeplabv3",Level="Model",Stage="{stage}"' in text
+        assert f'deeplab_stage_duration_seconds_count{{model="deeplabv3",stage="{stage}"' in text
 
 
 def test_plain_torchserve_serves_the_archive(tmp_path: Path, default_archive: Path, photos: dict[str, Path]) -> None:

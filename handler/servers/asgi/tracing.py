@@ -105,9 +105,16 @@ def make_tracer(environment: Mapping[str, str] = os.environ) -> Tracer:
 
 
 def _check(variable: str, environment: Mapping[str, str]) -> None:
-    endpoint = urlsplit(environment[variable])
-    if endpoint.scheme not in ("http", "https") or not endpoint.hostname:
+    if not _is_url(environment[variable]):
         raise OptionError(f"{variable}: {environment[variable]!r} should be a URL such as http://127.0.0.1:4318")
     variable = next((name for name in _PROTOCOLS if environment.get(name)), "")
     if environment.get(variable, _PROTOCOL) != _PROTOCOL:
         raise OptionError(f"{variable}: {environment[variable]!r} is not spoken here, only {_PROTOCOL!r}")
+
+
+def _is_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False

@@ -1,6 +1,7 @@
 """A worker that does what the body says. It stands in an archive in the place of the real one.
 
-`echo TEXT`, `large N` (bytes of JSON), `wait FILE` (until it exists), `die`, `die-once FILE`, `hang`, `hang-once FILE`.
+`echo TEXT`, `large N` (bytes of JSON), `wait FILE` (until it exists), `die`, `die-once FILE`, `hang`, `hang-once FILE`,
+`answer FORMAT IMAGES`, `refuse TYPE`, `sicken REASON` (after the answer).
 """
 
 import os
@@ -13,7 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from handler.servers.asgi import frames
-from handler.servers.asgi.messages import Answer, Answers, Batch, HttpRequest, LoadFailed, Message, Ready
+from handler.servers.asgi.messages import Answer, Answers, Batch, HttpRequest, LoadFailed, Message, Ready, StageTime, Unhealthy
+
+#: Milliseconds of the stages of an answer.
+STAGES = {"decode": 2.0, "network": 30.0, "encode": 1.0}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -27,6 +31,9 @@ def main(arguments: Sequence[str]) -> None:
     if start == "refuse":
         send(connection, LoadFailed("the checkpoint is a cake"))
         sys.exit(1)
+    gate = Path(folder) / "gate"
+    while gate.exists() and not Path(gate.read_text()).exists():
+        time.sleep(0.005)
     batches, requests_per_batch = map(int, os.environ.get("FAKE_TAKES", "2x1").split("x"))
     send(connection, Ready("1.0", batches, requests_per_batch, max_bytes=30_000, platform="fake"))
     sending = threading.Lock()
@@ -39,6 +46,9 @@ def answer(connection: socket.socket, sending: threading.Lock, batch: Batch, see
     answers = [answer_one(request, seen) for request in batch.requests]
     with sending:
         send(connection, Answers(batch.number, answers))
+        if bytes(batch.requests[0].body).startswith(b"sicken "):
+            send(connection, Unhealthy(bytes(batch.requests[0].body).decode().removeprefix("sicken ")))
+            os._exit(1)
 
 
 def answer_one(request: HttpRequest, seen: Path) -> Answer:
@@ -47,6 +57,12 @@ def answer_one(request: HttpRequest, seen: Path) -> Answer:
     command, _, argument = bytes(request.body).decode().partition(" ")
     with seen.open("a") as file:
         file.write(f"{command} {argument}".strip()[:200] + "\n")
+    if command == "answer":
+        name, images = argument.split()
+        times = [StageTime(stage, time.monotonic(), time.monotonic()) for stage in STAGES if request.traced]
+        return Answer(200, "image/png", b"", stages=STAGES, times=times, format=name, images=int(images))
+    if command in ("refuse", "sicken"):
+        return Answer(500 if command == "sicken" else 400, "application/json", b"{}", error=argument)
     if command == "large":
         return Answer(200, "application/json", b'"' + b"a" * int(argument) + b'"', stages={"network": 1.5})
     wait_or_die(command, Path(argument))

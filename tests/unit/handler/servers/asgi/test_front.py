@@ -126,10 +126,21 @@ def test_the_log_has_stages_and_nothing_of_the_clients(server: FakeServer) -> No
     server.ask("large 2000", headers={"X-Secret": "s3cret"}, params={"q": "s3cret"})
 
     line = server.logged()[-1]
-    assert (line["model"], line["status"], line["format"]) == ("fake", 200, "application/json")
+    assert (line["model"], line["status"]) == ("fake", 200)
     assert isinstance(line["ms"], dict)
     assert list(line["ms"]) == ["read", "queue", "network", "total"]
     assert "s3cret" not in server.requests_file.read_text()
+
+
+def test_the_log_names_formats_and_errors(server: FakeServer) -> None:
+    server.ask("answer png 3")
+    server.ask("refuse InvalidImage")
+    requests.get(f"{server.url}/predictions/fake", timeout=TIMEOUT_S)
+
+    answered, refused, rejected = server.logged()[-3:]
+    assert (answered["format"], answered.get("type")) == ("png", None)
+    assert (refused.get("format"), refused["type"]) == (None, "InvalidImage")
+    assert (rejected.get("format"), rejected["type"]) == (None, "MethodNotAllowed")
 
 
 def test_json_is_compressed_for_those_who_ask(server: FakeServer) -> None:
@@ -295,6 +306,25 @@ def test_a_model_that_cannot_be_started_is_not_ready_and_the_server_stays(tmp_pa
         assert not server.is_ready()
         reason = str(server.events("worker ended")[0]["reason"])
         assert reason == {"crash": "exit code 3", "refuse": "cannot load the model: the checkpoint is a cake"}[start]
+
+
+def test_a_model_whose_engine_fails_is_not_ready_until_its_worker_is_replaced(tmp_path: Path) -> None:
+    with fake_server(tmp_path) as server:
+        until(server.is_ready)
+        gate = tmp_path / "gate"
+        # The worker that comes next is slow to load, so that there is time to look.
+        (server.folder / "gate").write_text(str(gate))
+
+        assert server.ask("sicken the logits are not finite").status_code == 500
+
+        until(lambda: server.events("worker ended"))
+        paths = ["/ping", "/v2/health/ready", "/v2/models/fake/ready", "/v1/models/fake", "/v2/health/live"]
+        statuses = [requests.get(server.url + path, timeout=TIMEOUT_S).status_code for path in paths]
+        gate.touch()
+        assert statuses == [503] * 4 + [200]
+        assert server.events("worker ended")[0]["reason"] == "the logits are not finite"
+        until(server.is_ready)
+        assert server.ask("echo").status_code == 200
 
 
 def test_more_connections_than_the_limit_are_503_and_closed(tmp_path: Path) -> None:
