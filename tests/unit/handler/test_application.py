@@ -1,5 +1,6 @@
 """The service without a server: calls in, replies out."""
 
+import base64
 import json
 import threading
 from pathlib import Path
@@ -39,6 +40,16 @@ class DyingEngine(ColourEngine):
         if self.dead:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         return super().logits(pixels)
+
+
+class OverflowingEngine(ColourEngine):
+    """Gives infinite logits for a white image, and for any other once it is told to."""
+
+    broken = False
+
+    def logits(self, pixels: Pixels) -> Logits:
+        logits = super().logits(pixels)
+        return np.full_like(logits, np.inf) if self.broken or pixels.min() == 255 else logits
 
 
 def application(engine: Engine, folder: Path = Path(), **settings: Any) -> Application:
@@ -118,6 +129,56 @@ def test_an_engine_that_fails_on_a_blank_image_too_has_failed() -> None:
 
     assert statuses == [500] * 3
     assert own.has_failed
+
+
+def test_a_network_whose_logits_are_not_finite_has_failed_at_once() -> None:
+    engine = OverflowingEngine()
+    own = application(engine)
+    assert answer(own, Call({"body": PHOTO})) == [200]
+
+    engine.broken = True
+
+    assert answer(own, Call({"body": PHOTO})) == [500]
+    assert "not finite" in str(own.failure)
+
+
+def test_an_image_whose_logits_are_not_finite_does_not_end_the_worker() -> None:
+    own = application(OverflowingEngine())
+
+    assert answer(own, *[Call({"body": WHITE})] * 10) == [500] * 10
+
+    assert own.failure is None
+    assert answer(own, Call({"body": PHOTO})) == [200]
+
+
+def test_an_engine_that_fails_twenty_times_in_a_row_has_failed_whatever_the_test_says() -> None:
+    own = application(PoisonableEngine())
+
+    for _ in range(19):
+        answer(own, Call({"body": WHITE}))
+    assert answer(own, Call({"body": PHOTO})) == [200]
+    for _ in range(19):
+        answer(own, Call({"body": WHITE}))
+    assert own.failure is None
+    answer(own, Call({"body": WHITE}))
+
+    assert own.failure == "the engine has failed 20 times in a row"
+
+
+def test_a_reply_says_how_many_images_it_answers_in_what_format() -> None:
+    photo = base64.b64encode(PHOTO).decode()
+    two = {"instances": [{"data": photo, "format": "png"}, {"data": photo, "format": "npz"}]}
+
+    replies = application(ColourEngine()).answer(
+        [
+            Call({"body": PHOTO}, format="index"),
+            Call({"body": two}),
+            Call({"body": PHOTO}, action="explain"),
+            Call({"body": b"broken"}),
+        ]
+    )
+
+    assert [(reply.format, reply.images) for reply in replies] == [("index", 1), ("mixed", 2), ("png", 1), (None, 0)]
 
 
 def test_refused_calls_say_nothing_of_the_engine() -> None:

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,41 @@ def test_the_headers_of_a_forms_parts_are_not_the_clients() -> None:
 @pytest.mark.parametrize("sent", ["träd", "träd".encode().decode("latin-1")])
 def test_a_header_is_utf_8_though_torchserve_reads_latin_1(sent: str) -> None:
     assert text_headers({"X-Segment-Classes": sent}) == {"X-Segment-Classes": "träd"}
+
+
+def test_the_metrics_are_named_as_those_of_the_other_server(
+    service: SegmentationService, context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "ts.metrics"):
+        ask(service, context, ({"body": encode(noise(20, 30)), "format": b"png"}, {}), ({"body": b"broken"}, {}))
+
+    metrics = {message.partition("|#hostname")[0] for message in caplog.messages if message.startswith("[METRICS]")}
+    counts = {message for message in metrics if "seconds" not in message}
+    assert counts == {
+        "[METRICS]deeplab_answers_total.count:1|#model:pets,action:predict,format:png|#type:COUNTER",
+        "[METRICS]deeplab_images_total.count:1|#model:pets,action:predict|#type:COUNTER",
+        "[METRICS]deeplab_errors_total.count:1|#model:pets,type:InvalidImage|#type:COUNTER",
+        "[METRICS]deeplab_batch_size.count:2|#model:pets|#type:HISTOGRAM",
+    }
+    stages = {message.partition("stage:")[2].partition("|")[0] for message in metrics - counts}
+    assert stages == {"decode", "prepare", "network", "label", "encode"}
+
+
+def test_what_the_handler_measures_is_declared_for_torchserve(context: Context) -> None:
+    declared = {
+        (metric["name"], tuple(metric["dimensions"]))
+        for metrics in yaml.safe_load((ROOT / "metrics.yaml").read_text())["model_metrics"].values()
+        for metric in metrics
+    }
+
+    own = {
+        (name, tuple(metric.dimension_names))
+        for metrics in context.metrics.cache.values()
+        for name, metric in metrics.items()
+        if name.startswith("deeplab_")
+    }
+    assert own
+    assert own <= declared
 
 
 def test_an_engine_that_cannot_recover_ends_the_worker_after_its_replies(converted: Path) -> None:

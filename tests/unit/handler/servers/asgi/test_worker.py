@@ -1,0 +1,102 @@
+"""What a worker tells the front process of its answers, over a real socket."""
+
+import os
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from handler.application import Application
+from handler.archive import ModelArchive
+from handler.network.engines import Logits, Pixels
+from handler.options import ModelIdentity
+from handler.servers.asgi import frames
+from handler.servers.asgi.messages import Answers, Batch, HttpRequest, Message, Unhealthy
+from handler.servers.asgi.worker import Worker
+from handler.settings import HandlerSettings
+from tests.engines import ColourEngine, build_pipeline
+from tests.support import encode, noise
+
+PHOTO = encode(noise(20, 30))
+
+
+class BreakableEngine(ColourEngine):
+    """Gives logits that are not finite once it is told to."""
+
+    broken = False
+
+    def logits(self, pixels: Pixels) -> Logits:
+        logits = super().logits(pixels)
+        return np.full_like(logits, np.nan) if self.broken else logits
+
+
+class Front:
+    """The other end of a worker's socket."""
+
+    def __init__(self, connection: socket.socket, worker: Worker, engine: BreakableEngine) -> None:
+        self.engine = engine
+        self._connection = connection
+        self._worker = worker
+
+    def send(self, *requests: HttpRequest) -> None:
+        self._worker._answer(Batch(7, requests))
+
+    def receive(self) -> Message | None:
+        return frames.receive(self._connection)
+
+
+@pytest.fixture
+def front(tmp_path: Any) -> Iterator[Front]:
+    engine = BreakableEngine()
+    archive = ModelArchive(tmp_path, tmp_path / "model.safetensors", ModelIdentity("m", "1"), HandlerSettings())
+    application = Application(archive, build_pipeline(engine))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        worker = Worker(theirs, SimpleNamespace(application=application, answer=application.answer), 1 << 20)  # type: ignore[arg-type]
+        yield Front(ours, worker, engine)
+
+
+def predict(body: bytes, *, traced: bool = False) -> HttpRequest:
+    return HttpRequest("r", "predict", "png", {"content-type": "application/octet-stream"}, body=body, traced=traced)
+
+
+def test_answers_say_their_format_images_and_error(front: Front) -> None:
+    front.send(predict(PHOTO), predict(b"broken"))
+
+    message = front.receive()
+    assert isinstance(message, Answers)
+    answered, refused = message.answers
+    assert (answered.format, answered.images, answered.error) == ("png", 1, None)
+    assert (refused.format, refused.images, refused.error) == (None, 0, "InvalidImage")
+
+
+def test_the_times_of_stages_are_sent_for_traced_requests_alone(front: Front) -> None:
+    front.send(predict(PHOTO))
+    front.send(predict(PHOTO, traced=True))
+
+    plain, traced = front.receive(), front.receive()
+    assert isinstance(plain, Answers)
+    assert isinstance(traced, Answers)
+    assert plain.answers[0].times == []
+    times = traced.answers[0].times
+    assert [time.stage for time in times] == list(traced.answers[0].stages)
+    assert all(time.began <= time.ended for time in times)
+    assert [time.began for time in times] == sorted(time.began for time in times)
+
+
+def test_a_worker_whose_engine_fails_says_why_after_its_answer_and_ends(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    front.engine.broken = True
+
+    front.send(predict(PHOTO))
+
+    answers, last = front.receive(), front.receive()
+    assert isinstance(answers, Answers)
+    assert (answers.answers[0].status, answers.answers[0].error) == (500, "InternalError")
+    assert isinstance(last, Unhealthy)
+    assert "not finite" in last.reason
+    assert ended == [1]
