@@ -99,15 +99,13 @@ async def _run(
     scheme = "https" if options.certificate else "http"
     log_event("listening", address=f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", models=list(models))
     server = _Server(_configuration(options, front, connections), front)
-    telemetry = settings.telemetry
-    if telemetry.metrics is not None:
-        open_connections = server.server_state.connections
-        telemetry.metrics.read_front(connections=lambda: len(open_connections), held_bytes=lambda: settings.held.bytes)
+    open_connections = server.server_state.connections
+    settings.telemetry.read_front(connections=lambda: len(open_connections), held_bytes=lambda: settings.held.bytes)
     try:
         await server.serve(sockets=[listener])
     finally:
         await asyncio.gather(*(model.stop() for model in models.values()))
-        telemetry.close()
+        settings.telemetry.close()
     log_event("ended", unanswered=len(server.server_state.tasks))
     return 0
 

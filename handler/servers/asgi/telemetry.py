@@ -1,7 +1,7 @@
 """What the server tells of its requests: a line in the log, numbers for Prometheus, and spans."""
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from handler.errors import SegmentationError
@@ -39,6 +39,13 @@ class Telemetry:
         if self.metrics is not None:
             self.metrics.refuse_connection(error)
 
+    def read_front(self, *, connections: Callable[[], int], held_bytes: Callable[[], int]) -> None:
+        """Show these numbers of the front process in the metrics, or log that there are none."""
+        if self.metrics is not None:
+            self.metrics.read_front(connections=connections, held_bytes=held_bytes)
+        else:
+            log_event("no metrics", reason="the package prometheus-client is not installed")
+
     def close(self) -> None:
         """Send the last spans."""
         self._tracer.close()
@@ -52,7 +59,6 @@ def make_telemetry(models: Mapping[str, ModelWorkers]) -> Telemetry:
     """
     tracer = make_tracer()
     if importlib.util.find_spec("prometheus_client") is None:
-        log_event("no metrics", reason="the package prometheus-client is not installed")
         return Telemetry(None, tracer)
     from handler.servers.asgi.metrics import Metrics
 

@@ -257,10 +257,10 @@ def test_the_metrics_are_named_as_those_of_the_other_server(
     metrics = {message.partition("|#hostname")[0] for message in caplog.messages if message.startswith("[METRICS]")}
     counts = {message for message in metrics if "seconds" not in message}
     assert counts == {
-        "[METRICS]deeplab_answers_total.count:1|#model:pets,action:predict,format:png|#type:COUNTER",
-        "[METRICS]deeplab_images_total.count:1|#model:pets,action:predict|#type:COUNTER",
-        "[METRICS]deeplab_errors_total.count:1|#model:pets,type:InvalidImage|#type:COUNTER",
-        "[METRICS]deeplab_batch_size.count:2|#model:pets|#type:HISTOGRAM",
+        "[METRICS]deeplab_answers_total.Count:1|#model:pets,action:predict,format:png|#type:COUNTER",
+        "[METRICS]deeplab_images_total.Count:1|#model:pets,action:predict|#type:COUNTER",
+        "[METRICS]deeplab_errors_total.Count:1|#model:pets,type:InvalidImage|#type:COUNTER",
+        "[METRICS]deeplab_batch_size.Count:2|#model:pets|#type:HISTOGRAM",
     }
     stages = {message.partition("stage:")[2].partition("|")[0] for message in metrics - counts}
     assert stages == {"decode", "prepare", "network", "label", "encode"}
