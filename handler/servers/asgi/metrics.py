@@ -55,7 +55,7 @@ class Metrics:
         self._observe_queues(models)
         self._read_workers(models)
 
-    def _maker(self, kind: type[Any]) -> Callable[..., Any]:
+    def _maker(self, kind: Callable[..., Any]) -> Callable[..., Any]:
         return partial(kind, namespace="deeplab", registry=self._registry)
 
     def _observe_queues(self, models: Mapping[str, ModelWorkers]) -> None:

@@ -77,7 +77,7 @@ class Tracer:
     def begin(self, headers: Headers) -> Trace | None:
         """Return the trace that a request belongs to. `headers` are the request's, names in lower case."""
         parent = read_traceparent(headers)
-        return parent and Trace(parent)
+        return None if parent is None else Trace(parent)
 
     def close(self) -> None:
         """Send what is left, for a few seconds at most."""

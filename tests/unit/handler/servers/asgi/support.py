@@ -61,7 +61,16 @@ class FakeServer:
         return [line for line in lines if line["event"] == name]
 
     def logged(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self.requests_file.read_text().splitlines()]
+        return [json.loads(line) for line in self.requests_file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+    def line_of(self, response: requests.Response) -> dict[str, object]:
+        """Wait for the line that the log has about a request; it is written after the answer."""
+
+        def lines() -> list[dict[str, object]]:
+            return [line for line in self.logged() if line["id"] == response.headers["x-request-id"]]
+
+        until(lines)
+        return lines()[-1]
 
     def seen(self) -> list[str]:
         """Return the commands that workers began, in order."""

@@ -119,13 +119,13 @@ def test_a_request_id_is_echoed_and_logged_if_it_is_one(server: FakeServer, sent
     response = server.ask("echo", headers={"X-Request-ID": sent})
 
     assert (response.headers["x-request-id"] == sent) == is_kept
-    assert server.logged()[-1]["id"] == response.headers["x-request-id"]
+    assert server.line_of(response)["id"] == response.headers["x-request-id"]
 
 
 def test_the_log_has_stages_and_nothing_of_the_clients(server: FakeServer) -> None:
-    server.ask("large 2000", headers={"X-Secret": "s3cret"}, params={"q": "s3cret"})
+    response = server.ask("large 2000", headers={"X-Secret": "s3cret"}, params={"q": "s3cret"})
 
-    line = server.logged()[-1]
+    line = server.line_of(response)
     assert (line["model"], line["status"]) == ("fake", 200)
     assert isinstance(line["ms"], dict)
     assert list(line["ms"]) == ["read", "queue", "network", "total"]
@@ -133,11 +133,13 @@ def test_the_log_has_stages_and_nothing_of_the_clients(server: FakeServer) -> No
 
 
 def test_the_log_names_formats_and_errors(server: FakeServer) -> None:
-    server.ask("answer png 3")
-    server.ask("refuse InvalidImage")
-    requests.get(f"{server.url}/predictions/fake", timeout=TIMEOUT_S)
+    asked = [
+        server.ask("answer png 3"),
+        server.ask("refuse InvalidImage"),
+        requests.get(f"{server.url}/predictions/fake", timeout=TIMEOUT_S),
+    ]
 
-    answered, refused, rejected = server.logged()[-3:]
+    answered, refused, rejected = map(server.line_of, asked)
     assert (answered["format"], answered.get("type")) == ("png", None)
     assert (refused.get("format"), refused["type"]) == (None, "InvalidImage")
     assert (rejected.get("format"), rejected["type"]) == (None, "MethodNotAllowed")
@@ -239,7 +241,7 @@ def test_a_request_whose_client_has_gone_reaches_no_worker(server: FakeServer, t
     server.ask("echo here")
 
     assert "echo gone" not in server.seen()
-    assert 499 in [line["status"] for line in server.logged()]
+    until(lambda: 499 in [line["status"] for line in server.logged()])
 
 
 def test_what_a_dead_worker_held_is_tried_once_more(server: FakeServer, tmp_path: Path) -> None:

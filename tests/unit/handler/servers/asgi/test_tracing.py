@@ -192,7 +192,7 @@ def test_a_request_has_a_span_below_the_clients_with_one_for_each_stage(server: 
     for stage in stages:
         assert request.start_time_unix_nano <= stage.start_time_unix_nano <= stage.end_time_unix_nano
         assert stage.end_time_unix_nano <= request.end_time_unix_nano
-    assert server.logged()[-1]["trace"] == TRACE
+    assert server.line_of(response)["trace"] == TRACE
     assert receiver.services == {"deeplab-serve"}
     assert set(receiver.paths) == {"/v1/traces"}
 
