@@ -7,9 +7,11 @@ import json
 import re
 import sys
 import time
+import traceback
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from handler.errors import SegmentationError
@@ -23,6 +25,12 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 def log_event(event: str, **details: Any) -> None:
     """Write one line about the server."""
     _write(sys.stderr, {"time": _now(), "event": event, **details})
+
+
+def place_of(error: Exception) -> str:
+    """Return an error's type and the line that raised it, without its message, which may quote what a client wrote."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno} in {place.name}"
 
 
 def request_id(sent: str | None) -> str:

@@ -89,6 +89,8 @@ class Metrics:
 
     def finish(self, record: RequestRecord) -> None:
         """Count a request that has ended."""
+        if not record.status:  # It was cut off, as by a second SIGTERM.
+            return
         model = record.model or ""
         self._requests.labels(model, record.action, f"{record.status // 100}xx").observe(record.milliseconds["total"] / 1000)
         if record.format is not None:

@@ -29,7 +29,7 @@ from handler.servers.asgi.errors import (
     Unavailable,
     error_body,
 )
-from handler.servers.asgi.logs import RequestRecord, log_event
+from handler.servers.asgi.logs import RequestRecord, log_event, place_of
 from handler.servers.asgi.messages import HttpRequest
 from handler.servers.asgi.page import page_paths, send_page_file
 from handler.servers.asgi.request_queue import ClientGone
@@ -267,7 +267,7 @@ class _Route:
             raise
         except Exception as error:
             record = _record(request)
-            log_event("fault", id=record.id, route=self._path, reason=f"{type(error).__name__}: {error}")
+            log_event("fault", id=record.id, route=self._path, reason=place_of(error))
             fault = InternalError(f"the server failed to answer this request; its log has the reason under request {record.id}")
             return await self._refuse(request, fault, {})
 
