@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
-from importlib.metadata import distribution, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 #: Uvicorn imports it where it is installed, which the server without Java needs.
@@ -28,8 +28,11 @@ def requirements(sources: Iterable[Path], project: Path) -> str:
 
 
 def _modules(package: str) -> set[str]:
-    """Return the top-level modules of an installed package."""
-    installed = distribution(package)
+    """Return the top-level modules of a package; none if it is not installed, as in an environment that is to be renewed."""
+    try:
+        installed = distribution(package)
+    except PackageNotFoundError:
+        return set()
     names = installed.read_text("top_level.txt")
     return set(names.split()) if names else {file.parts[0].removesuffix(".py") for file in installed.files or ()}
 
