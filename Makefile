@@ -6,6 +6,8 @@ BUILD ?= build
 PORT ?= 8080
 # What `make serve` starts: torchserve, or asgi, this project's own server, which needs no Java.
 SERVER ?= torchserve
+# More options for that server, as `python MODEL.mar --help` lists them for asgi: SERVE_ARGS="--tokens tokens".
+SERVE_ARGS ?=
 # The build of PyTorch: auto (CPU on Linux without an NVIDIA driver), cpu or cuda.
 TORCH ?= auto
 # More options for pip, for example another index.
@@ -48,6 +50,7 @@ help:  ## List the targets and variables
 	@echo
 	@echo "  PORT=$(PORT)            the inference port; the next four ports are used too"
 	@echo "  SERVER=$(SERVER)    the server: torchserve, or asgi, which needs no Java"
+	@echo "  SERVE_ARGS=...       more options for asgi: tokens, TLS, origins, limits (docs/server.md)"
 	@echo "  CHECKPOINT=...       the checkpoint to package and serve ($(CHECKPOINT))"
 	@echo "  MODEL=...            or a model of torchvision: deeplabv3_resnet50, deeplabv3_resnet101, deeplabv3_mobilenet_v3_large"
 	@echo "  MODEL_CONFIG=...     workers, batching and limits ($(MODEL_CONFIG))"
@@ -83,7 +86,7 @@ demo: package  ## Start a server, segment two photographs with curl, print the r
 
 serve: package  ## Start the server and return when it is READY (SERVER=asgi: without Java)
 	@$(RUN) scripts.samples $(BUILD)/samples >/dev/null
-	@$(SERVERS) start --server $(SERVER) --archive $(ARCHIVE) --port $(PORT)
+	@$(SERVERS) start --server $(SERVER) --archive $(ARCHIVE) --port $(PORT) $(SERVE_ARGS)
 
 stop: setup  ## Stop the server that `make serve` started
 	@$(SERVERS) stop

@@ -20,6 +20,7 @@ from requests.adapters import HTTPAdapter
 
 from scripts.errors import UserError
 from scripts.server.ports import DEFAULT_PORT
+from scripts.server_access import ServerAccess
 
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}/predictions/deeplabv3"
 DEFAULT_RETRIES = 8
@@ -75,6 +76,7 @@ class Client:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         headers: Mapping[str, str] | None = None,
         connections: int = 1,
+        access: ServerAccess | None = None,
     ) -> None:
         """Keep the settings; nothing is connected yet. Proxies come from the environment.
 
@@ -84,12 +86,16 @@ class Client:
             timeout_s: longest wait for a byte, in seconds; the request is then sent once more.
             headers: sent with every request.
             connections: connections that are kept open; the number of threads that ask.
+            access: a token, and whom to trust for the server's certificate; None: as the environment has it.
         """
         self.url = url
         self._retries = retries
         self._timeout_s = timeout_s
         self._session = requests.Session()
         self._session.headers.update(headers or {})
+        access = access or ServerAccess.from_environment()
+        access.prepare(self._session, url, headers or {})
+        self._verify = access.verify
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=connections))
 
@@ -101,7 +107,8 @@ class Client:
         """
         try:
             # Any status will do: without a key, or behind a proxy, it may well be an error.
-            self._session.get(urljoin(self.url, "/ping"), timeout=_CONNECT_WITHIN_S, allow_redirects=False)
+            ping, verify = urljoin(self.url, "/ping"), self._verify
+            self._session.get(ping, timeout=_CONNECT_WITHIN_S, allow_redirects=False, verify=verify)
         except requests.RequestException as error:
             raise self._unreachable(error) from error
 
@@ -141,6 +148,7 @@ class Client:
             files={"data": ("image", image, "application/octet-stream")},
             timeout=(min(_CONNECT_WITHIN_S, self._timeout_s), self._timeout_s),
             allow_redirects=False,
+            verify=self._verify,
         )
 
     def _failure(self, error: requests.RequestException) -> AnswerError:
@@ -151,6 +159,9 @@ class Client:
         return TransportError(str(_root(error)))
 
     def _unreachable(self, error: requests.RequestException) -> ServerUnreachable:
+        if isinstance(error, requests.exceptions.SSLError):
+            advice = "--ca FILE or REQUESTS_CA_BUNDLE names the authority of its certificate"
+            return ServerUnreachable(f"{self.url}: no trusted connection ({_root(error)}); {advice}")
         reason = f"none within {_CONNECT_WITHIN_S:g} s" if isinstance(error, requests.Timeout) else _root(error)
         return ServerUnreachable(f"{self.url}: no answer ({reason}); start a server by `make serve`, or give the URL of one")
 

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Check with curl alone that a running server answers as it should: scripts/smoke.sh URL PHOTO
+# Sends the token in $DEEPLAB_TOKEN; trusts the authority in $REQUESTS_CA_BUNDLE, if there is one.
 # Prints what was checked; on the first wrong answer prints a reason and exits with 1.
 set -u
 
@@ -12,6 +13,11 @@ photo=$2
 answer=$(mktemp -d) || exit 2
 trap 'rm -rf "$answer"' EXIT
 
+# In a file, because every user of the machine sees a command line.
+(umask 077 && : >"$answer/curl")
+[ -n "${DEEPLAB_TOKEN:-}" ] && printf 'header = "Authorization: Bearer %s"\n' "$DEEPLAB_TOKEN" >>"$answer/curl"
+[ -n "${REQUESTS_CA_BUNDLE:-}" ] && printf 'cacert = "%s"\n' "$REQUESTS_CA_BUNDLE" >>"$answer/curl"
+
 fail() {
     echo "smoke: FAILED: $1" >&2
     [ -s "$answer/body" ] && { printf 'the answer begins: '; head -c 300 "$answer/body" | LC_ALL=C tr -c '[:print:]' '.'; echo; } >&2
@@ -23,7 +29,7 @@ ask() {
     what=$1 status=$2 type=$3
     shift 3
     : >"$answer/body"
-    seen=$(curl -sS --max-time 60 -o "$answer/body" -w '%{http_code} %{content_type}' "$@" "$url" 2>"$answer/error") ||
+    seen=$(curl -sS -K "$answer/curl" --max-time 60 -o "$answer/body" -w '%{http_code} %{content_type}' "$@" "$url" 2>"$answer/error") ||
         fail "$what: curl cannot reach $url: $(cat "$answer/error"); start a server with make serve"
     [ "$seen" = "$status $type" ] || fail "$what: answered '$seen', should be '$status $type'"
     echo "smoke: ok: $what: $seen, $(wc -c <"$answer/body" | tr -d ' ') bytes"

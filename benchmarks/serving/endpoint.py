@@ -12,6 +12,7 @@ from benchmarks.process_memory import ProcessMemory
 from benchmarks.serving.timing import Pace, time_repetitions
 from scripts.errors import UserError
 from scripts.server import Server
+from scripts.server_access import PinnedCertificate, ServerAccess
 
 _TIMEOUT_S = 300
 
@@ -35,12 +36,12 @@ class Endpoint:
         Raises:
             UnexpectedAnswer: the status is an error.
         """
-        with _session() as session:
+        with self._session() as session:
             return self._send(session)
 
     def latencies(self, pace: Pace) -> list[float]:
         """Return the seconds of each request, first byte sent to last byte received, from one client on one connection."""
-        with _session() as session:
+        with self._session() as session:
             return time_repetitions(lambda: self._send(session), pace)
 
     def per_second(self, clients: int, pace: Pace) -> float:
@@ -56,7 +57,7 @@ class Endpoint:
                 return True
 
         def keep_sending() -> None:
-            with _session() as session:
+            with self._session() as session:
                 while may_send():
                     self._send(session)
 
@@ -80,9 +81,12 @@ class Endpoint:
             raise UnexpectedAnswer(f"{self.server.url}: answered {response.status_code}: {response.text[:500]}")
         return response.content
 
-
-def _session() -> requests.Session:
-    session = requests.Session()
-    # Loopback must not go through a proxy that the environment names.
-    session.trust_env = False
-    return session
+    def _session(self) -> requests.Session:
+        session = requests.Session()
+        # Loopback must not go through a proxy that the environment names.
+        session.trust_env = False
+        ServerAccess.from_environment().prepare(session, self.server.url, self.headers)
+        if self.server.certificate:
+            session.mount("https://", PinnedCertificate(self.server.certificate))
+            session.verify = False
+        return session

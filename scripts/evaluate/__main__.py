@@ -37,6 +37,7 @@ from scripts.evaluate.predictors import Predictor, ServerPredictor, load
 from scripts.evaluate.report import draw_confusion, table, write_json
 from scripts.evaluate.scoring import Result, evaluate, open_labelled_data
 from scripts.evaluate.worst_images import write_worst
+from scripts.server_access import ServerAccess, add_access_options
 
 #: Settings of the handler that can differ from the file's.
 _SETTINGS = ("output_stride", "engine", "precision")
@@ -99,7 +100,7 @@ def _predictor(arguments: Namespace) -> Predictor:
     values = {name: getattr(arguments, name) for name in InferenceOptions.model_fields}
     options = InferenceOptions.model_validate({name: value for name, value in values.items() if value is not None})
     if arguments.url:
-        return ServerPredictor.connect(arguments.url, options)
+        return ServerPredictor.connect(arguments.url, options, ServerAccess.from_arguments(arguments))
     changes = {name: getattr(arguments, name) for name in _SETTINGS}
     return load(arguments.target, options, **changes)
 
@@ -120,6 +121,7 @@ def _parser() -> Parser:
     parser = Parser("python -m scripts.evaluate", __doc__)
     parser.add_argument("target", nargs="?", type=Path, metavar="FILE", help="checkpoint (.safetensors) or archive (.mar)")
     parser.add_argument("--url", type=http_url(DEFAULT_URL), help=f"running server, instead of a file; such as {DEFAULT_URL}")
+    add_access_options(parser)
     add_data_options(parser, purpose="labelled images", required=True)
     parser.add_argument("--split", metavar="NAME", help="split of the data, if it has several")
     scales = _option("scales", f"give numbers from {LEAST_SCALE} to {GREATEST_SCALE}, such as 0.75,1,1.25")

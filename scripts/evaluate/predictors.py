@@ -29,6 +29,7 @@ from model.strict import nearest
 from scripts.client import AnswerError, Client
 from scripts.errors import UserError
 from scripts.served_model_config import ServedModelConfig
+from scripts.server_access import ServerAccess
 from scripts.yaml_file import read_mapping
 
 #: Requests at once: enough to keep the server busy.
@@ -172,12 +173,13 @@ class ServerPredictor:
     conditions: str
 
     @classmethod
-    def connect(cls, url: str, options: InferenceOptions) -> "ServerPredictor":
+    def connect(cls, url: str, options: InferenceOptions, access: ServerAccess | None = None) -> "ServerPredictor":
         """Ask the server for its class names, by a small picture.
 
         Args:
             url: the model's predictions.
             options: options; fields that are not set are left to the server's settings.
+            access: how the server lets this program in; None: as the environment has it.
 
         Raises:
             AnswerError: the server does not answer.
@@ -187,7 +189,7 @@ class ServerPredictor:
         conditions = ", ".join(["the server's settings", *(f"{name} {text}" for name, text in texts.items())])
         probe = io.BytesIO()
         Image.new("RGB", (64, 64), "grey").save(probe, "PNG")
-        client = Client(url, connections=_IN_FLIGHT)
+        client = Client(url, connections=_IN_FLIGHT, access=access)
         client.require_server()
         answer = _ask(client, texts, probe.getvalue(), "a grey picture")
         colours = np.asarray(answer.getpalette("RGB"), np.uint8).reshape(-1, 3).tolist()

@@ -31,6 +31,7 @@ from scripts.arguments import (
 from scripts.client import DEFAULT_URL, Client
 from scripts.errors import UsageError, report_errors
 from scripts.label_studio_backend.errors import AddressUnusable, PackageMissing
+from scripts.server_access import ServerAccess, add_access_options
 
 if TYPE_CHECKING:
     from scripts.label_studio_backend.predictions import Predictor
@@ -80,6 +81,7 @@ def _connect(arguments: Namespace) -> "tuple[Predictor, Client]":
         timeout_s=arguments.timeout,
         headers=dict(arguments.header),
         connections=arguments.jobs,
+        access=ServerAccess.from_arguments(arguments),
     )
     client.require_server()
     sources = ImageSources(
@@ -106,6 +108,7 @@ def _parser() -> Parser:
     label_studio_url = os.environ.get("LABEL_STUDIO_URL") or None
     add("--url", type=http_url(DEFAULT_URL), default=DEFAULT_URL, help="a model's predictions (%(default)s)")
     add("--header", type=http_header, action="append", default=[], metavar="'NAME: VALUE'", help="for it; repeatable")
+    add_access_options(parser)
     add("--option", type=request_option, action="append", default=[], metavar="NAME=VALUE", help="of its requests; repeatable")
     add(
         "--label-studio-url",

@@ -26,6 +26,7 @@ from scripts.segment.file_names import CONTACT_SHEET, FAILED
 from scripts.segment.inputs import find_photographs
 from scripts.segment.output_paths import Task, plan_answers
 from scripts.segment.sending import Tally, segment_all
+from scripts.server_access import ServerAccess, add_access_options
 
 _FAILURES_SHOWN = 20
 #: Form fields that are not options: the image is sent in one, the format has an argument of its own.
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         timeout_s=arguments.timeout,
         headers=dict(arguments.header),
         connections=arguments.jobs,
+        access=ServerAccess.from_arguments(arguments),
     )
     folder.check_conditions()
     photographs = find_photographs(arguments.inputs, arguments.out)
@@ -115,6 +117,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--header", type=http_header, action="append", default=[], metavar="'NAME: VALUE'", help="such as a key; repeatable"
     )
+    add_access_options(parser)
     parser.add_argument("--jobs", type=positive_int, default=4, metavar="N", help="requests in flight (%(default)s)")
     parser.add_argument(
         "--retries",

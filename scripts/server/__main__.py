@@ -2,31 +2,45 @@
 
 python -m scripts.server start --archive build/model-store/deeplabv3.mar --port 8080
 python -m scripts.server start --server asgi --archive build/model-store/deeplabv3.mar --port 8080
+python -m scripts.server start --server asgi --archive build/model-store/deeplabv3.mar --tokens tokens --allow-origin https://app.example.org
+python -m scripts.server token --scope predict
 python -m scripts.server stop
+
+With --server asgi, every option of that server may follow: `python MODEL.mar --help` lists them.
 """
 
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
+from handler.servers.asgi import token_command
+from handler.servers.asgi.options import OptionError
+from handler.servers.asgi.token_command import TOKEN_COMMAND
 from scripts.arguments import Parser, one_of, seconds
-from scripts.errors import report_errors
+from scripts.errors import UsageError, report_errors
 from scripts.server import READY_WITHIN_S, Ports, Server, start
 from scripts.server.options import add_port, add_run_directory
 
 
 @report_errors
 def main(argv: list[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, more = parser.parse_known_args(argv)
     if arguments.command == "start":
-        _start(arguments)
+        _start(arguments, more)
+    elif arguments.command == TOKEN_COMMAND:
+        _make_token(more)
+    elif more:
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
     else:
         _stop(arguments)
     return 0
 
 
-def _start(arguments: Namespace) -> None:
-    server = start(arguments.archive, Ports.from_base(arguments.port), arguments.run_directory, software=arguments.server)
+def _start(arguments: Namespace, more: Sequence[str]) -> None:
+    ports = Ports.from_base(arguments.port)
+    server = start(arguments.archive, ports, arguments.run_directory, software=arguments.server, options=more)
     try:
         server.wait_until_ready(arguments.within)
     except BaseException:
@@ -35,6 +49,13 @@ def _start(arguments: Namespace) -> None:
     print(f"READY at {server.url}")
     print(f"try:  curl -T photo.jpg -H 'X-Segment-Format: overlay' {server.url} -o overlay.jpg")
     print("stop: make stop")
+
+
+def _make_token(arguments: Sequence[str]) -> None:
+    try:
+        token_command.main(arguments, "python -m scripts.server")
+    except OptionError as error:
+        raise UsageError(str(error)) from error
 
 
 def _stop(arguments: Namespace) -> None:
@@ -49,7 +70,7 @@ def _stop(arguments: Namespace) -> None:
 def _parser() -> Parser:
     parser = Parser("python -m scripts.server", __doc__)
     add_run_directory(parser)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="start | stop")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="start | stop | token")
     starting = commands.add_parser("start", help="start the server; returns when it is READY")
     starting.add_argument("--archive", type=Path, required=True, metavar="FILE", help="model archive, MODEL.mar")
     starting.add_argument(
@@ -64,6 +85,7 @@ def _parser() -> Parser:
         "--within", type=seconds, default=READY_WITHIN_S, metavar="SECONDS", help="longest wait for READY (%(default)s)"
     )
     commands.add_parser("stop", help="stop the server, if it runs")
+    commands.add_parser(TOKEN_COMMAND, help="make a bearer token for --tokens; --help says more", add_help=False)
     return parser
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -21,13 +22,20 @@ print(json.dumps(server.pid))
 """
 
 
-def launch_asgi(archive: Path, port: int, temporary: Path, console: Path) -> tuple[int, float]:
+def launch_asgi(archive: Path, port: int, temporary: Path, console: Path, options: Sequence[str]) -> tuple[int, float]:
     """Run the server with one archive, extracted below `temporary`; return the id of its process, and when that began.
+
+    Args:
+        archive: the model archive.
+        port: where to listen.
+        temporary: folder for the extracted archive and temporary files.
+        console: file for what the server prints.
+        options: more options of its command line.
 
     Raises:
         ServerError: it ended at once.
     """
-    served = [str(archive.resolve()), "--port", str(port), "--cache", str(temporary)]
+    served = [str(archive.resolve()), "--port", str(port), "--cache", str(temporary), *options]
     command = [sys.executable, "-c", _LEAVE_BEHIND, str(console), sys.executable, *served]
     # The archive brings its own modules.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -6,22 +6,25 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
+from handler.servers.asgi.options import OptionError, parse_options
+from scripts.errors import UsageError
 from scripts.java import find_java_home
 from scripts.server.asgi import launch_asgi
 from scripts.server.logs import CONSOLE
-from scripts.server.ports import Ports, ServerError
+from scripts.server.ports import LOOPBACK, Ports, ServerError
 from scripts.server.running import Server, Software
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config.properties"
 LOGGING = ROOT / "log4j2.xml"
 DEFAULT_RUN_DIRECTORY = ROOT / "build" / "server"
+_ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (nothing is bound to them here)
 
 
 def start(
@@ -30,6 +33,7 @@ def start(
     run_directory: Path = DEFAULT_RUN_DIRECTORY,
     config: Path = CONFIG,
     software: Software = "torchserve",
+    options: Sequence[str] = (),
 ) -> Server:
     """Start a server with one archive. Returns at once; call `wait_until_ready`.
 
@@ -39,12 +43,15 @@ def start(
         run_directory: for logs and state.
         config: TorchServe's config.properties.
         software: which server.
+        options: more options for the command line of our own server.
 
     Raises:
+        UsageError: an option is unknown or wrong.
         ServerError: the archive is missing, a port is taken, or a server of this run directory runs already.
         JavaNotFound: there is no Java 17 or newer.
     """
     check_start(archive, ports, run_directory, software)
+    address = _address(archive, software, options)
     logs = run_directory / "logs"
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
@@ -53,13 +60,31 @@ def start(
         if software == "torchserve":
             pid, started = _launch_torchserve(archive, ports, config, logs, temporary)
         else:
-            pid, started = launch_asgi(archive, ports.inference, temporary, logs / CONSOLE)
+            pid, started = launch_asgi(archive, ports.inference, temporary, logs / CONSOLE, options)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    server = Server(pid, started, ports, archive.stem, run_directory, temporary, software)
+    server = Server(pid, started, ports, archive.stem, run_directory, temporary, software, *address)
     server.save()
     return server
+
+
+def _address(archive: Path, software: Software, options: Sequence[str]) -> tuple[str, Path | None]:
+    """Return the host under which this machine reaches the server, and the certificate that it shows, if it has one.
+
+    Raises:
+        UsageError: an option is unknown or wrong.
+    """
+    if software == "torchserve":
+        if options:
+            raise UsageError(f"unrecognized arguments for TorchServe: {' '.join(options)}; --server asgi has more options")
+        return LOOPBACK, None
+    try:
+        chosen = parse_options(options, "python -m scripts.server start --server asgi", archive)
+    except OptionError as error:
+        raise UsageError(f"{error}; python {archive} --help lists those of the server") from error
+    host = LOOPBACK if chosen.host in _ANY_ADDRESS else chosen.host
+    return host, chosen.certificate.absolute() if chosen.certificate else None
 
 
 def check_start(archive: Path, ports: Ports, run_directory: Path, software: Software) -> None:
@@ -86,6 +111,7 @@ def serving(
     run_directory: Path = DEFAULT_RUN_DIRECTORY,
     config: Path = CONFIG,
     software: Software = "torchserve",
+    options: Sequence[str] = (),
 ) -> Iterator[Server]:
     """Give a server that is READY inside the block and stopped after it.
 
@@ -93,7 +119,7 @@ def serving(
         ServerError: as `start` and `Server.wait_until_ready` do.
         JavaNotFound: there is no Java 17 or newer.
     """
-    server = start(archive, ports, run_directory, config, software)
+    server = start(archive, ports, run_directory, config, software, options)
     try:
         server.wait_until_ready()
         yield server

@@ -9,7 +9,7 @@ from scripts.errors import UserError
 DEFAULT_PORT = 8080
 #: The four ports after it are used too.
 LAST_BASE_PORT = 65531
-_LOOPBACK = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 
 
 class ServerError(UserError):
@@ -47,7 +47,7 @@ class Ports:
         sockets = [socket.socket() for _ in range(5)]
         for reservation in sockets:
             reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            reservation.bind((_LOOPBACK, 0))
+            reservation.bind((LOOPBACK, 0))
         ports = cls(*(reservation.getsockname()[1] for reservation in sockets))
         for reservation in sockets:
             if sys.platform == "linux":
@@ -63,4 +63,4 @@ class Ports:
 
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex((_LOOPBACK, port)) == 0
+        return probe.connect_ex((LOOPBACK, port)) == 0

@@ -13,7 +13,8 @@ import requests
 
 from handler.servers.asgi.options import ServerOptions
 from scripts.server.logs import CONSOLE, Logs
-from scripts.server.ports import Ports, ServerError
+from scripts.server.ports import LOOPBACK, Ports, ServerError
+from scripts.server_access import PinnedCertificate, ServerAccess
 
 #: A GPU's first start compiles the network. A model that fails to load is reported at once.
 READY_WITHIN_S = 900
@@ -40,19 +41,23 @@ class Server:
     #: A temporary folder of its own: TorchServe keeps one PID file and its workers' sockets there.
     temporary: Path
     software: Software = "torchserve"
+    #: Name or address under which this machine reaches it.
+    host: str = LOOPBACK
+    #: What it shows, if it speaks TLS.
+    certificate: Path | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.ports.inference}/predictions/{self.model}"
+        return f"{self._address(self.ports.inference)}/predictions/{self.model}"
 
     @property
     def management_url(self) -> str:
         port = self.ports.management if self.software == "torchserve" else self.ports.inference
-        return f"http://127.0.0.1:{port}/models/{self.model}"
+        return f"{self._address(port)}/models/{self.model}"
 
     @property
     def metrics_url(self) -> str:
-        return f"http://127.0.0.1:{self.ports.metrics}/metrics"
+        return f"{self._address(self.ports.metrics)}/metrics"
 
     @property
     def logs(self) -> Logs:
@@ -69,15 +74,20 @@ class Server:
 
     def workers(self) -> list[dict[str, object]]:
         """Return what the server says about its workers (`id`, `status`, `pid`, ...); nothing while it does not answer."""
-        try:
-            response = requests.get(self.management_url, timeout=5)
-        except requests.RequestException:
-            return []
-        workers: list[dict[str, object]] = response.json()[0]["workers"] if response.ok else []
+        response = self._get(self.management_url)
+        workers: list[dict[str, object]] = response.json()[0]["workers"] if response is not None and response.ok else []
         return workers
 
+    def is_ready(self) -> bool:
+        """Return whether requests would be answered now."""
+        if self.software == "torchserve":  # Its probes are green before it is ready.
+            workers = self.workers()
+            return bool(workers) and all(worker["status"] == "READY" for worker in workers)
+        response = self._get(f"{self._address(self.ports.inference)}/v2/health/ready")
+        return response is not None and response.ok
+
     def wait_until_ready(self, within: float = READY_WITHIN_S) -> None:
-        """Return when every worker is READY.
+        """Return when requests would be answered.
 
         Raises:
             ServerError: the server ends, a worker fails to start, or `within` seconds are over; with the end of the log.
@@ -86,8 +96,7 @@ class Server:
         while time.monotonic() < deadline:
             if self.process() is None:
                 raise ServerError(f"the server ended while starting\n{self.logs.tail(CONSOLE)}")
-            workers = self.workers()
-            if workers and all(worker["status"] == "READY" for worker in workers):
+            if self.is_ready():
                 return
             if failure := self.logs.load_failure():
                 raise ServerError(f"{self.model!r} cannot be served\n{failure}")
@@ -123,7 +132,7 @@ class Server:
 
     def save(self) -> None:
         """Remember the server in its run directory, for `find`."""
-        state = {**asdict(self), "run_directory": str(self.run_directory), "temporary": str(self.temporary)}
+        state = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
         # As model.atomic does, which would bring torch along.
         part = self.run_directory / "state.json.part"
         part.write_text(json.dumps(state))
@@ -140,6 +149,8 @@ class Server:
         try:
             state = json.loads(path.read_text())
             paths = {"run_directory": run_directory, "temporary": Path(state["temporary"])}
+            if state.get("certificate"):
+                paths["certificate"] = Path(state["certificate"])
             server = cls(**{**state, **paths, "ports": Ports(**state["ports"])})
         except FileNotFoundError:
             return None
@@ -149,6 +160,21 @@ class Server:
                 "runs, then remove this file"
             ) from error
         return server if server.process() else None
+
+    def _address(self, port: int) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.certificate else 'http'}://{host}:{port}"
+
+    def _get(self, url: str) -> requests.Response | None:
+        """Ask the server itself, with the environment's token if it has one; return None while it does not answer."""
+        with requests.Session() as session:
+            ServerAccess.from_environment().prepare(session, url, {})
+            try:
+                if self.certificate:
+                    session.mount("https://", PinnedCertificate(self.certificate))
+                return session.get(url, timeout=5, verify=False if self.certificate else None)
+            except (requests.RequestException, OSError):
+                return None
 
     @staticmethod
     def _state_file(run_directory: Path) -> Path:

@@ -122,3 +122,43 @@ def test_a_servers_environment_cannot_hide_the_archives_modules(tmp_path: Path, 
 
     assert not {"PYTHONPATH", "TS_CONFIG_FILE"} & variables.keys()
     assert variables["TMPDIR"] == variables["TEMP"] == str(tmp_path / "temporary")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--server", "asgi", "--tokns", "x"], ["--tokns", "--help"]),
+        (["--server", "asgi", "--allow-origin", "app.example.org"], ["'app.example.org'", "https://"]),
+        (["--tokens", "x"], ["--tokens", "--server asgi"]),
+    ],
+)
+def test_an_option_that_the_server_does_not_have_is_named(
+    tmp_path: Path, options: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.mar").touch()
+    port = str(Ports.free().inference)
+
+    assert (
+        main(["--run-directory", str(tmp_path), "start", "--archive", str(tmp_path / "a.mar"), "--port", port, *options]) == 2
+    )
+
+    error = capsys.readouterr().err
+    assert [word for word in words if word not in error] == []
+
+
+def test_a_server_with_tls_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports, temporary = Ports.free(), tmp_path / "t"
+    server = Server(1, 0, ports, "m", tmp_path, temporary, "asgi", "::1", tmp_path / "server.pem")
+    server.save()
+    monkeypatch.setattr(Server, "process", lambda _: True)
+
+    assert server.url == f"https://[::1]:{ports.inference}/predictions/m"
+    assert Server.find(tmp_path) == server
+
+
+def test_the_token_command_is_the_servers_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["token", "--scope", "operate", "--name", "ops"]) == 0
+    assert "\nline:  ops operate sha256:" in capsys.readouterr().out
+    assert main(["token", "--scope", "rule"]) == 2
+    assert "'rule'" in capsys.readouterr().err
+    assert main(["stop", "--scope", "operate"]) == 2
