@@ -130,6 +130,11 @@ def test_operations_need_their_scope(doors: Doors, path: str) -> None:
     assert refusal(doors.ask(path, doors.predict)) == (403, "Forbidden")
 
 
+def test_metrics_are_for_operations(doors: Doors) -> None:
+    assert doors.ask("/metrics", doors.operate).status_code == 200
+    assert refusal(doors.ask("/metrics", doors.predict)) == (403, "Forbidden")
+
+
 @pytest.mark.parametrize("path", FOR_EITHER)
 def test_what_clients_read_before_they_predict_needs_any_token(doors: Doors, path: str) -> None:
     assert [doors.ask(path, token).status_code for token in (doors.predict, doors.operate)] == [200, 200]
