@@ -12,6 +12,7 @@ _EPILOG = """A model is served at /predictions/NAME, /v1/models/NAME:predict and
 /v2/health/live and /v2/health/ready are for probes. SIGTERM finishes what was accepted and ends the server."""
 
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]+|[A-Za-z0-9._-]+")
 
 
@@ -163,7 +164,9 @@ def _named(text: str) -> tuple[str, Path]:
 def _origin(text: str) -> str:
     if text != "*" and not _ORIGIN.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} must be '*' or an origin, without a path, such as https://app.example.org")
-    return text.lower()
+    scheme, _, host = text.lower().partition("://")
+    # Browsers leave it out.
+    return text.lower().removesuffix(_DEFAULT_PORTS.get(scheme, "")) if host else text
 
 
 def _host(text: str) -> str:
