@@ -8,13 +8,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 import requests
 
 from handler.answers import FORMATS
-from scripts.server import Ports, Server, serving
-from tests.live.client import TIMEOUT_S, error, mask, post
+from scripts.server import Ports, Server
+from tests.live.client import TIMEOUT_S, error, post
 from tests.live.routes import ROUTES, explanations_url, kserve_v1_url, kserve_v2_url
 from tests.live.test_errors import broken_inputs
 
@@ -66,21 +65,6 @@ def test_options_in_the_query_string_are_those_of_a_form(asgi_server: Server, th
     assert field.content == png
     assert error(post(asgi_server, thumbnail, path="?colour=red")) == (400, "InvalidOption")
     assert error(requests.post(f"{kserve_v1_url(asgi_server)}?alpha=2", thumbnail, timeout=TIMEOUT_S)) == (400, "InvalidOption")
-
-
-def test_a_worker_killed_under_load_loses_no_request(default_archive: Path, tmp_path: Path, thumbnail: bytes) -> None:
-    with serving(default_archive, Ports.free(), tmp_path / "run", software="asgi") as server, ThreadPoolExecutor(8) as clients:
-        (before,) = server.workers()
-        answers = [clients.submit(post, server, thumbnail, {"X-Segment-Format": "png"}) for _ in range(60)]
-        while sum(answer.done() for answer in answers) < 10:
-            time.sleep(0.01)
-        psutil.Process(int(str(before["pid"]))).kill()
-
-        assert [mask(answer.result()).shape for answer in answers] == [(60, 90)] * 60
-        server.wait_until_ready()
-        (after,) = server.workers()
-    assert after["pid"] != before["pid"]
-    assert '"reason":"signal SIGKILL"' in (tmp_path / "run" / "logs" / "console.log").read_text()
 
 
 def test_the_archive_serves_itself_and_ends_with_0(default_archive: Path, tmp_path: Path, thumbnail: bytes) -> None:

@@ -15,6 +15,7 @@ from handler.servers.asgi.connections import connection_type
 from handler.servers.asgi.cross_origin import CrossOrigin
 from handler.servers.asgi.doors import Doors
 from handler.servers.asgi.host_names import HostNames, is_loopback
+from handler.servers.asgi.last_connections import accept_last_connections
 from handler.servers.asgi.logs import log_event
 from handler.servers.asgi.options import ServerOptions
 from handler.servers.asgi.request_queue import RequestQueue
@@ -160,6 +161,11 @@ class _Server(uvicorn.Server):
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in sockets or []:
+            await accept_last_connections(listener)
+        await super().shutdown(sockets)
 
     def _end(self, number: signal.Signals) -> None:
         unfinished = len(self.server_state.tasks)

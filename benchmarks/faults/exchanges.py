@@ -1,0 +1,107 @@
+"""HTTP exchanges whose end is always known: answered, refused, or lost."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+#: An answer that takes longer counts as lost.
+PATIENCE_S = 150.0
+_HOST = "127.0.0.1"
+#: What stands in place of a status if nothing listens on the port any more.
+NOT_LISTENING = "no listener"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where photographs are sent, and the one that is."""
+
+    port: int
+    path: str
+    photograph: bytes
+
+    @property
+    def head(self) -> bytes:
+        """The headers of a request; its body is the photograph."""
+        lines = (
+            f"POST {self.path} HTTP/1.1",
+            f"Host: {_HOST}",
+            "Content-Type: image/jpeg",
+            f"Content-Length: {len(self.photograph)}",
+        )
+        return "\r\n".join([*lines, "", ""]).encode()
+
+    @property
+    def request(self) -> bytes:
+        return self.head + self.photograph
+
+
+@dataclass
+class Tally:
+    """How requests ended."""
+
+    sent: int = 0
+    #: By status; `NOT_LISTENING` where the connection was refused.
+    ends: Counter[str] = field(default_factory=Counter)
+    #: No complete answer: the connection broke, or it took longer than `PATIENCE_S`.
+    lost: int = 0
+    longest_s: float = 0.0
+
+    @property
+    def answered(self) -> int:
+        return self.ends["200"]
+
+    @property
+    def refused(self) -> int:
+        """Requests that got an error instead of an answer."""
+        return self.ends.total() - self.answered
+
+    async def send(self, address: Address) -> str | None:
+        """Send one request on a connection of its own and count its end; return the status, None if it is lost."""
+        self.sent += 1
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                status = await exchange(address)
+        except ConnectionRefusedError:
+            status = NOT_LISTENING
+        except (OSError, EOFError, TimeoutError, ValueError):
+            status = None
+        self.longest_s = max(self.longest_s, time.monotonic() - started)
+        if status is None:
+            self.lost += 1
+        else:
+            self.ends[status] += 1
+        return status
+
+
+async def exchange(address: Address) -> str:
+    """Send one request; return the status of its answer, whose whole body has arrived.
+
+    Raises:
+        OSError: the connection is refused or broken.
+        EOFError: it was closed before the end of the answer.
+        ValueError: the answer is not HTTP.
+    """
+    async with connection(address) as (reader, writer):
+        writer.write(address.request)
+        with suppress(ConnectionError):  # A refusal may come before the body is sent.
+            await writer.drain()
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
+        headers = dict(line.split(":", 1) for line in head[1:] if line)
+        await reader.readexactly(int(headers["content-length"]))
+        return head[0].split()[1]
+
+
+@asynccontextmanager
+async def connection(address: Address) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Give a connection that is closed after the block, whatever became of it."""
+    reader, writer = await asyncio.open_connection(_HOST, address.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()

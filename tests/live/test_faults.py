@@ -1,0 +1,61 @@
+"""Faults under load lose no request of our own server; the counts hold however slow the machine is."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.faults.__main__ import run
+from benchmarks.faults.exchanges import NOT_LISTENING
+from benchmarks.faults.report import as_markdown, as_rows
+from benchmarks.faults.scenarios import SCENARIOS, SMALL, Outcome
+from scripts.server import Ports, Server, serving
+
+
+@pytest.fixture(scope="module")
+def server(default_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(default_archive, Ports.free(), tmp_path_factory.mktemp("run"), software="asgi") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def outcomes(server: Server, thumbnail: bytes) -> dict[str, Outcome]:
+    """Put one server through all faults, the last of which ends it."""
+    return dict(zip(SCENARIOS, run(server, list(SCENARIOS), thumbnail, SMALL), strict=True))
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_no_request_is_lost(outcomes: dict[str, Outcome], name: str) -> None:
+    tally = outcomes[name].tally
+
+    assert tally.lost == 0
+    assert tally.sent == tally.answered + tally.refused
+
+
+@pytest.mark.parametrize("name", ["kill", "slow", "hangup"])
+def test_ordinary_clients_are_answered_all(outcomes: dict[str, Outcome], name: str) -> None:
+    assert outcomes[name].tally.answered == SMALL.clients * SMALL.requests
+
+
+def test_a_crowd_is_answered_as_far_as_the_queue_reaches(outcomes: dict[str, Outcome]) -> None:
+    tally = outcomes["crowd"].tally
+
+    assert set(tally.ends) <= {"200", "503"}
+    assert tally.sent == SMALL.crowd
+    assert tally.answered >= 100
+
+
+def test_a_server_that_ends_answers_what_it_has_accepted(outcomes: dict[str, Outcome]) -> None:
+    assert set(outcomes["terminate"].tally.ends) <= {"200", NOT_LISTENING}
+
+
+def test_the_log_says_which_signal_ended_the_worker(outcomes: dict[str, Outcome], server: Server) -> None:
+    assert set(outcomes) == set(SCENARIOS)
+    assert '"reason":"signal SIGKILL"' in (server.run_directory / "logs" / "console.log").read_text()
+
+
+def test_the_table_has_a_line_for_each_fault(outcomes: dict[str, Outcome]) -> None:
+    rows = as_rows("asgi", outcomes.values())
+
+    assert [row["sent"] - row["answered"] - sum(row["refused"].values()) - row["lost"] for row in rows] == [0] * len(rows)
+    assert len(as_markdown(rows).splitlines()) == 2 + len(SCENARIOS)
