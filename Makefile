@@ -41,7 +41,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve stop smoke package check fast test bench fuzz page lint format clean
+.PHONY: help setup demo serve stop smoke package check fast test bench drill fuzz page lint format clean
 
 help:  ## List the targets and variables
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -142,8 +142,21 @@ page/node_modules/.installed: page/package-lock.json
 	@cd page && npm ci --loglevel error && touch node_modules/.installed || \
 	    echo "Node's packages cannot be installed here; the page's tests will be skipped" >&2
 
-bench: setup  ## Compare with TorchServe's own handler on an idle machine; results in build/bench
+# The servers that people use instead, for `make bench` alone: 0.1 GB beside the development environment, which theirs sees too.
+PEERS := benchmarks/serving/peers/requirements.txt
+$(VENV)/peers/.installed: $(PEERS) | $(INSTALLED)
+	@echo "installing FastAPI, LitServe and transformers into $(VENV)/peers, to compare with"
+	@$(BIN)/python -m venv $(VENV)/peers && \
+	    $(VENV)/peers/bin/python -m pip install -q --disable-pip-version-check --no-compile --no-deps $(PIP_ARGS) -r $< && \
+	    $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+	    $$($(VENV)/peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/development.pth && touch $@ || \
+	    echo "they cannot be installed here; the benchmark leaves them out" >&2
+
+bench: setup $(VENV)/peers/.installed  ## Compare with other servers and TorchServe's own handler on an idle machine; results in build/bench
 	$(RUN) benchmarks.serving --out $(BUILD)/bench
+
+drill: package  ## Put both servers through faults under load; count answered, refused and lost requests in build/faults
+	$(RUN) benchmarks.faults --archive $(ARCHIVE) --out $(BUILD)/faults
 
 SEED ?= $(shell date +%s)
 fuzz: setup  ## Send 100,000 malformed inputs and 5,000 live requests (SEED=...); measure peak memory

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 
 @dataclass(frozen=True)
 class ProcessMemory:
@@ -29,3 +31,9 @@ class ProcessMemory:
 def reset_peak(pid: int) -> None:
     """Let the peak start again from what is resident now (proc(5))."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def family_resident(pid: int) -> int:
+    """Return the resident bytes of a process and of all that it has started."""
+    parent = psutil.Process(pid)
+    return sum(ProcessMemory.read(process.pid).resident for process in (parent, *parent.children(recursive=True)))

@@ -65,6 +65,9 @@ class Plan:
     engines: tuple[Case, ...]
     #: Started, for time to READY and memory.
     started: tuple[Case, ...]
+    #: Served by every one of `servers`, which `sections.server_comparison` knows.
+    compared_server: Case
+    servers: tuple[str, ...]
     #: Height and width of the photographs.
     photo: Size
     large: Size
@@ -101,6 +104,7 @@ class Plan:
             staged=on_native(self.staged),
             engines=on_native(self.engines),
             started=on_native(self.started),
+            compared_server=self.compared_server.on(native),
         )
 
 
@@ -110,6 +114,8 @@ FULL = Plan(
     staged=(default_case(DEFAULT_NETWORK),),
     engines=(*cases(DEFAULT_NETWORK), *cases(RESNET50), *cases(RESNET101)),
     started=(default_case(DEFAULT_NETWORK), default_case(RESNET101)),
+    compared_server=default_case(DEFAULT_NETWORK),
+    servers=("TorchServe", "this server", "FastAPI and torchvision", "LitServe", "Hugging Face's pipeline"),
     photo=(491, 640),
     large=(3000, 4000),
     samples=ALL,
@@ -133,6 +139,8 @@ SMALL = Plan(
     staged=(default_case(DEFAULT_NETWORK),),
     engines=(Case(DEFAULT_NETWORK), default_case(DEFAULT_NETWORK)),
     started=(default_case(DEFAULT_NETWORK),),
+    compared_server=default_case(DEFAULT_NETWORK),
+    servers=("this server",),
     photo=(72, 96),
     large=(300, 400),
     samples=("chelsea",),

@@ -5,13 +5,14 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
 import requests
 
 from benchmarks.process_memory import ProcessMemory
 from benchmarks.serving.timing import Pace, time_repetitions
 from scripts.errors import UserError
-from scripts.server import Server
 from scripts.server_access import PinnedCertificate, ServerAccess
 
 _TIMEOUT_S = 300
@@ -21,11 +22,26 @@ class UnexpectedAnswer(UserError):
     """A server answered with an error, so there is nothing to measure."""
 
 
+class Running(Protocol):
+    """A running server."""
+
+    @property
+    def url(self) -> str:
+        """Return where photographs are sent."""
+
+    @property
+    def certificate(self) -> Path | None:
+        """Return the certificate that it shows, if it has one."""
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Return the processes that answer; `pid` is the id of each."""
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """A server and the one request that is measured: a photograph, answered in full."""
 
-    server: Server
+    server: Running
     file: bytes
     content_type: str = "image/jpeg"
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -73,6 +73,49 @@ class Requests:
 
 
 @dataclass(frozen=True)
+class ComparedServer:
+    """One of the servers around the same network."""
+
+    name: str
+    #: With one client.
+    latency: Spread
+    #: Answers per second to several clients, one value per round.
+    per_second: Spread
+    answer_bytes: int
+    #: From the command to the first answer, and the resident bytes of all its processes then.
+    first_answer_s: float
+    first_resident: int
+    #: The same after all requests.
+    resident: int
+
+
+@dataclass(frozen=True)
+class ServerComparison:
+    """Servers around one network."""
+
+    case: Case
+    clients: int
+    #: The network by the archive's engine, and the whole answer by `Pipeline`, without a server.
+    network: Spread
+    in_process: Spread
+    servers: tuple[ComparedServer, ...]
+    #: Names of servers that are not installed.
+    left_out: tuple[str, ...]
+
+    def around_network(self, server: ComparedServer) -> float:
+        """Return the seconds of a request outside the network: decoding, labels and encoding included."""
+        return server.latency.median - self.network.median
+
+    def around_pipeline(self, server: ComparedServer) -> float:
+        """Return the seconds that a request takes longer than the same answer without a server."""
+        return server.latency.median - self.in_process.median
+
+    def engine_share(self, server: ComparedServer) -> float:
+        """Return the answers per second to several clients, as a share of the bare engine's."""
+        return server.per_second.median * self.network.median
+
+
+@dataclass(frozen=True)
 class AnswerStages:
     """The stages of one answer, from file to answer."""
 
@@ -134,6 +177,7 @@ class WorkerStart:
 class Results:
     """Results of the sections that were run; empty for the others."""
 
+    servers: ServerComparison | None = None
     requests: Requests | None = None
     stages: tuple[AnswerStages, ...] = ()
     labels: tuple[LabelMaps, ...] = ()

@@ -26,7 +26,8 @@ def measured(out: Path) -> dict[str, Any]:
 def test_every_section_has_a_table(out: Path) -> None:
     headings = [line[3:] for line in (out / "bench.md").read_text().splitlines() if line.startswith("## ")]
 
-    assert headings == ["Requests, live", "Outside the network", "Stages, milliseconds", "Engines", "Start", "Targets"]
+    assert headings[0] == "Servers around one network"
+    assert headings[1:] == ["Requests, live", "Outside the network", "Stages, milliseconds", "Engines", "Start", "Targets"]
 
 
 def test_bars_are_a_picture(out: Path) -> None:
@@ -57,6 +58,17 @@ def test_stages_add_up_to_the_whole_answer(measured: dict[str, Any]) -> None:
     for answer in measured["results"]["stages"]:
         assert list(answer["stages"]) == ["decode", "prepare", "network", "label", "encode"]
         assert sum(stage["median"] for stage in answer["stages"].values()) <= answer["total"]["median"]
+
+
+def test_the_servers_that_are_compared_answer_and_are_whole(measured: dict[str, Any]) -> None:
+    comparison = measured["results"]["servers"]
+
+    assert [server["name"] for server in comparison["servers"]] == ["this server"]
+    for server in comparison["servers"]:
+        assert server["answer_bytes"] > 0
+        assert server["first_answer_s"] > 0
+        # A front process and a worker.
+        assert server["first_resident"] > measured["results"]["starts"][0]["without_server"]["peak"] / 2
 
 
 def test_figures_of_the_small_form_are_not_compared_with_the_targets(measured: dict[str, Any]) -> None:

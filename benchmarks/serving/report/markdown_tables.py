@@ -4,7 +4,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benchmarks.serving.report.machine import Machine
 from benchmarks.serving.report.targets import Target
-from benchmarks.serving.results import AnswerStages, EngineRun, LabelMaps, LiveServer, Requests, Results, WorkerStart
+from benchmarks.serving.results import (
+    AnswerStages,
+    EngineRun,
+    LabelMaps,
+    LiveServer,
+    Requests,
+    Results,
+    ServerComparison,
+    WorkerStart,
+)
 from benchmarks.serving.sections.live_requests import BASELINE
 from benchmarks.serving.timing import Spread
 
@@ -15,6 +24,8 @@ def write_report(results: Results, targets: Iterable[Target], machine: Machine, 
 
 
 def _sections(results: Results) -> Iterator[str]:
+    if results.servers:
+        yield _servers(results.servers)
     if results.requests:
         yield _requests(results.requests)
         yield _overhead(results.requests)
@@ -33,6 +44,36 @@ def _conditions(machine: Machine, versions: Mapping[str, str]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
     system = f"{machine.memory_bytes / 1e9:.0f} GB of memory, {machine.system}"
     return f"{hardware}, {system}; {packages}. Times are medians (minimum–maximum)."
+
+
+def _servers(comparison: ServerComparison) -> str:
+    clients = f"{comparison.clients} clients"
+    head = ("", "1 client", "around the network", "around the pipeline", clients, "of the bare engine", "answer")
+    rows = [
+        (
+            server.name,
+            _ms(server.latency),
+            f"{1000 * comparison.around_network(server):.1f} ms",
+            f"{1000 * comparison.around_pipeline(server):.1f} ms",
+            f"{server.per_second.median:.1f} /s",
+            _percent(comparison.engine_share(server)),
+            _size(server.answer_bytes),
+            f"{server.first_answer_s:.1f} s",
+            _size(server.first_resident),
+            _size(server.resident),
+        )
+        for server in comparison.servers
+    ]
+    table = _section("Servers around one network", (*head, "first answer", "memory then", "after all"), rows)
+    return "\n".join([table, "", *_server_notes(comparison)])
+
+
+def _server_notes(comparison: ServerComparison) -> Iterator[str]:
+    network, whole = _ms(comparison.network), _ms(comparison.in_process)
+    yield f"{comparison.case.name}: the bare engine {network}, the whole answer as JSON without a server {whole}."
+    yield "The peers run the same weights at the same size in eager PyTorch, in float32. Memory: all processes, resident."
+    if comparison.left_out:
+        yield f"Not installed, so not measured: {', '.join(comparison.left_out)}."
 
 
 def _requests(requests: Requests) -> str:

@@ -58,6 +58,7 @@ ResultT = TypeVar("ResultT")
 def targets(results: Results) -> tuple[Target, ...]:
     """Return all targets; a figure is None where `results` lack it."""
     return (
+        *_server_targets(results),
         *_request_targets(results),
         *_stage_targets(results),
         *_engine_targets(results),
@@ -67,6 +68,18 @@ def targets(results: Results) -> tuple[Target, ...]:
 
 def _figure(result: ResultT | None, read: Callable[[ResultT], float]) -> float | None:
     return None if result is None else read(result)
+
+
+def _server_targets(results: Results) -> Iterator[Target]:
+    around = share = first_answer = resident = None
+    if comparison := results.servers:
+        server = next(server for server in comparison.servers if server.name == "this server")
+        around, share = 1000 * comparison.around_network(server), 100 * comparison.engine_share(server)
+        first_answer, resident = server.first_answer_s, server.first_resident / 1e6
+    yield Target("time of a request outside the network, default model, this server", "≤", 4, _MS, around, before=11)
+    yield Target("throughput of the bare engine reached with 8 clients, this server", "≥", 90, _PERCENT, share, before=69)
+    yield Target("this server's start to its first answer", "≤", 2, _S, first_answer)
+    yield Target("memory of all processes of this server after its first answer", "≤", 450, _MB, resident, before=413)
 
 
 def _request_targets(results: Results) -> Iterator[Target]:

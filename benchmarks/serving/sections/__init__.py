@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 from benchmarks.serving.results import Results
-from benchmarks.serving.sections import answer_stages, engine_runs, live_requests, worker_starts
+from benchmarks.serving.sections import answer_stages, engine_runs, live_requests, server_comparison, worker_starts
 from benchmarks.serving.workspace import Report, Workspace
 
 SECTIONS: dict[str, Callable[[Workspace, Report], Results]] = {
+    "servers": server_comparison.measure,
     "requests": live_requests.measure,
     "stages": answer_stages.measure,
     "engines": engine_runs.measure,

@@ -5,12 +5,14 @@ from benchmarks.serving.benchmark_plan import DEFAULT_NETWORK, RESNET50, Case
 from benchmarks.serving.results import (
     AnswerStages,
     BundleRequests,
+    ComparedServer,
     EngineRun,
     Gain,
     LabelMaps,
     LiveServer,
     Requests,
     Results,
+    ServerComparison,
     WorkerStart,
 )
 from benchmarks.serving.timing import Spread
@@ -52,7 +54,14 @@ def worker_start(seconds: float, peak: int) -> WorkerStart:
     return WorkerStart(DEFAULT, constant(seconds + 1), constant(seconds), memory, memory)
 
 
+def server_comparison(seconds: float, per_second: float, left_out: tuple[str, ...] = ()) -> ServerComparison:
+    """Compare with an engine of 10 ms and an answer of 12 ms."""
+    server = ComparedServer("this server", constant(seconds), constant(per_second), 4_600, 1.9, MEMORY.resident, MEMORY.peak)
+    return ServerComparison(DEFAULT, 8, constant(0.010), constant(0.012), (server,), left_out)
+
+
 FULL_RESULTS = Results(
+    servers=server_comparison(0.0135, 91.0),
     requests=requests(bundle_requests(BF16, 0.3, 0.28, 3.5)),
     stages=(answer_stages((640, 491)), answer_stages((4000, 3000))),
     labels=(LabelMaps(DEFAULT, (4000, 3000), constant(0.05), constant(3.0), 1.0),),

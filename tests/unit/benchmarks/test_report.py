@@ -11,7 +11,7 @@ from benchmarks.serving.report.machine import Machine
 from benchmarks.serving.report.markdown_tables import write_report
 from benchmarks.serving.report.targets import targets
 from benchmarks.serving.results import Results
-from tests.unit.benchmarks.support import FULL_RESULTS, answer_stages
+from tests.unit.benchmarks.support import FULL_RESULTS, answer_stages, server_comparison
 
 MACHINE = Machine("a processor", 2, ("avx2",), 16_000_000_000, "Linux")
 
@@ -38,6 +38,19 @@ def test_both_sides_of_a_comparison_stand_below_each_other() -> None:
     assert "300 ms" in rows[1]
     assert "10.0 ×" in rows[1]
     assert "1,000 ×" in rows[1]
+
+
+def test_a_server_is_compared_with_the_engine_and_with_the_answer_alone() -> None:
+    (row,) = (line for line in markdown(FULL_RESULTS).splitlines() if line.startswith("| this server |"))
+
+    assert [cell.strip() for cell in row.split("|")[3:5]] == ["3.5 ms", "1.5 ms"]
+    assert "91.0 %" in row
+
+
+def test_servers_that_are_not_installed_are_named() -> None:
+    text = markdown(Results(servers=server_comparison(0.01, 100, ("LitServe",))))
+
+    assert "Not installed, so not measured: LitServe." in text
 
 
 @pytest.mark.parametrize(

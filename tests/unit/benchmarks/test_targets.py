@@ -2,7 +2,15 @@ import pytest
 
 from benchmarks.serving.report.targets import Target, targets
 from benchmarks.serving.results import Results
-from tests.unit.benchmarks.support import BF16, FULL_RESULTS, answer_stages, bundle_requests, requests, worker_start
+from tests.unit.benchmarks.support import (
+    BF16,
+    FULL_RESULTS,
+    answer_stages,
+    bundle_requests,
+    requests,
+    server_comparison,
+    worker_start,
+)
 
 
 def find_target(results: Results, what: str) -> Target:
@@ -43,6 +51,17 @@ def test_a_workers_start_and_memory_have_bounds(seconds: float, peak: int, verdi
 
     assert (ready.required, ready.verdict) == ("≤ 2.5 s", verdict)
     assert (memory.required, memory.verdict) == ("≤ 400 MB", verdict)
+
+
+@pytest.mark.parametrize(("seconds", "per_second", "verdict"), [(0.0135, 91, "reached"), (0.0145, 89, "missed")])
+def test_our_server_has_bounds_relative_to_the_bare_engine(seconds: float, per_second: float, verdict: str) -> None:
+    results = Results(servers=server_comparison(seconds, per_second))
+
+    around = find_target(results, "time of a request outside the network, default model, this server")
+    share = find_target(results, "throughput of the bare engine reached with 8 clients, this server")
+
+    assert (around.measured, around.verdict) == (f"{1000 * seconds - 10:.1f} ms", verdict)
+    assert (share.measured, share.verdict) == (f"{per_second} %", verdict)
 
 
 def test_another_precision_is_not_a_substitute() -> None:
