@@ -27,6 +27,7 @@ export class App {
   current: Photo | undefined;
   /** Called when another mask is shown. */
   onShow: () => void = () => {};
+  onClick: (pixel: Point) => void = () => {};
   private partial: { key: string; result: Result } | undefined;
   private compared: { a: LabelMap; b: LabelMap; comparison: Comparison; map: LabelMap } | undefined;
   private working: AbortController | undefined;
@@ -37,7 +38,7 @@ export class App {
     this.api = new Api(new URL(meta("api").replace(/\/?$/, "/"), document.baseURI));
     this.fallbackModel = meta("model");
     this.results = new Results(this.api, (model) => this.descriptions.get(model));
-    this.stage = new Stage({ onPoint: (pixel, pane) => this.read(pixel, pane), onClick: () => {} });
+    this.stage = new Stage({ onPoint: (pixel, pane) => this.read(pixel, pane), onClick: (pixel) => this.onClick(pixel) });
     this.classes = new ClassList(() => this.show(), (row) => void this.explain(row));
     this.sideA = new Side(byId("side-a"), () => this.sidesChanged());
     this.sideB = new Side(byId("side-b"), () => this.sidesChanged());
@@ -396,5 +397,28 @@ export class App {
     byId("readout").textContent = `x ${pixel.x}, y ${pixel.y}: ${text}`;
   }
 
-  protected async explain(_row: Row): Promise<void> {}
+  private async explain(row: Row): Promise<void> {
+    const { current, sideA } = this;
+    if (!current) return;
+    const [dialog, image, text] = [byId<HTMLDialogElement>("explanation"), byId<HTMLImageElement>("explanation-image"), byId("explanation-text")];
+    const controller = new AbortController();
+    byId("explanation-title").textContent = `Why ${row.name}?`;
+    text.textContent = "Asking the model …";
+    image.hidden = true;
+    byId("explanation-close").onclick = () => dialog.close();
+    dialog.onclose = () => {
+      controller.abort();
+      URL.revokeObjectURL(image.src);
+    };
+    dialog.showModal();
+    try {
+      const answer = await this.api.explain(sideA.name, current.file, { classes: String(row.index) }, { signal: controller.signal });
+      image.src = URL.createObjectURL(new Blob([answer.bytes], { type: "image/png" }));
+      image.alt = `The photograph, tinted by how much each part speaks for ${row.name}`;
+      image.hidden = false;
+      text.textContent = `Red parts speak most for ${row.name}, blue ones least.`;
+    } catch (error) {
+      if (!(error instanceof Cancelled)) text.textContent = error instanceof Error ? error.message : String(error);
+    }
+  }
 }

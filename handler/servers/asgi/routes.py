@@ -212,7 +212,8 @@ class Front:
         record.add("queue", ticket.queued_at, ticket.started_at or ticket.queued_at)
         record.take_over(answer)
         content, encoding = await compress(answer.body, answer.content_type, headers)
-        return Response(content, answer.status, {**answer.headers, **encoding}, answer.content_type)
+        timing = {"Server-Timing": ", ".join(f"{stage};dur={spent}" for stage, spent in record.milliseconds.items())}
+        return Response(content, answer.status, {**answer.headers, **encoding, **timing}, answer.content_type)
 
     def _model(self, request: Request) -> ModelWorkers:
         """Return the model that the path names.

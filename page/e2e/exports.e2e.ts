@@ -1,0 +1,116 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { decodePng } from "../src/png";
+import { area, type FeatureCollection } from "../src/polygons";
+import { ask, drop, masked, openPage, photograph, saved, violations } from "./browser";
+
+const astronaut = photograph("astronaut.jpg");
+
+describe("downloads", () => {
+  it("of every format are the API's own answers", async () => {
+    const page = await openPage();
+    await drop(page, astronaut);
+    await masked(page);
+    await page.click("#downloads summary");
+    const formats = await page.locator("#format option").evaluateAll((options) => options.map((option) => (option as HTMLOptionElement).value));
+    expect(formats.length).toBeGreaterThan(10);
+    const names = { coco: "&image_name=astronaut.jpg", coco_panoptic: "&image_name=astronaut.jpg", labelme: "&image_name=astronaut.jpg&tolerance=2", geojson: "&tolerance=2", labelstudio_polygons: "&tolerance=2", overlay: "&alpha=0.55" };
+
+    for (const format of formats) {
+      await page.selectOption("#format", format);
+      const { name, bytes } = await saved(page, "#download");
+      const expected = Buffer.from(await (await ask(astronaut, `format=${format}${names[format as keyof typeof names] ?? ""}`)).arrayBuffer());
+      expect(name).toMatch(new RegExp(`^astronaut\\.${format}\\.\\w+$`));
+      expect(bytes.equals(expected) || format.startsWith("labelstudio"), format).toBe(true);
+      if (name.endsWith("json")) JSON.parse(bytes.toString());
+    }
+    expect(await violations(page)).toEqual([]);
+    await page.close();
+  });
+
+  it("go to the clipboard as text, picture and a command that works", async () => {
+    const page = await openPage();
+    await drop(page, { ...astronaut, name: "it's a \"test\".jpg" });
+    await masked(page);
+    await page.click("#downloads summary");
+    await page.click("#copy");
+    await page.waitForFunction(() => document.getElementById("download-text")!.textContent === "Copied.");
+    expect((JSON.parse(await page.evaluate(() => navigator.clipboard.readText())) as FeatureCollection).type).toBe("FeatureCollection");
+
+    await page.selectOption("#format", "png");
+    await page.click("#copy-curl");
+    await page.waitForFunction(async () => (await navigator.clipboard.readText()).startsWith("curl"));
+    const folder = mkdtempSync(join(tmpdir(), "page-"));
+    writeFileSync(join(folder, "it's a \"test\".jpg"), astronaut.buffer);
+    execFileSync("sh", ["-c", await page.evaluate(() => navigator.clipboard.readText())], { cwd: folder });
+    const mask = await decodePng(readFileSync(join(folder, "it's a \"test\".png.png")));
+    expect([mask.width, mask.height]).toEqual([512, 512]);
+
+    await page.click("#copy");
+    await page.waitForFunction(() => document.getElementById("download-text")!.textContent === "Copied the picture.");
+    await page.close();
+  });
+});
+
+describe("polygons", () => {
+  it("are simplified, dragged, undone and saved", async () => {
+    const page = await openPage();
+    await drop(page, astronaut);
+    await masked(page);
+    await page.click("#polygons summary");
+    await page.check("#edit");
+    await page.waitForFunction(() => document.querySelectorAll("#panes path").length > 0);
+    const corners = async () => Number((await page.textContent("#polygon-text"))!.match(/(\d+) corners/)![1]);
+    const fine = await corners();
+    await page.fill("#tolerance", "8");
+    await page.waitForFunction((before) => Number(document.getElementById("polygon-text")!.textContent!.match(/(\d+) corners/)?.[1]) < before, fine);
+    const box = (await page.locator("#panes").boundingBox())!;
+    await page.mouse.click(box.x + box.width / 2, box.y + box.height * 0.75);
+    const before = await corners();
+
+    const middle = (await page.locator("circle.middle").first().boundingBox())!;
+    await page.mouse.move(middle.x + middle.width / 2, middle.y + middle.height / 2);
+    await page.mouse.down();
+    await page.mouse.move(middle.x + 40, middle.y + 30, { steps: 3 });
+    await page.mouse.up();
+    expect(await corners()).toBe(before + 1);
+    await page.keyboard.press("Control+z");
+    expect(await corners()).toBe(before);
+    await page.click("#redo");
+    await page.focus("#panes");
+    await page.keyboard.press(".");
+    await page.keyboard.press("ArrowLeft");
+    await page.keyboard.press("Delete");
+    expect(await corners()).toBe(before);
+    expect(await violations(page)).toEqual([]);
+
+    const { name, bytes } = await saved(page, "#save-polygons");
+    const { features } = JSON.parse(bytes.toString()) as FeatureCollection;
+    expect(name).toBe("astronaut.edited.geojson");
+    const [person] = features.filter(({ properties }) => properties.label === "person");
+    const polygons = person.geometry.type === "Polygon" ? [person.geometry.coordinates] : person.geometry.coordinates;
+    expect(polygons.reduce((sum, polygon) => sum + area(polygon), 0)).toBeCloseTo(Number(person.properties.pixels));
+    for (const ring of polygons.flat()) expect(ring[0]).toEqual(ring.at(-1));
+    await page.close();
+  });
+});
+
+describe("questions", () => {
+  it("are answered: why a class, how long it took, what the model is", async () => {
+    const page = await openPage();
+    await drop(page, astronaut);
+    await masked(page);
+
+    await page.click('button[aria-label="Why person?"]');
+    await page.waitForSelector("#explanation-image:not([hidden])");
+    expect(await violations(page)).toEqual([]);
+    await page.click("#explanation-close");
+    await page.click("#about summary");
+    expect(await page.textContent("#timings")).toMatch(/server: network\d+\.\d ms/);
+    expect(await page.textContent("#card")).toContain("backbonemobilenet_v2");
+    await page.close();
+  });
+});
