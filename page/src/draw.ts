@@ -12,11 +12,25 @@ export function drawMask(canvas: HTMLCanvasElement, map: LabelMap, viewport: Vie
   const ratio = width / Math.max(1, canvas.clientWidth);
   const columns = sources(width, viewport.left * ratio, viewport.scale * ratio, map.width);
   const rows = sources(height, viewport.top * ratio, viewport.scale * ratio, map.height);
-  const image = new ImageData(width, height);
+  const image = imageFor(canvas);
   const pixels = new Uint32Array(image.data.buffer);
   if (outlined) outline(pixels, map, columns, rows, table, Math.max(1, Math.round(1.5 * ratio)));
   else fill(pixels, map, columns, rows, table);
   canvas.getContext("2d")!.putImageData(image, 0, 0);
+}
+
+const images = new WeakMap<HTMLCanvasElement, ImageData>();
+
+/** Returns an empty image of the canvas's size; the last one again if it fits, since large ones are slow to come by. */
+function imageFor(canvas: HTMLCanvasElement): ImageData {
+  const kept = images.get(canvas);
+  if (kept?.width === canvas.width && kept.height === canvas.height) {
+    kept.data.fill(0);
+    return kept;
+  }
+  const image = new ImageData(canvas.width, canvas.height);
+  images.set(canvas, image);
+  return image;
 }
 
 /** Returns the image's column (or row) at each of the canvas's, -1 outside the image. */
@@ -118,7 +132,7 @@ export class Sharpness {
 
   /** Takes note of what a frame of a gesture took, in milliseconds. */
   note(milliseconds: number): void {
-    if (milliseconds > BUDGET) this.coarse = Math.min(4, this.coarse * Math.sqrt(milliseconds / BUDGET));
-    else if (milliseconds < BUDGET / 2) this.coarse = Math.max(1, this.coarse * 0.95);
+    if (milliseconds > BUDGET) this.coarse = Math.min(4, this.coarse * Math.SQRT2);
+    else if (milliseconds < BUDGET / 4) this.coarse = Math.max(1, this.coarse / Math.SQRT2);
   }
 }

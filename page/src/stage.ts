@@ -60,10 +60,14 @@ class Pane {
       (this.masks.at(-1) ?? this.photograph).after(canvas);
       this.masks.push(canvas);
     }
-    for (const canvas of this.masks) canvas.style.opacity = String(opacity);
+    this.setOpacity(opacity);
     this.names.forEach((name) => name.remove());
     this.names = content.names.map((name, i) => element("div", { class: i ? "name right" : "name" }, name));
     this.root.append(...this.names);
+  }
+
+  setOpacity(opacity: number): void {
+    for (const canvas of this.masks) canvas.style.opacity = String(opacity);
   }
 
   divide(layers: Layer[], share: number): void {
@@ -74,14 +78,20 @@ class Pane {
   }
 
   draw(picture: Picture, layers: Layer[], viewport: Viewport, ratio: number, photographToo: boolean): void {
-    const [width, height] = [this.root.clientWidth, this.root.clientHeight].map((length) => Math.max(1, Math.round(length * ratio)));
-    for (const canvas of [this.photograph, ...this.masks]) {
-      if (canvas.width === width && canvas.height === height) continue;
-      [canvas.width, canvas.height] = [width, height];
-      photographToo = true;
+    if (photographToo) {
+      this.fit(this.photograph, ratio);
+      picture.draw(this.photograph, viewport);
     }
-    if (photographToo) picture.draw(this.photograph, viewport);
-    layers.forEach((layer, i) => drawMask(this.masks[i], layer.map, viewport, layer.table, layer.outlined));
+    layers.forEach((layer, i) => {
+      this.fit(this.masks[i], ratio);
+      drawMask(this.masks[i], layer.map, viewport, layer.table, layer.outlined);
+    });
+  }
+
+  private fit(canvas: HTMLCanvasElement, ratio: number): void {
+    const [width, height] = [this.root.clientWidth, this.root.clientHeight].map((length) => Math.max(1, Math.round(length * ratio)));
+    if (canvas.width !== width) canvas.width = width;
+    if (canvas.height !== height) canvas.height = height;
   }
 
   hideMasks(hidden: boolean): void {
@@ -99,6 +109,7 @@ export class Stage {
   private panes: Pane[] = [];
   private scene: Scene | undefined;
   private drawnViewport = "";
+  private drawnRatio = 0;
   private readonly sharpness = new Sharpness();
   private readonly pointers = new Map<number, PointerEvent>();
   private pressedAt: Point | undefined;
@@ -145,8 +156,7 @@ export class Stage {
   setOpacity(opacity: number): void {
     if (!this.scene) return;
     this.scene.opacity = opacity;
-    this.scene.panes.forEach((content, i) => this.panes[i].show(content, opacity));
-    this.divide();
+    for (const pane of this.panes) pane.setOpacity(opacity);
   }
 
   hideMasks(hidden: boolean): void {
@@ -174,9 +184,12 @@ export class Stage {
     const began = performance.now();
     const ratio = this.sharpness.ratio(this.moving);
     const { scale, left, top } = this.viewport;
-    const viewport = `${scale} ${left} ${top} ${ratio}`;
-    scene.panes.forEach((content, i) => this.panes[i].draw(scene.picture, content.layers, this.viewport, ratio, viewport !== this.drawnViewport));
+    const viewport = `${scale} ${left} ${top}`;
+    // The photograph stays while only the masks change; where it was drawn coarser, it is drawn again.
+    const photographToo = viewport !== this.drawnViewport || ratio > this.drawnRatio;
+    scene.panes.forEach((content, i) => this.panes[i].draw(scene.picture, content.layers, this.viewport, ratio, photographToo));
     this.drawnViewport = viewport;
+    if (photographToo) this.drawnRatio = ratio;
     this.onDraw();
     if (this.moving) this.sharpness.note(performance.now() - began);
     performance.measure("draw", { start: began, detail: { ratio } });
