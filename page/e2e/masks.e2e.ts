@@ -166,6 +166,7 @@ describe("two settings of a model", () => {
     await masked(page);
 
     await page.check("#compare");
+    await page.selectOption("#side-b select >> nth=0", "deeplabv3");
     await page.click("#side-b summary");
     await page.selectOption("#side-b details select >> nth=0", "2");
     await page.waitForFunction(() => document.getElementById("agreement")!.textContent && document.getElementById("side-b")!.textContent);
