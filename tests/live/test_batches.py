@@ -97,6 +97,6 @@ def described(response: requests.Response) -> dict[str, Any]:
 def batches(server: Server) -> tuple[float, float]:
     """Return the number of batches and of the requests in them, by the server's metrics."""
     text = requests.get(server.metrics_url, timeout=TIMEOUT_S).text
-    values = re.findall(r"^BatchSize_(?:count|sum)\{.*\} ([\d.]+)$", text, re.MULTILINE)
+    values = re.findall(r"^deeplab_batch_size_(?:count|sum)\{.*\} ([\d.]+)$", text, re.MULTILINE)
     count, total = (float(value) for value in values) if values else (0.0, 0.0)
     return count, total
