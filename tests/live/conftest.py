@@ -28,7 +28,7 @@ def thumbnail(photos: dict[str, Path]) -> bytes:
 
 
 #: The contract, which both servers keep. The other tests run against TorchServe.
-_OF_BOTH_SERVERS = {"test_contract", "test_errors", "test_kserve", "test_predictions"}
+_OF_BOTH_SERVERS = {"test_contract", "test_errors", "test_kserve", "test_predictions", "test_telemetry"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -15,8 +15,6 @@ from tests.unit.handler.servers.asgi.support import until
 pytest.importorskip("prometheus_client", reason="the package prometheus-client is not installed")
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
-#: What TorchServe's adapter has too.
-SHARED = ("answers_total", "images_total", "errors_total", "stage_duration_seconds_count")
 STAGES = {"decode", "prepare", "network", "label", "encode"}
 
 
@@ -40,9 +38,7 @@ def sample(name: str, **labels: str) -> Sample:
     return f"deeplab_{name}", frozenset({"model": "deeplabv3", **labels}.items())
 
 
-@pytest.mark.parametrize("software", ["torchserve", "asgi_server"])
-def test_both_servers_count_the_same_requests_alike(software: str, request: pytest.FixtureRequest, thumbnail: bytes) -> None:
-    server: Server = request.getfixturevalue(software)
+def test_both_servers_count_the_same_requests_alike(server: Server, thumbnail: bytes) -> None:
     before = metrics(server)
     expected = {
         sample("answers_total", action="predict", format="png"): 2,

@@ -49,9 +49,10 @@ def test_a_refusal_is_called_by_its_type_and_a_fault_is_none(error: Segmentation
 def test_too_many_bytes_in_hand_are_another_reason_than_a_full_queue() -> None:
     held = HeldBytes(100)
 
-    with held.hold() as first, held.hold() as second, pytest.raises(QueueFull) as caught:
+    with held.hold() as first, held.hold() as second:
         first.grow_to(60)
-        second.grow_to(60)
+        with pytest.raises(QueueFull) as caught:
+            second.grow_to(60)
 
     assert rejection_reason(caught.value) == "held_bytes"
     assert held.bytes == 0
