@@ -53,6 +53,8 @@ class LimitedConnection(HttpToolsProtocol):
         if not self.url.startswith((b"/", b"*")):  # A whole URL, of which the ASGI scope has the path alone.
             self.scope["state"]["target"] = self.url.decode("latin-1")
         super().on_headers_complete()
+        # The parser calls trailers headers too: behind the body they would pass proxies as what those took away or checked.
+        self.headers = []
         if self._is_draining:
             self.cycle.keep_alive = False
 

@@ -86,4 +86,4 @@ def scopes_of(route: str) -> frozenset[str]:
 
 
 def _values(request: Request, name: bytes) -> Sequence[str]:
-    return [value.decode("latin-1") for key, value in request.scope["headers"] if key == name]
+    return [value.decode("latin-1").strip(" \t") for key, value in request.scope["headers"] if key == name]

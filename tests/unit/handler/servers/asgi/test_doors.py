@@ -145,9 +145,18 @@ def test_a_path_that_does_not_exist_is_404_for_those_who_are_let_in(doors: Doors
 
 
 def test_two_authorizations_are_none(doors: Doors) -> None:
-    head = "GET /models HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\nAuthorization: Bearer "
+    head = f"GET /models HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {doors.operate}"
 
-    assert doors.raw(head + doors.operate).startswith(b"HTTP/1.1 401 ")
+    assert doors.raw(f"{head}\r\nAuthorization: Bearer {doors.operate}").startswith(b"HTTP/1.1 401 ")
+    assert doors.raw(f"{head} \t").startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_trailer_is_no_header(doors: Doors) -> None:
+    head = "POST /predictions/fake HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked"
+    trailers = f"4\r\necho\r\n0\r\nAuthorization: Bearer {doors.predict}\r\n\r\n"
+    with doors.connect() as connection:
+        connection.sendall(f"{head}\r\nConnection: close\r\n\r\n{trailers}".encode())
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 401 ")
 
 
 def test_a_token_that_is_added_or_taken_away_counts_at_once(doors: Doors) -> None:
