@@ -14,6 +14,7 @@ from handler.errors import InternalError, ResponseTooLarge, SegmentationError, c
 from handler.network.views import EngineFault, NonFiniteLogits
 from handler.options import SegmentationRequest
 from handler.pipeline import Pipeline
+from handler.request.option_table import Option
 from handler.request.parser import EXPLANATION_FORMAT, RequestParser
 from handler.request.protocols import Envelope, Reply, read_envelope
 from handler.scheduler import Outcome, make_scheduler
@@ -99,6 +100,11 @@ class Application:
     def failure(self) -> str | None:
         """Why the engine cannot recover; None: it works."""
         return self._health.failure
+
+    @property
+    def options(self) -> Mapping[str, Option]:
+        """What a request may ask of the model."""
+        return self._parser.options
 
     @cached_property
     def description(self) -> dict[str, Any]:

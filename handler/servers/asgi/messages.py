@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 #: Raised when a message changes: a worker runs the code of its archive, the front that of the archive it was started from.
 VERSION = 2
@@ -72,6 +72,18 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Interface:
+    """What requests to a model may say and how it answers, for its description in OpenAPI."""
+
+    #: A JSON Schema of each option.
+    options: Mapping[str, Any]
+    #: Content type and description of each response format.
+    formats: Mapping[str, tuple[str, str]]
+    #: Images of one KServe call.
+    max_instances: int
+
+
+@dataclass(frozen=True)
 class Ready:
     """Worker to front, first of all: the model is loaded."""
 
@@ -83,6 +95,7 @@ class Ready:
     max_bytes: int
     #: KServe's metadata: what runs the model.
     platform: str
+    interface: Interface
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The page on which people see and judge masks: files that `make page` builds from `page/`, served as they are."""
 
 import gzip
-from collections.abc import Iterator
 from pathlib import Path
 
 from starlette.requests import Request
@@ -36,12 +35,10 @@ _MEDIA_TYPES = {
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 
-def page_paths() -> Iterator[str]:
-    """Return the URL paths of the page and its files."""
-    yield "/"
-    for path in sorted(FILES.rglob("*")):
-        if path.is_file():
-            yield f"/{path.relative_to(FILES).as_posix()}"
+def page_paths() -> dict[str, str]:
+    """Return the content types of the page and its files by their URL paths."""
+    files = {f"/{path.relative_to(FILES).as_posix()}": path for path in sorted(FILES.rglob("*")) if path.is_file()}
+    return {"/": _MEDIA_TYPES[".html"], **{url: _MEDIA_TYPES[path.suffix] for url, path in files.items()}}
 
 
 async def send_page_file(request: Request) -> Response:

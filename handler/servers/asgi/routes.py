@@ -31,6 +31,7 @@ from handler.servers.asgi.errors import (
 )
 from handler.servers.asgi.logs import RequestRecord, log_event, place_of
 from handler.servers.asgi.messages import HttpRequest
+from handler.servers.asgi.openapi import DescribedModel, openapi_document
 from handler.servers.asgi.page import page_paths, send_page_file
 from handler.servers.asgi.request_queue import ClientGone
 from handler.servers.asgi.telemetry import Telemetry
@@ -45,6 +46,8 @@ _RECORD = "deeplab.record"
 #: SageMaker's header for endpoints of several models; its value is the name of an archive.
 _TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
 _ARCHIVE_SUFFIX = re.compile(r"\.(mar|tar\.gz)$")
+
+_JSON_TYPE = "application/json"
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -100,6 +103,7 @@ class Front:
             ("/v2/health/ready", self._ready, get),
             ("/models", self._list_models, get),
             ("/invocations", self._invoke, post),
+            ("/openapi.json", self._openapi, get),
             *((path, send_page_file, get) for path in page_paths()),
             ("/metrics", self._metrics, get),
         ]
@@ -151,6 +155,20 @@ class Front:
         # An output has the name of its input, whatever that is.
         return _json({**content, "inputs": [tensor], "outputs": [tensor]})
 
+    async def _openapi(self, request: Request) -> Response:
+        described, loading = [], False
+        for name, model in self._models.items():
+            if model.ready is not None:
+                described.append(DescribedModel(name, model.ready.model_version, model.ready.interface))
+            loading |= model.ready is None and model.queue.closed is None
+        # A model that cannot be loaded is left out; it answers nothing but 503.
+        if loading or not described:
+            raise ModelNotReady("the models are not loaded yet, and what they take is not known before; try again in 1 s")
+        document = openapi_document(described, page_paths(), needs_tokens=self._doors.access.needs_tokens)
+        content = json.dumps(document, indent=1, ensure_ascii=False).encode()
+        body, encoding = await compress(content, _JSON_TYPE, request.scope["deeplab.headers"])
+        return Response(body, headers=encoding, media_type=_JSON_TYPE)
+
     async def _model_ready(self, request: Request) -> Response:
         model = self._model(request)
         is_ready = model.is_ready and not self.is_draining
@@ -170,7 +188,7 @@ class Front:
             "workers": model.describe(),
             "jobQueueStatus": {"remainingCapacity": model.queue.most - len(model.queue), "pendingRequests": len(model.queue)},
         }
-        if request.query_params.get("customized") == "true":
+        if _flag(request, "customized"):
             ticket = model.queue.put(HttpRequest(_record(request).id, "describe"))
             answer = await model.queue.wait(ticket, _disconnection(request.receive))
             _record(request).take_over(answer)
@@ -318,6 +336,13 @@ async def _disconnection(receive: Receive) -> None:
     """Return when the client hangs up."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def _flag(request: Request, name: str) -> bool:
+    value = request.query_params.get(name, "false")
+    if value.lower() not in ("true", "false"):
+        raise InvalidRequest(f"{name} is {value[:80]!r}, it should be true or false")
+    return value.lower() == "true"
 
 
 async def _no_such_path(request: Request) -> Response:

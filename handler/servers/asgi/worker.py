@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from handler.answers import FORMATS
 from handler.application import Call
 from handler.archive import ModelArchive, read_archive
 from handler.errors import SegmentationError, capture
@@ -24,7 +25,18 @@ from handler.request.protocols import Reply
 from handler.request.protocols.envelope import error_reply
 from handler.servers.asgi import frames
 from handler.servers.asgi.http_calls import read_call
-from handler.servers.asgi.messages import VERSION, Answer, Answers, Batch, LoadFailed, Message, Ready, StageTime, Unhealthy
+from handler.servers.asgi.messages import (
+    VERSION,
+    Answer,
+    Answers,
+    Batch,
+    Interface,
+    LoadFailed,
+    Message,
+    Ready,
+    StageTime,
+    Unhealthy,
+)
 from handler.servers.model_process import ServedModel
 from model import CheckpointError
 from model.strict import ConfigurationError
@@ -112,6 +124,11 @@ def describe(archive: ModelArchive, model: ServedModel) -> Ready:
         requests_per_batch=1 if lanes > 1 else archive.batch_size,
         max_bytes=archive.settings.limits.max_bytes,
         platform=f"deeplab_{engine.name}",
+        interface=Interface(
+            options={name: option.json_schema() for name, option in model.application.options.items()},
+            formats={name: (entry.content_type, entry.about) for name, entry in FORMATS.items()},
+            max_instances=archive.settings.limits.max_instances,
+        ),
     )
 
 

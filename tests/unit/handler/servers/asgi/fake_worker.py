@@ -14,10 +14,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from handler.servers.asgi import frames
-from handler.servers.asgi.messages import Answer, Answers, Batch, HttpRequest, LoadFailed, Message, Ready, StageTime, Unhealthy
+from handler.servers.asgi.messages import (
+    Answer,
+    Answers,
+    Batch,
+    HttpRequest,
+    Interface,
+    LoadFailed,
+    Message,
+    Ready,
+    StageTime,
+    Unhealthy,
+)
 
 #: Milliseconds of the stages of an answer.
 STAGES = {"decode": 2.0, "network": 30.0, "encode": 1.0}
+
+
+_SCORE = {"type": ["number", "string"], "minimum": 0, "maximum": 1, "pattern": "^[01]$", "default": 0, "description": ""}
+INTERFACE = Interface({"min_score": _SCORE}, {"json": ("application/json", "")}, max_instances=16)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -35,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
     while gate.exists() and not Path(gate.read_text()).exists():
         time.sleep(0.005)
     batches, requests_per_batch = map(int, os.environ.get("FAKE_TAKES", "2x1").split("x"))
-    send(connection, Ready("1.0", batches, requests_per_batch, max_bytes=30_000, platform="fake"))
+    send(connection, Ready("1.0", batches, requests_per_batch, max_bytes=30_000, platform="fake", interface=INTERFACE))
     sending = threading.Lock()
     while isinstance(batch := frames.receive(connection), Batch):
         threading.Thread(target=answer, args=(connection, sending, batch, Path(folder) / "seen"), daemon=True).start()

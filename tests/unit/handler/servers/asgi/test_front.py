@@ -88,9 +88,19 @@ def test_metadata_lists_inputs_and_the_description_is_the_models(server: FakeSer
     assert [worker["status"] for worker in described["workers"]] == ["READY"]
 
 
+def test_the_document_is_of_the_models_that_are_served(server: FakeServer) -> None:
+    response = requests.get(f"{server.url}/openapi.json", timeout=TIMEOUT_S)
+
+    assert response.headers["content-type"] == "application/json"
+    assert response.json()["openapi"].startswith("3.1.")
+    assert "/predictions/fake" in response.json()["paths"]
+    assert requests.get(f"{server.url}/openapi.json", timeout=TIMEOUT_S).content == response.content
+
+
 @pytest.mark.parametrize(
     ("method", "path", "expected"),
     [
+        ("GET", "/models/fake?customized=2", (400, "InvalidRequest")),
         ("GET", "/nothing", (404, "PathNotFound")),
         ("POST", "/predictions/other", (404, "ModelNotFound")),
         ("POST", "/predictions/fake/2.0", (404, "ModelNotFound")),

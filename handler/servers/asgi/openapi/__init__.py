@@ -1,0 +1,14 @@
+"""`/openapi.json`: an OpenAPI 3.1 document of what this server answers, for the models that it serves.
+
+Paths name each model, because options differ: classes, defaults, limits. What a model's requests may say comes from its worker
+(`Ready.interface`), whose options are declared once; the front process imports none of that.
+
+```
+document.py ← operations.py (each path) ← bodies.py (requests), answers.py, refusals.py (errors by status)
+```
+"""
+
+from handler.servers.asgi.openapi.document import openapi_document
+from handler.servers.asgi.openapi.operations import DescribedModel
+
+__all__ = ["DescribedModel", "openapi_document"]

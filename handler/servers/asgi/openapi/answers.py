@@ -1,0 +1,127 @@
+"""Answers with status 200: of a model's formats, of KServe, of probes."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from handler.servers.asgi.messages import Interface
+from handler.servers.asgi.openapi.bodies import LENGTH_HEADER
+
+Json = dict[str, Any]
+
+_JSON_TYPE = "application/json"
+_TEXT: Json = {"type": "string"}
+_COUNT: Json = {"type": "integer", "minimum": 0}
+
+SEGMENT: Json = {
+    "type": "object",
+    "properties": {
+        "index": _COUNT,
+        "label": _TEXT,
+        "color": {"type": "string", "pattern": "^#[0-9a-f]{6}$"},
+        "pixels": {"type": "integer", "minimum": 1},
+        "fraction": {"type": "number", "minimum": 0, "maximum": 1},
+        "bbox": {"type": "array", "items": _COUNT, "minItems": 4, "maxItems": 4, "description": "x, y, width, height"},
+        "score": {"type": "number", "minimum": 0, "maximum": 1},
+        "mask": {
+            "type": "object",
+            "properties": {
+                "size": {"type": "array", "items": _COUNT},
+                "counts": _TEXT,
+                "png": _TEXT,
+                "polygons": {"type": "array"},
+            },
+            "required": ["size"],
+        },
+    },
+    "required": ["index", "label", "color", "pixels", "fraction", "bbox", "score"],
+}
+SEGMENTATION: Json = {
+    "description": "The format `json`.",
+    "type": "object",
+    "properties": {
+        "model": _TEXT,
+        "version": _TEXT,
+        "image": {"type": "object", "properties": {"width": _COUNT, "height": _COUNT}, "required": ["width", "height"]},
+        "segments": {"type": "array", "items": SEGMENT},
+    },
+    "required": ["model", "version", "image", "segments"],
+}
+TENSOR: Json = {
+    "type": "object",
+    "properties": {
+        "name": _TEXT,
+        "datatype": _TEXT,
+        "shape": {"type": "array", "items": {"type": "integer"}},
+        "data": {"type": "array"},
+        "parameters": {"type": "object"},
+    },
+    "required": ["name", "datatype", "shape"],
+}
+V2_ANSWER: Json = {
+    "type": "object",
+    "properties": {
+        "model_name": _TEXT,
+        "model_version": _TEXT,
+        "id": _TEXT,
+        "outputs": {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}},
+    },
+    "required": ["model_name", "model_version", "outputs"],
+}
+
+
+def answer(description: str, content: Json, headers: Json | None = None) -> Json:
+    """Return a response, with the id that every one has."""
+    shared = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}, **(headers or {})}
+    return {"description": description, "headers": shared, **({"content": content} if content else {})}
+
+
+def json_answer(description: str, schema: Json) -> Json:
+    return answer(description, {_JSON_TYPE: {"schema": schema}})
+
+
+def object_of(**properties: Json) -> Json:
+    """Return the schema of an object that has all of these."""
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def segmentations(interface: Interface) -> Json:
+    """Return the response in any of the model's formats, one content type each or shared."""
+    by_type: dict[str, list[str]] = {}
+    for name, (content_type, about) in interface.formats.items():
+        by_type.setdefault(content_type, []).append(f"- `{name}`: {about}")
+    content = {kind: {"schema": _format_schema(kind, lines)} for kind, lines in by_type.items()}
+    return answer("The segmentation, in the format that was asked for.", content)
+
+
+def _format_schema(content_type: str, lines: Iterable[str]) -> Json:
+    description = "\n".join(lines)
+    if content_type == _JSON_TYPE:
+        # Of other programs; not `type: [object, array]`, at which schemathesis 4.32 stumbles in answers.
+        return {"description": description, "anyOf": [_ref("Segmentation"), {"type": "object"}, {"type": "array"}]}
+    if content_type.endswith("json"):
+        return {"description": description, "type": "object"}
+    return {"description": description, "contentMediaType": content_type}
+
+
+def explanation() -> Json:
+    png = {"image/png": {"schema": {"description": "the photograph, tinted by the evidence", "contentMediaType": "image/png"}}}
+    return answer("A heat map of the evidence for one class (Seg-Grad-CAM).", png)
+
+
+def v1_answer(key: str) -> Json:
+    """Return KServe v1's response; `key`: `predictions` or `explanations`."""
+    schema = object_of(**{key: {"type": "array", "minItems": 1}})
+    return json_answer("An answer for each instance: JSON, or `{b64, content_type}`.", schema)
+
+
+def v2_answer() -> Json:
+    headers = {LENGTH_HEADER: {"description": "bytes of the JSON before binary tensors", "schema": _COUNT}}
+    content = {
+        _JSON_TYPE: {"schema": {"$ref": "#/components/schemas/InferenceAnswer"}},
+        "application/octet-stream": {"schema": {}},
+    }
+    return answer("An output for each input.", content, headers)
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}

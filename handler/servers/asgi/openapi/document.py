@@ -1,0 +1,103 @@
+"""Put the document together, the same bytes for the same models."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from handler.servers.asgi.openapi.answers import SEGMENTATION, TENSOR, V2_ANSWER
+from handler.servers.asgi.openapi.bodies import IMAGE, call_schemas, option_parameters, prediction_bodies
+from handler.servers.asgi.openapi.operations import DescribedModel, Operation, model_operations, server_operations
+from handler.servers.asgi.openapi.refusals import ERROR
+from handler.version import VERSION
+
+Json = dict[str, Any]
+
+_DESCRIPTION = """DeepLab semantic segmentation.
+
+Options stand beside the image, in the query string or in headers `X-Segment-*`. Beside the image they override the query
+string, which overrides headers, which override the path's format, which overrides `Accept`.
+
+A body may be compressed (`Content-Encoding: gzip` or `deflate`); answers in JSON are, for `Accept-Encoding: gzip`.
+
+Every path takes `OPTIONS` too. Other methods get 405 with `Allow`, other paths 404."""
+_REQUEST_ID: Json = {
+    "description": "Names the request in the server's log; a client's own is taken over.",
+    "schema": {"type": "string"},
+}
+
+
+def openapi_document(models: Sequence[DescribedModel], page: Mapping[str, str], *, needs_tokens: bool) -> Json:
+    """Return the document.
+
+    Args:
+        models: at least one.
+        page: the content types of the page's files, by path.
+        needs_tokens: whether calls without a bearer token are refused.
+    """
+    prefixes = _prefixes([model.name for model in models])
+    paths = _paths(server_operations(page, prefixes[0]), "", needs_tokens)
+    parameters: Json = {}
+    bodies: Json = {}
+    schemas: Json = {
+        "Error": ERROR,
+        "Image": IMAGE,
+        "Segmentation": SEGMENTATION,
+        "Tensor": TENSOR,
+        "InferenceAnswer": V2_ANSWER,
+    }
+    for model, prefix in zip(models, prefixes, strict=True):
+        paths |= _paths(model_operations(model, prefix), model.name, needs_tokens)
+        parameters |= {f"{prefix}{name}": value for name, value in option_parameters(model.interface).items()}
+        bodies |= {f"{prefix}{name}": value for name, value in prediction_bodies(model.interface, prefix).items()}
+        schemas |= {f"{prefix}{name}": value for name, value in call_schemas(model.interface, prefix).items()}
+    scheme = {"securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}} if needs_tokens else {}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "DeepLab Serve", "version": VERSION, "description": _DESCRIPTION},
+        "servers": [{"url": "/"}],
+        **({"security": [{"bearer": []}]} if needs_tokens else {}),
+        "paths": paths,
+        "components": {
+            "responses": _share_refusals(paths),
+            "schemas": schemas,
+            "parameters": parameters,
+            "requestBodies": bodies,
+            "headers": {"RequestId": _REQUEST_ID},
+            **scheme,
+        },
+    }
+
+
+def document_path(route: str, model: str) -> str:
+    """Return a route as the document has it, with the model's name in its place."""
+    return route.replace("{model}", quote(model, safe="")).replace("{format:path}", "{format}")
+
+
+def _paths(operations: Mapping[str, Operation], model: str, needs_tokens: bool) -> Json:
+    paths = {}
+    for route, operation in operations.items():
+        path = document_path(route, model)
+        paths[path] = operation.path_item(path, route, needs_tokens)
+    return paths
+
+
+def _share_refusals(paths: Json) -> Json:
+    """Put references in the place of refusals, which many operations share; return those referred to."""
+    shared: Json = {}
+    for operation in (operation for item in paths.values() for operation in item.values()):
+        for status, response in operation["responses"].items():
+            if status != "200":
+                same = (name for name, other in shared.items() if other == response)
+                name = next(same, f"Refused{status}.{len(shared)}")
+                shared[name] = response
+                operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
+    return shared
+
+
+def _prefixes(names: Sequence[str]) -> list[str]:
+    """Return the beginning of each model's components: nothing if it is alone, else its name."""
+    if len(names) == 1:
+        return [""]
+    plain = [re.sub(r"[^A-Za-z0-9_-]", "_", name) for name in names]
+    return [f"{name}.{index}." if plain.count(name) > 1 else f"{name}." for index, name in enumerate(plain)]
