@@ -101,9 +101,9 @@ package: setup $(if $(MODEL),$(CHECKPOINT))  ## Build the archive and test it ou
 $(BUILD)/checkpoints/%.safetensors: | setup
 	@$(RUN) scripts.import_weights torchvision:$* --out $@
 
-# Tests are spread over processes; what shares a server or an expensive fixture stays together.
+# Tests are spread over processes; what shares a server stays together, and the order is that of tests/conftest.py.
 PROCESSES ?= 2
-TEST := $(RUN) pytest -q --numprocesses $(PROCESSES) --dist loadgroup
+TEST = $(RUN) pytest -q --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 
 check: setup  ## Run style checks, types and the fast tests
 	@$(MAKE) --no-print-directory -j 2 lint fast
@@ -112,11 +112,20 @@ check: setup  ## Run style checks, types and the fast tests
 fast: setup
 	$(TEST) -m "not slow" --fast-limit 5 --hypothesis-profile few tests/unit
 
-test: lint $(VENV)/.crf $(VENV)/.consumers $(VENV)/clients/.installed page/node_modules/.installed  ## Run every check: style, types, unit, packaging, live and fuzz tests
+# The two environments are filled side by side, and style and types are checked beside the tests. Of three processes one mostly
+# waits for a server. They need 10 GB.
+test:  ## Run every check: style, types, unit, packaging, live and fuzz tests
+	@$(MAKE) --no-print-directory -j 2 $(VENV)/.crf $(VENV)/clients/.installed page/node_modules/.installed
+	@$(MAKE) --no-print-directory -j 2 lint all-tests
+
+.PHONY: all-tests
+all-tests: PROCESSES = 3
+all-tests: setup
 	$(TEST)
 
-# The one dependency that is compiled; where that fails, its tests are skipped and say so.
-$(VENV)/.crf: $(INSTALLED)
+# The one dependency that is compiled; where that fails, its tests are skipped and say so. It comes after the other extra, since
+# pip must not run twice in one environment.
+$(VENV)/.crf: $(INSTALLED) | $(VENV)/.consumers
 	@$(PIP_INSTALL) cython setuptools wheel && $(PIP_INSTALL) --no-build-isolation pydensecrf2 && touch $@ || \
 	    echo "the extra 'crf' cannot be compiled here; its tests will be skipped" >&2
 
@@ -128,7 +137,7 @@ $(VENV)/.consumers: $(INSTALLED)
 
 # Client libraries that want an older protobuf than the rest, so they have an environment of their own: 0.3 GB.
 CLIENT_LIBRARIES := tests/live/client_programs/requirements.txt
-$(VENV)/clients/.installed: $(CLIENT_LIBRARIES) | $(INSTALLED)
+$(VENV)/clients/.installed: $(CLIENT_LIBRARIES) | $(BIN)/pip
 	@echo "installing client libraries into $(VENV)/clients, for the live tests"
 	@$(BIN)/python -m venv $(VENV)/clients && \
 	    $(VENV)/clients/bin/python -m pip install -q --disable-pip-version-check --no-compile --no-deps $(PIP_ARGS) -r $< && \

@@ -1,15 +1,17 @@
 """Fixtures, options and markers of all tests."""
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from hypothesis import settings
 
 from model import torchvision_ops  # noqa: F401, before any test imports torchvision
+from tests.built_once import built_once
 from tests.fuzz.recorder import Fuzz
 from tests.support import CHECKPOINT, ROOT, write_checkpoint, write_graph
 
@@ -21,17 +23,11 @@ pytest_plugins = ("tests.speed",)
 _TESTS = Path(__file__).parent
 #: Tests in these folders package, serve or try thousands of inputs.
 _SLOW_FOLDERS = {"fuzz", "live", "packaging"}
-#: These take many seconds, so tests that share one run in one process.
-_SHARED = {
-    "batching_server": "server",
-    "default_archive": "server",
-    "quantized": "quantized",
-    "server": "server",
-    "torchserve": "server",
-    "asgi_server": "server",
-    "small_archive": "small_archive",
-}
-#: Tests of one file share fixtures and so run in one process; those of these files share none and take minutes together.
+#: Starting these takes seconds, so tests that share one run in one process.
+_SERVERS = {"batching_server": "batching_server", "server": "server", "torchserve": "server", "asgi_server": "server"}
+#: Tests with these are slow as well, but built once for all processes.
+_ARTEFACTS = {"default_archive", "quantized", "small_archive"}
+#: Tests of one file share fixtures and so run in one process; those of these files share none and take a minute together.
 _SPREAD = {"unit/scripts/training/test_train.py", "unit/scripts/training/test_trainer.py"}
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -66,13 +62,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests as `live` and `slow` by their folders and fixtures, and group those that run in one process."""
     for item in items:
         relative = item.path.relative_to(_TESTS)
-        shared = [_SHARED[name] for name in getattr(item, "fixturenames", ()) if name in _SHARED]
+        fixtures: Collection[str] = getattr(item, "fixturenames", ())
+        servers = [group for name, group in _SERVERS.items() if name in fixtures]
         if relative.parts[0] == "live":
             item.add_marker("live")
-        if relative.parts[0] in _SLOW_FOLDERS or shared:
+        if relative.parts[0] in _SLOW_FOLDERS or servers or not _ARTEFACTS.isdisjoint(fixtures):
             item.add_marker("slow")
-        if shared or relative.as_posix() not in _SPREAD:
-            item.add_marker(pytest.mark.xdist_group(shared[0] if shared else str(relative)))
+        if servers or relative.as_posix() not in _SPREAD:
+            item.add_marker(pytest.mark.xdist_group(servers[0] if servers else str(relative)))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        _put_long_groups_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None:
+    """Stop where pytest-xdist does not see the groups: every process would start every server and build every fixture."""
+    grouped = [name for name in ids if name.partition("::")[0].removeprefix("tests/") not in _SPREAD]
+    has_names = all(name.rfind("@") > name.rfind("]") for name in grouped)
+    if node.config.getoption("dist") == "loadgroup" and not has_names:
+        pytest.exit(f"pytest-xdist does not group tests with pytest {pytest.__version__}; install the pinned versions", 4)
+
+
+def _put_long_groups_first(items: list[pytest.Item]) -> None:
+    """Order groups so that processes end at about the same time: those with servers first, and small ones last."""
+
+    def group(item: pytest.Item) -> str:
+        marker = item.get_closest_marker("xdist_group")
+        return str(marker.args[0]) if marker else item.nodeid
+
+    tests = Counter(map(group, items))
+    slow = Counter(group(item) for item in items if item.get_closest_marker("slow"))
+    has_server = {group(item) for item in items if item.path.relative_to(_TESTS).parts[0] in _SLOW_FOLDERS}
+    items.sort(key=lambda item: (group(item) not in has_server, -slow[group(item)], -tests[group(item)], group(item)))
 
 
 @pytest.fixture(autouse=True)
@@ -92,24 +113,37 @@ def fuzz(request: pytest.FixtureRequest) -> Fuzz:
 
 @pytest.fixture(scope="session")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a small checkpoint and its converted graph into a folder laid out like an archive; converting takes seconds."""
-    folder = tmp_path_factory.mktemp("converted")
-    write_checkpoint(folder / CHECKPOINT)
-    return write_graph(folder)
+    """Return a folder laid out like an archive, with a small checkpoint and its converted graph."""
+
+    def build(folder: Path) -> None:
+        write_checkpoint(folder / CHECKPOINT)
+        write_graph(folder)
+
+    return built_once(tmp_path_factory, "converted", build)
 
 
 @pytest.fixture(scope="session")
 def small_archive(tmp_path_factory: pytest.TempPathFactory, converted: Path) -> Path:
-    """Package the checkpoint of `converted` under the name `pets`."""
+    """Return the archive of the checkpoint of `converted` under the name `pets`."""
     from scripts.package import DEFAULT_MODEL_CONFIG, Recipe, build
 
-    return build(Recipe("pets", "1.0", converted / CHECKPOINT, DEFAULT_MODEL_CONFIG), tmp_path_factory.mktemp("store"))
+    recipe = Recipe("pets", "1.0", converted / CHECKPOINT, DEFAULT_MODEL_CONFIG)
+    return built_once(tmp_path_factory, "small_archive", lambda folder: build(recipe, folder)) / "pets.mar"
+
+
+@pytest.fixture(scope="session")
+def default_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the default model's archive, as `make package` builds it."""
+    from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
+
+    recipe = Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG)
+    return built_once(tmp_path_factory, "default_archive", lambda folder: build(recipe, folder)) / "deeplabv3.mar"
 
 
 @pytest.fixture(scope="session")
 def quantized(tmp_path_factory: pytest.TempPathFactory) -> "Quantized":
-    """Quantize a small network to 8-bit integers."""
+    """Return a small network that is quantized to 8-bit integers."""
     # Imports the training libraries, which takes seconds.
-    from tests.quantized import quantized_in
+    from tests.quantized import Quantized, quantize_in
 
-    return quantized_in(tmp_path_factory.mktemp("quantized"))
+    return Quantized.in_folder(built_once(tmp_path_factory, "quantized", quantize_in))

@@ -34,19 +34,23 @@ class Quantized:
     #: Quantized on `photographs`, compared on `labelled`.
     path: Path
 
+    @classmethod
+    def in_folder(cls, folder: Path) -> "Quantized":
+        """Return the paths of what `quantize_in` writes into `folder`."""
+        return cls(folder / "a.safetensors", folder / "photographs", folder / "labelled", folder / "a.int8.safetensors")
+
     def pictures(self) -> list[RGBImage]:
         return [decode_image(path.read_bytes(), Limits()) for path in sorted(self.photographs.iterdir())]
 
 
-def quantized_in(folder: Path) -> Quantized:
+def quantize_in(folder: Path) -> None:
     """Quantize a network with random weights that labels some pixels with every class."""
-    made = Quantized(folder / "a.safetensors", folder / "photographs", folder / "labelled", folder / "a.int8.safetensors")
+    made = Quantized.in_folder(folder)
     write_samples(made.photographs)
     _write_network(made)
     _write_labels(made)
     allowed = ["--data", str(made.labelled), "--max-drop", "50"]
     assert main([str(made.source), "--calibration", str(made.photographs), *allowed]) == 0
-    return made
 
 
 def pipeline(checkpoint: Path, precision: Precision = "auto") -> Pipeline:

@@ -1,6 +1,7 @@
 """Fit or replace the layers whose shape depends on the number of classes, in any architecture."""
 
 from collections.abc import Mapping
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -20,6 +21,12 @@ def class_axes(config: ModelConfig) -> dict[str, int]:
 
     They are found by building the network with one class more, on the meta device.
     """
+    return _class_axes(config.model_dump_json())
+
+
+@cache
+def _class_axes(described: str) -> dict[str, int]:
+    config = ModelConfig.model_validate_json(described)
     with torch.device("meta"):
         smaller, larger = (
             build_model(config.model_copy(update={"num_classes": config.num_classes + more})).state_dict() for more in (0, 1)

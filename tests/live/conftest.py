@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
 from scripts.samples import write_samples
 from scripts.server import CONFIG, Ports, Server, Software, serving
 from tests.archives import reconfigured
@@ -67,12 +66,6 @@ def batching_server(tmp_path_factory: pytest.TempPathFactory, default_archive: P
     config = tmp_path_factory.mktemp("config") / "config.properties"
     config.write_text(CONFIG.read_text() + cross_origin_settings(ORIGIN))
     yield from _serve(tmp_path_factory, archive, config)
-
-
-@pytest.fixture(scope="session")
-def default_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the default model's archive, as `make package` does."""
-    return build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG), tmp_path_factory.mktemp("store"))
 
 
 def _serve(

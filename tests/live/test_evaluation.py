@@ -58,15 +58,20 @@ def test_checkpoint_and_server_refine_alike(server: Server, photos: dict[str, Pa
     require_agreement([load(DEFAULT_CHECKPOINT, options), ServerPredictor.connect(server.url, options)], [photos["chelsea"]])
 
 
-def test_settings_of_an_archive_are_its_servers_where_nothing_is_asked_for(photos: dict[str, Path], tmp_path: Path) -> None:
+def test_settings_of_an_archive_are_its_servers_where_nothing_is_asked_for(
+    photos: dict[str, Path], thumbnail: bytes, tmp_path: Path
+) -> None:
     config = tmp_path / "model-config.yaml"
     settings = yaml.safe_load(DEFAULT_MODEL_CONFIG.read_text())
     settings["handler"] |= {"output_stride": 8, "inference": {"scales": [0.5, 0.75], "flip": True}}
     config.write_text(yaml.safe_dump(settings))
-    archive = build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, config), tmp_path / "store")
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    (photographs / "chelsea.png").write_bytes(thumbnail)
+    archive = build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, config, photographs=photographs), tmp_path / "store")
     checkpoint = load(DEFAULT_CHECKPOINT, InferenceOptions(scales=(0.5, 0.75), flip=True), output_stride=8)
 
-    with serving(archive, Ports.free(), tmp_path / "run") as server:
+    with serving(archive, Ports.free(), tmp_path / "run", software="asgi") as server:
         served = ServerPredictor.connect(server.url, AS_SERVED)
         require_agreement([checkpoint, load(archive, AS_SERVED), served], [photos["chelsea"]])
 

@@ -43,13 +43,16 @@ STEPS = 4
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Squares of one of two colours on grey: a cat is red, a dog is blue."""
-    root = tmp_path / "pets"
+    return write_pets(tmp_path / "pets", 12)
+
+
+def write_pets(root: Path, count: int) -> Path:
+    """Write squares of one of two colours on grey: a cat is red, a dog is blue."""
     for name in ("images", "masks"):
         (root / name).mkdir(parents=True)
     (root / "classes.txt").write_text("\n".join(CLASSES))
     rng = np.random.default_rng(0)
-    for index in range(12):
+    for index in range(count):
         image, mask = np.full((60, 80, 3), 128, np.uint8), np.zeros((60, 80), np.uint8)
         top, left = rng.integers(0, 30, 2)
         animal = 1 + index % 2
@@ -140,8 +143,10 @@ def test_a_run_can_be_watched(tmp_path: Path, arguments: Callable[..., list[str]
 
 def test_a_network_learns_what_it_is_shown(tmp_path: Path, arguments: Callable[..., list[str]]) -> None:
     optimizer = {"kind": "adamw", "backbone_learning_rate": 0.001, "head_learning_rate": 0.003}
+    # Thirty steps in one epoch, since each epoch is scored and drawn.
+    many = ["--data", str(write_pets(tmp_path / "many", 122))]
 
-    main(arguments("run", epochs=15, optimizer=optimizer, ema_decay=0))
+    main(arguments("run", *many, epochs=1, validation={"held_out_every": 61}, optimizer=optimizer, ema_decay=0))
 
     curve = losses(tmp_path / "run")
     assert np.mean(curve[-8:]) < 0.8 * np.mean(curve[:4])
@@ -191,25 +196,46 @@ def test_a_run_ended_before_its_first_steps_can_be_resumed(
     assert read_table(tmp_path / "broken" / "evaluations.csv")["iteration"] == [0, 2, 4]
 
 
+#: Forks a process that writes states for every line read. It prints its id after its first state, and this one its end.
+WRITE_STATES = """
+import os, sys
+from pathlib import Path
+import torch
+from scripts.training.run_state import RunState, write_state
+
+def write(n):
+    state = RunState(n, 0.5, None, None, "{}", {"network": {"a": torch.full((2_000_000,), float(n))}})
+    write_state(Path(sys.argv[1]), state)
+
+for _ in sys.stdin:
+    if child := os.fork():
+        os.waitpid(child, 0)
+        print("ended", flush=True)
+    else:
+        write(0)
+        print(os.getpid(), flush=True)
+        for n in range(1, 10**6):
+            write(n)
+"""
+
+
 def test_killed_while_it_writes_a_state_the_last_one_still_loads(tmp_path: Path) -> None:
-    program = (
-        "import sys; from pathlib import Path; import torch; from scripts.training.run_state import RunState, write_state\n"
-        "for n in range(10**6):\n"
-        "    state = RunState(n, 0.5, None, None, '{}', {'network': {'a': torch.full((2_000_000,), float(n))}})\n"
-        f"    write_state(Path({str(tmp_path)!r}), state); print(n, flush=True)\n"
-    )
-    for attempt in range(5):
-        process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", WRITE_STATES, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdin is not None
         assert process.stdout is not None
-        process.stdout.readline()
-        # At another moment of a write each time.
-        time.sleep(0.013 * attempt)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        for attempt in range(5):
+            process.stdin.write("\n")
+            child = int(process.stdout.readline())
+            # At another moment of a write each time.
+            time.sleep(0.013 * attempt)
+            os.kill(child, signal.SIGKILL)
+            assert process.stdout.readline() == "ended\n"
 
-        state = read_state(tmp_path, "{}")
+            state = read_state(tmp_path, "{}")
 
-        assert (state.trainer["network"]["a"] == state.iteration).all()
+            assert (state.trainer["network"]["a"] == state.iteration).all()
+        process.stdin.close()
 
 
 def test_a_state_of_another_configuration_is_refused(
