@@ -162,7 +162,7 @@ $(VENV)/peers/.installed: $(PEERS) | $(INSTALLED)
 	    echo "they cannot be installed here; the benchmark leaves them out" >&2
 
 bench: setup $(VENV)/peers/.installed  ## Compare with other servers and TorchServe's own handler on an idle machine; results in build/bench
-	$(RUN) benchmarks.serving --out $(BUILD)/bench
+	$(RUN) benchmarks.serving --out $(BUILD)/bench $(if $(SECTIONS),--sections $(SECTIONS))
 
 drill: package  ## Put both servers through faults under load; count answered, refused and lost requests in build/faults
 	$(RUN) benchmarks.faults --archive $(ARCHIVE) --out $(BUILD)/faults

@@ -120,7 +120,8 @@ def describe(archive: ModelArchive, model: ServedModel) -> Ready:
     lanes = len(engine.lanes())
     return Ready(
         archive.identity.version,
-        batches=lanes,
+        # One more than run, so that a lane finds its next image decoded instead of waiting for the front process.
+        batches=lanes + 1 if lanes > 1 else 1,
         requests_per_batch=1 if lanes > 1 else archive.batch_size,
         max_bytes=archive.settings.limits.max_bytes,
         platform=f"deeplab_{engine.name}",

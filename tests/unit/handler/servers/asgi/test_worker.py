@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,13 +12,13 @@ import pytest
 
 from handler.application import Application
 from handler.archive import ModelArchive
-from handler.network.engines import Logits, Pixels
+from handler.network.engines import Engine, Logits, Pixels
 from handler.options import ModelIdentity
 from handler.servers.asgi import frames
 from handler.servers.asgi.messages import Answers, Batch, HttpRequest, Message, Unhealthy
-from handler.servers.asgi.worker import Worker
+from handler.servers.asgi.worker import Worker, describe
 from handler.settings import HandlerSettings
-from tests.engines import ColourEngine, build_pipeline
+from tests.engines import ColourEngine, LanedEngine, build_pipeline
 from tests.support import encode, noise
 
 PHOTO = encode(noise(20, 30))
@@ -100,3 +101,13 @@ def test_a_worker_whose_engine_fails_says_why_after_its_answer_and_ends(front: F
     assert isinstance(last, Unhealthy)
     assert "not finite" in last.reason
     assert ended == [1]
+
+
+@pytest.mark.parametrize(("engine", "takes"), [(LanedEngine(), (3, 1)), (ColourEngine(), (1, 4))], ids=["lanes", "batches"])
+def test_a_lane_finds_its_next_request_in_the_worker(engine: Engine, takes: tuple[int, int], tmp_path: Path) -> None:
+    archive = ModelArchive(tmp_path, tmp_path / "model", ModelIdentity("m", "1"), HandlerSettings(), batch_size=4)
+    application = Application(archive, build_pipeline(engine))
+
+    ready = describe(archive, SimpleNamespace(application=application))  # type: ignore[arg-type]
+
+    assert (ready.batches, ready.requests_per_batch) == takes
