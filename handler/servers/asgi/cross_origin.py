@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 #: What scripts may read of an answer beside the few headers that browsers show anyway.
-_EXPOSED = "X-Request-ID, Retry-After, Inference-Header-Content-Length, WWW-Authenticate, traceparent"
+_EXPOSED = "X-Request-ID, Retry-After, Inference-Header-Content-Length, Server-Timing, WWW-Authenticate, traceparent"
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+( *, *[A-Za-z0-9!#$%&'*+.^_`|~-]+){0,99}")
 #: Browsers cap it: Chromium at two hours.
 _PREFLIGHT_VALID_S = 7200

@@ -134,6 +134,7 @@ DIGEST = "sha256:" + "0" * 64
         lambda file: file.write_text(f"web predict {DIGEST}\nops operate {DIGEST}"),
         lambda file: file.chmod(0o620),
         lambda file: file.chmod(0o602),
+        pytest.param(lambda file: os.chown(file, 65_534, -1), marks=pytest.mark.skipif(os.geteuid() != 0, reason="needs root")),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_at_the_start_and_ignored_later(

@@ -13,7 +13,7 @@ import pytest
 
 from handler.servers.asgi.command import main
 from handler.servers.asgi.options import OptionError, parse_options
-from handler.servers.asgi.server import listen
+from handler.servers.asgi.server import listen, make_doors
 from handler.servers.asgi.unpack import UnpackError, sweep, unpack
 from scripts.server import Ports
 from tests.support import ROOT
@@ -86,6 +86,24 @@ def test_an_archive_tells_its_options_without_any_package(archive: Path) -> None
 
     assert f"python {archive}" in " ".join(printed.split())
     assert "pets, this archive" in printed
+
+
+def test_an_archive_makes_tokens_without_any_package(archive: Path) -> None:
+    command = [sys.executable, "-I", "-S", str(archive), "token", "--scope", "predict"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout
+
+    assert [line.partition(":")[0] for line in printed.splitlines()] == ["token", "line"]
+
+
+@pytest.mark.parametrize(
+    ("host", "warnings"), [("0.0.0.0", 1), ("192.168.1.5", 1), ("127.0.0.1", 0), ("::1", 0), ("localhost", 0)]
+)  # noqa: S104
+def test_a_server_that_is_open_to_others_says_so_once(
+    archive: Path, host: str, warnings: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_doors(parse_options(["--host", host], "server", archive))
+
+    assert capsys.readouterr().err.count("without --tokens: whoever reaches this port") == warnings
 
 
 def test_an_archive_names_the_packages_that_are_missing(archive: Path, tmp_path: Path) -> None:
