@@ -57,12 +57,12 @@ class Doors:
             self.host_names.require_allowed(hosts, request.scope["state"].get("target", ""))
         return self.access.check(_values(request, b"authorization"), scopes)
 
-    def finish(self, request: Request, response: Response, allow: str) -> None:
+    def finish(self, request: Request, response: Response) -> None:
         """Add the headers that every answer has."""
         headers: Mapping[str, str] = request.scope["deeplab.headers"]
         added = {**SECURITY_HEADERS, **self.cross_origin.headers(headers.get("origin"))}
         if self.cross_origin.is_preflight(request.method, headers):
-            added |= self.cross_origin.preflight_headers(headers, allow)
+            added |= self.cross_origin.preflight_headers(headers, response.headers.get("Allow", ""))
         # A browser would remember it for all servers on this machine.
         if request.scope["scheme"] == "https" and not is_loopback(host_name(headers.get("host", "")) or "localhost"):
             added["Strict-Transport-Security"] = _STRICT_TRANSPORT

@@ -264,7 +264,7 @@ class _Route:
         request, record = Request(scope, receive, send), scope[_RECORD]
         record.route = self._path
         response = await self._respond(request)
-        self._doors.finish(request, response, self._allow)
+        self._doors.finish(request, response)
         record.status, record.bytes_out = response.status_code, len(response.body)
         response.headers["X-Request-ID"] = record.id
         if record.trace is not None:
@@ -346,7 +346,8 @@ def _flag(request: Request, name: str) -> bool:
 
 
 async def _no_such_path(request: Request) -> Response:
-    if request.method == "OPTIONS" and request.scope["path"] == "*":
+    # Without an answer to its preflight, a page could not read that there is no such path.
+    if request.method == "OPTIONS" and (request.scope["path"] == "*" or "access-control-request-method" in request.headers):
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": "GET, HEAD, POST, PUT, OPTIONS"})
     raise PathNotFound("no such path; models are at /predictions/NAME, /v1/models/NAME:predict and /v2/models/NAME/infer")
 

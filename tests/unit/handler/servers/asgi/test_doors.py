@@ -178,15 +178,15 @@ def test_the_log_names_the_token_and_holds_no_secret(doors: Doors) -> None:
 
 
 def test_a_page_of_a_listed_origin_may_send_its_token_and_read_errors(doors: Doors) -> None:
-    asked = preflight(
-        doors.server.url + "/predictions/fake", "authorization, x-segment-format", verify=str(doors.certificate.file)
-    )
+    sent, verify = "authorization, x-segment-format", str(doors.certificate.file)
+    asked, nowhere = (preflight(doors.server.url + path, sent, verify=verify) for path in ("/predictions/fake", "/nothing"))
     answers = [doors.predicted(Origin=ORIGIN), doors.ask("/models", headers={"Origin": ORIGIN})]
 
     allowed = allowed_by(asked)
-    assert asked.status_code == 204
+    assert [asked.status_code, nowhere.status_code] == [204, 204]
     assert allowed["origin"] == ORIGIN
     assert "POST" in allowed["methods"]
+    assert "POST" in allowed_by(nowhere)["methods"]
     assert {"authorization", "x-segment-format"} <= {name.strip() for name in allowed["headers"].split(",")}
     assert [answer.status_code for answer in answers] == [200, 401]
     assert [answer.headers["access-control-allow-origin"] for answer in answers] == [ORIGIN] * 2
