@@ -12,7 +12,7 @@ from handler.archive import ModelArchive
 from handler.description import describe
 from handler.errors import InternalError, ResponseTooLarge, SegmentationError, capture
 from handler.network.views import EngineFault, NonFiniteLogits
-from handler.options import SegmentationRequest
+from handler.options import ANSWER, SegmentationRequest
 from handler.pipeline import Pipeline
 from handler.request.option_table import Option
 from handler.request.parser import EXPLANATION_FORMAT, RequestParser
@@ -217,9 +217,15 @@ class _EngineHealth:
 
 
 def _format(requests: Sequence[SegmentationRequest]) -> str:
-    """Return the name of the answers' format, `mixed` for several."""
-    formats = {EXPLANATION_FORMAT if request.explain else request.answer.format for request in requests}
+    """Return the name of the answers' format: `mixed` for several, `arrays` where arrays alone are wanted."""
+    formats = {_format_of(request) for request in requests}
     return formats.pop() if len(formats) == 1 else "mixed"
+
+
+def _format_of(request: SegmentationRequest) -> str:
+    if request.explain:
+        return EXPLANATION_FORMAT
+    return request.answer.format if ANSWER in request.outputs else "arrays"
 
 
 def _public_message(error: SegmentationError, request_id: str) -> str:

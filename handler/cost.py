@@ -3,13 +3,14 @@
 import math
 
 from handler.answers import FORMATS
+from handler.answers.arrays import ARRAYS
 from handler.errors import InferenceTooLarge, InvalidOption, ResponseTooLarge
 from handler.geometry import Size, network_size
 from handler.labels import Labels
 from handler.limits import Limits
 from handler.masks.refinement import import_crf
 from handler.network.views import ViewPlan
-from handler.options import InferenceOptions, SegmentationRequest
+from handler.options import ANSWER, InferenceOptions, SegmentationRequest
 from model.metadata import CheckpointMetadata
 
 
@@ -54,23 +55,32 @@ def _check_refinement(size: Size, metadata: CheckpointMetadata, limit: int) -> N
 def _check_answer(request: SegmentationRequest, size: Size, metadata: CheckpointMetadata, limit: int) -> None:
     name = request.answer.format
     answer_format = FORMATS[name]
-    classes = _count_classes(request, metadata)
-    if classes > answer_format.max_classes:
+    labels = _reported_labels(request, metadata)
+    classes = len(labels.names)
+    if ANSWER in request.outputs and classes > answer_format.max_classes:
         raise InvalidOption(
             f"option 'format': {name!r} holds at most {answer_format.max_classes} classes, there are {classes}; use 'index'"
         )
     finest = network_size(metadata.resize, size, max(request.inference.scales))
     # Some networks answer on a finer grid than that of their last features, none on a coarser.
     grid = math.prod(math.ceil(side / metadata.model.output_stride) for side in finest)
-    least = answer_format.min_bytes(math.prod(size), grid * len(metadata.classes))
+    counts = math.prod(size), grid * len(metadata.classes)
+    least = answer_format.min_bytes(*counts) if ANSWER in request.outputs else 0
+    least += sum(ARRAYS[output].bytes(labels, *counts) for output in request.outputs if output != ANSWER)
     if least > limit:
-        raise ResponseTooLarge(f"the answer as {name!r} would have at least {least:,} bytes, the limit is {limit:,}")
+        raise ResponseTooLarge(f"{describe_outputs(request)} would have at least {least:,} bytes, the limit is {limit:,}")
 
 
-def _count_classes(request: SegmentationRequest, metadata: CheckpointMetadata) -> int:
-    """Count the answer's classes: the model's, and background if the request makes some of them background."""
+def describe_outputs(request: SegmentationRequest) -> str:
+    """Name what is answered, for an error."""
+    names = [f"the answer as {request.answer.format!r}" if name == ANSWER else name for name in request.outputs]
+    return " and ".join(names)
+
+
+def _reported_labels(request: SegmentationRequest, metadata: CheckpointMetadata) -> Labels:
+    """Return the answer's classes: the model's, and background if the request makes some of them background."""
     labels = Labels.from_metadata(metadata)
-    return len((labels if request.answer.classes is None else labels.with_background()[0]).names)
+    return labels if request.answer.classes is None else labels.with_background()[0]
 
 
 def _describe_views(options: InferenceOptions) -> str:

@@ -9,6 +9,7 @@ from handler.image.decode import ACCEPTED_FORMATS
 from handler.network.engines.archive import archived_agreement
 from handler.pipeline import Pipeline
 from handler.request.option_table import Option
+from handler.request.protocols.kserve_v2 import tensor_metadata
 
 
 def describe(pipeline: Pipeline, options: dict[str, Option], archive: ModelArchive) -> dict[str, Any]:
@@ -30,6 +31,7 @@ def describe(pipeline: Pipeline, options: dict[str, Option], archive: ModelArchi
         "normalization": metadata.normalization.model_dump(mode="json"),
         "image_formats": ACCEPTED_FORMATS,
         "formats": {name: {"content_type": entry.content_type, "about": entry.about} for name, entry in FORMATS.items()},
+        "tensors": tensor_metadata(labels),
         "options": {name: option.json_schema() for name, option in options.items()},
         "limits": archive.settings.limits.model_dump(mode="json"),
         "metrics": [evaluation.model_dump(mode="json") for evaluation in metadata.evaluations],

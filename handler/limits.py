@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from handler.errors import ImageTooLarge
 from model.strict import StrictModel
 
 # Limits on one answer whatever the settings say; beyond them it is refused with status 413.
@@ -34,6 +35,26 @@ class Limits(StrictModel):
     )
     #: TorchServe ends a worker that sends more than its `max_response_size` (6,553,500 unless configured).
     max_response_bytes: int = Field(default=6_500_000, ge=1024, description="bytes of an answer")
+
+    def check_size(self, width: int, height: int) -> None:
+        """Refuse an image of `width` × `height` pixels that is too large.
+
+        Raises:
+            ImageTooLarge: it has more pixels, or a longer side, than allowed.
+        """
+        if max(width, height) > self.max_side:
+            raise ImageTooLarge(f"the image has {width}×{height} pixels, the limit for a side is {self.max_side:,}")
+        self.check_pixels("the image has", width, height)
+
+    def check_pixels(self, subject: str, width: int, height: int) -> None:
+        """Refuse more pixels than an image may have; `subject` begins the message.
+
+        Raises:
+            ImageTooLarge: they are more.
+        """
+        if width * height > self.max_pixels:
+            pixels = f"{width}×{height} = {width * height:,} pixels"
+            raise ImageTooLarge(f"{subject} {pixels}, the limit is {self.max_pixels:,}")
 
     def shared_by(self, images: int) -> "Limits":
         """Return the limits of each image in a call of `images`, so that the call costs no more than one maximal image."""

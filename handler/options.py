@@ -20,6 +20,9 @@ Y_AXES: tuple[str, ...] = get_args(YAxis)
 
 SCALE = Number(LEAST_SCALE, GREATEST_SCALE)
 
+#: The output that is the answer in the requested format.
+ANSWER: Final = "answer"
+
 #: The first three bands, or the first of fewer.
 FIRST_BANDS: Final = "first"
 #: All values of the samples' type, or the 2nd to the 98th percentile of the image.
@@ -111,10 +114,21 @@ _DEFAULT_ANSWER = AnswerOptions()
 
 
 @dataclass(frozen=True)
-class SegmentationRequest:
-    """An image file and how to answer it. The server's defaults are already filled in."""
+class PixelData:
+    """An image that a client sends as its pixels instead of a file."""
 
-    image: bytes
+    #: Height, width.
+    size: tuple[int, int]
+    #: uint8 RGB H×W×3, H·W·3 bytes, row by row from the top.
+    samples: bytes | memoryview
+
+
+@dataclass(frozen=True)
+class SegmentationRequest:
+    """An image and how to answer it. The server's defaults are already filled in."""
+
+    #: A file's bytes, or pixels.
+    image: bytes | PixelData
     inference: InferenceOptions = _DEFAULT_INFERENCE
     answer: AnswerOptions = _DEFAULT_ANSWER
     #: Whether to answer with an explanation of one class instead of the segmentation.
@@ -123,6 +137,8 @@ class SegmentationRequest:
     explain_class: int | None = None
     #: Images in the same call, which share its limits.
     images_per_call: int = 1
+    #: What is wanted: `ANSWER`, the answer in its format, and arrays by their names in `handler.answers.arrays`.
+    outputs: tuple[str, ...] = (ANSWER,)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from handler.answers import FORMATS, EncodedResponse
+from handler.answers.arrays import ARRAYS
 from handler.answers.explanation_png import encode as encode_explanation
-from handler.cost import check_cost
+from handler.cost import check_cost, describe_outputs
 from handler.errors import ResponseTooLarge, TooLarge
 from handler.geometry import DecodedImage, RGBImage, Size
 from handler.image.decode import OpenedImage, open_image
+from handler.image.pixel_data import OpenedPixels, open_pixels
 from handler.labels import Labels
 from handler.limits import Limits
 from handler.masks.explanation import Explanation
@@ -28,7 +30,7 @@ from handler.network.engines.archive import archived_agreement, archived_graph
 from handler.network.explain import explain, torch_threads
 from handler.network.tiling import resize_to_network
 from handler.network.views import View, ViewPlan, infer_batch, infer_views, mean_probabilities
-from handler.options import InferenceOptions, ModelIdentity, SegmentationRequest
+from handler.options import ANSWER, InferenceOptions, ModelIdentity, PixelData, SegmentationRequest
 from handler.settings import HandlerSettings, InferenceSettings
 from handler.stages import Observer, ignore, timed
 from model.metadata import CheckpointMetadata
@@ -44,7 +46,7 @@ class OpenedRequest:
     """A request whose image's size is known and whose cost is allowed. Nothing is decoded yet."""
 
     request: SegmentationRequest
-    image: OpenedImage
+    image: OpenedImage | OpenedPixels
     plan: ViewPlan
 
     @property
@@ -214,7 +216,7 @@ class Pipeline:
         """
         limits = self.limits.shared_by(request.images_per_call)
         with _note_shared_limit(request):
-            image = open_image(request.image, limits, request.inference)
+            image = _open(request, limits)
             plan = self.plan(image.size, _NO_OPTIONS if request.explain else request.inference)
             check_cost(request, image.size, plan, self.metadata, limits)
         return OpenedRequest(request, image, plan)
@@ -226,7 +228,8 @@ class Pipeline:
             InvalidImage: the file is truncated or broken.
         """
         request = opened.request
-        shows_photograph = request.explain or FORMATS[request.answer.format].needs_photograph
+        is_encoded = ANSWER in request.outputs
+        shows_photograph = request.explain or (is_encoded and FORMATS[request.answer.format].needs_photograph)
         with timed("decode", observe):
             image = opened.image.decode(None if shows_photograph else opened.plan.min_decode_size)
         with timed("prepare", observe):
@@ -242,20 +245,22 @@ class Pipeline:
         """
         request = decoded.request
         response = self._explain(decoded, observe) if request.explain else self._encode(decoded, logits, observe)
-        size, limit = len(response.body), self.limits.shared_by(request.images_per_call).max_response_bytes
+        size, limit = response.bytes, self.limits.shared_by(request.images_per_call).max_response_bytes
         if size > limit:
-            name = "the explanation" if request.explain else f"the answer as {request.answer.format!r}"
+            name = "the explanation" if request.explain else describe_outputs(request)
             with _note_shared_limit(request):
                 raise ResponseTooLarge(f"{name} has {size:,} bytes, the limit is {limit:,}")
         return response
 
     def _encode(self, decoded: DecodedRequest, logits: Sequence[Logits], observe: Observer) -> EncodedResponse:
-        options = decoded.request.answer
+        options, outputs = decoded.request.answer, decoded.request.outputs
         result = self._label(decoded.image, decoded.views, logits, decoded.request.inference, observe)
         with timed("encode", observe):
             if options.classes is not None:
                 result = keep_classes(result, options.classes)
-            return FORMATS[options.format].encode(result, self._identity, options)
+            encode = FORMATS[options.format].encode
+            response = encode(result, self._identity, options) if ANSWER in outputs else EncodedResponse(b"", "")
+            return replace(response, arrays={name: ARRAYS[name].make(result) for name in outputs if name != ANSWER})
 
     def _explain(self, decoded: DecodedRequest, observe: Observer) -> EncodedResponse:
         request = decoded.request
@@ -282,6 +287,12 @@ class Pipeline:
             observe("refine", report.seconds)
         with timed("label", observe):
             return segment_by_probabilities(image, probabilities, self.labels, report, self.engine.make_label_map)
+
+
+def _open(request: SegmentationRequest, limits: Limits) -> OpenedImage | OpenedPixels:
+    if isinstance(request.image, PixelData):
+        return open_pixels(request.image, limits, request.inference)
+    return open_image(request.image, limits, request.inference)
 
 
 @contextmanager

@@ -1,8 +1,12 @@
 """Encoded answers, and helpers that encoders share."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 JSON_TYPE = "application/json"
 PNG_TYPE = "image/png"
@@ -10,10 +14,17 @@ PNG_TYPE = "image/png"
 
 @dataclass(frozen=True)
 class EncodedResponse:
-    """The body and content type of an answer."""
+    """The body and content type of an answer, and the arrays that were asked for beside it or instead."""
 
+    #: Empty, like its type, where arrays alone are wanted.
     body: bytes
     content_type: str
+    arrays: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of all that it holds."""
+        return len(self.body) + sum(array.nbytes for array in self.arrays.values())
 
 
 def compact_json(value: Any) -> bytes:

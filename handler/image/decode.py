@@ -218,20 +218,11 @@ def _check_bands(image: Image.Image | TiffBands, reading: ReadingOptions) -> Non
 
 
 def _check_size(file: ImageFile | TiffBands, limits: Limits) -> None:
-    width, height = file.size
-    if max(width, height) > limits.max_side:
-        raise ImageTooLarge(f"the image has {width}×{height} pixels, the limit for a side is {limits.max_side:,}")
-    _check_pixels("the image has", file.size, limits)
+    limits.check_size(*file.size)
     if isinstance(file, TiffBands):
         _check_samples(file, _SAMPLE_BYTES * limits.max_pixels)
     if isinstance(file, LibtiffImageFile):
-        _check_pixels("the image has tiles of", file.tile_size, limits)
-
-
-def _check_pixels(subject: str, size: tuple[int, int], limits: Limits) -> None:
-    width, height = size
-    if width * height > limits.max_pixels:
-        raise ImageTooLarge(f"{subject} {width}×{height} = {width * height:,} pixels, the limit is {limits.max_pixels:,}")
+        limits.check_pixels("the image has tiles of", *file.tile_size)
 
 
 def _check_samples(file: TiffBands, limit: int) -> None:

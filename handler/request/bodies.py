@@ -12,7 +12,7 @@ from typing import Any
 
 from handler.errors import InvalidOption, InvalidRequest
 from handler.option_types import Text
-from handler.options import AnswerOptions, InferenceOptions
+from handler.options import ANSWER, AnswerOptions, InferenceOptions, PixelData
 from handler.wording import json_name, listed, quoted
 
 IMAGE_FIELDS = ("data", "image", "body")
@@ -32,11 +32,14 @@ _HOW_TO_SEND = (
 
 @dataclass(frozen=True)
 class Instance:
-    """An image file and the options sent with it, unchecked."""
+    """An image and the options sent with it, unchecked."""
 
-    image: bytes
+    #: A file's bytes, or pixels.
+    image: bytes | PixelData
     #: `Text` or JSON values, by name.
     fields: Mapping[str, Any]
+    #: What is wanted: the answer in its format, and arrays by their names.
+    outputs: tuple[str, ...] = (ANSWER,)
 
 
 def json_body(fields: Mapping[str, Any]) -> Mapping[str, Any] | None:

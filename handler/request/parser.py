@@ -1,17 +1,25 @@
 """Turn one call and its headers into segmentation requests. The sources of options and their precedence are here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from types import MappingProxyType
 from typing import Any
 
 from handler.answers import FORMATS
-from handler.errors import InvalidOption, located
+from handler.errors import InvalidOption, InvalidRequest, located
 from handler.labels import Labels
 from handler.option_types import Text
-from handler.options import TYPE_RANGE, AnswerOptions, InferenceOptions, ReadingOptions, SegmentationRequest, check_range
+from handler.options import (
+    ANSWER,
+    TYPE_RANGE,
+    AnswerOptions,
+    InferenceOptions,
+    ReadingOptions,
+    SegmentationRequest,
+    check_range,
+)
 from handler.request.accept import preferred
-from handler.request.bodies import read_options
+from handler.request.bodies import Instance, read_options
 from handler.request.headers import header_value
 from handler.request.option_table import Option, default_answer, option_table
 from handler.request.protocols import Envelope, Plain
@@ -74,21 +82,24 @@ class RequestParser:
             with located(f"image {position}") if count > 1 else nullcontext():
                 options = {**shared, **self.parse_options(instance.fields)}
                 if explain:
-                    _require_explainable(options)
-                requests.append(self._request(instance.image, {**by_accept, **options}, explain, count))
+                    _require_explainable(options, instance.outputs)
+                requests.append(self._request(instance, {**by_accept, **options}, explain, count))
         return requests
 
-    def _request(self, image: bytes, options: Mapping[str, Any], explain: bool, images_per_call: int) -> SegmentationRequest:
+    def _request(
+        self, instance: Instance, options: Mapping[str, Any], explain: bool, images_per_call: int
+    ) -> SegmentationRequest:
         inference, answer = self.fill_in(options)
         # The server's default classes choose what a segmentation reports, not what an explanation is about.
         classes = options.get("classes") if explain else None
         return SegmentationRequest(
-            image,
+            instance.image,
             inference,
             answer,
             explain=explain,
             explain_class=classes[0] if classes else None,
             images_per_call=images_per_call,
+            outputs=instance.outputs,
         )
 
     def fill_in(self, options: Mapping[str, Any]) -> tuple[InferenceOptions, AnswerOptions]:
@@ -122,8 +133,11 @@ class RequestParser:
         return {} if name is None else {"format": name}
 
 
-def _require_explainable(options: Mapping[str, Any]) -> None:
-    """Refuse options that an explanation would otherwise ignore; options of other formats are ignored by every format."""
+def _require_explainable(options: Mapping[str, Any], outputs: Sequence[str]) -> None:
+    """Refuse what an explanation would otherwise ignore; options of other formats are ignored by every format."""
+    for name in outputs:
+        if name != ANSWER:
+            raise InvalidRequest(f"an explanation has no output {name!r}, only {ANSWER!r}")
     for name, default in _DEFAULT_INFERENCE:
         if name not in ReadingOptions.model_fields and options.get(name, default) != default:
             raise InvalidOption(f"option {name!r}: an explanation shows the network the whole image once, at scale 1")

@@ -32,7 +32,7 @@ REQUIREMENTS = "requirements.txt"
 #: The earliest time that a zip entry can have.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 #: Everything of the repository that goes into an archive, besides its entry, checkpoint and configuration.
-_SOURCES = ("handler/**/*.py", "handler/servers/asgi/static/**/*.*", "model/**/*.py", "LICENSE")
+_SOURCES = ("handler/**/*.py", "handler/**/*.binpb", "handler/servers/asgi/static/**/*.*", "model/**/*.py", "LICENSE")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,9 @@ def thumbnail(photos: dict[str, Path]) -> bytes:
 
 
 #: The contract, which both servers keep. The other tests run against TorchServe.
-_OF_BOTH_SERVERS = {"test_contract", "test_errors", "test_kserve", "test_predictions", "test_telemetry"}
+_OF_BOTH_SERVERS = {
+    *("test_client_libraries", "test_contract", "test_errors", "test_kserve", "test_predictions", "test_telemetry"),
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -51,7 +53,7 @@ def torchserve(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) 
 
 @pytest.fixture(scope="session")
 def asgi_server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> Iterator[Server]:
-    """Serve the default model by the server of our own, as `make serve SERVER=asgi` does."""
+    """Serve the default model by the server of our own, as `make serve SERVER=asgi` does, and by gRPC."""
     yield from _serve(tmp_path_factory, default_archive, software="asgi")
 
 
@@ -72,6 +74,8 @@ def _serve(
     tmp_path_factory: pytest.TempPathFactory, archive: Path, config: Path = CONFIG, software: Software = "torchserve"
 ) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    with serving(archive, Ports.free(), folder / "run", config, software) as server:
+    ports = Ports.free()
+    options = ("--grpc-port", str(ports.grpc_inference)) if software == "asgi" else ()
+    with serving(archive, ports, folder / "run", config, software, options) as server:
         yield server
     assert not server.temporary.exists()

@@ -1,6 +1,7 @@
 """Public client libraries, with their defaults, against a live server."""
 
 import base64
+import io
 import json
 import re
 import subprocess
@@ -9,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import BadRequestError
+from PIL import Image
 
+from handler.servers.asgi.open_inference.messages import message_class
 from scripts.server import Server
 from tests.live import client_programs
 from tests.live.client import TIMEOUT_S, post
@@ -35,6 +39,7 @@ def plain(server: Server, thumbnail: bytes) -> str:
 def file(thumbnail: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("photo") / "thumbnail.png"
     path.write_bytes(thumbnail)
+    np.save(path.with_suffix(".npy"), picture(thumbnail))
     return path
 
 
@@ -45,7 +50,12 @@ def triton(server: Server, file: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def kserve(server: Server, file: Path) -> Any:
-    return run_program("kserve_sdk.py", origin(server), file)
+    return run_program("kserve_sdk.py", origin(server), file, *([grpc_address(server)] if server.software == "asgi" else []))
+
+
+@pytest.fixture(scope="module")
+def triton_grpc(asgi_server: Server, file: Path) -> Any:
+    return run_program("triton_grpc.py", grpc_address(asgi_server), file)
 
 
 @needs_environment
@@ -86,6 +96,54 @@ def test_tritonclient_says_what_is_wrong(triton: Any) -> None:
 
 
 @needs_environment
+def test_tritonclient_reads_metadata(server: Server, triton: Any) -> None:
+    if server.software == "torchserve":  # It has no such paths.
+        assert triton["metadata"] == "404"
+        return
+    outputs = {"answer": "BYTES", "label_map": "UINT8", "probabilities": "FP32", "confidence": "FP32"}
+    assert triton["metadata"] == ["deeplab-serve", True, outputs]
+
+
+@needs_environment
+def test_tritonclient_sends_pixels_and_gets_arrays(server: Server, thumbnail: bytes, triton: Any) -> None:
+    assert triton["arrays"] == triton["arrays in JSON"]
+    check_arrays(server, thumbnail, triton["arrays"], masks="none")
+
+
+@needs_environment
+def test_tritonclients_grpc_gets_the_answers_of_http(asgi_server: Server, thumbnail: bytes, triton_grpc: Any) -> None:
+    plain = text(post(asgi_server, thumbnail).text)
+
+    assert triton_grpc["defaults"] == triton_grpc["pixels"] == {"image": ["object", [1], plain]}
+    check_arrays(asgi_server, thumbnail, triton_grpc["arrays"], format="png")
+
+
+@needs_environment
+def test_tritonclients_grpc_knows_the_server_and_its_model(triton_grpc: Any) -> None:
+    assert triton_grpc["live, ready"] == [True] * 3
+    assert triton_grpc["server"] == "deeplab-serve"
+    assert triton_grpc["inputs"] == [["image", "BYTES", ["-1"]], ["image", "UINT8", ["-1", "-1", "3"]]]
+    assert triton_grpc["outputs"][2] == ["probabilities", "FP32", ["21", "-1", "-1"]]
+
+
+@needs_environment
+def test_tritonclients_grpc_says_what_is_wrong(triton_grpc: Any) -> None:
+    for name, words in {"broken": "the 6 bytes sent are not an image", "no output": "there is no output 'scores'"}.items():
+        assert triton_grpc[name]["status"] == "StatusCode.INVALID_ARGUMENT"
+        assert triton_grpc[name]["message"].startswith(words)
+
+
+@needs_environment
+def test_tritonclients_messages_have_our_numbers(triton_grpc: Any) -> None:
+    def fields(message: Any) -> dict[str, Any]:
+        nested = {one.name: fields(one) for one in message.nested_types}
+        return {field.name: [field.number, field.type] for field in message.fields} | nested
+
+    for name, numbers in triton_grpc["fields"].items():
+        assert fields(message_class(f"inference.{name}").DESCRIPTOR) == numbers, name
+
+
+@needs_environment
 @pytest.mark.parametrize("name", ["defaults", "answer in binary", "base64"])
 def test_the_kserve_sdk_gets_the_answer_of_plain_http(kserve: Any, plain: str, name: str) -> None:
     assert kserve[name] == plain
@@ -106,6 +164,21 @@ def test_the_kserve_sdk_sends_options_and_version_1(server: Server, thumbnail: b
 def test_the_kserve_sdk_says_what_is_wrong(kserve: Any) -> None:
     assert kserve["broken"].startswith("the 6 bytes sent are not an image")
     assert "400" in kserve["broken"]
+
+
+@needs_environment
+def test_the_kserve_sdks_grpc_gets_the_answers_of_http(server: Server, thumbnail: bytes, kserve: Any, plain: str) -> None:
+    if server.software == "torchserve":
+        pytest.skip("TorchServe's KServe service is in another package")
+    png = post(server, thumbnail, path="/1.0/png").content
+    answers = kserve["grpc"]
+
+    assert answers["ready"] == [True] * 3
+    assert answers["defaults"] == answers["typed"] == text(plain)
+    assert base64.b64decode(answers["png"]) == png
+    assert answers["shape"] == [60, 90]
+    assert base64.b64decode(answers["label_map"]) == picture(png).tobytes()
+    assert answers["broken"].startswith("INVALID_ARGUMENT the 6 bytes sent are not an image")
 
 
 @needs_environment
@@ -154,10 +227,39 @@ def hugging_face(server: Server) -> InferenceClient:
     return InferenceClient(f"{server.url}/1.0/huggingface")
 
 
-def run_program(name: str, address: str, photo: Path) -> Any:
+def check_arrays(server: Server, photo: bytes, arrays: Any, **options: str) -> None:
+    """Check the outputs that a client printed by the answers of plain HTTP."""
+
+    def asked(format_name: str) -> bytes:
+        return post(server, photo, path=f"/1.0/{format_name}").content
+
+    def array(name: str, dtype: str) -> npt.NDArray[Any]:
+        given, shape, content = arrays[name]
+        assert given == dtype
+        return np.frombuffer(base64.b64decode(content), dtype).reshape(shape)
+
+    headers = {f"X-Segment-{name}": value for name, value in options.items()}
+    assert base64.b64decode(arrays["answer"][2]) == post(server, photo, headers).content
+    np.testing.assert_array_equal(array("label_map", "uint8"), picture(asked("png")))
+    np.testing.assert_array_equal(np.rint(array("confidence", "float32") * 255), picture(asked("confidence")))
+    probabilities = array("probabilities", "float32")
+    np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+    with np.load(io.BytesIO(asked("npz"))) as file:
+        np.testing.assert_array_equal(probabilities.astype(np.float16), file["probabilities"])
+
+
+def picture(file: bytes) -> npt.NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(file)))
+
+
+def grpc_address(server: Server) -> str:
+    return f"127.0.0.1:{server.ports.grpc_inference}"
+
+
+def run_program(name: str, address: str, photo: Path, *more: str) -> Any:
     """Run one of `client_programs` in the environment of the libraries; return what it printed."""
     program = Path(client_programs.__path__[0]) / name
-    return json.loads(run([str(ENVIRONMENT / "bin" / "python"), str(program), address, str(photo)], photo.parent))
+    return json.loads(run([str(ENVIRONMENT / "bin" / "python"), str(program), address, str(photo), *more], photo.parent))
 
 
 def run(command: list[str], folder: Path) -> str:

@@ -39,26 +39,26 @@ def read_envelope(
         limits: of an inflated body's bytes, and of the images in a call.
     """
     try:
-        return _recognise(decode_content(fields, headers, limits.max_bytes), model, headers, limits.max_instances)
+        return _recognise(decode_content(fields, headers, limits.max_bytes), model, headers, limits)
     except SegmentationError as error:
         return Unreadable({}, error)
 
 
-def _recognise(fields: Mapping[str, Any], model: ModelIdentity, headers: Mapping[str, str], max_instances: int) -> Envelope:
+def _recognise(fields: Mapping[str, Any], model: ModelIdentity, headers: Mapping[str, str], limits: Limits) -> Envelope:
     length, raw = header_value(headers, LENGTH_HEADER), fields.get("body")
     if length is not None and isinstance(raw, bytes | bytearray):
         document, sections = split_body(raw, length)
         if not isinstance(document, Mapping) or "inputs" not in document:
             raise InvalidRequest("the JSON before the binary tensors should be an object with 'inputs'")
-        return KServeV2(document, model, max_instances, sections)
+        return KServeV2(document, model, limits, sections)
     form = {name: Text(value) if isinstance(value, str) else value for name, value in fields.items()}
     body = json_body(fields)
     if body is None:
         return Plain(form)
     if "instances" in body:
-        return KServeV1(body, max_instances)
+        return KServeV1(body, limits.max_instances)
     if "inputs" in body and not isinstance(body["inputs"], str):
-        return KServeV2(body, model, max_instances)
+        return KServeV2(body, model, limits)
     # A JSON object is a form in another notation. TorchServe's /invocations adds the query string's fields beside it.
     del form["body"]
     return HuggingFace({**form, **body}) if "inputs" in body else Plain({**form, **body})

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from handler.servers.asgi import token_command
 from handler.servers.asgi.logs import log_event
-from handler.servers.asgi.options import OptionError, parse_options
+from handler.servers.asgi.options import OptionError, ServerOptions, parse_options
 from handler.servers.asgi.token_command import TOKEN_COMMAND
 from handler.servers.asgi.unpack import UnpackError, sweep, unpack
 
@@ -28,6 +28,8 @@ _PACKAGES = {
     "pydantic": "pydantic",
     "safetensors": "safetensors",
 }
+#: What `--grpc-port` needs beside them.
+_GRPC_PACKAGES = {"grpc": "grpcio", "google.protobuf": "protobuf"}
 #: By this a process that runs an extracted archive knows the file that the user started.
 _STARTED_AS = "DEEPLAB_ARCHIVE"
 
@@ -50,7 +52,7 @@ def main(
         if list(arguments[:1]) == [TOKEN_COMMAND]:
             return token_command.main(arguments[1:], prog)
         options = parse_options(arguments, prog, archive)
-        require_packages(root)
+        require_packages(_needed_packages(options), root)
         from handler.servers.asgi.server import serve
 
         folders = {name: unpack(path, options.cache) for name, path in options.models.items()}
@@ -74,23 +76,24 @@ def main_of_archive(root: Path, arguments: Sequence[str]) -> int:
         return main(arguments, f"python {archive}", archive if archive.is_file() else root, root)
     try:
         options = parse_options(arguments, f"python {archive}", archive)
-        require_packages(root)
+        require_packages(_needed_packages(options), root)
         folder = unpack(root, options.cache)
     except (OptionError, UnpackError) as error:
         return fail(str(error), _USAGE if isinstance(error, OptionError) else _FAILURE)
     return _run_instead([sys.executable, str(folder), *arguments], {**os.environ, _STARTED_AS: str(root)})
 
 
-def require_packages(root: Path | None = None) -> None:
+def require_packages(packages: Mapping[str, str], root: Path | None = None) -> None:
     """Check that this Python has what the server imports.
 
     Args:
+        packages: their names by those of their modules.
         root: the archive, or its folder, which says in what versions; None: no versions are told.
 
     Raises:
         OptionError: naming the packages that are missing, and the command that installs them.
     """
-    missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
+    missing = [package for module, package in packages.items() if not _is_installed(module)]
     if missing:
         pinned = _requirements(root)
         wanted = " ".join(pinned.get(package, package) for package in missing)
@@ -98,6 +101,10 @@ def require_packages(root: Path | None = None) -> None:
             f"packages are missing in {sys.prefix}: {', '.join(missing)}; run the Python that has them, or install them with: "
             f"{sys.executable} -m pip install {wanted}"
         )
+
+
+def _needed_packages(options: ServerOptions) -> Mapping[str, str]:
+    return _PACKAGES if options.grpc_port is None else _PACKAGES | _GRPC_PACKAGES
 
 
 def _requirements(root: Path | None) -> dict[str, str]:
@@ -109,6 +116,13 @@ def _requirements(root: Path | None) -> dict[str, str]:
     except OSError:  # An older archive.
         return {}
     return {line.partition("==")[0]: line for line in text.splitlines()}
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # Of a package that `module` is in.
+        return False
 
 
 def _run_instead(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 #: Raised when a message changes: a worker runs the code of its archive, the front that of the archive it was started from.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class HttpRequest:
     body: bytes | bytearray = b""
     #: Whether the times of its stages are wanted.
     traced: bool = False
+    #: `grpc`: the body is a ModelInferRequest, to be answered by a ModelInferResponse, or an error in JSON.
+    protocol: Literal["http", "grpc"] = "http"
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,9 @@ class Ready:
     requests_per_batch: int
     #: Bytes that an image may have.
     max_bytes: int
-    #: KServe's metadata: what runs the model.
+    #: KServe's metadata: what runs the model, and its `inputs` and `outputs`.
     platform: str
+    tensors: Mapping[str, Sequence[Mapping[str, Any]]]
     interface: Interface
 
 

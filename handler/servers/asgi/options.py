@@ -28,6 +28,8 @@ class ServerOptions:
     models: Mapping[str, Path]
     host: str = "127.0.0.1"
     port: int = 8080
+    #: For KServe v2 over gRPC; None: without it.
+    grpc_port: int | None = None
     #: Worker processes of each model.
     workers: int = 1
     #: Most requests of one model that wait.
@@ -101,6 +103,7 @@ def _parser(prog: str, archive: Path | None) -> Parser:
     add("--host", default=defaults.host, help="address to listen on (%(default)s: this machine alone)")
     add("--port", type=_whole(0, 65535), default=defaults.port, metavar="N", help="port; 0: any free one (%(default)s)")
     add_door_options(parser)
+    add("--grpc-port", type=_whole(0, 65535), metavar="N", help="port for KServe v2 over gRPC; 0: any free one (none)")
     add("--cache", type=Path, metavar="DIR", help="folder into which archives are extracted (~/.cache/deeplab-serve)")
     for name, least, text in (
         ("workers", 1, "processes per model"),

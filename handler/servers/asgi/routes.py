@@ -21,7 +21,6 @@ from handler.servers.asgi.errors import (
     Forbidden,
     MethodNotAllowed,
     MetricsUnavailable,
-    ModelNotFound,
     ModelNotReady,
     PathNotFound,
     RequestTimeout,
@@ -31,17 +30,15 @@ from handler.servers.asgi.errors import (
 )
 from handler.servers.asgi.logs import RequestRecord, log_event, place_of
 from handler.servers.asgi.messages import HttpRequest
+from handler.servers.asgi.models import SERVER, describe_model, find_model, most_bytes
 from handler.servers.asgi.openapi import DescribedModel, openapi_document
 from handler.servers.asgi.page import page_paths, send_page_file
 from handler.servers.asgi.request_queue import ClientGone
 from handler.servers.asgi.telemetry import Telemetry
 from handler.servers.asgi.workers import ModelWorkers
-from handler.version import VERSION
 
 #: nginx's status for a client that hung up; only the log sees it.
 _CLIENT_GONE = 499
-#: Base64 in JSON takes a third more than the image, and the rest of the JSON or form some room.
-_BYTES_BESIDE_IMAGE = 1 << 20
 _RECORD = "deeplab.record"
 #: SageMaker's header for endpoints of several models; its value is the name of an archive.
 _TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
@@ -144,16 +141,10 @@ class Front:
         return _json({"models": list(self._models)})
 
     async def _v2(self, _: Request) -> Response:
-        return _json({"name": "deeplab-serve", "version": VERSION, "extensions": ["binary_tensor_data"]})
+        return _json(SERVER)
 
     async def _v2_model(self, request: Request) -> Response:
-        model = self._model(request)
-        if model.ready is None:
-            raise ModelNotReady(f"model {model.settings.model!r} is not loaded yet")
-        tensor = {"name": "image", "datatype": "BYTES", "shape": [-1]}
-        content = {"name": model.settings.model, "versions": [model.ready.model_version], "platform": model.ready.platform}
-        # An output has the name of its input, whatever that is.
-        return _json({**content, "inputs": [tensor], "outputs": [tensor]})
+        return _json(describe_model(self._model(request)))
 
     async def _openapi(self, request: Request) -> Response:
         described, loading = [], False
@@ -218,7 +209,7 @@ class Front:
         model = self._model(request)
         model.queue.check_room()
         with self._held.hold() as share:
-            body = await read_body(request.receive, headers, _most_bytes(model), self._body_timeout, share)
+            body = await read_body(request.receive, headers, most_bytes(model), self._body_timeout, share)
             record.bytes_in = len(body)
             record.add("read", record.began, time.monotonic())
             request.scope["deeplab.body_read"] = True
@@ -239,14 +230,8 @@ class Front:
         Raises:
             ModelNotFound: it is not served, or not in this version.
         """
-        name, version = request.path_params["model"], request.path_params.get("version")
-        model = self._models.get(name)
-        if model is None:
-            raise ModelNotFound(f"there is no model {name[:80]!r} here; those served are {', '.join(self._models)}")
-        _record(request).model = name
-        served = model.ready.model_version if model.ready else None
-        if version is not None and served is not None and version != served:
-            raise ModelNotFound(f"model {name!r} is not served in version {version[:80]!r}, but in {served!r}")
+        model = find_model(self._models, request.path_params["model"], request.path_params.get("version"))
+        _record(request).model = model.settings.model
         return model
 
 
@@ -319,12 +304,6 @@ def _decoded(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         return value.decode("latin-1")
-
-
-def _most_bytes(model: ModelWorkers) -> int:
-    """Return the bytes that a body may have; while no worker has said so, what the bodies in hand allow."""
-    most = model.ready.max_bytes if model.ready else 32_000_000
-    return most * 4 // 3 + _BYTES_BESIDE_IMAGE
 
 
 def _record(request: Request) -> RequestRecord:

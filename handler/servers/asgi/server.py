@@ -5,7 +5,9 @@ import contextlib
 import signal
 import socket
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -24,6 +26,9 @@ from handler.servers.asgi.telemetry import Telemetry, make_telemetry
 from handler.servers.asgi.tls import ServerCertificate, tls_connection_type
 from handler.servers.asgi.unpack import UnpackError
 from handler.servers.asgi.workers import ModelWorkers, WorkerSettings, has_worker
+
+if TYPE_CHECKING:
+    from handler.servers.asgi.open_inference.server import GrpcServer
 
 _BACKLOG = 1024
 
@@ -94,12 +99,15 @@ async def _run(
     options: ServerOptions, settings: FrontSettings, listener: socket.socket, connections: type[asyncio.Protocol]
 ) -> int:
     front, models = Front(settings), settings.models
+    grpc = await _start_grpc(options, settings, front)
     for model in models.values():
         model.start()
     host, port = listener.getsockname()[:2]
     scheme = "https" if options.certificate else "http"
-    log_event("listening", address=f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", models=list(models))
-    server = _Server(_configuration(options, front, connections), front)
+    address = f"[{host}]" if ":" in host else host
+    details = {} if grpc is None else {"grpc": f"{address}:{grpc.port}"}
+    log_event("listening", address=f"{scheme}://{address}:{port}", **details, models=list(models))
+    server = _Server(_configuration(options, front, connections), front, grpc)
     open_connections = server.server_state.connections
     settings.telemetry.read_front(connections=lambda: len(open_connections), held_bytes=lambda: settings.held.bytes)
     try:
@@ -109,6 +117,21 @@ async def _run(
         settings.telemetry.close()
     log_event("ended", unanswered=len(server.server_state.tasks))
     return 0
+
+
+async def _start_grpc(options: ServerOptions, settings: FrontSettings, front: Front) -> "GrpcServer | None":
+    """Start the gRPC server, if it is asked for: nobody else pays for its packages.
+
+    Raises:
+        OptionError: the certificate cannot be used.
+        OSError: its port cannot be had.
+    """
+    if options.grpc_port is None:
+        return None
+    from handler.servers.asgi.open_inference.server import GrpcServer
+
+    listen(replace(options, port=options.grpc_port)).close()  # It has better words for a port that is taken.
+    return await GrpcServer.start(options, settings, front)
 
 
 def _configuration(options: ServerOptions, front: Front, connections: type[asyncio.Protocol]) -> uvicorn.Config:
@@ -147,9 +170,10 @@ def listen(options: ServerOptions) -> socket.socket:
 class _Server(uvicorn.Server):
     """Uvicorn's server, which says that it is not ready as soon as it is told to end, and ends with exit code 0."""
 
-    def __init__(self, config: uvicorn.Config, front: Front) -> None:
+    def __init__(self, config: uvicorn.Config, front: Front, grpc: "GrpcServer | None") -> None:
         super().__init__(config)
         self._front = front
+        self._grpc = grpc
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -165,7 +189,10 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for listener in sockets or []:
             await accept_last_connections(listener)
-        await super().shutdown(sockets)
+        ends = [super().shutdown(sockets)]
+        if self._grpc is not None:
+            ends.append(self._grpc.end(self.config.timeout_graceful_shutdown or 0, lambda: self.force_exit))
+        await asyncio.gather(*ends)
 
     def _end(self, number: signal.Signals) -> None:
         unfinished = len(self.server_state.tasks)

@@ -35,11 +35,11 @@ class ServerCertificate:
             UnusableFile: the files cannot be read, or do not fit together.
         """
         key = key or certificate
-        self._contexts = WatchedFiles("--certificate", [certificate, key], lambda: _load(certificate, key))
+        self._contexts = WatchedFiles("--certificate", [certificate, key], lambda: load_context(certificate, key))
         if key.stat().st_mode & stat.S_IROTH:
             log_event("warning", message=f"{key}: every user of this machine can read this private key; chmod o-r {key}")
         #: For all handshakes.
-        self.context = _load(certificate, key)
+        self.context = load_context(certificate, key)
         self.context.sni_callback = self._take_newest
 
     def _take_newest(self, handshake: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
@@ -48,7 +48,13 @@ class ServerCertificate:
         handshake.context = self._contexts.value()
 
 
-def _load(certificate: Path, key: Path) -> ssl.SSLContext:
+def load_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Return a context with a certificate and its key, both as PEM.
+
+    Raises:
+        UnusableFile: they cannot be used.
+        OSError: they cannot be read.
+    """
     if not _CERTIFICATE.search(certificate.read_bytes()):
         raise UnusableFile(f"--certificate {certificate}: has no certificate as PEM (-----BEGIN CERTIFICATE-----)")
     if not _PRIVATE_KEY.search(key.read_bytes()):

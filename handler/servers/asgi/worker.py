@@ -8,9 +8,9 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from handler.network.views import EngineFault
 from handler.options import ModelIdentity
 from handler.request.protocols import Reply
 from handler.request.protocols.envelope import error_reply
+from handler.request.protocols.kserve_v2 import tensor_metadata
 from handler.servers.asgi import frames
 from handler.servers.asgi.http_calls import read_call
 from handler.servers.asgi.messages import (
@@ -30,6 +31,7 @@ from handler.servers.asgi.messages import (
     Answer,
     Answers,
     Batch,
+    HttpRequest,
     Interface,
     LoadFailed,
     Message,
@@ -85,10 +87,10 @@ class Worker:
                 if len(times) < most_times:
                     times.append(StageTime(stage, ended - duration, ended))
 
-        read = [capture(read_call, request, self._max_bytes) for request in batch.requests]
-        replies = iter(self._model.answer([call for call in read if isinstance(call, Call)], observe))
+        read = [capture(_read, request, self._max_bytes) for request in batch.requests]
+        replies = iter(self._model.answer([one.call for one in read if isinstance(one, _Exchange)], observe))
         stages = {stage: round(duration * 1000, 2) for stage, duration in seconds.items()}
-        answers = [_answer(_refusal(call) if isinstance(call, SegmentationError) else next(replies)) for call in read]
+        answers = [_refusal(one) if isinstance(one, SegmentationError) else one.answer(next(replies)) for one in read]
         self._send(Answers(batch.number, [replace(answer, stages=stages, times=times) for answer in answers]))
         if self._model.application.failure is not None:
             self._send(Unhealthy(self._model.application.failure))
@@ -125,6 +127,7 @@ def describe(archive: ModelArchive, model: ServedModel) -> Ready:
         requests_per_batch=1 if lanes > 1 else archive.batch_size,
         max_bytes=archive.settings.limits.max_bytes,
         platform=f"deeplab_{engine.name}",
+        tensors=tensor_metadata(model.application.pipeline.labels),
         interface=Interface(
             options={name: option.json_schema() for name, option in model.application.options.items()},
             formats={name: (entry.content_type, entry.about) for name, entry in FORMATS.items()},
@@ -152,8 +155,25 @@ def main(arguments: Sequence[str]) -> None:
     Worker(connection, model, ready.max_bytes).run(ready)
 
 
-def _refusal(error: SegmentationError) -> Reply:
-    return error_reply(error, str(error))
+@dataclass(frozen=True)
+class _Exchange:
+    """A call, and what turns its reply into an answer."""
+
+    call: Call
+    answer: Callable[[Reply], Answer]
+
+
+def _read(request: HttpRequest, max_bytes: int) -> _Exchange:
+    if request.protocol == "http":
+        return _Exchange(read_call(request, max_bytes), _answer)
+    from handler.servers.asgi.open_inference import conversion
+
+    call, write = conversion.read_call(request)
+    return _Exchange(call, lambda reply: replace(_answer(reply), body=write(reply)))
+
+
+def _refusal(error: SegmentationError) -> Answer:
+    return _answer(error_reply(error, str(error)))
 
 
 def _answer(reply: Reply) -> Answer:

@@ -1,6 +1,6 @@
 """Calls a live server through the kserve SDK and prints what came back as JSON. Its interpreter has kserve.
 
-Usage: kserve_sdk.py URL PHOTO
+Usage: kserve_sdk.py URL PHOTO [HOST:PORT of gRPC]
 """
 
 import asyncio
@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from grpc import RpcError
 from httpx import HTTPStatusError
-from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
+from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
+from kserve.protocol.infer_type import RequestedOutput
 
 MODEL = "deeplabv3"
 
@@ -30,13 +32,44 @@ async def call(url: str, image: bytes | str, *, binary: bool = True, **parameter
     return element.decode() if isinstance(element, bytes) else element
 
 
-async def main(url: str, photo: bytes) -> dict[str, Any]:
+async def call_grpc(address: str, photo: bytes) -> dict[str, Any]:
+    """Return what gRPC gave for each kind of call."""
+    async with InferenceGRPCClient(address) as client:
+        ready = [await client.is_server_live(), await client.is_server_ready(), await client.is_model_ready(MODEL)]
+        requests = {
+            "defaults": request(photo),
+            "typed": request(photo, binary=False),
+            "png": request(photo, format="png"),
+            "label_map": request(photo, outputs=[RequestedOutput("label_map")]),
+        }
+        arrays = {name: (await client.infer(call)).outputs[0].as_numpy() for name, call in requests.items()}
+        try:
+            broken = str(await client.infer(request(b"broken")))
+        except RpcError as error:
+            broken = f"{error.code().name} {error.details()}"
+    contents = {name: array[0] if array.dtype == object else array.tobytes() for name, array in arrays.items()}
+    shape = list(arrays["label_map"].shape)
+    return {"ready": ready, "broken": broken, "shape": shape} | {name: _text(held) for name, held in contents.items()}
+
+
+def request(image: bytes, *, binary: bool = True, outputs: Any = None, **parameters: Any) -> InferRequest:
+    tensor = InferInput("image", [1], "BYTES")
+    tensor.set_data_from_numpy(np.array([image], dtype=object), binary_data=binary)
+    return InferRequest(model_name=MODEL, infer_inputs=[tensor], parameters=parameters or None, request_outputs=outputs)
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+async def main(url: str, photo: bytes, grpc_address: str | None) -> dict[str, Any]:
     """Return what each kind of call gave."""
     first, second = (InferenceRESTClient(RESTConfig(protocol=protocol)) for protocol in ("v1", "v2"))
     text = base64.b64encode(photo).decode()
     # TensorFlow's sample of an image.
     sample = {"instances": [{"image_bytes": {"b64": text}, "key": "1"}]}
     return {
+        "grpc": grpc_address and await call_grpc(grpc_address, photo),
         "live, ready": [await second.is_server_live(url), await second.is_server_ready(url)],
         "defaults": await call(url, photo),
         "answer in binary": await call(url, photo, binary_data_output=True),
@@ -49,4 +82,5 @@ async def main(url: str, photo: bytes) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump(asyncio.run(main(sys.argv[1], Path(sys.argv[2]).read_bytes())), sys.stdout)
+    address = sys.argv[3] if len(sys.argv) > 3 else None
+    json.dump(asyncio.run(main(sys.argv[1], Path(sys.argv[2]).read_bytes(), address)), sys.stdout)

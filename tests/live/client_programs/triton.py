@@ -1,6 +1,6 @@
 """Calls a live server through tritonclient and prints what came back as JSON. Its interpreter has tritonclient.
 
-Usage: triton.py HOST:PORT PHOTO
+Usage: triton.py HOST:PORT PHOTO, beside which PHOTO.npy holds its pixels
 """
 
 import base64
@@ -14,6 +14,7 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.utils import InferenceServerException
 
 MODEL = "deeplabv3"
+OUTPUTS = ["answer", "label_map", "probabilities", "confidence"]
 
 
 def tensor(*elements: bytes | str, name: str = "image", **options: Any) -> InferInput:
@@ -37,12 +38,38 @@ def _text(element: bytes | str) -> str:
     return base64.b64encode(element if isinstance(element, bytes) else element.encode()).decode()
 
 
-def main(address: str, photo: bytes) -> dict[str, Any]:
+def call_for_arrays(client: InferenceServerClient, pixels: np.ndarray[Any, Any], *, binary: bool) -> Any:
+    """Return type, shape and bytes of each output for an image sent as its pixels."""
+    image = InferInput("image", list(pixels.shape), "UINT8")
+    image.set_data_from_numpy(pixels, binary_data=binary)
+    outputs = [InferRequestedOutput(name, binary_data=binary) for name in OUTPUTS]
+    result = client.infer(MODEL, [image], outputs=outputs, parameters={"masks": "none"})
+    return {name: _described(result.as_numpy(name)) for name in OUTPUTS}
+
+
+def _described(array: np.ndarray[Any, Any]) -> Any:
+    return [str(array.dtype), list(array.shape), _text(array[0] if array.dtype == object else array.tobytes())]
+
+
+def metadata(client: InferenceServerClient) -> Any:
+    """Return whether the model is ready, and the datatypes of its tensors by name; or the status of an error."""
+    try:
+        described = client.get_model_metadata(MODEL)
+        outputs = {output["name"]: output["datatype"] for output in described["outputs"]}
+        return [client.get_server_metadata()["name"], client.is_model_ready(MODEL, "1.0"), outputs]
+    except InferenceServerException as error:
+        return error.status()
+
+
+def main(address: str, path: Path) -> dict[str, Any]:
     """Return what each kind of call gave."""
-    client = InferenceServerClient(address)
+    client, photo, pixels = InferenceServerClient(address), path.read_bytes(), np.load(path.with_suffix(".npy"))
     text = base64.b64encode(photo).decode()
     return {
         "live, ready": [client.is_server_live(), client.is_server_ready()],
+        "metadata": metadata(client),
+        "arrays": call_for_arrays(client, pixels, binary=True),
+        "arrays in JSON": call_for_arrays(client, pixels, binary=False),
         "defaults": call(client, tensor(photo)),
         "several": call(client, tensor(photo, photo), tensor(photo, name="more"), parameters={"masks": "none"}),
         "png": call(client, tensor(photo), parameters={"format": "png"}),
@@ -60,4 +87,4 @@ def main(address: str, photo: bytes) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump(main(sys.argv[1], Path(sys.argv[2]).read_bytes()), sys.stdout)
+    json.dump(main(sys.argv[1], Path(sys.argv[2])), sys.stdout)

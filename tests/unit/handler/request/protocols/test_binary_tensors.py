@@ -33,7 +33,7 @@ def call(inputs: Sequence[Any], sections: bytes, length: str | int | None = None
     return read_envelope({"body": bytearray(document + sections)}, ModelIdentity("m", "1"), headers, Limits(max_instances=3))
 
 
-def images(envelope: Envelope) -> list[bytes]:
+def images(envelope: Envelope) -> list[Any]:
     return [instance.image for instance in envelope.instances()]
 
 
@@ -120,7 +120,7 @@ def test_a_missing_length_is_named() -> None:
         ([tensor(12, shape=[1, 1.0])], section(ONE), r"shape \[1, 1\.0\] should be \[n\]"),
         ([tensor(12, shape=[0])], section(ONE), r"shape \[0\] should be \[n\]"),
         ([tensor(12, shape="x")], section(ONE), r"shape 'x' should be \[n\]"),
-        ([tensor(12, datatype="UINT8")], section(ONE), r"datatype 'UINT8' is not supported, send files as 'BYTES'"),
+        ([tensor(12, datatype="FP32")], section(ONE), r"datatype 'FP32' is not supported, send files as 'BYTES' or pixels as"),
         ([tensor(12, data=["eA=="])], section(ONE), r"^input 'photos' has both 'data' and 'binary_data_size'"),
         ([tensor(None)], section(ONE), r"^input 'photos': 'data' should be a list of at least one image"),
         ([], b"", r"^'inputs' should be a list of at least one tensor$"),

@@ -85,7 +85,7 @@ def test_half_a_surrogate_pair_comes_back_as_it_came() -> None:
         ([5], r"^input 0 should be an object with 'name', 'shape', 'datatype' and 'data'$"),
         ([tensor(ONE), {"shape": [1]}], r"^input 1 should be an object with 'name'"),
         ([tensor(ONE, name=7)], r"^input 0 should be an object with 'name'"),
-        ([tensor(ONE, datatype="FP32")], r"^input 'photos': datatype 'FP32' .* 'BYTES'$"),
+        ([tensor(ONE, datatype="FP32")], r"^input 'photos': datatype 'FP32' .* 'UINT8'$"),
         ([tensor(ONE, datatype=None)], r"^input 'photos': datatype null"),
         ([tensor()], r"^input 'photos': 'data' should be a list of at least one image as base64 text$"),
         ([tensor(ONE, data=ONE)], r"^input 'photos': 'data' should be a list"),

@@ -1,9 +1,10 @@
 """A worker that does what the body says. It stands in an archive in the place of the real one.
 
 `echo TEXT`, `large N` (bytes of JSON), `wait FILE` (until it exists), `die`, `die-once FILE`, `hang`, `hang-once FILE`,
-`answer FORMAT IMAGES`, `refuse TYPE`, `sicken REASON` (after the answer).
+`answer FORMAT IMAGES`, `refuse TYPE`, `deny MESSAGE` (415), `sicken REASON` (after the answer).
 """
 
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from handler.servers.asgi import frames
@@ -29,6 +31,8 @@ from handler.servers.asgi.messages import (
 
 #: Milliseconds of the stages of an answer.
 STAGES = {"decode": 2.0, "network": 30.0, "encode": 1.0}
+
+TENSORS = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}], "outputs": []}
 
 
 _SCORE = {"type": ["number", "string"], "minimum": 0, "maximum": 1, "pattern": "^[01]$", "default": 0, "description": ""}
@@ -50,7 +54,8 @@ def main(arguments: Sequence[str]) -> None:
     while gate.exists() and not Path(gate.read_text()).exists():
         time.sleep(0.005)
     batches, requests_per_batch = map(int, os.environ.get("FAKE_TAKES", "2x1").split("x"))
-    send(connection, Ready("1.0", batches, requests_per_batch, max_bytes=30_000, platform="fake", interface=INTERFACE))
+    ready = Ready("1.0", batches, requests_per_batch, 30_000, "fake", TENSORS, INTERFACE)
+    send(connection, ready)
     sending = threading.Lock()
     while isinstance(batch := frames.receive(connection), Batch):
         threading.Thread(target=answer, args=(connection, sending, batch, Path(folder) / "seen"), daemon=True).start()
@@ -69,6 +74,8 @@ def answer(connection: socket.socket, sending: threading.Lock, batch: Batch, see
 def answer_one(request: HttpRequest, seen: Path) -> Answer:
     if request.action == "describe":
         return Answer(200, "application/json", b'{"is":"a fake"}')
+    if request.protocol == "grpc":
+        return answer_grpc(request, seen)
     command, _, argument = bytes(request.body).decode().partition(" ")
     with seen.open("a") as file:
         file.write(f"{command} {argument}".strip()[:200] + "\n")
@@ -78,10 +85,27 @@ def answer_one(request: HttpRequest, seen: Path) -> Answer:
         return Answer(200, "image/png", b"", stages=STAGES, times=times, format=name, images=int(images))
     if command in ("refuse", "sicken"):
         return Answer(500 if command == "sicken" else 400, "application/json", b"{}", error=argument)
+    if command == "deny":
+        body = {"error": argument, "code": 415, "type": "UnsupportedImageFormat", "message": argument}
+        return Answer(415, "application/json", json.dumps(body).encode())
     if command == "large":
         return Answer(200, "application/json", b'"' + b"a" * int(argument) + b'"', stages={"network": 1.5})
     wait_or_die(command, Path(argument))
     return Answer(200, "text/plain", f"{request.action} {request.format} {request.query} {argument}".encode())
+
+
+def answer_grpc(request: HttpRequest, seen: Path) -> Answer:
+    """Do what the only element of the first input says; the answer's id is the word that `echo` gives back."""
+    from handler.servers.asgi.open_inference.messages import message_class, parse
+
+    message = parse("inference.ModelInferRequest", request.body)
+    assert message is not None
+    command = message.inputs[0].contents.bytes_contents[0]
+    answer = answer_one(replace(request, protocol="http", body=command), seen)
+    if answer.content_type != "text/plain":
+        return answer
+    name = answer.body.decode().rpartition(" ")[2]
+    return replace(answer, body=message_class("inference.ModelInferResponse")(id=name).SerializeToString())
 
 
 def wait_or_die(command: str, file: Path) -> None:

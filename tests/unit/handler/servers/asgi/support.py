@@ -19,14 +19,16 @@ TIMEOUT_S = 30
 #: What the small program needs of the handler.
 _MODULES = ["__init__", "errors", "wording", "servers/__init__"]
 _MODULES += [f"servers/asgi/{name}" for name in ("__init__", "frames", "messages")]
+_MODULES += [f"servers/asgi/open_inference/{name}" for name in ("__init__", "messages")]
+_FILES = [*(f"{module}.py" for module in _MODULES), "servers/asgi/open_inference/messages.binpb"]
 
 
 def write_fake_archive(folder: Path) -> Path:
     """Lay out `folder` like an extracted archive with `fake_worker.py` in the place of the worker."""
     asgi = folder / "handler" / "servers" / "asgi"
-    asgi.mkdir(parents=True)
-    for module in _MODULES:
-        shutil.copyfile(ROOT / "handler" / f"{module}.py", folder / "handler" / f"{module}.py")
+    (asgi / "open_inference").mkdir(parents=True)
+    for file in _FILES:
+        shutil.copyfile(ROOT / "handler" / file, folder / "handler" / file)
     shutil.copyfile(Path(__file__).with_name("fake_worker.py"), asgi / "worker.py")
     return folder
 
@@ -43,6 +45,12 @@ class FakeServer:
     requests_file: Path
 
     scheme: str = "http"
+
+    @property
+    def grpc_address(self) -> str:
+        """The address for gRPC, if the server was started with `--grpc-port`."""
+        (listening,) = self.events("listening")
+        return str(listening["grpc"])
 
     @property
     def url(self) -> str:

@@ -1,0 +1,57 @@
+"""Arrays that a client can ask for by name beside an answer in its format, or instead."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.labels import Labels
+from handler.masks.confidence import interpolate_confidence
+from handler.masks.segmentation import Segmentation
+
+
+@dataclass(frozen=True)
+class NamedArray:
+    """One array that a segmentation can be answered with."""
+
+    make: Callable[[Segmentation], npt.NDArray[np.generic]]
+    dtype: Callable[[Labels], npt.DTypeLike]
+    #: -1: it depends on the image.
+    shape: Callable[[Labels], tuple[int, ...]]
+    #: How many values it has, given the image's pixels and the probabilities on the network's grid (C·h·w).
+    values: Callable[[int, int], int]
+
+    def bytes(self, labels: Labels, pixels: int, probabilities: int) -> int:
+        """Return its bytes, for the arguments of `values`."""
+        return self.values(pixels, probabilities) * np.dtype(self.dtype(labels)).itemsize
+
+
+def confidence_map(result: Segmentation) -> npt.NDArray[np.float32]:
+    """Return the probability of each pixel's class, float32 H×W in 0..1: what the format `confidence` rounds to 8 bits."""
+    confidence = np.empty(result.label_map.shape, np.float32)
+    for rows, values in interpolate_confidence(result):
+        np.clip(values, 0, 1, out=confidence[rows])
+    return confidence
+
+
+ARRAYS: Mapping[str, NamedArray] = {
+    "label_map": NamedArray(
+        make=lambda result: result.label_map,
+        dtype=lambda labels: labels.dtype,
+        shape=lambda _: (-1, -1),
+        values=lambda pixels, _: pixels,
+    ),
+    "probabilities": NamedArray(
+        make=lambda result: result.probabilities,
+        dtype=lambda _: np.float32,
+        shape=lambda labels: (len(labels.names), -1, -1),
+        values=lambda _, probabilities: probabilities,
+    ),
+    "confidence": NamedArray(
+        make=confidence_map,
+        dtype=lambda _: np.float32,
+        shape=lambda _: (-1, -1),
+        values=lambda pixels, _: pixels,
+    ),
+}

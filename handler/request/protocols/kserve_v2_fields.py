@@ -1,0 +1,62 @@
+"""Read the objects of a KServe v2 call: their keys, parameters and shapes."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from handler.errors import InvalidOption, InvalidRequest
+from handler.wording import json_name, quoted
+from model.strict import nearest
+
+#: The protocol's own parameters, which are not options: of its extensions for sequences, scheduling, classification and binary
+#: tensors, and of the clients' codecs.
+_PROTOCOL_PARAMETERS = {
+    *("binary_data", "binary_data_output", "binary_data_size", "classification", "content_type", "headers", "priority"),
+    *("sequence_end", "sequence_id", "sequence_start", "timeout"),
+}
+#: Parameters that Triton reserves.
+_RESERVED_PREFIX = "triton_"
+
+
+def require_known_keys(holder: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Refuse unknown keys: an option beside `parameters` instead of in them would be ignored silently."""
+    for name in holder:
+        if name not in known:
+            raise InvalidRequest(f"{where}: unknown key {quoted(name)}{nearest(name, known)}; options go into 'parameters'")
+
+
+def read_parameters(holder: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Return the `parameters` of the call or of a tensor.
+
+    Raises:
+        InvalidOption: they are not an object.
+    """
+    parameters = holder.get("parameters")
+    if not isinstance(parameters, Mapping | None):
+        raise InvalidOption(f"'parameters' of {where} is {json_name(parameters)}, it should be an object of options by name")
+    return parameters or {}
+
+
+def read_options(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the parameters that are options."""
+    return {
+        name: value
+        for name, value in read_parameters(holder, where).items()
+        if name not in _PROTOCOL_PARAMETERS and not name.startswith(_RESERVED_PREFIX)
+    }
+
+
+def read_flag(holder: Mapping[str, Any], name: str, where: str) -> bool | None:
+    """Return a parameter that is true or false; None: it is not set.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    value = read_parameters(holder, where).get(name)
+    if not isinstance(value, bool | None):
+        raise InvalidRequest(f"{name!r} of {where} is {json_name(value)}, it should be true or false")
+    return value
+
+
+def quoted_shape(shape: Any) -> str:
+    """Return a `shape` as a client sent it, or its beginning."""
+    return f"[{', '.join(map(quoted, shape[:4]))}]" if isinstance(shape, list) else quoted(shape)

@@ -1,0 +1,156 @@
+"""The output tensors of KServe v2: the answer in its format, and arrays, in JSON or in binary."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.answers import EncodedResponse
+from handler.answers.arrays import ARRAYS
+from handler.answers.response import compact_json
+from handler.errors import InvalidOption, InvalidRequest, ResponseTooLarge
+from handler.labels import Labels
+from handler.options import ANSWER
+from handler.request.protocols.binary_tensors import write_elements
+from handler.request.protocols.envelope import base64_text, is_json
+from handler.request.protocols.kserve_v2_fields import read_flag, read_options
+from handler.wording import json_name, listed, quoted
+
+#: The protocol's names of NumPy's types.
+_DATATYPES = {"u1": "UINT8", "u2": "UINT16", "u4": "UINT32", "f4": "FP32"}
+#: Nine digits tell every FP32 from its neighbours.
+_FP32_TEXT = "%.9g"
+#: Values written as text at once: what is too long is noticed soon.
+_VALUES_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class RequestedOutput:
+    """An output that the client names."""
+
+    name: str
+    #: Whether it is to be binary; None: as the call says.
+    binary: bool | None = None
+    #: Options of the answer.
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_array(self) -> bool:
+        return self.name in ARRAYS
+
+
+def read_outputs(outputs: Any, inputs: Sequence[str]) -> list[RequestedOutput]:
+    """Return the outputs that a call names, an empty list if it names none.
+
+    Args:
+        outputs: the key `outputs` of the call.
+        inputs: the names of its inputs, by which their answers can be asked for.
+
+    Raises:
+        InvalidRequest: it is no list, an output is named twice, or there is none of this name.
+        InvalidOption: the output is an array, and has options.
+    """
+    if not isinstance(outputs, list | None):
+        raise InvalidRequest(f"'outputs' is {json_name(outputs)}, it should be a list of tensors")
+    requested: dict[str, RequestedOutput] = {}
+    for entry in outputs or ():
+        output = _read_output(entry, inputs)
+        if output.name in requested:
+            raise InvalidRequest(f"output {quoted(output.name)} is named more than once")
+        requested[output.name] = output
+    return list(requested.values())
+
+
+def _read_output(entry: Any, inputs: Sequence[str]) -> RequestedOutput:
+    holder = entry if isinstance(entry, Mapping) else {"name": entry}
+    name = holder.get("name")
+    if not isinstance(name, str) or name not in (*inputs, ANSWER, *ARRAYS):
+        raise InvalidRequest(
+            f"there is no output {quoted(name)}; there are {listed([ANSWER, *ARRAYS])},"
+            f" and the answer to each input by its own name: {listed(inputs)}"
+        )
+    where = f"output {quoted(name)}"
+    output = RequestedOutput(name, read_flag(holder, "binary_data", where), read_options(holder, where))
+    if output.is_array and output.options:
+        raise InvalidOption(f"{where}: options, as {listed(output.options)}, go into 'parameters' of the input or of the call")
+    return output
+
+
+def output_metadata(labels: Labels) -> list[dict[str, Any]]:
+    """Describe the outputs that can be asked for; -1 is a side that depends on the image."""
+    arrays = [
+        {"name": name, "datatype": _datatype(np.dtype(array.dtype(labels))), "shape": list(array.shape(labels))}
+        for name, array in ARRAYS.items()
+    ]
+    return [{"name": ANSWER, "datatype": "BYTES", "shape": [-1]}, *arrays]
+
+
+class OutputWriter:
+    """Collects the output tensors of a reply."""
+
+    def __init__(self, max_bytes: int) -> None:
+        """`max_bytes`: of an array as text."""
+        self._max_bytes = max_bytes
+        self._tensors: list[bytes] = []
+        #: What follows the JSON.
+        self.sections: list[bytes] = []
+
+    @property
+    def json(self) -> bytes:
+        """The list of tensors."""
+        return b"[" + b",".join(self._tensors) + b"]"
+
+    def add_answers(self, name: str, shape: list[int], answers: Sequence[EncodedResponse], *, binary: bool) -> None:
+        """Add a tensor of `BYTES` whose elements are answers: in JSON their text, or base64 of other formats."""
+        types = dict.fromkeys(answer.content_type for answer in answers)
+        parameters = {"content_type": ", ".join(types)}
+        head = {"name": name, "shape": shape, "datatype": "BYTES"}
+        if binary:
+            self._add_section(head, parameters, write_elements([answer.body for answer in answers]))
+        else:
+            data = [answer.body.decode() if is_json(answer) else base64_text(answer) for answer in answers]
+            self._tensors.append(compact_json({**head, "parameters": parameters, "data": data}))
+
+    def add_array(self, name: str, array: npt.NDArray[np.generic], *, binary: bool) -> None:
+        """Add an array, as little-endian bytes or as a flat list of numbers.
+
+        Raises:
+            ResponseTooLarge: the list is too long.
+        """
+        head = {"name": name, "shape": list(array.shape), "datatype": _datatype(array.dtype)}
+        if binary:
+            self._add_section(head, {}, _little_endian(array).tobytes())
+            return
+        text, total = [], 0
+        for part in _number_texts(array):
+            total += len(part) + 1
+            if total > self._max_bytes:
+                raise ResponseTooLarge(
+                    f"output {name!r} has more bytes as JSON than the limit, {self._max_bytes:,};"
+                    f" ask for it with 'binary_data', as which it has {array.nbytes:,}"
+                )
+            text.append(part)
+        self._tensors.append(compact_json(head)[:-1] + b',"data":[' + b",".join(text) + b"]}")
+
+    def _add_section(self, head: Mapping[str, Any], parameters: Mapping[str, Any], section: bytes) -> None:
+        self.sections.append(section)
+        self._tensors.append(compact_json({**head, "parameters": {**parameters, "binary_data_size": len(section)}}))
+
+
+def _datatype(dtype: np.dtype[Any]) -> str:
+    return _DATATYPES[dtype.str[1:]]
+
+
+def _little_endian(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    return array if sys.byteorder == "little" else array.astype(array.dtype.newbyteorder("<"))
+
+
+def _number_texts(array: npt.NDArray[np.generic]) -> Iterator[bytes]:
+    """Yield the values of an array as JSON numbers with commas between them, some at a time."""
+    values = array.ravel()
+    write = _FP32_TEXT.__mod__ if array.dtype.kind == "f" else str
+    for start in range(0, len(values), _VALUES_AT_ONCE):
+        yield ",".join(map(write, values[start : start + _VALUES_AT_ONCE].tolist())).encode()

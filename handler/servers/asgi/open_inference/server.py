@@ -1,0 +1,102 @@
+"""Run the gRPC server beside HTTP's: its port, limits and end."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import yaml
+
+from handler.servers.asgi.models import MOST_IMAGE_BYTES, most_request_bytes
+from handler.servers.asgi.open_inference.service import InferenceService
+from handler.servers.asgi.options import ServerOptions
+from handler.servers.asgi.routes import Front, FrontSettings
+from handler.servers.asgi.tls import load_context
+from handler.servers.asgi.watched_files import WatchedFiles
+
+#: Calls beyond those that wait: probes, and calls whose message is on its way.
+_CALLS_BESIDE_QUEUE = 64
+#: A client that has gone without a word is noticed after a minute and a half.
+_PING_AFTER_MS, _PONG_WITHIN_MS = 60_000, 30_000
+_LOOK_AGAIN_S = 0.1
+
+
+class GrpcServer:
+    """A gRPC server on a port of its own, in the event loop of the front process."""
+
+    def __init__(self, server: Any, port: int) -> None:
+        self._server = server
+        self.port = port
+
+    @classmethod
+    async def start(cls, options: ServerOptions, settings: FrontSettings, front: Front) -> "GrpcServer":
+        """Listen on `options.grpc_port`.
+
+        Raises:
+            OptionError: the certificate cannot be used.
+            OSError: the port cannot be had.
+        """
+        server = grpc.aio.server(
+            handlers=InferenceService(settings, front).handlers(),
+            options=_channel_options(options, settings),
+            maximum_concurrent_rpcs=options.queue * len(settings.models) + _CALLS_BESIDE_QUEUE,
+        )
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        try:
+            port = _add_port(server, f"{host}:{options.grpc_port}", options)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {options.host} port {options.grpc_port}: {error}") from error
+        await server.start()
+        return cls(server, port)
+
+    async def end(self, within: float, is_forced: Callable[[], bool]) -> None:
+        """Take no more calls, and finish those that are there.
+
+        Args:
+            within: seconds, after which they are cancelled.
+            is_forced: whether to wait no longer.
+        """
+        ending = asyncio.ensure_future(self._server.stop(within))
+        while not ending.done():
+            if is_forced():
+                await self._server.stop(None)
+            await asyncio.wait([ending], timeout=_LOOK_AGAIN_S)
+
+
+def _add_port(server: Any, address: str, options: ServerOptions) -> int:
+    """Listen on an address, with TLS if there is a certificate, which may be renewed like that of HTTP."""
+    if options.certificate is None:
+        return int(server.add_insecure_port(address))
+    certificate, key = options.certificate, options.key or options.certificate
+
+    def read() -> Any:
+        load_context(certificate, key)  # It has better words for what cannot be used.
+        return grpc.ssl_server_certificate_configuration([(key.read_bytes(), certificate.read_bytes())])
+
+    files = WatchedFiles("--certificate", [certificate, key], read)
+    credentials = grpc.dynamic_ssl_server_credentials(files.value(), files.value, require_client_authentication=False)
+    return int(server.add_secure_port(address, credentials))
+
+
+def _channel_options(options: ServerOptions, settings: FrontSettings) -> list[tuple[str, int]]:
+    largest = max(most_request_bytes(read_max_bytes(model.settings.folder)) for model in settings.models.values())
+    return [
+        ("grpc.max_receive_message_length", largest),
+        ("grpc.max_send_message_length", -1),
+        # Else a second server could listen on the same port, and take every other connection.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_connection_idle_ms", round(options.keep_alive * 1000)),
+        ("grpc.keepalive_time_ms", _PING_AFTER_MS),
+        ("grpc.keepalive_timeout_ms", _PONG_WITHIN_MS),
+    ]
+
+
+def read_max_bytes(folder: Path) -> int:
+    """Return the bytes that an image may have by the settings of an extracted archive: no worker has said so yet."""
+    try:
+        config = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_bytes())["model"]["configFile"]
+        return int(yaml.safe_load((folder / config).read_bytes())["handler"]["limits"]["max_bytes"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # A worker will say what is wrong with it, if anything.
+        return MOST_IMAGE_BYTES

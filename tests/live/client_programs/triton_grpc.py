@@ -1,0 +1,71 @@
+"""Calls a live server through tritonclient's gRPC and prints what came back as JSON. Its interpreter has tritonclient.
+
+Usage: triton_grpc.py HOST:PORT PHOTO, beside which PHOTO.npy holds its pixels
+"""
+
+import base64
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput, service_pb2
+from tritonclient.utils import InferenceServerException
+
+MODEL = "deeplabv3"
+OUTPUTS = ["answer", "label_map", "probabilities", "confidence"]
+#: The messages that servers and clients must number alike.
+MESSAGES = ["InferParameter", "InferTensorContents", "ModelInferRequest", "ModelInferResponse", "ModelMetadataResponse"]
+
+
+def tensor(value: np.ndarray[Any, Any], datatype: str) -> InferInput:
+    result = InferInput("image", list(value.shape), datatype)
+    result.set_data_from_numpy(value)
+    return result
+
+
+def call(client: InferenceServerClient, image: InferInput, *names: str, **options: Any) -> Any:
+    """Return type, shape and bytes of each output; or status and text of an error."""
+    outputs = [InferRequestedOutput(name) for name in names] or None
+    try:
+        result = client.infer(MODEL, [image], outputs=outputs, **options)
+    except InferenceServerException as error:
+        return {"status": error.status(), "message": error.message()}
+    return {output.name: described(result.as_numpy(output.name)) for output in result.get_response().outputs}
+
+
+def described(array: np.ndarray[Any, Any]) -> Any:
+    content = array[0] if array.dtype == object else array.tobytes()
+    return [str(array.dtype), list(array.shape), base64.b64encode(content).decode()]
+
+
+def fields(message: Any) -> dict[str, Any]:
+    """Return the numbers of a message's fields by name, and those of the messages in it."""
+    return {field.name: [field.number, field.type] for field in message.fields} | {
+        nested.name: fields(nested) for nested in message.nested_types
+    }
+
+
+def main(address: str, photo: Path) -> dict[str, Any]:
+    """Return what each kind of call gave."""
+    client = InferenceServerClient(address)
+    file = tensor(np.array([photo.read_bytes()], dtype=object), "BYTES")
+    pixels = tensor(np.load(photo.with_suffix(".npy")), "UINT8")
+    metadata = client.get_model_metadata(MODEL, as_json=True)
+    return {
+        "live, ready": [client.is_server_live(), client.is_server_ready(), client.is_model_ready(MODEL, "1.0")],
+        "server": client.get_server_metadata(as_json=True)["name"],
+        "inputs": [[one["name"], one["datatype"], one["shape"]] for one in metadata["inputs"]],
+        "outputs": [[one["name"], one["datatype"], one["shape"]] for one in metadata["outputs"]],
+        "defaults": call(client, file),
+        "pixels": call(client, pixels, client_timeout=60, compression_algorithm="gzip"),
+        "arrays": call(client, pixels, *OUTPUTS, parameters={"format": "png"}, request_id="a", priority=1, model_version="1.0"),
+        "broken": call(client, tensor(np.array([b"broken"], dtype=object), "BYTES")),
+        "no output": call(client, file, "scores"),
+        "fields": {name: fields(service_pb2.DESCRIPTOR.message_types_by_name[name]) for name in MESSAGES},
+    }
+
+
+if __name__ == "__main__":
+    json.dump(main(sys.argv[1], Path(sys.argv[2])), sys.stdout)
