@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { decodePng } from "../src/png";
-import { ask, ADDRESS, drop, masked, maskAt, openPage, photograph, violations } from "./browser";
+import { ask, ADDRESS, drop, masked, maskAt, openPage, photograph, saved, violations } from "./browser";
 
 const cat = photograph("chelsea.jpg");
 const astronaut = photograph("astronaut.jpg");
@@ -10,6 +10,22 @@ const TOO_WIDE = Buffer.from(
   "iVBORw0KGgoAAAANSUhEUgABEXAAAAABCAAAAADXKCKXAAAAW0lEQVR42u3BMQEAAADCoPVPbQlPoAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAACAuwERgAABqQXVbwAAAABJRU5ErkJggg==",
   "base64",
 );
+
+/** Writes an uncompressed grey TIFF of 8 bits, one strip. */
+function grayTiff(width: number, height: number): Buffer {
+  const entries = [[256, 3, width], [257, 3, height], [258, 3, 8], [259, 3, 1], [262, 3, 1], [273, 4, 122], [277, 3, 1], [278, 3, height], [279, 4, width * height]];
+  const head = Buffer.alloc(122);
+  head.write("II*\0", "latin1");
+  head.writeUInt32LE(8, 4);
+  head.writeUInt16LE(entries.length, 8);
+  entries.forEach(([tag, type, value], i) => {
+    head.writeUInt16LE(tag, 10 + 12 * i);
+    head.writeUInt16LE(type, 12 + 12 * i);
+    head.writeUInt32LE(1, 14 + 12 * i);
+    head.writeUInt32LE(value, 18 + 12 * i);
+  });
+  return Buffer.concat([head, Buffer.from(Array.from({ length: width * height }, (_, i) => i % 251))]);
+}
 
 describe("a photograph", () => {
   it("dropped is masked, and its classes listed with the API's shares and scores", async () => {
@@ -59,6 +75,33 @@ describe("a photograph", () => {
     await masked(page);
 
     expect(await page.textContent("#summary")).toMatch(/^camera.jpg, \d+ × \d+: /);
+    await page.close();
+  });
+
+  it("that browsers cannot show is shown by the server, and a name beyond ASCII is no hindrance", async () => {
+    const page = await openPage();
+    await drop(page, { name: "Straße.tif", mimeType: "image/tiff", buffer: grayTiff(64, 48) });
+    await masked(page);
+
+    expect(await page.textContent("#summary")).toContain("Straße.tif, 64 × 48");
+    await page.click("#downloads summary");
+    await page.selectOption("#format", "coco");
+    const { name, bytes } = await saved(page, "#download");
+    expect(name).toBe("Straße.coco.json");
+    expect((JSON.parse(bytes.toString()) as { images: { file_name: string }[] }).images[0].file_name).toBe("Straße.tif");
+    await page.close();
+  });
+
+  it("may be cancelled, and taken up again", async () => {
+    const page = await openPage();
+    await page.route("**/predictions/**", () => {});
+    await drop(page, cat);
+    await page.click("#cancel");
+    expect(await page.textContent("#failure-text")).toBe("Cancelled.");
+
+    await page.unroute("**/predictions/**");
+    await page.click("#retry");
+    await masked(page);
     await page.close();
   });
 
@@ -251,6 +294,37 @@ describe("the page", () => {
 
     expect(await violations(page)).toEqual([]);
     expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
+    await page.close();
+  });
+
+  it("tells how quick it is", async () => {
+    const page = await openPage();
+    await page.evaluate(() => {
+      performance.mark("dropped");
+      new MutationObserver((_, observer) => {
+        if (!document.querySelector("#classes li") || document.getElementById("panes")!.hidden) return;
+        requestAnimationFrame(() => performance.measure("overlay", "dropped"));
+        observer.disconnect();
+      }).observe(document.body, { subtree: true, childList: true, attributes: true });
+    });
+    await page.click("#samples button:nth-child(2)");
+    await masked(page);
+    await page.waitForFunction(() => performance.getEntriesByName("overlay").length);
+    const figures = await page.evaluate(async () => {
+      const threshold = document.querySelector<HTMLInputElement>("#threshold")!;
+      const began = performance.now();
+      for (let i = 0; i < 60; i++) {
+        threshold.value = String(i);
+        threshold.dispatchEvent(new Event("input"));
+        await new Promise(requestAnimationFrame);
+      }
+      const frames = Math.round(60_000 / (performance.now() - began));
+      const [overlay] = performance.getEntriesByName("overlay");
+      return { paint: performance.getEntriesByName("first-contentful-paint")[0].startTime, overlay: overlay.duration, frames };
+    });
+
+    console.log(`first paint ${figures.paint.toFixed(0)} ms, overlay ${figures.overlay.toFixed(0)} ms after the click, ${figures.frames} frames a second while the threshold moves`);
+    expect(Object.values(figures).every((figure) => figure > 0)).toBe(true);
     await page.close();
   });
 

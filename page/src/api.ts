@@ -50,7 +50,6 @@ export interface Description {
 }
 
 export interface Call {
-  body?: FormData;
   signal?: AbortSignal;
   /** Told the share of the body that is sent. */
   onProgress?: (share: number) => void;
@@ -78,11 +77,11 @@ export class Api {
   }
 
   predict(model: string, image: Blob, options: Options, call: Call = {}): Promise<Answer> {
-    return this.send("POST", `predictions/${encodeURIComponent(model)}`, { ...call, body: form(image, options) });
+    return this.send("POST", `predictions/${encodeURIComponent(model)}`, call, image, options);
   }
 
   explain(model: string, image: Blob, options: Options, call: Call = {}): Promise<Answer> {
-    return this.send("POST", `explanations/${encodeURIComponent(model)}`, { ...call, body: form(image, options) });
+    return this.send("POST", `explanations/${encodeURIComponent(model)}`, call, image, options);
   }
 
   url(path: string): string {
@@ -92,7 +91,7 @@ export class Api {
   /** Returns the JSON at a path; undefined where the server, or a proxy, has none for this page. */
   private async unlessRefused(path: string): Promise<unknown> {
     try {
-      return JSON.parse(new TextDecoder().decode((await this.send("GET", path, {})).bytes));
+      return JSON.parse(new TextDecoder().decode((await this.send("GET", path)).bytes));
     } catch (error) {
       if (error instanceof SyntaxError || (error instanceof Refusal && error.status !== 401 && error.status < 500)) return undefined;
       throw error;
@@ -100,7 +99,7 @@ export class Api {
   }
 
   /** Sends by XMLHttpRequest, which alone tells how much is sent. */
-  private send(method: string, path: string, { body, signal, onProgress }: Call): Promise<Answer> {
+  private send(method: string, path: string, { signal, onProgress }: Call = {}, image?: Blob, options: Options = {}): Promise<Answer> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(new Cancelled());
       const request = new XMLHttpRequest();
@@ -119,9 +118,26 @@ export class Api {
       request.onerror = () => reject(new Unreachable());
       request.onabort = () => reject(new Cancelled());
       signal?.addEventListener("abort", () => request.abort(), { once: true });
-      request.send(body ?? null);
+      if (!image) return request.send();
+      const isForm = !fitHeaders(options);
+      if (!isForm) {
+        for (const [name, value] of Object.entries(options)) request.setRequestHeader(headerName(name), value);
+        // Never the file's own type: a file that is no photograph must not be taken for a call in JSON.
+        request.setRequestHeader("Content-Type", "application/octet-stream");
+      }
+      request.send(isForm ? form(image, options) : image);
     });
   }
+}
+
+/** Tells whether options can be sent as headers, which hold no letters beyond ASCII. */
+function fitHeaders(options: Options): boolean {
+  return Object.values(options).every((value) => /^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/.test(value));
+}
+
+/** Returns `X-Segment-Image-Name` for `image_name`. */
+function headerName(option: string): string {
+  return `X-Segment-${option.split("_").map((word) => word[0].toUpperCase() + word.slice(1)).join("-")}`;
 }
 
 function form(image: Blob, options: Options): FormData {

@@ -7,7 +7,7 @@ import { byId, percent } from "./dom";
 import { listenForPhotographs } from "./intake";
 import { compare, type Comparison, LabelMap } from "./label-map";
 import type { Picture } from "./draw";
-import { makePhoto, makePicture, type Photo } from "./photos";
+import { askForPicture, makePhoto, makePicture, type Photo } from "./photos";
 import { type Result, Results } from "./results";
 import { Side } from "./side";
 import { type PaneContent, type Point, Stage } from "./stage";
@@ -122,7 +122,7 @@ export class App {
   }
 
   private listenToPeek(): void {
-    const peek = (on: boolean) => this.stage.hideMasks(on);
+    const peek = (on: boolean) => this.stage.hideMasks(on || byId<HTMLInputElement>("edit").checked);
     const held = byId("peek");
     held.addEventListener("pointerdown", () => peek(true));
     for (const end of ["pointerup", "pointerleave", "pointercancel", "blur"]) held.addEventListener(end, () => peek(false));
@@ -236,8 +236,7 @@ export class App {
   }
 
   private async askFor(photo: Photo, signal: AbortSignal): Promise<void> {
-    const picture = photo.picture ? undefined : makePicture(photo, this.api, this.sideA.name, signal);
-    picture?.catch(() => {});
+    const picture = photo.picture ? Promise.resolve(photo.picture) : makePicture(photo);
     for (const side of this.isComparing ? [this.sideA, this.sideB] : [this.sideA]) {
       const [key, name, options] = [this.key(photo, side), side.name, side.options];
       if (this.results.get(key)) continue;
@@ -246,16 +245,19 @@ export class App {
       this.showBusy(photo, `${name} looks at it`);
       await this.results.load(key, name, photo.file, options, { signal, onProgress }, (result) => {
         this.partial = { key, result };
-        if (picture) void picture.then((made) => this.showPicture(photo, made)).catch(() => {});
-        else this.show();
+        if (photo.picture) this.show();
+        else void picture.then((made) => this.showPicture(photo, made, result.map));
       });
       this.show();
     }
-    if (picture) this.showPicture(photo, await picture);
+    this.showPicture(photo, await picture, this.results.get(this.key(photo, this.sideA))?.map);
+    photo.picture ??= await askForPicture(photo, this.api, this.sideA.name, signal);
   }
 
-  private showPicture(photo: Photo, picture: Picture): void {
-    photo.picture ??= picture;
+  /** Shows the browser's picture, if it is what the server saw. */
+  private showPicture(photo: Photo, picture: Picture | undefined, map: LabelMap | undefined): void {
+    if (photo.picture || !picture || picture.width !== map?.width || picture.height !== map.height) return;
+    photo.picture = picture;
     if (photo === this.current) this.show();
   }
 

@@ -14,7 +14,7 @@ export function drawMask(canvas: HTMLCanvasElement, map: LabelMap, viewport: Vie
   const rows = sources(height, viewport.top * ratio, viewport.scale * ratio, map.height);
   const image = imageFor(canvas);
   const pixels = new Uint32Array(image.data.buffer);
-  if (outlined) outline(pixels, map, columns, rows, table, Math.max(1, Math.round(1.5 * ratio)));
+  if (outlined) outline(pixels, map, columns, rows, table, Math.max(1, Math.round(2 * ratio)));
   else fill(pixels, map, columns, rows, table);
   canvas.getContext("2d")!.putImageData(image, 0, 0);
 }

@@ -21,12 +21,17 @@ export function makePhoto(file: Blob, name: string): Photo {
   return { id: ++count, name, file, state: "waiting" };
 }
 
-/** Makes the picture, upright. What browsers cannot show, as TIFF, the server turns into a JPEG. */
-export async function makePicture(photo: Photo, api: Api, model: string, signal: AbortSignal): Promise<Picture> {
+/** Makes the picture, upright; undefined for what browsers cannot show, as TIFF. */
+export async function makePicture(photo: Photo): Promise<Picture | undefined> {
   try {
     return new Picture(await createImageBitmap(photo.file));
   } catch {
-    const overlay = await api.predict(model, photo.file, { format: "overlay", alpha: "0" }, { signal });
-    return new Picture(await createImageBitmap(new Blob([overlay.bytes])));
+    return undefined;
   }
+}
+
+/** Lets the server make the picture. */
+export async function askForPicture(photo: Photo, api: Api, model: string, signal: AbortSignal): Promise<Picture> {
+  const overlay = await api.predict(model, photo.file, { format: "overlay", alpha: "0" }, { signal });
+  return new Picture(await createImageBitmap(new Blob([overlay.bytes])));
 }
