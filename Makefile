@@ -82,7 +82,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(TORCH_INSTALLED)
 	@touch $@
 
 demo: package  ## Start a server, segment two photographs with curl, print the results, stop the server
-	@$(RUN) scripts.demo --archive $(ARCHIVE) --samples $(BUILD)/samples --out $(BUILD)/demo --port $(PORT) --run-directory $(BUILD)/server
+	@$(RUN) scripts.demo --server $(SERVER) --archive $(ARCHIVE) --samples $(BUILD)/samples --out $(BUILD)/demo --port $(PORT) --run-directory $(BUILD)/server
 
 serve: package  ## Start the server and return when it is READY (SERVER=asgi: without Java)
 	@$(RUN) scripts.samples $(BUILD)/samples >/dev/null

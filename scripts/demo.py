@@ -13,7 +13,7 @@ from scripts.arguments import Parser
 from scripts.errors import UserError, report_errors
 from scripts.samples import write_samples
 from scripts.server import Ports, serving
-from scripts.server.options import add_port, add_run_directory
+from scripts.server.options import add_port, add_run_directory, add_server
 
 #: Suffixes of the answers to each photograph, by format.
 _FORMATS = {"png": ".png", "overlay": ".overlay.jpg", "json": ".json"}
@@ -51,12 +51,16 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
     photos = write_samples(arguments.samples)
-    print(f"starting TorchServe with {arguments.archive} ...", flush=True)
-    with serving(arguments.archive, Ports.from_base(arguments.port), arguments.run_directory) as server:
+    print(f"starting {arguments.server} with {arguments.archive} ...", flush=True)
+    ports = Ports.from_base(arguments.port)
+    with serving(arguments.archive, ports, arguments.run_directory, software=arguments.server) as server:
         print(f"READY at {server.url}", flush=True)
         summaries = [summary(photo, segment_with_curl(photo, server.url, arguments.out)) for photo in photos]
     print("\n".join(summaries))
-    print("\nthe server is stopped; `make serve` starts it to stay")
+    if server.page_url:
+        print(f"\nthe server is stopped; `make serve SERVER=asgi` starts it to stay, with a page at {server.page_url}")
+    else:
+        print("\nthe server is stopped; `make serve` starts it to stay")
     return 0
 
 
@@ -65,6 +69,7 @@ def _parser() -> Parser:
     parser.add_argument("--archive", type=Path, required=True, metavar="FILE", help="model archive (.mar) to serve")
     parser.add_argument("--samples", type=Path, required=True, metavar="DIR", help="folder for the sample photographs")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the answers")
+    add_server(parser)
     add_port(parser)
     add_run_directory(parser)
     return parser

@@ -17,10 +17,10 @@ from pathlib import Path
 from handler.servers.asgi import token_command
 from handler.servers.asgi.options import OptionError
 from handler.servers.asgi.token_command import TOKEN_COMMAND
-from scripts.arguments import Parser, one_of, seconds
+from scripts.arguments import Parser, seconds
 from scripts.errors import UsageError, report_errors
 from scripts.server import READY_WITHIN_S, Ports, Server, start
-from scripts.server.options import add_port, add_run_directory
+from scripts.server.options import add_port, add_run_directory, add_server
 
 
 @report_errors
@@ -47,6 +47,8 @@ def _start(arguments: Namespace, more: Sequence[str]) -> None:
         server.stop()
         raise
     print(f"READY at {server.url}")
+    if server.page_url:
+        print(f"see:  {server.page_url}")
     print(f"try:  curl -T photo.jpg -H 'X-Segment-Format: overlay' {server.url} -o overlay.jpg")
     print("stop: make stop")
 
@@ -73,13 +75,7 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="start | stop | token")
     starting = commands.add_parser("start", help="start the server; returns when it is READY")
     starting.add_argument("--archive", type=Path, required=True, metavar="FILE", help="model archive, MODEL.mar")
-    starting.add_argument(
-        "--server",
-        type=one_of(["torchserve", "asgi"]),
-        default="torchserve",
-        metavar="NAME",
-        help="torchserve, or asgi, which needs no Java (%(default)s)",
-    )
+    add_server(starting)
     add_port(starting)
     starting.add_argument(
         "--within", type=seconds, default=READY_WITHIN_S, metavar="SECONDS", help="longest wait for READY (%(default)s)"

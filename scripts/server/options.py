@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from scripts.arguments import Parser, whole_number
+from scripts.arguments import Parser, one_of, whole_number
 from scripts.server.launch import DEFAULT_RUN_DIRECTORY
 from scripts.server.ports import DEFAULT_PORT, LAST_BASE_PORT
 
@@ -16,3 +16,9 @@ def add_port(parser: Parser) -> None:
 def add_run_directory(parser: Parser) -> None:
     text = "folder for the server's logs and state (build/server)"
     parser.add_argument("--run-directory", type=Path, default=DEFAULT_RUN_DIRECTORY, metavar="DIR", help=text)
+
+
+def add_server(parser: Parser) -> None:
+    software = one_of(["torchserve", "asgi"])
+    text = "torchserve, or asgi, which needs no Java (%(default)s)"
+    parser.add_argument("--server", type=software, default="torchserve", metavar="NAME", help=text)

@@ -51,6 +51,11 @@ class Server:
         return f"{self._address(self.ports.inference)}/predictions/{self.model}"
 
     @property
+    def page_url(self) -> str | None:
+        """Address of the page for people; None: TorchServe has none."""
+        return f"{self._address(self.ports.inference)}/" if self.software == "asgi" else None
+
+    @property
     def management_url(self) -> str:
         port = self.ports.management if self.software == "torchserve" else self.ports.inference
         return f"{self._address(port)}/models/{self.model}"
