@@ -174,7 +174,7 @@ def test_the_kserve_sdks_grpc_gets_the_answers_of_http(server: Server, thumbnail
     answers = kserve["grpc"]
 
     assert answers["ready"] == [True] * 3
-    assert answers["defaults"] == answers["typed"] == text(plain)
+    assert answers["defaults"] == answers["base64"] == text(plain)
     assert base64.b64decode(answers["png"]) == png
     assert answers["shape"] == [60, 90]
     assert base64.b64decode(answers["label_map"]) == picture(png).tobytes()

@@ -38,7 +38,7 @@ async def call_grpc(address: str, photo: bytes) -> dict[str, Any]:
         ready = [await client.is_server_live(), await client.is_server_ready(), await client.is_model_ready(MODEL)]
         requests = {
             "defaults": request(photo),
-            "typed": request(photo, binary=False),
+            "base64": request(_text(photo), binary=False),
             "png": request(photo, format="png"),
             "label_map": request(photo, outputs=[RequestedOutput("label_map")]),
         }
@@ -52,7 +52,7 @@ async def call_grpc(address: str, photo: bytes) -> dict[str, Any]:
     return {"ready": ready, "broken": broken, "shape": shape} | {name: _text(held) for name, held in contents.items()}
 
 
-def request(image: bytes, *, binary: bool = True, outputs: Any = None, **parameters: Any) -> InferRequest:
+def request(image: bytes | str, *, binary: bool = True, outputs: Any = None, **parameters: Any) -> InferRequest:
     tensor = InferInput("image", [1], "BYTES")
     tensor.set_data_from_numpy(np.array([image], dtype=object), binary_data=binary)
     return InferRequest(model_name=MODEL, infer_inputs=[tensor], parameters=parameters or None, request_outputs=outputs)
