@@ -12,6 +12,7 @@ import pytest
 from handler.application import Application, Call
 from handler.archive import ModelArchive
 from handler.network.engines import Engine, Logits, Pixels
+from handler.network.views import NonFiniteLogits
 from handler.options import ModelIdentity
 from handler.request.protocols import Reply
 from handler.settings import HandlerSettings
@@ -140,6 +141,14 @@ def test_a_network_whose_logits_are_not_finite_has_failed_at_once() -> None:
 
     assert answer(own, Call({"body": PHOTO})) == [500]
     assert "not finite" in str(own.failure)
+
+
+def test_a_network_whose_logits_are_not_finite_does_not_start() -> None:
+    engine = OverflowingEngine()
+    engine.broken = True
+
+    with pytest.raises(NonFiniteLogits, match="test in float32 gives logits that are not finite"):
+        build_pipeline(engine).warm_up()
 
 
 def test_an_image_whose_logits_are_not_finite_does_not_end_the_worker() -> None:
