@@ -94,6 +94,12 @@ describe("polygons", () => {
     const polygons = person.geometry.type === "Polygon" ? [person.geometry.coordinates] : person.geometry.coordinates;
     expect(polygons.reduce((sum, polygon) => sum + area(polygon), 0)).toBeCloseTo(Number(person.properties.pixels));
     for (const ring of polygons.flat()) expect(ring[0]).toEqual(ring.at(-1));
+
+    await drop(page, { ...photograph("chelsea.jpg"), name: "other.jpg" });
+    await page.waitForFunction(() => document.getElementById("polygon-text")!.textContent!.match(/^\d+ polygons/) && document.querySelectorAll("#panes path").length === 1);
+    await page.click("#strip button >> nth=0");
+    await page.waitForFunction((count) => document.getElementById("polygon-text")!.textContent!.includes(`${count} corners`), before);
+    expect(await page.isEnabled("#undo")).toBe(true);
     await page.close();
   });
 });

@@ -167,6 +167,7 @@ export class App {
   private select(photo: Photo): void {
     this.current = photo;
     this.show();
+    this.releasePictures();
     void this.work();
   }
 
@@ -252,6 +253,16 @@ export class App {
     }
     this.showPicture(photo, await picture, this.results.get(this.key(photo, this.sideA))?.map);
     photo.picture ??= await askForPicture(photo, this.api, this.sideA.name, signal);
+    photo.thumbnail ??= photo.picture.thumbnail(132, 102);
+    this.releasePictures();
+  }
+
+  private releasePictures(): void {
+    for (const photo of this.photos) {
+      if (photo === this.current) continue;
+      photo.picture?.close();
+      delete photo.picture;
+    }
   }
 
   /** Shows the browser's picture, if it is what the server saw. */
@@ -401,7 +412,9 @@ export class App {
 
   private async explain(row: Row): Promise<void> {
     const { current, sideA } = this;
-    if (!current) return;
+    // The row may be of the other model, which numbers its classes in its own way.
+    const index = this.resultA?.map.names.indexOf(row.name) ?? -1;
+    if (!current || index < 0) return this.notice(`${sideA.name} does not know the class ${row.name}.`);
     const [dialog, image, text] = [byId<HTMLDialogElement>("explanation"), byId<HTMLImageElement>("explanation-image"), byId("explanation-text")];
     const controller = new AbortController();
     byId("explanation-title").textContent = `Why ${row.name}?`;
@@ -414,7 +427,7 @@ export class App {
     };
     dialog.showModal();
     try {
-      const answer = await this.api.explain(sideA.name, current.file, { classes: String(row.index) }, { signal: controller.signal });
+      const answer = await this.api.explain(sideA.name, current.file, { classes: String(index) }, { signal: controller.signal });
       image.src = URL.createObjectURL(new Blob([answer.bytes], { type: "image/png" }));
       image.alt = `The photograph, tinted by how much each part speaks for ${row.name}`;
       image.hidden = false;

@@ -53,7 +53,8 @@ export function safePalette(classes: number, present: number[]): number[] {
     const round = Math.floor(rank / SAFE.length);
     const colour = SAFE[rank % SAFE.length];
     // Later rounds are darker, then lighter: lightness is the one difference that everybody sees.
-    palette[index] = round === 0 ? colour : mix(colour, round % 2 ? 0x000000 : 0xffffff, 0.45);
+    // The other model's class, which this one lacks, keeps its colour from the rest.
+    if (index >= 0) palette[index] = round === 0 ? colour : mix(colour, round % 2 ? 0x000000 : 0xffffff, 0.45);
   });
   return palette;
 }

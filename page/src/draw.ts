@@ -81,31 +81,37 @@ function outline(out: Uint32Array, map: LabelMap, columns: Int32Array, rows: Int
 
 /** A photograph with halves of itself: scaling from the next larger one is quick, and smooth. */
 export class Picture {
-  private readonly levels: (ImageBitmap | HTMLCanvasElement)[];
+  private readonly halves: HTMLCanvasElement[] = [];
+  readonly width: number;
+  readonly height: number;
 
-  constructor(bitmap: ImageBitmap) {
-    this.levels = [bitmap];
+  constructor(private readonly bitmap: ImageBitmap) {
+    [this.width, this.height] = [bitmap.width, bitmap.height];
     let last: ImageBitmap | HTMLCanvasElement = bitmap;
     while (Math.max(last.width, last.height) > 1024) last = this.addHalf(last);
   }
 
-  get width(): number {
-    return this.levels[0].width;
+  /** Returns a picture of this size, filled from the middle. */
+  thumbnail(width: number, height: number): HTMLCanvasElement {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [width, height];
+    const scale = Math.max(width / this.width, height / this.height);
+    const [w, h] = [this.width * scale, this.height * scale];
+    canvas.getContext("2d")!.drawImage(this.halves.at(-1) ?? this.bitmap, (width - w) / 2, (height - h) / 2, w, h);
+    return canvas;
   }
 
-  get height(): number {
-    return this.levels[0].height;
-  }
-
-  get smallest(): CanvasImageSource {
-    return this.levels[this.levels.length - 1];
+  /** Gives the memory back. */
+  close(): void {
+    this.bitmap.close();
+    for (const half of this.halves) half.width = half.height = 0;
   }
 
   draw(canvas: HTMLCanvasElement, viewport: Viewport): void {
     const ratio = canvas.width / Math.max(1, canvas.clientWidth);
     const context = canvas.getContext("2d")!;
     const scale = viewport.scale * ratio;
-    const source = this.levels.findLast((level) => level.width >= this.width * scale) ?? this.levels[0];
+    const source = this.halves.findLast((half) => half.width >= this.width * scale) ?? this.bitmap;
     context.clearRect(0, 0, canvas.width, canvas.height);
     context.imageSmoothingEnabled = scale < 2;
     context.drawImage(source, viewport.left * ratio, viewport.top * ratio, this.width * scale, this.height * scale);
@@ -116,7 +122,7 @@ export class Picture {
     half.width = Math.ceil(of.width / 2);
     half.height = Math.ceil(of.height / 2);
     half.getContext("2d")!.drawImage(of, 0, 0, half.width, half.height);
-    this.levels.push(half);
+    this.halves.push(half);
     return half;
   }
 }

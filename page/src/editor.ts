@@ -20,10 +20,13 @@ export class Editor {
   private readonly drawing = document.createElementNS(SVG, "g");
   private source: FeatureCollection | undefined;
   private history = new History<Shape[]>([]);
+  /** What was edited before, by photograph, model and tolerance. */
+  private readonly kept = new Map<string, { source: FeatureCollection; history: History<Shape[]> }>();
   private selection: Selection | undefined;
   /** The vertex that keys move. */
   private vertex: Position | undefined;
   private loadedFor = "";
+  private shownFor = 0;
   private asking: AbortController | undefined;
   private timer = 0;
 
@@ -63,6 +66,13 @@ export class Editor {
     if (key === this.loadedFor) return this.draw();
     this.loadedFor = key;
     this.asking?.abort();
+    const before = this.kept.get(key);
+    if (before) return this.take(before.source, before.history);
+    // Polygons of another photograph must not lie over this one while the server is asked.
+    if (this.shownFor !== current.id) this.history = new History<Shape[]>([]);
+    this.shownFor = current.id;
+    this.selection = this.vertex = undefined;
+    this.draw();
     this.asking = new AbortController();
     await this.load(key, this.asking.signal);
   }
@@ -91,16 +101,22 @@ export class Editor {
     byId("polygon-text").textContent = "Asking for polygons …";
     try {
       const answer = await api.predict(sideA.name, current!.file, { ...sideA.options, format: "geojson", tolerance: this.tolerance }, { signal });
-      this.source = JSON.parse(new TextDecoder().decode(answer.bytes)) as FeatureCollection;
-      this.history = new History(readShapes(this.source));
-      this.selection = this.vertex = undefined;
-      this.tell();
-      this.draw();
+      const source = JSON.parse(new TextDecoder().decode(answer.bytes)) as FeatureCollection;
+      const history = new History(readShapes(source));
+      this.kept.set(key, { source, history });
+      this.take(source, history);
     } catch (error) {
       if (error instanceof Cancelled) return;
       if (this.loadedFor === key) this.loadedFor = "";
       byId("polygon-text").textContent = error instanceof Error ? error.message : String(error);
     }
+  }
+
+  private take(source: FeatureCollection, history: History<Shape[]>): void {
+    [this.source, this.history] = [source, history];
+    this.selection = this.vertex = undefined;
+    this.tell();
+    this.draw();
   }
 
   private toleranceChanged(): void {

@@ -14,13 +14,7 @@ export function showStrip(photos: Photo[], current: Photo | undefined, onSelect:
 }
 
 function item(photo: Photo, isCurrent: boolean, onSelect: (photo: Photo) => void): HTMLLIElement {
-  const thumbnail = element("canvas", { width: 132, height: 102, "aria-hidden": "true" });
-  if (photo.picture) {
-    const { width, height, smallest } = photo.picture;
-    const scale = Math.max(thumbnail.width / width, thumbnail.height / height);
-    const [w, h] = [width * scale, height * scale];
-    thumbnail.getContext("2d")!.drawImage(smallest, (thumbnail.width - w) / 2, (thumbnail.height - h) / 2, w, h);
-  }
+  const thumbnail = photo.thumbnail ?? element("canvas");
   const word = WORDS[photo.state];
   const choose = element("button", { type: "button", "aria-label": `${photo.name}${word && `, ${word}`}`, "aria-current": isCurrent && "true", title: photo.name }, thumbnail);
   if (word) choose.append(element("span", { class: "state" }, word));

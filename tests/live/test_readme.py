@@ -28,7 +28,7 @@ def blocks() -> list[tuple[str, str]]:
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copy the repository without build products."""
     folder = tmp_path_factory.mktemp("readme") / "repository"
-    made = shutil.ignore_patterns(".git", ".venv", "build", "logs", "__pycache__", ".*_cache", ".hypothesis")
+    made = shutil.ignore_patterns(".git", ".venv", "build", "logs", "__pycache__", ".*_cache", ".hypothesis", "node_modules")
     shutil.copytree(ROOT, folder, ignore=made)
     return folder
 
