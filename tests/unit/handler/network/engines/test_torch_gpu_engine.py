@@ -155,6 +155,11 @@ def test_without_a_compiler_it_answers_all_the_same_and_the_log_says_why(
     assert "C compiler" in str(record.exc_info[1])
 
 
+def test_the_compiler_that_gpus_need_loads_without_a_warning() -> None:
+    # It is loaded here; the network is compiled when it first runs. Warnings are errors in tests.
+    torch.compile(nn.Identity(), backend="inductor")
+
+
 def test_the_usual_sizes_are_recorded_before_the_first_request() -> None:
     shapes: list[Shape] = []
 
