@@ -46,8 +46,8 @@ def recipe(checkpoint: Path, class_names: Path | None = None, config: Path = DEF
 def test_it_holds_the_needed_files_and_no_other(archive: Path) -> None:
     names = set(zipfile.ZipFile(archive).namelist())
 
-    files = [path for folder in ("handler", "model") for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".binpb")]
-    code = {path.relative_to(ROOT).as_posix() for path in files}
+    patterns = ("handler/**/*.py", "handler/**/*.binpb", "handler/servers/asgi/static/**/*.*", "model/**/*.py")
+    code = {path.relative_to(ROOT).as_posix() for pattern in patterns for path in ROOT.glob(pattern)}
     assert names == (code - {"handler/deeplab_handler.py"}) | {
         "MAR-INF/MANIFEST.json", "LICENSE", "__main__.py", "deeplab_handler.py", "index_to_name.json", "model-config.yaml",
         "model.safetensors", "requirements.txt", "graphs/network.xml", "graphs/network.bin", "graphs/agreement.json",
