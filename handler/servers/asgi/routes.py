@@ -21,7 +21,6 @@ from handler.servers.asgi.errors import (
     Forbidden,
     MethodNotAllowed,
     MetricsUnavailable,
-    ModelNotReady,
     PathNotFound,
     RequestTimeout,
     Unauthorized,
@@ -31,7 +30,7 @@ from handler.servers.asgi.errors import (
 from handler.servers.asgi.logs import RequestRecord, log_event, place_of
 from handler.servers.asgi.messages import HttpRequest
 from handler.servers.asgi.models import SERVER, describe_model, find_model, most_bytes
-from handler.servers.asgi.openapi import DescribedModel, openapi_document
+from handler.servers.asgi.openapi import ServedDocument
 from handler.servers.asgi.page import page_paths, send_page_file
 from handler.servers.asgi.request_queue import ClientGone
 from handler.servers.asgi.telemetry import Telemetry
@@ -70,6 +69,7 @@ class Front:
         self._held = settings.held
         self._telemetry = settings.telemetry
         self._doors = settings.doors
+        self._document = ServedDocument(self._models, needs_tokens=self._doors.access.needs_tokens)
         self._router = Router(self._routes(), redirect_slashes=False, default=_Route("", _no_such_path, (), self._doors))
         #: Set when the server ends: it finishes what it has, and takes no more.
         self.is_draining = False
@@ -147,17 +147,7 @@ class Front:
         return _json(describe_model(self._model(request)))
 
     async def _openapi(self, request: Request) -> Response:
-        described, loading = [], False
-        for name, model in self._models.items():
-            if model.ready is not None:
-                described.append(DescribedModel(name, model.ready.model_version, model.ready.interface))
-            loading |= model.ready is None and model.queue.closed is None
-        # A model that cannot be loaded is left out; it answers nothing but 503.
-        if loading or not described:
-            raise ModelNotReady("the models are not loaded yet, and what they take is not known before; try again in 1 s")
-        document = openapi_document(described, page_paths(), needs_tokens=self._doors.access.needs_tokens)
-        content = json.dumps(document, indent=1, ensure_ascii=False).encode()
-        body, encoding = await compress(content, _JSON_TYPE, request.scope["deeplab.headers"])
+        body, encoding = await compress(self._document.content(), _JSON_TYPE, request.scope["deeplab.headers"])
         return Response(body, headers=encoding, media_type=_JSON_TYPE)
 
     async def _model_ready(self, request: Request) -> Response:

@@ -4,11 +4,10 @@ Paths name each model, because options differ: classes, defaults, limits. What a
 (`Ready.interface`), whose options are declared once; the front process imports none of that.
 
 ```
-document.py ← operations.py (each path) ← bodies.py (requests), answers.py, refusals.py (errors by status)
+served.py ← document.py ← operations.py (each path) ← bodies.py (requests), answers.py, refusals.py (errors by status)
 ```
 """
 
-from handler.servers.asgi.openapi.document import openapi_document
-from handler.servers.asgi.openapi.operations import DescribedModel
+from handler.servers.asgi.openapi.served import ServedDocument
 
-__all__ = ["DescribedModel", "openapi_document"]
+__all__ = ["ServedDocument"]

@@ -108,19 +108,26 @@ def explanation() -> Json:
     return answer("A heat map of the evidence for one class (Seg-Grad-CAM).", png)
 
 
-def v1_answer(key: str) -> Json:
+def v1_answer(key: str, otherwise: Json) -> Json:
     """Return KServe v1's response; `key`: `predictions` or `explanations`."""
     schema = object_of(**{key: {"type": "array", "minItems": 1}})
-    return json_answer("An answer for each instance: JSON, or `{b64, content_type}`.", schema)
+    return _kserve("An answer for each instance: JSON, or `{b64, content_type}`.", schema, otherwise)
 
 
-def v2_answer() -> Json:
+def v2_answer(otherwise: Json) -> Json:
+    """Return KServe v2's response, in JSON or with binary tensors."""
+    response = _kserve("An output for each input.", _ref("InferenceAnswer"), otherwise)
     headers = {LENGTH_HEADER: {"description": "bytes of the JSON before binary tensors", "schema": _COUNT}}
-    content = {
-        _JSON_TYPE: {"schema": {"$ref": "#/components/schemas/InferenceAnswer"}},
-        "application/octet-stream": {"schema": {}},
-    }
-    return answer("An output for each input.", content, headers)
+    content = {**response["content"], "application/octet-stream": {"schema": {}}}
+    return {**response, "headers": {**response["headers"], **headers}, "content": content}
+
+
+def _kserve(description: str, schema: Json, otherwise: Json) -> Json:
+    """Return a response of KServe's, or `otherwise` to a body that is none of KServe's, which its paths take too."""
+    others = otherwise["content"]
+    json_schemas = [schema, *([others[_JSON_TYPE]["schema"]] if _JSON_TYPE in others else [])]
+    content = {**others, _JSON_TYPE: {"schema": {"anyOf": json_schemas}}}
+    return answer(f"{description} A file, a form or other JSON is answered as at `/predictions`.", content)
 
 
 def _ref(name: str) -> Json:

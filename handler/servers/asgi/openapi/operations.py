@@ -180,7 +180,9 @@ def model_operations(model: DescribedModel, prefix: str) -> dict[str, Operation]
     version: Json = {"name": "version", "in": "path", "required": True, "schema": {"enum": [model.version]}}
     form: Json = {"name": "format", "in": "path", "required": True, "schema": {"enum": list(model.interface.formats)}}
     png: Json = {**form, "schema": {"enum": ["png"]}}
-    segmented, explained, v2 = segmentations(model.interface), explanation(), v2_answer()
+    segmented, explained = segmentations(model.interface), explanation()
+    v1, v1_evidence = v1_answer("predictions", segmented), v1_answer("explanations", explained)
+    v2 = v2_answer(segmented)
 
     def post(body: str, summary: str, response: Json, refuses: Collection[Any], *path: Json) -> Operation:
         return Operation(
@@ -205,8 +207,8 @@ def model_operations(model: DescribedModel, prefix: str) -> dict[str, Operation]
         "/explanations/{model}/{version}": post("Call", evidence, explained, explain, version),
         "/explanations/{model}/{version}/{format:path}": post("Call", evidence, explained, explain, version, png),
         "/v1/models/{model}": get("Tell whether it would answer:", state, **states),
-        "/v1/models/{model}:predict": post("V1", "Segment images (KServe v1)", v1_answer("predictions"), predict),
-        "/v1/models/{model}:explain": post("V1", "Explain classes (KServe v1)", v1_answer("explanations"), explain),
+        "/v1/models/{model}:predict": post("V1", "Segment images (KServe v1)", v1, predict),
+        "/v1/models/{model}:explain": post("V1", "Explain classes (KServe v1)", v1_evidence, explain),
         "/models/{model}": get("Describe", described, {InvalidRequest, *errors.ASKED_MODEL}, _CUSTOMIZED),
         "/models/{model}/{version}": get("Describe", described, {InvalidRequest, *errors.ASKED_MODEL}, version, _CUSTOMIZED),
         **_by_version("", lambda *path: get("Describe the tensors of", meta, {ModelNotReady}, *path), version),

@@ -14,9 +14,9 @@ from handler.errors import SegmentationError, TooLarge
 from handler.labels import Labels
 from handler.request.option_table import option_table
 from handler.servers.asgi.messages import Interface
-from handler.servers.asgi.openapi import DescribedModel, openapi_document
 from handler.servers.asgi.openapi.bodies import SAMPLE, as_text
-from handler.servers.asgi.openapi.document import document_path
+from handler.servers.asgi.openapi.document import document_path, openapi_document
+from handler.servers.asgi.openapi.operations import DescribedModel
 from handler.servers.asgi.page import page_paths
 from handler.servers.asgi.routes import Front
 from handler.settings import HandlerSettings
@@ -50,7 +50,8 @@ def operations(described: Any) -> Iterator[tuple[str, str, Any]]:
 
 def routes() -> dict[str, set[str]]:
     """Return the methods of each route of the server."""
-    settings: Any = SimpleNamespace(models={}, body_timeout=1, held=None, held_bytes=1, doors=None, telemetry=None)
+    doors = SimpleNamespace(access=SimpleNamespace(needs_tokens=False))
+    settings: Any = SimpleNamespace(models={}, body_timeout=1, held=None, held_bytes=1, doors=doors, telemetry=None)
     return {route.path: set(route.app._methods) for route in Front(settings)._routes()}  # type: ignore[attr-defined]
 
 
