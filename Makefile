@@ -141,7 +141,7 @@ $(VENV)/clients/.installed: $(CLIENT_LIBRARIES) | $(BIN)/pip
 	@echo "installing client libraries into $(VENV)/clients, for the live tests"
 	@$(BIN)/python -m venv $(VENV)/clients && \
 	    $(VENV)/clients/bin/python -m pip install -q --disable-pip-version-check --no-compile --no-deps $(PIP_ARGS) -r $< && \
-	    touch $@ || echo "tritonclient and kserve cannot be installed here; their tests will be skipped" >&2
+	    touch $@ || echo "the client libraries cannot be installed here; their tests will be skipped" >&2
 
 page: page/node_modules/.installed  ## Build the page that the server without Java shows at / (needs Node 20)
 	@cd page && npm run -s build
