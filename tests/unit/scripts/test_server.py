@@ -1,7 +1,10 @@
 import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from scripts.server import CONFIG, Ports, Server, ServerError, start
@@ -162,3 +165,23 @@ def test_the_token_command_is_the_servers_own(capsys: pytest.CaptureFixture[str]
     assert main(["token", "--scope", "rule"]) == 2
     assert "'rule'" in capsys.readouterr().err
     assert main(["stop", "--scope", "operate"]) == 2
+
+
+def test_stopping_waits_for_what_our_own_server_has_accepted_and_says_so(tmp_path: Path) -> None:
+    console = tmp_path / "logs" / "console.log"
+    console.parent.mkdir()
+    program = "import signal, sys, time; signal.sigwait({signal.SIGTERM}); print(sys.argv[1], flush=True); time.sleep(1.5)"
+    program = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}); print('{}', flush=True); " + program
+    with console.open("w") as log:
+        process = subprocess.Popen([sys.executable, "-c", program, '{"event":"draining","unfinished":2}'], stdout=log)
+    while not console.read_text():
+        time.sleep(0.01)
+    server = Server(
+        process.pid, psutil.Process(process.pid).create_time(), Ports.free(), "m", tmp_path, tmp_path / "t", software="asgi"
+    )
+    said: list[str] = []
+
+    server.stop(said.append)
+
+    assert process.wait() == 0
+    assert said == [f"waiting for 2 requests that the server has accepted, 150 s at most; `kill {process.pid}` ends it at once"]
