@@ -14,6 +14,8 @@ import { type PaneContent, type Point, Stage } from "./stage";
 import { showStrip } from "./strip";
 
 const DIFFERENT = 0xff00c8;
+/** Of models whose description the server keeps to itself. */
+const USUAL_BACKGROUND = "background";
 
 export class App {
   readonly api: Api;
@@ -153,7 +155,7 @@ export class App {
   private async learn(model: string): Promise<void> {
     if (this.descriptions.has(model)) return;
     const description = await this.api.describe(model);
-    if (!description) return;
+    if (!description) return this.classes.hideAtFirst(USUAL_BACKGROUND);
     this.descriptions.set(model, description);
     if (description.background !== null) this.classes.hideAtFirst(description.classes[description.background]);
   }
@@ -358,7 +360,8 @@ export class App {
 
   private get background(): string | undefined {
     const description = this.descriptions.get(this.sideA.name);
-    return description && description.background !== null ? description.classes[description.background] : undefined;
+    if (!description) return USUAL_BACKGROUND;
+    return description.background === null ? undefined : description.classes[description.background];
   }
 
   private readonly sharesOf = new WeakMap<LabelMap, { known: boolean; shares: ReturnType<LabelMap["shares"]> }>();

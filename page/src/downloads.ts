@@ -13,8 +13,15 @@ const SUFFIXES: Record<string, string> = {
   "image/png": ".png",
   "image/jpeg": ".jpg",
 };
-/** What every server of this project can answer; the model's own description may list more. */
-const FORMATS: Record<string, string> = { json: "application/json", png: "image/png", overlay: "image/jpeg" };
+/** The contract's formats, for servers that keep the model's description to themselves. */
+const FORMATS: Record<string, string> = {
+  ...Object.fromEntries(["json", "coco", "labelme", "labelstudio", "labelstudio_polygons", "cvat", "huggingface"].map((name) => [name, "application/json"])),
+  geojson: "application/geo+json",
+  coco_panoptic: "application/zip",
+  npz: "application/x-npz",
+  ...Object.fromEntries(["png", "index", "confidence"].map((name) => [name, "image/png"])),
+  overlay: "image/jpeg",
+};
 const WITH_POLYGONS = ["geojson", "labelme", "labelstudio_polygons"];
 
 export class Downloads {
