@@ -1,6 +1,7 @@
 """The service on TorchServe's real context, without its front end."""
 
 import base64
+import gc
 import gzip
 import json
 import logging
@@ -44,6 +45,11 @@ def service(context: Context) -> SegmentationService:
     service = SegmentationService()
     service.initialize(context)
     return service
+
+
+def test_collections_of_garbage_pass_over_what_is_loaded(service: SegmentationService) -> None:
+    assert service
+    assert gc.get_freeze_count() > 100_000
 
 
 def test_each_row_has_its_own_status_and_content_type(service: SegmentationService, context: Context) -> None:
