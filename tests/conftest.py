@@ -51,6 +51,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long bytes by their argument: what gzip writes holds the time, and all processes must collect the same names."""
+    return argname if isinstance(val, bytes) and len(val) > 16 else None
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     option = config.getoption
     return f"fuzz: {option('--fuzz')} inputs, {option('--fuzz-requests')} requests, seed {option('--fuzz-seed')}"

@@ -32,7 +32,7 @@ def _name(value: ModelConfig | Software) -> str:
 
 
 # The server without Java starts in a fifth of the time; one network goes through the other too.
-@pytest.mark.parametrize(("network", "software"), zip(FAMILY, ("asgi", "asgi", "torchserve"), strict=True), ids=_name)
+@pytest.mark.parametrize(("network", "software"), list(zip(FAMILY, ("asgi", "asgi", "torchserve"), strict=True)), ids=_name)
 def test_the_served_mask_is_the_pipelines(
     network: ModelConfig, software: Software, photos: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -98,7 +99,7 @@ def _attributes(record: RequestRecord, method: str) -> dict[str, str | int]:
     return {name: value for name, value in attributes.items() if value is not None}
 
 
-def _context(parent: trace.SpanContext) -> trace.Context:
+def _context(parent: trace.SpanContext) -> Context:
     return trace.set_span_in_context(trace.NonRecordingSpan(parent))
 
 
