@@ -244,8 +244,8 @@ export class App {
       const [key, name, options] = [this.key(photo, side), side.name, side.options];
       if (this.results.get(key)) continue;
       await this.learn(name);
-      const onProgress = (share: number) => this.showBusy(photo, share < 1 ? "sending" : `${name} looks at it`, share);
-      this.showBusy(photo, `${name} looks at it`);
+      const onProgress = (share: number) => this.showBusy(photo, share < 1 ? "sending" : `${name} is segmenting`, share);
+      this.showBusy(photo, `${name} is segmenting`);
       await this.results.load(key, name, photo.file, options, { signal, onProgress }, (result) => {
         this.partial = { key, result };
         if (photo.picture) this.show();
