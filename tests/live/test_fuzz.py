@@ -18,7 +18,7 @@ from tests.fuzz.calls import HttpCall, http_call
 from tests.fuzz.outcomes import STATUSES, require_discreet
 from tests.fuzz.recorder import Fuzz
 from tests.live.client import TIMEOUT_S
-from tests.live.memory import require_little_memory
+from tests.live.memory import require_little_memory, resident_at_rest
 
 #: The number of requests after which all libraries are loaded and all pools have their size.
 WARM_UP = 200
@@ -42,11 +42,10 @@ class Worker:
 
     @classmethod
     def of(cls, server: Server, count: int) -> "Worker":
-        """Measure the server's worker after `count` requests."""
+        """Measure the server's worker at rest, after `count` requests."""
         process = psutil.Process(_pids(server)[0])
-        with process.oneshot():
-            held = process.memory_info().rss, process.num_fds(), len(process.net_connections("all")), process.num_threads()
-        return cls(count, *held)
+        resident = resident_at_rest(process)
+        return cls(count, resident, process.num_fds(), len(process.net_connections("all")), process.num_threads())
 
 
 def test_a_server_under_fuzz_keeps_its_size(server: Server, fuzz: Fuzz, request: pytest.FixtureRequest) -> None:

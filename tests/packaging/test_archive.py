@@ -243,7 +243,8 @@ def test_what_runs_when_an_archive_is_built_decides_whether_one_is_up_to_date(
 ) -> None:
     for name in ("handler", "model", "scripts"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("weights", "__pycache__"))
-    shutil.copy(ROOT / "LICENSE", tmp_path)
+    for name in ("LICENSE", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
     monkeypatch.setattr("scripts.package.recipe.ROOT", tmp_path)
     digests = [recipe(checkpoint).digest()]
 
