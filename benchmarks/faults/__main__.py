@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(server: Server, scenarios: Sequence[str], photograph: bytes, plan: Plan) -> Iterator[Outcome]:
-    """Put `server` through `scenarios`, each of which begins when it has recovered from the one before.
+    """Put `server` through `scenarios`, waiting after each until it has recovered.
 
     Args:
         server: is READY; `terminate` ends it.

@@ -1,4 +1,4 @@
-"""The faults: what is done to a server under load, and what becomes of the requests."""
+"""Faults that are injected into a server under load, and counts of how its requests ended."""
 
 import asyncio
 import time
@@ -18,14 +18,14 @@ _PROBE_EVERY_S = 0.05
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of each fault."""
+    """The size of each fault."""
 
-    #: Clients whose requests follow one another, and requests of each.
+    #: Ordinary clients, and the requests that each sends one after the other.
     clients: int = 8
     requests: int = 40
-    #: Of one request each, at the same moment.
+    #: Clients that send one request each, all at the same moment.
     crowd: int = 160
-    #: Connections on which headers, or a body, come byte by byte; for how long.
+    #: Connections that send headers or a body byte by byte, and for how many seconds.
     slow: int = 400
     slow_s: float = 25.0
     #: Clients that close their connection before the answer.
@@ -45,7 +45,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the requests of ordinary clients."""
+    """How the requests of ordinary clients ended."""
 
     scenario: str
     tally: Tally

@@ -20,7 +20,7 @@ def server(default_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(scope="module")
 def outcomes(server: Server, thumbnail: bytes) -> dict[str, Outcome]:
-    """Put one server through all faults, the last of which ends it."""
+    """Put one server through all faults; SIGTERM comes last."""
     return dict(zip(SCENARIOS, run(server, list(SCENARIOS), thumbnail, SMALL), strict=True))
 
 

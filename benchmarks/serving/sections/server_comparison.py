@@ -32,11 +32,11 @@ class _Side:
 
     name: str
     endpoint: Endpoint
-    #: Of the process whose children are the server's others.
+    #: Process id of the server's first process, the parent of all others.
     pid: int
     #: From the command to the first answer.
     first_answer_s: float
-    #: Of all processes, after the first answer.
+    #: Resident bytes of all its processes after the first answer.
     first_resident: int
     latencies: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)

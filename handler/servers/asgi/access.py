@@ -69,7 +69,7 @@ class Access:
 
         Args:
             authorization: the values of all headers (or gRPC metadata) called `authorization`.
-            accepted: scopes, of which the token must have one.
+            accepted: scopes; the token must have at least one of them.
 
         Raises:
             Unauthorized: there is not exactly one bearer token, or it is not in the file.

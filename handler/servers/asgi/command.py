@@ -121,7 +121,7 @@ def _requirements(root: Path | None) -> dict[str, str]:
 def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # Of a package that `module` is in.
+    except ModuleNotFoundError:  # The package that contains `module` is missing.
         return False
 
 

@@ -50,7 +50,7 @@ class LimitedConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._headers_are_here()
-        if not self.url.startswith((b"/", b"*")):  # A whole URL, of which the ASGI scope has the path alone.
+        if not self.url.startswith((b"/", b"*")):  # An absolute URL; the ASGI scope keeps only its path.
             self.scope["state"]["target"] = self.url.decode("latin-1")
         super().on_headers_complete()
         # The parser calls trailers headers too: behind the body they would pass proxies as what those took away or checked.

@@ -75,7 +75,7 @@ class Doors:
 
 
 def scopes_of(route: str) -> frozenset[str]:
-    """Return the scopes of which a token for this path must have one; empty: it needs none."""
+    """Return the scopes that open this path, any one of them; empty: no token is needed."""
     if route in _FOR_ALL:
         return frozenset()
     if route.startswith(_PREDICTIONS) or route.endswith(_PREDICTION_ENDS):

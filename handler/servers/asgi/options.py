@@ -130,7 +130,7 @@ def _parser(prog: str, archive: Path | None) -> Parser:
 def add_door_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options about who may call the server, and how."""
     add = parser.add_argument
-    add("--tokens", type=Path, metavar="FILE", help="hashes of bearer tokens, of which calls need one; `token` makes them")
+    add("--tokens", type=Path, metavar="FILE", help="hashes of the bearer tokens that clients must send; `token` makes one")
     add("--certificate", type=Path, metavar="FILE", help="TLS by this chain of certificates (PEM)")
     add("--key", type=Path, metavar="FILE", help="its private key, if that is not in the same file")
     for name, kind, metavar, text in (

@@ -191,7 +191,7 @@ class _Method:
     request: str
     #: Returns the response, as a message or serialized.
     endpoint: Callable[[_Call], Awaitable[Any]]
-    #: Of which a token must have one; empty: it needs none.
+    #: Scopes that open the method, any one of them; empty: no token is needed.
     scopes: Sequence[str] = ()
 
 

@@ -96,7 +96,7 @@ def segmentations(interface: Interface) -> Json:
 def _format_schema(content_type: str, lines: Iterable[str]) -> Json:
     description = "\n".join(lines)
     if content_type == _JSON_TYPE:
-        # Of other programs; not `type: [object, array]`, at which schemathesis 4.32 stumbles in answers.
+        # The formats of other programs. schemathesis 4.32 crashes on `type: [object, array]` in responses.
         return {"description": description, "anyOf": [_ref("Segmentation"), {"type": "object"}, {"type": "array"}]}
     if content_type.endswith("json"):
         return {"description": description, "type": "object"}

@@ -170,6 +170,12 @@ def _unready(ready: Json) -> Json:
 
 def model_operations(model: DescribedModel, prefix: str) -> dict[str, Operation]:
     """Return the operations of one model, by route; its components' names begin with `prefix`."""
+    version: Json = {"name": "version", "in": "path", "required": True, "schema": {"enum": [model.version]}}
+    return {**_inference_operations(model, prefix, version), **_information_operations(model, version)}
+
+
+def _inference_operations(model: DescribedModel, prefix: str, version: Json) -> dict[str, Operation]:
+    """Return the operations that run the network."""
     predict = {*errors.PREDICTION, *errors.NAMED_MODEL}
     explain = {*predict, *errors.EXPLANATION}
     options = tuple(
@@ -177,7 +183,6 @@ def model_operations(model: DescribedModel, prefix: str) -> dict[str, Operation]
         for place in ("query", "header")
         for name in model.interface.options
     )
-    version: Json = {"name": "version", "in": "path", "required": True, "schema": {"enum": [model.version]}}
     form: Json = {"name": "format", "in": "path", "required": True, "schema": {"enum": list(model.interface.formats)}}
     png: Json = {**form, "schema": {"enum": ["png"]}}
     segmented, explained = segmentations(model.interface), explanation()
@@ -189,6 +194,23 @@ def model_operations(model: DescribedModel, prefix: str) -> dict[str, Operation]
             "predictions", f"{summary} by {model.name}", response, refuses, None, (*path, *options), f"{prefix}{body}"
         )
 
+    segment, evidence = "Segment an image", "Explain a class in an image"
+    return {
+        "/predictions/{model}": post("Call", segment, segmented, predict),
+        "/predictions/{model}/{version}": post("Call", segment, segmented, predict, version),
+        "/predictions/{model}/{version}/{format:path}": post("Call", segment, segmented, predict, version, form),
+        "/explanations/{model}": post("Call", evidence, explained, explain),
+        "/explanations/{model}/{version}": post("Call", evidence, explained, explain, version),
+        "/explanations/{model}/{version}/{format:path}": post("Call", evidence, explained, explain, version, png),
+        "/v1/models/{model}:predict": post("V1", "Segment images (KServe v1)", v1, predict),
+        "/v1/models/{model}:explain": post("V1", "Explain classes (KServe v1)", v1_evidence, explain),
+        **_by_version("/infer", lambda *path: post("V2", "Segment images (KServe v2)", v2, predict, *path, _LENGTH), version),
+    }
+
+
+def _information_operations(model: DescribedModel, version: Json) -> dict[str, Operation]:
+    """Return the operations that describe the model and tell whether it is ready."""
+
     def get(summary: str, response: Json, refuses: Collection[Any] = (), *more: Json, **others: Any) -> Operation:
         return Operation(
             "models", f"{summary} {model.name}", response, {*errors.NAMED_MODEL, *refuses}, parameters=more, **others
@@ -198,22 +220,12 @@ def model_operations(model: DescribedModel, prefix: str) -> dict[str, Operation]
     states: dict[str, Any] = {"others": {"503": {**state, "description": "It would not answer now."}}}
     described = json_answer("As TorchServe describes it.", {**_OBJECTS, "minItems": 1, "maxItems": 1})
     meta = json_answer("KServe's metadata.", _METADATA)
-    segment, evidence = "Segment an image", "Explain a class in an image"
     return {
-        "/predictions/{model}": post("Call", segment, segmented, predict),
-        "/predictions/{model}/{version}": post("Call", segment, segmented, predict, version),
-        "/predictions/{model}/{version}/{format:path}": post("Call", segment, segmented, predict, version, form),
-        "/explanations/{model}": post("Call", evidence, explained, explain),
-        "/explanations/{model}/{version}": post("Call", evidence, explained, explain, version),
-        "/explanations/{model}/{version}/{format:path}": post("Call", evidence, explained, explain, version, png),
         "/v1/models/{model}": get("Tell whether it would answer:", state, **states),
-        "/v1/models/{model}:predict": post("V1", "Segment images (KServe v1)", v1, predict),
-        "/v1/models/{model}:explain": post("V1", "Explain classes (KServe v1)", v1_evidence, explain),
         "/models/{model}": get("Describe", described, {InvalidRequest, *errors.ASKED_MODEL}, _CUSTOMIZED),
         "/models/{model}/{version}": get("Describe", described, {InvalidRequest, *errors.ASKED_MODEL}, version, _CUSTOMIZED),
         **_by_version("", lambda *path: get("Describe the tensors of", meta, {ModelNotReady}, *path), version),
         **_by_version("/ready", lambda *path: get("Tell whether it would answer:", state, (), *path, **states), version),
-        **_by_version("/infer", lambda *path: post("V2", "Segment images (KServe v2)", v2, predict, *path, _LENGTH), version),
     }
 
 

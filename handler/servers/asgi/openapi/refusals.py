@@ -10,7 +10,7 @@ from handler.servers.asgi import errors
 
 Json = dict[str, Any]
 
-#: Of any path: the connection, the request's head, a fault.
+#: Errors that any path may answer: the connection's, the request line's and headers', internal ones.
 ANYWHERE = frozenset({errors.MalformedRequest, errors.RequestTimeout, errors.Unavailable, InternalError})
 TOKEN_NEEDED = frozenset({errors.Unauthorized, errors.Forbidden})
 #: Operations are for this host alone.
