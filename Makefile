@@ -41,12 +41,12 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve stop smoke package check fast test bench drill fuzz page lint format clean
+.PHONY: help setup demo serve stop smoke package check fast test test-all bench drill fuzz page lint format clean
 
 help:  ## List the targets and variables
 	@echo "make TARGET [VARIABLE=value ...]"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PORT=$(PORT)            the inference port; the next four ports are used too"
 	@echo "  SERVER=$(SERVER)    the server: torchserve, or asgi, which needs no Java"
@@ -116,12 +116,15 @@ fast: setup
 # waits for a server. They need 10 GB.
 test:  ## Run every check: style, types, unit, packaging, live and fuzz tests
 	@$(MAKE) --no-print-directory -j 2 $(VENV)/.crf $(VENV)/clients/.installed page/node_modules/.installed
-	@$(MAKE) --no-print-directory -j 2 lint all-tests
+	@$(MAKE) --no-print-directory -j 2 lint pytest
 
-.PHONY: all-tests
-all-tests: PROCESSES = 3
-all-tests: setup
-	$(TEST)
+test-all: setup  ## Run every check, and the exhaustive tests, which `make test` leaves out
+	@$(MAKE) --no-print-directory test PYTEST_ARGS=--exhaustive
+
+.PHONY: pytest
+pytest: PROCESSES = 3
+pytest: setup
+	$(TEST) $(PYTEST_ARGS)
 
 # The one dependency that is compiled; where that fails, its tests are skipped and say so. It comes after the other extra, since
 # pip must not run twice in one environment.

@@ -42,6 +42,7 @@ settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--exhaustive", action="store_true", help="run the tests marked exhaustive too")
     group = parser.getgroup("fuzz")
     group.addoption("--fuzz", type=int, default=2_000, help="number of inputs of the offline fuzz tests")
     group.addoption("--fuzz-requests", type=int, default=300, help="number of requests of the live fuzz test")
@@ -63,8 +64,10 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 # Before `-m` selects.
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark tests as `live` and `slow` by their folders and fixtures, and group those that run in one process."""
+    if not config.getoption("exhaustive"):
+        _leave_out_exhaustive(config, items)
     for item in items:
         relative = item.path.relative_to(_TESTS)
         fixtures: Collection[str] = getattr(item, "fixturenames", ())
@@ -77,6 +80,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(servers[0] if servers else str(relative)))
     if "PYTEST_XDIST_WORKER" in os.environ:
         _put_long_groups_first(items)
+
+
+def _leave_out_exhaustive(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+    items[:] = [item for item in items if item.get_closest_marker("exhaustive") is None]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.hookimpl(optionalhook=True)
