@@ -28,13 +28,16 @@ def thumbnail(photos: dict[str, Path]) -> bytes:
 
 #: The contract, which both servers keep. The other tests run against TorchServe.
 _OF_BOTH_SERVERS = {
-    *("test_client_libraries", "test_contract", "test_errors", "test_kserve", "test_predictions", "test_telemetry"),
+    *("test_client_libraries", "test_contract", "test_errors", "test_fuzz", "test_kserve", "test_memory", "test_predictions"),
+    "test_telemetry",
 }
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] in _OF_BOTH_SERVERS:
         metafunc.parametrize("server", ["torchserve", "asgi"], indirect=True, scope="session")
+    if "busy_server" in metafunc.fixturenames:
+        metafunc.parametrize("busy_server", ["torchserve", "asgi"], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +71,13 @@ def batching_server(tmp_path_factory: pytest.TempPathFactory, default_archive: P
     config = tmp_path_factory.mktemp("config") / "config.properties"
     config.write_text(CONFIG.read_text() + cross_origin_settings(ORIGIN))
     yield from _serve(tmp_path_factory, archive, config)
+
+
+@pytest.fixture(scope="session")
+def busy_server(request: pytest.FixtureRequest) -> Server:
+    """Return the server that the test is for, to which requests are sent together."""
+    server: Server = request.getfixturevalue({"torchserve": "batching_server", "asgi": "asgi_server"}[request.param])
+    return server
 
 
 def _serve(

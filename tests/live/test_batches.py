@@ -1,4 +1,4 @@
-"""Requests that arrive together: TorchServe hands them to the handler as one batch."""
+"""Requests that arrive together: TorchServe hands them to the handler as one batch, our own server runs them side by side."""
 
 import base64
 import re
@@ -19,7 +19,7 @@ from tests.support import encode
 Ask = Callable[[Server], requests.Response]
 
 
-def test_each_answer_of_a_batch_is_the_answer_alone(server: Server, batching_server: Server, photos: dict[str, Path]) -> None:
+def test_each_answer_of_a_batch_is_the_answer_alone(server: Server, busy_server: Server, photos: dict[str, Path]) -> None:
     cat, person = photos["chelsea"].read_bytes(), photos["astronaut"].read_bytes()
     with Image.open(photos["chelsea"]) as photo:
         half = encode(photo.resize((200, 133)), "JPEG")
@@ -34,7 +34,7 @@ def test_each_answer_of_a_batch_is_the_answer_alone(server: Server, batching_ser
         (person, {"X-Segment-Format": "png"}),
     ]
 
-    together = at_once(batching_server, [partial(post, image=image, headers=headers) for image, headers in calls])
+    together = at_once(busy_server, [partial(post, image=image, headers=headers) for image, headers in calls])
     alone = [post(server, *request) for request in calls]
 
     assert [response.status_code for response in together] == [200, 400, 200, 400, 200, 400, 400, 200]
@@ -42,17 +42,17 @@ def test_each_answer_of_a_batch_is_the_answer_alone(server: Server, batching_ser
     assert [response.headers["content-type"] for response in together] == [r.headers["content-type"] for r in alone]
 
 
-def test_a_bad_request_of_a_batch_has_its_own_error(batching_server: Server, photos: dict[str, Path]) -> None:
+def test_a_bad_request_of_a_batch_has_its_own_error(busy_server: Server, photos: dict[str, Path]) -> None:
     bodies = [photos["chelsea"].read_bytes(), b"broken"] * 3
 
-    responses = at_once(batching_server, [partial(post, image=body) for body in bodies])
+    responses = at_once(busy_server, [partial(post, image=body) for body in bodies])
 
     assert [response.status_code for response in responses] == [200, 400] * 3
     assert {error(response) for response in responses[1::2]} == {(400, "InvalidImage")}
 
 
 def test_calls_of_all_kinds_in_one_batch_are_answered_as_alone(
-    server: Server, batching_server: Server, photos: dict[str, Path], thumbnail: bytes
+    server: Server, busy_server: Server, photos: dict[str, Path], thumbnail: bytes
 ) -> None:
     astronaut, photo = photos["astronaut"].read_bytes(), base64.b64encode(thumbnail).decode()
     tensor = {"name": "a", "shape": [1], "datatype": "BYTES", "data": [photo], "parameters": {"format": "index"}}
@@ -67,7 +67,7 @@ def test_calls_of_all_kinds_in_one_batch_are_answered_as_alone(
         lambda to: post(to, b"broken", {"Accept": "image/png"}),
     ]
 
-    together = at_once(batching_server, calls)
+    together = at_once(busy_server, calls)
     alone = [ask(server) for ask in calls]
 
     assert [response.status_code for response in together] == [200, 200, 200, 400, 200, 200, 200, 400]
@@ -77,11 +77,12 @@ def test_calls_of_all_kinds_in_one_batch_are_answered_as_alone(
 
 
 def at_once(server: Server, calls: Sequence[Ask]) -> list[requests.Response]:
-    """Send all calls together, check that they reached the handler in batches, and return the answers in order."""
+    """Send all calls together, check that TorchServe handed them over in batches, and return the answers in order."""
     before = batches(server)
     with ThreadPoolExecutor(len(calls)) as pool:
         responses = list(pool.map(lambda ask: ask(server), calls))
-    assert batches(server)[0] - before[0] < len(calls)
+    if server.software == "torchserve":  # The engine's lanes make batches needless, and our own server does without them.
+        assert batches(server)[0] - before[0] < len(calls)
     return responses
 
 
