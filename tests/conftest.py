@@ -28,12 +28,6 @@ _SERVERS = {
     **dict.fromkeys(["busy_server", "batching_server"], "batching_server"),
     **dict.fromkeys(["server", "torchserve", "asgi_server"], "server"),
 }
-    "busy_server": "batching_server",
-    "batching_server": "batching_server",
-    "server": "server",
-    "torchserve": "server",
-    "asgi_server": "server",
-}
 #: Tests with these are slow as well, but built once for all processes.
 _ARTEFACTS = {"default_archive", "quantized", "small_archive"}
 #: Tests of one file share fixtures and so run in one process; those of these files share none and take a minute together.
