@@ -1,6 +1,6 @@
 """What every executor does: tasks in, what became of them out."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -30,7 +30,7 @@ class Executor(Protocol):
 
     def run(
         self, prepare: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task]
-    ) -> Iterator[Done[Task, Result] | Lost[Task]]:
+    ) -> Generator[Done[Task, Result] | Lost[Task], None, None]:
         """Do `tasks`, in any order.
 
         A process that dies is replaced, and its task is reported as `Lost`; whether to try it again is the caller's decision.

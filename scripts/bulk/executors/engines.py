@@ -1,0 +1,47 @@
+"""The executors by the names that `--engine` has."""
+
+import importlib
+import os
+from argparse import ArgumentParser, Namespace
+
+from scripts.arguments import one_of, positive_int
+from scripts.bulk.executors.base import Executor
+from scripts.bulk.executors.local import LocalExecutor
+from scripts.errors import UsageError, UserError
+
+ENGINES = ("local", "ray")
+
+
+def add_engine_options(parser: ArgumentParser) -> None:
+    """Add `--engine`, `--address` and `--jobs` to a program."""
+    parser.add_argument(
+        "--engine", type=one_of(ENGINES), default="local", metavar="NAME", help="local: processes here; ray: a Ray cluster"
+    )
+    parser.add_argument("--address", metavar="ADDRESS", help="of the Ray cluster; without it Ray starts on this machine")
+    parser.add_argument(
+        "--jobs", type=positive_int, metavar="N", help="processes; by default one per core of this machine, or of the cluster"
+    )
+
+
+def make_executor(arguments: Namespace) -> Executor:
+    """Return the executor that the options of `add_engine_options` ask for.
+
+    Raises:
+        UsageError: an address for an engine that has none.
+        UserError: Ray is not installed.
+    """
+    if arguments.engine == "local":
+        if arguments.address:
+            raise UsageError(f"--address {arguments.address}: is for --engine ray; the engine is 'local'")
+        return LocalExecutor(arguments.jobs or usable_cores())
+    try:
+        module = importlib.import_module("scripts.bulk.executors.ray")
+    except ModuleNotFoundError as error:
+        raise UserError("--engine ray: the package ray is not installed; install the extra: pip install '.[ray]'") from error
+    executor: Executor = module.RayExecutor(jobs=arguments.jobs, address=arguments.address)
+    return executor
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,98 @@
+"""Give every task its attempts, whatever executor does them."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Generic
+
+from scripts.bulk.executors.base import Done, Executor, Lost, Result, Task
+from scripts.errors import UserError
+
+MOST_ATTEMPTS = 2
+#: Tasks in a row that ended their processes, after which the cause is not the tasks.
+_MOST_LOST_IN_A_ROW = 50
+
+
+@dataclass(frozen=True)
+class Finished(Generic[Task, Result]):
+    """A task with its result."""
+
+    task: Task
+    result: Result
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Quarantined(Generic[Task]):
+    """A task whose process ended at every attempt."""
+
+    task: Task
+    #: How the last process ended.
+    reason: str
+    attempts: int
+
+
+class TooManyLost(UserError):
+    """One process after the other ended, whatever its task."""
+
+
+def run_tasks(
+    executor: Executor,
+    prepare: Callable[[], Callable[[Task], Result]],
+    tasks: Iterable[Task],
+    *,
+    most_attempts: int = MOST_ATTEMPTS,
+) -> Generator[Finished[Task, Result] | Quarantined[Task], None, None]:
+    """Do each task until it has a result, or has ended `most_attempts` processes. Results come in any order.
+
+    Args:
+        executor: does them.
+        prepare: as `Executor.run` has it.
+        tasks: hashable and different from each other; taken only as processes become free.
+        most_attempts: of one task.
+
+    Raises:
+        TooManyLost: process after process ended, without one result between.
+        UserError: no process can be prepared.
+    """
+    attempts: dict[Task, int] = {}
+    again: deque[Task] = deque()
+    lost_in_a_row = 0
+    for outcome in _outcomes(executor, prepare, tasks, again):
+        task = outcome.task
+        if isinstance(outcome, Done):
+            lost_in_a_row = 0
+            yield Finished(task, outcome.result, attempts.pop(task, 0) + 1)
+            continue
+        lost_in_a_row += 1
+        attempts[task] = attempts.get(task, 0) + 1
+        if attempts[task] < most_attempts:
+            again.append(task)
+        else:
+            yield Quarantined(task, outcome.reason, attempts.pop(task))
+        if lost_in_a_row == _MOST_LOST_IN_A_ROW:
+            raise TooManyLost(f"{lost_in_a_row} processes in a row ended with their tasks, the last was {outcome.reason}")
+
+
+def _outcomes(
+    executor: Executor, prepare: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task], again: deque[Task]
+) -> Iterator[Done[Task, Result] | Lost[Task]]:
+    """Yield what becomes of `tasks`, and of those that are put into `again` meanwhile."""
+    source = iter(tasks)
+
+    def pending() -> Iterator[Task]:
+        while True:
+            while again:
+                yield again.popleft()
+            task = next(source, None)
+            if task is None:
+                return
+            yield task
+
+    while True:
+        with closing(executor.run(prepare, pending())) as outcomes:
+            yield from outcomes
+        # What is lost last is put into `again` after the executor has seen the end.
+        if not again:
+            return

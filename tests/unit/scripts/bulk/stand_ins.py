@@ -1,0 +1,53 @@
+"""Tasks that stand in for images: what they do is in their names. Child processes import this module, so it is light."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.errors import UserError
+
+
+@dataclass(frozen=True)
+class Do:
+    """Preparation of a process that does stand-in tasks."""
+
+    #: A line is appended for every process that is prepared.
+    log: Path
+
+    def __call__(self) -> Callable[[str], str]:
+        with self.log.open("a") as log:
+            log.write(f"{os.getpid()}\n")
+        return do
+
+
+def do(task: str) -> str:
+    """Do what the task's first word says: `kill`, `exit`, `raise`, `sleep`, or nothing."""
+    match task.split():
+        case ["kill", *_]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case ["kill-once", path]:
+            if not Path(path).exists():
+                Path(path).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        case ["exit", *_]:
+            os._exit(3)
+        case ["raise", *_]:
+            raise EOFError("a bug in the task")
+        case ["sleep", seconds]:
+            time.sleep(float(seconds))
+        case ["pid"]:
+            return str(os.getpid())
+    return f"did {task}"
+
+
+def refuse() -> Callable[[str], str]:
+    """Fail as a preparation does whose archive cannot be loaded."""
+    raise UserError("no such archive")
+
+
+def die() -> Callable[[str], str]:
+    """End the process while it is prepared."""
+    os._exit(4)
