@@ -19,6 +19,7 @@ UserError
 ├── ClassCountMismatch        weights are for another number of classes
 ├── SegmentingError           a folder of photographs cannot be segmented
 ├── FunctionError             a task of CVAT cannot be annotated
+├── SigningError              an archive cannot be signed, or is not signed as it should be
 ├── BackendError              the backend for Label Studio cannot start, or cannot answer a call
 └── AnswerError               a server's answer holds no segmentation
 

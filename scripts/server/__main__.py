@@ -6,7 +6,8 @@ python -m scripts.server start --server asgi --archive build/model-store/deeplab
 python -m scripts.server token --scope predict
 python -m scripts.server stop
 
-With --server asgi, every option of that server may follow: `python MODEL.mar --help` lists them.
+With --server asgi, every option of that server may follow: `python MODEL.mar --help` lists them. With either,
+`--verify-key KEY.pub` refuses an archive that this key has not signed (python -m scripts.sign).
 """
 
 import sys

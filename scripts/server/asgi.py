@@ -10,7 +10,9 @@ from pathlib import Path
 import psutil
 
 from scripts.server.ports import ServerError
+from scripts.server.verified import wants_verification
 
+ROOT = Path(__file__).parents[2]
 #: Starts the server and leaves it behind, so that whoever starts it need not wait for its end.
 _LEAVE_BEHIND = """
 import json, subprocess, sys
@@ -35,13 +37,21 @@ def launch_asgi(archive: Path, port: int, temporary: Path, console: Path, option
     Raises:
         ServerError: it ended at once.
     """
-    served = [str(archive.resolve()), "--port", str(port), "--cache", str(temporary), *options]
+    served = [*_program(archive.resolve(), options), "--port", str(port), "--cache", str(temporary), *options]
     command = [sys.executable, "-c", _LEAVE_BEHIND, str(console), sys.executable, *served]
     # The archive brings its own modules.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = inherited | ({"PYTHONPATH": str(ROOT)} if wants_verification(options) else {})
     launched = subprocess.run(command, check=True, env={**environment, "TMPDIR": str(temporary)}, stdout=subprocess.PIPE)
     pid: int = json.loads(launched.stdout)
     try:
         return pid, psutil.Process(pid).create_time()
     except psutil.NoSuchProcess as error:
         raise ServerError(f"the server ended at once\n{console.read_text(errors='replace')[-2000:]}") from error
+
+
+def _program(archive: Path, options: Sequence[str]) -> list[str]:
+    """Return what Python runs: the archive itself, or, if it must be verified, the server of this repository."""
+    if not wants_verification(options):
+        return [str(archive)]
+    return ["-m", "handler.servers.asgi", "--model", f"{archive.stem}={archive}"]

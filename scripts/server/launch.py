@@ -19,6 +19,7 @@ from scripts.server.asgi import launch_asgi
 from scripts.server.logs import CONSOLE
 from scripts.server.ports import LOOPBACK, Ports, ServerError
 from scripts.server.running import Server, Software
+from scripts.server.verified import split_keys, verified_copy
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config.properties"
@@ -43,14 +44,16 @@ def start(
         run_directory: for logs and state.
         config: TorchServe's config.properties.
         software: which server.
-        options: more options for the command line of our own server.
+        options: more options for the command line of our own server; for TorchServe, keys that must have signed the archive.
 
     Raises:
         UsageError: an option is unknown or wrong.
-        ServerError: the archive is missing, a port is taken, or a server of this run directory runs already.
+        ServerError: the archive is missing or not signed as it must be, a port is taken, or a server of this run directory
+            runs already.
         JavaNotFound: there is no Java 17 or newer.
     """
     check_start(archive, ports, run_directory, software)
+    keys, options = split_keys(options) if software == "torchserve" else ([], options)
     address = _address(archive, software, options)
     logs = run_directory / "logs"
     shutil.rmtree(logs, ignore_errors=True)
@@ -58,7 +61,8 @@ def start(
     temporary = Path(tempfile.mkdtemp(prefix="deeplab-"))
     try:
         if software == "torchserve":
-            pid, started = _launch_torchserve(archive, ports, config, logs, temporary)
+            served = verified_copy(archive, keys, temporary)
+            pid, started = _launch_torchserve(served, ports, config, logs, temporary)
         else:
             pid, started = launch_asgi(archive, ports.inference, temporary, logs / CONSOLE, options)
     except BaseException:

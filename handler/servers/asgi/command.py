@@ -11,6 +11,7 @@ from typing import NoReturn
 from handler.servers.asgi import token_command
 from handler.servers.asgi.logs import log_event
 from handler.servers.asgi.options import OptionError, ServerOptions, parse_options
+from handler.servers.asgi.signatures import PACKAGE
 from handler.servers.asgi.token_command import TOKEN_COMMAND
 from handler.servers.asgi.unpack import UnpackError, sweep, unpack
 
@@ -30,6 +31,12 @@ _PACKAGES = {
 }
 #: What `--grpc-port` needs beside them.
 _GRPC_PACKAGES = {"grpc": "grpcio", "google.protobuf": "protobuf"}
+#: What `--verify-key` needs beside them.
+_SIGNATURE_PACKAGES = {"minisign": PACKAGE}
+_CANNOT_VOUCH = (
+    "--verify-key: `python MODEL.mar` has already run the archive's own code, which cannot vouch for itself; start the server "
+    "from code that you trust: python -m handler.servers.asgi --model NAME=MODEL.mar --verify-key FILE"
+)
 #: By this a process that runs an extracted archive knows the file that the user started.
 _STARTED_AS = "DEEPLAB_ARCHIVE"
 
@@ -53,9 +60,11 @@ def main(
             return token_command.main(arguments[1:], prog)
         options = parse_options(arguments, prog, archive)
         require_packages(_needed_packages(options), root)
+        if root is not None and options.verify_key:
+            raise OptionError(_CANNOT_VOUCH)
         from handler.servers.asgi.server import serve
 
-        folders = {name: unpack(path, options.cache) for name, path in options.models.items()}
+        folders = {name: unpack(path, options.cache, options.verify_key) for name, path in options.models.items()}
         for folder in sweep(options.cache):
             log_event("archive removed", folder=str(folder))
         return serve(options, folders)
@@ -77,6 +86,8 @@ def main_of_archive(root: Path, arguments: Sequence[str]) -> int:
     try:
         options = parse_options(arguments, f"python {archive}", archive)
         require_packages(_needed_packages(options), root)
+        if options.verify_key:
+            raise OptionError(_CANNOT_VOUCH)
         folder = unpack(root, options.cache)
     except (OptionError, UnpackError) as error:
         return fail(str(error), _USAGE if isinstance(error, OptionError) else _FAILURE)
@@ -104,7 +115,8 @@ def require_packages(packages: Mapping[str, str], root: Path | None = None) -> N
 
 
 def _needed_packages(options: ServerOptions) -> Mapping[str, str]:
-    return _PACKAGES if options.grpc_port is None else _PACKAGES | _GRPC_PACKAGES
+    grpc = {} if options.grpc_port is None else _GRPC_PACKAGES
+    return _PACKAGES | grpc | (_SIGNATURE_PACKAGES if options.verify_key else {})
 
 
 def _requirements(root: Path | None) -> dict[str, str]:

@@ -11,6 +11,8 @@ _DESCRIPTION = "Serve models from their archives by HTTP, without Java."
 _EPILOG = """A model is served at /predictions/NAME, /v1/models/NAME:predict and /v2/models/NAME/infer;
 /v2/health/live and /v2/health/ready are for probes. SIGTERM finishes what was accepted and ends the server."""
 
+VERIFY_KEY = "--verify-key"
+
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]+|[A-Za-z0-9._-]+")
@@ -51,6 +53,8 @@ class ServerOptions:
     drain: float = 150
     #: Where archives are extracted; None: the user's cache folder.
     cache: Path | None = None
+    #: Public keys, one of which must have signed each archive; empty: signatures are not looked at.
+    verify_key: Sequence[Path] = ()
     #: Hashes of bearer tokens; None: everyone may do everything.
     tokens: Path | None = None
     #: For TLS: a chain of certificates, and its key if that is in another file.
@@ -105,6 +109,8 @@ def _parser(prog: str, archive: Path | None) -> Parser:
     add_door_options(parser)
     add("--grpc-port", type=_whole(0, 65535), metavar="N", help="port for KServe v2 over gRPC; 0: any free one (none)")
     add("--cache", type=Path, metavar="DIR", help="folder into which archives are extracted (~/.cache/deeplab-serve)")
+    text = "serve only archives that this minisign public key has signed; repeatable, one must have"
+    add(VERIFY_KEY, type=_file, action="append", default=[], metavar="FILE", help=text)
     for name, least, text in (
         ("workers", 1, "processes per model"),
         ("queue", 1, "requests of one model that may wait; more get 503"),
@@ -176,6 +182,12 @@ def _host(text: str) -> str:
     if not _HOST.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} must be a host name or address, without a port, such as maps.example.org")
     return text.lower().strip("[]").removesuffix(".")
+
+
+def _file(text: str) -> Path:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"{text!r}: no such file")
+    return Path(text)
 
 
 def _folder(text: str) -> Path:

@@ -1,7 +1,7 @@
 """Extract archives into a cache folder by their digests, and sweep out those that nothing serves any more.
 
 A process locks the folders that it uses (`flock` on the folder itself) until it ends, however it ends. Imports nothing but the
-standard library.
+standard library, and a library for signatures where they are asked for.
 """
 
 import fcntl
@@ -14,10 +14,12 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO, cast
+
+from handler.servers.asgi.signatures import SignatureError, verify
 
 #: Extractions that stay though nothing serves them now: the last ones used.
 _KEPT = 3
@@ -34,7 +36,7 @@ class UnpackError(Exception):
     """An archive cannot be extracted."""
 
 
-def unpack(archive: Path, cache: Path | None = None) -> Path:
+def unpack(archive: Path, cache: Path | None = None, keys: Sequence[Path] = ()) -> Path:
     """Return a folder with the contents of `archive`, extracted now or by an earlier start, and in use until this process ends.
 
     The folder appears whole or not at all: several servers may start at once, and any of them may be killed.
@@ -42,25 +44,46 @@ def unpack(archive: Path, cache: Path | None = None) -> Path:
     Args:
         archive: a `.mar` file, or a folder that is already an extracted one.
         cache: where to extract to; None: the user's cache folder.
+        keys: files of public keys, one of which must have signed `archive`; empty: its signature is not looked at.
 
     Raises:
-        UnpackError: `archive` is not a zip file with a manifest, or the folder cannot be written, or another user's.
+        UnpackError: `archive` is not a zip file with a manifest, or not signed as it must be, or the folder cannot be
+            written, or another user's.
     """
     if archive.is_dir():
+        if keys:
+            raise UnpackError(f"{archive}: a folder, which has no signature; with --verify-key name the .mar file")
         return archive.resolve()
     home = (cache or _default_cache()).resolve()
     try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
         # One handle for both: the file may be replaced meanwhile.
-        with archive.open("rb") as file:
+        with _opened(archive, home, keys) as file:
             folder = home / hashlib.file_digest(file, "sha256").hexdigest()[:32]
-            home.mkdir(parents=True, exist_ok=True, mode=0o700)
             while not _use(folder):  # Another start may sweep it out at this moment.
                 _extract(archive, file, folder)
+    except SignatureError as error:
+        raise UnpackError(str(error)) from error
     except _BROKEN_ZIP as error:
         raise UnpackError(f"{archive}: not a model archive (a zip file): {error}") from error
     except OSError as error:
         raise UnpackError(f"{error.filename or archive}: {error.strerror}; --cache names another folder") from error
     return folder
+
+
+@contextmanager
+def _opened(archive: Path, home: Path, keys: Sequence[Path]) -> Iterator[BinaryIO]:
+    """Give the bytes of `archive`; where there are keys, of a verified copy that nobody else can change."""
+    with archive.open("rb") as file:
+        if not keys:
+            yield file
+            return
+        with tempfile.TemporaryFile(dir=home) as copy:
+            shutil.copyfileobj(file, copy)
+            copy.seek(0)
+            verify(archive, copy, keys)
+            copy.seek(0)
+            yield cast(BinaryIO, copy)
 
 
 def sweep(cache: Path | None = None) -> list[Path]:
