@@ -22,8 +22,10 @@ ifdef MODEL
 CHECKPOINT ?= $(BUILD)/checkpoints/$(MODEL).safetensors
 endif
 CHECKPOINT ?= $(DEFAULT_CHECKPOINT)
+# A folder of photographs like those to be served, for docs/telemetry.md's drift.
+REFERENCE ?=
 # The default checkpoint must agree with the index_to_name.json that is in the repository.
-PACKAGE_ARGS := $(if $(filter $(DEFAULT_CHECKPOINT),$(CHECKPOINT)),--class-names index_to_name.json)
+PACKAGE_ARGS := $(if $(filter $(DEFAULT_CHECKPOINT),$(CHECKPOINT)),--class-names index_to_name.json) $(if $(REFERENCE),--reference $(REFERENCE))
 
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m

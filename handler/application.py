@@ -43,6 +43,8 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     #: Names the call in the log, and to the client if the server fails to answer it.
     request_id: str = ""
+    #: Whether the observations of its reply are to hold the classes of sample points.
+    sampled: bool = False
 
 
 class Application:
@@ -142,6 +144,8 @@ class Application:
         )
         if isinstance(requests, SegmentationError):
             return _ParsedCall(call, envelope, [], requests)
+        if call.sampled:
+            requests = [replace(request, sampled=True) for request in requests]
         return _ParsedCall(call, envelope, requests)
 
     def _reply(self, call: "_ParsedCall", outcomes: Sequence[Outcome]) -> Reply:
@@ -162,7 +166,8 @@ class Application:
         size, limit = len(reply.body), self._archive.settings.limits.max_response_bytes
         if size > limit:
             raise ResponseTooLarge(f"the answer to the call has {size:,} bytes, the limit is {limit:,}")
-        return replace(reply, format=_format(call.requests), images=len(answers))
+        observations = [answer.observation for answer in answers if answer.observation is not None]
+        return replace(reply, format=_format(call.requests), images=len(answers), observations=observations)
 
 
 @dataclass(frozen=True)

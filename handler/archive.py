@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
+from handler.drift import Reference
+from handler.observation import BOUNDS
 from handler.options import ModelIdentity
 from handler.settings import HandlerSettings
 from model.strict import ConfigurationError
 
 _MANIFEST = Path("MAR-INF", "MANIFEST.json")
+#: What the images looked like on which a model was accepted, relative to the archive's root.
+REFERENCE = Path("monitoring", "reference.json")
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,29 @@ def parse_settings(served: dict[str, Any]) -> HandlerSettings:
         ConfigurationError: it has an unknown key or a bad value.
     """
     return HandlerSettings.parse(served.get("handler") or {}, source="model-config.yaml, section 'handler'")
+
+
+def read_reference(folder: Path, classes: int) -> Reference | None:
+    """Read the reference recorded in an extracted archive, or return None.
+
+    Raises:
+        ConfigurationError: it does not have the quantities of this version, or is not of a model of so many `classes`.
+    """
+    path = folder / REFERENCE
+    if not path.is_file():
+        return None
+    try:
+        reference = TypeAdapter(Reference).validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: not a reference: {error}") from error
+    found = {name: len(counts) for name, counts in reference.distribution.bins.items()}
+    expected = {name: len(bounds) + 1 for name, bounds in BOUNDS.items()}
+    if found != expected or len(reference.distribution.shares) != classes:
+        raise ConfigurationError(
+            f"{path}: has bins {found} and {len(reference.distribution.shares)} classes, should have {expected} and {classes}; "
+            "package the model again with --reference"
+        )
+    return reference
 
 
 def extract_archive(path: Path, folder: Path) -> ModelArchive:

@@ -139,6 +139,8 @@ class SegmentationRequest:
     images_per_call: int = 1
     #: What is wanted: `ANSWER`, the answer in its format, and arrays by their names in `handler.answers.arrays`.
     outputs: tuple[str, ...] = (ANSWER,)
+    #: Whether its observation is to hold the classes of sample points.
+    sampled: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from handler.image.pixel_data import OpenedPixels, open_pixels
 from handler.labels import Labels
 from handler.limits import Limits
 from handler.masks.explanation import Explanation
+from handler.masks.observe import observe as observe_answer
 from handler.masks.refinement import RefinementReport, dense_crf, import_crf
 from handler.masks.segmentation import Segmentation, keep_classes, segment_by_logits, segment_by_probabilities
 from handler.network.engines import Engine, EngineOptions, Logits, ModelFiles, build_engine, reference_engine, resolve_engine
@@ -255,12 +256,14 @@ class Pipeline:
     def _encode(self, decoded: DecodedRequest, logits: Sequence[Logits], observe: Observer) -> EncodedResponse:
         options, outputs = decoded.request.answer, decoded.request.outputs
         result = self._label(decoded.image, decoded.views, logits, decoded.request.inference, observe)
+        observation = observe_answer(decoded.image, result, sampled=decoded.request.sampled)
         with timed("encode", observe):
             if options.classes is not None:
                 result = keep_classes(result, options.classes)
             encode = FORMATS[options.format].encode
             response = encode(result, self._identity, options) if ANSWER in outputs else EncodedResponse(b"", "")
-            return replace(response, arrays={name: ARRAYS[name].make(result) for name in outputs if name != ANSWER})
+            arrays = {name: ARRAYS[name].make(result) for name in outputs if name != ANSWER}
+            return replace(response, arrays=arrays, observation=observation)
 
     def _explain(self, decoded: DecodedRequest, observe: Observer) -> EncodedResponse:
         request = decoded.request

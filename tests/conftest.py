@@ -141,11 +141,16 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_archive(tmp_path_factory: pytest.TempPathFactory, converted: Path) -> Path:
-    """Return the archive of the checkpoint of `converted` under the name `pets`."""
+    """Return the archive of the checkpoint of `converted` under the name `pets`; the samples beside it are its reference."""
     from scripts.package import DEFAULT_MODEL_CONFIG, Recipe, build
+    from scripts.samples import ALL, write_samples
 
-    recipe = Recipe("pets", "1.0", converted / CHECKPOINT, DEFAULT_MODEL_CONFIG)
-    return built_once(tmp_path_factory, "small_archive", lambda folder: build(recipe, folder)) / "pets.mar"
+    def make(folder: Path) -> None:
+        photographs = folder / "photographs"
+        write_samples(photographs, ALL)
+        build(Recipe("pets", "1.0", converted / CHECKPOINT, DEFAULT_MODEL_CONFIG, reference=photographs), folder)
+
+    return built_once(tmp_path_factory, "small_archive", make) / "pets.mar"
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from handler.observation import Observation
+
 JSON_TYPE = "application/json"
 PNG_TYPE = "image/png"
 
@@ -20,6 +22,8 @@ class EncodedResponse:
     body: bytes
     content_type: str
     arrays: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    #: What the image and its segmentation look like; None: it is an explanation.
+    observation: Observation | None = field(default=None, compare=False)
 
     @property
     def bytes(self) -> int:

@@ -8,9 +8,12 @@ import torch
 
 from handler.allocator import return_large_blocks, trim_heap
 from handler.application import Application, Call
-from handler.archive import ModelArchive
+from handler.archive import ModelArchive, read_reference
 from handler.idle import IdleTask
 from handler.image.process import prepare_process
+from handler.network.engines.archive import archived_agreement
+from handler.pipeline import Pipeline
+from handler.profile import Profile
 from handler.request.protocols import Reply
 from handler.stages import Observer, ignore
 
@@ -53,3 +56,16 @@ class ServedModel:
         self.application.release_memory()
         gc.collect()
         trim_heap()
+
+
+def read_profile(archive: ModelArchive, pipeline: Pipeline) -> Profile:
+    """Return what metrics need to know of `archive`, loaded as `pipeline`.
+
+    Raises:
+        ConfigurationError: its reference cannot be used.
+    """
+    name, precision, classes = pipeline.engine.name, pipeline.engine.precision, pipeline.labels.names
+    recorded = archived_agreement(archive.folder)
+    compared = {(one.engine, one.precision): (one.equal_labels, one.required) for one in (recorded.engines if recorded else ())}
+    reference = read_reference(archive.folder, len(classes))
+    return Profile(classes, name, precision, compared.get((name, precision)), reference)

@@ -1,7 +1,9 @@
 """TorchServe's adapter: its context, rows, pseudo-headers, statuses and metrics. Nothing else knows TorchServe."""
 
 import os
+import re
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +14,19 @@ from ts.metrics.metric_type_enum import MetricTypes
 
 from handler.application import Call
 from handler.archive import ModelArchive, parse_settings
+from handler.drift import Window, drift
+from handler.observation import BOUNDS, Observation
 from handler.options import ModelIdentity
+from handler.profile import Profile
 from handler.request.protocols import Reply
-from handler.servers.model_process import ServedModel
+from handler.servers.model_process import ServedModel, read_profile
 
 #: Seconds in which the last replies leave before a worker that cannot recover ends itself.
 _LAST_WORDS_S = 1.0
+#: Gauges are written at most so often, with an image.
+_GAUGES_EVERY_S = 10.0
+#: What TorchServe's lines of metrics mean something by, so that no class name may hold it.
+_SEPARATORS = re.compile(r"[,:|#\s]")
 
 
 def end_worker() -> None:
@@ -30,6 +39,7 @@ class SegmentationService:
 
     _model: ServedModel
     _metrics: "Metrics"
+    _observations: "ObservationMetrics"
 
     def __init__(self, end_worker: Callable[[], None] = end_worker) -> None:
         self._end_worker = end_worker
@@ -41,8 +51,10 @@ class SegmentationService:
             ConfigurationError: model-config.yaml has an unknown key or a bad value.
             CheckpointError: the archive's checkpoint cannot be used.
         """
-        self._model = ServedModel(read_context(context), gpu_id=context.system_properties["gpu_id"])
+        archive = read_context(context)
+        self._model = ServedModel(archive, gpu_id=context.system_properties["gpu_id"])
         self._metrics = Metrics(context)
+        self._observations = ObservationMetrics(context, read_profile(archive, self._model.application.pipeline))
 
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         """Answer one batch of rows, in order, each with a status and content type of its own."""
@@ -51,6 +63,7 @@ class SegmentationService:
         replies = self._model.answer(calls, self._metrics.stage)
         if self._model.application.has_failed:
             self._end_worker()
+        self._observations.add([observation for reply in replies for observation in reply.observations])
         return [self._send(reply, context, index) for index, reply in enumerate(replies)]
 
     def _send(self, reply: Reply, context: Context, index: int) -> bytes:
@@ -154,3 +167,45 @@ class Metrics:
     def batch(self, size: int) -> None:
         """Record the number of rows of a batch."""
         self._batch.add_or_update(size, [self._model])
+
+
+class ObservationMetrics:
+    """What the model sees and says, named as in `asgi.model_metrics`; few values, since TorchServe parses a line for each."""
+
+    def __init__(self, context: Context, profile: Profile) -> None:
+        self._model = context.model_name
+        self._profile = profile
+        self._window = Window(len(profile.classes))
+        self._gauges_at = 0.0
+        add = context.metrics.add_metric_to_cache
+        self._shares = add("deeplab_class_share", "count", ["model", "class"], MetricTypes.HISTOGRAM)
+        names = {"megapixels": "image_megapixels", "brightness": "image_brightness", "confidence": "confidence"}
+        self._quantities = {name: add(f"deeplab_{names[name]}", "count", ["model"], MetricTypes.HISTOGRAM) for name in BOUNDS}
+        self._drift = add("deeplab_drift_distance", "count", ["model", "quantity"], MetricTypes.GAUGE)
+        self._images = add("deeplab_drift_images", "count", ["model"], MetricTypes.GAUGE)
+        engine = ["model", "engine", "precision"]
+        self._agreement = add("deeplab_engine_agreement", "count", engine, MetricTypes.GAUGE)
+        self._required = add("deeplab_engine_agreement_required", "count", engine, MetricTypes.GAUGE)
+
+    def add(self, observations: Sequence[Observation]) -> None:
+        """Record images; of the classes, those that an image shows."""
+        for observation in observations:
+            self._window.add(observation)
+            for name, metric in self._quantities.items():
+                metric.add_or_update(round(getattr(observation, name), 4), [self._model])
+            for label, share in self._profile.label_shares(observation):
+                if share > 0:
+                    self._shares.add_or_update(round(share, 4), [self._model, _SEPARATORS.sub("_", label)])
+        if observations and time.monotonic() - self._gauges_at > _GAUGES_EVERY_S:
+            self._gauges_at = time.monotonic()
+            self._set_gauges()
+
+    def _set_gauges(self) -> None:
+        if self._profile.agreement is not None:
+            labels = [self._model, self._profile.engine, self._profile.precision]
+            for metric, value in zip((self._agreement, self._required), self._profile.agreement, strict=True):
+                metric.add_or_update(value, labels)
+        if self._profile.reference is not None:
+            self._images.add_or_update(len(self._window), [self._model])
+            for quantity, distance in drift(self._profile.reference.distribution, self._window.distribution()).items():
+                self._drift.add_or_update(round(distance, 4), [self._model, quantity])

@@ -13,6 +13,7 @@ from scripts.arguments import Parser, existing_file, existing_folder, fraction
 from scripts.errors import report_errors
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, agreement_in, build
 from scripts.package.recipe import ROOT
+from scripts.package.reference import describe_reference
 from scripts.verify_archive import verify
 
 
@@ -28,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments.class_names,
         arguments.photographs,
         arguments.least_agreement,
+        arguments.reference,
     )
     archive = arguments.out / f"{arguments.name}.mar"
     proof = archive.with_suffix(".proven")
@@ -42,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f"proven: {outcomes[0]}")
     for engine in agreement_in(archive).engines:
         print(f"compared: {describe(engine)}{'' if engine.suffices else '; too few for it to be chosen'}")
+    if recipe.reference is not None:
+        print(f"reference: {describe_reference(archive)}")
     proof.write_text(f"{stamp} {_sha256(archive)}")
     return 0
 
@@ -78,6 +82,12 @@ def _parser() -> Parser:
         type=fraction,
         metavar="FRACTION",
         help="pixels an engine must label like torch in float32 (float32 0.9999, bfloat16 0.995)",
+    )
+    parser.add_argument(
+        "--reference",
+        type=existing_folder,
+        metavar="DIR",
+        help="photographs like those to be served, best 100 or more: servers measure how far what they get differs from them",
     )
     parser.add_argument("--name", default="deeplabv3", help="name of the model and of the archive (%(default)s)")
     parser.add_argument("--version", default="1.0", help="version of the model (%(default)s)")

@@ -13,11 +13,14 @@ from pathlib import Path
 
 from handler.network.engines import AUTO, ModelFiles
 from handler.network.engines.archive import AGREEMENT, GRAPH, Agreement
+from handler.options import ModelIdentity
+from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
 from model import read_metadata
 from scripts.agreement import compare_engines, require_agreement
 from scripts.class_names import index_to_name
 from scripts.package.recipe import ENTRY, EPOCH, MAIN, REQUIREMENTS, ROOT, Recipe, created_on
+from scripts.package.reference import record_reference, write_reference
 
 
 def build(recipe: Recipe, store: Path, prove: Callable[[Path], object] | None = None) -> Path:
@@ -49,6 +52,10 @@ def build(recipe: Recipe, store: Path, prove: Callable[[Path], object] | None = 
         require_agreement(agreement, settings.precision)
         (stage / AGREEMENT).parent.mkdir(exist_ok=True)
         (stage / AGREEMENT).write_text(agreement.model_dump_json(indent=2) + "\n")
+        if recipe.reference is not None:
+            identity = ModelIdentity(recipe.name, recipe.version)
+            pipeline = Pipeline.load(recipe.checkpoint, settings, identity, archive=stage)
+            write_reference(record_reference(pipeline, recipe.reference), stage)
         unpacked = _run_archiver(recipe, stage, Path(folder))
         return _replace(store / f"{recipe.name}.mar", unpacked, prove)
 

@@ -49,6 +49,8 @@ class Recipe:
     photographs: Path | None = None
     #: Least fraction of equal labels; None: `LEAST_EQUAL` of each precision.
     least_agreement: float | None = None
+    #: Folder of photographs like those to be served, with which servers compare what they get; None: nothing is recorded.
+    reference: Path | None = None
 
     def sources(self) -> list[Path]:
         """Return the allow-listed files, relative to the repository."""
@@ -99,12 +101,13 @@ class Recipe:
             self.version,
             created_on(),
             self.least_agreement,
+            self.reference and self.reference.resolve().name,
             version("torch"),
             self.requirements(),
             *_machine(self),
         ]
         digest = hashlib.sha256(" ".join(map(str, values)).encode())
-        photographs = find_images(self.photographs) if self.photographs else []
+        photographs = [path for folder in (self.photographs, self.reference) if folder for path in find_images(folder)]
         inputs = {path: path.name for path in [self.checkpoint, self.model_config, *photographs]}
         code = {ROOT / path: str(path) for path in sorted({*self.sources(), ENTRY, *packaging_sources()})}
         for path, name in {**inputs, **code}.items():

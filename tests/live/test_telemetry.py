@@ -49,6 +49,9 @@ def test_both_servers_count_the_same_requests_alike(server: Server, thumbnail: b
         **{sample("stage_duration_seconds_count", stage=stage): 2 for stage in STAGES - {"decode", "prepare", "encode"}},
         **{sample("stage_duration_seconds_count", stage=stage): 3 for stage in ("decode", "prepare", "encode")},
         sample("batch_size_count"): 4,
+        sample("confidence_count"): 2,
+        sample("image_megapixels_count"): 2,
+        sample("image_brightness_count"): 2,
     }
 
     for _ in range(2):

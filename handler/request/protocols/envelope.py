@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from handler.answers import EncodedResponse
 from handler.answers.response import JSON_TYPE, compact_json
 from handler.errors import InstancesTooMany, SegmentationError
+from handler.observation import Observation
 from handler.request.bodies import Instance
 
 
@@ -25,6 +26,8 @@ class Reply:
     format: str | None = None
     #: How many images it answers.
     images: int = 0
+    #: What these images and their segmentations look like; none of an explanation.
+    observations: Sequence[Observation] = ()
 
 
 class Envelope(Protocol):

@@ -9,12 +9,14 @@ import sys
 import time
 import traceback
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from handler.errors import SegmentationError
+from handler.observation import Observation
 from handler.servers.asgi.errors import rejection_reason
 from handler.servers.asgi.messages import Answer, StageTime
 from handler.servers.asgi.tracing import Trace
@@ -56,6 +58,7 @@ class RequestRecord:
     #: The format of a model's answer, `mixed` where its images have several.
     format: str | None = None
     images: int = 0
+    observations: Sequence[Observation] = ()
     bytes_in: int = 0
     bytes_out: int = 0
     #: Milliseconds of what was done for it, in order.
@@ -79,6 +82,7 @@ class RequestRecord:
         self.milliseconds.update(answer.stages)
         self.times.extend(answer.times)
         self.format, self.images, self.error = answer.format, answer.images, answer.error
+        self.observations = answer.observations
 
     def refuse(self, error: SegmentationError) -> None:
         """Note why no worker answers the request."""

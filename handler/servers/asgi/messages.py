@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from handler.observation import Observation
+from handler.profile import Profile
+
 #: Raised when a message changes: a worker runs the code of its archive, the front that of the archive it was started from.
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class HttpRequest:
     traced: bool = False
     #: `grpc`: the body is a ModelInferRequest, to be answered by a ModelInferResponse, or an error in JSON.
     protocol: Literal["http", "grpc"] = "http"
+    #: Whether the answer's observations are to hold the classes of sample points.
+    sampled: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class Answer:
     format: str | None = None
     #: Images in the request.
     images: int = 0
+    #: What these images and their segmentations look like.
+    observations: Sequence[Observation] = ()
     #: The type of the error.
     error: str | None = None
 
@@ -99,6 +106,7 @@ class Ready:
     platform: str
     tensors: Mapping[str, Sequence[Mapping[str, Any]]]
     interface: Interface
+    profile: Profile
 
 
 @dataclass(frozen=True)

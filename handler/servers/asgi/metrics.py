@@ -8,9 +8,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import choose_encoder
 
 from handler.errors import SegmentationError
+from handler.observation import Observation
 from handler.servers.asgi.errors import rejection_reason
 from handler.servers.asgi.logs import RequestRecord
 from handler.servers.asgi.messages import Answer
+from handler.servers.asgi.model_metrics import ModelCollector, Observations
 from handler.servers.asgi.request_queue import QueueObserver, Ticket
 from handler.servers.asgi.workers import ModelWorkers
 
@@ -54,6 +56,8 @@ class Metrics:
         self._rejections = counter("rejections", "Those that the server ended without a worker's answer.", ["model", "reason"])
         self._observe_queues(models)
         self._read_workers(models)
+        self._models = models
+        self._watchers = (Observations(histogram), ModelCollector(models, self._registry))
 
     def _maker(self, kind: Callable[..., Any]) -> Callable[..., Any]:
         return partial(kind, namespace="deeplab", registry=self._registry)
@@ -98,7 +102,15 @@ class Metrics:
             self._images.labels(model, record.action).inc(record.images)
         if "read" in record.milliseconds:
             self._stages.labels(model, "read").observe(record.milliseconds["read"] / 1000)
+        self.observe(model, record.observations)
         self._count_error(model, record.error, record.reason)
+
+    def observe(self, model: str, observations: Sequence[Observation]) -> None:
+        """Count what images of `model` and their segmentations look like."""
+        if observations and (ready := self._models[model].ready) is not None:
+            for watcher in self._watchers:
+                for observation in observations:
+                    watcher.add(model, ready.profile, observation)
 
     def refuse_connection(self, error: SegmentationError) -> None:
         """Count a connection that was closed without a request."""

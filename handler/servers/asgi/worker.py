@@ -39,7 +39,7 @@ from handler.servers.asgi.messages import (
     StageTime,
     Unhealthy,
 )
-from handler.servers.model_process import ServedModel
+from handler.servers.model_process import ServedModel, read_profile
 from model import CheckpointError
 from model.strict import ConfigurationError
 
@@ -133,6 +133,7 @@ def describe(archive: ModelArchive, model: ServedModel) -> Ready:
             formats={name: (entry.content_type, entry.about) for name, entry in FORMATS.items()},
             max_instances=archive.settings.limits.max_instances,
         ),
+        profile=read_profile(archive, model.application.pipeline),
     )
 
 
@@ -165,11 +166,11 @@ class _Exchange:
 
 def _read(request: HttpRequest, max_bytes: int) -> _Exchange:
     if request.protocol == "http":
-        return _Exchange(read_call(request, max_bytes), _answer)
+        return _Exchange(replace(read_call(request, max_bytes), sampled=request.sampled), _answer)
     from handler.servers.asgi.open_inference import conversion
 
     call, write = conversion.read_call(request)
-    return _Exchange(call, lambda reply: replace(_answer(reply), body=write(reply)))
+    return _Exchange(replace(call, sampled=request.sampled), lambda reply: replace(_answer(reply), body=write(reply)))
 
 
 def _refusal(error: SegmentationError) -> Answer:
@@ -185,5 +186,6 @@ def _answer(reply: Reply) -> Answer:
         reply.headers,
         format=reply.format,
         images=reply.images,
+        observations=reply.observations,
         error=type(error).__name__ if error else None,
     )

@@ -14,8 +14,18 @@ import yaml
 from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
+from handler.drift import Reference, collect
+from handler.observation import Observation
 from handler.pipeline import Pipeline
-from handler.servers.torchserve import SegmentationService, format_in_url, is_explanation, read_context, text_headers
+from handler.profile import Profile
+from handler.servers.torchserve import (
+    ObservationMetrics,
+    SegmentationService,
+    format_in_url,
+    is_explanation,
+    read_context,
+    text_headers,
+)
 from handler.settings import HandlerSettings
 from model import CheckpointError
 from model.strict import ConfigurationError
@@ -267,9 +277,32 @@ def test_the_metrics_are_named_as_those_of_the_other_server(
         "[METRICS]deeplab_images_total.Count:1|#model:pets,action:predict|#type:COUNTER",
         "[METRICS]deeplab_errors_total.Count:1|#model:pets,type:InvalidImage|#type:COUNTER",
         "[METRICS]deeplab_batch_size.Count:2|#model:pets|#type:HISTOGRAM",
+        "[METRICS]deeplab_class_share.Count:1.0|#model:pets,class:dog|#type:HISTOGRAM",
+        "[METRICS]deeplab_confidence.Count:0.3474|#model:pets|#type:HISTOGRAM",
+        "[METRICS]deeplab_image_brightness.Count:0.4929|#model:pets|#type:HISTOGRAM",
+        "[METRICS]deeplab_image_megapixels.Count:0.0006|#model:pets|#type:HISTOGRAM",
     }
     stages = {message.partition("stage:")[2].partition("|")[0] for message in metrics - counts}
     assert stages == {"decode", "prepare", "network", "label", "encode"}
+
+
+def test_drift_and_agreement_are_written_with_the_first_image_and_class_names_hold_no_separator(
+    context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    reference = Reference("photos", collect([Observation(1.0, 0.5, 0.9, {0: 1.0})] * 200, 3))
+    profile = Profile(("wall", "door, open|#x:1", "dog"), "openvino", "float32", (0.9999, 0.999), reference)
+    metrics = ObservationMetrics(context, profile)
+
+    with caplog.at_level(logging.INFO, "ts.metrics"):
+        metrics.add([Observation(1.0, 0.5, 0.9, {1: 1.0})] * 50)
+
+    written = {message.partition("|#hostname")[0].removeprefix("[METRICS]deeplab_") for message in caplog.messages}
+    assert "class_share.Count:1.0|#model:pets,class:door__open__x_1|#type:HISTOGRAM" in written
+    engine = "|#model:pets,engine:openvino,precision:float32|#type:GAUGE"
+    assert {f"engine_agreement.Count:0.9999{engine}", f"engine_agreement_required.Count:0.999{engine}"} <= written
+    assert "drift_distance.Count:0.0|#model:pets,quantity:brightness|#type:GAUGE" in written
+    (classes,) = (line for line in written if "quantity:classes" in line)
+    assert float(classes.partition("|")[0].rpartition(":")[2]) > 0.8
 
 
 def test_what_the_handler_measures_is_declared_for_torchserve(context: Context) -> None:

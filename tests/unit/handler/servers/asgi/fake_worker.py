@@ -1,7 +1,8 @@
 """A worker that does what the body says. It stands in an archive in the place of the real one.
 
 `echo TEXT`, `large N` (bytes of JSON), `wait FILE` (until it exists), `die`, `die-once FILE`, `hang`, `hang-once FILE`,
-`answer FORMAT IMAGES`, `refuse TYPE`, `deny MESSAGE` (415), `sicken REASON` (after the answer).
+`answer FORMAT IMAGES`, `see CLASS BRIGHTNESS` (an image of one class), `refuse TYPE`, `deny MESSAGE` (415),
+`sicken REASON` (after the answer).
 """
 
 import json
@@ -11,10 +12,14 @@ import socket
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from handler.drift import Reference, collect
+from handler.observation import SAMPLE_SIDE, Observation
+from handler.profile import Profile
 from handler.servers.asgi import frames
 from handler.servers.asgi.messages import (
     Answer,
@@ -39,8 +44,19 @@ _SCORE = {"type": ["number", "string"], "minimum": 0, "maximum": 1, "pattern": "
 INTERFACE = Interface({"min_score": _SCORE}, {"json": ("application/json", "")}, max_instances=16)
 
 
+def observe(index: int, brightness: float, request: HttpRequest | None = None) -> Observation:
+    """Return what an image of one megapixel and one class looks like."""
+    sample = array("H", [index] * SAMPLE_SIDE**2).tobytes() if request and request.sampled else b""
+    return Observation(1.0, brightness, 0.9, {index: 1.0}, sample)
+
+
+PROFILE = Profile(
+    ("background", "cat", "dog"), "fake", "float32", (0.9999, 0.999), Reference("photos", collect([observe(0, 0.5)] * 100, 3))
+)
+
+
 def main(arguments: Sequence[str]) -> None:
-    descriptor, folder, *_ = arguments
+    descriptor, folder, name, *_ = arguments
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     connection = socket.socket(fileno=int(descriptor))
@@ -54,7 +70,8 @@ def main(arguments: Sequence[str]) -> None:
     while gate.exists() and not Path(gate.read_text()).exists():
         time.sleep(0.005)
     batches, requests_per_batch = map(int, os.environ.get("FAKE_TAKES", "2x1").split("x"))
-    ready = Ready("1.0", batches, requests_per_batch, 30_000, "fake", TENSORS, INTERFACE)
+    profile = PROFILE if name == "fake" else replace(PROFILE, classes=PROFILE.classes[::-1])
+    ready = Ready("1.0", batches, requests_per_batch, 30_000, "fake", TENSORS, INTERFACE, profile)
     send(connection, ready)
     sending = threading.Lock()
     while isinstance(batch := frames.receive(connection), Batch):
@@ -82,7 +99,14 @@ def answer_one(request: HttpRequest, seen: Path) -> Answer:
     if command == "answer":
         name, images = argument.split()
         times = [StageTime(stage, time.monotonic(), time.monotonic()) for stage in STAGES if request.traced]
-        return Answer(200, "image/png", b"", stages=STAGES, times=times, format=name, images=int(images))
+        seen_images = [observe(0, 0.5, request)] * int(images)
+        return Answer(
+            200, "image/png", b"", stages=STAGES, times=times, format=name, images=int(images), observations=seen_images
+        )
+    if command == "see":
+        index, brightness = argument.split()
+        observation = observe(int(index), float(brightness), request)
+        return Answer(200, "image/png", b"seen", format="png", images=1, observations=[observation])
     if command in ("refuse", "sicken"):
         return Answer(500 if command == "sicken" else 400, "application/json", b"{}", error=argument)
     if command == "deny":

@@ -17,7 +17,7 @@ from tests.support import ROOT
 
 TIMEOUT_S = 30
 #: What the small program needs of the handler.
-_MODULES = ["__init__", "errors", "wording", "servers/__init__"]
+_MODULES = ["__init__", "drift", "errors", "observation", "profile", "wording", "servers/__init__"]
 _MODULES += [f"servers/asgi/{name}" for name in ("__init__", "frames", "messages")]
 _MODULES += [f"servers/asgi/open_inference/{name}" for name in ("__init__", "messages")]
 _FILES = [*(f"{module}.py" for module in _MODULES), "servers/asgi/open_inference/messages.binpb"]

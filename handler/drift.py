@@ -1,0 +1,120 @@
+"""Tell whether recent images differ from those of a reference that was recorded at packaging. Imports nothing heavy."""
+
+import math
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from handler.observation import BOUNDS, Observation
+
+#: The quantity beside those of `BOUNDS`: which classes the images show.
+CLASSES = "classes"
+#: Images of a window.
+RECENT_IMAGES = 500
+#: Shares are added as whole numbers of these parts, so that what leaves a window leaves nothing behind.
+_PARTS = 10_000
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """How images are distributed over the bins of each quantity, and over the classes."""
+
+    images: int
+    #: Images in each bin of the quantities of `BOUNDS`.
+    bins: Mapping[str, tuple[int, ...]]
+    #: Mean share by class index, 0..1.
+    shares: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the images looked like on which a model was accepted."""
+
+    #: The folder that held them.
+    source: str
+    distribution: Distribution
+
+
+class Window:
+    """The distribution of the most recent images."""
+
+    def __init__(self, classes: int, most: int = RECENT_IMAGES) -> None:
+        """Start empty, for a model of so many `classes`; keep the last `most` images."""
+        self._most = most
+        self._images: deque[tuple[Mapping[str, int], Mapping[int, int]]] = deque()
+        self._bins = {name: [0] * (len(bounds) + 1) for name, bounds in BOUNDS.items()}
+        self._parts = Counter[int]()
+        self._classes = classes
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def add(self, observation: Observation) -> None:
+        """Add an image, and forget the oldest beyond the most that are kept."""
+        bins = {name: bisect_left(bounds, getattr(observation, name)) for name, bounds in BOUNDS.items()}
+        parts = {index: round(share * _PARTS) for index, share in observation.shares.items()}
+        self._images.append((bins, parts))
+        self._count(bins, parts, 1)
+        if len(self._images) > self._most:
+            self._count(*self._images.popleft(), -1)
+
+    def _count(self, bins: Mapping[str, int], parts: Mapping[int, int], sign: int) -> None:
+        for name, position in bins.items():
+            self._bins[name][position] += sign
+        for index, share in parts.items():
+            self._parts[index] += sign * share
+
+    def distribution(self) -> Distribution:
+        """Return the distribution of the images that are kept; of none, all of it is 0."""
+        whole = self._parts.total() or 1
+        shares = tuple(self._parts[index] / whole for index in range(self._classes))
+        return Distribution(len(self), {name: tuple(counts) for name, counts in self._bins.items()}, shares)
+
+
+def collect(observations: Iterable[Observation], classes: int) -> Distribution:
+    """Return the distribution of all `observations` of a model of so many `classes`."""
+    kept = list(observations)
+    window = Window(classes, len(kept))
+    for observation in kept:
+        window.add(observation)
+    return window.distribution()
+
+
+def drift(reference: Distribution, recent: Distribution) -> dict[str, float]:
+    """Return the distance of `recent` from `reference` for each quantity and for the classes; empty if either has no images."""
+    if not reference.images or not recent.images:
+        return {}
+    sizes = reference.images, recent.images
+    distances = {name: distance(reference.bins[name], recent.bins[name], sizes) for name in BOUNDS}
+    return {**distances, CLASSES: distance(reference.shares, recent.shares, sizes)}
+
+
+def distance(reference: Sequence[float], recent: Sequence[float], images: tuple[int, int]) -> float:
+    """Return the Jensen-Shannon distance of two histograms beyond what chance explains: 0 (alike) to 1 (nothing in common).
+
+    The divergence D, in bits (Lin 1991), of two samples from one distribution over k bins is on average
+    (k-1)·v with v = (1/n + 1/m) / (8·ln 2), n and m being the images, and its standard deviation is √(2(k-1))·v: to second
+    order D/v is distributed as χ² with k-1 degrees of freedom. The distance is the root of what D exceeds the mean by beyond
+    two standard deviations.
+
+    Args:
+        reference: a weight for each bin, any total above 0.
+        recent: a weight for each of the same bins.
+        images: how many images each histogram is of.
+    """
+    first, second = (_normalized(weights) for weights in (reference, recent))
+    freedom = sum(p + q > 0 for p, q in zip(first, second, strict=True)) - 1
+    divergence = sum(_part(p, q) + _part(q, p) for p, q in zip(first, second, strict=True)) / 2
+    unit = sum(1 / count for count in images) / (8 * math.log(2))
+    by_chance = (freedom + 2 * math.sqrt(2 * freedom)) * unit
+    return math.sqrt(min(1.0, max(0.0, divergence - by_chance)))
+
+
+def _normalized(weights: Sequence[float]) -> list[float]:
+    total = sum(weights)
+    return [weight / total for weight in weights]
+
+
+def _part(p: float, q: float) -> float:
+    return p * math.log2(2 * p / (p + q)) if p > 0 else 0.0

@@ -1,0 +1,37 @@
+"""Observe an image and its segmentation: a few numbers, taken from the network's grid, in about a tenth of a millisecond."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from handler.geometry import DecodedImage
+from handler.masks.segmentation import Segmentation
+from handler.observation import SAMPLE_SIDE, Observation
+
+#: Each side's pixels whose brightness is read: in a large photograph every one costs a miss of the cache.
+_BRIGHTNESS_SIDE = 32
+#: Scores of a grid that are read, C·h·w; rows and columns of a larger one are skipped.
+_MOST_SCORES = 1 << 17
+
+
+def observe(image: DecodedImage, result: Segmentation, *, sampled: bool = False) -> Observation:
+    """Return the numbers of `image` and its segmentation; `sampled`: the classes of sample points too."""
+    step = math.ceil(math.sqrt(result.probabilities.size / _MOST_SCORES)) or 1
+    scores, classes = torch.from_numpy(result.probabilities)[:, ::step, ::step].max(dim=0)
+    counts = np.bincount(classes.numpy().ravel())
+    present = np.flatnonzero(counts)
+    return Observation(
+        megapixels=math.prod(image.size) / 1e6,
+        brightness=float(_points(image.pixels, _BRIGHTNESS_SIDE).mean()) / 255,
+        confidence=min(1.0, float(scores.mean())),
+        shares=dict(zip(present.tolist(), (counts[present] / classes.numel()).tolist(), strict=True)),
+        sample=_points(result.label_map, SAMPLE_SIDE).astype(np.uint16).tobytes() if sampled else b"",
+    )
+
+
+def _points(array: npt.NDArray[np.generic], side: int) -> npt.NDArray[np.generic]:
+    """Return the values of H×W… `array` at the centres of side × side equal parts."""
+    rows, columns = (((np.arange(side) + 0.5) * (length / side)).astype(np.intp) for length in array.shape[:2])
+    return array[rows[:, None], columns]
