@@ -3,14 +3,22 @@
 import numpy as np
 import numpy.typing as npt
 
+#: Indices of the grid points before and after some positions, and the weights of the second.
+Neighbours = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
-def find_neighbours(points: int, length: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+
+def find_neighbours(points: int, length: int) -> Neighbours:
     """Find, for each of `length` pixels, the grid points before and after its centre and the weight of the second.
 
     `points` grid points span the same length as the pixels. Beyond the outermost points their values continue (torch's
     `align_corners=False`).
     """
-    position = np.maximum((np.arange(length) + 0.5) * (points / length) - 0.5, 0)
+    return neighbours_at((np.arange(length) + 0.5) * (points / length) - 0.5, points)
+
+
+def neighbours_at(position: npt.NDArray[np.float64], points: int) -> Neighbours:
+    """Find the grid points before and after each `position`, 0 at the first of `points`, and the weight of the second."""
+    position = np.maximum(position, 0)
     first = np.minimum(position.astype(np.int64), points - 1)
     return first, np.minimum(first + 1, points - 1), (position - first).astype(np.float32)
 

@@ -18,6 +18,13 @@ _UPPER_LEVEL = 0.8
 _MOST_VALUES = 1_000_000
 
 
+def white_value(bits: int, *, signed: bool = False, floats: bool = False) -> int:
+    """Return the value that is white, and opaque in alpha: the greatest of up to 16 bits, 65,535 beyond, 1 of floats."""
+    if floats:
+        return 1
+    return (1 << min(bits, 16)) - 1 if not signed or bits > 8 else 255
+
+
 def sampling_step(pixels: int) -> int:
     """Return how many rows and columns apart the pixels are that percentiles are computed from."""
     return max(1, int((pixels / _MOST_VALUES) ** 0.5))

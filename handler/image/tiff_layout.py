@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from handler.image.file_formats.tiff import read_tags
+from handler.image.sample_range import white_value
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _BANDS, _ROWS_PER_STRIP = 256, 257, 258, 259, 262, 277, 278
 _PLANES, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _PROFILE = 284, 322, 323, 338, 339, 34675
@@ -110,10 +111,7 @@ class TiffLayout:
     @property
     def white(self) -> int:
         """The value that is white, and opaque in alpha: the greatest of up to 16 bits, 65,535 beyond, 1 of floats."""
-        if self.floats:
-            return 1
-        signed = self.sample_formats[0] == _SIGNED
-        return (1 << min(self.bits[0], 16)) - 1 if not signed or self.bits[0] > 8 else 255
+        return white_value(self.bits[0], signed=self.sample_formats[0] == _SIGNED, floats=self.floats)
 
     @property
     def alpha(self) -> int | None:

@@ -27,6 +27,13 @@ def label_components(
         ResponseTooLarge: the outlines of the components exceed `MAX_OUTLINE_EDGES`.
     """
     check_outline_length(label_map)
+    return number_components(label_map, background)
+
+
+def number_components(
+    label_map: npt.NDArray[np.unsignedinteger], background: int | None
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Do what `label_components` does, however long the outlines."""
     begins = np.ones(label_map.shape, np.bool_)
     begins[:, 1:] = label_map[:, 1:] != label_map[:, :-1]
     starts = np.flatnonzero(begins)

@@ -64,17 +64,27 @@ def split_at_holes(polygon: Polygon) -> Iterator[npt.NDArray[np.float64]]:
         yield from _split(shapely.Polygon(polygon[0], polygon[1:]))
 
 
+def outline_parts(parts: list[Polygon], ids: npt.NDArray[np.integer]) -> npt.NDArray[np.object_]:
+    """Return `parts`, which tile a map of `ids` (H×W), as shapely polygons that have a vertex wherever a neighbour has one."""
+    import shapely
+
+    rings, ring_ends, own = _unit_steps([np.array(ring) for part in parts for ring in part])
+    kept = _is_corner(rings, ids)
+    # Those of the outline itself too, where it was cut off short of the map's edge.
+    kept[own] = True
+    offsets = np.concatenate([[0], np.cumsum(kept)[ring_ends - 1]])
+    holders = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
+    polygons: npt.NDArray[np.object_] = shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, rings[kept].astype(np.float64), (offsets, holders)
+    )
+    return polygons
+
+
 def _simplify_together(parts: list[Polygon], ids: npt.NDArray[np.integer], tolerance: float) -> list[Polygon]:
     """Simplify polygons that tile a map of `ids`, H×W, with -1 where there is none, so that they still do."""
     import shapely
 
-    rings, ring_ends = _unit_steps([np.array(ring) for part in parts for ring in part])
-    kept = _is_corner(rings, ids)
-    kept[[0, *ring_ends[:-1]]] = kept[ring_ends - 1] = True
-    offsets = np.concatenate([[0], np.cumsum(kept)[ring_ends - 1]])
-    holders = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
-    polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, rings[kept].astype(np.float64), (offsets, holders))
-    simple = shapely.orient_polygons(shapely.coverage_simplify(polygons, tolerance))
+    simple = shapely.orient_polygons(shapely.coverage_simplify(outline_parts(parts, ids), tolerance))
     # Simplifying only drops points, so coordinates stay integers.
     _, points, (ends, holders) = shapely.to_ragged_array(simple)
     corners = [(x, y) for x, y in points.astype(np.int64).tolist()]
@@ -82,8 +92,14 @@ def _simplify_together(parts: list[Polygon], ids: npt.NDArray[np.integer], toler
     return [outlines[start:end] for start, end in zip(holders[:-1].tolist(), holders[1:].tolist(), strict=True)]
 
 
-def _unit_steps(rings: list[npt.NDArray[np.int64]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return every pixel corner along closed rings of horizontal and vertical edges, in one array, and where each ring ends."""
+def _unit_steps(
+    rings: list[npt.NDArray[np.int64]],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return every pixel corner along closed rings of horizontal and vertical edges, in one array.
+
+    Returns:
+        The corners x, y, n×2; where each ring ends in them; and where the points of `rings` are in them.
+    """
     points = np.concatenate(rings)
     ends = np.cumsum([len(ring) for ring in rings])
     edges = np.diff(points, axis=0, append=points[-1:])
@@ -94,7 +110,7 @@ def _unit_steps(rings: list[npt.NDArray[np.int64]]) -> tuple[npt.NDArray[np.int6
     begins = np.cumsum(lengths) - lengths
     within = np.arange(int(lengths.sum())) - np.repeat(begins, lengths)
     steps = np.repeat(points, lengths, axis=0) + np.repeat(np.sign(edges), lengths, axis=0) * within[:, np.newaxis]
-    return steps, np.cumsum(lengths)[ends - 1]
+    return steps, np.cumsum(lengths)[ends - 1], begins
 
 
 def _is_corner(points: npt.NDArray[np.int64], ids: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:

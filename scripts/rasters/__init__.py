@@ -1,0 +1,1 @@
+"""Segment rasters of any size, georeferenced in and out."""

@@ -1,0 +1,166 @@
+"""Labels and confidence of a raster's pixels from the scores of the one, two or four windows that cover them.
+
+Scores are interpolated and then blended, both linearly, and only then is the winner taken. Where every cell around a pixel, of
+every window, has one winner, no other class can win between them; only the other pixels are computed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.grid import Neighbours, neighbours_at
+from handler.masks.label_map import LabelMap
+from handler.network.engines import Logits
+from handler.strips import row_strips
+from scripts.rasters.layout import Side, Stretch
+
+Floats = npt.NDArray[np.float32]
+#: Scores gathered at once.
+_VALUES_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True)
+class WindowScores:
+    """What the network says of one window, on its own grid."""
+
+    #: Logits of one view, or the mean probabilities of several: C×h×w.
+    scores: Logits
+    #: Class probabilities, C×h×w.
+    probabilities: Floats
+
+    @cached_property
+    def points(self) -> Floats:
+        """Scores by grid point, h×w×C."""
+        return np.ascontiguousarray(np.moveaxis(self.scores, 0, -1))
+
+    @cached_property
+    def winners(self) -> npt.NDArray[np.int64]:
+        """The class that wins at each grid point, h×w."""
+        return self.points.argmax(axis=-1)
+
+    @cached_property
+    def decided(self) -> npt.NDArray[np.bool_]:
+        """Whether one class wins at a grid point and at those to the right, below and across, h×w."""
+        rows = np.pad(self.winners, ((0, 1), (0, 1)), mode="edge")
+        here = rows[:-1, :-1]
+        decided: npt.NDArray[np.bool_] = (here == rows[1:, :-1]) & (here == rows[:-1, 1:]) & (here == rows[1:, 1:])
+        return decided
+
+
+#: By row and column of windows; None for a window without a valid pixel, which the network does not see.
+Windows = Mapping[tuple[int, int], WindowScores | None]
+
+
+class _Along(NamedTuple):
+    """One side of a region: its pixels on the grids of one or two windows, and the weight of the second."""
+
+    windows: tuple[int, ...]
+    neighbours: tuple[Neighbours, ...]
+    weight: Floats | None
+
+
+def blend_region(
+    windows: Windows, sides: tuple[Side, Side], stretches: tuple[Stretch, Stretch], dtype: npt.DTypeLike
+) -> tuple[LabelMap, npt.NDArray[np.uint8]] | None:
+    """Label the pixels where a stretch of rows crosses one of columns.
+
+    Args:
+        windows: the scores of every window that the stretches name.
+        sides: the raster's rows and columns.
+        stretches: the rows and columns to label.
+        dtype: of the labels.
+
+    Returns:
+        Class indices h×w, and the blended probability of each pixel's class times 255; None if a window saw nothing, since
+        none of these pixels is valid then.
+    """
+    chosen = [[windows[row, column] for column in stretches[1].windows] for row in stretches[0].windows]
+    shown = [[window for window in line if window is not None] for line in chosen]
+    if any(len(line) < len(stretches[1].windows) for line in shown):
+        return None
+    grid = shown[0][0].winners.shape
+    rows, columns = (_along(side, stretch, points) for side, stretch, points in zip(sides, stretches, grid, strict=True))
+    labels = _label(shown, rows, columns).astype(dtype)
+    return labels, _confidence(shown, rows, columns, labels)
+
+
+def _along(side: Side, stretch: Stretch, points: int) -> _Along:
+    centres = side.centres(stretch.pixels)
+    neighbours = (
+        neighbours_at((centres - side.starts[window]) * (points / side.window) - 0.5, points) for window in stretch.windows
+    )
+    return _Along(stretch.windows, tuple(neighbours), stretch.weight)
+
+
+def _label(windows: list[list[WindowScores]], rows: _Along, columns: _Along) -> npt.NDArray[np.int64]:
+    labels, decided = None, np.array(True)
+    for line, (above, _, _) in zip(windows, rows.neighbours, strict=True):
+        for window, (left, _, _) in zip(line, columns.neighbours, strict=True):
+            winners = window.winners[above][:, left]
+            decided = decided & window.decided[above][:, left]
+            if labels is None:
+                labels = winners
+            else:
+                decided &= labels == winners
+    assert labels is not None  # noqa: S101 (for mypy)
+    row, column = np.nonzero(~decided)
+    for part in row_strips(len(row), windows[0][0].points.shape[-1], _VALUES_AT_ONCE):
+        y, x = row[part], column[part]
+        lines = [
+            [_scores_at(window, down, across, y, x) for window, across in zip(line, columns.neighbours, strict=True)]
+            for line, down in zip(windows, rows.neighbours, strict=True)
+        ]
+        labels[y, x] = _mix(lines, rows.weight, columns.weight, y[:, None], x[:, None]).argmax(axis=1)
+    return labels
+
+
+def _scores_at(
+    window: WindowScores, down: Neighbours, across: Neighbours, y: npt.NDArray[np.int64], x: npt.NDArray[np.int64]
+) -> Floats:
+    """Interpolate a window's scores at n pixels, n×C."""
+    (above, below, low), (left, right, near) = (tuple(part[place] for part in axis) for axis, place in ((down, y), (across, x)))
+    columns = []
+    for side in (left, right):
+        upper = window.points[above, side]
+        columns.append(upper + (window.points[below, side] - upper) * low[:, None])
+    first, second = columns
+    result: Floats = first + (second - first) * near[:, None]
+    return result
+
+
+def _confidence(windows: list[list[WindowScores]], rows: _Along, columns: _Along, labels: LabelMap) -> npt.NDArray[np.uint8]:
+    confidence = np.empty(labels.shape, np.uint8)
+    y, x = np.arange(labels.shape[0])[:, None], np.arange(labels.shape[1])
+    for index in np.unique(labels):
+        planes = [
+            [_plane(window.probabilities[index], down, across) for window, across in zip(line, columns.neighbours, strict=True)]
+            for line, down in zip(windows, rows.neighbours, strict=True)
+        ]
+        values = np.rint(np.clip(_mix(planes, rows.weight, columns.weight, y, x), 0, 1) * 255)
+        np.copyto(confidence, values, where=labels == index, casting="unsafe")
+    return confidence
+
+
+def _plane(values: Floats, down: Neighbours, across: Neighbours) -> Floats:
+    """Interpolate one class's probabilities at all pixels, h×w."""
+    left, right, near = across
+    lines = values[:, left] + (values[:, right] - values[:, left]) * near
+    above, below, low = down
+    plane: Floats = lines[above] + (lines[below] - lines[above]) * low[:, None]
+    return plane
+
+
+def _mix(
+    values: list[list[Floats]],
+    down: Floats | None,
+    across: Floats | None,
+    y: npt.NDArray[np.int64],
+    x: npt.NDArray[np.int64],
+) -> Floats:
+    """Blend what one, two or four windows say. Where they agree the result is what they say, to the last bit."""
+    lines = [line[0] if across is None else line[0] + (line[1] - line[0]) * across[x] for line in values]
+    return lines[0] if down is None else lines[0] + (lines[1] - lines[0]) * down[y]

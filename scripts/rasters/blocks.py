@@ -1,0 +1,177 @@
+"""Segment one block of a raster: read → resample → network → blend. Blocks know nothing of each other."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.geometry import DecodedImage, RGBImage
+from handler.labels import Labels
+from handler.masks.label_map import LabelMap, softmax
+from handler.network.views import View, ViewPlan, infer_views, mean_probabilities
+from handler.pipeline import Pipeline
+from handler.stages import ignore
+from scripts.rasters.blending import Windows, WindowScores, blend_region
+from scripts.rasters.layout import Stretch
+from scripts.rasters.pieces import Pieces, trace_pieces
+from scripts.rasters.plan import BlockTask, RasterPlan
+from scripts.rasters.reading import RasterReader
+from scripts.rasters.resampling import resample
+
+#: Pixels of the raster read at once.
+_PIXELS_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True)
+class Block:
+    """What became of a block's pixels."""
+
+    #: Class indices h×w; `void_index` where the raster has no data.
+    labels: LabelMap
+    #: Probabilities of the labels times 255, uint8 h×w; 0 where the raster has no data.
+    confidence: npt.NDArray[np.uint8]
+    #: Its polygons; None unless they are wanted.
+    pieces: Pieces | None
+
+
+def label_type(classes: int) -> np.dtype[np.unsignedinteger]:
+    """Return the type of labels, which holds the indices of `classes` and the void label."""
+    return np.dtype(np.uint8) if classes <= 255 else np.dtype(np.uint16)
+
+
+def void_index(classes: int) -> int:
+    """Return the label of pixels without data: the greatest that `label_type` holds."""
+    return int(np.iinfo(label_type(classes)).max)
+
+
+def segment_block(task: BlockTask, pipeline: Pipeline, reader: RasterReader) -> Block:
+    """Segment one block.
+
+    Raises:
+        RasterError: the raster is broken or out of reach there.
+        EngineFault: the network fails.
+    """
+    plan, void = task.plan, void_index(len(pipeline.labels.names))
+    # A border of one pixel shows where the polygons of the blocks around it have corners.
+    outer = _widened(task.area[0], plan.rows.pixels), _widened(task.area[1], plan.columns.pixels)
+    shape = tuple(part.stop - part.start for part in outer)
+    labels = np.full(shape, void, label_type(len(pipeline.labels.names)))
+    confidence = np.zeros(shape, np.uint8)
+    scanner = _Scanner(plan, pipeline, reader, outer)
+    for stretches, windows in scanner.regions():
+        blended = blend_region(windows, (plan.rows, plan.columns), stretches, labels.dtype)
+        if blended is not None:
+            place = _within(stretches[0].pixels, outer[0]), _within(stretches[1].pixels, outer[1])
+            labels[place], confidence[place] = blended
+    labels[~scanner.valid] = void
+    confidence[~scanner.valid] = 0
+    inner = _within(task.area[0], outer[0]), _within(task.area[1], outer[1])
+    pieces = None
+    if plan.tolerance is not None:
+        omitted = _omitted(pipeline.labels, void)
+        pieces = trace_pieces(labels, confidence[inner], inner, task.area, plan.tolerance, omitted)
+    return Block(labels[inner], confidence[inner], pieces)
+
+
+class _Scanner:
+    """Runs the network over the windows of a block, row by row, and keeps no more than two rows."""
+
+    def __init__(self, plan: RasterPlan, pipeline: Pipeline, reader: RasterReader, area: tuple[slice, slice]) -> None:
+        self._plan = plan
+        self._pipeline = pipeline
+        self._reader = reader
+        self._area = area
+        self._across = list(plan.columns.stretches(area[1]))
+        self._columns = sorted({window for stretch in self._across for window in stretch.windows})
+        #: Which pixels of `area` the raster has data for; complete after `regions`.
+        self.valid = np.zeros([part.stop - part.start for part in area], np.bool_)
+
+    def regions(self) -> Iterator[tuple[tuple[Stretch, Stretch], Windows]]:
+        """Yield every region that the same windows label, with at least their scores."""
+        windows: dict[tuple[int, int], WindowScores | None] = {}
+        for down in self._plan.rows.stretches(self._area[0]):
+            windows = {place: scores for place, scores in windows.items() if place[0] in down.windows}
+            for row in down.windows:
+                if (row, self._columns[0]) not in windows:
+                    windows |= self._scan(row)
+            for across in self._across:
+                yield (down, across), windows
+
+    def _scan(self, row: int) -> dict[tuple[int, int], WindowScores | None]:
+        """Run the network on one row of windows."""
+        rows, columns = self._plan.rows, self._plan.columns
+        left = columns.starts[self._columns[0]]
+        places = {
+            column: slice(columns.starts[column] - left, columns.starts[column] - left + columns.window)
+            for column in self._columns
+        }
+        down = slice(rows.starts[row], rows.starts[row] + rows.window)
+        image, seen = self._read(down, slice(left, left + places[self._columns[-1]].stop), places)
+        windows: dict[tuple[int, int], WindowScores | None] = dict.fromkeys(((row, column) for column in self._columns), None)
+        shown = [column for column in self._columns if column in seen]
+        together = max(1, self._pipeline.engine.max_batch)
+        for start in range(0, len(shown), together):
+            members = shown[start : start + together]
+            scores = self._infer([image[:, places[column]] for column in members])
+            windows |= {(row, column): values for column, values in zip(members, scores, strict=True)}
+        return windows
+
+    def _infer(self, images: Sequence[RGBImage]) -> list[WindowScores]:
+        """Run the network on windows as the pipeline does on images, but at their own size."""
+        height, width = images[0].shape[:2]
+        policy = self._pipeline.metadata.resize.model_copy(update={"side": "long", "size": max(height, width)})
+        plan = ViewPlan.for_image((height, width), policy, self._plan.inference)
+        views = [plan.make_views(DecodedImage.whole(image)) for image in images]
+        logits = iter(infer_views([view for members in views for view in members], self._pipeline.engine, ignore))
+        return [_scores(members, [next(logits) for _ in members]) for members in views]
+
+    def _read(self, down: slice, across: slice, places: dict[int, slice]) -> tuple[RGBImage, set[int]]:
+        """Read rows and columns as the network sees them, and the windows at `places` in them that have any data."""
+        rows, columns = self._plan.samplings
+        source_columns = columns.sources(across)
+        lines = max(1, int(_PIXELS_AT_ONCE / rows.ratio / (source_columns.stop - source_columns.start)))
+        image = np.empty((down.stop - down.start, across.stop - across.start, 3), np.uint8)
+        seen: set[int] = set()
+        for top in range(down.start, down.stop, lines):
+            part = slice(top, min(top + lines, down.stop))
+            source_rows = rows.sources(part)
+            pixels, valid = self._reader.read(source_rows, source_columns)
+            self._note_valid(valid, source_rows, source_columns)
+            for column, place in places.items():
+                covered = columns.sources(slice(place.start + across.start, place.stop + across.start))
+                if column not in seen and valid[:, _within(covered, source_columns)].any():
+                    seen.add(column)
+            image[_within(part, down)] = resample(pixels, rows, columns, (part, across))
+        return image, seen
+
+    def _note_valid(self, valid: npt.NDArray[np.bool_], rows: slice, columns: slice) -> None:
+        shared = [
+            slice(max(one.start, area.start), min(one.stop, area.stop))
+            for one, area in zip((rows, columns), self._area, strict=True)
+        ]
+        if all(part.start < part.stop for part in shared):
+            here = tuple(_within(part, area) for part, area in zip(shared, self._area, strict=True))
+            there = _within(shared[0], rows), _within(shared[1], columns)
+            self.valid[here] = valid[there]
+
+
+def _scores(views: Sequence[View], logits: Sequence[npt.NDArray[np.float32]]) -> WindowScores:
+    """Choose what is interpolated, as the pipeline does: logits of a single view, mean probabilities of several."""
+    if len(views) == 1:
+        return WindowScores(logits[0], softmax(logits[0]))
+    probabilities = mean_probabilities(views, logits)
+    return WindowScores(probabilities, probabilities)
+
+
+def _omitted(labels: Labels, void: int) -> tuple[int, ...]:
+    return (void,) if labels.background is None else (void, labels.background)
+
+
+def _widened(part: slice, length: int) -> slice:
+    return slice(max(0, part.start - 1), min(length, part.stop + 1))
+
+
+def _within(part: slice, whole: slice) -> slice:
+    """Return `part` counted from where `whole` begins."""
+    return slice(part.start - whole.start, part.stop - whole.start)

@@ -1,0 +1,7 @@
+"""Errors about rasters."""
+
+from scripts.errors import UserError
+
+
+class RasterError(UserError):
+    """A raster cannot be read, or not be segmented as requested."""

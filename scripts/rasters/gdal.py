@@ -1,0 +1,44 @@
+"""How GDAL reaches files, and how much memory it may take."""
+
+import os
+from urllib.parse import urlsplit
+
+#: Bytes of decoded tiles that GDAL keeps in each process; by default it would be a twentieth of the machine's memory.
+CACHE_BYTES = 64 << 20
+#: Prefixes of URLs as GDAL's own file systems spell them.
+_FILE_SYSTEMS = {
+    "s3://": "/vsis3/",
+    "gs://": "/vsigs/",
+    "az://": "/vsiaz/",
+    "http://": "/vsicurl/http://",
+    "https://": "/vsicurl/https://",
+    "file://": "",
+}
+
+
+def gdal_path(source: str) -> str:
+    """Return the name by which GDAL opens `source`: a path, or a URL of `s3`, `gs`, `az`, `http`, `https` or `file`."""
+    for prefix, replacement in _FILE_SYSTEMS.items():
+        if source.startswith(prefix):
+            return replacement + source.removeprefix(prefix)
+    return source
+
+
+def gdal_options() -> dict[str, str | int]:
+    """Return GDAL's configuration for reading rasters: a bounded cache, retries, the S3 endpoint of other tools."""
+    options: dict[str, str | int] = {
+        "GDAL_CACHEMAX": CACHE_BYTES,
+        "GDAL_HTTP_MAX_RETRY": 4,
+        "GDAL_HTTP_RETRY_DELAY": 1,
+        "VSI_CACHE": "TRUE",
+        "VSI_CACHE_SIZE": 16 << 20,
+    }
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint and "AWS_S3_ENDPOINT" not in os.environ:
+        parts = urlsplit(endpoint)
+        options |= {
+            "AWS_S3_ENDPOINT": parts.netloc,
+            "AWS_HTTPS": "NO" if parts.scheme == "http" else "YES",
+            "AWS_VIRTUAL_HOSTING": "FALSE",
+        }
+    return options

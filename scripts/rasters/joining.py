@@ -1,0 +1,155 @@
+"""Join the pieces of blocks to polygons of the whole raster, in bounded memory."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from scripts.rasters.pieces import NO_PIECE, Indices, Pieces
+from scripts.rasters.plan import BlockTask
+
+if TYPE_CHECKING:
+    import shapely
+
+#: Vertices of unfinished polygons that are held at once; 100 bytes each while they are joined. If there are more, the largest
+#: polygon is written in parts.
+MOST_VERTICES = 4_000_000
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A connected part of a class, in pixels from the raster's upper left corner."""
+
+    polygon: "shapely.Polygon"
+    class_index: int
+    pixels: int
+    #: The mean probability of its pixels' class.
+    score: float
+
+
+class _Piece(NamedTuple):
+    """A piece that reaches the edge of its block: the block's number and its own in the block."""
+
+    block: int
+    number: int
+
+
+#: A block's number, the pieces along one of its edges, and the classes of its pieces.
+_Edge = tuple[int, Indices, Indices]
+
+
+class PieceIndex:
+    """Knows which pieces of neighbouring blocks belong together. Blocks are added row by row."""
+
+    def __init__(self) -> None:
+        self._parents: dict[_Piece, _Piece] = {}
+        #: The lower edges of the blocks above, by column, and the right edge of the block before.
+        self._above: dict[int, _Edge] = {}
+        self._before: _Edge = (0, np.empty(0, np.int64), np.empty(0, np.int64))
+        self._blocks = 0
+
+    def add(self, task: BlockTask, pieces: Pieces) -> None:
+        """Add the next block's pieces."""
+        block, (row, column) = self._blocks, task.place
+        self._blocks += 1
+        upper, lower, left, right = pieces.edges
+        for number in np.unique(np.concatenate(pieces.edges)):
+            if number != NO_PIECE:
+                self._parents[_Piece(block, int(number))] = _Piece(block, int(number))
+        classes = np.append(pieces.classes, NO_PIECE)
+        if row:
+            self._connect(self._above[column], (block, upper, classes))
+        if column:
+            self._connect(self._before, (block, left, classes))
+        self._above[column] = (block, lower, classes)
+        self._before = (block, right, classes)
+
+    def last_blocks(self) -> dict[_Piece, int]:
+        """Return, for the first piece of each polygon, the number of the last block that it reaches."""
+        last: dict[_Piece, int] = {}
+        for piece in self._parents:
+            first = self.find(piece)
+            last[first] = max(last.get(first, 0), piece.block)
+        return last
+
+    def find(self, piece: _Piece) -> _Piece:
+        """Return the first piece of the polygon that `piece` belongs to."""
+        path = []
+        while (parent := self._parents[piece]) != piece:
+            path.append(piece)
+            piece = parent
+        for passed in path:
+            self._parents[passed] = piece
+        return piece
+
+    def __contains__(self, piece: _Piece) -> bool:
+        return piece in self._parents
+
+    def _connect(self, first: _Edge, second: _Edge) -> None:
+        (one, edge, classes), (other, other_edge, other_classes) = first, second
+        same = (classes[edge] == other_classes[other_edge]) & (edge != NO_PIECE) & (other_edge != NO_PIECE)
+        for left, right in np.unique(np.stack([edge[same], other_edge[same]], 1), axis=0).tolist():
+            roots = sorted((self.find(_Piece(one, left)), self.find(_Piece(other, right))))
+            self._parents[roots[1]] = roots[0]
+
+
+class _Pending:
+    """A polygon some of whose pieces may be to come."""
+
+    def __init__(self) -> None:
+        self._pieces: list[Feature] = []
+        self.vertices = 0
+
+    def add(self, piece: Feature, vertices: int) -> None:
+        self._pieces.append(piece)
+        self.vertices += vertices
+
+    def joined(self) -> Feature:
+        """Return the whole polygon."""
+        import shapely
+
+        if len(self._pieces) == 1:
+            return self._pieces[0]
+        pixels = sum(piece.pixels for piece in self._pieces)
+        score = sum(piece.score * piece.pixels for piece in self._pieces) / pixels
+        polygon = shapely.coverage_union_all([piece.polygon for piece in self._pieces])
+        return Feature(polygon, self._pieces[0].class_index, pixels, score)
+
+    def cut(self) -> Iterator[Feature]:
+        """Return what is there of it, cut along the blocks."""
+        return iter(self._pieces)
+
+
+def join_pieces(blocks: Iterable[Pieces], index: PieceIndex, most_vertices: int = MOST_VERTICES) -> Iterator[Feature]:
+    """Join the pieces of all blocks, in the order in which `index` has seen them; yield polygons as they are complete.
+
+    Args:
+        blocks: the pieces of each block.
+        index: has seen all of them.
+        most_vertices: of unfinished polygons at once; beyond it, what is there of the largest is yielded piece by piece.
+    """
+    import shapely
+
+    last = index.last_blocks()
+    pending: dict[_Piece, _Pending] = defaultdict(_Pending)
+    for block, pieces in enumerate(blocks):
+        counts = shapely.get_num_coordinates(pieces.polygons)
+        for number in range(len(pieces.polygons)):
+            piece, feature = _Piece(block, number), _feature(pieces, number)
+            if piece in index:
+                pending[index.find(piece)].add(feature, int(counts[number]))
+            else:
+                yield feature
+        for first in [first for first in pending if last[first] <= block]:
+            yield pending.pop(first).joined()
+        while sum(polygon.vertices for polygon in pending.values()) > most_vertices:
+            largest = max(pending, key=lambda first: pending[first].vertices)
+            yield from pending.pop(largest).cut()
+
+
+def _feature(pieces: Pieces, number: int) -> Feature:
+    pixels = int(pieces.pixels[number])
+    score = int(pieces.confidence[number]) / 255 / pixels
+    return Feature(pieces.polygons[number], int(pieces.classes[number]), pixels, score)

@@ -1,0 +1,92 @@
+"""Where windows lie along each side of a raster, and how much each counts at a pixel.
+
+Positions are counted in pixels as the network sees them, from the raster's edge: 0 is the outer edge of the first pixel. The
+raster's own pixels are larger or smaller if a resolution is chosen. Everything here depends on the pixel alone and not on the
+block that it is computed in, so blocks may be computed in any order, by any process.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+#: The least overlap of two windows. Below it a window's outermost cells, which see least, would show.
+LEAST_OVERLAP = 16
+#: Of the overlap, the part at either end where only the nearer window counts: there the other's values have no neighbours.
+_MARGIN = 8
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Pixels along one side that the same one or two windows label."""
+
+    pixels: slice
+    windows: tuple[int, ...]
+    #: Of the second window, 0 to 1; float32, one per pixel. None if there is only one.
+    weight: npt.NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a raster, covered by overlapping windows."""
+
+    #: The raster's pixels, and how many the network sees of them.
+    pixels: int
+    seen: int
+    #: The length of every window, and the least that neighbours share, as the network sees them.
+    window: int
+    overlap: int
+
+    @classmethod
+    def covered(cls, pixels: int, seen: int, window: int, overlap: int) -> "Side":
+        """Cover a side; one that is shorter than a window is covered by one as long as itself."""
+        return cls(pixels, seen, min(window, seen), overlap)
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Where each window begins: evenly spread, the first and the last flush with the raster's edges."""
+        room = self.seen - self.window
+        steps = -(-room // (self.window - self.overlap))
+        return tuple(index * room // steps for index in range(steps + 1)) if steps else (0,)
+
+    @cached_property
+    def _ramps(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Where the weight begins and ends to pass from each window to the next: in the middle of what they share."""
+        starts = np.array(self.starts, np.float64)
+        middles = (starts[1:] + starts[:-1] + self.window) / 2
+        half = self.overlap / 2 - -(-self.overlap // _MARGIN)
+        return middles - half, middles + half
+
+    def centres(self, pixels: slice) -> npt.NDArray[np.float64]:
+        """Return the positions of the centres of the raster's `pixels`."""
+        return (np.arange(pixels.start, pixels.stop) + 0.5) * (self.seen / self.pixels)
+
+    def stretches(self, pixels: slice) -> Iterator[Stretch]:
+        """Split `pixels` by the windows that label them, in order."""
+        begins, ends = self._ramps
+        centres = self.centres(pixels)
+        first = np.searchsorted(ends, centres, side="right")
+        rising = np.zeros(len(centres))
+        inner = first < len(ends)
+        rising[inner] = np.maximum(centres[inner] - begins[first[inner]], 0)
+        blended = rising > 0
+        change = np.flatnonzero((np.diff(first) != 0) | (np.diff(blended) != 0)) + 1
+        for start, stop in zip([0, *change.tolist()], [*change.tolist(), len(centres)], strict=True):
+            place, window = slice(pixels.start + start, pixels.start + stop), int(first[start])
+            if not blended[start]:
+                yield Stretch(place, (window,), None)
+                continue
+            weight = rising[start:stop] / (ends[window] - begins[window])
+            yield Stretch(place, (window, window + 1), weight.astype(np.float32))
+
+    def blocks(self, windows: int) -> list[slice]:
+        """Split the raster's pixels where only one window counts, about every `windows` of them."""
+        begins, ends = self._ramps
+        inner = range(windows, len(self.starts) - windows // 2 - 1, windows)
+        # Window `index` counts alone from the end of the ramp before it to the beginning of the one after it.
+        cuts = [round((ends[index - 1] + begins[index]) / 2 * (self.pixels / self.seen)) for index in inner]
+        edges = sorted({0, *cuts, self.pixels})
+        return [slice(start, stop) for start, stop in pairwise(edges)]

@@ -1,0 +1,83 @@
+"""Polygons of one block, simplified together with their neighbours'."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.masks.components import number_components
+from handler.masks.label_map import LabelMap
+from handler.masks.polygons import Polygon, outline_parts
+
+#: Of the class of a polygon, where there is none.
+NO_PIECE = -1
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The connected parts of the classes in a block, in pixels from the raster's upper left corner; x right, y down."""
+
+    #: n shapely polygons. With the pieces of other blocks they neither overlap nor leave gaps.
+    polygons: npt.NDArray[np.object_]
+    #: Class index, number of pixels, and sum of their confidence (0 to 255) of each, n.
+    classes: Indices
+    pixels: Indices
+    confidence: Indices
+    #: The pieces along the block's upper, lower, left and right edge, by pixel; `NO_PIECE` where there is none.
+    edges: tuple[Indices, Indices, Indices, Indices]
+
+
+def trace_pieces(
+    labels: LabelMap,
+    confidence: npt.NDArray[np.uint8],
+    inner: tuple[slice, slice],
+    area: tuple[slice, slice],
+    tolerance: float,
+    omitted: tuple[int, ...],
+) -> Pieces:
+    """Trace the connected parts of a block.
+
+    Lines between two parts are simplified once, for both. Points on the block's edge stay, so that pieces of neighbouring
+    blocks fit.
+
+    Args:
+        labels: class indices of the block and of one pixel around it, where the raster has one.
+        confidence: of the block's pixels, h×w.
+        inner: the block's rows and columns in `labels`.
+        area: its rows and columns in the raster.
+        tolerance: as in `trace_polygons`.
+        omitted: labels that get no polygon.
+    """
+    import shapely
+    from rasterio import features
+
+    ids, class_of = number_components(labels[inner], None)
+    top, left = inner[0].start, inner[1].start
+    parts: list[Polygon] = []
+    owners: list[int] = []
+    for shape, part in features.shapes(ids, connectivity=4):
+        owners.append(int(part))
+        parts.append([[(int(x) + left, int(y) + top) for x, y in ring] for ring in shape["coordinates"]])
+    polygons = outline_parts(parts, labels.astype(np.int64))
+    if tolerance:
+        polygons = shapely.coverage_simplify(polygons, tolerance, simplify_boundary=False)
+    owner = np.array(owners)
+    kept = np.flatnonzero(~np.isin(class_of[owner], omitted))
+    piece_of = np.full(len(class_of), NO_PIECE)
+    piece_of[owner[kept]] = np.arange(len(kept))
+    offset = np.array([area[1].start - left, area[0].start - top])
+    return Pieces(
+        shapely.transform(polygons[kept], lambda points: points + offset),
+        class_of[owner[kept]],
+        _sum_by_part(np.ones(ids.size, np.int64), ids, owner[kept]),
+        _sum_by_part(confidence.ravel(), ids, owner[kept]),
+        (piece_of[ids[0]], piece_of[ids[-1]], piece_of[ids[:, 0]], piece_of[ids[:, -1]]),
+    )
+
+
+def _sum_by_part(values: npt.NDArray[Any], ids: npt.NDArray[np.int32], parts: Indices) -> Indices:
+    # Sums of whole numbers below 2**53 are exact in floats.
+    sums: Indices = np.bincount(ids.ravel(), weights=values, minlength=int(ids.max()) + 1)[parts].astype(np.int64)
+    return sums

@@ -1,0 +1,115 @@
+"""How a raster is cut: windows that the network sees, and blocks of them that are computed and written as one."""
+
+import math
+from dataclasses import dataclass
+
+from handler.options import InferenceOptions
+from model.metadata import ResizePolicy
+from scripts.rasters.errors import RasterError
+from scripts.rasters.layout import LEAST_OVERLAP, Side
+from scripts.rasters.reading import RasterOptions, RasterReader, Shown
+from scripts.rasters.resampling import Resampling
+
+#: How many times coarser or finer than the raster the network may see it.
+MOST_RESAMPLED = 8
+#: Pixels of the raster in a block, about: one takes some twenty seconds of one core, and 200 MB.
+_BLOCK_PIXELS = 24_000_000
+#: The sizes of a window, as those of a checkpoint's resize policy.
+LEAST_WINDOW, GREATEST_WINDOW = 64, 4096
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """Sizes of windows, in pixels as the network sees them; None: chosen by the model."""
+
+    window: int | None = None
+    overlap: int | None = None
+
+
+@dataclass(frozen=True)
+class RasterPlan:
+    """All that decides what a raster's pixels become, apart from the model."""
+
+    source: str
+    options: RasterOptions
+    shown: Shown
+    rows: Side
+    columns: Side
+    inference: InferenceOptions
+    #: That of polygons, in pixels; None: none are wanted.
+    tolerance: float | None
+
+    @property
+    def samplings(self) -> tuple[Resampling, Resampling]:
+        """How rows and columns become those that the network sees."""
+        return Resampling(self.rows.pixels, self.rows.seen), Resampling(self.columns.pixels, self.columns.seen)
+
+
+@dataclass(frozen=True)
+class BlockTask:
+    """A block of a raster: the unit of work."""
+
+    plan: RasterPlan
+    #: Its place among the raster's blocks, by row and column.
+    place: tuple[int, int]
+    #: Its first row and the one after its last, and its columns likewise.
+    row_range: tuple[int, int]
+    column_range: tuple[int, int]
+
+    @property
+    def area(self) -> tuple[slice, slice]:
+        """Its rows and columns."""
+        return slice(*self.row_range), slice(*self.column_range)
+
+
+def make_plan(
+    reader: RasterReader,
+    options: RasterOptions,
+    policy: ResizePolicy,
+    inference: InferenceOptions,
+    cutting: Cutting,
+    tolerance: float | None,
+) -> RasterPlan:
+    """Lay windows over a raster.
+
+    Windows are squares of the size at which the checkpoint's policy shows an image to the network, rounded up to its
+    multiple. One pixel of a window is one pixel of the network's input.
+
+    Raises:
+        RasterError: the resolution is too far from the raster's, or an overlap does not fit its window.
+    """
+    window = -(-(cutting.window or policy.size) // policy.multiple) * policy.multiple
+    overlap = window // 4 if cutting.overlap is None else cutting.overlap
+    if not LEAST_OVERLAP <= overlap <= window // 3:
+        raise RasterError(f"overlap {overlap}: must be from {LEAST_OVERLAP} to {window // 3}, a third of the window")
+    seen = _seen_size(reader, options.resolution)
+    rows, columns = (Side.covered(pixels, length, window, overlap) for pixels, length in zip(reader.size, seen, strict=True))
+    return RasterPlan(reader.source, options, reader.shown, rows, columns, inference, tolerance)
+
+
+def list_blocks(plan: RasterPlan) -> list[BlockTask]:
+    """List a raster's blocks, row by row."""
+    step = plan.rows.window - plan.rows.overlap, plan.columns.window - plan.columns.overlap
+    area = math.prod(length * sampling.ratio for length, sampling in zip(step, plan.samplings, strict=True))
+    windows = max(2, round(math.sqrt(_BLOCK_PIXELS / max(area, 1))))
+    return [
+        BlockTask(plan, (row, column), (rows.start, rows.stop), (columns.start, columns.stop))
+        for row, rows in enumerate(plan.rows.blocks(windows))
+        for column, columns in enumerate(plan.columns.blocks(windows))
+    ]
+
+
+def _seen_size(reader: RasterReader, resolution: float | None) -> tuple[int, int]:
+    """Return the height and width at which the network sees the whole raster."""
+    if resolution is None:
+        return reader.size
+    height, width = (
+        max(1, round(pixels * size / resolution)) for pixels, size in zip(reader.size, reader.pixel_size, strict=True)
+    )
+    for size in reader.pixel_size:
+        if not 1 / MOST_RESAMPLED <= resolution / size <= MOST_RESAMPLED:
+            raise RasterError(
+                f"{reader.source}: resolution {resolution:g}: the raster's pixels measure {size:g}; must be from "
+                f"{size / MOST_RESAMPLED:g} to {size * MOST_RESAMPLED:g}, or resample the raster first (gdalwarp -tr)"
+            )
+    return height, width

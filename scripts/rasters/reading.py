@@ -1,0 +1,310 @@
+"""Read a raster's bands as the network's colours: any window, at the raster's own resolution, with the pixels that are void."""
+
+import base64
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from handler.geometry import RGBImage
+from handler.image.colour import layers_over_white, looks_like_alpha
+from handler.image.sample_range import Limits, Samples, auto_limits, sampling_step, to_eight_bits, white_value
+from handler.options import FIRST_BANDS, TYPE_RANGE, ReadingOptions
+from handler.strips import row_strips
+from scripts.rasters.errors import RasterError
+from scripts.rasters.gdal import gdal_options, gdal_path
+
+Valid = npt.NDArray[np.bool_]
+
+#: Pixels converted at once.
+_PIXELS_AT_ONCE = 1 << 20
+#: Columns sampled at once: what GDAL's cache holds of one row of tiles.
+_COLUMNS_AT_ONCE = 8192
+#: Rows and columns of alpha that show whether it is one.
+_ALPHA_SAMPLES = 1000
+_AS_IT_IS = ReadingOptions()
+_INKS = {"cyan", "magenta", "yellow", "black"}
+
+
+@dataclass(frozen=True)
+class RasterOptions:
+    """Which bands of a raster are shown, and which values stand for black, white and nothing."""
+
+    reading: ReadingOptions = _AS_IT_IS
+    #: The value of pixels that are void; `file`: what the file declares; None: no value is.
+    nodata: float | str | None = "file"
+    #: Ground units, those of the raster's coordinate system, of one pixel as the network sees it; None: the raster's own.
+    resolution: float | None = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is known of a raster once samples from all over it have been read."""
+
+    #: The values shown as black and white.
+    limits: Limits
+    #: The number of the band that is alpha; None if there is none.
+    alpha: int | None
+
+
+class RasterReader:
+    """An open raster. Use it as a context manager, in one thread."""
+
+    def __init__(self, source: str, options: RasterOptions, shown: Shown | None = None) -> None:
+        """Open the raster and check that its bands can be shown.
+
+        Args:
+            source: a path or URL, or a name that GDAL knows.
+            options: how it is shown.
+            shown: `shown` of an earlier reader, so that nothing is sampled again.
+
+        Raises:
+            RasterError: it cannot be opened, lacks a band that is chosen, or holds no colours.
+        """
+        import rasterio
+
+        self.source = source
+        self._options = options
+        if shown:
+            self.__dict__ |= {"_limits": shown.limits, "_alpha": shown.alpha}
+        self._environment = rasterio.Env(**gdal_options())
+        self._environment.__enter__()
+        try:
+            with self._naming_the_file("cannot be opened"):
+                self.file = rasterio.open(gdal_path(source))
+            self._check_bands()
+        except BaseException:
+            self._environment.__exit__(None, None, None)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the raster."""
+        self.file.close()
+        self._environment.__exit__(None, None, None)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in the raster's own pixels."""
+        return self.file.height, self.file.width
+
+    @property
+    def pixel_size(self) -> tuple[float, float]:
+        """Height and width of a pixel on the ground, in units of the raster's coordinates, however it is turned."""
+        a, b, _, d, e, _ = self.file.transform[:6]
+        return math.hypot(b, e), math.hypot(a, d)
+
+    @property
+    def shown(self) -> Shown:
+        """What a further reader of this raster need not find out again."""
+        return Shown(self._limits, self._alpha)
+
+    @cached_property
+    def _limits(self) -> Limits:
+        """The values shown as black and white. By `range=auto` the raster is read once for them."""
+        chosen = self._options.reading.range
+        if chosen == TYPE_RANGE:
+            return 0.0, float(self._white)
+        if not isinstance(chosen, str):
+            return chosen
+        parts = []
+        for samples, alpha, mask in self._sampled():
+            counted = self._measured(samples)
+            counted &= (mask > 0) if mask is not None else True
+            counted &= (alpha > 0) if alpha is not None else True
+            parts.append(samples[counted])
+        return auto_limits(parts)
+
+    def read(self, rows: slice, columns: slice) -> tuple[RGBImage, Valid]:
+        """Read a window: its colours, uint8 h×w×3, and which pixels are not void, h×w.
+
+        Raises:
+            RasterError: the file is broken or out of reach there.
+        """
+        samples, alpha, mask = self._samples(rows, columns)
+        if self._palette is not None:
+            return self._from_palette(samples[0], mask)
+        valid = self._measured(samples).any(axis=0)
+        if mask is not None:
+            valid &= mask > 0
+        if alpha is not None:
+            valid &= alpha > 0
+        image = np.empty((*valid.shape, 3), np.uint8)
+        for strip in row_strips(*valid.shape, _PIXELS_AT_ONCE):
+            image[strip] = self._rgb(samples[:, strip], None if alpha is None else alpha[strip])
+        return image, valid
+
+    def _rgb(self, samples: Samples, alpha: Samples | None) -> RGBImage:
+        colour = to_eight_bits(samples, self._limits)
+        if self._zero_is_white:
+            colour = 255 - colour
+        opacity = None if alpha is None else to_eight_bits(alpha, (0, self._white))
+        picture = Image.fromarray(colour[0] if len(colour) == 1 else np.ascontiguousarray(np.moveaxis(colour, 0, -1)))
+        return layers_over_white(picture, opacity, self._profile, multiplied=self._alpha_is_multiplied)
+
+    def _from_palette(self, indices: Samples, mask: Samples | None) -> tuple[RGBImage, Valid]:
+        assert self._palette is not None  # noqa: S101 (for mypy)
+        colours = self._palette[indices]
+        valid = (colours[..., 3] > 0) & self._measured(indices)
+        if mask is not None:
+            valid &= mask > 0
+        rgb = layers_over_white(Image.fromarray(colours[..., :3]), colours[..., 3], b"", multiplied=False)
+        return rgb, valid
+
+    def _samples(self, rows: slice, columns: slice) -> tuple[Samples, Samples | None, Samples | None]:
+        """Read the bands shown, n×h×w, alpha and the file's mask, h×w each; None where the file has none."""
+        from rasterio.windows import Window
+
+        window = Window.from_slices((rows.start, rows.stop), (columns.start, columns.stop))
+        with self._naming_the_file(f"rows {rows.start:,} to {rows.stop:,} cannot be read"):
+            samples = self.file.read([*self._bands, *([self._alpha] if self._alpha else [])], window=window)
+            mask = self.file.read_masks(self._bands[0], window=window) if self._has_mask else None
+        return samples[: len(self._bands)], samples[-1] if self._alpha else None, mask
+
+    def _sampled(self) -> Iterator[tuple[Samples, Samples | None, Samples | None]]:
+        """Read a grid of pixels, as the server samples an image."""
+        height, width = self.size
+        step = sampling_step(height * width)
+        for left in range(0, width, _COLUMNS_AT_ONCE):
+            columns = slice(left, min(left + _COLUMNS_AT_ONCE, width))
+            places = slice(-left % step, None, step)
+            for row in range(0, height, step):
+                samples, alpha, mask = self._samples(slice(row, row + 1), columns)
+                yield (
+                    samples[..., places],
+                    None if alpha is None else alpha[..., places],
+                    None if mask is None else mask[..., places],
+                )
+
+    def _measured(self, samples: Samples) -> Valid:
+        """Tell which samples, n×h×w or h×w, are neither nodata nor NaN."""
+        measured = np.ones(samples.shape, np.bool_)
+        if samples.dtype.kind == "f":
+            measured &= ~np.isnan(samples)
+        values = self._nodata if samples.ndim == 3 else self._nodata[:1]
+        for band, value in enumerate(values):
+            if value is None or math.isnan(value):
+                continue
+            part = (samples[band], measured[band]) if samples.ndim == 3 else (samples, measured)
+            part[1][part[0] == _as_stored(value, samples.dtype)] = False
+        return measured
+
+    def _check_bands(self) -> None:
+        chosen, file = self._options.reading.bands, self.file
+        if not file.count:
+            raise RasterError(f"{self.source}: holds no bands but subdatasets; name one of {', '.join(file.subdatasets[:3])}")
+        if not isinstance(chosen, str) and max(chosen) > file.count:
+            raise RasterError(f"{self.source}: option 'bands': there is no band {max(chosen)}; the raster has {file.count}")
+        if any(np.dtype(file.dtypes[band - 1]).kind == "c" for band in self._bands):
+            raise RasterError(f"{self.source}: its samples are complex numbers, should be whole numbers or floats")
+        if isinstance(chosen, str) and _INKS & {file.colorinterp[band - 1].name for band in self._bands}:
+            raise RasterError(f"{self.source}: its bands are inks (CMYK), should be grey or RGB; convert it, or choose 'bands'")
+
+    @cached_property
+    def _bands(self) -> tuple[int, ...]:
+        if not isinstance(self._options.reading.bands, str):
+            return self._options.reading.bands
+        colours = [band for band in range(1, self.file.count + 1) if self.file.colorinterp[band - 1].name != "alpha"]
+        return tuple(colours[:3] if len(colours) >= 3 else colours[:1] or [1])
+
+    @cached_property
+    def _tagged_alpha(self) -> int | None:
+        names = [interpretation.name for interpretation in self.file.colorinterp]
+        return names.index("alpha") + 1 if "alpha" in names and names.index("alpha") + 1 not in self._bands else None
+
+    @cached_property
+    def _alpha(self) -> int | None:
+        """The band that is alpha; one tagged so may be any fourth band, such as near infrared."""
+        band = self._tagged_alpha
+        if band is None or self._alpha_is_multiplied:
+            return band
+        with self._naming_the_file("its alpha cannot be read"):
+            # From overviews where there are some; the nearest pixels, not means of them.
+            values = self.file.read(band, out_shape=tuple(min(length, _ALPHA_SAMPLES) for length in self.size))
+        return band if looks_like_alpha(values, self._white) else None
+
+    @cached_property
+    def _alpha_is_multiplied(self) -> bool:
+        band = self._tagged_alpha
+        return band is not None and self._structure(band).get("ALPHA") == "PREMULTIPLIED"
+
+    @cached_property
+    def _has_mask(self) -> bool:
+        """Whether a mask lies in the file or beside it, apart from nodata and alpha."""
+        flags = {flag.name for flag in self.file.mask_flag_enums[self._bands[0] - 1]}
+        return ("per_dataset" in flags and "alpha" not in flags) or not flags
+
+    @cached_property
+    def _nodata(self) -> tuple[float | None, ...]:
+        value = self._options.nodata
+        if value == "file":
+            return tuple(self.file.nodatavals[band - 1] for band in self._bands)
+        return (None if value is None else float(value),) * len(self._bands)
+
+    @cached_property
+    def _white(self) -> int:
+        kind = np.dtype(self.file.dtypes[self._bands[0] - 1])
+        bits = int(self._structure(self._bands[0]).get("NBITS", 8 * kind.itemsize))
+        return white_value(bits, signed=kind.kind == "i", floats=kind.kind == "f")
+
+    @cached_property
+    def _palette(self) -> npt.NDArray[np.uint8] | None:
+        """The colours of a single band of indices, RGBA by index; None if values are not indices."""
+        reading, file = self._options.reading, self.file
+        shown_as_it_is = reading.bands == FIRST_BANDS and reading.range == TYPE_RANGE
+        if not shown_as_it_is or file.colorinterp[self._bands[0] - 1].name != "palette":
+            return None
+        with self._naming_the_file("its colour table cannot be read"):
+            table = file.colormap(self._bands[0])
+        colours = np.zeros((1 << 8 * np.dtype(file.dtypes[self._bands[0] - 1]).itemsize, 4), np.uint8)
+        for index, colour in table.items():
+            colours[index] = colour
+        return colours
+
+    @cached_property
+    def _zero_is_white(self) -> bool:
+        return self._structure(self._bands[0]).get("MINISWHITE") == "YES" or self._structure().get("MINISWHITE") == "YES"
+
+    @cached_property
+    def _profile(self) -> bytes:
+        """The ICC profile, which is about the bands in their own order and range."""
+        reading = self._options.reading
+        if reading.bands != FIRST_BANDS or reading.range != TYPE_RANGE:
+            return b""
+        return base64.b64decode(self.file.tags(ns="COLOR_PROFILE").get("SOURCE_ICC_PROFILE", ""))
+
+    def _structure(self, band: int = 0) -> dict[str, str]:
+        tags: dict[str, str] = self.file.tags(band, ns="IMAGE_STRUCTURE")
+        return tags
+
+    @contextmanager
+    def _naming_the_file(self, what: str) -> Iterator[None]:
+        """Turn any error of rasterio's within into `RasterError`. Only calls of rasterio belong into such a block."""
+        try:
+            yield
+        except MemoryError:
+            raise
+        except Exception as error:
+            cause: Any = error.__cause__ or error
+            raise RasterError(f"{self.source}: {what}: {cause}") from error
+
+
+def _as_stored(value: float, dtype: np.dtype[Any]) -> Any:
+    """Return a nodata value as samples of `dtype` hold it; NaN, which equals none of them, if they cannot."""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return dtype.type(value)
+    bounds = np.iinfo(dtype)
+    return dtype.type(int(value)) if value.is_integer() and bounds.min <= value <= bounds.max else math.nan

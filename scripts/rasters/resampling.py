@@ -1,0 +1,74 @@
+"""Resampling of rows and columns in which every output pixel depends on its own place alone.
+
+Pillow's and GDAL's results depend, by rounding, on the part of the raster that is resized at once. Here a pixel's taps and
+weights are those of its number from the raster's edge, and are summed in one order, so windows agree to the last bit.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.geometry import RGBImage
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How one side of `pixels` becomes `seen`: bilinear, antialiased where it shrinks; half-pixel centres."""
+
+    pixels: int
+    seen: int
+
+    @property
+    def ratio(self) -> float:
+        """The raster's pixels in each pixel that is seen."""
+        return self.pixels / self.seen
+
+    def sources(self, seen: slice) -> slice:
+        """Return the raster's pixels on which those that are `seen` depend."""
+        if self.pixels == self.seen:
+            return seen
+        reach = max(1.0, self.ratio)
+        first = math.floor((seen.start + 0.5) * self.ratio - reach)
+        last = math.ceil((seen.stop - 0.5) * self.ratio + reach)
+        return slice(max(0, first), min(self.pixels, last))
+
+    def taps(self, seen: slice) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Return, for each seen pixel, the raster's pixels it is the mean of, n×k, and their weights, which sum to 1."""
+        reach = max(1.0, self.ratio)
+        centre = (np.arange(seen.start, seen.stop) + 0.5) * self.ratio
+        first = np.floor(centre - reach).astype(np.int64)
+        index = first[:, None] + np.arange(math.ceil(2 * reach) + 1)
+        weights = np.maximum(1 - np.abs(index + 0.5 - centre[:, None]) / reach, 0)
+        weights[(index < 0) | (index >= self.pixels)] = 0
+        weights /= weights.sum(axis=1, keepdims=True)
+        return np.clip(index, 0, self.pixels - 1), weights.astype(np.float32)
+
+
+def resample(image: RGBImage, rows: Resampling, columns: Resampling, seen: tuple[slice, slice]) -> RGBImage:
+    """Resample part of a raster to the pixels `seen` (rows, columns): uint8 RGB h×w×3.
+
+    Args:
+        image: the raster's pixels that `sources` of both sides name, uint8 RGB.
+        rows: how the raster's height becomes that which is seen.
+        columns: how its width does.
+        seen: the rows and columns to compute.
+    """
+    result = image
+    for axis, side in ((0, rows), (1, columns)):
+        if side.pixels != side.seen:
+            result = _resample_axis(result, side, seen[axis], axis)
+    return result if result.dtype == np.uint8 else np.rint(result).astype(np.uint8)
+
+
+def _resample_axis(values: npt.NDArray[np.generic], side: Resampling, seen: slice, axis: int) -> npt.NDArray[np.float32]:
+    index, weights = side.taps(seen)
+    # Taps of weight 0 may lie beyond the pixels that were read.
+    index = np.clip(index - side.sources(seen).start, 0, values.shape[axis] - 1)
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    total = np.zeros((), np.float32)
+    for tap in range(index.shape[1]):
+        total = total + np.take(values, index[:, tap], axis) * weights[:, tap].reshape(shape)
+    return total

@@ -1,0 +1,245 @@
+"""Segment one raster: plan → blocks in an executor's processes → label and confidence rasters, polygons."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.options import InferenceOptions
+from handler.version import VERSION
+from model.atomic import write_atomically
+from scripts.bulk.executors.base import Executor
+from scripts.bulk.run import Quarantined, run_tasks
+from scripts.progress import progress
+from scripts.rasters.blocks import void_index
+from scripts.rasters.errors import RasterError
+from scripts.rasters.joining import PieceIndex, join_pieces
+from scripts.rasters.model_card import ModelCard
+from scripts.rasters.mosaics import confidence_mosaic, discarding, label_mosaic, write_class_names
+from scripts.rasters.parts import Parts
+from scripts.rasters.pieces import Pieces
+from scripts.rasters.plan import BlockTask, Cutting, RasterPlan, list_blocks, make_plan
+from scripts.rasters.reading import RasterOptions, RasterReader
+from scripts.rasters.vectors import WRITERS, Place, check_geojson
+from scripts.rasters.worker import BlockFault
+
+Prepare = Callable[[], Callable[[BlockTask], bytes | BlockFault]]
+
+_DEFAULT_OPTIONS, _DEFAULT_CUTTING = RasterOptions(), Cutting()
+LABELS, CONFIDENCE = "labels", "confidence"
+#: The endings of a raster's outputs, by format.
+SUFFIXES = {
+    LABELS: ".labels.tif",
+    CONFIDENCE: ".confidence.tif",
+    "gpkg": ".gpkg",
+    "geojson": ".geojson",
+    "geoparquet": ".parquet",
+}
+
+
+@dataclass(frozen=True)
+class RasterJob:
+    """A raster and what is wanted of it."""
+
+    #: A path, a URL, or a name that GDAL knows.
+    source: str
+    #: Outputs are this path with the `SUFFIXES` of `formats`.
+    out: Path
+    formats: tuple[str, ...] = (LABELS,)
+    options: RasterOptions = _DEFAULT_OPTIONS
+    cutting: Cutting = _DEFAULT_CUTTING
+    #: None: the model's defaults.
+    inference: InferenceOptions | None = None
+    #: Polygons drop corners that cut off less than its square, in pixels.
+    tolerance: float = 0.0
+
+
+@dataclass(frozen=True)
+class RasterReport:
+    """What came of a raster."""
+
+    outputs: tuple[Path, ...]
+    #: Pixels of each class by name, without void.
+    pixels: dict[str, int]
+    #: Blocks computed now, and blocks that an earlier run had done.
+    computed: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A raster that is planned."""
+
+    job: RasterJob
+    model: ModelCard
+    plan: RasterPlan
+    place: Place
+    #: For rasterio: how the outputs lie over the raster.
+    profile: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def description(self) -> str:
+        """All that decides the blocks, as JSON."""
+        what = {"version": VERSION, "model": self.model.digest, "state": _state(self.job.source), "plan": asdict(self.plan)}
+        return json.dumps(what, default=lambda value: value.model_dump(), sort_keys=True)
+
+    @property
+    def digest(self) -> str:
+        """Tells these outputs from those of another raster, model or option."""
+        return hashlib.sha256(f"{self.description}{self.job.formats}".encode()).hexdigest()
+
+    def path(self, output: str) -> Path:
+        return self.job.out.with_name(f"{self.job.out.name}{SUFFIXES[output]}")
+
+    def sibling(self, suffix: str) -> Path:
+        return self.job.out.with_name(f"{self.job.out.name}{suffix}")
+
+
+def segment_raster(
+    job: RasterJob, model: ModelCard, prepare: Prepare, executor: Executor, *, visible: bool = True
+) -> RasterReport:
+    """Segment a raster of any size.
+
+    Blocks that are done are kept beside the outputs until all are, so the same call continues what was interrupted. If nothing
+    has changed since it was finished, nothing is done.
+
+    Args:
+        job: the raster and what is wanted.
+        model: describes what `prepare` loads.
+        prepare: loads the model in a process and returns what segments a block.
+        executor: runs the blocks.
+        visible: whether a terminal shows how far it is.
+
+    Raises:
+        RasterError: the raster cannot be read or does not fit the options.
+        UserError: no process can be prepared, or a package for a format is missing.
+    """
+    prepared = _prepare(job, model)
+    if (report := _finished(prepared)) is not None:
+        return report
+    job.out.parent.mkdir(parents=True, exist_ok=True)
+    tasks = list_blocks(prepared.plan)
+    parts = Parts(prepared.sibling(".parts"), prepared.description)
+    missing = parts.missing(tasks)
+    _compute(job.source, missing, len(tasks), parts, prepare, executor, visible)
+    counts = _write_outputs(prepared, tasks, parts)
+    outputs = tuple(prepared.path(output) for output in job.formats)
+    pixels = dict(zip(model.labels.names, counts.tolist(), strict=True))
+    report = RasterReport(outputs, pixels, len(missing), len(tasks) - len(missing))
+    _note_finished(prepared, report)
+    parts.remove()
+    return report
+
+
+def _prepare(job: RasterJob, model: ModelCard) -> _Prepared:
+    wants_polygons = any(output in WRITERS for output in job.formats)
+    inference = job.inference or model.inference
+    if inference.tiles != 1 or inference.refine != "none":
+        raise RasterError(f"{job.source}: 'tiles' and 'refine' are options of single images; a raster has windows")
+    with RasterReader(job.source, job.options) as reader:
+        file = reader.file
+        place = Place(tuple(file.transform[:6]), file.crs)
+        if "geojson" in job.formats:
+            check_geojson(job.source, place, reader.size)
+        gcps, gcps_crs = file.gcps
+        plan = make_plan(reader, job.options, model.policy, inference, job.cutting, job.tolerance if wants_polygons else None)
+        profile = {"width": file.width, "height": file.height}
+        profile |= {"gcps": gcps, "crs": gcps_crs} if gcps else {"transform": file.transform, "crs": file.crs}
+        if gcps and wants_polygons:
+            raise RasterError(f"{job.source}: is placed by control points only, so polygons have no place; run gdalwarp first")
+        tags = {"AREA_OR_POINT": file.tags().get("AREA_OR_POINT", "Area")}
+    return _Prepared(job, model, plan, place, profile, tags)
+
+
+def _compute(
+    source: str, missing: list[BlockTask], total: int, parts: Parts, prepare: Prepare, executor: Executor, visible: bool
+) -> None:
+    if not missing:
+        return
+    with closing(run_tasks(executor, prepare, missing)) as outcomes:
+        for outcome in progress(outcomes, "segmenting", total=total, done=total - len(missing), visible=visible):
+            if isinstance(outcome, Quarantined):
+                rows = "{:,} to {:,}".format(*outcome.task.row_range)
+                raise RasterError(f"{source}: rows {rows} ended their process {outcome.attempts} times: {outcome.reason}")
+            if isinstance(outcome.result, BlockFault):
+                raise RasterError(outcome.result.reason)
+            parts.add(outcome.task, outcome.result)
+
+
+def _write_outputs(prepared: _Prepared, tasks: Sequence[BlockTask], parts: Parts) -> npt.NDArray[np.int64]:
+    """Write all outputs; return the pixels of each class."""
+    labels, formats = prepared.model.labels, prepared.job.formats
+    counts, index = np.zeros(len(labels.names), np.int64), PieceIndex()
+    model = f"{prepared.model.identity.name} {prepared.model.identity.version}".strip()
+    tags = {**prepared.tags, "TIFFTAG_SOFTWARE": f"DeepLab Serve {VERSION}", "MODEL": model}
+    mosaics = {}
+    if LABELS in formats:
+        mosaics[LABELS] = label_mosaic(prepared.path(LABELS), prepared.profile, labels, tags)
+    if CONFIDENCE in formats:
+        mosaics[CONFIDENCE] = confidence_mosaic(prepared.path(CONFIDENCE), prepared.profile, tags)
+    with discarding(list(mosaics.values())):
+        for task in tasks:
+            block = parts.load(task)
+            counts += np.bincount(block.labels.ravel(), minlength=void_index(len(labels.names)) + 1)[: len(labels.names)]
+            for output, values in ((LABELS, block.labels), (CONFIDENCE, block.confidence)):
+                if output in mosaics:
+                    mosaics[output].write(values, task.area)
+            if block.pieces is not None:
+                index.add(task, block.pieces)
+        if LABELS in mosaics:
+            mosaics[LABELS].finish("mode", {f"CLASS_{number}": name for number, name in enumerate(labels.names)})
+            write_class_names(prepared.path(LABELS), labels, counts)
+        if CONFIDENCE in mosaics:
+            mosaics[CONFIDENCE].finish("average", {}, scale=1 / 255)
+    for output in formats:
+        if output in WRITERS:
+            features = join_pieces(_pieces(tasks, parts), index)
+            WRITERS[output](prepared.path(output), features, labels, prepared.place)
+    return counts
+
+
+def _pieces(tasks: Iterable[BlockTask], parts: Parts) -> Iterator[Pieces]:
+    for task in tasks:
+        pieces = parts.load(task).pieces
+        if pieces is not None:
+            yield pieces
+
+
+def _finished(prepared: _Prepared) -> RasterReport | None:
+    """Return the report of an earlier run of the same job whose outputs are there."""
+    try:
+        noted = json.loads(prepared.sibling(".json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    outputs = tuple(prepared.path(output) for output in prepared.job.formats)
+    if not isinstance(noted, dict) or noted.get("digest") != prepared.digest or not all(path.is_file() for path in outputs):
+        return None
+    return RasterReport(outputs, noted["pixels"], 0, noted["blocks"])
+
+
+def _note_finished(prepared: _Prepared, report: RasterReport) -> None:
+    noted = {
+        "source": prepared.job.source,
+        "model": asdict(prepared.model.identity),
+        "outputs": [path.name for path in report.outputs],
+        "pixels": report.pixels,
+        "blocks": report.computed + report.kept,
+        "digest": prepared.digest,
+    }
+    write_atomically(prepared.sibling(".json"), json.dumps(noted, indent=1, ensure_ascii=False).encode())
+
+
+def _state(source: str) -> list[int]:
+    """Return the size and time of a local file, by which a change is noticed; nothing of other sources."""
+    try:
+        status = Path(source).stat()
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
