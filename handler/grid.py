@@ -16,7 +16,7 @@ def find_neighbours(points: int, length: int) -> Neighbours:
     return neighbours_at((np.arange(length) + 0.5) * (points / length) - 0.5, points)
 
 
-def neighbours_at(position: npt.NDArray[np.float64], points: int) -> Neighbours:
+def neighbours_at(position: npt.NDArray[np.floating], points: int) -> Neighbours:
     """Find the grid points before and after each `position`, 0 at the first of `points`, and the weight of the second."""
     position = np.maximum(position, 0)
     first = np.minimum(position.astype(np.int64), points - 1)

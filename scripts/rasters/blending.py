@@ -40,7 +40,8 @@ class WindowScores:
     @cached_property
     def winners(self) -> npt.NDArray[np.int64]:
         """The class that wins at each grid point, h×w."""
-        return self.points.argmax(axis=-1)
+        winners: npt.NDArray[np.int64] = self.points.argmax(axis=-1)
+        return winners
 
     @cached_property
     def decided(self) -> npt.NDArray[np.bool_]:

@@ -124,8 +124,8 @@ def write_class_names(path: Path, labels: Labels, pixels: npt.NDArray[np.int64])
             ElementTree.SubElement(column, tag).text = value
     for index, (name, colour) in enumerate(zip(labels.names, labels.palette, strict=True)):
         row = ElementTree.SubElement(table, "Row", index=str(index))
-        for value in (index, xml_text(name), int(pixels[index]), *colour, 255):
-            ElementTree.SubElement(row, "F").text = str(value)
+        for cell in (index, xml_text(name), int(pixels[index]), *colour, 255):
+            ElementTree.SubElement(row, "F").text = str(cell)
     ElementTree.indent(dataset)
     sidecar = path.with_name(f"{path.name}.aux.xml")
     sidecar.write_bytes(ElementTree.tostring(dataset, encoding="utf-8") + b"\n")

@@ -4,6 +4,7 @@ import io
 import shutil
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class Parts:
 
 def encode_block(block: Block) -> bytes:
     """Pack a block into bytes, the same for the same block."""
-    arrays = {"labels": block.labels, "confidence": block.confidence}
+    arrays: dict[str, Any] = {"labels": block.labels, "confidence": block.confidence}
     if block.pieces is not None:
         arrays |= _pack_pieces(block.pieces)
     file = io.BytesIO()
@@ -66,7 +67,7 @@ def decode_block(data: bytes) -> Block:
         return Block(arrays["labels"], arrays["confidence"], pieces)
 
 
-def _pack_pieces(pieces: Pieces) -> dict[str, np.ndarray]:
+def _pack_pieces(pieces: Pieces) -> dict[str, Any]:
     import shapely
 
     points, rings, parts = np.empty((0, 2)), np.zeros(1, np.int64), np.zeros(1, np.int64)
@@ -83,7 +84,7 @@ def _pack_pieces(pieces: Pieces) -> dict[str, np.ndarray]:
     }
 
 
-def _unpack_pieces(arrays: dict[str, np.ndarray]) -> Pieces:
+def _unpack_pieces(arrays: dict[str, Any]) -> Pieces:
     import shapely
 
     polygons = np.empty(0, np.object_)

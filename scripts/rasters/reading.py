@@ -136,13 +136,14 @@ class RasterReader:
         samples, alpha, mask = self._samples(rows, columns)
         if self._palette is not None:
             return self._from_palette(samples[0], mask)
-        valid = self._measured(samples).any(axis=0)
+        valid: Valid = np.any(self._measured(samples), axis=0)
         if mask is not None:
             valid &= mask > 0
         if alpha is not None:
             valid &= alpha > 0
-        image = np.empty((*valid.shape, 3), np.uint8)
-        for strip in row_strips(*valid.shape, _PIXELS_AT_ONCE):
+        height, width = valid.shape
+        image = np.empty((height, width, 3), np.uint8)
+        for strip in row_strips(height, width, _PIXELS_AT_ONCE):
             image[strip] = self._rgb(samples[:, strip], None if alpha is None else alpha[strip])
         return image, valid
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from handler.geometry import RGBImage
 
+_Values = npt.NDArray[np.uint8 | np.float32]
+
 
 @dataclass(frozen=True)
 class Resampling:
@@ -55,14 +57,17 @@ def resample(image: RGBImage, rows: Resampling, columns: Resampling, seen: tuple
         columns: how its width does.
         seen: the rows and columns to compute.
     """
-    result = image
+    result: _Values = image
     for axis, side in ((0, rows), (1, columns)):
         if side.pixels != side.seen:
             result = _resample_axis(result, side, seen[axis], axis)
-    return result if result.dtype == np.uint8 else np.rint(result).astype(np.uint8)
+    if result is image:
+        return image
+    pixels: RGBImage = np.rint(result).astype(np.uint8)
+    return pixels
 
 
-def _resample_axis(values: npt.NDArray[np.generic], side: Resampling, seen: slice, axis: int) -> npt.NDArray[np.float32]:
+def _resample_axis(values: _Values, side: Resampling, seen: slice, axis: int) -> npt.NDArray[np.float32]:
     index, weights = side.taps(seen)
     # Taps of weight 0 may lie beyond the pixels that were read.
     index = np.clip(index - side.sources(seen).start, 0, values.shape[axis] - 1)

@@ -226,4 +226,4 @@ def _contains(place: Place, size: tuple[int, int], latitude: float) -> bool:
     if not (np.isfinite(x) and np.isfinite(y)):
         return False
     column, row = ~Affine(*place.transform) * (x, y)
-    return 0 <= column <= size[1] and 0 <= row <= size[0]
+    return bool(0 <= column <= size[1] and 0 <= row <= size[0])
