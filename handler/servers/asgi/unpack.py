@@ -16,8 +16,9 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, cast
 
 from handler.servers.asgi.signatures import SignatureError, verify
 
@@ -72,7 +73,7 @@ def unpack(archive: Path, cache: Path | None = None, keys: Sequence[Path] = ()) 
 
 
 @contextmanager
-def _opened(archive: Path, home: Path, keys: Sequence[Path]) -> Iterator[BinaryIO]:
+def _opened(archive: Path, home: Path, keys: Sequence[Path]) -> Iterator[BufferedReader]:
     """Give the bytes of `archive`; where there are keys, of a verified copy that nobody else can change."""
     with archive.open("rb") as file:
         if not keys:
@@ -83,7 +84,7 @@ def _opened(archive: Path, home: Path, keys: Sequence[Path]) -> Iterator[BinaryI
             copy.seek(0)
             verify(archive, copy, keys)
             copy.seek(0)
-            yield cast(BinaryIO, copy)
+            yield cast(BufferedReader, copy)
 
 
 def sweep(cache: Path | None = None) -> list[Path]:
