@@ -38,10 +38,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 _THREADS = torch.get_num_threads()
 
-# How long an example takes depends on what else the machine does.
-settings.register_profile("untimed", deadline=None)
-settings.register_profile("few", deadline=None, max_examples=10)
-settings.load_profile("untimed")
+# How long an example takes depends on what else the machine does. Each run draws other examples, so over time a property is
+# tried with more than one run takes. `make check` takes few, `make test-all` many.
+for name, examples in {"few": 10, "some": 30, "many": 300}.items():
+    settings.register_profile(name, deadline=None, max_examples=examples)
+settings.load_profile("some")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

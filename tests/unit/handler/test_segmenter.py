@@ -16,7 +16,7 @@ from handler.pipeline import Pipeline
 from handler.segmenter import ImageSource, Segmenter
 from handler.settings import HandlerSettings
 from model.strict import ConfigurationError
-from tests.support import CLASSES, encode, noise, write_checkpoint
+from tests.support import CHECKPOINT, CLASSES, encode, noise
 
 pytestmark = pytest.mark.slow
 
@@ -24,23 +24,24 @@ PHOTO = noise(40, 60)
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("model") / "model.safetensors")
+def checkpoint(converted: Path) -> Path:
+    return converted / CHECKPOINT
 
 
 @pytest.fixture(scope="module")
-def archive(checkpoint: Path) -> Path:
-    path = checkpoint.with_name("pets.mar")
+def archive(converted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "pets.mar"
     manifest = {
         "model": {
             "modelName": "pets",
             "modelVersion": "2.5",
-            "serializedFile": checkpoint.name,
+            "serializedFile": CHECKPOINT,
             "configFile": "model-config.yaml",
         }
     }
     with zipfile.ZipFile(path, "w") as file:
-        file.write(checkpoint, checkpoint.name)
+        for member in converted.rglob("*"):
+            file.write(member, member.relative_to(converted))
         file.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
         file.writestr("model-config.yaml", "handler: {answer: {masks: none}, limits: {max_pixels: 100000}}")
     return path
@@ -49,6 +50,11 @@ def archive(checkpoint: Path) -> Path:
 @pytest.fixture(scope="module")
 def segmenter(archive: Path) -> Segmenter:
     return Segmenter.load(archive)
+
+
+@pytest.fixture(scope="module")
+def pipeline(converted: Path) -> Pipeline:
+    return Pipeline.load(converted / CHECKPOINT, HandlerSettings(), ModelIdentity("pets", "2.5"), archive=converted)
 
 
 @pytest.mark.parametrize(
@@ -76,8 +82,7 @@ def test_a_pillow_image_is_read_as_its_file_would_be(segmenter: Segmenter) -> No
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_result_converts_to_what_a_server_answers(segmenter: Segmenter, checkpoint: Path, name: str) -> None:
-    pipeline = Pipeline.load(checkpoint, HandlerSettings(), ModelIdentity("pets", "2.5"))
+def test_a_result_converts_to_what_a_server_answers(segmenter: Segmenter, pipeline: Pipeline, name: str) -> None:
     answer = AnswerOptions(format=name, masks="none", components=True)
     expected = pipeline.answer(SegmentationRequest(encode(PHOTO), answer=answer))
 

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
@@ -173,7 +173,6 @@ def test_a_header_alone_is_refused_by_the_formats_name(file_format: str) -> None
 
 
 @pytest.mark.parametrize("file_format", [*ENCODED_FORMATS, "MPO"])
-@settings(max_examples=200, deadline=None)
 @given(edits=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), max_size=8), kept=st.floats(0.01, 1))
 def test_a_damaged_file_is_an_image_or_one_of_the_documented_errors(
     file_format: str, edits: list[tuple[float, bytes]], kept: float

@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings, target
+from hypothesis import given, target
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -34,7 +34,6 @@ def score_grids(draw: st.DrawFn) -> npt.NDArray[np.float32]:
     return (values.cumsum(1).cumsum(2) if kind == "ramps" else values).astype(np.float32)
 
 
-@settings(max_examples=300)
 @given(score_grids(), st.tuples(st.integers(1, 120), st.integers(1, 120)))
 def test_labels_win_the_interpolated_logits(logits: npt.NDArray[np.float32], size: tuple[int, int]) -> None:
     values = reference(logits, size)

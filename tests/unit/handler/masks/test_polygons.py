@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rasterio import features
 
@@ -96,7 +96,6 @@ FORMATS_OF_POLYGONS: dict[str, Callable[[Any, Segmentation], Shapes]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS_OF_POLYGONS)
-@settings(max_examples=60, deadline=None)
 @given(result=segmentations(), options=OPTIONS, tolerance=st.sampled_from([0.5, 1.0, 2.0, 4.0, 10.0]))
 def test_neighbours_neither_overlap_nor_leave_gaps(
     name: str, result: Segmentation, options: AnswerOptions, tolerance: float

@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rasterio import features
 
@@ -79,7 +79,6 @@ def test_background_alone_is_an_empty_prediction() -> None:
         assert answer(name, segmentation([[0, 0]])) == {"model_version": "deeplabv3 1.0", "score": 0.0, "result": []}
 
 
-@settings(max_examples=20)
 @given(st.lists(st.integers(1, 70_000), min_size=2, max_size=6), st.booleans())
 def test_runs_of_any_length_are_packed(lengths: list[int], whole: bool) -> None:
     ends = np.cumsum(lengths)

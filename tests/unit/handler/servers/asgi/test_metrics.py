@@ -233,7 +233,7 @@ def test_a_replaced_worker_is_counted(server: FakeServer) -> None:
     assert samples(server)["deeplab_workers_ready", frozenset({("model", "fake")})] == 1
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["GET", "POST", "BREW", "PROPFIND"]),
     st.sampled_from(["/", "/predictions/", "/v1/models/", "/v2/models/fake/versions/", "/predictions/fake/1.0/", "/models/"]),
