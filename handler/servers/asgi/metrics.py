@@ -13,6 +13,7 @@ from handler.servers.asgi.errors import rejection_reason
 from handler.servers.asgi.logs import RequestRecord
 from handler.servers.asgi.messages import Answer
 from handler.servers.asgi.model_metrics import ModelCollector, Observations
+from handler.servers.asgi.options import Split
 from handler.servers.asgi.request_queue import QueueObserver, Ticket
 from handler.servers.asgi.workers import ModelWorkers
 
@@ -20,6 +21,8 @@ from handler.servers.asgi.workers import ModelWorkers
 _REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 0.75, 1, 2.5, 5, 10, 30, 60, 120)
 _WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+#: Shares.
+_AGREEMENT_BUCKETS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
 _BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 #: Shown as 0 from the start: Prometheus takes no first event for an increase.
 _REASONS = (
@@ -112,6 +115,24 @@ class Metrics:
                 for observation in observations:
                     watcher.add(model, ready.profile, observation)
 
+    def watch_shadows(self, splits: Sequence[Split]) -> None:
+        """Declare the numbers of shadows; a server without any does not show them."""
+        names = ["model", "shadow"]
+        self._shadows = self._maker(Counter)("shadow_requests", "Requests for a shadow.", [*names, "outcome"])
+        self._shadow_agreement = self._maker(Histogram)(
+            "shadow_agreement", "Share of an image's pixels that a shadow labels alike.", names, buckets=_AGREEMENT_BUCKETS
+        )
+        for split in splits:
+            self._shadow_agreement.labels(split.model, split.other)
+            for outcome in ("compared", "dropped", "failed"):
+                self._shadows.labels(split.model, split.other, outcome)
+
+    def compare(self, model: str, shadow: str, outcome: str, agreement: float | None = None) -> None:
+        """Count a request that `shadow` was to get beside `model`, and which share of the pixels they labelled alike."""
+        self._shadows.labels(model, shadow, outcome).inc()
+        if agreement is not None:
+            self._shadow_agreement.labels(model, shadow).observe(agreement)
+
     def refuse_connection(self, error: SegmentationError) -> None:
         """Count a connection that was closed without a request."""
         self._count_error("", type(error).__name__, rejection_reason(error))
@@ -140,6 +161,8 @@ class _ModelObserver(QueueObserver):
     def take(self, tickets: Sequence[Ticket]) -> None:
         self._batches.observe(len(tickets))
         for ticket in tickets:
+            if ticket.is_spare:
+                continue
             self._waits.observe((ticket.started_at or ticket.queued_at) - ticket.queued_at)
 
     def finish(self, answers: Sequence[Answer]) -> None:

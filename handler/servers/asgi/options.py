@@ -23,6 +23,16 @@ class OptionError(Exception):
 
 
 @dataclass(frozen=True)
+class Split:
+    """A share of one model's requests for another model."""
+
+    model: str
+    other: str
+    #: Above 0, at most 1.
+    share: float
+
+
+@dataclass(frozen=True)
 class ServerOptions:
     """How the server runs. Times are seconds."""
 
@@ -64,6 +74,9 @@ class ServerOptions:
     allow_origin: Sequence[str] = ()
     #: Host names under which operations are answered, beside those of loopback.
     allow_host: Sequence[str] = ()
+    #: Models that are asked besides others, and models that answer for others.
+    shadow: Sequence[Split] = ()
+    canary: Sequence[Split] = ()
 
 
 class Parser(argparse.ArgumentParser):
@@ -92,6 +105,8 @@ def parse_options(arguments: Sequence[str], prog: str, archive: Path | None = No
         raise OptionError("no model to serve; name one with --model NAME=FILE, or a folder of archives with --model-store")
     if chosen.key is not None and chosen.certificate is None:
         raise OptionError(f"--key {chosen.key}: needs the certificate that it is for; name that with --certificate FILE")
+    for name in ("shadow", "canary"):
+        _check_splits(name, getattr(chosen, name), models)
     values = {name: value for name, value in vars(chosen).items() if name not in {"model", "model_store"}}
     return ServerOptions(models, **values)
 
@@ -111,6 +126,11 @@ def _parser(prog: str, archive: Path | None) -> Parser:
     add("--cache", type=Path, metavar="DIR", help="folder into which archives are extracted (~/.cache/deeplab-serve)")
     text = "serve only archives that this minisign public key has signed; repeatable, one must have"
     add(VERIFY_KEY, type=_file, action="append", default=[], metavar="FILE", help=text)
+    for name, text in (
+        ("shadow", "let OTHER segment a share of NAME's requests too, and measure how far they agree; repeatable"),
+        ("canary", "let OTHER answer a share of NAME's requests; repeatable"),
+    ):
+        add(f"--{name}", type=_split, action="append", default=[], metavar="NAME=OTHER:SHARE", help=text)
     for name, least, text in (
         ("workers", 1, "processes per model"),
         ("queue", 1, "requests of one model that may wait; more get 503"),
@@ -168,6 +188,28 @@ def _named(text: str) -> tuple[str, Path]:
     if not path.exists():
         raise argparse.ArgumentTypeError(f"{file!r}: no such file")
     return name, path
+
+
+def _split(text: str) -> Split:
+    match = re.fullmatch(r"([^=]+)=([^:]+):([0-9.]+)", text)
+    try:
+        share = float(match[3]) if match else 0
+    except ValueError:
+        share = 0
+    if match is None or not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=OTHER:SHARE, the share above 0 and at most 1, such as a=b:0.1")
+    return Split(match[1], match[2], share)
+
+
+def _check_splits(option: str, splits: Sequence[Split], models: Mapping[str, Path]) -> None:
+    for position, split in enumerate(splits):
+        unknown = next((name for name in (split.model, split.other) if name not in models), None)
+        if unknown is not None:
+            raise OptionError(f"--{option}: there is no model {unknown!r} here; those served are {', '.join(models)}")
+        if split.model == split.other:
+            raise OptionError(f"--{option}: {split.model!r} cannot stand beside itself; name two models")
+        if any(split.model == other.model for other in splits[:position]):
+            raise OptionError(f"--{option}: given twice for {split.model!r}; a model has one at most")
 
 
 def _origin(text: str) -> str:

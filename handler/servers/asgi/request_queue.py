@@ -16,6 +16,8 @@ _MOST_ATTEMPTS = 2
 #: The weight of the newest answer in the mean of the seconds that an answer takes.
 _NEWEST = 0.2
 _LONGEST_RETRY_AFTER = 120
+#: Requests for nobody's sake that may wait; they do not count among others.
+_MOST_SPARE = 8
 
 
 class ClientGone(Exception):
@@ -36,6 +38,8 @@ class Ticket:
     started_at: float | None = None
     #: Workers that died with it.
     deaths: int = 0
+    #: Nobody waits for its answer: all others go first, and it is tried once.
+    is_spare: bool = False
 
     @property
     def is_suspect(self) -> bool:
@@ -69,6 +73,7 @@ class RequestQueue:
         self._most = most
         self._timeout = timeout
         self._waiting: deque[Ticket] = deque()
+        self._spare: deque[Ticket] = deque()
         self._arrival = asyncio.Event()
         self._seconds_per_answer = 1.0
         self._answered = 0
@@ -113,13 +118,29 @@ class RequestQueue:
         self._arrival.set()
         return ticket
 
+    def put_spare(self, request: HttpRequest) -> Ticket:
+        """Let a request wait that is only to be answered while no other waits.
+
+        Raises:
+            QueueFull: others wait, or as many of its kind as may.
+            ModelNotReady: no worker can be started.
+        """
+        self.check_room()
+        if self._waiting or len(self._spare) >= _MOST_SPARE:
+            raise QueueFull("other requests wait", self.retry_after())
+        ticket = Ticket(request, time.monotonic() + self._timeout, is_spare=True)
+        self._spare.append(ticket)
+        self._arrival.set()
+        return ticket
+
     async def take(self, most: int) -> list[Ticket]:
-        """Wait for requests and return up to `most` of them; one with which a worker has died comes by itself."""
-        while not self._waiting:
+        """Wait for requests and return up to `most` of them; a spare one, or one with which a worker has died, comes alone."""
+        while not (self._waiting or self._spare):
             self._arrival.clear()
             await self._arrival.wait()
-        tickets = [self._waiting.popleft()]
-        while self._waiting and len(tickets) < most and not (tickets[0].is_suspect or self._waiting[0].is_suspect):
+        tickets = [self._waiting.popleft() if self._waiting else self._spare.popleft()]
+        alone = tickets[0].is_suspect or tickets[0].is_spare
+        while self._waiting and len(tickets) < most and not (alone or self._waiting[0].is_suspect):
             tickets.append(self._waiting.popleft())
         for ticket in tickets:
             ticket.started_at = time.monotonic()
@@ -137,7 +158,7 @@ class RequestQueue:
         ticket.deaths += died
         if ticket.answer.done():
             return
-        if ticket.deaths >= _MOST_ATTEMPTS:
+        if ticket.deaths >= _MOST_ATTEMPTS or ticket.is_spare:
             ticket.answer.set_exception(WorkerDied(_TRIED_TWICE.format(ticket.request.id)))
             return
         ticket.started_at = None
@@ -184,10 +205,11 @@ class RequestQueue:
     def refuse_all(self, error: ModelNotReady) -> None:
         """Refuse what waits and what comes until `closed` is None again."""
         self.closed = error
-        while self._waiting:
-            ticket = self._waiting.popleft()
+        for ticket in (*self._waiting, *self._spare):
             if not ticket.answer.done():
                 ticket.answer.set_exception(error)
+        self._waiting.clear()
+        self._spare.clear()
 
     def retry_after(self) -> int:
         """Return the seconds after which a request would probably find room."""
@@ -201,7 +223,7 @@ class RequestQueue:
             return
         ticket.answer.cancel()
         if ticket.started_at is None:
-            self._waiting.remove(ticket)
+            (self._spare if ticket.is_spare else self._waiting).remove(ticket)
 
 
 _TRIED_TWICE = "the server failed to answer this request; its log has the reason under request {}"

@@ -33,6 +33,7 @@ from handler.servers.asgi.models import SERVER, describe_model, find_model, most
 from handler.servers.asgi.openapi import ServedDocument
 from handler.servers.asgi.page import page_paths, send_page_file
 from handler.servers.asgi.request_queue import ClientGone
+from handler.servers.asgi.rollout import Rollout
 from handler.servers.asgi.telemetry import Telemetry
 from handler.servers.asgi.workers import ModelWorkers
 
@@ -58,6 +59,7 @@ class FrontSettings:
     held: HeldBytes
     doors: Doors
     telemetry: Telemetry
+    rollout: Rollout
 
 
 class Front:
@@ -69,6 +71,7 @@ class Front:
         self._held = settings.held
         self._telemetry = settings.telemetry
         self._doors = settings.doors
+        self._rollout = settings.rollout
         self._document = ServedDocument(self._models, needs_tokens=self._doors.access.needs_tokens)
         self._router = Router(self._routes(), redirect_slashes=False, default=_Route("", _no_such_path, (), self._doors))
         #: Set when the server ends: it finishes what it has, and takes no more.
@@ -196,7 +199,10 @@ class Front:
     async def _answer(self, request: Request, action: Literal["predict", "explain"]) -> Response:
         record, headers = _record(request), request.scope["deeplab.headers"]
         record.action = action
-        model = self._model(request)
+        model, served_by = self._model(request), {}
+        if request.path_params.get("version") is None:
+            model, served_by = self._rollout.choose(model, record.id)
+            record.model = model.settings.model
         model.queue.check_room()
         with self._held.hold() as share:
             body = await read_body(request.receive, headers, most_bytes(model), self._body_timeout, share)
@@ -206,13 +212,15 @@ class Front:
             format_name = request.path_params.get("format", "").strip("/") or None
             query = request.scope["query_string"].decode("latin-1")
             traced = record.trace is not None and record.trace.is_recorded
-            ticket = model.queue.put(HttpRequest(record.id, action, format_name, headers, query, body, traced))
+            sent = self._rollout.prepare(model, HttpRequest(record.id, action, format_name, headers, query, body, traced))
+            ticket = model.queue.put(sent)
             answer = await model.queue.wait(ticket, _disconnection(request.receive))
         record.add("queue", ticket.queued_at, ticket.started_at or ticket.queued_at)
         record.take_over(answer)
+        self._rollout.follow(model, sent, answer)
         content, encoding = await compress(answer.body, answer.content_type, headers)
         timing = {"Server-Timing": ", ".join(f"{stage};dur={spent}" for stage, spent in record.milliseconds.items())}
-        return Response(content, answer.status, {**answer.headers, **encoding, **timing}, answer.content_type)
+        return Response(content, answer.status, {**answer.headers, **encoding, **timing, **served_by}, answer.content_type)
 
     def _model(self, request: Request) -> ModelWorkers:
         """Return the model that the path names.

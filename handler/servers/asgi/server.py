@@ -21,6 +21,7 @@ from handler.servers.asgi.last_connections import accept_last_connections
 from handler.servers.asgi.logs import log_event
 from handler.servers.asgi.options import ServerOptions
 from handler.servers.asgi.request_queue import RequestQueue
+from handler.servers.asgi.rollout import Rollout
 from handler.servers.asgi.routes import Front, FrontSettings
 from handler.servers.asgi.telemetry import Telemetry, make_telemetry
 from handler.servers.asgi.tls import ServerCertificate, tls_connection_type
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from handler.servers.asgi.open_inference.server import GrpcServer
 
 _BACKLOG = 1024
+#: The least of the processor that a shadow can have.
+_NICE = 19
 
 
 def serve(options: ServerOptions, folders: Mapping[str, Path]) -> int:
@@ -50,7 +53,8 @@ def serve(options: ServerOptions, folders: Mapping[str, Path]) -> int:
             raise UnpackError(f"{folder}: from an archive without this server; package it again")
     models = make_models(options, folders)
     telemetry, held = make_telemetry(models), HeldBytes(options.held_megabytes * 1_000_000)
-    settings = FrontSettings(models, options.body_timeout, held, make_doors(options), telemetry)
+    rollout = Rollout(models, options.canary, options.shadow, options.held_megabytes * 250_000, telemetry.metrics)
+    settings = FrontSettings(models, options.body_timeout, held, make_doors(options), telemetry, rollout)
     connections = make_connection_type(options, telemetry)
     with listen(options) as listener:
         return asyncio.run(_run(options, settings, listener, connections))
@@ -58,9 +62,10 @@ def serve(options: ServerOptions, folders: Mapping[str, Path]) -> int:
 
 def make_models(options: ServerOptions, folders: Mapping[str, Path]) -> dict[str, ModelWorkers]:
     """Return the models with their queues and workers, which are not started yet."""
+    only_shadows = {split.other for split in options.shadow} - {split.other for split in options.canary}
     return {
         name: ModelWorkers(
-            WorkerSettings(name, folder, options.startup_timeout, options.hung_after),
+            WorkerSettings(name, folder, options.startup_timeout, options.hung_after, _NICE if name in only_shadows else 0),
             RequestQueue(options.queue, options.timeout),
             options.workers,
         )

@@ -8,6 +8,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -40,6 +41,8 @@ class WorkerSettings:
     startup_timeout: float
     #: Beyond the deadline of a request, before its worker is taken for hung.
     hung_after: float
+    #: Added to the process's niceness: a model that only shadows another leaves the processor to it.
+    nice: int = 0
     #: Starts the worker: the program and arguments, to which those of `worker.main` are added.
     command: Sequence[str] = (sys.executable, "-P", "-c", _PROGRAM)
 
@@ -107,6 +110,9 @@ class WorkerProcess:
             except BaseException:
                 ours.close()
                 raise
+        if self._settings.nice:
+            with suppress(OSError):  # It has ended already.
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, self._settings.nice)
         return self._process, ours
 
     async def _await_ready(self, reader: asyncio.StreamReader) -> Ready | None:

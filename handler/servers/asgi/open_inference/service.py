@@ -167,6 +167,9 @@ class InferenceService:
         model = self._model(call, call.message.model_name, call.message.model_version)
         if self._front.is_draining:
             raise ModelNotReady("the server is ending")
+        if not call.message.model_version:
+            model, _ = self._settings.rollout.choose(model, record.id)
+            record.model = model.settings.model
         if size > most_bytes(model):
             raise BodyTooLarge(f"the message has {size:,} bytes, the limit is {most_bytes(model):,}")
         with self._settings.held.hold() as share:
@@ -174,10 +177,12 @@ class InferenceService:
             options = {name: str(value) for name, value in call.metadata if name.startswith(_OPTION_PREFIX)}
             traced = record.trace is not None and record.trace.is_recorded
             request = HttpRequest(record.id, "predict", headers=options, body=call.content, traced=traced, protocol="grpc")
+            request = self._settings.rollout.prepare(model, request)
             ticket = model.queue.put(request)
             answer = await model.queue.wait(ticket, _never())
         record.add("queue", ticket.queued_at, ticket.started_at or ticket.queued_at)
         record.take_over(answer)
+        self._settings.rollout.follow(model, request, answer)
         if answer.status != 200:
             raise _Refused(Failure.of_answer(answer))
         return answer.body

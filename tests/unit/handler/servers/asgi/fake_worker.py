@@ -1,8 +1,8 @@
 """A worker that does what the body says. It stands in an archive in the place of the real one.
 
 `echo TEXT`, `large N` (bytes of JSON), `wait FILE` (until it exists), `die`, `die-once FILE`, `hang`, `hang-once FILE`,
-`answer FORMAT IMAGES`, `see CLASS BRIGHTNESS` (an image of one class), `refuse TYPE`, `deny MESSAGE` (415),
-`sicken REASON` (after the answer).
+`answer FORMAT IMAGES`, `see CLASS BRIGHTNESS` (an image of one class), `see-then-die FILE`, `refuse TYPE`,
+`deny MESSAGE` (415), `sicken REASON` (after the answer).
 """
 
 import json
@@ -103,6 +103,11 @@ def answer_one(request: HttpRequest, seen: Path) -> Answer:
         return Answer(
             200, "image/png", b"", stages=STAGES, times=times, format=name, images=int(images), observations=seen_images
         )
+    if command == "see-then-die":  # The first of two workers answers, the second dies.
+        if Path(argument).exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        Path(argument).touch()
+        return answer_one(replace(request, body=b"see 0 0.5"), seen)
     if command == "see":
         index, brightness = argument.split()
         observation = observe(int(index), float(brightness), request)

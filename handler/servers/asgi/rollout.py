@@ -1,0 +1,143 @@
+"""Try another model on a share of the requests: as a shadow, whose answers are only compared, or as a canary, which answers.
+
+A share is chosen by the hash of the request's id, so that one id always has the same lot.
+"""
+
+import asyncio
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from operator import eq
+from typing import TYPE_CHECKING
+
+from handler.errors import SegmentationError
+from handler.observation import Observation
+from handler.servers.asgi.body import HeldBytes
+from handler.servers.asgi.errors import Unavailable
+from handler.servers.asgi.logs import log_event
+from handler.servers.asgi.messages import Answer, HttpRequest
+from handler.servers.asgi.options import Split
+from handler.servers.asgi.workers import ModelWorkers
+
+if TYPE_CHECKING:
+    from handler.servers.asgi.metrics import Metrics
+
+#: The header that names the model which answered, where a canary might have.
+SERVED_BY = "X-Served-Model"
+#: Seconds before a shadow's request is sent, so that the client's answer is on its way.
+_AFTER_S = 0.02
+#: Requests whose shadow agrees less are in the log.
+_REMARKABLE = 0.9
+
+
+class Rollout:
+    """Who answers a request, and who else is asked."""
+
+    def __init__(
+        self,
+        models: Mapping[str, ModelWorkers],
+        canaries: Sequence[Split] = (),
+        shadows: Sequence[Split] = (),
+        most_bytes: int = 0,
+        metrics: "Metrics | None" = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            models: all that are served, by name.
+            canaries: which models answer for others.
+            shadows: which models are asked besides others.
+            most_bytes: bytes of bodies that wait for shadows.
+            metrics: what counts shadows.
+        """
+        self._models = models
+        self._canaries = {split.model: split for split in canaries}
+        self._shadows = {split.model: split for split in shadows}
+        self._held = HeldBytes(most_bytes)
+        self._metrics = metrics
+        self._tasks: set[asyncio.Task[None]] = set()
+        if metrics is not None and shadows:
+            metrics.watch_shadows(shadows)
+
+    def choose(self, model: ModelWorkers, request_id: str) -> tuple[ModelWorkers, Mapping[str, str]]:
+        """Return the model that answers a request for `model`, and headers that say so; one that is not ready is no canary."""
+        split = self._canaries.get(model.settings.model)
+        if split is None:
+            return model, {}
+        other = self._models[split.other]
+        chosen = other if other.is_ready and is_chosen(request_id, "canary", split.share) else model
+        return chosen, {SERVED_BY: chosen.settings.model}
+
+    def prepare(self, model: ModelWorkers, request: HttpRequest) -> HttpRequest:
+        """Return `request` as `model` is to get it: one that a shadow gets too is to be comparable."""
+        split = self._shadows.get(model.settings.model)
+        if split is None or request.action != "predict" or not is_chosen(request.id, "shadow", split.share):
+            return request
+        return replace(request, sampled=True)
+
+    def follow(self, model: ModelWorkers, request: HttpRequest, answer: Answer) -> None:
+        """Send a request that `model` has answered to its shadow, if `prepare` chose it; return at once."""
+        if request.sampled and answer.observations:
+            task = asyncio.create_task(self._ask_shadow(self._shadows[model.settings.model], request, answer))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _ask_shadow(self, split: Split, request: HttpRequest, answer: Answer) -> None:
+        await asyncio.sleep(_AFTER_S)
+        model, shadow = self._models[split.model], self._models[split.other]
+        if len(model.queue) or not shadow.is_ready:
+            self._count(split, "dropped")
+            return
+        try:
+            with self._held.hold() as share:
+                share.grow_to(len(request.body))
+                second = await shadow.queue.wait(shadow.queue.put_spare(request), _never())
+        except SegmentationError as error:
+            self._count(split, "dropped" if isinstance(error, Unavailable) else "failed")
+            return
+        if self._metrics is not None:
+            self._metrics.observe(split.other, second.observations)
+        if len(second.observations) != len(answer.observations):
+            self._count(split, "failed")
+            return
+        self._compare(split, request, answer, second)
+
+    def _compare(self, split: Split, request: HttpRequest, first: Answer, second: Answer) -> None:
+        names = [_names(self._models[name]) for name in (split.model, split.other)]
+        for pair in zip(first.observations, second.observations, strict=True):
+            equal = agreement(pair, names)
+            self._count(split, "compared", equal)
+            if equal < _REMARKABLE:
+                log_event("shadow disagrees", id=request.id, model=split.model, shadow=split.other, agreement=round(equal, 4))
+
+    def _count(self, split: Split, outcome: str, equal: float | None = None) -> None:
+        if self._metrics is not None:
+            self._metrics.compare(split.model, split.other, outcome, equal)
+
+
+def is_chosen(request_id: str, purpose: str, share: float) -> bool:
+    """Return whether a request belongs to the share, 0..1, that is chosen for a purpose."""
+    digest = sha256(f"{purpose} {request_id}".encode()).digest()
+    return int.from_bytes(digest[:8]) < share * 2**64
+
+
+def agreement(observations: Sequence[Observation], names: Sequence[Sequence[str]]) -> float:
+    """Return the share of sample points to which two models give classes of one name, 0..1.
+
+    Args:
+        observations: one of each model, with a sample of the same image.
+        names: the class names of each model by index, as `_names` gives them.
+    """
+    first, second = ([own[index] for index in array("H", one.sample)] for one, own in zip(observations, names, strict=True))
+    return sum(map(eq, first, second)) / len(first)
+
+
+def _names(model: ModelWorkers) -> list[str]:
+    """Return the model's class names, background in one spelling."""
+    classes = model.ready.profile.classes if model.ready is not None else ()
+    return [name.strip("_").casefold() for name in classes]
+
+
+async def _never() -> None:
+    await asyncio.Event().wait()
