@@ -34,4 +34,5 @@ def observe(image: DecodedImage, result: Segmentation, *, sampled: bool = False)
 def _points(array: npt.NDArray[np.generic], side: int) -> npt.NDArray[np.generic]:
     """Return the values of H×W… `array` at the centres of side × side equal parts."""
     rows, columns = (((np.arange(side) + 0.5) * (length / side)).astype(np.intp) for length in array.shape[:2])
-    return array[rows[:, None], columns]
+    points: npt.NDArray[np.generic] = array[rows[:, None], columns]
+    return points

@@ -130,7 +130,8 @@ def agreement(observations: Sequence[Observation], names: Sequence[Sequence[str]
         names: the class names of each model by index, as `_names` gives them.
     """
     first, second = ([own[index] for index in array("H", one.sample)] for one, own in zip(observations, names, strict=True))
-    return sum(map(eq, first, second)) / len(first)
+    equal: int = sum(map(eq, first, second))
+    return equal / len(first)
 
 
 def _names(model: ModelWorkers) -> list[str]:

@@ -199,7 +199,8 @@ class Front:
     async def _answer(self, request: Request, action: Literal["predict", "explain"]) -> Response:
         record, headers = _record(request), request.scope["deeplab.headers"]
         record.action = action
-        model, served_by = self._model(request), {}
+        model = self._model(request)
+        served_by: Mapping[str, str] = {}
         if request.path_params.get("version") is None:
             model, served_by = self._rollout.choose(model, record.id)
             record.model = model.settings.model
