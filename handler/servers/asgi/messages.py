@@ -9,6 +9,8 @@ from handler.profile import Profile
 
 #: Raised when a message changes: a worker runs the code of its archive, the front that of the archive it was started from.
 VERSION = 4
+#: By this environment variable a worker knows on how many processors it may compute; 0: as its archive says.
+THREADS_VARIABLE = "DEEPLAB_THREADS"
 
 
 @dataclass(frozen=True)

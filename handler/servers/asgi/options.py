@@ -44,6 +44,8 @@ class ServerOptions:
     grpc_port: int | None = None
     #: Worker processes of each model.
     workers: int = 1
+    #: Processors that each worker computes on; 0: as the archive says, which by default is all.
+    threads: int = 0
     #: Most requests of one model that wait.
     queue: int = 100
     #: Most bytes of bodies that are held, in megabytes.
@@ -133,6 +135,7 @@ def _parser(prog: str, archive: Path | None) -> Parser:
         add(f"--{name}", type=_split, action="append", default=[], metavar="NAME=OTHER:SHARE", help=text)
     for name, least, text in (
         ("workers", 1, "processes per model"),
+        ("threads", 0, "processors that each process computes on; 0: all, unless the archive says less"),
         ("queue", 1, "requests of one model that may wait; more get 503"),
         ("held-megabytes", 1, "megabytes of requests that may be held; more get 503"),
         ("connections", 1, "most open connections"),

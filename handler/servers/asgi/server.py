@@ -48,9 +48,7 @@ def serve(options: ServerOptions, folders: Mapping[str, Path]) -> int:
         OptionError: the file of tokens, or of the certificate, or the endpoint of traces cannot be used.
         OSError: the port cannot be had.
     """
-    for folder in folders.values():
-        if not has_worker(folder):
-            raise UnpackError(f"{folder}: from an archive without this server; package it again")
+    require_workers(folders)
     models = make_models(options, folders)
     telemetry, held = make_telemetry(models), HeldBytes(options.held_megabytes * 1_000_000)
     rollout = Rollout(models, options.canary, options.shadow, options.held_megabytes * 250_000, telemetry.metrics)
@@ -60,12 +58,30 @@ def serve(options: ServerOptions, folders: Mapping[str, Path]) -> int:
         return asyncio.run(_run(options, settings, listener, connections))
 
 
+def require_workers(folders: Mapping[str, Path]) -> None:
+    """Check that the extracted archives can run as workers.
+
+    Raises:
+        UnpackError: an archive was packaged before this server existed.
+    """
+    for folder in folders.values():
+        if not has_worker(folder):
+            raise UnpackError(f"{folder}: from an archive without this server; package it again")
+
+
 def make_models(options: ServerOptions, folders: Mapping[str, Path]) -> dict[str, ModelWorkers]:
     """Return the models with their queues and workers, which are not started yet."""
     only_shadows = {split.other for split in options.shadow} - {split.other for split in options.canary}
     return {
         name: ModelWorkers(
-            WorkerSettings(name, folder, options.startup_timeout, options.hung_after, _NICE if name in only_shadows else 0),
+            WorkerSettings(
+                name,
+                folder,
+                options.startup_timeout,
+                options.hung_after,
+                _NICE if name in only_shadows else 0,
+                options.threads,
+            ),
             RequestQueue(options.queue, options.timeout),
             options.workers,
         )

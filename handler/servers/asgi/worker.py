@@ -27,6 +27,7 @@ from handler.request.protocols.kserve_v2 import tensor_metadata
 from handler.servers.asgi import frames
 from handler.servers.asgi.http_calls import read_call
 from handler.servers.asgi.messages import (
+    THREADS_VARIABLE,
     VERSION,
     Answer,
     Answers,
@@ -110,10 +111,15 @@ def load(folder: Path, name: str, index: int) -> tuple[ServedModel, Ready]:
         ConfigurationError: the settings cannot be used.
         RefinementUnavailable: the settings refine by default, and the package for it is not installed.
     """
-    archive = read_archive(folder)
-    archive = replace(archive, identity=ModelIdentity(name, archive.identity.version))
+    archive = adapt(read_archive(folder), name, int(os.environ.get(THREADS_VARIABLE, 0)))
     model = ServedModel(archive, gpu_id=index % torch.cuda.device_count() if torch.cuda.is_available() else None)
     return model, describe(archive, model)
+
+
+def adapt(archive: ModelArchive, name: str, threads: int) -> ModelArchive:
+    """Return an archive as this server runs it: under `name`, and on so many threads; 0: as many as it says itself."""
+    settings = archive.settings.model_copy(update={"threads": threads or archive.settings.threads})
+    return replace(archive, identity=ModelIdentity(name, archive.identity.version), settings=settings)
 
 
 def describe(archive: ModelArchive, model: ServedModel) -> Ready:

@@ -17,7 +17,7 @@ from typing import Literal
 from handler.servers.asgi import frames
 from handler.servers.asgi.errors import ModelNotReady
 from handler.servers.asgi.logs import log_event
-from handler.servers.asgi.messages import VERSION, Answers, Batch, LoadFailed, Ready, Unhealthy
+from handler.servers.asgi.messages import THREADS_VARIABLE, VERSION, Answers, Batch, LoadFailed, Ready, Unhealthy
 from handler.servers.asgi.request_queue import RequestQueue, Ticket
 
 #: The archive's folder goes first on the import path, so that nothing else can stand in for its code.
@@ -43,6 +43,8 @@ class WorkerSettings:
     hung_after: float
     #: Added to the process's niceness: a model that only shadows another leaves the processor to it.
     nice: int = 0
+    #: Processors that each worker computes on; 0: as the archive says.
+    threads: int = 0
     #: Starts the worker: the program and arguments, to which those of `worker.main` are added.
     command: Sequence[str] = (sys.executable, "-P", "-c", _PROGRAM)
 
@@ -103,9 +105,10 @@ class WorkerProcess:
         with theirs:
             arguments = (theirs.fileno(), self._settings.folder, self._settings.model, self._index, VERSION)
             command = [*self._settings.command, *map(str, arguments)]
+            environment = {**os.environ, THREADS_VARIABLE: str(self._settings.threads)}
             try:
                 self._process = await asyncio.create_subprocess_exec(
-                    *command, stdin=DEVNULL, stdout=sys.stderr, pass_fds=[theirs.fileno()]
+                    *command, stdin=DEVNULL, stdout=sys.stderr, pass_fds=[theirs.fileno()], env=environment
                 )
             except BaseException:
                 ours.close()
@@ -208,6 +211,8 @@ class ModelWorkers:
         self.queue = queue
         #: What the last worker said that became READY.
         self.ready: Ready | None = None
+        #: How the last worker ended that did.
+        self.last_end = ""
         self._deaths_in_a_row = 0
         self._current: list[WorkerProcess | None] = [None] * workers
         self._tasks: list[asyncio.Task[None]] = []
@@ -262,7 +267,7 @@ class ModelWorkers:
         self._deaths_in_a_row = 1 if served is not None and served > _SOUND_AFTER_S else self._deaths_in_a_row + 1
         first = self._deaths_in_a_row == 1 and served is not None
         pause = 0.0 if first else min(_LONGEST_BACK_OFF_S, 0.25 * 2**self._deaths_in_a_row)
-        name = self.settings.model
+        name, self.last_end = self.settings.model, worker.end
         log_event("worker ended", model=name, pid=worker.pid, reason=worker.end, ready=served is not None, restart_in_s=pause)
         if self._deaths_in_a_row >= _CRASH_LOOP and not self.is_ready:
             again = max(1, round(pause))

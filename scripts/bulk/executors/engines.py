@@ -1,13 +1,14 @@
 """The executors by the names that `--engine` has."""
 
-import importlib
 import os
 from argparse import ArgumentParser, Namespace
 
 from scripts.arguments import one_of, positive_int
 from scripts.bulk.executors.base import Executor
 from scripts.bulk.executors.local import LocalExecutor
-from scripts.errors import UsageError, UserError
+from scripts.bulk.executors.ray import RayExecutor, RayOptions
+from scripts.errors import UsageError
+from scripts.ray_cluster import require_ray
 
 ENGINES = ("local", "ray")
 
@@ -34,12 +35,8 @@ def make_executor(arguments: Namespace) -> Executor:
         if arguments.address:
             raise UsageError(f"--address {arguments.address}: is for --engine ray; the engine is 'local'")
         return LocalExecutor(arguments.jobs or usable_cores())
-    try:
-        module = importlib.import_module("scripts.bulk.executors.ray")
-    except ModuleNotFoundError as error:
-        raise UserError("--engine ray: the package ray is not installed; install the extra: pip install '.[ray]'") from error
-    executor: Executor = module.RayExecutor(jobs=arguments.jobs, address=arguments.address)
-    return executor
+    require_ray()
+    return RayExecutor(RayOptions(address=arguments.address, jobs=arguments.jobs))
 
 
 def usable_cores() -> int:

@@ -24,7 +24,7 @@ class Do:
 
 
 def do(task: str) -> str:
-    """Do what the task's first word says: `kill`, `exit`, `raise`, `sleep`, or nothing."""
+    """Do what the task's first word says: `kill`, `exit`, `raise`, `sleep`, `hold`, or nothing."""
     match task.split():
         case ["kill", *_]:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -38,6 +38,10 @@ def do(task: str) -> str:
             raise EOFError("a bug in the task")
         case ["sleep", seconds]:
             time.sleep(float(seconds))
+        case ["hold", begun, released]:
+            Path(begun).touch()
+            while not Path(released).exists():
+                time.sleep(0.01)
         case ["pid"]:
             return str(os.getpid())
     return f"did {task}"

@@ -1,7 +1,7 @@
 """A worker that does what the body says. It stands in an archive in the place of the real one.
 
 `echo TEXT`, `large N` (bytes of JSON), `wait FILE` (until it exists), `die`, `die-once FILE`, `hang`, `hang-once FILE`,
-`answer FORMAT IMAGES`, `see CLASS BRIGHTNESS` (an image of one class), `see-then-die FILE`, `refuse TYPE`,
+`threads`, `answer FORMAT IMAGES`, `see CLASS BRIGHTNESS` (an image of one class), `see-then-die FILE`, `refuse TYPE`,
 `deny MESSAGE` (415), `sicken REASON` (after the answer).
 """
 
@@ -22,6 +22,7 @@ from handler.observation import SAMPLE_SIDE, Observation
 from handler.profile import Profile
 from handler.servers.asgi import frames
 from handler.servers.asgi.messages import (
+    THREADS_VARIABLE,
     Answer,
     Answers,
     Batch,
@@ -119,6 +120,8 @@ def answer_one(request: HttpRequest, seen: Path) -> Answer:
         return Answer(415, "application/json", json.dumps(body).encode())
     if command == "large":
         return Answer(200, "application/json", b'"' + b"a" * int(argument) + b'"', stages={"network": 1.5})
+    if command == "threads":
+        argument = os.environ[THREADS_VARIABLE]
     wait_or_die(command, Path(argument))
     return Answer(200, "text/plain", f"{request.action} {request.format} {request.query} {argument}".encode())
 

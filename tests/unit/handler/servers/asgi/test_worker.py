@@ -16,7 +16,7 @@ from handler.network.engines import Engine, Logits, Pixels
 from handler.options import ModelIdentity
 from handler.servers.asgi import frames
 from handler.servers.asgi.messages import Answers, Batch, HttpRequest, Message, Unhealthy
-from handler.servers.asgi.worker import Worker, describe
+from handler.servers.asgi.worker import Worker, adapt, describe
 from handler.settings import HandlerSettings
 from tests.engines import ColourEngine, LanedEngine, build_pipeline
 from tests.support import encode, noise
@@ -111,3 +111,12 @@ def test_a_lane_finds_its_next_request_in_the_worker(engine: Engine, takes: tupl
     ready = describe(archive, SimpleNamespace(application=application))  # type: ignore[arg-type]
 
     assert (ready.batches, ready.requests_per_batch) == takes
+
+
+@pytest.mark.parametrize(("asked", "used"), [(0, 4), (1, 1)])
+def test_a_server_may_say_how_many_threads_a_model_has(asked: int, used: int, tmp_path: Path) -> None:
+    archive = ModelArchive(tmp_path, tmp_path / "model", ModelIdentity("file", "1"), HandlerSettings(threads=4))
+
+    adapted = adapt(archive, "served", asked)
+
+    assert (adapted.identity.name, adapted.settings.threads) == ("served", used)

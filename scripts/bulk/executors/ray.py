@@ -1,0 +1,228 @@
+"""Do tasks in actors of a Ray cluster, or of a Ray that is started on this machine for the run."""
+
+import atexit
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic
+
+from scripts.bulk.executors.base import Done, Lost, Result, Task
+from scripts.errors import UserError
+from scripts.ray_cluster import ROOT, connected
+
+#: Peak of a process that segments common photographs with the default model, rounded up (docs/scale.md).
+ACTOR_BYTES = 1_000_000_000
+_MOST_FAILED_STARTS = 3
+_LOOK_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """Which cluster, and what an actor takes of it."""
+
+    #: A running cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; None: a Ray of its own on this machine.
+    address: str | None = None
+    #: Actors at a time; None: as many as the cluster has room for.
+    jobs: int | None = None
+    #: Processors, GPUs and bytes of memory of one actor.
+    cpus: float = 1
+    gpus: float = 0
+    memory: int = ACTOR_BYTES
+    #: Folder with this project, which a running cluster copies to its nodes; None: they have it.
+    project: Path | None = ROOT
+    #: Seconds for the first actor to be prepared.
+    startup_timeout: float = 300
+
+
+class RayExecutor:
+    """Does one task at a time in each of several actors; an actor that dies, or whose node does, is replaced.
+
+    >>> with RayExecutor(RayOptions(address="auto")) as executor:
+    ...     for outcome in executor.run(prepare, tasks):
+    ...         print(outcome)
+
+    Connects with the first task. A Ray that it started ends with the block, or with this process.
+    """
+
+    def __init__(self, options: RayOptions | None = None) -> None:
+        """Start nothing yet."""
+        self._options = options or RayOptions()
+        self._connection = contextlib.ExitStack()
+        self._ray: ModuleType | None = None
+
+    def __enter__(self) -> "RayExecutor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ray = None
+        self._connection.close()
+
+    def run(
+        self, prepare: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task]
+    ) -> Generator[Done[Task, Result] | Lost[Task], None, None]:
+        """Do `tasks`, as `executors.base.Executor.run` says; at most one for each actor is taken and not yet reported.
+
+        Raises:
+            UserError: Ray is not installed, or no actor can be started or prepared.
+        """
+        remaining = iter(tasks)
+        for first in islice(remaining, 1):
+            if self._ray is None:
+                self._ray = self._connection.enter_context(connected(self._options.address, self._options.project))
+                atexit.register(self._connection.close)
+            yield from self._do(_Fleet(self._ray, self._options, prepare), chain([first], remaining))
+
+    def _do(self, fleet: "_Fleet[Task]", remaining: Iterator[Task]) -> Iterator[Done[Task, Any] | Lost[Task]]:
+        try:
+            while True:
+                fleet.take(remaining)
+                if not fleet.tasks_held:
+                    return
+                yield from fleet.wait()
+        finally:
+            fleet.end()
+
+
+class _Actor:
+    """What runs on a node: prepared once, then one task at a time."""
+
+    _function: Callable[[Any], Any]
+
+    def prepare(self, prepare: Callable[[], Callable[[Any], Any]]) -> None:
+        self._function = prepare()
+
+    def do(self, task: Any) -> Any:
+        return self._function(task)
+
+
+@dataclass(eq=False)
+class _Worker(Generic[Task]):
+    """An actor. It has one call in work, or none: it is prepared and free."""
+
+    actor: Any
+    #: The task that it does; empty: it is being prepared, or free.
+    tasks: list[Task] = field(default_factory=list)
+    is_ready: bool = False
+
+
+class _Fleet(Generic[Task]):
+    """The actors of a run and the tasks that are taken and not yet reported."""
+
+    def __init__(self, ray: ModuleType, options: RayOptions, prepare: Callable[[], Callable[[Task], Any]]) -> None:
+        self._ray = ray
+        self._options = options
+        self._most = options.jobs or count_jobs(ray.nodes(), options)
+        resources = {"num_cpus": options.cpus, "num_gpus": options.gpus, "memory": options.memory}
+        self._actor_class = ray.remote(
+            **resources, max_concurrency=1, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
+        )(_Actor)
+        self._prepare = ray.put(prepare)
+        self._waiting: deque[Task] = deque()
+        self._workers: list[_Worker[Task]] = []
+        self._calls: dict[Any, _Worker[Task]] = {}
+        self._failed_starts = 0
+        self._unready_since = time.monotonic()
+
+    @property
+    def tasks_held(self) -> int:
+        return len(self._waiting) + sum(len(worker.tasks) for worker in self._workers)
+
+    def take(self, remaining: Iterator[Task]) -> None:
+        """Take tasks up to the number of actors, start what actors they need, and hand tasks to those that are free."""
+        self._waiting.extend(islice(remaining, self._most - self.tasks_held))
+        while len(self._workers) < self.tasks_held:
+            worker: _Worker[Task] = _Worker(self._actor_class.remote())
+            self._workers.append(worker)
+            self._calls[worker.actor.prepare.remote(self._prepare)] = worker
+        free = (worker for worker in self._workers if worker.is_ready and not worker.tasks)
+        for worker in islice(free, len(self._waiting)):
+            worker.tasks.append(self._waiting.popleft())
+            self._calls[worker.actor.do.remote(worker.tasks[0])] = worker
+
+    def wait(self) -> Iterator[Done[Task, Any] | Lost[Task]]:
+        """Wait a moment for a call to end, and yield what became of its task.
+
+        Raises:
+            UserError: no actor can be placed or prepared.
+        """
+        for call in self._ray.wait(list(self._calls), timeout=_LOOK_EVERY_S)[0]:
+            yield from self._outcome(call, self._calls.pop(call))
+        if any(worker.is_ready for worker in self._workers):
+            self._unready_since = time.monotonic()
+        elif time.monotonic() - self._unready_since > self._options.startup_timeout:
+            raise UserError(f"no actor of Ray was ready within {self._options.startup_timeout:g} s; {self._room()}")
+
+    def end(self) -> None:
+        """End the actors, whatever they do."""
+        for worker in self._workers:
+            with contextlib.suppress(self._ray.exceptions.RayError):
+                self._ray.kill(worker.actor)
+
+    def _outcome(self, call: Any, worker: _Worker[Task]) -> Iterator[Done[Task, Any] | Lost[Task]]:
+        tasks, worker.tasks = worker.tasks, []
+        try:
+            result = self._ray.get(call)
+        except self._ray.exceptions.RayTaskError as error:
+            raise _cause(error) from error
+        except self._ray.exceptions.RayError as error:
+            self._workers.remove(worker)
+            with contextlib.suppress(self._ray.exceptions.RayError):
+                self._ray.kill(worker.actor)  # It may only be out of reach, and do the task after all.
+            self._note_end(worker, describe_end(error))
+            yield from (Lost(task, describe_end(error)) for task in tasks)
+            return
+        worker.is_ready, self._failed_starts = True, 0
+        yield from (Done(task, result) for task in tasks)
+
+    def _note_end(self, worker: _Worker[Task], ending: str) -> None:
+        self._failed_starts += not worker.is_ready
+        if self._failed_starts == _MOST_FAILED_STARTS:
+            raise UserError(f"an actor ended before it had loaded the model, {_MOST_FAILED_STARTS} times in a row: {ending}")
+
+    def _room(self) -> str:
+        total, options = self._ray.cluster_resources(), self._options
+        wanted = {"CPU": options.cpus, "GPU": options.gpus, "memory": options.memory}
+        return f"one takes {_resources(wanted)}; the cluster has {_resources(total)}"
+
+
+def _resources(amounts: Mapping[str, float]) -> str:
+    processors, gpus, memory = (amounts.get(name, 0) for name in ("CPU", "GPU", "memory"))
+    return f"{processors:g} processors, {gpus:g} GPUs and {memory / 1e9:.1f} GB"
+
+
+def count_jobs(nodes: Iterable[Mapping[str, Any]], options: RayOptions) -> int:
+    """Return how many actors have room on the nodes that live, as `ray.nodes` lists them; at least one, that may come later."""
+    wanted = {"CPU": options.cpus, "GPU": options.gpus, "memory": options.memory}
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    return max(1, sum(int(min(node.get(name, 0) // count for name, count in wanted.items() if count)) for node in alive))
+
+
+def describe_end(error: Exception) -> str:
+    """Return in a few words how an actor ended."""
+    text = str(error)
+    for mark, words in _ENDINGS.items():
+        if mark in text:
+            return words
+    return f"its actor ended: {text.strip().splitlines()[-1]}" if text.strip() else f"its actor ended: {type(error).__name__}"
+
+
+#: Words of Ray's errors, and what to say for them.
+_ENDINGS = {
+    "node has died": "its node is gone",
+    "node was terminated": "its node is gone",
+    "low on memory": "killed by Ray, as its node ran short of memory",
+    "exit code 0": "exit status 0",
+    "connection error code 2": "its process was killed or crashed",
+}
+
+
+def _cause(error: Any) -> BaseException:
+    """Return what was raised in an actor, with its traceback there as a note."""
+    cause = error.cause if isinstance(error.cause, BaseException) else RuntimeError(str(error.cause))
+    cause.add_note(str(error))
+    return cause

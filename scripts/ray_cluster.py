@@ -1,0 +1,95 @@
+"""Connect to a Ray cluster, or start a Ray of one's own on this machine."""
+
+import contextlib
+import importlib.util
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from scripts.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+INSTALL_RAY = ".venv/bin/python -m pip install -c constraints.txt '.[ray]'"
+#: What Ray keeps for objects of more than 100 KB, which tasks and results here are not; it takes no less than 75 MB.
+_OBJECT_STORE_BYTES = 100_000_000
+#: Folders of the project that nodes do not need; what .gitignore names is left out anyway.
+_NOT_COPIED = (".git", "benchmarks", "deploy", "docs", "page", "tests", "tools")
+#: A socket's path may have 107 bytes, of which Ray takes about 70 below this folder.
+_LONGEST_FOLDER = 32
+
+
+def require_ray() -> None:
+    """Check that Ray is installed, without importing it, which takes a second.
+
+    Raises:
+        UserError: it is not.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise UserError(f"the package ray is not installed; install it with: {INSTALL_RAY}")
+
+
+@contextlib.contextmanager
+def connected(address: str | None, project: Path | None = ROOT) -> Iterator[ModuleType]:
+    """Give the module `ray`, connected to a cluster inside the block.
+
+    Args:
+        address: of a running cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; None: a Ray of its own on this machine, which
+            ends with the block. Where this process is connected already, that connection is used.
+        project: a folder with this project, which a running cluster copies to its nodes; None: they have it.
+
+    Raises:
+        UserError: Ray is not installed, or the cluster cannot be reached.
+    """
+    require_ray()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    with contextlib.ExitStack() as cleanup:
+        arguments: Mapping[str, Any] = {"address": address, "runtime_env": _runtime_environment(project)}
+        if address is None:
+            _set_password(cleanup)
+            arguments = _own_ray(cleanup)
+        ray = importlib.import_module("ray")
+        if not ray.is_initialized():
+            cleanup.callback(ray.shutdown)
+            _connect(ray, arguments, "on this machine" if address is None else f"at {address}")
+        yield ray
+
+
+def _connect(ray: ModuleType, arguments: Mapping[str, Any], where: str) -> None:
+    try:
+        ray.init(**arguments, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise UserError(f"Ray {where} cannot be used: {str(error).strip().splitlines()[0]}") from error
+
+
+def _set_password(cleanup: contextlib.ExitStack) -> None:
+    """Let nobody else in: Ray listens on all addresses of the machine, and runs what it is sent.
+
+    By itself it would write a token into the home folder, which every later Ray would use. Ray reads the variables when it is
+    imported, so a process that has imported it before keeps what it has.
+    """
+    if "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
+        password = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        os.environ.update(password)
+        for name in password:
+            cleanup.callback(os.environ.pop, name, None)
+
+
+def _own_ray(cleanup: contextlib.ExitStack) -> Mapping[str, Any]:
+    folder = tempfile.gettempdir()
+    if len(folder) > _LONGEST_FOLDER:
+        folder = "/tmp"  # noqa: S108 (a private folder is made in it)
+    temporary = tempfile.TemporaryDirectory(prefix="ray-", dir=folder, ignore_cleanup_errors=True)
+    return {
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+        "_temp_dir": cleanup.enter_context(temporary),
+    }
+
+
+def _runtime_environment(project: Path | None) -> Mapping[str, Any] | None:
+    return project and {"working_dir": str(project), "excludes": [f"/{name}/" for name in _NOT_COPIED]}

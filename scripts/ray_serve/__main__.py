@@ -1,0 +1,118 @@
+"""Serve an archive by Ray Serve: on a running cluster, or on a Ray that is started on this machine.
+
+  python -m scripts.ray_serve --archive build/model-store/deeplabv3.mar --replicas 1:4
+  python -m scripts.ray_serve --archive /models/deeplabv3.mar --address auto --host 0.0.0.0 --server "--tokens /models/tokens"
+
+Every node needs the archive at the same path, and the packages of this project. SIGTERM and Ctrl-C let requests finish and end
+the application. Paths, bodies and answers are those of docs/http-api.md; docs/scale.md says what Ray Serve does otherwise.
+"""
+
+import signal
+import sys
+import threading
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import ModuleType
+
+from scripts.arguments import Parser, number, positive_int, seconds, whole_number
+from scripts.errors import UserError, report_errors
+from scripts.ray_cluster import connected
+from scripts.ray_serve.deployment import NAME, ServeSettings, application
+
+_PROG = "python -m scripts.ray_serve"
+_DEFAULTS = ServeSettings.model_fields
+
+
+@report_errors
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until a signal comes; return the exit code."""
+    chosen = parser().parse_args(arguments)
+    if chosen.address is None and not chosen.archive.exists():
+        raise UserError(f"{chosen.archive}: no such archive; `make package` builds it")
+    settings = read_arguments(chosen)
+    ended = threading.Event()
+    with ExitStack() as cleanup:
+        cleanup.enter_context(connected(chosen.address))
+        from ray import serve
+
+        cleanup.callback(serve.delete if chosen.address else lambda _: serve.shutdown(), NAME)
+        _run(serve, settings, chosen)
+        for number_ in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number_, lambda *_: ended.set())
+        print(f"ready: http://{chosen.host}:{chosen.port}/predictions/{settings.name}", flush=True)
+        ended.wait()
+    return 0
+
+
+def parser() -> Parser:
+    """Return the parser of the command line."""
+    built = Parser(_PROG, __doc__)
+    add = built.add_argument
+    add("--archive", type=Path, required=True, metavar="FILE", help="the model archive; every node has it at this path")
+    add("--name", metavar="NAME", help="name of the model (that of the file)")
+    add("--address", metavar="ADDRESS", help="of a running cluster, or auto; without it Ray starts on this machine")
+    add("--host", default="127.0.0.1", help="address that the proxies listen on (%(default)s: this machine alone)")
+    add("--port", type=whole_number(1, 65535), default=8000, metavar="N", help="their port (%(default)s)")
+    add("--replicas", type=_replicas, default=(1, 1), metavar="MIN:MAX", help="replicas, by the requests that wait (1:1)")
+    for name, kind, text in (
+        ("cpus", number(0.1, 1024), "processors of a replica"),
+        ("gpus", number(0, 64), "GPUs of a replica"),
+        ("memory", positive_int, "bytes of memory of a replica"),
+        ("ongoing", positive_int, "requests in a replica at a time"),
+        ("queued", positive_int, "requests that wait in a proxy; more get 503"),
+        ("idle-after", seconds, "seconds without load before a replica is ended"),
+    ):
+        default = _DEFAULTS[name.replace("-", "_")].default
+        add(f"--{name}", type=kind, default=default, metavar="N", help=f"{text} ({default:g})")
+    add("--server", default="", metavar="OPTIONS", help='more options of the server: "--tokens FILE --timeout 60"')
+    return built
+
+
+def read_arguments(chosen: Namespace) -> ServeSettings:
+    """Return the settings of the application that a command line asks for."""
+    least, most = chosen.replicas
+    given = {name: value for name, value in vars(chosen).items() if name in _DEFAULTS}
+    archive = chosen.archive if chosen.address else chosen.archive.resolve()
+    return ServeSettings(
+        **given | {"archive": archive, "name": chosen.name or archive.stem, "min_replicas": least, "max_replicas": most}
+    )
+
+
+def _run(serve: ModuleType, settings: ServeSettings, chosen: Namespace) -> None:
+    """Start the proxies and the application, and return when it is ready.
+
+    Raises:
+        UserError: it cannot be deployed, or the port is taken.
+    """
+    try:
+        serve.start(http_options={"host": chosen.host, "port": chosen.port}, proxy_location="EveryNode")
+        serve.run(application(settings), name=NAME, route_prefix="/")
+    except RuntimeError as error:
+        raise UserError(f"Ray Serve cannot serve {settings.archive}: {_reason(serve) or error}") from error
+
+
+def _reason(serve: ModuleType) -> str:
+    """Return what Ray Serve says of the deployment, from the error's own words on if it has some."""
+    application = serve.status().applications.get(NAME)
+    messages = [deployment.message for deployment in application.deployments.values()] if application else []
+    lines = " ".join(messages).strip().splitlines()
+    errors = [line for line in lines if "UserError: " in line]
+    return errors[-1].partition("UserError: ")[2] if errors else "\n".join(lines)
+
+
+def _replicas(text: str) -> tuple[int, int]:
+    least, _, most = text.partition(":")
+    read = whole_number(1)
+    try:
+        bounds = read(least), read(most or least)
+    except ArgumentTypeError:
+        bounds = (1, 0)
+    if bounds[0] > bounds[1]:
+        raise ArgumentTypeError(f"{text!r} must be MIN:MAX, two whole numbers of 1 or more, such as 1:4")
+    return bounds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

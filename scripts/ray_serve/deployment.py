@@ -1,0 +1,152 @@
+"""The server's routes as a deployment of Ray Serve: replicas by the number of requests that wait."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import Message, Receive, Scope, Send
+
+from handler.servers.asgi.errors import ModelNotReady
+from handler.servers.asgi.hosted import HostedFront
+from handler.servers.asgi.options import OptionError, ServerOptions, parse_options
+from handler.servers.asgi.unpack import UnpackError, unpack
+from scripts.errors import UsageError, UserError
+from scripts.ray_cluster import require_ray
+
+NAME = "deeplab"
+#: Peak of a replica and its worker with the default model under load, rounded up (docs/scale.md).
+REPLICA_BYTES = 1_200_000_000
+#: What Ray Serve itself does, or a replica cannot.
+_NOT_OF_REPLICAS = ("host", "port", "grpc_port", "certificate", "key")
+
+
+class ServeSettings(BaseModel):
+    """How an archive is served."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: The archive; every node has it at this path.
+    archive: Path
+    #: The model's name; None: the archive's.
+    name: str | None = None
+    min_replicas: int = Field(default=1, ge=1)
+    max_replicas: int = Field(default=1, ge=1)
+    #: Processors, GPUs and bytes of memory of one replica.
+    cpus: float = Field(default=1, gt=0)
+    gpus: float = Field(default=0, ge=0)
+    memory: int = Field(default=REPLICA_BYTES, gt=0)
+    #: Requests in one replica at a time: those that run, and one or two whose image is decoded meanwhile.
+    ongoing: int = Field(default=4, ge=1)
+    #: Requests that wait in each proxy; more get 503.
+    queued: int = Field(default=100, ge=1)
+    #: Seconds without load before a replica is ended.
+    idle_after: float = Field(default=300, gt=0)
+    #: More options of the server, as on its command line: `--tokens FILE --timeout 60`.
+    server: str = ""
+
+
+def application(settings: Mapping[str, Any] | ServeSettings) -> Any:
+    """Return an application for Ray Serve.
+
+    Args:
+        settings: those of `ServeSettings`, as `serve run` and a configuration file give them.
+
+    Raises:
+        UserError: a setting is unknown or wrong, or Ray is not installed.
+    """
+    require_ray()
+    from ray import serve
+
+    chosen = read_settings(settings)
+    options = server_options(chosen)
+    deployment = serve.deployment(serve.ingress()(Replica)).options(
+        name=chosen.name or chosen.archive.stem,
+        ray_actor_options={"num_cpus": chosen.cpus, "num_gpus": chosen.gpus, "memory": chosen.memory},
+        max_ongoing_requests=chosen.ongoing,
+        max_queued_requests=chosen.queued,
+        backpressure_config={"retry_after_s": 1},
+        autoscaling_config={
+            "min_replicas": chosen.min_replicas,
+            "max_replicas": max(chosen.min_replicas, chosen.max_replicas),
+            "target_ongoing_requests": max(1, chosen.ongoing / 2),
+            "upscale_delay_s": 10,
+            "downscale_delay_s": chosen.idle_after,
+        },
+        graceful_shutdown_timeout_s=options.drain,
+    )
+    return deployment.bind(chosen)
+
+
+def read_settings(settings: Mapping[str, Any] | ServeSettings) -> ServeSettings:
+    """
+    Raises:
+        UsageError: a setting is unknown or wrong.
+    """
+    try:
+        return settings if isinstance(settings, ServeSettings) else ServeSettings(**settings)
+    except ValueError as error:
+        raise UsageError(f"settings of the application: {error}") from error
+
+
+def server_options(settings: ServeSettings) -> ServerOptions:
+    """Return the options of the server in a replica, without a check whether the archive exists here.
+
+    Raises:
+        UsageError: an option is unknown or wrong, or concerns what Ray Serve does.
+    """
+    name = settings.name or settings.archive.stem
+    try:
+        options = parse_options(shlex.split(settings.server), "python -m scripts.ray_serve", settings.archive)
+    except (OptionError, ValueError) as error:
+        raise UsageError(f"options of the server {settings.server!r}: {error}") from error
+    plain = ServerOptions({})
+    if wrong := [other for other in _NOT_OF_REPLICAS if getattr(options, other) != getattr(plain, other)]:
+        option = wrong[0].replace("_", "-")
+        raise UsageError(
+            f"options of the server {settings.server!r}: --{option} is not a replica's; Ray Serve owns the sockets"
+        )
+    if list(options.models.values()) != [settings.archive]:
+        raise UsageError(f"options of the server {settings.server!r}: one archive is served, {settings.archive}")
+    return replace(options, models={name: settings.archive}, threads=options.threads or max(1, int(settings.cpus)))
+
+
+class Replica:
+    """One replica: the server's routes in this process, and beside it the worker that has the model."""
+
+    async def __init__(self, settings: ServeSettings) -> None:
+        """Start, and return when the model is ready.
+
+        Raises:
+            UserError: this node does not have the archive, or the model cannot be loaded.
+        """
+        options = server_options(settings)
+        try:
+            folders = {name: unpack(path, options.cache) for name, path in options.models.items()}
+            self._front = HostedFront(options, folders)
+            await self._front.start()
+        except (ModelNotReady, OptionError, UnpackError) as error:
+            raise UserError(str(error)) from error
+
+    def __serve_build_asgi_app__(self) -> HostedFront:
+        return self._front
+
+    def check_health(self) -> None:
+        """Let Ray Serve replace this replica when its workers keep dying.
+
+        Raises:
+            ModelNotReady: they do.
+        """
+        self._front.check_health()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the server does, but for the request's id, which Ray Serve's proxy adds to the answer by itself."""
+
+        async def send_without_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [header for header in message["headers"] if header[0] != b"x-request-id"]
+            await send(message)
+
+        await self._front(scope, receive, send_without_id)
