@@ -9,12 +9,10 @@ from pathlib import Path
 
 from starlette.types import Message, Receive, Scope, Send
 
-from handler.servers.asgi.body import HeldBytes
 from handler.servers.asgi.errors import ModelNotReady
 from handler.servers.asgi.options import ServerOptions
-from handler.servers.asgi.routes import Front, FrontSettings
-from handler.servers.asgi.server import make_doors, make_models, require_workers
-from handler.servers.asgi.telemetry import make_telemetry
+from handler.servers.asgi.routes import Front
+from handler.servers.asgi.server import make_settings
 
 _LOOK_EVERY_S = 0.05
 
@@ -33,11 +31,8 @@ class HostedFront:
             UnpackError: an archive was packaged before this server existed.
             OptionError: the file of tokens, or the endpoint of traces cannot be used.
         """
-        require_workers(folders)
-        self._models = make_models(options, folders)
-        self._telemetry = make_telemetry(self._models)
-        held = HeldBytes(options.held_megabytes * 1_000_000)
-        self._front = Front(FrontSettings(self._models, options.body_timeout, held, make_doors(options), self._telemetry))
+        settings = make_settings(options, folders)
+        self._models, self._telemetry, self._front = settings.models, settings.telemetry, Front(settings)
         self._has_started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

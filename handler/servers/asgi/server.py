@@ -48,25 +48,26 @@ def serve(options: ServerOptions, folders: Mapping[str, Path]) -> int:
         OptionError: the file of tokens, or of the certificate, or the endpoint of traces cannot be used.
         OSError: the port cannot be had.
     """
-    require_workers(folders)
-    models = make_models(options, folders)
-    telemetry, held = make_telemetry(models), HeldBytes(options.held_megabytes * 1_000_000)
-    rollout = Rollout(models, options.canary, options.shadow, options.held_megabytes * 250_000, telemetry.metrics)
-    settings = FrontSettings(models, options.body_timeout, held, make_doors(options), telemetry, rollout)
-    connections = make_connection_type(options, telemetry)
+    settings = make_settings(options, folders)
+    connections = make_connection_type(options, settings.telemetry)
     with listen(options) as listener:
         return asyncio.run(_run(options, settings, listener, connections))
 
 
-def require_workers(folders: Mapping[str, Path]) -> None:
-    """Check that the extracted archives can run as workers.
+def make_settings(options: ServerOptions, folders: Mapping[str, Path]) -> FrontSettings:
+    """Return what the routes need, with models whose workers are not started yet.
 
     Raises:
         UnpackError: an archive was packaged before this server existed.
+        OptionError: the file of tokens, or the endpoint of traces cannot be used.
     """
     for folder in folders.values():
         if not has_worker(folder):
             raise UnpackError(f"{folder}: from an archive without this server; package it again")
+    models = make_models(options, folders)
+    telemetry, held = make_telemetry(models), HeldBytes(options.held_megabytes * 1_000_000)
+    rollout = Rollout(models, options.canary, options.shadow, options.held_megabytes * 250_000, telemetry.metrics)
+    return FrontSettings(models, options.body_timeout, held, make_doors(options), telemetry, rollout)
 
 
 def make_models(options: ServerOptions, folders: Mapping[str, Path]) -> dict[str, ModelWorkers]:
