@@ -183,14 +183,14 @@ def test_the_kserve_sdks_grpc_gets_the_answers_of_http(server: Server, thumbnail
 
 @needs_environment
 @pytest.mark.parametrize("library", ["tritonclient", "kserve"])
-def test_readmes_line_for_the_library_works(server: Server, photos: dict[str, Path], library: str) -> None:
-    printed = run([str(ENVIRONMENT / "bin" / "python"), "-c", readme_line(server, library)], photos["chelsea"].parent)
+def test_readmes_line_for_the_library_works(torchserve: Server, photos: dict[str, Path], library: str) -> None:
+    printed = run([str(ENVIRONMENT / "bin" / "python"), "-c", readme_line(torchserve, library)], photos["chelsea"].parent)
 
     assert '"label":"cat"' in printed
 
 
-def test_readmes_line_for_hugging_face_works(server: Server, photos: dict[str, Path]) -> None:
-    printed = run([sys.executable, "-c", readme_line(server, "huggingface_hub")], photos["chelsea"].parent)
+def test_readmes_line_for_hugging_face_works(torchserve: Server, photos: dict[str, Path]) -> None:
+    printed = run([sys.executable, "-c", readme_line(torchserve, "huggingface_hub")], photos["chelsea"].parent)
 
     assert "label='cat'" in printed
 

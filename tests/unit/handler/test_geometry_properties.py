@@ -159,6 +159,7 @@ def test_labels_are_torchs_interpolation_then_argmax_pixel_for_pixel(
     assert margin[differing].max(initial=0) < 5e-5
 
 
+@pytest.mark.slow
 def test_hardly_a_pixel_of_a_large_image_is_such_a_tie() -> None:
     logits = np.random.default_rng(0).normal(size=(2, 30, 40)).astype(np.float32)
 

@@ -14,9 +14,21 @@ from tests.support import metadata
 pytestmark = pytest.mark.slow
 
 CLASSES = 3
+#: Rows whose architecture, options and backbone are in other rows too; ResNet-101 is a deeper ResNet-50.
+ALIKE = {
+    "deeplabv2_resnet101",
+    "deeplabv3_resnet101",
+    "deeplabv3_mobilenet_v2 separable=True",
+    "deeplabv3_timm:xception65",
+    "deeplabv3plus_resnet50",
+    "deeplabv3plus_resnet101",
+    "deeplabv3plus_mobilenet_v2 separable=True",
+    "deeplabv3plus_mobilenet_v3_large separable=True",
+}
+ROWS = [pytest.param(row, marks=pytest.mark.exhaustive if identifier(row) in ALIKE else ()) for row in TABLE]
 
 
-@pytest.fixture(scope="module", params=TABLE, ids=identifier)
+@pytest.fixture(scope="module", params=ROWS, ids=[identifier(row) for row in TABLE])
 def config(request: pytest.FixtureRequest) -> ModelConfig:
     table_row: ModelConfig = request.param
     return table_row.model_copy(update={"num_classes": CLASSES})
@@ -29,9 +41,9 @@ def network(config: ModelConfig) -> Network:
 
 
 class TestEveryNetwork:
-    """A new row of `scripts.model_table.TABLE` is tested by being there."""
+    """A new row of `scripts.model_table.TABLE` is tested by being there; those of `ALIKE` when all is tried."""
 
-    @pytest.mark.parametrize("size", [(65, 97), (129, 64), (50, 75)])
+    @pytest.mark.parametrize("size", [(65, 97), (50, 75), pytest.param((129, 64), marks=pytest.mark.exhaustive)])
     def test_logits_lie_on_its_grid_at_any_size(self, network: Network, config: ModelConfig, size: tuple[int, int]) -> None:
         height, width = (length - length % 16 if full_size(config) else length for length in size)
 

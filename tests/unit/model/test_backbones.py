@@ -10,7 +10,8 @@ pytestmark = pytest.mark.slow
 NAMES = [*BACKBONES, *(f"timm:{name}" for name in TIMM_EXAMPLES)]
 
 
-@pytest.mark.parametrize("output_stride", [8, 16])
+# That of 16 is in test_architectures.py for most.
+@pytest.mark.parametrize("output_stride", [8, pytest.param(16, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("name", NAMES)
 def test_stages_have_the_declared_channels_and_strides(name: str, output_stride: int) -> None:
     backbone = build_backbone(name, output_stride, STAGES)

@@ -155,6 +155,7 @@ def test_an_engine_without_gradients_says_so() -> None:
     assert engine.batches == []
 
 
+@pytest.mark.slow
 def test_the_cat_is_hotter_than_what_is_around_it(default_pipeline: Pipeline, chelsea: RGBImage) -> None:
     cat = default_pipeline.segment(chelsea).probabilities.argmax(0) == default_pipeline.labels.names.index("cat")
 
@@ -165,6 +166,7 @@ def test_the_cat_is_hotter_than_what_is_around_it(default_pipeline: Pipeline, ch
     assert result.heat[cat].mean() > 3 * result.heat[~cat].mean()
 
 
+@pytest.mark.slow
 def test_an_explanation_changes_no_bit_of_later_answers(default_pipeline: Pipeline, chelsea: RGBImage) -> None:
     before = default_pipeline.segment(chelsea).probabilities.tobytes()
 
