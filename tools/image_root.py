@@ -1,0 +1,261 @@
+"""Assemble the image of a Containerfile in a folder, and run it there, where no container engine is at hand.
+
+python -m tools.image_root build deploy/containers/asgi.Containerfile --base BASE --out build/image
+python -m tools.image_root run build/image -- --port 8090
+
+The Containerfile itself is executed, instruction by instruction, so nothing can drift from it. BASE is a folder that holds the
+base image's root; debootstrap makes one: debootstrap --variant=minbase bookworm BASE
+
+`run` mounts the root read-only, with the image's volumes as empty folders in memory, and drops root: the image's user, no
+capabilities, no new privileges, processes of its own. Both need root and Linux; what they start shares this machine's network.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from string import Template
+
+from scripts.arguments import Parser, existing_file, existing_folder
+from scripts.errors import UserError, report_errors
+
+ROOT = Path(__file__).parents[1]
+#: How pip, uv and apt find their indexes is this machine's affair, and stays out of the image.
+_PASSED_ON = ("PIP_", "UV_", "SSL_CERT", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_MOUNTED = ("/etc/resolv.conf", "/etc/hosts")
+_ENTER = """
+set -eu
+cd "$1"; shift
+mount --bind . . && cd "$PWD"
+mount -t proc proc proc
+mount -t tmpfs -o mode=755 tmpfs dev
+mkdir -m 1777 dev/shm
+for device in null zero full random urandom; do touch "dev/$device"; mount --bind "/dev/$device" "dev/$device"; done
+"""
+# Read-only, or a command of the Containerfile could change this machine.
+_BUILD = (
+    _ENTER
+    + """
+binds=$1; shift
+for path in $binds; do
+    if [ -d "$path" ]; then mkdir -p ".$path"; else mkdir -p ".${path%/*}"; [ -e ".$path" ] || touch ".$path"; fi
+    mount --bind "$path" ".$path"
+    mount -o remount,bind,ro ".$path"
+done
+exec chroot . "$@"
+"""
+)
+_RUN = (
+    _ENTER
+    + 'for volume in $1; do mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs ".$volume"; done\n'
+    + '[ -z "$2" ] || mount --bind -o ro "$2" models\n'
+    + "shift 2\nmount -o remount,bind,ro .\n"
+    + 'exec chroot . "$@"'
+)
+
+
+class ImageError(UserError):
+    """A Containerfile has an instruction that cannot be executed here."""
+
+
+@dataclass
+class Image:
+    """What a Containerfile says about its last stage, beside its files."""
+
+    environment: dict[str, str] = field(default_factory=lambda: {"PATH": _PATH})
+    user: str = "0:0"
+    folder: str = "/"
+    entrypoint: list[str] = field(default_factory=list)
+    command: list[str] = field(default_factory=list)
+    healthcheck: list[str] = field(default_factory=list)
+    volumes: list[str] = field(default_factory=list)
+
+
+class Builder:
+    """Executes the instructions of a Containerfile."""
+
+    def __init__(self, base: Path, out: Path, arguments: Mapping[str, str], binds: Sequence[str]) -> None:
+        self._base, self._out, self._given, self._binds = base, out, arguments, [*_MOUNTED, *binds]
+        self._arguments: dict[str, str] = {}
+        self._stages: dict[str, Path] = {}
+        self._root = base
+        self.image = Image()
+
+    def execute(self, instruction: str, value: str) -> None:
+        """
+        Raises:
+            ImageError: the instruction is not known here.
+            subprocess.CalledProcessError: a command of the Containerfile failed.
+        """
+        method = getattr(self, f"_{instruction.lower()}", None)
+        if method is None:
+            raise ImageError(f"{instruction} {value}: this instruction is not known here; see {Path(__file__).name}")
+        method(value)
+
+    def _arg(self, value: str) -> None:
+        name, _, default = value.partition("=")
+        self._arguments[name] = self._given.get(name, default)
+
+    def _from(self, value: str) -> None:
+        image, _, stage = value.partition(" AS ")
+        self._root, self.image, self._arguments = self._out / (stage or "root"), Image(), {}
+        source = self._stages.get(image, self._base)
+        shutil.rmtree(self._root, ignore_errors=True)
+        subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(self._root)], check=True)
+        self._stages[stage] = self._root
+
+    def _copy(self, value: str) -> None:
+        words = shlex.split(Template(value).substitute(self._arguments))
+        origin = ROOT
+        if words[0].startswith("--from="):
+            origin = self._stages[words.pop(0).removeprefix("--from=")]
+        *sources, target = words
+        folder = self._root / target.lstrip("/")
+        for source in (path for word in sources for path in _matches(origin, word.strip("/"))):
+            if source.is_dir():
+                shutil.copytree(source, folder, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                destination = folder / source.name if target.endswith("/") else folder
+                destination.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, destination)
+
+    def _run(self, value: str) -> None:
+        inherited = {name: text for name, text in os.environ.items() if name.startswith(_PASSED_ON)}
+        environment = {**inherited, **self.image.environment, **self._arguments}
+        binds = [path for path in self._binds if Path(path).exists()]
+        command = ["unshare", "--mount", "sh", "-c", _BUILD, "sh", str(self._root), " ".join(binds), "/bin/sh", "-c", value]
+        subprocess.run(command, check=True, env=environment)
+
+    def _env(self, value: str) -> None:
+        self.image.environment |= dict(word.split("=", 1) for word in shlex.split(value))
+
+    def _workdir(self, value: str) -> None:
+        self.image.folder = value
+        (self._root / value.lstrip("/")).mkdir(parents=True, exist_ok=True)
+
+    def _user(self, value: str) -> None:
+        self.image.user = value
+
+    def _volume(self, value: str) -> None:
+        self.image.volumes = json.loads(value)
+
+    def _expose(self, value: str) -> None:
+        """Ports are for readers and engines; `run` shares the machine's network."""
+
+    def _healthcheck(self, value: str) -> None:
+        self.image.healthcheck = json.loads(value.partition("CMD ")[2])
+
+    def _entrypoint(self, value: str) -> None:
+        self.image.entrypoint = json.loads(value)
+
+    def _cmd(self, value: str) -> None:
+        self.image.command = json.loads(value)
+
+    @property
+    def root(self) -> Path:
+        return self._root
+
+
+def build(containerfile: Path, base: Path, out: Path, arguments: Mapping[str, str], binds: Sequence[str] = ()) -> Path:
+    """Execute a Containerfile; return the root of its last stage, beside which `image.json` says how to run it."""
+    out.mkdir(parents=True, exist_ok=True)
+    builder = Builder(base, out.resolve(), arguments, binds)
+    for instruction, value in instructions(containerfile):
+        print(f"{instruction} {value}", flush=True)
+        builder.execute(instruction, value)
+    (out / "image.json").write_text(json.dumps({"root": str(builder.root), **asdict(builder.image)}, indent=2) + "\n")
+    return builder.root
+
+
+def instructions(containerfile: Path) -> Iterator[tuple[str, str]]:
+    """Return the instructions of a Containerfile, with the text that follows each."""
+    from dockerfile_parse import DockerfileParser
+
+    with containerfile.open("rb") as file:
+        for entry in DockerfileParser(fileobj=file).structure:
+            if entry["instruction"] != "COMMENT":
+                yield entry["instruction"], entry["value"]
+
+
+def command(out: Path, models: Path | None, arguments: Sequence[str]) -> list[str]:
+    """Return the command that runs the image assembled in `out`; `arguments` follow its entry point."""
+    described = json.loads((out / "image.json").read_text())
+    user, _, group = described["user"].partition(":")
+    privileges = [
+        "--reuid",
+        user,
+        "--regid",
+        group,
+        "--clear-groups",
+        "--no-new-privs",
+        "--inh-caps=-all",
+        "--bounding-set=-all",
+    ]
+    environment = [f"{name}={value}" for name, value in described["environment"].items()]
+    inner = ["/usr/bin/setpriv", *privileges, "/usr/bin/env", "-i", "-C", described["folder"], *environment]
+    inner += [*described["entrypoint"], *(arguments or described["command"])]
+    store = str(models.resolve()) if models else ""
+    outer = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child=TERM", "sh", "-c", _RUN, "sh"]
+    return [*outer, described["root"], " ".join(described["volumes"]), store, *inner]
+
+
+def _matches(origin: Path, pattern: str) -> list[Path]:
+    found = sorted(origin.glob(pattern))
+    if not found:
+        raise ImageError(f"COPY {pattern}: there is no such file in {origin}")
+    return found
+
+
+@report_errors
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    if os.geteuid() != 0 or sys.platform != "linux":
+        raise ImageError("this needs root on Linux, for mounts and chroot")
+    if arguments.action == "run":
+        words = command(arguments.image, arguments.models, arguments.arguments)
+        os.execvp(words[0], words)  # noqa: S606
+    root = build(arguments.containerfile, arguments.base, arguments.out, dict(arguments.build_arg), arguments.bind)
+    size = subprocess.run(["du", "-sm", str(root)], check=True, stdout=subprocess.PIPE, text=True).stdout.split()[0]
+    print(f"{root}: {size} MB; python -m tools.image_root run {arguments.out}")
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser("python -m tools.image_root", __doc__)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="build | run")
+    building = actions.add_parser("build", help="execute a Containerfile")
+    add = building.add_argument
+    add("containerfile", type=existing_file, metavar="FILE")
+    add("--base", type=existing_folder, required=True, metavar="DIR", help="root of the base image, as debootstrap makes it")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for the stages and image.json")
+    add("--build-arg", type=_assignment, action="append", default=[], metavar="NAME=VALUE", help="value of an ARG; repeatable")
+    add(
+        "--bind",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="path that RUN sees, read-only, as pip.conf; repeatable",
+    )
+    running = actions.add_parser("run", help="run an assembled image")
+    running.add_argument("image", type=existing_folder, metavar="DIR", help="the folder given to --out")
+    running.add_argument("--models", type=existing_folder, metavar="DIR", help="mount this folder on /models, read-only")
+    running.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="after `--`: arguments of the server")
+    return parser
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=VALUE")
+    return name, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
