@@ -138,7 +138,7 @@ $(VENV)/.crf: $(INSTALLED) | $(VENV)/.consumers
 # Half a gigabyte that no user of the bundle needs.
 $(VENV)/.consumers: $(INSTALLED)
 	@echo "installing annotation tools, for the tests of the exports"
-	@$(PIP_INSTALL) '.[consumers]' && touch $@ || \
+	@$(PIP_INSTALL) '.[consumers,deploy]' && touch $@ || \
 	    echo "the extra 'consumers' cannot be installed here; its tests will be skipped" >&2
 
 # Client libraries that want an older protobuf than the rest, so they have an environment of their own: 0.3 GB.
