@@ -44,6 +44,16 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Ping:
+    """Front to worker: give a sign of life."""
+
+
+@dataclass(frozen=True)
+class Pong:
+    """Worker to front: the sign of life."""
+
+
+@dataclass(frozen=True)
 class StageTime:
     """When a stage ran, by `time.monotonic`, which all processes of a machine share."""
 
@@ -125,4 +135,4 @@ class LoadFailed:
     reason: str
 
 
-Message = Batch | Answers | Ready | Unhealthy | LoadFailed
+Message = Batch | Ping | Answers | Pong | Ready | Unhealthy | LoadFailed

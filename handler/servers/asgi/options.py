@@ -54,6 +54,8 @@ class ServerOptions:
     timeout: float = 120
     #: Beyond its deadline, before the worker of a request is taken for hung and replaced.
     hung_after: float = 30
+    #: Without a sign of life from a worker, before it is taken for hung and replaced.
+    silent_after: float = 15
     startup_timeout: float = 300
     header_timeout: float = 15
     #: Longest pause in a body.
@@ -145,6 +147,7 @@ def _parser(prog: str, archive: Path | None) -> Parser:
     for name, text in (
         ("timeout", "from a request's last byte to its answer, else 504"),
         ("hung-after", "beyond that, before its worker is taken for hung and replaced"),
+        ("silent-after", "without a sign of life from a worker, before it is taken for hung and replaced"),
         ("startup-timeout", "for a worker to load its model"),
         ("header-timeout", "for a request's headers to arrive"),
         ("body-timeout", "of pause in a body"),

@@ -80,6 +80,7 @@ def make_models(options: ServerOptions, folders: Mapping[str, Path]) -> dict[str
                 folder,
                 options.startup_timeout,
                 options.hung_after,
+                options.silent_after,
                 _NICE if name in only_shadows else 0,
                 options.threads,
             ),

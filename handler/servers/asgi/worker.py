@@ -36,6 +36,8 @@ from handler.servers.asgi.messages import (
     Interface,
     LoadFailed,
     Message,
+    Ping,
+    Pong,
     Ready,
     StageTime,
     Unhealthy,
@@ -62,8 +64,11 @@ class Worker:
         """Report READY, then answer until the front process closes the socket."""
         self._send(ready)
         threads = ThreadPoolExecutor(ready.batches, thread_name_prefix="request")
-        while isinstance(batch := frames.receive(self._connection), Batch):
-            threads.submit(self._answer_or_end, batch)
+        while isinstance(message := frames.receive(self._connection), Batch | Ping):
+            if isinstance(message, Ping):
+                self._send(Pong())
+            else:
+                threads.submit(self._answer_or_end, message)
         # Nobody waits for what still runs.
         os._exit(0)
 

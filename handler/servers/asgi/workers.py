@@ -16,8 +16,9 @@ from typing import Literal
 
 from handler.servers.asgi import frames
 from handler.servers.asgi.errors import ModelNotReady
+from handler.servers.asgi.heartbeat import SILENT_INTERVALS, Heartbeat
 from handler.servers.asgi.logs import log_event
-from handler.servers.asgi.messages import THREADS_VARIABLE, VERSION, Answers, Batch, LoadFailed, Ready, Unhealthy
+from handler.servers.asgi.messages import THREADS_VARIABLE, VERSION, Answers, Batch, LoadFailed, Ping, Pong, Ready, Unhealthy
 from handler.servers.asgi.request_queue import RequestQueue, Ticket
 
 #: The archive's folder goes first on the import path, so that nothing else can stand in for its code.
@@ -41,6 +42,8 @@ class WorkerSettings:
     startup_timeout: float
     #: Beyond the deadline of a request, before its worker is taken for hung.
     hung_after: float
+    #: Without a sign of life, before a worker is taken for hung.
+    silent_after: float
     #: Added to the process's niceness: a model that only shadows another leaves the processor to it.
     nice: int = 0
     #: Processors that each worker computes on; 0: as the archive says.
@@ -73,6 +76,7 @@ class WorkerProcess:
         self._changed = asyncio.Event()
         self._numbers = count()
         self._process: Process | None = None
+        self._heartbeat: Heartbeat | None = None
         #: Why the front process ended it, if it did; else how it ended.
         self.end = ""
 
@@ -80,22 +84,30 @@ class WorkerProcess:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
+    @property
+    def can_answer(self) -> bool:
+        """Whether it has loaded its model and gives signs of life."""
+        return self.status == "READY" and (self._heartbeat is None or self._heartbeat.silent == 0)
+
     async def run(self) -> None:
         """Start the process and hand it requests until it ends. What it leaves unanswered waits again."""
         process, ours = await self._start()
         reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
-        dispatcher = None
+        tasks: list[asyncio.Task[None]] = []
         try:
             ready = await self._await_ready(reader)
             if ready is not None:
-                dispatcher = asyncio.create_task(self._dispatch(writer, ready))
-                await self._collect(reader)
+                self._heartbeat = Heartbeat(process.pid)
+                work = (self._dispatch(writer, ready), self._watch(writer, self._heartbeat))
+                tasks += map(asyncio.create_task, work)
+                await self._collect(reader, self._heartbeat)
         finally:
             self.status = "ENDED"
-            if dispatcher is not None:
+            if tasks:
                 self._queue.capacity -= self.ready.batches if self.ready else 0
-                dispatcher.cancel()
-                await asyncio.wait([dispatcher])
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
             writer.close()
             self._give_back()
             await self._await_end(process)
@@ -158,8 +170,19 @@ class WorkerProcess:
         except ConnectionError:  # It has died, which `_collect` notices.
             await asyncio.Event().wait()
 
-    async def _collect(self, reader: asyncio.StreamReader) -> None:
-        while isinstance(message := await frames.read(reader), Answers):
+    async def _watch(self, writer: asyncio.StreamWriter, heartbeat: Heartbeat) -> None:
+        while True:
+            await asyncio.sleep(self._settings.silent_after / (SILENT_INTERVALS + 1))
+            if heartbeat.beat():
+                writer.writelines(frames.encode(Ping()))
+            if heartbeat.silent >= SILENT_INTERVALS:
+                self._kill(f"hung: no sign of life within {self._settings.silent_after:g} s")
+
+    async def _collect(self, reader: asyncio.StreamReader, heartbeat: Heartbeat) -> None:
+        while isinstance(message := await frames.read(reader), Answers | Pong):
+            if isinstance(message, Pong):
+                heartbeat.answer()
+                continue
             batch = self._held.pop(message.number)
             self._queue.observer.finish(message.answers)
             self._changed.set()
@@ -219,7 +242,7 @@ class ModelWorkers:
 
     @property
     def workers_ready(self) -> int:
-        return sum(worker is not None and worker.status == "READY" for worker in self._current)
+        return sum(worker is not None and worker.can_answer for worker in self._current)
 
     @property
     def is_ready(self) -> bool:

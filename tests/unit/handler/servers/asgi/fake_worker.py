@@ -30,6 +30,8 @@ from handler.servers.asgi.messages import (
     Interface,
     LoadFailed,
     Message,
+    Ping,
+    Pong,
     Ready,
     StageTime,
     Unhealthy,
@@ -75,7 +77,11 @@ def main(arguments: Sequence[str]) -> None:
     ready = Ready("1.0", batches, requests_per_batch, 30_000, "fake", TENSORS, INTERFACE, profile)
     send(connection, ready)
     sending = threading.Lock()
-    while isinstance(batch := frames.receive(connection), Batch):
+    while isinstance(batch := frames.receive(connection), Batch | Ping):
+        if isinstance(batch, Ping):
+            with sending:
+                send(connection, Pong())
+            continue
         threading.Thread(target=answer, args=(connection, sending, batch, Path(folder) / "seen"), daemon=True).start()
     os._exit(0)
 

@@ -296,6 +296,19 @@ def test_a_deadline_is_504_and_a_hung_worker_is_replaced(tmp_path: Path) -> None
         assert server.seen().count("hang") == 1
 
 
+def test_a_stopped_worker_is_replaced_and_what_it_held_is_answered(tmp_path: Path) -> None:
+    with fake_server(tmp_path, "--silent-after", "1.2") as server, ThreadPoolExecutor() as clients:
+        until(server.is_ready)
+        (worker,) = requests.get(f"{server.url}/models/fake", timeout=TIMEOUT_S).json()[0]["workers"]
+
+        os.kill(worker["pid"], signal.SIGSTOP)
+        answer = clients.submit(server.ask, "echo late")
+
+        until(lambda: not server.is_ready())
+        assert answer.result().text == "predict None  late"
+        assert server.events("worker ended")[0]["reason"] == "hung: no sign of life within 1.2 s"
+
+
 def test_sigterm_finishes_what_was_accepted_and_exits_with_0(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with fake_server(tmp_path) as server, ThreadPoolExecutor(6) as clients:

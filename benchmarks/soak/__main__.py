@@ -1,0 +1,120 @@
+"""Send mixed requests to both servers for an hour, and record memory, descriptors and latency.
+
+python -m benchmarks.soak --archive build/model-store/deeplabv3.mar
+python -m benchmarks.soak --archive build/model-store/deeplabv3.mar --minutes 40 --rate 2 --servers asgi
+
+The servers run side by side: do not compare their latencies with those of a server alone. Writes a CSV per server, soak.png and
+soak.md into build/soak, anew after each interval. Exits with 1 if a request failed or was lost, or if a worker at rest held
+more than 0.65 GB.
+"""
+
+import signal
+import sys
+import threading
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import get_args
+
+from benchmarks.soak.picture import draw
+from benchmarks.soak.samples import Sample, write_csv
+from benchmarks.soak.soaking import Plan, soak
+from scripts.arguments import Parser, existing_file, number, some_of
+from scripts.errors import report_errors
+from scripts.server import Software
+
+_ROOT = Path(__file__).parents[2]
+#: Megabytes that a worker of the default model may hold when it has come to rest.
+MOST_MEMORY = 650.0
+
+
+@report_errors
+def main(argv: list[str] | None = None) -> int:
+    arguments, ended = _parser().parse_args(argv), threading.Event()
+    # The servers end with the threads that started them.
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    signal.signal(signal.SIGINT, lambda *_: ended.set())
+    runs = run(arguments, ended)
+    print(as_markdown(runs))
+    return 0 if all(map(is_sound, runs.values())) else 1
+
+
+def run(arguments: Namespace, ended: threading.Event) -> dict[Software, list[Sample]]:
+    """Soak the chosen servers side by side, and write what was found after each interval; return it."""
+    plan = Plan(arguments.archive, arguments.minutes * 60, arguments.rate, arguments.interval)
+    runs: dict[Software, list[Sample]] = {software: [] for software in arguments.servers}
+    turn = threading.Lock()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+
+    def follow(software: Software) -> None:
+        try:
+            for sample in soak(software, plan, ended):
+                with turn:
+                    runs[software].append(sample)
+                    _write(arguments.out, runs)
+        except BaseException:
+            ended.set()
+            raise
+
+    with ThreadPoolExecutor(len(runs)) as pool:
+        running = [pool.submit(follow, software) for software in runs]
+    for run in running:
+        run.result()
+    return runs
+
+
+def is_sound(samples: Sequence[Sample]) -> bool:
+    """Tell whether every request got what it deserved, from one worker, which never held too much at rest."""
+    unharmed = sum(sample.failed + sample.lost for sample in samples) == 0
+    return unharmed and len({sample.worker for sample in samples}) == 1 and max(_rest(samples)) <= MOST_MEMORY
+
+
+def as_markdown(runs: Mapping[Software, Sequence[Sample]]) -> str:
+    """Return a table with a line per server."""
+    headings = ("server", "minutes", "answered", "refused", "5xx", "lost", "worker at rest, first → last (most)", "peak")
+    headings += ("worker's descriptors", "front, first → last", "front's descriptors")
+    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    for software, samples in runs.items():
+        if not samples:
+            continue
+        first, last, rest = samples[0], samples[-1], _rest(samples)
+        cells = (
+            *(software, f"{last.elapsed / 60:.0f}"),
+            *(f"{sum(getattr(sample, name) for sample in samples):,}" for name in ("ok", "refused", "failed", "lost")),
+            f"{rest[0]:.0f} → {rest[-1]:.0f} ({max(rest):.0f}) MB",
+            f"{max(sample.worker_peak for sample in samples):.0f} MB",
+            f"{first.worker_descriptors} → {last.worker_descriptors}",
+            f"{first.front_memory:.0f} → {last.front_memory:.0f} MB",
+            f"{first.front_descriptors} → {last.front_descriptors}",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _rest(samples: Sequence[Sample]) -> list[float]:
+    return [sample.worker_memory for sample in samples]
+
+
+def _write(folder: Path, runs: Mapping[Software, Sequence[Sample]]) -> None:
+    for software, samples in runs.items():
+        write_csv(folder / f"{software}.csv", samples)
+    draw(folder / "soak.png", {software: samples for software, samples in runs.items() if samples}, MOST_MEMORY)
+    (folder / "soak.md").write_text(as_markdown(runs))
+
+
+def _parser() -> Parser:
+    parser = Parser("python -m benchmarks.soak", __doc__)
+    add, positive = parser.add_argument, number(0.01, 1e6)
+    add("--archive", type=existing_file, required=True, metavar="FILE", help="the archive to serve")
+    add("--out", type=Path, default=_ROOT / "build" / "soak", metavar="DIR", help="folder for tables and picture (build/soak)")
+    add("--minutes", type=positive, default=60.0, metavar="N", help="how long (%(default)g)")
+    add("--rate", type=positive, default=10.0, metavar="N", help="most requests a second to each server (%(default)g)")
+    add("--interval", type=positive, default=30.0, metavar="SECONDS", help="between two samples (%(default)g)")
+    names = get_args(Software)
+    add("--servers", type=some_of(names), default=names, metavar="NAME,...", help=f"only these of {', '.join(names)}")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Send a mixture of requests to one server, and sample it at intervals."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.soak.calls import Caller, Mixture
+from benchmarks.soak.samples import Requests, Sample, take
+from scripts.server import Ports, Software, serving
+
+_CLIENTS = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast."""
+
+    archive: Path
+    seconds: float
+    #: Most requests a second, and seconds between samples.
+    rate: float
+    interval: float
+
+
+def soak(software: Software, plan: Plan, ended: threading.Event) -> Iterator[Sample]:
+    """Start a server, send it requests and yield a sample after each interval, until the time is over or `ended` is set.
+
+    Raises:
+        ServerError: the server does not start.
+        psutil.NoSuchProcess: it has ended.
+    """
+    ports = Ports.free()
+    options = ("--grpc-port", str(ports.grpc_inference)) if software == "asgi" else ()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(plan.archive, ports, Path(folder), software=software, options=options) as server,
+    ):
+        caller, mixture, began = Caller(server), Mixture(server.model), time.monotonic()
+        while not ended.is_set() and time.monotonic() - began < plan.seconds:
+            requests, latencies = _interval(caller, mixture, plan, ended)
+            yield take(server, time.monotonic() - began, requests, latencies)
+        caller.close()
+
+
+def _interval(caller: Caller, mixture: Mixture, plan: Plan, ended: threading.Event) -> tuple[Requests, list[float]]:
+    """Send requests for one interval; return how they ended and the seconds that each took."""
+    until, requests, latencies = time.monotonic() + plan.interval, Requests(), []
+    turn = threading.Lock()
+
+    def keep_sending() -> None:
+        while time.monotonic() < until and not ended.is_set():
+            with turn:
+                call = mixture.next()
+            began = time.monotonic()
+            status = caller.send(call)
+            took = time.monotonic() - began
+            with turn:
+                requests.count(status)
+                latencies.append(took)
+            ended.wait(max(0.0, _CLIENTS / plan.rate - took))
+
+    with ThreadPoolExecutor(_CLIENTS) as clients:
+        for running in [clients.submit(keep_sending) for _ in range(_CLIENTS)]:
+            running.result()
+    return requests, latencies

@@ -1,0 +1,55 @@
+"""Signs of life of real processes."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from handler.servers.asgi.heartbeat import Heartbeat
+from tests.unit.handler.servers.asgi.support import until
+
+
+@pytest.fixture
+def busy() -> Iterator[psutil.Process]:
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    yield psutil.Process(process.pid)
+    process.kill()
+    process.wait()
+
+
+def test_a_process_that_answers_lives() -> None:
+    heartbeat = Heartbeat(psutil.Process().pid)
+
+    for _ in range(5):
+        assert heartbeat.beat()
+        heartbeat.answer()
+        assert heartbeat.silent == 0
+
+
+def test_a_process_that_computes_without_an_answer_lives_and_is_asked_once(busy: psutil.Process) -> None:
+    heartbeat = Heartbeat(busy.pid)
+    asked = []
+    for _ in range(5):
+        used = sum(busy.cpu_times()[:2])
+        until(lambda used=used: sum(busy.cpu_times()[:2]) > used)  # type: ignore[misc]
+        asked.append(heartbeat.beat())
+
+    assert asked == [True, False, False, False, False]
+    assert heartbeat.silent == 0
+
+
+def test_a_stopped_process_is_silent_until_it_goes_on(busy: psutil.Process) -> None:
+    heartbeat = Heartbeat(busy.pid)
+    busy.suspend()
+    until(lambda: busy.status() == psutil.STATUS_STOPPED)
+    heartbeat.beat()
+
+    heartbeat.beat()
+    heartbeat.beat()
+    heartbeat.beat()
+
+    assert heartbeat.silent == 3
+    heartbeat.answer()
+    assert heartbeat.silent == 0
