@@ -35,6 +35,8 @@ _LONGEST_BACKOFF_S = 30.0
 _LONGEST_RETRY_AFTER_S = 300.0
 #: A server that hangs on an image does not hold a thread for long.
 _MOST_TIMEOUTS = 2
+#: What TorchServe answers with 500 to the requests that a worker took with it; an image that kills workers is given up.
+_WORKER_DIED, _MOST_DEATHS = "Worker died.", 2
 _REASON_LENGTH = 500
 
 
@@ -123,7 +125,7 @@ class Client:
         Raises:
             AnswerError: the server is unreachable, too busy for all retries, or refuses the request.
         """
-        attempt = timeouts = 0
+        attempt = timeouts = deaths = 0
         while True:
             wait = _backoff(attempt)
             try:
@@ -133,7 +135,9 @@ class Client:
                 if attempt == self._retries or timeouts == _MOST_TIMEOUTS:
                     raise self._failure(error) from error
             else:
-                if attempt == self._retries or response.status_code not in _RETRIED_STATUSES:
+                deaths += (died := _worker_died(response))
+                is_passing = response.status_code in _RETRIED_STATUSES or (died and deaths < _MOST_DEATHS)
+                if attempt == self._retries or not is_passing:
                     return self._checked(response, content_type)
                 wait = _retry_after(response, wait)
             time.sleep(wait)
@@ -177,6 +181,11 @@ class Client:
         if received.partition(";")[0].strip().lower() != content_type.partition(";")[0]:
             raise RequestRefused(f"{self.url}: answered {received}, should be {content_type}")
         return response.content
+
+
+def _worker_died(response: requests.Response) -> bool:
+    """Tell whether TorchServe answers that its worker ended with the request. Our own server has tried such a request twice."""
+    return response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR and _reason(response)[1] == _WORKER_DIED
 
 
 def _backoff(attempt: int) -> float:

@@ -150,6 +150,9 @@ class Metrics:
         self._answers = add("deeplab_answers_total", "count", ["model", "action", "format"], MetricTypes.COUNTER)
         self._images = add("deeplab_images_total", "count", ["model", "action"], MetricTypes.COUNTER)
         self._errors = add("deeplab_errors_total", "count", ["model", "type"], MetricTypes.COUNTER)
+        starts = add("deeplab_worker_starts_total", "count", ["model"], MetricTypes.COUNTER)
+        # TorchServe reads it with the first batch that this worker answers.
+        starts.add_or_update(1, [self._model])
 
     def stage(self, name: str, seconds: float) -> None:
         """Record the seconds of one stage; several threads may call this."""

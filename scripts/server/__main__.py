@@ -4,6 +4,7 @@ python -m scripts.server start --archive build/model-store/deeplabv3.mar --port 
 python -m scripts.server start --server asgi --archive build/model-store/deeplabv3.mar --port 8080
 python -m scripts.server start --server asgi --archive build/model-store/deeplabv3.mar --tokens tokens --allow-origin https://app.example.org
 python -m scripts.server token --scope predict
+python -m scripts.server ready
 python -m scripts.server stop
 
 With --server asgi, every option of that server may follow: `python MODEL.mar --help` lists them. With either,
@@ -18,10 +19,12 @@ from pathlib import Path
 from handler.servers.asgi import token_command
 from handler.servers.asgi.options import OptionError
 from handler.servers.asgi.token_command import TOKEN_COMMAND
-from scripts.arguments import Parser, seconds
+from scripts.arguments import Parser, existing_file, seconds
 from scripts.errors import UsageError, report_errors
-from scripts.server import READY_WITHIN_S, Ports, Server, start
+from scripts.server import CONFIG, READY_WITHIN_S, Ports, Server, start
 from scripts.server.options import add_port, add_run_directory, add_server
+from scripts.server.properties import KEYS
+from scripts.server.running import READY_PROBE_S, sweep
 
 
 @report_errors
@@ -34,6 +37,8 @@ def main(argv: list[str] | None = None) -> int:
         _make_token(more)
     elif more:
         parser.error(f"unrecognized arguments: {' '.join(more)}")
+    elif arguments.command == "ready":
+        return _say_ready(arguments)
     else:
         _stop(arguments)
     return 0
@@ -41,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _start(arguments: Namespace, more: Sequence[str]) -> None:
     ports = Ports.from_base(arguments.port)
-    server = start(arguments.archive, ports, arguments.run_directory, software=arguments.server, options=more)
+    server = start(arguments.archive, ports, arguments.run_directory, arguments.ts_config, arguments.server, more)
     try:
         server.wait_until_ready(arguments.within)
     except BaseException:
@@ -51,6 +56,8 @@ def _start(arguments: Namespace, more: Sequence[str]) -> None:
     if server.page_url:
         print(f"see:  {server.page_url}")
     print(f"try:  curl -T photo.jpg -H 'X-Segment-Format: overlay' {server.url} -o overlay.jpg")
+    if server.endpoint("inference").key:
+        print(f"keys: {server.run_directory / KEYS}")
     print("stop: make stop")
 
 
@@ -64,16 +71,24 @@ def _make_token(arguments: Sequence[str]) -> None:
 def _stop(arguments: Namespace) -> None:
     server = Server.find(arguments.run_directory)
     if server is None:
-        print("no server runs")
+        left = sweep(arguments.run_directory)
+        print("no server runs" + (f"; removed {left}, which a server that was killed had left" if left else ""))
     else:
         server.stop(lambda sentence: print(sentence, flush=True))
         print(f"stopped {server.url}")
 
 
+def _say_ready(arguments: Namespace) -> int:
+    server = Server.find(arguments.run_directory)
+    reason = "no server runs" if server is None else server.why_not_ready(arguments.within)
+    print(f"not ready: {reason}" if reason else "ready")
+    return 1 if reason else 0
+
+
 def _parser() -> Parser:
     parser = Parser("python -m scripts.server", __doc__)
     add_run_directory(parser)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="start | stop | token")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="start | ready | stop | token")
     starting = commands.add_parser("start", help="start the server; returns when it is READY")
     starting.add_argument("--archive", type=Path, required=True, metavar="FILE", help="model archive, MODEL.mar")
     add_server(starting)
@@ -81,6 +96,11 @@ def _parser() -> Parser:
     starting.add_argument(
         "--within", type=seconds, default=READY_WITHIN_S, metavar="SECONDS", help="longest wait for READY (%(default)s)"
     )
+    text = "settings of TorchServe (config.properties): keys, TLS, limits"
+    starting.add_argument("--ts-config", type=existing_file, default=CONFIG, metavar="FILE", help=text)
+    probing = commands.add_parser("ready", help="ask for a prediction; exit with 0 if it is answered, else with 1 and say why")
+    text = "longest wait for the prediction (%(default)s)"
+    probing.add_argument("--within", type=seconds, default=READY_PROBE_S, metavar="SECONDS", help=text)
     commands.add_parser("stop", help="stop the server, if it runs")
     commands.add_parser(TOKEN_COMMAND, help="make a bearer token for --tokens; --help says more", add_help=False)
     return parser

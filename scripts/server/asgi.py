@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 #: Starts the server and leaves it behind, so that whoever starts it need not wait for its end.
 _LEAVE_BEHIND = """
 import json, subprocess, sys
-with open(sys.argv[1], "w") as console:
+with open(sys.argv[1], "a") as console:
     server = subprocess.Popen(
         sys.argv[2:], stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True
     )
@@ -37,7 +37,8 @@ def launch_asgi(archive: Path, port: int, temporary: Path, console: Path, option
     Raises:
         ServerError: it ended at once.
     """
-    served = [*_program(archive.resolve(), options), "--port", str(port), "--cache", str(temporary), *options]
+    served = [*_program(archive.resolve(), options), "--port", str(port), "--cache", str(temporary)]
+    served += ["--log-file", str(console.resolve()), *options]
     command = [sys.executable, "-c", _LEAVE_BEHIND, str(console), sys.executable, *served]
     # The archive brings its own modules.
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -1,7 +1,6 @@
 """Start TorchServe, or the server of our own, with one archive, with settings, logs and temporary files of its own."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,9 @@ from scripts.java import find_java_home
 from scripts.server.asgi import launch_asgi
 from scripts.server.logs import CONSOLE
 from scripts.server.ports import LOOPBACK, Ports, ServerError
-from scripts.server.running import Server, Software
+from scripts.server.properties import SETTINGS, with_ports
+from scripts.server.run_folder import lock, new_logs
+from scripts.server.running import TEMPORARY, Server, Software, sweep
 from scripts.server.verified import split_keys, verified_copy
 
 ROOT = Path(__file__).parents[2]
@@ -52,24 +53,24 @@ def start(
             runs already.
         JavaNotFound: there is no Java 17 or newer.
     """
-    check_start(archive, ports, run_directory, software)
-    keys, options = split_keys(options) if software == "torchserve" else ([], options)
-    address = _address(archive, software, options)
-    logs = run_directory / "logs"
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir(parents=True)
-    temporary = Path(tempfile.mkdtemp(prefix="deeplab-"))
-    try:
-        if software == "torchserve":
-            served = verified_copy(archive, keys, temporary)
-            pid, started = _launch_torchserve(served, ports, config, logs, temporary)
-        else:
-            pid, started = launch_asgi(archive, ports.inference, temporary, logs / CONSOLE, options)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    server = Server(pid, started, ports, archive.stem, run_directory, temporary, software, *address)
-    server.save()
+    with lock(run_directory):
+        check_start(archive, ports, run_directory, software)
+        keys, options = split_keys(options) if software == "torchserve" else ([], options)
+        address = _address(archive, software, options)
+        sweep(run_directory)
+        logs = new_logs(run_directory)
+        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY))
+        try:
+            if software == "torchserve":
+                served = verified_copy(archive, keys, temporary)
+                pid, started = _launch_torchserve(served, ports, config, logs, temporary)
+            else:
+                pid, started = launch_asgi(archive, ports.inference, temporary, logs / CONSOLE, options)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        server = Server(pid, started, ports, archive.stem, run_directory, temporary, software, *address)
+        server.save()
     return server
 
 
@@ -145,19 +146,8 @@ def environment(temporary: Path, logs: Path) -> dict[str, str]:
     }
 
 
-def with_ports(properties: str, ports: Ports) -> str:
-    """Return the text of config.properties with these ports, and with paths that hold in any folder."""
-    for name in ("inference", "management", "metrics"):
-        properties = re.sub(rf"^({name}_address=http://[^:]+):\d+", rf"\1:{getattr(ports, name)}", properties, flags=re.M)
-    for name in ("grpc_inference", "grpc_management"):
-        properties = re.sub(rf"^({name}_port)=\d+", rf"\1={getattr(ports, name)}", properties, flags=re.M)
-    return re.sub(
-        r"^metrics_config=(.+)", lambda match: f"metrics_config={(ROOT / match[1]).resolve()}", properties, flags=re.M
-    )
-
-
 def _launch_torchserve(archive: Path, ports: Ports, config: Path, logs: Path, temporary: Path) -> tuple[int, float]:
-    settings = logs.parent / "config.properties"
+    settings = logs.parent / SETTINGS
     settings.write_text(with_ports(config.read_text(), ports))
     return _launch(_command(archive, settings), environment(temporary, logs), logs / CONSOLE)
 
@@ -176,7 +166,7 @@ def _launch(command: list[str], environment: dict[str, str], console: Path) -> t
         launcher = subprocess.run(
             command,
             check=False,
-            cwd=console.parent,
+            cwd=console.parent.parent,
             env=environment,
             stdout=output,
             stderr=output,

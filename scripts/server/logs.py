@@ -21,8 +21,8 @@ class Logs:
             if line.startswith("{") and (event := json.loads(line)).get("event") == "worker ended" and not event["ready"]:
                 return f"{event['reason']}\n{self.tail(CONSOLE)}"
         text = self._read(_SERVER)
-        if match := re.search(r"Failed to load model: .*\n.*", text):
-            return match[0]
+        if match := re.search(r"Failed to load model: .*", text):
+            return match[0].replace("\\r", "").replace("\\n", "\n")  # log4j2.xml keeps an event on one line.
         return self.tail(_MODEL, CONSOLE) if "Load model failed" in text else None
 
     def unfinished(self) -> int | None:

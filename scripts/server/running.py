@@ -1,23 +1,32 @@
 """A server that was started: its URLs, its workers, its end, and how a later program finds it."""
 
+import base64
 import json
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 import requests
+from urllib3.exceptions import InsecureRequestWarning
 
 from handler.servers.asgi.options import ServerOptions
 from scripts.server.logs import CONSOLE, Logs
 from scripts.server.ports import LOOPBACK, Ports, ServerError
+from scripts.server.properties import KEYS, Endpoint, endpoint
 from scripts.server_access import PinnedCertificate, ServerAccess
 
 #: A GPU's first start compiles the network. A model that fails to load is reported at once.
 READY_WITHIN_S = 900
+#: A prediction of a tiny image takes a fraction of a second, and on a busy server waits for others.
+READY_PROBE_S = 10
+_ANSWERS_WITHIN_S = 5
+#: One grey pixel.
+_TINY_PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg==")
 _ENDS_AT_ONCE_S, _STOP_WITHIN_S = 1, 30
 #: As long as our own server lets the requests that it has accepted take when it is stopped.
 _DRAIN_S = ServerOptions({}).drain
@@ -25,6 +34,8 @@ _DRAIN_S = ServerOptions({}).drain
 Software = Literal["torchserve", "asgi"]
 #: A process began at the same time, however the clock was set meanwhile; no id is given again so soon.
 _CLOCK_MAY_MOVE_S = 30
+#: How the names of temporary folders begin.
+TEMPORARY = "deeplab-"
 
 
 @dataclass(frozen=True)
@@ -48,21 +59,27 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"{self._address(self.ports.inference)}/predictions/{self.model}"
+        return f"{self.endpoint('inference').url}/predictions/{self.model}"
 
     @property
     def page_url(self) -> str | None:
         """Address of the page for people; None: TorchServe has none."""
-        return f"{self._address(self.ports.inference)}/" if self.software == "asgi" else None
+        return f"{self.endpoint('inference').url}/" if self.software == "asgi" else None
 
     @property
     def management_url(self) -> str:
-        port = self.ports.management if self.software == "torchserve" else self.ports.inference
-        return f"{self._address(port)}/models/{self.model}"
+        return f"{self.endpoint('management').url}/models/{self.model}"
 
     @property
     def metrics_url(self) -> str:
-        return f"{self._address(self.ports.metrics)}/metrics"
+        return f"{self.endpoint('metrics').url}/metrics"
+
+    def endpoint(self, api: Literal["inference", "management", "metrics"]) -> Endpoint:
+        """Return how this machine reaches an API; our own server has all of them on one port."""
+        if self.software == "torchserve":
+            return endpoint(self.run_directory, api, self.ports)
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return Endpoint(f"{'https' if self.certificate else 'http'}://{host}:{self.ports.inference}", self.certificate)
 
     @property
     def logs(self) -> Logs:
@@ -79,7 +96,7 @@ class Server:
 
     def workers(self) -> list[dict[str, object]]:
         """Return what the server says about its workers (`id`, `status`, `pid`, ...); nothing while it does not answer."""
-        response = self._get(self.management_url)
+        response = self._get("management", f"/models/{self.model}")
         workers: list[dict[str, object]] = response.json()[0]["workers"] if response is not None and response.ok else []
         return workers
 
@@ -88,8 +105,24 @@ class Server:
         if self.software == "torchserve":  # Its probes are green before it is ready.
             workers = self.workers()
             return bool(workers) and all(worker["status"] == "READY" for worker in workers)
-        response = self._get(f"{self._address(self.ports.inference)}/v2/health/ready")
+        response = self._get("inference", "/v2/health/ready")
         return response is not None and response.ok
+
+    def why_not_ready(self, within: float = READY_PROBE_S) -> str | None:
+        """Ask for the prediction of a tiny image; return why it is not answered, None if it is.
+
+        TorchServe's own probes stay green with a worker that hangs, with none, and while the model is loaded.
+        """
+        if self.process() is None:
+            return "the server has ended"
+        try:
+            path, headers = f"/predictions/{self.model}", {"Content-Type": "image/png", "X-Segment-Masks": "none"}
+            answer = self._ask("POST", "inference", path, within, data=_TINY_PNG, headers=headers)
+        except requests.Timeout:
+            return f"a prediction is not answered within {within:g} s"
+        except (requests.RequestException, OSError) as error:
+            return f"a prediction meets {type(error).__name__}"
+        return None if answer.ok else f"a prediction is answered with {answer.status_code}: {answer.text[:200]}"
 
     def wait_until_ready(self, within: float = READY_WITHIN_S) -> None:
         """Return when requests would be answered.
@@ -127,8 +160,19 @@ class Server:
             for straggler in alive:
                 straggler.kill()
             psutil.wait_procs(alive, timeout=_STOP_WITHIN_S)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Remove what the server left: its temporary folder and keys, and its state, unless another was started meanwhile."""
         shutil.rmtree(self.temporary, ignore_errors=True)
-        self._state_file(self.run_directory).unlink(missing_ok=True)
+        path = self._state_file(self.run_directory)
+        try:
+            is_own = json.loads(path.read_text())["temporary"] == str(self.temporary)
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        if is_own:
+            (self.run_directory / KEYS).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
     def _unfinished(self) -> str:
         count = self.logs.unfinished()
@@ -150,13 +194,18 @@ class Server:
         Raises:
             ServerError: the state file does not describe a server, so that a running one could not be stopped.
         """
+        server = cls._remembered(run_directory)
+        return server if server is not None and server.process() else None
+
+    @classmethod
+    def _remembered(cls, run_directory: Path) -> "Server | None":
         path = cls._state_file(run_directory)
         try:
             state = json.loads(path.read_text())
             paths = {"run_directory": run_directory, "temporary": Path(state["temporary"])}
             if state.get("certificate"):
                 paths["certificate"] = Path(state["certificate"])
-            server = cls(**{**state, **paths, "ports": Ports(**state["ports"])})
+            return cls(**{**state, **paths, "ports": Ports(**state["ports"])})
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
@@ -164,23 +213,48 @@ class Server:
                 f"{path}: does not describe a server ({type(error).__name__}: {error}); end the server by hand if it still "
                 "runs, then remove this file"
             ) from error
-        return server if server.process() else None
 
-    def _address(self, port: int) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.certificate else 'http'}://{host}:{port}"
+    def _get(self, api: Literal["inference", "management"], path: str) -> requests.Response | None:
+        """Ask the server itself; return None while it does not answer."""
+        try:
+            return self._ask("GET", api, path, _ANSWERS_WITHIN_S)
+        except (requests.RequestException, OSError):
+            return None
 
-    def _get(self, url: str) -> requests.Response | None:
-        """Ask the server itself, with the environment's token if it has one; return None while it does not answer."""
-        with requests.Session() as session:
-            ServerAccess.from_environment().prepare(session, url, {})
-            try:
-                if self.certificate:
-                    session.mount("https://", PinnedCertificate(self.certificate))
-                return session.get(url, timeout=5, verify=False if self.certificate else None)
-            except (requests.RequestException, OSError):
-                return None
+    def _ask(
+        self, method: str, api: Literal["inference", "management"], path: str, within: float, **content: Any
+    ) -> requests.Response:
+        """Send a request with the server's own key or the environment's token.
+
+        Raises:
+            requests.RequestException, OSError: there is no answer.
+        """
+        reached = self.endpoint(api)
+        access = ServerAccess(reached.key) if reached.key else ServerAccess.from_environment()
+        with requests.Session() as session, warnings.catch_warnings():
+            # A keystore's certificate is not pinned; the port is this machine's, and was free when the server was started.
+            warnings.simplefilter("ignore", InsecureRequestWarning)
+            access.prepare(session, reached.url, {})
+            if reached.certificate:
+                session.mount("https://", PinnedCertificate(reached.certificate))
+            verify = False if reached.is_tls else None
+            return session.request(method, reached.url + path, timeout=within, verify=verify, **content)
 
     @staticmethod
     def _state_file(run_directory: Path) -> Path:
         return run_directory / "state.json"
+
+
+def sweep(run_directory: Path) -> Path | None:
+    """Remove what a server that was killed has left behind; return its temporary folder, None if there is nothing.
+
+    Raises:
+        ServerError: the state file does not describe a server.
+    """
+    server = Server._remembered(run_directory)
+    if server is None or server.process() is not None:
+        return None
+    if server.temporary.name.startswith(TEMPORARY):  # Else it is no folder of ours, whatever wrote the state.
+        server._forget()
+        return server.temporary
+    return None

@@ -12,7 +12,7 @@ import requests
 
 from scripts.java import find_java_home
 from scripts.server import CONFIG, LOGGING, Ports, Server, ServerError, serving, start
-from scripts.server.launch import with_ports
+from scripts.server.properties import with_ports
 from tests.archives import reconfigured
 from tests.live.client import TIMEOUT_S, post, segments
 from tests.support import ROOT

@@ -3,6 +3,7 @@
 Lines hold what the server knows, never what a client wrote, except a request id that has been checked: nobody can forge one.
 """
 
+import asyncio
 import json
 import re
 import sys
@@ -13,20 +14,49 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from handler.errors import SegmentationError
 from handler.observation import Observation
 from handler.servers.asgi.errors import rejection_reason
+from handler.servers.asgi.log_file import LogFile
 from handler.servers.asgi.messages import Answer, StageTime
 from handler.servers.asgi.tracing import Trace
 
+#: What a worker prints without the end of a line is cut into lines of this many bytes.
+_LONGEST_LINE = 1 << 16
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+
+
+_file: LogFile | None = None
+
+
+def log_into(path: Path, most_bytes: int) -> None:
+    """Write everything from now on into a file that is replaced when it has `most_bytes`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    global _file
+    _file = LogFile(path, most_bytes)
+
+
+async def relay_lines(stream: asyncio.StreamReader) -> None:
+    """Write the lines that another process prints, whole, until it has ended."""
+    rest = b""
+    while chunk := await stream.read(_LONGEST_LINE):
+        lines, _, rest = (rest + chunk).rpartition(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            lines, rest = lines + rest, b""
+        if lines:
+            _write(sys.stderr, lines.decode(errors="replace"))
+    if rest:
+        _write(sys.stderr, rest.decode(errors="replace"))
 
 
 def log_event(event: str, **details: Any) -> None:
     """Write one line about the server."""
-    _write(sys.stderr, {"time": _now(), "event": event, **details})
+    _write(sys.stderr, _json({"time": _now(), "event": event, **details}))
 
 
 def place_of(error: Exception) -> str:
@@ -105,16 +135,22 @@ class RequestRecord:
             "bytes_out": self.bytes_out,
             "ms": self.milliseconds,
         }
-        _write(sys.stdout, {name: value for name, value in line.items() if value is not None})
+        _write(sys.stdout, _json({name: value for name, value in line.items() if value is not None}))
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _write(stream: Any, line: dict[str, Any]) -> None:
+def _json(line: dict[str, Any]) -> str:
+    return json.dumps(line, separators=(",", ":"))
+
+
+def _write(stream: TextIO, line: str) -> None:
     try:
-        stream.write(json.dumps(line, separators=(",", ":")) + "\n")
+        stream.write(line + "\n")
         stream.flush()
+        if _file is not None:
+            _file.replace_if_full()
     except (OSError, ValueError):  # Whoever read the log has gone; the server has not.
         pass

@@ -69,6 +69,10 @@ class ServerOptions:
     cache: Path | None = None
     #: Public keys, one of which must have signed each archive; empty: signatures are not looked at.
     verify_key: Sequence[Path] = ()
+    #: Where requests and events are logged; None: on standard output and error.
+    log_file: Path | None = None
+    #: Megabytes from which a log file is replaced.
+    log_megabytes: int = 50
     #: Hashes of bearer tokens; None: everyone may do everything.
     tokens: Path | None = None
     #: For TLS: a chain of certificates, and its key if that is in another file.
@@ -135,12 +139,14 @@ def _parser(prog: str, archive: Path | None) -> Parser:
         ("canary", "let OTHER answer a share of NAME's requests; repeatable"),
     ):
         add(f"--{name}", type=_split, action="append", default=[], metavar="NAME=OTHER:SHARE", help=text)
+    add("--log-file", type=Path, metavar="FILE", help="log into this file, which is replaced when full; five earlier ones stay")
     for name, least, text in (
         ("workers", 1, "processes per model"),
         ("threads", 0, "processors that each process computes on; 0: all, unless the archive says less"),
         ("queue", 1, "requests of one model that may wait; more get 503"),
         ("held-megabytes", 1, "megabytes of requests that may be held; more get 503"),
         ("connections", 1, "most open connections"),
+        ("log-megabytes", 1, "megabytes from which --log-file is replaced"),
     ):
         default = getattr(defaults, name.replace("-", "_"))
         add(f"--{name}", type=_whole(least), default=default, metavar="N", help=f"{text} (%(default)s)")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from handler.allocator import return_large_blocks
 from handler.servers.asgi.access import Access
 from handler.servers.asgi.body import HeldBytes
 from handler.servers.asgi.connections import connection_type
@@ -18,7 +19,7 @@ from handler.servers.asgi.cross_origin import CrossOrigin
 from handler.servers.asgi.doors import Doors
 from handler.servers.asgi.host_names import HostNames, is_loopback
 from handler.servers.asgi.last_connections import accept_last_connections
-from handler.servers.asgi.logs import log_event
+from handler.servers.asgi.logs import log_event, log_into
 from handler.servers.asgi.options import ServerOptions
 from handler.servers.asgi.request_queue import RequestQueue
 from handler.servers.asgi.rollout import Rollout
@@ -46,11 +47,13 @@ def serve(options: ServerOptions, folders: Mapping[str, Path]) -> int:
     Raises:
         UnpackError: an archive was packaged before this server existed.
         OptionError: the file of tokens, or of the certificate, or the endpoint of traces cannot be used.
-        OSError: the port cannot be had.
+        OSError: the port cannot be had, or the log file cannot be written.
     """
     settings = make_settings(options, folders)
     connections = make_connection_type(options, settings.telemetry)
     with listen(options) as listener:
+        if options.log_file is not None:
+            log_into(options.log_file, options.log_megabytes * 1_000_000)
         return asyncio.run(_run(options, settings, listener, connections))
 
 
@@ -64,6 +67,7 @@ def make_settings(options: ServerOptions, folders: Mapping[str, Path]) -> FrontS
     for folder in folders.values():
         if not has_worker(folder):
             raise UnpackError(f"{folder}: from an archive without this server; package it again")
+    return_large_blocks()  # Bodies that have been answered.
     models = make_models(options, folders)
     telemetry, held = make_telemetry(models), HeldBytes(options.held_megabytes * 1_000_000)
     rollout = Rollout(models, options.canary, options.shadow, options.held_megabytes * 250_000, telemetry.metrics)

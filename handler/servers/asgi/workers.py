@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from typing import Literal
 from handler.servers.asgi import frames
 from handler.servers.asgi.errors import ModelNotReady
 from handler.servers.asgi.heartbeat import SILENT_INTERVALS, Heartbeat
-from handler.servers.asgi.logs import log_event
+from handler.servers.asgi.logs import log_event, relay_lines
 from handler.servers.asgi.messages import THREADS_VARIABLE, VERSION, Answers, Batch, LoadFailed, Ping, Pong, Ready, Unhealthy
 from handler.servers.asgi.request_queue import RequestQueue, Ticket
 
@@ -30,6 +30,7 @@ _CRASH_LOOP = 3
 _LONGEST_BACK_OFF_S = 30.0
 #: A worker ends by itself when its socket closes.
 _ENDS_WITHIN_S = 5.0
+_LAST_LINES_WITHIN_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ class WorkerProcess:
         process, ours = await self._start()
         reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
         tasks: list[asyncio.Task[None]] = []
+        # What workers print goes through this process, the only one that writes the log.
+        printing = asyncio.create_task(relay_lines(process.stdout)) if process.stdout else None
         try:
             ready = await self._await_ready(reader)
             if ready is not None:
@@ -111,6 +114,10 @@ class WorkerProcess:
             writer.close()
             self._give_back()
             await self._await_end(process)
+            if printing is not None:
+                # A process that the worker has started may keep the pipe open.
+                await asyncio.wait([printing], timeout=_LAST_LINES_WITHIN_S)
+                printing.cancel()
 
     async def _start(self) -> tuple[Process, socket.socket]:
         ours, theirs = socket.socketpair()
@@ -120,7 +127,8 @@ class WorkerProcess:
             environment = {**os.environ, THREADS_VARIABLE: str(self._settings.threads)}
             try:
                 self._process = await asyncio.create_subprocess_exec(
-                    *command, stdin=DEVNULL, stdout=sys.stderr, pass_fds=[theirs.fileno()], env=environment
+from handler.servers.asgi.logs import log_event, relay_lines
+from handler.servers.asgi.messages import THREADS_VARIABLE, VERSION, Answers, Batch, LoadFailed, Ping, Pong, Ready, Unhealthy
                 )
             except BaseException:
                 ours.close()

@@ -62,6 +62,25 @@ def test_a_passing_trouble_is_tried_again(trouble: Reply) -> None:
     assert len(server.asked) == 2
 
 
+def test_an_image_whose_worker_died_is_sent_once_more() -> None:
+    died = ours(500, "InternalServerException", "Worker died.")
+    with local_server(at_first(died)) as server:
+        assert Client(server.url).ask(b"image", {}, PNG) == b"answer"
+
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "times"),
+    [("InternalServerException", "Worker died.", 2), ("WorkerDied", "tried twice", 1), ("EngineFault", "?", 1)],
+)
+def test_an_image_that_kills_workers_is_given_up(kind: str, message: str, times: int) -> None:
+    with local_server(lambda _: ours(500, kind, message)) as server, pytest.raises(ImageRefused, match=message.rstrip("?.")):
+        Client(server.url).ask(b"image", {}, PNG)
+
+    assert len(server.asked) == times
+
+
 def test_a_lost_request_is_sent_again() -> None:
     held = Event()
 

@@ -2,6 +2,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -9,7 +10,10 @@ import pytest
 
 from scripts.server import CONFIG, Ports, Server, ServerError, start
 from scripts.server.__main__ import main
-from scripts.server.launch import environment, with_ports
+from scripts.server.launch import environment
+from scripts.server.properties import endpoint, with_ports
+from scripts.server.run_folder import EARLIER_LOGS, lock, new_logs
+from scripts.server.running import sweep
 from tests.support import ROOT
 
 
@@ -185,3 +189,93 @@ def test_stopping_waits_for_what_our_own_server_has_accepted_and_says_so(tmp_pat
 
     assert process.wait() == 0
     assert said == [f"waiting for 2 requests that the server has accepted, 150 s at most; `kill {process.pid}` ends it at once"]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_any_scheme_and_host_gets_its_port_and_paths_hold_in_any_folder(scheme: str) -> None:
+    text = f"inference_address={scheme}://0.0.0.0\nmanagement_address={scheme}://[::1]:9\nkeystore=keys/server.p12\n"
+
+    written = properties(with_ports(text, Ports(1, 2, 3, 4, 5)))
+
+    assert written == {
+        "inference_address": f"{scheme}://0.0.0.0:1",
+        "management_address": f"{scheme}://[::1]:2",
+        "keystore": str(ROOT / "keys" / "server.p12"),
+    }
+
+
+def test_keys_and_certificate_of_torchserve_are_those_of_its_settings(tmp_path: Path) -> None:
+    settings = "inference_address=https://0.0.0.0:1\ncertificate_file=/c.pem\ndisable_token_authorization=false\n"
+    (tmp_path / "config.properties").write_text(settings)
+
+    before = endpoint(tmp_path, "inference", Ports(1, 2, 3, 4, 5))
+    (tmp_path / "key_file.json").write_text('{"inference": {"key": "abc"}, "management": {"key": "def"}}')
+    after = endpoint(tmp_path, "inference", Ports(1, 2, 3, 4, 5))
+
+    assert (before.url, before.certificate, before.key) == ("https://127.0.0.1:1", Path("/c.pem"), None)
+    assert after.key == "abc"
+    assert endpoint(tmp_path, "management", Ports(1, 2, 3, 4, 5)).url == "http://127.0.0.1:2"
+
+
+def test_earlier_logs_stay_a_bounded_number_of_them(tmp_path: Path) -> None:
+    for number in range(EARLIER_LOGS + 3):
+        logs = new_logs(tmp_path)
+        assert list(logs.iterdir()) == []
+        (logs / "ts_log.log").write_text(str(number))
+
+    newest = EARLIER_LOGS + 2
+    kept = {path.name: (path / "ts_log.log").read_text() for path in tmp_path.iterdir()}
+    assert kept == {"logs": str(newest)} | {f"logs.{age}": str(newest - age) for age in range(1, EARLIER_LOGS + 1)}
+
+
+def test_a_second_start_waits_for_the_first(tmp_path: Path) -> None:
+    order = []
+
+    def begin() -> None:
+        with lock(tmp_path):
+            order.append("second")
+
+    with lock(tmp_path), ThreadPoolExecutor() as starts:
+        second = starts.submit(begin)
+        time.sleep(0.05)
+        order.append("first")
+    second.result()
+
+    assert order == ["first", "second"]
+
+
+def test_what_a_killed_server_left_is_swept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    temporary = tmp_path / "deeplab-left"
+    temporary.mkdir()
+    gone = Server(pid=2**22 - 1, started=0, ports=Ports.free(), model="m", run_directory=tmp_path, temporary=temporary)
+    gone.save()
+
+    assert main(["--run-directory", str(tmp_path), "stop"]) == 0
+
+    assert f"no server runs; removed {temporary}" in capsys.readouterr().out
+    assert not temporary.exists()
+    assert not (tmp_path / "state.json").exists()
+
+
+def test_a_folder_that_no_server_has_made_is_not_swept(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    Server(pid=2**22 - 1, started=0, ports=Ports.free(), model="m", run_directory=tmp_path, temporary=precious).save()
+
+    assert sweep(tmp_path) is None
+    assert precious.exists()
+
+
+def test_a_start_that_lost_leaves_the_winners_state(tmp_path: Path) -> None:
+    winner = Server(2**22 - 1, 0, Ports.free(), "m", tmp_path, tmp_path / "deeplab-a")
+    loser = Server(2**22 - 2, 0, Ports.free(), "m", tmp_path, tmp_path / "deeplab-b")
+    winner.save()
+
+    loser.stop()
+
+    assert "deeplab-a" in (tmp_path / "state.json").read_text()
+
+
+def test_a_run_folder_without_a_server_is_not_ready(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--run-directory", str(tmp_path), "ready"]) == 1
+    assert capsys.readouterr().out == "not ready: no server runs\n"

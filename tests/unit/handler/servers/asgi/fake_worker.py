@@ -63,6 +63,8 @@ def main(arguments: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     connection = socket.socket(fileno=int(descriptor))
+    if line := os.environ.get("FAKE_PRINT"):
+        os.write(1, f"{line}\n".encode())
     start = os.environ.get("FAKE_START", "")
     if start == "crash":
         sys.exit(3)

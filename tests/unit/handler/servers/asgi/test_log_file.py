@@ -1,0 +1,58 @@
+"""A log that is replaced when it is full keeps every line of the files that stay."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from handler.servers.asgi.log_file import EARLIER_FILES
+from tests.support import ROOT
+from tests.unit.handler.servers.asgi.support import fake_server, until
+
+_PROGRAM = """
+import sys
+from pathlib import Path
+from handler.servers.asgi.logs import log_event, log_into
+log_into(Path(sys.argv[1]), 10_000)
+for number in range(int(sys.argv[2])):
+    log_event("line", number=number)
+"""
+
+
+def _write(log: Path, lines: int) -> list[Path]:
+    """Write numbered lines from a process of its own, whose standard output is redirected; return the files, oldest first."""
+    subprocess.run([sys.executable, "-c", _PROGRAM, log, str(lines)], cwd=ROOT, check=True)
+    return [*sorted(log.parent.glob(f"{log.name}.*"), reverse=True), log]
+
+
+def test_no_line_is_lost_or_cut_between_two_files(tmp_path: Path) -> None:
+    files = _write(tmp_path / "console.log", 500)
+
+    lines = [line for file in files for line in file.read_text().splitlines()]
+
+    assert len(files) > 2
+    assert [line.rpartition('"number":')[2] for line in lines] == [f"{number}}}" for number in range(500)]
+
+
+def test_old_files_are_removed_and_the_last_lines_stay(tmp_path: Path) -> None:
+    files = _write(tmp_path / "console.log", 5_000)
+
+    lines = [line for file in files for line in file.read_text().splitlines()]
+
+    assert len(files) == 1 + EARLIER_FILES
+    assert all(file.stat().st_size < 10_200 for file in files)
+    assert [line.rpartition('"number":')[2] for line in lines] == [f"{number}}}" for number in range(5_000 - len(lines), 5_000)]
+
+
+def test_requests_events_and_what_workers_print_are_in_one_file(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    with fake_server(tmp_path, environment={"FAKE_PRINT": "a line of the worker"}) as plain:
+        until(lambda: "a line of the worker\n" in plain.events_file.read_text())
+    (tmp_path / "other").mkdir()
+
+    with fake_server(tmp_path / "other", "--log-file", str(log), environment={"FAKE_PRINT": "a line of the worker"}) as server:
+        until(server.is_ready)
+        server.ask("echo")
+        until(lambda: '"route":"/predictions/{model}"' in log.read_text())
+
+    assert {"listening", "worker ready"} <= {part.split('"')[0] for part in log.read_text().split('"event":"')}
+    assert "a line of the worker\n" in log.read_text()
