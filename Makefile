@@ -8,6 +8,8 @@ PORT ?= 8080
 SERVER ?= torchserve
 # More options for that server, as `python MODEL.mar --help` lists them for asgi: SERVE_ARGS="--tokens tokens".
 SERVE_ARGS ?=
+# TorchServe's settings: keys, TLS, limits.
+TS_CONFIG ?= config.properties
 # The build of PyTorch: auto (CPU on Linux without an NVIDIA driver), cpu or cuda.
 TORCH ?= auto
 # More options for pip, for example another index.
@@ -43,7 +45,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve stop smoke package check fast test test-all bench drill fuzz page lint format clean
+.PHONY: help setup demo serve stop smoke package check fast test test-all bench drill soak fuzz page lint format clean
 
 help:  ## List the targets and variables
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -88,7 +90,7 @@ demo: package  ## Start a server, segment two photographs with curl, print the r
 
 serve: package  ## Start the server and return when it is READY (SERVER=asgi: without Java)
 	@$(RUN) scripts.samples $(BUILD)/samples >/dev/null
-	@$(SERVERS) start --server $(SERVER) --archive $(ARCHIVE) --port $(PORT) $(SERVE_ARGS)
+	@$(SERVERS) start --server $(SERVER) --archive $(ARCHIVE) --port $(PORT) --ts-config $(TS_CONFIG) $(SERVE_ARGS)
 
 stop: setup  ## Stop the server that `make serve` started
 	@$(SERVERS) stop
@@ -170,8 +172,13 @@ $(VENV)/peers/.installed: $(PEERS) | $(INSTALLED)
 bench: setup $(VENV)/peers/.installed  ## Compare with other servers and TorchServe's own handler on an idle machine; results in build/bench
 	$(RUN) benchmarks.serving --out $(BUILD)/bench $(if $(SECTIONS),--sections $(SECTIONS))
 
+FAULTS ?= all
 drill: package  ## Put both servers through faults under load; count answered, refused and lost requests in build/faults
-	$(RUN) benchmarks.faults --archive $(ARCHIVE) --out $(BUILD)/faults
+	$(RUN) benchmarks.faults --archive $(ARCHIVE) --out $(BUILD)/faults --faults $(FAULTS)
+
+MINUTES ?= 60
+soak: package  ## Send mixed requests to both servers for an hour (MINUTES=...); memory, descriptors and latency in build/soak
+	$(RUN) benchmarks.soak --archive $(ARCHIVE) --out $(BUILD)/soak --minutes $(MINUTES)
 
 SEED ?= $(shell date +%s)
 fuzz: setup  ## Send 100,000 malformed inputs and 5,000 live requests (SEED=...); measure peak memory

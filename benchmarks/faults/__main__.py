@@ -3,23 +3,31 @@
 python -m benchmarks.faults --archive build/model-store/deeplabv3.mar
 python -m benchmarks.faults --archive build/model-store/deeplabv3.mar --servers asgi --scenarios kill,terminate
 
-Writes faults.md and faults.json into build/faults and prints the table. Takes about two minutes.
+python -m benchmarks.faults --archive build/model-store/deeplabv3.mar --faults short
+
+Writes faults.md and faults.json into build/faults and prints the table. `short` sends few requests and leaves out the faults
+that need servers of their own; the whole takes about half an hour, most of it for a million lines of log. Full disks and read-only
+file systems are mounted, which root alone can do; clock steps need libfaketime.
 """
 
 import asyncio
 import json
+import os
 import signal
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from benchmarks.faults.exchanges import Address
+from benchmarks.faults.exchanges import Address, Tally
 from benchmarks.faults.report import as_markdown, as_rows
 from benchmarks.faults.scenarios import SCENARIOS, SMALL, Outcome, Plan, Subject
+from benchmarks.faults.starts import NEED_ROOT, STARTS, Setting
 from benchmarks.serving.sized_photographs import camera_jpeg
-from scripts.arguments import Parser, existing_file, some_of
+from scripts.arguments import Parser, existing_file, one_of, some_of, whole_number
 from scripts.errors import report_errors
 from scripts.server import Ports, Server, Software, serving
 
@@ -30,20 +38,34 @@ _PHOTOGRAPH = (491, 640)
 @report_errors
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    plan = SMALL if arguments.small else Plan()
+    plan = SMALL if arguments.faults == "short" else replace(Plan(), log_lines=arguments.log_lines)
     rows = []
     for software in arguments.servers:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            serving(arguments.archive, Ports.free(), Path(folder), software=software) as server,
-        ):
-            rows += as_rows(software, run(server, arguments.scenarios, camera_jpeg(_PHOTOGRAPH), plan))
+        rows += as_rows(software, _outcomes(software, arguments, plan))
     table = as_markdown(rows)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "faults.json").write_text(json.dumps(rows, indent=1) + "\n")
     (arguments.out / "faults.md").write_text(table)
     print(table)
     return 0
+
+
+def _outcomes(software: Software, arguments: Namespace, plan: Plan) -> Iterator[Outcome]:
+    photograph, chosen = camera_jpeg(_PHOTOGRAPH), arguments.scenarios
+    if any(name in chosen for name in SCENARIOS):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            serving(arguments.archive, Ports.free(), Path(folder), software=software) as server,
+        ):
+            yield from run(server, chosen, photograph, plan)
+    for name in [] if arguments.faults == "short" else [name for name in STARTS if name in chosen]:
+        print(f"{software}: {name}", file=sys.stderr, flush=True)
+        if name in NEED_ROOT and os.geteuid() != 0:
+            yield Outcome(name, Tally(), 0.0, note="not run: only root can mount a file system")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            setting = Setting(software, arguments.archive, photograph, Path(folder))
+            yield asyncio.run(STARTS[name](setting, plan))  # type: ignore[arg-type]
 
 
 def run(server: Server, scenarios: Sequence[str], photograph: bytes, plan: Plan) -> Iterator[Outcome]:
@@ -66,8 +88,11 @@ def _parser() -> Parser:
     parser = Parser("python -m benchmarks.faults", __doc__)
     parser.add_argument("--archive", type=existing_file, required=True, metavar="FILE", help="the archive to serve")
     parser.add_argument("--out", type=Path, default=_ROOT / "build" / "faults", help="folder for table and JSON")
-    parser.add_argument("--small", action="store_true", help="send fewer requests, for seconds instead of minutes")
-    for option, names in (("servers", get_args(Software)), ("scenarios", tuple(SCENARIOS))):
+    text = "short: few requests, and only faults of one running server (%(default)s)"
+    parser.add_argument("--faults", type=one_of(["all", "short"]), default="all", metavar="all | short", help=text)
+    text = "requests that fill the log (%(default)s)"
+    parser.add_argument("--log-lines", type=whole_number(400), default=Plan().log_lines, metavar="N", help=text)
+    for option, names in (("servers", get_args(Software)), ("scenarios", (*SCENARIOS, *STARTS))):
         text = f"only these of {', '.join(names)}"
         parser.add_argument(f"--{option}", type=some_of(names), default=names, metavar="NAME,...", help=text)
     return parser

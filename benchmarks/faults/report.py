@@ -5,7 +5,17 @@ from typing import Any
 
 from benchmarks.faults.scenarios import Outcome
 
-_HEADINGS = ("server", "fault", "sent", "answered", "refused", "lost", "longest wait", "recovered after", "clients at fault")
+_HEADINGS = (
+    "server",
+    "fault",
+    "sent",
+    "answered",
+    "refused",
+    "lost",
+    "longest wait",
+    "recovered after",
+    "clients at fault, and what else was seen",
+)
 
 
 def as_rows(server: str, outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
@@ -21,6 +31,7 @@ def as_rows(server: str, outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
             "longest_wait_s": round(outcome.tally.longest_s, 2),
             "recovered_after_s": None if outcome.recovery_s is None else round(outcome.recovery_s, 2),
             "clients_at_fault": dict(sorted(outcome.culprits.items())),
+            "note": outcome.note,
         }
         for outcome in outcomes
     ]
@@ -35,7 +46,7 @@ def as_markdown(rows: Iterable[Mapping[str, Any]]) -> str:
         cells = (
             *(row["server"], row["fault"], row["sent"], row["answered"]),
             f"{refused} ({_counted(row['refused'])})" if refused else 0,
-            *(row["lost"], f"{row['longest_wait_s']:.2f} s", recovery, _counted(row["clients_at_fault"])),
+            *(row["lost"], f"{row['longest_wait_s']:.2f} s", recovery, _counted(row["clients_at_fault"]) or row["note"]),
         )
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"

@@ -30,9 +30,15 @@ class Plan:
     slow_s: float = 25.0
     #: Clients that close their connection before the answer.
     leaving: int = 200
+    #: Workers that are killed one after the other, each as soon as it is there.
+    crashes: int = 4
+    #: Seconds after which a stopped worker that nobody has replaced goes on.
+    hang_s: float = 40.0
+    #: Requests of a day that fills the log.
+    log_lines: int = 1_000_000
 
 
-SMALL = Plan(clients=4, requests=5, crowd=160, slow=400, slow_s=0.5, leaving=100)
+SMALL = Plan(clients=4, requests=5, crowd=160, slow=400, slow_s=0.5, leaving=100, crashes=1, hang_s=20.0, log_lines=3_000)
 
 
 @dataclass(frozen=True)
@@ -53,24 +59,60 @@ class Outcome:
     recovery_s: float | None
     #: How the connections of the clients at fault ended, by status or by who closed them.
     culprits: Counter[str] = field(default_factory=Counter)
+    #: What else was seen.
+    note: str = ""
 
 
 async def kill_worker(subject: Subject, plan: Plan) -> Outcome:
     """Kill the worker process with SIGKILL while requests run."""
     tally = Tally()
     (worker,) = await asyncio.to_thread(subject.server.workers)
-    async with _load(subject.address, plan, tally):
-        await _under_load(tally)
+    async with load(subject.address, plan, tally):
+        await under_load(tally)
         psutil.Process(int(str(worker["pid"]))).kill()
-        recovery = await _recover(subject.address)
+        recovery = await recover(subject.address)
     return Outcome("kill -9 of the worker", tally, recovery)
+
+
+async def crash_loop(subject: Subject, plan: Plan) -> Outcome:
+    """Kill every worker as soon as it is there, several times in a row, while requests run."""
+    tally, killed = Tally(), set[int]()
+    async with load(subject.address, plan, tally):
+        await under_load(tally)
+        while len(killed) < plan.crashes:
+            for worker in await asyncio.to_thread(worker_processes, subject.server):
+                if worker.pid not in killed:
+                    worker.kill()
+                    killed.add(worker.pid)
+            await asyncio.sleep(_PROBE_EVERY_S)
+        recovery = await recover(subject.address)
+    return Outcome(f"{plan.crashes} workers killed in a row", tally, recovery)
+
+
+async def hang_worker(subject: Subject, plan: Plan) -> Outcome:
+    """Stop the worker with SIGSTOP while requests run; let it go on if it is not replaced."""
+    tally = Tally()
+    (worker,) = await asyncio.to_thread(worker_processes, subject.server)
+    async with load(subject.address, plan, tally):
+        await under_load(tally)
+        worker.suspend()
+        began = time.monotonic()
+        while worker.is_running() and time.monotonic() - began < plan.hang_s:
+            await asyncio.sleep(_PROBE_EVERY_S)
+        is_replaced = not worker.is_running()
+        if not is_replaced:
+            worker.resume()
+        await recover(subject.address)
+        recovery = time.monotonic() - began
+    note = "replaced" if is_replaced else f"not replaced within {plan.hang_s:g} s, then let go on"
+    return Outcome("SIGSTOP of the worker", tally, recovery, note=note)
 
 
 async def terminate_server(subject: Subject, plan: Plan) -> Outcome:
     """End the server with SIGTERM while requests run and others arrive."""
     tally, started = Tally(), 0.0
-    async with _load(subject.address, plan, tally):
-        await _under_load(tally)
+    async with load(subject.address, plan, tally):
+        await under_load(tally)
         process = subject.server.process()
         if process is not None:
             started = time.monotonic()
@@ -84,7 +126,7 @@ async def crowd(subject: Subject, plan: Plan) -> Outcome:
     """Send many requests at the same moment."""
     tally = Tally()
     await asyncio.gather(*(tally.send(subject.address) for _ in range(plan.crowd)))
-    return Outcome(f"{plan.crowd} clients at once", tally, await _recover(subject.address))
+    return Outcome(f"{plan.crowd} clients at once", tally, await recover(subject.address))
 
 
 async def slow_connections(subject: Subject, plan: Plan) -> Outcome:
@@ -93,9 +135,9 @@ async def slow_connections(subject: Subject, plan: Plan) -> Outcome:
     halves = (partial(_trickle, begin=b"", rest=head), partial(_trickle, begin=head, rest=subject.address.photograph))
     slow = [partial(halves[number % 2], address=subject.address, seconds=plan.slow_s) for number in range(plan.slow)]
     tally, culprits = Tally(), Counter[str]()
-    async with _beside(slow, culprits), _load(subject.address, plan, tally):
+    async with _beside(slow, culprits), load(subject.address, plan, tally):
         pass
-    return Outcome(f"{plan.slow} slow connections", tally, await _recover(subject.address), culprits)
+    return Outcome(f"{plan.slow} slow connections", tally, await recover(subject.address), culprits)
 
 
 async def hanging_up(subject: Subject, plan: Plan) -> Outcome:
@@ -103,14 +145,16 @@ async def hanging_up(subject: Subject, plan: Plan) -> Outcome:
     request = subject.address.request
     leaving = [partial(_leave, subject.address, request[: len(request) // (1 + number % 2)]) for number in range(plan.leaving)]
     tally, culprits = Tally(), Counter[str]()
-    async with _beside(leaving, culprits), _load(subject.address, plan, tally):
+    async with _beside(leaving, culprits), load(subject.address, plan, tally):
         pass
-    return Outcome(f"{plan.leaving} clients that hang up", tally, await _recover(subject.address), culprits)
+    return Outcome(f"{plan.leaving} clients that hang up", tally, await recover(subject.address), culprits)
 
 
 #: By name, in the order in which they are done to one server: the last ends it.
 SCENARIOS: dict[str, Callable[[Subject, Plan], Awaitable[Outcome]]] = {
     "kill": kill_worker,
+    "crashloop": crash_loop,
+    "hang": hang_worker,
     "crowd": crowd,
     "slow": slow_connections,
     "hangup": hanging_up,
@@ -118,8 +162,21 @@ SCENARIOS: dict[str, Callable[[Subject, Plan], Awaitable[Outcome]]] = {
 }
 
 
+def worker_processes(server: Server) -> list[psutil.Process]:
+    """Return the processes of the server's workers, also of those that are still loading."""
+    parent, workers = server.process(), []
+    for child in parent.children() if parent else []:
+        try:
+            command = " ".join(child.cmdline())
+        except psutil.NoSuchProcess:
+            continue
+        if "model_service_worker" in command or "asgi.worker" in command:
+            workers.append(child)
+    return workers
+
+
 @asynccontextmanager
-async def _load(address: Address, plan: Plan, tally: Tally) -> AsyncIterator[None]:
+async def load(address: Address, plan: Plan, tally: Tally) -> AsyncIterator[None]:
     """Let ordinary clients send their requests, from the start of the block on; wait for all of them after it."""
 
     async def keep_sending() -> None:
@@ -133,7 +190,7 @@ async def _load(address: Address, plan: Plan, tally: Tally) -> AsyncIterator[Non
         yield
 
 
-async def _under_load(tally: Tally) -> None:
+async def under_load(tally: Tally) -> None:
     """Return when the first request has ended: the other clients wait for theirs."""
     while not (tally.ends or tally.lost):
         await asyncio.sleep(0.001)
@@ -152,7 +209,7 @@ async def _beside(clients: Sequence[Callable[[], Awaitable[str]]], ends: Counter
         yield
 
 
-async def _recover(address: Address) -> float | None:
+async def recover(address: Address) -> float | None:
     """Return the seconds until a new request is answered; None: not for so long that nobody waits any more."""
     started = time.monotonic()
     while await Tally().send(address) != "200":

@@ -1,0 +1,233 @@
+"""Faults of the machine around a server, each with a server of its own: disks, clocks, archives, second starts, long logs."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+
+from benchmarks.faults.exchanges import Address, Tally
+from benchmarks.faults.scenarios import Outcome, Plan, Subject, load, recover, under_load, worker_processes
+from scripts.server import Ports, Server, ServerError, Software, serving
+
+#: Holds the temporary files of either server and some logs, but little more.
+_SMALL_DISK = "64m"
+_CLOCK = "LIBFAKETIME"
+_CLOCK_LIBRARIES = "/usr/lib/*/faketime/libfaketime.so.1"
+_HOUR_S, _DAY_S = 3600, 86400
+_STARTED_WITHIN_S = 180
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is served, by what, and a folder to do it in."""
+
+    software: Software
+    archive: Path
+    photograph: bytes
+    folder: Path
+
+    def subject(self, server: Server) -> Subject:
+        return Subject(server, Address(server.ports.inference, f"/predictions/{server.model}", self.photograph))
+
+    @contextmanager
+    def serving(self, run_directory: Path | None = None) -> Iterator[Subject]:
+        """Give a server of its own that is READY."""
+        folder = run_directory or self.folder / "run"
+        with serving(self.archive, Ports.free(), folder, software=self.software) as server:
+            yield self.subject(server)
+
+
+async def kill_server(setting: Setting, plan: Plan) -> Outcome:
+    """Kill the whole server with SIGKILL while requests run, and start it again, as an operator would."""
+    tally, run = Tally(), setting.folder / "run"
+    with setting.serving() as subject:
+        async with load(subject.address, plan, tally):
+            await under_load(tally)
+            process = subject.server.process()
+            if process is not None:
+                process.kill()
+        began = time.monotonic()
+        with serving(setting.archive, Ports.free(), run, software=setting.software) as again:
+            recovery = await recover(setting.subject(again).address)
+        recovery = None if recovery is None else time.monotonic() - began
+        left = "nothing left behind" if not subject.server.temporary.exists() else "temporary files left behind"
+    logs = "earlier log kept" if (run / "logs.1").is_dir() else "earlier log lost"
+    return Outcome("kill -9 of the server", tally, recovery, note=f"{logs}, {left}")
+
+
+async def fill_disk(setting: Setting, plan: Plan) -> Outcome:
+    """Fill the disk of logs and temporary files, kill the worker meanwhile, and make room again."""
+    tally = Tally()
+    with mounted(setting.folder / "disk") as disk, temporary_files(disk), setting.serving(disk / "run") as subject:
+        with suppress(OSError), (disk / "filler").open("wb") as filler:
+            while True:
+                filler.write(bytes(1 << 16))
+                filler.flush()
+        async with load(subject.address, plan, tally):
+            await under_load(tally)
+            for worker in await asyncio.to_thread(worker_processes, subject.server):
+                worker.kill()
+            recovery = await recover(subject.address)
+        free = shutil.disk_usage(disk).free
+        (disk / "filler").unlink()
+        await Tally().send(subject.address)
+        logs = sum(path.stat().st_size for path in (disk / "run" / "logs").iterdir())
+    return Outcome("disk full, worker killed", tally, recovery, note=f"{free:,} bytes free meanwhile, {logs:,} of logs after")
+
+
+async def read_only_store(setting: Setting, plan: Plan) -> Outcome:
+    """Serve an archive from a file system on which nobody can write."""
+    tally = Tally()
+    with mounted(setting.folder / "store") as store:
+        archive = Path(shutil.copy(setting.archive, store))
+        subprocess.run(["mount", "-o", "remount,ro", store], check=True)
+        with replace(setting, archive=archive).serving() as subject:
+            async with load(subject.address, plan, tally):
+                pass
+            return Outcome("read-only store", tally, await recover(subject.address))
+
+
+async def corrupt_archive(setting: Setting, plan: Plan) -> Outcome:
+    """Start with an archive whose weights have flipped bytes; seconds are those until it is refused."""
+    del plan
+    content = bytearray(setting.archive.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(byte ^ 0xFF for byte in content[middle : middle + 64])
+    broken = setting.folder / setting.archive.name
+    broken.write_bytes(content)
+    began, note = time.monotonic(), "served"
+    try:
+        with replace(setting, archive=broken).serving():
+            pass
+    except ServerError as error:
+        note = "refused: " + " ".join(str(error).split())[:90]
+    return Outcome("corrupt archive", Tally(), time.monotonic() - began, note=note)
+
+
+async def step_clock(setting: Setting, plan: Plan) -> Outcome:
+    """Set the server's clock an hour ahead and two days back while requests run."""
+    library = _clock_library()
+    if library is None:
+        return Outcome("clock steps", Tally(), 0.0, note=f"not run: no libfaketime; ${_CLOCK} names the library")
+    tally, clock = Tally(), setting.folder / "clock"
+    clock.write_text("+0")
+    faked = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(clock)}
+    faked |= {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    with environment(faked), setting.serving() as subject:
+        async with load(subject.address, plan, tally):
+            for step in (_HOUR_S, -2 * _DAY_S):
+                await under_load(tally)
+                clock.write_text(f"{step:+d}")
+        return Outcome("clock steps", tally, await recover(subject.address))
+
+
+async def two_starts(setting: Setting, plan: Plan) -> Outcome:
+    """Start two servers at the same moment in one folder, stop, and look for processes that stay."""
+    del plan
+    run, began = setting.folder / "run", time.monotonic()
+    command = [sys.executable, "-m", "scripts.server", "--run-directory", str(run)]
+    options = ["--archive", str(setting.archive), "--server", setting.software]
+    starts = [
+        subprocess.Popen(
+            [*command, "start", *options, "--port", str(Ports.free().inference)], stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    said = [start.communicate(timeout=_STARTED_WITHIN_S)[1] for start in starts]
+    seconds, server = time.monotonic() - began, Server.find(run)
+    family = [server.pid, *(worker.pid for worker in worker_processes(server))] if server else []
+    subprocess.run([*command, "stop"], check=True, stdout=subprocess.DEVNULL)
+    codes = sorted(start.returncode for start in starts)
+    stayed = sum(psutil.pid_exists(pid) for pid in family)
+    refusal = next((text.strip() for text in said if text.strip()), "")[:60]
+    note = f"exit codes {codes[0]} and {codes[1]} ({refusal}…); {stayed} processes after stop"
+    return Outcome("two starts at once", Tally(), seconds, note=note)
+
+
+async def fill_logs(setting: Setting, plan: Plan) -> Outcome:
+    """Ask for a path that does not exist until the log has a line for each of very many requests."""
+    tally = Tally()
+    with setting.serving() as subject:
+        await asyncio.gather(*(_ask_in_rows(subject, tally, plan.log_lines // 8) for _ in range(8)))
+        recovery = await recover(subject.address)
+        logs = [path for path in (subject.server.run_directory / "logs").iterdir() if path.is_file()]
+        size = sum(path.stat().st_size for path in logs)
+    note = f"{len(logs)} files of {size / 1e6:.1f} MB in all, {size / max(1, tally.sent):.0f} bytes a request"
+    return Outcome(f"a day of {plan.log_lines:,} lines", tally, recovery, note=note)
+
+
+async def _ask_in_rows(subject: Subject, tally: Tally, count: int, row: int = 50) -> None:
+    request = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", subject.address.port)
+    for _ in range(count // row):
+        writer.write(request * row)
+        tally.sent += row
+        for _ in range(row):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+            await reader.readexactly(int(head.partition("content-length:")[2].split("\r\n")[0]))
+            tally.ends[head.split()[1]] += 1
+    writer.close()
+
+
+#: By name, in the order in which they are done.
+STARTS: dict[str, Callable[[Setting, Plan], Awaitable[Outcome]]] = {
+    "killserver": kill_server,
+    "disk": fill_disk,
+    "readonly": read_only_store,
+    "corrupt": corrupt_archive,
+    "clock": step_clock,
+    "twice": two_starts,
+    "logs": fill_logs,
+}
+#: Those that mount a file system.
+NEED_ROOT = {"disk", "readonly"}
+
+
+@contextmanager
+def mounted(folder: Path) -> Iterator[Path]:
+    """Give a small file system in memory, mounted at `folder`; only root can do that."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_SMALL_DISK}", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the processes that the block starts."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def temporary_files(folder: Path) -> Iterator[None]:
+    """Let servers that the block starts have their temporary files in `folder`."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+def _clock_library() -> Path | None:
+    named = os.environ.get(_CLOCK)
+    return Path(named) if named else next(iter(sorted(Path("/").glob(_CLOCK_LIBRARIES[1:]))), None)
