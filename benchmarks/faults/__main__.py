@@ -6,8 +6,8 @@ python -m benchmarks.faults --archive build/model-store/deeplabv3.mar --servers 
 python -m benchmarks.faults --archive build/model-store/deeplabv3.mar --faults short
 
 Writes faults.md and faults.json into build/faults and prints the table. `short` sends few requests and leaves out the faults
-that need servers of their own; the whole takes about half an hour, most of it for a million lines of log. Full disks and read-only
-file systems are mounted, which root alone can do; clock steps need libfaketime.
+that need servers of their own; the whole takes about half an hour, most of it for a million lines of log. Full disks and
+read-only file systems are mounted, which root alone can do; clock steps need libfaketime.
 """
 
 import asyncio

@@ -32,13 +32,12 @@ def draw(path: Path, runs: Mapping[str, Sequence[Sample]], most_memory: float) -
         descriptors.plot(minutes, [sample.worker_descriptors for sample in samples], color=colour, label=f"{name}, worker")
         fronts = [sample.front_descriptors for sample in samples]
         descriptors.plot(minutes, fronts, color=colour, linestyle="--", label=f"{name}, front")
-        latency.plot(minutes, [1000 * sample.median for sample in samples], color=colour, label=f"{name}, median")
+        latency.plot(minutes, [1000 * sample.median for sample in samples], color=colour, label=name)
     worker.axhline(most_memory, color="#9aa3b2", linestyle=":")
     _finish(worker, "Memory of the worker, MB")
     _finish(front, "Memory of the front process, MB")
     _finish(descriptors, "Open descriptors")
-    _finish(latency, "Time of a request, ms (log scale)")
-    latency.set_yscale("log")
+    _finish(latency, "Median time of a request, ms")
     latency.set_xlabel("minutes")
     figure.savefig(path, format="png")
 
@@ -47,4 +46,4 @@ def _finish(axis: Axes, title: str) -> None:
     axis.set_title(title, loc="left", fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)
     axis.set_ylim(bottom=0)
-    axis.legend(fontsize=7, frameon=False, loc="lower right", ncols=2)
+    axis.legend(fontsize=7, frameon=False, ncols=2)

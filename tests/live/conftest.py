@@ -28,8 +28,8 @@ def thumbnail(photos: dict[str, Path]) -> bytes:
 
 #: The contract, which both servers keep. The other tests run against TorchServe.
 _OF_BOTH_SERVERS = {
-    *("test_client_libraries", "test_contract", "test_errors", "test_fuzz", "test_kserve", "test_memory", "test_predictions"),
-    "test_telemetry",
+    *("test_client_libraries", "test_contract", "test_errors", "test_fuzz", "test_kserve", "test_memory"),
+    *("test_nginx", "test_predictions", "test_telemetry"),
 }
 
 

@@ -14,7 +14,8 @@ from scripts.server import Ports, Server, serving
 
 @pytest.fixture(scope="module")
 def server(default_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(default_archive, Ports.free(), tmp_path_factory.mktemp("run"), software="asgi") as server:
+    run, options = tmp_path_factory.mktemp("run"), ["--silent-after", "4"]
+    with serving(default_archive, Ports.free(), run, software="asgi", options=options) as server:
         yield server
 
 
@@ -32,9 +33,13 @@ def test_no_request_is_lost(outcomes: dict[str, Outcome], name: str) -> None:
     assert tally.sent == tally.answered + tally.refused
 
 
-@pytest.mark.parametrize("name", ["kill", "slow", "hangup"])
+@pytest.mark.parametrize("name", ["kill", "crashloop", "hang", "slow", "hangup"])
 def test_ordinary_clients_are_answered_all(outcomes: dict[str, Outcome], name: str) -> None:
     assert outcomes[name].tally.answered == SMALL.clients * SMALL.requests
+
+
+def test_a_stopped_worker_is_replaced(outcomes: dict[str, Outcome]) -> None:
+    assert outcomes["hang"].note == "replaced"
 
 
 def test_a_crowd_is_answered_as_far_as_the_queue_reaches(outcomes: dict[str, Outcome]) -> None:

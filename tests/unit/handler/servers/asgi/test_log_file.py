@@ -1,5 +1,6 @@
 """A log that is replaced when it is full keeps every line of the files that stay."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from handler.servers.asgi.log_file import EARLIER_FILES
 from tests.support import ROOT
 from tests.unit.handler.servers.asgi.support import fake_server, until
 
+_PRINTING = {**os.environ, "FAKE_PRINT": "a line of the worker"}
 _PROGRAM = """
 import sys
 from pathlib import Path
@@ -44,12 +46,12 @@ def test_old_files_are_removed_and_the_last_lines_stay(tmp_path: Path) -> None:
 
 
 def test_requests_events_and_what_workers_print_are_in_one_file(tmp_path: Path) -> None:
-    log = tmp_path / "server.log"
-    with fake_server(tmp_path, environment={"FAKE_PRINT": "a line of the worker"}) as plain:
+    log = tmp_path / "other" / "events"  # Where `fake_server` looks.
+    with fake_server(tmp_path, environment=_PRINTING) as plain:
         until(lambda: "a line of the worker\n" in plain.events_file.read_text())
     (tmp_path / "other").mkdir()
 
-    with fake_server(tmp_path / "other", "--log-file", str(log), environment={"FAKE_PRINT": "a line of the worker"}) as server:
+    with fake_server(tmp_path / "other", "--log-file", str(log), environment=_PRINTING) as server:
         until(server.is_ready)
         server.ask("echo")
         until(lambda: '"route":"/predictions/{model}"' in log.read_text())

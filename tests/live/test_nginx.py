@@ -1,0 +1,250 @@
+"""A real nginx with deploy/nginx/deeplab.conf in front of both servers."""
+
+import os
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import which
+
+import pytest
+import requests
+
+from scripts.server import Server
+from tests.certificates import Certificate, make_certificate
+from tests.live.client import TIMEOUT_S
+from tests.local_server import Asked, LocalServer, Reply, local_server
+from tests.support import ROOT
+
+pytestmark = pytest.mark.skipif(which("nginx") is None, reason="nginx is not installed")
+ORIGIN = "https://app.example.org"
+_MAIN = """{user}
+daemon off;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{ worker_connections 512; }}
+http {{
+    types {{ text/html html; text/css css; text/javascript js; }}
+    access_log off;
+    {paths}
+    include {folder}/deeplab.conf;
+}}
+"""
+_PATHS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A running nginx."""
+
+    port: int
+    certificate: Certificate
+
+    def ask(self, method: str, path: str, **content: object) -> requests.Response:
+        url = f"https://127.0.0.1:{self.port}{path}"
+        return requests.request(method, url, timeout=TIMEOUT_S, verify=str(self.certificate.file), **content)  # type: ignore[arg-type]
+
+    def exchange(self, *pieces: bytes) -> bytes:
+        """Send bytes over TLS as they are; return all that comes until nginx closes."""
+        context = ssl.create_default_context(cafile=str(self.certificate.file))
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_S) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as connection,
+        ):
+            for piece in pieces:
+                connection.sendall(piece)
+            connection.settimeout(3)
+            received = b""
+            try:
+                while chunk := connection.recv(65536):
+                    received += chunk
+            except (TimeoutError, ssl.SSLError):
+                pass
+            return received
+
+
+@contextmanager
+def nginx(folder: Path, server: str, models: str) -> Iterator[Proxy]:
+    """Run nginx in front of the address `server`."""
+    certificate = make_certificate(folder)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    text = (ROOT / "deploy" / "nginx" / "deeplab.conf").read_text()
+    values = {"PORT": f"127.0.0.1:{port}", "SERVER": server, "MODELS": models, "CERTIFICATES": str(folder), "ORIGIN": ORIGIN}
+    for name, value in (values | {"PAGE": str(ROOT / "handler" / "servers" / "asgi" / "static")}).items():
+        text = "\n".join(line if line.startswith("#") else line.replace(name, value) for line in text.splitlines())
+    (folder / "deeplab.conf").write_text(text + "\n")
+    paths = " ".join(f"{name}_temp_path {folder}/{name};" for name in _PATHS)
+    user = "user root;" if os.geteuid() == 0 else ""  # It would give up root, and with it the test's folder.
+    (folder / "nginx.conf").write_text(_MAIN.format(user=user, folder=folder, paths=paths))
+    command = ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder), "-e", str(folder / "error.log")]
+    with (folder / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(command, stderr=stderr)
+    try:
+        _await_port(port, process, folder / "stderr")
+        yield Proxy(port, certificate)
+    finally:
+        process.terminate()
+        process.wait(TIMEOUT_S)
+
+
+def _await_port(port: int, process: "subprocess.Popen[bytes]", stderr: Path) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        assert process.poll() is None, stderr.read_text()
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise AssertionError("nginx does not listen")
+
+
+@pytest.fixture
+def proxy(server: Server, tmp_path: Path) -> Iterator[Proxy]:
+    ports = server.ports
+    models = ports.management if server.software == "torchserve" else ports.inference
+    with nginx(tmp_path, f"127.0.0.1:{ports.inference}", f"127.0.0.1:{models}") as running:
+        yield running
+
+
+def test_answers_are_the_servers_own_by_http_2_and_tls_1_3_alone(
+    server: Server, proxy: Proxy, thumbnail: bytes, tmp_path: Path
+) -> None:
+    direct = requests.post(server.url, thumbnail, headers={"Content-Type": "image/png"}, timeout=TIMEOUT_S)
+    (tmp_path / "photo.png").write_bytes(thumbnail)
+    url = f"https://localhost:{proxy.port}/predictions/{server.model}"
+    command = ["curl", "-sS", "--http2", "--cacert", str(proxy.certificate.file), "-H", "Content-Type: image/png"]
+    command += ["-X", "POST", "-T", str(tmp_path / "photo.png"), "-w", "\n%{http_version} %{http_code}", url]
+
+    answer = subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT_S).stdout
+
+    assert answer == direct.content + b"\n2 200"
+    older = ssl.create_default_context(cafile=str(proxy.certificate.file))
+    older.maximum_version = ssl.TLSVersion.TLSv1_2
+    with socket.create_connection(("127.0.0.1", proxy.port)) as plain, pytest.raises(ssl.SSLError):
+        older.wrap_socket(plain, server_hostname="localhost")
+
+
+def test_the_page_is_there_and_finds_its_models(server: Server, proxy: Proxy) -> None:
+    page = proxy.ask("GET", "/")
+    script = page.text.partition('src="')[2].partition('"')[0].removeprefix(".")
+    listed = proxy.ask("GET", "/models").json()
+
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert proxy.ask("GET", f"/{script.lstrip('/')}").headers["content-type"].startswith("text/javascript")
+    assert [model["modelName"] for model in listed["models"]] == [server.model]
+    description = proxy.ask("GET", f"/models/{server.model}?customized=true").json()[0]
+    assert "cat" in str(description["customizedMetadata"])
+
+
+def test_management_can_be_read_and_nothing_else(server: Server, proxy: Proxy) -> None:
+    refused = [
+        proxy.ask("PUT", f"/models/{server.model}?min_worker=0"),
+        proxy.ask("POST", "/models?url=x"),
+        proxy.ask("DELETE", f"/models/{server.model}"),
+    ]
+
+    assert [answer.status_code for answer in refused] == [403] * 3
+    assert [worker["status"] for worker in server.workers()] == ["READY"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"POST /predictions/deeplabv3/1.0/png%0aINJECTED HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+        b"GET /ping%0d%0aX HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /ping?\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST * HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: a\r\nX-Segment-Format: p\x00ng\r\n\r\n",
+    ],
+    ids=["line feed", "carriage return", "raw control", "asterisk", "NUL in a header"],
+)
+def test_control_characters_do_not_reach_the_server(proxy: Proxy, sent: bytes) -> None:
+    assert proxy.exchange(sent).split()[1] == b"400"
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 60",
+        b"Content-Length: 4\r\nContent-Length: 60",
+        b"Transfer-Encoding: xchunked",
+        b"Transfer-Encoding: chunked, identity",
+        b"Transfer-Encoding : chunked",
+        b"Content-Length: +4",
+        b"Content-Length: 4, 60",
+    ],
+)
+def test_no_framing_smuggles_a_second_request(proxy: Proxy, framing: bytes) -> None:
+    smuggled = b"GET /models HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    head = b"POST /predictions/nobody HTTP/1.1\r\nHost: localhost\r\n" + framing + b"\r\n\r\n"
+
+    received = proxy.exchange(head, b"0\r\n\r\n" + smuggled)
+
+    assert received.count(b"HTTP/1.1 ") == 1
+    assert received.split()[1] in (b"400", b"501")
+
+
+def test_a_chunked_body_is_one_request(proxy: Proxy, server: Server, thumbnail: bytes) -> None:
+    answer = proxy.ask("POST", f"/predictions/{server.model}", data=iter([thumbnail[:100], thumbnail[100:]]))
+
+    assert answer.status_code == 200
+
+
+def test_pages_of_the_one_origin_may_call(proxy: Proxy, server: Server) -> None:
+    path, asks = f"/predictions/{server.model}", {"Access-Control-Request-Method": "POST"}
+    preflight = proxy.ask("OPTIONS", path, headers={"Origin": ORIGIN, **asks})
+    other = proxy.ask("OPTIONS", path, headers={"Origin": "https://evil.example", **asks})
+    error = proxy.ask("POST", path, data=b"?", headers={"Origin": ORIGIN, "Content-Type": "image/png"})
+
+    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (204, ORIGIN)
+    assert "access-control-allow-origin" not in other.headers
+    assert (error.status_code, error.headers["access-control-allow-origin"]) == (400, ORIGIN)
+
+
+def test_a_body_over_the_limit_is_413_and_too_many_requests_are_429(proxy: Proxy) -> None:
+    head = b"POST /predictions/deeplabv3 HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\n"
+    flood = b"GET /assets/none HTTP/1.1\r\nHost: a\r\n\r\n" * 300
+
+    assert proxy.exchange(head).split()[1] == b"413"
+    received = proxy.exchange(flood + b"GET /assets/none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert b"HTTP/1.1 429 " in received
+    assert b"Retry-After: 1\r\n" in received
+
+
+@contextmanager
+def _before(folder: Path, upstream: LocalServer) -> Iterator[Proxy]:
+    address = f"127.0.0.1:{upstream.server_port}"
+    with nginx(folder, address, address) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("trouble", [Reply(500), Reply(502), Reply(reset=True)], ids=["500", "502", "reset"])
+def test_a_prediction_that_fails_is_tried_once_more(tmp_path: Path, trouble: Reply) -> None:
+    def reply(asked: Asked) -> Reply:
+        return trouble if asked.attempt == 1 or asked.image == b"always" else Reply()
+
+    with local_server(reply) as upstream, _before(tmp_path, upstream) as proxy:
+        passing = proxy.ask("POST", "/predictions/deeplabv3", files={"data": b"once"})
+        lasting = proxy.ask("POST", "/predictions/deeplabv3", files={"data": b"always"})
+
+        assert (passing.status_code, passing.content) == (200, b"answer")
+        assert lasting.status_code in (500, 502)
+        assert [asked.image for asked in upstream.asked] == [b"once"] * 2 + [b"always"] * 2
+
+
+def test_a_full_queue_says_when_to_come_again_and_is_not_asked_twice(tmp_path: Path) -> None:
+    def reply(asked: Asked) -> Reply:
+        return Reply(503, headers={"Retry-After": "7"} if asked.image == b"ours" else {})
+
+    with local_server(reply) as upstream, _before(tmp_path, upstream) as proxy:
+        answers = [proxy.ask("POST", "/predictions/deeplabv3", files={"data": name}) for name in (b"ours", b"torchserve")]
+
+        assert [answer.headers["retry-after"] for answer in answers] == ["7", "5"]
+        assert len(upstream.asked) == 2
