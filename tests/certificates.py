@@ -13,9 +13,11 @@ class Certificate:
     key: Path
 
 
-def make_certificate(folder: Path, name: str = "server") -> Certificate:
+def make_certificate(folder: Path, name: str = "server", algorithm: str = "ec") -> Certificate:
+    """Write a certificate; `algorithm` is openssl's name: `ec`, or `rsa:2048`, which TorchServe needs."""
     made = Certificate(folder / f"{name}.pem", folder / f"{name}.key")
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(made.key)]
+    curve = ["-pkeyopt", "ec_paramgen_curve:prime256v1"] if algorithm == "ec" else []
+    key = ["-newkey", algorithm, *curve, "-nodes", "-keyout", str(made.key)]
     names = ["-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,DNS:maps.example.org,IP:127.0.0.1"]
     openssl("req", "-x509", *key, *names, "-out", str(made.file), "-days", "2")
     return made

@@ -20,7 +20,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from benchmarks.faults.exchanges import Address, Tally
 from benchmarks.faults.report import as_markdown, as_rows
@@ -39,14 +39,15 @@ _PHOTOGRAPH = (491, 640)
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     plan = SMALL if arguments.faults == "short" else replace(Plan(), log_lines=arguments.log_lines)
-    rows = []
-    for software in arguments.servers:
-        rows += as_rows(software, _outcomes(software, arguments, plan))
-    table = as_markdown(rows)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "faults.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (arguments.out / "faults.md").write_text(table)
-    print(table)
+    rows: list[dict[str, Any]] = []
+    for software in arguments.servers:
+        for row in as_rows(software, _outcomes(software, arguments, plan)):
+            rows.append(row)
+            # Anew after each fault: a run that is interrupted keeps what it has found.
+            (arguments.out / "faults.json").write_text(json.dumps(rows, indent=1) + "\n")
+            (arguments.out / "faults.md").write_text(as_markdown(rows))
+    print(as_markdown(rows))
     return 0
 
 

@@ -1,6 +1,6 @@
 """Outcomes as a table and as JSON."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from benchmarks.faults.scenarios import Outcome
@@ -18,10 +18,10 @@ _HEADINGS = (
 )
 
 
-def as_rows(server: str, outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
-    """Return a row of plain values for each outcome; `sent` is the sum of `answered`, `refused` and `lost`."""
-    return [
-        {
+def as_rows(server: str, outcomes: Iterable[Outcome]) -> Iterator[dict[str, Any]]:
+    """Yield a row of plain values for each outcome; `sent` is the sum of `answered`, `refused` and `lost`."""
+    for outcome in outcomes:
+        yield {
             "server": server,
             "fault": outcome.scenario,
             "sent": outcome.tally.sent,
@@ -33,8 +33,6 @@ def as_rows(server: str, outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
             "clients_at_fault": dict(sorted(outcome.culprits.items())),
             "note": outcome.note,
         }
-        for outcome in outcomes
-    ]
 
 
 def as_markdown(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -60,7 +60,7 @@ def test_the_log_says_which_signal_ended_the_worker(outcomes: dict[str, Outcome]
 
 
 def test_the_table_has_a_line_for_each_fault(outcomes: dict[str, Outcome]) -> None:
-    rows = as_rows("asgi", outcomes.values())
+    rows = list(as_rows("asgi", outcomes.values()))
 
     assert [row["sent"] - row["answered"] - sum(row["refused"].values()) - row["lost"] for row in rows] == [0] * len(rows)
     assert len(as_markdown(rows).splitlines()) == 2 + len(SCENARIOS)

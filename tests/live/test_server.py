@@ -4,16 +4,20 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 import requests
 
+from scripts.client import Client
 from scripts.java import find_java_home
 from scripts.server import CONFIG, LOGGING, Ports, Server, ServerError, serving, start
 from scripts.server.properties import with_ports
+from scripts.server_access import ServerAccess
 from tests.archives import reconfigured
+from tests.certificates import make_certificate
 from tests.live.client import TIMEOUT_S, post, segments
 from tests.support import ROOT
 
@@ -112,3 +116,47 @@ def test_a_second_server_in_the_same_run_directory_is_refused(server: Server, tm
 
     with pytest.raises(ServerError, match=re.escape(server.url)):
         start(archive, Ports.free(), server.run_directory)
+
+
+def test_torchserve_with_keys_and_tls_becomes_ready_and_lets_programs_in(
+    tmp_path: Path, default_archive: Path, photos: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = make_certificate(tmp_path, algorithm="rsa:2048")
+    config = tmp_path / "secure.properties"
+    text = (
+        CONFIG.read_text().replace("_address=http:", "_address=https:").replace("metrics_address=https", "metrics_address=http")
+    )
+    text = text.replace("disable_token_authorization=true", "disable_token_authorization=false")
+    config.write_text(f"{text}private_key_file={certificate.key}\ncertificate_file={certificate.file}\n")
+
+    with serving(default_archive, Ports.free(), tmp_path / "run", config) as server:
+        key = server.endpoint("inference").key
+        assert key is not None
+        client = Client(server.url, access=ServerAccess(key, certificate.file))
+        answer = client.ask(photos["chelsea"].read_bytes(), {"masks": "none"}, "application/json")
+        monkeypatch.setenv("DEEPLAB_TOKEN", key)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate.file))
+        smoke = subprocess.run([ROOT / "scripts" / "smoke.sh", server.url, photos["chelsea"]], capture_output=True, text=True)
+
+        assert b'"cat"' in answer
+        assert server.why_not_ready() is None
+        assert smoke.returncode == 0, smoke.stderr
+
+    assert not (tmp_path / "run" / "key_file.json").exists()
+
+
+def test_the_death_of_a_worker_and_hostile_paths_are_whole_lines_of_the_log(torchserve: Server) -> None:
+    log = torchserve.run_directory / "logs" / "ts_log.log"
+    requests.post(f"{torchserve.url}/1.0/png%0a2026-01-01T00:00:00,000 [INFO ] FORGED", timeout=TIMEOUT_S)
+
+    (worker,) = torchserve.workers()
+    psutil.Process(int(str(worker["pid"]))).kill()
+    while torchserve.is_ready():
+        time.sleep(0.05)
+    torchserve.wait_until_ready(TIMEOUT_S)
+
+    lines = log.read_text().splitlines()
+    assert any("Worker disconnected" in line for line in lines)
+    assert [line[:80] for line in lines if not re.match(r"\d{4}-\d\d-\d\dT[\d:,]+ \[[A-Z]+ *\] \S", line)] == []
+    assert not any(line.startswith("2026-01-01T00:00:00,000 [INFO ] FORGED") for line in lines)
+    assert max(map(len, lines)) < 4_200

@@ -127,8 +127,7 @@ class WorkerProcess:
             environment = {**os.environ, THREADS_VARIABLE: str(self._settings.threads)}
             try:
                 self._process = await asyncio.create_subprocess_exec(
-from handler.servers.asgi.logs import log_event, relay_lines
-from handler.servers.asgi.messages import THREADS_VARIABLE, VERSION, Answers, Batch, LoadFailed, Ping, Pong, Ready, Unhealthy
+                    *command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, pass_fds=[theirs.fileno()], env=environment
                 )
             except BaseException:
                 ours.close()
