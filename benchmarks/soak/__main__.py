@@ -72,8 +72,10 @@ def is_sound(samples: Sequence[Sample]) -> bool:
 
 def as_markdown(runs: Mapping[Software, Sequence[Sample]]) -> str:
     """Return a table with a line per server."""
-    headings = ("server", "minutes", "answered", "refused", "5xx", "lost", "worker at rest, first → last (most)", "peak")
-    headings += ("worker's descriptors", "front, first → last", "front's descriptors")
+    headings = (
+        *("server", "minutes", "answered", "refused", "5xx", "lost", "worker at rest, first → last (most)", "peak"),
+        *("worker's descriptors", "front, first → last", "front's descriptors"),
+    )
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     for software, samples in runs.items():
         if not samples:

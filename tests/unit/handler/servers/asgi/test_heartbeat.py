@@ -33,7 +33,7 @@ def test_a_process_that_computes_without_an_answer_lives_and_is_asked_once(busy:
     asked = []
     for _ in range(5):
         used = sum(busy.cpu_times()[:2])
-        until(lambda used=used: sum(busy.cpu_times()[:2]) > used)  # type: ignore[misc]
+        until(lambda used=used: sum(busy.cpu_times()[:2]) > used)
         asked.append(heartbeat.beat())
 
     assert asked == [True, False, False, False, False]
