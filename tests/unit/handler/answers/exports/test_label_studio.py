@@ -14,14 +14,23 @@ from handler.masks.segments import find_objects
 from handler.options import AnswerOptions
 from tests.unit.handler.answers.exports.support import OPTIONS, RING, Mask, answer, assert_masks, segmentation, segmentations
 
-brush = pytest.importorskip("label_studio_sdk.converter.brush")
-label_interface = pytest.importorskip("label_studio_sdk.label_interface")
+
+def sdk(module: str) -> Any:
+    """Import a module of Label Studio's SDK; skip the test where it is missing."""
+    return pytest.importorskip(f"label_studio_sdk.{module}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _import_sdk() -> None:
+    """Import it before the tests but not when they are collected, as every process does: it takes seconds."""
+    sdk("converter.brush")
+    sdk("label_interface")
 
 
 def configured(result: Segmentation, tag: str) -> Any:
     """Build the labelling configuration that the encoders document."""
     labels = "".join(f'<Label value="{name}"/>' for name in result.labels.names)
-    return label_interface.LabelInterface(
+    return sdk("label_interface").LabelInterface(
         f'<View><Image name="image" value="$image"/><{tag} name="label" toName="image">{labels}</{tag}></View>'
     )
 
@@ -30,7 +39,7 @@ def masks_of(prediction: dict[str, Any]) -> list[tuple[str, Mask]]:
     found = []
     for region in prediction["result"]:
         size = region["original_height"], region["original_width"]
-        channels = brush.decode_rle(region["value"]["rle"]).reshape(*size, 4)
+        channels = sdk("converter.brush").decode_rle(region["value"]["rle"]).reshape(*size, 4)
         assert set(channels.ravel().tolist()) <= {0, 255}
         assert (channels == channels[:, :, :1]).all()
         found.append((region["value"]["brushlabels"][0], channels[:, :, 3] == 255))
@@ -89,7 +98,7 @@ def test_runs_of_any_length_are_packed(lengths: list[int], whole: bool) -> None:
         expected[start:end] = 255
 
     packed = pack_mask(spans, size)
-    np.testing.assert_array_equal(brush.decode_rle(packed), expected.repeat(4))
+    np.testing.assert_array_equal(sdk("converter.brush").decode_rle(packed), expected.repeat(4))
     assert packed_size(spans, size) == len(packed)
 
 
