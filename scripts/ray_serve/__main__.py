@@ -7,6 +7,7 @@ Every node needs the archive at the same path, and the packages of this project.
 the application. Paths, bodies and answers are those of docs/http-api.md; docs/scale.md says what Ray Serve does otherwise.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -33,14 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(f"{chosen.archive}: no such archive; `make package` builds it")
     settings = read_arguments(chosen)
     ended = threading.Event()
+    # Ray Serve kills proxies that are not ready within 5 s, which a busy machine may need.
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
     with ExitStack() as cleanup:
         cleanup.enter_context(connected(chosen.address))
+        # Ray's own handler of SIGTERM would leave its files behind.
+        for handled in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(handled, lambda *_: ended.set())
         from ray import serve
 
         cleanup.callback(serve.delete if chosen.address else lambda _: serve.shutdown(), NAME)
         _run(serve, settings, chosen)
-        for number_ in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number_, lambda *_: ended.set())
         print(f"ready: http://{chosen.host}:{chosen.port}/predictions/{settings.name}", flush=True)
         ended.wait()
     return 0

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.types import Message, Receive, Scope, Send
 
 from handler.servers.asgi.errors import ModelNotReady
 from handler.servers.asgi.hosted import HostedFront
@@ -140,13 +139,3 @@ class Replica:
             ModelNotReady: they do.
         """
         self._front.check_health()
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the server does, but for the request's id, which Ray Serve's proxy adds to the answer by itself."""
-
-        async def send_without_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [header for header in message["headers"] if header[0] != b"x-request-id"]
-            await send(message)
-
-        await self._front(scope, receive, send_without_id)
