@@ -92,4 +92,6 @@ def _own_ray(cleanup: contextlib.ExitStack) -> Mapping[str, Any]:
 
 
 def _runtime_environment(project: Path | None) -> Mapping[str, Any] | None:
-    return project and {"working_dir": str(project), "excludes": [f"/{name}/" for name in _NOT_COPIED]}
+    if project is None:
+        return None
+    return {"working_dir": str(project), "excludes": [f"/{name}/" for name in _NOT_COPIED]}

@@ -115,7 +115,8 @@ def server_options(settings: ServeSettings) -> ServerOptions:
 class Replica:
     """One replica: the server's routes in this process, and beside it the worker that has the model."""
 
-    async def __init__(self, settings: ServeSettings) -> None:
+    # Ray Serve awaits it.
+    async def __init__(self, settings: ServeSettings) -> None:  # type: ignore[misc]
         """Start, and return when the model is ready.
 
         Raises:
