@@ -94,11 +94,6 @@ class Segmenter:
         """The class names, by index."""
         return self._pipeline.labels.names
 
-    @property
-    def pipeline(self) -> Pipeline:
-        """The model itself, for programs that cut images themselves. It works as long as the segmenter is held."""
-        return self._pipeline
-
     def __call__(self, image: ImageSource, **options: Any) -> "SegmentationResult":
         """Segment one image.
 

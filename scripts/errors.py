@@ -21,6 +21,7 @@ UserError
 ├── FunctionError             a task of CVAT cannot be annotated
 ├── SigningError              an archive cannot be signed, or is not signed as it should be
 ├── BackendError              the backend for Label Studio cannot start, or cannot answer a call
+├── RasterError               a raster cannot be read, or not be segmented as requested
 └── AnswerError               a server's answer holds no segmentation
 
 `model` and `handler` have trees of their own (CheckpointError, ConfigurationError, SegmentationError), which cannot derive from

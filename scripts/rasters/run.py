@@ -70,6 +70,8 @@ class RasterReport:
     #: Blocks computed now, and blocks that an earlier run had done.
     computed: int
     kept: int
+    #: Whether an earlier run had finished the whole raster.
+    done_before: bool = False
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ def _finished(prepared: _Prepared) -> RasterReport | None:
     outputs = tuple(prepared.path(output) for output in prepared.job.formats)
     if not isinstance(noted, dict) or noted.get("digest") != prepared.digest or not all(path.is_file() for path in outputs):
         return None
-    return RasterReport(outputs, noted["pixels"], 0, noted["blocks"])
+    return RasterReport(outputs, noted["pixels"], 0, noted["blocks"], done_before=True)
 
 
 def _note_finished(prepared: _Prepared, report: RasterReport) -> None:

@@ -99,7 +99,8 @@ def write_geoparquet(path: Path, features: Iterable[Feature], labels: Labels, pl
     fields = {"index": "int32", "label": "string", "color": "string", "pixels": "int64", "score": "float64"}
     schema = pyarrow.schema([("geometry", "binary"), *fields.items()])
     part, bounds = path.with_name(f"{path.name}.part"), []
-    with parquet.ParquetWriter(part, schema, compression="zstd") as writer:
+    # Readers look for `geo` in Arrow's schema if one is stored, and it is complete only at the end.
+    with parquet.ParquetWriter(part, schema, compression="zstd", store_schema=False) as writer:
         for chunk in _chunks(features):
             polygons, columns = _table(chunk, labels, place)
             bounds.append(shapely.total_bounds(polygons))
@@ -225,5 +226,5 @@ def _contains(place: Place, size: tuple[int, int], latitude: float) -> bool:
         return False
     if not (np.isfinite(x) and np.isfinite(y)):
         return False
-    column, row = ~Affine(*place.transform) * (x, y)
+    column, row = ~Affine(*place.transform) @ (x, y)
     return bool(0 <= column <= size[1] and 0 <= row <= size[0])

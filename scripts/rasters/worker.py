@@ -1,11 +1,15 @@
 """What each process of an executor does: load the model once, then segment blocks."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from handler.image.process import prepare_process
+import torch
+
+from handler.archive import ModelArchive, extract_archive, read_archive
 from handler.pipeline import Pipeline
-from handler.segmenter import Segmenter
+from handler.servers.model_process import ServedModel
 from scripts.rasters.blocks import segment_block
 from scripts.rasters.errors import RasterError
 from scripts.rasters.parts import encode_block
@@ -22,30 +26,43 @@ class BlockFault:
 
 @dataclass(frozen=True)
 class LoadModel:
-    """Loads a model archive or checkpoint in a process and segments blocks with it; can be pickled."""
+    """Loads a model archive in a process, which then segments blocks; can be pickled."""
 
-    path: str
-    #: Settings that replace the archive's, as `Segmenter.load` has them, by name.
-    settings: tuple[tuple[str, object], ...] = ()
+    #: The folder of an extracted archive; or the bytes of a .mar, for machines that do not see this one's files.
+    archive: Path | bytes
+    #: Threads of the engine.
+    threads: int = 1
 
-    def __call__(self) -> Callable[[BlockTask], bytes | BlockFault]:
+    def __call__(self) -> "BlockWorker":
         """Load the model.
 
         Raises:
-            ConfigurationError: the file is no model, or a setting is wrong.
+            ConfigurationError: the archive or its settings cannot be used.
             CheckpointError: the checkpoint cannot be used.
         """
-        prepare_process()
-        return BlockWorker(Segmenter.load(self.path, **dict(self.settings)))
+        archive = read_archive(self.archive) if isinstance(self.archive, Path) else _unpack(self.archive)
+        settings = archive.settings.model_copy(update={"threads": archive.settings.threads or self.threads})
+        gpu = os.getpid() % torch.cuda.device_count() if torch.cuda.is_available() else None
+        model = ServedModel(replace(archive, settings=settings, batch_size=1), gpu_id=gpu)
+        return BlockWorker(model.application.pipeline)
+
+
+def _unpack(data: bytes) -> ModelArchive:
+    # The folder stays as long as the process: the checkpoint may be read again.
+    folder = Path(tempfile.mkdtemp(prefix="deeplab-rasters-"))
+    path = folder / "model.mar"
+    path.write_bytes(data)
+    archive = extract_archive(path, folder)
+    path.unlink()
+    return archive
 
 
 class BlockWorker:
     """Segments blocks, one after the other; the raster of the last one stays open."""
 
-    def __init__(self, model: Segmenter | Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline) -> None:
         """Use a loaded model."""
-        self._model = model  # A segmenter removes the files of its archive when it is no longer held.
-        self._pipeline = model.pipeline if isinstance(model, Segmenter) else model
+        self._pipeline = pipeline
         self._plan: RasterPlan | None = None
         self._reader: RasterReader | None = None
 

@@ -1,0 +1,186 @@
+"""Segment rasters of any size with a model archive, georeferenced in and out: on this machine, or on a Ray cluster.
+
+python -m scripts.rasters town.tif --archive build/model-store/deeplabv3.mar --out masks
+python -m scripts.rasters county.vrt --archive MODEL.mar --out masks --format labels,confidence,gpkg --option tolerance=2
+python -m scripts.rasters s3://bucket/scene.tif --archive MODEL.mar --out masks --option bands=4,3,2 --option range=auto
+
+The labels of FOLDER/a/town.tif are OUT/a/town.labels.tif, a Cloud Optimized GeoTIFF that lies over the raster exactly. The same
+command continues after an interruption. docs/rasters.md has the options.
+"""
+
+import math
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from handler.archive import ModelArchive, extract_archive
+from handler.labels import Labels
+from handler.option_types import Text
+from handler.options import ReadingOptions
+from handler.request.parser import RequestParser
+from scripts.arguments import Parser, existing_file, request_option, some_of, whole_number
+from scripts.bulk.executors.engines import add_engine_options, make_executor, usable_cores
+from scripts.errors import FAILURE, UsageError, print_error
+from scripts.rasters.errors import RasterError
+from scripts.rasters.layout import LEAST_OVERLAP
+from scripts.rasters.model_card import read_model_card
+from scripts.rasters.plan import GREATEST_WINDOW, LEAST_WINDOW, Cutting
+from scripts.rasters.reading import RasterOptions
+from scripts.rasters.run import LABELS, SUFFIXES, RasterJob, RasterReport, segment_raster
+from scripts.rasters.worker import LoadModel
+
+#: Endings of the rasters that are looked for in folders.
+RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".img"})
+#: Options of the server that a raster has, and those that only rasters have.
+_SHARED, _OWN = ("bands", "range", "scales", "flip", "tolerance"), ("nodata", "resolution")
+
+
+def run(argv: list[str]) -> int:
+    """Carry out the command line, without the program's name; return the exit code.
+
+    Raises:
+        UserError, ConfigurationError, CheckpointError, SegmentationError: nothing can be done at all.
+    """
+    arguments = _parser().parse_args(argv)
+    executor = make_executor(arguments)
+    jobs = list(_jobs(arguments))
+    with tempfile.TemporaryDirectory(prefix="deeplab-rasters-") as folder:
+        archive = extract_archive(arguments.archive, Path(folder))
+        model = read_model_card(archive)
+        where = arguments.archive.read_bytes() if arguments.engine == "ray" else archive.folder
+        threads = max(1, usable_cores() // (arguments.jobs or usable_cores())) if arguments.engine == "local" else 1
+        template = _template(archive, model.labels, arguments)
+        failed = 0
+        for source, out in jobs:
+            try:
+                job = replace(template, source=source, out=out)
+                report = segment_raster(job, model, LoadModel(where, threads), executor)
+            except RasterError as error:
+                failed += 1
+                print_error(str(error))
+            else:
+                _print(source, report)
+    return FAILURE if failed else 0
+
+
+def _jobs(arguments: Namespace) -> Iterator[tuple[str, Path]]:
+    """Yield each raster, and the path of its outputs without their endings.
+
+    Raises:
+        RasterError: a source is missing, or two have one name.
+    """
+    names: dict[Path, str] = {}
+    for location in arguments.sources:
+        for source, name in _find(location):
+            out = arguments.out / name
+            if names.setdefault(out, source) != source:
+                raise RasterError(f"{source}: its outputs would overwrite those of {names[out]}; give them different --out")
+            yield source, out
+
+
+def _find(location: str) -> Iterator[tuple[str, PurePosixPath]]:
+    if "://" in location or location.startswith("/vsi"):
+        yield location, PurePosixPath(PurePosixPath(location.partition("?")[0]).stem)
+        return
+    path = Path(location)
+    if not path.exists():
+        raise RasterError(f"{location}: no such file or folder")
+    if not path.is_dir():
+        yield location, PurePosixPath(path.stem)
+        return
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in RASTER_SUFFIXES)
+    if not found:
+        raise RasterError(f"{location}: holds no rasters ({', '.join(sorted(RASTER_SUFFIXES))})")
+    for file in found:
+        yield str(file), PurePosixPath(file.relative_to(path).with_suffix(""))
+
+
+def _template(archive: ModelArchive, labels: Labels, arguments: Namespace) -> RasterJob:
+    """Return the job of every raster but for its names.
+
+    Raises:
+        UsageError: an option is unknown to rasters, or its value is not allowed.
+        InvalidOption: likewise.
+    """
+    texts = dict(arguments.option)
+    for name in texts:
+        if name not in (*_SHARED, *_OWN):
+            raise UsageError(f"--option {name}: is not an option of rasters; those are {', '.join((*_SHARED, *_OWN))}")
+    parser = RequestParser(archive.settings, labels)
+    inference, answer = parser.fill_in(
+        parser.parse_options({name: Text(value) for name, value in texts.items() if name in _SHARED})
+    )
+    reading = ReadingOptions(bands=inference.bands, range=inference.range)
+    options = RasterOptions(reading, _nodata(texts.get("nodata", "file")), _resolution(texts.get("resolution")))
+    cutting = Cutting(arguments.window, arguments.overlap)
+    inference = inference.model_copy(update={"tiles": 1, "refine": "none"})
+    return RasterJob("", Path(), arguments.format, options, cutting, inference, answer.tolerance)
+
+
+def _nodata(text: str) -> float | str | None:
+    word = text.strip().lower()
+    if word in ("file", "none"):
+        return "file" if word == "file" else None
+    try:
+        return float(word)
+    except ValueError:
+        raise UsageError(f"--option nodata: {text!r} must be a number, nan, none or file") from None
+
+
+def _resolution(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UsageError(f"--option resolution: {text!r} must be a number of ground units above 0")
+    return value
+
+
+def _print(source: str, report: RasterReport) -> None:
+    if report.done_before:
+        print(f"{source}: done before")
+        return
+    total = sum(report.pixels.values())
+    shares = sorted(((count / total, name) for name, count in report.pixels.items() if count), reverse=True) if total else []
+    print(f"{source}: {', '.join(f'{name} {share:.1%}' for share, name in shares) or 'no data'}")
+    for path in report.outputs:
+        print(f"  {path}")
+
+
+def _parser() -> Parser:
+    parser = Parser("python -m scripts.rasters", __doc__)
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="rasters that GDAL reads, folders of them, or URLs (s3, gs, az, http)",
+    )
+    parser.add_argument("--archive", type=existing_file, required=True, metavar="FILE", help="the model, a .mar")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the outputs")
+    parser.add_argument(
+        "--format", type=some_of(SUFFIXES), default=(LABELS,), metavar="NAME,...", help=f"{', '.join(SUFFIXES)} ({LABELS})"
+    )
+    parser.add_argument(
+        "--option",
+        type=request_option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help=f"one of {', '.join((*_SHARED, *_OWN))}; repeatable",
+    )
+    parser.add_argument(
+        "--window",
+        type=whole_number(LEAST_WINDOW, GREATEST_WINDOW),
+        metavar="PIXELS",
+        help="side of a window; by default the size at which the model sees images",
+    )
+    parser.add_argument(
+        "--overlap", type=whole_number(LEAST_OVERLAP), metavar="PIXELS", help="that windows share at least; a quarter of one"
+    )
+    add_engine_options(parser)
+    return parser

@@ -1,0 +1,201 @@
+"""Rasters in, rasters and polygons out: places, kinds of samples, interruptions."""
+
+import json
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.shutil import copy
+from rasterio.transform import from_origin
+
+from handler.options import ReadingOptions
+from scripts.rasters.errors import RasterError
+from scripts.rasters.plan import Cutting
+from scripts.rasters.reading import RasterOptions
+from scripts.rasters.run import RasterJob
+from tests.unit.scripts.rasters.support import UTM, VOID, InThisProcess, colours, read, segment, write_raster
+
+_SMALL_BLOCKS = patch("scripts.rasters.plan._BLOCK_PIXELS", 6_000)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    size=st.tuples(st.integers(40, 260), st.integers(40, 260)),
+    window=st.integers(64, 140),
+    overlap=st.integers(16, 46),
+    resolution=st.sampled_from([None, 0.3, 0.5, 0.7, 1.1]),
+    seed=st.integers(0, 5),
+)
+def test_windows_give_the_labels_of_the_whole_raster(
+    tmp_path_factory: pytest.TempPathFactory,
+    size: tuple[int, int],
+    window: int,
+    overlap: int,
+    resolution: float | None,
+    seed: int,
+) -> None:
+    folder = tmp_path_factory.mktemp("windows")
+    source = write_raster(folder / "in.tif", bands := colours(*size, seed))
+    options = RasterOptions(resolution=resolution)
+    overlap = min(overlap, window // 3)
+    with _SMALL_BLOCKS:
+        segment(RasterJob(source, folder / "cut", options=options, cutting=Cutting(window, overlap)))
+    segment(RasterJob(source, folder / "whole", options=options, cutting=Cutting(1024, 16)))
+    labels = read(folder / "cut.labels.tif")
+    assert np.array_equal(labels, read(folder / "whole.labels.tif"))
+    if resolution is None:
+        assert np.array_equal(labels, bands.argmax(axis=0))
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        UTM,
+        {"crs": None, "transform": Affine.identity()},
+        {"crs": "EPSG:32633", "transform": Affine(0.4, 0.3, 5e5, 0.3, -0.4, 5e6)},
+        {"crs": "EPSG:2263", "transform": from_origin(9.8e5, 2e5, 1, 1)},
+        {"crs": "EPSG:4326", "transform": from_origin(-0.01, 0.01, 1e-4, 1e-4)},
+        {"crs": "EPSG:32633", "transform": Affine(0.5, 0, 5e5, 0, 0.5, 5e6)},
+    ],
+    ids=["utm", "no crs", "rotated", "feet", "degrees", "south up"],
+)
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_labels_lie_over_the_raster_exactly(tmp_path: Path, profile: dict[str, Any]) -> None:
+    source = write_raster(tmp_path / "in.tif", bands := colours(90, 110), **profile)
+    segment(RasterJob(source, tmp_path / "out", ("labels", "confidence")))
+    with rasterio.open(source) as raster:
+        for output in ("labels", "confidence"):
+            with rasterio.open(tmp_path / f"out.{output}.tif") as mask:
+                assert (mask.shape, mask.crs) == (raster.shape, raster.crs)
+                assert mask.transform.almost_equals(raster.transform, 1e-9)
+                assert mask.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+    assert np.array_equal(read(tmp_path / "out.labels.tif"), bands.argmax(axis=0))
+
+
+def test_pixels_without_data_are_void(tmp_path: Path) -> None:
+    bands = colours(80, 100)
+    bands[:, :30, 20:] = 0
+    segment(RasterJob(write_raster(tmp_path / "nodata.tif", bands, nodata=0), tmp_path / "nodata", ("labels", "confidence")))
+    void = read(tmp_path / "nodata.labels.tif") == VOID
+    assert np.array_equal(void, (bands == 0).all(axis=0))
+    assert np.array_equal(read(tmp_path / "nodata.confidence.tif") == 0, void)
+    options = RasterOptions(nodata=float(bands[0, 70, 50]), reading=ReadingOptions(bands=(1,)))
+    segment(RasterJob(write_raster(tmp_path / "option.tif", bands), tmp_path / "option", options=options))
+    assert np.array_equal(read(tmp_path / "option.labels.tif") == VOID, bands[0] == bands[0, 70, 50])
+
+
+def test_transparent_pixels_are_void(tmp_path: Path) -> None:
+    alpha = np.full((1, 80, 100), 255, np.uint8)
+    alpha[:, 50:] = 0
+    bands = np.concatenate([colours(80, 100), alpha])
+    segment(RasterJob(write_raster(tmp_path / "in.tif", bands, photometric="RGB", alpha="YES"), tmp_path / "out"))
+    labels = read(tmp_path / "out.labels.tif")
+    assert (labels[50:] == VOID).all()
+    assert np.array_equal(labels[:50], bands[:3, :50].argmax(axis=0))
+
+
+def test_deep_single_and_chosen_bands(tmp_path: Path) -> None:
+    bands = colours(80, 100)
+    deep = write_raster(tmp_path / "deep.tif", bands.astype(np.uint16) * 40)
+    options = RasterOptions(ReadingOptions(bands=(3, 2, 1), range=(0, 255 * 40)))
+    segment(RasterJob(deep, tmp_path / "deep", options=options))
+    assert np.array_equal(read(tmp_path / "deep.labels.tif"), bands[::-1].argmax(axis=0))
+    segment(RasterJob(write_raster(tmp_path / "one.tif", bands[:1]), tmp_path / "one"))
+    assert not read(tmp_path / "one.labels.tif").any()
+    with pytest.raises(RasterError, match=r"no band 4; the raster has 3"):
+        segment(RasterJob(deep, tmp_path / "x", options=RasterOptions(ReadingOptions(bands=(4,)))))
+
+
+def test_other_files_that_gdal_reads(tmp_path: Path) -> None:
+    source = write_raster(tmp_path / "in.tif", bands := colours(80, 100))
+    for driver, name in (("COG", "cog.tif"), ("VRT", "mosaic.vrt")):
+        copy(source, tmp_path / name, driver=driver)
+        segment(RasterJob(str(tmp_path / name), tmp_path / driver))
+        assert np.array_equal(read(tmp_path / f"{driver}.labels.tif"), bands.argmax(axis=0))
+
+
+def test_classes_have_names_and_colours(tmp_path: Path) -> None:
+    segment(RasterJob(write_raster(tmp_path / "in.tif", colours(80, 100)), tmp_path / "out"))
+    sidecar = ElementTree.parse(tmp_path / "out.labels.tif.aux.xml")  # noqa: S314 (of our own making)
+    assert [name.text for name in sidecar.iter("Category")] == ["background", "cat", "dog"]
+    assert sum(int(row[2].text or "") for row in sidecar.iter("Row")) == 8000
+    with rasterio.open(tmp_path / "out.labels.tif") as file:
+        assert file.colormap(1)[1] == (128, 0, 0, 255)
+        assert file.tags(1)["CLASS_2"] == "dog"
+
+
+def test_an_interrupted_run_continues_with_the_same_bytes(tmp_path: Path) -> None:
+    source = write_raster(tmp_path / "in.tif", colours(350, 370))
+    formats, cutting = ("labels", "confidence"), Cutting(64, 16)
+    with _SMALL_BLOCKS:
+        whole = segment(RasterJob(source, tmp_path / "whole", formats, cutting=cutting))
+        job = RasterJob(source, tmp_path / "out", formats, cutting=cutting)
+        with pytest.raises(KeyboardInterrupt):
+            segment(job, InThisProcess(most=2))
+        continued = segment(job)
+        again = segment(job, InThisProcess(most=0))
+    assert (continued.kept, continued.computed) == (2, whole.computed - 2)
+    assert again.done_before
+    for output in formats:
+        assert (tmp_path / f"out.{output}.tif").read_bytes() == (tmp_path / f"whole.{output}.tif").read_bytes()
+    assert not (tmp_path / "out.parts").exists()
+
+
+def test_polygons_tile_the_raster_across_blocks(tmp_path: Path) -> None:
+    pyogrio = pytest.importorskip("pyogrio", reason="the extra 'rasters' is not installed")
+    import shapely
+
+    source = write_raster(tmp_path / "in.tif", bands := colours(350, 370, patch=30))
+    job = RasterJob(source, tmp_path / "out", ("labels", "gpkg", "geojson", "geoparquet"), cutting=Cutting(64, 16))
+    with _SMALL_BLOCKS:
+        segment(job)
+    meta, _, geometry, fields = pyogrio.raw.read(tmp_path / "out.gpkg")
+    polygons = shapely.from_wkb(geometry)
+    columns = dict(zip(meta["fields"], fields, strict=True))
+    assert meta["crs"] == "EPSG:32633"
+    assert shapely.is_valid(polygons).all()
+    assert shapely.coverage_is_valid(polygons)
+    assert np.array_equal(shapely.area(polygons) * 4, columns["pixels"])
+    for index in (1, 2):
+        assert columns["pixels"][columns["index"] == index].sum() == (bands.argmax(axis=0) == index).sum()
+    answer = json.loads((tmp_path / "out.geojson").read_text())
+    assert len(answer["features"]) == len(polygons)
+    longitude, latitude = answer["features"][0]["geometry"]["coordinates"][0][0]
+    assert (round(longitude, 1), round(latitude, 1)) == (15.0, 45.2)
+    table = pytest.importorskip("pyarrow.parquet").read_table(tmp_path / "out.parquet")
+    assert json.loads(table.schema.metadata[b"geo"])["columns"]["geometry"]["crs"]["id"] == {"authority": "EPSG", "code": 32633}
+    assert shapely.equals(shapely.from_wkb(table["geometry"].to_pylist()), polygons).all()
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_geojson_needs_a_place_on_earth(tmp_path: Path) -> None:
+    pyogrio = pytest.importorskip("pyogrio", reason="the extra 'rasters' is not installed")
+    import shapely
+
+    bands = colours(80, 100, patch=30)
+    pixels = write_raster(tmp_path / "pixels.tif", bands, crs=None, transform=Affine.identity())
+    with pytest.raises(RasterError, match="no coordinate system"):
+        segment(RasterJob(pixels, tmp_path / "pixels", ("geojson",)))
+    pole = write_raster(tmp_path / "pole.tif", bands, crs="EPSG:3413", transform=from_origin(-500, 400, 10, 10))
+    with pytest.raises(RasterError, match="contains a pole"):
+        segment(RasterJob(pole, tmp_path / "pole", ("geojson",)))
+    fiji = write_raster(tmp_path / "fiji.tif", bands, crs="EPSG:3832", transform=from_origin(3_338_000, -1_900_000, 50, 50))
+    segment(RasterJob(fiji, tmp_path / "fiji", ("geojson",)))
+    _, _, geometry, _ = pyogrio.raw.read(tmp_path / "fiji.geojson")
+    bounds = shapely.bounds(shapely.get_parts(shapely.from_wkb(geometry)))
+    assert (bounds[:, 2] - bounds[:, 0] < 1).all()
+    assert bounds[:, 0].min() < -179
+    assert bounds[:, 2].max() > 179
+
+
+def test_resolution_out_of_reach_is_refused(tmp_path: Path) -> None:
+    source = write_raster(tmp_path / "in.tif", colours(80, 100))
+    with pytest.raises(RasterError, match=r"resolution 50: the raster's pixels measure 0.5; must be from 0.0625 to 4"):
+        segment(RasterJob(source, tmp_path / "out", options=RasterOptions(resolution=50)))
