@@ -245,25 +245,38 @@ class Pipeline:
             SegmentationError: an explanation was requested and is not available.
         """
         request = decoded.request
-        response = self._explain(decoded, observe) if request.explain else self._encode(decoded, logits, observe)
+        if request.explain:
+            return self._within_limit(request, self._explain(decoded, observe))
+        result = self.label(decoded, logits, observe)
+        observation = observe_answer(decoded.image, result, sampled=request.sampled)
+        return replace(self.encode(request, result, observe), observation=observation)
+
+    def label(self, decoded: DecodedRequest, logits: Sequence[Logits], observe: Observer = ignore) -> Segmentation:
+        """Turn the logits of a request's views into labels of all classes."""
+        return self._label(decoded.image, decoded.views, logits, decoded.request.inference, observe)
+
+    def encode(self, request: SegmentationRequest, result: Segmentation, observe: Observer = ignore) -> EncodedResponse:
+        """Answer a request by the labels of its image, which other formats may share.
+
+        Raises:
+            ResponseTooLarge: the answer has too many bytes.
+        """
+        options, outputs = request.answer, request.outputs
+        with timed("encode", observe):
+            if options.classes is not None:
+                result = keep_classes(result, options.classes)
+            encode = FORMATS[options.format].encode
+            response = encode(result, self._identity, options) if ANSWER in outputs else EncodedResponse(b"", "")
+            response = replace(response, arrays={name: ARRAYS[name].make(result) for name in outputs if name != ANSWER})
+        return self._within_limit(request, response)
+
+    def _within_limit(self, request: SegmentationRequest, response: EncodedResponse) -> EncodedResponse:
         size, limit = response.bytes, self.limits.shared_by(request.images_per_call).max_response_bytes
         if size > limit:
             name = "the explanation" if request.explain else describe_outputs(request)
             with _note_shared_limit(request):
                 raise ResponseTooLarge(f"{name} has {size:,} bytes, the limit is {limit:,}")
         return response
-
-    def _encode(self, decoded: DecodedRequest, logits: Sequence[Logits], observe: Observer) -> EncodedResponse:
-        options, outputs = decoded.request.answer, decoded.request.outputs
-        result = self._label(decoded.image, decoded.views, logits, decoded.request.inference, observe)
-        observation = observe_answer(decoded.image, result, sampled=decoded.request.sampled)
-        with timed("encode", observe):
-            if options.classes is not None:
-                result = keep_classes(result, options.classes)
-            encode = FORMATS[options.format].encode
-            response = encode(result, self._identity, options) if ANSWER in outputs else EncodedResponse(b"", "")
-            arrays = {name: ARRAYS[name].make(result) for name in outputs if name != ANSWER}
-            return replace(response, arrays=arrays, observation=observation)
 
     def _explain(self, decoded: DecodedRequest, observe: Observer) -> EncodedResponse:
         request = decoded.request

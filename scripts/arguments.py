@@ -7,7 +7,7 @@ import argparse
 import math
 import re
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -112,6 +112,27 @@ def request_option(text: str) -> tuple[str, str]:
     if not name or not equals:
         raise ArgumentTypeError(f"{text!r}: must be NAME=VALUE, such as scales=0.75,1")
     return name.strip().lower(), value
+
+
+def collect_options(pairs: Sequence[tuple[str, str]], elsewhere: Mapping[str, str]) -> dict[str, str]:
+    """Return what `--option NAME=VALUE` was given as, by name.
+
+    Args:
+        pairs: from `request_option`.
+        elsewhere: fields of a request that this program takes otherwise: names, and what to use instead.
+
+    Raises:
+        UsageError: a name is in `elsewhere`, or is given twice.
+    """
+    options: dict[str, str] = {}
+    names = [name for name, _ in pairs]
+    for name, value in pairs:
+        if name in elsewhere:
+            raise UsageError(f"--option {name}: is not an option of the server's; use {elsewhere[name]}")
+        if name in options:
+            raise UsageError(f"--option {name}: is given {names.count(name)} times; give it once")
+        options[name] = value
+    return options
 
 
 def one_of(names: Collection[str]) -> Callable[[str], str]:

@@ -22,6 +22,9 @@ UserError
 ├── SigningError              an archive cannot be signed, or is not signed as it should be
 ├── BackendError              the backend for Label Studio cannot start, or cannot answer a call
 ├── RasterError               a raster cannot be read, or not be segmented as requested
+├── BulkError                a source or a destination of many images cannot be used
+├── TooManyLost              one process after the other ended while it segmented images
+├── NothingAnswered          one image after the other met a fault that is not its own
 └── AnswerError               a server's answer holds no segmentation
 
 `model` and `handler` have trees of their own (CheckpointError, ConfigurationError, SegmentationError), which cannot derive from

@@ -29,13 +29,12 @@ def read_text(path: Path) -> str:
         TextFileError: it is in another encoding.
     """
     data = path.read_bytes()
-    mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
-    encoding = _MARKS.get(mark) or _guess_encoding(data)
+    encoding, mark = detect_encoding(data)
     try:
-        text = data[len(mark) :].decode(encoding)
+        text = data[mark:].decode(encoding)
     except UnicodeDecodeError as error:
         raise TextFileError(
-            f"{path}: byte {error.start + len(mark)} ({data[error.start + len(mark)]:#04x}) is not {encoding.upper()}; "
+            f"{path}: byte {error.start + mark} ({data[error.start + mark]:#04x}) is not {encoding.upper()}; "
             "save the file as UTF-8"
         ) from error
     # Some editors add a second mark.
@@ -52,6 +51,12 @@ def read_lines(path: Path) -> list[str]:
     # A mark in the middle comes from files that were joined.
     stripped = (line.strip("\ufeff \t\v\f\u00a0\0") for line in read_text(path).split("\n"))
     return [line for line in stripped if line]
+
+
+def detect_encoding(data: bytes) -> tuple[str, int]:
+    """Return the encoding of a text by its first kilobyte, and the bytes of its byte order mark."""
+    mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
+    return _MARKS.get(mark) or _guess_encoding(data), len(mark)
 
 
 def _guess_encoding(data: bytes) -> str:

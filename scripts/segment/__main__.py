@@ -16,9 +16,19 @@ from pathlib import Path
 from handler.answers import FORMATS
 from handler.image.process import prepare_process
 from model.atomic import write_atomically
-from scripts.arguments import Parser, http_header, http_url, one_of, positive_int, request_option, seconds, whole_number
+from scripts.arguments import (
+    Parser,
+    collect_options,
+    http_header,
+    http_url,
+    one_of,
+    positive_int,
+    request_option,
+    seconds,
+    whole_number,
+)
 from scripts.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, DEFAULT_URL, Client
-from scripts.errors import FAILURE, INTERRUPTED, UsageError, print_error, report_errors
+from scripts.errors import FAILURE, INTERRUPTED, print_error, report_errors
 from scripts.segment.answer_folder import AnswerFolder, Conditions
 from scripts.segment.answer_images import image_reader
 from scripts.segment.contact_sheet import NothingToDraw, draw_sheet
@@ -36,7 +46,7 @@ _OTHER_FIELDS = {"data": "FILES", "image": "FILES", "body": "FILES", "format": "
 @report_errors
 def main(argv: list[str] | None = None) -> int:
     arguments = _arguments(argv)
-    folder = AnswerFolder(arguments.out, Conditions.from_request(arguments.url, arguments.format, dict(arguments.option)))
+    folder = AnswerFolder(arguments.out, Conditions.from_request(arguments.url, arguments.format, arguments.option))
     client = Client(
         arguments.url,
         retries=arguments.retries,
@@ -89,12 +99,7 @@ def _draw_sheet(tasks: Sequence[Task], folder: AnswerFolder) -> None:
 
 def _arguments(argv: list[str] | None) -> Namespace:
     arguments = _parser().parse_args(argv)
-    names = [name for name, _ in arguments.option]
-    for name in names:
-        if name in _OTHER_FIELDS:
-            raise UsageError(f"--option {name}: is not an option of the server's; use {_OTHER_FIELDS[name]}")
-        if names.count(name) > 1:
-            raise UsageError(f"--option {name}: is given {names.count(name)} times; give it once")
+    arguments.option = collect_options(arguments.option, _OTHER_FIELDS)
     return arguments
 
 

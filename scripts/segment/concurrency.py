@@ -1,7 +1,8 @@
 """Apply a function to many items, several at once."""
 
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from queue import SimpleQueue
 from threading import Thread
@@ -47,3 +48,15 @@ def in_flight(function: Callable[[Item], Result], items: Iterable[Item], jobs: i
     finally:
         for _ in range(jobs):
             todo.put(None)
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
+    """Yield the result of `function` for each item in the order of the items; at most `2 * jobs` items are taken ahead."""
+    ahead: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(jobs) as pool:
+        for item in items:
+            ahead.append(pool.submit(function, item))
+            if len(ahead) > 2 * jobs:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()

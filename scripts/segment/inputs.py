@@ -3,13 +3,14 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from PIL import Image
 
 from handler.image.decode import ACCEPTED_FORMATS
 from scripts.segment.errors import SegmentingError
-from scripts.segment.file_names import CONDITIONS
+from scripts.segment.file_names import ANSWER_FOLDER_MARKS
 
 #: pillow-heif registers them only where it is asked to.
 _HEIF_SUFFIXES = (".heic", ".heif", ".hif")
@@ -22,6 +23,7 @@ class Photograph:
     name: str
 
 
+@cache
 def image_suffixes() -> frozenset[str]:
     """Return the suffixes of the formats that the server accepts, in lower case, with the dot."""
     Image.init()
@@ -51,7 +53,7 @@ def _photographs(path: Path, out: str) -> Sequence[Photograph]:
         if os.path.realpath(path) == out:
             raise SegmentingError(f"{path}: is the folder for answers; give --out another one")
         suffixes = image_suffixes()
-        files = [file for file in _files(path, out) if file.suffix.lower() in suffixes]
+        files = [file for file in walk_files(path, out) if file.suffix.lower() in suffixes]
     except OSError as error:
         raise SegmentingError(f"{error.filename}: cannot be read: {error.strerror}") from error
     if not files:
@@ -59,18 +61,31 @@ def _photographs(path: Path, out: str) -> Sequence[Photograph]:
     return [Photograph(file, str(file.relative_to(path))) for file in files]
 
 
-def _files(folder: Path, out: str, above: tuple[str, ...] = ()) -> Iterator[Path]:
+def walk_files(folder: Path, out: str, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Yield the files in `folder` and below in the order of names; of a folder only the names are kept.
+
+    Links are followed. Hidden files and folders are left out, and so are the folder whose real path is `out` and all other
+    folders of answers below `folder`.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
     real = os.path.realpath(folder)
     if real == out or real in above:  # A link may lead back up.
         return
+    names, folders = [], set()
     with os.scandir(folder) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
-    if above and any(entry.name == CONDITIONS for entry in ordered):
+        for entry in entries:
+            names.append(entry.name)
+            if entry.is_dir():
+                folders.add(entry.name)
+    if above and not ANSWER_FOLDER_MARKS.isdisjoint(names):
         return
-    for entry in ordered:
-        if entry.name.startswith("."):
+    names.sort()
+    for name in names:
+        if name.startswith("."):
             continue
-        if entry.is_dir():
-            yield from _files(Path(entry.path), out, (*above, real))
+        if name in folders:
+            yield from walk_files(folder / name, out, (*above, real))
         else:
-            yield Path(entry.path)
+            yield folder / name

@@ -13,7 +13,7 @@ from scripts.errors import UsageError, UserError, report_errors
 #: The probe runs inside an archive.
 ELSEWHERE = ("scripts.archive_probe",)
 #: Packages of the extra `label-studio`.
-EXTRAS = {"defusedxml", "starlette", "uvicorn"}
+EXTRAS = {"pyarrow", "defusedxml", "starlette", "uvicorn"}
 
 
 @report_errors

@@ -1,0 +1,85 @@
+"""Segment many images with a model archive, without a server: on this machine, or on a Ray cluster.
+
+python -m scripts.bulk photos --archive build/model-store/deeplabv3.mar --out masks
+python -m scripts.bulk photos 'more/**/*.jpg' list.csv --archive MODEL.mar --out masks --format png,coco --merge coco
+python -m scripts.bulk s3://bucket/photos --archive MODEL.mar --out s3://bucket/masks --option scales=0.75,1 --jobs 8
+python -m scripts.bulk images.parquet --list-column image --archive MODEL.mar --out masks --engine ray --address auto
+
+The answer to photos/a/photo.jpg is OUT/a/photo.png, with the bytes that the server would send. OUT/manifest has a row for
+each image: Parquet files. The same command continues after an interruption and does only what is new or has changed.
+"""
+
+import signal
+import sys
+
+from scripts.arguments import Parser, collect_options, existing_file, one_of, request_option, some_of
+from scripts.bulk.executors.engines import add_engine_options, make_executor
+from scripts.errors import FAILURE, INTERRUPTED, UserError, print_error, report_errors
+
+#: Fields of a request that have an argument of their own here.
+_OTHER_FIELDS = {"data": "SOURCE", "image": "SOURCE", "body": "SOURCE", "format": "--format", "image_name": "the images' names"}
+_MERGED = ("coco", "parquet")
+
+
+@report_errors
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    options = collect_options(arguments.option, _OTHER_FIELDS)
+    executor = make_executor(arguments)
+    try:
+        import pyarrow  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UserError("the package pyarrow is not installed; install the extra: pip install '.[bulk]'") from error
+    # Not at the top: processes that do the work import this file too, before Ctrl-C is left to the program.
+    from scripts.bulk.command import run_command
+
+    tally = run_command(arguments, options, executor)
+    tally.print_failures(f"{arguments.out}/manifest")
+    print(tally)
+    if tally.ended:
+        print_error(tally.ended)
+    return INTERRUPTED if tally.interrupted else FAILURE if tally.failed or tally.failed_before or tally.ended else 0
+
+
+def _parser() -> Parser:
+    from handler.answers import FORMATS
+
+    parser = Parser("python -m scripts.bulk", __doc__)
+    parser.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="images, folders, patterns, lists (.txt, .csv, .parquet), or URLs of them"
+    )
+    parser.add_argument("--archive", type=existing_file, required=True, metavar="FILE", help="the model, a .mar")
+    parser.add_argument(
+        "--out", required=True, metavar="DEST", help="folder for the answers, or a URL such as s3://bucket/masks"
+    )
+    parser.add_argument(
+        "--format", type=some_of(FORMATS), default=("png",), metavar="NAME,...", help=f"{', '.join(FORMATS)} (png)"
+    )
+    parser.add_argument(
+        "--option",
+        type=request_option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="option of the server, such as scales=0.75,1; repeatable",
+    )
+    add_engine_options(parser)
+    parser.add_argument("--list-column", metavar="NAME", help="column of a list that holds the paths, URLs or files")
+    parser.add_argument("--name-column", metavar="NAME", help="column of a list that names the answers")
+    parser.add_argument(
+        "--merge", type=one_of(_MERGED), metavar="NAME", help="one data set of all answers at the end: coco or parquet"
+    )
+    parser.add_argument("--keep-suffix", action="store_true", help="photo.jpg.png instead of photo.png")
+    parser.add_argument("--retry-failed", action="store_true", help="try again what failed or ended its process")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew: replace answers that exist")
+    return parser
+
+
+def _exit(signum: int, _: object) -> None:
+    sys.exit(128 + signum)
+
+
+if __name__ == "__main__":
+    # SystemExit lets the manifest be written and the processes end.
+    signal.signal(signal.SIGTERM, _exit)
+    sys.exit(main())

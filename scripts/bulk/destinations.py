@@ -1,0 +1,290 @@
+"""Where answers and the manifest are written: a folder, or a prefix in a store such as `s3://bucket/masks`."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+
+from model.atomic import write_atomically
+from scripts.bulk.errors import BulkError, NameNotPossible
+from scripts.bulk.storage import open_store, scheme_of
+from scripts.segment.file_names import BULK_LOCK as LOCK
+
+#: Seconds after which a run that no longer renews its entry in a store is taken for dead, and between renewals.
+_LEASE_S, _RENEWAL_S = 60, 15
+#: Faults of one name, such as one that is too long.
+_NAME_FAULTS = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ}
+
+
+class Destination(Protocol):
+    """A place for files by name; names have slashes. It can be pickled."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file: a reader sees the old content or the whole new one.
+
+        Raises:
+            NameNotPossible: the place cannot have a file of this name.
+            BulkError: it cannot be written.
+        """
+        ...
+
+    def write_from(self, name: str, path: Path) -> None:
+        """Write a file of any length from a file on this machine, which is moved or copied."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """Read a file.
+
+        Raises:
+            FileNotFoundError: there is none.
+            BulkError: it cannot be read.
+        """
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder, sorted."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        ...
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Keep every other run away during the block.
+
+        Raises:
+            BulkError: another run is at work.
+        """
+        ...
+
+
+def make_destination(location: str) -> Destination:
+    """Return the destination at a path or URL.
+
+    Raises:
+        BulkError: it cannot be one.
+    """
+    if not (scheme := scheme_of(location)):
+        return FolderDestination(Path(location).absolute())
+    if scheme in {"http", "https"}:
+        raise BulkError(f"--out {location}: nothing can be written there; give a folder, or a URL such as s3://bucket/masks")
+    open_store(location)
+    return StoreDestination(location.rstrip("/"))
+
+
+@dataclass(frozen=True)
+class FolderDestination:
+    """A folder on this machine."""
+
+    root: Path
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def write(self, name: str, data: bytes) -> None:
+        path = self.root / name
+        try:
+            write_atomically(path, data, durable=False)
+        except (OSError, ValueError) as error:
+            kind = NameNotPossible if isinstance(error, ValueError) or error.errno in _NAME_FAULTS else BulkError
+            raise kind(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+
+    def write_from(self, name: str, path: Path) -> None:
+        target = self.root / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = target.with_name(f"{target.name}.part")
+            with path.open("rb") as source, part.open("wb") as file:
+                while block := source.read(1 << 20):
+                    file.write(block)
+            part.replace(target)
+        except OSError as error:
+            raise BulkError(f"{target}: cannot be written: {error.strerror}") from error
+
+    def read(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
+
+    def names(self, folder: str) -> list[str]:
+        path = self.root / folder
+        return sorted(f"{folder}/{entry.name}" for entry in path.iterdir() if entry.is_file()) if path.is_dir() else []
+
+    def remove(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold a lock that ends with this process, however it ends."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = (self.root / LOCK).open("a")
+        except OSError as error:
+            raise BulkError(f"--out {self.root}: cannot be written to: {error.strerror}") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise BulkError(
+                    f"--out {self.root}: another run is writing there; wait for it, or give another --out"
+                ) from error
+            yield
+
+
+@dataclass(frozen=True)
+class StoreDestination:
+    """A prefix in a store that fsspec knows. A file is one PUT, so it is whole or absent."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    def write(self, name: str, data: bytes) -> None:
+        with self._writing(name) as (store, path):
+            store.pipe_file(path, data)
+
+    def write_from(self, name: str, path: Path) -> None:
+        with self._writing(name) as (store, target):
+            store.put_file(str(path), target)
+
+    def read(self, name: str) -> bytes:
+        store, root = open_store(self.url)
+        try:
+            data: bytes = store.cat_file(f"{root}/{name}")
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise BulkError(f"{self.url}/{name}: cannot be read: {error}") from error
+        return data
+
+    def names(self, folder: str) -> list[str]:
+        return sorted(f"{folder}/{Path(info['name']).name}" for info in self._list(folder))
+
+    def remove(self, name: str) -> None:
+        with self._writing(name) as (store, path), contextlib.suppress(FileNotFoundError):
+            store.rm_file(path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold an entry beneath `.bulk.lock` and renew it.
+
+        Each run writes its own entry first and lists them all then, so that of two runs at least one sees the other.
+        """
+        lease = _Lease(self)
+        lease.renew()
+        try:
+            lease.require_alone()
+            with lease.renewed():
+                yield
+        finally:
+            self.remove(lease.name)
+
+    def _list(self, folder: str) -> list[dict[str, Any]]:
+        store, root = open_store(self.url)
+        try:
+            entries: list[dict[str, Any]] = store.ls(f"{root}/{folder}", detail=True, refresh=True)
+        except FileNotFoundError:
+            return []
+        except Exception as error:
+            raise BulkError(f"{self.url}/{folder}: cannot be listed: {error}") from error
+        return [info for info in entries if info["type"] == "file" and not info["name"].endswith("/")]
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[tuple[Any, str]]:
+        store, root = open_store(self.url)
+        try:
+            yield store, f"{root}/{name}"
+        except FileNotFoundError as error:
+            raise BulkError(f"{self.url}: there is no such bucket") from error
+        except Exception as error:
+            raise BulkError(f"{self.url}/{name}: cannot be written: {error}") from error
+
+
+class _Lease:
+    """A run's entry in a store: it is alive as long as the entry is renewed."""
+
+    def __init__(self, destination: StoreDestination) -> None:
+        self._destination = destination
+        self.name = f"{LOCK}/{uuid.uuid4().hex}"
+
+    @cached_property
+    def _owner(self) -> dict[str, Any]:
+        started = psutil.Process().create_time()
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        return {"host": socket.gethostname(), "pid": os.getpid(), "started": started, "since": since}
+
+    def renew(self) -> None:
+        self._destination.write(self.name, json.dumps(self._owner).encode())
+
+    def require_alone(self) -> None:
+        """Remove the entries of dead runs.
+
+        Raises:
+            BulkError: a run is alive.
+        """
+        entries = {f"{LOCK}/{Path(info['name']).name}": info for info in self._destination._list(LOCK)}
+        own = entries.pop(self.name, {})
+        for name, info in entries.items():
+            age = _seconds_between(info, own)
+            owner = self._read(name)
+            if age > _LEASE_S or self._is_dead(owner):
+                self._destination.remove(name)
+                continue
+            raise BulkError(
+                f"--out {self._destination}: another run is writing there: process {owner.get('pid')} on {owner.get('host')} "
+                f"since {owner.get('since')}; wait for it, or if it was killed for {_LEASE_S} seconds, or give another --out"
+            )
+
+    @contextmanager
+    def renewed(self) -> Iterator[None]:
+        """Renew the entry during the block."""
+        is_over = threading.Event()
+
+        def renew() -> None:
+            while not is_over.wait(_RENEWAL_S):
+                # The next one may succeed; three fit into a lease.
+                with contextlib.suppress(BulkError):
+                    self.renew()
+
+        thread = threading.Thread(target=renew, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            owner: dict[str, Any] = json.loads(self._destination.read(name))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return owner
+
+    def _is_dead(self, owner: dict[str, Any]) -> bool:
+        """Return whether it was a process of this machine that has ended; another may have its number since."""
+        if owner.get("host") != self._owner["host"]:
+            return False
+        try:
+            return bool(psutil.Process(owner["pid"]).create_time() != owner["started"])
+        except psutil.NoSuchProcess:
+            return True
+
+
+def _seconds_between(info: dict[str, Any], own: dict[str, Any]) -> float:
+    """Return how much older an entry is than this run's, by the store's own clock."""
+    times = [entry.get("LastModified") or entry.get("updated") or entry.get("mtime") for entry in (info, own)]
+    then, now = (datetime.fromisoformat(time) if isinstance(time, str) else time for time in times)
+    return (now - then).total_seconds() if then and now else 0.0

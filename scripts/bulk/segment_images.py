@@ -1,0 +1,123 @@
+"""One run over images: from sources to answers and their manifest, by whatever executor."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import chain
+
+from tqdm import tqdm
+
+from scripts.bulk.executors.base import Executor
+from scripts.bulk.images import QUARANTINED, UNANSWERED, ImageResult, ImageTask
+from scripts.bulk.manifest import ManifestWriter
+from scripts.bulk.plan import Plan, Refused, Skipped
+from scripts.bulk.run import Finished, Quarantined, run_tasks
+from scripts.bulk.summary import Tally
+from scripts.errors import UserError
+from scripts.progress import progress
+
+#: Images in a row that had no answer for reasons other than their own, after which the run ends.
+_MOST_UNANSWERED_IN_A_ROW = 100
+
+
+class NothingAnswered(UserError):
+    """One image after the other meets a fault that is not its own."""
+
+
+@dataclass
+class ImageRun:
+    """A run that is about to start."""
+
+    plan: Plan
+    executor: Executor
+    #: Prepares a process, as `work.SegmentImages` does.
+    prepare: Callable[[], Callable[[ImageTask], ImageResult]]
+    manifest: ManifestWriter
+
+    def __post_init__(self) -> None:
+        self.tally = Tally()
+        self._unanswered_in_a_row = 0
+        self._bar: tqdm[Finished[ImageTask, ImageResult] | Quarantined[ImageTask]] | None = None
+
+    def run(self) -> Tally:
+        """Segment the images; Ctrl-C ends the run early, and so does an error that every further image would meet.
+
+        Raises:
+            UserError: such an error, once the manifest has what was done.
+        """
+        began = time.monotonic()
+        try:
+            self._run()
+        except KeyboardInterrupt:
+            self.tally.interrupted, self.tally.ended = True, "interrupted; the same command continues from here"
+        except UserError as error:
+            if not self.tally.counts:
+                raise
+            self.tally.ended = f"{error}; the same command continues from here"
+        finally:
+            self.manifest.flush()
+            self.tally.seconds = time.monotonic() - began
+        return self.tally
+
+    def _run(self) -> None:
+        tasks = self._tasks()
+        first = next(tasks, None)
+        if first is None:
+            return  # No process is needed to find out that nothing is left to do.
+        with closing(run_tasks(self.executor, self.prepare, chain((first,), tasks))) as outcomes:
+            self._bar = progress(outcomes, "segmenting")
+            self._count_in_background()
+            for outcome in self._bar:
+                self._note(outcome)
+
+    def _tasks(self) -> Iterator[ImageTask]:
+        for step in self.plan.steps():
+            if isinstance(step, ImageTask):
+                yield step
+            elif isinstance(step, Skipped):
+                self.tally.skipped += 1
+                self.tally.failed_before += step.has_failed
+                self._pass_over()
+            elif isinstance(step, Refused):
+                self._record(step.task, step.result, 0)
+                self._pass_over()
+
+    def _note(self, outcome: Finished[ImageTask, ImageResult] | Quarantined[ImageTask]) -> None:
+        if isinstance(outcome, Quarantined):
+            reason = f"its process was {outcome.reason}" if outcome.reason.startswith("killed") else outcome.reason
+            reason = f"{reason}, {outcome.attempts} times"
+            result = ImageResult(QUARANTINED, outcome.task.version, "ProcessLost", reason)
+        else:
+            result = outcome.result
+        self._record(outcome.task, result, outcome.attempts)
+        self._unanswered_in_a_row = self._unanswered_in_a_row + 1 if result.status == UNANSWERED else 0
+        if self._unanswered_in_a_row == _MOST_UNANSWERED_IN_A_ROW:
+            raise NothingAnswered(f"{_MOST_UNANSWERED_IN_A_ROW} images in a row have no answer; the last: {result.error}")
+
+    def _record(self, task: ImageTask, result: ImageResult, attempts: int) -> None:
+        self.tally.add(task, result)
+        self.manifest.add(task, result, attempts)
+        if self._bar is not None and self.tally.failed:
+            self._bar.set_postfix(failed=self.tally.failed, refresh=False)
+
+    def _pass_over(self) -> None:
+        """Let the bar pass an image that took no time."""
+        if self._bar is not None and not self._bar.disable:
+            self._bar.n += 1
+            self._bar.initial += 1
+            self._bar.last_print_n += 1
+
+    def _count_in_background(self) -> None:
+        """Tell the bar how many images there are, when a second walk over the sources has counted them."""
+        bar = self._bar
+        if bar is None or bar.disable:
+            return
+        bar.n = bar.initial = bar.last_print_n = self.tally.skipped
+
+        def count() -> None:
+            with suppress(Exception):  # The run itself reports what is wrong with a source.
+                bar.total = sum(source.count() for source in self.plan.sources)
+
+        threading.Thread(target=count, name="count", daemon=True).start()

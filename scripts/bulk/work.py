@@ -1,0 +1,180 @@
+"""What a process does with one image: read, decode, run, encode, write. The answers are those of the server."""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from handler.answers import FORMATS
+from handler.archive import ModelArchive, extract_archive, read_archive
+from handler.errors import ImageTooLarge, InternalError, SegmentationError, capture
+from handler.masks.segmentation import Segmentation, keep_classes
+from handler.masks.segments import find_segments
+from handler.network.views import infer_views
+from handler.option_types import ImageName
+from handler.options import AnswerOptions, InferenceOptions, SegmentationRequest
+from handler.pipeline import DecodedRequest, Pipeline
+from handler.servers.model_process import ServedModel
+from handler.stages import Observer, timed
+from scripts.bulk.destinations import Destination
+from scripts.bulk.errors import FileTooLarge, NameNotPossible, ReadError
+from scripts.bulk.images import DONE, FAILED, UNANSWERED, ClassFound, ImageResult, ImageTask
+from scripts.bulk.storage import Content, Version, digest_version, read_file
+
+
+@dataclass(frozen=True)
+class SegmentImages:
+    """Prepares a process to segment images; `Executor.run` calls it once in each."""
+
+    #: The folder of an extracted archive; or the bytes of a .mar, for machines that do not see this one's files.
+    archive: Path | bytes
+    #: Filled-in options; the answer's have the first of `formats`.
+    inference: InferenceOptions
+    answer: AnswerOptions
+    formats: tuple[str, ...]
+    destination: Destination
+    #: Threads of the engine.
+    threads: int = 1
+
+    def __call__(self) -> "ImageSegmenter":
+        """Load the model.
+
+        Raises:
+            CheckpointError, ConfigurationError, RefinementUnavailable: the archive cannot be used.
+        """
+        archive = read_archive(self.archive) if isinstance(self.archive, Path) else _unpack(self.archive)
+        settings = archive.settings.model_copy(update={"threads": archive.settings.threads or self.threads})
+        # One image at a time is in work, so a second lane would only take memory.
+        model = ServedModel(replace(archive, settings=settings, batch_size=1), gpu_id=_gpu())
+        return ImageSegmenter(model.application.pipeline, self)
+
+
+class ImageSegmenter:
+    """Segments one image and writes its answers."""
+
+    def __init__(self, pipeline: Pipeline, job: SegmentImages) -> None:
+        self._pipeline = pipeline
+        self._job = job
+
+    def __call__(self, task: ImageTask) -> ImageResult:
+        """Segment an image; every fault of the image is part of the result.
+
+        Raises:
+            BulkError: the destination cannot be written to.
+        """
+        seconds: dict[str, float] = {}
+
+        def observe(stage: str, value: float) -> None:
+            seconds[stage] = seconds.get(stage, 0.0) + value
+
+        try:
+            with timed("read", observe):
+                content = self._read(task)
+        except FileTooLarge as error:
+            return ImageResult(FAILED, task.version, ImageTooLarge.__name__, str(error))
+        except ReadError as error:
+            return ImageResult(UNANSWERED, task.version, type(error).__name__, str(error))
+        outcome = capture(self._segment, task, content.data, observe)
+        if isinstance(outcome, SegmentationError):
+            return replace(_refusal(outcome, content.version), seconds=seconds)
+        try:
+            with timed("write", observe):
+                for name, body in outcome.files.items():
+                    self._job.destination.write(name, body)
+        except NameNotPossible as error:
+            return ImageResult(FAILED, content.version, type(error).__name__, str(error), seconds=seconds)
+        height, width = outcome.size
+        return ImageResult(DONE, content.version, "", "", width, height, seconds, outcome.classes, tuple(outcome.files))
+
+    def _read(self, task: ImageTask) -> Content:
+        if task.data is None:
+            return read_file(task.path, self._pipeline.limits.max_bytes)
+        return Content(task.data, digest_version(task.data))
+
+    def _segment(self, task: ImageTask, data: bytes, observe: Observer) -> "_Answers":
+        # Formats that show the photograph need it in full; the others get the reduced copy that the server would give them.
+        by_need: dict[bool, list[SegmentationRequest]] = {False: [], True: []}
+        for request in self._requests(task, data):
+            by_need[FORMATS[request.answer.format].needs_photograph].append(request)
+        files: dict[str, bytes] = {}
+        labelled: Segmentation | None = None
+        for group in filter(None, by_need.values()):
+            if labelled is None or labelled.image is None:
+                labelled = self._label(group, observe)
+            else:
+                for request in group:
+                    self._pipeline.open(request)
+            for request in group:
+                files[request.answer.format] = self._pipeline.encode(request, labelled, observe).body
+        assert labelled is not None  # noqa: S101 (there is at least one format)
+        names = dict(task.outputs)
+        size = labelled.label_map.shape[0], labelled.label_map.shape[1]
+        return _Answers({names[name]: files[name] for name in self._job.formats}, size, self._classes(labelled))
+
+    def _requests(self, task: ImageTask, data: bytes) -> list[SegmentationRequest]:
+        shared = _name_option(task.name)
+        return [
+            SegmentationRequest(
+                data,
+                self._job.inference,
+                self._job.answer.model_copy(update={"format": name, **(shared if FORMATS[name].names_image else {})}),
+            )
+            for name in self._job.formats
+        ]
+
+    def _label(self, group: Sequence[SegmentationRequest], observe: Observer) -> Segmentation:
+        opened = [self._pipeline.open(request) for request in group]
+        decoded: DecodedRequest = self._pipeline.decode(opened[0], observe)
+        logits = infer_views(decoded.views, self._pipeline.engine, observe)
+        return self._pipeline.label(decoded, logits, observe)
+
+    def _classes(self, result: Segmentation) -> tuple[ClassFound, ...]:
+        options = self._job.answer
+        reported = result if options.classes is None else keep_classes(result, options.classes)
+        segments = find_segments(reported, options.model_copy(update={"components": False, "min_score": 0.0}))
+        return tuple(
+            ClassFound(segment.class_index, segment.label, segment.pixels, segment.score) for segment in segments.items
+        )
+
+
+@dataclass(frozen=True)
+class _Answers:
+    #: By name in the destination.
+    files: Mapping[str, bytes]
+    #: Height, width.
+    size: tuple[int, int]
+    classes: tuple[ClassFound, ...]
+
+
+def _refusal(error: SegmentationError, version: Version) -> ImageResult:
+    if not isinstance(error, InternalError):
+        return ImageResult(FAILED, version, type(error).__name__, str(error))
+    cause = error.__cause__
+    return ImageResult(UNANSWERED, version, type(error).__name__, f"{type(cause).__name__}: {cause}")
+
+
+def _name_option(name: str) -> dict[str, Any]:
+    """Return the option that names the file in its annotations, if the server would take the name."""
+    try:
+        return {"image_name": ImageName().read(name.rpartition("/")[2])}
+    except ValueError:  # Not text, or with control characters.
+        return {}
+
+
+def _unpack(data: bytes) -> ModelArchive:
+    # The folder stays as long as the process: the checkpoint may be read again.
+    folder = Path(tempfile.mkdtemp(prefix="deeplab-bulk-"))
+    path = folder / "model.mar"
+    path.write_bytes(data)
+    archive = extract_archive(path, folder)
+    path.unlink()
+    return archive
+
+
+def _gpu() -> int | None:
+    """Return the GPU of this process; Ray shows each process its own."""
+    return os.getpid() % torch.cuda.device_count() if torch.cuda.is_available() else None

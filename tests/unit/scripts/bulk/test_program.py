@@ -1,0 +1,186 @@
+"""The program over real files, with the default model's small stand-in."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from tests.support import ROOT
+
+pq = pytest.importorskip("pyarrow.parquet", reason="the extra 'bulk' is not installed")
+
+from handler.application import Application, Call  # noqa: E402
+from handler.archive import extract_archive  # noqa: E402
+from scripts.bulk.__main__ import main  # noqa: E402
+
+
+def photograph(seed: int, size: tuple[int, int] = (96, 72)) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(file, "JPEG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "a" / "b").mkdir(parents=True)
+    for seed, name in enumerate(("one.jpg", "a/two.jpeg", "a/b/three.jpg")):
+        (folder / name).write_bytes(photograph(seed))
+    return folder
+
+
+def rows(out: Path) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = pq.read_table(out / "manifest").to_pylist()
+    return rows
+
+
+def statuses(out: Path) -> dict[object, object]:
+    assert len({row["path"] for row in rows(out)}) == len(rows(out))
+    return {row["name"]: row["status"] for row in rows(out)}
+
+
+def test_answers_are_those_of_the_server_in_several_formats(small_archive: Path, photographs: Path, tmp_path: Path) -> None:
+    out, formats = tmp_path / "out", "png,overlay,json,coco"
+    options = ["--option", "components=true", "--jobs", "1"]
+    assert main([str(photographs), "--archive", str(small_archive), "--out", str(out), "--format", formats, *options]) == 0
+
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    application = Application.load(extract_archive(small_archive, folder))
+    data = (photographs / "a/two.jpeg").read_bytes()
+    for name, suffix in {"png": ".png", "overlay": ".jpg", "json": ".json.json", "coco": ".coco.json"}.items():
+        fields = {"body": data, "format": name, "components": "true", "image_name": "two.jpeg"}
+        (reply,) = application.answer([Call(fields)])
+        assert (out / f"a/two{suffix}").read_bytes() == reply.body, name
+
+    row = next(row for row in rows(out) if row["name"] == "a/two.jpeg")
+    assert (row["width"], row["height"], row["size"], row["attempts"]) == (96, 72, len(data), 1)
+    assert sum(found["pixels"] for found in row["classes"]) == 96 * 72  # type: ignore[attr-defined]
+    assert row["seconds"]["network"] > 0  # type: ignore[index]
+
+
+def test_a_second_run_does_only_what_is_new_or_has_changed(
+    small_archive: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photographs / "broken.jpg").write_bytes(b"no image")
+    (photographs / "one.png").write_bytes(photograph(7))  # Its answer would be that of one.jpg.
+    command = [str(photographs), "--archive", str(small_archive), "--out", str(tmp_path / "out"), "--jobs", "1"]
+    assert main(command) == 1
+    assert "3 done, 0 skipped (done before), 2 failed" in capsys.readouterr().out
+    failed = {row["name"]: row["error_type"] for row in rows(tmp_path / "out") if row["status"] == "failed"}
+    assert failed == {"broken.jpg": "InvalidImage", "one.png": "NameTaken"}
+
+    assert main(command) == 1
+    assert "0 done, 5 skipped (done before), 0 failed" in capsys.readouterr().out
+    assert len(rows(tmp_path / "out")) == 5
+
+    (photographs / "one.png").unlink()
+    (photographs / "broken.jpg").write_bytes(photograph(8))
+    assert main(command) == 0
+    assert "1 done, 3 skipped" in capsys.readouterr().out
+
+    assert main([*command, "--option", "components=true"]) == 1
+    assert "holds answers to other formats or options" in capsys.readouterr().err
+
+
+def test_one_data_set_of_all_answers(small_archive: Path, photographs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [str(photographs), "--archive", str(small_archive), "--out", str(out), "--format", "coco", "--jobs", "1"]
+    assert main([*command, "--merge", "coco"]) == 0
+    assert main([*command, "--merge", "parquet"]) == 0
+
+    data_set = COCO(out / "dataset.coco.json")
+    assert {image["file_name"] for image in data_set.dataset["images"]} == {"one.jpg", "a/two.jpeg", "a/b/three.jpg"}
+    single = {path: json.loads((out / path).read_bytes()) for path in ("one.json", "a/two.json", "a/b/three.json")}
+    assert len(data_set.getAnnIds()) == sum(len(answer["annotations"]) for answer in single.values())
+    assert len({annotation["id"] for annotation in data_set.dataset["annotations"]}) == len(data_set.getAnnIds())
+
+    table = {row["file_name"]: row for row in pq.read_table(out / "dataset.parquet").to_pylist()}
+    expected = single["a/two.json"]["annotations"]
+    assert [found["area"] for found in table["a/two.jpeg"]["annotations"]] == [found["area"] for found in expected]
+
+
+def test_lists_name_images_by_path_and_hold_them_as_bytes(small_archive: Path, photographs: Path, tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    (photographs / "list.csv").write_text("id;path\n1;a/two.jpeg\n2;missing.jpg\n")
+    files = [{"bytes": photograph(3), "path": "x/y.jpg"}, {"bytes": photograph(4), "path": None}]
+    pq.write_table(pa.table({"image": files}), photographs / "packed.parquet")
+    out = tmp_path / "out"
+    sources = [str(photographs / "list.csv"), str(photographs / "packed.parquet")]
+    assert main([*sources, "--archive", str(small_archive), "--out", str(out), "--jobs", "1"]) == 1
+    assert statuses(out) == {
+        "a/two.jpeg": "done",
+        "missing.jpg": "unanswered",
+        "x/y.jpg": "done",
+        "packed-000000002": "done",
+    }
+    assert (out / "x/y.png").exists()
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(30):
+        (folder / f"{number:03}.jpg").write_bytes(photograph(number, (320, 240)))
+    return folder
+
+
+def test_a_program_that_is_killed_is_continued_by_the_next(small_archive: Path, many: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [str(many), "--archive", str(small_archive), "--out", str(out), "--jobs", "1"]
+    program = subprocess.Popen([sys.executable, "-m", "scripts.bulk", *command], cwd=ROOT, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("*.png"))) < 5:
+        assert program.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert main([*command]) == 1, "two runs at once"
+    program.send_signal(signal.SIGKILL)
+    program.wait()
+
+    assert main(command) == 0
+    assert set(statuses(out).values()) == {"done"}
+    assert len(rows(out)) == len(list(out.glob("*.png"))) == 30
+    assert not list(out.glob("**/*.part"))
+
+
+def test_a_process_that_is_killed_is_replaced(small_archive: Path, many: Path, tmp_path: Path) -> None:
+    import psutil
+
+    out = tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "scripts.bulk",
+        str(many),
+        "--archive",
+        str(small_archive),
+        "--out",
+        str(out),
+        "--jobs",
+        "1",
+    ]
+    program = subprocess.Popen(command, cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("*.png"))) < 3:
+        assert program.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for child in psutil.Process(program.pid).children():
+        if "spawn_main" in " ".join(child.cmdline()):
+            os.kill(child.pid, signal.SIGKILL)
+    assert program.wait(60) == 0
+    assert len(rows(out)) == 30
+    assert sorted(row["attempts"] for row in rows(out))[-2:] == [1, 2]  # type: ignore[type-var]
