@@ -51,7 +51,8 @@ def operations(described: Any) -> Iterator[tuple[str, str, Any]]:
 def routes() -> dict[str, set[str]]:
     """Return the methods of each route of the server."""
     doors = SimpleNamespace(access=SimpleNamespace(needs_tokens=False))
-    settings: Any = SimpleNamespace(models={}, body_timeout=1, held=None, held_bytes=1, doors=doors, telemetry=None)
+    values: dict[str, Any] = {"models": {}, "body_timeout": 1, "held": None, "doors": doors, "telemetry": None, "rollout": None}
+    settings: Any = SimpleNamespace(**values)
     return {route.path: set(route.app._methods) for route in Front(settings)._routes()}  # type: ignore[attr-defined]
 
 
