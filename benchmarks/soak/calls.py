@@ -102,7 +102,7 @@ class Mixture:
         self._model = model
         self._chance = Random(seed)  # noqa: S311 (nothing here is secret)
         self._images = [image for size, share in _SIZES.items() for image in [camera_jpeg(size)] * share]
-        self._images += [encode_image(data.chelsea(), "PNG"), _grey_tiff()]
+        self._images += [encode_image(data.chelsea(), "PNG"), _grey_tiff()]  # type: ignore[no-untyped-call]
         whole = self._images[_SIZES[60, 90]]
         self._broken = [b"", b"no picture", whole[: len(whole) // 2], whole[:2] + bytes(2000)]
 
@@ -119,7 +119,8 @@ class Mixture:
 
 
 def _grey_tiff() -> bytes:
-    return encode_image(data.camera()[::2, ::2].copy(), "TIFF", compression="tiff_lzw")
+    camera = data.camera()  # type: ignore[no-untyped-call]
+    return encode_image(camera[::2, ::2].copy(), "TIFF", compression="tiff_lzw")
 
 
 def _raw(caller: Caller, call: Call) -> int:

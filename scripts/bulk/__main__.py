@@ -4,13 +4,16 @@ python -m scripts.bulk photos --archive build/model-store/deeplabv3.mar --out ma
 python -m scripts.bulk photos 'more/**/*.jpg' list.csv --archive MODEL.mar --out masks --format png,coco --merge coco
 python -m scripts.bulk s3://bucket/photos --archive MODEL.mar --out s3://bucket/masks --option scales=0.75,1 --jobs 8
 python -m scripts.bulk images.parquet --list-column image --archive MODEL.mar --out masks --engine ray --address auto
+python -m scripts.bulk --raster town.tif --archive MODEL.mar --out masks --format labels,gpkg
 
 The answer to photos/a/photo.jpg is OUT/a/photo.png, with the bytes that the server would send. OUT/manifest has a row for
 each image: Parquet files. The same command continues after an interruption and does only what is new or has changed.
+`--raster --help` has the options of rasters.
 """
 
 import signal
 import sys
+from itertools import takewhile
 
 from scripts.arguments import Parser, collect_options, existing_file, one_of, request_option, some_of
 from scripts.bulk.executors.engines import add_engine_options, make_executor
@@ -19,11 +22,17 @@ from scripts.errors import FAILURE, INTERRUPTED, UserError, print_error, report_
 #: Fields of a request that have an argument of their own here.
 _OTHER_FIELDS = {"data": "SOURCE", "image": "SOURCE", "body": "SOURCE", "format": "--format", "image_name": "the images' names"}
 _MERGED = ("coco", "parquet")
+_PROGRAM, _RASTER = "python -m scripts.bulk", "--raster"
 
 
 @report_errors
 def main(argv: list[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if _RASTER in (before := list(takewhile(lambda word: word != "--", words))):
+        from scripts.rasters.command import run
+
+        return run([word for word in before if word != _RASTER] + words[len(before) :], f"{_PROGRAM} {_RASTER}")
+    arguments = _parser().parse_args(words)
     options = collect_options(arguments.option, _OTHER_FIELDS)
     executor = make_executor(arguments)
     try:
@@ -44,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> Parser:
     from handler.answers import FORMATS
 
-    parser = Parser("python -m scripts.bulk", __doc__)
+    parser = Parser(_PROGRAM, __doc__)
     parser.add_argument(
         "sources", nargs="+", metavar="SOURCE", help="images, folders, patterns, lists (.txt, .csv, .parquet), or URLs of them"
     )
@@ -72,6 +81,10 @@ def _parser() -> Parser:
     parser.add_argument("--keep-suffix", action="store_true", help="photo.jpg.png instead of photo.png")
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed or ended its process")
     parser.add_argument("--overwrite", action="store_true", help="begin anew: replace answers that exist")
+    # Never parsed by this parser: `main` has looked for it.
+    parser.add_argument(
+        _RASTER, action="store_true", help="georeferenced rasters of any size, with options of their own: docs/rasters.md"
+    )
     return parser
 
 

@@ -22,6 +22,7 @@ from handler.servers.model_process import ServedModel
 from handler.stages import Observer, timed
 from scripts.bulk.destinations import Destination
 from scripts.bulk.errors import FileTooLarge, NameNotPossible, ReadError
+from scripts.bulk.georeference import is_georeferenced
 from scripts.bulk.images import DONE, FAILED, UNANSWERED, ClassFound, ImageResult, ImageTask
 from scripts.bulk.storage import Content, Version, digest_version, read_file
 
@@ -75,12 +76,12 @@ class ImageSegmenter:
             with timed("read", observe):
                 content = self._read(task)
         except FileTooLarge as error:
-            return ImageResult(FAILED, task.version, ImageTooLarge.__name__, str(error))
+            return _advise(ImageResult(FAILED, task.version, ImageTooLarge.__name__, str(error)), task)
         except ReadError as error:
             return ImageResult(UNANSWERED, task.version, type(error).__name__, str(error))
         outcome = capture(self._segment, task, content.data, observe)
         if isinstance(outcome, SegmentationError):
-            return replace(_refusal(outcome, content.version), seconds=seconds)
+            return _advise(replace(_refusal(outcome, content.version), seconds=seconds), task)
         try:
             with timed("write", observe):
                 for name, body in outcome.files.items():
@@ -155,6 +156,14 @@ def _refusal(error: SegmentationError, version: Version) -> ImageResult:
         return ImageResult(FAILED, version, type(error).__name__, str(error))
     cause = error.__cause__
     return ImageResult(UNANSWERED, version, type(error).__name__, f"{type(cause).__name__}: {cause}")
+
+
+def _advise(result: ImageResult, task: ImageTask) -> ImageResult:
+    """Tell of `--raster` in the error of a georeferenced raster that is too large for an image."""
+    file = task.path if task.data is None else task.data
+    if result.error_type != ImageTooLarge.__name__ or not is_georeferenced(file):
+        return result
+    return replace(result, error=f"{result.error}; it is a georeferenced raster, which --raster segments in windows")
 
 
 def _name_option(name: str) -> dict[str, Any]:

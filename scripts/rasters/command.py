@@ -3,6 +3,7 @@
 python -m scripts.rasters town.tif --archive build/model-store/deeplabv3.mar --out masks
 python -m scripts.rasters county.vrt --archive MODEL.mar --out masks --format labels,confidence,gpkg --option tolerance=2
 python -m scripts.rasters s3://bucket/scene.tif --archive MODEL.mar --out masks --option bands=4,3,2 --option range=auto
+python -m scripts.bulk --raster town.tif …                                     the same program
 
 The labels of FOLDER/a/town.tif are OUT/a/town.labels.tif, a Cloud Optimized GeoTIFF that lies over the raster exactly. The same
 command continues after an interruption. docs/rasters.md has the options.
@@ -37,13 +38,17 @@ RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".img"})
 _SHARED, _OWN = ("bands", "range", "scales", "flip", "tolerance"), ("nodata", "resolution")
 
 
-def run(argv: list[str]) -> int:
+def run(argv: list[str], prog: str = "python -m scripts.rasters") -> int:
     """Carry out the command line, without the program's name; return the exit code.
+
+    Args:
+        argv: the words after the program's name.
+        prog: what the user typed to start the program.
 
     Raises:
         UserError, ConfigurationError, CheckpointError, SegmentationError: nothing can be done at all.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _parser(prog).parse_args(argv)
     executor = make_executor(arguments)
     jobs = list(_jobs(arguments))
     with tempfile.TemporaryDirectory(prefix="deeplab-rasters-") as folder:
@@ -152,8 +157,8 @@ def _print(source: str, report: RasterReport) -> None:
         print(f"  {path}")
 
 
-def _parser() -> Parser:
-    parser = Parser("python -m scripts.rasters", __doc__)
+def _parser(prog: str) -> Parser:
+    parser = Parser(prog, __doc__)
     parser.add_argument(
         "sources",
         nargs="+",

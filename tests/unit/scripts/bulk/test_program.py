@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+from affine import Affine
 from PIL import Image
 from pycocotools.coco import COCO
+from rasterio.errors import NotGeoreferencedWarning
 
 from tests.support import ROOT
 
@@ -135,6 +139,51 @@ def many(tmp_path: Path) -> Path:
     for number in range(30):
         (folder / f"{number:03}.jpg").write_bytes(photograph(number, (320, 240)))
     return folder
+
+
+def write_sparse_raster(path: Path, height: int, **place: object) -> None:
+    """Write an empty 8,192 × `height` GeoTIFF, a few KB."""
+    shape = {"count": 3, "height": height, "width": 8192, "dtype": "uint8", "sparse_ok": True, "tiled": True}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path, "w", driver="GTiff", compress="deflate", **shape, **place):
+            pass
+
+
+def test_a_raster_that_is_too_large_for_an_image_is_told_of_raster(small_archive: Path, tmp_path: Path) -> None:
+    folder, place = tmp_path / "rasters", {"crs": "EPSG:32633", "transform": Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)}
+    folder.mkdir()
+    write_sparse_raster(folder / "town.tif", 8192, **place)
+    write_sparse_raster(folder / "picture.tif", 8192)
+    write_sparse_raster(folder / "long.tif", 512, **place)
+    with (folder / "long.tif").open("ab") as file:
+        file.truncate(33_000_000)
+
+    assert main([str(folder), "--archive", str(small_archive), "--out", str(tmp_path / "out"), "--jobs", "1"]) == 1
+
+    failed = {row["name"]: row for row in rows(tmp_path / "out")}
+    assert {row["error_type"] for row in failed.values()} == {"ImageTooLarge"}
+    assert {name for name, row in failed.items() if "--raster" in str(row["error"])} == {"town.tif", "long.tif"}
+
+
+def test_raster_hands_over_to_the_program_for_rasters(
+    small_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "town.tif", tmp_path / "out"
+    place = {"crs": "EPSG:32633", "transform": Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)}
+    with rasterio.open(source, "w", driver="GTiff", count=3, height=60, width=70, dtype="uint8", **place) as file:
+        file.write(np.random.default_rng(0).integers(0, 256, (3, 60, 70), np.uint8))
+
+    assert main(["--raster", str(source), "--archive", str(small_archive), "--out", str(out), "--jobs", "1"]) == 0
+
+    with rasterio.open(out / "town.labels.tif") as labels:
+        assert (labels.shape, labels.crs, labels.transform) == ((60, 70), place["crs"], place["transform"])
+    capsys.readouterr()
+    assert main(["--raster", "town.tif", "--merge", "coco"]) == 2
+    assert "python -m scripts.bulk --raster --help lists the options" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert "--raster" in capsys.readouterr().out
 
 
 def test_a_program_that_is_killed_is_continued_by_the_next(small_archive: Path, many: Path, tmp_path: Path) -> None:

@@ -19,6 +19,11 @@ def busy() -> Iterator[psutil.Process]:
     process.wait()
 
 
+def until_it_computes(process: psutil.Process) -> None:
+    used = sum(process.cpu_times()[:2])
+    until(lambda: sum(process.cpu_times()[:2]) > used)
+
+
 def test_a_process_that_answers_lives() -> None:
     heartbeat = Heartbeat(psutil.Process().pid)
 
@@ -32,8 +37,7 @@ def test_a_process_that_computes_without_an_answer_lives_and_is_asked_once(busy:
     heartbeat = Heartbeat(busy.pid)
     asked = []
     for _ in range(5):
-        used = sum(busy.cpu_times()[:2])
-        until(lambda used=used: sum(busy.cpu_times()[:2]) > used)
+        until_it_computes(busy)
         asked.append(heartbeat.beat())
 
     assert asked == [True, False, False, False, False]
