@@ -16,7 +16,7 @@ from scripts.errors import UsageError, UserError
 from scripts.ray_cluster import require_ray
 
 NAME = "deeplab"
-#: Peak of a replica and its worker with the default model under load, rounded up (docs/scale.md).
+#: Estimate for a replica and its worker with the default model under load; after one request they have half (docs/scale.md).
 REPLICA_BYTES = 1_200_000_000
 #: What Ray Serve itself does, or a replica cannot.
 _NOT_OF_REPLICAS = ("host", "port", "grpc_port", "certificate", "key")

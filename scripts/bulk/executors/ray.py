@@ -15,7 +15,7 @@ from scripts.bulk.executors.base import Done, Lost, Result, Task
 from scripts.errors import UserError
 from scripts.ray_cluster import ROOT, connected
 
-#: Peak of a process that segments common photographs with the default model, rounded up (docs/scale.md).
+#: Estimate for a process that segments common photographs with the default model, from the server's memory (docs/scale.md).
 ACTOR_BYTES = 1_000_000_000
 _MOST_FAILED_STARTS = 3
 _LOOK_EVERY_S = 1.0
