@@ -91,8 +91,15 @@ def post_to(url: str, **body: Any) -> requests.Response:
 
 
 def described(response: requests.Response) -> dict[str, Any]:
-    description: dict[str, Any] = response.json()[0]["customizedMetadata"]
+    """Return what a model says of itself; TorchServe leaves out what is null."""
+    description: dict[str, Any] = without_nulls(response.json()[0]["customizedMetadata"])
     return description
+
+
+def without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: without_nulls(item) for name, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def batches(server: Server) -> tuple[float, float]:
