@@ -8,6 +8,8 @@ from scripts.rasters.gdal import gdal_options, gdal_path
 
 #: GDAL's drivers of the formats that the server decodes too: others, such as VRT, would open what a file names.
 _DRIVERS = ["GTiff", "JP2OpenJPEG", "JPEG", "PNG"]
+#: For each request to the host of a URL.
+_TIMEOUT_S = 30
 
 
 def is_georeferenced(file: str | bytes) -> bool:
@@ -20,7 +22,7 @@ def is_georeferenced(file: str | bytes) -> bool:
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        stack.enter_context(Env(**gdal_options()))
+        stack.enter_context(Env(**gdal_options(), GDAL_HTTP_TIMEOUT=_TIMEOUT_S))
         try:
             name = gdal_path(file) if isinstance(file, str) else stack.enter_context(MemoryFile(file)).name
             return _has_place(stack.enter_context(DatasetReader(name, driver=_DRIVERS)))
