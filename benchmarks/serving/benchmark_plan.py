@@ -88,6 +88,13 @@ class Plan:
     large_runs: int
     label_runs: int
     starts: int
+    #: Executors of `scripts.bulk`, all on `compared_server`'s archive.
+    bulk_engines: tuple[str, ...]
+    bulk_images: int
+    #: Processes of a bulk run; None: one per core.
+    bulk_jobs: int | None
+    #: The bare engine beside it, in one round.
+    bulk_engine: Pace
     #: Whether the figures are compared with the targets.
     checks_targets: bool
 
@@ -130,6 +137,10 @@ FULL = Plan(
     large_runs=7,
     label_runs=3,
     starts=3,
+    bulk_engines=("local", "ray"),
+    bulk_images=400,
+    bulk_jobs=None,
+    bulk_engine=Pace(20, 10.0),
     checks_targets=True,
 )
 #: Shows that the benchmark runs; its figures mean nothing.
@@ -155,5 +166,9 @@ SMALL = Plan(
     large_runs=1,
     label_runs=1,
     starts=1,
+    bulk_engines=("local",),
+    bulk_images=10,
+    bulk_jobs=1,
+    bulk_engine=Pace(2),
     checks_targets=False,
 )

@@ -49,10 +49,15 @@ class LabelTimes:
 class ModelProcess:
     """A child process that has an archive's model loaded and warmed up, and is idle between calls."""
 
-    def __init__(self, archive: Path) -> None:
-        """Start the process; `archive` is the folder of an unpacked archive."""
+    def __init__(self, archive: Path, threads: int | None = None) -> None:
+        """Start the process.
+
+        Args:
+            archive: the folder of an unpacked archive.
+            threads: of the engine; None: what the archive says.
+        """
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_load, initargs=(archive,))
+        self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_load, initargs=(archive, threads))
 
     def __enter__(self) -> Self:
         return self
@@ -80,11 +85,13 @@ class ModelProcess:
         return self._pool.submit(_memory).result()
 
 
-def _load(archive: Path) -> None:
+def _load(archive: Path, threads: int | None) -> None:
     prepare_process()
     model = json.loads((archive / "MAR-INF" / "MANIFEST.json").read_text())["model"]
     config = archive / model["configFile"]
     settings = ServedModelConfig.parse(read_mapping(config), source=str(config)).handler
+    if threads is not None:
+        settings = settings.model_copy(update={"threads": threads})
     identity = ModelIdentity(model["modelName"], model["modelVersion"])
     pipeline = Pipeline.load(archive / model["serializedFile"], settings, identity, archive=archive)
     pipeline.warm_up()

@@ -174,6 +174,41 @@ class WorkerStart:
 
 
 @dataclass(frozen=True)
+class BulkRun:
+    """`scripts.bulk` with one of its executors."""
+
+    engine: str
+    #: Images per second while all processes work, one value per round.
+    per_second: Spread
+    #: Of the whole program, its start included.
+    seconds: Spread
+
+
+@dataclass(frozen=True)
+class BulkComparison:
+    """`scripts.bulk`, and its engine called directly in a loop."""
+
+    case: Case
+    images: int
+    #: Processes of a run.
+    jobs: int
+    #: Images per second of the engine alone: one process on all cores, and as many processes as a run has.
+    bare_engine: Spread
+    bare_engines: Spread
+    runs: tuple[BulkRun, ...]
+    #: Executors whose package is not installed.
+    left_out: tuple[str, ...]
+
+    def share(self, run: BulkRun) -> float:
+        """Return the images per second as a share of the bare engine's in one process."""
+        return run.per_second.median / self.bare_engine.median
+
+    def share_of_processes(self, run: BulkRun) -> float:
+        """Return them as a share of the bare engine's in as many processes."""
+        return run.per_second.median / self.bare_engines.median
+
+
+@dataclass(frozen=True)
 class Results:
     """Results of the sections that were run; empty for the others."""
 
@@ -183,6 +218,7 @@ class Results:
     labels: tuple[LabelMaps, ...] = ()
     engines: tuple[EngineRun, ...] = ()
     starts: tuple[WorkerStart, ...] = ()
+    bulk: BulkComparison | None = None
 
 
 class HasCase(Protocol):

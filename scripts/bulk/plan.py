@@ -51,7 +51,9 @@ class Plan:
     _names: "_HashSet" = field(init=False, default_factory=lambda: _HashSet())
 
     def steps(self) -> Iterator[ImageTask | Skipped | Refused]:
-        """Yield what is to be done with each image, in the order of the sources; the same image twice counts once.
+        """Yield what is to be done with each image, in the order of the sources.
+
+        An image that is named twice counts once, by its first name.
 
         Raises:
             BulkError: a source cannot be read.
@@ -59,7 +61,7 @@ class Plan:
         seen = _HashSet()
         for source in self.sources:
             for entry, version in self._with_versions(source.entries()):
-                if seen.add(f"{entry.path}\0{entry.name}"):
+                if seen.add(entry.path):
                     yield self._step(entry, version)
 
     def _step(self, entry: Entry, version: Version) -> ImageTask | Skipped | Refused:

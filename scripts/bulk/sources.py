@@ -183,7 +183,14 @@ def _is_object(location: str) -> bool:
     """
     store, path = open_store(location)
     with reading(location):
-        kind: str = store.info(path)["type"]
+        try:
+            kind: str = store.info(path)["type"]
+        except FileNotFoundError as error:
+            example = f"{scheme_of(location)}://bucket/photos"
+            raise BulkError(
+                f"{location}: no such object, prefix or bucket; give an image, a prefix that has images below it ({example}), "
+                f"or a pattern ({example}/**/*.jpg)"
+            ) from error
     return kind == "file"
 
 

@@ -196,7 +196,9 @@ def reading(location: str) -> Iterator[None]:
     except requests.RequestException as error:
         raise ReadError(f"{location}: cannot be read: {_http_reason(error)}") from error
     except OSError as error:
-        raise ReadError(f"{location}: {error.strerror or error}") from error
+        is_missing = isinstance(error, FileNotFoundError) and scheme_of(location)
+        reason = "no such object, prefix or bucket" if is_missing else error.strerror or error
+        raise ReadError(f"{location}: {reason}") from error
     except Exception as error:
         if not scheme_of(location):
             raise

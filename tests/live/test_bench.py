@@ -27,7 +27,15 @@ def test_every_section_has_a_table(out: Path) -> None:
     headings = [line[3:] for line in (out / "bench.md").read_text().splitlines() if line.startswith("## ")]
 
     assert headings[0] == "Servers around one network"
-    assert headings[1:] == ["Requests, live", "Outside the network", "Stages, milliseconds", "Engines", "Start", "Targets"]
+    assert headings[1:] == [
+        "Requests, live",
+        "Outside the network",
+        "Stages, milliseconds",
+        "Engines",
+        "Start",
+        "Many images",
+        "Targets",
+    ]
 
 
 def test_bars_are_a_picture(out: Path) -> None:
@@ -69,6 +77,14 @@ def test_the_servers_that_are_compared_answer_and_are_whole(measured: dict[str, 
         assert server["first_answer_s"] > 0
         # A front process and a worker.
         assert server["first_resident"] > measured["results"]["starts"][0]["without_server"]["peak"] / 2
+
+
+def test_a_bulk_run_has_a_rate_beside_the_bare_engines(measured: dict[str, Any]) -> None:
+    (run,) = measured["results"]["bulk"]["runs"]
+
+    assert run["per_second"]["median"] > 0
+    assert run["seconds"]["median"] > 0
+    assert measured["results"]["bulk"]["bare_engine"]["median"] > 0
 
 
 def test_figures_of_the_small_form_are_not_compared_with_the_targets(measured: dict[str, Any]) -> None:

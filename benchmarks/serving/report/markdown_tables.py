@@ -6,6 +6,7 @@ from benchmarks.serving.report.machine import Machine
 from benchmarks.serving.report.targets import Target
 from benchmarks.serving.results import (
     AnswerStages,
+    BulkComparison,
     EngineRun,
     LabelMaps,
     LiveServer,
@@ -36,6 +37,8 @@ def _sections(results: Results) -> Iterator[str]:
         yield _engines(results.engines)
     if results.starts:
         yield _starts(results.starts)
+    if results.bulk:
+        yield _bulk(results.bulk)
 
 
 def _conditions(machine: Machine, versions: Mapping[str, str]) -> str:
@@ -164,6 +167,21 @@ def _starts(starts: Sequence[WorkerStart]) -> str:
     return _section("Start", head, rows)
 
 
+def _bulk(comparison: BulkComparison) -> str:
+    head = ("", "images per second", "of the bare engine", f"of {comparison.jobs} bare engines", "the whole run")
+    rows = [
+        ("the bare engine, one process on all cores", _rate(comparison.bare_engine), "", "", ""),
+        (f"the bare engine, {comparison.jobs} processes", _rate(comparison.bare_engines), "", "", ""),
+    ]
+    for run in comparison.runs:
+        shares = _percent(comparison.share(run)), _percent(comparison.share_of_processes(run))
+        rows.append((f"scripts.bulk --engine {run.engine}", _rate(run.per_second), *shares, _seconds(run.seconds)))
+    notes = [f"{comparison.case.name}: {comparison.images} JPEG files to palette PNGs, {comparison.jobs} processes."]
+    if comparison.left_out:
+        notes.append(f"Not installed, so not measured: {', '.join(comparison.left_out)}.")
+    return "\n".join([_section("Many images", head, rows), "", *notes])
+
+
 def _targets(targets: Iterable[Target]) -> str:
     rows = [(target.what, target.required, target.measured_before, target.measured, target.verdict) for target in targets]
     return _section("Targets", ("", "target", "before", "measured", ""), rows)
@@ -177,6 +195,10 @@ def _ms(values: Spread) -> str:
     digits = 1 if values.median < 0.1 else 0
     median, minimum, maximum = (f"{1000 * value:,.{digits}f}" for value in (values.median, values.minimum, values.maximum))
     return f"{median} ms ({minimum}–{maximum})"
+
+
+def _rate(values: Spread) -> str:
+    return f"{values.median:.1f} ({values.minimum:.1f}–{values.maximum:.1f})"
 
 
 def _seconds(values: Spread) -> str:

@@ -63,6 +63,7 @@ def targets(results: Results) -> tuple[Target, ...]:
         *_stage_targets(results),
         *_engine_targets(results),
         *_start_targets(results),
+        *_bulk_targets(results),
     )
 
 
@@ -126,3 +127,11 @@ def _start_targets(results: Results) -> Iterator[Target]:
     yield Target("peak memory of the loaded default model, without a server", "≤", 400, _MB, peak, before=491)
     seconds = _figure(large, lambda start: start.worker.median)
     yield Target("worker's start to READY, ResNet-101", "≤", 10, _S, seconds)
+
+
+def _bulk_targets(results: Results) -> Iterator[Target]:
+    comparison = results.bulk
+    runs = {run.engine: 100 * comparison.share(run) for run in comparison.runs} if comparison else {}
+    for engine, bound in (("local", 95), ("ray", 85)):
+        what = f"images per second of the bare engine reached by scripts.bulk --engine {engine}"
+        yield Target(what, "≥", bound, _PERCENT, runs.get(engine))

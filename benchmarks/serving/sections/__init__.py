@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from benchmarks.serving.results import Results
-from benchmarks.serving.sections import answer_stages, engine_runs, live_requests, server_comparison, worker_starts
+from benchmarks.serving.sections import answer_stages, bulk_runs, engine_runs, live_requests, server_comparison, worker_starts
 from benchmarks.serving.workspace import Report, Workspace
 
 SECTIONS: dict[str, Callable[[Workspace, Report], Results]] = {
@@ -12,4 +12,5 @@ SECTIONS: dict[str, Callable[[Workspace, Report], Results]] = {
     "stages": answer_stages.measure,
     "engines": engine_runs.measure,
     "starts": worker_starts.measure,
+    "bulk": bulk_runs.measure,
 }

@@ -4,6 +4,8 @@ from benchmarks.process_memory import ProcessMemory
 from benchmarks.serving.benchmark_plan import DEFAULT_NETWORK, RESNET50, Case
 from benchmarks.serving.results import (
     AnswerStages,
+    BulkComparison,
+    BulkRun,
     BundleRequests,
     ComparedServer,
     EngineRun,
@@ -60,6 +62,12 @@ def server_comparison(seconds: float, per_second: float, left_out: tuple[str, ..
     return ServerComparison(DEFAULT, 8, constant(0.010), constant(0.012), (server,), left_out)
 
 
+def bulk_comparison(per_second: float, left_out: tuple[str, ...] = ()) -> BulkComparison:
+    """Compare with an engine of 10 images per second, and two of 12."""
+    run = BulkRun("local", constant(per_second), constant(40.0))
+    return BulkComparison(DEFAULT, 400, 2, constant(10.0), constant(12.0), (run,), left_out)
+
+
 FULL_RESULTS = Results(
     servers=server_comparison(0.0135, 91.0),
     requests=requests(bundle_requests(BF16, 0.3, 0.28, 3.5)),
@@ -67,4 +75,5 @@ FULL_RESULTS = Results(
     labels=(LabelMaps(DEFAULT, (4000, 3000), constant(0.05), constant(3.0), 1.0),),
     engines=(EngineRun(DEFAULT, constant(0.09), 1.0, MEMORY),),
     starts=(worker_start(2.0, 390_000_000),),
+    bulk=bulk_comparison(9.6),
 )

@@ -11,7 +11,7 @@ from benchmarks.serving.report.machine import Machine
 from benchmarks.serving.report.markdown_tables import write_report
 from benchmarks.serving.report.targets import targets
 from benchmarks.serving.results import Results
-from tests.unit.benchmarks.support import FULL_RESULTS, answer_stages, server_comparison
+from tests.unit.benchmarks.support import FULL_RESULTS, answer_stages, bulk_comparison, server_comparison
 
 MACHINE = Machine("a processor", 2, ("avx2",), 16_000_000_000, "Linux")
 
@@ -51,6 +51,14 @@ def test_servers_that_are_not_installed_are_named() -> None:
     text = markdown(Results(servers=server_comparison(0.01, 100, ("LitServe",))))
 
     assert "Not installed, so not measured: LitServe." in text
+
+
+def test_a_bulk_run_is_compared_with_both_ways_to_run_the_engine_alone() -> None:
+    text = markdown(Results(bulk=bulk_comparison(9.6, ("ray",))))
+
+    (row,) = (line for line in text.splitlines() if line.startswith("| scripts.bulk --engine local |"))
+    assert [cell.strip() for cell in row.split("|")[2:5]] == ["9.6 (9.6–9.6)", "96.0 %", "80.0 %"]
+    assert "Not installed, so not measured: ray." in text
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,22 @@
 """The program over real files, with the default model's small stand-in."""
 
-import io
 import json
+import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import rasterio
 from affine import Affine
-from PIL import Image
 from pycocotools.coco import COCO
 from rasterio.errors import NotGeoreferencedWarning
 
@@ -25,13 +27,7 @@ pq = pytest.importorskip("pyarrow.parquet", reason="the extra 'bulk' is not inst
 from handler.application import Application, Call  # noqa: E402
 from handler.archive import extract_archive  # noqa: E402
 from scripts.bulk.__main__ import main  # noqa: E402
-
-
-def photograph(seed: int, size: tuple[int, int] = (96, 72)) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(file, "JPEG")
-    return file.getvalue()
+from tests.unit.scripts.bulk.support import photograph  # noqa: E402
 
 
 @pytest.fixture
@@ -132,15 +128,6 @@ def test_lists_name_images_by_path_and_hold_them_as_bytes(small_archive: Path, p
     assert (out / "x/y.png").exists()
 
 
-@pytest.fixture
-def many(tmp_path: Path) -> Path:
-    folder = tmp_path / "many"
-    folder.mkdir()
-    for number in range(30):
-        (folder / f"{number:03}.jpg").write_bytes(photograph(number, (320, 240)))
-    return folder
-
-
 def write_sparse_raster(path: Path, height: int, **place: object) -> None:
     """Write an empty 8,192 × `height` GeoTIFF, a few KB."""
     shape = {"count": 3, "height": height, "width": 8192, "dtype": "uint8", "sparse_ok": True, "tiled": True}
@@ -186,50 +173,79 @@ def test_raster_hands_over_to_the_program_for_rasters(
     assert "--raster" in capsys.readouterr().out
 
 
-def test_a_program_that_is_killed_is_continued_by_the_next(small_archive: Path, many: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    command = [str(many), "--archive", str(small_archive), "--out", str(out), "--jobs", "1"]
-    program = subprocess.Popen([sys.executable, "-m", "scripts.bulk", *command], cwd=ROOT, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while len(list(out.glob("*.png"))) < 5:
-        assert program.poll() is None
+@pytest.fixture
+def held(photographs: Path) -> Path:
+    """A pipe among the photographs: who reads it as an image waits until its other end is closed."""
+    path = photographs / "held.jpg"
+    os.mkfifo(path)
+    return path
+
+
+def wait_until_read(pipe: Path) -> int:
+    """Return a descriptor of the pipe's other end, once a process reads it."""
+    deadline = time.monotonic() + 300
+    while True:
+        with suppress(OSError):  # ENXIO: nobody reads it yet.
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert main([*command]) == 1, "two runs at once"
-    program.send_signal(signal.SIGKILL)
+
+
+def wait_until_ended(processes: Iterable[psutil.Process]) -> None:
+    deadline = time.monotonic() + 300
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            while process.status() != psutil.STATUS_ZOMBIE:  # In a container nobody may collect it.
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+
+def put_photograph(path: Path) -> None:
+    """Replace the pipe for all who open it from now on."""
+    image = path.with_suffix(".new")
+    image.write_bytes(photograph(9))
+    image.replace(path)
+
+
+def test_a_program_that_is_killed_is_continued_by_the_next(
+    small_archive: Path, held: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = [str(held.parent), "--archive", str(small_archive), "--out", str(out), "--jobs", "1"]
+    program = subprocess.Popen([sys.executable, "-m", "scripts.bulk", *command], cwd=ROOT)
+    pipe = wait_until_read(held)
+    workers = psutil.Process(program.pid).children()
+    assert main(command) == 1
+    assert "another run is writing there" in capsys.readouterr().err
+    program.kill()
     program.wait()
+    put_photograph(held)
+    os.close(pipe)
+    wait_until_ended(workers)
 
     assert main(command) == 0
-    assert set(statuses(out).values()) == {"done"}
-    assert len(rows(out)) == len(list(out.glob("*.png"))) == 30
+    assert statuses(out) == dict.fromkeys(("one.jpg", "a/two.jpeg", "a/b/three.jpg", "held.jpg"), "done")
+    assert len(list(out.glob("**/*.png"))) == 4
     assert not list(out.glob("**/*.part"))
 
 
-def test_a_process_that_is_killed_is_replaced(small_archive: Path, many: Path, tmp_path: Path) -> None:
-    import psutil
+def test_a_process_that_is_killed_is_replaced(small_archive: Path, held: Path, tmp_path: Path) -> None:
+    out, others = tmp_path / "out", multiprocessing.active_children()
 
-    out = tmp_path / "out"
-    command = [
-        sys.executable,
-        "-m",
-        "scripts.bulk",
-        str(many),
-        "--archive",
-        str(small_archive),
-        "--out",
-        str(out),
-        "--jobs",
-        "1",
-    ]
-    program = subprocess.Popen(command, cwd=ROOT)
-    deadline = time.monotonic() + 60
-    while len(list(out.glob("*.png"))) < 3:
-        assert program.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    for child in psutil.Process(program.pid).children():
-        if "spawn_main" in " ".join(child.cmdline()):
-            os.kill(child.pid, signal.SIGKILL)
-    assert program.wait(60) == 0
-    assert len(rows(out)) == 30
-    assert sorted(row["attempts"] for row in rows(out))[-2:] == [1, 2]  # type: ignore[type-var]
+    def kill_worker() -> None:
+        pipe = wait_until_read(held)
+        put_photograph(held)
+        (worker,) = (child for child in multiprocessing.active_children() if child not in others)
+        worker.kill()
+        os.close(pipe)
+
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(kill_worker)
+        assert main([str(held.parent), "--archive", str(small_archive), "--out", str(out), "--jobs", "1"]) == 0
+        killed.result()
+    assert {row["name"]: row["attempts"] for row in rows(out)} == {
+        "one.jpg": 1,
+        "a/two.jpeg": 1,
+        "a/b/three.jpg": 1,
+        "held.jpg": 2,
+    }

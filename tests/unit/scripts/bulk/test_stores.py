@@ -1,0 +1,222 @@
+"""The program over a bucket, behind a real S3 server on loopback, and over `http://`."""
+
+import io
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pq = pytest.importorskip("pyarrow.parquet", reason="the extra 'bulk' is not installed")
+s3fs = pytest.importorskip("s3fs", reason="the extra 's3' is not installed")
+boto3 = pytest.importorskip("boto3", reason="moto is not installed")
+moto_server = pytest.importorskip("moto.server", reason="moto is not installed")
+
+from scripts.bulk import destinations, storage  # noqa: E402
+from scripts.bulk.__main__ import main  # noqa: E402
+from scripts.bulk.destinations import StoreDestination, make_destination  # noqa: E402
+from scripts.bulk.errors import BulkError, ReadError  # noqa: E402
+from scripts.bulk.lists import ListColumns  # noqa: E402
+from scripts.bulk.sources import find_sources  # noqa: E402
+from tests.unit.scripts.bulk.support import photograph  # noqa: E402
+
+
+class Bucket:
+    """A bucket with images below `in/`."""
+
+    name = "photos"
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        client.create_bucket(Bucket=self.name)
+        for seed, key in enumerate(("in/one.jpg", "in/x/two.jpg", "in/x/three.png", "in/.hidden.jpg")):
+            self.put(key, photograph(seed))
+        self.put("in/broken.jpg", b"no image")
+        self.put("in/notes.txt", b"no image")
+        self.put("inside-another-prefix.jpg", photograph(9))
+
+    def put(self, key: str, data: bytes) -> None:
+        self.client.put_object(Bucket=self.name, Key=key, Body=data)
+
+    def read(self, key: str) -> bytes:
+        data: bytes = self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+        return data
+
+    def keys(self, prefix: str) -> set[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
+        return {item["Key"].removeprefix(prefix) for page in pages for item in page.get("Contents", ())}
+
+    def manifest(self) -> list[dict[str, Any]]:
+        parts = sorted(self.keys("masks/manifest/"))
+        return [row for part in parts for row in pq.read_table(io.BytesIO(self.read(f"masks/manifest/{part}"))).to_pylist()]
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Bucket]:
+    server = moto_server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        host, port = server.get_host_and_port()
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "2")  # So that listings have several pages.
+        forget_stores()
+        try:
+            yield Bucket(boto3.client("s3"))
+        finally:
+            forget_stores()
+            server.stop()
+
+
+def forget_stores() -> None:
+    storage._store.cache_clear()
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A web server with `album/web.jpg`."""
+    folder = tmp_path_factory.mktemp("web")
+    (folder / "album").mkdir()
+    (folder / "album" / "web.jpg").write_bytes(photograph(5))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_QuietHandler, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def command(bucket: Bucket, web: str, small_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A run that is done: of a bucket, and of a text list of a URL, an object and a file; answers go to the bucket."""
+    folder = tmp_path_factory.mktemp("list")
+    (folder / "local.jpg").write_bytes(photograph(6))
+    paths = folder / "list.txt"
+    paths.write_text(f"# three\n{web}/album/web.jpg\ns3://photos/in/one.jpg\n\nlocal.jpg\n")
+    sources = [f"s3://{bucket.name}/in", str(paths)]
+    command = [*sources, "--archive", str(small_archive), "--out", "s3://photos/masks", "--merge", "coco", "--jobs", "1"]
+    assert main(command) == 1
+    return command
+
+
+@pytest.mark.usefixtures("command")
+def test_images_of_bucket_and_web_have_answers_in_the_bucket(bucket: Bucket) -> None:
+    names = {"one", "x/two", "x/three", "album/web", "local"}
+    answers = {f"{name}{suffix}" for name in names for suffix in (".png", ".json")}
+    assert {key for key in bucket.keys("masks/") if not key.startswith("manifest/")} == answers | {"dataset.coco.json"}
+
+
+@pytest.mark.usefixtures("command")
+def test_every_image_has_a_row_with_its_etag_or_its_fault(bucket: Bucket, web: str) -> None:
+    rows = {row["path"]: row for row in bucket.manifest()}
+    assert len(rows) == len(bucket.manifest()) == 6
+    broken = rows.pop("s3://photos/in/broken.jpg")
+    assert (broken["status"], broken["error_type"]) == ("failed", "InvalidImage")
+    assert {row["status"] for row in rows.values()} == {"done"}
+    assert all(row["etag"] for row in rows.values())
+    head = bucket.client.head_object(Bucket="photos", Key="in/one.jpg")
+    one = rows["s3://photos/in/one.jpg"]
+    assert (one["size"], one["etag"]) == (head["ContentLength"], head["ETag"].strip('"'))
+    assert rows[f"{web}/album/web.jpg"]["size"] == len(photograph(5))
+
+
+@pytest.mark.usefixtures("command")
+def test_the_data_set_in_the_bucket_has_every_image_with_an_answer(bucket: Bucket) -> None:
+    data_set = json.loads(bucket.read("masks/dataset.coco.json"))
+    names = {"one.jpg", "x/two.jpg", "x/three.png", "album/web.jpg", "local.jpg"}
+    assert {image["file_name"] for image in data_set["images"]} == names
+
+
+def test_a_second_run_does_nothing(command: list[str], bucket: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
+    before = bucket.keys("masks/")
+    assert main(command) == 1
+    assert "0 done, 6 skipped (done before), 0 failed" in capsys.readouterr().out
+    assert bucket.keys("masks/") == before
+
+
+LOCKED = StoreDestination("s3://photos/locked")
+
+
+@contextmanager
+def locked_by(bucket: Bucket, **owner: Any) -> Iterator[None]:
+    key = "locked/.bulk.lock/another"
+    bucket.put(key, json.dumps({"since": "2026-01-01T00:00:00+00:00", **owner}).encode())
+    try:
+        yield
+    finally:
+        bucket.client.delete_object(Bucket="photos", Key=key)
+
+
+def test_another_run_at_the_same_bucket_is_refused(bucket: Bucket) -> None:
+    process = psutil.Process()
+    owner = {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
+    by_this = f"another run is writing there: process {process.pid} on {socket.gethostname()}"
+    with locked_by(bucket, **owner), pytest.raises(BulkError, match=by_this), LOCKED.locked():
+        pass
+    by_other = "another run is writing there: process 1 on elsewhere"
+    with locked_by(bucket, host="elsewhere", pid=1, started=0), pytest.raises(BulkError, match=by_other), LOCKED.locked():
+        pass
+    assert bucket.keys("locked/") == set()
+
+
+def test_the_lock_of_a_run_that_is_dead_is_swept(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A process of this machine with another start: its number was given anew.
+    with locked_by(bucket, host=socket.gethostname(), pid=os.getpid(), started=0), LOCKED.locked():
+        assert len(bucket.keys("locked/.bulk.lock/") - {"another"}) == 1
+        assert "another" not in bucket.keys("locked/.bulk.lock/")
+    monkeypatch.setattr(destinations, "_LEASE_S", -1)
+    with locked_by(bucket, host="elsewhere", pid=1, started=0), LOCKED.locked():
+        assert "another" not in bucket.keys("locked/.bulk.lock/")
+    assert bucket.keys("locked/") == set()
+
+
+@pytest.mark.usefixtures("bucket")
+@pytest.mark.parametrize("source", ["s3://photos/nope", "s3://photos/in/one", "s3://no-such-bucket/in", "s3://no-such-bucket"])
+def test_a_source_that_is_missing_says_what_is_expected(source: str) -> None:
+    expected = f"^{source}: no such object, prefix or bucket; give an image, a prefix that has images below it"
+    with pytest.raises(BulkError, match=expected):
+        find_sources([source], "out", ListColumns())
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_pattern_in_a_bucket_that_is_missing_says_so() -> None:
+    (source,) = find_sources(["s3://no-such-bucket/**/*.jpg"], "out", ListColumns())
+    with pytest.raises(BulkError, match=r"^s3://no-such-bucket: no such object, prefix or bucket$"):
+        next(source.entries())
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_prefix_without_images_says_what_images_are() -> None:
+    (source,) = find_sources(["s3://photos/in/**/*.webp"], "out", ListColumns())
+    with pytest.raises(BulkError, match=r"^s3://photos/in/\*\*/\*\.webp: holds no images; these end in .*\.jpg"):
+        next(source.entries())
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_destination_in_a_bucket_that_is_missing_says_so() -> None:
+    destination = make_destination("s3://no-such-bucket/masks")
+    with pytest.raises(BulkError, match=r"^s3://no-such-bucket/masks: there is no such bucket$"), destination.locked():
+        pass
+
+
+def test_a_url_that_is_missing_has_the_servers_reason(web: str) -> None:
+    with pytest.raises(ReadError, match=r"nope\.jpg: cannot be read: the server answers 404 File not found"):
+        storage.read_file(f"{web}/nope.jpg", 1000)
