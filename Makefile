@@ -32,6 +32,8 @@ PACKAGE_ARGS := $(if $(filter $(DEFAULT_CHECKPOINT),$(CHECKPOINT)),--class-names
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
 ARCHIVE := $(BUILD)/model-store/$(NAME).mar
+# What `make serve` serves; several archives make one server of several models.
+ARCHIVES ?= $(ARCHIVE)
 SERVERS := $(RUN) scripts.server --run-directory $(BUILD)/server
 INSTALLED := $(VENV)/.installed
 TORCH_INSTALLED := $(VENV)/.torch-$(TORCH)
@@ -57,6 +59,7 @@ help:  ## List the targets and variables
 	@echo "  SERVE_ARGS=...       more options for asgi: tokens, TLS, origins, limits (docs/server.md)"
 	@echo "  CHECKPOINT=...       the checkpoint to package and serve ($(CHECKPOINT))"
 	@echo "  MODEL=...            or a model of torchvision: deeplabv3_resnet50, deeplabv3_resnet101, deeplabv3_mobilenet_v3_large"
+	@echo "  ARCHIVES=...         what to serve instead: archives of one folder, several for one server of several models"
 	@echo "  MODEL_CONFIG=...     workers, batching and limits ($(MODEL_CONFIG))"
 	@echo "  TORCH=...            the build of PyTorch: auto, cpu or cuda ($(TORCH))"
 	@echo "  PYTHON=... VENV=... BUILD=... PIP_ARGS=...   the interpreter, folders, options for pip"
@@ -88,9 +91,9 @@ $(INSTALLED): pyproject.toml constraints.txt | $(TORCH_INSTALLED)
 demo: package  ## Start a server, segment two photographs with curl, print the results, stop the server
 	@$(RUN) scripts.demo --server $(SERVER) --archive $(ARCHIVE) --samples $(BUILD)/samples --out $(BUILD)/demo --port $(PORT) --run-directory $(BUILD)/server
 
-serve: package  ## Start the server and return when it is READY (SERVER=asgi: without Java)
+serve: $(if $(filter $(ARCHIVE),$(ARCHIVES)),package,setup)  ## Start the server and return when it is READY (SERVER=asgi: without Java)
 	@$(RUN) scripts.samples $(BUILD)/samples >/dev/null
-	@$(SERVERS) start --server $(SERVER) --archive $(ARCHIVE) --port $(PORT) --ts-config $(TS_CONFIG) $(SERVE_ARGS)
+	@$(SERVERS) start --server $(SERVER) $(addprefix --archive ,$(ARCHIVES)) --port $(PORT) --ts-config $(TS_CONFIG) $(SERVE_ARGS)
 
 stop: setup  ## Stop the server that `make serve` started
 	@$(SERVERS) stop

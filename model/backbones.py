@@ -7,7 +7,7 @@ worker that serves a packaged graph 110 MB and 3 s of CPU time.
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ TIMM_EXAMPLES = ("xception65", "resnet34", "mobilenetv2_100", "efficientnet_b0",
 
 #: The stages that heads may read: `low` has stride 4, `aux` is the second to last, `out` the last.
 STAGES = ("low", "aux", "out")
+#: The depthwise convolution within the unit that gives `low`, in backbones of inverted residuals.
+LOW_DEPTHWISE = "low_depthwise"
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,15 @@ class TorchvisionBackbone:
     low: Stage
     aux: Stage
     out: Stage
+    low_depthwise: Stage | None = None
 
-    def extract(self, output_stride: int, multi_grid: Sequence[int] | None, stages: Sequence[str]) -> Backbone:
-        """Build the backbone and reduce it to the feature maps of `stages`."""
+    def extract(
+        self, output_stride: int, multi_grid: Sequence[int] | None, stages: Sequence[str], trailing_padding: Sequence[int]
+    ) -> Backbone:
+        """Build the backbone and reduce it to the feature maps of `stages`, which it has."""
         trunk = self.build(output_stride)
+        if trailing_padding:
+            pad_after(trunk, trailing_padding)
         if multi_grid is not None:
             apply_multi_grid(trunk, multi_grid, output_stride)
         by_name: dict[str, Stage] = {name: getattr(self, name) for name in stages}
@@ -61,9 +68,12 @@ class TorchvisionBackbone:
 
 def _extractor(trunk: nn.Module, names: Mapping[str, str]) -> nn.Module:
     """Return the part of `trunk` that computes the nodes in `names`, which maps each to the name of its output."""
+    from model import torchvision_ops  # noqa: F401, must precede torchvision
+
     from torchvision.models.feature_extraction import create_feature_extractor
 
-    extractor: nn.Module = create_feature_extractor(trunk, dict(names))
+    leaves = {"leaf_modules": [TrailingPaddingConv2d]}
+    extractor: nn.Module = create_feature_extractor(trunk, dict(names), tracer_kwargs=leaves)
     return extractor
 
 
@@ -96,6 +106,59 @@ def dilate(trunk: nn.Module, output_stride: int) -> nn.Module:
             # A 2×2 pooling of stride 1 would shift features by half a cell (Chen et al. 2015, section 3.1).
             module.kernel_size, module.stride, module.padding = 3, 1, 1
     return trunk
+
+
+class TrailingPaddingConv2d(nn.Conv2d):
+    """A convolution that pads as TensorFlow's SAME does for stride 2 at even sizes: 3×3 kernels below and to the right alone.
+
+    At odd sizes, where SAME pads both sides alike, this pads as at even ones.
+    """
+
+    @classmethod
+    def like(cls, conv: nn.Conv2d) -> Self:
+        """Return one with the shape of `conv`, and new weights."""
+        kernel_size, stride, dilation = (_pair(sides) for sides in (conv.kernel_size, conv.stride, conv.dilation))
+        return cls(conv.in_channels, conv.out_channels, kernel_size, stride, 0, dilation, conv.groups, conv.bias is not None)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map B×in_channels×H×W to B×out_channels×ceil(H / stride)×ceil(W / stride)."""
+        padding = []
+        for rate, size in zip(self.dilation[::-1], self.kernel_size[::-1], strict=True):
+            total = rate * (size - 1)
+            before = max(0, (total - 1) // 2)
+            padding += [before, total - before]
+        return super().forward(nn.functional.pad(features, padding))
+
+
+def _pair(sides: tuple[int, ...]) -> tuple[int, int]:
+    rows, columns = sides
+    return rows, columns
+
+
+def pad_after(trunk: nn.Module, strides: Sequence[int]) -> None:
+    """Replace the convolutions that reach one of `strides` by `TrailingPaddingConv2d`, in place.
+
+    Their cells move right and down by one cell of their input. The trunk's modules must run in the order of their definition.
+
+    Raises:
+        ConfigurationError: `trunk` has a pooling, or a strided convolution that does not pad both sides alike.
+    """
+    strided = [(name, conv) for name, conv in trunk.named_modules() if isinstance(conv, nn.Conv2d) and conv.stride != (1, 1)]
+    pools = any(isinstance(module, nn.MaxPool2d) for module in trunk.modules())
+    if pools or not all(_pads_both_sides(conv) for _, conv in strided):
+        raise ConfigurationError(
+            f"trailing_padding {tuple(strides)}: needs a backbone without pooling whose convolutions pad, such as mobilenet_v2"
+        )
+    stride = 1
+    for name, conv in strided:
+        stride *= conv.stride[0]
+        if stride in strides:
+            trunk.set_submodule(name, TrailingPaddingConv2d.like(conv))
+
+
+def _pads_both_sides(conv: nn.Conv2d) -> bool:
+    sides = zip(conv.dilation, conv.kernel_size, strict=True)
+    return conv.padding == tuple(rate * (size - 1) // 2 for rate, size in sides)
 
 
 def apply_multi_grid(trunk: nn.Module, multi_grid: Sequence[int], output_stride: int) -> None:
@@ -187,6 +250,12 @@ def _mobilenet_v3_large(output_stride: int) -> nn.Module:
     return dilate(trunk, output_stride)
 
 
+def _mobilenet_edgetpu_075(output_stride: int) -> nn.Module:
+    from model.mobilenet_edgetpu import MobileNetEdgeTPU
+
+    return dilate(MobileNetEdgeTPU(0.75), output_stride)
+
+
 def _vgg16(output_stride: int) -> nn.Module:
     trunk: nn.Module = _torchvision_models().vgg16(weights=None).features
     for pool in (module for module in trunk.children() if isinstance(module, nn.MaxPool2d)):
@@ -195,7 +264,12 @@ def _vgg16(output_stride: int) -> nn.Module:
 
 
 _RESNET_STAGES = {"low": Stage("layer1", 256), "aux": Stage("layer3", 1024), "out": Stage("layer4", 2048)}
-_MOBILENET_V2_STAGES = {"low": Stage("3", 24), "aux": Stage("13", 96), "out": Stage("17", 320)}
+_MOBILENET_V2_STAGES = {
+    "low": Stage("3", 24),
+    "low_depthwise": Stage("3.conv.1", 144),
+    "aux": Stage("13", 96),
+    "out": Stage("17", 320),
+}
 
 #: Backbones that have another's weights, but compute otherwise.
 VARIANTS = {"mobilenet_v2_vainf": "mobilenet_v2", "mobilenet_v2_jfzhang95": "mobilenet_v2"}
@@ -204,35 +278,55 @@ BACKBONES: dict[str, TorchvisionBackbone] = {
     "resnet50": TorchvisionBackbone(_resnet("resnet50"), **_RESNET_STAGES),
     "resnet101": TorchvisionBackbone(_resnet("resnet101"), **_RESNET_STAGES),
     "mobilenet_v3_large": TorchvisionBackbone(
-        _mobilenet_v3_large, low=Stage("3", 24), aux=Stage("4", 40), out=Stage("16", 960)
+        _mobilenet_v3_large,
+        low=Stage("3", 24),
+        low_depthwise=Stage("3.block.1", 72),
+        aux=Stage("4", 40),
+        out=Stage("16", 960),
     ),
     # Without the last 1×1 convolution (1280 channels), as in Sandler et al. 2018, section 6.3.
     "mobilenet_v2": TorchvisionBackbone(_mobilenet_v2, **_MOBILENET_V2_STAGES),
     "mobilenet_v2_vainf": TorchvisionBackbone(_mobilenet_v2_vainf, **_MOBILENET_V2_STAGES),
     "mobilenet_v2_jfzhang95": TorchvisionBackbone(_mobilenet_v2_jfzhang95, **_MOBILENET_V2_STAGES),
+    "mobilenet_edgetpu_075": TorchvisionBackbone(
+        _mobilenet_edgetpu_075, low=Stage("blocks.4", 24), aux=Stage("blocks.16", 72), out=Stage("head", 1280)
+    ),
     "vgg16": TorchvisionBackbone(_vgg16, low=Stage("15", 256), aux=Stage("22", 512), out=Stage("30", 512)),
 }
 
 
 def build_backbone(
-    name: str, output_stride: int, stages: Sequence[str] = ("out",), multi_grid: Sequence[int] | None = None
+    name: str,
+    output_stride: int,
+    stages: Sequence[str] = ("out",),
+    multi_grid: Sequence[int] | None = None,
+    trailing_padding: Sequence[int] = (),
 ) -> Backbone:
     """Build a backbone that returns the feature maps of `stages`.
 
     Args:
         name: a key of `BACKBONES`, or `timm:NAME`.
         output_stride: input pixels per cell of the last feature map.
-        stages: some of `STAGES`.
+        stages: some of `STAGES`, or `LOW_DEPTHWISE`.
         multi_grid: see `apply_multi_grid`.
+        trailing_padding: strides; see `pad_after`.
 
     Raises:
         ConfigurationError: the backbone does not exist, cannot be dilated, or lacks a stage; the message suggests others.
     """
-    if name.startswith(TIMM_PREFIX):
-        return _timm(name.removeprefix(TIMM_PREFIX), output_stride, stages, multi_grid)
-    if name not in BACKBONES:
+    known = BACKBONES.get(name)
+    if known is None and not name.startswith(TIMM_PREFIX):
         raise ConfigurationError(f"unknown backbone {name!r}{nearest(name, [*BACKBONES, 'timm:NAME'])}")
-    return BACKBONES[name].extract(output_stride, multi_grid, stages)
+    if LOW_DEPTHWISE in stages and (known is None or known.low_depthwise is None):
+        suitable = ", ".join(name for name, other in BACKBONES.items() if other.low_depthwise)
+        raise ConfigurationError(f"low_level_tap 'depthwise': backbone {name!r} is not built for it; these are: {suitable}")
+    if known is not None:
+        return known.extract(output_stride, multi_grid, stages, trailing_padding)
+    if trailing_padding:
+        raise ConfigurationError(
+            f"trailing_padding {tuple(trailing_padding)}: {name!r} takes none; timm's 'tf_' models pad as TensorFlow"
+        )
+    return _timm(name.removeprefix(TIMM_PREFIX), output_stride, stages, multi_grid)
 
 
 class TimmFeatures(nn.Module):

@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from model.architectures import ARCHITECTURES
 from model.strict import ConfigurationError, StrictModel
@@ -21,7 +21,8 @@ class ModelConfig(StrictModel):
     num_classes: int = Field(default=21, ge=2)
     #: Image pixels per cell of the last feature map; 8 if left out, for every architecture.
     output_stride: Literal[8, 16] = 8
-    #: Dilations of the parallel atrous convolutions; torchvision's MobileNetV3, for example, does not use the paper's.
+    #: Dilations of the parallel atrous convolutions; torchvision's MobileNetV3, for example, does not use the paper's. An empty
+    #: tuple leaves ASPP its 1×1 convolution and the image pooling.
     atrous_rates: tuple[int, ...] | None = None
     #: Factors for the dilations of the last stage's residual units; (1, 2, 4) in Chen et al. 2017, section 3.1.
     multi_grid: tuple[int, ...] | None = None
@@ -29,6 +30,8 @@ class ModelConfig(StrictModel):
     separable: bool = False
     #: Channels that DeepLabV3+'s decoder reduces the low-level features to.
     low_level_channels: int | None = Field(default=None, ge=1)
+    #: Where the decoder reads them: after a unit of the backbone, or after the depthwise convolution within it.
+    low_level_tap: Literal["unit", "depthwise"] = "unit"
     #: Channels of its 3×3 convolutions.
     decoder_channels: int | None = Field(default=None, ge=1)
     #: 3×3 convolutions between ASPP, or what the decoder concatenates, and the classifier: 1 in DeepLabV3, 2 in DeepLabV3+.
@@ -39,16 +42,34 @@ class ModelConfig(StrictModel):
     aspp_fusion: Literal[1, 3] | None = None
     #: Interpolate with aligned corners, and give logits of the input's size, because nothing after the network does so.
     align_corners: bool = False
+    #: Interpolate as TensorFlow 1 does by default, cell `i` at `i * in / out`, and give logits of the input's size.
+    legacy_resize: bool = False
+    #: The strides at which the backbone's convolutions pad as TensorFlow's SAME does at even sizes, 3×3 kernels after their
+    #: input alone; elsewhere they pad both sides alike.
+    trailing_padding: tuple[Literal[2, 4, 8, 16], ...] = ()
     auxiliary_head: bool = False
     #: Further arguments of a network that another library builds, under that library's names.
     library_options: dict[str, JsonValue] | None = None
 
-    @field_validator("atrous_rates", "multi_grid")
+    @field_validator("atrous_rates")
     @classmethod
-    def _require_positive(cls, rates: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if rates is not None and (not rates or min(rates) < 1):
-            raise ValueError("needs at least one rate, each 1 or more, for example (12, 24, 36)")
+    def _require_positive_rates(cls, rates: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if rates and min(rates) < 1:
+            raise ValueError("needs rates of 1 or more, for example (12, 24, 36), or none: ()")
         return rates
+
+    @field_validator("multi_grid")
+    @classmethod
+    def _require_positive_factors(cls, factors: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if factors is not None and (not factors or min(factors) < 1):
+            raise ValueError("needs at least one factor, each 1 or more, for example (1, 2, 4)")
+        return factors
+
+    @model_validator(mode="after")
+    def _require_one_resize(self) -> Self:
+        if self.align_corners and self.legacy_resize:
+            raise ValueError("align_corners and legacy_resize: set one of them; they place the cells differently")
+        return self
 
     @property
     def is_smp(self) -> bool:

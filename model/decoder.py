@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from model.aspp import ASPP, conv3x3_bn_relu, conv_bn_relu
+from model.resize import ResizeRule, resize_bilinear
 
 
 class DeepLabPlusHead(nn.Module):
@@ -23,7 +24,7 @@ class DeepLabPlusHead(nn.Module):
         convolutions: number of the 3×3 convolutions.
         aspp_channels: channels of ASPP.
         aspp_fusion: kernel size of the convolution that fuses ASPP's branches.
-        align_corners: interpolate ASPP's result with aligned corners.
+        resize_rule: where the cells of ASPP's result lie when it is interpolated.
     """
 
     def __init__(
@@ -39,10 +40,10 @@ class DeepLabPlusHead(nn.Module):
         convolutions: int = 2,
         aspp_channels: int = 256,
         aspp_fusion: int = 1,
-        align_corners: bool = False,
+        resize_rule: ResizeRule = "half_pixel",
     ) -> None:
         super().__init__()
-        self.align_corners = align_corners
+        self.resize_rule = resize_rule
         self.aspp = ASPP(in_channels, atrous_rates, aspp_channels, separable=separable, fusion=aspp_fusion)
         self.low_level = nn.Sequential(*conv_bn_relu(low_level_in_channels, low_level_channels, 1))
         channels = (aspp_channels + low_level_channels, *[decoder_channels] * convolutions)
@@ -54,7 +55,6 @@ class DeepLabPlusHead(nn.Module):
     def forward(self, features: Tensor, low_level: Tensor) -> Tensor:
         """Map B×in_channels×h×w and B×low_level_in_channels×H×W to logits B×num_classes×H×W."""
         pyramid = self.aspp(features)
-        size = low_level.shape[-2:]
-        upsampled = nn.functional.interpolate(pyramid, size=size, mode="bilinear", align_corners=self.align_corners)
+        upsampled = resize_bilinear(pyramid, low_level.shape[-2:], self.resize_rule)
         logits: Tensor = self.classifier(self.refine(torch.cat([upsampled, self.low_level(low_level)], dim=1)))
         return logits

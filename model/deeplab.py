@@ -1,25 +1,26 @@
 """The DeepLab family: a dilated backbone, a head on its stages, and an optional auxiliary head."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from model.backbones import build_backbone
+from model.backbones import LOW_DEPTHWISE, build_backbone
 from model.decoder import DeepLabPlusHead
 from model.heads import AtrousSumHead, DeepLabHead, FCNHead, LargeFOVHead
+from model.resize import ResizeRule, resize_bilinear, resize_rule
 from model.strict import ConfigurationError
 
 
 class DeepLab(nn.Module):
-    """Base class. Subclasses set `stages` and `rates`, and build `classifier`; they document the arguments.
+    """Base class. Subclasses set `rates`, name the stages that their head reads and build `classifier`.
+
+    They document the arguments.
 
     Raises:
         ConfigurationError: the backbone or the output stride does not exist, or the backbone does not support the stride.
     """
 
-    #: The stages that `classifier` reads, in the order of its arguments.
-    stages: ClassVar[tuple[str, ...]] = ("out",)
     #: Default atrous rates by output stride.
     rates: ClassVar[Mapping[int, tuple[int, ...]]]
     classifier: nn.Module
@@ -31,14 +32,19 @@ class DeepLab(nn.Module):
         output_stride: int,
         multi_grid: Sequence[int] | None,
         auxiliary_head: bool,
-        align_corners: bool = False,
+        *,
+        stages: tuple[str, ...] = ("out",),
+        resize_rule: ResizeRule = "half_pixel",
+        trailing_padding: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        self.align_corners = align_corners
+        #: The stages that `classifier` reads, in the order of its arguments.
+        self.stages = stages
+        self.resize_rule = resize_rule
         if output_stride not in self.rates:
             raise ConfigurationError(f"output stride {output_stride!r}: must be one of {', '.join(map(str, self.rates))}")
-        stages = (*self.stages, "aux") if auxiliary_head else self.stages
-        trunk = build_backbone(backbone, output_stride, stages, multi_grid)
+        features = (*stages, "aux") if auxiliary_head else stages
+        trunk = build_backbone(backbone, output_stride, features, multi_grid, trailing_padding)
         self.backbone = trunk.module
         self.channels = trunk.channels
         self.aux_classifier = FCNHead(self.channels["aux"], num_classes) if auxiliary_head else None
@@ -48,14 +54,13 @@ class DeepLab(nn.Module):
 
         Returns:
             `out`: float B×num_classes×h×w, where h = ceil(H / stride) and w = ceil(W / stride); the stride is the output
-            stride, or 4 with a decoder. With aligned corners, h = H and w = W: whoever resizes logits has other corners.
-            With an auxiliary head also `aux`, on the grid of its stage.
+            stride, or 4 with a decoder. With another resize rule than half-pixel centres, h = H and w = W: whoever resizes
+            logits places cells by their centres. With an auxiliary head also `aux`, on the grid of its stage.
         """
         features = self.backbone(images)
         logits = {"out": self.classifier(*(features[stage] for stage in self.stages))}
-        if self.align_corners:
-            size = images.shape[-2:]
-            logits["out"] = nn.functional.interpolate(logits["out"], size=size, mode="bilinear", align_corners=True)
+        if self.resize_rule != "half_pixel":
+            logits["out"] = resize_bilinear(logits["out"], images.shape[-2:], self.resize_rule)
         if self.aux_classifier is not None:
             logits["aux"] = self.aux_classifier(features["aux"])
         return logits
@@ -77,13 +82,15 @@ class DeepLabV3(DeepLab):
         backbone: a key of `model.backbones.BACKBONES`, or `timm:NAME`.
         num_classes: channels of the logits, background included.
         output_stride: image pixels per cell of the last feature map, 8 or 16; weights fit both.
-        atrous_rates: default: 12, 24, 36 at output stride 8 and 6, 12, 18 at 16 (section 3.3).
+        atrous_rates: default: 12, 24, 36 at output stride 8 and 6, 12, 18 at 16 (section 3.3); empty: no atrous branches.
         multi_grid: factors for the dilations of a ResNet's last stage, see `model.backbones.apply_multi_grid`.
         separable: make the head's 3×3 convolutions depthwise separable (Chen et al. 2018, section 3.2).
         head_convolutions: number of 3×3 convolutions between ASPP and the classifier.
         aspp_channels: channels of ASPP and of these convolutions.
         aspp_fusion: kernel size of the convolution that fuses ASPP's branches.
         align_corners: upsample the logits to the images' size with aligned corners.
+        legacy_resize: upsample them as TensorFlow 1 does by default (`model.resize`).
+        trailing_padding: strides at which the backbone pads as TensorFlow does, see `model.backbones.pad_after`.
         auxiliary_head: add an FCN head on the second to last stage, for training.
     """
 
@@ -103,13 +110,23 @@ class DeepLabV3(DeepLab):
         aspp_channels: int = 256,
         aspp_fusion: int = 1,
         align_corners: bool = False,
+        legacy_resize: bool = False,
+        trailing_padding: Sequence[int] = (),
         auxiliary_head: bool = False,
     ) -> None:
-        super().__init__(backbone, num_classes, output_stride, multi_grid, auxiliary_head, align_corners)
+        super().__init__(
+            backbone,
+            num_classes,
+            output_stride,
+            multi_grid,
+            auxiliary_head,
+            resize_rule=resize_rule(align_corners=align_corners, legacy_resize=legacy_resize),
+            trailing_padding=trailing_padding,
+        )
         self.classifier = DeepLabHead(
             self.channels["out"],
             num_classes,
-            atrous_rates or self.rates[output_stride],
+            self.rates[output_stride] if atrous_rates is None else atrous_rates,
             separable=separable,
             convolutions=head_convolutions,
             aspp_channels=aspp_channels,
@@ -132,11 +149,13 @@ class DeepLabV3Plus(DeepLab):
         head_convolutions: number of these convolutions.
         aspp_channels: channels of ASPP.
         aspp_fusion: kernel size of the convolution that fuses ASPP's branches.
+        low_level_tap: read the low-level features after a unit, or after the depthwise convolution within it.
         align_corners: interpolate with aligned corners, and upsample the logits to the images' size.
+        legacy_resize: interpolate as TensorFlow 1 does by default (`model.resize`), and upsample the logits too.
+        trailing_padding: strides at which the backbone pads as TensorFlow does, see `model.backbones.pad_after`.
         auxiliary_head: add an FCN head on the second to last stage, for training.
     """
 
-    stages: ClassVar[tuple[str, ...]] = ("out", "low")
     rates: ClassVar[Mapping[int, tuple[int, ...]]] = DeepLabV3.rates
     classifier: DeepLabPlusHead
 
@@ -154,22 +173,35 @@ class DeepLabV3Plus(DeepLab):
         head_convolutions: int = 2,
         aspp_channels: int = 256,
         aspp_fusion: int = 1,
+        low_level_tap: Literal["unit", "depthwise"] = "unit",
         align_corners: bool = False,
+        legacy_resize: bool = False,
+        trailing_padding: Sequence[int] = (),
         auxiliary_head: bool = False,
     ) -> None:
-        super().__init__(backbone, num_classes, output_stride, multi_grid, auxiliary_head, align_corners)
+        low = LOW_DEPTHWISE if low_level_tap == "depthwise" else "low"
+        super().__init__(
+            backbone,
+            num_classes,
+            output_stride,
+            multi_grid,
+            auxiliary_head,
+            stages=("out", low),
+            resize_rule=resize_rule(align_corners=align_corners, legacy_resize=legacy_resize),
+            trailing_padding=trailing_padding,
+        )
         self.classifier = DeepLabPlusHead(
             self.channels["out"],
-            self.channels["low"],
+            self.channels[low],
             num_classes,
-            atrous_rates or self.rates[output_stride],
+            self.rates[output_stride] if atrous_rates is None else atrous_rates,
             low_level_channels=low_level_channels,
             decoder_channels=decoder_channels,
             separable=separable,
             convolutions=head_convolutions,
             aspp_channels=aspp_channels,
             aspp_fusion=aspp_fusion,
-            align_corners=align_corners,
+            resize_rule=self.resize_rule,
         )
 
     @property
@@ -201,7 +233,10 @@ class DeepLabV2(DeepLab):
         auxiliary_head: bool = False,
     ) -> None:
         super().__init__(backbone, num_classes, output_stride, None, auxiliary_head)
-        self.classifier = AtrousSumHead(self.channels["out"], num_classes, atrous_rates or self.rates[output_stride])
+        rates = self.rates[output_stride] if atrous_rates is None else atrous_rates
+        if not rates:
+            raise ConfigurationError("atrous rates (): deeplabv2 sums one classifier per rate, for example (6, 12, 18, 24)")
+        self.classifier = AtrousSumHead(self.channels["out"], num_classes, rates)
 
 
 class DeepLabV1(DeepLab):
@@ -227,7 +262,7 @@ class DeepLabV1(DeepLab):
         auxiliary_head: bool = False,
     ) -> None:
         super().__init__(backbone, num_classes, output_stride, None, auxiliary_head)
-        rates = atrous_rates or self.rates[output_stride]
+        rates = self.rates[output_stride] if atrous_rates is None else atrous_rates
         if len(rates) != 1:
             raise ConfigurationError(f"atrous rates {tuple(rates)}: deeplabv1 takes exactly one, for example (12,)")
         self.classifier = LargeFOVHead(self.channels["out"], num_classes, rates[0])

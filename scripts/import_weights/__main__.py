@@ -30,11 +30,14 @@ _NETWORK_OPTIONS = (
     "multi_grid",
     "separable",
     "low_level_channels",
+    "low_level_tap",
     "decoder_channels",
     "head_convolutions",
     "aspp_channels",
     "aspp_fusion",
     "align_corners",
+    "legacy_resize",
+    "trailing_padding",
 )
 
 
@@ -135,10 +138,13 @@ def _add_network_options(group: Any) -> None:
     )
     group.add_argument("--key", help="which weights to take, where a file holds several (such as model and ema)")
     group.add_argument("--output-stride", type=int, choices=(8, 16), help="instead of the architecture's usual one")
-    group.add_argument("--atrous-rates", type=positive_int, nargs="+", metavar="N", help="rates of ASPP, if not the usual ones")
+    text = "rates of ASPP, if not the usual ones; without a number: no atrous branches"
+    group.add_argument("--atrous-rates", type=positive_int, nargs="*", metavar="N", help=text)
     group.add_argument("--multi-grid", type=positive_int, nargs="+", metavar="N", help="dilations of a ResNet's last units")
     group.add_argument("--separable", action=BooleanOptionalAction, help="depthwise separable 3×3 convolutions")
     group.add_argument("--low-level-channels", type=positive_int, metavar="N", help="low-level channels of the decoder")
+    text = "where the decoder reads them: after a unit of the backbone (usual), or after the depthwise convolution in it"
+    group.add_argument("--low-level-tap", choices=("unit", "depthwise"), help=text)
     group.add_argument("--decoder-channels", type=positive_int, metavar="N", help="channels of the decoder's 3×3 convolutions")
     group.add_argument(
         "--head-convolutions", type=int, metavar="N", help="3×3 convolutions before the classifier, if not 1 or 2"
@@ -146,6 +152,10 @@ def _add_network_options(group: Any) -> None:
     group.add_argument("--aspp-channels", type=positive_int, metavar="N", help="channels of ASPP, if not 256")
     group.add_argument("--aspp-fusion", type=int, choices=(1, 3), help="size of the convolution that fuses ASPP, if not 1")
     group.add_argument("--align-corners", action="store_true", default=None, help="interpolate with aligned corners")
+    text = "interpolate as TensorFlow 1 does by default"
+    group.add_argument("--legacy-resize", action="store_true", default=None, help=text)
+    text = "strides at which the backbone pads as TensorFlow's SAME does at even sizes"
+    group.add_argument("--trailing-padding", type=int, choices=(2, 4, 8, 16), nargs="+", metavar="N", help=text)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Start or stop a server with one archive: TorchServe, or the server of this project.
+"""Start or stop a server: TorchServe, or the server of this project.
 
 python -m scripts.server start --archive build/model-store/deeplabv3.mar --port 8080
+python -m scripts.server start --archive build/model-store/objects.mar --archive build/model-store/streets.mar
 python -m scripts.server start --server asgi --archive build/model-store/deeplabv3.mar --port 8080
 python -m scripts.server start --server asgi --archive build/model-store/deeplabv3.mar --tokens tokens --allow-origin https://app.example.org
 python -m scripts.server token --scope predict
@@ -14,7 +15,6 @@ With --server asgi, every option of that server may follow: `python MODEL.mar --
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
 from handler.servers.asgi import token_command
 from handler.servers.asgi.options import OptionError
@@ -22,7 +22,7 @@ from handler.servers.asgi.token_command import TOKEN_COMMAND
 from scripts.arguments import Parser, existing_file, seconds
 from scripts.errors import UsageError, report_errors
 from scripts.server import CONFIG, READY_WITHIN_S, Ports, Server, start
-from scripts.server.options import add_port, add_run_directory, add_server
+from scripts.server.options import add_archives, add_port, add_run_directory, add_server
 from scripts.server.properties import KEYS
 from scripts.server.running import READY_PROBE_S, sweep
 
@@ -46,13 +46,15 @@ def main(argv: list[str] | None = None) -> int:
 
 def _start(arguments: Namespace, more: Sequence[str]) -> None:
     ports = Ports.from_base(arguments.port)
-    server = start(arguments.archive, ports, arguments.run_directory, arguments.ts_config, arguments.server, more)
+    archive, *others = arguments.archive
+    server = start(archive, ports, arguments.run_directory, arguments.ts_config, arguments.server, more, others)
     try:
         server.wait_until_ready(arguments.within)
     except BaseException:
         server.stop()
         raise
-    print(f"READY at {server.url}")
+    for model in server.models:
+        print(f"READY at {server.url_of(model)}")
     if server.page_url:
         print(f"see:  {server.page_url}")
     print(f"try:  curl -T photo.jpg -H 'X-Segment-Format: overlay' {server.url} -o overlay.jpg")
@@ -90,7 +92,7 @@ def _parser() -> Parser:
     add_run_directory(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="start | ready | stop | token")
     starting = commands.add_parser("start", help="start the server; returns when it is READY")
-    starting.add_argument("--archive", type=Path, required=True, metavar="FILE", help="model archive, MODEL.mar")
+    add_archives(starting)
     add_server(starting)
     add_port(starting)
     starting.add_argument(

@@ -24,20 +24,22 @@ print(json.dumps(server.pid))
 """
 
 
-def launch_asgi(archive: Path, port: int, temporary: Path, console: Path, options: Sequence[str]) -> tuple[int, float]:
-    """Run the server with one archive, extracted below `temporary`; return the id of its process, and when that began.
+def launch_asgi(
+    archives: Sequence[Path], port: int, temporary: Path, console: Path, options: Sequence[str]
+) -> tuple[int, float]:
+    """Run the server with archives, extracted below `temporary`; return the id of its process, and when that began.
 
     Args:
-        archive: the model archive.
+        archives: the models' archives; the first is run, unless signatures must be verified.
         port: where to listen.
-        temporary: folder for the extracted archive and temporary files.
+        temporary: folder for the extracted archives and temporary files.
         console: file for what the server prints.
         options: more options of its command line.
 
     Raises:
         ServerError: it ended at once.
     """
-    served = [*_program(archive.resolve(), options), "--port", str(port), "--cache", str(temporary)]
+    served = [*_program(archives, options), "--port", str(port), "--cache", str(temporary)]
     served += ["--log-file", str(console.resolve()), *options]
     command = [sys.executable, "-c", _LEAVE_BEHIND, str(console), sys.executable, *served]
     # The archive brings its own modules.
@@ -51,8 +53,17 @@ def launch_asgi(archive: Path, port: int, temporary: Path, console: Path, option
         raise ServerError(f"the server ended at once\n{console.read_text(errors='replace')[-2000:]}") from error
 
 
-def _program(archive: Path, options: Sequence[str]) -> list[str]:
-    """Return what Python runs: the archive itself, or, if it must be verified, the server of this repository."""
-    if not wants_verification(options):
-        return [str(archive)]
-    return ["-m", "handler.servers.asgi", "--model", f"{archive.stem}={archive}"]
+def model_options(archives: Sequence[Path]) -> list[str]:
+    """Return the options that name several archives; a lone one is run and needs none."""
+    return _name(archives) if len(archives) > 1 else []
+
+
+def _program(archives: Sequence[Path], options: Sequence[str]) -> list[str]:
+    """Return what Python runs: the first archive itself, or, if it must be verified, the server of this repository."""
+    if wants_verification(options):
+        return ["-m", "handler.servers.asgi", *_name(archives)]
+    return [str(archives[0].resolve()), *model_options(archives)]
+
+
+def _name(archives: Sequence[Path]) -> list[str]:
+    return [word for archive in archives for word in ("--model", f"{archive.stem}={archive.resolve()}")]

@@ -1,4 +1,4 @@
-"""Start TorchServe, or the server of our own, with one archive, with settings, logs and temporary files of its own."""
+"""Start TorchServe, or the server of our own, with settings, logs and temporary files of its own."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ import psutil
 from handler.servers.asgi.options import OptionError, parse_options
 from scripts.errors import UsageError
 from scripts.java import find_java_home
-from scripts.server.asgi import launch_asgi
+from scripts.server.asgi import launch_asgi, model_options
 from scripts.server.logs import CONSOLE
 from scripts.server.ports import LOOPBACK, Ports, ServerError
 from scripts.server.properties import SETTINGS, with_ports
@@ -36,45 +36,49 @@ def start(
     config: Path = CONFIG,
     software: Software = "torchserve",
     options: Sequence[str] = (),
+    others: Sequence[Path] = (),
 ) -> Server:
-    """Start a server with one archive. Returns at once; call `wait_until_ready`.
+    """Start a server. Returns at once; call `wait_until_ready`.
 
     Args:
-        archive: the model archive.
+        archive: the model archive; its model has the file's name.
         ports: TorchServe listens on all of them, our own server on the first.
         run_directory: for logs and state.
         config: TorchServe's config.properties.
         software: which server.
-        options: more options for the command line of our own server; for TorchServe, keys that must have signed the archive.
+        options: more options for the command line of our own server; for TorchServe, keys that must have signed the archives.
+        others: archives of further models; TorchServe wants them in the folder of the first.
 
     Raises:
         UsageError: an option is unknown or wrong.
-        ServerError: the archive is missing or not signed as it must be, a port is taken, or a server of this run directory
-            runs already.
+        ServerError: an archive is missing or not signed as it must be, archives cannot be served together, a port is taken, or
+            a server of this run directory runs already.
         JavaNotFound: there is no Java 17 or newer.
     """
+    archives = [archive, *others]
     with lock(run_directory):
-        check_start(archive, ports, run_directory, software)
+        check_start(archives, ports, run_directory, software)
         keys, options = split_keys(options) if software == "torchserve" else ([], options)
-        address = _address(archive, software, options)
+        address = _address(archives, software, options)
         sweep(run_directory)
         logs = new_logs(run_directory)
         temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY))
         try:
             if software == "torchserve":
-                served = verified_copy(archive, keys, temporary)
+                served = [verified_copy(path, keys, temporary) for path in archives]
                 pid, started = _launch_torchserve(served, ports, config, logs, temporary)
             else:
-                pid, started = launch_asgi(archive, ports.inference, temporary, logs / CONSOLE, options)
+                pid, started = launch_asgi(archives, ports.inference, temporary, logs / CONSOLE, options)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        server = Server(pid, started, ports, archive.stem, run_directory, temporary, software, *address)
+        names = tuple(path.stem for path in others)
+        server = Server(pid, started, ports, archive.stem, run_directory, temporary, software, *address, names)
         server.save()
     return server
 
 
-def _address(archive: Path, software: Software, options: Sequence[str]) -> tuple[str, Path | None]:
+def _address(archives: Sequence[Path], software: Software, options: Sequence[str]) -> tuple[str, Path | None]:
     """Return the host under which this machine reaches the server, and the certificate that it shows, if it has one.
 
     Raises:
@@ -85,21 +89,25 @@ def _address(archive: Path, software: Software, options: Sequence[str]) -> tuple
             raise UsageError(f"unrecognized arguments for TorchServe: {' '.join(options)}; --server asgi has more options")
         return LOOPBACK, None
     try:
-        chosen = parse_options(options, "python -m scripts.server start --server asgi", archive)
+        words = [*model_options(archives), *options]
+        chosen = parse_options(words, "python -m scripts.server start --server asgi", archives[0])
     except OptionError as error:
-        raise UsageError(f"{error}; python {archive} --help lists those of the server") from error
+        raise UsageError(f"{error}; python {archives[0]} --help lists those of the server") from error
     host = LOOPBACK if chosen.host in _ANY_ADDRESS else chosen.host
     return host, chosen.certificate.absolute() if chosen.certificate else None
 
 
-def check_start(archive: Path, ports: Ports, run_directory: Path, software: Software) -> None:
+def check_start(archives: Sequence[Path], ports: Ports, run_directory: Path, software: Software) -> None:
     """Refuse what could not be served.
 
     Raises:
-        ServerError: the archive is missing, a port is taken, or a server of this run directory runs already.
+        ServerError: an archive is missing, archives cannot be served together, a port is taken, or a server of this run
+            directory runs already.
     """
-    if not archive.is_file():
-        raise ServerError(f"{archive}: no such archive; `make package` builds it")
+    for archive in archives:
+        if not archive.is_file():
+            raise ServerError(f"{archive}: no such archive; `make package` builds it")
+    _check_together(archives, software)
     running = Server.find(run_directory)
     if running is not None:
         raise ServerError(f"a server runs already at {running.url}; `make stop` ends it")
@@ -107,6 +115,17 @@ def check_start(archive: Path, ports: Ports, run_directory: Path, software: Soft
         raise ServerError(f"port {ports.inference} is in use; choose a free one with PORT=")
     if software == "torchserve" and (taken := ports.taken()):
         raise ServerError(f"port {', '.join(map(str, taken))} is in use; choose five free ports with PORT=")
+
+
+def _check_together(archives: Sequence[Path], software: Software) -> None:
+    folder = archives[0].parent
+    by_model: dict[str, Path] = {}
+    for archive in archives:
+        if other := by_model.get(archive.stem):
+            raise ServerError(f"{archive}: its model would be {archive.stem!r}, as that of {other} is; name each archive once")
+        if software == "torchserve" and archive.parent.resolve() != folder.resolve():
+            raise ServerError(f"{archive}: must be in {folder}, because TorchServe serves the archives of one folder")
+        by_model[archive.stem] = archive
 
 
 @contextmanager
@@ -117,6 +136,7 @@ def serving(
     config: Path = CONFIG,
     software: Software = "torchserve",
     options: Sequence[str] = (),
+    others: Sequence[Path] = (),
 ) -> Iterator[Server]:
     """Give a server that is READY inside the block and stopped after it.
 
@@ -124,7 +144,7 @@ def serving(
         ServerError: as `start` and `Server.wait_until_ready` do.
         JavaNotFound: there is no Java 17 or newer.
     """
-    server = start(archive, ports, run_directory, config, software, options)
+    server = start(archive, ports, run_directory, config, software, options, others)
     try:
         server.wait_until_ready()
         yield server
@@ -146,16 +166,17 @@ def environment(temporary: Path, logs: Path) -> dict[str, str]:
     }
 
 
-def _launch_torchserve(archive: Path, ports: Ports, config: Path, logs: Path, temporary: Path) -> tuple[int, float]:
+def _launch_torchserve(archives: Sequence[Path], ports: Ports, config: Path, logs: Path, temporary: Path) -> tuple[int, float]:
     settings = logs.parent / SETTINGS
     settings.write_text(with_ports(config.read_text(), ports))
-    return _launch(_command(archive, settings), environment(temporary, logs), logs / CONSOLE)
+    return _launch(_command(archives, settings), environment(temporary, logs), logs / CONSOLE)
 
 
-def _command(archive: Path, settings: Path) -> list[str]:
+def _command(archives: Sequence[Path], settings: Path) -> list[str]:
     return [
         *(str(Path(sys.executable).parent / "torchserve"), "--start", "--ncs"),
-        *("--model-store", str(archive.parent.resolve()), "--models", f"{archive.stem}={archive.name}"),
+        *("--model-store", str(archives[0].parent.resolve())),
+        *("--models", *(f"{archive.stem}={archive.name}" for archive in archives)),
         *("--ts-config", str(settings.resolve()), "--log-config", str(LOGGING)),
     ]
 

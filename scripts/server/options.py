@@ -7,6 +7,11 @@ from scripts.server.launch import DEFAULT_RUN_DIRECTORY
 from scripts.server.ports import DEFAULT_PORT, LAST_BASE_PORT
 
 
+def add_archives(parser: Parser) -> None:
+    text = "model archive, served under its file's name; repeatable, for several models on one server"
+    parser.add_argument("--archive", type=Path, action="append", required=True, metavar="FILE", help=text)
+
+
 def add_port(parser: Parser) -> None:
     port = whole_number(1024, LAST_BASE_PORT)
     text = "port for requests (%(default)s); TorchServe uses the next four too"

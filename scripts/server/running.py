@@ -56,10 +56,20 @@ class Server:
     host: str = LOOPBACK
     #: What it shows, if it speaks TLS.
     certificate: Path | None = None
+    #: Further models that it serves.
+    others: tuple[str, ...] = ()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return self.model, *self.others
 
     @property
     def url(self) -> str:
-        return f"{self.endpoint('inference').url}/predictions/{self.model}"
+        return self.url_of(self.model)
+
+    def url_of(self, model: str) -> str:
+        """Return the address for predictions by one of its models."""
+        return f"{self.endpoint('inference').url}/predictions/{model}"
 
     @property
     def page_url(self) -> str | None:
@@ -95,28 +105,36 @@ class Server:
         return process if alive else None
 
     def workers(self) -> list[dict[str, object]]:
-        """Return what the server says about its workers (`id`, `status`, `pid`, ...); nothing while it does not answer."""
-        response = self._get("management", f"/models/{self.model}")
+        """Return what the server says about its workers (`id`, `status`, `pid`, ...), those of the first model first."""
+        return [worker for model in self.models for worker in self._workers_of(model)]
+
+    def _workers_of(self, model: str) -> list[dict[str, object]]:
+        """Return what the server says about one model's workers; nothing while it does not answer."""
+        response = self._get("management", f"/models/{model}")
         workers: list[dict[str, object]] = response.json()[0]["workers"] if response is not None and response.ok else []
         return workers
 
     def is_ready(self) -> bool:
         """Return whether requests would be answered now."""
         if self.software == "torchserve":  # Its probes are green before it is ready.
-            workers = self.workers()
-            return bool(workers) and all(worker["status"] == "READY" for worker in workers)
+            by_model = [self._workers_of(model) for model in self.models]
+            return all(workers and all(worker["status"] == "READY" for worker in workers) for workers in by_model)
         response = self._get("inference", "/v2/health/ready")
         return response is not None and response.ok
 
     def why_not_ready(self, within: float = READY_PROBE_S) -> str | None:
-        """Ask for the prediction of a tiny image; return why it is not answered, None if it is.
+        """Ask each model for the prediction of a tiny image; return why one is not answered, None if all are.
 
         TorchServe's own probes stay green with a worker that hangs, with none, and while the model is loaded.
         """
         if self.process() is None:
             return "the server has ended"
+        reasons = (self._why_not_predicted(model, within) for model in self.models)
+        return next((reason for reason in reasons if reason), None)
+
+    def _why_not_predicted(self, model: str, within: float) -> str | None:
         try:
-            path, headers = f"/predictions/{self.model}", {"Content-Type": "image/png", "X-Segment-Masks": "none"}
+            path, headers = f"/predictions/{model}", {"Content-Type": "image/png", "X-Segment-Masks": "none"}
             answer = self._ask("POST", "inference", path, within, data=_TINY_PNG, headers=headers)
         except requests.Timeout:
             return f"a prediction is not answered within {within:g} s"
@@ -137,7 +155,7 @@ class Server:
             if self.is_ready():
                 return
             if failure := self.logs.load_failure():
-                raise ServerError(f"{self.model!r} cannot be served\n{failure}")
+                raise ServerError(f"{' or '.join(map(repr, self.models))} cannot be served\n{failure}")
             time.sleep(0.2)
         raise ServerError(f"not READY after {within:.0f} s\n{self.logs.tail()}")
 
@@ -205,7 +223,8 @@ class Server:
             paths = {"run_directory": run_directory, "temporary": Path(state["temporary"])}
             if state.get("certificate"):
                 paths["certificate"] = Path(state["certificate"])
-            return cls(**{**state, **paths, "ports": Ports(**state["ports"])})
+            others = tuple(state.get("others", ()))  # JSON has lists only.
+            return cls(**{**state, **paths, "ports": Ports(**state["ports"]), "others": others})
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:

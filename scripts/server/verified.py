@@ -37,7 +37,7 @@ def verified_copy(archive: Path, keys: Sequence[Path], folder: Path) -> Path:
     if not keys:
         return archive
     copy = folder / "model-store" / archive.name
-    copy.parent.mkdir(mode=0o700)
+    copy.parent.mkdir(mode=0o700, exist_ok=True)
     shutil.copyfile(archive, copy)
     try:
         with copy.open("rb") as file:

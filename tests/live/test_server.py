@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import requests
 
 from scripts.client import Client
 from scripts.java import find_java_home
-from scripts.server import CONFIG, LOGGING, Ports, Server, ServerError, serving, start
+from scripts.server import CONFIG, LOGGING, Ports, Server, ServerError, Software, serving, start
 from scripts.server.properties import with_ports
 from scripts.server_access import ServerAccess
 from tests.archives import reconfigured
@@ -116,6 +117,21 @@ def test_a_second_server_in_the_same_run_directory_is_refused(server: Server, tm
 
     with pytest.raises(ServerError, match=re.escape(server.url)):
         start(archive, Ports.free(), server.run_directory)
+
+
+@pytest.mark.parametrize("software", ["torchserve", "asgi"])
+def test_a_server_of_two_archives_answers_for_both(
+    software: Software, tmp_path: Path, default_archive: Path, small_archive: Path, photos: dict[str, Path]
+) -> None:
+    first, second = (Path(shutil.copy(archive, tmp_path)) for archive in (default_archive, small_archive))
+    image, headers = photos["chelsea"].read_bytes(), {"Content-Type": "image/png", "X-Segment-Masks": "none"}
+
+    with serving(first, Ports.free(), tmp_path / "run", software=software, others=[second]) as server:
+        answers = [requests.post(server.url_of(model), image, headers=headers, timeout=TIMEOUT_S) for model in server.models]
+
+        assert [answer.json()["model"] for answer in answers] == ["deeplabv3", "pets"]
+        assert [worker["status"] for worker in server.workers()] == ["READY", "READY"]
+        assert server.why_not_ready() is None
 
 
 def test_torchserve_with_keys_and_tls_becomes_ready_and_lets_programs_in(

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from model.backbones import BACKBONES, STAGES, TIMM_EXAMPLES, build_backbone, dilate
+from model.backbones import BACKBONES, LOW_DEPTHWISE, STAGES, TIMM_EXAMPLES, build_backbone, dilate, pad_after
 from model.strict import ConfigurationError
 
 pytestmark = pytest.mark.slow
@@ -65,3 +65,40 @@ def test_a_pooling_beyond_the_output_stride_keeps_the_grid() -> None:
 def test_a_backbone_without_a_stage_at_stride_4_is_refused_where_it_is_read() -> None:
     with pytest.raises(ConfigurationError, match=r"cannot be dilated|none at 4"):
         build_backbone("timm:levit_128", 16, ("out", "low"))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_large"])
+def test_low_level_features_are_read_within_a_unit(name: str) -> None:
+    backbone = build_backbone(name, 16, ("out", LOW_DEPTHWISE))
+
+    features = backbone.module.eval()(torch.randn(1, 3, 32, 32))[LOW_DEPTHWISE]
+
+    assert features.shape == (1, backbone.channels[LOW_DEPTHWISE], 8, 8)
+    assert features.min() >= 0  # After an activation, which the unit's output is not.
+
+
+def test_a_backbone_without_such_units_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"low_level_tap 'depthwise': backbone 'resnet50' .*: mobilenet_v3_large, "):
+        build_backbone("resnet50", 16, ("out", LOW_DEPTHWISE))
+
+
+@pytest.mark.parametrize("side", [32, 33, 41])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_a_trailing_padding_moves_cells_by_one_of_the_input_and_keeps_the_grid(side: int, kernel: int) -> None:
+    conv = nn.Conv2d(1, 1, kernel, stride=2, padding=kernel // 2)
+    trunk = nn.Sequential(conv)
+    pad_after(trunk, (2,))
+    trunk[0].load_state_dict(conv.state_dict())
+    image = torch.randn(1, 1, side, side)
+
+    moved = trunk(image)
+
+    assert moved.shape[-2:] == (-(-side // 2), -(-side // 2))
+    inner, shifted = slice(1, side // 2 - 2), conv(image[..., 1:, 1:])
+    torch.testing.assert_close(moved[..., inner, inner], shifted[..., inner, inner])
+
+
+@pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2_vainf", "timm:mobilenetv2_100"])
+def test_a_trailing_padding_is_refused_where_the_backbone_pads_otherwise(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"trailing_padding \(2,\)"):
+        build_backbone(name, 16, trailing_padding=(2,))

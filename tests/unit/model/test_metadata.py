@@ -36,10 +36,17 @@ def test_a_bad_value_is_named_with_its_key() -> None:
         ModelConfig.parse({"output_stride": 4}, source="here")
 
 
-@pytest.mark.parametrize("rates", [(), (6, 0)])
-def test_impossible_rates_are_refused(rates: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigurationError, match="at least one rate"):
-        ModelConfig.parse({"atrous_rates": rates}, source="here")
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("atrous_rates", (6, 0), "rates of 1 or more"),
+        ("multi_grid", (), "at least one factor"),
+        ("multi_grid", (1, 0), "at least one factor"),
+    ],
+)
+def test_impossible_rates_are_refused(key: str, value: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        ModelConfig.parse({key: value}, source="here")
 
 
 @pytest.mark.parametrize(

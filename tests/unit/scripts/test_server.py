@@ -87,6 +87,32 @@ def test_a_missing_archive_is_named(tmp_path: Path) -> None:
         start(tmp_path / "a.mar", Ports.free(), tmp_path / "run")
 
 
+def test_archives_of_one_name_are_refused(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "dogs.mar").touch()
+
+    with pytest.raises(ServerError, match=r"b/dogs\.mar: its model would be 'dogs', as that of .*a/dogs\.mar is"):
+        start(tmp_path / "a/dogs.mar", Ports.free(), tmp_path / "run", software="asgi", others=[tmp_path / "b/dogs.mar"])
+
+
+def test_archives_of_two_folders_are_refused_for_torchserve(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "dogs.mar").touch()
+    (tmp_path / "b/cats.mar").touch()
+
+    with pytest.raises(ServerError, match=r"cats\.mar: must be in .*, because TorchServe"):
+        start(tmp_path / "dogs.mar", Ports.free(), tmp_path / "run", others=[tmp_path / "b/cats.mar"])
+
+
+def test_a_server_of_several_models_is_found_with_all_of_them(tmp_path: Path) -> None:
+    process = psutil.Process()
+    server = Server(process.pid, process.create_time(), Ports.free(), "a", tmp_path, tmp_path / "t", others=("b", "c"))
+    server.save()
+
+    assert Server.find(tmp_path) == server
+
+
 def test_a_server_that_has_ended_is_not_found(tmp_path: Path) -> None:
     gone = Server(pid=2**22 - 1, started=0, ports=Ports.free(), model="m", run_directory=tmp_path, temporary=tmp_path / "t")
     gone.save()

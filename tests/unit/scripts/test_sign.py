@@ -133,6 +133,7 @@ def test_torchserve_gets_a_copy_that_was_checked(archive: Path, key: Path, tmp_p
     assert copy != archive
     assert copy.read_bytes() == archive.read_bytes()
     assert verified_copy(archive, [], tmp_path) == archive
+    assert verified_copy(archive, keys, tmp_path) == copy  # As for the second archive of a server.
 
 
 def test_it_is_known_whether_a_start_verifies() -> None:

@@ -1,0 +1,105 @@
+"""MobileNet-EdgeTPU (Howard and Gupta 2019, "Introducing the Next Generation of On-Device Vision Models"), the backbone alone.
+
+It is MobileNetV3's cousin for accelerators: ReLU throughout, no squeeze-and-excitation, and in the early stages one full 3×3
+convolution in the place of the expansion and the depthwise convolution.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class Stage(NamedTuple):
+    """Units of one width."""
+
+    #: Whether the expansion is a full 3×3 convolution.
+    fused: bool
+    channels: int
+    units: int
+    #: Of the first unit.
+    stride: int
+    kernel_size: int
+    #: Channels inside the units, relative to those at their input: of the first unit, of the others.
+    first_expansion: int
+    expansion: int
+
+
+_STEM, _FIRST, _HEAD = 32, 16, 1280
+_STAGES = (
+    Stage(fused=True, channels=32, units=4, stride=2, kernel_size=3, first_expansion=8, expansion=4),
+    Stage(fused=True, channels=48, units=4, stride=2, kernel_size=3, first_expansion=8, expansion=4),
+    Stage(fused=False, channels=96, units=4, stride=2, kernel_size=3, first_expansion=8, expansion=4),
+    Stage(fused=False, channels=96, units=4, stride=1, kernel_size=3, first_expansion=8, expansion=4),
+    Stage(fused=False, channels=160, units=4, stride=2, kernel_size=5, first_expansion=8, expansion=4),
+    Stage(fused=False, channels=192, units=1, stride=1, kernel_size=3, first_expansion=8, expansion=4),
+)
+
+
+def _conv_bn(in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    return [
+        nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(out_channels),
+    ]
+
+
+class Unit(nn.Module):
+    """Expansion, depthwise convolution unless the expansion is a full one, projection; with a residual where asked.
+
+    Args:
+        in_channels, hidden, out_channels: at the input, inside and at the output.
+        residual: add the input; widths and stride must allow it.
+    """
+
+    def __init__(
+        self, in_channels: int, hidden: int, out_channels: int, kernel_size: int, stride: int, *, fused: bool, residual: bool
+    ) -> None:
+        super().__init__()
+        self.residual = residual
+        if fused:
+            self.expand = nn.Sequential(*_conv_bn(in_channels, hidden, kernel_size, stride), nn.ReLU())
+            self.depthwise = nn.Sequential()
+        else:
+            self.expand = nn.Sequential(*_conv_bn(in_channels, hidden), nn.ReLU())
+            self.depthwise = nn.Sequential(*_conv_bn(hidden, hidden, kernel_size, stride, groups=hidden), nn.ReLU())
+        self.project = nn.Sequential(*_conv_bn(hidden, out_channels))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map B×in_channels×H×W to B×out_channels×(H / stride)×(W / stride)."""
+        projected: Tensor = self.project(self.depthwise(self.expand(features)))
+        return features + projected if self.residual else projected
+
+
+class MobileNetEdgeTPU(nn.Module):
+    """The layers before the classifier; output stride 32 until `model.backbones.dilate` changes it.
+
+    Args:
+        depth_multiplier: scales the channels of all layers but the head.
+    """
+
+    def __init__(self, depth_multiplier: float = 1.0) -> None:
+        super().__init__()
+        stem, width = (_multiple_of_8(channels * depth_multiplier) for channels in (_STEM, _FIRST))
+        self.stem = nn.Sequential(*_conv_bn(3, stem, 3, 2), nn.ReLU())
+        blocks: list[nn.Module] = [nn.Sequential(*_conv_bn(stem, width))]
+        for stage in _STAGES:
+            channels = _multiple_of_8(stage.channels * depth_multiplier)
+            for number in range(stage.units):
+                first = number == 0
+                hidden = width * (stage.first_expansion if first else stage.expansion)
+                stride = stage.stride if first else 1
+                # The first unit of a stage has no residual, even where width and stride stay.
+                blocks.append(Unit(width, hidden, channels, stage.kernel_size, stride, fused=stage.fused, residual=not first))
+                width = channels
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Sequential(*_conv_bn(width, _HEAD), nn.ReLU())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images B×3×H×W to features B×1280×h×w."""
+        features: Tensor = self.head(self.blocks(self.stem(images)))
+        return features
+
+
+def _multiple_of_8(channels: float) -> int:
+    """Round to a multiple of 8, but not down by more than a tenth."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded

@@ -1,0 +1,81 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model import CheckpointError, build_model, load_state_dict
+from scripts.training.config import TrainingConfig
+from tests.unit.tools.scenes_and_streets import folded_networks
+from tests.unit.tools.scenes_and_streets.folded_networks import FoldedLayers
+from tools.scenes_and_streets.__main__ import FOLDER
+from tools.scenes_and_streets.published_networks import PUBLISHED, build_published, read_published
+from tools.scenes_and_streets.start_states import move_kernels, muting
+
+pytestmark = pytest.mark.slow
+
+PLAIN: dict[str, Callable[[FoldedLayers, Tensor], Tensor]] = {
+    "scenes": folded_networks.scenes,
+    "streets": folded_networks.streets,
+}
+
+
+@pytest.fixture(params=PUBLISHED)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_the_family_computes_what_the_published_network_does(name: str, tmp_path: Path) -> None:
+    published = PUBLISHED[name]
+    side = 16 * 5 + published.side % 16
+    image, layers = torch.randn(1, 3, side, side), FoldedLayers()
+    with torch.inference_mode():
+        expected = PLAIN[name](layers, image)
+    save_file(layers.weights, tmp_path / "folded.safetensors")
+
+    with torch.inference_mode():
+        logits = build_published(tmp_path / "folded.safetensors", published)(image)["out"]
+
+    torch.testing.assert_close(logits, expected[:, published.untrained :], atol=1e-4 * float(expected.std()), rtol=1e-3)
+    assert logits.shape[1] == len(published.classes) == len(published.palette) == len(set(published.palette))
+
+
+def test_the_recipe_trains_the_network_that_the_published_state_fits(name: str, tmp_path: Path) -> None:
+    published, layers = PUBLISHED[name], FoldedLayers()
+    side = 32 + published.side % 16
+    with torch.inference_mode():
+        PLAIN[name](layers, torch.randn(1, 3, side, side))
+    save_file(layers.weights, tmp_path / "folded.safetensors")
+
+    assert TrainingConfig.read(FOLDER / f"{name}.yaml").model == published.trained
+    start = published.start_state(read_published(tmp_path / "folded.safetensors", published))
+    load_state_dict(build_model(published.trained), start, source="start")
+
+
+def test_a_file_of_another_network_is_named(tmp_path: Path) -> None:
+    save_file({"conv9.weight": torch.zeros(1, 1, 1, 1), "conv9.bias": torch.zeros(1)}, tmp_path / "other.safetensors")
+
+    with pytest.raises(CheckpointError, match=r"other\.safetensors: has a layer 'conv9'"):
+        read_published(tmp_path / "other.safetensors", PUBLISHED["scenes"])
+
+
+@pytest.mark.parametrize("cells", [0.0, 0.375, 1.0, 1.5])
+def test_a_moved_kernel_reads_a_slope_further_right_and_down(cells: float) -> None:
+    kernels = torch.randn(2, 1, 3, 3)
+    slope = torch.arange(9.0) + 3 * torch.arange(9.0)[:, None]
+    image = slope.expand(1, 2, 9, 9)
+
+    moved = torch.conv2d(image, move_kernels(kernels, cells), groups=2)
+
+    if cells <= 1:  # Beyond, the extrapolation is bounded.
+        torch.testing.assert_close(moved, torch.conv2d(image + 4 * cells, kernels, groups=2), atol=1e-3, rtol=1e-4)
+    assert moved.isfinite().all()
+
+
+def test_muting_keeps_grey_and_takes_colour() -> None:
+    grey, red = torch.tensor([0.3, 0.3, 0.3]), torch.tensor([1.0, 0.0, 0.0])
+
+    torch.testing.assert_close(muting() @ grey, grey)
+    assert (muting() @ red).std() < red.std() / 2

@@ -1,0 +1,72 @@
+"""Train a model of scenes or streets from a published network, which labels photographs for it, by the recipe beside this file.
+
+python -m tools.scenes_and_streets label scenes --weights WEIGHTS --images PHOTOGRAPHS --out LABELLED
+python -m tools.scenes_and_streets train scenes --weights WEIGHTS --data LABELLED
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from scripts.arguments import Parser, existing_file, existing_folder
+from scripts.errors import report_errors
+from scripts.image_files import find_images
+from scripts.train import main as train
+from tools.scenes_and_streets.published_networks import PUBLISHED, build_published
+from tools.scenes_and_streets.taught_weights import PublishedTeacher, PublishedWeights, published_labels
+
+FOLDER = Path(__file__).parent
+
+
+@report_errors
+def main(argv: list[str] | None = None) -> int:
+    arguments, more = _parser().parse_known_args(argv)
+    if arguments.command == "label":
+        label(arguments.model, arguments.weights, arguments.images, arguments.out)
+        return 0
+    recipe = ["--config", str(FOLDER / f"{arguments.model}.yaml"), "--data", str(arguments.data)]
+    weights = ["--start", str(arguments.weights), "--teacher", str(arguments.weights)]
+    # Options that are given again, such as another --config, win.
+    return train(
+        [*recipe, *weights, *more], weights=PublishedWeights(PUBLISHED[arguments.model]), program="tools.scenes_and_streets"
+    )
+
+
+def label(name: str, weights: Path, images: Path, out: Path) -> None:
+    """Write a data set into `out`: the photographs in `images`, with the published network's labels as masks."""
+    published = PUBLISHED[name]
+    teacher = PublishedTeacher(build_published(weights, published), published).eval()
+    for folder in ("images", "masks"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    (out / "classes.txt").write_text("\n".join(published.classes) + "\n")
+    for path in tqdm(find_images(images)):
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+        labels = published_labels(teacher, published, torch.from_numpy(np.array(image)))
+        mask = Image.fromarray(labels.byte().numpy()).resize(image.size, Image.Resampling.NEAREST)
+        mask.save(out / "masks" / f"{path.stem}.png")
+        link = out / "images" / path.name
+        if not link.exists():
+            link.symlink_to(path.resolve())
+
+
+def _parser() -> Parser:
+    parser = Parser("python -m tools.scenes_and_streets", __doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="label | train")
+    labelling = commands.add_parser("label", help="label photographs by the published network")
+    labelling.add_argument("--images", type=existing_folder, required=True, metavar="DIR", help="photographs")
+    labelling.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the data set")
+    training = commands.add_parser("train", help="train on these labels; options of scripts.train may follow")
+    training.add_argument("--data", type=existing_folder, required=True, metavar="DIR", help="what `label` wrote")
+    for command in (labelling, training):
+        command.add_argument("model", choices=PUBLISHED, help="scenes or streets")
+        command.add_argument("--weights", type=existing_file, required=True, metavar="FILE", help="the published network")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
