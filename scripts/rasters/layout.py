@@ -49,8 +49,10 @@ class Side:
     def starts(self) -> tuple[int, ...]:
         """Where each window begins: evenly spread, the first and the last flush with the raster's edges."""
         room = self.seen - self.window
+        if room == 0:  # A side that is no longer than a window, and perhaps than an overlap.
+            return (0,)
         steps = -(-room // (self.window - self.overlap))
-        return tuple(index * room // steps for index in range(steps + 1)) if steps else (0,)
+        return tuple(index * room // steps for index in range(steps + 1))
 
     @cached_property
     def _ramps(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

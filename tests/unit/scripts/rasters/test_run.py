@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rasterio.shutil import copy
 from rasterio.transform import from_origin
@@ -33,6 +33,7 @@ _SMALL_BLOCKS = patch("scripts.rasters.plan._BLOCK_PIXELS", 6_000)
     resolution=st.sampled_from([None, 0.3, 0.5, 0.7, 1.1]),
     seed=st.integers(0, 5),
 )
+@example(size=(40, 40), window=64, overlap=18, resolution=1.1, seed=0)  # Seen no larger than an overlap.
 def test_windows_give_the_labels_of_the_whole_raster(
     tmp_path_factory: pytest.TempPathFactory,
     size: tuple[int, int],
