@@ -16,7 +16,7 @@ class Stage(NamedTuple):
     fused: bool
     channels: int
     units: int
-    #: Of the first unit.
+    #: Stride of the first unit; the others have 1.
     stride: int
     kernel_size: int
     #: Channels inside the units, relative to those at their input: of the first unit, of the others.

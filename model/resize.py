@@ -11,7 +11,7 @@ ResizeRule = Literal["half_pixel", "align_corners", "legacy"]
 
 
 def resize_rule(*, align_corners: bool, legacy_resize: bool) -> ResizeRule:
-    """Return the rule that the two options of a network, of which at most one is set, stand for."""
+    """Return the rule that a network's options ask for; at most one of the two is set."""
     return "align_corners" if align_corners else "legacy" if legacy_resize else "half_pixel"
 
 

@@ -114,6 +114,13 @@ def request_option(text: str) -> tuple[str, str]:
     return name.strip().lower(), value
 
 
+def add_request_options(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `--option NAME=VALUE` to a program, which may be given several times; the help says `what` it is."""
+    parser.add_argument(
+        "--option", type=request_option, action="append", default=[], metavar="NAME=VALUE", help=f"{what}; repeatable"
+    )
+
+
 def collect_options(pairs: Sequence[tuple[str, str]], elsewhere: Mapping[str, str]) -> dict[str, str]:
     """Return what `--option NAME=VALUE` was given as, by name.
 

@@ -188,7 +188,7 @@ STARTS: dict[str, Callable[[Setting, Plan], Awaitable[Outcome]]] = {
     "twice": two_starts,
     "logs": fill_logs,
 }
-#: Those that mount a file system.
+#: Faults that mount a file system.
 NEED_ROOT = {"disk", "readonly"}
 
 

@@ -180,7 +180,7 @@ class BulkRun:
     engine: str
     #: Images per second while all processes work, one value per round.
     per_second: Spread
-    #: Of the whole program, its start included.
+    #: Duration of the whole program, start included.
     seconds: Spread
 
 

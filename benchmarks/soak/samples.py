@@ -49,7 +49,7 @@ class Sample:
     refused: int
     failed: int
     lost: int
-    #: Of all requests of the interval.
+    #: Latency over all requests of the interval.
     median: float
     p95: float
     worker: int

@@ -70,7 +70,7 @@ def outline_parts(parts: list[Polygon], ids: npt.NDArray[np.integer]) -> npt.NDA
 
     rings, ring_ends, own = _unit_steps([np.array(ring) for part in parts for ring in part])
     kept = _is_corner(rings, ids)
-    # Those of the outline itself too, where it was cut off short of the map's edge.
+    # The vertices of the outline itself are kept too: it may have been cut off short of the map's edge.
     kept[own] = True
     offsets = np.concatenate([[0], np.cumsum(kept)[ring_ends - 1]])
     holders = np.concatenate([[0], np.cumsum([len(part) for part in parts])])

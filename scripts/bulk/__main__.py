@@ -15,7 +15,7 @@ import signal
 import sys
 from itertools import takewhile
 
-from scripts.arguments import Parser, collect_options, existing_file, one_of, request_option, some_of
+from scripts.arguments import Parser, add_request_options, collect_options, existing_file, one_of, some_of
 from scripts.bulk.executors.engines import add_engine_options, make_executor
 from scripts.errors import FAILURE, INTERRUPTED, UserError, print_error, report_errors
 
@@ -64,14 +64,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--format", type=some_of(FORMATS), default=("png",), metavar="NAME,...", help=f"{', '.join(FORMATS)} (png)"
     )
-    parser.add_argument(
-        "--option",
-        type=request_option,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="option of the server, such as scales=0.75,1; repeatable",
-    )
+    add_request_options(parser, "option of the server, such as scales=0.75,1")
     add_engine_options(parser)
     parser.add_argument("--list-column", metavar="NAME", help="column of a list that holds the paths, URLs or files")
     parser.add_argument("--name-column", metavar="NAME", help="column of a list that names the answers")

@@ -19,7 +19,7 @@ from handler.options import AnswerOptions, InferenceOptions
 from handler.request.parser import RequestParser
 from scripts.bulk.destinations import Destination, make_destination
 from scripts.bulk.executors.base import Executor
-from scripts.bulk.executors.engines import usable_cores
+from scripts.bulk.executors.model_source import ModelSource
 from scripts.bulk.lists import ListColumns
 from scripts.bulk.manifest import FOLDER, Conditions, FinishedImages, ManifestWriter
 from scripts.bulk.merge import FORMAT as MERGED_FORMAT
@@ -53,10 +53,8 @@ def run_command(arguments: Namespace, options: Mapping[str, str], executor: Exec
         archive = extract_archive(arguments.archive, Path(folder))
         chosen = _choose_options(archive, formats, options)
         conditions = Conditions(content_digest(archive.folder), chosen.digest(arguments.keep_suffix))
-        # A cluster's machines may not see the files of this one.
-        where = arguments.archive.read_bytes() if arguments.engine == "ray" else archive.folder
-        threads = max(1, usable_cores() // (arguments.jobs or usable_cores())) if arguments.engine == "local" else 1
-        prepare = SegmentImages(where, chosen.inference, chosen.answer, formats, destination, threads)
+        model = ModelSource.for_engine(arguments, archive)
+        prepare = SegmentImages(model, chosen.inference, chosen.answer, formats, destination)
         with destination.locked():
             if arguments.overwrite:
                 _forget(destination)

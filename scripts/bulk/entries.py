@@ -13,7 +13,7 @@ class Entry:
     path: str
     #: Its path inside the source, with slashes; answers are named after it.
     name: str
-    #: As the listing tells it; unknown for what a list names by a URL.
+    #: Version according to the listing; unknown if a list gives just a URL.
     version: Version = UNKNOWN
     #: The file itself, if a list holds it.
     data: bytes | None = field(default=None, repr=False)

@@ -22,7 +22,7 @@ class ImageTask:
     name: str
     #: Names of the answers in the destination, by format.
     outputs: tuple[tuple[str, str], ...]
-    #: As it was listed.
+    #: Version when it was listed.
     version: Version = UNKNOWN
     #: The file itself, if it is at hand.
     data: bytes | None = field(default=None, repr=False)
@@ -43,13 +43,13 @@ class ImageResult:
     """What became of an image."""
 
     status: str
-    #: As it was read.
+    #: Version when it was read.
     version: Version
     error_type: str = ""
     error: str = ""
     width: int | None = None
     height: int | None = None
-    #: By stage.
+    #: Seconds spent in each stage.
     seconds: Mapping[str, float] = field(default_factory=dict)
     classes: tuple[ClassFound, ...] = ()
     #: Names of the answers that were written.

@@ -1,16 +1,10 @@
 """What a process does with one image: read, decode, run, encode, write. The answers are those of the server."""
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import torch
-
 from handler.answers import FORMATS
-from handler.archive import ModelArchive, extract_archive, read_archive
 from handler.errors import ImageTooLarge, InternalError, SegmentationError, capture
 from handler.masks.segmentation import Segmentation, keep_classes
 from handler.masks.segments import find_segments
@@ -18,10 +12,10 @@ from handler.network.views import infer_views
 from handler.option_types import ImageName
 from handler.options import AnswerOptions, InferenceOptions, SegmentationRequest
 from handler.pipeline import DecodedRequest, Pipeline
-from handler.servers.model_process import ServedModel
 from handler.stages import Observer, timed
 from scripts.bulk.destinations import Destination
 from scripts.bulk.errors import FileTooLarge, NameNotPossible, ReadError
+from scripts.bulk.executors.model_source import ModelSource
 from scripts.bulk.georeference import is_georeferenced
 from scripts.bulk.images import DONE, FAILED, UNANSWERED, ClassFound, ImageResult, ImageTask
 from scripts.bulk.storage import Content, Version, digest_version, read_file
@@ -31,15 +25,12 @@ from scripts.bulk.storage import Content, Version, digest_version, read_file
 class SegmentImages:
     """Prepares a process to segment images; `Executor.run` calls it once in each."""
 
-    #: The folder of an extracted archive; or the bytes of a .mar, for machines that do not see this one's files.
-    archive: Path | bytes
+    model: ModelSource
     #: Filled-in options; the answer's have the first of `formats`.
     inference: InferenceOptions
     answer: AnswerOptions
     formats: tuple[str, ...]
     destination: Destination
-    #: Threads of the engine.
-    threads: int = 1
 
     def __call__(self) -> "ImageSegmenter":
         """Load the model.
@@ -47,11 +38,7 @@ class SegmentImages:
         Raises:
             CheckpointError, ConfigurationError, RefinementUnavailable: the archive cannot be used.
         """
-        archive = read_archive(self.archive) if isinstance(self.archive, Path) else _unpack(self.archive)
-        settings = archive.settings.model_copy(update={"threads": archive.settings.threads or self.threads})
-        # One image at a time is in work, so a second lane would only take memory.
-        model = ServedModel(replace(archive, settings=settings, batch_size=1), gpu_id=_gpu())
-        return ImageSegmenter(model.application.pipeline, self)
+        return ImageSegmenter(self.model.load(), self)
 
 
 class ImageSegmenter:
@@ -144,7 +131,7 @@ class ImageSegmenter:
 
 @dataclass(frozen=True)
 class _Answers:
-    #: By name in the destination.
+    #: The files' contents, by their names in the destination.
     files: Mapping[str, bytes]
     #: Height, width.
     size: tuple[int, int]
@@ -172,18 +159,3 @@ def _name_option(name: str) -> dict[str, Any]:
         return {"image_name": ImageName().read(name.rpartition("/")[2])}
     except ValueError:  # Not text, or with control characters.
         return {}
-
-
-def _unpack(data: bytes) -> ModelArchive:
-    # The folder stays as long as the process: the checkpoint may be read again.
-    folder = Path(tempfile.mkdtemp(prefix="deeplab-bulk-"))
-    path = folder / "model.mar"
-    path.write_bytes(data)
-    archive = extract_archive(path, folder)
-    path.unlink()
-    return archive
-
-
-def _gpu() -> int | None:
-    """Return the GPU of this process; Ray shows each process its own."""
-    return os.getpid() % torch.cuda.device_count() if torch.cuda.is_available() else None

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 from scripts.arguments import (
     Parser,
+    add_request_options,
     existing_folder,
     http_header,
     http_url,
     positive_int,
-    request_option,
     seconds,
     whole_number,
 )
@@ -109,7 +109,7 @@ def _parser() -> Parser:
     add("--url", type=http_url(DEFAULT_URL), default=DEFAULT_URL, help="a model's predictions (%(default)s)")
     add("--header", type=http_header, action="append", default=[], metavar="'NAME: VALUE'", help="for it; repeatable")
     add_access_options(parser)
-    add("--option", type=request_option, action="append", default=[], metavar="NAME=VALUE", help="of its requests; repeatable")
+    add_request_options(parser, "of its requests")
     add(
         "--label-studio-url",
         type=http_url("http://127.0.0.1:8090"),

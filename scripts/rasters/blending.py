@@ -52,7 +52,7 @@ class WindowScores:
         return decided
 
 
-#: By row and column of windows; None for a window without a valid pixel, which the network does not see.
+#: Scores by the window's row and column; None: the window has no valid pixel, so the network skips it.
 Windows = Mapping[tuple[int, int], WindowScores | None]
 
 

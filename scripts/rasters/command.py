@@ -21,8 +21,9 @@ from handler.labels import Labels
 from handler.option_types import Text
 from handler.options import ReadingOptions
 from handler.request.parser import RequestParser
-from scripts.arguments import Parser, existing_file, request_option, some_of, whole_number
-from scripts.bulk.executors.engines import add_engine_options, make_executor, usable_cores
+from scripts.arguments import Parser, add_request_options, existing_file, some_of, whole_number
+from scripts.bulk.executors.engines import add_engine_options, make_executor
+from scripts.bulk.executors.model_source import ModelSource
 from scripts.errors import FAILURE, UsageError, print_error
 from scripts.rasters.errors import RasterError
 from scripts.rasters.layout import LEAST_OVERLAP
@@ -30,7 +31,7 @@ from scripts.rasters.model_card import read_model_card
 from scripts.rasters.plan import GREATEST_WINDOW, LEAST_WINDOW, Cutting
 from scripts.rasters.reading import RasterOptions
 from scripts.rasters.run import LABELS, SUFFIXES, RasterJob, RasterReport, segment_raster
-from scripts.rasters.worker import LoadModel
+from scripts.rasters.worker import PrepareBlocks
 
 #: Endings of the rasters that are looked for in folders.
 RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".img"})
@@ -54,14 +55,13 @@ def run(argv: list[str], prog: str = "python -m scripts.rasters") -> int:
     with tempfile.TemporaryDirectory(prefix="deeplab-rasters-") as folder:
         archive = extract_archive(arguments.archive, Path(folder))
         model = read_model_card(archive)
-        where = arguments.archive.read_bytes() if arguments.engine == "ray" else archive.folder
-        threads = max(1, usable_cores() // (arguments.jobs or usable_cores())) if arguments.engine == "local" else 1
+        prepare = PrepareBlocks(ModelSource.for_engine(arguments, archive))
         template = _template(archive, model.labels, arguments)
         failed = 0
         for source, out in jobs:
             try:
                 job = replace(template, source=source, out=out)
-                report = segment_raster(job, model, LoadModel(where, threads), executor)
+                report = segment_raster(job, model, prepare, executor)
             except RasterError as error:
                 failed += 1
                 print_error(str(error))
@@ -170,14 +170,7 @@ def _parser(prog: str) -> Parser:
     parser.add_argument(
         "--format", type=some_of(SUFFIXES), default=(LABELS,), metavar="NAME,...", help=f"{', '.join(SUFFIXES)} ({LABELS})"
     )
-    parser.add_argument(
-        "--option",
-        type=request_option,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help=f"one of {', '.join((*_SHARED, *_OWN))}; repeatable",
-    )
+    add_request_options(parser, f"one of {', '.join((*_SHARED, *_OWN))}")
     parser.add_argument(
         "--window",
         type=whole_number(LEAST_WINDOW, GREATEST_WINDOW),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 #: The least overlap of two windows. Below it a window's outermost cells, which see least, would show.
 LEAST_OVERLAP = 16
-#: Of the overlap, the part at either end where only the nearer window counts: there the other's values have no neighbours.
+#: Pixels at either end of an overlap where only the nearer window counts: the other's values have no neighbours there.
 _MARGIN = 8
 
 
@@ -25,7 +25,7 @@ class Stretch:
 
     pixels: slice
     windows: tuple[int, ...]
-    #: Of the second window, 0 to 1; float32, one per pixel. None if there is only one.
+    #: Weight of the second window, 0 to 1; float32, one per pixel. None if there is only one window.
     weight: npt.NDArray[np.float32] | None
 
 

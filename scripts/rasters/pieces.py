@@ -10,7 +10,7 @@ from handler.masks.components import number_components
 from handler.masks.label_map import LabelMap
 from handler.masks.polygons import Polygon, outline_parts
 
-#: Of the class of a polygon, where there is none.
+#: Stands where there is no polygon.
 NO_PIECE = -1
 Indices = npt.NDArray[np.int64]
 

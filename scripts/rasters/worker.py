@@ -1,15 +1,9 @@
 """What each process of an executor does: load the model once, then segment blocks."""
 
-import os
-import tempfile
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
-import torch
-
-from handler.archive import ModelArchive, extract_archive, read_archive
 from handler.pipeline import Pipeline
-from handler.servers.model_process import ServedModel
+from scripts.bulk.executors.model_source import ModelSource
 from scripts.rasters.blocks import segment_block
 from scripts.rasters.errors import RasterError
 from scripts.rasters.parts import encode_block
@@ -25,36 +19,14 @@ class BlockFault:
 
 
 @dataclass(frozen=True)
-class LoadModel:
-    """Loads a model archive in a process, which then segments blocks; can be pickled."""
+class PrepareBlocks:
+    """Prepares a process to segment blocks; `Executor.run` calls it once in each."""
 
-    #: The folder of an extracted archive; or the bytes of a .mar, for machines that do not see this one's files.
-    archive: Path | bytes
-    #: Threads of the engine.
-    threads: int = 1
+    model: ModelSource
 
     def __call__(self) -> "BlockWorker":
-        """Load the model.
-
-        Raises:
-            ConfigurationError: the archive or its settings cannot be used.
-            CheckpointError: the checkpoint cannot be used.
-        """
-        archive = read_archive(self.archive) if isinstance(self.archive, Path) else _unpack(self.archive)
-        settings = archive.settings.model_copy(update={"threads": archive.settings.threads or self.threads})
-        gpu = os.getpid() % torch.cuda.device_count() if torch.cuda.is_available() else None
-        model = ServedModel(replace(archive, settings=settings, batch_size=1), gpu_id=gpu)
-        return BlockWorker(model.application.pipeline)
-
-
-def _unpack(data: bytes) -> ModelArchive:
-    # The folder stays as long as the process: the checkpoint may be read again.
-    folder = Path(tempfile.mkdtemp(prefix="deeplab-rasters-"))
-    path = folder / "model.mar"
-    path.write_bytes(data)
-    archive = extract_archive(path, folder)
-    path.unlink()
-    return archive
+        """Load the model; raises what `ModelSource.load` does."""
+        return BlockWorker(self.model.load())
 
 
 class BlockWorker:

@@ -18,12 +18,12 @@ from handler.image.process import prepare_process
 from model.atomic import write_atomically
 from scripts.arguments import (
     Parser,
+    add_request_options,
     collect_options,
     http_header,
     http_url,
     one_of,
     positive_int,
-    request_option,
     seconds,
     whole_number,
 )
@@ -111,14 +111,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--format", type=one_of(FORMATS), default="png", metavar="NAME", help=f"{', '.join(FORMATS)} (%(default)s)"
     )
-    parser.add_argument(
-        "--option",
-        type=request_option,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="option of the server; repeatable",
-    )
+    add_request_options(parser, "option of the server")
     parser.add_argument(
         "--header", type=http_header, action="append", default=[], metavar="'NAME: VALUE'", help="such as a key; repeatable"
     )

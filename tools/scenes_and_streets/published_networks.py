@@ -31,14 +31,14 @@ _EVERY_STRIDE = (2, 4, 8, 16)
 class PublishedNetwork:
     """One of the published networks, and what is made of it."""
 
-    #: As published, with its own interpolation and padding.
+    #: The network as published, with its own interpolation and padding.
     published: ModelConfig
     #: What is trained: half-pixel centres, any size.
     trained: ModelConfig
     normalization: Normalization
     #: Side of the square images that it was published for.
     side: int
-    #: Layers of the family by those of the file, as a regular expression and its replacement.
+    #: Maps layer names of the file (regular expressions) to layer names of our networks (replacements).
     layers: Mapping[str, str]
     #: Outputs of the file that no training ever taught, and that are left out.
     untrained: int

@@ -9,7 +9,7 @@ from handler.profile import Profile
 
 #: Raised when a message changes: a worker runs the code of its archive, the front that of the archive it was started from.
 VERSION = 4
-#: By this environment variable a worker knows on how many processors it may compute; 0: as its archive says.
+#: Environment variable with the number of cores a worker may compute on; 0: the archive's own setting.
 THREADS_VARIABLE = "DEEPLAB_THREADS"
 
 

@@ -67,7 +67,7 @@ class ServerOptions:
     drain: float = 150
     #: Where archives are extracted; None: the user's cache folder.
     cache: Path | None = None
-    #: Public keys, one of which must have signed each archive; empty: signatures are not looked at.
+    #: Each archive must be signed with one of these public keys; empty: signatures are not checked.
     verify_key: Sequence[Path] = ()
     #: Where requests and events are logged; None: on standard output and error.
     log_file: Path | None = None

@@ -45,7 +45,7 @@ def unpack(archive: Path, cache: Path | None = None, keys: Sequence[Path] = ()) 
     Args:
         archive: a `.mar` file, or a folder that is already an extracted one.
         cache: where to extract to; None: the user's cache folder.
-        keys: files of public keys, one of which must have signed `archive`; empty: its signature is not looked at.
+        keys: public key files; `archive` must be signed with one of them. Empty: its signature is not checked.
 
     Raises:
         UnpackError: `archive` is not a zip file with a manifest, or not signed as it must be, or the folder cannot be

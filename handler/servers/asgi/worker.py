@@ -122,7 +122,7 @@ def load(folder: Path, name: str, index: int) -> tuple[ServedModel, Ready]:
 
 
 def adapt(archive: ModelArchive, name: str, threads: int) -> ModelArchive:
-    """Return an archive as this server runs it: under `name`, and on so many threads; 0: as many as it says itself."""
+    """Return an archive with the name and number of threads that this server gives it; 0 threads: the archive's own setting."""
     settings = archive.settings.model_copy(update={"threads": threads or archive.settings.threads})
     return replace(archive, identity=ModelIdentity(name, archive.identity.version), settings=settings)
 

@@ -26,7 +26,7 @@ class Lost(Generic[Task]):
 
 
 class Executor(Protocol):
-    """Does tasks in processes of its own, each of which is prepared once."""
+    """Runs tasks in separate processes and prepares each process once."""
 
     def run(
         self, prepare: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task]
