@@ -150,11 +150,12 @@ async def hanging_up(subject: Subject, plan: Plan) -> Outcome:
     return Outcome(f"{plan.leaving} clients that hang up", tally, await recover(subject.address), culprits)
 
 
-#: By name, in the order in which they are done to one server: the last ends it.
+#: By name, in the order in which they are done to one server: the last ends it. After a crash loop a server refuses requests
+#: while it has no worker, so that follows the faults in which they are to wait.
 SCENARIOS: dict[str, Callable[[Subject, Plan], Awaitable[Outcome]]] = {
     "kill": kill_worker,
-    "crashloop": crash_loop,
     "hang": hang_worker,
+    "crashloop": crash_loop,
     "crowd": crowd,
     "slow": slow_connections,
     "hangup": hanging_up,

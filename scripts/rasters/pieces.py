@@ -71,13 +71,14 @@ def trace_pieces(
     return Pieces(
         shapely.transform(polygons[kept], lambda points: points + offset),
         class_of[owner[kept]],
-        _sum_by_part(np.ones(ids.size, np.int64), ids, owner[kept]),
+        _sum_by_part(None, ids, owner[kept]),
         _sum_by_part(confidence.ravel(), ids, owner[kept]),
         (piece_of[ids[0]], piece_of[ids[-1]], piece_of[ids[:, 0]], piece_of[ids[:, -1]]),
     )
 
 
-def _sum_by_part(values: npt.NDArray[Any], ids: npt.NDArray[np.int32], parts: Indices) -> Indices:
+def _sum_by_part(values: npt.NDArray[Any] | None, ids: npt.NDArray[np.int32], parts: Indices) -> Indices:
+    """Sum `values` over the pixels of each of `parts`; None: count the pixels."""
     # Sums of whole numbers below 2**53 are exact in floats.
     sums: Indices = np.bincount(ids.ravel(), weights=values, minlength=int(ids.max()) + 1)[parts].astype(np.int64)
     return sums

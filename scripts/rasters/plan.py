@@ -12,8 +12,9 @@ from scripts.rasters.resampling import Resampling
 
 #: How many times coarser or finer than the raster the network may see it.
 MOST_RESAMPLED = 8
-#: Pixels of the raster in a block, about: one takes some twenty seconds of one core, and 200 MB.
-_BLOCK_PIXELS = 24_000_000
+#: Pixels of the raster in a block, about. With polygons one takes 300 to 400 MB; blocks three times as large take twice the
+#: memory, and as long.
+_BLOCK_PIXELS = 8_000_000
 #: The sizes of a window, as those of a checkpoint's resize policy.
 LEAST_WINDOW, GREATEST_WINDOW = 64, 4096
 
