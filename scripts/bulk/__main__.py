@@ -15,8 +15,8 @@ import signal
 import sys
 from itertools import takewhile
 
-from scripts.arguments import Parser, add_request_options, collect_options, existing_file, one_of, some_of
-from scripts.bulk.executors.engines import add_engine_options, make_executor
+from scripts.arguments import Parser, add_request_options, collect_options, one_of, some_of
+from scripts.bulk.executors.engines import add_engine_options, add_model_options, make_executor
 from scripts.errors import FAILURE, INTERRUPTED, UserError, print_error, report_errors
 
 #: Fields of a request that have an argument of their own here.
@@ -57,7 +57,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "sources", nargs="+", metavar="SOURCE", help="images, folders, patterns, lists (.txt, .csv, .parquet), or URLs of them"
     )
-    parser.add_argument("--archive", type=existing_file, required=True, metavar="FILE", help="the model, a .mar")
+    add_model_options(parser)
     parser.add_argument(
         "--out", required=True, metavar="DEST", help="folder for the answers, or a URL such as s3://bucket/masks"
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handler.answers import FORMATS
-from handler.archive import ModelArchive, extract_archive
+from handler.archive import ModelArchive
 from handler.digest import content_digest
 from handler.labels import Labels
 from handler.masks.refinement import import_crf
@@ -19,7 +19,7 @@ from handler.options import AnswerOptions, InferenceOptions
 from handler.request.parser import RequestParser
 from scripts.bulk.destinations import Destination, make_destination
 from scripts.bulk.executors.base import Executor
-from scripts.bulk.executors.model_source import ModelSource
+from scripts.bulk.executors.model_source import open_model
 from scripts.bulk.lists import ListColumns
 from scripts.bulk.manifest import FOLDER, Conditions, FinishedImages, ManifestWriter
 from scripts.bulk.merge import FORMAT as MERGED_FORMAT
@@ -50,10 +50,9 @@ def run_command(arguments: Namespace, options: Mapping[str, str], executor: Exec
     destination = make_destination(arguments.out)
     columns = ListColumns(arguments.list_column, arguments.name_column)
     with tempfile.TemporaryDirectory(prefix="deeplab-bulk-") as folder:
-        archive = extract_archive(arguments.archive, Path(folder))
+        archive, model = open_model(arguments, Path(folder))
         chosen = _choose_options(archive, formats, options)
         conditions = Conditions(content_digest(archive.folder), chosen.digest(arguments.keep_suffix))
-        model = ModelSource.for_engine(arguments, archive)
         prepare = SegmentImages(model, chosen.inference, chosen.answer, formats, destination)
         with destination.locked():
             if arguments.overwrite:

@@ -16,14 +16,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from handler.archive import ModelArchive, extract_archive
+from handler.archive import ModelArchive
 from handler.labels import Labels
 from handler.option_types import Text
 from handler.options import ReadingOptions
 from handler.request.parser import RequestParser
-from scripts.arguments import Parser, add_request_options, existing_file, some_of, whole_number
-from scripts.bulk.executors.engines import add_engine_options, make_executor
-from scripts.bulk.executors.model_source import ModelSource
+from scripts.arguments import Parser, add_request_options, some_of, whole_number
+from scripts.bulk.executors.engines import add_engine_options, add_model_options, make_executor
+from scripts.bulk.executors.model_source import open_model
 from scripts.errors import FAILURE, UsageError, print_error
 from scripts.rasters.errors import RasterError
 from scripts.rasters.layout import LEAST_OVERLAP
@@ -53,9 +53,9 @@ def run(argv: list[str], prog: str = "python -m scripts.rasters") -> int:
     executor = make_executor(arguments)
     jobs = list(_jobs(arguments))
     with tempfile.TemporaryDirectory(prefix="deeplab-rasters-") as folder:
-        archive = extract_archive(arguments.archive, Path(folder))
+        archive, model_source = open_model(arguments, Path(folder))
         model = read_model_card(archive)
-        prepare = PrepareBlocks(ModelSource.for_engine(arguments, archive))
+        prepare = PrepareBlocks(model_source)
         template = _template(archive, model.labels, arguments)
         failed = 0
         for source, out in jobs:
@@ -165,7 +165,7 @@ def _parser(prog: str) -> Parser:
         metavar="SOURCE",
         help="rasters that GDAL reads, folders of them, or URLs (s3, gs, az, http)",
     )
-    parser.add_argument("--archive", type=existing_file, required=True, metavar="FILE", help="the model, a .mar")
+    add_model_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the outputs")
     parser.add_argument(
         "--format", type=some_of(SUFFIXES), default=(LABELS,), metavar="NAME,...", help=f"{', '.join(SUFFIXES)} ({LABELS})"

@@ -3,7 +3,8 @@
 import os
 from argparse import ArgumentParser, Namespace
 
-from scripts.arguments import one_of, positive_int
+from handler.servers.asgi.options import VERIFY_KEY
+from scripts.arguments import existing_file, one_of, positive_int
 from scripts.bulk.executors.base import Executor
 from scripts.bulk.executors.local import LocalExecutor
 from scripts.bulk.executors.ray import RayExecutor, RayOptions
@@ -11,6 +12,19 @@ from scripts.errors import UsageError
 from scripts.ray_cluster import require_ray
 
 ENGINES = ("local", "ray")
+
+
+def add_model_options(parser: ArgumentParser) -> None:
+    """Add `--archive` and `--verify-key` to a program."""
+    parser.add_argument("--archive", type=existing_file, required=True, metavar="FILE", help="the model, a .mar")
+    parser.add_argument(
+        VERIFY_KEY,
+        type=existing_file,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="public key; the archive must be signed (python -m scripts.sign); repeatable, one must have signed",
+    )
 
 
 def add_engine_options(parser: ArgumentParser) -> None:

@@ -10,8 +10,12 @@ import torch
 
 from handler.archive import ModelArchive, extract_archive, read_archive
 from handler.pipeline import Pipeline
+from handler.servers.asgi.options import VERIFY_KEY
+from handler.servers.asgi.signatures import PACKAGE
 from handler.servers.model_process import ServedModel
 from scripts.bulk.executors.engines import usable_cores
+from scripts.errors import UserError
+from scripts.server.verified import verified_copy
 
 
 @dataclass(frozen=True)
@@ -22,19 +26,6 @@ class ModelSource:
     archive: Path | bytes
     #: Threads of the engine, unless the archive has its own setting.
     threads: int = 1
-
-    @classmethod
-    def for_engine(cls, arguments: Namespace, extracted: ModelArchive) -> "ModelSource":
-        """Choose what suits the executor that the options of `add_engine_options` ask for.
-
-        Args:
-            arguments: those options, and `archive`, the path of the .mar file.
-            extracted: the same archive, extracted on this machine.
-        """
-        if arguments.engine == "ray":
-            return cls(arguments.archive.read_bytes())
-        cores = usable_cores()
-        return cls(extracted.folder, max(1, cores // (arguments.jobs or cores)))
 
     def load(self) -> Pipeline:
         """Load the model in this process.
@@ -50,6 +41,30 @@ class ModelSource:
         gpu = os.getpid() % torch.cuda.device_count() if torch.cuda.is_available() else None
         # A process has one image at a time in work, so a second lane would only take memory.
         return ServedModel(replace(archive, settings=settings, batch_size=1), gpu_id=gpu).application.pipeline
+
+
+def open_model(arguments: Namespace, folder: Path) -> tuple[ModelArchive, ModelSource]:
+    """Extract the archive below `folder`, which is this process's own, and say where an executor's processes get it from.
+
+    Args:
+        arguments: the options of `add_model_options` and `add_engine_options`.
+        folder: an existing folder; it must stay as long as the processes.
+
+    Raises:
+        UserError: the archive must be signed and is not, or the package for that is not installed.
+        ConfigurationError: it is not an archive of this project, or its settings cannot be used.
+    """
+    try:
+        file = verified_copy(arguments.archive, arguments.verify_key, folder)
+    except ModuleNotFoundError as error:
+        raise UserError(f"{VERIFY_KEY}: the package {PACKAGE} is not installed; pip install '.[signing]'") from error
+    extracted = folder / "archive"
+    extracted.mkdir()
+    archive = extract_archive(file, extracted)
+    if arguments.engine == "ray":
+        return archive, ModelSource(file.read_bytes())
+    cores = usable_cores()
+    return archive, ModelSource(archive.folder, max(1, cores // (arguments.jobs or cores)))
 
 
 def _extract(data: bytes) -> ModelArchive:

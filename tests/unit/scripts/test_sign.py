@@ -12,6 +12,7 @@ from handler.servers.asgi.command import main as serve
 from handler.servers.asgi.command import main_of_archive
 from handler.servers.asgi.signatures import SignatureError, signature_path, verify
 from handler.servers.asgi.unpack import UnpackError, unpack
+from scripts.bulk.__main__ import main as bulk
 from scripts.server import Ports, ServerError, start
 from scripts.server.verified import split_keys, verified_copy, wants_verification
 from scripts.sign import PASSWORD_VARIABLE, main
@@ -134,6 +135,17 @@ def test_torchserve_gets_a_copy_that_was_checked(archive: Path, key: Path, tmp_p
     assert copy.read_bytes() == archive.read_bytes()
     assert verified_copy(archive, [], tmp_path) == archive
     assert verified_copy(archive, keys, tmp_path) == copy  # As for the second archive of a server.
+
+
+@pytest.mark.parametrize("raster", [[], ["--raster"]], ids=["images", "rasters"])
+def test_a_bulk_run_does_not_begin_with_a_changed_archive(
+    raster: list[str], archive: Path, key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_a_byte(archive)
+    options = ["--archive", str(archive), "--verify-key", str(key), "--out", str(tmp_path / "out")]
+
+    assert bulk([*raster, str(archive), *options]) == 1
+    assert "the archive or its signature was changed" in capsys.readouterr().err
 
 
 def test_it_is_known_whether_a_start_verifies() -> None:
