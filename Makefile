@@ -47,7 +47,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve stop smoke package check fast test test-all bench drill soak fuzz page lint format clean
+.PHONY: help setup demo serve stop smoke package check fast test test-all bench drill soak sbom fuzz page lint format clean
 
 help:  ## List the targets and variables
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -182,6 +182,10 @@ drill: package  ## Put both servers through faults under load; count answered, r
 MINUTES ?= 60
 soak: package  ## Send mixed requests to both servers for an hour (MINUTES=...); memory, descriptors and latency in build/soak
 	$(RUN) benchmarks.soak --archive $(ARCHIVE) --out $(BUILD)/soak --minutes $(MINUTES)
+
+sbom: $(VENV)/.consumers  ## Write a bill of materials (CycloneDX) for each server's image into build
+	@$(RUN) tools.bill_of_materials asgi --out $(BUILD)/asgi.cdx.json
+	@$(RUN) tools.bill_of_materials torchserve --out $(BUILD)/torchserve.cdx.json
 
 SEED ?= $(shell date +%s)
 fuzz: setup  ## Send 100,000 malformed inputs and 5,000 live requests (SEED=...); measure peak memory

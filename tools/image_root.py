@@ -82,7 +82,8 @@ class Builder:
     """Executes the instructions of a Containerfile."""
 
     def __init__(self, base: Path, out: Path, arguments: Mapping[str, str], binds: Sequence[str]) -> None:
-        self._base, self._out, self._given, self._binds = base, out, arguments, [*_MOUNTED, *binds]
+        self._base, self._out, self._binds = base, out, [*_MOUNTED, *binds]
+        self._given = {"BASE_IMAGE": str(base.resolve()), **arguments}
         self._arguments: dict[str, str] = {}
         self._stages: dict[str, Path] = {}
         self._root = base

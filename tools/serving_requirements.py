@@ -6,10 +6,12 @@ Needs uv (the extra `setup`). Versions are those of pyproject.toml and constrain
 CPU and CUDA builds differ; the CPU build's file is kept by hand, because its index is not where the others are.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.errors import report_errors
@@ -21,6 +23,26 @@ COMMAND = "python -m tools.serving_requirements"
 #: The Python in images: Debian 12's.
 PYTHON = "3.11"
 _TORCH = "torch"
+#: One package of a lock, with the lines of its hashes.
+ENTRY = re.compile(r"^([a-z0-9][a-z0-9._-]*)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class LockedPackage:
+    """A package of a lock; `sha256` has a hash for each of its files."""
+
+    name: str
+    version: str
+    sha256: tuple[str, ...]
+
+
+def locked(name: str) -> dict[str, LockedPackage]:
+    """Return the packages of a lock, by their names."""
+    entries = ENTRY.findall((FOLDER / f"{name}.txt").read_text())
+    return {
+        package: LockedPackage(package, version, tuple(re.findall(r"sha256:(\w+)", hashes)))
+        for package, version, hashes in entries
+    }
 
 
 def inputs() -> dict[str, list[str]]:

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from tools.serving_requirements import FOLDER, inputs
+from tools.serving_requirements import ENTRY, FOLDER, inputs, locked
 
 CONTAINERFILES = sorted((ROOT / "deploy" / "containers").glob("*.Containerfile"))
-ENTRY = re.compile(r"^([a-z0-9][a-z0-9._-]*)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", re.MULTILINE)
 
 
 def pins(name: str) -> dict[str, str]:
-    return {match[1]: match[2] for match in ENTRY.finditer((FOLDER / f"{name}.txt").read_text())}
+    return {name: package.version for name, package in locked(name).items()}
 
 
 @pytest.mark.parametrize("file", CONTAINERFILES, ids=lambda file: file.stem)
@@ -81,8 +80,41 @@ def test_our_image_needs_neither_torchserve_nor_java() -> None:
 def test_the_base_image_has_no_default_and_the_server_is_not_root(file: Path) -> None:
     text = file.read_text()
 
-    assert re.findall(r"^ARG BASE_IMAGE.*$", text, re.MULTILINE) == ["ARG BASE_IMAGE"]
+    assert {*re.findall(r"^ARG BASE_IMAGE.*$", text, re.MULTILINE)} == {"ARG BASE_IMAGE"}
     assert re.findall(r"^USER (.+)$", text, re.MULTILINE) == ["65532:65532"]
+
+
+@pytest.mark.parametrize("file", CONTAINERFILES, ids=lambda file: file.stem)
+def test_every_stage_checks_its_base_first(file: Path) -> None:
+    stages = [stage.splitlines() for stage in file.read_text().split("\nFROM ")[1:]]
+
+    for lines in stages:
+        assert lines[1] == "ARG BASE_IMAGE"
+        assert next(line for line in lines if line.startswith("RUN")).startswith("RUN /build/install-debian.sh ")
+
+
+@pytest.mark.parametrize(
+    ("base", "is_taken"),
+    [
+        ("debian:bookworm-slim@sha256:" + "0f" * 32, True),
+        ("/srv/base", True),
+        ("debian:bookworm-slim", False),
+        ("debian@sha256:" + "0f" * 31, False),
+        ("", False),
+    ],
+)
+def test_a_base_without_its_digest_is_refused(base: str, is_taken: bool, tmp_path: Path) -> None:
+    (tmp_path / "apt-get").write_text("#!/bin/sh\nexit 7\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    script, environment = ROOT / "deploy" / "containers" / "install-debian.sh", {"PATH": str(tmp_path), "BASE_IMAGE": base}
+
+    result = subprocess.run(["/bin/sh", script, "hello"], check=False, capture_output=True, text=True, env=environment)
+
+    if is_taken:
+        assert (result.returncode, result.stderr) == (7, "")  # It went on to apt-get.
+    else:
+        says = f"BASE_IMAGE is '{base}'; name it with a digest, as debian:bookworm-slim@sha256:...\n"
+        assert (result.returncode, result.stderr) == (1, says)
 
 
 def test_torchserves_settings_differ_from_the_repositorys_in_addresses_alone() -> None:

@@ -156,3 +156,17 @@ def test_keda_asks_for_metrics_that_the_server_has() -> None:
     for name in ("deeplab_queue_length", "deeplab_running_requests"):
         assert name in trigger["metadata"]["query"]
         assert name in names
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_server_may_ask_for_names_and_send_traces_and_call_nobody_else(overlay: str) -> None:
+    policy = by_kind(kustomized(overlay))["NetworkPolicy"]["spec"]
+
+    allowed = {
+        (port["protocol"], port["port"], peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"])
+        for rule in policy["egress"]
+        for port in rule["ports"]
+        for peer in rule["to"]
+    }
+    assert "Egress" in policy["policyTypes"]
+    assert allowed == {("UDP", 53, "kube-system"), ("TCP", 53, "kube-system"), ("TCP", 4318, "monitoring")}
