@@ -74,7 +74,11 @@ def start(
             raise
         names = tuple(path.stem for path in others)
         server = Server(pid, started, ports, archive.stem, run_directory, temporary, software, *address, names)
-        server.save()
+        try:
+            server.save()
+        except OSError:  # No room, say: nobody would find this server to stop it.
+            server.stop()
+            raise
     return server
 
 

@@ -2,8 +2,11 @@
 
 import json
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 CONSOLE, _MODEL, _SERVER = "console.log", "model_log.log", "ts_log.log"
 _LINES_SHOWN = 25
@@ -17,8 +20,8 @@ class Logs:
 
     def load_failure(self) -> str | None:
         """Return what is logged about a model that failed to load, if one did. The server itself would retry for ever."""
-        for line in self._read(CONSOLE).splitlines():
-            if line.startswith("{") and (event := json.loads(line)).get("event") == "worker ended" and not event["ready"]:
+        for event in self._events("worker ended"):
+            if not event["ready"]:
                 return f"{event['reason']}\n{self.tail(CONSOLE)}"
         text = self._read(_SERVER)
         if match := re.search(r"Failed to load model: .*", text):
@@ -27,11 +30,7 @@ class Logs:
 
     def unfinished(self) -> int | None:
         """Return how many requests our own server had to finish when it was told to end; None: it does not say."""
-        for line in self._read(CONSOLE).splitlines():
-            if line.startswith("{") and (event := json.loads(line)).get("event") == "draining":
-                count: int = event["unfinished"]
-                return count
-        return None
+        return next((int(event["unfinished"]) for event in self._events("draining")), None)
 
     def tail(self, *names: str) -> str:
         """Return the end of the first of these logs that is not empty; by default the worker's, then the server's console."""
@@ -40,6 +39,14 @@ class Logs:
             if lines:
                 return "\n".join([*lines[-_LINES_SHOWN:], f"(the end of {self.folder / name})"])
         return f"(no log in {self.folder})"
+
+    def _events(self, name: str) -> Iterator[Mapping[str, Any]]:
+        """Return our own server's events of this name. A line that is not whole, as a full disk leaves it, is none."""
+        for line in self._read(CONSOLE).splitlines():
+            with suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict) and event.get("event") == name:
+                    yield event
 
     def _read(self, name: str) -> str:
         path = self.folder / name

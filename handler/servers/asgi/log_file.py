@@ -10,7 +10,7 @@ _OUTPUT, _ERROR = 1, 2
 
 
 class LogFile:
-    """The file behind this process's standard output and error. No line is lost or cut when it is replaced."""
+    """The file behind this process's standard output and error. No line is cut, and none is lost when it is replaced."""
 
     def __init__(self, path: Path, most_bytes: int) -> None:
         """Redirect the two streams to the end of a file.
@@ -24,7 +24,23 @@ class LogFile:
         """
         self._path = path
         self._most_bytes = most_bytes
+        #: Lines that found no room since this was last set to 0.
+        self.lost = 0
         self._open()
+
+    def append(self, line: str) -> bool:
+        """Write a line, whole or, if the disk is full, not at all; return whether it was written."""
+        content, size = f"{line}\n".encode(), os.fstat(_OUTPUT).st_size
+        try:
+            written = os.write(_OUTPUT, content)
+        except OSError:
+            written = 0
+        is_whole = written == len(content)
+        if not is_whole:
+            self.lost += 1
+            with suppress(OSError):
+                os.ftruncate(_OUTPUT, size)
+        return is_whole
 
     def replace_if_full(self) -> None:
         """Begin a new file, between two lines, if this one is full; on a full disk the old one goes on."""

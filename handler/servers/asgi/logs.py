@@ -148,9 +148,17 @@ def _json(line: dict[str, Any]) -> str:
 
 def _write(stream: TextIO, line: str) -> None:
     try:
-        stream.write(line + "\n")
-        stream.flush()
         if _file is not None:
-            _file.replace_if_full()
+            _append(_file, line)
+        else:
+            stream.write(line + "\n")
+            stream.flush()
     except (OSError, ValueError):  # Whoever read the log has gone; the server has not.
         pass
+
+
+def _append(file: LogFile, line: str) -> None:
+    if file.append(line) and file.lost:
+        count, file.lost = file.lost, 0
+        log_event("log lines lost", count=count, reason="no room on the disk")
+    file.replace_if_full()

@@ -201,7 +201,8 @@ def test_stopping_waits_for_what_our_own_server_has_accepted_and_says_so(tmp_pat
     console = tmp_path / "logs" / "console.log"
     console.parent.mkdir()
     program = "import signal, sys, time; signal.sigwait({signal.SIGTERM}); print(sys.argv[1], flush=True); time.sleep(1.5)"
-    program = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}); print('{}', flush=True); " + program
+    program = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}); print('{', flush=True); " + program
+    # The log begins with a line that a full disk has cut.
     with console.open("w") as log:
         process = subprocess.Popen([sys.executable, "-c", program, '{"event":"draining","unfinished":2}'], stdout=log)
     while not console.read_text():
@@ -215,6 +216,27 @@ def test_stopping_waits_for_what_our_own_server_has_accepted_and_says_so(tmp_pat
 
     assert process.wait() == 0
     assert said == [f"waiting for 2 requests that the server has accepted, 150 s at most; `kill {process.pid}` ends it at once"]
+
+
+def test_a_server_that_cannot_be_remembered_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launched: list[subprocess.Popen[bytes]] = []
+
+    def launch(*_: object) -> tuple[int, float]:
+        launched.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]))
+        return launched[0].pid, psutil.Process(launched[0].pid).create_time()
+
+    monkeypatch.setattr("scripts.server.launch.launch_asgi", launch)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "a.mar").touch()
+    (tmp_path / "run" / "state.json.part").mkdir(parents=True)
+
+    with pytest.raises(OSError, match=r"state\.json\.part"):
+        start(tmp_path / "a.mar", Ports.free(), tmp_path / "run", software="asgi")
+
+    assert launched[0].wait(10) is not None
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

@@ -1,5 +1,6 @@
 """A log that is replaced when it is full keeps every line of the files that stay."""
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,22 @@ from handler.servers.asgi.logs import log_event, log_into
 log_into(Path(sys.argv[1]), 10_000)
 for number in range(int(sys.argv[2])):
     log_event("line", number=number)
+"""
+
+
+#: A limit of file sizes stands for a full disk: a line is written in part, and no more of the next.
+_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from handler.servers.asgi.logs import RequestRecord, log_event, log_into
+log_into(Path(sys.argv[1]), 1_000_000)
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, most))
+for number in range(100):
+    log_event("line", number=number)
+    RequestRecord(str(number)).write()
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+log_event("room again")
 """
 
 
@@ -43,6 +60,18 @@ def test_old_files_are_removed_and_the_last_lines_stay(tmp_path: Path) -> None:
     assert len(files) == 1 + EARLIER_FILES
     assert all(file.stat().st_size < 10_200 for file in files)
     assert [line.rpartition('"number":')[2] for line in lines] == [f"{number}}}" for number in range(5_000 - len(lines), 5_000)]
+
+
+def test_on_a_full_disk_lines_are_whole_or_missing_and_those_are_counted(tmp_path: Path) -> None:
+    log = tmp_path / "console.log"
+
+    subprocess.run([sys.executable, "-c", _FULL_DISK, log], cwd=ROOT, check=True)
+
+    *written, room, lost = [json.loads(line) for line in log.read_text().splitlines()]
+    assert room["event"] == "room again"
+    assert lost["event"] == "log lines lost"
+    assert len(written) + lost["count"] == 200
+    assert 0 < len(written) < 100
 
 
 def test_requests_events_and_what_workers_print_are_in_one_file(tmp_path: Path) -> None:
