@@ -95,14 +95,13 @@ def _component(package: LockedPackage, found: Distribution | None) -> Component:
 def _licences(found: Distribution) -> list[License]:
     """Return what a package states: an SPDX expression, else the names in its classifiers, else its line of text."""
     about, factory = found.metadata, LicenseFactory()
-    if expression := about.get("License-Expression"):
-        return [factory.make_from_string(expression)]
+    if expressions := about.get_all("License-Expression"):
+        return [factory.make_from_string(expressions[0])]
     classifiers = [text for text in about.get_all("Classifier") or [] if text.startswith("License ::")]
     named = [name for text in classifiers if (name := text.rpartition(" :: ")[2]) != "OSI Approved"]
-    stated = (about.get("License") or "").strip()
     # Some packages state the whole text of their licence.
-    lines = named or ([stated] if stated and "\n" not in stated else [])
-    return [factory.make_with_name(line) for line in lines]
+    stated = [line for text in about.get_all("License") or [] if (line := text.strip()) and "\n" not in line]
+    return [factory.make_with_name(line) for line in named or stated]
 
 
 def _needs(found: Distribution) -> Iterator[str]:
