@@ -1,5 +1,6 @@
 """Fixtures, options and markers of all tests."""
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -54,6 +55,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--fuzz-folder", type=Path, default=ROOT / "build" / "fuzz", help="folder for failing inputs and measurements"
     )
+
+
+def pytest_collection() -> None:
+    """Leave garbage alone while tests are collected: what they import stays, and looking through it takes seconds."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
