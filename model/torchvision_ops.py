@@ -4,8 +4,8 @@ PyPI's torchvision has operators built for CUDA. With a CPU-only torch they cann
 when it registers shape functions for them. This project uses only torchvision's Python code, so it is enough to declare the
 operators without an implementation. With matching builds nothing is declared.
 
-Importing this module declares them. Import it before torchvision and before the libraries that import torchvision: timm,
-segmentation_models.pytorch and torchmetrics.
+Importing this module declares them. Import it before torchvision and before the libraries that import torchvision: timm and
+segmentation_models.pytorch.
 """
 
 import importlib.machinery

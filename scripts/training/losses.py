@@ -12,11 +12,8 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from model import torchvision_ops  # noqa: F401, before the library imports torchvision
 from model.strict import ConfigurationError, StrictModel, nearest
 from scripts.datasets import VOID
-
-import segmentation_models_pytorch as smp
 
 #: Logits float B×C×H×W and class indices int64 B×H×W to a scalar, 0 where every pixel is void.
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -148,6 +145,11 @@ def _weighted_cross_entropy(config: LossConfig, class_weights: Tensor | None) ->
 
 def _dice(config: LossConfig, _: Tensor | None) -> Loss:
     """1 minus the Dice coefficient over the whole batch, averaged over the classes that occur in it."""
+    # Imported here, since it takes a second and other losses do without.
+    from model import torchvision_ops  # noqa: F401, before the library imports torchvision
+
+    import segmentation_models_pytorch as smp
+
     del config
     over_all_classes = smp.losses.DiceLoss("multiclass", from_logits=True, ignore_index=VOID)
 
