@@ -1,15 +1,16 @@
 """Read and write checkpoints: safetensors files that hold weights and their metadata. Nothing is unpickled."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from model.atomic import write_atomically
 from model.build import Network, build_model
@@ -141,7 +142,7 @@ def load_checkpoint(path: Path, *, output_stride: Literal[8, 16] | None = None) 
         state = {name: file.get_tensor(name) for name in names}
     try:
         # Skip the initialization: the loaded tensors become the parameters.
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutRandomNumbers():
             network = build_model(metadata.model)
     except ConfigurationError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -151,6 +152,18 @@ def load_checkpoint(path: Path, *, output_stride: Literal[8, 16] | None = None) 
         network = build_model(metadata.model)
         load_state_dict(network, state, source=str(path))
     return Checkpoint(network.eval(), metadata)
+
+
+class _WithoutRandomNumbers(TorchFunctionMode):
+    """Skips drawing initial weights. Even on the meta device the first draw would import torch's compiler: 70 MB, and 2 s."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        if func in (Tensor.normal_, Tensor.uniform_) or getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
 
 
 def load_state_dict(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:

@@ -4,13 +4,21 @@ PyPI's torchvision has operators built for CUDA. With a CPU-only torch they cann
 when it registers shape functions for them. This project uses only torchvision's Python code, so it is enough to declare the
 operators without an implementation. With matching builds nothing is declared.
 
-Importing this module declares them. Import it before torchvision and before the libraries that import torchvision: timm and
-segmentation_models.pytorch.
+torchvision also imports torch's compiler, for one function that tells whether a device can compile. That takes 70 MB, which a
+worker that has explained one image would keep, and 2 s, so the function is fetched when it is called.
+
+Importing this module declares the operators and imports torchvision. Import it before torchvision and before the libraries that
+import torchvision: timm and segmentation_models.pytorch.
 """
 
+import importlib
 import importlib.machinery
 import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -50,4 +58,34 @@ def declare_missing_operators() -> tuple[str, ...]:
     return missing
 
 
+def import_torchvision() -> None:
+    """Import torchvision without torch's compiler, unless that is there already."""
+    if not {"torchvision", _COMPILER} & sys.modules.keys():
+        try:
+            with _compiler_deferred():
+                importlib.import_module("torchvision")
+        except ImportError:  # Another version wants more of the compiler.
+            importlib.import_module("torchvision")
+
+
+@contextmanager
+def _compiler_deferred() -> Iterator[None]:
+    """Let imports inside the block take stand-ins for the compiler, which is itself imported by whoever asks for it later."""
+    stand_ins = {name: ModuleType(name) for name in (_COMPILER, f"{_COMPILER}.utils")}
+    vars(stand_ins[f"{_COMPILER}.utils"])[_is_compile_supported.__name__.strip("_")] = _is_compile_supported
+    sys.modules.update(stand_ins)
+    try:
+        yield
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
+
+
+def _is_compile_supported(device_type: str) -> bool:
+    answer: bool = importlib.import_module(f"{_COMPILER}.utils").is_compile_supported(device_type)
+    return answer
+
+
+_COMPILER = "torch._dynamo"
 DECLARED = declare_missing_operators()
+import_torchvision()

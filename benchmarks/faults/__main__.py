@@ -18,7 +18,6 @@ import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,7 +26,7 @@ from benchmarks.faults.report import as_markdown, as_rows
 from benchmarks.faults.scenarios import SCENARIOS, SMALL, Outcome, Plan, Subject
 from benchmarks.faults.starts import NEED_ROOT, STARTS, Setting
 from benchmarks.serving.sized_photographs import camera_jpeg
-from scripts.arguments import Parser, existing_file, one_of, some_of, whole_number
+from scripts.arguments import Parser, existing_file, one_of, positive_int, some_of, whole_number
 from scripts.errors import report_errors
 from scripts.server import Ports, Server, Software, serving
 
@@ -38,7 +37,7 @@ _PHOTOGRAPH = (491, 640)
 @report_errors
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    plan = SMALL if arguments.faults == "short" else replace(Plan(), log_lines=arguments.log_lines)
+    plan = SMALL if arguments.faults == "short" else Plan(requests=arguments.requests, log_lines=arguments.log_lines)
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for software in arguments.servers:
@@ -91,6 +90,8 @@ def _parser() -> Parser:
     parser.add_argument("--out", type=Path, default=_ROOT / "build" / "faults", help="folder for table and JSON")
     text = "short: few requests, and only faults of one running server (%(default)s)"
     parser.add_argument("--faults", type=one_of(["all", "short"]), default="all", metavar="all | short", help=text)
+    text = "requests of each of the 8 ordinary clients beside a fault (%(default)s)"
+    parser.add_argument("--requests", type=positive_int, default=Plan().requests, metavar="N", help=text)
     text = "requests that fill the log (%(default)s)"
     parser.add_argument("--log-lines", type=whole_number(400), default=Plan().log_lines, metavar="N", help=text)
     for option, names in (("servers", get_args(Software)), ("scenarios", (*SCENARIOS, *STARTS))):

@@ -109,7 +109,7 @@ async def corrupt_archive(setting: Setting, plan: Plan) -> Outcome:
         with replace(setting, archive=broken).serving():
             pass
     except ServerError as error:
-        note = "refused: " + " ".join(str(error).split())[:90]
+        note = "refused: " + " ".join(str(error).split("\n(")[0].split()).replace(f"{broken}: ", "")[-160:]
     return Outcome("corrupt archive", Tally(), time.monotonic() - began, note=note)
 
 
@@ -120,9 +120,7 @@ async def step_clock(setting: Setting, plan: Plan) -> Outcome:
         return Outcome("clock steps", Tally(), 0.0, note=f"not run: no libfaketime; ${_CLOCK} names the library")
     tally, clock = Tally(), setting.folder / "clock"
     clock.write_text("+0")
-    faked = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(clock)}
-    faked |= {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    with environment(faked), setting.serving() as subject:
+    with faked_clock(library, clock), setting.serving() as subject:
         async with load(subject.address, plan, tally):
             for step in (_HOUR_S, -2 * _DAY_S):
                 await under_load(tally)
@@ -201,6 +199,19 @@ def mounted(folder: Path) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@contextmanager
+def faked_clock(library: Path, clock: Path) -> Iterator[None]:
+    """Let processes that the block starts see the time that is `clock` seconds ahead of the true one."""
+    faked = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(clock)}
+    faked |= {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    # They share a semaphore, which the one that makes it removes at its end. So this one outlives all others.
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, env=os.environ | faked) as first:
+        while not Path(f"/dev/shm/sem.faketime_sem_{first.pid}").exists():  # noqa: S108
+            time.sleep(0.01)
+        with environment(faked | {"FAKETIME_SHARED": f"/faketime_sem_{first.pid} /faketime_shm_{first.pid}"}):
+            yield
 
 
 @contextmanager

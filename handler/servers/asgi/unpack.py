@@ -66,7 +66,7 @@ def unpack(archive: Path, cache: Path | None = None, keys: Sequence[Path] = ()) 
     except SignatureError as error:
         raise UnpackError(str(error)) from error
     except _BROKEN_ZIP as error:
-        raise UnpackError(f"{archive}: not a model archive (a zip file): {error}") from error
+        raise UnpackError(f"{archive}: not a model archive (a zip file), or a damaged one: {error}") from error
     except OSError as error:
         raise UnpackError(f"{error.filename or archive}: {error.strerror}; --cache names another folder") from error
     return folder

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from model import torchvision_ops
+from scripts.package import DEFAULT_CHECKPOINT
 from tests.support import ROOT
 
 WITHOUT_OPERATORS = """
@@ -15,6 +16,28 @@ from model import torchvision_ops
 import torchvision
 assert torchvision_ops.DECLARED == ("nms", "qnms"), torchvision_ops.DECLARED
 """
+
+
+#: 70 MB that a worker would keep after its first explanation.
+WITHOUT_THE_COMPILER = """
+import sys
+from pathlib import Path
+from model.checkpoint import load_checkpoint
+network = load_checkpoint(Path(sys.argv[1])).network
+assert "torchvision" in sys.modules and not {"torch._dynamo", "sympy"} & sys.modules.keys()
+assert all(float(parameter.abs().sum()) > 0 for parameter in network.parameters() if parameter.dim() > 1)
+from torchvision.ops.roi_align import is_compile_supported
+assert is_compile_supported("cpu") and "torch._dynamo" in sys.modules
+"""
+
+
+@pytest.mark.slow
+def test_loading_a_checkpoint_leaves_torchs_compiler_to_those_who_call_it() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THE_COMPILER, DEFAULT_CHECKPOINT], cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.slow
