@@ -152,10 +152,10 @@ async def two_starts(setting: Setting, plan: Plan) -> Outcome:
 
 
 async def fill_logs(setting: Setting, plan: Plan) -> Outcome:
-    """Ask for a path that does not exist until the log has a line for each of very many requests."""
-    tally = Tally()
+    """Ask whether the server is alive until the log has a line for each of very many requests."""
+    tally, row = Tally(), _ROWS[setting.software]
     with setting.serving() as subject:
-        await asyncio.gather(*(_ask_in_rows(subject, tally, plan.log_lines // 8) for _ in range(8)))
+        await asyncio.gather(*(_ask_in_rows(subject, tally, plan.log_lines // 8 // row, row) for _ in range(8)))
         recovery = await recover(subject.address)
         logs = [path for path in (subject.server.run_directory / "logs").iterdir() if path.is_file()]
         size = sum(path.stat().st_size for path in logs)
@@ -163,17 +163,28 @@ async def fill_logs(setting: Setting, plan: Plan) -> Outcome:
     return Outcome(f"a day of {plan.log_lines:,} lines", tally, recovery, note=note)
 
 
-async def _ask_in_rows(subject: Subject, tally: Tally, count: int, row: int = 50) -> None:
-    request = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    reader, writer = await asyncio.open_connection("127.0.0.1", subject.address.port)
-    for _ in range(count // row):
-        writer.write(request * row)
-        tally.sent += row
-        for _ in range(row):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-            await reader.readexactly(int(head.partition("content-length:")[2].split("\r\n")[0]))
-            tally.ends[head.split()[1]] += 1
-    writer.close()
+async def _ask_in_rows(subject: Subject, tally: Tally, rows: int, row: int) -> None:
+    """Send `rows` times `row` requests at a time over one connection, and over a new one when that breaks."""
+    while rows > 0:
+        reader, writer = await asyncio.open_connection("127.0.0.1", subject.address.port)
+        waiting = 0
+        with suppress(OSError, EOFError):
+            while rows > 0:
+                rows, waiting = rows - 1, row
+                writer.write(_PING * row)
+                tally.sent += row
+                while waiting:
+                    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+                    await reader.readexactly(int(head.partition("content-length:")[2].split("\r\n")[0]))
+                    tally.ends[head.split()[1]] += 1
+                    waiting -= 1
+        tally.lost += waiting
+        writer.close()
+
+
+_PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
+#: Requests that are sent at a time. Of several, TorchServe answers the first.
+_ROWS: Mapping[Software, int] = {"asgi": 50, "torchserve": 1}
 
 
 #: By name, in the order in which they are done.
