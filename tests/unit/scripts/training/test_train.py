@@ -20,6 +20,7 @@ import yaml
 from PIL import Image
 
 from model import ModelConfig, Normalization, build_model, load_checkpoint, save_checkpoint
+from scripts.errors import INTERRUPTED
 from scripts.train import main
 from scripts.training.run_state import STATE_FILE, read_state
 from scripts.training.watch.run_log import read_table
@@ -199,16 +200,17 @@ def test_two_processes_train_together(tmp_path: Path, arguments: Callable[..., l
     load_checkpoint(tmp_path / "two" / "two.safetensors")
 
 
-@pytest.mark.parametrize("rows", [0, 1])
+@pytest.mark.parametrize("step", ["Run._evaluate", "Trainer.begin_epoch"])
 def test_a_run_ended_before_its_first_steps_can_be_resumed(
-    tmp_path: Path, arguments: Callable[..., list[str]], rows: int
+    tmp_path: Path, arguments: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    process = start_process(arguments("broken", epochs=1))
-    watched = tmp_path / "broken" / ("state.pt" if rows == 0 else "evaluations.csv")
-    while process.poll() is None and not watched.exists():
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"scripts.training.training_run.{step}", interrupt)
+        assert main(arguments("broken", epochs=1)) == INTERRUPTED
+    assert (tmp_path / "broken" / STATE_FILE).exists()
 
     assert main(arguments("broken", "--resume", epochs=1)) == 0
 
