@@ -170,7 +170,7 @@ def default_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the default model's archive, as `make package` builds it."""
     from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
 
-    recipe = Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG)
+    recipe = Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, ROOT / "index_to_name.json")
     return built_once(tmp_path_factory, "default_archive", lambda folder: build(recipe, folder)) / "deeplabv3.mar"
 
 
