@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -190,6 +190,24 @@ def test_a_resumed_run_has_the_curve_of_an_uninterrupted_one(
     np.testing.assert_allclose(scores, expected, atol=1e-3)
 
 
+def test_several_processes_are_torchruns(arguments: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced_by: list[str] = []
+
+    def replace(_: str, command: list[str], environment: dict[str, str]) -> NoReturn:
+        assert environment["OMP_NUM_THREADS"]
+        replaced_by.extend(command)
+        raise SystemExit
+
+    monkeypatch.setattr("os.execve", replace)
+    with pytest.raises(SystemExit):
+        main(arguments("two", "--processes", "2"))
+
+    assert replaced_by[1:6] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    assert replaced_by[6:] == ["scripts.train", *arguments("two", "--processes", "2")]
+
+
+# They start four processes, each of which imports PyTorch. That two learn what one does, test_trainer.py tests by itself.
+@pytest.mark.exhaustive
 def test_two_processes_train_together(tmp_path: Path, arguments: Callable[..., list[str]]) -> None:
     process = start_process(arguments("two", "--processes", "2", epochs=1))
     output, errors = process.communicate(timeout=900)
