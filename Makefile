@@ -120,11 +120,11 @@ check: setup  ## Run style checks, types and the fast tests
 fast: setup
 	$(TEST) -m "not slow" --fast-limit 5 --hypothesis-profile few tests/unit
 
-# The two environments are filled side by side, and style and types are checked beside the tests. Of three processes one mostly
-# waits for a server. They need 10 GB.
+# The environments are filled side by side, and pip, which fills the largest, uses one core: style and types are checked on the
+# other. Of three processes of tests one mostly waits for a server. They need 10 GB.
 test:  ## Run every check: style, types, unit, packaging, live and fuzz tests
-	@$(MAKE) --no-print-directory -j 2 $(VENV)/.crf $(VENV)/clients/.installed page/node_modules/.installed
-	@$(MAKE) --no-print-directory -j 2 lint pytest
+	@$(MAKE) --no-print-directory -j 3 $(VENV)/.crf $(VENV)/clients/.installed page/node_modules/.installed lint
+	@$(MAKE) --no-print-directory pytest
 
 test-all: setup  ## Run every check, with the exhaustive tests and ten times as many drawn examples
 	@$(MAKE) --no-print-directory test PYTEST_ARGS='--exhaustive --hypothesis-profile many'
