@@ -1,10 +1,13 @@
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
 
 from scripts.bulk.executors.ray import RayOptions, count_jobs
-from scripts.errors import UsageError
+from scripts.errors import UsageError, UserError
+from scripts.ray_cluster import connected
 from scripts.ray_serve.__main__ import parser, read_arguments
 from scripts.ray_serve.deployment import ServeSettings, read_settings, server_options
 from tests.support import ROOT
@@ -66,3 +69,17 @@ def test_actors_are_counted_by_what_every_node_has_left_for_them() -> None:
 
     assert count_jobs(nodes, RayOptions()) == 5
     assert count_jobs(nodes, RayOptions(gpus=1)) == 1
+
+
+def test_a_ray_that_does_not_start_in_time_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nMore.")
+
+    ray = ModuleType("ray")
+    vars(ray).update(init=init, is_initialized=lambda: False, shutdown=lambda: None)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr("scripts.ray_cluster.require_ray", lambda: None)
+
+    says = r"^Ray on this machine cannot be used: The current node timed out during startup\.$"
+    with pytest.raises(UserError, match=says), connected(None):
+        pytest.fail("it is connected")
