@@ -1,4 +1,7 @@
-"""The small form of the serving benchmark; its figures mean nothing."""
+"""The small form of the serving benchmark; its figures mean nothing.
+
+Three starts of TorchServe take more than the rest together, so the sections that need them run with `--exhaustive` alone.
+"""
 
 import json
 from pathlib import Path
@@ -7,13 +10,17 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmarks.serving.__main__ import main
+_WITHOUT_TORCHSERVE = ("servers", "stages", "engines", "bulk")
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # Imports PyTorch's and matplotlib's tools, which takes seconds in every process that collects tests.
+    from benchmarks.serving.__main__ import main
+
     folder = tmp_path_factory.mktemp("bench")
-    assert main(["--small", "--out", str(folder)]) == 0
+    sections = [] if request.config.getoption("exhaustive") else ["--sections", ",".join(_WITHOUT_TORCHSERVE)]
+    assert main(["--small", "--out", str(folder), *sections]) == 0
     return folder
 
 
@@ -23,11 +30,18 @@ def measured(out: Path) -> dict[str, Any]:
     return content
 
 
-def test_every_section_has_a_table(out: Path) -> None:
-    headings = [line[3:] for line in (out / "bench.md").read_text().splitlines() if line.startswith("## ")]
+def headings(out: Path) -> list[str]:
+    return [line[3:] for line in (out / "bench.md").read_text().splitlines() if line.startswith("## ")]
 
-    assert headings[0] == "Servers around one network"
-    assert headings[1:] == [
+
+def test_every_section_has_a_table(out: Path) -> None:
+    assert set(headings(out)) >= {"Servers around one network", "Stages, milliseconds", "Engines", "Many images", "Targets"}
+
+
+@pytest.mark.exhaustive
+def test_tables_come_in_the_order_in_which_they_are_read(out: Path) -> None:
+    assert headings(out) == [
+        "Servers around one network",
         "Requests, live",
         "Outside the network",
         "Stages, milliseconds",
@@ -43,11 +57,13 @@ def test_bars_are_a_picture(out: Path) -> None:
         assert picture.format == "PNG"
 
 
+@pytest.mark.exhaustive
 def test_both_sides_give_the_same_labels(measured: dict[str, Any]) -> None:
     for bundle in measured["results"]["requests"]["bundle"]:
         assert bundle["gain"]["agreement"] > 0.999
 
 
+@pytest.mark.exhaustive
 def test_ratios_are_positive(measured: dict[str, Any]) -> None:
     for bundle in measured["results"]["requests"]["bundle"]:
         assert bundle["gain"]["faster"] > 0
@@ -56,6 +72,7 @@ def test_ratios_are_positive(measured: dict[str, Any]) -> None:
         assert overhead["share_of_bare_throughput"] > 0
 
 
+@pytest.mark.exhaustive
 def test_a_start_has_times_and_memory(measured: dict[str, Any]) -> None:
     for start in measured["results"]["starts"]:
         assert 0 < start["worker"]["median"] < start["server"]["median"]
@@ -76,7 +93,7 @@ def test_the_servers_that_are_compared_answer_and_are_whole(measured: dict[str, 
         assert server["answer_bytes"] > 0
         assert server["first_answer_s"] > 0
         # A front process and a worker.
-        assert server["first_resident"] > measured["results"]["starts"][0]["without_server"]["peak"] / 2
+        assert server["first_resident"] > 100_000_000
 
 
 def test_a_bulk_run_has_a_rate_beside_the_bare_engines(measured: dict[str, Any]) -> None:
