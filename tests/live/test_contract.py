@@ -23,6 +23,7 @@ from tests.support import encode
 
 #: The network takes a sixteenth of the time.
 QUICK = {"scales": "0.25"}
+QUICK_HEADERS = {"X-Segment-Scales": QUICK["scales"]}
 #: For every option a value that changes the answer, with the other options that it needs for that.
 CHANGES: dict[str, dict[str, str]] = {
     "format": {"format": "png"},
@@ -64,7 +65,7 @@ def two_cats(thumbnail: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def quick(server: Server, two_cats: bytes) -> bytes:
-    return post(server, two_cats, {"X-Segment-Scales": QUICK["scales"]}).content
+    return post(server, two_cats, QUICK_HEADERS).content
 
 
 @pytest.mark.parametrize("option", CHANGES)
@@ -92,7 +93,8 @@ def test_a_bad_option_is_refused_by_every_route(server: Server, thumbnail: bytes
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_format_has_its_content_type_and_is_chosen_by_url_as_well(server: Server, thumbnail: bytes, name: str) -> None:
-    by_url, by_header = post(server, thumbnail, path=f"/1.0/{name}"), post(server, thumbnail, {"X-Segment-Format": name})
+    by_url = post(server, thumbnail, QUICK_HEADERS, f"/1.0/{name}")
+    by_header = post(server, thumbnail, {**QUICK_HEADERS, "X-Segment-Format": name})
 
     assert by_url.status_code == 200
     assert by_url.headers["content-type"] == by_header.headers["content-type"] == FORMATS[name].content_type
@@ -103,10 +105,10 @@ def test_a_format_has_its_content_type_and_is_chosen_by_url_as_well(server: Serv
 def test_accept_chooses_the_first_format_of_its_type(server: Server, thumbnail: bytes, content_type: str) -> None:
     first = next(name for name, entry in FORMATS.items() if entry.content_type == content_type)
 
-    response = post(server, thumbnail, {"Accept": content_type})
+    response = post(server, thumbnail, {**QUICK_HEADERS, "Accept": content_type})
 
     assert response.headers["content-type"] == content_type
-    assert response.content == post(server, thumbnail, {"X-Segment-Format": first}).content
+    assert response.content == post(server, thumbnail, {**QUICK_HEADERS, "X-Segment-Format": first}).content
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_accept_chooses_the_first_format_of_its_type(server: Server, thumbnail: 
 def test_field_goes_before_header_before_url_before_accept(
     server: Server, thumbnail: bytes, accept: str | None, url: str | None, header: str | None, field: str | None, expected: str
 ) -> None:
-    headers = {name: value for name, value in (("Accept", accept), ("X-Segment-Format", header)) if value}
+    headers = QUICK_HEADERS | {name: value for name, value in (("Accept", accept), ("X-Segment-Format", header)) if value}
     path = f"/1.0/{url}" if url else ""
 
     response = requests.post(
@@ -139,7 +141,7 @@ def test_field_goes_before_header_before_url_before_accept(
 
 @pytest.mark.parametrize("header", ["x-segment-min-score", "X-SEGMENT-MIN-SCORE", "X-sEgMeNt-mIn_ScOrE"])
 def test_a_headers_spelling_does_not_matter(server: Server, thumbnail: bytes, header: str) -> None:
-    assert post(server, thumbnail, {header: "1"}).json()["segments"] == []
+    assert post(server, thumbnail, {**QUICK_HEADERS, header: "1"}).json()["segments"] == []
 
 
 def test_a_header_may_be_utf_8(server: Server, thumbnail: bytes) -> None:
@@ -155,10 +157,10 @@ def test_a_client_cannot_send_torchserves_own_headers(server: Server, thumbnail:
 
 
 def test_the_index_map_holds_the_palette_masks_values(server: Server, thumbnail: bytes) -> None:
-    index = Image.open(io.BytesIO(post(server, thumbnail, path="/1.0/index").content))
+    index = Image.open(io.BytesIO(post(server, thumbnail, QUICK_HEADERS, "/1.0/index").content))
 
     assert index.mode == "L"
-    np.testing.assert_array_equal(np.asarray(index), mask(post(server, thumbnail, path="/1.0/png")))
+    np.testing.assert_array_equal(np.asarray(index), mask(post(server, thumbnail, QUICK_HEADERS, "/1.0/png")))
 
 
 def test_confidence_is_the_probability_of_what_won(server: Server, thumbnail: bytes) -> None:
