@@ -21,14 +21,15 @@ from tests.local_server import running
 from tests.support import ROOT, encode
 
 pytest.importorskip("starlette")
-brush = pytest.importorskip("label_studio_sdk.converter.brush")
-converter = pytest.importorskip("label_studio_sdk.converter")
-label_interface = pytest.importorskip("label_studio_sdk.label_interface")
-objects = pytest.importorskip("label_studio_sdk.label_interface.objects")
 
 TOKEN = "0123456789abcdef"  # noqa: S105, of this test alone
 CAT, PERSON = 8, 15
 CLASSES = {"Cat": CAT, "human": PERSON}
+
+
+def sdk(module: str) -> Any:
+    """Import a module of Label Studio's SDK, not when tests are collected, as every process does: it takes seconds."""
+    return pytest.importorskip(f"label_studio_sdk.{module}")
 
 
 def config(tag: str) -> str:
@@ -93,10 +94,10 @@ def predict(backend: str, paths: list[str], label_config: str) -> list[dict[str,
     response = requests.post(f"{backend}/predict", json=call, timeout=TIMEOUT_S)
     assert response.status_code == 200, response.text
     predictions: list[dict[str, Any]] = response.json()["results"]
-    interface = label_interface.LabelInterface(label_config)
+    interface = sdk("label_interface").LabelInterface(label_config)
     for prediction in predictions:
         assert interface.validate_prediction(prediction, return_errors=True) == []
-        assert objects.PredictionValue(**prediction).model_dump() == prediction
+        assert sdk("label_interface.objects").PredictionValue(**prediction).model_dump() == prediction
         assert prediction["model_version"] == version == "deeplabv3 1.0"
     return predictions
 
@@ -114,7 +115,7 @@ def test_brush_masks_are_the_servers_pixels(backend: str, server: Server, upload
         assert truth
         assert [region["value"]["brushlabels"] for region in prediction["result"]] == [[label] for label in truth]
         for region, drawn in zip(prediction["result"], truth.values(), strict=True):
-            pixels = brush.decode_rle(region["value"]["rle"]).reshape(*drawn.shape, 4)
+            pixels = sdk("converter.brush").decode_rle(region["value"]["rle"]).reshape(*drawn.shape, 4)
             np.testing.assert_array_equal(pixels[:, :, 3] == 255, drawn)
 
 
@@ -150,7 +151,7 @@ def test_label_studios_converter_exports_the_masks(
     task = tmp_path / "tasks.json"
     task.write_text(json.dumps([{"id": 1, "data": {"url": path}, "annotations": [annotation]}]))
 
-    export = converter.Converter(config("BrushLabels"), str(tmp_path), download_resources=False)
+    export = sdk("converter").Converter(config("BrushLabels"), str(tmp_path), download_resources=False)
     (tmp_path / "out").mkdir()
     export.convert(str(task), str(tmp_path / "out"), "BRUSH_TO_PNG", is_dir=False)
 
