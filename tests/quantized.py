@@ -1,6 +1,7 @@
 """A small network, quantized once for all tests, which takes seconds."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,9 @@ def quantize_in(folder: Path) -> None:
     assert main([str(made.source), "--calibration", str(made.photographs), *allowed]) == 0
 
 
+@cache
 def pipeline(checkpoint: Path, precision: Precision = "auto") -> Pipeline:
+    """Load a checkpoint once for all tests of a process: in float32 it is converted, which takes seconds."""
     return Pipeline.load(checkpoint, HandlerSettings(engine="openvino", precision=precision), ModelIdentity("pets", "1.0"))
 
 

@@ -1,8 +1,10 @@
 """Small inputs for many tests."""
 
 import io
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -58,12 +60,20 @@ def quantization() -> Quantization:
 
 def write_checkpoint(path: Path, **changes: object) -> Path:
     """Write a checkpoint with random weights, the same each time."""
-    described = metadata(**changes)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = build_model(described.model)
-    save_checkpoint(path, network, described)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_random_checkpoint(metadata(**changes).model_dump_json()))
     return path
+
+
+@lru_cache(maxsize=4)
+def _random_checkpoint(described: str) -> bytes:
+    """Return the file of a checkpoint with this metadata: dozens of tests want the same, and building it takes 0.5 s."""
+    parsed = CheckpointMetadata.model_validate_json(described)
+    with torch.random.fork_rng(), TemporaryDirectory(prefix="deeplab-test-") as folder:
+        torch.manual_seed(0)
+        path = Path(folder) / CHECKPOINT
+        save_checkpoint(path, build_model(parsed.model), parsed)
+        return path.read_bytes()
 
 
 def write_graph(folder: Path) -> Path:
