@@ -26,6 +26,7 @@ def describe(pipeline: Pipeline, options: dict[str, Option], archive: ModelArchi
         "precision": pipeline.engine.precision,
         "agreement": agreement.model_dump(mode="json") if agreement else None,
         "quantization": metadata.quantization.model_dump(mode="json") if metadata.quantization else None,
+        "calibration": metadata.calibration.model_dump(mode="json") if metadata.calibration else None,
         "explanations": pipeline.explains,
         "resize": metadata.resize.model_dump(mode="json"),
         "normalization": metadata.normalization.model_dump(mode="json"),

@@ -11,6 +11,7 @@ from model.strict import StrictModel
 Refinement = Literal["none", "crf"]
 Masks = Literal["rle", "png", "polygons", "none"]
 YAxis = Literal["down", "up"]
+Uncertainty = Literal["margin", "entropy"]
 
 LEAST_SCALE, GREATEST_SCALE = 0.25, 2
 MOST_TILES = 100
@@ -94,6 +95,10 @@ class AnswerDefaults(StrictModel):
     )
     y_axis: Annotated[YAxis, WORD] = Field(
         default="down", description="`geojson`: `up` turns y to -height … 0, where QGIS draws a picture without georeference"
+    )
+    uncertainty: Annotated[Uncertainty, WORD] = Field(
+        default="margin",
+        description="`uncertainty`: 1 minus the lead of the most probable class over the second, or the entropy over ln C",
     )
 
 

@@ -290,19 +290,20 @@ class Pipeline:
     ) -> Segmentation:
         if len(views) == 1 and options.refine == "none":
             with timed("label", observe):
-                return segment_by_logits(image, logits[0], self.labels, self.engine.make_label_map)
+                return segment_by_logits(image, logits[0], self.labels, self.engine.make_label_map, self.metadata.temperature)
         with timed("average", observe):
             probabilities = mean_probabilities(views, logits)
-        report = None
+        report, temperature = None, self.metadata.temperature
         if options.refine == "crf":
             start = time.perf_counter()
             with self._refinement_turn:
                 pixels = resize_to_network(image, self.metadata.resize)
                 probabilities = dense_crf(pixels, probabilities, self._inference.crf)
-            report = RefinementReport(options.refine, time.perf_counter() - start)
+            # The temperature was fitted to what the network says, not to a CRF's marginals.
+            report, temperature = RefinementReport(options.refine, time.perf_counter() - start), 1.0
             observe("refine", report.seconds)
         with timed("label", observe):
-            return segment_by_probabilities(image, probabilities, self.labels, report, self.engine.make_label_map)
+            return segment_by_probabilities(image, probabilities, self.labels, report, self.engine.make_label_map, temperature)
 
 
 def _open(request: SegmentationRequest, limits: Limits) -> OpenedImage | OpenedPixels:

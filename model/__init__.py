@@ -24,7 +24,7 @@ from model.config import ModelConfig
 from model.decoder import DeepLabPlusHead
 from model.deeplab import DeepLab, DeepLabV1, DeepLabV2, DeepLabV3, DeepLabV3Plus
 from model.heads import AtrousSumHead, DeepLabHead, FCNHead, LargeFOVHead
-from model.metadata import CheckpointMetadata, Evaluation, Normalization, Quantization, ResizePolicy
+from model.metadata import Calibration, CheckpointMetadata, Evaluation, Normalization, Quantization, ResizePolicy
 
 __all__ = [
     "ARCHITECTURES",
@@ -33,6 +33,7 @@ __all__ = [
     "ASPPPooling",
     "Architecture",
     "AtrousSumHead",
+    "Calibration",
     "Checkpoint",
     "CheckpointError",
     "CheckpointMetadata",

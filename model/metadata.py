@@ -13,6 +13,8 @@ Colour = tuple[Channel, Channel, Channel]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+#: Beyond these, all probabilities are equal, or one of them is 1.
+LEAST_TEMPERATURE, GREATEST_TEMPERATURE = 0.05, 20.0
 
 
 class Normalization(StrictModel):
@@ -71,6 +73,23 @@ class Quantization(StrictModel):
         return self
 
 
+class Calibration(StrictModel):
+    """Temperature scaling (Guo et al. 2017): what logits are divided by, and what that changed on held-out images."""
+
+    #: Above 1 it makes probabilities more moderate, below 1 more decided; labels stay the same.
+    temperature: float = Field(ge=LEAST_TEMPERATURE, le=GREATEST_TEMPERATURE)
+    #: The held-out images, and how many of their labelled pixels were sampled.
+    dataset: str
+    images: int = Field(ge=1)
+    pixels: int = Field(ge=1)
+    #: Expected calibration error: mean distance of confidence from accuracy over the sampled pixels.
+    ece_before: Fraction
+    ece_after: Fraction
+    #: Negative log-likelihood of a pixel's true class, in nats.
+    nll_before: float = Field(ge=0)
+    nll_after: float = Field(ge=0)
+
+
 class CheckpointMetadata(StrictModel):
     """The metadata stored in a checkpoint's header."""
 
@@ -83,8 +102,15 @@ class CheckpointMetadata(StrictModel):
     evaluations: tuple[Evaluation, ...] = ()
     #: Set if the checkpoint holds a quantized graph beside the weights.
     quantization: Quantization | None = None
+    #: Set if the probabilities were calibrated.
+    calibration: Calibration | None = None
     provenance: str
     license: str
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before they become probabilities; 1 if they were not calibrated."""
+        return self.calibration.temperature if self.calibration else 1.0
 
     @model_validator(mode="after")
     def _require_consistency(self) -> Self:

@@ -19,6 +19,7 @@ from handler.answers import (
     npz,
     overlay,
     palette_png,
+    uncertainty_png,
 )
 from handler.answers.response import JSON_TYPE, PNG_TYPE, EncodedResponse, min_png_bytes
 from handler.masks.segmentation import Segmentation
@@ -63,7 +64,7 @@ FORMATS: dict[str, Format] = {
         JSON_TYPE,
         ".json",
         json_answer.encode,
-        "per segment: index, label, colour, pixels, fraction, bbox `[x, y, width, height]`, score, mask",
+        "`review` and, per segment, index, label, colour, pixels, fraction, bbox `[x, y, width, height]`, score, mask",
     ),
     "png": Format(
         PNG_TYPE,
@@ -90,6 +91,13 @@ FORMATS: dict[str, Format] = {
     ),
     "confidence": Format(
         PNG_TYPE, ".png", confidence_png.encode, "grey PNG: probability of the winning class × 255", min_bytes=min_png_bytes
+    ),
+    "uncertainty": Format(
+        PNG_TYPE,
+        ".png",
+        uncertainty_png.encode,
+        "grey PNG: uncertainty of each pixel × 255, by the option `uncertainty`",
+        min_bytes=min_png_bytes,
     ),
     "npz": Format(
         npz.CONTENT_TYPE,

@@ -11,10 +11,26 @@ from handler.masks.upper_envelope import Indices, label_lines
 LabelMap = npt.NDArray[np.unsignedinteger]
 
 
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return class probabilities C×h×w, the softmax over the first dimension of `logits`."""
-    probabilities: npt.NDArray[np.float32] = torch.softmax(torch.from_numpy(logits), dim=0).numpy()
+def softmax(logits: npt.NDArray[np.float32], temperature: float = 1.0) -> npt.NDArray[np.float32]:
+    """Return class probabilities C×h×w: the softmax over the first dimension of `logits` divided by `temperature`.
+
+    Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2. The order of the classes does not depend on it.
+    """
+    values = torch.from_numpy(logits)
+    probabilities: npt.NDArray[np.float32] = torch.softmax(values if temperature == 1 else values / temperature, dim=0).numpy()
     return probabilities
+
+
+def calibrate(probabilities: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float32]:
+    """Return what `softmax` at `temperature` would make of the logits of `probabilities`, C×h×w.
+
+    A mean over several views has no logits, but its logarithm serves as such.
+    """
+    if temperature == 1:
+        return probabilities
+    # Where a class has no probability, the logarithm is minus infinity, and so it stays without.
+    calibrated: npt.NDArray[np.float32] = torch.softmax(torch.from_numpy(probabilities).log() / temperature, dim=0).numpy()
+    return calibrated
 
 
 def make_label_map(scores: npt.NDArray[np.float32], size: Size, dtype: npt.DTypeLike) -> LabelMap:

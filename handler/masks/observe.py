@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 
 from handler.geometry import DecodedImage
+from handler.masks.review import review_score
 from handler.masks.segmentation import Segmentation
 from handler.observation import SAMPLE_SIDE, Observation
 
@@ -26,6 +27,7 @@ def observe(image: DecodedImage, result: Segmentation, *, sampled: bool = False)
         megapixels=math.prod(image.size) / 1e6,
         brightness=float(_points(image.pixels, _BRIGHTNESS_SIDE).mean()) / 255,
         confidence=min(1.0, float(scores.mean())),
+        review=review_score(result),
         shares=dict(zip(present.tolist(), (counts[present] / classes.numel()).tolist(), strict=True)),
         sample=_points(result.label_map, SAMPLE_SIDE).astype(np.uint16).tobytes() if sampled else b"",
     )

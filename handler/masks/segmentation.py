@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from handler.geometry import DecodedImage, RGBImage, Size
 from handler.labels import Labels
-from handler.masks.label_map import LabelMap, make_label_map, softmax
+from handler.masks.label_map import LabelMap, calibrate, make_label_map, softmax
 from handler.masks.refinement import RefinementReport
 
 #: `make_label_map`, or an engine's own equivalent.
@@ -23,7 +23,8 @@ class Segmentation:
     image: RGBImage | None
     #: Class indices, unsigned H×W at the image's size.
     label_map: LabelMap
-    #: Class probabilities, float32 C×h×w on the grid that `label_map` was interpolated from: the network's or the CRF's.
+    #: Class probabilities, float32 C×h×w on the grid that `label_map` was interpolated from: the network's, calibrated, or the
+    #: CRF's.
     probabilities: npt.NDArray[np.float32]
     labels: Labels
     #: How the probabilities were refined; None: they were not.
@@ -31,10 +32,15 @@ class Segmentation:
 
 
 def segment_by_logits(
-    image: DecodedImage, logits: npt.NDArray[np.float32], labels: Labels, make_labels: Labeller = make_label_map
+    image: DecodedImage,
+    logits: npt.NDArray[np.float32],
+    labels: Labels,
+    make_labels: Labeller = make_label_map,
+    temperature: float = 1.0,
 ) -> Segmentation:
-    """Label each pixel of `image` by the argmax of the interpolated `logits`, C×h×w."""
-    return Segmentation(image.photograph, make_labels(logits, image.size, labels.dtype), softmax(logits), labels)
+    """Label each pixel of `image` by the argmax of the interpolated `logits`, C×h×w, whatever the `temperature`."""
+    label_map = make_labels(logits, image.size, labels.dtype)
+    return Segmentation(image.photograph, label_map, softmax(logits, temperature), labels)
 
 
 def segment_by_probabilities(
@@ -43,13 +49,14 @@ def segment_by_probabilities(
     labels: Labels,
     refinement: RefinementReport | None = None,
     make_labels: Labeller = make_label_map,
+    temperature: float = 1.0,
 ) -> Segmentation:
-    """Label each pixel of `image` by the argmax of the interpolated `probabilities`, C×h×w.
+    """Label each pixel of `image` by the argmax of the interpolated `probabilities`, C×h×w, then calibrate these.
 
     Between grid points this may differ from the argmax of interpolated logits, but a mean over views has no logits.
     """
     label_map = make_labels(probabilities, image.size, labels.dtype)
-    return Segmentation(image.photograph, label_map, probabilities, labels, refinement)
+    return Segmentation(image.photograph, label_map, calibrate(probabilities, temperature), labels, refinement)
 
 
 def keep_classes(result: Segmentation, classes: Collection[int]) -> Segmentation:

@@ -182,7 +182,7 @@ class ObservationMetrics:
         self._gauges_at = 0.0
         add = context.metrics.add_metric_to_cache
         self._shares = add("deeplab_class_share", "count", ["model", "class"], MetricTypes.HISTOGRAM)
-        names = {"megapixels": "image_megapixels", "brightness": "image_brightness", "confidence": "confidence"}
+        names = {name: name for name in BOUNDS} | {"megapixels": "image_megapixels", "brightness": "image_brightness"}
         self._quantities = {name: add(f"deeplab_{names[name]}", "count", ["model"], MetricTypes.HISTOGRAM) for name in BOUNDS}
         self._drift = add("deeplab_drift_distance", "count", ["model", "quantity"], MetricTypes.GAUGE)
         self._images = add("deeplab_drift_images", "count", ["model"], MetricTypes.GAUGE)

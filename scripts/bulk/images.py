@@ -52,5 +52,7 @@ class ImageResult:
     #: Seconds spent in each stage.
     seconds: Mapping[str, float] = field(default_factory=dict)
     classes: tuple[ClassFound, ...] = ()
+    #: How much its labels should be reviewed, 0..1.
+    review: float | None = None
     #: Names of the answers that were written.
     outputs: tuple[str, ...] = ()

@@ -46,6 +46,7 @@ SCHEMA = pa.schema(
         ("height", pa.int32()),
         ("seconds", pa.struct([(stage, pa.float32()) for stage in _STAGES])),
         ("classes", pa.list_(_CLASS)),
+        ("review", pa.float32()),
         ("outputs", pa.list_(pa.string())),
         ("finished", pa.timestamp("ms", "UTC")),
     ]
@@ -113,6 +114,7 @@ class ManifestWriter:
                 "height": result.height,
                 "seconds": dict(result.seconds),
                 "classes": [dict(zip(_CLASS_FIELDS, found, strict=True)) for found in result.classes],
+                "review": result.review,
                 "outputs": [printable(name) for name in result.outputs],
                 "finished": datetime.now(UTC),
             }

@@ -6,6 +6,7 @@ from typing import Any
 
 from handler.answers import FORMATS
 from handler.errors import ImageTooLarge, InternalError, SegmentationError, capture
+from handler.masks.review import review_score
 from handler.masks.segmentation import Segmentation, keep_classes
 from handler.masks.segments import find_segments
 from handler.network.views import infer_views
@@ -76,7 +77,8 @@ class ImageSegmenter:
         except NameNotPossible as error:
             return ImageResult(FAILED, content.version, type(error).__name__, str(error), seconds=seconds)
         height, width = outcome.size
-        return ImageResult(DONE, content.version, "", "", width, height, seconds, outcome.classes, tuple(outcome.files))
+        found = outcome.classes, outcome.review, tuple(outcome.files)
+        return ImageResult(DONE, content.version, "", "", width, height, seconds, *found)
 
     def _read(self, task: ImageTask) -> Content:
         if task.data is None:
@@ -101,7 +103,10 @@ class ImageSegmenter:
         assert labelled is not None  # noqa: S101 (there is at least one format)
         names = dict(task.outputs)
         size = labelled.label_map.shape[0], labelled.label_map.shape[1]
-        return _Answers({names[name]: files[name] for name in self._job.formats}, size, self._classes(labelled))
+        classes = self._job.answer.classes
+        reported = labelled if classes is None else keep_classes(labelled, classes)
+        files = {names[name]: files[name] for name in self._job.formats}
+        return _Answers(files, size, self._classes(reported), review_score(reported))
 
     def _requests(self, task: ImageTask, data: bytes) -> list[SegmentationRequest]:
         shared = _name_option(task.name)
@@ -120,10 +125,8 @@ class ImageSegmenter:
         logits = infer_views(decoded.views, self._pipeline.engine, observe)
         return self._pipeline.label(decoded, logits, observe)
 
-    def _classes(self, result: Segmentation) -> tuple[ClassFound, ...]:
-        options = self._job.answer
-        reported = result if options.classes is None else keep_classes(result, options.classes)
-        segments = find_segments(reported, options.model_copy(update={"components": False, "min_score": 0.0}))
+    def _classes(self, reported: Segmentation) -> tuple[ClassFound, ...]:
+        segments = find_segments(reported, self._job.answer.model_copy(update={"components": False, "min_score": 0.0}))
         return tuple(
             ClassFound(segment.class_index, segment.label, segment.pixels, segment.score) for segment in segments.items
         )
@@ -136,6 +139,7 @@ class _Answers:
     #: Height, width.
     size: tuple[int, int]
     classes: tuple[ClassFound, ...]
+    review: float
 
 
 def _refusal(error: SegmentationError, version: Version) -> ImageResult:

@@ -7,6 +7,10 @@ python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER --scales 0.75,1,
 python -m scripts.evaluate CHECKPOINT.safetensors --data annotations/val.json --images PHOTOGRAPHS
 python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER --record "PASCAL VOC 2012 val"
 
+Calibration is that of pixels: expected calibration error (15 bins), and negative log-likelihood of the true classes. The error
+of an image is 1 - its mIoU: AUROC tells images above the median error from the others, AURC is the area under the risk-coverage
+curve (docs/doubt.md).
+
 Means are over the classes that are labelled or predicted. If only background is labelled, there are no means and the exit code
 is 1.
 
@@ -28,13 +32,14 @@ from handler.options import GREATEST_SCALE, LEAST_SCALE, REFINEMENTS, InferenceO
 from model import Evaluation, read_metadata, replace_metadata
 from model.strict import ConfigurationError
 from scripts.arguments import Parser, http_url, positive_int, whole_number
+from scripts.calibrate.reliability import draw_reliability
 from scripts.client import DEFAULT_URL
 from scripts.datasets import DataError, SegmentationData, check, describe_absence
 from scripts.datasets.options import add_data_options
 from scripts.errors import UsageError, report_errors
 from scripts.evaluate.metrics import Scores, compare, score
 from scripts.evaluate.predictors import Predictor, ServerPredictor, load
-from scripts.evaluate.report import draw_confusion, table, write_json
+from scripts.evaluate.report import describe_doubt, draw_confusion, table, write_json
 from scripts.evaluate.scoring import Result, evaluate, open_labelled_data
 from scripts.evaluate.worst_images import write_worst
 from scripts.server_access import ServerAccess, add_access_options
@@ -54,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     summary = check(data, len(predictor.labels.names), show_progress=True)
     result = evaluate(predictor, data, worst=arguments.worst if arguments.out else 0)
     print(table(result.scores, result.labels.names))
+    print(f"\n{describe_doubt(result)}")
     if arguments.out:
         write_report(
             arguments.out, result, data, target=arguments.url or str(arguments.target), conditions=predictor.conditions
@@ -69,11 +75,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def write_report(folder: Path, result: Result, data: SegmentationData, *, target: str, conditions: str) -> None:
-    """Write `scores.json`, `confusion.png` and `worst.html` with its pictures into `folder`."""
+    """Write `scores.json`, `confusion.png`, `reliability.png` and `worst.html` with its pictures into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     origin = {"target": target, "data": str(data.root), "layout": data.layout, "conditions": conditions}
     write_json(folder / "scores.json", result, origin)
     draw_confusion(folder / "confusion.png", result.scores, result.labels.names)
+    if result.calibration is not None:
+        curve = result.calibration.reliability
+        draw_reliability(folder / "reliability.png", {"as served": curve}, f"{Path(target).name} on {data.name}")
     print(f"\nthe worst images are in {write_worst(folder, result, data)}")
 
 

@@ -21,6 +21,7 @@ from handler.image.decode import open_image
 from handler.labels import Labels
 from handler.masks.label_map import LabelMap
 from handler.masks.refinement import import_crf
+from handler.masks.segmentation import Segmentation
 from handler.network.engines.archive import GRAPH
 from handler.options import FIRST_BANDS, TYPE_RANGE, InferenceOptions, ModelIdentity
 from handler.pipeline import Pipeline
@@ -40,6 +41,15 @@ class PredictionError(UserError):
     """A model cannot be opened, or an image cannot be segmented."""
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one image."""
+
+    label_map: LabelMap
+    #: With the probabilities; None: a server told the labels alone.
+    segmentation: Segmentation | None = None
+
+
 class Predictor(Protocol):
     """One model, however it is run."""
 
@@ -51,8 +61,8 @@ class Predictor(Protocol):
         """How images are segmented, in words."""
         ...
 
-    def label_maps(self, photos: Iterable[Path]) -> Iterator[LabelMap]:
-        """Return the label map of each photograph, in order.
+    def predict(self, photos: Iterable[Path]) -> Iterator[Prediction]:
+        """Return the prediction for each photograph, in order.
 
         Raises:
             PredictionError: one cannot be segmented.
@@ -89,14 +99,15 @@ class LocalPredictor:
             ]
         )
 
-    def label_maps(self, photos: Iterable[Path]) -> Iterator[LabelMap]:
+    def predict(self, photos: Iterable[Path]) -> Iterator[Prediction]:
         for photo in photos:
             try:
                 opened = open_image(photo.read_bytes(), self.settings.limits, self.options)
                 image = opened.decode(self.pipeline.plan(opened.size, self.options).min_decode_size)
             except (SegmentationError, OSError) as error:
                 raise PredictionError(f"{photo}: {error}") from error
-            yield self.pipeline.segment(image, self.options).label_map
+            result = self.pipeline.segment(image, self.options)
+            yield Prediction(result.label_map, result)
 
 
 def load(path: Path, options: InferenceOptions, **changes: Any) -> LocalPredictor:
@@ -200,18 +211,18 @@ class ServerPredictor:
         palette = tuple((red, green, blue) for red, green, blue in colours[: len(names)])
         return cls(client, texts, Labels(names, palette), conditions)
 
-    def label_maps(self, photos: Iterable[Path]) -> Iterator[LabelMap]:
-        waiting: deque[Future[LabelMap]] = deque()
+    def predict(self, photos: Iterable[Path]) -> Iterator[Prediction]:
+        waiting: deque[Future[Prediction]] = deque()
         with ThreadPoolExecutor(_IN_FLIGHT) as pool:
             for photo in photos:
-                waiting.append(pool.submit(self._label_map, photo))
+                waiting.append(pool.submit(self._predict, photo))
                 if len(waiting) > _IN_FLIGHT:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
 
-    def _label_map(self, photo: Path) -> LabelMap:
-        return np.asarray(_ask(self.client, self.options, photo.read_bytes(), str(photo)))
+    def _predict(self, photo: Path) -> Prediction:
+        return Prediction(np.asarray(_ask(self.client, self.options, photo.read_bytes(), str(photo))))
 
 
 def _text(value: Any) -> str:

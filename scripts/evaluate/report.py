@@ -36,6 +36,21 @@ def table(scores: Scores, names: tuple[str, ...]) -> str:
     return "\n".join([*rows, "", *mean_rows, *_absences(scores, names)])
 
 
+def describe_doubt(result: Result) -> str:
+    """Return calibration and rankings as text."""
+    if result.calibration is None:
+        return "a server tells labels alone; evaluate its checkpoint or archive for calibration and review"
+    figures = {
+        "expected calibration error": result.calibration.reliability.ece,
+        "negative log-likelihood": result.calibration.nll,
+    }
+    lines = [f"{name:<28}{_cell(value, 8)}" for name, value in figures.items()]
+    if result.rankings:
+        lines.append(f"\n{'images ranked by':<28}{'AUROC':>8}{'AURC':>8}")
+    rows = (f"{name:<28}{_cell(rank.auroc, 8)}{_cell(rank.aurc, 8)}" for name, rank in result.rankings.items())
+    return "\n".join([*lines, *rows])
+
+
 def _absences(scores: Scores, names: tuple[str, ...]) -> list[str]:
     """Say which classes are labelled nowhere, and what that means for the means."""
     predicted = scores.confusion.sum(0)
@@ -59,6 +74,7 @@ def write_json(path: Path, result: Result, conditions: Mapping[str, Any]) -> Non
         "boundary_iou": _number(scores.mean_boundary_iou),
         "mean_accuracy": _number(scores.mean_accuracy),
         "pixel_accuracy": _number(scores.pixel_accuracy),
+        **_doubt(result),
         "labelled_nowhere": [result.labels.names[index] for index in scores.unlabelled],
         "classes": [
             {
@@ -79,11 +95,30 @@ def write_json(path: Path, result: Result, conditions: Mapping[str, Any]) -> Non
                 "miou": _number(image.miou),
                 "boundary_iou": _number(image.boundary_iou),
                 "pixel_accuracy": _number(image.pixel_accuracy),
+                "review": _number(image.review),
+                "confidence": _number(image.confidence),
             }
             for image in result.images
         ],
     }
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _doubt(result: Result) -> dict[str, Any]:
+    """Return calibration and rankings as JSON values; nothing if a server told labels alone."""
+    if result.calibration is None:
+        return {}
+    confidence, accuracy = result.calibration.reliability.points
+    pixels = result.calibration.reliability.pixels
+    bins = zip(confidence, accuracy, pixels[pixels > 0].tolist(), strict=True)
+    return {
+        "ece": _number(result.calibration.reliability.ece),
+        "nll": _number(result.calibration.nll),
+        "reliability": [{"confidence": _number(x), "accuracy": _number(y), "pixels": count} for x, y, count in bins],
+        "rankings": {
+            name: {"auroc": _number(rank.auroc), "aurc": _number(rank.aurc)} for name, rank in result.rankings.items()
+        },
+    }
 
 
 def draw_confusion(path: Path, scores: Scores, names: tuple[str, ...]) -> None:

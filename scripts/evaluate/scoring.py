@@ -1,16 +1,20 @@
 """Score a predictor on a data set, and keep what a report needs."""
 
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 
 import numpy as np
 
 from handler.labels import Labels
 from handler.masks.label_map import LabelMap
+from handler.masks.review import review_score
 from scripts.class_names import canonical_names
 from scripts.datasets import DataError, Sample, SegmentationData, open_data
 from scripts.datasets.options import data_source
 from scripts.errors import print_warning
+from scripts.evaluate.doubt import PixelCalibration, Ranking
 from scripts.evaluate.metrics import Scores, compare
 from scripts.evaluate.predictors import Predictor
 from scripts.progress import progress
@@ -24,6 +28,9 @@ class ImageScores:
     miou: float
     boundary_iou: float
     pixel_accuracy: float
+    #: How much the image should be reviewed, and its mean confidence; None: a server told its labels alone.
+    review: float | None = None
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,20 @@ class Result:
     images: tuple[ImageScores, ...]
     #: Lowest mIoU first.
     worst: tuple[WorstImage, ...]
+    #: None: a server told the labels alone.
+    calibration: PixelCalibration | None = None
+
+    @property
+    def rankings(self) -> dict[str, Ranking]:
+        """How doubts rank the images by their error, 1 - mIoU, and how these would; empty without probabilities or mIoU."""
+        ranked = [image for image in self.images if image.review is not None and not np.isnan(image.miou)]
+        errors = [1 - image.miou for image in ranked]
+        doubts = {
+            "review": [image.review or 0.0 for image in ranked],
+            "mean confidence": [1 - (image.confidence or 0.0) for image in ranked],
+            "mIoU itself": errors,
+        }
+        return {name: Ranking.of(doubt, errors) for name, doubt in doubts.items() if ranked}
 
 
 def evaluate(predictor: Predictor, data: SegmentationData, *, worst: int = 0) -> Result:
@@ -55,17 +76,24 @@ def evaluate(predictor: Predictor, data: SegmentationData, *, worst: int = 0) ->
         PredictionError: an image cannot be segmented.
     """
     classes = len(predictor.labels.names)
-    predictions = predictor.label_maps(sample.image for sample in data.samples)
+    predictions = predictor.predict(sample.image for sample in data.samples)
     total = Scores.zero(classes, boundary=True, background=predictor.labels.background)
     images: list[ImageScores] = []
     lowest: list[WorstImage] = []
-    for sample, predicted in zip(progress(data.samples, "evaluating"), predictions, strict=True):
-        scores = compare(predicted, data.read_mask(sample), classes, boundary=True)
+    calibrations: list[PixelCalibration] = []
+    for sample, prediction in zip(progress(data.samples, "evaluating"), predictions, strict=True):
+        predicted, truth = prediction.label_map, data.read_mask(sample)
+        scores = compare(predicted, truth, classes, boundary=True)
         total += scores
         images.append(_image_scores(sample, scores))
+        if prediction.segmentation is not None:
+            calibrations.append(PixelCalibration.measure(prediction.segmentation, truth))
+            review, confidence = review_score(prediction.segmentation), calibrations[-1].confidence
+            images[-1] = replace(images[-1], review=review, confidence=confidence)
         if not np.isnan(scores.miou):
             lowest = sorted([*lowest, WorstImage(sample, scores, predicted)], key=lambda image: image.scores.miou)[:worst]
-    return Result(predictor.labels, total, tuple(images), tuple(lowest))
+    calibration = reduce(add, calibrations, PixelCalibration.zero()) if calibrations else None
+    return Result(predictor.labels, total, tuple(images), tuple(lowest), calibration)
 
 
 def open_labelled_data(arguments: Namespace, labels: Labels) -> SegmentationData:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from handler.geometry import DecodedImage, RGBImage
 from handler.labels import Labels
-from handler.masks.label_map import LabelMap, softmax
+from handler.masks.label_map import LabelMap, calibrate, softmax
 from handler.network.views import View, ViewPlan, infer_views, mean_probabilities
 from handler.pipeline import Pipeline
 from handler.stages import ignore
@@ -124,7 +124,8 @@ class _Scanner:
         plan = ViewPlan.for_image((height, width), policy, self._plan.inference)
         views = [plan.make_views(DecodedImage.whole(image)) for image in images]
         logits = iter(infer_views([view for members in views for view in members], self._pipeline.engine, ignore))
-        return [_scores(members, [next(logits) for _ in members]) for members in views]
+        temperature = self._pipeline.metadata.temperature
+        return [_scores(members, [next(logits) for _ in members], temperature) for members in views]
 
     def _read(self, down: slice, across: slice, places: dict[int, slice]) -> tuple[RGBImage, set[int]]:
         """Read rows and columns as the network sees them, and the windows at `places` in them that have any data."""
@@ -156,12 +157,12 @@ class _Scanner:
             self.valid[here] = valid[there]
 
 
-def _scores(views: Sequence[View], logits: Sequence[npt.NDArray[np.float32]]) -> WindowScores:
+def _scores(views: Sequence[View], logits: Sequence[npt.NDArray[np.float32]], temperature: float) -> WindowScores:
     """Choose what is interpolated, as the pipeline does: logits of a single view, mean probabilities of several."""
     if len(views) == 1:
-        return WindowScores(logits[0], softmax(logits[0]))
+        return WindowScores(logits[0], softmax(logits[0], temperature))
     probabilities = mean_probabilities(views, logits)
-    return WindowScores(probabilities, probabilities)
+    return WindowScores(probabilities, calibrate(probabilities, temperature))
 
 
 def _omitted(labels: Labels, void: int) -> tuple[int, ...]:

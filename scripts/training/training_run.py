@@ -15,15 +15,27 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader
 from tqdm import tqdm
 
+from handler.labels import Labels
 from handler.limits import Limits
 from handler.network.engines import EngineOptions
 from handler.network.engines.torch_engine import TorchEngine
 from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
-from model import Checkpoint, CheckpointMetadata, Evaluation, Network, build_model, save_checkpoint
+from model import (
+    Checkpoint,
+    CheckpointMetadata,
+    Evaluation,
+    Network,
+    build_model,
+    load_checkpoint,
+    replace_metadata,
+    save_checkpoint,
+)
 from model.atomic import write_atomically
 from model.palette import voc_palette
 from model.strict import ConfigurationError
+from scripts.calibrate.reliability import draw_reliability
+from scripts.calibrate.temperature import calibrate_pipeline
 from scripts.errors import UserError, print_warning
 from scripts.evaluate.metrics import Scores, compare
 from scripts.training.augmentation import Augmentation, TrainingCrops
@@ -134,6 +146,7 @@ class Run:
         bar.close()
         if log is not None:
             log.close()
+            self._calibrate()
             tqdm.write(f"saved the best network, of iteration {progress.best_iteration}: {self._checkpoint}")
             tqdm.write(f"serve it: make serve CHECKPOINT={self._checkpoint}")
 
@@ -221,8 +234,7 @@ class Run:
         # Each process has batch statistics of its own images; those of the first are saved.
         processes.share_buffers(self._trainer.network)
         processes.share_buffers(self._trainer.evaluated)
-        engine = TorchEngine(Checkpoint(self._trainer.evaluated, self._metadata), EngineOptions(gpu_id=processes.device.index))
-        pipeline = Pipeline(engine, self._metadata, ModelIdentity("training", ""), Limits())
+        pipeline = self._pipeline(Checkpoint(self._trainer.evaluated, self._metadata))
         scores = self._score(pipeline)
         progress.miou = scores.miou
         selection = self._selection_score(scores)
@@ -276,6 +288,24 @@ class Run:
             evaluations = (scores.evaluation(name, "single scale; chosen by it"),)
         metadata = self._metadata.model_copy(update={"evaluations": evaluations})
         save_checkpoint(self._checkpoint, self._trainer.evaluated, metadata, half=self._config.half)
+
+    def _calibrate(self) -> None:
+        """Fit the best network's temperature to the validation data, in the first process, once training has ended."""
+        data, background = self._data.validation, Labels.from_metadata(self._metadata).background
+        if not {index for index, images in enumerate(self._data.validation_images) if images} - {background}:
+            tqdm.write("not calibrated: the validation masks hold no class but background")
+            return
+        saved = load_checkpoint(self._checkpoint)
+        pipeline = self._pipeline(saved)
+        name = f"{data.name} (validation)"
+        result = calibrate_pipeline(pipeline, data, name)
+        replace_metadata(self._checkpoint, saved.metadata.model_copy(update={"calibration": result.calibration}))
+        draw_reliability(self._folder / "reliability.png", result.curves, f"{self._checkpoint.stem} on {name}")
+        tqdm.write(f"calibrated: {result}")
+
+    def _pipeline(self, checkpoint: Checkpoint) -> Pipeline:
+        engine = TorchEngine(checkpoint, EngineOptions(gpu_id=self._processes.device.index))
+        return Pipeline(engine, self._metadata, ModelIdentity("training", ""), Limits())
 
     def _draw_sample_sheet(self, pipeline: Pipeline, epoch: int) -> None:
         data = self._data.validation

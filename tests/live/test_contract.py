@@ -39,6 +39,7 @@ CHANGES: dict[str, dict[str, str]] = {
     "components": {"components": "true"},
     "alpha": {"format": "overlay", "alpha": "1"},
     "tolerance": {"masks": "polygons", "tolerance": "5"},
+    "uncertainty": {"format": "uncertainty", "uncertainty": "entropy"},
     "y_axis": {"format": "geojson", "y_axis": "up"},
     "image_name": {"format": "coco", "image_name": "cat.jpg"},
 }
@@ -169,6 +170,18 @@ def test_confidence_is_the_probability_of_what_won(server: Server, thumbnail: by
 
     mean = sum(segment["score"] * segment["fraction"] for segment in answer["segments"])
     assert levels.mean() / 255 == pytest.approx(mean, abs=0.003)
+
+
+def test_uncertainty_is_high_where_confidence_is_low(server: Server, thumbnail: bytes) -> None:
+    confidence, uncertainty = (
+        Image.open(io.BytesIO(post(server, thumbnail, path=f"/1.0/{name}").content)) for name in ("confidence", "uncertainty")
+    )
+
+    assert uncertainty.info["uncertainty"] == "margin"
+    assert uncertainty.size == confidence.size
+    # 1 minus the lead is between 1 - p and 2 · (1 - p), for the probability p of the first class; the grids differ.
+    doubt, shown = 1 - np.asarray(confidence) / 255, np.asarray(uncertainty) / 255
+    assert (np.maximum(doubt - shown, shown - 2 * doubt) > 0.1).mean() < 0.01
 
 
 def test_numpy_reads_npz_without_pickles(server: Server, thumbnail: bytes) -> None:

@@ -20,7 +20,7 @@ from scripts.server_access import TOKEN_VARIABLE, ServerAccess
 from tests.certificates import Certificate, make_certificate
 from tests.live.client import TIMEOUT_S, error
 from tests.live.cross_origin import ORIGIN, allowed_by, preflight
-from tests.support import ROOT
+from tests.support import ROOT, label_maps
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def test_a_model_is_evaluated_with_a_token(guarded: Guarded, photos: dict[str, P
     access = ServerAccess(guarded.secret("predict"), guarded.certificate.file)
     predictor = ServerPredictor.connect(guarded.server.url, InferenceOptions(), access)
 
-    (labels,) = predictor.label_maps([photos["chelsea"]])
+    (labels,) = label_maps(predictor, [photos["chelsea"]])
 
     assert np.asarray(labels).shape == (300, 451)
 

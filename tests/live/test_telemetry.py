@@ -50,6 +50,7 @@ def test_both_servers_count_the_same_requests_alike(server: Server, thumbnail: b
         **{sample("stage_duration_seconds_count", stage=stage): 3 for stage in ("decode", "prepare", "encode")},
         sample("batch_size_count"): 4,
         sample("confidence_count"): 2,
+        sample("review_count"): 2,
         sample("image_megapixels_count"): 2,
         sample("image_brightness_count"): 2,
     }

@@ -27,6 +27,7 @@ class Observations:
             "megapixels": ("image_megapixels", "Height times width of an image."),
             "brightness": ("image_brightness", "Mean of an image's samples, 0 to 1."),
             "confidence": ("confidence", "Mean probability of the winning class over an image."),
+            "review": ("review", "How much an image should be reviewed: 1 minus the mean IoU that it expects."),
         }
         self._quantities = {name: histogram(*texts, ["model"], buckets=BOUNDS[name]) for name, texts in about.items()}
         self._shares = histogram("class_share", "Share of an image by class.", ["model", "class"], buckets=SHARE_BOUNDS)

@@ -16,7 +16,7 @@ WEIGHTS = st.lists(st.integers(0, 50), min_size=4, max_size=4).filter(any)
 
 
 def image(brightness: float = 0.5, shares: dict[int, float] | None = None, confidence: float = 0.9) -> Observation:
-    return Observation(1.0, brightness, confidence, shares or {0: 1.0})
+    return Observation(1.0, brightness, confidence, 0.1, shares or {0: 1.0})
 
 
 @given(WEIGHTS, st.integers(1, 1000), st.integers(1, 1000))

@@ -37,7 +37,7 @@ from tests.engines import (
     build_pipeline,
     build_scheduler,
 )
-from tests.support import CHECKPOINT, CLASSES, encode, noise, write_checkpoint
+from tests.support import CHECKPOINT, CLASSES, calibration, encode, noise, write_checkpoint
 
 
 @pytest.fixture
@@ -167,6 +167,17 @@ def test_at_one_scale_the_logits_decide_bit_for_bit(engine: MirrorEngine) -> Non
     np.testing.assert_array_equal(result.label_map, expected.label_map)
     np.testing.assert_array_equal(result.probabilities, expected.probabilities)
     assert result.refinement is None
+
+
+@pytest.mark.parametrize("options", [InferenceOptions(), InferenceOptions(flip=True, scales=(0.5, 1))])
+def test_a_calibration_changes_probabilities_and_no_label(options: InferenceOptions) -> None:
+    image, plain, calibrated = noise(50, 80), build_pipeline(FadingEngine()), build_pipeline(FadingEngine())
+    calibrated.metadata = calibrated.metadata.model_copy(update={"calibration": calibration(0.5)})
+
+    before, after = (pipeline.segment(image, options) for pipeline in (plain, calibrated))
+
+    np.testing.assert_array_equal(after.label_map, before.label_map)
+    np.testing.assert_allclose(after.probabilities, before.probabilities**2 / (before.probabilities**2).sum(0), atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [InferenceOptions(), InferenceOptions(flip=True)])

@@ -1,15 +1,26 @@
 import pytest
 
-from model import CheckpointMetadata, ModelConfig, Quantization, ResizePolicy
+from model import Calibration, CheckpointMetadata, ModelConfig, Quantization, ResizePolicy
 from model.palette import voc_palette
 from model.strict import ConfigurationError
-from tests.support import metadata, quantization
+from tests.support import calibration, metadata, quantization
 
 
 def test_metadata_survives_json() -> None:
-    described = metadata(quantization=quantization())
+    described = metadata(quantization=quantization(), calibration=calibration(0.8))
 
     assert CheckpointMetadata.model_validate_json(described.model_dump_json()) == described
+
+
+def test_the_temperature_is_that_of_the_calibration_or_else_1() -> None:
+    assert metadata(calibration=calibration(0.8)).temperature == 0.8
+    assert metadata().temperature == 1.0
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.01, 21.0, float("nan")])
+def test_a_temperature_that_leaves_no_probabilities_is_refused(temperature: float) -> None:
+    with pytest.raises(ConfigurationError, match="'temperature'"):
+        Calibration.parse({**calibration(1.0).model_dump(), "temperature": temperature}, source="here")
 
 
 def test_what_a_quantization_cost_is_known_on_both_sides_or_not_at_all() -> None:

@@ -42,9 +42,10 @@ SEGMENTATION: Json = {
         "model": _TEXT,
         "version": _TEXT,
         "image": {"type": "object", "properties": {"width": _COUNT, "height": _COUNT}, "required": ["width", "height"]},
+        "review": {"type": "number", "minimum": 0, "maximum": 1, "description": "1 minus the expected mean IoU"},
         "segments": {"type": "array", "items": SEGMENT},
     },
-    "required": ["model", "version", "image", "segments"],
+    "required": ["model", "version", "image", "review", "segments"],
 }
 TENSOR: Json = {
     "type": "object",

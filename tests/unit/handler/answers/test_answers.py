@@ -50,6 +50,7 @@ def test_json_lists_every_class_with_its_size_and_score(result: Segmentation) ->
         "model": "deeplabv3",
         "version": "1.0",
         "image": {"width": 4, "height": 2},
+        "review": 0.5,
         "segments": [
             {
                 "index": 2, "label": "dog", "color": "#008000", "pixels": 3, "fraction": 0.375,

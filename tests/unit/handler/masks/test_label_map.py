@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from handler.geometry import DecodedImage
 from handler.labels import Labels
 from handler.masks.confidence import interpolate_confidence
-from handler.masks.label_map import make_label_map
+from handler.masks.label_map import calibrate, make_label_map, softmax
 from handler.masks.segmentation import Segmentation, keep_classes, segment_by_logits
 from model.palette import voc_palette
 
@@ -125,6 +125,29 @@ def test_a_checkerboard_of_logits_at_image_size_comes_back() -> None:
 @pytest.mark.parametrize(("count", "dtype"), [(2, np.uint8), (256, np.uint8), (257, np.uint16)])
 def test_labels_take_the_smallest_integer_that_holds_them(count: int, dtype: npt.DTypeLike) -> None:
     assert Labels(tuple(map(str, range(count))), voc_palette(count)).dtype == np.dtype(dtype)
+
+
+def test_a_temperature_divides_the_logits() -> None:
+    probabilities = softmax(np.array([[[0.0]], [[1.0]]], np.float32), 0.5)
+
+    np.testing.assert_allclose(probabilities.ravel(), [1 / (1 + np.e**2), np.e**2 / (1 + np.e**2)], rtol=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.05, 0.8, 3.0, 20.0]))
+def test_probabilities_are_calibrated_like_the_logits_that_they_come_from(seed: int, temperature: float) -> None:
+    logits = np.random.default_rng(seed).normal(scale=5, size=(5, 4, 3)).astype(np.float32)
+
+    calibrated = calibrate(softmax(logits), temperature)
+
+    np.testing.assert_allclose(calibrated, softmax(logits, temperature), atol=1e-5)
+    np.testing.assert_array_equal(calibrated.argmax(0), logits.argmax(0))
+
+
+def test_a_class_without_probability_stays_without_and_the_temperature_1_changes_no_bit() -> None:
+    probabilities = np.array([[[0.0]], [[0.25]], [[0.75]]], np.float32)
+
+    np.testing.assert_allclose(calibrate(probabilities, 0.5).ravel(), [0, 0.1, 0.9], rtol=1e-6)
+    assert calibrate(probabilities, 1.0).tobytes() == probabilities.tobytes()
 
 
 @pytest.mark.parametrize(

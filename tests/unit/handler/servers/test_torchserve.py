@@ -279,6 +279,7 @@ def test_the_metrics_are_named_as_those_of_the_other_server(
         "[METRICS]deeplab_batch_size.Count:2|#model:pets|#type:HISTOGRAM",
         "[METRICS]deeplab_class_share.Count:1.0|#model:pets,class:dog|#type:HISTOGRAM",
         "[METRICS]deeplab_confidence.Count:0.3474|#model:pets|#type:HISTOGRAM",
+        "[METRICS]deeplab_review.Count:0.6526|#model:pets|#type:HISTOGRAM",
         "[METRICS]deeplab_image_brightness.Count:0.4929|#model:pets|#type:HISTOGRAM",
         "[METRICS]deeplab_image_megapixels.Count:0.0006|#model:pets|#type:HISTOGRAM",
     }
@@ -289,12 +290,12 @@ def test_the_metrics_are_named_as_those_of_the_other_server(
 def test_drift_and_agreement_are_written_with_the_first_image_and_class_names_hold_no_separator(
     context: Context, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reference = Reference("photos", collect([Observation(1.0, 0.5, 0.9, {0: 1.0})] * 200, 3))
+    reference = Reference("photos", collect([Observation(1.0, 0.5, 0.9, 0.1, {0: 1.0})] * 200, 3))
     profile = Profile(("wall", "door, open|#x:1", "dog"), "openvino", "float32", (0.9999, 0.999), reference)
     metrics = ObservationMetrics(context, profile)
 
     with caplog.at_level(logging.INFO, "ts.metrics"):
-        metrics.add([Observation(1.0, 0.5, 0.9, {1: 1.0})] * 50)
+        metrics.add([Observation(1.0, 0.5, 0.9, 0.1, {1: 1.0})] * 50)
 
     written = {message.partition("|#hostname")[0].removeprefix("[METRICS]deeplab_") for message in caplog.messages}
     assert "class_share.Count:1.0|#model:pets,class:door__open__x_1|#type:HISTOGRAM" in written

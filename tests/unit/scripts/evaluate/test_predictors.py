@@ -20,7 +20,7 @@ from scripts.package import DEFAULT_CHECKPOINT
 from scripts.samples import write_samples
 from scripts.server import Ports
 from tests.archives import reconfigured
-from tests.support import CLASSES, encode, noise, write_checkpoint
+from tests.support import CLASSES, encode, label_maps, noise, write_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ def test_a_checkpoint_labels_the_find_images_order(checkpoint: Path, photo: Path
     other.write_bytes(encode(noise(20, 30)))
     predictor = load(checkpoint, AS_SERVED, engine="torch")
 
-    first, second = predictor.label_maps([photo, other])
+    first, second = label_maps(predictor, [photo, other])
 
     assert (first.shape, second.shape) == ((41, 57), (20, 30))
     expected = predictor.pipeline.segment(decode_image(photo.read_bytes(), Limits())).label_map
@@ -62,7 +62,7 @@ def test_a_large_jpeg_is_decoded_as_a_server_would(checkpoint: Path, tmp_path: P
     predictor = load(checkpoint, AS_SERVED, engine="torch")
     request = SegmentationRequest(photo.read_bytes(), answer=AnswerOptions(format="png"))
 
-    (label_map,) = predictor.label_maps([photo])
+    (label_map,) = label_maps(predictor, [photo])
 
     served = predictor.pipeline.answer(request)
     assert isinstance(served, EncodedResponse)
@@ -72,7 +72,7 @@ def test_a_large_jpeg_is_decoded_as_a_server_would(checkpoint: Path, tmp_path: P
 def test_an_archive_predicts_what_its_checkpoint_does(small_archive: Path, checkpoint: Path, photo: Path) -> None:
     archive = load(small_archive, AS_SERVED)
 
-    (packaged,), (unpackaged,) = archive.label_maps([photo]), load(checkpoint, AS_SERVED).label_maps([photo])
+    (packaged,), (unpackaged,) = label_maps(archive, [photo]), label_maps(load(checkpoint, AS_SERVED), [photo])
 
     assert archive.labels.names == CLASSES
     np.testing.assert_array_equal(packaged, unpackaged)
@@ -82,7 +82,7 @@ def test_an_archive_has_its_own_settings(small_archive: Path, tmp_path: Path, ph
     archive = load(with_settings(small_archive, tmp_path, limits={"max_pixels": 100}), AS_SERVED)
 
     with pytest.raises(PredictionError, match=r"photo\.jpg.* 2,337 .* 100"):
-        next(archive.label_maps([photo]))
+        next(label_maps(archive, [photo]))
 
 
 def test_an_unusable_setting_of_an_archive_is_refused(small_archive: Path, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_broken_photograph_is_named(checkpoint: Path, photo: Path) -> None:
     photo.write_bytes(b"nothing")
 
     with pytest.raises(PredictionError, match=r"photo\.jpg: the 7 bytes sent are not an image"):
-        next(load(checkpoint, AS_SERVED, engine="torch").label_maps([photo]))
+        next(label_maps(load(checkpoint, AS_SERVED, engine="torch"), [photo]))
 
 
 def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
@@ -135,13 +135,13 @@ def test_what_is_asked_for_is_what_the_pipeline_does(
     cat = next(path for path in write_samples(tmp_path) if path.stem == "chelsea")
 
     # By torch, which needs no conversion.
-    (label_map,) = load(DEFAULT_CHECKPOINT, asked, output_stride=output_stride, engine="torch").label_maps([cat])
+    (label_map,) = label_maps(load(DEFAULT_CHECKPOINT, asked, output_stride=output_stride, engine="torch"), [cat])
 
     settings = HandlerSettings(engine="torch", output_stride=output_stride)
     pipeline = Pipeline.load(DEFAULT_CHECKPOINT, settings, ModelIdentity("a", ""))
     photo = decode_image(cat.read_bytes(), Limits())
     np.testing.assert_array_equal(label_map, pipeline.segment(photo, asked).label_map)
-    (as_served,) = load(DEFAULT_CHECKPOINT, AS_SERVED, engine="torch").label_maps([cat])
+    (as_served,) = label_maps(load(DEFAULT_CHECKPOINT, AS_SERVED, engine="torch"), [cat])
     assert (label_map != as_served).any()
 
 

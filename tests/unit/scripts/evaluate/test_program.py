@@ -53,7 +53,10 @@ def test_figures_are_printed_by_class_and_as_means(data: Path, checkpoint: Path,
         ("cat", "1,200"),
         ("dog", "600"),
     ]
-    assert [re.split(r"\s{2,}", line)[0] for line in lines[5:]] == ["mIoU", "boundary IoU", "mean accuracy", "pixel accuracy"]
+    names = [re.split(r"\s{2,}", line)[0] for line in lines[5:]]
+    assert names[:4] == ["mIoU", "boundary IoU", "mean accuracy", "pixel accuracy"]
+    assert names[4:7] == ["", "expected calibration error", "negative log-likelihood"]
+    assert names[7:] == ["", "images ranked by", "review", "mean confidence", "mIoU itself"]
 
 
 def test_figures_are_recorded_once_per_data_set(data: Path, checkpoint: Path) -> None:
@@ -74,6 +77,12 @@ def test_the_json_file_holds_every_figure(tmp_path: Path, data: Path, checkpoint
     assert {each["name"] for each in written["images"]} == set(NAMES)
     assert (written["layout"], written["conditions"]) == ("plain", "single scale, torch in float32")
     assert 0 <= written["boundary_iou"] <= 1
+    assert 0 <= written["ece"] <= 1
+    assert written["nll"] > 0
+    assert sum(bin_["pixels"] for bin_ in written["reliability"]) == 2400
+    assert set(written["rankings"]) == {"review", "mean confidence", "mIoU itself"}
+    assert all(0 <= image["review"] <= 1 for image in written["images"])
+    assert (tmp_path / "out" / "reliability.png").is_file()
 
 
 def test_what_was_asked_for_is_in_the_json_file(tmp_path: Path, data: Path, checkpoint: Path) -> None:

@@ -124,6 +124,16 @@ def test_a_run_ends_with_a_servable_checkpoint_and_says_how_to_serve_it(finished
     assert f"serve it: make serve CHECKPOINT={checkpoint}" in (finished.parent / "stdout").read_text()
 
 
+def test_a_run_ends_with_calibrated_probabilities_and_says_what_that_changed(finished: Path) -> None:
+    made = load_checkpoint(finished / "run.safetensors").metadata.calibration
+
+    assert made is not None
+    assert (made.dataset, made.images) == ("pets (validation)", 2)
+    assert made.nll_after <= made.nll_before
+    assert f"calibrated: temperature {made.temperature:g}, " in (finished.parent / "stdout").read_text()
+    assert (finished / "reliability.png").is_file()
+
+
 def test_a_run_starts_from_the_backbone_of_a_classifier(
     tmp_path: Path, arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -370,6 +380,7 @@ def test_validation_masks_of_background_alone_give_no_figures(
     assert "epoch 1 of 1: no figures, for the validation masks hold background alone" in told.out
     assert "saved the best network, of iteration 2" in told.out
     assert load_checkpoint(tmp_path / "run" / "run.safetensors").metadata.evaluations == ()
+    assert load_checkpoint(tmp_path / "run" / "run.safetensors").metadata.calibration is None
 
 
 def test_the_runs_configuration_is_kept(finished: Path) -> None:

@@ -50,7 +50,7 @@ INTERFACE = Interface({"min_score": _SCORE}, {"json": ("application/json", "")},
 def observe(index: int, brightness: float, request: HttpRequest | None = None) -> Observation:
     """Return what an image of one megapixel and one class looks like."""
     sample = array("H", [index] * SAMPLE_SIDE**2).tobytes() if request and request.sampled else b""
-    return Observation(1.0, brightness, 0.9, {index: 1.0}, sample)
+    return Observation(1.0, brightness, 0.9, 0.1, {index: 1.0}, sample)
 
 
 PROFILE = Profile(

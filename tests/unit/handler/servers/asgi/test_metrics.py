@@ -34,6 +34,7 @@ FAMILIES = {
     "deeplab_workers": ("gauge", {"model"}),
     "deeplab_workers_ready": ("gauge", {"model"}),
     "deeplab_confidence": ("histogram", {"model"}),
+    "deeplab_review": ("histogram", {"model"}),
     "deeplab_image_megapixels": ("histogram", {"model"}),
     "deeplab_image_brightness": ("histogram", {"model"}),
     "deeplab_class_share": ("histogram", {"model", "class"}),

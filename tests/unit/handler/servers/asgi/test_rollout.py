@@ -143,8 +143,8 @@ def test_a_share_is_the_same_requests_each_time_and_about_as_many_as_it_says() -
 
 def test_agreement_is_the_share_of_equal_names() -> None:
     points = SAMPLE_SIDE**2
-    first = Observation(1, 0.5, 0.9, {}, array("H", [0, 1] * (points // 2)).tobytes())
-    second = Observation(1, 0.5, 0.9, {}, array("H", [300, 300] * (points // 2)).tobytes())
+    first = Observation(1.0, 0.5, 0.9, 0.1, {}, array("H", [0, 1] * (points // 2)).tobytes())
+    second = Observation(1.0, 0.5, 0.9, 0.1, {}, array("H", [300, 300] * (points // 2)).tobytes())
 
     assert agreement((first, second), (["background", "cat"], [*map(str, range(300)), "cat"])) == 0.5
 

@@ -1,0 +1,70 @@
+"""How uncertain the label of each pixel is, 0..1, by the probabilities of all classes there."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from handler.geometry import Size
+from handler.grid import find_neighbours
+from handler.masks.segmentation import Segmentation
+from handler.options import Uncertainty
+from handler.strips import row_strips
+
+#: Uncertainty is computed at this many points along each side of a cell of the network's grid; pixels may be 16 times as many.
+_PARTS = 4
+#: Interpolated probabilities in memory at once: 16 MB.
+_VALUES_AT_ONCE = 1 << 22
+_PIXELS_AT_ONCE = 1 << 17
+
+
+def _margin(probabilities: Tensor) -> Tensor:
+    first, second = probabilities.topk(2, dim=0).values
+    uncertainty: Tensor = 1 - (first - second)
+    return uncertainty
+
+
+def _entropy(probabilities: Tensor) -> Tensor:
+    uncertainty: Tensor = -torch.special.xlogy(probabilities, probabilities).sum(0) / math.log(len(probabilities))
+    return uncertainty
+
+
+#: Uncertainty h×w of class probabilities C×h×w: 1 minus the lead of the most probable class over the second, or the entropy in
+#: units of its greatest value, ln C.
+MEASURES: Mapping[Uncertainty, Callable[[Tensor], Tensor]] = {"margin": _margin, "entropy": _entropy}
+
+
+def interpolate_uncertainty(result: Segmentation, measure: Uncertainty) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+    """Yield strips of rows, each with the uncertainty of its pixels, float32 h×W in 0..1 up to rounding.
+
+    It is that of the probabilities interpolated to a grid four times as fine as the network's, or to the image's pixels if
+    these are fewer; from there it is interpolated to the pixels.
+    """
+    height, width = result.label_map.shape
+    _, grid_height, grid_width = result.probabilities.shape
+    rows, columns = min(_PARTS * grid_height, height), min(_PARTS * grid_width, width)
+    plane = _on_grid(result.probabilities, (rows, columns), MEASURES[measure])
+    above, below, down = find_neighbours(rows, height)
+    left, right, across = find_neighbours(columns, width)
+    for strip in row_strips(height, width, _PIXELS_AT_ONCE):
+        lines = plane[above[strip]] + (plane[below[strip]] - plane[above[strip]]) * down[strip, None]
+        yield strip, lines[:, left] + (lines[:, right] - lines[:, left]) * across
+
+
+def _on_grid(
+    probabilities: npt.NDArray[np.float32], size: Size, measure: Callable[[Tensor], Tensor]
+) -> npt.NDArray[np.float32]:
+    """Return `measure` of `probabilities`, C×h×w, interpolated to `size`; strip by strip, for there may be many classes."""
+    grid, (rows, columns) = torch.from_numpy(probabilities), size
+    above, below, down = (torch.from_numpy(values) for values in find_neighbours(grid.shape[1], rows))
+    plane = np.empty(size, np.float32)
+    for strip in row_strips(rows, len(grid) * columns, _VALUES_AT_ONCE):
+        on_rows = torch.lerp(grid[:, above[strip]], grid[:, below[strip]], down[strip, None])
+        # Only the columns are left to interpolate.
+        values = F.interpolate(on_rows[None], (on_rows.shape[1], columns), mode="bilinear", align_corners=False)[0]
+        plane[strip] = measure(values).numpy()
+    return plane

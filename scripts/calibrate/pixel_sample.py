@@ -1,0 +1,81 @@
+"""Pixels of labelled images with the probabilities around them, few enough to be calibrated on in memory."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from handler.grid import find_neighbours
+from handler.masks.segmentation import Segmentation
+from scripts.calibrate.reliability import Reliability
+from scripts.datasets import VOID, Mask
+
+#: Logarithms of a whole sample: 64 MB.
+MOST_VALUES = 1 << 24
+#: Grid points around a pixel.
+_CORNERS = 4
+#: Smaller probabilities would be logarithms that float32 does not hold.
+_LEAST_PROBABILITY = 1e-37
+
+
+@dataclass(frozen=True)
+class PixelSample:
+    """n pixels whose probabilities can be computed at any temperature, as they would be served."""
+
+    #: Logarithms of the probabilities at the four grid points around each pixel, float32 n×4×C.
+    logits: Tensor
+    #: How much each grid point counts, float32 n×4.
+    weights: Tensor
+    #: Class indices, int64 n.
+    label: Tensor
+    truth: Tensor
+
+    @classmethod
+    def take(cls, result: Segmentation, truth: Mask, count: int, seed: int) -> "PixelSample":
+        """Take up to `count` pixels whose `truth`, H×W like the image, is not void, at random; `result` is not calibrated."""
+        labelled = np.flatnonzero(truth.ravel() != VOID)
+        chosen = np.random.default_rng(seed).choice(labelled, min(count, labelled.size), replace=False)
+        rows, columns = np.divmod(chosen, truth.shape[1])
+        (above, below, down), (left, right, across) = (
+            tuple(values[places] for values in find_neighbours(points, length))
+            for points, length, places in zip(result.probabilities.shape[1:], truth.shape, (rows, columns), strict=True)
+        )
+        corners = [(above, left), (above, right), (below, left), (below, right)]
+        weights = [(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across]
+        probabilities = np.stack([result.probabilities[:, row, column].T for row, column in corners], axis=1)
+        return cls(
+            torch.from_numpy(probabilities).clamp(min=_LEAST_PROBABILITY).log(),
+            torch.from_numpy(np.stack(weights, axis=1).astype(np.float32)),
+            *(torch.from_numpy(indices.ravel()[chosen].astype(np.int64)) for indices in (result.label_map, truth)),
+        )
+
+    @classmethod
+    def join(cls, samples: Iterable["PixelSample"]) -> "PixelSample":
+        """Return the pixels of all `samples`, of which there is at least one."""
+        fields = zip(*((sample.logits, sample.weights, sample.label, sample.truth) for sample in samples), strict=True)
+        return cls(*(torch.cat(tensors) for tensors in fields))
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def probability(self, classes: Tensor, temperature: float | Tensor) -> Tensor:
+        """Return the probability of each pixel's class in `classes`, int64 n, at a temperature: float32 n."""
+        probabilities = (self.logits / temperature).softmax(2)
+        of_class = probabilities.gather(2, classes[:, None, None].expand(-1, _CORNERS, 1))[:, :, 0]
+        return (of_class * self.weights).sum(1)
+
+    def nll(self, temperature: float | Tensor) -> Tensor:
+        """Return the mean negative log-likelihood of the true classes, in nats."""
+        return -self.probability(self.truth, temperature).clamp(min=_LEAST_PROBABILITY).log().mean()
+
+    def reliability(self, temperature: float) -> Reliability:
+        """Return how often labels of a confidence are right."""
+        confidence = self.probability(self.label, temperature).clamp(0, 1).double().numpy()
+        return Reliability.count(confidence, (self.label == self.truth).numpy())
+
+
+def pixels_per_image(images: int, classes: int) -> int:
+    """Return how many pixels to take of each of `images`, so that a sample has at most `MOST_VALUES` logarithms."""
+    return max(1, MOST_VALUES // (images * _CORNERS * classes))

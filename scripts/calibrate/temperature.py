@@ -1,0 +1,92 @@
+"""Fit a temperature (Guo et al. 2017) to pixels of known class."""
+
+from dataclasses import dataclass
+
+import torch
+
+from handler.pipeline import Pipeline
+from model import Calibration
+from model.metadata import GREATEST_TEMPERATURE, LEAST_TEMPERATURE
+from scripts.calibrate.pixel_sample import PixelSample, pixels_per_image
+from scripts.calibrate.reliability import Reliability
+from scripts.datasets import SegmentationData
+from scripts.progress import progress
+
+_MOST_STEPS = 50
+
+
+@dataclass(frozen=True)
+class CalibrationResult:
+    """A calibration and the reliability it started from and came to."""
+
+    calibration: Calibration
+    before: Reliability
+    after: Reliability
+
+    @property
+    def curves(self) -> dict[str, Reliability]:
+        """Both, by the names that a diagram shows."""
+        return {"before": self.before, "after": self.after}
+
+    def __str__(self) -> str:
+        made = self.calibration
+        return (
+            f"temperature {made.temperature:g}, fitted to {made.pixels:,} pixels of {made.images:,} images of {made.dataset}: "
+            f"expected calibration error {made.ece_before:.2%} → {made.ece_after:.2%}, "
+            f"negative log-likelihood {made.nll_before:.4f} → {made.nll_after:.4f}"
+        )
+
+
+def calibrate_pipeline(pipeline: Pipeline, data: SegmentationData, name: str) -> CalibrationResult:
+    """Fit the temperature of `pipeline`, which must not be calibrated, on images it was not trained on, at a single scale.
+
+    Args:
+        pipeline: the model, at its own settings.
+        data: the images; at least one pixel is labelled.
+        name: what the metadata call them.
+
+    Raises:
+        DataError: a pair cannot be read.
+    """
+    count = pixels_per_image(len(data), len(pipeline.labels.names))
+    samples = []
+    for seed, entry in enumerate(progress(data.samples, "calibrating")):
+        image, truth = data.read(entry)
+        samples.append(PixelSample.take(pipeline.segment(image), truth, count, seed))
+    return calibrate_sample(PixelSample.join(samples), name, len(data))
+
+
+def calibrate_sample(sample: PixelSample, name: str, images: int) -> CalibrationResult:
+    """Fit the temperature to pixels of so many `images` of the data called `name`."""
+    temperature = round(fit_temperature(sample), 4)
+    before, after = sample.reliability(1.0), sample.reliability(temperature)
+    calibration = Calibration(
+        temperature=temperature,
+        dataset=name,
+        images=images,
+        pixels=len(sample),
+        ece_before=round(before.ece, 5),
+        ece_after=round(after.ece, 5),
+        nll_before=round(float(sample.nll(1.0)), 5),
+        nll_after=round(float(sample.nll(temperature)), 5),
+    )
+    return CalibrationResult(calibration, before, after)
+
+
+def fit_temperature(sample: PixelSample) -> float:
+    """Return the temperature, from `LEAST_TEMPERATURE` to `GREATEST_TEMPERATURE`, at which the true classes are most likely."""
+    # Its logarithm is sought, so that it stays positive.
+    logarithm = torch.zeros((), requires_grad=True)
+    optimizer = torch.optim.LBFGS([logarithm], max_iter=_MOST_STEPS, line_search_fn="strong_wolfe")
+
+    def temperature() -> torch.Tensor:
+        return logarithm.exp().clamp(LEAST_TEMPERATURE, GREATEST_TEMPERATURE)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = sample.nll(temperature())
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return temperature().item()

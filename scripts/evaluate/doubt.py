@@ -1,0 +1,87 @@
+"""Measure whether a model knows when it is wrong: the calibration of pixels, and how doubt ranks images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.masks.confidence import interpolate_confidence
+from handler.masks.segmentation import Segmentation
+from scripts.calibrate.reliability import Reliability
+from scripts.datasets import VOID, Mask
+
+Floats = npt.NDArray[np.float64]
+
+#: So that one pixel of an impossible class does not decide.
+_LEAST_PROBABILITY = 1e-12
+
+
+@dataclass(frozen=True)
+class PixelCalibration:
+    """How well the probabilities of pixels describe the truth, over one image or many; void does not count."""
+
+    reliability: Reliability
+    #: Sum of the negative log-likelihoods of the true classes, in nats.
+    nll_sum: float
+
+    @classmethod
+    def zero(cls) -> "PixelCalibration":
+        """Return that of no images, to which others are added."""
+        return cls(Reliability.zero(), 0.0)
+
+    @classmethod
+    def measure(cls, result: Segmentation, truth: Mask) -> "PixelCalibration":
+        """Measure one image against its truth, H×W, 255 = void."""
+        valid = truth != VOID
+        true_class = np.where(valid, truth, 0).astype(result.label_map.dtype)
+        of_label, of_truth = (
+            _confidence(replace(result, label_map=classes))[valid] for classes in (result.label_map, true_class)
+        )
+        nll = -np.log(of_truth.clip(_LEAST_PROBABILITY, 1)).sum()
+        return cls(Reliability.count(of_label.clip(0, 1), (result.label_map == truth)[valid]), float(nll))
+
+    def __add__(self, other: "PixelCalibration") -> "PixelCalibration":
+        return PixelCalibration(self.reliability + other.reliability, self.nll_sum + other.nll_sum)
+
+    @property
+    def nll(self) -> float:
+        """Mean negative log-likelihood of a pixel's true class, in nats; NaN without pixels."""
+        pixels = int(self.reliability.pixels.sum())
+        return self.nll_sum / pixels if pixels else float("nan")
+
+    @property
+    def confidence(self) -> float:
+        """Mean confidence; NaN without pixels."""
+        pixels = int(self.reliability.pixels.sum())
+        return float(self.reliability.confidence.sum()) / pixels if pixels else float("nan")
+
+
+def _confidence(result: Segmentation) -> Floats:
+    return np.concatenate([values for _, values in interpolate_confidence(result)]).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How a doubt ranks images by their error, 1 - mIoU."""
+
+    #: Chance that an image whose mIoU is below the median has more doubt than one whose mIoU is not; NaN if none is below.
+    auroc: float
+    #: Area under the risk-coverage curve: the mean error of the images of least doubt, averaged over how many are taken.
+    aurc: float
+
+    @classmethod
+    def of(cls, doubt: Sequence[float], errors: Sequence[float]) -> "Ranking":
+        """Rank at least one image by its `doubt`, the greater the worse, against `errors`, 0..1."""
+        scores, risks = np.array(doubt), np.array(errors)
+        worse = risks > np.median(risks)
+        curve = np.cumsum(risks[np.argsort(scores, kind="stable")]) / np.arange(1, risks.size + 1)
+        return cls(_auroc(scores[worse], scores[~worse]), float(curve.mean()))
+
+
+def _auroc(worse: Floats, better: Floats) -> float:
+    """Return the chance that one of `worse` is above one of `better`, ties counting half; NaN if there is none to compare."""
+    if not worse.size or not better.size:
+        return float("nan")
+    below = sum(np.searchsorted(np.sort(better), worse, side).mean() for side in ("left", "right"))
+    return float(below) / 2 / better.size

@@ -1,0 +1,74 @@
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.labels import Labels
+from handler.masks.label_map import make_label_map
+from handler.masks.review import review_score
+from handler.masks.segmentation import Segmentation, keep_classes
+from model.palette import voc_palette
+
+LABELS = Labels(("background", "cat", "dog"), voc_palette(3))
+
+
+def segmentation_of(probabilities: npt.NDArray[Any], size: tuple[int, int] | None = None) -> Segmentation:
+    values = probabilities.astype(np.float32)
+    return Segmentation(None, make_label_map(values, size or values.shape[1:], np.uint8), values, LABELS)
+
+
+def test_it_is_what_is_missing_to_the_expected_mean_iou() -> None:
+    result = segmentation_of(np.array([[[0.9, 0.8, 0.3, 0.0]], [[0.1, 0.2, 0.7, 0.6]], [[0.0, 0.0, 0.0, 0.4]]]))
+    background = (0.9 + 0.8) / (2 + 0.3)
+    cat = (0.7 + 0.6) / (2 + 0.1 + 0.2)
+
+    assert review_score(result) == pytest.approx(1 - (background + cat) / 2)
+
+
+def test_certain_labels_need_no_review() -> None:
+    assert review_score(segmentation_of(np.eye(3).reshape(3, 1, 3), (20, 30))) == pytest.approx(0)
+
+
+def test_doubt_among_classes_that_are_not_reported_does_not_count() -> None:
+    result = segmentation_of(np.array([[[1.0, 0.0]], [[0.0, 0.6]], [[0.0, 0.4]]]))
+
+    assert review_score(result) > 0.1
+    assert review_score(keep_classes(result, ())) == pytest.approx(0)
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 6), st.integers(1, 6), st.integers(0, 99))
+def test_it_is_a_fraction_at_any_size(height: int, width: int, rows: int, columns: int, seed: int) -> None:
+    probabilities = np.random.default_rng(seed).dirichlet([0.3] * 3, (rows, columns)).transpose(2, 0, 1)
+
+    assert 0 <= review_score(segmentation_of(probabilities, (height, width))) <= 1
+
+
+def scene(objects: int, missed: float, rng: np.random.Generator) -> tuple[Segmentation, float, float]:
+    """Draw small objects on a background, seen with doubt `missed`; return also the IoU of the labels and mean confidence."""
+    truth = np.zeros((40, 40), int)
+    for row, column in rng.integers(0, 36, (objects, 2)):
+        truth[row : row + 4, column : column + 4] = 1
+    chance = np.where(truth == 1, 1 - missed, 0.02)
+    seen = rng.beta(5 * chance, 5 * (1 - chance))
+    drawn = rng.random(truth.shape) < seen
+    result = segmentation_of(np.stack([1 - seen, seen, np.zeros_like(seen)]))
+    labels = result.label_map == 1
+    ious = [(labels & drawn).sum() / (labels | drawn).sum(), (~labels & ~drawn).sum() / (~labels | ~drawn).sum()]
+    return result, float(np.mean(ious)), float(result.probabilities.max(0).mean())
+
+
+def test_it_ranks_images_by_their_error_better_than_mean_confidence() -> None:
+    rng = np.random.default_rng(0)
+    scenes = [scene(objects, missed, rng) for objects in range(1, 21) for missed in (0.05, 0.2, 0.35, 0.5)]
+    ious = [iou for _, iou, _ in scenes]
+
+    def agreement(scores: list[float]) -> float:
+        """Return the rank correlation of scores with errors."""
+        ranks = [np.argsort(np.argsort(values)) for values in (scores, [1 - iou for iou in ious])]
+        return float(np.corrcoef(np.stack(ranks))[0, 1])
+
+    assert agreement([review_score(result) for result, _, _ in scenes]) > 0.9
+    assert agreement([1 - confidence for _, _, confidence in scenes]) < 0.6

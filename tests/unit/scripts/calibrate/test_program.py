@@ -1,0 +1,86 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from model import read_metadata
+from scripts.calibrate.__main__ import main
+from tests.support import CLASSES, noise, write_checkpoint
+
+
+def write_data(root: Path, masks: list[npt.NDArray[Any]], classes: tuple[str, ...] = CLASSES) -> Path:
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for index, mask in enumerate(masks):
+        Image.fromarray(noise(*mask.shape)).save(root / "images" / f"{index}.png")
+        Image.fromarray(mask).save(root / "masks" / f"{index}.png")
+    (root / "classes.txt").write_text("\n".join(classes))
+    return root
+
+
+def mask_of(index: int) -> npt.NDArray[Any]:
+    return np.full((30, 40), index, np.uint8)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return write_checkpoint(tmp_path / "a.safetensors")
+
+
+@pytest.mark.slow
+def test_metadata_alone_change_and_an_earlier_calibration_does_not_count(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write_data(tmp_path / "pets", [mask_of(1), mask_of(2)]), tmp_path / "b.safetensors"
+
+    assert main([str(checkpoint), "--data", str(data), "--out", str(out)]) == 0
+    assert main([str(out), "--data", str(data)]) == 0
+
+    metadata, made = read_metadata(checkpoint), read_metadata(out).calibration
+    assert made is not None
+    assert (made.dataset, made.images, made.pixels) == ("pets", 2, 2400)
+    assert made.nll_after <= made.nll_before
+    assert metadata.calibration is None
+    assert read_metadata(out) == metadata.model_copy(update={"calibration": made})
+    before, after = load_file(checkpoint), load_file(out)
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert (tmp_path / "b.reliability.png").is_file()
+    printed = [line.partition("temperature ")[2] for line in capsys.readouterr().out.splitlines() if "temperature" in line]
+    assert len(printed) == 2
+    assert printed[0] == printed[1]
+
+
+def test_data_of_other_classes_or_without_a_class_but_background_are_refused(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_data(tmp_path / "other", [mask_of(1)], ("background", "cat"))
+    empty = write_data(tmp_path / "empty", [mask_of(0)])
+    void = write_data(tmp_path / "void", [mask_of(255)])
+
+    assert [main([str(checkpoint), "--data", str(data)]) for data in (other, empty, void)] == [1, 1, 1]
+
+    errors = capsys.readouterr().err
+    assert "has 2 classes, the model has 3" in errors
+    assert errors.count("Without another class, probabilities tell no doubt") == 2
+    assert read_metadata(checkpoint).calibration is None
+
+
+def test_photographs_without_masks_are_refused(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(noise(30, 40)).save(tmp_path / "photos" / "a.png")
+
+    assert main([str(checkpoint), "--data", str(tmp_path / "photos")]) == 1
+
+    assert str(tmp_path / "photos") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["a.mar"], ["a.safetensors", "--out", "b.pth"]])
+def test_only_checkpoints_are_written(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments, "--data", str(tmp_path)]) == 2
+
+    assert "writes into a checkpoint, give one (.safetensors)" in capsys.readouterr().err

@@ -1,0 +1,93 @@
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.labels import Labels
+from handler.masks.confidence import interpolate_confidence
+from handler.masks.label_map import calibrate, make_label_map, softmax
+from handler.masks.segmentation import Segmentation
+from model.metadata import GREATEST_TEMPERATURE, LEAST_TEMPERATURE
+from model.palette import voc_palette
+from scripts.calibrate.pixel_sample import MOST_VALUES, PixelSample, pixels_per_image
+from scripts.calibrate.temperature import calibrate_sample, fit_temperature
+from scripts.datasets import VOID
+
+
+def sample_of(logits: npt.NDArray[Any], truth: npt.NDArray[Any]) -> PixelSample:
+    """Return pixels on the points of a grid, so that no neighbour counts; `logits` n×C."""
+    corners = torch.from_numpy(logits.astype(np.float32)).log_softmax(1)[:, None].expand(-1, 4, -1)
+    weights = torch.tensor([1.0, 0, 0, 0]).expand(len(logits), 4)
+    return PixelSample(corners, weights, torch.from_numpy(logits.argmax(1)), torch.from_numpy(truth))
+
+
+def drawn(temperature: float, pixels: int = 40_000) -> PixelSample:
+    """Draw each pixel's class from the probabilities that its logits have at `temperature`."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=3, size=(pixels, 5))
+    noise = rng.gumbel(size=logits.shape)
+    return sample_of(logits, (logits / temperature + noise).argmax(1))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7, 4.0])
+def test_the_temperature_that_the_truth_was_drawn_at_is_found(temperature: float) -> None:
+    assert fit_temperature(drawn(temperature)) == pytest.approx(temperature, rel=0.02)
+
+
+def test_calibration_lowers_both_errors_and_counts_what_it_was_fitted_to() -> None:
+    made = calibrate_sample(drawn(2.0), "drawn", 7).calibration
+
+    assert (made.dataset, made.images, made.pixels) == ("drawn", 7, 40_000)
+    assert made.ece_before > 0.05
+    assert made.ece_after < 0.01
+    assert made.nll_after < made.nll_before
+
+
+@pytest.mark.parametrize(("right", "bound"), [(True, LEAST_TEMPERATURE), (False, GREATEST_TEMPERATURE)])
+def test_labels_that_are_always_right_or_always_wrong_end_at_a_bound(right: bool, bound: float) -> None:
+    logits = np.array([[0.1, 0.0], [0.0, 0.1]] * 50)
+
+    assert fit_temperature(sample_of(logits, logits.argmax(1) if right else logits.argmin(1))) == pytest.approx(bound)
+
+
+def segmentation(
+    size: tuple[int, int], grid: tuple[int, int], classes: int, seed: int
+) -> tuple[Segmentation, npt.NDArray[Any]]:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=4, size=(classes, *grid)).astype(np.float32)
+    truth = rng.integers(0, classes, size).astype(np.uint8)
+    truth[rng.random(size) < 0.3] = VOID
+    labels = Labels(tuple(f"c{index}" for index in range(classes)), voc_palette(classes))
+    return Segmentation(None, make_label_map(logits, size, np.uint8), softmax(logits), labels), truth
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 5), st.integers(1, 5), st.sampled_from([0.6, 1.0, 2.5]))
+def test_a_sample_has_the_confidence_that_is_served(
+    height: int, width: int, rows: int, columns: int, temperature: float
+) -> None:
+    result, truth = segmentation((height, width), (rows, columns), 3, height)
+    served = Segmentation(None, result.label_map, calibrate(result.probabilities, temperature), result.labels)
+    expected = np.concatenate([values for _, values in interpolate_confidence(served)])[truth != VOID]
+
+    sample = PixelSample.take(result, truth, truth.size, 0)
+
+    assert len(sample) == (truth != VOID).sum()
+    np.testing.assert_allclose(
+        np.sort(sample.probability(sample.label, temperature).numpy()), np.sort(expected), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_sample_takes_no_more_pixels_than_it_may() -> None:
+    result, truth = segmentation((30, 40), (3, 4), 3, 0)
+
+    samples = [PixelSample.take(result, truth, 100, seed) for seed in range(2)]
+
+    assert [len(sample) for sample in samples] == [100, 100]
+    assert not torch.equal(samples[0].truth, samples[1].truth)
+    assert len(PixelSample.join(samples)) == 200
+    assert pixels_per_image(1000, 150) * 1000 * 150 * 4 <= MOST_VALUES
+    assert pixels_per_image(10**9, 150) == 1
