@@ -26,8 +26,10 @@ endif
 CHECKPOINT ?= $(DEFAULT_CHECKPOINT)
 # A folder of photographs like those to be served, for docs/telemetry.md's drift.
 REFERENCE ?=
+# Pixels of the side to which images are resized, instead of the checkpoint's: docs/performance.md has a curve.
+SIZE ?=
 # The default checkpoint must agree with the index_to_name.json that is in the repository.
-PACKAGE_ARGS := $(if $(filter $(DEFAULT_CHECKPOINT),$(CHECKPOINT)),--class-names index_to_name.json) $(if $(REFERENCE),--reference $(REFERENCE))
+PACKAGE_ARGS := $(if $(filter $(DEFAULT_CHECKPOINT),$(CHECKPOINT)),--class-names index_to_name.json) $(if $(REFERENCE),--reference $(REFERENCE)) $(if $(SIZE),--size $(SIZE))
 
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
@@ -59,6 +61,7 @@ help:  ## List the targets and variables
 	@echo "  SERVE_ARGS=...       more options for asgi: tokens, TLS, origins, limits (docs/server.md)"
 	@echo "  CHECKPOINT=...       the checkpoint to package and serve ($(CHECKPOINT))"
 	@echo "  MODEL=...            or a model of torchvision: deeplabv3_resnet50, deeplabv3_resnet101, deeplabv3_mobilenet_v3_large"
+	@echo "  SIZE=...             pixels of the side to which images are resized, instead of the checkpoint's (docs/performance.md)"
 	@echo "  ARCHIVES=...         what to serve instead: archives of one folder, several for one server of several models"
 	@echo "  MODEL_CONFIG=...     workers, batching and limits ($(MODEL_CONFIG))"
 	@echo "  TORCH=...            the build of PyTorch: auto, cpu or cuda ($(TORCH))"
@@ -143,7 +146,7 @@ $(VENV)/.crf: $(INSTALLED) | $(VENV)/.consumers
 # Half a gigabyte that no user of the bundle needs.
 $(VENV)/.consumers: $(INSTALLED)
 	@echo "installing annotation tools, for the tests of the exports"
-	@$(PIP_INSTALL) '.[consumers,deploy]' && touch $@ || \
+	@$(PIP_INSTALL) '.[consumers,deploy,export]' && touch $@ || \
 	    echo "the extra 'consumers' cannot be installed here; its tests will be skipped" >&2
 
 # Client libraries that want an older protobuf than the rest, so they have an environment of their own: 0.3 GB.

@@ -46,6 +46,10 @@ class Evaluation(StrictModel):
     boundary_iou: Fraction | None = None
     conditions: str = ""
 
+    def with_condition(self, condition: str) -> "Evaluation":
+        """Return the same figures with one more condition under which they were measured."""
+        return self.model_copy(update={"conditions": ", ".join(filter(None, [self.conditions, condition]))})
+
 
 class Quantization(StrictModel):
     """How a network was quantized to 8-bit integers, and the accuracy that it lost."""

@@ -11,6 +11,7 @@ UserError
 ├── ClassNamesError           a file does not hold class names
 ├── DataError                 a data set cannot be used
 ├── PredictionError           a model cannot be evaluated
+├── ExportError               a model cannot be exported, or its export differs from torch
 ├── QuantizationRefused       a quantized network lost too much
 ├── ImportFailed              weights cannot be imported
 ├── WeightsFileError          a file does not hold weights

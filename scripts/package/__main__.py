@@ -9,7 +9,7 @@ from pathlib import Path
 
 from handler.image.process import prepare_process
 from scripts.agreement import describe
-from scripts.arguments import Parser, existing_file, existing_folder, fraction
+from scripts.arguments import Parser, existing_file, existing_folder, fraction, whole_number
 from scripts.errors import report_errors
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, agreement_in, build
 from scripts.package.recipe import ROOT
@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments.photographs,
         arguments.least_agreement,
         arguments.reference,
+        arguments.size,
     )
     archive = arguments.out / f"{arguments.name}.mar"
     proof = archive.with_suffix(".proven")
@@ -88,6 +89,12 @@ def _parser() -> Parser:
         type=existing_folder,
         metavar="DIR",
         help="photographs like those to be served, best 100 or more: servers measure how far what they get differs from them",
+    )
+    parser.add_argument(
+        "--size",
+        type=whole_number(32, 4096),
+        metavar="PIXELS",
+        help="side to which images are resized, for speed or accuracy (the checkpoint's; docs/performance.md has a curve)",
     )
     parser.add_argument("--name", default="deeplabv3", help="name of the model and of the archive (%(default)s)")
     parser.add_argument("--version", default="1.0", help="version of the model (%(default)s)")

@@ -16,7 +16,7 @@ from handler.network.engines.archive import AGREEMENT, GRAPH, Agreement
 from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
-from model import read_metadata
+from model import read_metadata, replace_metadata
 from scripts.agreement import compare_engines, require_agreement
 from scripts.class_names import index_to_name
 from scripts.package.recipe import ENTRY, EPOCH, MAIN, REQUIREMENTS, ROOT, Recipe, created_on
@@ -39,6 +39,8 @@ def build(recipe: Recipe, store: Path, prove: Callable[[Path], object] | None = 
     names = read_metadata(recipe.checkpoint).classes
     store.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="deeplab-package-") as folder:
+        if recipe.size is not None:
+            recipe = replace(recipe, checkpoint=write_resized(recipe.checkpoint, recipe.size, Path(folder)))
         stage = Path(folder) / "stage"
         for source in recipe.sources():
             (stage / source).parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +73,24 @@ def _replace(archive: Path, unpacked: Path, prove: Callable[[Path], object] | No
     finally:
         part.unlink(missing_ok=True)
     return archive
+
+
+def write_resized(checkpoint: Path, size: int, folder: Path) -> Path:
+    """Write a copy of `checkpoint` into `folder` whose resize policy has another `size`; return its path.
+
+    Evaluations stay, marked with the size at which they were made.
+    """
+    metadata = read_metadata(checkpoint)
+    policy = metadata.resize
+    made_at = f"at {policy.size} pixels of the {policy.side} side"
+    changes = {
+        "resize": policy.model_copy(update={"size": size}),
+        "evaluations": tuple(evaluation.with_condition(made_at) for evaluation in metadata.evaluations),
+    }
+    path = folder / checkpoint.name
+    shutil.copyfile(checkpoint, path)
+    replace_metadata(path, metadata.model_copy(update=changes))
+    return path
 
 
 def add_graph(stage: Path, files: ModelFiles, settings: HandlerSettings) -> ModelFiles:

@@ -51,6 +51,8 @@ class Recipe:
     least_agreement: float | None = None
     #: Folder of photographs like those to be served, with which servers compare what they get; None: nothing is recorded.
     reference: Path | None = None
+    #: Pixels of the side that the checkpoint's resize policy names; None: the policy's own.
+    size: int | None = None
 
     def sources(self) -> list[Path]:
         """Return the allow-listed files, relative to the repository."""
@@ -102,6 +104,7 @@ class Recipe:
             created_on(),
             self.least_agreement,
             self.reference and self.reference.resolve().name,
+            self.size,
             version("torch"),
             self.requirements(),
             *_machine(self),

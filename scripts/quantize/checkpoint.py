@@ -62,10 +62,7 @@ def quantize_checkpoint(
 
 def with_quantization(metadata: CheckpointMetadata, record: Quantization) -> CheckpointMetadata:
     """Return `metadata` with the quantization, and earlier evaluations marked as made before it."""
-    earlier = tuple(
-        evaluation.model_copy(update={"conditions": ", ".join(filter(None, [evaluation.conditions, "before quantization"]))})
-        for evaluation in metadata.evaluations
-    )
+    earlier = tuple(evaluation.with_condition("before quantization") for evaluation in metadata.evaluations)
     return metadata.model_copy(update={"evaluations": earlier, "quantization": record})
 
 

@@ -13,13 +13,14 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from handler.archive import extract_archive
 from handler.network.engines.archive import GRAPH
 from handler.network.engines.openvino_engine import native_precision
 from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
 from handler.servers.asgi.command import _PACKAGES
 from handler.settings import HandlerSettings
-from model import CheckpointError, ModelConfig, ResizePolicy
+from model import CheckpointError, Evaluation, ModelConfig, ResizePolicy, read_metadata
 from model.strict import ConfigurationError
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, agreement_in, build
 from scripts.package.__main__ import main
@@ -68,6 +69,22 @@ def test_an_archive_for_torch_alone_has_no_graph(checkpoint: Path, torch_config:
 
     assert agreement_in(packed).engines == ()
     assert GRAPH.as_posix() not in zipfile.ZipFile(packed).namelist()
+
+
+def test_another_size_is_in_the_checkpoint_and_beside_older_figures(tmp_path: Path) -> None:
+    figures = Evaluation(dataset="a", miou=0.5, conditions="single scale")
+    checkpoint = write_checkpoint(tmp_path / "pets.safetensors", evaluations=(figures,))
+    config = tmp_path / "model-config.yaml"
+    config.write_text("handler: {engine: torch}")
+    usual = recipe(checkpoint, config=config)
+    smaller = replace(usual, size=40)
+
+    folder = extract_archive(build(smaller, tmp_path), tmp_path / "extracted").folder
+
+    packed, before = read_metadata(folder / "model.safetensors"), read_metadata(checkpoint)
+    assert packed.resize == before.resize.model_copy(update={"size": 40})
+    assert packed.evaluations[0].conditions == "single scale, at 64 pixels of the long side"
+    assert smaller.digest() != usual.digest()
 
 
 def test_every_engine_of_this_machine_is_compared_with_torch(archive: Path) -> None:

@@ -50,15 +50,24 @@ def convert(checkpoint: Checkpoint) -> ov.Model:
 
     The result is deterministic, node names included.
     """
-    network = _PixelsToLogits(checkpoint)
-    example = torch.zeros(1, *_EXAMPLE_SIZE, 3, dtype=torch.uint8)
+    return convert_module(PixelsToLogits(checkpoint))
+
+
+def convert_module(module: nn.Module) -> ov.Model:
+    """Convert a module that takes uint8 RGB B×h×w×3 to a graph that takes any size; deterministic, node names included."""
+    example = example_pixels()
     with without_telemetry(), warnings.catch_warnings():
         # Deprecated, but `torch.export` takes four times as long here and warns too.
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-        traced = torch.jit.trace(network, example, check_trace=False)
+        traced = torch.jit.trace(module, example, check_trace=False)
         graph = ov.convert_model(traced, example_input=example, input=[_PIXELS])
     name_nodes(graph)
     return graph
+
+
+def example_pixels() -> Tensor:
+    """Return an image to trace a network with, uint8 1×h×w×3."""
+    return torch.zeros(1, *_EXAMPLE_SIZE, 3, dtype=torch.uint8)
 
 
 def name_nodes(graph: ov.Model) -> None:
@@ -93,7 +102,7 @@ def is_quantized(graph: ov.Model) -> bool:
     return any(node.get_type_name() == "FakeQuantize" for node in graph.get_ordered_ops())
 
 
-class _PixelsToLogits(nn.Module):
+class PixelsToLogits(nn.Module):
     """Normalize pixels, run a checkpoint's network and return the one output that serving needs."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:

@@ -1,0 +1,196 @@
+"""Measure mIoU and time at several sizes of the network's input, so that one can be chosen (`make package SIZE=...`).
+
+python -m benchmarks.size_curve --data FOLDER --out build/size-curve
+python -m benchmarks.size_curve --data FOLDER --out build/size-curve --checkpoint mine.safetensors --sizes 256,384,512
+
+The size is that of the checkpoint's resize policy. All sizes are timed in turns on one photograph, so what else the machine
+does slows all alike. A table is printed; OUT/size_curve.json has the same figures, OUT/size_curve.png draws them. After an
+interruption only the sizes that lack a score get one.
+"""
+
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import get_args
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.serving.report.machine import this_machine
+from handler.geometry import DecodedImage
+from handler.image.process import prepare_process
+from handler.labels import Labels
+from handler.limits import Limits
+from handler.network.engines import Engine, EngineOptions, ModelFiles, Precision, build_engine
+from handler.network.tiling import resize_to_network
+from handler.options import ModelIdentity
+from handler.pipeline import Pipeline
+from model import CheckpointMetadata, read_metadata
+from scripts.arguments import Parser, existing_file, positive_int, whole_number
+from scripts.datasets import SegmentationData
+from scripts.datasets.options import add_data_options
+from scripts.errors import report_errors
+from scripts.evaluate.metrics import Scores, compare
+from scripts.evaluate.scoring import open_labelled_data
+from scripts.image_files import read_image
+from scripts.package import DEFAULT_CHECKPOINT
+from scripts.progress import progress
+from scripts.samples import NAMES, write_samples
+
+SIZES = (256, 320, 384, 448, 512, 640)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One size, and what it gives."""
+
+    size: int
+    #: In 0..1.
+    miou: float
+    pixel_accuracy: float
+    #: Medians over the rounds, of one image.
+    milliseconds: float
+    #: Of all threads together.
+    cpu_milliseconds: float
+
+
+@report_errors
+def main(argv: list[str] | None = None) -> int:
+    prepare_process()
+    arguments = _parser().parse_args(argv)
+    files = ModelFiles(arguments.checkpoint)
+    engine = build_engine("openvino", files, EngineOptions(precision=arguments.precision))
+    usual = files.metadata().resize.size
+    sizes = sorted({*arguments.sizes, usual})
+    scores = _scores(arguments, engine, sizes)
+    times = time_in_turns(engine, files.metadata(), sizes, arguments.rounds)
+    points = [Point(size, *scores[size], *times[size]) for size in sizes]
+    figures = {"precision": engine.precision, "usual": usual, "machine": asdict(this_machine())}
+    content = json.dumps(figures | {"points": [asdict(point) for point in points]}, indent=2)
+    (arguments.out / "size_curve.json").write_text(content + "\n")
+    draw(arguments.out / "size_curve.png", points, usual)
+    print(table(points, usual))
+    print(f"\n{engine.name} in {engine.precision}; ms of one photograph of 4:3, medians of {arguments.rounds} rounds")
+    return 0
+
+
+def resized_metadata(metadata: CheckpointMetadata, size: int) -> CheckpointMetadata:
+    """Return `metadata` whose resize policy has another `size`."""
+    return metadata.model_copy(update={"resize": metadata.resize.model_copy(update={"size": size})})
+
+
+def score(engine: Engine, metadata: CheckpointMetadata, data: SegmentationData) -> tuple[float, float]:
+    """Return mIoU and pixel accuracy, in 0..1, of the images of `data` at their own sizes."""
+    classes = len(metadata.classes)
+    pipeline, total = Pipeline(engine, metadata, ModelIdentity("curve", ""), Limits()), Scores.zero(classes)
+    for sample in progress(data.samples, f"{metadata.resize.size} pixels"):
+        image, truth = data.read(sample)
+        total += compare(pipeline.segment(image).label_map, truth, classes)
+    return total.miou, total.pixel_accuracy
+
+
+def time_in_turns(
+    engine: Engine, metadata: CheckpointMetadata, sizes: Sequence[int], rounds: int
+) -> dict[int, tuple[float, float]]:
+    """Run one photograph at each size in turn; return medians by size: milliseconds, and those of all threads."""
+    with tempfile.TemporaryDirectory() as folder:
+        photograph = DecodedImage.whole(_four_by_three(read_image(write_samples(Path(folder), NAMES[:1])[0])))
+    inputs = {size: resize_to_network(photograph, resized_metadata(metadata, size).resize)[None] for size in sizes}
+    taken: dict[int, list[tuple[float, float]]] = {size: [] for size in sizes}
+    for round_number in range(rounds + 1):
+        for size, pixels in inputs.items():
+            wall, processor = time.perf_counter(), time.process_time()
+            engine.infer(pixels)
+            spent = (1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - processor))
+            if round_number:  # The first prepares the engine.
+                taken[size].append(spent)
+    return {size: (median(wall for wall, _ in spent), median(cpu for _, cpu in spent)) for size, spent in taken.items()}
+
+
+def table(points: Sequence[Point], usual: int) -> str:
+    """Return the figures as Markdown; shares are of the time at the size `usual`."""
+    (base,) = (point for point in points if point.size == usual)
+    lines = ["| size | mIoU % | pixel accuracy % | ms | share | CPU ms | share |", "|---|---|---|---|---|---|---|"]
+    for point in points:
+        relative = point.milliseconds / base.milliseconds, point.cpu_milliseconds / base.cpu_milliseconds
+        lines.append(
+            f"| {point.size} | {100 * point.miou:.2f} | {100 * point.pixel_accuracy:.2f} | {point.milliseconds:.1f} "
+            f"| {relative[0]:.2f} | {point.cpu_milliseconds:.1f} | {relative[1]:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(path: Path, points: Sequence[Point], usual: int) -> None:
+    """Write a PNG of mIoU over CPU time, relative to the size `usual`."""
+    (base,) = (point for point in points if point.size == usual)
+    figure = Figure(figsize=(6, 3.5), dpi=100, layout="constrained")
+    axis = figure.subplots()
+    shares = [point.cpu_milliseconds / base.cpu_milliseconds for point in points]
+    axis.plot(shares, [100 * point.miou for point in points], color="#2563a8", marker="o")
+    for share, point in zip(shares, points, strict=True):
+        axis.annotate(
+            str(point.size), (share, 100 * point.miou), textcoords="offset points", xytext=(0, 7), ha="center", fontsize=8
+        )
+    axis.set_xlabel(f"time of the engine, as a share of that at {usual} pixels")
+    axis.set_title("mIoU, %", loc="left", fontsize=10)
+    axis.set_xlim(left=0)
+    axis.margins(y=0.15)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, format="png")
+
+
+def _scores(arguments: Namespace, engine: Engine, sizes: Sequence[int]) -> dict[int, tuple[float, float]]:
+    """Score every size that an earlier run of the same model on the same data has not."""
+    metadata = read_metadata(arguments.checkpoint)
+    data = open_labelled_data(arguments, Labels.from_metadata(metadata))
+    digest = hashlib.sha256(arguments.checkpoint.read_bytes()).hexdigest()
+    same = [digest, engine.precision, str(data.root.resolve()), arguments.split, len(data)]
+    path: Path = arguments.out / "scores.json"
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    earlier = json.loads(path.read_bytes()) if path.exists() else {}
+    scores = {int(size): tuple(pair) for size, pair in earlier["scores"].items()} if earlier.get("of") == same else {}
+    for size in sizes:
+        if size not in scores:
+            scores[size] = score(engine, resized_metadata(metadata, size), data)
+            path.write_text(json.dumps({"of": same, "scores": scores}))
+    return scores
+
+
+def _four_by_three(image: np.ndarray) -> np.ndarray:
+    """Cut a square photograph to the proportions of a camera's."""
+    return image[: image.shape[1] * 3 // 4]
+
+
+def _sizes(parse: Callable[[str], int]) -> Callable[[str], tuple[int, ...]]:
+    return lambda text: tuple(parse(part.strip()) for part in text.split(","))
+
+
+def _parser() -> Parser:
+    parser = Parser("python -m benchmarks.size_curve", __doc__)
+    parser.add_argument(
+        "--checkpoint", type=existing_file, default=DEFAULT_CHECKPOINT, metavar="FILE", help="(the default model)"
+    )
+    add_data_options(parser, purpose="labelled images", required=True)
+    parser.add_argument("--split", metavar="NAME", help="split of the data, if it has several")
+    parser.add_argument(
+        "--sizes",
+        type=_sizes(whole_number(32, 4096)),
+        default=SIZES,
+        metavar="N,...",
+        help=f"pixels of the resized side ({','.join(map(str, SIZES))}); the checkpoint's own is added",
+    )
+    parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="number format (%(default)s)")
+    parser.add_argument("--rounds", type=positive_int, default=15, metavar="N", help="turns of timing (%(default)s)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for figures and picture")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

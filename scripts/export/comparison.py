@@ -1,0 +1,100 @@
+"""Compare an exported file with torch in float32: the fraction of equal labels on photographs of several sizes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.geometry import DecodedImage, RGBImage, Size, network_size
+from handler.labels import Labels
+from handler.masks.label_map import make_label_map
+from handler.network.engines import reference_engine
+from handler.network.engines.archive import LEAST_EQUAL
+from handler.network.engines.base import EngineOptions, Logits, ModelFiles, Pixels
+from handler.network.tiling import WHOLE, resize_tile
+from model.metadata import CheckpointMetadata
+from scripts.export.errors import ExportError
+
+#: Runs an exported file: uint8 RGB B×H×W×3 to labels B×H×W and float32 logits B×classes×h×w.
+Run = Callable[[Pixels], tuple[npt.NDArray[Any], Logits]]
+
+LEAST = LEAST_EQUAL["float32"]
+#: Of the size in the resize policy, which is compared first.
+_SHARES = (0.75, 0.5)
+
+
+@dataclass
+class Comparison:
+    """How far an exported file's labels are those of torch in float32."""
+
+    runtime: str
+    equal: int = 0
+    pixels: int = 0
+    #: Largest absolute difference of a logit.
+    difference: float = 0.0
+    sizes: list[Size] = field(default_factory=list)
+
+    @property
+    def share(self) -> float:
+        return self.equal / self.pixels
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{height}×{width}" for height, width in dict.fromkeys(self.sizes))
+        return (
+            f"{self.runtime} in float32 labels {self.share:.4%} of {self.pixels:,} pixels like torch, "
+            f"in batches of 2 at {sizes}; logits differ by {self.difference:.1g} at most"
+        )
+
+    def require(self) -> None:
+        """
+        Raises:
+            ExportError: too few labels are equal.
+        """
+        if self.share < LEAST:
+            raise ExportError(
+                f"not written: {self}; should be {LEAST:.2%} or more. Give a photograph like those to be segmented (--image)"
+            )
+
+
+def compare(runtime: str, run: Run, files: ModelFiles, photographs: Sequence[RGBImage]) -> Comparison:
+    """Run each photograph and its mirror image as one batch at several sizes, by `run` and by torch.
+
+    Args:
+        runtime: the name of what `run` uses.
+        run: the exported file.
+        files: the model.
+        photographs: at least one, uint8 RGB H×W×3.
+    """
+    metadata = files.metadata()
+    reference, dtype = reference_engine(files, EngineOptions(precision="float32")), Labels.from_metadata(metadata).dtype
+    result = Comparison(runtime)
+    for photograph in photographs:
+        image = DecodedImage.whole(photograph)
+        for size in compared_sizes(metadata, image.size):
+            pixels = resize_tile(image, WHOLE, size)
+            batch = np.stack([pixels, pixels[:, ::-1]])
+            (labels, logits), expected = run(batch), reference.infer(batch)
+            for made, scores in zip(labels, expected, strict=True):
+                result.equal += int((made == make_label_map(scores, size, dtype)).sum())
+                result.pixels += made.size
+            result.difference = max(result.difference, float(np.abs(logits - expected).max()))
+            result.sizes.append(size)
+    return result
+
+
+def compared_sizes(metadata: CheckpointMetadata, image: Size) -> list[Size]:
+    """Return sizes (height, width) for an image of size `image`: that of the resize policy, then smaller ones with odd sides.
+
+    A network of segmentation_models.pytorch takes multiples of its output stride only.
+    """
+    whole = network_size(metadata.resize, image)
+    step = metadata.model.output_stride
+
+    def smaller(length: int, share: float) -> int:
+        if metadata.model.is_smp:
+            return max(1, int(length * share / step)) * step
+        return int(length * share) | 1
+
+    return [whole, *((smaller(whole[0], share), smaller(whole[1], share)) for share in _SHARES)]

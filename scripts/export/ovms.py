@@ -1,0 +1,52 @@
+"""A model repository of OpenVINO Model Server.
+
+REPOSITORY/config.json, which lists the models, and NAME/1/model.xml with its model.bin.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from scripts.export.errors import ExportError
+from scripts.export.openvino_format import FLOAT32
+
+CONFIG = "config.json"
+_LIST = "model_config_list"
+
+
+def updated_configuration(path: Path, name: str) -> str:
+    """Return the text of the configuration at `path`, which need not exist, with an entry for the model `name`.
+
+    Entries of other models, and all else, stay as they are.
+
+    Raises:
+        ExportError: the file is not a configuration of OpenVINO Model Server.
+    """
+    configuration = _read(path) if path.exists() else {_LIST: []}
+    others = [entry for entry in configuration[_LIST] if entry["config"].get("name") != name]
+    configuration[_LIST] = [*others, {"config": model_entry(name)}]
+    return json.dumps(configuration, indent=2, ensure_ascii=False) + "\n"
+
+
+def model_entry(name: str) -> dict[str, Any]:
+    """Return the model's part of the configuration; its path is relative to the file's folder."""
+    return {
+        "name": name,
+        "base_path": name,
+        "shape": "(-1,-1,-1,3)",
+        # As was compared with torch: elsewhere, and in bfloat16, other labels come out.
+        "target_device": "CPU",
+        "plugin_config": FLOAT32,
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        configuration: dict[str, Any] = json.loads(path.read_bytes())
+        entries = configuration[_LIST]
+        valid = isinstance(entries, list) and all(isinstance(entry["config"], dict) for entry in entries)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{path}: not a configuration of OpenVINO Model Server: {error!r}") from error
+    if not valid:
+        raise ExportError(f"{path}: its {_LIST!r} must be a list of objects with 'config'")
+    return configuration

@@ -1,0 +1,157 @@
+"""What a model can be exported to. Each target checks its destination first and writes to it last."""
+
+import re
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.atomic import write_atomically
+from model.metadata import CheckpointMetadata
+from scripts.errors import UsageError
+from scripts.export import onnx_format, openvino_format
+from scripts.export.comparison import Run
+from scripts.export.network import PixelsToLabels
+from scripts.export.ovms import CONFIG, updated_configuration
+from scripts.export.triton import triton_files
+
+
+@dataclass(frozen=True)
+class GraphFormat:
+    """A file format, and the runtime by which its files are compared with torch."""
+
+    suffix: str
+    #: Returns the runtime's name and version.
+    runtime: Callable[[], str]
+    #: Raises ExportError if the runtime is not installed.
+    require_packages: Callable[[], None]
+    #: Writes a network and its description to a path with `suffix`, and perhaps a .bin beside it.
+    write: Callable[[PixelsToLabels, Mapping[str, str], Path], None]
+    #: Loads what `write` wrote.
+    load: Callable[[Path], Run]
+
+
+ONNX = GraphFormat(".onnx", onnx_format.runtime, onnx_format.require_packages, onnx_format.write_onnx, onnx_format.load_onnx)
+OPENVINO = GraphFormat(
+    ".xml", openvino_format.runtime, lambda: None, openvino_format.write_openvino, openvino_format.load_openvino
+)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a model goes."""
+
+    #: A file, or the folder of a model repository.
+    path: Path
+    #: The model's name and version in a repository.
+    name: str
+    version: int
+
+
+class Target(ABC):
+    """Base class of targets."""
+
+    def __init__(self, graph_format: GraphFormat, default: str) -> None:
+        self.format = graph_format
+        #: The usual destination, in which {name} stands for the model's.
+        self.default = default
+
+    @abstractmethod
+    def check(self, destination: Destination) -> None:
+        """
+        Raises:
+            UsageError: the destination does not fit the target.
+            ExportError: what is there already does not.
+        """
+
+    @abstractmethod
+    def publish(self, graph: Path, metadata: CheckpointMetadata, destination: Destination) -> Path:
+        """Write the file `graph`, and all that belongs to it, to the destination; return the path to show."""
+
+
+class SingleFile(Target):
+    """A file for a runtime; OpenVINO's has its weights beside it."""
+
+    def check(self, destination: Destination) -> None:
+        if destination.path.suffix != self.format.suffix:
+            raise UsageError(f"--out {destination.path}: must end in {self.format.suffix}")
+        if destination.path.is_dir():
+            raise UsageError(f"--out {destination.path}: is a folder, should be a file")
+
+    def publish(self, graph: Path, metadata: CheckpointMetadata, destination: Destination) -> Path:
+        del metadata
+        for file in _with_weights(graph):
+            write_atomically(destination.path.with_suffix(file.suffix), file.read_bytes())
+        return destination.path
+
+
+class Repository(Target):
+    """A folder of models for a server: NAME/VERSION/model.* and what `texts` returns."""
+
+    def check(self, destination: Destination) -> None:
+        if destination.path.exists() and not destination.path.is_dir():
+            raise UsageError(f"--out {destination.path}: is a file, should be the folder of a model repository")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", destination.name):
+            raise UsageError(f"--name {destination.name!r}: must be letters, digits, '_', '.' and '-', a letter or digit first")
+
+    def publish(self, graph: Path, metadata: CheckpointMetadata, destination: Destination) -> Path:
+        files = {f"{destination.version}/model{file.suffix}": file.read_bytes() for file in _with_weights(graph)}
+        texts = {name: text.encode() for name, text in self.texts(metadata, destination).items()}
+        add_folder(destination.path / destination.name, files | texts)
+        return destination.path / destination.name
+
+    def texts(self, metadata: CheckpointMetadata, destination: Destination) -> Mapping[str, str]:
+        """Return the text files of the model's folder."""
+        del metadata, destination
+        return {}
+
+
+class TritonRepository(Repository):
+    """For Triton Inference Server."""
+
+    def texts(self, metadata: CheckpointMetadata, destination: Destination) -> Mapping[str, str]:
+        return triton_files(destination.name, metadata)
+
+
+class OvmsRepository(Repository):
+    """For OpenVINO Model Server, whose configuration lists all models of the folder."""
+
+    def check(self, destination: Destination) -> None:
+        super().check(destination)
+        updated_configuration(destination.path / CONFIG, destination.name)
+
+    def publish(self, graph: Path, metadata: CheckpointMetadata, destination: Destination) -> Path:
+        folder = super().publish(graph, metadata, destination)
+        path = destination.path / CONFIG
+        write_atomically(path, updated_configuration(path, destination.name).encode())
+        return folder
+
+
+TARGETS: dict[str, Target] = {
+    "onnx": SingleFile(ONNX, "build/export/{name}.onnx"),
+    "openvino": SingleFile(OPENVINO, "build/export/{name}.xml"),
+    "triton": TritonRepository(ONNX, "build/export/triton"),
+    "ovms": OvmsRepository(OPENVINO, "build/export/ovms"),
+}
+
+
+def add_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write `files`, by relative path, into `folder`: if it is new it appears whole, else they are replaced in their order."""
+    if folder.exists():
+        for name, content in files.items():
+            write_atomically(folder / name, content)
+        return
+    part = folder.with_name(f".{folder.name}.part")
+    try:
+        for name, content in files.items():
+            write_atomically(part / name, content)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _with_weights(graph: Path) -> list[Path]:
+    """Return the files of `graph`, its weights first, because it is nothing without them."""
+    weights = graph.with_suffix(".bin")
+    return [weights, graph] if weights.exists() else [graph]
