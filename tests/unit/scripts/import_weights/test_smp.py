@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from model import Checkpoint, ResizePolicy, load_checkpoint
 from scripts.import_weights.__main__ import main
 
-import segmentation_models_pytorch as smp
-
 pytestmark = pytest.mark.slow
 
 CLASSES = ("background", "roof", "tree")
@@ -29,6 +27,9 @@ def spread(cases: Sequence[tuple[object, ...]]) -> list[Any]:
 
 def build(name: str, encoder: str, classes: int = 3, **options: Any) -> nn.Module:
     """The library's own model, random throughout."""
+    # Not imported when tests are collected, as every process does: it takes seconds.
+    import segmentation_models_pytorch as smp
+
     torch.manual_seed(0)
     network: nn.Module = getattr(smp, name)(encoder, encoder_weights=None, classes=classes, **options)
     for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):

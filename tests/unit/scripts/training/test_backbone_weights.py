@@ -15,10 +15,17 @@ from model.strict import ConfigurationError
 from scripts.training.backbone_weights import BackboneWeightsError, load_backbone_weights, published_normalization
 from scripts.training.config import TrainingConfig
 
-import timm
 from torchvision import models
 
 pytestmark = pytest.mark.slow
+
+
+def of_timm(name: str) -> nn.Module:
+    # Not imported when tests are collected, as every process does: it takes seconds.
+    import timm
+
+    network: nn.Module = timm.create_model(name)
+    return network
 
 
 def filled(classifier: nn.Module) -> dict[str, Tensor]:
@@ -47,13 +54,13 @@ BACKBONES: dict[str, tuple[ModelConfig, Any, tuple[str, str]]] = {
     ),
     "timm's EfficientNet-Lite": (
         ModelConfig(backbone="timm:tf_efficientnet_lite0", output_stride=16),
-        lambda: timm.create_model("tf_efficientnet_lite0"),
+        lambda: of_timm("tf_efficientnet_lite0"),
         ("encoder.bn1.running_var", "bn1.running_var"),
     ),
     # Its feature extractor has other names than its classifier.
     "timm's ConvNeXt": (
         ModelConfig(backbone="timm:convnext_atto", output_stride=16),
-        lambda: timm.create_model("convnext_atto"),
+        lambda: of_timm("convnext_atto"),
         ("encoder.stages_3.blocks.1.norm.weight", "stages.3.blocks.1.norm.weight"),
     ),
     "an encoder of segmentation_models.pytorch": (
@@ -63,7 +70,7 @@ BACKBONES: dict[str, tuple[ModelConfig, Any, tuple[str, str]]] = {
     ),
     "an encoder of timm in segmentation_models.pytorch": (
         ModelConfig(architecture="smp_deeplabv3", backbone="tu-resnet18"),
-        lambda: timm.create_model("resnet18"),
+        lambda: of_timm("resnet18"),
         ("model.layer4.1.bn2.running_var", "layer4.1.bn2.running_var"),
     ),
 }
@@ -113,7 +120,7 @@ def test_a_file_may_hold_a_backbone_alone_under_any_prefix_without_batch_counter
         ("mobilenet_v2", models.mobilenet_v3_small, r"lacks features\.1\.conv\.0\.0\.weight, .*; has features\.1\.block"),
         (
             "timm:efficientnet_b0",
-            lambda: timm.create_model("efficientnet_b1"),
+            lambda: of_timm("efficientnet_b1"),
             r"has blocks\.0\.1\.conv_dw\.weight, blocks\.0\.1\.bn1\.weight",
         ),
         ("mobilenet_v2", lambda: nn.Linear(2, 2), r"a\.pth: holds no weights of mobilenet_v2, such as 0\.0\.weight"),
