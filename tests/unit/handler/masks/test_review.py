@@ -68,7 +68,8 @@ def test_it_ranks_images_by_their_error_better_than_mean_confidence() -> None:
     def agreement(scores: list[float]) -> float:
         """Return the rank correlation of scores with errors."""
         ranks = [np.argsort(np.argsort(values)) for values in (scores, [1 - iou for iou in ious])]
-        return float(np.corrcoef(np.stack(ranks))[0, 1])
+        correlations: Any = np.corrcoef(np.stack(ranks))
+        return float(correlations[0, 1])
 
     assert agreement([review_score(result) for result, _, _ in scenes]) > 0.9
     assert agreement([1 - confidence for _, _, confidence in scenes]) < 0.6

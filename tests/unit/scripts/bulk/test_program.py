@@ -67,6 +67,7 @@ def test_answers_are_those_of_the_server_in_several_formats(small_archive: Path,
     assert (row["width"], row["height"], row["size"], row["attempts"]) == (96, 72, len(data), 1)
     assert sum(found["pixels"] for found in row["classes"]) == 96 * 72  # type: ignore[attr-defined]
     assert row["seconds"]["network"] > 0  # type: ignore[index]
+    assert row["review"] == pytest.approx(json.loads((out / "a/two.json.json").read_bytes())["review"], abs=1e-4)
 
 
 def test_a_second_run_does_only_what_is_new_or_has_changed(
