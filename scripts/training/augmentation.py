@@ -26,8 +26,8 @@ SampleT = TypeVar("SampleT")
 class AugmentationConfig(StrictModel):
     """Ranges and probabilities of the random changes."""
 
-    #: Side of the square crop, in pixels.
-    crop_size: int = Field(default=513, ge=32)
+    #: Side of the square crop, in pixels; null: the whole image, whose size follows from the resize policy.
+    crop_size: int | None = Field(default=513, ge=32)
     #: Range of the image's size before cropping, relative to the size of the network's input in serving.
     scale_range: tuple[float, float] = (0.5, 2.0)
     flip_probability: Fraction = 0.5
@@ -88,25 +88,24 @@ class Augmentation:
     def __init__(
         self, config: AugmentationConfig, resize: ResizePolicy, normalization: Normalization, background: int | None = 0
     ) -> None:
-        mean_colour = [round(255 * mean) for mean in normalization.mean]
-        self._transform = v2.Compose(
-            [
-                _RandomScale(resize, config.scale_range),
-                _RandomCut(config.crop_size, config.focus_probability, background),
-                v2.RandomHorizontalFlip(config.flip_probability),
-                _Independent(
-                    v2.ColorJitter(config.brightness, config.contrast, config.saturation, config.hue),
-                    v2.RandomApply([v2.GaussianBlur(kernel_size=5, sigma=(0.1, 1.5))], config.blur_probability),
-                ),
-                # Pads small images at a random position; last, so that colours of the padding do not vary.
-                v2.RandomCrop(
-                    config.crop_size, pad_if_needed=True, fill={tv_tensors.Image: mean_colour, tv_tensors.Mask: VOID}
-                ),
-            ]
-        )
+        changes = [
+            v2.RandomHorizontalFlip(config.flip_probability),
+            _Independent(
+                v2.ColorJitter(config.brightness, config.contrast, config.saturation, config.hue),
+                v2.RandomApply([v2.GaussianBlur(kernel_size=5, sigma=(0.1, 1.5))], config.blur_probability),
+            ),
+        ]
+        if config.crop_size is not None:
+            mean_colour = [round(255 * mean) for mean in normalization.mean]
+            fill = {tv_tensors.Image: mean_colour, tv_tensors.Mask: VOID}
+            changes.insert(0, _RandomCut(config.crop_size, config.focus_probability, background))
+            # Pads small images at a random position; last, so that colours of the padding do not vary.
+            changes.append(v2.RandomCrop(config.crop_size, pad_if_needed=True, fill=fill))
+        scale = _RandomScale(resize, config.scale_range, whole=config.crop_size is None)
+        self._transform = v2.Compose([scale, *changes])
 
     def __call__(self, pixels: RGBImage, classes: Mask) -> tuple[Tensor, Tensor]:
-        """Return a crop, uint8 3×S×S and int64 S×S, of an image uint8 H×W×3 and its classes uint8 H×W."""
+        """Return a crop, uint8 3×S×S and int64 S×S (3×h×w and h×w if whole), of an image H×W×3 and its classes H×W."""
         image, mask = self._transform(
             tv_tensors.Image(torch.tensor(pixels).permute(2, 0, 1)), tv_tensors.Mask(torch.tensor(classes)[None])
         )
@@ -114,16 +113,19 @@ class Augmentation:
 
 
 class _RandomScale(v2.Transform):  # type: ignore[misc]  # torchvision has no types.
-    """Resize to a random multiple of the size of the network's input in serving."""
+    """Resize to a random multiple of the size of the network's input in serving; whole images keep the policy's multiples."""
 
-    def __init__(self, resize: ResizePolicy, scale_range: tuple[float, float]) -> None:
+    def __init__(self, resize: ResizePolicy, scale_range: tuple[float, float], *, whole: bool) -> None:
         super().__init__()
         self._resize = resize
         self._scale_range = scale_range
+        self._whole = whole
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         image_height, image_width = tvf.get_size(flat_inputs[0])
         factor = float(torch.empty(()).uniform_(*self._scale_range))
+        if self._whole:
+            return {"size": list(network_size(self._resize, (image_height, image_width), factor))}
         height, width = network_size(self._resize, (image_height, image_width))
         return {"size": [max(1, round(height * factor)), max(1, round(width * factor))]}
 

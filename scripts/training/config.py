@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from model.config import ModelConfig
-from model.metadata import Fraction, Normalization, ResizePolicy
+from model.metadata import Colour, Fraction, Normalization, ResizePolicy
 from model.strict import StrictModel
 from scripts.class_names import canonical_names
 from scripts.datasets.source import DataSource
@@ -59,6 +59,8 @@ class TrainingConfig(StrictModel):
     resize: ResizePolicy = ResizePolicy()
     #: Class names; left out: those of the data, or PASCAL VOC's for data in its layout.
     classes: tuple[str, ...] | None = None
+    #: Colours of the classes, red, green, blue in 0..255; left out: PASCAL VOC's.
+    palette: tuple[Colour, ...] | None = None
     provenance: str | None = None
     license: str = "unknown"
 
@@ -92,6 +94,8 @@ class TrainingConfig(StrictModel):
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
     #: Keep the batch statistics of the start weights, which small batches would spoil.
     frozen_batch_norm: bool = False
+    #: Whether the head drops features at random. A network that starts as its teacher's copy forgets by it.
+    dropout: bool = True
     #: Iterations between states to resume from; one more is written after each epoch.
     state_every: int = Field(default=200, ge=1)
     #: Store convolutions as float16 in the checkpoint.
@@ -106,9 +110,11 @@ class TrainingConfig(StrictModel):
         return None if value is None else canonical_names(value)
 
     @model_validator(mode="after")
-    def _one_name_per_class(self) -> Self:
+    def _one_name_and_colour_per_class(self) -> Self:
         if self.classes is not None and len(self.classes) != self.model.num_classes:
             raise ValueError(f"classes has {len(self.classes)} names, model.num_classes is {self.model.num_classes}")
+        if self.palette is not None and len(self.palette) != self.model.num_classes:
+            raise ValueError(f"palette has {len(self.palette)} colours, model.num_classes is {self.model.num_classes}")
         return self
 
     @model_validator(mode="after")
@@ -123,7 +129,7 @@ class TrainingConfig(StrictModel):
         if self.model.is_smp:
             sides = {"augmentation.crop_size": self.augmentation.crop_size, "resize.multiple": self.resize.multiple}
             for name, length in sides.items():
-                if length % stride:
+                if length is not None and length % stride:
                     near = " or ".join(str(n * stride) for n in (length // stride, length // stride + 1) if n)
                     raise ValueError(f"{name} {length}: {self.model.architecture} takes multiples of {stride} alone, so {near}")
         return self

@@ -26,6 +26,8 @@ class LossConfig(StrictModel):
     """The loss, by its name in `LOSSES`, and its parameters."""
 
     kind: str = "cross_entropy"
+    #: Weight of the annotations beside the teacher; 0: only the teacher's answers are learned.
+    weight: float = Field(default=1.0, ge=0)
     #: Weight of the Dice loss in `cross_entropy_dice`, relative to the cross-entropy.
     dice_weight: float = Field(default=1.0, ge=0)
     #: `ohem` keeps the pixels whose true class has a lower probability than this.

@@ -56,8 +56,8 @@ class Processes:
         if self.count > 1:
             distributed.barrier()
 
-    def process_batch_size(self, batch_size: int, accumulation: int) -> int:
-        """Return the images in one batch of one process.
+    def process_batch_size(self, batch_size: int, accumulation: int, *, frozen_batch_norm: bool = False) -> int:
+        """Return the images in one batch of one process: one alone if batch normalizations are frozen.
 
         Raises:
             ConfigurationError: a step's images cannot be divided evenly, or a batch would be a single image.
@@ -67,7 +67,7 @@ class Processes:
             raise ConfigurationError(
                 f"batch_size {batch_size}: must be a multiple of processes × accumulation, {self.count} × {accumulation}"
             )
-        if batch_size // parts < _MIN_BATCH_SIZE:
+        if batch_size // parts < _MIN_BATCH_SIZE and not frozen_batch_norm:
             raise ConfigurationError(
                 f"batch_size {batch_size}: gives {batch_size // parts} image to each of {self.count} processes × "
                 f"{accumulation} batches; batch normalization needs {_MIN_BATCH_SIZE}, so {_MIN_BATCH_SIZE * parts} or more"

@@ -78,10 +78,10 @@ class Trainer:
     def begin_epoch(self) -> None:
         """Return to training mode, which an evaluation leaves."""
         self.network.train()
-        if self._config.frozen_batch_norm:
-            for module in self.network.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+        still = [nn.BatchNorm2d] * self._config.frozen_batch_norm + [nn.Dropout] * (not self._config.dropout)
+        for module in self.network.modules():
+            if isinstance(module, tuple(still)):
+                module.eval()
 
     def step(self, batches: Sequence[Batch], seed: int) -> Step:
         """Take one step on `batches`. Random numbers in the network (dropout) depend on `seed` alone."""
@@ -149,7 +149,9 @@ class Trainer:
             if self._teacher is not None:
                 with torch.no_grad():
                     target = self._teacher(pixels)
-        parts = {"labels": total_loss(logits, masks, self._loss, self._config.loss.auxiliary_weight)}
+        parts = {}
+        if weight := self._config.loss.weight:
+            parts["labels"] = weight * total_loss(logits, masks, self._loss, self._config.loss.auxiliary_weight)
         if target is not None:
             distillation = self._config.distillation
             parts["teacher"] = distillation.weight * distillation_loss(logits["out"], target, distillation.temperature)

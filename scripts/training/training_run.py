@@ -104,7 +104,14 @@ class Run:
         if not resume and (existing := [name for name in (STATE_FILE, STEPS, EVALUATIONS) if (folder / name).exists()]):
             raise FileExistsError(f"{folder}: already holds {existing[0]} of another run; use --resume or another folder")
         self._metadata = describe(config, data)
-        self._process_batch_size = processes.process_batch_size(config.batch_size, config.accumulation)
+        self._process_batch_size = processes.process_batch_size(
+            config.batch_size, config.accumulation, frozen_batch_norm=config.frozen_batch_norm
+        )
+        if config.augmentation.crop_size is None and self._process_batch_size > 1:
+            raise ConfigurationError(
+                f"augmentation.crop_size null: whole images differ in size, so each batch must be one image: set "
+                f"accumulation to {config.batch_size // processes.count} and frozen_batch_norm to true, or give a crop_size"
+            )
         self._steps_per_epoch = len(data.training) // config.batch_size
         if not self._steps_per_epoch:
             raise ConfigurationError(
@@ -186,6 +193,10 @@ class Run:
     def _build_trainer(self, network: Network) -> Trainer:
         config = self._config
         teacher = None
+        if config.teacher is None and not config.loss.weight:
+            raise ConfigurationError(
+                "loss.weight 0: without a teacher there is nothing to learn; give --teacher or a weight above 0"
+            )
         if config.teacher is not None:
             teacher = self._weights.load_teacher(config.teacher, self._metadata)
         return Trainer(
@@ -339,7 +350,7 @@ def describe(config: TrainingConfig, data: TrainingData) -> CheckpointMetadata:
     return CheckpointMetadata(
         model=config.model,
         classes=data.classes,
-        palette=voc_palette(config.model.num_classes),
+        palette=config.palette or voc_palette(config.model.num_classes),
         normalization=config.normalization,
         resize=config.resize,
         provenance=config.provenance

@@ -47,8 +47,7 @@ def label(name: str, weights: Path, images: Path, out: Path) -> None:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
         labels = published_labels(teacher, published, torch.from_numpy(np.array(image)))
-        mask = Image.fromarray(labels.byte().numpy()).resize(image.size, Image.Resampling.NEAREST)
-        mask.save(out / "masks" / f"{path.stem}.png")
+        Image.fromarray(labels.byte().numpy()).save(out / "masks" / f"{path.stem}.png")
         link = out / "images" / path.name
         if not link.exists():
             link.symlink_to(path.resolve())

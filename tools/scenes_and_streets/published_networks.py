@@ -38,6 +38,10 @@ class PublishedNetwork:
     normalization: Normalization
     #: Side of the square images that it was published for.
     side: int
+    #: Whether photographs are resized to fit into this square, and the mean colour fills up the rest.
+    fills_square: bool
+    #: Longer side of the images that it labels.
+    labelled_side: int
     #: Maps layer names of the file (regular expressions) to layer names of our networks (replacements).
     layers: Mapping[str, str]
     #: Outputs of the file that no training ever taught, and that are left out.
@@ -80,6 +84,8 @@ PUBLISHED = {
         trained=_SCENES,
         normalization=Normalization(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
         side=512,
+        fills_square=True,
+        labelled_side=512,
         layers={
             r"features\.0\.0": r"backbone.0.0 backbone.0.1",
             r"features\.1\.conv\.1": r"backbone.1.conv.1 backbone.1.conv.2",
@@ -113,6 +119,8 @@ PUBLISHED = {
         trained=_STREETS.model_copy(update={"trailing_padding": (16,)}),
         normalization=Normalization(mean=(128 / 255,) * 3, std=(128 / 255,) * 3),
         side=513,
+        fills_square=False,
+        labelled_side=769,
         layers={
             r"(stem|head)": r"backbone.\1.0 backbone.\1.1",
             r"blocks\.0\.project": r"backbone.blocks.0.0 backbone.blocks.0.1",

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from model import Network, load_state_dict
 from model.metadata import CheckpointMetadata
+from model.preprocessing import Normalize
 from scripts.training.config import TrainingConfig
 from scripts.training.weights import CheckpointWeights
 from tools.scenes_and_streets.published_networks import PublishedNetwork, build_published, read_published
@@ -47,39 +48,56 @@ class PublishedWeights(CheckpointWeights):
 
 
 class PublishedTeacher(nn.Module):
-    """The published network at sizes where its cells lie as they do at its own size: those with the same remainder by 16."""
+    """The published network, which sees images as it was published to.
+
+    If it was published for squares that the mean colour fills up, the longer side of an image gets that size; if not, sizes
+    get the remainder by 16 at which its cells lie as they do at its own size.
+    """
 
     colours: Tensor
 
     def __init__(self, network: Network, published: PublishedNetwork) -> None:
         super().__init__()
         self.network = network
-        self._remainder = published.side % _OUTPUT_STRIDE
+        self._side, self._fills_square = published.side, published.fills_square
         self.register_buffer("colours", torch.eye(3) if published.teacher_colours is None else published.teacher_colours())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalized images B×3×H×W to logits B×C×H×W."""
+        """Map normalized images B×3×H×W to logits B×C×h×w."""
+        images = torch.einsum("bchw,kc->bkhw", images, self.colours)
+        if self._fills_square:
+            images = resize_long_side(images, self._side)
         height, width = images.shape[-2:]
-        below, right = ((self._remainder - side) % _OUTPUT_STRIDE for side in (height, width))
-        images = F.pad(torch.einsum("bchw,kc->bkhw", images, self.colours), (0, right, 0, below), mode="replicate")
-        logits: Tensor = self.network(images)["out"]
+        logits: Tensor = self.network(self._padded(images))["out"]
         return logits[..., :height, :width]
+
+    def _padded(self, images: Tensor) -> Tensor:
+        sides = images.shape[-2:]
+        if self._fills_square:  # Normalized, the mean colour is 0.
+            below, right = (self._side - side for side in sides)
+            return F.pad(images, (0, right, 0, below))
+        below, right = ((self._side - side) % _OUTPUT_STRIDE for side in sides)
+        return F.pad(images, (0, right, 0, below), mode="replicate")
+
+
+def resize_long_side(images: Tensor, side: int) -> Tensor:
+    """Resize images B×C×H×W so that their longer side has `side` pixels."""
+    scale = side / max(images.shape[-2:])
+    size = [max(1, round(length * scale)) for length in images.shape[-2:]]
+    return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
 
 
 @torch.inference_mode()
 def published_labels(teacher: PublishedTeacher, published: PublishedNetwork, image: Tensor) -> Tensor:
-    """Return the teacher's labels of an image, whose longer side becomes that of the published network, without padding.
+    """Return the teacher's labels of an image.
 
     Args:
         image: uint8 H×W×3, of any size.
 
     Returns:
-        Class indices int64 h×w.
+        Class indices int64 H×W: its logits are interpolated to the image's size.
     """
-    scale = published.side / max(image.shape[:2])
-    size = [max(1, round(length * scale)) for length in image.shape[:2]]
-    pixels = image.permute(2, 0, 1)[None].float() / 255
-    resized = F.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
-    mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in (published.normalization.mean, published.normalization.std))
-    labels: Tensor = teacher((resized - mean) / std)[0].argmax(0)
+    pixels = Normalize(published.normalization)(image[None])
+    logits = teacher(resize_long_side(pixels, published.labelled_side))
+    labels: Tensor = F.interpolate(logits, image.shape[:2], mode="bilinear", align_corners=False)[0].argmax(0)
     return labels

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from handler.geometry import RGBImage
+from handler.geometry import RGBImage, network_size
 from model import Normalization, ResizePolicy
 from model.strict import ConfigurationError
 from scripts.datasets import VOID, Mask
@@ -111,6 +111,22 @@ def test_scales_are_relative_to_the_size_at_which_images_are_served() -> None:
     # 90×40 at a long side of 2 * 64.
     assert (mask != VOID).any(1).sum() == 128
     assert (mask != VOID).any(0).sum() == 56
+
+
+@given(seed=SEEDS, index=st.integers(0, 2), multiple=st.sampled_from([1, 16]), scales=st.sampled_from([(1, 1), (0.6, 1.4)]))
+def test_a_whole_image_has_a_size_that_it_could_be_served_at(
+    seed: int, index: int, multiple: int, scales: tuple[float, float]
+) -> None:
+    resize = ResizePolicy(side="long", size=64, multiple=multiple)
+    config = AugmentationConfig(crop_size=None, scale_range=scales, **STILL)
+
+    image, mask = crop(Augmentation(config, resize, Normalization(mean=MEAN)), seed, index)
+
+    height, width = Pictures().sizes[index]
+    served = {network_size(resize, (height, width), scale) for scale in np.linspace(*scales, 2_000)}
+    assert image.shape[1:] == mask.shape
+    assert tuple(mask.shape) in served
+    assert not (mask == VOID).any()
 
 
 @given(seed=SEEDS)

@@ -312,6 +312,9 @@ def test_a_new_run_does_not_go_over_another(
     [
         ({"batch_size": 6, "accumulation": 4}, "batch_size 6"),
         ({"batch_size": 4, "accumulation": 4}, "batch normalization needs 2, so 8 or more"),
+        ({"augmentation": {"crop_size": None}}, "augmentation.crop_size null: whole images differ in size"),
+        ({"loss": {"weight": 0}}, "loss.weight 0: without a teacher there is nothing to learn"),
+        ({"palette": [[0, 0, 0], [9, 9, 9]]}, "palette has 2 colours, model.num_classes is 3"),
         ({"batch_size": 32}, "batch_size 32: must be at most the number of training images, 10"),
         ({"model": {"backbone": "mobilenet_v2", "num_classes": 2}}, "pets has 3 classes, model.num_classes is 2"),
         ({"classes": ["a", "b"]}, "classes has 2 names, model.num_classes is 3"),

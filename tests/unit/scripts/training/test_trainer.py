@@ -137,6 +137,16 @@ def test_frozen_statistics_stay_and_others_move(network: Network, batch: Batch) 
     assert not torch.equal(network.state_dict()["backbone.0.1.running_mean"], before["backbone.0.1.running_mean"])
 
 
+def test_without_dropout_a_step_does_not_depend_on_its_seed(network: Network, batch: Batch) -> None:
+    dropping, whole = (
+        [trainer(copy.deepcopy(network), dropout=dropout).step([batch], seed).loss for seed in (3, 4)]
+        for dropout in (True, False)
+    )
+
+    assert dropping[0] != dropping[1]
+    assert whole[0] == whole[1]
+
+
 def test_a_teacher_is_learned_from_by_its_weight(network: Network, batch: Batch) -> None:
     images, _ = batch
     unlabelled = images[..., :32, :32], torch.full((2, 32, 32), 255)
@@ -149,6 +159,17 @@ def test_a_teacher_is_learned_from_by_its_weight(network: Network, batch: Batch)
     half = trainer(copy.deepcopy(network), Constant(), distillation={"weight": 1.0}).step([unlabelled], 99).parts["teacher"]
     whole = trainer(copy.deepcopy(network), Constant(), distillation={"weight": 2.0}).step([unlabelled], 99).parts["teacher"]
     assert whole == pytest.approx(2 * half)
+
+
+def test_annotations_of_no_weight_teach_nothing(network: Network, batch: Batch) -> None:
+    images, masks = batch
+    annotated, blank = copy.deepcopy(network), copy.deepcopy(network)
+
+    step = trainer(annotated, Constant(), loss={"weight": 0}).step([(images, masks)], 0)
+    trainer(blank, Constant(), loss={"weight": 0}).step([(images, torch.zeros_like(masks))], 0)
+
+    assert set(step.parts) == {"teacher"}
+    assert_learned_alike(annotated, blank, network)
 
 
 def test_a_teacher_sees_images_as_it_was_trained_to(network: Network) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from model import CheckpointError, build_model, load_state_dict
 from scripts.training.config import TrainingConfig
@@ -13,6 +13,7 @@ from tests.unit.tools.scenes_and_streets.folded_networks import FoldedLayers
 from tools.scenes_and_streets.__main__ import FOLDER
 from tools.scenes_and_streets.published_networks import PUBLISHED, build_published, read_published
 from tools.scenes_and_streets.start_states import move_kernels, muting
+from tools.scenes_and_streets.taught_weights import PublishedTeacher
 
 pytestmark = pytest.mark.slow
 
@@ -49,9 +50,32 @@ def test_the_recipe_trains_the_network_that_the_published_state_fits(name: str, 
         PLAIN[name](layers, torch.randn(1, 3, side, side))
     save_file(layers.weights, tmp_path / "folded.safetensors")
 
-    assert TrainingConfig.read(FOLDER / f"{name}.yaml").model == published.trained
+    recipe = TrainingConfig.read(FOLDER / f"{name}.yaml")
+    assert recipe.model == published.trained
+    assert (recipe.palette, recipe.normalization) == (published.palette, published.normalization)
     start = published.start_state(read_published(tmp_path / "folded.safetensors", published))
     load_state_dict(build_model(published.trained), start, source="start")
+
+
+@pytest.mark.parametrize(("name", "size"), [("scenes", (512, 384)), ("streets", (49, 65))])
+def test_the_teacher_sees_images_as_the_published_network_did(name: str, size: tuple[int, int]) -> None:
+    """`scenes` saw squares filled up with the mean colour, `streets` sizes of remainder 1 by 16."""
+
+    class Recorder(nn.Module):
+        def forward(self, images: Tensor) -> dict[str, Tensor]:
+            self.images = images
+            return {"out": images}
+
+    network, images = Recorder(), torch.randn(1, 3, *size)
+    teacher = PublishedTeacher(network, PUBLISHED[name])  # type: ignore[arg-type]
+
+    logits = teacher(images[..., : size[1] - 1] if name == "streets" else images)
+
+    assert logits.shape[-2] == size[0]
+    assert tuple(network.images.shape[-2:]) == {"scenes": (512, 512), "streets": size}[name]
+    if name == "scenes":
+        torch.testing.assert_close(network.images[..., :384], images)
+        assert not network.images[..., 384:].any()
 
 
 def test_a_file_of_another_network_is_named(tmp_path: Path) -> None:
