@@ -21,6 +21,9 @@ NAME ?= deeplabv3
 URL ?= http://127.0.0.1:$(PORT)/predictions/$(NAME)
 
 ifdef MODEL
+ifdef MODELS
+$(error MODEL=$(MODEL) and MODELS=$(MODELS): give one; MODELS are some of objects, scenes and streets)
+endif
 CHECKPOINT ?= $(BUILD)/checkpoints/$(MODEL).safetensors
 endif
 CHECKPOINT ?= $(DEFAULT_CHECKPOINT)
@@ -29,13 +32,21 @@ REFERENCE ?=
 # Pixels of the side to which images are resized, instead of the checkpoint's: docs/performance.md has a curve.
 SIZE ?=
 # The default checkpoint must agree with the index_to_name.json that is in the repository.
-PACKAGE_ARGS := $(if $(filter $(DEFAULT_CHECKPOINT),$(CHECKPOINT)),--class-names index_to_name.json) $(if $(REFERENCE),--reference $(REFERENCE)) $(if $(SIZE),--size $(SIZE))
+PACKAGE_ARGS := $(if $(filter $(DEFAULT_CHECKPOINT),$(CHECKPOINT)),--class-names index_to_name.json)
 
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
+PACKAGE := $(RUN) scripts.package --model-config $(MODEL_CONFIG) --out $(BUILD)/model-store $(if $(REFERENCE),--reference $(REFERENCE)) $(if $(SIZE),--size $(SIZE))
 ARCHIVE := $(BUILD)/model-store/$(NAME).mar
-# What `make serve` serves; several archives make one server of several models.
-ARCHIVES ?= $(ARCHIVE)
+# Checkpoints of this repository, each packaged under its own name: MODELS="objects scenes streets".
+MODELS ?=
+# What `make demo` shows beside the default model.
+DEMO_MODELS ?= $(if $(and $(filter $(DEFAULT_CHECKPOINT),$(CHECKPOINT)),$(filter $(ARCHIVE),$(ARCHIVES))),scenes streets)
+archives = $(patsubst %,$(BUILD)/model-store/%.mar,$(1))
+# What `make serve` and `make demo` serve; several archives make one server of several models.
+ARCHIVES ?= $(if $(MODELS),$(call archives,$(MODELS)),$(ARCHIVE))
+# What makes these archives, unless others are named.
+PACKAGED := $(if $(or $(MODELS),$(filter $(ARCHIVE),$(ARCHIVES))),package,setup)
 SERVERS := $(RUN) scripts.server --run-directory $(BUILD)/server
 INSTALLED := $(VENV)/.installed
 TORCH_INSTALLED := $(VENV)/.torch-$(TORCH)
@@ -61,6 +72,7 @@ help:  ## List the targets and variables
 	@echo "  SERVE_ARGS=...       more options for asgi: tokens, TLS, origins, limits (docs/server.md)"
 	@echo "  CHECKPOINT=...       the checkpoint to package and serve ($(CHECKPOINT))"
 	@echo "  MODEL=...            or a model of torchvision: deeplabv3_resnet50, deeplabv3_resnet101, deeplabv3_mobilenet_v3_large"
+	@echo "  MODELS=...           or some of objects, scenes and streets, together: MODELS=\"objects scenes streets\""
 	@echo "  SIZE=...             pixels of the side to which images are resized, instead of the checkpoint's (docs/performance.md)"
 	@echo "  ARCHIVES=...         what to serve instead: archives of one folder, several for one server of several models"
 	@echo "  MODEL_CONFIG=...     workers, batching and limits ($(MODEL_CONFIG))"
@@ -91,10 +103,11 @@ $(INSTALLED): pyproject.toml constraints.txt | $(TORCH_INSTALLED)
 	@$(RUN) scripts.java --install
 	@touch $@
 
-demo: package  ## Start a server, segment two photographs with curl, print the results, stop the server
-	@$(RUN) scripts.demo --server $(SERVER) --archive $(ARCHIVE) --samples $(BUILD)/samples --out $(BUILD)/demo --port $(PORT) --run-directory $(BUILD)/server
+demo: $(PACKAGED)  ## Start a server of three models, segment four photographs with curl, print the results, stop the server
+	@$(if $(DEMO_MODELS),$(PACKAGE) $(addprefix --model ,$(DEMO_MODELS)))
+	@$(RUN) scripts.demo --server $(SERVER) $(addprefix --archive ,$(ARCHIVES) $(call archives,$(DEMO_MODELS))) --samples $(BUILD)/samples --out $(BUILD)/demo --port $(PORT) --run-directory $(BUILD)/server
 
-serve: $(if $(filter $(ARCHIVE),$(ARCHIVES)),package,setup)  ## Start the server and return when it is READY (SERVER=asgi: without Java)
+serve: $(PACKAGED)  ## Start the server and return when it is READY (SERVER=asgi: without Java)
 	@$(RUN) scripts.samples $(BUILD)/samples >/dev/null
 	@$(SERVERS) start --server $(SERVER) $(addprefix --archive ,$(ARCHIVES)) --port $(PORT) --ts-config $(TS_CONFIG) $(SERVE_ARGS)
 
@@ -106,7 +119,7 @@ smoke: setup  ## Check the server at URL with curl
 	@scripts/smoke.sh $(URL) $(BUILD)/samples/chelsea.jpg
 
 package: setup $(if $(MODEL),$(CHECKPOINT))  ## Build the archive and test it outside this repository
-	@$(RUN) scripts.package --checkpoint $(CHECKPOINT) --model-config $(MODEL_CONFIG) --name $(NAME) --out $(BUILD)/model-store $(PACKAGE_ARGS)
+	@$(PACKAGE) $(if $(MODELS),$(addprefix --model ,$(MODELS)),--checkpoint $(CHECKPOINT) --name $(NAME) $(PACKAGE_ARGS))
 
 $(BUILD)/checkpoints/%.safetensors: | setup
 	@$(RUN) scripts.import_weights torchvision:$* --out $@

@@ -1,6 +1,6 @@
-"""Serve the model, segment the sample photographs with curl, print the results, and stop the server.
+"""Serve models, segment sample photographs that fit each with curl, print the results, and stop the server.
 
-python -m scripts.demo --archive build/model-store/deeplabv3.mar --out build/demo
+python -m scripts.demo --archive build/model-store/deeplabv3.mar --samples build/samples --out build/demo
 """
 
 import json
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from scripts.arguments import Parser
 from scripts.errors import UserError, report_errors
-from scripts.samples import write_samples
-from scripts.server import Ports, serving
-from scripts.server.options import add_port, add_run_directory, add_server
+from scripts.samples import NAMES, OF_MODELS, write_samples
+from scripts.server import Ports, Server, serving
+from scripts.server.options import add_archives, add_port, add_run_directory, add_server
 
 #: Suffixes of the answers to each photograph, by format.
 _FORMATS = {"png": ".png", "overlay": ".overlay.jpg", "json": ".json"}
@@ -46,16 +46,23 @@ def summary(photo: Path, written: dict[str, Path]) -> str:
     return "\n".join(rows)
 
 
+def show(server: Server, model: str, samples: Path, out: Path) -> list[str]:
+    """Segment the photographs that fit `model`; return a summary of each. Several models have a folder each in `out`."""
+    folder = out / model if len(server.models) > 1 else out
+    folder.mkdir(parents=True, exist_ok=True)
+    photos = write_samples(samples, OF_MODELS.get(model, NAMES))
+    return [summary(photo, segment_with_curl(photo, server.url_of(model), folder)) for photo in photos]
+
+
 @report_errors
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    photos = write_samples(arguments.samples)
-    print(f"starting {arguments.server} with {arguments.archive} ...", flush=True)
+    archive, *others = arguments.archive
+    print(f"starting {arguments.server} with {', '.join(map(str, arguments.archive))} ...", flush=True)
     ports = Ports.from_base(arguments.port)
-    with serving(arguments.archive, ports, arguments.run_directory, software=arguments.server) as server:
-        print(f"READY at {server.url}", flush=True)
-        summaries = [summary(photo, segment_with_curl(photo, server.url, arguments.out)) for photo in photos]
+    with serving(archive, ports, arguments.run_directory, software=arguments.server, others=others) as server:
+        print(f"READY at {', '.join(map(server.url_of, server.models))}", flush=True)
+        summaries = [text for model in server.models for text in show(server, model, arguments.samples, arguments.out)]
     print("\n".join(summaries))
     if server.page_url:
         print(f"\nthe server is stopped; `make serve SERVER=asgi` starts it to stay, with a page at {server.page_url}")
@@ -66,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser("python -m scripts.demo", __doc__)
-    parser.add_argument("--archive", type=Path, required=True, metavar="FILE", help="model archive (.mar) to serve")
+    add_archives(parser)
     parser.add_argument("--samples", type=Path, required=True, metavar="DIR", help="folder for the sample photographs")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the answers")
     add_server(parser)

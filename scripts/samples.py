@@ -1,8 +1,9 @@
-"""Write the sample photographs of scikit-image: `astronaut` (public domain, NASA) and `chelsea` (CC0).
+"""Write the sample photographs: of scikit-image, or of this repository, whose photographs/README.md names their authors.
 
 python -m scripts.samples build/samples
 """
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +14,13 @@ from PIL import Image
 from scripts.arguments import Parser
 from scripts.errors import report_errors
 
+#: Of scikit-image: `astronaut` (public domain, NASA) and `chelsea` (CC0).
 NAMES = ("astronaut", "chelsea")
+#: Of this repository: photographs that show what a model knows. Any other model is shown `NAMES`.
+OF_MODELS = {"scenes": ("temple",), "streets": ("street",)}
 #: Every photograph of an everyday scene in scikit-image, for comparing engines.
 ALL = (*NAMES, "camera", "coffee", "motorcycle_left", "motorcycle_right", "rocket")
+_PHOTOGRAPHS = Path(__file__).parent / "photographs"
 
 
 def write_samples(folder: Path, names: Sequence[str] = NAMES) -> list[Path]:
@@ -24,6 +29,9 @@ def write_samples(folder: Path, names: Sequence[str] = NAMES) -> list[Path]:
     paths = [folder / f"{name}.jpg" for name in names]
     for name, path in zip(names, paths, strict=True):
         if not path.exists():
+            if (own := _PHOTOGRAPHS / f"{name}.jpg").exists():
+                shutil.copyfile(own, path)
+                continue
             (source,) = (Path(skimage.__file__).parent / "data").glob(f"{name}.*")
             with Image.open(source) as photograph:
                 photograph.save(path, quality=95)

@@ -4,6 +4,6 @@
 """
 
 from scripts.package.build import agreement_in, build
-from scripts.package.recipe import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe
+from scripts.package.recipe import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, MODELS, Recipe
 
-__all__ = ["DEFAULT_CHECKPOINT", "DEFAULT_MODEL_CONFIG", "Recipe", "agreement_in", "build"]
+__all__ = ["DEFAULT_CHECKPOINT", "DEFAULT_MODEL_CONFIG", "MODELS", "Recipe", "agreement_in", "build"]

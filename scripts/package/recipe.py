@@ -21,7 +21,14 @@ from scripts.verify_archive import PROBE
 from scripts.yaml_file import read_mapping
 
 ROOT = Path(__file__).parents[2]
-DEFAULT_CHECKPOINT = ROOT / "model" / "weights" / "deeplabv3_mobilenet_v2_voc.safetensors"
+_WEIGHTS = ROOT / "model" / "weights"
+#: The checkpoints of this repository, by what they know.
+MODELS = {
+    "objects": _WEIGHTS / "deeplabv3_mobilenet_v2_voc.safetensors",
+    "scenes": _WEIGHTS / "deeplabv3plus_mobilenet_v2_ade20k31.safetensors",
+    "streets": _WEIGHTS / "deeplabv3_mobilenet_edgetpu_cityscapes19.safetensors",
+}
+DEFAULT_CHECKPOINT, DEFAULT_NAME = MODELS["objects"], "deeplabv3"
 DEFAULT_MODEL_CONFIG = ROOT / "handler" / "model-config.yaml"
 #: TorchServe's entry, relative to the repository like all sources.
 ENTRY = Path("handler", "deeplab_handler.py")

@@ -102,4 +102,4 @@ def test_muting_keeps_grey_and_takes_colour() -> None:
     grey, red = torch.tensor([0.3, 0.3, 0.3]), torch.tensor([1.0, 0.0, 0.0])
 
     torch.testing.assert_close(muting() @ grey, grey)
-    assert (muting() @ red).std() < red.std() / 2
+    assert (muting() @ red).std() < 0.7 * red.std()

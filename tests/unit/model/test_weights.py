@@ -1,0 +1,75 @@
+"""The checkpoints of this repository."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from handler.segmenter import Segmenter
+from model import read_metadata
+from scripts.package import MODELS
+from scripts.package.__main__ import main
+from scripts.samples import write_samples
+from tests.support import ROOT
+
+#: What a photograph shows, most of it first.
+_SHOWN = {
+    "objects": ("chelsea", ("cat",)),
+    "scenes": ("temple", ("sky", "building", "tree")),
+    "streets": ("street", ("vegetation", "building", "road", "sky")),
+}
+
+
+def test_every_checkpoint_has_a_name() -> None:
+    assert sorted((ROOT / "model" / "weights").glob("*.safetensors")) == sorted(MODELS.values())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_checkpoint_is_small_and_says_where_it_is_from(name: str) -> None:
+    metadata = read_metadata(MODELS[name])
+
+    assert MODELS[name].stat().st_size <= 6_000_000
+    assert len(metadata.classes) == len(set(metadata.palette)) == {"objects": 21, "scenes": 31, "streets": 19}[name]
+    assert metadata.license == "Apache-2.0"
+    assert "Fine-tuned" in metadata.provenance
+    assert MODELS[name].name in (ROOT / "docs" / "models.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_it_sees_what_its_photograph_shows(name: str, tmp_path: Path) -> None:
+    photograph, shown = _SHOWN[name]
+    (path,) = write_samples(tmp_path, [photograph])
+
+    result = Segmenter.load(MODELS[name], engine="torch")(path)
+
+    shares = {segment.label: segment.fraction for segment in result.segments if segment.label != "background"}
+    assert set(sorted(shares, key=lambda label: -shares[label])[: len(shown)]) == set(shown)
+    with Image.open(path) as image:
+        assert np.asarray(result.label_map).shape == (image.height, image.width)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "street"], "unknown name 'street', did you mean 'streets'?"),
+        (["--model", "scenes", "--name", "rooms"], "leave out --checkpoint, --name and --class-names"),
+    ],
+)
+def test_a_wrong_model_is_refused_in_one_sentence(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*options, "--out", str(tmp_path)]) == 2
+
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_make_serves_each_model_under_its_name() -> None:
+    command = ["make", "-n", "serve", "MODELS=objects streets"]
+    planned = " ".join(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split())
+
+    assert "--out build/model-store --model objects --model streets" in planned
+    assert "--archive build/model-store/objects.mar --archive build/model-store/streets.mar" in planned
