@@ -107,14 +107,13 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0
 
     Args:
         student, teacher: logits B×C×h×w; the teacher's get no gradient. A finer student grid is averaged over the teacher's
-            cells, within which the teacher knows no detail; for a coarser one the teacher's logits are interpolated.
+            cells, within which the teacher knows no detail; a coarser one is interpolated, as it will be for its masks.
     """
     target = teacher.detach().float()
     if student.shape[-2] > target.shape[-2]:
         student = F.adaptive_avg_pool2d(student.float(), (target.shape[-2], target.shape[-1]))
-    target = _at_size(target, student)
     divergence = F.kl_div(
-        (student.float() / temperature).log_softmax(1),
+        (_at_size(student, target) / temperature).log_softmax(1),
         (target / temperature).log_softmax(1),
         reduction="none",
         log_target=True,

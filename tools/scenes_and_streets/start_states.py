@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-#: Cityscapes' cameras gave little colour: in a vivid photograph the published network takes blue sky for a traffic sign. With less
-#: than this it loses what it knows of their images.
+#: Cityscapes' cameras gave little colour: in a vivid photograph the published network takes blue sky for a traffic sign. Less
+#: than this costs it what it knows of their images.
 _SATURATION = 0.6
 
 
