@@ -10,7 +10,7 @@ from pathlib import Path
 
 from handler.image.process import prepare_process
 from scripts.agreement import describe
-from scripts.arguments import Parser, existing_file, existing_folder, fraction, one_of, whole_number
+from scripts.arguments import Parser, existing_file, existing_folder, fraction, one_of
 from scripts.errors import report_errors
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, MODELS, Recipe, agreement_in, build
 from scripts.package.recipe import DEFAULT_NAME, ROOT
