@@ -19,7 +19,7 @@ const FORMATS: Record<string, string> = {
   geojson: "application/geo+json",
   coco_panoptic: "application/zip",
   npz: "application/x-npz",
-  ...Object.fromEntries(["png", "index", "confidence"].map((name) => [name, "image/png"])),
+  ...Object.fromEntries(["png", "index", "confidence", "uncertainty"].map((name) => [name, "image/png"])),
   overlay: "image/jpeg",
 };
 const WITH_POLYGONS = ["geojson", "labelme", "labelstudio_polygons"];
