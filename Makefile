@@ -24,6 +24,9 @@ ifdef MODEL
 ifdef MODELS
 $(error MODEL=$(MODEL) and MODELS=$(MODELS): give one; MODELS are some of objects, scenes and streets)
 endif
+ifneq ($(filter objects scenes streets,$(MODEL)),)
+$(error MODEL=$(MODEL): MODEL names models of torchvision; this one is included: MODELS=$(MODEL))
+endif
 CHECKPOINT ?= $(BUILD)/checkpoints/$(MODEL).safetensors
 endif
 CHECKPOINT ?= $(DEFAULT_CHECKPOINT)
