@@ -3,14 +3,14 @@
 python -m benchmarks.raster_seams --archive build/model-store/deeplabv3.mar --out build/seams
 python -m benchmarks.raster_seams --archive MODEL.mar --raster town.tif --out build/seams
 
-A raster is segmented twice, the second time without its first half window of rows and columns, so that its seams lie
-elsewhere. For each overlap of windows the table has the share of pixels whose labels differ between both: within 16 pixels of a
-seam of the first run, where the second has none, and further than that from the seams of both. If seams do not show, the two
-shares are equal.
+A raster is segmented whole, and again without some of its first rows and columns, so that its seams lie elsewhere. For each
+overlap of windows the table has the share of pixels whose labels differ: within 16 pixels of a seam of one of both, and further
+than that from all seams. If seams do not show, the two shares are equal.
 """
 
 import sys
-from dataclasses import dataclass
+from argparse import Namespace
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +26,27 @@ from scripts.rasters.layout import LEAST_OVERLAP, Side
 
 #: How far from a seam its effects are looked for, in pixels.
 _NEAR = 16
+#: How much is left away, in windows. Several, since seams of one cutting may happen to lie on borders between classes.
+_SHIFTS = (0.12, 0.33, 0.54, 0.81)
+
+Labels = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
-class Seams:
-    """The share of labels that depend on where the windows lie."""
+class Differences:
+    """Pixels whose labels depend on where the windows lie, and all pixels, by whether a seam is near."""
 
-    near: float
-    elsewhere: float
+    near: int = 0
+    all_near: int = 0
+    elsewhere: int = 0
+    all_elsewhere: int = 0
+
+    def __add__(self, other: "Differences") -> "Differences":
+        return Differences(*(sum(pair) for pair in zip(astuple(self), astuple(other), strict=True)))
+
+    def row(self, overlap: int) -> str:
+        near, elsewhere = self.near / self.all_near, self.elsewhere / self.all_elsewhere
+        return f"| {overlap} | {near:.2%} | {elsewhere:.2%} | {near / elsewhere:.2f} |"
 
 
 @report_errors
@@ -45,18 +58,31 @@ def main(argv: list[str] | None = None) -> int:
         raster = arguments.out / f"{arguments.side}.tif"
         make_raster(raster, arguments.side)
     window = arguments.window
-    shifted = arguments.out / "shifted.tif"
-    write_shifted(raster, shifted, window // 2)
     print("| overlap | differ within 16 pixels of a seam | elsewhere | ratio |\n|---|---|---|---|")
-    for overlap in (LEAST_OVERLAP, window // 8, window // 4, window // 3):
-        out = arguments.out / f"overlap-{overlap}"
-        options = ["--archive", str(arguments.archive), "--out", str(out), "--window", str(window), "--overlap", str(overlap)]
-        if run([str(raster), str(shifted), *options]):
-            raise UserError("a raster was not segmented")
-        first, second = (read_labels(out / f"{path.stem}.labels.tif") for path in (raster, shifted))
-        seams = compare(first, second, window, overlap)
-        print(f"| {overlap} | {seams.near:.2%} | {seams.elsewhere:.2%} | {seams.near / seams.elsewhere:.2f} |", flush=True)
+    for overlap in (LEAST_OVERLAP, window // 4, window // 3):
+        whole = segment(raster, arguments, overlap)
+        differences = Differences()
+        for part in _SHIFTS:
+            shifted = arguments.out / f"shifted-{part:g}.tif"
+            write_shifted(raster, shifted, round(window * part))
+            differences += compare(whole, segment(shifted, arguments, overlap), window, overlap)
+        print(differences.row(overlap), flush=True)
     return 0
+
+
+def segment(raster: Path, arguments: Namespace, overlap: int) -> Labels:
+    """Return the labels of a raster, h×w.
+
+    Raises:
+        UserError: it was not segmented; the reason is printed.
+    """
+    out = arguments.out / f"overlap-{overlap}"
+    window = ["--window", str(arguments.window), "--overlap", str(overlap)]
+    if run([str(raster), "--archive", str(arguments.archive), "--out", str(out), *window]):
+        raise UserError(f"{raster}: was not segmented")
+    with rasterio.open(out / f"{raster.stem}.labels.tif") as file:
+        labels: Labels = file.read(1).astype(np.uint16)
+        return labels
 
 
 def write_shifted(raster: Path, shifted: Path, by: int) -> None:
@@ -71,19 +97,14 @@ def write_shifted(raster: Path, shifted: Path, by: int) -> None:
             copy.write(file.read(window=window))
 
 
-def read_labels(path: Path) -> npt.NDArray[np.uint16]:
-    with rasterio.open(path) as file:
-        labels: npt.NDArray[np.uint16] = file.read(1).astype(np.uint16)
-        return labels
-
-
-def compare(first: npt.NDArray[np.uint16], second: npt.NDArray[np.uint16], window: int, overlap: int) -> Seams:
+def compare(whole: Labels, shifted: Labels, window: int, overlap: int) -> Differences:
     """Compare the labels of a whole raster, h×w, with those of the same raster without its first rows and columns."""
-    shift = first.shape[0] - second.shape[0]
-    differs = first[shift:, shift:] != second
-    of_first = np.logical_or.outer(*(near_seams(pixels, window, overlap)[shift:] for pixels in first.shape))
-    of_second = np.logical_or.outer(*(near_seams(pixels, window, overlap) for pixels in second.shape))
-    return Seams(float(differs[of_first & ~of_second].mean()), float(differs[~of_first & ~of_second].mean()))
+    shift = whole.shape[0] - shifted.shape[0]
+    differs = whole[shift:, shift:] != shifted
+    of_whole = np.logical_or.outer(*(near_seams(pixels, window, overlap)[shift:] for pixels in whole.shape))
+    of_shifted = np.logical_or.outer(*(near_seams(pixels, window, overlap) for pixels in shifted.shape))
+    near, elsewhere = of_whole != of_shifted, ~(of_whole | of_shifted)
+    return Differences(int(differs[near].sum()), int(near.sum()), int(differs[elsewhere].sum()), int(elsewhere.sum()))
 
 
 def near_seams(pixels: int, window: int, overlap: int) -> npt.NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from handler.image.process import prepare_process
 from scripts.agreement import describe
-from scripts.arguments import Parser, existing_file, existing_folder, fraction, one_of
+from scripts.arguments import Parser, existing_file, existing_folder, fraction, one_of, whole_number
 from scripts.errors import report_errors
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, MODELS, Recipe, agreement_in, build
 from scripts.package.recipe import DEFAULT_NAME, ROOT
@@ -113,6 +113,12 @@ def _parser() -> Parser:
         type=existing_folder,
         metavar="DIR",
         help="photographs like those to be served, best 100 or more: servers measure how far what they get differs from them",
+    )
+    parser.add_argument(
+        "--size",
+        type=whole_number(32, 4096),
+        metavar="PIXELS",
+        help="side to which images are resized, for speed or accuracy (the checkpoint's; docs/performance.md has a curve)",
     )
     parser.add_argument("--name", help=f"name of the model and of the archive ({DEFAULT_NAME})")
     parser.add_argument("--version", default="1.0", help="version of the model (%(default)s)")
