@@ -18,6 +18,7 @@ MOST_TILES = 100
 REFINEMENTS: tuple[str, ...] = get_args(Refinement)
 MASKS: tuple[str, ...] = get_args(Masks)
 Y_AXES: tuple[str, ...] = get_args(YAxis)
+UNCERTAINTIES: tuple[str, ...] = get_args(Uncertainty)
 
 SCALE = Number(LEAST_SCALE, GREATEST_SCALE)
 

@@ -58,6 +58,8 @@ class Result:
     @property
     def rankings(self) -> dict[str, Ranking]:
         """How doubts rank the images by their error, 1 - mIoU, and how these would; empty without probabilities or mIoU."""
+        if self.scores.only_background:
+            return {}
         ranked = [image for image in self.images if image.review is not None and not np.isnan(image.miou)]
         errors = [1 - image.miou for image in ranked]
         doubts = {

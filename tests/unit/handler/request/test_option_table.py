@@ -67,6 +67,7 @@ def test_the_settings_defaults_are_the_options() -> None:
         "alpha": 0.75,
         "tolerance": 2,
         "y_axis": "up",
+        "uncertainty": "entropy",
     }
     fixed = {"format": "json", "image_name": "image"}
 

@@ -11,7 +11,16 @@ from handler.answers import FORMATS
 from handler.errors import InstancesTooMany, InvalidOption, InvalidRequest
 from handler.labels import Labels
 from handler.limits import Limits
-from handler.options import MASKS, REFINEMENTS, Y_AXES, AnswerOptions, InferenceOptions, ModelIdentity, SegmentationRequest
+from handler.options import (
+    MASKS,
+    REFINEMENTS,
+    UNCERTAINTIES,
+    Y_AXES,
+    AnswerOptions,
+    InferenceOptions,
+    ModelIdentity,
+    SegmentationRequest,
+)
 from handler.request.parser import RequestParser
 from handler.request.protocols import read_envelope
 from handler.settings import AnswerSettings, HandlerSettings, InferenceSettings
@@ -204,6 +213,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "alpha": st.floats(0, 1),
     "tolerance": st.floats(0, 10),
     "y_axis": st.sampled_from(Y_AXES),
+    "uncertainty": st.sampled_from(UNCERTAINTIES),
     "image_name": st.sampled_from(["cat.jpg", "../a b/cat, 2.png"]),
 }
 
