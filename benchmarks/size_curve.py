@@ -57,7 +57,7 @@ class Point:
     pixel_accuracy: float
     #: Medians over the rounds, of one image.
     milliseconds: float
-    #: Of all threads together.
+    #: Processor time of all threads.
     cpu_milliseconds: float
 
 

@@ -14,9 +14,9 @@ from PIL import Image
 from scripts.arguments import Parser
 from scripts.errors import report_errors
 
-#: Of scikit-image: `astronaut` (public domain, NASA) and `chelsea` (CC0).
+#: From scikit-image: `astronaut` (public domain, NASA) and `chelsea` (CC0).
 NAMES = ("astronaut", "chelsea")
-#: Of this repository: photographs that show what a model knows. Any other model is shown `NAMES`.
+#: Photographs in this repository that suit a model, by its name. Other models get `NAMES`.
 OF_MODELS = {"scenes": ("temple",), "streets": ("street",)}
 #: Every photograph of an everyday scene in scikit-image, for comparing engines.
 ALL = (*NAMES, "camera", "coffee", "motorcycle_left", "motorcycle_right", "rocket")

@@ -72,7 +72,7 @@ def make_bill(server: str, torch_build: str = "cpu") -> str:
 def _installed(package: LockedPackage) -> Distribution | None:
     try:
         found = distribution(package.name)
-    except PackageNotFoundError:  # Of another platform, or of an extra that is not installed here.
+    except PackageNotFoundError:  # For another platform, or in an extra that is not installed here.
         return None
     if found.version.partition("+")[0] != package.version.partition("+")[0]:
         raise BillError(f"{package.name} is {found.version} here and {package.version} in the lock; `make setup` installs that")

@@ -53,7 +53,7 @@ class PixelSample:
 
     @classmethod
     def join(cls, samples: Iterable["PixelSample"]) -> "PixelSample":
-        """Return the pixels of all `samples`, of which there is at least one."""
+        """Concatenate one or more samples."""
         fields = zip(*((sample.logits, sample.weights, sample.label, sample.truth) for sample in samples), strict=True)
         return cls(*(torch.cat(tensors) for tensors in fields))
 

@@ -21,7 +21,7 @@ from scripts.export.errors import ExportError
 Run = Callable[[Pixels], tuple[npt.NDArray[Any], Logits]]
 
 LEAST = LEAST_EQUAL["float32"]
-#: Of the size in the resize policy, which is compared first.
+#: The smaller sizes to compare, as shares of the size that the resize policy gives.
 _SHARES = (0.75, 0.5)
 
 

@@ -20,7 +20,7 @@ FREE_DIMENSIONS = {
     LABEL_MAP: {0: "batch", 1: "height", 2: "width"},
     LOGITS: {0: "batch", 2: "rows", 3: "columns"},
 }
-#: Of the checkpoint's metadata these would mislead: the file's own format, what is inside the graph, and another graph.
+#: Metadata that an export leaves out: the checkpoint file's format, the normalization, which is in the graph, and quantization.
 _LEFT_OUT = {"format_version", "normalization", "quantization"}
 
 

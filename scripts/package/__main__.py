@@ -74,6 +74,20 @@ def _sha256(path: Path) -> str:
 
 def _parser() -> Parser:
     parser = Parser("python -m scripts.package", __doc__)
+    _add_model_options(parser)
+    _add_comparison_options(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=ROOT / "build" / "model-store",
+        metavar="DIR",
+        help="folder for the archive (build/model-store)",
+    )
+    return parser
+
+
+def _add_model_options(parser: Parser) -> None:
+    """Add what says which model is packaged, and how it is served."""
     parser.add_argument(
         "--checkpoint",
         type=existing_file,
@@ -97,6 +111,18 @@ def _parser() -> Parser:
     )
     parser.add_argument("--class-names", type=existing_file, metavar="FILE", help="index_to_name.json that must agree")
     parser.add_argument(
+        "--size",
+        type=whole_number(32, 4096),
+        metavar="PIXELS",
+        help="side to which images are resized, for speed or accuracy (the checkpoint's; docs/performance.md has a curve)",
+    )
+    parser.add_argument("--name", help=f"name of the model and of the archive ({DEFAULT_NAME})")
+    parser.add_argument("--version", default="1.0", help="version of the model (%(default)s)")
+
+
+def _add_comparison_options(parser: Parser) -> None:
+    """Add what engines, and later the images that are served, are compared with."""
+    parser.add_argument(
         "--photographs",
         type=existing_folder,
         metavar="DIR",
@@ -114,22 +140,6 @@ def _parser() -> Parser:
         metavar="DIR",
         help="photographs like those to be served, best 100 or more: servers measure how far what they get differs from them",
     )
-    parser.add_argument(
-        "--size",
-        type=whole_number(32, 4096),
-        metavar="PIXELS",
-        help="side to which images are resized, for speed or accuracy (the checkpoint's; docs/performance.md has a curve)",
-    )
-    parser.add_argument("--name", help=f"name of the model and of the archive ({DEFAULT_NAME})")
-    parser.add_argument("--version", default="1.0", help="version of the model (%(default)s)")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=ROOT / "build" / "model-store",
-        metavar="DIR",
-        help="folder for the archive (build/model-store)",
-    )
-    return parser
 
 
 if __name__ == "__main__":

@@ -216,7 +216,7 @@ def test_several_processes_are_torchruns(arguments: Callable[..., list[str]], mo
     assert replaced_by[6:] == ["scripts.train", *arguments("two", "--processes", "2")]
 
 
-# They start four processes, each of which imports PyTorch. That two learn what one does, test_trainer.py tests by itself.
+# It starts four processes that import PyTorch. test_trainer.py checks that two processes learn what one does.
 @pytest.mark.exhaustive
 def test_two_processes_train_together(tmp_path: Path, arguments: Callable[..., list[str]]) -> None:
     process = start_process(arguments("two", "--processes", "2", epochs=1))
