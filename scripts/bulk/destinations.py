@@ -172,6 +172,21 @@ class StoreDestination:
     def names(self, folder: str) -> list[str]:
         return sorted(f"{folder}/{Path(info['name']).name}" for info in self._list(folder))
 
+    def has(self, name: str) -> bool:
+        """Return whether there is a file of this name.
+
+        Raises:
+            BulkError: the store cannot be asked.
+        """
+        store, root = open_store(self.url)
+        try:
+            store.info(f"{root}/{name}")
+        except FileNotFoundError:
+            return False
+        except Exception as error:
+            raise BulkError(f"{self.url}/{name}: cannot be read: {error}") from error
+        return True
+
     def remove(self, name: str) -> None:
         with self._writing(name) as (store, path), contextlib.suppress(FileNotFoundError):
             store.rm_file(path)

@@ -2,7 +2,7 @@
 
 python -m scripts.rasters town.tif --archive build/model-store/deeplabv3.mar --out masks
 python -m scripts.rasters county.vrt --archive MODEL.mar --out masks --format labels,confidence,gpkg --option tolerance=2
-python -m scripts.rasters s3://bucket/scene.tif --archive MODEL.mar --out masks --option bands=4,3,2 --option range=auto
+python -m scripts.rasters s3://bucket/scene.tif --archive MODEL.mar --out s3://bucket/masks --option bands=4,3,2
 python -m scripts.bulk --raster town.tif …                                     the same program
 
 The labels of FOLDER/a/town.tif are OUT/a/town.labels.tif, a Cloud Optimized GeoTIFF that lies over the raster exactly. The same
@@ -12,7 +12,7 @@ command continues after an interruption. docs/rasters.md has the options.
 import math
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -28,9 +28,10 @@ from scripts.errors import FAILURE, UsageError, print_error
 from scripts.rasters.errors import RasterError
 from scripts.rasters.layout import LEAST_OVERLAP
 from scripts.rasters.model_card import read_model_card
+from scripts.rasters.outputs import make_outputs
 from scripts.rasters.plan import GREATEST_WINDOW, LEAST_WINDOW, Cutting
 from scripts.rasters.reading import RasterOptions
-from scripts.rasters.run import LABELS, SUFFIXES, RasterJob, RasterReport, segment_raster
+from scripts.rasters.run import LABELS, SUFFIXES, RasterJob, RasterReport
 from scripts.rasters.worker import PrepareBlocks
 
 #: Endings of the rasters that are looked for in folders.
@@ -51,7 +52,8 @@ def run(argv: list[str], prog: str = "python -m scripts.rasters") -> int:
     """
     arguments = _parser(prog).parse_args(argv)
     executor = make_executor(arguments)
-    jobs = list(_jobs(arguments))
+    outputs = make_outputs(arguments.out, arguments.work)
+    jobs = list(_jobs(arguments.sources, outputs.folder))
     with tempfile.TemporaryDirectory(prefix="deeplab-rasters-") as folder:
         archive, model_source = open_model(arguments, Path(folder))
         model = read_model_card(archive)
@@ -61,25 +63,25 @@ def run(argv: list[str], prog: str = "python -m scripts.rasters") -> int:
         for source, out in jobs:
             try:
                 job = replace(template, source=source, out=out)
-                report = segment_raster(job, model, prepare, executor)
+                report = outputs.segment(job, model, prepare, executor)
             except RasterError as error:
                 failed += 1
                 print_error(str(error))
             else:
-                _print(source, report)
+                _print(source, report, map(outputs.place, report.outputs))
     return FAILURE if failed else 0
 
 
-def _jobs(arguments: Namespace) -> Iterator[tuple[str, Path]]:
+def _jobs(sources: Iterable[str], folder: Path) -> Iterator[tuple[str, Path]]:
     """Yield each raster, and the path of its outputs without their endings.
 
     Raises:
         RasterError: a source is missing, or two have one name.
     """
     names: dict[Path, str] = {}
-    for location in arguments.sources:
+    for location in sources:
         for source, name in _find(location):
-            out = arguments.out / name
+            out = folder / name
             if names.setdefault(out, source) != source:
                 raise RasterError(f"{source}: its outputs would overwrite those of {names[out]}; give them different --out")
             yield source, out
@@ -146,15 +148,15 @@ def _resolution(text: str | None) -> float | None:
     return value
 
 
-def _print(source: str, report: RasterReport) -> None:
+def _print(source: str, report: RasterReport, places: Iterable[str]) -> None:
     if report.done_before:
         print(f"{source}: done before")
         return
     total = sum(report.pixels.values())
     shares = sorted(((count / total, name) for name, count in report.pixels.items() if count), reverse=True) if total else []
     print(f"{source}: {', '.join(f'{name} {share:.1%}' for share, name in shares) or 'no data'}")
-    for path in report.outputs:
-        print(f"  {path}")
+    for place in places:
+        print(f"  {place}")
 
 
 def _parser(prog: str) -> Parser:
@@ -166,7 +168,15 @@ def _parser(prog: str) -> Parser:
         help="rasters that GDAL reads, folders of them, or URLs (s3, gs, az, http)",
     )
     add_model_options(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the outputs")
+    parser.add_argument(
+        "--out", required=True, metavar="DEST", help="folder for the outputs, or a URL such as s3://bucket/masks"
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        metavar="DIR",
+        help="where outputs for a URL are made, and where a run that was interrupted goes on (~/.cache/deeplab-serve/rasters)",
+    )
     parser.add_argument(
         "--format", type=some_of(SUFFIXES), default=(LABELS,), metavar="NAME,...", help=f"{', '.join(SUFFIXES)} ({LABELS})"
     )

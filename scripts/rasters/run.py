@@ -41,6 +41,8 @@ SUFFIXES = {
     "geojson": ".geojson",
     "geoparquet": ".parquet",
 }
+#: The ending of the record of a raster that is finished.
+RECORD = ".json"
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,13 @@ class _Prepared:
 
 
 def segment_raster(
-    job: RasterJob, model: ModelCard, prepare: Prepare, executor: Executor, *, visible: bool = True
+    job: RasterJob,
+    model: ModelCard,
+    prepare: Prepare,
+    executor: Executor,
+    *,
+    visible: bool = True,
+    exists: Callable[[Path], bool] = Path.is_file,
 ) -> RasterReport:
     """Segment a raster of any size.
 
@@ -118,13 +126,14 @@ def segment_raster(
         prepare: loads the model in a process and returns what segments a block.
         executor: runs the blocks.
         visible: whether a terminal shows how far it is.
+        exists: tells whether an output is there, where it goes elsewhere in the end.
 
     Raises:
         RasterError: the raster cannot be read or does not fit the options.
         UserError: no process can be prepared, or a package for a format is missing.
     """
     prepared = _prepare(job, model)
-    if (report := _finished(prepared)) is not None:
+    if (report := _finished(prepared, exists)) is not None:
         return report
     job.out.parent.mkdir(parents=True, exist_ok=True)
     tasks = list_blocks(prepared.plan)
@@ -214,14 +223,14 @@ def _pieces(tasks: Iterable[BlockTask], parts: Parts) -> Iterator[Pieces]:
             yield pieces
 
 
-def _finished(prepared: _Prepared) -> RasterReport | None:
+def _finished(prepared: _Prepared, exists: Callable[[Path], bool]) -> RasterReport | None:
     """Return the report of an earlier run of the same job whose outputs are there."""
     try:
-        noted = json.loads(prepared.sibling(".json").read_text("utf-8"))
+        noted = json.loads(prepared.sibling(RECORD).read_text("utf-8"))
     except (OSError, ValueError):
         return None
     outputs = tuple(prepared.path(output) for output in prepared.job.formats)
-    if not isinstance(noted, dict) or noted.get("digest") != prepared.digest or not all(path.is_file() for path in outputs):
+    if not isinstance(noted, dict) or noted.get("digest") != prepared.digest or not all(map(exists, outputs)):
         return None
     return RasterReport(outputs, noted["pixels"], 0, noted["blocks"], done_before=True)
 
@@ -235,7 +244,7 @@ def _note_finished(prepared: _Prepared, report: RasterReport) -> None:
         "blocks": report.computed + report.kept,
         "digest": prepared.digest,
     }
-    write_atomically(prepared.sibling(".json"), json.dumps(noted, indent=1, ensure_ascii=False).encode())
+    write_atomically(prepared.sibling(RECORD), json.dumps(noted, indent=1, ensure_ascii=False).encode())
 
 
 def _state(source: str) -> list[int]:

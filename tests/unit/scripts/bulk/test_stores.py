@@ -26,7 +26,12 @@ from scripts.bulk.destinations import StoreDestination, make_destination  # noqa
 from scripts.bulk.errors import BulkError, ReadError  # noqa: E402
 from scripts.bulk.lists import ListColumns  # noqa: E402
 from scripts.bulk.sources import find_sources  # noqa: E402
+from scripts.errors import UsageError  # noqa: E402
+from scripts.rasters.outputs import make_outputs  # noqa: E402
+from scripts.rasters.plan import Cutting  # noqa: E402
+from scripts.rasters.run import RasterJob, RasterReport  # noqa: E402
 from tests.unit.scripts.bulk.support import photograph  # noqa: E402
+from tests.unit.scripts.rasters.support import SMALL_BLOCKS, InThisProcess, card, colours, prepare, segment, write_raster  # noqa: E402
 
 
 class Bucket:
@@ -220,3 +225,111 @@ def test_a_destination_in_a_bucket_that_is_missing_says_so() -> None:
 def test_a_url_that_is_missing_has_the_servers_reason(web: str) -> None:
     with pytest.raises(ReadError, match=r"nope\.jpg: cannot be read: the server answers 404 File not found"):
         storage.read_file(f"{web}/nope.jpg", 1000)
+
+
+class Rasters:
+    """A raster in the bucket, and its outputs as they are without a bucket."""
+
+    def __init__(self, bucket: Bucket, folder: Path) -> None:
+        self.bucket, self.folder = bucket, folder
+        path = Path(write_raster(folder / "town.tif", colours(350, 370)))
+        bucket.put("rasters/town.tif", path.read_bytes())
+        self.source = "s3://photos/rasters/town.tif"
+        with SMALL_BLOCKS:
+            self.whole = segment(self.job(folder / "town", str(path)))
+        self.expected = {path.name: path.read_bytes() for path in folder.glob("town.*.tif*")}
+
+    def job(self, out: Path, source: str | None = None) -> RasterJob:
+        return RasterJob(source or self.source, out, ("labels", "confidence"), cutting=Cutting(64, 16))
+
+    def segment(self, prefix: str, most: int | None = None) -> RasterReport:
+        """Segment the raster into a prefix of the bucket, of which `most` blocks are done."""
+        outputs = make_outputs(f"s3://photos/{prefix}", self.folder / prefix)
+        with SMALL_BLOCKS:
+            return outputs.segment(self.job(outputs.folder / "town"), card(), prepare(), InThisProcess(most))
+
+    def outputs(self, prefix: str) -> dict[str, bytes]:
+        """Return what the bucket has but the record."""
+        return {key: self.bucket.read(f"{prefix}/{key}") for key in self.bucket.keys(f"{prefix}/") - {"town.json"}}
+
+
+@pytest.fixture(scope="module")
+def rasters(bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Rasters:
+    return Rasters(bucket, tmp_path_factory.mktemp("rasters"))
+
+
+def test_gdal_reads_a_raster_in_a_bucket_as_it_does_on_a_disk(rasters: Rasters, tmp_path: Path) -> None:
+    with SMALL_BLOCKS:
+        segment(rasters.job(tmp_path / "town"))
+
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("town.*.tif*")} == rasters.expected
+
+
+def test_outputs_of_a_raster_in_a_bucket_continue_where_they_were_interrupted(rasters: Rasters) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        rasters.segment("continued", most=2)
+    continued = rasters.segment("continued")
+    again = rasters.segment("continued", most=0)
+
+    assert (continued.kept, continued.computed) == (2, rasters.whole.computed - 2)
+    assert again.done_before
+    assert again.pixels == continued.pixels
+    assert rasters.outputs("continued") == rasters.expected
+    assert [path for path in (rasters.folder / "continued").rglob("*") if path.is_file()] == []
+
+
+def test_an_upload_that_failed_is_made_up_for_without_computing(rasters: Rasters, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_from(_: StoreDestination, name: str, path: Path) -> None:
+        if name.endswith(".confidence.tif"):
+            raise BulkError("the bucket is full")
+        rasters.bucket.put(f"failed/{name}", path.read_bytes())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StoreDestination, "write_from", write_from)
+        with pytest.raises(BulkError, match="full"):
+            rasters.segment("failed")
+    assert "town.json" not in rasters.bucket.keys("failed/")
+
+    rasters.segment("failed", most=0)
+
+    assert rasters.outputs("failed") == rasters.expected
+
+
+def test_other_options_replace_the_outputs_of_a_raster_in_a_bucket(rasters: Rasters) -> None:
+    rasters.segment("replaced")
+    outputs = make_outputs("s3://photos/replaced", rasters.folder / "replaced")
+    job = RasterJob(rasters.source, outputs.folder / "town", ("labels",))
+
+    report = outputs.segment(job, card(), prepare(), InThisProcess())
+
+    assert not report.done_before
+    assert [outputs.place(path) for path in report.outputs] == ["s3://photos/replaced/town.labels.tif"]
+
+
+@pytest.mark.usefixtures("bucket")
+def test_work_for_a_bucket_is_kept_by_its_url_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    one, same, other = (make_outputs(f"s3://photos/{prefix}", None).folder for prefix in ("a", "a/", "b"))
+
+    assert one == same != other
+    assert one.is_relative_to(tmp_path)
+    with pytest.raises(UsageError, match="--work x: is for --out with a URL"):
+        make_outputs("masks", Path("x"))
+    with pytest.raises(UsageError, match="give a folder, or a URL such as s3://bucket/masks"):
+        make_outputs("/vsis3/photos/masks", None)
+
+
+@pytest.mark.exhaustive
+def test_the_program_reads_rasters_from_a_bucket_and_writes_into_it(
+    rasters: Rasters, small_archive: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--raster", rasters.source, "--archive", str(small_archive), "--out", "s3://photos/program", "--jobs", "1"]
+
+    codes = [main([*command, "--work", str(rasters.folder / "program")]) for _ in range(2)]
+
+    printed = capsys.readouterr().out
+    assert codes == [0, 0]
+    assert "  s3://photos/program/town.labels.tif" in printed
+    assert f"{rasters.source}: done before" in printed
+    assert rasters.bucket.keys("program/") == {"town.labels.tif", "town.labels.tif.aux.xml", "town.json"}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ from scripts.rasters.worker import BlockFault, BlockWorker
 from tests.engines import MirrorEngine, build_pipeline
 
 VOID = 255
+#: Cuts small rasters into several blocks.
+SMALL_BLOCKS = patch("scripts.rasters.plan._BLOCK_PIXELS", 6_000)
 UTM = {"crs": "EPSG:32633", "transform": from_origin(500_000, 5_000_000, 0.5, 0.5)}
 
 
@@ -40,15 +43,21 @@ class InThisProcess:
             self.done += 1
 
 
+def card(pipeline: Pipeline | None = None) -> ModelCard:
+    """Return the description of the model that `prepare` loads."""
+    pipeline = pipeline or build_pipeline(MirrorEngine())
+    return ModelCard(ModelIdentity("m", "1"), pipeline.labels, pipeline.metadata.resize, InferenceOptions(), "digest")
+
+
+def prepare(pipeline: Pipeline | None = None) -> Callable[[], Callable[[BlockTask], bytes | BlockFault]]:
+    """Return what makes a process able to segment blocks by their colours."""
+    return lambda: BlockWorker(pipeline or build_pipeline(MirrorEngine()))
+
+
 def segment(job: RasterJob, executor: InThisProcess | None = None, pipeline: Pipeline | None = None) -> RasterReport:
     """Segment a raster by its colours: 0 background where red wins, 1 cat where green, 2 dog where blue."""
     pipeline = pipeline or build_pipeline(MirrorEngine())
-    card = ModelCard(ModelIdentity("m", "1"), pipeline.labels, pipeline.metadata.resize, InferenceOptions(), "digest")
-
-    def prepare() -> Callable[[BlockTask], bytes | BlockFault]:
-        return BlockWorker(pipeline)
-
-    return segment_raster(job, card, prepare, executor or InThisProcess(), visible=False)
+    return segment_raster(job, card(pipeline), prepare(pipeline), executor or InThisProcess(), visible=False)
 
 
 def write_raster(path: Path, bands: npt.NDArray[Any], **profile: Any) -> str:

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 from xml.etree import ElementTree
 
 import numpy as np
@@ -20,9 +19,7 @@ from scripts.rasters.errors import RasterError
 from scripts.rasters.plan import Cutting
 from scripts.rasters.reading import RasterOptions
 from scripts.rasters.run import RasterJob
-from tests.unit.scripts.rasters.support import UTM, VOID, InThisProcess, colours, read, segment, write_raster
-
-_SMALL_BLOCKS = patch("scripts.rasters.plan._BLOCK_PIXELS", 6_000)
+from tests.unit.scripts.rasters.support import SMALL_BLOCKS, UTM, VOID, InThisProcess, colours, read, segment, write_raster
 
 
 @settings(max_examples=12, deadline=None)
@@ -46,7 +43,7 @@ def test_windows_give_the_labels_of_the_whole_raster(
     source = write_raster(folder / "in.tif", bands := colours(*size, seed))
     options = RasterOptions(resolution=resolution)
     overlap = min(overlap, window // 3)
-    with _SMALL_BLOCKS:
+    with SMALL_BLOCKS:
         segment(RasterJob(source, folder / "cut", options=options, cutting=Cutting(window, overlap)))
     segment(RasterJob(source, folder / "whole", options=options, cutting=Cutting(1024, 16)))
     labels = read(folder / "cut.labels.tif")
@@ -135,7 +132,7 @@ def test_classes_have_names_and_colours(tmp_path: Path) -> None:
 def test_an_interrupted_run_continues_with_the_same_bytes(tmp_path: Path) -> None:
     source = write_raster(tmp_path / "in.tif", colours(350, 370))
     formats, cutting = ("labels", "confidence"), Cutting(64, 16)
-    with _SMALL_BLOCKS:
+    with SMALL_BLOCKS:
         whole = segment(RasterJob(source, tmp_path / "whole", formats, cutting=cutting))
         job = RasterJob(source, tmp_path / "out", formats, cutting=cutting)
         with pytest.raises(KeyboardInterrupt):
@@ -155,7 +152,7 @@ def test_polygons_tile_the_raster_across_blocks(tmp_path: Path) -> None:
 
     source = write_raster(tmp_path / "in.tif", bands := colours(350, 370, patch=30))
     job = RasterJob(source, tmp_path / "out", ("labels", "gpkg", "geojson", "geoparquet"), cutting=Cutting(64, 16))
-    with _SMALL_BLOCKS:
+    with SMALL_BLOCKS:
         segment(job)
     meta, _, geometry, fields = pyogrio.raw.read(tmp_path / "out.gpkg")
     polygons = shapely.from_wkb(geometry)

@@ -1,0 +1,124 @@
+"""Where the outputs of rasters go: a folder, or a store such as `s3://bucket/masks`."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from model.atomic import write_atomically
+from scripts.bulk.destinations import StoreDestination, make_destination
+from scripts.bulk.executors.base import Executor
+from scripts.bulk.storage import scheme_of
+from scripts.errors import UsageError
+from scripts.rasters.model_card import ModelCard
+from scripts.rasters.run import RECORD, Prepare, RasterJob, RasterReport, segment_raster
+
+
+class Outputs(Protocol):
+    """Where outputs go."""
+
+    #: The folder on this machine in which they are made.
+    folder: Path
+
+    def segment(self, job: RasterJob, model: ModelCard, prepare: Prepare, executor: Executor) -> RasterReport:
+        """Segment a raster whose `out` is below `folder`, as `segment_raster` does.
+
+        Raises:
+            BulkError: a store cannot be reached.
+        """
+        ...
+
+    def place(self, path: Path) -> str:
+        """Return where an output of a report is found."""
+        ...
+
+
+def make_outputs(location: str, work: Path | None) -> Outputs:
+    """Return the outputs at a path or URL.
+
+    Args:
+        location: what `--out` names.
+        work: folder in which outputs for a store are made; None: one in the user's cache, the same for the same URL.
+
+    Raises:
+        UsageError: the options do not fit together.
+        BulkError: nothing can be written there.
+    """
+    if location.startswith("/vsi"):
+        raise UsageError(f"--out {location}: give a folder, or a URL such as s3://bucket/masks")
+    if not scheme_of(location):
+        if work:
+            raise UsageError(f"--work {work}: is for --out with a URL; work in a folder is kept there, in {location}")
+        return FolderOutputs(Path(location))
+    destination = make_destination(location)
+    assert isinstance(destination, StoreDestination)  # noqa: S101 (it has a scheme)
+    return StoreOutputs(destination, work or _default_folder(destination.url))
+
+
+class FolderOutputs:
+    """Outputs in a folder on this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is made when it is needed."""
+        self.folder = folder
+
+    def segment(self, job: RasterJob, model: ModelCard, prepare: Prepare, executor: Executor) -> RasterReport:
+        return segment_raster(job, model, prepare, executor)
+
+    def place(self, path: Path) -> str:
+        return str(path)
+
+
+class StoreOutputs:
+    """Outputs in a store, made in a folder here: GDAL writes COGs and GeoPackages only where it can seek.
+
+    A raster's record is uploaded last, so that one is finished as soon as the store has it. Whatever was interrupted goes on
+    where it was: blocks and outputs stay in the folder until the store has them all.
+    """
+
+    def __init__(self, destination: StoreDestination, folder: Path) -> None:
+        """`folder` is made when it is needed."""
+        self.folder = folder
+        self._destination = destination
+
+    def segment(self, job: RasterJob, model: ModelCard, prepare: Prepare, executor: Executor) -> RasterReport:
+        record = job.out.with_name(f"{job.out.name}{RECORD}")
+        self._fetch(record)
+        report = segment_raster(job, model, prepare, executor, exists=self._exists)
+        made = [path for path in _files_of(report) if path.is_file()]
+        for path in [*made, record] if made else []:
+            self._destination.write_from(self._name(path), path)
+        for path in [*made, record]:
+            path.unlink(missing_ok=True)
+        return report
+
+    def place(self, path: Path) -> str:
+        return f"{self._destination}/{self._name(path)}"
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def _fetch(self, record: Path) -> None:
+        """Bring a raster's record here, unless there is one of a run whose upload did not end."""
+        if record.is_file():
+            return
+        try:
+            write_atomically(record, self._destination.read(self._name(record)))
+        except FileNotFoundError:
+            return
+
+    def _exists(self, path: Path) -> bool:
+        return path.is_file() or self._destination.has(self._name(path))
+
+
+def _files_of(report: RasterReport) -> Iterator[Path]:
+    """Yield the outputs, and the sidecars that GDAL reads with them."""
+    for path in report.outputs:
+        yield path
+        yield path.with_name(f"{path.name}.aux.xml")
+
+
+def _default_folder(url: str) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "deeplab-serve" / "rasters" / hashlib.sha256(url.encode()).hexdigest()[:16]

@@ -1,0 +1,93 @@
+"""A raster whose process is killed by SIGKILL: the run that continues leaves the bytes of one that was never disturbed."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from scripts.rasters import mosaics, parts, run, vectors
+from scripts.rasters.plan import Cutting
+from scripts.rasters.run import RasterJob
+from tests.support import ROOT
+from tests.unit.scripts.rasters.support import SMALL_BLOCKS, InThisProcess, colours, segment, write_raster
+
+pytest.importorskip("pyogrio", reason="the extra 'rasters' is not installed")
+
+_FORMATS = ("labels", "confidence", "gpkg")
+#: What a process is doing when it is killed: the function whose call ends it, the call's number, and the blocks that are kept.
+MOMENTS: dict[str, tuple[object, str, int, int]] = {
+    "between blocks": (parts.Parts, "add", 3, 2),
+    "writing labels": (mosaics.Mosaic, "write", 4, 9),
+    "finishing labels": (mosaics.Mosaic, "finish", 2, 9),
+    "writing polygons": (vectors, "_write", 2, 9),
+    "writing the record": (run, "_note_finished", 1, 9),
+}
+
+
+def job(folder: Path, name: str) -> RasterJob:
+    return RasterJob(str(folder / "in.tif"), folder / name, _FORMATS, cutting=Cutting(64, 16))
+
+
+def dying(original: Callable[..., Any], number: int) -> Callable[..., Any]:
+    """Return `original` that kills its process at its call of this number."""
+    calls = 0
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **options)
+
+    return call
+
+
+def begin_and_be_killed(folder: Path) -> None:
+    """Begin the raster once for each moment, in processes of their own, which are killed then.
+
+    They are forked, which spares their imports, by a process that has computed nothing yet.
+    """
+    for name, (owner, function, number, _) in MOMENTS.items():
+        process = os.fork()
+        if not process:
+            killed = patch.object(owner, function, dying(getattr(owner, function), number))
+            with SMALL_BLOCKS, patch.object(vectors, "_AT_ONCE", 20), killed:
+                segment(job(folder, name))
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL, name
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with outputs `whole`, and those of runs that were killed."""
+    folder = tmp_path_factory.mktemp("killed")
+    write_raster(folder / "in.tif", colours(350, 370, patch=30))
+    with SMALL_BLOCKS:
+        segment(job(folder, "whole"))
+    program = (
+        "import sys, pathlib, tests.unit.scripts.rasters.test_killed as t; t.begin_and_be_killed(pathlib.Path(sys.argv[1]))"
+    )
+    subprocess.run([sys.executable, "-c", program, str(folder)], cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_that_continues_one_that_was_killed_leaves_the_same_bytes(folder: Path, moment: str) -> None:
+    with SMALL_BLOCKS:
+        report = segment(job(folder, moment), InThisProcess())
+
+    assert report.kept == MOMENTS[moment][3]
+    for suffix in (".labels.tif", ".labels.tif.aux.xml", ".confidence.tif", ".gpkg"):
+        assert (folder / f"{moment}{suffix}").read_bytes() == (folder / f"whole{suffix}").read_bytes()
+    left = {path.name.removeprefix(moment) for path in folder.iterdir() if path.name.startswith(f"{moment}.")}
+    assert left == {".labels.tif", ".labels.tif.aux.xml", ".confidence.tif", ".gpkg", ".json"}
+
+
+if __name__ == "__main__":
+    begin_and_be_killed(Path(sys.argv[1]))
