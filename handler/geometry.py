@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
-from torch.nn import functional as F
 
+from handler import aten
 from model.metadata import ResizePolicy
 
 #: Height, width.
@@ -80,10 +79,7 @@ def resized(pixels: RGBImage, box: Box, size: Size) -> RGBImage:
     if size == (height, width):
         return pixels
     # Equals Pillow's result to within 1 of 255 and takes a seventh of the time, but cannot resize a box.
-    planes = torch.from_numpy(np.require(pixels, requirements=("C", "W"))).permute(2, 0, 1)[None]
-    planes = F.interpolate(planes, size, mode="bilinear", antialias=True, align_corners=False)
-    smaller: RGBImage = planes[0].permute(1, 2, 0).numpy()
-    return smaller
+    return aten.resize_antialiased(pixels, size)
 
 
 def _part(pixels: RGBImage, box: Box, size: Size) -> tuple[RGBImage, Box]:

@@ -1,30 +1,31 @@
-"""Read and write checkpoints: safetensors files that hold weights and their metadata. Nothing is unpickled."""
+"""Load and save checkpoints: safetensors files that hold a network's weights and their metadata. Nothing is unpickled."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from model.atomic import write_atomically
 from model.build import Network, build_model
+from model.checkpoint_file import (
+    GRAPH_WEIGHTS,
+    GRAPH_XML,
+    METADATA_KEY,
+    CheckpointError,
+    QuantizedGraph,
+    change_output_stride,
+    open_checkpoint,
+    parse_metadata,
+)
 from model.metadata import CheckpointMetadata
 from model.strict import ConfigurationError
 
-_METADATA_KEY = "deeplab"
 _KEYS_SHOWN = 8
-#: Names of the uint8 tensors that hold the files of a quantized graph.
-_GRAPH_XML, _GRAPH_WEIGHTS = "openvino.xml", "openvino.bin"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be read, or does not fit the network it describes."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,6 @@ class Checkpoint:
 
     network: Network
     metadata: CheckpointMetadata
-
-
-@dataclass(frozen=True)
-class QuantizedGraph:
-    """A network in 8-bit integers: the content of the two files of OpenVINO's intermediate representation."""
-
-    xml: bytes
-    weights: bytes
 
 
 def save_checkpoint(path: Path, network: nn.Module, metadata: CheckpointMetadata, *, half: bool = False) -> None:
@@ -87,42 +80,9 @@ def add_quantized_graph(path: Path, source: Path, graph: QuantizedGraph, metadat
     if metadata.quantization is None:
         raise CheckpointError(f"{path}: the metadata of a quantized graph must have `quantization`")
     tensors = _read_tensors(source, metadata)
-    for name, content in ((_GRAPH_XML, graph.xml), (_GRAPH_WEIGHTS, graph.weights)):
+    for name, content in ((GRAPH_XML, graph.xml), (GRAPH_WEIGHTS, graph.weights)):
         tensors[name] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
     _write(path, tensors, metadata)
-
-
-def read_quantized_graph(path: Path) -> QuantizedGraph | None:
-    """Read the quantized graph in the checkpoint at `path`; None if it holds none.
-
-    Raises:
-        CheckpointError: the file cannot be read.
-    """
-    with _open(path) as file:
-        if _GRAPH_XML not in file.keys():  # noqa: SIM118, not a mapping
-            return None
-        xml, weights = (file.get_tensor(name).numpy().tobytes() for name in (_GRAPH_XML, _GRAPH_WEIGHTS))
-    return QuantizedGraph(xml, weights)
-
-
-def read_metadata(path: Path, *, output_stride: Literal[8, 16] | None = None) -> CheckpointMetadata:
-    """Read the metadata of the checkpoint at `path` without its weights; `output_stride` as in `load_checkpoint`.
-
-    Raises:
-        CheckpointError: the file is absent, not safetensors or without this project's metadata, or its weights do not fit
-            `output_stride`.
-    """
-    with _open(path) as file:
-        return _change_output_stride(path, _parse_metadata(path, file.metadata()), output_stride)
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Return whether `path` is a safetensors file with this project's metadata, valid or not."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return _METADATA_KEY in (file.metadata() or {})
-    except (OSError, SafetensorError):
-        return False
 
 
 def load_checkpoint(path: Path, *, output_stride: Literal[8, 16] | None = None) -> Checkpoint:
@@ -136,9 +96,9 @@ def load_checkpoint(path: Path, *, output_stride: Literal[8, 16] | None = None) 
         CheckpointError: the file cannot be read, its keys and shapes are not exactly the network's, or its weights do not fit
             `output_stride`.
     """
-    with _open(path) as file:
-        metadata = _change_output_stride(path, _parse_metadata(path, file.metadata()), output_stride)
-        names = set(file.keys()) - {_GRAPH_XML, _GRAPH_WEIGHTS}
+    with open_checkpoint(path, "pt") as file:
+        metadata = change_output_stride(path, parse_metadata(path, file.metadata()), output_stride)
+        names = set(file.keys()) - {GRAPH_XML, GRAPH_WEIGHTS}
         state = {name: file.get_tensor(name) for name in names}
     try:
         # Skip the initialization: the loaded tensors become the parameters.
@@ -181,25 +141,16 @@ def load_state_dict(network: nn.Module, state: Mapping[str, Tensor], *, source: 
     network.load_state_dict(float32_state, assign=True)
 
 
-def _change_output_stride(path: Path, metadata: CheckpointMetadata, output_stride: Literal[8, 16] | None) -> CheckpointMetadata:
-    if output_stride is None:
-        return metadata
-    try:
-        return metadata.model_copy(update={"model": metadata.model.at_output_stride(output_stride)})
-    except ConfigurationError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-
-
 def _read_tensors(path: Path, metadata: CheckpointMetadata) -> dict[str, Tensor]:
     """Read all tensors of the checkpoint at `path`, which must hold the network that `metadata` describes."""
-    with _open(path) as file:
-        if _parse_metadata(path, file.metadata()).model != metadata.model:
+    with open_checkpoint(path, "pt") as file:
+        if parse_metadata(path, file.metadata()).model != metadata.model:
             raise CheckpointError(f"{path}: holds a different network than {metadata.model}")
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: CheckpointMetadata) -> None:
-    write_atomically(path, save(tensors, metadata={_METADATA_KEY: metadata.model_dump_json(exclude_none=True)}))
+    write_atomically(path, save(tensors, metadata={METADATA_KEY: metadata.model_dump_json(exclude_none=True)}))
 
 
 def _require_matching(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
@@ -229,26 +180,3 @@ def _require_finite(state: Mapping[str, Tensor], source: str) -> None:
 def _summarize(fault: str, names: list[str]) -> str:
     rest = f", and {len(names) - _KEYS_SHOWN} more" if len(names) > _KEYS_SHOWN else ""
     return f"{fault}: {', '.join(names[:_KEYS_SHOWN])}{rest}"
-
-
-def _open(path: Path) -> safe_open:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint")
-    try:
-        return safe_open(path, framework="pt")
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"{path}: not a safetensors file ({error}); `python -m scripts.import_weights` converts a PyTorch state dict"
-        ) from error
-
-
-def _parse_metadata(path: Path, header: Mapping[str, str] | None) -> CheckpointMetadata:
-    text = (header or {}).get(_METADATA_KEY)
-    if text is None:
-        raise CheckpointError(
-            f"{path}: safetensors file without this project's metadata; `python -m scripts.import_weights` adds it"
-        )
-    try:
-        return CheckpointMetadata.parse(json.loads(text), source=f"{path}: metadata")
-    except ConfigurationError as error:
-        raise CheckpointError(str(error)) from error

@@ -192,7 +192,7 @@ def _checked(name: str, parse: Callable[[str], Any], value: Any) -> Any:
 @contextmanager
 def _errors_for_cvat() -> Iterator[None]:
     """Turn errors for the user into the kind that cvat-cli prints without a traceback."""
-    from model.checkpoint import CheckpointError
+    from model.checkpoint_file import CheckpointError
     from model.strict import ConfigurationError
 
     try:

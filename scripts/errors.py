@@ -85,7 +85,7 @@ def _is_for_user(error: Exception) -> bool:
         return True
     # Not at the top: `model` imports torch, which `make stop` has no need to wait for.
     from handler.errors import SegmentationError
-    from model.checkpoint import CheckpointError
+    from model.checkpoint_file import CheckpointError
     from model.strict import ConfigurationError
 
     return isinstance(error, CheckpointError | ConfigurationError | SegmentationError)

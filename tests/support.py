@@ -100,7 +100,8 @@ def _random_checkpoint(described: str) -> bytes:
 def write_graph(folder: Path) -> Path:
     """Convert `folder`'s model.safetensors to the graph that an archive holds; return `folder`, which now serves like one."""
     from handler.network.engines.archive import GRAPH
-    from handler.network.engines.openvino_graph import convert, write_graph
+    from handler.network.engines.openvino_conversion import convert
+    from handler.network.engines.openvino_graph import write_graph
 
     (folder / GRAPH).parent.mkdir()
     write_graph(convert(load_checkpoint(folder / CHECKPOINT)), folder / GRAPH)

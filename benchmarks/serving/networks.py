@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from benchmarks.serving.benchmark_plan import DEFAULT_NETWORK
 from benchmarks.serving.sized_photographs import sized_photographs
 from handler.geometry import DecodedImage, RGBImage
-from handler.network.engines.openvino_graph import convert
+from handler.network.engines.openvino_conversion import convert
 from handler.network.tiling import resize_to_network
 from handler.options import ModelIdentity
 from handler.pipeline import Pipeline

@@ -2,8 +2,8 @@
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from handler import aten
 from handler.geometry import Size
 from handler.grid import find_neighbours
 from handler.masks.upper_envelope import Indices, label_lines
@@ -16,9 +16,7 @@ def softmax(logits: npt.NDArray[np.float32], temperature: float = 1.0) -> npt.ND
 
     Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2. The order of the classes does not depend on it.
     """
-    values = torch.from_numpy(logits)
-    probabilities: npt.NDArray[np.float32] = torch.softmax(values if temperature == 1 else values / temperature, dim=0).numpy()
-    return probabilities
+    return aten.softmax(logits if temperature == 1 else logits / temperature)
 
 
 def calibrate(probabilities: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float32]:
@@ -29,8 +27,7 @@ def calibrate(probabilities: npt.NDArray[np.float32], temperature: float) -> npt
     if temperature == 1:
         return probabilities
     # Where a class has no probability, the logarithm is minus infinity, and so it stays without.
-    calibrated: npt.NDArray[np.float32] = torch.softmax(torch.from_numpy(probabilities).log() / temperature, dim=0).numpy()
-    return calibrated
+    return aten.softmax(aten.log(probabilities) / temperature)
 
 
 def make_label_map(scores: npt.NDArray[np.float32], size: Size, dtype: npt.DTypeLike) -> LabelMap:

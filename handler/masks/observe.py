@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from handler.geometry import DecodedImage
 from handler.masks.review import review_score
@@ -20,15 +19,15 @@ _MOST_SCORES = 1 << 17
 def observe(image: DecodedImage, result: Segmentation, *, sampled: bool = False) -> Observation:
     """Return the numbers of `image` and its segmentation; `sampled`: the classes of sample points too."""
     step = math.ceil(math.sqrt(result.probabilities.size / _MOST_SCORES)) or 1
-    scores, classes = torch.from_numpy(result.probabilities)[:, ::step, ::step].max(dim=0)
-    counts = np.bincount(classes.numpy().ravel())
+    probabilities = result.probabilities[:, ::step, ::step]
+    counts = np.bincount(probabilities.argmax(axis=0).ravel())
     present = np.flatnonzero(counts)
     return Observation(
         megapixels=math.prod(image.size) / 1e6,
         brightness=float(_points(image.pixels, _BRIGHTNESS_SIDE).mean()) / 255,
-        confidence=min(1.0, float(scores.mean())),
+        confidence=min(1.0, float(probabilities.max(axis=0).mean())),
         review=review_score(result),
-        shares=dict(zip(present.tolist(), (counts[present] / classes.numel()).tolist(), strict=True)),
+        shares=dict(zip(present.tolist(), (counts[present] / counts.sum()).tolist(), strict=True)),
         sample=_points(result.label_map, SAMPLE_SIDE).astype(np.uint16).tobytes() if sampled else b"",
     )
 

@@ -9,10 +9,9 @@ from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import Field
-from torch.nn import functional as F
 
+from handler import aten
 from handler.errors import RefinementUnavailable
 from handler.geometry import RGBImage
 from model.strict import StrictModel
@@ -82,8 +81,7 @@ def dense_crf(pixels: RGBImage, probabilities: npt.NDArray[np.float32], settings
 
     height, width = pixels.shape[:2]
     classes = probabilities.shape[0]
-    grid = torch.from_numpy(probabilities)[None]
-    unary = unary_from_softmax(F.interpolate(grid, (height, width), mode="bilinear", align_corners=False)[0].numpy())
+    unary = unary_from_softmax(aten.interpolate(probabilities, (height, width)))
     field = densecrf.DenseCRF2D(width, height, classes)
     field.setUnaryEnergy(unary)
     field.addPairwiseGaussian(sxy=settings.gaussian_sigma_xy, compat=settings.gaussian_weight)

@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
+from handler import aten
 from handler.geometry import Size
 from handler.grid import find_neighbours
 from handler.masks.segmentation import Segmentation
 from handler.options import Uncertainty
 from handler.strips import row_strips
+
+Plane = npt.NDArray[np.float32]
 
 #: Uncertainty is computed at this many points along each side of a cell of the network's grid; pixels may be 16 times as many.
 _PARTS = 4
@@ -22,20 +22,22 @@ _VALUES_AT_ONCE = 1 << 22
 _PIXELS_AT_ONCE = 1 << 17
 
 
-def _margin(probabilities: Tensor) -> Tensor:
-    first, second = probabilities.topk(2, dim=0).values
-    uncertainty: Tensor = 1 - (first - second)
+def _margin(probabilities: Plane) -> Plane:
+    second, first = np.partition(probabilities, -2, axis=0)[-2:]
+    uncertainty: Plane = 1 - (first - second)
     return uncertainty
 
 
-def _entropy(probabilities: Tensor) -> Tensor:
-    uncertainty: Tensor = -torch.special.xlogy(probabilities, probabilities).sum(0) / math.log(len(probabilities))
+def _entropy(probabilities: Plane) -> Plane:
+    # Nothing that is impossible adds to it, although the logarithm of 0 is infinite.
+    logarithms = aten.log(np.where(probabilities > 0, probabilities, 1))
+    uncertainty: Plane = -(probabilities * logarithms).sum(axis=0) / math.log(len(probabilities))
     return uncertainty
 
 
 #: Uncertainty h×w of class probabilities C×h×w: 1 minus the lead of the most probable class over the second, or the entropy in
 #: units of its greatest value, ln C.
-MEASURES: Mapping[Uncertainty, Callable[[Tensor], Tensor]] = {"margin": _margin, "entropy": _entropy}
+MEASURES: Mapping[Uncertainty, Callable[[Plane], Plane]] = {"margin": _margin, "entropy": _entropy}
 
 
 def interpolate_uncertainty(result: Segmentation, measure: Uncertainty) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
@@ -55,16 +57,13 @@ def interpolate_uncertainty(result: Segmentation, measure: Uncertainty) -> Itera
         yield strip, lines[:, left] + (lines[:, right] - lines[:, left]) * across
 
 
-def _on_grid(
-    probabilities: npt.NDArray[np.float32], size: Size, measure: Callable[[Tensor], Tensor]
-) -> npt.NDArray[np.float32]:
+def _on_grid(probabilities: npt.NDArray[np.float32], size: Size, measure: Callable[[Plane], Plane]) -> npt.NDArray[np.float32]:
     """Return `measure` of `probabilities`, C×h×w, interpolated to `size`; strip by strip, for there may be many classes."""
-    grid, (rows, columns) = torch.from_numpy(probabilities), size
-    above, below, down = (torch.from_numpy(values) for values in find_neighbours(grid.shape[1], rows))
+    rows, columns = size
+    above, below, down = find_neighbours(probabilities.shape[1], rows)
     plane = np.empty(size, np.float32)
-    for strip in row_strips(rows, len(grid) * columns, _VALUES_AT_ONCE):
-        on_rows = torch.lerp(grid[:, above[strip]], grid[:, below[strip]], down[strip, None])
+    for strip in row_strips(rows, len(probabilities) * columns, _VALUES_AT_ONCE):
+        on_rows = aten.lerp(probabilities[:, above[strip]], probabilities[:, below[strip]], down[strip, None])
         # Only the columns are left to interpolate.
-        values = F.interpolate(on_rows[None], (on_rows.shape[1], columns), mode="bilinear", align_corners=False)[0]
-        plane[strip] = measure(values).numpy()
+        plane[strip] = measure(aten.interpolate(on_rows, (on_rows.shape[1], columns)))
     return plane

@@ -14,7 +14,6 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from handler.errors import InvalidOption
 from handler.geometry import DecodedImage, RGBImage
@@ -72,6 +71,8 @@ def scale_to_unit(activation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
     """Let torch use `count` threads inside the block. This is a setting of the whole process."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from handler import aten
 from handler.geometry import Box, DecodedImage, RGBImage, Size, network_size, resized
 from model.metadata import ResizePolicy
 
@@ -78,13 +78,12 @@ def blend(probabilities: Mapping[Tile, npt.NDArray[np.float32]]) -> npt.NDArray[
     """
     (classes, height, width), count = next((values.shape, tile.count) for tile, values in probabilities.items())
     down, across = ([_overlay(cells, index, count) for index in range(count)] for cells in (height, width))
-    total = torch.zeros(classes, _grid(height, count), _grid(width, count))
+    total = np.zeros((classes, _grid(height, count), _grid(width, count)), np.float32)
     for tile, values in probabilities.items():
         rows, columns = down[tile.row], across[tile.column]
-        interpolated = columns.interpolate(rows.interpolate(torch.from_numpy(values).mT).mT)
+        interpolated = columns.interpolate(rows.interpolate(values.swapaxes(1, 2)).swapaxes(1, 2))
         total[:, rows.place, columns.place] += interpolated * (rows.weight[:, None] * columns.weight)
-    blended: npt.NDArray[np.float32] = total.numpy()
-    return blended
+    return total
 
 
 class _Overlay(NamedTuple):
@@ -93,15 +92,15 @@ class _Overlay(NamedTuple):
     #: The cells of the common grid whose centres lie in the tile.
     place: slice
     #: For each of those, the tile's cells on either side of its centre, and the weight of the second, 0..1.
-    first: torch.Tensor
-    second: torch.Tensor
-    nearness: torch.Tensor
+    first: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int64]
+    nearness: npt.NDArray[np.float32]
     #: The tile's weight there; the weights of all tiles sum to 1.
-    weight: torch.Tensor
+    weight: npt.NDArray[np.float32]
 
-    def interpolate(self, values: torch.Tensor) -> torch.Tensor:
+    def interpolate(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Interpolate the tile's `values`, whose last dimension is this side, at the cells of `place`."""
-        return torch.lerp(values[..., self.first], values[..., self.second], self.nearness)
+        return aten.lerp(values[..., self.first], values[..., self.second], self.nearness)
 
 
 def _overlay(cells: int, index: int, count: int) -> _Overlay:
@@ -117,10 +116,10 @@ def _overlay(cells: int, index: int, count: int) -> _Overlay:
     first = position.astype(np.int64)
     return _Overlay(
         slice(begin, end),
-        torch.from_numpy(first),
-        torch.from_numpy(np.minimum(first + 1, cells - 1)),
-        torch.from_numpy((position - first).astype(np.float32)),
-        torch.from_numpy(np.minimum(np.minimum(rising, falling), 1).astype(np.float32)),
+        first,
+        np.minimum(first + 1, cells - 1),
+        (position - first).astype(np.float32),
+        np.minimum(np.minimum(rising, falling), 1).astype(np.float32),
     )
 
 

@@ -8,9 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn import functional as F
 
+from handler import aten
 from handler.errors import SegmentationError, capture
 from handler.geometry import DecodedImage, RGBImage, Size, network_size
 from handler.network.engines.base import Engine, Logits
@@ -171,12 +170,10 @@ def mean_probabilities(views: Sequence[View], logits: Sequence[Logits]) -> npt.N
 
 def _mean_over_one_tile(views: Sequence[View], logits: Sequence[Logits]) -> npt.NDArray[np.float32]:
     grid = max((values.shape[1:] for values in logits), key=math.prod)
-    total = torch.zeros(logits[0].shape[0], *grid)
+    total = np.zeros((logits[0].shape[0], *grid), np.float32)
     for view, values in zip(views, logits, strict=True):
-        probabilities = torch.softmax(torch.from_numpy(values), dim=0)
-        upright = probabilities.flip(2) if view.mirrored else probabilities
-        if upright.shape[1:] != grid:
-            upright = F.interpolate(upright[None], grid, mode="bilinear", align_corners=False)[0]
-        total += upright
-    mean: npt.NDArray[np.float32] = total.div_(len(views)).numpy()
-    return mean
+        probabilities = aten.softmax(values)
+        upright = probabilities[:, :, ::-1] if view.mirrored else probabilities
+        total += upright if upright.shape[1:] == grid else aten.interpolate(upright, (grid[0], grid[1]))
+    total /= len(views)
+    return total

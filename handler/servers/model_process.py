@@ -5,8 +5,7 @@ import logging
 import os
 from collections.abc import Sequence
 
-import torch
-
+from handler import aten
 from handler.allocator import return_large_blocks, trim_heap
 from handler.application import Application, Call
 from handler.archive import ModelArchive, read_reference
@@ -42,7 +41,7 @@ class ServedModel:
         engine, metadata = self.application.pipeline.engine, self.application.pipeline.metadata
         if engine.name == "openvino":
             # It has threads of its own; torch's, which resize images for it, would keep spinning beside them.
-            torch.set_num_threads(1)
+            aten.set_threads(1)
             # Explanations run on torch, whose kernels for each size of image would stay: 1.5 MB a size, up to 1024 kernels.
             # Made anew they take 4 % of an explanation's time.
             os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")

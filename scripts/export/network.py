@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from handler.network.engines.openvino_graph import PixelsToLogits
+from handler.network.engines.openvino_conversion import PixelsToLogits
 from model.checkpoint import Checkpoint
 from model.metadata import CheckpointMetadata
 from model.resize import resize_bilinear

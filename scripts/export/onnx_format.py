@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from handler.network.engines.base import Logits, Pixels
-from handler.network.engines.openvino_graph import example_pixels
+from handler.network.engines.openvino_conversion import example_pixels
 from scripts.export.errors import ExportError
 from scripts.export.network import FREE_DIMENSIONS, IMAGE, OUTPUTS, PixelsToLabels
 

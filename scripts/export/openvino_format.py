@@ -10,7 +10,8 @@ import numpy.typing as npt
 import openvino as ov
 
 from handler.network.engines.base import Logits, Pixels
-from handler.network.engines.openvino_graph import convert_module, core, write_graph
+from handler.network.engines.openvino_conversion import convert_module
+from handler.network.engines.openvino_graph import core, write_graph
 from scripts.export.network import IMAGE, OUTPUTS, PixelsToLabels
 
 #: The section of the file's `rt_info` that describes the model.

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from handler.geometry import DecodedImage, RGBImage
 from handler.network.engines import EngineOptions, ModelFiles, Precision, build_engine
-from handler.network.engines.openvino_graph import convert, write_graph
+from handler.network.engines.openvino_conversion import convert
+from handler.network.engines.openvino_graph import write_graph
 from handler.network.tiling import resize_to_network
 from handler.options import ModelIdentity
 from handler.pipeline import Pipeline

@@ -16,7 +16,7 @@ import openvino as ov
 
 from handler.geometry import RGBImage
 from handler.network.engines.openvino_graph import name_nodes, without_telemetry, write_graph
-from model.checkpoint import QuantizedGraph
+from model.checkpoint_file import QuantizedGraph
 from model.strict import ConfigurationError
 
 _CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution"})
@@ -66,7 +66,7 @@ def quantize(graph: ov.Model, pictures: Pictures) -> ov.Model:
     Equal graphs and pictures give equal results, names included.
 
     Args:
-        graph: from `handler.network.engines.openvino_graph.convert`.
+        graph: from `handler.network.engines.openvino_conversion.convert`.
         pictures: at the network's resolution.
 
     Raises:

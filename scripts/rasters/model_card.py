@@ -6,7 +6,7 @@ from handler.archive import ModelArchive
 from handler.digest import content_digest
 from handler.labels import Labels
 from handler.options import InferenceOptions, ModelIdentity
-from model.checkpoint import read_metadata
+from model.checkpoint_file import read_metadata
 from model.metadata import ResizePolicy
 
 

@@ -22,7 +22,8 @@ from torch.nn import functional as F
 
 from model import DeepLabV3, DeepLabV3Plus, Network
 from model.aspp import ASPP
-from model.checkpoint import CheckpointError, load_state_dict
+from model.checkpoint import load_state_dict
+from model.checkpoint_file import CheckpointError
 from model.metadata import CheckpointMetadata
 from model.strict import ConfigurationError
 from scripts.training.config import TrainingConfig

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model import ModelConfig, Network, build_model, load_state_dict
-from model.checkpoint import CheckpointError
+from model.checkpoint_file import CheckpointError
 from model.metadata import Colour, Normalization
 from tools.scenes_and_streets.start_states import muting, start_scenes, start_streets
 

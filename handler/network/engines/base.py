@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,11 @@ import numpy.typing as npt
 from handler.errors import ExplanationUnavailable
 from handler.geometry import Size
 from handler.masks.label_map import LabelMap, make_label_map
-from model.checkpoint import Checkpoint, load_checkpoint, read_metadata
+from model.checkpoint_file import read_metadata
 from model.metadata import CheckpointMetadata
+
+if TYPE_CHECKING:
+    from model.checkpoint import Checkpoint
 
 #: The number format a network computes in, by torch's names; `auto` leaves the choice to the engine.
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
@@ -99,9 +102,11 @@ class EngineOptions:
 
 def has_gpu(options: EngineOptions) -> bool:
     """Whether there is a GPU to run on: servers count the machine's, but this build of torch may lack CUDA."""
+    if options.gpu_id is None:
+        return False
     import torch
 
-    return options.gpu_id is not None and torch.cuda.is_available()
+    return torch.cuda.is_available()
 
 
 @dataclass(frozen=True)
@@ -123,12 +128,14 @@ class ModelFiles:
         """
         return read_metadata(self.checkpoint, output_stride=self.output_stride)
 
-    def load(self) -> Checkpoint:
+    def load(self) -> "Checkpoint":
         """Load the network, without its auxiliary head.
 
         Raises:
             CheckpointError: the checkpoint cannot be used.
         """
+        from model.checkpoint import load_checkpoint
+
         loaded = load_checkpoint(self.checkpoint, output_stride=self.output_stride)
         loaded.network.drop_auxiliary_head()
         return loaded

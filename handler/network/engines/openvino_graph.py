@@ -1,24 +1,15 @@
-"""Convert a network to an OpenVINO graph: pixels of any size in, logits out, normalization included."""
+"""Read, name and write OpenVINO graphs of networks: pixels of any size in, logits out, normalization included."""
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import openvino as ov
-import torch
-from torch import Tensor, nn
 
 from handler.network.engines.base import ModelFiles, Precision
-from model.checkpoint import Checkpoint, read_metadata, read_quantized_graph
-from model.preprocessing import Normalize
-
-#: Any batch, height and width.
-_PIXELS = ov.PartialShape([-1, -1, -1, 3])
-#: Height and width of the traced example; the trace is valid for all sizes.
-_EXAMPLE_SIZE = (96, 128)
+from model.checkpoint_file import read_metadata, read_quantized_graph
 
 
 @cache
@@ -42,32 +33,9 @@ def make_graph(files: ModelFiles, precision: Precision) -> ov.Model:
         quantized = read_quantized_graph(files.checkpoint)
         if quantized is not None:
             return core().read_model(quantized.xml, quantized.weights)
+    from handler.network.engines.openvino_conversion import convert
+
     return convert(files.load())
-
-
-def convert(checkpoint: Checkpoint) -> ov.Model:
-    """Convert a checkpoint's network to a graph from uint8 RGB B×h×w×3 to float32 logits B×classes×h'×w'.
-
-    The result is deterministic, node names included.
-    """
-    return convert_module(PixelsToLogits(checkpoint))
-
-
-def convert_module(module: nn.Module) -> ov.Model:
-    """Convert a module that takes uint8 RGB B×h×w×3 to a graph that takes any size; deterministic, node names included."""
-    example = example_pixels()
-    with without_telemetry(), warnings.catch_warnings():
-        # Deprecated, but `torch.export` takes four times as long here and warns too.
-        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-        traced = torch.jit.trace(module, example, check_trace=False)
-        graph = ov.convert_model(traced, example_input=example, input=[_PIXELS])
-    name_nodes(graph)
-    return graph
-
-
-def example_pixels() -> Tensor:
-    """Return an image to trace a network with, uint8 1×h×w×3."""
-    return torch.zeros(1, *_EXAMPLE_SIZE, 3, dtype=torch.uint8)
 
 
 def name_nodes(graph: ov.Model) -> None:
@@ -100,17 +68,3 @@ def write_graph(graph: ov.Model, path: Path) -> None:
 def is_quantized(graph: ov.Model) -> bool:
     """Return whether `graph` computes in 8-bit integers."""
     return any(node.get_type_name() == "FakeQuantize" for node in graph.get_ordered_ops())
-
-
-class PixelsToLogits(nn.Module):
-    """Normalize pixels, run a checkpoint's network and return the one output that serving needs."""
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__()
-        self.normalize = Normalize(checkpoint.metadata.normalization)
-        self.network = checkpoint.network
-        self.eval()
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        logits: Tensor = self.network(self.normalize(pixels))["out"]
-        return logits

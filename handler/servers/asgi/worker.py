@@ -13,8 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from handler.answers import FORMATS
 from handler.application import Call
 from handler.archive import ModelArchive, read_archive
@@ -47,6 +45,8 @@ from model import CheckpointError
 from model.strict import ConfigurationError
 
 _CANNOT_RECOVER = 1
+#: What the drivers of GPUs make in /dev on Linux: NVIDIA's, on Jetson too, AMD's, and Windows' for its Linux.
+_GPU_DEVICES = ("nvidia*", "nvmap", "kfd", "dxg")
 #: A request of a hundred tiles at several scales has a thousand stages; a trace has no use for them all.
 _MOST_TIMES = 200
 
@@ -117,8 +117,20 @@ def load(folder: Path, name: str, index: int) -> tuple[ServedModel, Ready]:
         RefinementUnavailable: the settings refine by default, and the package for it is not installed.
     """
     archive = adapt(read_archive(folder), name, int(os.environ.get(THREADS_VARIABLE, 0)))
-    model = ServedModel(archive, gpu_id=index % torch.cuda.device_count() if torch.cuda.is_available() else None)
+    model = ServedModel(archive, gpu_id=choose_gpu(index))
     return model, describe(archive, model)
+
+
+def choose_gpu(index: int) -> int | None:
+    """Return the number of the GPU that is worker `index`'s turn; None: PyTorch finds none.
+
+    It is not asked, since its import takes seconds, where no driver is.
+    """
+    if sys.platform == "linux" and not any(path for pattern in _GPU_DEVICES for path in Path("/dev").glob(pattern)):
+        return None
+    import torch
+
+    return index % torch.cuda.device_count() if torch.cuda.is_available() else None
 
 
 def adapt(archive: ModelArchive, name: str, threads: int) -> ModelArchive:

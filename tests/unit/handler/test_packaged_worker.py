@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from handler.network.engines.archive import GRAPH
-from handler.network.engines.openvino_graph import convert, write_graph
+from handler.network.engines.openvino_conversion import convert
+from handler.network.engines.openvino_graph import write_graph
 from model import load_checkpoint
 from tests.support import ROOT, encode, noise, write_checkpoint
 
 #: Libraries for building networks, explaining them, tracing polygons, training: none is needed for an answer as JSON.
 UNUSED = (
-    "timm", "torchvision", "torch._dynamo", "torch._inductor", "sympy", "segmentation_models_pytorch",
+    "torch", "timm", "torchvision", "sympy", "segmentation_models_pytorch",
     "captum", "matplotlib", "rasterio", "shapely", "scipy", "pandas", "skimage", "requests",
 )  # fmt: skip
 

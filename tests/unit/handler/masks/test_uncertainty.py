@@ -68,7 +68,7 @@ def test_up_to_four_pixels_a_cell_it_is_that_of_the_interpolated_probabilities(
 
     values = uncertainty_of(result, measure)
 
-    np.testing.assert_allclose(values, MEASURES[measure](interpolated).numpy(), atol=1e-4)
+    np.testing.assert_allclose(values, MEASURES[measure](interpolated.numpy()), atol=1e-4)
 
 
 def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from handler.network.engines.openvino_graph import convert as convert_network
+from handler.network.engines.openvino_conversion import convert as convert_network
 from handler.network.engines.openvino_graph import core
 from model import Checkpoint, ModelConfig, build_model, load_checkpoint
 from model.preprocessing import Normalize

@@ -10,8 +10,9 @@ import pytest
 
 from handler.network.engines import EngineOptions, ModelFiles, build_engine
 from handler.network.engines.archive import archived_graph
+from handler.network.engines.openvino_conversion import convert
 from handler.network.engines.openvino_engine import OpenVinoEngine, native_precision
-from handler.network.engines.openvino_graph import convert, without_telemetry, write_graph
+from handler.network.engines.openvino_graph import without_telemetry, write_graph
 from model import load_checkpoint
 from model.strict import ConfigurationError
 from tests.support import CHECKPOINT, ROOT, noise
