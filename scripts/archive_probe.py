@@ -1,5 +1,6 @@
 """Load an extracted archive as TorchServe's worker does, and use it; run by `scripts.verify_archive` by itself."""
 
+import importlib
 import io
 import json
 import sys
@@ -11,6 +12,8 @@ from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.model_loader import TsModelLoader
 
 _SIZE = (120, 80)
+#: What the first explanation imports.
+_FOR_EXPLANATIONS = ("handler.network.engines.torch_engine", "model.checkpoint")
 _METRICS = "model_metrics: {gauge: [{name: PredictionTime, unit: ms, dimensions: [ModelName, Level]}]}"
 
 
@@ -25,7 +28,8 @@ def main(folder: Path) -> None:
     finally:
         declared.unlink()
     service = TsModelLoader().load(model["modelName"], str(folder), model["handler"], None, 1, metrics_cache=metrics)
-    for name in (model["handler"].removesuffix(".py"), "handler", "model"):
+    for name in (model["handler"].removesuffix(".py"), "handler", "model", *_FOR_EXPLANATIONS):
+        importlib.import_module(name)
         origin = Path(sys.modules[name].__file__ or "").resolve()
         if folder.resolve() not in origin.parents:
             raise ImportError(f"{name} came from {origin}, not from the archive")
