@@ -193,7 +193,12 @@ async def load(address: Address, plan: Plan, tally: Tally) -> AsyncIterator[None
 
 async def under_load(tally: Tally) -> None:
     """Return when the first request has ended: the other clients wait for theirs."""
-    while not (tally.ends or tally.lost):
+    await until_ended(tally, 1)
+
+
+async def until_ended(tally: Tally, requests: int) -> None:
+    """Return when this many requests have ended, or nobody listens any more."""
+    while tally.ends.total() + tally.lost < requests and not tally.ends[NOT_LISTENING]:
         await asyncio.sleep(0.001)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.faults.exchanges import Address, Tally
-from benchmarks.faults.scenarios import Outcome, Plan, Subject, load, recover, under_load, worker_processes
+from benchmarks.faults.scenarios import Outcome, Plan, Subject, load, recover, under_load, until_ended, worker_processes
 from scripts.server import Ports, Server, ServerError, Software, serving
 
 #: Holds the temporary files of either server and some logs, but little more.
@@ -122,8 +122,8 @@ async def step_clock(setting: Setting, plan: Plan) -> Outcome:
     clock.write_text("+0")
     with faked_clock(library, clock), setting.serving() as subject:
         async with load(subject.address, plan, tally):
-            for step in (_HOUR_S, -2 * _DAY_S):
-                await under_load(tally)
+            for number, step in enumerate((_HOUR_S, -2 * _DAY_S), 1):
+                await until_ended(tally, plan.clients * plan.requests * number // 3)
                 clock.write_text(f"{step:+d}")
         return Outcome("clock steps", tally, await recover(subject.address))
 
@@ -217,6 +217,8 @@ def faked_clock(library: Path, clock: Path) -> Iterator[None]:
     """Let processes that the block starts see the time that is `clock` seconds ahead of the true one."""
     faked = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(clock)}
     faked |= {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    # With this fix, which old C libraries needed, every wait of Java ends at once, and its threads take the processor.
+    faked |= {"FAKETIME_FORCE_MONOTONIC_FIX": "0"}
     # They share a semaphore, which the one that makes it removes at its end. So this one outlives all others.
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, env=os.environ | faked) as first:
         while not Path(f"/dev/shm/sem.faketime_sem_{first.pid}").exists():  # noqa: S108
