@@ -14,13 +14,8 @@ from tests.support import ROOT
 Objects = dict[str, dict[str, Any]]
 KUBERNETES, HELM = ROOT / "deploy" / "kubernetes", ROOT / "deploy" / "helm"
 OVERLAYS = ("cpu", "gpu", "torchserve")
-PREDICTOR = "InferenceService"
-#: Kinds of operators, whose schemas are not at hand: the fields of `spec` that their documentation has and that are used here.
-FIELDS = {
-    "ServiceMonitor": {"selector", "endpoints"},
-    "ScaledObject": {"scaleTargetRef", "minReplicaCount", "maxReplicaCount", "cooldownPeriod", "fallback", "triggers"},
-    PREDICTOR: {"predictor"},
-}
+#: Kinds of operators, which test_custom_resources.py checks.
+CUSTOM = {"ServiceMonitor", "ScaledObject"}
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl, which renders the overlays, is missing")
 
@@ -73,7 +68,7 @@ def test_every_object_keeps_kubernetes_schema_strictly(overlay: str) -> None:
     validator = pytest.importorskip("kubernetes_validate", reason="the package kubernetes-validate (extra deploy) is missing")
 
     for kind, document in by_kind(kustomized(overlay)).items():
-        if kind not in FIELDS:
+        if kind not in CUSTOM:
             validator.validate(document, "1.37", strict=True)
 
 
@@ -84,15 +79,6 @@ def test_a_field_that_kubernetes_does_not_know_is_found() -> None:
 
     with pytest.raises(validator.ValidationError, match="readinessprobe"):
         validator.validate(document, "1.37", strict=True)
-
-
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_operators_kinds_have_documented_fields(overlay: str) -> None:
-    documents = {**by_kind(kustomized(overlay)), PREDICTOR: predictor()}
-
-    for kind, fields in FIELDS.items():
-        if kind in documents:
-            assert set(documents[kind]["spec"]) <= fields
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
