@@ -84,6 +84,11 @@ def _contiguous(array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
     return array.copy() if min(array.strides) < 0 else np.ascontiguousarray(array)
 
 
+def load() -> None:
+    """Load the library now; by itself it is loaded when first used. It leaves Python to other threads for most of that."""
+    _operators()
+
+
 class _Operators(Protocol):
     """Operators that write their result into an array."""
 

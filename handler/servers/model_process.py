@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import threading
 from collections.abc import Sequence
 
 from handler import aten
@@ -37,6 +38,8 @@ class ServedModel:
         """
         return_large_blocks()
         prepare_process()
+        # Beside the engine, which takes about as long.
+        threading.Thread(target=aten.load, name="load PyTorch's library").start()
         self.application = Application.load(archive, gpu_id=gpu_id)
         engine, metadata = self.application.pipeline.engine, self.application.pipeline.metadata
         if engine.name == "openvino":

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
 
 from handler.network.engines.base import Logits, Pixels
 from handler.network.engines.openvino_conversion import convert_module
 from handler.network.engines.openvino_graph import core, write_graph
+from handler.network.engines.openvino_runtime import ov
 from scripts.export.network import IMAGE, OUTPUTS, PixelsToLabels
 
 #: The section of the file's `rt_info` that describes the model.

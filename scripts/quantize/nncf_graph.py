@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
 
 from handler.geometry import RGBImage
 from handler.network.engines.openvino_graph import name_nodes, without_telemetry, write_graph
+from handler.network.engines.openvino_runtime import ov
 from model.checkpoint_file import QuantizedGraph
 from model.strict import ConfigurationError
 

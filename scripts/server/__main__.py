@@ -17,8 +17,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from handler.servers.asgi import token_command
-from handler.servers.asgi.options import OptionError
-from handler.servers.asgi.token_command import TOKEN_COMMAND
+from handler.servers.asgi.options import TOKEN_COMMAND, OptionError
 from scripts.arguments import Parser, existing_file, seconds
 from scripts.errors import UsageError, report_errors
 from scripts.server import CONFIG, READY_WITHIN_S, Ports, Server, start

@@ -2,11 +2,11 @@
 
 import warnings
 
-import openvino as ov
 import torch
 from torch import Tensor, nn
 
 from handler.network.engines.openvino_graph import name_nodes, without_telemetry
+from handler.network.engines.openvino_runtime import ov
 from model.checkpoint import Checkpoint
 from model.preprocessing import Normalize
 
@@ -31,7 +31,9 @@ def convert_module(module: nn.Module) -> ov.Model:
         # Deprecated, but `torch.export` takes four times as long here and warns too.
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
         traced = torch.jit.trace(module, example, check_trace=False)
-        graph = ov.convert_model(traced, example_input=example, input=[_PIXELS])
+        from openvino.tools.ovc import convert_model
+
+        graph: ov.Model = convert_model(traced, example_input=example, input=[_PIXELS])
     name_nodes(graph)
     return graph
 

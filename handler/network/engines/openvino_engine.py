@@ -8,11 +8,11 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-import openvino as ov
 
 from handler.geometry import network_size
 from handler.network.engines.base import Engine, EngineOptions, Logits, ModelFiles, Pixels, Precision
 from handler.network.engines.openvino_graph import core, is_quantized, make_graph
+from handler.network.engines.openvino_runtime import ov
 from model.strict import ConfigurationError
 
 _DEVICE = "CPU"

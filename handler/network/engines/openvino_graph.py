@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-import openvino as ov
-
 from handler.network.engines.base import ModelFiles, Precision
+from handler.network.engines.openvino_runtime import ov
 from model.checkpoint_file import read_metadata, read_quantized_graph
 
 

@@ -1,4 +1,7 @@
-"""Start the server from a command line, or say in one sentence why not."""
+"""Start the server from a command line, or say in one sentence why not.
+
+An archive's file runs this before it is extracted, so what only the server needs is imported late.
+"""
 
 import importlib.util
 import os
@@ -8,11 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from handler.servers.asgi import token_command
-from handler.servers.asgi.logs import log_event
-from handler.servers.asgi.options import OptionError, ServerOptions, parse_options
+from handler.servers.asgi.options import TOKEN_COMMAND, OptionError, ServerOptions, parse_options
 from handler.servers.asgi.signatures import PACKAGE
-from handler.servers.asgi.token_command import TOKEN_COMMAND
 from handler.servers.asgi.unpack import UnpackError, sweep, unpack
 
 _FAILURE, _USAGE = 1, 2
@@ -57,11 +57,14 @@ def main(
     """
     try:
         if list(arguments[:1]) == [TOKEN_COMMAND]:
+            from handler.servers.asgi import token_command
+
             return token_command.main(arguments[1:], prog)
         options = parse_options(arguments, prog, archive)
         require_packages(_needed_packages(options), root)
         if root is not None and options.verify_key:
             raise OptionError(_CANNOT_VOUCH)
+        from handler.servers.asgi.logs import log_event
         from handler.servers.asgi.server import serve
 
         folders = {name: unpack(path, options.cache, options.verify_key) for name, path in options.models.items()}

@@ -11,6 +11,8 @@ _DESCRIPTION = "Serve models from their archives by HTTP, without Java."
 _EPILOG = """A model is served at /predictions/NAME, /v1/models/NAME:predict and /v2/models/NAME/infer;
 /v2/health/live and /v2/health/ready are for probes. SIGTERM finishes what was accepted and ends the server."""
 
+#: The word that, in place of options, makes a bearer token.
+TOKEN_COMMAND = "token"  # noqa: S105 (the command's name)
 VERIFY_KEY = "--verify-key"
 
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")

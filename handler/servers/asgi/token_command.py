@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from handler.servers.asgi.access import SCOPES, append_token, is_token_name, make_token
-from handler.servers.asgi.options import Parser
+from handler.servers.asgi.options import TOKEN_COMMAND, Parser
 from handler.servers.asgi.watched_files import UnusableFile
 
-TOKEN_COMMAND = "token"  # noqa: S105 (the command's name)
 _EPILOG = """The token is shown this once: the line, for a file that the server gets as --tokens FILE, holds its hash alone.
 A running server reads that file again when it changes. To take a token back, remove its line.
 

@@ -13,9 +13,9 @@ from handler.network.engines.openvino_graph import write_graph
 from model import load_checkpoint
 from tests.support import ROOT, encode, noise, write_checkpoint
 
-#: Libraries for building networks, explaining them, tracing polygons, training: none is needed for an answer as JSON.
+#: Libraries for building, converting, explaining and training networks, and tracing polygons: an answer as JSON needs none.
 UNUSED = (
-    "torch", "timm", "torchvision", "sympy", "segmentation_models_pytorch",
+    "openvino.tools.ovc", "openvino_telemetry", "torch", "timm", "torchvision", "sympy", "segmentation_models_pytorch",
     "captum", "matplotlib", "rasterio", "shapely", "scipy", "pandas", "skimage", "requests",
 )  # fmt: skip
 

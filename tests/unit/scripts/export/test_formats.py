@@ -6,11 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import pytest
 import torch
 
 from handler.network.engines.openvino_graph import core
+from handler.network.engines.openvino_runtime import ov
 from model import Checkpoint, CheckpointMetadata, ModelConfig, ResizePolicy, build_model
 from model.palette import voc_palette
 from scripts.export.network import PixelsToLabels, describe, label_type
