@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -51,10 +51,14 @@ class OpenVinoEngine(Engine):
             **({"INFERENCE_NUM_THREADS": options.threads} if options.threads else {}),
         }
         self._kept_pixels = int(_KEPT_RATIO * math.prod(network_size(files.metadata().resize, _COMMON_SIZE)))
-        compiled = self._compile(streams=1)
         self._scratches: list[_Scratch] = []
+        with ThreadPoolExecutor() as compiling:
+            # Compiling keeps one thread busy, so both graphs are compiled at once.
+            lanes = compiling.submit(self._compile, streams=options.lanes) if options.lanes > 1 else None
+            compiled = self._compile(streams=1)
         (self._whole,) = self._open_lanes(compiled, 1)
-        self._lane_count = min(options.lanes, compiled.get_property("INFERENCE_NUM_THREADS"))
+        count = min(options.lanes, compiled.get_property("INFERENCE_NUM_THREADS"))
+        self._lanes = self._warm_lanes(lanes.result(), count) if lanes and count > 1 else [self._whole]
 
     def infer(self, pixels: Pixels) -> Logits:
         return self._whole.infer(pixels)
@@ -66,11 +70,8 @@ class OpenVinoEngine(Engine):
         for scratch in self._scratches:
             scratch.release()
 
-    @cached_property
-    def _lanes(self) -> Sequence[Engine]:
-        if self._lane_count == 1:
-            return [self._whole]
-        lanes = self._open_lanes(self._compile(streams=self._lane_count), self._lane_count)
+    def _warm_lanes(self, compiled: ov.CompiledModel, count: int) -> "list[_Lane]":
+        lanes = self._open_lanes(compiled, count)
         for lane in lanes:
             lane.infer(np.zeros((1, *_LANE_WARM_UP_SIZE, 3), np.uint8))
         return lanes
