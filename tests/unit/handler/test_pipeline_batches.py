@@ -1,0 +1,279 @@
+"""Encoded images through the scheduler and the pipeline, alone and in batches, to encoded answers."""
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from handler.answers import EncodedResponse
+from handler.errors import (
+    ExplanationUnavailable,
+    ImageTooLarge,
+    InferenceTooLarge,
+    InternalError,
+    InvalidImage,
+    ResponseTooLarge,
+    SegmentationError,
+)
+from handler.options import AnswerOptions, InferenceOptions, ModelIdentity, SegmentationRequest
+from handler.pipeline import Pipeline
+from handler.scheduler import Outcome, make_scheduler
+from handler.settings import HandlerSettings
+from tests.engines import (
+    LanedEngine,
+    MirrorEngine,
+    WhiteFailsEngine,
+    build_scheduler,
+)
+from tests.support import CHECKPOINT, encode, noise
+
+
+@pytest.fixture
+def engine() -> MirrorEngine:
+    return MirrorEngine()
+
+
+@pytest.fixture(params=[MirrorEngine, LanedEngine], ids=["in batches", "in lanes"])
+def either(request: pytest.FixtureRequest) -> MirrorEngine:
+    """An engine that takes batches, and one that works on several images side by side."""
+    engine: MirrorEngine = request.param()
+    return engine
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (300, 7), (65, 130)])
+def test_the_mask_has_the_size_of_the_image(engine: MirrorEngine, size: tuple[int, int]) -> None:
+    (outcome,) = build_scheduler(engine).answer([request(encode(noise(*size)))])
+
+    assert mask_of(outcome).size == size[::-1]
+
+
+def test_bad_requests_of_a_batch_do_not_affect_the_others(either: MirrorEngine) -> None:
+    good = encode(noise(64, 64))
+    requests = [request(data) for data in (good, b"not an image", good, encode(noise(300, 400)), good)]
+
+    outcomes = build_scheduler(either, max_pixels=100_000).answer(requests)
+
+    assert [type(outcome) for outcome in outcomes] == [
+        EncodedResponse, InvalidImage, EncodedResponse, ImageTooLarge, EncodedResponse,
+    ]  # fmt: skip
+
+
+def test_each_answer_of_a_batch_equals_the_answer_alone(either: MirrorEngine) -> None:
+    images = [encode(noise(*size)) for size in ((64, 64), (20, 64), (64, 64), (9, 5))]
+    requests = [request(image, name) for image, name in zip(images, ("json", "png", "overlay", "json"), strict=True)]
+    scheduler = build_scheduler(either)
+
+    together = scheduler.answer(requests)
+    alone = [scheduler.answer([single])[0] for single in requests]
+
+    assert together == alone
+    assert all(isinstance(outcome, EncodedResponse) for outcome in together)
+
+
+def test_images_of_one_size_go_through_the_engine_together(engine: MirrorEngine) -> None:
+    same, other = encode(noise(64, 64)), encode(noise(64, 32))
+
+    build_scheduler(engine).answer([request(data) for data in (same, other, same, same, same, same)])
+
+    assert sorted(engine.batches) == [1, 1, 4]
+
+
+def test_a_fault_of_the_engine_stays_in_its_batch_and_reveals_nothing(either: MirrorEngine) -> None:
+    black, good = encode(np.zeros((64, 64, 3), np.uint8)), encode(noise(64, 32))
+
+    failed, answered = build_scheduler(either).answer([request(black), request(good)])
+
+    assert isinstance(failed, InternalError)
+    assert "secret" not in str(failed)
+    assert isinstance(failed.__cause__, RuntimeError)
+    assert isinstance(answered, EncodedResponse)
+
+
+def test_a_lone_request_has_the_whole_engine_and_several_go_through_its_lanes() -> None:
+    engine = LanedEngine()
+    photo = request(encode(noise(64, 64)))
+    scheduler = build_scheduler(engine)
+
+    scheduler.answer([photo])
+    assert (engine.batches, [lane.batches for lane in engine.lane_engines]) == ([1], [[], []])
+
+    scheduler.answer([photo] * 5)
+    assert engine.batches == [1]
+    assert sum(sum(lane.batches) for lane in engine.lane_engines) == 5
+
+
+def test_images_that_are_too_large_to_be_held_together_wait_for_each_other() -> None:
+    photo = request(encode(noise(60, 60)))
+
+    outcomes = build_scheduler(LanedEngine(), max_pixels=3600).answer([photo] * 6)
+
+    assert all(isinstance(outcome, EncodedResponse) for outcome in outcomes)
+
+
+def test_logits_that_are_not_finite_are_an_internal_error(either: MirrorEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MirrorEngine, "infer", lambda _, pixels: np.full((len(pixels), 3, 4, 4), np.nan, np.float32))
+
+    outcomes = build_scheduler(either).answer([request(encode(noise(64, 64)))] * 2)
+
+    assert [type(outcome) for outcome in outcomes] == [InternalError, InternalError]
+
+
+def test_each_stage_is_observed(engine: MirrorEngine) -> None:
+    stages: list[str] = []
+
+    build_scheduler(engine).answer([request(encode(noise(64, 64)))], lambda stage, _: stages.append(stage))
+
+    assert stages == ["decode", "prepare", "network", "label", "encode"]
+
+
+def test_several_views_are_averaged_in_a_stage_of_their_own(engine: MirrorEngine) -> None:
+    stages: list[str] = []
+
+    build_scheduler(engine).answer([request(encode(noise(64, 64)), flip=True)], lambda stage, _: stages.append(stage))
+
+    assert stages == ["decode", "prepare", "network", "average", "label", "encode"]
+
+
+@pytest.mark.parametrize("max_batch", [1, 4])
+def test_each_answer_of_a_batch_of_several_views_equals_the_answer_alone(max_batch: int) -> None:
+    scheduler = build_scheduler(MirrorEngine(max_batch))
+    requests = [
+        request(encode(noise(64, 64)), "json", scales=(0.5, 1), flip=True),
+        request(b"broken", "json", flip=True),
+        request(encode(noise(64, 64)[:, ::-1].copy()), "png", scales=(1, 1.5)),
+        request(encode(noise(32, 32)), "overlay", scales=(0.25, 0.5, 2)),
+        request(encode(noise(64, 64)), "json"),
+    ]
+
+    together = scheduler.answer(requests)
+
+    assert together[:1] + together[2:] == [scheduler.answer([single])[0] for single in (*requests[:1], *requests[2:])]
+    assert [type(outcome) for outcome in together] == [EncodedResponse, InvalidImage, *[EncodedResponse] * 3]
+
+
+def test_views_of_several_requests_go_through_the_engine_together(engine: MirrorEngine) -> None:
+    image = encode(noise(64, 64))
+
+    build_scheduler(engine).answer([request(image, scales=(0.5, 1), flip=True), request(image, flip=True)])
+
+    assert sorted(engine.batches) == [2, 4]
+
+
+def test_more_pixels_for_the_network_than_the_limit_are_refused_with_both_numbers_before_it_runs(
+    engine: MirrorEngine,
+) -> None:
+    image = encode(noise(300, 300))
+    scheduler = build_scheduler(engine, max_network_pixels=10_239)
+
+    refused, answered = scheduler.answer([request(image, scales=(0.5, 1), flip=True), request(image)])
+
+    assert isinstance(refused, InferenceTooLarge)
+    assert str(refused) == (
+        "at scales 0.5, 1.0, each mirrored too, the network would see 10,240 pixels of this image, the limit is 10,239"
+    )
+    assert isinstance(answered, EncodedResponse)
+    assert engine.batches == [1]
+
+
+def test_a_refusal_for_too_many_pixels_names_the_tiles(engine: MirrorEngine) -> None:
+    (refused,) = build_scheduler(engine, max_network_pixels=50_000).answer([request(encode(noise(300, 300)), tiles=4)])
+
+    assert str(refused) == (
+        "in 4×4 tiles, at scale 1.0, the network would see 65,536 pixels of this image, the limit is 50,000"
+    )
+
+
+def test_no_requests_give_no_answers(engine: MirrorEngine) -> None:
+    assert build_scheduler(engine).answer([]) == []
+
+
+def test_json_carries_the_identity_of_the_model(engine: MirrorEngine) -> None:
+    (outcome,) = build_scheduler(engine).answer([request(encode(noise(8, 8)), "json")])
+
+    assert isinstance(outcome, EncodedResponse)
+    assert json.loads(outcome.body)["model"] == "m"
+
+
+def test_large_images_of_a_batch_are_answered_in_parts_in_order_and_as_alone(engine: MirrorEngine) -> None:
+    sizes = [(60, 100), (20, 30), (100, 90), (10, 10), (64, 64), (100, 100)]
+    requests = [request(encode(noise(*size))) for size in sizes]
+    requests[3] = request(b"broken")
+    scheduler = build_scheduler(engine, max_pixels=10_000)
+    alone = [scheduler.answer([single])[0] for single in requests]
+    stages: list[str] = []
+
+    outcomes = scheduler.answer(requests, lambda stage, _: stages.append(stage))
+
+    decoded = [stage for stage in stages if stage in {"decode", "encode"}]
+    # 6,600 pixels together, then 9,000, 4,096 and 10,000.
+    assert decoded == ["decode"] * 2 + ["encode"] * 2 + ["decode", "encode"] * 3
+    assert [type(outcome) for outcome in outcomes] == [EncodedResponse] * 3 + [InvalidImage] + [EncodedResponse] * 2
+    assert outcomes[:3] + outcomes[4:] == alone[:3] + alone[4:]
+
+
+def test_an_explanation_by_an_engine_without_gradients_is_501_and_touches_no_other(engine: MirrorEngine) -> None:
+    image = encode(noise(64, 64))
+
+    refused, answered = build_scheduler(engine).answer([SegmentationRequest(image, explain=True), request(image)])
+
+    assert isinstance(refused, ExplanationUnavailable)
+    assert refused.status == 501
+    assert isinstance(answered, EncodedResponse)
+
+
+def test_explanations_in_a_batch_are_those_alone(converted: Path) -> None:
+    pipeline = Pipeline.load(converted / CHECKPOINT, HandlerSettings(), ModelIdentity("m", "1"), archive=converted)
+    scheduler = make_scheduler(pipeline)
+    image = encode(noise(64, 48))
+    tinted = AnswerOptions(alpha=1)
+    requests = [
+        SegmentationRequest(image, explain=True),
+        request(image),
+        SegmentationRequest(image, explain=True, explain_class=2),
+        SegmentationRequest(b"broken", explain=True),
+        SegmentationRequest(image, answer=tinted, explain=True),
+    ]
+
+    together = scheduler.answer(requests)
+
+    assert [mask_of(outcome).mode for outcome in together if isinstance(outcome, EncodedResponse)] == ["RGB", "P", "RGB", "RGB"]
+    assert isinstance(together[3], InvalidImage)
+    assert mask_of(together[2]).info["class"] == "dog"
+    pipeline.release_memory()  # The engine for explanations too, which the next one builds again.
+    alone = [scheduler.answer([single])[0] for single in requests]
+    assert together[:3] + together[4:] == alone[:3] + alone[4:]
+
+
+def test_an_image_that_breaks_the_engine_fails_alone() -> None:
+    white, good = encode(np.full((64, 64, 3), 255, np.uint8)), encode(noise(64, 64))
+
+    first, broken, last = build_scheduler(WhiteFailsEngine()).answer([request(good), request(white), request(good)])
+
+    assert isinstance(broken, InternalError)
+    assert isinstance(first, EncodedResponse)
+    assert first == last
+
+
+def test_an_answer_above_the_share_of_its_image_is_refused_with_both_numbers(engine: MirrorEngine) -> None:
+    large = request(encode(noise(100, 100)), "overlay")
+
+    (alone,) = build_scheduler(engine, max_response_bytes=4_000).answer([large])
+    (shared,) = build_scheduler(engine, max_response_bytes=8_000).answer([replace(large, images_per_call=2)])
+
+    assert isinstance(alone, ResponseTooLarge)
+    assert isinstance(shared, ResponseTooLarge)
+    assert "the limit is 4,000" in str(alone)
+    assert str(shared) == f"{alone}; the 2 images of a call share the limit evenly"
+
+
+def request(image: bytes, name: str = "png", **inference: object) -> SegmentationRequest:
+    return SegmentationRequest(image, InferenceOptions.model_validate(inference), AnswerOptions(format=name))
+
+
+def mask_of(outcome: Outcome | SegmentationError) -> Image.Image:
+    assert isinstance(outcome, EncodedResponse), outcome
+    return Image.open(io.BytesIO(outcome.body))
