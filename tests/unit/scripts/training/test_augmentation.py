@@ -16,6 +16,9 @@ from scripts.training.augmentation import Augmentation, AugmentationConfig, Trai
 from scripts.training.sampling import Draw
 from tests.support import noise
 
+# Importing torchvision's transforms alone takes more than a second.
+pytestmark = pytest.mark.slow
+
 #: 51, 102 and 153 of 255, which no image here holds.
 MEAN = (0.2, 0.4, 0.6)
 RESIZE = ResizePolicy(side="long", size=64)
