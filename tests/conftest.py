@@ -24,24 +24,27 @@ pytest_plugins = ("tests.speed",)
 _TESTS = Path(__file__).parent
 #: Tests in these folders package, serve or try thousands of inputs.
 _SLOW_FOLDERS = {"fuzz", "live", "packaging"}
-#: Starting these takes seconds, so tests that share one run in one process.
-_SERVERS = {
-    **dict.fromkeys(["busy_server", "batching_server"], "batching_server"),
-    **dict.fromkeys(["server", "torchserve", "asgi_server"], "server"),
+#: Starting these takes seconds, so tests that share those of tests/live run in one process, or rather in two: together they
+#: would take longer than everything else. The first has the tests of these files.
+_SERVERS = {"asgi_server", "batching_server", "busy_server", "server", "torchserve"}
+_FIRST_SERVERS = {
+    f"test_{name}.py"
+    for name in ("batches", "client_libraries", "contract", "cross_origin", "cvat", "describe", "errors", "explanations")
 }
 #: Tests with these are slow as well, but built once for all processes.
 _ARTEFACTS = {"default_archive", "quantized", "small_archive"}
+#: A line of files in which every test is slow.
+_SLOW_FILE = "\npytestmark = pytest.mark.slow\n"
 #: Tests of one file share fixtures and so run in one process; those of these files share none and take a minute together.
-_SPREAD = {"unit/scripts/training/test_train.py", "unit/scripts/training/test_trainer.py"}
+_SPREAD = {f"unit/scripts/training/test_{name}.py" for name in ("train", "train_refusals", "trainer")}
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # Processes that share the cores are slower with threads that wait for each other.
-    torch.set_num_threads(1)
-_THREADS = torch.get_num_threads()
+# Processes that share the cores are slower with threads that wait for each other.
+_THREADS = 1
+torch.set_num_threads(_THREADS)
 
 # How long an example takes depends on what else the machine does. Each run draws other examples, so over time a property is
 # tried with more than one run takes. `make check` takes few, `make test-all` many.
-for name, examples in {"few": 10, "some": 30, "many": 300}.items():
+for name, examples in {"few": 10, "some": 15, "many": 300}.items():
     settings.register_profile(name, deadline=None, max_examples=examples)
 settings.load_profile("some")
 
@@ -49,12 +52,18 @@ settings.load_profile("some")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--exhaustive", action="store_true", help="run the tests marked exhaustive too")
     group = parser.getgroup("fuzz")
-    group.addoption("--fuzz", type=int, default=2_000, help="number of inputs of the offline fuzz tests")
+    group.addoption("--fuzz", type=int, default=1_000, help="number of inputs of the offline fuzz tests")
     group.addoption("--fuzz-requests", type=int, default=300, help="number of requests of the live fuzz test")
     group.addoption("--fuzz-seed", type=int, default=0, help="seed of the inputs")
     group.addoption(
         "--fuzz-folder", type=Path, default=ROOT / "build" / "fuzz", help="folder for failing inputs and measurements"
     )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not read files in which every test is slow when no slow test will run: importing what they need takes seconds."""
+    fast_alone = config.option.markexpr == "not slow" and collection_path.match("test_*.py")
+    return (fast_alone and _SLOW_FILE in collection_path.read_text()) or None
 
 
 def pytest_collection() -> None:
@@ -86,15 +95,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         relative = item.path.relative_to(_TESTS)
         fixtures: Collection[str] = getattr(item, "fixturenames", ())
-        servers = [group for name, group in _SERVERS.items() if name in fixtures]
         if relative.parts[0] == "live":
             item.add_marker("live")
-        if relative.parts[0] in _SLOW_FOLDERS or servers or not _ARTEFACTS.isdisjoint(fixtures):
+        if relative.parts[0] in _SLOW_FOLDERS or not (_SERVERS | _ARTEFACTS).isdisjoint(fixtures):
             item.add_marker("slow")
-        if servers or relative.as_posix() not in _SPREAD:
-            item.add_marker(pytest.mark.xdist_group(servers[0] if servers else str(relative)))
+        if _shares_servers(item):
+            item.add_marker(pytest.mark.xdist_group(f"servers {1 if relative.name in _FIRST_SERVERS else 2}"))
+        elif relative.as_posix() not in _SPREAD:
+            item.add_marker(pytest.mark.xdist_group(str(relative)))
     if "PYTEST_XDIST_WORKER" in os.environ:
         _put_long_groups_first(items)
+
+
+def _shares_servers(item: pytest.Item) -> bool:
+    """Tell whether a test uses a server of tests/live/conftest.py; some files have servers of their own by the same names."""
+    fixtures = getattr(item, "_fixtureinfo", None)
+    definitions = [fixtures.name2fixturedefs.get(name) for name in _SERVERS] if fixtures else []
+    return any(found[-1].baseid == "tests/live" for found in definitions if found)
 
 
 def _leave_out_exhaustive(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -167,11 +184,13 @@ def small_archive(tmp_path_factory: pytest.TempPathFactory, converted: Path) -> 
 
 @pytest.fixture(scope="session")
 def default_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the default model's archive, as `make package` builds it."""
-    from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
+    """Return the default model's archive as `make package` builds it, beside its proof."""
+    from scripts.package.__main__ import main
 
-    recipe = Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, ROOT / "index_to_name.json")
-    return built_once(tmp_path_factory, "default_archive", lambda folder: build(recipe, folder)) / "deeplabv3.mar"
+    def package(folder: Path) -> None:
+        assert main(["--class-names", str(ROOT / "index_to_name.json"), "--out", str(folder)]) == 0
+
+    return built_once(tmp_path_factory, "default_archive", package) / "deeplabv3.mar"
 
 
 @pytest.fixture(scope="session")

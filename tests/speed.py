@@ -1,7 +1,7 @@
 """A pytest plugin that keeps the fast tests fast.
 
-A test that needs more than a second of processor time is marked `slow`, and `make check` leaves it out. With `--fast-limit` a
-run fails when a test without the marker needs more. What counts is the processor time of the test's own thread and of the
+A test that needs more than half a second of processor time is marked `slow`, and `make check` leaves it out. A run fails when a
+test without the marker needs more than `--fast-limit`. What counts is the processor time of the test's own thread and of the
 processes it starts, not the clock: a busy machine fails no test. Fixtures do not count, since tests share them.
 """
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.serving.benchmark_plan import FULL, SMALL
-from benchmarks.serving.run_benchmark import run_benchmark
 from benchmarks.serving.sections import SECTIONS
 from scripts.arguments import Parser, positive_int, some_of
 from scripts.errors import UserError, report_errors
@@ -26,6 +25,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if sys.platform != "linux":
         raise UserError("the benchmark needs Linux: it reads the memory of processes from /proc")
+    # Draws, and so imports matplotlib, which takes longer than an error or --help should.
+    from benchmarks.serving.run_benchmark import run_benchmark
+
     plan = SMALL if arguments.small else FULL
     if arguments.repetitions is not None:
         plan = replace(plan, rounds=arguments.repetitions)

@@ -1,5 +1,6 @@
 """Real servers on free ports, with real photographs."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from scripts.server import CONFIG, Ports, Server, Software, serving
 from tests.archives import reconfigured
 from tests.live.cross_origin import ORIGIN, cross_origin_settings
 from tests.support import encode
+
+# TorchServe lives for a minute here: a second compiler and a second collector cost more than they save.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 
 @pytest.fixture(scope="session")

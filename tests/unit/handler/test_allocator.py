@@ -37,6 +37,7 @@ def held_after_freeing(mode: str) -> int:
     return int(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc")
 def test_freed_blocks_between_others_go_back_to_the_system() -> None:
     assert held_after_freeing("return") < 20 << 20
@@ -67,6 +68,7 @@ print(before - resident())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc")
 def test_trimming_returns_what_is_free_between_blocks_in_use() -> None:
     output = subprocess.run([sys.executable, "-c", TRIM_WHAT_IS_BETWEEN], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout

@@ -113,6 +113,7 @@ def test_threads_that_share_an_engine_run_it_in_turn(probe: ConcurrencyProbe) ->
     assert probe.peak == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lanes", [1, 2])
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
 def test_threads_that_share_a_scheduler_get_the_answers_of_one_thread(converted: Path, engine: str, lanes: int) -> None:
@@ -124,6 +125,7 @@ def test_threads_that_share_a_scheduler_get_the_answers_of_one_thread(converted:
     assert outcomes == [alone] * len(outcomes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
 def test_threads_that_share_a_pipeline_get_the_answers_of_one_thread(converted: Path, engine: str) -> None:
     pipeline = load(converted, engine)

@@ -91,6 +91,7 @@ def test_the_digest_is_that_of_the_folder(described: dict[str, Any], folder: Pat
     assert described["archive"] == {"sha256": content_digest(folder)}
 
 
+@pytest.mark.slow
 def test_it_is_the_same_among_other_requests_and_touches_none(
     service: SegmentationService, context: Context, described: dict[str, Any]
 ) -> None:

@@ -44,6 +44,7 @@ def test_nothing_in_common_is_far_also_with_few_images() -> None:
     assert distance([7, 0], [0, 7], (7, 7)) > 0.85
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("images", "most"), [(20, 0.45), (100, 0.3), (500, 0.15)])
 def test_chance_alone_shows_seldom_and_little(images: int, most: float) -> None:
     draw = random.Random(images)  # noqa: S311

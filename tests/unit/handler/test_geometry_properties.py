@@ -54,6 +54,7 @@ inference_options = st.builds(
 strides = st.sampled_from([1, 2, 4, 8])
 
 
+@pytest.mark.slow
 @given(sizes(most_pixels=200_000), orientations, policies)
 @example((LONGEST, 1), 6, POLICY)
 @example((1, LONGEST), 8, POLICY)

@@ -225,6 +225,7 @@ def test_an_explanation_by_an_engine_without_gradients_is_501_and_touches_no_oth
     assert isinstance(answered, EncodedResponse)
 
 
+@pytest.mark.slow
 def test_explanations_in_a_batch_are_those_alone(converted: Path) -> None:
     pipeline = Pipeline.load(converted / CHECKPOINT, HandlerSettings(), ModelIdentity("m", "1"), archive=converted)
     scheduler = make_scheduler(pipeline)

@@ -73,6 +73,7 @@ def test_what_a_png_holds_packed_beside_its_image_is_not_unpacked(kind: bytes) -
         np.testing.assert_array_equal(decode_image(data, Limits()), IMAGE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "chunk",
     [
@@ -114,6 +115,7 @@ def test_what_a_jpeg_holds_beside_its_image_does_not_matter(segments: list[tuple
         np.testing.assert_array_equal(decode_image(data, Limits()), decode_image(in_jpeg(), Limits()))
 
 
+@pytest.mark.slow
 def test_what_a_webp_holds_beside_its_image_does_not_matter() -> None:
     data = encode(IMAGE, "WEBP", lossless=True, exif=OVERLAPPING_EXIF)
 

@@ -182,6 +182,7 @@ def test_a_flat_image_has_a_range(value: int) -> None:
     assert np.ptp(decoded(geotiff(np.full((5, *SIZE), value, np.uint8)), values="auto")) == 0
 
 
+@pytest.mark.slow
 def test_images_of_millions_of_pixels_are_sampled_evenly() -> None:
     samples = np.random.default_rng(0).integers(0, 4000, (3, 1500, 1400)).astype("uint16")
 

@@ -48,6 +48,7 @@ def test_labels_win_the_interpolated_logits(logits: npt.NDArray[np.float32], siz
     np.testing.assert_allclose(chosen, values.max(0), rtol=0, atol=3e-6 * np.abs(logits).max())
 
 
+@pytest.mark.slow
 def test_fewer_than_one_pixel_in_100_000_is_such_a_tie() -> None:
     values = reference(scene(21, (65, 87)), (1200, 1600))
 

@@ -33,6 +33,7 @@ def test_segments_that_are_not_listed_have_no_polygons() -> None:
     assert list(trace_polygons(find_objects(segmentation(RING), ALL))) == [1, 2]
 
 
+@pytest.mark.slow
 @given(segmentations(), OPTIONS)
 def test_polygons_are_valid_and_cover_exactly_their_segments(result: Segmentation, options: AnswerOptions) -> None:
     segments = find_segments(result, options)
@@ -47,6 +48,7 @@ def test_polygons_are_valid_and_cover_exactly_their_segments(result: Segmentatio
         np.testing.assert_array_equal(drawn, segments.mask(segment))
 
 
+@pytest.mark.slow
 @given(segmentations(), OPTIONS, st.floats(0.01, 10))
 def test_simplified_polygons_keep_their_parts_and_holes(result: Segmentation, options: AnswerOptions, tolerance: float) -> None:
     segments = find_segments(result, options)
@@ -155,6 +157,7 @@ def test_json_polygons_follow_the_tolerance() -> None:
     assert points[1] < 8
 
 
+@pytest.mark.slow
 @given(segmentations(), st.sampled_from([0.0, 0.0, 0.7, 3.0]))
 def test_pieces_without_holes_add_up_to_the_polygon(result: Segmentation, tolerance: float) -> None:
     for parts in trace_polygons(find_segments(result, ALL), tolerance).values():

@@ -190,6 +190,7 @@ def test_nothing_of_an_explanation_is_left_in_the_network() -> None:
 
 # What is differentiated is the head. That it reads the last features of every backbone, by a module that reads nothing else, is
 # tested in tests/unit/model/test_architectures.py; so one small backbone will do.
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_architecture_can_be_explained(architecture: str) -> None:
     torch.manual_seed(0)

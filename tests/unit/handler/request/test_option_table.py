@@ -166,6 +166,7 @@ def test_every_default_is_a_value_of_its_option_and_of_its_schema(names: tuple[s
         assert option.parse(schema["default"]) == option.default, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*InferenceOptions.model_fields, *AnswerOptions.model_fields])
 @given(value=ANY_JSON)
 def test_a_published_schema_accepts_exactly_what_the_parser_accepts(name: str, value: Any) -> None:

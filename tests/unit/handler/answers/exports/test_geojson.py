@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from rasterio import features
 from rasterio.transform import Affine
@@ -28,6 +29,7 @@ def test_geojson_has_its_own_content_type() -> None:
     assert FORMATS["geojson"].encode(segmentation(RING), MODEL, AnswerOptions()).content_type == "application/geo+json"
 
 
+@pytest.mark.slow
 @given(segmentations(), OPTIONS)
 def test_shapely_reads_the_masks_back(result: Segmentation, options: AnswerOptions) -> None:
     masks = []
@@ -41,6 +43,7 @@ def test_shapely_reads_the_masks_back(result: Segmentation, options: AnswerOptio
     assert_masks(masks, result, options)
 
 
+@pytest.mark.slow
 @given(segmentations(), OPTIONS)
 def test_with_y_up_the_layer_lies_on_the_picture_as_a_gis_draws_it(result: Segmentation, options: AnswerOptions) -> None:
     height, width = result.label_map.shape

@@ -46,6 +46,7 @@ def masks_of(prediction: dict[str, Any]) -> list[tuple[str, Mask]]:
     return found
 
 
+@pytest.mark.slow
 @given(segmentations(), OPTIONS)
 def test_label_studio_reads_the_brush_masks_back(result: Segmentation, options: AnswerOptions) -> None:
     prediction = answer("labelstudio", result, options)

@@ -118,6 +118,8 @@ def test_without_a_graph_the_checkpoint_is_converted(files: ModelFiles) -> None:
     np.testing.assert_array_equal(converted.infer(pixels), OpenVinoEngine(files, EXACT).infer(pixels))
 
 
+# tests/packaging proves the same of whole archives.
+@pytest.mark.exhaustive
 def test_equal_checkpoints_give_equal_graphs(files: ModelFiles, tmp_path: Path) -> None:
     assert files.graph is not None
 

@@ -325,6 +325,7 @@ def test_a_renewed_certificate_is_shown_and_a_broken_one_is_not(doors: Doors, tm
     assert "is not the key of the certificate" in reasons[0]
 
 
+@pytest.mark.slow
 def test_connections_that_do_not_shake_hands_count_and_do_not_hold_up_the_end(tmp_path: Path) -> None:
     made = make_certificate(tmp_path)
     tls = ["--certificate", str(made.file), "--key", str(made.key)]

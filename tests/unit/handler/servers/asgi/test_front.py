@@ -283,6 +283,7 @@ def test_a_request_that_kills_two_workers_is_500_and_the_one_beside_it_is_answer
         assert refusal(second.result()) == (500, "WorkerDied")
 
 
+@pytest.mark.slow
 def test_a_deadline_is_504_and_a_hung_worker_is_replaced(tmp_path: Path) -> None:
     with fake_server(tmp_path, "--timeout", "1", "--hung-after", "0.2") as server:
         until(server.is_ready)
@@ -296,6 +297,7 @@ def test_a_deadline_is_504_and_a_hung_worker_is_replaced(tmp_path: Path) -> None
         assert server.seen().count("hang") == 1
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_is_replaced_and_what_it_held_is_answered(tmp_path: Path) -> None:
     with fake_server(tmp_path, "--silent-after", "1.2") as server, ThreadPoolExecutor() as clients:
         until(server.is_ready)
@@ -309,6 +311,7 @@ def test_a_stopped_worker_is_replaced_and_what_it_held_is_answered(tmp_path: Pat
         assert server.events("worker ended")[0]["reason"] == "hung: no sign of life within 1.2 s"
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_what_was_accepted_and_exits_with_0(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with fake_server(tmp_path) as server, ThreadPoolExecutor(6) as clients:
@@ -328,6 +331,7 @@ def test_sigterm_finishes_what_was_accepted_and_exits_with_0(tmp_path: Path) -> 
     assert server.events("ended")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["crash", "refuse"])
 def test_a_model_that_cannot_be_started_is_not_ready_and_the_server_stays(tmp_path: Path, start: str) -> None:
     with fake_server(tmp_path, environment={**os.environ, "FAKE_START": start}) as server:
@@ -340,6 +344,7 @@ def test_a_model_that_cannot_be_started_is_not_ready_and_the_server_stays(tmp_pa
         assert reason == {"crash": "exit code 3", "refuse": "cannot load the model: the checkpoint is a cake"}[start]
 
 
+@pytest.mark.slow
 def test_a_model_whose_engine_fails_is_not_ready_until_its_worker_is_replaced(tmp_path: Path) -> None:
     with fake_server(tmp_path) as server:
         until(server.is_ready)
@@ -370,6 +375,7 @@ def test_more_connections_than_the_limit_are_503_and_closed(tmp_path: Path) -> N
     assert b"retry-after: 1" in answer
 
 
+@pytest.mark.slow
 def test_a_batching_engine_gets_what_waits_together(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with (

@@ -124,6 +124,7 @@ def statuses(server: FakeServer) -> list[object]:
     return [line["status"] for line in server.logged() if str(line["route"]).endswith("ModelInfer")]
 
 
+@pytest.mark.slow
 def test_the_deadline_of_the_server_counts_too(tmp_path: Path) -> None:
     with fake_server(tmp_path, "--grpc-port", "0", "--timeout", "0.3") as server, connected(server.grpc_address) as client:
         until(server.is_ready)
@@ -134,6 +135,7 @@ def test_the_deadline_of_the_server_counts_too(tmp_path: Path) -> None:
     assert refusal(raised.value)["reason"] == "DeadlineExceeded"
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_what_was_accepted(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with fake_server(tmp_path, "--grpc-port", "0") as server, connected(server.grpc_address) as client:
@@ -149,6 +151,7 @@ def test_sigterm_finishes_what_was_accepted(tmp_path: Path) -> None:
         assert server.process.wait(TIMEOUT_S) == 0
 
 
+@pytest.mark.slow
 def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
     with fake_server(tmp_path, "--grpc-port", "0") as server, connected(server.grpc_address) as client:
         until(server.is_ready)
@@ -162,6 +165,7 @@ def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
         assert lost.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
 
 
+@pytest.mark.slow
 def test_tokens_and_tls_are_those_of_http(tmp_path: Path) -> None:
     certificate, tokens = make_certificate(tmp_path), tmp_path / "tokens"
     secrets = {}

@@ -39,6 +39,7 @@ def workers() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if "handler.servers.asgi.worker" in " ".join(child.cmdline())]
 
 
+@pytest.mark.slow
 def test_another_server_hosts_the_routes_while_its_lifespan_lasts(tmp_path: Path) -> None:
     with uvicorn_running(hosted(write_fake_archive(tmp_path))) as url:
         answers = [
@@ -53,6 +54,7 @@ def test_another_server_hosts_the_routes_while_its_lifespan_lasts(tmp_path: Path
     assert workers() == []
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_fails_the_lifespan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_START", "refuse")
     sent: list[dict[str, str]] = []

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from handler.servers.asgi.log_file import EARLIER_FILES
 from tests.support import ROOT
 from tests.unit.handler.servers.asgi.support import fake_server, until
@@ -74,6 +76,7 @@ def test_on_a_full_disk_lines_are_whole_or_missing_and_those_are_counted(tmp_pat
     assert 0 < len(written) < 100
 
 
+@pytest.mark.slow
 def test_requests_events_and_what_workers_print_are_in_one_file(tmp_path: Path) -> None:
     log = tmp_path / "other" / "events"  # Where `fake_server` looks.
     with fake_server(tmp_path, environment=_PRINTING) as plain:

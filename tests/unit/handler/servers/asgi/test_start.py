@@ -120,6 +120,7 @@ def test_an_archive_names_the_packages_that_are_missing(archive: Path, tmp_path:
     assert error.endswith(f"{sys.executable} -m pip install starlette==1.2.3 {others}")
 
 
+@pytest.mark.slow
 def test_an_archive_is_extracted_once_by_its_digest_however_many_start(archive: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
 

@@ -229,6 +229,7 @@ def test_spans_hold_nothing_else_of_the_clients(server: FakeServer, receiver: Re
     assert "zebra" not in str(spans)
 
 
+@pytest.mark.slow
 def test_a_receiver_that_is_not_there_harms_no_request_and_delays_no_end(tmp_path: Path) -> None:
     pytest.importorskip("opentelemetry.sdk", reason="the extra 'otel' is not installed")
     with (
