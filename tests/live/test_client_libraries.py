@@ -44,18 +44,32 @@ def file(thumbnail: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def triton(server: Server, file: Path) -> Any:
-    return run_program("triton.py", origin(server).removeprefix("http://"), file)
+def triton_answers(torchserve: Server, asgi_server: Server, file: Path) -> dict[str, Any]:
+    """Return what both servers answered to one run of the program, by their software: it takes seconds to start."""
+    addresses = [origin(server).removeprefix("http://") for server in (torchserve, asgi_server)]
+    return dict(zip(("torchserve", "asgi"), run_program("triton.py", file, *addresses), strict=True))
 
 
 @pytest.fixture(scope="module")
-def kserve(server: Server, file: Path) -> Any:
-    return run_program("kserve_sdk.py", origin(server), file, *([grpc_address(server)] if server.software == "asgi" else []))
+def triton(server: Server, triton_answers: dict[str, Any]) -> Any:
+    return triton_answers[server.software]
+
+
+@pytest.fixture(scope="module")
+def kserve_answers(torchserve: Server, asgi_server: Server, file: Path) -> dict[str, Any]:
+    """Return what both servers answered to one run of the program, by their software."""
+    addresses = [origin(torchserve), f"{origin(asgi_server)},{grpc_address(asgi_server)}"]
+    return dict(zip(("torchserve", "asgi"), run_program("kserve_sdk.py", file, *addresses), strict=True))
+
+
+@pytest.fixture(scope="module")
+def kserve(server: Server, kserve_answers: dict[str, Any]) -> Any:
+    return kserve_answers[server.software]
 
 
 @pytest.fixture(scope="module")
 def triton_grpc(asgi_server: Server, file: Path) -> Any:
-    return run_program("triton_grpc.py", grpc_address(asgi_server), file)
+    return run_program("triton_grpc.py", file, grpc_address(asgi_server))
 
 
 @needs_environment
@@ -256,10 +270,10 @@ def grpc_address(server: Server) -> str:
     return f"127.0.0.1:{server.ports.grpc_inference}"
 
 
-def run_program(name: str, address: str, photo: Path, *more: str) -> Any:
+def run_program(name: str, photo: Path, *addresses: str) -> Any:
     """Run one of `client_programs` in the environment of the libraries; return what it printed."""
     program = Path(client_programs.__path__[0]) / name
-    return json.loads(run([str(ENVIRONMENT / "bin" / "python"), str(program), address, str(photo), *more], photo.parent))
+    return json.loads(run([str(ENVIRONMENT / "bin" / "python"), str(program), str(photo), *addresses], photo.parent))
 
 
 def run(command: list[str], folder: Path) -> str:

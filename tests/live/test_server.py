@@ -119,7 +119,8 @@ def test_a_second_server_in_the_same_run_directory_is_refused(server: Server, tm
         start(archive, Ports.free(), server.run_directory)
 
 
-@pytest.mark.parametrize("software", ["torchserve", "asgi"])
+# README's demo is such a server of TorchServe's.
+@pytest.mark.parametrize("software", [pytest.param("torchserve", marks=pytest.mark.exhaustive), "asgi"])
 def test_a_server_of_two_archives_answers_for_both(
     software: Software, tmp_path: Path, default_archive: Path, small_archive: Path, photos: dict[str, Path]
 ) -> None:

@@ -1,6 +1,6 @@
-"""Calls a live server through the kserve SDK and prints what came back as JSON. Its interpreter has kserve.
+"""Calls live servers through the kserve SDK and prints what came back from each as JSON. Its interpreter has kserve.
 
-Usage: kserve_sdk.py URL PHOTO [HOST:PORT of gRPC]
+Usage: kserve_sdk.py PHOTO URL[,HOST:PORT of gRPC]...
 """
 
 import asyncio
@@ -62,14 +62,20 @@ def _text(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-async def main(url: str, photo: bytes, grpc_address: str | None) -> dict[str, Any]:
+async def main(photo: bytes, addresses: list[str]) -> list[dict[str, Any]]:
+    """Return what each server gave."""
+    pairs = [address.partition(",") for address in addresses]
+    return [await call_all(url, photo, grpc_address) for url, _, grpc_address in pairs]
+
+
+async def call_all(url: str, photo: bytes, grpc_address: str) -> dict[str, Any]:
     """Return what each kind of call gave."""
     first, second = (InferenceRESTClient(RESTConfig(protocol=protocol)) for protocol in ("v1", "v2"))
     text = base64.b64encode(photo).decode()
     # TensorFlow's sample of an image.
     sample = {"instances": [{"image_bytes": {"b64": text}, "key": "1"}]}
     return {
-        "grpc": grpc_address and await call_grpc(grpc_address, photo),
+        "grpc": await call_grpc(grpc_address, photo) if grpc_address else None,
         "live, ready": [await second.is_server_live(url), await second.is_server_ready(url)],
         "defaults": await call(url, photo),
         "answer in binary": await call(url, photo, binary_data_output=True),
@@ -82,5 +88,4 @@ async def main(url: str, photo: bytes, grpc_address: str | None) -> dict[str, An
 
 
 if __name__ == "__main__":
-    address = sys.argv[3] if len(sys.argv) > 3 else None
-    json.dump(asyncio.run(main(sys.argv[1], Path(sys.argv[2]).read_bytes(), address)), sys.stdout)
+    json.dump(asyncio.run(main(Path(sys.argv[1]).read_bytes(), sys.argv[2:])), sys.stdout)

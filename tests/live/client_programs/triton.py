@@ -1,6 +1,6 @@
-"""Calls a live server through tritonclient and prints what came back as JSON. Its interpreter has tritonclient.
+"""Calls live servers through tritonclient and prints what came back from each as JSON. Its interpreter has tritonclient.
 
-Usage: triton.py HOST:PORT PHOTO, beside which PHOTO.npy holds its pixels
+Usage: triton.py PHOTO HOST:PORT..., where PHOTO.npy holds the photo's pixels
 """
 
 import base64
@@ -87,4 +87,4 @@ def main(address: str, path: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump(main(sys.argv[1], Path(sys.argv[2])), sys.stdout)
+    json.dump([main(address, Path(sys.argv[1])) for address in sys.argv[2:]], sys.stdout)

@@ -1,6 +1,6 @@
 """Calls a live server through tritonclient's gRPC and prints what came back as JSON. Its interpreter has tritonclient.
 
-Usage: triton_grpc.py HOST:PORT PHOTO, beside which PHOTO.npy holds its pixels
+Usage: triton_grpc.py PHOTO HOST:PORT, where PHOTO.npy holds the photo's pixels
 """
 
 import base64
@@ -68,4 +68,4 @@ def main(address: str, photo: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump(main(sys.argv[1], Path(sys.argv[2])), sys.stdout)
+    json.dump(main(sys.argv[2], Path(sys.argv[1])), sys.stdout)
