@@ -25,8 +25,11 @@ TORCH = ("--engine", "torch")
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Two pictures, one of them all of class 1, the other half of class 0 and half of class 2."""
-    root = tmp_path / "data"
+    return write_data(tmp_path / "data")
+
+
+def write_data(root: Path) -> Path:
+    """Write two pictures, one of them all of class 1, the other half of class 0 and half of class 2."""
     for folder in ("images", "masks"):
         (root / folder).mkdir(parents=True)
     halves = np.zeros((30, 40), np.uint8)
@@ -41,6 +44,22 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     return write_checkpoint(tmp_path / "a.safetensors")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a whole report."""
+    folder = tmp_path_factory.mktemp("report")
+    checkpoint = write_checkpoint(folder / "a.safetensors")
+    assert main([str(checkpoint), "--data", str(write_data(folder / "data")), "--out", str(folder / "out"), *TORCH]) == 0
+    return folder / "out"
+
+
+@pytest.fixture(autouse=True)
+def _draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes most of a run's time; `report`, which is made before, has every picture."""
+    for name in ("draw_confusion", "draw_reliability"):
+        monkeypatch.setattr(f"scripts.evaluate.__main__.{name}", lambda *_: None)
 
 
 def test_figures_are_printed_by_class_and_as_means(data: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,10 +87,8 @@ def test_figures_are_recorded_once_per_data_set(data: Path, checkpoint: Path) ->
     assert evaluation.boundary_iou is not None
 
 
-def test_the_json_file_holds_every_figure(tmp_path: Path, data: Path, checkpoint: Path) -> None:
-    assert main([str(checkpoint), "--data", str(data), "--out", str(tmp_path / "out"), *TORCH]) == 0
-
-    written = json.loads((tmp_path / "out" / "scores.json").read_text())
+def test_the_json_file_holds_every_figure(report: Path) -> None:
+    written = json.loads((report / "scores.json").read_text())
     assert np.array(written["confusion"]).sum(1).tolist() == [600, 1200, 600]
     assert [each["name"] for each in written["classes"]] == list(CLASSES)
     assert {each["name"] for each in written["images"]} == set(NAMES)
@@ -82,7 +99,6 @@ def test_the_json_file_holds_every_figure(tmp_path: Path, data: Path, checkpoint
     assert sum(bin_["pixels"] for bin_ in written["reliability"]) == 2400
     assert set(written["rankings"]) == {"review", "mean confidence", "mIoU itself"}
     assert all(0 <= image["review"] <= 1 for image in written["images"])
-    assert (tmp_path / "out" / "reliability.png").is_file()
 
 
 def test_what_was_asked_for_is_in_the_json_file(tmp_path: Path, data: Path, checkpoint: Path) -> None:
@@ -107,24 +123,19 @@ def test_bands_and_range_of_a_tiff_are_those_of_requests(tmp_path: Path, data: P
     assert written["conditions"] == "single scale, bands 6,5,4, range 0.0,2295.0, torch in float32"
 
 
-def test_the_page_shows_the_worst_images_first(tmp_path: Path, data: Path, checkpoint: Path) -> None:
-    out = tmp_path / "out"
-
-    assert main([str(checkpoint), *TORCH, "--data", str(data), "--out", str(out)]) == 0
-
-    page = (out / "worst.html").read_text()
-    by_miou = sorted(json.loads((out / "scores.json").read_text())["images"], key=lambda image: float(image["miou"]))
+def test_the_page_shows_the_worst_images_first(report: Path) -> None:
+    page = (report / "worst.html").read_text()
+    by_miou = sorted(json.loads((report / "scores.json").read_text())["images"], key=lambda image: float(image["miou"]))
     assert re.findall(r"<h2>\d+\. (.*?):", page) == [html.escape(image["name"]) for image in by_miou]
     links = re.findall(r'src="(.*?)"', page)
     assert len(links) == 6
     for link in links:
-        assert format_of(out / link) == "JPEG"
+        assert format_of(report / link) == "JPEG"
 
 
-def test_the_confusion_matrix_is_drawn(tmp_path: Path, data: Path, checkpoint: Path) -> None:
-    assert main([str(checkpoint), *TORCH, "--data", str(data), "--out", str(tmp_path)]) == 0
-
-    assert format_of(tmp_path / "confusion.png") == "PNG"
+@pytest.mark.parametrize("name", ["confusion", "reliability"])
+def test_figures_are_drawn(report: Path, name: str) -> None:
+    assert format_of(report / f"{name}.png") == "PNG"
 
 
 def format_of(path: Path) -> str | None:

@@ -75,7 +75,7 @@ def convert(path: Path, *options: object) -> int:
 
 
 #: Their backbones, heads and strides are also those of others in `NETWORKS`, in other combinations.
-_COMBINATIONS = {"VainF V3+, MobileNet", "jfzhang95, MobileNet at 8"}
+_COMBINATIONS = {"VainF V3, ResNet", "VainF V3+, MobileNet", "jfzhang95, MobileNet at 8"}
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from model import DeepLabV3, load_checkpoint
 from scripts.import_weights.__main__ import main
 from scripts.import_weights.architecture_names import network_config
 from scripts.import_weights.layouts import Layout
-from scripts.import_weights.state_dict import find_state
+from scripts.import_weights.state_dict import find_state, read_state_dict
 from scripts.weight_files.tensor_maps import TensorMap, WeightsFile
 
 from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
@@ -74,9 +74,10 @@ PLACES: dict[str, Callable[[State], object]] = {
 def test_weights_are_found_where_scripts_put_them(tmp_path: Path, state: State, place: str) -> None:
     torch.save(PLACES[place](state), tmp_path / "a.pth")
 
-    assert convert(tmp_path / "a.pth") == 0
+    found = read_state_dict(tmp_path / "a.pth", ARCH[1], {}).state
 
-    assert_imported(tmp_path / "a.pth", state)
+    assert found.keys() == state.keys()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in found.items())
 
 
 PREFIXES = ("module.", "model.", "net.", "network.", "_orig_mod.", "ema.", "segmentor.", "_fsdp_wrapped_module.")
