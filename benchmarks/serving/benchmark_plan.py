@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 
 from benchmarks.serving.timing import Pace
 from handler.geometry import Size
+from scripts.package import MODELS
 from scripts.samples import ALL
 
-#: The network of the default checkpoint; every other name is one of torchvision's, with random weights.
+#: The network of the default checkpoint; other names are models of this repository, or torchvision's with random weights.
 DEFAULT_NETWORK = "default"
 RESNET50, RESNET101, MOBILENET = "deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large"
 
@@ -68,6 +69,8 @@ class Plan:
     #: Served by every one of `servers`, which `sections.server_comparison` knows.
     compared_server: Case
     servers: tuple[str, ...]
+    #: Models of this repository, served by the server without Java.
+    models: tuple[Case, ...]
     #: Height and width of the photographs.
     photo: Size
     large: Size
@@ -111,6 +114,7 @@ class Plan:
             staged=on_native(self.staged),
             engines=on_native(self.engines),
             started=on_native(self.started),
+            models=on_native(self.models),
             compared_server=self.compared_server.on(native),
         )
 
@@ -123,6 +127,7 @@ FULL = Plan(
     started=(default_case(DEFAULT_NETWORK), default_case(RESNET101)),
     compared_server=default_case(DEFAULT_NETWORK),
     servers=("TorchServe", "this server", "FastAPI and torchvision", "LitServe", "Hugging Face's pipeline"),
+    models=tuple(default_case(name) for name in MODELS),
     photo=(491, 640),
     large=(3000, 4000),
     samples=ALL,
@@ -152,6 +157,7 @@ SMALL = Plan(
     started=(default_case(DEFAULT_NETWORK),),
     compared_server=default_case(DEFAULT_NETWORK),
     servers=("this server",),
+    models=(default_case(DEFAULT_NETWORK),),
     photo=(72, 96),
     large=(300, 400),
     samples=("chelsea",),

@@ -29,7 +29,7 @@ from model import (
 from model.preprocessing import Normalize
 from model.strict import ConfigurationError, nearest
 from scripts.import_weights.torchvision import TORCHVISION_MODELS
-from scripts.package import DEFAULT_CHECKPOINT
+from scripts.package import DEFAULT_CHECKPOINT, MODELS
 from scripts.quantize.nncf_graph import Pictures, method, quantize, serialized
 
 #: Ridge penalty, relative to the variance of the features.
@@ -43,7 +43,7 @@ def checkpoint_of(network: str, folder: Path, side: int) -> Path:
     """Return the checkpoint of a network; one of random weights is written into `folder`, the same every time.
 
     Args:
-        network: "default", or one of torchvision's names.
+        network: "default", a model of this repository ("scenes"), or one of torchvision's names.
         folder: gets the checkpoint.
         side: short side, in pixels, of the image that the network sees.
 
@@ -52,8 +52,12 @@ def checkpoint_of(network: str, folder: Path, side: int) -> Path:
     """
     if network == DEFAULT_NETWORK:
         return DEFAULT_CHECKPOINT
+    if network in MODELS:
+        return MODELS[network]
     if network not in TORCHVISION_MODELS:
-        raise ConfigurationError(f"unknown network {network!r}{nearest(network, [DEFAULT_NETWORK, *TORCHVISION_MODELS])}")
+        raise ConfigurationError(
+            f"unknown network {network!r}{nearest(network, [DEFAULT_NETWORK, *MODELS, *TORCHVISION_MODELS])}"
+        )
     path = folder / f"{network}.safetensors"
     if not path.exists():
         metadata = _metadata(network, side)

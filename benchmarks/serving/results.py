@@ -174,6 +174,31 @@ class WorkerStart:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """How well a model labels, as its checkpoint says."""
+
+    #: What it was measured on.
+    data: str
+    #: In 0..1.
+    miou: float
+    pixel_accuracy: float
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """One of the included models: a live server with one client, and its engine called directly in a loop."""
+
+    case: Case
+    request: Spread
+    network: Spread
+    #: Width and height of the network's input for the photograph.
+    input_size: tuple[int, int]
+    checkpoint_bytes: int
+    #: None: the checkpoint does not say.
+    quality: Quality | None
+
+
+@dataclass(frozen=True)
 class BulkRun:
     """`scripts.bulk` with one of its executors."""
 
@@ -213,6 +238,7 @@ class Results:
     """Results of the sections that were run; empty for the others."""
 
     servers: ServerComparison | None = None
+    models: tuple[ModelRun, ...] = ()
     requests: Requests | None = None
     stages: tuple[AnswerStages, ...] = ()
     labels: tuple[LabelMaps, ...] = ()

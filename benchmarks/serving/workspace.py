@@ -17,7 +17,7 @@ from handler.limits import Limits
 from model import read_metadata
 from scripts.package import DEFAULT_MODEL_CONFIG, Recipe, build
 from scripts.samples import write_samples
-from scripts.server import Ports, Server, start
+from scripts.server import Ports, Server, Software, start
 from scripts.yaml_file import read_mapping, write_mapping
 
 #: Called with a line that says what is being measured.
@@ -91,12 +91,12 @@ class Workspace:
         return build_baseline(case, self.checkpoint(case), self.folder / "baseline")
 
     @contextmanager
-    def serving(self, archives: Sequence[Path]) -> Iterator[list[Server]]:
+    def serving(self, archives: Sequence[Path], software: Software = "torchserve") -> Iterator[list[Server]]:
         """Serve each archive inside the block, each by a server of its own."""
         with ExitStack() as stack:
             servers = []
             for number, archive in enumerate(archives):
-                servers.append(start(archive, Ports.free(), self.folder / "servers" / str(number)))
+                servers.append(start(archive, Ports.free(), self.folder / "servers" / str(number), software=software))
                 stack.callback(servers[-1].stop)
                 # Until it is READY its ports count as free, and the next server could take them.
                 servers[-1].wait_until_ready()

@@ -42,6 +42,7 @@ def test_a_section_has_a_table(out: Path) -> None:
 def test_tables_come_in_the_order_in_which_they_are_read(out: Path) -> None:
     assert headings(out) == [
         "Servers around one network",
+        "Included models",
         "Requests, live",
         "Outside the network",
         "Stages, milliseconds",
@@ -70,6 +71,14 @@ def test_ratios_are_positive(measured: dict[str, Any]) -> None:
         assert bundle["gain"]["smaller"] > 1
     for overhead in measured["overhead"]:
         assert overhead["share_of_bare_throughput"] > 0
+
+
+@pytest.mark.exhaustive
+def test_a_model_has_its_time_beside_its_quality(measured: dict[str, Any]) -> None:
+    (run,) = measured["results"]["models"]
+
+    assert 0 < run["network"]["median"] < run["request"]["median"]
+    assert run["quality"] == {"data": "PASCAL VOC 2012 val, 235 images", "miou": 0.6465, "pixel_accuracy": 0.9524}
 
 
 @pytest.mark.exhaustive

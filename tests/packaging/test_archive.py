@@ -71,20 +71,34 @@ def test_an_archive_for_torch_alone_has_no_graph(checkpoint: Path, torch_config:
     assert GRAPH.as_posix() not in zipfile.ZipFile(packed).namelist()
 
 
-def test_another_size_is_in_the_checkpoint_and_beside_older_figures(tmp_path: Path) -> None:
+def test_another_size_is_in_the_checkpoint_and_beside_older_figures(
+    torch_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripts.package.__main__.verify", lambda part: f"{part.name} works")
     figures = Evaluation(dataset="a", miou=0.5, conditions="single scale")
     checkpoint = write_checkpoint(tmp_path / "pets.safetensors", evaluations=(figures,))
-    config = tmp_path / "model-config.yaml"
-    config.write_text("handler: {engine: torch}")
-    usual = recipe(checkpoint, config=config)
-    smaller = replace(usual, size=40)
+    source = ["--checkpoint", str(checkpoint), "--model-config", str(torch_config), "--name", "pets"]
 
-    folder = extract_archive(build(smaller, tmp_path), tmp_path / "extracted").folder
+    assert main([*source, "--size", "40", "--out", str(tmp_path)]) == 0
 
+    folder = extract_archive(tmp_path / "pets.mar", tmp_path / "extracted").folder
     packed, before = read_metadata(folder / "model.safetensors"), read_metadata(checkpoint)
     assert packed.resize == before.resize.model_copy(update={"size": 40})
     assert packed.evaluations[0].conditions == "single scale, at 64 pixels of the long side"
-    assert smaller.digest() != usual.digest()
+
+
+def test_an_archive_of_another_size_is_not_up_to_date(checkpoint: Path, torch_config: Path) -> None:
+    usual = recipe(checkpoint, config=torch_config)
+
+    assert replace(usual, size=40).digest() != usual.digest()
+
+
+@pytest.mark.parametrize("size", ["31", "4097", "448.5", "-448", "large"])
+def test_a_size_that_no_image_is_resized_to_is_refused(size: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--size", size, "--out", str(tmp_path)]) == 2
+
+    assert f"--size: '{size}' must be a whole number, from 32 to 4096" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_engine_of_this_machine_is_compared_with_torch(archive: Path) -> None:

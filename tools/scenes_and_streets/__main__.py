@@ -2,6 +2,7 @@
 
 python -m tools.scenes_and_streets label scenes --weights WEIGHTS --images PHOTOGRAPHS --out LABELLED
 python -m tools.scenes_and_streets train scenes --weights WEIGHTS --data LABELLED
+python -m tools.scenes_and_streets calibrate scenes --data LABELLED --voc VOC_FOLDER
 """
 
 import sys
@@ -12,10 +13,16 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from handler.image.process import prepare_process
+from model import read_metadata
 from scripts.arguments import Parser, existing_file, existing_folder
+from scripts.datasets import open_data
 from scripts.errors import report_errors
 from scripts.image_files import find_images
+from scripts.package import MODELS
 from scripts.train import main as train
+from tools.scenes_and_streets.calibration import calibrate
+from tools.scenes_and_streets.labelled_evidence import SHARED, SharedClasses
 from tools.scenes_and_streets.published_networks import PUBLISHED, build_published
 from tools.scenes_and_streets.taught_weights import PublishedTeacher, PublishedWeights, published_labels
 
@@ -27,6 +34,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments, more = _parser().parse_known_args(argv)
     if arguments.command == "label":
         label(arguments.model, arguments.weights, arguments.images, arguments.out)
+        return 0
+    if arguments.command == "calibrate":
+        _calibrate(arguments.model, arguments.checkpoint or MODELS[arguments.model], arguments.data, arguments.voc)
         return 0
     recipe = ["--config", str(FOLDER / f"{arguments.model}.yaml"), "--data", str(arguments.data)]
     weights = ["--start", str(arguments.weights), "--teacher", str(arguments.weights)]
@@ -53,17 +63,33 @@ def label(name: str, weights: Path, images: Path, out: Path) -> None:
             link.symlink_to(path.resolve())
 
 
+def _calibrate(name: str, checkpoint: Path, labelled: Path, voc: Path) -> None:
+    prepare_process()
+    classes = read_metadata(checkpoint).classes
+    published = open_data(labelled, "val", classes=classes)
+    calibrate(checkpoint, published, open_data(voc), SharedClasses.find(SHARED[name], classes))
+
+
 def _parser() -> Parser:
     parser = Parser("python -m tools.scenes_and_streets", __doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="label | train")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="label | train | calibrate")
     labelling = commands.add_parser("label", help="label photographs by the published network")
     labelling.add_argument("--images", type=existing_folder, required=True, metavar="DIR", help="photographs")
     labelling.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the data set")
     training = commands.add_parser("train", help="train on these labels; options of scripts.train may follow")
     training.add_argument("--data", type=existing_folder, required=True, metavar="DIR", help="what `label` wrote")
+    calibrating = commands.add_parser("calibrate", help="fit the temperature to the photographs held out")
+    calibrating.add_argument(
+        "--data", type=existing_folder, required=True, metavar="DIR", help="what `label` wrote, with val.txt"
+    )
+    calibrating.add_argument(
+        "--voc", type=existing_folder, required=True, metavar="DIR", help="annotated images in PASCAL VOC's classes, as a check"
+    )
+    calibrating.add_argument("--checkpoint", type=existing_file, metavar="FILE", help="(the one of this repository)")
     for command in (labelling, training):
-        command.add_argument("model", choices=PUBLISHED, help="scenes or streets")
         command.add_argument("--weights", type=existing_file, required=True, metavar="FILE", help="the published network")
+    for command in (labelling, training, calibrating):
+        command.add_argument("model", choices=PUBLISHED, help="scenes or streets")
     return parser
 
 

@@ -10,6 +10,7 @@ from benchmarks.serving.results import (
     EngineRun,
     LabelMaps,
     LiveServer,
+    ModelRun,
     Requests,
     Results,
     ServerComparison,
@@ -27,6 +28,8 @@ def write_report(results: Results, targets: Iterable[Target], machine: Machine, 
 def _sections(results: Results) -> Iterator[str]:
     if results.servers:
         yield _servers(results.servers)
+    if results.models:
+        yield _models(results.models)
     if results.requests:
         yield _requests(results.requests)
         yield _overhead(results.requests)
@@ -77,6 +80,26 @@ def _server_notes(comparison: ServerComparison) -> Iterator[str]:
     yield "The peers run the same weights at the same size in eager PyTorch, in float32. Memory: all processes, resident."
     if comparison.left_out:
         yield f"Not installed, so not measured: {', '.join(comparison.left_out)}."
+
+
+def _models(runs: Sequence[ModelRun]) -> str:
+    head = ("", "request", "bare engine", "network's input", "mIoU", "pixels", "of", "checkpoint")
+    rows = [
+        (
+            run.case.name,
+            _ms(run.request),
+            _ms(run.network),
+            f"{run.input_size[0]}×{run.input_size[1]}",
+            *(
+                (f"{run.quality.miou:.3f}", _percent(run.quality.pixel_accuracy), run.quality.data)
+                if run.quality
+                else ("–",) * 3
+            ),
+            _size(run.checkpoint_bytes),
+        )
+        for run in runs
+    ]
+    return _section("Included models", head, rows)
 
 
 def _requests(requests: Requests) -> str:

@@ -12,6 +12,8 @@ from benchmarks.serving.results import (
     Gain,
     LabelMaps,
     LiveServer,
+    ModelRun,
+    Quality,
     Requests,
     Results,
     ServerComparison,
@@ -62,6 +64,11 @@ def server_comparison(seconds: float, per_second: float, left_out: tuple[str, ..
     return ServerComparison(DEFAULT, 8, constant(0.010), constant(0.012), (server,), left_out)
 
 
+def model_run(name: str, quality: Quality | None) -> ModelRun:
+    """A request of 30 ms, 20 of them in the network."""
+    return ModelRun(Case(name), constant(0.03), constant(0.02), (640, 496), 4_800_000, quality)
+
+
 def bulk_comparison(per_second: float, left_out: tuple[str, ...] = ()) -> BulkComparison:
     """Compare with an engine of 10 images per second, and two of 12."""
     run = BulkRun("local", constant(per_second), constant(40.0))
@@ -70,6 +77,7 @@ def bulk_comparison(per_second: float, left_out: tuple[str, ...] = ()) -> BulkCo
 
 FULL_RESULTS = Results(
     servers=server_comparison(0.0135, 91.0),
+    models=(model_run("scenes", Quality("64 photographs", 0.696, 0.8925)), model_run("mine", None)),
     requests=requests(bundle_requests(BF16, 0.3, 0.28, 3.5)),
     stages=(answer_stages((640, 491)), answer_stages((4000, 3000))),
     labels=(LabelMaps(DEFAULT, (4000, 3000), constant(0.05), constant(3.0), 1.0),),

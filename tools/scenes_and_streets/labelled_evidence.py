@@ -1,0 +1,90 @@
+"""What PASCAL VOC's annotations say about models of other classes, by the classes that both know.
+
+A pixel counts if its annotation is a shared class or background (none of them); not where it is another class of VOC or void.
+VOC annotates every pixel of a shared class, so a label that a model gives is right or wrong there.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+
+from handler.masks.segmentation import Segmentation
+from scripts.calibrate.pixel_sample import PixelSample
+from scripts.calibrate.reliability import Reliability
+from scripts.class_names import read_class_names
+from scripts.datasets import VOID, Mask
+
+#: Classes of VOC, and what the models call them. A class that is wider in one than in the other (VOC's potted plants, dining
+#: tables) is left out.
+SHARED: dict[str, dict[str, tuple[str, ...]]] = {
+    "scenes": {"person": ("person",), "car": ("car",), "chair": ("chair", "armchair"), "sofa": ("sofa",)},
+    "streets": {
+        "person": ("person", "rider"),
+        "car": ("car",),
+        "bus": ("bus",),
+        "train": ("train",),
+        "motorbike": ("motorcycle",),
+        "bicycle": ("bicycle",),
+    },
+}
+#: In a mask of shared classes: none of them.
+_OTHER = VOID - 1
+
+
+@dataclass(frozen=True)
+class SharedClasses:
+    """The classes that a model shares with PASCAL VOC, numbered in the order of `names`."""
+
+    #: As VOC calls them.
+    names: tuple[str, ...]
+    #: By VOC's index: the shared class, `_OTHER` or `VOID`.
+    of_voc: Mask
+    #: By the model's index: the shared class, or `_OTHER`.
+    of_model: Mask
+
+    @classmethod
+    def find(cls, shared: Mapping[str, Sequence[str]], classes: Sequence[str]) -> Self:
+        """Look up the names of `shared` (VOC's, with the model's) in VOC's class names and in the model's `classes`."""
+        of_voc, of_model = np.full(256, VOID, np.uint8), np.full(256, _OTHER, np.uint8)
+        of_voc[0] = _OTHER
+        voc = read_class_names()
+        for number, (name, ours) in enumerate(shared.items()):
+            of_voc[voc.index(name)] = number
+            of_model[[classes.index(word) for word in ours]] = number
+        return cls(tuple(shared), of_voc, of_model)
+
+    def confusion(self, result: Segmentation, annotation: Mask) -> np.ndarray:
+        """Count pixels by annotated and by predicted shared class, int64 (n+1)×(n+1), the last is none of them."""
+        truth, predicted = self.of_voc[annotation], self.of_model[result.label_map]
+        counted, size = truth != VOID, len(self.names) + 1
+        truth, predicted = (np.minimum(mask[counted], size - 1).astype(np.int64) for mask in (truth, predicted))
+        return np.bincount(truth * size + predicted, minlength=size * size).reshape(size, size)
+
+    def sample(self, result: Segmentation, annotation: Mask, count: int, seed: int) -> PixelSample:
+        """Take up to `count` pixels whose label is a shared class; their truth is the annotated shared class.
+
+        To choose by the label and not by the annotation is what keeps the sample fair: a calibrated model is right as often as
+        it says among the pixels of a label, not among those of a truth.
+        """
+        labelled = self.of_model[result.label_map] != _OTHER
+        return PixelSample.take(result, np.where(labelled, self.of_voc[annotation], VOID).astype(np.uint8), count, seed)
+
+    def reliability(self, sample: PixelSample, temperature: float) -> Reliability:
+        """Return how often the labels of `sample` are right; the confidence is that of all classes that share a name."""
+        group = torch.from_numpy(self.of_model.astype(np.int64))
+        label = group[sample.label]
+        confidence = torch.zeros(len(sample))
+        for index in np.flatnonzero(self.of_model != _OTHER):
+            probability = sample.probability(torch.full_like(sample.label, int(index)), temperature)
+            confidence += torch.where(label == self.of_model[index].item(), probability, 0)
+        return Reliability.count(confidence.clamp(0, 1).double().numpy(), (label == sample.truth).numpy())
+
+
+def intersection_over_union(confusion: np.ndarray) -> np.ndarray:
+    """Return the IoU of each shared class; NaN if it is neither annotated nor predicted."""
+    hits = np.diag(confusion).astype(float)
+    union = confusion.sum(0) + confusion.sum(1) - hits
+    return np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)[:-1]
