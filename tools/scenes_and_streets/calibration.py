@@ -42,18 +42,21 @@ class Evidence:
         )
 
 
-def calibrate(checkpoint: Path, published: SegmentationData, annotated: SegmentationData, shared: SharedClasses) -> None:
+def calibrate(
+    checkpoint: Path, published: SegmentationData, annotated: SegmentationData, shared: SharedClasses, engine: str = AUTO
+) -> None:
     """Fit the temperature of `checkpoint`; write it, and print what was found, if `annotated` images agree.
 
     Args:
         published: photographs that it was not trained on, with the published network's labels.
         annotated: images in PASCAL VOC's classes.
         shared: the classes that both know.
+        engine: runs the network.
     """
     metadata = read_metadata(checkpoint)
-    engine = build_engine(AUTO, ModelFiles(checkpoint), EngineOptions(gpu_id=0))
     plain = metadata.model_copy(update={"calibration": None})
-    pipeline = Pipeline(engine, plain, ModelIdentity(checkpoint.stem, ""), Limits())
+    built = build_engine(engine, ModelFiles(checkpoint), EngineOptions(gpu_id=0))
+    pipeline = Pipeline(built, plain, ModelIdentity(checkpoint.stem, ""), Limits())
     result = calibrate_pipeline(pipeline, published, f"{len(published)} photographs labelled by the published network")
     evidence = measure(pipeline, annotated, shared, result.calibration.temperature)
     diagram = checkpoint.with_suffix(".reliability.png")
