@@ -179,9 +179,9 @@ class Quality:
 
     #: What it was measured on.
     data: str
-    #: In 0..1.
+    #: In 0..1; None: not measured.
     miou: float
-    pixel_accuracy: float
+    pixel_accuracy: float | None
 
 
 @dataclass(frozen=True)

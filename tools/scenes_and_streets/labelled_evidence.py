@@ -16,6 +16,7 @@ from scripts.calibrate.pixel_sample import PixelSample
 from scripts.calibrate.reliability import Reliability
 from scripts.class_names import read_class_names
 from scripts.datasets import VOID, Mask
+from scripts.evaluate.metrics import Counts, Fractions
 
 #: Classes of VOC, and what the models call them. A class that is wider in one than in the other (VOC's potted plants, dining
 #: tables) is left out.
@@ -56,7 +57,7 @@ class SharedClasses:
             of_model[[classes.index(word) for word in ours]] = number
         return cls(tuple(shared), of_voc, of_model)
 
-    def confusion(self, result: Segmentation, annotation: Mask) -> np.ndarray:
+    def confusion(self, result: Segmentation, annotation: Mask) -> Counts:
         """Count pixels by annotated and by predicted shared class, int64 (n+1)×(n+1), the last is none of them."""
         truth, predicted = self.of_voc[annotation], self.of_model[result.label_map]
         counted, size = truth != VOID, len(self.names) + 1
@@ -83,8 +84,9 @@ class SharedClasses:
         return Reliability.count(confidence.clamp(0, 1).double().numpy(), (label == sample.truth).numpy())
 
 
-def intersection_over_union(confusion: np.ndarray) -> np.ndarray:
+def intersection_over_union(confusion: Counts) -> Fractions:
     """Return the IoU of each shared class; NaN if it is neither annotated nor predicted."""
     hits = np.diag(confusion).astype(float)
     union = confusion.sum(0) + confusion.sum(1) - hits
-    return np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)[:-1]
+    iou: Fractions = np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)
+    return iou[:-1]

@@ -11,6 +11,7 @@ from benchmarks.serving.results import (
     LabelMaps,
     LiveServer,
     ModelRun,
+    Quality,
     Requests,
     Results,
     ServerComparison,
@@ -90,16 +91,19 @@ def _models(runs: Sequence[ModelRun]) -> str:
             _ms(run.request),
             _ms(run.network),
             f"{run.input_size[0]}×{run.input_size[1]}",
-            *(
-                (f"{run.quality.miou:.3f}", _percent(run.quality.pixel_accuracy), run.quality.data)
-                if run.quality
-                else ("–",) * 3
-            ),
+            *_quality(run.quality),
             _size(run.checkpoint_bytes),
         )
         for run in runs
     ]
     return _section("Included models", head, rows)
+
+
+def _quality(quality: Quality | None) -> tuple[str, str, str]:
+    if quality is None:
+        return "–", "–", "–"
+    pixels = "–" if quality.pixel_accuracy is None else _percent(quality.pixel_accuracy)
+    return f"{quality.miou:.3f}", pixels, quality.data
 
 
 def _requests(requests: Requests) -> str:

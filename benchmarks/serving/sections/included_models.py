@@ -27,8 +27,8 @@ class _Side:
     def summarize(self, checkpoint: Path, photo: Size) -> ModelRun:
         metadata = read_metadata(checkpoint)
         # Later evaluations are of data that chose nothing.
-        measured = metadata.evaluations[-1] if metadata.evaluations else None
-        quality = measured and Quality(measured.dataset, measured.miou, measured.pixel_accuracy)
+        latest = metadata.evaluations[-1:]
+        quality = next((Quality(made.dataset, made.miou, made.pixel_accuracy) for made in latest), None)
         height, width = network_size(metadata.resize, photo)
         times = Spread.of(self.requests), Spread.of(self.network)
         return ModelRun(self.case, *times, (width, height), checkpoint.stat().st_size, quality)

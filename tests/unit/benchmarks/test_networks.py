@@ -12,7 +12,7 @@ from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
 from model import load_checkpoint
 from model.strict import ConfigurationError
-from scripts.package import DEFAULT_CHECKPOINT
+from scripts.package import DEFAULT_CHECKPOINT, MODELS
 
 from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
 
@@ -22,8 +22,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoint_of(MOBILENET, tmp_path_factory.mktemp("networks"), 128)
 
 
-def test_the_default_network_is_the_default_checkpoint(tmp_path: Path) -> None:
+def test_the_default_network_and_the_models_of_this_repository_are_its_checkpoints(tmp_path: Path) -> None:
     assert checkpoint_of(DEFAULT_NETWORK, tmp_path, 128) == DEFAULT_CHECKPOINT
+    assert checkpoint_of("scenes", tmp_path, 128) == MODELS["scenes"]
 
 
 @pytest.mark.slow
