@@ -53,7 +53,7 @@ def test_pixels_of_classes_that_are_not_shared_count_for_nothing() -> None:
 
 
 def test_an_iou_of_nothing_is_no_number() -> None:
-    assert np.isnan(intersection_over_union(np.zeros((3, 3)))).all()
+    assert np.isnan(intersection_over_union(np.zeros((3, 3), np.int64))).all()
 
 
 def test_labels_of_shared_classes_alone_are_judged_with_the_confidence_of_all_that_share_a_name() -> None:
