@@ -109,8 +109,14 @@ async def corrupt_archive(setting: Setting, plan: Plan) -> Outcome:
         with replace(setting, archive=broken).serving():
             pass
     except ServerError as error:
-        note = "refused: " + " ".join(str(error).split("\n(")[0].split()).replace(f"{broken}: ", "")[-160:]
+        note = f"refused: {_reason(str(error)).replace(f'{broken}: ', '')}"
     return Outcome("corrupt archive", Tally(), time.monotonic() - began, note=note)
+
+
+def _reason(text: str) -> str:
+    """Return the line that names Java's exception, else all of a message, without where its log is; at most 160 characters."""
+    lines = text.split("\n(")[0].split("\n")
+    return " ".join(next(([line] for line in lines if "Exception" in line), lines))[-160:].strip()
 
 
 async def step_clock(setting: Setting, plan: Plan) -> Outcome:

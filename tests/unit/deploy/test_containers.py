@@ -84,6 +84,13 @@ def test_the_base_image_has_no_default_and_the_server_is_not_root(file: Path) ->
     assert re.findall(r"^USER (.+)$", text, re.MULTILINE) == ["65532:65532"]
 
 
+def test_torchserve_which_hears_no_sigterm_as_process_1_is_not_process_1() -> None:
+    text = (ROOT / "deploy" / "containers" / "torchserve.Containerfile").read_text()
+
+    assert 'ENTRYPOINT ["/usr/bin/tini", "--", ' in text
+    assert re.search(r"install-debian\.sh .*\btini\b", text)
+
+
 @pytest.mark.parametrize("file", CONTAINERFILES, ids=lambda file: file.stem)
 def test_every_stage_checks_its_base_first(file: Path) -> None:
     stages = [stage.splitlines() for stage in file.read_text().split("\nFROM ")[1:]]
