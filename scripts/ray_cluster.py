@@ -6,10 +6,13 @@ import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial, wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 from scripts.errors import UserError
 
@@ -21,6 +24,8 @@ _OBJECT_STORE_BYTES = 100_000_000
 _NOT_COPIED = (".git", "benchmarks", "deploy", "docs", "page", "tests", "tools")
 #: A socket's path may have 107 bytes, of which Ray takes about 70 below this folder.
 _LONGEST_FOLDER = 32
+#: Seconds in which a Ray of one's own must have started; a busy machine needs more than the 30 s that Ray allows.
+_STARTED_WITHIN_S = 180
 
 
 def require_ray() -> None:
@@ -55,7 +60,8 @@ def connected(address: str | None, project: Path | None = ROOT) -> Iterator[Modu
         ray = importlib.import_module("ray")
         if not ray.is_initialized():
             cleanup.callback(ray.shutdown)
-            _connect(ray, arguments, "on this machine" if address is None else f"at {address}")
+            with contextlib.nullcontext() if address else _starting():
+                _connect(ray, arguments, "on this machine" if address is None else f"at {address}")
         yield ray
 
 
@@ -64,6 +70,38 @@ def _connect(ray: ModuleType, arguments: Mapping[str, Any], where: str) -> None:
         ray.init(**arguments, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # Ray raises nothing more special where a node has not started within half a minute.
         raise UserError(f"Ray {where} cannot be used: {str(error).strip().splitlines()[0]}") from error
+
+
+@contextlib.contextmanager
+def _starting() -> Iterator[None]:
+    """Let Ray start processes that take their time and that signals to this program's process group do not reach.
+
+    `timeout` and a shell's `kill %1` signal the group. Ray Serve's controller would then be gone before it could end the
+    replicas, and this program would wait for it in vain. Ray 2.60 has options for neither.
+    """
+    services = importlib.import_module("ray._private.services")
+    with (
+        patch.object(services, "ConsolePopen", partial(services.ConsolePopen, process_group=0)),
+        patch.object(services, "get_node", _patient(services.get_node)),
+    ):
+        yield
+
+
+def _patient(get_node: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `get_node` that waits until the node is known; Ray itself waits for 30 s, whatever one asks for."""
+
+    @wraps(get_node)
+    def waiting(*arguments: Any) -> Any:
+        deadline = time.monotonic() + _STARTED_WITHIN_S
+        while True:
+            try:
+                return get_node(*arguments)
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    return waiting
 
 
 def _set_password(cleanup: contextlib.ExitStack) -> None:

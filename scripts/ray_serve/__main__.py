@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
@@ -21,9 +21,20 @@ from scripts.arguments import Parser, number, positive_int, seconds, whole_numbe
 from scripts.errors import UserError, report_errors
 from scripts.ray_cluster import connected
 from scripts.ray_serve.deployment import NAME, ServeSettings, application
+from scripts.ray_serve.proxy_errors import CALLBACK, VARIABLE
 
 _PROG = "python -m scripts.ray_serve"
 _DEFAULTS = ServeSettings.model_fields
+#: For the processes of a Ray of one's own; those of a running cluster have what they were started with.
+_RAY_SETTINGS = {
+    VARIABLE: CALLBACK,
+    # Ray Serve kills proxies that are not ready within 5 s, which a busy machine may need.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "180",
+}
+#: How often it is waited for proxies, for the 60 s that Ray Serve allows.
+_TRIES = 3
+#: Exit code after SIGTERM while Ray starts, as shells have it.
+_ENDED = 128 + signal.SIGTERM
 
 
 @report_errors
@@ -34,9 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(f"{chosen.archive}: no such archive; `make package` builds it")
     settings = read_arguments(chosen)
     ended = threading.Event()
-    # Ray Serve kills proxies that are not ready within 5 s, which a busy machine may need.
-    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
+    for name, value in _RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
     with ExitStack() as cleanup:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(_ENDED))
         cleanup.enter_context(connected(chosen.address))
         # Ray's own handler of SIGTERM would leave its files behind.
         for handled in (signal.SIGTERM, signal.SIGINT):
@@ -66,6 +78,7 @@ def parser() -> Parser:
         ("memory", positive_int, "bytes of memory of a replica"),
         ("ongoing", positive_int, "requests in a replica at a time"),
         ("queued", positive_int, "requests that wait in a proxy; more get 503"),
+        ("busy-after", seconds, "seconds of load before another replica is started"),
         ("idle-after", seconds, "seconds without load before a replica is ended"),
     ):
         default = _DEFAULTS[name.replace("-", "_")].default
@@ -90,11 +103,23 @@ def _run(serve: ModuleType, settings: ServeSettings, chosen: Namespace) -> None:
     Raises:
         UserError: it cannot be deployed, or the port is taken.
     """
+    address = {"host": chosen.host, "port": chosen.port}
     try:
-        serve.start(http_options={"host": chosen.host, "port": chosen.port}, proxy_location="EveryNode")
-        serve.run(application(settings), name=NAME, route_prefix="/")
-    except RuntimeError as error:
+        _patiently(lambda: serve.start(http_options=address, proxy_location="EveryNode"))
+        _patiently(lambda: serve.run(application(settings), name=NAME, route_prefix="/"))
+    except (RuntimeError, TimeoutError) as error:
         raise UserError(f"Ray Serve cannot serve {settings.archive}: {_reason(serve) or error}") from error
+
+
+def _patiently(call: Callable[[], object]) -> None:
+    """Call again what gave up waiting for proxies: it begins nothing anew, and waits for what a busy machine still does."""
+    for _ in range(_TRIES - 1):
+        try:
+            call()
+        except TimeoutError:
+            continue
+        return
+    call()
 
 
 def _reason(serve: ModuleType) -> str:

@@ -41,6 +41,8 @@ class ServeSettings(BaseModel):
     ongoing: int = Field(default=4, ge=1)
     #: Requests that wait in each proxy; more get 503.
     queued: int = Field(default=100, ge=1)
+    #: Seconds of more load than the replicas are for, before another one is started.
+    busy_after: float = Field(default=10, gt=0)
     #: Seconds without load before a replica is ended.
     idle_after: float = Field(default=300, gt=0)
     #: More options of the server, as on its command line: `--tokens FILE --timeout 60`.
@@ -71,7 +73,7 @@ def application(settings: Mapping[str, Any] | ServeSettings) -> Any:
             "min_replicas": chosen.min_replicas,
             "max_replicas": max(chosen.min_replicas, chosen.max_replicas),
             "target_ongoing_requests": max(1, chosen.ongoing / 2),
-            "upscale_delay_s": 10,
+            "upscale_delay_s": chosen.busy_after,
             "downscale_delay_s": chosen.idle_after,
         },
         graceful_shutdown_timeout_s=options.drain,

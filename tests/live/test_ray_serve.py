@@ -1,107 +1,135 @@
-"""The server's routes in replicas of Ray Serve, over small workers: limits, and a replica that is killed."""
+"""The server's routes in replicas of Ray Serve, over small workers: limits, load, and a replica that is killed.
+
+The contract's tests run against Ray Serve as well (`conftest.py`).
+"""
 
 import os
 import signal
-import subprocess
-import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
 import pytest
 import requests
 
-from scripts.ray_cluster import INSTALL_RAY
-from scripts.server import Ports
-from tests.support import ROOT
+from tests.live.client import error
+from tests.live.ray_server import ON_RAY, RayServer, serving_on_ray
 from tests.unit.handler.servers.asgi.support import TIMEOUT_S, until, write_fake_archive
 
-pytestmark = [
-    pytest.mark.exhaustive,
-    pytest.mark.skipif(find_spec("ray") is None, reason=f"Ray is not installed; {INSTALL_RAY}"),
-]
-_OPTIONS = ["--replicas", "2", "--ongoing", "2", "--queued", "2", "--cpus", "0.5", "--memory", "200000000"]
+pytestmark = [*ON_RAY]
+_SMALL = ["--cpus", "0.5", "--memory", "200000000"]
+_OPTIONS = ["--replicas", "1:2", "--ongoing", "2", "--queued", "2", "--busy-after", "1", "--idle-after", "5", *_SMALL]
+#: Ray Serve looks at the mean load of half a minute.
+_SCALED_WITHIN_S = 300
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start two replicas, and give their address; starting them takes half a minute."""
-    archive, port = write_fake_archive(tmp_path_factory.mktemp("archive") / "fake"), Ports.free().inference
-    program = [sys.executable, "-m", "scripts.ray_serve", "--archive", str(archive), "--port", str(port), *_OPTIONS]
-    with subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert any(line.startswith("ready: ") for line in process.stdout)
-            yield f"http://127.0.0.1:{port}"
-            process.terminate()
-            assert process.wait(timeout=120) == 0
-        finally:
-            process.kill()
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayServer]:
+    """Start one replica, or two under load."""
+    folder = tmp_path_factory.mktemp("ray")
+    with serving_on_ray(write_fake_archive(folder / "fake"), folder, *_OPTIONS) as server:
+        yield server
 
 
 def ask(url: str, command: str) -> requests.Response:
-    return requests.post(f"{url}/predictions/fake", command, timeout=TIMEOUT_S)
+    return requests.post(f"{url.partition('/predictions')[0]}/predictions/fake", command, timeout=TIMEOUT_S)
 
 
-def ask_until_answered(url: str, command: str) -> tuple[str, int]:
-    """Return the answer's text, and how often the request was sent."""
-    for attempt in range(1, 200):
+def ask_until_answered(url: str, command: str) -> tuple[str, Counter[str]]:
+    """Send a request again as long as it may be; return the answer's text, and what came before it."""
+    met: Counter[str] = Counter()
+    deadline = time.monotonic() + _SCALED_WITHIN_S
+    while time.monotonic() < deadline:
         try:
             response = ask(url, command)
         except requests.ConnectionError:
+            met["connection lost"] += 1
             continue
         if response.ok:
-            return response.text, attempt
-    raise AssertionError(f"{command!r} was never answered")
+            return response.text, met
+        code, kind = error(response)
+        assert (code, response.headers["retry-after"]) == (503, "1")
+        met[kind] += 1
+        time.sleep(0.1)
+    raise AssertionError(f"{command!r} was never answered: {met}")
 
 
-def test_answers_and_errors_are_those_of_the_server(url: str) -> None:
-    answer = requests.post(f"{url}/predictions/fake?a=1", "echo x", timeout=TIMEOUT_S, headers={"X-Request-ID": "mine"})
-    unknown, refused = requests.get(f"{url}/nowhere", timeout=TIMEOUT_S), ask(url, "deny no such format")
-    metadata = requests.get(f"{url}/v2/models/fake", timeout=TIMEOUT_S)
+@contextmanager
+def load(server: RayServer, released: Path) -> Iterator[None]:
+    """Keep four requests in the service during the block."""
 
-    assert (answer.status_code, answer.text) == (200, "predict None a=1 x")
-    assert set(answer.headers["X-Request-ID"].split(", ")) == {"mine"}
+    def wait() -> None:
+        while not released.exists():
+            with suppress(requests.RequestException):  # One that has waited for long enough.
+                ask(server.url, f"wait {released}")
+
+    with ThreadPoolExecutor(4) as threads:
+        waiting = [threads.submit(wait) for _ in range(4)]
+        try:
+            yield
+        finally:
+            released.touch()
+    for thread in waiting:
+        thread.result()
+
+
+def test_answers_and_errors_are_those_of_the_server(small: RayServer) -> None:
+    origin = small.endpoint("inference").url
+    answer = requests.post(f"{small.url}?a=1", "echo x", timeout=TIMEOUT_S, headers={"X-Request-ID": "mine"})
+    unknown, refused = requests.get(f"{origin}/nowhere", timeout=TIMEOUT_S), ask(small.url, "deny no such format")
+    metadata = requests.get(f"{origin}/v2/models/fake", timeout=TIMEOUT_S)
+
+    assert (answer.status_code, answer.text, answer.headers["X-Request-ID"]) == (200, "predict None a=1 x", "mine")
     assert (unknown.status_code, unknown.json()["type"]) == (404, "PathNotFound")
     assert (refused.status_code, refused.json()["message"]) == (415, "no such format")
     assert metadata.json()["name"] == "fake"
 
 
-def test_a_worker_that_dies_is_replaced_within_its_replica(url: str) -> None:
-    assert ask(url, "die").json()["type"] == "WorkerDied"
-    assert ask_until_answered(url, "echo after")[0] == "predict None  after"
+def test_a_worker_that_dies_is_replaced_within_its_replica(small: RayServer) -> None:
+    assert ask(small.url, "die").json()["type"] == "WorkerDied"
+    assert ask_until_answered(small.url, "echo after")[0] == "predict None  after"
 
 
-def test_more_requests_than_may_wait_get_503_and_the_others_their_answers(url: str, tmp_path: Path) -> None:
+def test_more_requests_than_may_wait_get_503_and_the_others_their_answers(small: RayServer, tmp_path: Path) -> None:
     released = tmp_path / "released"
     with ThreadPoolExecutor(20) as threads:
-        sent = [threads.submit(ask, url, f"wait {released}") for _ in range(20)]
+        sent = [threads.submit(ask, small.url, f"wait {released}") for _ in range(20)]
         until(lambda: any(one.done() for one in sent))
         released.touch()
         answers = [one.result() for one in sent]
 
     refused = [answer for answer in answers if answer.status_code == 503]
     assert refused
-    assert all(answer.headers["Retry-After"] == "1" for answer in refused)
     assert {answer.status_code for answer in answers} == {200, 503}
+    assert {(*error(answer), answer.headers["Retry-After"]) for answer in refused} == {(503, "QueueFull", "1")}
+
+
+def test_load_starts_a_second_replica_which_ends_when_the_load_has_gone(small: RayServer, tmp_path: Path) -> None:
+    until(lambda: len(small.replicas()) == 1, _SCALED_WITHIN_S)
+
+    with load(small, tmp_path / "released"):
+        until(lambda: len(small.replicas()) == 2, _SCALED_WITHIN_S)
+
+    until(lambda: len(small.replicas()) == 1, _SCALED_WITHIN_S)
+    assert ask(small.url, "echo still").text == "predict None  still"
 
 
 def test_a_killed_replica_loses_nothing_that_a_retry_does_not_answer(
-    url: str, record_property: Callable[[str, object], None]
+    small: RayServer, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    (model,) = requests.get(f"{url}/models/fake", timeout=TIMEOUT_S).json()
-    replica = psutil.Process(model["workers"][0]["pid"]).parent()
-    assert replica is not None
+    with load(small, tmp_path / "released"):
+        until(lambda: len(small.replicas()) == 2, _SCALED_WITHIN_S)
 
-    def send(number: int) -> tuple[str, int]:
+    def send(number: int) -> tuple[str, Counter[str]]:
         if number == 100:
-            os.kill(replica.pid, signal.SIGKILL)
-        return ask_until_answered(url, f"echo {number}")
+            os.kill(small.replicas()[0].pid, signal.SIGKILL)
+        return ask_until_answered(small.url, f"echo {number}")
 
     with ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(send, range(300)))
 
     assert [text for text, _ in answers] == [f"predict None  {number}" for number in range(300)]
-    record_property("sent_again", sum(attempts > 1 for _, attempts in answers))
+    record_property("sent_again", dict(sum((met for _, met in answers), Counter())))

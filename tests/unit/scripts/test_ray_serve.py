@@ -1,6 +1,12 @@
+import asyncio
+import json
+import os
+import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -10,6 +16,7 @@ from scripts.errors import UsageError, UserError
 from scripts.ray_cluster import connected
 from scripts.ray_serve.__main__ import parser, read_arguments
 from scripts.ray_serve.deployment import ServeSettings, read_settings, server_options
+from scripts.ray_serve.proxy_errors import CALLBACK, VARIABLE, middlewares
 from tests.support import ROOT
 
 
@@ -71,15 +78,125 @@ def test_actors_are_counted_by_what_every_node_has_left_for_them() -> None:
     assert count_jobs(nodes, RayOptions(gpus=1)) == 1
 
 
-def test_a_ray_that_does_not_start_in_time_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A package in the place of Ray, which does nothing."""
+    ray, services = ModuleType("ray"), ModuleType("ray._private.services")
+    vars(ray).update(init=lambda **_: None, is_initialized=lambda: False, shutdown=lambda: None, services=services)
+    vars(services).update(ConsolePopen=subprocess.Popen, get_node=lambda *_: {"alive": True})
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray._private.services", services)
+    monkeypatch.setattr("scripts.ray_cluster.require_ray", lambda: None)
+    return ray
+
+
+def test_a_ray_that_does_not_start_in_time_is_said_in_words(ray: ModuleType) -> None:
     def init(**_: object) -> None:
         raise Exception("The current node timed out during startup.\nMore.")
 
-    ray = ModuleType("ray")
-    vars(ray).update(init=init, is_initialized=lambda: False, shutdown=lambda: None)
-    monkeypatch.setitem(sys.modules, "ray", ray)
-    monkeypatch.setattr("scripts.ray_cluster.require_ray", lambda: None)
+    vars(ray).update(init=init)
 
     says = r"^Ray on this machine cannot be used: The current node timed out during startup\.$"
     with pytest.raises(UserError, match=says), connected(None):
         pytest.fail("it is connected")
+
+
+def test_a_ray_of_ones_own_is_waited_for_and_is_not_reached_by_signals_to_this_group(ray: ModuleType) -> None:
+    asked, groups = [], []
+
+    def get_node(*arguments: object) -> dict[str, bool]:
+        asked.append(arguments)
+        if len(asked) < 3:
+            raise RuntimeError("unknown node")
+        return {"alive": True}
+
+    def init(**_: object) -> None:
+        assert ray.services.get_node("address", "id") == {"alive": True}
+        with ray.services.ConsolePopen(["sleep", "60"]) as process:
+            groups.append((process.pid, os.getpgid(process.pid)))
+            process.kill()
+
+    vars(ray).update(init=init)
+    ray.services.get_node = get_node
+
+    with connected(None):
+        assert ray.services.get_node is get_node
+    assert asked == [("address", "id")] * 3
+    assert groups[0][0] == groups[0][1] != os.getpgrp()
+
+
+Messages = list[dict[str, Any]]
+
+
+def answer_through_the_proxy(*messages: dict[str, Any], path: str = "/predictions/a") -> Messages:
+    """Return what comes out when the proxy's application sends `messages`."""
+    sent: Messages = []
+
+    async def proxy(_: object, __: object, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+        for message in messages:
+            await send(message)
+
+    async def receive() -> dict[str, Any]:
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def answer() -> None:
+        (wrapper,) = middlewares()
+        await wrapper.cls(proxy, *wrapper.args, **wrapper.kwargs)({"type": "http", "path": path}, receive, send)
+
+    asyncio.run(answer())
+    return sent
+
+
+def text(status: int, content_type: bytes = b"text/plain; charset=utf-8", *headers: tuple[bytes, bytes]) -> Messages:
+    return [
+        {"type": "http.response.start", "status": status, "headers": [(b"content-type", content_type), *headers]},
+        {"type": "http.response.body", "body": b"words of Ray"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected", "retry_after"),
+    [
+        (text(503, b"text/plain", (b"retry-after", b"3")), (503, "QueueFull"), b"3"),
+        (text(503), (503, "ModelNotReady"), b"1"),
+        (text(408), (504, "DeadlineExceeded"), None),
+        (text(404), (404, "PathNotFound"), None),
+        (text(500), (500, "InternalError"), None),
+        ([], (503, "Unavailable"), b"1"),
+    ],
+    ids=["queue full", "no replica", "timeout", "no application", "fault", "replica lost"],
+)
+def test_errors_of_the_proxy_have_the_services_body(
+    messages: Messages, expected: tuple[int, str], retry_after: bytes | None
+) -> None:
+    start, body = answer_through_the_proxy(*messages)
+
+    answer, headers = json.loads(body["body"]), dict(start["headers"])
+    assert (start["status"], answer["type"], answer["code"]) == (*expected, expected[0])
+    assert answer["error"] == answer["message"]
+    assert (headers[b"content-type"], headers.get(b"retry-after")) == (b"application/json", retry_after)
+    assert int(headers[b"content-length"]) == len(body["body"])
+
+
+@pytest.mark.parametrize(
+    ("messages", "path"),
+    [(text(200), "/v1/models/a"), (text(503, b"application/json"), "/ping"), (text(503), "/-/healthz")],
+    ids=["answer", "a replica's error", "Ray Serve's own path"],
+)
+def test_everything_else_passes(messages: Messages, path: str) -> None:
+    assert answer_through_the_proxy(*messages, path=path) == messages
+
+
+def test_an_answer_has_one_request_id() -> None:
+    twice = text(200, b"image/png", (b"x-request-id", b"mine"), (b"x-request-id", b"mine"))
+
+    start, _ = answer_through_the_proxy(*twice)
+
+    assert [value for name, value in start["headers"] if name == b"x-request-id"] == [b"mine"]
+
+
+def test_the_image_names_what_mends_the_errors_of_the_proxy() -> None:
+    assert f"{VARIABLE}={CALLBACK}\n" in (ROOT / "deploy" / "ray" / "Dockerfile").read_text()

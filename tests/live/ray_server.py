@@ -1,0 +1,80 @@
+"""Ray Serve on this machine, started as users start it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import pytest
+
+from scripts.ray_cluster import INSTALL_RAY
+from scripts.server import Ports, Server
+from scripts.server.logs import CONSOLE
+from tests.support import ROOT
+
+#: For tests that start a Ray; they take a minute and more.
+ON_RAY = (
+    pytest.mark.exhaustive,
+    pytest.mark.skipif(find_spec("ray") is None, reason=f"Ray is not installed; {INSTALL_RAY}"),
+)
+#: Ray Serve waits 30 s for a controller that has gone; then its own end would be the least of the troubles.
+_ENDS_WITHIN_S = 300
+_REPLICA = "ray::ServeReplica"
+
+
+@dataclass(frozen=True)
+class RayServer(Server):
+    """Ray Serve, whose replicas have the routes of the server of our own."""
+
+    def replicas(self) -> list[psutil.Process]:
+        """Return the processes of the replicas."""
+        program = psutil.Process(self.pid)
+        return [process for process in program.children(recursive=True) if _title(process).startswith(_REPLICA)]
+
+
+@contextmanager
+def serving_on_ray(archive: Path, folder: Path, *options: str) -> Iterator[RayServer]:
+    """Give Ray Serve with these options of `scripts.ray_serve` inside the block.
+
+    It is ended by SIGTERM to its process group, as `timeout` and shells send it; that must end all that it started, and
+    leave nothing to complain of.
+    """
+    logs, cache, ports = folder / "run" / "logs", folder / "cache", Ports.free()
+    logs.mkdir(parents=True)
+    program = [sys.executable, "-m", "scripts.ray_serve", "--archive", str(archive), "--port", str(ports.inference)]
+    with (logs / CONSOLE).open("w") as console:
+        process = subprocess.Popen(
+            [*program, "--server", f"--cache {cache}", *options],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=console,
+            text=True,
+            process_group=0,
+        )
+    with process:
+        try:
+            assert process.stdout is not None
+            assert any(line.startswith("ready: ") for line in process.stdout), (logs / CONSOLE).read_text()
+            began = psutil.Process(process.pid).create_time()
+            yield RayServer(process.pid, began, ports, archive.stem, folder / "run", cache, "asgi")
+            family = psutil.Process(process.pid).children(recursive=True)
+            os.killpg(process.pid, signal.SIGTERM)
+            assert process.wait(_ENDS_WITHIN_S) == 0
+            said = (logs / CONSOLE).read_text().splitlines()
+            assert [line for line in said if not line.startswith("INFO ")] == []
+            assert psutil.wait_procs(family, timeout=10)[1] == []
+        finally:
+            process.kill()
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
