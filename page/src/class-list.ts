@@ -2,11 +2,16 @@
 
 import { cssColour } from "./colours";
 import { byId, element, percent } from "./dom";
-import type { ClassShare } from "./label-map";
 
-export interface Row extends ClassShare {
+export interface Row {
   name: string;
   colour: number;
+  /** Of the photograph, 0 to 1. */
+  fraction: number;
+  /** Mean confidence, 0 to 1; undefined until the confidences are there. */
+  score: number | undefined;
+  /** Of the photograph in the mask that this one is compared with. */
+  otherFraction?: number;
   /** Intersection over union with the other mask, 0 to 1. */
   iou?: number;
 }
@@ -16,6 +21,7 @@ export class ClassList {
   private readonly hidden = new Set<string>();
   private solo: string | undefined;
   private rows: Row[] = [];
+  private canExplain = false;
   private readonly root = byId("classes");
 
   constructor(
@@ -38,28 +44,26 @@ export class ClassList {
   show(rows: Row[], canExplain: boolean): void {
     if (this.solo !== undefined && !rows.some((row) => row.name === this.solo)) this.solo = undefined;
     const focused = this.root.contains(document.activeElement) ? document.activeElement?.getAttribute("data-focus") : undefined;
-    this.rows = rows;
+    [this.rows, this.canExplain] = [rows, canExplain];
+    byId("class-tools").hidden = !rows.length;
     this.root.replaceChildren(...rows.map((row) => this.item(row, canExplain)));
     if (focused) this.root.querySelector<HTMLElement>(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
   }
 
   private item(row: Row, canExplain: boolean): HTMLLIElement {
-    const box = element("input", { type: "checkbox", "data-focus": `show ${row.index}`, checked: this.isVisible(row.name) });
+    const box = element("input", { type: "checkbox", "data-focus": `show ${row.name}`, checked: this.isVisible(row.name) });
     box.addEventListener("change", () => this.toggle(row.name, box.checked));
     const swatch = element("span", { class: "swatch" });
     swatch.style.background = cssColour(row.colour);
     const isSolo = this.solo === row.name;
-    const solo = element("button", { type: "button", "data-focus": `solo ${row.index}`, "aria-pressed": String(isSolo), "aria-label": `Only ${row.name}` }, "Only");
+    const solo = element("button", { type: "button", "data-focus": `solo ${row.name}`, "aria-pressed": String(isSolo), "aria-label": `Only ${row.name}` }, "Only");
     solo.addEventListener("click", () => {
       this.solo = isSolo ? undefined : row.name;
       this.changed();
     });
-    const why = element("button", { type: "button", "data-focus": `why ${row.index}`, "aria-label": `Why ${row.name}?`, disabled: !canExplain }, "Why?");
+    const why = element("button", { type: "button", "data-focus": `why ${row.name}`, "aria-label": `Why ${row.name}?`, disabled: !canExplain }, "Why?");
     why.addEventListener("click", () => this.onExplain(row));
-    const score = row.score === undefined ? "" : ` · score ${percent(row.score)}`;
-    const iou = row.iou === undefined ? "" : ` · IoU ${percent(row.iou)}`;
-    const numbers = element("span", { class: "numbers" }, `${percent(row.fraction)}${score}${iou}`);
-    return element("li", {}, element("label", {}, box, swatch, element("span", {}, row.name)), solo, why, numbers);
+    return element("li", {}, element("label", {}, box, swatch, element("span", {}, row.name)), solo, why, element("span", { class: "numbers" }, describe(row)));
   }
 
   private toggle(name: string, shown: boolean): void {
@@ -72,6 +76,11 @@ export class ClassList {
     this.changed();
   }
 
+  private changed(): void {
+    this.show(this.rows, this.canExplain);
+    this.onChange();
+  }
+
   private showAll(shown: boolean): void {
     this.solo = undefined;
     for (const row of this.rows) {
@@ -80,8 +89,10 @@ export class ClassList {
     }
     this.changed();
   }
+}
 
-  private changed(): void {
-    this.onChange();
-  }
+/** Tells a class's share and certainty, or, of two masks, both shares and how far they overlap. */
+function describe({ fraction, score, otherFraction, iou }: Row): string {
+  if (otherFraction !== undefined) return `${percent(fraction)} and ${percent(otherFraction)} · overlap (IoU) ${percent(iou ?? 0)}`;
+  return `${percent(fraction)} of the pixels${score === undefined ? "" : ` · ${percent(score)} sure`}`;
 }

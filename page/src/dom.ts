@@ -46,5 +46,6 @@ export function saveFile(bytes: Blob, name: string): void {
 }
 
 export function percent(share: number, digits = 1): string {
-  return `${(share * 100).toFixed(digits)} %`;
+  // The number and its sign stay on one line.
+  return `${(share * 100).toFixed(digits)}\u00a0%`;
 }

@@ -3,7 +3,8 @@
 import type { App } from "./app";
 import { Cancelled, type Options } from "./api";
 import { byId, element, saveFile } from "./dom";
-import { type Editor, stem } from "./editor";
+import type { Editor } from "./editor";
+import { stem } from "./photos";
 
 const SUFFIXES: Record<string, string> = {
   "application/json": ".json",
@@ -21,6 +22,24 @@ const FORMATS: Record<string, string> = {
   npz: "application/x-npz",
   ...Object.fromEntries(["png", "index", "confidence", "uncertainty"].map((name) => [name, "image/png"])),
   overlay: "image/jpeg",
+};
+/** What people call the formats; others go by their own names. */
+const TITLES: Record<string, string> = {
+  png: "Mask (PNG)",
+  overlay: "Photograph with its mask (JPEG)",
+  geojson: "Polygons (GeoJSON)",
+  json: "Classes and masks (JSON)",
+  index: "Class numbers (grey PNG)",
+  confidence: "Confidence (grey PNG)",
+  uncertainty: "Uncertainty (grey PNG)",
+  npz: "Arrays for NumPy",
+  coco: "COCO",
+  coco_panoptic: "COCO panoptic",
+  labelme: "Labelme",
+  labelstudio: "Label Studio, brush",
+  labelstudio_polygons: "Label Studio, polygons",
+  cvat: "CVAT",
+  huggingface: "Hugging Face",
 };
 const WITH_POLYGONS = ["geojson", "labelme", "labelstudio_polygons"];
 
@@ -42,8 +61,8 @@ export class Downloads {
   refresh(): void {
     const names = Object.keys(this.formats);
     if (this.format.options.length !== names.length) {
-      this.format.replaceChildren(...names.map((name) => element("option", { value: name }, name)));
-      this.format.value = "geojson" in this.formats ? "geojson" : names[0];
+      this.format.replaceChildren(...names.map((name) => element("option", { value: name }, TITLES[name] ?? name)));
+      this.format.value = "png" in this.formats ? "png" : names[0];
       this.explainFormat();
     }
     const ready = this.app.resultA !== undefined && this.app.current?.state !== "failed";

@@ -1,54 +1,53 @@
-/** Edits polygons over the photograph: select, drag, add and delete vertices, undo. */
+/** Edits polygons over the photograph: select, drag, add and delete corners, undo; and saves them. */
 
 import type { App } from "./app";
 import { Cancelled } from "./api";
-import { byId, saveFile } from "./dom";
-import { deleteVertex, type FeatureCollection, findPolygon, halveEdge, History, moveVertex, type Position, readShapes, type Shape, writeShapes } from "./polygons";
+import { byId, element, saveFile } from "./dom";
+import { stem } from "./photos";
+import { PolygonDrawing } from "./polygon-drawing";
+import { POLYGON_FILES } from "./polygon-files";
+import { deleteVertex, type FeatureCollection, findPolygon, halveEdge, History, moveVertex, type Position, readShapes, type Shape } from "./polygons";
 import type { Point } from "./stage";
-
-const SVG = "http://www.w3.org/2000/svg";
-/** More handles than this are drawn for the part in view alone. */
-const MOST_HANDLES = 1500;
 
 interface Selection {
   shape: number;
   polygon: number;
 }
 
+interface Work {
+  source: FeatureCollection;
+  history: History<Shape[]>;
+}
+
 export class Editor {
-  private readonly svg = document.createElementNS(SVG, "svg");
-  private readonly drawing = document.createElementNS(SVG, "g");
+  private readonly drawing: PolygonDrawing;
   private source: FeatureCollection | undefined;
   private history = new History<Shape[]>([]);
   /** What was edited before, by photograph, model and tolerance. */
-  private readonly kept = new Map<string, { source: FeatureCollection; history: History<Shape[]> }>();
+  private readonly kept = new Map<string, Work>();
   private selection: Selection | undefined;
-  /** The vertex that keys move. */
+  /** The corner that keys move. */
   private vertex: Position | undefined;
   private loadedFor = "";
   private shownFor = 0;
-  private asking: AbortController | undefined;
+  private asking: { key: string; controller: AbortController; done: Promise<void> } | undefined;
   private timer = 0;
 
   constructor(private readonly app: App) {
-    this.svg.setAttribute("aria-hidden", "true");
-    this.svg.append(this.drawing);
+    this.drawing = new PolygonDrawing(app.stage.viewport);
+    byId("polygon-format").append(...Object.entries(POLYGON_FILES).map(([value, { name }]) => element("option", { value }, name)));
     byId("edit").addEventListener("change", () => void this.refresh());
     byId("tolerance").addEventListener("input", () => this.toleranceChanged());
     byId("undo").addEventListener("click", () => this.step("undo"));
     byId("redo").addEventListener("click", () => this.step("redo"));
     byId("delete").addEventListener("click", () => this.vertex && this.remove(this.vertex));
-    byId("save-polygons").addEventListener("click", () => this.save());
+    byId("save-polygons").addEventListener("click", () => void this.save());
     byId("panes").addEventListener("keydown", (event) => this.onKey(event), { capture: true });
     document.addEventListener("keydown", (event) => {
       if (!this.isOn || !(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
       event.preventDefault();
       this.step(event.shiftKey ? "redo" : "undo");
     });
-  }
-
-  get isOn(): boolean {
-    return byId<HTMLInputElement>("edit").checked;
   }
 
   get tolerance(): string {
@@ -59,64 +58,86 @@ export class Editor {
   async refresh(): Promise<void> {
     byId("polygon-tools").hidden = !this.isOn;
     this.app.stage.hideMasks(this.isOn);
-    const { current, sideA } = this.app;
-    if (!this.isOn || !current?.picture || !this.app.resultA) return this.svg.remove();
-    const key = `${current.id} ${sideA.key} ${this.tolerance}`;
-    this.app.stage.firstPane?.append(this.svg);
-    if (key === this.loadedFor) return this.draw();
-    this.loadedFor = key;
-    this.asking?.abort();
-    const before = this.kept.get(key);
-    if (before) return this.take(before.source, before.history);
-    // Polygons of another photograph must not lie over this one while the server is asked.
-    if (this.shownFor !== current.id) this.history = new History<Shape[]>([]);
-    this.shownFor = current.id;
-    this.selection = this.vertex = undefined;
+    const isReady = this.app.current?.picture !== undefined && this.app.resultA !== undefined;
+    byId<HTMLButtonElement>("save-polygons").disabled = !isReady;
+    if (!this.isOn || !isReady) return this.drawing.root.remove();
+    this.app.stage.firstPane?.append(this.drawing.root);
     this.draw();
-    this.asking = new AbortController();
-    await this.load(key, this.asking.signal);
+    await this.load();
   }
 
   /** Selects the polygon at a pixel. */
   select({ x, y }: Point): void {
-    if (!this.isOn) return;
-    this.selection = findPolygon(this.history.current, [x + 0.5, y + 0.5]);
-    this.vertex = this.selection && this.rings()[0][0];
-    this.tell();
-    this.draw();
+    if (!this.isOn || !this.isLoaded) return;
+    this.choose(findPolygon(this.history.current, [x + 0.5, y + 0.5]));
   }
 
   draw(): void {
-    if (!this.svg.isConnected) return;
-    const { scale, left, top } = this.app.stage.viewport;
-    this.drawing.setAttribute("transform", `translate(${left} ${top}) scale(${scale})`);
-    this.drawing.replaceChildren(...this.history.current.map((shape, i) => this.outline(shape, i)), ...this.handles(scale));
+    if (!this.drawing.root.isConnected) return;
+    this.drawing.draw(this.history.current, this.selection?.shape, {
+      rings: this.rings(),
+      current: this.vertex,
+      onCorner: (event, at) => this.drag(event, at),
+      onDelete: (at) => this.remove(at),
+      onEdge: (event, start, end) => this.drag(event, [(start[0] + end[0]) / 2, (start[1] + end[1]) / 2], halveEdge(this.history.current, start, end)),
+    });
     byId<HTMLButtonElement>("undo").disabled = !this.history.canUndo;
     byId<HTMLButtonElement>("redo").disabled = !this.history.canRedo;
     byId<HTMLButtonElement>("delete").disabled = !this.vertex;
   }
 
-  private async load(key: string, signal: AbortSignal): Promise<void> {
+  private get isOn(): boolean {
+    return byId<HTMLInputElement>("edit").checked;
+  }
+
+  private get key(): string {
+    return `${this.app.current?.id} ${this.app.sideA.key} ${this.tolerance}`;
+  }
+
+  private get isLoaded(): boolean {
+    return this.loadedFor === this.key;
+  }
+
+  /** Makes the polygons those of what is shown now; says so where that fails. */
+  private load(): Promise<void> {
+    const { key } = this;
+    if (key === this.loadedFor) return Promise.resolve();
+    if (key === this.asking?.key) return this.asking.done;
+    this.asking?.controller.abort();
+    this.asking = undefined;
+    const before = this.kept.get(key);
+    if (before) return Promise.resolve(this.take(key, before));
+    // Polygons of another photograph must not lie over this one while the server is asked.
+    const { id } = this.app.current!;
+    if (this.shownFor !== id) this.history = new History<Shape[]>([]);
+    this.shownFor = id;
+    this.selection = this.vertex = undefined;
+    this.loadedFor = "";
+    this.draw();
+    const controller = new AbortController();
+    this.asking = { key, controller, done: this.ask(key, controller.signal) };
+    return this.asking.done;
+  }
+
+  private async ask(key: string, signal: AbortSignal): Promise<void> {
     const { api, current, sideA } = this.app;
-    byId("polygon-text").textContent = "Asking for polygons …";
+    this.say("Asking for polygons …");
     try {
       const answer = await api.predict(sideA.name, current!.file, { ...sideA.options, format: "geojson", tolerance: this.tolerance }, { signal });
       const source = JSON.parse(new TextDecoder().decode(answer.bytes)) as FeatureCollection;
-      const history = new History(readShapes(source));
-      this.kept.set(key, { source, history });
-      this.take(source, history);
+      const work = { source, history: new History(readShapes(source)) };
+      this.kept.set(key, work);
+      if (key === this.key) this.take(key, work);
     } catch (error) {
-      if (error instanceof Cancelled) return;
-      if (this.loadedFor === key) this.loadedFor = "";
-      byId("polygon-text").textContent = error instanceof Error ? error.message : String(error);
+      if (!(error instanceof Cancelled)) this.say(error instanceof Error ? error.message : String(error));
     }
+    if (this.asking?.key === key) this.asking = undefined;
   }
 
-  private take(source: FeatureCollection, history: History<Shape[]>): void {
-    [this.source, this.history] = [source, history];
-    this.selection = this.vertex = undefined;
-    this.tell();
-    this.draw();
+  private take(key: string, { source, history }: Work): void {
+    [this.loadedFor, this.source, this.history] = [key, source, history];
+    this.shownFor = this.app.current!.id;
+    this.choose(undefined);
   }
 
   private toleranceChanged(): void {
@@ -125,22 +146,35 @@ export class Editor {
     this.timer = window.setTimeout(() => void this.refresh(), 120);
   }
 
+  private choose(selection: Selection | undefined): void {
+    this.selection = selection;
+    this.vertex = this.rings()[0]?.[0];
+    this.changed();
+  }
+
+  private changed(): void {
+    this.tell();
+    this.draw();
+  }
+
+  private say(text: string): void {
+    byId("polygon-text").textContent = text;
+  }
+
   private tell(): void {
     const polygons = this.history.current.flatMap((shape) => shape.polygons);
     const corners = polygons.flat().reduce((sum, ring) => sum + ring.length - 1, 0);
     const selected = this.selection && this.history.current[this.selection.shape];
-    const advice = selected ? ` Selected: ${selected.label}. Drag a corner, or the middle of an edge; Delete removes a corner.` : " Click one to edit it.";
-    byId("polygon-text").textContent = `${polygons.length} polygons, ${corners} corners.${advice}`;
+    const at = this.vertex && ` The corner at x ${this.vertex[0]}, y ${this.vertex[1]} is chosen.`;
+    const advice = selected ? ` Selected: ${selected.label}. Drag a corner, or the middle of an edge.${at ?? ""}` : this.isOn ? " Click one to edit it." : "";
+    this.say(`${polygons.length} polygons, ${corners} corners.${advice}${this.elsewhere()}`);
   }
 
-  private outline(shape: Shape, index: number): SVGElement {
-    const path = document.createElementNS(SVG, "path");
-    const rings = shape.polygons.flat();
-    path.setAttribute("d", rings.map((ring) => `M${ring.slice(0, -1).map((at) => at.join(" ")).join("L")}Z`).join(""));
-    const isSelected = this.selection?.shape === index;
-    const attributes = { "fill-rule": "evenodd", fill: shape.color, "fill-opacity": isSelected ? "0.6" : "0.4", stroke: "#fff", "stroke-width": isSelected ? "2" : "1", "vector-effect": "non-scaling-stroke" };
-    for (const [name, value] of Object.entries(attributes)) path.setAttribute(name, value);
-    return path;
+  /** Tells where edits are that another tolerance hides. */
+  private elsewhere(): string {
+    const start = `${this.app.current?.id} ${this.app.sideA.key} `;
+    const edited = [...this.kept].filter(([key, { history }]) => key.startsWith(start) && key !== this.loadedFor && history.canUndo);
+    return edited.length ? ` Your edits are kept at ${edited.map(([key]) => `${key.slice(start.length)} px`).join(", ")}.` : "";
   }
 
   private rings(): Position[][] {
@@ -148,54 +182,7 @@ export class Editor {
     return (selection && this.history.current[selection.shape]?.polygons[selection.polygon]) ?? [];
   }
 
-  private handles(scale: number): SVGElement[] {
-    const rings = this.rings();
-    const corners = rings.reduce((sum, ring) => sum + ring.length, 0);
-    const isInView = ([x, y]: Position) => corners < MOST_HANDLES || this.isInView(x, y);
-    return rings.flatMap((ring) =>
-      ring.slice(0, -1).flatMap((at, i) => {
-        if (!isInView(at)) return [];
-        const next = ring[i + 1];
-        const isLong = Math.hypot(next[0] - at[0], next[1] - at[1]) * scale > 24;
-        const made = [this.corner(at, scale)];
-        if (isLong) made.unshift(this.middle(at, next, scale));
-        return made;
-      }),
-    );
-  }
-
-  private isInView(x: number, y: number): boolean {
-    const { scale, left, top } = this.app.stage.viewport;
-    const [px, py] = [x * scale + left, y * scale + top];
-    return px >= 0 && py >= 0 && px <= this.svg.clientWidth && py <= this.svg.clientHeight;
-  }
-
-  private circle([x, y]: Position, radius: number, fill: string, name: string): SVGElement {
-    const made = document.createElementNS(SVG, "circle");
-    const attributes = { cx: x, cy: y, r: radius, fill, stroke: "#000", "vector-effect": "non-scaling-stroke", class: name };
-    for (const [attribute, value] of Object.entries(attributes)) made.setAttribute(attribute, String(value));
-    return made;
-  }
-
-  private corner(at: Position, scale: number): SVGElement {
-    const isCurrent = this.vertex?.[0] === at[0] && this.vertex[1] === at[1];
-    const made = this.circle(at, (isCurrent ? 8 : 6) / scale, isCurrent ? "#ffd400" : "#fff", "corner");
-    made.addEventListener("pointerdown", (event) => this.drag(event, at));
-    made.addEventListener("dblclick", (event) => {
-      event.stopPropagation();
-      this.remove(at);
-    });
-    return made;
-  }
-
-  private middle(start: Position, end: Position, scale: number): SVGElement {
-    const at: Position = [(start[0] + end[0]) / 2, (start[1] + end[1]) / 2];
-    const made = this.circle(at, 4 / scale, "#9cf", "middle");
-    made.addEventListener("pointerdown", (event) => this.drag(event, at, halveEdge(this.history.current, start, end)));
-    return made;
-  }
-
-  /** Follows a pointer with a vertex; the whole drag is one step of the history. */
+  /** Follows a pointer with a corner; the whole drag is one step of the history. */
   private drag(event: PointerEvent, from: Position, begun = this.history.current): void {
     event.stopPropagation();
     const before = this.history;
@@ -208,25 +195,21 @@ export class Editor {
       this.draw();
     };
     const end = () => {
+      for (const type of ["pointerup", "pointercancel"]) window.removeEventListener(type, end);
       window.removeEventListener("pointermove", move);
-      window.removeEventListener("pointerup", end);
-      window.removeEventListener("pointercancel", end);
       this.history = before;
       this.history.push(shapes);
-      this.vertex ??= from;
-      this.tell();
-      this.draw();
+      this.changed();
     };
     this.vertex = from;
     this.draw();
     window.addEventListener("pointermove", move);
-    window.addEventListener("pointerup", end);
-    window.addEventListener("pointercancel", end);
+    for (const type of ["pointerup", "pointercancel"]) window.addEventListener(type, end);
   }
 
   /** Returns where a pointer is, to a quarter of a pixel at most, inside the photograph. */
   private positionOf(event: PointerEvent): Position {
-    const { left, top } = this.svg.getBoundingClientRect();
+    const { left, top } = this.drawing.root.getBoundingClientRect();
     const { viewport } = this.app.stage;
     const at = [(event.clientX - left - viewport.left) / viewport.scale, (event.clientY - top - viewport.top) / viewport.scale];
     return this.inside(at.map((value) => Math.round(value * 4) / 4) as Position);
@@ -239,52 +222,79 @@ export class Editor {
 
   private remove(at: Position): void {
     this.history.push(deleteVertex(this.history.current, at));
-    if (!this.rings().length) this.selection = undefined;
-    this.vertex = this.rings()[0]?.[0];
-    this.tell();
-    this.draw();
+    this.chooseAgain();
   }
 
   private step(way: "undo" | "redo"): void {
+    if (!this.isLoaded) return;
     this.history[way]();
-    if (!this.rings().length) this.selection = undefined;
-    this.vertex = this.rings()[0]?.[0];
-    this.tell();
-    this.draw();
+    this.chooseAgain();
   }
 
-  /** Keys while the photograph has the focus: `,` and `.` choose a corner, arrows move it, Insert adds one, Delete removes it. */
+  /** Keeps the selected polygon, if it is still there. */
+  private chooseAgain(): void {
+    this.choose(this.rings().length ? this.selection : undefined);
+  }
+
+  /** Keys while the photograph has the focus; the page lists them beside the tools. */
   private onKey(event: KeyboardEvent): void {
-    const { vertex } = this;
-    if (!this.isOn || !vertex || event.ctrlKey || event.metaKey || event.altKey) return;
-    const ring = this.rings().find((positions) => positions.some(([x, y]) => x === vertex[0] && y === vertex[1]));
-    if (!ring) return;
-    const moves: Record<string, Position> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-    const index = ring.findIndex(([x, y]) => x === vertex[0] && y === vertex[1]);
-    const count = ring.length - 1;
-    if (event.key === ".") this.vertex = ring[(index + 1) % count];
-    else if (event.key === ",") this.vertex = ring[(index + count - 1) % count];
-    else if (event.key === "Delete" || event.key === "Backspace") this.remove(vertex);
-    else if (event.key === "Insert" || event.key === "i") this.history.push(halveEdge(this.history.current, vertex, ring[index + 1]));
-    else if (event.key in moves) {
-      const [dx, dy] = moves[event.key];
-      const to = this.inside([vertex[0] + dx, vertex[1] + dy]);
-      this.history.push(moveVertex(this.history.current, vertex, to));
-      this.vertex = to;
-    } else return;
+    if (!this.isOn || !this.isLoaded || event.ctrlKey || event.metaKey || event.altKey || !this.act(event.key)) return;
     event.preventDefault();
     event.stopPropagation();
-    this.tell();
-    this.draw();
+    if (this.vertex) this.app.stage.reveal(...this.vertex);
+    this.changed();
   }
 
-  private save(): void {
-    if (!this.source || !this.app.current) return;
-    const text = JSON.stringify(writeShapes(this.history.current, this.source));
-    saveFile(new Blob([text], { type: "application/geo+json" }), `${stem(this.app.current.name)}.edited.geojson`);
+  /** Does what a key asks for; false where it asks for nothing. */
+  private act(key: string): boolean {
+    const turns: Record<string, number> = { PageDown: 1, PageUp: -1 };
+    if (key in turns) return this.chooseNeighbour(turns[key]);
+    const { vertex } = this;
+    if (!vertex) return false;
+    const corners = this.rings().flatMap((ring) => ring.slice(0, -1));
+    const index = corners.findIndex(([x, y]) => x === vertex[0] && y === vertex[1]);
+    const moves: Record<string, Position> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    if (key === ".") this.vertex = corners[(index + 1) % corners.length];
+    else if (key === ",") this.vertex = corners[(index + corners.length - 1) % corners.length];
+    else if (key === "Escape") this.choose(undefined);
+    else if (key === "Delete" || key === "Backspace") this.remove(vertex);
+    else if (key === "Insert" || key === "i") this.halveAfter(vertex);
+    else if (key in moves) this.moveBy(vertex, moves[key]);
+    else return false;
+    return true;
   }
-}
 
-export function stem(name: string): string {
-  return name.replace(/\.[^.]*$/, "") || "photograph";
+  private moveBy(vertex: Position, [dx, dy]: Position): void {
+    const to = this.inside([vertex[0] + dx, vertex[1] + dy]);
+    this.history.push(moveVertex(this.history.current, vertex, to));
+    this.vertex = to;
+  }
+
+  private halveAfter([x, y]: Position): void {
+    for (const ring of this.rings()) {
+      const index = ring.findIndex((at) => at[0] === x && at[1] === y);
+      if (index >= 0) return this.history.push(halveEdge(this.history.current, ring[index], ring[index + 1]));
+    }
+  }
+
+  private chooseNeighbour(turn: number): boolean {
+    const all = this.history.current.flatMap(({ polygons }, shape) => polygons.map((_, polygon) => ({ shape, polygon })));
+    const index = all.findIndex(({ shape, polygon }) => shape === this.selection?.shape && polygon === this.selection.polygon);
+    const start = index < 0 && turn < 0 ? 0 : index;
+    if (all.length) this.choose(all[(start + turn + all.length) % all.length]);
+    return all.length > 0;
+  }
+
+  private async save(): Promise<void> {
+    await this.load();
+    const { current, resultA } = this.app;
+    if (!this.isLoaded || !this.source || !current || !resultA) return;
+    const { names, palette } = resultA.map;
+    const background = names.findIndex((name) => name === this.app.background);
+    const { suffix, contentType, write } = POLYGON_FILES[byId<HTMLSelectElement>("polygon-format").value];
+    const content = await write({ shapes: this.history.current, source: this.source, photo: current.name, classes: names, palette, background: background < 0 ? undefined : background });
+    const name = `${stem(current.name)}${this.history.canUndo ? ".edited" : ""}${suffix}`;
+    saveFile(new Blob([content], { type: contentType }), name);
+    this.say(`Saved ${name}.`);
+  }
 }

@@ -37,3 +37,8 @@ export async function askForPicture(photo: Photo, api: Api, model: string, signa
   const overlay = await api.predict(model, photo.file, { format: "overlay", alpha: "0" }, { signal });
   return new Picture(await createImageBitmap(new Blob([overlay.bytes])));
 }
+
+/** Returns a file's name without its suffix. */
+export function stem(name: string): string {
+  return name.replace(/\.[^.]*$/, "") || "photograph";
+}

@@ -60,17 +60,17 @@ describe("findPolygon", () => {
 });
 
 describe("GeoJSON", () => {
-  it("goes in and out with sizes of what was edited", () => {
+  it("of what was edited has its sizes and no score", () => {
     const collection: FeatureCollection = {
       type: "FeatureCollection",
       image: { width: 20, height: 20 },
       features: [{ type: "Feature", properties: { index: 1, label: "a", color: "#fff", score: 0.9 }, geometry: { type: "Polygon", coordinates: [[[0, 0], [4, 0], [4, 5], [0, 5], [0, 0]]] } }],
     };
 
-    const [{ properties, geometry }] = writeShapes(readShapes(collection), collection).features;
+    const [{ properties, geometry }] = writeShapes(moveVertex(readShapes(collection), [4, 5], [6, 5]), collection).features;
 
-    expect(properties).toEqual({ index: 1, label: "a", color: "#fff", pixels: 20, fraction: 0.05, bbox: [0, 0, 4, 5], edited: true });
-    expect(geometry.coordinates).toEqual([[[[0, 0], [4, 0], [4, 5], [0, 5], [0, 0]]]]);
+    expect(properties).toEqual({ index: 1, label: "a", color: "#fff", pixels: 25, fraction: 0.0625, bbox: [0, 0, 6, 5], edited: true });
+    expect(geometry.coordinates).toEqual([[[[0, 0], [4, 0], [6, 5], [0, 5], [0, 0]]]]);
   });
 });
 

@@ -28,23 +28,26 @@ export interface FeatureCollection {
 
 /** Reads the answer to `format=geojson`. */
 export function readShapes(collection: FeatureCollection): Shape[] {
-  return collection.features.map(({ properties: { index, label, color }, geometry }) => ({
-    index,
-    label,
-    color,
-    polygons: geometry.type === "Polygon" ? [geometry.coordinates] : geometry.coordinates,
-  }));
+  return collection.features.map((feature) => {
+    const { index, label, color } = feature.properties;
+    return { index, label, color, polygons: polygonsOf(feature) };
+  });
 }
 
-/** Writes GeoJSON as the API does; sizes are those of the edited polygons, and scores, which are the model's alone, are left out. */
+/** Writes GeoJSON as the API does. What was edited has its own size, and no score, which is the model's alone. */
 export function writeShapes(shapes: Shape[], source: FeatureCollection): FeatureCollection {
   const { width, height } = source.image;
-  const features = shapes.map(({ index, label, color, polygons }): Feature => {
+  const features = shapes.map(({ index, label, color, polygons }, i): Feature => {
+    if (JSON.stringify(polygons) === JSON.stringify(polygonsOf(source.features[i]))) return source.features[i];
     const pixels = polygons.reduce((sum, polygon) => sum + area(polygon), 0);
     const properties = { index, label, color, pixels, fraction: pixels / (width * height), bbox: bounds(polygons), edited: true };
     return { type: "Feature", properties, geometry: { type: "MultiPolygon", coordinates: polygons } };
   });
   return { ...source, features: features.filter(({ geometry }) => geometry.coordinates.length) };
+}
+
+function polygonsOf({ geometry }: Feature): Polygon[] {
+  return geometry.type === "Polygon" ? [geometry.coordinates] : geometry.coordinates;
 }
 
 /** Returns a polygon's pixels: its outer ring's area less its holes'. */
@@ -57,7 +60,8 @@ export function area(polygon: Polygon): number {
   return outer - holes.reduce((sum, hole) => sum + hole, 0);
 }
 
-function bounds(polygons: Polygon[]): [number, number, number, number] {
+/** Returns x, y, width and height of what holds all polygons. */
+export function bounds(polygons: Polygon[]): [number, number, number, number] {
   let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
   for (const [x, y] of polygons.flat(2)) {
     [left, top, right, bottom] = [Math.min(left, x), Math.min(top, y), Math.max(right, x), Math.max(bottom, y)];

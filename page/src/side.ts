@@ -16,7 +16,7 @@ export class Side {
   private readonly settings = new Map<string, HTMLSelectElement>();
 
   constructor(root: HTMLElement, onChange: () => void) {
-    const details = element("details", {}, element("summary", {}, "Inference settings"));
+    const details = element("details", {}, element("summary", {}, "Settings"));
     for (const { option, label, choices } of SETTINGS) {
       const select = element("select", {}, element("option", { value: "" }, "as the server has it"));
       for (const [value, text] of choices) select.append(element("option", { value }, text));

@@ -1,28 +1,13 @@
 /** The photograph with its masks: one pane or two, zoomed and moved together, with a divider to swipe. */
 
-import { byId, eachFrame, element } from "./dom";
-import { drawMask, Picture, Sharpness } from "./draw";
-import type { LabelMap } from "./label-map";
+import { byId, eachFrame } from "./dom";
+import { type Picture, Sharpness } from "./draw";
+import { Pane, type PaneContent } from "./pane";
 import { Viewport } from "./viewport";
 
 /** Milliseconds without a gesture after which a frame is drawn as sharp as the screen. */
 const REST = 160;
 const KEY_STEP = 40;
-
-export interface Layer {
-  map: LabelMap;
-  /** RGBA of packed values, see colours.ts. */
-  table: Uint32Array;
-  outlined: boolean;
-  /** Which side of the divider shows it. */
-  clip: "all" | "left" | "right";
-}
-
-export interface PaneContent {
-  layers: Layer[];
-  /** Labels in the upper left and right corner. */
-  names: string[];
-}
 
 export interface Scene {
   picture: Picture;
@@ -41,63 +26,6 @@ export interface StageEvents {
   /** The pixel under the pointer, or in the middle while keys move the photograph. */
   onPoint: (pixel: Point | undefined, pane: number) => void;
   onClick: (pixel: Point, pane: number) => void;
-}
-
-class Pane {
-  readonly root = element("div", { class: "pane" });
-  private readonly photograph = element("canvas", { "aria-hidden": "true" });
-  private masks: HTMLCanvasElement[] = [];
-  private names: HTMLElement[] = [];
-
-  constructor() {
-    this.root.append(this.photograph);
-  }
-
-  show(content: PaneContent, opacity: number): void {
-    while (this.masks.length > content.layers.length) this.masks.pop()!.remove();
-    while (this.masks.length < content.layers.length) {
-      const canvas = element("canvas", { "aria-hidden": "true" });
-      (this.masks.at(-1) ?? this.photograph).after(canvas);
-      this.masks.push(canvas);
-    }
-    this.setOpacity(opacity);
-    this.names.forEach((name) => name.remove());
-    this.names = content.names.map((name, i) => element("div", { class: i ? "name right" : "name" }, name));
-    this.root.append(...this.names);
-  }
-
-  setOpacity(opacity: number): void {
-    for (const canvas of this.masks) canvas.style.opacity = String(opacity);
-  }
-
-  divide(layers: Layer[], share: number): void {
-    layers.forEach(({ clip }, i) => {
-      const cut = `${share * 100}%`;
-      this.masks[i].style.clipPath = clip === "all" ? "" : clip === "left" ? `inset(0 calc(100% - ${cut}) 0 0)` : `inset(0 0 0 ${cut})`;
-    });
-  }
-
-  draw(picture: Picture, layers: Layer[], viewport: Viewport, ratio: number, photographToo: boolean): void {
-    if (photographToo) {
-      this.fit(this.photograph, ratio);
-      picture.draw(this.photograph, viewport);
-    }
-    layers.forEach((layer, i) => {
-      this.fit(this.masks[i], ratio);
-      drawMask(this.masks[i], layer.map, viewport, layer.table, layer.outlined);
-    });
-  }
-
-  private fit(canvas: HTMLCanvasElement, ratio: number): void {
-    const [width, height] = [this.root.clientWidth, this.root.clientHeight].map((length) => Math.max(1, Math.round(length * ratio)));
-    if (canvas.width !== width) canvas.width = width;
-    if (canvas.height !== height) canvas.height = height;
-  }
-
-  hideMasks(hidden: boolean): void {
-    for (const canvas of this.masks) canvas.hidden = hidden;
-    for (const name of this.names) name.hidden = hidden;
-  }
 }
 
 export class Stage {
@@ -170,6 +98,12 @@ export class Stage {
 
   zoom(factor: number): void {
     this.viewport.zoom(factor);
+    this.move();
+  }
+
+  /** Moves the photograph so that a position on it is seen. */
+  reveal(x: number, y: number): void {
+    this.viewport.reveal(x, y);
     this.move();
   }
 

@@ -47,6 +47,12 @@ export class Viewport {
     this.clamp();
   }
 
+  /** Moves as little as brings a position of the photograph onto the stage. */
+  reveal(x: number, y: number): void {
+    const [px, py] = [x * this.scale + this.left, y * this.scale + this.top];
+    this.pan(Math.max(0, -px) + Math.min(0, this.width - px), Math.max(0, -py) + Math.min(0, this.height - py));
+  }
+
   /** Returns the pixel at a position of the stage, or undefined outside the photograph. */
   pixel(x: number, y: number): { x: number; y: number } | undefined {
     const [column, row] = [Math.floor((x - this.left) / this.scale), Math.floor((y - this.top) / this.scale)];
