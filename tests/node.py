@@ -32,3 +32,13 @@ def find_chromium() -> Path:
         if path := shutil.which(name):
             return Path(path)
     pytest.skip("Chromium is not installed, so the page is not tried in a browser")
+
+
+def try_page(address: str, photographs: Path, *files: str, **environment: str) -> str:
+    """Run the browser tests of these names (`page/e2e/NAME.e2e.ts`) on the page at `address`, and return their output.
+
+    Args:
+        photographs: folder of the samples.
+        environment: `API_URL`, if the API is not at `address`; `SAVED`, a folder for what the page saves.
+    """
+    return run_npm("e2e", *files, CHROMIUM=str(find_chromium()), PAGE_URL=address, PHOTOGRAPHS=str(photographs), **environment)

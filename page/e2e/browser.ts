@@ -1,13 +1,16 @@
-/** A browser on the real server's page. The environment says where both are; tests/live/test_page.py sets it. */
+/** A browser on the real server's page. The environment says where both are; the tests in tests/live set it. */
 
-import { mkdtempSync, readFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { AxeBuilder } from "@axe-core/playwright";
 import { type BrowserContext, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, expect } from "vitest";
+import { decodePng } from "../src/png";
 
+/** Where the page is, and its API, which may have another origin. Both end in a slash. */
 export const ADDRESS = required("PAGE_URL");
+export const API = process.env.API_URL ?? ADDRESS;
 const CHROMIUM = required("CHROMIUM");
 const PHOTOGRAPHS = required("PHOTOGRAPHS");
 const FLAGS = [
@@ -25,7 +28,8 @@ function required(name: string): string {
 }
 
 let context: BrowserContext;
-/** Requests to anywhere but the server, and what the console complained of. */
+/** Addresses that the page may ask, requests to any other, and what the console complained of. */
+const expected = [ADDRESS, API, "blob:"];
 const strangers: string[] = [];
 const complaints: string[] = [];
 
@@ -36,11 +40,12 @@ beforeAll(async () => {
     headless: true,
     args: FLAGS,
     viewport: { width: 1280, height: 900 },
-    permissions: ["camera", "clipboard-read", "clipboard-write"],
+    permissions: ["camera", "clipboard-read", "clipboard-write", "local-network-access"],
     acceptDownloads: true,
   });
+  context.setDefaultTimeout(60_000);
   context.on("request", (request) => {
-    if (!request.url().startsWith(ADDRESS) && !request.url().startsWith("blob:")) strangers.push(request.url());
+    if (!expected.some((address) => request.url().startsWith(address))) strangers.push(request.url());
   });
 });
 
@@ -50,17 +55,28 @@ afterAll(async () => {
   expect(complaints).toEqual([]);
 });
 
-export async function openPage(size?: { width: number; height: number }, scheme: "light" | "dark" = "light"): Promise<Page> {
+interface Look {
+  size?: { width: number; height: number };
+  scheme?: "light" | "dark";
+  /** Where the page is, if not at `ADDRESS`. */
+  address?: string;
+  /** Prepares the page before it is loaded. */
+  before?: (page: Page) => Promise<unknown>;
+}
+
+export async function openPage({ size, scheme = "light", address = ADDRESS, before }: Look = {}): Promise<Page> {
   const page = await context.newPage();
+  expected.push(address);
   page.on("pageerror", (error) => complaints.push(error.message));
   page.on("console", (message) => {
     // A refusal is told by the page, and the console names it as well; a test asks for example.org, in vain.
-    if (message.type() === "error" && !/Failed to load resource|example\.org/.test(message.text())) complaints.push(message.text());
+    if (message.type() === "error" && !/Failed to load resource|https:\/\/example\.org/.test(message.text())) complaints.push(message.text());
   });
   if (size) await page.setViewportSize(size);
   await page.emulateMedia({ colorScheme: scheme });
-  await page.goto(ADDRESS);
-  await page.waitForFunction(() => document.querySelectorAll("#side-a option[value]").length > 1);
+  await before?.(page);
+  await page.goto(address);
+  await page.waitForFunction(() => document.querySelector<HTMLSelectElement>("#side-a select")!.options.length > 0);
   return page;
 }
 
@@ -86,17 +102,25 @@ export async function drop(page: Page, ...files: File[]): Promise<void> {
   await page.dispatchEvent("#stage", "drop", { dataTransfer: data });
 }
 
-/** Waits until the mask and its confidences are there. */
+/** Waits until the mask and its confidences are there, and of two models both. */
 export async function masked(page: Page): Promise<void> {
   await page.waitForFunction(() => {
     const idle = document.getElementById("busy")!.hidden && !document.getElementById("panes")!.hidden;
-    return idle && document.querySelector("#classes .numbers")?.textContent?.includes("score");
+    return idle && /sure|IoU/.test(document.querySelector("#classes .numbers")?.textContent ?? "");
   });
 }
 
-/** Asks the API itself. */
-export async function ask(photo: File, query: string): Promise<Response> {
-  return fetch(`${ADDRESS}predictions/deeplabv3?${query}`, { method: "POST", body: new Uint8Array(photo.buffer) });
+/** Asks the API itself. Options go as headers, which every server reads. */
+export async function ask(photo: File, query: string, model = "deeplabv3"): Promise<Response> {
+  const options = [...new URLSearchParams(query)].map(([name, value]): [string, string] => [`X-Segment-${name.replaceAll("_", "-")}`, value]);
+  return fetch(`${API}predictions/${model}`, { method: "POST", body: new Uint8Array(photo.buffer), headers: Object.fromEntries(options) });
+}
+
+/** Returns the class name of each pixel, as the API has them. */
+export async function labels(photo: File, query = "", model = "deeplabv3"): Promise<{ width: number; at: string[] }> {
+  const png = await decodePng(new Uint8Array(await (await ask(photo, `format=index&${query}`, model)).arrayBuffer()));
+  const names = JSON.parse(png.text.get("classes")!) as string[];
+  return { width: png.width, at: Array.from(png.values, (value) => names[value]) };
 }
 
 /** Returns the RGBA of a mask's canvas at a fraction of its width and height. */
@@ -116,7 +140,20 @@ export async function saved(page: Page, selector: string): Promise<{ name: strin
   return { name: download.suggestedFilename(), bytes: readFileSync(await download.path()) };
 }
 
+/** Keeps a file for other programs to read, in the folder that `SAVED` names. */
+export function keep(name: string, bytes: Buffer): void {
+  const path = join(required("SAVED"), name);
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, bytes);
+}
+
+/** Returns what axe objects to, in both themes. */
 export async function violations(page: Page): Promise<string[]> {
-  const { violations: found } = await new AxeBuilder({ page }).analyze();
-  return found.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html.slice(0, 120)).join(" ")}`);
+  const told: string[] = [];
+  for (const colorScheme of ["dark", "light"] as const) {
+    await page.emulateMedia({ colorScheme });
+    const { violations: found } = await new AxeBuilder({ page }).analyze();
+    told.push(...found.map(({ id, nodes }) => `${colorScheme} ${id}: ${nodes.map((node) => node.html.slice(0, 120)).join(" ")}`));
+  }
+  return told;
 }

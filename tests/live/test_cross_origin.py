@@ -1,10 +1,13 @@
 """Pages of another origin: refused unless config.properties names it."""
 
+from pathlib import Path
+
 import requests
 
 from scripts.server import Server
 from tests.live.client import TIMEOUT_S, error
 from tests.live.cross_origin import ORIGIN, allowed_by, preflight
+from tests.node import try_page
 
 
 def test_a_page_of_an_allowed_origin_may_send_options_and_read_errors(batching_server: Server, thumbnail: bytes) -> None:
@@ -22,6 +25,14 @@ def test_a_page_of_an_allowed_origin_may_send_options_and_read_errors(batching_s
     assert answer.headers["content-type"] == "image/png"
     assert error(refusal) == (400, "InvalidImage")
     assert [response.headers["access-control-allow-origin"] for response in (answer, refusal)] == [ORIGIN] * 2
+
+
+def test_our_own_page_works_from_an_allowed_origin(batching_server: Server, photos: dict[str, Path]) -> None:
+    api = batching_server.url.partition("predictions")[0]
+
+    outcome = try_page(f"{ORIGIN}/", next(iter(photos.values())).parent, "elsewhere", API_URL=api)
+
+    assert "1 passed" in outcome
 
 
 def test_pages_of_other_origins_are_not_allowed_by_default(server: Server) -> None:

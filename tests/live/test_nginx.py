@@ -18,6 +18,7 @@ from scripts.server import Server
 from tests.certificates import Certificate, make_certificate
 from tests.live.client import TIMEOUT_S
 from tests.local_server import Asked, LocalServer, Reply, local_server
+from tests.node import try_page
 from tests.support import ROOT
 
 pytestmark = pytest.mark.skipif(which("nginx") is None, reason="nginx is not installed")
@@ -32,6 +33,11 @@ http {{
     access_log off;
     {paths}
     include {folder}/deeplab.conf;
+    server {{
+        listen 127.0.0.1:{below};
+        client_max_body_size 44m;
+        location /masks/ {{ proxy_pass https://127.0.0.1:{port}/; proxy_ssl_protocols TLSv1.3; }}
+    }}
 }}
 """
 _PATHS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -43,6 +49,8 @@ class Proxy:
 
     port: int
     certificate: Certificate
+    #: Of another server, in front of this one, that has it below `/masks/`.
+    below: int
 
     def ask(self, method: str, path: str, **content: object) -> requests.Response:
         url = f"https://127.0.0.1:{self.port}{path}"
@@ -71,8 +79,8 @@ class Proxy:
 def nginx(folder: Path, server: str, models: str) -> Iterator[Proxy]:
     """Run nginx in front of the address `server`."""
     certificate = make_certificate(folder)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as another:
+        port, below = free.getsockname()[1], another.getsockname()[1]
     text = (ROOT / "deploy" / "nginx" / "deeplab.conf").read_text()
     values = {"PORT": f"127.0.0.1:{port}", "SERVER": server, "MODELS": models, "CERTIFICATES": str(folder), "ORIGIN": ORIGIN}
     for name, value in (values | {"PAGE": str(ROOT / "handler" / "servers" / "asgi" / "static")}).items():
@@ -80,13 +88,13 @@ def nginx(folder: Path, server: str, models: str) -> Iterator[Proxy]:
     (folder / "deeplab.conf").write_text(text + "\n")
     paths = " ".join(f"{name}_temp_path {folder}/{name};" for name in _PATHS)
     user = "user root;" if os.geteuid() == 0 else ""  # It would give up root, and with it the test's folder.
-    (folder / "nginx.conf").write_text(_MAIN.format(user=user, folder=folder, paths=paths))
+    (folder / "nginx.conf").write_text(_MAIN.format(user=user, folder=folder, paths=paths, port=port, below=below))
     command = ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder), "-e", str(folder / "error.log")]
     with (folder / "stderr").open("wb") as stderr:
         process = subprocess.Popen(command, stderr=stderr)
     try:
         _await_port(port, process, folder / "stderr")
-        yield Proxy(port, certificate)
+        yield Proxy(port, certificate, below)
     finally:
         process.terminate()
         process.wait(TIMEOUT_S)
@@ -140,6 +148,14 @@ def test_the_page_is_there_and_finds_its_models(server: Server, proxy: Proxy) ->
     assert [model["modelName"] for model in listed["models"]] == [server.model]
     description = proxy.ask("GET", f"/models/{server.model}?customized=true").json()[0]
     assert "cat" in str(description["customizedMetadata"])
+
+
+def test_the_page_works_below_a_path_before_torchserve(torchserve: Server, photos: dict[str, Path], tmp_path: Path) -> None:
+    ports = torchserve.ports
+    with nginx(tmp_path, f"127.0.0.1:{ports.inference}", f"127.0.0.1:{ports.management}") as running:
+        outcome = try_page(f"http://127.0.0.1:{running.below}/masks/", next(iter(photos.values())).parent, "elsewhere")
+
+    assert "1 passed" in outcome
 
 
 def test_management_can_be_read_and_nothing_else(server: Server, proxy: Proxy) -> None:

@@ -1,15 +1,93 @@
-"""The page in a browser: Chromium on the real server, driven by `page/e2e`."""
+"""The page in a browser: Chromium on a real server of several models, driven by `page/e2e`."""
 
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.server import Server
-from tests.node import find_chromium, run_npm
+import numpy as np
+import pytest
+from PIL import Image
+
+from scripts.package import DEFAULT_MODEL_CONFIG, MODELS, Recipe, build
+from scripts.server import CONFIG, Ports, Server, serving
+from tests.live.cross_origin import ORIGIN
+from tests.live.page_exports import EDITED_READERS, Mask, geojson_masks
+from tests.node import try_page
+from tests.support import write_checkpoint
+
+#: Class names that page/e2e/models.e2e.ts looks for.
+_MARKUP = ("background", "<img src=x onerror=alert(1)>", '"><script>alert(2)</script>')
+_TWELVE_MEGAPIXELS = (4000, 3000)
 
 
-def test_people_can_see_and_judge_masks(asgi_server: Server, photos: dict[str, Path]) -> None:
-    address = asgi_server.url.partition("predictions")[0]
-    folder = next(iter(photos.values())).parent
+@dataclass(frozen=True)
+class Run:
+    """What the browser's tests said and saved."""
 
-    outcome = run_npm("e2e", CHROMIUM=str(find_chromium()), PAGE_URL=address, PHOTOGRAPHS=str(folder))
+    output: str
+    saved: Path
 
-    assert "passed" in outcome
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory, photos: dict[str, Path]) -> Path:
+    """Return a folder with `astronaut.jpg`, `chelsea.jpg` and `large.jpg`, of 12 megapixels."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for path in photos.values():
+        shutil.copy(path, folder)
+    with Image.open(photos["chelsea"]) as photo:
+        photo.resize(_TWELVE_MEGAPIXELS).save(folder / "large.jpg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page_server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path, photos: dict[str, Path]) -> Iterator[Server]:
+    """Serve the default model, `scenes`, and one whose class names are markup."""
+    # Building compares engines on photographs; one does.
+    one = tmp_path_factory.mktemp("one")
+    shutil.copy(photos["chelsea"], one)
+    store = tmp_path_factory.mktemp("store")
+    markup = write_checkpoint(store / "hostile.safetensors", classes=_MARKUP)
+    checkpoints = {"scenes": MODELS["scenes"], "hostile": markup}
+    recipes = [Recipe(name, "1.0", path, DEFAULT_MODEL_CONFIG, photographs=one) for name, path in checkpoints.items()]
+    others = [build(recipe, store) for recipe in recipes]
+    options = ("--allow-origin", ORIGIN)
+    folder = tmp_path_factory.mktemp("page") / "run"
+    with serving(default_archive, Ports.free(), folder, CONFIG, "asgi", options, others) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def run(page_server: Server, photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    saved = tmp_path_factory.mktemp("saved")
+    address = page_server.url.partition("predictions")[0]
+    return Run(try_page(address, photographs, "masks", "models", "exports", SAVED=str(saved)), saved)
+
+
+def test_people_can_see_and_judge_masks_and_compare_models(run: Run) -> None:
+    # What `pytest -s` shows; figures are reported, never asserted.
+    sys.stdout.writelines(f"{line}\n" for line in run.output.splitlines() if line.startswith("figures: "))
+    assert "3 passed" in run.output
+
+
+def test_the_page_may_be_of_another_origin_than_its_api(page_server: Server, photographs: Path) -> None:
+    api = page_server.url.partition("predictions")[0]
+
+    assert "1 passed" in try_page(f"{ORIGIN}/", photographs, "elsewhere", API_URL=api)
+
+
+@pytest.mark.parametrize("name", EDITED_READERS)
+def test_edited_polygons_are_read_back_by_what_they_are_for(run: Run, name: str) -> None:
+    expected = geojson_masks((run.saved / "edited" / "geojson").read_text())
+
+    read = EDITED_READERS[name](run.saved / "edited" / name)
+
+    assert read.keys() == expected.keys()
+    for label, mask in read.items():
+        # Labelme draws outlines too.
+        assert _overlap(mask, expected[label]) > (0.9 if name == "labelme" else 0.99), label
+
+
+def _overlap(a: Mask, b: Mask) -> float:
+    return float(np.count_nonzero(a & b) / np.count_nonzero(a | b))
