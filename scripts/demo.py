@@ -64,10 +64,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"READY at {', '.join(map(server.url_of, server.models))}", flush=True)
         summaries = [text for model in server.models for text in show(server, model, arguments.samples, arguments.out)]
     print("\n".join(summaries))
-    if server.page_url:
-        print(f"\nthe server is stopped; `make serve SERVER=asgi` starts it to stay, with a page at {server.page_url}")
-    else:
-        print("\nthe server is stopped; `make serve` starts it to stay")
+    page = server.page_url or f"http://127.0.0.1:{arguments.port}/"
+    print("\nthe server is stopped; `make serve` starts it to stay")
+    print(f'see and compare masks on a page: `make serve SERVER=asgi MODELS="objects scenes streets"`, then open {page}')
     return 0
 
 
