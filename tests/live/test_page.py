@@ -71,6 +71,8 @@ def test_people_can_see_and_judge_masks_and_compare_models(run: Run) -> None:
     assert "3 passed" in run.output
 
 
+# TorchServe's counterpart, in test_cross_origin.py, always runs.
+@pytest.mark.exhaustive
 def test_the_page_may_be_of_another_origin_than_its_api(page_server: Server, photographs: Path) -> None:
     api = page_server.url.partition("predictions")[0]
 
