@@ -69,7 +69,7 @@ class Plan:
     #: Served by every one of `servers`, which `sections.server_comparison` knows.
     compared_server: Case
     servers: tuple[str, ...]
-    #: Models of this repository, served by the server without Java.
+    #: Served by the server without Java: models of this repository, and larger networks.
     models: tuple[Case, ...]
     #: Height and width of the photographs.
     photo: Size
@@ -127,7 +127,7 @@ FULL = Plan(
     started=(default_case(DEFAULT_NETWORK), default_case(RESNET101)),
     compared_server=default_case(DEFAULT_NETWORK),
     servers=("TorchServe", "this server", "FastAPI and torchvision", "LitServe", "Hugging Face's pipeline"),
-    models=tuple(default_case(name) for name in MODELS),
+    models=(*map(default_case, [*MODELS, RESNET50]), Case(RESNET50, "openvino", "int8")),
     photo=(491, 640),
     large=(3000, 4000),
     samples=ALL,

@@ -186,7 +186,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class ModelRun:
-    """One of the included models: a live server with one client, and its engine called directly in a loop."""
+    """A model by the server without Java: live with one client, and its engine called directly in a loop."""
 
     case: Case
     request: Spread
@@ -196,6 +196,11 @@ class ModelRun:
     checkpoint_bytes: int
     #: None: the checkpoint does not say.
     quality: Quality | None
+
+    @property
+    def around_network(self) -> float:
+        """The seconds of a request outside the network: decoding, labels and encoding included."""
+        return self.request.median - self.network.median
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def test_a_section_has_a_table(out: Path) -> None:
 def test_tables_come_in_the_order_in_which_they_are_read(out: Path) -> None:
     assert headings(out) == [
         "Servers around one network",
-        "Included models",
+        "Models, by the server without Java",
         "Requests, live",
         "Outside the network",
         "Stages, milliseconds",

@@ -84,19 +84,20 @@ def _server_notes(comparison: ServerComparison) -> Iterator[str]:
 
 
 def _models(runs: Sequence[ModelRun]) -> str:
-    head = ("", "request", "bare engine", "network's input", "mIoU", "pixels", "of", "checkpoint")
+    head = ("", "request", "bare engine", "around it", "network's input", "mIoU", "pixels", "of", "checkpoint")
     rows = [
         (
             run.case.name,
             _ms(run.request),
             _ms(run.network),
+            f"{1000 * run.around_network:.1f} ms",
             f"{run.input_size[0]}×{run.input_size[1]}",
             *_quality(run.quality),
             _size(run.checkpoint_bytes),
         )
         for run in runs
     ]
-    return _section("Included models", head, rows)
+    return _section("Models, by the server without Java", head, rows)
 
 
 def _quality(quality: Quality | None) -> tuple[str, str, str]:

@@ -7,8 +7,8 @@ from benchmarks.serving.sections import (
     answer_stages,
     bulk_runs,
     engine_runs,
-    included_models,
     live_requests,
+    served_models,
     server_comparison,
     worker_starts,
 )
@@ -16,7 +16,7 @@ from benchmarks.serving.workspace import Report, Workspace
 
 SECTIONS: dict[str, Callable[[Workspace, Report], Results]] = {
     "servers": server_comparison.measure,
-    "models": included_models.measure,
+    "models": served_models.measure,
     "requests": live_requests.measure,
     "stages": answer_stages.measure,
     "engines": engine_runs.measure,

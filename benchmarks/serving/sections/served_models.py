@@ -1,4 +1,4 @@
-"""Measure a request to each model of this repository, all live at the same time, beside what is known of its quality."""
+"""Measure a request to each model by the server without Java, all live at the same time, beside what is known of quality."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
