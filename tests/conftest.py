@@ -32,7 +32,7 @@ _FIRST_SERVERS = {
     for name in ("batches", "client_libraries", "contract", "cross_origin", "cvat", "describe", "errors", "explanations")
 }
 #: Tests with these are slow as well, but built once for all processes.
-_ARTEFACTS = {"default_archive", "quantized", "small_archive"}
+_ARTEFACTS = {"converted", "default_archive", "quantized", "small_archive"}
 #: A line of files in which every test is slow.
 _SLOW_FILE = "\npytestmark = pytest.mark.slow\n"
 #: Tests of one file share fixtures and so run in one process; those of these files share none and take a minute together.

@@ -16,6 +16,8 @@ from scripts.package import DEFAULT_CHECKPOINT, MODELS
 
 from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,14 +29,12 @@ def test_the_default_network_and_the_models_of_this_repository_are_its_checkpoin
     assert checkpoint_of("scenes", tmp_path, 128) == MODELS["scenes"]
 
 
-@pytest.mark.slow
 def test_random_weights_load_into_torchvisions_network(checkpoint: Path) -> None:
     network = deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None)
 
     network.load_state_dict(load_checkpoint(checkpoint).network.state_dict())
 
 
-@pytest.mark.slow
 def test_random_weights_are_the_same_each_time(checkpoint: Path, tmp_path: Path) -> None:
     first, second = (
         load_checkpoint(path).network.state_dict() for path in (checkpoint, checkpoint_of(MOBILENET, tmp_path, 128))

@@ -17,6 +17,8 @@ from scripts.rasters.run import RasterJob
 from tests.support import ROOT
 from tests.unit.scripts.rasters.support import SMALL_BLOCKS, InThisProcess, colours, segment, write_raster
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("pyogrio", reason="the extra 'rasters' is not installed")
 
 _FORMATS = ("labels", "confidence", "gpkg")

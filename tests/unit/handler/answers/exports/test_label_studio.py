@@ -14,6 +14,8 @@ from handler.masks.segments import find_objects
 from handler.options import AnswerOptions
 from tests.unit.handler.answers.exports.support import OPTIONS, RING, Mask, answer, assert_masks, segmentation, segmentations
 
+pytestmark = pytest.mark.slow
+
 
 def sdk(module: str) -> Any:
     """Import a module of Label Studio's SDK; skip the test where it is missing."""
@@ -46,7 +48,6 @@ def masks_of(prediction: dict[str, Any]) -> list[tuple[str, Mask]]:
     return found
 
 
-@pytest.mark.slow
 @given(segmentations(), OPTIONS)
 def test_label_studio_reads_the_brush_masks_back(result: Segmentation, options: AnswerOptions) -> None:
     prediction = answer("labelstudio", result, options)
