@@ -14,16 +14,22 @@ PAGE = ROOT / "page"
 
 def run_npm(script: str, *arguments: str, **environment: str) -> str:
     """Run a script of `page/package.json` and return its output; skip the test where Node or its packages are missing."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("Node is not installed, so the page is neither built nor tried in a browser")
-    if not (PAGE / "node_modules" / "vite").is_dir():
-        pytest.skip("`make page` has not installed the page's packages, so it is neither built nor tried in a browser")
+    npm = find_npm()
     command = [npm, "run", "-s", script, "--", *arguments]
     ran = subprocess.run(command, cwd=PAGE, env={**os.environ, "NO_COLOR": "1", **environment}, capture_output=True, text=True)
     if ran.returncode:
         pytest.fail(f"npm run {script} ended with {ran.returncode}\n{ran.stdout}\n{ran.stderr}", pytrace=False)
     return ran.stdout
+
+
+def find_npm() -> str:
+    """Return npm's path; skip the test where it or the page's packages are missing."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("Node is not installed, so the page is neither built nor tried in a browser")
+    if not (PAGE / "node_modules" / "vite").is_dir():
+        pytest.skip("`make page` has not installed the page's packages, so it is neither built nor tried in a browser")
+    return npm
 
 
 def find_chromium() -> Path:

@@ -14,7 +14,7 @@ from scripts.package import DEFAULT_MODEL_CONFIG, MODELS, Recipe, build
 from scripts.server import CONFIG, Ports, Server, serving
 from tests.live.cross_origin import ORIGIN
 from tests.live.page_exports import EDITED_READERS, Mask, geojson_masks
-from tests.node import try_page
+from tests.node import find_chromium, find_npm, try_page
 from tests.support import write_checkpoint
 
 #: Class names that page/e2e/models.e2e.ts looks for.
@@ -44,6 +44,9 @@ def photographs(tmp_path_factory: pytest.TempPathFactory, photos: dict[str, Path
 @pytest.fixture(scope="module")
 def page_server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path, photos: dict[str, Path]) -> Iterator[Server]:
     """Serve the default model, `scenes`, and one whose class names are markup."""
+    # Where they are missing, tests are skipped before servers are built for them.
+    find_npm()
+    find_chromium()
     # Building compares engines on photographs; one does.
     one = tmp_path_factory.mktemp("one")
     shutil.copy(photos["chelsea"], one)
