@@ -5,7 +5,7 @@ python -m benchmarks.soak --archive build/model-store/deeplabv3.mar --minutes 40
 
 The servers run side by side: do not compare their latencies with those of a server alone. Writes a CSV per server, soak.png and
 soak.md into build/soak, anew after each interval. Exits with 1 if a request failed or was lost, or if a worker at rest held
-more than 650 MiB.
+more than 650 MB.
 """
 
 import signal
@@ -25,8 +25,8 @@ from scripts.errors import report_errors
 from scripts.server import Software
 
 _ROOT = Path(__file__).parents[2]
-#: Megabytes that a worker of the default model may hold when it has come to rest: 650 MiB, as in the live tests.
-MOST_MEMORY = (650 << 20) / 1e6
+#: Megabytes that a worker of the default model may hold when it has come to rest.
+MOST_MEMORY = 650.0
 
 
 @report_errors

@@ -82,7 +82,9 @@ class Caller:
         try:
             self._infer(request, timeout=_TIMEOUT_S)
         except grpc.RpcError as error:
-            return 500 if error.code() in _FAULTS else 400
+            # Of a model that does not exist TorchServe says INTERNAL.
+            is_fault = error.code() in _FAULTS and "Model not found" not in (error.details() or "")
+            return 500 if is_fault else 400
         return 200
 
     def close(self) -> None:
