@@ -40,9 +40,10 @@ def _coco(path: Path) -> dict[str, Mask]:
 def _labelme(path: Path) -> dict[str, Mask]:
     # Labelme imports Qt, which needs a desktop's libraries.
     labelme = pytest.importorskip("labelme", exc_type=ImportError)
-    file = path.with_suffix(".json")
-    file.write_bytes(path.read_bytes())
-    Image.new("L", SIZE).save(path.parent / json.loads(path.read_text())["imagePath"])
+    photograph, file = path.with_suffix(".png"), path.with_suffix(".json")
+    # Labelme leaves a JPEG open.
+    file.write_text(json.dumps({**json.loads(path.read_text()), "imagePath": photograph.name}))
+    Image.new("L", SIZE).save(photograph)
     shapes = labelme.LabelFile(str(file)).shapes
     return _united((item["label"], labelme.utils.shape_to_mask(SIZE, item["points"])) for item in shapes)
 
