@@ -64,7 +64,7 @@ def network(request: pytest.FixtureRequest) -> Checkpoint:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
     with torch.no_grad():
-        built.train()(torch.randn(2, 3, 64, 64))
+        built.train()(torch.randn(2, 3, 128, 128))
     built.eval()
     return Checkpoint(built, metadata(model=config, resize=ResizePolicy(side="long", size=96, multiple=16)))
 
