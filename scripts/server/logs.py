@@ -10,6 +10,8 @@ from typing import Any
 
 CONSOLE, _MODEL, _SERVER = "console.log", "model_log.log", "ts_log.log"
 _LINES_SHOWN = 25
+#: How the lines of a traceback begin, but for its last.
+_WITHIN_TRACEBACK = ("Traceback ", " ", "During handling ", "The above exception ")
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Logs:
         text = self._read(_SERVER)
         if match := re.search(r"Failed to load model: .*", text):
             return match[0].replace("\\r", "").replace("\\n", "\n")  # log4j2.xml keeps an event on one line.
-        return self.tail(_MODEL, CONSOLE) if "Load model failed" in text else None
+        deaths = text.count("Load model failed")
+        return self.tail(_MODEL, CONSOLE) if deaths > 1 or (deaths and self._has_traceback()) else None
 
     def unfinished(self) -> int | None:
         """Return how many requests our own server had to finish when it was told to end; None: it does not say."""
@@ -39,6 +42,12 @@ class Logs:
             if lines:
                 return "\n".join([*lines[-_LINES_SHOWN:], f"(the end of {self.folder / name})"])
         return f"(no log in {self.folder})"
+
+    def _has_traceback(self) -> bool:
+        """Whether the worker's log ends with a whole traceback; TorchServe notices a death before it logs the last words."""
+        lines = [line.partition("MODEL_LOG - ")[2] for line in self._read(_MODEL).splitlines()]
+        said = [line for line in lines if line.strip()]
+        return any(line.startswith("Traceback ") for line in said) and not said[-1].startswith(_WITHIN_TRACEBACK)
 
     def _events(self, name: str) -> Iterator[Mapping[str, Any]]:
         """Return our own server's events of this name. A line that is not whole, as a full disk leaves it, is none."""
