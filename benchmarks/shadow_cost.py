@@ -37,9 +37,9 @@ class Turns:
     server: Server
     share: float
     latencies: list[float] = field(default_factory=list)
-    #: Of the front process and the worker that answers.
+    #: Processor time of the front process and the worker that answers.
     answering: float = 0.0
-    #: Of the shadow's worker.
+    #: Processor time of the shadow's worker.
     shadowing: float = 0.0
 
     def take(self, photograph: bytes) -> None:

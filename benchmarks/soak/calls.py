@@ -82,7 +82,7 @@ class Caller:
         try:
             self._infer(request, timeout=_TIMEOUT_S)
         except grpc.RpcError as error:
-            # Of a model that does not exist TorchServe says INTERNAL.
+            # TorchServe answers INTERNAL for a model that does not exist.
             is_fault = error.code() in _FAULTS and "Model not found" not in (error.details() or "")
             return 500 if is_fault else 400
         return 200

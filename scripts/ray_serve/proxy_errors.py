@@ -68,7 +68,7 @@ class _Reply:
             await self._send({**message, "headers": headers.raw})
 
     async def end(self) -> None:
-        """Answer a request of which nothing came back: its replica ended."""
+        """Answer a request that got no reply, because its replica ended."""
         if not self._has_started:
             await self._answer(Unavailable("the replica that held this request has ended; send the request again"))
 

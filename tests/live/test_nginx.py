@@ -49,7 +49,7 @@ class Proxy:
 
     port: int
     certificate: Certificate
-    #: Of another server, in front of this one, that has it below `/masks/`.
+    #: The port of an outer server, which proxies to this one below `/masks/`.
     below: int
 
     def ask(self, method: str, path: str, **content: object) -> requests.Response:

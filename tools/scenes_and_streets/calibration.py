@@ -25,7 +25,7 @@ class Evidence:
 
     #: IoU by shared class, 0..1; NaN without a pixel.
     iou: Mapping[str, float]
-    #: Of labels that are a shared class.
+    #: Reliability of the labels that are a shared class, without and with the temperature.
     before: Reliability
     after: Reliability
 

@@ -243,7 +243,7 @@ class Rasters:
         return RasterJob(source or self.source, out, ("labels", "confidence"), cutting=Cutting(64, 16))
 
     def segment(self, prefix: str, most: int | None = None) -> RasterReport:
-        """Segment the raster into a prefix of the bucket, of which `most` blocks are done."""
+        """Segment the raster into a prefix of the bucket and stop after `most` blocks."""
         outputs = make_outputs(f"s3://photos/{prefix}", self.folder / prefix)
         with SMALL_BLOCKS:
             return outputs.segment(self.job(outputs.folder / "town"), card(), prepare(), InThisProcess(most))

@@ -119,3 +119,19 @@ def fake_server(folder: Path, *options: str, environment: dict[str, str] | None 
     finally:
         process.kill()
         process.wait(TIMEOUT_S)
+
+
+def refusal(response: requests.Response) -> tuple[int, str]:
+    """Return the code and the type in the body of an error, which must be whole."""
+    body = response.json()
+    assert set(body) == {"error", "code", "type", "message"}
+    assert (body["error"], body["code"]) == (body["message"], response.status_code)
+    return body["code"], body["type"]
+
+
+def received(connection: socket.socket) -> bytes:
+    """Return what comes until the server closes the connection."""
+    pieces = []
+    while piece := connection.recv(65_536):
+        pieces.append(piece)
+    return b"".join(pieces)
