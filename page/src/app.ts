@@ -16,7 +16,7 @@ import { type Point, Stage } from "./stage";
 import { showStrip } from "./strip";
 import { askForToken } from "./token";
 
-/** Of models whose description the server keeps to itself. */
+/** The background class of models whose description the server does not give. */
 const USUAL_BACKGROUND = "background";
 
 export class App {

@@ -6,11 +6,11 @@ import { byId, element, percent } from "./dom";
 export interface Row {
   name: string;
   colour: number;
-  /** Of the photograph, 0 to 1. */
+  /** Share of the photograph, 0 to 1. */
   fraction: number;
   /** Mean confidence, 0 to 1; undefined until the confidences are there. */
   score: number | undefined;
-  /** Of the photograph in the mask that this one is compared with. */
+  /** Share of the photograph, 0 to 1, in the mask that this one is compared with. */
   otherFraction?: number;
   /** Intersection over union with the other mask, 0 to 1. */
   iou?: number;

@@ -8,7 +8,7 @@ const UNKNOWN = 255;
 export interface ClassShare {
   index: number;
   pixels: number;
-  /** Of the photograph, 0 to 1. */
+  /** Share of the photograph, 0 to 1. */
   fraction: number;
   /** Mean probability over the class's pixels, 0 to 1; undefined until the confidences are there. */
   score: number | undefined;

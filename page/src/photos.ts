@@ -12,7 +12,7 @@ export interface Photo {
   state: State;
   /** The reason of a failure, in the server's words. */
   reason?: string;
-  /** Of the selected photograph alone: a picture of 12 megapixels takes 50 MB. */
+  /** Kept for the selected photograph alone: a picture of 12 megapixels takes 50 MB. */
   picture?: Picture;
   thumbnail?: HTMLCanvasElement;
 }

@@ -11,7 +11,7 @@ const MOST_HANDLES = 1500;
 const SHORT_EDGE = 24;
 
 export interface Handles {
-  /** Of the selected polygon. */
+  /** Outlines of the selected polygon. */
   rings: Ring[];
   /** The corner that keys move. */
   current: Position | undefined;
