@@ -197,14 +197,14 @@ def test_the_kserve_sdks_grpc_gets_the_answers_of_http(server: Server, thumbnail
 
 @needs_environment
 @pytest.mark.parametrize("library", ["tritonclient", "kserve"])
-def test_readmes_line_for_the_library_works(torchserve: Server, photos: dict[str, Path], library: str) -> None:
-    printed = run([str(ENVIRONMENT / "bin" / "python"), "-c", readme_line(torchserve, library)], photos["chelsea"].parent)
+def test_documented_line_for_the_library_works(torchserve: Server, photos: dict[str, Path], library: str) -> None:
+    printed = run([str(ENVIRONMENT / "bin" / "python"), "-c", documented_line(torchserve, library)], photos["chelsea"].parent)
 
     assert '"label":"cat"' in printed
 
 
-def test_readmes_line_for_hugging_face_works(torchserve: Server, photos: dict[str, Path]) -> None:
-    printed = run([sys.executable, "-c", readme_line(torchserve, "huggingface_hub")], photos["chelsea"].parent)
+def test_documented_line_for_hugging_face_works(torchserve: Server, photos: dict[str, Path]) -> None:
+    printed = run([sys.executable, "-c", documented_line(torchserve, "huggingface_hub")], photos["chelsea"].parent)
 
     assert "label='cat'" in printed
 
@@ -282,9 +282,9 @@ def run(command: list[str], folder: Path) -> str:
     return result.stdout
 
 
-def readme_line(server: Server, library: str) -> str:
-    """Return README's line for a library, for this server and the photograph in the working folder."""
-    (line,) = re.findall(rf"^\| {library} \| `(.+)` \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+def documented_line(server: Server, library: str) -> str:
+    """Return the line of docs/requests.md for a library, for this server and the photograph in the working folder."""
+    (line,) = re.findall(rf"^\| {library} \| `(.+)` \|$", (ROOT / "docs" / "requests.md").read_text(), re.MULTILINE)
     assert isinstance(line, str)
     return line.replace("127.0.0.1:8080", origin(server).removeprefix("http://")).replace("build/samples/", "")
 

@@ -1,4 +1,4 @@
-"""README's commands, run in a copy of the repository."""
+"""The commands of README and of docs/requests.md, run in a copy of the repository."""
 
 import json
 import os
@@ -46,15 +46,15 @@ def test_readmes_commands_do_what_it_says(copy: Path) -> None:
         for (language, text), (following, shown) in zip(blocks(), [*blocks()[1:], ("", "")], strict=True):
             if language not in ("sh", "python") or "make test" in text:
                 continue
+            if "make stop" in text:
+                run_requests_page(copy, environment, base)
+                run_grpc_example(copy, base + 3)
             command = text.replace(":8080/", f":{base}/").replace(".venv/bin/", f"{sys.prefix}/bin/")
             program = [sys.executable] if language == "python" else ["bash", "-e"]
             result = subprocess.run([*program, "-c", command], cwd=copy, env=environment, capture_output=True, text=True)
             assert result.returncode == 0, f"{command}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
             if following in ("json", "text"):
                 assert_shown(result.stdout, shown.strip())
-            if text.startswith("URL="):
-                run_table(text.strip(), copy, environment, base)
-                run_grpc_example(copy, base + 3)
     finally:
         subprocess.run(["make", "stop"], cwd=copy, env=environment, check=True, stdout=subprocess.DEVNULL)
 
@@ -69,11 +69,13 @@ def test_readmes_commands_do_what_it_says(copy: Path) -> None:
     assert json.loads((demo / "scenes" / "temple.json").read_text())["segments"][0]["label"] == "sky"
 
 
-def run_table(variables: str, copy: Path, environment: dict[str, str], base: int) -> None:
-    """Run every command of README's tables; none may fail."""
-    (copy / ".curlrc").write_text("fail-with-body\n")
-    commands = _TABLE_LINE.findall((ROOT / "README.md").read_text())
+def run_requests_page(copy: Path, environment: dict[str, str], base: int) -> None:
+    """Run every curl line of docs/requests.md; none may fail."""
+    page = (ROOT / "docs" / "requests.md").read_text()
+    (variables,) = re.findall(r"```sh\n(.*?)\n```", page, re.DOTALL)
+    commands = _TABLE_LINE.findall(page)
     assert len(commands) > 30
+    (copy / ".curlrc").write_text("fail-with-body\n")
     for command in commands:
         here = f"{variables}\n{command}".replace(":8080/", f":{base}/").replace(":8081/", f":{base + 1}/")
         result = subprocess.run(
@@ -90,12 +92,13 @@ def run_grpc_example(copy: Path, port: int) -> None:
     assert json.loads(result.stdout)["segments"][0]["label"] == "cat"
 
 
-def test_readme_points_at_files_that_exist() -> None:
-    text = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("page", ["README.md", "docs/requests.md"])
+def test_links_point_at_files_that_exist(page: str) -> None:
+    path = ROOT / page
 
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", path.read_text()) if "://" not in link]
     assert len(links) >= 4
-    assert [link for link in links if not (ROOT / link.partition("#")[0]).exists()] == []
+    assert [link for link in links if not (path.parent / link.partition("#")[0]).exists()] == []
 
 
 def assert_shown(output: str, shown: str) -> None:
