@@ -4,20 +4,24 @@ Both ends are processes of one server, started by it, on a socket that nobody el
 """
 
 import asyncio
+import io
 import pickle
 import socket
 import struct
-from collections.abc import Sequence
 
 from handler.servers.asgi.messages import Message
 
 _LENGTH = struct.Struct(">Q")
 
 
-def encode(message: Message) -> Sequence[bytes]:
-    """Return the frame of `message` in pieces."""
-    content = pickle.dumps(message, protocol=5)
-    return _LENGTH.pack(len(content)), content
+def encode(message: Message) -> memoryview:
+    """Return the frame of `message`, in one piece: two would wake the other end twice."""
+    frame = io.BytesIO(bytes(_LENGTH.size))
+    frame.seek(_LENGTH.size)
+    pickle.dump(message, frame, protocol=5)
+    content = frame.getbuffer()
+    _LENGTH.pack_into(content, 0, len(content) - _LENGTH.size)
+    return content
 
 
 async def read(stream: asyncio.StreamReader) -> Message | None:

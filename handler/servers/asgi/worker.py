@@ -9,7 +9,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,33 +51,43 @@ _MOST_TIMES = 200
 
 
 class Worker:
-    """Answers batches of requests, several at a time if the model's engine has lanes."""
+    """Answers batches of requests, several at a time if the model's engine has lanes.
+
+    Its threads take turns at reading: whichever reads a batch answers it, while the next one reads. So no batch waits to be
+    handed from one thread to another, and a ping is answered however long the batches take.
+    """
 
     def __init__(self, connection: socket.socket, model: ServedModel, max_bytes: int) -> None:
         self._connection = connection
         self._model = model
         self._max_bytes = max_bytes
+        self._reading = threading.Lock()
         self._sending = threading.Lock()
 
     def run(self, ready: Ready) -> None:
         """Report READY, then answer until the front process closes the socket."""
         self._send(ready)
-        threads = ThreadPoolExecutor(ready.batches, thread_name_prefix="request")
-        while isinstance(message := frames.receive(self._connection), Batch | Ping):
-            if isinstance(message, Ping):
-                self._send(Pong())
-            else:
-                threads.submit(self._answer_or_end, message)
-        # Nobody waits for what still runs.
-        os._exit(0)
+        for number in range(ready.batches):
+            threading.Thread(target=self._serve, name=f"request_{number}", daemon=True).start()
+        self._serve()
 
-    def _answer_or_end(self, batch: Batch) -> None:
+    def _serve(self) -> None:
         try:
-            self._answer(batch)
+            while isinstance(message := self._read(), Batch | Ping):
+                if isinstance(message, Batch):
+                    self._answer(message)
+                else:
+                    self._send(Pong())
         except BaseException:
             # The front process would wait for this batch in vain; of a dead worker it takes it back.
             logging.critical("a batch cannot be answered", exc_info=True)
             os._exit(_CANNOT_RECOVER)
+        # The front process has closed the socket: nobody waits for what still runs.
+        os._exit(0)
+
+    def _read(self) -> Message | None:
+        with self._reading:
+            return frames.receive(self._connection)
 
     def _answer(self, batch: Batch) -> None:
         seconds: Counter[str] = Counter()
@@ -104,8 +113,7 @@ class Worker:
 
     def _send(self, message: Message) -> None:
         with self._sending:
-            for piece in frames.encode(message):
-                self._connection.sendall(piece)
+            self._connection.sendall(frames.encode(message))
 
 
 def load(folder: Path, name: str, index: int) -> tuple[ServedModel, Ready]:
@@ -173,8 +181,7 @@ def main(arguments: Sequence[str]) -> None:
             raise ConfigurationError(f"{folder}: packaged by another version of this project; package it again")
         model, ready = load(Path(folder), name, int(index))
     except (CheckpointError, ConfigurationError, EngineFault, SegmentationError) as error:
-        for piece in frames.encode(LoadFailed(str(error))):
-            connection.sendall(piece)
+        connection.sendall(frames.encode(LoadFailed(str(error))))
         sys.exit(1)
     Worker(connection, model, ready.max_bytes).run(ready)
 

@@ -172,7 +172,7 @@ class WorkerProcess:
         latest = max(ticket.deadline for ticket in batch.tickets) + self._settings.hung_after
         batch.hung_timer = asyncio.get_running_loop().call_later(latest - batch.sent_at, self._kill, _HUNG)
         try:
-            writer.writelines(frames.encode(Batch(number, [ticket.request for ticket in batch.tickets])))
+            writer.write(frames.encode(Batch(number, [ticket.request for ticket in batch.tickets])))
             await writer.drain()
         except ConnectionError:  # It has died, which `_collect` notices.
             await asyncio.Event().wait()
@@ -181,7 +181,7 @@ class WorkerProcess:
         while True:
             await asyncio.sleep(self._settings.silent_after / (SILENT_INTERVALS + 1))
             if heartbeat.beat():
-                writer.writelines(frames.encode(Ping()))
+                writer.write(frames.encode(Ping()))
             if heartbeat.silent >= SILENT_INTERVALS:
                 self._kill(f"hung: no sign of life within {self._settings.silent_after:g} s")
 

@@ -162,5 +162,4 @@ def wait_or_die(command: str, file: Path) -> None:
 
 
 def send(connection: socket.socket, message: Message) -> None:
-    for piece in frames.encode(message):
-        connection.sendall(piece)
+    connection.sendall(frames.encode(message))

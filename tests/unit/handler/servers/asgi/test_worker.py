@@ -2,7 +2,8 @@
 
 import os
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,14 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handler.application import Application
+from handler.application import Application, Call
 from handler.archive import ModelArchive
 from handler.network.engines import Engine, Logits, Pixels
 from handler.options import ModelIdentity
+from handler.request.protocols import Reply
 from handler.servers.asgi import frames
-from handler.servers.asgi.messages import Answers, Batch, HttpRequest, Message, Unhealthy
+from handler.servers.asgi.messages import Answers, Batch, HttpRequest, Message, Ping, Pong, Unhealthy
 from handler.servers.asgi.worker import Worker, adapt, describe
 from handler.settings import HandlerSettings
+from handler.stages import Observer
 from tests.engines import ColourEngine, LanedEngine, build_pipeline
 from tests.support import encode, noise
 
@@ -111,6 +114,34 @@ def test_a_lane_finds_its_next_request_in_the_worker(engine: Engine, takes: tupl
     ready = describe(archive, SimpleNamespace(application=application))  # type: ignore[arg-type]
 
     assert (ready.batches, ready.requests_per_batch) == takes
+
+
+def test_a_ping_is_answered_while_every_batch_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    finish, ended = threading.Event(), threading.Semaphore(0)
+
+    def answer(calls: Sequence[Call], _: Observer) -> list[Reply]:
+        assert finish.wait(60)
+        return [Reply(b"done") for _ in calls]
+
+    monkeypatch.setattr(os, "_exit", lambda _: ended.release())
+    model = SimpleNamespace(answer=answer, application=SimpleNamespace(failure=None))
+    ready = SimpleNamespace(batches=2)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        worker = Worker(theirs, model, 1 << 20)  # type: ignore[arg-type]
+        threading.Thread(target=worker.run, args=[ready], daemon=True).start()
+        frames.receive(ours)
+        for number in range(2):
+            ours.sendall(frames.encode(Batch(number, [predict(PHOTO)])))
+        ours.sendall(frames.encode(Ping()))
+
+        assert isinstance(frames.receive(ours), Pong)
+        finish.set()
+        answers = [frames.receive(ours) for _ in range(2)]
+        assert {message.number for message in answers if isinstance(message, Answers)} == {0, 1}
+        ours.shutdown(socket.SHUT_WR)
+        # Each of its three threads would end the process.
+        assert all(ended.acquire(timeout=60) for _ in range(3))
 
 
 @pytest.mark.parametrize(("asked", "used"), [(0, 4), (1, 1)])
