@@ -27,7 +27,8 @@ from benchmarks.process_memory import ProcessMemory, reset_peak
 from handler.answers import FORMATS
 from scripts.arguments import Parser
 from scripts.errors import report_errors
-from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, build
+from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe
+from scripts.package.build import build
 from scripts.server import Ports, Server, ServerError, serving
 from scripts.yaml_file import read_mapping, write_mapping
 

@@ -34,8 +34,8 @@ from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
 from model import CheckpointMetadata, read_metadata
 from scripts.arguments import Parser, existing_file, positive_int, whole_number
+from scripts.data_options import add_data_options
 from scripts.datasets import SegmentationData
-from scripts.datasets.options import add_data_options
 from scripts.errors import report_errors
 from scripts.evaluate.metrics import Scores, compare
 from scripts.evaluate.scoring import open_labelled_data

@@ -6,10 +6,7 @@ python -m scripts.model_table
 import sys
 from dataclasses import dataclass
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
-from model import ModelConfig, build_model
+from model import ModelConfig
 from scripts.arguments import Parser
 from scripts.errors import report_errors
 
@@ -61,6 +58,12 @@ def identifier(config: ModelConfig) -> str:
 
 def cost(config: ModelConfig) -> Cost:
     """Count on the meta device, without computing anything."""
+    # Takes seconds to import: only once the options are known to be right.
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from model import build_model
+
     size = _SIZE_OF_SMP if config.is_smp else _SIZE
     with torch.device("meta"):
         network = build_model(config).eval()

@@ -5,59 +5,32 @@ python -m scripts.train --config ... --processes 2     (one per GPU, or several 
 python -m scripts.train --config ... --resume          (after an interruption)
 """
 
-import os
 import sys
-from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from handler.image.process import prepare_process
 from scripts.arguments import Parser, positive_int
-from scripts.datasets.options import add_data_options, data_source
-from scripts.errors import INTERRUPTED, print_error, report_errors
-from scripts.training.config import TrainingConfig
-from scripts.training.processes import joined, spawn
-from scripts.training.training_data import open_training_data
-from scripts.training.training_run import Run
-from scripts.training.weights import CheckpointWeights
+from scripts.data_options import add_data_options
+from scripts.errors import report_errors
 
-ROOT = Path(__file__).parent.parent
+if TYPE_CHECKING:
+    from scripts.training.weights import CheckpointWeights
 
 
 @report_errors
-def main(argv: list[str] | None = None, *, weights: CheckpointWeights | None = None, program: str = "scripts.train") -> int:
+def main(argv: list[str] | None = None, *, weights: "CheckpointWeights | None" = None, program: str = "scripts.train") -> int:
     """Run the command line.
 
     Args:
         weights: reads start weights and teacher; left out, they are checkpoints.
         program: the module that `python -m` runs, in every process that trains.
     """
-    prepare_process()
     options = sys.argv[1:] if argv is None else argv
     arguments = _parser(program).parse_args(options)
-    folder = arguments.out or ROOT / "build" / "runs" / arguments.config.stem
-    checkpoint = folder / f"{folder.name}.safetensors"
-    config = _configuration(arguments)
-    if arguments.processes > 1 and "WORLD_SIZE" not in os.environ:
-        spawn(arguments.processes, program, options)
-    try:
-        with joined() as processes:
-            data = open_training_data(config, show_progress=processes.first)
-            Run(config, data, processes, folder, checkpoint, weights=weights, resume=arguments.resume).train()
-    except KeyboardInterrupt:
-        print_error(f"interrupted; --resume continues from the last state in {folder}")
-        return INTERRUPTED
-    return 0
+    # Takes seconds to import: only once the options are known to be right.
+    from scripts.training.command import run_command
 
-
-def _configuration(arguments: Namespace) -> TrainingConfig:
-    """Read the configuration and apply the options that replace its values."""
-    config = TrainingConfig.read(arguments.config)
-    paths = {name: getattr(arguments, name) for name in ("start", "teacher")}
-    source = config.data if arguments.data is None else data_source(arguments)
-    if source is not None:
-        source = source.with_options(arguments.images, arguments.mask_values)
-    replaced = {**paths, "data": source}
-    return config.model_copy(update={name: value for name, value in replaced.items() if value is not None})
+    return run_command(arguments, options, weights, program)
 
 
 def _parser(program: str) -> Parser:

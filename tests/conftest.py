@@ -171,7 +171,8 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_archive(tmp_path_factory: pytest.TempPathFactory, converted: Path) -> Path:
     """Return the archive of the checkpoint of `converted` under the name `pets`; the samples beside it are its reference."""
-    from scripts.package import DEFAULT_MODEL_CONFIG, Recipe, build
+    from scripts.package import DEFAULT_MODEL_CONFIG, Recipe
+    from scripts.package.build import build
     from scripts.samples import ALL, write_samples
 
     def make(folder: Path) -> None:

@@ -28,7 +28,7 @@ from model import (
 )
 from model.preprocessing import Normalize
 from model.strict import ConfigurationError, nearest
-from scripts.import_weights.torchvision import TORCHVISION_MODELS
+from scripts.import_weights.torchvision_models import TORCHVISION_MODELS
 from scripts.package import DEFAULT_CHECKPOINT, MODELS
 from scripts.quantize.nncf_graph import Pictures, method, quantize, serialized
 

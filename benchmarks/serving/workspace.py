@@ -15,7 +15,8 @@ from handler.geometry import RGBImage, network_size
 from handler.image.decode import decode_image
 from handler.limits import Limits
 from model import read_metadata
-from scripts.package import DEFAULT_MODEL_CONFIG, Recipe, build
+from scripts.package import DEFAULT_MODEL_CONFIG, Recipe
+from scripts.package.build import build
 from scripts.samples import write_samples
 from scripts.server import Ports, Server, Software, start
 from scripts.yaml_file import read_mapping, write_mapping

@@ -23,74 +23,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-
-from handler.image.process import prepare_process
 from handler.network.engines import AUTO, ENGINES, Precision
 from handler.option_types import Text
 from handler.options import GREATEST_SCALE, LEAST_SCALE, REFINEMENTS, InferenceOptions
-from model import Evaluation, read_metadata, replace_metadata
 from model.strict import ConfigurationError
 from scripts.arguments import Parser, http_url, positive_int, whole_number
-from scripts.calibrate.reliability import draw_reliability
 from scripts.client import DEFAULT_URL
-from scripts.datasets import DataError, SegmentationData, check, describe_absence
-from scripts.datasets.options import add_data_options
+from scripts.data_options import add_data_options
 from scripts.errors import UsageError, report_errors
-from scripts.evaluate.metrics import Scores, compare, score
-from scripts.evaluate.predictors import Predictor, ServerPredictor, load
-from scripts.evaluate.report import describe_doubt, draw_confusion, table, write_json
-from scripts.evaluate.scoring import Result, evaluate, open_labelled_data
-from scripts.evaluate.worst_images import write_worst
-from scripts.server_access import ServerAccess, add_access_options
+from scripts.server_access import add_access_options
 
 #: Settings of the handler that can differ from the file's.
 _SETTINGS = ("output_stride", "engine", "precision")
 
-__all__ = ["Scores", "compare", "evaluate", "main", "record", "score"]
-
 
 @report_errors
 def main(argv: list[str] | None = None) -> int:
-    prepare_process()
     arguments = _arguments(argv)
-    predictor = _predictor(arguments)
-    data = open_labelled_data(arguments, predictor.labels)
-    summary = check(data, len(predictor.labels.names), show_progress=True)
-    result = evaluate(predictor, data, worst=arguments.worst if arguments.out else 0)
-    print(table(result.scores, result.labels.names))
-    print(f"\n{describe_doubt(result)}")
-    if arguments.out:
-        write_report(
-            arguments.out, result, data, target=arguments.url or str(arguments.target), conditions=predictor.conditions
-        )
-    if np.isnan(result.scores.miou):
-        raise DataError(
-            f"{describe_absence(data, result.labels.names, summary)}. No mean is given: without a labelled class other than "
-            "background, a model that finds nothing would be perfect"
-        )
-    if arguments.record:
-        record(arguments.target, result.scores.evaluation(arguments.record, f"{len(data)} images, {predictor.conditions}"))
+    # Takes seconds to import: only once the options are known to be right.
+    from scripts.evaluate.command import run_command
+
+    run_command(arguments, {name: getattr(arguments, name) for name in _SETTINGS})
     return 0
-
-
-def write_report(folder: Path, result: Result, data: SegmentationData, *, target: str, conditions: str) -> None:
-    """Write `scores.json`, `confusion.png`, `reliability.png` and `worst.html` with its pictures into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    origin = {"target": target, "data": str(data.root), "layout": data.layout, "conditions": conditions}
-    write_json(folder / "scores.json", result, origin)
-    draw_confusion(folder / "confusion.png", result.scores, result.labels.names)
-    if result.calibration is not None:
-        curve = result.calibration.reliability
-        draw_reliability(folder / "reliability.png", {"as served": curve}, f"{Path(target).name} on {data.name}")
-    print(f"\nthe worst images are in {write_worst(folder, result, data)}")
-
-
-def record(path: Path, evaluation: Evaluation) -> None:
-    """Write `evaluation` into the checkpoint at `path`, in place of an earlier one on the same data."""
-    metadata = read_metadata(path)
-    others = tuple(other for other in metadata.evaluations if other.dataset != evaluation.dataset)
-    replace_metadata(path, metadata.model_copy(update={"evaluations": (*others, evaluation)}))
 
 
 def _arguments(argv: list[str] | None) -> Namespace:
@@ -103,15 +57,6 @@ def _arguments(argv: list[str] | None) -> Namespace:
         if getattr(arguments, name) is not None and arguments.url is not None:
             raise UsageError(f"--{name.replace('_', '-')} is for a checkpoint or an archive; a server has its own")
     return arguments
-
-
-def _predictor(arguments: Namespace) -> Predictor:
-    values = {name: getattr(arguments, name) for name in InferenceOptions.model_fields}
-    options = InferenceOptions.model_validate({name: value for name, value in values.items() if value is not None})
-    if arguments.url:
-        return ServerPredictor.connect(arguments.url, options, ServerAccess.from_arguments(arguments))
-    changes = {name: getattr(arguments, name) for name in _SETTINGS}
-    return load(arguments.target, options, **changes)
 
 
 def _option(name: str, advice: str) -> Callable[[str], Any]:

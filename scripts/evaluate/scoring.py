@@ -11,8 +11,8 @@ from handler.labels import Labels
 from handler.masks.label_map import LabelMap
 from handler.masks.review import review_score
 from scripts.class_names import canonical_names
+from scripts.data_options import data_source
 from scripts.datasets import DataError, Sample, SegmentationData, open_data
-from scripts.datasets.options import data_source
 from scripts.errors import print_warning
 from scripts.evaluate.doubt import PixelCalibration, Ranking
 from scripts.evaluate.metrics import Scores, compare

@@ -52,10 +52,8 @@ class Destination:
 class Target(ABC):
     """Base class of targets."""
 
-    def __init__(self, graph_format: GraphFormat, default: str) -> None:
+    def __init__(self, graph_format: GraphFormat) -> None:
         self.format = graph_format
-        #: The usual destination, in which {name} stands for the model's.
-        self.default = default
 
     @abstractmethod
     def check(self, destination: Destination) -> None:
@@ -128,11 +126,12 @@ class OvmsRepository(Repository):
         return folder
 
 
+#: Their names and usual destinations are in `scripts.export.destinations`.
 TARGETS: dict[str, Target] = {
-    "onnx": SingleFile(ONNX, "build/export/{name}.onnx"),
-    "openvino": SingleFile(OPENVINO, "build/export/{name}.xml"),
-    "triton": TritonRepository(ONNX, "build/export/triton"),
-    "ovms": OvmsRepository(OPENVINO, "build/export/ovms"),
+    "onnx": SingleFile(ONNX),
+    "openvino": SingleFile(OPENVINO),
+    "triton": TritonRepository(ONNX),
+    "ovms": OvmsRepository(OPENVINO),
 }
 
 

@@ -7,100 +7,24 @@ python -m scripts.import_weights checkpoint.safetensors --classes names.txt --re
 """
 
 import sys
-from argparse import BooleanOptionalAction, Namespace
+from argparse import BooleanOptionalAction
 from pathlib import Path
 from typing import Any
 
-from model import ARCHITECTURES, is_checkpoint
-from model.backbones import BACKBONES
+from model import ARCHITECTURES
 from scripts.arguments import Parser, positive_int
-from scripts.class_names import canonical_names, read_class_names
-from scripts.errors import UsageError, report_errors
-from scripts.import_weights.imported_weights import ImportedWeights, write_checkpoint
-from scripts.import_weights.smp import read_pretrained
-from scripts.import_weights.state_dict import read_checkpoint, read_state_dict
-from scripts.import_weights.torchvision import TORCHVISION_MODELS, read_torchvision
-
-ROOT = Path(__file__).parents[2]
-_SCHEME = "torchvision:"
-#: Options that describe the network of a state dict: fields of ModelConfig.
-_NETWORK_OPTIONS = (
-    "output_stride",
-    "atrous_rates",
-    "multi_grid",
-    "separable",
-    "low_level_channels",
-    "low_level_tap",
-    "decoder_channels",
-    "head_convolutions",
-    "aspp_channels",
-    "aspp_fusion",
-    "align_corners",
-    "legacy_resize",
-    "trailing_padding",
-)
+from scripts.errors import report_errors
+from scripts.import_weights.torchvision_models import SCHEME, TORCHVISION_MODELS
 
 
 @report_errors
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    source = Path(arguments.source)
-    stem = arguments.source.removeprefix(_SCHEME) if arguments.source.startswith(_SCHEME) else source.resolve().stem
-    out = arguments.out or ROOT / "build" / "checkpoints" / f"{stem}.safetensors"
-    if out.resolve() == source.resolve():
-        raise UsageError(f"--out {out}: is the source itself; choose another name")
-    weights = _read(arguments)
-    overrides, new = _overrides(arguments), arguments.reinitialize_classifier
-    metadata, notes = write_checkpoint(weights, overrides, out, new_classifier=new)
-    print(f"{out}: {metadata.model.architecture}, {metadata.model.backbone}, {len(metadata.classes)} classes")
-    for note in notes:
-        print(f"note: {note}")
-    print(f"serve it: make serve CHECKPOINT={out}")
+    # Takes seconds to import: only once the options are known to be right.
+    from scripts.import_weights.command import run_command
+
+    run_command(arguments)
     return 0
-
-
-def _read(arguments: Namespace) -> ImportedWeights:
-    options = {name: value for name in _NETWORK_OPTIONS if (value := getattr(arguments, name)) is not None}
-    path = Path(arguments.source)
-    described = arguments.source.startswith(_SCHEME) or path.is_dir() or is_checkpoint(path)
-    given = [name for name in ("arch", "key") if getattr(arguments, name)]
-    if described and (needless := [*given, *options]):
-        flags = ", ".join("--" + name.replace("_", "-") for name in needless)
-        raise UsageError(f"{flags}: only for state dicts; {arguments.source} describes its network itself")
-    if arguments.source.startswith(_SCHEME):
-        return read_torchvision(arguments.source.removeprefix(_SCHEME))
-    if path.is_dir():
-        return read_pretrained(path)
-    if is_checkpoint(path):
-        return read_checkpoint(path)
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file; to fetch torchvision's weights, write {_SCHEME}NAME")
-    for name in ("arch", "classes"):
-        if getattr(arguments, name) is None:
-            raise UsageError(f"--{name} is required for a state dict")
-    return read_state_dict(path, arguments.arch, options, arguments.key)
-
-
-def _overrides(arguments: Namespace) -> dict[str, Any]:
-    """Return the fields of CheckpointMetadata that the command line sets."""
-    fields = {
-        "classes": None if arguments.classes is None else _class_names(arguments.classes),
-        "normalization": {"mean": arguments.mean, "std": arguments.std},
-        "resize": {"side": arguments.resize_side, "size": arguments.resize},
-        "provenance": arguments.provenance,
-        "license": arguments.license,
-    }
-    for name in ("normalization", "resize"):
-        fields[name] = {key: value for key, value in fields[name].items() if value is not None}
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _class_names(text: str) -> tuple[str, ...]:
-    if Path(text).is_file():
-        return read_class_names(Path(text))
-    if "," in text:
-        return canonical_names(name.strip() for name in text.split(","))
-    raise UsageError(f"--classes {text}: no such file; give a file of names, or names separated by commas")
 
 
 def _parser() -> Parser:
@@ -108,7 +32,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help=f"{_SCHEME}NAME ({', '.join(TORCHVISION_MODELS)}); a folder written by segmentation_models.pytorch's "
+        help=f"{SCHEME}NAME ({', '.join(TORCHVISION_MODELS)}); a folder written by segmentation_models.pytorch's "
         "save_pretrained; a state dict (.pth, .safetensors); or a checkpoint, to give it other classes",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="checkpoint to write (build/checkpoints/SOURCE.safetensors)")
@@ -133,7 +57,7 @@ def _add_network_options(group: Any) -> None:
     group.add_argument(
         "--arch",
         metavar="ARCHITECTURE_BACKBONE",
-        help=f"one of {', '.join(ARCHITECTURES)}, over one of {', '.join(BACKBONES)} or timm:NAME (after smp_: the name of an "
+        help=f"one of {', '.join(ARCHITECTURES)}, over a backbone of docs/models.md or timm:NAME (after smp_: the name of an "
         "encoder); for example deeplabv3plus_timm:xception65",
     )
     group.add_argument("--key", help="which weights to take, where a file holds several (such as model and ema)")

@@ -5,7 +5,7 @@ from typing import Any
 
 from model import ARCHITECTURES, ModelConfig
 from model.strict import ConfigurationError, nearest
-from scripts.import_weights.torchvision import TORCHVISION_MODELS
+from scripts.import_weights.torchvision_models import TORCHVISION_MODELS
 
 #: The names of shared options in segmentation_models.pytorch.
 _SMP_OPTIONS = {

@@ -5,21 +5,13 @@ from typing import Any
 
 import torch
 
-from model import CheckpointMetadata, Evaluation, ModelConfig, Normalization, ResizePolicy, torchvision_ops  # noqa: F401
+from model import CheckpointMetadata, Evaluation, Normalization, ResizePolicy, torchvision_ops  # noqa: F401
 from model.palette import voc_palette
 from model.strict import nearest
 from scripts.import_weights.imported_weights import ImportedWeights, ImportFailed
+from scripts.import_weights.torchvision_models import TORCHVISION_MODELS
 
 from torchvision.models import get_model_weights
-
-#: Torchvision's builders and the networks they build. MobileNetV3 keeps the rates of output stride 8 at 16.
-TORCHVISION_MODELS: dict[str, ModelConfig] = {
-    "deeplabv3_resnet50": ModelConfig(backbone="resnet50", output_stride=8, auxiliary_head=True),
-    "deeplabv3_resnet101": ModelConfig(backbone="resnet101", output_stride=8, auxiliary_head=True),
-    "deeplabv3_mobilenet_v3_large": ModelConfig(
-        backbone="mobilenet_v3_large", output_stride=16, atrous_rates=(12, 24, 36), auxiliary_head=True
-    ),
-}
 
 
 def read_torchvision(name: str) -> ImportedWeights:

@@ -4,23 +4,17 @@ python -m scripts.package --checkpoint model/weights/NAME.safetensors --out buil
 python -m scripts.package --model scenes --model streets
 """
 
-import hashlib
 import sys
 from pathlib import Path
 
-from handler.image.process import prepare_process
-from scripts.agreement import describe
 from scripts.arguments import Parser, existing_file, existing_folder, fraction, one_of, whole_number
 from scripts.errors import report_errors
-from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, MODELS, Recipe, agreement_in, build
+from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, MODELS, Recipe
 from scripts.package.recipe import DEFAULT_NAME, ROOT
-from scripts.package.reference import describe_reference
-from scripts.verify_archive import verify
 
 
 @report_errors
 def main(argv: list[str] | None = None) -> int:
-    prepare_process()
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.model and (arguments.checkpoint or arguments.name or arguments.class_names):
@@ -44,32 +38,12 @@ def main(argv: list[str] | None = None) -> int:
     ]
     for recipe in recipes:
         recipe.check()
+    # Takes seconds to import: only once the options are known to be right.
+    from scripts.package.command import package
+
     for recipe in recipes:
-        _package(recipe, arguments.out)
+        package(recipe, arguments.out)
     return 0
-
-
-def _package(recipe: Recipe, out: Path) -> None:
-    """Build and prove an archive in `out`, unless the one there is of the same inputs; print what was done."""
-    archive = out / f"{recipe.name}.mar"
-    proof = archive.with_suffix(".proven")
-    stamp = recipe.digest()
-    if archive.is_file() and proof.is_file() and proof.read_text() == f"{stamp} {_sha256(archive)}":
-        print(f"{archive} is up to date")
-        return
-    outcomes: list[str] = []
-    archive = build(recipe, out, lambda part: outcomes.append(verify(part)))
-    print(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB, sha256 {_sha256(archive)}")
-    print(f"proven: {outcomes[0]}")
-    for engine in agreement_in(archive).engines:
-        print(f"compared: {describe(engine)}{'' if engine.suffices else '; too few for it to be chosen'}")
-    if recipe.reference is not None:
-        print(f"reference: {describe_reference(archive)}")
-    proof.write_text(f"{stamp} {_sha256(archive)}")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _parser() -> Parser:

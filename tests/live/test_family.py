@@ -13,7 +13,8 @@ from handler.options import InferenceOptions
 from model import ModelConfig, ResizePolicy, build_model, save_checkpoint
 from scripts.evaluate.predictors import load
 from scripts.model_table import identifier
-from scripts.package import Recipe, build
+from scripts.package import Recipe
+from scripts.package.build import build
 from scripts.server import Ports, Software, serving
 from tests.live.client import mask, post
 from tests.support import CLASSES, metadata

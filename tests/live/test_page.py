@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts.package import DEFAULT_MODEL_CONFIG, MODELS, Recipe, build
+from scripts.package import DEFAULT_MODEL_CONFIG, MODELS, Recipe
+from scripts.package.build import build
 from scripts.server import CONFIG, Ports, Server, serving
 from tests.live.cross_origin import ORIGIN
 from tests.live.page_exports import EDITED_READERS, Mask, geojson_masks

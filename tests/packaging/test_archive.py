@@ -22,8 +22,9 @@ from handler.servers.asgi.command import _PACKAGES
 from handler.settings import HandlerSettings
 from model import CheckpointError, Evaluation, ModelConfig, ResizePolicy, read_metadata
 from model.strict import ConfigurationError
-from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe, agreement_in, build
+from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe
 from scripts.package.__main__ import main
+from scripts.package.build import agreement_in, build
 from scripts.package.recipe import packaging_sources
 from scripts.verify_archive import ArchiveError, verify
 from tests.quantized import Quantized
@@ -74,7 +75,7 @@ def test_an_archive_for_torch_alone_has_no_graph(checkpoint: Path, torch_config:
 def test_another_size_is_in_the_checkpoint_and_beside_older_figures(
     torch_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scripts.package.__main__.verify", lambda part: f"{part.name} works")
+    monkeypatch.setattr("scripts.package.command.verify", lambda part: f"{part.name} works")
     figures = Evaluation(dataset="a", miou=0.5, conditions="single scale")
     checkpoint = write_checkpoint(tmp_path / "pets.safetensors", evaluations=(figures,))
     source = ["--checkpoint", str(checkpoint), "--model-config", str(torch_config), "--name", "pets"]
@@ -323,7 +324,7 @@ def test_an_archive_that_is_up_to_date_is_left_alone(
     assert main([*arguments, "--class-names", str(other)]) == 1
     assert "class 2 is 'fox'" in capsys.readouterr().err
     (tmp_path / "pets.mar").write_bytes(b"spoilt")
-    monkeypatch.setattr("scripts.package.__main__.verify", lambda part: f"{part.name} again")
+    monkeypatch.setattr("scripts.package.command.verify", lambda part: f"{part.name} again")
     assert main(arguments) == 0
     assert "proven: pets.mar.part again" in capsys.readouterr().out
 

@@ -6,8 +6,6 @@ from argparse import Namespace
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from handler.archive import ModelArchive, extract_archive, read_archive
 from handler.pipeline import Pipeline
 from handler.servers.asgi.options import VERIFY_KEY
@@ -35,6 +33,9 @@ class ModelSource:
             ConfigurationError: the archive or its settings cannot be used.
             RefinementUnavailable: the settings refine by default, and the package for it is not installed.
         """
+        # Not at the top: the program that sends this to other processes does without it.
+        import torch
+
         archive = read_archive(self.archive) if isinstance(self.archive, Path) else _extract(self.archive)
         settings = archive.settings.model_copy(update={"threads": archive.settings.threads or self.threads})
         # Ray shows each process its own GPU.

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from model import DeepLabV3, build_model, load_state_dict
 from model.backbones import BACKBONES
 from model.strict import ConfigurationError
-from scripts.import_weights.torchvision import TORCHVISION_MODELS
+from scripts.import_weights.torchvision_models import TORCHVISION_MODELS
 
 from torchvision.models import segmentation
 

@@ -59,7 +59,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes most of a run's time; `report`, which is made before, has every picture."""
     for name in ("draw_confusion", "draw_reliability"):
-        monkeypatch.setattr(f"scripts.evaluate.__main__.{name}", lambda *_: None)
+        monkeypatch.setattr(f"scripts.evaluate.command.{name}", lambda *_: None)
 
 
 def test_figures_are_printed_by_class_and_as_means(data: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,7 +66,7 @@ def test_a_file_with_other_labels_is_not_written(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = replace(OPENVINO, write=lambda *written: written[-1].write_text("graph"), load=run_wrongly)
-    monkeypatch.setitem(TARGETS, "openvino", SingleFile(wrong, "unused"))
+    monkeypatch.setitem(TARGETS, "openvino", SingleFile(wrong))
     out = tmp_path / "new" / "pets.xml"
 
     assert main([str(checkpoint), "--to", "openvino", "--out", str(out)]) == 1

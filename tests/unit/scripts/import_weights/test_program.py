@@ -8,7 +8,8 @@ import torch
 from model import DeepLabV3, Normalization, ResizePolicy, load_checkpoint, read_metadata
 from scripts.import_weights.__main__ import main
 from scripts.import_weights.architecture_names import network_config
-from scripts.import_weights.torchvision import TORCHVISION_MODELS, torchvision_metadata
+from scripts.import_weights.torchvision import torchvision_metadata
+from scripts.import_weights.torchvision_models import TORCHVISION_MODELS
 
 from torchvision.models import get_model_weights, segmentation
 

@@ -1,10 +1,12 @@
 """The command-line options that name a data set, alike in all programs."""
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scripts.arguments import existing_folder, existing_path
-from scripts.datasets.source import DataSource
+
+if TYPE_CHECKING:
+    from scripts.datasets import DataSource
 
 
 def add_data_options(parser: ArgumentParser, *, purpose: str, **keywords: Any) -> None:
@@ -24,12 +26,15 @@ def add_data_options(parser: ArgumentParser, *, purpose: str, **keywords: Any) -
     )
 
 
-def data_source(arguments: Namespace) -> DataSource:
+def data_source(arguments: Namespace) -> "DataSource":
     """Return the source that the command line names by `--data`, `--images` and `--mask-values`.
 
     Raises:
         ConfigurationError: `--data` is a YAML file with a wrong key or value.
     """
+    # Not at the top: GDAL and the rest, for which --help need not wait.
+    from scripts.datasets import DataSource
+
     return DataSource.open(arguments.data).with_options(arguments.images, arguments.mask_values)
 
 

@@ -1,0 +1,14 @@
+"""The models whose published weights torchvision has."""
+
+from model import ModelConfig
+
+#: Begins their names on a command line.
+SCHEME = "torchvision:"
+#: Torchvision's builders and the networks they build. MobileNetV3 keeps the rates of output stride 8 at 16.
+TORCHVISION_MODELS: dict[str, ModelConfig] = {
+    "deeplabv3_resnet50": ModelConfig(backbone="resnet50", output_stride=8, auxiliary_head=True),
+    "deeplabv3_resnet101": ModelConfig(backbone="resnet101", output_stride=8, auxiliary_head=True),
+    "deeplabv3_mobilenet_v3_large": ModelConfig(
+        backbone="mobilenet_v3_large", output_stride=16, atrous_rates=(12, 24, 36), auxiliary_head=True
+    ),
+}

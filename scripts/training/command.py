@@ -1,0 +1,56 @@
+"""Carry out the command: train by a configuration, in one process or several."""
+
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from handler.image.process import prepare_process
+from scripts.data_options import data_source
+from scripts.errors import INTERRUPTED, print_error
+from scripts.training.config import TrainingConfig
+from scripts.training.processes import joined, spawn
+from scripts.training.training_data import open_training_data
+from scripts.training.training_run import Run
+from scripts.training.weights import CheckpointWeights
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_command(arguments: Namespace, options: Sequence[str], weights: CheckpointWeights | None, program: str) -> int:
+    """Train as the command line says; return the exit code.
+
+    Args:
+        arguments: `options`, parsed.
+        options: the words after the program's name, which other processes get too.
+        weights: reads start weights and teacher; left out, they are checkpoints.
+        program: the module that `python -m` runs, in every process that trains.
+
+    Raises:
+        UserError, ConfigurationError, CheckpointError: the configuration, the data or weights cannot be used.
+    """
+    prepare_process()
+    folder = arguments.out or ROOT / "build" / "runs" / arguments.config.stem
+    checkpoint = folder / f"{folder.name}.safetensors"
+    config = _configuration(arguments)
+    if arguments.processes > 1 and "WORLD_SIZE" not in os.environ:
+        spawn(arguments.processes, program, options)
+    try:
+        with joined() as processes:
+            data = open_training_data(config, show_progress=processes.first)
+            Run(config, data, processes, folder, checkpoint, weights=weights, resume=arguments.resume).train()
+    except KeyboardInterrupt:
+        print_error(f"interrupted; --resume continues from the last state in {folder}")
+        return INTERRUPTED
+    return 0
+
+
+def _configuration(arguments: Namespace) -> TrainingConfig:
+    """Read the configuration and apply the options that replace its values."""
+    config = TrainingConfig.read(arguments.config)
+    paths = {name: getattr(arguments, name) for name in ("start", "teacher")}
+    source = config.data if arguments.data is None else data_source(arguments)
+    if source is not None:
+        source = source.with_options(arguments.images, arguments.mask_values)
+    replaced = {**paths, "data": source}
+    return config.model_copy(update={name: value for name, value in replaced.items() if value is not None})
