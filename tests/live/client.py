@@ -11,7 +11,8 @@ from PIL import Image
 
 from scripts.server import Server
 
-TIMEOUT_S = 60
+#: After so many seconds a call or a program is taken for lost: many times what a busy machine needs.
+TIMEOUT_S = 300
 
 
 def post(server: Server, image: bytes, headers: dict[str, str] | None = None, path: str = "") -> requests.Response:
