@@ -18,6 +18,7 @@ from handler.option_types import Text
 from handler.options import AnswerOptions, InferenceOptions
 from handler.request.parser import RequestParser
 from scripts.bulk.destinations import Destination, make_destination
+from scripts.bulk.errors import BulkError
 from scripts.bulk.executors.base import Executor
 from scripts.bulk.executors.model_source import open_model
 from scripts.bulk.lists import ListColumns
@@ -62,9 +63,17 @@ def run_command(arguments: Namespace, options: Mapping[str, str], executor: Exec
             plan = Plan(sources, answer_suffixes(formats), finished, arguments.keep_suffix)
             tally = ImageRun(plan, executor, prepare, ManifestWriter(destination, conditions)).run()
             if arguments.merge and not tally.ended:
-                name = merge_answers(arguments.merge, destination, formats.index(MERGED_FORMAT))
-                print(f"data set: {destination}/{name}")
+                tally.ended = _merge(arguments.merge, destination, formats.index(MERGED_FORMAT))
     return tally
+
+
+def _merge(kind: str, destination: Destination, position: int) -> str:
+    """Write the data set and say where; return why it cannot be written: the run itself is over, and its summary follows."""
+    try:
+        print(f"data set: {destination}/{merge_answers(kind, destination, position)}")
+    except BulkError as error:
+        return f"--merge {kind}: {error}"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,14 @@ class Destination(Protocol):
         """
         ...
 
+    def require_shared(self) -> None:
+        """Check, in a process of a run, perhaps on another machine, that what it writes goes where the run keeps its manifest.
+
+        Raises:
+            BulkError: it would not.
+        """
+        ...
+
 
 def make_destination(location: str) -> Destination:
     """Return the destination at a path or URL.
@@ -130,6 +138,8 @@ class FolderDestination:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             file = (self.root / LOCK).open("a")
+        except (FileExistsError, NotADirectoryError) as error:
+            raise BulkError(f"--out {self.root}: it or a part of its path is a file; give a folder") from error
         except OSError as error:
             raise BulkError(f"--out {self.root}: cannot be written to: {error.strerror}") from error
         with file:
@@ -140,6 +150,13 @@ class FolderDestination:
                     f"--out {self.root}: another run is writing there; wait for it, or give another --out"
                 ) from error
             yield
+
+    def require_shared(self) -> None:
+        if not (self.root / LOCK).exists():
+            raise BulkError(
+                f"--out {self.root}: {socket.gethostname()} sees no run in this folder; machines that share no folder need "
+                "a URL such as s3://bucket/masks"
+            )
 
 
 @dataclass(frozen=True)
@@ -205,6 +222,9 @@ class StoreDestination:
                 yield
         finally:
             self.remove(lease.name)
+
+    def require_shared(self) -> None:
+        """Check nothing: a URL means the same everywhere."""
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
         store, root = open_store(self.url)

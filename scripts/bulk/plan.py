@@ -13,7 +13,7 @@ from handler.answers import FORMATS
 from scripts.bulk.entries import Entry
 from scripts.bulk.errors import ReadError
 from scripts.bulk.images import FAILED, ImageResult, ImageTask
-from scripts.bulk.manifest import FinishedImages
+from scripts.bulk.manifest import FinishedImages, printable
 from scripts.bulk.sources import Source
 from scripts.bulk.storage import Version, read_version, scheme_of
 from scripts.segment.inputs import image_suffixes
@@ -91,6 +91,8 @@ class Plan:
                 yield _answer(*asked.popleft())
 
     def _outputs(self, name: str) -> tuple[tuple[str, str], ...]:
+        # The manifest, which names them, and stores hold text alone.
+        name = printable(name)
         path = PurePosixPath(name)
         if not self.keep_suffix and path.suffix.lower() in image_suffixes():
             name = str(path.with_suffix(""))

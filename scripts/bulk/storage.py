@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -112,6 +113,8 @@ def open_file(location: str) -> Iterator[BinaryIO]:
 def _store(scheme: str) -> Any:
     import fsspec
 
+    # Some want a host, without which they are half made and complain when they are thrown away.
+    signature(fsspec.get_filesystem_class(scheme).__init__).bind(None)
     # Not from a cache: what a store holds changes while a run lasts.
     return fsspec.filesystem(scheme, use_listings_cache=False)
 
@@ -131,6 +134,10 @@ def open_store(location: str) -> tuple[Any, str]:
         raise BulkError(f"{location}: the package for {scheme}:// is not installed; {advice}") from error
     except ValueError as error:
         raise BulkError(f"{location}: unknown scheme {scheme!r}; a path, s3://, gs://, http:// or https:// is read") from error
+    except Exception as error:  # Each has exceptions of its own.
+        raise BulkError(
+            f"{location}: {scheme}:// needs more than a URL: {error}; a path, s3://, gs://, http:// or https:// is read"
+        ) from error
     return store, store._strip_protocol(location)
 
 
@@ -263,4 +270,6 @@ def _http_version(response: requests.Response) -> Version:
 def _http_reason(error: requests.RequestException) -> str:
     if error.response is not None:
         return f"the server answers {error.response.status_code} {error.response.reason}".rstrip()
-    return str(error)
+    # After the last try, urllib3 begins with its objects, and repeats the address.
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return str(reason or error).rpartition("): ")[2]

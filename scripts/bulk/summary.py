@@ -33,7 +33,8 @@ class Tally:
         for stage, seconds in result.seconds.items():
             self.stages[stage] += seconds  # type: ignore[assignment]
         if result.status != DONE and len(self.failures) < _FAILURES_SHOWN:
-            self.failures.append(f"{task.path}: {result.error}")
+            text = result.error.removeprefix(f"{task.path}: ")  # What cannot be read says so itself.
+            self.failures.append(f"{task.path}: {text}")
 
     @property
     def done(self) -> int:

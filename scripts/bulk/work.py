@@ -38,7 +38,9 @@ class SegmentImages:
 
         Raises:
             CheckpointError, ConfigurationError, RefinementUnavailable: the archive cannot be used.
+            BulkError: this machine does not see the destination.
         """
+        self.destination.require_shared()
         return ImageSegmenter(self.model.load(), self)
 
 

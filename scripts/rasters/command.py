@@ -31,8 +31,9 @@ from scripts.rasters.model_card import read_model_card
 from scripts.rasters.outputs import make_outputs
 from scripts.rasters.plan import GREATEST_WINDOW, LEAST_WINDOW, Cutting
 from scripts.rasters.reading import RasterOptions
-from scripts.rasters.run import LABELS, SUFFIXES, RasterJob, RasterReport
+from scripts.rasters.run import LABELS, SUFFIXES, RasterJob, RasterReport, is_output
 from scripts.rasters.worker import PrepareBlocks
+from scripts.segment.inputs import walk_files
 
 #: Endings of the rasters that are looked for in folders.
 RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".img"})
@@ -80,14 +81,21 @@ def _jobs(sources: Iterable[str], folder: Path) -> Iterator[tuple[str, Path]]:
     """
     names: dict[Path, str] = {}
     for location in sources:
-        for source, name in _find(location):
+        for source, name in find_rasters(location):
             out = folder / name
             if names.setdefault(out, source) != source:
                 raise RasterError(f"{source}: its outputs would overwrite those of {names[out]}; give them different --out")
             yield source, out
 
 
-def _find(location: str) -> Iterator[tuple[str, PurePosixPath]]:
+def find_rasters(location: str) -> Iterator[tuple[str, PurePosixPath]]:
+    """Yield the rasters of a file, folder or URL, each with its path inside a folder, without its ending.
+
+    Hidden files of a folder are left out, and so are outputs of this program.
+
+    Raises:
+        RasterError: it is missing, cannot be read or holds no rasters.
+    """
     if "://" in location or location.startswith("/vsi"):
         yield location, PurePosixPath(PurePosixPath(location.partition("?")[0]).stem)
         return
@@ -97,7 +105,10 @@ def _find(location: str) -> Iterator[tuple[str, PurePosixPath]]:
     if not path.is_dir():
         yield location, PurePosixPath(path.stem)
         return
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in RASTER_SUFFIXES)
+    try:
+        found = [file for file in walk_files(path, "") if file.suffix.lower() in RASTER_SUFFIXES and not is_output(file)]
+    except OSError as error:
+        raise RasterError(f"{error.filename}: cannot be read: {error.strerror}") from error
     if not found:
         raise RasterError(f"{location}: holds no rasters ({', '.join(sorted(RASTER_SUFFIXES))})")
     for file in found:

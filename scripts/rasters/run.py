@@ -43,6 +43,8 @@ SUFFIXES = {
 }
 #: The ending of the record of a raster that is finished.
 RECORD = ".json"
+#: The ending of the folder of blocks of one that is not.
+PARTS = ".parts"
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def segment_raster(
         return report
     job.out.parent.mkdir(parents=True, exist_ok=True)
     tasks = list_blocks(prepared.plan)
-    parts = Parts(prepared.sibling(".parts"), prepared.description)
+    parts = Parts(prepared.sibling(PARTS), prepared.description)
     missing = parts.missing(tasks)
     _compute(job.source, missing, len(tasks), parts, prepare, executor, visible)
     counts = _write_outputs(prepared, tasks, parts)
@@ -147,6 +149,15 @@ def segment_raster(
     _note_finished(prepared, report)
     parts.remove()
     return report
+
+
+def is_output(raster: Path) -> bool:
+    """Tell whether a raster was written by a run, finished or not, by what lies beside it."""
+    for output in (LABELS, CONFIDENCE):
+        name, suffix, _ = raster.name.partition(SUFFIXES[output])  # A draft's name goes on.
+        if suffix and any(raster.with_name(f"{name}{ending}").exists() for ending in (RECORD, PARTS)):
+            return True
+    return False
 
 
 def _prepare(job: RasterJob, model: ModelCard) -> _Prepared:

@@ -11,6 +11,7 @@ from scripts.samples import write_samples
 from scripts.server import CONFIG, Ports, Server, Software, serving
 from tests.archives import reconfigured
 from tests.live.cross_origin import ORIGIN, cross_origin_settings
+from tests.live.ray_server import ON_RAY, RayServer, serving_on_ray
 from tests.support import encode
 
 # TorchServe lives for a minute here: a second compiler and a second collector cost more than they save.
@@ -30,16 +31,23 @@ def thumbnail(photos: dict[str, Path]) -> bytes:
         return encode(photo.convert("RGB").resize((90, 60)))
 
 
-#: The contract, which both servers keep. The other tests run against TorchServe.
+#: The contract, which both servers keep, and Ray Serve with them. The other tests run against TorchServe.
 _OF_BOTH_SERVERS = {
     *("test_client_libraries", "test_contract", "test_errors", "test_fuzz", "test_kserve", "test_memory"),
     *("test_nginx", "test_predictions", "test_telemetry"),
+}
+#: What cannot be on Ray Serve, and why.
+_NOT_ON_RAY = {
+    "test_the_kserve_sdks_grpc_gets_the_answers_of_http": "Ray Serve's gRPC is for services of Ray Serve's own",
 }
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] in _OF_BOTH_SERVERS:
-        metafunc.parametrize("server", ["torchserve", "asgi"], indirect=True, scope="session")
+        reason = _NOT_ON_RAY.get(metafunc.function.__name__)
+        skipped = [pytest.mark.skip(reason=reason)] if reason else []
+        on_ray = pytest.param("ray", marks=[*ON_RAY, *skipped])
+        metafunc.parametrize("server", ["torchserve", "asgi", on_ray], indirect=True, scope="session")
     if "busy_server" in metafunc.fixturenames:
         metafunc.parametrize("busy_server", ["torchserve", "asgi"], indirect=True, scope="session")
 
@@ -48,7 +56,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def server(request: pytest.FixtureRequest) -> Server:
     """Return the server that the test is for."""
     name = getattr(request, "param", "torchserve")
-    server: Server = request.getfixturevalue({"torchserve": "torchserve", "asgi": "asgi_server"}[name])
+    fixtures = {"torchserve": "torchserve", "asgi": "asgi_server", "ray": "ray_server"}
+    server: Server = request.getfixturevalue(fixtures[name])
     return server
 
 
@@ -62,6 +71,13 @@ def torchserve(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) 
 def asgi_server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> Iterator[Server]:
     """Serve the default model by the server of our own, as `make serve SERVER=asgi` does, and by gRPC."""
     yield from _serve(tmp_path_factory, default_archive, software="asgi")
+
+
+@pytest.fixture(scope="session")
+def ray_server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> Iterator[RayServer]:
+    """Serve the default model by one replica of Ray Serve."""
+    with serving_on_ray(default_archive, tmp_path_factory.mktemp("ray")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from handler.servers.asgi.open_inference.messages import message_class
 from scripts.server import Server
 from tests.live import client_programs
 from tests.live.client import TIMEOUT_S, post
+from tests.live.ray_server import RayServer
 from tests.support import ROOT
 
 #: `make test` installs the libraries that want an older protobuf into an environment of their own.
@@ -51,8 +52,10 @@ def triton_answers(torchserve: Server, asgi_server: Server, file: Path) -> dict[
 
 
 @pytest.fixture(scope="module")
-def triton(server: Server, triton_answers: dict[str, Any]) -> Any:
-    return triton_answers[server.software]
+def triton(server: Server, file: Path, request: pytest.FixtureRequest) -> Any:
+    if isinstance(server, RayServer):
+        return run_program("triton.py", file, origin(server).removeprefix("http://"))[0]
+    return request.getfixturevalue("triton_answers")[server.software]
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +66,10 @@ def kserve_answers(torchserve: Server, asgi_server: Server, file: Path) -> dict[
 
 
 @pytest.fixture(scope="module")
-def kserve(server: Server, kserve_answers: dict[str, Any]) -> Any:
-    return kserve_answers[server.software]
+def kserve(server: Server, file: Path, request: pytest.FixtureRequest) -> Any:
+    if isinstance(server, RayServer):
+        return run_program("kserve_sdk.py", file, origin(server))[0]
+    return request.getfixturevalue("kserve_answers")[server.software]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,10 @@ The contract's tests run against Ray Serve as well (`conftest.py`).
 """
 
 import os
+import secrets
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,9 +17,13 @@ from pathlib import Path
 
 import pytest
 import requests
+import yaml
 
+from scripts.ray_serve.proxy_errors import CALLBACK, VARIABLE
+from scripts.server import Ports
 from tests.live.client import error
 from tests.live.ray_server import ON_RAY, RayServer, serving_on_ray
+from tests.support import ROOT
 from tests.unit.handler.servers.asgi.support import TIMEOUT_S, until, write_fake_archive
 
 pytestmark = [*ON_RAY]
@@ -133,3 +140,55 @@ def test_a_killed_replica_loses_nothing_that_a_retry_does_not_answer(
 
     assert [text for text, _ in answers] == [f"predict None  {number}" for number in range(300)]
     record_property("sent_again", dict(sum((met for _, met in answers), Counter())))
+
+
+def test_serve_run_takes_the_settings_that_kuberay_gets(tmp_path: Path) -> None:
+    archive, port = write_fake_archive(tmp_path / "fake"), Ports.free().inference
+    service = yaml.safe_load((ROOT / "deploy" / "ray" / "rayservice.yaml").read_text())
+    config = yaml.safe_load(service["spec"]["serveConfigV2"])
+    config["http_options"] |= {"host": "127.0.0.1", "port": port}
+    config["applications"][0]["args"] |= {"archive": str(archive), "cpus": 0.5, "memory": 200_000_000}
+    (tmp_path / "serve.yaml").write_text(yaml.safe_dump(config))
+
+    for _ in range(3):  # Ray allows its processes 30 s to start, which a busy machine may need longer.
+        with _serve_run(tmp_path) as process:
+            until(lambda: _answers(port) or process.poll() is not None, _SCALED_WITHIN_S)
+            if process.poll() is None:
+                answered, refused = ask(f"http://127.0.0.1:{port}", "echo x"), ask(f"http://127.0.0.1:{port}", "deny no")
+                break
+    else:
+        pytest.fail((tmp_path / "console").read_text())
+
+    assert (answered.status_code, answered.text) == (200, "predict None  x")
+    assert refused.status_code == 415
+
+
+@contextmanager
+def _serve_run(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run Ray Serve's own program with the configuration in a folder, and the environment that the image has."""
+    variables = {"PYTHONPATH": str(ROOT), VARIABLE: CALLBACK, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
+    variables["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    with (folder / "console").open("wb") as console:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ray.serve.scripts", "run", str(folder / "serve.yaml")],
+            cwd=folder,
+            env=os.environ | variables,
+            stdout=console,
+            stderr=console,
+        )
+    with process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _answers(port: int) -> bool:
+    try:
+        return ask(f"http://127.0.0.1:{port}", "echo").ok
+    except requests.RequestException:
+        return False

@@ -83,7 +83,10 @@ class RayExecutor:
                 fleet.take(remaining)
                 if not fleet.tasks_held:
                     return
-                yield from fleet.wait()
+                outcomes = list(fleet.wait())
+                # No actor waits until somebody has dealt with what it did.
+                fleet.take(remaining)
+                yield from outcomes
         finally:
             fleet.end()
 

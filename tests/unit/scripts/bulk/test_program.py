@@ -111,6 +111,26 @@ def test_one_data_set_of_all_answers(small_archive: Path, photographs: Path, tmp
     assert [found["area"] for found in table["a/two.jpeg"]["annotations"]] == [found["area"] for found in expected]
 
 
+def test_a_data_set_that_cannot_be_made_leaves_the_run_its_summary(
+    small_archive: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photographs / os.fsdecode(b"\xe9t\xe9.jpg")).write_bytes(photograph(5))  # Latin-1, as old archives have it.
+    out = tmp_path / "out"
+    command = [str(photographs), "--archive", str(small_archive), "--out", str(out), "--merge", "coco", "--jobs", "1"]
+    assert main(command) == 0
+    names = [name for row in rows(out) for name in row["outputs"]]  # type: ignore[attr-defined]
+    assert "\\xe9t\\xe9.png" in names
+    assert all((out / name).exists() for name in names)
+    (out / "one.json").unlink()
+    capsys.readouterr()
+
+    assert main(command) == 1
+
+    said = capsys.readouterr()
+    assert "0 done, 4 skipped (done before), 0 failed" in said.out
+    assert f"--merge coco: {out}/one.json: is missing or broken; --overwrite makes it again" in said.err
+
+
 def test_lists_name_images_by_path_and_hold_them_as_bytes(small_archive: Path, photographs: Path, tmp_path: Path) -> None:
     import pyarrow as pa
 

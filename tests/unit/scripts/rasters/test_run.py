@@ -15,6 +15,7 @@ from rasterio.shutil import copy
 from rasterio.transform import from_origin
 
 from handler.options import ReadingOptions
+from scripts.rasters.command import find_rasters
 from scripts.rasters.errors import RasterError
 from scripts.rasters.plan import Cutting
 from scripts.rasters.reading import RasterOptions
@@ -144,6 +145,22 @@ def test_an_interrupted_run_continues_with_the_same_bytes(tmp_path: Path) -> Non
     for output in formats:
         assert (tmp_path / f"out.{output}.tif").read_bytes() == (tmp_path / f"whole.{output}.tif").read_bytes()
     assert not (tmp_path / "out.parts").exists()
+
+
+def test_outputs_in_the_folder_of_the_rasters_are_no_rasters(tmp_path: Path) -> None:
+    job = RasterJob(write_raster(tmp_path / "town.tif", colours(350, 370)), tmp_path / "town", cutting=Cutting(64, 16))
+    (tmp_path / "mine.labels.tif").touch()  # No run has left anything beside it.
+    (tmp_path / ".hidden.tif").touch()
+    with SMALL_BLOCKS, pytest.raises(KeyboardInterrupt):
+        segment(job, InThisProcess(most=1))
+    (tmp_path / "town.labels.tif.draft.tif").touch()  # As a kill leaves it.
+    (tmp_path / "town.confidence.tif").touch()
+    rasters = [("mine.labels.tif", "mine.labels"), ("town.tif", "town")]
+    assert [(Path(file).name, str(name)) for file, name in find_rasters(str(tmp_path))] == rasters
+
+    with SMALL_BLOCKS:
+        segment(job)
+    assert [(Path(file).name, str(name)) for file, name in find_rasters(str(tmp_path))] == rasters
 
 
 def test_polygons_tile_the_raster_across_blocks(tmp_path: Path) -> None:
