@@ -4,19 +4,19 @@ import ctypes
 
 #: glibc's names for `mallopt` (malloc.h).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-#: Bytes from which a block is mapped by itself, and so goes back to the system when it is freed. 1 MiB costs a request up to
-#: 8 % of its CPU time in page faults, 4 MiB 3 to 7 %; 16 MiB costs nothing, but keeps 140 MB more.
+#: Blocks of at least this many bytes get a mapping of their own, which is unmapped when they are freed. At 1 MiB page faults
+#: cost a request up to 8 % of its CPU time, at 4 MiB 3 to 7 %; 16 MiB costs nothing, but keeps 140 MB more.
 _MAPPED_FROM = 4 << 20
-#: Free bytes at an arena's end that go back.
+#: Free bytes at the end of an arena above which it is trimmed.
 _TRIMMED_FROM = 16 << 20
 _ARENAS = 2
 
 
 def return_large_blocks() -> None:
-    """Make glibc return large freed blocks at once; on another C library nothing happens.
+    """Make glibc return large freed blocks at once; do nothing on other C libraries.
 
-    By default glibc raises its threshold to 32 MB as blocks are freed, and gives every thread an arena of its own that keeps
-    what is freed: after 45 mixed requests a worker of two lanes held 766 MB, with these settings 566 MB. They hold for the
+    By default glibc raises its threshold to 32 MB as blocks are freed, and gives every thread its own arena, which keeps
+    freed memory: after 45 mixed requests a worker with two lanes held 766 MB, with these settings 566 MB. They apply to the
     whole process, so a server calls this before it loads a model; importing this module changes nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -31,7 +31,7 @@ def return_large_blocks() -> None:
 
 
 def trim_heap() -> None:
-    """Make glibc return what is free inside its arenas, which takes it 1 to 15 ms; on another C library nothing happens."""
+    """Make glibc return free memory inside its arenas, in 1 to 15 ms; do nothing on other C libraries."""
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)

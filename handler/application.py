@@ -22,9 +22,9 @@ from handler.stages import Observer, ignore
 
 logger = logging.getLogger(__name__)
 
-#: Faults in a row after which the engine is tested. A single request may break it without any harm to the next.
+#: Consecutive faults after which the engine is tested. One request may fail without affecting the next.
 _FAULTS_BEFORE_TEST = 3
-#: Faults of the engine in a row, whatever the test says, after which it is given up.
+#: Consecutive engine faults after which it is considered broken, even if it passes the test.
 _MOST_ENGINE_FAULTS = 20
 
 
@@ -32,7 +32,7 @@ _MOST_ENGINE_FAULTS = 20
 class Call:
     """One call as a server received it."""
 
-    #: A form's fields or the keys of a JSON object by name; a raw body is the field `body`.
+    #: Form fields or the keys of a JSON object, by name; a raw body is the field `body`.
     fields: Mapping[str, Any]
     #: The client's headers, names in any case.
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -41,9 +41,9 @@ class Call:
     format: str | None = None
     #: Options in the URL's query string, as text by name.
     query: Mapping[str, str] = field(default_factory=dict)
-    #: Names the call in the log, and to the client if the server fails to answer it.
+    #: Identifies the call in the log, and to the client if the server fails to answer it.
     request_id: str = ""
-    #: Whether the observations of its reply are to hold the classes of sample points.
+    #: Whether the reply's observations include the classes at sample points.
     sampled: bool = False
 
 
@@ -74,7 +74,7 @@ class Application:
 
         Args:
             archive: the extracted archive.
-            gpu_id: the GPU to run on; None: the CPU.
+            gpu_id: the GPU to run on, or None for the CPU.
 
         Raises:
             CheckpointError: the checkpoint cannot be used.
@@ -95,30 +95,30 @@ class Application:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the engine cannot recover, as after most CUDA errors: the process should be replaced."""
+        """Whether the engine cannot recover, as after most CUDA errors, so that the process should be replaced."""
         return self.failure is not None
 
     @property
     def failure(self) -> str | None:
-        """Why the engine cannot recover; None: it works."""
+        """Why the engine cannot recover, or None if it works."""
         return self._health.failure
 
     @property
     def options(self) -> Mapping[str, Option]:
-        """What a request may ask of the model."""
+        """The options of a request, by name."""
         return self._parser.options
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """What the model says of itself: classes, options, limits, metrics, digest."""
+        """The model's description: classes, options, limits, metrics, digest."""
         return describe(self.pipeline, self._parser.options, self._archive)
 
     def answer(self, calls: Sequence[Call], observe: Observer = ignore) -> list[Reply]:
-        """Reply to each of `calls`, which arrived together. No call affects the reply to another.
+        """Reply to `calls`, which arrived together. No call affects the reply to another.
 
         Args:
             calls: the calls.
-            observe: receives the seconds of each stage, from several threads.
+            observe: receives the duration of each stage in seconds, from several threads.
         """
         parsed = [self._parse(call) for call in calls]
         outcomes = self._scheduler.answer([request for call in parsed for request in call.requests], observe)
@@ -127,7 +127,7 @@ class Application:
         return [self._reply(call, [next(remaining) for _ in call.requests]) for call in parsed]
 
     def release_memory(self) -> None:
-        """Give back the memory that is kept between calls for speed; the next call pays for it."""
+        """Free the memory kept between calls for speed; the next call has to allocate it again."""
         self.pipeline.release_memory()
 
     def _parse(self, call: Call) -> "_ParsedCall":
@@ -181,19 +181,19 @@ class _ParsedCall:
 
 
 class _EngineHealth:
-    """Tells an engine that no longer works from a request that it could not answer."""
+    """Distinguishes a broken engine from a request that it could not answer."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        #: Why the engine cannot recover; None: it works.
+        #: Why the engine cannot recover, or None if it works.
         self.failure: str | None = None
         self._pipeline = pipeline
-        #: Internal errors since the last test, and those of the engine, in a row.
+        #: Consecutive internal errors since the last test, and consecutive engine faults.
         self._faults = 0
         self._engine_faults = 0
         self._counting = threading.Lock()
 
     def note(self, outcomes: Sequence[Outcome]) -> None:
-        """Count faults in a row; after a few, or at once if logits are not finite, test the engine on an image of its own."""
+        """Count consecutive faults; after a few, or at once if logits are not finite, test the engine on a test image."""
         with self._counting:
             for outcome in outcomes:
                 if isinstance(outcome, InternalError):
@@ -222,7 +222,7 @@ class _EngineHealth:
 
 
 def _format(requests: Sequence[SegmentationRequest]) -> str:
-    """Return the name of the answers' format: `mixed` for several, `arrays` where arrays alone are wanted."""
+    """Return the name of the answers' format: `mixed` for several formats, `arrays` if only arrays are requested."""
     formats = {_format_of(request) for request in requests}
     return formats.pop() if len(formats) == 1 else "mixed"
 
@@ -234,7 +234,7 @@ def _format_of(request: SegmentationRequest) -> str:
 
 
 def _public_message(error: SegmentationError, request_id: str) -> str:
-    """Return what the client is told of `error`; the cause of an internal one goes to the log instead."""
+    """Return the message for the client; the cause of an internal error is only logged."""
     if not isinstance(error, InternalError):
         return str(error)
     logger.error("request %s failed", request_id, exc_info=error)

@@ -1,4 +1,4 @@
-"""Read a model archive: which checkpoint it serves, under what name, with what settings."""
+"""Read a model archive: its checkpoint, the model's name and version, and the settings."""
 
 import json
 import zipfile
@@ -16,7 +16,7 @@ from handler.settings import HandlerSettings
 from model.strict import ConfigurationError
 
 _MANIFEST = Path("MAR-INF", "MANIFEST.json")
-#: What the images looked like on which a model was accepted, relative to the archive's root.
+#: Statistics of the images on which the model was accepted; relative to the archive's root.
 REFERENCE = Path("monitoring", "reference.json")
 
 
@@ -28,7 +28,7 @@ class ModelArchive:
     checkpoint: Path
     identity: ModelIdentity
     settings: HandlerSettings
-    #: The most requests that a server hands over together.
+    #: The most requests that a server passes to the handler together.
     batch_size: int = 1
 
 
@@ -58,10 +58,10 @@ def parse_settings(served: dict[str, Any]) -> HandlerSettings:
 
 
 def read_reference(folder: Path, classes: int) -> Reference | None:
-    """Read the reference recorded in an extracted archive, or return None.
+    """Return the reference recorded in an extracted archive, or None if it has none.
 
     Raises:
-        ConfigurationError: it does not have the quantities of this version, or is not of a model of so many `classes`.
+        ConfigurationError: the reference lacks this version's quantities or does not have `classes` classes.
     """
     path = folder / REFERENCE
     if not path.is_file():
@@ -81,7 +81,7 @@ def read_reference(folder: Path, classes: int) -> Reference | None:
 
 
 def extract_archive(path: Path, folder: Path) -> ModelArchive:
-    """Extract the `.mar` file at `path` into `folder`, which exists, and read it.
+    """Extract the `.mar` file at `path` into the existing `folder` and read it.
 
     Raises:
         ConfigurationError: `path` is not an archive of this project, or its settings cannot be used.

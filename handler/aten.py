@@ -1,8 +1,8 @@
 """A few of PyTorch's operators on NumPy arrays, without its Python package.
 
 `import torch` takes two seconds and 90 MB more than the library that holds the operators. This module loads the library alone
-and calls it through its stable C interface (`torch/csrc/stable/c/shim.h`), so the results are PyTorch's to the bit. Where the
-library cannot be called that way, the package is imported after all.
+and calls it through its stable C interface (`torch/csrc/stable/c/shim.h`), so results are bit-identical to PyTorch's. If the
+library cannot be called that way, the package is imported instead.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ import numpy.typing as npt
 Scalar = TypeVar("Scalar", bound=np.generic)
 Floats = npt.NDArray[np.float32]
 
-#: The version of the C interface that is spoken here: PyTorch's, one byte each for major and minor, then six of zeros.
+#: The C interface version used here, which is a PyTorch version: one byte for major, one for minor, then six zero bytes.
 _INTERFACE_VERSION = (2 << 56) | (13 << 48)
 _NONE = 0
 _CPU, _ANY_DEVICE_INDEX = 0, -1
@@ -68,24 +68,24 @@ def log(values: Floats) -> Floats:
 
 
 def lerp(start: Floats, end: Floats, weight: Floats) -> Floats:
-    """Return what lies between `start` and `end`, of one shape, at `weight`, 0..1, which broadcasts to that."""
+    """Interpolate between `start` and `end`, of one shape, at `weight`, 0..1, which is broadcast to that shape."""
     result = np.empty(start.shape, np.float32)
     _operators().lerp(_contiguous(start), _contiguous(end), _contiguous(weight), result)
     return result
 
 
 def set_threads(count: int) -> None:
-    """Let PyTorch's operators, the package's too, use `count` threads. This is a setting of the whole process."""
+    """Let PyTorch's operators use `count` threads. This is process-wide and also applies to the Python package."""
     _operators().set_threads(count)
 
 
 def _contiguous(array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
-    """Return `array` in C order. NumPy ignores a reversed dimension of length 1; PyTorch takes no such stride."""
+    """Return `array` in C order. NumPy ignores a reversed dimension of length 1, but PyTorch rejects negative strides."""
     return array.copy() if min(array.strides) < 0 else np.ascontiguousarray(array)
 
 
 def load() -> None:
-    """Load the library now; by itself it is loaded when first used. It leaves Python to other threads for most of that."""
+    """Load the library now instead of on first use. Loading mostly runs without the GIL, so other threads can work."""
     _operators()
 
 
@@ -113,13 +113,13 @@ def _load_operators() -> _Operators:
         try:
             return _Library(path)
         except (OSError, AttributeError):
-            # A library that cannot be loaded alone, or of a version without this interface.
+            # The library cannot be loaded on its own, or its version lacks this interface.
             pass
     return _Package()
 
 
 def _library_path() -> Path | None:
-    """Return where PyTorch's library is, without importing the package; None where its place is not known."""
+    """Return the path of PyTorch's library without importing the package, or None if it is unknown."""
     spec = importlib.util.find_spec("torch")
     name = _LIBRARY_NAMES.get(sys.platform)
     if spec is None or spec.origin is None or name is None:
@@ -134,8 +134,8 @@ class _Library:
         """Load the library at `path`.
 
         Raises:
-            OSError: it cannot be loaded.
-            AttributeError: it lacks a function that is needed.
+            OSError: the library cannot be loaded.
+            AttributeError: it lacks a required function.
         """
         library = ctypes.CDLL(str(path))
         for name in _FUNCTIONS:
@@ -167,14 +167,14 @@ class _Library:
         self._library[_SET_THREADS](ctypes.c_int(count))
 
     def _call(self, name: str, overload: str, *arguments: int) -> None:
-        """Call the variant of an operator that writes into its last argument; it takes possession of all tensors and lists."""
+        """Call an operator's variant that writes into its last argument; the call takes ownership of all tensors and lists."""
         stack = (ctypes.c_uint64 * len(arguments))(*arguments)
         version = ctypes.c_uint64(_INTERFACE_VERSION)
         self._check(self._library.torch_call_dispatcher(f"aten::{name}".encode(), overload.encode(), stack, version))
         self._check(self._library.aoti_torch_delete_tensor_object(ctypes.c_void_p(stack[0])))
 
     def _tensor(self, array: npt.NDArray[Any]) -> int:
-        """Make a tensor of the memory of `array`, which must outlive it; return its handle."""
+        """Return the handle of a tensor that shares the memory of `array`, which must outlive it."""
         handle = ctypes.c_void_p()
         integers = ctypes.c_int64 * array.ndim
         self._check(
@@ -193,7 +193,7 @@ class _Library:
         return handle.value or 0
 
     def _list(self, values: Sequence[int]) -> int:
-        """Make a list of integers and return its handle."""
+        """Return the handle of a list of integers."""
         handle = ctypes.c_void_p()
         self._check(self._library.torch_new_list_reserve_size(ctypes.c_size_t(len(values)), ctypes.byref(handle)))
         for value in values:

@@ -1,4 +1,4 @@
-"""Check what a request would cost, known from the size of its image alone, before anything is decoded."""
+"""Check a request's cost before anything is decoded; the image's size is enough to know it."""
 
 import math
 
@@ -15,18 +15,18 @@ from model.metadata import CheckpointMetadata
 
 
 def check_cost(request: SegmentationRequest, size: Size, plan: ViewPlan, metadata: CheckpointMetadata, limits: Limits) -> None:
-    """Refuse a request that would take too much time or memory, or an answer of too many bytes.
+    """Refuse a request that would take too much time or memory, or whose answer would have too many bytes.
 
     Args:
         request: the request.
         size: height and width of its upright image.
-        plan: what the network is to see of the image.
-        metadata: the model's.
+        plan: the views of the image that the network is to see.
+        metadata: the model's metadata.
         limits: this request's share of the limits.
 
     Raises:
         InvalidOption: the format cannot hold the model's classes.
-        InferenceTooLarge, ResponseTooLarge: the cost is above its limit; the message has both.
+        InferenceTooLarge, ResponseTooLarge: the cost is above its limit; the message states both.
         RefinementUnavailable: the package for the refinement is not installed.
     """
     options = InferenceOptions() if request.explain else request.inference
@@ -62,7 +62,7 @@ def _check_answer(request: SegmentationRequest, size: Size, metadata: Checkpoint
             f"option 'format': {name!r} holds at most {answer_format.max_classes} classes, there are {classes}; use 'index'"
         )
     finest = network_size(metadata.resize, size, max(request.inference.scales))
-    # Some networks answer on a finer grid than that of their last features, none on a coarser.
+    # Some networks have logits on a finer grid than their last features, but never on a coarser one.
     grid = math.prod(math.ceil(side / metadata.model.output_stride) for side in finest)
     counts = math.prod(size), grid * len(metadata.classes)
     least = answer_format.min_bytes(*counts) if ANSWER in request.outputs else 0
@@ -72,13 +72,13 @@ def _check_answer(request: SegmentationRequest, size: Size, metadata: Checkpoint
 
 
 def describe_outputs(request: SegmentationRequest) -> str:
-    """Name what is answered, for an error."""
+    """Name a request's outputs, for an error message."""
     names = [f"the answer as {request.answer.format!r}" if name == ANSWER else name for name in request.outputs]
     return " and ".join(names)
 
 
 def _reported_labels(request: SegmentationRequest, metadata: CheckpointMetadata) -> Labels:
-    """Return the answer's classes: the model's, and background if the request makes some of them background."""
+    """Return the answer's classes: the model's, plus background if the request turns some of them into background."""
     labels = Labels.from_metadata(metadata)
     return labels if request.answer.classes is None else labels.with_background()[0]
 

@@ -1,4 +1,4 @@
-"""TorchServe's entry: it imports this file by name and instantiates its only class."""
+"""TorchServe's entry point: it imports this file by name and instantiates its only class."""
 
 from handler.servers.torchserve import SegmentationService
 

@@ -1,4 +1,4 @@
-"""Describe a model: what it knows, how it runs, and what a request may ask of it."""
+"""Describe a model: its classes, how it runs, and the options of a request."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from handler.request.protocols.kserve_v2 import tensor_metadata
 
 
 def describe(pipeline: Pipeline, options: dict[str, Option], archive: ModelArchive) -> dict[str, Any]:
-    """Return the description as JSON values. The archive's folder is read in full for the digest."""
+    """Return the description as JSON values. The digest reads every file of the archive."""
     metadata, labels, agreement = pipeline.metadata, pipeline.labels, archived_agreement(archive.folder)
     return {
         "model": archive.identity.name,

@@ -1,9 +1,9 @@
-"""A digest of an archive's contents, equal before packing and after extraction."""
+"""A digest of an archive's contents, which is the same before packing and after extraction."""
 
 import hashlib
 from pathlib import Path
 
-#: Python writes it beside the sources on first import.
+#: Python writes this folder next to the sources on first import.
 _NOT_PACKED = "__pycache__"
 
 

@@ -1,4 +1,4 @@
-"""Tell whether recent images differ from those of a reference that was recorded at packaging. Imports nothing heavy."""
+"""Measure how far recent images differ from a reference recorded at packaging. Imports nothing heavy."""
 
 import math
 from bisect import bisect_left
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from handler.observation import BOUNDS, Observation
 
-#: The quantity beside those of `BOUNDS`: which classes the images show.
+#: The quantity in addition to those in `BOUNDS`: which classes the images show.
 CLASSES = "classes"
-#: Images of a window.
+#: Images in a window.
 RECENT_IMAGES = 500
-#: Shares are added as whole numbers of these parts, so that what leaves a window leaves nothing behind.
+#: Shares are summed as integers in units of 1/10,000, so that removing an image leaves no rounding error.
 _PARTS = 10_000
 
 
@@ -21,7 +21,7 @@ class Distribution:
     """How images are distributed over the bins of each quantity, and over the classes."""
 
     images: int
-    #: Images in each bin of the quantities of `BOUNDS`.
+    #: Images in each bin of the quantities in `BOUNDS`.
     bins: Mapping[str, tuple[int, ...]]
     #: Mean share by class index, 0..1.
     shares: tuple[float, ...]
@@ -29,9 +29,9 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Reference:
-    """What the images looked like on which a model was accepted."""
+    """Statistics of the images on which a model was accepted."""
 
-    #: The folder that held them.
+    #: The folder of these images.
     source: str
     distribution: Distribution
 
@@ -40,7 +40,7 @@ class Window:
     """The distribution of the most recent images."""
 
     def __init__(self, classes: int, most: int = RECENT_IMAGES) -> None:
-        """Start empty, for a model of so many `classes`; keep the last `most` images."""
+        """Start an empty window of the last `most` images, for a model with `classes` classes."""
         self._most = most
         self._images: deque[tuple[Mapping[str, int], Mapping[int, int]]] = deque()
         self._bins = {name: [0] * (len(bounds) + 1) for name, bounds in BOUNDS.items()}
@@ -51,7 +51,7 @@ class Window:
         return len(self._images)
 
     def add(self, observation: Observation) -> None:
-        """Add an image, and forget the oldest beyond the most that are kept."""
+        """Add an image, and drop the oldest one if the window is full."""
         bins = {name: bisect_left(bounds, getattr(observation, name)) for name, bounds in BOUNDS.items()}
         parts = {index: round(share * _PARTS) for index, share in observation.shares.items()}
         self._images.append((bins, parts))
@@ -66,14 +66,14 @@ class Window:
             self._parts[index] += sign * share
 
     def distribution(self) -> Distribution:
-        """Return the distribution of the images that are kept; of none, all of it is 0."""
+        """Return the distribution of the images in the window; all counts and shares are 0 if it is empty."""
         whole = self._parts.total() or 1
         shares = tuple(self._parts[index] / whole for index in range(self._classes))
         return Distribution(len(self), {name: tuple(counts) for name, counts in self._bins.items()}, shares)
 
 
 def collect(observations: Iterable[Observation], classes: int) -> Distribution:
-    """Return the distribution of all `observations` of a model of so many `classes`."""
+    """Return the distribution of all `observations` of a model with `classes` classes."""
     kept = list(observations)
     window = Window(classes, len(kept))
     for observation in kept:
@@ -94,14 +94,14 @@ def distance(reference: Sequence[float], recent: Sequence[float], images: tuple[
     """Return the Jensen-Shannon distance of two histograms beyond what chance explains: 0 (alike) to 1 (nothing in common).
 
     The divergence D, in bits (Lin 1991), of two samples from one distribution over k bins is on average
-    (k-1)·v with v = (1/n + 1/m) / (8·ln 2), n and m being the images, and its standard deviation is √(2(k-1))·v: to second
-    order D/v is distributed as χ² with k-1 degrees of freedom. The distance is the root of what D exceeds the mean by beyond
-    two standard deviations.
+    (k-1)·v with v = (1/n + 1/m) / (8·ln 2), n and m being the numbers of images, and its standard deviation is √(2(k-1))·v:
+    to second order D/v is distributed as χ² with k-1 degrees of freedom. The distance is the root of the amount by which D
+    exceeds that mean plus two standard deviations.
 
     Args:
-        reference: a weight for each bin, any total above 0.
+        reference: a weight for each bin, with any total above 0.
         recent: a weight for each of the same bins.
-        images: how many images each histogram is of.
+        images: the number of images in each histogram.
     """
     first, second = (_normalized(weights) for weights in (reference, recent))
     freedom = sum(p + q > 0 for p, q in zip(first, second, strict=True)) - 1

@@ -45,11 +45,11 @@ class SegmentationError(Exception):
         return _PHRASES.get(self.status) or HTTPStatus(self.status).phrase
 
     def with_location(self, place: str) -> Self:
-        """Return the same error with a message that begins with where in the request it occurred."""
+        """Return the same error with `place`, its location in the request, before the message."""
         return self._with_message(f"{place}: {self}")
 
     def with_remark(self, remark: str) -> Self:
-        """Return the same error with a message that ends with `remark`."""
+        """Return the same error with `remark` after the message."""
         return self._with_message(f"{self}; {remark}")
 
     def _with_message(self, message: str) -> Self:
@@ -59,7 +59,7 @@ class SegmentationError(Exception):
 
 
 class InvalidRequest(SegmentationError):
-    """A request that has no image, more than one, or sends it in a way the server does not understand."""
+    """A request without an image, with more than one, or with an image sent in a way the server does not understand."""
 
     status = 400
 
@@ -113,18 +113,18 @@ class RefinementUnavailable(SegmentationError):
 
 
 class ExplanationUnavailable(SegmentationError):
-    """An explanation from a server whose engine computes no gradients."""
+    """An explanation requested from a server whose engine does not compute gradients."""
 
     status = 501
 
 
 class InternalError(SegmentationError):
-    """A fault of the server. The log has the cause, the answer does not."""
+    """A fault of the server. The cause is logged, but not sent to the client."""
 
 
 @contextmanager
 def located(place: str) -> Iterator[None]:
-    """Prefix the message of a `SegmentationError` raised in the block with where in the request it occurred."""
+    """Prefix the message of a `SegmentationError` raised in the block with `place`, its location in the request."""
     try:
         yield
     except SegmentationError as error:
@@ -132,7 +132,7 @@ def located(place: str) -> Iterator[None]:
 
 
 def capture(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | SegmentationError:
-    """Call `function` and return its value, or the error to answer with.
+    """Call `function` and return its value, or the error to send to the client.
 
     An exception that is not a `SegmentationError` is a fault of the server: it becomes the cause of an `InternalError`.
     """

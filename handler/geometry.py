@@ -14,7 +14,7 @@ from model.metadata import ResizePolicy
 Size = tuple[int, int]
 #: uint8 RGB, H×W×3.
 RGBImage = npt.NDArray[np.uint8]
-#: Left, top, right and bottom, in pixels and fractions of them.
+#: Left, top, right and bottom, in fractional pixels.
 Box = tuple[float, float, float, float]
 
 
@@ -22,11 +22,11 @@ Box = tuple[float, float, float, float]
 class DecodedImage:
     """An upright image, or a smaller copy of it that was quicker to decode."""
 
-    #: uint8 RGB h×w×3. Each pixel of a copy stands for a square of pixels of the image.
+    #: uint8 RGB h×w×3. Each pixel of a copy represents a square of pixels of the image.
     pixels: RGBImage
     #: Height and width of the image itself, not of the copy.
     size: Size
-    #: The part of `pixels` that the image covers: all, unless the last pixels of a copy reach beyond the image's edges.
+    #: The part of `pixels` that the image covers: all of it, unless a copy's last pixels extend beyond the image's edges.
     box: Box
 
     @classmethod
@@ -37,7 +37,7 @@ class DecodedImage:
 
     @property
     def photograph(self) -> RGBImage | None:
-        """The image itself, H×W×3; None if this is a smaller copy."""
+        """The image itself, H×W×3, or None if this is a smaller copy."""
         return self.pixels if self.pixels.shape[:2] == self.size else None
 
     def to_pixels(self, box: Box) -> Box:
@@ -48,9 +48,9 @@ class DecodedImage:
 
 
 def network_size(policy: ResizePolicy, size: Size, scale: float = 1.0) -> Size:
-    """Return the (height, width) at which the network sees an image of `size`, by a policy whose size is multiplied by `scale`.
+    """Return the (height, width) at which the network sees an image of `size`, with the policy's size multiplied by `scale`.
 
-    With `side: short` and `multiple: 1` this is torchvision's rule: the other side is truncated, not rounded.
+    With `side: short` and `multiple: 1` this is torchvision's rule, which truncates the other side instead of rounding it.
     """
     short, long = min(size), max(size)
     by_long_side = policy.side == "long" or long > short * policy.max_aspect
@@ -68,9 +68,9 @@ def network_size(policy: ResizePolicy, size: Size, scale: float = 1.0) -> Size:
 
 
 def resized(pixels: RGBImage, box: Box, size: Size) -> RGBImage:
-    """Resize the part of `pixels` in `box` to `size` (bilinear, antialiased); return `pixels` themselves if nothing changes.
+    """Resize the part of `pixels` in `box` to `size` (bilinear, antialiased); return `pixels` itself if nothing changes.
 
-    Pixels beyond the box contribute to its edges, just as if all of `pixels` were resized and then cut.
+    Pixels beyond the box contribute to its edges, just as if all of `pixels` were resized and then cropped.
     """
     height, width = pixels.shape[:2]
     if box != (0, 0, width, height):
@@ -78,12 +78,12 @@ def resized(pixels: RGBImage, box: Box, size: Size) -> RGBImage:
         return np.asarray(Image.fromarray(part).resize(size[::-1], Image.Resampling.BILINEAR, box))
     if size == (height, width):
         return pixels
-    # Equals Pillow's result to within 1 of 255 and takes a seventh of the time, but cannot resize a box.
+    # Within 1 of 255 of Pillow's result in a seventh of the time, but it cannot resize a box.
     return aten.resize_antialiased(pixels, size)
 
 
 def _part(pixels: RGBImage, box: Box, size: Size) -> tuple[RGBImage, Box]:
-    """Cut out the part of `pixels` on which `box`, resized to `size`, depends; return it and the box within it."""
+    """Return the part of `pixels` needed to resize `box` to `size`, and the box within that part."""
     left, top, right, bottom = box
     down, across = max(1, (bottom - top) / size[0]), max(1, (right - left) / size[1])
     first_row, first_column = max(0, int(top - down) - 1), max(0, int(left - across) - 1)

@@ -1,4 +1,4 @@
-"""Do a task whenever a server has come to rest."""
+"""Run a task whenever a server is idle."""
 
 import threading
 import time
@@ -7,15 +7,15 @@ from contextlib import contextmanager
 
 
 class IdleTask:
-    """Calls `task` in a thread of its own after work has come to rest, and from time to time while it does not."""
+    """Calls `task` in a separate thread when work has paused, and from time to time while it continues without a pause."""
 
     def __init__(self, task: Callable[[], None], *, rest_s: float = 1.0, at_latest_s: float = 10.0) -> None:
-        """Prepare; nothing runs before the first work.
+        """Prepare the task; nothing runs before the first work.
 
         Args:
-            task: what to do.
-            rest_s: the seconds without work after which it is done.
-            at_latest_s: the seconds of work without such a rest after which it is done all the same.
+            task: the function to call.
+            rest_s: seconds without work before it is called.
+            at_latest_s: seconds of work without such a pause after which it is called anyway.
         """
         self._task = task
         self._rest_s = rest_s

@@ -9,12 +9,12 @@ import numpy.typing as npt
 from model.metadata import CheckpointMetadata, Colour
 
 BACKGROUND = "background"
-#: torchvision's spelling and Labelme's.
+#: Including torchvision's and Labelme's spellings.
 _BACKGROUND_NAMES = {BACKGROUND, "__background__", "_background_"}
 
 
 def is_background(name: str) -> bool:
-    """Return whether `name` is a spelling of the background class, in any case."""
+    """Whether `name` is a spelling of the background class, in any case."""
     return name.casefold() in _BACKGROUND_NAMES
 
 
@@ -27,16 +27,16 @@ class Labels:
 
     @classmethod
     def from_metadata(cls, metadata: CheckpointMetadata) -> "Labels":
-        """Take the names and colours that a checkpoint declares."""
+        """Return the names and colours that a checkpoint declares."""
         return cls(metadata.classes, metadata.palette)
 
     @cached_property
     def background(self) -> int | None:
-        """Index of the background class; None if the label set has none."""
+        """Index of the background class, or None if the model has none."""
         return next((index for index, name in enumerate(self.names) if is_background(name)), None)
 
     def with_background(self) -> tuple["Labels", int]:
-        """Return labels with a background class, appended if these have none, and its index."""
+        """Return labels that include a background class, appended if necessary, and its index."""
         if self.background is not None:
             return self, self.background
         return Labels((*self.names, BACKGROUND), (*self.palette, (0, 0, 0))), len(self.names)

@@ -1,6 +1,6 @@
-"""A few numbers about an image and its answer, for metrics and for the detection of drift.
+"""A few numbers about an image and its answer, for metrics and drift detection.
 
-Imports nothing heavy: front processes read it.
+Imports nothing heavy, because front processes import it.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Observation:
-    """What one image and its segmentation look like."""
+    """Statistics of one image and its segmentation."""
 
     #: The image's height × width, in millions.
     megapixels: float
@@ -19,16 +19,16 @@ class Observation:
     confidence: float
     #: 1 minus the mean IoU that the probabilities expect, 0..1 (`handler.masks.review`).
     review: float
-    #: Share of the network's grid by class index, 0..1; classes without a share are left out.
+    #: Share of the network's grid by class index, 0..1; absent classes are omitted.
     shares: Mapping[int, float]
-    #: Class indices at `SAMPLE_SIDE`² points of the image, row by row, as native uint16; empty unless they were asked for.
+    #: Class indices at `SAMPLE_SIDE`² points of the image, row by row, as native uint16; empty unless requested.
     sample: bytes = b""
 
 
-#: The sample points are the centres of this many equal parts of each side.
+#: Each side is divided into this many equal parts; the sample points are their centres.
 SAMPLE_SIDE = 64
 
-#: Upper bounds of the histograms of each quantity; the last bin has none.
+#: Upper bounds of each quantity's histogram bins; the last bin has none.
 BOUNDS: Mapping[str, tuple[float, ...]] = {
     "megapixels": (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.25, 2, 3, 5, 8, 12, 16, 25, 50),
     "brightness": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),

@@ -1,7 +1,7 @@
-"""Pydantic annotations for the types of options: how JSON and text become a value, and a JSON Schema of exactly that JSON.
+"""Pydantic annotations for option types: how JSON and text become a value, and a JSON Schema that accepts exactly that JSON.
 
-Headers, form fields and other places without types hold `Text`: words in any case, numbers in any decimal notation. A string in
-JSON is taken for text as well, but only in the notation that a schema can describe: exact words, plain decimals.
+Headers, form fields and other untyped sources hold `Text`: words in any case, numbers in any decimal notation. A JSON string is
+accepted as text too, but only in the notation that a schema can describe: exact words, plain decimals.
 """
 
 import json
@@ -18,15 +18,15 @@ from pydantic_core import CoreSchema, core_schema
 from handler.wording import quoted
 from model.strict import nearest
 
-#: The greatest number that a band can have in an option.
+#: The greatest band number in an option.
 MOST_BANDS = 999
-#: The greatest value of a range; single precision holds it, and its differences.
+#: The greatest value of a range; it and differences of two such values fit in single precision.
 GREATEST_VALUE = 1e38
 
 _ALL = "all"
-#: `float` would take 0_2, ٢ and nan as well.
+#: `float` would also accept 0_2, ٢ and nan.
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-#: No control characters, line separators or halves of surrogate pairs; not `.` or `..`, and no folder. In JSON Schema too.
+#: No control characters, line separators or halves of surrogate pairs; not `.` or `..`, and not a folder. Valid in JSON Schema.
 _FILE_NAME = r"^(?!(?:.*[\\/])?\.{0,2}$)[^\u0000-\u001f\u007f-\u009f\u2028\u2029\ud800-\udfff]+$(?!\n)"
 #: Python refuses to convert thousands of digits.
 _INDEX = re.compile(r"[0-9]{1,9}")
@@ -35,7 +35,7 @@ _VALUE_PATTERN = r"-?[0-9]{1,38}(?:\.[0-9]+)?(?:e-[0-9]{1,3})?"
 
 
 class Text(str):
-    """An option's value from a place without types."""
+    """An option's value from an untyped source, such as a header."""
 
 
 def _word(value: Any) -> Any:
@@ -70,7 +70,7 @@ class Number:
 
     @cached_property
     def pattern(self) -> str:
-        """A regular expression of the numbers within the bounds, as Python and JavaScript write them."""
+        """A regular expression for the numbers within the bounds, as Python and JavaScript write them."""
         first, last, digits = int(self.least), self.greatest, f"{self.least:g}".partition(".")[2]
         above = [rf"{first}\.{digits[:at]}[{int(digit) + 1}-9][0-9]*" for at, digit in enumerate(digits) if digit != "9"]
         lowest = [*above, rf"{first}\.{digits}[0-9]*"] if digits else [rf"{first}(?:\.[0-9]+)?"]
@@ -79,7 +79,7 @@ class Number:
         return "|".join([*lowest, *between, rf"{last}(?:\.0+)?", *tiny])
 
     def read(self, value: Any) -> float:
-        """Return the number that `value` spells, in bounds or not."""
+        """Return the number that `value` spells, without checking the bounds."""
         number = _number(value)
         if type(value) is str and self.least <= number <= self.greatest and not re.search(_anchored(self.pattern), value):
             raise ValueError(f"{quoted(value)} is not a plain decimal number")
@@ -100,7 +100,7 @@ class WholeNumber(Number):
 
 @dataclass(frozen=True)
 class _Spelled:
-    """Reads numbers without bounds; strings in JSON must have the notation of `pattern`."""
+    """Reads numbers without bounds; JSON strings must match `pattern`."""
 
     pattern: str
 
@@ -113,7 +113,7 @@ class _Spelled:
 
 @dataclass(frozen=True)
 class Several:
-    """Annotates a tuple of ascending numbers, repetitions dropped: a list, a single number, or text with commas."""
+    """Annotates a tuple of ascending distinct numbers, given as a list, a single number, or comma-separated text."""
 
     number: Number
     most: int = 1_000
@@ -131,7 +131,7 @@ class Several:
 
 @dataclass(frozen=True)
 class ImageName:
-    """Annotates the name of a file, a path before it or not: printable text that ends in more than dots or a slash."""
+    """Annotates a file name, with or without a path: printable text whose last component is more than dots."""
 
     most: int = 255
 
@@ -142,10 +142,10 @@ class ImageName:
         return {**handler(schema), "minLength": 1, "maxLength": self.most, "pattern": _FILE_NAME}
 
     def read(self, value: Any) -> str:
-        """Return `value` if it is such a name.
+        """Return `value` if it is a file name.
 
         Raises:
-            ValueError: it is not.
+            ValueError: it is not a file name.
         """
         if not isinstance(value, str):
             raise ValueError(f"{quoted(value)} is not text")
@@ -158,7 +158,7 @@ class ImageName:
 
 @dataclass(frozen=True)
 class BandNumbers:
-    """Annotates the number of one band, or of three in order: a list, a single number, text with commas; or a word."""
+    """Annotates one band number or three in order, given as a list, a single number or comma-separated text; or a word."""
 
     first: str
 
@@ -180,10 +180,10 @@ class BandNumbers:
         }
 
     def numbers(self, value: Any) -> tuple[int, ...] | str:
-        """Return the numbers, or the word.
+        """Return the band numbers, or the word.
 
         Raises:
-            ValueError: a number is out of range, or there are two.
+            ValueError: a number is out of range, or there are two numbers.
         """
         if _word(value) == self.first:
             return self.first
@@ -198,7 +198,7 @@ class BandNumbers:
 
 @dataclass(frozen=True)
 class ValueRange:
-    """Annotates two numbers, as a list or text with a comma; or one of `words`. Which is the greater is not checked here."""
+    """Annotates two numbers, as a list or comma-separated text, or one of `words`. The order of the two is not checked here."""
 
     words: Sequence[str]
 
@@ -221,7 +221,7 @@ class ValueRange:
         """Return the two numbers, or the word.
 
         Raises:
-            ValueError: it is neither.
+            ValueError: `value` is neither.
         """
         if isinstance(word := _word(value), str) and word in self.words:
             return word
@@ -236,7 +236,7 @@ class ValueRange:
 
 @dataclass(frozen=True)
 class ClassNames:
-    """Annotates ascending indices of classes, None for all: names or indices, as a list, a single one, or text with commas."""
+    """Annotates ascending class indices, None for all; given as names or indices: a list, a single one or text with commas."""
 
     names: Sequence[str]
 
@@ -286,7 +286,7 @@ class ClassNames:
         return index
 
     def _named(self, piece: str) -> int | None:
-        """Return the index of the class called `piece`; `Text` may be in any case, if only one name matches."""
+        """Return the index of the class called `piece`, or None; `Text` may be in any case if only one name matches."""
         name = piece.strip() if isinstance(piece, Text) else piece
         if name in self.names:
             return self.names.index(name)
@@ -313,7 +313,7 @@ def _whole(value: Any, number: float) -> int:
 
 
 def _split(value: Any, most: int) -> list[Any]:
-    """Return the items of a list or of text with commas, or a single value. No item of a list that is too long is looked at."""
+    """Return the items of a list or of comma-separated text, or a single value; refuse a list with more than `most` items."""
     items = value
     if isinstance(value, Text) and value.lstrip().startswith("["):
         try:
@@ -335,10 +335,10 @@ def _with_commas(item: str, most: int, least: int = 1) -> str:
 
 
 def _anchored(pattern: str) -> str:
-    """Match whole strings; Python's `$` alone would let a line break follow."""
+    """Return a pattern that matches whole strings; Python's `$` alone would allow a trailing newline."""
     return rf"^(?:{pattern})$(?!\n)"
 
 
 def _escaped(name: str) -> str:
-    """Escape what is special in JSON Schema's regular expressions, which refuse some escapes of `re.escape`."""
+    """Escape special characters for JSON Schema's regular expressions, which reject some escapes of `re.escape`."""
     return re.sub(r"[\\^$.*+?()\[\]{}|/]", r"\\\g<0>", name)

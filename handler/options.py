@@ -1,4 +1,4 @@
-"""Options of a request, each declared once: name, type, bounds, default, description. The server's settings reuse them."""
+"""A request's options, each declared once: name, type, bounds, default, description. The server's settings reuse them."""
 
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Self, get_args
@@ -22,12 +22,12 @@ UNCERTAINTIES: tuple[str, ...] = get_args(Uncertainty)
 
 SCALE = Number(LEAST_SCALE, GREATEST_SCALE)
 
-#: The output that is the answer in the requested format.
+#: The name of the output that holds the answer in the requested format.
 ANSWER: Final = "answer"
 
-#: The first three bands, or the first of fewer.
+#: The first three bands, or the first if there are fewer.
 FIRST_BANDS: Final = "first"
-#: All values of the samples' type, or the 2nd to the 98th percentile of the image.
+#: The full range of the sample type, or the image's 2nd to 98th percentile.
 TYPE_RANGE: Final = "type"
 AUTO_RANGE: Final = "auto"
 Bands = tuple[int, ...] | Literal["first"]
@@ -37,7 +37,7 @@ Range = tuple[float, float] | Literal["type", "auto"]
 class ReadingOptions(StrictModel):
     """How the samples of an image become colours."""
 
-    #: One number, for grey, or three, for red, green and blue; 1 is the first band, as in GDAL and rasterio.
+    #: One band number for grey, or three for red, green and blue; 1 is the first band, as in GDAL and rasterio.
     bands: Annotated[Bands, BandNumbers(FIRST_BANDS)] = Field(
         default=FIRST_BANDS,
         description="the bands shown as red, green and blue, or one as grey; 1 is the file's first, as in GDAL",
@@ -56,31 +56,31 @@ class ReadingOptions(StrictModel):
 
 
 def check_range(values: Range) -> None:
-    """Raise ValueError unless black is below white, the one rule of a range that a JSON Schema cannot state."""
+    """Raise ValueError unless black is below white, the one rule that a JSON Schema cannot express."""
     if not isinstance(values, str) and not values[0] < values[1]:
         raise ValueError(f"{values[0]:g},{values[1]:g}: black must be below white")
 
 
 class InferenceOptions(ReadingOptions):
-    """How the network sees an image, and what refines its probabilities."""
+    """How the network sees an image, and how its probabilities are refined."""
 
-    #: Factors of the size that the checkpoint's resize policy gives; ascending.
+    #: Multiples of the size given by the checkpoint's resize policy, ascending.
     scales: Annotated[tuple[Annotated[float, SCALE], ...], Several(SCALE)] = Field(
         default=(1.0,), description="the network sees the picture at each; probabilities are averaged"
     )
     flip: Flag = Field(default=False, description="it sees the mirror image too")
-    #: The network sees a tile as it would see the whole image: at the checkpoint's size, at each scale, mirrored too.
+    #: The network sees each tile as it would see the whole image: at the checkpoint's size, at each scale, and mirrored.
     tiles: Annotated[int, WholeNumber(1, MOST_TILES)] = Field(
         default=1, description="it sees overlapping tiles, this many along each side; 1: the whole picture"
     )
-    #: `crf` is `masks.refinement`, at the size at which the network would see the whole image, whatever `tiles` says.
+    #: `crf` is `masks.refinement`, at the size at which the network would see the whole image, regardless of `tiles`.
     refine: Annotated[Refinement, WORD] = Field(
         default="none", description="`crf`: a dense CRF moves edges to those of the picture"
     )
 
 
 class AnswerDefaults(StrictModel):
-    """What an answer holds and shows: the options whose defaults do not depend on the model's classes."""
+    """What an answer contains: the options whose defaults do not depend on the model's classes."""
 
     masks: Annotated[Masks, WORD] = Field(default="rle", description="`json`: how each segment's mask is given")
     min_score: Annotated[float, Number(0, 1)] = Field(
@@ -104,11 +104,11 @@ class AnswerDefaults(StrictModel):
 
 
 class AnswerOptions(AnswerDefaults):
-    """What an answer holds and shows, and its format."""
+    """What an answer contains, and its format."""
 
     #: One of `handler.answers.FORMATS`.
     format: str = Field(default="json", description="what is answered")
-    #: Indices, ascending; None: all.
+    #: Indices, ascending; None for all.
     classes: tuple[int, ...] | None = Field(default=None, description="classes to report; the rest becomes background")
     image_name: Annotated[str, ImageName()] = Field(
         default="image", description="`coco`, `coco_panoptic`, `labelme`: the image file's name in the annotations"
@@ -121,7 +121,7 @@ _DEFAULT_ANSWER = AnswerOptions()
 
 @dataclass(frozen=True)
 class PixelData:
-    """An image that a client sends as its pixels instead of a file."""
+    """An image that a client sends as raw pixels instead of a file."""
 
     #: Height, width.
     size: tuple[int, int]
@@ -133,19 +133,19 @@ class PixelData:
 class SegmentationRequest:
     """An image and how to answer it. The server's defaults are already filled in."""
 
-    #: A file's bytes, or pixels.
+    #: A file's bytes, or raw pixels.
     image: bytes | PixelData
     inference: InferenceOptions = _DEFAULT_INFERENCE
     answer: AnswerOptions = _DEFAULT_ANSWER
     #: Whether to answer with an explanation of one class instead of the segmentation.
     explain: bool = False
-    #: Index of the class to explain, if the client named one; None: the class with the most pixels.
+    #: Index of the class to explain; None for the class with the most pixels.
     explain_class: int | None = None
     #: Images in the same call, which share its limits.
     images_per_call: int = 1
-    #: What is wanted: `ANSWER`, the answer in its format, and arrays by their names in `handler.answers.arrays`.
+    #: Requested outputs: `ANSWER` (the answer in its format) and arrays by their names in `handler.answers.arrays`.
     outputs: tuple[str, ...] = (ANSWER,)
-    #: Whether its observation is to hold the classes of sample points.
+    #: Whether its observation includes the classes at sample points.
     sampled: bool = False
 
 

@@ -1,4 +1,4 @@
-"""Segment one image: open → check cost → decode → views → network → labels → answer. Knows nothing of servers."""
+"""Segment one image: open → check cost → decode → views → network → labels → answer. Independent of any server."""
 
 import math
 import os
@@ -38,7 +38,7 @@ from model.metadata import CheckpointMetadata
 
 _DEFAULT_INFERENCE = InferenceSettings()
 _NO_OPTIONS = InferenceOptions()
-#: (height, width) of the network's input that warms it up: it loads every kernel, with little memory.
+#: (height, width) of the network's input for warm-up: it loads every kernel while using little memory.
 _WARM_UP_SIZE = (256, 256)
 
 
@@ -52,13 +52,13 @@ class OpenedRequest:
 
     @property
     def pixels(self) -> int:
-        """The pixels of the image, and so of its label map; more if decoding takes the memory of a larger one."""
+        """The pixels of the image, and so of its label map; more if decoding needs as much memory as a larger image."""
         return self.image.pixels
 
 
 @dataclass(frozen=True)
 class DecodedRequest:
-    """A request whose image is decoded and resized to what the network is to see."""
+    """A request whose image is decoded and resized to the network's views."""
 
     request: SegmentationRequest
     image: DecodedImage
@@ -84,12 +84,12 @@ class Pipeline:
 
         Args:
             engine: runs the model's network.
-            metadata: the model's description of itself.
-            identity: the name and version that answers carry.
+            metadata: the checkpoint's metadata.
+            identity: the model name and version shown in answers.
             limits: what one request may cost.
             inference: the defaults of a request's inference options.
-            gradients: builds the engine for explanations when the first one is requested; None: `engine` explains, if it can.
-            threads: torch's threads during an explanation; 0: one per core.
+            gradients: builds the engine for explanations when the first one is requested; None to use `engine`, if it can.
+            threads: torch's threads during an explanation; 0 for one per core.
         """
         self.engine = engine
         self.metadata = metadata
@@ -114,15 +114,15 @@ class Pipeline:
         gpu_id: int | None = None,
         lanes: int = 1,
     ) -> "Pipeline":
-        """Build the engine that `settings` name and load the checkpoint's network into it.
+        """Build the engine named in `settings` and load the checkpoint's network into it.
 
         Args:
             checkpoint: a safetensors file.
             settings: how to run it.
-            identity: the name and version that answers carry.
-            archive: the folder of an extracted archive, which may hold a converted graph and how far its engines agree.
-            gpu_id: the GPU to run on; None: the CPU.
-            lanes: the most requests to run side by side, for engines that can.
+            identity: the model name and version shown in answers.
+            archive: the folder of an extracted archive, which may hold a converted graph and its engines' agreement.
+            gpu_id: the GPU to run on, or None for the CPU.
+            lanes: the most requests to run concurrently, for engines that can.
 
         Raises:
             CheckpointError: the checkpoint cannot be used.
@@ -151,7 +151,7 @@ class Pipeline:
         return self._build_gradients is not None or self.engine.has_gradients
 
     def warm_up(self) -> None:
-        """Run the network on a small image and open the lanes, so that no client waits for it.
+        """Run the network on a small image and open the lanes, so that no client has to wait for that.
 
         Raises:
             RefinementUnavailable: the settings refine by default, and the package for it is not installed.
@@ -159,18 +159,18 @@ class Pipeline:
         """
         if self._inference.refine == "crf":
             import_crf()
-        # Not blank: weights that are not finite may show at some colours only.
+        # Not blank: non-finite weights may show up only for some colours.
         pattern = (np.arange(math.prod(_WARM_UP_SIZE) * 3) * 37).astype(np.uint8).reshape(*_WARM_UP_SIZE, 3)
         (logits,) = infer_batch([View(pattern)], self.engine)
         segment_by_logits(DecodedImage.whole(pattern), logits, self.labels, self.engine.make_label_map)
         self.engine.lanes()
 
     def plan(self, size: Size, options: InferenceOptions | None = None) -> ViewPlan:
-        """Plan what the network sees of an image of `size` (height, width); `options` None: the settings' defaults."""
+        """Plan the views of an image of `size` (height, width); if `options` is None, use the settings' defaults."""
         return ViewPlan.for_image(size, self.metadata.resize, options or self._inference.defaults)
 
     def segment(self, image: RGBImage | DecodedImage, options: InferenceOptions | None = None) -> Segmentation:
-        """Segment one upright image, uint8 RGB H×W×3, whatever its size; `options` None: the settings' defaults.
+        """Segment one upright image, uint8 RGB H×W×3, of any size; if `options` is None, use the settings' defaults.
 
         Raises:
             RefinementUnavailable: the package for the refinement is not installed.
@@ -181,17 +181,17 @@ class Pipeline:
         return self._label(decoded, views, infer_views(views, self.engine, ignore), options, ignore)
 
     def explanation(self, image: RGBImage, class_index: int | None = None) -> Explanation:
-        """Show which parts of one upright image, uint8 RGB H×W×3, are evidence for a class; None: for the prevailing one.
+        """Show which parts of one upright image, uint8 RGB H×W×3, are evidence for a class; None for the prevailing class.
 
         Raises:
-            ExplanationUnavailable: the engine has no gradients.
+            ExplanationUnavailable: the engine does not compute gradients.
             InvalidOption: the model has no such class.
         """
         with self._explanation_turn, torch_threads(self._threads):
             return explain(image, class_index, engine=self._gradients, labels=self.labels, policy=self.metadata.resize)
 
     def release_memory(self) -> None:
-        """Give back the memory that is kept between requests for speed; the next request pays for it."""
+        """Free the memory kept between requests for speed; the next request has to allocate it again."""
         self.engine.release_memory()
         with self._explanation_turn:
             self.__dict__.pop("_gradients", None)
@@ -201,7 +201,7 @@ class Pipeline:
         return self._build_gradients() if self._build_gradients else self.engine
 
     def answer(self, request: SegmentationRequest, observe: Observer = ignore) -> EncodedResponse:
-        """Answer one request from its file to the encoded answer.
+        """Answer one request, from the image file to the encoded answer.
 
         Raises:
             SegmentationError: the request cannot be answered.
@@ -223,7 +223,7 @@ class Pipeline:
         return OpenedRequest(request, image, plan)
 
     def decode(self, opened: OpenedRequest, observe: Observer = ignore) -> DecodedRequest:
-        """Decode the image, no larger than needed, and make the views the network is to see.
+        """Decode the image, no larger than needed, and make the network's views of it.
 
         Raises:
             InvalidImage: the file is truncated or broken.
@@ -256,7 +256,7 @@ class Pipeline:
         return self._label(decoded.image, decoded.views, logits, decoded.request.inference, observe)
 
     def encode(self, request: SegmentationRequest, result: Segmentation, observe: Observer = ignore) -> EncodedResponse:
-        """Answer a request by the labels of its image, which other formats may share.
+        """Encode the labels of a request's image as its answer; the same labels may be encoded in other formats too.
 
         Raises:
             ResponseTooLarge: the answer has too many bytes.
@@ -299,7 +299,7 @@ class Pipeline:
             with self._refinement_turn:
                 pixels = resize_to_network(image, self.metadata.resize)
                 probabilities = dense_crf(pixels, probabilities, self._inference.crf)
-            # The temperature was fitted to what the network says, not to a CRF's marginals.
+            # The temperature was fitted to the network's output, not to a CRF's marginals.
             report, temperature = RefinementReport(options.refine, time.perf_counter() - start), 1.0
             observe("refine", report.seconds)
         with timed("label", observe):
@@ -314,7 +314,7 @@ def _open(request: SegmentationRequest, limits: Limits) -> OpenedImage | OpenedP
 
 @contextmanager
 def _note_shared_limit(request: SegmentationRequest) -> Iterator[None]:
-    """Add to an error about a limit that the images of a call share it."""
+    """Add to an error about a limit that it is shared by all images of the call."""
     try:
         yield
     except TooLarge as error:

@@ -1,4 +1,4 @@
-"""What metrics need to know of a loaded model. Imports nothing heavy: front processes read it."""
+"""What metrics need to know about a loaded model. Imports nothing heavy, because front processes import it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,30 +7,30 @@ from functools import cached_property
 from handler.drift import Reference
 from handler.observation import Observation
 
-#: Classes that are a label of a metric each; a model with more of them has the rest under `REST`.
+#: The most classes with a metric label of their own; a model with more classes counts the rest as `REST`.
 MOST_CLASSES = 64
 REST = "(other)"
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A loaded model, as metrics see it."""
+    """The properties of a loaded model that metrics report."""
 
-    #: Names by class index.
+    #: Class names by index.
     classes: Sequence[str]
     engine: str
     precision: str
-    #: The share of pixels that this engine labelled like torch in float32 when the model was packaged, and the least that it
-    #: had to; None: it was not compared.
+    #: The share of pixels that this engine labelled like torch in float32 when the model was packaged, and the required
+    #: minimum; None if they were not compared.
     agreement: tuple[float, float] | None = None
-    #: What the images looked like on which the model was accepted; None: that was not recorded.
+    #: Statistics of the images on which the model was accepted, or None if they were not recorded.
     reference: Reference | None = None
 
     @cached_property
     def labels(self) -> Sequence[str]:
-        """The label of each class: its name, or `REST` for all but the `MOST_CLASSES` - 1 that the reference shows most of.
+        """The label of each class: its name, or `REST` for all but the `MOST_CLASSES` - 1 most common in the reference.
 
-        Without a reference the first classes keep their names.
+        Without a reference, the first classes keep their names.
         """
         if len(self.classes) <= MOST_CLASSES:
             return self.classes

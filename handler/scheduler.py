@@ -1,4 +1,4 @@
-"""Decide which requests run together: side by side in lanes on a CPU, in batches on a GPU; and how many pixels are held."""
+"""Decide which requests run together (in parallel lanes on a CPU, in batches on a GPU) and how many pixels are in memory."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,23 +22,23 @@ class Scheduler(Protocol):
     """Runs requests through a pipeline. Several threads may use it at once."""
 
     def answer(self, requests: Sequence[SegmentationRequest], observe: Observer = ignore) -> list[Outcome]:
-        """Answer each request with a response or an error of its own; no request affects another's answer.
+        """Answer each request with its own response or error; no request affects another's answer.
 
         Args:
             requests: the requests that arrived together.
-            observe: receives the seconds of each stage, from several threads.
+            observe: receives the duration of each stage in seconds, from several threads.
         """
 
 
 def make_scheduler(pipeline: Pipeline) -> Scheduler:
-    """Return lanes for an engine that has several, batches for any other."""
+    """Return a lane scheduler for an engine with several lanes, a batch scheduler for any other."""
     return LaneScheduler(pipeline) if len(pipeline.engine.lanes()) > 1 else BatchScheduler(pipeline)
 
 
 class LaneScheduler:
-    """Runs each request from its file to its answer in one thread, and several at a time.
+    """Runs each request in one thread, from its file to its answer, and several requests at a time.
 
-    A lone request has the whole engine, and so every core. Requests that meet share it: each runs on a lane of its own.
+    A lone request gets the whole engine, and so every core. Concurrent requests share it: each runs on its own lane.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:

@@ -55,7 +55,7 @@ class Segmenter:
 
         Args:
             path: the file.
-            settings: replace settings of the archive, as in model-config.yaml's section `handler`: `engine="torch"`,
+            settings: override settings of the archive, as in section `handler` of model-config.yaml: `engine="torch"`,
                 `precision="float32"`, `threads=1`, ...
 
         Raises:
@@ -71,7 +71,7 @@ class Segmenter:
             return cls(Pipeline.load(path, chosen, identity), chosen, identity)
         if path.suffix != ".mar":
             raise ConfigurationError(f"{path}: is neither a model archive (.mar) nor a checkpoint (.safetensors)")
-        # The files stay for as long as the segmenter does: the first explanation reads the checkpoint again.
+        # The files are kept as long as the segmenter, because the first explanation reads the checkpoint again.
         folder = tempfile.mkdtemp(prefix="deeplab-")
         try:
             segmenter = cls._from_archive(extract_archive(path, Path(folder)), settings)
@@ -84,7 +84,7 @@ class Segmenter:
     @classmethod
     def _from_archive(cls, archive: ModelArchive, settings: Mapping[str, Any]) -> "Segmenter":
         chosen = _replace_settings(archive.settings, settings)
-        # A packaged graph fits the settings it was packaged for.
+        # A packaged graph only fits the output stride it was packaged for.
         folder = archive.folder if chosen.output_stride == archive.settings.output_stride else None
         pipeline = Pipeline.load(archive.checkpoint, chosen, archive.identity, archive=folder)
         return cls(pipeline, chosen, archive.identity)
@@ -99,7 +99,7 @@ class Segmenter:
 
         Args:
             image: a path, a file's bytes, a Pillow image, or an array: uint8 RGB H×W×3, or grey H×W.
-            options: those of a request, with the same names, values and defaults: `scales=[0.75, 1]`, `flip=True`, `tiles=2`,
+            options: request options, with the same names, values and defaults: `scales=[0.75, 1]`, `flip=True`, `tiles=2`,
                 `refine="crf"`, `classes=["cat"]`, `components=True`, `min_score=0.5`, ...
 
         Raises:
@@ -129,7 +129,7 @@ class SegmentationResult:
     def __init__(
         self, segmentation: Segmentation, options: AnswerOptions, identity: ModelIdentity, parser: RequestParser
     ) -> None:
-        """Wrap a segmentation of all classes; `options` choose what is reported of it."""
+        """Wrap a segmentation of all classes; `options` select what is reported."""
         self._segmentation = segmentation
         self._options = options
         self._identity = identity
@@ -171,7 +171,7 @@ class SegmentationResult:
 
         Args:
             format_name: `json`, `png`, `overlay`, `index`, `confidence`, `npz`, `geojson`, `coco`, ...
-            options: replace those of the call, such as `components=True`, `tolerance=1`.
+            options: override the call's options, such as `components=True`, `tolerance=1`.
 
         Raises:
             InvalidOption: the format or an option does not exist, or a value is not allowed.
@@ -183,13 +183,13 @@ class SegmentationResult:
         """Write a file in a response format.
 
         Args:
-            path: the file; its ending chooses the format: `.png` a palette PNG, `.jpg` an overlay, `.json`, `.npz`, `.geojson`,
-                `.zip` COCO panoptic.
-            format_name: a format regardless of the ending, such as `coco`, `index`.
-            options: replace those of the call.
+            path: the file; its extension selects the format: `.png` for a palette PNG, `.jpg` for an overlay, `.json`, `.npz`,
+                `.geojson`, `.zip` for COCO panoptic.
+            format_name: a format to use regardless of the extension, such as `coco`, `index`.
+            options: override the call's options.
 
         Raises:
-            InvalidOption: no format has this ending, or an option does not exist or has a bad value.
+            InvalidOption: no format has this extension, or an option does not exist or has a bad value.
         """
         path = Path(path)
         path.write_bytes(self._encode(format_name or _format_for(path), options).body)
@@ -215,7 +215,7 @@ class SegmentationResult:
 
 
 def _as_json(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Let callers write tuples where JSON has lists."""
+    """Convert tuples to lists, so that callers may write either."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
 
 

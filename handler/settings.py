@@ -14,9 +14,9 @@ from model.strict import StrictModel
 class InferenceSettings(InferenceOptions):
     """The defaults of inference options, and the limits of one request."""
 
-    #: Scales in one request.
+    #: The most scales in one request.
     max_scales: int = Field(default=6, ge=1)
-    #: Tiles along a side.
+    #: The most tiles along a side.
     max_tiles: int = Field(default=4, ge=1, le=MOST_TILES)
     crf: CrfSettings = CrfSettings()
 
@@ -37,7 +37,7 @@ class InferenceSettings(InferenceOptions):
 class AnswerSettings(AnswerDefaults):
     """The defaults of an answer's options."""
 
-    #: Names or indices; None: all. Which of them exist, the model decides.
+    #: Names or indices, checked against the model when it is loaded; None for all.
     classes: tuple[StrictStr | StrictInt, ...] | None = None
 
 
@@ -47,10 +47,10 @@ class HandlerSettings(StrictModel):
     #: One of `handler.network.engines.ENGINES`, or `auto`.
     engine: str = AUTO
     precision: Precision = "auto"
-    #: Threads per inference; 0: the engine takes every core.
+    #: Threads per inference; 0 for every core.
     threads: int = Field(default=0, ge=0)
-    #: Pixels per cell of the last features; None: as in training. 8 gives finer logits from weights trained at 16, for about
-    #: three times the work.
+    #: Pixels per cell of the last features; None for the checkpoint's. 8 gives finer logits from weights trained at 16, for
+    #: about three times the work.
     output_stride: Literal[8, 16] | None = None
     inference: InferenceSettings = InferenceSettings()
     answer: AnswerSettings = AnswerSettings()

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-#: Receives the name of a stage and its seconds, from any thread.
+#: Receives a stage's name and duration in seconds, from any thread.
 Observer = Callable[[str, float], None]
 
 
@@ -14,7 +14,7 @@ def ignore(stage: str, seconds: float) -> None:
 
 @contextmanager
 def timed(stage: str, observe: Observer) -> Iterator[None]:
-    """Report to `observe` how long the block took, unless it raises."""
+    """Report the duration of the block to `observe`, unless it raises."""
     start = time.perf_counter()
     yield
     observe(stage, time.perf_counter() - start)

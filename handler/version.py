@@ -1,3 +1,3 @@
-"""The version of this project, which the package, the archive and the server take from here."""
+"""The project's version, used by the package, the archive and the server."""
 
 VERSION = "0.1.0"

@@ -1,4 +1,4 @@
-"""Quote what a client sent in an error: short and quick, however long or deeply nested the value is."""
+"""Quote a client's input in error messages: short and fast, however long or deeply nested the value is."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ _MOST_NAMES = 8
 
 
 def quoted(value: Any) -> str:
-    """Return text in quotes (only the beginning of a long one), a number in digits, and the kind of any other JSON value."""
+    """Return text in quotes (only the beginning of long text), a number in digits, and the kind of any other JSON value."""
     if isinstance(value, str):
         return repr(value) if len(value) <= _MOST_CHARACTERS else f"{value[:_MOST_CHARACTERS]!r}… ({len(value):,} characters)"
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -19,7 +19,7 @@ def quoted(value: Any) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names in quotes, only the first if there are many."""
+    """Return the names in quotes; if there are many, only the first few."""
     first = [quoted(name) for name in names]
     return ", ".join(first if len(first) <= _MOST_NAMES else [*first[:_MOST_NAMES], f"… ({len(first)} in all)"])
 
@@ -35,7 +35,7 @@ def json_name(value: Any) -> str:
 
 
 def shortened(message: str) -> str:
-    """Return `message` without its middle if it is too long to read: what is wrong comes first, what would be right last."""
+    """Return `message`, without its middle if it is too long: the fault is at its beginning, the remedy at its end."""
     left_out = len(message) - _MOST_MESSAGE_CHARACTERS
     if left_out <= 0:
         return message
