@@ -1,4 +1,4 @@
-"""Response formats: one file for each, one registry."""
+"""Response formats: one file each, and their registry."""
 
 import sys
 from collections.abc import Callable
@@ -30,31 +30,31 @@ __all__ = ["FORMATS", "EncodedResponse", "Format"]
 
 @dataclass(frozen=True)
 class Format:
-    """A response format. To add one, write its encoder in a file of its own and list it in `FORMATS`:
+    """A response format. To add one, write its encoder in a separate file and list it in `FORMATS`:
 
         def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
             return json_response({segment.label: segment.pixels for segment in find_segments(result, options).items})
 
         "areas": Format(JSON_TYPE, ".json", areas.encode, "pixels of each class by its name"),
 
-    The parser, content negotiation and `describe` follow from that entry; so do the tables of docs/http-api.md, written by
-    `python -m scripts.contract`.
+    The parser, content negotiation and `describe` use that entry, and `python -m scripts.contract` writes the tables of
+    docs/http-api.md from it.
     """
 
-    #: The content type of its answers, and the one in `Accept` that asks for it.
+    #: The content type of its answers, which also selects it in `Accept`.
     content_type: str
-    #: The suffix of its files, dot included.
+    #: The file suffix, including the dot.
     suffix: str
     encode: Callable[[Segmentation, ModelIdentity, AnswerOptions], EncodedResponse]
     #: One line for users.
     about: str
-    #: A lower bound of an answer's bytes, given the image's pixels and the probabilities on the network's grid (C·h·w).
+    #: A lower bound on an answer's bytes, given the image's pixels and the probabilities on the network's grid (C·h·w).
     min_bytes: Callable[[int, int], int] = lambda _pixels, _probabilities: 0
-    #: How many classes it can hold.
+    #: The most classes it can represent.
     max_classes: int = sys.maxsize
     #: Whether it shows the photograph, which must then be decoded at full size.
     needs_photograph: bool = False
-    #: Whether it holds the name of the image's file.
+    #: Whether it contains the image's file name.
     names_image: bool = False
 
 

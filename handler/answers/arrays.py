@@ -1,4 +1,4 @@
-"""Arrays that a client can ask for by name beside an answer in its format, or instead."""
+"""Arrays that a client can request by name, in addition to the formatted answer or instead of it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from handler.masks.segmentation import Segmentation
 
 @dataclass(frozen=True)
 class NamedArray:
-    """One array that a segmentation can be answered with."""
+    """One array that an answer can contain."""
 
     make: Callable[[Segmentation], npt.NDArray[np.generic]]
     dtype: Callable[[Labels], npt.DTypeLike]
-    #: -1: it depends on the image.
+    #: The sides; -1 for those that depend on the image.
     shape: Callable[[Labels], tuple[int, ...]]
-    #: How many values it has, given the image's pixels and the probabilities on the network's grid (C·h·w).
+    #: The number of values, given the image's pixels and the probabilities on the network's grid (C·h·w).
     values: Callable[[int, int], int]
 
     def bytes(self, labels: Labels, pixels: int, probabilities: int) -> int:
-        """Return its bytes, for the arguments of `values`."""
+        """Return its size in bytes; `pixels` and `probabilities` are the arguments of `values`."""
         return self.values(pixels, probabilities) * np.dtype(self.dtype(labels)).itemsize
 
 

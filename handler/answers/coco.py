@@ -1,4 +1,4 @@
-"""`coco`: COCO object detection annotations, as pycocotools and most data set tools load them.
+"""`coco`: COCO object detection annotations, which pycocotools and most data set tools can load.
 
 One image, id 1; masks are compressed run lengths, which keep holes; category ids are class indices. Background is omitted.
 https://cocodataset.org/#format-data
@@ -16,7 +16,7 @@ IMAGE_ID = 1
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
-    """Encode annotations; each has a `score`, so that `COCO.loadRes` takes the list as results too."""
+    """Encode annotations; each has a `score`, so that `COCO.loadRes` also accepts the list as results."""
     segments = find_objects(result, options)
     annotations = [
         {

@@ -1,7 +1,7 @@
-"""`cvat`: labels and mask shapes of CVAT, as a detection function of its SDK returns them.
+"""`cvat`: labels and mask shapes of CVAT, as returned by a detection function of its SDK.
 
-`labels` are the arguments of `cvat_sdk.auto_annotation.label_spec`, `shapes` those of `LabeledShapeRequest`. `label_id` is the
-class index, the id of one of these labels; the SDK replaces it by that of the task's label of the same name, and sets `source`.
+`labels` are arguments for `cvat_sdk.auto_annotation.label_spec`, `shapes` for `LabeledShapeRequest`. `label_id` is the class
+index, the id of one of these labels; the SDK replaces it with the id of the task's label of the same name, and sets `source`.
 `points` are the run lengths of the mask within its bounding box, row by row, starting outside, then the box's left, top, right
 and bottom pixel. Background is omitted. https://docs.cvat.ai/docs/api_sdk/sdk/auto-annotation
 """

@@ -1,4 +1,4 @@
-"""The font of legends, with the letters of many languages for class names."""
+"""The font of legends, which covers the scripts of many languages for class names."""
 
 from functools import lru_cache
 from importlib.util import find_spec
@@ -9,7 +9,7 @@ from PIL import ImageFont
 
 @lru_cache(maxsize=8)
 def load_font(size: int) -> ImageFont.FreeTypeFont:
-    """Load DejaVu Sans, `size` pixels high, from matplotlib's files; Pillow's own font has few letters beyond English.
+    """Load DejaVu Sans, `size` pixels high, from matplotlib's files; Pillow's own font has few non-English letters.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.

@@ -1,7 +1,7 @@
-"""`geojson`: segments as polygons with holes in pixels, in the syntax of GeoJSON (RFC 7946), which itself wants degrees.
+"""`geojson`: segments as polygons with holes, in GeoJSON's syntax (RFC 7946) but in pixels instead of degrees.
 
-A pixel is a 1×1 square. x points right from the upper left corner of the image, and y down; with `y_axis=up` it points up, so
-that the image lies between -height and 0, where QGIS draws a picture without georeference. Background is omitted.
+A pixel is a 1×1 square. x points right from the upper left corner of the image, and y down; with `y_axis=up` y points up, so
+that the image lies between -height and 0, where QGIS draws a picture that is not georeferenced. Background is omitted.
 """
 
 from dataclasses import replace
@@ -37,5 +37,5 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
 
 
 def _turn_y_up(polygons: list[Polygon]) -> list[Polygon]:
-    """Mirror polygons at y = 0. Mirrored rings turn the other way, so their points are reversed too."""
+    """Mirror polygons at y = 0. Mirroring reverses a ring's orientation, so its points are reversed too."""
     return [[[(x, -y) for x, y in reversed(ring)] for ring in polygon] for polygon in polygons]

@@ -35,7 +35,7 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
 def encode_prediction(
     segments: Segments, model: ModelIdentity, kind: str, regions: Iterable[tuple[Segment, dict[str, Any]]]
 ) -> EncodedResponse:
-    """Encode a prediction of `regions`, pairs of a segment and a region's value; `kind` is the type of their labels.
+    """Encode a prediction with `regions`, pairs of a segment and its region's value; `kind` is the type of their labels.
 
     The prediction's `score` is the mean over the pixels of all segments.
     """

@@ -1,7 +1,7 @@
 """`labelstudio_polygons`: a prediction for Label Studio, with polygons that people can edit.
 
 Like `labelstudio`, with `PolygonLabels` in place of `BrushLabels`. Points are percentages of the image's width and height.
-Label Studio's polygons have no holes, so parts with holes are cut through them; nothing is lost or drawn twice.
+Label Studio's polygons have no holes, so parts with holes are split along cuts through them; no area is lost or drawn twice.
 https://labelstud.io/tags/polygonlabels
 """
 
@@ -18,7 +18,7 @@ from handler.masks.segments import Segment, Segments, find_objects
 from handler.options import AnswerOptions, ModelIdentity
 
 _LABELS = "polygonlabels"
-#: Digits of a percentage: less than a thousandth of a pixel at 65,536 pixels.
+#: Decimal places of a percentage: less than a thousandth of a pixel at 65,536 pixels.
 _DECIMALS = 6
 
 

@@ -1,7 +1,7 @@
-"""`labelme`: the annotation file of Labelme, exact when Labelme draws it.
+"""`labelme`: an annotation file that Labelme draws exactly.
 
-Labelme draws a polygon's outline through pixel centres and fills it, so points are pixel centres and the first pixel's is 0, 0.
-Simplified outlines run between pixels, where neighbours share them. A connected part without holes is a polygon, one with holes
+Labelme draws a polygon's outline through pixel centres and fills it, so points are pixel centres; the first pixel is at 0, 0.
+Simplified outlines run between pixels, where neighbours share them. A connected part is a polygon if it has no holes, otherwise
 a mask. Parts of one segment share a `group_id`. Background is omitted.
 https://github.com/wkentaro/labelme/blob/main/labelme/_label_file.py
 """
@@ -24,7 +24,7 @@ _VERSION = "5.4.0"
 
 
 def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -> EncodedResponse:
-    """Encode the file with `imageData` null: Labelme reads the image from `imagePath`, `options.image_name`."""
+    """Encode the file with a null `imageData`: Labelme reads the image from `imagePath`, which is `options.image_name`."""
     del model  # The format has no field for it.
     segments = find_objects(result, options)
     outlines = trace_polygons(segments, options.tolerance)
@@ -61,7 +61,7 @@ def _encode_shape(part: Polygon, tolerance: float) -> dict[str, Any]:
 
 
 def _encode_mask(part: Polygon) -> dict[str, Any]:
-    """Encode the bounding box, corners at pixel centres, and the mask within it."""
+    """Encode the bounding box, with corners at pixel centres, and the mask within it."""
     from rasterio import features
 
     outer = np.array(part[0])
@@ -78,9 +78,9 @@ def _encode_mask(part: Polygon) -> dict[str, Any]:
 
 
 def _move_to_pixel_centres(outer: Ring) -> npt.NDArray[np.int64]:
-    """Move a ring on pixel edges inwards to the centres of the pixels along it; closed, n×2.
+    """Move a ring on pixel edges inwards to the centres of the pixels along it; return it closed, n×2.
 
-    Where the part is one pixel wide, the ring goes there and back.
+    Where the part is one pixel wide, the ring runs there and back.
     """
     corners = np.array(outer)
     along = np.sign(np.diff(corners, axis=0))

@@ -12,7 +12,7 @@ _PANEL = (0, 0, 0, 150)
 
 @dataclass(frozen=True)
 class Legend:
-    """Measures of a legend, in pixels."""
+    """Dimensions of a legend, in pixels."""
 
     #: Height of the letters.
     text_size: int
@@ -37,7 +37,7 @@ class Legend:
         Args:
             picture: the picture to draw on.
             entries: samples and names.
-            names_left: x where the names start.
+            names_left: x at which the names start.
             height: height of the panel; its width follows the longest name.
         """
         font = load_font(self.text_size)

@@ -22,7 +22,7 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     del options
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        # Labels compress to a hundredth; probabilities hardly compress and would take long.
+        # Labels compress to a hundredth of their size; probabilities hardly compress and would take long.
         _add(archive, "label_map", result.label_map, zipfile.ZIP_DEFLATED)
         _add(archive, "probabilities", result.probabilities.astype(_PROBABILITY), zipfile.ZIP_STORED)
         _add(archive, "classes", np.array(result.labels.names), zipfile.ZIP_DEFLATED)
@@ -32,12 +32,12 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
 
 
 def min_bytes(_: int, probabilities: int) -> int:
-    """Return the bytes of the uncompressed probabilities, a lower bound of the answer's."""
+    """Return the bytes of the uncompressed probabilities, a lower bound on the answer's bytes."""
     return probabilities * np.dtype(_PROBABILITY).itemsize
 
 
 def _add(archive: zipfile.ZipFile, name: str, array: npt.NDArray[np.generic], compression: int) -> None:
-    entry = zipfile.ZipInfo(f"{name}.npy")  # It has a fixed time, so that equal arrays are equal bytes.
+    entry = zipfile.ZipInfo(f"{name}.npy")  # Its time is fixed, so equal arrays have equal bytes.
     entry.compress_type = compression
     with archive.open(entry, "w") as target:
         np.lib.format.write_array(target, array, allow_pickle=False)  # type: ignore[no-untyped-call, unused-ignore]

@@ -27,9 +27,9 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
 
 
 def min_bytes(pixels: int, _: int) -> int:
-    """Return a lower bound of the bytes of a JPEG of `pixels`.
+    """Return a lower bound on the bytes of a JPEG of `pixels`.
 
-    A block of 8×8 takes at least 6 bits of brightness or 4 of colour (ITU-T T.81, annex K); 16×16 pixels have 4 and 2 blocks.
+    An 8×8 block takes at least 6 bits for brightness or 4 for colour (ITU-T T.81, annex K); 16×16 pixels have 4 and 2 blocks.
     """
     return pixels // 64
 
@@ -59,7 +59,7 @@ def draw_overlay(result: Segmentation, alpha: float = AnswerOptions().alpha) -> 
 
 
 def _map_labels(labels: LabelMap, table: npt.NDArray[np.uint8]) -> Image.Image:
-    """Return the picture of `table[labels]`, grey or RGB; Pillow looks 8-bit labels up faster than NumPy."""
+    """Return `table[labels]` as a picture, grey or RGB; for 8-bit labels, Pillow's lookup is faster than NumPy's."""
     if labels.dtype != np.uint8:
         return Image.fromarray(table[labels])
     picture = Image.fromarray(labels)
@@ -70,7 +70,7 @@ def _map_labels(labels: LabelMap, table: npt.NDArray[np.uint8]) -> Image.Image:
 
 
 def _draw_legend(picture: Image.Image, result: Segmentation) -> None:
-    """Draw swatches and names of the classes that occur, largest first."""
+    """Draw swatches and names of the classes in the image, largest first."""
     names = result.labels.names
     pixels = find_column_runs(result.label_map).count_pixels(len(names))
     shown = [int(i) for i in np.argsort(-pixels, kind="stable") if pixels[i] and i != result.labels.background]

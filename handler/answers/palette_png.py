@@ -7,7 +7,7 @@ from handler.answers.response import PNG_TYPE, EncodedResponse
 from handler.masks.segmentation import Segmentation
 from handler.options import AnswerOptions, ModelIdentity
 
-#: A palette holds no more colours.
+#: The most colours in a palette.
 MAX_CLASSES = 256
 
 
@@ -19,7 +19,7 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
 
 
 def make_text_chunks(result: Segmentation, model: ModelIdentity) -> dict[str, str]:
-    """Return text chunks: `classes`, a JSON list of names; `model`, its name and version.
+    """Return text chunks: `classes`, a JSON list of names; `model`, the model's name and version.
 
     If the mask was refined, `refine` is a JSON object with the method and the seconds it took.
     """

@@ -16,18 +16,18 @@ PNG_TYPE = "image/png"
 
 @dataclass(frozen=True)
 class EncodedResponse:
-    """The body and content type of an answer, and the arrays that were asked for beside it or instead."""
+    """The body and content type of an answer, and any requested arrays."""
 
-    #: Empty, like its type, where arrays alone are wanted.
+    #: Empty, like the content type, if only arrays are requested.
     body: bytes
     content_type: str
     arrays: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
-    #: What the image and its segmentation look like; None: it is an explanation.
+    #: Statistics of the image and its segmentation; None for an explanation.
     observation: Observation | None = field(default=None, compare=False)
 
     @property
     def bytes(self) -> int:
-        """The bytes of all that it holds."""
+        """The size of the body and all arrays, in bytes."""
         return len(self.body) + sum(array.nbytes for array in self.arrays.values())
 
 
@@ -42,5 +42,5 @@ def json_response(answer: Any) -> EncodedResponse:
 
 
 def min_png_bytes(pixels: int, _: int) -> int:
-    """Return a lower bound of the bytes of a PNG: deflate shrinks at most 1032 times (zlib's "Technical Details")."""
+    """Return a lower bound on the bytes of a PNG: deflate compresses at most 1032:1 (zlib's "Technical Details")."""
     return pixels // 1032

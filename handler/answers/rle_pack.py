@@ -1,9 +1,9 @@
-"""Label Studio's brush masks (@thi.ng/rle-pack), packed 16 times faster than by Label Studio's SDK, to the same bytes.
+"""Pack Label Studio's brush masks (@thi.ng/rle-pack), 16 times faster than Label Studio's SDK and to the same bytes.
 
-One mask of 640×480 takes 0.4 ms, with `label_studio_sdk.converter.brush.encode_rle` 6 ms.
+A mask of 640×480 takes 0.4 ms, with `label_studio_sdk.converter.brush.encode_rle` 6 ms.
 
-A stream of bits, most significant first: the number of values (32 bits), the bits of a value less 1 (5), the bits of each of
-four kinds of length less 1 (4 each); then for each run a 1, the kind of its length (2), its length less 1, its value.
+The format is a bit stream, most significant bit first: the number of values (32 bits), the bits per value less 1 (5), the bits
+of each of four kinds of length less 1 (4 each); then, for each run, a 1, its kind of length (2), its length less 1, its value.
 https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack
 """
 
@@ -19,7 +19,7 @@ _MAX_LENGTH = 1 << _LENGTH_BITS[-1]
 #: Label Studio's masks are RGBA.
 _CHANNELS = 4
 _OPAQUE = 255
-#: Runs spread into bits at once, 64 bytes each.
+#: Runs converted to bits at once, 64 bytes each.
 _RUNS_AT_ONCE = 1 << 16
 
 
@@ -48,7 +48,7 @@ def packed_size(spans: Spans, size: int) -> int:
 
 
 def _count_bits(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the packed bits of each run; `lengths` are at most `_MAX_LENGTH`."""
+    """Return the number of packed bits of each run; `lengths` are at most `_MAX_LENGTH`."""
     kind = np.searchsorted([1 << bits for bits in _LENGTH_BITS], lengths)
     bits: npt.NDArray[np.int64] = 1 + 2 + np.array(_LENGTH_BITS)[kind] + _VALUE_BITS
     return bits
@@ -62,7 +62,7 @@ def _encode_header(size: int) -> npt.NDArray[np.uint8]:
 def _split_runs(
     max_length: int, lengths: npt.NDArray[np.int64], values: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split each run into runs of `max_length` and a rest; drop empty runs."""
+    """Split each run into runs of `max_length` and a remainder; drop empty runs."""
     pieces = -(-lengths // max_length)
     split = np.full(pieces.sum(), max_length)
     last = np.cumsum(pieces)[pieces > 0] - 1

@@ -1,4 +1,4 @@
-"""Conversion of any Pillow mode to RGB: scaling to 8 bits, palettes, ICC profiles, transparency over white."""
+"""Convert any Pillow mode to RGB: scaling to 8 bits, palettes, ICC profiles, transparency over white."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -14,53 +14,53 @@ from handler.image.sample_range import Limits, Samples, auto_limits, sampling_st
 from handler.options import FIRST_BANDS, TYPE_RANGE, ReadingOptions
 from handler.strips import row_strips
 
-#: Pixels converted at once. Their copies fit into a processor's cache, and little is held beside the image and the result.
+#: Pixels converted at once. Their copies fit in a processor's cache and take little memory besides the image and the result.
 _STRIP_PIXELS = 1 << 18
-#: Modes that differ from another only in how they are packed, or that Pillow converts exactly.
+#: Modes that differ from another mode only in packing, or that Pillow converts exactly.
 _EQUIVALENT = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 
 #: Modes of more than 8 bits.
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _AS_IT_IS = ReadingOptions()
 
-#: Yields strips: their rows, their colours in sRGB, and their opacity.
+#: Yields strips: rows, colours in sRGB, and opacity.
 _Strips = Callable[[], Iterator[tuple[slice, Image.Image, Image.Image | None]]]
-#: The transparent colour: a grey, an index or three samples; or the alpha of each colour of a palette.
+#: The transparent colour (a grey, an index or three samples), or the alpha of each palette colour.
 TransparentColour = int | tuple[int, ...] | bytes | None
 
 
 @dataclass(frozen=True)
 class SampleEncoding:
-    """How to read the numbers of a file as colours."""
+    """How to interpret a file's samples as colours."""
 
     #: Empty for sRGB.
     icc_profile: bytes = b""
     transparent: TransparentColour = None
-    #: The value that is white, in grey of more than 8 bits.
+    #: The white value of grey of more than 8 bits.
     white: int = 65_535
     #: Whether 0 is white instead, in grey of more than 8 bits.
     zero_is_white: bool = False
-    #: Whether alpha says nothing.
+    #: Whether to ignore alpha.
     ignores_alpha: bool = False
-    #: The values shown as black and white, in the numbers of the file; None: all of its type.
+    #: The file's values shown as black and white; None for the full range of their type.
     limits: Limits | None = None
-    #: The value in the file of one step of 8 bits, where Pillow keeps the upper bytes.
+    #: The file's value for one 8-bit step, where Pillow keeps only the upper bytes.
     step: int = 1
 
 
 @dataclass(frozen=True)
 class _Layers:
-    """8-bit colour in mode L, RGB, CMYK or LAB, and its opacity, 0 to 255; None if opaque everywhere."""
+    """8-bit colour in mode L, RGB, CMYK or LAB, and its opacity, 0 to 255, or None if it is fully opaque."""
 
     colour: Image.Image
     alpha: Image.Image | None = None
 
 
 def write_rgb(image: Image.Image, encoding: SampleEncoding, out: RGBImage, reading: ReadingOptions = _AS_IT_IS) -> None:
-    """Convert `image`, of any mode, to sRGB, and write it into `out`: uint8 H×W×3, any view of an array.
+    """Convert `image`, of any mode, to sRGB and write it into `out`: uint8 H×W×3, any view of an array.
 
-    `reading` chooses among the colour bands, red, green and blue, and the values shown as black and white. Values are those of
-    the file; of an image with a profile, those of sRGB.
+    `reading` selects the bands, among red, green and blue, and the values shown as black and white. These are values of the
+    file, or of sRGB if the image has a profile.
     """
     if image.mode in _DEEP:
         encoding = replace(encoding, limits=_deep_limits(image, encoding, reading))
@@ -74,9 +74,9 @@ def write_rgb(image: Image.Image, encoding: SampleEncoding, out: RGBImage, readi
 def layers_over_white(
     colour: Image.Image, alpha: npt.NDArray[np.uint8] | None, profile: bytes, *, multiplied: bool
 ) -> npt.NDArray[np.uint8]:
-    """Convert `colour`, in mode L or RGB, by its profile, and lay it over white by `alpha`, H×W; return uint8 H×W×3.
+    """Convert `colour`, in mode L or RGB, by its profile and blend it over white with `alpha`, H×W; return uint8 H×W×3.
 
-    `multiplied`: the colour is multiplied by alpha already.
+    `multiplied` means that the colour is already multiplied by alpha.
     """
     rgb = _srgb(colour, profile)
     if alpha is None or not multiplied:
@@ -88,13 +88,13 @@ def layers_over_white(
 
 
 def looks_like_alpha(values: npt.NDArray[np.number], opaque: float) -> bool:
-    """Whether most values that are not 0 are `opaque`, as in the alpha of a map; a measured band has many others."""
+    """Whether most nonzero values are `opaque`, as in a map's alpha; a measured band has many other values."""
     visible = int(np.count_nonzero(values))
     return 0 < visible <= 2 * int(np.count_nonzero(values == opaque))
 
 
 def _strips(image: Image.Image, encoding: SampleEncoding) -> Iterator[tuple[slice, Image.Image, Image.Image | None]]:
-    """Yield strips of the image: their rows, their colours in sRGB, and their opacity."""
+    """Yield strips of the image: rows, colours in sRGB, and opacity."""
     if image.mode in ("P", "PA"):
         layers, profile = _palette_layers(image, encoding), b""  # The palette is converted once, as a small image.
     else:
@@ -115,7 +115,7 @@ def _over_white(rgb: Image.Image, alpha: Image.Image | None) -> Image.Image:
 def _adjustment(
     reading: ReadingOptions, encoding: SampleEncoding, strips: _Strips, step: int
 ) -> Callable[[Image.Image], Image.Image]:
-    """Return the choice of bands and values, for strips in sRGB."""
+    """Return a function that applies the chosen bands and range to a strip in sRGB."""
     if reading.bands == FIRST_BANDS and reading.range == TYPE_RANGE:
         return lambda rgb: rgb
     bands = (1, 2, 3) if isinstance(reading.bands, str) else reading.bands
@@ -143,7 +143,7 @@ def _eight_bit_limits(
 
 
 def _deep_limits(image: Image.Image, encoding: SampleEncoding, reading: ReadingOptions) -> Limits | None:
-    """Return the values shown as black and white in grey of more than 8 bits; None: all of its type."""
+    """Return the values shown as black and white in grey of more than 8 bits, or None for the full range of its type."""
     if reading.range == TYPE_RANGE:
         return None
     if not isinstance(reading.range, str):
@@ -164,7 +164,7 @@ def _srgb(colour: Image.Image, profile: bytes) -> Image.Image:
 
 
 def _layers(strip: Image.Image, encoding: SampleEncoding) -> _Layers:
-    strip.info.clear()  # Otherwise Pillow applies the transparent colour, and differently.
+    strip.info.clear()  # Otherwise Pillow would apply the transparent colour, in its own way.
     if strip.mode in _EQUIVALENT:
         strip = strip.convert(_EQUIVALENT[strip.mode])
     if strip.mode == "RGBA":
@@ -191,13 +191,13 @@ def _eight_bit_grey(strip: Image.Image, encoding: SampleEncoding) -> Image.Image
 
 @functools.cache
 def _grey_table(white: int) -> npt.NDArray[np.uint8]:
-    """Map each 16-bit value to 8 bits, rounded."""
+    """Return the rounded 8-bit value of each 16-bit value."""
     table: npt.NDArray[np.uint8] = (np.minimum(np.arange(65_536) * 255 + white // 2, white * 255) // white).astype(np.uint8)
     return table
 
 
 def _palette_layers(image: Image.Image, encoding: SampleEncoding) -> Callable[[Image.Image], _Layers]:
-    """Return the conversion of a strip of indices to colours in sRGB."""
+    """Return a function that converts a strip of indices to colours in sRGB."""
     palette = np.zeros((256, 3), np.uint8)
     colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)[:256]
     palette[: len(colours)] = colours

@@ -1,7 +1,7 @@
-"""From a file's bytes to an upright RGB image, in two steps: `open_image` reads the header, `OpenedImage.decode` the pixels.
+"""Decode a file's bytes to an upright RGB image in two steps: `open_image` reads the header, `OpenedImage.decode` the pixels.
 
-A file is first cut down to the parts that make its first image (handler.image.file_formats), then handed to Pillow: an
-allow-list decides what a decoder sees, before it sees it. libvips would replace much of this code, but not the list.
+A file is first reduced to the parts that make up its first image (handler.image.file_formats), then passed to Pillow, so that
+an allow-list limits what a decoder can see. libvips could replace much of this code, but not the list.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ __all__ = ["ACCEPTED_FORMATS", "OpenedImage", "convert_image", "decode_image", "
 _Length = TypeVar("_Length", int, float)
 _AS_IT_IS = ReadingOptions()
 
-#: How an upright array looks in the order of the file, by EXIF orientation: a view, so that writing into it turns the image.
+#: Views of an upright array in the file's order, by EXIF orientation: writing into the view turns the image.
 _AS_STORED: dict[int, Callable[[RGBImage], RGBImage]] = {
     1: lambda upright: upright,
     2: lambda upright: upright[:, ::-1],
@@ -40,36 +40,36 @@ _AS_STORED: dict[int, Callable[[RGBImage], RGBImage]] = {
     8: lambda upright: upright.transpose(1, 0, 2)[:, ::-1],
 }
 _SIDEWAYS = (5, 6, 7, 8)
-#: For each corner of an upright image, whether it is at the bottom, and whether on the right.
+#: For each corner of an upright image, whether it is at the bottom, and whether it is on the right.
 _CORNERS: RGBImage = np.moveaxis(np.indices((2, 2), np.uint8), 0, -1)
 
-#: A reduced copy has at least twice the height and width asked for. A smaller one would be resized to something visibly
-#: different, and save little time (docs/performance.md).
+#: A reduced copy has at least twice the requested height and width. A smaller one would look visibly different once resized,
+#: and save little time (docs/performance.md).
 _MARGIN = 2
 
-#: Bytes of a TIFF's samples, unpacked, for each pixel of the limit: those of 16-bit colour with alpha.
+#: Bytes of unpacked TIFF samples allowed per pixel of the limit: enough for 16-bit colour with alpha.
 _SAMPLE_BYTES = 8
 #: Modes of one band, with or without alpha.
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
-#: Pixels and bytes of a run-length encoded BMP, which Pillow decodes in Python: five million take about two seconds.
+#: The most pixels or bytes of a run-length encoded BMP, which Pillow decodes in Python: five million take about two seconds.
 _MAX_RLE = 5_000_000
 _RLE_COMPRESSIONS = (1, 2)
 
 
 def open_image(data: bytes, limits: Limits, reading: ReadingOptions = _AS_IT_IS) -> "OpenedImage":
-    """Read the header of an image file and check its size; decode nothing.
+    """Read the header of an image file and check its size, without decoding anything.
 
     Args:
         data: the file.
-        limits: what it may cost.
+        limits: the limits on its bytes, pixels and side.
         reading: the bands to show, and the values to show as black and white.
 
     Raises:
         InvalidOption: `reading` names a band that the file does not have.
-        ImageTooLarge: more bytes or pixels, or a longer side, than `limits` allow.
-        UnsupportedImageFormat: an image, but in none of `ACCEPTED_FORMATS`.
-        InvalidImage: not an image, or its header is truncated or broken.
+        ImageTooLarge: the file has more bytes or pixels, or a longer side, than `limits` allow.
+        UnsupportedImageFormat: the format is not in `ACCEPTED_FORMATS`.
+        InvalidImage: the file is not an image, or its header is truncated or broken.
     """
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"the image has {len(data):,} bytes, the limit is {limits.max_bytes:,}")
@@ -82,12 +82,12 @@ def open_image(data: bytes, limits: Limits, reading: ReadingOptions = _AS_IT_IS)
 
 
 def decode_image(data: bytes, limits: Limits) -> RGBImage:
-    """Open and decode an image file in full: uint8 H×W×3. Raises what `open_image` and `OpenedImage.decode` raise."""
+    """Open and decode an image file in full: uint8 H×W×3. Raises the errors of `open_image` and `OpenedImage.decode`."""
     return open_image(data, limits).decode().pixels
 
 
 def convert_image(image: Image.Image, reading: ReadingOptions = _AS_IT_IS) -> RGBImage:
-    """Convert a Pillow image of any mode to upright sRGB, uint8 H×W×3, by the rules of `OpenedImage.decode`.
+    """Convert a Pillow image of any mode to upright sRGB, uint8 H×W×3, as `OpenedImage.decode` does.
 
     Raises:
         InvalidOption: `reading` names a band that the image does not have.
@@ -102,11 +102,11 @@ def convert_image(image: Image.Image, reading: ReadingOptions = _AS_IT_IS) -> RG
 
 
 class OpenedImage:
-    """An image file within the limits. Its header is read, its pixels are not decoded; it holds memory, but no open file."""
+    """An image file within the limits, with its header read but no pixels decoded; it holds memory, but no open file."""
 
     #: Height and width of the upright image.
     size: Size
-    #: The pixels of the image; more if decoding takes the memory of a larger one, as of a TIFF of many bands.
+    #: The pixels of the image; more if decoding needs as much memory as a larger image, such as for a TIFF with many bands.
     pixels: int
 
     def __init__(self, file: ImageFile | TiffBands, stripped: StrippedImage, reading: ReadingOptions) -> None:
@@ -114,37 +114,38 @@ class OpenedImage:
         self._reading = reading
         self._profile = stripped.profile
         exif = stripped.exif if stripped.exif or isinstance(file, TiffBands) else file.info.get("exif")
-        # HEIF's reader turns the image by its own boxes, and has reset EXIF; AVIF's has put what its boxes say into EXIF.
+        # HEIF's reader turns the image according to its boxes and resets EXIF; AVIF's copies the boxes' orientation to EXIF.
         self._orientation = orientation(exif or b"")
         self.size = self._transposed(file.size[::-1])
         unpacked = file.layout.unpacked_bytes if isinstance(file, TiffBands) else 0
         self.pixels = max(self.size[0] * self.size[1], unpacked // _SAMPLE_BYTES)
 
     def decode(self, at_least: Size | None = None) -> DecodedImage:
-        """Decode the first image of the file, upright and in sRGB: uint8 H×W×3. It can be decoded only once.
+        """Decode the first image of the file, upright and in sRGB: uint8 H×W×3. This works only once.
 
-        TIFFs of kinds that Pillow does not read, or for which bands or a range are chosen, are read by GDAL (tiff_bands).
+        GDAL reads TIFFs of kinds that Pillow does not read, and those for which bands or a range are chosen (tiff_bands).
 
         - First image: the first frame of an animation, page of a TIFF, image of a multi-picture JPEG (MPO).
-        - Upright: the orientation in EXIF, or in a TIFF's own tag, is applied. A broken EXIF block is ignored.
+        - Upright: the orientation in EXIF, or in a TIFF's tag, is applied. A broken EXIF block is ignored.
         - 8 bits: 16-bit grey is divided by 257 and 12-bit grey by 16.06, rounded. 16-bit colour, and grey with alpha, keep
           their upper byte, which is at most 1 less (3 where alpha is premultiplied). 32-bit integers are read as 0..65,535
           and floats as 0..1; values outside are clipped, and NaN is black.
         - sRGB: through the file's ICC profile, with perceptual intent, if it is intact and fits the samples (grey, RGB, CMYK or
-          L*a*b*). Without one, RGB and grey are sRGB, CMYK is the complement of RGB (inverted in JPEG, as Adobe writes it),
-          and L*a*b* is that of D50.
-        - Opaque: transparency of any kind is laid over white. The transparent colour of 16-bit RGB is compared by upper bytes.
+          L*a*b*). Without a profile, RGB and grey are taken as sRGB, CMYK as the complement of RGB (inverted in JPEG, as Adobe
+          writes it), and L*a*b* as relative to D50.
+        - Opaque: any transparency is blended over white. The transparent colour of 16-bit RGB is compared by upper bytes.
 
-        A truncated file is refused, not filled up. So are kinds that neither Pillow nor GDAL reads as they are meant: TIFFs of
-        complex numbers, of bands of different types, and of colour spaces other than grey, RGB, palette, CMYK, YCbCr and L*a*b*
-        at the usual depths; JPEGs of 12 bits, and lossless; BMPs that embed JPEG and PNG.
+        A truncated file is refused, not padded. So are kinds that neither Pillow nor GDAL reads correctly: TIFFs with complex
+        numbers, with bands of different types, or in colour spaces other than grey, RGB, palette, CMYK, YCbCr and L*a*b* at
+        the usual depths; 12-bit and lossless JPEGs; BMPs that embed JPEG or PNG.
 
-        Memory, beside the file and its stripped copy: 3 bytes for each pixel of the result, and what Pillow holds while it
-        decodes: 1 to 4 bytes for each pixel (up to 16 in WebP), and a strip of a TIFF.
+        Memory use, in addition to the file and its stripped copy: 3 bytes per pixel of the result, and what Pillow holds while
+        it decodes: 1 to 4 bytes per pixel (up to 16 in WebP), and a strip of a TIFF.
 
         Args:
-            at_least: height and width that the upright result must have. A JPEG is then decoded at a half, a quarter or an
-                eighth of its size if that is still at least twice as much; other formats are decoded in full. None: in full.
+            at_least: minimum height and width of the upright result. A JPEG is then decoded at a half, a quarter or an eighth
+                of its size if that is still at least twice the minimum; other formats are decoded in full, as everything is
+                if this is None.
 
         Raises:
             InvalidImage: the file is truncated or broken.
@@ -168,7 +169,7 @@ class OpenedImage:
         return DecodedImage(upright, self.size, self._box(extent, upright))
 
     def _transposed(self, size: tuple[_Length, _Length]) -> tuple[_Length, _Length]:
-        """Convert (height, width) of the upright image to those in the file, or the other way round."""
+        """Convert (height, width) of the upright image to (height, width) in the file, or vice versa."""
         return size[::-1] if self._orientation in _SIDEWAYS else size
 
     def _encoding(self, file: ImageFile) -> SampleEncoding:
@@ -179,9 +180,9 @@ class OpenedImage:
         return SampleEncoding(profile, transparency, step=257 if ";16" in str(file.tile and file.tile[0].args) else 1)
 
     def _box(self, extent: tuple[float, float], upright: RGBImage) -> Box:
-        """Locate the image in `upright`, which may be up to a pixel larger than `extent`, its height and width there.
+        """Locate the image, with height and width `extent`, in `upright`, which may be up to a pixel larger.
 
-        The extra pixels stand at the end of the file's rows and columns, which after turning can be any side.
+        The extra pixels are at the end of the file's rows and columns, which can be on any side after turning.
         """
         (height, width), (rows, columns) = extent, upright.shape[:2]
         from_bottom, from_right = _AS_STORED[self._orientation](_CORNERS)[0, 0]
@@ -190,7 +191,7 @@ class OpenedImage:
 
 
 def _reduce_jpeg(file: ImageFile, at_least: Size) -> tuple[float, float]:
-    """Set a JPEG up to be decoded at the smallest sufficient scale; return the image's exact height and width at that scale."""
+    """Configure a JPEG to decode at the smallest sufficient scale; return the image's exact height and width at that scale."""
     height, width = at_least
     reduced = file.draft(None, (_MARGIN * width, _MARGIN * height)) if isinstance(file, JpegImageFile) else None
     if reduced is None:
@@ -200,7 +201,7 @@ def _reduce_jpeg(file: ImageFile, at_least: Size) -> tuple[float, float]:
 
 
 def _ignores_alpha(file: LibtiffImageFile) -> bool:
-    """Whether what Pillow takes for alpha is none: not tagged so, or tagged by GDAL unasked, and full of measurements."""
+    """Whether Pillow's alpha channel is not alpha: it has no such tag, or has GDAL's default tag but contains measurements."""
     if file.layout is None or "A" not in file.getbands():
         return False
     if file.layout.alpha is None:

@@ -1,4 +1,4 @@
-"""Conversion of a file's colours to sRGB by its ICC profile."""
+"""Convert a file's colours to sRGB by its ICC profile."""
 
 import functools
 import io
@@ -12,22 +12,22 @@ logger = logging.getLogger(__name__)
 #: The colour space that a profile must describe, by the mode of the samples.
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}
 _MAX_PROFILE_BYTES = 4_000_000
-#: As browsers and viewers show photographs: if a profile has tables, they fit its whole gamut into that of sRGB. A profile of
-#: three primaries and a curve has no such tables, and its colours outside sRGB are clipped.
+#: As in browsers and image viewers. If a profile has tables, they map its whole gamut into sRGB's. A profile that consists of
+#: three primaries and a curve has no such tables, so its colours outside sRGB are clipped.
 _INTENT = ImageCms.Intent.PERCEPTUAL
 # Neighbouring pixels of photographs differ, so caching the last colour costs more than it saves.
 _FLAGS = ImageCms.Flags.NOCACHE
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-#: CIE L*a*b* under D50, which is what TIFF means if it embeds no profile.
+#: CIE L*a*b* under D50, which TIFF specifies for files without a profile.
 LAB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 
 
 @functools.lru_cache(maxsize=16)
 def srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Build the transform from samples of `mode` ("L", "RGB", "CMYK" or "LAB") by `profile` to sRGB, of mode "RGB".
+    """Build the transform from samples of `mode` ("L", "RGB", "CMYK" or "LAB") with `profile` to sRGB in mode "RGB".
 
-    Return None if the samples should stay as they are: `profile` is sRGB, or it is ignored, and that logged, because it is
-    broken, describes another colour space or has more than four megabytes.
+    Return None if the samples need no transform: `profile` is sRGB, or it is ignored (and this is logged) because it is
+    broken, describes another colour space or is larger than four megabytes.
     """
     if len(profile) > _MAX_PROFILE_BYTES:
         logger.info("ICC profile ignored: it has %d bytes", len(profile))
@@ -46,7 +46,7 @@ def srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | No
 
 
 def _keeps_colours(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether no colour of a fine grid changes by more than 1 of 255, as under any of the dozens of profiles of sRGB."""
+    """Whether no colour of a fine grid changes by more than 1 of 255, as with any of the dozens of sRGB profiles."""
     steps = np.linspace(0, 255, 256 if mode == "L" else 18).astype(np.uint8)
     grid = steps[None] if mode == "L" else np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)
     transformed = np.asarray(transform.apply(Image.fromarray(grid)))

@@ -1,4 +1,4 @@
-"""Pillow's readers of the accepted formats, and the translation of their errors."""
+"""Open files of the accepted formats with Pillow's readers, and translate their errors."""
 
 import io
 import logging
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def _open_heif(file: io.BytesIO) -> ImageFile:
-    # A library that few requests need. Its plugin is not registered: a host process may have its own.
+    # Few requests need this library. Its plugin is not registered, because the host process may register one itself.
     try:
         from pillow_heif.as_plugin import HeifImageFile
     except ImportError as error:
@@ -36,8 +36,8 @@ def _open_heif(file: io.BytesIO) -> ImageFile:
     return image
 
 
-#: Readers are called directly, not through `Image.open`, which checks the size against a limit of the whole process before
-#: the size can be named in an error. `handler.image.decode.open_image` checks it instead, before any pixel is decoded.
+#: Readers are called directly, not through `Image.open`, which checks the size against a process-wide limit before an error
+#: could state it. `handler.image.decode.open_image` checks it instead, before any pixel is decoded.
 _READERS: dict[str, Callable[[io.BytesIO], ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
@@ -51,9 +51,9 @@ _READERS: dict[str, Callable[[io.BytesIO], ImageFile]] = {
 }
 ACCEPTED_FORMATS = tuple(_READERS)
 _ACCEPTED_TEXT = "JPEG, PNG, WebP, BMP, GIF, TIFF, HEIC, AVIF and JPEG 2000 are"
-#: Parts that a build of Pillow may lack.
+#: Optional features that a build of Pillow may lack.
 _FEATURES = {"WEBP": "webp", "TIFF": "libtiff", "AVIF": "avif", "JPEG2000": "jpg_2000"}
-#: How files begin that people take for images, and whose formats Pillow does not name.
+#: Signatures of files that people mistake for images and that Pillow does not identify.
 _FOREIGN = {
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "SVG": rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*(?:<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]",
@@ -69,18 +69,18 @@ _FOREIGN = {
     "video": rb".{4}ftyp(?:iso[m2-9]|mp4[12]|qt  |M4V |avc1|3gp.|dash)|\x1aE\xdf\xa3|RIFF.{4}AVI ",
 }
 _SIGNATURE_BYTES = 1_000
-#: Formats that begin alike.
+#: Formats whose files begin alike.
 _AMBIGUOUS = {"CUR": "CUR or TGA"}
 #: Grey or RGB, with or without alpha, and CMYK.
 _MOST_COMPONENTS = 4
 
 
 def open_file(data: bytes) -> ImageFile:
-    """Read the header of an image file, and no pixels.
+    """Read the header of an image file, but no pixels.
 
     Raises:
-        UnsupportedImageFormat: an image in a format that is not accepted, or for which this server lacks a library.
-        InvalidImage: not an image, or its header is truncated or broken.
+        UnsupportedImageFormat: the format is not accepted, or this server lacks the library for it.
+        InvalidImage: the file is not an image, or its header is truncated or broken.
     """
     name = format_name(data)
     if name is None:
@@ -92,7 +92,7 @@ def open_file(data: bytes) -> ImageFile:
     codestream = _readable_codestream(data) if name == "JPEG2000" else None
     file = _read(name, data)
     if codestream and codestream.size != file.size:
-        # Pillow reads the size from the file's boxes, and decodes what the codestream has.
+        # Pillow reads the size from the file's boxes, but decodes the codestream at its own size.
         raise InvalidImage(f"the JPEG 2000 image states two sizes, {_by(file.size)} and {_by(codestream.size)}")
     return file
 
@@ -101,17 +101,17 @@ def _read(name: str, data: bytes) -> ImageFile:
     with refusing_broken_files():
         try:
             return _READERS[name](io.BytesIO(data))
-        except (SyntaxError, IndexError, TypeError, struct.error) as error:  # Pillow's "not a file of mine".
+        except (SyntaxError, IndexError, TypeError, struct.error) as error:  # Pillow's errors for "not my format".
             reason = "its header is truncated, broken or of a rare kind"
             raise InvalidImage(f"the {name} image cannot be decoded: {reason}") from error
 
 
 @contextmanager
 def refusing_broken_files() -> Iterator[None]:
-    """Turn any error within into `InvalidImage`. Only calls of Pillow belong into such a block.
+    """Turn any error in the block into `InvalidImage`. Only calls to Pillow belong in such a block.
 
-    On hostile bytes its decoders raise errors of many kinds (OSError, SyntaxError, struct.error, IndexError, ...). All of them
-    say that the file cannot be decoded; none says anything about the server.
+    On hostile bytes its decoders raise many kinds of errors (OSError, SyntaxError, struct.error, IndexError, ...). All of them
+    mean that the file cannot be decoded; none indicates a fault of the server.
     """
     try:
         yield
@@ -123,7 +123,7 @@ def refusing_broken_files() -> Iterator[None]:
 
 
 def _readable_codestream(data: bytes) -> Codestream:
-    """Return what a JPEG 2000 codestream states, or raise InvalidImage for a kind that Pillow takes for broken."""
+    """Return a JPEG 2000 file's codestream header, or raise InvalidImage for a kind that Pillow would report as broken."""
     codestream = read_codestream(data)
     if codestream is None:
         raise InvalidImage("the JPEG 2000 image cannot be decoded: its header is truncated or broken")
@@ -147,12 +147,12 @@ def _refusal(data: bytes) -> SegmentationError:
 
 
 def unsupported(name: str) -> UnsupportedImageFormat:
-    """Return the error for a file of a kind called `name`, such as "ICO images"."""
+    """Return the error for an unsupported kind of file called `name`, such as "ICO images"."""
     return UnsupportedImageFormat(f"{name} are not accepted; {_ACCEPTED_TEXT}")
 
 
 def _foreign_format(data: bytes) -> str | None:
-    """Return the kind of file, of those that are not accepted, whose signature `data` has, as "PDF files"."""
+    """Return the unsupported kind of file whose signature `data` has, such as "PDF files", or None."""
     for name, pattern in _FOREIGN.items():
         if re.match(pattern, data[:_SIGNATURE_BYTES], re.DOTALL):
             return f"{name} files"

@@ -1,4 +1,4 @@
-"""Images that clients send as pixels: what `decode` is for files."""
+"""Open images that clients send as raw pixels; the counterpart of `decode`, which opens files."""
 
 import numpy as np
 from PIL import Image
@@ -14,10 +14,10 @@ CHANNELS = 3
 
 
 def check_pixel_data(size: Size, limits: Limits) -> None:
-    """Refuse an image of `size` (height, width) sent as pixels that is too large.
+    """Refuse an image of `size` (height, width) sent as pixels if it is too large.
 
     Raises:
-        ImageTooLarge: it has more bytes or pixels, or a longer side, than `limits` allow.
+        ImageTooLarge: the image has more bytes or pixels, or a longer side, than `limits` allow.
     """
     height, width = size
     limits.check_size(width, height)
@@ -30,7 +30,7 @@ def open_pixels(data: PixelData, limits: Limits, reading: ReadingOptions) -> "Op
 
     Raises:
         InvalidOption: `reading` names a band that RGB does not have.
-        ImageTooLarge: more bytes or pixels, or a longer side, than `limits` allow.
+        ImageTooLarge: the image has more bytes or pixels, or a longer side, than `limits` allow.
     """
     check_pixel_data(data.size, limits)
     require_bands(reading, CHANNELS, "the image has 3: red, green and blue")
@@ -49,7 +49,7 @@ class OpenedPixels:
         self._reading = reading
 
     def decode(self, at_least: Size | None = None) -> DecodedImage:
-        """Return the image, uint8 H×W×3, as a PNG of the same pixels would be decoded."""
-        del at_least  # Nothing is gained by a smaller copy.
+        """Return the image, uint8 H×W×3, exactly as a PNG with the same pixels would be decoded."""
+        del at_least  # A smaller copy would save nothing.
         samples = np.frombuffer(self._samples, np.uint8).reshape(*self.size, CHANNELS)
         return DecodedImage.whole(convert_image(Image.fromarray(samples), self._reading))

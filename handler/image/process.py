@@ -1,4 +1,4 @@
-"""What decoding images wants of a whole process. Decoding is right without it, but noisier."""
+"""Process-wide settings for decoding images. Decoding is correct without them, but noisier."""
 
 import warnings
 
@@ -8,11 +8,11 @@ from handler.image.tiff_samples import silence_libtiff
 
 
 def prepare_process() -> None:
-    """Silence Pillow's warnings and libtiff's messages, and load Pillow's plugins, by which foreign formats are named.
+    """Silence Pillow's warnings and libtiff's messages, and load Pillow's plugins, which identify unsupported formats.
 
-    What Pillow and libtiff warn of is metadata of no use here, or comes as an error all the same. The filter is set for good:
-    `warnings.catch_warnings` is not safe where threads decode side by side. For a process that serves; importing this package
-    changes nothing.
+    Pillow and libtiff warn about metadata that is not used here, or about faults that also raise errors. The filter stays set,
+    because `warnings.catch_warnings` is not safe when threads decode concurrently. This is for a serving process; importing
+    this package changes nothing.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
     silence_libtiff()

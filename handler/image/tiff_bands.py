@@ -1,7 +1,7 @@
-"""TIFFs of any number of bands and any type of samples, read by GDAL through rasterio.
+"""Read TIFFs with any number of bands and any sample type, with GDAL through rasterio.
 
-Pillow reads pictures: up to four bands of one of a dozen kinds. rasterio, imported with the first file that needs it, reads the
-rest. It sees a single page in memory, without the tags by which GDAL would open other files, and no driver but that of TIFF.
+Pillow reads pictures: up to four bands of one of a dozen kinds. rasterio, imported for the first file that needs it, reads the
+rest. It sees a single page in memory, without the tags that would make GDAL open other files, and only the TIFF driver.
 """
 
 import logging
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 #: Pixels read at once, unless a tile or strip has more.
 _WINDOW_PIXELS = 1 << 20
 _GDAL = {
-    # Nothing but the file itself is looked for, and a warning of libjpeg's, as of a truncated strip, is an error.
+    # GDAL must not look for other files, and libjpeg's warnings, such as for a truncated strip, are errors.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
     "GDAL_PAM_ENABLED": "NO",
@@ -39,16 +39,16 @@ _GDAL = {
 
 
 def open_tiff(data: bytes, stripped: StrippedImage, reading: ReadingOptions) -> "ImageFile | TiffBands":
-    """Read the tags of a TIFF, and no samples: for Pillow if it is a picture to be shown as it is, else for GDAL.
+    """Read a TIFF's tags, but no samples; use Pillow for a picture without chosen bands or range, else GDAL.
 
     Args:
         data: the file.
-        stripped: what of it a decoder may see.
+        stripped: the part of the file that a decoder may see.
         reading: the bands and the values to show.
 
     Raises:
-        InvalidImage: its header is truncated or broken, or of a kind that neither reads; the message names it.
-        UnsupportedImageFormat: a camera's raw file.
+        InvalidImage: the header is truncated or broken, or of a kind that neither reads; the message names it.
+        UnsupportedImageFormat: the file is a camera raw file.
     """
     layout = read_layout(data)
     if layout is None:
@@ -72,7 +72,7 @@ def open_tiff(data: bytes, stripped: StrippedImage, reading: ReadingOptions) -> 
 
 @dataclass(frozen=True)
 class TiffBands:
-    """A TIFF file whose bands are shown as a request says. Nothing is decoded yet."""
+    """A TIFF file whose bands are shown as a request specifies. Nothing is decoded yet."""
 
     data: bytes
     layout: TiffLayout
@@ -87,18 +87,18 @@ class TiffBands:
         require_bands(reading, self.layout.bands, f"the TIFF has {self.layout}")
 
     def write_rgb(self, reading: ReadingOptions, out: RGBImage) -> None:
-        """Decode the bands that `reading` names and write them as RGB over white into `out`, uint8 H×W×3, any view of an array.
+        """Decode the bands named in `reading` and write them as RGB over white into `out`, uint8 H×W×3, any view of an array.
 
         Raises:
             InvalidImage: the file is truncated or broken.
         """
         layout = self.layout
-        # Before a directory is appended, which would stand for what is missing.
+        # Check this before a directory is appended, which would take the place of missing samples.
         check_whole(self.data, layout)
         chosen = reading.bands != FIRST_BANDS
         bands: tuple[int, ...] = layout.shown if isinstance(reading.bands, str) else reading.bands
         alpha = None if chosen else layout.alpha
-        # A profile is about the bands in their own order and range.
+        # A profile describes the bands in their original order and range.
         profile = layout.icc_profile if not chosen and reading.range == TYPE_RANGE else b""
         with _opened(self) as file:
             if layout.alpha_is_doubtful and alpha and not looks_like_alpha(self._sampled(file, (alpha,)), layout.white):
@@ -127,15 +127,15 @@ class TiffBands:
         return auto_limits([colour[counted]])
 
     def _sampled(self, file: Any, bands: tuple[int, ...]) -> Samples:
-        """Return the samples of a grid of pixels, n×h×w."""
+        """Return the samples at a grid of pixels, n×h×w."""
         step = sampling_step(self.layout.width * self.layout.height)
-        # From each strip the rows that are on the grid, as if the image were one array.
+        # From each strip, take the rows on the whole image's grid.
         return np.concatenate(
             [samples[:, -rows.start % step :: step, ::step] for rows, samples in self._strips(file, bands)], 1
         )
 
     def _strips(self, file: Any, bands: tuple[int, ...]) -> Iterator[tuple[slice, Samples]]:
-        """Read strips of whole rows of blocks: the rows and their samples, n×h×w."""
+        """Yield strips of whole block rows: the rows and their samples, n×h×w."""
         from rasterio.windows import Window
 
         width, height = self.size
@@ -150,14 +150,14 @@ class TiffBands:
 
 
 def require_bands(reading: ReadingOptions, bands: int, subject: str) -> None:
-    """Raise InvalidOption if `reading` names a band beyond the `bands` of the image; `subject` says how many it has."""
+    """Raise InvalidOption if `reading` names a band beyond the image's `bands`; `subject` states their number for the error."""
     if not isinstance(reading.bands, str) and max(reading.bands) > bands:
         raise InvalidOption(f"option 'bands': there is no band {max(reading.bands)}; {subject}")
 
 
 @contextmanager
 def _opened(bands: TiffBands) -> Iterator[Any]:
-    """Open the file with GDAL and check that it reads the tags as `TiffLayout` does, by which the cost was checked."""
+    """Open the file with GDAL and check that GDAL agrees with the `TiffLayout` that was used to check the cost."""
     import rasterio
     from rasterio.io import MemoryFile
 
@@ -175,7 +175,7 @@ def _opened(bands: TiffBands) -> Iterator[Any]:
 
 @contextmanager
 def _blaming_the_file(bands: TiffBands) -> Iterator[None]:
-    """Turn any error of rasterio's within into `InvalidImage`. Only calls of rasterio belong into such a block."""
+    """Turn any of rasterio's errors in the block into `InvalidImage`. Only calls to rasterio belong in such a block."""
     try:
         yield
     except MemoryError:

@@ -1,4 +1,4 @@
-"""What samples a TIFF holds, from the tags of its first page: bands, types, transparency, and how they are stored."""
+"""Read a TIFF's sample layout from the tags of its first page: bands, types, transparency, storage."""
 
 import math
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _BANDS, _ROWS_PER_STRIP = 25
 _PLANES, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _PROFILE = 284, 322, 323, 338, 339, 34675
 _NODATA, _DNG_VERSION, _SUBFILE_TYPE, _FURTHER_PAGES = 42113, 50706, 254, 330
 _CANON_RAW = b"CR\2"
-#: Offsets of strips and of tiles, and their bytes.
+#: Tags for the offsets of strips and of tiles, and for their sizes in bytes.
 _PLACES, _LENGTHS = (273, 324), (279, 325)
-#: Where a page lies on the ground (GeoTIFF 1.1, annex A), and what GDAL alone writes.
+#: Tags that locate a page on the ground (GeoTIFF 1.1, annex A), and tags that only GDAL writes.
 _GEOGRAPHIC = {33550, 33922, 34264, 34735, 42112, _NODATA}
 _TAGS = {
     *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _BANDS, _ROWS_PER_STRIP, _PLANES, _TILE_WIDTH, _TILE_HEIGHT),
@@ -57,7 +57,7 @@ _COMPRESSIONS = {
 }
 #: Compressions that Pillow's libtiff unpacks.
 _IN_PILLOW = (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32809, 32946, 34925, 50000)
-#: Alpha that is multiplied into the colour, alpha that is not, and what Corel Draw writes for it.
+#: Alpha that is multiplied into the colour, alpha that is not, and Corel Draw's value for it.
 _ASSOCIATED, _UNASSOCIATED, _COREL = 1, 2, 999
 _ALPHA = (_ASSOCIATED, _UNASSOCIATED, _COREL)
 _SEPARATE = 2
@@ -65,26 +65,26 @@ _SEPARATE = 2
 
 @dataclass(frozen=True)
 class TiffLayout:
-    """The samples of a TIFF's first page, as its tags state them."""
+    """The sample layout of a TIFF's first page, according to its tags."""
 
     width: int
     height: int
     bands: int
-    #: Bits of one sample; they may differ between bands.
+    #: Bits per sample; they may differ between bands.
     bits: tuple[int, ...]
     #: 1 unsigned, 2 signed, 3 float, 5 and 6 complex; one per band.
     sample_formats: tuple[int, ...]
     photometric: int
     compression: int
-    #: Whether each band is stored by itself.
+    #: Whether each band is stored separately.
     separate: bool
-    #: Width and height of the pieces that are unpacked as a whole: tiles, or strips.
+    #: Width and height of the pieces that are unpacked as a whole: tiles or strips.
     block: tuple[int, int]
-    #: What the last bands are: 1 or 2 for alpha.
+    #: The kinds of the last bands; 1 or 2 for alpha.
     extra_samples: tuple[int, ...]
     #: Whether it is a map or a scene, rather than a picture.
     geographic: bool
-    #: The value of samples that were not measured.
+    #: The value that marks missing samples.
     nodata: float | None
     #: Whether it is a camera's raw file, whose first page is only a preview.
     raw: bool
@@ -92,7 +92,7 @@ class TiffLayout:
 
     @property
     def type_name(self) -> str:
-        """The type of the samples, as NumPy calls it."""
+        """NumPy's name of the sample type."""
         bits, kind = self.bits[0], {_SIGNED: "int", _FLOAT: "float"}.get(self.sample_formats[0], "uint")
         if self.sample_formats[0] in _COMPLEX:
             return f"complex{bits}"
@@ -110,12 +110,12 @@ class TiffLayout:
 
     @property
     def white(self) -> int:
-        """The value that is white, and opaque in alpha: the greatest of up to 16 bits, 65,535 beyond, 1 of floats."""
+        """The white value, which is also opaque alpha: the greatest for up to 16 bits, 65,535 above, 1 for floats."""
         return white_value(self.bits[0], signed=self.sample_formats[0] == _SIGNED, floats=self.floats)
 
     @property
     def alpha(self) -> int | None:
-        """The number of the band that the file says is alpha, 1 for the first; None if there is none."""
+        """The number of the band tagged as alpha, 1 for the first, or None if no band is."""
         first = self.bands - len(self.extra_samples) + 1
         return next(
             (first + index for index, kind in enumerate(self.extra_samples) if kind in _ALPHA and first + index > 0), None
@@ -123,17 +123,17 @@ class TiffLayout:
 
     @property
     def alpha_is_multiplied(self) -> bool:
-        """Whether the colour is multiplied by alpha already."""
+        """Whether the colour is already multiplied by alpha."""
         return _ASSOCIATED in self.extra_samples
 
     @property
     def alpha_is_doubtful(self) -> bool:
-        """Whether alpha may be any fourth band: GDAL tags it so unless told otherwise, such as near infrared."""
+        """Whether alpha may be another fourth band, such as near infrared, which GDAL tags as alpha by default."""
         return self.geographic and self.alpha is not None and not self.alpha_is_multiplied
 
     @property
     def is_picture(self) -> bool:
-        """Whether it is of a kind that Pillow reads as it is meant, if it reads it at all."""
+        """Whether Pillow reads this kind correctly, if at all."""
         kind, alpha = (self.sample_formats[0], self.bits[0]), self.alpha
         if self.compression not in _IN_PILLOW:
             return False
@@ -150,23 +150,23 @@ class TiffLayout:
 
     @property
     def has_plain_bands(self) -> bool:
-        """Whether its bands are grey or RGB, and not a colour space or a palette of their own."""
+        """Whether its bands are grey or RGB, not another colour space or palette indices."""
         return self.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB) and self.fault is None
 
     @property
     def shown(self) -> tuple[int, ...]:
-        """The numbers of the bands that are shown by default: the first three, or the first of fewer; never alpha."""
+        """The numbers of the bands shown by default: the first three, or the first if there are fewer; never alpha."""
         colours = [number for number in range(1, min(self.bands, 8) + 1) if number != self.alpha]
         return tuple(colours[:3] if len(colours) >= 3 else colours[:1])
 
     @property
     def unpacked_bytes(self) -> int:
-        """Bytes of all samples that must be unpacked to see one pixel of each band shown."""
+        """Bytes of all samples that must be unpacked to show the image."""
         return self.width * self.height * self._bands_together * self.sample_bytes
 
     @property
     def block_bytes(self) -> int:
-        """Bytes of the samples of one tile or strip."""
+        """Bytes of the samples in one tile or strip."""
         return math.prod(self.block) * (1 if self.separate else self.bands) * self.sample_bytes
 
     @property
@@ -175,7 +175,7 @@ class TiffLayout:
 
     @property
     def fault(self) -> str | None:
-        """Why the samples cannot be read at all; None if they can."""
+        """Why the samples cannot be read at all, or None if they can."""
         if len({*zip(self.bits, self.sample_formats, strict=True)}) > 1:
             depths = ", ".join(map(str, self.bits[:8]))
             return f"its {self.bands} bands have different types ({depths} bits)"
@@ -186,7 +186,7 @@ class TiffLayout:
         return None
 
     def __str__(self) -> str:
-        """Describe the samples, as "5 bands of float64"."""
+        """Describe the samples, such as "5 bands of float64"."""
         return f"{self.bands} {'band' if self.bands == 1 else 'bands'} of {self.type_name}"
 
     def describe(self) -> str:
@@ -196,7 +196,7 @@ class TiffLayout:
 
 
 def read_layout(data: bytes) -> TiffLayout | None:
-    """Read the layout of a TIFF file's first page; None if its tags do not state one."""
+    """Return the layout of a TIFF file's first page, or None if its tags do not define one."""
     tags = read_tags(data, _TAGS)
 
     def numbers(tag: int, *default: int) -> tuple[int, ...]:
@@ -223,7 +223,7 @@ def read_layout(data: bytes) -> TiffLayout | None:
         extra_samples=numbers(_EXTRA_SAMPLES)[:bands],
         geographic=not _GEOGRAPHIC.isdisjoint(tags),
         nodata=_read_nodata(tags.get(_NODATA)),
-        # Nikon's and Sony's begin with a page that says it is a reduced copy, and name others.
+        # Nikon's and Sony's raw files begin with a page marked as a reduced copy, and refer to others.
         raw=_DNG_VERSION in tags
         or data[8:11] == _CANON_RAW
         or bool(numbers(_SUBFILE_TYPE, 0)[0] & 1 and _FURTHER_PAGES in tags),
@@ -232,7 +232,7 @@ def read_layout(data: bytes) -> TiffLayout | None:
 
 
 def samples_end(data: bytes) -> int:
-    """Return where the last tile or strip of the first page ends, counted in bytes from the beginning of the file."""
+    """Return the byte offset at which the last tile or strip of the first page ends."""
     tags = read_tags(data, {*_PLACES, *_LENGTHS})
     ends = [0]
     for place, length in zip(_PLACES, _LENGTHS, strict=True):
@@ -243,12 +243,12 @@ def samples_end(data: bytes) -> int:
 
 
 def _for_each_band(values: tuple[int, ...], bands: int) -> tuple[int, ...]:
-    """Cut `values` to one per band, or repeat the last for bands that have none."""
+    """Truncate `values` to one per band, or repeat the last one for missing bands."""
     return (*values[:bands], *values[-1:] * (bands - len(values)))
 
 
 def _read_nodata(value: tuple[int, ...] | bytes | None) -> float | None:
-    """Read GDAL's text of a number; None if it is none."""
+    """Parse GDAL's nodata text, or return None if it is not a number."""
     try:
         return float(value.rstrip(b"\0 ")) if isinstance(value, bytes) else None
     except ValueError:

@@ -1,9 +1,9 @@
-"""Image files, cut down to their first image before a decoder sees them; one module per format.
+"""Reduce image files to their first image before a decoder sees them; one module per format.
 
-Pillow reads whatever a file holds beside its pixels, while it opens the file and so before its size can be checked: text that
-unpacks to a thousand times its length, directories whose entries all point at the same megabytes, whole canvases for frames
-that nobody asked for. If any of these is broken, Pillow refuses the image too. So the formats that can hold such things are
-rebuilt from an allow-list of the parts that make the first image; orientation and ICC profile are taken out beside it.
+While Pillow opens a file, before its size can be checked, it reads everything in it besides the pixels: text that unpacks to a
+thousand times its length, directories whose entries all point at the same megabytes, whole canvases for frames that nobody
+requested. If any of these is broken, Pillow also refuses the image. So formats that can contain such things are rebuilt from an
+allow-list of the parts that make up the first image; orientation and ICC profile are extracted separately.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from handler.image.file_formats.stripped import StrippedImage
 
 __all__ = ["StrippedImage", "format_name", "strip_to_first_image"]
 
-#: WebP, BMP and JPEG 2000 need no stripping: Pillow reads no more of them than the image.
+#: WebP, BMP and JPEG 2000 need no stripping, because Pillow reads only their image.
 _STRIPPERS: dict[str, Callable[[bytes], StrippedImage]] = {
     "JPEG": jpeg.strip_to_first_image,
     "PNG": png.strip_to_first_image,
@@ -33,7 +33,7 @@ _SIGNATURES: dict[str, tuple[bytes, ...]] = {
 
 
 def format_name(data: bytes) -> str | None:
-    """Return the name of the accepted format whose signature `data` has, as `ACCEPTED_FORMATS` has it."""
+    """Return the name, in `ACCEPTED_FORMATS`, of the format whose signature `data` has, or None."""
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
     by_signature = (name for name, signatures in _SIGNATURES.items() if data.startswith(signatures))
@@ -41,13 +41,13 @@ def format_name(data: bytes) -> str | None:
 
 
 def strip_to_first_image(data: bytes) -> StrippedImage:
-    """Cut an image file down to what makes its first image; other formats, and files of no format, stay whole.
+    """Reduce an image file to the parts that make up its first image; return files of other or unknown formats unchanged.
 
-    Broken and truncated files are not judged here: what there is of them is left to the decoder.
+    Broken and truncated files are not refused here, but left to the decoder.
 
     Raises:
         InvalidImage: the file would take a decoder far longer than its size warrants.
-        ImageTooLarge: a GIF's frame reaches beyond any canvas.
+        ImageTooLarge: a GIF's frame extends beyond the largest possible canvas.
     """
     name = format_name(data)
     return _STRIPPERS[name](data) if name in _STRIPPERS else StrippedImage(data)

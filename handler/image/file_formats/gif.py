@@ -1,4 +1,4 @@
-"""GIF 89a: the first frame, without comments and what to do before the second frame."""
+"""GIF 89a: keep the first frame, without comments or instructions for the second frame."""
 
 import re
 import struct
@@ -18,7 +18,7 @@ def strip_to_first_image(data: bytes) -> StrippedImage:
     """Keep the first frame of a GIF file.
 
     Raises:
-        ImageTooLarge: the frame reaches beyond 65,535 pixels.
+        ImageTooLarge: the frame extends beyond 65,535 pixels.
     """
     at = _SCREEN_BYTES
     if len(data) > 10 and data[10] & 0x80:
@@ -31,14 +31,14 @@ def strip_to_first_image(data: bytes) -> StrippedImage:
         if block.group() == _TRAILER:
             break
         if data[at + 1 : at + 3] == bytes([_GRAPHIC_CONTROL, 4]) and len(data) > at + 6:
-            # Whether a colour is transparent, and which; neither disposal nor delay.
+            # Keep the transparent colour, but not disposal or delay.
             control = bytes([*_EXTENSION, _GRAPHIC_CONTROL, 4, data[at + 3] & 1, 0, 0, data[at + 6], 0])
         at = _after_blocks(data, at + 2)
     return StrippedImage(screen + control + _TRAILER)
 
 
 def _enlarged(screen: bytes, frame: bytes) -> bytes:
-    """Enlarge the screen of a file so that its first frame fits, as Pillow would do, after a check of its own limit."""
+    """Enlarge a file's screen to fit its first frame, as Pillow would do after checking its own limit."""
     if len(screen) < _SCREEN_BYTES or len(frame) < 8:
         return screen
     left, top, width, height = struct.unpack("<4H", frame)
@@ -50,7 +50,7 @@ def _enlarged(screen: bytes, frame: bytes) -> bytes:
 
 
 def _after_blocks(data: bytes, at: int) -> int:
-    """Return where a chain of data blocks that begins at `at` ends."""
+    """Return the end of the chain of data blocks that begins at `at`."""
     while at < len(data) and data[at]:
         at += data[at] + 1
     return at + 1

@@ -1,4 +1,4 @@
-"""HEIF and AVIF (ISO/IEC 23008-12): which of them a file is, by the brands that it states."""
+"""HEIF and AVIF (ISO/IEC 23008-12): identify the format by the file's brands, and check that the file is complete."""
 
 import struct
 
@@ -8,13 +8,13 @@ from handler.image.file_formats.stripped import StrippedImage
 _AVIF = {b"avif", b"avis"}
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1"}
 _MOST_BRANDS = 64
-#: Boxes that hold the image, and how it is stored.
+#: Boxes with the image and the description of its storage.
 _NEEDED = {b"ftyp", b"meta", b"moov", b"mdat"}
 _MOST_BOXES = 1_000
 
 
 def format_of_brands(data: bytes) -> str | None:
-    """Return "AVIF" or "HEIF"; None for other files, such as videos."""
+    """Return "AVIF" or "HEIF", or None for other files, such as videos."""
     if data[4:8] != b"ftyp":
         return None
     (length,) = struct.unpack_from(">I", data)
@@ -26,10 +26,10 @@ def format_of_brands(data: bytes) -> str | None:
 
 
 def strip_to_first_image(data: bytes) -> StrippedImage:
-    """Return the whole file, if it is one: libheif would fill the tiles that a truncated file lacks.
+    """Return the file unchanged if it is complete; libheif would fill in the missing tiles of a truncated file.
 
     Raises:
-        InvalidImage: a box that the image needs reaches beyond the end of the file.
+        InvalidImage: a required box extends beyond the end of the file.
     """
     at = 0
     for _ in range(_MOST_BOXES):

@@ -1,6 +1,6 @@
-"""JPEG (ITU-T T.81): the segments of the first image, without previews, comments, resource blocks and what follows its end.
+"""JPEG (ITU-T T.81): keep the first image's segments, without previews, comments, resource blocks or any data after its end.
 
-What follows can be further images (MPO) or the video of a motion photo.
+The data after its end can be further images (MPO) or the video of a motion photo.
 """
 
 import logging
@@ -15,14 +15,14 @@ logger = logging.getLogger(__name__)
 
 SIGNATURE = b"\xff\xd8\xff"
 
-#: A decoder goes over the whole image in each scan, and a scan can be as short as a hundred bytes. Progressive files have about
-#: ten.
+#: A decoder processes the whole image in each scan, and a scan can be as short as a hundred bytes. Progressive files have
+#: about ten.
 MAX_SCANS = 100
 _MAX_SEGMENTS = 10_000
 
 _APP0, _APP1, _APP2, _APP14, _APP15, _COM, _EOI, _SOS = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE, 0xD9, 0xDA
 _LOSSLESS, _HIERARCHICAL, _JPEG_LS = "lossless", "hierarchical", "JPEG-LS"
-#: Starts of frames, and those of kinds that libjpeg does not read.
+#: Start-of-frame markers of kinds that libjpeg does not read.
 _UNREAD_FRAMES = {
     **dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), _LOSSLESS),
     **dict.fromkeys((0xC5, 0xC6, 0xCD, 0xCE), _HIERARCHICAL),
@@ -35,7 +35,7 @@ _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 #: A marker that ends the data of a scan: neither a stuffed byte nor a restart. Searching a file of 12 megapixels takes 3 ms.
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _EXIF, _ICC = b"Exif\0\0", b"ICC_PROFILE\0"
-#: The segments that name the colour space of the samples, and their least length.
+#: The segments that specify the samples' colour space: their identifier and minimum length.
 _COLOUR = {_APP0: (b"JFIF\0", 14), _APP14: (b"Adobe", 12)}
 
 
@@ -43,9 +43,9 @@ def strip_to_first_image(data: bytes) -> StrippedImage:
     """Keep the first image of a JPEG or MPO file, up to its end.
 
     Raises:
-        InvalidImage: more segments or scans than a photograph has.
+        InvalidImage: the file has more segments or scans than any photograph.
     """
-    # A view, so that the bytes of the image are copied once.
+    # A view, so that the image's bytes are copied only once.
     whole = memoryview(data)
     kept, profiles, exif = [whole[:2]], [], b""
     for marker, start, end in _segments(data):
@@ -62,7 +62,7 @@ def strip_to_first_image(data: bytes) -> StrippedImage:
 
 
 def unread_kind(data: bytes) -> str | None:
-    """Name the kind of a JPEG that libjpeg does not read, as "12 bits"; None for others."""
+    """Return the kind of a JPEG that libjpeg does not read, such as "12 bits", or None for other JPEGs."""
     for marker, start, end in _segments(data):
         if marker in _FRAMES and end - start >= 6:
             if marker in _UNREAD_FRAMES:
@@ -72,7 +72,7 @@ def unread_kind(data: bytes) -> str | None:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield marker and payload's range of each segment, up to the first start of scan."""
+    """Yield each segment's marker and payload range, up to the first start of scan."""
     for marker, start, end in _markers(data, 2, _MARKER):
         if marker not in _STANDALONE:
             yield marker, start, end
@@ -81,7 +81,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _image_end(data: bytes, scan_data: int) -> int:
-    """Return where the image ends whose first scan's data begin at `scan_data`; the file's end if it is truncated."""
+    """Return the end of the image whose first scan's data begins at `scan_data`, or the file's end if it is truncated."""
     scans = 1
     for marker, start, _ in _markers(data, scan_data, _SCAN_END):
         if marker == _EOI:
@@ -93,7 +93,7 @@ def _image_end(data: bytes, scan_data: int) -> int:
 
 
 def _markers(data: bytes, at: int, pattern: re.Pattern[bytes]) -> Iterator[tuple[int, int, int]]:
-    """Yield each marker from `at` on that matches `pattern`, and the range of its payload: empty if it has no segment."""
+    """Yield each marker from `at` on that matches `pattern`, with its payload range, which is empty without a segment."""
     for _ in range(_MAX_SEGMENTS):
         match = pattern.search(data, at)
         if match is None:
@@ -118,7 +118,7 @@ def _is_needed(marker: int, payload: bytes) -> bool:
 
 
 def _joined(parts: list[bytes]) -> bytes:
-    """Join the parts of an ICC profile, each headed by its number and their count (ICC.1, annex B.4)."""
+    """Join the parts of an ICC profile, each preceded by its number and the number of parts (ICC.1, annex B.4)."""
     numbered = sorted(part for part in parts if len(part) > 2)
     if [part[0] for part in numbered] != list(range(1, len(numbered) + 1)) or any(
         part[1] != len(numbered) for part in numbered

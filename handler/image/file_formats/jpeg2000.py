@@ -1,4 +1,4 @@
-"""JPEG 2000 (ISO/IEC 15444-1): the size and the components that its codestream states, as a decoder takes them."""
+"""JPEG 2000 (ISO/IEC 15444-1): read the codestream's size and components, which a decoder uses."""
 
 import struct
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _MOST_BOXES = 1_000
 
 @dataclass(frozen=True)
 class Codestream:
-    """What the first marker segment of a codestream says."""
+    """The contents of a codestream's first marker segment."""
 
     #: Width and height.
     size: tuple[int, int]
@@ -19,7 +19,7 @@ class Codestream:
 
 
 def read_codestream(data: bytes) -> Codestream | None:
-    """Read size and components of a JPEG 2000 file; None if its header is truncated."""
+    """Return the size and components of a JPEG 2000 file, or None if its header is truncated."""
     at = _find_codestream(data)
     if at is None or at + 42 > len(data):
         return None
@@ -29,7 +29,7 @@ def read_codestream(data: bytes) -> Codestream | None:
 
 
 def _find_codestream(data: bytes) -> int | None:
-    """Return where the codestream begins."""
+    """Return the offset of the codestream, or None."""
     if data.startswith(_CODESTREAM):
         return 0
     at = 0

@@ -1,4 +1,4 @@
-"""PNG (W3C, third edition): the chunks of the default image, without text, animation and unknown chunks."""
+"""PNG (W3C, third edition): keep the default image's chunks, without text, animation and unknown chunks."""
 
 import logging
 import struct
@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-#: Bytes of an unpacked ICC profile. Displays have profiles of some kilobytes, printers of up to three million bytes.
+#: The most bytes of an unpacked ICC profile. Display profiles have a few kilobytes, printer profiles up to three megabytes.
 MAX_PROFILE_BYTES = 4_000_000
 
 _IMAGE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
@@ -37,7 +37,7 @@ def strip_to_first_image(data: bytes) -> StrippedImage:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind and payload's range of each chunk."""
+    """Yield the kind and payload range of each chunk."""
     at = len(SIGNATURE)
     while at + 8 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
@@ -50,9 +50,9 @@ def _chunk(kind: bytes, payload: bytes) -> bytes:
 
 
 def _eight_bit_key(payload: bytes, bit_depth: int, colour_type: int) -> bytes:
-    """Bring the transparent colour to the scale of Pillow's samples, with which it is compared.
+    """Convert the transparent colour to the scale of Pillow's samples, with which it is compared.
 
-    Pillow stretches 2 and 4 bits to 8, and keeps the upper byte of 16-bit RGB.
+    Pillow scales 2 and 4 bits to 8, and keeps the upper byte of 16-bit RGB.
     """
     values = struct.unpack(f">{len(payload) // 2}H", payload[: len(payload) // 2 * 2])
     if colour_type == _RGB and bit_depth == 16:

@@ -1,4 +1,4 @@
-"""The result of stripping a file, for every format."""
+"""The result of reducing a file of any format to its first image."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class StrippedImage:
     """The first image of a file, with the metadata needed to show it."""
 
-    #: A file that holds only this image.
+    #: A file with only this image.
     data: bytes
-    #: Its EXIF block, a TIFF structure; empty if it has none.
+    #: The EXIF block, a TIFF structure; empty if the file has none.
     exif: bytes = b""
-    #: Its ICC profile; empty if it has none.
+    #: The ICC profile; empty if the file has none.
     profile: bytes = b""

@@ -1,4 +1,4 @@
-"""TIFF 6.0 and BigTIFF: the tags that make the first page; and EXIF, which is a TIFF without an image."""
+"""TIFF 6.0 and BigTIFF: keep the tags that make up the first page; read EXIF, which is a TIFF without an image."""
 
 import struct
 from collections.abc import Collection, Iterator
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from handler.errors import InvalidImage
 from handler.image.file_formats.stripped import StrippedImage
 
-#: The signatures Pillow accepts, and that of a big-endian BigTIFF. In the second pair, the number 42 has the wrong byte order.
+#: The signatures Pillow accepts, and a big-endian BigTIFF's. In the second pair, the number 42 has the wrong byte order.
 SIGNATURES = (b"II\x2a\x00", b"MM\x00\x2a", b"II\x00\x2a", b"MM\x2a\x00", b"II\x2b\x00", b"MM\x00\x2b")
 
 #: Bytes of one value, by type.
 _VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _BYTES, _SHORT, _UNDEFINED, _DOUBLE = 1, 3, 7, 12
-#: Any place on a map: the size of a pixel, and where the first lies.
+#: An arbitrary place on a map: the size of a pixel, and the location of the first.
 _PLACE = {33550: (1.0, 1.0, 0.0), 33922: (0.0,) * 6}
-#: How values of whole numbers are unpacked, by type; the bytes of others are left together.
+#: `struct` formats of whole numbers, by type; values of other types stay bytes.
 _WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _ORIENTATION = 274
-#: Tags that say where the samples are, what they mean and how they are packed.
+#: Tags that define where the samples are, what they mean and how they are packed.
 _IMAGE_TAGS = {
     *(256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 338, 339, 347),
     *(512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 532, 34675, 0xBC01),
 }
-#: Values of one tag: enough for six bands of the greatest height, with a strip for each row.
+#: The most values of one tag: enough for six bands of the greatest height, with a strip for each row.
 _MAX_VALUES = 6 * 65_500
 _MAX_ENTRIES = 65_535
 
@@ -33,7 +33,7 @@ class _Entry:
     tag: int
     type: int
     count: int
-    #: Offsets in the file of its type, and of its value (or of the value's offset).
+    #: File offsets of its type and of its value (or of the value's offset).
     type_at: int
     value_at: int
 
@@ -43,12 +43,12 @@ class _Entry:
 
 
 def strip_to_first_image(data: bytes) -> StrippedImage:
-    """Keep the first page of a TIFF file. Tags that a decoder must not see stay in place, with a type that makes it skip them.
+    """Keep the first page of a TIFF file. Tags that a decoder must not see stay in place, but get a type that it skips.
 
-    So does what they point at: other pages, and GDAL's own metadata, which can name further files to open.
+    The data they point at stays too: other pages, and GDAL's own metadata, which can name further files to open.
 
     Raises:
-        InvalidImage: tags that no image can have.
+        InvalidImage: the file has tags that no image can have.
     """
     entries = list(_entries(data))
     if not 0 < len(entries) <= _MAX_ENTRIES:
@@ -69,7 +69,7 @@ def strip_to_first_image(data: bytes) -> StrippedImage:
 
 
 def orientation(exif: bytes) -> int:
-    """Read the orientation, 1 to 8, from an EXIF block or a TIFF file; 1 if it has none or is broken."""
+    """Return the orientation, 1 to 8, in an EXIF block or a TIFF file, or 1 if it is missing or broken."""
     exif = exif.removeprefix(b"Exif\0\0")
     for entry in _entries(exif):
         if entry.tag == _ORIENTATION and entry.type == _SHORT and entry.count == 1 and entry.value_at + 2 <= len(exif):
@@ -79,7 +79,10 @@ def orientation(exif: bytes) -> int:
 
 
 def read_tags(data: bytes, wanted: Collection[int]) -> dict[int, tuple[int, ...] | bytes]:
-    """Read tags of the first directory: whole numbers, or the bytes of other types. None reaches beyond the file."""
+    """Return the `wanted` tags of the first directory: whole numbers, or the bytes of other types.
+
+    Tags whose values extend beyond the file are omitted.
+    """
     values: dict[int, tuple[int, ...] | bytes] = {}
     for entry in _entries(data):
         if entry.tag not in wanted or entry.tag in values or not entry.value_bytes:
@@ -95,7 +98,7 @@ def read_tags(data: bytes, wanted: Collection[int]) -> dict[int, tuple[int, ...]
 
 
 def place_on_map(data: bytes) -> bytes:
-    """Return a stripped TIFF file with a new directory that adds a place on a map, without which rasterio warns."""
+    """Return a stripped TIFF file with a new directory that adds a place on a map; without one, rasterio warns."""
     order, big = _order(data), _is_big(data)
     head, size, offset = ("Q", 20, "Q") if big else ("H", 12, "I")
     at = len(data) + len(data) % 2
@@ -119,7 +122,7 @@ def _order(data: bytes) -> str:
 
 
 def _entries(data: bytes) -> Iterator[_Entry]:
-    """Yield the entries of the first directory, as far as they lie within the file."""
+    """Yield the entries of the first directory that lie within the file."""
     if not data.startswith(SIGNATURES) or len(data) < 16:
         return
     order = _order(data)
@@ -131,10 +134,10 @@ def _entries(data: bytes) -> Iterator[_Entry]:
 
 
 def _directory(data: bytes) -> tuple[int, int]:
-    """Return where the entries of the first directory begin and should end; an empty range if it is not within the file."""
+    """Return where the first directory's entries begin and should end, or an empty range if it is not within the file."""
     order, big, at = _order(data), _is_big(data), _directory_offset(data)
     head, size = ("Q", 20) if big else ("H", 12)
-    # A directory that reaches into the header would change it when a tag is taken out.
+    # If the directory overlapped the header, removing a tag would change the header.
     if not (16 if big else 8) <= at <= len(data) - struct.calcsize(head):
         return 0, 0
     (count,) = struct.unpack_from(order + head, data, at)
@@ -143,7 +146,7 @@ def _directory(data: bytes) -> tuple[int, int]:
 
 
 def _directory_offset(data: bytes) -> int:
-    """Return where the header says that the first directory is; 0 if the header is truncated."""
+    """Return the first directory's offset according to the header, or 0 if the header is truncated."""
     big = _is_big(data)
     if len(data) < 16:
         return 0
