@@ -88,7 +88,7 @@ def open_file(data: bytes) -> ImageFile:
     if name in _FEATURES and not features.check(_FEATURES[name]):
         raise UnsupportedImageFormat(f"this server's Pillow was built without {name}")
     if name == "JPEG" and (kind := unread_kind(data)):
-        raise InvalidImage(f"the JPEG image cannot be decoded: it is of a kind that is not read, {kind}")
+        raise InvalidImage(f"the JPEG image cannot be decoded: this kind of JPEG is not supported, {kind}")
     codestream = _readable_codestream(data) if name == "JPEG2000" else None
     file = _read(name, data)
     if codestream and codestream.size != file.size:

@@ -79,7 +79,7 @@ def _number(value: Any) -> int:
     """Return the first number of a tag; a hostile file may have several, or text."""
     number = value[0] if isinstance(value, tuple) and value else value
     if not isinstance(number, int):
-        raise InvalidImage(f"the TIFF's tiles have a size of {number!r} pixels, which is no number")
+        raise InvalidImage(f"the TIFF's tiles have a size of {number!r} pixels, which is not a number")
     return number
 
 

@@ -1,7 +1,7 @@
-"""The probability of each pixel's class, interpolated from the network's grid: as rows, and summed over runs.
+"""Interpolate the probability of each pixel's class from the network's grid, as rows or summed over runs.
 
-Only each pixel's own class is interpolated: 12 megapixels of 21 classes take 85 ms instead of 1,667 ms (torch's `interpolate`
-and `gather`). Scores of segments need no pixels at all and take 10 ms.
+Only each pixel's own class is interpolated: 12 megapixels with 21 classes take 85 ms instead of 1,667 ms (torch's `interpolate`
+and `gather`). Segment scores need no pixels at all and take 10 ms.
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ from handler.strips import row_strips
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-#: So that temporary arrays stay in the cache.
+#: Small enough that temporary arrays stay in the cache.
 _PIXELS_AT_ONCE = 1 << 17
 
 
 def interpolate_confidence(result: Segmentation) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-    """Yield strips of rows, each with the probability of its pixels' classes, float32 h×W in 0..1 up to rounding."""
+    """Yield strips of rows with the probability of each pixel's class, float32 h×W in 0..1 up to rounding."""
     height, width = result.label_map.shape
     _, grid_height, grid_width = result.probabilities.shape
     above, below, down = find_neighbours(grid_height, height)
@@ -35,7 +35,7 @@ def interpolate_confidence(result: Segmentation) -> Iterator[tuple[slice, npt.ND
 
     for rows in row_strips(height, width, _PIXELS_AT_ONCE):
         labels = result.label_map[rows]
-        # Most pixels of a strip share the class of the strip's first row, whose grid points are interpolated once.
+        # Most pixels have the class of the strip's first row in their column, so that class is interpolated once per column.
         lines = np.arange(above[rows.start], below[rows.stop - 1] + 1)
         uppermost = on_lines(labels[0], lines[:, None], np.arange(width))
         first, second = (uppermost[line[rows] - lines[0]] for line in (above, below))
@@ -47,7 +47,7 @@ def interpolate_confidence(result: Segmentation) -> Iterator[tuple[slice, npt.ND
 
 
 def sum_over_runs(probabilities: npt.NDArray[np.float32], runs: ColumnRuns, classes: npt.NDArray[np.integer]) -> Floats:
-    """Sum the interpolated probability of each run's class over its pixels, n.
+    """Sum the interpolated probability of each run's class over the run's pixels, n.
 
     Args:
         probabilities: class probabilities on the grid, C×h×w.
@@ -77,12 +77,12 @@ class _SumsAbove:
     """
 
     def __init__(self, plane: Floats, height: int) -> None:
-        """Prepare the sums of `plane`, h×w, interpolated to `height` pixels."""
+        """Precompute the sums of `plane`, h×w, interpolated to `height` pixels."""
         points = len(plane)
         upper, _, weight = find_neighbours(points, height)
         running = np.append(0, np.cumsum(weight, dtype=np.float64))
         edges = np.searchsorted(upper, np.arange(points + 1))
-        #: The interval of each pixel, and of the end below the last one.
+        #: The interval of each pixel, and of the end after the last one.
         self._interval = np.append(upper, upper[-1])
         begins = edges[self._interval]
         self._lower_weight = running - running[begins]

@@ -1,4 +1,4 @@
-"""From logits on the network's grid to labels at the image's own size."""
+"""Turn logits on the network's grid into labels at the image's size."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,27 +14,27 @@ LabelMap = npt.NDArray[np.unsignedinteger]
 def softmax(logits: npt.NDArray[np.float32], temperature: float = 1.0) -> npt.NDArray[np.float32]:
     """Return class probabilities C×h×w: the softmax over the first dimension of `logits` divided by `temperature`.
 
-    Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2. The order of the classes does not depend on it.
+    Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2. The order of the classes stays the same.
     """
     return aten.softmax(logits if temperature == 1 else logits / temperature)
 
 
 def calibrate(probabilities: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float32]:
-    """Return what `softmax` at `temperature` would make of the logits of `probabilities`, C×h×w.
+    """Rescale `probabilities`, C×h×w, as if `softmax` had been applied at `temperature`.
 
-    A mean over several views has no logits, but its logarithm serves as such.
+    A mean over several views has no logits, so its logarithm is used instead.
     """
     if temperature == 1:
         return probabilities
-    # Where a class has no probability, the logarithm is minus infinity, and so it stays without.
+    # A probability of 0 has the logarithm minus infinity, and so remains 0.
     return aten.softmax(aten.log(probabilities) / temperature)
 
 
 def make_label_map(scores: npt.NDArray[np.float32], size: Size, dtype: npt.DTypeLike) -> LabelMap:
     """Interpolate `scores` (C×h×w) bilinearly to `size`, then return the argmax of each pixel, H×W of `dtype`.
 
-    Only pixels between two grid points with different winners are computed: along a line scores are linear between grid
-    points, so a class that wins at both ends wins all the way. First the grid's columns are labelled, then the image's rows.
+    Only pixels between two grid points with different winners are computed: along a line, scores are linear between grid
+    points, so a class that wins at both ends wins in between. First the grid's columns are labelled, then the image's rows.
     """
     height, width = size
     classes, rows, columns = scores.shape

@@ -1,4 +1,4 @@
-"""Observe an image and its segmentation: a few numbers, taken from the network's grid, in about a tenth of a millisecond."""
+"""Compute a few statistics of an image and its segmentation from the network's grid, in about a tenth of a millisecond."""
 
 import math
 
@@ -10,14 +10,14 @@ from handler.masks.review import review_score
 from handler.masks.segmentation import Segmentation
 from handler.observation import SAMPLE_SIDE, Observation
 
-#: Each side's pixels whose brightness is read: in a large photograph every one costs a miss of the cache.
+#: Pixels along each side whose brightness is read; in a large photograph each one costs a cache miss.
 _BRIGHTNESS_SIDE = 32
-#: Scores of a grid that are read, C·h·w; rows and columns of a larger one are skipped.
+#: The most scores to read, C·h·w; in a larger grid, rows and columns are skipped.
 _MOST_SCORES = 1 << 17
 
 
 def observe(image: DecodedImage, result: Segmentation, *, sampled: bool = False) -> Observation:
-    """Return the numbers of `image` and its segmentation; `sampled`: the classes of sample points too."""
+    """Return the statistics of `image` and its segmentation; if `sampled`, with the classes at sample points."""
     step = math.ceil(math.sqrt(result.probabilities.size / _MOST_SCORES)) or 1
     probabilities = result.probabilities[:, ::step, ::step]
     counts = np.bincount(probabilities.argmax(axis=0).ravel())
@@ -33,7 +33,7 @@ def observe(image: DecodedImage, result: Segmentation, *, sampled: bool = False)
 
 
 def _points(array: npt.NDArray[np.generic], side: int) -> npt.NDArray[np.generic]:
-    """Return the values of H×W… `array` at the centres of side × side equal parts."""
+    """Return the values of `array`, H×W…, at the centres of side × side equal parts."""
     rows, columns = (((np.arange(side) + 0.5) * (length / side)).astype(np.intp) for length in array.shape[:2])
     points: npt.NDArray[np.generic] = array[rows[:, None], columns]
     return points

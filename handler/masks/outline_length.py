@@ -1,4 +1,4 @@
-"""The length of an image's outlines, and its limit."""
+"""Limit the length of an image's outlines."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,12 +9,12 @@ from handler.strips import row_strips
 
 
 def check_outline_length(ids: npt.NDArray[np.integer]) -> None:
-    """Check that the outlines between the segments `ids` (H×W) are short enough to trace.
+    """Check that the outlines between the segments in `ids` (H×W) are short enough to trace.
 
-    Time and memory grow with their length, however much a tolerance simplifies them later.
+    Time and memory grow with their length, even if a tolerance simplifies them later.
 
     Raises:
-        ResponseTooLarge: they exceed `MAX_OUTLINE_EDGES`; a server would give up on its worker before they are written.
+        ResponseTooLarge: the outlines exceed `MAX_OUTLINE_EDGES`; the server would time out before they were written.
     """
     edges = _count_edges(ids)
     if edges > MAX_OUTLINE_EDGES:
@@ -25,7 +25,7 @@ def check_outline_length(ids: npt.NDArray[np.integer]) -> None:
 
 
 def _count_edges(ids: npt.NDArray[np.integer]) -> int:
-    """Count the edges between pixels of different segments, without those of the image's border."""
+    """Count the edges between pixels of different segments, excluding the image's border."""
     edges = 0
     for strip in row_strips(*ids.shape):
         rows, below = ids[strip], ids[strip.start + 1 : strip.stop + 1]

@@ -1,6 +1,6 @@
-"""Outlines of segments as polygons with holes, along the edges of pixels.
+"""Trace the outlines of segments as polygons with holes, along pixel edges.
 
-rasterio and shapely are imported with the first polygon: a worker that traces none is 22 MB lighter.
+rasterio and shapely are imported for the first polygon, which saves 22 MB in a worker that traces none.
 """
 
 from collections.abc import Iterator
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 Point = tuple[int, int]
 #: Closed: the last point repeats the first.
 Ring = list[Point]
-#: The outer ring, then its holes. As in GeoJSON (RFC 7946, section 3.1.6) the outer ring turns from x to y, which is clockwise
-#: on screen because y points down; holes turn the other way.
+#: The outer ring, then its holes. As in GeoJSON (RFC 7946, section 3.1.6), the outer ring turns from x to y, which is clockwise
+#: on screen because y points down; holes have the opposite orientation.
 Polygon = list[Ring]
 
 
 def trace_polygons(segments: Segments, tolerance: float = 0.0) -> dict[int, list[Polygon]]:
-    """Trace the listed segments; return, by segment id, a valid polygon for each connected part.
+    """Trace the segments in `items`; return, by segment id, a valid polygon for each connected part.
 
     Args:
         segments: the segments of an image; those not in `items` are skipped.
-        tolerance: the root of the area, in pixels, that a corner may cut off to be dropped (Visvalingam and Whyatt 1993).
-            0: polygons cover exactly the segment's pixels. Above 0: parts and holes keep their number, and neighbours are
-            simplified together: they neither overlap nor leave gaps.
+        tolerance: the square root of the area, in pixels, that a dropped corner may cut off (Visvalingam and Whyatt 1993).
+            At 0, polygons cover exactly the segment's pixels. Above 0, the number of parts and holes stays the same, and
+            neighbours are simplified together, so that they neither overlap nor leave gaps.
 
     Raises:
         ResponseTooLarge: the outlines exceed `MAX_OUTLINE_EDGES`.
@@ -45,7 +45,7 @@ def trace_polygons(segments: Segments, tolerance: float = 0.0) -> dict[int, list
     owners, parts = [], []
     for shape, segment_id in features.shapes(segments.ids, mask=np.take(listed, segments.ids), connectivity=4):
         owners.append(int(segment_id))
-        # rasterio's rings turn the other way.
+        # rasterio's rings have the opposite orientation.
         parts.append([[(int(x), int(y)) for x, y in reversed(ring)] for ring in shape["coordinates"]])
     if tolerance and parts:
         parts = _simplify_together(parts, np.where(np.take(listed, segments.ids), segments.ids, -1), tolerance)
@@ -55,7 +55,7 @@ def trace_polygons(segments: Segments, tolerance: float = 0.0) -> dict[int, list
 
 
 def split_at_holes(polygon: Polygon) -> Iterator[npt.NDArray[np.float64]]:
-    """Cut `polygon` from top to bottom through its holes into closed rings, n×2, that cover exactly its area."""
+    """Cut `polygon` vertically through its holes into closed rings, n×2, that cover exactly its area."""
     import shapely
 
     if len(polygon) == 1:
@@ -65,12 +65,12 @@ def split_at_holes(polygon: Polygon) -> Iterator[npt.NDArray[np.float64]]:
 
 
 def outline_parts(parts: list[Polygon], ids: npt.NDArray[np.integer]) -> npt.NDArray[np.object_]:
-    """Return `parts`, which tile a map of `ids` (H×W), as shapely polygons that have a vertex wherever a neighbour has one."""
+    """Return `parts`, which tile a map of `ids` (H×W), as shapely polygons with a vertex wherever a neighbour has one."""
     import shapely
 
     rings, ring_ends, own = _unit_steps([np.array(ring) for part in parts for ring in part])
     kept = _is_corner(rings, ids)
-    # The vertices of the outline itself are kept too: it may have been cut off short of the map's edge.
+    # The outline's own vertices are kept too, because it may have been cut off short of the map's edge.
     kept[own] = True
     offsets = np.concatenate([[0], np.cumsum(kept)[ring_ends - 1]])
     holders = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
@@ -81,7 +81,7 @@ def outline_parts(parts: list[Polygon], ids: npt.NDArray[np.integer]) -> npt.NDA
 
 
 def _simplify_together(parts: list[Polygon], ids: npt.NDArray[np.integer], tolerance: float) -> list[Polygon]:
-    """Simplify polygons that tile a map of `ids`, H×W, with -1 where there is none, so that they still do."""
+    """Simplify polygons that tile a map of `ids`, H×W (-1 outside all of them), so that they still tile it."""
     import shapely
 
     simple = shapely.orient_polygons(shapely.coverage_simplify(outline_parts(parts, ids), tolerance))
@@ -98,13 +98,13 @@ def _unit_steps(
     """Return every pixel corner along closed rings of horizontal and vertical edges, in one array.
 
     Returns:
-        The corners x, y, n×2; where each ring ends in them; and where the points of `rings` are in them.
+        The corners x, y, n×2; the index in them at which each ring ends; and the indices of the points of `rings`.
     """
     points = np.concatenate(rings)
     ends = np.cumsum([len(ring) for ring in rings])
     edges = np.diff(points, axis=0, append=points[-1:])
     lengths = np.abs(edges).sum(axis=1)
-    # The last point of a ring begins no edge, but stays.
+    # No edge begins at a ring's last point, but the point is kept.
     lengths[ends - 1] = 1
     edges[ends - 1] = 0
     begins = np.cumsum(lengths) - lengths
@@ -114,7 +114,7 @@ def _unit_steps(
 
 
 def _is_corner(points: npt.NDArray[np.int64], ids: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
-    """Whether, at each of `points` (x, y) between pixels, an outline bends or several meet: all that neighbours must share."""
+    """Whether an outline bends or several meet at each of `points` (x, y) between pixels; neighbours must share these."""
     height, width = ids.shape
     x, y = points.T
     upper_left, upper_right, lower_left, lower_right = (
@@ -143,7 +143,7 @@ def _split(polygon: "shapely.Polygon") -> Iterator[npt.NDArray[np.float64]]:
     x = _choose_cut(polygon)
     for side in (shapely.box(left, top, x, bottom), shapely.box(x, top, right, bottom)):
         for piece in shapely.get_parts(polygon.intersection(side)):
-            if isinstance(piece, shapely.Polygon):  # A shared edge or corner leaves a line or a point too.
+            if isinstance(piece, shapely.Polygon):  # A shared edge or corner also yields a line or a point.
                 yield from _split(orient(piece))
 
 
@@ -152,6 +152,6 @@ def _choose_cut(polygon: "shapely.Polygon") -> float:
     bounds = sorted(hole.bounds for hole in polygon.interiors)
     left, right = float(bounds[len(bounds) // 2][0]), float(bounds[len(bounds) // 2][2])
     middle = (left + right) // 2
-    # Cut between pixels if possible. A hole one pixel wide becomes a notch of the right side.
+    # Cut between pixels if possible. A hole one pixel wide becomes a notch in the right side.
     x = middle if middle > left else left
     return x if x > polygon.bounds[0] else (left + right) / 2

@@ -1,7 +1,7 @@
-"""Refinement by a dense CRF, which moves the edges of segments to edges of the image.
+"""Refine probabilities with a dense CRF, which moves the edges of segments to edges of the image.
 
 Krähenbühl & Koltun, Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials, 2011. DeepLab's first two
-versions ended with it (Chen et al. 2015 and 2018). Needs the extra `crf`.
+versions used it as their last step (Chen et al. 2015 and 2018). Needs the extra `crf`.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from model.strict import StrictModel
 class CrfSettings(StrictModel):
     """The dense CRF of Krähenbühl & Koltun 2011; lengths are in pixels of the network's input at scale 1.
 
-    Chen et al. (DeepLab, 2015 and 2018) fix the Gaussian kernel and ten iterations, and search the bilateral kernel on
-    validation images of PASCAL VOC. The defaults are those of the script they published with DeepLab-LargeFOV.
+    Chen et al. (DeepLab, 2015 and 2018) fix the Gaussian kernel and ten iterations, and tune the bilateral kernel on
+    validation images of PASCAL VOC. The defaults come from the script they published with DeepLab-LargeFOV.
     """
 
     iterations: int = Field(default=10, ge=1, le=100)
@@ -36,13 +36,13 @@ class CrfSettings(StrictModel):
 
 @dataclass(frozen=True)
 class RefinementReport:
-    """How an answer was refined, and how long that took."""
+    """How an answer was refined, and how long it took."""
 
     method: str
     seconds: float
 
     def summary(self) -> dict[str, str | float]:
-        """Return the fields that answers show, seconds rounded to milliseconds."""
+        """Return the fields shown in answers, with seconds rounded to milliseconds."""
         return {"method": self.method, "seconds": round(self.seconds, 3)}
 
 

@@ -1,11 +1,11 @@
-"""How much the segmentation of an image should be reviewed: the mean IoU that its own probabilities expect, from 1.
+"""Score how urgently a segmentation should be reviewed: 1 minus the mean IoU that its own probabilities predict.
 
 For a class that labels the cells M of the network's grid, with the probability p in each cell,
 
     expected IoU = sum of p over M / (number of cells in M + sum of p outside M),
 
-the expected intersection with the truth over the expected union, as the soft Dice confidence of Borges et al. 2024 is for Dice.
-Mean confidence expects the share of right pixels instead, which a large certain background hides behind.
+the expected intersection with the truth over the expected union, analogous to the soft Dice confidence of Borges et al. 2024.
+Mean confidence predicts the share of correct pixels instead, in which a large and certain background hides small errors.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from handler.masks.segmentation import Segmentation
 
 
 def review_score(result: Segmentation) -> float:
-    """Return 1 minus the mean expected IoU of the classes that label a part of the image: 0, certain, to 1, doubtful."""
+    """Return 1 minus the mean expected IoU of the classes in the image: 0 (certain) to 1 (doubtful)."""
     classes, *grid = result.probabilities.shape
     rows, columns = (
         ((np.arange(cells) + 0.5) * (length / cells)).astype(np.intp)

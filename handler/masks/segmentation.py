@@ -1,4 +1,4 @@
-"""The answer for one image before it takes any format: labels, probabilities, class names."""
+"""The segmentation of one image before it is encoded: labels, probabilities, class names."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -19,15 +19,15 @@ Labeller = Callable[[npt.NDArray[np.float32], Size, npt.DTypeLike], LabelMap]
 class Segmentation:
     """Labels and probabilities of one image."""
 
-    #: The upright image, H×W×3; None if only a smaller copy of it was decoded.
+    #: The upright image, H×W×3, or None if only a smaller copy of it was decoded.
     image: RGBImage | None
     #: Class indices, unsigned H×W at the image's size.
     label_map: LabelMap
-    #: Class probabilities, float32 C×h×w on the grid that `label_map` was interpolated from: the network's, calibrated, or the
-    #: CRF's.
+    #: Class probabilities, float32 C×h×w on the grid that `label_map` was interpolated from: the network's calibrated
+    #: probabilities, or the CRF's.
     probabilities: npt.NDArray[np.float32]
     labels: Labels
-    #: How the probabilities were refined; None: they were not.
+    #: How the probabilities were refined, or None if they were not.
     refinement: RefinementReport | None = None
 
 
@@ -38,7 +38,7 @@ def segment_by_logits(
     make_labels: Labeller = make_label_map,
     temperature: float = 1.0,
 ) -> Segmentation:
-    """Label each pixel of `image` by the argmax of the interpolated `logits`, C×h×w, whatever the `temperature`."""
+    """Label each pixel of `image` with the argmax of the interpolated `logits`, C×h×w; `temperature` does not affect labels."""
     label_map = make_labels(logits, image.size, labels.dtype)
     return Segmentation(image.photograph, label_map, softmax(logits, temperature), labels)
 
@@ -51,7 +51,7 @@ def segment_by_probabilities(
     make_labels: Labeller = make_label_map,
     temperature: float = 1.0,
 ) -> Segmentation:
-    """Label each pixel of `image` by the argmax of the interpolated `probabilities`, C×h×w, then calibrate these.
+    """Label each pixel of `image` with the argmax of the interpolated `probabilities`, C×h×w, then calibrate them.
 
     Between grid points this may differ from the argmax of interpolated logits, but a mean over views has no logits.
     """
@@ -60,9 +60,9 @@ def segment_by_probabilities(
 
 
 def keep_classes(result: Segmentation, classes: Collection[int]) -> Segmentation:
-    """Turn every class but `classes` into background, probabilities included.
+    """Turn every class not in `classes` into background, in the probabilities too.
 
-    A label set without a background class gets one, as its last class.
+    If the model has no background class, one is added as the last class.
     """
     labels, background = result.labels.with_background()
     kept = [index for index in classes if index != background]

@@ -1,4 +1,4 @@
-"""Segments of a label map: each class, or each connected component, with mask, bounding box, size and score."""
+"""Find the segments of a label map: classes or connected components, with mask, bounding box, size and score."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from handler.options import AnswerOptions
 class Segment:
     """One segment of an image."""
 
-    #: The value of its pixels in `Segments.ids`.
+    #: Its pixels' value in `Segments.ids`.
     id: int
     class_index: int
     #: Class name.
@@ -73,7 +73,7 @@ class Segments:
 
 
 def find_segments(result: Segmentation, options: AnswerOptions) -> Segments:
-    """Find the classes or connected components of `result`, without those that score below `options.min_score`.
+    """Find the classes or connected components of `result` that score at least `options.min_score`.
 
     Raises:
         ResponseTooLarge: the outlines of the components exceed `MAX_OUTLINE_EDGES`.
@@ -88,7 +88,7 @@ def find_segments(result: Segmentation, options: AnswerOptions) -> Segments:
     order = np.lexsort((-pixels[listed], class_of[listed] == result.labels.background))
     listed, scores = listed[order], scores[order]
     masks = encode_run_lengths(runs, len(class_of))
-    # Columns are converted as a whole: NumPy's scalars, or a call for each segment, take several times longer.
+    # Convert whole columns, because NumPy scalars or a call per segment would take several times longer.
     columns = (listed, class_of[listed], pixels[listed], pixels[listed] / ids.size, scores)
     boxes = coco.toBbox([masks[segment_id] for segment_id in listed.tolist()]).astype(np.int64).tolist() if listed.size else []
     items = tuple(
@@ -99,7 +99,7 @@ def find_segments(result: Segmentation, options: AnswerOptions) -> Segments:
 
 
 def find_objects(result: Segmentation, options: AnswerOptions) -> Segments:
-    """Like `find_segments`, but without background, which annotations do not name."""
+    """Find the same segments as `find_segments`, except background, which annotation formats omit."""
     segments, background = find_segments(result, options), result.labels.background
     return replace(segments, items=tuple(segment for segment in segments.items if segment.class_index != background))
 

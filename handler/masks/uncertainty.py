@@ -1,4 +1,4 @@
-"""How uncertain the label of each pixel is, 0..1, by the probabilities of all classes there."""
+"""Measure how uncertain each pixel's label is, 0..1, from the probabilities of all classes."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +15,7 @@ from handler.strips import row_strips
 
 Plane = npt.NDArray[np.float32]
 
-#: Uncertainty is computed at this many points along each side of a cell of the network's grid; pixels may be 16 times as many.
+#: Uncertainty is computed at this many points along each side of a grid cell, which may have 16 times as many pixels.
 _PARTS = 4
 #: Interpolated probabilities in memory at once: 16 MB.
 _VALUES_AT_ONCE = 1 << 22
@@ -29,22 +29,22 @@ def _margin(probabilities: Plane) -> Plane:
 
 
 def _entropy(probabilities: Plane) -> Plane:
-    # Nothing that is impossible adds to it, although the logarithm of 0 is infinite.
+    # A probability of 0 contributes nothing, although its logarithm is infinite.
     logarithms = aten.log(np.where(probabilities > 0, probabilities, 1))
     uncertainty: Plane = -(probabilities * logarithms).sum(axis=0) / math.log(len(probabilities))
     return uncertainty
 
 
-#: Uncertainty h×w of class probabilities C×h×w: 1 minus the lead of the most probable class over the second, or the entropy in
-#: units of its greatest value, ln C.
+#: Functions from class probabilities C×h×w to uncertainty h×w: 1 minus the lead of the most probable class over the second, or
+#: the entropy divided by its maximum, ln C.
 MEASURES: Mapping[Uncertainty, Callable[[Plane], Plane]] = {"margin": _margin, "entropy": _entropy}
 
 
 def interpolate_uncertainty(result: Segmentation, measure: Uncertainty) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-    """Yield strips of rows, each with the uncertainty of its pixels, float32 h×W in 0..1 up to rounding.
+    """Yield strips of rows with each pixel's uncertainty, float32 h×W in 0..1 up to rounding.
 
-    It is that of the probabilities interpolated to a grid four times as fine as the network's, or to the image's pixels if
-    these are fewer; from there it is interpolated to the pixels.
+    The probabilities are interpolated to a grid four times as fine as the network's, or to the image's pixels if there are
+    fewer of them; uncertainty is computed there and interpolated to the pixels.
     """
     height, width = result.label_map.shape
     _, grid_height, grid_width = result.probabilities.shape
@@ -58,12 +58,12 @@ def interpolate_uncertainty(result: Segmentation, measure: Uncertainty) -> Itera
 
 
 def _on_grid(probabilities: npt.NDArray[np.float32], size: Size, measure: Callable[[Plane], Plane]) -> npt.NDArray[np.float32]:
-    """Return `measure` of `probabilities`, C×h×w, interpolated to `size`; strip by strip, for there may be many classes."""
+    """Return `measure` of `probabilities`, C×h×w, interpolated to `size`; in strips, because there may be many classes."""
     rows, columns = size
     above, below, down = find_neighbours(probabilities.shape[1], rows)
     plane = np.empty(size, np.float32)
     for strip in row_strips(rows, len(probabilities) * columns, _VALUES_AT_ONCE):
         on_rows = aten.lerp(probabilities[:, above[strip]], probabilities[:, below[strip]], down[strip, None])
-        # Only the columns are left to interpolate.
+        # Only the columns still need interpolation.
         plane[strip] = measure(aten.interpolate(on_rows, (on_rows.shape[1], columns)))
     return plane

@@ -1,6 +1,6 @@
-"""The winning class along lines on which every class's score is piecewise linear: an upper envelope, no pixel interpolated.
+"""Find the winning class along lines where each class's score is piecewise linear: an upper envelope, without interpolation.
 
-12 megapixels of 21 classes take 9 ms instead of 1,412 ms (torch's `interpolate` and `argmax`).
+12 megapixels with 21 classes take 9 ms instead of 1,412 ms (torch's `interpolate` and `argmax`).
 """
 
 from collections.abc import Callable
@@ -15,24 +15,24 @@ from handler.strips import row_strips
 #: Class indices.
 Classes = npt.NDArray[np.unsignedinteger]
 Indices = npt.NDArray[np.int64]
-#: Given line and position of n grid points, n each, returns their scores, n×C.
+#: Takes the lines and positions of n grid points, n each, and returns their scores, n×C.
 ScoresAt = Callable[[Indices, Indices], npt.NDArray[np.float32]]
 
-#: Pixels filled at once, and scores compared at once, so that temporary arrays stay in the cache.
+#: Pixels filled and scores compared at once, limited so that temporary arrays stay in the cache.
 _PIXELS_AT_ONCE = 1 << 22
 _VALUES_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True)
 class _Changes:
-    """Places between two grid points where another class takes over, n each, sorted by pair and along each pair."""
+    """Positions between two grid points where another class takes over, n each, sorted by pair and by position."""
 
     pair: Indices
     #: 0 at the pair's first point, 1 at its second.
     position: npt.NDArray[np.float64]
     #: The class that takes over.
     winner: Indices
-    #: Whether it wins only beyond that position: where two classes are equal, the lower index wins.
+    #: Whether it wins only beyond that position, because the lower index wins where two classes are equal.
     beyond: npt.NDArray[np.bool_]
 
 
@@ -40,14 +40,14 @@ class _Changes:
 def label_lines(winners: Classes, scores_at: ScoresAt, classes: int, length: int) -> Classes:
     """Label `length` pixels along each of n lines with the class that scores highest, n×`length`.
 
-    Time and memory grow with the pairs of neighbouring grid points that have different winners. Between equal winners no
-    other class can win, because no line rises above one that is the highest at both ends.
+    Time and memory grow with the number of neighbouring grid points that have different winners. Between equal winners no
+    other class can win, because no line rises above one that is highest at both ends.
 
     Args:
         winners: the class that wins at each grid point, n×k.
         scores_at: returns the scores of grid points.
         classes: number of classes, C.
-        length: pixels of each line.
+        length: pixels in each line.
     """
     labels = np.empty((len(winners), length), winners.dtype)
     for lines in row_strips(len(winners), length, _PIXELS_AT_ONCE):
@@ -58,7 +58,7 @@ def label_lines(winners: Classes, scores_at: ScoresAt, classes: int, length: int
 
 
 def _find_runs(winners: Classes, lines: slice, scores_at: ScoresAt, classes: int, length: int) -> tuple[Indices, Classes]:
-    """Find the runs of one class along `lines`, one line after the other: start pixel, counted over all lines, and class."""
+    """Find the runs of one class along `lines`, line by line: the start pixel, counted over all lines, and the class."""
     chosen = winners[lines]
     differing_line, differing_point = np.nonzero(chosen[:, 1:] != chosen[:, :-1])
     first: Indices = np.arange(lines.start, lines.stop)
@@ -78,9 +78,9 @@ def _find_runs(winners: Classes, lines: slice, scores_at: ScoresAt, classes: int
 
 
 def _find_changes(left: npt.NDArray[np.float32], right: npt.NDArray[np.float32], start: Classes, end: Classes) -> _Changes:
-    """Walk the upper envelope of each pair's lines, one line for each class.
+    """Follow the upper envelope of each pair's lines, one line per class.
 
-    The next winner is always the steeper line that meets the present winner's first. The winner's score on the right rises
+    The next winner is always the steeper line that meets the current winner's first. The winner's score on the right rises
     with every step, so there are fewer than C steps.
 
     Args:

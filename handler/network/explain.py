@@ -1,11 +1,11 @@
-"""Explain why a class was seen where it was: Seg-Grad-CAM on the network's last features.
+"""Explain why the network sees a class where it does: Seg-Grad-CAM on the last features.
 
 Vinogradova, Dibrov & Myers, Towards Interpretable Semantic Segmentation via Gradient-Weighted Class Activation Mapping, 2020.
 Grad-CAM for segmentation differentiates the sum of a class's logits over a set M of pixels. Here M is every cell of the
-network's grid where the class wins, and the features are the backbone's last, before the head: the deepest, which the paper
-found to be the most informative.
+network's grid where the class wins, and the features are the backbone's last, before the head: the deepest ones, which the
+paper found to be the most informative.
 
-A class that wins nowhere is explained over the whole grid: the evidence for it, though another class has more.
+A class that wins nowhere is explained over the whole grid: this shows the evidence for it, although other classes have more.
 """
 
 from collections.abc import Iterator
@@ -29,13 +29,14 @@ def explain(image: RGBImage, class_index: int | None, *, engine: Engine, labels:
 
     Args:
         image: the image.
-        class_index: the class; None: the one that wins most cells of the network's grid, background only if it wins them all.
-        engine: one with gradients.
+        class_index: the class; None for the one that wins most cells of the network's grid, except background unless it wins
+            them all.
+        engine: an engine with gradients.
         labels: the model's classes.
         policy: the model's input resolution.
 
     Raises:
-        ExplanationUnavailable: the engine has no gradients.
+        ExplanationUnavailable: the engine does not compute gradients.
         InvalidOption: the model has no such class.
     """
     if class_index is not None and not 0 <= class_index < len(labels.names):
@@ -52,7 +53,7 @@ def explain(image: RGBImage, class_index: int | None, *, engine: Engine, labels:
 
 
 def choose_region(logits: Logits, *, class_index: int | None, background: int | None) -> Region:
-    """Return the cells of `logits` (C×h×w) where a class wins; `class_index` None: the class `explain` would choose."""
+    """Return the cells of `logits` (C×h×w) where a class wins; for None as `class_index`, see `explain`."""
     winners = logits.argmax(0)
     if class_index is None:
         cells = np.bincount(winners.ravel(), minlength=len(logits))
@@ -70,7 +71,7 @@ def scale_to_unit(activation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let torch use `count` threads inside the block. This is a setting of the whole process."""
+    """Let torch use `count` threads inside the block. The setting is process-wide."""
     import torch
 
     before = torch.get_num_threads()

@@ -1,7 +1,7 @@
-"""Cut an image into overlapping tiles, resize them to the network's resolution, and blend what the network says of them.
+"""Cut an image into overlapping tiles, resize them to the network's resolution, and blend the network's output for them.
 
-An ordinary request is the case of one tile. Each side of the image is divided into equal parts: a tile is `_LENGTH` of them
-long and begins `_STEP` after the previous one. So neighbours share a quarter of a tile, and per side no point lies in more than
+An ordinary request uses a single tile. Each side of the image is divided into equal parts: a tile is `_LENGTH` parts long and
+begins `_STEP` parts after the previous one. So neighbours share a quarter of a tile, and no point of a side lies in more than
 two tiles.
 """
 
@@ -50,19 +50,19 @@ def list_tiles(count: int) -> list[Tile]:
 def resize_tile(image: DecodedImage, tile: Tile, size: Size) -> RGBImage:
     """Resize one tile of `image` to `size` (bilinear, antialiased): uint8 RGB h×w×3.
 
-    A tile is cut from the image itself, between pixels if need be. Pixels beyond its edges count as they would if the whole
-    image were resized.
+    A tile is cut from the image itself, between pixels if necessary. Pixels beyond its edges contribute as they would if the
+    whole image were resized.
     """
     return resized(image.pixels, image.to_pixels(tile.box(image.size)), size)
 
 
 def resize_to_network(image: DecodedImage, policy: ResizePolicy, scale: float = 1.0) -> RGBImage:
-    """Resize the whole of `image` to the network's resolution times `scale`: uint8 RGB h×w×3."""
+    """Resize the whole `image` to the network's resolution times `scale`: uint8 RGB h×w×3."""
     return resize_tile(image, WHOLE, network_size(policy, image.size, scale))
 
 
 def min_untiled_size(tile_size: Size, count: int) -> Size:
-    """Return the smallest image that `count` × `count` tiles of `tile_size` can be cut from without enlarging any."""
+    """Return the size of the smallest image from which `count` × `count` tiles of `tile_size` can be cut without upscaling."""
     height, width = (math.ceil(length * _parts(count) / _LENGTH) for length in tile_size)
     return height, width
 
@@ -70,8 +70,8 @@ def min_untiled_size(tile_size: Size, count: int) -> Size:
 def blend(probabilities: Mapping[Tile, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
     """Blend the tiles' class probabilities into those of the whole image: float32 C×G×H.
 
-    Where tiles overlap, their weights rise and fall linearly. So probabilities pass from one tile to the next without a jump,
-    and a tile counts least at its edges, where it sees the least context. Cells of the common grid are no larger than a tile's.
+    Where tiles overlap, their weights rise and fall linearly, so probabilities change smoothly from one tile to the next, and a
+    tile counts least at its edges, where it sees the least context. Cells of the common grid are no larger than a tile's.
 
     Args:
         probabilities: C×h×w for every tile of the image, all of one shape, each cell summing to 1 over the classes.
@@ -91,7 +91,7 @@ class _Overlay(NamedTuple):
 
     #: The cells of the common grid whose centres lie in the tile.
     place: slice
-    #: For each of those, the tile's cells on either side of its centre, and the weight of the second, 0..1.
+    #: For each of these, the tile's cells on either side of its centre, and the weight of the second, 0..1.
     first: npt.NDArray[np.int64]
     second: npt.NDArray[np.int64]
     nearness: npt.NDArray[np.float32]
@@ -99,14 +99,14 @@ class _Overlay(NamedTuple):
     weight: npt.NDArray[np.float32]
 
     def interpolate(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Interpolate the tile's `values`, whose last dimension is this side, at the cells of `place`."""
+        """Interpolate the tile's `values` along this side, their last dimension, at the cells of `place`."""
         return aten.lerp(values[..., self.first], values[..., self.second], self.nearness)
 
 
 def _overlay(cells: int, index: int, count: int) -> _Overlay:
-    """Map tile `index` of `count`, each `cells` cells long."""
+    """Map tile `index` of `count` tiles, each `cells` cells long."""
     grid = _grid(cells, count)
-    # Centres of the common grid, in parts from where the tile begins.
+    # Centres of the common grid's cells, in parts from the tile's beginning.
     centre = (np.arange(grid) + 0.5) * (_parts(count) / grid) - _STEP * index
     begin, end = np.searchsorted(centre, (0, _LENGTH))
     centre = centre[begin:end]

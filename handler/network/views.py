@@ -1,4 +1,4 @@
-"""Plan how the network sees an image (tiles, scales, mirror images), run it on those views, and average what it says."""
+"""Plan how the network sees an image (tiles, scales, mirror images), run it on these views, and average its output."""
 
 import math
 from collections import defaultdict
@@ -23,19 +23,19 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class View:
-    """An image, or one tile of it, as the network sees it once."""
+    """An image or one of its tiles, as one input of the network."""
 
     #: uint8 RGB h×w×3 at the network's resolution.
     pixels: RGBImage
-    #: Whether left and right are exchanged.
+    #: Whether left and right are swapped.
     mirrored: bool = False
-    #: The part of the image that is shown.
+    #: The part of the image that it shows.
     tile: Tile = WHOLE
 
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """The views the network is to see of one image, known from the image's size alone."""
+    """The views of one image that the network is to see, determined by the image's size alone."""
 
     #: Height and width at which the network sees the image or a tile of it, one per scale.
     sizes: tuple[Size, ...]
@@ -43,7 +43,7 @@ class ViewPlan:
     tiles: int
     #: Whether each view is also seen mirrored.
     mirrored: bool
-    #: The smallest decode size at which no view has to be upscaled, nor the input of a refinement.
+    #: The smallest decode size at which neither a view nor a refinement's input has to be upscaled.
     min_decode_size: Size
 
     @classmethod
@@ -55,7 +55,7 @@ class ViewPlan:
 
     @property
     def pixels(self) -> int:
-        """The pixels of all views together, which the network's time and memory grow with."""
+        """The total pixels of all views, which determine the network's time and memory."""
         return self.tiles**2 * (1 + self.mirrored) * sum(math.prod(size) for size in self.sizes)
 
     def make_views(self, image: DecodedImage) -> list[View]:
@@ -71,7 +71,7 @@ class ViewPlan:
 
 
 def group_by_size(views: Mapping[Key, View], max_batch: int) -> Iterator[list[Key]]:
-    """Group the keys of `views` by size, at most `max_batch` to a group.
+    """Group the keys of `views` by size, at most `max_batch` per group.
 
     Views are never padded to a common size: ASPP's image pooling would see the padding, and the answer would change.
     """
@@ -84,15 +84,15 @@ def group_by_size(views: Mapping[Key, View], max_batch: int) -> Iterator[list[Ke
 
 
 class EngineFault(RuntimeError):
-    """The engine raised an exception, which is the cause of this one."""
+    """The engine raised an exception, which is this one's cause."""
 
 
 class NonFiniteLogits(EngineFault):
-    """The engine gave logits from which no label can be derived."""
+    """The engine returned NaN or infinite logits, from which no labels can be derived."""
 
 
 def infer_batch(views: Sequence[View], engine: Engine) -> list[Logits]:
-    """Run `engine` once on views of one size that fit one of its batches: logits C×h×w for each.
+    """Run `engine` once on views of one size that fit in one batch: logits C×h×w for each.
 
     Raises:
         NonFiniteLogits: a logit is NaN or infinite.
@@ -119,9 +119,9 @@ def infer_views(views: Sequence[View], engine: Engine, observe: Observer) -> lis
 def infer_images(
     images: Mapping[Key, Sequence[View]], engine: Engine, observe: Observer
 ) -> dict[Key, list[Logits] | SegmentationError]:
-    """Run `engine` on the views of several images, those of one size together: the logits of each image's views, or its error.
+    """Run `engine` on several images' views, batched by size: the logits of each image's views, or its error.
 
-    If a batch fails, its views run alone, so that one image cannot fail another.
+    If a batch fails, its views run one at a time, so that one image cannot make another fail.
     """
     views = {(key, position): view for key, members in images.items() for position, view in enumerate(members)}
     logits: dict[tuple[Key, int], Logits] = {}
@@ -151,7 +151,7 @@ def infer_images(
 def mean_probabilities(views: Sequence[View], logits: Sequence[Logits]) -> npt.NDArray[np.float32]:
     """Average the class probabilities over all views of one image, each turned upright: float32 C×h×w.
 
-    The mean is taken per tile, then the tiles are blended. The common grid of a tile's views is the finest one, that of the
+    The mean is taken per tile, then the tiles are blended. The common grid of a tile's views is the finest one, from the
     largest scale, to which coarser views are interpolated (bilinear, half-pixel centres); so no view loses detail.
 
     Args:

@@ -123,6 +123,6 @@ def _joined(parts: list[bytes]) -> bytes:
     if [part[0] for part in numbered] != list(range(1, len(numbered) + 1)) or any(
         part[1] != len(numbered) for part in numbered
     ):
-        logger.info("ICC profile ignored: the JPEG has %d of its parts, wrongly numbered or not all", len(parts))
+        logger.info("ICC profile ignored: its %d parts in the JPEG are misnumbered or incomplete", len(parts))
         return b""
     return b"".join(part[2:] for part in numbered)

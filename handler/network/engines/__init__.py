@@ -1,4 +1,4 @@
-"""Engines run a network. They are interchangeable, one file each; torch in float32 defines what is correct."""
+"""Engines that run a network. They are interchangeable, one file each; torch in float32 defines what is correct."""
 
 from collections.abc import Callable
 
@@ -47,20 +47,20 @@ AUTO = "auto"
 
 
 def build_engine(name: str, files: ModelFiles, options: EngineOptions) -> Engine:
-    """Build the engine called `name` around the network in `files`; `auto`: torch on a GPU, openvino on a CPU.
+    """Build the engine called `name` for the network in `files`; `auto` is torch on a GPU and openvino on a CPU.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        ConfigurationError: there is no such engine, or it has no such precision.
+        ConfigurationError: the engine does not exist or does not support the precision.
     """
     return ENGINES[resolve_engine(name, options)](files, options)
 
 
 def resolve_engine(name: str, options: EngineOptions) -> str:
-    """Return the engine that `name`, which may be `auto`, stands for.
+    """Return the engine name that `name`, which may be `auto`, stands for.
 
     Raises:
-        ConfigurationError: there is no such engine.
+        ConfigurationError: the engine does not exist.
     """
     if name == AUTO:
         return "torch" if has_gpu(options) else "openvino"
@@ -68,11 +68,11 @@ def resolve_engine(name: str, options: EngineOptions) -> str:
 
 
 def reference_engine(files: ModelFiles, options: EngineOptions) -> Engine:
-    """Build torch in float32, uncompiled: on a CPU it defines what is correct, and it has gradients on a GPU too.
+    """Build the uncompiled torch engine in float32: on a CPU it defines what is correct, and on a GPU it has gradients too.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        ConfigurationError: `options` ask for another precision.
+        ConfigurationError: `options` request another precision.
     """
     from handler.network.engines.torch_engine import TorchEngine
 
@@ -83,7 +83,7 @@ def known_engine(name: str) -> str:
     """Return `name` if it is `auto` or a known engine.
 
     Raises:
-        ConfigurationError: it is neither.
+        ConfigurationError: `name` is neither.
     """
     if name not in {AUTO, *ENGINES}:
         raise ConfigurationError(f"unknown engine {name!r}{nearest(name, [AUTO, *ENGINES])}")

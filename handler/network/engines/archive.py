@@ -23,10 +23,10 @@ class EngineAgreement(StrictModel):
     precision: str
     #: Fraction of all pixels with equal labels.
     equal_labels: float = Field(ge=0, le=1)
-    #: The lowest fraction of any one photograph.
+    #: The lowest fraction for a single photograph.
     least_of_one_image: float = Field(ge=0, le=1)
     images: int = Field(ge=1)
-    #: Largest absolute difference of a logit.
+    #: Largest absolute difference between logits.
     greatest_difference: float = Field(ge=0)
     #: Minimum `equal_labels` for the engine to serve.
     required: float = Field(ge=0, le=1)
@@ -44,18 +44,18 @@ class Agreement(StrictModel):
     engines: tuple[EngineAgreement, ...]
 
     def trusted(self, engine: str, precision: Precision) -> Precision:
-        """Return the precision to request of `engine`: `auto` becomes float32 if its bfloat16 agreed too little."""
+        """Return the precision to request from `engine`: `auto` becomes float32 if its bfloat16 agreed too little."""
         bfloat16_failed = any((e.engine, e.precision) == (engine, "bfloat16") and not e.suffices for e in self.engines)
         return "float32" if precision == "auto" and bfloat16_failed else precision
 
 
 def archived_graph(archive: Path) -> Path | None:
-    """Return the path of the graph in an extracted archive, or None."""
+    """Return the path of the graph in an extracted archive, or None if it has none."""
     path = archive / GRAPH
     return path if path.is_file() else None
 
 
 def archived_agreement(archive: Path) -> Agreement | None:
-    """Read the agreement recorded in an extracted archive, or return None."""
+    """Return the agreement recorded in an extracted archive, or None if it has none."""
     path = archive / AGREEMENT
     return Agreement.model_validate_json(path.read_bytes()) if path.is_file() else None

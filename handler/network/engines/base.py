@@ -1,4 +1,4 @@
-"""What every engine is, and what it is made from."""
+"""The interface of engines, and the files and options they are built from."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from model.metadata import CheckpointMetadata
 if TYPE_CHECKING:
     from model.checkpoint import Checkpoint
 
-#: The number format a network computes in, by torch's names; `auto` leaves the choice to the engine.
+#: The number format a network computes in, by torch's name; `auto` lets the engine choose.
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
 Pixels = npt.NDArray[np.uint8]
@@ -27,7 +27,7 @@ Logits = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Region:
-    """The part of a network's output that an explanation is about: one class's logits in some cells of the grid."""
+    """The part of a network's output to explain: one class's logits in some cells of the grid."""
 
     class_index: int
     #: Where the class wins, bool h'×w' like the logits.
@@ -40,7 +40,7 @@ class Region:
 
 
 class Engine(ABC):
-    """A network ready to run, normalization included. Several threads may call one engine."""
+    """A network ready to run, including normalization. Several threads may call one engine."""
 
     #: Its key in `ENGINES`.
     name: str
@@ -56,25 +56,25 @@ class Engine(ABC):
         """Run the network: uint8 RGB B×h×w×3 to float32 logits B×classes×h'×w' on the network's grid."""
 
     def lanes(self) -> Sequence["Engine"]:
-        """Return engines that can run at the same time, each on its share of the processor; the engine itself if it cannot."""
+        """Return engines that can run concurrently, each on its share of the processor, or just this engine if unsupported."""
         return (self,)
 
     def release_memory(self) -> None:  # noqa: B027 (some engines keep nothing)
-        """Give back the memory that is kept between images for speed; the next image pays for it."""
+        """Free the memory kept between images for speed; the next image has to allocate it again."""
 
     def class_activation(self, pixels: Pixels, choose: Callable[[Logits], Region]) -> tuple[Region, npt.NDArray[np.float32]]:
         """Compute Seg-Grad-CAM (Vinogradova et al. 2020) on the backbone's last features, for the summed logits of a region.
 
         Args:
             pixels: one image, uint8 RGB h×w×3.
-            choose: picks the region from the image's logits, float32 classes×h'×w'.
+            choose: selects the region from the image's logits, float32 classes×h'×w'.
 
         Returns:
-            The region, and the sum of the features weighted by their mean gradients, negative values cut off: float32 on the
-            grid of the features, which may be coarser than that of the logits.
+            The region, and the sum of the features weighted by their mean gradients, with negative values set to 0: float32 on
+            the features' grid, which may be coarser than the logits' grid.
 
         Raises:
-            ExplanationUnavailable: the engine has no gradients.
+            ExplanationUnavailable: the engine does not compute gradients.
         """
         del pixels, choose
         raise ExplanationUnavailable(
@@ -83,7 +83,7 @@ class Engine(ABC):
         )
 
     def make_label_map(self, scores: Logits, size: Size, dtype: npt.DTypeLike) -> LabelMap:
-        """Compute `masks.label_map.make_label_map`, faster where the engine's device allows; equal to it but for ties."""
+        """Compute `masks.label_map.make_label_map`, faster if the engine's device allows; only ties may differ."""
         return make_label_map(scores, size, dtype)
 
 
@@ -91,17 +91,17 @@ class Engine(ABC):
 class EngineOptions:
     """Where an engine runs, on how many threads, and in which precision."""
 
-    #: Intra-operator threads; 0: one per core.
+    #: Intra-operator threads; 0 for one per core.
     threads: int = 0
-    #: The GPU to run on; None: the CPU.
+    #: The GPU to run on, or None for the CPU.
     gpu_id: int | None = None
     precision: Precision = "auto"
-    #: The most images to run side by side, for engines that can.
+    #: The most images to run concurrently, for engines that can.
     lanes: int = 1
 
 
 def has_gpu(options: EngineOptions) -> bool:
-    """Whether there is a GPU to run on: servers count the machine's, but this build of torch may lack CUDA."""
+    """Whether there is a GPU to run on; a server may assign one although this build of torch lacks CUDA."""
     if options.gpu_id is None:
         return False
     import torch
@@ -111,17 +111,17 @@ def has_gpu(options: EngineOptions) -> bool:
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The files an engine is built from; they are read when needed."""
+    """The files an engine is built from, which are read when needed."""
 
     checkpoint: Path
     #: Overrides the output stride the checkpoint was trained at.
     output_stride: Literal[8, 16] | None = None
-    #: The network as an OpenVINO graph (an .xml with its .bin beside it), normalization included, at this output stride. None:
-    #: it is converted from the checkpoint, which takes seconds.
+    #: The network as an OpenVINO graph (an .xml with a .bin next to it), including normalization, at this output stride. If
+    #: None, it is converted from the checkpoint, which takes seconds.
     graph: Path | None = None
 
     def metadata(self) -> CheckpointMetadata:
-        """Read the checkpoint's description of itself.
+        """Read the checkpoint's metadata.
 
         Raises:
             CheckpointError: the checkpoint cannot be used.

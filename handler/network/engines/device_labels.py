@@ -1,4 +1,4 @@
-"""Compute the label map on a device, in bounded memory, so that only labels are copied to the CPU, not interpolated scores."""
+"""Compute the label map on a device in bounded memory, so that only labels, not interpolated scores, are copied to the CPU."""
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from handler.strips import row_strips
 
 #: Interpolated scores in memory at once: 128 MiB.
 _STRIP_VALUES = 1 << 25
-#: Device dtype by label size in bytes; few operations support `uint16`.
+#: Device dtype by label size in bytes; `int16` because few operations support `uint16`.
 _DEVICE_DTYPES = {1: torch.uint8, 2: torch.int16}
 
 
@@ -25,7 +25,7 @@ def make_label_map(
     Args:
         scores: float32 C×h×w.
         size: height and width of the image.
-        dtype: of the labels, `uint8` or `uint16`.
+        dtype: type of the labels, `uint8` or `uint16`.
         transfers: copies to and from the device.
     """
     height, width = size
@@ -35,7 +35,7 @@ def make_label_map(
     labels = transfers.allocate(size, _DEVICE_DTYPES[np.dtype(dtype).itemsize])
     for rows in row_strips(height, classes * width, _STRIP_VALUES):
         on_rows = torch.lerp(grid[:, above[rows]], grid[:, below[rows]], weight[rows, None])
-        # Only the columns are left to interpolate.
+        # Only the columns still need interpolation.
         values = F.interpolate(on_rows[None], (on_rows.shape[1], width), mode="bilinear", align_corners=False)[0]
         transfers.start_download(values.max(dim=0).indices.to(labels.dtype), labels[rows])
     transfers.synchronize()

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: the fastest engine where there is no GPU."""
+"""OpenVINO on the CPU: the fastest engine without a GPU."""
 
 import math
 from collections.abc import Sequence
@@ -17,33 +17,33 @@ from model.strict import ConfigurationError
 
 _DEVICE = "CPU"
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
-#: Primitives kept for each lane: those of about six image sizes. Preparing one anew costs 3 ms an image; OpenVINO's default of
-#: 5000 keeps a hundred sizes, 130 MB in a worker of two lanes.
+#: Primitives kept for each lane, enough for about six image sizes. Preparing them again costs an image 3 ms; OpenVINO's default
+#: of 5000 keeps a hundred sizes, which takes 130 MB in a worker with two lanes.
 _CACHED_PRIMITIVES = 256
-#: A common photograph (height, width), and how many times its pixels an image may have whose scratch memory is kept.
+#: (height, width) of a common photograph. Scratch memory is kept for images with up to `_KEPT_RATIO` times its pixels.
 _COMMON_SIZE, _KEPT_RATIO = (480, 640), 1.5
-#: (height, width) of the image that prepares a lane: large enough to load every kernel, small enough to take 15 MB and 30 ms.
+#: (height, width) of a lane's warm-up image: large enough to load every kernel, small enough to take 15 MB and 30 ms.
 _LANE_WARM_UP_SIZE = (64, 64)
 
 
 class OpenVinoEngine(Engine):
-    """Runs a graph that takes images of any size without being compiled again."""
+    """Runs a graph that takes images of any size without recompilation."""
 
     name = "openvino"
-    # max_batch stays 1: a batch saves a CPU no time, and its kernels may round differently from those for one image.
+    # max_batch stays 1: batching saves no time on a CPU, and its kernels may round differently than those for one image.
 
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
         """Compile the graph for this processor.
 
         Raises:
             CheckpointError: the checkpoint cannot be used.
-            ConfigurationError: the model or this processor cannot compute in the precision that `options` ask for.
+            ConfigurationError: the model or this processor does not support the precision in `options`.
         """
         self._graph = core().read_model(files.graph) if files.graph else make_graph(files, options.precision)
         native = native_precision()
         self.precision = _choose_precision(options.precision, quantized=is_quantized(self._graph), native=native)
         self._settings: dict[str, Any] = {
-            # In an int8 graph this is the precision of the layers that are not quantized.
+            # In an int8 graph this is the precision of layers that are not quantized.
             "INFERENCE_PRECISION_HINT": _HINTS[native if self.precision == "int8" else self.precision],
             # Pinned threads of several workers would crowd the same cores.
             "ENABLE_CPU_PINNING": False,
@@ -53,7 +53,7 @@ class OpenVinoEngine(Engine):
         self._kept_pixels = int(_KEPT_RATIO * math.prod(network_size(files.metadata().resize, _COMMON_SIZE)))
         self._scratches: list[_Scratch] = []
         with ThreadPoolExecutor() as compiling:
-            # Compiling keeps one thread busy, so both graphs are compiled at once.
+            # Compiling uses a single thread, so both graphs are compiled in parallel.
             lanes = compiling.submit(self._compile, streams=options.lanes) if options.lanes > 1 else None
             compiled = self._compile(streams=1)
         (self._whole,) = self._open_lanes(compiled, 1)
@@ -86,7 +86,7 @@ class OpenVinoEngine(Engine):
 
 
 class _Lane(Engine):
-    """One inference request of a compiled graph, which may have several; callers take turns."""
+    """One of a compiled graph's inference requests; callers take turns."""
 
     name = OpenVinoEngine.name
 
@@ -106,9 +106,9 @@ class _Lane(Engine):
 
 
 class _Scratch:
-    """Intermediate memory of a compiled graph: every request keeps what its largest image took, 0.2 GB for 1.4 megapixels.
+    """A compiled graph's intermediate memory: each request keeps what its largest image needed, 0.2 GB for 1.4 megapixels.
 
-    Given back after each image it would cost a common photograph a third of its time, so only that of larger images is.
+    Freeing it after every image would slow a common photograph down by a third, so it is only freed after larger images.
     """
 
     def __init__(self, compiled: ov.CompiledModel, kept_pixels: int) -> None:
@@ -117,17 +117,17 @@ class _Scratch:
         self._turns: list[Lock] = []
 
     def new_turn(self) -> Lock:
-        """Return a lock that one more request holds while it runs."""
+        """Return a new lock, which a request must hold while it runs."""
         self._turns.append(Lock())
         return self._turns[-1]
 
     def release_after(self, pixels: Pixels) -> None:
-        """Give the memory back if the batch B×h×w×3 that has run is larger than common."""
+        """Free the memory if the batch that has run, B×h×w×3, is unusually large."""
         if math.prod(pixels.shape[:-1]) > self._kept_pixels:
             self.release()
 
     def release(self) -> None:
-        """Give the memory back as soon as no request runs."""
+        """Free the memory as soon as no request is running."""
         with ExitStack() as stack:
             for turn in self._turns:
                 stack.enter_context(turn)

@@ -1,4 +1,4 @@
-"""Read, name and write OpenVINO graphs of networks: pixels of any size in, logits out, normalization included."""
+"""Make, name and write OpenVINO graphs of networks: pixels of any size in, logits out, including normalization."""
 
 import os
 from collections.abc import Iterator
@@ -13,16 +13,16 @@ from model.checkpoint_file import read_metadata, read_quantized_graph
 
 @cache
 def core() -> ov.Core:
-    """Return the process's only OpenVINO core, kept until the process ends.
+    """Return the process's only OpenVINO core, which lives until the process ends.
 
-    The CPU plugin installs a signal stack in the thread that creates the core, and removes that of the thread that destroys it.
-    If those are two threads, the next handled signal kills the process.
+    The CPU plugin installs a signal stack in the thread that creates the core, and removes the signal stack of the thread that
+    destroys it. If these are two threads, the next handled signal kills the process.
     """
     return ov.Core()
 
 
 def make_graph(files: ModelFiles, precision: Precision) -> ov.Model:
-    """Return the checkpoint's quantized graph if `precision` and the output stride allow it, else convert its network.
+    """Return the checkpoint's quantized graph if `precision` and the output stride allow it, or else convert its network.
 
     Raises:
         CheckpointError: the checkpoint cannot be read or does not fit its network.
@@ -38,7 +38,7 @@ def make_graph(files: ModelFiles, precision: Precision) -> ov.Model:
 
 
 def name_nodes(graph: ov.Model) -> None:
-    """Name each node by type and position: OpenVINO's tools number nodes across all graphs of the process."""
+    """Name each node by type and position, because OpenVINO's tools number nodes across all graphs of the process."""
     graph.set_friendly_name("network")
     for number, node in enumerate(graph.get_ordered_ops()):
         node.set_friendly_name(f"{node.get_type_name()}_{number}")
@@ -46,7 +46,7 @@ def name_nodes(graph: ov.Model) -> None:
 
 @contextmanager
 def without_telemetry() -> Iterator[None]:
-    """Keep OpenVINO's tools from sending usage statistics, which they do by default except in continuous integration."""
+    """Keep OpenVINO's tools from sending usage statistics, which they do by default outside continuous integration."""
     previous = os.environ.get("CI")
     os.environ["CI"] = "true"
     try:
@@ -59,11 +59,11 @@ def without_telemetry() -> Iterator[None]:
 
 
 def write_graph(graph: ov.Model, path: Path) -> None:
-    """Write `graph` to `path` (.xml) and its weights, uncompressed, to the .bin beside it."""
+    """Write `graph` to `path` (.xml) and its weights, uncompressed, to the .bin next to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     ov.save_model(graph, path, compress_to_fp16=False)
 
 
 def is_quantized(graph: ov.Model) -> bool:
-    """Return whether `graph` computes in 8-bit integers."""
+    """Whether `graph` computes in 8-bit integers."""
     return any(node.get_type_name() == "FakeQuantize" for node in graph.get_ordered_ops())

@@ -1,7 +1,8 @@
-"""OpenVINO's runtime without its conversion tools.
+"""Import OpenVINO's runtime without its conversion tools.
 
-`import openvino` imports the tools too, which takes a tenth of a second more, sends usage statistics and leaves a client id in
-the user's home. Whoever needs them imports `openvino.tools.ovc` by itself, inside `openvino_graph.without_telemetry`.
+`import openvino` also imports the tools, which takes another tenth of a second, sends usage statistics and leaves a client id
+in the user's home directory. Code that needs the tools imports `openvino.tools.ovc` itself, inside
+`openvino_graph.without_telemetry`.
 """
 
 import sys
@@ -10,7 +11,7 @@ _TOOLS = "openvino.tools.ovc"
 
 _hidden = _TOOLS not in sys.modules
 if _hidden:
-    sys.modules[_TOOLS] = None  # type: ignore[assignment]  # Python's way to say that a module cannot be imported.
+    sys.modules[_TOOLS] = None  # type: ignore[assignment]  # Makes importing the module fail.
 try:
     import openvino as ov
 finally:

@@ -18,12 +18,12 @@ Shape = tuple[int, ...]
 #: Captures a function for one input shape and returns its replay.
 Capture = Callable[[Forward, Shape], Forward]
 
-#: Graphs kept: the common aspect ratios, portrait and landscape, single and in batches.
+#: Graphs kept: enough for the common aspect ratios, portrait and landscape, single and in batches.
 _MAX_GRAPHS = 16
 #: Shapes whose calls are counted.
 _MAX_COUNTED = 256
-#: Pixels of the largest batch that is captured. Larger ones keep the GPU busy for longer than the launches take, and the pool
-#: of memory that all graphs share is as large as the largest needs.
+#: Pixels of the largest batch that is captured. Larger ones keep the GPU busy for longer than the launches take, and the memory
+#: pool that all graphs share is as large as the largest graph requires.
 _MAX_PIXELS = 1 << 22
 
 

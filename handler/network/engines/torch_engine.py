@@ -26,7 +26,7 @@ class TorchEngine(Engine):
         """Move the network to its device.
 
         Raises:
-            ConfigurationError: `options` ask for a precision other than float32.
+            ConfigurationError: `options` request a precision other than float32.
         """
         if options.precision not in {"auto", "float32"}:
             raise ConfigurationError(f"precision {options.precision!r}: the engine 'torch' computes in 'float32' on a CPU")
@@ -34,9 +34,9 @@ class TorchEngine(Engine):
             torch.set_num_threads(options.threads)
         on_gpu = has_gpu(options)
         self._device = torch.device(f"cuda:{options.gpu_id}" if on_gpu else "cpu")
-        # On a CPU a batch saves no time, and its kernels may round differently from those for one image.
+        # Batching saves no time on a CPU, and its kernels may round differently than those for one image.
         self.max_batch = 8 if on_gpu else 1
-        # An explanation hangs hooks into the network, which no other call may run through.
+        # An explanation adds hooks to the network, which no other call may run through.
         self._turn = Lock()
         network = nn.Sequential(Normalize(checkpoint.metadata.normalization), checkpoint.network)
         self._network = network.eval().to(self._device)
@@ -66,7 +66,7 @@ class TorchEngine(Engine):
 
 @contextmanager
 def _frozen(network: nn.Module) -> Iterator[None]:
-    """Switch off the parameters' gradients for a while, so that the graph begins at the explained features, not at the image.
+    """Disable the parameters' gradients in the block, so that the graph begins at the explained features, not at the image.
 
     They are restored because the network may be in training.
     """
@@ -82,7 +82,7 @@ def _frozen(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _differentiable_input(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Make the tensors that `module` is called with require gradients, and collect them."""
+    """Make the input tensors of `module` require gradients, and collect them."""
     collected: list[Tensor] = []
 
     def collect(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 #: A backend of `torch.compile`, by name or as a function.
 Backend = str | Callable[..., Any]
 
-#: Height and width of a common photograph; start-up compiles and captures the network at the input size that it gives.
+#: Height and width of a common photograph; at start-up the network is compiled and captured for its input size.
 _USUAL_SIZE = (480, 640)
 
 
@@ -41,11 +41,11 @@ def on_gpu(checkpoint: Checkpoint, options: EngineOptions) -> "TorchGpuEngine":
 
 
 class TorchGpuEngine(Engine):
-    """Runs the checkpoint's network, compiled at start-up for all image sizes: no request waits for a compiler.
+    """Runs the checkpoint's network, compiled at start-up for all image sizes, so that no request waits for a compiler.
 
-    Images of a batch have the same size and no padding, so the content of one never affects another. But GPU kernels depend on
-    the batch's shape and may sum in another order: between batch sizes, logits can differ in their last (bfloat16) bits, and
-    labels where two classes are nearly equal.
+    Images in a batch have the same size and no padding, so the content of one never affects another. But GPU kernels depend on
+    the batch's shape and may sum in a different order: between batch sizes, logits can differ in their last (bfloat16) bits,
+    and labels where two classes are nearly equal.
 
     If compilation fails, usually for lack of a C compiler, a warning is logged and the network runs uncompiled: slower, but
     correct.
@@ -66,11 +66,11 @@ class TorchGpuEngine(Engine):
         """Copy, compile and warm up the network.
 
         Args:
-            checkpoint: holds the network.
+            checkpoint: contains the network.
             options: threads and precision.
-            device: where to run; the CPU works too, for tests.
-            capture: captures a graph for an input shape; None: no graphs.
-            backend: of `torch.compile`.
+            device: where to run; the CPU also works, for tests.
+            capture: captures a graph for an input shape; None for no graphs.
+            backend: backend of `torch.compile`.
 
         Raises:
             ConfigurationError: the device does not support `options.precision`.
@@ -118,10 +118,10 @@ class TorchGpuEngine(Engine):
 
     @contextmanager
     def _inference_context(self, *, stance: str) -> Iterator[None]:
-        """Set every mode that the network runs in; always the same ones, since torch.compile recompiles when one changes.
+        """Set every mode the network runs in; always the same ones, because torch.compile recompiles if one changes.
 
         Args:
-            stance: what `torch.compile` does about an input that no compiled code fits.
+            stance: what `torch.compile` does with an input that no compiled code fits.
         """
         with (
             self._lock,
@@ -143,9 +143,9 @@ class _Logits(nn.Module):
 
 
 def _round_weights(network: nn.Module) -> None:
-    """Round the weights of convolutions to bfloat16 once, as autocast would in every run.
+    """Round convolution weights to bfloat16 once, as autocast would in every run.
 
-    Subclasses are left out: they may compute with their weights before they convolve.
+    Subclasses are skipped, because they may compute with their weights before convolving.
     """
     for module in network.modules():
         if type(module) in {nn.Conv2d, nn.Linear}:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Transfers:
-    """Copies to and from one device; for a GPU through pinned memory, so that the CPU does not wait."""
+    """Copies to and from one device; to and from a GPU through pinned memory, so that the CPU does not wait."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -26,7 +26,7 @@ class Transfers:
         return torch.empty(shape, dtype=dtype, pin_memory=self._pinned)
 
     def start_download(self, tensor: Tensor, into: Tensor) -> None:
-        """Start to copy `tensor` into a CPU tensor of the same dtype; with another, the CPU would wait and convert."""
+        """Start copying `tensor` into a CPU tensor of the same dtype; for another dtype, the CPU would wait and convert."""
         into.copy_(tensor, non_blocking=self._pinned)
 
     def synchronize(self) -> None:
