@@ -45,7 +45,7 @@ def test_jpegs_that_libjpeg_does_not_read_are_refused_by_their_kind(frame: int, 
     at = data.index(b"\xff\xc0")
     data[at + 1], data[at + 4] = frame, bits
 
-    with pytest.raises(InvalidImage, match=f"not read, {kind}$"):
+    with pytest.raises(InvalidImage, match=f"not supported, {kind}$"):
         decode_image(bytes(data), Limits())
 
 
