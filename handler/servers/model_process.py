@@ -1,4 +1,4 @@
-"""What a process that serves one model does, whatever server it belongs to."""
+"""The part of a model-serving process that every server shares: load the model, answer calls, release memory."""
 
 import gc
 import logging
@@ -22,39 +22,39 @@ logger = logging.getLogger(__name__)
 
 
 class ServedModel:
-    """A loaded model that gives back memory whenever it has come to rest. Several threads may call it at once."""
+    """A loaded model that releases memory when idle. Safe to call from several threads at once."""
 
     def __init__(self, archive: ModelArchive, *, gpu_id: int | None = None) -> None:
         """Prepare the whole process, then load and warm up the model.
 
         Args:
             archive: the extracted archive.
-            gpu_id: the GPU to run on; None: the CPU.
+            gpu_id: the GPU to run on, or None for the CPU.
 
         Raises:
             CheckpointError: the checkpoint cannot be used.
             ConfigurationError: the settings cannot be used.
-            RefinementUnavailable: the settings refine by default, and the package for it is not installed.
+            RefinementUnavailable: the settings refine by default, but the package for it is not installed.
         """
         return_large_blocks()
         prepare_process()
-        # Beside the engine, which takes about as long.
+        # In parallel with loading the engine, which takes about as long.
         threading.Thread(target=aten.load, name="load PyTorch's library").start()
         self.application = Application.load(archive, gpu_id=gpu_id)
         engine, metadata = self.application.pipeline.engine, self.application.pipeline.metadata
         if engine.name == "openvino":
-            # It has threads of its own; torch's, which resize images for it, would keep spinning beside them.
+            # OpenVINO has its own threads; torch's, which resize images for it, would compete with them by spinning.
             aten.set_threads(1)
-            # Explanations run on torch, whose kernels for each size of image would stay: 1.5 MB a size, up to 1024 kernels.
-            # Made anew they take 4 % of an explanation's time.
+            # Explanations run on torch, which would cache kernels for each image size: 1.5 MB a size, up to 1024 kernels.
+            # Rebuilding them costs 4 % of an explanation's time.
             os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")
-        # What is loaded stays; looking through it would stop every thread for 130 ms at each release of memory.
+        # Everything loaded so far stays; scanning it would stop every thread for 130 ms at each release of memory.
         gc.freeze()
         self._memory_release = IdleTask(self._release_memory)
         logger.info("ready: %s by %s in %s", metadata.model, engine.name, engine.precision)
 
     def answer(self, calls: Sequence[Call], observe: Observer = ignore) -> list[Reply]:
-        """Reply to each of `calls`, as `Application.answer` does."""
+        """Return a reply to each call; see `Application.answer`."""
         with self._memory_release.work():
             return self.application.answer(calls, observe)
 
@@ -65,10 +65,10 @@ class ServedModel:
 
 
 def read_profile(archive: ModelArchive, pipeline: Pipeline) -> Profile:
-    """Return what metrics need to know of `archive`, loaded as `pipeline`.
+    """Return what the metrics need to know about `archive`, loaded as `pipeline`.
 
     Raises:
-        ConfigurationError: its reference cannot be used.
+        ConfigurationError: the archive's drift reference cannot be used.
     """
     name, precision, classes = pipeline.engine.name, pipeline.engine.precision, pipeline.labels.names
     recorded = archived_agreement(archive.folder)

@@ -1,4 +1,4 @@
-"""TorchServe's adapter: its context, rows, pseudo-headers, statuses and metrics. Nothing else knows TorchServe."""
+"""TorchServe's adapter: its context, rows, pseudo-headers, statuses and metrics. No other module knows about TorchServe."""
 
 import os
 import re
@@ -21,21 +21,21 @@ from handler.profile import Profile
 from handler.request.protocols import Reply
 from handler.servers.model_process import ServedModel, read_profile
 
-#: Seconds in which the last replies leave before a worker that cannot recover ends itself.
+#: Seconds for the last replies to be sent before a worker that cannot recover exits.
 _LAST_WORDS_S = 1.0
-#: Gauges are written at most so often, with an image.
+#: Minimum seconds between two updates of the gauges; an update also needs an image.
 _GAUGES_EVERY_S = 10.0
-#: What TorchServe's lines of metrics mean something by, so that no class name may hold it.
+#: Characters with a meaning in TorchServe's metric lines; replaced in class names.
 _SEPARATORS = re.compile(r"[,:|#\s]")
 
 
 def end_worker() -> None:
-    """End this process shortly; TorchServe starts another in its place."""
+    """End this process shortly; TorchServe replaces it."""
     threading.Timer(_LAST_WORDS_S, os._exit, [1]).start()
 
 
 class SegmentationService:
-    """What TorchServe loads and calls: `initialize` once, then `handle` for each batch of rows, in one thread."""
+    """The service that TorchServe loads and calls: `initialize` once, then `handle` for each batch of rows, in one thread."""
 
     _model: ServedModel
     _metrics: "Metrics"
@@ -57,7 +57,7 @@ class SegmentationService:
         self._observations = ObservationMetrics(context, read_profile(archive, self._model.application.pipeline))
 
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
-        """Answer one batch of rows, in order, each with a status and content type of its own."""
+        """Answer one batch of rows, in order, each with its own status and content type."""
         self._metrics.batch(len(rows))
         calls = [_call(row, context, index) for index, row in enumerate(rows)]
         replies = self._model.answer(calls, self._metrics.stage)
@@ -77,7 +77,7 @@ class SegmentationService:
 
 
 def read_context(context: Context) -> ModelArchive:
-    """Describe the extracted archive by what TorchServe says of it; a registration may override name and batch size."""
+    """Describe the extracted archive from TorchServe's context; a registration may override its name and batch size."""
     model, properties = context.manifest["model"], context.system_properties
     configuration = context.model_yaml_config or {}
     folder = Path(properties["model_dir"])
@@ -99,18 +99,18 @@ def _call(row: Mapping[str, Any], context: Context, index: int) -> Call:
 
 
 def is_explanation(headers: Mapping[str, Any]) -> bool:
-    """Tell whether the client called `/explanations` or KServe's `:explain`.
+    """Return whether the client called `/explanations` or KServe's `:explain`.
 
-    TorchServe itself sets the header `explain`, in this spelling, for every prediction and explanation, and overwrites a
-    client's own. A client's header in another spelling stays beside it and means nothing.
+    TorchServe itself sets the header `explain`, in this spelling, for every prediction and explanation, overwriting any that
+    the client sent. A client's header in another spelling is kept but ignored.
     """
     return headers.get("explain") == "True"
 
 
 def is_description(row: Mapping[str, Any], headers: Mapping[str, Any]) -> bool:
-    """Tell whether the management API wants the model's description (`GET /models/NAME?customized=true`).
+    """Return whether the management API requests the model's description (`GET /models/NAME?customized=true`).
 
-    Such a call has no content, and lacks the header `explain` that TorchServe sets for all others.
+    Such a call has no content, and lacks the header `explain` that TorchServe sets on all others.
     """
     return not row and headers.get("describe") == "True" and "explain" not in headers
 
@@ -118,20 +118,20 @@ def is_description(row: Mapping[str, Any], headers: Mapping[str, Any]) -> bool:
 def format_in_url(headers: Mapping[str, Any]) -> str | None:
     """Return the last segment of a URL like `/predictions/NAME/VERSION/FORMAT`.
 
-    TorchServe sets the header `url_path`, in this spelling, at /predictions and /explanations, but not at KServe's paths, where
-    it would be the client's own.
+    TorchServe sets the header `url_path`, in this spelling, for /predictions and /explanations. For KServe's paths it does not,
+    so such a header would come from the client.
     """
     url = headers.get("url_path")
     return (url.strip("/") or None) if isinstance(url, str) else None
 
 
 def text_headers(headers: Mapping[str, Any]) -> dict[str, str]:
-    """Return the client's headers, without the headers of a form's parts, which TorchServe puts among them as objects."""
+    """Return the client's headers without those of form parts, which TorchServe mixes in as objects."""
     return {name: _decoded(value) for name, value in headers.items() if isinstance(value, str)}
 
 
 def _decoded(value: str) -> str:
-    """Decode a header as UTF-8, which most clients send (as in a class name) and TorchServe reads as Latin-1."""
+    """Decode a header as UTF-8, which most clients send (in class names, for example) but TorchServe reads as Latin-1."""
     try:
         return value.encode("latin-1").decode("utf-8")
     except UnicodeError:
@@ -151,7 +151,7 @@ class Metrics:
         self._images = add("deeplab_images_total", "count", ["model", "action"], MetricTypes.COUNTER)
         self._errors = add("deeplab_errors_total", "count", ["model", "type"], MetricTypes.COUNTER)
         starts = add("deeplab_worker_starts_total", "count", ["model"], MetricTypes.COUNTER)
-        # TorchServe reads it with the first batch that this worker answers.
+        # TorchServe reads it with the first batch this worker answers.
         starts.add_or_update(1, [self._model])
 
     def stage(self, name: str, seconds: float) -> None:
@@ -173,7 +173,7 @@ class Metrics:
 
 
 class ObservationMetrics:
-    """What the model sees and says, named as in `asgi.model_metrics`; few values, since TorchServe parses a line for each."""
+    """Metrics of images and predictions, named as in `asgi.model_metrics`; few, since TorchServe parses a line per value."""
 
     def __init__(self, context: Context, profile: Profile) -> None:
         self._model = context.model_name
@@ -191,7 +191,7 @@ class ObservationMetrics:
         self._required = add("deeplab_engine_agreement_required", "count", engine, MetricTypes.GAUGE)
 
     def add(self, observations: Sequence[Observation]) -> None:
-        """Record images; of the classes, those that an image shows."""
+        """Record images, each with only the classes present in it."""
         for observation in observations:
             self._window.add(observation)
             for name, metric in self._quantities.items():

@@ -1,7 +1,7 @@
-"""Bearer tokens: who may ask for predictions, and who may see how the server is. Without HTTP, so that gRPC checks alike.
+"""Bearer tokens: who may request predictions, and who may inspect the server. Independent of HTTP, so that gRPC shares it.
 
-A line of the file is `NAME SCOPE[,SCOPE] sha256:HEX`. A token is 256 random bits: nobody can guess it, so one round of SHA-256
-protects it at rest, without the salt and the slow hash that passwords need.
+Each line of the token file is `NAME SCOPE[,SCOPE] sha256:HEX`. A token is 256 random bits, which nobody can guess, so one round
+of SHA-256 protects it at rest, without the salt and slow hash that passwords need.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ _LINE = re.compile(r"(?P<name>\S+)\s+(?P<scopes>\S+)\s+sha256:(?P<digest>[0-9a-f
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 #: RFC 6750, section 2.1.
 _AUTHORIZATION = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]{1,512}=*)")
-#: Tells people and scanners of leaked secrets what it is.
+#: Lets people and secret scanners recognize a leaked token.
 _PREFIX = "deeplab_"
 _MOST_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
 class Token:
-    """What the file says of a token: everything but the token."""
+    """A token's entry in the file: everything except the secret."""
 
     name: str
     scopes: frozenset[str]
@@ -44,16 +44,16 @@ class Token:
 
 
 class Access:
-    """The check of every call."""
+    """Checks each call's bearer token."""
 
     def __init__(self, file: Path | None = None) -> None:
-        """Read the tokens, from now on whenever the file changes.
+        """Read the tokens now, and again whenever the file changes.
 
         Args:
-            file: the tokens; None: everyone may do everything.
+            file: the token file, or None to allow everything to everyone.
 
         Raises:
-            UnusableFile: the file cannot be read, is not one of tokens, or others may write it.
+            UnusableFile: the file cannot be read, is not a token file, or is writable by other users.
         """
         self._tokens = WatchedFiles("--tokens", [file], lambda: read_tokens(file)) if file is not None else None
         if file is not None and file.stat().st_mode & stat.S_IROTH:
@@ -65,15 +65,15 @@ class Access:
         return self._tokens is not None
 
     def check(self, authorization: Sequence[str], accepted: Collection[str]) -> str | None:
-        """Return the name of the token with which a call may be answered, or None if none is needed.
+        """Return the name of the token that authorizes a call, or None if no token is needed.
 
         Args:
-            authorization: the values of all headers (or gRPC metadata) called `authorization`.
+            authorization: the values of all headers (or gRPC metadata) named `authorization`.
             accepted: scopes; the token must have at least one of them.
 
         Raises:
-            Unauthorized: there is not exactly one bearer token, or it is not in the file.
-            Forbidden: the token has none of these scopes.
+            Unauthorized: the call does not have exactly one bearer token, or the token is not in the file.
+            Forbidden: the token has none of the accepted scopes.
         """
         if self._tokens is None:
             return None
@@ -82,23 +82,23 @@ class Access:
             raise Unauthorized("the bearer token is not valid here", "invalid_token")
         if token.scopes.isdisjoint(accepted):
             scopes = " or ".join(sorted(accepted))
-            raise Forbidden(f"the token {token.name!r} is not for this; its scope would have to be {scopes}", scopes)
+            raise Forbidden(f"the token {token.name!r} does not allow this; it needs the scope {scopes}", scopes)
         return token.name
 
 
 def make_token(scopes: Collection[str], name: str | None = None) -> tuple[str, Token]:
-    """Return a new secret, and what the file says of it; without a name, it has one from its hash."""
+    """Return a new secret and its entry for the file; without `name`, the name is derived from the hash."""
     secret = _PREFIX + secrets.token_urlsafe(32)
     digest = _digest(secret)
     return secret, Token(name or f"token-{digest.hex()[:8]}", frozenset(scopes), digest)
 
 
 def append_token(file: Path, token: Token) -> None:
-    """Add a token's line to a file, which is made for the user alone if it does not exist.
+    """Append a token's line to a file; a new file is readable by its owner alone.
 
     Raises:
-        UnusableFile: the file would not be one of tokens then, or others may write it.
-        OSError: it cannot be written.
+        UnusableFile: the file has a token of this name, is not a token file, or is writable by other users.
+        OSError: the file cannot be written.
     """
     before = read_tokens(file) if file.exists() and file.stat().st_size else ()
     if token.name in {other.name for other in before}:
@@ -115,8 +115,8 @@ def read_tokens(file: Path) -> tuple[Token, ...]:
     """Return the tokens in a file.
 
     Raises:
-        UnusableFile: it is not a file of tokens, or others may write it.
-        OSError: it cannot be read.
+        UnusableFile: the file is not a token file, or is writable by other users.
+        OSError: the file cannot be read.
     """
     tokens: list[Token] = []
     for number, line in enumerate(_read_private(file).splitlines(), 1):
@@ -153,8 +153,8 @@ def _read_private(file: Path) -> str:
 
 
 def _open_private(path: str, flags: int) -> int:
-    """Open a regular file that nobody else may write; the file that is checked is the one that is read."""
-    descriptor = os.open(path, flags | os.O_NONBLOCK)  # Opening a pipe must not wait for its other end.
+    """Open a regular file that no other user may write. Checks the open descriptor, so that the file cannot be swapped."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)  # Opening a pipe must not block.
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -180,7 +180,7 @@ def _credentials(authorization: Sequence[str]) -> str:
 
 
 def _find(secret: str, tokens: Sequence[Token]) -> Token | None:
-    """Return the token of this secret, in a time that tells nothing of it."""
+    """Return the token with this secret, in a time that reveals nothing about the secret."""
     digest = _digest(secret)
     matching = [token for token in tokens if hmac.compare_digest(token.digest, digest)]
     return matching[0] if matching else None

@@ -3,7 +3,7 @@
 import sys
 
 if __name__ == "__main__":
-    if sys.version_info < (3, 11):  # noqa: UP036 (whoever has an archive may run any Python)
+    if sys.version_info < (3, 11):  # noqa: UP036 (an archive may be run with any Python)
         sys.exit("error: this archive needs Python 3.11 or newer; this is " + sys.version.split()[0])
     from pathlib import Path
 

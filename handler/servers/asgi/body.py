@@ -1,4 +1,4 @@
-"""Read a request's body within its limits of bytes, time and memory."""
+"""Read a request's body within limits of size, time and memory."""
 
 import asyncio
 import time
@@ -10,14 +10,14 @@ from starlette.types import Message, Receive
 from handler.servers.asgi.errors import BodyTooLarge, QueueFull, RequestTimeout
 from handler.servers.asgi.request_queue import ClientGone
 
-#: Slower than this over a whole body is not a slow line but an attack.
+#: A lower average over a whole body is an attack rather than a slow line.
 _LEAST_BYTES_PER_S = 16_384
-#: A refused body is read on for a moment: a client that still sends takes a closed connection for a failure of the network.
+#: A refused body is still read for a moment: a client that is still sending takes a closed connection for a network failure.
 _DISCARD_FOR_S, _DISCARD_BYTES = 2.0, 1 << 28
 
 
 class HeldBytes:
-    """The bytes of bodies that the server holds, of all requests together."""
+    """The budget of bytes for the request bodies that the server holds, over all requests."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -29,7 +29,7 @@ class HeldBytes:
 
     @contextmanager
     def hold(self) -> Iterator["BodyShare"]:
-        """Give a share that grows with a body, and is free again after the block."""
+        """Yield a share that grows with a body and is released after the block."""
         share = BodyShare(self)
         try:
             yield share
@@ -37,10 +37,10 @@ class HeldBytes:
             self._held -= share.bytes
 
     def take(self, count: int, share: "BodyShare") -> None:
-        """Let a share grow.
+        """Grow a share.
 
         Raises:
-            QueueFull: all shares together would be too many bytes; a lone one may be.
+            QueueFull: the shares together would exceed the budget; a lone share may exceed it.
         """
         if self._held > share.bytes and self._held + count > self._most:
             message = f"the requests in hand have {self._held:,} bytes, the limit is {self._most:,}; try again in 1 s"
@@ -50,17 +50,17 @@ class HeldBytes:
 
 
 class BodyShare:
-    """What one body takes of `HeldBytes`."""
+    """The part of `HeldBytes` that one body takes."""
 
     def __init__(self, held: HeldBytes) -> None:
         self.bytes = 0
         self._held = held
 
     def grow_to(self, size: int) -> None:
-        """Take as much more as is needed for `size` bytes.
+        """Grow to `size` bytes, unless the share has them already.
 
         Raises:
-            QueueFull: there is no room for them.
+            QueueFull: the server has no room for them.
         """
         if size > self.bytes:
             self._held.take(size - self.bytes, self)
@@ -70,16 +70,16 @@ async def read_body(receive: Receive, headers: Mapping[str, str], most: int, pau
     """Return the whole body.
 
     Args:
-        receive: ASGI's.
-        headers: the request's, names in lower case.
-        most: bytes that the body may have.
-        pause: seconds that it may pause. After as many seconds it must also come faster than 16 KiB/s on the whole.
-        share: where its bytes are counted.
+        receive: ASGI's `receive`.
+        headers: the request's headers, names in lower case.
+        most: the largest body allowed, in bytes.
+        pause: the longest pause allowed, in seconds. After this many seconds the average must also exceed 16 KiB/s.
+        share: counts the bytes of this body.
 
     Raises:
-        BodyTooLarge: it has, or says that it has, more bytes.
-        RequestTimeout: it is too slow.
-        QueueFull: the server holds too many bytes already.
+        BodyTooLarge: the body is larger than `most`, or declares that it is.
+        RequestTimeout: the body arrives too slowly.
+        QueueFull: the server already holds too many bytes.
         ClientGone: the client has hung up.
     """
     declared = headers.get("content-length", "")
@@ -110,7 +110,7 @@ async def _receive_within(receive: Receive, seconds: float) -> Message:
 
 
 async def discard_body(receive: Receive) -> None:
-    """Read on for a moment what a client still sends of a body that is refused."""
+    """Read and discard the rest of a refused body for a moment."""
     discarded = 0
     with suppress(TimeoutError):
         async with asyncio.timeout(_DISCARD_FOR_S):
@@ -122,5 +122,5 @@ async def discard_body(receive: Receive) -> None:
 
 
 def has_body(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request has a body (RFC 9112, section 6.3)."""
+    """Return whether a request has a body (RFC 9112, section 6.3)."""
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"

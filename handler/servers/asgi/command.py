@@ -1,6 +1,6 @@
-"""Start the server from a command line, or say in one sentence why not.
+"""Start the server from a command line, or explain in one sentence why it cannot start.
 
-An archive's file runs this before it is extracted, so what only the server needs is imported late.
+A `.mar` file runs this before it is extracted, so modules that only the server needs are imported late.
 """
 
 import importlib.util
@@ -16,7 +16,7 @@ from handler.servers.asgi.signatures import PACKAGE
 from handler.servers.asgi.unpack import UnpackError, sweep, unpack
 
 _FAILURE, _USAGE = 1, 2
-#: What the front process and its workers import, by the names under which packages are installed.
+#: Modules that the front process and its workers import, with the names of their packages.
 _PACKAGES = {
     "starlette": "starlette",
     "uvicorn": "uvicorn",
@@ -29,15 +29,15 @@ _PACKAGES = {
     "pydantic": "pydantic",
     "safetensors": "safetensors",
 }
-#: What `--grpc-port` needs beside them.
+#: Needed in addition for `--grpc-port`.
 _GRPC_PACKAGES = {"grpc": "grpcio", "google.protobuf": "protobuf"}
-#: What `--verify-key` needs beside them.
+#: Needed in addition for `--verify-key`.
 _SIGNATURE_PACKAGES = {"minisign": PACKAGE}
 _CANNOT_VOUCH = (
     "--verify-key: `python MODEL.mar` has already run the archive's own code, which cannot vouch for itself; start the server "
     "from code that you trust: python -m handler.servers.asgi --model NAME=MODEL.mar --verify-key FILE"
 )
-#: By this a process that runs an extracted archive knows the file that the user started.
+#: Environment variable that tells a process running an extracted archive which file the user started.
 _STARTED_AS = "DEEPLAB_ARCHIVE"
 
 
@@ -47,13 +47,13 @@ def main(
     archive: Path | None = None,
     root: Path | None = None,
 ) -> int:
-    """Serve until a signal ends the server; return the exit code.
+    """Serve until a signal ends the server, and return the exit code.
 
     Args:
         arguments: the words after the program's name.
         prog: what the user typed to start the program.
         archive: the archive to serve if the command line names no model.
-        root: the archive, or its folder, whose code this is; None: it is not an archive's.
+        root: the archive, or its extracted folder, that this code was loaded from; None outside an archive.
     """
     try:
         if list(arguments[:1]) == [TOKEN_COMMAND]:
@@ -78,10 +78,10 @@ def main(
 
 
 def main_of_archive(root: Path, arguments: Sequence[str]) -> int:
-    """Serve the archive whose file, or folder after extraction, is `root`.
+    """Serve the archive at `root`: its file or, after extraction, its folder.
 
-    A file is extracted, and the folder is run in its place: code that is imported late cannot come from another archive that
-    was written over the file meanwhile.
+    A file is extracted and the folder is run instead, so that late imports cannot come from another archive that has replaced
+    the file in the meantime.
     """
     archive = Path(os.environ.pop(_STARTED_AS, root)) if root.is_dir() else root
     if root.is_dir() or list(arguments[:1]) == [TOKEN_COMMAND]:
@@ -98,14 +98,14 @@ def main_of_archive(root: Path, arguments: Sequence[str]) -> int:
 
 
 def require_packages(packages: Mapping[str, str], root: Path | None = None) -> None:
-    """Check that this Python has what the server imports.
+    """Check that this Python has the packages that the server imports.
 
     Args:
-        packages: their names by those of their modules.
-        root: the archive, or its folder, which says in what versions; None: no versions are told.
+        packages: package names by module name.
+        root: the archive, or its folder, that pins their versions, or None to recommend no versions.
 
     Raises:
-        OptionError: naming the packages that are missing, and the command that installs them.
+        OptionError: packages are missing; the message names them and the command that installs them.
     """
     missing = [package for module, package in packages.items() if not _is_installed(module)]
     if missing:
@@ -123,7 +123,7 @@ def _needed_packages(options: ServerOptions) -> Mapping[str, str]:
 
 
 def _requirements(root: Path | None) -> dict[str, str]:
-    """Return the lines of the archive's `requirements.txt` by package; nothing if it has none."""
+    """Return the lines of the archive's `requirements.txt` by package; empty if there is no such file."""
     try:
         if root is None:
             return {}
@@ -145,6 +145,6 @@ def _run_instead(command: Sequence[str], environment: Mapping[str, str]) -> NoRe
 
 
 def fail(message: str, code: int = _FAILURE) -> int:
-    """Print an error for the person at the terminal; return the exit code."""
+    """Print an error to standard error and return the exit code."""
     sys.stderr.write(f"error: {message}\n")
     return code

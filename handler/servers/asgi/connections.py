@@ -1,4 +1,4 @@
-"""Connections with what uvicorn does not have: a limit of their number, and timeouts for headers and for slow readers."""
+"""Connections with what uvicorn lacks: a limit on their number, and timeouts for headers and slow readers."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from handler.errors import SegmentationError
 from handler.servers.asgi.doors import SECURITY_HEADERS
 from handler.servers.asgi.errors import MalformedRequest, RequestTimeout, Unavailable, error_body
 
-#: How often a connection whose client does not read is looked at, and what it must have read meanwhile to stay.
+#: A slow reader is checked this often, and disconnected unless it has read this much since the last check.
 _READS_WITHIN_S, _LEAST_BYTES_READ = 30.0, 100_000
-#: When the server ends, a connection on which nothing comes stays open so long: a request may be on its way.
+#: On shutdown an idle connection stays open for this long, since a request may be on its way.
 LAST_REQUEST_WITHIN_S = 0.5
 
 
@@ -21,7 +21,7 @@ class LimitedConnection(HttpToolsProtocol):
 
     most_connections: ClassVar[int]
     header_timeout: ClassVar[float]
-    #: Told of each connection that is closed without a request.
+    #: Called for each connection that is closed without a request.
     on_refusal: ClassVar[Callable[[SegmentationError], None]]
 
     _header_timer: asyncio.TimerHandle | None = None
@@ -53,7 +53,7 @@ class LimitedConnection(HttpToolsProtocol):
         if not self.url.startswith((b"/", b"*")):  # An absolute URL; the ASGI scope keeps only its path.
             self.scope["state"]["target"] = self.url.decode("latin-1")
         super().on_headers_complete()
-        # The parser calls trailers headers too: behind the body they would pass proxies as what those took away or checked.
+        # The parser reports trailers as headers too, which would smuggle in headers that a proxy strips or checks.
         self.headers = []
         if self._is_draining:
             self.cycle.keep_alive = False
@@ -69,7 +69,7 @@ class LimitedConnection(HttpToolsProtocol):
         self._refuse(MalformedRequest("the request is not HTTP/1.1"))
 
     def shutdown(self) -> None:
-        """Let what was begun finish, as the server ends."""
+        """Finish the current request when the server shuts down."""
         self._is_draining = True
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
@@ -100,7 +100,7 @@ class LimitedConnection(HttpToolsProtocol):
         self._refuse(RequestTimeout(f"the headers were not complete within {self.header_timeout:g} s"))
 
     def _refuse(self, error: SegmentationError) -> None:
-        """Answer without a request, and close."""
+        """Send an error without waiting for a request, and close the connection."""
         if self.transport.is_closing():
             return
         body = error_body(error)
@@ -131,6 +131,6 @@ class LimitedConnection(HttpToolsProtocol):
 def connection_type(
     most: int, header_timeout: float, on_refusal: Callable[[SegmentationError], None]
 ) -> type[LimitedConnection]:
-    """Return the class of connections with these limits: uvicorn makes its connections from a class."""
+    """Return a connection class with these limits; uvicorn is configured with a class."""
     limits = {"most_connections": most, "header_timeout": header_timeout, "on_refusal": staticmethod(on_refusal)}
     return type("Connection", (LimitedConnection,), limits)

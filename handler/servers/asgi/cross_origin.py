@@ -1,13 +1,13 @@
-"""Pages of other origins (CORS), by an allow-list.
+"""Cross-origin requests (CORS) by an allow-list.
 
-Starlette's `CORSMiddleware` would answer what it refuses itself: as plain text, without a request id, a line in the log or the
-other headers. This decides and leaves the answering to the routes.
+Starlette's `CORSMiddleware` would answer refused requests itself: as plain text, without a request id, a log line or the other
+headers. This module only decides, and the routes answer.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 
-#: What scripts may read of an answer beside the few headers that browsers show anyway.
+#: Response headers that scripts may read in addition to the few that browsers always expose.
 _EXPOSED = "X-Request-ID, Retry-After, Inference-Header-Content-Length, Server-Timing, WWW-Authenticate, traceparent"
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+( *, *[A-Za-z0-9!#$%&'*+.^_`|~-]+){0,99}")
 #: Browsers cap it: Chromium at two hours.
@@ -15,19 +15,19 @@ _PREFLIGHT_VALID_S = 7200
 
 
 class CrossOrigin:
-    """What pages of other origins may do: nothing, unless their origin is listed."""
+    """The CORS policy: pages of other origins may do nothing unless their origin is listed."""
 
     def __init__(self, allowed: Sequence[str]) -> None:
-        """Keep the list, in lower case; `*` stands for every origin."""
+        """Allow these origins, given in lower case; `*` allows every origin."""
         self._allows_all = "*" in allowed
         self._allowed = frozenset(allowed)
 
     def is_preflight(self, method: str, headers: Mapping[str, str]) -> bool:
-        """Tell whether a browser asks what a page may send. It asks without the page's token."""
+        """Return whether a request is a preflight, which browsers send without the page's token."""
         return method == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers
 
     def headers(self, origin: str | None) -> dict[str, str]:
-        """Return the headers of any answer, errors too, so that the page may read it."""
+        """Return the headers that let the page read a response, including errors."""
         if not self._allowed:
             return {}
         if self._allows_all:
@@ -37,11 +37,11 @@ class CrossOrigin:
         return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED, "Vary": "Origin"}
 
     def preflight_headers(self, headers: Mapping[str, str], allow: str) -> dict[str, str]:
-        """Return what the answer to a preflight has beside `headers`: every header of a page of a listed origin may be sent.
+        """Return the additional headers of a preflight response; a page of a listed origin may send any header.
 
         Args:
-            headers: the request's, names in lower case.
-            allow: methods that the path takes.
+            headers: the request's headers, names in lower case.
+            allow: the methods that the path allows.
         """
         if "Access-Control-Allow-Origin" not in self.headers(headers["origin"]):
             return {}

@@ -1,4 +1,4 @@
-"""Who is let in, and under which headers answers go out: tokens, host names, origins."""
+"""The checks that a request passes before its endpoint (token, host name, origin), and the headers of every response."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from handler.servers.asgi.cross_origin import CrossOrigin
 from handler.servers.asgi.host_names import HostNames, host_name, is_loopback
 from handler.servers.asgi.page import page_paths
 
-#: Headers of every answer, also of those to what is no request. No answer is a page, and none may be taken for one.
+#: Headers of every response, even to bytes that are not HTTP. No response may be interpreted as a page.
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -20,11 +20,11 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _STRICT_TRANSPORT = "max-age=31536000"
-#: Probes, and the page, which asks for a token itself.
+#: Probes, and the page, which prompts for a token itself.
 _FOR_ALL = {"/ping", "/v2/health/live", "/v2/health/ready", *page_paths()}
 _PREDICTIONS = ("/predictions/", "/explanations/", "/invocations")
 _PREDICTION_ENDS = (":predict", ":explain", "/infer")
-#: What KServe's clients read before they predict, and paths that do not exist.
+#: Paths that KServe clients read before they predict, and paths that do not exist.
 _FOR_EITHER = ("", "/openapi.json", "/v1/models", "/v1/models/{model}", "/v2")
 
 
@@ -37,33 +37,33 @@ class Doors:
     cross_origin: CrossOrigin
 
     def admit(self, request: Request, route: str) -> str | None:
-        """Let a request pass, and return the name of its token, if it needs one.
+        """Admit a request, and return the name of its token, or None if it needs none.
 
         Args:
             request: the request.
-            route: its path as declared, with the names of its parts in braces; empty: no such path.
+            route: the declared path, with parameters in braces; empty if there is no such path.
 
         Raises:
-            MalformedRequest: it does not say for which host it is.
+            MalformedRequest: the request does not name exactly one host.
             Misdirected: it is for another host.
             Unauthorized: it has no valid token.
             Forbidden: its token is for other paths.
         """
         hosts, scopes = _values(request, b"host"), scopes_of(route)
         self.host_names.require_one(hosts, request.scope["http_version"])
-        if not scopes or request.method == "OPTIONS":  # A preflight has no token, and the methods are no secret.
+        if not scopes or request.method == "OPTIONS":  # A preflight has no token, and methods are not secret.
             return None
         if OPERATE in scopes and route:
             self.host_names.require_allowed(hosts, request.scope["state"].get("target", ""))
         return self.access.check(_values(request, b"authorization"), scopes)
 
     def finish(self, request: Request, response: Response) -> None:
-        """Add the headers that every answer has."""
+        """Add the headers that every response has."""
         headers: Mapping[str, str] = request.scope["deeplab.headers"]
         added = {**SECURITY_HEADERS, **self.cross_origin.headers(headers.get("origin"))}
         if self.cross_origin.is_preflight(request.method, headers):
             added |= self.cross_origin.preflight_headers(headers, response.headers.get("Allow", ""))
-        # A browser would remember it for all servers on this machine.
+        # For a loopback name, browsers would apply it to all servers on this machine.
         if request.scope["scheme"] == "https" and not is_loopback(host_name(headers.get("host", "")) or "localhost"):
             added["Strict-Transport-Security"] = _STRICT_TRANSPORT
         for name, value in added.items():
@@ -75,7 +75,7 @@ class Doors:
 
 
 def scopes_of(route: str) -> frozenset[str]:
-    """Return the scopes that open this path, any one of them; empty: no token is needed."""
+    """Return the scopes that give access to a path, any one of which suffices; empty if no token is needed."""
     if route in _FOR_ALL:
         return frozenset()
     if route.startswith(_PREDICTIONS) or route.endswith(_PREDICTION_ENDS):

@@ -1,4 +1,4 @@
-"""Refusals by the front process itself, in the error body that the whole service has.
+"""Errors that the front process itself answers, with the error body that the whole service uses.
 
 SegmentationError
 ├── Unauthorized          401
@@ -25,24 +25,24 @@ from handler.errors import SegmentationError
 
 
 class MalformedRequest(SegmentationError):
-    """Bytes that are not HTTP."""
+    """The request is not valid HTTP."""
 
     status = 400
 
 
 class Unauthorized(SegmentationError):
-    """A call without a valid token, where tokens are needed."""
+    """The call needs a token, and has no valid one."""
 
     status = 401
 
     def __init__(self, message: str, error: str | None = None) -> None:
         super().__init__(message)
-        #: The header `WWW-Authenticate` (RFC 6750, section 3), which names no error for a call without any token.
+        #: The header `WWW-Authenticate` (RFC 6750, section 3); it has no error code if the call has no token at all.
         self.challenge = 'Bearer realm="deeplab"' + (f', error="{error}"' if error else "")
 
 
 class Forbidden(SegmentationError):
-    """A call with a token that is for other calls."""
+    """The token does not have the scope that the call needs."""
 
     status = 403
 
@@ -53,52 +53,52 @@ class Forbidden(SegmentationError):
 
 
 class PathNotFound(SegmentationError):
-    """A path that the server does not have."""
+    """The server has no such path."""
 
     status = 404
 
 
 class ModelNotFound(SegmentationError):
-    """A model, or a version of it, that is not served."""
+    """The model, or this version of it, is not served."""
 
     status = 404
 
 
 class MethodNotAllowed(SegmentationError):
-    """A method that the path does not take; the header `Allow` names those it does."""
+    """The path does not allow this method; the header `Allow` lists those it does."""
 
     status = 405
 
 
 class RequestTimeout(SegmentationError):
-    """A client that sends its headers or its body too slowly."""
+    """The client sends its headers or body too slowly."""
 
     status = 408
 
 
 class BodyTooLarge(SegmentationError):
-    """A body of more bytes than any request that could be answered."""
+    """The body is larger than any valid request."""
 
     status = 413
 
 
 class Misdirected(SegmentationError):
-    """A call under a host name that is not this server's, as a page sends it after DNS rebinding."""
+    """The call names a host other than this server, as a page does after DNS rebinding."""
 
     status = 421
 
 
 class WorkerDied(SegmentationError):
-    """The worker that held the request died, and so did the one that tried it again."""
+    """The worker running the request died, and so did the one that retried it."""
 
 
 class Unavailable(SegmentationError):
-    """The request cannot be taken now. The header `Retry-After` says when to come again."""
+    """The server cannot accept the request now. The header `Retry-After` says when to try again."""
 
     status = 503
 
     def __init__(self, message: str, retry_after: int = 1, reason: str | None = None) -> None:
-        """`reason`: what the metrics call it; None: what its type is called."""
+        """`reason` is its label in the metrics; by default, the name of its type."""
         super().__init__(message)
         #: Seconds.
         self.retry_after = retry_after
@@ -106,7 +106,7 @@ class Unavailable(SegmentationError):
 
 
 class QueueFull(Unavailable):
-    """As many requests, or bytes of them, wait as the server may hold."""
+    """The server already holds as many waiting requests, or bytes of requests, as it may."""
 
 
 class ModelNotReady(Unavailable):
@@ -114,19 +114,19 @@ class ModelNotReady(Unavailable):
 
 
 class DeadlineExceeded(SegmentationError):
-    """The answer was not there in time."""
+    """The answer was not ready in time."""
 
     status = 504
 
 
 class MetricsUnavailable(SegmentationError):
-    """The package that keeps the metrics is not installed."""
+    """The package for metrics is not installed."""
 
     status = 501
 
 
 def rejection_reason(error: SegmentationError) -> str | None:
-    """Return what the metrics call a refusal by the front process, as `queue_full`; None: it is a fault."""
+    """Return the label in the metrics of a rejection by the front process, such as `queue_full`, or None for a fault."""
     if error.status == 500:
         return None
     name = error.reason if isinstance(error, Unavailable) else None
@@ -134,9 +134,9 @@ def rejection_reason(error: SegmentationError) -> str | None:
 
 
 def error_body(error: SegmentationError) -> bytes:
-    """Return the documented body of an error, as `handler.request.protocols.envelope.error_reply` writes it.
+    """Return the documented body of an error, the same as `handler.request.protocols.envelope.error_reply` writes.
 
-    That module imports numpy, which the front process does not.
+    That module imports numpy, which the front process must not.
     """
     message = str(error)
     content = {"error": message, "code": error.status, "type": type(error).__name__, "message": message}

@@ -1,6 +1,6 @@
 """Messages on the socket between the front process and a worker: eight bytes of length, then a pickle.
 
-Both ends are processes of one server, started by it, on a socket that nobody else can reach.
+Both ends are processes of the same server, on a socket that no other process can reach.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ _LENGTH = struct.Struct(">Q")
 
 
 def encode(message: Message) -> memoryview:
-    """Return the frame of `message`, in one piece: two would wake the other end twice."""
+    """Return the frame of `message` as one buffer: two writes would wake the other end twice."""
     frame = io.BytesIO(bytes(_LENGTH.size))
     frame.seek(_LENGTH.size)
     pickle.dump(message, frame, protocol=5)
@@ -25,7 +25,7 @@ def encode(message: Message) -> memoryview:
 
 
 async def read(stream: asyncio.StreamReader) -> Message | None:
-    """Return the next message; None: the other end has closed the socket."""
+    """Return the next message, or None once the other end has closed the socket."""
     try:
         (length,) = _LENGTH.unpack(await stream.readexactly(_LENGTH.size))
         message: Message = pickle.loads(await stream.readexactly(length))  # noqa: S301 (from our own process)
@@ -35,7 +35,7 @@ async def read(stream: asyncio.StreamReader) -> Message | None:
 
 
 def receive(connection: socket.socket) -> Message | None:
-    """Wait for the next message; None: the other end has closed the socket."""
+    """Wait for the next message, and return it, or None once the other end has closed the socket."""
     length = _receive_exactly(connection, _LENGTH.size)
     content = length and _receive_exactly(connection, _LENGTH.unpack(length)[0])
     return pickle.loads(content) if content else None  # noqa: S301 (from our own process)

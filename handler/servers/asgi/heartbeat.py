@@ -1,34 +1,34 @@
-"""Notice that a worker process gives no sign of life."""
+"""Detect worker processes that give no sign of life."""
 
 from pathlib import Path
 
-#: Intervals without a sign of life after which a worker is taken for hung. Several, and not one of their sum: while the whole
-#: machine stands still, only one passes. Up to one more passes before the ping that is not answered.
+#: Consecutive intervals without a sign of life after which a worker counts as hung. Several short ones rather than one long
+#: one: while the whole machine is suspended, only one passes. Up to one more passes before the ping that goes unanswered.
 SILENT_INTERVALS = 3
-#: Where proc(5) has the processor time of a process, counted from the end of its name: in user and in kernel mode.
+#: Fields of proc(5)'s `stat`, counted from the end of the process's name: processor time in user and in kernel mode.
 _USER, _KERNEL = 11, 12
 
 
 class Heartbeat:
-    """Counts the intervals in a row in which a process neither answered a ping nor used the processor.
+    """Counts consecutive intervals in which a process neither answered a ping nor used the processor.
 
-    Code that holds Python's lock, as a dense CRF does for seconds, answers no ping, but uses the processor. A process that is
-    stopped or deadlocked does neither.
+    Code that holds Python's global interpreter lock, as a dense CRF does for seconds, answers no ping but uses the processor. A
+    process that is stopped or deadlocked does neither.
     """
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._ticks = _processor_ticks(pid)
         self._is_asked = False
-        #: How many intervals in a row have passed without a sign of life.
+        #: Consecutive intervals without a sign of life.
         self.silent = 0
 
     def answer(self) -> None:
-        """Note that the process has answered a ping."""
+        """Record that the process has answered a ping."""
         self._is_asked, self.silent = False, 0
 
     def beat(self) -> bool:
-        """End an interval; return whether the process is to be sent a ping, because it has answered the last one."""
+        """End an interval, and return whether to send the next ping, which is when the last one has been answered."""
         ticks = _processor_ticks(self._pid)
         self.silent = self.silent + 1 if self._is_asked and ticks is not None and ticks == self._ticks else 0
         self._ticks = ticks
@@ -37,7 +37,7 @@ class Heartbeat:
 
 
 def _processor_ticks(pid: int) -> int | None:
-    """Return how long a process has used processors, in ticks; None: the system does not say, or there is no such process."""
+    """Return the processor time of a process in ticks, or None if it is unavailable or there is no such process."""
     try:
         values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,7 +1,7 @@
-"""The host names under which operations are answered.
+"""The host names under which operational paths are answered.
 
-A page can point its own domain at 127.0.0.1 (DNS rebinding) and then read what a server on loopback answers it, as if it were
-of the same origin. Its browser still sends the page's domain as `Host`.
+A page can point its own domain at 127.0.0.1 (DNS rebinding) and then read the responses of a server on loopback as if it had
+the same origin. The browser still sends the page's domain as `Host`.
 """
 
 import ipaddress
@@ -15,16 +15,16 @@ _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 
 
 def host_name(authority: str) -> str | None:
-    """Return the name or address in `NAME`, `NAME:PORT` or `[ADDRESS]:PORT`, as it is compared; None if there is none.
+    """Return the normalized name or address in `NAME`, `NAME:PORT` or `[ADDRESS]:PORT`, or None if `authority` is malformed.
 
-    User information (`user@host`), spaces, and anything else that is no name give None.
+    User information (`user@host`) and spaces count as malformed.
     """
     match = _HOST.fullmatch(authority)
     return match["name"].lower().strip("[]").removesuffix(".") if match else None
 
 
 def is_loopback(name: str) -> bool:
-    """Tell whether a host name or an address means this machine, whatever a name server says (RFC 6761, section 6.3)."""
+    """Return whether a host name or address always means this machine, whatever DNS says (RFC 6761, section 6.3)."""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
@@ -36,33 +36,33 @@ def is_loopback(name: str) -> bool:
 
 
 class HostNames:
-    """The check of `Host`."""
+    """Checks the header `Host`."""
 
     def __init__(self, listens_on: str, allowed: Sequence[str]) -> None:
-        """Keep what is allowed.
+        """Allow loopback names and `allowed`.
 
         Args:
-            listens_on: the server's address. Beyond loopback, its names are not known: without `allowed`, all pass.
-            allowed: names that pass beside those of loopback.
+            listens_on: the server's address. Beyond loopback its names are unknown, so without `allowed` all pass.
+            allowed: names that pass in addition to those of loopback.
         """
         self._allowed = frozenset(allowed)
         self._checks = bool(allowed) or is_loopback(listens_on)
 
     def require_one(self, hosts: Sequence[str], http_version: str) -> None:
-        """Refuse a request that does not say, or says twice, for which host it is (RFC 9112, section 3.2).
+        """Refuse a request that does not name exactly one host (RFC 9112, section 3.2).
 
         Raises:
-            MalformedRequest: there is not exactly one header `Host`; HTTP/1.0 may have none.
+            MalformedRequest: there is not exactly one `Host` header; in HTTP/1.0 it may be missing.
         """
         if len(hosts) > 1 or (not hosts and http_version != "1.0"):
             raise MalformedRequest(f"the request has {len(hosts)} headers 'Host', and should have one")
 
     def require_allowed(self, hosts: Sequence[str], target: str) -> None:
-        """Refuse a request under a name that is not this server's. Without a name, it does not come from a browser.
+        """Refuse a request under a name that is not this server's. A request without a name cannot come from a browser.
 
         Args:
             hosts: the values of `Host`.
-            target: the request's target, if it is a whole URL: its host counts as well.
+            target: the request's target; if it is an absolute URL, its host is checked too.
 
         Raises:
             Misdirected: a name is not allowed.
@@ -74,6 +74,6 @@ class HostNames:
             name = host_name(host)
             if name is None or not (is_loopback(name) or name in self._allowed):
                 raise Misdirected(
-                    f"the host {host[:80]!r} is not one under which this server is operated; call it as localhost, or start it "
+                    f"the host {host[:80]!r} is not allowed for operating this server; call it as localhost, or start it "
                     "with --allow-host NAME"
                 )

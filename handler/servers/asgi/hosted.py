@@ -1,4 +1,4 @@
-"""The server as an ASGI application for another HTTP server, which owns the sockets: uvicorn, hypercorn, Ray Serve.
+"""The server as an ASGI application for another HTTP server that owns the sockets, such as uvicorn, hypercorn or Ray Serve.
 
 The models' worker processes start and end with the application's lifespan.
 """
@@ -18,18 +18,18 @@ _LOOK_EVERY_S = 0.05
 
 
 class HostedFront:
-    """The routes of the server, and its workers. What concerns connections is the host's: their number, TLS, idle timeouts."""
+    """The server's routes and workers. The hosting server handles connections: their number, TLS and idle timeouts."""
 
     def __init__(self, options: ServerOptions, folders: Mapping[str, Path]) -> None:
-        """Start nothing yet.
+        """Prepare the routes without starting any worker.
 
         Args:
-            options: how to serve. Those of sockets, TLS and gRPC are the host's matter.
-            folders: the extracted archives by the names of their models.
+            options: how to serve. Options for sockets, TLS and gRPC are ignored.
+            folders: the extracted archives by model name.
 
         Raises:
             UnpackError: an archive was packaged before this server existed.
-            OptionError: the file of tokens, or the endpoint of traces cannot be used.
+            OptionError: the token file or the tracing endpoint cannot be used.
         """
         settings = make_settings(options, folders)
         self._models, self._telemetry, self._front = settings.models, settings.telemetry, Front(settings)
@@ -39,11 +39,11 @@ class HostedFront:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
-            # The front's own connections always have a state; other hosts need not.
+            # This server's own connections always set a state; other servers may not.
             await self._front({**scope, "state": scope.get("state", {})}, receive, send)
 
     async def start(self) -> None:
-        """Start the workers, and return when every model is ready. Does nothing if they have been started.
+        """Start the workers, unless they are started already, and return when every model is ready.
 
         Raises:
             ModelNotReady: the workers of a model keep dying.
@@ -57,13 +57,14 @@ class HostedFront:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def stop(self) -> None:
-        """End the workers. What they hold is lost, so the host must let its requests finish before."""
+        """End the workers. The requests they hold are lost, so the hosting server must finish its requests first."""
         self._front.is_draining = True
         await asyncio.gather(*(model.stop() for model in self._models.values()))
         self._telemetry.close()
 
     def check_health(self) -> None:
-        """
+        """Raise if a model has failed.
+
         Raises:
             ModelNotReady: the workers of a model keep dying.
         """

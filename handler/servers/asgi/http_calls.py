@@ -1,7 +1,7 @@
-"""Turn an HTTP request into a `Call`, with the fields that TorchServe would hand to the handler.
+"""Turn an HTTP request into a `Call`, with the fields that TorchServe would pass to the handler.
 
-Where TorchServe's front end answers 500, this does better: bodies that `curl` labels a form though they are a file or JSON are
-read as what they are, and a form that is broken is a 400.
+It improves on two cases that TorchServe's front end answers with 500: a body that `curl` labels a form although it is a file or
+JSON is read as what it is, and a broken form gets 400.
 """
 
 import json
@@ -32,14 +32,14 @@ def read_call(request: HttpRequest, max_bytes: int) -> Call:
     """Return the call that `request` makes.
 
     Args:
-        request: as it came.
-        max_bytes: that a compressed form may have once inflated.
+        request: the request as received.
+        max_bytes: the largest size of a compressed form once inflated.
 
     Raises:
-        InvalidRequest: the body is not the form that its content type says, or not compressed as it says.
+        InvalidRequest: the body does not match its content type or its content encoding.
         InvalidOption: the query string is not UTF-8, or gives an option twice.
-        ImageTooLarge: a compressed form inflates to more bytes than `max_bytes`.
-        UnsupportedEncoding: a form in an encoding other than gzip and deflate.
+        ImageTooLarge: a compressed form inflates to more than `max_bytes`.
+        UnsupportedEncoding: a form has an encoding other than gzip and deflate.
     """
     if request.action != "describe":
         request = _with_inflated_form(request, max_bytes)
@@ -49,7 +49,7 @@ def read_call(request: HttpRequest, max_bytes: int) -> Call:
 
 
 def _with_inflated_form(request: HttpRequest, max_bytes: int) -> HttpRequest:
-    """Undo the compression of a form, which hides its fields. Other bodies are inflated where every server's are."""
+    """Inflate a compressed form, so that its fields can be read. Other bodies are inflated later, as for every server."""
     headers = dict(request.headers)
     if _ENCODING not in headers or media_type(headers.get("content-type", "")) not in (_MULTIPART, _URLENCODED):
         return request
@@ -62,7 +62,7 @@ def read_query(query: str) -> Mapping[str, str]:
     """Return the options in a query string.
 
     Raises:
-        InvalidOption: it is not UTF-8, or gives an option twice.
+        InvalidOption: the query string is not UTF-8, or gives an option twice.
     """
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
@@ -80,7 +80,7 @@ def read_body(body: bytes | bytearray, content_type: str) -> dict[str, Any]:
     """Return a form's fields, or the whole body as the field `body`: JSON decoded, text as a string.
 
     Raises:
-        InvalidRequest: the body is not the form that its content type says.
+        InvalidRequest: the body is not the kind of form that its content type declares.
     """
     kind = media_type(content_type)
     if kind == _MULTIPART:
@@ -91,12 +91,12 @@ def read_body(body: bytes | bytearray, content_type: str) -> dict[str, Any]:
 
 
 def media_type(content_type: str) -> str:
-    """Return a content type in lower case without its parameters."""
+    """Return a content type in lower case, without parameters."""
     return content_type.partition(";")[0].strip().lower()
 
 
 def _decoded(value: bytes, kind: str) -> Any:
-    """Decode JSON and text; what does not decode stays bytes, about which the parser has its own words."""
+    """Decode JSON and text; undecodable values stay bytes, for which the parser has its own error messages."""
     with suppress(ValueError, RecursionError):
         if kind == _JSON:
             return json.loads(value.decode())
@@ -106,14 +106,14 @@ def _decoded(value: bytes, kind: str) -> Any:
 
 
 def _is_form(body: bytes | bytearray) -> bool:
-    """Tell a form, as clients encode it, from a file, JSON or base64, which `curl --data-binary` labels a form too."""
+    """Return whether a body is a real form, not a file, JSON or base64, which `curl --data-binary` labels a form too."""
     text = body.strip()
     return _PRINTABLE.fullmatch(text) is not None and text[:1] not in (b"{", b"[") and b"=" in text.rstrip(b"=")
 
 
 def _read_urlencoded(body: bytes | bytearray) -> dict[str, Any]:
     try:
-        # Latin-1 takes every byte, so that values may be any.
+        # Latin-1 decodes every byte, so values may hold any bytes.
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, encoding="latin-1", max_num_fields=_MOST_FIELDS)
     except ValueError as error:
         raise InvalidRequest(f"the urlencoded form has more than {_MOST_FIELDS:,} fields") from error
@@ -141,7 +141,7 @@ def _read_multipart(body: bytes, content_type: str) -> dict[str, Any]:
 
 
 class _Form:
-    """Collects the parts of a multipart form. Of two parts with one name the last counts, as in TorchServe."""
+    """Collects the parts of a multipart form. Of two parts with the same name the last wins, as in TorchServe."""
 
     def __init__(self) -> None:
         self.fields: dict[str, Any] = {}
@@ -182,7 +182,7 @@ class _Form:
         name = disposition.get(b"name")
         if not name:
             raise InvalidRequest('a part of the multipart form has no name; send it as name="data", for example')
-        # Only a file has a content type of its own; the text of other fields is bytes until an option reads it.
+        # Only files have their own content type; other fields stay bytes until an option reads them.
         kind = media_type(self._headers.get(b"content-type", b"").decode("latin-1")) if b"filename" in disposition else ""
         self.fields[name.decode(errors="replace")] = _decoded(bytes(self._content), kind)
 

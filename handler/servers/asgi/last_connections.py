@@ -1,7 +1,7 @@
 """Stop listening without losing connections: those the kernel has completed are accepted before the socket is closed.
 
-A closed listener resets what waits in its queue, to clients that took themselves for connected: with 64 clients that connect
-anew for each request, 9 to 30 requests were lost at each end of the server.
+Closing a listener resets the connections in its queue, whose clients believe they are connected: with 64 clients that open a
+new connection for each request, 9 to 30 requests were lost each time the server ended.
 """
 
 import asyncio
@@ -13,21 +13,21 @@ import sys
 import time
 from contextlib import suppress
 
-#: <asm-generic/socket.h>; Python has no name for it.
+#: From <asm-generic/socket.h>; Python does not define it.
 _SO_ATTACH_FILTER = 26
-#: A program of one instruction, "return 0", by which Linux drops every packet that would open a connection (socket(7)). The
-#: client's kernel sends it again, and is told that nobody listens once the socket is closed.
+#: A program of one instruction, "return 0", which makes Linux drop every packet that would open a connection (socket(7)). The
+#: client's kernel retries, and is refused once the socket is closed.
 _DROP = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
-#: Passes of the event loop in which a connection that was accepted becomes known to the server.
+#: Passes of the event loop until the server knows about an accepted connection.
 _PASSES = 5
-#: Where no descriptor is free for them, connections stay in the queue.
+#: Time limit, since connections stay in the queue if no descriptor is free for them.
 _WITHIN_S = 1.0
 
 
 async def accept_last_connections(listener: socket.socket) -> None:
-    """Let the event loop accept what has connected to `listener`, and nothing new; the caller closes it then."""
+    """Let the event loop accept the connections in `listener`'s queue but no new ones; the caller then closes the socket."""
     if sys.platform == "linux":
-        with suppress(OSError):  # A sandbox may lack it, and loses what connects in the last microseconds.
+        with suppress(OSError):  # A sandbox may not support it, and loses what connects in the last microseconds.
             listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(_DROP)))
     latest = time.monotonic() + _WITHIN_S
     for _ in range(_PASSES):

@@ -4,32 +4,32 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-#: Full files that stay beside the one that is written: `FILE.1` is the latest.
+#: Full files that are kept besides the current one; `FILE.1` is the latest.
 EARLIER_FILES = 5
 _OUTPUT, _ERROR = 1, 2
 
 
 class LogFile:
-    """The file behind this process's standard output and error. No line is cut, and none is lost when it is replaced."""
+    """The file that receives this process's standard output and error. Replacing it neither cuts nor loses lines."""
 
     def __init__(self, path: Path, most_bytes: int) -> None:
         """Redirect the two streams to the end of a file.
 
         Args:
             path: the file; its folder must exist.
-            most_bytes: size from which the next line begins a new file.
+            most_bytes: once the file has this size, the next line begins a new file.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         self._path = path
         self._most_bytes = most_bytes
-        #: Lines that found no room since this was last set to 0.
+        #: Lines lost to a full disk since this was last set to 0.
         self.lost = 0
         self._open()
 
     def append(self, line: str) -> bool:
-        """Write a line, whole or, if the disk is full, not at all; return whether it was written."""
+        """Write a whole line or, if the disk is full, nothing, and return whether it was written."""
         content, size = f"{line}\n".encode(), os.fstat(_OUTPUT).st_size
         try:
             written = os.write(_OUTPUT, content)
@@ -43,7 +43,7 @@ class LogFile:
         return is_whole
 
     def replace_if_full(self) -> None:
-        """Begin a new file, between two lines, if this one is full; on a full disk the old one goes on."""
+        """Begin a new file if this one is full; on a full disk, keep using the old one."""
         if os.fstat(_OUTPUT).st_size < self._most_bytes:
             return
         with suppress(OSError):

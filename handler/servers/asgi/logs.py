@@ -1,6 +1,6 @@
-"""One JSON line per request on standard output, one per event of the server on standard error.
+"""The log: one JSON line per request on standard output, and one per server event on standard error.
 
-Lines hold what the server knows, never what a client wrote, except a request id that has been checked: nobody can forge one.
+Lines hold what the server knows, never what a client wrote, except for validated request ids, so clients cannot forge lines.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from handler.servers.asgi.log_file import LogFile
 from handler.servers.asgi.messages import Answer, StageTime
 from handler.servers.asgi.tracing import Trace
 
-#: What a worker prints without the end of a line is cut into lines of this many bytes.
+#: Longer lines printed by a worker are cut at about this many bytes.
 _LONGEST_LINE = 1 << 16
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -32,17 +32,17 @@ _file: LogFile | None = None
 
 
 def log_into(path: Path, most_bytes: int) -> None:
-    """Write everything from now on into a file that is replaced when it has `most_bytes`.
+    """Write everything from now on into a file that is replaced when it reaches `most_bytes`.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     global _file
     _file = LogFile(path, most_bytes)
 
 
 async def relay_lines(stream: asyncio.StreamReader) -> None:
-    """Write the lines that another process prints, whole, until it has ended."""
+    """Write the lines that another process prints, without mixing them, until it ends."""
     rest = b""
     while chunk := await stream.read(_LONGEST_LINE):
         lines, _, rest = (rest + chunk).rpartition(b"\n")
@@ -55,7 +55,7 @@ async def relay_lines(stream: asyncio.StreamReader) -> None:
 
 
 def log_event(event: str, **details: Any) -> None:
-    """Write one line about the server."""
+    """Write one line about an event of the server."""
     _write(sys.stderr, _json({"time": _now(), "event": event, **details}))
 
 
@@ -66,13 +66,13 @@ def place_of(error: Exception) -> str:
 
 
 def request_id(sent: str | None) -> str:
-    """Return the id that a client sent if it may stand in a log and a header, else a new one."""
+    """Return the id that a client sent if it is safe in logs and headers, otherwise a new one."""
     return sent if sent is not None and _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
 
 
 @dataclass
 class RequestRecord:
-    """What the log says about one request."""
+    """What the log records about one request."""
 
     id: str
     trace: Trace | None = None
@@ -82,44 +82,44 @@ class RequestRecord:
     #: The path with the names of its parts in braces, as the server declares it.
     route: str | None = None
     model: str | None = None
-    #: What is asked of a model: `predict`, `explain` or `describe`; of the server: `other`.
+    #: `predict`, `explain` or `describe` for requests to a model, `other` for requests to the server itself.
     action: str = "other"
     status: int = 0
-    #: The format of a model's answer, `mixed` where its images have several.
+    #: The format of a model's answer; `mixed` if its images have several.
     format: str | None = None
     images: int = 0
     observations: Sequence[Observation] = ()
     bytes_in: int = 0
     bytes_out: int = 0
-    #: Milliseconds of what was done for it, in order.
+    #: Duration of each stage, in order.
     milliseconds: dict[str, float] = field(default_factory=dict)
-    #: The name of the token that let it in.
+    #: The name of the token that authorized it.
     token: str | None = None
-    #: When it was done, as far as it is traced.
+    #: When each stage ran; only for traced requests.
     times: list[StageTime] = field(default_factory=list)
     #: The type of the error.
     error: str | None = None
-    #: Why no worker answered it, if the server itself refused it or the client hung up.
+    #: Why no worker answered it: the server refused it or the client hung up.
     reason: str | None = None
 
     def add(self, stage: str, began: float, ended: float) -> None:
-        """Note when a stage ran, by `time.monotonic`."""
+        """Record when a stage ran, by `time.monotonic`."""
         self.milliseconds[stage] = round((ended - began) * 1000, 2)
         self.times.append(StageTime(stage, began, ended))
 
     def take_over(self, answer: Answer) -> None:
-        """Note what a worker says of its answer."""
+        """Record what a worker reports about its answer."""
         self.milliseconds.update(answer.stages)
         self.times.extend(answer.times)
         self.format, self.images, self.error = answer.format, answer.images, answer.error
         self.observations = answer.observations
 
     def refuse(self, error: SegmentationError) -> None:
-        """Note why no worker answers the request."""
+        """Record why no worker answers the request."""
         self.error, self.reason = type(error).__name__, rejection_reason(error)
 
     def write(self) -> None:
-        """Write the line."""
+        """Write the request's line to the log."""
         self.milliseconds["total"] = round((time.monotonic() - self.began) * 1000, 2)
         line = {
             "time": _now(),
@@ -153,7 +153,7 @@ def _write(stream: TextIO, line: str) -> None:
         else:
             stream.write(line + "\n")
             stream.flush()
-    except (OSError, ValueError):  # Whoever read the log has gone; the server has not.
+    except (OSError, ValueError):  # The reader of the log is gone, but the server goes on.
         pass
 
 

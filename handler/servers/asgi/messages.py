@@ -1,4 +1,4 @@
-"""What the front process and a worker say to each other."""
+"""The messages between the front process and a worker."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,17 +7,17 @@ from typing import Any, Literal
 from handler.observation import Observation
 from handler.profile import Profile
 
-#: Raised when a message changes: a worker runs the code of its archive, the front that of the archive it was started from.
+#: Incremented when a message changes: a worker runs its archive's code, which may be older or newer than the front process's.
 VERSION = 4
-#: Environment variable with the number of cores a worker may compute on; 0: the archive's own setting.
+#: Environment variable with the number of cores a worker may compute on; 0 for the archive's own setting.
 THREADS_VARIABLE = "DEEPLAB_THREADS"
 
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """One request for a model, as it came."""
+    """One request for a model, as received."""
 
-    #: Names it in the logs.
+    #: The request id, also used in the log.
     id: str
     action: Literal["predict", "explain", "describe"]
     #: The response format that the path names, if any.
@@ -27,11 +27,11 @@ class HttpRequest:
     #: Percent-encoded, without the question mark.
     query: str = ""
     body: bytes | bytearray = b""
-    #: Whether the times of its stages are wanted.
+    #: Whether the answer should include the times of its stages.
     traced: bool = False
-    #: `grpc`: the body is a ModelInferRequest, to be answered by a ModelInferResponse, or an error in JSON.
+    #: With `grpc` the body is a ModelInferRequest, to be answered by a ModelInferResponse or an error in JSON.
     protocol: Literal["http", "grpc"] = "http"
-    #: Whether the answer's observations are to hold the classes of sample points.
+    #: Whether the answer's observations should hold the classes of sample points.
     sampled: bool = False
 
 
@@ -45,7 +45,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Ping:
-    """Front to worker: give a sign of life."""
+    """Front to worker: a request for a sign of life."""
 
 
 @dataclass(frozen=True)
@@ -64,21 +64,21 @@ class StageTime:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one request is answered with."""
+    """The answer to one request."""
 
     status: int
     content_type: str
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
-    #: Milliseconds of each stage, of the whole batch where several requests ran in one.
+    #: Milliseconds of each stage, for the whole batch.
     stages: Mapping[str, float] = field(default_factory=dict)
-    #: When they ran, if a request of the batch is traced.
+    #: When the stages ran, if a request of the batch is traced.
     times: Sequence[StageTime] = ()
-    #: The format of the answer, `mixed` where its images have several; None: it is an error or no answer about images.
+    #: The format of the answer; `mixed` if its images have several; None for errors and answers without images.
     format: str | None = None
     #: Images in the request.
     images: int = 0
-    #: What these images and their segmentations look like.
+    #: Statistics of these images and their segmentations.
     observations: Sequence[Observation] = ()
     #: The type of the error.
     error: str | None = None
@@ -94,27 +94,27 @@ class Answers:
 
 @dataclass(frozen=True)
 class Interface:
-    """What requests to a model may say and how it answers, for its description in OpenAPI."""
+    """The options and response formats of a model, for its OpenAPI description."""
 
     #: A JSON Schema of each option.
     options: Mapping[str, Any]
     #: Content type and description of each response format.
     formats: Mapping[str, tuple[str, str]]
-    #: Images of one KServe call.
+    #: The most images in one KServe call.
     max_instances: int
 
 
 @dataclass(frozen=True)
 class Ready:
-    """Worker to front, first of all: the model is loaded."""
+    """Worker to front, as its first message: the model is loaded."""
 
     model_version: str
-    #: Batches to send at a time, and requests in each.
+    #: The most batches that the worker holds at a time, and the most requests in each.
     batches: int
     requests_per_batch: int
-    #: Bytes that an image may have.
+    #: The largest image file, in bytes.
     max_bytes: int
-    #: KServe's metadata: what runs the model, and its `inputs` and `outputs`.
+    #: KServe's metadata: the model's platform, and its `inputs` and `outputs`.
     platform: str
     tensors: Mapping[str, Sequence[Mapping[str, Any]]]
     interface: Interface
@@ -123,14 +123,14 @@ class Ready:
 
 @dataclass(frozen=True)
 class Unhealthy:
-    """Worker to front, last of all: the engine works no more, and the process ends."""
+    """Worker to front, as its last message: the engine has failed for good, and the process ends."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class LoadFailed:
-    """Worker to front: the model cannot be loaded, for a reason that the operator can mend."""
+    """Worker to front: the model cannot be loaded, for a reason that the operator can fix."""
 
     reason: str
 

@@ -1,4 +1,4 @@
-"""Numbers for Prometheus. Every label has values from a bounded set: nothing that a client wrote becomes one."""
+"""Metrics for Prometheus. Every label takes values from a bounded set, so nothing a client wrote becomes one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -24,7 +24,7 @@ _STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 #: Shares.
 _AGREEMENT_BUCKETS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
 _BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
-#: Shown as 0 from the start: Prometheus takes no first event for an increase.
+#: Exported as 0 from the start: Prometheus does not count a series' first appearance as an increase.
 _REASONS = (
     "body_too_large",
     "client_gone",
@@ -37,16 +37,16 @@ _REASONS = (
 
 
 class Metrics:
-    """The numbers of one server, in a registry of their own."""
+    """The metrics of one server, in a separate registry."""
 
     def __init__(self, models: Mapping[str, ModelWorkers]) -> None:
-        """Observe the queues and workers of these models from now on."""
+        """Start observing the queues and workers of these models."""
         disable_created_metrics()
         self._registry = CollectorRegistry()
         histogram, counter = self._maker(Histogram), self._maker(Counter)
         self._requests = histogram(
             "request_duration_seconds",
-            "From a request's headers to its answer, or to the client's end.",
+            "From a request's headers to its answer, or until the client hung up.",
             ["model", "action", "status"],
             buckets=_REQUEST_BUCKETS,
         )
@@ -55,8 +55,8 @@ class Metrics:
         )
         self._answers = counter("answers", "Requests that a model answered.", ["model", "action", "format"])
         self._images = counter("images", "Images in these requests.", ["model", "action"])
-        self._errors = counter("errors", "Requests and connections that got an error.", ["model", "type"])
-        self._rejections = counter("rejections", "Those that the server ended without a worker's answer.", ["model", "reason"])
+        self._errors = counter("errors", "Requests and connections answered with an error.", ["model", "type"])
+        self._rejections = counter("rejections", "Those that ended without a worker's answer.", ["model", "reason"])
         self._observe_queues(models)
         self._read_workers(models)
         self._models = models
@@ -67,7 +67,7 @@ class Metrics:
 
     def _observe_queues(self, models: Mapping[str, ModelWorkers]) -> None:
         histogram, counter = self._maker(Histogram), self._maker(Counter)
-        waits = histogram("queue_wait_seconds", "From a request's last byte to a worker.", ["model"], buckets=_WAIT_BUCKETS)
+        waits = histogram("queue_wait_seconds", "From a request's last byte to its worker.", ["model"], buckets=_WAIT_BUCKETS)
         batches = histogram("batch_size", "Requests that a worker got together.", ["model"], buckets=_BATCH_BUCKETS)
         restarts = counter("worker_restarts", "Workers started in the place of others that ended.", ["model"])
         for name, model in models.items():
@@ -89,14 +89,14 @@ class Metrics:
                 numbers.labels(name).set_function(partial(read, model))
 
     def read_front(self, *, connections: Callable[[], int], held_bytes: Callable[[], int]) -> None:
-        """Show these numbers of the front process too, as they are when the metrics are read."""
+        """Export these numbers of the front process too, read whenever the metrics are."""
         gauge = self._maker(Gauge)
         gauge("connections", "Open connections.").set_function(connections)
         gauge("held_bytes", "Bytes of request bodies in hand.").set_function(held_bytes)
 
     def finish(self, record: RequestRecord) -> None:
         """Count a request that has ended."""
-        if not record.status:  # It was cut off, as by a second SIGTERM.
+        if not record.status:  # Cut off, for example by a second SIGTERM.
             return
         model = record.model or ""
         self._requests.labels(model, record.action, f"{record.status // 100}xx").observe(record.milliseconds["total"] / 1000)
@@ -109,18 +109,18 @@ class Metrics:
         self._count_error(model, record.error, record.reason)
 
     def observe(self, model: str, observations: Sequence[Observation]) -> None:
-        """Count what images of `model` and their segmentations look like."""
+        """Count observations of the images that `model` segmented."""
         if observations and (ready := self._models[model].ready) is not None:
             for watcher in self._watchers:
                 for observation in observations:
                     watcher.add(model, ready.profile, observation)
 
     def watch_shadows(self, splits: Sequence[Split]) -> None:
-        """Declare the numbers of shadows; a server without any does not show them."""
+        """Declare the metrics of shadows, which a server without shadows does not export."""
         names = ["model", "shadow"]
         self._shadows = self._maker(Counter)("shadow_requests", "Requests for a shadow.", [*names, "outcome"])
         self._shadow_agreement = self._maker(Histogram)(
-            "shadow_agreement", "Share of an image's pixels that a shadow labels alike.", names, buckets=_AGREEMENT_BUCKETS
+            "shadow_agreement", "Share of an image's pixels that a shadow labels the same.", names, buckets=_AGREEMENT_BUCKETS
         )
         for split in splits:
             self._shadow_agreement.labels(split.model, split.other)
@@ -128,7 +128,7 @@ class Metrics:
                 self._shadows.labels(split.model, split.other, outcome)
 
     def compare(self, model: str, shadow: str, outcome: str, agreement: float | None = None) -> None:
-        """Count a request that `shadow` was to get beside `model`, and which share of the pixels they labelled alike."""
+        """Count a request chosen for `shadow`, and observe the share of pixels that both models labelled the same."""
         self._shadows.labels(model, shadow, outcome).inc()
         if agreement is not None:
             self._shadow_agreement.labels(model, shadow).observe(agreement)
@@ -144,7 +144,7 @@ class Metrics:
             self._rejections.labels(model, reason).inc()
 
     def exposition(self, accept: str, names: Sequence[str] = ()) -> tuple[bytes, str]:
-        """Return all metrics, or the samples with these names, and their content type: OpenMetrics' if `accept` has it."""
+        """Return all metrics, or the samples with these names, and their content type: OpenMetrics if `accept` allows it."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry.restricted_registry(names) if names else self._registry), content_type
 

@@ -1,4 +1,4 @@
-"""Numbers about what models see and say, about the engines that run them, and about their processes."""
+"""Metrics of images and predictions, of the engines that run the models, and of their processes."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,15 +19,15 @@ _STATM = "/proc/{}/statm"
 
 
 class Observations:
-    """Histograms of what models see and say."""
+    """Histograms of images and their predictions."""
 
     def __init__(self, histogram: Callable[..., Histogram]) -> None:
-        """Declare them by `histogram`, which adds them to a registry."""
+        """Declare the histograms with `histogram`, which adds them to a registry."""
         about = {
             "megapixels": ("image_megapixels", "Height times width of an image."),
             "brightness": ("image_brightness", "Mean of an image's samples, 0 to 1."),
             "confidence": ("confidence", "Mean probability of the winning class over an image."),
-            "review": ("review", "How much an image should be reviewed: 1 minus the mean IoU that it expects."),
+            "review": ("review", "How much an image needs review: 1 minus its expected mean IoU."),
         }
         self._quantities = {name: histogram(*texts, ["model"], buckets=BOUNDS[name]) for name, texts in about.items()}
         self._shares = histogram("class_share", "Share of an image by class.", ["model", "class"], buckets=SHARE_BOUNDS)
@@ -41,7 +41,7 @@ class Observations:
 
 
 class ModelCollector(Collector):
-    """Gauges that are read when the metrics are: engines, their agreement, drift from the reference, and memory."""
+    """Gauges computed when the metrics are read: engines, their agreement, drift from the reference, and memory."""
 
     def __init__(self, models: Mapping[str, ModelWorkers], registry: CollectorRegistry) -> None:
         self._models = models
@@ -49,13 +49,13 @@ class ModelCollector(Collector):
         registry.register(self)
 
     def add(self, model: str, profile: Profile, observation: Observation) -> None:
-        """Let an image count among the recent ones of `model`, if it has a reference to compare them with."""
+        """Add an image to the recent ones of `model`, if the model has a reference to compare them with."""
         if profile.reference is not None:
             window = self._windows.setdefault(model, Window(len(profile.classes)))
             window.add(observation)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauges without values, so that the registry knows their names."""
+        """Yield the gauges without values, which tells the registry their names."""
         yield from (_gauge(name) for name in _GAUGES)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -92,9 +92,9 @@ class ModelCollector(Collector):
 _ENGINE = ("model", "engine", "precision")
 #: Help text and labels of each gauge.
 _GAUGES: Mapping[str, tuple[str, Sequence[str]]] = {
-    "engine_workers": ("Workers that can answer, by what runs their network.", _ENGINE),
-    "engine_agreement": ("Pixels that the engine labelled like torch in float32 at packaging.", _ENGINE),
-    "engine_agreement_required": ("Least agreement that packaging accepted.", _ENGINE),
+    "engine_workers": ("Workers that can answer, by inference engine.", _ENGINE),
+    "engine_agreement": ("Share of pixels that the engine labelled like torch in float32 at packaging.", _ENGINE),
+    "engine_agreement_required": ("Minimum agreement that packaging required.", _ENGINE),
     "drift_reference_images": ("Images of the reference.", ["model"]),
     "drift_images": ("Recent images that are compared with the reference.", ["model"]),
     "drift_distance": ("Distance of recent images from the reference, 0 to 1.", ["model", "quantity"]),
@@ -108,7 +108,7 @@ def _gauge(name: str) -> GaugeMetricFamily:
 
 
 def _add_memory(gauges: Mapping[str, Any], labels: Sequence[str], pid: object) -> None:
-    """Read the memory of a process; there is no such file but on Linux, nor for a process that has ended."""
+    """Add the memory of a process; skipped on systems other than Linux, and for a process that has ended."""
     with suppress(OSError, ValueError, IndexError):
         pages = int(Path(_STATM.format(pid)).read_text().split()[1])
         gauges["resident_bytes"].add_metric(labels, pages * os.sysconf("SC_PAGE_SIZE"))

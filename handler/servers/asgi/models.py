@@ -1,4 +1,4 @@
-"""Find served models and describe them in the words of KServe v2: what HTTP and gRPC share."""
+"""Find served models and describe them for KServe v2; shared by HTTP and gRPC."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,21 +9,21 @@ from handler.version import VERSION
 
 #: The server's metadata.
 SERVER = {"name": "deeplab-serve", "version": VERSION, "extensions": ["binary_tensor_data"]}
-#: Base64 in JSON takes a third more than the image, and the rest of the JSON or form some room.
+#: Allowance for the rest of the JSON or form; base64 itself takes a third more than the image.
 _BYTES_BESIDE_IMAGE = 1 << 20
-#: Bytes of an image, while no worker has said how many its model takes.
+#: The largest image in bytes, until a worker has reported its model's own limit.
 MOST_IMAGE_BYTES = 32_000_000
 
 
 def find_model(models: Mapping[str, ModelWorkers], name: str, version: str | None = None) -> ModelWorkers:
-    """Return the model called `name`; `version` None: in any version.
+    """Return the model called `name`, in any version if `version` is None.
 
     Raises:
-        ModelNotFound: it is not served, or not in this version.
+        ModelNotFound: the model is not served, or not in this version.
     """
     model = models.get(name)
     if model is None:
-        raise ModelNotFound(f"there is no model {name[:80]!r} here; those served are {', '.join(models)}")
+        raise ModelNotFound(f"there is no model {name[:80]!r} here; the served models are {', '.join(models)}")
     served = model.ready.model_version if model.ready else None
     if version is not None and served is not None and version != served:
         raise ModelNotFound(f"model {name!r} is not served in version {version[:80]!r}, but in {served!r}")
@@ -43,10 +43,10 @@ def describe_model(model: ModelWorkers) -> dict[str, Any]:
 
 
 def most_bytes(model: ModelWorkers) -> int:
-    """Return the bytes that a request may have."""
+    """Return the largest request to `model`, in bytes."""
     return most_request_bytes(model.ready.max_bytes if model.ready else MOST_IMAGE_BYTES)
 
 
 def most_request_bytes(max_bytes: int) -> int:
-    """Return the bytes that a request may have whose image may have `max_bytes`."""
+    """Return the largest request, in bytes, for images of at most `max_bytes`."""
     return max_bytes * 4 // 3 + _BYTES_BESIDE_IMAGE

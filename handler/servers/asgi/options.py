@@ -1,4 +1,4 @@
-"""The command line of the server. Imports nothing but the standard library, so that `--help` needs nothing else."""
+"""The server's command line. Imports only the standard library, so that `--help` needs no packages."""
 
 import argparse
 import re
@@ -9,9 +9,9 @@ from typing import NoReturn
 
 _DESCRIPTION = "Serve models from their archives by HTTP, without Java."
 _EPILOG = """A model is served at /predictions/NAME, /v1/models/NAME:predict and /v2/models/NAME/infer;
-/v2/health/live and /v2/health/ready are for probes. SIGTERM finishes what was accepted and ends the server."""
+/v2/health/live and /v2/health/ready are for probes. On SIGTERM the server finishes accepted requests, then exits."""
 
-#: The word that, in place of options, makes a bearer token.
+#: The subcommand that makes a bearer token.
 TOKEN_COMMAND = "token"  # noqa: S105 (the command's name)
 VERIFY_KEY = "--verify-key"
 
@@ -21,12 +21,12 @@ _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]+|[A-Za-z0-9
 
 
 class OptionError(Exception):
-    """The command line cannot be used."""
+    """The command line is invalid."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """A share of one model's requests for another model."""
+    """A share of one model's requests that another model gets."""
 
     model: str
     other: str
@@ -36,61 +36,61 @@ class Split:
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """How the server runs. Times are seconds."""
+    """How the server runs. Times are in seconds."""
 
-    #: Archives, or folders that hold extracted ones, by the names under which they are served.
+    #: Archives, or folders with their extracted contents, by served name.
     models: Mapping[str, Path]
     host: str = "127.0.0.1"
     port: int = 8080
-    #: For KServe v2 over gRPC; None: without it.
+    #: Port for KServe v2 over gRPC, or None for no gRPC.
     grpc_port: int | None = None
-    #: Worker processes of each model.
+    #: Worker processes per model.
     workers: int = 1
-    #: Processors that each worker computes on; 0: as the archive says, which by default is all.
+    #: Processors that each worker computes on; 0 for the archive's setting, which defaults to all.
     threads: int = 0
-    #: Most requests of one model that wait.
+    #: The most waiting requests per model.
     queue: int = 100
-    #: Most bytes of bodies that are held, in megabytes.
+    #: The most megabytes of request bodies held at a time.
     held_megabytes: int = 256
     #: From the last byte of a request to its answer.
     timeout: float = 120
-    #: Beyond its deadline, before the worker of a request is taken for hung and replaced.
+    #: How long a request may overrun its deadline before its worker is considered hung and replaced.
     hung_after: float = 30
-    #: Without a sign of life from a worker, before it is taken for hung and replaced.
+    #: How long a worker may give no sign of life before it is considered hung and replaced.
     silent_after: float = 15
     startup_timeout: float = 300
     header_timeout: float = 15
     #: Longest pause in a body.
     body_timeout: float = 20
-    #: An idle connection stays open so long.
+    #: How long an idle connection stays open.
     keep_alive: float = 65
     connections: int = 1000
-    #: Longest wait for accepted requests when the server ends.
+    #: Longest wait for accepted requests at shutdown.
     drain: float = 150
-    #: Where archives are extracted; None: the user's cache folder.
+    #: Where archives are extracted, or None for the user's cache folder.
     cache: Path | None = None
-    #: Each archive must be signed with one of these public keys; empty: signatures are not checked.
+    #: Public keys, one of which must have signed each archive; empty to skip the check.
     verify_key: Sequence[Path] = ()
-    #: Where requests and events are logged; None: on standard output and error.
+    #: Log of requests and events, or None for standard output and error.
     log_file: Path | None = None
-    #: Megabytes from which a log file is replaced.
+    #: Size at which the log file is replaced.
     log_megabytes: int = 50
-    #: Hashes of bearer tokens; None: everyone may do everything.
+    #: Hashes of bearer tokens, or None to allow everything to everyone.
     tokens: Path | None = None
-    #: For TLS: a chain of certificates, and its key if that is in another file.
+    #: The certificate chain for TLS, and its key if that is in a separate file.
     certificate: Path | None = None
     key: Path | None = None
-    #: Origins whose pages may call the server; `*`: all.
+    #: Origins whose pages may call the server; `*` for all.
     allow_origin: Sequence[str] = ()
-    #: Host names under which operations are answered, beside those of loopback.
+    #: Host names under which operational paths are answered, in addition to loopback names.
     allow_host: Sequence[str] = ()
-    #: Models that are asked besides others, and models that answer for others.
+    #: Models that get copies of other models' requests, and models that answer in place of others.
     shadow: Sequence[Split] = ()
     canary: Sequence[Split] = ()
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises its errors."""
+    """A parser that raises `OptionError` instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
         raise OptionError(f"{message}; --help lists the options")
@@ -102,10 +102,10 @@ def parse_options(arguments: Sequence[str], prog: str, archive: Path | None = No
     Args:
         arguments: the words after the program's name.
         prog: what the user typed to start the program.
-        archive: an archive that is served under its own name if the command line names no model.
+        archive: the archive to serve under its own name if the command line names no model.
 
     Raises:
-        OptionError: an option is unknown or cannot be used, or there is no model to serve.
+        OptionError: an option is unknown or invalid, or there is no model to serve.
     """
     chosen = _parser(prog, archive).parse_args(arguments)
     models = _named_models(chosen.model, chosen.model_store)
@@ -129,38 +129,38 @@ def _parser(prog: str, archive: Path | None) -> Parser:
     add, defaults = parser.add_argument, ServerOptions({})
     add("--model", type=_named, action="append", default=[], metavar="NAME=FILE", help=f"a model to serve; repeatable{default}")
     add("--model-store", type=_folder, metavar="DIR", help="serve every .mar in this folder under its file's name")
-    add("--host", default=defaults.host, help="address to listen on (%(default)s: this machine alone)")
+    add("--host", default=defaults.host, help="address to listen on (%(default)s: this machine only)")
     add("--port", type=_whole(0, 65535), default=defaults.port, metavar="N", help="port; 0: any free one (%(default)s)")
     add_door_options(parser)
     add("--grpc-port", type=_whole(0, 65535), metavar="N", help="port for KServe v2 over gRPC; 0: any free one (none)")
     add("--cache", type=Path, metavar="DIR", help="folder into which archives are extracted (~/.cache/deeplab-serve)")
-    text = "serve only archives that this minisign public key has signed; repeatable, one must have"
+    text = "serve only archives signed with this minisign public key; repeatable, any one suffices"
     add(VERIFY_KEY, type=_file, action="append", default=[], metavar="FILE", help=text)
     for name, text in (
-        ("shadow", "let OTHER segment a share of NAME's requests too, and measure how far they agree; repeatable"),
+        ("shadow", "let OTHER segment a share of NAME's requests too, and measure their agreement; repeatable"),
         ("canary", "let OTHER answer a share of NAME's requests; repeatable"),
     ):
         add(f"--{name}", type=_split, action="append", default=[], metavar="NAME=OTHER:SHARE", help=text)
-    add("--log-file", type=Path, metavar="FILE", help="log into this file, which is replaced when full; five earlier ones stay")
+    add("--log-file", type=Path, metavar="FILE", help="log to this file, replaced when full; five earlier ones are kept")
     for name, least, text in (
         ("workers", 1, "processes per model"),
-        ("threads", 0, "processors that each process computes on; 0: all, unless the archive says less"),
+        ("threads", 0, "processors that each process computes on; 0: all, unless the archive sets fewer"),
         ("queue", 1, "requests of one model that may wait; more get 503"),
         ("held-megabytes", 1, "megabytes of requests that may be held; more get 503"),
         ("connections", 1, "most open connections"),
-        ("log-megabytes", 1, "megabytes from which --log-file is replaced"),
+        ("log-megabytes", 1, "megabytes at which --log-file is replaced"),
     ):
         default = getattr(defaults, name.replace("-", "_"))
         add(f"--{name}", type=_whole(least), default=default, metavar="N", help=f"{text} (%(default)s)")
     for name, text in (
         ("timeout", "from a request's last byte to its answer, else 504"),
-        ("hung-after", "beyond that, before its worker is taken for hung and replaced"),
-        ("silent-after", "without a sign of life from a worker, before it is taken for hung and replaced"),
+        ("hung-after", "beyond that before its worker is considered hung and replaced"),
+        ("silent-after", "without a sign of life before a worker is considered hung and replaced"),
         ("startup-timeout", "for a worker to load its model"),
         ("header-timeout", "for a request's headers to arrive"),
         ("body-timeout", "of pause in a body"),
         ("keep-alive", "that an idle connection stays open"),
-        ("drain", "for accepted requests when the server ends"),
+        ("drain", "for accepted requests to finish at shutdown"),
     ):
         default = getattr(defaults, name.replace("-", "_"))
         add(f"--{name}", type=_seconds, default=default, metavar="SECONDS", help=f"seconds {text} (%(default)g)")
@@ -168,7 +168,7 @@ def _parser(prog: str, archive: Path | None) -> Parser:
 
 
 def add_door_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options about who may call the server, and how."""
+    """Declare the options for access control and TLS."""
     add = parser.add_argument
     add("--tokens", type=Path, metavar="FILE", help="hashes of the bearer tokens that clients must send; `token` makes one")
     add("--certificate", type=Path, metavar="FILE", help="TLS by this chain of certificates (PEM)")
@@ -219,9 +219,9 @@ def _check_splits(option: str, splits: Sequence[Split], models: Mapping[str, Pat
     for position, split in enumerate(splits):
         unknown = next((name for name in (split.model, split.other) if name not in models), None)
         if unknown is not None:
-            raise OptionError(f"--{option}: there is no model {unknown!r} here; those served are {', '.join(models)}")
+            raise OptionError(f"--{option}: there is no model {unknown!r} here; the served models are {', '.join(models)}")
         if split.model == split.other:
-            raise OptionError(f"--{option}: {split.model!r} cannot stand beside itself; name two models")
+            raise OptionError(f"--{option}: {split.model!r} cannot be compared with itself; name two models")
         if any(split.model == other.model for other in splits[:position]):
             raise OptionError(f"--{option}: given twice for {split.model!r}; a model has one at most")
 
@@ -230,7 +230,7 @@ def _origin(text: str) -> str:
     if text != "*" and not _ORIGIN.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} must be '*' or an origin, without a path, such as https://app.example.org")
     scheme, _, host = text.lower().partition("://")
-    # Browsers leave it out.
+    # Browsers omit the default port.
     return text.lower().removesuffix(_DEFAULT_PORTS.get(scheme, "")) if host else text
 
 

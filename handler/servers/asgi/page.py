@@ -1,4 +1,4 @@
-"""The page on which people see and judge masks: files that `make page` builds from `page/`, served as they are."""
+"""The web page for viewing and correcting masks: static files that `make page` builds from `page/`."""
 
 import gzip
 from pathlib import Path
@@ -12,7 +12,7 @@ from handler.servers.asgi.errors import PathNotFound
 #: Written by `make page`.
 FILES = Path(__file__).parent / "static"
 
-#: Nothing of another origin, no inline script, no frame around the page. A `blob:` is what the browser makes of photographs.
+#: Nothing from other origins, no inline scripts, no framing. Photographs are shown as `blob:` URLs.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -23,7 +23,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Permissions-Policy": "camera=(self), clipboard-write=(self), geolocation=(), microphone=()",
 }
-#: Stated here, since a system's own table may say otherwise.
+#: Listed here, since the system's table may differ.
 _MEDIA_TYPES = {
     ".html": "text/html",
     ".js": "text/javascript",
@@ -31,21 +31,21 @@ _MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".jpg": "image/jpeg",
 }
-#: Names in `assets/` hold a digest of their content.
+#: File names in `assets/` contain a digest of their content.
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 
 def page_paths() -> dict[str, str]:
-    """Return the content types of the page and its files by their URL paths."""
+    """Return the content types of the page and its files by URL path."""
     files = {f"/{path.relative_to(FILES).as_posix()}": path for path in sorted(FILES.rglob("*")) if path.is_file()}
     return {"/": _MEDIA_TYPES[".html"], **{url: _MEDIA_TYPES[path.suffix] for url, path in files.items()}}
 
 
 async def send_page_file(request: Request) -> Response:
-    """Answer with the file of the request's path, one of `page_paths`.
+    """Send the file at the request's path, one of `page_paths`.
 
     Raises:
-        PathNotFound: it was deleted since the server started.
+        PathNotFound: the file was deleted since the server started.
     """
     name = request.url.path.lstrip("/") or "index.html"
     file = FILES / name

@@ -1,4 +1,4 @@
-"""Requests that wait for a worker: how many, how long, and when to come again."""
+"""The queue of requests that wait for a worker: its limit, deadlines and `Retry-After`."""
 
 import asyncio
 import math
@@ -11,17 +11,17 @@ from typing import Any
 from handler.servers.asgi.errors import DeadlineExceeded, ModelNotReady, QueueFull, WorkerDied
 from handler.servers.asgi.messages import Answer, HttpRequest
 
-#: A request that a worker took with it when it died is tried once more.
+#: A request whose worker died is tried once more.
 _MOST_ATTEMPTS = 2
-#: The weight of the newest answer in the mean of the seconds that an answer takes.
+#: The weight of the newest answer in the moving average of seconds per answer.
 _NEWEST = 0.2
 _LONGEST_RETRY_AFTER = 120
-#: Requests for nobody's sake that may wait; they do not count among others.
+#: The most spare requests (for shadows) that may wait; they do not count towards the queue's limit.
 _MOST_SPARE = 8
 
 
 class ClientGone(Exception):
-    """The client hung up before its answer was there."""
+    """The client hung up before its answer was ready."""
 
 
 @dataclass(eq=False)
@@ -31,44 +31,44 @@ class Ticket:
     request: HttpRequest
     #: By `time.monotonic`.
     deadline: float
-    #: Done when the request is answered, or no longer wanted.
+    #: Done when the request is answered or abandoned.
     answer: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     queued_at: float = field(default_factory=time.monotonic)
-    #: When a worker took it; None: it waits.
+    #: When a worker took it, or None while it waits.
     started_at: float | None = None
-    #: Workers that died with it.
+    #: Workers that died while running it.
     deaths: int = 0
-    #: Nobody waits for its answer: all others go first, and it is tried once.
+    #: Whether no client waits for its answer: all others go first, and it is tried only once.
     is_spare: bool = False
 
     @property
     def is_suspect(self) -> bool:
-        """Whether a worker has died with it, so that it must run alone."""
+        """Whether a worker died while running it, so that it must run alone."""
         return self.deaths > 0
 
 
 class QueueObserver:
-    """Is told what happens to the requests of a queue; this one forgets it."""
+    """Observer of a queue's requests; this base class does nothing."""
 
     def take(self, tickets: Sequence[Ticket]) -> None:
-        """A worker takes these requests together."""
+        """Called when a worker takes these requests as one batch."""
 
     def finish(self, answers: Sequence[Answer]) -> None:
-        """It has answered such a batch."""
+        """Called when a worker has answered a batch."""
 
     def restart(self) -> None:
-        """A worker is started in the place of another that ended."""
+        """Called when a worker is started to replace one that ended."""
 
 
 class RequestQueue:
-    """The requests for one model that wait, first come, first served. Used from one event loop."""
+    """The waiting requests for one model, first come, first served. Used from one event loop."""
 
     def __init__(self, most: int, timeout: float) -> None:
-        """Start empty.
+        """Create an empty queue.
 
         Args:
-            most: requests that may wait.
-            timeout: seconds from a request's arrival to its answer.
+            most: the most requests that may wait.
+            timeout: seconds from a request's arrival to its deadline.
         """
         self._most = most
         self._timeout = timeout
@@ -81,7 +81,7 @@ class RequestQueue:
         self.capacity = 0
         #: Requests that workers hold.
         self.running = 0
-        #: Why no request is taken at the moment; None: they are.
+        #: Why requests are refused at the moment, or None if they are accepted.
         self.closed: ModelNotReady | None = None
         self.observer = QueueObserver()
 
@@ -93,10 +93,10 @@ class RequestQueue:
         return self._most
 
     def check_room(self) -> None:
-        """Refuse one more request if it could not wait.
+        """Raise if the queue cannot accept another request.
 
         Raises:
-            QueueFull: as many wait as may.
+            QueueFull: the queue is full.
             ModelNotReady: no worker can be started.
         """
         if self.closed is not None:
@@ -106,10 +106,10 @@ class RequestQueue:
             raise QueueFull(f"{len(self._waiting):,} requests wait, which is the limit; try again in {again} s", again)
 
     def put(self, request: HttpRequest) -> Ticket:
-        """Let a request wait.
+        """Enqueue a request.
 
         Raises:
-            QueueFull: as many wait as may.
+            QueueFull: the queue is full.
             ModelNotReady: no worker can be started.
         """
         self.check_room()
@@ -119,10 +119,10 @@ class RequestQueue:
         return ticket
 
     def put_spare(self, request: HttpRequest) -> Ticket:
-        """Let a request wait that is only to be answered while no other waits.
+        """Enqueue a spare request, which is answered only while no other request waits.
 
         Raises:
-            QueueFull: others wait, or as many of its kind as may.
+            QueueFull: other requests wait, or the most spare requests already do.
             ModelNotReady: no worker can be started.
         """
         self.check_room()
@@ -134,7 +134,7 @@ class RequestQueue:
         return ticket
 
     async def take(self, most: int) -> list[Ticket]:
-        """Wait for requests and return up to `most` of them; a spare one, or one with which a worker has died, comes alone."""
+        """Wait for requests and return up to `most`; a spare request, or one whose worker has died, is returned alone."""
         while not (self._waiting or self._spare):
             self._arrival.clear()
             await self._arrival.wait()
@@ -149,10 +149,11 @@ class RequestQueue:
         return tickets
 
     def give_back(self, ticket: Ticket, *, died: bool) -> None:
-        """Let a request that a worker did not answer wait for another one, before all others.
+        """Return a request that a worker did not answer to the head of the queue.
 
         Args:
-            died: the worker died while it held the request, which counts as an attempt.
+            ticket: the request.
+            died: whether the worker died while running it, which counts as an attempt.
         """
         self.running -= 1
         ticket.deaths += died
@@ -166,7 +167,7 @@ class RequestQueue:
         self._arrival.set()
 
     def finish(self, ticket: Ticket, answer: Answer, seconds: float) -> None:
-        """Answer a request; its share of the worker's time was `seconds`."""
+        """Answer a request that took `seconds` of a worker's time."""
         self.running -= 1
         self._answered += 1
         weight = max(_NEWEST, 1 / self._answered)
@@ -175,16 +176,16 @@ class RequestQueue:
             ticket.answer.set_result(answer)
 
     async def wait(self, ticket: Ticket, disconnection: Coroutine[Any, Any, None]) -> Answer:
-        """Return the answer to a request.
+        """Wait for the answer to a request and return it.
 
         Args:
-            ticket: what `put` returned.
+            ticket: the request, as returned by `put`.
             disconnection: returns when the client hangs up.
 
         Raises:
-            DeadlineExceeded: it is not there in time.
+            DeadlineExceeded: the answer is not ready in time.
             ClientGone: the client has hung up.
-            WorkerDied: two workers died with it.
+            WorkerDied: two workers died while running it.
             ModelNotReady: no worker can be started.
         """
         hanging_up = asyncio.ensure_future(disconnection)
@@ -203,7 +204,7 @@ class RequestQueue:
             self._forget(ticket)
 
     def refuse_all(self, error: ModelNotReady) -> None:
-        """Refuse what waits and what comes until `closed` is None again."""
+        """Refuse waiting and new requests until `closed` is None again."""
         self.closed = error
         for ticket in (*self._waiting, *self._spare):
             if not ticket.answer.done():
@@ -212,13 +213,13 @@ class RequestQueue:
         self._spare.clear()
 
     def retry_after(self) -> int:
-        """Return the seconds after which a request would probably find room."""
+        """Return the seconds after which the queue should have room again."""
         ahead = len(self._waiting) + self.running
         seconds = ahead * self._seconds_per_answer / max(1, self.capacity)
         return min(max(1, math.ceil(seconds)), _LONGEST_RETRY_AFTER)
 
     def _forget(self, ticket: Ticket) -> None:
-        """Let nobody work for a request whose answer is no longer wanted."""
+        """Abandon a request whose answer is no longer needed."""
         if ticket.answer.done():
             return
         ticket.answer.cancel()

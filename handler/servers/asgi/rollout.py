@@ -1,6 +1,6 @@
 """Try another model on a share of the requests: as a shadow, whose answers are only compared, or as a canary, which answers.
 
-A share is chosen by the hash of the request's id, so that one id always has the same lot.
+Requests are chosen by a hash of their id, so that the same id is always treated the same.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ from handler.servers.asgi.workers import ModelWorkers
 if TYPE_CHECKING:
     from handler.servers.asgi.metrics import Metrics
 
-#: The header that names the model which answered, where a canary might have.
+#: The header that names the model that answered, set on requests for models with a canary.
 SERVED_BY = "X-Served-Model"
-#: Seconds before a shadow's request is sent, so that the client's answer is on its way.
+#: Delay before a shadow's request is sent, so that the client's answer goes out first.
 _AFTER_S = 0.02
-#: Requests whose shadow agrees less are in the log.
+#: Requests whose shadow agrees less than this are logged.
 _REMARKABLE = 0.9
 
 
 class Rollout:
-    """Who answers a request, and who else is asked."""
+    """Chooses the model that answers a request, and the shadow that gets a copy."""
 
     def __init__(
         self,
@@ -42,14 +42,14 @@ class Rollout:
         most_bytes: int = 0,
         metrics: "Metrics | None" = None,
     ) -> None:
-        """Prepare.
+        """Prepare the splits.
 
         Args:
-            models: all that are served, by name.
-            canaries: which models answer for others.
-            shadows: which models are asked besides others.
-            most_bytes: bytes of bodies that wait for shadows.
-            metrics: what counts shadows.
+            models: all served models, by name.
+            canaries: models that answer a share of another model's requests.
+            shadows: models that get copies of a share of another model's requests.
+            most_bytes: the most bytes of bodies that may wait for shadows.
+            metrics: counts shadow requests, if given.
         """
         self._models = models
         self._canaries = {split.model: split for split in canaries}
@@ -61,7 +61,7 @@ class Rollout:
             metrics.watch_shadows(shadows)
 
     def choose(self, model: ModelWorkers, request_id: str) -> tuple[ModelWorkers, Mapping[str, str]]:
-        """Return the model that answers a request for `model`, and headers that say so; one that is not ready is no canary."""
+        """Return the model that answers a request for `model`, and headers that name it. Skips a canary that is not ready."""
         split = self._canaries.get(model.settings.model)
         if split is None:
             return model, {}
@@ -70,14 +70,14 @@ class Rollout:
         return chosen, {SERVED_BY: chosen.settings.model}
 
     def prepare(self, model: ModelWorkers, request: HttpRequest) -> HttpRequest:
-        """Return `request` as `model` is to get it: one that a shadow gets too is to be comparable."""
+        """Return the request to send to `model`: sampled for comparison if a shadow gets it too."""
         split = self._shadows.get(model.settings.model)
         if split is None or request.action != "predict" or not is_chosen(request.id, "shadow", split.share):
             return request
         return replace(request, sampled=True)
 
     def follow(self, model: ModelWorkers, request: HttpRequest, answer: Answer) -> None:
-        """Send a request that `model` has answered to its shadow, if `prepare` chose it; return at once."""
+        """Send a request that `model` has answered to its shadow in the background, if `prepare` chose it."""
         if request.sampled and answer.observations:
             task = asyncio.create_task(self._ask_shadow(self._shadows[model.settings.model], request, answer))
             self._tasks.add(task)
@@ -117,17 +117,17 @@ class Rollout:
 
 
 def is_chosen(request_id: str, purpose: str, share: float) -> bool:
-    """Return whether a request belongs to the share, 0..1, that is chosen for a purpose."""
+    """Return whether a request is in the share, 0..1, chosen for a purpose."""
     digest = sha256(f"{purpose} {request_id}".encode()).digest()
     return int.from_bytes(digest[:8]) < share * 2**64
 
 
 def agreement(observations: Sequence[Observation], names: Sequence[Sequence[str]]) -> float:
-    """Return the share of sample points to which two models give classes of one name, 0..1.
+    """Return the share of sample points, 0..1, where two models predict classes of the same name.
 
     Args:
-        observations: one of each model, with a sample of the same image.
-        names: the class names of each model by index, as `_names` gives them.
+        observations: one observation per model, with samples of the same image.
+        names: each model's class names by index, as returned by `_names`.
     """
     first, second = ([own[index] for index in array("H", one.sample)] for one, own in zip(observations, names, strict=True))
     equal: int = sum(map(eq, first, second))
@@ -135,7 +135,7 @@ def agreement(observations: Sequence[Observation], names: Sequence[Sequence[str]
 
 
 def _names(model: ModelWorkers) -> list[str]:
-    """Return the model's class names, background in one spelling."""
+    """Return the model's class names, normalized so that spellings of background match."""
     classes = model.ready.profile.classes if model.ready is not None else ()
     return [name.strip("_").casefold() for name in classes]
 

@@ -1,4 +1,4 @@
-"""The server's paths, for several models: TorchServe's, KServe's v1 and v2, and probes."""
+"""The server's paths, for any number of models: TorchServe's, KServe v1 and v2, and probes."""
 
 import json
 import re
@@ -37,10 +37,10 @@ from handler.servers.asgi.rollout import Rollout
 from handler.servers.asgi.telemetry import Telemetry
 from handler.servers.asgi.workers import ModelWorkers
 
-#: nginx's status for a client that hung up; only the log sees it.
+#: nginx's status for a client that hung up; used in the log only.
 _CLIENT_GONE = 499
 _RECORD = "deeplab.record"
-#: SageMaker's header for endpoints of several models; its value is the name of an archive.
+#: SageMaker's header for multi-model endpoints; its value is the name of an archive.
 _TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
 _ARCHIVE_SUFFIX = re.compile(r"\.(mar|tar\.gz)$")
 
@@ -51,7 +51,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class FrontSettings:
-    """What the routes need to know."""
+    """What the routes need."""
 
     models: Mapping[str, ModelWorkers]
     #: Longest pause in a body, in seconds.
@@ -63,7 +63,7 @@ class FrontSettings:
 
 
 class Front:
-    """The ASGI application: routes, the error body, request ids and the log of requests."""
+    """The ASGI application: routes, error bodies, request ids and the request log."""
 
     def __init__(self, settings: FrontSettings) -> None:
         self._models = settings.models
@@ -74,14 +74,14 @@ class Front:
         self._rollout = settings.rollout
         self._document = ServedDocument(self._models, needs_tokens=self._doors.access.needs_tokens)
         self._router = Router(self._routes(), redirect_slashes=False, default=_Route("", _no_such_path, (), self._doors))
-        #: Set when the server ends: it finishes what it has, and takes no more.
+        #: Set at shutdown: the server finishes the requests it has, and accepts no more.
         self.is_draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         headers = scope["deeplab.headers"] = text_headers(scope["headers"])
-        headers.pop("authorization", None)  # Workers have no need of it; the doors read the scope's own.
+        headers.pop("authorization", None)  # Workers do not need it; the doors read it from the scope.
         record = scope[_RECORD] = self._telemetry.begin(scope["method"], scope["headers"])
         try:
             await self._router({**scope, "path": plain_path(scope["path"])}, receive, send)
@@ -121,7 +121,7 @@ class Front:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every model would answer now."""
+        """Whether every model is ready to answer."""
         return not self.is_draining and all(model.is_ready for model in self._models.values())
 
     async def _ping(self, _: Request) -> Response:
@@ -136,7 +136,7 @@ class Front:
     async def _metrics(self, request: Request) -> Response:
         if self._telemetry.metrics is None:
             raise MetricsUnavailable("this server keeps no metrics: the package prometheus-client is not installed")
-        names = request.query_params.getlist("name[]")  # As TorchServe has it.
+        names = request.query_params.getlist("name[]")  # As in TorchServe.
         content, content_type = self._telemetry.metrics.exposition(request.headers.get("accept", ""), names)
         return Response(content, media_type=content_type)
 
@@ -186,7 +186,7 @@ class Front:
         return await self._answer(request, "explain")
 
     async def _invoke(self, request: Request) -> Response:
-        """Answer SageMaker, whose path names no model."""
+        """Answer SageMaker's path, which names no model."""
         target = request.scope["deeplab.headers"].get(_TARGET_MODEL.lower())
         if target is None and len(self._models) > 1:
             raise InvalidRequest(
@@ -227,7 +227,7 @@ class Front:
         """Return the model that the path names.
 
         Raises:
-            ModelNotFound: it is not served, or not in this version.
+            ModelNotFound: the model is not served, or not in this version.
         """
         model = find_model(self._models, request.path_params["model"], request.path_params.get("version"))
         _record(request).model = model.settings.model
@@ -262,7 +262,7 @@ class _Route:
                 return await self._endpoint(request)
             if request.method == "OPTIONS":
                 return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": self._allow})
-            raise MethodNotAllowed(f"{request.method} is not allowed here, but {self._allow}")
+            raise MethodNotAllowed(f"{request.method} is not allowed for this path; allowed are {self._allow}")
         except SegmentationError as error:
             headers = {"Allow": self._allow} if isinstance(error, MethodNotAllowed) else {}
             return await self._refuse(request, error, headers)
@@ -289,12 +289,12 @@ class _Route:
 
 
 def plain_path(path: str) -> str:
-    """Return a path without doubled and trailing slashes, which clients get from joining a URL and a path."""
+    """Return a path without doubled and trailing slashes, which clients produce by joining a URL and a path."""
     return re.sub("/{2,}", "/", path).rstrip("/") or "/"
 
 
 def text_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return headers by their names in lower case. Clients send UTF-8, as in a class name; other bytes are read as Latin-1."""
+    """Return headers by lower-case name. Values are decoded as UTF-8, for example in class names, otherwise as Latin-1."""
     return {name.decode("latin-1"): _decoded(value) for name, value in headers}
 
 
@@ -324,7 +324,7 @@ def _flag(request: Request, name: str) -> bool:
 
 
 async def _no_such_path(request: Request) -> Response:
-    # Without an answer to its preflight, a page could not read that there is no such path.
+    # A page can only read this 404 if its preflight succeeds.
     if request.method == "OPTIONS" and (request.scope["path"] == "*" or "access-control-request-method" in request.headers):
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": "GET, HEAD, POST, PUT, OPTIONS"})
     raise PathNotFound("no such path; models are at /predictions/NAME, /v1/models/NAME:predict and /v2/models/NAME/infer")

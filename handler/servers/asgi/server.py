@@ -1,4 +1,4 @@
-"""Run the front process: sockets, signals, workers, and an end that loses nothing."""
+"""Run the front process: sockets, signals, workers, and a shutdown that loses no request."""
 
 import asyncio
 import contextlib
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
     from handler.servers.asgi.open_inference.server import GrpcServer
 
 _BACKLOG = 1024
-#: The least of the processor that a shadow can have.
+#: The niceness of models that only shadow others: the lowest priority there is.
 _NICE = 19
 
 
 def serve(options: ServerOptions, folders: Mapping[str, Path]) -> int:
-    """Serve until SIGTERM or SIGINT, and until what was accepted is answered; return the exit code.
+    """Serve until SIGTERM or SIGINT, finish the accepted requests, and return the exit code.
 
     Args:
         options: how to serve.
-        folders: the extracted archives by the names of their models.
+        folders: the extracted archives by model name.
 
     Raises:
         UnpackError: an archive was packaged before this server existed.
-        OptionError: the file of tokens, or of the certificate, or the endpoint of traces cannot be used.
-        OSError: the port cannot be had, or the log file cannot be written.
+        OptionError: the token file, the certificate or the tracing endpoint cannot be used.
+        OSError: the port is not available, or the log file cannot be written.
     """
     settings = make_settings(options, folders)
     connections = make_connection_type(options, settings.telemetry)
@@ -58,16 +58,16 @@ def serve(options: ServerOptions, folders: Mapping[str, Path]) -> int:
 
 
 def make_settings(options: ServerOptions, folders: Mapping[str, Path]) -> FrontSettings:
-    """Return what the routes need, with models whose workers are not started yet.
+    """Return what the routes need, without starting any worker.
 
     Raises:
         UnpackError: an archive was packaged before this server existed.
-        OptionError: the file of tokens, or the endpoint of traces cannot be used.
+        OptionError: the token file or the tracing endpoint cannot be used.
     """
     for folder in folders.values():
         if not has_worker(folder):
             raise UnpackError(f"{folder}: from an archive without this server; package it again")
-    return_large_blocks()  # Bodies that have been answered.
+    return_large_blocks()  # Frees the bodies of answered requests.
     models = make_models(options, folders)
     telemetry, held = make_telemetry(models), HeldBytes(options.held_megabytes * 1_000_000)
     rollout = Rollout(models, options.canary, options.shadow, options.held_megabytes * 250_000, telemetry.metrics)
@@ -75,7 +75,7 @@ def make_settings(options: ServerOptions, folders: Mapping[str, Path]) -> FrontS
 
 
 def make_models(options: ServerOptions, folders: Mapping[str, Path]) -> dict[str, ModelWorkers]:
-    """Return the models with their queues and workers, which are not started yet."""
+    """Return the models with their queues and workers, without starting any worker."""
     only_shadows = {split.other for split in options.shadow} - {split.other for split in options.canary}
     return {
         name: ModelWorkers(
@@ -96,22 +96,22 @@ def make_models(options: ServerOptions, folders: Mapping[str, Path]) -> dict[str
 
 
 def make_doors(options: ServerOptions) -> Doors:
-    """Return the checks of requests.
+    """Return the access checks for requests.
 
     Raises:
-        OptionError: the file of tokens cannot be used.
+        OptionError: the token file cannot be used.
     """
     if options.tokens is None and not is_loopback(options.host):
         log_event(
             "warning",
-            message=f"listening on {options.host} without --tokens: whoever reaches this port can use and inspect the server",
+            message=f"listening on {options.host} without --tokens: anyone reaching this port can use and inspect the server",
         )
     hosts = HostNames(options.host, options.allow_host)
     return Doors(Access(options.tokens), hosts, CrossOrigin(options.allow_origin))
 
 
 def make_connection_type(options: ServerOptions, telemetry: Telemetry) -> type[asyncio.Protocol]:
-    """Return the class of connections: with TLS, if there is a certificate.
+    """Return the connection class, with TLS if there is a certificate.
 
     Raises:
         OptionError: the certificate cannot be used.
@@ -147,17 +147,17 @@ async def _run(
 
 
 async def _start_grpc(options: ServerOptions, settings: FrontSettings, front: Front) -> "GrpcServer | None":
-    """Start the gRPC server, if it is asked for: nobody else pays for its packages.
+    """Start the gRPC server if it is configured; its packages are imported only then.
 
     Raises:
         OptionError: the certificate cannot be used.
-        OSError: its port cannot be had.
+        OSError: the port is not available.
     """
     if options.grpc_port is None:
         return None
     from handler.servers.asgi.open_inference.server import GrpcServer
 
-    listen(replace(options, port=options.grpc_port)).close()  # It has better words for a port that is taken.
+    listen(replace(options, port=options.grpc_port)).close()  # Its error message for a port in use is better than gRPC's.
     return await GrpcServer.start(options, settings, front)
 
 
@@ -181,21 +181,21 @@ def listen(options: ServerOptions) -> socket.socket:
     """Open the socket that clients connect to.
 
     Raises:
-        OSError: the port cannot be had.
+        OSError: the port is not available.
     """
     try:
         family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
         listener = socket.create_server((options.host, options.port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {options.host} port {options.port}: {error.strerror}") from error
-    # Connections inherit it. asyncio sets it on sockets that name their protocol alone, which those of `create_server` do not;
-    # without it the body of an answer waits up to 40 ms for the client to acknowledge the headers.
+    # Connections inherit this option. asyncio sets it only on sockets whose protocol is explicit, unlike those from
+    # `create_server`; without it the body of an answer waits up to 40 ms for the client to acknowledge the headers.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's server, which says that it is not ready as soon as it is told to end, and ends with exit code 0."""
+    """Uvicorn's server, but not ready as soon as a signal ends it, and with exit code 0."""
 
     def __init__(self, config: uvicorn.Config, front: Front, grpc: "GrpcServer | None") -> None:
         super().__init__(config)
@@ -224,6 +224,6 @@ class _Server(uvicorn.Server):
     def _end(self, number: signal.Signals) -> None:
         unfinished = len(self.server_state.tasks)
         log_event("draining", signal=number.name, unfinished=unfinished, force=self._front.is_draining)
-        # A second signal does not wait.
+        # A second signal ends the server at once.
         self.force_exit = self._front.is_draining
         self._front.is_draining = self.should_exit = True

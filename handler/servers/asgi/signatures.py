@@ -1,7 +1,7 @@
-"""Check who signed an archive, before anything of it is extracted or run.
+"""Verify an archive's signature before any part of it is extracted or run.
 
-A signature is minisign's (Ed25519 over BLAKE2b) and lies beside the archive as `MODEL.mar.minisig`. Imports nothing but the
-standard library until there is one to check.
+Signatures are minisign's (Ed25519 over BLAKE2b), in `MODEL.mar.minisig` next to the archive. Imports only the standard library
+until there is a signature to verify.
 """
 
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ PACKAGE = "py-minisign"
 
 
 class SignatureError(Exception):
-    """An archive must be signed and is not, or not by a key that is trusted."""
+    """An archive that must be signed is not, or not with a trusted key."""
 
 
 def verify(archive: Path, file: IO[bytes], keys: Sequence[Path]) -> str:
-    """Return the comment that is signed together with `archive`; minisign puts the time and the file's name there.
+    """Verify `archive`, and return its signed comment, where minisign puts the time and the file's name.
 
     Args:
-        archive: names the archive in errors, and its signature, which is read from beside it.
+        archive: the archive's path, for error messages and to find its signature.
         file: the archive's bytes, read from the current position to the end.
-        keys: files of public keys; one of them must have signed.
+        keys: public key files; any one of the keys may have signed.
 
     Raises:
-        SignatureError: there is no signature, none of the keys made it, or the archive is not what was signed.
+        SignatureError: there is no signature, none of the keys made it, or the archive was changed after signing.
         OSError: a file cannot be read.
     """
     from minisign import PublicKey, Signature, VerifyError
@@ -60,5 +60,5 @@ def signature_path(archive: Path) -> Path:
 
 
 def _meaning(error: Exception) -> str:
-    """Say in plain words which of the library's two reasons for a refusal `error` is."""
+    """Return in plain words which of the library's two reasons `error` has."""
     return "signed with another key" if "identifiers" in str(error) else "the archive or its signature was changed"

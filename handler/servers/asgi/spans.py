@@ -1,4 +1,4 @@
-"""Spans of requests and of their stages, sent by OpenTelemetry's protocol. Imported only where an endpoint is configured."""
+"""Spans of requests and their stages, sent by OTLP. Imported only if an endpoint is configured."""
 
 import logging
 import threading
@@ -16,14 +16,14 @@ from handler.servers.asgi.logs import RequestRecord, log_event
 from handler.servers.asgi.tracing import Headers, Trace, TraceParent, Tracer, read_traceparent
 
 _NAME = "deeplab-serve"
-#: The last spans are sent within so many seconds, whatever the receiver does.
+#: Time limit for sending the last spans.
 _ENDS_WITHIN_S = 3.0
-#: Any other method is `_OTHER`, as OpenTelemetry's conventions have it.
+#: Any other method is recorded as `_OTHER`, following OpenTelemetry's conventions.
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"}
 
 
 class SpanTracer(Tracer):
-    """Gives each request a span, in a tracer provider of its own that is set by OpenTelemetry's variables."""
+    """Creates a span for each request, with a separate tracer provider configured by OpenTelemetry's variables."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         logging.getLogger("opentelemetry").addHandler(_EventHandler(logging.WARNING))
@@ -43,12 +43,12 @@ class SpanTracer(Tracer):
 
 
 class SpanTrace(Trace):
-    """A trace in which a request has a span of its own, with one for each of its stages below it."""
+    """A trace that records a span for the request, with a child span for each of its stages."""
 
     def __init__(self, tracer: trace.Tracer, sent: TraceParent | None, headers: Headers) -> None:
-        """Open the span, as a child of `sent` if the client named a span."""
+        """Start the span, as a child of `sent` if the client sent a `traceparent`."""
         self._tracer = tracer
-        #: What turns `time.monotonic` into nanoseconds since 1970.
+        #: Offset from `time.monotonic_ns` to nanoseconds since 1970.
         self._epoch = time.time_ns() - time.monotonic_ns()
         context = _context(_remote(sent, headers)) if sent else None
         self._span = tracer.start_span(
@@ -104,7 +104,7 @@ def _context(parent: trace.SpanContext) -> Context:
 
 
 class _EventHandler(logging.Handler):
-    """Writes what OpenTelemetry complains of into the server's log."""
+    """Writes OpenTelemetry's warnings to the server's log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log_event("tracing", reason=record.getMessage())

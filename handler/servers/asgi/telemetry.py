@@ -1,4 +1,4 @@
-"""What the server tells of its requests: a line in the log, numbers for Prometheus, and spans."""
+"""Telemetry of requests: a line in the log, metrics for Prometheus, and spans."""
 
 import importlib.util
 from collections.abc import Callable, Mapping
@@ -17,17 +17,17 @@ class Telemetry:
     """Follows each request from its headers to its end."""
 
     def __init__(self, metrics: "Metrics | None" = None, tracer: Tracer | None = None) -> None:
-        """`metrics` None: nothing is counted; `tracer` None: traces are given back."""
+        """Use these metrics, or count nothing, and this tracer, or only return the client's traces."""
         self.metrics = metrics
         self._tracer = tracer or Tracer()
 
     def begin(self, method: str, headers: Headers) -> RequestRecord:
-        """Open the record of a request. `headers` are the request's, names in lower case."""
+        """Start the record of a request; `headers` are its headers, names in lower case."""
         sent = next((value.decode("latin-1") for name, value in headers if name == b"x-request-id"), None)
         return RequestRecord(request_id(sent), self._tracer.begin(headers), method)
 
     def finish(self, record: RequestRecord) -> None:
-        """Tell everyone of a request that has ended."""
+        """Log, count and trace a request that has ended."""
         record.write()
         if self.metrics is not None:
             self.metrics.finish(record)
@@ -40,7 +40,7 @@ class Telemetry:
             self.metrics.refuse_connection(error)
 
     def read_front(self, *, connections: Callable[[], int], held_bytes: Callable[[], int]) -> None:
-        """Show these numbers of the front process in the metrics, or log that there are none."""
+        """Export these numbers of the front process in the metrics, or log that there are no metrics."""
         if self.metrics is not None:
             self.metrics.read_front(connections=connections, held_bytes=held_bytes)
         else:
@@ -52,10 +52,10 @@ class Telemetry:
 
 
 def make_telemetry(models: Mapping[str, ModelWorkers]) -> Telemetry:
-    """Return the telemetry of a server, as the packages and OpenTelemetry's environment variables allow.
+    """Return the server's telemetry, depending on installed packages and OpenTelemetry's environment variables.
 
     Raises:
-        OptionError: spans are wanted, and cannot be sent.
+        OptionError: tracing is configured, but spans cannot be sent.
     """
     tracer = make_tracer()
     if importlib.util.find_spec("prometheus_client") is None:

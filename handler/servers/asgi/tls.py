@@ -1,4 +1,4 @@
-"""TLS by certificate files, which may be renewed while the server runs, and handshakes that hold no place for ever."""
+"""TLS with certificate files that may be renewed while the server runs, and a time limit for handshakes."""
 
 import asyncio
 import re
@@ -16,34 +16,34 @@ from handler.servers.asgi.watched_files import UnusableFile, WatchedFiles
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----")
 _PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----")
-#: A closed connection ends so long after its last byte has been sent, though the client has not closed its side of TLS; and
-#: after so long even if bytes are left.
+#: A closed connection is aborted this long after its last byte was sent, even if the client has not closed its side of TLS, and
+#: after the second limit even if there are unsent bytes.
 _GOODBYE_WITHIN_S, _FLUSH_WITHIN_S = 0.5, 300.0
 
 
 class ServerCertificate:
-    """A certificate and its key, read again when a file changes: handshakes from then on have the new one."""
+    """A certificate and its key, reloaded when a file changes; later handshakes use the new ones."""
 
     def __init__(self, certificate: Path, key: Path | None) -> None:
         """Read the files.
 
         Args:
-            certificate: the server's certificate and the chain below its authority, as PEM.
-            key: its private key, as PEM; None: it is in the same file.
+            certificate: the server's certificate, followed by its chain, as PEM.
+            key: the private key as PEM, or None if it is in the same file.
 
         Raises:
-            UnusableFile: the files cannot be read, or do not fit together.
+            UnusableFile: the files cannot be read, or do not match.
         """
         key = key or certificate
         self._contexts = WatchedFiles("--certificate", [certificate, key], lambda: load_context(certificate, key))
         if key.stat().st_mode & stat.S_IROTH:
             log_event("warning", message=f"{key}: every user of this machine can read this private key; chmod o-r {key}")
-        #: For all handshakes.
+        #: The context that every handshake starts with.
         self.context = load_context(certificate, key)
         self.context.sni_callback = self._take_newest
 
     def _take_newest(self, handshake: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
-        """OpenSSL calls this after the client's first message, also from clients that name no host."""
+        """Switch to the newest certificate. OpenSSL calls this after the client's first message, even without a host name."""
         del name, context
         handshake.context = self._contexts.value()
 
@@ -52,8 +52,8 @@ def load_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """Return a context with a certificate and its key, both as PEM.
 
     Raises:
-        UnusableFile: they cannot be used.
-        OSError: they cannot be read.
+        UnusableFile: the files are not a certificate and its key.
+        OSError: a file cannot be read.
     """
     if not _CERTIFICATE.search(certificate.read_bytes()):
         raise UnusableFile(f"--certificate {certificate}: has no certificate as PEM (-----BEGIN CERTIFICATE-----)")
@@ -76,14 +76,14 @@ def _refuse_passphrase(key: Path) -> NoReturn:
     raise UnusableFile(f"--key {key}: is encrypted; give it without a passphrase (openssl pkey -in {key} -out FILE)")
 
 
-#: asyncio gives every TLS connection a read buffer of 256 KiB: 950 that say nothing took 290 MB, with this 77.
+#: asyncio gives every TLS connection a read buffer of 256 KiB: 950 idle connections took 290 MB, and take 77 MB with this size.
 _READ_BUFFER_BYTES = 1 << 15
 
 
 class TlsHandshake(asyncio.Protocol):
-    """A connection before it speaks HTTP. It counts as a connection, and has as long as headers have.
+    """A connection during its TLS handshake. It counts towards the connection limit, and has the time limit of headers.
 
-    asyncio's own TLS tells a protocol of a connection only after the handshake, and would let any number wait for that.
+    asyncio's own TLS reports a connection to its protocol only after the handshake, and would let any number wait for that.
     """
 
     connection_type: ClassVar[type[LimitedConnection]]
@@ -97,7 +97,7 @@ class TlsHandshake(asyncio.Protocol):
         self._make_connection: Callable[[], LimitedConnection] = partial(
             self.connection_type, config, server_state, app_state, self._loop
         )
-        #: What came between the end of the handshake and the beginning of the connection.
+        #: Bytes received between the end of the handshake and the start of the connection.
         self._early = bytearray()
         self._is_lost = self._is_draining = False
         self._task: asyncio.Task[None] | None = None
@@ -107,7 +107,7 @@ class TlsHandshake(asyncio.Protocol):
         self._raw = transport
         self._connections.add(self)
         if len(self._connections) > self.connection_type.most_connections:
-            transport.abort()  # To say why would take the handshake.
+            transport.abort()  # Sending a reason would need the handshake.
             return
         transport.pause_reading()
         self._task = self._loop.create_task(self._shake_hands())
@@ -121,7 +121,7 @@ class TlsHandshake(asyncio.Protocol):
         self._connections.discard(self)
 
     def shutdown(self) -> None:
-        """As the server ends, give the handshake a moment: a request may follow."""
+        """Give the handshake a moment at shutdown, since a request may follow."""
         self._is_draining = True
         self._loop.call_later(LAST_REQUEST_WITHIN_S, self._end)
 
@@ -157,7 +157,7 @@ class TlsHandshake(asyncio.Protocol):
 
 
 class _TlsTransport:
-    """asyncio's TLS transport, which after `close` waits for the client's goodbye only briefly, yet lets a long answer end."""
+    """asyncio's TLS transport, which after `close` finishes sending but waits only briefly for the client to close its side."""
 
     def __init__(self, transport: asyncio.Transport, raw: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -181,6 +181,6 @@ class _TlsTransport:
 
 
 def tls_connection_type(connection_type: type[LimitedConnection], certificate: ServerCertificate) -> type[TlsHandshake]:
-    """Return the class of connections that become a `connection_type` after a handshake."""
+    """Return a connection class that performs the handshake, then becomes a `connection_type`."""
     SSLProtocol.max_size = _READ_BUFFER_BYTES
     return type("TlsConnection", (TlsHandshake,), {"connection_type": connection_type, "context": certificate.context})

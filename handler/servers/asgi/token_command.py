@@ -9,29 +9,29 @@ from handler.servers.asgi.access import SCOPES, append_token, is_token_name, mak
 from handler.servers.asgi.options import TOKEN_COMMAND, Parser
 from handler.servers.asgi.watched_files import UnusableFile
 
-_EPILOG = """The token is shown this once: the line, for a file that the server gets as --tokens FILE, holds its hash alone.
-A running server reads that file again when it changes. To take a token back, remove its line.
+_EPILOG = """The token is shown only once: the line, for the file that the server gets as --tokens FILE, holds only its hash.
+A running server reads that file again when it changes. To revoke a token, remove its line.
 
     python MODEL.mar token --name web --scope predict --append tokens >web.token"""
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
-    """Print a new token and its line; return the exit code.
+    """Print a new token and its line, and return the exit code.
 
     Raises:
-        OptionError: an option is wrong, or the file cannot be written.
+        OptionError: an option is invalid, or the file cannot be written.
     """
     parser = Parser(
         f"{prog} {TOKEN_COMMAND}",
-        description="Make a bearer token, and its line for the server's file of tokens (--tokens).",
+        description="Make a bearer token, and its line for the server's token file (--tokens).",
         epilog=_EPILOG,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--scope", choices=SCOPES, action="append", required=True, help="what it is for; repeatable")
-    add("--name", type=_name, metavar="NAME", help="who has it, for the file and the log (token-HASH)")
-    add("--append", type=Path, metavar="FILE", help="put the line there and print the token alone")
+    add("--scope", choices=SCOPES, action="append", required=True, help="what the token allows; repeatable")
+    add("--name", type=_name, metavar="NAME", help="who has the token, for the file and the log (token-HASH)")
+    add("--append", type=Path, metavar="FILE", help="append the line to this file and print only the token")
     chosen = parser.parse_args(arguments)
     secret, token = make_token(chosen.scope, chosen.name)
     if chosen.append is None:

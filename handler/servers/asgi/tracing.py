@@ -1,4 +1,4 @@
-"""W3C Trace Context: a client's `traceparent` is checked, given back and logged. `spans.py` continues it where configured.
+"""W3C Trace Context: a client's `traceparent` is validated, returned and logged. If configured, `spans.py` continues the trace.
 
 https://www.w3.org/TR/trace-context/
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
-#: OpenTelemetry's variables; the first that is set counts.
+#: OpenTelemetry's variables; the first that is set takes precedence.
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _PROTOCOL = "http/protobuf"
@@ -28,13 +28,13 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 @dataclass(frozen=True)
 class TraceParent:
-    """A position in a trace: whose child a request is."""
+    """A position in a trace: the parent of a request's span."""
 
     #: 32 hexadecimal digits.
     trace_id: str
     #: 16 hexadecimal digits.
     span_id: str
-    #: Bit 0: the caller records the trace.
+    #: Bit 0 is set if the caller records the trace.
     flags: int
 
     def __str__(self) -> str:
@@ -42,10 +42,10 @@ class TraceParent:
 
 
 def read_traceparent(headers: Headers) -> TraceParent | None:
-    """Return what the header `traceparent` says; None: there is none, more than one, or it breaks the rules.
+    """Return the parsed header `traceparent`, or None if it is absent, repeated or invalid.
 
     Args:
-        headers: the request's, names in lower case.
+        headers: the request's headers, names in lower case.
     """
     values = [value.decode("latin-1") for name, value in headers if name == b"traceparent"]
     match = _TRACEPARENT.fullmatch(values[0].strip(" \t")) if len(values) == 1 else None
@@ -58,13 +58,13 @@ def read_traceparent(headers: Headers) -> TraceParent | None:
 
 
 class Trace:
-    """The trace of one request, which is only given back."""
+    """The trace of one request; this base class records nothing."""
 
-    #: Whether the times of stages are wanted.
+    #: Whether the times of stages are needed.
     is_recorded = False
 
     def __init__(self, parent: TraceParent) -> None:
-        #: The answer's header `traceparent`.
+        #: The response header `traceparent`.
         self.parent = parent
 
     def finish(self, record: "RequestRecord") -> None:
@@ -72,22 +72,22 @@ class Trace:
 
 
 class Tracer:
-    """Gives the client's traces back and records nothing."""
+    """Returns the client's traces without recording anything."""
 
     def begin(self, headers: Headers) -> Trace | None:
-        """Return the trace that a request belongs to. `headers` are the request's, names in lower case."""
+        """Return the trace of a request, if any; `headers` are the request's headers, names in lower case."""
         parent = read_traceparent(headers)
         return None if parent is None else Trace(parent)
 
     def close(self) -> None:
-        """Send what is left, for a few seconds at most."""
+        """Send the remaining spans, for a few seconds at most."""
 
 
 def make_tracer(environment: Mapping[str, str] = os.environ) -> Tracer:
-    """Return what records spans if OpenTelemetry's variables name an endpoint, else what gives traces back.
+    """Return a tracer that records spans if OpenTelemetry's variables name an endpoint, otherwise one that records nothing.
 
     Raises:
-        OptionError: the endpoint cannot be used, or the packages for it are missing.
+        OptionError: the endpoint is invalid, or the packages for it are missing.
     """
     variable = next((name for name in _ENDPOINTS if environment.get(name)), None)
     is_off = environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or environment.get("OTEL_TRACES_EXPORTER") == "none"
@@ -109,7 +109,7 @@ def _check(variable: str, environment: Mapping[str, str]) -> None:
         raise OptionError(f"{variable}: {environment[variable]!r} should be a URL such as http://127.0.0.1:4318")
     variable = next((name for name in _PROTOCOLS if environment.get(name)), "")
     if environment.get(variable, _PROTOCOL) != _PROTOCOL:
-        raise OptionError(f"{variable}: {environment[variable]!r} is not spoken here, only {_PROTOCOL!r}")
+        raise OptionError(f"{variable}: {environment[variable]!r} is not supported, only {_PROTOCOL!r}")
 
 
 def _is_url(text: str) -> bool:

@@ -1,7 +1,7 @@
-"""Extract archives into a cache folder by their digests, and sweep out those that nothing serves any more.
+"""Extract archives into a cache folder by digest, and sweep out extractions that are no longer served.
 
-A process locks the folders that it uses (`flock` on the folder itself) until it ends, however it ends. Imports nothing but the
-standard library, and a library for signatures where they are asked for.
+A process locks the folders that it uses (`flock` on the folder itself) until it ends, however it ends. Imports only the
+standard library, and a signature library if signatures are checked.
 """
 
 import fcntl
@@ -22,14 +22,14 @@ from typing import IO, cast
 
 from handler.servers.asgi.signatures import SignatureError, verify
 
-#: Extractions that stay though nothing serves them now: the last ones used.
+#: The number of most recently used extractions to keep even if no process uses them.
 _KEPT = 3
-#: A folder that is being written has no lock for a moment.
+#: Unfinished folders are kept for this long, since a folder that is being written has no lock.
 _NEW_FOR_S = 600
 _EXTRACTED = re.compile(r"[0-9a-f]{32}")
 _UNFINISHED = re.compile(r"[0-9a-f]{32}\..+")
 _MANIFEST = "MAR-INF/MANIFEST.json"
-#: `RuntimeError`: encrypted, or compressed in a way that Python does not know.
+#: `RuntimeError` means encrypted, or compressed with a method that Python does not support.
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 
@@ -38,18 +38,18 @@ class UnpackError(Exception):
 
 
 def unpack(archive: Path, cache: Path | None = None, keys: Sequence[Path] = ()) -> Path:
-    """Return a folder with the contents of `archive`, extracted now or by an earlier start, and in use until this process ends.
+    """Return a folder with the contents of `archive`, extracted now or at an earlier start, and locked until this process ends.
 
-    The folder appears whole or not at all: several servers may start at once, and any of them may be killed.
+    The folder appears atomically: several servers may start at once, and any of them may be killed.
 
     Args:
-        archive: a `.mar` file, or a folder that is already an extracted one.
-        cache: where to extract to; None: the user's cache folder.
-        keys: public key files; `archive` must be signed with one of them. Empty: its signature is not checked.
+        archive: a `.mar` file, or a folder with its extracted contents.
+        cache: where to extract to, or None for the user's cache folder.
+        keys: public key files; `archive` must be signed with one of them. Empty to skip the check.
 
     Raises:
-        UnpackError: `archive` is not a zip file with a manifest, or not signed as it must be, or the folder cannot be
-            written, or another user's.
+        UnpackError: `archive` is not a zip file with a manifest, it is not signed with one of the keys, or the folder cannot
+            be written or is writable by other users.
     """
     if archive.is_dir():
         if keys:
@@ -58,10 +58,10 @@ def unpack(archive: Path, cache: Path | None = None, keys: Sequence[Path] = ()) 
     home = (cache or _default_cache()).resolve()
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # One handle for both: the file may be replaced meanwhile.
+        # One handle for digest and extraction: the file may be replaced in between.
         with _opened(archive, home, keys) as file:
             folder = home / hashlib.file_digest(file, "sha256").hexdigest()[:32]
-            while not _use(folder):  # Another start may sweep it out at this moment.
+            while not _use(folder):  # Another server may sweep it out at this moment.
                 _extract(archive, file, folder)
     except SignatureError as error:
         raise UnpackError(str(error)) from error
@@ -74,7 +74,7 @@ def unpack(archive: Path, cache: Path | None = None, keys: Sequence[Path] = ()) 
 
 @contextmanager
 def _opened(archive: Path, home: Path, keys: Sequence[Path]) -> Iterator[BufferedReader]:
-    """Give the bytes of `archive`; where there are keys, of a verified copy that nobody else can change."""
+    """Yield the open `archive` or, with keys, a verified copy that no other process can change."""
     with archive.open("rb") as file:
         if not keys:
             yield file
@@ -88,9 +88,9 @@ def _opened(archive: Path, home: Path, keys: Sequence[Path]) -> Iterator[Buffere
 
 
 def sweep(cache: Path | None = None) -> list[Path]:
-    """Remove extractions that no process uses, but for the last few used; return those removed.
+    """Remove extractions that no process uses, except for the most recent, and return the removed folders.
 
-    What cannot be removed stays; the next start tries again.
+    Folders that cannot be removed stay; the next start tries again.
     """
     home = (cache or _default_cache()).resolve()
     with suppress(OSError):
@@ -104,10 +104,10 @@ def sweep(cache: Path | None = None) -> list[Path]:
 
 
 def _use(folder: Path) -> bool:
-    """Lock `folder` until this process ends, or the one that it becomes by `exec`; False: there is no such folder.
+    """Lock `folder` until this process ends, also after an `exec`, and return whether the folder exists.
 
     Raises:
-        UnpackError: others could have written what would be run.
+        UnpackError: other users can write to the folder, whose code would be run.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -117,13 +117,13 @@ def _use(folder: Path) -> bool:
     if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         os.close(descriptor)
         raise UnpackError(f"{folder}: other users may write to this folder, whose code would run; remove it, or set --cache")
-    with suppress(OSError):  # A file system without locks: nothing can be swept out there either.
+    with suppress(OSError):  # A file system without locks; `sweep` cannot remove anything there either.
         fcntl.flock(descriptor, fcntl.LOCK_SH)
     if not folder.is_dir() or not os.path.samestat(status, folder.stat()):
         os.close(descriptor)
         return False
     os.set_inheritable(descriptor, True)
-    with suppress(OSError):  # It may be another user's, read only.
+    with suppress(OSError):  # The folder may belong to another user and be read-only.
         os.utime(descriptor)
     return True
 
@@ -138,7 +138,7 @@ def _extract(archive: Path, file: IO[bytes], folder: Path) -> None:
         try:
             part.rename(folder)
         except OSError:
-            if not folder.is_dir():  # Another start was not quicker.
+            if not folder.is_dir():  # Not because another server was quicker.
                 raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -151,7 +151,7 @@ def _remove(folders: Iterable[Path]) -> list[Path]:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Out of the way at once: nobody may find half of it.
+                # Renamed first, so that no process finds a partly removed folder.
                 doomed = folder.rename(folder.with_name(f"{folder.name[:32]}.swept{os.getpid()}"))
                 shutil.rmtree(doomed)
                 removed.append(folder)

@@ -1,4 +1,4 @@
-"""Values from files that are read again when a file changes, without a restart."""
+"""Values read from files, and reloaded when a file changes, without a restart."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,26 +9,26 @@ from handler.servers.asgi.logs import log_event
 from handler.servers.asgi.options import OptionError
 
 T = TypeVar("T")
-#: A file may change twice within one tick of its file system's clock, so what changed just now is read once more.
+#: A file may change twice within one tick of its file system's clock, so a file that changed this recently is read again.
 _CLOCK_TICK_NS = 1_000_000_000
 
 _Stamp = tuple[tuple[int, ...], ...]
 
 
 class UnusableFile(OptionError):
-    """A file that an option names does not hold what it should."""
+    """A file that an option names has unusable contents."""
 
 
 class WatchedFiles(Generic[T]):
-    """A value from one or more files. A new version that cannot be used is logged, and the value stays what it was."""
+    """A value from one or more files. If a changed file cannot be used, that is logged and the old value stays."""
 
     def __init__(self, option: str, files: Sequence[Path], read: Callable[[], T]) -> None:
         """Read the value.
 
         Args:
-            option: names the files in the log.
-            files: where `read` reads.
-            read: raises `UnusableFile` or `OSError`, with a reason for the operator.
+            option: the option's name, for the log.
+            files: the files that `read` reads.
+            read: returns the value; raises `UnusableFile` or `OSError` with a reason for the operator.
 
         Raises:
             UnusableFile: the files cannot be used.
@@ -43,7 +43,7 @@ class WatchedFiles(Generic[T]):
             raise UnusableFile(f"{option} {error.filename}: {error.strerror}") from error
 
     def value(self) -> T:
-        """Return the value as the files have it now, or as they had it last. Costs a `stat` of each file."""
+        """Return the files' current value, or the last usable one. Costs a `stat` of each file."""
         stamp = self._stamp()
         if stamp != self._seen or _is_fresh(stamp):
             self._seen = stamp
@@ -61,7 +61,7 @@ class WatchedFiles(Generic[T]):
         if reason is None:
             log_event("file read again", option=self._option)
         else:
-            log_event("file not usable", option=self._option, reason=reason, kept="what it held before")
+            log_event("file not usable", option=self._option, reason=reason, kept="the previous contents")
 
     def _stamp(self) -> _Stamp | str:
         try:

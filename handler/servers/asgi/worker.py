@@ -1,4 +1,4 @@
-"""A worker process: it loads one model and answers what the front process sends, until the front closes the socket."""
+"""A worker process: loads one model and answers the front process's requests until the front closes the socket."""
 
 import logging
 import os
@@ -44,17 +44,17 @@ from model import CheckpointError
 from model.strict import ConfigurationError
 
 _CANNOT_RECOVER = 1
-#: What the drivers of GPUs make in /dev on Linux: NVIDIA's, on Jetson too, AMD's, and Windows' for its Linux.
+#: Devices that GPU drivers create in /dev on Linux: NVIDIA (also on Jetson), AMD, and WSL.
 _GPU_DEVICES = ("nvidia*", "nvmap", "kfd", "dxg")
-#: A request of a hundred tiles at several scales has a thousand stages; a trace has no use for them all.
+#: A request of a hundred tiles at several scales has a thousand stages, more than a trace needs.
 _MOST_TIMES = 200
 
 
 class Worker:
     """Answers batches of requests, several at a time if the model's engine has lanes.
 
-    Its threads take turns at reading: whichever reads a batch answers it, while the next one reads. So no batch waits to be
-    handed from one thread to another, and a ping is answered however long the batches take.
+    Its threads take turns reading: the thread that reads a batch answers it while the next one reads. No batch has to be handed
+    from one thread to another, and pings are answered however long the batches take.
     """
 
     def __init__(self, connection: socket.socket, model: ServedModel, max_bytes: int) -> None:
@@ -79,10 +79,10 @@ class Worker:
                 else:
                     self._send(Pong())
         except BaseException:
-            # The front process would wait for this batch in vain; of a dead worker it takes it back.
+            # The front process would wait forever for this batch, but takes it back from a dead worker.
             logging.critical("a batch cannot be answered", exc_info=True)
             os._exit(_CANNOT_RECOVER)
-        # The front process has closed the socket: nobody waits for what still runs.
+        # The front process has closed the socket, so the batches still running are no longer needed.
         os._exit(0)
 
     def _read(self) -> Message | None:
@@ -117,12 +117,12 @@ class Worker:
 
 
 def load(folder: Path, name: str, index: int) -> tuple[ServedModel, Ready]:
-    """Load the extracted archive in `folder` under the name by which it is served, on the GPU that is worker `index`'s turn.
+    """Load the extracted archive in `folder` as the model `name`, on worker `index`'s GPU.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
         ConfigurationError: the settings cannot be used.
-        RefinementUnavailable: the settings refine by default, and the package for it is not installed.
+        RefinementUnavailable: the settings refine by default, but the package for it is not installed.
     """
     archive = adapt(read_archive(folder), name, int(os.environ.get(THREADS_VARIABLE, 0)))
     model = ServedModel(archive, gpu_id=choose_gpu(index))
@@ -130,9 +130,9 @@ def load(folder: Path, name: str, index: int) -> tuple[ServedModel, Ready]:
 
 
 def choose_gpu(index: int) -> int | None:
-    """Return the number of the GPU that is worker `index`'s turn; None: PyTorch finds none.
+    """Return the GPU for worker `index`, assigned round-robin, or None if PyTorch finds none.
 
-    It is not asked, since its import takes seconds, where no driver is.
+    PyTorch, whose import takes seconds, is not imported on machines without a GPU driver.
     """
     if sys.platform == "linux" and not any(path for pattern in _GPU_DEVICES for path in Path("/dev").glob(pattern)):
         return None
@@ -142,18 +142,18 @@ def choose_gpu(index: int) -> int | None:
 
 
 def adapt(archive: ModelArchive, name: str, threads: int) -> ModelArchive:
-    """Return an archive with the name and number of threads that this server gives it; 0 threads: the archive's own setting."""
+    """Return an archive with this name and number of threads; 0 threads keeps the archive's own setting."""
     settings = archive.settings.model_copy(update={"threads": threads or archive.settings.threads})
     return replace(archive, identity=ModelIdentity(name, archive.identity.version), settings=settings)
 
 
 def describe(archive: ModelArchive, model: ServedModel) -> Ready:
-    """Tell the front process what the model takes: calls side by side if it has lanes, else batches."""
+    """Return the model's description for the front process: concurrent calls if its engine has lanes, otherwise batches."""
     engine = model.application.pipeline.engine
     lanes = len(engine.lanes())
     return Ready(
         archive.identity.version,
-        # One more than run, so that a lane finds its next image decoded instead of waiting for the front process.
+        # One more than can run, so that a lane finds its next image decoded instead of waiting for the front process.
         batches=lanes + 1 if lanes > 1 else 1,
         requests_per_batch=1 if lanes > 1 else archive.batch_size,
         max_bytes=archive.settings.limits.max_bytes,
@@ -169,9 +169,9 @@ def describe(archive: ModelArchive, model: ServedModel) -> Ready:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run a worker; its arguments are those that `workers.py` gives it."""
+    """Run a worker with the arguments that `workers.py` passes."""
     descriptor, folder, name, index, version = arguments
-    # Signals to the whole group are the front's to handle: it lets its workers finish first.
+    # The front process handles signals to the whole group, and lets its workers finish first.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format=f"{name} %(process)d %(levelname)s %(name)s: %(message)s")
@@ -188,7 +188,7 @@ def main(arguments: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class _Exchange:
-    """A call, and what turns its reply into an answer."""
+    """A call, and a function that turns its reply into an answer."""
 
     call: Call
     answer: Callable[[Reply], Answer]

@@ -21,35 +21,35 @@ from handler.servers.asgi.logs import log_event, relay_lines
 from handler.servers.asgi.messages import THREADS_VARIABLE, VERSION, Answers, Batch, LoadFailed, Ping, Pong, Ready, Unhealthy
 from handler.servers.asgi.request_queue import RequestQueue, Ticket
 
-#: The archive's folder goes first on the import path, so that nothing else can stand in for its code.
+#: The archive's folder goes first on the import path, so that no other package can shadow its code.
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv[2]); from handler.servers.asgi.worker import main; main(sys.argv[1:])"
-#: A worker that has served so long died of something else than its start.
+#: If a worker dies after serving for this long, its start was not the cause.
 _SOUND_AFTER_S = 10.0
-#: Deaths in a row from which on requests are refused instead of kept waiting.
+#: Consecutive deaths after which requests are refused instead of kept waiting.
 _CRASH_LOOP = 3
 _LONGEST_BACK_OFF_S = 30.0
-#: A worker ends by itself when its socket closes.
+#: A worker whose socket is closed is killed if it has not exited after this.
 _ENDS_WITHIN_S = 5.0
 _LAST_LINES_WITHIN_S = 1.0
 
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What every worker of a model is started with. Times are seconds."""
+    """The settings of every worker of a model. Times are in seconds."""
 
     model: str
     #: The extracted archive.
     folder: Path
     startup_timeout: float
-    #: Beyond the deadline of a request, before its worker is taken for hung.
+    #: How long a request may overrun its deadline before its worker is considered hung.
     hung_after: float
-    #: Without a sign of life, before a worker is taken for hung.
+    #: How long a worker may give no sign of life before it is considered hung.
     silent_after: float
-    #: Added to the process's niceness: a model that only shadows another leaves the processor to it.
+    #: The process's niceness: a model that only shadows another yields the processor to it.
     nice: int = 0
-    #: Processors that each worker computes on; 0: as the archive says.
+    #: Processors that each worker computes on; 0 for the archive's setting.
     threads: int = 0
-    #: Starts the worker: the program and arguments, to which those of `worker.main` are added.
+    #: The command that starts a worker; the arguments of `worker.main` are appended.
     command: Sequence[str] = (sys.executable, "-P", "-c", _PROGRAM)
 
 
@@ -61,14 +61,14 @@ class _HeldBatch:
 
 
 class WorkerProcess:
-    """One worker process, from its start to its end."""
+    """One worker process, from start to end."""
 
     status: Literal["LOADING", "READY", "ENDED"] = "LOADING"
     ready: Ready | None = None
     ready_at: float | None = None
 
     def __init__(self, settings: WorkerSettings, queue: RequestQueue, index: int, on_ready: Callable[[Ready], None]) -> None:
-        """Prepare; `run` starts it. `on_ready` is called when it has loaded its model."""
+        """Prepare the worker, for `run` to start. `on_ready` is called once it has loaded its model."""
         self._settings = settings
         self._queue = queue
         self._index = index
@@ -78,7 +78,7 @@ class WorkerProcess:
         self._numbers = count()
         self._process: Process | None = None
         self._heartbeat: Heartbeat | None = None
-        #: Why the front process ended it, if it did; else how it ended.
+        #: Why the front process ended it, or else how it ended by itself.
         self.end = ""
 
     @property
@@ -91,11 +91,11 @@ class WorkerProcess:
         return self.status == "READY" and (self._heartbeat is None or self._heartbeat.silent == 0)
 
     async def run(self) -> None:
-        """Start the process and hand it requests until it ends. What it leaves unanswered waits again."""
+        """Start the process and send it requests until it ends. Unanswered requests go back to the queue."""
         process, ours = await self._start()
         reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
         tasks: list[asyncio.Task[None]] = []
-        # What workers print goes through this process, the only one that writes the log.
+        # Workers' output goes through this process, the only one that writes the log.
         printing = asyncio.create_task(relay_lines(process.stdout)) if process.stdout else None
         try:
             ready = await self._await_ready(reader)
@@ -115,7 +115,7 @@ class WorkerProcess:
             self._give_back()
             await self._await_end(process)
             if printing is not None:
-                # A process that the worker has started may keep the pipe open.
+                # A process that the worker started may keep the pipe open.
                 await asyncio.wait([printing], timeout=_LAST_LINES_WITHIN_S)
                 printing.cancel()
 
@@ -133,7 +133,7 @@ class WorkerProcess:
                 ours.close()
                 raise
         if self._settings.nice:
-            with suppress(OSError):  # It has ended already.
+            with suppress(OSError):  # It may have ended already.
                 os.setpriority(os.PRIO_PROCESS, self._process.pid, self._settings.nice)
         return self._process, ours
 
@@ -160,7 +160,7 @@ class WorkerProcess:
             number = next(self._numbers)
             self._held[number] = _HeldBatch(tickets)
             if tickets[0].is_suspect:
-                # Should this worker die as well, then of this request, and no other is lost with it.
+                # Runs alone: if this worker dies too, this request is the cause, and no other is lost with it.
                 await self._until(lambda: len(self._held) == 1)
             await self._send(writer, number)
             if tickets[0].is_suspect:
@@ -174,7 +174,7 @@ class WorkerProcess:
         try:
             writer.write(frames.encode(Batch(number, [ticket.request for ticket in batch.tickets])))
             await writer.drain()
-        except ConnectionError:  # It has died, which `_collect` notices.
+        except ConnectionError:  # The worker has died, which `_collect` notices.
             await asyncio.Event().wait()
 
     async def _watch(self, writer: asyncio.StreamWriter, heartbeat: Heartbeat) -> None:
@@ -207,7 +207,7 @@ class WorkerProcess:
             await self._changed.wait()
 
     def _give_back(self) -> None:
-        # The first to be taken is to be the first again.
+        # In reverse, since each goes to the head of the queue.
         for batch in reversed(self._held.values()):
             if batch.hung_timer is not None:
                 batch.hung_timer.cancel()
@@ -234,14 +234,14 @@ _HUNG = "hung: a request overran its deadline"
 
 
 class ModelWorkers:
-    """The workers of one model. Each is replaced when it ends, at once or, if it keeps dying, after a growing pause."""
+    """The workers of one model. Each is replaced when it ends: at once or, if it keeps dying, after a growing pause."""
 
     def __init__(self, settings: WorkerSettings, queue: RequestQueue, workers: int) -> None:
         self.settings = settings
         self.queue = queue
-        #: What the last worker said that became READY.
+        #: The message of the worker that last became READY.
         self.ready: Ready | None = None
-        #: How the last worker ended that did.
+        #: How the last worker to end did so.
         self.last_end = ""
         self._deaths_in_a_row = 0
         self._current: list[WorkerProcess | None] = [None] * workers
@@ -253,11 +253,11 @@ class ModelWorkers:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a request would be answered now."""
+        """Whether a worker can answer now."""
         return self.workers_ready > 0
 
     def describe(self) -> list[dict[str, object]]:
-        """Return the id, state and process of each worker."""
+        """Return the id, status and process id of each worker."""
         described: list[dict[str, object]] = []
         for index, worker in enumerate(self._current):
             status = worker.status if worker else "LOADING"
@@ -269,7 +269,7 @@ class ModelWorkers:
         self._tasks = [asyncio.create_task(self._keep_running(index)) for index in range(len(self._current))]
 
     async def stop(self) -> None:
-        """End the workers. What they hold is lost, so let the queue run empty before."""
+        """End the workers. The requests they hold are lost, so let the queue run empty first."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -280,7 +280,7 @@ class ModelWorkers:
             worker = self._current[index] = WorkerProcess(self.settings, self.queue, index, self._note_ready)
             try:
                 await worker.run()
-            except Exception as error:  # Whatever it is, no memory or no descriptors, the model must not stay without.
+            except Exception as error:  # Out of memory or descriptors, say; the model must get a worker all the same.
                 worker.end, worker.status = f"{type(error).__name__}: {error}", "ENDED"
             pause = self._note_death(worker)
             await asyncio.sleep(pause)
@@ -292,7 +292,7 @@ class ModelWorkers:
         log_event("worker ready", model=self.settings.model, **_outline(ready))
 
     def _note_death(self, worker: WorkerProcess) -> float:
-        """Log that a worker ended, and return the seconds to wait before another is started."""
+        """Log that a worker ended, and return the seconds to wait before starting another."""
         served = time.monotonic() - worker.ready_at if worker.ready_at is not None else None
         self._deaths_in_a_row = 1 if served is not None and served > _SOUND_AFTER_S else self._deaths_in_a_row + 1
         first = self._deaths_in_a_row == 1 and served is not None

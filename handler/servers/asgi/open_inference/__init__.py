@@ -1,6 +1,6 @@
 """KServe v2 over gRPC: `inference.GRPCInferenceService`, and gRPC's health check.
 
-The front process (`service.py`) reads no more of a call than its model's name; the worker turns the message into the call that
-HTTP's binary tensors make, and the reply into a message (`conversion.py`). grpcio and protobuf are imported only where
-`--grpc-port` asks for them.
+The front process (`service.py`) reads only the name and version of a call's model. The worker (`conversion.py`) turns the
+message into the call that the same request with binary tensors over HTTP would make, and the reply into a message. grpcio and
+protobuf are imported only with `--grpc-port`.
 """

@@ -1,4 +1,4 @@
-"""In the worker: a ModelInferRequest as the call that HTTP's binary tensors make, and its reply as a ModelInferResponse."""
+"""In the worker: turn a ModelInferRequest into a call with binary tensors, and its reply into a ModelInferResponse."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from handler.servers.asgi.messages import HttpRequest
 from handler.servers.asgi.open_inference.messages import message_class, parse
 from handler.wording import quoted
 
-#: Fields of `InferTensorContents` by datatype, for the datatypes that are sent or answered.
+#: Fields of `InferTensorContents` by datatype, for the datatypes that requests or responses use.
 _FIELDS = {
     "BYTES": "bytes_contents",
     "UINT8": "uint_contents",
@@ -27,9 +27,9 @@ _DTYPES = {"UINT8": "<u1", "UINT16": "<u2", "UINT32": "<u4", "FP32": "<f4"}
 
 
 def read_call(request: HttpRequest) -> tuple[Call, Callable[[Reply], bytes]]:
-    """Return the call that a ModelInferRequest makes, and what turns its reply into a ModelInferResponse.
+    """Return the call that a ModelInferRequest makes, and a function that turns its reply into a ModelInferResponse.
 
-    The response has raw contents if the request has, else typed ones.
+    The response has raw contents if the request has them, otherwise typed contents.
 
     Raises:
         InvalidRequest: the message is malformed.
@@ -50,7 +50,7 @@ def read_call(request: HttpRequest) -> tuple[Call, Callable[[Reply], bytes]]:
 
 
 def write_response(reply: Reply, *, raw: bool) -> bytes:
-    """Return a reply as a ModelInferResponse; that to a refused call stays JSON."""
+    """Return a reply as a ModelInferResponse; an error stays JSON."""
     if reply.error is not None:
         return reply.body
     length = int(reply.headers[LENGTH_HEADER])
@@ -88,7 +88,7 @@ def _document(message: Any, sections: list[bytes]) -> dict[str, Any]:
 
 
 def _parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters by name. Whether data are binary is not a question in gRPC."""
+    """Return parameters by name, without those about binary data, which have no meaning in gRPC."""
     values = {name: _parameter(value) for name, value in parameters.items()}
     return {name: value for name, value in values.items() if name not in ("binary_data", "binary_data_size")}
 
@@ -102,7 +102,7 @@ def _section(tensor: Any, raw: bytes | None) -> bytes:
     """Return the values of an input as bytes.
 
     Raises:
-        InvalidRequest: they are in two places, in the field of another type, or out of its range.
+        InvalidRequest: the values are in two places, in the field of another type, or out of range.
     """
     where, sent = f"input {quoted(tensor.name)}", [field.name for field, _ in tensor.contents.ListFields()]
     if raw is not None:

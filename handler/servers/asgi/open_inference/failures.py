@@ -1,4 +1,4 @@
-"""Errors in gRPC's words: status codes, and details that clients can decode."""
+"""Errors for gRPC: status codes, and details that clients can decode."""
 
 import json
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-#: What has room at another time, and what gRPC itself says of a message that is too long.
+#: A full queue, and an oversized message, for which gRPC itself uses the same code.
 _EXHAUSTED = ("QueueFull", "BodyTooLarge")
 #: Clients read at most 8 KiB of headers, which hold a message twice: percent-encoded, and in base64 among the details.
 _MOST_MESSAGE_BYTES = 2_500
@@ -36,7 +36,7 @@ _DETAILS = "grpc-status-details-bin"
 class Failure:
     """Why a call is refused."""
 
-    #: As HTTP has it.
+    #: The HTTP status.
     status: int
     #: The `type` in the body of an HTTP answer.
     kind: str
@@ -51,7 +51,7 @@ class Failure:
 
     @classmethod
     def of_answer(cls, answer: Answer) -> "Failure":
-        """Read the error with which a worker answered."""
+        """Return the failure in a worker's error answer."""
         body = json.loads(answer.body)
         return cls(answer.status, body["type"], body["message"])
 
@@ -70,7 +70,7 @@ class Failure:
         return message
 
     def metadata(self) -> Sequence[tuple[str, str | bytes]]:
-        """Return the trailing metadata: google.rpc.Status with ErrorInfo and RetryInfo, and when to come again as text."""
+        """Return the trailing metadata: google.rpc.Status with ErrorInfo and RetryInfo, and `retry-after` as text."""
         details = [_any("google.rpc.ErrorInfo", reason=self.kind, domain=_DOMAIN)]
         retry: list[tuple[str, str | bytes]] = []
         if self.retry_after is not None:

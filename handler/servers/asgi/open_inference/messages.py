@@ -18,7 +18,7 @@ def message_class(name: str) -> Any:
 
 
 def parse(name: str, content: bytes | bytearray) -> Any | None:
-    """Return a message; None: the content is none of this name."""
+    """Return the message with this full name that `content` encodes, or None if it cannot be decoded."""
     try:
         return message_class(name).FromString(bytes(content))
     except DecodeError:
@@ -27,7 +27,7 @@ def parse(name: str, content: bytes | bytearray) -> Any | None:
 
 @cache
 def _pool() -> DescriptorPool:
-    # A pool of its own: other packages of the process may bring other versions of these files.
+    # A separate pool: other packages in the process may register other versions of these files.
     pool = DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()).file:
         pool.Add(file)

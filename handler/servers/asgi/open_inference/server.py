@@ -1,4 +1,4 @@
-"""Run the gRPC server beside HTTP's: its port, limits and end."""
+"""Run the gRPC server next to the HTTP server: its port, limits and shutdown."""
 
 import asyncio
 import json
@@ -16,15 +16,15 @@ from handler.servers.asgi.routes import Front, FrontSettings
 from handler.servers.asgi.tls import load_context
 from handler.servers.asgi.watched_files import WatchedFiles
 
-#: Calls beyond those that wait: probes, and calls whose message is on its way.
+#: Calls allowed in addition to those in the queues: probes, and calls whose message is still arriving.
 _CALLS_BESIDE_QUEUE = 64
-#: A client that has gone without a word is noticed after a minute and a half.
+#: A client that vanished without closing its connection is noticed after a minute and a half.
 _PING_AFTER_MS, _PONG_WITHIN_MS = 60_000, 30_000
 _LOOK_AGAIN_S = 0.1
 
 
 class GrpcServer:
-    """A gRPC server on a port of its own, in the event loop of the front process."""
+    """A gRPC server on a separate port, in the event loop of the front process."""
 
     def __init__(self, server: Any, port: int) -> None:
         self._server = server
@@ -36,7 +36,7 @@ class GrpcServer:
 
         Raises:
             OptionError: the certificate cannot be used.
-            OSError: the port cannot be had.
+            OSError: the port is not available.
         """
         server = grpc.aio.server(
             handlers=InferenceService(settings, front).handlers(),
@@ -52,11 +52,11 @@ class GrpcServer:
         return cls(server, port)
 
     async def end(self, within: float, is_forced: Callable[[], bool]) -> None:
-        """Take no more calls, and finish those that are there.
+        """Accept no more calls, and finish those in progress.
 
         Args:
-            within: seconds, after which they are cancelled.
-            is_forced: whether to wait no longer.
+            within: seconds after which calls in progress are cancelled.
+            is_forced: returns whether to stop waiting.
         """
         ending = asyncio.ensure_future(self._server.stop(within))
         while not ending.done():
@@ -66,13 +66,13 @@ class GrpcServer:
 
 
 def _add_port(server: Any, address: str, options: ServerOptions) -> int:
-    """Listen on an address, with TLS if there is a certificate, which may be renewed like that of HTTP."""
+    """Listen on an address, with TLS if there is a certificate, which may be renewed at run time as for HTTP."""
     if options.certificate is None:
         return int(server.add_insecure_port(address))
     certificate, key = options.certificate, options.key or options.certificate
 
     def read() -> Any:
-        load_context(certificate, key)  # It has better words for what cannot be used.
+        load_context(certificate, key)  # Its error messages are better than gRPC's.
         return grpc.ssl_server_certificate_configuration([(key.read_bytes(), certificate.read_bytes())])
 
     files = WatchedFiles("--certificate", [certificate, key], read)
@@ -85,7 +85,7 @@ def _channel_options(options: ServerOptions, settings: FrontSettings) -> list[tu
     return [
         ("grpc.max_receive_message_length", largest),
         ("grpc.max_send_message_length", -1),
-        # Else a second server could listen on the same port, and take every other connection.
+        # Otherwise a second server could listen on the same port and take half of the connections.
         ("grpc.so_reuseport", 0),
         ("grpc.max_connection_idle_ms", round(options.keep_alive * 1000)),
         ("grpc.keepalive_time_ms", _PING_AFTER_MS),
@@ -94,9 +94,9 @@ def _channel_options(options: ServerOptions, settings: FrontSettings) -> list[tu
 
 
 def read_max_bytes(folder: Path) -> int:
-    """Return the bytes that an image may have by the settings of an extracted archive: no worker has said so yet."""
+    """Return the largest image in bytes that an extracted archive's settings allow, before any worker has reported it."""
     try:
         config = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_bytes())["model"]["configFile"]
         return int(yaml.safe_load((folder / config).read_bytes())["handler"]["limits"]["max_bytes"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # A worker will say what is wrong with it, if anything.
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # If the archive is at fault, a worker will report it.
         return MOST_IMAGE_BYTES

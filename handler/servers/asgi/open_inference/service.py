@@ -1,4 +1,4 @@
-"""In the front process: the services, behind the same doors, queue and log as HTTP."""
+"""In the front process: the gRPC services, with the same access checks, queue and log as HTTP."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,9 +21,9 @@ from handler.servers.asgi.workers import ModelWorkers
 _SERVICE, _HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
 _SERVING, _NOT_SERVING = 1, 2
 _FOR_EITHER = (PREDICT, OPERATE)
-#: For log and metrics: the client's deadline has passed, or, by nginx's status, it has hung up.
+#: Status and reason for log and metrics, if the client's deadline has passed or it has hung up (nginx's status 499).
 _TOO_LATE, _CLIENT_GONE = (504, "deadline_exceeded"), (499, "client_gone")
-#: Metadata that are options, like the headers of HTTP.
+#: Metadata that set options, like the headers of HTTP.
 _OPTION_PREFIX = "x-segment-"
 
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -31,9 +31,9 @@ Metadata = Sequence[tuple[str, str | bytes]]
 
 @dataclass(frozen=True)
 class _Call:
-    """One call as it came."""
+    """One call as received."""
 
-    #: The parsed message; for ModelInfer, what of it says where it goes.
+    #: The parsed message; for ModelInfer, only its model name and version.
     message: Any
     content: bytes
     metadata: Metadata
@@ -41,7 +41,7 @@ class _Call:
 
 
 class _Refused(Exception):
-    """A call that a worker has answered by an error."""
+    """A call that a worker has answered with an error."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
@@ -49,10 +49,10 @@ class _Refused(Exception):
 
 
 class InferenceService:
-    """Answers calls by the models of the server."""
+    """Answers gRPC calls with the server's models."""
 
     def __init__(self, settings: FrontSettings, front: Front) -> None:
-        """`settings` are those of HTTP's `front`, which knows whether the server is ready."""
+        """Share `settings` with the HTTP `front`, which knows whether the server is ready."""
         self._settings = settings
         self._front = front
 
@@ -94,11 +94,11 @@ class InferenceService:
             await context.abort(response.code, response.details, (*trailing, *response.metadata()))
             return b""  # `abort` raises.
 
-        # Messages are parsed and written here: gRPC would take one that is malformed for a fault of the server.
+        # Messages are parsed and serialized here: gRPC would report a malformed one as a fault of the server.
         return grpc.unary_unary_rpc_method_handler(answer)
 
     async def _respond(self, method: "_Method", content: bytes, metadata: Metadata, record: RequestRecord) -> bytes | Failure:
-        """Return the serialized response, or why there is none."""
+        """Return the serialized response, or the failure."""
         try:
             if method.scopes:
                 record.token = self._settings.doors.access.check(
@@ -155,7 +155,7 @@ class InferenceService:
         """Return the model called `name`.
 
         Raises:
-            ModelNotFound: it is not served, or not in this version.
+            ModelNotFound: the model is not served, or not in this version.
         """
         model = find_model(self._settings.models, name, version or None)
         call.record.model = name
@@ -192,11 +192,11 @@ class InferenceService:
 class _Method:
     """One method of a service."""
 
-    #: The name of the message by which its request is parsed.
+    #: The full name of the request's message.
     request: str
     #: Returns the response, as a message or serialized.
     endpoint: Callable[[_Call], Awaitable[Any]]
-    #: Scopes that open the method, any one of them; empty: no token is needed.
+    #: Scopes that give access to the method, any one of which suffices; empty if no token is needed.
     scopes: Sequence[str] = ()
 
 
@@ -205,5 +205,5 @@ def _as_bytes(value: str | bytes) -> bytes:
 
 
 async def _never() -> None:
-    """Wait until gRPC cancels the call, which it does when the client has gone or its deadline has passed."""
+    """Wait until gRPC cancels the call, which happens when the client hangs up or its deadline passes."""
     await asyncio.Event().wait()

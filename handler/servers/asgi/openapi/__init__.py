@@ -1,7 +1,7 @@
-"""`/openapi.json`: an OpenAPI 3.1 document of what this server answers, for the models that it serves.
+"""`/openapi.json`: an OpenAPI 3.1 document of this server's API, for the models that it serves.
 
-Paths name each model, because options differ: classes, defaults, limits. What a model's requests may say comes from its worker
-(`Ready.interface`), whose options are declared once; the front process imports none of that.
+Each model has its own paths, because options differ: classes, defaults, limits. A model's options come from its worker
+(`Ready.interface`), where they are declared once; the front process does not import them.
 
 ```
 served.py ← document.py ← operations.py (each path) ← bodies.py (requests), answers.py, refusals.py (errors by status)

@@ -1,4 +1,4 @@
-"""Answers with status 200: of a model's formats, of KServe, of probes."""
+"""Responses with status 200: a model's formats, KServe's responses, and probes."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -71,7 +71,7 @@ V2_ANSWER: Json = {
 
 
 def answer(description: str, content: Json, headers: Json | None = None) -> Json:
-    """Return a response, with the id that every one has."""
+    """Return a response, with the request id header that every response has."""
     shared = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}, **(headers or {})}
     return {"description": description, "headers": shared, **({"content": content} if content else {})}
 
@@ -81,17 +81,17 @@ def json_answer(description: str, schema: Json) -> Json:
 
 
 def object_of(**properties: Json) -> Json:
-    """Return the schema of an object that has all of these."""
+    """Return the schema of an object with these required properties."""
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def segmentations(interface: Interface) -> Json:
-    """Return the response in any of the model's formats, one content type each or shared."""
+    """Return the response in any of the model's formats; formats may share a content type."""
     by_type: dict[str, list[str]] = {}
     for name, (content_type, about) in interface.formats.items():
         by_type.setdefault(content_type, []).append(f"- `{name}`: {about}")
     content = {kind: {"schema": _format_schema(kind, lines)} for kind, lines in by_type.items()}
-    return answer("The segmentation, in the format that was asked for.", content)
+    return answer("The segmentation, in the requested format.", content)
 
 
 def _format_schema(content_type: str, lines: Iterable[str]) -> Json:
@@ -110,21 +110,21 @@ def explanation() -> Json:
 
 
 def v1_answer(key: str, otherwise: Json) -> Json:
-    """Return KServe v1's response; `key`: `predictions` or `explanations`."""
+    """Return KServe v1's response; `key` is `predictions` or `explanations`."""
     schema = object_of(**{key: {"type": "array", "minItems": 1}})
-    return _kserve("An answer for each instance: JSON, or `{b64, content_type}`.", schema, otherwise)
+    return _kserve("One answer per instance: JSON, or `{b64, content_type}`.", schema, otherwise)
 
 
 def v2_answer(otherwise: Json) -> Json:
     """Return KServe v2's response, in JSON or with binary tensors."""
-    response = _kserve("An output for each input.", _ref("InferenceAnswer"), otherwise)
-    headers = {LENGTH_HEADER: {"description": "bytes of the JSON before binary tensors", "schema": _COUNT}}
+    response = _kserve("One output per input.", _ref("InferenceAnswer"), otherwise)
+    headers = {LENGTH_HEADER: {"description": "length in bytes of the JSON before the binary tensors", "schema": _COUNT}}
     content = {**response["content"], "application/octet-stream": {"schema": {}}}
     return {**response, "headers": {**response["headers"], **headers}, "content": content}
 
 
 def _kserve(description: str, schema: Json, otherwise: Json) -> Json:
-    """Return a response of KServe's, or `otherwise` to a body that is none of KServe's, which its paths take too."""
+    """Return KServe's response, or `otherwise` for bodies in other formats, which KServe's paths accept too."""
     others = otherwise["content"]
     json_schemas = [schema, *([others[_JSON_TYPE]["schema"]] if _JSON_TYPE in others else [])]
     content = {**others, _JSON_TYPE: {"schema": {"anyOf": json_schemas}}}

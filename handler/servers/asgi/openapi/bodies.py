@@ -1,4 +1,4 @@
-"""Requests to a model: their options as parameters, and their bodies."""
+"""Requests to a model: options as parameters, and bodies."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,9 +7,9 @@ from handler.servers.asgi.messages import Interface
 
 Json = dict[str, Any]
 
-#: A PNG of 16 × 16 pixels, for whoever tries the document.
+#: A PNG of 16 × 16 pixels, as an example for people who try out the document.
 SAMPLE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAHElEQVR42mNkwAFOVGhgFWdiIBGMahjVMHQ0AABe3AGIO0lhtgAAAABJRU5ErkJggg=="
-#: The header that tells where the JSON of KServe v2 ends, of requests and answers.
+#: The header of KServe v2 requests and responses with the length of their JSON part.
 LENGTH_HEADER = "Inference-Header-Content-Length"
 _IMAGE_FIELDS = ("data", "image", "body")
 _BINARY: Json = {"contentMediaType": "application/octet-stream"}
@@ -32,7 +32,7 @@ _PROTOCOL_PARAMETERS: Json = {
 
 
 def option_parameters(interface: Interface) -> dict[str, Json]:
-    """Return every option as a parameter of the query string and as a header, by the names of their components."""
+    """Return every option as a query parameter and as a header, by component name."""
     parameters: dict[str, Json] = {}
     for name, schema in interface.options.items():
         about = {"description": schema["description"], "schema": as_text(schema)}
@@ -43,7 +43,7 @@ def option_parameters(interface: Interface) -> dict[str, Json]:
 
 
 def as_text(schema: Mapping[str, Any]) -> Json:
-    """Return the schema of an option where values are text: in forms, headers and the query string."""
+    """Return the schema of an option where values are text: in forms, headers and query strings."""
     kinds = schema.get("type", [])
     if "enum" in schema:
         values = [value for value in schema["enum"] if isinstance(value, str)]
@@ -58,8 +58,8 @@ def prediction_bodies(interface: Interface, prefix: str) -> dict[str, Json]:
     """Return the request bodies of a model: `Call` anywhere, `V1` and `V2` at KServe's paths.
 
     Args:
-        interface: what its worker says.
-        prefix: of its schemas in the components.
+        interface: the options and formats reported by its worker.
+        prefix: begins the names of its schemas in the components.
     """
     form = _form(interface)
     call = {"anyOf": [_ref(f"{prefix}Call"), _ref(f"{prefix}HuggingFaceCall")]}
@@ -91,7 +91,7 @@ _SAMPLE_TENSOR = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [S
 
 
 def call_schemas(interface: Interface, prefix: str) -> dict[str, Json]:
-    """Return the schemas of JSON bodies and options, by name without `prefix`, which is their model's."""
+    """Return the schemas of JSON bodies and options, by name without the model's `prefix`."""
     options: Json = {name: _ref(f"{prefix}Option.{name}") for name in interface.options}
     named = {name: _ref_image() for name in _IMAGE_FIELDS}
     call = {
@@ -156,7 +156,7 @@ def _form(interface: Interface) -> Json:
     texts = {name: {**as_text(schema), "description": schema["description"]} for name, schema in interface.options.items()}
     return {
         "type": "object",
-        "description": "The image stands in `data`, `image` or `body`, or in a field of any name if it is the only file.",
+        "description": "The image is in `data`, `image` or `body`, or in a field of any name if it is the only file.",
         "properties": {"data": _BINARY, **texts, "options": {"type": "string", "description": "more options, as JSON"}},
         "required": ["data"],
     }

@@ -1,4 +1,4 @@
-"""Put the document together, the same bytes for the same models."""
+"""Assemble the document deterministically from the served models."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,14 +15,14 @@ Json = dict[str, Any]
 
 _DESCRIPTION = """DeepLab semantic segmentation.
 
-Options stand beside the image, in the query string or in headers `X-Segment-*`. Beside the image they override the query
-string, which overrides headers, which override the path's format, which overrides `Accept`.
+Options go next to the image in the body, in the query string or in headers `X-Segment-*`. The body overrides the query string,
+which overrides headers, which override the path's format, which overrides `Accept`.
 
-A body may be compressed (`Content-Encoding: gzip` or `deflate`); answers in JSON are, for `Accept-Encoding: gzip`.
+A body may be compressed (`Content-Encoding: gzip` or `deflate`); JSON responses are compressed for `Accept-Encoding: gzip`.
 
-Every path takes `OPTIONS` too. Other methods get 405 with `Allow`, other paths 404."""
+Every path allows `OPTIONS` too. Other methods get 405 with `Allow`, and other paths 404."""
 _REQUEST_ID: Json = {
-    "description": "Names the request in the server's log; a client's own is taken over.",
+    "description": "Identifies the request in the server's log; an id sent by the client is kept.",
     "schema": {"type": "string"},
 }
 
@@ -31,7 +31,7 @@ def openapi_document(models: Sequence[DescribedModel], page: Mapping[str, str], 
     """Return the document.
 
     Args:
-        models: at least one.
+        models: the loaded models, at least one.
         page: the content types of the page's files, by path.
         needs_tokens: whether calls without a bearer token are refused.
     """
@@ -70,7 +70,7 @@ def openapi_document(models: Sequence[DescribedModel], page: Mapping[str, str], 
 
 
 def document_path(route: str, model: str) -> str:
-    """Return a route as the document has it, with the model's name in its place."""
+    """Return a route as written in the document, with the model's name filled in."""
     return route.replace("{model}", quote(model, safe="")).replace("{format:path}", "{format}")
 
 
@@ -83,7 +83,7 @@ def _paths(operations: Mapping[str, Operation], model: str, needs_tokens: bool) 
 
 
 def _share_refusals(paths: Json) -> Json:
-    """Put references in the place of refusals, which many operations share; return those referred to."""
+    """Replace error responses, which many operations share, by references, and return the referenced responses."""
     shared: Json = {}
     for operation in (operation for item in paths.values() for operation in item.values()):
         for status, response in operation["responses"].items():
@@ -96,7 +96,7 @@ def _share_refusals(paths: Json) -> Json:
 
 
 def _prefixes(names: Sequence[str]) -> list[str]:
-    """Return the beginning of each model's components: nothing if it is alone, else its name."""
+    """Return the prefix of each model's component names: empty for a single model, otherwise its name."""
     if len(names) == 1:
         return [""]
     plain = [re.sub(r"[^A-Za-z0-9_-]", "_", name) for name in names]

@@ -1,4 +1,4 @@
-"""What each path answers, by the route as `routes.py` declares it; a test holds the two together."""
+"""The operations of each path, by route as declared in `routes.py`; a test keeps the two in step."""
 
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -32,20 +32,20 @@ _STATE = object_of(name=_TEXT, ready=_FLAG)
 _TARGET_MODEL: Json = {
     "name": "X-Amzn-SageMaker-Target-Model",
     "in": "header",
-    "description": "Which model is asked; needed where several are served.",
+    "description": "The model to use; required if the server has several.",
     "schema": _TEXT,
 }
 _LENGTH: Json = {
     "name": LENGTH_HEADER,
     "in": "header",
-    "description": "The bytes of the JSON, after which binary tensors come.",
+    "description": "The length in bytes of the JSON, which the binary tensors follow.",
     "schema": {"type": "integer", "minimum": 0},
 }
-_CUSTOMIZED: Json = {"name": "customized", "in": "query", "description": "Adds what the model says of itself.", "schema": _FLAG}
+_CUSTOMIZED: Json = {"name": "customized", "in": "query", "description": "Adds the model's own description.", "schema": _FLAG}
 _METRIC_NAMES: Json = {
     "name": "name[]",
     "in": "query",
-    "description": "Only these metrics; repeatable.",
+    "description": "Return only this metric; repeatable.",
     "schema": {"type": "array", "items": _TEXT},
 }
 
@@ -61,17 +61,17 @@ class DescribedModel:
 
 @dataclass(frozen=True)
 class Operation:
-    """What GET, or POST and PUT, of a path do."""
+    """The operation of a path's GET, or of its POST and PUT."""
 
     tag: str
     summary: str
-    #: With status 200.
+    #: The response with status 200.
     answer: Json
     refuses: Collection[type[SegmentationError]] = ()
-    #: Other statuses than those of errors, such as a probe's 503.
+    #: Responses by status that are not errors, such as a probe's 503.
     others: Mapping[str, Json] | None = None
     parameters: tuple[Json, ...] = ()
-    #: A component; None: GET.
+    #: The component of the request body; None for GET.
     body: str | None = None
 
     def path_item(self, path: str, route: str, needs_tokens: bool) -> Json:
@@ -102,7 +102,7 @@ def _guards(route: str, needs_tokens: bool) -> Collection[type[SegmentationError
 
 
 def _either(one: Json, other: Json | None) -> Json:
-    """Return a response that is either of two in JSON."""
+    """Return a response whose JSON matches either of two responses."""
     if other is None:
         return one
     schemas = [response["content"]["application/json"]["schema"] for response in (one, other)]
@@ -122,54 +122,54 @@ def server_operations(page: Mapping[str, str], first_model: str) -> dict[str, Op
 
     Args:
         page: the content types of the page's files, by path.
-        first_model: the prefix of the components of the model that `/invocations` asks if it is the only one.
+        first_model: the component prefix of the model that `/invocations` uses by default if it is the only one.
     """
     live = json_answer("The process answers.", object_of(live=_FLAG))
-    ready = json_answer("Every model would answer.", object_of(ready=_FLAG))
-    health = json_answer("Every model would answer.", object_of(status={"enum": ["Healthy", "Unhealthy"]}))
-    probe = "Tell whether every model would answer"
+    ready = json_answer("Every model is ready.", object_of(ready=_FLAG))
+    health = json_answer("Every model is ready.", object_of(status={"enum": ["Healthy", "Unhealthy"]}))
+    probe = "Check whether every model is ready"
     metadata = object_of(name=_TEXT, version=_TEXT, extensions={"type": "array", "items": _TEXT})
     predict = {*errors.PREDICTION, *errors.NAMED_MODEL}
     any_type: Json = {"*/*": {"schema": {}}}
     metrics: Json = {kind: {"schema": _TEXT} for kind in ("text/plain", "application/openmetrics-text")}
     return {
         "/ping": Operation("health", probe, health, others={"503": _unready(health)}),
-        "/v2/health/live": Operation("health", "Tell that the process answers", live),
-        "/v2/health/ready": Operation(
-            "health", "Tell whether every model would answer", ready, others={"503": _unready(ready)}
-        ),
+        "/v2/health/live": Operation("health", "Check that the process answers", live),
+        "/v2/health/ready": Operation("health", "Check whether every model is ready", ready, others={"503": _unready(ready)}),
         "/v2": Operation("models", "Describe the server", json_answer("KServe's metadata.", metadata)),
         "/v1/models": Operation("models", "List the models", json_answer("Their names.", object_of(models={"type": "array"}))),
         "/models": Operation("models", "List the models", json_answer("As TorchServe lists them.", object_of(models=_OBJECTS))),
-        "/openapi.json": Operation("models", "Describe this server", json_answer("This.", {"type": "object"}), {ModelNotReady}),
+        "/openapi.json": Operation(
+            "models", "Describe this server", json_answer("This document.", {"type": "object"}), {ModelNotReady}
+        ),
         "/metrics": Operation(
             "health",
             "Metrics for Prometheus",
-            answer("Prometheus' text, or OpenMetrics for the `Accept` of newer ones.", metrics),
+            answer("Prometheus' text format, or OpenMetrics if `Accept` requests it.", metrics),
             {MetricsUnavailable},
             parameters=(_METRIC_NAMES,),
         ),
         "/invocations": Operation(
             "predictions",
             "Segment an image (SageMaker)",
-            answer("As `/predictions`.", any_type),
+            answer("Same as `/predictions`.", any_type),
             predict,
             parameters=(_TARGET_MODEL,),
             body=f"{first_model}Call",
         ),
         **{
-            path: Operation("page", "A page to see masks on", answer("A file.", {kind: {"schema": {}}}), {PathNotFound})
+            path: Operation("page", "The web page", answer("A file.", {kind: {"schema": {}}}), {PathNotFound})
             for path, kind in page.items()
         },
     }
 
 
 def _unready(ready: Json) -> Json:
-    return {**ready, "description": "Not every model would."}
+    return {**ready, "description": "Not every model is ready."}
 
 
 def model_operations(model: DescribedModel, prefix: str) -> dict[str, Operation]:
-    """Return the operations of one model, by route; its components' names begin with `prefix`."""
+    """Return the operations of one model, by route; the names of its components begin with `prefix`."""
     version: Json = {"name": "version", "in": "path", "required": True, "schema": {"enum": [model.version]}}
     return {**_inference_operations(model, prefix, version), **_information_operations(model, version)}
 
@@ -209,23 +209,23 @@ def _inference_operations(model: DescribedModel, prefix: str, version: Json) -> 
 
 
 def _information_operations(model: DescribedModel, version: Json) -> dict[str, Operation]:
-    """Return the operations that describe the model and tell whether it is ready."""
+    """Return the operations that describe the model and report whether it is ready."""
 
     def get(summary: str, response: Json, refuses: Collection[Any] = (), *more: Json, **others: Any) -> Operation:
         return Operation(
             "models", f"{summary} {model.name}", response, {*errors.NAMED_MODEL, *refuses}, parameters=more, **others
         )
 
-    state = json_answer("It would answer.", _STATE)
-    states: dict[str, Any] = {"others": {"503": {**state, "description": "It would not answer now."}}}
+    state = json_answer("The model is ready.", _STATE)
+    states: dict[str, Any] = {"others": {"503": {**state, "description": "The model is not ready."}}}
     described = json_answer("As TorchServe describes it.", {**_OBJECTS, "minItems": 1, "maxItems": 1})
     meta = json_answer("KServe's metadata.", _METADATA)
     return {
-        "/v1/models/{model}": get("Tell whether it would answer:", state, **states),
+        "/v1/models/{model}": get("Check the readiness of", state, **states),
         "/models/{model}": get("Describe", described, {InvalidRequest, *errors.ASKED_MODEL}, _CUSTOMIZED),
         "/models/{model}/{version}": get("Describe", described, {InvalidRequest, *errors.ASKED_MODEL}, version, _CUSTOMIZED),
         **_by_version("", lambda *path: get("Describe the tensors of", meta, {ModelNotReady}, *path), version),
-        **_by_version("/ready", lambda *path: get("Tell whether it would answer:", state, (), *path, **states), version),
+        **_by_version("/ready", lambda *path: get("Check the readiness of", state, (), *path, **states), version),
     }
 
 

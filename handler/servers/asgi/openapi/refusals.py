@@ -1,4 +1,4 @@
-"""Errors by status, from their classes: a class's name is the `type`, its docstring says when it is answered."""
+"""Error responses by status, from the error classes: a class's name is the `type`, its docstring the description."""
 
 from collections.abc import Collection, Iterable
 from itertools import groupby
@@ -10,13 +10,13 @@ from handler.servers.asgi import errors
 
 Json = dict[str, Any]
 
-#: Errors that any path may answer: the connection's, the request line's and headers', internal ones.
+#: Errors that any path may answer: from the connection, the request line, the headers, or an internal fault.
 ANYWHERE = frozenset({errors.MalformedRequest, errors.RequestTimeout, errors.Unavailable, InternalError})
 TOKEN_NEEDED = frozenset({errors.Unauthorized, errors.Forbidden})
-#: Operations are for this host alone.
+#: Operational paths are answered only under this server's host names.
 OTHER_HOST = frozenset({errors.Misdirected})
 NAMED_MODEL = frozenset({errors.ModelNotFound})
-#: Where the model itself is asked.
+#: Errors of requests that reach a worker.
 ASKED_MODEL = frozenset({errors.QueueFull, errors.ModelNotReady, errors.DeadlineExceeded, errors.WorkerDied})
 EXPLANATION = frozenset({ExplanationUnavailable})
 PREDICTION = (
@@ -31,7 +31,7 @@ PREDICTION = (
 )
 
 ERROR: Json = {
-    "description": "Why a request was refused. KServe v2's also have `id`, `model_name`, `model_version` and `outputs`.",
+    "description": "Why a request was refused. KServe v2 errors also have `id`, `model_name`, `model_version` and `outputs`.",
     "type": "object",
     "properties": {
         "error": {"type": "string"},
@@ -46,7 +46,7 @@ _CHALLENGE: Json = {"WWW-Authenticate": {"schema": {"type": "string"}}}
 
 
 def refusals(types: Collection[type[SegmentationError]]) -> Json:
-    """Return the responses, by status, of a path that may refuse with these errors."""
+    """Return the error responses, by status, of a path that may raise these errors."""
     ordered = sorted(types, key=lambda error: (error.status, error.__name__))
     return {str(status): _response(status, list(same)) for status, same in groupby(ordered, key=lambda error: error.status)}
 
@@ -55,7 +55,7 @@ def _response(status: int, types: Iterable[type[SegmentationError]]) -> Json:
     about = {error.__name__: " ".join((error.__doc__ or "").split()) for error in types}
     narrowed = {"properties": {"type": {"enum": list(about)}, "code": {"const": status}}}
     schema = {"allOf": [{"$ref": "#/components/schemas/Error"}, narrowed]}
-    # A connection that is refused before its request is read has no id.
+    # No request id here: a connection refused before its request is read has none.
     headers = {503: _RETRY_AFTER, 401: _CHALLENGE, 403: _CHALLENGE}.get(status, {})
     text = "\n".join(f"- `{name}`: {sentence}" for name, sentence in about.items())
     return {

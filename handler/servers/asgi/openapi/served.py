@@ -1,4 +1,4 @@
-"""The document of the models that are served now, as bytes."""
+"""The OpenAPI document of the models currently served, as bytes."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from handler.servers.asgi.workers import ModelWorkers
 
 
 class ServedDocument:
-    """Writes the document anew only when a worker has said something else: it takes 50 ms."""
+    """Caches the document, which takes 50 ms to write, until a worker reports something new."""
 
     def __init__(self, models: Mapping[str, ModelWorkers], *, needs_tokens: bool) -> None:
         self._models = models
@@ -21,15 +21,15 @@ class ServedDocument:
         self._content = b""
 
     def content(self) -> bytes:
-        """Return the document. A model that cannot be loaded is left out; it answers nothing but 503.
+        """Return the document. A model that cannot be loaded is left out, since it only answers 503.
 
         Raises:
-            ModelNotReady: a model is being loaded for the first time, or none can be.
+            ModelNotReady: a model is being loaded for the first time, or no model can be loaded.
         """
         ready = {name: model.ready for name, model in self._models.items() if model.ready is not None}
         is_loading = any(model.ready is None and model.queue.closed is None for model in self._models.values())
         if is_loading or not ready:
-            raise ModelNotReady("the models are not loaded yet, and what they take is not known before; try again in 1 s")
+            raise ModelNotReady("the models are not loaded yet, so their options are unknown; try again in 1 s")
         if ready != self._described:
             models = [DescribedModel(name, said.model_version, said.interface) for name, said in ready.items()]
             document = openapi_document(models, page_paths(), needs_tokens=self._needs_tokens)

@@ -156,8 +156,8 @@ def test_agreement_is_the_share_of_equal_names() -> None:
         (["--shadow", "a=b:0"], "'a=b:0' must be"),
         (["--canary", "a=b:1.5"], "'a=b:1.5' must be"),
         (["--shadow", "a=b:1.1.1"], "must be"),
-        (["--shadow", "a=c:0.1"], r"--shadow: there is no model 'c' here; those served are a, b"),
-        (["--canary", "a=a:0.1"], "--canary: 'a' cannot stand beside itself"),
+        (["--shadow", "a=c:0.1"], r"--shadow: there is no model 'c' here; the served models are a, b"),
+        (["--canary", "a=a:0.1"], "--canary: 'a' cannot be compared with itself"),
         (["--shadow", "a=b:0.1", "--shadow", "a=b:0.2"], "given twice for 'a'"),
     ],
 )

@@ -106,7 +106,7 @@ def test_a_server_that_is_open_to_others_says_so_once(
 ) -> None:
     make_doors(parse_options(["--host", host], "server", archive))
 
-    assert capsys.readouterr().err.count("without --tokens: whoever reaches this port") == warnings
+    assert capsys.readouterr().err.count("without --tokens: anyone reaching this port") == warnings
 
 
 def test_an_archive_names_the_packages_that_are_missing(archive: Path, tmp_path: Path) -> None:
