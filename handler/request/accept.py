@@ -1,4 +1,4 @@
-"""Choose a format by an `Accept` header (RFC 9110, section 12.5.1)."""
+"""Choose a format for an `Accept` header (RFC 9110, section 12.5.1)."""
 
 import math
 from collections.abc import Mapping
@@ -7,13 +7,13 @@ from handler.answers import Format
 
 
 def preferred(accept: str, formats: Mapping[str, Format]) -> str | None:
-    """Return the name of the format that the client prefers; None: it accepts none of them, or does not say.
+    """Return the name of the format that the client prefers, or None if it accepts none of them or states no preference.
 
-    Among equal qualities, the format whose media range comes first in `accept` wins, then the first of `formats`.
+    Among equal qualities, the format whose media range comes first in `accept` wins, then the first one in `formats`.
     """
     ranges = [_media_range(part) for part in accept.split(",")]
     ranks = {name: _rank(entry.content_type, ranges) for name, entry in formats.items()}
-    # max() returns the first of equals.
+    # max() returns the first of equal items.
     name = max(ranks, key=lambda name: ranks[name])
     return name if ranks[name][0] > 0 else None
 

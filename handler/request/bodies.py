@@ -1,4 +1,4 @@
-"""Read an image and its options from the fields of a call: a file's bytes, a form, JSON, text."""
+"""Read an image and its options from a call's fields: a file's bytes, a form, JSON, text."""
 
 import base64
 import binascii
@@ -18,10 +18,10 @@ from handler.wording import json_name, listed, quoted
 IMAGE_FIELDS = ("data", "image", "body")
 _OPTIONS_FIELD = "options"
 _OPTION_NAMES = {_OPTIONS_FIELD, *InferenceOptions.model_fields, *AnswerOptions.model_fields}
-#: Base64 text of at least the smallest image file, a GIF of 26 bytes. Netpbm's text files consist of the same characters, but
-#: begin like "P3 ". Possessive quantifiers keep the time linear.
+#: Base64 text that can hold at least the smallest image file, a GIF of 26 bytes. Netpbm's text files consist of the same
+#: characters, but begin like "P3 ". Possessive quantifiers keep the time linear.
 _BASE64_TEXT = re.compile(rb"(?!P\d\s)[A-Za-z0-9+/\s]{32,}+={0,2}+\s*+")
-#: Values of options are shorter, except lists of classes, which have a known name.
+#: Option values are shorter, except lists of classes, whose option name is known.
 _LONGEST_OPTION = 100
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HOW_TO_SEND = (
@@ -32,18 +32,18 @@ _HOW_TO_SEND = (
 
 @dataclass(frozen=True)
 class Instance:
-    """An image and the options sent with it, unchecked."""
+    """An image and the options sent with it, not yet checked."""
 
-    #: A file's bytes, or pixels.
+    #: A file's bytes, or raw pixels.
     image: bytes | PixelData
     #: `Text` or JSON values, by name.
     fields: Mapping[str, Any]
-    #: What is wanted: the answer in its format, and arrays by their names.
+    #: Requested outputs: the answer in its format, and arrays by their names.
     outputs: tuple[str, ...] = (ANSWER,)
 
 
 def json_body(fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the JSON object in the field `body`, whatever content type it was sent as; None: there is no such object."""
+    """Return the JSON object in the field `body`, regardless of content type, or None if there is none."""
     body = fields.get("body")
     if isinstance(body, bytes | bytearray) and _looks_like_json(body):
         try:
@@ -54,7 +54,7 @@ def json_body(fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def read_fields(fields: Mapping[str, Any]) -> Instance:
-    """Return the image in one of `IMAGE_FIELDS`, or in the only other field that holds a file; the rest are options.
+    """Return the image in one of `IMAGE_FIELDS`, or else in the only field that holds a file, and the rest as options.
 
     Raises:
         InvalidRequest: an image is missing, empty or badly encoded, or there are several.
@@ -71,7 +71,7 @@ def read_fields(fields: Mapping[str, Any]) -> Instance:
 
 
 def read_options(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options in `fields`. The field `options` holds more of them, which the other fields override.
+    """Return the options in `fields`, including those in the field `options`, which the other fields override.
 
     Raises:
         InvalidOption: a field is not UTF-8 text, or `options` is not an object.
@@ -81,12 +81,12 @@ def read_options(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def image_bytes(name: str, value: Any) -> bytes:
-    """Return the file in the field `name`: its bytes, or base64 or a `data:` URI, as text or as bytes.
+    """Return the file in the field `name`, decoded from base64 or a `data:` URI if necessary.
 
     Raises:
         InvalidRequest: the value is empty, of another type, or not base64.
     """
-    if isinstance(value, Mapping) and set(value) == {"b64"}:  # Clients of TensorFlow Serving and KServe v1 write bytes so.
+    if isinstance(value, Mapping) and set(value) == {"b64"}:  # How clients of TensorFlow Serving and KServe v1 send bytes.
         value = value["b64"]
     if not isinstance(value, bytes | bytearray | str):
         raise InvalidRequest(
@@ -104,12 +104,12 @@ def image_bytes(name: str, value: Any) -> bytes:
 
 
 def _fields_of_files(fields: Mapping[str, Any]) -> list[str]:
-    """Return the fields that hold a file though their names do not say so, as `file=@photo.jpg` in a form."""
+    """Return the fields that hold a file under another name, such as `file=@photo.jpg` in a form."""
     return [name for name, value in fields.items() if name.lower() not in _OPTION_NAMES and _may_be_file(value)]
 
 
 def _may_be_file(value: Any) -> bool:
-    """Tell a file, in any way in which `image_bytes` accepts one, from the value of a misspelt option."""
+    """Whether `value` is a file, in any form that `image_bytes` accepts, rather than the value of a misspelt option."""
     if isinstance(value, Mapping):
         return set(value) == {"b64"}
     if isinstance(value, str):
@@ -127,12 +127,12 @@ def _is_text(value: bytes | bytearray) -> bool:
 
 
 def _is_base64_text(value: bytes | bytearray) -> bool:
-    """Tell whether bytes are base64 or a `data:` URI. No image file consists of such characters alone."""
+    """Whether `value` is base64 or a `data:` URI. No image file consists only of such characters."""
     return value[:5].lower() == b"data:" or _BASE64_TEXT.fullmatch(value) is not None
 
 
 def _from_form_text(name: str, text: str) -> bytes:
-    """Decode base64 of a form; where an urlencoded form did not escape "+", a space has taken its place."""
+    """Decode base64 from a form; in an urlencoded form, an unescaped "+" has become a space."""
     with suppress(InvalidRequest):
         return _from_base64(name, text.replace(" ", "+"))
     return _from_base64(name, text)
@@ -150,12 +150,12 @@ def _from_base64(name: str, text: str) -> bytes:
 
 
 def parse_json(body: bytes | bytearray) -> Any:
-    """Parse UTF-8, as RFC 8259 requires, with or without a byte order mark. `json.loads` would guess the encoding of bytes."""
+    """Parse JSON in UTF-8 (RFC 8259), with or without a byte order mark; `json.loads` would guess the encoding of bytes."""
     return json.loads(body.decode("utf-8-sig"))
 
 
 def _looks_like_json(body: bytes | bytearray) -> bool:
-    """Tell whether the first character is that of a JSON object or list, with which no image file begins."""
+    """Whether `body` begins like a JSON object or list, as no image file does."""
     return body[:64].removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n")[:1] in (b"{", b"[")
 
 
@@ -170,7 +170,7 @@ def _json_fault(body: bytes | bytearray) -> str:
 
 
 def _options(value: Any) -> Mapping[str, Any]:
-    """Return the options in the field `options`: an object, or JSON text of one."""
+    """Return the options in the field `options`, which is an object or its JSON text."""
     if isinstance(value, str):
         try:
             value = json.loads(value or "{}")
@@ -184,7 +184,7 @@ def _options(value: Any) -> Mapping[str, Any]:
 
 
 def _decoded(name: str, value: Any) -> Any:
-    """Return bytes as `Text`, and JSON values unchanged."""
+    """Return bytes as `Text`, but JSON values unchanged."""
     try:
         return Text(bytes(value).decode()) if isinstance(value, bytes | bytearray) else value
     except UnicodeDecodeError as error:

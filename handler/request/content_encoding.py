@@ -1,4 +1,4 @@
-"""Undo the `Content-Encoding` of a body (RFC 9110, section 8.4) without letting it grow beyond a limit."""
+"""Decode a body's `Content-Encoding` (RFC 9110, section 8.4), up to a size limit."""
 
 import zlib
 from collections.abc import Mapping
@@ -8,28 +8,28 @@ from handler.errors import ImageTooLarge, InvalidRequest, UnsupportedEncoding
 from handler.request.headers import header_value
 from handler.wording import listed, quoted
 
-#: The argument `wbits` of zlib: its own wrapper (RFC 1950), gzip's (RFC 1952), none (RFC 1951).
+#: zlib's argument `wbits`: its own wrapper (RFC 1950), gzip's (RFC 1952), none (RFC 1951).
 _ZLIB, _GZIP, _RAW = 15, 31, -15
-#: Each layer of compression may have as much to inflate as a whole body.
+#: Each layer of compression may have to inflate as much as a whole body.
 _MOST_CODINGS = 3
-#: Members of one gzip file, which is what `cat a.gz b.gz` and parallel compressors write.
+#: Members of one gzip file; `cat a.gz b.gz` and parallel compressors write several.
 _MOST_MEMBERS = 1_000
-#: Compressed bytes given to zlib at once. It copies the unread rest of a piece at the end of each member.
+#: Compressed bytes passed to zlib at once, limited because it copies the unread rest at the end of each member.
 _PIECE = 1 << 16
 
 
 def decode_content(fields: Mapping[str, Any], headers: Mapping[str, str], limit: int) -> Mapping[str, Any]:
-    """Return the fields of a call with an inflated `body`.
+    """Return a call's fields with an inflated `body`.
 
     Args:
-        fields: the fields of a form, or a raw body as the field `body`.
-        headers: the client's, names in any case.
-        limit: bytes that a body may have once inflated.
+        fields: form fields, or a raw body as the field `body`.
+        headers: the client's headers, with names in any case.
+        limit: the most bytes that an inflated body may have.
 
     Raises:
-        InvalidRequest: the body is not what `Content-Encoding` says, or is a form.
+        InvalidRequest: the body does not match its `Content-Encoding`, or is a form.
         ImageTooLarge: the body inflates to more bytes than the limit.
-        UnsupportedEncoding: an encoding other than gzip and deflate.
+        UnsupportedEncoding: the encoding is neither gzip nor deflate.
     """
     codings = _codings(header_value(headers, "Content-Encoding") or "")
     if not codings:
@@ -39,7 +39,7 @@ def decode_content(fields: Mapping[str, Any], headers: Mapping[str, str], limit:
         raise InvalidRequest(
             f"the body is compressed ({listed(codings)}) and holds neither a file nor JSON; send forms without Content-Encoding"
         )
-    if isinstance(body, str):  # Text of a text/* content type.
+    if isinstance(body, str):  # The content type was text/*.
         body = body.encode()
     for coding in reversed(codings):
         body = _inflate(body, coding, limit)
@@ -47,7 +47,7 @@ def decode_content(fields: Mapping[str, Any], headers: Mapping[str, str], limit:
 
 
 def _codings(header: str) -> list[str]:
-    """Return the encodings in the order in which they were applied, without `identity`."""
+    """Return the encodings in the order they were applied, without `identity`."""
     names = [name.strip().lower() for name in header.split(",")]
     codings = ["gzip" if name == "x-gzip" else name for name in names if name not in ("", "identity")]
     for name in codings:
@@ -70,7 +70,7 @@ def _inflate(body: Any, coding: str, limit: int) -> bytes:
 
 
 def _deflate_wrapper(body: bytes | bytearray) -> int:
-    """Tell zlib's wrapper, which `deflate` means, from the bare stream that some clients send under that name."""
+    """Return `wbits` for zlib's wrapper, which `deflate` means, or for the bare stream that some clients send instead."""
     header = int.from_bytes(body[:2])
     return _ZLIB if body[0] & 0x0F == zlib.DEFLATED and header % 31 == 0 else _RAW
 

@@ -1,4 +1,4 @@
-"""The options of requests to one server: the declarations of `handler.options` with the server's defaults and limits."""
+"""One server's request options: the declarations of `handler.options` with the server's defaults and limits."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,7 @@ from handler.settings import HandlerSettings
 from handler.wording import quoted
 from model.strict import ConfigurationError, suggestion
 
-#: Characters of a value. The names of a thousand classes have fewer; more would take long to split and look up.
+#: The most characters of a value. A thousand class names have fewer; more would take long to split and look up.
 _LONGEST = 100_000
 
 
@@ -24,17 +24,17 @@ class Option:
     """One option of a request."""
 
     name: str
-    #: A type with annotations of `handler.option_types`.
+    #: A type annotated with `handler.option_types`.
     annotation: Any
     #: The value for a request that does not set the option.
     default: Any
     description: str
 
     def parse(self, value: Any) -> Any:
-        """Return the option's value for `Text` or a JSON value.
+        """Return the option's value, parsed from `Text` or a JSON value.
 
         Raises:
-            InvalidOption: naming the option, the value and what is allowed.
+            InvalidOption: the value is not allowed; the message names the option, the value and the allowed values.
         """
         if isinstance(value, str) and len(value) > _LONGEST:
             raise InvalidOption(f"option {self.name!r}: its value has {len(value):,} characters, the limit is {_LONGEST:,}")
@@ -45,7 +45,7 @@ class Option:
             raise InvalidOption(f"option {self.name!r}: {fault} (allowed: {self.allowed.replace('`', '')})") from error
 
     def json_schema(self) -> dict[str, Any]:
-        """Return a JSON Schema of the JSON values that `parse` accepts, with the default and a description."""
+        """Return a JSON Schema for the JSON values that `parse` accepts, with the default and a description."""
         return {**self._schema, "default": self.default, "description": self.description}
 
     @property
@@ -63,7 +63,7 @@ class Option:
 
 
 def option_table(settings: HandlerSettings, labels: Labels) -> dict[str, Option]:
-    """Return every option by its name, with this server's defaults and limits.
+    """Return all options by name, with this server's defaults and limits.
 
     Raises:
         ConfigurationError: the settings name a class that the model does not have.
@@ -97,7 +97,7 @@ def default_answer(settings: HandlerSettings, labels: Labels) -> AnswerOptions:
 
 
 def _as_text(classes: Any) -> Any:
-    """Let an operator write class names in any case."""
+    """Convert class names to `Text`, so that an operator may write them in any case."""
     return None if classes is None else [Text(name) if isinstance(name, str) else name for name in classes]
 
 

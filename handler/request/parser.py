@@ -1,4 +1,4 @@
-"""Turn one call and its headers into segmentation requests. The sources of options and their precedence are here."""
+"""Turn one call and its headers into segmentation requests. Defines the sources of options and their precedence."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -38,11 +38,11 @@ class RequestParser:
     """Collects and checks the options of requests to one model."""
 
     def __init__(self, settings: HandlerSettings, labels: Labels) -> None:
-        """Raises ConfigurationError if the settings name a class that the model does not have."""
+        """Build the options; raise ConfigurationError if the settings name a class that the model does not have."""
         self.options: dict[str, Option] = option_table(settings, labels)
         self._inference = settings.inference.defaults
         self._answer = default_answer(settings, labels)
-        #: Formats that can hold all classes of the model.
+        #: Formats that can represent all classes of the model.
         self._formats = {name: entry for name, entry in FORMATS.items() if len(labels.names) <= entry.max_classes}
 
     def parse(
@@ -54,16 +54,16 @@ class RequestParser:
         format_name: str | None = None,
         query: Mapping[str, str] = _NO_QUERY,
     ) -> list[SegmentationRequest]:
-        """Return one request per image of a call, each with all of its options.
+        """Return one request per image of a call, with all of its options.
 
-        An option beside the image overrides one in the query string, which overrides an `X-Segment-*` header, which overrides
-        `format_name`, which overrides `Accept`. Every source is checked, overridden or not.
+        An option sent with the image overrides one in the query string, which overrides an `X-Segment-*` header, which
+        overrides `format_name`, which overrides `Accept`. Every source is checked, even if it is overridden.
 
         Args:
             envelope: the call in its wire format.
-            headers: the client's, names in any case.
+            headers: the client's headers, with names in any case.
             explain: whether the client wants explanations instead of segmentations.
-            format_name: the response format that the URL names; ignored for KServe, whose URLs name none.
+            format_name: the response format in the URL; ignored for KServe, whose URLs contain none.
             query: the options in the URL's query string.
 
         Raises:
@@ -90,7 +90,7 @@ class RequestParser:
         self, instance: Instance, options: Mapping[str, Any], explain: bool, images_per_call: int
     ) -> SegmentationRequest:
         inference, answer = self.fill_in(options)
-        # The server's default classes choose what a segmentation reports, not what an explanation is about.
+        # The server's default classes select what a segmentation reports, not the class to explain.
         classes = options.get("classes") if explain else None
         return SegmentationRequest(
             instance.image,
@@ -103,10 +103,10 @@ class RequestParser:
         )
 
     def fill_in(self, options: Mapping[str, Any]) -> tuple[InferenceOptions, AnswerOptions]:
-        """Complete parsed `options` by the server's defaults.
+        """Complete parsed `options` with the server's defaults.
 
         Raises:
-            InvalidOption: `range` begins above its end.
+            InvalidOption: `range` does not ascend.
         """
         try:
             check_range(options.get("range", TYPE_RANGE))
@@ -117,7 +117,7 @@ class RequestParser:
         return self._inference.model_copy(update=inference), self._answer.model_copy(update=answer)
 
     def parse_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the parsed values of the options from one source, by folded name."""
+        """Return the parsed option values from one source, by lower-case name."""
         values: dict[str, Any] = {}
         for name, value in options.items():
             folded = name.lower()
@@ -134,7 +134,7 @@ class RequestParser:
 
 
 def _require_explainable(options: Mapping[str, Any], outputs: Sequence[str]) -> None:
-    """Refuse what an explanation would otherwise ignore; options of other formats are ignored by every format."""
+    """Refuse options that an explanation would otherwise ignore; every format ignores the options of other formats."""
     for name in outputs:
         if name != ANSWER:
             raise InvalidRequest(f"an explanation has no output {name!r}, only {ANSWER!r}")
@@ -148,7 +148,7 @@ def _require_explainable(options: Mapping[str, Any], outputs: Sequence[str]) -> 
 
 
 def _options_in_headers(headers: Mapping[str, str]) -> dict[str, Text]:
-    """Return the options in `X-Segment-*` headers, as `X-Segment-Min-Score`."""
+    """Return the options in `X-Segment-*` headers, such as `X-Segment-Min-Score`."""
     return {
         name[len(_HEADER_PREFIX) :].replace("-", "_"): Text(value)
         for name, value in headers.items()

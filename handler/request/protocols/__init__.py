@@ -30,13 +30,13 @@ def read_envelope(
     headers: Mapping[str, str] = _NO_HEADERS,
     limits: Limits = _DEFAULT_LIMITS,
 ) -> Envelope:
-    """Recognise the wire format of a call. An envelope that cannot be read raises the reason when its images are asked for.
+    """Recognise the wire format of a call. If it cannot be read, the envelope raises the error in `instances`.
 
     Args:
-        fields: a form's fields by name, bytes, text or JSON values; a raw body is the field `body`.
+        fields: form fields by name, as bytes, text or JSON values; a raw body is the field `body`.
         model: the served model, which KServe v2 names in its replies.
-        headers: the client's, names in any case. They tell how a body is compressed, and where its binary tensors begin.
-        limits: of an inflated body's bytes, and of the images in a call.
+        headers: the client's headers, with names in any case; they state a body's compression and where binary tensors begin.
+        limits: limits on the bytes of an inflated body and on the images in a call.
     """
     try:
         return _recognise(decode_content(fields, headers, limits.max_bytes), model, headers, limits)
@@ -59,6 +59,6 @@ def _recognise(fields: Mapping[str, Any], model: ModelIdentity, headers: Mapping
         return KServeV1(body, limits.max_instances)
     if "inputs" in body and not isinstance(body["inputs"], str):
         return KServeV2(body, model, limits)
-    # A JSON object is a form in another notation. TorchServe's /invocations adds the query string's fields beside it.
+    # A JSON object is a form in another notation. TorchServe's /invocations adds the query string's fields to it.
     del form["body"]
     return HuggingFace({**form, **body}) if "inputs" in body else Plain({**form, **body})

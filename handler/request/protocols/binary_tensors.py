@@ -1,7 +1,6 @@
-"""KServe v2's binary tensors: after the JSON come the tensors' sections, in order, each of the size that its tensor names.
+"""KServe v2's binary tensors: the JSON is followed by the tensors' sections, in order, each of the size stated in its tensor.
 
-An element of `BYTES` is its length as four little-endian bytes, then its bytes. A
-header tells where the JSON ends.
+An element of `BYTES` is its length as four little-endian bytes, then its bytes. A header states the length of the JSON.
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol/binary-tensor-data-extension
 """
 
@@ -15,16 +14,16 @@ from handler.wording import quoted
 
 #: The content type of a body with sections.
 BINARY_TYPE = "application/octet-stream"
-#: The header that tells where the JSON ends, of requests and replies.
+#: The header with the length of the JSON, in requests and replies.
 LENGTH_HEADER = "Inference-Header-Content-Length"
 _LENGTH = struct.Struct("<I")
 
 
 def split_body(body: bytes | bytearray, length: str) -> tuple[Any, bytes]:
-    """Return the parsed JSON of a body and the sections after it; `length` is the value of `Inference-Header-Content-Length`.
+    """Return a body's parsed JSON and the sections after it; `length` is the value of `Inference-Header-Content-Length`.
 
     Raises:
-        InvalidRequest: the header is not a length within the body, or not that of the JSON.
+        InvalidRequest: the header is not a length within the body, or not the length of the JSON.
     """
     if not (length.isascii() and length.isdigit() and len(length) < 12 and int(length) <= len(body)):
         raise InvalidRequest(
@@ -40,7 +39,7 @@ def split_body(body: bytes | bytearray, length: str) -> tuple[Any, bytes]:
 
 
 class Sections:
-    """Hands out the sections of a body one after another."""
+    """Returns a body's sections one after another."""
 
     def __init__(self, sections: bytes) -> None:
         self._sections = memoryview(sections)
@@ -50,7 +49,7 @@ class Sections:
         """Return the next `size` bytes, for the tensor that `where` names.
 
         Raises:
-            InvalidRequest: `size` is not a number of bytes, or so many are not left.
+            InvalidRequest: `size` is not a number of bytes, or is more than the bytes left.
         """
         left = len(self._sections) - self._at
         if type(size) is not int or not 0 <= size <= left:
@@ -61,20 +60,20 @@ class Sections:
         return self._sections[self._at - size : self._at]
 
     def require_end(self) -> None:
-        """Check that every byte has been taken.
+        """Check that no bytes are left.
 
         Raises:
-            InvalidRequest: bytes are left that belong to no tensor.
+            InvalidRequest: there are bytes that do not belong to any tensor.
         """
         if left := len(self._sections) - self._at:
             raise InvalidRequest(f"the body ends with {left:,} bytes that no 'binary_data_size' of an input counts")
 
 
 def read_elements(section: memoryview, count: int, where: str) -> list[bytes]:
-    """Return the `count` elements of a tensor of `BYTES`.
+    """Return the `count` elements of a `BYTES` tensor.
 
     Raises:
-        InvalidRequest: the section does not hold just these.
+        InvalidRequest: the section does not consist of exactly `count` elements.
     """
     elements: list[bytes] = []
     at = 0
@@ -96,5 +95,5 @@ def read_elements(section: memoryview, count: int, where: str) -> list[bytes]:
 
 
 def write_elements(elements: Sequence[bytes]) -> bytes:
-    """Return the section of a tensor of `BYTES`."""
+    """Return the section of a `BYTES` tensor."""
     return b"".join(_LENGTH.pack(len(element)) + element for element in elements)

@@ -1,4 +1,4 @@
-"""What a wire format does: hand out the images of a call, and put their answers back together."""
+"""The interface of wire formats: extract a call's images, and combine their answers into a reply."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,19 @@ from handler.request.bodies import Instance
 
 @dataclass(frozen=True)
 class Reply:
-    """The body and content type that answer one call."""
+    """The response to one call: body, content type and headers, and what it answers."""
 
     body: bytes
     content_type: str = JSON_TYPE
-    #: Why the call was refused; None: it was answered.
+    #: Why the call was refused, or None if it was answered.
     error: SegmentationError | None = None
-    #: Headers of the response beside its content type.
+    #: Response headers in addition to the content type.
     headers: Mapping[str, str] = field(default_factory=dict)
-    #: The format of the images' answers, `mixed` if they have several; None: it answers no image.
+    #: The format of the images' answers, `mixed` for several formats, or None if it answers no images.
     format: str | None = None
-    #: How many images it answers.
+    #: The number of images it answers.
     images: int = 0
-    #: What these images and their segmentations look like; none of an explanation.
+    #: Statistics of these images and their segmentations; empty for explanations.
     observations: Sequence[Observation] = ()
 
 
@@ -46,11 +46,11 @@ class Envelope(Protocol):
         """Wrap one answer per instance, in the order of `instances`; `explained`: the answers are explanations."""
 
     def refuse(self, error: SegmentationError, message: str) -> Reply:
-        """Report `error` to the client, with `message` as its text."""
+        """Return the reply that reports `error` to the client, with `message` as its text."""
 
 
 def error_reply(error: SegmentationError, message: str, **beside: Any) -> Reply:
-    """Return the error body that every wire format shares, with `beside` at its end.
+    """Return the error body shared by all wire formats, followed by the fields in `beside`.
 
     Clients of KServe and Hugging Face read `error`.
     """
@@ -59,7 +59,7 @@ def error_reply(error: SegmentationError, message: str, **beside: Any) -> Reply:
 
 
 def check_count(images: int, limit: int) -> None:
-    """Refuse a call of too many images, before any is decoded.
+    """Refuse a call with too many images before any is decoded.
 
     Raises:
         InstancesTooMany: the call holds more than `limit` images.
@@ -69,10 +69,10 @@ def check_count(images: int, limit: int) -> None:
 
 
 def is_json(answer: EncodedResponse) -> bool:
-    """Tell whether the answer can be embedded in a JSON document unchanged."""
-    return answer.content_type.endswith("json")  # application/geo+json too.
+    """Whether the answer can be embedded in a JSON document unchanged."""
+    return answer.content_type.endswith("json")  # Including application/geo+json.
 
 
 def base64_text(answer: EncodedResponse) -> str:
-    """Return the body of the answer as base64 text."""
+    """Return the answer's body as base64 text."""
     return base64.b64encode(answer.body).decode("ascii")

@@ -13,14 +13,17 @@ from handler.request.bodies import Instance, image_bytes, read_options
 from handler.request.protocols.plain import Plain
 from handler.wording import json_name, quoted
 
-#: These say how masks of queries become segments, which a semantic segmentation does not need: Hugging Face's own pipeline
-#: ignores them there too. The last two are of its first API.
+#: The first two control how query masks become segments, which semantic segmentation does not need; Hugging Face's own pipeline
+#: ignores them there too. The last two come from its first API.
 _IGNORED = {"mask_threshold", "overlap_mask_area_threshold", "use_cache", "wait_for_model"}
 
 
 @dataclass(frozen=True)
 class HuggingFace(Plain):
-    """Text in `inputs` is the image. Options go into `parameters`, `options` or beside them; answered like `Plain`."""
+    """A call whose image is the text in `inputs`, with options in `parameters`, in `options` or next to them.
+
+    It is answered like `Plain`.
+    """
 
     def instances(self) -> list[Instance]:
         fields = {name: value for name, value in self.fields.items() if name not in ("inputs", "parameters")}
@@ -35,10 +38,10 @@ def _parameters(value: Any) -> Mapping[str, Any]:
 
 
 def _in_our_words(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with `threshold` as `min_score`, without what means nothing here. A parameter of null is not set.
+    """Return options with `threshold` renamed to `min_score`, without parameters that do not apply; null means not set.
 
     Raises:
-        InvalidOption: a `subtask` other than semantic, or both names of one option.
+        InvalidOption: `subtask` is not semantic, or an option is set under both names.
     """
     values = {name: value for name, value in options.items() if name not in _IGNORED}
     subtask, threshold = values.pop("subtask", None), values.pop("threshold", None)

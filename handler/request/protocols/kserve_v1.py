@@ -1,4 +1,4 @@
-"""KServe's v1 protocol, which is TensorFlow Serving's: `{"instances": […]}` is answered by `{"predictions": […]}`.
+"""KServe's v1 protocol, from TensorFlow Serving: `{"instances": […]}` is answered with `{"predictions": […]}`.
 
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
 """
@@ -13,17 +13,17 @@ from handler.errors import InvalidRequest, SegmentationError, located
 from handler.request.bodies import Instance, image_bytes, read_fields, read_options
 from handler.request.protocols.envelope import Reply, base64_text, check_count, error_reply, is_json
 
-#: Keys beside the options. Clients of TensorFlow Serving name a signature; a segmentation model has only one.
+#: Keys that are not options. Clients of TensorFlow Serving name a signature; a segmentation model has only one.
 _PROTOCOL_KEYS = ("instances", "signature_name")
-#: TensorFlow's models of images take a key with each image, to tell their answers apart; these come in order.
+#: TensorFlow's image models take a key with each image to identify its answer; here the answers are in order.
 _INSTANCE_KEY = "key"
 
 
 @dataclass(frozen=True)
 class KServeV1:
-    """Each instance is an image as base64 text, or an object like the bundle's own JSON body.
+    """A call whose instances are images, each as base64 text or as an object like the bundle's own JSON body.
 
-    Keys beside `instances` are options for all images; an instance's own options override them.
+    Keys other than `instances` are options for all images; an instance's own options override them.
     """
 
     body: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""KServe's v2 protocol, the Open Inference Protocol: tensors `inputs` are answered by tensors `outputs`.
+"""KServe's v2 protocol, the Open Inference Protocol: tensors in `inputs` are answered with tensors in `outputs`.
 
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
 """
@@ -23,12 +23,12 @@ from handler.request.protocols.kserve_v2_inputs import InputTensor, read_tensor
 from handler.request.protocols.kserve_v2_outputs import OutputWriter, RequestedOutput, output_metadata, read_outputs
 from handler.wording import json_name, quoted
 
-#: Clients repeat the URL's model name and version in the call, and name the outputs that they use.
+#: Clients repeat the URL's model name and version in the call, and list the outputs they use.
 _CALL_KEYS = ("inputs", "parameters", "id", "outputs", "model_name", "model_version")
 
 
 def tensor_metadata(labels: Labels) -> dict[str, list[dict[str, Any]]]:
-    """Describe the tensors of the protocol's metadata: an image goes into one of the two inputs."""
+    """Return the tensors in the protocol's metadata; an image goes into one of the two inputs."""
     files = {"name": "image", "datatype": "BYTES", "shape": [-1]}
     pixels = {"name": "image", "datatype": "UINT8", "shape": [-1, -1, 3]}
     return {"inputs": [files, pixels], "outputs": output_metadata(labels)}
@@ -36,16 +36,16 @@ def tensor_metadata(labels: Labels) -> dict[str, list[dict[str, Any]]]:
 
 @dataclass(frozen=True)
 class KServeV2:
-    """Each input is a tensor of `BYTES` whose elements are images (base64 text, or files after the JSON), or `UINT8` pixels.
+    """A call whose inputs are `BYTES` tensors of images (base64 text, or files after the JSON), or `UINT8` pixels.
 
-    The call's `parameters` are options for all images; an input's own override them, and those of an output with its answer
-    override both.
+    The call's `parameters` are options for all images; an input's own parameters override them, and the parameters of the
+    output with its answer override both.
     """
 
     body: Mapping[str, Any]
     model: ModelIdentity
     limits: Limits
-    #: What follows the JSON; None: the body is JSON alone.
+    #: The bytes after the JSON, or None if the body is only JSON.
     sections: bytes | None = None
 
     def instances(self) -> list[Instance]:
@@ -66,7 +66,7 @@ class KServeV2:
         return instances
 
     def reply(self, answers: Sequence[EncodedResponse], *, explained: bool) -> Reply:
-        """Return the outputs that the client names, or else one of each input's name and shape."""
+        """Return the requested outputs, or else an output with each input's name and shape."""
         del explained
         all_binary = bool(read_flag(self.body, "binary_data_output", "the call"))
         writer = OutputWriter(self.limits.max_response_bytes)
@@ -90,7 +90,7 @@ class KServeV2:
     def _add_answers_to_inputs(
         self, writer: OutputWriter, answers: Sequence[EncodedResponse], name: str | None, *, binary: bool
     ) -> None:
-        """Add the answers to the inputs called `name`, or to all, each as an output of its input's name and shape."""
+        """Add the answers to the inputs called `name`, or to all if None, as outputs with the inputs' names and shapes."""
         remaining = iter(answers)
         for tensor in self._inputs:
             of_tensor = list(islice(remaining, len(tensor.elements)))
@@ -98,7 +98,7 @@ class KServeV2:
                 writer.add_answers(tensor.name, tensor.answer_shape, of_tensor, binary=binary)
 
     def refuse(self, error: SegmentationError, message: str) -> Reply:
-        """Report `error` with all keys of an answer: TorchServe's gRPC ends the worker if one is missing."""
+        """Return the error with all keys of an answer, because TorchServe's gRPC ends the worker if one is missing."""
         identity = self.body.get("id")
         return error_reply(
             error,
@@ -110,19 +110,19 @@ class KServeV2:
         )
 
     def _wanted(self, images: int) -> tuple[str, ...]:
-        """Return what is wanted of each image: the answer in its format, and arrays.
+        """Return the outputs requested for each image: the answer in its format, and arrays.
 
         Raises:
-            InvalidRequest: an array of several images, which differ in size.
+            InvalidRequest: an array is requested for several images, which may differ in size.
         """
         arrays = [output.name for output in self._outputs if output.is_array]
         if arrays and images > 1:
-            raise InvalidRequest(f"output {arrays[0]!r} is of one image, the call holds {images}; send a call for each")
+            raise InvalidRequest(f"output {arrays[0]!r} is for one image, the call holds {images}; send a call for each")
         needs_answer = len(arrays) < len(self._outputs) or not self._outputs
         return (*([ANSWER] if needs_answer else []), *arrays)
 
     def _answer_options(self, tensor: InputTensor) -> dict[str, Any]:
-        """Return the options of the outputs that hold the answer to an input; the one of its own name goes before."""
+        """Return the options of the outputs with an input's answer; the output with the input's name takes precedence."""
         options = {output.name: output.options for output in self._outputs}
         return {**options.get(ANSWER, {}), **options.get(tensor.name, {})}
 

@@ -7,18 +7,18 @@ from handler.errors import InvalidOption, InvalidRequest
 from handler.wording import json_name, quoted
 from model.strict import nearest
 
-#: The protocol's own parameters, which are not options: of its extensions for sequences, scheduling, classification and binary
-#: tensors, and of the clients' codecs.
+#: The protocol's own parameters, which are not options: from its extensions for sequences, scheduling, classification and
+#: binary tensors, and from the clients' codecs.
 _PROTOCOL_PARAMETERS = {
     *("binary_data", "binary_data_output", "binary_data_size", "classification", "content_type", "headers", "priority"),
     *("sequence_end", "sequence_id", "sequence_start", "timeout"),
 }
-#: Parameters that Triton reserves.
+#: The prefix of parameters that Triton reserves.
 _RESERVED_PREFIX = "triton_"
 
 
 def require_known_keys(holder: Mapping[str, Any], known: Collection[str], where: str) -> None:
-    """Refuse unknown keys: an option beside `parameters` instead of in them would be ignored silently."""
+    """Refuse unknown keys; otherwise an option outside `parameters` would be silently ignored."""
     for name in holder:
         if name not in known:
             raise InvalidRequest(f"{where}: unknown key {quoted(name)}{nearest(name, known)}; options go into 'parameters'")
@@ -28,7 +28,7 @@ def read_parameters(holder: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """Return the `parameters` of the call or of a tensor.
 
     Raises:
-        InvalidOption: they are not an object.
+        InvalidOption: `parameters` is not an object.
     """
     parameters = holder.get("parameters")
     if not isinstance(parameters, Mapping | None):
@@ -46,10 +46,10 @@ def read_options(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def read_flag(holder: Mapping[str, Any], name: str, where: str) -> bool | None:
-    """Return a parameter that is true or false; None: it is not set.
+    """Return a boolean parameter, or None if it is not set.
 
     Raises:
-        InvalidRequest: it is something else.
+        InvalidRequest: the parameter is not a boolean.
     """
     value = read_parameters(holder, where).get(name)
     if not isinstance(value, bool | None):
@@ -58,5 +58,5 @@ def read_flag(holder: Mapping[str, Any], name: str, where: str) -> bool | None:
 
 
 def quoted_shape(shape: Any) -> str:
-    """Return a `shape` as a client sent it, or its beginning."""
+    """Return a `shape` as the client sent it, shortened if it is long."""
     return f"[{', '.join(map(quoted, shape[:4]))}]" if isinstance(shape, list) else quoted(shape)

@@ -24,18 +24,18 @@ class InputTensor:
     """One input with its images."""
 
     name: str
-    #: The shape of the output that answers it.
+    #: The shape of the output with its answers.
     answer_shape: list[int]
-    #: Images: base64 text, an object that holds it, bytes, or pixels.
+    #: Images: base64 text, an object that contains it, bytes, or raw pixels.
     elements: Sequence[Any]
     #: The object with the tensor's `parameters`.
     holder: Mapping[str, Any]
 
     def image(self, element: Any) -> bytes | PixelData:
-        """Return an element as a file's bytes or as pixels.
+        """Return an element as a file's bytes or as raw pixels.
 
         Raises:
-            InvalidRequest: it is empty, of another type, or not base64.
+            InvalidRequest: the element is empty, of another type, or not base64.
         """
         return element if isinstance(element, PixelData) else image_bytes(self.name, element)
 
@@ -45,8 +45,8 @@ def read_tensor(tensor: Any, position: int, sections: Sections | None, limits: L
 
     Raises:
         InvalidRequest: the tensor is malformed.
-        InstancesTooMany: it holds more images than the limit.
-        ImageTooLarge: it holds more pixels than the limits allow.
+        InstancesTooMany: the tensor holds more images than the limit.
+        ImageTooLarge: the tensor holds more pixels than the limits allow.
     """
     where = f"input {position}"
     if not isinstance(tensor, Mapping) or not isinstance(tensor.get("name"), str):
@@ -68,12 +68,12 @@ def read_tensor(tensor: Any, position: int, sections: Sections | None, limits: L
 
 
 class _Section:
-    """The place of a tensor's data after the JSON, if it has one."""
+    """A tensor's data after the JSON, if it has any there."""
 
     def __init__(self, tensor: Mapping[str, Any], sections: Sections | None, where: str) -> None:
-        """Raises InvalidRequest if the tensor has data in both places."""
+        """Locate the data; raise InvalidRequest if the tensor has data in both places."""
         size = read_parameters(tensor, where).get("binary_data_size")
-        #: As the client sent it; None: the data are in the JSON.
+        #: The size as the client sent it, or None if the data is in the JSON.
         self.size = None if sections is None else size
         self._tensor, self._sections, self._where = tensor, sections, where
         if self.size is not None and "data" in tensor:
@@ -90,7 +90,7 @@ class _Section:
 
 
 def _files_in_json(tensor: Mapping[str, Any], where: str) -> list[Any]:
-    """Return the images in `data`; with shape [n, 1], each may be wrapped in a list of its own."""
+    """Return the images in `data`; with shape [n, 1], each may be wrapped in a separate list."""
     data, shape = tensor.get("data"), tensor.get("shape")
     if not isinstance(data, list) or not data:
         raise InvalidRequest(f"{where}: 'data' should be a list of at least one image as base64 text")
@@ -104,7 +104,7 @@ def _files_in_json(tensor: Mapping[str, Any], where: str) -> list[Any]:
 
 
 def _count(shape: Any, where: str) -> int:
-    """Return how many elements a tensor of shape [n] or [n, 1] has."""
+    """Return the number of elements of a tensor of shape [n] or [n, 1]."""
     match shape:
         case [int(count)] | [int(count), 1] if count > 0 and all(type(side) is int for side in shape):
             return count
@@ -112,7 +112,7 @@ def _count(shape: Any, where: str) -> int:
 
 
 def _read_pixels(tensor: Mapping[str, Any], section: _Section, limits: Limits, where: str) -> PixelData:
-    """Return the image of a tensor of `UINT8`. Its size is checked before its values are read."""
+    """Return the image in a `UINT8` tensor. Its size is checked before its values are read."""
     shape = tensor.get("shape")
     size = _size(shape, where)
     check_pixel_data(size, limits)
@@ -124,7 +124,7 @@ def _read_pixels(tensor: Mapping[str, Any], section: _Section, limits: Limits, w
 
 
 def _size(shape: Any, where: str) -> tuple[int, int]:
-    """Return height and width of a shape [H, W, 3] or [1, H, W, 3]."""
+    """Return the height and width in a shape [H, W, 3] or [1, H, W, 3]."""
     match shape:
         case [int(height), int(width), 3] | [1, int(height), int(width), 3]:
             if min(height, width) > 0 and all(type(side) is int for side in shape):
@@ -135,11 +135,11 @@ def _size(shape: Any, where: str) -> tuple[int, int]:
 
 
 def _samples_in_json(data: Any, shape: Any, where: str) -> bytes:
-    """Return the values of a flat list, or of lists nested as `shape` says."""
+    """Return the values of a flat list, or of lists nested according to `shape`."""
     if not isinstance(data, list):
         raise InvalidRequest(f"{where}: 'data' is {json_name(data)}, it should be a list of {quoted_shape(shape)} values")
     values = _flattened(data, shape, where) if data and isinstance(data[0], list) else data
-    if set(map(type, values)) <= {int}:  # True is a number to `bytes`.
+    if set(map(type, values)) <= {int}:  # `bytes` would accept True as a number.
         with suppress(ValueError):
             return bytes(values)
     wrong = next(value for value in values if type(value) is not int or not 0 <= value <= 255)
@@ -150,6 +150,6 @@ def _flattened(data: list[Any], shape: Sequence[int], where: str) -> list[Any]:
     level: list[Any] = [data]
     for side in shape:
         if set(map(type, level)) != {list} or set(map(len, level)) != {side}:
-            raise InvalidRequest(f"{where}: 'data' is not nested as its shape {quoted_shape(shape)} says; a flat list does too")
+            raise InvalidRequest(f"{where}: 'data' is not nested as its shape {quoted_shape(shape)} says; a flat list is fine")
         level = list(chain.from_iterable(level))
     return level

@@ -19,20 +19,20 @@ from handler.request.protocols.envelope import base64_text, is_json
 from handler.request.protocols.kserve_v2_fields import read_flag, read_options
 from handler.wording import json_name, listed, quoted
 
-#: The protocol's names of NumPy's types.
+#: The protocol's names for NumPy's types.
 _DATATYPES = {"u1": "UINT8", "u2": "UINT16", "u4": "UINT32", "f4": "FP32"}
-#: Nine digits tell every FP32 from its neighbours.
+#: Nine digits distinguish every FP32 from its neighbours.
 _FP32_TEXT = "%.9g"
-#: Values written as text at once: what is too long is noticed soon.
+#: Values written as text at once; small, so that an excessive length is noticed early.
 _VALUES_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
 class RequestedOutput:
-    """An output that the client names."""
+    """An output that the client requests by name."""
 
     name: str
-    #: Whether it is to be binary; None: as the call says.
+    #: Whether it should be binary; None for the call's default.
     binary: bool | None = None
     #: Options of the answer.
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -43,15 +43,15 @@ class RequestedOutput:
 
 
 def read_outputs(outputs: Any, inputs: Sequence[str]) -> list[RequestedOutput]:
-    """Return the outputs that a call names, an empty list if it names none.
+    """Return the outputs that a call requests, or an empty list if it names none.
 
     Args:
-        outputs: the key `outputs` of the call.
-        inputs: the names of its inputs, by which their answers can be asked for.
+        outputs: the call's value of `outputs`.
+        inputs: the names of its inputs, by which their answers can be requested.
 
     Raises:
-        InvalidRequest: it is no list, an output is named twice, or there is none of this name.
-        InvalidOption: the output is an array, and has options.
+        InvalidRequest: `outputs` is not a list, or an output is named twice or does not exist.
+        InvalidOption: an array output has options.
     """
     if not isinstance(outputs, list | None):
         raise InvalidRequest(f"'outputs' is {json_name(outputs)}, it should be a list of tensors")
@@ -80,7 +80,7 @@ def _read_output(entry: Any, inputs: Sequence[str]) -> RequestedOutput:
 
 
 def output_metadata(labels: Labels) -> list[dict[str, Any]]:
-    """Describe the outputs that can be asked for; -1 is a side that depends on the image."""
+    """Describe the outputs that can be requested; -1 is a side that depends on the image."""
     arrays = [
         {"name": name, "datatype": _datatype(np.dtype(array.dtype(labels))), "shape": list(array.shape(labels))}
         for name, array in ARRAYS.items()
@@ -92,19 +92,19 @@ class OutputWriter:
     """Collects the output tensors of a reply."""
 
     def __init__(self, max_bytes: int) -> None:
-        """`max_bytes`: of an array as text."""
+        """Start without tensors; `max_bytes` limits an array as text."""
         self._max_bytes = max_bytes
         self._tensors: list[bytes] = []
-        #: What follows the JSON.
+        #: The bytes after the JSON.
         self.sections: list[bytes] = []
 
     @property
     def json(self) -> bytes:
-        """The list of tensors."""
+        """The list of tensors, as JSON."""
         return b"[" + b",".join(self._tensors) + b"]"
 
     def add_answers(self, name: str, shape: list[int], answers: Sequence[EncodedResponse], *, binary: bool) -> None:
-        """Add a tensor of `BYTES` whose elements are answers: in JSON their text, or base64 of other formats."""
+        """Add a `BYTES` tensor whose elements are answers; in JSON, as their text if they are JSON, else as base64."""
         types = dict.fromkeys(answer.content_type for answer in answers)
         parameters = {"content_type": ", ".join(types)}
         head = {"name": name, "shape": shape, "datatype": "BYTES"}
@@ -118,7 +118,7 @@ class OutputWriter:
         """Add an array, as little-endian bytes or as a flat list of numbers.
 
         Raises:
-            ResponseTooLarge: the list is too long.
+            ResponseTooLarge: the list has too many bytes.
         """
         head = {"name": name, "shape": list(array.shape), "datatype": _datatype(array.dtype)}
         if binary:
@@ -130,7 +130,7 @@ class OutputWriter:
             if total > self._max_bytes:
                 raise ResponseTooLarge(
                     f"output {name!r} has more bytes as JSON than the limit, {self._max_bytes:,};"
-                    f" ask for it with 'binary_data', as which it has {array.nbytes:,}"
+                    f" request it with 'binary_data', which takes {array.nbytes:,}"
                 )
             text.append(part)
         self._tensors.append(compact_json(head)[:-1] + b',"data":[' + b",".join(text) + b"]}")
@@ -149,7 +149,7 @@ def _little_endian(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
 
 
 def _number_texts(array: npt.NDArray[np.generic]) -> Iterator[bytes]:
-    """Yield the values of an array as JSON numbers with commas between them, some at a time."""
+    """Yield the values of an array as JSON numbers separated by commas, in chunks."""
     values = array.ravel()
     write = _FP32_TEXT.__mod__ if array.dtype.kind == "f" else str
     for start in range(0, len(values), _VALUES_AT_ONCE):

@@ -1,4 +1,4 @@
-"""The bundle's own wire format: one image, answered by the bytes of its segmentation."""
+"""The bundle's own wire format: one image, answered with the bytes of its segmentation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from handler.request.protocols.envelope import Reply, error_reply
 
 @dataclass(frozen=True)
 class Plain:
-    """The fields of a form or of a JSON object; a raw body is the field `body`."""
+    """A call as the fields of a form or JSON object; a raw body is the field `body`."""
 
     fields: Mapping[str, Any]
 
@@ -30,7 +30,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class Unreadable(Plain):
-    """A call that cannot be read as far as its wire format, for the reason `error`."""
+    """A call whose wire format cannot be determined, because of `error`."""
 
     error: SegmentationError
 

@@ -190,7 +190,7 @@ def test_parameters_of_the_answer_are_options_before_all_others(service: Applica
         (1, {"outputs": [{"name": ["label_map"]}]}, "no output a list"),
         (1, {"outputs": [5]}, "no output 5"),
         (1, {"outputs": ["label_map", {"name": "label_map"}]}, "output 'label_map' is named more than once"),
-        (2, {"outputs": ["label_map"]}, "output 'label_map' is of one image, the call holds 2; send a call for each"),
+        (2, {"outputs": ["label_map"]}, "output 'label_map' is for one image, the call holds 2; send a call for each"),
         (
             1,
             {"outputs": [{"name": "confidence", "parameters": {"format": "png"}}]},
@@ -283,7 +283,7 @@ def test_several_images_of_pixels_share_the_limits() -> None:
         (20, True, None),
         (60, True, None),
         (80, True, "confidence would have at least 9,600 bytes, the limit is 7,500"),
-        (60, False, "has more bytes as JSON than the limit, 7,500; ask for it with 'binary_data', as which it has 7,200"),
+        (60, False, "has more bytes as JSON than the limit, 7,500; request it with 'binary_data', which takes 7,200"),
     ],
 )
 def test_arrays_count_by_their_bytes_and_as_text_by_its_length(rows: int, binary: bool, words: str | None) -> None:
