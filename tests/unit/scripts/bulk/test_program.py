@@ -28,6 +28,14 @@ from handler.application import Application, Call  # noqa: E402
 from handler.archive import extract_archive  # noqa: E402
 from scripts.bulk.__main__ import main  # noqa: E402
 from tests.unit.scripts.bulk.support import photograph  # noqa: E402
+from tests.unit.scripts.rasters.support import InThisProcess  # noqa: E402
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do the work without processes of its own, each of which imports for seconds; some tests have them."""
+    for module in ("scripts.bulk.__main__", "scripts.rasters.command"):
+        monkeypatch.setattr(f"{module}.make_executor", lambda _: InThisProcess())
 
 
 @pytest.fixture
@@ -70,6 +78,7 @@ def test_answers_are_those_of_the_server_in_several_formats(small_archive: Path,
     assert row["review"] == pytest.approx(json.loads((out / "a/two.json.json").read_bytes())["review"], abs=1e-4)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_second_run_does_only_what_is_new_or_has_changed(
     small_archive: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +103,7 @@ def test_a_second_run_does_only_what_is_new_or_has_changed(
     assert "holds answers to other formats or options" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_one_data_set_of_all_answers(small_archive: Path, photographs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [str(photographs), "--archive", str(small_archive), "--out", str(out), "--format", "coco", "--jobs", "1"]
@@ -111,6 +121,7 @@ def test_one_data_set_of_all_answers(small_archive: Path, photographs: Path, tmp
     assert [found["area"] for found in table["a/two.jpeg"]["annotations"]] == [found["area"] for found in expected]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_data_set_that_cannot_be_made_leaves_the_run_its_summary(
     small_archive: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +142,7 @@ def test_a_data_set_that_cannot_be_made_leaves_the_run_its_summary(
     assert f"--merge coco: {out}/one.json: is missing or broken; --overwrite makes it again" in said.err
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_lists_name_images_by_path_and_hold_them_as_bytes(small_archive: Path, photographs: Path, tmp_path: Path) -> None:
     import pyarrow as pa
 
@@ -158,6 +170,7 @@ def write_sparse_raster(path: Path, height: int, **place: object) -> None:
             pass
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_raster_that_is_too_large_for_an_image_is_told_of_raster(small_archive: Path, tmp_path: Path) -> None:
     folder, place = tmp_path / "rasters", {"crs": "EPSG:32633", "transform": Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)}
     folder.mkdir()
@@ -174,6 +187,7 @@ def test_a_raster_that_is_too_large_for_an_image_is_told_of_raster(small_archive
     assert {name for name, row in failed.items() if "--raster" in str(row["error"])} == {"town.tif", "long.tif"}
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_raster_hands_over_to_the_program_for_rasters(
     small_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

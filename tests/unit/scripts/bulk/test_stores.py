@@ -120,7 +120,9 @@ def command(bucket: Bucket, web: str, small_archive: Path, tmp_path_factory: pyt
     paths.write_text(f"# three\n{web}/album/web.jpg\ns3://photos/in/one.jpg\n\nlocal.jpg\n")
     sources = [f"s3://{bucket.name}/in", str(paths)]
     command = [*sources, "--archive", str(small_archive), "--out", "s3://photos/masks", "--merge", "coco", "--jobs", "1"]
-    assert main(command) == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scripts.bulk.__main__.make_executor", lambda _: InThisProcess())
+        assert main(command) == 1
     return command
 
 
