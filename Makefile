@@ -215,7 +215,7 @@ sbom: $(VENV)/.consumers  ## Write a bill of materials (CycloneDX) for each serv
 
 SEED ?= $(shell date +%s)
 fuzz: setup  ## Send 100,000 malformed inputs and 5,000 live requests (SEED=...); measure peak memory
-	$(RUN) pytest tests/fuzz tests/live/test_fuzz.py --fuzz 100000 --fuzz-requests 5000 --fuzz-seed $(SEED) --fuzz-folder $(BUILD)/fuzz
+	$(RUN) pytest tests/fuzz tests/live/test_fuzz.py --exhaustive --fuzz 100000 --fuzz-requests 5000 --fuzz-seed $(SEED) --fuzz-folder $(BUILD)/fuzz
 	@cat $(BUILD)/fuzz/memory.csv
 	@$(RUN) benchmarks.largest_images --out $(BUILD)/fuzz/memory.json
 

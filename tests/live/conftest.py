@@ -40,14 +40,26 @@ _OF_BOTH_SERVERS = {
 _NOT_ON_RAY = {
     "test_the_kserve_sdks_grpc_gets_the_answers_of_http": "Ray Serve's gRPC is for services of Ray Serve's own",
 }
+#: Of these, the tests that prove the same core again when they run against TorchServe, so they do if all is tried. What its
+#: adapter does is in other tests: tests/fuzz/test_service.py gives it broken rows, and test_two_servers.py compares formats.
+_AGAIN_BY_TORCHSERVE = {
+    "test_a_server_under_fuzz_keeps_its_size",
+    "test_every_accepted_file_format_is_a_cat",
+    "test_exif_orientation_gives_an_upright_mask",
+    "test_json_and_png_say_the_same",
+    "test_the_mask_has_the_size_of_the_image",
+    "test_the_overlay_is_the_tinted_photograph",
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "server" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] in _OF_BOTH_SERVERS:
-        reason = _NOT_ON_RAY.get(metafunc.function.__name__)
-        skipped = [pytest.mark.skip(reason=reason)] if reason else []
-        on_ray = pytest.param("ray", marks=[*ON_RAY, *skipped])
-        metafunc.parametrize("server", ["torchserve", "asgi", on_ray], indirect=True, scope="session")
+    module = metafunc.module.__name__.rpartition(".")[2]
+    if "server" in metafunc.fixturenames and module in _OF_BOTH_SERVERS:
+        name = metafunc.function.__name__
+        again = [pytest.mark.exhaustive] if name in _AGAIN_BY_TORCHSERVE else []
+        skipped = [pytest.mark.skip(reason=reason)] if (reason := _NOT_ON_RAY.get(name)) else []
+        servers = [pytest.param("torchserve", marks=again), "asgi", pytest.param("ray", marks=[*ON_RAY, *skipped])]
+        metafunc.parametrize("server", servers, indirect=True, scope="session")
     if "busy_server" in metafunc.fixturenames:
         metafunc.parametrize("busy_server", ["torchserve", "asgi"], indirect=True, scope="session")
 

@@ -36,7 +36,8 @@ def plain(server: Server, thumbnail: bytes) -> str:
     return post(server, thumbnail).text
 
 
-@pytest.fixture(scope="module")
+# Of the session, for pytest leaves this module between the tests of the two servers.
+@pytest.fixture(scope="session")
 def file(thumbnail: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("photo") / "thumbnail.png"
     path.write_bytes(thumbnail)
@@ -44,7 +45,7 @@ def file(thumbnail: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def triton_answers(torchserve: Server, asgi_server: Server, file: Path) -> dict[str, Any]:
     """Return what both servers answered to one run of the program, by their software: it takes seconds to start."""
     addresses = [origin(server).removeprefix("http://") for server in (torchserve, asgi_server)]
@@ -58,7 +59,7 @@ def triton(server: Server, file: Path, request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue("triton_answers")[server.software]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def kserve_answers(torchserve: Server, asgi_server: Server, file: Path) -> dict[str, Any]:
     """Return what both servers answered to one run of the program, by their software."""
     addresses = [origin(torchserve), f"{origin(asgi_server)},{grpc_address(asgi_server)}"]

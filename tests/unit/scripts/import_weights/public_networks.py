@@ -4,6 +4,7 @@ They are written from the published structure: names, order of concatenation, pa
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -206,9 +207,9 @@ class JfMobileNet(nn.Module):
 
 
 class JfResNet(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, build: Callable[..., Any]) -> None:
         super().__init__()
-        trunk = resnet101(replace_stride_with_dilation=[False, False, True])
+        trunk = build(replace_stride_with_dilation=[False, False, True])
         for unit, rate in zip(trunk.layer4, (2, 4, 8), strict=True):
             unit.conv2.dilation = unit.conv2.padding = (rate, rate)
         self.conv1, self.bn1, self.maxpool = trunk.conv1, trunk.bn1, trunk.maxpool
@@ -220,9 +221,9 @@ class JfResNet(nn.Module):
 
 
 class Jfzhang95(nn.Module):
-    def __init__(self, mobilenet: bool, output_stride: int) -> None:
+    def __init__(self, mobilenet: bool, output_stride: int, resnet: Callable[..., Any] = resnet101) -> None:
         super().__init__()
-        self.backbone = JfMobileNet(output_stride) if mobilenet else JfResNet()
+        self.backbone = JfMobileNet(output_stride) if mobilenet else JfResNet(resnet)
         self.aspp = JfASPP(320 if mobilenet else 2048, (6, 12, 18) if output_stride == 16 else (12, 24, 36))
         self.decoder = JfDecoder(24 if mobilenet else 256)
 

@@ -107,7 +107,7 @@ def test_an_unknown_model_is_refused_with_the_nearest(tmp_path: Path, capsys: py
     ("wrap", "prefix"),
     [
         pytest.param(lambda s: s, "", id="bare"),
-        pytest.param(lambda s: {"model": s, "epoch": 3}, "", id="with its epoch"),
+        pytest.param(lambda s: {"model": s, "epoch": 3}, "", id="with its epoch", marks=pytest.mark.exhaustive),
         pytest.param(lambda s: {"state_dict": s}, "module.", id="of several GPUs"),
     ],
 )

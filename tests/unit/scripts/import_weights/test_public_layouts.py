@@ -15,6 +15,8 @@ from scripts.import_weights.__main__ import main
 from tests.support import metadata, noise
 from tests.unit.scripts.import_weights.public_networks import CLASSES, Jfzhang95, Mmsegmentation, Vainf, settle
 
+from torchvision.models import resnet50
+
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], Sequence[object], Callable[[nn.Module], object]]] = {
     "VainF V3, ResNet": (
         lambda: Vainf(False, False, 16),
@@ -41,6 +43,11 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Sequence[object], Callable[[n
         ("--arch", "deeplabv3plus_resnet101"),
         lambda network: {"epoch": 3, "state_dict": network.state_dict(), "best_pred": 0.7},
     ),
+    "jfzhang95, its ResNet with fewer units": (
+        lambda: Jfzhang95(False, 16, resnet50),
+        ("--arch", "deeplabv3plus_resnet50"),
+        lambda network: {"epoch": 3, "state_dict": network.state_dict(), "best_pred": 0.7},
+    ),
     "jfzhang95, MobileNet": (
         lambda: Jfzhang95(True, 16),
         ("--arch", "deeplabv3plus_mobilenet_v2"),
@@ -61,6 +68,11 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Sequence[object], Callable[[n
         ("--arch", "deeplabv3plus_resnet50"),
         lambda network: {"state_dict": {f"module.{name}": value for name, value in network.state_dict().items()}},
     ),
+    "mmsegmentation V3, narrow, at 16": (
+        lambda: Mmsegmentation(False, True, 16, 128),
+        ("--arch", "deeplabv3_resnet50", "--output-stride", 16),
+        lambda network: {"meta": {}, "state_dict": {f"module.{name}": value for name, value in network.state_dict().items()}},
+    ),
     "mmsegmentation V3+, narrow, at 16, with torchvision's stem": (
         lambda: Mmsegmentation(True, False, 16, 128),
         ("--arch", "deeplabv3plus_resnet50", "--output-stride", 16),
@@ -75,7 +87,10 @@ def convert(path: Path, *options: object) -> int:
 
 
 #: Their backbones, heads and strides are also those of others in `NETWORKS`, in other combinations.
-_COMBINATIONS = {"VainF V3, ResNet", "VainF V3+, MobileNet", "jfzhang95, MobileNet at 8"}
+_COMBINATIONS = {
+    *("VainF V3, ResNet", "VainF V3+, MobileNet", "jfzhang95, ResNet", "jfzhang95, MobileNet at 8"),
+    *("mmsegmentation V3", "mmsegmentation V3+"),
+}
 
 
 @pytest.mark.slow
