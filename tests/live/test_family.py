@@ -25,6 +25,9 @@ FAMILY = (
     ModelConfig(
         architecture="deeplabv3plus", backbone="timm:xception65", output_stride=16, separable=True, num_classes=len(CLASSES)
     ),
+    ModelConfig(
+        architecture="deeplabv3plus", backbone="timm:resnet18", output_stride=16, separable=True, num_classes=len(CLASSES)
+    ),
 )
 
 
@@ -39,7 +42,8 @@ def _name(value: ModelConfig | Software) -> str:
     [
         pytest.param(FAMILY[0], "asgi", marks=pytest.mark.exhaustive),
         pytest.param(FAMILY[1], "torchserve", marks=pytest.mark.exhaustive),
-        (FAMILY[2], "asgi"),
+        pytest.param(FAMILY[2], "asgi", marks=pytest.mark.exhaustive),
+        (FAMILY[3], "asgi"),
     ],
     ids=_name,
 )

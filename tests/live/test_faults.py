@@ -10,6 +10,7 @@ from benchmarks.faults.exchanges import NOT_LISTENING
 from benchmarks.faults.report import as_markdown, as_rows
 from benchmarks.faults.scenarios import SCENARIOS, SMALL, Outcome
 from scripts.server import Ports, Server, serving
+from tests.archives import reconfigured
 
 #: One worker killed and one stopped: a third death soon after is a crash loop, in which the server refuses what it gets.
 FAULTS = [name for name in SCENARIOS if name != "crashloop"]
@@ -17,8 +18,12 @@ FAULTS = [name for name in SCENARIOS if name != "crashloop"]
 
 @pytest.fixture(scope="module")
 def server(default_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve the default model at a quarter of its size: hundreds of requests are about their ends, not about the network."""
+    quarter = {"inference": {"scales": [0.25]}}
+    store = tmp_path_factory.mktemp("store")
+    archive = reconfigured(default_archive, store, lambda settings: settings["handler"].update(quarter))
     run, options = tmp_path_factory.mktemp("run"), ["--silent-after", "8"]
-    with serving(default_archive, Ports.free(), run, software="asgi", options=options) as server:
+    with serving(archive, Ports.free(), run, software="asgi", options=options) as server:
         yield server
 
 

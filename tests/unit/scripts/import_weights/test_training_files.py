@@ -3,6 +3,7 @@
 from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,17 @@ def test_weights_are_found_where_scripts_put_them(tmp_path: Path, state: State, 
 PREFIXES = ("module.", "model.", "net.", "network.", "_orig_mod.", "ema.", "segmentor.", "_fsdp_wrapped_module.")
 
 
+@cache
+def names_and_shapes() -> State:
+    with torch.device("meta"):
+        return dict(network().state_dict())
+
+
 @given(prefixes=st.lists(st.sampled_from(PREFIXES), max_size=4), inner=st.sampled_from(["", "_orig_mod.", "module."]))
 @hypothesis_settings(max_examples=10)
 def test_prefixes_are_removed_in_any_order(prefixes: list[str], inner: str) -> None:
     model = network_config("deeplabv3_mobilenet_v2", {})
-    with torch.device("meta"):
-        state = network().state_dict()
+    state = names_and_shapes()
     wrapped = under("".join(prefixes), {name.replace(".", "." + inner, 1): tensor for name, tensor in state.items()})
     file = WeightsFile(Path("a.pth"), (TensorMap("", {**wrapped, "criterion.weight": torch.zeros(3)}),))
 

@@ -1,4 +1,5 @@
 import copy
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,11 @@ def test_two_processes_learn_what_one_does(network: Network, batch: Batch, tmp_p
     alone = copy.deepcopy(network)
     trainer(alone).step([batch], 0)
 
-    spawn(_learn_in_a_process, (network.state_dict(), batch, tmp_path), nprocs=2)
+    # This process is the first of the two: another would import for seconds.
+    second = spawn(_learn_in_a_process, (1, network.state_dict(), batch, tmp_path), nprocs=1, join=False)
+    _learn_in_a_process(0, 0, network.state_dict(), batch, tmp_path)
+    while not second.join():
+        pass
 
     for rank in range(2):
         shared = copy.deepcopy(network)
@@ -86,8 +91,9 @@ def test_two_processes_learn_what_one_does(network: Network, batch: Batch, tmp_p
         assert_learned_alike(shared, alone, network)
 
 
-def _learn_in_a_process(rank: int, state: dict[str, Tensor], batch: Batch, folder: Path) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+def _learn_in_a_process(_: int, rank: int, state: dict[str, Tensor], batch: Batch, folder: Path) -> None:
+    meeting, patience = f"file://{folder}/meeting", timedelta(minutes=5)
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2, timeout=patience)
     images, masks = batch
     config = TrainingConfig.model_validate(CONFIG)
     network = build_model(config.model)
