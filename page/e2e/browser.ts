@@ -13,6 +13,8 @@ export const ADDRESS = required("PAGE_URL");
 export const API = process.env.API_URL ?? ADDRESS;
 const CHROMIUM = required("CHROMIUM");
 const PHOTOGRAPHS = required("PHOTOGRAPHS");
+/** Whether everything is tried, as `make test-all` does. */
+export const EXHAUSTIVE = Boolean(process.env.EXHAUSTIVE);
 const FLAGS = [
   "--no-sandbox",
   "--disable-gpu",
@@ -147,13 +149,17 @@ export function keep(name: string, bytes: Buffer): void {
   writeFileSync(path, bytes);
 }
 
-/** Returns what axe objects to, in both themes. */
-export async function violations(page: Page): Promise<string[]> {
+export const THEMES = ["dark", "light"] as const;
+let looks = 0;
+
+/** Returns what axe objects to in `themes`: by default both if everything is tried, else one, the other the next time. */
+export async function violations(page: Page, themes: readonly (typeof THEMES)[number][] = EXHAUSTIVE ? THEMES : [THEMES[looks++ % 2]]): Promise<string[]> {
   const told: string[] = [];
-  for (const colorScheme of ["dark", "light"] as const) {
+  for (const colorScheme of themes) {
     await page.emulateMedia({ colorScheme });
     const { violations: found } = await new AxeBuilder({ page }).analyze();
     told.push(...found.map(({ id, nodes }) => `${colorScheme} ${id}: ${nodes.map((node) => node.html.slice(0, 120)).join(" ")}`));
   }
+  await page.emulateMedia({ colorScheme: "light" });
   return told;
 }

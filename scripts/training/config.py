@@ -10,7 +10,7 @@ from model.metadata import Colour, Fraction, Normalization, ResizePolicy
 from model.strict import StrictModel
 from scripts.class_names import canonical_names
 from scripts.datasets.source import DataSource
-from scripts.training.augmentation import AugmentationConfig
+from scripts.training.augmentation_config import AugmentationConfig
 from scripts.training.losses import LossConfig
 from scripts.yaml_file import read_mapping
 

@@ -63,14 +63,18 @@ def page_server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path,
 
 
 @pytest.fixture(scope="module")
-def run(page_server: Server, photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(
+    page_server: Server, photographs: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Run:
     saved = tmp_path_factory.mktemp("saved")
     address = page_server.url.partition("predictions")[0]
-    return Run(try_page(address, photographs, "masks", "models", "exports", SAVED=str(saved)), saved)
+    everything = "1" if request.config.getoption("exhaustive") else ""
+    output = try_page(address, photographs, "masks", "models", "exports", SAVED=str(saved), EXHAUSTIVE=everything)
+    return Run(output, saved)
 
 
 def test_people_can_see_and_judge_masks_and_compare_models(run: Run) -> None:
-    # What `pytest -s` shows; figures are reported, never asserted.
+    # What `pytest -s --exhaustive` shows; figures are reported, never asserted.
     sys.stdout.writelines(f"{line}\n" for line in run.output.splitlines() if line.startswith("figures: "))
     assert "3 passed" in run.output
 

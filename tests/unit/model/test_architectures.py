@@ -26,18 +26,35 @@ ALIKE = {
     "deeplabv3plus_mobilenet_v3_large separable=True",
 }
 ROWS = [pytest.param(row, marks=pytest.mark.exhaustive if identifier(row) in ALIKE else ()) for row in TABLE]
+#: One row of each architecture, for what does not depend on the backbone.
+KINDS = {
+    *("deeplabv1_vgg16", "deeplabv2_vgg16", "deeplabv3_mobilenet_v2", "deeplabv3plus_timm:resnet34"),
+    *("smp_deeplabv3_resnet34", "smp_deeplabv3plus_mobilenet_v2"),
+}
+ROWS_OF_KINDS = [pytest.param(row, marks=() if identifier(row) in KINDS else pytest.mark.exhaustive) for row in TABLE]
+NAMES = [identifier(row) for row in TABLE]
 
 
-@pytest.fixture(scope="module", params=ROWS, ids=[identifier(row) for row in TABLE])
+@pytest.fixture(scope="module", params=ROWS, ids=NAMES)
 def config(request: pytest.FixtureRequest) -> ModelConfig:
-    table_row: ModelConfig = request.param
-    return table_row.model_copy(update={"num_classes": CLASSES})
+    return of_few_classes(request.param)
 
 
 @pytest.fixture(scope="module")
 def network(config: ModelConfig) -> Network:
     torch.manual_seed(0)
     return build_model(config).eval()
+
+
+@pytest.fixture(scope="module", params=ROWS_OF_KINDS, ids=NAMES)
+def kind(request: pytest.FixtureRequest) -> ModelConfig:
+    return of_few_classes(request.param)
+
+
+@pytest.fixture(scope="module")
+def network_of_kind(kind: ModelConfig) -> Network:
+    torch.manual_seed(0)
+    return build_model(kind).eval()
 
 
 class TestEveryNetwork:
@@ -106,17 +123,21 @@ class TestEveryNetwork:
         deviation = (rounded - exact).norm() / exact.norm()
         assert deviation < 0.1
 
-    def test_it_can_be_exported(self, network: Network) -> None:
+
+class TestEveryArchitecture:
+    """By one row of `scripts.model_table.TABLE` each; by all when all is tried."""
+
+    def test_it_can_be_exported(self, network_of_kind: Network) -> None:
         images = torch.randn(1, 3, 64, 80)
 
-        exported = torch.export.export(network, (images,)).module()
+        exported = torch.export.export(network_of_kind, (images,)).module()
 
-        torch.testing.assert_close(exported(images)["out"], run(network, images), atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(exported(images)["out"], run(network_of_kind, images), atol=1e-4, rtol=1e-3)
 
-    def test_its_cost_is_known_without_running_it(self, network: Network, config: ModelConfig) -> None:
-        counted = cost(config)
+    def test_its_cost_is_known_without_running_it(self, network_of_kind: Network, kind: ModelConfig) -> None:
+        counted = cost(kind)
 
-        assert counted.parameters == sum(parameter.numel() for parameter in network.parameters())
+        assert counted.parameters == sum(parameter.numel() for parameter in network_of_kind.parameters())
         assert counted.multiply_adds > counted.parameters
 
 
@@ -182,6 +203,10 @@ def test_weights_of_another_library_are_served_only_at_their_own_output_stride(t
     assert load_checkpoint(tmp_path / "a.safetensors", output_stride=16).metadata == described
     with pytest.raises(CheckpointError, match=r"output stride 8: weights of smp_deeplabv3plus .*16"):
         load_checkpoint(tmp_path / "a.safetensors", output_stride=8)
+
+
+def of_few_classes(row: ModelConfig) -> ModelConfig:
+    return row.model_copy(update={"num_classes": CLASSES})
 
 
 def atrous_rates(network: Network) -> list[int]:

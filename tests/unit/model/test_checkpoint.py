@@ -36,6 +36,7 @@ def test_a_checkpoint_comes_back_exactly(tmp_path: Path) -> None:
     assert_same(loaded.network, network)
 
 
+@pytest.mark.slow
 def test_half_precision_rounds_convolutions_and_keeps_normalization_exact(tmp_path: Path) -> None:
     described = metadata()
     network = build_model(described.model)
@@ -50,6 +51,7 @@ def test_half_precision_rounds_convolutions_and_keeps_normalization_exact(tmp_pa
     assert torch.equal(loaded.get_parameter("classifier.2.weight"), network.get_parameter("classifier.2.weight"))
 
 
+@pytest.mark.slow
 def test_weights_beyond_half_precision_are_stored_exactly(tmp_path: Path) -> None:
     network = build_model(metadata().model)
     nn.init.constant_(network.get_parameter("classifier.1.weight"), 70_000.0)
@@ -88,6 +90,7 @@ def test_loading_names_missing_and_unexpected_keys_and_wrong_shapes() -> None:
     )
 
 
+@pytest.mark.slow
 def test_metadata_is_replaced_and_the_weights_stay_as_stored(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_checkpoint(path, build_model(metadata().model), metadata(), half=True)

@@ -15,6 +15,8 @@ from tests.support import ROOT
 from tools import bill_of_materials
 from tools.serving_requirements import LockedPackage, locked
 
+pytestmark = pytest.mark.slow
+
 MOMENT = "1750000000"
 VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
 

@@ -35,6 +35,8 @@ from scripts.rasters.run import RasterJob, RasterReport  # noqa: E402
 from tests.unit.scripts.bulk.support import photograph  # noqa: E402
 from tests.unit.scripts.rasters.support import SMALL_BLOCKS, InThisProcess, card, colours, prepare, segment, write_raster  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 class Bucket:
     """A bucket with images below `in/`."""

@@ -23,6 +23,7 @@ from scripts.rasters.run import RasterJob
 from tests.unit.scripts.rasters.support import SMALL_BLOCKS, UTM, VOID, InThisProcess, colours, read, segment, write_raster
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     size=st.tuples(st.integers(40, 260), st.integers(40, 260)),
@@ -130,6 +131,7 @@ def test_classes_have_names_and_colours(tmp_path: Path) -> None:
         assert file.tags(1)["CLASS_2"] == "dog"
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_continues_with_the_same_bytes(tmp_path: Path) -> None:
     source = write_raster(tmp_path / "in.tif", colours(350, 370))
     formats, cutting = ("labels", "confidence"), Cutting(64, 16)
@@ -163,6 +165,7 @@ def test_outputs_in_the_folder_of_the_rasters_are_no_rasters(tmp_path: Path) -> 
     assert [(Path(file).name, str(name)) for file, name in find_rasters(str(tmp_path))] == rasters
 
 
+@pytest.mark.slow
 def test_polygons_tile_the_raster_across_blocks(tmp_path: Path) -> None:
     pyogrio = pytest.importorskip("pyogrio", reason="the extra 'rasters' is not installed")
     import shapely

@@ -12,7 +12,8 @@ from handler.geometry import RGBImage, network_size
 from model import Normalization, ResizePolicy
 from model.strict import ConfigurationError
 from scripts.datasets import VOID, Mask
-from scripts.training.augmentation import Augmentation, AugmentationConfig, TrainingCrops
+from scripts.training.augmentation import Augmentation, TrainingCrops
+from scripts.training.augmentation_config import AugmentationConfig
 from scripts.training.sampling import Draw
 from tests.support import noise
 

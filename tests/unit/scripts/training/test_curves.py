@@ -8,6 +8,8 @@ from PIL import Image
 from scripts.training.watch.curves import draw_curves, smooth
 from scripts.training.watch.run_log import EvaluationRow, RunLog, StepRow
 
+pytestmark = pytest.mark.slow
+
 
 def log_steps(folder: Path, *losses: float) -> None:
     with RunLog(folder) as log:
