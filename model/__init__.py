@@ -3,7 +3,7 @@
 >>> from model import DeepLabV3
 >>> network = DeepLabV3("resnet50", num_classes=21, output_stride=8)
 
-A name's module is imported when it is first used: a server that runs a packaged graph reads metadata, but needs no PyTorch.
+Modules are imported on first use of their names: a server that runs a packaged graph reads metadata, but needs no PyTorch.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The registry of architectures. It imports no networks: a class is imported when a model is built."""
+"""The registry of architectures. It does not import networks; a class is imported when a model is built."""
 
 import importlib
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class Architecture:
     class_name: str
     #: The output stride its paper uses.
     usual_output_stride: Literal[8, 16] = 16
-    #: Whether segmentation_models.pytorch builds it. Such a network accepts only inputs whose sides are multiples of its output
-    #: stride, and its weights fit only the output stride they were trained at.
+    #: Whether segmentation_models.pytorch builds it. Such networks only accept inputs whose sides are multiples of their output
+    #: stride, and their weights only fit the output stride they were trained at.
     is_smp: bool = False
 
     def load(self) -> Any:

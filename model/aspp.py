@@ -1,7 +1,7 @@
 """Atrous spatial pyramid pooling (Chen et al. 2017, "Rethinking Atrous Convolution for Semantic Image Segmentation").
 
-State dicts have the same keys as torchvision's: `convs` holds the 1×1 branch, one branch per atrous rate and the image pooling,
-in this order; `project` fuses them.
+State dicts have the same keys as torchvision's: `convs` contains the 1×1 branch, one branch per atrous rate and the image
+pooling, in this order; `project` fuses them.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def conv_bn_relu(in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1) -> list[nn.Module]:
-    """Return a size-preserving convolution without bias, batch normalization and ReLU."""
+    """Return a size-preserving convolution without bias, followed by batch normalization and ReLU."""
     padding = dilation * (kernel_size // 2)
     return [
         nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, dilation=dilation, bias=False),
@@ -56,7 +56,7 @@ class ASPPPooling(nn.Sequential):
     def forward(self, features: Tensor) -> Tensor:
         """Map B×in_channels×H×W to B×out_channels×H×W, constant over H and W."""
         pooled: Tensor = super().forward(features)  # type: ignore[no-untyped-call]
-        # `expand` would do, but interpolation rounds as torchvision does: a deep network with untrained normalization layers
+        # `expand` would suffice, but interpolation rounds as in torchvision: a deep network with untrained normalization layers
         # amplifies a difference in the last bit a thousandfold.
         return nn.functional.interpolate(pooled, size=features.shape[-2:], mode="bilinear", align_corners=False)
 

@@ -1,16 +1,16 @@
-"""Write files atomically: a reader sees the old content or the whole new content."""
+"""Write files atomically: a reader sees either the old content or the complete new content."""
 
 import os
 from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write `content` to `path`; a process killed half way leaves the old file.
+    """Write `content` to `path`; if the process is killed halfway, the old file remains.
 
     Args:
         path: the file; missing folders are created.
         content: the whole file.
-        durable: flush to disk, so that the file also survives a power cut; slow for many small files.
+        durable: flush to disk, so that the file also survives a power failure; slow for many small files.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")

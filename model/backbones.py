@@ -1,7 +1,7 @@
 """Dilated backbones: torchvision's by name, and any that timm can dilate as `timm:NAME`.
 
-Nothing is downloaded: weights start random. torchvision and timm are imported only when a backbone is built, which saves a
-worker that serves a packaged graph 110 MB and 3 s of CPU time.
+Nothing is downloaded; weights are random. torchvision and timm are imported only when a backbone is built, which saves 110 MB
+and 3 s of CPU time in a worker that serves a packaged graph.
 """
 
 import difflib
@@ -18,15 +18,15 @@ TIMM_PREFIX = "timm:"
 #: Examples for error messages; timm can dilate hundreds.
 TIMM_EXAMPLES = ("xception65", "resnet34", "mobilenetv2_100", "efficientnet_b0", "regnety_004", "convnext_tiny")
 
-#: The stages that heads may read: `low` has stride 4, `aux` is the second to last, `out` the last.
+#: The stages that heads can use: `low` has stride 4, `aux` is the second to last, `out` the last.
 STAGES = ("low", "aux", "out")
-#: The depthwise convolution within the unit that gives `low`, in backbones of inverted residuals.
+#: The depthwise convolution within the unit that computes `low`, in backbones with inverted residuals.
 LOW_DEPTHWISE = "low_depthwise"
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A backbone that is ready to use."""
+    """A backbone ready to use."""
 
     #: Maps images B×3×H×W to the requested feature maps, by stage.
     module: nn.Module
@@ -44,7 +44,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class TorchvisionBackbone:
-    """How to build a backbone of torchvision for an output stride, and where its stages are."""
+    """How to build one of torchvision's backbones for an output stride, and where its stages are."""
 
     build: Callable[[int], nn.Module]
     low: Stage
@@ -55,7 +55,7 @@ class TorchvisionBackbone:
     def extract(
         self, output_stride: int, multi_grid: Sequence[int] | None, stages: Sequence[str], trailing_padding: Sequence[int]
     ) -> Backbone:
-        """Build the backbone and reduce it to the feature maps of `stages`, which it has."""
+        """Build the backbone and reduce it to the feature maps of `stages`, which must exist."""
         trunk = self.build(output_stride)
         if trailing_padding:
             pad_after(trunk, trailing_padding)
@@ -67,7 +67,7 @@ class TorchvisionBackbone:
 
 
 def _extractor(trunk: nn.Module, names: Mapping[str, str]) -> nn.Module:
-    """Return the part of `trunk` that computes the nodes in `names`, which maps each to the name of its output."""
+    """Return the part of `trunk` that computes the nodes in `names`, which maps each node to its output's name."""
     from model import torchvision_ops  # noqa: F401, must precede torchvision
 
     from torchvision.models.feature_extraction import create_feature_extractor
@@ -78,11 +78,11 @@ def _extractor(trunk: nn.Module, names: Mapping[str, str]) -> nn.Module:
 
 
 def dilate(trunk: nn.Module, output_stride: int) -> nn.Module:
-    """Replace strides beyond `output_stride` by dilation, in place.
+    """Replace strides beyond `output_stride` with dilation, in place.
 
-    A convolution or pooling that would exceed it gets stride 1, and the dilation of all later convolutions doubles, so that
-    their field of view in the image and the meaning of the weights stay. The trunk's modules must run in the order of their
-    definition.
+    A convolution or pooling that would exceed it gets stride 1, and the dilation of all later convolutions doubles, which
+    preserves their field of view in the image and the meaning of the weights. The trunk's modules must run in the order in
+    which they are defined.
     """
     stride, dilation = 1, 1
     for module in trunk.modules():
@@ -103,20 +103,20 @@ def dilate(trunk: nn.Module, output_stride: int) -> nn.Module:
         if isinstance(module, nn.Conv2d):
             module.stride = (1, 1)
         else:
-            # A 2×2 pooling of stride 1 would shift features by half a cell (Chen et al. 2015, section 3.1).
+            # A 2×2 pooling with stride 1 would shift features by half a cell (Chen et al. 2015, section 3.1).
             module.kernel_size, module.stride, module.padding = 3, 1, 1
     return trunk
 
 
 class TrailingPaddingConv2d(nn.Conv2d):
-    """A convolution that pads as TensorFlow's SAME does for stride 2 at even sizes: 3×3 kernels below and to the right alone.
+    """A convolution that pads like TensorFlow's SAME with stride 2 and even sizes: a 3×3 kernel only below and to the right.
 
-    At odd sizes, where SAME pads both sides alike, this pads as at even ones.
+    At odd sizes, where SAME pads both sides equally, this still pads as for even sizes.
     """
 
     @classmethod
     def like(cls, conv: nn.Conv2d) -> Self:
-        """Return one with the shape of `conv`, and new weights."""
+        """Return a convolution with the shape of `conv` and new weights."""
         kernel_size, stride, dilation = (_pair(sides) for sides in (conv.kernel_size, conv.stride, conv.dilation))
         return cls(conv.in_channels, conv.out_channels, kernel_size, stride, 0, dilation, conv.groups, conv.bias is not None)
 
@@ -136,12 +136,12 @@ def _pair(sides: tuple[int, ...]) -> tuple[int, int]:
 
 
 def pad_after(trunk: nn.Module, strides: Sequence[int]) -> None:
-    """Replace the convolutions that reach one of `strides` by `TrailingPaddingConv2d`, in place.
+    """Replace the convolutions that reach one of `strides` with `TrailingPaddingConv2d`, in place.
 
-    Their cells move right and down by one cell of their input. The trunk's modules must run in the order of their definition.
+    Their cells move right and down by one input cell. The trunk's modules must run in the order in which they are defined.
 
     Raises:
-        ConfigurationError: `trunk` has a pooling, or a strided convolution that does not pad both sides alike.
+        ConfigurationError: `trunk` has a pooling layer, or a strided convolution that does not pad both sides equally.
     """
     strided = [(name, conv) for name, conv in trunk.named_modules() if isinstance(conv, nn.Conv2d) and conv.stride != (1, 1)]
     pools = any(isinstance(module, nn.MaxPool2d) for module in trunk.modules())
@@ -162,9 +162,9 @@ def _pads_both_sides(conv: nn.Conv2d) -> bool:
 
 
 def apply_multi_grid(trunk: nn.Module, multi_grid: Sequence[int], output_stride: int) -> None:
-    """Multiply the dilations of the units in a ResNet's last stage by `multi_grid`, in place.
+    """Multiply the dilations in a ResNet's last stage by `multi_grid`, one factor per unit, in place.
 
-    They are 2 at output stride 16 and 4 at 8 (Chen et al. 2017, section 3.1).
+    The dilations are 2 at output stride 16 and 4 at 8 (Chen et al. 2017, section 3.1).
 
     Raises:
         ConfigurationError: `trunk` is not a ResNet, or `multi_grid` does not have one factor per unit.
@@ -214,9 +214,9 @@ def _mobilenet_v2(output_stride: int) -> nn.Module:
 
 
 def _mobilenet_v2_padded_first(output_stride: int) -> nn.Module:
-    """Build the MobileNetV2 of pytorch-deeplab-xception and DeepLabV3Plus-Pytorch: a unit pads before it expands.
+    """Build the MobileNetV2 of pytorch-deeplab-xception and DeepLabV3Plus-Pytorch, whose units pad before they expand.
 
-    There padding goes through the expansion's normalization, so that it is not 0 for the depthwise convolution.
+    The padding passes through the expansion's normalization, so it is not 0 for the depthwise convolution.
     """
     trunk = _mobilenet_v2(output_stride)
     for unit in (module for module in trunk.modules() if type(module).__name__ == "InvertedResidual"):
@@ -229,13 +229,13 @@ def _mobilenet_v2_padded_first(output_stride: int) -> nn.Module:
 
 def _mobilenet_v2_vainf(output_stride: int) -> nn.Module:
     trunk = _mobilenet_v2_padded_first(output_stride)
-    trunk[0][0].padding = (0, 0)  # type: ignore[index]  # The first convolution pads nothing.
+    trunk[0][0].padding = (0, 0)  # type: ignore[index]  # The first convolution does not pad.
     return trunk
 
 
 def _mobilenet_v2_jfzhang95(output_stride: int) -> nn.Module:
     trunk = _mobilenet_v2_padded_first(output_stride)
-    # Rates grow one stage late: all units of the stage that would pass the output stride have its predecessors'.
+    # Rates grow one stage late: every unit of the stage that would exceed the output stride has the previous stage's rate.
     rates = {8: [(range(7, 11), 1), (range(11, 17), 2), (range(17, 18), 4)], 16: [(range(14, 17), 1), (range(17, 18), 2)]}
     for units, rate in rates[output_stride]:
         for number in units:
@@ -259,7 +259,7 @@ def _mobilenet_edgetpu_075(output_stride: int) -> nn.Module:
 def _vgg16(output_stride: int) -> nn.Module:
     trunk: nn.Module = _torchvision_models().vgg16(weights=None).features
     for pool in (module for module in trunk.children() if isinstance(module, nn.MaxPool2d)):
-        pool.ceil_mode = True  # As in Caffe, for which VGG was written: drops no row or column.
+        pool.ceil_mode = True  # As in Caffe, for which VGG was written; keeps the last row and column.
     return dilate(trunk, output_stride)
 
 
@@ -271,7 +271,7 @@ _MOBILENET_V2_STAGES = {
     "out": Stage("17", 320),
 }
 
-#: Backbones that have another's weights, but compute otherwise.
+#: Backbones that use another one's weights, but compute differently.
 VARIANTS = {"mobilenet_v2_vainf": "mobilenet_v2", "mobilenet_v2_jfzhang95": "mobilenet_v2"}
 
 BACKBONES: dict[str, TorchvisionBackbone] = {
@@ -307,7 +307,7 @@ def build_backbone(
     Args:
         name: a key of `BACKBONES`, or `timm:NAME`.
         output_stride: input pixels per cell of the last feature map.
-        stages: some of `STAGES`, or `LOW_DEPTHWISE`.
+        stages: a selection of `STAGES` and `LOW_DEPTHWISE`.
         multi_grid: see `apply_multi_grid`.
         trailing_padding: strides; see `pad_after`.
 
@@ -330,7 +330,7 @@ def build_backbone(
 
 
 class TimmFeatures(nn.Module):
-    """An encoder from timm, whose feature maps are returned by stage."""
+    """A timm encoder that returns its feature maps by stage."""
 
     def __init__(self, encoder: nn.Module, stages: Sequence[str]) -> None:
         super().__init__()
@@ -357,7 +357,7 @@ def _timm(name: str, output_stride: int, stages: Sequence[str], multi_grid: Sequ
             f"backbone 'timm:{name}' has features at strides {strides} but none at 4, which the decoder reads"
         )
     index = {"low": strides.index(4) if 4 in strides else -1, "aux": len(strides) - 2, "out": len(strides) - 1}
-    # timm returns feature maps in the order of its stages, whatever the order of `out_indices`.
+    # timm returns feature maps in the order of its stages, regardless of the order of `out_indices`.
     ordered = sorted(stages, key=index.__getitem__)
     indices = tuple(index[stage] for stage in ordered)
     encoder = timm.create_model(name, pretrained=False, features_only=True, output_stride=output_stride, out_indices=indices)
@@ -367,7 +367,7 @@ def _timm(name: str, output_stride: int, stages: Sequence[str], multi_grid: Sequ
 
 
 def _timm_feature_info(name: str, output_stride: int) -> Any:
-    """Return timm's FeatureInfo of `name`, with the strides and channels of its feature maps, without allocating weights."""
+    """Return timm's FeatureInfo for `name`, with its feature maps' strides and channels, without allocating weights."""
     timm = _timm_library()
     try:
         with torch.device("meta"):

@@ -16,7 +16,8 @@ def build_model(config: ModelConfig) -> Network:
     """Build the network that `config` describes, with random weights.
 
     Raises:
-        ConfigurationError: the architecture or backbone does not exist or does not take an option; the message suggests others.
+        ConfigurationError: the architecture or backbone does not exist or does not support an option; the message suggests
+            others.
     """
     if config.architecture not in ARCHITECTURES:
         raise ConfigurationError(f"unknown architecture {config.architecture!r}{nearest(config.architecture, ARCHITECTURES)}")

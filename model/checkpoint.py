@@ -1,4 +1,4 @@
-"""Load and save checkpoints: safetensors files that hold a network's weights and their metadata. Nothing is unpickled."""
+"""Load and save checkpoints: safetensors files with a network's weights and their metadata. Nothing is unpickled."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,10 +39,10 @@ class Checkpoint:
 def save_checkpoint(path: Path, network: nn.Module, metadata: CheckpointMetadata, *, half: bool = False) -> None:
     """Write the weights of `network` and `metadata` to `path`, atomically.
 
-    `metadata.quantization` is dropped: it describes a graph of other weights, which is not written.
+    `metadata.quantization` is dropped, because it describes a graph with other weights, which is not written.
 
     Args:
-        half: store convolution weights as float16; loading converts back, with rounding. Normalization layers stay exact.
+        half: store convolution weights, rounded, as float16; loading converts them back. Normalization layers stay exact.
 
     Raises:
         CheckpointError: the weights do not fit the network that `metadata` describes.
@@ -55,7 +55,7 @@ def save_checkpoint(path: Path, network: nn.Module, metadata: CheckpointMetadata
 
 
 def _halve(tensor: Tensor) -> Tensor:
-    """Return a convolution's weights as float16 if they are in its range, anything else as it is."""
+    """Return a convolution's weights as float16 if they are in its range; return any other tensor unchanged."""
     if not tensor.is_floating_point() or tensor.ndim < 2:
         return tensor
     smaller = tensor.half()
@@ -72,7 +72,7 @@ def replace_metadata(path: Path, metadata: CheckpointMetadata) -> None:
 
 
 def add_quantized_graph(path: Path, source: Path, graph: QuantizedGraph, metadata: CheckpointMetadata) -> None:
-    """Write to `path` the checkpoint at `source` with `metadata` and a quantized graph of its network.
+    """Copy the checkpoint at `source` to `path`, with `metadata` and a quantized graph of its network.
 
     Raises:
         CheckpointError: the file cannot be read, or `metadata` describes a different network or lacks `quantization`.
@@ -89,11 +89,11 @@ def load_checkpoint(path: Path, *, output_stride: Literal[8, 16] | None = None) 
     """Build the network that the checkpoint at `path` describes and load its weights, as float32.
 
     Args:
-        output_stride: 8 gives finer logits from weights trained at 16, at four times the cost of the dilated stages (Chen et
-            al. 2017, section 4.1). None: that of the checkpoint.
+        output_stride: 8 gives finer logits from weights trained at 16, at four times the cost in the dilated stages (Chen et
+            al. 2017, section 4.1); None for the checkpoint's output stride.
 
     Raises:
-        CheckpointError: the file cannot be read, its keys and shapes are not exactly the network's, or its weights do not fit
+        CheckpointError: the file cannot be read, its keys and shapes do not match the network, or its weights do not fit
             `output_stride`.
     """
     with open_checkpoint(path, "pt") as file:
@@ -101,7 +101,7 @@ def load_checkpoint(path: Path, *, output_stride: Literal[8, 16] | None = None) 
         names = set(file.keys()) - {GRAPH_XML, GRAPH_WEIGHTS}
         state = {name: file.get_tensor(name) for name in names}
     try:
-        # Skip the initialization: the loaded tensors become the parameters.
+        # Skip initialization, because the loaded tensors become the parameters.
         with torch.device("meta"), _WithoutRandomNumbers():
             network = build_model(metadata.model)
     except ConfigurationError as error:
@@ -115,7 +115,7 @@ def load_checkpoint(path: Path, *, output_stride: Literal[8, 16] | None = None) 
 
 
 class _WithoutRandomNumbers(TorchFunctionMode):
-    """Skips drawing initial weights. Even on the meta device the first draw would import torch's compiler: 70 MB, and 2 s."""
+    """Skips random initial weights. Even on the meta device, the first would import torch's compiler, taking 70 MB and 2 s."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -127,10 +127,10 @@ class _WithoutRandomNumbers(TorchFunctionMode):
 
 
 def load_state_dict(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
-    """Load `state` into `network` without copying; floating point tensors become float32.
+    """Load `state` into `network` without copying; floating-point tensors become float32.
 
     Args:
-        source: where `state` comes from, for errors.
+        source: where `state` comes from, for error messages.
 
     Raises:
         CheckpointError: keys are missing or unexpected, or shapes differ, or values are not finite; the message lists them.
@@ -142,7 +142,7 @@ def load_state_dict(network: nn.Module, state: Mapping[str, Tensor], *, source: 
 
 
 def _read_tensors(path: Path, metadata: CheckpointMetadata) -> dict[str, Tensor]:
-    """Read all tensors of the checkpoint at `path`, which must hold the network that `metadata` describes."""
+    """Read all tensors of the checkpoint at `path`, whose network must be the one in `metadata`."""
     with open_checkpoint(path, "pt") as file:
         if parse_metadata(path, file.metadata()).model != metadata.model:
             raise CheckpointError(f"{path}: holds a different network than {metadata.model}")

@@ -1,4 +1,4 @@
-"""Read what a checkpoint says of itself, and the quantized graph in it. Needs no PyTorch."""
+"""Read a checkpoint's metadata and quantized graph. Needs no PyTorch."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from model.strict import ConfigurationError
 
 #: The key of this project's metadata in a file's header.
 METADATA_KEY = "deeplab"
-#: Names of the uint8 tensors that hold the files of a quantized graph.
+#: Names of the uint8 tensors with the files of a quantized graph.
 GRAPH_XML, GRAPH_WEIGHTS = "openvino.xml", "openvino.bin"
 
 
@@ -30,7 +30,7 @@ class QuantizedGraph:
 
 
 def read_quantized_graph(path: Path) -> QuantizedGraph | None:
-    """Read the quantized graph in the checkpoint at `path`; None if it holds none.
+    """Return the quantized graph in the checkpoint at `path`, or None if it has none.
 
     Raises:
         CheckpointError: the file cannot be read.
@@ -54,7 +54,7 @@ def read_metadata(path: Path, *, output_stride: Literal[8, 16] | None = None) ->
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Return whether `path` is a safetensors file with this project's metadata, valid or not."""
+    """Whether `path` is a safetensors file with this project's metadata, valid or not."""
     try:
         with safe_open(path, framework="np") as file:
             return METADATA_KEY in (file.metadata() or {})
@@ -63,7 +63,7 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def open_checkpoint(path: Path, framework: Literal["np", "pt"] = "np") -> safe_open:
-    """Open the checkpoint at `path`; its tensors are read as NumPy's arrays or PyTorch's tensors.
+    """Open the checkpoint at `path`, to read its tensors as NumPy arrays or PyTorch tensors.
 
     Raises:
         CheckpointError: the file is absent or not safetensors.
@@ -82,7 +82,7 @@ def parse_metadata(path: Path, header: Mapping[str, str] | None) -> CheckpointMe
     """Parse the `header` of the checkpoint at `path`.
 
     Raises:
-        CheckpointError: it lacks this project's metadata, or they are wrong.
+        CheckpointError: this project's metadata is missing or invalid.
     """
     text = (header or {}).get(METADATA_KEY)
     if text is None:
@@ -96,10 +96,10 @@ def parse_metadata(path: Path, header: Mapping[str, str] | None) -> CheckpointMe
 
 
 def change_output_stride(path: Path, metadata: CheckpointMetadata, output_stride: Literal[8, 16] | None) -> CheckpointMetadata:
-    """Return `metadata` at another output stride; None: as they are.
+    """Return `metadata` with another output stride, or unchanged if `output_stride` is None.
 
     Raises:
-        CheckpointError: the weights at `path` do not fit it.
+        CheckpointError: the weights at `path` do not fit the output stride.
     """
     if output_stride is None:
         return metadata

@@ -11,7 +11,7 @@ from model.strict import ConfigurationError, StrictModel
 class ModelConfig(StrictModel):
     """Everything that determines a network's layers.
 
-    Options left out take the architecture's defaults. `build_model` rejects options that the architecture does not take.
+    Omitted options have the architecture's defaults. `build_model` rejects options that the architecture does not support.
     """
 
     #: A name in `model.architectures.ARCHITECTURES`.
@@ -19,10 +19,10 @@ class ModelConfig(StrictModel):
     #: A name in `model.backbones.BACKBONES`, or `timm:NAME`.
     backbone: str = "resnet50"
     num_classes: int = Field(default=21, ge=2)
-    #: Image pixels per cell of the last feature map; 8 if left out, for every architecture.
+    #: Image pixels per cell of the last feature map; 8 by default for every architecture.
     output_stride: Literal[8, 16] = 8
-    #: Dilations of the parallel atrous convolutions; torchvision's MobileNetV3, for example, does not use the paper's. An empty
-    #: tuple leaves ASPP its 1×1 convolution and the image pooling.
+    #: Dilations of the parallel atrous convolutions, which may differ from the paper's, as in torchvision's MobileNetV3. With
+    #: an empty tuple, ASPP consists of its 1×1 convolution and the image pooling.
     atrous_rates: tuple[int, ...] | None = None
     #: Factors for the dilations of the last stage's residual units; (1, 2, 4) in Chen et al. 2017, section 3.1.
     multi_grid: tuple[int, ...] | None = None
@@ -30,25 +30,25 @@ class ModelConfig(StrictModel):
     separable: bool = False
     #: Channels that DeepLabV3+'s decoder reduces the low-level features to.
     low_level_channels: int | None = Field(default=None, ge=1)
-    #: Where the decoder reads them: after a unit of the backbone, or after the depthwise convolution within it.
+    #: Where the decoder reads the low-level features: after a unit of the backbone, or after its depthwise convolution.
     low_level_tap: Literal["unit", "depthwise"] = "unit"
-    #: Channels of its 3×3 convolutions.
+    #: Channels of the decoder's 3×3 convolutions.
     decoder_channels: int | None = Field(default=None, ge=1)
-    #: 3×3 convolutions between ASPP, or what the decoder concatenates, and the classifier: 1 in DeepLabV3, 2 in DeepLabV3+.
+    #: Number of 3×3 convolutions between ASPP (or the decoder's concatenation) and the classifier; 1 in DeepLabV3, 2 in DeepLabV3+.
     head_convolutions: int | None = Field(default=None, ge=0)
     #: Channels of ASPP's branches and result; 256 in the papers.
     aspp_channels: int | None = Field(default=None, ge=1)
-    #: Size of the convolution that fuses ASPP's branches; 1 in the papers.
+    #: Kernel size of the convolution that fuses ASPP's branches; 1 in the papers.
     aspp_fusion: Literal[1, 3] | None = None
-    #: Interpolate with aligned corners, and give logits of the input's size, because nothing after the network does so.
+    #: Interpolate with aligned corners and return logits of the input's size, because nothing after the network aligns corners.
     align_corners: bool = False
-    #: Interpolate as TensorFlow 1 does by default, cell `i` at `i * in / out`, and give logits of the input's size.
+    #: Interpolate as TensorFlow 1 does by default, with cell `i` at `i * in / out`, and return logits of the input's size.
     legacy_resize: bool = False
-    #: The strides at which the backbone's convolutions pad as TensorFlow's SAME does at even sizes, 3×3 kernels after their
-    #: input alone; elsewhere they pad both sides alike.
+    #: The strides at which the backbone's convolutions pad like TensorFlow's SAME at even sizes: 3×3 kernels only at the end of
+    #: each side. At other strides they pad both ends equally.
     trailing_padding: tuple[Literal[2, 4, 8, 16], ...] = ()
     auxiliary_head: bool = False
-    #: Further arguments of a network that another library builds, under that library's names.
+    #: Further arguments for a network that another library builds, under that library's names.
     library_options: dict[str, JsonValue] | None = None
 
     @field_validator("atrous_rates")
@@ -77,11 +77,11 @@ class ModelConfig(StrictModel):
         return self.architecture in ARCHITECTURES and ARCHITECTURES[self.architecture].is_smp
 
     def at_output_stride(self, output_stride: Literal[8, 16]) -> Self:
-        """Return the configuration of the same weights at another output stride; explicit atrous rates are scaled to match.
+        """Return the configuration for the same weights at another output stride, with explicit atrous rates scaled to match.
 
         Raises:
-            ConfigurationError: segmentation_models.pytorch builds the network. Its weights fit only the output stride they were
-                trained at, because its encoders dilate a stage's first unit too and its rates do not scale.
+            ConfigurationError: segmentation_models.pytorch builds the network. Its weights only fit the output stride they were
+                trained at, because the library also dilates a stage's first unit and does not scale its rates.
         """
         if output_stride != self.output_stride and self.is_smp:
             raise ConfigurationError(

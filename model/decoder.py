@@ -18,13 +18,13 @@ class DeepLabPlusHead(nn.Module):
         low_level_in_channels: channels of the features at stride 4.
         num_classes: channels of the logits.
         atrous_rates: dilations of the ASPP branches.
-        low_level_channels: channels the low-level features are reduced to, so that they do not dominate; 48 in table 1.
+        low_level_channels: channels to which the low-level features are reduced, so that they do not dominate; 48 in table 1.
         decoder_channels: channels of the 3×3 convolutions.
         separable: make the 3×3 convolutions depthwise separable.
         convolutions: number of the 3×3 convolutions.
         aspp_channels: channels of ASPP.
         aspp_fusion: kernel size of the convolution that fuses ASPP's branches.
-        resize_rule: where the cells of ASPP's result lie when it is interpolated.
+        resize_rule: the position of ASPP's cells when its result is interpolated.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The DeepLab family: a dilated backbone, a head on its stages, and an optional auxiliary head."""
+"""The DeepLab family: networks with a dilated backbone, a head on its stages, and an optional auxiliary head."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
@@ -15,7 +15,7 @@ from model.strict import ConfigurationError
 class DeepLab(nn.Module):
     """Base class. Subclasses set `rates`, name the stages that their head reads and build `classifier`.
 
-    They document the arguments.
+    See the subclasses for the arguments.
 
     Raises:
         ConfigurationError: the backbone or the output stride does not exist, or the backbone does not support the stride.
@@ -54,8 +54,8 @@ class DeepLab(nn.Module):
 
         Returns:
             `out`: float B×num_classes×h×w, where h = ceil(H / stride) and w = ceil(W / stride); the stride is the output
-            stride, or 4 with a decoder. With another resize rule than half-pixel centres, h = H and w = W: whoever resizes
-            logits places cells by their centres. With an auxiliary head also `aux`, on the grid of its stage.
+            stride, or 4 with a decoder. With a resize rule other than half-pixel centres, h = H and w = W, because callers
+            resize logits with half-pixel centres. With an auxiliary head also `aux`, on its stage's grid.
         """
         features = self.backbone(images)
         logits = {"out": self.classifier(*(features[stage] for stage in self.stages))}

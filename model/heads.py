@@ -42,7 +42,7 @@ class DeepLabHead(nn.Sequential):
 
     @property
     def aspp(self) -> ASPP:
-        """The ASPP module, which is the first."""
+        """The ASPP module, which is the head's first module."""
         return cast(ASPP, self[0])
 
 
@@ -84,7 +84,7 @@ class LargeFOVHead(nn.Sequential):
     Args:
         in_channels: channels of the feature map.
         num_classes: channels of the logits.
-        atrous_rate: dilation of the first, a 3×3 convolution; 12 at output stride 8 gives the large field of view.
+        atrous_rate: dilation of the first convolution, which is 3×3; 12 at output stride 8 gives the large field of view.
     """
 
     def __init__(self, in_channels: int, num_classes: int, atrous_rate: int) -> None:

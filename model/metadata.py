@@ -1,4 +1,4 @@
-"""The metadata of a checkpoint: what is needed to run it, display its results and judge its quality."""
+"""A checkpoint's metadata, which is needed to run it, display its results and judge its quality."""
 
 from typing import Annotated, Literal, Self
 
@@ -13,12 +13,12 @@ Colour = tuple[Channel, Channel, Channel]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-#: Beyond these, all probabilities are equal, or one of them is 1.
+#: Beyond these, probabilities are practically all equal, or one of them is practically 1.
 LEAST_TEMPERATURE, GREATEST_TEMPERATURE = 0.05, 20.0
 
 
 class Normalization(StrictModel):
-    """Normalization per channel (red, green, blue) of values in 0..1: `(x - mean) / std`."""
+    """Per-channel normalization (red, green, blue) of values in 0..1: `(x - mean) / std`."""
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = IMAGENET_STD
@@ -27,8 +27,9 @@ class Normalization(StrictModel):
 class ResizePolicy(StrictModel):
     """How an image is resized for the network, preserving its aspect ratio.
 
-    The `short` or `long` side becomes `size` pixels; then both sides are rounded to a `multiple`. Images more elongated than
-    `max_aspect` are scaled by their long side, to `size * max_aspect`, so that a thin strip cannot cause a huge input.
+    The `short` or `long` side becomes `size` pixels; then both sides are rounded to a multiple of `multiple`. Images more
+    elongated than `max_aspect` are scaled by their long side, to `size * max_aspect`, so that a thin strip cannot cause a huge
+    input.
     """
 
     side: Literal["short", "long"] = "short"
@@ -52,20 +53,20 @@ class Evaluation(StrictModel):
 
 
 class Quantization(StrictModel):
-    """How a network was quantized to 8-bit integers, and the accuracy that it lost."""
+    """How a network was quantized to 8-bit integers, and how much accuracy it lost."""
 
-    #: With the versions of the tools.
+    #: Including the versions of the tools.
     method: str
     #: The data used to measure value ranges.
     calibration: str
-    #: Images of the calibration data.
+    #: Number of images in the calibration data.
     photographs: int = Field(ge=1)
     #: The data used for the comparison below, and its number of images.
     dataset: str
     images: int = Field(ge=1)
     #: Fraction of pixels whose labels are the same before and after.
     equal_labels: Fraction
-    #: mIoU in float32; both are None if the data have no ground truth.
+    #: mIoU in float32; both are None if the data has no ground truth.
     miou_before: Fraction | None = None
     #: mIoU in 8-bit integers.
     miou_after: Fraction | None = None
@@ -78,15 +79,15 @@ class Quantization(StrictModel):
 
 
 class Calibration(StrictModel):
-    """Temperature scaling (Guo et al. 2017): what logits are divided by, and what that changed on held-out images."""
+    """Temperature scaling (Guo et al. 2017): the divisor of the logits, and its effect on held-out images."""
 
-    #: Above 1 it makes probabilities more moderate, below 1 more decided; labels stay the same.
+    #: Values above 1 make probabilities less extreme, values below 1 more extreme; labels stay the same.
     temperature: float = Field(ge=LEAST_TEMPERATURE, le=GREATEST_TEMPERATURE)
     #: The held-out images, and how many of their labelled pixels were sampled.
     dataset: str
     images: int = Field(ge=1)
     pixels: int = Field(ge=1)
-    #: Expected calibration error: mean distance of confidence from accuracy over the sampled pixels.
+    #: Expected calibration error: mean distance between confidence and accuracy over the sampled pixels.
     ece_before: Fraction
     ece_after: Fraction
     #: Negative log-likelihood of a pixel's true class, in nats.
@@ -104,7 +105,7 @@ class CheckpointMetadata(StrictModel):
     normalization: Normalization = Normalization()
     resize: ResizePolicy = ResizePolicy()
     evaluations: tuple[Evaluation, ...] = ()
-    #: Set if the checkpoint holds a quantized graph beside the weights.
+    #: Set if the checkpoint contains a quantized graph in addition to the weights.
     quantization: Quantization | None = None
     #: Set if the probabilities were calibrated.
     calibration: Calibration | None = None
@@ -113,7 +114,7 @@ class CheckpointMetadata(StrictModel):
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by before they become probabilities; 1 if they were not calibrated."""
+        """The divisor of logits before the softmax; 1 if the probabilities were not calibrated."""
         return self.calibration.temperature if self.calibration else 1.0
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
-"""MobileNet-EdgeTPU (Howard and Gupta 2019, "Introducing the Next Generation of On-Device Vision Models"), the backbone alone.
+"""The backbone of MobileNet-EdgeTPU (Howard and Gupta 2019, "Introducing the Next Generation of On-Device Vision Models").
 
-It is MobileNetV3's cousin for accelerators: ReLU throughout, no squeeze-and-excitation, and in the early stages one full 3×3
-convolution in the place of the expansion and the depthwise convolution.
+It is a variant of MobileNetV3 for accelerators: ReLU throughout, no squeeze-and-excitation, and in the early stages one full
+3×3 convolution instead of the expansion and the depthwise convolution.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Stage(NamedTuple):
-    """Units of one width."""
+    """A sequence of units with the same width."""
 
     #: Whether the expansion is a full 3×3 convolution.
     fused: bool
@@ -19,7 +19,7 @@ class Stage(NamedTuple):
     #: Stride of the first unit; the others have 1.
     stride: int
     kernel_size: int
-    #: Channels inside the units, relative to those at their input: of the first unit, of the others.
+    #: Channels inside a unit relative to its input: for the first unit, and for the others.
     first_expansion: int
     expansion: int
 
@@ -43,10 +43,10 @@ def _conv_bn(in_channels: int, out_channels: int, kernel_size: int = 1, stride: 
 
 
 class Unit(nn.Module):
-    """Expansion, depthwise convolution unless the expansion is a full one, projection; with a residual where asked.
+    """Expansion, depthwise convolution unless the expansion is a full convolution, projection, and optionally a residual.
 
     Args:
-        in_channels, hidden, out_channels: at the input, inside and at the output.
+        in_channels, hidden, out_channels: channels at the input, inside and at the output.
         residual: add the input; widths and stride must allow it.
     """
 
@@ -73,7 +73,7 @@ class MobileNetEdgeTPU(nn.Module):
     """The layers before the classifier; output stride 32 until `model.backbones.dilate` changes it.
 
     Args:
-        depth_multiplier: scales the channels of all layers but the head.
+        depth_multiplier: scales the channels of all layers except the head.
     """
 
     def __init__(self, depth_multiplier: float = 1.0) -> None:
@@ -87,7 +87,7 @@ class MobileNetEdgeTPU(nn.Module):
                 first = number == 0
                 hidden = width * (stage.first_expansion if first else stage.expansion)
                 stride = stage.stride if first else 1
-                # The first unit of a stage has no residual, even where width and stride stay.
+                # A stage's first unit has no residual, even if its width and stride would allow one.
                 blocks.append(Unit(width, hidden, channels, stage.kernel_size, stride, fused=stage.fused, residual=not first))
                 width = channels
         self.blocks = nn.Sequential(*blocks)
@@ -100,6 +100,6 @@ class MobileNetEdgeTPU(nn.Module):
 
 
 def _multiple_of_8(channels: float) -> int:
-    """Round to a multiple of 8, but not down by more than a tenth."""
+    """Round to a multiple of 8, but never down by more than a tenth."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded

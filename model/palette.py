@@ -1,10 +1,10 @@
-"""The PASCAL VOC colour map, the default palette for any label set."""
+"""The PASCAL VOC colour map, which is the default palette for any set of classes."""
 
 
 def voc_palette(count: int) -> tuple[tuple[int, int, int], ...]:
     """Return the first `count` colours of PASCAL VOC's colour map, each (red, green, blue) in 0..255.
 
-    As in the VOC development kit, the bits of the class index, three at a time, fill the channels from their highest bits down.
+    As in the VOC development kit, the bits of the class index, three at a time, fill the channels from the highest bits down.
     Class 0 is black; the colours repeat after 256.
     """
 

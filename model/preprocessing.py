@@ -1,4 +1,4 @@
-"""Turn 8-bit images into the network's input."""
+"""Convert 8-bit images to the network's input."""
 
 import torch
 from torch import Tensor, nn

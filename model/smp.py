@@ -1,7 +1,7 @@
 """Networks of segmentation_models.pytorch behind this project's interface.
 
-The library builds them itself; `model.deeplab` could only approximate them, because the library's encoders dilate a stage's
-first unit too and its decoders upsample with aligned corners.
+The library builds them itself. `model.deeplab` could only approximate them, because the library's encoders also dilate a
+stage's first unit, and its decoders upsample with aligned corners.
 """
 
 import importlib
@@ -64,7 +64,7 @@ class SmpNetwork(nn.Module):
         return {"out": self.network(images)}
 
     def drop_auxiliary_head(self) -> None:
-        """Do nothing: these networks have no auxiliary head."""
+        """Do nothing, because these networks have no auxiliary head."""
 
 
 class SmpDeepLabV3(SmpNetwork):

@@ -1,4 +1,4 @@
-"""Frozen, validated settings whose errors name the key, its value and what would be right."""
+"""Frozen, validated settings whose errors name the key, its value and the allowed values."""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -14,7 +14,7 @@ class ConfigurationError(ValueError):
 
 
 class StrictModel(BaseModel):
-    """Base of all settings: immutable, without unknown keys."""
+    """Base class of all settings: immutable, rejects unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -23,10 +23,10 @@ class StrictModel(BaseModel):
         """Validate `data`.
 
         Args:
-            source: where `data` comes from (a file or a section of one), for errors.
+            source: where `data` comes from (a file or a section of one), for error messages.
 
         Raises:
-            ConfigurationError: names each faulty key and its value.
+            ConfigurationError: a key or value is invalid; the message names each one.
         """
         try:
             return cls.model_validate(dict(data))
@@ -46,13 +46,13 @@ class StrictModel(BaseModel):
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """Return a hint for an unknown `name`: the nearest known name, and all of them."""
+    """Return a hint for an unknown `name`: the nearest known name, and all known names."""
     return f"{suggestion(name, known)} (known: {', '.join(known)})"
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
     """Return a hint for an unknown `name`: the nearest known name, or an empty string."""
-    # A client may send megabytes, and difflib indexes every character.
+    # Clients may send megabytes, and difflib indexes every character.
     close = difflib.get_close_matches(name[:_MAX_COMPARED], known, n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 

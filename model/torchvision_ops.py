@@ -1,11 +1,11 @@
-"""Let `import torchvision` succeed with a torch build that its C++ operators do not fit.
+"""Make `import torchvision` succeed with a torch build that does not match its C++ operators.
 
 PyPI's torchvision has operators built for CUDA. With a CPU-only torch they cannot be loaded, and importing torchvision fails
-when it registers shape functions for them. This project uses only torchvision's Python code, so it is enough to declare the
+when it registers shape functions for them. This project only uses torchvision's Python code, so it is enough to declare the
 operators without an implementation. With matching builds nothing is declared.
 
-torchvision also imports torch's compiler, for one function that tells whether a device can compile. That takes 70 MB, which a
-worker that has explained one image would keep, and 2 s, so the function is fetched when it is called.
+torchvision also imports torch's compiler, for one function that checks whether a device can compile. That takes 2 s and 70 MB,
+which a worker would keep after explaining one image, so the function is only imported when it is called.
 
 Importing this module declares the operators and imports torchvision. Import it before torchvision and before the libraries that
 import torchvision: timm and segmentation_models.pytorch.
@@ -48,7 +48,7 @@ def declare_missing_operators() -> tuple[str, ...]:
     """Declare the operators that torchvision's import needs and this installation lacks.
 
     Returns:
-        The declared names; empty if torchvision's operators load.
+        The declared names; empty if torchvision's operators can be loaded.
     """
     if _load_compiled_operators():
         return ()
@@ -59,18 +59,18 @@ def declare_missing_operators() -> tuple[str, ...]:
 
 
 def import_torchvision() -> None:
-    """Import torchvision without torch's compiler, unless that is there already."""
+    """Import torchvision without torch's compiler, unless either is already imported."""
     if not {"torchvision", _COMPILER} & sys.modules.keys():
         try:
             with _compiler_deferred():
                 importlib.import_module("torchvision")
-        except ImportError:  # Another version wants more of the compiler.
+        except ImportError:  # Another version needs more of the compiler.
             importlib.import_module("torchvision")
 
 
 @contextmanager
 def _compiler_deferred() -> Iterator[None]:
-    """Let imports inside the block take stand-ins for the compiler, which is itself imported by whoever asks for it later."""
+    """Replace the compiler with stand-ins for imports inside the block; later imports get the compiler itself."""
     stand_ins = {name: ModuleType(name) for name in (_COMPILER, f"{_COMPILER}.utils")}
     vars(stand_ins[f"{_COMPILER}.utils"])[_is_compile_supported.__name__.strip("_")] = _is_compile_supported
     sys.modules.update(stand_ins)
