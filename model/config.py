@@ -34,7 +34,7 @@ class ModelConfig(StrictModel):
     low_level_tap: Literal["unit", "depthwise"] = "unit"
     #: Channels of the decoder's 3×3 convolutions.
     decoder_channels: int | None = Field(default=None, ge=1)
-    #: Number of 3×3 convolutions between ASPP (or the decoder's concatenation) and the classifier; 1 in DeepLabV3, 2 in DeepLabV3+.
+    #: 3×3 convolutions between ASPP (or the decoder's concatenation) and the classifier: 1 in DeepLabV3, 2 in DeepLabV3+.
     head_convolutions: int | None = Field(default=None, ge=0)
     #: Channels of ASPP's branches and result; 256 in the papers.
     aspp_channels: int | None = Field(default=None, ge=1)
