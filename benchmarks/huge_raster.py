@@ -1,9 +1,9 @@
-"""Segment a huge raster, killed half way and continued; measure the memory of all processes together.
+"""Segment a huge raster, optionally killing and resuming the run, and measure the memory of all processes together.
 
 python -m benchmarks.huge_raster --archive build/model-store/deeplabv3.mar --out build/huge
 python -m benchmarks.huge_raster --archive MODEL.mar --out build/huge --side 30000 --resolution 0.2 --formats labels,gpkg
 
-The raster is made of the sample photographs, with pixels of 0.1 m. A table is printed; OUT/huge.json has the same figures.
+The raster is made of sample photographs, with pixels of 0.1 m. Prints a table and writes the same figures to OUT/huge.json.
 """
 
 import json
@@ -35,7 +35,7 @@ class Run:
     """One run of the program."""
 
     seconds: float
-    #: The most that all its processes held at once, in bytes; memory that they share counts in each.
+    #: Peak memory of all its processes together, in bytes; shared memory counts once per process.
     peak_bytes: int
     exit_code: int
 
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def make_raster(path: Path, side: int) -> None:
-    """Write a GeoTIFF of `side` × `side` pixels: photographs side by side, each a little brighter or darker than the others."""
+    """Write a GeoTIFF of `side` × `side` pixels: a mosaic of photographs, each with a different brightness."""
     import rasterio
     from rasterio.transform import from_origin
     from rasterio.windows import Window
@@ -84,14 +84,14 @@ def make_raster(path: Path, side: int) -> None:
 
 
 def watch(command: Sequence[str], *, kill_after_s: float | None = None) -> Run:
-    """Run a program and sample the memory of it and its children; kill it, and it alone, after `kill_after_s`."""
+    """Run a program and sample the memory of it and its children; kill only the program itself after `kill_after_s`."""
     start, peak = time.monotonic(), 0
     with subprocess.Popen(command) as process:
         while process.poll() is None:
             try:
                 peak = max(peak, family_resident(process.pid))
             except (psutil.Error, FileNotFoundError, KeyError, ValueError):
-                continue  # A process has ended meanwhile.
+                continue  # A process has ended in the meantime.
             if kill_after_s is not None and time.monotonic() - start > kill_after_s:
                 os.kill(process.pid, signal.SIGKILL)
             time.sleep(_SAMPLE_S)
@@ -130,11 +130,15 @@ def _parser() -> Parser:
     parser = Parser("python -m benchmarks.huge_raster", __doc__)
     parser.add_argument("--archive", type=existing_file, required=True, metavar="FILE", help="the model, a .mar")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the raster and its outputs")
-    parser.add_argument("--side", type=positive_int, default=30_000, metavar="PIXELS", help="of the raster (%(default)s)")
-    parser.add_argument("--resolution", type=float, metavar="METRES", help="of a pixel as the network sees it (0.1)")
-    parser.add_argument("--formats", default="labels,confidence,gpkg", metavar="NAME,...", help="what is written (%(default)s)")
+    parser.add_argument("--side", type=positive_int, default=30_000, metavar="PIXELS", help="side of the raster (%(default)s)")
+    parser.add_argument("--resolution", type=float, metavar="METRES", help="pixel size that the network sees (0.1)")
+    parser.add_argument(
+        "--formats", default="labels,confidence,gpkg", metavar="NAME,...", help="formats to write (%(default)s)"
+    )
     parser.add_argument("--jobs", type=positive_int, metavar="N", help="processes; by default one per core")
-    parser.add_argument("--kill-after", type=float, metavar="SECONDS", help="kill -9 a first run then, and continue")
+    parser.add_argument(
+        "--kill-after", type=float, metavar="SECONDS", help="kill -9 a first run after this time, then resume it"
+    )
     return parser
 
 

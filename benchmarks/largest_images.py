@@ -1,10 +1,10 @@
-"""Measure a worker's peak memory for two images at once of the largest size allowed, and compare it with a bound.
+"""Measure a worker's peak memory for two simultaneous images of the largest size allowed, and compare it with a bound.
 
 python -m benchmarks.largest_images --out build/memory.json
 
-Every kind of file is answered as `png`, a JPEG in every format, and an image of hundreds of objects in the formats that list
-connected parts, some of which refuse it as too large. All of it is sent to a server that answers one request at a time, then to
-one that batches, where both images are in the worker together. Runs on Linux, whose kernel records the peak (VmHWM).
+Requests every kind of file as `png`, a JPEG in every format, and an image of hundreds of objects in the formats that list
+connected parts, some of which refuse it as too large. Everything is sent to a server that answers one request at a time, then
+to one that batches, whose worker has both images at once. Runs on Linux, whose kernel records the peak (VmHWM).
 """
 
 import io
@@ -32,11 +32,11 @@ from scripts.package.build import build
 from scripts.server import Ports, Server, ServerError, serving
 from scripts.yaml_file import read_mapping, write_mapping
 
-#: Bytes, including about 550 million that a worker takes at rest.
+#: Bytes, including the roughly 550 million of an idle worker.
 BOUND = 3_500_000_000
 #: 64 megapixels, the limit in handler/model-config.yaml.
 _SIDE = 8_000
-#: Cats along each side of the image of many objects.
+#: Number of cats along each side of the image of many objects.
 _MOSAIC = 24
 _MOSAIC_OPTIONS: tuple[Mapping[str, str], ...] = (
     {"format": "json", "masks": "png"},
@@ -73,13 +73,13 @@ class Measurement:
 
 
 def _photo() -> Image.Image:
-    """Return a photograph of large blocks, whose files are small in every format."""
+    """Return a photograph enlarged to large blocks, so that its files are small in every format."""
     small = Image.fromarray(data.chelsea()).resize((250, 250))  # type: ignore[no-untyped-call]
     return small.resize((_SIDE, _SIDE), Image.Resampling.NEAREST)
 
 
 def _mosaic() -> Image.Image:
-    """Return cats on grey: in 4×4 tiles the network finds hundreds of parts, whose outlines come close to the limit."""
+    """Return cats on grey, in which the network finds hundreds of parts with 4×4 tiles; their outlines approach the limit."""
     side = _SIDE // _MOSAIC
     margin = side // 8
     cat = Image.fromarray(data.chelsea()).resize((side - 2 * margin, side - 2 * margin))  # type: ignore[no-untyped-call]
@@ -112,7 +112,7 @@ def _encode_heic(image: Image.Image) -> bytes:
 
 
 def _four_bands() -> bytes:
-    """Return a TIFF of the most bytes per pixel that are allowed at the largest size, in a single strip."""
+    """Return a TIFF in a single strip, with the most bytes per pixel allowed at the largest size."""
     grey = np.asarray(_grey_16_bit())
     file = io.BytesIO()
     bands = np.stack([grey] * 4, -1)
@@ -136,7 +136,7 @@ FILES: dict[str, Callable[[], bytes]] = {
 
 
 def cases() -> Iterator[LargestImage]:
-    """Yield every file as `png`, then the JPEGs with everything else."""
+    """Yield every file as `png`, then the JPEGs with all other formats and options."""
     for file in FILES:
         yield LargestImage(file, {"format": "png"})
     for name in FORMATS:
@@ -150,7 +150,7 @@ def cases() -> Iterator[LargestImage]:
 
 
 def measure(server: Server, batch_size: int, case: LargestImage, file: bytes) -> Measurement:
-    """Send the file twice at the same time and read the worker's peak.
+    """Send the file twice at the same time and return the worker's peak.
 
     Raises:
         ServerError: the worker ended.
@@ -185,7 +185,7 @@ def measure_all(folder: Path) -> Iterator[Measurement]:
 
 
 def model_config(batch_size: int) -> dict[str, Any]:
-    """Return the bundle's model-config.yaml with a batch size, and time enough for two requests to meet in a batch."""
+    """Return the bundle's model-config.yaml with this batch size, and a delay that lets two requests meet in a batch."""
     changes = {"batchSize": batch_size, "responseTimeout": _TIMEOUT_S}
     # The delay is in milliseconds.
     delay = {"maxBatchDelay": 3000} if batch_size > 1 else {}

@@ -1,4 +1,4 @@
-"""The memory of a process, as Linux counts it."""
+"""Read the memory of processes on Linux."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ import psutil
 class ProcessMemory:
     """Memory of one process, in bytes."""
 
-    #: Resident at the moment of reading.
+    #: Current resident size.
     resident: int
     #: The largest resident size since the process started, or since `reset_peak`.
     peak: int
@@ -29,11 +29,11 @@ class ProcessMemory:
 
 
 def reset_peak(pid: int) -> None:
-    """Let the peak start again from what is resident now (proc(5))."""
+    """Reset the peak to the current resident size (proc(5))."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def family_resident(pid: int) -> int:
-    """Return the resident bytes of a process and of all that it has started."""
+    """Return the resident bytes of a process and all its descendants."""
     parent = psutil.Process(pid)
     return sum(ProcessMemory.read(process.pid).resident for process in (parent, *parent.children(recursive=True)))

@@ -1,11 +1,11 @@
-"""Measure whether the seams of windows show in a raster's labels.
+"""Measure whether seams between windows show in a raster's labels.
 
 python -m benchmarks.raster_seams --archive build/model-store/deeplabv3.mar --out build/seams
 python -m benchmarks.raster_seams --archive MODEL.mar --raster town.tif --out build/seams
 
-A raster is segmented whole, and again without some of its first rows and columns, so that its seams lie elsewhere. For each
-overlap of windows the table has the share of pixels whose labels differ: within 16 pixels of a seam of one of both, and further
-than that from all seams. If seams do not show, the two shares are equal.
+A raster is segmented whole, and again without some of its first rows and columns, which moves its seams. For each overlap of
+windows the table gives the share of pixels whose labels differ: within 16 pixels of a seam of either run, and farther from all
+seams. If seams do not show, the two shares are equal.
 """
 
 import sys
@@ -24,9 +24,9 @@ from scripts.errors import UserError, report_errors
 from scripts.rasters.command import run
 from scripts.rasters.layout import LEAST_OVERLAP, Side
 
-#: How far from a seam its effects are looked for, in pixels.
+#: Pixels closer to a seam than this count as near.
 _NEAR = 16
-#: How much is left away, in windows. Several, since seams of one cutting may happen to lie on borders between classes.
+#: How much is cropped, in windows. Several values, since the seams of a single one may happen to lie on class borders.
 _SHIFTS = (0.12, 0.33, 0.54, 0.81)
 
 Labels = npt.NDArray[np.uint16]
@@ -34,7 +34,7 @@ Labels = npt.NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class Differences:
-    """Pixels whose labels depend on where the windows lie, and all pixels, by whether a seam is near."""
+    """Numbers of pixels whose labels depend on the windows' positions, and of all pixels, near seams and elsewhere."""
 
     near: int = 0
     all_near: int = 0
@@ -74,7 +74,7 @@ def segment(raster: Path, arguments: Namespace, overlap: int) -> Labels:
     """Return the labels of a raster, h×w.
 
     Raises:
-        UserError: it was not segmented; the reason is printed.
+        UserError: the raster could not be segmented; the reason is printed.
     """
     out = arguments.out / f"overlap-{overlap}"
     window = ["--window", str(arguments.window), "--overlap", str(overlap)]
@@ -98,7 +98,7 @@ def write_shifted(raster: Path, shifted: Path, by: int) -> None:
 
 
 def compare(whole: Labels, shifted: Labels, window: int, overlap: int) -> Differences:
-    """Compare the labels of a whole raster, h×w, with those of the same raster without its first rows and columns."""
+    """Compare the labels of a whole raster, h×w, with those of the raster without its first rows and columns."""
     shift = whole.shape[0] - shifted.shape[0]
     differs = whole[shift:, shift:] != shifted
     of_whole = np.logical_or.outer(*(near_seams(pixels, window, overlap)[shift:] for pixels in whole.shape))
@@ -108,7 +108,7 @@ def compare(whole: Labels, shifted: Labels, window: int, overlap: int) -> Differ
 
 
 def near_seams(pixels: int, window: int, overlap: int) -> npt.NDArray[np.bool_]:
-    """Return which pixels of a side lie near the middle of what two windows share."""
+    """Return a mask of the pixels along a side that are near the middle of the overlap of two windows."""
     starts = np.array(Side.covered(pixels, pixels, window, overlap).starts)
     seams = (starts[1:] + starts[:-1] + window) / 2
     centres = np.arange(pixels) + 0.5
@@ -120,9 +120,13 @@ def _parser() -> Parser:
     parser = Parser("python -m benchmarks.raster_seams", __doc__)
     parser.add_argument("--archive", type=existing_file, required=True, metavar="FILE", help="the model, a .mar")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for rasters and labels")
-    parser.add_argument("--raster", type=existing_file, metavar="FILE", help="by default photographs side by side")
-    parser.add_argument("--side", type=positive_int, default=4_000, metavar="PIXELS", help="of that raster (%(default)s)")
-    parser.add_argument("--window", type=positive_int, default=640, metavar="PIXELS", help="of the network (%(default)s)")
+    parser.add_argument("--raster", type=existing_file, metavar="FILE", help="a raster (default: a mosaic of photographs)")
+    parser.add_argument(
+        "--side", type=positive_int, default=4_000, metavar="PIXELS", help="side of the default raster (%(default)s)"
+    )
+    parser.add_argument(
+        "--window", type=positive_int, default=640, metavar="PIXELS", help="side of the network's window (%(default)s)"
+    )
     return parser
 
 

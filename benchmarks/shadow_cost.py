@@ -1,9 +1,9 @@
-"""Measure what a shadow costs the requests that are answered: processor time and latency, with and without one, in turns.
+"""Measure what a shadow costs the answered requests: processor time and latency, alternating with and without a shadow.
 
 python -m benchmarks.shadow_cost --archive build/model-store/deeplabv3.mar --shares 0.1,1
 
-A server without a shadow and one for each share run at the same time; one client sends each a block of requests in turn, so
-that what else the machine does slows all alike. The shadow is the same model again.
+A server without a shadow and one for each share run at the same time; one client sends blocks of requests to each in turn, so
+that other load on the machine slows all alike. The shadow is a copy of the same model.
 """
 
 import shutil
@@ -25,14 +25,14 @@ from scripts.errors import report_errors
 from scripts.server import Ports, Server, serving
 
 _PHOTOGRAPH = (491, 640)
-#: Requests in a turn, and how long a shadow may take to finish those that were sent after it.
+#: Requests in a block, and seconds for the shadow to finish its copies after it.
 _BLOCK, _REST_S = 8, 1.0
 _TIMEOUT_S = 120
 
 
 @dataclass
 class Turns:
-    """One server, and what its blocks of requests took, in seconds."""
+    """One server, and the seconds that its blocks of requests took."""
 
     server: Server
     share: float
@@ -43,7 +43,7 @@ class Turns:
     shadowing: float = 0.0
 
     def take(self, photograph: bytes) -> None:
-        """Send a block of requests, one after the other, and wait until the shadow rests."""
+        """Send a block of requests, one after the other, and wait until the shadow is idle."""
         workers = [int(str(worker["pid"])) for worker in self.server.workers()]
         answering, shadowing = [self.server.pid, workers[0]], workers[1:]
         before = processor_time(answering), processor_time(shadowing)
@@ -57,7 +57,7 @@ class Turns:
 
 
 def processor_time(pids: Sequence[int]) -> float:
-    """Return the seconds of processor time, of all threads, that processes have used."""
+    """Return the processor time that processes have used, over all threads, in seconds."""
     times = [psutil.Process(pid).cpu_times() for pid in pids]
     return sum(one.user + one.system for one in times)
 
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     with ExitStack() as stack:
         turns = [_serve(stack, arguments.archive, share) for share in (0.0, *arguments.shares)]
         for one in turns:
-            one.take(photograph)  # Kernels are prepared.
+            one.take(photograph)  # Warms up the kernels.
             one.latencies, one.answering, one.shadowing = [], 0.0, 0.0
         for number_of_round in range(arguments.rounds):
             for one in turns if number_of_round % 2 else reversed(turns):
@@ -87,7 +87,7 @@ def _serve(stack: ExitStack, archive: Path, share: float) -> Turns:
 
 
 def table(turns: Sequence[Turns]) -> str:
-    """Return a table with a line per server; the first has no shadow, and the others are compared with it."""
+    """Return a table with a line per server; the first has no shadow, and the others are relative to it."""
     alone = turns[0]
     headings = ("share", "processor time of an answer", "of its shadow", "median latency", "beside the blocks without")
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
@@ -112,7 +112,9 @@ def _blocks(one: Turns) -> list[float]:
 def _parser() -> Parser:
     parser = Parser("python -m benchmarks.shadow_cost", __doc__)
     parser.add_argument("--archive", type=existing_file, required=True, metavar="FILE", help="the archive to serve")
-    parser.add_argument("--shares", type=_shares, default=[0.1, 1.0], metavar="SHARE,...", help="of requests, 0 to 1 (0.1,1)")
+    parser.add_argument(
+        "--shares", type=_shares, default=[0.1, 1.0], metavar="SHARE,...", help="shares of requests, 0 to 1 (0.1,1)"
+    )
     parser.add_argument("--rounds", type=positive_int, default=12, metavar="N", help="blocks of 8 requests each (%(default)s)")
     return parser
 

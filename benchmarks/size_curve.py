@@ -1,11 +1,11 @@
-"""Measure mIoU and time at several sizes of the network's input, so that one can be chosen (`make package SIZE=...`).
+"""Measure mIoU and time at several sizes of the network's input, to help choose one (`make package SIZE=...`).
 
 python -m benchmarks.size_curve --data FOLDER --out build/size-curve
 python -m benchmarks.size_curve --data FOLDER --out build/size-curve --checkpoint mine.safetensors --sizes 256,384,512
 
-The size is that of the checkpoint's resize policy. All sizes are timed in turns on one photograph, so what else the machine
-does slows all alike. A table is printed; OUT/size_curve.json has the same figures, OUT/size_curve.png draws them. After an
-interruption only the sizes that lack a score get one.
+The size is the one in the checkpoint's resize policy. All sizes are timed in turn on one photograph, so that other load on the
+machine slows all alike. Prints a table, and writes the same figures to OUT/size_curve.json and a plot to OUT/size_curve.png. An
+interrupted run continues with the sizes that have no score yet.
 """
 
 import hashlib
@@ -49,13 +49,13 @@ SIZES = (256, 320, 384, 448, 512, 640)
 
 @dataclass(frozen=True)
 class Point:
-    """One size, and what it gives."""
+    """The measurements for one size."""
 
     size: int
     #: In 0..1.
     miou: float
     pixel_accuracy: float
-    #: Medians over the rounds, of one image.
+    #: Medians over the rounds, for one image.
     milliseconds: float
     #: Processor time of all threads.
     cpu_milliseconds: float
@@ -82,12 +82,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def resized_metadata(metadata: CheckpointMetadata, size: int) -> CheckpointMetadata:
-    """Return `metadata` whose resize policy has another `size`."""
+    """Return a copy of `metadata` with `size` in its resize policy."""
     return metadata.model_copy(update={"resize": metadata.resize.model_copy(update={"size": size})})
 
 
 def score(engine: Engine, metadata: CheckpointMetadata, data: SegmentationData) -> tuple[float, float]:
-    """Return mIoU and pixel accuracy, in 0..1, of the images of `data` at their own sizes."""
+    """Return mIoU and pixel accuracy, in 0..1, over the images of `data` at their original sizes."""
     classes = len(metadata.classes)
     pipeline, total = Pipeline(engine, metadata, ModelIdentity("curve", ""), Limits()), Scores.zero(classes)
     for sample in progress(data.samples, f"{metadata.resize.size} pixels"):
@@ -99,7 +99,7 @@ def score(engine: Engine, metadata: CheckpointMetadata, data: SegmentationData) 
 def time_in_turns(
     engine: Engine, metadata: CheckpointMetadata, sizes: Sequence[int], rounds: int
 ) -> dict[int, tuple[float, float]]:
-    """Run one photograph at each size in turn; return medians by size: milliseconds, and those of all threads."""
+    """Run one photograph at each size in turn, and return by size the median wall and processor times in milliseconds."""
     with tempfile.TemporaryDirectory() as folder:
         photograph = DecodedImage.whole(_four_by_three(read_image(write_samples(Path(folder), NAMES[:1])[0])))
     inputs = {size: resize_to_network(photograph, resized_metadata(metadata, size).resize)[None] for size in sizes}
@@ -109,13 +109,13 @@ def time_in_turns(
             wall, processor = time.perf_counter(), time.process_time()
             engine.infer(pixels)
             spent = (1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - processor))
-            if round_number:  # The first prepares the engine.
+            if round_number:  # The first round warms up the engine.
                 taken[size].append(spent)
     return {size: (median(wall for wall, _ in spent), median(cpu for _, cpu in spent)) for size, spent in taken.items()}
 
 
 def table(points: Sequence[Point], usual: int) -> str:
-    """Return the figures as Markdown; shares are of the time at the size `usual`."""
+    """Return the figures as Markdown; shares are relative to the time at size `usual`."""
     (base,) = (point for point in points if point.size == usual)
     lines = ["| size | mIoU % | pixel accuracy % | ms | share | CPU ms | share |", "|---|---|---|---|---|---|---|"]
     for point in points:
@@ -147,7 +147,7 @@ def draw(path: Path, points: Sequence[Point], usual: int) -> None:
 
 
 def _scores(arguments: Namespace, engine: Engine, sizes: Sequence[int]) -> dict[int, tuple[float, float]]:
-    """Score every size that an earlier run of the same model on the same data has not."""
+    """Score every size that has no score from an earlier run of the same model on the same data."""
     metadata = read_metadata(arguments.checkpoint)
     data = open_labelled_data(arguments, Labels.from_metadata(metadata))
     digest = hashlib.sha256(arguments.checkpoint.read_bytes()).hexdigest()
@@ -164,7 +164,7 @@ def _scores(arguments: Namespace, engine: Engine, sizes: Sequence[int]) -> dict[
 
 
 def _four_by_three(image: np.ndarray) -> np.ndarray:
-    """Cut a square photograph to the proportions of a camera's."""
+    """Crop a square photograph to a camera's aspect ratio of 4:3."""
     return image[: image.shape[1] * 3 // 4]
 
 
@@ -187,7 +187,7 @@ def _parser() -> Parser:
         help=f"pixels of the resized side ({','.join(map(str, SIZES))}); the checkpoint's own is added",
     )
     parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="number format (%(default)s)")
-    parser.add_argument("--rounds", type=positive_int, default=15, metavar="N", help="turns of timing (%(default)s)")
+    parser.add_argument("--rounds", type=positive_int, default=15, metavar="N", help="timed rounds (%(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for figures and picture")
     return parser
 

@@ -1,1 +1,1 @@
-"""What the servers do under faults: workers killed, an end under load, crowds, slow clients, clients that hang up."""
+"""Fault injection for both servers: killed workers, shutdown under load, crowds, slow clients, clients that hang up."""

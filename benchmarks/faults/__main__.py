@@ -1,13 +1,13 @@
-"""Put both servers through faults under load, and count which requests were answered, refused and lost.
+"""Inject faults into both servers under load, and count which requests were answered, refused and lost.
 
 python -m benchmarks.faults --archive build/model-store/deeplabv3.mar
 python -m benchmarks.faults --archive build/model-store/deeplabv3.mar --servers asgi --scenarios kill,terminate
 
 python -m benchmarks.faults --archive build/model-store/deeplabv3.mar --faults short
 
-Writes faults.md and faults.json into build/faults and prints the table. `short` sends few requests and leaves out the faults
-that need servers of their own; the whole takes about half an hour, most of it for a million lines of log. Full disks and
-read-only file systems are mounted, which root alone can do; clock steps need libfaketime.
+Writes faults.md and faults.json into build/faults and prints the table. `short` sends few requests and skips the faults that
+need separate servers; the full run takes about half an hour, most of it for a million log lines. The faults with full disks
+and read-only file systems need root, to mount them; clock steps need libfaketime.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     for software in arguments.servers:
         for row in as_rows(software, _outcomes(software, arguments, plan)):
             rows.append(row)
-            # Anew after each fault: a run that is interrupted keeps what it has found.
+            # Written after each fault, so that an interrupted run keeps its results.
             (arguments.out / "faults.json").write_text(json.dumps(rows, indent=1) + "\n")
             (arguments.out / "faults.md").write_text(as_markdown(rows))
     print(as_markdown(rows))
@@ -69,13 +69,13 @@ def _outcomes(software: Software, arguments: Namespace, plan: Plan) -> Iterator[
 
 
 def run(server: Server, scenarios: Sequence[str], photograph: bytes, plan: Plan) -> Iterator[Outcome]:
-    """Put `server` through `scenarios`, waiting after each until it has recovered.
+    """Inject the faults of `scenarios` into `server`, and wait after each until it has recovered.
 
     Args:
-        server: is READY; `terminate` ends it.
+        server: a server that is READY; `terminate` ends it.
         scenarios: names from `SCENARIOS`.
-        photograph: an image file, which every request sends.
-        plan: how much of each fault.
+        photograph: the image file that every request sends.
+        plan: the size of each fault.
     """
     subject = Subject(server, Address(server.ports.inference, f"/predictions/{server.model}", photograph))
     for name in [name for name in SCENARIOS if name in scenarios]:
@@ -90,17 +90,17 @@ def _parser() -> Parser:
     parser.add_argument("--out", type=Path, default=_ROOT / "build" / "faults", help="folder for table and JSON")
     text = "short: few requests, and only faults of one running server (%(default)s)"
     parser.add_argument("--faults", type=one_of(["all", "short"]), default="all", metavar="all | short", help=text)
-    text = "requests of each of the 8 ordinary clients beside a fault (%(default)s)"
+    text = "requests of each of the 8 ordinary clients during a fault (%(default)s)"
     parser.add_argument("--requests", type=positive_int, default=Plan().requests, metavar="N", help=text)
     text = "requests that fill the log (%(default)s)"
     parser.add_argument("--log-lines", type=whole_number(400), default=Plan().log_lines, metavar="N", help=text)
     for option, names in (("servers", get_args(Software)), ("scenarios", (*SCENARIOS, *STARTS))):
-        text = f"only these of {', '.join(names)}"
+        text = f"only these, of {', '.join(names)}"
         parser.add_argument(f"--{option}", type=some_of(names), default=names, metavar="NAME,...", help=text)
     return parser
 
 
 if __name__ == "__main__":
-    # SystemExit lets the server that it started end with it.
+    # SystemExit also ends the server that this program started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

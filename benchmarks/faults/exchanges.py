@@ -1,4 +1,4 @@
-"""HTTP exchanges whose end is always known: answered, refused, or lost."""
+"""HTTP exchanges with a definite outcome: answered, refused or lost."""
 
 import asyncio
 import time
@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 #: An answer that takes longer counts as lost.
 PATIENCE_S = 150.0
 _HOST = "127.0.0.1"
-#: What stands in place of a status if nothing listens on the port any more.
+#: Used in place of a status when nothing listens on the port any more.
 NOT_LISTENING = "no listener"
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where photographs are sent, and the one that is."""
+    """Where requests are sent, and the photograph they send."""
 
     port: int
     path: str
@@ -43,9 +43,9 @@ class Tally:
     """How requests ended."""
 
     sent: int = 0
-    #: By status; `NOT_LISTENING` where the connection was refused.
+    #: Counts by status, with `NOT_LISTENING` for refused connections.
     ends: Counter[str] = field(default_factory=Counter)
-    #: No complete answer: the connection broke, or it took longer than `PATIENCE_S`.
+    #: Requests without a complete answer: the connection broke, or it took longer than `PATIENCE_S`.
     lost: int = 0
     longest_s: float = 0.0
 
@@ -59,7 +59,7 @@ class Tally:
         return self.ends.total() - self.answered
 
     async def send(self, address: Address) -> str | None:
-        """Send one request on a connection of its own and count its end; return the status, None if it is lost."""
+        """Send one request on a new connection, count its outcome, and return its status, or None if it is lost."""
         self.sent += 1
         started = time.monotonic()
         try:
@@ -78,16 +78,16 @@ class Tally:
 
 
 async def exchange(address: Address) -> str:
-    """Send one request; return the status of its answer, whose whole body has arrived.
+    """Send one request, read the whole answer and return its status.
 
     Raises:
         OSError: the connection is refused or broken.
-        EOFError: it was closed before the end of the answer.
+        EOFError: the connection was closed before the end of the answer.
         ValueError: the answer is not HTTP.
     """
     async with connection(address) as (reader, writer):
         writer.write(address.request)
-        with suppress(ConnectionError):  # A refusal may come before the body is sent.
+        with suppress(ConnectionError):  # The server may refuse before the whole body is sent.
             await writer.drain()
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
         headers = dict(line.split(":", 1) for line in head[1:] if line)
@@ -97,7 +97,7 @@ async def exchange(address: Address) -> str:
 
 @asynccontextmanager
 async def connection(address: Address) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Give a connection that is closed after the block, whatever became of it."""
+    """Yield a connection that is closed after the block, whatever its state."""
     reader, writer = await asyncio.open_connection(_HOST, address.port)
     try:
         yield reader, writer

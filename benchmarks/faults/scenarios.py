@@ -1,4 +1,4 @@
-"""Faults that are injected into a server under load, and counts of how its requests ended."""
+"""Faults injected into a server under load, and counts of how its requests ended."""
 
 import asyncio
 import time
@@ -30,11 +30,11 @@ class Plan:
     slow_s: float = 25.0
     #: Clients that close their connection before the answer.
     leaving: int = 200
-    #: Workers that are killed one after the other, each as soon as it is there.
+    #: Workers killed one after the other, each as soon as it has started.
     crashes: int = 4
-    #: Seconds after which a stopped worker that nobody has replaced goes on.
+    #: Seconds after which a stopped worker is resumed if it has not been replaced.
     hang_s: float = 40.0
-    #: Requests of a day that fills the log.
+    #: Requests that fill the log with a day's lines.
     log_lines: int = 1_000_000
 
 
@@ -43,7 +43,7 @@ SMALL = Plan(clients=4, requests=5, crowd=160, slow=400, slow_s=0.5, leaving=100
 
 @dataclass(frozen=True)
 class Subject:
-    """A running server, and what it is asked."""
+    """A running server, and the request sent to it."""
 
     server: Server
     address: Address
@@ -55,11 +55,11 @@ class Outcome:
 
     scenario: str
     tally: Tally
-    #: Seconds from the fault until a new request was answered, None: never; for an end, until the process had ended.
+    #: Seconds from the fault until a new request was answered, or None for never; for SIGTERM, until the process ended.
     recovery_s: float | None
-    #: How the connections of the clients at fault ended, by status or by who closed them.
+    #: How the connections of the misbehaving clients ended, by status or by who closed them.
     culprits: Counter[str] = field(default_factory=Counter)
-    #: What else was seen.
+    #: Other observations.
     note: str = ""
 
 
@@ -75,7 +75,7 @@ async def kill_worker(subject: Subject, plan: Plan) -> Outcome:
 
 
 async def crash_loop(subject: Subject, plan: Plan) -> Outcome:
-    """Kill every worker as soon as it is there, several times in a row, while requests run."""
+    """Kill each worker as soon as it has started, several times in a row, while requests run."""
     tally, killed = Tally(), set[int]()
     async with load(subject.address, plan, tally):
         await under_load(tally)
@@ -90,7 +90,7 @@ async def crash_loop(subject: Subject, plan: Plan) -> Outcome:
 
 
 async def hang_worker(subject: Subject, plan: Plan) -> Outcome:
-    """Stop the worker with SIGSTOP while requests run; let it go on if it is not replaced."""
+    """Stop the worker with SIGSTOP while requests run, and resume it if it is not replaced."""
     tally = Tally()
     (worker,) = await asyncio.to_thread(worker_processes, subject.server)
     async with load(subject.address, plan, tally):
@@ -130,7 +130,7 @@ async def crowd(subject: Subject, plan: Plan) -> Outcome:
 
 
 async def slow_connections(subject: Subject, plan: Plan) -> Outcome:
-    """Hold connections on which headers and bodies come byte by byte, beside ordinary clients."""
+    """Open connections that send headers and bodies byte by byte, while ordinary clients send requests."""
     head = subject.address.head
     halves = (partial(_trickle, begin=b"", rest=head), partial(_trickle, begin=head, rest=subject.address.photograph))
     slow = [partial(halves[number % 2], address=subject.address, seconds=plan.slow_s) for number in range(plan.slow)]
@@ -141,7 +141,7 @@ async def slow_connections(subject: Subject, plan: Plan) -> Outcome:
 
 
 async def hanging_up(subject: Subject, plan: Plan) -> Outcome:
-    """Close connections in the middle of the body, and after it before the answer, beside ordinary clients."""
+    """Close connections in the middle of the body, and between body and answer, while ordinary clients send requests."""
     request = subject.address.request
     leaving = [partial(_leave, subject.address, request[: len(request) // (1 + number % 2)]) for number in range(plan.leaving)]
     tally, culprits = Tally(), Counter[str]()
@@ -150,8 +150,8 @@ async def hanging_up(subject: Subject, plan: Plan) -> Outcome:
     return Outcome(f"{plan.leaving} clients that hang up", tally, await recover(subject.address), culprits)
 
 
-#: By name, in the order in which they are done to one server: the last ends it. After a crash loop a server refuses requests
-#: while it has no worker, so that follows the faults in which they are to wait.
+#: By name, in the order in which one server gets them: the last ends it. After a crash loop a server refuses requests while it
+#: has no worker, so it comes after the faults in which requests should wait.
 SCENARIOS: dict[str, Callable[[Subject, Plan], Awaitable[Outcome]]] = {
     "kill": kill_worker,
     "hang": hang_worker,
@@ -164,7 +164,7 @@ SCENARIOS: dict[str, Callable[[Subject, Plan], Awaitable[Outcome]]] = {
 
 
 def worker_processes(server: Server) -> list[psutil.Process]:
-    """Return the processes of the server's workers, also of those that are still loading."""
+    """Return the processes of the server's workers, including those still loading."""
     parent, workers = server.process(), []
     for child in parent.children() if parent else []:
         try:
@@ -178,7 +178,7 @@ def worker_processes(server: Server) -> list[psutil.Process]:
 
 @asynccontextmanager
 async def load(address: Address, plan: Plan, tally: Tally) -> AsyncIterator[None]:
-    """Let ordinary clients send their requests, from the start of the block on; wait for all of them after it."""
+    """Run ordinary clients during the block, and wait for all their requests after it."""
 
     async def keep_sending() -> None:
         for _ in range(plan.requests):
@@ -192,19 +192,19 @@ async def load(address: Address, plan: Plan, tally: Tally) -> AsyncIterator[None
 
 
 async def under_load(tally: Tally) -> None:
-    """Return when the first request has ended: the other clients wait for theirs."""
+    """Return when the first request has ended, so that the other clients are waiting for theirs."""
     await until_ended(tally, 1)
 
 
 async def until_ended(tally: Tally, requests: int) -> None:
-    """Return when this many requests have ended, or nobody listens any more."""
+    """Return when this many requests have ended, or the server no longer listens."""
     while tally.ends.total() + tally.lost < requests and not tally.ends[NOT_LISTENING]:
         await asyncio.sleep(0.001)
 
 
 @asynccontextmanager
 async def _beside(clients: Sequence[Callable[[], Awaitable[str]]], ends: Counter[str]) -> AsyncIterator[None]:
-    """Run the clients at fault beside the block, and count how they ended."""
+    """Run misbehaving clients during the block, and count how they ended."""
 
     async def run(client: Callable[[], Awaitable[str]]) -> None:
         ends[await client()] += 1
@@ -216,7 +216,7 @@ async def _beside(clients: Sequence[Callable[[], Awaitable[str]]], ends: Counter
 
 
 async def recover(address: Address) -> float | None:
-    """Return the seconds until a new request is answered; None: not for so long that nobody waits any more."""
+    """Return the seconds until a new request is answered, or None if that takes longer than `PATIENCE_S`."""
     started = time.monotonic()
     while await Tally().send(address) != "200":
         if time.monotonic() - started > PATIENCE_S:
@@ -226,7 +226,7 @@ async def recover(address: Address) -> float | None:
 
 
 async def _trickle(*, begin: bytes, rest: bytes, address: Address, seconds: float) -> str:
-    """Send `begin`, then byte by byte of `rest`, for some seconds; return the server's status or who closed the connection."""
+    """Send `begin`, then `rest` byte by byte for some seconds, and return the status or who closed the connection."""
     with suppress(ConnectionError):
         async with connection(address) as (reader, writer):
             writer.write(begin)

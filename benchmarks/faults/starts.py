@@ -1,4 +1,4 @@
-"""Faults of the machine around a server, each with a server of its own: disks, clocks, archives, second starts, long logs."""
+"""Faults of the machine, each with a separate server: disks, clocks, archives, double starts, long logs."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ _STARTED_WITHIN_S = 180
 
 @dataclass(frozen=True)
 class Setting:
-    """What is served, by what, and a folder to do it in."""
+    """What to serve, with which server, and a working folder."""
 
     software: Software
     archive: Path
@@ -40,14 +40,14 @@ class Setting:
 
     @contextmanager
     def serving(self, run_directory: Path | None = None) -> Iterator[Subject]:
-        """Give a server of its own that is READY."""
+        """Yield a separate server that is READY."""
         folder = run_directory or self.folder / "run"
         with serving(self.archive, Ports.free(), folder, software=self.software) as server:
             yield self.subject(server)
 
 
 async def kill_server(setting: Setting, plan: Plan) -> Outcome:
-    """Kill the whole server with SIGKILL while requests run, and start it again, as an operator would."""
+    """Kill the whole server with SIGKILL while requests run, then restart it, as an operator would."""
     tally, run = Tally(), setting.folder / "run"
     with setting.serving() as subject:
         async with load(subject.address, plan, tally):
@@ -65,7 +65,7 @@ async def kill_server(setting: Setting, plan: Plan) -> Outcome:
 
 
 async def fill_disk(setting: Setting, plan: Plan) -> Outcome:
-    """Fill the disk of logs and temporary files, kill the worker meanwhile, and make room again."""
+    """Fill the disk that holds logs and temporary files, kill the worker, and make room again."""
     tally = Tally()
     with mounted(setting.folder / "disk") as disk, temporary_files(disk), setting.serving(disk / "run") as subject:
         with suppress(OSError), (disk / "filler").open("wb") as filler:
@@ -85,7 +85,7 @@ async def fill_disk(setting: Setting, plan: Plan) -> Outcome:
 
 
 async def read_only_store(setting: Setting, plan: Plan) -> Outcome:
-    """Serve an archive from a file system on which nobody can write."""
+    """Serve an archive from a read-only file system."""
     tally = Tally()
     with mounted(setting.folder / "store") as store:
         archive = Path(shutil.copy(setting.archive, store))
@@ -97,7 +97,7 @@ async def read_only_store(setting: Setting, plan: Plan) -> Outcome:
 
 
 async def corrupt_archive(setting: Setting, plan: Plan) -> Outcome:
-    """Start with an archive whose weights have flipped bytes; seconds are those until it is refused."""
+    """Start with an archive whose weights have flipped bytes, and measure the seconds until it is refused."""
     del plan
     content = bytearray(setting.archive.read_bytes())
     middle = len(content) // 2
@@ -114,13 +114,13 @@ async def corrupt_archive(setting: Setting, plan: Plan) -> Outcome:
 
 
 def _reason(text: str) -> str:
-    """Return the line that names Java's exception, else all of a message, without where its log is; at most 160 characters."""
+    """Return the line that names Java's exception, or else the message without the log's path; at most 160 characters."""
     lines = text.split("\n(")[0].split("\n")
     return " ".join(next(([line] for line in lines if "Exception" in line), lines))[-160:].strip()
 
 
 async def step_clock(setting: Setting, plan: Plan) -> Outcome:
-    """Set the server's clock an hour ahead and two days back while requests run."""
+    """Set the server's clock an hour ahead, then two days back, while requests run."""
     library = _clock_library()
     if library is None:
         return Outcome("clock steps", Tally(), 0.0, note=f"not run: no libfaketime; ${_CLOCK} names the library")
@@ -135,7 +135,7 @@ async def step_clock(setting: Setting, plan: Plan) -> Outcome:
 
 
 async def two_starts(setting: Setting, plan: Plan) -> Outcome:
-    """Start two servers at the same moment in one folder, stop, and look for processes that stay."""
+    """Start two servers at the same moment in one folder, stop them, and look for leftover processes."""
     del plan
     run, began = setting.folder / "run", time.monotonic()
     command = [sys.executable, "-m", "scripts.server", "--run-directory", str(run)]
@@ -158,7 +158,7 @@ async def two_starts(setting: Setting, plan: Plan) -> Outcome:
 
 
 async def fill_logs(setting: Setting, plan: Plan) -> Outcome:
-    """Ask whether the server is alive until the log has a line for each of very many requests."""
+    """Send pings until the log has a line for each of very many requests."""
     tally, row = Tally(), _ROWS[setting.software]
     with setting.serving() as subject:
         await asyncio.gather(*(_ask_in_rows(subject, tally, plan.log_lines // 8 // row, row) for _ in range(8)))
@@ -170,7 +170,7 @@ async def fill_logs(setting: Setting, plan: Plan) -> Outcome:
 
 
 async def _ask_in_rows(subject: Subject, tally: Tally, rows: int, row: int) -> None:
-    """Send `rows` times `row` requests at a time over one connection, and over a new one when that breaks."""
+    """Send `rows` times `row` pipelined requests over one connection, and reconnect when it breaks."""
     while rows > 0:
         reader, writer = await asyncio.open_connection("127.0.0.1", subject.address.port)
         waiting = 0
@@ -189,11 +189,11 @@ async def _ask_in_rows(subject: Subject, tally: Tally, rows: int, row: int) -> N
 
 
 _PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
-#: Requests that are sent at a time. Of several, TorchServe answers the first.
+#: Pipelined requests per write. TorchServe answers only the first of several.
 _ROWS: Mapping[Software, int] = {"asgi": 50, "torchserve": 1}
 
 
-#: By name, in the order in which they are done.
+#: By name, in the order in which they run.
 STARTS: dict[str, Callable[[Setting, Plan], Awaitable[Outcome]]] = {
     "killserver": kill_server,
     "disk": fill_disk,
@@ -209,7 +209,7 @@ NEED_ROOT = {"disk", "readonly"}
 
 @contextmanager
 def mounted(folder: Path) -> Iterator[Path]:
-    """Give a small file system in memory, mounted at `folder`; only root can do that."""
+    """Yield a small in-memory file system mounted at `folder`; needs root."""
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_SMALL_DISK}", "tmpfs", folder], check=True)
     try:
@@ -220,12 +220,12 @@ def mounted(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def faked_clock(library: Path, clock: Path) -> Iterator[None]:
-    """Let processes that the block starts see the time that is `clock` seconds ahead of the true one."""
+    """Shift the clock of processes started in the block by the seconds written in the file `clock`."""
     faked = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(clock)}
     faked |= {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    # With this fix, which old C libraries needed, every wait of Java ends at once, and its threads take the processor.
+    # This fix, which old C libraries need, makes every wait in Java return at once, and its threads spin.
     faked |= {"FAKETIME_FORCE_MONOTONIC_FIX": "0"}
-    # They share a semaphore, which the one that makes it removes at its end. So this one outlives all others.
+    # The processes share a semaphore, which its creator removes on exit, so the creator must outlive all others.
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, env=os.environ | faked) as first:
         while not Path(f"/dev/shm/sem.faketime_sem_{first.pid}").exists():  # noqa: S108
             time.sleep(0.01)
@@ -250,7 +250,7 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def temporary_files(folder: Path) -> Iterator[None]:
-    """Let servers that the block starts have their temporary files in `folder`."""
+    """Make servers started in the block put their temporary files in `folder`."""
     before, tempfile.tempdir = tempfile.tempdir, str(folder)
     try:
         yield

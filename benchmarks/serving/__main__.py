@@ -1,4 +1,4 @@
-"""Measure this bundle beside TorchServe's own segmentation handler, both live, and every part of a request.
+"""Compare this bundle with TorchServe's own segmentation handler, both live, and measure every part of a request.
 
 python -m benchmarks.serving
 python -m benchmarks.serving --sections engines,starts --repetitions 2
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if sys.platform != "linux":
         raise UserError("the benchmark needs Linux: it reads the memory of processes from /proc")
-    # Draws, and so imports matplotlib, which takes longer than an error or --help should.
+    # Imports matplotlib, which would delay errors and --help.
     from benchmarks.serving.run_benchmark import run_benchmark
 
     plan = SMALL if arguments.small else FULL
@@ -38,14 +38,16 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser("python -m benchmarks.serving", __doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench", help="folder for table, JSON and picture")
-    parser.add_argument("--small", action="store_true", help="run everything once, small; the figures mean nothing")
-    sections = f"run only these of {', '.join(SECTIONS)}"
+    parser.add_argument(
+        "--small", action="store_true", help="run everything once with small inputs; the figures are meaningless"
+    )
+    sections = f"run only these sections, of {', '.join(SECTIONS)}"
     parser.add_argument("--sections", type=some_of(SECTIONS), default=tuple(SECTIONS), metavar="NAME,...", help=sections)
     parser.add_argument("--repetitions", type=positive_int, metavar="N", help="rounds; each measures every side once")
     return parser
 
 
 if __name__ == "__main__":
-    # SystemExit lets the servers and processes that it started end with it.
+    # SystemExit also ends the servers and processes that this program started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

@@ -14,7 +14,7 @@ RESNET50, RESNET101, MOBILENET = "deeplabv3_resnet50", "deeplabv3_resnet101", "d
 
 @dataclass(frozen=True)
 class Case:
-    """A network, its engine and its precision, the last two as model-config.yaml spells them."""
+    """A network, and its engine and precision as spelled in model-config.yaml."""
 
     network: str
     engine: str = "torch"
@@ -33,7 +33,7 @@ class Case:
         return replace(self, precision=native) if self.precision == "bfloat16" else self
 
 
-#: Engines and precisions of every network; the labels of the others are compared with the first's.
+#: Engines and precisions measured for every network; labels are compared with those of the first.
 RUNTIMES: tuple[tuple[str, str], ...] = (
     ("torch", "float32"),
     ("openvino", "float32"),
@@ -56,31 +56,31 @@ def default_case(network: str) -> Case:
 class Plan:
     """What one run of the benchmark measures, and how often."""
 
-    #: Compared with TorchServe's own handler; all of one network.
+    #: Compared with TorchServe's own handler; all have the same network.
     compared: tuple[Case, ...]
-    #: Served as well, and compared with their bare engines, as those above are.
+    #: Served too, and like those above compared with their bare engines.
     served: tuple[Case, ...]
     #: Measured stage by stage.
     staged: tuple[Case, ...]
     #: Compared by engine and precision.
     engines: tuple[Case, ...]
-    #: Started, for time to READY and memory.
+    #: Started, to measure time to READY and memory.
     started: tuple[Case, ...]
-    #: Served by every one of `servers`, which `sections.server_comparison` knows.
+    #: Served by each of `servers`, named as in `sections.server_comparison`.
     compared_server: Case
     servers: tuple[str, ...]
-    #: Served by the server without Java: models of this repository, and larger networks.
+    #: Served by the server without Java: this repository's models, and larger networks.
     models: tuple[Case, ...]
     #: Height and width of the photographs.
     photo: Size
     large: Size
     #: Names of the samples on which labels are compared.
     samples: tuple[str, ...]
-    #: Short side, in pixels, of the image that networks with random weights see.
+    #: Short side in pixels of the input of networks with random weights.
     side: int
-    #: Rounds; each measures every side of a comparison once, one after the other.
+    #: Each round measures every side of a comparison once, one after the other.
     rounds: int
-    #: One client, in one round: this bundle and its bare engine, and TorchServe's handler; then several clients.
+    #: The pace of a round with one client, for this bundle and its bare engine and for TorchServe's handler; then with several.
     one_client: Pace
     baseline_one_client: Pace
     several_clients: Pace
@@ -94,15 +94,15 @@ class Plan:
     #: Executors of `scripts.bulk`, all on `compared_server`'s archive.
     bulk_engines: tuple[str, ...]
     bulk_images: int
-    #: Processes of a bulk run; None: one per core.
+    #: Processes of a bulk run, or None for one per core.
     bulk_jobs: int | None
-    #: The bare engine beside it, in one round.
+    #: The pace of the bare engine for comparison, in one round.
     bulk_engine: Pace
-    #: Whether the figures are compared with the targets.
+    #: Whether to compare the figures with the targets.
     checks_targets: bool
 
     def on(self, native: str) -> "Plan":
-        """Apply `Case.on` to every case, and drop cases that are then equal."""
+        """Apply `Case.on` to every case, and drop duplicates."""
 
         def on_native(cases: tuple[Case, ...]) -> tuple[Case, ...]:
             return tuple(dict.fromkeys(case.on(native) for case in cases))
@@ -148,7 +148,7 @@ FULL = Plan(
     bulk_engine=Pace(20, 10.0),
     checks_targets=True,
 )
-#: Shows that the benchmark runs; its figures mean nothing.
+#: Checks that the benchmark runs; its figures are meaningless.
 SMALL = Plan(
     compared=(default_case(MOBILENET),),
     served=(),

@@ -1,4 +1,4 @@
-"""A running server as its clients see it."""
+"""Clients of a running server."""
 
 import threading
 import time
@@ -27,19 +27,19 @@ class Running(Protocol):
 
     @property
     def url(self) -> str:
-        """Return where photographs are sent."""
+        """Return the URL that photographs are sent to."""
 
     @property
     def certificate(self) -> Path | None:
-        """Return the certificate that it shows, if it has one."""
+        """Return the server's certificate, if it has one."""
 
     def workers(self) -> list[dict[str, Any]]:
-        """Return the processes that answer; `pid` is the id of each."""
+        """Return the processes that answer, each with its `pid`."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server and the one request that is measured: a photograph, answered in full."""
+    """A server and the request to measure: a photograph, with its whole answer."""
 
     server: Running
     file: bytes
@@ -61,7 +61,7 @@ class Endpoint:
             return time_repetitions(lambda: self._send(session), pace)
 
     def per_second(self, clients: int, pace: Pace) -> float:
-        """Return the answers per second to `clients` clients, each of which sends its next request once it is answered."""
+        """Return the answers per second to `clients` clients, each of which sends its next request when it has an answer."""
         lock, sent, started = threading.Lock(), 0, time.perf_counter()
 
         def may_send() -> bool:
@@ -99,7 +99,7 @@ class Endpoint:
 
     def _session(self) -> requests.Session:
         session = requests.Session()
-        # Loopback must not go through a proxy that the environment names.
+        # Requests to loopback must not go through a proxy set in the environment.
         session.trust_env = False
         ServerAccess.from_environment().prepare(session, self.server.url, self.headers)
         if self.server.certificate:

@@ -1,4 +1,4 @@
-"""Measure an archive's model without a server, in a process of its own like a worker's: its memory and threads are its own."""
+"""Measure an archive's model without a server, in a separate process like a worker's, with its own memory and threads."""
 
 import json
 import multiprocessing
@@ -31,13 +31,13 @@ from scripts.served_model_config import ServedModelConfig
 from scripts.yaml_file import read_mapping
 
 TOTAL = "total"
-#: In the child process, the pipeline that `_load` made and all later calls use.
+#: In the child process, the pipeline that `_load` creates for all later calls.
 _loaded: list[Pipeline] = []
 
 
 @dataclass(frozen=True)
 class LabelTimes:
-    """Seconds from logits to labels at the image's size, both ways measured in turn."""
+    """Seconds from logits to labels at the image's size, for two methods measured in turn."""
 
     bundle: list[float]
     #: torch's `interpolate(...).argmax(1)`.
@@ -47,14 +47,14 @@ class LabelTimes:
 
 
 class ModelProcess:
-    """A child process that has an archive's model loaded and warmed up, and is idle between calls."""
+    """A child process with an archive's model loaded and warmed up; idle between calls."""
 
     def __init__(self, archive: Path, threads: int | None = None) -> None:
         """Start the process.
 
         Args:
             archive: the folder of an unpacked archive.
-            threads: of the engine; None: what the archive says.
+            threads: number of engine threads, or None for the archive's setting.
         """
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_load, initargs=(archive, threads))
@@ -66,11 +66,11 @@ class ModelProcess:
         self._pool.shutdown()
 
     def network_seconds(self, file: bytes, pace: Pace) -> list[float]:
-        """Time the engine alone on an image file, which is decoded and resized beforehand."""
+        """Time only the engine on an image file, which is decoded and resized beforehand."""
         return self._pool.submit(_network_seconds, file, pace).result()
 
     def stage_seconds(self, file: bytes, answer_format: str, runs: int) -> list[dict[str, float]]:
-        """Time each stage of `runs` answers, and the whole answer under `TOTAL`; one answer before them is not counted."""
+        """Time each stage of `runs` answers, and the whole answer under `TOTAL`, after one answer to warm up."""
         return self._pool.submit(_stage_seconds, file, answer_format, runs).result()
 
     def label_maps(self, images: Sequence[RGBImage]) -> list[LabelMap]:
@@ -78,7 +78,7 @@ class ModelProcess:
         return self._pool.submit(_label_maps, images).result()
 
     def label_times(self, file: bytes, runs: int) -> LabelTimes:
-        """Time the label map alone."""
+        """Time only the label map."""
         return self._pool.submit(_label_times, file, runs).result()
 
     def memory(self) -> ProcessMemory:
@@ -121,7 +121,7 @@ def _stage_seconds(file: bytes, answer_format: str, runs: int) -> list[dict[str,
         total = time.perf_counter() - started
         return {**stages, TOTAL: total}
 
-    # As in a worker: OpenVINO has threads of its own.
+    # As in a worker, since OpenVINO has its own threads.
     with torch_threads(1 if pipeline.engine.name == "openvino" else torch.get_num_threads()):
         return [answer() for _ in range(runs + 1)][1:]
 

@@ -1,4 +1,4 @@
-"""Make the checkpoints that are measured. The large networks have random weights: speed does not depend on the weights."""
+"""Create the checkpoints to measure. The large networks have random weights, since speed does not depend on them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,18 +34,18 @@ from scripts.quantize.nncf_graph import Pictures, method, quantize, serialized
 
 #: Ridge penalty, relative to the variance of the features.
 _RIDGE = 0.1
-#: Scales the fit, which is in 0..1, to logits.
+#: Scales the fitted values, 0..1, to logits.
 _SHARPNESS = 10.0
 _FITTED_AT = (360, 480)
 
 
 def checkpoint_of(network: str, folder: Path, side: int) -> Path:
-    """Return the checkpoint of a network; one of random weights is written into `folder`, the same every time.
+    """Return a network's checkpoint; one with random weights is written into `folder`, reproducibly.
 
     Args:
-        network: "default", a model of this repository ("scenes"), or one of torchvision's names.
-        folder: gets the checkpoint.
-        side: short side, in pixels, of the image that the network sees.
+        network: "default", a model of this repository ("scenes"), or a name from torchvision.
+        folder: where a checkpoint is written.
+        side: short side in pixels of the network's input.
 
     Raises:
         ConfigurationError: there is no such network.
@@ -70,7 +70,7 @@ def checkpoint_of(network: str, folder: Path, side: int) -> Path:
 
 
 def quantize_checkpoint(checkpoint: Path, images: Sequence[RGBImage], folder: Path) -> Path:
-    """Write the checkpoint with a graph in 8-bit integers, calibrated on `images`, into `folder`; return its path."""
+    """Write the checkpoint with an 8-bit integer graph, calibrated on `images`, into `folder`, and return its path."""
     path = folder / f"{checkpoint.stem}.int8.safetensors"
     if not path.exists():
         loaded = load_checkpoint(checkpoint)
@@ -79,7 +79,7 @@ def quantize_checkpoint(checkpoint: Path, images: Sequence[RGBImage], folder: Pa
         quantized = serialized(
             quantize(graph, Pictures(lambda: iter(inputs), len(inputs))), folder / f"{checkpoint.stem}.int8.xml"
         )
-        # The loss of accuracy is what the benchmark measures.
+        # The benchmark itself measures the loss of accuracy.
         record = Quantization(
             method=method(graph), calibration="samples", photographs=len(inputs), dataset="none", images=1, equal_labels=0
         )
@@ -103,7 +103,7 @@ def _metadata(network: str, side: int) -> CheckpointMetadata:
 def _fit_classifier(network: Network, metadata: CheckpointMetadata, images: list[RGBImage]) -> None:
     """Fit the last layer to the default model's labels on `images`, by ridge regression on random features.
 
-    With a random classifier every answer would be noise: many times as long as a real one, and different in every precision.
+    With a random classifier every answer would be noise: many times longer than a real one, and different in every precision.
     """
     classifier = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
     grids: list[Tensor] = []

@@ -13,22 +13,22 @@ from handler.geometry import Size
 from scripts.server import Ports
 
 _ROOT = Path(__file__).parents[2]
-#: The environment that `make bench` makes.
+#: The environment that `make bench` creates.
 _PYTHON = _ROOT / ".venv" / "peers" / "bin" / "python"
 _ENDS_WITHIN_S = 10
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A server that people would write or pick instead."""
+    """A server that people might write or choose instead."""
 
-    #: Its file in `peers`.
+    #: Its module in `peers`.
     program: str
-    #: Whether it takes the photograph as a file in a form, instead of as the body.
+    #: Whether it takes the photograph as a file in a form instead of the body.
     takes_form: bool
 
 
-#: By their names in the table.
+#: By name in the table.
 PEERS = {
     "FastAPI and torchvision": Peer("fastapi_server", takes_form=True),
     "LitServe": Peer("litserve_server", takes_form=True),
@@ -62,9 +62,9 @@ def peer_server(name: str, checkpoint: Path, size: Size, log: Path) -> Iterator[
 
     Args:
         name: from `PEERS`.
-        checkpoint: the network that it serves.
+        checkpoint: the network to serve.
         size: height and width of the network's input.
-        log: gets what it prints.
+        log: file for the peer's output.
     """
     port = Ports.free().inference
     program = [str(_PYTHON), "-m", f"benchmarks.serving.peers.{PEERS[name].program}"]
@@ -78,7 +78,7 @@ def peer_server(name: str, checkpoint: Path, size: Size, log: Path) -> Iterator[
 
 
 def _end_family(process: "subprocess.Popen[bytes]") -> None:
-    """End a process and all that it has started."""
+    """End a process and all its descendants."""
     parent = psutil.Process(process.pid)
     family = [*parent.children(recursive=True), parent]
     for member in family:

@@ -1,4 +1,4 @@
-"""Values that were measured: times in seconds, memory and answers in bytes, sizes as (width, height)."""
+"""Measured values: times in seconds, memory and answers in bytes, sizes as (width, height)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from benchmarks.serving.timing import Spread
 
 @dataclass(frozen=True)
 class LiveServer:
-    """A live server, sent the photograph again and again."""
+    """A live server that is repeatedly sent the photograph."""
 
     #: With one client.
     latency: Spread
@@ -24,12 +24,12 @@ class LiveServer:
 
 @dataclass(frozen=True)
 class Gain:
-    """This bundle against TorchServe's own handler."""
+    """This bundle compared with TorchServe's own handler."""
 
     #: How many times faster a request is, and how many times smaller its answer.
     faster: float
     smaller: float
-    #: Share of labels that are equal, which shows that both sides run the same weights.
+    #: Share of equal labels, which shows that both sides run the same weights.
     agreement: float
 
     @classmethod
@@ -45,7 +45,7 @@ class BundleRequests:
     case: Case
     live: LiveServer
     network: Spread
-    #: None where TorchServe's own handler was not measured with the same network.
+    #: None if TorchServe's own handler was not measured with the same network.
     gain: Gain | None
 
     @property
@@ -74,7 +74,7 @@ class Requests:
 
 @dataclass(frozen=True)
 class ComparedServer:
-    """One of the servers around the same network."""
+    """One of the compared servers."""
 
     name: str
     #: With one client.
@@ -91,11 +91,11 @@ class ComparedServer:
 
 @dataclass(frozen=True)
 class ServerComparison:
-    """Servers around one network."""
+    """Servers around the same network."""
 
     case: Case
     clients: int
-    #: The network by the archive's engine, and the whole answer by `Pipeline`, without a server.
+    #: The network in the archive's engine, and the whole answer from `Pipeline`, both without a server.
     network: Spread
     in_process: Spread
     servers: tuple[ComparedServer, ...]
@@ -103,11 +103,11 @@ class ServerComparison:
     left_out: tuple[str, ...]
 
     def around_network(self, server: ComparedServer) -> float:
-        """Return the seconds of a request outside the network: decoding, labels and encoding included."""
+        """Return the seconds of a request outside the network, including decoding, labels and encoding."""
         return server.latency.median - self.network.median
 
     def around_pipeline(self, server: ComparedServer) -> float:
-        """Return the seconds that a request takes longer than the same answer without a server."""
+        """Return the seconds that a request takes beyond the same answer without a server."""
         return server.latency.median - self.in_process.median
 
     def engine_share(self, server: ComparedServer) -> float:
@@ -132,13 +132,13 @@ class AnswerStages:
 
 @dataclass(frozen=True)
 class LabelMaps:
-    """Logits to the labels of the large photograph, beside torch's `interpolate(...).argmax(1)`."""
+    """Times from logits to labels of the large photograph, compared with torch's `interpolate(...).argmax(1)`."""
 
     case: Case
     size: tuple[int, int]
     bundle: Spread
     reference: Spread
-    #: Share of labels that are equal.
+    #: Share of equal labels.
     agreement: float
 
     @property
@@ -152,9 +152,9 @@ class EngineRun:
 
     case: Case
     network: Spread
-    #: Share of labels, at the photographs' sizes, that equal those of the network's first engine and precision.
+    #: Share of labels, at the photographs' sizes, equal to those of the network's first engine and precision.
     agreement: float
-    #: Resident at rest; the peak is after the large photograph.
+    #: Resident memory when idle, and the peak after the large photograph.
     memory: ProcessMemory
 
 
@@ -163,11 +163,11 @@ class WorkerStart:
     """How soon a server is READY, and the memory of its worker at that moment."""
 
     case: Case
-    #: From the command on, including Java's start and unpacking the archive.
+    #: From the command, including Java's start and unpacking the archive.
     server: Spread
-    #: From the start of the worker's process on.
+    #: From the start of the worker process.
     worker: Spread
-    #: The worker's peak, in the start with the largest one.
+    #: The worker's memory in the start with the largest peak.
     memory: ProcessMemory
     #: The peak of a process that loads and warms up the same model without a server.
     without_server: ProcessMemory
@@ -175,18 +175,18 @@ class WorkerStart:
 
 @dataclass(frozen=True)
 class Quality:
-    """How well a model labels, as its checkpoint says."""
+    """A model's quality as recorded in its checkpoint."""
 
-    #: What it was measured on.
+    #: The evaluation data.
     data: str
-    #: In 0..1; None: not measured.
+    #: In 0..1; None if not measured.
     miou: float
     pixel_accuracy: float | None
 
 
 @dataclass(frozen=True)
 class ModelRun:
-    """A model by the server without Java: live with one client, and its engine called directly in a loop."""
+    """A model on the server without Java, live with one client, and its engine called directly in a loop."""
 
     case: Case
     request: Spread
@@ -194,12 +194,12 @@ class ModelRun:
     #: Width and height of the network's input for the photograph.
     input_size: tuple[int, int]
     checkpoint_bytes: int
-    #: None: the checkpoint does not say.
+    #: None if the checkpoint has no evaluation.
     quality: Quality | None
 
     @property
     def around_network(self) -> float:
-        """The seconds of a request outside the network: decoding, labels and encoding included."""
+        """The seconds of a request outside the network, including decoding, labels and encoding."""
         return self.request.median - self.network.median
 
 
@@ -210,7 +210,7 @@ class BulkRun:
     engine: str
     #: Images per second while all processes work, one value per round.
     per_second: Spread
-    #: Duration of the whole program, start included.
+    #: Duration of the whole program, including its start.
     seconds: Spread
 
 
@@ -222,7 +222,7 @@ class BulkComparison:
     images: int
     #: Processes of a run.
     jobs: int
-    #: Images per second of the engine alone: one process on all cores, and as many processes as a run has.
+    #: Images per second of the engine alone, in one process on all cores, and in `jobs` processes.
     bare_engine: Spread
     bare_engines: Spread
     runs: tuple[BulkRun, ...]
@@ -230,17 +230,17 @@ class BulkComparison:
     left_out: tuple[str, ...]
 
     def share(self, run: BulkRun) -> float:
-        """Return the images per second as a share of the bare engine's in one process."""
+        """Return the images per second as a share of the bare engine's rate in one process."""
         return run.per_second.median / self.bare_engine.median
 
     def share_of_processes(self, run: BulkRun) -> float:
-        """Return them as a share of the bare engine's in as many processes."""
+        """Return the images per second as a share of the bare engine's rate in as many processes."""
         return run.per_second.median / self.bare_engines.median
 
 
 @dataclass(frozen=True)
 class Results:
-    """Results of the sections that were run; empty for the others."""
+    """Results of the sections that ran; empty for the others."""
 
     servers: ServerComparison | None = None
     models: tuple[ModelRun, ...] = ()
@@ -261,6 +261,6 @@ ResultT = TypeVar("ResultT", bound=HasCase)
 
 
 def latest(results: Iterable[ResultT], network: str, precision: str | None = None) -> ResultT | None:
-    """Return the last result for a network, in `precision` where one is given."""
+    """Return the last result for a network, and for `precision` if given."""
     matching = [result for result in results if result.case.network == network and precision in (None, result.case.precision)]
     return matching[-1] if matching else None

@@ -1,4 +1,4 @@
-"""Photographs of any size to measure with."""
+"""Test photographs of any size."""
 
 import io
 
@@ -9,7 +9,7 @@ from skimage import data
 from handler.geometry import RGBImage, Size
 
 _NAMES = ("astronaut", "chelsea", "coffee")
-#: Standard deviation of sensor noise. Without it, a large JPEG of an enlarged photograph has a third of a camera's bytes.
+#: Standard deviation of sensor noise. Without it, the JPEG of an enlarged photograph would have a third of a camera's bytes.
 _NOISE = 4.0
 
 
@@ -19,7 +19,7 @@ def sized_photographs(size: Size) -> dict[str, RGBImage]:
 
 
 def camera_jpeg(size: Size) -> bytes:
-    """Return `astronaut` at `size` (height, width) as a camera would store it."""
+    """Return `astronaut` at `size` (height, width) as a JPEG like a camera's."""
     image = _fit(data.astronaut(), size).astype(np.float32)  # type: ignore[no-untyped-call]
     image += np.random.default_rng(0).standard_normal(size, np.float32)[..., None] * _NOISE
     return encode_image(image.round().clip(0, 255).astype(np.uint8), "JPEG", quality=90)

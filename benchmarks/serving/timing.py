@@ -10,13 +10,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Pace:
-    """How long one round repeats a measurement: both bounds must be reached."""
+    """The minimum repetitions and seconds of one round of a measurement; a round ends once both are reached."""
 
     repetitions: int
     seconds: float = 0.0
 
     def done(self, repetitions: int, started: float) -> bool:
-        """Return whether a round is over that began when `time.perf_counter()` was `started`."""
+        """Return whether a round that began at `started`, by `time.perf_counter()`, is over."""
         return repetitions >= self.repetitions and time.perf_counter() - started >= self.seconds
 
 
@@ -35,7 +35,7 @@ class Spread:
         """Summarize `values`.
 
         Raises:
-            ValueError: there are none.
+            ValueError: `values` is empty.
         """
         array = np.fromiter(values, np.float64)
         if not array.size:
@@ -45,7 +45,7 @@ class Spread:
 
 
 def time_repetitions(run: Callable[[], Any], pace: Pace) -> list[float]:
-    """Repeat `run` one after the other; return the seconds of each repetition."""
+    """Repeat `run` sequentially, and return the seconds of each repetition."""
     durations: list[float] = []
     started = time.perf_counter()
     while not pace.done(len(durations), started):

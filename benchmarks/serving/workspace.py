@@ -1,4 +1,4 @@
-"""Photographs, checkpoints, archives and running servers that the measurements share, made on first use."""
+"""Photographs, checkpoints, archives and running servers that the measurements share, created on first use."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ from scripts.samples import write_samples
 from scripts.server import Ports, Server, Software, start
 from scripts.yaml_file import read_mapping, write_mapping
 
-#: Called with a line that says what is being measured.
+#: Called with a line about what is being measured.
 Report = Callable[[str], None]
 
 
@@ -42,12 +42,12 @@ class Workspace:
 
     @cached_property
     def samples(self) -> list[RGBImage]:
-        """Sample photographs on which labels are compared, in their full size."""
+        """The full-size sample photographs on which labels are compared."""
         paths = write_samples(self.folder / "samples", self.plan.samples)
         return [decode_image(path.read_bytes(), Limits()) for path in paths]
 
     def unscaled(self, case: Case) -> bytes:
-        """Return a PNG of exactly the size of the network's input, so that its labels need no resizing."""
+        """Return a PNG of exactly the network's input size, so that its labels need no resizing."""
         size = network_size(read_metadata(self.checkpoint(case)).resize, self.plan.photo)
         return encode_image(sized_photographs(size)["astronaut"], "PNG")
 
@@ -57,7 +57,7 @@ class Workspace:
         return quantize_checkpoint(checkpoint, self.samples, self.folder) if case.precision == "int8" else checkpoint
 
     def archive(self, case: Case) -> Path:
-        """Return an archive of the case: the bundle's own configuration, with the case's engine and precision."""
+        """Return the case's archive: the bundle's configuration with the case's engine and precision."""
         store = self.folder / case.name.replace(", ", "-").replace(" ", "-")
         path = store / "deeplabv3.mar"
         if not path.exists():
@@ -66,13 +66,13 @@ class Workspace:
             settings = read_mapping(DEFAULT_MODEL_CONFIG)
             settings["handler"] |= {"engine": case.engine, "precision": case.precision}
             write_mapping(config, settings)
-            # The benchmark measures how far labels agree; packaging must not require it.
+            # The benchmark measures the agreement of labels, so packaging must not require any.
             recipe = Recipe("deeplabv3", "1.0", self.checkpoint(case), config, None, self._one_photograph, least_agreement=0.0)
             build(recipe, store)
         return path
 
     def unpacked(self, case: Case) -> Path:
-        """Return the case's archive as a folder, as a worker has it."""
+        """Return the folder of the case's archive, unpacked as for a worker."""
         archive = self.archive(case)
         folder = archive.parent / "unpacked"
         if not folder.exists():
@@ -81,7 +81,7 @@ class Workspace:
 
     @cached_property
     def _one_photograph(self) -> Path:
-        """A folder of one photograph, which packaging compares engines on; its verdict is not used."""
+        """A folder with one photograph for packaging to compare engines on; the result is not used."""
         folder = self.folder / "photographs"
         folder.mkdir()
         (folder / "photo.jpg").write_bytes(self.photo)
@@ -93,12 +93,12 @@ class Workspace:
 
     @contextmanager
     def serving(self, archives: Sequence[Path], software: Software = "torchserve") -> Iterator[list[Server]]:
-        """Serve each archive inside the block, each by a server of its own."""
+        """Serve each archive inside the block, each on a separate server."""
         with ExitStack() as stack:
             servers = []
             for number, archive in enumerate(archives):
                 servers.append(start(archive, Ports.free(), self.folder / "servers" / str(number), software=software))
                 stack.callback(servers[-1].stop)
-                # Until it is READY its ports count as free, and the next server could take them.
+                # Until it is READY its ports look free, and the next server could take them.
                 servers[-1].wait_until_ready()
             yield servers

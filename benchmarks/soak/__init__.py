@@ -1,1 +1,1 @@
-"""What hours of mixed requests do to both servers: memory, descriptors and latency over time."""
+"""Soak test of both servers: memory, descriptors and latency over hours of mixed requests."""

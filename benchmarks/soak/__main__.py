@@ -3,9 +3,9 @@
 python -m benchmarks.soak --archive build/model-store/deeplabv3.mar
 python -m benchmarks.soak --archive build/model-store/deeplabv3.mar --minutes 40 --rate 2 --servers asgi
 
-The servers run side by side: do not compare their latencies with those of a server alone. Writes a CSV per server, soak.png and
-soak.md into build/soak, anew after each interval. Exits with 1 if a request failed or was lost, or if a worker at rest held
-more than 650 MB.
+The servers run side by side, so their latencies are not comparable with those of a single server. After each interval a CSV per
+server, soak.png and soak.md are written into build/soak. Exits with 1 if a request failed or was lost, or if an idle worker
+held more than 650 MB.
 """
 
 import signal
@@ -25,7 +25,7 @@ from scripts.errors import report_errors
 from scripts.server import Software
 
 _ROOT = Path(__file__).parents[2]
-#: Megabytes that a worker of the default model may hold when it has come to rest.
+#: Megabytes that an idle worker of the default model may hold.
 MOST_MEMORY = 650.0
 
 
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(arguments: Namespace, ended: threading.Event) -> dict[Software, list[Sample]]:
-    """Soak the chosen servers side by side, and write what was found after each interval; return it."""
+    """Soak the chosen servers side by side, write the samples after each interval, and return them."""
     plan = Plan(arguments.archive, arguments.minutes * 60, arguments.rate, arguments.interval)
     runs: dict[Software, list[Sample]] = {software: [] for software in arguments.servers}
     turn = threading.Lock()
@@ -65,7 +65,7 @@ def run(arguments: Namespace, ended: threading.Event) -> dict[Software, list[Sam
 
 
 def is_sound(samples: Sequence[Sample]) -> bool:
-    """Tell whether every request got what it deserved, from one worker, which never held too much at rest."""
+    """Return whether no request failed or was lost, the worker never restarted, and its idle memory stayed in bounds."""
     unharmed = sum(sample.failed + sample.lost for sample in samples) == 0
     return unharmed and len({sample.worker for sample in samples}) == 1 and max(_rest(samples)) <= MOST_MEMORY
 
@@ -110,11 +110,11 @@ def _parser() -> Parser:
     add, positive = parser.add_argument, number(0.01, 1e6)
     add("--archive", type=existing_file, required=True, metavar="FILE", help="the archive to serve")
     add("--out", type=Path, default=_ROOT / "build" / "soak", metavar="DIR", help="folder for tables and picture (build/soak)")
-    add("--minutes", type=positive, default=60.0, metavar="N", help="how long (%(default)g)")
+    add("--minutes", type=positive, default=60.0, metavar="N", help="duration (%(default)g)")
     add("--rate", type=positive, default=10.0, metavar="N", help="most requests a second to each server (%(default)g)")
     add("--interval", type=positive, default=30.0, metavar="SECONDS", help="between two samples (%(default)g)")
     names = get_args(Software)
-    add("--servers", type=some_of(names), default=names, metavar="NAME,...", help=f"only these of {', '.join(names)}")
+    add("--servers", type=some_of(names), default=names, metavar="NAME,...", help=f"only these, of {', '.join(names)}")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Requests of every kind that a client may send: formats, sizes, options, errors, and the protocols that carry them."""
+"""Requests of every kind: formats, sizes, options, errors and protocols."""
 
 import base64
 import json
@@ -17,9 +17,9 @@ from handler.geometry import Size
 from handler.servers.asgi.open_inference.messages import message_class
 from scripts.server import Server
 
-#: Height and width, and how often a photograph has it.
+#: Weights of photographs by height and width.
 _SIZES: Mapping[Size, int] = {(60, 90): 8, (300, 451): 12, (491, 640): 12, (960, 1280): 4, (3000, 4000): 1}
-#: Options, the last ones costly.
+#: Options; the last ones are expensive.
 _OPTIONS: Sequence[Mapping[str, str]] = (
     *(
         {},
@@ -33,10 +33,10 @@ _OPTIONS: Sequence[Mapping[str, str]] = (
     *({"scales": "0.5"}, {"flip": "true"}, {"scales": "0.75,1.25", "flip": "true"}, {"tiles": "2"}),
 )
 _WRONG_OPTIONS: Sequence[Mapping[str, str]] = ({"format": "svg"}, {"colour": "red"}, {"scales": "9"}, {"min_score": "nan"})
-#: Shares of requests with a broken image, with a wrong option and for a model that does not exist.
+#: Shares of requests with a broken image, with an invalid option and for an unknown model.
 _BROKEN, _WRONG, _UNKNOWN = 0.06, 0.05, 0.02
 _TIMEOUT_S = 120
-#: The service of the Open Inference Protocol by the name of the server's software; the messages are the same.
+#: The method of the Open Inference Protocol by server software; the messages are the same.
 _GRPC = {
     "torchserve": "/org.pytorch.serve.grpc.openinference.GRPCInferenceService/ModelInfer",
     "asgi": "/inference.GRPCInferenceService/ModelInfer",
@@ -67,18 +67,18 @@ class Caller:
         )
 
     def send(self, call: Call) -> int | None:
-        """Send a call; return the status of its answer, for gRPC 200, 400 or 500; None: there is no whole answer."""
+        """Send a call, and return its status (200, 400 or 500 for gRPC), or None without a complete answer."""
         with suppress(requests.RequestException):
             return call.send(self, call)
         return None
 
     def post(self, path: str, **content: object) -> int:
-        """Return the status of an answer over HTTP, whose whole body has arrived."""
+        """Send a request over HTTP, read the whole answer and return its status."""
         response = self._session.post(self.base + path, timeout=_TIMEOUT_S, **content)  # type: ignore[arg-type]
         return response.status_code
 
     def infer(self, request: object) -> int:
-        """Return the status of a call by gRPC, in HTTP's words."""
+        """Send a call over gRPC, and return the equivalent HTTP status."""
         try:
             self._infer(request, timeout=_TIMEOUT_S)
         except grpc.RpcError as error:
@@ -109,7 +109,7 @@ class Mixture:
         self._broken = [b"", b"no picture", whole[: len(whole) // 2], whole[:2] + bytes(2000)]
 
     def next(self) -> Call:
-        """Return another call."""
+        """Return the next call."""
         chance = self._chance
         kind = chance.random()
         image = chance.choice(self._broken if kind < _BROKEN else self._images)

@@ -13,12 +13,12 @@ _NAMES = {"torchserve": "TorchServe", "asgi": "server without Java"}
 
 
 def draw(path: Path, runs: Mapping[str, Sequence[Sample]], most_memory: float) -> None:
-    """Write a PNG with a panel each for the worker's memory, the front's, descriptors and latency.
+    """Write a PNG with panels for the worker's memory, the front process's memory, descriptors and latency.
 
     Args:
         path: the file to write.
-        runs: samples by the server's software.
-        most_memory: megabytes that a worker at rest may hold, drawn as a line.
+        runs: samples by server software.
+        most_memory: the bound on an idle worker's memory in megabytes, drawn as a line.
     """
     figure = Figure(figsize=(9, 8), dpi=100, layout="constrained")
     worker, front, descriptors, latency = figure.subplots(4, 1, sharex=True)

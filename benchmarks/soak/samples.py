@@ -1,4 +1,4 @@
-"""What a server's processes hold, read while it rests."""
+"""Samples of the memory, descriptors and threads of an idle server's processes."""
 
 import csv
 import time
@@ -11,7 +11,7 @@ import psutil
 from benchmarks.process_memory import ProcessMemory, reset_peak
 from scripts.server import Server
 
-#: A worker gives memory back about a second after its last request; a busy machine takes longer.
+#: A worker releases memory about a second after its last request; on a busy machine it takes longer.
 REST_S = 4.0
 
 
@@ -20,15 +20,15 @@ class Requests:
     """How the requests of an interval ended."""
 
     ok: int = 0
-    #: Statuses 400 to 499: the mixture has wrong requests.
+    #: Statuses 400 to 499; the mixture contains invalid requests.
     refused: int = 0
-    #: Statuses from 500 on.
+    #: Statuses of 500 and above.
     failed: int = 0
-    #: No whole answer.
+    #: No complete answer.
     lost: int = 0
 
     def count(self, status: int | None) -> None:
-        """Count a request by the status of its answer; None: there was none."""
+        """Count a request by its status, or None if it got no complete answer."""
         if status is None:
             self.lost += 1
         elif status >= 500:
@@ -41,7 +41,7 @@ class Requests:
 
 @dataclass(frozen=True)
 class Sample:
-    """The end of one interval. Sizes are megabytes (10⁶ bytes), times seconds."""
+    """The state at the end of one interval. Sizes are in megabytes (10⁶ bytes), times in seconds."""
 
     elapsed: float
     requests: int
@@ -53,7 +53,7 @@ class Sample:
     median: float
     p95: float
     worker: int
-    #: Resident memory of the worker at rest, and the most it was in the interval.
+    #: Resident memory of the idle worker, and its peak in the interval.
     worker_memory: float
     worker_peak: float
     front_memory: float
@@ -64,13 +64,13 @@ class Sample:
 
 
 def worker_of(server: Server) -> int:
-    """Return the id of the process of the server's only worker, 0 while there is none."""
+    """Return the process id of the server's only worker, or 0 while it has none."""
     workers = server.workers()
     return int(str(workers[0]["pid"])) if workers else 0
 
 
 def take(server: Server, elapsed: float, requests: Requests, latencies: Sequence[float]) -> Sample:
-    """Let the server rest, then read what its processes hold; the peak begins anew.
+    """Wait until the server is idle, then sample its processes and reset the peak.
 
     Raises:
         psutil.NoSuchProcess: the server or its worker has ended.

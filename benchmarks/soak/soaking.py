@@ -17,11 +17,11 @@ _CLIENTS = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast."""
+    """What to send, for how long and how fast."""
 
     archive: Path
     seconds: float
-    #: Most requests a second, and seconds between samples.
+    #: The most requests per second, and seconds between samples.
     rate: float
     interval: float
 
@@ -31,7 +31,7 @@ def soak(software: Software, plan: Plan, ended: threading.Event) -> Iterator[Sam
 
     Raises:
         ServerError: the server does not start.
-        psutil.NoSuchProcess: it has ended.
+        psutil.NoSuchProcess: the server has ended.
     """
     ports = Ports.free()
     options = ("--grpc-port", str(ports.grpc_inference)) if software == "asgi" else ()
@@ -47,7 +47,7 @@ def soak(software: Software, plan: Plan, ended: threading.Event) -> Iterator[Sam
 
 
 def _interval(caller: Caller, mixture: Mixture, plan: Plan, ended: threading.Event) -> tuple[Requests, list[float]]:
-    """Send requests for one interval; return how they ended and the seconds that each took."""
+    """Send requests for one interval, and return how they ended and the seconds each took."""
     until, requests, latencies = time.monotonic() + plan.interval, Requests(), []
     turn = threading.Lock()
 

@@ -1,1 +1,1 @@
-"""TorchServe's own segmentation handler, packaged so that it can be compared with this bundle."""
+"""TorchServe's own segmentation handler, packaged for comparison with this bundle."""

@@ -21,19 +21,19 @@ def build_baseline(case: Case, checkpoint: Path, folder: Path) -> Path:
     """Write the archive with torch-model-archiver and return its path.
 
     Args:
-        case: its network must have a file in `model_files`.
-        checkpoint: has the weights and the size of the network's input.
-        folder: emptied, then gets the archive and the files it is made of.
+        case: the case, whose network must have a file in `model_files`.
+        checkpoint: provides the weights and the size of the network's input.
+        folder: emptied, then filled with the archive and its intermediate files.
     """
     loaded = load_checkpoint(checkpoint)
     stage, scratch, weights = folder / "stage", folder / "tmp", folder / "weights.pth"
     shutil.rmtree(folder, ignore_errors=True)
     (stage / _OPERATORS.parent).mkdir(parents=True)
     scratch.mkdir()
-    # The handler needs only this module of `model`; more would count as memory of its worker.
+    # The handler needs only this module of `model`; more would add to its worker's memory.
     (stage / _OPERATORS.parent / "__init__.py").touch()
     shutil.copyfile(_HERE.parents[2] / _OPERATORS, stage / _OPERATORS)
-    # Our keys are torchvision's.
+    # Our state dict has torchvision's keys.
     torch.save(loaded.network.state_dict(), weights)
     config = folder / "model-config.yaml"
     settings = {"minWorkers": 1, "maxWorkers": 1, "batchSize": 1, "responseTimeout": 120}

@@ -1,8 +1,8 @@
-"""TorchServe's own handler on the whole image instead of the central 224 pixels; the handler file of the baseline archive."""
+"""The baseline archive's handler: TorchServe's own, applied to the whole image instead of the central 224 pixels."""
 
 from typing import Any
 
-# Lets torchvision be imported with any build of torch.
+# Makes torchvision importable with any build of torch.
 from model import torchvision_ops  # isort: skip  # noqa: F401
 
 from ts.torch_handler.image_segmenter import ImageSegmenter

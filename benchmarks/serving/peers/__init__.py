@@ -1,5 +1,5 @@
-"""What people would write or pick instead of this bundle, each around the same network, as its tutorials have it.
+"""Servers that people might write or choose instead of this bundle, each around the same network, as in its tutorials.
 
-Every file is a program, `python -m benchmarks.serving.peers.NAME --checkpoint FILE --size HEIGHT WIDTH --port N`, in an
-environment of its own with what `requirements.txt` lists; `make bench` makes it.
+Every file is a program, `python -m benchmarks.serving.peers.NAME --checkpoint FILE --size HEIGHT WIDTH --port N`, in a separate
+environment with the packages of `requirements.txt`, which `make bench` creates.
 """

@@ -9,7 +9,7 @@ from benchmarks.serving.peers.network import Options, TutorialModel, parse_optio
 
 
 class SegmentationAPI(litserve.LitAPI):  # type: ignore[misc]
-    """Takes the field `file` of a form, answers a PNG."""
+    """Takes the field `file` of a form and answers with a PNG."""
 
     def __init__(self, options: Options) -> None:
         super().__init__(api_path="/segment")
@@ -20,7 +20,7 @@ class SegmentationAPI(litserve.LitAPI):  # type: ignore[misc]
         self.model = TutorialModel(self.options)
 
     def decode_request(self, request: Request) -> Any:
-        # What arrives is the form, whatever the annotation says: LitServe reads it for a handler that asks for the request.
+        # Despite the annotation LitServe passes the form, which it reads for handlers that take the request.
         return self.model.open(request["file"].file.read())
 
     def predict(self, image: Any) -> Any:

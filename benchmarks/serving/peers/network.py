@@ -19,7 +19,7 @@ from torchvision import transforms
 
 @dataclass(frozen=True)
 class Options:
-    """What every peer is started with."""
+    """The command-line options of every peer."""
 
     checkpoint: Path
     #: Height and width of the network's input.
@@ -44,7 +44,7 @@ def load(options: Options) -> Checkpoint:
 
 
 class TutorialModel:
-    """A photograph to a palette PNG of its size, written as the tutorials of torchvision write it."""
+    """Turns a photograph into a palette PNG of its size, written as in torchvision's tutorials."""
 
     def __init__(self, options: Options) -> None:
         checkpoint = load(options)
@@ -63,7 +63,7 @@ class TutorialModel:
         return Image.open(io.BytesIO(file)).convert("RGB")
 
     def segment(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """Return the labels H×W."""
+        """Return the labels, H×W."""
         with torch.no_grad():
             logits = self.network(self.transform(image).unsqueeze(0))["out"]
             upsampled = torch.nn.functional.interpolate(logits, image.size[::-1], mode="bilinear", align_corners=False)

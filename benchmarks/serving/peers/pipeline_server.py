@@ -1,6 +1,6 @@
 """Hugging Face's `pipeline` behind Starlette: requests queue for one loop that runs the pipeline.
 
-The network is this bundle's, wrapped as one of transformers' models, since transformers has none of the same layers.
+The network is this bundle's, wrapped as a transformers model, since transformers has no network with the same layers.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from transformers.modeling_outputs import SemanticSegmenterOutput
 
 
 class WrappedNetwork(PreTrainedModel):  # type: ignore[misc]
-    """A checkpoint's network with the outputs of transformers' models for semantic segmentation."""
+    """A checkpoint's network with the output type of transformers' semantic segmentation models."""
 
     config_class = PretrainedConfig
     main_input_name = "pixel_values"

@@ -1,1 +1,1 @@
-"""The results as Markdown, as bars, and against the targets."""
+"""Reports of the results: Markdown tables, bar charts, and a comparison with the targets."""

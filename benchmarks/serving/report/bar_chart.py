@@ -10,12 +10,12 @@ from benchmarks.serving.results import AnswerStages, EngineRun, Requests, Result
 from benchmarks.serving.sections.live_requests import BASELINE
 
 _BASELINE_COLOUR, _INK = "#9aa3b2", "#2b3240"
-#: Colours of this bundle by precision, from pale to strong.
+#: Colours of this bundle by precision, from pale to dark.
 _BUNDLE_COLOURS = {"float32": "#8fb8de", "bfloat16": "#2563a8", "int8": "#143a66"}
 _STAGE_COLOURS = {"decode": "#2563a8", "prepare": "#8fb8de", "network": "#d5d9e0", "label": "#e08a2e", "encode": "#5f9e6e"}
 _OTHER_STAGE_COLOUR = "#8a6fb3"
 _ROW_INCHES, _TITLE_INCHES = 0.27, 0.62
-#: Share of a panel's width that is left for the value behind the longest bar.
+#: Share of a panel's width reserved for the value after the longest bar.
 _ROOM_FOR_VALUES = 0.25
 
 #: The number of rows and the function that draws them.
@@ -82,7 +82,7 @@ def _draw_engines(axis: Axes, runs: Sequence[EngineRun]) -> None:
 
 
 def _bars(axis: Axes, names: Sequence[str], lengths: Sequence[float], values: Sequence[str], colours: Sequence[str]) -> None:
-    """Draw horizontal bars with their values behind them."""
+    """Draw horizontal bars followed by their values."""
     rows = range(len(lengths))
     axis.set_xscale("log")
     axis.barh(rows, lengths, height=0.7, color=colours)

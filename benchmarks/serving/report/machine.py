@@ -1,4 +1,4 @@
-"""Describe the machine and the package versions that figures were measured with."""
+"""Describe the machine and the package versions behind the measurements."""
 
 import importlib.metadata
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-#: Instruction sets by which engines choose their precision.
+#: Instruction sets that determine an engine's precision.
 _INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 _PACKAGES = ("torch", "torchvision", "torchserve", "openvino", "nncf", "pillow", "numpy")
 
@@ -38,7 +38,7 @@ def this_machine() -> Machine:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide speed, where installed."""
+    """Return the versions of Python and of the installed packages that affect speed."""
     installed = {package.metadata["Name"].lower(): package.version for package in importlib.metadata.distributions()}
     return {"python": platform.python_version(), **{name: installed[name] for name in _PACKAGES if name in installed}}
 

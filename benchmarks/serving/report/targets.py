@@ -1,4 +1,4 @@
-"""Compare what was measured with the bundle's targets."""
+"""Compare the measurements with the bundle's targets."""
 
 import operator
 from collections.abc import Callable, Iterator
@@ -19,11 +19,11 @@ class Target:
     #: "≥" or "≤".
     relation: str
     bound: float
-    #: Format string of bound and figure, with the unit.
+    #: Format string for the bound and the figure, with the unit.
     spelling: str
-    #: None: not measured in this run.
+    #: None if not measured in this run.
     figure: float | None
-    #: The figure at the time the target was set (docs/performance.md has the conditions); None: not measured.
+    #: The figure when the target was set (docs/performance.md has the conditions), or None if it was not measured.
     before: float | None = None
 
     @property
@@ -56,7 +56,7 @@ ResultT = TypeVar("ResultT")
 
 
 def targets(results: Results) -> tuple[Target, ...]:
-    """Return all targets; a figure is None where `results` lack it."""
+    """Return all targets; figures missing from `results` are None."""
     return (
         *_server_targets(results),
         *_request_targets(results),

@@ -1,4 +1,4 @@
-"""The sections of the benchmark; each can be run by itself."""
+"""The sections of the benchmark; each can run on its own."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Measure the stages of an answer one by one, and the label map against torch's."""
+"""Measure each stage of an answer, and the label map compared with torch's."""
 
 from collections.abc import Iterator, Sequence
 

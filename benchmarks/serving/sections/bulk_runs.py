@@ -18,13 +18,13 @@ from scripts.bulk.executors.engines import usable_cores
 from scripts.errors import UserError
 
 _ROOT = Path(__file__).parents[3]
-#: Executors that need a package, by their names for `--engine`.
+#: The package that an executor needs, by its name for `--engine`.
 _NEEDED: Mapping[str, str] = {"ray": "ray"}
 
 
 @dataclass
 class _Side:
-    """What was measured of one executor, round by round."""
+    """Measurements of one executor, round by round."""
 
     rates: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -64,7 +64,7 @@ def _photographs(space: Workspace) -> Path:
 
 
 def _engine_rate(space: Workspace, processes: int, threads: int) -> float:
-    """Return images per second of the engine alone, in processes that run at the same time."""
+    """Return the images per second of the engine alone, in concurrent processes."""
     with ExitStack() as stack:
         models = [
             stack.enter_context(ModelProcess(space.unpacked(space.plan.compared_server), threads)) for _ in range(processes)
@@ -73,14 +73,14 @@ def _engine_rate(space: Workspace, processes: int, threads: int) -> float:
         def seconds(model: ModelProcess) -> list[float]:
             return model.network_seconds(space.photo, space.plan.bulk_engine)
 
-        for model in models:  # Loaded, before any of them is timed.
+        for model in models:  # All are loaded before any is timed.
             model.network_seconds(space.photo, Pace(1))
         with ThreadPoolExecutor(processes) as pool:
             return sum(1 / Spread.of(durations).median for durations in pool.map(seconds, models))
 
 
 def _run(photographs: Path, archive: Path, out: Path, engine: str, jobs: int) -> float:
-    """Run the program as users do, and return its seconds."""
+    """Run the program as users do, and return its duration in seconds."""
     command = [sys.executable, "-m", "scripts.bulk", str(photographs), "--archive", str(archive), "--out", str(out)]
     started = time.perf_counter()
     result = subprocess.run(
@@ -92,14 +92,14 @@ def _run(photographs: Path, archive: Path, out: Path, engine: str, jobs: int) ->
 
 
 def _finished(out: Path) -> list[float]:
-    """Return when each image was done, in seconds, sorted."""
+    """Return the times when images were finished, in seconds, sorted."""
     import pyarrow.parquet as pq
 
     return sorted(moment.timestamp() for moment in pq.read_table(out / "manifest").column("finished").to_pylist())
 
 
 def _steady_rate(finished: Sequence[float]) -> float:
-    """Return images per second without the first and last tenth: processes neither start nor end at the same time."""
+    """Return the images per second without the first and last tenth, since processes do not start and end simultaneously."""
     edge = max(1, len(finished) // 10)
     inner = finished[edge:-edge]
     return (len(inner) - 1) / (inner[-1] - inner[0])

@@ -1,4 +1,4 @@
-"""Compare engines and precisions: time of the network, labels equal to the first's, and memory."""
+"""Compare engines and precisions: network time, labels equal to the first's, and memory."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ from handler.masks.label_map import LabelMap
 
 
 def measure(space: Workspace, report: Report) -> Results:
-    """Measure one network after the other, its engines in turn within each round."""
+    """Measure one network after the other, taking its engines in turn within each round."""
     runs: list[EngineRun] = []
     for _, cases in groupby(space.plan.engines, lambda case: case.network):
         runs += _measure_network(space, list(cases), report)
@@ -49,6 +49,6 @@ def _measure_network(space: Workspace, cases: Sequence[Case], report: Report) ->
 
 
 def _agreement(maps: Sequence[LabelMap], expected: Sequence[LabelMap]) -> float:
-    """Return the share of labels that are equal, over all photographs."""
+    """Return the share of equal labels over all photographs."""
     equal = [label_map == reference for label_map, reference in zip(maps, expected, strict=True)]
     return float(np.mean(np.concatenate([matches.ravel() for matches in equal])))

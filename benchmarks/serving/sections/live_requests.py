@@ -95,7 +95,7 @@ def _sides(space: Workspace, report: Report) -> Iterator[tuple[_Side, list[_Bund
 
 
 def _agreement(space: Workspace, baseline: _Side, bundle: Sequence[_BundleSide]) -> dict[Case, float]:
-    """Return the share of labels that are equal on both sides.
+    """Return the share of labels equal to the baseline's, by case.
 
     The photograph has the size of the network's input, since TorchServe's handler answers at the network's resolution.
     """

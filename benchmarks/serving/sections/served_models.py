@@ -1,4 +1,4 @@
-"""Measure a request to each model by the server without Java, all live at the same time, beside what is known of quality."""
+"""Measure a request to each model on the server without Java, all live at the same time, and report each model's quality."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from model import read_metadata
 
 @dataclass
 class _Side:
-    """A model and what was measured of it, round by round."""
+    """A model and its measurements, round by round."""
 
     case: Case
     endpoint: Endpoint
@@ -26,7 +26,7 @@ class _Side:
 
     def summarize(self, checkpoint: Path, photo: Size) -> ModelRun:
         metadata = read_metadata(checkpoint)
-        # Later evaluations are of data that chose nothing.
+        # The last evaluation is on data that was not used to select the model.
         latest = metadata.evaluations[-1:]
         quality = next((Quality(made.dataset, made.miou, made.pixel_accuracy) for made in latest), None)
         height, width = network_size(metadata.resize, photo)

@@ -1,4 +1,4 @@
-"""Compare servers around one network, all live at the same time: TorchServe, our own, and what people use instead."""
+"""Compare servers around the same network, all live at the same time: TorchServe, our own, and common alternatives."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -21,14 +21,14 @@ from handler.geometry import network_size
 from model import read_metadata
 from scripts.server import Ports, Software, start
 
-#: The servers of this bundle's archive, by their names in the table.
+#: The servers of this bundle's archive, by name in the table.
 OWN: dict[str, Software] = {"TorchServe": "torchserve", "this server": "asgi"}
 _FIRST_ANSWER_WITHIN_S, _LOOK_EVERY_S = 300, 0.02
 
 
 @dataclass
 class _Side:
-    """A server and what was measured of it, round by round."""
+    """A server and its measurements, round by round."""
 
     name: str
     endpoint: Endpoint
@@ -79,7 +79,7 @@ def measure(space: Workspace, report: Report) -> Results:
 
 @contextmanager
 def _started(space: Workspace, names: Sequence[str], report: Report) -> Iterator[list[_Side]]:
-    """Start servers one after the other, so that none waits for another's start; give them inside the block."""
+    """Start servers one after the other, so that none slows another's start, and yield them."""
     if not names:
         yield []
         return
@@ -96,7 +96,7 @@ def _started(space: Workspace, names: Sequence[str], report: Report) -> Iterator
 
 @contextmanager
 def _running(space: Workspace, name: str) -> Iterator[tuple[Running, int]]:
-    """Run a server inside the block; give it with the id of its first process."""
+    """Run a server inside the block, and yield it with the id of its first process."""
     case, folder = space.plan.compared_server, _folder(space, name)
     if name in PEERS:
         checkpoint = space.checkpoint(case)
@@ -118,7 +118,7 @@ def _folder(space: Workspace, name: str) -> Path:
 
 
 def _endpoint(name: str, server: Running, photo: bytes) -> Endpoint:
-    """Send the photograph as the server's users do: the frameworks built on FastAPI take it as a file in a form."""
+    """Return the endpoint with a request like its users': frameworks based on FastAPI take the photograph as a form file."""
     if name in PEERS and PEERS[name].takes_form:
         body, content_type = encode_multipart_formdata({"file": ("photo.jpg", photo, "image/jpeg")})
         return Endpoint(server, body, content_type)
@@ -129,7 +129,7 @@ def _await_first_answer(endpoint: Endpoint, pid: int) -> None:
     """Return when the server has answered.
 
     Raises:
-        UnexpectedAnswer: it ends, or does not answer for minutes.
+        UnexpectedAnswer: the server ends, or does not answer within minutes.
     """
     latest = time.monotonic() + _FIRST_ANSWER_WITHIN_S
     while time.monotonic() < latest and psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:

@@ -1,4 +1,4 @@
-"""Measure how soon a server is READY, alone on the machine, and the memory of its worker at that moment."""
+"""Measure how soon a server is READY, with no other load, and the memory of its worker at that moment."""
 
 import time
 

@@ -1,1 +1,1 @@
-"""One model file per network that TorchServe's own handler is measured with."""
+"""Model files for TorchServe's own handler, one per measured network."""
