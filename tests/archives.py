@@ -11,7 +11,7 @@ _CONFIG = "model-config.yaml"
 
 
 def reconfigured(archive: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    """Copy `archive` into `folder` and let `change` alter its model-config.yaml; what packaging measured stays as it was."""
+    """Copy `archive` into `folder` and let `change` alter its model-config.yaml; packaging's measurements are kept."""
     target = folder / archive.name
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(target, "w") as copy:
         for name in source.namelist():

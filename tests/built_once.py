@@ -1,4 +1,4 @@
-"""Artefacts that take seconds to build: each is built by the first process that needs it and read by all of the session."""
+"""Artefacts that take seconds to build: the first process that needs one builds it, and the whole session reads it."""
 
 import os
 import shutil
@@ -10,12 +10,12 @@ from filelock import FileLock
 
 
 def built_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
-    """Return the folder `name` that `build` has filled; tests must not write into it.
+    """Return the folder `name` filled by `build`; tests must not write into it.
 
-    While one process builds, others that need the same folder wait. A build that fails is tried again by the next.
+    While one process builds, others that need the same folder wait. If a build fails, the next process tries again.
     """
     session = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # Then each process has a folder of its own in that of the session.
+    if "PYTEST_XDIST_WORKER" in os.environ:  # Each process has a separate folder inside the session's.
         session = session.parent
     folder, built = session / name, session / f"{name}.built"
     with FileLock(f"{folder}.lock"):

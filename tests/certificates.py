@@ -1,4 +1,4 @@
-"""Certificates for servers in tests, by openssl."""
+"""Certificates for test servers, made with openssl."""
 
 import subprocess
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Certificate:
-    """A self-signed certificate of this machine, its own authority."""
+    """A self-signed certificate for this machine, which is its own authority."""
 
     file: Path
     key: Path

@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 pytest_plugins = ("tests.speed",)
 
 _TESTS = Path(__file__).parent
-#: Tests in these folders package, serve or try thousands of inputs.
+#: The tests in these folders package, serve or try thousands of inputs.
 _SLOW_FOLDERS = {"fuzz", "live", "packaging"}
-#: Starting these takes seconds, so tests that share those of tests/live run in one process, or rather in two: together they
-#: would take longer than everything else. The first has the tests of these files.
+#: These take seconds to start, so tests that share the fixtures of tests/live run in one process; in fact in two, because
+#: together they would take longer than everything else. The first process runs the tests of these files.
 _SERVERS = {"asgi_server", "batching_server", "busy_server", "server", "torchserve"}
 _FIRST_SERVERS = {
     f"test_{name}.py"
     for name in ("batches", "client_libraries", "contract", "cross_origin", "cvat", "describe", "errors", "explanations")
 }
-#: Tests with these are slow as well, but built once for all processes.
+#: Tests with these fixtures are slow as well, but the fixtures are built once for all processes.
 _ARTEFACTS = {"converted", "default_archive", "quantized", "small_archive"}
-#: A line of files in which every test is slow.
+#: The line that marks files in which every test is slow.
 _SLOW_FILE = "\npytestmark = pytest.mark.slow\n"
-#: Tests of one file share fixtures and so run in one process; those of these files share none and take a minute together.
+#: Tests of one file share fixtures and run in one process; the tests of these files share none and take a minute together.
 _SPREAD = {f"unit/scripts/training/test_{name}.py" for name in ("train", "train_refusals", "trainer")}
 
-# Processes that share the cores are slower with threads that wait for each other.
+# Processes that share the cores are slower if they use several threads, which wait for each other.
 _THREADS = 1
 torch.set_num_threads(_THREADS)
 
-# How long an example takes depends on what else the machine does. Each run draws other examples, so over time a property is
-# tried with more than one run takes. `make check` takes few, `make test-all` many.
+# An example's time depends on the machine's load. Each run draws different examples, so over time a property is tested
+# with more of them than one run draws. `make check` draws few, `make test-all` many.
 for name, examples in {"few": 10, "some": 15, "many": 300}.items():
     settings.register_profile(name, deadline=None, max_examples=examples)
 settings.load_profile("some")
@@ -61,13 +61,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Do not read files in which every test is slow when no slow test will run: importing what they need takes seconds."""
+    """Skip files in which every test is slow if no slow test will run, because their imports take seconds."""
     fast_alone = config.option.markexpr == "not slow" and collection_path.match("test_*.py")
     return (fast_alone and _SLOW_FILE in collection_path.read_text()) or None
 
 
 def pytest_collection() -> None:
-    """Leave garbage alone while tests are collected: what they import stays, and looking through it takes seconds."""
+    """Collect no garbage while tests are collected: imports stay, and scanning them takes seconds."""
     gc.disable()
 
 
@@ -77,7 +77,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name long bytes by their argument: what gzip writes holds the time, and all processes must collect the same names."""
+    """Name long bytes by their argument: gzip's output contains the time, and all processes must collect the same names."""
     return argname if isinstance(val, bytes) and len(val) > 16 else None
 
 
@@ -108,7 +108,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _shares_servers(item: pytest.Item) -> bool:
-    """Tell whether a test uses a server of tests/live/conftest.py; some files have servers of their own by the same names."""
+    """Whether a test uses a server of tests/live/conftest.py; some files define servers with the same names."""
     fixtures = getattr(item, "_fixtureinfo", None)
     definitions = [fixtures.name2fixturedefs.get(name) for name in _SERVERS] if fixtures else []
     return any(found[-1].baseid == "tests/live" for found in definitions if found)
@@ -122,7 +122,7 @@ def _leave_out_exhaustive(config: pytest.Config, items: list[pytest.Item]) -> No
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None:
-    """Stop where pytest-xdist does not see the groups: every process would start every server and build every fixture."""
+    """Stop if pytest-xdist ignores the groups: every process would start every server and build every fixture."""
     grouped = [name for name in ids if name.partition("::")[0].removeprefix("tests/") not in _SPREAD]
     has_names = all(name.rfind("@") > name.rfind("]") for name in grouped)
     if node.config.getoption("dist") == "loadgroup" and not has_names:
@@ -130,7 +130,7 @@ def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None
 
 
 def _put_long_groups_first(items: list[pytest.Item]) -> None:
-    """Order groups so that processes end at about the same time: those with servers first, and small ones last."""
+    """Order groups so that processes finish at about the same time: groups with servers first, small groups last."""
 
     def group(item: pytest.Item) -> str:
         marker = item.get_closest_marker("xdist_group")
@@ -144,7 +144,7 @@ def _put_long_groups_first(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _torch_threads() -> Iterator[None]:
-    """Restore torch's number of threads, which a service changes when it runs in this process."""
+    """Restore torch's number of threads, which a service running in this process changes."""
     yield
     if torch.get_num_threads() != _THREADS:
         torch.set_num_threads(_THREADS)
@@ -152,7 +152,7 @@ def _torch_threads() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def fuzz(request: pytest.FixtureRequest) -> Fuzz:
-    """Return the number of inputs, the seed and the folder that the command line names."""
+    """Return the number of inputs, the seed and the folder from the command line."""
     option = request.config.getoption
     return Fuzz(option("--fuzz"), option("--fuzz-seed"), option("--fuzz-folder"))
 
@@ -170,7 +170,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_archive(tmp_path_factory: pytest.TempPathFactory, converted: Path) -> Path:
-    """Return the archive of the checkpoint of `converted` under the name `pets`; the samples beside it are its reference."""
+    """Return an archive named `pets` of the checkpoint in `converted`, with the samples beside it as its reference."""
     from scripts.package import DEFAULT_MODEL_CONFIG, Recipe
     from scripts.package.build import build
     from scripts.samples import ALL, write_samples
@@ -185,7 +185,7 @@ def small_archive(tmp_path_factory: pytest.TempPathFactory, converted: Path) -> 
 
 @pytest.fixture(scope="session")
 def default_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the default model's archive as `make package` builds it, beside its proof."""
+    """Return the default model's archive as built by `make package`, beside its proof."""
     from scripts.package.__main__ import main
 
     def package(folder: Path) -> None:
@@ -196,7 +196,7 @@ def default_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def quantized(tmp_path_factory: pytest.TempPathFactory) -> "Quantized":
-    """Return a small network that is quantized to 8-bit integers."""
+    """Return a small network quantized to 8-bit integers."""
     # Imports the training libraries, which takes seconds.
     from tests.quantized import Quantized, quantize_in
 

@@ -1,4 +1,4 @@
-"""Fake engines whose answers can be worked out by hand, and a pipeline around them."""
+"""Fake engines with answers that can be worked out by hand, and a pipeline around them."""
 
 import threading
 from abc import abstractmethod
@@ -23,7 +23,7 @@ from tests.support import metadata
 def build_pipeline(
     engine: Engine, *, policy: ResizePolicy | None = None, inference: InferenceSettings | None = None, **limits: int
 ) -> Pipeline:
-    """Build a pipeline of three classes around `engine`; without a `policy`, its network sees images at a long side of 64."""
+    """Build a pipeline of three classes around `engine`; without a `policy`, images are resized to a long side of 64."""
     return Pipeline(
         engine,
         metadata(resize=policy or ResizePolicy(side="long", size=64)),
@@ -34,7 +34,7 @@ def build_pipeline(
 
 
 def build_scheduler(engine: Engine, **arguments: Any) -> Scheduler:
-    """Build a scheduler over the pipeline that `build_pipeline` makes from the same arguments."""
+    """Build a scheduler over a pipeline from `build_pipeline` with the same arguments."""
     return make_scheduler(build_pipeline(engine, **arguments))
 
 
@@ -61,7 +61,7 @@ class FakeEngine(Engine):
 
 
 class MirrorEngine(FakeEngine):
-    """Answers with the image itself: class 0 where red wins, 1 where green, 2 where blue. A black batch breaks it."""
+    """Answers with the image itself: class 0 where red wins, 1 for green, 2 for blue. Fails on a black batch."""
 
     def logits(self, pixels: Pixels) -> Logits:
         if not pixels.any():
@@ -70,7 +70,7 @@ class MirrorEngine(FakeEngine):
 
 
 class StrideEngine(MirrorEngine):
-    """Has one cell for every `stride`×`stride` pixels, which answers with the pixel in their middle."""
+    """Has one cell for every `stride`×`stride` pixels, and answers with the pixel in its middle."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class FadingEngine(MirrorEngine):
 
 
 class WhiteFailsEngine(MirrorEngine):
-    """Breaks when a white image is in the batch."""
+    """Fails if a white image is in the batch."""
 
     def logits(self, pixels: Pixels) -> Logits:
         if (pixels.min(axis=(1, 2, 3)) == 255).any():
@@ -98,7 +98,7 @@ class WhiteFailsEngine(MirrorEngine):
 
 
 class LastClassEngine(MirrorEngine):
-    """Makes the label map itself: everything is the last class."""
+    """Makes the label map itself, entirely of the last class."""
 
     def make_label_map(self, scores: Logits, size: Size, dtype: npt.DTypeLike) -> npt.NDArray[np.unsignedinteger]:
         return np.full(size, len(scores) - 1, dtype)
@@ -118,7 +118,7 @@ class HalvesEngine(FakeEngine):
 
 
 class ColourEngine(FakeEngine):
-    """Answers with the colours on a grid of a quarter of the image's size, and explains a class by its colour."""
+    """Answers with the colours on a grid a quarter of the image's size, and explains a class by its colour."""
 
     has_gradients = True
 
@@ -132,7 +132,7 @@ class ColourEngine(FakeEngine):
 
 
 class LanedEngine(MirrorEngine):
-    """Offers two lanes; they record their own batches."""
+    """Offers two lanes, each of which records its batches."""
 
     def __init__(self, lane: Callable[[], FakeEngine] = lambda: MirrorEngine(max_batch=1)) -> None:
         super().__init__()
@@ -143,10 +143,10 @@ class LanedEngine(MirrorEngine):
 
 
 class ConcurrencyProbe:
-    """Finds out how many threads are in a block at once.
+    """Counts how many threads are in a block at once.
 
     A thread that enters waits up to `patience` seconds for a second one, and no longer once two have met. On a busy machine a
-    second thread may come too late and be missed, but none is seen that was not there.
+    second thread may arrive too late and be missed, but the count is never too high.
     """
 
     def __init__(self, patience: float = 0.2) -> None:
@@ -170,7 +170,7 @@ class ConcurrencyProbe:
 
 
 class WatchedEngine(ColourEngine):
-    """Shows a probe every run and every explanation."""
+    """Reports every run and every explanation to a probe."""
 
     def __init__(self, probe: ConcurrencyProbe, max_batch: int = 1) -> None:
         super().__init__(max_batch)

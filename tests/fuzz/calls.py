@@ -1,4 +1,4 @@
-"""HTTP calls that are well-formed as HTTP, with contents from valid to nonsense."""
+"""Well-formed HTTP calls with contents from valid to nonsense."""
 
 import base64
 import gzip
@@ -50,7 +50,7 @@ _WRONG: dict[str, list[str]] = {
     "x" * 500: ["1"],
 }
 
-#: `Content-Encoding` headers, each with the function that encodes the body: supported ones, an unsupported one, a false one.
+#: `Content-Encoding` headers with the function that encodes the body: supported, unsupported and false ones.
 _ENCODINGS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
     *(("gzip", gzip.compress), ("deflate", zlib.compress)),
     *(("br", bytes), ("gzip", bytes)),

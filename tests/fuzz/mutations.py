@@ -1,4 +1,4 @@
-"""Break files in many ways, each described by a few numbers, so that hypothesis can shrink and repeat it."""
+"""Break files in many ways, each described by a few numbers so that hypothesis can shrink and repeat it."""
 
 import struct
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _JUNK = (b"\0" * 100, b"\xff" * 100, b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", 
 #: Most faults worth finding are in headers.
 _HEADER_BYTES = 256
 
-#: Takes a file, a position in it, an amount and another file; returns the broken file.
+#: A function of a file, a position in it, an amount and another file that returns the broken file.
 Mutation: TypeAlias = Callable[[bytearray, int, int, bytes], bytearray]
 
 

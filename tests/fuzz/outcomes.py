@@ -1,4 +1,4 @@
-"""Check that an error is documented and reveals nothing of the server."""
+"""Check that an error is documented and reveals nothing about the server."""
 
 import json
 import re

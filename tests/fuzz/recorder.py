@@ -1,4 +1,4 @@
-"""Run a check on many inputs with limits on time and memory, and keep the input that fails."""
+"""Run a check on many inputs with limits on time and memory, and keep any input that fails."""
 
 import hashlib
 import math
@@ -13,18 +13,18 @@ from typing import Any
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
-#: Processor time of one input; usual are some milliseconds.
+#: Processor time of one input; a few milliseconds are usual.
 MAX_SECONDS = 10.0
-#: Memory of one input. The images are small, and so are the limits that the tests set.
+#: Memory of one input. The images and the tests' limits are small.
 MAX_BYTES = 400 << 20
-#: The number of examples that hypothesis draws from one seed. It remembers all of them.
+#: The number of examples that hypothesis draws from one seed. It keeps all of them in memory.
 _ROUND = 2_000
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
 class Fuzz:
-    """The number of inputs, their seed, and the folder for inputs that fail."""
+    """The number of inputs, their seed, and the folder for failing inputs."""
 
     inputs: int
     seed: int
@@ -89,7 +89,7 @@ def _serialized(value: Any) -> bytes:
 
 
 def _forget_peak() -> None:
-    """Reset the peak memory (proc(5)); only Linux can, elsewhere the peak is that of all inputs so far."""
+    """Reset the peak memory (proc(5)); only Linux can. Elsewhere the peak covers all inputs so far."""
     if _CLEAR_REFS.exists():
         _CLEAR_REFS.write_text("5")
 

@@ -26,7 +26,7 @@ _scalars = st.one_of(
     st.floats(),
     _texts,
 )
-#: Everything that JSON can hold, nested as deeply as its parser allows, with long names and texts.
+#: Everything that JSON can express, nested as deeply as its parser allows, with long names and texts.
 json_values: SearchStrategy[Any] = st.one_of(
     _scalars,
     st.recursive(
@@ -142,7 +142,7 @@ def _form(draw: DrawFn, right: bool) -> dict[str, Any]:
 
 
 def _without_pluses(file: bytes) -> bytes:
-    """Return base64 as it arrives in an urlencoded form that did not escape it."""
+    """Return base64 as it arrives from a urlencoded form that did not escape it."""
     return base64.b64encode(file).replace(b"+", b" ")
 
 
@@ -164,7 +164,7 @@ def _as_it_is(draw: DrawFn, right: bool) -> tuple[dict[str, Any], dict[str, Any]
 
 @st.composite
 def _compressed(draw: DrawFn, right: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Compress a raw body as the header says, or nearly so."""
+    """Compress a raw body as its header says, or almost."""
     names = draw(st.lists(st.sampled_from([*_ENCODERS]), min_size=1, max_size=3))
     row = draw(_raw(right)) if right else draw(rows())
     body = row.get("body")
@@ -270,7 +270,7 @@ _RIGHT = (_raw, _form, _json, _hugging_face, _v1, _v2)
 
 
 def _sent_as(body: dict[str, Any]) -> SearchStrategy[Any]:
-    """Return the body as TorchServe passes it on: decoded, or as bytes if the content type does not say JSON."""
+    """Return the body as TorchServe passes it on: decoded, or as bytes if the content type is not JSON."""
     text = json.dumps(body)
     return st.sampled_from([body, text.encode(), bytearray(text.encode("utf-8-sig"))])
 

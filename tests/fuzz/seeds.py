@@ -20,7 +20,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 @functools.cache
 def seed_files() -> dict[str, bytes]:
-    """Return the bytes of each file by its name, which says what is special about it."""
+    """Return the bytes of each file by a name that says what is special about it."""
     return {**_jpegs(), **_pngs(), **_webps(), **_tiffs(), **_phones(), **_others()}
 
 
@@ -92,7 +92,7 @@ def _pngs() -> dict[str, bytes]:
 
 
 def png(samples: npt.NDArray[np.unsignedinteger], bits: int, colour_type: int, *, interlaced: bool = False) -> bytes:
-    """Write a PNG of a kind that Pillow does not: `samples` are H×W×channels of 8 or 16 bits."""
+    """Write a PNG of a kind that Pillow does not write; `samples` are H×W×channels of 8 or 16 bits."""
     height, width = samples.shape[:2]
     passes = [samples[top::down, left::across] for left, top, across, down in _ADAM7] if interlaced else [samples]
     rows = (b"\0" + row.astype(">u2" if bits == 16 else "u1").tobytes() for part in passes if part.size for row in part)

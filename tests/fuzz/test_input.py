@@ -1,4 +1,4 @@
-"""No input, however broken, is answered by anything but a value or an error that is documented."""
+"""Every input, however broken, gives a value or a documented error."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def test_any_row_and_headers_are_requests_or_a_documented_error(fuzz: Fuzz) -> N
     fuzz.run(0.4, calls(), check)
 
 
-#: What is asked of a file; the last two send every TIFF to GDAL.
+#: Options tried with each file; the last two send every TIFF to GDAL.
 READINGS = (ReadingOptions(), ReadingOptions(bands=(1,), range="auto"), ReadingOptions(bands=(3, 1, 2), range=(0, 200)))
 
 

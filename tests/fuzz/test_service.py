@@ -1,4 +1,4 @@
-"""No batch, whatever is in it, fails as a whole, and each of its answers is right or a documented error."""
+"""No batch fails as a whole, whatever is in it, and each answer is correct or a documented error."""
 
 import io
 import json

@@ -11,7 +11,7 @@ from PIL import Image
 
 from scripts.server import Server
 
-#: After so many seconds a call or a program is taken for lost: many times what a busy machine needs.
+#: Seconds after which a call or a program counts as lost: many times what a busy machine needs.
 TIMEOUT_S = 300
 
 
@@ -37,7 +37,7 @@ def mask(response: requests.Response) -> npt.NDArray[np.uint8]:
 
 
 def error(response: requests.Response) -> tuple[int, str]:
-    """Return status and type of an error, after a check that it is documented and reveals nothing of the server."""
+    """Check that an error is documented and reveals nothing about the server; return its status and type."""
     assert response.headers["content-type"] == "application/json"
     code, kind = error_in(response.content)
     assert code == response.status_code

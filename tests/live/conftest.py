@@ -14,7 +14,7 @@ from tests.live.cross_origin import ORIGIN, cross_origin_settings
 from tests.live.ray_server import ON_RAY, RayServer, serving_on_ray
 from tests.support import encode
 
-# TorchServe lives for a minute here: a second compiler and a second collector cost more than they save.
+# TorchServe runs for only a minute here: a second compiler and a second collector cost more than they save.
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 
@@ -26,17 +26,17 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def thumbnail(photos: dict[str, Path]) -> bytes:
-    """Return `chelsea` at 90×60, as a PNG that is quick to decode and to answer."""
+    """Return `chelsea` at 90×60, a PNG that is quick to decode and segment."""
     with Image.open(photos["chelsea"]) as photo:
         return encode(photo.convert("RGB").resize((90, 60)))
 
 
-#: The contract, which both servers keep, and Ray Serve with them. The other tests run against TorchServe.
+#: Tests of the contract, which both servers and Ray Serve follow. The other tests run against TorchServe.
 _OF_BOTH_SERVERS = {
     *("test_client_libraries", "test_contract", "test_errors", "test_fuzz", "test_kserve", "test_memory"),
     *("test_nginx", "test_predictions", "test_telemetry"),
 }
-#: What cannot be on Ray Serve, and why.
+#: What is impossible on Ray Serve, and why.
 _NOT_ON_RAY = {
     "test_the_kserve_sdks_grpc_gets_the_answers_of_http": "Ray Serve's gRPC is for services of Ray Serve's own",
 }
@@ -66,7 +66,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Server:
-    """Return the server that the test is for."""
+    """Return the server under test."""
     name = getattr(request, "param", "torchserve")
     fixtures = {"torchserve": "torchserve", "asgi": "asgi_server", "ray": "ray_server"}
     server: Server = request.getfixturevalue(fixtures[name])
@@ -75,26 +75,26 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 @pytest.fixture(scope="session")
 def torchserve(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> Iterator[Server]:
-    """Serve the default model by TorchServe, as `make serve` does."""
+    """Serve the default model with TorchServe, as `make serve` does."""
     yield from _serve(tmp_path_factory, default_archive)
 
 
 @pytest.fixture(scope="session")
 def asgi_server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> Iterator[Server]:
-    """Serve the default model by the server of our own, as `make serve SERVER=asgi` does, and by gRPC."""
+    """Serve the default model with the server without Java, as `make serve SERVER=asgi` does, and over gRPC."""
     yield from _serve(tmp_path_factory, default_archive, software="asgi")
 
 
 @pytest.fixture(scope="session")
 def ray_server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> Iterator[RayServer]:
-    """Serve the default model by one replica of Ray Serve."""
+    """Serve the default model with one replica of Ray Serve."""
     with serving_on_ray(default_archive, tmp_path_factory.mktemp("ray")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def batching_server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> Iterator[Server]:
-    """Serve the default model in batches of up to 8, for which a request waits long enough to be joined.
+    """Serve the default model in batches of up to 8; a request waits long enough for others to join it.
 
     Pages of `ORIGIN` may call it.
     """
@@ -107,7 +107,7 @@ def batching_server(tmp_path_factory: pytest.TempPathFactory, default_archive: P
 
 @pytest.fixture(scope="session")
 def busy_server(request: pytest.FixtureRequest) -> Server:
-    """Return the server that the test is for, to which requests are sent together."""
+    """Return the server under test, to which requests are sent together."""
     server: Server = request.getfixturevalue({"torchserve": "batching_server", "asgi": "asgi_server"}[request.param])
     return server
 

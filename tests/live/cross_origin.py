@@ -1,4 +1,4 @@
-"""Pages of another origin: what their browser asks, and the lines of config.properties that allow it on TorchServe."""
+"""Pages of another origin: their browser's preflight, and the lines of config.properties that allow it on TorchServe."""
 
 import re
 
@@ -17,7 +17,7 @@ def cross_origin_settings(origin: str) -> str:
 
 
 def preflight(url: str, headers: str, origin: str = ORIGIN, verify: str | bool = True) -> requests.Response:
-    """Ask, as a browser does, whether a page of `origin` may POST with these headers."""
+    """Send the preflight request of a page of `origin` that would POST with these headers."""
     asked = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": headers}
     return requests.options(url, headers=asked, verify=verify, timeout=TIMEOUT_S)
 

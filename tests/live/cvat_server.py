@@ -1,4 +1,4 @@
-"""A stand-in for CVAT's server: the few routes by which the SDK reads one task of images and writes its annotations."""
+"""A stand-in for CVAT's server: the few routes with which the SDK reads one task of images and writes its annotations."""
 
 import io
 import json
@@ -20,11 +20,11 @@ _TIME = "2026-01-01T00:00:00Z"
 
 @dataclass
 class CvatTask:
-    """A task, and the annotations that a client has written to it."""
+    """A task, and the annotations that clients have written to it."""
 
     #: File contents by name, in the order of frames.
     images: Mapping[str, bytes]
-    #: As in CVAT's raw label editor, with ids of this task.
+    #: As in CVAT's raw label editor, with this task's ids.
     labels: Sequence[Mapping[str, Any]]
     written: list[dict[str, Any]] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""Calls to a live server by gRPC."""
+"""Calls to a live server over gRPC."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +25,7 @@ def predict(server: Server, inputs: Mapping[str, bytes], version: str = "") -> b
 
 
 def infer(server: Server, *images: bytes, **fields: Any) -> Any:
-    """Return the `ModelInferResponse` of TorchServe's own Open Inference Protocol; `fields` are more of the request's.
+    """Return the `ModelInferResponse` of TorchServe's Open Inference Protocol; `fields` are added to the request.
 
     Raises:
         grpc.RpcError: the call itself failed.

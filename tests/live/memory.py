@@ -14,12 +14,12 @@ def _has_cuda_build() -> bool:
     return spec is not None and spec.origin is not None and (Path(spec.origin).parent / "lib" / "libtorch_cuda.so").exists()
 
 
-#: The bytes that a worker of the default model may hold when it has come to rest, whatever it was asked before. Importing
-#: PyTorch's CUDA build, as the first explanation does, takes 280 MiB more than importing its CPU build.
+#: The bytes that an idle worker of the default model may hold, whatever requests it has served. Importing PyTorch's CUDA
+#: build, as the first explanation does, takes 280 MiB more than importing its CPU build.
 MAX_AT_REST = (650 + 280 * _has_cuda_build()) << 20
-#: A worker gives memory back about a second after its last request; a busy machine takes longer.
+#: A worker returns memory about a second after its last request; on a busy machine it takes longer.
 _PATIENCE_S = 60.0
-#: A worker at rest has held no less for this long.
+#: A worker is idle once its memory has not fallen for this long.
 _REST_S = 3.0
 
 
@@ -27,7 +27,7 @@ def require_little_memory(server: Server) -> None:
     """Wait until the server's only worker holds no more than `MAX_AT_REST`.
 
     Raises:
-        AssertionError: it does not come to that.
+        AssertionError: it keeps holding more.
     """
     (worker,) = server.workers()
     process = psutil.Process(int(str(worker["pid"])))
@@ -38,7 +38,7 @@ def require_little_memory(server: Server) -> None:
 
 
 def resident_at_rest(process: psutil.Process) -> int:
-    """Wait until the resident memory of a worker without requests no longer falls; return its bytes."""
+    """Wait until the resident memory of a worker without requests stops falling; return its bytes."""
     least = process.memory_info().rss
     end = time.monotonic() + _PATIENCE_S
     rested = time.monotonic() + _REST_S

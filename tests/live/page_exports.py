@@ -1,4 +1,4 @@
-"""Readers of the files of edited polygons that the page writes: each returns the mask of each class."""
+"""Readers of the edited polygons that the page saves: each returns the mask of each class."""
 
 import json
 import re
@@ -21,7 +21,7 @@ _SVG = "{http://www.w3.org/2000/svg}"
 
 
 def geojson_masks(text: str) -> dict[str, Mask]:
-    """Draw valid polygons by shapely and rasterio."""
+    """Draw valid polygons with shapely and rasterio."""
     shapes = [(item["properties"]["label"], shape(item["geometry"])) for item in json.loads(text)["features"]]
     assert all(area.is_valid for _, area in shapes)
     return {label: features.rasterize([area], out_shape=SIZE).astype(bool) for label, area in shapes}
@@ -38,7 +38,7 @@ def _coco(path: Path) -> dict[str, Mask]:
 
 
 def _labelme(path: Path) -> dict[str, Mask]:
-    # Labelme imports Qt, which needs a desktop's libraries.
+    # Labelme imports Qt, which needs desktop libraries.
     labelme = pytest.importorskip("labelme", exc_type=ImportError)
     photograph, file = path.with_suffix(".png"), path.with_suffix(".json")
     # Labelme leaves a JPEG open.

@@ -18,19 +18,19 @@ from scripts.server import Ports, Server
 from scripts.server.logs import CONSOLE
 from tests.support import ROOT
 
-#: For tests that start a Ray; they take a minute and more.
+#: For tests that start a Ray; they take a minute or more.
 ON_RAY = (
     pytest.mark.exhaustive,
     pytest.mark.skipif(find_spec("ray") is None, reason=f"Ray is not installed; {INSTALL_RAY}"),
 )
-#: Ray Serve waits 30 s for a controller that has gone; then its own end would be the least of the troubles.
+#: Ray Serve waits 30 s for a controller that has gone; if that happens, a slow exit is the least of the problems.
 _ENDS_WITHIN_S = 300
 _REPLICA = "ray::ServeReplica"
 
 
 @dataclass(frozen=True)
 class RayServer(Server):
-    """Ray Serve, whose replicas have the routes of the server of our own."""
+    """Ray Serve, with replicas that have the routes of the server without Java."""
 
     def replicas(self) -> list[psutil.Process]:
         """Return the processes of the replicas."""
@@ -40,10 +40,10 @@ class RayServer(Server):
 
 @contextmanager
 def serving_on_ray(archive: Path, folder: Path, *options: str) -> Iterator[RayServer]:
-    """Give Ray Serve with these options of `scripts.ray_serve` inside the block.
+    """Run Ray Serve with these options of `scripts.ray_serve` for the block.
 
-    It is ended by SIGTERM to its process group, as `timeout` and shells send it; that must end all that it started, and
-    leave nothing to complain of.
+    It is stopped with SIGTERM to its process group, as `timeout` and shells send it; this must end every process that it
+    started, without complaints.
     """
     logs, cache, ports = folder / "run" / "logs", folder / "cache", Ports.free()
     logs.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The routes by which an image and its options reach the handler. Every route returns the bytes of the answer."""
+"""The routes on which an image and its options reach the handler. Every route returns the bytes of the answer."""
 
 import base64
 import gzip
@@ -13,7 +13,7 @@ from tests.live import grpc_client
 from tests.live.client import TIMEOUT_S, post
 
 Options = Mapping[str, str]
-#: Tells where the JSON of KServe v2 ends and its binary tensors begin.
+#: Says where the JSON of KServe v2 ends and its binary tensors begin.
 LENGTH = "Inference-Header-Content-Length"
 
 
@@ -84,7 +84,7 @@ def _by_grpc(server: Server, image: bytes, options: Options) -> bytes:
     return grpc_client.predict(server, {"data": image, **{name: value.encode() for name, value in options.items()}})
 
 
-#: Keyed by what carries the options.
+#: By the part of the request that carries the options.
 Route = Callable[[Server, bytes, Options], bytes]
 
 ROUTES: dict[str, Route] = {

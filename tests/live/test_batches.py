@@ -1,4 +1,4 @@
-"""Requests that arrive together: TorchServe hands them to the handler as one batch, our own server runs them side by side."""
+"""Requests that arrive together: TorchServe gives them to the handler as one batch, our own server runs them side by side."""
 
 import base64
 import re
@@ -77,11 +77,11 @@ def test_calls_of_all_kinds_in_one_batch_are_answered_as_alone(
 
 
 def at_once(server: Server, calls: Sequence[Ask]) -> list[requests.Response]:
-    """Send all calls together, check that TorchServe handed them over in batches, and return the answers in order."""
+    """Send all calls together, check that TorchServe formed batches, and return the answers in order."""
     before = batches(server)
     with ThreadPoolExecutor(len(calls)) as pool:
         responses = list(pool.map(lambda ask: ask(server), calls))
-    if server.software == "torchserve":  # The engine's lanes make batches needless, and our own server does without them.
+    if server.software == "torchserve":  # With the engine's lanes, our own server needs no batches.
         assert batches(server)[0] - before[0] < len(calls)
     return responses
 
@@ -91,7 +91,7 @@ def post_to(url: str, **body: Any) -> requests.Response:
 
 
 def described(response: requests.Response) -> dict[str, Any]:
-    """Return what a model says of itself; TorchServe leaves out what is null."""
+    """Return a model's description; TorchServe omits null values."""
     description: dict[str, Any] = without_nulls(response.json()[0]["customizedMetadata"])
     return description
 
@@ -103,7 +103,7 @@ def without_nulls(value: Any) -> Any:
 
 
 def batches(server: Server) -> tuple[float, float]:
-    """Return the number of batches and of the requests in them, by the server's metrics."""
+    """Return the numbers of batches and of requests in them, from the server's metrics."""
     text = requests.get(server.metrics_url, timeout=TIMEOUT_S).text
     values = re.findall(r"^deeplab_batch_size_(?:count|sum)\{.*\} ([\d.]+)$", text, re.MULTILINE)
     count, total = (float(value) for value in values) if values else (0.0, 0.0)

@@ -1,6 +1,6 @@
-"""The small form of the serving benchmark; its figures mean nothing.
+"""The small form of the serving benchmark; its figures are meaningless.
 
-The sections that start servers or other processes take a minute of processor time, so they run with `--exhaustive` alone.
+The sections that start servers or other processes take a minute of processor time, so they run only with `--exhaustive`.
 """
 
 import json

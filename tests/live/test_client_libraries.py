@@ -1,4 +1,4 @@
-"""Public client libraries, with their defaults, against a live server."""
+"""Public client libraries with their defaults, against a live server."""
 
 import base64
 import io
@@ -23,7 +23,7 @@ from tests.live.client import TIMEOUT_S, post
 from tests.live.ray_server import RayServer
 from tests.support import ROOT
 
-#: `make test` installs the libraries that want an older protobuf into an environment of their own.
+#: `make test` installs the libraries that need an older protobuf into a separate environment.
 ENVIRONMENT = Path(sys.prefix) / "clients"
 needs_environment = pytest.mark.skipif(
     not (ENVIRONMENT / ".installed").exists(), reason="tritonclient and kserve are not installed; `make test` does"
@@ -32,7 +32,7 @@ needs_environment = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def plain(server: Server, thumbnail: bytes) -> str:
-    """The JSON answer to the thumbnail."""
+    """Return the JSON answer to the thumbnail."""
     return post(server, thumbnail).text
 
 
@@ -47,7 +47,7 @@ def file(thumbnail: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def triton_answers(torchserve: Server, asgi_server: Server, file: Path) -> dict[str, Any]:
-    """Return what both servers answered to one run of the program, by their software: it takes seconds to start."""
+    """Return the answers of both servers, by software, from one run of the program, which takes seconds to start."""
     addresses = [origin(server).removeprefix("http://") for server in (torchserve, asgi_server)]
     return dict(zip(("torchserve", "asgi"), run_program("triton.py", file, *addresses), strict=True))
 
@@ -61,7 +61,7 @@ def triton(server: Server, file: Path, request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(scope="session")
 def kserve_answers(torchserve: Server, asgi_server: Server, file: Path) -> dict[str, Any]:
-    """Return what both servers answered to one run of the program, by their software."""
+    """Return the answers of both servers, by software, from one run of the program."""
     addresses = [origin(torchserve), f"{origin(asgi_server)},{grpc_address(asgi_server)}"]
     return dict(zip(("torchserve", "asgi"), run_program("kserve_sdk.py", file, *addresses), strict=True))
 
@@ -248,7 +248,7 @@ def hugging_face(server: Server) -> InferenceClient:
 
 
 def check_arrays(server: Server, photo: bytes, arrays: Any, **options: str) -> None:
-    """Check the outputs that a client printed by the answers of plain HTTP."""
+    """Check the outputs that a client printed against plain HTTP's answers."""
 
     def asked(format_name: str) -> bytes:
         return post(server, photo, path=f"/1.0/{format_name}").content
@@ -277,7 +277,7 @@ def grpc_address(server: Server) -> str:
 
 
 def run_program(name: str, photo: Path, *addresses: str) -> Any:
-    """Run one of `client_programs` in the environment of the libraries; return what it printed."""
+    """Run one of `client_programs` in the libraries' environment; return its output."""
     program = Path(client_programs.__path__[0]) / name
     return json.loads(run([str(ENVIRONMENT / "bin" / "python"), str(program), str(photo), *addresses], photo.parent))
 
@@ -289,7 +289,7 @@ def run(command: list[str], folder: Path) -> str:
 
 
 def documented_line(server: Server, library: str) -> str:
-    """Return the line of docs/requests.md for a library, for this server and the photograph in the working folder."""
+    """Return the line of docs/requests.md for a library, adapted to this server and the photograph in the working folder."""
     (line,) = re.findall(rf"^\| {library} \| `(.+)` \|$", (ROOT / "docs" / "requests.md").read_text(), re.MULTILINE)
     assert isinstance(line, str)
     return line.replace("127.0.0.1:8080", origin(server).removeprefix("http://")).replace("build/samples/", "")

@@ -1,4 +1,4 @@
-"""The HTTP contract, row by row: bodies, options and formats by every route."""
+"""The HTTP contract, row by row: bodies, options and formats on every route."""
 
 import base64
 import gzip
@@ -24,7 +24,7 @@ from tests.support import encode
 #: The network takes a sixteenth of the time.
 QUICK = {"scales": "0.25"}
 QUICK_HEADERS = {"X-Segment-Scales": QUICK["scales"]}
-#: For every option a value that changes the answer, with the other options that it needs for that.
+#: For every option a value that changes the answer, with the other options needed for that.
 CHANGES: dict[str, dict[str, str]] = {
     "format": {"format": "png"},
     "masks": {"masks": "none"},
@@ -43,13 +43,13 @@ CHANGES: dict[str, dict[str, str]] = {
     "y_axis": {"format": "geojson", "y_axis": "up"},
     "image_name": {"format": "coco", "image_name": "cat.jpg"},
 }
-#: Its one other value needs the dense CRF, which is an extra.
+#: Its only other value needs the dense CRF, which is an extra.
 ALWAYS_ALIKE = {"refine"}
 
 
 @pytest.fixture(scope="module")
 def plain(server: Server, thumbnail: bytes) -> bytes:
-    """The answer without any option."""
+    """Return the answer without any option."""
     return post(server, thumbnail).content
 
 
@@ -59,7 +59,7 @@ def test_the_table_has_every_option() -> None:
 
 @pytest.fixture(scope="module")
 def two_cats(thumbnail: bytes) -> bytes:
-    """Two connected parts of one class: the cat above itself, with grey between."""
+    """Return a picture with two connected parts of one class: the cat above itself, with grey between."""
     cat = np.asarray(Image.open(io.BytesIO(thumbnail)))
     return encode(np.concatenate([cat, np.full((20, *cat.shape[1:]), 128, np.uint8), cat]))
 
@@ -228,7 +228,7 @@ def test_the_content_type_of_a_file_does_not_matter(server: Server, thumbnail: b
         (["-F", "data=@{file}"], 200),
         (["-F", "image=@{file}", "-F", "format=json"], 200),
         (["--data-binary", "@{file}", "-H", "Content-Type: image/png"], 200),
-        # TorchServe's front end takes it for a form, as curl says it is, and answers itself; our server looks at it.
+        # TorchServe's front end takes it for a form, as curl declares, and answers itself; our server inspects it.
         (["--data-binary", "@{file}"], 500),
     ],
 )

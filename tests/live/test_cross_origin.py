@@ -1,4 +1,4 @@
-"""Pages of another origin: refused unless config.properties names it."""
+"""Pages of another origin are refused unless config.properties names that origin."""
 
 from pathlib import Path
 

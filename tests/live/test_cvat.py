@@ -1,4 +1,4 @@
-"""Tasks of CVAT, annotated by cvat-cli and the SDK's own driver."""
+"""CVAT tasks annotated by cvat-cli and the SDK's driver."""
 
 import io
 import json
@@ -26,7 +26,7 @@ CAT, PERSON = 8, 15
 
 @pytest.fixture
 def task(server: Server, photos: dict[str, Path]) -> CvatTask:
-    """A task with the labels of `scripts.cvat_function`, in another order and with ids of its own."""
+    """Return a task with the labels of `scripts.cvat_function`, in another order and with different ids."""
     names = [label["name"] for label in cvat_function.create(url=server.url).labels]
     labels = [
         {
@@ -58,7 +58,7 @@ def annotate(server: Server, task: CvatTask, tmp_path: Path, monkeypatch: pytest
             return code
 
         yield run
-    # Each run adds one, for the standard error of its time.
+    # Each run adds one, for the current standard error.
     cli.logger.handlers.clear()
 
 

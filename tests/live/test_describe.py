@@ -1,4 +1,4 @@
-"""The description of a served model, by the management API."""
+"""The description of a served model, from the management API."""
 
 import zipfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The programs of this project with a server that wants tokens and speaks TLS, and pages that call it."""
+"""This project's programs with a server that requires tokens and uses TLS, and pages that call it."""
 
 import os
 import subprocess

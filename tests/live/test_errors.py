@@ -14,7 +14,7 @@ from tests.unit.handler.image.test_decode import bomb
 
 
 def broken_inputs(photo: bytes) -> dict[str, bytes]:
-    """Return bodies that are broken images or too large."""
+    """Return bodies that are broken or oversized images."""
     return {
         "truncated JPEG": photo[: len(photo) // 2],
         "JPEG header alone": photo[:20],

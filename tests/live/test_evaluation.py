@@ -22,7 +22,7 @@ CAT, PERSON = 8, 15
 
 
 def varied(photos: dict[str, Path], folder: Path) -> list[Path]:
-    """Write more pictures than one call takes: JPEG, transparent, grey, turned by EXIF, and of odd sizes."""
+    """Write more pictures than one call accepts: JPEG, transparent, grey, turned by EXIF, and of odd sizes."""
     with Image.open(photos["chelsea"]) as photo:
         cat = photo.convert("RGB")
     exif = Image.Exif()
@@ -41,7 +41,7 @@ def varied(photos: dict[str, Path], folder: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def unpackaged() -> Callable[[InferenceOptions], Predictor]:
-    """Return a function that gives the default checkpoint's predictor with other options; it is converted once."""
+    """Return a function that gives the default checkpoint's predictor with other options, converted only once."""
     predictor = load(DEFAULT_CHECKPOINT, AS_SERVED)
     return lambda options: replace(
         predictor, options=predictor.options.model_copy(update=options.model_dump(exclude_unset=True))
@@ -52,7 +52,7 @@ def unpackaged() -> Callable[[InferenceOptions], Predictor]:
     ("options", "count"),
     [
         pytest.param(AS_SERVED, None, id="as it is served"),
-        # Four views of each image, so of fewer.
+        # Four views of each image, so fewer images.
         pytest.param(InferenceOptions(scales=(0.75, 1 / 0.9), flip=True), 3, id="scales and mirror images"),
     ],
 )
@@ -82,7 +82,7 @@ def test_settings_of_an_archive_are_its_servers_where_nothing_is_asked_for(
     small_archive: Path, converted: Path, photos: dict[str, Path], tmp_path: Path
 ) -> None:
     views: dict[str, Any] = {"scales": [0.5, 0.75], "flip": True}
-    # By torch, since another output stride would have to be converted; its sums depend on the number of threads.
+    # With torch, because another output stride would have to be converted; its sums depend on the number of threads.
     engine: dict[str, Any] = {"engine": "torch", "threads": 1, "output_stride": 8}
     archive = reconfigured(small_archive, tmp_path, lambda settings: settings["handler"].update(**engine, inference=views))
     checkpoint = load(converted / CHECKPOINT, InferenceOptions(**views), **engine)

@@ -1,4 +1,4 @@
-"""Explanations of a class, by every route that asks for one."""
+"""Explanations of a class, on every route that has them."""
 
 import base64
 import io
@@ -15,7 +15,7 @@ from tests.live.routes import explanations_url, kserve_v1_url
 
 @pytest.fixture(scope="module")
 def dog_explanation(server: Server, thumbnail: bytes) -> bytes:
-    """Explain a class that the photograph does not show, strongly tinted."""
+    """Explain a class that is absent from the photograph, strongly tinted."""
     return explain(server, thumbnail, {"X-Segment-Classes": "dog", "X-Segment-Alpha": "0.9"}).content
 
 

@@ -1,4 +1,4 @@
-"""Every network of the family through an archive and a server: the served mask is the pipeline's, to the pixel."""
+"""Every network of the family through an archive and a server: the served mask equals the pipeline's in every pixel."""
 
 import io
 from pathlib import Path
@@ -35,7 +35,7 @@ def _name(value: ModelConfig | Software) -> str:
     return identifier(value) if isinstance(value, ModelConfig) else value
 
 
-# Each part of the exhaustive ones is also in the other, in the default model, or proven layer by layer in
+# Each part of the exhaustive networks is also in the others, in the default model, or proven layer by layer in
 # tests/unit/model/test_architectures.py; the server without Java starts in a fifth of the time.
 @pytest.mark.parametrize(
     ("network", "software"),
@@ -74,7 +74,7 @@ def write_random(config: ModelConfig, path: Path) -> Path:
     """Write a checkpoint with random weights, the same each time, that labels the parts of a picture differently."""
     torch.manual_seed(0)
     network = build_model(config).train()
-    # Signals die in deep random networks unless the normalization layers know the statistics of their inputs.
+    # Signals vanish in deep random networks unless the normalization layers know their inputs' statistics.
     for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
         norm.momentum = None
     with torch.no_grad():

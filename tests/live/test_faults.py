@@ -1,4 +1,4 @@
-"""Faults under load lose no request of our own server; the counts hold however slow the machine is."""
+"""Under faults and load our own server loses no request; the counts hold however slow the machine is."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from benchmarks.faults.scenarios import SCENARIOS, SMALL, Outcome
 from scripts.server import Ports, Server, serving
 from tests.archives import reconfigured
 
-#: One worker killed and one stopped: a third death soon after is a crash loop, in which the server refuses what it gets.
+#: One worker killed and one stopped: a third death soon after is a crash loop, in which the server refuses requests.
 FAULTS = [name for name in SCENARIOS if name != "crashloop"]
 
 
@@ -29,7 +29,7 @@ def server(default_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(scope="module")
 def outcomes(server: Server, thumbnail: bytes) -> dict[str, Outcome]:
-    """Put one server through the faults; SIGTERM comes last."""
+    """Inject the faults into one server; SIGTERM comes last."""
     return dict(zip(FAULTS, run(server, FAULTS, thumbnail, SMALL), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""A live server under thousands of valid and broken calls: it answers all of them and keeps nothing."""
+"""A live server under thousands of valid and broken calls: it answers all of them and leaks nothing."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ WARM_UP = 200
 MAX_GROWTH = 50 << 20
 _EVERY = 250
 _THREADS = 4
-#: TorchServe logs a stack trace of its own for JSON or text that it cannot decode and passes on.
+#: TorchServe logs its own stack trace for JSON or text that it cannot decode and passes on.
 _UNDECODED = "input data. Forwarding encoded payload"
 
 
@@ -84,7 +84,7 @@ def _answered(server: Server, fuzz: Fuzz, index: int) -> int:
     if response.status_code == 200:
         assert _is_whole(response), where
     else:
-        # TorchServe itself rejects some paths, versions and characters, with statuses of its own.
+        # TorchServe itself rejects some paths, versions and characters, with different statuses.
         assert response.status_code in STATUSES or 400 <= response.status_code < 500, where
         # An error of KServe v2 has the keys of an answer too.
         assert {"code", "type", "message"} <= set(response.json()), where

@@ -28,26 +28,26 @@ CLASSES = {"Cat": CAT, "human": PERSON}
 
 
 def sdk(module: str) -> Any:
-    """Import a module of Label Studio's SDK, not when tests are collected, as every process does: it takes seconds."""
+    """Import a module of Label Studio's SDK, but not while tests are collected, because it takes seconds in every process."""
     return pytest.importorskip(f"label_studio_sdk.{module}")
 
 
 def config(tag: str) -> str:
-    """Return a configuration with names, spellings and an order of its own, and a label that the model does not know."""
+    """Return a configuration with different names, spellings and order, and a label that the model does not have."""
     labels = '<Label value="unicorn"/><Label value="human" predicted_values="person"/><Label value="Cat"/>'
     return f'<View><{tag} name="drawn" toName="picture">{labels}</{tag}><Image name="picture" value="$url"/></View>'
 
 
 @pytest.fixture(scope="module")
 def uploads(photos: dict[str, Path]) -> dict[str, bytes]:
-    """Uploaded files by their paths in Label Studio: the photographs without loss, and one that is broken."""
+    """Return uploaded files by their paths in Label Studio: the photographs, lossless, and a broken one."""
     found = {f"/data/upload/1/{name}.png": encode(Image.open(photo).convert("RGB")) for name, photo in photos.items()}
     return {**found, "/data/upload/1/broken.png": b"no image"}
 
 
 @pytest.fixture(scope="module")
 def label_studio(uploads: dict[str, bytes]) -> Iterator[str]:
-    """Serve the uploads to whoever has the token."""
+    """Serve the uploads to clients with the token."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

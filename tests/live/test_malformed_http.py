@@ -1,4 +1,4 @@
-"""Calls that TorchServe's front end answers itself with a 5xx, before any handler runs."""
+"""Calls that TorchServe's front end itself answers with a 5xx, before any handler runs."""
 
 import json
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""A worker under every kind of load gives back what the load took."""
+"""A worker under every kind of load returns the memory that the load took."""
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor

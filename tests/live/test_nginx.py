@@ -57,7 +57,7 @@ class Proxy:
         return requests.request(method, url, timeout=TIMEOUT_S, verify=str(self.certificate.file), **content)  # type: ignore[arg-type]
 
     def exchange(self, *pieces: bytes) -> bytes:
-        """Send bytes over TLS as they are; return all that comes until nginx closes."""
+        """Send raw bytes over TLS; return everything received until nginx closes."""
         context = ssl.create_default_context(cafile=str(self.certificate.file))
         with (
             socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_S) as plain,
@@ -77,7 +77,7 @@ class Proxy:
 
 @contextmanager
 def nginx(folder: Path, server: str, models: str) -> Iterator[Proxy]:
-    """Run nginx in front of the address `server`."""
+    """Run nginx in front of the server at the address `server`."""
     certificate = make_certificate(folder)
     with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as another:
         port, below = free.getsockname()[1], another.getsockname()[1]
@@ -87,7 +87,7 @@ def nginx(folder: Path, server: str, models: str) -> Iterator[Proxy]:
         text = "\n".join(line if line.startswith("#") else line.replace(name, value) for line in text.splitlines())
     (folder / "deeplab.conf").write_text(text + "\n")
     paths = " ".join(f"{name}_temp_path {folder}/{name};" for name in _PATHS)
-    user = "user root;" if os.geteuid() == 0 else ""  # It would give up root, and with it the test's folder.
+    user = "user root;" if os.geteuid() == 0 else ""  # It would drop root and lose access to the test's folder.
     (folder / "nginx.conf").write_text(_MAIN.format(user=user, folder=folder, paths=paths, port=port, below=below))
     command = ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder), "-e", str(folder / "error.log")]
     with (folder / "stderr").open("wb") as stderr:

@@ -1,4 +1,4 @@
-"""Tools for OpenAPI read the document of the server without Java and find that it tells the truth."""
+"""OpenAPI tools read the document of the server without Java and find it accurate."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The page in a browser: Chromium on a real server of several models, driven by `page/e2e`."""
+"""The page in a browser: Chromium against a real server with several models, driven by `page/e2e`."""
 
 import shutil
 import sys
@@ -25,7 +25,7 @@ _TWELVE_MEGAPIXELS = (4000, 3000)
 
 @dataclass(frozen=True)
 class Run:
-    """What the browser's tests said and saved."""
+    """What the browser's tests printed and saved."""
 
     output: str
     saved: Path
@@ -45,10 +45,10 @@ def photographs(tmp_path_factory: pytest.TempPathFactory, photos: dict[str, Path
 @pytest.fixture(scope="module")
 def page_server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path, photos: dict[str, Path]) -> Iterator[Server]:
     """Serve the default model, `scenes`, and one whose class names are markup."""
-    # Where they are missing, tests are skipped before servers are built for them.
+    # If they are missing, tests are skipped before servers are started for them.
     find_npm()
     find_chromium()
-    # Building compares engines on photographs; one does.
+    # Building compares engines on photographs; one is enough.
     one = tmp_path_factory.mktemp("one")
     shutil.copy(photos["chelsea"], one)
     store = tmp_path_factory.mktemp("store")
@@ -74,7 +74,7 @@ def run(
 
 
 def test_people_can_see_and_judge_masks_and_compare_models(run: Run) -> None:
-    # What `pytest -s --exhaustive` shows; figures are reported, never asserted.
+    # Shown by `pytest -s --exhaustive`; figures are reported, never asserted.
     sys.stdout.writelines(f"{line}\n" for line in run.output.splitlines() if line.startswith("figures: "))
     assert "3 passed" in run.output
 

@@ -15,7 +15,7 @@ from tests.live.client import TIMEOUT_S, mask, post, segments
 from tests.support import encode
 
 PNG = {"X-Segment-Format": "png"}
-#: For what does not depend on the labels: the network takes a sixteenth of the time.
+#: For tests that do not depend on the labels: the network takes a sixteenth of the time.
 QUICK = {"X-Segment-Scales": "0.25"}
 CAT, PERSON = 8, 15
 

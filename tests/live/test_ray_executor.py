@@ -1,4 +1,4 @@
-"""Bulk tasks in actors of Ray: a Ray of its own, and three nodes of which one is killed."""
+"""Bulk tasks in Ray actors: on a Ray started by the program, and on three nodes, one of which is killed."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ _KILLED = "its process was killed or crashed"
 
 @pytest.fixture(scope="module")
 def executor() -> Iterator[RayExecutor]:
-    """An executor with a Ray of its own, which takes ten seconds to start."""
+    """Return an executor with its own Ray, which takes ten seconds to start."""
     with RayExecutor(RayOptions(jobs=2, cpus=0.5, memory=200_000_000)) as executor:
         yield executor
 
@@ -116,7 +116,7 @@ def test_an_actor_for_which_there_is_no_room_ends_the_run(executor: RayExecutor,
         list(greedy.run(prepare, ["task"]))
 
 
-#: In a process of its own, since one is connected to one cluster at a time.
+#: In a separate process, because a process can be connected to only one cluster.
 _NODE_KILLED = """
 import sys, threading, time
 from pathlib import Path
@@ -167,5 +167,5 @@ def test_of_three_nodes_one_is_killed_and_every_task_is_done_once(tmp_path: Path
     ended = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
 
     assert ended.returncode == 0, ended.stderr
-    # Ray's own messages come before.
+    # Ray's own messages come first.
     assert sorted(ended.stdout.splitlines()[-1].split()) == ["1", "1", "2"]

@@ -1,4 +1,4 @@
-"""The server's routes in replicas of Ray Serve, over small workers: limits, load, and a replica that is killed.
+"""The server's routes in Ray Serve replicas, with small workers: limits, load, and a killed replica.
 
 The contract's tests run against Ray Serve as well (`conftest.py`).
 """
@@ -46,7 +46,7 @@ def ask(url: str, command: str) -> requests.Response:
 
 
 def ask_until_answered(url: str, command: str) -> tuple[str, Counter[str]]:
-    """Send a request again as long as it may be; return the answer's text, and what came before it."""
+    """Send a request again while it may be retried; return the answer's text and the errors before it."""
     met: Counter[str] = Counter()
     deadline = time.monotonic() + _SCALED_WITHIN_S
     while time.monotonic() < deadline:
@@ -66,11 +66,11 @@ def ask_until_answered(url: str, command: str) -> tuple[str, Counter[str]]:
 
 @contextmanager
 def load(server: RayServer, released: Path) -> Iterator[None]:
-    """Keep four requests in the service during the block."""
+    """Keep four requests in the service for the block."""
 
     def wait() -> None:
         while not released.exists():
-            with suppress(requests.RequestException):  # One that has waited for long enough.
+            with suppress(requests.RequestException):  # A request that has waited long enough.
                 ask(server.url, f"wait {released}")
 
     with ThreadPoolExecutor(4) as threads:
@@ -150,7 +150,7 @@ def test_serve_run_takes_the_settings_that_kuberay_gets(tmp_path: Path) -> None:
     config["applications"][0]["args"] |= {"archive": str(archive), "cpus": 0.5, "memory": 200_000_000}
     (tmp_path / "serve.yaml").write_text(yaml.safe_dump(config))
 
-    for _ in range(3):  # Ray allows its processes 30 s to start, which a busy machine may need longer.
+    for _ in range(3):  # Ray gives its processes 30 s to start; a busy machine may take longer.
         with _serve_run(tmp_path) as process:
             until(lambda: _answers(port) or process.poll() is not None, _SCALED_WITHIN_S)
             if process.poll() is None:
@@ -165,7 +165,7 @@ def test_serve_run_takes_the_settings_that_kuberay_gets(tmp_path: Path) -> None:
 
 @contextmanager
 def _serve_run(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run Ray Serve's own program with the configuration in a folder, and the environment that the image has."""
+    """Run Ray Serve's own program with the configuration in a folder and the image's environment."""
     variables = {"PYTHONPATH": str(ROOT), VARIABLE: CALLBACK, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
     variables["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     with (folder / "console").open("wb") as console:

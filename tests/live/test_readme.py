@@ -20,13 +20,13 @@ _BLOCK = re.compile(r"(<!-- not run[^\n]*-->\n)?```(sh|json|python|text)\n(.*?)`
 
 
 def blocks() -> list[tuple[str, str]]:
-    """Return language and text of README's code blocks, without those marked `not run`."""
+    """Return language and text of README's code blocks, except those marked `not run`."""
     return [(match[2], match[3]) for match in _BLOCK.finditer((ROOT / "README.md").read_text()) if not match[1]]
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> Path:
-    """Copy the repository without build products other than the default archive, which `make` finds up to date."""
+    """Copy the repository without build products except the default archive, which `make` finds up to date."""
     folder = tmp_path_factory.mktemp("readme") / "repository"
     made = shutil.ignore_patterns(".git", ".venv", "build", "logs", "__pycache__", ".*_cache", ".hypothesis", "node_modules")
     shutil.copytree(ROOT, folder, ignore=made)
@@ -102,7 +102,7 @@ def test_links_point_at_files_that_exist(page: str) -> None:
 
 
 def assert_shown(output: str, shown: str) -> None:
-    """Compare output with README up to the first `…`, but for numbers, which differ a little between machines."""
+    """Compare output with README up to the first `…`, ignoring numbers, which differ slightly between machines."""
 
     def words(text: str) -> str:
         return re.sub(r"[\d.]+", "0", text)
@@ -112,7 +112,7 @@ def assert_shown(output: str, shown: str) -> None:
 
 
 def free_base() -> int:
-    """Return the first of five consecutive free ports, below those that the system gives to client connections."""
+    """Return the first of five consecutive free ports, below the system's ephemeral ports."""
     while True:
         base = 10_000 + 5 * secrets.randbelow(4_000)
         if not Ports.from_base(base).taken():

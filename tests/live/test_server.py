@@ -64,7 +64,7 @@ def test_metrics_count_answers_and_time_stages(server: Server, photos: dict[str,
 
 
 def test_plain_torchserve_serves_the_archive(tmp_path: Path, default_archive: Path, photos: dict[str, Path]) -> None:
-    """Start it like an operator who does not have this project's scripts."""
+    """Start it as an operator would who does not have this project's scripts."""
     store, temporary = default_archive.parent, tmp_path / "tmp"
     temporary.mkdir()
     ports = Ports.free()
@@ -119,7 +119,7 @@ def test_a_second_server_in_the_same_run_directory_is_refused(server: Server, tm
         start(archive, Ports.free(), server.run_directory)
 
 
-# README's demo is such a server of TorchServe's.
+# README's demo is such a TorchServe server.
 @pytest.mark.parametrize("software", [pytest.param("torchserve", marks=pytest.mark.exhaustive), "asgi"])
 def test_a_server_of_two_archives_answers_for_both(
     software: Software, tmp_path: Path, default_archive: Path, small_archive: Path, photos: dict[str, Path]

@@ -1,4 +1,4 @@
-"""What both servers tell of the same requests, under the same names; what only ours tells."""
+"""What both servers report about the same requests under the same names, and what only ours reports."""
 
 import json
 import time

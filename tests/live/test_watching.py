@@ -1,4 +1,4 @@
-"""Rules, alerts and dashboard against a real Prometheus that scrapes a real server; what needs a program skips without it."""
+"""Rules, alerts and dashboard against a real Prometheus scraping a real server; tests skip if a program is missing."""
 
 import json
 import re
@@ -26,7 +26,7 @@ DEPLOY = ROOT / "deploy"
 RULES = DEPLOY / "prometheus"
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana" / "deeplab.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-#: What Grafana would put for a scrape twice a second, and some more.
+#: What Grafana would substitute if it scraped twice a second, and a few others.
 _RATE_INTERVAL = "10s"
 
 
@@ -39,7 +39,7 @@ def program(name: str) -> str:
 
 @contextmanager
 def running(command: list[str], folder: Path, log: str) -> Iterator[Path]:
-    """Run a program for the block; yield the file of its output."""
+    """Run a program for the block; yield the file with its output."""
     file = folder / log
     with file.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
@@ -79,7 +79,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory, served: str) -> Iterato
 
 
 def query(prometheus: str, expression: str) -> list[Any]:
-    """Return the series that an expression gives now."""
+    """Return the series to which an expression evaluates now."""
     response = requests.get(f"{prometheus}/api/v1/query", {"query": expression}, timeout=TIMEOUT_S)
     answer = response.json()
     assert answer["status"] == "success", (expression, answer)
@@ -178,7 +178,7 @@ def test_every_alert_has_a_test_a_severity_and_a_section_of_the_runbook() -> Non
 
 
 def test_the_dashboard_is_laid_out_as_grafana_expects() -> None:
-    """Grafana itself is not at hand: ids, grid and references are checked, not how it looks."""
+    """Grafana itself is not available: ids, grid and references are checked, not its appearance."""
     ids = Counter(panel["id"] for panel in DASHBOARD["panels"])
     assert max(ids.values()) == 1
     cells: Counter[tuple[int, int]] = Counter()

@@ -1,4 +1,4 @@
-"""Calls live servers through the kserve SDK and prints what came back from each as JSON. Its interpreter has kserve.
+"""Call live servers through the kserve SDK and print each answer as JSON. Run in an environment with kserve.
 
 Usage: kserve_sdk.py PHOTO URL[,HOST:PORT of gRPC]...
 """
@@ -20,7 +20,7 @@ MODEL = "deeplabv3"
 
 
 async def call(url: str, image: bytes | str, *, binary: bool = True, **parameters: Any) -> Any:
-    """Return the only output's element by KServe v2, or the text of an error; the SDK's default is binary."""
+    """Return the element of the only KServe v2 output, or the text of an error; the SDK's default is binary."""
     tensor = InferInput("image", [1], "BYTES")
     tensor.set_data_from_numpy(np.array([image], dtype=object), binary_data=binary)
     request = InferRequest(model_name=MODEL, infer_inputs=[tensor], parameters=parameters or None)
@@ -33,7 +33,7 @@ async def call(url: str, image: bytes | str, *, binary: bool = True, **parameter
 
 
 async def call_grpc(address: str, photo: bytes) -> dict[str, Any]:
-    """Return what gRPC gave for each kind of call."""
+    """Return gRPC's answer to each kind of call."""
     async with InferenceGRPCClient(address) as client:
         ready = [await client.is_server_live(), await client.is_server_ready(), await client.is_model_ready(MODEL)]
         requests = {
@@ -63,13 +63,13 @@ def _text(content: bytes) -> str:
 
 
 async def main(photo: bytes, addresses: list[str]) -> list[dict[str, Any]]:
-    """Return what each server gave."""
+    """Return each server's answers."""
     pairs = [address.partition(",") for address in addresses]
     return [await call_all(url, photo, grpc_address) for url, _, grpc_address in pairs]
 
 
 async def call_all(url: str, photo: bytes, grpc_address: str) -> dict[str, Any]:
-    """Return what each kind of call gave."""
+    """Return the answer to each kind of call."""
     first, second = (InferenceRESTClient(RESTConfig(protocol=protocol)) for protocol in ("v1", "v2"))
     text = base64.b64encode(photo).decode()
     # TensorFlow's sample of an image.

@@ -1,4 +1,4 @@
-"""Calls live servers through tritonclient and prints what came back from each as JSON. Its interpreter has tritonclient.
+"""Call live servers through tritonclient and print each answer as JSON. Run in an environment with tritonclient.
 
 Usage: triton.py PHOTO HOST:PORT..., where PHOTO.npy holds the photo's pixels
 """
@@ -25,7 +25,7 @@ def tensor(*elements: bytes | str, name: str = "image", **options: Any) -> Infer
 
 
 def call(client: InferenceServerClient, *inputs: InferInput, **options: Any) -> Any:
-    """Return each output's elements as base64 text by its name, and the id; or status and text of an error."""
+    """Return each output's elements as base64 text by name, and the id, or the status and text of an error."""
     try:
         result = client.infer(MODEL, list(inputs), **options)
     except InferenceServerException as error:
@@ -39,7 +39,7 @@ def _text(element: bytes | str) -> str:
 
 
 def call_for_arrays(client: InferenceServerClient, pixels: np.ndarray[Any, Any], *, binary: bool) -> Any:
-    """Return type, shape and bytes of each output for an image sent as its pixels."""
+    """Return type, shape and bytes of each output for an image sent as pixels."""
     image = InferInput("image", list(pixels.shape), "UINT8")
     image.set_data_from_numpy(pixels, binary_data=binary)
     outputs = [InferRequestedOutput(name, binary_data=binary) for name in OUTPUTS]
@@ -52,7 +52,7 @@ def _described(array: np.ndarray[Any, Any]) -> Any:
 
 
 def metadata(client: InferenceServerClient) -> Any:
-    """Return whether the model is ready, and the datatypes of its tensors by name; or the status of an error."""
+    """Return whether the model is ready and the datatypes of its tensors by name, or the status of an error."""
     try:
         described = client.get_model_metadata(MODEL)
         outputs = {output["name"]: output["datatype"] for output in described["outputs"]}
@@ -62,7 +62,7 @@ def metadata(client: InferenceServerClient) -> Any:
 
 
 def main(address: str, path: Path) -> dict[str, Any]:
-    """Return what each kind of call gave."""
+    """Return the answer to each kind of call."""
     client, photo, pixels = InferenceServerClient(address), path.read_bytes(), np.load(path.with_suffix(".npy"))
     text = base64.b64encode(photo).decode()
     return {

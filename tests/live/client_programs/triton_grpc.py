@@ -1,4 +1,4 @@
-"""Calls a live server through tritonclient's gRPC and prints what came back as JSON. Its interpreter has tritonclient.
+"""Call a live server through tritonclient's gRPC and print the answers as JSON. Run in an environment with tritonclient.
 
 Usage: triton_grpc.py PHOTO HOST:PORT, where PHOTO.npy holds the photo's pixels
 """
@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 MODEL = "deeplabv3"
 OUTPUTS = ["answer", "label_map", "probabilities", "confidence"]
-#: The messages that servers and clients must number alike.
+#: The messages whose fields servers and clients must number alike.
 MESSAGES = ["InferParameter", "InferTensorContents", "ModelInferRequest", "ModelInferResponse", "ModelMetadataResponse"]
 
 
@@ -26,7 +26,7 @@ def tensor(value: np.ndarray[Any, Any], datatype: str) -> InferInput:
 
 
 def call(client: InferenceServerClient, image: InferInput, *names: str, **options: Any) -> Any:
-    """Return type, shape and bytes of each output; or status and text of an error."""
+    """Return type, shape and bytes of each output, or the status and text of an error."""
     outputs = [InferRequestedOutput(name) for name in names] or None
     try:
         result = client.infer(MODEL, [image], outputs=outputs, **options)
@@ -41,14 +41,14 @@ def described(array: np.ndarray[Any, Any]) -> Any:
 
 
 def fields(message: Any) -> dict[str, Any]:
-    """Return the numbers of a message's fields by name, and those of the messages in it."""
+    """Return the field numbers of a message by name, including nested messages."""
     return {field.name: [field.number, field.type] for field in message.fields} | {
         nested.name: fields(nested) for nested in message.nested_types
     }
 
 
 def main(address: str, photo: Path) -> dict[str, Any]:
-    """Return what each kind of call gave."""
+    """Return the answer to each kind of call."""
     client = InferenceServerClient(address)
     file = tensor(np.array([photo.read_bytes()], dtype=object), "BYTES")
     pixels = tensor(np.load(photo.with_suffix(".npy")), "UINT8")
