@@ -10,11 +10,10 @@ from pathlib import Path
 from model.atomic import write_atomically
 from model.metadata import CheckpointMetadata
 from scripts.errors import UsageError
-from scripts.export import onnx_format, openvino_format
+from scripts.export import onnx_format, openvino_format, triton
 from scripts.export.comparison import Run
 from scripts.export.network import PixelsToLabels
 from scripts.export.ovms import CONFIG, updated_configuration
-from scripts.export.triton import triton_files
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class TritonRepository(Repository):
     """For Triton Inference Server."""
 
     def texts(self, metadata: CheckpointMetadata, destination: Destination) -> Mapping[str, str]:
-        return triton_files(destination.name, metadata)
+        return {triton.CONFIG: triton.model_configuration(destination.name, metadata)}
 
 
 class OvmsRepository(Repository):

@@ -1,24 +1,24 @@
 """A model repository of Triton Inference Server, for its ONNX Runtime backend.
 
-REPOSITORY/NAME/config.pbtxt, labels.txt and 1/model.onnx.
+REPOSITORY/NAME/config.pbtxt and 1/model.onnx.
 """
 
-from model.metadata import CheckpointMetadata
-from scripts.export.network import IMAGE, LABEL_MAP, LOGITS, label_type
+import re
 
-LABELS_FILE = "labels.txt"
+from model.metadata import CheckpointMetadata
+from scripts.export.network import IMAGE, LABEL_MAP, LOGITS, describe, label_type
+
+CONFIG = "config.pbtxt"
 #: Requests of one size that Triton may run together, which pays on a GPU.
 _MAX_BATCH = 8
 
 
-def triton_files(name: str, metadata: CheckpointMetadata) -> dict[str, str]:
-    """Return the text files beside the versions of a model called `name`, by file name."""
-    lines = "".join(f"{' '.join(label.split())}\n" for label in metadata.classes)
-    return {LABELS_FILE: lines, "config.pbtxt": model_configuration(name, metadata)}
-
-
 def model_configuration(name: str, metadata: CheckpointMetadata) -> str:
-    """Return the text of a `config.pbtxt`: a `ModelConfig` in protobuf's text format. Its shapes leave out the batch."""
+    """Return the text of a `config.pbtxt`: a `ModelConfig` in protobuf's text format. Its shapes leave out the batch.
+
+    Through Triton a client cannot read the graph's metadata, but the configuration it can, so its parameters repeat them. Names
+    of classes are there and not in a `label_filename`: by that, Triton names positions in a flattened tensor.
+    """
     labels = str(label_type(metadata)).removeprefix("torch.").upper()
     return f"""\
 name: "{name}"
@@ -39,13 +39,21 @@ output [
     dims: [ -1, -1 ]
   }},
   {{
-    # Line i of the file is the class of channel i, and of label i.
     name: "{LOGITS}"
     data_type: TYPE_FP32
     dims: [ {metadata.model.num_classes}, -1, -1 ]
-    label_filename: "{LABELS_FILE}"
   }}
 ]
 # Runs waiting requests of one size together.
 dynamic_batching {{ }}
-"""
+# About the model, for clients: GET /v2/models/{name}/config shows it.
+{"".join(_parameter(key, value) for key, value in describe(metadata).items())}"""
+
+
+def _parameter(key: str, value: str) -> str:
+    return f'parameters {{ key: "{key}" value {{ string_value: "{_escape(value)}" }} }}\n'
+
+
+def _escape(text: str) -> str:
+    """Return `text` as the inside of a quoted string in protobuf's text format; control characters become octal escapes."""
+    return re.sub(r'[\x00-\x1f"\\]', lambda found: "\\" + (found[0] if found[0] >= " " else f"{ord(found[0]):03o}"), text)

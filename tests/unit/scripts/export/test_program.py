@@ -34,7 +34,7 @@ def test_a_repository_for_triton(quantized: Quantized, tmp_path: Path, capsys: p
     assert main([str(quantized.path), "--to", "triton", "--out", str(tmp_path / "models"), "--name", "pets"]) == 0
 
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
-    assert files == ["models/pets/1/model.onnx", "models/pets/config.pbtxt", "models/pets/labels.txt"]
+    assert files == ["models/pets/1/model.onnx", "models/pets/config.pbtxt"]
     assert (tmp_path / "models" / "pets").stat().st_mode & 0o055 == 0o055, "servers run as other users"
     printed = capsys.readouterr().out
     assert "note: the model is quantized; exported are its own weights" in printed

@@ -9,9 +9,10 @@ import jsonschema
 import pytest
 
 from scripts.export.errors import ExportError
+from scripts.export.network import describe
 from scripts.export.ovms import CONFIG, updated_configuration
 from scripts.export.targets import add_folder
-from scripts.export.triton import model_configuration, triton_files
+from scripts.export.triton import model_configuration
 from tests.support import metadata
 
 CLIENTS = Path(sys.prefix) / "clients"
@@ -68,10 +69,16 @@ OVMS_SCHEMA = {
 @pytest.mark.slow
 @pytest.mark.skipif(not (CLIENTS / ".installed").exists(), reason="tritonclient is not installed; `make test` does")
 def test_tritons_own_message_takes_the_configuration() -> None:
-    text = model_configuration("pets-2", metadata())
+    described = metadata(
+        classes=("background", 'a "quoted" \\ name', "two\nlines"), provenance="Straße\n\x7f, line\u2028two \x01"
+    )
 
     read = subprocess.run(
-        [CLIENTS / "bin" / "python", "-c", READ_MODEL_CONFIG], input=text, check=True, capture_output=True, text=True
+        [CLIENTS / "bin" / "python", "-c", READ_MODEL_CONFIG],
+        input=model_configuration("pets-2", described),
+        check=True,
+        capture_output=True,
+        text=True,
     )
 
     assert json.loads(read.stdout) == {
@@ -81,16 +88,11 @@ def test_tritons_own_message_takes_the_configuration() -> None:
         "input": [{"name": "image", "data_type": "TYPE_UINT8", "format": "FORMAT_NHWC", "dims": ["-1", "-1", "3"]}],
         "output": [
             {"name": "label_map", "data_type": "TYPE_UINT8", "dims": ["-1", "-1"]},
-            {"name": "logits", "data_type": "TYPE_FP32", "dims": ["3", "-1", "-1"], "label_filename": "labels.txt"},
+            {"name": "logits", "data_type": "TYPE_FP32", "dims": ["3", "-1", "-1"]},
         ],
         "dynamic_batching": {},
+        "parameters": {key: {"string_value": value} for key, value in describe(described).items()},
     }
-
-
-def test_tritons_labels_have_one_line_per_class() -> None:
-    files = triton_files("pets", metadata(classes=("background", "Straße", "two\nlines")))
-
-    assert files["labels.txt"] == "background\nStraße\ntwo lines\n"
 
 
 def test_the_configuration_of_ovms_is_as_documented_and_keeps_other_models(tmp_path: Path) -> None:
