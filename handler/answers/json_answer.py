@@ -8,7 +8,6 @@ from handler.answers.common_fields import header_fields, segment_fields
 from handler.answers.flat_png import encode_png
 from handler.answers.response import EncodedResponse, json_response
 from handler.masks.polygons import trace_polygons
-from handler.masks.review import review_score
 from handler.masks.segmentation import Segmentation
 from handler.masks.segments import Segments, find_segments
 from handler.options import AnswerOptions, Masks, ModelIdentity
@@ -20,7 +19,7 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     return json_response(
         {
             **header_fields(segments, model),
-            "review": round(review_score(result), 4),
+            "review": round(result.review, 4),
             **({"refine": result.refinement.summary()} if result.refinement else {}),
             "segments": [
                 {

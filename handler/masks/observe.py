@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from handler.geometry import DecodedImage
-from handler.masks.review import review_score
 from handler.masks.segmentation import Segmentation
 from handler.observation import SAMPLE_SIDE, Observation
 
@@ -26,7 +25,7 @@ def observe(image: DecodedImage, result: Segmentation, *, sampled: bool = False)
         megapixels=math.prod(image.size) / 1e6,
         brightness=float(_points(image.pixels, _BRIGHTNESS_SIDE).mean()) / 255,
         confidence=min(1.0, float(probabilities.max(axis=0).mean())),
-        review=review_score(result),
+        review=result.review,
         shares=dict(zip(present.tolist(), (counts[present] / counts.sum()).tolist(), strict=True)),
         sample=_points(result.label_map, SAMPLE_SIDE).astype(np.uint16).tobytes() if sampled else b"",
     )

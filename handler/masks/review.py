@@ -9,21 +9,27 @@ Mean confidence predicts the share of correct pixels instead, in which a large a
 """
 
 import numpy as np
+import numpy.typing as npt
 
-from handler.masks.segmentation import Segmentation
+from handler.masks.label_map import LabelMap
 
 
-def review_score(result: Segmentation) -> float:
-    """Return 1 minus the mean expected IoU of the classes in the image: 0 (certain) to 1 (doubtful)."""
-    classes, *grid = result.probabilities.shape
+def review_score(label_map: LabelMap, probabilities: npt.NDArray[np.float32]) -> float:
+    """Return 1 minus the mean expected IoU of the classes in the image: 0 (certain) to 1 (doubtful).
+
+    Args:
+        label_map: class indices, unsigned H×W.
+        probabilities: C×h×w on the network's grid.
+    """
+    classes, *grid = probabilities.shape
     rows, columns = (
         ((np.arange(cells) + 0.5) * (length / cells)).astype(np.intp)
-        for cells, length in zip(grid, result.label_map.shape, strict=True)
+        for cells, length in zip(grid, label_map.shape, strict=True)
     )
-    labels = result.label_map[rows[:, None], columns].astype(np.intp)
-    of_label = np.take_along_axis(result.probabilities, labels[None], 0)
+    labels = label_map[rows[:, None], columns].astype(np.intp)
+    of_label = np.take_along_axis(probabilities, labels[None], 0)
     cells = np.bincount(labels.ravel(), minlength=classes)
     intersection = np.bincount(labels.ravel(), of_label.ravel(), classes)
-    union = cells + result.probabilities.sum((1, 2), dtype=np.float64) - intersection
+    union = cells + probabilities.sum((1, 2), dtype=np.float64) - intersection
     present = cells > 0
     return float(np.clip(1 - (intersection[present] / union[present]).mean(), 0, 1))

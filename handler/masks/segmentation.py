@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ from handler.geometry import DecodedImage, RGBImage, Size
 from handler.labels import Labels
 from handler.masks.label_map import LabelMap, calibrate, make_label_map, softmax
 from handler.masks.refinement import RefinementReport
+from handler.masks.review import review_score
 
 #: `make_label_map`, or an engine's own equivalent.
 Labeller = Callable[[npt.NDArray[np.float32], Size, npt.DTypeLike], LabelMap]
@@ -29,6 +31,11 @@ class Segmentation:
     labels: Labels
     #: How the probabilities were refined, or None if they were not.
     refinement: RefinementReport | None = None
+
+    @cached_property
+    def review(self) -> float:
+        """1 minus the mean IoU that the probabilities expect, 0..1; kept, because answers and metrics both want it."""
+        return review_score(self.label_map, self.probabilities)
 
 
 def segment_by_logits(

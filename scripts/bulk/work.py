@@ -6,7 +6,6 @@ from typing import Any
 
 from handler.answers import FORMATS
 from handler.errors import ImageTooLarge, InternalError, SegmentationError, capture
-from handler.masks.review import review_score
 from handler.masks.segmentation import Segmentation, keep_classes
 from handler.masks.segments import find_segments
 from handler.network.views import infer_views
@@ -108,7 +107,7 @@ class ImageSegmenter:
         classes = self._job.answer.classes
         reported = labelled if classes is None else keep_classes(labelled, classes)
         files = {names[name]: files[name] for name in self._job.formats}
-        return _Answers(files, size, self._classes(reported), review_score(reported))
+        return _Answers(files, size, self._classes(reported), reported.review)
 
     def _requests(self, task: ImageTask, data: bytes) -> list[SegmentationRequest]:
         shared = _name_option(task.name)

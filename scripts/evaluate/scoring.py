@@ -9,7 +9,6 @@ import numpy as np
 
 from handler.labels import Labels
 from handler.masks.label_map import LabelMap
-from handler.masks.review import review_score
 from scripts.class_names import canonical_names
 from scripts.data_options import data_source
 from scripts.datasets import DataError, Sample, SegmentationData, open_data
@@ -90,7 +89,7 @@ def evaluate(predictor: Predictor, data: SegmentationData, *, worst: int = 0) ->
         images.append(_image_scores(sample, scores))
         if prediction.segmentation is not None:
             calibrations.append(PixelCalibration.measure(prediction.segmentation, truth))
-            review, confidence = review_score(prediction.segmentation), calibrations[-1].confidence
+            review, confidence = prediction.segmentation.review, calibrations[-1].confidence
             images[-1] = replace(images[-1], review=review, confidence=confidence)
         if not np.isnan(scores.miou):
             lowest = sorted([*lowest, WorstImage(sample, scores, predicted)], key=lambda image: image.scores.miou)[:worst]

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from handler.labels import Labels
 from handler.masks.label_map import make_label_map
-from handler.masks.review import review_score
 from handler.masks.segmentation import Segmentation, keep_classes
 from model.palette import voc_palette
 
@@ -25,25 +24,25 @@ def test_it_is_what_is_missing_to_the_expected_mean_iou() -> None:
     background = (0.9 + 0.8) / (2 + 0.3)
     cat = (0.7 + 0.6) / (2 + 0.1 + 0.2)
 
-    assert review_score(result) == pytest.approx(1 - (background + cat) / 2)
+    assert result.review == pytest.approx(1 - (background + cat) / 2)
 
 
 def test_certain_labels_need_no_review() -> None:
-    assert review_score(segmentation_of(np.eye(3).reshape(3, 1, 3), (20, 30))) == pytest.approx(0)
+    assert segmentation_of(np.eye(3).reshape(3, 1, 3), (20, 30)).review == pytest.approx(0)
 
 
 def test_doubt_among_classes_that_are_not_reported_does_not_count() -> None:
     result = segmentation_of(np.array([[[1.0, 0.0]], [[0.0, 0.6]], [[0.0, 0.4]]]))
 
-    assert review_score(result) > 0.1
-    assert review_score(keep_classes(result, ())) == pytest.approx(0)
+    assert result.review > 0.1
+    assert keep_classes(result, ()).review == pytest.approx(0)
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 6), st.integers(1, 6), st.integers(0, 99))
 def test_it_is_a_fraction_at_any_size(height: int, width: int, rows: int, columns: int, seed: int) -> None:
     probabilities = np.random.default_rng(seed).dirichlet([0.3] * 3, (rows, columns)).transpose(2, 0, 1)
 
-    assert 0 <= review_score(segmentation_of(probabilities, (height, width))) <= 1
+    assert 0 <= segmentation_of(probabilities, (height, width)).review <= 1
 
 
 def scene(objects: int, missed: float, rng: np.random.Generator) -> tuple[Segmentation, float, float]:
@@ -71,5 +70,5 @@ def test_it_ranks_images_by_their_error_better_than_mean_confidence() -> None:
         correlations: Any = np.corrcoef(np.stack(ranks))
         return float(correlations[0, 1])
 
-    assert agreement([review_score(result) for result, _, _ in scenes]) > 0.9
+    assert agreement([result.review for result, _, _ in scenes]) > 0.9
     assert agreement([1 - confidence for _, _, confidence in scenes]) < 0.6
