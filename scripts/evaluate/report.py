@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -131,8 +132,8 @@ def draw_confusion(path: Path, scores: Scores, names: tuple[str, ...]) -> None:
     axes = figure.add_subplot()
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xticks=range(count), yticks=range(count), xlabel="predicted", ylabel="true", title="Share of each true class")
-    axes.set_xticklabels(names, rotation=90)
-    axes.set_yticklabels(names)
+    axes.set_xticklabels(names, rotation=90, parse_math=False)
+    axes.set_yticklabels(names, parse_math=False)
     for row, column in np.argwhere(shares >= 0.005) if count <= _MOST_LABELLED else ():
         share = shares[row, column]
         text = "1" if share > 0.995 else f"{share:.2f}".removeprefix("0")
@@ -140,7 +141,9 @@ def draw_confusion(path: Path, scores: Scores, names: tuple[str, ...]) -> None:
     for row in np.flatnonzero(scores.pixels == 0).tolist() if count <= _MOST_LABELLED else ():
         axes.text(count / 2 - 0.5, row, "not in the data", ha="center", va="center", size=7, color="grey")
     figure.colorbar(picture, shrink=0.6)
-    figure.savefig(path, dpi=110)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # In a script that the font lacks, names are boxes; scores.json has them.
+        figure.savefig(path, dpi=110)
 
 
 def _boundary(scores: Scores) -> Any:
