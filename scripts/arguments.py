@@ -6,10 +6,11 @@ Every type raises `argparse.ArgumentTypeError` with the value and what would be 
 import argparse
 import math
 import re
+import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from scripts.errors import UsageError
@@ -18,17 +19,36 @@ from scripts.errors import UsageError
 class Parser(argparse.ArgumentParser):
     """A program's parser, described by its module's docstring: the first paragraph above the options, the rest below."""
 
+    #: The command line that `parse_args` parses, which takes no other options.
+    _words: Sequence[str] = ()
+
     def __init__(self, prog: str, docstring: str | None = None, **kwargs: object) -> None:
         description, _, examples = (docstring or "").partition("\n\n")
         texts = {"description": description, "epilog": examples, "formatter_class": argparse.RawDescriptionHelpFormatter}
         super().__init__(prog, allow_abbrev=False, **texts | kwargs)  # type: ignore[arg-type]
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        # Kept for `error`: a mistyped option is often a required one, and argparse would say only that this is missing.
+        self._words = sys.argv[1:] if args is None else args
+        return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """
         Raises:
             UsageError: always.
         """
+        if "required" in message or "unrecognized" in message:
+            message = self._unknown_option() or message
         raise UsageError(f"{message}\n{self.prog} --help lists the options")
+
+    def _unknown_option(self) -> str:
+        """Return what to say of the first option that does not exist; nothing where parsers of commands have options too."""
+        from model.strict import suggestion  # Not at the top: it brings torch.
+
+        words = (word.partition("=")[0] for word in self._words)
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        unknown = next((word for word in words if word[:2] == "--" and word not in known), None)
+        return f"unknown option {unknown}{suggestion(unknown, known)}" if unknown and not self._subparsers else ""
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:

@@ -96,6 +96,27 @@ def test_the_docstring_describes_the_program_and_gives_examples(capsys: pytest.C
     assert printed.index("Do it.") < printed.index("--help") < printed.index("python -m scripts.example 1\npython")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--dta", "folder"], "unknown option --dta, did you mean '--data'?"),
+        (["--data=folder", "--jbs=2"], "unknown option --jbs, did you mean '--jobs'?"),
+        (["--data", "folder", "--xyz"], "unknown option --xyz"),
+        (["--jobs", "2"], "the following arguments are required: --data"),
+        (["--data", "folder", "more"], "unrecognized arguments: more"),
+    ],
+)
+def test_a_mistyped_option_is_named_even_if_a_required_one_is_missing(words: list[str], message: str) -> None:
+    parser = Parser("python -m scripts.example", "Do it.")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--jobs", type=positive_int)
+
+    with pytest.raises(UsageError) as caught:
+        parser.parse_args(words)
+
+    assert str(caught.value) == f"{message}\npython -m scripts.example --help lists the options"
+
+
 def test_a_wrong_option_is_a_usage_error_that_points_to_the_help() -> None:
     parser = Parser("python -m scripts.example", "Do it.")
     parser.add_argument("--jobs", type=positive_int)

@@ -250,7 +250,7 @@ Run = Callable[..., int]
         (["--local-files", "/nix"], "'/nix': no such folder"),
         (["--option", "format=png"], "--option format: is chosen by the project's tags"),
         (["--port", "0"], "'0' must be a whole number, from 1 to 65535"),
-        (["--allow-hosts", "a"], "unrecognized arguments: --allow-hosts a"),
+        (["--allow-hosts", "a"], "unknown option --allow-hosts, did you mean '--allow-host'?"),
     ],
 )
 def test_wrong_options_are_named(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
