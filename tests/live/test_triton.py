@@ -86,7 +86,7 @@ def answers(checkpoints: dict[str, Path], photos: dict[str, Path], tmp_path_fact
             np.save(folder / f"{name}.{kind}.npy", pixels)
     with triton(folder) as addresses:
         program = Path(client_programs.__file__).with_name("triton_export.py")
-        command = [CLIENTS / "bin" / "python", program, *addresses, folder]
+        command = [str(CLIENTS / "bin" / "python"), str(program), *addresses, str(folder)]
         described = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=10 * TIMEOUT_S).stdout)
     return Answers(described, folder, (folder / "log").read_text())
 
