@@ -10,7 +10,7 @@ import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from scripts.errors import UsageError
@@ -27,7 +27,9 @@ class Parser(argparse.ArgumentParser):
         texts = {"description": description, "epilog": examples, "formatter_class": argparse.RawDescriptionHelpFormatter}
         super().__init__(prog, allow_abbrev=False, **texts | kwargs)  # type: ignore[arg-type]
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
         # Kept for `error`: a mistyped option is often a required one, and argparse would say only that this is missing.
         self._words = sys.argv[1:] if args is None else args
         return super().parse_args(args, namespace)
