@@ -1,4 +1,4 @@
-"""Compare every engine of this machine with torch in float32: the fraction of equal labels on photographs."""
+"""Compare every engine available on this machine with torch in float32: the fraction of equal labels on photographs."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,28 +19,28 @@ from model.strict import ConfigurationError
 from scripts.image_files import find_images, read_image
 from scripts.samples import ALL, write_samples
 
-#: The GPU that is compared, if there is one.
+#: The GPU to compare, if the machine has one.
 _GPU = 0
 
 
 class DisagreementError(ConfigurationError):
-    """An engine labels too many pixels unlike torch in float32."""
+    """An engine labels too many pixels differently from torch in float32."""
 
 
 def compare_engines(
     files: ModelFiles, settings: HandlerSettings, folder: Path | None = None, least: float | None = None
 ) -> Agreement:
-    """Segment the photographs in `folder`, or samples, by every engine that may serve `files` here under `settings`.
+    """Segment photographs with every engine that may serve `files` on this machine under `settings`, and compare the labels.
 
     Args:
         files: the model.
         settings: the handler's settings.
-        folder: images, also in folders below; None: the samples.
-        least: required fraction of equal labels; None: `LEAST_EQUAL` of each precision.
+        folder: searched recursively for images; None for the samples.
+        least: required fraction of equal labels; None for each precision's `LEAST_EQUAL`.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        ConfigurationError: the settings cannot be used, or there are no photographs.
+        ConfigurationError: the settings cannot be used, or `folder` holds no images.
     """
     with tempfile.TemporaryDirectory(prefix="deeplab-samples-") as scratch:
         paths = find_images(folder) if folder else write_samples(Path(scratch), ALL)
@@ -53,12 +53,12 @@ def compare_engines(
 
 
 def require_agreement(agreement: Agreement, precision: Precision) -> None:
-    """Refuse engines that label too many pixels unlike torch in float32.
+    """Refuse engines that label too many pixels differently from torch in float32.
 
-    With `precision` auto, bfloat16 is not refused, because it is not chosen then (`Agreement.trusted`).
+    With `precision` auto, bfloat16 is not refused: an untrusted precision is not chosen (`Agreement.trusted`).
 
     Raises:
-        DisagreementError: an engine that would be chosen agrees too little; the message has its numbers.
+        DisagreementError: an engine that would be chosen agrees too little; the message gives its figures.
     """
     for engine in agreement.engines:
         chosen = agreement.trusted(engine.engine, precision) == precision
@@ -76,14 +76,14 @@ def describe(engine: EngineAgreement) -> str:
 
 
 def _candidates(files: ModelFiles, settings: HandlerSettings) -> Iterator[Engine]:
-    """Build the engines that workers on machines like this one may run."""
+    """Build the engines that workers on a machine like this one may run."""
     gpu = EngineOptions(settings.threads, _GPU, settings.precision)
     if settings.engine in {AUTO, "torch"} and has_gpu(gpu):
         yield build_engine("torch", files, gpu)
     if settings.engine in {AUTO, "openvino"}:
         chosen = build_engine("openvino", files, EngineOptions(settings.threads, precision=settings.precision))
         if settings.precision == AUTO and chosen.precision == "bfloat16":
-            # Workers on a processor without bfloat16 run this one.
+            # Workers on processors without bfloat16 run float32.
             yield build_engine("openvino", files, EngineOptions(settings.threads, precision="float32"))
         yield chosen
 
@@ -101,7 +101,7 @@ def _compare(image: RGBImage, reference: Engine, tallies: Sequence["_Tally"], fi
 
 @dataclass
 class _Tally:
-    """Counts of one engine, over photographs."""
+    """One engine's counts, summed over photographs."""
 
     engine: Engine
     equal: int = 0

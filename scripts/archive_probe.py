@@ -1,4 +1,4 @@
-"""Load an extracted archive as TorchServe's worker does, and use it; run by `scripts.verify_archive` by itself."""
+"""Load an extracted archive as TorchServe's worker does and segment an image; `scripts.verify_archive` runs it isolated."""
 
 import importlib
 import io
@@ -12,7 +12,7 @@ from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.model_loader import TsModelLoader
 
 _SIZE = (120, 80)
-#: What the first explanation imports.
+#: Modules that the first explanation request imports.
 _FOR_EXPLANATIONS = ("handler.network.engines.torch_engine", "model.checkpoint")
 _METRICS = "model_metrics: {gauge: [{name: PredictionTime, unit: ms, dimensions: [ModelName, Level]}]}"
 

@@ -1,4 +1,4 @@
-"""Command lines that look alike: one parser class, and the types that options have.
+"""A consistent command line for all programs: one parser class, and the types of options.
 
 Every type raises `argparse.ArgumentTypeError` with the value and what would be right.
 """
@@ -113,7 +113,7 @@ def http_url(example: str) -> Callable[[str], str]:
         try:
             parts = urlsplit(text)
             usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # The port is no number.
+        except ValueError:  # The port is not a number.
             usable = False
         if not usable:
             raise ArgumentTypeError(f"{text!r} must be a URL such as {example}")
@@ -137,18 +137,18 @@ def request_option(text: str) -> tuple[str, str]:
 
 
 def add_request_options(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add `--option NAME=VALUE` to a program, which may be given several times; the help says `what` it is."""
+    """Add the repeatable `--option NAME=VALUE`; `what` describes it in the help."""
     parser.add_argument(
         "--option", type=request_option, action="append", default=[], metavar="NAME=VALUE", help=f"{what}; repeatable"
     )
 
 
 def collect_options(pairs: Sequence[tuple[str, str]], elsewhere: Mapping[str, str]) -> dict[str, str]:
-    """Return what `--option NAME=VALUE` was given as, by name.
+    """Return the values given as `--option NAME=VALUE`, by name.
 
     Args:
         pairs: from `request_option`.
-        elsewhere: fields of a request that this program takes otherwise: names, and what to use instead.
+        elsewhere: request fields that this program sets in another way: names, and what to use instead.
 
     Raises:
         UsageError: a name is in `elsewhere`, or is given twice.
@@ -165,11 +165,11 @@ def collect_options(pairs: Sequence[tuple[str, str]], elsewhere: Mapping[str, st
 
 
 def one_of(names: Collection[str]) -> Callable[[str], str]:
-    """Return a type for one of `names`, whose error suggests the nearest."""
+    """Return a type that accepts one of `names`; its error suggests the nearest."""
 
     def parse(text: str) -> str:
         if text not in names:
-            from model.strict import nearest  # Not at the top: it brings torch.
+            from model.strict import nearest  # Not at the top: it imports torch.
 
             raise ArgumentTypeError(f"unknown name {text!r}{nearest(text, names)}")
         return text
@@ -178,13 +178,13 @@ def one_of(names: Collection[str]) -> Callable[[str], str]:
 
 
 def some_of(names: Collection[str]) -> Callable[[str], tuple[str, ...]]:
-    """Return a type for some of `names` with commas between; repeated names count once."""
+    """Return a type for a comma-separated list of `names`; repeated names count once."""
     parse_one = one_of(names)
     return lambda text: tuple(dict.fromkeys(parse_one(name.strip()) for name in text.split(",")))
 
 
 def _float(text: str) -> float:
-    """Return the number, or NaN for text that is none; Python's `1_000` and digits of other scripts are none."""
+    """Return the number, or NaN for other text, including Python's `1_000` and digits of other scripts."""
     try:
         return float(text) if text.isascii() and "_" not in text else math.nan
     except ValueError:

@@ -10,7 +10,7 @@ from scripts.text_file import TextFileError, read_lines, read_text
 
 DEFAULT = Path(__file__).parent.parent / "index_to_name.json"
 
-#: Labelme's lists name this first, for pixels that count for nothing.
+#: Labelme's lists begin with this name, for pixels to ignore.
 _IGNORED = {"__ignore__", "_ignore_"}
 
 
@@ -19,13 +19,13 @@ class ClassNamesError(UserError):
 
 
 def read_class_names(path: Path = DEFAULT) -> tuple[str, ...]:
-    """Read names by class index: a JSON object `{"0": "background", ...}`, a JSON list, or text with one name per line.
+    """Read class names in index order: a JSON object `{"0": "background", ...}`, a JSON list, or text with one name per line.
 
-    Text is UTF-8 or UTF-16, with or without byte order mark. Every spelling of background becomes `background`, and Labelme's
-    `__ignore__` is no class.
+    Text is UTF-8 or UTF-16, with or without a byte order mark. Every spelling of background becomes `background`, and Labelme's
+    `__ignore__` is dropped.
 
     Raises:
-        ClassNamesError: the file is none of these, it names no class or background twice, or its indices have a gap.
+        ClassNamesError: the file has another format, names no class, names background twice, or has a gap in its indices.
     """
     try:
         names = _json_names(path) if path.suffix == ".json" else _listed_names(path)
@@ -39,7 +39,7 @@ def read_class_names(path: Path = DEFAULT) -> tuple[str, ...]:
 
 
 def canonical_name(name: str) -> str:
-    """Return `name`, or `background` for any spelling of it (`_background_`, `__background__`, `Background`)."""
+    """Return `background` for any spelling of it (`_background_`, `__background__`, `Background`), or `name` unchanged."""
     return BACKGROUND if is_background(name) else name
 
 
@@ -49,7 +49,7 @@ def canonical_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def is_ignored(name: str) -> bool:
-    """Return whether `name` is Labelme's for pixels that count for nothing."""
+    """Return whether `name` is Labelme's name for pixels to ignore."""
     return name.casefold() in _IGNORED
 
 

@@ -1,9 +1,9 @@
-"""Ask a running server for segmentations, with retries.
+"""Request segmentations from a running server, with retries.
 
 AnswerError
 ├── ServerUnreachable    nothing answers at the URL
-├── TransportError       the connection broke, or no byte came in time
-├── ImageRefused         the server answers with an error; another image may fare better
+├── TransportError       the connection broke, or no data arrived in time
+├── ImageRefused         the server answers with an error; another image may succeed
 └── RequestRefused       the server answers with an error that every image would meet
 """
 
@@ -26,24 +26,24 @@ DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}/predictions/deeplabv3"
 DEFAULT_RETRIES = 8
 DEFAULT_TIMEOUT_S = 300.0
 _CONNECT_WITHIN_S = 10.0
-#: Too many requests; the queue is full or no worker is ready yet; no memory is left.
+#: Too many requests; the queue is full or no worker is ready yet; out of memory.
 _RETRIED_STATUSES = (429, 503, 507)
 #: Statuses and error types (ours and TorchServe's) that do not come from the image.
 _GENERAL_STATUSES = (*range(300, 400), 401, 403, 404, 405, 407, 501)
 _GENERAL_TYPES = ("InvalidOption", "InvalidKeyException")
 _LONGEST_BACKOFF_S = 30.0
 _LONGEST_RETRY_AFTER_S = 300.0
-#: A server that hangs on an image does not hold a thread for long.
+#: A server that hangs on an image must not block a thread for long.
 _MOST_TIMEOUTS = 2
-#: What TorchServe answers with 500 to the requests that a worker took with it; an image that kills workers is given up.
+#: TorchServe's message, with status 500, for requests lost with their worker; an image that keeps killing workers is given up.
 _WORKER_DIED, _MOST_DEATHS = "Worker died.", 2
 _REASON_LENGTH = 500
 
 
 class AnswerError(UserError):
-    """An image was not answered with its segmentation. The message is the reason."""
+    """The server did not answer an image with its segmentation. The message is the reason."""
 
-    #: Whether every other image would meet the same; the message then names the URL.
+    #: Whether every other image would fail in the same way; the message then names the URL.
     affects_every_image: ClassVar[bool] = False
 
 
@@ -54,21 +54,21 @@ class ServerUnreachable(AnswerError):
 
 
 class TransportError(AnswerError):
-    """The connection broke, or no byte came in time."""
+    """The connection broke, or no data arrived in time."""
 
 
 class ImageRefused(AnswerError):
-    """The server answered with an error; another image may fare better."""
+    """The server answered with an error; another image may succeed."""
 
 
 class RequestRefused(AnswerError):
-    """The server answered with an error that does not come from the image: the URL, a key or an option is wrong."""
+    """The server answered with an error unrelated to the image: the URL, a key or an option is wrong."""
 
     affects_every_image = True
 
 
 class Client:
-    """A model's predictions at a URL. Several threads may ask at once."""
+    """A client of a model's predictions at a URL. Several threads may use it at once."""
 
     def __init__(
         self,
@@ -80,15 +80,15 @@ class Client:
         connections: int = 1,
         access: ServerAccess | None = None,
     ) -> None:
-        """Keep the settings; nothing is connected yet. Proxies come from the environment.
+        """Store the settings; no connection is made yet. Proxies come from the environment.
 
         Args:
-            url: a model's predictions, with a user name and password if the server needs them.
-            retries: most retries of a request while the server is busy or the connection breaks.
-            timeout_s: longest wait for a byte, in seconds; the request is then sent once more.
+            url: URL of a model's predictions, with a user name and password if the server needs them.
+            retries: most retries of a request when the server is busy or the connection breaks.
+            timeout_s: longest wait for data, in seconds; the request is then sent once more.
             headers: sent with every request.
-            connections: connections that are kept open; the number of threads that ask.
-            access: a token, and whom to trust for the server's certificate; None: as the environment has it.
+            connections: connections to keep open; the number of threads that send requests.
+            access: a token, and the authority to trust for the server's certificate; None takes both from the environment.
         """
         self.url = url
         self._retries = retries
@@ -102,13 +102,13 @@ class Client:
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=connections))
 
     def require_server(self) -> None:
-        """Fail at once, without retries, if nothing answers.
+        """Check, without retries, that a server answers.
 
         Raises:
             ServerUnreachable: nothing answers.
         """
         try:
-            # Any status will do: without a key, or behind a proxy, it may well be an error.
+            # Any status will do: without a key, or behind a proxy, it may be an error.
             ping, verify = urljoin(self.url, "/ping"), self._verify
             self._session.get(ping, timeout=_CONNECT_WITHIN_S, allow_redirects=False, verify=verify)
         except requests.RequestException as error:
@@ -123,7 +123,7 @@ class Client:
             content_type: content type that the answer must have.
 
         Raises:
-            AnswerError: the server is unreachable, too busy for all retries, or refuses the request.
+            AnswerError: the server is unreachable, still busy after all retries, or refuses the request.
         """
         attempt = timeouts = deaths = 0
         while True:
@@ -144,8 +144,8 @@ class Client:
             attempt += 1
 
     def _post(self, image: bytes, options: Mapping[str, str]) -> requests.Response:
-        """Send a request once. Requests' own retries would not cover an answer that breaks off half way."""
-        # A form, because headers hold Latin-1 alone, and class names may be in any language.
+        """Send a request once. The retries built into requests would not cover an answer that breaks off midway."""
+        # A form, because headers are limited to Latin-1, and class names may be in any language.
         return self._session.post(
             self.url,
             data=dict(options),
@@ -184,12 +184,12 @@ class Client:
 
 
 def _worker_died(response: requests.Response) -> bool:
-    """Tell whether TorchServe answers that its worker ended with the request. Our own server has tried such a request twice."""
+    """Return whether TorchServe says its worker died with the request. Our own server retries such requests itself."""
     return response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR and _reason(response)[1] == _WORKER_DIED
 
 
 def _backoff(attempt: int) -> float:
-    """Return the seconds before a retry: 0, 1, 2, 4, ..., and up to one more, so that clients do not return together."""
+    """Return the seconds before a retry: 0, 1, 2, 4, ..., plus up to one, so that clients do not all retry at once."""
     if attempt == 0:
         return 0.0
     return min(_LONGEST_BACKOFF_S, 2.0 ** (attempt - 1)) + random.random()  # noqa: S311, no secret
@@ -201,12 +201,12 @@ def _retry_after(response: requests.Response, default: float) -> float:
 
 
 def _timed_out(error: requests.RequestException) -> bool:
-    """Tell whether a server that was reached sent nothing in time; within a body, requests raises ConnectionError for that."""
+    """Return whether a connected server sent nothing in time; within a body, requests raises ConnectionError for that."""
     return not isinstance(error, requests.ConnectTimeout) and isinstance(_root(error), TimeoutError)
 
 
 def _root(error: BaseException) -> BaseException:
-    """Return the first cause, whose message has no names of libraries' objects around it."""
+    """Return the root cause, whose message does not contain the reprs of library objects."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     return error

@@ -1,4 +1,4 @@
-"""Write the tables of formats, options and limits in docs/http-api.md from their declarations in the code.
+"""Generate the tables of formats, options and limits in docs/http-api.md from their declarations in the code.
 
 python -m scripts.contract
 python -m scripts.contract --write docs/http-api.md
@@ -25,7 +25,7 @@ END = "<!-- The end of what it writes. -->"
 
 
 class MarksMissing(UserError):
-    """A file lacks the marks between which the tables go."""
+    """A file lacks the marks that enclose the tables."""
 
 
 def tables() -> str:
@@ -39,7 +39,7 @@ def with_tables(document: str) -> str:
     """Return `document` with the tables between its marks.
 
     Raises:
-        MarksMissing: it does not have both marks, once each and in order.
+        MarksMissing: `document` does not have both marks, once each and in order.
     """
     if document.count(BEGIN) != 1 or document.count(END) != 1 or document.index(BEGIN) > document.index(END):
         raise MarksMissing(

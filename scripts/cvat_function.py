@@ -1,14 +1,14 @@
-"""Annotate a CVAT task by a running server or a local archive: a detection function for cvat-cli, and the labels that it needs.
+"""Annotate a CVAT task with a running server or a local archive: a detection function for cvat-cli, and its labels.
 
 python -m scripts.cvat_function > labels.json
 python -m cvat_cli task create TASK-NAME local PHOTOS/*.jpg --labels labels.json
 python -m cvat_cli task auto-annotate TASK-ID --function-module scripts.cvat_function -p shape=str:polygon -p tolerance=float:1
 
 The first command prints the labels, for a new task or for CVAT's raw label editor; the last fills a task with masks or
-polygons. Its -p NAME=TYPE:VALUE are `url`, `archive`, `shape` and `header` as above (`-p url=str:http://...`), and the options
-of a request, such as `-p scales=str:0.75,1`, `-p components=bool:true` and `-p classes=str:cat,dog`. --conf-threshold is the
-option `min_score`. For a task with only some of the labels, choose `classes` or add --allow-unmatched-labels. An image that the
-server refuses is reported and stays without shapes.
+polygons. Its parameters -p NAME=TYPE:VALUE are `url`, `archive`, `shape` and `header` as above (`-p url=str:http://...`), and
+the request options, such as `-p scales=str:0.75,1`, `-p components=bool:true` and `-p classes=str:cat,dog`. --conf-threshold
+sets the option `min_score`. For a task with only some of the labels, set `classes` or add --allow-unmatched-labels. An image
+that the server refuses is reported and gets no shapes.
 """
 
 import io
@@ -39,18 +39,18 @@ if TYPE_CHECKING:
     from cvat_sdk import models
 
 Value = bool | int | float | str
-#: Segment an image by a request's options and format; the answer's JSON.
+#: Segments an image under request options, including the format; returns the answer's JSON.
 Model = Callable[[RGBImage, Mapping[str, Value]], Any]
 
 SHAPES = ("mask", "polygon")
-#: Options that this function sets itself, and what a user would rather use.
+#: Options that this function sets itself, and what users should set instead.
 _RESERVED = {"format": "shape", "masks": "shape", "min_score": "--conf-threshold"}
-#: The server's limit is 32 million; a PNG of a larger photograph has more, and is sent as a JPEG that differs by a few labels.
+#: The server's limit is 32 million. A photograph whose PNG exceeds this is sent as a JPEG, which changes a few labels.
 _MOST_PNG_BYTES = 30_000_000
 
 
 class FunctionError(UserError, HTTPError):
-    """The function cannot annotate. cvat-cli prints urllib3's errors as one message, all others of a function as tracebacks."""
+    """The function cannot annotate. Derives from urllib3's error because cvat-cli prints all others as tracebacks."""
 
 
 class ParameterError(UsageError, FunctionError):
@@ -58,10 +58,10 @@ class ParameterError(UsageError, FunctionError):
 
 
 class DetectionFunction:
-    """What `cvat_sdk.auto_annotation` calls: labels in `spec`, and `detect` for each image of a task."""
+    """The function that `cvat_sdk.auto_annotation` calls: it reads the labels in `spec`, and calls `detect` for each image."""
 
     def __init__(self, model: Model, shape: str, options: Mapping[str, Value]) -> None:
-        """Ask the model for its labels.
+        """Fetch the model's labels.
 
         Raises:
             FunctionError: the model cannot be reached, or refuses the options.
@@ -78,10 +78,10 @@ class DetectionFunction:
         return aa.DetectionFunctionSpec(labels=[aa.label_spec(**{**label, "type": self._shape}) for label in self.labels])
 
     def detect(self, context: "aa.DetectionFunctionContext", image: Image.Image) -> "list[models.LabeledShapeRequest]":
-        """Return the shapes in `image` whose scores reach `context.conf_threshold`; none, with a warning, if it is refused.
+        """Return the shapes in `image` that score at least `context.conf_threshold`; warn and return none if it is refused.
 
         Raises:
-            FunctionError: the model fails for a reason that does not lie in the image.
+            FunctionError: the model fails for a reason unrelated to the image.
         """
         limit = {} if context.conf_threshold is None else {"min_score": context.conf_threshold}
         find = self._polygons if self._shape == "polygon" or context.conv_mask_to_poly else self._masks
@@ -112,7 +112,7 @@ class DetectionFunction:
 
     def _segment(self, image: Image.Image, options: Mapping[str, Value]) -> Any:
         stored = image.copy()
-        # CVAT's coordinates are those of the pixels that it hands out, whatever the file says about its orientation.
+        # CVAT's coordinates refer to the pixels as stored, whatever orientation the file declares.
         stored.info.pop("exif", None)
         return self._model(convert_image(stored), {**self._options, **options})
 
@@ -121,7 +121,7 @@ def create(url: str = "", archive: str = "", shape: str = "mask", header: str = 
     """Create the function; cvat-cli calls this with the parameters of its command line.
 
     Args:
-        url: a model's predictions at a running server; without `url` and `archive`, those of `make serve`.
+        url: URL of a model's predictions on a running server; without `url` and `archive`, that of `make serve`.
         archive: a model archive or checkpoint to run in this process instead.
         shape: "mask" or "polygon".
         header: sent with every request, as "NAME: VALUE".
@@ -156,7 +156,7 @@ def _ask_server(url: str, headers: Mapping[str, str]) -> Model:
 
 
 def _load_archive(path: Path) -> Model:
-    from handler.segmenter import Segmenter  # Not at the top: it brings the engines.
+    from handler.segmenter import Segmenter  # Not at the top: it imports the engines.
 
     with _errors_for_cvat():
         segmenter = Segmenter.load(path)
@@ -169,7 +169,7 @@ def _load_archive(path: Path) -> Model:
 
 
 def _encode(pixels: RGBImage) -> bytes:
-    """Return the image as a file that the server takes: a PNG, or a JPEG if that would be too large."""
+    """Encode the image as a PNG, or as a JPEG if the PNG would be too large for the server."""
     image, file = Image.fromarray(pixels), io.BytesIO()
     image.save(file, "PNG", compress_level=1)
     if file.tell() > _MOST_PNG_BYTES:
@@ -191,7 +191,7 @@ def _checked(name: str, parse: Callable[[str], Any], value: Any) -> Any:
 
 @contextmanager
 def _errors_for_cvat() -> Iterator[None]:
-    """Turn errors for the user into the kind that cvat-cli prints without a traceback."""
+    """Convert errors meant for the user into the kind that cvat-cli prints without a traceback."""
     from model.checkpoint_file import CheckpointError
     from model.strict import ConfigurationError
 
@@ -203,7 +203,7 @@ def _errors_for_cvat() -> Iterator[None]:
 
 @report_errors
 def main(argv: list[str] | None = None) -> int:
-    """Print the labels as CVAT's label editor reads them."""
+    """Print the labels as CVAT's label editor expects them."""
     parser = Parser("python -m scripts.cvat_function", __doc__)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--url", default="", help=f"a model's predictions at a running server ({DEFAULT_URL})")

@@ -1,4 +1,4 @@
-"""The command-line options that name a data set, alike in all programs."""
+"""The command-line options that name a data set, the same in all programs."""
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING, Any
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 def add_data_options(parser: ArgumentParser, *, purpose: str, **keywords: Any) -> None:
-    """Add `--data` for data that serve `purpose`, `--images` and `--mask-values`; `keywords` are those of `--data`."""
+    """Add `--data`, `--images` and `--mask-values`; `purpose` and `keywords` are for `--data`."""
     layouts = "folder in the layout of VOC, Cityscapes, COCO or images/ + masks/, a COCO JSON file or a YAML file"
     parser.add_argument(
         "--data", type=existing_path, metavar="PATH", help=f"{purpose}: {layouts} (docs/training-data.md)", **keywords
     )
     parser.add_argument(
-        "--images", type=existing_folder, metavar="DIR", help="photographs of the data, if not where the layout has them"
+        "--images", type=existing_folder, metavar="DIR", help="photographs of the data, if the layout has them elsewhere"
     )
     parser.add_argument(
         "--mask-values",
@@ -27,12 +27,12 @@ def add_data_options(parser: ArgumentParser, *, purpose: str, **keywords: Any) -
 
 
 def data_source(arguments: Namespace) -> "DataSource":
-    """Return the source that the command line names by `--data`, `--images` and `--mask-values`.
+    """Return the source that `--data`, `--images` and `--mask-values` describe.
 
     Raises:
         ConfigurationError: `--data` is a YAML file with a wrong key or value.
     """
-    # Not at the top: GDAL and the rest, for which --help need not wait.
+    # Not at the top: it imports GDAL and more, which --help should not wait for.
     from scripts.datasets import DataSource
 
     return DataSource.open(arguments.data).with_options(arguments.images, arguments.mask_values)

@@ -1,4 +1,4 @@
-"""Serve models, segment sample photographs that fit each with curl, print the results, and stop the server.
+"""Serve models, segment sample photographs with curl, print the results, and stop the server.
 
 python -m scripts.demo --archive build/model-store/deeplabv3.mar --samples build/samples --out build/demo
 """
@@ -15,15 +15,15 @@ from scripts.samples import NAMES, OF_MODELS, write_samples
 from scripts.server import Ports, Server, serving
 from scripts.server.options import add_archives, add_port, add_run_directory, add_server
 
-#: Suffixes of the answers to each photograph, by format.
+#: File name suffixes of the answers, by format.
 _FORMATS = {"png": ".png", "overlay": ".overlay.jpg", "json": ".json"}
 
 
 def segment_with_curl(photo: Path, url: str, folder: Path) -> dict[str, Path]:
-    """POST `photo` once per format, print each command, and return the files of the answers by format.
+    """POST `photo` once per format, print each command, and return the answers' files by format.
 
     Raises:
-        UserError: curl meets an error, or the server answers with one; curl has said which.
+        UserError: curl fails, or the server answers with an error; curl has printed which.
     """
     written = {}
     for name, suffix in _FORMATS.items():
@@ -37,7 +37,7 @@ def segment_with_curl(photo: Path, url: str, folder: Path) -> dict[str, Path]:
 
 
 def summary(photo: Path, written: dict[str, Path]) -> str:
-    """Return a table of the classes in the photograph, then the paths of the answers."""
+    """Return a table of the classes in the photograph, followed by the answers' paths."""
     answer = json.loads(written["json"].read_text())
     size = "{width}×{height}".format(**answer["image"])
     rows = [f"\n{photo.name}, {size}, by {answer['model']} {answer['version']}", f"  {'class':<14}{'share':>8}{'score':>8}"]
@@ -47,7 +47,7 @@ def summary(photo: Path, written: dict[str, Path]) -> str:
 
 
 def show(server: Server, model: str, samples: Path, out: Path) -> list[str]:
-    """Segment the photographs that fit `model`; return a summary of each. Several models have a folder each in `out`."""
+    """Segment the photographs that suit `model`; return a summary of each. With several models, each gets a folder in `out`."""
     folder = out / model if len(server.models) > 1 else out
     folder.mkdir(parents=True, exist_ok=True)
     photos = write_samples(samples, OF_MODELS.get(model, NAMES))
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
         summaries = [text for model in server.models for text in show(server, model, arguments.samples, arguments.out)]
     print("\n".join(summaries))
     page = server.page_url or f"http://127.0.0.1:{arguments.port}/"
-    print("\nthe server is stopped; `make serve` starts it to stay")
+    print("\nthe server is stopped; `make serve` starts it and keeps it running")
     print(f'see and compare masks on a page: `make serve SERVER=asgi MODELS="objects scenes streets"`, then open {page}')
     return 0
 

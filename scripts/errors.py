@@ -1,4 +1,4 @@
-"""Errors whose message is for the person at the terminal, and how a program ends with one.
+"""Errors whose messages are meant for the user at the terminal, and how programs report them.
 
 UserError
 ├── UsageError                options do not fit together (exit code 2)
@@ -6,30 +6,30 @@ UserError
 ├── JavaNotFound              no Java 17 or newer
 ├── InstallationError         PyTorch cannot be installed as requested
 ├── ArchiveError              a packaged archive does not work by itself
-├── MarksMissing              a document has no place for its tables
+├── MarksMissing              a document lacks the marks around its tables
 ├── TextFileError             a file is not text
 ├── ClassNamesError           a file does not hold class names
 ├── DataError                 a data set cannot be used
 ├── PredictionError           a model cannot be evaluated
 ├── ExportError               a model cannot be exported, or its export differs from torch
-├── QuantizationRefused       a quantized network lost too much
+├── QuantizationRefused       a quantized network lost too much accuracy
 ├── ImportFailed              weights cannot be imported
 ├── WeightsFileError          a file does not hold weights
-├── BackboneWeightsError      weights of a backbone cannot be had, or are another's
+├── BackboneWeightsError      a backbone's weights cannot be obtained, or belong to another backbone
 ├── Diverged                  a training run's loss is no longer finite
-├── ClassCountMismatch        weights are for another number of classes
+├── ClassCountMismatch        weights are for a different number of classes
 ├── SegmentingError           a folder of photographs cannot be segmented
-├── FunctionError             a task of CVAT cannot be annotated
-├── SigningError              an archive cannot be signed, or is not signed as it should be
-├── BackendError              the backend for Label Studio cannot start, or cannot answer a call
-├── RasterError               a raster cannot be read, or not be segmented as requested
-├── BulkError                a source or a destination of many images cannot be used
-├── TooManyLost              one process after the other ended while it segmented images
-├── NothingAnswered          one image after the other met a fault that is not its own
-└── AnswerError               a server's answer holds no segmentation
+├── FunctionError             a CVAT task cannot be annotated
+├── SigningError              an archive cannot be signed, or its signature is missing or invalid
+├── BackendError              the Label Studio backend cannot start, or cannot answer a call
+├── RasterError               a raster cannot be read, or cannot be segmented as requested
+├── BulkError                 a bulk run's source or destination cannot be used
+├── TooManyLost               one process after another ended while segmenting images
+├── NothingAnswered           one image after another failed for a reason that is not in the image
+└── AnswerError               a server did not answer with a segmentation
 
-`model` and `handler` have trees of their own (CheckpointError, ConfigurationError, SegmentationError), which cannot derive from
-a script's class. `report_errors` treats them alike, and OSError as well: its message names the file.
+`model` and `handler` have separate trees (CheckpointError, ConfigurationError, SegmentationError), which cannot derive from a
+class in `scripts`. `report_errors` treats them the same way, and OSError too, whose message names the file.
 """
 
 import sys
@@ -43,7 +43,7 @@ P = ParamSpec("P")
 
 
 class UserError(Exception):
-    """Something the user can mend. The message says what was wrong, its value, and what would be right."""
+    """Something the user can fix. The message says what was wrong, its value, and what would be right."""
 
 
 class UsageError(UserError):
@@ -51,7 +51,7 @@ class UsageError(UserError):
 
 
 def report_errors(main: Callable[P, int]) -> Callable[P, int]:
-    """Decorate a program's `main`: print an error meant for the user as one message, and return the exit code for it.
+    """Decorate a program's `main` to print errors meant for the user as one message and return the exit code.
 
     Any other exception is a bug and keeps its traceback. Ctrl-C gives 130, as in a shell.
     """
@@ -83,7 +83,7 @@ def print_warning(message: str) -> None:
 def _is_for_user(error: Exception) -> bool:
     if isinstance(error, UserError | OSError):
         return True
-    # Not at the top: `model` imports torch, which `make stop` has no need to wait for.
+    # Not at the top: `model` imports torch, which `make stop` should not have to wait for.
     from handler.errors import SegmentationError
     from model.checkpoint_file import CheckpointError
     from model.strict import ConfigurationError

@@ -1,4 +1,4 @@
-"""Compile the .proto files of the server's gRPC into the descriptors that it reads. Needs grpcio-tools.
+"""Compile the .proto files of the server's gRPC service into the descriptors that it reads. Needs grpcio-tools.
 
 python -m scripts.grpc_messages
 """
@@ -15,10 +15,10 @@ from scripts.errors import UserError, report_errors
 
 
 def compile_protos(folder: Path = DESCRIPTORS.parent) -> bytes:
-    """Return the descriptors of all .proto files in `folder`, and of what they import.
+    """Return the descriptors of all .proto files in `folder` and their imports.
 
     Raises:
-        UserError: one of them is not valid; protoc has printed why.
+        UserError: a file is invalid; protoc has printed why.
     """
     protos = sorted(path.name for path in folder.glob("*.proto"))
     with tempfile.TemporaryDirectory() as scratch:

@@ -11,7 +11,7 @@ import grpc
 import ts
 
 _JAR = Path(ts.__file__).parent / "frontend" / "model-server.jar"
-#: Names in the jar, and the names by which they import each other.
+#: Paths in the jar, and the paths by which the files import each other.
 _PROTOS = {
     "proto/inference.proto": "inference.proto",
     "google/rpc/status.proto": "google/rpc/status.proto",
@@ -21,13 +21,13 @@ _PROTOS = {
 
 @cache
 def inference_stubs() -> tuple[Any, Any]:
-    """Return the modules of the inference API's messages and services."""
+    """Return the message and service modules of TorchServe's inference API."""
     return _stubs("inference.proto")
 
 
 @cache
 def open_inference_stubs() -> tuple[Any, Any]:
-    """Return the modules of messages and services of TorchServe's Open Inference Protocol."""
+    """Return the message and service modules of TorchServe's Open Inference Protocol."""
     return _stubs("open_inference_grpc.proto")
 
 

@@ -11,10 +11,10 @@ from scripts.segment.inputs import image_suffixes
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return the image files in `folder` and below, sorted.
+    """Return the image files in `folder` and its subfolders, sorted.
 
     Raises:
-        ConfigurationError: there are no images.
+        ConfigurationError: `folder` holds no images.
     """
     suffixes = image_suffixes()
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
@@ -24,7 +24,7 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def read_image(path: Path) -> RGBImage:
-    """Decode an image in full, uint8 H×W×3, within the default limits of a request.
+    """Decode a whole image to uint8 H×W×3, within the default limits of a request.
 
     Raises:
         ConfigurationError: the file cannot be decoded.

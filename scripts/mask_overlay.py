@@ -23,9 +23,9 @@ def colours(labels: Labels) -> npt.NDArray[np.uint8]:
 
 
 def tinted(image: RGBImage, mask: npt.NDArray[np.unsignedinteger], labels: Labels) -> RGBImage:
-    """Draw the classes' colours over the photograph in grey, uint8 H×W×3.
+    """Draw the classes' colours over a greyscale copy of the photograph; return uint8 H×W×3.
 
-    Background stays grey: black would look like classes of dark colours.
+    Background stays grey: black would look like a class with a dark colour.
 
     Args:
         image: uint8 RGB, H×W×3.

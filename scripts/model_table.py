@@ -1,4 +1,4 @@
-"""Print the tested networks with their parameters and operations.
+"""Print a table of the tested networks with their parameters and operations.
 
 python -m scripts.model_table
 """
@@ -14,7 +14,7 @@ from scripts.errors import report_errors
 _SIZE = 513
 _SIZE_OF_SMP = 512
 
-#: Combinations that pass the same tests. Other combinations of registered names can be built too.
+#: Combinations that the tests cover. Other combinations of registered names can be built too.
 TABLE: tuple[ModelConfig, ...] = (
     ModelConfig(architecture="deeplabv1", backbone="vgg16", output_stride=8),
     ModelConfig(architecture="deeplabv2", backbone="resnet101", output_stride=8),
@@ -43,7 +43,7 @@ TABLE: tuple[ModelConfig, ...] = (
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters of a network, and its multiply-adds for one image (half of the FLOPs)."""
+    """A network's parameters, and its multiply-adds for one image (half the FLOPs)."""
 
     parameters: int
     multiply_adds: int
@@ -57,7 +57,7 @@ def identifier(config: ModelConfig) -> str:
 
 
 def cost(config: ModelConfig) -> Cost:
-    """Count on the meta device, without computing anything."""
+    """Count parameters and multiply-adds on the meta device, without computing anything."""
     # Takes seconds to import: only once the options are known to be right.
     import torch
     from torch.utils.flop_counter import FlopCounterMode

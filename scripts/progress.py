@@ -1,4 +1,4 @@
-"""Progress on a terminal, alike in all programs."""
+"""Progress bars, the same in all programs."""
 
 import sys
 from collections.abc import Iterable
@@ -12,15 +12,15 @@ Item = TypeVar("Item")
 def progress(
     items: Iterable[Item], doing: str, *, total: int | None = None, done: int = 0, visible: bool = True
 ) -> "tqdm[Item]":
-    """Iterate over `items` and show on standard error how far that is; nothing is shown where that is no terminal.
+    """Iterate over `items` with a progress bar on standard error, if that is a terminal.
 
     Args:
-        items: images, or what is made of them.
+        items: images, or results for images.
         doing: a participle, such as "evaluating".
-        total: number of items together with `done`; by default the length of `items`.
-        done: items that an earlier run has done.
-        visible: False shows nothing.
+        total: number of items including `done`; by default the length of `items`.
+        done: number of items that an earlier run completed.
+        visible: whether to show the bar at all.
     """
-    # tqdm takes disable=None for "only on a terminal".
+    # disable=None makes tqdm show the bar only on a terminal.
     disable = None if visible else True
     return tqdm(items, doing, total, initial=done, unit="image", leave=False, file=sys.stderr, disable=disable)

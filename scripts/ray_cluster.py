@@ -1,4 +1,4 @@
-"""Connect to a Ray cluster, or start a Ray of one's own on this machine."""
+"""Connect to a Ray cluster, or start a private Ray on this machine."""
 
 import contextlib
 import importlib.util
@@ -18,13 +18,13 @@ from scripts.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 INSTALL_RAY = ".venv/bin/python -m pip install -c constraints.txt '.[ray]'"
-#: What Ray keeps for objects of more than 100 KB, which tasks and results here are not; it takes no less than 75 MB.
+#: Ray's store for objects over 100 KB; tasks and results here are smaller, and Ray's minimum is 75 MB.
 _OBJECT_STORE_BYTES = 100_000_000
-#: Folders of the project that nodes do not need; what .gitignore names is left out anyway.
+#: Folders of the project that nodes do not need; files in .gitignore are left out anyway.
 _NOT_COPIED = (".git", "benchmarks", "deploy", "docs", "page", "tests", "tools")
-#: A socket's path may have 107 bytes, of which Ray takes about 70 below this folder.
+#: A socket's path is limited to 107 bytes, and Ray uses about 70 of them below this folder.
 _LONGEST_FOLDER = 32
-#: Seconds in which a Ray of one's own must have started; a busy machine needs more than the 30 s that Ray allows.
+#: Seconds within which a private Ray must start; a busy machine needs more than the 30 s that Ray allows.
 _STARTED_WITHIN_S = 180
 
 
@@ -32,7 +32,7 @@ def require_ray() -> None:
     """Check that Ray is installed, without importing it, which takes a second.
 
     Raises:
-        UserError: it is not.
+        UserError: Ray is not installed.
     """
     if importlib.util.find_spec("ray") is None:
         raise UserError(f"the package ray is not installed; install it with: {INSTALL_RAY}")
@@ -40,12 +40,12 @@ def require_ray() -> None:
 
 @contextlib.contextmanager
 def connected(address: str | None, project: Path | None = ROOT) -> Iterator[ModuleType]:
-    """Give the module `ray`, connected to a cluster inside the block.
+    """Yield the module `ray`, connected to a cluster inside the block.
 
     Args:
-        address: of a running cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; None: a Ray of its own on this machine, which
-            ends with the block. Where this process is connected already, that connection is used.
-        project: a folder with this project, which a running cluster copies to its nodes; None: they have it.
+        address: a running cluster, `auto`, `HOST:PORT` or `ray://HOST:PORT`; None for a private Ray on this machine, which
+            ends with the block. A connection that this process already has is reused.
+        project: a folder with this project, which a running cluster copies to its nodes; None if they already have it.
 
     Raises:
         UserError: Ray is not installed, or the cluster cannot be reached.
@@ -68,16 +68,16 @@ def connected(address: str | None, project: Path | None = ROOT) -> Iterator[Modu
 def _connect(ray: ModuleType, arguments: Mapping[str, Any], where: str) -> None:
     try:
         ray.init(**arguments, log_to_driver=False, logging_level="ERROR")
-    except Exception as error:  # Ray raises nothing more special where a node has not started within half a minute.
+    except Exception as error:  # Ray raises nothing more specific when a node does not start within half a minute.
         raise UserError(f"Ray {where} cannot be used: {str(error).strip().splitlines()[0]}") from error
 
 
 @contextlib.contextmanager
 def _starting() -> Iterator[None]:
-    """Let Ray start processes that take their time and that signals to this program's process group do not reach.
+    """Patch Ray so that its processes may start slowly, and outside this program's process group.
 
-    `timeout` and a shell's `kill %1` signal the group. Ray Serve's controller would then be gone before it could end the
-    replicas, and this program would wait for it in vain. Ray 2.60 has options for neither.
+    `timeout` and a shell's `kill %1` signal the whole group. Ray Serve's controller would then be gone before it could end the
+    replicas, and this program would wait for it in vain. Ray 2.60 has no option for either.
     """
     services = importlib.import_module("ray._private.services")
     with (
@@ -88,7 +88,7 @@ def _starting() -> Iterator[None]:
 
 
 def _patient(get_node: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `get_node` that waits until the node is known; Ray itself waits for 30 s, whatever one asks for."""
+    """Return a `get_node` that waits until the node is known; Ray itself waits for 30 s, which cannot be configured."""
 
     @wraps(get_node)
     def waiting(*arguments: Any) -> Any:
@@ -105,10 +105,10 @@ def _patient(get_node: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _set_password(cleanup: contextlib.ExitStack) -> None:
-    """Let nobody else in: Ray listens on all addresses of the machine, and runs what it is sent.
+    """Protect Ray with a token: it listens on all of the machine's addresses and runs any code it receives.
 
-    By itself it would write a token into the home folder, which every later Ray would use. Ray reads the variables when it is
-    imported, so a process that has imported it before keeps what it has.
+    By default Ray would write a token into the home folder, which every later Ray would use. Ray reads the variables when it is
+    imported, so they have no effect in a process that has already imported it.
     """
     if "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
         password = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

@@ -1,4 +1,4 @@
-"""Write the sample photographs: of scikit-image, or of this repository, whose photographs/README.md names their authors.
+"""Write sample photographs from scikit-image, or from this repository (photographs/README.md names their authors).
 
 python -m scripts.samples build/samples
 """
@@ -16,7 +16,7 @@ from scripts.errors import report_errors
 
 #: From scikit-image: `astronaut` (public domain, NASA) and `chelsea` (CC0).
 NAMES = ("astronaut", "chelsea")
-#: Photographs in this repository that suit a model, by its name. Other models get `NAMES`.
+#: Photographs in this repository that suit a model, by model name. Other models get `NAMES`.
 OF_MODELS = {"scenes": ("temple",), "streets": ("street",)}
 #: Every photograph of an everyday scene in scikit-image, for comparing engines.
 ALL = (*NAMES, "camera", "coffee", "motorcycle_left", "motorcycle_right", "rocket")
@@ -24,7 +24,7 @@ _PHOTOGRAPHS = Path(__file__).parent / "photographs"
 
 
 def write_samples(folder: Path, names: Sequence[str] = NAMES) -> list[Path]:
-    """Write each photograph as a JPEG into `folder`, unless it exists; return the paths."""
+    """Write each photograph into `folder` as a JPEG unless it exists; return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.jpg" for name in names]
     for name, path in zip(names, paths, strict=True):

@@ -1,4 +1,4 @@
-"""What a server can find, told by its own answers: they pass any proxy and heed any option, unlike the management port."""
+"""Read a model's labels from a server's answers, which pass any proxy and respect all options, unlike the management port."""
 
 from typing import Any
 
@@ -6,20 +6,20 @@ from PIL import Image
 
 from scripts.client import RequestRefused
 
-#: An answer of this format lists all labels, whatever is in the image.
+#: Answers in this format list all labels, whatever the image shows.
 FORMAT = "cvat"
 
 
 def blank_image() -> Image.Image:
-    """Return a small image to ask with."""
+    """Return a small image to send when only the labels matter."""
     return Image.new("RGB", (32, 32))
 
 
 def read_labels(answer: Any) -> list[dict[str, Any]]:
-    """Return the labels of an answer of the format `FORMAT`: name, id, color and type of each.
+    """Return the labels in an answer of format `FORMAT`, each with name, id, color and type.
 
     Raises:
-        RequestRefused: the answer has none, as those of older archives.
+        RequestRefused: the answer lists no labels, as with older archives.
     """
     labels = answer.get("labels") if isinstance(answer, dict) else None
     if not isinstance(labels, list):

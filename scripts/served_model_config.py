@@ -1,4 +1,4 @@
-"""The keys of model-config.yaml: TorchServe's settings of a model, and ours under `handler`."""
+"""The keys of model-config.yaml: TorchServe's settings for a model, and ours under `handler`."""
 
 from typing import Any, Self
 
@@ -9,9 +9,9 @@ from model.strict import StrictModel
 
 
 class ServedModelConfig(StrictModel):
-    """Checked when an archive is built, because TorchServe ignores unknown keys.
+    """The contents of model-config.yaml, checked when an archive is built because TorchServe ignores unknown keys.
 
-    The keys are those of TorchServe 0.12 (org.pytorch.serve.archive.model.ModelConfig), in its spelling.
+    The keys are spelt as in TorchServe 0.12 (org.pytorch.serve.archive.model.ModelConfig).
     """
 
     minWorkers: int | None = Field(default=None, ge=1)
@@ -26,7 +26,7 @@ class ServedModelConfig(StrictModel):
     jobQueueSize: int = Field(default=100, ge=1)
     #: Seconds.
     maxRetryTimeoutInSec: int = Field(default=300, ge=1)
-    #: Milliseconds; 0: clients wait for ever.
+    #: Milliseconds; with 0, clients wait indefinitely.
     clientTimeoutInMills: int = Field(default=0, ge=0)
     deviceType: str | None = None
     deviceIds: tuple[int, ...] | None = None

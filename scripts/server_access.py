@@ -1,4 +1,4 @@
-"""What a program needs to be let in by a server: a token, and whom to trust for the server's certificate."""
+"""Credentials for a server: a bearer token, and the authority to trust for its certificate."""
 
 import argparse
 import hashlib
@@ -24,37 +24,37 @@ TOKEN_VARIABLE = "DEEPLAB_TOKEN"  # noqa: S105 (the variable's name)
 
 @dataclass(frozen=True)
 class ServerAccess:
-    """How a server lets a program in."""
+    """How a program authenticates to a server, and verifies it."""
 
     #: A bearer token.
     token: str | None = field(default=None, repr=False)
-    #: Certificates of authorities, as PEM; None: those that requests knows (`REQUESTS_CA_BUNDLE`, or certifi's).
+    #: PEM file of trusted authorities; None for those that requests knows (`REQUESTS_CA_BUNDLE`, or certifi's).
     ca: Path | None = None
 
     @classmethod
     def from_environment(cls) -> "ServerAccess":
-        """Return the access that the environment gives."""
+        """Return the access that the environment configures."""
         return cls(os.environ.get(TOKEN_VARIABLE, "").strip() or None)
 
     @classmethod
     def from_arguments(cls, arguments: Namespace) -> "ServerAccess":
-        """Return the access that the options of `add_access_options` give, the environment's where they give none."""
+        """Return the access given by the options of `add_access_options`, with the environment's token if they give none."""
         return cls(arguments.token_file or cls.from_environment().token, arguments.ca)
 
     @property
     def verify(self) -> str | None:
-        """The argument `verify` of a request: as a session's own, it would yield to the environment's authorities."""
+        """The argument `verify` of each request: set on the session, it would yield to the environment's authorities."""
         return str(self.ca) if self.ca else None
 
     def prepare(self, session: requests.Session, url: str, headers: Mapping[str, str]) -> None:
-        """Send the token with a session's requests, unless their URL or headers say already who is asking."""
+        """Send the token with a session's requests, unless the URL or headers already hold credentials."""
         if self.token and urlsplit(url).username is None and "authorization" not in {name.lower() for name in headers}:
-            # Headers of a session would yield to ~/.netrc.
+            # ~/.netrc would override a header set on the session.
             session.auth = BearerToken(self.token)
 
 
 class BearerToken(AuthBase):
-    """Requests' way to authorize by a bearer token."""
+    """Bearer token authorization for requests."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -65,10 +65,10 @@ class BearerToken(AuthBase):
 
 
 class PinnedCertificate(HTTPAdapter):
-    """Connections to a server that shows one known certificate, whatever names it has and whoever signed it."""
+    """Accept one known certificate of a server, whatever its names and issuer."""
 
     def __init__(self, certificate: Path) -> None:
-        """Keep the digest of the first certificate in a PEM file.
+        """Store the digest of the first certificate in a PEM file.
 
         Raises:
             OSError: the file cannot be read.
@@ -83,7 +83,7 @@ class PinnedCertificate(HTTPAdapter):
 
 
 def add_access_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of a program that asks a server."""
+    """Add `--token-file` and `--ca` to a program that sends requests to a server."""
     parser.add_argument(
         "--token-file",
         type=_token_in,

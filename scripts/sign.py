@@ -1,11 +1,11 @@
-"""Sign archives with a key of your own, so that servers can refuse all others (--verify-key).
+"""Sign archives with your own key, so that servers can refuse all others (--verify-key).
 
 python -m scripts.sign --make-key models
 python -m scripts.sign build/model-store/deeplabv3.mar --key models.key
 python -m scripts.sign build/model-store/deeplabv3.mar --verify-key models.pub
 
-Keys and signatures are minisign's: its own program reads, makes and checks them too. The secret key is encrypted with a
-password, from $DEEPLAB_SIGNING_PASSWORD or the terminal; an empty one leaves it unencrypted, as CI may need it.
+Keys and signatures are in minisign's format, so the minisign program can read, make and check them too. The secret key is
+encrypted with a password from $DEEPLAB_SIGNING_PASSWORD or the terminal; an empty password leaves it unencrypted, for CI.
 """
 
 import os
@@ -22,7 +22,7 @@ PASSWORD_VARIABLE = "DEEPLAB_SIGNING_PASSWORD"  # noqa: S105 (the variable's nam
 
 
 class SigningError(UserError):
-    """An archive cannot be signed, or is not signed as it should be."""
+    """An archive cannot be signed, or its signature is missing or invalid."""
 
 
 @report_errors
@@ -47,10 +47,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def make_key(name: Path) -> None:
-    """Write a new secret key, NAME.key, which only its owner can read, and its public key, NAME.pub.
+    """Write a new secret key, NAME.key, readable only by its owner, and its public key, NAME.pub.
 
     Raises:
-        SigningError: one of the files exists.
+        SigningError: one of the files already exists.
     """
     from minisign import KeyPair
 
@@ -70,7 +70,7 @@ def make_key(name: Path) -> None:
 
 
 def sign(archive: Path, key: Path) -> str:
-    """Write the signature of `archive` beside it; return the comment that is signed with it.
+    """Write the signature of `archive` next to it; return the trusted comment in the signature.
 
     Raises:
         SigningError: `key` is not a secret key, or the password is wrong.

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Check with curl alone that a running server answers as it should: scripts/smoke.sh URL PHOTO
-# Sends the token in $DEEPLAB_TOKEN; trusts the authority in $REQUESTS_CA_BUNDLE, if there is one.
+# Sends the token in $DEEPLAB_TOKEN and trusts the authority in $REQUESTS_CA_BUNDLE, if they are set.
 # Prints what was checked; on the first wrong answer prints a reason and exits with 1.
 set -u
 
@@ -13,7 +13,7 @@ photo=$2
 answer=$(mktemp -d) || exit 2
 trap 'rm -rf "$answer"' EXIT
 
-# In a file, because every user of the machine sees a command line.
+# In a file, because every user of the machine can read command lines.
 (umask 077 && : >"$answer/curl")
 [ -n "${DEEPLAB_TOKEN:-}" ] && printf 'header = "Authorization: Bearer %s"\n' "$DEEPLAB_TOKEN" >>"$answer/curl"
 [ -n "${REQUESTS_CA_BUNDLE:-}" ] && printf 'cacert = "%s"\n' "$REQUESTS_CA_BUNDLE" >>"$answer/curl"

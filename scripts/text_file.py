@@ -1,4 +1,4 @@
-"""Read text files that people wrote on any system."""
+"""Read text files written on any operating system."""
 
 import codecs
 from pathlib import Path
@@ -13,7 +13,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-#: Enough to recognise UTF-16 without a mark.
+#: Enough to recognise UTF-16 without a byte order mark.
 _SAMPLE_BYTES = 1024
 
 
@@ -22,11 +22,11 @@ class TextFileError(UserError):
 
 
 def read_text(path: Path) -> str:
-    r"""Read UTF-8 or UTF-16, with or without byte order mark; line ends become \n.
+    r"""Read UTF-8 or UTF-16, with or without a byte order mark; line endings become \n.
 
     Raises:
         OSError: the file cannot be read.
-        TextFileError: it is in another encoding.
+        TextFileError: the file is in another encoding.
     """
     data = path.read_bytes()
     encoding, mark = detect_encoding(data)
@@ -42,25 +42,25 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a text file without the spaces around them and without empty lines.
+    """Read the lines of a text file, stripped of surrounding space, without empty lines.
 
     Raises:
         OSError: the file cannot be read.
-        TextFileError: it is not text.
+        TextFileError: the file is not text.
     """
-    # A mark in the middle comes from files that were joined.
+    # A mark in the middle comes from concatenated files.
     stripped = (line.strip("\ufeff \t\v\f\u00a0\0") for line in read_text(path).split("\n"))
     return [line for line in stripped if line]
 
 
 def detect_encoding(data: bytes) -> tuple[str, int]:
-    """Return the encoding of a text by its first kilobyte, and the bytes of its byte order mark."""
+    """Return a text's encoding, judged by its first kilobyte, and the length of its byte order mark in bytes."""
     mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
     return _MARKS.get(mark) or _guess_encoding(data), len(mark)
 
 
 def _guess_encoding(data: bytes) -> str:
-    """Tell UTF-16 from UTF-8 by the zeros that it has in every other byte of ASCII characters."""
+    """Distinguish UTF-16 from UTF-8 by the zero in every other byte of its ASCII characters."""
     sample = data[:_SAMPLE_BYTES]
     even, odd = sample[::2].count(0), sample[1::2].count(0)
     if max(even, odd) <= len(sample) // 6:

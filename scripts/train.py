@@ -1,4 +1,4 @@
-"""Train a network and save the best of its evaluations as a checkpoint that can be served.
+"""Train a network and save its best-scoring state as a checkpoint that can be served.
 
 python -m scripts.train --config NAME.yaml --data FOLDER
 python -m scripts.train --config ... --processes 2     (one per GPU, or several on the CPU)
@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None, *, weights: "CheckpointWeights | None" =
     """Run the command line.
 
     Args:
-        weights: reads start weights and teacher; left out, they are checkpoints.
+        weights: reads the start weights and the teacher; by default both are checkpoints.
         program: the module that `python -m` runs, in every process that trains.
     """
     options = sys.argv[1:] if argv is None else argv
@@ -38,7 +38,7 @@ def _parser(program: str) -> Parser:
     parser.add_argument("--config", type=Path, required=True, help="YAML file; scripts/training/config.py lists its keys")
     add_data_options(parser, purpose="labelled images to train on")
     parser.add_argument("--start", type=Path, help="checkpoint to start from, instead of random weights")
-    parser.add_argument("--teacher", type=Path, help="checkpoint whose answers are learned from too (distillation)")
+    parser.add_argument("--teacher", type=Path, help="checkpoint whose predictions are learned from too (distillation)")
     parser.add_argument("--out", type=Path, help="folder of the run; build/runs/CONFIG if left out")
     parser.add_argument("--processes", type=positive_int, default=1, help="train in N processes, one per GPU or on the CPU")
     parser.add_argument("--resume", action="store_true", help="continue from the last state in the run's folder")

@@ -1,4 +1,4 @@
-"""Prove that a model archive works alone: extracted elsewhere, it imports its entry from itself and segments an image.
+"""Prove that a model archive is self-contained: extracted elsewhere, it imports its own modules and segments an image.
 
 python -m scripts.verify_archive build/model-store/deeplabv3.mar
 """
@@ -24,10 +24,10 @@ class ArchiveError(UserError):
 
 
 def verify(archive: Path) -> str:
-    """Load `archive` by TorchServe's own loader, in a process that sees nothing of this repository, and segment an image.
+    """Load `archive` with TorchServe's own loader, in a process that cannot import from this repository, and segment an image.
 
     Returns:
-        A sentence on the result.
+        A sentence that describes the result.
 
     Raises:
         ArchiveError: the archive does not work; the message ends with the process's output.
@@ -38,7 +38,7 @@ def verify(archive: Path) -> str:
         with zipfile.ZipFile(archive) as source:
             source.extractall(folder)
         digest = content_digest(Path(folder))
-        # -I: neither PYTHONPATH nor the current or the script's folder are on the import path.
+        # -I keeps PYTHONPATH, the current folder and the script's folder off the import path.
         command = [sys.executable, "-I", str(ROOT / PROBE), folder]
         result = subprocess.run(command, capture_output=True, text=True, cwd=folder)
         if result.returncode != 0:

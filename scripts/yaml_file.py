@@ -10,10 +10,10 @@ from model.strict import ConfigurationError
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping that the YAML file at `path` holds.
+    """Read the mapping in the YAML file at `path`.
 
     Raises:
-        ConfigurationError: if it cannot be read, or holds something else.
+        ConfigurationError: the file cannot be read, or does not hold a mapping.
     """
     try:
         content = yaml.safe_load(path.read_text())
@@ -25,5 +25,5 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def write_mapping(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` to `path` as YAML, with its keys in order."""
+    """Write `content` to `path` as YAML, keeping the order of its keys."""
     path.write_text(yaml.safe_dump(dict(content), sort_keys=False))

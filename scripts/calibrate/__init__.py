@@ -1,1 +1,1 @@
-"""Calibrate probabilities: make a class that is given 80 % the true one in 80 of 100 pixels."""
+"""Calibrate probabilities: a class predicted with 80 % should be the true one for 80 of 100 pixels."""

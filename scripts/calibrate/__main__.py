@@ -1,10 +1,10 @@
-"""Calibrate a checkpoint: fit the temperature its logits are divided by, so that scores and confidence mean what they say.
+"""Calibrate a checkpoint: fit the temperature that divides its logits, so that scores and confidence match its accuracy.
 
 python -m scripts.calibrate CHECKPOINT.safetensors --data FOLDER
 python -m scripts.calibrate CHECKPOINT.safetensors --data FOLDER --split val --out calibrated.safetensors
 
-The data must be images that the network was not trained on. Only the checkpoint's metadata change: weights stay, and so does
-every label. An earlier calibration is replaced. `scripts.train` calibrates what it trains by itself.
+The data must be images that the network was not trained on. Only the checkpoint's metadata change: the weights and all
+predicted labels stay the same. An earlier calibration is replaced. `scripts.train` calibrates its checkpoints itself.
 """
 
 import sys
@@ -30,7 +30,7 @@ def _arguments(argv: list[str] | None) -> Namespace:
     arguments = _parser().parse_args(argv)
     for path, option in ((arguments.checkpoint, ""), (arguments.out, "--out ")):
         if path is not None and path.suffix != ".safetensors":
-            raise UsageError(f"{option}{path}: writes into a checkpoint, give one (.safetensors)")
+            raise UsageError(f"{option}{path}: must be a checkpoint (.safetensors), to write the calibration into")
     return arguments
 
 
@@ -39,7 +39,7 @@ def _parser() -> Parser:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="safetensors checkpoint with metadata")
     add_data_options(parser, purpose="labelled images that the network was not trained on", required=True)
     parser.add_argument("--split", metavar="NAME", help="split of the data, if it has several")
-    parser.add_argument("--name", metavar="NAME", help="what the metadata call the data (the folder's name and the split)")
+    parser.add_argument("--name", metavar="NAME", help="name of the data in the metadata (the folder's name and the split)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="checkpoint to write (CHECKPOINT itself)")
     return parser
 

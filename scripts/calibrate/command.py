@@ -1,4 +1,4 @@
-"""Carry out the command: fit the temperature on labelled data, and write it into a checkpoint."""
+"""Run the command: fit the temperature on labelled data and write it into a checkpoint."""
 
 import shutil
 from argparse import Namespace
@@ -21,7 +21,7 @@ def run_command(arguments: Namespace) -> None:
     """Calibrate the checkpoint that the command line names, and draw its reliability diagram.
 
     Args:
-        arguments: of `python -m scripts.calibrate`.
+        arguments: parsed arguments of `python -m scripts.calibrate`.
 
     Raises:
         UserError, ConfigurationError, CheckpointError: the data or the checkpoint cannot be used.
@@ -43,7 +43,7 @@ def run_command(arguments: Namespace) -> None:
 
 
 def _labelled(metadata: CheckpointMetadata, arguments: Namespace) -> SegmentationData:
-    """Open and check the labelled data, whose classes must be those of the checkpoint."""
+    """Open the labelled data and check that they have the checkpoint's classes."""
     labels = Labels.from_metadata(metadata)
     data = open_labelled_data(arguments, labels)
     summary = check(data, len(labels.names), show_progress=True)
@@ -53,7 +53,7 @@ def _labelled(metadata: CheckpointMetadata, arguments: Namespace) -> Segmentatio
 
 
 def _uncalibrated(checkpoint: Path, metadata: CheckpointMetadata) -> Pipeline:
-    """Load the model as it is served, but with the probabilities that its network gives."""
+    """Load the model as it is served, but with its network's uncalibrated probabilities."""
     engine = build_engine(AUTO, ModelFiles(checkpoint), EngineOptions(gpu_id=0))
     plain = metadata.model_copy(update={"calibration": None})
     return Pipeline(engine, plain, ModelIdentity(checkpoint.stem, ""), Limits())

@@ -1,4 +1,4 @@
-"""Pixels of labelled images with the probabilities around them, few enough to be calibrated on in memory."""
+"""A sample of labelled pixels with the surrounding logits, small enough to fit a temperature in memory."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from handler.masks.segmentation import Segmentation
 from scripts.calibrate.reliability import Reliability
 from scripts.datasets import VOID, Mask
 
-#: Logarithms of a whole sample: 64 MB.
+#: Most logits in a sample: 64 MB.
 MOST_VALUES = 1 << 24
 #: Grid points around a pixel.
 _CORNERS = 4
-#: Smaller probabilities would be logarithms that float32 does not hold.
+#: The logarithms of smaller probabilities are not finite in float32.
 _LEAST_PROBABILITY = 1e-37
 
 
 @dataclass(frozen=True)
 class PixelSample:
-    """n pixels whose probabilities can be computed at any temperature, as they would be served."""
+    """n pixels whose served probabilities can be computed at any temperature."""
 
-    #: Logarithms of the probabilities at the four grid points around each pixel, float32 n×4×C.
+    #: Log probabilities at the four grid points around each pixel, float32 n×4×C.
     logits: Tensor
-    #: How much each grid point counts, float32 n×4.
+    #: Weight of each grid point, float32 n×4.
     weights: Tensor
     #: Class indices, int64 n.
     label: Tensor
@@ -34,7 +34,7 @@ class PixelSample:
 
     @classmethod
     def take(cls, result: Segmentation, truth: Mask, count: int, seed: int) -> "PixelSample":
-        """Take up to `count` pixels whose `truth`, H×W like the image, is not void, at random; `result` is not calibrated."""
+        """Take up to `count` random pixels that are not void in `truth`, H×W like the image; `result` must be uncalibrated."""
         labelled = np.flatnonzero(truth.ravel() != VOID)
         chosen = np.random.default_rng(seed).choice(labelled, min(count, labelled.size), replace=False)
         rows, columns = np.divmod(chosen, truth.shape[1])
@@ -61,7 +61,7 @@ class PixelSample:
         return len(self.truth)
 
     def probability(self, classes: Tensor, temperature: float | Tensor) -> Tensor:
-        """Return the probability of each pixel's class in `classes`, int64 n, at a temperature: float32 n."""
+        """Return the probability of each pixel's class in `classes`, int64 n, at a temperature, as float32 n."""
         probabilities = (self.logits / temperature).softmax(2)
         of_class = probabilities.gather(2, classes[:, None, None].expand(-1, _CORNERS, 1))[:, :, 0]
         return (of_class * self.weights).sum(1)
@@ -71,11 +71,11 @@ class PixelSample:
         return -self.probability(self.truth, temperature).clamp(min=_LEAST_PROBABILITY).log().mean()
 
     def reliability(self, temperature: float) -> Reliability:
-        """Return how often labels of a confidence are right."""
+        """Return how often labels are right, by confidence."""
         confidence = self.probability(self.label, temperature).clamp(0, 1).double().numpy()
         return Reliability.count(confidence, (self.label == self.truth).numpy())
 
 
 def pixels_per_image(images: int, classes: int) -> int:
-    """Return how many pixels to take of each of `images`, so that a sample has at most `MOST_VALUES` logarithms."""
+    """Return how many pixels to take per image, so that a sample has at most `MOST_VALUES` logits."""
     return max(1, MOST_VALUES // (images * _CORNERS * classes))

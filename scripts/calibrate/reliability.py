@@ -1,4 +1,4 @@
-"""Reliability: how often labels of a confidence are right, from counts that add up over images."""
+"""Reliability: how often labels are right at each confidence, from counts that add up over images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Reliability:
-    """Pixels by the confidence of their label: bin i holds confidences from i / `BINS` to (i + 1) / `BINS`."""
+    """Pixel counts by confidence: bin i holds confidences from i / `BINS` to (i + 1) / `BINS`."""
 
     pixels: npt.NDArray[np.int64]
     #: Sums over each bin's pixels.
@@ -26,12 +26,12 @@ class Reliability:
 
     @classmethod
     def zero(cls) -> "Reliability":
-        """Return the counts of no pixels, to which others are added."""
+        """Return counts of zero, to which others can be added."""
         return cls(np.zeros(BINS, np.int64), np.zeros(BINS), np.zeros(BINS, np.int64))
 
     @classmethod
     def count(cls, confidence: npt.NDArray[np.floating], right: npt.NDArray[np.bool_]) -> "Reliability":
-        """Count n pixels by the probability of their label, 0..1, and whether it is the true one."""
+        """Count n pixels by their label's probability, 0..1, and whether the label is true."""
         bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
         return cls(
             np.bincount(bins, minlength=BINS),
@@ -50,13 +50,13 @@ class Reliability:
 
     @property
     def points(self) -> tuple[Floats, Floats]:
-        """Mean confidence and accuracy of each bin that holds pixels."""
+        """Mean confidence and accuracy of each non-empty bin."""
         held = self.pixels > 0
         return self.confidence[held] / self.pixels[held], self.right[held] / self.pixels[held]
 
 
 def draw_reliability(path: Path, curves: Mapping[str, Reliability], title: str) -> None:
-    """Draw accuracy over confidence for one or more models by name, and how many pixels each bin holds; PNG."""
+    """Draw accuracy over confidence for one or more models, by name, and the pixels in each bin, as a PNG."""
     figure = Figure(figsize=(5.6, 5.2), layout="constrained")
     curve, bars = figure.subplots(2, height_ratios=(3, 1), sharex=True)
     curve.plot((0, 1), (0, 1), color="grey", linewidth=1, linestyle="--", label="perfectly calibrated")

@@ -17,7 +17,7 @@ _MOST_STEPS = 50
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """A calibration and the reliability it started from and came to."""
+    """A calibration, and the reliability before and after it."""
 
     calibration: Calibration
     before: Reliability
@@ -25,7 +25,7 @@ class CalibrationResult:
 
     @property
     def curves(self) -> dict[str, Reliability]:
-        """Both, by the names that a diagram shows."""
+        """Both reliabilities, by their names in the diagram."""
         return {"before": self.before, "after": self.after}
 
     def __str__(self) -> str:
@@ -38,12 +38,12 @@ class CalibrationResult:
 
 
 def calibrate_pipeline(pipeline: Pipeline, data: SegmentationData, name: str) -> CalibrationResult:
-    """Fit the temperature of `pipeline`, which must not be calibrated, on images it was not trained on, at a single scale.
+    """Fit the temperature of the uncalibrated `pipeline` on images it was not trained on, at a single scale.
 
     Args:
-        pipeline: the model, at its own settings.
-        data: the images; at least one pixel is labelled.
-        name: what the metadata call them.
+        pipeline: the model with its own settings.
+        data: the images, with at least one labelled pixel.
+        name: name of the data in the metadata.
 
     Raises:
         DataError: a pair cannot be read.
@@ -57,7 +57,7 @@ def calibrate_pipeline(pipeline: Pipeline, data: SegmentationData, name: str) ->
 
 
 def calibrate_sample(sample: PixelSample, name: str, images: int) -> CalibrationResult:
-    """Fit the temperature to pixels of so many `images` of the data called `name`."""
+    """Fit the temperature to pixels taken from `images` images of the data called `name`."""
     temperature = round(fit_temperature(sample), 4)
     before, after = sample.reliability(1.0), sample.reliability(temperature)
     calibration = Calibration(
@@ -74,8 +74,8 @@ def calibrate_sample(sample: PixelSample, name: str, images: int) -> Calibration
 
 
 def fit_temperature(sample: PixelSample) -> float:
-    """Return the temperature, from `LEAST_TEMPERATURE` to `GREATEST_TEMPERATURE`, at which the true classes are most likely."""
-    # Its logarithm is sought, so that it stays positive.
+    """Return the temperature in `LEAST_TEMPERATURE`..`GREATEST_TEMPERATURE` at which the true classes are most likely."""
+    # Optimizing the logarithm keeps the temperature positive.
     logarithm = torch.zeros((), requires_grad=True)
     optimizer = torch.optim.LBFGS([logarithm], max_iter=_MOST_STEPS, line_search_fn="strong_wolfe")
 

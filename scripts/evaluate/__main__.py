@@ -1,4 +1,4 @@
-"""Score a model against ground truth at the images' own sizes, as it would be served.
+"""Score a model against ground truth at the images' original sizes, as it would be served.
 
 python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER
 python -m scripts.evaluate ARCHIVE.mar --data FOLDER --split val --out build/evaluation
@@ -7,14 +7,15 @@ python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER --scales 0.75,1,
 python -m scripts.evaluate CHECKPOINT.safetensors --data annotations/val.json --images PHOTOGRAPHS
 python -m scripts.evaluate CHECKPOINT.safetensors --data FOLDER --record "PASCAL VOC 2012 val"
 
-Calibration is that of pixels: expected calibration error (15 bins), and negative log-likelihood of the true classes. The error
-of an image is 1 - its mIoU: AUROC tells images above the median error from the others, AURC is the area under the risk-coverage
-curve (docs/doubt.md).
+Calibration is measured over pixels: expected calibration error (15 bins), and negative log-likelihood of the true classes. An
+image's error is 1 - mIoU: AUROC measures how doubt separates images above the median error from the others, AURC is the area
+under the risk-coverage curve (docs/doubt.md).
 
 Means are over the classes that are labelled or predicted. If only background is labelled, there are no means and the exit code
 is 1.
 
-Options that are left out are as served: a checkpoint has the handler's defaults, an archive its own settings, a server its own.
+Options that are left out have the values used in serving: the handler's defaults for a checkpoint, the archive's settings for
+an archive, the server's for a server.
 """
 
 import sys
@@ -33,7 +34,7 @@ from scripts.data_options import add_data_options
 from scripts.errors import UsageError, report_errors
 from scripts.server_access import add_access_options
 
-#: Settings of the handler that can differ from the file's.
+#: Handler settings for which an option can replace the file's value.
 _SETTINGS = ("output_stride", "engine", "precision")
 
 
@@ -52,7 +53,7 @@ def _arguments(argv: list[str] | None) -> Namespace:
     if (arguments.target is None) == (arguments.url is None):
         raise UsageError("give either a checkpoint or archive, or --url")
     if arguments.record and (arguments.target is None or arguments.target.suffix != ".safetensors"):
-        raise UsageError(f"--record {arguments.record}: writes into a checkpoint, give one (.safetensors)")
+        raise UsageError(f"--record {arguments.record}: writes into a checkpoint, so give one (.safetensors)")
     for name in _SETTINGS:
         if getattr(arguments, name) is not None and arguments.url is not None:
             raise UsageError(f"--{name.replace('_', '-')} is for a checkpoint or an archive; a server has its own")
@@ -60,7 +61,7 @@ def _arguments(argv: list[str] | None) -> Namespace:
 
 
 def _option(name: str, advice: str) -> Callable[[str], Any]:
-    """Return a type that parses an option of requests as the server does; `advice` says what would be right."""
+    """Return a type that parses a request option as the server does; `advice` says what would be right."""
 
     def parse(text: str) -> Any:
         try:
@@ -97,7 +98,7 @@ def _parser() -> Parser:
     parser.add_argument("--precision", choices=get_args(Precision), help="number format of the network")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for scores.json, confusion.png and worst.html")
     parser.add_argument("--worst", type=whole_number(0), default=20, metavar="N", help="images in worst.html (%(default)s)")
-    parser.add_argument("--record", metavar="NAME", help="write the scores into the checkpoint, as those on the data set NAME")
+    parser.add_argument("--record", metavar="NAME", help="write the scores into the checkpoint, as measured on data set NAME")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Carry out the command: score a model or a server on labelled data, and report."""
+"""Run the command: score a model or a server on labelled data, and report the scores."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ from scripts.server_access import ServerAccess
 
 
 def run_command(arguments: Namespace, settings: Mapping[str, Any]) -> None:
-    """Score what the command line names; print the scores, and write what else it asks for.
+    """Score the model that the command line names; print the scores and write the requested files.
 
     Args:
-        arguments: of `python -m scripts.evaluate`.
-        settings: the handler's settings that the file's are replaced by; None: the file's own.
+        arguments: parsed arguments of `python -m scripts.evaluate`.
+        settings: handler settings that replace the file's; None keeps the file's value.
 
     Raises:
         UserError, ConfigurationError, CheckpointError: the data, the model or the server cannot be used.
@@ -62,7 +62,7 @@ def write_report(folder: Path, result: Result, data: SegmentationData, *, target
 
 
 def record(path: Path, evaluation: Evaluation) -> None:
-    """Write `evaluation` into the checkpoint at `path`, in place of an earlier one on the same data."""
+    """Write `evaluation` into the checkpoint at `path`, replacing an earlier one on the same data."""
     metadata = read_metadata(path)
     others = tuple(other for other in metadata.evaluations if other.dataset != evaluation.dataset)
     replace_metadata(path, metadata.model_copy(update={"evaluations": (*others, evaluation)}))

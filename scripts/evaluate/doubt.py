@@ -1,4 +1,4 @@
-"""Measure whether a model knows when it is wrong: the calibration of pixels, and how doubt ranks images."""
+"""Measure whether a model knows when it is wrong: calibration over pixels, and how doubt ranks images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +13,13 @@ from scripts.datasets import VOID, Mask
 
 Floats = npt.NDArray[np.float64]
 
-#: So that one pixel of an impossible class does not decide.
+#: Keeps one pixel with probability 0 from dominating.
 _LEAST_PROBABILITY = 1e-12
 
 
 @dataclass(frozen=True)
 class PixelCalibration:
-    """How well the probabilities of pixels describe the truth, over one image or many; void does not count."""
+    """How well pixel probabilities match the truth, over one image or many, without void."""
 
     reliability: Reliability
     #: Sum of the negative log-likelihoods of the true classes, in nats.
@@ -27,12 +27,12 @@ class PixelCalibration:
 
     @classmethod
     def zero(cls) -> "PixelCalibration":
-        """Return that of no images, to which others are added."""
+        """Return the calibration of no images, to which others can be added."""
         return cls(Reliability.zero(), 0.0)
 
     @classmethod
     def measure(cls, result: Segmentation, truth: Mask) -> "PixelCalibration":
-        """Measure one image against its truth, H×W, 255 = void."""
+        """Measure one image against its truth, H×W, 255 for void."""
         valid = truth != VOID
         true_class = np.where(valid, truth, 0).astype(result.label_map.dtype)
         of_label, of_truth = (
@@ -63,16 +63,16 @@ def _confidence(result: Segmentation) -> Floats:
 
 @dataclass(frozen=True)
 class Ranking:
-    """How a doubt ranks images by their error, 1 - mIoU."""
+    """How well a measure of doubt ranks images by their error, 1 - mIoU."""
 
-    #: Chance that an image whose mIoU is below the median has more doubt than one whose mIoU is not; NaN if none is below.
+    #: Probability that an image with mIoU below the median has more doubt than one without; NaN if none is below.
     auroc: float
-    #: Area under the risk-coverage curve: the mean error of the images of least doubt, averaged over how many are taken.
+    #: Area under the risk-coverage curve: the mean error of the images with the least doubt, averaged over their number.
     aurc: float
 
     @classmethod
     def of(cls, doubt: Sequence[float], errors: Sequence[float]) -> "Ranking":
-        """Rank at least one image by its `doubt`, the greater the worse, against `errors`, 0..1."""
+        """Compare the ranking of one or more images by `doubt`, where greater is worse, with `errors`, 0..1."""
         scores, risks = np.array(doubt), np.array(errors)
         worse = risks > np.median(risks)
         curve = np.cumsum(risks[np.argsort(scores, kind="stable")]) / np.arange(1, risks.size + 1)
@@ -80,7 +80,7 @@ class Ranking:
 
 
 def _auroc(worse: Floats, better: Floats) -> float:
-    """Return the chance that one of `worse` is above one of `better`, ties counting half; NaN if there is none to compare."""
+    """Return the probability that a value in `worse` exceeds one in `better`, ties counting half; NaN if either is empty."""
     if not worse.size or not better.size:
         return float("nan")
     below = sum(np.searchsorted(np.sort(better), worse, side).mean() for side in ("left", "right"))

@@ -14,13 +14,13 @@ from scripts.datasets import VOID
 from scripts.evaluate.boundary_iou import boundary_counts
 
 Counts = npt.NDArray[np.int64]
-#: By class, in 0..1; NaN if undefined.
+#: One value per class, in 0..1; NaN if undefined.
 Fractions = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class BoundaryCounts:
-    """Pixels of the boundary regions, by class."""
+    """Pixel counts of the boundary regions, by class."""
 
     intersection: Counts
     union: Counts
@@ -31,36 +31,36 @@ class BoundaryCounts:
 
 @dataclass(frozen=True)
 class Scores:
-    """Agreement over one image or many: counts, and the scores that follow from them, in 0..1.
+    """Agreement over one image or many: counts, and the scores derived from them, in 0..1.
 
     A class that is neither in the truth nor predicted has NaN, and means are over the other classes; so a class that is
-    predicted but nowhere in the truth counts as 0. If the truth holds no class but `background`, all means are NaN, for a model
-    that finds nothing would be perfect.
+    predicted but nowhere in the truth counts as 0. If the truth holds no class except `background`, all means are NaN, because
+    a model that finds nothing would be perfect.
     """
 
     #: Pixels by true class (rows) and predicted class (columns), without void.
     confusion: Counts
-    #: Images whose truth holds the class.
+    #: Number of images with the class in their truth.
     images: Counts
     boundary: BoundaryCounts | None = None
-    #: The class that alone makes no score. None: every class does.
+    #: The class that gives no score on its own; None if every class does.
     background: int | None = None
 
     @classmethod
     def zero(cls, num_classes: int, *, boundary: bool = False, background: int | None = None) -> "Scores":
-        """Return the scores of no images, to which others are added."""
+        """Return the scores of no images, to which others can be added."""
         none = np.zeros(num_classes, np.int64)
         edges = BoundaryCounts(none, none) if boundary else None
         return cls(np.zeros((num_classes, num_classes), np.int64), none, edges, background)
 
     def __add__(self, other: "Scores") -> "Scores":
-        """Add the counts of both, without the boundary if either lacks it, and keep this one's background."""
+        """Add the counts of both, without the boundary if either lacks it; keep this one's background."""
         boundary = self.boundary + other.boundary if self.boundary and other.boundary else None
         return Scores(self.confusion + other.confusion, self.images + other.images, boundary, self.background)
 
     @property
     def unlabelled(self) -> tuple[int, ...]:
-        """The classes that are nowhere in the truth."""
+        """The classes that never occur in the truth."""
         return tuple(np.flatnonzero(self.pixels == 0).tolist())
 
     @property
@@ -87,7 +87,7 @@ class Scores:
 
     @property
     def boundary_iou(self) -> Fractions | None:
-        """Boundary IoU by class (Cheng et al. 2021), None if it was not measured."""
+        """Boundary IoU by class (Cheng et al. 2021), or None if it was not measured."""
         return None if self.boundary is None else _ratio(self.boundary.intersection, self.boundary.union)
 
     @property
@@ -105,11 +105,11 @@ class Scores:
 
     @property
     def pixel_accuracy(self) -> float:
-        """The fraction of all pixels that are right."""
+        """The fraction of all pixels with the right label."""
         return float("nan") if self.only_background else float(_ratio(np.trace(self.confusion), self.confusion.sum()))
 
     def evaluation(self, dataset: str, conditions: str) -> Evaluation:
-        """Return the means, as a checkpoint's metadata records them."""
+        """Return the means in the form that a checkpoint's metadata stores."""
         edges = self.mean_boundary_iou
         return Evaluation(
             dataset=dataset,
@@ -128,7 +128,7 @@ def compare(predicted: LabelMap, true: LabelMap, num_classes: int, *, boundary: 
     """Score one image's label map against the truth, both H×W; pixels whose truth is void (255) do not count.
 
     Raises:
-        ValueError: the maps differ in size, or hold an index that is no class.
+        ValueError: the maps differ in size, or contain an index that is not a class.
     """
     if predicted.shape != true.shape:
         raise ValueError(f"the predicted label map has (height, width) {predicted.shape}, the true one {true.shape}")
@@ -154,6 +154,6 @@ def score(pairs: Iterable[tuple[LabelMap, LabelMap]], num_classes: int, *, bound
 
 
 def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Fractions:
-    """Divide, giving NaN for 0 / 0."""
+    """Return part / whole, with NaN for 0 / 0."""
     with np.errstate(invalid="ignore"):
         return np.true_divide(part, whole)

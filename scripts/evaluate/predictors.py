@@ -1,4 +1,4 @@
-"""Predict label maps by a checkpoint, an archive or a running server, from the bytes of image files."""
+"""Predict label maps for image files with a checkpoint, an archive or a running server."""
 
 import io
 import json
@@ -33,7 +33,7 @@ from scripts.served_model_config import ServedModelConfig
 from scripts.server_access import ServerAccess
 from scripts.yaml_file import read_mapping
 
-#: Requests at once: enough to keep the server busy.
+#: Concurrent requests: enough to keep the server busy.
 _IN_FLIGHT = 4
 
 
@@ -43,40 +43,40 @@ class PredictionError(UserError):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one image."""
+    """A model's prediction for one image."""
 
     label_map: LabelMap
-    #: With the probabilities; None: a server told the labels alone.
+    #: Includes the probabilities; None from a server, which returns only labels.
     segmentation: Segmentation | None = None
 
 
 class Predictor(Protocol):
-    """One model, however it is run."""
+    """A model, however it is run."""
 
     @property
     def labels(self) -> Labels: ...
 
     @property
     def conditions(self) -> str:
-        """How images are segmented, in words."""
+        """Description of how images are segmented."""
         ...
 
     def predict(self, photos: Iterable[Path]) -> Iterator[Prediction]:
-        """Return the prediction for each photograph, in order.
+        """Yield the prediction for each photograph, in order.
 
         Raises:
-            PredictionError: one cannot be segmented.
+            PredictionError: a photograph cannot be segmented.
         """
         ...
 
 
 @dataclass(frozen=True)
 class LocalPredictor:
-    """A pipeline in this process."""
+    """A model that runs in this process."""
 
     pipeline: Pipeline
     settings: HandlerSettings
-    #: With a value for every option.
+    #: Every option has a value.
     options: InferenceOptions
 
     @property
@@ -111,18 +111,18 @@ class LocalPredictor:
 
 
 def load(path: Path, options: InferenceOptions, **changes: Any) -> LocalPredictor:
-    """Open the model at `path`: a checkpoint with the handler's defaults, an archive with its own settings.
+    """Open the model at `path`: a checkpoint with the handler's defaults, or an archive with its own settings.
 
     Args:
         path: a checkpoint or an archive.
-        options: options; fields that are not set (pydantic's `model_fields_set`) are taken from the settings.
-        changes: other values of `HandlerSettings`, such as `output_stride`, `engine` and `precision`; None changes nothing.
+        options: request options; fields that are not set (pydantic's `model_fields_set`) are taken from the settings.
+        changes: values to replace in `HandlerSettings`, such as `output_stride`, `engine` and `precision`; None keeps a value.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        ConfigurationError: the archive's model-config.yaml cannot.
-        PredictionError: the file is missing, of an unknown kind or not an archive of this project, or the refinement is not
-            installed.
+        ConfigurationError: the archive's model-config.yaml cannot be used.
+        PredictionError: the file is missing, of an unknown kind or not an archive of this project, or the package for the
+            refinement is not installed.
     """
     if path.suffix not in OPENERS:
         raise PredictionError(f"{path}: unknown kind of file {path.suffix!r}{nearest(path.suffix, OPENERS)}")
@@ -131,7 +131,7 @@ def load(path: Path, options: InferenceOptions, **changes: Any) -> LocalPredicto
     with OPENERS[path.suffix](path) as (checkpoint, settings, archive):
         changed = {name: value for name, value in changes.items() if value is not None}
         if changed:
-            # An archive's graph is for its own settings.
+            # An archive's graph only fits its own settings.
             settings, archive = settings.model_copy(update=changed), None
         options = settings.inference.defaults.model_copy(update=options.model_dump(exclude_unset=True))
         if options.refine == "crf":
@@ -154,7 +154,7 @@ def _checkpoint(path: Path) -> Iterator[Opened]:
 
 @contextmanager
 def _archive(path: Path) -> Iterator[Opened]:
-    """Unpack what predicting needs."""
+    """Unpack the files needed for prediction."""
     with tempfile.TemporaryDirectory(prefix="deeplab-evaluate-") as folder:
         try:
             with zipfile.ZipFile(path) as archive:
@@ -167,7 +167,7 @@ def _archive(path: Path) -> Iterator[Opened]:
         yield checkpoint, settings, Path(folder)
 
 
-#: By file suffix.
+#: Functions that open a model, by file suffix.
 OPENERS: dict[str, Callable[[Path], AbstractContextManager[Opened]]] = {
     ".safetensors": _checkpoint,
     ".mar": _archive,
@@ -176,7 +176,7 @@ OPENERS: dict[str, Callable[[Path], AbstractContextManager[Opened]]] = {
 
 @dataclass(frozen=True)
 class ServerPredictor:
-    """A running server, asked over HTTP."""
+    """A model on a running server, used over HTTP."""
 
     client: Client
     options: Mapping[str, str]
@@ -185,12 +185,12 @@ class ServerPredictor:
 
     @classmethod
     def connect(cls, url: str, options: InferenceOptions, access: ServerAccess | None = None) -> "ServerPredictor":
-        """Ask the server for its class names, by a small picture.
+        """Fetch the server's class names by sending a small image.
 
         Args:
-            url: the model's predictions.
-            options: options; fields that are not set are left to the server's settings.
-            access: how the server lets this program in; None: as the environment has it.
+            url: URL of the model's predictions.
+            options: request options; fields that are not set are left to the server's settings.
+            access: credentials for the server; None takes them from the environment.
 
         Raises:
             AnswerError: the server does not answer.
@@ -207,7 +207,7 @@ class ServerPredictor:
         try:
             names = tuple(json.loads(answer.info["classes"]))
         except (KeyError, json.JSONDecodeError) as error:
-            raise PredictionError(f"{url}: its PNG does not say the class names in a text chunk 'classes'") from error
+            raise PredictionError(f"{url}: its PNG has no class names in a text chunk 'classes'") from error
         palette = tuple((red, green, blue) for red, green, blue in colours[: len(names)])
         return cls(client, texts, Labels(names, palette), conditions)
 
@@ -226,14 +226,14 @@ class ServerPredictor:
 
 
 def _text(value: Any) -> str:
-    """Spell an option's value as a request does, without rounding."""
+    """Return an option's value as spelt in a request, without rounding."""
     if isinstance(value, bool):
         return str(value).lower()
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _ask(client: Client, options: Mapping[str, str], photo: bytes, name: str) -> Image.Image:
-    """Return the palette PNG that the server answers to `photo`."""
+    """Return the server's palette PNG for `photo`."""
     try:
         answer = client.ask(photo, {**options, "format": "png"}, FORMATS["png"].content_type)
         picture = Image.open(io.BytesIO(answer), formats=["PNG"])

@@ -1,4 +1,4 @@
-"""Report an evaluation: as a table, as JSON, and its confusion matrix as a picture."""
+"""Report an evaluation as a table, as JSON, and with its confusion matrix as a picture."""
 
 import json
 import math
@@ -14,12 +14,12 @@ from scripts.evaluate.metrics import Scores
 from scripts.evaluate.scoring import Result
 
 _DIGITS = 4
-#: Most classes for which cells are labelled with their values.
+#: Most classes for which cells show their values.
 _MOST_LABELLED = 30
 
 
 def table(scores: Scores, names: tuple[str, ...]) -> str:
-    """Return scores by class, then their means, as text."""
+    """Return the scores by class and their means, as text."""
     width = max(16, *(len(name) + 2 for name in names))
     boundary = _boundary(scores)
     rows = [f"{'class':<{width}}{'IoU':>8}{'boundary':>10}{'accuracy':>10}{'pixels':>13}{'images':>8}"]
@@ -40,7 +40,7 @@ def table(scores: Scores, names: tuple[str, ...]) -> str:
 def describe_doubt(result: Result) -> str:
     """Return calibration and rankings as text."""
     if result.calibration is None:
-        return "a server tells labels alone; evaluate its checkpoint or archive for calibration and review"
+        return "a server returns only labels; evaluate its checkpoint or archive for calibration and review"
     figures = {
         "expected calibration error": result.calibration.reliability.ece,
         "negative log-likelihood": result.calibration.nll,
@@ -53,7 +53,7 @@ def describe_doubt(result: Result) -> str:
 
 
 def _absences(scores: Scores, names: tuple[str, ...]) -> list[str]:
-    """Say which classes are labelled nowhere, and what that means for the means."""
+    """Return sentences on the classes that are never labelled, and how they affect the means."""
     predicted = scores.confusion.sum(0)
     groups = {
         "labelled nowhere but predicted, so they count as 0 in mIoU": [i for i in scores.unlabelled if predicted[i]],
@@ -106,7 +106,7 @@ def write_json(path: Path, result: Result, conditions: Mapping[str, Any]) -> Non
 
 
 def _doubt(result: Result) -> dict[str, Any]:
-    """Return calibration and rankings as JSON values; nothing if a server told labels alone."""
+    """Return calibration and rankings as JSON values, or nothing for a server, which returns only labels."""
     if result.calibration is None:
         return {}
     confidence, accuracy = result.calibration.reliability.points
@@ -123,7 +123,7 @@ def _doubt(result: Result) -> dict[str, Any]:
 
 
 def draw_confusion(path: Path, scores: Scores, names: tuple[str, ...]) -> None:
-    """Draw the fraction of each true class (row) that is predicted as each class (column)."""
+    """Draw the fraction of each true class (row) predicted as each class (column)."""
     count = len(names)
     with np.errstate(invalid="ignore"):
         shares = scores.confusion / scores.confusion.sum(1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Score a predictor on a data set, and keep what a report needs."""
+"""Score a predictor on a data set, and collect what a report needs."""
 
 from argparse import Namespace
 from dataclasses import dataclass, replace
@@ -21,13 +21,13 @@ from scripts.progress import progress
 
 @dataclass(frozen=True)
 class ImageScores:
-    """Scores of one image, over the classes in its truth or prediction; NaN if all of it is void."""
+    """Scores of one image, over the classes in its truth or prediction; NaN if all its pixels are void."""
 
     name: str
     miou: float
     boundary_iou: float
     pixel_accuracy: float
-    #: How much the image should be reviewed, and its mean confidence; None: a server told its labels alone.
+    #: The image's review score and mean confidence; None from a server, which returns only labels.
     review: float | None = None
     confidence: float | None = None
 
@@ -43,7 +43,7 @@ class WorstImage:
 
 @dataclass(frozen=True)
 class Result:
-    """Scores of a data set, of its images, and the worst of these."""
+    """Scores of a data set and of its images, and the worst images."""
 
     labels: Labels
     scores: Scores
@@ -51,12 +51,12 @@ class Result:
     images: tuple[ImageScores, ...]
     #: Lowest mIoU first.
     worst: tuple[WorstImage, ...]
-    #: None: a server told the labels alone.
+    #: None from a server, which returns only labels.
     calibration: PixelCalibration | None = None
 
     @property
     def rankings(self) -> dict[str, Ranking]:
-        """How doubts rank the images by their error, 1 - mIoU, and how these would; empty without probabilities or mIoU."""
+        """How measures of doubt, and the error itself, rank images by error, 1 - mIoU; empty without probabilities or mIoU."""
         if self.scores.only_background:
             return {}
         ranked = [image for image in self.images if image.review is not None and not np.isnan(image.miou)]
@@ -70,7 +70,7 @@ class Result:
 
 
 def evaluate(predictor: Predictor, data: SegmentationData, *, worst: int = 0) -> Result:
-    """Score `predictor` on every image of `data`, at the images' own sizes, and keep the `worst` images with the lowest mIoU.
+    """Score `predictor` on every image of `data`, at original size, and keep the `worst` images with the lowest mIoU.
 
     Raises:
         DataError: a pair cannot be read.
@@ -98,11 +98,11 @@ def evaluate(predictor: Predictor, data: SegmentationData, *, worst: int = 0) ->
 
 
 def open_labelled_data(arguments: Namespace, labels: Labels) -> SegmentationData:
-    """Open the data that the command line names (`--data`, `--images`, `--mask-values`, `--split`), with the model's classes.
+    """Open the data named on the command line (`--data`, `--images`, `--mask-values`, `--split`), with the model's classes.
 
     Raises:
         ConfigurationError: `--data` is a YAML file with a wrong key or value.
-        DataError: the data cannot be used, or have other classes.
+        DataError: the data cannot be used, or their classes differ from the model's.
     """
     data = open_data(data_source(arguments), arguments.split, classes=labels.names)
     warning = require_same_classes(labels, data)
@@ -112,10 +112,10 @@ def open_labelled_data(arguments: Namespace, labels: Labels) -> SegmentationData
 
 
 def require_same_classes(labels: Labels, data: SegmentationData) -> str | None:
-    """Refuse a data set whose classes cannot be the model's.
+    """Check that a data set's classes can be the model's.
 
     Returns:
-        A warning if names differ at the same positions; None if all agree or `data` does not name its classes.
+        A warning if names differ at the same positions, or None if all agree or `data` does not name its classes.
 
     Raises:
         DataError: the number of classes differs, or the same names are in another order.

@@ -34,7 +34,7 @@ i {{ display: inline-block; width: .9em; height: .9em; border: 1px solid #888; m
 </style>
 <h1>{title}</h1>
 <p>Lowest mean IoU first, over the classes in the truth or the prediction.
-<span class="note">Background is left grey; <i style="background: {void}"></i>void does not count.</span></p>
+<span class="note">Background is shown in grey; <i style="background: {void}"></i>void does not count.</span></p>
 {sections}
 </html>
 """
@@ -43,7 +43,7 @@ i {{ display: inline-block; width: .9em; height: .9em; border: 1px solid #888; m
 def write_worst(folder: Path, result: Result, data: SegmentationData) -> Path:
     """Write `folder/worst.html` and its pictures; links are relative, so the folder can be moved.
 
-    Pictures of an earlier run are removed.
+    Pictures from an earlier run are removed.
 
     Raises:
         DataError: an image can no longer be read.
@@ -59,7 +59,7 @@ def write_worst(folder: Path, result: Result, data: SegmentationData) -> Path:
 
 
 def _section(folder: Path, rank: int, image: WorstImage, labels: Labels, data: SegmentationData) -> str:
-    """Write the pictures of one image, and return their part of the page."""
+    """Write the pictures of one image, and return its section of the page."""
     photo, truth = data.read(image.sample)
     figures = []
     for name, pixels in zip(_SHOWN, (photo, tinted(photo, truth, labels), tinted(photo, image.predicted, labels)), strict=True):
@@ -78,7 +78,7 @@ def _section(folder: Path, rank: int, image: WorstImage, labels: Labels, data: S
 
 
 def _classes(image: WorstImage, labels: Labels) -> Iterator[str]:
-    """Return colour, name and IoU of each class in the truth or the prediction, the largest first."""
+    """Yield the colour, name and IoU of each class in the truth or the prediction, the largest first."""
     true, predicted = image.scores.pixels, image.scores.confusion.sum(0)
     for index in np.argsort(-(true + predicted), kind="stable"):
         if not true[index] + predicted[index]:

@@ -1,1 +1,1 @@
-"""Import weights: one module per source, each returning `ImportedWeights`."""
+"""Import weights from other projects: one module per source, each returning `ImportedWeights`."""

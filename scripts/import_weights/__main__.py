@@ -1,4 +1,4 @@
-"""Convert weights of other projects into a checkpoint that can be served.
+"""Convert weights from other projects into a checkpoint that can be served.
 
 python -m scripts.import_weights torchvision:deeplabv3_resnet101
 python -m scripts.import_weights my.pth --arch deeplabv3plus_timm:xception65 --separable --classes names.txt
@@ -37,10 +37,10 @@ def _parser() -> Parser:
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="checkpoint to write (build/checkpoints/SOURCE.safetensors)")
     parser.add_argument(
-        "--classes", metavar="FILE|NAMES", help="class names: a file (one a line, or index_to_name.json), or a,b,c"
+        "--classes", metavar="FILE|NAMES", help="class names: a file (one per line, or index_to_name.json), or a,b,c"
     )
     parser.add_argument(
-        "--reinitialize-classifier", action="store_true", help="give it new classifier layers for --classes, to be trained"
+        "--reinitialize-classifier", action="store_true", help="replace the classifier layers by untrained ones for --classes"
     )
     for name in ("mean", "std"):
         text = f"{name} of each channel on 0..1 (the source's, or ImageNet's)"

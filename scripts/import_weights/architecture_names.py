@@ -7,7 +7,7 @@ from model import ARCHITECTURES, ModelConfig
 from model.strict import ConfigurationError, nearest
 from scripts.import_weights.torchvision_models import TORCHVISION_MODELS
 
-#: The names of shared options in segmentation_models.pytorch.
+#: segmentation_models.pytorch's names for shared options.
 _SMP_OPTIONS = {
     "atrous_rates": "decoder_atrous_rates",
     "separable": "decoder_aspp_separable",
@@ -16,14 +16,14 @@ _SMP_OPTIONS = {
 
 
 def network_config(arch: str, options: Mapping[str, Any]) -> ModelConfig:
-    """Return the network that `arch`, ARCHITECTURE_BACKBONE, names, configured as torchvision does if torchvision has it.
+    """Return the network named by `arch` (ARCHITECTURE_BACKBONE), configured as in torchvision if torchvision has it.
 
     Args:
-        options: fields of `ModelConfig`. With an output stride, atrous rates default to the paper's.
+        options: fields of `ModelConfig`. If the output stride is given, atrous rates default to the paper's.
 
     Raises:
         ConfigurationError: the architecture is unknown, no backbone is named, or an option has an impossible value. Whether
-            the backbone exists and takes the options is found when it is built.
+            the backbone exists and accepts the options is only checked when the network is built.
     """
     architecture, backbone = _split(arch)
     usual = ModelConfig(

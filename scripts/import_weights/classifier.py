@@ -1,4 +1,4 @@
-"""Fit or replace the layers whose shape depends on the number of classes, in any architecture."""
+"""Adapt or replace the layers whose shape depends on the number of classes, in any architecture."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -13,13 +13,13 @@ _SEED = 0
 
 
 class ClassCountMismatch(UserError):
-    """Weights are for another number of classes than there are names."""
+    """The weights' number of classes differs from the number of names."""
 
 
 def class_axes(config: ModelConfig) -> dict[str, int]:
-    """Return the parameters whose shape depends on the number of classes, each with the axis of the classes.
+    """Return the class axis of every parameter whose shape depends on the number of classes, by name.
 
-    They are found by building the network with one class more, on the meta device.
+    They are found by building the network on the meta device again with one more class.
     """
     return _class_axes(config.model_dump_json())
 
@@ -36,7 +36,7 @@ def _class_axes(described: str) -> dict[str, int]:
 
 
 def reinitialize(state: Mapping[str, Tensor], config: ModelConfig) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return `state` with new classifier layers for `config`, the same each time, and a note that names them."""
+    """Return `state` with deterministic new classifier layers for `config`, and a note that names them."""
     axes = class_axes(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
@@ -46,12 +46,12 @@ def reinitialize(state: Mapping[str, Tensor], config: ModelConfig) -> tuple[dict
 
 
 def fit_classes(state: Mapping[str, Tensor], config: ModelConfig, *, source: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return `state` for the classes of `config`, and notes on what was changed.
+    """Return `state` adapted to the classes of `config`, and notes on what was changed.
 
-    One logit x of a single class becomes two, 0 and x: their softmax is the sigmoid of x.
+    The single logit x of a one-class network becomes two, 0 and x: their softmax is the sigmoid of x.
 
     Raises:
-        ClassCountMismatch: `state` is for any other number of classes.
+        ClassCountMismatch: `state` is for a different number of classes.
     """
     axes = class_axes(config)
     counts = {state[name].shape[axis] for name, axis in axes.items() if name in state and state[name].ndim > axis}

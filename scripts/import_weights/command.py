@@ -1,4 +1,4 @@
-"""Carry out the command: read weights, and write them as a checkpoint."""
+"""Run the command: read weights and write them as a checkpoint."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -14,7 +14,7 @@ from scripts.import_weights.torchvision import read_torchvision
 from scripts.import_weights.torchvision_models import SCHEME
 
 ROOT = Path(__file__).parents[2]
-#: Options that describe the network of a state dict: fields of ModelConfig.
+#: Options that describe a state dict's network; they are fields of ModelConfig.
 _NETWORK_OPTIONS = (
     "output_stride",
     "atrous_rates",
@@ -36,7 +36,7 @@ def run_command(arguments: Namespace) -> None:
     """Convert the weights that the command line names.
 
     Args:
-        arguments: of `python -m scripts.import_weights`.
+        arguments: parsed arguments of `python -m scripts.import_weights`.
 
     Raises:
         UserError, ConfigurationError, CheckpointError: the weights or the options cannot be used.

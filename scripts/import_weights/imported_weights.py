@@ -1,4 +1,4 @@
-"""Weights of any source, and how they become a checkpoint."""
+"""Weights from any source, and how they become a checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from model.palette import voc_palette
 from scripts.errors import UserError
 from scripts.import_weights.classifier import fit_classes, reinitialize
 
-#: Evaluations hold only under the same values of these fields.
+#: Recorded evaluations are only valid while these fields are unchanged.
 _CONDITIONS = ("normalization", "resize")
 
 
@@ -23,15 +23,15 @@ class ImportFailed(UserError):
 
 @dataclass(frozen=True)
 class ImportedWeights:
-    """Weights of a source, and what it tells about them."""
+    """Weights from a source, with the source's description of them."""
 
-    #: Name of the source, for messages.
+    #: The source's name, for messages.
     source: str
-    #: Tensors by their names in the network.
+    #: Tensors by name in the network.
     state: Mapping[str, Tensor]
     #: The network; its number of classes comes from the class names.
     model: ModelConfig
-    #: The other fields of `CheckpointMetadata` that the source knows.
+    #: The other fields of `CheckpointMetadata` that the source provides.
     description: Mapping[str, Any]
     #: Sentences on what was left out or changed.
     notes: tuple[str, ...] = ()
@@ -44,15 +44,15 @@ def write_checkpoint(
 
     Args:
         overrides: fields of `CheckpointMetadata` that replace the source's; `normalization` and `resize` may be partial.
-        new_classifier: replace the classifier layers by random ones, the same each time.
+        new_classifier: replace the classifier layers by deterministic random ones.
 
     Returns:
         The checkpoint's metadata, and notes for the user.
 
     Raises:
-        ImportFailed: neither the source nor `overrides` name the classes.
-        ClassCountMismatch: the weights are for another number of classes.
-        CheckpointError: names or shapes are not those of the network.
+        ImportFailed: neither the source nor `overrides` names the classes.
+        ClassCountMismatch: the weights are for a different number of classes.
+        CheckpointError: tensor names or shapes differ from the network's.
         ConfigurationError: the network cannot be built, or `overrides` do not fit it.
     """
     metadata = _describe(imported, overrides, new_classifier)

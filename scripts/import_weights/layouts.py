@@ -1,4 +1,4 @@
-"""The names that a project gives to a DeepLab's tensors, and what its network computes differently."""
+"""How a project names a DeepLab's tensors, and what its network computes differently."""
 
 from collections.abc import Collection, Mapping
 
@@ -9,22 +9,22 @@ from model import ModelConfig, build_model
 
 
 class Layout:
-    """Names as in this project's networks, which for DeepLabV3 are torchvision's. Base class of other projects' layouts."""
+    """Base class of layouts, with this project's own tensor names, which for DeepLabV3 are torchvision's."""
 
-    #: The project, for messages; empty for this one.
+    #: The project's name, for messages; empty for this project.
     project = ""
-    #: Prefix of the network's tensors in the checkpoint.
+    #: Prefix of the network's tensor names in the checkpoint.
     prefix = ""
 
     def configure(self, model: ModelConfig, tensors: Mapping[str, Tensor], options: Collection[str]) -> ModelConfig:
-        """Return the network that computes what the project's does, from `model`, which the command line names.
+        """Return `model`, as named on the command line, adjusted to compute what the project's network does.
 
         Args:
-            tensors: all tensors in the file, by the project's names with any prefix.
-            options: fields of `model` that the command line sets.
+            tensors: all tensors in the file, by the project's names, with any prefix.
+            options: fields of `model` that were set on the command line.
 
         Raises:
-            ImportFailed: no network here can.
+            ImportFailed: no network of this project can do so.
         """
         del tensors, options
         return model
@@ -36,7 +36,7 @@ class Layout:
         return state
 
     def rename(self, name: str) -> str:
-        """Return the name in the network of what the project calls `name`."""
+        """Return the network's name for the tensor that the project calls `name`."""
         return name
 
     def adopt(self, tensors: Mapping[str, Tensor], model: ModelConfig) -> Mapping[str, Tensor]:
@@ -45,6 +45,6 @@ class Layout:
         return {self.rename(name): tensor for name, tensor in tensors.items()}
 
     def notes(self, model: ModelConfig) -> tuple[str, ...]:
-        """Return sentences on what the user should know of networks in this layout."""
+        """Return what the user should know about networks in this layout, as sentences."""
         del model
         return ()

@@ -1,4 +1,4 @@
-"""DeepLabs of public repositories: their names, and what their networks compute differently.
+"""DeepLabs from public repositories: their tensor names, and what their networks compute differently.
 
 - VainF's DeepLabV3Plus-Pytorch: https://github.com/VainF/DeepLabV3Plus-Pytorch
 - jfzhang95's pytorch-deeplab-xception: https://github.com/jfzhang95/pytorch-deeplab-xception
@@ -58,7 +58,7 @@ _JFZHANG95_RULES = {
     ]
 }
 
-#: Layers of mmcv's modules, by their places in ours.
+#: Layers of mmcv's modules, by their index in ours.
 _MODULE_LAYERS = {
     "conv": 0,
     "bn": 1,
@@ -93,9 +93,9 @@ _MMSEGMENTATION_RULES = {
 
 
 class PublicLayout(Layout):
-    """Rewrite names by the first of its regular expressions that matches."""
+    """A layout that rewrites names with the first regular expression that matches."""
 
-    #: Ends of names that only this project has; one is enough.
+    #: Name suffixes that only this project uses; one is enough to recognise it.
     markers: tuple[str, ...]
     #: Pairs of a pattern and a replacement, by architecture.
     rules: Mapping[str, Sequence[tuple[str, str]]]
@@ -111,12 +111,12 @@ class PublicLayout(Layout):
         return name
 
     def refuse(self, reason: str) -> ImportFailed:
-        """Return the error for a network that none here equals."""
+        """Return the error for a network that has no equivalent in this project."""
         return ImportFailed(f"weights of {self.project}: {reason}")
 
 
 class VainfLayout(PublicLayout):
-    """DeepLabV3Plus-Pytorch. Its decoder has one 3×3 convolution, which reads low-level features first."""
+    """DeepLabV3Plus-Pytorch: the decoder has one 3×3 convolution, which takes the low-level features first."""
 
     project = "DeepLabV3Plus-Pytorch (VainF)"
     markers = ("classifier.classifier.0.convs.0.0.weight", "classifier.project.0.weight")
@@ -125,7 +125,7 @@ class VainfLayout(PublicLayout):
     def configure(self, model: ModelConfig, tensors: Mapping[str, Tensor], options: Collection[str]) -> ModelConfig:
         del options
         if _has(tensors, r"\.body\.\d+\.weight$"):
-            raise self.refuse("its separable convolutions have no normalization in between, those here have")
+            raise self.refuse("its separable convolutions have no normalization in between, as ours have")
         if _has(tensors, r"backbone\.(block1|stage4)\."):
             raise self.refuse("its Xception and HRNet are not among the backbones here")
         backbone = {"mobilenet_v2": "mobilenet_v2_vainf"}.get(model.backbone, model.backbone)
@@ -146,7 +146,7 @@ class VainfLayout(PublicLayout):
 
 
 class Jfzhang95Layout(PublicLayout):
-    """pytorch-deeplab-xception. It interpolates with aligned corners, and its ResNet has a multi-grid."""
+    """pytorch-deeplab-xception: it interpolates with aligned corners, and its ResNet has a multi-grid."""
 
     project = "pytorch-deeplab-xception (jfzhang95)"
     markers = ("aspp.aspp1.atrous_conv.weight",)
@@ -172,7 +172,7 @@ class Jfzhang95Layout(PublicLayout):
 
 
 class MmsegmentationLayout(PublicLayout):
-    """mmsegmentation. A 3×3 convolution fuses ASPP and reads the pooled branch first; ResNets have a deep stem."""
+    """mmsegmentation: a 3×3 convolution fuses ASPP and takes the pooled branch first; ResNets have a deep stem."""
 
     project = "mmsegmentation"
     markers = ("decode_head.image_pool.1.conv.weight",)
@@ -201,7 +201,7 @@ class MmsegmentationLayout(PublicLayout):
             changes["separable"] = _has(tensors, r"sep_bottleneck\.0\.depthwise_conv\.")
         else:
             changes["head_convolutions"] = 0
-        # Its usual configurations end in d8.
+        # The names of its usual configurations end in d8.
         stride: Literal[8, 16] = model.output_stride if "output_stride" in options else 8
         return model.model_copy(update={**changes, "output_stride": stride})
 
@@ -227,7 +227,7 @@ _LAYOUTS: tuple[type[PublicLayout], ...] = (VainfLayout, Jfzhang95Layout, Mmsegm
 
 
 def find_layout(file: WeightsFile, model: ModelConfig) -> Layout:
-    """Return the layout of the names in `file`.
+    """Return the layout that the names in `file` follow.
 
     Raises:
         ImportFailed: the project does not have the architecture of `model`.
@@ -251,11 +251,11 @@ def _has(tensors: Mapping[str, Tensor], pattern: str) -> bool:
 
 
 def _outputs(tensors: Mapping[str, Tensor], end: str) -> int | None:
-    """Return the output channels of the convolution whose name ends so; None if there is none."""
+    """Return the output channels of the convolution whose name ends with `end`, or None if there is none."""
     return next((tensor.shape[0] for name, tensor in tensors.items() if name.endswith(end)), None)
 
 
 def _rotate_inputs(tensors: dict[str, Tensor], name: str, count: int) -> None:
-    """Move the first `count` input channels of a convolution behind the others."""
+    """Move the first `count` input channels of a convolution to the end."""
     if (weight := tensors.get(name)) is not None:
         tensors[name] = torch.cat([weight[:, count:], weight[:, :count]], dim=1)

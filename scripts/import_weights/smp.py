@@ -1,4 +1,4 @@
-"""Read DeepLab models of segmentation_models.pytorch from a folder written by `save_pretrained`."""
+"""Read segmentation_models.pytorch's DeepLab models from a folder written by `save_pretrained`."""
 
 import json
 from pathlib import Path
@@ -11,11 +11,11 @@ from scripts.import_weights.smp_layout import DESCRIPTION, SmpLayout
 from scripts.import_weights.state_dict import find_state
 from scripts.weight_files.tensor_maps import read_weights
 
-#: Our architectures by the library's class.
+#: Our architecture names, by the library's class names.
 _ARCHITECTURES = {"DeepLabV3": "smp_deeplabv3", "DeepLabV3Plus": "smp_deeplabv3plus"}
-#: Weights of `save_pretrained`, in order of preference.
+#: Weights files of `save_pretrained`, in order of preference.
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-#: Keys of config.json with another name here, or none.
+#: Keys of config.json that have a different name here, or no counterpart.
 _OTHER_KEYS = {
     *("_model_class", "encoder_name", "encoder_output_stride", "classes", "in_channels"),
     *("encoder_weights", "aux_params", "activation"),
@@ -23,11 +23,11 @@ _OTHER_KEYS = {
 
 
 def read_pretrained(folder: Path) -> ImportedWeights:
-    """Read the model that `save_pretrained` wrote to `folder`; it does not name its classes.
+    """Read the model that `save_pretrained` wrote to `folder`, which does not record class names.
 
     Raises:
-        ImportFailed: the folder or its model is of another kind, or takes other images than RGB.
-        WeightsFileError: its weights cannot be read.
+        ImportFailed: the folder or its model is of another kind, or the model does not take RGB images.
+        WeightsFileError: the weights cannot be read.
         ConfigurationError: the network cannot be built.
     """
     config = _read_config(folder)

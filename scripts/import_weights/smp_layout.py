@@ -1,4 +1,4 @@
-"""Names of segmentation_models.pytorch."""
+"""Tensor names of segmentation_models.pytorch."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from model import ModelConfig, build_model
 from scripts.import_weights.layouts import Layout
 
-#: The library takes only multiples of the output stride, 8 or 16.
+#: The library accepts only multiples of the output stride, 8 or 16.
 DESCRIPTION: dict[str, Any] = {"resize": {"multiple": 16}}
 _NORMALIZATION = "it does not tell the normalization: ImageNet's is assumed, unless --mean and --std are given"
 
 
 class SmpLayout(Layout):
-    """Names of segmentation_models.pytorch, those of its earlier versions included."""
+    """The layout of segmentation_models.pytorch, including names from its earlier versions."""
 
     prefix = "network."
 
@@ -24,11 +24,11 @@ class SmpLayout(Layout):
         return _library_network(model).state_dict()
 
     def adopt(self, tensors: Mapping[str, Tensor], model: ModelConfig) -> Mapping[str, Tensor]:
-        """Let the library replace its earlier names."""
+        """Let the library convert the names of its earlier versions."""
         library = _library_network(model)
         renamed: dict[str, Tensor] = {}
         library.register_load_state_dict_pre_hook(lambda _module, state_dict, *_: renamed.update(state_dict))
-        # Only names are needed here; tensors that do not fit are refused when the checkpoint is written.
+        # Only the names matter here; tensors of the wrong shape are refused when the checkpoint is written.
         with suppress(RuntimeError):
             library.load_state_dict(dict(tensors), assign=True)
         return renamed

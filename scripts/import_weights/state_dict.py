@@ -1,4 +1,4 @@
-"""Read state dicts of all networks that can be built, and checkpoints as a start for other classes."""
+"""Read state dicts of any network that can be built, and checkpoints to be given other classes."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,26 +22,26 @@ _AUXILIARY = "aux_classifier."
 
 @dataclass(frozen=True)
 class FoundState:
-    """The state dict of a network, found in a file."""
+    """A network's state dict, found in a file."""
 
-    #: Its place in the file; empty at the top.
+    #: Its key in the file; empty at the top level.
     key: str
-    #: By the names in the network.
+    #: Tensors by name in the network.
     tensors: Mapping[str, Tensor]
     model: ModelConfig
     notes: tuple[str, ...]
 
 
 def read_state_dict(path: Path, arch: str, options: Mapping[str, Any], key: str | None = None) -> ImportedWeights:
-    """Read a state dict in the file at `path`, of the network that `arch` and `options` name (see `network_config`).
+    """Read the state dict of the network named by `arch` and `options` (see `network_config`) from the file at `path`.
 
     Args:
-        key: which of several state dicts in the file, as a note names them; None: the one that fits.
+        key: which of several state dicts in the file to take, as named in the notes; None for the one that fits.
 
     Raises:
         ImportFailed: there is nothing under `key`.
         WeightsFileError: the file holds no state dict.
-        ConfigurationError: there is no such network.
+        ConfigurationError: the network does not exist.
     """
     model = network_config(arch, options)
     file = read_weights(path)
@@ -55,7 +55,7 @@ def read_checkpoint(path: Path) -> ImportedWeights:
     """Read a checkpoint of this project.
 
     Raises:
-        CheckpointError: it cannot be used.
+        CheckpointError: the checkpoint cannot be used.
     """
     checkpoint = load_checkpoint(path)
     metadata = checkpoint.metadata
@@ -67,15 +67,15 @@ def find_state(
 ) -> FoundState:
     """Find the state dict of `model` in `file`.
 
-    If none fits, the nearest is returned, whose names and shapes are refused when the checkpoint is written.
+    If none fits, the closest is returned; its names and shapes are refused when the checkpoint is written.
 
     Args:
-        layout: the names in the file.
+        layout: the naming that the file follows.
         key: see `read_state_dict`.
         options: fields of `model` that the user set.
 
     Raises:
-        ImportFailed: there is nothing under `key`, or no network here computes what the project's does.
+        ImportFailed: there is nothing under `key`, or no network of this project computes what the source's does.
     """
     tensors = {name: tensor for tensor_map in file.maps for name, tensor in tensor_map.tensors.items()}
     model = layout.configure(model, tensors, options)
@@ -103,7 +103,7 @@ def find_state(
 def _fit(
     candidate: Candidate, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], axes: Mapping[str, int]
 ) -> tuple[Fit, str | None]:
-    """Fit the network, without an auxiliary head if there is none, or one that does not fit, which the sentence then says."""
+    """Fit the network, without its auxiliary head if that is missing or, as the returned note then says, does not fit."""
     head = {name for name in tensors if name.startswith(_AUXILIARY)}
     fault = _auxiliary_fault(head, tensors, expected, axes) if head else None
     if fault or not head:
@@ -116,7 +116,7 @@ def _fit(
 def _auxiliary_fault(
     head: Collection[str], tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], axes: Mapping[str, int]
 ) -> str | None:
-    """Return why an auxiliary head does not fit, or None."""
+    """Return why an auxiliary head does not fit, or None if it does."""
     needed = {name for name in expected if name.startswith(_AUXILIARY) and not name.endswith("num_batches_tracked")}
     if not needed <= set(head) or not set(head) <= expected.keys():
         return "it has other layers than the one here"
@@ -150,7 +150,7 @@ def _describe_choice(candidate: Candidate, found: Fit, complete: Sequence[Candid
     if candidate.prefixes:
         notes.append(f"removed from the names: {', '.join(candidate.prefixes)}")
     if found.left_out:
-        notes.append(f"left out, beside the network: {list_names(found.left_out)}")
+        notes.append(f"left out, not part of the network: {list_names(found.left_out)}")
     if found.counters:
-        notes.append(f"{found.counters} batch counters (num_batches_tracked) are absent, which only training reads: set to 0")
+        notes.append(f"{found.counters} batch counters (num_batches_tracked), used only in training, are absent: set to 0")
     return notes

@@ -1,4 +1,4 @@
-"""Fetch torchvision's published weights."""
+"""Download torchvision's published weights."""
 
 import urllib.error
 from typing import Any
@@ -15,10 +15,10 @@ from torchvision.models import get_model_weights
 
 
 def read_torchvision(name: str) -> ImportedWeights:
-    """Fetch torchvision's published weights unless they are cached; the hash is checked.
+    """Download torchvision's published weights unless they are cached, and check their hash.
 
     Raises:
-        ImportFailed: there is no such model, or the download fails.
+        ImportFailed: torchvision has no such model, or the download fails.
     """
     if name not in TORCHVISION_MODELS:
         raise ImportFailed(f"torchvision has no DeepLab weights called {name!r}{nearest(name, TORCHVISION_MODELS)}")

@@ -1,10 +1,10 @@
-"""The models whose published weights torchvision has."""
+"""The models for which torchvision publishes weights."""
 
 from model import ModelConfig
 
-#: Begins their names on a command line.
+#: Prefix of their names on a command line.
 SCHEME = "torchvision:"
-#: Torchvision's builders and the networks they build. MobileNetV3 keeps the rates of output stride 8 at 16.
+#: Torchvision's builders and the networks they build. MobileNetV3 uses the rates of output stride 8 at stride 16, too.
 TORCHVISION_MODELS: dict[str, ModelConfig] = {
     "deeplabv3_resnet50": ModelConfig(backbone="resnet50", output_stride=8, auxiliary_head=True),
     "deeplabv3_resnet101": ModelConfig(backbone="resnet101", output_stride=8, auxiliary_head=True),

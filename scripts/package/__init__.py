@@ -1,4 +1,4 @@
-"""Model archives: what goes into one (`recipe`), and how one is built (`build`) and proven.
+"""Model archives: their inputs (`recipe`), and how they are built (`build`) and proven to work.
 
 >>> build(Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG), Path("build/model-store"))
 """

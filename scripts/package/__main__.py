@@ -61,7 +61,7 @@ def _parser() -> Parser:
 
 
 def _add_model_options(parser: Parser) -> None:
-    """Add what says which model is packaged, and how it is served."""
+    """Add the options for the model to package and how it is served."""
     parser.add_argument(
         "--checkpoint",
         type=existing_file,
@@ -95,7 +95,7 @@ def _add_model_options(parser: Parser) -> None:
 
 
 def _add_comparison_options(parser: Parser) -> None:
-    """Add what engines, and later the images that are served, are compared with."""
+    """Add the options for comparing engines, and later the served images."""
     parser.add_argument(
         "--photographs",
         type=existing_folder,

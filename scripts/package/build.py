@@ -24,16 +24,16 @@ from scripts.package.reference import record_reference, write_reference
 
 
 def build(recipe: Recipe, store: Path, prove: Callable[[Path], object] | None = None) -> Path:
-    """Write `store/NAME.mar`, with the same bytes for the same inputs on machines whose engines round alike.
+    """Write `store/NAME.mar`; the same inputs give the same bytes on machines whose engines round the same way.
 
     Args:
-        prove: raises an error for an archive that does not work. It gets the new one before it replaces its predecessor, which
-            stays if there is an error.
+        prove: raises an error for an archive that does not work. It is called with the new archive before that replaces the
+            previous one, which is kept on an error.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
         ConfigurationError: the model configuration cannot be used, or the class names are not the checkpoint's.
-        DisagreementError: an engine labels too many pixels unlike torch in float32.
+        DisagreementError: an engine labels too many pixels differently from torch in float32.
     """
     recipe.check()
     names = read_metadata(recipe.checkpoint).classes
@@ -63,7 +63,7 @@ def build(recipe: Recipe, store: Path, prove: Callable[[Path], object] | None = 
 
 
 def _replace(archive: Path, unpacked: Path, prove: Callable[[Path], object] | None) -> Path:
-    """Zip `unpacked` beside `archive`, prove the result, then let it take the place of `archive`."""
+    """Zip `unpacked` next to `archive`, prove the result, then replace `archive` with it."""
     part = archive.with_suffix(".mar.part")
     try:
         _zip(unpacked, part)
@@ -76,9 +76,9 @@ def _replace(archive: Path, unpacked: Path, prove: Callable[[Path], object] | No
 
 
 def write_resized(checkpoint: Path, size: int, folder: Path) -> Path:
-    """Write a copy of `checkpoint` into `folder` whose resize policy has another `size`; return its path.
+    """Write a copy of `checkpoint` with `size` in its resize policy into `folder`; return its path.
 
-    Evaluations stay, marked with the size at which they were made.
+    Evaluations are kept, marked with the size at which they were made.
     """
     metadata = read_metadata(checkpoint)
     policy = metadata.resize
@@ -94,7 +94,7 @@ def write_resized(checkpoint: Path, size: int, folder: Path) -> Path:
 
 
 def add_graph(stage: Path, files: ModelFiles, settings: HandlerSettings) -> ModelFiles:
-    """Convert the network here if OpenVINO may run it, so that no worker has to; return `files` with the graph, if any."""
+    """Convert the network now if OpenVINO may run it, so that no worker has to; return `files` with any graph added."""
     if settings.engine not in {AUTO, "openvino"}:
         return files
     from handler.network.engines.openvino_graph import make_graph, write_graph
@@ -104,13 +104,13 @@ def add_graph(stage: Path, files: ModelFiles, settings: HandlerSettings) -> Mode
 
 
 def agreement_in(archive: Path) -> Agreement:
-    """Read how the engines of `archive` agree."""
+    """Read the agreement of the engines from `archive`."""
     with zipfile.ZipFile(archive) as packed:
         return Agreement.model_validate_json(packed.read(AGREEMENT.as_posix()))
 
 
 def _run_archiver(recipe: Recipe, stage: Path, folder: Path) -> Path:
-    """Let torch-model-archiver lay out the archive as a folder; its TMPDIR is a folder of ours, because it empties that."""
+    """Lay out the archive as a folder with torch-model-archiver, which gets a scratch TMPDIR because it empties that folder."""
     checkpoint = folder / "model.safetensors"
     checkpoint.symlink_to(recipe.checkpoint.resolve())
     config = folder / "model-config.yaml"
@@ -131,7 +131,7 @@ def _run_archiver(recipe: Recipe, stage: Path, folder: Path) -> Path:
 
 
 def _zip(folder: Path, archive: Path) -> None:
-    """Zip in a fixed order with fixed times, without compression: weights do not shrink, and a worker starts sooner."""
+    """Zip with fixed order and times, uncompressed: weights do not shrink, and a worker starts sooner."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as target:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), EPOCH)

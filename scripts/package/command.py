@@ -1,4 +1,4 @@
-"""Carry out the command: build an archive and prove it, unless the one there is up to date."""
+"""Run the command: build an archive and prove that it works, unless it is up to date."""
 
 import hashlib
 from pathlib import Path
@@ -12,7 +12,7 @@ from scripts.verify_archive import verify
 
 
 def package(recipe: Recipe, out: Path) -> None:
-    """Build and prove an archive in `out`, unless the one there is of the same inputs; print what was done."""
+    """Build and prove an archive in `out` unless it exists with the same inputs; print what was done."""
     prepare_process()
     archive = out / f"{recipe.name}.mar"
     proof = archive.with_suffix(".proven")

@@ -1,4 +1,4 @@
-"""The inputs of a model archive, and the digest that tells whether one is up to date."""
+"""The inputs of a model archive, and the digest that shows whether an archive is up to date."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ from scripts.yaml_file import read_mapping
 
 ROOT = Path(__file__).parents[2]
 _WEIGHTS = ROOT / "model" / "weights"
-#: The checkpoints of this repository, by what they know.
+#: The checkpoints in this repository, by what they recognise.
 MODELS = {
     "objects": _WEIGHTS / "deeplabv3_mobilenet_v2_voc.safetensors",
     "scenes": _WEIGHTS / "deeplabv3plus_mobilenet_v2_ade20k31.safetensors",
@@ -30,15 +30,15 @@ MODELS = {
 }
 DEFAULT_CHECKPOINT, DEFAULT_NAME = MODELS["objects"], "deeplabv3"
 DEFAULT_MODEL_CONFIG = ROOT / "handler" / "model-config.yaml"
-#: TorchServe's entry, relative to the repository like all sources.
+#: TorchServe's entry point, relative to the repository like all sources.
 ENTRY = Path("handler", "deeplab_handler.py")
-#: What `python MODEL.mar` runs.
+#: The program that `python MODEL.mar` runs.
 MAIN = Path("handler", "servers", "asgi", "archive_main.py")
-#: What serves an archive without Java; `handler.servers.asgi.command` names packages that are missing by it.
+#: Packages for serving an archive without Java; `handler.servers.asgi.command` reports missing ones from this file.
 REQUIREMENTS = "requirements.txt"
 #: The earliest time that a zip entry can have.
 EPOCH = (1980, 1, 1, 0, 0, 0)
-#: Everything of the repository that goes into an archive, besides its entry, checkpoint and configuration.
+#: All files of the repository that go into an archive, besides its entry point, checkpoint and configuration.
 _SOURCES = ("handler/**/*.py", "handler/**/*.binpb", "handler/servers/asgi/static/**/*.*", "model/**/*.py", "LICENSE")
 
 
@@ -50,15 +50,15 @@ class Recipe:
     version: str
     checkpoint: Path
     model_config: Path
-    #: File of class names that the checkpoint must have; None: not checked.
+    #: File with the class names that the checkpoint must have; None for no check.
     class_names: Path | None = None
-    #: Folder of photographs on which engines are compared; None: scikit-image's.
+    #: Folder of photographs on which engines are compared; None for scikit-image's.
     photographs: Path | None = None
-    #: Least fraction of equal labels; None: `LEAST_EQUAL` of each precision.
+    #: Least fraction of equal labels; None for each precision's `LEAST_EQUAL`.
     least_agreement: float | None = None
-    #: Folder of photographs like those to be served, with which servers compare what they get; None: nothing is recorded.
+    #: Folder of photographs like those to be served, as a reference for drift; None to record no reference.
     reference: Path | None = None
-    #: Pixels of the side that the checkpoint's resize policy names; None: the policy's own.
+    #: Length in pixels of the side that the checkpoint's resize policy names; None for the policy's own.
     size: int | None = None
 
     def sources(self) -> list[Path]:
@@ -67,15 +67,15 @@ class Recipe:
         return sorted(paths - {ENTRY})
 
     def requirements(self) -> str:
-        """Return the `requirements.txt` of the archive."""
+        """Return the text of the archive's `requirements.txt`."""
         return requirements([ROOT / path for path in [*self.sources(), ENTRY]], ROOT / "pyproject.toml")
 
     def check(self) -> None:
-        """Refuse inputs that do not fit together.
+        """Check that the inputs fit together.
 
         Raises:
             CheckpointError: the checkpoint cannot be used.
-            ConfigurationError: the model configuration or the name cannot be used, or the class names are not the
+            ConfigurationError: the model configuration or the name cannot be used, or the class names differ from the
                 checkpoint's.
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
@@ -96,7 +96,7 @@ class Recipe:
             raise ConfigurationError(f"{self.class_names}: has {len(required)} classes, {self.checkpoint} has {len(names)}")
 
     def handler_settings(self) -> HandlerSettings:
-        """Read the handler's settings in `model_config`.
+        """Read the handler's settings from `model_config`.
 
         Raises:
             ConfigurationError: a setting cannot be used.
@@ -104,7 +104,7 @@ class Recipe:
         return ServedModelConfig.parse(read_mapping(self.model_config), source=str(self.model_config)).handler
 
     def digest(self) -> str:
-        """Return the SHA-256 of everything that decides an archive's bytes and its proof."""
+        """Return the SHA-256 of everything that determines an archive's bytes and its proof."""
         values = [
             self.name,
             self.version,
@@ -126,9 +126,9 @@ class Recipe:
 
 
 def packaging_sources() -> list[Path]:
-    """Return the files of this repository that run when an archive is built and proven, relative to it.
+    """Return the files that run when an archive is built and proven, relative to the repository.
 
-    These are the package's own, all that they import, inside functions too, and the probe, which runs by itself.
+    These are the package's modules and the probe, and all modules that they import, also inside functions.
     """
     finder = ModuleFinder([str(ROOT)])
     for path in [*(ROOT / "scripts" / "package").glob("*.py"), ROOT / PROBE]:
@@ -138,14 +138,14 @@ def packaging_sources() -> list[Path]:
 
 
 def created_on() -> str:
-    """Return the manifest's time: SOURCE_DATE_EPOCH if set (reproducible-builds.org), else the start of zip's calendar."""
+    """Return the manifest's time: SOURCE_DATE_EPOCH if set (reproducible-builds.org), else the earliest time zip can store."""
     seconds = os.environ.get("SOURCE_DATE_EPOCH")
     moment = time.gmtime(int(seconds)) if seconds else (*EPOCH, 0, 1, 0)
     return time.strftime("%d/%m/%Y %H:%M:%S", moment)
 
 
 def _machine(recipe: Recipe) -> list[str]:
-    """Return what the comparison of engines depends on, besides its inputs."""
+    """Return the properties of this machine on which the comparison of engines depends."""
     gpu = [str(has_gpu(EngineOptions(gpu_id=0)))]
     if recipe.handler_settings().engine not in {AUTO, "openvino"}:
         return gpu

@@ -1,4 +1,4 @@
-"""Record what the images look like on which a model is accepted, so that servers can tell when others arrive."""
+"""Record statistics of the images on which a model was accepted, so that servers can notice when others arrive."""
 
 import zipfile
 from pathlib import Path
@@ -14,24 +14,24 @@ from handler.pipeline import Pipeline
 from model.strict import ConfigurationError
 from scripts.image_files import find_images
 
-#: Fewer images say little: what chance explains hides all but the greatest differences.
+#: With fewer images, chance hides all but the greatest differences.
 ENOUGH_IMAGES = 100
-#: Costs the least of all formats.
+#: The cheapest format.
 _ANSWER = AnswerOptions(format="png")
 
 
 def record_reference(pipeline: Pipeline, folder: Path) -> Reference:
-    """Segment every image in `folder` and below as a server would, and return what they look like.
+    """Segment every image in `folder` and its subfolders as a server would, and return their statistics.
 
     Raises:
-        ConfigurationError: there are no images, or one cannot be segmented.
+        ConfigurationError: `folder` holds no images, or one cannot be segmented.
     """
     observations = [_observe(pipeline, path) for path in find_images(folder)]
     return Reference(folder.resolve().name, collect(observations, len(pipeline.labels.names)))
 
 
 def write_reference(reference: Reference, archive: Path) -> None:
-    """Write `reference` into the folder of an archive."""
+    """Write `reference` into an unpacked archive."""
     path = archive / REFERENCE
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(TypeAdapter(Reference).dump_json(reference, indent=2) + b"\n")
@@ -48,7 +48,7 @@ def _observe(pipeline: Pipeline, path: Path) -> Observation:
 
 
 def describe_reference(archive: Path) -> str:
-    """Return what the reference in `archive` is of, as a sentence without a full stop."""
+    """Return a description of the reference in `archive`, as a sentence without a full stop."""
     with zipfile.ZipFile(archive) as packed:
         reference = TypeAdapter(Reference).validate_json(packed.read(REFERENCE.as_posix()))
     images = reference.distribution.images

@@ -1,11 +1,11 @@
-"""Give a checkpoint a graph in 8-bit integers, for faster CPUs, and measure what that costs.
+"""Add an 8-bit integer graph to a checkpoint, for speed on CPUs, and measure the loss of accuracy.
 
 python -m scripts.quantize CHECKPOINT.safetensors --calibration PHOTOGRAPHS --data LABELLED
 python -m scripts.quantize CHECKPOINT.safetensors --calibration PHOTOGRAPHS
 
 The result is served like any other checkpoint. It keeps the network's own weights too, for explanations, GPUs and
-`precision: float32`. It is not written if it loses too much: mIoU on labelled data or, without them, the share of pixels that
-keep their label.
+`precision: float32`. It is not written if it loses too much accuracy: mIoU on labelled data or, without such data, the share of
+pixels that keep their label.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""What a quantized network is compared on, and how much it may lose."""
+"""The images on which a quantized network is compared, and how much accuracy it may lose."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from scripts.progress import progress
 from scripts.quantize.accuracy_loss import AccuracyLoss
 from scripts.quantize.calibration import Calibration, pick_evenly
 
-#: Photographs that are compared if there are no labelled data.
+#: Most photographs to compare if there are no labelled data.
 _MOST_COMPARED = 50
 _ADVICE = "more photographs, or photographs more like those to be served, may help (--calibration, --photographs)"
 
 
 class QuantizationRefused(UserError):
-    """The quantized network lost too much."""
+    """The quantized network lost too much accuracy."""
 
 
 @dataclass(frozen=True)
 class Acceptance:
-    """The loss at which a quantized network is still written."""
+    """The greatest loss at which a quantized network is still written."""
 
     #: Points of mIoU, in percent, on labelled data.
     max_drop: float = 0.5
@@ -41,7 +41,7 @@ class Acceptance:
                     f"not written: {loss.equal_labels:.2%} of the pixels keep their label, should be at least "
                     f"{self.least_agreement:.2%} (--least-agreement); {_ADVICE}, and labelled data tell the lost mIoU (--data)"
                 )
-        # Not `>`: if the data hold no class at all, mIoU is NaN.
+        # Not `>`: mIoU is NaN if the data contain no class at all.
         elif not loss.points <= self.max_drop:
             raise QuantizationRefused(
                 f"not written: {loss.points:.2f} points of mIoU lost, should be at most {self.max_drop:g} (--max-drop); "
@@ -59,14 +59,14 @@ class ComparisonImages:
 
     @classmethod
     def choose(cls, data: SegmentationData | None, split: str | None, calibration: Calibration) -> "ComparisonImages":
-        """Choose `data` if there are any, else photographs that were not calibrated on, else those that were."""
+        """Choose `data` if given, else photographs not used for calibration, else those used."""
         if data is not None:
             name = data.name
             return cls(f"{name} {split}" if split else name, data, [])
         return cls(calibration.name, None, pick_evenly(calibration.left or calibration.used, _MOST_COMPARED))
 
     def read(self) -> Iterator[tuple[RGBImage, Mask | None]]:
-        """Read every image, with its true labels if there are any.
+        """Read every image, with its true labels if it has any.
 
         Raises:
             ConfigurationError: a photograph cannot be decoded.

@@ -1,4 +1,4 @@
-"""Measure what a network loses by quantization."""
+"""Measure the accuracy that a network loses by quantization."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class AccuracyLoss:
     """How two models differ on the same images."""
 
     images: int
-    #: Fraction of all pixels that both label alike.
+    #: Fraction of all pixels that both models label the same.
     equal_labels: float
-    #: Against true labels; None if the images have none.
+    #: Scores against true labels; None if the images have none.
     before: Scores | None = None
     after: Scores | None = None
 
@@ -28,12 +28,12 @@ class AccuracyLoss:
 
 
 def measure_loss(before: Pipeline, after: Pipeline, images: Iterable[tuple[RGBImage, Mask | None]]) -> AccuracyLoss:
-    """Compare two models at the images' own sizes, at a single scale.
+    """Compare two models at the images' original sizes, at a single scale.
 
     Args:
         before: the network in float32.
         after: the quantized network.
-        images: at least one, uint8 H×W×3, each with its true labels, or all with None.
+        images: one or more, uint8 H×W×3, each with its true labels, or all with None.
     """
     classes, options = len(before.labels.names), InferenceOptions()
     first, second = Scores.zero(classes), Scores.zero(classes)

@@ -1,4 +1,4 @@
-"""Choose the photographs on which a quantized network's ranges are measured."""
+"""Choose the photographs on which a quantized network's value ranges are measured."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ class Calibration:
     name: str
     #: Photographs on which ranges are measured.
     used: Sequence[Path]
-    #: The other photographs.
+    #: The remaining photographs.
     left: Sequence[Path]
 
     @classmethod
     def choose(cls, folder: Path, most: int) -> "Calibration":
-        """Choose up to `most` photographs, evenly spread over those in `folder` and below; a data set's masks are left out.
+        """Choose up to `most` evenly spaced photographs from `folder` and its subfolders, without a data set's masks.
 
         Raises:
-            ConfigurationError: there is no such folder, or it holds no images.
-            DataError: it is a data set that lacks files.
+            ConfigurationError: the folder does not exist or holds no images.
+            DataError: the folder is a data set with missing files.
         """
         if not folder.is_dir():
             raise ConfigurationError(f"{folder}: no such folder; give one with photographs like those to be served")
@@ -46,13 +46,13 @@ class Calibration:
         """Read the photographs on which ranges are measured.
 
         Raises:
-            ConfigurationError: one cannot be decoded.
+            ConfigurationError: a photograph cannot be decoded.
         """
         for path in progress(self.used, "calibrating"):
             yield read_image(path)
 
 
 def pick_evenly(items: Sequence[Item], most: int) -> list[Item]:
-    """Return up to `most` of `items`, evenly spread, the first among them."""
+    """Return up to `most` of `items`, evenly spaced, including the first."""
     count = min(most, len(items))
     return [items[index * len(items) // count] for index in range(count)]

@@ -1,4 +1,4 @@
-"""Write a checkpoint whose network also has a graph in 8-bit integers."""
+"""Write a checkpoint that also holds its network as an 8-bit integer graph."""
 
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ _SETTINGS = HandlerSettings()
 def quantize_checkpoint(
     source: Path, calibration: Calibration, comparison: ComparisonImages, acceptance: Acceptance, out: Path
 ) -> Quantization:
-    """Write the checkpoint at `source`, with a quantized graph of its network, to `out`.
+    """Write the checkpoint at `source` to `out`, with a quantized graph of its network.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -62,7 +62,7 @@ def quantize_checkpoint(
 
 
 def with_quantization(metadata: CheckpointMetadata, record: Quantization) -> CheckpointMetadata:
-    """Return `metadata` with the quantization, and earlier evaluations marked as made before it."""
+    """Return `metadata` with the quantization, and with earlier evaluations marked as made before it."""
     earlier = tuple(evaluation.with_condition("before quantization") for evaluation in metadata.evaluations)
     return metadata.model_copy(update={"evaluations": earlier, "quantization": record})
 
@@ -70,7 +70,7 @@ def with_quantization(metadata: CheckpointMetadata, record: Quantization) -> Che
 def describe(record: Quantization) -> str:
     """Return the comparison of float32 and int8 as a sentence."""
     where = f"{record.images} images of {record.dataset}"
-    equal = f"{record.equal_labels:.2%} of the pixels are labelled alike"
+    equal = f"{record.equal_labels:.2%} of the pixels have the same label"
     if record.miou_before is None or record.miou_after is None:
         return f"{where}, without true labels: {equal} in float32 and in int8, both by OpenVINO"
     before, after = 100 * record.miou_before, 100 * record.miou_after

@@ -1,4 +1,4 @@
-"""Carry out the command: quantize a checkpoint, and compare the result with what it was made from."""
+"""Run the command: quantize a checkpoint and compare the result with the original."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -19,11 +19,11 @@ def run_command(arguments: Namespace) -> None:
     """Quantize the checkpoint that the command line names.
 
     Args:
-        arguments: of `python -m scripts.quantize`.
+        arguments: parsed arguments of `python -m scripts.quantize`.
 
     Raises:
         UserError, ConfigurationError, CheckpointError: photographs, data or the checkpoint cannot be used.
-        QuantizationRefused: the quantized network lost too much.
+        QuantizationRefused: the quantized network lost too much accuracy.
     """
     prepare_process()
     source: Path = arguments.checkpoint
@@ -50,7 +50,7 @@ def _require_quantizable(source: Path, out: Path) -> None:
 
 
 def _labelled(source: Path, arguments: Namespace) -> SegmentationData | None:
-    """Open and check the labelled data, whose classes must be those of the checkpoint at `source`."""
+    """Open the labelled data and check that they have the classes of the checkpoint at `source`."""
     if arguments.data is None:
         return None
     labels = Labels.from_metadata(read_metadata(source))

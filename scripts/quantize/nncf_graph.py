@@ -1,4 +1,4 @@
-"""Quantize OpenVINO's graph of a network to 8-bit integers after training, by NNCF."""
+"""Quantize a network's OpenVINO graph to 8-bit integers after training, with NNCF."""
 
 import contextlib
 import gc
@@ -20,23 +20,23 @@ from model.checkpoint_file import QuantizedGraph
 from model.strict import ConfigurationError
 
 _CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution"})
-#: The first layers stay in floating point: those with at most this number of output channels, and at least this share of the
-#: input's resolution. Their few channels differ by orders of magnitude, so 8 bits lose the most there and win little. They are
-#: the first three convolutions of MobileNetV2, and none of a ResNet.
+#: The first layers stay in floating point: those with at most this number of output channels and at least this fraction of the
+#: input's resolution. Their few channels differ by orders of magnitude, so 8 bits lose the most there and gain little. They are
+#: the first three convolutions of MobileNetV2, and none in a ResNet.
 _STEM_CHANNELS, _STEM_RESOLUTION = 32, 1 / 2
-#: Side of the input with which they are found; a multiple of every output stride.
+#: Side of the input used to find these layers; a multiple of every output stride.
 _SIDE = 512
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images from which a network's ranges are learned; they are read anew in each iteration."""
+    """Images on which a network's value ranges are measured; each iteration reads them again."""
 
     read: Callable[[], Iterator[RGBImage]]
     count: int
 
     def __iter__(self) -> Iterator[npt.NDArray[np.uint8]]:
-        """Return uint8 arrays 1×h×w×3."""
+        """Yield uint8 arrays 1×h×w×3."""
         return (np.ascontiguousarray(pixels[None]) for pixels in self.read())
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ def import_nncf() -> Any:
     """Import NNCF and silence its log.
 
     Raises:
-        ConfigurationError: it is not installed.
+        ConfigurationError: NNCF is not installed.
     """
     try:
         with without_telemetry():
@@ -61,9 +61,9 @@ def import_nncf() -> Any:
 
 
 def quantize(graph: ov.Model, pictures: Pictures) -> ov.Model:
-    """Return `graph` with the weights and inputs of its convolutions in 8-bit integers, except the first layers.
+    """Return `graph` with the weights and inputs of all convolutions except the first layers in 8-bit integers.
 
-    Equal graphs and pictures give equal results, names included.
+    The result, including names, is deterministic for the same graph and pictures.
 
     Args:
         graph: from `handler.network.engines.openvino_conversion.convert`.
@@ -73,7 +73,7 @@ def quantize(graph: ov.Model, pictures: Pictures) -> ov.Model:
         ConfigurationError: NNCF is not installed.
     """
     nncf = import_nncf()
-    # NNCF draws its progress on standard output.
+    # NNCF prints its progress to standard output.
     with without_telemetry(), contextlib.redirect_stdout(io.StringIO()):
         quantized: ov.Model = nncf.quantize(
             graph,
@@ -84,7 +84,7 @@ def quantize(graph: ov.Model, pictures: Pictures) -> ov.Model:
             ignored_scope=nncf.IgnoredScope(names=stem(graph)),
         )
     name_nodes(quantized)
-    # NNCF has engines of its own, which must not be dropped in another thread (`openvino_graph.core`).
+    # NNCF creates OpenVINO engines, which must not be freed in another thread (`openvino_graph.core`).
     gc.collect()
     return quantized
 
@@ -106,13 +106,13 @@ def stem(graph: ov.Model) -> list[str]:
 
 
 def method(graph: ov.Model) -> str:
-    """Describe in words how `quantize` treats `graph`."""
+    """Return a description of how `quantize` treats `graph`."""
     total = sum(node.get_type_name() in _CONVOLUTIONS for node in graph.get_ordered_ops())
     tools = f"NNCF {version('nncf')}, OpenVINO {version('openvino')}"
     return f"post-training quantization ({tools}): {total - len(stem(graph))} of {total} convolutions in 8-bit integers"
 
 
 def serialized(graph: ov.Model, scratch: Path) -> QuantizedGraph:
-    """Return `graph` as a checkpoint keeps it, by way of the .xml file `scratch`."""
+    """Return `graph` in the form that checkpoints store, using the .xml file `scratch`."""
     write_graph(graph, scratch)
     return QuantizedGraph(scratch.read_bytes(), scratch.with_suffix(".bin").read_bytes())

@@ -1,1 +1,1 @@
-"""Segment folders of photographs by a running server: what is sent, what is kept, and what is reported."""
+"""Segment folders of photographs with a running server: what is sent, what is kept, and what is reported."""

@@ -1,11 +1,11 @@
-"""Segment photographs by a running server: files, and folders with everything below them.
+"""Segment photographs with a running server: files, and folders with everything below them.
 
 python -m scripts.segment PHOTOS --out masks
 python -m scripts.segment PHOTOS more.jpg --format overlay --out overlays --option scales=0.75,1 --option classes=cat,dog
 python -m scripts.segment PHOTOS --format json --out answers --url http://127.0.0.1:8080/predictions/deeplabv3 --jobs 8
 
-The answer to PHOTOS/a/photo.jpg is DIR/a/photo.png. Existing answers are not asked for again, so the same command
-continues after an interruption, and retries what failed.
+The answer to PHOTOS/a/photo.jpg is DIR/a/photo.png. Existing answers are not requested again, so the same command
+continues after an interruption and retries failed images.
 """
 
 import sys
@@ -39,7 +39,7 @@ from scripts.segment.sending import Tally, segment_all
 from scripts.server_access import ServerAccess, add_access_options
 
 _FAILURES_SHOWN = 20
-#: Form fields that are not options: the image is sent in one, the format has an argument of its own.
+#: Form fields that are not options: the image is sent in one of them, and the format has its own argument.
 _OTHER_FIELDS = {"data": "FILES", "image": "FILES", "body": "FILES", "format": "--format"}
 
 
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _report(tally: Tally, arguments: Namespace) -> None:
-    """Print how the run went; write the list of failures, or remove an old one."""
+    """Print a summary of the run; write the list of failures, or remove an old one."""
     path = arguments.out / FAILED
     failures = [f"{photograph}: {reason}" for photograph, reason in tally.failed.items()]
     if failures:

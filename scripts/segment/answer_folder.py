@@ -1,4 +1,4 @@
-"""Keep answers in a folder, all of them to the same request."""
+"""Keep the answers to one request in a folder."""
 
 import json
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from scripts.segment.output_paths import Task
 
 @dataclass(frozen=True)
 class Conditions:
-    """The request that all answers in a folder belong to."""
+    """The request behind all answers in a folder."""
 
     format: str
     options: Mapping[str, str]
-    #: The path in the server's URL; the server may move.
+    #: Only the path of the server's URL, since the server may move to another host.
     model: str
 
     @classmethod
@@ -38,7 +38,7 @@ class AnswerFolder:
     conditions: Conditions
 
     def check_conditions(self) -> None:
-        """Refuse to mix answers with those to another request.
+        """Check that the folder holds no answers to another request.
 
         Raises:
             SegmentingError: the folder holds answers to another request.
@@ -56,13 +56,13 @@ class AnswerFolder:
             )
 
     def save(self, task: Task, answer: bytes) -> None:
-        """Write an answer, whole or not at all, and before the first one the conditions.
+        """Write an answer atomically; the conditions are written before the first one.
 
         Raises:
             SegmentingError: the answer cannot be written.
         """
         try:
-            # Not earlier: conditions that the server refuses would block better ones.
+            # Not earlier: conditions that the server refuses would block corrected ones.
             if not self._record.exists():
                 write_atomically(self._record, json.dumps(asdict(self.conditions), indent=2, ensure_ascii=False).encode())
             write_atomically(task.answer, answer, durable=False)

@@ -1,4 +1,4 @@
-"""Turn answers into images to look at."""
+"""Convert answers into viewable images."""
 
 import base64
 import io
@@ -17,9 +17,9 @@ Reader = Callable[[bytes], Image.Image]
 
 
 def image_reader(format_name: str) -> Reader | None:
-    """Return a function from an answer in this format to an RGB image; None if such answers contain no image.
+    """Return a function that converts answers in this format to RGB images, or None if they contain no image.
 
-    It raises ValueError, OSError or KeyError for a faulty answer.
+    The function raises ValueError, OSError or KeyError for a faulty answer.
     """
     if format_name in _READERS:
         return _READERS[format_name]
@@ -61,5 +61,5 @@ def _coloured(label_map: npt.NDArray[np.unsignedinteger], palette: npt.NDArray[n
     return Image.fromarray(palette[label_map.astype(np.int64) % len(palette)])
 
 
-#: Formats that are not images, or images that show nothing by themselves.
+#: Readers for formats that are not images, or are images that show nothing by themselves.
 _READERS: dict[str, Reader] = {"index": _from_index, "npz": _from_npz, "json": _from_json}

@@ -1,4 +1,4 @@
-"""Apply a function to many items, several at once."""
+"""Apply a function to many items concurrently."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -13,10 +13,10 @@ Result = TypeVar("Result")
 
 
 def in_flight(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Generator[Result, None, None]:
-    """Yield the result of `function` for each item as it is done, in any order; raise what it raises.
+    """Yield the result of `function` for each item as it completes, in any order; its exceptions are re-raised.
 
-    At most `jobs` items are in work, or done and not yet taken, so `items` may be endless. The threads end with the process:
-    those of the standard library's executors are joined, which after Ctrl-C could take minutes of waiting for a server.
+    At most `jobs` items are in progress, or done and not yet consumed, so `items` may be endless. The threads are daemons: the
+    standard library's executors join theirs, which after Ctrl-C could mean minutes of waiting for a server.
     """
     todo: SimpleQueue[Item | None] = SimpleQueue()
     done: SimpleQueue[Future[Result]] = SimpleQueue()
@@ -51,7 +51,7 @@ def in_flight(function: Callable[[Item], Result], items: Iterable[Item], jobs: i
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
-    """Yield the result of `function` for each item in the order of the items; at most `2 * jobs` items are taken ahead."""
+    """Yield the result of `function` for each item, in order; at most `2 * jobs` items are taken ahead."""
     ahead: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(jobs) as pool:
         for item in items:

@@ -1,4 +1,4 @@
-"""Draw a contact sheet: photographs beside their answers."""
+"""Draw a contact sheet: photographs next to their answers."""
 
 import io
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _GAP = 12
 _TEXT = 13
 _COLUMNS = 3
 _QUALITY = 88
-#: Photographs decoded at once, each at its full size.
+#: Photographs decoded at once, each at full size.
 _THREADS = 4
 _PAPER, _INK, _FAINT = "#ffffff", "#222831", "#e4e7eb"
 #: The server has accepted these photographs, whatever its limits.
@@ -49,13 +49,13 @@ class _Pair:
 
 
 def draw_sheet(tasks: Sequence[Task], read: Reader, path: Path, title: str) -> None:
-    """Draw photographs beside their answers as a JPEG, at most `MOST_SHOWN`, evenly spread over all.
+    """Draw up to `MOST_SHOWN` evenly spaced photographs next to their answers, as a JPEG.
 
     Args:
         tasks: at least one, all answered.
-        read: turns an answer into an RGB image.
-        path: the sheet.
-        title: printed above it, after the number of images.
+        read: converts an answer to an RGB image.
+        path: file to write.
+        title: heading, printed after the number of images.
 
     Raises:
         NothingToDraw: no answer can be drawn.
@@ -98,7 +98,7 @@ def _row(pairs: Sequence[_Pair]) -> Image.Image:
     draw, font = ImageDraw.Draw(row), load_font(_TEXT)
     for column, pair in enumerate(pairs):
         left = _GAP + column * cell
-        # Both touch the line between them, whatever their shape.
+        # Both images touch the line between them, whatever their shapes.
         middle, top = left + _SIDE, tallest - pair.photograph.height
         row.paste(pair.photograph, (middle - pair.photograph.width, top))
         row.paste(pair.answer, (middle + 2, top))
@@ -115,7 +115,7 @@ def _heading(title: str, width: int) -> Image.Image:
 
 
 def _fitting(name: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """Return as much of the name's end as fits; file names may hold bytes that are not text."""
+    """Return as much of the name's end as fits; file names may contain bytes that are not text."""
     name = name.encode(errors="replace").decode()
     start = next(start for start in range(len(name) + 1) if font.getlength("…" * bool(start) + name[start:]) <= width)
     return "…" * bool(start) + name[start:]

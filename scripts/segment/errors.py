@@ -1,4 +1,4 @@
-"""The error of this program."""
+"""This program's error."""
 
 from scripts.errors import UserError
 

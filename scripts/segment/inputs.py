@@ -12,14 +12,14 @@ from handler.image.decode import ACCEPTED_FORMATS
 from scripts.segment.errors import SegmentingError
 from scripts.segment.file_names import ANSWER_FOLDER_MARKS
 
-#: pillow-heif registers them only where it is asked to.
+#: pillow-heif registers these only on request.
 _HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 
 
 @dataclass(frozen=True)
 class Photograph:
     path: Path
-    #: Path inside the input folder, or the file's name; the answer is named after it.
+    #: Path relative to the input folder, or the file's name; the answer is named after it.
     name: str
 
 
@@ -32,10 +32,10 @@ def image_suffixes() -> frozenset[str]:
 
 
 def find_photographs(inputs: Iterable[Path], out: Path) -> list[Photograph]:
-    """Return the input files, whatever their names, and the images in the input folders and everything below them.
+    """Return the input files, whatever their names, and the images in the input folders and their subfolders.
 
-    Folders are walked in the order of names, and links are followed. Hidden files and folders are left out, and so are `out`
-    and all other folders of answers below an input.
+    Folders are walked in name order, and links are followed. Hidden files and folders are skipped, as are `out` and all other
+    folders of answers below an input.
 
     Raises:
         SegmentingError: an input is missing, is `out` itself, holds no images or cannot be read.
@@ -62,16 +62,16 @@ def _photographs(path: Path, out: str) -> Sequence[Photograph]:
 
 
 def walk_files(folder: Path, out: str, above: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Yield the files in `folder` and below in the order of names; of a folder only the names are kept.
+    """Yield the files in `folder` and its subfolders in name order, holding only names in memory.
 
-    Links are followed. Hidden files and folders are left out, and so are the folder whose real path is `out` and all other
-    folders of answers below `folder`.
+    Links are followed. Hidden files and folders are skipped, as are the folder whose real path is `out` and all other folders
+    of answers below `folder`.
 
     Raises:
         OSError: a folder cannot be read.
     """
     real = os.path.realpath(folder)
-    if real == out or real in above:  # A link may lead back up.
+    if real == out or real in above:  # A link may point to a parent folder.
         return
     names, folders = [], set()
     with os.scandir(folder) as entries:

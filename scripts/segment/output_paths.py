@@ -14,7 +14,7 @@ _COLLISIONS_SHOWN = 5
 
 @dataclass(frozen=True)
 class Task:
-    """A photograph, and the file for its answer."""
+    """A photograph and the file for its answer."""
 
     photograph: Photograph
     answer: Path
@@ -24,7 +24,7 @@ def plan_answers(photographs: Sequence[Photograph], out: Path, suffix: str, *, k
     """Plan the answer to `a/photo.jpg` as `a/photo.png`, or with `keep_suffix` as `a/photo.jpg.png`.
 
     Raises:
-        SegmentingError: two answers would have one file, or one would overwrite a photograph or a file of this program.
+        SegmentingError: two answers would share a file, or one would overwrite a photograph or a file of this program.
     """
     tasks = [Task(photograph, out / _answer_name(photograph.name, suffix, keep_suffix)) for photograph in photographs]
     _require_different(tasks)
@@ -56,7 +56,7 @@ def _require_different(tasks: Sequence[Task]) -> None:
 
 
 class _RealFolders(dict[Path, str]):
-    """Resolved folders; each is resolved once."""
+    """A cache of resolved folders."""
 
     def __missing__(self, folder: Path) -> str:
         self[folder] = os.path.realpath(folder)

@@ -19,10 +19,10 @@ from scripts.segment.output_paths import Task
 class Tally:
     """What a run has done so far."""
 
-    #: Answered by an earlier run.
+    #: Number answered by an earlier run.
     skipped: int = 0
     done: int = 0
-    #: Reasons by photograph.
+    #: Reasons for failures, by photograph.
     failed: dict[Path, str] = field(default_factory=dict)
     #: Why the run ended early, if it did.
     ended: str = ""
@@ -36,9 +36,9 @@ class Tally:
 
 
 def segment_all(client: Client, tasks: Sequence[Task], folder: AnswerFolder, *, jobs: int, overwrite: bool) -> Tally:
-    """Ask for all answers, or those that `folder` lacks, `jobs` at once.
+    """Request all answers, or only those that `folder` lacks, `jobs` at a time.
 
-    Ctrl-C ends the run, and so does an error that every further photograph would meet; answers are kept.
+    Ctrl-C ends the run, as does an error that would affect every further photograph; answers received so far are kept.
 
     Raises:
         ServerUnreachable: nothing answers at the URL.
@@ -72,7 +72,7 @@ def _answer_all(client: Client, pending: Sequence[Task], folder: AnswerFolder, j
         except AnswerError as error:
             return task, error
 
-    # Answers are written in this thread, the only one that Ctrl-C interrupts and that can clean up.
+    # Answers are written in this thread: Ctrl-C interrupts no other, and only this one can clean up.
     with closing(in_flight(ask, pending, jobs)) as answers:
         bar = progress(answers, "segmenting", total=tally.skipped + len(pending), done=tally.skipped)
         for task, answer in bar:
@@ -88,7 +88,7 @@ def _answer_all(client: Client, pending: Sequence[Task], folder: AnswerFolder, j
 
 
 def _name_option(photograph: Path) -> dict[str, str]:
-    """Return the option that names the file in its annotations, if the server would take the name."""
+    """Return the option that names the file in its annotations, if the server would accept the name."""
     try:
         return {"image_name": ImageName().read(photograph.name)}
     except ValueError:  # Not text, or with control characters.

@@ -1,4 +1,4 @@
-"""A TorchServe of one's own, or the server of this project: its ports, how it starts, and the running server.
+"""Run a local TorchServe or this project's own server: its ports, its start, and the running server.
 
 >>> with serving(Path("build/model-store/deeplabv3.mar"), Ports.free(), run_directory) as server:
 ...     requests.post(server.url, data=photo)

@@ -1,4 +1,4 @@
-"""Start or stop a server: TorchServe, or the server of this project.
+"""Start or stop a server: TorchServe, or this project's own.
 
 python -m scripts.server start --archive build/model-store/deeplabv3.mar --port 8080
 python -m scripts.server start --archive build/model-store/objects.mar --archive build/model-store/streets.mar
@@ -8,8 +8,8 @@ python -m scripts.server token --scope predict
 python -m scripts.server ready
 python -m scripts.server stop
 
-With --server asgi, every option of that server may follow: `python MODEL.mar --help` lists them. With either,
-`--verify-key KEY.pub` refuses an archive that this key has not signed (python -m scripts.sign).
+With --server asgi, all options of that server are accepted: `python MODEL.mar --help` lists them. With either server,
+`--verify-key KEY.pub` refuses archives not signed with this key (python -m scripts.sign).
 """
 
 import sys
@@ -73,7 +73,7 @@ def _stop(arguments: Namespace) -> None:
     server = Server.find(arguments.run_directory)
     if server is None:
         left = sweep(arguments.run_directory)
-        print("no server runs" + (f"; removed {left}, which a server that was killed had left" if left else ""))
+        print("no server runs" + (f"; removed {left}, left by a server that was killed" if left else ""))
     else:
         server.stop(lambda sentence: print(sentence, flush=True))
         print(f"stopped {server.url}")
@@ -99,7 +99,7 @@ def _parser() -> Parser:
     )
     text = "settings of TorchServe (config.properties): keys, TLS, limits"
     starting.add_argument("--ts-config", type=existing_file, default=CONFIG, metavar="FILE", help=text)
-    probing = commands.add_parser("ready", help="ask for a prediction; exit with 0 if it is answered, else with 1 and say why")
+    probing = commands.add_parser("ready", help="request a prediction; exit with 0 if it succeeds, else with 1 and a reason")
     text = "longest wait for the prediction (%(default)s)"
     probing.add_argument("--within", type=seconds, default=READY_PROBE_S, metavar="SECONDS", help=text)
     commands.add_parser("stop", help="stop the server, if it runs")

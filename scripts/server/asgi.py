@@ -1,4 +1,4 @@
-"""Start the server of our own, `handler.servers.asgi`, from an archive."""
+"""Start our own server, `handler.servers.asgi`, from an archive."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from scripts.server.ports import ServerError
 from scripts.server.verified import wants_verification
 
 ROOT = Path(__file__).parents[2]
-#: Starts the server and leaves it behind, so that whoever starts it need not wait for its end.
+#: Starts the server detached, so that the program that starts it need not wait for its end.
 _LEAVE_BEHIND = """
 import json, subprocess, sys
 with open(sys.argv[1], "a") as console:
@@ -27,22 +27,22 @@ print(json.dumps(server.pid))
 def launch_asgi(
     archives: Sequence[Path], port: int, temporary: Path, console: Path, options: Sequence[str]
 ) -> tuple[int, float]:
-    """Run the server with archives, extracted below `temporary`; return the id of its process, and when that began.
+    """Run the server with archives, extracted below `temporary`; return its process id and that process's start time.
 
     Args:
         archives: the models' archives; the first is run, unless signatures must be verified.
         port: where to listen.
         temporary: folder for the extracted archives and temporary files.
         console: file for what the server prints.
-        options: more options of its command line.
+        options: further command-line options of the server.
 
     Raises:
-        ServerError: it ended at once.
+        ServerError: the server ended at once.
     """
     served = [*_program(archives, options), "--port", str(port), "--cache", str(temporary)]
     served += ["--log-file", str(console.resolve()), *options]
     command = [sys.executable, "-c", _LEAVE_BEHIND, str(console), sys.executable, *served]
-    # The archive brings its own modules.
+    # The archive contains its own modules.
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment = inherited | ({"PYTHONPATH": str(ROOT)} if wants_verification(options) else {})
     launched = subprocess.run(command, check=True, env={**environment, "TMPDIR": str(temporary)}, stdout=subprocess.PIPE)
@@ -54,12 +54,12 @@ def launch_asgi(
 
 
 def model_options(archives: Sequence[Path]) -> list[str]:
-    """Return the options that name several archives; a lone one is run and needs none."""
+    """Return the options that name several archives; a single archive is run directly and needs none."""
     return _name(archives) if len(archives) > 1 else []
 
 
 def _program(archives: Sequence[Path], options: Sequence[str]) -> list[str]:
-    """Return what Python runs: the first archive itself, or, if it must be verified, the server of this repository."""
+    """Return Python's arguments: the first archive itself, or this repository's server if archives must be verified."""
     if wants_verification(options):
         return ["-m", "handler.servers.asgi", *_name(archives)]
     return [str(archives[0].resolve()), *model_options(archives)]

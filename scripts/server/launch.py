@@ -1,4 +1,4 @@
-"""Start TorchServe, or the server of our own, with settings, logs and temporary files of its own."""
+"""Start TorchServe, or our own server, with separate settings, logs and temporary files."""
 
 import os
 import shutil
@@ -38,22 +38,22 @@ def start(
     options: Sequence[str] = (),
     others: Sequence[Path] = (),
 ) -> Server:
-    """Start a server. Returns at once; call `wait_until_ready`.
+    """Start a server and return at once; call `wait_until_ready` before use.
 
     Args:
-        archive: the model archive; its model has the file's name.
-        ports: TorchServe listens on all of them, our own server on the first.
-        run_directory: for logs and state.
+        archive: the model archive; the file's name is the model's name.
+        ports: TorchServe listens on all of them, our own server only on the first.
+        run_directory: folder for logs and state.
         config: TorchServe's config.properties.
-        software: which server.
-        options: more options for the command line of our own server; for TorchServe, keys that must have signed the archives.
-        others: archives of further models; TorchServe wants them in the folder of the first.
+        software: which server to start.
+        options: further command-line options of our own server; for TorchServe, only keys that must have signed the archives.
+        others: archives of further models; for TorchServe they must be in the folder of the first.
 
     Raises:
         UsageError: an option is unknown or wrong.
-        ServerError: an archive is missing or not signed as it must be, archives cannot be served together, a port is taken, or
-            a server of this run directory runs already.
-        JavaNotFound: there is no Java 17 or newer.
+        ServerError: an archive is missing or lacks a required signature, archives cannot be served together, a port is in use,
+            or a server is already running in this run directory.
+        JavaNotFound: no Java 17 or newer was found.
     """
     archives = [archive, *others]
     with lock(run_directory):
@@ -76,14 +76,14 @@ def start(
         server = Server(pid, started, ports, archive.stem, run_directory, temporary, software, *address, names)
         try:
             server.save()
-        except OSError:  # No room, say: nobody would find this server to stop it.
+        except OSError:  # A full disk, for example: without its state, `make stop` could not find this server.
             server.stop()
             raise
     return server
 
 
 def _address(archives: Sequence[Path], software: Software, options: Sequence[str]) -> tuple[str, Path | None]:
-    """Return the host under which this machine reaches the server, and the certificate that it shows, if it has one.
+    """Return the host at which this machine reaches the server, and the server's certificate, or None without TLS.
 
     Raises:
         UsageError: an option is unknown or wrong.
@@ -102,11 +102,11 @@ def _address(archives: Sequence[Path], software: Software, options: Sequence[str
 
 
 def check_start(archives: Sequence[Path], ports: Ports, run_directory: Path, software: Software) -> None:
-    """Refuse what could not be served.
+    """Check that these archives can be served on these ports.
 
     Raises:
-        ServerError: an archive is missing, archives cannot be served together, a port is taken, or a server of this run
-            directory runs already.
+        ServerError: an archive is missing, archives cannot be served together, a port is in use, or a server is already
+            running in this run directory.
     """
     for archive in archives:
         if not archive.is_file():
@@ -114,7 +114,7 @@ def check_start(archives: Sequence[Path], ports: Ports, run_directory: Path, sof
     _check_together(archives, software)
     running = Server.find(run_directory)
     if running is not None:
-        raise ServerError(f"a server runs already at {running.url}; `make stop` ends it")
+        raise ServerError(f"a server is already running at {running.url}; `make stop` stops it")
     if software == "asgi" and ports.inference in ports.taken():
         raise ServerError(f"port {ports.inference} is in use; choose a free one with PORT=")
     if software == "torchserve" and (taken := ports.taken()):
@@ -142,11 +142,11 @@ def serving(
     options: Sequence[str] = (),
     others: Sequence[Path] = (),
 ) -> Iterator[Server]:
-    """Give a server that is READY inside the block and stopped after it.
+    """Start a server, yield it once it is READY, and stop it after the block.
 
     Raises:
-        ServerError: as `start` and `Server.wait_until_ready` do.
-        JavaNotFound: there is no Java 17 or newer.
+        ServerError: see `start` and `Server.wait_until_ready`.
+        JavaNotFound: no Java 17 or newer was found.
     """
     server = start(archive, ports, run_directory, config, software, options, others)
     try:
@@ -157,8 +157,8 @@ def serving(
 
 
 def environment(temporary: Path, logs: Path) -> dict[str, str]:
-    """Return the environment of a server that keeps temporary files and logs in these folders."""
-    # A worker's import path begins with PYTHONPATH: what is there would hide the archive's own modules.
+    """Return environment variables for a server that keeps temporary files and logs in these folders."""
+    # PYTHONPATH comes first on a worker's import path, so its modules would hide the archive's own.
     inherited = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "TS_CONFIG_FILE"}}
     return {
         **inherited,
@@ -186,7 +186,7 @@ def _command(archives: Sequence[Path], settings: Path) -> list[str]:
 
 
 def _launch(command: list[str], environment: dict[str, str], console: Path) -> tuple[int, float]:
-    """Run torchserve's launcher; return the id of the process it leaves behind, and when that began."""
+    """Run torchserve's launcher; return the id and start time of the process it leaves running."""
     with console.open("w") as output:
         launcher = subprocess.run(
             command,

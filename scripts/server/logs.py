@@ -1,4 +1,4 @@
-"""What the logs of a server say about a failed start."""
+"""Read from a server's logs why it failed to start."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from typing import Any
 
 CONSOLE, _MODEL, _SERVER = "console.log", "model_log.log", "ts_log.log"
 _LINES_SHOWN = 25
-#: How the lines of a traceback begin, but for its last.
+#: How the lines of a traceback begin, except the last.
 _WITHIN_TRACEBACK = ("Traceback ", " ", "During handling ", "The above exception ")
 
 
@@ -21,7 +21,7 @@ class Logs:
     folder: Path
 
     def load_failure(self) -> str | None:
-        """Return what is logged about a model that failed to load, if one did. The server itself would retry for ever."""
+        """Return the log of a model that failed to load, or None. The server itself would retry forever."""
         for event in self._events("worker ended"):
             if not event["ready"]:
                 return f"{event['reason']}\n{self.tail(CONSOLE)}"
@@ -32,11 +32,11 @@ class Logs:
         return self.tail(_MODEL, CONSOLE) if deaths > 1 or (deaths and self._has_traceback()) else None
 
     def unfinished(self) -> int | None:
-        """Return how many requests our own server had to finish when it was told to end; None: it does not say."""
+        """Return how many requests our own server had to finish when it began to stop, or None if that is not logged."""
         return next((int(event["unfinished"]) for event in self._events("draining")), None)
 
     def tail(self, *names: str) -> str:
-        """Return the end of the first of these logs that is not empty; by default the worker's, then the server's console."""
+        """Return the end of the first non-empty log among `names`, by default the worker's log and the server's console."""
         for name in names or (_MODEL, CONSOLE):
             lines = [line for line in self._read(name).splitlines() if line.strip() and "ACCESS_LOG" not in line]
             if lines:
@@ -44,13 +44,13 @@ class Logs:
         return f"(no log in {self.folder})"
 
     def _has_traceback(self) -> bool:
-        """Whether the worker's log ends with a whole traceback; TorchServe notices a death before it logs the last words."""
+        """Whether the worker's log ends with a complete traceback; TorchServe notices a death before it logs the last lines."""
         lines = [line.partition("MODEL_LOG - ")[2] for line in self._read(_MODEL).splitlines()]
         said = [line for line in lines if line.strip()]
         return any(line.startswith("Traceback ") for line in said) and not said[-1].startswith(_WITHIN_TRACEBACK)
 
     def _events(self, name: str) -> Iterator[Mapping[str, Any]]:
-        """Return our own server's events of this name. A line that is not whole, as a full disk leaves it, is none."""
+        """Yield our own server's events with this name. Incomplete lines, as a full disk leaves them, are skipped."""
         for line in self._read(CONSOLE).splitlines():
             with suppress(ValueError):
                 event = json.loads(line)

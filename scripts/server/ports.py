@@ -1,4 +1,4 @@
-"""The ports of a TorchServe."""
+"""The ports of a TorchServe instance."""
 
 import socket
 import sys
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from scripts.errors import UserError
 
 DEFAULT_PORT = 8080
-#: The four ports after it are used too.
+#: The next four ports are used too.
 LAST_BASE_PORT = 65531
 LOOPBACK = "127.0.0.1"
 
@@ -18,7 +18,7 @@ class ServerError(UserError):
 
 @dataclass(frozen=True)
 class Ports:
-    """The five ports of a TorchServe, all on loopback."""
+    """The five ports of a TorchServe instance, all on loopback."""
 
     inference: int
     management: int
@@ -31,7 +31,7 @@ class Ports:
         """Return five ports in a row, as in config.properties.
 
         Raises:
-            ServerError: not all of them are from 1024 to 65535.
+            ServerError: a port would not be between 1024 and 65535.
         """
         if not 1024 <= base <= LAST_BASE_PORT:
             raise ServerError(f"PORT {base} must be from 1024 to {LAST_BASE_PORT}: it and the four ports after it are used")
@@ -39,10 +39,10 @@ class Ports:
 
     @classmethod
     def free(cls) -> "Ports":
-        """Return five ports that nobody listens on, reserved until this process ends.
+        """Return five unused ports, reserved until this process ends.
 
-        Linux gives the port of a bound socket to nobody else, yet lets TorchServe listen on it, because both set SO_REUSEADDR
-        and the first does not listen. Elsewhere the ports are only free at this moment.
+        Linux assigns the port of a bound socket to no other process, yet lets TorchServe listen on it, because both sockets set
+        SO_REUSEADDR and the first does not listen. On other systems the ports are only known to be free at this moment.
         """
         sockets = [socket.socket() for _ in range(5)]
         for reservation in sockets:
@@ -57,7 +57,7 @@ class Ports:
         return ports
 
     def taken(self) -> list[int]:
-        """Return those of the ports on which something listens."""
+        """Return the ports that are already in use."""
         return [port for port in asdict(self).values() if _listens(port)]
 
 

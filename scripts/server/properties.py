@@ -1,4 +1,4 @@
-"""TorchServe's config.properties: its ports and paths, and what a client needs to be let in."""
+"""TorchServe's config.properties: its ports and paths, and what a client needs for access."""
 
 import json
 import re
@@ -9,9 +9,9 @@ from pathlib import Path
 from scripts.server.ports import LOOPBACK, Ports
 
 _ROOT = Path(__file__).parents[2]
-#: What `start` writes beside the logs, and what TorchServe writes there in token mode.
+#: `start` writes the first next to the logs; TorchServe writes the second there in token mode.
 SETTINGS, KEYS = "config.properties", "key_file.json"
-#: Settings that are paths; relative ones hold from the repository's root.
+#: Settings that are paths; relative ones are resolved from the repository's root.
 _PATHS = ("metrics_config", "keystore", "private_key_file", "certificate_file")
 _ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 (nothing is bound to them here)
 _ADDRESS = re.compile(r"(?P<scheme>https?)://(?P<host>\[[^\]\s]*\]|[^:/\s]+)(?::\d+)?")
@@ -19,13 +19,13 @@ _ADDRESS = re.compile(r"(?P<scheme>https?)://(?P<host>\[[^\]\s]*\]|[^:/\s]+)(?::
 
 @dataclass(frozen=True)
 class Endpoint:
-    """How this machine reaches one of the APIs."""
+    """How this machine reaches one of TorchServe's APIs."""
 
     #: Without a path.
     url: str
-    #: What it shows, if it speaks TLS and the settings name a file.
+    #: The server's certificate, if it uses TLS and the settings name a file.
     certificate: Path | None = None
-    #: What it wants in the header `Authorization`.
+    #: The token to send in the header `Authorization`.
     key: str | None = None
 
     @property
@@ -34,7 +34,7 @@ class Endpoint:
 
 
 def with_ports(properties: str, ports: Ports) -> str:
-    """Return the text of config.properties with these ports, and with paths that hold in any folder."""
+    """Return the text of config.properties with these ports and with absolute paths."""
     for name in ("inference", "management", "metrics"):
         pattern, port = rf"^({name}_address=){_ADDRESS.pattern}", getattr(ports, name)
         properties = re.sub(pattern, rf"\1\g<scheme>://\g<host>:{port}", properties, flags=re.M)
@@ -45,7 +45,7 @@ def with_ports(properties: str, ports: Ports) -> str:
 
 
 def endpoint(run_directory: Path, name: str, ports: Ports) -> Endpoint:
-    """Return how to reach the API `name` (`inference`, `management` or `metrics`) of the TorchServe of a run directory."""
+    """Return how to reach the API `name` (`inference`, `management` or `metrics`) of a run directory's TorchServe."""
     settings, port = _read(run_directory / SETTINGS), asdict(ports)[name]
     match = _ADDRESS.match(settings.get(f"{name}_address", ""))
     scheme, host = (match["scheme"], match["host"]) if match else ("http", LOOPBACK)
@@ -69,6 +69,6 @@ def _read(path: Path) -> Mapping[str, str]:
 def _key(file: Path, name: str) -> str | None:
     try:
         key: str = json.loads(file.read_text())[name]["key"]
-    except (OSError, ValueError, KeyError, TypeError):  # It is not written yet.
+    except (OSError, ValueError, KeyError, TypeError):  # The file is not written yet.
         return None
     return key

@@ -1,4 +1,4 @@
-"""The folder of a server's state and logs: one start at a time, earlier logs, and what a killed server left behind."""
+"""The folder of a server's state and logs: one start at a time, and earlier logs are kept."""
 
 import fcntl
 import os
@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 LOGS = "logs"
-#: Folders of earlier logs that stay: logs.1 is the latest.
+#: Number of earlier log folders to keep; logs.1 is the latest.
 EARLIER_LOGS = 5
 
 
 @contextmanager
 def lock(run_directory: Path) -> Iterator[None]:
-    """Let one process at a time start a server in a folder; others wait until it has done so.
+    """Let one process at a time start a server in a folder; others wait for it.
 
-    Linux ends the lock with its process, however that ends.
+    Linux releases the lock when its process ends, for whatever reason.
     """
     run_directory.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(run_directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -28,7 +28,7 @@ def lock(run_directory: Path) -> Iterator[None]:
 
 
 def new_logs(run_directory: Path) -> Path:
-    """Return an empty folder for logs; that of the server before becomes `logs.1`, and the oldest is removed."""
+    """Return an empty folder for logs; the previous server's becomes `logs.1`, and the oldest is removed."""
     logs = run_directory / LOGS
     if logs.is_dir() and any(logs.iterdir()):
         shutil.rmtree(run_directory / f"{LOGS}.{EARLIER_LOGS}", ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A server that was started: its URLs, its workers, its end, and how a later program finds it."""
+"""A running server: its URLs and workers, how it is stopped, and how a later program finds it."""
 
 import base64
 import json
@@ -20,19 +20,19 @@ from scripts.server.ports import LOOPBACK, Ports, ServerError
 from scripts.server.properties import KEYS, Endpoint, endpoint
 from scripts.server_access import PinnedCertificate, ServerAccess
 
-#: A GPU's first start compiles the network. A model that fails to load is reported at once.
+#: The first start on a GPU compiles the network. A model that fails to load is reported at once.
 READY_WITHIN_S = 900
-#: A prediction of a tiny image takes a fraction of a second, and on a busy server waits for others.
+#: Predicting a tiny image takes a fraction of a second, but waits for other requests on a busy server.
 READY_PROBE_S = 10
 _ANSWERS_WITHIN_S = 5
 #: One grey pixel.
 _TINY_PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg==")
 _ENDS_AT_ONCE_S, _STOP_WITHIN_S = 1, 30
-#: As long as our own server lets the requests that it has accepted take when it is stopped.
+#: How long our own server, when stopped, waits for the requests that it has accepted.
 _DRAIN_S = ServerOptions({}).drain
-#: TorchServe, or the server of our own (`handler.servers.asgi`).
+#: TorchServe, or our own server (`handler.servers.asgi`).
 Software = Literal["torchserve", "asgi"]
-#: A process began at the same time, however the clock was set meanwhile; no id is given again so soon.
+#: Tolerance for a start time, since the clock may be set in between; process ids are not reused this soon.
 _CLOCK_MAY_MOVE_S = 30
 #: How the names of temporary folders begin.
 TEMPORARY = "deeplab-"
@@ -43,20 +43,20 @@ class Server:
     """A running server."""
 
     pid: int
-    #: When the process began, in seconds since the epoch: tells it from a later process with the same id.
+    #: When the process began, in seconds since the epoch; distinguishes it from a later process with the same id.
     started: float
     ports: Ports
     model: str
-    #: Logs, and the configuration it was started with.
+    #: Holds the logs, and the configuration that the server was started with.
     run_directory: Path
-    #: A temporary folder of its own: TorchServe keeps one PID file and its workers' sockets there.
+    #: A separate temporary folder, where TorchServe keeps its PID file and its workers' sockets.
     temporary: Path
     software: Software = "torchserve"
-    #: Name or address under which this machine reaches it.
+    #: Name or address at which this machine reaches the server.
     host: str = LOOPBACK
-    #: What it shows, if it speaks TLS.
+    #: The server's certificate, if it uses TLS.
     certificate: Path | None = None
-    #: Further models that it serves.
+    #: Names of further models that it serves.
     others: tuple[str, ...] = ()
 
     @property
@@ -68,12 +68,12 @@ class Server:
         return self.url_of(self.model)
 
     def url_of(self, model: str) -> str:
-        """Return the address for predictions by one of its models."""
+        """Return the URL for predictions by one of its models."""
         return f"{self.endpoint('inference').url}/predictions/{model}"
 
     @property
     def page_url(self) -> str | None:
-        """Address of the page for people; None: TorchServe has none."""
+        """URL of the web page, or None for TorchServe, which has no page."""
         return f"{self.endpoint('inference').url}/" if self.software == "asgi" else None
 
     @property
@@ -105,27 +105,27 @@ class Server:
         return process if alive else None
 
     def workers(self) -> list[dict[str, object]]:
-        """Return what the server says about its workers (`id`, `status`, `pid`, ...), those of the first model first."""
+        """Return the server's descriptions of its workers (`id`, `status`, `pid`, ...), the first model's first."""
         return [worker for model in self.models for worker in self._workers_of(model)]
 
     def _workers_of(self, model: str) -> list[dict[str, object]]:
-        """Return what the server says about one model's workers; nothing while it does not answer."""
+        """Return the server's descriptions of one model's workers, or an empty list while it does not answer."""
         response = self._get("management", f"/models/{model}")
         workers: list[dict[str, object]] = response.json()[0]["workers"] if response is not None and response.ok else []
         return workers
 
     def is_ready(self) -> bool:
         """Return whether requests would be answered now."""
-        if self.software == "torchserve":  # Its probes are green before it is ready.
+        if self.software == "torchserve":  # Its health probes pass before it is ready.
             by_model = [self._workers_of(model) for model in self.models]
             return all(workers and all(worker["status"] == "READY" for worker in workers) for workers in by_model)
         response = self._get("inference", "/v2/health/ready")
         return response is not None and response.ok
 
     def why_not_ready(self, within: float = READY_PROBE_S) -> str | None:
-        """Ask each model for the prediction of a tiny image; return why one is not answered, None if all are.
+        """Request a prediction of a tiny image from each model; return why one failed, or None if all succeed.
 
-        TorchServe's own probes stay green with a worker that hangs, with none, and while the model is loaded.
+        TorchServe's own probes also pass when a worker hangs, when there are no workers, and while the model is loading.
         """
         if self.process() is None:
             return "the server has ended"
@@ -143,10 +143,10 @@ class Server:
         return None if answer.ok else f"a prediction is answered with {answer.status_code}: {answer.text[:200]}"
 
     def wait_until_ready(self, within: float = READY_WITHIN_S) -> None:
-        """Return when requests would be answered.
+        """Wait until requests would be answered.
 
         Raises:
-            ServerError: the server ends, a worker fails to start, or `within` seconds are over; with the end of the log.
+            ServerError: the server ends, a worker fails to start, or `within` seconds pass; the message has the end of the log.
         """
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
@@ -160,12 +160,12 @@ class Server:
         raise ServerError(f"not READY after {within:.0f} s\n{self.logs.tail()}")
 
     def stop(self, say: Callable[[str], object] = lambda _: None) -> None:
-        """End the server and its workers, and remove its temporary folder. Does nothing if it has ended.
+        """Stop the server and its workers, if they still run, and remove its temporary folder.
 
-        Our own server finishes what it has accepted, which may take as long as it lets a request take.
+        Our own server first finishes the requests it has accepted, within its `drain` time.
 
         Args:
-            say: told what the server waits for, if it does not end at once.
+            say: called with a sentence on what the server is waiting for, if it does not end at once.
         """
         process = self.process()
         if process is not None:
@@ -181,7 +181,7 @@ class Server:
         self._forget()
 
     def _forget(self) -> None:
-        """Remove what the server left: its temporary folder and keys, and its state, unless another was started meanwhile."""
+        """Remove the server's temporary folder, and its keys and state unless another server was started meanwhile."""
         shutil.rmtree(self.temporary, ignore_errors=True)
         path = self._state_file(self.run_directory)
         try:
@@ -198,19 +198,19 @@ class Server:
         return f"waiting for {requests} that the server has accepted"
 
     def save(self) -> None:
-        """Remember the server in its run directory, for `find`."""
+        """Record the server in its run directory, for `find`."""
         state = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
-        # As model.atomic does, which would bring torch along.
+        # Like model.atomic, which would import torch.
         part = self.run_directory / "state.json.part"
         part.write_text(json.dumps(state))
         part.replace(self._state_file(self.run_directory))
 
     @classmethod
     def find(cls, run_directory: Path) -> "Server | None":
-        """Return the server that was started with this run directory, if it still runs.
+        """Return the server that was started with this run directory, or None if it no longer runs.
 
         Raises:
-            ServerError: the state file does not describe a server, so that a running one could not be stopped.
+            ServerError: the state file does not describe a server, so a running one could not be stopped.
         """
         server = cls._remembered(run_directory)
         return server if server is not None and server.process() else None
@@ -223,7 +223,7 @@ class Server:
             paths = {"run_directory": run_directory, "temporary": Path(state["temporary"])}
             if state.get("certificate"):
                 paths["certificate"] = Path(state["certificate"])
-            others = tuple(state.get("others", ()))  # JSON has lists only.
+            others = tuple(state.get("others", ()))  # JSON has no tuples.
             return cls(**{**state, **paths, "ports": Ports(**state["ports"]), "others": others})
         except FileNotFoundError:
             return None
@@ -234,7 +234,7 @@ class Server:
             ) from error
 
     def _get(self, api: Literal["inference", "management"], path: str) -> requests.Response | None:
-        """Ask the server itself; return None while it does not answer."""
+        """Send a GET request; return None while the server does not answer."""
         try:
             return self._ask("GET", api, path, _ANSWERS_WITHIN_S)
         except (requests.RequestException, OSError):
@@ -243,7 +243,7 @@ class Server:
     def _ask(
         self, method: str, api: Literal["inference", "management"], path: str, within: float, **content: Any
     ) -> requests.Response:
-        """Send a request with the server's own key or the environment's token.
+        """Send a request with the server's key or the environment's token.
 
         Raises:
             requests.RequestException, OSError: there is no answer.
@@ -251,7 +251,7 @@ class Server:
         reached = self.endpoint(api)
         access = ServerAccess(reached.key) if reached.key else ServerAccess.from_environment()
         with requests.Session() as session, warnings.catch_warnings():
-            # A keystore's certificate is not pinned; the port is this machine's, and was free when the server was started.
+            # A keystore's certificate cannot be pinned; the port is on this machine, and was free when the server started.
             warnings.simplefilter("ignore", InsecureRequestWarning)
             access.prepare(session, reached.url, {})
             if reached.certificate:
@@ -265,7 +265,7 @@ class Server:
 
 
 def sweep(run_directory: Path) -> Path | None:
-    """Remove what a server that was killed has left behind; return its temporary folder, None if there is nothing.
+    """Remove what a killed server left behind; return its temporary folder, or None if nothing was left.
 
     Raises:
         ServerError: the state file does not describe a server.
@@ -273,7 +273,7 @@ def sweep(run_directory: Path) -> Path | None:
     server = Server._remembered(run_directory)
     if server is None or server.process() is not None:
         return None
-    if server.temporary.name.startswith(TEMPORARY):  # Else it is no folder of ours, whatever wrote the state.
+    if server.temporary.name.startswith(TEMPORARY):  # Never delete another folder, whatever the state file says.
         server._forget()
         return server.temporary
     return None

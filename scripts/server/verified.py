@@ -1,7 +1,7 @@
-"""Have an archive's signature checked before a server is started with it.
+"""Verify an archive's signature before a server is started with it.
 
-Our own server checks signatures itself. TorchServe cannot, so it gets a copy that has been checked, in a folder that only its
-user can write.
+Our own server verifies signatures itself. TorchServe cannot, so it gets a verified copy in a folder that only its user can
+write to.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from scripts.server.ports import ServerError
 
 
 def wants_verification(options: Sequence[str]) -> bool:
-    """Tell whether the options of a server's command line name a key."""
+    """Return whether a server's command-line options name a key."""
     return any(option.partition("=")[0] == VERIFY_KEY for option in options)
 
 
 def split_keys(options: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Return the keys that a command line names, and the options that are left."""
+    """Return the keys that a command line names, and the remaining options."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(VERIFY_KEY, type=existing_file, action="append", default=[], dest="keys")
     chosen, rest = parser.parse_known_args(options)
@@ -29,10 +29,10 @@ def split_keys(options: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 
 def verified_copy(archive: Path, keys: Sequence[Path], folder: Path) -> Path:
-    """Return `archive` itself if there are no keys, else a copy below `folder` that one of them has signed.
+    """Return `archive` itself if there are no keys, otherwise a copy below `folder` verified against them.
 
     Raises:
-        ServerError: it is not signed, or not by these keys, or not as it is now.
+        ServerError: the archive is not signed, not by these keys, or was changed afterwards.
     """
     if not keys:
         return archive

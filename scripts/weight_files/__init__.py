@@ -1,1 +1,1 @@
-"""Read weights that other programs left in files, without running anything those files ask for."""
+"""Read weights files of other programs, without running any code that they contain."""

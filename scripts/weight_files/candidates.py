@@ -1,4 +1,4 @@
-"""Find a network's tensors under the names that wrappers gave them: DataParallel, Lightning, torch.compile, averages, FSDP."""
+"""Find a network's tensors under names changed by wrappers: DataParallel, Lightning, torch.compile, averages, FSDP."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -9,48 +9,48 @@ from torch import Tensor
 
 from scripts.weight_files.tensor_maps import TensorMap
 
-#: Names that wrappers put anywhere into a tensor's name.
+#: Components that wrappers insert anywhere in a tensor's name.
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "module"}
 _COUNTER = ".num_batches_tracked"
-#: Layers of a classifier that a backbone still carries, though no feature map passes through them.
+#: Classifier layers that a backbone may still contain, although no feature map passes through them.
 _UNUSED_CLASSIFIERS = {"fc", "classifier", "head", "last_linear"}
-#: Words in the key or prefix of weights that are not those the optimizer changed.
+#: Words in the key or prefix of weights that the optimizer did not update directly.
 _AVERAGES = ("ema", "teacher", "average", "swa", "shadow")
 _NAMES_SHOWN = 8
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Tensors that one prefix has in common in one state dict, which may be the network's."""
+    """Tensors in one state dict that share a prefix, which may be the network's."""
 
-    #: Name for messages and for `--key`: the state dict's place in the file and the prefix, joined by dots.
+    #: Name for messages and for `--key`: the state dict's key in the file and the prefix, joined by dots.
     key: str
-    #: The place of the state dict alone.
+    #: The state dict's key alone.
     place: str
-    #: What was removed from the names, as it was written.
+    #: Text that was removed from the names.
     prefixes: tuple[str, ...]
-    #: Tensors by their names without prefix and wrappers.
+    #: Tensors by name, without prefix and wrappers.
     tensors: Mapping[str, Tensor]
-    #: The names of `tensors` in the file.
+    #: The full names in the file, by the names in `tensors`.
     full_names: Mapping[str, str]
-    #: Full names in the same state dict without the prefix.
+    #: Full names in the same state dict that lack the prefix.
     beside: tuple[str, ...]
-    #: Names of the network that are among `tensors`.
+    #: Number of the network's names found in `tensors`.
     matched: int
 
     @property
     def is_average(self) -> bool:
-        """Whether its name says that it is an average of the trained weights, or a teacher."""
+        """Whether its name suggests an average of the trained weights, or a teacher."""
         return any(word in self.key.lower() for word in _AVERAGES)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The tensors of a network found in a candidate."""
+    """A network's tensors found in a candidate."""
 
     tensors: Mapping[str, Tensor]
     missing: tuple[str, ...]
-    #: Tensors in modules of the network that have no place there.
+    #: Tensors in the network's modules that the network does not have.
     unexpected: Mapping[str, Tensor]
     left_out: tuple[str, ...]
     #: Number of batch counters that were absent and set to 0.
@@ -60,7 +60,7 @@ class Fit:
 def find_candidates(
     maps: Iterable[TensorMap], expected: Collection[str], rename: Callable[[str], str] = lambda name: name
 ) -> list[Candidate]:
-    """Return every group of tensors with names of `expected`, the fullest first.
+    """Return every group of tensors with names in `expected`, the most complete first.
 
     Args:
         expected: names in the network.
@@ -68,7 +68,7 @@ def find_candidates(
     """
     found = [candidate for tensor_map in maps for candidate in _candidates_in(tensor_map, set(expected), rename)]
     fullest = max((candidate.matched for candidate in found), default=0)
-    # Parts of names coincide by chance, such as `classifier.4.weight`.
+    # Parts of names, such as `classifier.4.weight`, can coincide by chance.
     return sorted(
         (candidate for candidate in found if candidate.matched * 2 > fullest),
         key=lambda candidate: (-candidate.matched, candidate.is_average, candidate.key),
@@ -79,7 +79,7 @@ def fit(candidate: Candidate, tensors: Mapping[str, Tensor], expected: Collectio
     """Choose the tensors in `expected` from those of `candidate`.
 
     Args:
-        tensors: those of `candidate` by their names in the network.
+        tensors: the candidate's tensors, by name in the network.
         expected: names in the network.
     """
     chosen = {name: tensor for name, tensor in tensors.items() if name in expected}
@@ -98,7 +98,7 @@ def fit(candidate: Candidate, tensors: Mapping[str, Tensor], expected: Collectio
 
 
 def list_names(names: Collection[str]) -> str:
-    """Return `names` as text; many of one module become one entry with their number."""
+    """Return `names` as text; many names from one module are summarised by their number."""
     modules = Counter(name.partition(".")[0] for name in names)
     entries = dict.fromkeys(
         f"{module}.* ({count} tensors)" if (count := modules[module := name.partition(".")[0]]) > 3 else name for name in names
@@ -139,13 +139,13 @@ def _wrappers_in(name: str) -> str:
 
 
 def _without_wrappers(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Map each name without the parts that wrappers added to the full one; the full ones alone if two would coincide."""
+    """Map each name without wrapper components to the full name, or full names to themselves if two would coincide."""
     names = {".".join(part for part in name.split(".") if part not in _WRAPPERS): name for name in tensors}
     return names if len(names) == len(tensors) else {name: name for name in tensors}
 
 
 def _splits(name: str) -> Iterable[tuple[str, str]]:
-    """Yield each way to cut a name into a prefix, which ends with a dot or is empty, and a rest."""
+    """Yield every split of a name into a prefix, which is empty or ends with a dot, and the rest."""
     start = 0
     while True:
         yield name[:start], name[start:]

@@ -1,7 +1,7 @@
-"""The error of this package; see the tree in `scripts.errors`."""
+"""This package's error; see the tree in `scripts.errors`."""
 
 from scripts.errors import UserError
 
 
 class WeightsFileError(UserError):
-    """A file does not hold the weights that are looked for."""
+    """A file does not hold the requested weights."""

@@ -1,11 +1,11 @@
-"""Unpickle files of `torch.save` without importing or calling anything that they name.
+"""Unpickle files written by `torch.save` without importing or calling anything that they name.
 
 A pickle is a program: it names callables and calls them. Here only the functions in `_BUILDERS` run, which make tensors and
 dicts. Everything else (argparse.Namespace, NumPy scalars, paths, whole networks, os.system) becomes a `StandIn`, which records
-the name and keeps what was put into it.
+the name and keeps the object's items and state.
 
-The interpreter is the one in Python of the standard library, with the opcodes replaced that import, call or set attributes.
-torch's weights-only unpickler would refuse the whole file for one unknown name.
+The interpreter is the standard library's pure-Python one, with the opcodes that import, call or set attributes replaced.
+torch's weights-only unpickler would refuse the whole file because of one unknown name.
 """
 
 import os
@@ -22,18 +22,18 @@ from torch import Tensor
 
 from scripts.weight_files.errors import WeightsFileError
 
-#: With this variable, torch.load refuses an unpickler of its caller's.
+#: If this variable is set, torch.load refuses its caller's unpickler.
 _FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-#: Modules and builtins that a pickle names to run a program.
+#: Modules and builtins that a pickle would use to run a program.
 _PROGRAM_RUNNERS = {"os", "posix", "nt", "subprocess", "sys", "pty", "shutil", "socket", "runpy", "importlib", "ctypes"}
 _BUILTINS = {"builtins", "__builtin__", "io", "_io"}
 _RUNNING_BUILTINS = {"eval", "exec", "compile", "open", "__import__", "breakpoint", "input"}
-#: What makes a Tensor of a subclass: arguments are a function, the type, the function's arguments and a state.
+#: Functions that build a Tensor subclass; their arguments are a function, the type, the function's arguments and a state.
 _TENSOR_SUBCLASS = {"torch._tensor._rebuild_from_type", "torch._tensor._rebuild_from_type_v2"}
 
 
 class Global:
-    """A name in a pickle, such as a class, which is not imported."""
+    """A name in a pickle, such as a class, that is not imported."""
 
     def __init__(self, module: str, name: str) -> None:
         self.module, self.name = module, name
@@ -41,13 +41,13 @@ class Global:
 
     @property
     def runs_programs(self) -> bool:
-        """Whether a pickle has a use for the name only if it wants to run a program."""
+        """Whether a pickle would name this only to run a program."""
         root = self.module.partition(".")[0]
         return root in _PROGRAM_RUNNERS or (root in _BUILTINS and self.name in _RUNNING_BUILTINS)
 
 
 class StandIn(dict[Any, Any]):
-    """An object that was not made. Its items and its state are kept, because weights may be among them."""
+    """A placeholder for an object. It keeps the object's items and state, because these may contain weights."""
 
     def __init__(self, type_name: str, state: Any = None) -> None:
         super().__init__()
@@ -57,11 +57,11 @@ class StandIn(dict[Any, Any]):
     def __eq__(self, other: object) -> bool:
         return self is other
 
-    # Sets and keys of dicts hold stand-ins too.
+    # Stand-ins may be in sets, and keys of dicts.
     __hash__ = object.__hash__  # type: ignore[assignment]
 
     def append(self, item: object) -> None:
-        """Accept an item of a list or set, which nothing reads."""
+        """Discard an item of a list or set."""
 
     extend = add = append
 
@@ -72,13 +72,13 @@ class StandIn(dict[Any, Any]):
 
 
 def load_inertly(path: Path) -> tuple[Any, tuple[str, ...]]:
-    """Read a file of `torch.save`, in today's zip format or the older one, on the CPU.
+    """Read a file written by `torch.save`, in the current zip format or the older one, onto the CPU.
 
     Returns:
-        The content, with a `StandIn` for everything but plain values, dicts and tensors; and the names in it that run programs.
+        The content, with a `StandIn` for everything except plain values, dicts and tensors; and names in it that run programs.
 
     Raises:
-        WeightsFileError: another program wrote the file, or it is damaged.
+        WeightsFileError: the file was not written by `torch.save`, or is damaged.
     """
     _require_torch_save(path)
     if os.environ.get(_FORCED, "0").lower() in ("1", "y", "yes", "true"):
@@ -88,13 +88,13 @@ def load_inertly(path: Path) -> tuple[Any, tuple[str, ...]]:
     class Unpickler(InertUnpickler):
         names = named
 
-    # What torch.load needs of the `pickle` module.
+    # The part of the `pickle` module that torch.load uses.
     inert_pickle = SimpleNamespace(
         __name__="inert_pickle", Unpickler=Unpickler, load=lambda file, **options: Unpickler(file, **options).load()
     )
     try:
         content = torch.load(path, map_location="cpu", pickle_module=inert_pickle, weights_only=False, mmap=False)
-    # A damaged or hostile pickle makes any operation fail, in any way.
+    # A damaged or hostile pickle can make any operation fail in any way.
     except Exception as error:
         raise WeightsFileError(
             f"{path}: torch.save did not write it, or it is damaged ({type(error).__name__} while reading it)"
@@ -103,7 +103,7 @@ def load_inertly(path: Path) -> tuple[Any, tuple[str, ...]]:
 
 
 def _require_torch_save(path: Path) -> None:
-    """Refuse what torch.load would hand to other readers than the unpickler."""
+    """Refuse files that torch.load would not read with the given unpickler."""
     with path.open("rb") as file:
         starts_as_zip = file.read(2) == b"PK"
     if starts_as_zip and not zipfile.is_zipfile(path):
@@ -119,33 +119,33 @@ def _require_torch_save(path: Path) -> None:
         raise WeightsFileError(f"{path}: a tar file; save model.state_dict() with today's torch.save")
 
 
-class InertUnpickler(pickle._Unpickler):  # The public one is in C, where opcodes cannot be replaced.
-    """Unpickles plain values and tensors; the rest become stand-ins."""
+class InertUnpickler(pickle._Unpickler):  # The public class is written in C, where opcodes cannot be replaced.
+    """Unpickles plain values and tensors; everything else becomes a stand-in."""
 
-    #: Every `Global` of the file.
+    #: Every `Global` in the file.
     names: list[Global]
-    #: The interpreter's stack, and its method that pushes a value.
+    #: The interpreter's stack, and its method for pushing a value.
     stack: list[Any]
     append: Callable[[Any], None]
     _storage_by_id: Callable[[Any], Any]
 
     @property
     def persistent_load(self) -> Callable[[Any], Any]:
-        """Return the function that gives objects outside the pickle by their ids."""
+        """Return the function that loads objects stored outside the pickle, by id."""
         return self._load_outside
 
     @persistent_load.setter
     def persistent_load(self, load: Callable[[Any], Any]) -> None:
-        # torch.load sets its own, which gives storages.
+        # torch.load sets its own function, which returns storages.
         self._storage_by_id = load
 
     def _load_outside(self, identifier: Any) -> Any:
         if isinstance(identifier, tuple) and len(identifier) > 1 and identifier[0] in ("module", b"module"):
-            return identifier[1]  # torch would look up the source code of a network's class, and compare it.
+            return identifier[1]  # torch would look up the source code of the network's class to compare it.
         return self._storage_by_id(identifier)
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return a `Global`, or one of the few constants that torch needs: a dtype, and the class of untyped storages."""
+        """Return a `Global`, or a constant that torch needs: a dtype, or the class of untyped storages."""
         constant = getattr(torch, name, None) if module in {"torch", "torch.storage"} else None
         if isinstance(constant, torch.dtype) or constant is torch.UntypedStorage:
             return constant
@@ -154,7 +154,7 @@ class InertUnpickler(pickle._Unpickler):  # The public one is in C, where opcode
         return found
 
     def get_extension(self, code: int) -> None:
-        """Put a stand-in for what `copyreg` knows by number."""
+        """Push a `Global` for an object registered with `copyreg` by number."""
         self.append(Global("copyreg", f"extension {code}"))
 
     def _load_reduce(self) -> None:
@@ -187,7 +187,7 @@ class InertUnpickler(pickle._Unpickler):  # The public one is in C, where opcode
 
 
 def _call(function: Any, arguments: Any) -> Any:
-    """Return what `function(*arguments)` would give if it is one of `_BUILDERS`, else a stand-in."""
+    """Return `function(*arguments)` if the function is one of `_BUILDERS`, else a stand-in."""
     name = function.__name__ if isinstance(function, Global) else type(function).__name__
     if name in _TENSOR_SUBCLASS and len(arguments) > 2:
         return _call(arguments[0], arguments[2])
@@ -212,7 +212,7 @@ def _parameter(data: Any, *_: Any) -> Any:
 
 
 def _mapping(*arguments: Any) -> dict[Any, Any]:
-    """Make a dict, for an OrderedDict and the like; a defaultdict's first argument is the factory of its values."""
+    """Build a dict in place of an OrderedDict and the like; a defaultdict's first argument is the factory of its values."""
     return dict(arguments[-1]) if arguments and not isinstance(arguments[-1], Global) else {}
 
 

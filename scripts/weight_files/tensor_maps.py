@@ -1,4 +1,4 @@
-"""Find the state dicts in a file, wherever a training script put them."""
+"""Find the state dicts in a file, wherever the training script put them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from torch import Tensor
 from scripts.weight_files.errors import WeightsFileError
 from scripts.weight_files.inert_pickle import StandIn, load_inertly
 
-#: State dicts lie nearer to the top; what is deeper belongs to optimizers and the like.
+#: State dicts are found above this depth; deeper tensors belong to optimizers and the like.
 _MAX_DEPTH = 6
 
 
 @dataclass(frozen=True)
 class TensorMap:
-    """Tensors by name, as a state dict has them."""
+    """Tensors by name, as in a state dict."""
 
-    #: Where it is in the file: keys joined by dots; empty at the top.
+    #: Position in the file: keys joined by dots; empty at the top level.
     key: str
     tensors: Mapping[str, Tensor]
 
@@ -31,13 +31,13 @@ class WeightsFile:
 
     path: Path
     maps: tuple[TensorMap, ...]
-    #: Everything in it, for what lies beside the weights.
+    #: Everything in the file, including what is stored alongside the weights.
     content: Any = None
     notes: tuple[str, ...] = field(default=())
 
 
 def read_weights(path: Path) -> WeightsFile:
-    """Read all state dicts in the file at `path`: safetensors by its suffix, else a file of `torch.save`.
+    """Read all state dicts in the file at `path`: safetensors by its suffix, otherwise a file written by `torch.save`.
 
     Raises:
         WeightsFileError: the file is missing, damaged or of another kind, or holds a whole network instead of a state dict.
@@ -76,13 +76,13 @@ def _kinds(values: Iterable[Any]) -> str:
 
 
 class _Walk:
-    """Collects state dicts from the top down."""
+    """Collects state dicts from the top level down."""
 
     def __init__(self) -> None:
         self.maps: list[TensorMap] = []
-        #: Types of whole networks, by their place.
+        #: Types of whole networks, by position.
         self.networks: dict[str, str] = {}
-        # The objects themselves, so that no other object can get the identity of one.
+        # Keeps the objects alive, so that no other object can get the same id.
         self._seen: dict[int, Any] = {}
 
     def visit(self, value: Any, keys: tuple[str, ...]) -> None:
@@ -106,7 +106,7 @@ def _children(value: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(value, list | tuple):
         yield from ((key, item) for key, item in enumerate(value) if isinstance(item, dict | list | tuple))
     if isinstance(value, StandIn):
-        # The state of an object is what its attributes have.
+        # An object's state holds its attributes.
         states = value.state if isinstance(value.state, tuple) else (value.state,)
         for state in states:
             if isinstance(state, dict):

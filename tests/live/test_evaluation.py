@@ -118,7 +118,7 @@ def test_a_server_is_scored_like_its_archive(
 
     # By class, and means.
     assert served.split("\n\n")[:2] == local.split("\n\n")[:2]
-    assert "a server tells labels alone" in served
+    assert "a server returns only labels" in served
     assert "expected calibration error" in local
 
 

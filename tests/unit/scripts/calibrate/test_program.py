@@ -83,4 +83,4 @@ def test_photographs_without_masks_are_refused(tmp_path: Path, checkpoint: Path,
 def test_only_checkpoints_are_written(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*arguments, "--data", str(tmp_path)]) == 2
 
-    assert "writes into a checkpoint, give one (.safetensors)" in capsys.readouterr().err
+    assert "must be a checkpoint (.safetensors)" in capsys.readouterr().err

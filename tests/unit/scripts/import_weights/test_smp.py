@@ -134,7 +134,7 @@ def test_a_classification_head_and_an_activation_are_left_out_and_said_to_be(
     checkpoint = convert(tmp_path / "model")
 
     printed = capsys.readouterr().out
-    assert "note: left out, beside the network: classification_head." in printed
+    assert "note: left out, not part of the network: classification_head." in printed
     assert "note: its activation, softmax2d, is left out" in printed
     images = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(logits(checkpoint.network, images).softmax(1), logits(theirs, images), atol=1e-5, rtol=0)

@@ -113,7 +113,7 @@ def test_the_prefix_and_what_is_left_out_are_named(tmp_path: Path, state: State,
 
     printed = capsys.readouterr().out
     assert "note: removed from the names: module.model.\n" in printed
-    assert "note: left out, beside the network: mean, std, metrics.* (9 tensors), model.criterion.weight\n" in printed
+    assert "note: left out, not part of the network: mean, std, metrics.* (9 tensors), model.criterion.weight\n" in printed
     assert_imported(tmp_path / "a.ckpt", state)
 
 
@@ -155,7 +155,7 @@ def test_of_several_prefixes_one_is_taken_and_the_others_can_be_chosen(
 
     assert convert(tmp_path / "a.ckpt") == 0
     printed = capsys.readouterr().out
-    assert f"left out, beside the network: teacher.* ({len(teacher)} tensors)" in printed
+    assert f"left out, not part of the network: teacher.* ({len(teacher)} tensors)" in printed
     assert "choose them with --key state_dict.teacher" in printed
     assert_imported(tmp_path / "a.ckpt", state)
 
@@ -168,7 +168,7 @@ def test_absent_batch_counters_are_zero(tmp_path: Path, state: State, capsys: py
 
     assert convert(tmp_path / "a.pth") == 0
 
-    assert "batch counters (num_batches_tracked) are absent" in capsys.readouterr().out
+    assert "batch counters (num_batches_tracked), used only in training, are absent" in capsys.readouterr().out
     assert_imported(tmp_path / "a.pth", state)
 
 
