@@ -1,4 +1,4 @@
-"""Open data sets on disk: one file per layout, one registry."""
+"""Open data sets on disk: one module per layout, one registry."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,17 +32,17 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Layout:
-    """A way to lay out a data set on disk."""
+    """A layout of a data set on disk."""
 
     name: str
     looks_like: str
     recognises: Callable[[DataSource], bool]
-    #: The splits of a data set of this layout; one without splits is opened whole.
+    #: Returns the splits of a data set in this layout; a data set without splits is opened whole.
     splits: Callable[[DataSource], tuple[str, ...]]
     open_split: Callable[[DataSource, str | None, tuple[str, ...] | None], SegmentationData]
 
 
-#: By name in lower case; the first that recognises a folder opens it.
+#: Layouts by lower-case name; the first that recognises a folder opens it.
 LAYOUTS: dict[str, Layout] = {
     layout.NAME.casefold(): Layout(layout.NAME, layout.LOOKS_LIKE, layout.recognises, layout.splits, layout.open_split)
     for layout in (voc, cityscapes, plain, coco)
@@ -50,17 +50,18 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def open_data(data: Path | DataSource, split: str | None = None, *, classes: tuple[str, ...] | None = None) -> SegmentationData:
-    """Find the samples of a data set; no image file of it is decoded.
+    """Find a data set's samples without decoding any image file.
 
     Without `split`, the only split is opened, or the whole data set if it has no splits.
 
     Args:
-        data: its folder, or a source that says more.
-        classes: the class names the caller works with. Masks that name their classes (colours, COCO's categories) get the
-            indices of these; masks of indices keep their own.
+        data: the data set's folder, or a source with more details.
+        classes: the caller's class names. Masks that name their classes (colours, COCO's categories) get indices into these;
+            masks of indices keep their own.
 
     Raises:
-        DataError: `data` has no known layout, several splits and none is named, or no split of that name; or files are missing.
+        DataError: `data` has no known layout, has several splits of which none was named, or has no split of that name; or
+            files are missing.
     """
     source = _source(data)
     layout = _recognise(source)
@@ -76,14 +77,14 @@ def splits(data: Path | DataSource) -> tuple[str, ...]:
     """Return the names of the splits of a data set.
 
     Raises:
-        DataError: it has no known layout.
+        DataError: the data set has no known layout.
     """
     source = _source(data)
     return _recognise(source).splits(source)
 
 
 def is_data_set(folder: Path) -> bool:
-    """Return whether a folder is laid out like a data set."""
+    """Return whether a folder has the layout of a data set."""
     return any(layout.recognises(DataSource(folder=folder)) for layout in LAYOUTS.values())
 
 

@@ -25,34 +25,34 @@ _VALUES_ADVICE = (
 class DataSummary:
     """Counts of a data set, by class index."""
 
-    #: Pixels of each class.
+    #: Number of pixels of each class.
     pixels: tuple[int, ...]
-    #: Images with at least one pixel of each class.
+    #: Number of images with at least one pixel of each class.
     images: tuple[int, ...]
     void_pixels: int
-    #: The classes in each sample, by the sample's name.
+    #: The classes in each sample, by sample name.
     present: Mapping[str, frozenset[int]]
 
     @property
     def absent(self) -> tuple[int, ...]:
-        """Return the classes without a pixel."""
+        """Return the classes that have no pixels."""
         return tuple(index for index, count in enumerate(self.pixels) if not count)
 
     def describe(self, names: Sequence[str]) -> str:
-        """Say which values the masks hold, in how many pixels."""
+        """Return a description of the masks' values and their pixel counts."""
         counts = {f"{index} ({name})": count for index, (name, count) in enumerate(zip(names, self.pixels, strict=True))}
         held = {**counts, f"{VOID} (ignored)": self.void_pixels}
         return some_of(f"{value} in {pixels(count)}" for value, count in held.items() if count)
 
 
 def check(data: SegmentationData, num_classes: int, *, show_progress: bool) -> DataSummary:
-    """Read every pair once, and count.
+    """Read every pair once, and count pixels and images by class.
 
     Raises:
-        DataError: pairs cannot be used; the message counts them and lists the first, one per line.
+        DataError: pairs cannot be used; the message counts them and lists the first ones, one per line.
     """
     if num_classes > VOID:
-        raise DataError(f"{data.root}: {num_classes} classes; masks hold at most {VOID}, 0 to {VOID - 1}, for {VOID} is void")
+        raise DataError(f"{data.root}: {num_classes} classes; masks hold at most {VOID}, 0 to {VOID - 1}; {VOID} is void")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         histograms = pool.map(lambda sample: _histogram(data, sample, num_classes), data.samples)
         outcomes = list(progress(histograms, "checking", total=len(data), visible=show_progress))
@@ -65,7 +65,7 @@ def check(data: SegmentationData, num_classes: int, *, show_progress: bool) -> D
 
 
 def describe_absence(data: SegmentationData, names: Sequence[str], summary: DataSummary) -> str:
-    """Say which classes no mask of `data` holds, which values the masks do hold, and what 255 may mean."""
+    """Return a description of the classes missing from the masks of `data`, the values they do hold, and what 255 may mean."""
     absent = some_of(f"{names[index]} ({index})" for index in summary.absent)
     text = f"{data.root}: no mask holds {absent}; the masks hold {summary.describe(names)}"
     if summary.void_pixels and isinstance(data.masks, IndexMasks) and VOID not in data.masks.index_of:
@@ -78,7 +78,7 @@ def describe_absence(data: SegmentationData, names: Sequence[str], summary: Data
 
 
 def _summary(data: SegmentationData, histograms: npt.NDArray[np.int64], num_classes: int) -> DataSummary:
-    """Sum up `histograms`, samples × 256."""
+    """Summarise `histograms`, samples × 256."""
     counts = histograms[:, :num_classes]
     return DataSummary(
         pixels=tuple(counts.sum(0).tolist()),

@@ -1,4 +1,4 @@
-"""Cityscapes (Cordts et al. 2016): the fine annotations, in the 19 classes that are evaluated."""
+"""Cityscapes (Cordts et al. 2016): the fine annotations, in the 19 evaluated classes."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ LOOKS_LIKE = (
     "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelTrainIds.png or *_gtFine_labelIds.png"
 )
 
-#: Each evaluated class, in order of its train id, with its label id (cityscapesScripts, helpers/labels.py).
+#: Label ids of the evaluated classes, in order of train id (cityscapesScripts, helpers/labels.py).
 _LABEL_IDS = {
     "road": 7,
     "sidewalk": 8,
@@ -67,6 +67,6 @@ def open_split(source: DataSource, split: str | None, classes: tuple[str, ...] |
 
 
 def _train_ids() -> dict[int, int]:
-    """Return train ids by label id; values that are not label ids are left out, so that a check finds them."""
+    """Return train ids by label id; values that are not label ids are left out, so that a check reports them."""
     train_ids = dict.fromkeys(range(_LABELS), VOID)
     return train_ids | {label_id: train_id for train_id, label_id in enumerate(_LABEL_IDS.values())}

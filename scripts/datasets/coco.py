@@ -1,4 +1,4 @@
-"""COCO's layout (Lin et al. 2014): polygons and run lengths in JSON, beside the photographs."""
+"""COCO's layout (Lin et al. 2014): polygons and run lengths in JSON, alongside the photographs."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -21,21 +21,21 @@ LOOKS_LIKE = (
 )
 
 _PREFIX, _ROBOFLOW = "instances_", "_annotations.coco.json"
-#: Other tasks that COCO keeps beside the instances.
+#: File name prefixes of COCO's annotations for other tasks.
 _OTHER_TASKS = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")
 _COCO_LIST = re.compile(r'"(images|annotations|categories)"\s*:\s*\[')
-#: A folder with more JSON files at its top holds other things.
+#: A folder with more JSON files at its top level is not a COCO data set.
 _MOST_FILES = 50
 _SNIFFED_CHARACTERS = 1 << 16
-#: Images that are looked for to find their folder.
+#: Number of images to look for when searching for their folder.
 _TRIED_IMAGES = 20
 
 
 @dataclass(frozen=True)
 class CocoMasks:
-    """Masks that are drawn from annotations. These are of the upright image, whatever its EXIF orientation."""
+    """Masks drawn from annotations, which refer to the upright image, whatever its EXIF orientation."""
 
-    #: By the sample's name: (height, width), and the shapes in the order in which they are drawn.
+    #: (height, width) and the shapes in drawing order, by sample name.
     images: Mapping[str, tuple[tuple[int, int], tuple[Shape, ...]]]
     background: int
 
@@ -73,7 +73,7 @@ def open_split(source: DataSource, split: str | None, classes: tuple[str, ...] |
 
 
 def _annotation_file(source: DataSource, split: str | None) -> Path:
-    """Return the file of a split, which `splits` names, or the only one."""
+    """Return the annotation file of a split from `splits`, or the only one."""
     if isinstance(source.annotations, Path):
         return source.folder / source.annotations
     files = source.annotations or _annotation_files(source.folder)
@@ -81,7 +81,7 @@ def _annotation_file(source: DataSource, split: str | None) -> Path:
 
 
 def _annotation_files(folder: Path) -> dict[str, Path]:
-    """Return the annotation files in a folder by split, as COCO, CVAT, Roboflow and Label Studio lay them out."""
+    """Return a folder's annotation files by split, laid out as by COCO, CVAT, Roboflow or Label Studio."""
     coco = sorted(path for path in (folder / "annotations").glob("*.json") if not path.name.startswith(_OTHER_TASKS))
     instances = [path for path in coco if path.name.startswith(_PREFIX)]
     roboflow = sorted(folder.glob(f"*/{_ROBOFLOW}"))
@@ -105,7 +105,7 @@ def _image_paths(source: DataSource, file: AnnotationFile, split: str) -> dict[A
     """Find the files of all images.
 
     Raises:
-        DataError: there are no images, or files are missing; the message counts them and names the first.
+        DataError: there are no images, or files are missing; the message counts them and names the first ones.
     """
     if not file.images:
         raise DataError(f"{file.path}: lists no images")
@@ -126,7 +126,7 @@ def _image_paths(source: DataSource, file: AnnotationFile, split: str) -> dict[A
 
 
 def _image_folders(source: DataSource, path: Path, split: str) -> Iterator[Path]:
-    """Return where the images may be, the likeliest first."""
+    """Yield the folders where the images may be, the likeliest first."""
     if (named := source.images_folder) is not None:
         yield from (named, named / split)
         return
@@ -136,7 +136,7 @@ def _image_folders(source: DataSource, path: Path, split: str) -> Iterator[Path]
 
 
 def _relative(file_name: str) -> str:
-    """Return the path of an image below its folder; of paths on another machine and of URLs only the name is left."""
+    """Return an image's path relative to its folder; URLs and paths on another machine are reduced to the file name."""
     name = file_name.replace("\\", "/")
     elsewhere = "://" in name or re.match(r"(/|\.\./|[A-Za-z]:/)", name)
     return PurePosixPath(name).name if elsewhere and not Path(name).is_file() else name
@@ -148,7 +148,7 @@ def _size(image: Mapping[str, Any], path: Path) -> tuple[int, int]:
 
 
 def _sample_names(file: AnnotationFile) -> dict[Any, str]:
-    """Return a name for each image: its path without suffix, or with it if two differ only there.
+    """Return a name for each image: its path without suffix, or with the suffix if two paths differ only in it.
 
     Raises:
         DataError: an image is listed twice.

@@ -1,4 +1,4 @@
-"""Read COCO's JSON: the shapes on each image, and the classes they are drawn as."""
+"""Read COCO's JSON: each image's shapes, and the classes they are drawn as."""
 
 import json
 from collections import Counter
@@ -18,14 +18,14 @@ from scripts.datasets.masks import VOID, class_of
 from scripts.datasets.pairs import listed
 from scripts.text_file import read_text
 
-#: Three points; a point or a line covers nothing.
+#: Three points; a point or a line has no area.
 _LEAST_COORDINATES = 6
 _LISTS = ("images", "annotations", "categories")
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What an annotation covers, as COCO's compressed run lengths."""
+    """The area of an annotation, as COCO's compressed run lengths."""
 
     index: int
     counts: bytes
@@ -37,10 +37,10 @@ class AnnotationFile:
     """The content of an annotation file."""
 
     path: Path
-    #: By image id.
+    #: Image entries by image id.
     images: Mapping[Any, Mapping[str, Any]]
     annotations: Sequence[Mapping[str, Any]]
-    #: Names by category id, in the order of ids.
+    #: Names by category id, in id order.
     categories: Mapping[int, str]
 
     @classmethod
@@ -48,7 +48,7 @@ class AnnotationFile:
         """Read the file at `path`.
 
         Raises:
-            DataError: it is not JSON of COCO's form.
+            DataError: the file is not in COCO's JSON format.
         """
         try:
             content = json.loads(read_text(path))
@@ -67,10 +67,10 @@ class AnnotationFile:
         return file._without_super_categories(categories)
 
     def class_names(self) -> tuple[str, ...]:
-        """Return background, then the other categories in the order of their ids.
+        """Return background, then the other categories in id order.
 
         Raises:
-            DataError: two categories have one name.
+            DataError: two categories have the same name.
         """
         names = [name for name in self.categories.values() if name != BACKGROUND]
         if repeated := [name for name, count in Counter(names).items() if count > 1]:
@@ -81,7 +81,7 @@ class AnnotationFile:
         """Return the class index of each category that has annotations.
 
         Raises:
-            DataError: one of them is not among `classes`.
+            DataError: such a category is not among `classes`.
         """
         used = Counter(annotation["category_id"] for annotation in self.annotations)
         indices = {category: class_of(self.categories[category], classes) for category in used}
@@ -91,10 +91,10 @@ class AnnotationFile:
         return {category: index for category, index in indices.items() if index is not None}
 
     def shapes(self, indices: Mapping[int, int], sizes: Mapping[Any, tuple[int, int]]) -> dict[Any, tuple[Shape, ...]]:
-        """Return the shapes of each image, in the order in which they are drawn.
+        """Return each image's shapes in drawing order.
 
-        Crowds, which are void, come first, then the others from large to small, so that the small ones end on top; of equal
-        ones the later does.
+        Crowds, which are void, come first, then the others from large to small, so that small shapes end up on top; among
+        shapes of equal size, the later one does.
 
         Args:
             indices: class indices by category id.
@@ -123,7 +123,7 @@ class AnnotationFile:
     def _require_references(self) -> None:
         """
         Raises:
-            DataError: annotations are of images or categories that are not listed.
+            DataError: annotations refer to images or categories that are not listed.
         """
         for key, known in (("image_id", self.images), ("category_id", self.categories)):
             if lost := [annotation for annotation in self.annotations if annotation[key] not in known]:
@@ -131,7 +131,7 @@ class AnnotationFile:
                 raise DataError(f"{self.path}: {what}, such as {key} {lost[0][key]!r}")
 
     def _without_super_categories(self, categories: Iterable[Mapping[str, Any]]) -> "AnnotationFile":
-        """Leave out unused categories that only group others, as Roboflow writes one."""
+        """Leave out unused categories that only group others, such as the one that Roboflow writes."""
         groups = {c.get("supercategory") for c in categories if c.get("supercategory") != c["name"]}
         used = {annotation["category_id"] for annotation in self.annotations}
         kept = {id_: name for id_, name in self.categories.items() if id_ in used or name not in groups}
@@ -139,17 +139,17 @@ class AnnotationFile:
 
 
 def encode(segmentation: Any, height: int, width: int) -> bytes:
-    """Return a segmentation (polygons, or run lengths compressed or not) as compressed run lengths.
+    """Convert a segmentation (polygons, or run lengths, compressed or not) to compressed run lengths.
 
     Raises:
-        ValueError: it is none of these, or for another size.
+        ValueError: the segmentation is none of these, or has another size.
     """
     if isinstance(segmentation, dict):
         return _encode_run_lengths(segmentation, height, width)
     if not segmentation or not isinstance(segmentation, list):
         raise ValueError("has no segmentation; boxes alone do not say which pixels are covered")
     polygons = segmentation if isinstance(segmentation[0], list) else [segmentation]
-    # pycocotools takes four numbers for a box.
+    # pycocotools would interpret four numbers as a box.
     areas = [_coordinates(polygon) for polygon in polygons if len(polygon) >= _LEAST_COORDINATES]
     encoded = [coco_mask.frPyObjects([polygon], height, width)[0] for polygon in areas]
     if not encoded:
@@ -159,12 +159,12 @@ def encode(segmentation: Any, height: int, width: int) -> bytes:
 
 
 def decode(counts: bytes) -> npt.NDArray[np.int64]:
-    """Return compressed run lengths as numbers: pixels outside and inside by turns, column by column.
+    """Decode compressed run lengths to numbers: alternating counts of pixels outside and inside, column by column.
 
-    pycocotools decodes to whole images: 1,000 small shapes on 16 megapixels would take 30 s, drawing runs takes 0.5 s.
+    pycocotools decodes to whole images: 1,000 small shapes on 16 megapixels would take 30 s; drawing runs takes 0.5 s.
 
     Raises:
-        ValueError: the text is cut off.
+        ValueError: the text is truncated or holds other characters.
     """
     codes = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
     last = np.flatnonzero(codes & 32 == 0)
@@ -174,14 +174,14 @@ def decode(counts: bytes) -> npt.NDArray[np.int64]:
     shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, last - starts + 1))
     numbers = np.add.reduceat((codes & 31) << shifts, starts)
     numbers -= np.where(codes[last] & 16, np.int64(1) << (shifts[last] + 5), 0)
-    # From the fourth on, each number is the difference from the one before the last.
+    # From the fourth on, each number is the difference from the number two places before.
     for begin in (1, 2):
         numbers[begin::2] = np.cumsum(numbers[begin::2])
     return numbers
 
 
 def draw(shapes: Iterable[Shape], height: int, width: int, background: int) -> npt.NDArray[np.uint8]:
-    """Draw shapes in their order into a mask, uint8 H×W, of `background`."""
+    """Draw shapes in order onto `background`; return the mask, uint8 H×W."""
     flat = np.full(height * width, background, np.uint8)
     for shape in shapes:
         counts = decode(shape.counts)
@@ -207,7 +207,7 @@ def _encode_run_lengths(segmentation: Mapping[str, Any], height: int, width: int
 def _coordinates(polygon: Sequence[Any]) -> list[float]:
     numbers = np.array(polygon, np.float64)
     if numbers.ndim != 1 or len(numbers) % 2 or not np.isfinite(numbers).all():
-        raise ValueError(f"has a polygon of {len(polygon)} values; these must be x and y by turns")
+        raise ValueError(f"has a polygon of {len(polygon)} values; these must alternate x and y")
     return [float(number) for number in numbers]
 
 

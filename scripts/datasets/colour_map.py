@@ -1,4 +1,4 @@
-"""Which class each colour of a mask stands for: CVAT's `labelmap.txt`, or `colors.txt`."""
+"""Read which class each mask colour stands for, from CVAT's `labelmap.txt` or from `colors.txt`."""
 
 import re
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from scripts.class_names import canonical_name, is_ignored
 from scripts.datasets.errors import DataError
 from scripts.text_file import read_lines
 
-#: `label:r,g,b:parts:actions`, as CVAT and Datumaro write it.
+#: Lines of `label:r,g,b:parts:actions`, as written by CVAT and Datumaro.
 LABELMAP = "labelmap.txt"
-#: `name r g b`, with spaces, tabs or commas between.
+#: Lines of `name r g b`, separated by spaces, tabs or commas.
 COLORS = "colors.txt"
 _COLORS_LINE = re.compile(r"(?P<name>.*?\S)[\s,;:=]+(?P<colour>\d+[\s,;]+\d+[\s,;]+\d+)")
 _LABELMAP_LINE = re.compile(r"(?P<name>[^:]+):(?P<colour>[\d\s,]*)(?::[^:]*){0,2}")
-#: Names for pixels that count for nothing, besides Labelme's.
+#: Names for pixels to ignore, in addition to Labelme's.
 _IGNORED = {"ignore", "ignored", "void"}
 
 
@@ -26,26 +26,26 @@ class ColourMap:
     """A file that names the class of each colour."""
 
     path: Path
-    #: Class names by colour; None for pixels that are ignored.
+    #: Class names by colour; None for colours to ignore.
     names: Mapping[Colour, str | None]
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes in the file's order, background first."""
+        """The classes in the file's order, but background first."""
         found = dict.fromkeys(name for name in self.names.values() if name is not None)
         return tuple(sorted(found, key=lambda name: name != BACKGROUND))
 
     @property
     def has_grey(self) -> bool:
-        """Whether a colour other than black is grey, so that grey masks hold colours and not indices."""
+        """Whether a colour other than black is grey, so that grey masks hold colours rather than indices."""
         return any(red == green == blue != 0 for red, green, blue in self.names)
 
 
 def read_colour_map(root: Path) -> ColourMap | None:
-    """Read the colour map of the data set at `root`; None if it has none, or one without colours.
+    """Read the colour map of the data set at `root`, or return None if it has none or one without colours.
 
     Raises:
-        DataError: a line cannot be read, two classes have one colour, or there are two files.
+        DataError: a line cannot be read, two classes have the same colour, or there are two files.
     """
     paths = [root / name for name in (LABELMAP, COLORS) if (root / name).is_file()]
     if len(paths) > 1:
@@ -64,12 +64,12 @@ def read_colour_map(root: Path) -> ColourMap | None:
 
 
 def show(colour: Colour) -> str:
-    """Return a colour as `colors.txt` has it."""
+    """Return a colour as written in `colors.txt`."""
     return " ".join(map(str, colour))
 
 
 def _parse(path: Path, line: str) -> tuple[str | None, Colour] | None:
-    """Return name and colour of a line, None if a labelmap gives the label no colour."""
+    """Return the name and colour in a line, or None if a labelmap gives the label no colour."""
     pattern, form = (_LABELMAP_LINE, "label:r,g,b:parts:actions") if path.name == LABELMAP else (_COLORS_LINE, "`name r g b`")
     match = pattern.fullmatch(line)
     numbers = [int(number) for number in re.findall(r"\d+", match["colour"])] if match else []

@@ -1,4 +1,4 @@
-"""Photographs with masks, as every layout yields them, and how a pair is read."""
+"""Photographs with masks, the same for every layout, and how a pair is read."""
 
 import dataclasses
 import difflib
@@ -16,7 +16,7 @@ from handler.limits import Limits
 from scripts.datasets.errors import DataError, WrongValues, pixels, some_of
 from scripts.datasets.masks import VOID, Indices, MaskReader, Sample, upright_size
 
-#: H×W class indices, 255 = void.
+#: Class indices, H×W; 255 is void.
 Mask = npt.NDArray[np.uint8]
 
 _MOST_VALUES = 1 << 16
@@ -24,7 +24,7 @@ _MOST_VALUES = 1 << 16
 
 @dataclass(frozen=True)
 class SegmentationData:
-    """The samples of one data set, or of one split of it."""
+    """The samples of a data set, or of one of its splits."""
 
     root: Path
     layout: str
@@ -32,9 +32,9 @@ class SegmentationData:
     classes: tuple[str, ...] | None
     samples: tuple[Sample, ...]
     masks: MaskReader
-    #: The class of all of an image without a mask.
+    #: The class of all pixels in an image without a mask.
     background: int = 0
-    #: What the user should know about how the data set was read.
+    #: Notes for the user on how the data set was read.
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -46,25 +46,25 @@ class SegmentationData:
         return self.root.resolve().name
 
     def read(self, sample: Sample) -> tuple[RGBImage, Mask]:
-        """Read a photograph, uint8 H×W×3, as the server would decode it, and its class indices, uint8 H×W, 255 = void.
+        """Read a photograph as the server would decode it, uint8 H×W×3, and its class indices, uint8 H×W, 255 for void.
 
         Raises:
-            DataError: a file is missing or cannot be decoded, the two differ in size or in EXIF orientation, or the mask does
-                not say which class each pixel has.
+            DataError: a file is missing or cannot be decoded, the two differ in size or EXIF orientation, or the mask holds
+                values that are not class indices.
         """
         image, indices = self.read_pair(sample)
         return image, _as_mask(sample, indices)
 
     def read_mask(self, sample: Sample) -> Mask:
-        """Read the class indices alone, uint8 H×W, 255 = void.
+        """Read only the class indices, uint8 H×W, 255 for void.
 
         Raises:
-            DataError: the mask cannot be read, or does not say which class each pixel has.
+            DataError: the mask cannot be read, or holds values that are not class indices.
         """
         return _as_mask(sample, self.read_indices(sample))
 
     def read_pair(self, sample: Sample) -> tuple[RGBImage, Indices]:
-        """Read a photograph, uint8 H×W×3, and the values of its mask, integers H×W that may be no classes.
+        """Read a photograph, uint8 H×W×3, and its mask's values, integers H×W that may not be classes.
 
         Raises:
             DataError: a file cannot be read, or the two do not fit together.
@@ -79,7 +79,7 @@ class SegmentationData:
         return image, indices
 
     def read_indices(self, sample: Sample) -> Indices:
-        """Read the values of a mask, integers H×W that may be no classes.
+        """Read a mask's values, integers H×W that may not be classes.
 
         Raises:
             DataError: the mask cannot be read.
@@ -87,10 +87,10 @@ class SegmentationData:
         return self.masks(sample) if sample.mask else np.full(upright_size(sample.image), self.background, np.uint8)
 
     def subset(self, samples: Iterable[str | Sample]) -> "SegmentationData":
-        """Return the data with these samples only, in this order; samples are given by value or by name.
+        """Return the data with only these samples, given by value or by name, in this order.
 
         Raises:
-            DataError: there is no sample of that name.
+            DataError: there is no sample with that name.
         """
         by_name = self._by_name()
         names = [sample.name if isinstance(sample, Sample) else sample for sample in samples]
@@ -98,10 +98,10 @@ class SegmentationData:
         return dataclasses.replace(self, samples=tuple(by_name[name] for name in names))
 
     def without(self, names: Collection[str]) -> "SegmentationData":
-        """Return the data without the samples of these names, in the same order.
+        """Return the data without the samples with these names, in the same order.
 
         Raises:
-            DataError: there is no sample of one of these names, so a misspelt one is not kept by mistake.
+            DataError: a name belongs to no sample, so that a misspelt one is not kept by mistake.
         """
         self._require(names)
         left_out = set(names)
@@ -118,7 +118,7 @@ class SegmentationData:
 
 
 def count_values(indices: Indices) -> dict[int, int]:
-    """Return the number of pixels of each value of a mask."""
+    """Return the number of pixels for each value in a mask."""
     if indices.dtype.itemsize > 1 and not 0 <= int(indices.min()) <= int(indices.max()) < _MOST_VALUES:
         values, counts = np.unique(indices, return_counts=True)
         return dict(zip(values.tolist(), counts.tolist(), strict=True))
@@ -127,7 +127,7 @@ def count_values(indices: Indices) -> dict[int, int]:
 
 
 def value_error(sample: Sample, wrong: dict[int, int], classes: int) -> WrongValues:
-    """Describe values of a mask that are no classes: their pixels by value."""
+    """Return the error for a mask with values that are not classes; `wrong` has their pixel counts."""
     named = some_of(f"{value} ({pixels(count)})" for value, count in wrong.items())
     return WrongValues(f"{sample.mask}: holds index {named}; must be 0 to {classes - 1}, or {VOID} for void")
 
@@ -139,7 +139,7 @@ def _as_mask(sample: Sample, indices: Indices) -> Mask:
 
 
 def _with_nearest(name: str, known: Collection[str]) -> str:
-    """Quote an unknown name with the nearest known one; a data set has too many to list them all."""
+    """Quote an unknown name and suggest the nearest known one; a data set has too many names to list them all."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name)
 

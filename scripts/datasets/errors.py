@@ -1,10 +1,10 @@
-"""The error of data sets, and how their messages list files and counts."""
+"""Errors of data sets, and how their messages list files and counts."""
 
 from collections.abc import Iterable, Sequence
 
 from scripts.errors import UserError
 
-#: Most files and values named in one message.
+#: Most files or values named in one message.
 MOST_NAMED = 8
 
 
@@ -13,7 +13,7 @@ class DataError(UserError):
 
 
 class WrongValues(DataError):
-    """A mask holds values that are no class indices."""
+    """A mask holds values that are not class indices."""
 
 
 def pixels(count: int) -> str:
@@ -21,7 +21,7 @@ def pixels(count: int) -> str:
 
 
 def some_of(items: Sequence[str] | Iterable[str], most: int = MOST_NAMED) -> str:
-    """List the first of `items`, and how many more there are."""
+    """Return the first of `items`, comma-separated, and how many more there are."""
     named = list(items)
     more = f" and {len(named) - most:,} more" if len(named) > most else ""
     return ", ".join(named[:most]) + more

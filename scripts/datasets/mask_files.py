@@ -1,4 +1,4 @@
-"""Read a mask's image file: its values or its colours, before anyone says what they mean."""
+"""Read a mask's image file: its raw values or colours, before they are mapped to classes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from scripts.datasets.errors import DataError
 UPRIGHT = 1
 _OPAQUE = 255
 _LOSSY = {"JPEG", "MPO"}
-#: Pillow spreads grey of 2 and 4 bits over 0..255; a mask's values are those of the file.
+#: Pillow scales 2-bit and 4-bit grey to 0..255; these factors recover the values in the file.
 _SPREAD = {"L;2": 85, "L;4": 17}
 _GREY = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
 _BYTE_MODES = {"1", "P", "PA", "L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB"}
@@ -26,15 +26,15 @@ _TIFF_SUFFIXES = {".tif", ".tiff"}
 
 @dataclass(frozen=True)
 class MaskFile:
-    """The content of a mask's file, upright."""
+    """The content of a mask's file, turned upright."""
 
-    #: EXIF orientation of the file, 1 to 8.
+    #: The file's EXIF orientation, 1 to 8.
     orientation: int
-    #: Integers H×W: grey values, or the indices of a palette. None: the pixels have colours alone.
+    #: Integers H×W: grey values, or indices into a palette; None if the pixels only have colours.
     values: npt.NDArray[np.integer] | None = None
-    #: uint8 N×3: the colour of each value. None: the values have none.
+    #: uint8 N×3, the colour of each value; None if values have no colours.
     palette: npt.NDArray[np.uint8] | None = None
-    #: uint8 H×W×3. None: the pixels have values alone.
+    #: uint8 H×W×3; None if the pixels only have values.
     colours: npt.NDArray[np.uint8] | None = None
 
     @property
@@ -43,7 +43,7 @@ class MaskFile:
         return self.colours is None and (self.palette is None or bool((self.palette == self.palette[:, :1]).all()))
 
     def as_colours(self) -> npt.NDArray[np.uint8]:
-        """Return the colours as they are shown, uint8 H×W×3; values beyond the palette are black."""
+        """Return the displayed colours, uint8 H×W×3; values beyond the palette are black."""
         if self.colours is not None or self.values is None or self.palette is None:
             return np.zeros((0, 0, 3), np.uint8) if self.colours is None else self.colours
         table = np.zeros((256, 3), np.uint8)
@@ -53,7 +53,7 @@ class MaskFile:
 
 
 def read_mask_file(path: Path) -> MaskFile:
-    """Read a mask in grey of any depth, with a palette or in RGB. Grey that is stored as RGB is grey.
+    """Read a mask in grey of any depth, with a palette, or in RGB. Grey stored as RGB is treated as grey.
 
     Raises:
         DataError: the file cannot be decoded, is a JPEG, is partly transparent, or holds fractions.
@@ -61,7 +61,7 @@ def read_mask_file(path: Path) -> MaskFile:
     try:
         with Image.open(path) as file:
             _require_lossless(file, path)
-            # Asking for the orientation of a PNG loads its pixels.
+            # Reading a PNG's orientation loads its pixels.
             spread, turn = _SPREAD.get(_raw_mode(file), 1), read_orientation(file)
             if file.format == "TIFF" and file.mode not in _BYTE_MODES and turn == UPRIGHT:
                 return MaskFile(turn, _whole_numbers(_read_deep_tiff(path), path))
@@ -75,12 +75,12 @@ def read_mask_file(path: Path) -> MaskFile:
             ) from error
         return MaskFile(UPRIGHT, _whole_numbers(_read_deep_tiff(path), path))
     except Exception as error:
-        # Decoders raise errors of many kinds for broken files.
+        # Decoders raise many kinds of errors for broken files.
         raise DataError(f"{path}: cannot be read: {error}") from error
 
 
 def read_orientation(file: Image.Image) -> int:
-    """Return a file's EXIF orientation, 1 to 8; ask before its pixels are loaded, which turns a TIFF."""
+    """Return a file's EXIF orientation, 1 to 8. Call it before loading the pixels, which rotates a TIFF."""
     return int(file.getexif().get(ExifTags.Base.Orientation, UPRIGHT))
 
 
@@ -90,13 +90,13 @@ def _require_lossless(file: Image.Image, path: Path) -> None:
 
 
 def _raw_mode(file: ImageFile) -> str:
-    """Return how Pillow unpacks the file's samples; ask before its pixels are loaded."""
+    """Return how Pillow unpacks the file's samples. Call it before loading the pixels."""
     arguments = file.tile[0].args if file.tile else ""
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
 def _mask_file(file: Image.Image, turn: int, spread: int, path: Path) -> MaskFile:
-    # A transparent colour or palette entry is meant for display.
+    # A transparent colour or palette entry only matters for display.
     file.info.pop("transparency", None)
     if file.mode == "P":
         return MaskFile(turn, np.asarray(file), np.array(file.getpalette("RGB") or [], np.uint8).reshape(-1, 3))
@@ -130,9 +130,9 @@ def _whole_numbers(values: npt.NDArray[Any], path: Path) -> npt.NDArray[np.integ
 
 
 def _read_deep_tiff(path: Path) -> npt.NDArray[Any]:
-    """Read a TIFF of numbers of more than 8 bits: Pillow knows none of 64, and swaps the bytes of some that are compressed."""
+    """Read a TIFF with over 8 bits per value: Pillow lacks 64 bits, and swaps the bytes of some compressed files."""
     try:
-        # Without a place on a map rasterio warns.
+        # rasterio warns about files without a georeference.
         with MemoryFile(place_on_map(path.read_bytes())) as memory, memory.open(driver="GTiff") as file:
             if file.count != 1:
                 raise DataError(f"{path}: has {file.count} bands of {file.dtypes[0]}; a mask has one band, or RGB of 8 bits")

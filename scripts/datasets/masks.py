@@ -1,4 +1,4 @@
-"""Turn a sample's mask into class indices, whatever its file holds."""
+"""Convert a sample's mask to class indices, whatever its file holds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,15 +20,15 @@ from scripts.datasets.errors import DataError, pixels, some_of
 from scripts.datasets.mask_files import UPRIGHT, MaskFile, read_mask_file, read_orientation
 from scripts.datasets.source import IGNORE, DataSource
 
-#: The index of pixels that belong to no class and count for nothing.
+#: The index of pixels that belong to no class and are ignored.
 VOID = 255
-#: Class indices H×W, 255 = void; a file may hold values that are neither.
+#: Class indices, H×W, 255 for void; a file may hold values that are neither.
 Indices = npt.NDArray[np.integer]
 
 _BYTE_VALUES = 256
-#: Stands for a colour whose name is not a class, and for one without a name.
+#: For a colour whose name is not a class, and for a colour without a name.
 _NO_CLASS, _NO_NAME = -1, -2
-#: More unknown colours than this come from smoothing.
+#: More unknown colours than this are a sign of smoothing.
 _FEW_COLOURS = 3
 
 
@@ -36,10 +36,10 @@ _FEW_COLOURS = 3
 class Sample:
     """A photograph and its mask."""
 
-    #: Unique in its data set: the path below the layout's folder, without suffix.
+    #: Unique in the data set: the path relative to the layout's folder, without suffix.
     name: str
     image: Path
-    #: None: all of the image is background.
+    #: None if the whole image is background.
     mask: Path | None
 
 
@@ -47,7 +47,7 @@ class MaskReader(Protocol):
     """Reads the masks of a data set."""
 
     def __call__(self, sample: Sample) -> Indices:
-        """Return the class index of each pixel of the upright image; 255 is void, and other values may be no classes.
+        """Return the class index of each pixel of the upright image; 255 is void, and values may not be classes.
 
         Raises:
             DataError: the mask cannot be read.
@@ -57,24 +57,24 @@ class MaskReader(Protocol):
 
 @dataclass(frozen=True)
 class IndexMasks:
-    """Files whose values are class indices, or stand for them."""
+    """Masks whose values are class indices, or map to them."""
 
-    #: The class index of each value; the others stay as they are.
+    #: The class index of each value; other values are kept.
     index_of: Mapping[int, int] = field(default_factory=dict)
 
     def __call__(self, sample: Sample) -> Indices:
         """Read the values of a mask.
 
         Raises:
-            DataError: the file cannot be read, holds colours, or has another orientation than its image.
+            DataError: the file cannot be read, holds colours, or differs from its image in orientation.
         """
         return self.convert(*_read(sample))
 
     def convert(self, path: Path, file: MaskFile) -> Indices:
-        """Return the class indices of a mask that was read from `path`.
+        """Return the class indices of a mask read from `path`.
 
         Raises:
-            DataError: it holds colours.
+            DataError: the mask holds colours.
         """
         if file.values is None:
             raise DataError(
@@ -93,13 +93,13 @@ class IndexMasks:
 
     @cached_property
     def _table(self) -> npt.NDArray[np.uint8]:
-        """The class index of each value of 8 bits."""
+        """Class indices of all 8-bit values."""
         return np.array([self.index_of.get(value, value) for value in range(_BYTE_VALUES)], np.uint8)
 
 
 @dataclass(frozen=True)
 class ColourMasks:
-    """Files whose colours stand for classes. Grey files hold indices, unless the colour map has grey colours."""
+    """Masks whose colours stand for classes. Grey files hold indices, unless the colour map has grey colours."""
 
     colour_map: ColourMap
     classes: tuple[str, ...]
@@ -108,7 +108,7 @@ class ColourMasks:
         """Look up the colours of a mask.
 
         Raises:
-            DataError: the file cannot be read or has another orientation than its image, or a colour stands for no class.
+            DataError: the file cannot be read or differs from its image in orientation, or a colour has no class.
         """
         path, file = _read(sample)
         if file.colours is None and (file.palette is None or (file.is_grey and not self.colour_map.has_grey)):
@@ -119,7 +119,7 @@ class ColourMasks:
         return indices
 
     def _look_up(self, file: MaskFile) -> npt.NDArray[np.int16]:
-        """Return class indices, negative where a colour has none."""
+        """Return class indices; colours without a class get negative ones."""
         keys, indices = self._table
         colours = file.palette if file.colours is None else file.colours
         packed = _pack(np.zeros((0, 3), np.uint8) if colours is None else colours)
@@ -135,7 +135,7 @@ class ColourMasks:
 
     @cached_property
     def _table(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int16]]:
-        """The packed colours in ascending order, and the index of each."""
+        """The packed colours in ascending order, and their class indices."""
         entries = sorted(
             (int(_pack(np.array(colour, np.uint8))), self._index(name)) for colour, name in self.colour_map.names.items()
         )
@@ -147,27 +147,27 @@ class ColourMasks:
         return _NO_CLASS if index is None else index
 
     def _error(self, path: Path, colours: npt.NDArray[np.uint8], indices: Indices) -> DataError:
-        """Describe the colours that stand for no class."""
+        """Return an error that describes the colours without a class."""
         bad = np.flatnonzero(indices.ravel() < 0)
         unknown, first, counts = np.unique(_pack(colours).ravel()[bad], return_index=True, return_counts=True)
         width, names, faults = indices.shape[1], self.colour_map.names, []
         for position in np.argsort(-counts, kind="stable"):
             y, x = divmod(int(bad[first[position]]), width)
             colour = _unpack(int(unknown[position]))
-            named = f" ({names[colour]!r}, which is no class)" if colour in names else ""
+            named = f" ({names[colour]!r}, which is not a class)" if colour in names else ""
             faults.append(f"{show(colour)}{named} in {pixels(counts[position])}, first at x {x}, y {y}")
         file = self.colour_map.path.name
         advice = f"add a line to {file} if it is meant, as a class or as void"
         if len(faults) > _FEW_COLOURS:
-            advice = "so many shades come from smoothing (antialiasing), resizing or JPEG: export the mask again without them"
+            advice = "such shades come from smoothing (antialiasing), resizing or JPEG: export the mask again without them"
         return DataError(f"{path}: colours that {file} gives no class: {some_of(faults, 3)}; {advice}")
 
 
 def upright_size(image: Path) -> tuple[int, int]:
-    """Return height and width of an image as it is shown; no pixel is decoded.
+    """Return an image's height and width as displayed, without decoding pixels.
 
     Raises:
-        DataError: the server would not take it.
+        DataError: the server would not accept the image.
     """
     try:
         return open_image(image.read_bytes(), Limits()).size
@@ -176,7 +176,7 @@ def upright_size(image: Path) -> tuple[int, int]:
 
 
 def class_of(name: str, classes: Sequence[str]) -> int | None:
-    """Return the index of the class `name`, whatever its case and the spelling of background; None if there is none."""
+    """Return the index of class `name`, ignoring case and spellings of background, or None if there is no such class."""
     wanted, known = canonical_name(name), [canonical_name(known) for known in classes]
     if wanted in known:
         return known.index(wanted)
@@ -184,10 +184,10 @@ def class_of(name: str, classes: Sequence[str]) -> int | None:
 
 
 def index_masks(source: DataSource, classes: Sequence[str] | None) -> IndexMasks:
-    """Return a reader of index masks that heeds the source's `mask_values`.
+    """Return a reader of index masks that applies the source's `mask_values`.
 
     Raises:
-        DataError: `mask_values` names what is no class.
+        DataError: `mask_values` names something that is not a class.
     """
     return IndexMasks({value: _index(value, meaning, classes) for value, meaning in source.mask_values.items()})
 
@@ -207,7 +207,7 @@ def _read(sample: Sample) -> tuple[Path, MaskFile]:
         raise DataError(f"{sample.image}: has no mask")
     file = read_mask_file(sample.mask)
     orientation = _photograph_orientation(sample.image)
-    # A tag on only one of the two leaves open whether the mask was drawn on the stored or on the upright pixels.
+    # With a tag on only one of them, it is unclear whether the mask was drawn on the stored or the upright pixels.
     if orientation != file.orientation:
         raise DataError(
             f"{sample.image.name} has EXIF orientation {orientation}, its mask {sample.mask} has {file.orientation} "
@@ -221,7 +221,7 @@ def _photograph_orientation(path: Path) -> int:
         with Image.open(path) as image:
             return read_orientation(image)
     except (OSError, ValueError):
-        # Formats that Pillow does not know have masks of the upright image.
+        # Images in formats unknown to Pillow have masks of the upright image.
         return UPRIGHT
 
 
@@ -237,7 +237,7 @@ def _unpack(packed: int) -> Colour:
 
 
 def _list_colours(file: MaskFile) -> str:
-    """List the most frequent colours as `colors.txt` has them."""
+    """Return the most frequent colours, as written in `colors.txt`."""
     packed, counts = np.unique(_pack(file.as_colours()), return_counts=True)
     order = np.argsort(-counts, kind="stable")
     return some_of([f"{show(_unpack(int(packed[i])))} in {pixels(counts[i])}" for i in order], _FEW_COLOURS)

@@ -20,14 +20,14 @@ _CLASS_FILES = ("classes.txt", "classes.json", "class_names.txt")
 
 @dataclass(frozen=True)
 class NamedFiles:
-    """The image files in a folder and everything below it, by their path below it without suffix."""
+    """The image files in a folder and its subfolders, by relative path without suffix."""
 
     folder: Path
     paths: Mapping[str, Path]
 
     @classmethod
     def find(cls, folder: Path) -> "NamedFiles":
-        """Find the files; hidden ones and those of other kinds are left out.
+        """Find the image files, except hidden ones.
 
         Raises:
             DataError: two files differ only in their suffix.
@@ -43,22 +43,22 @@ class NamedFiles:
         return cls(folder, paths)
 
     def name_of(self, line: str) -> str:
-        """Return the name that a line of a list means; it may have the suffix of its file, quotes, and backslashes."""
+        """Return the name meant by a line in a list, which may have a file suffix, quotes or backslashes."""
         line = line[1:-1] if len(line) > 1 and line[0] == line[-1] == '"' else line
         line = line if line in self.paths else line.replace("\\", "/")
         stem = Path(line).with_suffix("").as_posix()
         return stem if line not in self.paths and stem in self.paths and self.paths[stem].name == Path(line).name else line
 
     def path_of(self, name: str, suffix: str) -> Path:
-        """Return the file of that name, or where it would be with `suffix`."""
+        """Return the file with that name, or the path it would have with `suffix`."""
         return self.paths.get(name, self.folder / f"{name}{suffix}")
 
 
 def pair_all(images: NamedFiles, masks: NamedFiles) -> tuple[Sample, ...]:
-    """Pair all files of two folders.
+    """Pair all files in two folders.
 
     Raises:
-        DataError: there are none, or some have no partner; the message counts them.
+        DataError: there are no files, or some have no counterpart; the message counts them.
     """
     lonely = [name for name in images.paths if name not in masks.paths]
     orphans = [name for name in masks.paths if name not in images.paths]
@@ -89,7 +89,7 @@ def require_files(samples: Iterable[Sample], source: Path) -> tuple[Sample, ...]
     """Check that the files of all `samples` exist; `source` is the list or folder that names them.
 
     Raises:
-        DataError: there are no samples, a name occurs twice, or files are missing; the message counts them and names the first.
+        DataError: there are no samples, a name occurs twice, or files are missing; the message counts and lists some of them.
     """
     checked = tuple(samples)
     if not checked:
@@ -107,17 +107,17 @@ def require_files(samples: Iterable[Sample], source: Path) -> tuple[Sample, ...]
 
 
 def listed(lines: Iterable[str], most: int = 20) -> str:
-    """Return the first of `lines`, each on its own, and how many more there are."""
+    """Return the first of `lines`, one per line, and how many more there are."""
     everything = list(lines)
     more = [f"and {len(everything) - most:,} more"] if len(everything) > most else []
     return "\n".join(f"  {line}" for line in [*everything[:most], *more])
 
 
 def class_names(root: Path) -> tuple[str, ...] | None:
-    """Read the class names in `classes.txt`, `classes.json` or Labelme's `class_names.txt`; None without such a file.
+    """Read the class names in `classes.txt`, `classes.json` or Labelme's `class_names.txt`, or return None without one.
 
     Raises:
-        DataError: the file holds none.
+        DataError: the file holds no class names.
     """
     path = next((root / name for name in _CLASS_FILES if (root / name).is_file()), None)
     try:
@@ -127,9 +127,9 @@ def class_names(root: Path) -> tuple[str, ...] | None:
 
 
 def file_masks(source: DataSource, classes: tuple[str, ...] | None) -> tuple[MaskReader, tuple[str, ...] | None]:
-    """Return the reader of the masks in image files, and the class names.
+    """Return a reader for masks in image files, and the class names.
 
-    Colours have names, so they follow the order of `classes`, which the caller wants; indices have the data set's own order.
+    Colours have names, so they follow the order of the caller's `classes`; indices have the data set's own order.
 
     Raises:
         DataError: a file of names or colours cannot be read, or names other classes.
@@ -146,10 +146,10 @@ def file_masks(source: DataSource, classes: tuple[str, ...] | None) -> tuple[Mas
 def require_some_class(subject: str, names: Sequence[str], classes: Sequence[str]) -> None:
     """
     Raises:
-        DataError: none of `names` but background is one of `classes`.
+        DataError: none of `names` except background is one of `classes`.
     """
     if not any(class_of(name, classes) for name in names):
-        raise DataError(f"{subject}: names {some_of(names)}; none but background is one of the classes {some_of(classes)}")
+        raise DataError(f"{subject}: names {some_of(names)}; none except background is one of the classes {some_of(classes)}")
 
 
 def _walk(folder: Path) -> Iterable[Path]:

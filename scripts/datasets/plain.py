@@ -1,4 +1,4 @@
-"""The plain layout: two folders with files of the same names."""
+"""The plain layout: two folders whose files have the same names."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""PASCAL VOC's layout (Everingham et al. 2010), with any classes, as CVAT and Labelme export it too."""
+"""PASCAL VOC's layout (Everingham et al. 2010) with any classes, as also exported by CVAT and Labelme."""
 
 from collections.abc import Collection, Sized
 from pathlib import Path
@@ -19,7 +19,7 @@ LOOKS_LIKE = (
 )
 
 _IMAGES, _LISTS = "JPEGImages", Path("ImageSets", "Segmentation")
-#: Where both are, Labelme's older versions keep arrays in the second.
+#: If both exist, older versions of Labelme keep arrays in the second.
 _MASKS = ("SegmentationClassPNG", "SegmentationClass")
 #: Lists at the root; other text files there are not lists.
 _LIST_PATTERNS = ("train*.txt", "val*.txt", "test*.txt")
@@ -56,7 +56,7 @@ def open_split(source: DataSource, split: str | None, classes: tuple[str, ...] |
 
 
 def _unlabelled(root: Path, names: Collection[str], masks: NamedFiles) -> frozenset[str]:
-    """Return the listed images without a mask: CVAT writes none for an image without annotations."""
+    """Return the listed images without a mask: CVAT writes none for images without annotations."""
     without = frozenset(name for name in names if name not in masks.paths)
     return without if (root / LABELMAP).is_file() and len(without) < len(names) else frozenset()
 
@@ -69,7 +69,7 @@ def _sample(name: str, images: NamedFiles, masks: NamedFiles, unlabelled: Collec
 def _notes(listing: Path, unlabelled: Collection[str], samples: Sized) -> tuple[str, ...]:
     if not unlabelled:
         return ()
-    count = f"{len(unlabelled):,} of {len(samples):,} images have no mask and count as background, for CVAT writes none without"
+    count = f"{len(unlabelled):,} of {len(samples):,} images have no mask and count as background: CVAT writes none without"
     return (f"{listing}: {count} annotations: {some_of(sorted(unlabelled))}",)
 
 
@@ -78,6 +78,6 @@ def _masks(source: DataSource) -> Path | None:
 
 
 def _lists(root: Path) -> dict[str, Path]:
-    """Return lists of ids by split; one at the root takes precedence over VOC's own of the same name."""
+    """Return lists of ids by split; a list at the root takes precedence over one of VOC's with the same name."""
     at_root = [path for pattern in _LIST_PATTERNS for path in sorted(root.glob(pattern))]
     return {path.stem: path for path in [*sorted((root / _LISTS).glob("*.txt")), *at_root]}

@@ -5,9 +5,9 @@ python -m scripts.export model/weights/NAME.safetensors --to openvino --image st
 python -m scripts.export build/model-store/deeplabv3.mar --to triton --out models
 python -m scripts.export mine.safetensors --to ovms --out models --name rooms --version 2
 
-In: uint8 RGB pixels of any size, as decoders give them; normalization is inside. Out: a label for each pixel, and logits.
+Input: decoded uint8 RGB pixels of any size; normalization is part of the graph. Output: a label for each pixel, and logits.
 Classes, palette, resize policy and calibration are in the file's metadata. An export that labels less than 99.99 % of pixels
-like torch in float32 is not written. docs/export.md says how to call each target, and what is lost.
+like torch in float32 is not written. docs/export.md explains how to call each target, and what is lost.
 """
 
 import sys

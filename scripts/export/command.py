@@ -1,4 +1,4 @@
-"""Carry out the command: convert a model, compare the result with torch, then write it."""
+"""Run the command: convert a model, compare the result with torch, then write it."""
 
 import tempfile
 from argparse import Namespace
@@ -22,7 +22,7 @@ def run_command(arguments: Namespace) -> None:
     """Export the model that the command line names.
 
     Args:
-        arguments: of `python -m scripts.export`.
+        arguments: parsed arguments of `python -m scripts.export`.
 
     Raises:
         UserError, ConfigurationError, CheckpointError: the model, a photograph or the destination cannot be used.
@@ -43,12 +43,12 @@ def export(source: Source, target: Target, destination: Destination, photographs
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        ExportError: the export's labels are not torch's; nothing is written.
+        ExportError: the export's labels differ from torch's; nothing is written.
     """
     checkpoint = source.files.load()
     metadata = checkpoint.metadata
     if metadata.quantization is not None:
-        print("note: the model is quantized; exported are its own weights, in float32")
+        print("note: the model is quantized; the export has its float32 weights")
     with tempfile.TemporaryDirectory(prefix="deeplab-export-") as folder:
         graph = Path(folder) / f"model{target.format.suffix}"
         target.format.write(PixelsToLabels(checkpoint), describe(metadata), graph)
@@ -62,7 +62,7 @@ def read_photographs(paths: Sequence[Path]) -> list[RGBImage]:
     """Decode the images at `paths`, or a sample photograph if there are none; uint8 RGB H×W×3 each.
 
     Raises:
-        ConfigurationError: one cannot be decoded.
+        ConfigurationError: an image cannot be decoded.
     """
     with tempfile.TemporaryDirectory(prefix="deeplab-samples-") as folder:
         return [read_image(path) for path in paths or write_samples(Path(folder), NAMES[:1])]

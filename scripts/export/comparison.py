@@ -17,22 +17,22 @@ from handler.network.tiling import WHOLE, resize_tile
 from model.metadata import CheckpointMetadata
 from scripts.export.errors import ExportError
 
-#: Runs an exported file: uint8 RGB B×H×W×3 to labels B×H×W and float32 logits B×classes×h×w.
+#: Runs an exported file: maps uint8 RGB, B×H×W×3, to labels, B×H×W, and float32 logits, B×classes×h×w.
 Run = Callable[[Pixels], tuple[npt.NDArray[Any], Logits]]
 
 LEAST = LEAST_EQUAL["float32"]
-#: The smaller sizes to compare, as shares of the size that the resize policy gives.
+#: The smaller sizes to compare, as fractions of the size given by the resize policy.
 _SHARES = (0.75, 0.5)
 
 
 @dataclass
 class Comparison:
-    """How far an exported file's labels are those of torch in float32."""
+    """How closely an exported file's labels match those of torch in float32."""
 
     runtime: str
     equal: int = 0
     pixels: int = 0
-    #: Largest absolute difference of a logit.
+    #: Largest absolute difference between logits.
     difference: float = 0.0
     sizes: list[Size] = field(default_factory=list)
 
@@ -59,13 +59,13 @@ class Comparison:
 
 
 def compare(runtime: str, run: Run, files: ModelFiles, photographs: Sequence[RGBImage]) -> Comparison:
-    """Run each photograph and its mirror image as one batch at several sizes, by `run` and by torch.
+    """Run each photograph and its mirror image as one batch at several sizes, with `run` and with torch.
 
     Args:
-        runtime: the name of what `run` uses.
-        run: the exported file.
+        runtime: name of the runtime that `run` uses.
+        run: runs the exported file.
         files: the model.
-        photographs: at least one, uint8 RGB H×W×3.
+        photographs: one or more, uint8 RGB H×W×3.
     """
     metadata = files.metadata()
     reference, dtype = reference_engine(files, EngineOptions(precision="float32")), Labels.from_metadata(metadata).dtype
@@ -85,9 +85,9 @@ def compare(runtime: str, run: Run, files: ModelFiles, photographs: Sequence[RGB
 
 
 def compared_sizes(metadata: CheckpointMetadata, image: Size) -> list[Size]:
-    """Return sizes (height, width) for an image of size `image`: that of the resize policy, then smaller ones with odd sides.
+    """Return sizes (height, width) to compare for an image of size `image`: the resize policy's, then smaller, odd ones.
 
-    A network of segmentation_models.pytorch takes multiples of its output stride only.
+    For segmentation_models.pytorch's networks, which only take multiples of their output stride, sides are not odd.
     """
     whole = network_size(metadata.resize, image)
     step = metadata.model.output_stride

@@ -1,11 +1,11 @@
-"""Where exports go, unless the command line says where."""
+"""Default destinations of exports."""
 
-#: By target; {name} stands for the model's.
+#: Paths by target; {name} stands for the model's name.
 DEFAULTS = {
     "onnx": "build/export/{name}.onnx",
     "openvino": "build/export/{name}.xml",
     "triton": "build/export/triton",
     "ovms": "build/export/ovms",
 }
-#: Targets that are folders of models, each with a name and versions; the others are files.
+#: Targets that are folders of models with names and versions; all others are files.
 REPOSITORIES = frozenset({"triton", "ovms"})

@@ -1,7 +1,7 @@
-"""The error that all of this package raises."""
+"""This package's error."""
 
 from scripts.errors import UserError
 
 
 class ExportError(UserError):
-    """A model cannot be exported, or its export labels too many pixels unlike torch."""
+    """A model cannot be exported, or its export labels too many pixels differently from torch."""

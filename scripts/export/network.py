@@ -1,4 +1,4 @@
-"""What is exported: a network between pixels and labels, and how it describes itself to whoever opens the file."""
+"""The exported network, from pixels to labels, and the description stored in its file."""
 
 import json
 from collections.abc import Mapping
@@ -11,21 +11,21 @@ from model.checkpoint import Checkpoint
 from model.metadata import CheckpointMetadata
 from model.resize import resize_bilinear
 
-#: The names of the tensors; `image` and `label_map` are also those of this project's servers in KServe v2.
+#: Names of the tensors; this project's servers also use `image` and `label_map` in KServe v2.
 IMAGE, LABEL_MAP, LOGITS = "image", "label_map", "logits"
 OUTPUTS = (LABEL_MAP, LOGITS)
-#: The dimensions that are free, by index.
+#: The dynamic dimensions, by index.
 FREE_DIMENSIONS = {
     IMAGE: {0: "batch", 1: "height", 2: "width"},
     LABEL_MAP: {0: "batch", 1: "height", 2: "width"},
     LOGITS: {0: "batch", 2: "rows", 3: "columns"},
 }
-#: Metadata that an export leaves out: the checkpoint file's format, the normalization, which is in the graph, and quantization.
+#: Metadata left out of exports: the checkpoint file's format, the normalization, which is in the graph, and quantization.
 _LEFT_OUT = {"format_version", "normalization", "quantization"}
 
 
 class PixelsToLabels(nn.Module):
-    """Normalize pixels, run a checkpoint's network and label every pixel of its input."""
+    """Normalizes pixels, runs a checkpoint's network and labels every pixel of its input."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
@@ -34,26 +34,26 @@ class PixelsToLabels(nn.Module):
         self.eval()
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Map uint8 RGB B×H×W×3 to labels B×H×W, and to float32 logits B×classes×h×w on the network's grid."""
+        """Map uint8 RGB, B×H×W×3, to labels, B×H×W, and float32 logits, B×classes×h×w, on the network's grid."""
         logits = self.pixels_to_logits(pixels)
         enlarged = resize_bilinear(logits, pixels.shape[1:3], "half_pixel")
         return enlarged.argmax(1).to(self.label_type), logits
 
 
 def label_type(metadata: CheckpointMetadata) -> torch.dtype:
-    """Return the type of labels: bytes if these can count the classes; torch's exporter to ONNX has no uint16."""
+    """Return the type of labels: uint8 if it can hold the classes, else int32, as torch's ONNX exporter lacks uint16."""
     return torch.uint8 if metadata.model.num_classes <= 256 else torch.int32
 
 
 def describe(metadata: CheckpointMetadata) -> Mapping[str, str]:
-    """Return what a file says of its model: strings as they are, all else as JSON."""
+    """Return the metadata stored in the file: strings unchanged, everything else as JSON."""
     fields = metadata.model_dump(mode="json", exclude_none=True, exclude=_LEFT_OUT)
     texts = {name: field if isinstance(field, str) else json.dumps(field, ensure_ascii=False) for name, field in fields.items()}
     return {"usage": ". ".join(describe_tensors(metadata)), **texts}
 
 
 def describe_tensors(metadata: CheckpointMetadata) -> tuple[str, ...]:
-    """Return what the input and each output are, as sentences without full stops."""
+    """Return descriptions of the input and each output, as sentences without full stops."""
     model = metadata.model
     sides = f"sides that are multiples of {model.output_stride}" if model.is_smp else "any size"
     labels = str(label_type(metadata)).removeprefix("torch.")

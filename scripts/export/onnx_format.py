@@ -1,4 +1,4 @@
-"""ONNX files: one for every runtime that reads them."""
+"""ONNX files: one file works in every ONNX runtime."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from handler.network.engines.openvino_conversion import example_pixels
 from scripts.export.errors import ExportError
 from scripts.export.network import FREE_DIMENSIONS, IMAGE, OUTPUTS, PixelsToLabels
 
-#: Read by ONNX Runtime from 1.12 (2022) on, and by the runtimes in Triton and browsers.
+#: Supported by ONNX Runtime 1.12 (2022) and later, and by the runtimes in Triton and browsers.
 OPSET = 17
 
 
@@ -33,11 +33,11 @@ def require_packages() -> None:
 
 
 def write_onnx(module: PixelsToLabels, description: Mapping[str, str], path: Path) -> None:
-    """Write `module` to the ONNX file `path`, with `description` in its metadata; equal inputs give equal bytes."""
+    """Write `module` to the ONNX file `path`, with `description` in its metadata; the same inputs give the same bytes."""
     import onnx
 
     with warnings.catch_warnings():
-        # torch's newer exporter takes several times as long and needs packages more. The trace holds for every size.
+        # torch's newer exporter takes several times as long and needs more packages. The trace is valid for all sizes.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         warnings.filterwarnings("ignore", "Constant folding", UserWarning)
@@ -59,7 +59,7 @@ def write_onnx(module: PixelsToLabels, description: Mapping[str, str], path: Pat
 
 
 def load_onnx(path: Path) -> Callable[[Pixels], tuple[npt.NDArray[Any], Logits]]:
-    """Return a function that runs the file in float32 by ONNX Runtime on the CPU, from pixels to labels and logits."""
+    """Return a function that runs the file with ONNX Runtime in float32 on the CPU, from pixels to labels and logits."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""OpenVINO's intermediate representation: an .xml file with its .bin beside it."""
+"""OpenVINO's intermediate representation: an .xml file and its .bin file."""
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -16,14 +16,14 @@ from scripts.export.network import IMAGE, OUTPUTS, PixelsToLabels
 
 #: The section of the file's `rt_info` that describes the model.
 SECTION = "deeplab"
-#: By tensor. OpenVINO Model Server takes the batch's dimension from them.
+#: Layouts by tensor, which tell OpenVINO Model Server the batch dimension.
 _LAYOUTS = {IMAGE: "NHWC", OUTPUTS[0]: "NHW", OUTPUTS[1]: "NCHW"}
-#: Without it processors that can compute in bfloat16 do.
+#: Without it, processors that support bfloat16 use it.
 FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 def write_openvino(module: PixelsToLabels, description: Mapping[str, str], path: Path) -> None:
-    """Write `module` to `path` (.xml) and its weights to the .bin beside it, with `description` in its `rt_info`."""
+    """Write `module` to `path` (.xml) and its weights to a .bin next to it, with `description` in its `rt_info`."""
     graph = convert_module(module)
     for name, node in zip((IMAGE, *OUTPUTS), (*graph.get_parameters(), *graph.get_results()), strict=True):
         node.output(0).tensor.set_names({name})
@@ -34,7 +34,7 @@ def write_openvino(module: PixelsToLabels, description: Mapping[str, str], path:
 
 
 def load_openvino(path: Path) -> Callable[[Pixels], tuple[npt.NDArray[Any], Logits]]:
-    """Return a function that runs the files in float32 by OpenVINO on the CPU, from pixels to labels and logits."""
+    """Return a function that runs the files with OpenVINO in float32 on the CPU, from pixels to labels and logits."""
     compiled = core().compile_model(core().read_model(path), "CPU", FLOAT32)
 
     def run(pixels: Pixels) -> tuple[npt.NDArray[Any], Logits]:

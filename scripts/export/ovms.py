@@ -1,6 +1,6 @@
-"""A model repository of OpenVINO Model Server.
+"""Model repositories for OpenVINO Model Server.
 
-REPOSITORY/config.json, which lists the models, and NAME/1/model.xml with its model.bin.
+A repository holds config.json, which lists the models, and NAME/1/model.xml with its model.bin.
 """
 
 import json
@@ -17,7 +17,7 @@ _LIST = "model_config_list"
 def updated_configuration(path: Path, name: str) -> str:
     """Return the text of the configuration at `path`, which need not exist, with an entry for the model `name`.
 
-    Entries of other models, and all else, stay as they are.
+    Entries for other models, and everything else, are kept.
 
     Raises:
         ExportError: the file is not a configuration of OpenVINO Model Server.
@@ -29,12 +29,12 @@ def updated_configuration(path: Path, name: str) -> str:
 
 
 def model_entry(name: str) -> dict[str, Any]:
-    """Return the model's part of the configuration; its path is relative to the file's folder."""
+    """Return the model's entry in the configuration; its path is relative to the file's folder."""
     return {
         "name": name,
         "base_path": name,
         "shape": "(-1,-1,-1,3)",
-        # As was compared with torch: elsewhere, and in bfloat16, other labels come out.
+        # As compared with torch: other devices, and bfloat16, give different labels.
         "target_device": "CPU",
         "plugin_config": FLOAT32,
     }

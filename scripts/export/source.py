@@ -1,4 +1,4 @@
-"""The model to export: a checkpoint, or the one in an archive."""
+"""The model to export, from a checkpoint or an archive."""
 
 import tempfile
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a model can be exported to. Each target checks its destination first and writes to it last."""
+"""The targets to which a model can be exported. Each checks its destination first and writes to it last."""
 
 import re
 import shutil
@@ -18,16 +18,16 @@ from scripts.export.ovms import CONFIG, updated_configuration
 
 @dataclass(frozen=True)
 class GraphFormat:
-    """A file format, and the runtime by which its files are compared with torch."""
+    """A file format, and the runtime with which its files are compared with torch."""
 
     suffix: str
     #: Returns the runtime's name and version.
     runtime: Callable[[], str]
     #: Raises ExportError if the runtime is not installed.
     require_packages: Callable[[], None]
-    #: Writes a network and its description to a path with `suffix`, and perhaps a .bin beside it.
+    #: Writes a network and its description to a path with `suffix`, and possibly a .bin file next to it.
     write: Callable[[PixelsToLabels, Mapping[str, str], Path], None]
-    #: Loads what `write` wrote.
+    #: Loads the file that `write` wrote.
     load: Callable[[Path], Run]
 
 
@@ -59,16 +59,16 @@ class Target(ABC):
         """
         Raises:
             UsageError: the destination does not fit the target.
-            ExportError: what is there already does not.
+            ExportError: the destination's existing content does not fit the target.
         """
 
     @abstractmethod
     def publish(self, graph: Path, metadata: CheckpointMetadata, destination: Destination) -> Path:
-        """Write the file `graph`, and all that belongs to it, to the destination; return the path to show."""
+        """Write the file `graph` and its companions to the destination; return the path to show."""
 
 
 class SingleFile(Target):
-    """A file for a runtime; OpenVINO's has its weights beside it."""
+    """A file for a runtime; OpenVINO's has its weights in a second file."""
 
     def check(self, destination: Destination) -> None:
         if destination.path.suffix != self.format.suffix:
@@ -84,7 +84,7 @@ class SingleFile(Target):
 
 
 class Repository(Target):
-    """A folder of models for a server: NAME/VERSION/model.* and what `texts` returns."""
+    """A folder of models for a server: NAME/VERSION/model.* and the files from `texts`."""
 
     def check(self, destination: Destination) -> None:
         if destination.path.exists() and not destination.path.is_dir():
@@ -99,7 +99,7 @@ class Repository(Target):
         return destination.path / destination.name
 
     def texts(self, metadata: CheckpointMetadata, destination: Destination) -> Mapping[str, str]:
-        """Return the text files of the model's folder."""
+        """Return the text files for the model's folder, by relative path."""
         del metadata, destination
         return {}
 
@@ -112,7 +112,7 @@ class TritonRepository(Repository):
 
 
 class OvmsRepository(Repository):
-    """For OpenVINO Model Server, whose configuration lists all models of the folder."""
+    """For OpenVINO Model Server, whose configuration lists all models in the folder."""
 
     def check(self, destination: Destination) -> None:
         super().check(destination)
@@ -125,7 +125,7 @@ class OvmsRepository(Repository):
         return folder
 
 
-#: Their names and usual destinations are in `scripts.export.destinations`.
+#: Targets by name; default destinations are in `scripts.export.destinations`.
 TARGETS: dict[str, Target] = {
     "onnx": SingleFile(ONNX),
     "openvino": SingleFile(OPENVINO),
@@ -135,7 +135,7 @@ TARGETS: dict[str, Target] = {
 
 
 def add_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write `files`, by relative path, into `folder`: if it is new it appears whole, else they are replaced in their order."""
+    """Write `files`, by relative path, into `folder`: atomically if it is new, else replacing files in the given order."""
     if folder.exists():
         for name, content in files.items():
             write_atomically(folder / name, content)
@@ -150,6 +150,6 @@ def add_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _with_weights(graph: Path) -> list[Path]:
-    """Return the files of `graph`, its weights first, because it is nothing without them."""
+    """Return the files of `graph`, weights first, because the graph is useless without them."""
     weights = graph.with_suffix(".bin")
     return [weights, graph] if weights.exists() else [graph]

@@ -1,6 +1,6 @@
-"""A model repository of Triton Inference Server, for its ONNX Runtime backend.
+"""Model repositories for Triton Inference Server's ONNX Runtime backend.
 
-REPOSITORY/NAME/config.pbtxt and 1/model.onnx.
+NAME/ in a repository holds config.pbtxt and 1/model.onnx.
 """
 
 import re
@@ -9,15 +9,15 @@ from model.metadata import CheckpointMetadata
 from scripts.export.network import IMAGE, LABEL_MAP, LOGITS, describe, label_type
 
 CONFIG = "config.pbtxt"
-#: Requests of one size that Triton may run together, which pays on a GPU.
+#: Requests of one size that Triton may run together, which is faster on a GPU.
 _MAX_BATCH = 8
 
 
 def model_configuration(name: str, metadata: CheckpointMetadata) -> str:
-    """Return the text of a `config.pbtxt`: a `ModelConfig` in protobuf's text format. Its shapes leave out the batch.
+    """Return the text of `config.pbtxt`, a `ModelConfig` in protobuf's text format, whose shapes leave out the batch.
 
-    Through Triton a client cannot read the graph's metadata, but the configuration it can, so its parameters repeat them. Names
-    of classes are there and not in a `label_filename`: by that, Triton names positions in a flattened tensor.
+    Triton's clients cannot read the graph's metadata, but they can read the configuration, so its parameters repeat them. Class
+    names are there rather than in a `label_filename`, whose lines Triton assigns to positions in a flattened tensor.
     """
     labels = str(label_type(metadata)).removeprefix("torch.").upper()
     return f"""\

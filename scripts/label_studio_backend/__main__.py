@@ -1,14 +1,14 @@
-"""Pre-annotate the tasks of Label Studio by a running server: a machine learning backend for its projects.
+"""Pre-annotate Label Studio's tasks with a running server: a machine learning backend for its projects.
 
 export LABEL_STUDIO_API_KEY=...    # Account & Settings: a personal access token, or a legacy one
 python -m scripts.label_studio_backend --label-studio-url http://127.0.0.1:8090
 python -m scripts.label_studio_backend --label-studio-url https://labels.example.com --allow-host '*.amazonaws.com'
 
-Then connect http://127.0.0.1:9090 in the project's settings, Model. <BrushLabels> get masks, <PolygonLabels> polygons. Labels
-are the model's classes by name, in any case, by alias, or by predicted_values="cat,dog"; other classes are left out.
+Then connect http://127.0.0.1:9090 in the project's settings, under Model. <BrushLabels> get masks, <PolygonLabels> polygons.
+Labels match the model's classes by name, in any case, by alias, or by predicted_values="cat,dog"; other classes are left out.
 
-Images come from Label Studio, data: URIs and the hosts of --allow-host, and from nowhere else: who edits tasks would otherwise
-reach what this machine can. With BASIC_AUTH_USER and BASIC_AUTH_PASS in the environment, Label Studio must send these.
+Images come only from Label Studio, data: URIs and the hosts of --allow-host; otherwise anyone who can edit tasks could reach
+any host that this machine can. With BASIC_AUTH_USER and BASIC_AUTH_PASS in the environment, Label Studio must send these.
 Needs the extra `label-studio`: pip install '.[label-studio]'
 """
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from scripts.label_studio_backend.predictions import Predictor
 
 _DEFAULT_PORT = 9090
-#: Label Studio itself waits 100 seconds for a call, and a queue behind a retry would outlast it.
+#: Label Studio itself waits 100 seconds for a call, and the queue behind more retries would take longer.
 _RETRIES = 2
 #: Options that this program sets.
 _RESERVED = ("format", "masks")

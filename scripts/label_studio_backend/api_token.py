@@ -1,4 +1,4 @@
-"""Authorize requests to Label Studio by either of its kinds of tokens."""
+"""Authorize requests to Label Studio with either of its two kinds of tokens."""
 
 import base64
 import json
@@ -10,12 +10,12 @@ import requests
 
 from scripts.label_studio_backend.errors import TaskError
 
-#: Seconds before its end at which an access token is replaced.
+#: Seconds before an access token expires at which it is replaced.
 _EARLY_S = 30
 
 
 class ApiToken:
-    """A legacy token, sent as it is, or a personal access token, for which Label Studio hands out access tokens of minutes.
+    """A legacy token, sent unchanged, or a personal access token, exchanged for short-lived access tokens.
 
     https://labelstud.io/guide/access_tokens
     """
@@ -31,7 +31,7 @@ class ApiToken:
         """Return the value of the header `Authorization`.
 
         Raises:
-            TaskError: Label Studio does not take the token.
+            TaskError: Label Studio does not accept the token.
         """
         if not self._is_personal:
             return f"{'Bearer' if _claims(self._token) else 'Token'} {self._token}"
@@ -46,12 +46,12 @@ class ApiToken:
             return str(response.json()["access"])
         except (requests.RequestException, ValueError, LookupError, TypeError) as error:
             raise TaskError(
-                f"{self._refresh_url}: Label Studio does not take the personal access token in LABEL_STUDIO_API_KEY"
+                f"{self._refresh_url}: Label Studio does not accept the personal access token in LABEL_STUDIO_API_KEY"
             ) from error
 
 
 def _claims(token: str) -> dict[str, Any]:
-    """Return what a JSON Web Token says of itself; nothing for other text. Its signature is Label Studio's to check."""
+    """Return the claims of a JSON Web Token, or nothing for other text. Label Studio verifies the signature."""
     try:
         _, payload, _ = token.split(".")
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

@@ -1,4 +1,4 @@
-"""The routes by which Label Studio speaks to a machine learning backend. https://labelstud.io/guide/ml_create"""
+"""The routes that Label Studio calls on a machine learning backend. https://labelstud.io/guide/ml_create"""
 
 import base64
 import hmac
@@ -18,14 +18,14 @@ from scripts.errors import print_warning
 from scripts.label_studio_backend.errors import BackendError, InvalidCall, NoTaskAnswered
 from scripts.label_studio_backend.predictions import Predictor
 
-#: Tasks may hold whole images as data: URIs.
+#: Tasks may contain whole images as data: URIs.
 _MOST_BODY_BYTES = 256_000_000
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def build_app(predictor: Predictor, client: Client, user: str = "", password: str = "") -> Starlette:
-    """Return the application; with `user`, calls need HTTP's basic authentication."""
+    """Return the application; if `user` is given, calls need HTTP basic authentication."""
 
     async def health(_: Request) -> Response:
         await run_in_threadpool(client.require_server)
@@ -74,7 +74,7 @@ def _text(call: Mapping[str, Any], name: str) -> str:
 
 
 def _reporting(endpoint: Endpoint) -> Endpoint:
-    """Answer errors as JSON, and log them: Label Studio shows their status alone."""
+    """Answer errors as JSON, and log them, because Label Studio shows only their status."""
 
     async def report(request: Request) -> Response:
         try:

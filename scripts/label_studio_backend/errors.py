@@ -1,12 +1,12 @@
-"""The errors of this program.
+"""This program's errors.
 
 BackendError
-├── PackageMissing      the extra of this program is not installed
-├── AddressUnusable     another program listens at the address, or it is not this machine's
+├── PackageMissing      this program's extra is not installed
+├── AddressUnusable     the address is in use by another program, or does not belong to this machine
 ├── InvalidCall         a call is not what Label Studio would send
 ├── LabelConfigError    a project's labelling configuration cannot be served
-├── TaskError           one task cannot be answered; others may be
-│   └── ImageNotFound   its image is not where it says
+├── TaskError           one task cannot be answered; others may still be
+│   └── ImageNotFound   the task's image is not at its address
 └── NoTaskAnswered      no task of a call could be answered
 """
 
@@ -18,11 +18,11 @@ class BackendError(UserError):
 
 
 class PackageMissing(BackendError):
-    """The extra of this program is not installed."""
+    """This program's extra is not installed."""
 
 
 class AddressUnusable(BackendError):
-    """Another program listens at the address, or it is not this machine's."""
+    """The address is in use by another program, or does not belong to this machine."""
 
 
 class InvalidCall(BackendError):
@@ -38,8 +38,8 @@ class TaskError(BackendError):
 
 
 class ImageNotFound(TaskError):
-    """The server that should have the image answers 404."""
+    """The server that should have the image answered 404."""
 
 
 class NoTaskAnswered(BackendError):
-    """Every task of the call failed; Label Studio then stores nothing, and asks again."""
+    """Every task of the call failed; Label Studio then stores nothing and asks again."""

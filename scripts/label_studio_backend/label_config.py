@@ -1,4 +1,4 @@
-"""Read a project's labelling configuration: its tags for regions, their images and their labels."""
+"""Read a project's labelling configuration: its control tags, their images and their labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,30 +17,31 @@ _TAGS = " or ".join(f"<{tag}>" for tag in FORMATS)
 
 @dataclass(frozen=True)
 class Label:
-    """A `<Label>` of a control tag."""
+    """A `<Label>` in a control tag."""
 
     value: str
     alias: str
-    #: Names of a model's classes in the attribute `predicted_values`, which Label Studio's own backends heed as well.
+    #: The model's class names in the attribute `predicted_values`, which Label Studio's own backends use too.
     predicted: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Control:
-    """A control tag, and the image tag that it labels."""
+    """A control tag and the image tag that it labels."""
 
     from_name: str
     to_name: str
     #: A key of `FORMATS`.
     tag: str
-    #: The key of a task's data that holds the image.
+    #: The key in a task's data that holds the image.
     data_key: str
     labels: tuple[Label, ...]
 
     def label_of(self, class_name: str) -> str | None:
-        """Return the label for a class of the model; None: the project has none.
+        """Return the label for a model's class, or None if the project has none.
 
-        A class belongs to the label that predicts it, else to the one of its name or alias, else to one that differs in case.
+        A class gets the label whose `predicted_values` name it, else the label with its value or alias, else one that differs
+        only in case.
         """
         for names in self._names:
             if class_name in names:
@@ -56,13 +57,13 @@ class Control:
 
     @cached_property
     def _folded_names(self) -> dict[str, str]:
-        """Names in lower case, of labels that do not say which classes they stand for."""
+        """Return lower-case names of the labels without `predicted_values`."""
         names = [(name, label.value) for label in self.labels if not label.predicted for name in (label.alias, label.value)]
         return {name.casefold(): value for name, value in reversed(names) if name}
 
 
 def read_controls(label_config: str) -> list[Control]:
-    """Return a control for each image of the configuration: its first `<BrushLabels>` or `<PolygonLabels>`.
+    """Return each image's control in the configuration: its first `<BrushLabels>` or `<PolygonLabels>`.
 
     Raises:
         LabelConfigError: the XML is malformed, or no such tag labels an image.

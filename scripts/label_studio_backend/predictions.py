@@ -1,4 +1,4 @@
-"""Answer tasks of Label Studio with predictions of the segmentation server."""
+"""Answer Label Studio's tasks with the segmentation server's predictions."""
 
 import io
 import json
@@ -17,33 +17,33 @@ from scripts.served_labels import blank_image, read_labels
 
 _FAILURES_SHOWN = 3
 
-#: Returns the image file of a task's value, and takes the task's id.
+#: Returns the image file that a task's value refers to; takes the value and the task's id.
 Fetch = Callable[[str, object], bytes]
 Prediction = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What the server segments with."""
+    """The model on the segmentation server."""
 
-    #: As in its predictions.
+    #: Version, as stated in predictions.
     version: str
     classes: tuple[str, ...]
 
 
 class Predictor:
-    """Predicts tasks. Several threads may ask at once."""
+    """Predicts tasks. Several threads may use it at once."""
 
     def __init__(self, client: Client, fetch: Fetch, options: Mapping[str, str], jobs: int) -> None:
-        """Keep the settings; `options` are sent with every image, `jobs` is the number of images in flight."""
+        """Store the settings; `options` are sent with every image, `jobs` is the number of images in flight."""
         self._client, self._fetch, self._options = client, fetch, options
         self._pool = ThreadPoolExecutor(jobs)
         self._model: ServedModel | None = None
 
     def model(self) -> ServedModel:
-        """Return the served model. The server is asked once, and again after a prediction by another model.
+        """Return the served model, cached until a prediction comes from another model.
 
-        Label Studio asks before each prediction, and waits three seconds.
+        Label Studio asks before each prediction, and waits only three seconds.
 
         Raises:
             AnswerError: the server is unreachable, or refuses the options.
@@ -57,10 +57,10 @@ class Predictor:
         return model
 
     def check(self, label_config: str) -> str:
-        """Return the model's version, if the project can be served.
+        """Check that the project can be served, and return the model's version.
 
         Raises:
-            LabelConfigError: the configuration has no tag to fill, or no label of the model.
+            LabelConfigError: the configuration has no tag to fill, or none of its labels is a class of the model.
             AnswerError: the server is unreachable, or refuses the options.
         """
         controls, model = read_controls(label_config), self.model()
@@ -73,9 +73,9 @@ class Predictor:
         return model.version
 
     def predict(self, tasks: Sequence[Mapping[str, Any]], label_config: str) -> list[Prediction]:
-        """Return a prediction for each task, in their order; an empty one, with a warning, for a task that fails.
+        """Return a prediction for each task, in order; a task that fails gets an empty one, with a warning.
 
-        Label Studio wants as many predictions as tasks, and drops all if one lacks its result.
+        Label Studio requires one prediction per task, and drops all if one lacks its result.
 
         Raises:
             LabelConfigError: the configuration has no tag to fill.
@@ -96,7 +96,7 @@ class Predictor:
         return [empty if isinstance(answer, Exception) else answer for answer in answers]
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         self._pool.shutdown(cancel_futures=True)
 
     def _predict_or_fail(self, task: Mapping[str, Any], controls: Sequence[Control]) -> Prediction | AnswerError | TaskError:
@@ -117,7 +117,7 @@ class Predictor:
             if self._model and self._model.version != version:
                 self._model = None
             regions += _for_project(answer["result"], control)
-        # Ids are unique in a task, which may have several images.
+        # Ids must be unique in a task, which may have several images.
         result = [{**region, "id": f"region{number}"} for number, region in enumerate(regions, start=1)]
         score = sum(region["score"] for region in result) / len(result) if result else 0.0
         return {"model_version": version, "score": round(score, 4), "result": result}
@@ -136,7 +136,7 @@ def _reference(task: Mapping[str, Any], data_key: str) -> str:
 
 
 def _for_project(regions: Sequence[Mapping[str, Any]], control: Control) -> list[dict[str, Any]]:
-    """Return the regions whose class is a label of the project, under the names that the project has for them."""
+    """Return the regions whose class is a label of the project, under the project's names."""
     found = []
     for region in regions:
         (class_name,) = region["value"][region["type"]]

@@ -1,8 +1,8 @@
-"""Fetch the images that tasks refer to, from nowhere that the operator has not allowed.
+"""Fetch the images that tasks refer to, only from sources that the operator has allowed.
 
-Whoever can edit tasks chooses these addresses, and this program may reach hosts that they cannot. So it asks Label Studio and
-the hosts that `--allow-host` names, redirects included; the token goes to Label Studio's files alone; files of this machine are
-read below one folder, if at all.
+Anyone who can edit tasks chooses these addresses, and this program may reach hosts that they cannot. So it contacts only Label
+Studio and the hosts named with `--allow-host`, also for redirects; the token is only sent for Label Studio's files; local files
+are only read below one folder, if at all.
 """
 
 import base64
@@ -24,7 +24,7 @@ _MOST_REDIRECTS = 5
 _CHUNK_BYTES = 1 << 16
 _CONNECT_WITHIN_S = 10.0
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-#: Paths under which Label Studio serves the files of tasks.
+#: Paths under which Label Studio serves tasks' files.
 _FILE_PATHS = ("/data/", "/storage-data/", "/tasks/")
 
 
@@ -32,19 +32,19 @@ _FILE_PATHS = ("/data/", "/storage-data/", "/tasks/")
 class ImageSources:
     """Where images may come from, and how large they may be."""
 
-    #: Without a slash at its end; empty: there is none.
+    #: Without a trailing slash; empty if there is none.
     label_studio_url: str = ""
-    #: Names or patterns such as `*.example.com`.
+    #: Host names, or patterns such as `*.example.com`.
     allowed_hosts: Sequence[str] = ()
-    #: What Label Studio calls `LOCAL_FILES_DOCUMENT_ROOT`; None: local files come from Label Studio.
+    #: Label Studio's `LOCAL_FILES_DOCUMENT_ROOT`; if None, local files are fetched from Label Studio.
     local_files: Path | None = None
     max_bytes: int = 32_000_000
-    #: Seconds for one image in all.
+    #: Total time for one image, in seconds.
     timeout_s: float = 60.0
 
 
 class TaskImages:
-    """Fetches images. Several threads may ask at once."""
+    """Fetches images. Several threads may use it at once."""
 
     def __init__(self, sources: ImageSources, token: str = "") -> None:
         self._sources = sources
@@ -56,7 +56,7 @@ class TaskImages:
         """Return the file at `reference`, a task's value: a URL, a path of Label Studio, or a `data:` URI.
 
         Raises:
-            TaskError: it is somewhere that is not allowed, cannot be had, or is too large.
+            TaskError: the file's source is not allowed, or the file cannot be fetched or is too large.
         """
         found = _SCHEME.match(reference)
         scheme = found[1].lower() if found else ""
@@ -66,7 +66,7 @@ class TaskImages:
             return self._download(reference)
         if scheme == "file" or (self._sources.local_files and reference.startswith("/data/local-files/")):
             return self._read_file(reference)
-        if scheme:  # A cloud storage, whose keys Label Studio has.
+        if scheme:  # Cloud storage, for which Label Studio has the keys.
             return self._download(self._in_label_studio(f"/tasks/{task_id}/presign/?fileuri={quote(reference, safe='')}"))
         path = f"/data/{reference.lstrip('/')}" if reference.lstrip("/").startswith("upload/") else reference
         if not path.startswith(_FILE_PATHS):
@@ -76,13 +76,13 @@ class TaskImages:
         except ImageNotFound:
             if not path.startswith("/data/upload/"):
                 raise
-            # Where uploads are kept in a cloud storage, Label Studio serves them elsewhere.
+            # Label Studio serves uploads at another path if it keeps them in cloud storage.
             key = quote(unquote(path.removeprefix("/data/")))
             return self._download(self._in_label_studio(f"/storage-data/uploaded/?filepath={key}"))
 
     def _in_label_studio(self, path: str) -> str:
         if not self._base.scheme:
-            raise TaskError(f"{_shown(path)}: is a path of Label Studio; give its address by --label-studio-url")
+            raise TaskError(f"{_shown(path)}: is a path of Label Studio; give its address with --label-studio-url")
         return self._sources.label_studio_url + path
 
     def _download(self, url: str) -> bytes:
@@ -116,7 +116,7 @@ class TaskImages:
         if ".." in unquote(parts.path).replace("\\", "/").split("/"):
             raise TaskError(f"{_shown(url)}: has '..' in its path")
         if not self._is_label_studio(url) and not any(fnmatchcase(host, name.lower()) for name in self._sources.allowed_hosts):
-            raise TaskError(f"{_shown(url)}: images may not come from {host!r}; allow it by --allow-host {host}")
+            raise TaskError(f"{_shown(url)}: images may not come from {host!r}; allow it with --allow-host {host}")
 
     def _is_label_studio(self, url: str) -> bool:
         return bool(self._base.scheme) and _origin(url) == _origin(self._sources.label_studio_url)
@@ -146,10 +146,10 @@ class TaskImages:
     def _read_file(self, reference: str) -> bytes:
         parts, root = urlsplit(reference), self._sources.local_files
         if root is None:
-            raise TaskError(f"{_shown(reference)}: files of this machine are read below --local-files alone")
+            raise TaskError(f"{_shown(reference)}: local files are only read below --local-files")
         name = parse_qs(parts.query).get("d", [""])[0] if parts.scheme != "file" else unquote(parts.path)
         try:
-            # Links are followed first: one may lead out of the folder. An absolute path replaces the root.
+            # Links are resolved first, since one may lead out of the folder. An absolute path replaces the root.
             path = (root / name).resolve(strict=True)
             if not path.is_relative_to(root.resolve()) or not path.is_file():
                 raise TaskError(f"{name!r}: is not a file below {root}")
@@ -180,7 +180,7 @@ def _origin(url: str) -> tuple[str, str | None, int]:
 
 
 def _shown(url: str) -> str:
-    """Return `url` without its query, which may hold a signature, and without a password."""
+    """Return `url` without its query, which may hold a signature, and without any password."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}"[:200] if host else parts.path[:200]

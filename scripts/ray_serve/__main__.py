@@ -1,10 +1,10 @@
-"""Serve an archive by Ray Serve: on a running cluster, or on a Ray that is started on this machine.
+"""Serve an archive with Ray Serve: on a running cluster, or on a Ray started on this machine.
 
   python -m scripts.ray_serve --archive build/model-store/deeplabv3.mar --replicas 1:4
   python -m scripts.ray_serve --archive /models/deeplabv3.mar --address auto --host 0.0.0.0 --server "--tokens /models/tokens"
 
-Every node needs the archive at the same path, and the packages of this project. SIGTERM and Ctrl-C let requests finish and end
-the application. Paths, bodies and answers are those of docs/http-api.md; docs/scale.md says what Ray Serve does otherwise.
+Every node needs the archive at the same path, and this project's packages. SIGTERM and Ctrl-C let requests finish and end the
+application. Paths, bodies and answers are as in docs/http-api.md; docs/scale.md lists what is different on Ray Serve.
 """
 
 import os
@@ -25,21 +25,21 @@ from scripts.ray_serve.proxy_errors import CALLBACK, VARIABLE
 
 _PROG = "python -m scripts.ray_serve"
 _DEFAULTS = ServeSettings.model_fields
-#: For the processes of a Ray of one's own; those of a running cluster have what they were started with.
+#: For the processes of a private Ray; a running cluster's processes keep their settings.
 _RAY_SETTINGS = {
     VARIABLE: CALLBACK,
-    # Ray Serve kills proxies that are not ready within 5 s, which a busy machine may need.
+    # By default Ray Serve kills proxies that are not ready within 5 s, which is too short on a busy machine.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "180",
 }
-#: How often it is waited for proxies, for the 60 s that Ray Serve allows.
+#: How many times to wait for proxies, 60 s each as Ray Serve allows.
 _TRIES = 3
-#: Exit code after SIGTERM while Ray starts, as shells have it.
+#: Exit code after SIGTERM while Ray starts, as in shells.
 _ENDED = 128 + signal.SIGTERM
 
 
 @report_errors
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until a signal comes; return the exit code."""
+    """Serve until a signal arrives; return the exit code."""
     chosen = parser().parse_args(arguments)
     if chosen.address is None and not chosen.archive.exists():
         raise UserError(f"{chosen.archive}: no such archive; `make package` builds it")
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as cleanup:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(_ENDED))
         cleanup.enter_context(connected(chosen.address))
-        # Ray's own handler of SIGTERM would leave its files behind.
+        # Ray's own SIGTERM handler would leave its files behind.
         for handled in (signal.SIGTERM, signal.SIGINT):
             signal.signal(handled, lambda *_: ended.set())
         from ray import serve
@@ -66,12 +66,12 @@ def parser() -> Parser:
     """Return the parser of the command line."""
     built = Parser(_PROG, __doc__)
     add = built.add_argument
-    add("--archive", type=Path, required=True, metavar="FILE", help="the model archive; every node has it at this path")
+    add("--archive", type=Path, required=True, metavar="FILE", help="the model archive, at this path on every node")
     add("--name", metavar="NAME", help="name of the model (that of the file)")
-    add("--address", metavar="ADDRESS", help="of a running cluster, or auto; without it Ray starts on this machine")
-    add("--host", default="127.0.0.1", help="address that the proxies listen on (%(default)s: this machine alone)")
+    add("--address", metavar="ADDRESS", help="address of a cluster, or auto; by default Ray is started on this machine")
+    add("--host", default="127.0.0.1", help="address that the proxies listen on (%(default)s: only this machine)")
     add("--port", type=whole_number(1, 65535), default=8000, metavar="N", help="their port (%(default)s)")
-    add("--replicas", type=_replicas, default=(1, 1), metavar="MIN:MAX", help="replicas, by the requests that wait (1:1)")
+    add("--replicas", type=_replicas, default=(1, 1), metavar="MIN:MAX", help="replicas, scaled by waiting requests (1:1)")
     for name, kind, text in (
         ("cpus", number(0.1, 1024), "processors of a replica"),
         ("gpus", number(0, 64), "GPUs of a replica"),
@@ -88,7 +88,7 @@ def parser() -> Parser:
 
 
 def read_arguments(chosen: Namespace) -> ServeSettings:
-    """Return the settings of the application that a command line asks for."""
+    """Return the application's settings from a command line."""
     least, most = chosen.replicas
     given = {name: value for name, value in vars(chosen).items() if name in _DEFAULTS}
     archive = chosen.archive if chosen.address else chosen.archive.resolve()
@@ -101,7 +101,7 @@ def _run(serve: ModuleType, settings: ServeSettings, chosen: Namespace) -> None:
     """Start the proxies and the application, and return when it is ready.
 
     Raises:
-        UserError: it cannot be deployed, or the port is taken.
+        UserError: the application cannot be deployed, or the port is in use.
     """
     address = {"host": chosen.host, "port": chosen.port}
     try:
@@ -112,7 +112,7 @@ def _run(serve: ModuleType, settings: ServeSettings, chosen: Namespace) -> None:
 
 
 def _patiently(call: Callable[[], object]) -> None:
-    """Call again what gave up waiting for proxies: it begins nothing anew, and waits for what a busy machine still does."""
+    """Repeat a call that gave up waiting for proxies; this starts nothing new, but gives a busy machine more time."""
     for _ in range(_TRIES - 1):
         try:
             call()
@@ -123,7 +123,7 @@ def _patiently(call: Callable[[], object]) -> None:
 
 
 def _reason(serve: ModuleType) -> str:
-    """Return what Ray Serve says of the deployment, from the error's own words on if it has some."""
+    """Return Ray Serve's message about the deployment, starting at the error's own text if it contains one."""
     application = serve.status().applications.get(NAME)
     messages = [deployment.message for deployment in application.deployments.values()] if application else []
     lines = " ".join(messages).strip().splitlines()

@@ -1,4 +1,4 @@
-"""The server's routes as a deployment of Ray Serve: replicas by the number of requests that wait."""
+"""The server's routes as a Ray Serve deployment, with replicas scaled by the number of waiting requests."""
 
 import shlex
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ from scripts.errors import UsageError, UserError
 from scripts.ray_cluster import require_ray
 
 NAME = "deeplab"
-#: Estimate for a replica and its worker with the default model under load; after one request they have half (docs/scale.md).
+#: Estimate for a replica and its worker with the default model under load; after one request they use half (docs/scale.md).
 REPLICA_BYTES = 1_200_000_000
-#: What Ray Serve itself does, or a replica cannot.
+#: Server options that Ray Serve handles itself, or that a replica cannot support.
 _NOT_OF_REPLICAS = ("host", "port", "grpc_port", "certificate", "key")
 
 
@@ -27,25 +27,25 @@ class ServeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    #: The archive; every node has it at this path.
+    #: Path of the archive, the same on every node.
     archive: Path
-    #: The model's name; None: the archive's.
+    #: The model's name; None for the archive's.
     name: str | None = None
     min_replicas: int = Field(default=1, ge=1)
     max_replicas: int = Field(default=1, ge=1)
-    #: Processors, GPUs and bytes of memory of one replica.
+    #: Processors, GPUs and bytes of memory for each replica.
     cpus: float = Field(default=1, gt=0)
     gpus: float = Field(default=0, ge=0)
     memory: int = Field(default=REPLICA_BYTES, gt=0)
-    #: Requests in one replica at a time: those that run, and one or two whose image is decoded meanwhile.
+    #: Concurrent requests per replica: those being run, and one or two whose images are decoded meanwhile.
     ongoing: int = Field(default=4, ge=1)
-    #: Requests that wait in each proxy; more get 503.
+    #: Most requests waiting in each proxy; further ones get 503.
     queued: int = Field(default=100, ge=1)
-    #: Seconds of more load than the replicas are for, before another one is started.
+    #: Seconds of excess load before another replica is started.
     busy_after: float = Field(default=10, gt=0)
-    #: Seconds without load before a replica is ended.
+    #: Seconds without load before a replica is stopped.
     idle_after: float = Field(default=300, gt=0)
-    #: More options of the server, as on its command line: `--tokens FILE --timeout 60`.
+    #: Further server options, as on its command line: `--tokens FILE --timeout 60`.
     server: str = ""
 
 
@@ -53,7 +53,7 @@ def application(settings: Mapping[str, Any] | ServeSettings) -> Any:
     """Return an application for Ray Serve.
 
     Args:
-        settings: those of `ServeSettings`, as `serve run` and a configuration file give them.
+        settings: the settings of `ServeSettings`, as given by `serve run` or a configuration file.
 
     Raises:
         UserError: a setting is unknown or wrong, or Ray is not installed.
@@ -93,10 +93,10 @@ def read_settings(settings: Mapping[str, Any] | ServeSettings) -> ServeSettings:
 
 
 def server_options(settings: ServeSettings) -> ServerOptions:
-    """Return the options of the server in a replica, without a check whether the archive exists here.
+    """Return the server options for a replica, without checking that the archive exists on this machine.
 
     Raises:
-        UsageError: an option is unknown or wrong, or concerns what Ray Serve does.
+        UsageError: an option is unknown or wrong, or controls something that Ray Serve handles itself.
     """
     name = settings.name or settings.archive.stem
     try:
@@ -115,11 +115,11 @@ def server_options(settings: ServeSettings) -> ServerOptions:
 
 
 class Replica:
-    """One replica: the server's routes in this process, and beside it the worker that has the model."""
+    """One replica: the server's routes in this process, and the model in a worker process."""
 
-    # Ray Serve awaits it.
+    # Ray Serve awaits the constructor.
     async def __init__(self, settings: ServeSettings) -> None:  # type: ignore[misc]
-        """Start, and return when the model is ready.
+        """Start the replica and return when the model is ready.
 
         Raises:
             UserError: this node does not have the archive, or the model cannot be loaded.
@@ -139,6 +139,6 @@ class Replica:
         """Let Ray Serve replace this replica when its workers keep dying.
 
         Raises:
-            ModelNotReady: they do.
+            ModelNotReady: the workers keep dying.
         """
         self._front.check_health()

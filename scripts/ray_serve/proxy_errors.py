@@ -1,6 +1,6 @@
-"""Give what Ray Serve's proxy refuses, or loses with a replica, the status and body that the service's own errors have.
+"""Give requests that Ray Serve's proxy refuses, or loses with a replica, the status and body of the service's own errors.
 
-The nodes name it in `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` (`CALLBACK`); Ray Serve's proxy calls it when it starts.
+The nodes set `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` to `CALLBACK`, which Ray Serve's proxy calls when it starts.
 """
 
 from starlette.datastructures import MutableHeaders
@@ -19,17 +19,17 @@ from handler.servers.asgi.errors import (
 
 VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 CALLBACK = "scripts.ray_serve.proxy_errors:middlewares"
-#: Paths of Ray Serve's own, for probes.
+#: Ray Serve's own paths, for probes.
 _OWN_PATHS = "/-/"
 
 
 def middlewares() -> list[Middleware]:
-    """Return what Ray Serve's proxy wraps its application in."""
+    """Return the middleware that Ray Serve's proxy wraps around its application."""
     return [Middleware(ProxyErrors)]
 
 
 class ProxyErrors:
-    """ASGI middleware around the proxy. A replica's own errors are JSON and pass; the proxy's are plain text, or nothing."""
+    """ASGI middleware around the proxy. A replica's errors, in JSON, pass; the proxy's are plain text or empty."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -44,7 +44,7 @@ class ProxyErrors:
 
 
 class _Reply:
-    """One answer on its way through the proxy."""
+    """One answer passing through the proxy."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -52,13 +52,13 @@ class _Reply:
         self._is_replaced = False
 
     async def send(self, message: Message) -> None:
-        """Pass a message of the answer on, or send an error in its place."""
+        """Forward a message of the answer, or send an error in its place."""
         if message["type"] != "http.response.start":
             if not self._is_replaced:
                 await self._send(message)
             return
         headers = MutableHeaders(raw=list(message["headers"]))
-        if request_ids := headers.getlist("x-request-id"):  # The proxy adds one to the replica's, which is the same.
+        if request_ids := headers.getlist("x-request-id"):  # The proxy adds a second, identical one to the replica's.
             headers["x-request-id"] = request_ids[0]
         self._has_started = True
         if error := proxy_error(message["status"], headers):
@@ -68,7 +68,7 @@ class _Reply:
             await self._send({**message, "headers": headers.raw})
 
     async def end(self) -> None:
-        """Answer a request that got no reply, because its replica ended."""
+        """Answer a request that got no reply because its replica ended."""
         if not self._has_started:
             await self._answer(Unavailable("the replica that held this request has ended; send the request again"))
 
@@ -82,16 +82,16 @@ class _Reply:
 
 
 def proxy_error(status: int, headers: MutableHeaders) -> SegmentationError | None:
-    """Return the service's error for one of the proxy itself; None: a replica has answered."""
+    """Return the service's error for an error of the proxy itself, or None if a replica has answered."""
     if status < 400 or not headers.get("content-type", "").startswith("text/plain"):
         return None
     if status == 503 and "retry-after" in headers:
         again = int(headers["retry-after"])
-        return QueueFull(f"as many requests wait as may; try again in {again} s", again)
+        return QueueFull(f"the queue is full; try again in {again} s", again)
     if status == 503:
         return ModelNotReady("no replica can take requests now")
     if status == 408:
-        return DeadlineExceeded("the answer was not there within the time that the proxy allows (request_timeout_s)")
+        return DeadlineExceeded("there was no answer within the proxy's time limit (request_timeout_s)")
     if status == 404:
         return PathNotFound("no application is served at this path")
-    return InternalError("the proxy of Ray Serve failed; its log says why")
+    return InternalError("Ray Serve's proxy failed; its log says why")

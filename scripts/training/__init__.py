@@ -1,1 +1,1 @@
-"""Training of networks: `python -m scripts.train`."""
+"""Training networks: `python -m scripts.train`."""

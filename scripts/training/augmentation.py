@@ -1,4 +1,4 @@
-"""Random crops: image and mask are scaled, cropped and flipped together; colours vary in the image alone."""
+"""Random crops: image and mask are scaled, cropped and flipped together; colours vary in the image only."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ SampleT = TypeVar("SampleT")
 
 
 class Samples(Protocol[SampleT]):
-    """Annotated images, independent of their storage."""
+    """Annotated images, independent of how they are stored."""
 
     @property
     def samples(self) -> Sequence[SampleT]: ...
@@ -34,7 +34,7 @@ class Samples(Protocol[SampleT]):
 
 
 class TrainingCrops(Dataset[tuple[Tensor, Tensor]]):
-    """Augmented crops: uint8 3×S×S and class indices int64 S×S. A crop is a pure function of its draw, in any process."""
+    """Augmented crops, uint8 3×S×S with class indices int64 S×S; each is a pure function of its draw, in any process."""
 
     def __init__(self, data: Samples[Any], augment: Callable[[RGBImage, Mask], tuple[Tensor, Tensor]]) -> None:
         self._data = data
@@ -50,12 +50,12 @@ class TrainingCrops(Dataset[tuple[Tensor, Tensor]]):
 
 
 class Augmentation:
-    """Makes random crops of images that `resize` would prepare for serving. All random numbers are from torch's CPU generator.
+    """Makes random crops of images sized as `resize` would in serving. All random numbers come from torch's CPU generator.
 
-    Where a crop is larger than its image, it is padded with the normalization's mean colour and void.
+    A crop larger than its image is padded with the normalization's mean colour and void.
 
     Args:
-        background: the class that crops do not focus on, if there is one.
+        background: the class that crops never focus on, or None.
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class Augmentation:
             mean_colour = [round(255 * mean) for mean in normalization.mean]
             fill = {tv_tensors.Image: mean_colour, tv_tensors.Mask: VOID}
             changes.insert(0, _RandomCut(config.crop_size, config.focus_probability, background))
-            # Pads small images at a random position; last, so that colours of the padding do not vary.
+            # Pads small images at a random position; last, so that the padding's colour does not vary.
             changes.append(v2.RandomCrop(config.crop_size, pad_if_needed=True, fill=fill))
         scale = _RandomScale(resize, config.scale_range, whole=config.crop_size is None)
         self._transform = v2.Compose([scale, *changes])
 
     def __call__(self, pixels: RGBImage, classes: Mask) -> tuple[Tensor, Tensor]:
-        """Return a crop, uint8 3×S×S and int64 S×S (3×h×w and h×w if whole), of an image H×W×3 and its classes H×W."""
+        """Return a crop, uint8 3×S×S and int64 S×S (3×h×w and h×w if whole), from an image H×W×3 and its classes H×W."""
         image, mask = self._transform(
             tv_tensors.Image(torch.tensor(pixels).permute(2, 0, 1)), tv_tensors.Mask(torch.tensor(classes)[None])
         )
@@ -86,7 +86,7 @@ class Augmentation:
 
 
 class _RandomScale(v2.Transform):  # type: ignore[misc]  # torchvision has no types.
-    """Resize to a random multiple of the size of the network's input in serving; whole images keep the policy's multiples."""
+    """Resize by a random factor relative to the input size in serving; whole images keep the policy's multiples."""
 
     def __init__(self, resize: ResizePolicy, scale_range: tuple[float, float], *, whole: bool) -> None:
         super().__init__()
@@ -105,14 +105,14 @@ class _RandomScale(v2.Transform):  # type: ignore[misc]  # torchvision has no ty
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         if not isinstance(inpt, tv_tensors.Mask):
             return tvf.resize(inpt, params["size"], antialias=True)
-        # Torchvision resizes a Mask by "nearest", which samples at the corners of the new pixels; the image is sampled at
+        # Torchvision resizes a Mask with "nearest", which samples at the corners of the new pixels; the image is sampled at
         # their centres, so the mask would be off by up to half a pixel.
         resized = tvf.resize_image(inpt, params["size"], v2.InterpolationMode.NEAREST_EXACT, antialias=False)
         return tv_tensors.wrap(resized, like=inpt)
 
 
 class _RandomCut(v2.Transform):  # type: ignore[misc]  # torchvision has no types.
-    """Crop each side to at most `side` pixels: anywhere or, with `focus_probability`, around a pixel of some class."""
+    """Crop each side to at most `side` pixels: anywhere or, with `focus_probability`, around a pixel of a random class."""
 
     def __init__(self, side: int, focus_probability: float, background: int | None) -> None:
         super().__init__()
@@ -132,9 +132,9 @@ class _RandomCut(v2.Transform):  # type: ignore[misc]  # torchvision has no type
         return tvf.crop(inpt, **params)
 
     def _offset(self, length: int, focus: int | None) -> int:
-        """Return where the crop starts along an axis of `length` pixels.
+        """Return the crop's start along an axis of `length` pixels.
 
-        A pixel in `focus` lies in the middle half of the crop, unless the edges of the image do not allow it.
+        The pixel `focus` falls into the middle half of the crop, unless the edges of the image prevent it.
         """
         last = max(0, length - self._side)
         if focus is None:
@@ -142,7 +142,7 @@ class _RandomCut(v2.Transform):  # type: ignore[misc]  # torchvision has no type
         return min(max(focus - self._side // 2 + _between(-(self._side // 4), self._side // 4), 0), last)
 
     def _focus(self, mask: Tensor) -> tuple[int, int] | None:
-        """Return a random pixel (row, column) of a random class in `mask` H×W; None if it is all background or void."""
+        """Return a random pixel (row, column) of a random class in `mask` H×W, or None if it is all background or void."""
         classes = [index for index in mask.unique().tolist() if index not in (self._background, VOID)]
         if not classes:
             return None
@@ -152,7 +152,7 @@ class _RandomCut(v2.Transform):  # type: ignore[misc]  # torchvision has no type
 
 
 class _Independent(v2.Compose):  # type: ignore[misc]  # torchvision has no types.
-    """Transforms whose random numbers do not affect those of the transforms after them."""
+    """Transforms that draw random numbers without affecting those of later transforms."""
 
     def __init__(self, *transforms: v2.Transform) -> None:
         super().__init__(transforms)
@@ -164,13 +164,13 @@ class _Independent(v2.Compose):  # type: ignore[misc]  # torchvision has no type
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed random numbers inside the block and restore the generator after it."""
+    """Seed the random generator inside the block and restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed, which in the training process would seed the accelerators' generators too.
+        # Not torch.manual_seed, which would also seed the accelerators' generators in the training process.
         torch.default_generator.manual_seed(seed)
         yield
 
 
 def _between(low: int, high: int) -> int:
-    """Return a random integer, both bounds included."""
+    """Return a random integer from `low` to `high`, both included."""
     return int(torch.randint(low, high + 1, ()))

@@ -1,4 +1,4 @@
-"""Start a backbone from the weights of a classifier: published ones, or a file."""
+"""Initialize a backbone from a classifier's weights, published or from a file."""
 
 import contextlib
 import logging
@@ -19,39 +19,39 @@ from scripts.errors import UserError
 from scripts.weight_files.candidates import find_candidates, fit, list_names
 from scripts.weight_files.tensor_maps import TensorMap, WeightsFile, read_weights
 
-#: The value of `backbone_weights` that stands for published weights.
+#: The value of `backbone_weights` that selects published weights.
 IMAGENET = "imagenet"
-#: Published weights that torchvision's own segmentation recipes start from.
+#: The published weights from which torchvision's own segmentation recipes start.
 _TORCHVISION_VERSION = "IMAGENET1K_V1"
-#: The encoders of segmentation_models.pytorch that timm builds.
+#: Prefix of segmentation_models.pytorch's encoders that timm builds.
 _SMP_TIMM_PREFIX = "tu-"
 _INSTEAD = "or give a file with a classifier's state dict as backbone_weights"
 
 
 class BackboneWeightsError(UserError):
-    """Weights of a backbone cannot be fetched, or are those of another backbone."""
+    """A backbone's weights cannot be fetched, or belong to another backbone."""
 
 
 @dataclass(frozen=True)
 class _Published:
-    """Weights of a whole classifier."""
+    """A whole classifier's weights."""
 
     name: str
     state: Mapping[str, Tensor]
 
 
 def load_backbone_weights(network: Network, source: str, model: ModelConfig) -> str:
-    """Load the weights of a classifier into the backbone of `network`; statistics of batch normalization are among them.
+    """Load a classifier's weights, including batch normalization statistics, into the backbone of `network`.
 
     Args:
         source: `imagenet`, or the path of a state dict, with or without the classifier's last layers.
         model: the configuration of `network`.
 
     Returns:
-        A sentence on what was loaded and what was left out.
+        A sentence that says what was loaded and what was left out.
 
     Raises:
-        BackboneWeightsError: the weights cannot be fetched, or are those of another backbone.
+        BackboneWeightsError: the weights cannot be fetched, or belong to another backbone.
         WeightsFileError: the file holds no state dict.
         CheckpointError: shapes differ, or values are not finite.
     """
@@ -67,13 +67,13 @@ def load_backbone_weights(network: Network, source: str, model: ModelConfig) -> 
 
 
 def published_normalization(model: ModelConfig) -> Normalization:
-    """Return the normalization of images that published weights of the backbone were trained with."""
+    """Return the image normalization with which the backbone's published weights were trained."""
     pretrained = None if (name := _timm_name(model)) is None else _timm().models.get_pretrained_cfg(name)
     return Normalization() if pretrained is None else Normalization(mean=pretrained.mean, std=pretrained.std)
 
 
 def _match(network: Network, file: WeightsFile, model: ModelConfig) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the backbone's tensors by their names in it, and the names of the others."""
+    """Return the backbone's tensors, by name in the backbone, and the names of all other tensors."""
     places = {_canonical(_classifier_name(name, model)): name for name in network.backbone.state_dict()}
     candidates = find_candidates(file.maps, places, _canonical)
     if not candidates:
@@ -92,13 +92,13 @@ def _match(network: Network, file: WeightsFile, model: ModelConfig) -> tuple[dic
 
 
 def _canonical(name: str) -> str:
-    """Return `name` as timm's feature extractors and classifiers both give it: the former replace some dots by underscores."""
+    """Return one spelling of `name` for timm's classifiers and feature extractors, which replace some dots by underscores."""
     module, dot, tensor = name.rpartition(".")
     return module.replace("_", ".") + dot + tensor
 
 
 def _classifier_name(name: str, model: ModelConfig) -> str:
-    """Return the name in a whole classifier of what `name` is in a backbone."""
+    """Return the name that the backbone's tensor `name` has in a whole classifier."""
     if model.is_smp:
         return name.removeprefix("model.") if model.backbone.startswith(_SMP_TIMM_PREFIX) else name
     if model.backbone.startswith(TIMM_PREFIX):
@@ -107,7 +107,7 @@ def _classifier_name(name: str, model: ModelConfig) -> str:
 
 
 def _classifier_names(model: ModelConfig) -> list[str]:
-    """Return the names of all tensors of the classifier that the backbone is a part of; empty if it is not known."""
+    """Return the names of all tensors in the backbone's classifier, or an empty list if the classifier is not known."""
     with torch.device("meta"):
         if (timm_name := _timm_name(model)) is not None:
             return list(_timm().create_model(timm_name).state_dict())
@@ -131,7 +131,7 @@ def _timm() -> Any:
 
 
 def _fetch(model: ModelConfig) -> _Published:
-    """Fetch published weights unless they are cached, checking their hash."""
+    """Download published weights unless they are cached, and check their hash."""
     if (timm_name := _timm_name(model)) is not None:
         return _fetch_from_timm(timm_name)
     return _fetch_from_smp(model.backbone) if model.is_smp else _fetch_from_torchvision(model.backbone)
@@ -185,7 +185,7 @@ def _fetch_from_smp(encoder: str) -> _Published:
 
 @contextlib.contextmanager
 def _quiet_hub() -> Iterator[None]:
-    """Keep the hub's client from logging each of its attempts; the last one's error is reported."""
+    """Keep the hub's client from logging every attempt; the error of the last one is reported."""
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""Carry out the command: train by a configuration, in one process or several."""
+"""Run the command: train from a configuration, in one process or several."""
 
 import os
 from argparse import Namespace
@@ -18,16 +18,16 @@ ROOT = Path(__file__).parents[2]
 
 
 def run_command(arguments: Namespace, options: Sequence[str], weights: CheckpointWeights | None, program: str) -> int:
-    """Train as the command line says; return the exit code.
+    """Train as requested on the command line; return the exit code.
 
     Args:
-        arguments: `options`, parsed.
-        options: the words after the program's name, which other processes get too.
-        weights: reads start weights and teacher; left out, they are checkpoints.
+        arguments: the parsed `options`.
+        options: the command-line arguments, passed on to other processes.
+        weights: reads the start weights and the teacher; by default both are checkpoints.
         program: the module that `python -m` runs, in every process that trains.
 
     Raises:
-        UserError, ConfigurationError, CheckpointError: the configuration, the data or weights cannot be used.
+        UserError, ConfigurationError, CheckpointError: the configuration, the data or the weights cannot be used.
     """
     prepare_process()
     folder = arguments.out or ROOT / "build" / "runs" / arguments.config.stem

@@ -16,9 +16,9 @@ from scripts.yaml_file import read_mapping
 
 
 class OptimizerConfig(StrictModel):
-    """The optimizer; its rates fall as `(1 - iteration / last) ** power` (Chen et al. 2017, section 4.1)."""
+    """The optimizer; its learning rates decay as `(1 - iteration / last) ** power` (Chen et al. 2017, section 4.1)."""
 
-    #: Stochastic gradient descent with momentum, or AdamW, which copes better with activations of very different scales.
+    #: Stochastic gradient descent with momentum, or AdamW, which handles activations of very different scales better.
     kind: Literal["sgd", "adamw"] = "sgd"
     backbone_learning_rate: float = Field(default=0.001, gt=0)
     head_learning_rate: float = Field(default=0.01, gt=0)
@@ -26,14 +26,14 @@ class OptimizerConfig(StrictModel):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=1e-4, ge=0)
     power: float = Field(default=0.9, ge=0)
-    #: Iterations in which the rates rise to their full values.
+    #: Iterations over which the learning rates rise to their full values.
     warm_up: int = Field(default=0, ge=0)
-    #: Upper bound of the gradient's norm; left out: none.
+    #: Upper bound of the gradient's norm; unbounded by default.
     clip_norm: float | None = Field(default=None, gt=0)
 
 
 class DistillationConfig(StrictModel):
-    """Distillation: learning from a teacher's logits as well as from the annotations."""
+    """Distillation: learning from a teacher's logits in addition to the annotations."""
 
     #: Weight of the divergence from the teacher, relative to the loss.
     weight: float = Field(default=1.0, ge=0)
@@ -43,11 +43,11 @@ class DistillationConfig(StrictModel):
 class ValidationConfig(StrictModel):
     """The validation data, and how the best evaluation is chosen."""
 
-    #: A split of the data; left out: `val`, if the data have splits named `train` and `val` (or `validation`, `val2017` ...).
+    #: A split of the data; by default `val`, if there are splits named `train` and `val` (or `validation`, `val2017` ...).
     split: str | None = None
     #: Without a validation split, every n-th training image is held out.
     held_out_every: int = Field(default=10, ge=2)
-    #: Classes in fewer validation images do not count when the best is chosen, so that no single image decides.
+    #: Classes in fewer validation images are ignored when choosing the best, so that no single image decides.
     least_images: int = Field(default=1, ge=1)
 
 
@@ -57,28 +57,28 @@ class TrainingConfig(StrictModel):
     model: ModelConfig
     normalization: Normalization = Normalization()
     resize: ResizePolicy = ResizePolicy()
-    #: Class names; left out: those of the data, or PASCAL VOC's for data in its layout.
+    #: Class names; by default the data's, or PASCAL VOC's for data in its layout.
     classes: tuple[str, ...] | None = None
-    #: Colours of the classes, red, green, blue in 0..255; left out: PASCAL VOC's.
+    #: Colours of the classes, red, green, blue in 0..255; by default PASCAL VOC's.
     palette: tuple[Colour, ...] | None = None
     provenance: str | None = None
     license: str = "unknown"
 
-    #: Data, start weights and teacher can also be given on the command line. Data are a path, or the keys of DataSource
-    #: (scripts/datasets/source.py).
+    #: The data, the start weights and the teacher can also be given on the command line. `data` is a path, or the keys of
+    #: DataSource (scripts/datasets/source.py).
     data: DataSource | None = None
     train_split: str | None = None
-    #: Names of training samples to leave out, also from validation.
+    #: Names of samples to leave out of training and validation.
     exclude: tuple[str, ...] = ()
-    #: Whether classes may be without a single pixel in the training data; a network does not learn them.
+    #: Whether classes may have no pixel at all in the training data; the network does not learn such classes.
     allow_absent_classes: bool = False
     start: Path | None = None
-    #: Weights of a classifier that the backbone starts from: `imagenet`, which fetches published ones, or a state dict's path.
+    #: Classifier weights from which the backbone starts: `imagenet` for published ones, or the path of a state dict.
     backbone_weights: str | None = Field(default=None, min_length=1)
     teacher: Path | None = None
 
     epochs: int = Field(ge=1)
-    #: Images in one step of the optimizer, over all processes and accumulated batches.
+    #: Images in one optimizer step, over all processes and accumulated batches.
     batch_size: int = Field(default=8, ge=2)
     #: Batches per process in one step.
     accumulation: int = Field(default=1, ge=1)
@@ -87,16 +87,16 @@ class TrainingConfig(StrictModel):
     optimizer: OptimizerConfig = OptimizerConfig()
     distillation: DistillationConfig = DistillationConfig()
     validation: ValidationConfig = ValidationConfig()
-    #: How much more often images of rare classes are drawn: 0 draws images equally often, 1 classes.
+    #: How strongly images of rare classes are favoured: 0 draws all images equally often, 1 all classes.
     class_balance: Fraction = 0.0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    #: Decay of the moving average of the weights, which is evaluated and saved; 0: no average.
+    #: Decay of the moving average of the weights, which is evaluated and saved; 0 for no average.
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
-    #: Keep the batch statistics of the start weights, which small batches would spoil.
+    #: Keep the batch statistics of the start weights, which small batches would degrade.
     frozen_batch_norm: bool = False
-    #: Whether the head drops features at random. A network that starts as its teacher's copy forgets by it.
+    #: Whether the head uses dropout. A network that starts as its teacher's copy would forget through it.
     dropout: bool = True
-    #: Iterations between states to resume from; one more is written after each epoch.
+    #: Iterations between saved states to resume from; one more is saved after each epoch.
     state_every: int = Field(default=200, ge=1)
     #: Store convolutions as float16 in the checkpoint.
     half: bool = False
@@ -139,6 +139,6 @@ class TrainingConfig(StrictModel):
         """Read the YAML file at `path`.
 
         Raises:
-            ConfigurationError: it cannot be read or holds a wrong value; names the file and the key.
+            ConfigurationError: the file cannot be read or holds a wrong value; the message names the file and the key.
         """
         return cls.parse(read_mapping(path), source=str(path))

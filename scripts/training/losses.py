@@ -1,6 +1,6 @@
-"""Losses. Those of the annotations ignore void pixels.
+"""Training losses. Losses on the annotations ignore void pixels.
 
-The distillation loss covers all pixels: the teacher labels those that are not annotated.
+The distillation loss covers all pixels: the teacher also labels those that are not annotated.
 """
 
 import math
@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from model.strict import ConfigurationError, StrictModel, nearest
 from scripts.datasets import VOID
 
-#: Logits float B×C×H×W and class indices int64 B×H×W to a scalar, 0 where every pixel is void.
+#: Maps logits, float B×C×H×W, and class indices, int64 B×H×W, to a scalar, which is 0 if every pixel is void.
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-# Below any sum of weights; its inverse, scaled up for half precision, is still finite.
+# Less than any sum of weights, while its inverse, scaled up for half precision, is still finite.
 _TINY = 1e-6
 
 
@@ -26,17 +26,17 @@ class LossConfig(StrictModel):
     """The loss, by its name in `LOSSES`, and its parameters."""
 
     kind: str = "cross_entropy"
-    #: Weight of the annotations beside the teacher; 0: only the teacher's answers are learned.
+    #: Weight of the annotations in addition to the teacher; with 0, only the teacher's predictions are learned.
     weight: float = Field(default=1.0, ge=0)
     #: Weight of the Dice loss in `cross_entropy_dice`, relative to the cross-entropy.
     dice_weight: float = Field(default=1.0, ge=0)
     #: `ohem` keeps the pixels whose true class has a lower probability than this.
     ohem_threshold: float = Field(default=0.7, gt=0, le=1)
-    #: The smallest share of non-void pixels that `ohem` keeps.
+    #: Least fraction of non-void pixels that `ohem` keeps.
     ohem_min_kept: float = Field(default=1 / 16, gt=0, le=1)
     #: Weight of the auxiliary head's loss, relative to the output's.
     auxiliary_weight: float = Field(default=0.4, ge=0)
-    #: Share of a pixel's target that is spread over all classes.
+    #: Fraction of a pixel's target that is spread over all classes.
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
     @field_validator("kind")
@@ -63,11 +63,11 @@ def build_loss(config: LossConfig, class_weights: Tensor | None = None) -> Loss:
 
 
 def class_weights(pixel_counts: Sequence[int]) -> Tensor:
-    """Return class weights 1 / ln(1.02 + p) that favour rare classes, where p is the class's share of the pixels.
+    """Return class weights 1 / ln(1.02 + p) that favour rare classes, where p is the class's fraction of the pixels.
 
-    From ENet (Paszke et al. 2016, https://arxiv.org/abs/1606.02147, section 5.2), which bounds them to a ratio of 35.5; then
-    scaled to a mean of 1 over the classes that occur. A class that never occurs gets 1: the formula would give it the largest
-    weight, and 0 would ignore it in data that were not counted.
+    The formula is from ENet (Paszke et al. 2016, https://arxiv.org/abs/1606.02147, section 5.2) and bounds the ratio of weights
+    to 35.5. Weights are then scaled to a mean of 1 over the classes that occur. A class that never occurs gets 1: the formula
+    would give it the largest weight, and 0 would ignore it in data that were not counted.
 
     Args:
         pixel_counts: pixels of each class in the training data, without void.
@@ -107,7 +107,7 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0
 
     Args:
         student, teacher: logits B×C×h×w; the teacher's get no gradient. A finer student grid is averaged over the teacher's
-            cells, within which the teacher knows no detail; a coarser one is interpolated, as it will be for its masks.
+            cells, within which the teacher has no detail; a coarser one is interpolated, as it will be for masks.
     """
     target = teacher.detach().float()
     if student.shape[-2] > target.shape[-2]:
@@ -130,7 +130,7 @@ def _cross_entropy(config: LossConfig, _: Tensor | None) -> Loss:
 
 
 def _weighted_cross_entropy(config: LossConfig, class_weights: Tensor | None) -> Loss:
-    """Average over pixels weighted by their class, as torch defines it."""
+    """Average over pixels, weighted by class, as torch defines it."""
     if class_weights is None:
         raise ConfigurationError("loss 'weighted_cross_entropy': needs class weights")
     weights = class_weights
@@ -145,8 +145,8 @@ def _weighted_cross_entropy(config: LossConfig, class_weights: Tensor | None) ->
 
 
 def _dice(config: LossConfig, _: Tensor | None) -> Loss:
-    """1 minus the Dice coefficient over the whole batch, averaged over the classes that occur in it."""
-    # Imported here, since it takes a second and other losses do without.
+    """Return a loss of 1 minus the Dice coefficient over the whole batch, averaged over the classes that occur in it."""
+    # Imported here, since it takes a second and other losses do not need it.
     from model import torchvision_ops  # noqa: F401, before the library imports torchvision
 
     import segmentation_models_pytorch as smp
@@ -170,10 +170,10 @@ def _cross_entropy_dice(config: LossConfig, class_weights: Tensor | None) -> Los
 
 
 def _ohem(config: LossConfig, _: Tensor | None) -> Loss:
-    """Cross-entropy of the hardest pixels alone: online hard example mining.
+    """Return the cross-entropy of only the hardest pixels: online hard example mining.
 
-    Shrivastava et al. 2016, https://arxiv.org/abs/1604.03540; for segmentation, bootstrapped cross-entropy of Wu et al. 2016,
-    https://arxiv.org/abs/1605.06885.
+    Shrivastava et al. 2016, https://arxiv.org/abs/1604.03540; for segmentation, the bootstrapped cross-entropy of Wu et al.
+    2016, https://arxiv.org/abs/1605.06885.
     """
     limit = -math.log(config.ohem_threshold)
 
@@ -187,7 +187,7 @@ def _ohem(config: LossConfig, _: Tensor | None) -> Loss:
 
 
 def _at_size(logits: Tensor, like: Tensor) -> Tensor:
-    """Resize logits B×C×h×w to the last two dimensions of `like`, as float32."""
+    """Resize logits, B×C×h×w, to the last two dimensions of `like`, as float32."""
     size = like.shape[-2:]
     if logits.shape[-2:] == size:
         return logits.float()

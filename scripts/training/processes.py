@@ -12,13 +12,13 @@ from torch import distributed, nn
 
 from model.strict import ConfigurationError
 
-#: Batch normalization needs more than one image for a variance.
+#: Batch normalization needs more than one image to estimate a variance.
 _MIN_BATCH_SIZE = 2
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's place among those that train together."""
+    """This process's position among the processes that train together."""
 
     rank: int = 0
     count: int = 1
@@ -26,7 +26,7 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes the files and messages."""
+        """Whether this is the process that writes files and messages."""
         return self.rank == 0
 
     def gather(self, value: Any) -> list[Any]:
@@ -57,10 +57,10 @@ class Processes:
             distributed.barrier()
 
     def process_batch_size(self, batch_size: int, accumulation: int, *, frozen_batch_norm: bool = False) -> int:
-        """Return the images in one batch of one process: one alone if batch normalizations are frozen.
+        """Return the number of images in one process's batch, which may be 1 only if batch normalization is frozen.
 
         Raises:
-            ConfigurationError: a step's images cannot be divided evenly, or a batch would be a single image.
+            ConfigurationError: a step's images cannot be divided evenly, or a batch would be too small.
         """
         parts = self.count * accumulation
         if batch_size % parts:
@@ -77,7 +77,7 @@ class Processes:
 
 @contextmanager
 def joined() -> Iterator[Processes]:
-    """Join the process group that torchrun's environment describes; without one, train alone."""
+    """Join the process group described by torchrun's environment variables, or train alone without them."""
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
     on_gpu = torch.cuda.is_available()
@@ -95,9 +95,9 @@ def joined() -> Iterator[Processes]:
 
 
 def spawn(count: int, module: str, arguments: Sequence[str]) -> NoReturn:
-    """Replace this process by torchrun with `count` processes of `python -m module arguments` on this machine.
+    """Replace this process by torchrun, which starts `python -m module arguments` in `count` processes on this machine.
 
-    On a CPU they divide the cores among them.
+    On the CPU, they share the cores.
 
     Raises:
         ConfigurationError: the machine has GPUs, but fewer than `count`.
@@ -109,5 +109,5 @@ def spawn(count: int, module: str, arguments: Sequence[str]) -> NoReturn:
     if not gpus:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", module]
-    # It replaces this process, so that a signal to this process ends them all.
+    # Replacing this process lets a signal to it end all of them.
     os.execve(sys.executable, [*command, *arguments], environment)  # noqa: S606, no shell is wanted

@@ -1,4 +1,4 @@
-"""Write and read the state of a run, from which it resumes exactly."""
+"""Write and read a run's state, from which it resumes exactly."""
 
 import io
 import pickle
@@ -16,7 +16,7 @@ STATE_FILE = "state.pt"
 
 @dataclass(frozen=True)
 class RunState:
-    """A run after `iteration` steps."""
+    """The state of a run after `iteration` steps."""
 
     iteration: int
     #: Mean IoU of the last evaluation.
@@ -31,17 +31,17 @@ class RunState:
 
 
 def write_state(folder: Path, state: RunState) -> None:
-    """Replace the last state by `state`, atomically."""
+    """Replace the last state with `state`, atomically."""
     content = io.BytesIO()
     torch.save(vars(state), content)
     write_atomically(folder / STATE_FILE, content.getvalue())
 
 
 def read_state(folder: Path, config: str) -> RunState:
-    """Read the last state in `folder`. Only tensors and plain values are unpickled.
+    """Read the last state in `folder`, unpickling only tensors and plain values.
 
     Raises:
-        ConfigurationError: there is none, it cannot be read, or its configuration differs from `config`.
+        ConfigurationError: there is no state, it cannot be read, or its configuration differs from `config`.
     """
     path = folder / STATE_FILE
     if not path.is_file():

@@ -18,18 +18,18 @@ class Draw:
 
 
 class Draws(Sampler[Draw]):
-    """The draws of one rank in one epoch, a pure function of seed and epoch.
+    """One rank's draws in one epoch, a pure function of seed and epoch.
 
-    The ranks take turns, so that together they see what a single process with the batch size of all would see.
+    The ranks take turns, so that together they see the same images as a single process with their combined batch size.
 
     Args:
-        count: number of images; an epoch has as many draws, minus a remainder that cannot be divided among the ranks.
-        weights: relative frequency of each image, drawn with replacement. Left out: every image once.
+        count: number of images; an epoch has this many draws, minus the remainder that cannot be divided among the ranks.
+        weights: relative frequency of each image, drawn with replacement; by default each image is drawn once.
         seed: the run's seed, 0 or more.
-        rank: number of this process among `world_size` processes.
+        rank: index of this process among `world_size` processes.
 
     Raises:
-        ValueError: there are no images, not one weight per image, no weight above 0, or `rank` is out of range.
+        ValueError: there are no images, the weights are not one per image or all 0, or `rank` is out of range.
     """
 
     def __init__(
@@ -52,15 +52,15 @@ class Draws(Sampler[Draw]):
         self._skipped = 0
 
     def __len__(self) -> int:
-        """Return the number of this rank's draws in a whole epoch, whatever `skip` leaves out."""
+        """Return the number of this rank's draws in a whole epoch, regardless of `skip`."""
         return self._count // self._world_size
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch."""
+        """Move to the start of an epoch."""
         self._epoch, self._skipped = epoch, 0
 
     def skip(self, draws: int) -> None:
-        """Leave out the first `draws` of this rank in this epoch, which an interrupted run has already seen."""
+        """Skip this rank's first `draws` in this epoch, which an interrupted run has already seen."""
         self._skipped = draws
 
     def __iter__(self) -> Iterator[Draw]:
@@ -78,15 +78,15 @@ class Draws(Sampler[Draw]):
 
 
 def balanced_weights(classes_present: Sequence[Set[int]], background: int | None = 0, power: float = 0.5) -> list[float]:
-    """Return the relative frequency of each image that shows rare classes more often.
+    """Return a relative frequency for each image that draws rare classes more often.
 
     The weight is that of the image's rarest class other than background, `images(class) ** -power`. A power of 0 draws images
-    equally often, which hardly ever shows a class of two images; 1 draws classes equally often, which shows those two in every
-    batch; the inverse square root lies between them.
+    equally often, so that a class with two images is hardly ever seen; 1 draws classes equally often, so that these two images
+    are in every batch; the inverse square root is a compromise.
 
     Args:
         classes_present: the classes in each image, without void.
-        background: the class that nearly every image has, if any. An image of background alone is weighted like one of a
+        background: the class that nearly every image has, if any. An image with only background is weighted like one of a
             class that is in every image.
     """
     present = [classes - {background} for classes in classes_present]

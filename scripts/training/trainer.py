@@ -16,7 +16,7 @@ from scripts.training.config import OptimizerConfig, TrainingConfig
 from scripts.training.losses import build_loss, distillation_loss, total_loss
 from scripts.training.processes import Processes
 
-#: Images uint8 B×3×S×S and class indices int64 B×S×S.
+#: Images, uint8 B×3×S×S, and class indices, int64 B×S×S.
 Batch = tuple[Tensor, Tensor]
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -28,7 +28,7 @@ class Step:
     loss: float
     #: Weighted terms of the loss, by name.
     parts: dict[str, float]
-    #: By parameter group.
+    #: Learning rates by parameter group.
     learning_rates: dict[str, float]
 
 
@@ -38,7 +38,7 @@ class Trainer:
     Args:
         teacher: maps the same normalized images to logits, for distillation.
         class_weights: float C, for losses that weight classes.
-        steps: number of steps of the whole run, over which the learning rates fall.
+        steps: number of steps in the whole run, over which the learning rates decay.
     """
 
     def __init__(
@@ -67,16 +67,16 @@ class Trainer:
         self._learner: nn.Module = self.network
         if processes.count > 1:
             devices = [self._device] if self._device.type == "cuda" else None
-            # Every parameter gets a gradient, with or without auxiliary head and teacher.
+            # Every parameter gets a gradient, with or without an auxiliary head and a teacher.
             self._learner = DistributedDataParallel(self.network, device_ids=devices)
 
     @property
     def evaluated(self) -> Network:
-        """The network that is evaluated and saved: the moving average if there is one."""
+        """The network to evaluate and save: the moving average if there is one."""
         return self.network if self._ema is None else cast(Network, self._ema.module)
 
     def begin_epoch(self) -> None:
-        """Return to training mode, which an evaluation leaves."""
+        """Switch back to training mode after an evaluation."""
         self.network.train()
         still = [nn.BatchNorm2d] * self._config.frozen_batch_norm + [nn.Dropout] * (not self._config.dropout)
         for module in self.network.modules():
@@ -84,7 +84,7 @@ class Trainer:
                 module.eval()
 
     def step(self, batches: Sequence[Batch], seed: int) -> Step:
-        """Take one step on `batches`. Random numbers in the network (dropout) depend on `seed` alone."""
+        """Take one step on `batches`. Random numbers in the network (dropout) depend only on `seed`."""
         torch.manual_seed(seed)
         self._optimizer.zero_grad(set_to_none=True)
         learning_rates = {str(group["name"]): float(group["lr"]) for group in self._optimizer.param_groups}
@@ -111,7 +111,7 @@ class Trainer:
         return Step(sum(means.values()), means, learning_rates)
 
     def state(self) -> dict[str, Any]:
-        """Return everything that the next step depends on, as tensors and plain values."""
+        """Return everything on which the next step depends, as tensors and plain values."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -130,7 +130,7 @@ class Trainer:
             self._ema.load_state_dict(state["ema"])
 
     def _gradient_exchange(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
-        """Return the context that lets processes exchange gradients only with a step's last batch."""
+        """Return a context in which processes exchange gradients only for a step's last batch."""
         if last or not isinstance(self._learner, DistributedDataParallel):
             return contextlib.nullcontext()
         return self._learner.no_sync()
@@ -163,18 +163,18 @@ class Trainer:
 
 
 def place(network: Any, device: torch.device) -> Any:
-    """Move a network to `device`, in the memory layout that convolutions are fastest in; returns the same network."""
+    """Move a network to `device`, in the memory layout that is fastest for convolutions; return the same network."""
     return network.to(device).to(memory_format=torch.channels_last)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return a context in which networks compute in `precision`, as the configuration spells it."""
+    """Return a context in which networks compute in `precision`, spelt as in the configuration."""
     dtype = _DTYPES[precision]
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 def build_optimizer(network: Network, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Build an optimizer with one parameter group for the backbone and one for the head, each at its own rate."""
+    """Build an optimizer with separate parameter groups and learning rates for the backbone and the head."""
     backbone = list(network.backbone.parameters())
     backbone_ids = {id(parameter) for parameter in backbone}
     head = [parameter for parameter in network.parameters() if id(parameter) not in backbone_ids]
@@ -188,7 +188,7 @@ def build_optimizer(network: Network, config: OptimizerConfig) -> torch.optim.Op
 
 
 def learning_rate_factor(done: int, steps: int, config: OptimizerConfig) -> float:
-    """Return the share of the full rate for the step after `done` steps: linear warm-up times polynomial decay."""
+    """Return the fraction of the full rate for the step after `done` steps: linear warm-up times polynomial decay."""
     rise = min(1.0, (done + 1) / (config.warm_up + 1))
     fall: float = (1 - min(done, steps) / steps) ** config.power
     return rise * fall

@@ -1,4 +1,4 @@
-"""Open the data of a run: training and validation samples and the names of their classes."""
+"""Open a run's data: training and validation samples, and their class names."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from scripts.errors import print_warning
 from scripts.training.config import TrainingConfig
 
 _VOC_CLASSES = 21
-#: What the splits for training and validation are called, with COCO's years.
+#: Names of the splits for training and validation, also with COCO's years.
 _TRAIN = re.compile(r"train(ing)?(\d{4})?", re.IGNORECASE)
 _VALIDATION = re.compile(r"val(id(ation)?)?(\d{4})?", re.IGNORECASE)
 
@@ -24,17 +24,17 @@ class TrainingData:
     training: SegmentationData
     validation: SegmentationData
     classes: tuple[str, ...]
-    #: Pixels and classes of the training data.
+    #: Pixel and class counts of the training data.
     summary: DataSummary
     #: Number of validation images with each class.
     validation_images: tuple[int, ...]
 
 
 def open_training_data(config: TrainingConfig, *, show_progress: bool) -> TrainingData:
-    """Open the data that `config` names and check every pair of image and mask.
+    """Open the data that `config` names, and check every pair of image and mask.
 
     Raises:
-        ConfigurationError: no data are given, or class names are missing or not as many as the model's classes.
+        ConfigurationError: no data are given, or class names are missing or differ in number from the model's classes.
         DataError: a pair is invalid, a split does not exist, or no training mask holds one of the classes.
     """
     if config.data is None:
@@ -58,7 +58,7 @@ def _require_classes(config: TrainingConfig, data: SegmentationData, classes: tu
 
 
 def _report(training: SegmentationData, validation: SegmentationData, classes: tuple[str, ...], held_out: DataSummary) -> None:
-    """Warn about how the data were read and what the validation data cannot measure."""
+    """Print warnings about how the data were read and what the validation data cannot measure."""
     for note in dict.fromkeys((*training.notes, *validation.notes)):
         print_warning(note)
     if held_out.absent:
@@ -77,7 +77,7 @@ def _split(config: TrainingConfig, source: DataSource) -> tuple[SegmentationData
         everything = everything.without(config.exclude)
     if validation_split is not None:
         validation = open_data(source, validation_split, classes=config.classes)
-        # Different folders may hold images of the same name.
+        # Different folders may hold images with the same name.
         trained = {sample.image for sample in everything.samples}
         if shared := [sample.name for sample in validation.samples if sample.image in trained]:
             raise ConfigurationError(

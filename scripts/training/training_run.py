@@ -62,7 +62,7 @@ class Diverged(UserError):
 
 @dataclass
 class Progress:
-    """How far a run has got."""
+    """How far a run has progressed."""
 
     iteration: int = 0
     #: Mean IoU of the last evaluation.
@@ -73,18 +73,18 @@ class Progress:
 
 
 class Run:
-    """One run in its folder.
+    """One training run in its folder.
 
     Args:
-        folder: gets `state.pt` to resume from, `config.json`, logs, curves and sample sheets.
+        folder: receives `state.pt` to resume from, `config.json`, logs, curves and sample sheets.
         checkpoint: file for the best weights, with the metadata that makes them servable.
-        weights: reads start weights and teacher; left out, both are checkpoints.
+        weights: reads the start weights and the teacher; by default both are checkpoints.
         resume: continue from the state in `folder`.
 
     Raises:
         ConfigurationError: parts of the configuration contradict each other, or there is no state to resume from.
         CheckpointError: the start weights or the teacher cannot be used.
-        FileExistsError: the folder of a new run holds the log of another.
+        FileExistsError: a new run's folder holds the log of another run.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class Run:
             return
         tqdm.write(sentence)
         if (usual := published_normalization(self._config.model)) != self._config.normalization:
-            print_warning(f"published weights of {self._config.model.backbone} take images normalized by {usual!r}")
+            print_warning(f"published weights of {self._config.model.backbone} expect images normalized by {usual!r}")
         self._processes.wait()
 
     def _resume_trainer(self) -> Trainer:
@@ -209,7 +209,7 @@ class Run:
         )
 
     def _steps(self, epoch: int, skipped: int) -> Iterator[list[Batch]]:
-        """Yield the batches of each step of an epoch, without the first `skipped` steps."""
+        """Yield the batches of each step in an epoch, except the first `skipped` steps."""
         config, batch_size = self._config, self._process_batch_size
         self._draws.set_epoch(epoch)
         self._draws.skip(skipped * batch_size * config.accumulation)
@@ -222,11 +222,11 @@ class Run:
     def _learn(self, batches: list[Batch], epoch: int, log: RunLog | None, bar: "tqdm[Any]") -> None:
         progress, processes = self._progress, self._processes
         started = time.perf_counter()
-        # Random numbers in a step depend on its number alone, so a resumed run repeats them.
+        # Random numbers in a step depend only on its number, so a resumed run repeats them.
         seed = (self._config.seed * 1_000_003 + progress.iteration) * processes.count + processes.rank
         step = self._trainer.step(batches, seed)
         progress.iteration += 1
-        # With float16 the scaler skips such a step and continues with a smaller scale.
+        # With float16, the scaler skips such a step and continues with a smaller scale.
         if not math.isfinite(step.loss) and self._config.precision != "float16":
             raise Diverged(
                 f"the loss of iteration {progress.iteration} is {step.loss} at the learning rates {step.learning_rates}; "
@@ -242,7 +242,7 @@ class Run:
     def _evaluate(self, log: RunLog | None) -> None:
         """Score the network on the validation data, shared among the processes, and save it if it is the best."""
         config, progress, processes = self._config, self._progress, self._processes
-        # Each process has batch statistics of its own images; those of the first are saved.
+        # Each process has batch statistics from its own images; the first process's are saved.
         processes.share_buffers(self._trainer.network)
         processes.share_buffers(self._trainer.evaluated)
         pipeline = self._pipeline(Checkpoint(self._trainer.evaluated, self._metadata))
@@ -264,12 +264,12 @@ class Run:
         log.evaluation(row)
         figures = f"mIoU {row.miou:.4f}, pixel accuracy {row.pixel_accuracy:.4f}, boundary IoU {row.boundary:.4f}"
         if scores.only_background:
-            figures = "no figures, for the validation masks hold background alone"
+            figures = "no scores, because the validation masks hold only background"
         tqdm.write(f"epoch {epoch} of {config.epochs}: {figures}")
         self._draw_sample_sheet(pipeline, epoch)
         if iteration:
             draw_curves(self._folder, self._folder / "curves.png")
-        # Where no evaluation tells anything, the last network is kept.
+        # If no evaluation has a score, the last network is kept.
         if iteration and (progress.best is None or not selection <= progress.best):
             progress.best, progress.best_iteration = selection, iteration
             self._save_checkpoint(scores)
@@ -284,7 +284,7 @@ class Run:
         return reduce(add, shares)
 
     def _selection_score(self, scores: Scores) -> float:
-        """Return the mean IoU over the classes in at least `least_images` validation images; NaN if it tells nothing."""
+        """Return the mean IoU over the classes in at least `least_images` validation images, or NaN if there are none."""
         if scores.only_background:
             return scores.miou
         frequent = np.array(self._data.validation_images) >= self._config.validation.least_images
@@ -301,10 +301,10 @@ class Run:
         save_checkpoint(self._checkpoint, self._trainer.evaluated, metadata, half=self._config.half)
 
     def _calibrate(self) -> None:
-        """Fit the best network's temperature to the validation data, in the first process, once training has ended."""
+        """Fit the best network's temperature to the validation data, in the first process, after training."""
         data, background = self._data.validation, Labels.from_metadata(self._metadata).background
         if not {index for index, images in enumerate(self._data.validation_images) if images} - {background}:
-            tqdm.write("not calibrated: the validation masks hold no class but background")
+            tqdm.write("not calibrated: the validation masks hold only background")
             return
         saved = load_checkpoint(self._checkpoint)
         pipeline = self._pipeline(saved)

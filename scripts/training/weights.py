@@ -1,4 +1,4 @@
-"""The weights a run starts from, and the teacher it learns from."""
+"""The weights from which a run starts, and the teacher from which it learns."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ _OTHER_CLASSES_HINT = "`python -m scripts.import_weights --reinitialize-classifi
 
 
 class CheckpointWeights:
-    """Reads start weights and teachers from checkpoints. A recipe that has weights in another format overrides both methods."""
+    """Reads start weights and teachers from checkpoints. A recipe with weights in another format overrides both methods."""
 
     def initialize(
         self, network: Network, path: Path, config: TrainingConfig, metadata: CheckpointMetadata, crops: Iterator[Tensor]
@@ -23,13 +23,13 @@ class CheckpointWeights:
         """Load the start weights at `path` into `network`.
 
         Args:
-            network: on the device that it is trained on.
-            metadata: what the trained network is for.
+            network: the network, on the device where it is trained.
+            metadata: metadata of the checkpoint to be trained.
             crops: uint8 B×3×S×S, the first epoch's training images. They are read only if this method iterates over them.
 
         Raises:
-            CheckpointError: the file cannot be read, or its weights are for another network, other classes or images that
-                were normalized differently.
+            CheckpointError: the file cannot be read, or its weights are for another network, other classes or differently
+                normalized images.
         """
         del config, crops
         start = load_checkpoint(path)
@@ -46,7 +46,7 @@ class CheckpointWeights:
         _require_same_classes(path, start.metadata, metadata, _OTHER_CLASSES_HINT)
 
     def load_teacher(self, path: Path, metadata: CheckpointMetadata) -> nn.Module:
-        """Load a network that maps images normalized as in `metadata`, B×3×S×S, to logits B×C×h×w.
+        """Load a network that maps images, B×3×S×S, normalized as in `metadata`, to logits, B×C×h×w.
 
         Raises:
             CheckpointError: the file cannot be read, or its classes differ.
@@ -57,7 +57,7 @@ class CheckpointWeights:
 
 
 class Teacher(nn.Module):
-    """A network behind a change of normalization, from the student's to the one that it was trained with."""
+    """A network that first converts images from the student's normalization to its own."""
 
     scale: Tensor
     offset: Tensor
@@ -72,7 +72,7 @@ class Teacher(nn.Module):
         self.register_buffer("offset", ((means[0] - means[1]) / stds[1]).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images B×3×H×W, normalized for the student, to logits on the network's grid."""
+        """Map images, B×3×H×W, normalized for the student, to logits on the network's grid."""
         logits: Tensor = self.network(images * self.scale + self.offset)["out"]
         return logits
 

@@ -1,1 +1,1 @@
-"""Log, curves and sample sheets of a training run."""
+"""A training run's log, curves and sample sheets."""

@@ -1,4 +1,4 @@
-"""Draw a run's loss, learning rates and scores over iterations as one picture."""
+"""Draw a run's loss, learning rates and scores over iterations in one picture."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,13 +13,13 @@ from scripts.training.watch.run_log import EVALUATIONS, STEPS, read_table
 Table = dict[str, list[float]]
 
 _SCORES = {"miou": "mean IoU", "pixel_accuracy": "pixel accuracy", "boundary": "IoU at boundaries"}
-#: Window of the smoothed loss, as a share of all steps.
+#: Window of the smoothed loss, as a fraction of all steps.
 _WINDOW = 1 / 50
 _PALE, _GREY = "#c3cad5", "#5b6472"
 
 
 def draw_curves(folder: Path, out: Path) -> None:
-    """Draw the log that `RunLog` wrote into `folder` as a PNG; scores only if there are evaluations.
+    """Draw the log that `RunLog` wrote into `folder` as a PNG, with scores if there are evaluations.
 
     Raises:
         FileNotFoundError: no step was logged.
@@ -46,7 +46,7 @@ def draw_curves(folder: Path, out: Path) -> None:
 
 
 def smooth(values: Sequence[float], window: int) -> npt.NDArray[np.floating]:
-    """Return the moving average over `window` values around each; over fewer at both ends."""
+    """Return the moving average over the `window` values around each value, or fewer at both ends."""
     kernel = np.ones(min(window, len(values)) // 2 * 2 + 1)
 
     def sums(addends: Sequence[float] | npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
@@ -82,7 +82,7 @@ def _draw_learning_rates(axis: Axes, steps: Table, _: Table) -> None:
 
 
 def _draw_scores(axis: Axes, _: Table, evaluations: Table) -> None:
-    """Draw the scores; the legend shows those of the evaluation with the best mean IoU."""
+    """Draw the scores; the legend shows the scores of the evaluation with the best mean IoU."""
     iterations, miou = evaluations["iteration"], evaluations["miou"]
     best = None if np.isnan(miou).all() else int(np.nanargmax(miou))
     for name, label in _SCORES.items():

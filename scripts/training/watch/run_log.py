@@ -1,4 +1,4 @@
-"""Log a run's steps and evaluations, to CSV files and to TensorBoard."""
+"""Log a run's steps and evaluations to CSV files and TensorBoard."""
 
 import csv
 import math
@@ -23,11 +23,11 @@ class StepRow:
     iteration: int
     epoch: int
     loss: float
-    #: Terms of the loss by name.
+    #: Terms of the loss, by name.
     parts: Mapping[str, float] = field(default_factory=dict)
-    #: By parameter group.
+    #: Learning rates by parameter group.
     learning_rates: Mapping[str, float] = field(default_factory=dict)
-    #: Duration of the step.
+    #: Duration of the step, in seconds.
     seconds: float = 0.0
 
     def cells(self) -> dict[str, float]:
@@ -39,7 +39,7 @@ class StepRow:
 
 @dataclass(frozen=True)
 class EvaluationRow:
-    """Scores in 0..1; NaN where the data have no such pixels."""
+    """Scores in 0..1, or NaN if the data have no such pixels."""
 
     iteration: int
     epoch: int
@@ -58,15 +58,15 @@ class EvaluationRow:
 
 
 class RunLog:
-    """Writes `steps.csv`, `evaluations.csv` and TensorBoard's events into a folder, flushed row by row.
+    """Writes `steps.csv`, `evaluations.csv` and TensorBoard events into a folder, flushed after every row.
 
     Args:
         folder: created if missing.
         resumed_at: iteration from which a resumed run continues; later rows, which the interrupted run wrote after its last
-            state, are dropped. Left out: a new run.
+            state, are dropped. None for a new run.
 
     Raises:
-        FileExistsError: the folder of a new run already holds a log.
+        FileExistsError: a new run's folder already holds a log.
     """
 
     def __init__(self, folder: Path, *, resumed_at: int | None = None) -> None:
@@ -121,7 +121,7 @@ def read_table(path: Path) -> dict[str, list[float]]:
 
 
 class _Table:
-    """A CSV file whose columns are those of its first row."""
+    """A CSV file whose first row determines the columns."""
 
     def __init__(self, path: Path, resumed_at: int | None) -> None:
         self._path = path
@@ -131,11 +131,11 @@ class _Table:
         if resumed_at is None:
             raise FileExistsError(f"{path}: already holds the log of another run; use --resume or another folder")
         with path.open(newline="") as file:
-            # A row that an interrupted write cut off has no end of line.
+            # A row cut off by an interrupted write has no line ending.
             header, *rows = list(csv.reader(line for line in file if line.endswith("\n"))) or [[]]
         self._columns = header
         kept = takewhile(lambda row: int(row[0]) <= resumed_at, rows)
-        # Replaced as a whole: an interrupted run leaves either the old log or the new one.
+        # Replaced atomically: an interrupted run leaves either the old log or the new one.
         part = path.with_suffix(".part")
         with part.open("w", newline="") as file:
             csv.writer(file).writerows([header, *kept] if header else [])

@@ -1,4 +1,4 @@
-"""Draw predictions for a few images beside the truth."""
+"""Draw predictions for a few images next to the truth."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ def draw_samples(
     out: Path,
     rows: int = 8,
 ) -> None:
-    """Draw photograph, truth and prediction of the first `rows` images side by side as a PNG, with a legend of their classes.
+    """Draw the photograph, truth and prediction of the first `rows` images side by side as a PNG, with a legend of classes.
 
     Args:
         images: uint8 RGB, H×W×3.

@@ -118,16 +118,16 @@ def test_an_unknown_colour_is_named_with_its_pixels_and_its_place(tmp_path: Path
 def test_a_smoothed_mask_is_called_so(tmp_path: Path) -> None:
     pixels = np.asarray(Image.fromarray(COLOURS[MASK]).resize((24, 16), Image.Resampling.BICUBIC))
 
-    with pytest.raises(DataError, match=r"and \d+ more; so many shades come from smoothing \(antialiasing\), resizing or JPEG"):
+    with pytest.raises(DataError, match=r"and \d+ more; such shades come from smoothing \(antialiasing\), resizing or JPEG"):
         only_mask(open_data(write_coloured(tmp_path, "labelmap.txt", LABELMAP, pixels)))
 
 
 def test_a_colour_of_a_name_that_is_no_class_is_refused(tmp_path: Path) -> None:
     root = write_coloured(tmp_path, "labelmap.txt", LABELMAP)
 
-    with pytest.raises(DataError, match=r"0 128 0 \('dog', which is no class\) in 2 pixels, first at x 2, y 0"):
+    with pytest.raises(DataError, match=r"0 128 0 \('dog', which is not a class\) in 2 pixels, first at x 2, y 0"):
         only_mask(open_data(root, classes=("background", "cat")))
-    with pytest.raises(DataError, match=r"labelmap\.txt: names background, cat, dog; none but background is one of"):
+    with pytest.raises(DataError, match=r"labelmap\.txt: names background, cat, dog; none except background is one of"):
         open_data(root, classes=("background", "roof"))
 
 

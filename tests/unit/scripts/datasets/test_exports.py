@@ -66,7 +66,7 @@ def test_images_that_cvat_has_no_mask_for_are_background(tmp_path: Path) -> None
     assert (mask == 2).all()
     assert (data.read_mask(data.samples[1]) == mask).all()
     assert data.notes == (
-        f"{root}/ImageSets/Segmentation/default.txt: 1 of 2 images have no mask and count as background, for CVAT writes none "
+        f"{root}/ImageSets/Segmentation/default.txt: 1 of 2 images have no mask and count as background: CVAT writes none "
         "without annotations: empty",
     )
     with pytest.raises(DataError, match="1 images have no mask, and no class is background: empty"):

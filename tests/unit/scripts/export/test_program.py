@@ -37,7 +37,7 @@ def test_a_repository_for_triton(quantized: Quantized, tmp_path: Path, capsys: p
     assert files == ["models/pets/1/model.onnx", "models/pets/config.pbtxt"]
     assert (tmp_path / "models" / "pets").stat().st_mode & 0o055 == 0o055, "servers run as other users"
     printed = capsys.readouterr().out
-    assert "note: the model is quantized; exported are its own weights" in printed
+    assert "note: the model is quantized; the export has its float32 weights" in printed
     assert re.search(r"compared: ONNX Runtime [\d.]+ in float32 labels (100\.0000|99\.99\d\d)% of [\d,]+ pixels", printed)
     assert "at 96×96, 73×73, 49×49; logits differ by" in printed
 

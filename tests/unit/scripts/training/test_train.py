@@ -226,7 +226,7 @@ def test_validation_masks_of_background_alone_give_no_figures(
 
     told = capsys.readouterr()
     assert "warning: the 2 validation images hold no pixel of cat, dog" in told.err
-    assert "epoch 1 of 1: no figures, for the validation masks hold background alone" in told.out
+    assert "epoch 1 of 1: no scores, because the validation masks hold only background" in told.out
     assert "saved the best network, of iteration 2" in told.out
     assert load_checkpoint(tmp_path / "run" / "run.safetensors").metadata.evaluations == ()
     assert load_checkpoint(tmp_path / "run" / "run.safetensors").metadata.calibration is None
