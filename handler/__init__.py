@@ -1,1 +1,1 @@
-"""What runs inside the model archive: from one HTTP request to one mask."""
+"""The code that runs inside the model archive, from HTTP request to mask."""

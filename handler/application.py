@@ -34,10 +34,10 @@ class Call:
 
     #: Form fields or the keys of a JSON object, by name; a raw body is the field `body`.
     fields: Mapping[str, Any]
-    #: The client's headers, names in any case.
+    #: The client's headers, with names in any case.
     headers: Mapping[str, str] = field(default_factory=dict)
     action: Literal["predict", "explain", "describe"] = "predict"
-    #: The response format that the URL names, if any.
+    #: The response format in the URL, if any.
     format: str | None = None
     #: Options in the URL's query string, as text by name.
     query: Mapping[str, str] = field(default_factory=dict)
@@ -193,7 +193,7 @@ class _EngineHealth:
         self._counting = threading.Lock()
 
     def note(self, outcomes: Sequence[Outcome]) -> None:
-        """Count consecutive faults; after a few, or at once if logits are not finite, test the engine on a test image."""
+        """Count consecutive faults; after a few, or at once if logits are not finite, try the engine on a test image."""
         with self._counting:
             for outcome in outcomes:
                 if isinstance(outcome, InternalError):

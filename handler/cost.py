@@ -1,4 +1,4 @@
-"""Check a request's cost before anything is decoded; the image's size is enough to know it."""
+"""Check a request's cost before anything is decoded, based on the image's size."""
 
 import math
 

@@ -79,7 +79,7 @@ class TooLarge(SegmentationError):
 
 
 class ImageTooLarge(TooLarge):
-    """An image of more bytes or pixels than the server accepts."""
+    """An image with more bytes or pixels than the server accepts."""
 
 
 class InferenceTooLarge(TooLarge):
@@ -91,7 +91,7 @@ class InstancesTooMany(TooLarge):
 
 
 class ResponseTooLarge(TooLarge):
-    """An answer of more bytes than the server may send."""
+    """An answer with more bytes than the server may send."""
 
 
 class UnsupportedImageFormat(SegmentationError):

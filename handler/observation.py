@@ -17,7 +17,7 @@ class Observation:
     brightness: float
     #: Mean probability of the winning class on the network's grid, 0..1.
     confidence: float
-    #: 1 minus the mean IoU that the probabilities expect, 0..1 (`handler.masks.review`).
+    #: 1 minus the mean IoU that the probabilities predict, 0..1 (`handler.masks.review`).
     review: float
     #: Share of the network's grid by class index, 0..1; absent classes are omitted.
     shares: Mapping[int, float]

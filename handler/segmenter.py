@@ -59,7 +59,7 @@ class Segmenter:
                 `precision="float32"`, `threads=1`, ...
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: the file does not exist.
             CheckpointError: the checkpoint cannot be used.
             ConfigurationError: the file is neither, or a setting is unknown or has a bad value.
         """
@@ -229,7 +229,7 @@ def _format_for(path: Path) -> str:
         if entry.suffix == suffix:
             return name
     endings = ", ".join(dict.fromkeys(entry.suffix for entry in FORMATS.values()))
-    raise InvalidOption(f"{path}: no format is written as {path.suffix!r}; use one of {endings}, or name the format")
+    raise InvalidOption(f"{path}: no format has the extension {path.suffix!r}; use one of {endings}, or name the format")
 
 
 def _check_array(image: npt.NDArray[Any]) -> RGBImage:

@@ -42,7 +42,7 @@ class AnswerSettings(AnswerDefaults):
 
 
 class HandlerSettings(StrictModel):
-    """How the handler runs, as opposed to what the model is (which its checkpoint says)."""
+    """How the handler runs, as opposed to the model itself, which its checkpoint describes."""
 
     #: One of `handler.network.engines.ENGINES`, or `auto`.
     engine: str = AUTO

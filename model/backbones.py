@@ -319,12 +319,12 @@ def build_backbone(
         raise ConfigurationError(f"unknown backbone {name!r}{nearest(name, [*BACKBONES, 'timm:NAME'])}")
     if LOW_DEPTHWISE in stages and (known is None or known.low_depthwise is None):
         suitable = ", ".join(name for name, other in BACKBONES.items() if other.low_depthwise)
-        raise ConfigurationError(f"low_level_tap 'depthwise': backbone {name!r} is not built for it; these are: {suitable}")
+        raise ConfigurationError(f"low_level_tap 'depthwise': backbone {name!r} does not support it; these do: {suitable}")
     if known is not None:
         return known.extract(output_stride, multi_grid, stages, trailing_padding)
     if trailing_padding:
         raise ConfigurationError(
-            f"trailing_padding {tuple(trailing_padding)}: {name!r} takes none; timm's 'tf_' models pad as TensorFlow"
+            f"trailing_padding {tuple(trailing_padding)}: {name!r} does not support it; timm's 'tf_' models pad like TensorFlow"
         )
     return _timm(name.removeprefix(TIMM_PREFIX), output_stride, stages, multi_grid)
 

@@ -141,7 +141,7 @@ class DeepLabV3Plus(DeepLab):
         backbone: a key of `model.backbones.BACKBONES`, or `timm:NAME`.
         num_classes: channels of the logits, background included.
         output_stride: image pixels per cell of the last feature map, 8 or 16; weights fit both.
-        atrous_rates: default: those of `DeepLabV3`.
+        atrous_rates: default: the same as in `DeepLabV3`.
         multi_grid: factors for the dilations of a ResNet's last stage, see `model.backbones.apply_multi_grid`.
         separable: make the 3×3 convolutions of ASPP and decoder depthwise separable (section 3.2).
         low_level_channels: channels the decoder reduces the low-level features to.

@@ -47,7 +47,8 @@ def _encode_polygons(segments: Segments, options: AnswerOptions) -> dict[int, di
     return {segment_id: {"polygons": polygons} for segment_id, polygons in outlines.items()}
 
 
-#: By the option `masks`: encoders of the fields of each segment's `mask` other than its size, by segment id.
+#: For each value of the option `masks`, a function that encodes the fields of all segments' masks, except their size, by
+#: segment id.
 _MASK_ENCODERS: dict[Masks, Callable[[Segments, AnswerOptions], dict[int, dict[str, Any]]]] = {
     "rle": _encode_run_lengths,
     "png": _encode_pngs,

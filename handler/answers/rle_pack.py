@@ -13,7 +13,7 @@ import numpy.typing as npt
 from handler.masks.run_lengths import Spans, to_counts
 
 _VALUE_BITS = 8
-#: By kind of length.
+#: Bits of a length, for each of the four kinds.
 _LENGTH_BITS = (3, 4, 8, 16)
 _MAX_LENGTH = 1 << _LENGTH_BITS[-1]
 #: Label Studio's masks are RGBA.

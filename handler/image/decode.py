@@ -143,9 +143,8 @@ class OpenedImage:
         it decodes: 1 to 4 bytes per pixel (up to 16 in WebP), and a strip of a TIFF.
 
         Args:
-            at_least: minimum height and width of the upright result. A JPEG is then decoded at a half, a quarter or an eighth
-                of its size if that is still at least twice the minimum; other formats are decoded in full, as everything is
-                if this is None.
+            at_least: minimum height and width of the upright result, or None to decode in full. A JPEG is decoded at a half, a
+                quarter or an eighth of its size if that is still at least twice the minimum, any other format in full.
 
         Raises:
             InvalidImage: the file is truncated or broken.
@@ -201,7 +200,7 @@ def _reduce_jpeg(file: ImageFile, at_least: Size) -> tuple[float, float]:
 
 
 def _ignores_alpha(file: LibtiffImageFile) -> bool:
-    """Whether Pillow's alpha channel is not alpha: it has no such tag, or has GDAL's default tag but contains measurements."""
+    """Whether Pillow's alpha is a measured band: not tagged as alpha, or only by GDAL's default and with other values."""
     if file.layout is None or "A" not in file.getbands():
         return False
     if file.layout.alpha is None:

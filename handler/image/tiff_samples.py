@@ -35,7 +35,7 @@ class LibtiffImageFile(TiffImageFile):
             self.tag_v2[_COMPRESSION] = _PACKBITS
         super()._setup()
         if self.tag_v2.get(_PLANES) == _SEPARATE and self.mode in ("LA", "PA"):
-            raise InvalidImage("a TIFF with alpha beside one band, in separate planes, cannot be decoded")
+            raise InvalidImage("a TIFF with one band and alpha in separate planes cannot be decoded")
         tiles: list[Any] = self.tile
         self.tile = [tile._replace(args=(_NATIVE_ORDER.get(tile.args[0], tile.args[0]), *tile.args[1:])) for tile in tiles]
 

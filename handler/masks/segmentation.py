@@ -34,7 +34,7 @@ class Segmentation:
 
     @cached_property
     def review(self) -> float:
-        """1 minus the mean IoU that the probabilities expect, 0..1; kept, because answers and metrics both want it."""
+        """1 minus the mean IoU that the probabilities predict, 0..1; cached, because answers and metrics both use it."""
         return review_score(self.label_map, self.probabilities)
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from handler.network.engines.base import Precision
 from model.strict import StrictModel
 
-#: Relative to the archive's root; the graph's weights (.bin) are beside it.
+#: Relative to the archive's root; the graph's weights (.bin) are next to it.
 GRAPH = Path("graphs", "network.xml")
 AGREEMENT = Path("graphs", "agreement.json")
 
@@ -17,7 +17,7 @@ LEAST_EQUAL: Mapping[str, float] = {"float32": 0.9999, "bfloat16": 0.995, "int8"
 
 
 class EngineAgreement(StrictModel):
-    """How closely one engine's labels match those of torch in float32, at the photographs' full size."""
+    """How closely one engine's labels match torch's in float32, at the photographs' full size."""
 
     engine: str
     precision: str
