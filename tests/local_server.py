@@ -1,4 +1,4 @@
-"""A scripted HTTP server, for failures that a real one shows seldom."""
+"""A scripted HTTP server, for failures that are rare on a real one."""
 
 import socket
 import struct

@@ -13,7 +13,7 @@ PAGE = ROOT / "page"
 
 
 def run_npm(script: str, *arguments: str, **environment: str) -> str:
-    """Run a script of `page/package.json` and return its output; skip the test where Node or its packages are missing."""
+    """Run a script of `page/package.json` and return its output; skip the test if Node or its packages are missing."""
     npm = find_npm()
     command = [npm, "run", "-s", script, "--", *arguments]
     ran = subprocess.run(command, cwd=PAGE, env={**os.environ, "NO_COLOR": "1", **environment}, capture_output=True, text=True)
@@ -23,7 +23,7 @@ def run_npm(script: str, *arguments: str, **environment: str) -> str:
 
 
 def find_npm() -> str:
-    """Return npm's path; skip the test where it or the page's packages are missing."""
+    """Return npm's path; skip the test if it or the page's packages are missing."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("Node is not installed, so the page is neither built nor tried in a browser")
@@ -33,7 +33,7 @@ def find_npm() -> str:
 
 
 def find_chromium() -> Path:
-    """Return the browser; skip the test where there is none."""
+    """Return the browser's path; skip the test if there is none."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if path := shutil.which(name):
             return Path(path)
@@ -41,7 +41,7 @@ def find_chromium() -> Path:
 
 
 def try_page(address: str, photographs: Path, *files: str, **environment: str) -> str:
-    """Run the browser tests of these names (`page/e2e/NAME.e2e.ts`) on the page at `address`, and return their output.
+    """Run the named browser tests (`page/e2e/NAME.e2e.ts`) on the page at `address`, and return their output.
 
     Args:
         photographs: folder of the samples.

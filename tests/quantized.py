@@ -1,4 +1,4 @@
-"""A small network, quantized once for all tests, which takes seconds."""
+"""A small network, quantized only once for all tests because that takes seconds."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -30,14 +30,14 @@ class Quantized:
     source: Path
     #: The folder of the calibration photographs.
     photographs: Path
-    #: The photographs with the labels that the network gives them, in folders images/ and masks/.
+    #: The photographs with the network's labels, in folders images/ and masks/.
     labelled: Path
     #: Quantized on `photographs`, compared on `labelled`.
     path: Path
 
     @classmethod
     def in_folder(cls, folder: Path) -> "Quantized":
-        """Return the paths of what `quantize_in` writes into `folder`."""
+        """Return the paths of the files that `quantize_in` writes into `folder`."""
         return cls(folder / "a.safetensors", folder / "photographs", folder / "labelled", folder / "a.int8.safetensors")
 
     def pictures(self) -> list[RGBImage]:
@@ -56,7 +56,7 @@ def quantize_in(folder: Path) -> None:
 
 @cache
 def pipeline(checkpoint: Path, precision: Precision = "auto") -> Pipeline:
-    """Load a checkpoint once for all tests of a process: in float32 it is converted, which takes seconds."""
+    """Load a checkpoint once for all tests of a process: in float32, its conversion takes seconds."""
     return Pipeline.load(checkpoint, HandlerSettings(engine="openvino", precision=precision), ModelIdentity("pets", "1.0"))
 
 

@@ -1,8 +1,8 @@
 """A pytest plugin that keeps the fast tests fast.
 
 A test that needs more than half a second of processor time is marked `slow`, and `make check` leaves it out. A run fails when a
-test without the marker needs more than `--fast-limit`. What counts is the processor time of the test's own thread and of the
-processes it starts, not the clock: a busy machine fails no test. Fixtures do not count, since tests share them.
+test without the marker needs more than `--fast-limit`. Only the processor time of the test's own thread and of the
+processes it starts counts, not the clock: a busy machine fails no test. Fixtures do not count, because tests share them.
 """
 
 import os

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 CLASSES = ("background", "cat", "dog")
-#: The name of the checkpoint in a folder that is laid out like an archive.
+#: The name of the checkpoint in a folder laid out like an archive.
 CHECKPOINT = "model.safetensors"
-#: Turns an upright image into the one that a camera stores with this EXIF orientation; 1 is upright.
+#: The transposition of an upright image that a camera stores with this EXIF orientation; 1 is upright.
 AS_STORED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -88,7 +88,7 @@ def write_checkpoint(path: Path, **changes: object) -> Path:
 
 @lru_cache(maxsize=4)
 def _random_checkpoint(described: str) -> bytes:
-    """Return the file of a checkpoint with this metadata: dozens of tests want the same, and building it takes 0.5 s."""
+    """Return the file of a checkpoint with this metadata, cached because dozens of tests need it and it takes 0.5 s."""
     parsed = CheckpointMetadata.model_validate_json(described)
     with torch.random.fork_rng(), TemporaryDirectory(prefix="deeplab-test-") as folder:
         torch.manual_seed(0)
@@ -98,7 +98,7 @@ def _random_checkpoint(described: str) -> bytes:
 
 
 def write_graph(folder: Path) -> Path:
-    """Convert `folder`'s model.safetensors to the graph that an archive holds; return `folder`, which now serves like one."""
+    """Convert `folder`'s model.safetensors to an archive's graph; return `folder`, which can now be served like an archive."""
     from handler.network.engines.archive import GRAPH
     from handler.network.engines.openvino_conversion import convert
     from handler.network.engines.openvino_graph import write_graph
@@ -108,7 +108,7 @@ def write_graph(folder: Path) -> Path:
     return folder
 
 
-#: Formats that `encode` writes here: HEIC needs a package that an older environment may lack.
+#: Formats that `encode` can write: HEIC needs a package that an older environment may lack.
 ENCODED_FORMATS = tuple(name for name in ACCEPTED_FORMATS if name != "HEIF" or find_spec("pillow_heif"))
 
 
@@ -119,7 +119,7 @@ def encode(image: RGBImage | Image.Image, file_format: str = "PNG", **options: o
     if file_format == "HEIF":
         import pillow_heif
 
-        # Its plugin is not registered, so that nothing depends on it.
+        # Its plugin is not registered, so that nothing can depend on it.
         pillow_heif.from_pillow(picture).save(file, **options)
     else:
         picture.save(file, file_format, **options)

@@ -1,4 +1,4 @@
-"""The archive: its contents, reproducibility, and that it works without the repository."""
+"""The archive's contents, its reproducibility, and its independence of the repository."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def torch_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a configuration that lets PyTorch alone run the network: nothing is converted or compared, which takes seconds."""
+    """Return a configuration in which PyTorch runs the network, which spares the seconds for conversion and comparison."""
     path = tmp_path_factory.mktemp("torch") / "model-config.yaml"
     path.write_text("handler: {engine: torch}")
     return path
@@ -172,7 +172,7 @@ def test_the_same_inputs_give_the_same_bytes(archive: Path, checkpoint: Path, tm
 def test_it_works_by_itself_where_another_library_builds_the_network(
     model: ModelConfig, torch_config: Path, tmp_path: Path
 ) -> None:
-    """With a graph no worker would build it."""
+    """Without a graph, because no worker would build the network if it had one."""
     config = model.model_copy(update={"num_classes": len(CLASSES)})
     checkpoint = write_checkpoint(tmp_path / "a.safetensors", model=config, resize=ResizePolicy(size=64, multiple=16))
 
@@ -214,7 +214,7 @@ def test_verification_notices_a_missing_file(archive: Path, tmp_path: Path, lost
 
 
 def test_verification_notices_modules_from_outside(archive: Path, tmp_path: Path) -> None:
-    """An installed package of the same name must not replace the archive's."""
+    """An installed package with the same name must not replace the archive's."""
     folder = tmp_path / "archive"
     zipfile.ZipFile(archive).extractall(folder)
     shutil.move(folder / "handler", tmp_path / "handler")

@@ -1,4 +1,4 @@
-"""The page's built files: those committed are those that its source gives."""
+"""The page's committed build matches its source."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What packaging records of photographs, and how far others are from them."""
+"""What packaging records about photographs, and how far others are from them."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from model.strict import ConfigurationError
 from scripts.package.reference import describe_reference, record_reference, write_reference
 from tests.support import CLASSES
 
-#: From here on an alert fires (deploy/prometheus/alerts.yml).
+#: The distance at which an alert fires (deploy/prometheus/alerts.yml).
 ALERT = 0.3
 
 
@@ -50,7 +50,7 @@ def test_the_same_photographs_do_not_drift(reference: Reference, pipeline: Pipel
 def test_another_camera_drifts_to_the_level_of_an_alert(
     reference: Reference, pipeline: Pipeline, photographs: Path, tmp_path: Path
 ) -> None:
-    """Its pictures are dark, and have nine times as many pixels."""
+    """Its pictures are dark and have nine times as many pixels."""
     for path in photographs.iterdir():
         with Image.open(path) as photograph:
             large = photograph.convert("RGB").resize((photograph.width * 3, photograph.height * 3))

@@ -47,7 +47,7 @@ def requests(*bundle: BundleRequests) -> Requests:
 
 
 def answer_stages(size: tuple[int, int], answer_format: str = "png") -> AnswerStages:
-    """20 ms in the network and 10 ms in every other stage."""
+    """Return stages of 20 ms for the network and 10 ms for every other stage."""
     seconds = {"decode": 0.01, "prepare": 0.01, "network": 0.02, "label": 0.01, "encode": 0.01}
     spreads = {name: constant(value) for name, value in seconds.items()}
     return AnswerStages(DEFAULT, size, 300_000, answer_format, spreads, constant(0.06), constant(0.04))
@@ -65,7 +65,7 @@ def server_comparison(seconds: float, per_second: float, left_out: tuple[str, ..
 
 
 def model_run(name: str, quality: Quality | None) -> ModelRun:
-    """A request of 30 ms, 20 of them in the network."""
+    """Return a request of 30 ms, 20 of them in the network."""
     return ModelRun(Case(name), constant(0.03), constant(0.02), (640, 496), 4_800_000, quality)
 
 

@@ -1,6 +1,6 @@
 """Check objects of KEDA, the Prometheus operator and KServe against the types of Python packages generated from their schemas.
 
-Runs in the environment of the client libraries. Reads a list of objects (JSON), and writes for each what is wrong with it.
+Runs in the client libraries' environment. Reads a list of objects (JSON) and writes what is wrong with each.
 """
 
 import json
@@ -21,7 +21,7 @@ _CONTAINER = re.compile(r"(list|dict)[\[(](?:str, )?(.+)[\])]", re.IGNORECASE)
 
 
 def problems(document: dict[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with an object, an unknown field included."""
+    """Yield what is wrong with an object, including unknown fields."""
     kind = document["kind"]
     if kind not in _PYDANTIC:
         yield from _check(document, f"V1beta1{kind}", kind)
@@ -33,10 +33,10 @@ def problems(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _check(value: Any, kind: str, path: str) -> Iterator[str]:
-    """Compare a value with a type as generated clients name it: `int`, `list[V1Container]`, `dict(str, str)`."""
+    """Compare a value with a type in the notation of generated clients: `int`, `list[V1Container]`, `dict(str, str)`."""
     container = _CONTAINER.fullmatch(kind)
     if kind in _SIMPLE:
-        # To Python a boolean is a number.
+        # In Python a boolean is a number.
         if not isinstance(value, _SIMPLE[kind]) or (kind in {"int", "float"} and isinstance(value, bool)):
             yield f"{path}: {value!r} is not {kind}"
     elif container and isinstance(value, list if container[1].lower() == "list" else dict):

@@ -1,4 +1,4 @@
-"""Containerfiles and locks: style, pins, hashes, and the program that executes a Containerfile."""
+"""Containerfiles and locks: style, pins, hashes, and execution of a Containerfile."""
 
 import re
 import subprocess
@@ -60,7 +60,7 @@ def test_a_lock_has_all_that_its_packages_need(name: str) -> None:
     for package in locked - {"torch"}:
         try:
             needed = [Requirement(text) for text in requires(package) or []]
-        except PackageNotFoundError:  # Of another extra than those installed here.
+        except PackageNotFoundError:  # From an extra that is not installed here.
             continue
         missing = {
             canonicalize_name(need.name) for need in needed if not need.marker or need.marker.evaluate({"extra": ""})
@@ -135,10 +135,10 @@ def test_torchserves_settings_differ_from_the_repositorys_in_addresses_alone() -
     assert "127.0.0.1" in image["management_address"]
 
 
-#: Licences under which a server may be passed on, as their packages spell them.
+#: Licences under which a server may be redistributed, as packages spell them.
 ALLOWED = re.compile(
     r"Apache|BSD|MIT|ISC|PSF-2.0|Zlib|CC0-1.0|BSL-1.0|LLVM-exception"
-    r"|MPL-2.0|Mozilla Public License 2.0"  # For files of certifi and tqdm, which nobody changes here.
+    r"|MPL-2.0|Mozilla Public License 2.0"  # For files of certifi and tqdm, which are not changed here.
 )
 
 
@@ -147,7 +147,7 @@ def test_every_package_of_an_image_has_a_licence_on_the_list(name: str) -> None:
     for package in {*pins(name), "torch"}:
         try:
             about = metadata(package)
-        except PackageNotFoundError:  # Of an extra that is not installed here.
+        except PackageNotFoundError:  # From an extra that is not installed here.
             continue
         classifiers = [text for text in about.get_all("Classifier") or [] if text.startswith("License ::")]
         licence = "; ".join(about.get_all("License-Expression") or classifiers or about.get_all("License") or [""])

@@ -1,4 +1,4 @@
-"""Objects of operators, checked against types that are generated from the operators' own schemas."""
+"""Operators' objects, checked against types generated from the operators' schemas."""
 
 import copy
 import json
@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.deploy.test_kubernetes import CUSTOM, OVERLAYS, by_kind, kustomized, predictor
 
-#: `make test` fills it; the packages would bring a plugin into every run of pytest.
+#: Filled by `make test`; in the main environment the packages would add a plugin to every run of pytest.
 PYTHON = Path(sys.prefix) / "clients" / "bin" / "python"
 HAS_PACKAGES = any((PYTHON.parents[1] / "lib").glob("python3*/site-packages/cloudcoil/models/keda"))
 CHECK = Path(__file__).with_name("custom_resources.py")
@@ -24,7 +24,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def wrong(objects: list[dict[str, Any]]) -> list[str]:
-    """What is wrong with the objects as they are, and then with broken copies of them."""
+    """Return what is wrong with the objects, then with broken copies of them."""
     return ["; ".join(problems) for problems in check_all([*objects, *map(broken, objects)])]
 
 
@@ -41,7 +41,7 @@ def check_all(documents: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def broken(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy with a misspelt field somewhere deep."""
+    """Return a copy with a misspelt, deeply nested field."""
     copied = copy.deepcopy(document)
     spec = copied["spec"]
     deep = spec["predictor"]["containers"] if "predictor" in spec else spec.get("triggers") or spec["endpoints"]

@@ -14,7 +14,7 @@ from tests.support import ROOT
 Objects = dict[str, dict[str, Any]]
 KUBERNETES, HELM = ROOT / "deploy" / "kubernetes", ROOT / "deploy" / "helm"
 OVERLAYS = ("cpu", "gpu", "torchserve")
-#: Kinds of operators, which test_custom_resources.py checks.
+#: Operators' kinds, which test_custom_resources.py checks.
 CUSTOM = {"ServiceMonitor", "ScaledObject"}
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl, which renders the overlays, is missing")

@@ -1,4 +1,4 @@
-"""Freed memory goes back to the system, measured in processes of their own."""
+"""Freed memory is returned to the system, as measured in separate processes."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import ROOT
 
-#: Allocates blocks of 8 MB beside blocks that stay, as arrays of a request beside those of its neighbours, and frees them.
+#: Allocates 8 MB blocks beside blocks that stay, like arrays of a request beside those of its neighbours, and frees them.
 FREE_BLOCKS_BETWEEN_OTHERS = """
 import sys
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_freed_blocks_between_others_go_back_to_the_system() -> None:
     assert held_after_freeing("keep") > 100 << 20
 
 
-#: Allocates small blocks, as of Python objects, and frees all but the last of each thousand.
+#: Allocates small blocks, like Python objects, and frees all except the last of each thousand.
 TRIM_WHAT_IS_BETWEEN = """
 import ctypes
 from pathlib import Path

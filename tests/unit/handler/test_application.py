@@ -24,7 +24,7 @@ WHITE = encode(np.full((20, 30, 3), 255, np.uint8))
 
 
 class PoisonableEngine(ColourEngine):
-    """Breaks on a white image, and on no other."""
+    """Fails only on a white image."""
 
     def logits(self, pixels: Pixels) -> Logits:
         if pixels.min() == 255:
@@ -33,7 +33,7 @@ class PoisonableEngine(ColourEngine):
 
 
 class DyingEngine(ColourEngine):
-    """Works until it is told to die, then never again."""
+    """Works until `dead` is set, then never again."""
 
     dead = False
 
@@ -44,7 +44,7 @@ class DyingEngine(ColourEngine):
 
 
 class OverflowingEngine(ColourEngine):
-    """Gives infinite logits for a white image, and for any other once it is told to."""
+    """Gives infinite logits for a white image, and for every image once it is broken."""
 
     broken = False
 

@@ -1,4 +1,4 @@
-"""Operators by PyTorch's library alone give what its Python package gives, to the bit."""
+"""Operators called in PyTorch's library alone give bit for bit what its Python package gives."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Requests answered at the same time: what may overlap, and what must not."""
+"""Concurrent requests: what may overlap and what must not."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ def probe() -> ConcurrencyProbe:
 
 
 class ExplainingLanedEngine(LanedEngine):
-    """Explains by one watched engine."""
+    """Explains with one watched engine."""
 
     has_gradients = True
 
@@ -44,7 +44,7 @@ class ExplainingLanedEngine(LanedEngine):
 
 @pytest.fixture
 def watched_crf(monkeypatch: pytest.MonkeyPatch, probe: ConcurrencyProbe) -> None:
-    """Replace the package of the dense CRF by one that shows `probe` every inference and returns its input."""
+    """Replace the dense CRF's package with one that reports every inference to `probe` and returns its input."""
 
     class DenseCRF2D:
         def __init__(self, *_: int) -> None: ...
@@ -142,7 +142,7 @@ def load(folder: Path, engine: str, lanes: int = 1) -> Pipeline:
 
 
 def answer_in_threads(answer: Callable[[], Outcome], threads: int = 4, times: int = 3) -> list[Outcome]:
-    """Call `answer` several times in each of several threads, which begin together."""
+    """Call `answer` several times in each of several threads that start together."""
     start = Barrier(threads, timeout=60)
 
     def run(_: int) -> list[Outcome]:

@@ -1,4 +1,4 @@
-"""The limits on what a request may cost, checked before the network runs."""
+"""Limits on the cost of a request, checked before the network runs."""
 
 from typing import Any
 

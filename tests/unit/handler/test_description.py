@@ -109,7 +109,7 @@ def test_it_is_the_same_among_other_requests_and_touches_none(
 @pytest.mark.parametrize(
     ("row", "headers"),
     [
-        # TorchServe adds its own `explain` to what a client sends to /predictions.
+        # TorchServe adds its own `explain` to requests to /predictions.
         ({}, {"describe": "True", "explain": "False"}),
         ({"body": b""}, {"describe": "True"}),
         ({}, {"Describe": "True"}),

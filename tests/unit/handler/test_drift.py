@@ -1,4 +1,4 @@
-"""Distances between distributions of images, on numbers that can be worked out by hand and by chance."""
+"""Distances between distributions of images, for numbers worked out by hand and for chance."""
 
 import math
 import random

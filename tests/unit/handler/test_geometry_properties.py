@@ -1,4 +1,4 @@
-"""What holds for images of any size: where in the image an answer lies, and what it costs."""
+"""Properties for images of any size: where in the image an answer lies, and what it costs."""
 
 import io
 
@@ -30,7 +30,7 @@ POLICY = ResizePolicy(side="short", size=32, multiple=8)
 
 @st.composite
 def sizes(draw: st.DrawFn, most_pixels: int) -> Size:
-    """Height and width, 1 to `LONGEST`, lengths of each power of two alike; long ones are narrow, either way."""
+    """Draw height and width, 1 to `LONGEST`, each power of two equally often; long images are narrow, in either direction."""
     power = draw(st.integers(0, LONGEST.bit_length() - 1))
     one = draw(st.integers(2**power, min(LONGEST, 2 ** (power + 1))))
     other = draw(st.integers(1, min(LONGEST, max(1, most_pixels // one))))
@@ -110,7 +110,7 @@ def test_a_checkerboard_of_the_networks_cells_comes_back_exactly(cells: Size, st
 
 @given(st.tuples(st.integers(1, 9), st.integers(1, 9)), st.integers(2, 4), strides, st.booleans())
 def test_a_checkerboard_comes_back_exactly_from_tiles(quarters: Size, count: int, stride: int, flip: bool) -> None:
-    """Where a tile has four times `quarters` cells, and the network sees it as it is."""
+    """A tile has four times `quarters` cells, and the network sees it unscaled."""
     assume(4 * stride * max(quarters) >= 32)
     parts = 3 * count + 1
     board = checkerboard((parts * quarters[0], parts * quarters[1]), stride)
@@ -125,7 +125,7 @@ def test_a_checkerboard_comes_back_exactly_from_tiles(quarters: Size, count: int
 
 @given(sizes(most_pixels=600), strides, st.data())
 def test_a_shifted_image_gives_the_shifted_mask(cells: Size, stride: int, data: st.DataObject) -> None:
-    """By whole cells of the network's grid, but for the edges across the shift, beyond which one of the two has other cells."""
+    """For shifts by whole grid cells, except at the edges across the shift, beyond which the images have different cells."""
     size = (cells[0] * stride, cells[1] * stride)
     down, right = (data.draw(st.integers(0, count - 1)) * stride for count in cells)
     assume(32 <= max(size) <= 4096)
@@ -152,7 +152,7 @@ def test_a_shifted_image_gives_the_shifted_mask(cells: Size, stride: int, data: 
 def test_labels_are_torchs_interpolation_then_argmax_pixel_for_pixel(
     shape: tuple[int, int, int], size: Size, seed: int
 ) -> None:
-    """But where two classes are equal to within what torch rounds a place in the image by: either may win."""
+    """Except where two classes are equal within torch's rounding of a position in the image: there either may win."""
     logits = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
     differing, margin = compare_with_torch(logits, size)
@@ -201,35 +201,35 @@ def test_an_image_costs_the_pixels_that_the_network_sees_of_it(
 
 
 def compare_with_torch(logits: npt.NDArray[np.float32], size: Size) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
-    """Of each pixel, whether its label is not the argmax of torch's interpolation, and how far below it the second class is."""
+    """Return for each pixel whether its label differs from torch's interpolation and argmax, and the second class's margin."""
     values = F.interpolate(torch.from_numpy(logits)[None], size, mode="bilinear", align_corners=False)[0]
     (best, second), (expected, _) = (tensor.numpy() for tensor in values.topk(2, dim=0))
     return make_label_map(logits, size, np.uint8) != expected, best - second
 
 
 def untouched(size: Size) -> ResizePolicy:
-    """The policy by which the network sees an image of `size` as it is."""
+    """Return the policy with which the network sees an image of `size` unscaled."""
     return ResizePolicy(side="long", size=max(size))
 
 
 def checkerboard(cells: Size, square: int) -> npt.NDArray[np.intp]:
-    """Classes 0 and 1 in squares of so many pixels."""
+    """Draw classes 0 and 1 in squares with sides of `square` pixels."""
     return np.kron(np.indices(cells).sum(0) % 2, np.ones((square, square), int))
 
 
 def painted(classes: npt.NDArray[np.intp]) -> RGBImage:
-    """The picture that `MirrorEngine` sees as `classes`."""
+    """Return the picture that `MirrorEngine` sees as `classes`."""
     return np.eye(3, dtype=np.uint8)[classes] * np.uint8(200)
 
 
 def turn(picture: npt.NDArray[np.unsignedinteger], orientation: int) -> npt.NDArray[np.unsignedinteger]:
-    """As a camera held otherwise would have stored `picture`."""
+    """Return `picture` as a camera held in this orientation would store it."""
     image = Image.fromarray(picture)
     return np.asarray(image.transpose(AS_STORED[orientation]) if orientation in AS_STORED else image)
 
 
 def as_stored(upright: RGBImage, orientation: int) -> bytes:
-    """A file that shows `upright`, with this EXIF orientation."""
+    """Encode a file that shows `upright`, with this EXIF orientation."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     return encode(Image.fromarray(turn(upright, orientation)), exif=exif)

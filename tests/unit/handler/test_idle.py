@@ -1,10 +1,10 @@
-"""What a server does at rest: once after its work, not during it, and at the latest in time."""
+"""Work that a server does when idle: once after its requests, not during them, and no later than its deadline."""
 
 from threading import Event
 
 from handler.idle import IdleTask
 
-#: Longer than any machine takes; reached only by a failure.
+#: Longer than any machine takes; only a failure reaches it.
 _LONG_S = 60.0
 _MOMENT_S = 0.01
 

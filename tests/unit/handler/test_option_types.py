@@ -1,4 +1,4 @@
-"""How text and JSON become the values of options, and that JSON Schema says exactly which JSON does."""
+"""Conversion of text and JSON to option values, and a JSON Schema that accepts exactly the valid JSON."""
 
 import json
 import math
@@ -29,11 +29,11 @@ TYPES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "bands": (Annotated[Any, BandNumbers("first")], st.lists(st.integers(1, 999), min_size=3, max_size=3)),
     "range": (Annotated[Any, ValueRange(("type", "auto"))], st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=2)),
 }
-#: Types whose values are in the order in which they were written.
+#: Types whose values keep their order.
 ORDERED = {"bands", "range"}
 ADAPTERS = {name: TypeAdapter[Any](annotation) for name, (annotation, _) in TYPES.items()}
 SCHEMAS = {name: adapter.json_schema() for name, adapter in ADAPTERS.items()}
-#: All that JSON can hold, most of it near to what some option takes.
+#: Everything that JSON can express, most of it close to a valid option value.
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),

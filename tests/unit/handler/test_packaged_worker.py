@@ -1,4 +1,4 @@
-"""What a process loads that serves a packaged graph, as a worker on a CPU does."""
+"""Modules loaded by a process that serves a packaged graph, as a worker on a CPU does."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import ROOT, encode, noise
 
-#: Libraries for building, converting, explaining and training networks, and tracing polygons: an answer as JSON needs none.
+#: Libraries for building, converting, explaining and training networks and tracing polygons, which a JSON answer never needs.
 UNUSED = (
     "openvino.tools.ovc", "openvino_telemetry", "torch", "timm", "torchvision", "sympy", "segmentation_models_pytorch",
     "captum", "matplotlib", "rasterio", "shapely", "scipy", "pandas", "skimage", "requests",

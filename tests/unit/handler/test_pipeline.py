@@ -98,7 +98,7 @@ def test_weights_of_output_stride_16_can_be_served_at_8(
     checkpoint = write_checkpoint(tmp_path / "a.safetensors")
     assert read_metadata(checkpoint).model.output_stride == 16
 
-    # By torch, which needs no conversion.
+    # With torch, which needs no conversion.
     settings = HandlerSettings(engine="torch", output_stride=output_stride)
     pipeline = Pipeline.load(checkpoint, settings, ModelIdentity("m", "1"))
 

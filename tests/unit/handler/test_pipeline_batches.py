@@ -39,7 +39,7 @@ def engine() -> MirrorEngine:
 
 @pytest.fixture(params=[MirrorEngine, LanedEngine], ids=["in batches", "in lanes"])
 def either(request: pytest.FixtureRequest) -> MirrorEngine:
-    """An engine that takes batches, and one that works on several images side by side."""
+    """Return an engine that takes batches, then one that runs several images side by side."""
     engine: MirrorEngine = request.param()
     return engine
 
@@ -244,7 +244,7 @@ def test_explanations_in_a_batch_are_those_alone(converted: Path) -> None:
     assert [mask_of(outcome).mode for outcome in together if isinstance(outcome, EncodedResponse)] == ["RGB", "P", "RGB", "RGB"]
     assert isinstance(together[3], InvalidImage)
     assert mask_of(together[2]).info["class"] == "dog"
-    pipeline.release_memory()  # The engine for explanations too, which the next one builds again.
+    pipeline.release_memory()  # Includes the engine for explanations, which the next explanation builds again.
     alone = [scheduler.answer([single])[0] for single in requests]
     assert together[:3] + together[4:] == alone[:3] + alone[4:]
 

@@ -15,7 +15,7 @@ BLACK = np.zeros((8, 8, 3), np.uint8)
 
 
 class MeetingEngine(MirrorEngine):
-    """A lane that runs only when another lane runs too."""
+    """A lane that runs only while another lane runs."""
 
     def __init__(self, meeting: threading.Barrier) -> None:
         super().__init__(max_batch=1)
@@ -27,7 +27,7 @@ class MeetingEngine(MirrorEngine):
 
 
 class LonelyEngine(MirrorEngine):
-    """A lane that breaks when two threads use it at once."""
+    """A lane that fails if two threads use it at once."""
 
     def __init__(self) -> None:
         super().__init__(max_batch=1)
@@ -48,7 +48,7 @@ def request(size: int = 8) -> SegmentationRequest:
 
 
 def answer_in_threads(scheduler: Scheduler, requests: list[SegmentationRequest]) -> list[Outcome]:
-    """Answer each request in a thread of its own."""
+    """Answer each request in a separate thread."""
     outcomes: list[Outcome] = []
     threads = [threading.Thread(target=lambda one=one: outcomes.extend(scheduler.answer([one]))) for one in requests]
     for thread in threads:

@@ -1,4 +1,4 @@
-"""The Python interface, on an archive built by hand and on its checkpoint."""
+"""The Python interface, with an archive built by hand and with its checkpoint."""
 
 import io
 import json

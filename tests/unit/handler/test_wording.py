@@ -1,4 +1,4 @@
-"""However much a client sends, what is quoted of it is short."""
+"""Errors quote only a short part of a client's input, however long it is."""
 
 import json
 from typing import Any

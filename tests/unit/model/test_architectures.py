@@ -1,4 +1,4 @@
-"""What every network of the table must do, whatever its architecture and backbone."""
+"""What every network in the table must do, whatever its architecture and backbone."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.support import metadata
 pytestmark = pytest.mark.slow
 
 CLASSES = 3
-#: Rows whose architecture, options and backbone are in other rows too; ResNet-101 is a deeper ResNet-50.
+#: Rows whose architecture, options and backbone also occur in other rows; ResNet-101 is a deeper ResNet-50.
 ALIKE = {
     "deeplabv2_resnet101",
     "deeplabv3_resnet101",
@@ -58,7 +58,7 @@ def network_of_kind(kind: ModelConfig) -> Network:
 
 
 class TestEveryNetwork:
-    """A new row of `scripts.model_table.TABLE` is tested by being there; those of `ALIKE` when all is tried."""
+    """Return a row of `scripts.model_table.TABLE`, so that new rows are tested; those of `ALIKE` only in exhaustive runs."""
 
     @pytest.mark.parametrize("size", [(65, 97), (50, 75), pytest.param((129, 64), marks=pytest.mark.exhaustive)])
     def test_logits_lie_on_its_grid_at_any_size(self, network: Network, config: ModelConfig, size: tuple[int, int]) -> None:
@@ -67,7 +67,7 @@ class TestEveryNetwork:
         logits = run(network, torch.randn(1, 3, height, width))
 
         stride = 1 if full_size(config) else 4 if config.architecture == "deeplabv3plus" else config.output_stride
-        # A stem that cuts the image into patches (ConvNeXt's) leaves out what does not fill one.
+        # A stem that cuts the image into patches (ConvNeXt's) omits incomplete patches.
         allowed = [{-(-length // stride), length // stride} for length in (height, width)]
         assert logits.shape[:2] == (1, CLASSES)
         assert logits.shape[2] in allowed[0]
@@ -114,7 +114,7 @@ class TestEveryNetwork:
         torch.testing.assert_close(together, alone, atol=1e-4 * float(alone.abs().max()), rtol=1e-3)
 
     def test_bfloat16_stays_close(self, network: Network) -> None:
-        images = torch.randn(1, 3, 48, 64)  # Many processors are slow in bfloat16.
+        images = torch.randn(1, 3, 48, 64)  # Many processors compute slowly in bfloat16.
         exact = run(network, images)
 
         with torch.autocast("cpu", torch.bfloat16):
@@ -189,7 +189,7 @@ def test_weights_of_output_stride_16_serve_at_8(tmp_path: Path, config: ModelCon
 
     assert finer.metadata.model.output_stride == 8
     assert atrous_rates(finer.network) == rates
-    # Every second cell of the last feature map sees just what a cell of the coarser one saw, but for padding.
+    # Apart from padding, every second cell of the last feature map sees exactly what a cell of the coarser one saw.
     coarse, fine = network.backbone(images)["out"], finer.network.backbone(images)["out"]
     assert fine.shape[-2:] == (8, 12)
     torch.testing.assert_close(fine[..., ::2, ::2], coarse, atol=1e-4, rtol=1e-3)
@@ -216,7 +216,7 @@ def atrous_rates(network: Network) -> list[int]:
 
 
 def full_size(config: ModelConfig) -> bool:
-    """Whether the network's grid is its input's, which then must be a multiple of the output stride."""
+    """Whether the network's grid has its input's size, which must then be a multiple of the output stride."""
     return config.is_smp
 
 

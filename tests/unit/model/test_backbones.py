@@ -10,11 +10,11 @@ pytestmark = pytest.mark.slow
 NAMES = [*BACKBONES, *(f"timm:{name}" for name in TIMM_EXAMPLES)]
 
 
-# That of 16 is in test_architectures.py for most.
+# test_architectures.py tests most of them at 16.
 @pytest.mark.parametrize("output_stride", [8, pytest.param(16, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("name", NAMES)
 def test_stages_have_the_declared_channels_and_strides(name: str, output_stride: int) -> None:
-    # Tensors without data: shapes alone count here.
+    # Tensors without data, because only shapes matter here.
     with torch.device("meta"), torch.inference_mode():
         backbone = build_backbone(name, output_stride, STAGES)
         features = backbone.module.eval()(torch.empty(1, 3, 64, 96))
@@ -74,7 +74,7 @@ def test_low_level_features_are_read_within_a_unit(name: str) -> None:
     features = backbone.module.eval()(torch.randn(1, 3, 32, 32))[LOW_DEPTHWISE]
 
     assert features.shape == (1, backbone.channels[LOW_DEPTHWISE], 8, 8)
-    assert features.min() >= 0  # After an activation, which the unit's output is not.
+    assert features.min() >= 0  # After an activation, unlike the unit's output.
 
 
 def test_a_backbone_without_such_units_is_refused() -> None:

@@ -208,7 +208,7 @@ def test_metadata_of_a_network_that_does_not_exist_is_refused(tmp_path: Path) ->
 
 
 class Touch:
-    """Leaves a file behind when it is unpickled."""
+    """Leaves a file behind if it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -42,7 +42,7 @@ def test_loading_a_checkpoint_leaves_torchs_compiler_to_those_who_call_it() -> N
 
 @pytest.mark.slow
 def test_torchvision_imports_where_its_operators_cannot_be_loaded() -> None:
-    """In an interpreter of its own, because operators can be declared only once."""
+    """Run in a separate interpreter, because operators can be declared only once."""
     result = subprocess.run([sys.executable, "-c", WITHOUT_OPERATORS], cwd=ROOT, capture_output=True, text=True)
 
     assert result.returncode == 0, result.stderr

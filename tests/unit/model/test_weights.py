@@ -14,7 +14,7 @@ from scripts.package.__main__ import main
 from scripts.samples import write_samples
 from tests.support import ROOT
 
-#: What a photograph shows, most of it first.
+#: The classes in a photograph, largest first.
 _SHOWN = {
     "objects": ("chelsea", ("cat",)),
     "scenes": ("temple", ("sky", "building", "tree")),

@@ -14,7 +14,7 @@ PNG = "image/png"
 
 
 def ours(status: int, kind: str, message: str) -> Reply:
-    """An error as the handler answers it."""
+    """Return an error as the handler would answer it."""
     body = json.dumps({"code": status, "type": kind, "message": message}).encode()
     return Reply(status, body, "application/json")
 
@@ -28,7 +28,7 @@ def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def at_first(trouble: Reply) -> Callable[[Asked], Reply]:
-    """The trouble, once, then an answer."""
+    """Reply with the failure once, then with an answer."""
     return lambda asked: trouble if asked.attempt == 1 else Reply()
 
 

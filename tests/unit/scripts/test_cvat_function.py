@@ -1,4 +1,4 @@
-"""What the function asks of a server, and what it makes of its answers. tests/live/test_cvat.py runs it by cvat-cli."""
+"""The function's requests to a server, and its use of the answers. tests/live/test_cvat.py runs it with cvat-cli."""
 
 import io
 import json
@@ -85,7 +85,7 @@ def test_pixels_of_any_mode_are_sent_as_they_are_stored(server: LocalServer, mod
     pytest.importorskip("cvat_sdk")
     image = picture().convert("L").convert(mode) if mode in ("I;16", "F") else picture().convert(mode)
     exif = Image.Exif()
-    exif[0x0112] = 6  # A quarter turn, which CVAT's coordinates do not know.
+    exif[0x0112] = 6  # A quarter turn, which CVAT's coordinates ignore.
     image.info["exif"] = exif.tobytes()
 
     create(server.url).detect(context(), image)
@@ -125,7 +125,7 @@ def test_a_wrong_parameter_is_named(parameters: dict[str, Any], message: str) ->
         create(**parameters)
 
     assert str(caught.value).startswith(message)
-    # cvat-cli prints the message of these alone.
+    # cvat-cli prints only the messages of these.
     assert isinstance(caught.value, HTTPError)
 
 

@@ -53,7 +53,7 @@ def test_a_bug_keeps_its_traceback() -> None:
 
 
 def import_if_installed(name: str) -> None:
-    """Import a module of `scripts`; one that needs an extra may be missing its packages."""
+    """Import a module of `scripts`; the packages of an extra may be missing."""
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -16,10 +16,10 @@ VERSION = pinned("torch")[0].split("==")[1]
 
 
 class Environment:
-    """An environment in which the commands of pip and uv are recorded, and change only what is reported as installed."""
+    """An environment that records the commands of pip and uv, which change only what is reported as installed."""
 
     def __init__(self, torch: str | None = None, *, reachable: bool = True, pip_finds: str = "", download: bool = True) -> None:
-        """`torch` is the version installed before; `pip_finds` the build that pip has: "" of PyPI, or "+cpu"."""
+        """Set the version of torch installed before, and the build that pip finds: "" from PyPI, or "+cpu"."""
         self.torch = torch
         self.commands: list[list[str]] = []
         self._reachable, self._pip_finds, self._download = reachable, pip_finds, download
@@ -48,7 +48,7 @@ class Environment:
         return self.torch if requirement.startswith("torch==") else "0"
 
     def programs(self) -> list[str]:
-        """What installed torch, in order: pip or uv, with uv's dry run told apart."""
+        """Return what installed torch, in order: pip, uv, or uv's dry run."""
         torch = [words for words in self.commands if any(word.startswith("torch==") for word in words)]
         return [f"{words[0]}{' --dry-run' if '--dry-run' in words else ''}" for words in torch]
 

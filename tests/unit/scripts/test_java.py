@@ -7,7 +7,7 @@ from scripts.java import JavaNotFound, find_java_home, java_version
 
 
 def install(home: Path, version: str) -> Path:
-    """A `java` that says it is of this version."""
+    """Write a `java` that reports this version."""
     executable = home / "bin" / "java"
     executable.parent.mkdir(parents=True)
     executable.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2025-04-15' >&2\n")

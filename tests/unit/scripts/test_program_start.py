@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import ROOT
 
-#: In one process, since each start of Python takes longer than the calls: prints what came of each program, by its name.
+#: Prints each program's result by its name, in one process because starting Python takes longer than the calls.
 _CALL_ALL = """
 import contextlib, importlib, io, json, sys
 from pathlib import Path

@@ -80,7 +80,7 @@ def test_actors_are_counted_by_what_every_node_has_left_for_them() -> None:
 
 @pytest.fixture
 def ray(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A package in the place of Ray, which does nothing."""
+    """Replace Ray with a package that does nothing."""
     ray, services = ModuleType("ray"), ModuleType("ray._private.services")
     vars(ray).update(init=lambda **_: None, is_initialized=lambda: False, shutdown=lambda: None, services=services)
     vars(services).update(ConsolePopen=subprocess.Popen, get_node=lambda *_: {"alive": True})
@@ -129,7 +129,7 @@ Messages = list[dict[str, Any]]
 
 
 def answer_through_the_proxy(*messages: dict[str, Any], path: str = "/predictions/a") -> Messages:
-    """Return what comes out when the proxy's application sends `messages`."""
+    """Return the messages that reach the client when the proxy's application sends `messages`."""
     sent: Messages = []
 
     async def proxy(_: object, __: object, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:

@@ -202,7 +202,7 @@ def test_stopping_waits_for_what_our_own_server_has_accepted_and_says_so(tmp_pat
     console.parent.mkdir()
     program = "import signal, sys, time; signal.sigwait({signal.SIGTERM}); print(sys.argv[1], flush=True); time.sleep(1.5)"
     program = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}); print('{', flush=True); " + program
-    # The log begins with a line that a full disk has cut.
+    # The log begins with a line cut off by a full disk.
     with console.open("w") as log:
         process = subprocess.Popen([sys.executable, "-c", program, '{"event":"draining","unfinished":2}'], stdout=log)
     while not console.read_text():

@@ -1,4 +1,4 @@
-"""What is said of a model that TorchServe fails to load."""
+"""What is reported about a model that TorchServe fails to load."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Archives signed by scripts.sign and by minisign's own program, and servers that refuse all others."""
+"""Archives signed by scripts.sign and by minisign, and servers that refuse all others."""
 
 import io
 import shutil
@@ -134,7 +134,7 @@ def test_torchserve_gets_a_copy_that_was_checked(archive: Path, key: Path, tmp_p
     assert copy != archive
     assert copy.read_bytes() == archive.read_bytes()
     assert verified_copy(archive, [], tmp_path) == archive
-    assert verified_copy(archive, keys, tmp_path) == copy  # As for the second archive of a server.
+    assert verified_copy(archive, keys, tmp_path) == copy  # As with a server's second archive.
 
 
 @pytest.mark.parametrize("raster", [[], ["--raster"]], ids=["images", "rasters"])
@@ -160,7 +160,7 @@ def test_an_encrypted_key_needs_its_password(
     from minisign import SecretKey
 
     secret = SecretKey.from_file(archive.with_name("models.key"))
-    # minisign's own setting takes a gigabyte and seconds.
+    # minisign's default takes a gigabyte and several seconds.
     secret.encrypt("right", opslimit=32768, memlimit=1 << 24)
     encrypted = tmp_path / "encrypted.key"
     encrypted.write_bytes(bytes(secret) + b"\n")

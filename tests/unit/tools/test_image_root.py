@@ -1,4 +1,4 @@
-"""The program that executes a Containerfile without an engine: what it reads, in which order, and what it then runs."""
+"""Execution of a Containerfile without an engine: what is read, in which order, and what is then run."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.support import ROOT
 from tools.image_root import Builder, ImageError, build, command, instructions
 
 CONTAINERFILES = sorted((ROOT / "deploy" / "containers").glob("*.Containerfile"))
-#: Two stages without RUN, which alone needs mounts.
+#: Two stages without RUN, the only instruction that needs mounts.
 TWO_STAGES = """
 # A comment.
 ARG BASE_IMAGE

@@ -1,4 +1,4 @@
-"""Image files and ICC profiles, byte by byte: kinds that Pillow cannot write, with samples that are known exactly."""
+"""Image files and ICC profiles, byte by byte: kinds that Pillow cannot write, with exactly known samples."""
 
 import struct
 import zlib
@@ -12,7 +12,7 @@ import numpy.typing as npt
 Samples = npt.NDArray[Any]
 Matrix = npt.NDArray[np.float64]
 
-#: From linear RGB to XYZ under D50 (columns: primaries), as their profiles have it.
+#: From linear RGB to XYZ under D50 (columns: primaries), as in their profiles.
 SRGB_TO_XYZ: Matrix = np.array(
     [[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]]
 )
@@ -23,7 +23,7 @@ D50: Matrix = np.array([0.9642, 1.0, 0.8249])
 
 
 def png(samples: Samples, colour_type: int, bits: int = 8, chunks: Mapping[bytes, bytes] | None = None) -> bytes:
-    """A PNG of H×W or H×W×C integers; `chunks` stand before the samples."""
+    """Build a PNG of H×W or H×W×C integers; `chunks` precede the samples."""
     height, width = samples.shape[:2]
     rows = samples.reshape(height, -1).astype(np.int64)
     in_bits = (rows[..., None] >> np.arange(bits - 1, -1, -1)) & 1
@@ -35,7 +35,7 @@ def png(samples: Samples, colour_type: int, bits: int = 8, chunks: Mapping[bytes
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
-    """A chunk with its length and checksum."""
+    """Build a chunk with its length and checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
@@ -48,7 +48,7 @@ def tiff(
     deflate: bool = False,
     tags: Mapping[int, bytes | Sequence[int]] | None = None,
 ) -> bytes:
-    """A TIFF of H×W or H×W×C numbers, in one strip (`planes`: one for each band)."""
+    """Build a TIFF of H×W or H×W×C numbers in one strip, or with `planes` in one strip per band."""
     height, width, bands = (*samples.shape, 1)[:3]
     stored = samples.astype(samples.dtype.newbyteorder(order))
     strips = [stored[..., band].tobytes() for band in range(bands)] if planes else [stored.tobytes()]
@@ -73,7 +73,7 @@ def tiff(
 
 
 def directory(values: Mapping[int, bytes | Sequence[int]], at: int, order: str = "<") -> bytes:
-    """A TIFF directory that stands at `at`: bytes as type 7, 258 and its like as 16 bits, others as 32."""
+    """Build a TIFF directory at the offset `at`: bytes as type 7, 258 and similar tags as 16 bits, others as 32."""
     entries, tail = struct.pack(order + "H", len(values)), b""
     tail_at = at + 2 + 12 * len(values) + 4
     for tag, value in sorted(values.items()):
@@ -87,12 +87,12 @@ def directory(values: Mapping[int, bytes | Sequence[int]], at: int, order: str =
 
 
 def exif(orientation: int) -> bytes:
-    """An EXIF block that tells an orientation."""
+    """Build an EXIF block with an orientation."""
     return b"II\x2a\0\x08\0\0\0" + directory({274: [orientation]}, 8)
 
 
 def _profile(space: bytes, connection: bytes, tags: Mapping[bytes, bytes]) -> bytes:
-    """An ICC profile of version 2 (ICC.1:2001-04)."""
+    """Build an ICC profile of version 2 (ICC.1:2001-04)."""
     described = {b"desc": b"desc" + bytes(4) + struct.pack(">I", 2) + b"x\0" + bytes(78), b"cprt": b"text" + bytes(5), **tags}
     at, table, data = 128 + 4 + 12 * len(described), struct.pack(">I", len(described)), b""
     for name, value in described.items():
@@ -113,19 +113,19 @@ def _gamma(gamma: float) -> bytes:
 
 
 def matrix_profile(primaries: Matrix, gamma: float) -> bytes:
-    """A profile of RGB by its primaries under D50 and one exponent."""
+    """Build an RGB profile from its primaries under D50 and one exponent."""
     curves = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), _gamma(gamma))
     colours = {name: _xyz(primaries[:, i]) for i, name in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))}
     return _profile(b"RGB ", b"XYZ ", {b"wtpt": _xyz(D50), **colours, **curves})
 
 
 def grey_profile(gamma: float) -> bytes:
-    """A profile of grey by one exponent."""
+    """Build a grey profile from one exponent."""
     return _profile(b"GRAY", b"XYZ ", {b"wtpt": _xyz(D50), b"kTRC": _gamma(gamma)})
 
 
 def cmyk_profile(lab_of_corners: Mapping[tuple[int, ...], Matrix]) -> bytes:
-    """A profile of CMYK by the L*a*b* of its 16 corners, each of four zeros and ones."""
+    """Build a CMYK profile from the L*a*b* of its 16 corners, each of four zeros and ones."""
     lut = b"mft1" + bytes(4) + struct.pack(">4B9i", 4, 3, 2, 0, *(65_536 * (i % 4 == 0) for i in range(9)))
     corners = [lab_of_corners[corner] for corner in product((0, 1), repeat=4)]
     colours = np.rint([[light * 2.55, a + 128, b + 128] for light, a, b in corners]).astype(np.uint8)
@@ -134,13 +134,13 @@ def cmyk_profile(lab_of_corners: Mapping[tuple[int, ...], Matrix]) -> bytes:
 
 
 def srgb_of_xyz(xyz: Matrix) -> Matrix:
-    """sRGB, 0..255, of XYZ under D50 (IEC 61966-2-1)."""
+    """Convert XYZ under D50 to sRGB, 0..255 (IEC 61966-2-1)."""
     linear = np.clip(xyz @ np.linalg.inv(SRGB_TO_XYZ).T, 0, 1)
     return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 def xyz_of_lab(lab: Matrix) -> Matrix:
-    """XYZ of CIE L*a*b*, both under D50."""
+    """Convert CIE L*a*b* to XYZ, both under D50."""
     y = (lab[..., 0] + 16) / 116
     f = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], -1)
     return np.where(f > 6 / 29, f**3, (f - 4 / 29) * 3 * (6 / 29) ** 2) * D50

@@ -1,4 +1,4 @@
-"""Samples of every kind, in every format that holds them, decode to the colours that their numbers mean."""
+"""Samples of every kind, in every format that can hold them, decode to the right colours."""
 
 import struct
 from typing import Any, Literal
@@ -21,7 +21,7 @@ ASSOCIATED, UNASSOCIATED = 1, 2
 
 
 def random(*shape: int, bits: int = 8, kind: str = "u") -> Numbers:
-    """Random samples of an image of 7×9 pixels, the same each time."""
+    """Return random samples of a 7×9 image, the same each time."""
     numbers = np.random.default_rng(0)
     if kind == "f":
         return numbers.uniform(-0.2, 1.2, (7, 9, *shape)).astype(np.float32)
@@ -29,7 +29,7 @@ def random(*shape: int, bits: int = 8, kind: str = "u") -> Numbers:
 
 
 def over_white(colour: npt.ArrayLike, alpha: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """The colour, 0..255, of a layer over white; `alpha` is 0..1."""
+    """Return the colour, 0..255, of a layer over white; `alpha` is 0..1."""
     opacity = np.asarray(alpha, np.float64)[..., None]
     values = np.asarray(colour, np.float64)
     return (values if values.ndim == 3 else values[..., None]) * opacity + 255 * (1 - opacity)

@@ -134,13 +134,13 @@ def test_an_image_at_the_limit_of_pixels_is_taken() -> None:
 
 @pytest.mark.parametrize("size", [(65_501, 1), (1, 65_501)])
 def test_a_side_above_the_limit_is_refused_with_both_numbers(size: tuple[int, int]) -> None:
-    """One row of such an image would take more memory than is set aside for a strip of rows."""
+    """One row of such an image would take more memory than a strip of rows may."""
     with pytest.raises(ImageTooLarge, match=rf"{size[0]}×{size[1]}.*65,500"):
         decode_image(encode(Image.new("1", size)), LIMITS)
 
 
 def test_tiles_above_the_limit_of_pixels_are_refused_however_small_the_image() -> None:
-    """They are decoded as a whole, into memory that a file of some hundred bytes can ask for."""
+    """Tiles are decoded whole, so a file of a few hundred bytes could claim much memory."""
     file = io.BytesIO()
     tifffile.imwrite(file, noise(36, 48), tile=(16, 16), compression="zlib")
     tile = struct.pack("<HHII", 322, 4, 1, 16)
@@ -242,13 +242,13 @@ def test_errors_reveal_nothing_about_the_server() -> None:
 
 
 def image_pillow_warns_of() -> bytes:
-    """A red image with a tag that has two values, where Pillow expects one."""
+    """Return a red image with a tag that has two values although Pillow expects one."""
     return tiff(np.array([[RED, RED]], np.uint8), 2, tags={266: [1, 1]})
 
 
 @functools.cache
 def whole_file(file_format: str) -> bytes:
-    """A small file with all metadata, and several frames, if the format can hold them."""
+    """Return a small file with all metadata, and several frames if the format can hold them."""
     exif = Image.Exif()
     exif[0x0112] = 6
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -263,7 +263,7 @@ def whole_file(file_format: str) -> bytes:
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG of some hundred bytes that claims to have any size."""
+    """Return a PNG of a few hundred bytes that claims to have this size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,4 +1,4 @@
-"""Files that hold more than an image: the rest costs neither the image nor the server."""
+"""Files that contain more than an image: the rest harms neither the image nor the server."""
 
 import io
 import struct
@@ -33,7 +33,7 @@ OVERLAPPING_EXIF = (
 
 
 def exif_with_thumbnail() -> bytes:
-    """An EXIF block followed by a small JPEG, as cameras write it."""
+    """Build an EXIF block followed by a small JPEG, as cameras do."""
     return b"Exif\0\0" + exif(1) + encode(Image.new("RGB", (16, 12), RED), "JPEG")
 
 
@@ -48,20 +48,20 @@ def python_memory_below(limit: int) -> Iterator[None]:
 
 
 def in_png(*chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of `IMAGE` with further chunks before its samples."""
+    """Encode `IMAGE` as a PNG with further chunks before its samples."""
     whole = png(IMAGE, 2)
     return whole[:33] + b"".join(png_chunk(kind, data) for kind, data in chunks) + whole[33:]
 
 
 def in_jpeg(*segments: tuple[int, bytes]) -> bytes:
-    """A JPEG of `IMAGE` with further segments before its own."""
+    """Encode `IMAGE` as a JPEG with further segments before its own."""
     whole = encode(IMAGE, "JPEG", quality=95)
     return whole[:2] + b"".join(struct.pack(">BBH", 255, kind, len(data) + 2) + data for kind, data in segments) + whole[2:]
 
 
 @cache
 def packed_zeros() -> bytes:
-    """A hundred megabytes in a tenth of one."""
+    """Compress a hundred megabytes to a tenth of a megabyte."""
     return b"a\0\0" + zlib.compress(bytes(100_000_000), level=1)
 
 
@@ -202,7 +202,7 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
 )
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}, {"exif": exif_with_thumbnail()}])
 def test_what_follows_the_end_of_a_jpeg_does_not_matter(options: dict[str, object], tail: bytes) -> None:
-    """As in motion photos, whose video is full of bytes that look like markers."""
+    """Motion photos end in a video full of bytes that look like markers."""
     image = encode(noise(64, 48), "JPEG", **options)
 
     assert strip_to_first_image(image + tail) == strip_to_first_image(image)

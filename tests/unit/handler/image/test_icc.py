@@ -1,4 +1,4 @@
-"""Embedded profiles, against the formulas that they stand for."""
+"""Embedded profiles, compared with the formulas that they represent."""
 
 import logging
 from itertools import product
@@ -83,7 +83,7 @@ def test_a_grey_profile(dtype: type[np.generic]) -> None:
 def test_a_cmyk_profile(file_format: str) -> None:
     corners = list(product((0, 1), repeat=4))
     lab = np.random.default_rng(0).uniform((40, -10, -10), (80, 10, 10), (16, 3))
-    lab[0], lab[-1] = (100, 0, 0), (0, 0, 0)  # Paper and all inks, which the perceptual intent keeps white and black.
+    lab[0], lab[-1] = (100, 0, 0), (0, 0, 0)  # Paper and all inks, which the perceptual intent maps to white and black.
     profile = cmyk_profile(dict(zip(corners, lab, strict=True)))
     blocks = np.repeat(np.repeat(np.array([corners], np.uint8) * 255, 8, 0), 8, 1)
     picture = Image.frombytes("CMYK", (128, 8), blocks.tobytes())

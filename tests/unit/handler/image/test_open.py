@@ -1,4 +1,4 @@
-"""What an image file tells before it is decoded, and whose faults are whose."""
+"""What is known about an image file before it is decoded, and which errors are the client's."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -17,7 +17,7 @@ from tests.unit.handler.image.image_files import tiff
 
 LIMITS = Limits()
 IMAGE = noise(6, 8)
-#: Pillow refuses images of more than twice as many pixels.
+#: Pillow refuses images with more than twice this many pixels.
 HOST_LIMIT = 1 << 18
 
 

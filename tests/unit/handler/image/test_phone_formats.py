@@ -1,4 +1,4 @@
-"""HEIC, AVIF and JPEG 2000: colours, orientation, limits, and refusals for the true reason."""
+"""HEIC, AVIF and JPEG 2000: colours, orientation, limits, and errors with the true reason."""
 
 import importlib.util
 import io
@@ -66,7 +66,7 @@ def test_an_avif_of_several_frames_is_its_first() -> None:
 
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_orientation_is_applied_once(turn: int) -> None:
-    """An AVIF states it in its boxes, and often in EXIF too."""
+    """An AVIF has it in its boxes, and often in EXIF too."""
     file = encode(CAT, "AVIF", exif=exif(turn), quality=95)
     plain = encode(CAT, "PNG", exif=exif(turn))
 

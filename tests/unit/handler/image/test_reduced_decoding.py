@@ -1,4 +1,4 @@
-"""JPEGs decoded no larger than the answer needs: their pixels, and where the image lies in them."""
+"""JPEGs decoded no larger than the answer needs: their pixels, and the position of the image in them."""
 
 import io
 import math
@@ -62,7 +62,7 @@ def test_a_jpeg_is_decoded_in_full_unless_a_size_is_named() -> None:
 
 @given(st.integers(150, 300), st.integers(150, 300), st.integers(1, 8), st.sampled_from([2, 4, 8]))
 def test_edges_stay_where_they_are(height: int, width: int, orientation: int, factor: int) -> None:
-    """However the picture is stored, and whether or not the factor divides its sides; to a twentieth of a pixel of the copy."""
+    """For every orientation, and whether or not the factor divides the sides; to a twentieth of a pixel of the copy."""
     upright = edges(height, width)
     needed = (height // factor // 2, width // factor // 2)
 
@@ -158,7 +158,7 @@ def test_every_format_answers_for_the_image_itself(name: str) -> None:
 
 @pytest.mark.parametrize("explain", [False, True])
 def test_what_shows_the_photograph_shows_all_of_it(explain: bool) -> None:
-    """Down to the single pixel: a copy has none of a fine checkerboard."""
+    """Every pixel is shown: a reduced copy would lose a fine checkerboard."""
     fine = np.repeat((64 + 128 * (np.indices((600, 800)).sum(0) % 2)).astype(np.uint8)[..., None], 3, 2)
     answer = AnswerOptions(format="png" if explain else "overlay", alpha=0)
     request = SegmentationRequest(encode(fine, "JPEG", quality=95), answer=answer, explain=explain)
@@ -174,7 +174,7 @@ def decode(data: bytes, at_least: Size | None = None) -> DecodedImage:
 
 
 def edges(height: int, width: int) -> RGBImage:
-    """Dark to bright: red two fifths from the left, green two fifths from the top."""
+    """Draw edges from dark to bright: red two fifths from the left, green two fifths from the top."""
     picture = np.full((height, width, 3), 64, np.uint8)
     picture[:, width * 2 // 5 :, 0] = 192
     picture[height * 2 // 5 :, :, 1] = 192
@@ -182,7 +182,7 @@ def edges(height: int, width: int) -> RGBImage:
 
 
 def edge_places(pixels: RGBImage) -> npt.NDArray[np.float64]:
-    """How many columns of `pixels` are dark in red, and how many rows in green; with fractions, where an edge cuts a pixel."""
+    """Return how many columns are dark in red and how many rows in green, with fractions where an edge cuts a pixel."""
     red, green = pixels[0, :, 0].astype(np.float64), pixels[:, 0, 1].astype(np.float64)
     return np.array([((line[-1] - line) / (line[-1] - line[0])).sum() for line in (red, green)])
 

@@ -1,4 +1,4 @@
-"""A file that is refused is refused for its true reason."""
+"""Refused files are refused with the true reason."""
 
 import struct
 

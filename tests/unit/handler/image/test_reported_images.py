@@ -1,4 +1,4 @@
-"""Scenes that people reported give the labels of the photograph they were made from, by the default model."""
+"""Scenes like those that users reported get the same labels as the photograph they were made from (default model)."""
 
 from pathlib import Path
 

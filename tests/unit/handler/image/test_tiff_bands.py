@@ -28,12 +28,12 @@ SIZE = (23, 37)
 
 
 def random(bands: int, dtype: str = "uint8", top: float = 200) -> Samples:
-    """Random samples, bands×H×W, from 0 to `top`."""
+    """Return random samples, bands×H×W, from 0 to `top`."""
     return (np.random.default_rng(bands).random((bands, *SIZE)) * top).astype(dtype)
 
 
 def geotiff(samples: Samples, **options: Any) -> bytes:
-    """A GeoTIFF as GDAL writes it, of bands×H×W."""
+    """Write bands×H×W as a GeoTIFF, as GDAL does."""
     bands, height, width = samples.shape
     place = {"crs": "EPSG:32633", "transform": Affine(10, 0, 500_000, 0, -10, 5_000_000)}
     with MemoryFile() as memory:
@@ -49,7 +49,7 @@ def decoded(data: bytes, bands: Any = "first", values: Any = "type") -> Samples:
 
 
 def shown(samples: Samples, low: float = 0, high: float = 255) -> Samples:
-    """Samples of one or three bands as H×W×3, 0 to 255."""
+    """Return samples of one or three bands as H×W×3, 0 to 255."""
     scaled = np.clip((np.moveaxis(samples, 0, -1).astype(np.float64) - low) / (high - low), 0, 1) * 255
     return np.broadcast_to(scaled, (*samples.shape[1:], 3))
 
@@ -139,7 +139,7 @@ def test_any_range_scales_as_documented(seed: int, dtype: str, low: float, span:
     samples = numbers.astype(dtype)
 
     difference = np.abs(decoded(geotiff(samples), values=(low, low + span)) - shown(samples, low, low + span))
-    # Single precision may round to the other side of a half.
+    # Single precision may round a half the other way.
     assert difference.max() <= 0.51 + 400 / span * 1e-3
 
 

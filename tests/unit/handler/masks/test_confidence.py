@@ -32,7 +32,7 @@ def segmentations(draw: st.DrawFn) -> Segmentation:
 
 
 def interpolated(result: Segmentation) -> npt.NDArray[np.float32]:
-    """Return the probability of each pixel's class as torch interpolates it."""
+    """Return the probability of each pixel's class, interpolated by torch."""
     scores = torch.from_numpy(result.probabilities)[None]
     dense = F.interpolate(scores, result.label_map.shape, mode="bilinear", align_corners=False)[0].numpy()
     values: npt.NDArray[np.float32] = np.take_along_axis(dense, result.label_map[None].astype(np.int64), 0)[0]

@@ -64,7 +64,7 @@ def test_simplified_polygons_keep_their_parts_and_holes(result: Segmentation, op
             assert shapely.covers(outline, shapely.MultiPoint([point for ring in part for point in ring]))
 
 
-#: By format, the polygons of an answer with what they belong to, in pixels.
+#: By format, the polygons of an answer in pixels, with the object that each belongs to.
 Shapes = list[tuple[object, shapely.Polygon]]
 
 

@@ -20,7 +20,7 @@ CRF = InferenceOptions(refine="crf")
 
 @pytest.fixture
 def two_colours() -> npt.NDArray[np.uint8]:
-    """Return 64×64 pixels, red left of column 36 and blue from there; the network sees the edge at column 32."""
+    """Return 64×64 pixels, red left of column 36 and blue from there on; the network sees the edge at column 32."""
     image = np.zeros((64, 64, 3), np.uint8)
     image[:, :36, 0] = image[:, 36:, 2] = 255
     return image

@@ -72,7 +72,7 @@ def test_with_components_each_connected_part_is_a_segment_and_background_is_one(
 
 
 class NameThatCounts(str):
-    """A class name that counts how often it is compared without case."""
+    """A class name that counts its comparisons without case."""
 
     compared = 0
 

@@ -23,7 +23,7 @@ def label_line(points: Scores, length: int) -> list[int]:
 
 
 def test_two_classes_change_where_their_lines_meet() -> None:
-    # The points are the centres of pixels 2 and 7; the lines meet at pixel 4.5 and 6.
+    # The points are the centres of pixels 2 and 7; the lines meet at pixels 4.5 and 6.
     assert label_line([[1, 0], [0, 1]], 10) == [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
     assert label_line([[4, 0], [0, 1]], 10) == [0, 0, 0, 0, 0, 0, 0, 1, 1, 1]
 
@@ -46,7 +46,7 @@ def test_the_outermost_winners_continue_beyond_the_grid() -> None:
 
 
 def test_many_classes_may_win_between_two_points() -> None:
-    """Tangents of a parabola: each is the highest near its point of contact."""
+    """The lines are tangents of a parabola: each is the highest near its point of contact."""
     slopes = np.arange(9)
     left = -(slopes**2) / 16
     points = np.stack([left, left + slopes])

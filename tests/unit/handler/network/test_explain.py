@@ -37,7 +37,7 @@ class MeanColours(nn.Module):
 
 
 def linear_engine() -> TorchEngine:
-    """A DeepLab whose logits are `WEIGHTS` times the mean colours, so that its Grad-CAM can be worked out by hand."""
+    """Build a DeepLab whose logits are `WEIGHTS` times the mean colours, so that its Grad-CAM can be worked out by hand."""
     network = DeepLabV3("mobilenet_v2", len(CLASSES), output_stride=CELL)
     classifier = nn.Conv2d(3, len(CLASSES), 1, bias=False)
     classifier.weight.data = torch.from_numpy(WEIGHTS)[..., None, None]
@@ -65,7 +65,7 @@ def chelsea(tmp_path_factory: pytest.TempPathFactory) -> RGBImage:
 
 @pytest.fixture
 def colours() -> RGBImage:
-    """64×64 of four by four cells: red at the left, then green, then blue, then pink."""
+    """Draw 64×64 pixels of four by four cells: red on the left, then green, blue and pink."""
     cells = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 0, 255]]], np.uint8)
     return np.kron(cells, np.ones((64, CELL, 1), np.uint8))
 
@@ -188,8 +188,8 @@ def test_nothing_of_an_explanation_is_left_in_the_network() -> None:
     assert not any(module.training for module in network.modules())
 
 
-# What is differentiated is the head. That it reads the last features of every backbone, by a module that reads nothing else, is
-# tested in tests/unit/model/test_architectures.py; so one small backbone will do.
+# Only the head is differentiated. tests/unit/model/test_architectures.py tests that it reads the last features of every
+# backbone, with a module that reads nothing else, so one small backbone is enough.
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_architecture_can_be_explained(architecture: str) -> None:

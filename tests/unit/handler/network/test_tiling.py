@@ -91,7 +91,7 @@ def test_blended_probabilities_of_a_place_are_one_together(grid: tuple[int, int]
 
 @given(st.tuples(st.integers(1, 5), st.integers(1, 5)), st.sampled_from([1, 2, 3, 4, 5]), st.integers(0, 99))
 def test_what_tiles_agree_on_comes_back_exactly(size: tuple[int, int], count: int, seed: int) -> None:
-    """Where a tile's cells lie on those of the common grid, which they do if their number is a multiple of four."""
+    """This holds if a tile's cells coincide with those of the common grid, as they do if their number is a multiple of four."""
     parts = 3 * count + 1
     rows, columns = size
     whole = np.random.default_rng(seed).random((2, rows * parts, columns * parts), dtype=np.float32)

@@ -124,6 +124,6 @@ def make_views(image: RGBImage, policy: ResizePolicy, options: InferenceOptions)
 
 
 def logits(probability: list[float]) -> npt.NDArray[np.float32]:
-    """2×1×w: of two classes, the first has these probabilities."""
+    """Return 2×1×w logits of two classes, of which the first has these probabilities."""
     first = np.array([probability], np.float32)
     return np.log([first, 1 - first], dtype=np.float32)

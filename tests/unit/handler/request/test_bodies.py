@@ -66,7 +66,7 @@ def test_base64_may_come_as_bytes_as_in_the_field_of_a_form(value: bytes) -> Non
 @given(st.binary(min_size=26), st.booleans(), st.booleans())
 def test_base64_in_an_urlencoded_form_may_have_lost_its_pluses(image: bytes, lines: bool, uri: bool) -> None:
     text = (base64.encodebytes if lines else base64.b64encode)(image).strip().replace(b"+", b" ")
-    assume(uri or not re.match(rb"P\d ", text))  # Netpbm's text files begin so.
+    assume(uri or not re.match(rb"P\d ", text))  # Netpbm's text files begin like this.
 
     assert image_bytes("data", b"data:;base64," + text if uri else text) == image
 

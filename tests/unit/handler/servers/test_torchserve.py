@@ -1,4 +1,4 @@
-"""The service on TorchServe's real context, without its front end."""
+"""The service with TorchServe's real context, without its front end."""
 
 import base64
 import gc
@@ -215,7 +215,7 @@ def test_an_archive_without_its_checkpoint_stops_the_start(tmp_path: Path) -> No
 
 
 def test_the_handlers_limits_are_below_the_servers() -> None:
-    """Otherwise TorchServe would answer in our place, or end the worker."""
+    """Otherwise TorchServe would answer instead of us, or end the worker."""
     properties = dict(
         line.split("=", 1) for line in (ROOT / "config.properties").read_text().splitlines() if "=" in line and line[0] != "#"
     )

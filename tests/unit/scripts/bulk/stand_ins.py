@@ -1,4 +1,4 @@
-"""Tasks that stand in for images: what they do is in their names. Child processes import this module, so it is light."""
+"""Tasks that stand in for images and whose names say what they do. Child processes import this module, so it is light."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from scripts.errors import UserError
 class Do:
     """Preparation of a process that does stand-in tasks."""
 
-    #: A line is appended for every process that is prepared.
+    #: Each prepared process appends a line.
     log: Path
 
     def __call__(self) -> Callable[[str], str]:
@@ -48,10 +48,10 @@ def do(task: str) -> str:
 
 
 def refuse() -> Callable[[str], str]:
-    """Fail as a preparation does whose archive cannot be loaded."""
+    """Fail like a preparation whose archive cannot be loaded."""
     raise UserError("no such archive")
 
 
 def die() -> Callable[[str], str]:
-    """End the process while it is prepared."""
+    """End the process during its preparation."""
     os._exit(4)

@@ -42,7 +42,7 @@ def test_tasks_are_taken_only_as_processes_become_free(prepare: Do) -> None:
     with closing(LocalExecutor(2).run(prepare, endless())) as outcomes:
         for reported in range(1, 30):
             next(outcomes)
-            # Beside those reported, one for each process.
+            # In addition to the reported ones, one per process.
             assert taken <= reported + 2
 
 

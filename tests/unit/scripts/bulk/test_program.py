@@ -1,4 +1,4 @@
-"""The program over real files, with the default model's small stand-in."""
+"""The program on real files, with a small stand-in for the default model."""
 
 import json
 import multiprocessing
@@ -83,7 +83,7 @@ def test_a_second_run_does_only_what_is_new_or_has_changed(
     small_archive: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (photographs / "broken.jpg").write_bytes(b"no image")
-    (photographs / "one.png").write_bytes(photograph(7))  # Its answer would be that of one.jpg.
+    (photographs / "one.png").write_bytes(photograph(7))  # Its answer would have the same name as that of one.jpg.
     command = [str(photographs), "--archive", str(small_archive), "--out", str(tmp_path / "out"), "--jobs", "1"]
     assert main(command) == 1
     assert "3 done, 0 skipped (done before), 2 failed" in capsys.readouterr().out
@@ -210,7 +210,7 @@ def test_raster_hands_over_to_the_program_for_rasters(
 
 @pytest.fixture
 def held(photographs: Path) -> Path:
-    """A pipe among the photographs: who reads it as an image waits until its other end is closed."""
+    """Make a pipe among the photographs; a reader of this image waits until the pipe's other end is closed."""
     path = photographs / "held.jpg"
     os.mkfifo(path)
     return path
@@ -220,7 +220,7 @@ def wait_until_read(pipe: Path) -> int:
     """Return a descriptor of the pipe's other end, once a process reads it."""
     deadline = time.monotonic() + 300
     while True:
-        with suppress(OSError):  # ENXIO: nobody reads it yet.
+        with suppress(OSError):  # ENXIO: it has no reader yet.
             return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -230,13 +230,13 @@ def wait_until_ended(processes: Iterable[psutil.Process]) -> None:
     deadline = time.monotonic() + 300
     for process in processes:
         with suppress(psutil.NoSuchProcess):
-            while process.status() != psutil.STATUS_ZOMBIE:  # In a container nobody may collect it.
+            while process.status() != psutil.STATUS_ZOMBIE:  # In a container there may be no process that reaps it.
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
 
 
 def put_photograph(path: Path) -> None:
-    """Replace the pipe for all who open it from now on."""
+    """Replace the pipe for everything that opens it from now on."""
     image = path.with_suffix(".new")
     image.write_bytes(photograph(9))
     image.replace(path)

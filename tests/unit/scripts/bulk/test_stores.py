@@ -1,4 +1,4 @@
-"""The program over a bucket, behind a real S3 server on loopback, and over `http://`."""
+"""The program with a bucket on a real S3 server on loopback, and with `http://`."""
 
 import io
 import json
@@ -94,7 +94,7 @@ def forget_stores() -> None:
 
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A web server with `album/web.jpg`."""
+    """Run a web server with `album/web.jpg`; yield its URL."""
     folder = tmp_path_factory.mktemp("web")
     (folder / "album").mkdir()
     (folder / "album" / "web.jpg").write_bytes(photograph(5))
@@ -110,12 +110,12 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 class _QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
 def command(bucket: Bucket, web: str, small_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """A run that is done: of a bucket, and of a text list of a URL, an object and a file; answers go to the bucket."""
+    """Complete a run on a bucket and a text list of a URL, an object and a file, with answers in the bucket."""
     folder = tmp_path_factory.mktemp("list")
     (folder / "local.jpg").write_bytes(photograph(6))
     paths = folder / "list.txt"
@@ -189,7 +189,7 @@ def test_another_run_at_the_same_bucket_is_refused(bucket: Bucket) -> None:
 
 
 def test_the_lock_of_a_run_that_is_dead_is_swept(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A process of this machine with another start: its number was given anew.
+    # A process of this machine with another start time: its id was reused.
     with locked_by(bucket, host=socket.gethostname(), pid=os.getpid(), started=0), LOCKED.locked():
         assert len(bucket.keys("locked/.bulk.lock/") - {"another"}) == 1
         assert "another" not in bucket.keys("locked/.bulk.lock/")
@@ -272,7 +272,7 @@ def test_a_machine_that_does_not_see_the_folder_of_the_run_writes_nothing(tmp_pa
 
 
 class Rasters:
-    """A raster in the bucket, and its outputs as they are without a bucket."""
+    """A raster in the bucket, and its outputs as written without a bucket."""
 
     def __init__(self, bucket: Bucket, folder: Path) -> None:
         self.bucket, self.folder = bucket, folder
@@ -293,7 +293,7 @@ class Rasters:
             return outputs.segment(self.job(outputs.folder / "town"), card(), prepare(), InThisProcess(most))
 
     def outputs(self, prefix: str) -> dict[str, bytes]:
-        """Return what the bucket has but the record."""
+        """Return the bucket's objects except the record."""
         return {key: self.bucket.read(f"{prefix}/{key}") for key in self.bucket.keys(f"{prefix}/") - {"town.json"}}
 
 

@@ -19,14 +19,14 @@ from scripts.datasets import VOID
 
 
 def sample_of(logits: npt.NDArray[Any], truth: npt.NDArray[Any]) -> PixelSample:
-    """Return pixels on the points of a grid, so that no neighbour counts; `logits` n×C."""
+    """Return pixels on grid points, so that neighbours have no influence; `logits` n×C."""
     corners = torch.from_numpy(logits.astype(np.float32)).log_softmax(1)[:, None].expand(-1, 4, -1)
     weights = torch.tensor([1.0, 0, 0, 0]).expand(len(logits), 4)
     return PixelSample(corners, weights, torch.from_numpy(logits.argmax(1)), torch.from_numpy(truth))
 
 
 def drawn(temperature: float, pixels: int = 40_000) -> PixelSample:
-    """Draw each pixel's class from the probabilities that its logits have at `temperature`."""
+    """Draw each pixel's class from the probabilities of its logits at `temperature`."""
     rng = np.random.default_rng(0)
     logits = rng.normal(scale=3, size=(pixels, 5))
     noise = rng.gumbel(size=logits.shape)

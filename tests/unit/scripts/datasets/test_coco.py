@@ -21,7 +21,7 @@ from tests.support import noise
 from tests.unit.scripts.datasets.support import only_mask, write_image
 
 HEIGHT, WIDTH = 6, 8
-#: Ids have gaps, and are not in the order of names.
+#: Ids have gaps and are not in the order of the names.
 CATEGORIES = [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog", "supercategory": "animal"}]
 
 

@@ -1,4 +1,4 @@
-"""Masks whose colours stand for classes."""
+"""Masks whose colours represent classes."""
 
 from pathlib import Path
 

@@ -49,7 +49,7 @@ def test_a_geotiff_mask_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bits", [2, 4])
 def test_grey_of_few_bits_is_not_spread(tmp_path: Path, bits: int) -> None:
-    # Pillow writes no such file, and spreads its values over 0..255.
+    # Pillow cannot write such a file, and spreads its values over 0..255 when reading.
     row = bytes([0, 0b00011011, 0b11100100] if bits == 2 else [0, 0x01, 0x23, 0x32, 0x10])
 
     def chunk(kind: bytes, data: bytes) -> bytes:

@@ -8,7 +8,7 @@ from scripts.evaluate.boundary_iou import boundary_counts, boundary_region
 
 
 def eroded(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """By 3×3, as defined: a pixel stays whose eight neighbours are all there."""
+    """Erode by 3×3, from the definition: a pixel stays if all its eight neighbours are set."""
     height, width = mask.shape
     padded = np.pad(mask, 1)
     neighbours = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
@@ -32,7 +32,7 @@ def test_the_region_of_each_class_is_its_mask_less_the_eroded_mask(label_map: np
 
 
 def test_the_width_is_a_share_of_the_diagonal() -> None:
-    # 300×400 pixels, 500 on the diagonal: 2 % are 10, so that the inner 280×380 belong to no boundary.
+    # 300×400 pixels have a diagonal of 500: 2 % are 10, so the inner 280×380 belong to no boundary.
     label_map = np.zeros((300, 400), np.uint8)
 
     intersection, union = boundary_counts(label_map, label_map, 1)

@@ -13,7 +13,7 @@ def maps(rows: list[list[int]]) -> npt.NDArray[np.uint8]:
     return np.array(rows, np.uint8)
 
 
-# Class 0: 7 right of 8 true, 9 predicted where not void. Class 1: 3 right of 4 true, 4 predicted. Class 2: 1 of 2, 1 predicted.
+# Class 0: 7 correct of 8 true, 9 predicted outside void. Class 1: 3 of 4 true, 4 predicted. Class 2: 1 of 2, 1 predicted.
 TRUE = maps([[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 255, 255]])
 PREDICTED = maps([[0, 0, 1, 1], [0, 0, 1, 0], [0, 1, 2, 0], [0, 0, 0, 1]])
 
@@ -56,8 +56,8 @@ def test_a_class_that_is_predicted_but_not_there_has_no_intersection() -> None:
 
 
 def test_boundary_iou_compares_the_rims_of_the_masks() -> None:
-    # The boundary of a 4×4 image is one pixel wide. Of class 1 it is the image's rim of 12 pixels, and predicted the rim of
-    # the 4×3 pixels on the right: all but two. They share 8. Of class 0 there are the 4 pixels that are predicted.
+    # The boundary of a 4×4 image is one pixel wide. That of class 1 is the image's rim of 12 pixels, the predicted one is the
+    # rim of the 4×3 pixels on the right: all but two. They share 8. Class 0 has only its 4 predicted pixels.
     true = maps([[1, 1, 1, 1]] * 4)
     predicted = maps([[0, 1, 1, 1]] * 4)
 

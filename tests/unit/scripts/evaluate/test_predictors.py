@@ -40,7 +40,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def with_settings(archive: Path, folder: Path, **handler: object) -> Path:
-    """Copy the archive into `folder` with other settings of the handler."""
+    """Copy the archive into `folder` with other handler settings."""
     return reconfigured(archive, folder, lambda settings: settings["handler"].update(handler))
 
 
@@ -134,7 +134,7 @@ def test_what_is_asked_for_is_what_the_pipeline_does(
 ) -> None:
     cat = next(path for path in write_samples(tmp_path) if path.stem == "chelsea")
 
-    # By torch, which needs no conversion.
+    # With torch, which needs no conversion.
     (label_map,) = label_maps(load(DEFAULT_CHECKPOINT, asked, output_stride=output_stride, engine="torch"), [cat])
 
     settings = HandlerSettings(engine="torch", output_stride=output_stride)

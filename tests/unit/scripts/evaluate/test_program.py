@@ -19,7 +19,7 @@ from tests.support import CLASSES, ROOT, noise, write_checkpoint
 pytestmark = pytest.mark.slow
 
 NAMES = ("calm", "a & b")
-#: Where any engine will do: OpenVINO would convert the network first, which takes two seconds.
+#: Used if any engine will do: OpenVINO would convert the network first, which takes two seconds.
 TORCH = ("--engine", "torch")
 
 
@@ -48,7 +48,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a whole report."""
+    """Return the folder of a complete report."""
     folder = tmp_path_factory.mktemp("report")
     checkpoint = write_checkpoint(folder / "a.safetensors")
     assert main([str(checkpoint), "--data", str(write_data(folder / "data")), "--out", str(folder / "out"), *TORCH]) == 0
@@ -57,7 +57,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what takes most of a run's time; `report`, which is made before, has every picture."""
+    """Omit what takes most of a run's time; `report`, made beforehand, has every picture."""
     for name in ("draw_confusion", "draw_reliability"):
         monkeypatch.setattr(f"scripts.evaluate.command.{name}", lambda *_: None)
 

@@ -1,4 +1,4 @@
-"""Networks of the family in every file format, run by that format's own runtime."""
+"""Networks of the family in every file format, run with that format's own runtime."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def small(**options: object) -> ModelConfig:
     return ModelConfig.model_validate({"output_stride": 16, "num_classes": len(CLASSES), **options})
 
 
-#: Each has something that the others lack: TensorFlow's resizing and padding in MobileNet-EdgeTPU, padding that depends on the
+#: Each has something the others lack: TensorFlow's resizing and padding in MobileNet-EdgeTPU, padding that depends on the
 #: image's size, another library's decoder.
 NETWORKS = [
     small(
@@ -42,7 +42,7 @@ NETWORKS = [
     small(architecture="deeplabv3", backbone="timm:tf_mobilenetv3_small_minimal_100", separable=True),
     small(architecture="smp_deeplabv3plus", backbone="mobilenet_v2"),
 ]
-#: For `--exhaustive`: besides scripts.model_table's, backbones that it lacks, and aligned corners.
+#: For `--exhaustive`: in addition to scripts.model_table's networks, other backbones and aligned corners.
 OTHERS = [
     small(architecture="deeplabv3plus", backbone="mobilenet_v2", low_level_tap="depthwise", trailing_padding=(2, 4)),
     small(architecture="deeplabv3", backbone="mobilenet_v2_vainf"),
@@ -55,7 +55,7 @@ EXHAUSTIVE = [pytest.param(other, marks=pytest.mark.exhaustive, id=identifier(ot
 
 @pytest.fixture(scope="module", params=[*(pytest.param(network, id=identifier(network)) for network in NETWORKS), *EXHAUSTIVE])
 def network(request: pytest.FixtureRequest) -> Checkpoint:
-    """A network with random weights, whose normalization layers keep its features from fading."""
+    """Build a network with random weights and normalization layers that keep its features from vanishing."""
     config: ModelConfig = request.param
     torch.manual_seed(0)
     built = build_model(config)
@@ -89,7 +89,7 @@ def test_a_file_computes_what_torch_does_at_any_size(network: Checkpoint, file_f
 
 @pytest.fixture(scope="module")
 def many_classes() -> Checkpoint:
-    """A network with more classes than bytes can count, and names that are not ASCII."""
+    """Build a network with more than 256 classes and non-ASCII names."""
     names = ("Straße", "<b>&", *(f"class {index}" for index in range(2, 300)))
     described = metadata(
         model=ModelConfig(backbone="mobilenet_v2", num_classes=len(names), output_stride=16, separable=True, aspp_channels=16),

@@ -56,7 +56,7 @@ def test_a_repository_for_ovms_from_an_archive(small_archive: Path, tmp_path: Pa
 
 
 def run_wrongly(path: Path) -> Callable[[Pixels], tuple[npt.NDArray[Any], Logits]]:
-    """Give labels that are none of the network's."""
+    """Return a runner whose labels are not the network's."""
     del path
     return lambda pixels: (np.full(pixels.shape[:3], 255, np.uint8), np.zeros((len(pixels), 3, 1, 1), np.float32))
 

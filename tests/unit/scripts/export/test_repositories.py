@@ -1,4 +1,4 @@
-"""The text files of model repositories, and how folders are filled."""
+"""The text files and folders of model repositories."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ from scripts.export.triton import model_configuration
 from tests.support import metadata
 
 CLIENTS = Path(sys.prefix) / "clients"
-#: Prints a ModelConfig, which is read from standard input in protobuf's text format, as JSON.
+#: Reads a ModelConfig in protobuf's text format from standard input and prints it as JSON.
 READ_MODEL_CONFIG = """
 import sys
 from google.protobuf import json_format, text_format
@@ -25,7 +25,7 @@ print(json_format.MessageToJson(text_format.Parse(sys.stdin.read(), ModelConfig(
 """
 
 _NAMED_SHAPES = {"anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": {"type": "string"}}]}
-#: What OpenVINO Model Server's documentation of its configuration file (2026) allows for a model, and nothing else.
+#: The only keys that OpenVINO Model Server's documentation of its configuration file (2026) allows for a model.
 OVMS_SCHEMA = {
     "type": "object",
     "required": ["model_config_list"],

@@ -34,7 +34,7 @@ class Pooling(nn.Sequential):
 
 
 def settle(network: nn.Module) -> nn.Module:
-    """Give a network statistics and weights that keep activations of depth 100 near 1."""
+    """Set statistics and weights that keep a network's activations near 1 at a depth of 100."""
     torch.manual_seed(0)
     for name, module in network.named_modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -85,7 +85,7 @@ class VainfHeadPlus(nn.Module):
 
 
 class PaddedUnit(nn.Module):
-    """MobileNetV2's unit that pads its input, for both repositories."""
+    """MobileNetV2's unit that pads its input, as in both repositories."""
 
     def __init__(self, into: int, out: int, stride: int, dilation: int, expansion: int, *, nested: bool) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ def mobilenet_features(output_stride: int, *, vainf: bool) -> nn.Sequential:
         else:
             current *= stride
         for index in range(count):
-            # One lets all units after a stage's first have the new rate, the other lets none.
+            # One gives the new rate to all units after a stage's first, the other to none.
             dilation = (previous if index == 0 else rate) if vainf else previous if current == output_stride else 1
             units.append(PaddedUnit(into, out, stride if index == 0 else 1, dilation, expansion, nested=vainf))
             into = out
@@ -194,7 +194,7 @@ class JfDecoder(nn.Module):
 
 
 class JfMobileNet(nn.Module):
-    """Its state dict has every tensor twice, as `features` and as a part."""
+    """Its state dict has every tensor twice: under `features`, and under its part."""
 
     def __init__(self, output_stride: int) -> None:
         super().__init__()
@@ -259,7 +259,7 @@ class SeparableConvModule(nn.Module):
 
 
 class MmASPPHead(nn.Module):
-    """`ASPPHead`; with low-level features `DepthwiseSeparableASPPHead`."""
+    """`ASPPHead`, or with low-level features `DepthwiseSeparableASPPHead`."""
 
     def __init__(self, plus: bool, channels: int, rates: Sequence[int]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Weights for other classes: refused, or begun anew on purpose."""
+"""Weights for other classes: refused, or reinitialized on request."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.support import write_checkpoint
 
 pytestmark = pytest.mark.slow
 
-#: Which layers depend on the number of classes, found by reading each architecture.
+#: The layers that depend on the number of classes, found by reading each architecture.
 NETWORKS = {
     "deeplabv1": (ModelConfig(architecture="deeplabv1", backbone="mobilenet_v2"), {"classifier.6"}),
     "deeplabv2": (
@@ -108,7 +108,7 @@ def test_one_logit_becomes_two_for_two_classes(architecture: str) -> None:
 
 @pytest.fixture(params=[".pth", pytest.param(".safetensors", marks=pytest.mark.exhaustive)])
 def five_classes(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A state dict of five classes, without metadata."""
+    """Return a state dict of five classes, without metadata."""
     path = tmp_path / f"a{request.param}"
     state = state_of(ModelConfig(architecture="deeplabv3plus", backbone="mobilenet_v2", num_classes=5, output_stride=16))
     (torch.save if request.param == ".pth" else save_file)(dict(state), path)

@@ -30,7 +30,7 @@ def run(*arguments: object) -> int:
 def test_torchvisions_weights_become_a_checkpoint_once_their_file_is_cached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Random weights stand in for the published file; everything else is the real way."""
+    """Random weights replace the published file; everything else is real."""
     name = "deeplabv3_mobilenet_v3_large"
     published = Path(get_model_weights(name).DEFAULT.url).name
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -215,7 +215,7 @@ def test_metadata_is_readable_without_the_weights(tmp_path: Path, names: Path) -
 
 
 class Touch:
-    """Leaves a file behind when it is unpickled."""
+    """Leaves a file behind if it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

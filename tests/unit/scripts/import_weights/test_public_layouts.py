@@ -1,4 +1,4 @@
-"""DeepLabs of public repositories: their networks give the logits that the imported checkpoint gives."""
+"""DeepLabs of public repositories: the imported checkpoint reproduces their logits."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -86,7 +86,7 @@ def convert(path: Path, *options: object) -> int:
     return main([str(option) for option in (path, *options, "--classes", "a,b,c", "--out", out)])
 
 
-#: Their backbones, heads and strides are also those of others in `NETWORKS`, in other combinations.
+#: Their backbones, heads and strides also occur in other combinations in `NETWORKS`.
 _COMBINATIONS = {
     *("VainF V3, ResNet", "VainF V3+, MobileNet", "jfzhang95, ResNet", "jfzhang95, MobileNet at 8"),
     *("mmsegmentation V3", "mmsegmentation V3+"),

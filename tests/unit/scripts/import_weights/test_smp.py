@@ -1,4 +1,4 @@
-"""Models of segmentation_models.pytorch give their own logits after they are converted, stored and loaded."""
+"""Models of segmentation_models.pytorch keep their logits after being converted, stored and loaded."""
 
 import json
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ SUFFIXES = (".pth", ".safetensors")
 
 
 def spread(cases: Sequence[tuple[object, ...]], every: int) -> list[Any]:
-    """Mark all but every n-th case exhaustive; those left still hold each value of each parameter."""
+    """Mark all cases except every n-th exhaustive; the others still cover each value of each parameter."""
     return [pytest.param(*case, marks=pytest.mark.exhaustive if number % every else ()) for number, case in enumerate(cases)]
 
 
 def build(name: str, encoder: str, classes: int = 3, **options: Any) -> nn.Module:
-    """The library's own model, random throughout."""
-    # Not imported when tests are collected, as every process does: it takes seconds.
+    """Build the library's own model with random weights and statistics."""
+    # Not imported while tests are collected, because it takes seconds in every process.
     import segmentation_models_pytorch as smp
 
     torch.manual_seed(0)

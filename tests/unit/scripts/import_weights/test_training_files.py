@@ -1,4 +1,4 @@
-"""Files as training scripts leave them: where the weights are, what their names begin with, and what lies beside them."""
+"""Files as training scripts leave them: where the weights are, their names' prefixes, and what is stored beside them."""
 
 from argparse import Namespace
 from collections import OrderedDict
@@ -117,7 +117,7 @@ def test_the_prefix_and_what_is_left_out_are_named(tmp_path: Path, state: State,
     assert_imported(tmp_path / "a.ckpt", state)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Importing torch's compiler gives one.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Importing torch's compiler emits one.
 def test_wrappers_of_pytorch_itself_are_removed(tmp_path: Path, state: State) -> None:
     wrapped = torch.compile(nn.DataParallel(network()))
     torch.save(wrapped.state_dict(), tmp_path / "a.pth")  # type: ignore[attr-defined]

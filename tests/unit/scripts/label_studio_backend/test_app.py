@@ -1,4 +1,4 @@
-"""The routes, as Label Studio's connector calls them, over a scripted segmentation server."""
+"""The routes as Label Studio's connector calls them, with a scripted segmentation server."""
 
 import base64
 import json
@@ -39,7 +39,7 @@ def region(kind: str, label: str, score: float) -> dict[str, Any]:
 
 
 def reply(asked: Asked) -> Reply:
-    """Answer as the segmentation server would; the image says which class is in it."""
+    """Answer as the segmentation server would; the image says which class it shows."""
     if asked.options["format"] == "cvat":
         answer: dict[str, Any] = {"model": "deeplabv3", "version": "1.0", "labels": LABELS, "shapes": []}
     elif asked.image == b"broken":
@@ -59,7 +59,7 @@ def segmentation() -> Iterator[LocalServer]:
 
 @contextmanager
 def serving(app: Any) -> Iterator[str]:
-    """Serve `app`; yield its address. The socket listens before the thread starts, so that nobody waits for it."""
+    """Serve `app`; yield its address. The socket listens before the thread starts, so no wait is needed."""
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off")
     sock = config.bind_socket()
     sock.listen()
@@ -99,7 +99,7 @@ def task(number: int, image: bytes) -> dict[str, Any]:
 
 
 def predict(address: str, tasks: list[Any], label_config: str = config("Cat", "dog")) -> requests.Response:
-    """Call as Label Studio's connector does."""
+    """Call the program as Label Studio's connector does."""
     call = {"tasks": tasks, "project": "1.1700000000", "label_config": label_config, "params": {"login": None, "context": None}}
     return requests.post(f"{address}/predict", json=call, timeout=30)
 

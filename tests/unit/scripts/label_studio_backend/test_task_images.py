@@ -17,7 +17,7 @@ FILE = b"an image" * 100
 
 
 class Host:
-    """A server of files that records each path and its `Authorization`."""
+    """A file server that records each path and its `Authorization`."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str | None]] = []
@@ -63,7 +63,7 @@ def label_studio() -> Iterator[Host]:
 
 @pytest.fixture
 def elsewhere() -> Iterator[Host]:
-    """Another host: one of the same machine by another name."""
+    """Return the address of another host: this machine under another name."""
     with running() as host:
         host.url = host.url.replace("127.0.0.1", "localhost")
         yield host
@@ -81,7 +81,7 @@ def images(label_studio: Host) -> Images:
 
 
 def token(**claims: Any) -> str:
-    """Return a JSON Web Token as Label Studio issues them; nobody here checks its signature."""
+    """Return a JSON Web Token as issued by Label Studio; its signature is not checked here."""
     parts = ({"alg": "HS256"}, claims)
     encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
     return ".".join([*encoded, "c2lnbmVk"])

@@ -26,7 +26,7 @@ UTM = {"crs": "EPSG:32633", "transform": from_origin(500_000, 5_000_000, 0.5, 0.
 
 
 class InThisProcess:
-    """Does blocks one after the other, and fails after `most` of them."""
+    """Segments blocks one after the other, and fails after `most` of them."""
 
     def __init__(self, most: int | None = None) -> None:
         self.done = 0
@@ -44,18 +44,18 @@ class InThisProcess:
 
 
 def card(pipeline: Pipeline | None = None) -> ModelCard:
-    """Return the description of the model that `prepare` loads."""
+    """Return the description of the model loaded by `prepare`."""
     pipeline = pipeline or build_pipeline(MirrorEngine())
     return ModelCard(ModelIdentity("m", "1"), pipeline.labels, pipeline.metadata.resize, InferenceOptions(), "digest")
 
 
 def prepare(pipeline: Pipeline | None = None) -> Callable[[], Callable[[BlockTask], bytes | BlockFault]]:
-    """Return what makes a process able to segment blocks by their colours."""
+    """Return the preparation with which a process can segment blocks by their colours."""
     return lambda: BlockWorker(pipeline or build_pipeline(MirrorEngine()))
 
 
 def segment(job: RasterJob, executor: InThisProcess | None = None, pipeline: Pipeline | None = None) -> RasterReport:
-    """Segment a raster by its colours: 0 background where red wins, 1 cat where green, 2 dog where blue."""
+    """Segment a raster by its colours: 0 background where red wins, 1 cat for green, 2 dog for blue."""
     pipeline = pipeline or build_pipeline(MirrorEngine())
     return segment_raster(job, card(pipeline), prepare(pipeline), executor or InThisProcess(), visible=False)
 

@@ -1,4 +1,4 @@
-"""A raster whose process is killed by SIGKILL: the run that continues leaves the bytes of one that was never disturbed."""
+"""After a raster's process is killed by SIGKILL, the resumed run writes the same bytes as an undisturbed one."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("pyogrio", reason="the extra 'rasters' is not installed")
 
 _FORMATS = ("labels", "confidence", "gpkg")
-#: What a process is doing when it is killed: the function whose call ends it, the call's number, and the blocks that are kept.
+#: When a process is killed: the function whose call ends it, the call's number, and the number of blocks that are kept.
 MOMENTS: dict[str, tuple[object, str, int, int]] = {
     "between blocks": (parts.Parts, "add", 3, 2),
     "writing labels": (mosaics.Mosaic, "write", 4, 9),
@@ -37,7 +37,7 @@ def job(folder: Path, name: str) -> RasterJob:
 
 
 def dying(original: Callable[..., Any], number: int) -> Callable[..., Any]:
-    """Return `original` that kills its process at its call of this number."""
+    """Return `original`, wrapped to kill its process at its call of this number."""
     calls = 0
 
     def call(*arguments: Any, **options: Any) -> Any:
@@ -51,9 +51,9 @@ def dying(original: Callable[..., Any], number: int) -> Callable[..., Any]:
 
 
 def begin_and_be_killed(folder: Path) -> None:
-    """Begin the raster once for each moment, in processes of their own, which are killed then.
+    """Start the raster once for each moment, in separate processes that are killed at that moment.
 
-    They are forked, which spares their imports, by a process that has computed nothing yet.
+    They are forked from a process that has computed nothing yet, which saves their imports.
     """
     for name, (owner, function, number, _) in MOMENTS.items():
         process = os.fork()
@@ -67,7 +67,7 @@ def begin_and_be_killed(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with outputs `whole`, and those of runs that were killed."""
+    """Return a folder with the undisturbed outputs, `whole`, and those of killed runs."""
     folder = tmp_path_factory.mktemp("killed")
     write_raster(folder / "in.tif", colours(350, 370, patch=30))
     with SMALL_BLOCKS:

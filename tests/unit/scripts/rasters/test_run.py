@@ -1,4 +1,4 @@
-"""Rasters in, rasters and polygons out: places, kinds of samples, interruptions."""
+"""Rasters in, rasters and polygons out: positions, sample types, interruptions."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ from tests.unit.scripts.rasters.support import SMALL_BLOCKS, UTM, VOID, InThisPr
     resolution=st.sampled_from([None, 0.3, 0.5, 0.7, 1.1]),
     seed=st.integers(0, 5),
 )
-@example(size=(40, 40), window=64, overlap=18, resolution=1.1, seed=0)  # Seen no larger than an overlap.
+@example(size=(40, 40), window=64, overlap=18, resolution=1.1, seed=0)  # No larger to the network than an overlap.
 def test_windows_give_the_labels_of_the_whole_raster(
     tmp_path_factory: pytest.TempPathFactory,
     size: tuple[int, int],
@@ -151,11 +151,11 @@ def test_an_interrupted_run_continues_with_the_same_bytes(tmp_path: Path) -> Non
 
 def test_outputs_in_the_folder_of_the_rasters_are_no_rasters(tmp_path: Path) -> None:
     job = RasterJob(write_raster(tmp_path / "town.tif", colours(350, 370)), tmp_path / "town", cutting=Cutting(64, 16))
-    (tmp_path / "mine.labels.tif").touch()  # No run has left anything beside it.
+    (tmp_path / "mine.labels.tif").touch()  # No run has left anything else there.
     (tmp_path / ".hidden.tif").touch()
     with SMALL_BLOCKS, pytest.raises(KeyboardInterrupt):
         segment(job, InThisProcess(most=1))
-    (tmp_path / "town.labels.tif.draft.tif").touch()  # As a kill leaves it.
+    (tmp_path / "town.labels.tif.draft.tif").touch()  # As left by a kill.
     (tmp_path / "town.confidence.tif").touch()
     rasters = [("mine.labels.tif", "mine.labels"), ("town.tif", "town")]
     assert [(Path(file).name, str(name)) for file, name in find_rasters(str(tmp_path))] == rasters

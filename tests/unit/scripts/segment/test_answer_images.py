@@ -17,7 +17,7 @@ COLOURS = np.array(LABELS.palette, np.uint8)[LABEL_MAP]
 
 
 def shown(format_name: str, options: AnswerOptions | None = None) -> RGBImage:
-    """What is shown of the segmentation, as it is answered in the format."""
+    """Return what is shown of the segmentation, answered in the format."""
     image = np.zeros((2, 3, 3), np.uint8)
     probabilities = np.full((3, 2, 3), 1 / 3, np.float32)
     result = Segmentation(image, LABEL_MAP, probabilities, LABELS)

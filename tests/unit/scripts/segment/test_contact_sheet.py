@@ -15,7 +15,7 @@ RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
 def task(folder: Path, name: str = "a.png", size: tuple[int, int] = (60, 40)) -> Task:
-    """A red photograph, answered in blue."""
+    """Write a red photograph with a blue answer."""
     answered = Task(Photograph(folder / name, name), folder / f"{name}.answer.png")
     answered.photograph.path.write_bytes(encode(Image.new("RGB", size, RED)))
     answered.answer.write_bytes(encode(Image.new("RGB", size, BLUE)))
@@ -34,7 +34,7 @@ def sheet(folder: Path, *tasks: Task) -> Image.Image:
 
 
 def extent(picture: Image.Image, colour: tuple[int, int, int]) -> tuple[int, int, int, int]:
-    """Left, top, width and height of what has about the colour."""
+    """Return left, top, width and height of the area with about this colour."""
     near = (np.abs(np.asarray(picture, np.int64) - colour) < 40).all(axis=-1)
     rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
     return int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)

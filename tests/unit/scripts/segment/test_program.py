@@ -35,7 +35,7 @@ def server() -> Iterator[LocalServer]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Three photographs, one of them in a folder below."""
+    """Write three photographs, one of them in a subfolder."""
     folder = tmp_path / "photos"
     (folder / "deep").mkdir(parents=True)
     for number, name in enumerate(("a.jpg", "b.png", "deep/c.webp")):
@@ -320,7 +320,7 @@ def test_inputs_that_are_not_there_are_named(segment: Callable[..., int], capsys
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Processes that are started here can be interrupted, also where this one was started in the background and cannot."""
+    """Let processes started in the block be interrupted, even if this one runs in the background and cannot be."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
@@ -344,7 +344,7 @@ def test_interrupted_it_ends_at_once_and_keeps_what_is_done(photos: Path, out: P
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             try:
                 assert second.wait(60)
-                while not (out / "a.png").exists():  # Asked for before, written meanwhile.
+                while not (out / "a.png").exists():  # Its request came earlier; it is being written.
                     assert process.poll() is None
                     time.sleep(0.01)
                 os.kill(process.pid, signal.SIGINT)

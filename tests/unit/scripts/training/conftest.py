@@ -1,4 +1,4 @@
-"""Twelve small pictures, and a whole run on them."""
+"""Twelve small pictures, and a complete run on them."""
 
 import io
 import shutil
@@ -19,9 +19,9 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def arguments(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """The command line of a run in `tmp_path/NAME`, with changes to the configuration.
+    """Return the command line of a run in `tmp_path/NAME`, with changes to the configuration.
 
-    In this process it draws nothing, which takes a third of its time; `finished` has every picture.
+    In this process it draws nothing, which would take a third of its time; `finished` has every picture.
     """
     for name in ("draw_curves", "draw_reliability", "draw_samples"):
         monkeypatch.setattr(f"scripts.training.training_run.{name}", lambda *_: None)
@@ -30,7 +30,7 @@ def arguments(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a whole run, beside what it printed, `stdout` and `stderr`."""
+    """Return the folder of a complete run, beside its output in `stdout` and `stderr`."""
     # Imports the training libraries, which takes seconds.
     from scripts.train import main
 

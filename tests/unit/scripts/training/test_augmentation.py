@@ -17,7 +17,7 @@ from scripts.training.augmentation_config import AugmentationConfig
 from scripts.training.sampling import Draw
 from tests.support import noise
 
-# Importing torchvision's transforms alone takes more than a second.
+# Importing torchvision's transforms takes more than a second.
 pytestmark = pytest.mark.slow
 
 #: 51, 102 and 153 of 255, which no image here holds.
@@ -34,7 +34,7 @@ def augmentation(**changes: object) -> Augmentation:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images whose red is 10 where the mask is 0 and 250 where it is 1, in blocks; the rest of their colour is noise."""
+    """Images in blocks whose red is 10 where the mask is 0 and 250 where it is 1; green and blue are noise."""
 
     samples: tuple[int, ...] = (0, 1, 2)
     sizes: tuple[tuple[int, int], ...] = field(default=((60, 80), (90, 40), (64, 64)))
@@ -70,7 +70,7 @@ def test_image_and_mask_stay_aligned(seed: int, index: int, focus: float) -> Non
     image, mask = crop(augmentation(focus_probability=focus, **STILL), seed, index)
 
     red, seen = image[0][mask != VOID], mask[mask != VOID]
-    # Interpolated at the blocks' edges, it is nearer to the colour of its own class's block; at equal distance, either will do.
+    # Interpolated at blocks' edges, it is closer to its own class's colour; at equal distance either is right.
     assert ((red > 130) == (seen == 1))[(red < 120) | (red > 140)].all()
 
 

@@ -1,4 +1,4 @@
-"""Backbones that start from the weights of a classifier."""
+"""Backbones that start from a classifier's weights."""
 
 import re
 import urllib.error
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 def of_timm(name: str) -> nn.Module:
-    # Not imported when tests are collected, as every process does: it takes seconds.
+    # Not imported while tests are collected, because it takes seconds in every process.
     import timm
 
     network: nn.Module = timm.create_model(name)
@@ -29,13 +29,13 @@ def of_timm(name: str) -> nn.Module:
 
 
 def filled(classifier: nn.Module) -> dict[str, Tensor]:
-    """Return a state dict in which no tensor has the value that a new layer gives it."""
+    """Return a state dict in which no tensor has a new layer's initial value."""
     torch.manual_seed(0)
     state = classifier.state_dict()
     return {name: torch.rand_like(value) + 0.5 if value.is_floating_point() else value + 7 for name, value in state.items()}
 
 
-#: Backbones, the classifier whose weights they take, and a tensor of the backbone under both names.
+#: Backbones, the classifier that provides their weights, and a tensor of the backbone under both names.
 BACKBONES: dict[str, tuple[ModelConfig, Any, tuple[str, str]]] = {
     "torchvision's ResNet": (
         ModelConfig(backbone="resnet50", output_stride=16),
@@ -57,7 +57,7 @@ BACKBONES: dict[str, tuple[ModelConfig, Any, tuple[str, str]]] = {
         lambda: of_timm("tf_efficientnet_lite0"),
         ("encoder.bn1.running_var", "bn1.running_var"),
     ),
-    # Its feature extractor has other names than its classifier.
+    # Its feature extractor uses other names than its classifier.
     "timm's ConvNeXt": (
         ModelConfig(backbone="timm:convnext_atto", output_stride=16),
         lambda: of_timm("convnext_atto"),

@@ -27,7 +27,7 @@ def with_gradient(loss: Loss, logits: Tensor, masks: Tensor) -> tuple[Tensor, Te
 
 
 def logits_of(probabilities: list[list[float]]) -> Tensor:
-    """Pixels' probabilities, each a row, as logits 1×C×1×pixels."""
+    """Convert rows of pixel probabilities to logits 1×C×1×pixels."""
     return torch.tensor(probabilities).log().T[None, :, None]
 
 
@@ -84,7 +84,7 @@ def test_cross_entropy_is_torchs_where_there_are_labels(kind: str, smoothing: fl
 def test_dice_is_the_mean_over_classes_that_occur() -> None:
     logits = logits_of([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]])
 
-    # Of class 0: 2 * 0.5 / (0.75 + 1); of class 1 the same; class 2 does not occur.
+    # Class 0: 2 * 0.5 / (0.75 + 1); class 1 the same; class 2 does not occur.
     assert built("dice")(logits, torch.tensor([[[0, 1]]])) == pytest.approx(1 - 1 / 1.75)
 
 

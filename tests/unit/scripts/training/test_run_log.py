@@ -19,7 +19,7 @@ def evaluation(iteration: int) -> EvaluationRow:
 
 
 def write(folder: Path, first: int, last: int, resumed_at: int | None = None) -> None:
-    """Log the given steps, and an evaluation after each fourth."""
+    """Log the given steps, and an evaluation after every fourth."""
     with RunLog(folder, resumed_at=resumed_at) as log:
         for iteration in range(first, last + 1):
             log.step(step(iteration))

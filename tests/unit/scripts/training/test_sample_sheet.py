@@ -14,7 +14,7 @@ LABELS = Labels(("background", "cat", "dog"), ((0, 0, 0), (250, 0, 0), (0, 250, 
 
 
 def sheet(out: Path, truth: int, prediction: int, count: int = 1, rows: int = 8) -> Image.Image:
-    """A sheet of black images, each of one class in truth and one in the prediction."""
+    """Draw a sheet of black images, each with one true and one predicted class."""
     images = [np.zeros((30, 40, 3), np.uint8)] * count
     truths, predictions = ([np.full((30, 40), index, np.uint8)] * count for index in (truth, prediction))
     draw_samples(images, truths, predictions, LABELS, out, rows)

@@ -98,7 +98,7 @@ def test_a_rank_outside_the_world_is_refused() -> None:
 def test_an_image_counts_by_its_rarest_class() -> None:
     present = [{0, 1, 2}, {0, 1}, {0, 1}, {0, 1}, {0}]
 
-    # Class 2 is in one image, class 1 in four; the last is background alone.
+    # Class 2 is in one image, class 1 in four; the last image is only background.
     assert balanced_weights(present) == pytest.approx([1, 0.5, 0.5, 0.5, 5**-0.5])
 
 

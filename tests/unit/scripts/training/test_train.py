@@ -1,4 +1,4 @@
-"""Whole runs, on twelve small pictures."""
+"""Complete runs on twelve small pictures."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from torchvision.models import mobilenet_v2
 
 pytestmark = pytest.mark.slow
 
-#: Of twelve pictures two are held out, and the ten others give two steps of four in each of two epochs.
+#: Two of the twelve pictures are held out; the ten others give two steps of four in each of two epochs.
 STEPS = 4
 
 
@@ -66,7 +66,7 @@ def test_a_run_ends_with_calibrated_probabilities_and_says_what_that_changed(fin
 def test_a_run_starts_from_the_backbone_of_a_classifier(
     tmp_path: Path, arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Steps too small to matter show where the run began."""
+    """Steps too small to matter show where the run started."""
     classifier = mobilenet_v2().state_dict()
     classifier["features.0.1.running_mean"] += 0.5
     torch.save(classifier, tmp_path / "imagenet.pth")
@@ -102,7 +102,7 @@ def test_a_run_can_be_watched(finished: Path) -> None:
 
 def test_a_network_learns_what_it_is_shown(tmp_path: Path, arguments: Callable[..., list[str]]) -> None:
     optimizer = {"kind": "adamw", "backbone_learning_rate": 0.001, "head_learning_rate": 0.003}
-    # Fifteen steps in one epoch, since each epoch is scored and drawn.
+    # Fifteen steps in one epoch, because each epoch is scored and drawn.
     many = ["--data", str(write_pets(tmp_path / "many", 62))]
 
     main(arguments("run", *many, epochs=1, validation={"held_out_every": 31}, optimizer=optimizer, ema_decay=0))
@@ -174,7 +174,7 @@ def test_a_run_ended_before_its_first_steps_can_be_resumed(
     assert read_table(tmp_path / "broken" / "evaluations.csv")["iteration"] == [0, 2]
 
 
-#: Forks a process that writes states for every line read. It prints its id after its first state, and this one its end.
+#: Forks a process that writes states for every line read. It prints its id after its first state; the parent reports its end.
 WRITE_STATES = """
 import os, sys
 from pathlib import Path
@@ -205,7 +205,7 @@ def test_killed_while_it_writes_a_state_the_last_one_still_loads(tmp_path: Path)
         for attempt in range(5):
             process.stdin.write("\n")
             child = int(process.stdout.readline())
-            # At another moment of a write each time.
+            # At a different moment of a write each time.
             time.sleep(0.013 * attempt)
             os.kill(child, signal.SIGKILL)
             assert process.stdout.readline() == "ended\n"

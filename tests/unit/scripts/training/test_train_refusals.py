@@ -1,4 +1,4 @@
-"""Runs that cannot be what is meant are refused before their first step."""
+"""Runs that cannot be intended are refused before their first step."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -24,7 +24,7 @@ CONFIG: dict[str, Any] = {
 
 
 class Constant(nn.Module):
-    """A teacher that is sure of one class everywhere."""
+    """A teacher that is certain of one class everywhere."""
 
     def forward(self, images: Tensor) -> Tensor:
         return torch.tensor([0.0, 0.0, 9.0]).view(1, 3, 1, 1).expand(len(images), 3, 4, 4)
@@ -113,7 +113,7 @@ def without_dropout(network: Network) -> None:
 
 
 def assert_learned_alike(first: Network, second: Network, before: Network) -> None:
-    """The last layer's bias: its gradient is far from nothing, whatever the weights."""
+    """Compare the last layer's bias, whose gradient is far from zero whatever the weights."""
     start = before.get_parameter("classifier.4.bias")
     steps = [network.get_parameter("classifier.4.bias") - start for network in (first, second)]
     assert steps[0].abs().max() > 1e-5
@@ -205,7 +205,7 @@ def test_random_numbers_of_a_step_follow_from_its_seed(network: Network, batch: 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_a_step_is_taken_in_either_precision(network: Network, batch: Batch, precision: str) -> None:
     before = network.get_parameter("classifier.4.bias").detach().clone()
-    # Many processors are slow in 16 bits.
+    # Many processors compute slowly in 16 bits.
     images, masks = (tensor[..., :32, :32] for tensor in batch)
 
     step = trainer(network, precision=precision).step([(images, masks)], 0)

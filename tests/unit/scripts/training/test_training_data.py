@@ -1,4 +1,4 @@
-"""The data of a run: splits, classes and what is missing."""
+"""A run's data: splits, classes and missing parts."""
 
 import json
 from pathlib import Path

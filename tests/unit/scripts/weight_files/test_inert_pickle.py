@@ -1,4 +1,4 @@
-"""Files of `torch.save`: everything in them is read, and nothing is run."""
+"""Files of `torch.save`: everything in them is read and nothing is run."""
 
 import argparse
 import collections
@@ -37,7 +37,7 @@ class AttributeDict(dict[str, object]):
 
 
 class CallOf:
-    """Unpickled by pickle, it calls `function(*arguments)`."""
+    """Calls `function(*arguments)` when unpickled by pickle."""
 
     def __init__(self, function: Callable[..., object], *arguments: object) -> None:
         self._call = function, arguments
@@ -47,7 +47,7 @@ class CallOf:
 
 
 class StateOf:
-    """Unpickled by pickle, it is a Namespace whose state is `state`."""
+    """Becomes a Namespace with the state `state` when unpickled by pickle."""
 
     def __init__(self, state: object) -> None:
         self._state = state
@@ -61,7 +61,7 @@ def weights() -> dict[str, torch.Tensor]:
     return {"a.weight": nn.Parameter(torch.randn(3, 2)), "a.bias": torch.randn(3).bfloat16(), "a.count": torch.tensor(7)}
 
 
-#: What training scripts leave beside the weights.
+#: Objects that training scripts store beside the weights.
 BESIDE: dict[str, Any] = {
     "args": argparse.Namespace(lr=0.1, out=Path("runs"), mode=Mode.TRAIN),
     "best": np.float64(0.71),
@@ -91,7 +91,7 @@ BESIDE: dict[str, Any] = {
 @pytest.mark.parametrize("zipped", [True, False])
 def test_weights_come_back_whatever_lies_beside_them(tmp_path: Path, protocol: int, zipped: bool) -> None:
     state: dict[str, object] = collections.OrderedDict(weights())
-    state["_metadata"] = object()  # Something in the state dict itself.
+    state["_metadata"] = object()  # Inside the state dict itself.
     torch.save({**BESIDE, "model": state}, tmp_path / "a.pth", pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
 
     content, programs = load_inertly(tmp_path / "a.pth")
@@ -138,7 +138,7 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, name: str, zipped: bool) -> No
 
 
 def test_the_objects_are_as_hostile_as_they_look(tmp_path: Path) -> None:
-    """Otherwise the test above would prove nothing."""
+    """Otherwise the test above would be meaningless."""
     for name in hostile(tmp_path).keys() - {"an attribute of an attribute"}:
         trace = tmp_path / name
         with contextlib.suppress(pickle.UnpicklingError):
@@ -146,7 +146,7 @@ def test_the_objects_are_as_hostile_as_they_look(tmp_path: Path) -> None:
         assert trace.exists(), name
 
 
-#: Pickles by hand, of opcodes that pickle itself no longer writes.
+#: Handwritten pickles with opcodes that pickle itself no longer writes.
 OPCODES = {
     "INST": b"(S'touch %s'\nios\nsystem\n.",
     "OBJ": b"(cos\nsystem\nS'touch %s'\no.",

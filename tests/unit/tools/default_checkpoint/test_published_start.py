@@ -34,7 +34,7 @@ NETWORKS = {
 
 
 class Start(nn.Module):
-    """A network of the kind that training starts from: no atrous branch, no 3×3 convolution in the head."""
+    """Build a network of the kind that training starts from: no atrous branch, no 3×3 convolution in the head."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The two published networks written apart from the family, from their descriptions, with random weights.
+"""The two published networks, written independently of the family from their descriptions, with random weights.
 
 Every layer is a convolution with a bias and TensorFlow's SAME padding.
 """
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 class FoldedLayers:
-    """Convolutions by name, whose weights are drawn when they are first used."""
+    """Convolutions by name, with weights drawn at their first use."""
 
     def __init__(self) -> None:
         self.weights: dict[str, Tensor] = {}

@@ -1,4 +1,4 @@
-"""The check of a calibration by annotations of PASCAL VOC, whose classes are others."""
+"""The check of a calibration against annotations of PASCAL VOC, which has different classes."""
 
 from pathlib import Path
 
@@ -23,13 +23,13 @@ BACKGROUND, BUS, CAT, CHAIR, PERSON, VOID = 0, 6, 8, 9, 15, 255
 CLASSES = ("wall", "person", "chair", "armchair")
 WALL, OUR_PERSON, OUR_CHAIR, ARMCHAIR = range(4)
 SHARED_HERE = SharedClasses.find({"person": ("person",), "chair": ("chair", "armchair")}, CLASSES)
-#: Pixels: all labels that a model can give, over annotations of every kind.
+#: Pixels with all of a model's labels, over annotations of every kind.
 ANNOTATED = np.array([[BACKGROUND, PERSON, CHAIR, CHAIR], [CAT, VOID, PERSON, BACKGROUND]], np.uint8)
 PREDICTED = np.array([[WALL, OUR_PERSON, OUR_CHAIR, ARMCHAIR], [OUR_PERSON, OUR_PERSON, OUR_CHAIR, OUR_PERSON]], np.uint8)
 
 
 def segmentation(label_map: np.ndarray, confidence: float) -> Segmentation:
-    """Give each label this probability, and the rest to the next class."""
+    """Give each label this probability, and the next class the rest."""
     probabilities = np.zeros((len(CLASSES), *label_map.shape), np.float32)
     for shift, value in ((0, confidence), (1, 1 - confidence)):
         np.put_along_axis(probabilities, (label_map[None].astype(int) + shift) % len(CLASSES), value, axis=0)
@@ -61,7 +61,7 @@ def test_labels_of_shared_classes_alone_are_judged_with_the_confidence_of_all_th
 
     reliability = SHARED_HERE.reliability(sample, 1.0)
 
-    # Right: a person, a chair, an armchair. Wrong: a person labelled a chair, background labelled a person.
+    # Correct: a person, a chair, an armchair. Wrong: a person labelled as chair, background labelled as person.
     assert reliability.pixels.sum() == 5
     assert reliability.right.sum() == 3
     # A chair's remainder goes to armchair, which counts as chair; an armchair's to wall, a person's to chair.

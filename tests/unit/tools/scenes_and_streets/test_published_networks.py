@@ -59,7 +59,7 @@ def test_the_recipe_trains_the_network_that_the_published_state_fits(name: str, 
 
 @pytest.mark.parametrize(("name", "size"), [("scenes", (512, 384)), ("streets", (49, 65))])
 def test_the_teacher_sees_images_as_the_published_network_did(name: str, size: tuple[int, int]) -> None:
-    """`scenes` saw squares filled up with the mean colour, `streets` sizes of remainder 1 by 16."""
+    """`scenes` saw squares padded with the mean colour, `streets` sizes with remainder 1 modulo 16."""
 
     class Recorder(nn.Module):
         def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -93,7 +93,7 @@ def test_a_moved_kernel_reads_a_slope_further_right_and_down(cells: float) -> No
 
     moved = torch.conv2d(image, move_kernels(kernels, cells), groups=2)
 
-    if cells <= 1:  # Beyond, the extrapolation is bounded.
+    if cells <= 1:  # Beyond that, the extrapolation is bounded.
         torch.testing.assert_close(moved, torch.conv2d(image + 4 * cells, kernels, groups=2), atol=1e-3, rtol=1e-4)
     assert moved.isfinite().all()
 

@@ -1,4 +1,4 @@
-"""Label maps to export, and a check of the masks that come back."""
+"""Label maps to export, and a check of the masks read back."""
 
 import json
 from typing import Any
@@ -33,7 +33,7 @@ def segmentation(rows: Any, classes: int = 3, *, background: bool = True) -> Seg
 
 @st.composite
 def segmentations(draw: st.DrawFn) -> Segmentation:
-    """Draw 1 to 40 pixels each way, from noise to a single class, with few classes or more than 8 bits hold."""
+    """Draw 1 to 40 pixels each way, from noise to a single class, with few classes or more than 8 bits can hold."""
     height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     classes = draw(st.sampled_from([1, 2, 3, 6, 300]))
     grain = draw(st.sampled_from([1, 1, 2, 5, 40]))

@@ -15,7 +15,7 @@ from tests.unit.handler.answers.exports.support import OPTIONS, RING, assert_mas
 
 
 def unpacked(body: bytes) -> tuple[dict[str, Any], npt.NDArray[np.uint32]]:
-    """Return the JSON, and the ids by the formula of panopticapi's `rgb2id`."""
+    """Return the JSON, and the ids from the formula of panopticapi's `rgb2id`."""
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         assert archive.testzip() is None
         annotations = json.loads(archive.read("annotations.json"))

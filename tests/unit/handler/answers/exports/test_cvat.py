@@ -15,7 +15,7 @@ driver = pytest.importorskip("cvat_sdk.auto_annotation.driver")
 
 
 def remap(file: dict[str, Any], frame: int) -> tuple[Any, dict[int, str]]:
-    """Pass the answer, unchanged, through the SDK's validator; return the shapes for a task, and its labels by id."""
+    """Pass the unchanged answer through the SDK's validator; return the shapes for a task, and its labels by id."""
     spec = auto_annotation.DetectionFunctionSpec(labels=[auto_annotation.label_spec(**label) for label in file["labels"]])
     task_labels = {900 - number: label["name"] for number, label in enumerate(file["labels"])}
     mapper = driver._AnnotationMapper(

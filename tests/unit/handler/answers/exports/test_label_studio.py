@@ -18,13 +18,13 @@ pytestmark = pytest.mark.slow
 
 
 def sdk(module: str) -> Any:
-    """Import a module of Label Studio's SDK; skip the test where it is missing."""
+    """Import a module of Label Studio's SDK; skip the test if it is missing."""
     return pytest.importorskip(f"label_studio_sdk.{module}")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _import_sdk() -> None:
-    """Import it before the tests but not when they are collected, as every process does: it takes seconds."""
+    """Import it before the tests but not while they are collected, because it takes seconds in every process."""
     sdk("converter.brush")
     sdk("label_interface")
 

@@ -20,7 +20,7 @@ from tests.unit.handler.answers.exports.support import (
     segmentations,
 )
 
-# Labelme imports Qt, which needs a desktop's libraries.
+# Labelme imports Qt, which needs desktop libraries.
 labelme = pytest.importorskip("labelme", exc_type=ImportError)
 
 PHOTO = "Grüße 1.png"

@@ -1,4 +1,4 @@
-"""OpenVINO beside torch, on small networks of random weights."""
+"""OpenVINO compared with torch, on small networks with random weights."""
 
 import json
 import subprocess
@@ -52,13 +52,13 @@ def test_lanes_answer_as_the_whole_processor_does(files: ModelFiles) -> None:
     engine = OpenVinoEngine(files, EngineOptions(threads=2, precision="float32", lanes=4))
     pixels = noise(48, 64)[None]
 
-    assert len(engine.lanes()) == 2  # As many as it has threads.
+    assert len(engine.lanes()) == 2  # One per thread.
     for lane in engine.lanes():
         np.testing.assert_array_equal(lane.infer(pixels), engine.infer(pixels))
 
 
-#: Prints by how many bytes the process has grown after an uncommonly large image, and how many it gives back when asked to. It
-#: is a process of its own: in one that has run other tests, freed memory may stay with the allocator.
+#: Prints how many bytes the process has grown after an unusually large image, and how many it returns when asked to. It is
+#: a separate process: in one that has run other tests, freed memory may stay with the allocator.
 MEASURE_MEMORY = """
 import json, os, sys
 from pathlib import Path
@@ -102,7 +102,7 @@ def memory(files: ModelFiles) -> dict[str, int]:
 
 
 def test_memory_of_an_uncommonly_large_image_is_given_back(memory: dict[str, int]) -> None:
-    assert memory["kept"] < 200 << 20  # The network takes 460 MB for it.
+    assert memory["kept"] < 200 << 20  # The network uses 460 MB for it.
 
 
 def test_memory_that_is_kept_for_speed_is_given_back_when_asked(memory: dict[str, int]) -> None:

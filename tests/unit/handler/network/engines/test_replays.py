@@ -9,7 +9,7 @@ from handler.network.engines.replays import Forward, Replays, Shape
 
 
 class Recorder:
-    """A capture that remembers what it was asked for, and whose replays add 1 to what the network says."""
+    """A capture that records the requested shapes, with replays that add 1 to the network's answer."""
 
     def __init__(self) -> None:
         self.shapes: list[Shape] = []
@@ -28,7 +28,7 @@ def failing(*_: object) -> Forward:
 
 
 def see(replays: Callable[[Tensor], Tensor], *sizes: tuple[int, int], images: int = 1) -> list[float]:
-    """The first answer to grey images of each size."""
+    """Return the first answer to grey images of each size."""
     return [float(replays(torch.full((images, *size, 3), 7, dtype=torch.uint8))[0]) for size in sizes]
 
 

@@ -1,4 +1,4 @@
-"""The engine for GPUs on the CPU, which is all of it but CUDA graphs and pinned memory; and on a GPU, where there is one."""
+"""The GPU engine: on the CPU everything except CUDA graphs and pinned memory, and on a GPU if there is one."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -52,7 +52,7 @@ class Colours(nn.Module):
 
 
 class Compilers:
-    """A backend of torch.compile that leaves what it is given as it is, and counts."""
+    """A backend of torch.compile that changes nothing and counts its calls."""
 
     def __init__(self) -> None:
         self.called = 0
@@ -74,7 +74,7 @@ class Pooled(nn.Module):
 
 
 def small() -> Checkpoint:
-    """One that is compiled in a moment."""
+    """Return a checkpoint that compiles in a moment."""
     torch.manual_seed(0)
     network = DeepLabV3("mobilenet_v2", len(CLASSES), output_stride=16)
     network.backbone = Colours()
@@ -102,14 +102,14 @@ def reference() -> TorchEngine:
 
 @pytest.fixture(scope="module")
 def astronaut(tmp_path_factory: pytest.TempPathFactory) -> RGBImage:
-    """At half its size."""
+    """Return the photograph at half its size."""
     (path,) = write_samples(tmp_path_factory.mktemp("samples"), ["astronaut"])
     return decode_image(path.read_bytes(), Limits())[::2, ::2]
 
 
 @pytest.fixture
 def uncompiled() -> Iterator[None]:
-    """As with the environment variable TORCH_COMPILE_DISABLE: compiling the default model takes a minute."""
+    """Turn compilation off, like TORCH_COMPILE_DISABLE: compiling the default model takes a minute."""
     with torch._dynamo.config.patch(disable=True):
         yield
 
@@ -156,7 +156,7 @@ def test_without_a_compiler_it_answers_all_the_same_and_the_log_says_why(
 
 
 def test_the_compiler_that_gpus_need_loads_without_a_warning() -> None:
-    # It is loaded here; the network is compiled when it first runs. Warnings are errors in tests.
+    # The compiler is loaded here; the network is compiled when it first runs. Warnings are errors in tests.
     torch.compile(nn.Identity(), backend="inductor")
 
 
@@ -185,7 +185,7 @@ def test_answers_stay_what_they_were_when_others_follow(engine: TorchGpuEngine) 
 def test_labels_in_bfloat16_are_nearly_those_of_the_reference(astronaut: RGBImage) -> None:
     checkpoint = load_checkpoint(DEFAULT_CHECKPOINT)
     pixels, size = astronaut[None], (astronaut.shape[0], astronaut.shape[1])
-    # The engine warms up at this size, in a format that many processors are slow in.
+    # The engine warms up at this size, in a format that is slow on many processors.
     policy = checkpoint.metadata.resize.model_copy(update={"size": 64})
 
     engine = on_cpu(replace(checkpoint, metadata=checkpoint.metadata.model_copy(update={"resize": policy})), "bfloat16")
@@ -222,7 +222,7 @@ def test_int8_is_refused() -> None:
 
 @pytest.fixture(scope="module")
 def on_gpu() -> TorchGpuEngine:
-    """In the precision that this GPU is best at; its graphs are real ones."""
+    """Return an engine in this GPU's best precision, with real CUDA graphs."""
     made = build_engine("auto", ModelFiles(DEFAULT_CHECKPOINT), EngineOptions(gpu_id=0))
     assert isinstance(made, TorchGpuEngine)
     return made
@@ -245,7 +245,7 @@ def test_a_gpu_labels_as_the_cpu_does(precision: Precision, astronaut: RGBImage)
 
 @needs_a_gpu
 def test_graphs_that_share_their_memory_can_be_replayed_in_any_order(on_gpu: TorchGpuEngine) -> None:
-    # More than are kept at a time.
+    # More than are kept at once.
     pixels = [images(1 + index % 3, 64 + 16 * index, 96) for index in range(20)]
     first = [on_gpu.infer(each) for each in pixels]
 

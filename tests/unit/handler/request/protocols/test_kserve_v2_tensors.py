@@ -33,7 +33,7 @@ PHOTO = noise(20, 30)
 
 
 class SoftEngine(ColourEngine):
-    """Is not quite sure of any class."""
+    """Is not entirely sure of any class."""
 
     def logits(self, pixels: Pixels) -> Logits:
         return np.divide(super().logits(pixels), 64, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""A worker that does what the body says. It stands in an archive in the place of the real one.
+"""A worker that does what the request body says. It replaces the real worker in an archive.
 
 `echo TEXT`, `large N` (bytes of JSON), `wait FILE` (until it exists), `die`, `die-once FILE`, `hang`, `hang-once FILE`,
 `threads`, `answer FORMAT IMAGES`, `see CLASS BRIGHTNESS` (an image of one class), `see-then-die FILE`, `refuse TYPE`,
@@ -48,7 +48,7 @@ INTERFACE = Interface({"min_score": _SCORE}, {"json": ("application/json", "")},
 
 
 def observe(index: int, brightness: float, request: HttpRequest | None = None) -> Observation:
-    """Return what an image of one megapixel and one class looks like."""
+    """Return the statistics of an image of one megapixel and one class."""
     sample = array("H", [index] * SAMPLE_SIDE**2).tobytes() if request and request.sampled else b""
     return Observation(1.0, brightness, 0.9, 0.1, {index: 1.0}, sample)
 
@@ -135,7 +135,7 @@ def answer_one(request: HttpRequest, seen: Path) -> Answer:
 
 
 def answer_grpc(request: HttpRequest, seen: Path) -> Answer:
-    """Do what the only element of the first input says; the answer's id is the word that `echo` gives back."""
+    """Do what the only element of the first input says; the answer's id is the word returned by `echo`."""
     from handler.servers.asgi.open_inference.messages import message_class, parse
 
     message = parse("inference.ModelInferRequest", request.body)

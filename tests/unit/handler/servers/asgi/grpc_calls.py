@@ -41,7 +41,7 @@ class Client:
         return self.method(f"/{INFERENCE}/ModelInfer", "inference.ModelInferResponse")
 
     def tell(self, command: str, metadata: Metadata = ()) -> str:
-        """Send a command to a fake worker and return the word that comes back."""
+        """Send a command to a fake worker and return the word in its answer."""
         word: str = self.infer(infer_request(command), metadata=metadata, timeout=TIMEOUT_S).id
         return word
 
@@ -60,7 +60,7 @@ def connected(address: str, credentials: grpc.ChannelCredentials | None = None) 
 
 
 def refusal(error: grpc.RpcError) -> dict[str, Any]:
-    """Return the code of an error, and what its details say."""
+    """Return the code and the details of an error."""
     trailing = {entry.key: entry.value for entry in error.trailing_metadata()}
     status = message_class("google.rpc.Status").FromString(trailing["grpc-status-details-bin"])
     assert (status.code, status.message) == (error.code().value[0], error.details())

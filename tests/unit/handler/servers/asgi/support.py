@@ -1,4 +1,4 @@
-"""An archive whose model is a small program, and the real server that serves it."""
+"""An archive whose model is a small program, and the real server serving it."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ import requests
 from tests.support import ROOT
 
 TIMEOUT_S = 30
-#: What the small program needs of the handler.
+#: The parts of the handler that the small program needs.
 _MODULES = ["__init__", "drift", "errors", "observation", "profile", "wording", "servers/__init__"]
 _MODULES += [f"servers/asgi/{name}" for name in ("__init__", "frames", "messages")]
 _MODULES += [f"servers/asgi/open_inference/{name}" for name in ("__init__", "messages")]
@@ -24,7 +24,7 @@ _FILES = [*(f"{module}.py" for module in _MODULES), "servers/asgi/open_inference
 
 
 def write_fake_archive(folder: Path) -> Path:
-    """Lay out `folder` like an extracted archive with `fake_worker.py` in the place of the worker."""
+    """Lay out `folder` like an extracted archive with `fake_worker.py` instead of the worker."""
     asgi = folder / "handler" / "servers" / "asgi"
     (asgi / "open_inference").mkdir(parents=True)
     for file in _FILES:
@@ -35,7 +35,7 @@ def write_fake_archive(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class FakeServer:
-    """The real front process over fake workers."""
+    """The real front process with fake workers."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -48,7 +48,7 @@ class FakeServer:
 
     @property
     def grpc_address(self) -> str:
-        """The address for gRPC, if the server was started with `--grpc-port`."""
+        """Return the address for gRPC; the server must have been started with `--grpc-port`."""
         (listening,) = self.events("listening")
         return str(listening["grpc"])
 
@@ -72,7 +72,7 @@ class FakeServer:
         return [json.loads(line) for line in self.requests_file.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     def line_of(self, response: requests.Response) -> dict[str, object]:
-        """Wait for the line that the log has about a request; it is written after the answer."""
+        """Wait for the log line of a request, which is written after the answer."""
 
         def lines() -> list[dict[str, object]]:
             return [line for line in self.logged() if line["id"] == response.headers["x-request-id"]]
@@ -81,12 +81,12 @@ class FakeServer:
         return lines()[-1]
 
     def seen(self) -> list[str]:
-        """Return the commands that workers began, in order."""
+        """Return the commands that workers have started, in order."""
         file = self.folder / "seen"
         return file.read_text().splitlines() if file.exists() else []
 
     def waiting(self) -> int:
-        """Return how many requests wait for a worker."""
+        """Return how many requests are waiting for a worker."""
         (model,) = requests.get(f"{self.url}/models/fake", timeout=TIMEOUT_S).json()
         count: int = model["jobQueueStatus"]["pendingRequests"]
         return count
@@ -122,7 +122,7 @@ def fake_server(folder: Path, *options: str, environment: dict[str, str] | None 
 
 
 def refusal(response: requests.Response) -> tuple[int, str]:
-    """Return the code and the type in the body of an error, which must be whole."""
+    """Return code and type from the body of an error, after a check that it is complete."""
     body = response.json()
     assert set(body) == {"error", "code", "type", "message"}
     assert (body["error"], body["code"]) == (body["message"], response.status_code)
@@ -130,7 +130,7 @@ def refusal(response: requests.Response) -> tuple[int, str]:
 
 
 def received(connection: socket.socket) -> bytes:
-    """Return what comes until the server closes the connection."""
+    """Return everything received until the server closes the connection."""
     pieces = []
     while piece := connection.recv(65_536):
         pieces.append(piece)

@@ -22,7 +22,7 @@ HEADER_TIMEOUT_S = 0.5
 
 @dataclass(frozen=True)
 class Doors:
-    """A server with every door, and what opens them."""
+    """A server with every access check turned on, and what passes them."""
 
     server: FakeServer
     certificate: Certificate
@@ -50,13 +50,13 @@ class Doors:
         return context.wrap_socket(self.server.connect(), server_hostname="localhost")
 
     def raw(self, head: str) -> bytes:
-        """Return the answer to a head, to which an end and `Connection: close` are added."""
+        """Return the answer to a request head, completed with `Connection: close`."""
         with self.connect() as connection:
             connection.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode())
             return b"".join(iter(lambda: connection.recv(65_536), b""))
 
     def presented(self) -> bytes:
-        """Return the certificate that a handshake shows."""
+        """Return the certificate presented in a handshake."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with context.wrap_socket(self.server.connect()) as connection:
@@ -313,7 +313,7 @@ def test_a_renewed_certificate_is_shown_and_a_broken_one_is_not(doors: Doors, tm
     first = doors.presented()
     old, new = (doors.certificate.file.read_bytes(), doors.certificate.key.read_bytes()), make_certificate(tmp_path, "new")
     try:
-        doors.certificate.file.write_bytes(new.file.read_bytes())  # Not yet its key.
+        doors.certificate.file.write_bytes(new.file.read_bytes())  # Its key has not been renewed yet.
         assert doors.presented() == first
         doors.certificate.key.write_bytes(new.key.read_bytes())
         assert doors.presented() == ssl.PEM_cert_to_DER_cert(new.file.read_text())
@@ -347,7 +347,7 @@ def _is_live(server: FakeServer, certificate: Certificate) -> bool:
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
-    """Write files that an option could name."""
+    """Write files for options to name."""
     one, other = make_certificate(tmp_path, "one"), make_certificate(tmp_path, "other")
     openssl("pkey", "-in", str(one.key), "-aes256", "-passout", "pass:x", "-out", str(tmp_path / "encrypted"))
     (tmp_path / "empty").touch()

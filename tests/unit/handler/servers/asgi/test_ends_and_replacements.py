@@ -1,4 +1,4 @@
-"""How workers and the server end, and what takes a worker's place: each test has a server of its own, with small workers."""
+"""How workers and the server end, and what replaces a worker: each test has a separate server with small workers."""
 
 import os
 import signal
@@ -77,7 +77,7 @@ def test_a_model_whose_engine_fails_is_not_ready_until_its_worker_is_replaced(tm
     with fake_server(tmp_path) as server:
         until(server.is_ready)
         gate = tmp_path / "gate"
-        # The worker that comes next is slow to load, so that there is time to look.
+        # The next worker loads slowly, so that there is time to look.
         (server.folder / "gate").write_text(str(gate))
 
         assert server.ask("sicken the logits are not finite").status_code == 500

@@ -1,4 +1,4 @@
-"""The front process: paths, refusals, limits and what a dead worker held; real processes, small workers."""
+"""The front process: paths, errors, limits and the requests of dead workers; real processes, small workers."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServer]:
 
 @pytest.fixture(scope="module")
 def impatient_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServer]:
-    """Its clients send nothing more, so that on a busy machine too it waits in vain."""
+    """Run a server with short timeouts, whose clients send nothing more, so that it times out on a busy machine too."""
     waits = ("--header-timeout", "0.3", "--body-timeout", "0.3")
     with fake_server(tmp_path_factory.mktemp("impatient"), *waits) as running:
         until(running.is_ready)

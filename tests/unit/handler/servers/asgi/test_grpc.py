@@ -1,4 +1,4 @@
-"""gRPC beside HTTP: the same queue, doors, log and end. Real processes, small workers."""
+"""gRPC beside HTTP: the same queue, access checks, log and shutdown. Real processes, small workers."""
 
 import signal
 import socket
@@ -115,7 +115,7 @@ def test_a_full_queue_says_when_to_come_again_and_who_leaves_it_costs_no_work(
     assert (full["code"], full["reason"], full["retry-after"]) == ("RESOURCE_EXHAUSTED", "QueueFull", str(full["delay"]))
     assert full["delay"] >= 1
     assert {"echo cancelled", "echo late"}.isdisjoint(server.seen())
-    # Of a call whose time is over the server learns by its own clock (504) or as the client hangs up (499), whichever is first.
+    # The server notices an expired call by its own clock (504) or because the client hangs up (499), whichever is first.
     until(lambda: sum(map(statuses(server).count, (499, 504))) >= 2 and {499, 503} <= set(statuses(server)))
 
 

@@ -1,4 +1,4 @@
-"""gRPC's messages as calls of HTTP, through the whole service."""
+"""gRPC messages as HTTP calls, through the whole service."""
 
 import json
 import struct
@@ -39,7 +39,7 @@ def request(*inputs: Any, **fields: Any) -> HttpRequest:
 
 
 def ask(service: Application, *inputs: Any, **fields: Any) -> Any:
-    """Return the response, or the error of the refused call."""
+    """Return the response, or the error of a refused call."""
     call, write = read_call(request(*inputs, **fields))
     (reply,) = service.answer([call])
     content = write(reply)

@@ -1,4 +1,4 @@
-"""Signs of life of real processes."""
+"""Signs of life from real processes."""
 
 import subprocess
 import sys

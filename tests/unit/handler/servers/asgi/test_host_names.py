@@ -1,4 +1,4 @@
-"""Which host names pass."""
+"""Which host names are accepted."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The server's routes inside another ASGI server: the lifespan protocol, requests, and workers that end with it."""
+"""The server's routes inside another ASGI server: lifespan protocol, requests, and workers that end with it."""
 
 import asyncio
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def hosted(folder: Path) -> HostedFront:
 
 @contextmanager
 def uvicorn_running(application: HostedFront) -> Iterator[str]:
-    """Run plain uvicorn, as anybody would, in a thread; give its URL."""
+    """Run plain uvicorn in a thread, as a user would; yield its URL."""
     server = uvicorn.Server(uvicorn.Config(application, port=0, lifespan="on", log_config=None))
     thread = Thread(target=server.run)
     thread.start()

@@ -1,4 +1,4 @@
-"""HTTP bodies and query strings become the fields that TorchServe hands to the handler."""
+"""HTTP bodies and query strings become the fields that TorchServe passes to the handler."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ _JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF=&"
 
 
 def form(**fields: object) -> tuple[bytes, str]:
-    """Return the body and the content type of a multipart form, as a client library writes it."""
+    """Return body and content type of a multipart form, as written by a client library."""
     prepared = requests.Request("POST", "http://a", files=fields).prepare()
     assert isinstance(prepared.body, bytes)
     return prepared.body, prepared.headers["Content-Type"]

@@ -20,7 +20,7 @@ def test_what_has_connected_is_accepted_before_the_listener_closes() -> None:
     async def run() -> None:
         listener = socket.create_server(("127.0.0.1", 0), backlog=CLIENTS)
         server = await asyncio.start_server(accept, sock=listener)
-        # The event loop does not run meanwhile, so that all of them wait in the kernel's queue.
+        # The event loop does not run meanwhile, so all of them wait in the kernel's queue.
         clients = [socket.create_connection(listener.getsockname()) for _ in range(CLIENTS)]
         await accept_last_connections(listener)
         server.close()

@@ -1,4 +1,4 @@
-"""A log that is replaced when it is full keeps every line of the files that stay."""
+"""A rotated log loses no line of the files that are kept."""
 
 import json
 import os
@@ -23,7 +23,7 @@ for number in range(int(sys.argv[2])):
 """
 
 
-#: A limit of file sizes stands for a full disk: a line is written in part, and no more of the next.
+#: A limit on file sizes simulates a full disk: one line is written in part, and nothing of the next.
 _FULL_DISK = """
 import resource, sys
 from pathlib import Path
@@ -40,7 +40,7 @@ log_event("room again")
 
 
 def _write(log: Path, lines: int) -> list[Path]:
-    """Write numbered lines from a process of its own, whose standard output is redirected; return the files, oldest first."""
+    """Write numbered lines from a separate process with redirected standard output; return the files, oldest first."""
     subprocess.run([sys.executable, "-c", _PROGRAM, log, str(lines)], cwd=ROOT, check=True)
     return [*sorted(log.parent.glob(f"{log.name}.*"), reverse=True), log]
 

@@ -1,4 +1,4 @@
-"""What `/metrics` says, read by Prometheus' own parsers, after requests to the real front process over a small worker."""
+"""`/metrics`, read by Prometheus' own parsers, after requests to the real front process with a small worker."""
 
 import math
 import re
@@ -54,7 +54,7 @@ FAMILIES = {
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServer]:
     with fake_server(tmp_path_factory.mktemp("server"), "--header-timeout", "0.3") as running:
         until(running.is_ready)
-        running.ask("echo")  # So that each histogram has values.
+        running.ask("echo")  # Gives each histogram values.
         running.ask("answer png 1")
         running.ask("refuse InvalidImage")
         yield running
@@ -77,7 +77,7 @@ def samples(server: FakeServer) -> dict[tuple[str, frozenset[tuple[str, str]]], 
 
 
 class Growth:
-    """What is added to samples from now on."""
+    """The increase of samples since this object was made."""
 
     def __init__(self, server: FakeServer) -> None:
         self._server = server
@@ -98,7 +98,7 @@ def test_every_family_has_its_type_its_labels_and_a_help_text(server: FakeServer
 
 
 def test_names_keep_prometheus_conventions(server: FakeServer) -> None:
-    """The rules that `promtool check metrics` has."""
+    """These are the rules of `promtool check metrics`."""
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text(server), re.M))
 
     assert [name for name, kind in kinds.items() if name.endswith("_total") != (kind == "counter")] == []

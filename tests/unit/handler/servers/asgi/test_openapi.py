@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the server answers: every path, every error, every option."""
+"""The OpenAPI document matches the server: every path, every error, every option."""
 
 import base64
 import json
@@ -73,7 +73,7 @@ def test_it_has_every_error() -> None:
         for name in response["content"]["application/json"]["schema"]["allOf"][1]["properties"]["type"]["enum"]
     }
     ours = {error for error in descendants(SegmentationError) if error.__module__.startswith("handler.")}
-    # Other methods than those of the document.
+    # Methods that are not in the document.
     abstract = {SegmentationError, TooLarge}
     expected = {(error.status, error.__name__) for error in ours - abstract} - {(405, "MethodNotAllowed")}
     assert named == expected

@@ -1,4 +1,4 @@
-"""The page's files: how they are served, how large they are, and what they may not do."""
+"""The page's files: how they are served, their size, and what they may not do."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""What waits for a worker, and what a full queue says."""
+"""Requests that wait for a worker, and the error of a full queue."""
 
 import asyncio
 from collections.abc import Coroutine

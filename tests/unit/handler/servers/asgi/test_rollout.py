@@ -1,4 +1,4 @@
-"""Shadows and canaries: the real front process over two small workers, whose classes are in opposite order."""
+"""Shadows and canaries: the real front process with two small workers, whose classes are in opposite order."""
 
 from array import array
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How the server is started: command lines, archives, what is missing."""
+"""Starting the server: command lines, archives, missing parts."""
 
 import os
 import socket
@@ -160,7 +160,7 @@ def test_an_extraction_is_in_use_until_its_process_ends(archive: Path, tmp_path:
     cache = tmp_path / "cache"
     program = "import sys; from pathlib import Path; from handler.servers.asgi.unpack import unpack\n"
     program += "print(unpack(Path(sys.argv[1]), Path(sys.argv[2])), flush=True)\n"
-    # What runs an archive becomes another program, as `python FILE.mar` does.
+    # The process that runs an archive becomes another program, as `python FILE.mar` does.
     program += "import os; os.execv(sys.executable, [sys.executable, '-c', 'input()'])"
     command = [sys.executable, "-c", program, str(archive), str(cache)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as user:

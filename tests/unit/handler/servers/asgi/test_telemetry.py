@@ -1,4 +1,4 @@
-"""Telemetry where something is missing, and what it must not tell."""
+"""Telemetry with missing packages, and what it must not reveal."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""Traces: a client's `traceparent` comes back, and spans reach a real receiver of OpenTelemetry's protocol."""
+"""Traces: a client's `traceparent` is returned, and spans reach a real OpenTelemetry receiver."""
 
 import os
 import socket
@@ -222,7 +222,7 @@ def test_spans_hold_nothing_else_of_the_clients(server: FakeServer, receiver: Re
     headers = {"X-Secret": "zebra", "User-Agent": "zebra", "Authorization": "zebra"}
 
     response = requests.request("BREW", f"{server.url}/predictions/zebra?q=zebra", headers=headers, timeout=TIMEOUT_S)
-    if "traceparent" not in response.headers:  # The parser of HTTP takes no method that it does not know.
+    if "traceparent" not in response.headers:  # The HTTP parser refuses unknown methods.
         response = requests.post(f"{server.url}/predictions/zebra?q=zebra", headers=headers, timeout=TIMEOUT_S)
 
     spans = trace(receiver, response.headers["traceparent"].split("-")[1], 1)
@@ -233,7 +233,7 @@ def test_spans_hold_nothing_else_of_the_clients(server: FakeServer, receiver: Re
 def test_a_receiver_that_is_not_there_harms_no_request_and_delays_no_end(tmp_path: Path) -> None:
     pytest.importorskip("opentelemetry.sdk", reason="the extra 'otel' is not installed")
     with (
-        socket.create_server(("127.0.0.1", 0)) as deaf,  # It takes connections and never answers.
+        socket.create_server(("127.0.0.1", 0)) as deaf,  # It accepts connections and never answers.
         tracing_server(tmp_path, f"http://127.0.0.1:{deaf.getsockname()[1]}") as server,
     ):
         assert server.ask("echo").status_code == 200

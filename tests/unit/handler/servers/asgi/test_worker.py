@@ -1,4 +1,4 @@
-"""What a worker tells the front process of its answers, over a real socket."""
+"""What a worker reports to the front process about its answers, over a real socket."""
 
 import os
 import socket
@@ -28,7 +28,7 @@ PHOTO = encode(noise(20, 30))
 
 
 class BreakableEngine(ColourEngine):
-    """Gives logits that are not finite once it is told to."""
+    """Gives logits that are not finite once `broken` is set."""
 
     broken = False
 
