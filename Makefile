@@ -1,12 +1,12 @@
-# The one vocabulary: people and CI type the same targets. `make help` lists them.
+# The project's commands, the same for people and CI. `make help` lists them.
 
 PYTHON ?= python3
 VENV ?= .venv
 BUILD ?= build
 PORT ?= 8080
-# What `make serve` starts: torchserve, or asgi, this project's own server, which needs no Java.
+# The server that `make serve` starts: torchserve, or asgi, this project's own, which needs no Java.
 SERVER ?= torchserve
-# More options for that server, as `python MODEL.mar --help` lists them for asgi: SERVE_ARGS="--tokens tokens".
+# More options for asgi, listed by `python MODEL.mar --help`: SERVE_ARGS="--tokens tokens".
 SERVE_ARGS ?=
 # TorchServe's settings: keys, TLS, limits.
 TS_CONFIG ?= config.properties
@@ -30,25 +30,25 @@ endif
 CHECKPOINT ?= $(BUILD)/checkpoints/$(MODEL).safetensors
 endif
 CHECKPOINT ?= $(DEFAULT_CHECKPOINT)
-# A folder of photographs like those to be served, for docs/telemetry.md's drift.
+# A folder of photographs like those to be served, as the reference for drift (docs/telemetry.md).
 REFERENCE ?=
-# Pixels of the side to which images are resized, instead of the checkpoint's: docs/performance.md has a curve.
+# The side in pixels to which images are resized, instead of the checkpoint's (docs/performance.md has a curve).
 SIZE ?=
-# The default checkpoint must agree with the index_to_name.json that is in the repository.
+# The default checkpoint must agree with the repository's index_to_name.json.
 PACKAGE_ARGS := $(if $(filter $(DEFAULT_CHECKPOINT),$(CHECKPOINT)),--class-names index_to_name.json)
 
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
 PACKAGE := $(RUN) scripts.package --model-config $(MODEL_CONFIG) --out $(BUILD)/model-store $(if $(REFERENCE),--reference $(REFERENCE)) $(if $(SIZE),--size $(SIZE))
 ARCHIVE := $(BUILD)/model-store/$(NAME).mar
-# Checkpoints of this repository, each packaged under its own name: MODELS="objects scenes streets".
+# This repository's checkpoints to package, each under its own name: MODELS="objects scenes streets".
 MODELS ?=
-# What `make demo` shows beside the default model.
+# Models that `make demo` shows in addition to the default one.
 DEMO_MODELS ?= $(if $(and $(filter $(DEFAULT_CHECKPOINT),$(CHECKPOINT)),$(filter $(ARCHIVE),$(ARCHIVES))),scenes streets)
 archives = $(patsubst %,$(BUILD)/model-store/%.mar,$(1))
-# What `make serve` and `make demo` serve; several archives make one server of several models.
+# The archives that `make serve` and `make demo` serve, from one server if there are several.
 ARCHIVES ?= $(if $(MODELS),$(call archives,$(MODELS)),$(ARCHIVE))
-# What makes these archives, unless others are named.
+# The target that builds these archives, unless others are named.
 PACKAGED := $(if $(or $(MODELS),$(filter $(ARCHIVE),$(ARCHIVES))),package,setup)
 SERVERS := $(RUN) scripts.server --run-directory $(BUILD)/server
 INSTALLED := $(VENV)/.installed
@@ -59,7 +59,7 @@ ifneq ($(filter-out auto cpu cuda,$(TORCH)),)
 $(error TORCH=$(TORCH) is unknown; use auto, cpu or cuda)
 endif
 
-# Without files of bytecode every process compiles its imports anew: ten seconds of PyTorch.
+# Without bytecode files every process recompiles its imports: ten seconds for PyTorch.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -74,10 +74,10 @@ help:  ## List the targets and variables
 	@echo "  SERVER=$(SERVER)    the server: torchserve, or asgi, which needs no Java"
 	@echo "  SERVE_ARGS=...       more options for asgi: tokens, TLS, origins, limits (docs/server.md)"
 	@echo "  CHECKPOINT=...       the checkpoint to package and serve ($(CHECKPOINT))"
-	@echo "  MODEL=...            or a model of torchvision: deeplabv3_resnet50, deeplabv3_resnet101, deeplabv3_mobilenet_v3_large"
-	@echo "  MODELS=...           or some of objects, scenes and streets, together: MODELS=\"objects scenes streets\""
-	@echo "  SIZE=...             pixels of the side to which images are resized, instead of the checkpoint's (docs/performance.md)"
-	@echo "  ARCHIVES=...         what to serve instead: archives of one folder, several for one server of several models"
+	@echo "  MODEL=...            or a torchvision model: deeplabv3_resnet50, deeplabv3_resnet101, deeplabv3_mobilenet_v3_large"
+	@echo "  MODELS=...           or one or more of objects, scenes and streets: MODELS=\"objects scenes streets\""
+	@echo "  SIZE=...             the side in pixels to which images are resized, instead of the checkpoint's (docs/performance.md)"
+	@echo "  ARCHIVES=...         archives to serve instead, all from one folder; one server serves them all"
 	@echo "  MODEL_CONFIG=...     workers, batching and limits ($(MODEL_CONFIG))"
 	@echo "  TORCH=...            the build of PyTorch: auto, cpu or cuda ($(TORCH))"
 	@echo "  PYTHON=... VENV=... BUILD=... PIP_ARGS=...   the interpreter, folders, options for pip"
@@ -96,7 +96,7 @@ $(BIN)/pip:
 
 $(TORCH_INSTALLED): pyproject.toml | $(BIN)/pip
 	$(call check_python,$(BIN)/python,remove $(VENV) and try again)
-	@echo "installing into $(VENV); the first time this takes minutes"
+	@echo "installing into $(VENV); this takes minutes the first time"
 	@$(RUN) scripts.install_torch --build $(TORCH) -- $(PIP_ARGS)
 	@rm -f $(VENV)/.torch-*
 	@touch $@
@@ -127,16 +127,16 @@ package: setup $(if $(MODEL),$(CHECKPOINT))  ## Build the archive and test it ou
 $(BUILD)/checkpoints/%.safetensors: | setup
 	@$(RUN) scripts.import_weights torchvision:$* --out $@
 
-# Tests are spread over processes; what shares a server stays together, and the order is that of tests/conftest.py.
+# Tests run in parallel processes; tests that share a server stay together, in the order set by tests/conftest.py.
 PROCESSES ?= 2
-# Threads that wait for each other's part of a sum sleep: spinning, as they would, takes the cores from those they wait for.
+# Waiting OpenMP threads sleep: spinning, as by default, would take the cores from the threads they wait for.
 TEST = OMP_WAIT_POLICY=PASSIVE $(RUN) pytest -q --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 
 check: setup  ## Run style checks, types and the fast tests
 	@$(MAKE) --no-print-directory -j 3 lint fast
 
-# Two halves that need about as long, for each imports only what it tests: collecting all of them takes ten seconds. The limit is
-# ten times what the marker `slow` means: processors differ.
+# Two halves of about equal duration, each importing only what it tests: collecting all tests takes ten seconds. The time limit
+# is ten times that of the marker `slow`, since processors differ.
 FAST = $(RUN) pytest -q -m "not slow" --fast-limit 5 --hypothesis-profile few
 .PHONY: fast-handler fast-programs
 fast: fast-handler fast-programs
@@ -146,13 +146,13 @@ fast-handler: setup
 fast-programs: setup
 	$(FAST) tests/unit --ignore tests/unit/handler
 
-# The environments are filled side by side, and pip, which fills the largest, uses one core: style and types are checked on the
-# other. Of three processes of tests one mostly waits for a server. They need 10 GB.
+# The environments are installed in parallel; pip, which installs the largest, uses one core, so style and types are checked on
+# the other. Of three test processes one is mostly waiting for a server. They need 10 GB.
 test:  ## Run every check: style, types, unit, packaging, live and fuzz tests
 	@$(MAKE) --no-print-directory -j 3 $(VENV)/.crf $(VENV)/clients/.installed page/node_modules/.installed lint
 	@$(MAKE) --no-print-directory pytest
 
-test-all: setup  ## Run every check, with the exhaustive tests and twenty times as many drawn examples
+test-all: setup  ## Run every check, with the exhaustive tests and twenty times as many generated examples
 	@$(MAKE) --no-print-directory test PYTEST_ARGS='--exhaustive --hypothesis-profile many'
 
 .PHONY: pytest
@@ -160,8 +160,8 @@ pytest: PROCESSES = 3
 pytest: setup
 	$(TEST) $(PYTEST_ARGS)
 
-# The one dependency that is compiled; where that fails, its tests are skipped and say so. It comes after the other extra, since
-# pip must not run twice in one environment.
+# The only dependency that is compiled; if that fails, its tests are skipped with a message. Installed after the other extra,
+# since two pips must not run in one environment.
 $(VENV)/.crf: $(INSTALLED) | $(VENV)/.consumers
 	@$(PIP_INSTALL) cython setuptools wheel && $(PIP_INSTALL) --no-build-isolation pydensecrf2 && touch $@ || \
 	    echo "the extra 'crf' cannot be compiled here; its tests will be skipped" >&2
@@ -172,7 +172,7 @@ $(VENV)/.consumers: $(INSTALLED)
 	@$(PIP_INSTALL) '.[consumers,deploy,export]' && touch $@ || \
 	    echo "the extra 'consumers' cannot be installed here; its tests will be skipped" >&2
 
-# Client libraries that want an older protobuf than the rest, so they have an environment of their own: 0.3 GB.
+# Client libraries that need an older protobuf than the rest, and so a separate environment: 0.3 GB.
 CLIENT_LIBRARIES := tests/live/client_programs/requirements.txt
 $(VENV)/clients/.installed: $(CLIENT_LIBRARIES) | $(BIN)/pip
 	@echo "installing client libraries into $(VENV)/clients, for the live tests"
@@ -183,12 +183,12 @@ $(VENV)/clients/.installed: $(CLIENT_LIBRARIES) | $(BIN)/pip
 page: page/node_modules/.installed  ## Build the page that the server without Java shows at / (needs Node 20)
 	@cd page && npm run -s build
 
-# The page's build tools and browser tests: 0.1 GB that nobody needs where the page is served.
+# The page's build tools and browser tests: 0.1 GB, not needed for serving the page.
 page/node_modules/.installed: page/package-lock.json
 	@cd page && npm ci --loglevel error && touch node_modules/.installed || \
 	    echo "Node's packages cannot be installed here; the page's tests will be skipped" >&2
 
-# The servers that people use instead, for `make bench` alone: 0.1 GB beside the development environment, which theirs sees too.
+# Alternative servers, for `make bench` only: 0.1 GB in addition to the development environment, which theirs inherits.
 PEERS := benchmarks/serving/peers/requirements.txt
 $(VENV)/peers/.installed: $(PEERS) | $(INSTALLED)
 	@echo "installing FastAPI, LitServe and transformers into $(VENV)/peers, to compare with"
@@ -196,13 +196,13 @@ $(VENV)/peers/.installed: $(PEERS) | $(INSTALLED)
 	    $(VENV)/peers/bin/python -m pip install -q --disable-pip-version-check --no-compile --no-deps $(PIP_ARGS) -r $< && \
 	    $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
 	    $$($(VENV)/peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/development.pth && touch $@ || \
-	    echo "they cannot be installed here; the benchmark leaves them out" >&2
+	    echo "they cannot be installed here; the benchmark skips them" >&2
 
 bench: setup $(VENV)/peers/.installed  ## Compare with other servers and TorchServe's own handler on an idle machine; results in build/bench
 	$(RUN) benchmarks.serving --out $(BUILD)/bench $(if $(SECTIONS),--sections $(SECTIONS))
 
 FAULTS ?= all
-drill: package  ## Put both servers through faults under load; count answered, refused and lost requests in build/faults
+drill: package  ## Inject faults into both servers under load; count answered, refused and lost requests in build/faults
 	$(RUN) benchmarks.faults --archive $(ARCHIVE) --out $(BUILD)/faults --faults $(FAULTS)
 
 MINUTES ?= 60

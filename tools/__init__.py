@@ -1,1 +1,1 @@
-"""Tools of this project's maintainers."""
+"""Tools for this project's maintainers."""

@@ -1,10 +1,10 @@
-"""Write the bill of materials (SBOM, CycloneDX 1.6) of a server's image: its Python packages, their files' hashes and licences.
+"""Write the bill of materials (SBOM, CycloneDX 1.6) of a server's image: Python packages, file hashes and licences.
 
 python -m tools.bill_of_materials asgi --out build/asgi.cdx.json
 
-Packages and hashes are those of the locks in deploy/requirements, which the image installs; licences and dependencies are what
-the packages state that are installed here, so nothing is asked of a network. Debian's packages are not in it. With
-SOURCE_DATE_EPOCH the file is reproducible. Needs the extra `deploy`.
+Packages and hashes come from the locks in deploy/requirements, which the image installs; licences and dependencies from the
+metadata of the packages installed here, so no network is needed. Debian packages are not included. With SOURCE_DATE_EPOCH the
+file is reproducible. Needs the extra `deploy`.
 """
 
 import json
@@ -39,7 +39,7 @@ _SERVERS, _TORCH_BUILDS = ("asgi", "torchserve"), ("cpu", "cuda")
 
 
 class BillError(UserError):
-    """The environment differs from the lock, or the bill does not keep CycloneDX's schema."""
+    """The environment differs from the lock, or the bill does not conform to CycloneDX's schema."""
 
 
 def make_bill(server: str, torch_build: str = "cpu") -> str:
@@ -50,7 +50,7 @@ def make_bill(server: str, torch_build: str = "cpu") -> str:
         torch_build: `cpu` or `cuda`.
 
     Raises:
-        BillError: a package of the lock is installed here in another version.
+        BillError: a locked package is installed here in another version.
     """
     packages = {**locked(server), **locked(f"torch-{torch_build}")}
     installed = {name: found for name, package in packages.items() if (found := _installed(package))}
@@ -65,14 +65,14 @@ def make_bill(server: str, torch_build: str = "cpu") -> str:
         bill.register_dependency(components[package], [components[need] for need in _needs(found) if need in components])
     text: str = JsonV1Dot6(bill).output_as_string(indent=2)
     if error := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
-        raise BillError(f"the bill does not keep the schema of CycloneDX 1.6: {error}")
+        raise BillError(f"the bill does not conform to the schema of CycloneDX 1.6: {error}")
     return text + "\n"
 
 
 def _installed(package: LockedPackage) -> Distribution | None:
     try:
         found = distribution(package.name)
-    except PackageNotFoundError:  # For another platform, or in an extra that is not installed here.
+    except PackageNotFoundError:  # It is for another platform, or in an extra that is not installed here.
         return None
     if found.version.partition("+")[0] != package.version.partition("+")[0]:
         raise BillError(f"{package.name} is {found.version} here and {package.version} in the lock; `make setup` installs that")
@@ -86,20 +86,20 @@ def _component(package: LockedPackage, found: Distribution | None) -> Component:
         version=package.version,
         purl=purl,
         bom_ref=purl.to_string(),
-        # One for each file of this version: which of them is installed depends on the processor.
+        # One hash per file of this version; which file is installed depends on the platform.
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest) for digest in package.sha256],
         licenses=_licences(found) if found else [],
     )
 
 
 def _licences(found: Distribution) -> list[License]:
-    """Return what a package states: an SPDX expression, else the names in its classifiers, else its line of text."""
+    """Return a package's stated licences: an SPDX expression, else the names in its classifiers, else its `License` line."""
     about, factory = found.metadata, LicenseFactory()
     if expressions := about.get_all("License-Expression"):
         return [factory.make_from_string(expressions[0])]
     classifiers = [text for text in about.get_all("Classifier") or [] if text.startswith("License ::")]
     named = [name for text in classifiers if (name := text.rpartition(" :: ")[2]) != "OSI Approved"]
-    # Some packages state the whole text of their licence.
+    # Some packages put the whole text of their licence there.
     stated = [line for text in about.get_all("License") or [] if (line := text.strip()) and "\n" not in line]
     return [factory.make_with_name(line) for line in named or stated]
 
@@ -134,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parse(argv: list[str] | None) -> Namespace:
     parser = Parser("python -m tools.bill_of_materials", __doc__)
     add = parser.add_argument
-    add("server", type=one_of(_SERVERS), metavar="asgi | torchserve", help="whose image")
+    add("server", type=one_of(_SERVERS), metavar="asgi | torchserve", help="the image's server")
     add(
         "--torch",
         type=one_of(_TORCH_BUILDS),

@@ -1,13 +1,14 @@
-"""Assemble the image of a Containerfile in a folder, and run it there, where no container engine is at hand.
+"""Build a Containerfile's image in a folder, and run it there, on machines without a container engine.
 
 python -m tools.image_root build deploy/containers/asgi.Containerfile --base BASE --out build/image
 python -m tools.image_root run build/image -- --port 8090
 
-The Containerfile itself is executed, instruction by instruction, so nothing can drift from it. BASE is a folder that holds the
-base image's root; debootstrap makes one: debootstrap --variant=minbase bookworm BASE
+Executes the Containerfile itself, instruction by instruction, so that the two cannot diverge. BASE is a folder with the base
+image's root file system; debootstrap creates one: debootstrap --variant=minbase bookworm BASE
 
-`run` mounts the root read-only, with the image's volumes as empty folders in memory, and drops root: the image's user, no
-capabilities, no new privileges, processes of its own. Both need root and Linux; what they start shares this machine's network.
+`run` mounts the root read-only, with the image's volumes as empty folders in memory, and drops root: it runs as the image's
+user without capabilities or new privileges, in a separate process namespace. Both commands need root and Linux, and share this
+machine's network.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from scripts.arguments import Parser, existing_file, existing_folder
 from scripts.errors import UserError, report_errors
 
 ROOT = Path(__file__).parents[1]
-#: How pip, uv and apt find their indexes is this machine's affair, and stays out of the image.
+#: Variables by which pip and uv find indexes on this machine; passed to RUN but not stored in the image.
 _PASSED_ON = ("PIP_", "UV_", "SSL_CERT", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MOUNTED = ("/etc/resolv.conf", "/etc/hosts")
@@ -39,7 +40,7 @@ mount -t tmpfs -o mode=755 tmpfs dev
 mkdir -m 1777 dev/shm
 for device in null zero full random urandom; do touch "dev/$device"; mount --bind "/dev/$device" "dev/$device"; done
 """
-# Read-only, or a command of the Containerfile could change this machine.
+# Binds are read-only, so that the Containerfile's commands cannot change this machine.
 _BUILD = (
     _ENTER
     + """
@@ -62,12 +63,12 @@ _RUN = (
 
 
 class ImageError(UserError):
-    """A Containerfile has an instruction that cannot be executed here."""
+    """A Containerfile or an image cannot be used here."""
 
 
 @dataclass
 class Image:
-    """What a Containerfile says about its last stage, beside its files."""
+    """The settings of a Containerfile's last stage, apart from its files."""
 
     environment: dict[str, str] = field(default_factory=lambda: {"PATH": _PATH})
     user: str = "0:0"
@@ -90,14 +91,15 @@ class Builder:
         self.image = Image()
 
     def execute(self, instruction: str, value: str) -> None:
-        """
+        """Execute one instruction.
+
         Raises:
-            ImageError: the instruction is not known here.
+            ImageError: the instruction is not supported.
             subprocess.CalledProcessError: a command of the Containerfile failed.
         """
         method = getattr(self, f"_{instruction.lower()}", None)
         if method is None:
-            raise ImageError(f"{instruction} {value}: this instruction is not known here; see {Path(__file__).name}")
+            raise ImageError(f"{instruction} {value}: this instruction is not supported; see {Path(__file__).name}")
         method(value)
 
     def _arg(self, value: str) -> None:
@@ -148,7 +150,7 @@ class Builder:
         self.image.volumes = json.loads(value)
 
     def _expose(self, value: str) -> None:
-        """Ports are for readers and engines; `run` shares the machine's network."""
+        """Ignore ports, which only inform readers and engines; `run` shares the machine's network."""
 
     def _healthcheck(self, value: str) -> None:
         self.image.healthcheck = json.loads(value.partition("CMD ")[2])
@@ -165,7 +167,7 @@ class Builder:
 
 
 def build(containerfile: Path, base: Path, out: Path, arguments: Mapping[str, str], binds: Sequence[str] = ()) -> Path:
-    """Execute a Containerfile; return the root of its last stage, beside which `image.json` says how to run it."""
+    """Execute a Containerfile, write `image.json` with how to run the image, and return the root of its last stage."""
     out.mkdir(parents=True, exist_ok=True)
     builder = Builder(base, out.resolve(), arguments, binds)
     for instruction, value in instructions(containerfile):
@@ -176,7 +178,7 @@ def build(containerfile: Path, base: Path, out: Path, arguments: Mapping[str, st
 
 
 def instructions(containerfile: Path) -> Iterator[tuple[str, str]]:
-    """Return the instructions of a Containerfile, with the text that follows each."""
+    """Yield the instructions of a Containerfile, each with its arguments."""
     from dockerfile_parse import DockerfileParser
 
     with containerfile.open("rb") as file:
@@ -186,7 +188,7 @@ def instructions(containerfile: Path) -> Iterator[tuple[str, str]]:
 
 
 def command(out: Path, models: Path | None, arguments: Sequence[str]) -> list[str]:
-    """Return the command that runs the image assembled in `out`; `arguments` follow its entry point."""
+    """Return the command that runs the image built in `out`; `arguments` are passed to its entry point."""
     described = json.loads((out / "image.json").read_text())
     user, _, group = described["user"].partition(":")
     privileges = [
@@ -234,7 +236,7 @@ def _parser() -> Parser:
     building = actions.add_parser("build", help="execute a Containerfile")
     add = building.add_argument
     add("containerfile", type=existing_file, metavar="FILE")
-    add("--base", type=existing_folder, required=True, metavar="DIR", help="root of the base image, as debootstrap makes it")
+    add("--base", type=existing_folder, required=True, metavar="DIR", help="root of the base image, made by debootstrap")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the stages and image.json")
     add("--build-arg", type=_assignment, action="append", default=[], metavar="NAME=VALUE", help="value of an ARG; repeatable")
     add(
@@ -242,9 +244,9 @@ def _parser() -> Parser:
         action="append",
         default=[],
         metavar="PATH",
-        help="path that RUN sees, read-only, as pip.conf; repeatable",
+        help="path visible to RUN, read-only, such as pip.conf; repeatable",
     )
-    running = actions.add_parser("run", help="run an assembled image")
+    running = actions.add_parser("run", help="run an image")
     running.add_argument("image", type=existing_folder, metavar="DIR", help="the folder given to --out")
     running.add_argument("--models", type=existing_folder, metavar="DIR", help="mount this folder on /models, read-only")
     running.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="after `--`: arguments of the server")

@@ -1,9 +1,9 @@
-"""Lock what a server needs, with the hash of every file, for images: `deploy/requirements/*.txt`.
+"""Lock each server's requirements for its image, with the hash of every file: `deploy/requirements/*.txt`.
 
 python -m tools.serving_requirements
 
-Needs uv (the extra `setup`). Versions are those of pyproject.toml and constraints.txt. PyTorch has locks of its own, since its
-CPU and CUDA builds differ; the CPU build's file is kept by hand, because its index is not where the others are.
+Needs uv (the extra `setup`). Versions are those of pyproject.toml and constraints.txt. PyTorch has separate locks, since its
+CPU and CUDA builds differ; the CPU build's lock is maintained by hand, because it comes from a different index.
 """
 
 import re
@@ -20,16 +20,16 @@ from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "requirements"
 COMMAND = "python -m tools.serving_requirements"
-#: The Python in images: Debian 12's.
+#: The Python version in images, which is Debian 12's.
 PYTHON = "3.11"
 _TORCH = "torch"
-#: One package of a lock, with the lines of its hashes.
+#: A package in a lock, with its lines of hashes.
 ENTRY = re.compile(r"^([a-z0-9][a-z0-9._-]*)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class LockedPackage:
-    """A package of a lock; `sha256` has a hash for each of its files."""
+    """A package in a lock; `sha256` has a hash for each of its files."""
 
     name: str
     version: str
@@ -37,7 +37,7 @@ class LockedPackage:
 
 
 def locked(name: str) -> dict[str, LockedPackage]:
-    """Return the packages of a lock, by their names."""
+    """Return the packages in a lock, by name."""
     entries = ENTRY.findall((FOLDER / f"{name}.txt").read_text())
     return {
         package: LockedPackage(package, version, tuple(re.findall(r"sha256:(\w+)", hashes)))
@@ -46,7 +46,7 @@ def locked(name: str) -> dict[str, LockedPackage]:
 
 
 def inputs() -> dict[str, list[str]]:
-    """Return the pinned direct requirements by the name of their lock, without PyTorch itself."""
+    """Return the pinned direct requirements by lock name, without PyTorch itself."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared, extras = project["dependencies"], project["optional-dependencies"]
     imported = Recipe("serving", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG).requirements().split()
@@ -60,7 +60,7 @@ def inputs() -> dict[str, list[str]]:
     }
 
 
-#: TorchServe has its own front end.
+#: Packages that TorchServe does not need, since it has its own front end.
 _ONLY_OURS = ("httptools==", "prometheus-client==", "python-multipart==", "starlette==", "uvicorn==")
 
 
@@ -72,14 +72,14 @@ def lock(name: str, requirements: list[str]) -> str:
         command = [sys.executable, "-m", "uv", "pip", "compile", str(source), "--quiet", "--generate-hashes", "--no-header"]
         command += ["--no-emit-index-url", "--no-annotate", "--python-version", PYTHON, "--python-platform", "linux"]
         command += ["--constraints", str(ROOT / "constraints.txt"), "--no-config"]
-        if name != "torch-cuda":  # What PyTorch itself needs is in the others, but for its CUDA libraries.
+        if name != "torch-cuda":  # The other locks have PyTorch's own requirements, except for its CUDA libraries.
             command += ["--no-emit-package", _TORCH]
         text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return f"# Written by: {COMMAND}\n{_without_cuda(text) if name != 'torch-cuda' else _only_torch(text)}"
 
 
 def _entries(text: str) -> list[str]:
-    """Return the entries of a lock, each with its lines of hashes."""
+    """Return the entries of a lock, each including its lines of hashes."""
     entries: list[str] = []
     for line in text.splitlines(keepends=True):
         if line.startswith("#"):

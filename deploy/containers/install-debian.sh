@@ -1,12 +1,12 @@
 #!/bin/sh
-# Install Debian packages in an image, and leave nothing of apt's behind: install-debian.sh PACKAGE...
-# BASE_IMAGE is what the image is built from: a tag alone may name something else tomorrow. tools.image_root has a folder there.
+# Install Debian packages in an image, and remove apt's caches: install-debian.sh PACKAGE...
+# BASE_IMAGE is the image's base, with a digest, since a tag may name something else tomorrow. For tools.image_root it is a folder.
 set -eu
 case "${BASE_IMAGE-}" in
 *@sha256:????????????????????????????????????????????????????????????????) ;;
 /*) ;;
 *)
-    echo "BASE_IMAGE is '${BASE_IMAGE-}'; name it with a digest, as debian:bookworm-slim@sha256:..." >&2
+    echo "BASE_IMAGE is '${BASE_IMAGE-}'; name it with a digest, such as debian:bookworm-slim@sha256:..." >&2
     exit 1
     ;;
 esac

@@ -1,4 +1,4 @@
-"""Train the default checkpoint again from the published weights, by the recipe beside this file.
+"""Retrain the default checkpoint from the published weights, with the recipe next to this file.
 
 python -m tools.default_checkpoint --data VOC_FOLDER --start WEIGHTS --teacher WEIGHTS
 """
@@ -14,7 +14,7 @@ RECIPE = Path(__file__).parent / "deeplabv3_mobilenet_v2_voc.yaml"
 
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
-    # Options that are given again, such as another --config, win.
+    # Options given on the command line, such as another --config, take precedence.
     options = ["--config", str(RECIPE), *arguments]
     return train(options, weights=PublishedStartWeights(), program="tools.default_checkpoint")
 

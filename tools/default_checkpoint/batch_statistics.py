@@ -1,4 +1,4 @@
-"""Measure the statistics of batch normalizations over random weights, which a frozen batch normalization would never learn."""
+"""Measure the statistics of batch normalizations after random weights, which frozen batch normalizations would never learn."""
 
 from collections.abc import Callable, Sequence
 
@@ -25,9 +25,11 @@ def measure_statistics(
     """Set the running statistics of `groups` to their means over `crops`, one group after the other.
 
     Args:
+        network: the network, in which the groups are.
+        groups: the layers to measure.
         crops: batches of images, uint8 B×3×S×S.
-        config: has the normalization and the precision of training.
-        after_group: called when a group is measured, before the group that it feeds.
+        config: provides the normalization and the precision of training.
+        after_group: called after a group is measured, before the next group.
     """
     network.eval()
     device = next(network.parameters()).device

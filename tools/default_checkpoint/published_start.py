@@ -3,10 +3,10 @@
 Its keys are `features.*` (MobileNetV2), `aspp_conv1x1.*`, `aspp_pooling.*`, `project.*` over their concatenation (pooling
 first) and `classifier.*`. It has no atrous branches.
 
-Its cells lie half a cell from ours. Strided convolutions with symmetric padding look at the first pixel of each cell, and it
-was trained that way: its logits were upsampled with aligned corners. Here a cell stands for its centre (half-pixel centres). So
-a network can begin as the published one shifted by half a cell (`centred`), and as a teacher the published network is shown the
-image shifted the other way.
+Its cells are offset by half a cell from ours. Strided convolutions with symmetric padding look at the first pixel of each cell,
+and it was trained that way: its logits were upsampled with aligned corners. Here a cell represents its centre (half-pixel
+centres). So a network can start as the published one shifted by half a cell (`centred`), and as a teacher the published network
+sees the image shifted in the opposite direction.
 """
 
 import math
@@ -50,7 +50,7 @@ class PublishedStartWeights(CheckpointWeights):
 
         Raises:
             CheckpointError: the file cannot be read, or holds other weights.
-            ConfigurationError: `network` cannot begin as the published one.
+            ConfigurationError: `network` cannot start as the published one.
         """
         del metadata
         groups = begin_from(network, load_start(path), centred=True)
@@ -61,7 +61,7 @@ class PublishedStartWeights(CheckpointWeights):
         measure_statistics(network, groups, list(islice(crops, _MEASURED_BATCHES)), config, keep_carried_channels)
 
     def load_teacher(self, path: Path, metadata: CheckpointMetadata) -> nn.Module:
-        """Load the published network, shown images that are shifted by half a cell.
+        """Load the published network, for images shifted by half a cell.
 
         Raises:
             CheckpointError: the file cannot be read, or holds other weights.
@@ -71,7 +71,7 @@ class PublishedStartWeights(CheckpointWeights):
 
 
 class CentredTeacher(nn.Module):
-    """The published network, shown the image shifted so that its cells lie where ours do."""
+    """The published network, applied to a shifted image so that its cells coincide with ours."""
 
     def __init__(self, start: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ def load_start(path: Path) -> dict[str, Tensor]:
     """Read the published weights at `path`.
 
     Raises:
-        CheckpointError: it is not a safetensors file, or lacks the keys that this module's docstring names.
+        CheckpointError: the file is not a safetensors file, or lacks the keys listed in this module's docstring.
     """
     try:
         start = load_file(path)
@@ -104,16 +104,18 @@ def load_start(path: Path) -> dict[str, Tensor]:
 def begin_from(network: Network, start: Mapping[str, Tensor], *, centred: bool) -> LayerGroups:
     """Load the published weights into `network` (over MobileNetV2), so that it computes exactly the published function.
 
-    Atrous branches stay random and enter the projection with zero weight. DeepLabV3's 3×3 convolution begins as an identity.
+    Atrous branches stay random and enter the projection with zero weight. DeepLabV3's 3×3 convolution starts as an identity.
     DeepLabV3+'s decoder has two channels per class that carry its logit and the negated logit, so that a ReLU loses neither;
     the other channels, which see the low-level features too, stay random and reach the classifier with zero weight.
 
     Args:
-        centred: shift the published cells to where ours are, instead of computing exactly the published function.
+        network: DeepLabV3 or DeepLabV3+, modified in place.
+        start: the published weights.
+        centred: shift the published cells to ours, instead of computing exactly the published function.
 
     Returns:
-        The batch normalizations over random weights, whose statistics are yet to be measured. `restore_carried_channels`
-        resets the channels in them that carry the published logits.
+        The batch normalizations after random weights, whose statistics have yet to be measured. `restore_carried_channels`
+        resets those of their channels that carry the published logits.
 
     Raises:
         ConfigurationError: `network` is neither DeepLabV3 nor DeepLabV3+ with separable convolutions.
@@ -141,19 +143,19 @@ def restore_carried_channels(network: Network, classes: int) -> None:
 
 
 def shift_by_half_a_cell(images: Tensor, output_stride: int) -> Tensor:
-    """Shift images B×3×H×W up and left by half a cell: on them, the published network sees the centres of our cells."""
+    """Shift images B×3×H×W up and left by half a cell, so that the published network sees the centres of our cells."""
     half = output_stride // 2
     return F.pad(images[..., half:, half:], (0, half, 0, half), mode="reflect")
 
 
-#: Modules of a separable 3×3 convolution: depthwise, pointwise, each with normalization and ReLU.
+#: Number of modules in a separable 3×3 convolution: depthwise and pointwise, each with normalization and ReLU.
 _SEPARABLE = 6
 
 
 def _v3_state(network: DeepLabV3, start: Mapping[str, Tensor], *, centred: bool) -> dict[str, Tensor]:
     state = network.state_dict() | _shared_state(network.classifier.aspp, start, "classifier.0.")
     kernel = _HALF_A_CELL if centred else _IDENTITY
-    # The input has passed a ReLU, so a non-negative kernel and one more ReLU change nothing else.
+    # The input comes from a ReLU, so with a non-negative kernel another ReLU changes nothing.
     size = len(network.classifier)
     classifier = f"classifier.{size - 1}."
     if size > _SEPARABLE:
@@ -200,7 +202,7 @@ def _plus_state(network: DeepLabV3Plus, start: Mapping[str, Tensor], *, centred:
 def _shared_state(aspp: ASPP, start: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Rename the keys of the published backbone and pyramid to ours."""
     pooling = len(aspp.convs) - 1
-    # Our pooling branch holds the pooling itself at index 0, so its convolution and normalization come one later.
+    # Our pooling branch has the pooling itself at index 0, so its convolution and normalization come one later.
     renamed = {
         "features.": "backbone.",
         "aspp_conv1x1.": f"{prefix}convs.0.",

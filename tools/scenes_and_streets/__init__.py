@@ -1,1 +1,1 @@
-"""Recipes of models for scenes and streets, from published networks; nothing else needs this package."""
+"""Recipes for the models of scenes and streets, made from published networks; nothing else needs this package."""

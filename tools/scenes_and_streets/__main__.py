@@ -1,4 +1,4 @@
-"""Train a model of scenes or streets from a published network, which labels photographs for it, by the recipe beside this file.
+"""Train a model of scenes or streets from a published network, which labels photographs for it, with the recipe in this folder.
 
 python -m tools.scenes_and_streets label scenes --weights WEIGHTS --images PHOTOGRAPHS --out LABELLED
 python -m tools.scenes_and_streets train scenes --weights WEIGHTS --data LABELLED
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     recipe = ["--config", str(FOLDER / f"{arguments.model}.yaml"), "--data", str(arguments.data)]
     weights = ["--start", str(arguments.weights), "--teacher", str(arguments.weights)]
-    # Options that are given again, such as another --config, win.
+    # Options given on the command line, such as another --config, take precedence.
     return train(
         [*recipe, *weights, *more], weights=PublishedWeights(PUBLISHED[arguments.model]), program="tools.scenes_and_streets"
     )
@@ -73,19 +73,23 @@ def _calibrate(name: str, checkpoint: Path, labelled: Path, voc: Path) -> None:
 def _parser() -> Parser:
     parser = Parser("python -m tools.scenes_and_streets", __doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="label | train | calibrate")
-    labelling = commands.add_parser("label", help="label photographs by the published network")
+    labelling = commands.add_parser("label", help="label photographs with the published network")
     labelling.add_argument("--images", type=existing_folder, required=True, metavar="DIR", help="photographs")
     labelling.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the data set")
     training = commands.add_parser("train", help="train on these labels; options of scripts.train may follow")
-    training.add_argument("--data", type=existing_folder, required=True, metavar="DIR", help="what `label` wrote")
-    calibrating = commands.add_parser("calibrate", help="fit the temperature to the photographs held out")
+    training.add_argument("--data", type=existing_folder, required=True, metavar="DIR", help="the data set that `label` wrote")
+    calibrating = commands.add_parser("calibrate", help="fit the temperature to the held-out photographs")
     calibrating.add_argument(
-        "--data", type=existing_folder, required=True, metavar="DIR", help="what `label` wrote, with val.txt"
+        "--data", type=existing_folder, required=True, metavar="DIR", help="the data set that `label` wrote, with val.txt"
     )
     calibrating.add_argument(
-        "--voc", type=existing_folder, required=True, metavar="DIR", help="annotated images in PASCAL VOC's classes, as a check"
+        "--voc",
+        type=existing_folder,
+        required=True,
+        metavar="DIR",
+        help="annotated images with PASCAL VOC's classes, as a check",
     )
-    calibrating.add_argument("--checkpoint", type=existing_file, metavar="FILE", help="(the one of this repository)")
+    calibrating.add_argument("--checkpoint", type=existing_file, metavar="FILE", help="(this repository's)")
     for command in (labelling, training):
         command.add_argument("--weights", type=existing_file, required=True, metavar="FILE", help="the published network")
     for command in (labelling, training, calibrating):

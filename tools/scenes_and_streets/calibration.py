@@ -1,4 +1,4 @@
-"""Calibrate a model against its published network's labels, if annotations by people agree that it gets better."""
+"""Calibrate a model on its published network's labels, provided that human annotations confirm the improvement."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ from tools.scenes_and_streets.labelled_evidence import SharedClasses, intersecti
 
 @dataclass(frozen=True)
 class Evidence:
-    """What annotated images say about a model."""
+    """A model's results on annotated images."""
 
-    #: IoU by shared class, 0..1; NaN without a pixel.
+    #: IoU by shared class, 0..1; NaN for a class without pixels.
     iou: Mapping[str, float]
-    #: Reliability of the labels that are a shared class, without and with the temperature.
+    #: Reliability of labels with a shared class, without and with the temperature.
     before: Reliability
     after: Reliability
 
     @property
     def agrees(self) -> bool:
-        """Whether the temperature makes probabilities better here too."""
+        """Whether the temperature improves the probabilities here too."""
         return self.after.ece < self.before.ece
 
     def __str__(self) -> str:
@@ -45,13 +45,14 @@ class Evidence:
 def calibrate(
     checkpoint: Path, published: SegmentationData, annotated: SegmentationData, shared: SharedClasses, engine: str = AUTO
 ) -> None:
-    """Fit the temperature of `checkpoint`; write it, and print what was found, if `annotated` images agree.
+    """Fit the temperature of `checkpoint`, print the results, and write it if the `annotated` images agree.
 
     Args:
+        checkpoint: the model to calibrate, modified in place.
         published: photographs that it was not trained on, with the published network's labels.
-        annotated: images in PASCAL VOC's classes.
-        shared: the classes that both know.
-        engine: runs the network.
+        annotated: images annotated with PASCAL VOC's classes.
+        shared: the classes that both have.
+        engine: the engine that runs the network.
     """
     metadata = read_metadata(checkpoint)
     plain = metadata.model_copy(update={"calibration": None})

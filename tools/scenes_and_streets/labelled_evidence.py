@@ -1,7 +1,7 @@
-"""What PASCAL VOC's annotations say about models of other classes, by the classes that both know.
+"""Evaluate models with other classes on PASCAL VOC's annotations, using the classes that both share.
 
-A pixel counts if its annotation is a shared class or background (none of them); not where it is another class of VOC or void.
-VOC annotates every pixel of a shared class, so a label that a model gives is right or wrong there.
+A pixel counts if its annotation is a shared class or background (no shared class), but not if it is another VOC class or void.
+VOC annotates every pixel of a shared class, so a model's label there is right or wrong.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,7 @@ from scripts.class_names import read_class_names
 from scripts.datasets import VOID, Mask
 from scripts.evaluate.metrics import Counts, Fractions
 
-#: Classes of VOC, and what the models call them. A class that is wider in one than in the other (VOC's potted plants, dining
-#: tables) is left out.
+#: VOC's classes, with the models' names for them. Classes of different scope (VOC's potted plants, dining tables) are omitted.
 SHARED: dict[str, dict[str, tuple[str, ...]]] = {
     "scenes": {"person": ("person",), "car": ("car",), "chair": ("chair", "armchair"), "sofa": ("sofa",)},
     "streets": {
@@ -31,7 +30,7 @@ SHARED: dict[str, dict[str, tuple[str, ...]]] = {
         "bicycle": ("bicycle",),
     },
 }
-#: In a mask of shared classes: none of them.
+#: Marks pixels without a shared class in a mask of shared classes.
 _OTHER = VOID - 1
 
 
@@ -39,16 +38,16 @@ _OTHER = VOID - 1
 class SharedClasses:
     """The classes that a model shares with PASCAL VOC, numbered in the order of `names`."""
 
-    #: As VOC calls them.
+    #: VOC's names.
     names: tuple[str, ...]
-    #: By VOC's index: the shared class, `_OTHER` or `VOID`.
+    #: The shared class, `_OTHER` or `VOID`, by VOC's index.
     of_voc: Mask
-    #: By the model's index: the shared class, or `_OTHER`.
+    #: The shared class or `_OTHER`, by the model's index.
     of_model: Mask
 
     @classmethod
     def find(cls, shared: Mapping[str, Sequence[str]], classes: Sequence[str]) -> Self:
-        """Look up the names of `shared` (VOC's, with the model's) in VOC's class names and in the model's `classes`."""
+        """Look up the names in `shared`, the model's by VOC's, in VOC's class names and the model's `classes`."""
         of_voc, of_model = np.full(256, VOID, np.uint8), np.full(256, _OTHER, np.uint8)
         of_voc[0] = _OTHER
         voc = read_class_names()
@@ -58,7 +57,7 @@ class SharedClasses:
         return cls(tuple(shared), of_voc, of_model)
 
     def confusion(self, result: Segmentation, annotation: Mask) -> Counts:
-        """Count pixels by annotated and by predicted shared class, int64 (n+1)×(n+1), the last is none of them."""
+        """Count pixels by annotated and predicted shared class, int64 (n+1)×(n+1); the last index means no shared class."""
         truth, predicted = self.of_voc[annotation], self.of_model[result.label_map]
         counted, size = truth != VOID, len(self.names) + 1
         truth, predicted = (np.minimum(mask[counted], size - 1).astype(np.int64) for mask in (truth, predicted))
@@ -67,14 +66,14 @@ class SharedClasses:
     def sample(self, result: Segmentation, annotation: Mask, count: int, seed: int) -> PixelSample:
         """Take up to `count` pixels whose label is a shared class; their truth is the annotated shared class.
 
-        To choose by the label and not by the annotation is what keeps the sample fair: a calibrated model is right as often as
-        it says among the pixels of a label, not among those of a truth.
+        Choosing by label rather than annotation keeps the sample fair: a calibrated model is right as often as it claims among
+        the pixels with a given label, not among those with a given truth.
         """
         labelled = self.of_model[result.label_map] != _OTHER
         return PixelSample.take(result, np.where(labelled, self.of_voc[annotation], VOID).astype(np.uint8), count, seed)
 
     def reliability(self, sample: PixelSample, temperature: float) -> Reliability:
-        """Return how often the labels of `sample` are right; the confidence is that of all classes that share a name."""
+        """Return how often the labels of `sample` are right; the confidence sums the model's classes of a shared class."""
         group = torch.from_numpy(self.of_model.astype(np.int64))
         label = group[sample.label]
         confidence = torch.zeros(len(sample))

@@ -1,6 +1,6 @@
-"""The two published networks as networks of this family: exactly, and as they are trained.
+"""The two published networks as networks of this project: exactly as published, and as trained here.
 
-Their files hold convolutions with biases, batch normalizations folded into them, under these keys:
+Their files contain convolutions with biases, with batch normalizations folded in, under these keys:
 
 - scenes: `features.*` (torchvision's MobileNetV2), `aspp_conv1x1.0`, `aspp_pooling.0`, `project.0` over their concatenation
   (pooling first), `low_level.0`, `decoder.0` to `decoder.3`, `classifier`;
@@ -22,33 +22,33 @@ from model.checkpoint_file import CheckpointError
 from model.metadata import Colour, Normalization
 from tools.scenes_and_streets.start_states import muting, start_scenes, start_streets
 
-#: What a batch normalization adds to the variance; see `unfold`.
+#: The epsilon that a batch normalization adds to the variance; see `unfold`.
 _EPSILON = nn.BatchNorm2d(1).eps
 _EVERY_STRIDE = (2, 4, 8, 16)
 
 
 @dataclass(frozen=True)
 class PublishedNetwork:
-    """One of the published networks, and what is made of it."""
+    """One of the published networks, and the model trained from it."""
 
     #: The network as published, with its own interpolation and padding.
     published: ModelConfig
-    #: What is trained: half-pixel centres, any size.
+    #: The network to train, with half-pixel centres and any input size.
     trained: ModelConfig
     normalization: Normalization
     #: Side of the square images that it was published for.
     side: int
-    #: Whether photographs are resized to fit into this square, and the mean colour fills up the rest.
+    #: Whether photographs are resized to fit into this square and padded with the mean colour.
     fills_square: bool
     #: Longer side of the images that it labels.
     labelled_side: int
-    #: Maps layer names of the file (regular expressions) to layer names of our networks (replacements).
+    #: Maps the file's layer names (regular expressions) to layer names of our networks (replacements).
     layers: Mapping[str, str]
-    #: Outputs of the file that no training ever taught, and that are left out.
+    #: The number of leading outputs in the file that were never trained, and are dropped.
     untrained: int
-    #: Turns the published state into the one that training starts from.
+    #: Converts the published state into the one that training starts from.
     start_state: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-    #: Returns the 3×3 matrix that the colours of the teacher's images are multiplied by; None: they stay.
+    #: Returns the 3×3 matrix applied to the colours of the teacher's images, or None to keep them.
     teacher_colours: Callable[[], Tensor] | None
     classes: tuple[str, ...]
     palette: tuple[Colour, ...]
@@ -146,10 +146,10 @@ PUBLISHED = {
 
 
 def read_published(path: Path, network: PublishedNetwork) -> dict[str, Tensor]:
-    """Read the published file at `path` as the state of a network of the family, batch normalizations unfolded.
+    """Read the published file at `path` as the state of one of our networks, with batch normalizations unfolded.
 
     Raises:
-        CheckpointError: it is not a safetensors file, or holds other layers.
+        CheckpointError: the file is not a safetensors file, or has other layers.
     """
     try:
         folded = load_file(path)
@@ -159,7 +159,7 @@ def read_published(path: Path, network: PublishedNetwork) -> dict[str, Tensor]:
     for layer in sorted({key.rpartition(".")[0] for key in folded}):
         weight, bias = (folded[f"{layer}.{name}"].float() for name in ("weight", "bias"))
         if layer == "project.0":
-            weight = torch.cat(list(weight.chunk(2, dim=1))[::-1], dim=1)  # Here the pooling comes last.
+            weight = torch.cat(list(weight.chunk(2, dim=1))[::-1], dim=1)  # In our networks the pooling comes last.
         if layer == "classifier":
             weight, bias = weight[network.untrained :], bias[network.untrained :]
         state |= unfold(weight, bias, *_names(layer, network, path).split())
@@ -167,7 +167,7 @@ def read_published(path: Path, network: PublishedNetwork) -> dict[str, Tensor]:
 
 
 def unfold(weight: Tensor, bias: Tensor, convolution: str, normalization: str | None = None) -> dict[str, Tensor]:
-    """Return a convolution with a bias as a convolution without one and a batch normalization that adds it."""
+    """Split a convolution with a bias into one without and a batch normalization that adds the bias."""
     if normalization is None:
         return {f"{convolution}.weight": weight, f"{convolution}.bias": bias}
     return {
@@ -184,7 +184,7 @@ def build_published(path: Path, network: PublishedNetwork) -> Network:
     """Return the published network, with the weights at `path`, in evaluation mode.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds other layers.
+        CheckpointError: the file cannot be read, or has other layers.
     """
     built = build_model(network.published)
     load_state_dict(built, read_published(path, network), source=str(path))
@@ -192,7 +192,7 @@ def build_published(path: Path, network: PublishedNetwork) -> Network:
 
 
 def _names(layer: str, network: PublishedNetwork, path: Path) -> str:
-    """Return the names of the convolution and of its batch normalization, if it has one, with a space between."""
+    """Return the names of the convolution and, if it has one, its batch normalization, separated by a space."""
     for pattern, names in network.layers.items():
         if match := re.fullmatch(pattern, layer):
             return match.expand(names)

@@ -1,20 +1,20 @@
-"""The states that training starts from: the published ones, adapted to half-pixel centres and to the colours of photographs."""
+"""The states that training starts from: the published ones, adapted to half-pixel centres and photographs' colours."""
 
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-#: Cityscapes' cameras gave little colour: in a vivid photograph the published network takes blue sky for a traffic sign. Less
-#: than this costs it what it knows of their images.
+#: Cityscapes' cameras have muted colours: in a vivid photograph the published network takes blue sky for a traffic sign. A
+#: lower saturation makes it worse on Cityscapes' own images.
 _SATURATION = 0.6
 
 
 def start_scenes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state of `scenes` with its cells moved to where half-pixel centres put them.
+    """Return the state of `scenes` with its cells moved to half-pixel centres.
 
-    As published, the decoder reads the pyramid 0.375 cells of stride 16 further right and down, and the logits lie 0.375 cells
-    of stride 4 further. Both moves are put into the depthwise convolutions that follow.
+    As published, the decoder reads the pyramid 0.375 cells of stride 16 too far right and down, and the logits are offset by
+    0.375 cells of stride 4. Both shifts are built into the depthwise convolutions that follow.
     """
     moved = dict(state)
     first, second = "classifier.refine.0.0.weight", "classifier.refine.1.0.weight"
@@ -25,11 +25,11 @@ def start_scenes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def move_kernels(kernels: Tensor, cells: float) -> Tensor:
-    """Return depthwise kernels N×1×3×3 that read their input `cells` further right and down, by linear interpolation.
+    """Return depthwise kernels N×1×3×3 that read their input `cells` farther right and down, by linear interpolation.
 
-    Beyond the next cell the input is extrapolated, for two cells at most: it is smooth where it was interpolated itself.
+    Beyond the next cell the input is extrapolated, by two cells at most; it is smooth, being interpolated itself.
     """
-    weights = torch.zeros(3, 3)  # Of the three cells, for each of the three positions.
+    weights = torch.zeros(3, 3)  # Weights of the three cells for each of the three positions.
     for number in range(3):
         position = min(cells + number - 1, 2.0)
         before = 0 if position <= 0 else 1
@@ -39,13 +39,13 @@ def move_kernels(kernels: Tensor, cells: float) -> Tensor:
 
 
 def start_streets(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state of `streets` with its first convolution seeing images in the muted colours of its training images."""
+    """Return the state of `streets` whose first convolution mutes the colours of images to those of its training images."""
     muted, stem = dict(state), "backbone.stem.0.weight"
     muted[stem] = torch.einsum("nkyx,kc->ncyx", state[stem], muting())
     return muted
 
 
 def muting() -> Tensor:
-    """Return the 3×3 matrix that takes a share of the colour out of RGB and keeps the luma (ITU-R BT.601)."""
+    """Return the 3×3 matrix that reduces the saturation of RGB and keeps the luma (ITU-R BT.601)."""
     luma = torch.tensor([0.299, 0.587, 0.114])
     return _SATURATION * torch.eye(3) + (1 - _SATURATION) * luma.expand(3, 3)

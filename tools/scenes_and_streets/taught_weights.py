@@ -1,4 +1,4 @@
-"""The published network as the trainer's start weights and as its teacher."""
+"""The published network as the trainer's start weights and teacher."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ class PublishedWeights(CheckpointWeights):
     def initialize(
         self, network: Network, path: Path, config: TrainingConfig, metadata: CheckpointMetadata, crops: Iterator[Tensor]
     ) -> None:
-        """Load the published weights at `path` into `network`, whose cells lie elsewhere.
+        """Load the published weights at `path` into `network`, adapted to its cells.
 
         Raises:
             CheckpointError: the file cannot be read, or holds other weights.
@@ -48,10 +48,10 @@ class PublishedWeights(CheckpointWeights):
 
 
 class PublishedTeacher(nn.Module):
-    """The published network, which sees images as it was published to.
+    """The published network, which sees images in the form it was published for.
 
-    If it was published for squares that the mean colour fills up, the longer side of an image gets that size; if not, sizes
-    get the remainder by 16 at which its cells lie as they do at its own size.
+    If that is a square padded with the mean colour, the longer side of an image is resized to the square's side. Otherwise
+    sides are padded until they are congruent to its own side modulo 16, which keeps its cells in place.
     """
 
     colours: Tensor
@@ -73,7 +73,7 @@ class PublishedTeacher(nn.Module):
 
     def _padded(self, images: Tensor) -> Tensor:
         sides = images.shape[-2:]
-        if self._fills_square:  # Normalized, the mean colour is 0.
+        if self._fills_square:  # The mean colour is 0 after normalization.
             below, right = (self._side - side for side in sides)
             return F.pad(images, (0, right, 0, below))
         below, right = ((self._side - side) % _OUTPUT_STRIDE for side in sides)
@@ -92,10 +92,12 @@ def published_labels(teacher: PublishedTeacher, published: PublishedNetwork, ima
     """Return the teacher's labels of an image.
 
     Args:
+        teacher: the published network.
+        published: its description.
         image: uint8 H×W×3, of any size.
 
     Returns:
-        Class indices int64 H×W: its logits are interpolated to the image's size.
+        Class indices, int64 H×W, from logits interpolated to the image's size.
     """
     pixels = Normalize(published.normalization)(image[None])
     logits = teacher(resize_long_side(pixels, published.labelled_side))

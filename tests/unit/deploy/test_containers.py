@@ -120,7 +120,7 @@ def test_a_base_without_its_digest_is_refused(base: str, is_taken: bool, tmp_pat
     if is_taken:
         assert (result.returncode, result.stderr) == (7, "")  # It went on to apt-get.
     else:
-        says = f"BASE_IMAGE is '{base}'; name it with a digest, as debian:bookworm-slim@sha256:...\n"
+        says = f"BASE_IMAGE is '{base}'; name it with a digest, such as debian:bookworm-slim@sha256:...\n"
         assert (result.returncode, result.stderr) == (1, says)
 
 

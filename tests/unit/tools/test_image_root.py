@@ -95,7 +95,7 @@ def test_it_is_run_as_the_image_says(base: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("ADD https://example.org/file /file", r"ADD https://example\.org/file /file: this instruction is not known here"),
+        ("ADD https://example.org/file /file", r"ADD https://example\.org/file /file: this instruction is not supported"),
         ("COPY no-such-file /file", "COPY no-such-file: there is no such file in"),
     ],
 )
