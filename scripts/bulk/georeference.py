@@ -1,10 +1,9 @@
 """Tell the map from the photograph, for the advice that too large a file gets."""
 
-import warnings
 from contextlib import ExitStack
 from typing import Any
 
-from scripts.rasters.gdal import gdal_options, gdal_path
+from scripts.rasters.gdal import allowing_no_place, gdal_options, gdal_path
 
 #: GDAL's drivers of the formats that the server decodes too: others, such as VRT, would open what a file names.
 _DRIVERS = ["GTiff", "JP2OpenJPEG", "JPEG", "PNG"]
@@ -16,12 +15,11 @@ def is_georeferenced(file: str | bytes) -> bool:
     """Return whether an image, by its path, its URL or its bytes, has a place on the ground; False too if GDAL reads none."""
     # Not at the top: few runs meet such a file.
     from rasterio import Env
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+    from rasterio.errors import RasterioError
     from rasterio.io import DatasetReader, MemoryFile
 
     with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        stack.enter_context(allowing_no_place())
         stack.enter_context(Env(**gdal_options(), GDAL_HTTP_TIMEOUT=_TIMEOUT_S))
         try:
             name = gdal_path(file) if isinstance(file, str) else stack.enter_context(MemoryFile(file)).name

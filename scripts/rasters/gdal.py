@@ -1,6 +1,9 @@
 """How GDAL reaches files, and how much memory it may take."""
 
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 #: Bytes of decoded tiles that GDAL keeps in each process; by default it would be a twentieth of the machine's memory.
@@ -42,3 +45,13 @@ def gdal_options() -> dict[str, str | int]:
             "AWS_VIRTUAL_HOSTING": "FALSE",
         }
     return options
+
+
+@contextmanager
+def allowing_no_place() -> Iterator[None]:
+    """Open rasters, also those that have no place on the ground, of which rasterio would warn."""
+    from rasterio.errors import NotGeoreferencedWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from handler.labels import Labels
 from scripts.rasters.blocks import label_type, void_index
-from scripts.rasters.gdal import gdal_options
+from scripts.rasters.gdal import allowing_no_place, gdal_options
 
 VOID = "no data"
 #: No class wins with a probability that rounds to it.
@@ -33,7 +33,7 @@ class Mosaic:
 
         self._path = path
         self._draft = path.with_name(f"{path.name}.draft.tif")
-        with rasterio.Env(**gdal_options()):
+        with rasterio.Env(**gdal_options()), allowing_no_place():
             self._file = rasterio.open(
                 self._draft,
                 "w",
@@ -69,7 +69,7 @@ class Mosaic:
         self._file.close()
         part = self._path.with_name(f"{self._path.name}.part")
         options = {"compress": "DEFLATE", "predictor": "NO", "blocksize": _TILE, "bigtiff": "IF_SAFER"}
-        with rasterio.Env(**gdal_options()):
+        with rasterio.Env(**gdal_options()), allowing_no_place():
             copy(self._draft, part, driver="COG", overview_resampling=overviews, **options)
         part.with_name(f"{part.name}.aux.xml").unlink(missing_ok=True)
         part.replace(self._path)

@@ -19,7 +19,7 @@ from handler.image.sample_range import Limits, Samples, auto_limits, sampling_st
 from handler.options import FIRST_BANDS, TYPE_RANGE, ReadingOptions
 from handler.strips import row_strips
 from scripts.rasters.errors import RasterError
-from scripts.rasters.gdal import gdal_options, gdal_path
+from scripts.rasters.gdal import allowing_no_place, gdal_options, gdal_path
 
 Valid = npt.NDArray[np.bool_]
 
@@ -77,7 +77,7 @@ class RasterReader:
         self._environment = rasterio.Env(**gdal_options())
         self._environment.__enter__()
         try:
-            with self._naming_the_file("cannot be opened"):
+            with self._naming_the_file("cannot be opened"), allowing_no_place():
                 self.file = rasterio.open(gdal_path(source))
             self._check_bands()
         except BaseException:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -151,18 +152,20 @@ def _write(
     import shapely
 
     polygons, columns = _table(chunk, labels, place)
-    pyogrio.raw.write(
-        target,
-        shapely.to_wkb(polygons),
-        list(columns.values()),
-        list(columns),
-        layer=LAYER,
-        driver=driver,
-        geometry_type="Polygon",
-        crs=place.crs.to_wkt() if place.crs else None,
-        append=append,
-        layer_options=options or None,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'crs' was not provided")  # The raster has none.
+        pyogrio.raw.write(
+            target,
+            shapely.to_wkb(polygons),
+            list(columns.values()),
+            list(columns),
+            layer=LAYER,
+            driver=driver,
+            geometry_type="Polygon",
+            crs=place.crs.to_wkt() if place.crs else None,
+            append=append,
+            layer_options=options or None,
+        )
 
 
 def _chunks(features: Iterable[Feature], *, at_least_one: bool = False) -> Iterator[list[Feature]]:

@@ -1,7 +1,8 @@
 """The executors by the names that `--engine` has."""
 
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from pathlib import Path
 
 from handler.servers.asgi.options import VERIFY_KEY
 from scripts.arguments import existing_file, one_of, positive_int
@@ -16,7 +17,7 @@ ENGINES = ("local", "ray")
 
 def add_model_options(parser: ArgumentParser) -> None:
     """Add `--archive` and `--verify-key` to a program."""
-    parser.add_argument("--archive", type=existing_file, required=True, metavar="FILE", help="the model, a .mar")
+    parser.add_argument("--archive", type=_archive, required=True, metavar="FILE", help="the model, a .mar")
     parser.add_argument(
         VERIFY_KEY,
         type=existing_file,
@@ -25,6 +26,13 @@ def add_model_options(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="public key; the archive must be signed (python -m scripts.sign); repeatable, one must have signed",
     )
+
+
+def _archive(text: str) -> Path:
+    try:
+        return existing_file(text)
+    except ArgumentTypeError as error:
+        raise ArgumentTypeError(f"{error}; `make package` builds build/model-store/deeplabv3.mar") from None
 
 
 def add_engine_options(parser: ArgumentParser) -> None:

@@ -258,6 +258,8 @@ def test_a_destination_that_is_a_file_is_said_to_be_one(tmp_path: Path, name: st
     (tmp_path / "file").touch()
     with pytest.raises(BulkError, match=rf"^--out {tmp_path / name}: it or a part of its path is a file; give a folder$"):
         make_destination(str(tmp_path / name)).locked().__enter__()
+    with pytest.raises(UsageError, match=rf"^--out {tmp_path / name}: {tmp_path}/file is a file; give a folder$"):
+        make_outputs(str(tmp_path / name), None)
 
 
 def test_a_machine_that_does_not_see_the_folder_of_the_run_writes_nothing(tmp_path: Path) -> None:

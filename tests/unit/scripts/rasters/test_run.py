@@ -17,6 +17,7 @@ from rasterio.transform import from_origin
 from handler.options import ReadingOptions
 from scripts.rasters.command import find_rasters
 from scripts.rasters.errors import RasterError
+from scripts.rasters.gdal import allowing_no_place
 from scripts.rasters.plan import Cutting
 from scripts.rasters.reading import RasterOptions
 from scripts.rasters.run import RasterJob
@@ -77,6 +78,14 @@ def test_labels_lie_over_the_raster_exactly(tmp_path: Path, profile: dict[str, A
                 assert mask.transform.almost_equals(raster.transform, 1e-9)
                 assert mask.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
     assert np.array_equal(read(tmp_path / "out.labels.tif"), bands.argmax(axis=0))
+
+
+def test_a_raster_without_a_place_gives_its_outputs_without_a_warning(tmp_path: Path) -> None:
+    pyogrio = pytest.importorskip("pyogrio", reason="the extra 'rasters' is not installed")
+    with allowing_no_place():
+        source = write_raster(tmp_path / "in.tif", colours(80, 100), crs=None, transform=Affine.identity())
+    segment(RasterJob(source, tmp_path / "out", ("labels", "confidence", "gpkg")))  # Warnings are errors here.
+    assert pyogrio.read_info(tmp_path / "out.gpkg")["crs"] is None
 
 
 def test_pixels_without_data_are_void(tmp_path: Path) -> None:
