@@ -86,9 +86,11 @@ def make_destination(location: str) -> Destination:
         BulkError: it cannot be one.
     """
     if not (scheme := scheme_of(location)):
-        return FolderDestination(Path(location).absolute())
+        return FolderDestination(Path(location.removeprefix("file://")).absolute())
     if scheme in {"http", "https"}:
         raise BulkError(f"--out {location}: nothing can be written there; give a folder, or a URL such as s3://bucket/masks")
+    if not location.partition("://")[2].strip("/"):
+        raise BulkError(f"--out {location}: names no bucket; give a URL such as {scheme}://bucket/masks")
     open_store(location)
     return StoreDestination(location.rstrip("/"))
 

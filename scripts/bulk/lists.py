@@ -43,8 +43,11 @@ class ImageList:
 
     def entries(self) -> Iterator[Entry]:
         """Read the list row by row; see `sources.Source`."""
+        row = 0
         for row, (value, name) in enumerate(self._rows(), start=1):
             yield self._entry(row, value, name)
+        if not row:
+            raise BulkError(f"{self.location}: the list names no images")
 
     def count(self) -> int:
         if self._is_parquet:
@@ -172,7 +175,7 @@ def _choose(location: str, names: Sequence[str], chosen: str | None) -> str:
 
 def _column(location: str, names: Sequence[str], name: str) -> str:
     if name not in names:
-        raise BulkError(f"{location}: has no column {name!r}{nearest(name, names)}; it has {', '.join(names)}")
+        raise BulkError(f"{location}: has no column {name!r}{nearest(name, names)}")
     return name
 
 

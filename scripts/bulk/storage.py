@@ -48,7 +48,8 @@ class Content:
 def scheme_of(location: str) -> str:
     """Return the scheme of a URL in lower case; empty: a path on this machine. `file://` is not among them."""
     match = _SCHEME.match(location)
-    return match[1].lower() if match else ""
+    scheme = match[1].lower() if match else ""
+    return "" if scheme == "file" else scheme
 
 
 def is_http(location: str) -> bool:

@@ -50,18 +50,18 @@ def make_outputs(location: str, work: Path | None) -> Outputs:
     if not scheme_of(location):
         if work:
             raise UsageError(f"--work {work}: is for --out with a URL; work in a folder is kept there, in {location}")
-        _require_folder(location)
-        return FolderOutputs(Path(location))
+        return FolderOutputs(_folder(location))
     destination = make_destination(location)
     assert isinstance(destination, StoreDestination)  # noqa: S101 (it has a scheme)
     return StoreOutputs(destination, work or _default_folder(destination.url))
 
 
-def _require_folder(location: str) -> None:
-    place = Path(location).absolute()
-    there = next(path for path in (place, *place.parents) if path.exists())
+def _folder(location: str) -> Path:
+    folder = Path(location.removeprefix("file://"))
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise UsageError(f"--out {location}: {there} is a file; give a folder")
+    return folder
 
 
 class FolderOutputs:

@@ -34,8 +34,18 @@ class RayServer(Server):
 
     def replicas(self) -> list[psutil.Process]:
         """Return the processes of the replicas."""
-        program = psutil.Process(self.pid)
-        return [process for process in program.children(recursive=True) if _title(process).startswith(_REPLICA)]
+        return [process for process in self._family() if _title(process).startswith(_REPLICA)]
+
+    def replica_log(self) -> Path:
+        """Return the file in which Ray keeps what the one replica and its worker log."""
+        (replica,) = self.replicas()
+        words = (word for process in self._family() for word in _title(process).split())
+        folder = next(word.partition("=")[2] for word in words if word.startswith("--log_dir="))
+        (log,) = Path(folder).glob(f"worker-*-{replica.pid}.err")
+        return log
+
+    def _family(self) -> list[psutil.Process]:
+        return psutil.Process(self.pid).children(recursive=True)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from tests.fuzz.outcomes import STATUSES, require_discreet
 from tests.fuzz.recorder import Fuzz
 from tests.live.client import TIMEOUT_S
 from tests.live.memory import require_little_memory, resident_at_rest
+from tests.live.ray_server import RayServer
 
 #: The number of requests after which all libraries are loaded and all pools have their size.
 WARM_UP = 200
@@ -116,6 +117,8 @@ def _files(folder: Path) -> set[str]:
 
 def _log(server: Server) -> str:
     """Return what the worker logged; our own server's worker writes where the server itself does."""
+    if isinstance(server, RayServer):
+        return server.replica_log().read_text(errors="replace")
     name = "model_log.log" if server.software == "torchserve" else "console.log"
     return (server.run_directory / "logs" / name).read_text(errors="replace")
 

@@ -223,6 +223,8 @@ def test_a_prefix_without_images_says_what_images_are() -> None:
 
 @pytest.mark.usefixtures("bucket")
 def test_a_destination_in_a_bucket_that_is_missing_says_so() -> None:
+    with pytest.raises(BulkError, match=r"^--out s3://: names no bucket; give a URL such as s3://bucket/masks$"):
+        make_destination("s3://")
     destination = make_destination("s3://no-such-bucket/masks")
     with pytest.raises(BulkError, match=r"^s3://no-such-bucket/masks: there is no such bucket$"), destination.locked():
         pass
@@ -251,6 +253,31 @@ def test_a_server_that_is_not_there_is_said_in_one_clause() -> None:
 def test_a_scheme_that_cannot_be_read_names_those_that_can(url: str, expected: str) -> None:
     with pytest.raises(BulkError, match=rf"^{url}: {re.escape(expected)}.*a path, s3://, gs://, http:// or https:// is read$"):
         find_sources([url], "out", ListColumns())
+
+
+def test_urls_of_files_are_paths(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(photograph(1))
+    (tmp_path / "list.txt").write_text(f"file://{tmp_path}/a.jpg\n")
+    for url in (f"file://{tmp_path}/a.jpg", f"file://{tmp_path}/list.txt", f"file://{tmp_path}"):
+        (source,) = find_sources([url], "out", ListColumns())
+        assert [entry.path for entry in source.entries()] == [f"{tmp_path}/a.jpg"]
+    assert str(make_destination(f"file://{tmp_path}/masks")) == f"{tmp_path}/masks"
+    assert make_outputs(f"file://{tmp_path}/masks", None).folder == tmp_path / "masks"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("list.txt", "# nothing\n\n", "the list names no images"),
+        ("list.csv", "path\n", "the list names no images"),
+        ("list.csv", "id;photo\n1;a.jpg\n", "which column holds the images? It has id, photo; choose with --list-column"),
+    ],
+)
+def test_a_list_without_images_is_refused(tmp_path: Path, name: str, text: str, expected: str) -> None:
+    (tmp_path / name).write_text(text)
+    (source,) = find_sources([str(tmp_path / name)], "out", ListColumns())
+    with pytest.raises(BulkError, match=rf"^{tmp_path / name}: {re.escape(expected)}"):
+        list(source.entries())
 
 
 @pytest.mark.parametrize("name", ["file", "file/below"])
