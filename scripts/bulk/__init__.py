@@ -1,1 +1,1 @@
-"""Segment many images, or one that fits no memory, with a model archive."""
+"""Segment many images, or one too large for memory, with a model archive."""

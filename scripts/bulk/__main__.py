@@ -6,9 +6,9 @@ python -m scripts.bulk s3://bucket/photos --archive MODEL.mar --out s3://bucket/
 python -m scripts.bulk images.parquet --list-column image --archive MODEL.mar --out masks --engine ray --address auto
 python -m scripts.bulk --raster town.tif --archive MODEL.mar --out masks --format labels,gpkg
 
-The answer to photos/a/photo.jpg is OUT/a/photo.png, with the bytes that the server would send. OUT/manifest has a row for
-each image: Parquet files. The same command continues after an interruption and does only what is new or has changed.
-`--raster --help` has the options of rasters.
+The answer to photos/a/photo.jpg is OUT/a/photo.png, with the same bytes that the server would send. OUT/manifest holds Parquet
+files with a row for each image. The same command continues after an interruption and only processes new and changed images.
+`--raster --help` lists the options for rasters.
 """
 
 import signal
@@ -19,7 +19,7 @@ from scripts.arguments import Parser, add_request_options, collect_options, one_
 from scripts.bulk.executors.engines import add_engine_options, add_model_options, make_executor
 from scripts.errors import FAILURE, INTERRUPTED, UserError, print_error, report_errors
 
-#: Fields of a request that have an argument of their own here.
+#: Request fields that have separate arguments here.
 _OTHER_FIELDS = {"data": "SOURCE", "image": "SOURCE", "body": "SOURCE", "format": "--format", "image_name": "the images' names"}
 _MERGED = ("coco", "parquet")
 _PROGRAM, _RASTER = "python -m scripts.bulk", "--raster"
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         import pyarrow  # noqa: F401
     except ModuleNotFoundError as error:
         raise UserError("the package pyarrow is not installed; install the extra: pip install '.[bulk]'") from error
-    # Not at the top: processes that do the work import this file too, before Ctrl-C is left to the program.
+    # Not at the top: worker processes import this file too, before they ignore Ctrl-C.
     from scripts.bulk.command import run_command
 
     tally = run_command(arguments, options, executor)
@@ -66,17 +66,17 @@ def _parser() -> Parser:
     )
     add_request_options(parser, "option of the server, such as scales=0.75,1")
     add_engine_options(parser)
-    parser.add_argument("--list-column", metavar="NAME", help="column of a list that holds the paths, URLs or files")
+    parser.add_argument("--list-column", metavar="NAME", help="column of a list with the paths, URLs or files")
     parser.add_argument("--name-column", metavar="NAME", help="column of a list that names the answers")
     parser.add_argument(
         "--merge", type=one_of(_MERGED), metavar="NAME", help="one data set of all answers at the end: coco or parquet"
     )
     parser.add_argument("--keep-suffix", action="store_true", help="photo.jpg.png instead of photo.png")
-    parser.add_argument("--retry-failed", action="store_true", help="try again what failed or ended its process")
-    parser.add_argument("--overwrite", action="store_true", help="begin anew: replace answers that exist")
-    # Never parsed by this parser: `main` has looked for it.
+    parser.add_argument("--retry-failed", action="store_true", help="retry images that failed or ended their process")
+    parser.add_argument("--overwrite", action="store_true", help="start over: replace existing answers")
+    # Never parsed by this parser: `main` looks for it first.
     parser.add_argument(
-        _RASTER, action="store_true", help="georeferenced rasters of any size, with options of their own: docs/rasters.md"
+        _RASTER, action="store_true", help="georeferenced rasters of any size, with separate options: docs/rasters.md"
     )
     return parser
 
@@ -86,6 +86,6 @@ def _exit(signum: int, _: object) -> None:
 
 
 if __name__ == "__main__":
-    # SystemExit lets the manifest be written and the processes end.
+    # SystemExit lets the manifest be written and the processes stop.
     signal.signal(signal.SIGTERM, _exit)
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Carry out the command: check everything that can be checked, then run, then merge."""
+"""Run the command: check everything in advance, then segment, then merge."""
 
 import hashlib
 import json
@@ -37,9 +37,9 @@ def run_command(arguments: Namespace, options: Mapping[str, str], executor: Exec
     """Segment the images that the command line names.
 
     Args:
-        arguments: of `python -m scripts.bulk`.
-        options: of the server, as text by name.
-        executor: does the work.
+        arguments: parsed arguments of `python -m scripts.bulk`.
+        options: request options, as text by name.
+        executor: runs the tasks.
 
     Raises:
         UserError, ConfigurationError, CheckpointError, SegmentationError: the archive, an option, a source or the destination
@@ -68,7 +68,7 @@ def run_command(arguments: Namespace, options: Mapping[str, str], executor: Exec
 
 
 def _merge(kind: str, destination: Destination, position: int) -> str:
-    """Write the data set and say where; return why it cannot be written: the run itself is over, and its summary follows."""
+    """Write the data set and print its path; return an error message rather than raise, since the run's summary follows."""
     try:
         print(f"data set: {destination}/{merge_answers(kind, destination, position)}")
     except BulkError as error:
@@ -83,14 +83,14 @@ class _ChosenOptions:
     formats: tuple[str, ...]
 
     def digest(self, keep_suffix: bool) -> str:
-        """Return a digest of all that answers depend on beside the model and the image, their names included."""
+        """Return a digest of everything that determines answers and their names, besides the model and the image."""
         answer = self.answer.model_dump(mode="json", exclude={"format", "image_name"})
         value = [self.inference.model_dump(mode="json"), answer, list(self.formats), keep_suffix]
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _choose_options(archive: ModelArchive, formats: tuple[str, ...], options: Mapping[str, str]) -> _ChosenOptions:
-    """Parse the options as the server would, and refuse what it would refuse for every image.
+    """Parse the options as the server would, and refuse those that it would refuse for every image.
 
     Raises:
         InvalidOption: an option is unknown, or its value is not allowed.
@@ -112,6 +112,6 @@ def _choose_options(archive: ModelArchive, formats: tuple[str, ...], options: Ma
 
 
 def _forget(destination: Destination) -> None:
-    """Remove the manifest, so that everything is new."""
+    """Remove the manifest, so that all images count as new."""
     for name in destination.names(FOLDER):
         destination.remove(name)

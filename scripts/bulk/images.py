@@ -1,4 +1,4 @@
-"""The unit of work: one image, and what became of it."""
+"""The unit of work: one image and its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from scripts.bulk.storage import UNKNOWN, Version
 
-#: Answered; the image's own fault; the fault of something else, such as a network, which the next run may not meet.
+#: Answered; failed because of the image; failed for another reason, such as the network, and worth trying in the next run.
 DONE, FAILED, UNANSWERED = "done", "failed", "unanswered"
-#: It ended the process that worked on it, at every attempt.
+#: The image ended its process at every attempt.
 QUARANTINED = "quarantined"
 
 
@@ -16,15 +16,15 @@ QUARANTINED = "quarantined"
 class ImageTask:
     """An image to segment."""
 
-    #: Where it is read: an absolute path or a URL.
+    #: Where to read it: an absolute path or a URL.
     path: str
-    #: Its path inside the source, with slashes.
+    #: Path relative to the source, with slashes.
     name: str
     #: Names of the answers in the destination, by format.
     outputs: tuple[tuple[str, str], ...]
-    #: Version when it was listed.
+    #: Version when the image was listed.
     version: Version = UNKNOWN
-    #: The file itself, if it is at hand.
+    #: The file's content, if it is already in memory.
     data: bytes | None = field(default=None, repr=False)
 
 
@@ -40,10 +40,10 @@ class ClassFound(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What became of an image."""
+    """The result for an image."""
 
     status: str
-    #: Version when it was read.
+    #: Version when the image was read.
     version: Version
     error_type: str = ""
     error: str = ""
@@ -52,7 +52,7 @@ class ImageResult:
     #: Seconds spent in each stage.
     seconds: Mapping[str, float] = field(default_factory=dict)
     classes: tuple[ClassFound, ...] = ()
-    #: How much its labels should be reviewed, 0..1.
+    #: Review score of its labels, 0..1.
     review: float | None = None
-    #: Names of the answers that were written.
+    #: Names of the answers written.
     outputs: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
-"""The manifest: what became of every image, as Parquet files in the folder `manifest` of the destination.
+"""The manifest: the results for all images, as Parquet files in the destination's folder `manifest`.
 
-A run appends files and never changes one. The last row of a path counts; `finished` says when it was written.
+A run adds files and never changes existing ones. A path's last row counts; `finished` is the time when it was written.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from scripts.bulk.images import DONE, FAILED, QUARANTINED, ImageResult, ImageTas
 from scripts.bulk.storage import Version
 
 FOLDER = "manifest"
-#: Statuses that another try would not change; all others are tried again by the next run.
+#: Statuses that another attempt would not change; the next run retries all others.
 FINAL = frozenset({DONE, FAILED, QUARANTINED})
 
 _STAGES = ("read", "decode", "prepare", "network", "average", "refine", "label", "encode", "write")
@@ -52,26 +52,26 @@ SCHEMA = pa.schema(
     ]
 )
 
-#: A part is written when it has so many rows, or is so many seconds old. A run that is killed does again what is in no part:
-#: at most this share of its time, or the seconds of the first parts.
+#: A part is written once it has this many rows or reaches an age between the least and the most seconds. A killed run repeats
+#: the work that is in no part yet: at most this fraction of its time, or the seconds of the first parts.
 _MOST_ROWS, _LEAST_SECONDS, _MOST_SECONDS, _SHARE = 5000, 5.0, 120.0, 0.02
 _KEY_BYTES = 16
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What every answer of a run depends on beside its image."""
+    """Everything that determines a run's answers besides the images."""
 
     #: SHA-256 of the archive's contents.
     model: str
-    #: Digest of formats and options.
+    #: Digest of the formats and options.
     options: str
 
     def require_same(self, place: object, recorded: "Conditions") -> None:
-        """Refuse to mix answers.
+        """Check that recorded answers were made under the same conditions.
 
         Raises:
-            BulkError: the recorded answers were made under other conditions.
+            BulkError: the recorded answers were made under different conditions.
         """
         if recorded != self:
             what = "of another model" if recorded.model != self.model else "to other formats or options"
@@ -88,12 +88,12 @@ class ManifestWriter:
         self._conditions = conditions
         self._rows: list[dict[str, Any]] = []
         self._began = self._flushed = time.monotonic()
-        # By time, then by run: sorted by name they are in the order in which they were written.
+        # Time first, then run: sorted by name, parts are in the order in which they were written.
         self._prefix = f"{FOLDER}/part-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}"
         self._parts = 0
 
     def add(self, task: ImageTask, result: ImageResult, attempts: int) -> None:
-        """Add the row of an image; a part may be written.
+        """Add an image's row, and write a part if one is due.
 
         Raises:
             BulkError: the part cannot be written.
@@ -125,7 +125,7 @@ class ManifestWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that are in no part yet."""
+        """Write the rows that are not in a part yet."""
         if self._rows:
             file = io.BytesIO()
             pq.write_table(pa.Table.from_pylist(self._rows, SCHEMA), file, compression="zstd")
@@ -136,7 +136,7 @@ class ManifestWriter:
 
 
 def read_parts(destination: Destination, columns: list[str]) -> Iterator[pa.Table]:
-    """Read the manifest file by file, in the order in which they were written.
+    """Yield the manifest's parts in the order in which they were written.
 
     Raises:
         BulkError: a file cannot be read.
@@ -150,18 +150,18 @@ def read_parts(destination: Destination, columns: list[str]) -> Iterator[pa.Tabl
 
 
 class FinishedImages:
-    """The images that need no further try, as 32 bytes each: 32 MB for a million."""
+    """The images that need no further attempt, at 32 bytes each: 32 MB for a million."""
 
     def __init__(self, destination: Destination, conditions: Conditions, *, retry_failed: bool = False) -> None:
         """Read the manifest.
 
         Args:
-            destination: has it.
-            conditions: of this run.
-            retry_failed: count only images that are done, not those that failed or are quarantined.
+            destination: holds the manifest.
+            conditions: this run's conditions.
+            retry_failed: only count images that are done, not those that failed or are quarantined.
 
         Raises:
-            BulkError: the manifest cannot be read, or has rows of other conditions.
+            BulkError: the manifest cannot be read, or has rows from different conditions.
         """
         keys, failed, paths = bytearray(), bytearray(), bytearray()
         columns = ["path", "size", "etag", "model", "options", "status"]
@@ -183,18 +183,18 @@ class FinishedImages:
         return _contains(self._keys, key_of(printable(path), version))
 
     def has_failed(self, path: str, version: Version) -> bool:
-        """Return whether it is finished without an answer."""
+        """Return whether this version of the image is finished without an answer."""
         return _contains(self._failed, key_of(printable(path), version))
 
     def knows(self, path: str) -> bool:
-        """Return whether some version of the image is finished."""
+        """Return whether any version of the image is finished."""
         return _contains(self._paths, _digest(printable(path)))
 
 
 def list_answers(destination: Destination) -> Iterator[tuple[str, list[str]]]:
-    """Yield the name of each image that is done, and those of its answers; of an image that has changed, the last ones.
+    """Yield the name of each image that is done and its answers' names, the latest ones if the image has changed.
 
-    It reads the manifest twice, and keeps 24 bytes for each image.
+    This reads the manifest twice, and keeps 24 bytes for each image.
     """
     digests = bytearray()
     for table in read_parts(destination, ["path", "status"]):
@@ -221,12 +221,12 @@ def _last_of_each(digests: bytearray) -> npt.NDArray[np.bool_]:
 
 
 def printable(text: str) -> str:
-    """Return `text` as Parquet can hold it: bytes of file names that are not UTF-8 are escaped."""
+    """Return `text` in a form that Parquet can store: bytes of file names that are not UTF-8 are escaped."""
     return os.fsencode(text).decode(errors="backslashreplace") if not text.isascii() else text
 
 
 def key_of(path: str, version: Version) -> bytes:
-    """Return 16 bytes that stand for one version of an image."""
+    """Return a 16-byte key for one version of an image."""
     return _digest(f"{path}\0{version.size}\0{version.etag}")
 
 
@@ -235,7 +235,7 @@ def _digest(text: str) -> bytes:
 
 
 def _sorted_keys(keys: bytearray) -> npt.NDArray[np.uint64]:
-    """Return the keys as two rows of halves, sorted."""
+    """Return the sorted keys as two rows, their first and second halves."""
     halves = np.frombuffer(bytes(keys), np.uint64).reshape(-1, 2)
     return halves[np.lexsort((halves[:, 1], halves[:, 0]))].T.copy()
 

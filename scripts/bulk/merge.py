@@ -15,7 +15,7 @@ from scripts.bulk.errors import BulkError
 from scripts.bulk.manifest import list_answers
 from scripts.segment.concurrency import in_order
 
-#: The format of answers that data sets are made of.
+#: The format of the answers from which data sets are made.
 FORMAT = "coco"
 _READ_AT_ONCE = 16
 _ROWS = 1024
@@ -45,8 +45,8 @@ def merge_answers(kind: str, destination: Destination, position: int) -> str:
 
     Args:
         kind: a key of `MERGERS`.
-        destination: has the answers.
-        position: of the COCO answer among those of an image.
+        destination: holds the answers.
+        position: index of the COCO answer among an image's answers.
 
     Raises:
         BulkError: an answer is missing or cannot be read, or the data set cannot be written.
@@ -132,7 +132,7 @@ def _row(answer: dict[str, Any]) -> dict[str, Any]:
     return {**{key: image[key] for key in ("file_name", "width", "height")}, "annotations": annotations}
 
 
-#: By name: the file, and what writes it.
+#: The data set's file and the function that writes it, by kind.
 MERGERS: dict[str, tuple[str, Callable[[Path, Iterator[dict[str, Any]]], None]]] = {
     "coco": ("dataset.coco.json", _write_coco),
     "parquet": ("dataset.parquet", _write_parquet),

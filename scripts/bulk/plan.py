@@ -1,4 +1,4 @@
-"""Decide what is to be done: name every answer, and leave out what is done."""
+"""Decide what to do: name every answer, and skip finished images."""
 
 import hashlib
 from collections import deque
@@ -18,22 +18,22 @@ from scripts.bulk.sources import Source
 from scripts.bulk.storage import Version, read_version, scheme_of
 from scripts.segment.inputs import image_suffixes
 
-#: Requests in flight for the versions of images that are done.
+#: Concurrent requests for the versions of finished images.
 _ASKED_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image that an earlier run has finished."""
+    """An image that an earlier run finished."""
 
     entry: Entry
-    #: Whether it has no answer.
+    #: Whether it was finished without an answer.
     has_failed: bool
 
 
 @dataclass(frozen=True)
 class Refused:
-    """An image whose answer would overwrite that of another."""
+    """An image whose answer would overwrite another image's."""
 
     task: ImageTask
     result: ImageResult
@@ -41,19 +41,19 @@ class Refused:
 
 @dataclass
 class Plan:
-    """Turns the entries of sources into tasks, one at a time."""
+    """Turns sources' entries into tasks, one at a time."""
 
     sources: Sequence[Source]
-    #: Suffixes of the answers by format, such as `{"png": ".png"}`.
+    #: File name suffixes of the answers by format, such as `{"png": ".png"}`.
     suffixes: Mapping[str, str]
     finished: FinishedImages
     keep_suffix: bool = False
     _names: "_HashSet" = field(init=False, default_factory=lambda: _HashSet())
 
     def steps(self) -> Iterator[ImageTask | Skipped | Refused]:
-        """Yield what is to be done with each image, in the order of the sources.
+        """Yield what to do with each image, in the order of the sources.
 
-        An image that is named twice counts once, by its first name.
+        An image that is listed twice counts once, under its first name.
 
         Raises:
             BulkError: a source cannot be read.
@@ -76,7 +76,7 @@ class Plan:
         return Refused(task, ImageResult(FAILED, version, "NameTaken", reason))
 
     def _with_versions(self, entries: Iterator[Entry]) -> Iterator[tuple[Entry, Version]]:
-        """Ask which content images have now whose listing does not say, if that decides whether they are done."""
+        """Fetch the current versions of images whose listing lacks them, if needed to decide whether they are finished."""
         asked: deque[tuple[Entry, Future[Version] | None]] = deque()
         with ThreadPoolExecutor(_ASKED_AT_ONCE, thread_name_prefix="version") as pool:
             for entry in entries:
@@ -91,7 +91,7 @@ class Plan:
                 yield _answer(*asked.popleft())
 
     def _outputs(self, name: str) -> tuple[tuple[str, str], ...]:
-        # The manifest, which names them, and stores hold text alone.
+        # The manifest, which lists the names, and stores can only hold text.
         name = printable(name)
         path = PurePosixPath(name)
         if not self.keep_suffix and path.suffix.lower() in image_suffixes():
@@ -100,7 +100,7 @@ class Plan:
 
 
 def answer_suffixes(formats: Sequence[str]) -> dict[str, str]:
-    """Return the suffix of each format's files; formats that share one have their names in it, as in `.coco.json`."""
+    """Return the suffix of each format's files; formats that share a suffix add their names, as in `.coco.json`."""
     plain = [FORMATS[name].suffix for name in formats]
     return {
         name: suffix if plain.count(suffix) == 1 else f".{name}{suffix}" for name, suffix in zip(formats, plain, strict=True)
@@ -110,7 +110,7 @@ def answer_suffixes(formats: Sequence[str]) -> dict[str, str]:
 def _version_now(entry: Entry) -> Version:
     try:
         return read_version(entry.path)
-    except ReadError:  # The task will say why.
+    except ReadError:  # The task will report the error.
         return entry.version
 
 
@@ -119,7 +119,7 @@ def _answer(entry: Entry, future: Future[Version] | None) -> tuple[Entry, Versio
 
 
 class _HashSet:
-    """A set of texts by their 64-bit hashes: 16 to 32 MB for a million, a sixth of what a set of numbers takes."""
+    """A set of texts by 64-bit hash: 16 to 32 MB for a million, a sixth of a Python set of numbers."""
 
     def __init__(self) -> None:
         self._table = np.zeros(1 << 12, np.uint64)

@@ -1,4 +1,4 @@
-"""Give every task its attempts, whatever executor does them."""
+"""Run tasks with a limited number of attempts, on any executor."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -10,7 +10,7 @@ from scripts.bulk.executors.base import Done, Executor, Lost, Result, Task
 from scripts.errors import UserError
 
 MOST_ATTEMPTS = 2
-#: Tasks in a row that ended their processes, after which the cause is not the tasks.
+#: Consecutive tasks that may end their processes before the cause is assumed to lie elsewhere.
 _MOST_LOST_IN_A_ROW = 50
 
 
@@ -25,7 +25,7 @@ class Finished(Generic[Task, Result]):
 
 @dataclass(frozen=True)
 class Quarantined(Generic[Task]):
-    """A task whose process ended at every attempt."""
+    """A task that ended its process at every attempt."""
 
     task: Task
     #: How the last process ended.
@@ -34,7 +34,7 @@ class Quarantined(Generic[Task]):
 
 
 class TooManyLost(UserError):
-    """One process after the other ended, whatever its task."""
+    """One process after another ended, whatever its task."""
 
 
 def run_tasks(
@@ -44,16 +44,16 @@ def run_tasks(
     *,
     most_attempts: int = MOST_ATTEMPTS,
 ) -> Generator[Finished[Task, Result] | Quarantined[Task], None, None]:
-    """Do each task until it has a result, or has ended `most_attempts` processes. Results come in any order.
+    """Run each task until it has a result or has ended `most_attempts` processes. Results come in any order.
 
     Args:
-        executor: does them.
-        prepare: as `Executor.run` has it.
-        tasks: hashable and different from each other; taken only as processes become free.
-        most_attempts: of one task.
+        executor: runs the tasks.
+        prepare: see `Executor.run`.
+        tasks: hashable and distinct; consumed only as processes become free.
+        most_attempts: most attempts per task.
 
     Raises:
-        TooManyLost: process after process ended, without one result between.
+        TooManyLost: process after process ended, without a single result in between.
         UserError: no process can be prepared.
     """
     attempts: dict[Task, int] = {}
@@ -78,7 +78,7 @@ def run_tasks(
 def _outcomes(
     executor: Executor, prepare: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task], again: deque[Task]
 ) -> Iterator[Done[Task, Result] | Lost[Task]]:
-    """Yield what becomes of `tasks`, and of those that are put into `again` meanwhile."""
+    """Yield the outcomes of `tasks`, and of tasks put into `again` in the meantime."""
     source = iter(tasks)
 
     def pending() -> Iterator[Task]:
@@ -93,6 +93,6 @@ def _outcomes(
     while True:
         with closing(executor.run(prepare, pending())) as outcomes:
             yield from outcomes
-        # What is lost last is put into `again` after the executor has seen the end.
+        # The last lost tasks are put into `again` after the executor has seen the end.
         if not again:
             return

@@ -1,4 +1,4 @@
-"""One run over images: from sources to answers and their manifest, by whatever executor."""
+"""One run over images, from sources to answers and their manifest, on any executor."""
 
 import threading
 import time
@@ -18,17 +18,17 @@ from scripts.bulk.summary import Tally
 from scripts.errors import UserError
 from scripts.progress import progress
 
-#: Images in a row that had no answer for reasons other than their own, after which the run ends.
+#: Consecutive images that may fail for reasons not in the image before the run ends.
 _MOST_UNANSWERED_IN_A_ROW = 100
 
 
 class NothingAnswered(UserError):
-    """One image after the other meets a fault that is not its own."""
+    """One image after another failed for a reason that is not in the image."""
 
 
 @dataclass
 class ImageRun:
-    """A run that is about to start."""
+    """A run over images."""
 
     plan: Plan
     executor: Executor
@@ -42,10 +42,10 @@ class ImageRun:
         self._bar: tqdm[Finished[ImageTask, ImageResult] | Quarantined[ImageTask]] | None = None
 
     def run(self) -> Tally:
-        """Segment the images; Ctrl-C ends the run early, and so does an error that every further image would meet.
+        """Segment the images; Ctrl-C ends the run early, as does an error that would affect every further image.
 
         Raises:
-            UserError: such an error, once the manifest has what was done.
+            UserError: such an error, raised after the manifest is written.
         """
         began = time.monotonic()
         try:
@@ -65,7 +65,7 @@ class ImageRun:
         tasks = self._tasks()
         first = next(tasks, None)
         if first is None:
-            return  # No process is needed to find out that nothing is left to do.
+            return  # Nothing is left to do, so no process is started.
         with closing(run_tasks(self.executor, self.prepare, chain((first,), tasks))) as outcomes:
             self._bar = progress(outcomes, "segmenting")
             self._count_in_background()
@@ -103,21 +103,21 @@ class ImageRun:
             self._bar.set_postfix(failed=self.tally.failed, refresh=False)
 
     def _pass_over(self) -> None:
-        """Let the bar pass an image that took no time."""
+        """Advance the bar past a skipped image without affecting its rate."""
         if self._bar is not None and not self._bar.disable:
             self._bar.n += 1
             self._bar.initial += 1
             self._bar.last_print_n += 1
 
     def _count_in_background(self) -> None:
-        """Tell the bar how many images there are, when a second walk over the sources has counted them."""
+        """Count the images in a second walk over the sources, and set the bar's total."""
         bar = self._bar
         if bar is None or bar.disable:
             return
         bar.n = bar.initial = bar.last_print_n = self.tally.skipped
 
         def count() -> None:
-            with suppress(Exception):  # The run itself reports what is wrong with a source.
+            with suppress(Exception):  # The run itself reports errors in a source.
                 bar.total = sum(source.count() for source in self.plan.sources)
 
         threading.Thread(target=count, name="count", daemon=True).start()

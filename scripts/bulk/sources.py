@@ -1,4 +1,4 @@
-"""Find the images of a run: files, folders, patterns, lists and URLs. Every source is walked as the run goes on."""
+"""Find a run's images: files, folders, patterns, lists and URLs. Sources are walked lazily during the run."""
 
 import os
 import re
@@ -29,10 +29,10 @@ from scripts.segment.inputs import image_suffixes, walk_files
 
 
 class Source(Protocol):
-    """Images that are listed as they are needed."""
+    """A lazily listed source of images."""
 
     def entries(self) -> Iterator[Entry]:
-        """List the images, every time in the same order.
+        """Yield the images, every time in the same order.
 
         Raises:
             BulkError: the source is missing, holds no images, or cannot be read.
@@ -45,12 +45,12 @@ class Source(Protocol):
 
 
 def find_sources(locations: Sequence[str], out: str, columns: ListColumns) -> list[Source]:
-    """Return what the command line names: a path, a pattern, a list or a URL each.
+    """Return the source for each location on the command line: a path, a pattern, a list or a URL.
 
     Args:
-        locations: as the user wrote them.
-        out: the destination, which is left out of folders that hold it.
-        columns: of lists.
+        locations: as typed by the user.
+        out: the destination, which is skipped in folders that contain it.
+        columns: columns to read from lists.
 
     Raises:
         BulkError: a location is missing, or is the destination itself.
@@ -95,7 +95,7 @@ class _OneFile:
 
 
 class _Listing:
-    """Entries of a place that may hold anything; only images are taken."""
+    """Entries of a location that may also hold other files."""
 
     location: str
 
@@ -115,7 +115,7 @@ class _Listing:
 
 
 class _Folder(_Listing):
-    """The images of a folder and everything below it."""
+    """The images in a folder and its subfolders."""
 
     def __init__(self, path: Path, out: str) -> None:
         self.location = str(path)
@@ -131,7 +131,7 @@ class _Folder(_Listing):
 
 
 class _LocalPattern(_Listing):
-    """The images that match a pattern such as `photos/**/*.jpg`, by their paths below its last folder without magic."""
+    """The images that match a pattern such as `photos/**/*.jpg`, named relative to its last folder without wildcards."""
 
     def __init__(self, pattern: str, out: str) -> None:
         self.location = pattern
@@ -149,7 +149,7 @@ class _LocalPattern(_Listing):
 
 
 class _Stored(_Listing):
-    """The images below a URL of a store, or those that match a pattern in it."""
+    """The images below a store's URL, or those that match a pattern in it."""
 
     def __init__(self, location: str, out: str) -> None:
         self.location = location
@@ -179,7 +179,7 @@ def _is_object(location: str) -> bool:
     """Return whether a URL names one object rather than a prefix.
 
     Raises:
-        BulkError: it names neither.
+        BulkError: the URL names neither.
     """
     store, path = open_store(location)
     with reading(location):
@@ -203,7 +203,7 @@ def _stored_file(location: str) -> Source:
 def _version(file: Path) -> Version:
     try:
         return local_version(file)
-    except OSError:  # A link to nothing, for instance; reading it will say why.
+    except OSError:  # A broken link, for example; reading the file will report it.
         return UNKNOWN
 
 

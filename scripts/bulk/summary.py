@@ -1,4 +1,4 @@
-"""Count what became of the images, and say it at the end."""
+"""Count the results, and summarise them at the end."""
 
 import sys
 from collections import Counter
@@ -11,11 +11,11 @@ _FAILURES_SHOWN = 20
 
 @dataclass
 class Tally:
-    """What a run has done so far."""
+    """Counts of a run so far."""
 
     #: Images by status.
     counts: Counter[str] = field(default_factory=Counter)
-    #: Finished by an earlier run, and how many of those have no answer.
+    #: Number finished by an earlier run, and how many of these have no answer.
     skipped: int = 0
     failed_before: int = 0
     #: The first failures, as lines.
@@ -33,7 +33,7 @@ class Tally:
         for stage, seconds in result.seconds.items():
             self.stages[stage] += seconds  # type: ignore[assignment]
         if result.status != DONE and len(self.failures) < _FAILURES_SHOWN:
-            text = result.error.removeprefix(f"{task.path}: ")  # What cannot be read says so itself.
+            text = result.error.removeprefix(f"{task.path}: ")  # Read errors already begin with the path.
             self.failures.append(f"{task.path}: {text}")
 
     @property
@@ -42,7 +42,7 @@ class Tally:
 
     @property
     def failed(self) -> int:
-        """Images of this run that have no answer."""
+        """Number of images in this run that have no answer."""
         return self.counts.total() - self.done
 
     def print_failures(self, manifest: str) -> None:

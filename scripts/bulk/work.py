@@ -1,4 +1,4 @@
-"""What a process does with one image: read, decode, run, encode, write. The answers are those of the server."""
+"""The work on one image in a process: read, decode, run, encode, write. Answers are the same as the server's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ class SegmentImages:
     """Prepares a process to segment images; `Executor.run` calls it once in each."""
 
     model: ModelSource
-    #: Filled-in options; the answer's have the first of `formats`.
+    #: Options with all values filled in; the answer options have the first of `formats`.
     inference: InferenceOptions
     answer: AnswerOptions
     formats: tuple[str, ...]
@@ -37,7 +37,7 @@ class SegmentImages:
 
         Raises:
             CheckpointError, ConfigurationError, RefinementUnavailable: the archive cannot be used.
-            BulkError: this machine does not see the destination.
+            BulkError: this machine cannot access the destination.
         """
         self.destination.require_shared()
         return ImageSegmenter(self.model.load(), self)
@@ -51,7 +51,7 @@ class ImageSegmenter:
         self._job = job
 
     def __call__(self, task: ImageTask) -> ImageResult:
-        """Segment an image; every fault of the image is part of the result.
+        """Segment an image; any error in the image is part of the result.
 
         Raises:
             BulkError: the destination cannot be written to.
@@ -87,7 +87,7 @@ class ImageSegmenter:
         return Content(task.data, digest_version(task.data))
 
     def _segment(self, task: ImageTask, data: bytes, observe: Observer) -> "_Answers":
-        # Formats that show the photograph need it in full; the others get the reduced copy that the server would give them.
+        # Formats that show the photograph need it at full size; the others get the reduced copy, as on the server.
         by_need: dict[bool, list[SegmentationRequest]] = {False: [], True: []}
         for request in self._requests(task, data):
             by_need[FORMATS[request.answer.format].needs_photograph].append(request)
@@ -135,7 +135,7 @@ class ImageSegmenter:
 
 @dataclass(frozen=True)
 class _Answers:
-    #: The files' contents, by their names in the destination.
+    #: The files' contents, by name in the destination.
     files: Mapping[str, bytes]
     #: Height, width.
     size: tuple[int, int]
@@ -151,7 +151,7 @@ def _refusal(error: SegmentationError, version: Version) -> ImageResult:
 
 
 def _advise(result: ImageResult, task: ImageTask) -> ImageResult:
-    """Tell of `--raster` in the error of a georeferenced raster that is too large for an image."""
+    """Suggest `--raster` in the error for a georeferenced raster that is too large to be segmented as an image."""
     file = task.path if task.data is None else task.data
     if result.error_type != ImageTooLarge.__name__ or not is_georeferenced(file):
         return result
@@ -159,7 +159,7 @@ def _advise(result: ImageResult, task: ImageTask) -> ImageResult:
 
 
 def _name_option(name: str) -> dict[str, Any]:
-    """Return the option that names the file in its annotations, if the server would take the name."""
+    """Return the option that names the file in its annotations, if the server would accept the name."""
     try:
         return {"image_name": ImageName().read(name.rpartition("/")[2])}
     except ValueError:  # Not text, or with control characters.

@@ -1,1 +1,1 @@
-"""Where the tasks of a bulk run are done: on this machine's processes, or on a cluster."""
+"""Where the tasks of a bulk run are executed: in processes on this machine, or on a cluster."""

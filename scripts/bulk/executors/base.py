@@ -1,4 +1,4 @@
-"""What every executor does: tasks in, what became of them out."""
+"""The interface of all executors: tasks in, outcomes out."""
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Done(Generic[Task, Result]):
 
 @dataclass(frozen=True)
 class Lost(Generic[Task]):
-    """A task whose process ended before it was done."""
+    """A task whose process ended before the task was done."""
 
     task: Task
     #: How the process ended, as far as known: `killed by SIGKILL`, `exit status 3`, `its node is gone`.
@@ -31,17 +31,17 @@ class Executor(Protocol):
     def run(
         self, prepare: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task]
     ) -> Generator[Done[Task, Result] | Lost[Task], None, None]:
-        """Do `tasks`, in any order.
+        """Run `tasks`, in any order, and yield their outcomes.
 
-        A process that dies is replaced, and its task is reported as `Lost`; whether to try it again is the caller's decision.
+        A process that dies is replaced, and its task is reported as `Lost`; the caller decides whether to try it again.
 
         Args:
-            prepare: called once in each process; returns what does one task there. Both, the tasks and the results can be
-                pickled. A task does not raise: a fault of its input is part of its result. One that raises all the same
-                ends the run with that exception.
-            tasks: taken only as processes become free, so that a source of any length needs no memory.
+            prepare: called once in each process; returns the function that runs one task there. Both functions, the tasks and
+                the results must be picklable. Tasks should not raise: an error in the input is part of the result. An exception
+                from a task ends the run.
+            tasks: consumed only as processes become free, so that a source of any length needs no memory.
 
         Raises:
-            UserError: no process can be prepared, for instance since the archive cannot be loaded.
+            UserError: no process can be prepared, for example because the archive cannot be loaded.
         """
         ...

@@ -1,4 +1,4 @@
-"""Do tasks in processes on this machine."""
+"""Run tasks in processes on this machine."""
 
 import contextlib
 import multiprocessing
@@ -15,29 +15,29 @@ from typing import Any, Generic
 from scripts.bulk.executors.base import Done, Lost, Result, Task
 from scripts.errors import UserError
 
-#: Seconds in which a process may finish its task when a run ends early, so that what it writes is whole.
+#: Seconds that a process has to finish its task when a run ends early, so that its output is complete.
 _GRACE_S = 5.0
-#: Processes in a row that may end before they are prepared.
+#: Consecutive processes that may end before they are prepared.
 _MOST_FAILED_STARTS = 3
 
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
 class LocalExecutor:
-    """Does one task at a time in each of several processes; a process that dies is replaced.
+    """Runs one task at a time in each of several processes; a process that dies is replaced.
 
     >>> for outcome in LocalExecutor(jobs=2).run(prepare, tasks):
     ...     print(outcome)
     """
 
     def __init__(self, jobs: int) -> None:
-        """Start nothing yet; `jobs` is the number of processes."""
+        """Store the number of processes; they are started later."""
         self._jobs = jobs
 
     def run(
         self, prepare: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task]
     ) -> Generator[Done[Task, Result] | Lost[Task], None, None]:
-        """Do `tasks`, as `executors.base.Executor.run` says; at most one for each process is taken and not yet reported."""
+        """Run `tasks`, see `executors.base.Executor.run`; at most one per process is consumed and not yet reported."""
         remaining, pool = iter(tasks), _Pool(prepare)
         try:
             for task in islice(remaining, self._jobs):
@@ -51,42 +51,42 @@ class LocalExecutor:
 
 @dataclass(frozen=True)
 class _Ready:
-    """What a process sends when it is prepared."""
+    """The message that a process sends when it is prepared."""
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What it sends for each task."""
+    """The message that a process sends for each task."""
 
     result: Any
 
 
 @dataclass(frozen=True)
 class _Fault:
-    """What it sends instead if its preparation or a task raises."""
+    """The message that a process sends if its preparation or a task raises."""
 
     error: BaseException
 
 
 class _Worker(Generic[Task]):
-    """A process and the task that is its own: in work, or to be sent when the process is prepared."""
+    """A process and its task, which is running or will be sent when the process is prepared."""
 
     def __init__(self, prepare: Callable[[], Callable[[Task], Any]], task: Task) -> None:
         self.connection, theirs = _CONTEXT.Pipe()
         self.process = _CONTEXT.Process(target=_serve, args=(theirs,), daemon=True)
         self.process.start()
-        # Only the process holds the other end now, so the connection ends when it does.
+        # Only the process holds the other end now, so the connection ends with it.
         theirs.close()
         self.task = task
         self.is_ready = False
         self.send(prepare)
 
     def send(self, what: Any) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # It has died, as reading from it will tell.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # It has died, which `receive` will report.
             self.connection.send(what)
 
     def receive(self) -> _Ready | _Answer | _Fault | None:
-        """Return what the process has sent; None: it has ended."""
+        """Return the process's next message, or None if it has ended."""
         try:
             message: _Ready | _Answer | _Fault = self.connection.recv()
         except (EOFError, ConnectionResetError):
@@ -100,7 +100,7 @@ class _Worker(Generic[Task]):
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
     def end(self, deadline: float) -> None:
-        """Let the process finish its task until `time.monotonic()` is `deadline`, then end it."""
+        """Let the process finish its task until `time.monotonic()` reaches `deadline`, then kill it."""
         self.connection.close()
         self.process.join(max(0.0, deadline - time.monotonic()))
         self.process.kill()
@@ -109,7 +109,7 @@ class _Worker(Generic[Task]):
 
 
 class _Pool(Generic[Task]):
-    """The processes of a run."""
+    """A run's processes."""
 
     def __init__(self, prepare: Callable[[], Callable[[Task], Any]]) -> None:
         self._prepare = prepare
@@ -121,12 +121,12 @@ class _Pool(Generic[Task]):
         self.workers.append(_Worker(self._prepare, task))
 
     def wait(self) -> list[_Worker[Task]]:
-        """Return the processes that have sent something or have ended; there is at least one."""
+        """Wait for processes that have sent a message or ended, and return them."""
         heard = wait([worker.connection for worker in self.workers])
         return [worker for worker in self.workers if worker.connection in heard]
 
     def outcome(self, worker: _Worker[Task], remaining: Iterator[Task]) -> Iterator[Done[Task, Any] | Lost[Task]]:
-        """Receive what a process has sent, give it or its successor something to do, and yield what became of its task."""
+        """Receive a process's message, give it or its successor the next task, and yield the outcome of its task."""
         task = worker.task
         match worker.receive():
             case _Ready():
@@ -141,7 +141,7 @@ class _Pool(Generic[Task]):
                 yield from self._replace(worker, remaining)
 
     def close(self) -> None:
-        """End all processes."""
+        """Stop all processes."""
         deadline = time.monotonic() + _GRACE_S
         for worker in self.workers:
             worker.connection.close()
@@ -175,8 +175,8 @@ class _Pool(Generic[Task]):
 
 
 def _serve(connection: Any) -> None:
-    """Run in a process: prepare once, then do tasks until the other end of `connection` is closed."""
-    # Ctrl-C reaches every process of a terminal; the program decides what becomes of the tasks in work.
+    """Run in each process: prepare once, then run tasks until the other end of `connection` is closed."""
+    # Ctrl-C reaches every process on the terminal; the main program decides what happens to running tasks.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         for message in _messages(connection):

@@ -1,4 +1,4 @@
-"""Where the processes of an executor get their model from."""
+"""Where an executor's processes get their model."""
 
 import os
 import tempfile
@@ -18,11 +18,11 @@ from scripts.server.verified import verified_copy
 
 @dataclass(frozen=True)
 class ModelSource:
-    """An archive that each process loads for itself; can be pickled."""
+    """A picklable archive that each process loads itself."""
 
-    #: The folder of an extracted archive; or the bytes of a .mar, for machines that do not see this one's files.
+    #: The folder of an extracted archive, or the bytes of a .mar for machines that cannot access this one's files.
     archive: Path | bytes
-    #: Threads of the engine, unless the archive has its own setting.
+    #: Threads of the engine, unless the archive sets a number.
     threads: int = 1
 
     def load(self) -> Pipeline:
@@ -31,29 +31,29 @@ class ModelSource:
         Raises:
             CheckpointError: the checkpoint cannot be used.
             ConfigurationError: the archive or its settings cannot be used.
-            RefinementUnavailable: the settings refine by default, and the package for it is not installed.
+            RefinementUnavailable: the settings refine by default, but the package for this is not installed.
         """
-        # Not at the top: the program that sends this to other processes does without it.
+        # Not at the top: the program that sends this to other processes does not need torch.
         import torch
 
         archive = read_archive(self.archive) if isinstance(self.archive, Path) else _extract(self.archive)
         settings = archive.settings.model_copy(update={"threads": archive.settings.threads or self.threads})
         # Ray shows each process its own GPU.
         gpu = os.getpid() % torch.cuda.device_count() if torch.cuda.is_available() else None
-        # A process has one image at a time in work, so a second lane would only take memory.
+        # A process works on one image at a time, so a second lane would only take memory.
         return ServedModel(replace(archive, settings=settings, batch_size=1), gpu_id=gpu).application.pipeline
 
 
 def open_model(arguments: Namespace, folder: Path) -> tuple[ModelArchive, ModelSource]:
-    """Extract the archive below `folder`, which is this process's own, and say where an executor's processes get it from.
+    """Extract the archive below `folder`; return it and the source from which an executor's processes load it.
 
     Args:
         arguments: the options of `add_model_options` and `add_engine_options`.
-        folder: an existing folder; it must stay as long as the processes.
+        folder: an existing private folder, which must exist as long as the processes run.
 
     Raises:
-        UserError: the archive must be signed and is not, or the package for that is not installed.
-        ConfigurationError: it is not an archive of this project, or its settings cannot be used.
+        UserError: the archive lacks a required signature, or the package to verify it is not installed.
+        ConfigurationError: the file is not an archive of this project, or its settings cannot be used.
     """
     try:
         file = verified_copy(arguments.archive, arguments.verify_key, folder)
@@ -69,7 +69,7 @@ def open_model(arguments: Namespace, folder: Path) -> tuple[ModelArchive, ModelS
 
 
 def _extract(data: bytes) -> ModelArchive:
-    # The folder stays as long as the process: the checkpoint may be read again.
+    # The folder is kept as long as the process runs: the checkpoint may be read again.
     folder = Path(tempfile.mkdtemp(prefix="deeplab-bulk-"))
     path = folder / "model.mar"
     path.write_bytes(data)

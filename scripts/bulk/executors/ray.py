@@ -1,4 +1,4 @@
-"""Do tasks in actors of a Ray cluster, or of a Ray that is started on this machine for the run."""
+"""Run tasks in actors on a Ray cluster, or on a private Ray started on this machine for the run."""
 
 import atexit
 import contextlib
@@ -15,7 +15,7 @@ from scripts.bulk.executors.base import Done, Lost, Result, Task
 from scripts.errors import UserError
 from scripts.ray_cluster import ROOT, connected
 
-#: Estimate for a process that segments common photographs with the default model, from the server's memory (docs/scale.md).
+#: Estimate for a process that segments ordinary photographs with the default model, from the server's memory (docs/scale.md).
 ACTOR_BYTES = 1_000_000_000
 _MOST_FAILED_STARTS = 3
 _LOOK_EVERY_S = 1.0
@@ -23,34 +23,34 @@ _LOOK_EVERY_S = 1.0
 
 @dataclass(frozen=True)
 class RayOptions:
-    """Which cluster, and what an actor takes of it."""
+    """The cluster, and the resources of each actor."""
 
-    #: A running cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; None: a Ray of its own on this machine.
+    #: A running cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; None for a private Ray on this machine.
     address: str | None = None
-    #: Actors at a time; None: as many as the cluster has room for.
+    #: Number of actors; None for as many as the cluster has room for.
     jobs: int | None = None
-    #: Processors, GPUs and bytes of memory of one actor.
+    #: Processors, GPUs and bytes of memory for each actor.
     cpus: float = 1
     gpus: float = 0
     memory: int = ACTOR_BYTES
-    #: Folder with this project, which a running cluster copies to its nodes; None: they have it.
+    #: Folder with this project, which a running cluster copies to its nodes; None if they already have it.
     project: Path | None = ROOT
-    #: Seconds for the first actor to be prepared.
+    #: Seconds within which the first actor must be prepared.
     startup_timeout: float = 300
 
 
 class RayExecutor:
-    """Does one task at a time in each of several actors; an actor that dies, or whose node does, is replaced.
+    """Runs one task at a time in each of several actors; an actor that dies, or whose node dies, is replaced.
 
     >>> with RayExecutor(RayOptions(address="auto")) as executor:
     ...     for outcome in executor.run(prepare, tasks):
     ...         print(outcome)
 
-    Connects with the first task. A Ray that it started ends with the block, or with this process.
+    It connects on the first task. A Ray that it started ends with the block, or with this process.
     """
 
     def __init__(self, options: RayOptions | None = None) -> None:
-        """Start nothing yet."""
+        """Store the options; nothing is started yet."""
         self._options = options or RayOptions()
         self._connection = contextlib.ExitStack()
         self._ray: ModuleType | None = None
@@ -65,7 +65,7 @@ class RayExecutor:
     def run(
         self, prepare: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task]
     ) -> Generator[Done[Task, Result] | Lost[Task], None, None]:
-        """Do `tasks`, as `executors.base.Executor.run` says; at most one for each actor is taken and not yet reported.
+        """Run `tasks`, see `executors.base.Executor.run`; at most one per actor is consumed and not yet reported.
 
         Raises:
             UserError: Ray is not installed, or no actor can be started or prepared.
@@ -84,7 +84,7 @@ class RayExecutor:
                 if not fleet.tasks_held:
                     return
                 outcomes = list(fleet.wait())
-                # No actor waits until somebody has dealt with what it did.
+                # Actors get their next tasks before the caller handles the outcomes.
                 fleet.take(remaining)
                 yield from outcomes
         finally:
@@ -92,7 +92,7 @@ class RayExecutor:
 
 
 class _Actor:
-    """What runs on a node: prepared once, then one task at a time."""
+    """The actor class that runs on a node: prepared once, then one task at a time."""
 
     _function: Callable[[Any], Any]
 
@@ -105,16 +105,16 @@ class _Actor:
 
 @dataclass(eq=False)
 class _Worker(Generic[Task]):
-    """An actor. It has one call in work, or none: it is prepared and free."""
+    """An actor with at most one running call; without one, it is prepared and free."""
 
     actor: Any
-    #: The task that it does; empty: it is being prepared, or free.
+    #: The task in progress; empty while the actor is being prepared or free.
     tasks: list[Task] = field(default_factory=list)
     is_ready: bool = False
 
 
 class _Fleet(Generic[Task]):
-    """The actors of a run and the tasks that are taken and not yet reported."""
+    """A run's actors, and the tasks that are consumed and not yet reported."""
 
     def __init__(self, ray: ModuleType, options: RayOptions, prepare: Callable[[], Callable[[Task], Any]]) -> None:
         self._ray = ray
@@ -136,7 +136,7 @@ class _Fleet(Generic[Task]):
         return len(self._waiting) + sum(len(worker.tasks) for worker in self._workers)
 
     def take(self, remaining: Iterator[Task]) -> None:
-        """Take tasks up to the number of actors, start what actors they need, and hand tasks to those that are free."""
+        """Consume tasks up to the number of actors, start the actors that they need, and hand tasks to free actors."""
         self._waiting.extend(islice(remaining, self._most - self.tasks_held))
         while len(self._workers) < self.tasks_held:
             worker: _Worker[Task] = _Worker(self._actor_class.remote())
@@ -148,7 +148,7 @@ class _Fleet(Generic[Task]):
             self._calls[worker.actor.do.remote(worker.tasks[0])] = worker
 
     def wait(self) -> Iterator[Done[Task, Any] | Lost[Task]]:
-        """Wait a moment for a call to end, and yield what became of its task.
+        """Wait briefly for a call to end, and yield the outcome of its task.
 
         Raises:
             UserError: no actor can be placed or prepared.
@@ -161,7 +161,7 @@ class _Fleet(Generic[Task]):
             raise UserError(f"no actor of Ray was ready within {self._options.startup_timeout:g} s; {self._room()}")
 
     def end(self) -> None:
-        """End the actors, whatever they do."""
+        """Kill the actors, even in the middle of a task."""
         for worker in self._workers:
             with contextlib.suppress(self._ray.exceptions.RayError):
                 self._ray.kill(worker.actor)
@@ -175,7 +175,7 @@ class _Fleet(Generic[Task]):
         except self._ray.exceptions.RayError as error:
             self._workers.remove(worker)
             with contextlib.suppress(self._ray.exceptions.RayError):
-                self._ray.kill(worker.actor)  # It may only be out of reach, and do the task after all.
+                self._ray.kill(worker.actor)  # It may only be unreachable, and otherwise still run the task.
             self._note_end(worker, describe_end(error))
             yield from (Lost(task, describe_end(error)) for task in tasks)
             return
@@ -199,14 +199,14 @@ def _resources(amounts: Mapping[str, float]) -> str:
 
 
 def count_jobs(nodes: Iterable[Mapping[str, Any]], options: RayOptions) -> int:
-    """Return how many actors have room on the nodes that live, as `ray.nodes` lists them; at least one, that may come later."""
+    """Return how many actors fit on the live nodes from `ray.nodes`; at least one, for which a node may join later."""
     wanted = {"CPU": options.cpus, "GPU": options.gpus, "memory": options.memory}
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     return max(1, sum(int(min(node.get(name, 0) // count for name, count in wanted.items() if count)) for node in alive))
 
 
 def describe_end(error: Exception) -> str:
-    """Return in a few words how an actor ended."""
+    """Return a short description of how an actor ended."""
     text = str(error)
     for mark, words in _ENDINGS.items():
         if mark in text:
@@ -214,7 +214,7 @@ def describe_end(error: Exception) -> str:
     return f"its actor ended: {text.strip().splitlines()[-1]}" if text.strip() else f"its actor ended: {type(error).__name__}"
 
 
-#: Words of Ray's errors, and what to say for them.
+#: Descriptions by phrases in Ray's errors.
 _ENDINGS = {
     "node has died": "its node is gone",
     "node was terminated": "its node is gone",
@@ -225,7 +225,7 @@ _ENDINGS = {
 
 
 def _cause(error: Any) -> BaseException:
-    """Return what was raised in an actor, with its traceback there as a note."""
+    """Return the exception raised in an actor, with the traceback there as a note."""
     cause = error.cause if isinstance(error.cause, BaseException) else RuntimeError(str(error.cause))
     cause.add_note(str(error))
     return cause
