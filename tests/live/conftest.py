@@ -40,8 +40,8 @@ _OF_BOTH_SERVERS = {
 _NOT_ON_RAY = {
     "test_the_kserve_sdks_grpc_gets_the_answers_of_http": "Ray Serve's gRPC is for services of Ray Serve's own",
 }
-#: Of these, the tests that prove the same core again when they run against TorchServe, so they do if all is tried. What its
-#: adapter does is in other tests: tests/fuzz/test_service.py gives it broken rows, and test_two_servers.py compares formats.
+#: Tests among these that against TorchServe only prove the same core again, and so run there only in exhaustive runs. Others
+#: test its adapter: tests/fuzz/test_service.py gives it broken rows, and test_two_servers.py compares formats.
 _AGAIN_BY_TORCHSERVE = {
     "test_a_server_under_fuzz_keeps_its_size",
     "test_every_accepted_file_format_is_a_cat",

@@ -18,7 +18,7 @@ FAULTS = [name for name in SCENARIOS if name != "crashloop"]
 
 @pytest.fixture(scope="module")
 def server(default_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serve the default model at a quarter of its size: hundreds of requests are about their ends, not about the network."""
+    """Serve the default model at a quarter of its size: only the outcomes of the hundreds of requests matter."""
     quarter = {"inference": {"scales": [0.25]}}
     store = tmp_path_factory.mktemp("store")
     archive = reconfigured(default_archive, store, lambda settings: settings["handler"].update(quarter))

@@ -1,4 +1,4 @@
-"""Exported models on a real Triton Inference Server, where there is one with its ONNX Runtime backend."""
+"""Exported models on a real Triton Inference Server, if one with its ONNX Runtime backend is installed."""
 
 import json
 import re
@@ -43,14 +43,14 @@ pytestmark = [
     pytest.mark.skipif(not (CLIENTS / ".installed").exists(), reason="tritonclient is not installed; `make test` does"),
 ]
 ODD_NAMES = ("road, wet", 'a "quoted" \\name', "two\nlines", "Straße", "人", "tree 🌳", "</script>")
-#: Beside this repository's models: random ResNets whose classes have odd names, or are more than bytes can count.
+#: In addition to this repository's models: random ResNets with odd class names, or with more than 256 classes.
 RANDOM = {"odd": ODD_NAMES, "many": tuple(f"class {index}" for index in range(300))}
 NAMES = [*MODELS, *RANDOM]
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What Triton said of each model, and the folder of the pixels sent and the outputs that came."""
+    """Triton's description of each model, and the folder of the pixels sent and the outputs received."""
 
     described: dict[str, Any]
     folder: Path
@@ -92,7 +92,7 @@ def answers(checkpoints: dict[str, Path], photos: dict[str, Path], tmp_path_fact
 
 
 def batches(checkpoint: Path, photo: Path) -> dict[str, Pixels]:
-    """Return batches of uint8 RGB B×H×W×3: a photograph at the size for the model, with odd sides, and eight small pictures."""
+    """Return batches of uint8 RGB B×H×W×3: a photograph at the model's size, with odd sides, and eight small pictures."""
     image = DecodedImage.whole(read_image(photo))
     usual = resize_tile(image, WHOLE, network_size(ModelFiles(checkpoint).metadata().resize, image.size))
     odd, small = (resize_tile(image, WHOLE, size) for size in ((75, 133), (64, 48)))
@@ -105,7 +105,7 @@ def batches(checkpoint: Path, photo: Path) -> dict[str, Pixels]:
 
 @contextmanager
 def triton(folder: Path) -> Iterator[list[str]]:
-    """Serve folder/models on loopback; yield the addresses of HTTP and gRPC. What the server logs is in folder/log."""
+    """Serve folder/models on loopback; yield the addresses for HTTP and gRPC. The server logs to folder/log."""
     with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as another:
         ports = {"http": free.getsockname()[1], "grpc": another.getsockname()[1]}
     command = ["tritonserver", f"--model-repository={folder / 'models'}", "--model-control-mode=explicit", "--load-model=*"]
@@ -179,5 +179,5 @@ def test_a_client_can_ask_what_the_model_is(answers: Answers, checkpoints: dict[
 def test_triton_warns_of_nothing_in_the_repository(answers: Answers) -> None:
     warnings = re.findall(r"^(?:[WE]\d{4} |.*\[[WE]:onnxruntime).*", answers.log, re.MULTILINE)
 
-    # Of a machine without a GPU it warns.
+    # It warns if the machine has no GPU.
     assert [line for line in warnings if "onnxruntime" in line or any(f"'{name}'" in line for name in NAMES)] == []

@@ -1,10 +1,10 @@
-"""Calls exported models on a Triton Inference Server through tritonclient. Its interpreter has tritonclient.
+"""Call exported models on a Triton Inference Server through tritonclient. Run in an environment with tritonclient.
 
 Usage: triton_export.py HTTP_HOST:PORT GRPC_HOST:PORT FOLDER
 
-For each FOLDER/MODEL.NAME.npy of pixels, MODEL.NAME.npz has the outputs that came by HTTP and by gRPC. Then the images of
-MODEL.batch.npy are sent one by one, after Triton has been told to wait until it can run them together; their labels are in
-MODEL.together.npy. Prints as JSON what Triton said of each model.
+For each FOLDER/MODEL.NAME.npy of pixels, the outputs over HTTP and gRPC are written to MODEL.NAME.npz. Then the images of
+MODEL.batch.npy are sent one by one to Triton configured to wait until it can run them together; their labels are written
+to MODEL.together.npy. Triton's description of each model is printed as JSON.
 """
 
 import json
@@ -35,7 +35,7 @@ def call(protocol: ModuleType, client: Any, model: str, pixels: np.ndarray[Any, 
 
 
 def call_together(client: Any, model: str, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the labels of each image, which are sent one by one to a model that waits until it has a batch of them."""
+    """Return the labels of images sent one by one to a model that waits until it has a batch of them."""
     config = client.get_model_config(model)
     config["dynamic_batching"] = {"preferred_batch_size": [len(images)], "max_queue_delay_microseconds": TIMEOUT_S * 1_000_000}
     client.load_model(model, config=json.dumps(config))
@@ -44,7 +44,7 @@ def call_together(client: Any, model: str, images: np.ndarray[Any, Any]) -> np.n
 
 
 def describe(client: Any, model: str) -> dict[str, Any]:
-    """Return the model's parameters, the datatypes and shapes of its tensors, and the sizes of the batches that it ran."""
+    """Return the model's parameters, the datatypes and shapes of its tensors, and the sizes of its batches."""
     tensors = client.get_model_metadata(model)
     return {
         "parameters": {
@@ -56,7 +56,7 @@ def describe(client: Any, model: str) -> dict[str, Any]:
 
 
 def main(addresses: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Call each model and return what Triton said of it."""
+    """Call each model and return Triton's description of it."""
     by_http = http.InferenceServerClient(addresses[0], concurrency=16, connection_timeout=TIMEOUT_S, network_timeout=TIMEOUT_S)
     by_grpc = grpc.InferenceServerClient(addresses[1])
     for path in sorted(folder.glob("*.npy")):

@@ -26,7 +26,7 @@ ALIKE = {
     "deeplabv3plus_mobilenet_v3_large separable=True",
 }
 ROWS = [pytest.param(row, marks=pytest.mark.exhaustive if identifier(row) in ALIKE else ()) for row in TABLE]
-#: One row of each architecture, for what does not depend on the backbone.
+#: One row of each architecture, for tests that do not depend on the backbone.
 KINDS = {
     *("deeplabv1_vgg16", "deeplabv2_vgg16", "deeplabv3_mobilenet_v2", "deeplabv3plus_timm:resnet34"),
     *("smp_deeplabv3_resnet34", "smp_deeplabv3plus_mobilenet_v2"),
@@ -58,7 +58,7 @@ def network_of_kind(kind: ModelConfig) -> Network:
 
 
 class TestEveryNetwork:
-    """Return a row of `scripts.model_table.TABLE`, so that new rows are tested; those of `ALIKE` only in exhaustive runs."""
+    """Every row of `scripts.model_table.TABLE`, including new ones; rows of `ALIKE` only in exhaustive runs."""
 
     @pytest.mark.parametrize("size", [(65, 97), (50, 75), pytest.param((129, 64), marks=pytest.mark.exhaustive)])
     def test_logits_lie_on_its_grid_at_any_size(self, network: Network, config: ModelConfig, size: tuple[int, int]) -> None:
@@ -125,7 +125,7 @@ class TestEveryNetwork:
 
 
 class TestEveryArchitecture:
-    """By one row of `scripts.model_table.TABLE` each; by all when all is tried."""
+    """One row of `scripts.model_table.TABLE` for each architecture; all rows in exhaustive runs."""
 
     def test_it_can_be_exported(self, network_of_kind: Network) -> None:
         images = torch.randn(1, 3, 64, 80)

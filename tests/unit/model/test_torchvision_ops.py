@@ -18,7 +18,7 @@ assert torchvision_ops.DECLARED == ("nms", "qnms"), torchvision_ops.DECLARED
 """
 
 
-#: 70 MB that a worker would keep after its first explanation.
+#: The compiler takes 70 MB, which a worker would keep after its first explanation.
 WITHOUT_THE_COMPILER = """
 import sys
 from pathlib import Path

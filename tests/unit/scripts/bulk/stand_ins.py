@@ -12,7 +12,7 @@ from scripts.errors import UserError
 
 @dataclass(frozen=True)
 class Do:
-    """Preparation of a process that does stand-in tasks."""
+    """Prepares a process for stand-in tasks."""
 
     #: Each prepared process appends a line.
     log: Path

@@ -33,7 +33,7 @@ from tests.unit.scripts.rasters.support import InThisProcess  # noqa: E402
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do the work without processes of its own, each of which imports for seconds; some tests have them."""
+    """Do the work in this process, because others import for seconds; some tests start them."""
     for module in ("scripts.bulk.__main__", "scripts.rasters.command"):
         monkeypatch.setattr(f"{module}.make_executor", lambda _: InThisProcess())
 
@@ -125,7 +125,7 @@ def test_one_data_set_of_all_answers(small_archive: Path, photographs: Path, tmp
 def test_a_data_set_that_cannot_be_made_leaves_the_run_its_summary(
     small_archive: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (photographs / os.fsdecode(b"\xe9t\xe9.jpg")).write_bytes(photograph(5))  # Latin-1, as old archives have it.
+    (photographs / os.fsdecode(b"\xe9t\xe9.jpg")).write_bytes(photograph(5))  # Latin-1, as in old archives.
     out = tmp_path / "out"
     command = [str(photographs), "--archive", str(small_archive), "--out", str(out), "--merge", "coco", "--jobs", "1"]
     assert main(command) == 0

@@ -11,7 +11,7 @@ TRUTH = np.repeat(np.arange(2, dtype=np.uint8), 50).reshape(10, 10)
 
 
 def with_wrong_pixels(count: int) -> AccuracyLoss:
-    """Return the loss of a network that labelled everything right before, and `count` pixels of class 1 wrong after."""
+    """Return the loss of a network that labelled everything correctly, and then `count` pixels of class 1 wrong."""
     after = TRUTH.copy()
     after.flat[-count:] = 0
     return AccuracyLoss(1, 1 - count / 100, compare(TRUTH, TRUTH, 2), compare(after, TRUTH, 2))

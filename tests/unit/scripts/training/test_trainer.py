@@ -79,7 +79,7 @@ def test_two_processes_learn_what_one_does(network: Network, batch: Batch, tmp_p
     alone = copy.deepcopy(network)
     trainer(alone).step([batch], 0)
 
-    # This process is the first of the two: another would import for seconds.
+    # This process is the first of the two, because another would import for seconds.
     second = spawn(_learn_in_a_process, (1, network.state_dict(), batch, tmp_path), nprocs=1, join=False)
     _learn_in_a_process(0, 0, network.state_dict(), batch, tmp_path)
     while not second.join():
