@@ -1,7 +1,7 @@
-"""Labels and confidence of a raster's pixels from the scores of the one, two or four windows that cover them.
+"""Compute a raster's labels and confidence from the scores of the one, two or four windows that cover each pixel.
 
-Scores are interpolated and then blended, both linearly, and only then is the winner taken. Where every cell around a pixel, of
-every window, has one winner, no other class can win between them; only the other pixels are computed.
+Scores are interpolated and then blended, both linearly, before the winning class is taken. If all grid points around a pixel
+have the same winner in every window, no other class can win between them; only the other pixels are computed.
 """
 
 from collections.abc import Mapping
@@ -19,15 +19,15 @@ from handler.strips import row_strips
 from scripts.rasters.layout import Side, Stretch
 
 Floats = npt.NDArray[np.float32]
-#: Scores gathered at once.
+#: Most scores gathered at once.
 _VALUES_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
 class WindowScores:
-    """What the network says of one window, on its own grid."""
+    """The network's scores for one window, on the network's grid."""
 
-    #: Logits of one view, or the mean probabilities of several: C×h×w.
+    #: Logits of one view, or mean probabilities of several, C×h×w.
     scores: Logits
     #: Class probabilities, C×h×w.
     probabilities: Floats
@@ -39,25 +39,25 @@ class WindowScores:
 
     @cached_property
     def winners(self) -> npt.NDArray[np.int64]:
-        """The class that wins at each grid point, h×w."""
+        """The winning class at each grid point, h×w."""
         winners: npt.NDArray[np.int64] = self.points.argmax(axis=-1)
         return winners
 
     @cached_property
     def decided(self) -> npt.NDArray[np.bool_]:
-        """Whether one class wins at a grid point and at those to the right, below and across, h×w."""
+        """Whether the same class wins at a grid point and its right, lower and lower right neighbours, h×w."""
         rows = np.pad(self.winners, ((0, 1), (0, 1)), mode="edge")
         here = rows[:-1, :-1]
         decided: npt.NDArray[np.bool_] = (here == rows[1:, :-1]) & (here == rows[:-1, 1:]) & (here == rows[1:, 1:])
         return decided
 
 
-#: Scores by the window's row and column; None: the window has no valid pixel, so the network skips it.
+#: Scores by window row and column; None for windows without a valid pixel, which the network skips.
 Windows = Mapping[tuple[int, int], WindowScores | None]
 
 
 class _Along(NamedTuple):
-    """One side of a region: its pixels on the grids of one or two windows, and the weight of the second."""
+    """One axis of a region: its pixels on the grids of one or two windows, and the weight of the second window."""
 
     windows: tuple[int, ...]
     neighbours: tuple[Neighbours, ...]
@@ -67,17 +67,17 @@ class _Along(NamedTuple):
 def blend_region(
     windows: Windows, sides: tuple[Side, Side], stretches: tuple[Stretch, Stretch], dtype: npt.DTypeLike
 ) -> tuple[LabelMap, npt.NDArray[np.uint8]] | None:
-    """Label the pixels where a stretch of rows crosses one of columns.
+    """Label the pixels where a stretch of rows crosses a stretch of columns.
 
     Args:
         windows: the scores of every window that the stretches name.
         sides: the raster's rows and columns.
         stretches: the rows and columns to label.
-        dtype: of the labels.
+        dtype: type of the labels.
 
     Returns:
-        Class indices h×w, and the blended probability of each pixel's class times 255; None if a window saw nothing, since
-        none of these pixels is valid then.
+        Class indices, h×w, and the blended probability of each pixel's class times 255, or None if a window was skipped, in
+        which case none of these pixels is valid.
     """
     chosen = [[windows[row, column] for column in stretches[1].windows] for row in stretches[0].windows]
     shown = [[window for window in line if window is not None] for line in chosen]
@@ -122,7 +122,7 @@ def _label(windows: list[list[WindowScores]], rows: _Along, columns: _Along) -> 
 def _scores_at(
     window: WindowScores, down: Neighbours, across: Neighbours, y: npt.NDArray[np.int64], x: npt.NDArray[np.int64]
 ) -> Floats:
-    """Interpolate a window's scores at n pixels, n×C."""
+    """Interpolate a window's scores at n pixels; return n×C."""
     (above, below, low), (left, right, near) = (tuple(part[place] for part in axis) for axis, place in ((down, y), (across, x)))
     columns = []
     for side in (left, right):
@@ -147,7 +147,7 @@ def _confidence(windows: list[list[WindowScores]], rows: _Along, columns: _Along
 
 
 def _plane(values: Floats, down: Neighbours, across: Neighbours) -> Floats:
-    """Interpolate one class's probabilities at all pixels, h×w."""
+    """Interpolate one class's probabilities at all pixels; return h×w."""
     left, right, near = across
     lines = values[:, left] + (values[:, right] - values[:, left]) * near
     above, below, low = down
@@ -162,6 +162,6 @@ def _mix(
     y: npt.NDArray[np.int64],
     x: npt.NDArray[np.int64],
 ) -> Floats:
-    """Blend what one, two or four windows say. Where they agree the result is what they say, to the last bit."""
+    """Blend the values of one, two or four windows. If they agree, the result is bit-identical to their value."""
     lines = [line[0] if across is None else line[0] + (line[1] - line[0]) * across[x] for line in values]
     return lines[0] if down is None else lines[0] + (lines[1] - lines[0]) * down[y]

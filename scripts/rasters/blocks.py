@@ -1,4 +1,4 @@
-"""Segment one block of a raster: read → resample → network → blend. Blocks know nothing of each other."""
+"""Segment one block of a raster: read → resample → network → blend. Blocks are independent of each other."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,29 +19,29 @@ from scripts.rasters.plan import BlockTask, RasterPlan
 from scripts.rasters.reading import RasterReader
 from scripts.rasters.resampling import resample
 
-#: Pixels of the raster read at once.
+#: Most pixels of the raster to read at once.
 _PIXELS_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
 class Block:
-    """What became of a block's pixels."""
+    """A segmented block."""
 
-    #: Class indices h×w; `void_index` where the raster has no data.
+    #: Class indices, h×w; `void_index` where the raster has no data.
     labels: LabelMap
     #: Probabilities of the labels times 255, uint8 h×w; 0 where the raster has no data.
     confidence: npt.NDArray[np.uint8]
-    #: Its polygons; None unless they are wanted.
+    #: The block's polygons, or None if they are not requested.
     pieces: Pieces | None
 
 
 def label_type(classes: int) -> np.dtype[np.unsignedinteger]:
-    """Return the type of labels, which holds the indices of `classes` and the void label."""
+    """Return the type of labels, which can hold `classes` indices and the void label."""
     return np.dtype(np.uint8) if classes <= 255 else np.dtype(np.uint16)
 
 
 def void_index(classes: int) -> int:
-    """Return the label of pixels without data: the greatest that `label_type` holds."""
+    """Return the label of pixels without data: the greatest value of `label_type`."""
     return int(np.iinfo(label_type(classes)).max)
 
 
@@ -49,11 +49,11 @@ def segment_block(task: BlockTask, pipeline: Pipeline, reader: RasterReader) -> 
     """Segment one block.
 
     Raises:
-        RasterError: the raster is broken or out of reach there.
+        RasterError: the raster is damaged or unreachable there.
         EngineFault: the network fails.
     """
     plan, void = task.plan, void_index(len(pipeline.labels.names))
-    # A border of one pixel shows where the polygons of the blocks around it have corners.
+    # A border of one pixel shows where neighbouring blocks' polygons have corners.
     outer = _widened(task.area[0], plan.rows.pixels), _widened(task.area[1], plan.columns.pixels)
     shape = tuple(part.stop - part.start for part in outer)
     labels = np.full(shape, void, label_type(len(pipeline.labels.names)))
@@ -75,7 +75,7 @@ def segment_block(task: BlockTask, pipeline: Pipeline, reader: RasterReader) -> 
 
 
 class _Scanner:
-    """Runs the network over the windows of a block, row by row, and keeps no more than two rows."""
+    """Runs the network over a block's windows, row by row, keeping at most two rows."""
 
     def __init__(self, plan: RasterPlan, pipeline: Pipeline, reader: RasterReader, area: tuple[slice, slice]) -> None:
         self._plan = plan
@@ -84,11 +84,11 @@ class _Scanner:
         self._area = area
         self._across = list(plan.columns.stretches(area[1]))
         self._columns = sorted({window for stretch in self._across for window in stretch.windows})
-        #: Which pixels of `area` the raster has data for; complete after `regions`.
+        #: Pixels of `area` for which the raster has data; complete after `regions`.
         self.valid = np.zeros([part.stop - part.start for part in area], np.bool_)
 
     def regions(self) -> Iterator[tuple[tuple[Stretch, Stretch], Windows]]:
-        """Yield every region that the same windows label, with at least their scores."""
+        """Yield every region labelled by the same windows, with the scores of at least those windows."""
         windows: dict[tuple[int, int], WindowScores | None] = {}
         for down in self._plan.rows.stretches(self._area[0]):
             windows = {place: scores for place, scores in windows.items() if place[0] in down.windows}
@@ -118,7 +118,7 @@ class _Scanner:
         return windows
 
     def _infer(self, images: Sequence[RGBImage]) -> list[WindowScores]:
-        """Run the network on windows as the pipeline does on images, but at their own size."""
+        """Run the network on windows as the pipeline does on images, but without resizing."""
         height, width = images[0].shape[:2]
         policy = self._pipeline.metadata.resize.model_copy(update={"side": "long", "size": max(height, width)})
         plan = ViewPlan.for_image((height, width), policy, self._plan.inference)
@@ -128,7 +128,7 @@ class _Scanner:
         return [_scores(members, [next(logits) for _ in members], temperature) for members in views]
 
     def _read(self, down: slice, across: slice, places: dict[int, slice]) -> tuple[RGBImage, set[int]]:
-        """Read rows and columns as the network sees them, and the windows at `places` in them that have any data."""
+        """Read rows and columns in network pixels; also return which of the windows at `places` in them have any data."""
         rows, columns = self._plan.samplings
         source_columns = columns.sources(across)
         lines = max(1, int(_PIXELS_AT_ONCE / rows.ratio / (source_columns.stop - source_columns.start)))
@@ -158,7 +158,7 @@ class _Scanner:
 
 
 def _scores(views: Sequence[View], logits: Sequence[npt.NDArray[np.float32]], temperature: float) -> WindowScores:
-    """Choose what is interpolated, as the pipeline does: logits of a single view, mean probabilities of several."""
+    """Choose the scores to interpolate, as the pipeline does: logits of a single view, mean probabilities of several."""
     if len(views) == 1:
         return WindowScores(logits[0], softmax(logits[0], temperature))
     probabilities = mean_probabilities(views, logits)
@@ -174,5 +174,5 @@ def _widened(part: slice, length: int) -> slice:
 
 
 def _within(part: slice, whole: slice) -> slice:
-    """Return `part` counted from where `whole` begins."""
+    """Return `part` relative to the start of `whole`."""
     return slice(part.start - whole.start, part.stop - whole.start)

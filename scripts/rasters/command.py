@@ -5,8 +5,8 @@ python -m scripts.rasters county.vrt --archive MODEL.mar --out masks --format la
 python -m scripts.rasters s3://bucket/scene.tif --archive MODEL.mar --out s3://bucket/masks --option bands=4,3,2
 python -m scripts.bulk --raster town.tif …                                     the same program
 
-The labels of FOLDER/a/town.tif are OUT/a/town.labels.tif, a Cloud Optimized GeoTIFF that lies over the raster exactly. The same
-command continues after an interruption. docs/rasters.md has the options.
+The labels of FOLDER/a/town.tif are OUT/a/town.labels.tif, a Cloud Optimized GeoTIFF aligned exactly with the raster. The same
+command continues after an interruption. docs/rasters.md describes the options.
 """
 
 import math
@@ -35,21 +35,21 @@ from scripts.rasters.run import LABELS, SUFFIXES, RasterJob, RasterReport, is_ou
 from scripts.rasters.worker import PrepareBlocks
 from scripts.segment.inputs import walk_files
 
-#: Endings of the rasters that are looked for in folders.
+#: Suffixes of rasters to look for in folders.
 RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".img"})
-#: Options of the server that a raster has, and those that only rasters have.
+#: Request options that also apply to rasters, and options that only rasters have.
 _SHARED, _OWN = ("bands", "range", "scales", "flip", "tolerance"), ("nodata", "resolution")
 
 
 def run(argv: list[str], prog: str = "python -m scripts.rasters") -> int:
-    """Carry out the command line, without the program's name; return the exit code.
+    """Run the program; return the exit code.
 
     Args:
-        argv: the words after the program's name.
-        prog: what the user typed to start the program.
+        argv: command-line arguments, without the program's name.
+        prog: how the user started the program, for messages.
 
     Raises:
-        UserError, ConfigurationError, CheckpointError, SegmentationError: nothing can be done at all.
+        UserError, ConfigurationError, CheckpointError, SegmentationError: no raster can be segmented at all.
     """
     arguments = _parser(prog).parse_args(argv)
     executor = make_executor(arguments)
@@ -74,10 +74,10 @@ def run(argv: list[str], prog: str = "python -m scripts.rasters") -> int:
 
 
 def _jobs(sources: Iterable[str], folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield each raster, and the path of its outputs without their endings.
+    """Yield each raster, and the path of its outputs without their suffixes.
 
     Raises:
-        RasterError: a source is missing, or two have one name.
+        RasterError: a source is missing, or two have the same name.
     """
     names: dict[Path, str] = {}
     for location in sources:
@@ -89,12 +89,12 @@ def _jobs(sources: Iterable[str], folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def find_rasters(location: str) -> Iterator[tuple[str, PurePosixPath]]:
-    """Yield the rasters of a file, folder or URL, each with its path inside a folder, without its ending.
+    """Yield the rasters at a file, folder or URL, each with its path relative to the folder, without suffix.
 
-    Hidden files of a folder are left out, and so are outputs of this program.
+    Hidden files and outputs of this program are skipped in folders.
 
     Raises:
-        RasterError: it is missing, cannot be read or holds no rasters.
+        RasterError: the location is missing, cannot be read or holds no rasters.
     """
     if "://" in location or location.startswith("/vsi"):
         yield location, PurePosixPath(PurePosixPath(location.partition("?")[0]).stem)
@@ -116,11 +116,11 @@ def find_rasters(location: str) -> Iterator[tuple[str, PurePosixPath]]:
 
 
 def _template(archive: ModelArchive, labels: Labels, arguments: Namespace) -> RasterJob:
-    """Return the job of every raster but for its names.
+    """Return the job that is the same for all rasters, except for the names.
 
     Raises:
-        UsageError: an option is unknown to rasters, or its value is not allowed.
-        InvalidOption: likewise.
+        UsageError: an option does not apply to rasters, or its value is not allowed.
+        InvalidOption: the value of a request option is not allowed.
     """
     texts = dict(arguments.option)
     for name in texts:
@@ -186,7 +186,7 @@ def _parser(prog: str) -> Parser:
         "--work",
         type=Path,
         metavar="DIR",
-        help="where outputs for a URL are made, and where a run that was interrupted goes on (~/.cache/deeplab-serve/rasters)",
+        help="where outputs for a URL are made, and interrupted runs continue (~/.cache/deeplab-serve/rasters)",
     )
     parser.add_argument(
         "--format", type=some_of(SUFFIXES), default=(LABELS,), metavar="NAME,...", help=f"{', '.join(SUFFIXES)} ({LABELS})"

@@ -4,4 +4,4 @@ from scripts.errors import UserError
 
 
 class RasterError(UserError):
-    """A raster cannot be read, or not be segmented as requested."""
+    """A raster cannot be read, or cannot be segmented as requested."""

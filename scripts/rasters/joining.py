@@ -1,4 +1,4 @@
-"""Join the pieces of blocks to polygons of the whole raster, in bounded memory."""
+"""Join blocks' pieces into polygons of the whole raster, in bounded memory."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -13,8 +13,8 @@ from scripts.rasters.plan import BlockTask
 if TYPE_CHECKING:
     import shapely
 
-#: Vertices of unfinished polygons that are held at once; 100 bytes each while they are joined. If there are more, the largest
-#: polygon is written in parts.
+#: Most vertices of unfinished polygons to hold, at 100 bytes each while they are joined. Beyond this, the largest polygon is
+#: written in parts.
 MOST_VERTICES = 4_000_000
 
 
@@ -30,7 +30,7 @@ class Feature:
 
 
 class _Piece(NamedTuple):
-    """A piece that reaches the edge of its block: the block's number and its own in the block."""
+    """A piece that touches the edge of its block: the block's number, and the piece's number in the block."""
 
     block: int
     number: int
@@ -41,11 +41,11 @@ _Edge = tuple[int, Indices, Indices]
 
 
 class PieceIndex:
-    """Knows which pieces of neighbouring blocks belong together. Blocks are added row by row."""
+    """Tracks which pieces of neighbouring blocks belong together. Blocks are added row by row."""
 
     def __init__(self) -> None:
         self._parents: dict[_Piece, _Piece] = {}
-        #: The lower edges of the blocks above, by column, and the right edge of the block before.
+        #: The lower edges of the blocks above, by column, and the right edge of the previous block.
         self._above: dict[int, _Edge] = {}
         self._before: _Edge = (0, np.empty(0, np.int64), np.empty(0, np.int64))
         self._blocks = 0
@@ -67,7 +67,7 @@ class PieceIndex:
         self._before = (block, right, classes)
 
     def last_blocks(self) -> dict[_Piece, int]:
-        """Return, for the first piece of each polygon, the number of the last block that it reaches."""
+        """Return the number of the last block that each polygon reaches, by the polygon's first piece."""
         last: dict[_Piece, int] = {}
         for piece in self._parents:
             first = self.find(piece)
@@ -75,7 +75,7 @@ class PieceIndex:
         return last
 
     def find(self, piece: _Piece) -> _Piece:
-        """Return the first piece of the polygon that `piece` belongs to."""
+        """Return the first piece of the polygon to which `piece` belongs."""
         path = []
         while (parent := self._parents[piece]) != piece:
             path.append(piece)
@@ -96,7 +96,7 @@ class PieceIndex:
 
 
 class _Pending:
-    """A polygon some of whose pieces may be to come."""
+    """A polygon that may have further pieces."""
 
     def __init__(self) -> None:
         self._pieces: list[Feature] = []
@@ -118,17 +118,17 @@ class _Pending:
         return Feature(polygon, self._pieces[0].class_index, pixels, score)
 
     def cut(self) -> Iterator[Feature]:
-        """Return what is there of it, cut along the blocks."""
+        """Return the pieces collected so far, cut along block edges."""
         return iter(self._pieces)
 
 
 def join_pieces(blocks: Iterable[Pieces], index: PieceIndex, most_vertices: int = MOST_VERTICES) -> Iterator[Feature]:
-    """Join the pieces of all blocks, in the order in which `index` has seen them; yield polygons as they are complete.
+    """Join the pieces of all blocks; yield polygons as they become complete.
 
     Args:
-        blocks: the pieces of each block.
-        index: has seen all of them.
-        most_vertices: of unfinished polygons at once; beyond it, what is there of the largest is yielded piece by piece.
+        blocks: the pieces of each block, in the order in which they were added to `index`.
+        index: has had all blocks added.
+        most_vertices: most vertices of unfinished polygons; beyond it, the largest polygon is yielded piece by piece.
     """
     import shapely
 

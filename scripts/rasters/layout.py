@@ -1,8 +1,8 @@
-"""Where windows lie along each side of a raster, and how much each counts at a pixel.
+"""Where windows lie along each side of a raster, and their weights at each pixel.
 
-Positions are counted in pixels as the network sees them, from the raster's edge: 0 is the outer edge of the first pixel. The
-raster's own pixels are larger or smaller if a resolution is chosen. Everything here depends on the pixel alone and not on the
-block that it is computed in, so blocks may be computed in any order, by any process.
+Positions are in network pixels from the raster's edge: 0 is the outer edge of the first pixel. The raster's own pixels are
+larger or smaller if a resolution is chosen. Everything here depends only on the pixel and not on the block in which it is
+computed, so blocks may be computed in any order, by any process.
 """
 
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-#: The least overlap of two windows. Below it a window's outermost cells, which see least, would show.
+#: The least overlap of two windows. With less, a window's outermost cells, which see the least context, would show.
 LEAST_OVERLAP = 16
-#: Pixels at either end of an overlap where only the nearer window counts: the other's values have no neighbours there.
+#: Pixels at either end of an overlap where only the nearer window counts, as the other's values lack neighbours there.
 _MARGIN = 8
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Pixels along one side that the same one or two windows label."""
+    """Pixels along one side that are labelled by the same one or two windows."""
 
     pixels: slice
     windows: tuple[int, ...]
-    #: Weight of the second window, 0 to 1; float32, one per pixel. None if there is only one window.
+    #: Weight of the second window, 0 to 1, float32, one per pixel; None if there is only one window.
     weight: npt.NDArray[np.float32] | None
 
 
@@ -33,37 +33,37 @@ class Stretch:
 class Side:
     """One side of a raster, covered by overlapping windows."""
 
-    #: The raster's pixels, and how many the network sees of them.
+    #: Length in raster pixels and in network pixels.
     pixels: int
     seen: int
-    #: The length of every window, and the least that neighbours share, as the network sees them.
+    #: The length of every window, and the least overlap of neighbours, in network pixels.
     window: int
     overlap: int
 
     @classmethod
     def covered(cls, pixels: int, seen: int, window: int, overlap: int) -> "Side":
-        """Cover a side; one that is shorter than a window is covered by one as long as itself."""
+        """Cover a side with windows; a side shorter than a window gets one window of its own length."""
         return cls(pixels, seen, min(window, seen), overlap)
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        """Where each window begins: evenly spread, the first and the last flush with the raster's edges."""
+        """Where each window begins: evenly spaced, the first and the last flush with the raster's edges."""
         room = self.seen - self.window
-        if room == 0:  # A side that is no longer than a window, and perhaps than an overlap.
+        if room == 0:  # The side is no longer than a window, and perhaps no longer than an overlap.
             return (0,)
         steps = -(-room // (self.window - self.overlap))
         return tuple(index * room // steps for index in range(steps + 1))
 
     @cached_property
     def _ramps(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Where the weight begins and ends to pass from each window to the next: in the middle of what they share."""
+        """Where the weight begins and ends passing from each window to the next: in the middle of their overlap."""
         starts = np.array(self.starts, np.float64)
         middles = (starts[1:] + starts[:-1] + self.window) / 2
         half = self.overlap / 2 - -(-self.overlap // _MARGIN)
         return middles - half, middles + half
 
     def centres(self, pixels: slice) -> npt.NDArray[np.float64]:
-        """Return the positions of the centres of the raster's `pixels`."""
+        """Return the centre positions of the raster's `pixels`."""
         return (np.arange(pixels.start, pixels.stop) + 0.5) * (self.seen / self.pixels)
 
     def stretches(self, pixels: slice) -> Iterator[Stretch]:
@@ -85,10 +85,10 @@ class Side:
             yield Stretch(place, (window, window + 1), weight.astype(np.float32))
 
     def blocks(self, windows: int) -> list[slice]:
-        """Split the raster's pixels where only one window counts, about every `windows` of them."""
+        """Split the raster's pixels about every `windows` windows, at positions where only one window counts."""
         begins, ends = self._ramps
         inner = range(windows, len(self.starts) - windows // 2 - 1, windows)
-        # Window `index` counts alone from the end of the ramp before it to the beginning of the one after it.
+        # Only window `index` counts from the end of the ramp before it to the beginning of the next.
         cuts = [round((ends[index - 1] + begins[index]) / 2 * (self.pixels / self.seen)) for index in inner]
         edges = sorted({0, *cuts, self.pixels})
         return [slice(start, stop) for start, stop in pairwise(edges)]

@@ -1,4 +1,4 @@
-"""What a run needs to know of a model without loading its network."""
+"""What a run needs to know about a model without loading its network."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from model.metadata import ResizePolicy
 
 @dataclass(frozen=True)
 class ModelCard:
-    """A model's classes, the size at which it sees images, and what tells it from others."""
+    """A model's classes, input size and identity."""
 
     identity: ModelIdentity
     labels: Labels
     policy: ResizePolicy
-    #: The archive's defaults.
+    #: The archive's default options.
     inference: InferenceOptions
     #: SHA-256 of the archive's contents.
     digest: str

@@ -1,4 +1,4 @@
-"""Blocks that are done, as files: what a run that was interrupted continues from."""
+"""Finished blocks as files, from which an interrupted run continues."""
 
 import io
 import shutil
@@ -14,15 +14,15 @@ from scripts.rasters.pieces import Pieces
 from scripts.rasters.plan import BlockTask
 
 _PLAN = "plan.json"
-#: Level 1 of zlib: labels shrink to a hundredth at any.
+#: Level 1 of zlib: labels shrink to a hundredth at any level.
 _LEVEL = 1
 
 
 class Parts:
-    """A folder of blocks, all by one plan."""
+    """A folder of blocks that were made with one plan."""
 
     def __init__(self, folder: Path, plan: str) -> None:
-        """Open the folder; blocks in it by another plan than `plan`, a text that says all that decides them, are removed."""
+        """Open the folder and remove blocks made with a different `plan`, a text of everything that determines them."""
         self._folder = folder
         noted = folder / _PLAN
         if not noted.is_file() or noted.read_text("utf-8") != plan:
@@ -30,15 +30,15 @@ class Parts:
             write_atomically(noted, plan.encode())
 
     def missing(self, tasks: list[BlockTask]) -> list[BlockTask]:
-        """Return those of `tasks` that are not done."""
+        """Return the `tasks` that are not done."""
         return [task for task in tasks if not self._path(task).is_file()]
 
     def add(self, task: BlockTask, block: bytes) -> None:
-        """Keep an encoded block."""
+        """Store an encoded block."""
         write_atomically(self._path(task), block)
 
     def load(self, task: BlockTask) -> Block:
-        """Return a block that is done."""
+        """Return a finished block."""
         return decode_block(self._path(task).read_bytes())
 
     def remove(self) -> None:
@@ -51,7 +51,7 @@ class Parts:
 
 
 def encode_block(block: Block) -> bytes:
-    """Pack a block into bytes, the same for the same block."""
+    """Encode a block as bytes, deterministically."""
     arrays: dict[str, Any] = {"labels": block.labels, "confidence": block.confidence}
     if block.pieces is not None:
         arrays |= _pack_pieces(block.pieces)
@@ -61,7 +61,7 @@ def encode_block(block: Block) -> bytes:
 
 
 def decode_block(data: bytes) -> Block:
-    """Unpack what `encode_block` has packed."""
+    """Decode the bytes from `encode_block`."""
     with np.load(io.BytesIO(zlib.decompress(data)), allow_pickle=False) as arrays:
         pieces = _unpack_pieces(dict(arrays)) if "classes" in arrays else None
         return Block(arrays["labels"], arrays["confidence"], pieces)
@@ -74,7 +74,7 @@ def _pack_pieces(pieces: Pieces) -> dict[str, Any]:
     if len(pieces.polygons):
         _, points, (rings, parts) = shapely.to_ragged_array(pieces.polygons)
     return {
-        "points": points.astype(np.int32),  # Whole pixels: simplifying only drops points.
+        "points": points.astype(np.int32),  # Whole pixels: simplification only drops points.
         "rings": rings,
         "parts": parts,
         "classes": pieces.classes,

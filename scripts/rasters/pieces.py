@@ -1,4 +1,4 @@
-"""Polygons of one block, simplified together with their neighbours'."""
+"""Polygons of one block, simplified consistently with neighbouring blocks."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,22 +10,22 @@ from handler.masks.components import number_components
 from handler.masks.label_map import LabelMap
 from handler.masks.polygons import Polygon, outline_parts
 
-#: Stands where there is no polygon.
+#: Marks pixels without a polygon.
 NO_PIECE = -1
 Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """The connected parts of the classes in a block, in pixels from the raster's upper left corner; x right, y down."""
+    """The connected parts of classes in a block, in pixels from the raster's upper left corner, x right and y down."""
 
-    #: n shapely polygons. With the pieces of other blocks they neither overlap nor leave gaps.
+    #: n shapely polygons. They neither overlap with the pieces of other blocks nor leave gaps.
     polygons: npt.NDArray[np.object_]
-    #: Class index, number of pixels, and sum of their confidence (0 to 255) of each, n.
+    #: Class index, number of pixels and sum of their confidence (0 to 255) for each polygon, n.
     classes: Indices
     pixels: Indices
     confidence: Indices
-    #: The pieces along the block's upper, lower, left and right edge, by pixel; `NO_PIECE` where there is none.
+    #: The piece at each pixel along the block's upper, lower, left and right edges, or `NO_PIECE`.
     edges: tuple[Indices, Indices, Indices, Indices]
 
 
@@ -39,16 +39,16 @@ def trace_pieces(
 ) -> Pieces:
     """Trace the connected parts of a block.
 
-    Lines between two parts are simplified once, for both. Points on the block's edge stay, so that pieces of neighbouring
-    blocks fit.
+    Lines between two parts are simplified once for both. Points on the block's edge are kept, so that pieces of neighbouring
+    blocks fit together.
 
     Args:
-        labels: class indices of the block and of one pixel around it, where the raster has one.
-        confidence: of the block's pixels, h×w.
+        labels: class indices of the block, and of one pixel around it where the raster continues.
+        confidence: confidence of the block's pixels, h×w.
         inner: the block's rows and columns in `labels`.
         area: its rows and columns in the raster.
-        tolerance: as in `trace_polygons`.
-        omitted: labels that get no polygon.
+        tolerance: see `trace_polygons`.
+        omitted: labels that get no polygons.
     """
     import shapely
     from rasterio import features
@@ -78,7 +78,7 @@ def trace_pieces(
 
 
 def _sum_by_part(values: npt.NDArray[Any] | None, ids: npt.NDArray[np.int32], parts: Indices) -> Indices:
-    """Sum `values` over the pixels of each of `parts`; None: count the pixels."""
+    """Sum `values` over the pixels of each part, or count the pixels if None."""
     # Sums of whole numbers below 2**53 are exact in floats.
     sums: Indices = np.bincount(ids.ravel(), weights=values, minlength=int(ids.max()) + 1)[parts].astype(np.int64)
     return sums

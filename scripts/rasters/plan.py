@@ -1,4 +1,4 @@
-"""How a raster is cut: windows that the network sees, and blocks of them that are computed and written as one."""
+"""How a raster is divided: windows for the network, and blocks of windows that are computed and written together."""
 
 import math
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from scripts.rasters.layout import LEAST_OVERLAP, Side
 from scripts.rasters.reading import RasterOptions, RasterReader, Shown
 from scripts.rasters.resampling import Resampling
 
-#: How many times coarser or finer than the raster the network may see it.
+#: Greatest ratio between the raster's resolution and the network's, either way.
 MOST_RESAMPLED = 8
-#: Pixels of the raster in a block, about. With polygons one takes 300 to 400 MB; blocks three times as large take twice the
-#: memory, and as long.
+#: Approximate number of raster pixels in a block. With polygons, a block takes 300 to 400 MB; blocks three times as large take
+#: twice the memory, and are no faster.
 _BLOCK_PIXELS = 8_000_000
-#: The sizes of a window, as those of a checkpoint's resize policy.
+#: The range of window sizes, as for a checkpoint's resize policy.
 LEAST_WINDOW, GREATEST_WINDOW = 64, 4096
 
 
 @dataclass(frozen=True)
 class Cutting:
-    """Sizes of windows, in pixels as the network sees them; None: chosen by the model."""
+    """Window sizes in network pixels; None for the model's choice."""
 
     window: int | None = None
     overlap: int | None = None
@@ -29,7 +29,7 @@ class Cutting:
 
 @dataclass(frozen=True)
 class RasterPlan:
-    """All that decides what a raster's pixels become, apart from the model."""
+    """Everything that determines a raster's result, besides the model."""
 
     source: str
     options: RasterOptions
@@ -37,12 +37,12 @@ class RasterPlan:
     rows: Side
     columns: Side
     inference: InferenceOptions
-    #: That of polygons, in pixels; None: none are wanted.
+    #: Tolerance of polygons, in pixels; None for no polygons.
     tolerance: float | None
 
     @property
     def samplings(self) -> tuple[Resampling, Resampling]:
-        """How rows and columns become those that the network sees."""
+        """How rows and columns are resampled for the network."""
         return Resampling(self.rows.pixels, self.rows.seen), Resampling(self.columns.pixels, self.columns.seen)
 
 
@@ -51,15 +51,15 @@ class BlockTask:
     """A block of a raster: the unit of work."""
 
     plan: RasterPlan
-    #: Its place among the raster's blocks, by row and column.
+    #: Position among the raster's blocks, by row and column.
     place: tuple[int, int]
-    #: Its first row and the one after its last, and its columns likewise.
+    #: The first row and the row after the last, and the same for columns.
     row_range: tuple[int, int]
     column_range: tuple[int, int]
 
     @property
     def area(self) -> tuple[slice, slice]:
-        """Its rows and columns."""
+        """The block's rows and columns."""
         return slice(*self.row_range), slice(*self.column_range)
 
 
@@ -71,13 +71,13 @@ def make_plan(
     cutting: Cutting,
     tolerance: float | None,
 ) -> RasterPlan:
-    """Lay windows over a raster.
+    """Cover a raster with windows.
 
-    Windows are squares of the size at which the checkpoint's policy shows an image to the network, rounded up to its
-    multiple. One pixel of a window is one pixel of the network's input.
+    Windows are squares of the size to which the checkpoint's policy resizes images, rounded up to its multiple. One pixel of a
+    window is one pixel of the network's input.
 
     Raises:
-        RasterError: the resolution is too far from the raster's, or an overlap does not fit its window.
+        RasterError: the resolution is too far from the raster's, or the overlap does not fit the window.
     """
     window = -(-(cutting.window or policy.size) // policy.multiple) * policy.multiple
     overlap = window // 4 if cutting.overlap is None else cutting.overlap
@@ -101,7 +101,7 @@ def list_blocks(plan: RasterPlan) -> list[BlockTask]:
 
 
 def _seen_size(reader: RasterReader, resolution: float | None) -> tuple[int, int]:
-    """Return the height and width at which the network sees the whole raster."""
+    """Return the height and width of the whole raster in network pixels."""
     if resolution is None:
         return reader.size
     height, width = (

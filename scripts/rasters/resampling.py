@@ -1,7 +1,7 @@
-"""Resampling of rows and columns in which every output pixel depends on its own place alone.
+"""Resample rows and columns so that each output pixel depends only on its own position.
 
-Pillow's and GDAL's results depend, by rounding, on the part of the raster that is resized at once. Here a pixel's taps and
-weights are those of its number from the raster's edge, and are summed in one order, so windows agree to the last bit.
+Because of rounding, Pillow's and GDAL's results depend on the part of the raster that is resized at once. Here a pixel's taps
+and weights follow from its index from the raster's edge and are summed in a fixed order, so windows agree to the last bit.
 """
 
 import math
@@ -17,18 +17,18 @@ _Values = npt.NDArray[np.uint8 | np.float32]
 
 @dataclass(frozen=True)
 class Resampling:
-    """How one side of `pixels` becomes `seen`: bilinear, antialiased where it shrinks; half-pixel centres."""
+    """Resampling of one side from `pixels` to `seen` pixels: bilinear, antialiased when shrinking, half-pixel centres."""
 
     pixels: int
     seen: int
 
     @property
     def ratio(self) -> float:
-        """The raster's pixels in each pixel that is seen."""
+        """Raster pixels per output pixel."""
         return self.pixels / self.seen
 
     def sources(self, seen: slice) -> slice:
-        """Return the raster's pixels on which those that are `seen` depend."""
+        """Return the raster pixels on which the output pixels `seen` depend."""
         if self.pixels == self.seen:
             return seen
         reach = max(1.0, self.ratio)
@@ -37,7 +37,7 @@ class Resampling:
         return slice(max(0, first), min(self.pixels, last))
 
     def taps(self, seen: slice) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Return, for each seen pixel, the raster's pixels it is the mean of, n×k, and their weights, which sum to 1."""
+        """Return, for each output pixel, the raster pixels that it averages, n×k, and their weights, which sum to 1."""
         reach = max(1.0, self.ratio)
         centre = (np.arange(seen.start, seen.stop) + 0.5) * self.ratio
         first = np.floor(centre - reach).astype(np.int64)
@@ -49,12 +49,12 @@ class Resampling:
 
 
 def resample(image: RGBImage, rows: Resampling, columns: Resampling, seen: tuple[slice, slice]) -> RGBImage:
-    """Resample part of a raster to the pixels `seen` (rows, columns): uint8 RGB h×w×3.
+    """Resample part of a raster to the output pixels `seen` (rows, columns); return uint8 RGB h×w×3.
 
     Args:
-        image: the raster's pixels that `sources` of both sides name, uint8 RGB.
-        rows: how the raster's height becomes that which is seen.
-        columns: how its width does.
+        image: the raster pixels given by `sources` for both sides, uint8 RGB.
+        rows: resampling of the raster's height.
+        columns: resampling of the raster's width.
         seen: the rows and columns to compute.
     """
     result: _Values = image
@@ -69,7 +69,7 @@ def resample(image: RGBImage, rows: Resampling, columns: Resampling, seen: tuple
 
 def _resample_axis(values: _Values, side: Resampling, seen: slice, axis: int) -> npt.NDArray[np.float32]:
     index, weights = side.taps(seen)
-    # Taps of weight 0 may lie beyond the pixels that were read.
+    # Taps with weight 0 may lie beyond the pixels that were read.
     index = np.clip(index - side.sources(seen).start, 0, values.shape[axis] - 1)
     shape = [1, 1, 1]
     shape[axis] = -1

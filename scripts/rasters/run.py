@@ -33,7 +33,7 @@ Prepare = Callable[[], Callable[[BlockTask], bytes | BlockFault]]
 
 _DEFAULT_OPTIONS, _DEFAULT_CUTTING = RasterOptions(), Cutting()
 LABELS, CONFIDENCE = "labels", "confidence"
-#: The endings of a raster's outputs, by format.
+#: Suffixes of a raster's outputs, by format.
 SUFFIXES = {
     LABELS: ".labels.tif",
     CONFIDENCE: ".confidence.tif",
@@ -41,24 +41,24 @@ SUFFIXES = {
     "geojson": ".geojson",
     "geoparquet": ".parquet",
 }
-#: The ending of the record of a raster that is finished.
+#: Suffix of a finished raster's record.
 RECORD = ".json"
-#: The ending of the folder of blocks of one that is not.
+#: Suffix of an unfinished raster's folder of blocks.
 PARTS = ".parts"
 
 
 @dataclass(frozen=True)
 class RasterJob:
-    """A raster and what is wanted of it."""
+    """A raster and its requested outputs."""
 
-    #: A path, a URL, or a name that GDAL knows.
+    #: A path, a URL or a name that GDAL can open.
     source: str
     #: Outputs are this path with the `SUFFIXES` of `formats`.
     out: Path
     formats: tuple[str, ...] = (LABELS,)
     options: RasterOptions = _DEFAULT_OPTIONS
     cutting: Cutting = _DEFAULT_CUTTING
-    #: None: the model's defaults.
+    #: None for the model's defaults.
     inference: InferenceOptions | None = None
     #: Polygons drop corners that cut off less than its square, in pixels.
     tolerance: float = 0.0
@@ -66,12 +66,12 @@ class RasterJob:
 
 @dataclass(frozen=True)
 class RasterReport:
-    """What came of a raster."""
+    """The result of segmenting a raster."""
 
     outputs: tuple[Path, ...]
-    #: Pixels of each class by name, without void.
+    #: Pixels of each class, by name, without void.
     pixels: dict[str, int]
-    #: Blocks computed now, and blocks that an earlier run had done.
+    #: Blocks computed in this run, and blocks from an earlier run.
     computed: int
     kept: int
     #: Whether an earlier run had finished the whole raster.
@@ -80,25 +80,25 @@ class RasterReport:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A raster that is planned."""
+    """A planned raster."""
 
     job: RasterJob
     model: ModelCard
     plan: RasterPlan
     place: Place
-    #: For rasterio: how the outputs lie over the raster.
+    #: rasterio's profile that aligns the outputs with the raster.
     profile: dict[str, Any] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
 
     @property
     def description(self) -> str:
-        """All that decides the blocks, as JSON."""
+        """Everything that determines the blocks, as JSON."""
         what = {"version": VERSION, "model": self.model.digest, "state": _state(self.job.source), "plan": asdict(self.plan)}
         return json.dumps(what, default=lambda value: value.model_dump(), sort_keys=True)
 
     @property
     def digest(self) -> str:
-        """Tells these outputs from those of another raster, model or option."""
+        """Hash that distinguishes these outputs from those of another raster, model or option."""
         return hashlib.sha256(f"{self.description}{self.job.formats}".encode()).hexdigest()
 
     def path(self, output: str) -> Path:
@@ -119,16 +119,16 @@ def segment_raster(
 ) -> RasterReport:
     """Segment a raster of any size.
 
-    Blocks that are done are kept beside the outputs until all are, so the same call continues what was interrupted. If nothing
-    has changed since it was finished, nothing is done.
+    Finished blocks are kept next to the outputs until all are done, so the same call continues after an interruption. Nothing
+    is done if nothing has changed since the raster was finished.
 
     Args:
-        job: the raster and what is wanted.
-        model: describes what `prepare` loads.
-        prepare: loads the model in a process and returns what segments a block.
+        job: the raster and its requested outputs.
+        model: describes the model that `prepare` loads.
+        prepare: loads the model in a process and returns a function that segments a block.
         executor: runs the blocks.
-        visible: whether a terminal shows how far it is.
-        exists: tells whether an output is there, where it goes elsewhere in the end.
+        visible: whether to show progress on a terminal.
+        exists: returns whether an output exists, for outputs whose final destination is elsewhere.
 
     Raises:
         RasterError: the raster cannot be read or does not fit the options.
@@ -152,9 +152,9 @@ def segment_raster(
 
 
 def is_output(raster: Path) -> bool:
-    """Tell whether a raster was written by a run, finished or not, by what lies beside it."""
+    """Return whether a raster is an output of a run, finished or not, judged by the files next to it."""
     for output in (LABELS, CONFIDENCE):
-        name, suffix, _ = raster.name.partition(SUFFIXES[output])  # A draft's name goes on.
+        name, suffix, _ = raster.name.partition(SUFFIXES[output])  # A draft's name continues after the suffix.
         if suffix and any(raster.with_name(f"{name}{ending}").exists() for ending in (RECORD, PARTS)):
             return True
     return False
@@ -235,7 +235,7 @@ def _pieces(tasks: Iterable[BlockTask], parts: Parts) -> Iterator[Pieces]:
 
 
 def _finished(prepared: _Prepared, exists: Callable[[Path], bool]) -> RasterReport | None:
-    """Return the report of an earlier run of the same job whose outputs are there."""
+    """Return the report of an earlier run of the same job if its outputs still exist, or None."""
     try:
         noted = json.loads(prepared.sibling(RECORD).read_text("utf-8"))
     except (OSError, ValueError):
@@ -259,7 +259,7 @@ def _note_finished(prepared: _Prepared, report: RasterReport) -> None:
 
 
 def _state(source: str) -> list[int]:
-    """Return the size and time of a local file, by which a change is noticed; nothing of other sources."""
+    """Return a local file's size and modification time, to notice changes, or nothing for other sources."""
     try:
         status = Path(source).stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""What each process of an executor does: load the model once, then segment blocks."""
+"""The work of each process in an executor: load the model once, then segment blocks."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from scripts.rasters.reading import RasterReader
 
 @dataclass(frozen=True)
 class BlockFault:
-    """Why a block could not be segmented."""
+    """The reason why a block could not be segmented."""
 
     reason: str
 
@@ -25,15 +25,15 @@ class PrepareBlocks:
     model: ModelSource
 
     def __call__(self) -> "BlockWorker":
-        """Load the model; raises what `ModelSource.load` does."""
+        """Load the model; raise the same errors as `ModelSource.load`."""
         return BlockWorker(self.model.load())
 
 
 class BlockWorker:
-    """Segments blocks, one after the other; the raster of the last one stays open."""
+    """Segments blocks one after another; the last block's raster stays open."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        """Use a loaded model."""
+        """Store the loaded model."""
         self._pipeline = pipeline
         self._plan: RasterPlan | None = None
         self._reader: RasterReader | None = None
@@ -53,7 +53,7 @@ class BlockWorker:
         return self._reader
 
     def close(self) -> None:
-        """Close the raster that is open."""
+        """Close the open raster, if any."""
         if self._reader is not None:
             self._reader.close()
             self._reader = None
