@@ -23,34 +23,34 @@ from scripts.bulk.errors import BulkError, NameNotPossible
 from scripts.bulk.storage import open_store, scheme_of
 from scripts.segment.file_names import BULK_LOCK as LOCK
 
-#: Seconds after which a run that no longer renews its entry in a store is taken for dead, and between renewals.
+#: Seconds after which a run that stopped renewing its entry in a store counts as dead, and seconds between renewals.
 _LEASE_S, _RENEWAL_S = 60, 15
-#: Faults of one name, such as one that is too long.
+#: Errors caused by a file's name, such as one that is too long.
 _NAME_FAULTS = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ}
 
 
 class Destination(Protocol):
-    """A place for files by name; names have slashes. It can be pickled."""
+    """A picklable place for files by name, where names may have slashes."""
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file: a reader sees the old content or the whole new one.
+        """Write a file atomically.
 
         Raises:
-            NameNotPossible: the place cannot have a file of this name.
-            BulkError: it cannot be written.
+            NameNotPossible: the destination cannot have a file with this name.
+            BulkError: the file cannot be written.
         """
         ...
 
     def write_from(self, name: str, path: Path) -> None:
-        """Write a file of any length from a file on this machine, which is moved or copied."""
+        """Move or copy a local file of any length to the destination."""
         ...
 
     def read(self, name: str) -> bytes:
         """Read a file.
 
         Raises:
-            FileNotFoundError: there is none.
-            BulkError: it cannot be read.
+            FileNotFoundError: there is no such file.
+            BulkError: the file cannot be read.
         """
         ...
 
@@ -63,18 +63,18 @@ class Destination(Protocol):
         ...
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
-        """Keep every other run away during the block.
+        """Keep every other run out during the block.
 
         Raises:
-            BulkError: another run is at work.
+            BulkError: another run is active.
         """
         ...
 
     def require_shared(self) -> None:
-        """Check, in a process of a run, perhaps on another machine, that what it writes goes where the run keeps its manifest.
+        """Check in a worker process, perhaps on another machine, that it writes to the same place as the run's manifest.
 
         Raises:
-            BulkError: it would not.
+            BulkError: the process would write elsewhere.
         """
         ...
 
@@ -83,7 +83,7 @@ def make_destination(location: str) -> Destination:
     """Return the destination at a path or URL.
 
     Raises:
-        BulkError: it cannot be one.
+        BulkError: nothing can be written there.
     """
     if not (scheme := scheme_of(location)):
         return FolderDestination(Path(location.removeprefix("file://")).absolute())
@@ -136,7 +136,7 @@ class FolderDestination:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold a lock that ends with this process, however it ends."""
+        """Hold a lock that is released when this process ends, for whatever reason."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             file = (self.root / LOCK).open("a")
@@ -156,14 +156,14 @@ class FolderDestination:
     def require_shared(self) -> None:
         if not (self.root / LOCK).exists():
             raise BulkError(
-                f"--out {self.root}: {socket.gethostname()} sees no run in this folder; machines that share no folder need "
+                f"--out {self.root}: {socket.gethostname()} sees no run in this folder; machines without a shared folder need "
                 "a URL such as s3://bucket/masks"
             )
 
 
 @dataclass(frozen=True)
 class StoreDestination:
-    """A prefix in a store that fsspec knows. A file is one PUT, so it is whole or absent."""
+    """A prefix in a store supported by fsspec. A file is written with one PUT, so it is complete or absent."""
 
     url: str
 
@@ -192,10 +192,10 @@ class StoreDestination:
         return sorted(f"{folder}/{Path(info['name']).name}" for info in self._list(folder))
 
     def has(self, name: str) -> bool:
-        """Return whether there is a file of this name.
+        """Return whether there is a file with this name.
 
         Raises:
-            BulkError: the store cannot be asked.
+            BulkError: the store cannot be queried.
         """
         store, root = open_store(self.url)
         try:
@@ -212,9 +212,9 @@ class StoreDestination:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold an entry beneath `.bulk.lock` and renew it.
+        """Hold an entry below `.bulk.lock` and renew it.
 
-        Each run writes its own entry first and lists them all then, so that of two runs at least one sees the other.
+        Each run first writes its own entry and then lists all entries, so that at least one of two runs sees the other.
         """
         lease = _Lease(self)
         lease.renew()
@@ -226,7 +226,7 @@ class StoreDestination:
             self.remove(lease.name)
 
     def require_shared(self) -> None:
-        """Check nothing: a URL means the same everywhere."""
+        """Do nothing: a URL means the same everywhere."""
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
         store, root = open_store(self.url)
@@ -250,7 +250,7 @@ class StoreDestination:
 
 
 class _Lease:
-    """A run's entry in a store: it is alive as long as the entry is renewed."""
+    """A run's entry in a store. The run counts as alive as long as the entry is renewed."""
 
     def __init__(self, destination: StoreDestination) -> None:
         self._destination = destination
@@ -266,10 +266,10 @@ class _Lease:
         self._destination.write(self.name, json.dumps(self._owner).encode())
 
     def require_alone(self) -> None:
-        """Remove the entries of dead runs.
+        """Remove dead runs' entries, and check that no other run is alive.
 
         Raises:
-            BulkError: a run is alive.
+            BulkError: another run is alive.
         """
         entries = {f"{LOCK}/{Path(info['name']).name}": info for info in self._destination._list(LOCK)}
         own = entries.pop(self.name, {})
@@ -291,7 +291,7 @@ class _Lease:
 
         def renew() -> None:
             while not is_over.wait(_RENEWAL_S):
-                # The next one may succeed; three fit into a lease.
+                # The next renewal may succeed; three fit into a lease.
                 with contextlib.suppress(BulkError):
                     self.renew()
 
@@ -311,7 +311,7 @@ class _Lease:
         return owner
 
     def _is_dead(self, owner: dict[str, Any]) -> bool:
-        """Return whether it was a process of this machine that has ended; another may have its number since."""
+        """Return whether the owner was a process on this machine that has ended, even if its id has been reused."""
         if owner.get("host") != self._owner["host"]:
             return False
         try:
@@ -321,7 +321,7 @@ class _Lease:
 
 
 def _seconds_between(info: dict[str, Any], own: dict[str, Any]) -> float:
-    """Return how much older an entry is than this run's, by the store's own clock."""
+    """Return how many seconds older an entry is than this run's, by the store's own clock."""
     times = [entry.get("LastModified") or entry.get("updated") or entry.get("mtime") for entry in (info, own)]
     then, now = (datetime.fromisoformat(time) if isinstance(time, str) else time for time in times)
     return (now - then).total_seconds() if then and now else 0.0

@@ -1,19 +1,19 @@
-"""Tell the map from the photograph, for the advice that too large a file gets."""
+"""Recognise georeferenced rasters, for the advice in the error for files that are too large."""
 
 from contextlib import ExitStack
 from typing import Any
 
 from scripts.rasters.gdal import allowing_no_place, gdal_options, gdal_path
 
-#: GDAL's drivers of the formats that the server decodes too: others, such as VRT, would open what a file names.
+#: GDAL drivers for formats that the server decodes too; others, such as VRT, would open other files that the file names.
 _DRIVERS = ["GTiff", "JP2OpenJPEG", "JPEG", "PNG"]
-#: For each request to the host of a URL.
+#: Timeout of each request to a URL's host, in seconds.
 _TIMEOUT_S = 30
 
 
 def is_georeferenced(file: str | bytes) -> bool:
-    """Return whether an image, by its path, its URL or its bytes, has a place on the ground; False too if GDAL reads none."""
-    # Not at the top: few runs meet such a file.
+    """Return whether an image, given as path, URL or bytes, is georeferenced; False if GDAL cannot read it."""
+    # Not at the top: few runs encounter such a file.
     from rasterio import Env
     from rasterio.errors import RasterioError
     from rasterio.io import DatasetReader, MemoryFile
@@ -29,6 +29,6 @@ def is_georeferenced(file: str | bytes) -> bool:
 
 
 def _has_place(raster: Any) -> bool:
-    # A picture has the identity, in which a pixel is a unit; control points are what some scenes have instead.
+    # An ordinary image has the identity transform; some scenes have control points instead of a transform.
     transform, gcps, rpcs = raster.transform, raster.gcps[0], raster.rpcs
     return bool(raster.crs or not transform.is_identity or gcps or rpcs)

@@ -1,4 +1,4 @@
-"""Lists of images: text files of paths, CSV files, and Parquet files with a column of paths or of the files themselves."""
+"""Lists of images: text files with paths, CSV files, and Parquet files with a column of paths or of file contents."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ from scripts.bulk.errors import BulkError
 from scripts.bulk.storage import UNKNOWN, Version, digest_version, local_version, open_file, scheme_of
 from scripts.text_file import detect_encoding
 
-#: Columns that hold images, if none is named.
+#: Columns to look for if none is named.
 USUAL_COLUMNS = ("path", "image", "file", "file_name", "filename", "url", "uri", "image_path", "bytes")
 _DELIMITERS = ",;\t|"
 _ROWS, _ROWS_WITH_BYTES = 4096, 16
@@ -26,17 +26,17 @@ _ROWS, _ROWS_WITH_BYTES = 4096, 16
 
 @dataclass(frozen=True)
 class ListColumns:
-    """Which columns of a list are read."""
+    """The columns to read from a list."""
 
-    #: Paths or files; None: the first of `USUAL_COLUMNS` that there is.
+    #: Column of paths or file contents; None for the first of `USUAL_COLUMNS` that exists.
     image: str | None = None
-    #: What answers are named after; None: the paths.
+    #: Column that names the answers; None to use the paths.
     name: str | None = None
 
 
 @dataclass(frozen=True)
 class ImageList:
-    """A list by its path or URL; relative paths in it begin at its folder, or else at the working directory."""
+    """A list at a path or URL. Relative paths in it are resolved from its folder, or else from the working directory."""
 
     location: str
     columns: ListColumns = ListColumns()
@@ -65,7 +65,7 @@ class ImageList:
 
     def _entry(self, row: int, value: Any, name: str | None) -> Entry:
         place = f"{self.location}#{row}"
-        if isinstance(value, dict):  # As Hugging Face's datasets keep images.
+        if isinstance(value, dict):  # How Hugging Face's datasets store images.
             name = name or value.get("path")
             value = value.get("bytes") or value.get("path")
         if isinstance(value, bytes):
@@ -169,7 +169,7 @@ def _choose(location: str, names: Sequence[str], chosen: str | None) -> str:
             return lower[name]
     raise BulkError(
         f"{location}: which column holds the images? It has {', '.join(names) or 'none'}; choose with --list-column "
-        "(a list of paths alone is a .txt file)"
+        "(a list with only paths is a .txt file)"
     )
 
 

@@ -1,4 +1,4 @@
-"""Read files wherever they are: on this machine, behind `http(s)://`, or in a store that fsspec knows, such as `s3://`."""
+"""Read files wherever they are: on this machine, at `http(s)://`, or in a store supported by fsspec, such as `s3://`."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ from urllib3.util import Retry
 from scripts.bulk.errors import BulkError, FileTooLarge, ReadError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-#: The extra that installs a scheme's package.
+#: The extra that installs each scheme's package.
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _TIMEOUT_S = 60
 _RETRIES = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), respect_retry_after_header=True)
@@ -27,10 +27,10 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Version:
-    """Which content a file has, as far as can be told without reading it."""
+    """Identifies a file's content, as far as possible without reading it."""
 
     size: int | None = None
-    #: The store's ETag; for a local file its time of change; empty: unknown.
+    #: The store's ETag, or a local file's modification time; empty if unknown.
     etag: str = ""
 
 
@@ -39,14 +39,14 @@ UNKNOWN = Version()
 
 @dataclass(frozen=True)
 class Content:
-    """A file that was read."""
+    """A file's content and version."""
 
     data: bytes = field(repr=False)
     version: Version
 
 
 def scheme_of(location: str) -> str:
-    """Return the scheme of a URL in lower case; empty: a path on this machine. `file://` is not among them."""
+    """Return a URL's scheme in lower case, or "" for a local path. `file://` is not recognised as a scheme."""
     match = _SCHEME.match(location)
     scheme = match[1].lower() if match else ""
     return "" if scheme == "file" else scheme
@@ -60,7 +60,7 @@ def read_file(location: str, most_bytes: int) -> Content:
     """Read a file.
 
     Raises:
-        FileTooLarge: it has more than `most_bytes`.
+        FileTooLarge: the file has more than `most_bytes`.
         ReadError: it cannot be read.
     """
     with reading(location), _open(location) as (file, version):
@@ -73,7 +73,7 @@ def read_file(location: str, most_bytes: int) -> Content:
 
 
 def read_version(location: str) -> Version:
-    """Ask which content a file has now.
+    """Return a file's current version.
 
     Raises:
         ReadError: it cannot be read.
@@ -91,7 +91,7 @@ def read_version(location: str) -> Version:
 
 @contextmanager
 def open_file(location: str) -> Iterator[BinaryIO]:
-    """Open a file of any length, such as a list, in which the block may seek.
+    """Open a seekable file of any length, such as a list.
 
     Raises:
         ReadError: it cannot be read.
@@ -114,9 +114,9 @@ def open_file(location: str) -> Iterator[BinaryIO]:
 def _store(scheme: str) -> Any:
     import fsspec
 
-    # Some want a host, without which they are half made and complain when they are thrown away.
+    # Some need a host; without one they would be partly constructed and raise errors when garbage-collected.
     signature(fsspec.get_filesystem_class(scheme).__init__).bind(None)
-    # Not from a cache: what a store holds changes while a run lasts.
+    # No listings cache: the store's content may change during a run.
     return fsspec.filesystem(scheme, use_listings_cache=False)
 
 
@@ -124,7 +124,7 @@ def open_store(location: str) -> tuple[Any, str]:
     """Return fsspec's file system for a URL, and the path in it.
 
     Raises:
-        BulkError: no installed package reads such URLs.
+        BulkError: no installed package can read such URLs.
     """
     scheme = scheme_of(location)
     try:
@@ -135,7 +135,7 @@ def open_store(location: str) -> tuple[Any, str]:
         raise BulkError(f"{location}: the package for {scheme}:// is not installed; {advice}") from error
     except ValueError as error:
         raise BulkError(f"{location}: unknown scheme {scheme!r}; a path, s3://, gs://, http:// or https:// is read") from error
-    except Exception as error:  # Each has exceptions of its own.
+    except Exception as error:  # Each store has its own exceptions.
         raise BulkError(
             f"{location}: {scheme}:// needs more than a URL: {error}; a path, s3://, gs://, http:// or https:// is read"
         ) from error
@@ -143,10 +143,10 @@ def open_store(location: str) -> tuple[Any, str]:
 
 
 def list_stored(location: str) -> Iterator[tuple[str, Version]]:
-    """List the files below a URL by their URLs, a page at a time where the store is S3, else a folder at a time.
+    """Yield the URLs and versions of the files below a URL, listed page by page in S3, folder by folder elsewhere.
 
     Raises:
-        ReadError: they cannot be listed.
+        ReadError: the files cannot be listed.
     """
     store, path = open_store(location)
     with reading(location):
@@ -156,7 +156,7 @@ def list_stored(location: str) -> Iterator[tuple[str, Version]]:
 
 
 def _list_s3(store: Any, path: str) -> Iterator[dict[str, Any]]:
-    # `find` would hold a kilobyte for every object of a bucket.
+    # `find` would keep a kilobyte for every object in a bucket.
     bucket, _, prefix = path.partition("/")
     request = {"Bucket": bucket, "Prefix": f"{prefix.rstrip('/')}/" if prefix else ""}
     while True:
@@ -174,15 +174,15 @@ def _list_folders(store: Any, path: str) -> Iterator[dict[str, Any]]:
 
 
 def digest_version(data: bytes) -> Version:
-    """Return the version of a file that is at hand."""
+    """Return the version of a file from its content."""
     return Version(len(data), f"blake2b-{hashlib.blake2b(data, digest_size=16).hexdigest()}")
 
 
 def local_version(path: Path) -> Version:
-    """Return the version of a file on this machine.
+    """Return the version of a local file.
 
     Raises:
-        OSError: there is none.
+        OSError: the file does not exist.
     """
     status = path.stat()
     return Version(status.st_size, f"mtime-{status.st_mtime_ns}")
@@ -196,7 +196,7 @@ def stored_version(info: dict[str, Any]) -> Version:
 
 @contextmanager
 def reading(location: str) -> Iterator[None]:
-    """Turn what the libraries raise in the block into `ReadError`; each store has exceptions of its own."""
+    """Convert the libraries' exceptions in the block to `ReadError`; each store has its own."""
     try:
         yield
     except BulkError:
@@ -222,7 +222,7 @@ def _open(location: str) -> Iterator[tuple[Any, Version]]:
     elif scheme_of(location):
         store, path = open_store(location)
         version = stored_version(store.info(path))
-        # A single request for the whole file; a file object would read it in blocks.
+        # One request for the whole file; a file object would read it in blocks.
         yield _StoredBody(store, path), version
     else:
         file_path = Path(location)
@@ -248,7 +248,7 @@ class _StoredBody:
         self._store, self._path = store, path
 
     def read(self, most: int) -> bytes:
-        del most  # Its size is known, and was compared.
+        del most  # The size is known and was already checked.
         data: bytes = self._store.cat_file(self._path)
         return data
 
@@ -262,7 +262,7 @@ def _session() -> requests.Session:
 
 
 def _http_version(response: requests.Response) -> Version:
-    # The length of a compressed answer is not that of the file.
+    # The length of a compressed response is not the file's.
     length = response.headers.get("Content-Length", "") if "Content-Encoding" not in response.headers else ""
     etag = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
     return Version(int(length) if length.isdigit() else None, etag.removeprefix("W/").strip('"'))
@@ -271,6 +271,6 @@ def _http_version(response: requests.Response) -> Version:
 def _http_reason(error: requests.RequestException) -> str:
     if error.response is not None:
         return f"the server answers {error.response.status_code} {error.response.reason}".rstrip()
-    # After the last try, urllib3 begins with its objects, and repeats the address.
+    # After the last retry, urllib3's message begins with object reprs and repeats the address.
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return str(reason or error).rpartition("): ")[2]

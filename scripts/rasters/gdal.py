@@ -1,4 +1,4 @@
-"""How GDAL reaches files, and how much memory it may take."""
+"""How GDAL accesses files, and how much memory it may use."""
 
 import os
 import warnings
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-#: Bytes of decoded tiles that GDAL keeps in each process; by default it would be a twentieth of the machine's memory.
+#: Bytes of decoded tiles that GDAL caches in each process; its default is a twentieth of the machine's memory.
 CACHE_BYTES = 64 << 20
-#: Prefixes of URLs as GDAL's own file systems spell them.
+#: GDAL's file system prefixes, by URL prefix.
 _FILE_SYSTEMS = {
     "s3://": "/vsis3/",
     "gs://": "/vsigs/",
@@ -28,7 +28,7 @@ def gdal_path(source: str) -> str:
 
 
 def gdal_options() -> dict[str, str | int]:
-    """Return GDAL's configuration for reading rasters: a bounded cache, retries, the S3 endpoint of other tools."""
+    """Return GDAL's configuration for reading rasters: a bounded cache, retries, and the S3 endpoint that other tools use."""
     options: dict[str, str | int] = {
         "GDAL_CACHEMAX": CACHE_BYTES,
         "GDAL_HTTP_MAX_RETRY": 4,

@@ -14,21 +14,21 @@ from scripts.rasters.blocks import label_type, void_index
 from scripts.rasters.gdal import allowing_no_place, gdal_options
 
 VOID = "no data"
-#: No class wins with a probability that rounds to it.
+#: No winning class has a probability that rounds to this.
 _NO_CONFIDENCE = 0
 _TILE = 512
-#: GDAL's numbers for the columns of a raster attribute table: types, and what they are for (GDALRATFieldType, -Usage).
+#: GDAL's numbers for columns of a raster attribute table: types and usages (GDALRATFieldType, GDALRATFieldUsage).
 _INTEGER, _REAL, _STRING = 0, 1, 2
 _GENERIC, _PIXEL_COUNT, _NAME, _MIN_MAX, _RED, _GREEN, _BLUE, _ALPHA = 0, 1, 2, 5, 6, 7, 8, 9
 
 
 class Mosaic:
-    """A raster of one band that is written part by part and then becomes a COG."""
+    """A single-band raster that is written in parts and then converted to a COG."""
 
     def __init__(
         self, path: Path, profile: dict[str, Any], tags: dict[str, str], colours: dict[int, tuple[int, ...]] | None = None
     ) -> None:
-        """Create the file that collects the parts; `profile` is rasterio's, and says type, size, place and nodata."""
+        """Create the draft for the parts; `profile` is rasterio's and has type, size, georeference and nodata."""
         import rasterio
 
         self._path = path
@@ -59,7 +59,7 @@ class Mosaic:
         self._file.write(values, 1, window=Window.from_slices(*area))
 
     def finish(self, overviews: str, band_tags: dict[str, str], scale: float | None = None) -> None:
-        """Turn what was written into a COG; `overviews` is GDAL's resampling for its smaller copies."""
+        """Convert the draft to a COG; `overviews` is GDAL's resampling method for overviews."""
         import rasterio
         from rasterio.shutil import copy
 
@@ -83,7 +83,7 @@ class Mosaic:
 
 
 def label_mosaic(path: Path, profile: dict[str, Any], labels: Labels, tags: dict[str, str]) -> Mosaic:
-    """Begin a label raster: class indices with a colour table, `void_index` for no data."""
+    """Create a label raster: class indices with a colour table, and `void_index` for no data."""
     classes = len(labels.names)
     colours: dict[int, tuple[int, ...]] = {index: (*colour, 255) for index, colour in enumerate(labels.palette)}
     placed = {**profile, "dtype": label_type(classes).name, "nodata": void_index(classes)}
@@ -91,17 +91,17 @@ def label_mosaic(path: Path, profile: dict[str, Any], labels: Labels, tags: dict
 
 
 def confidence_mosaic(path: Path, profile: dict[str, Any], tags: dict[str, str]) -> Mosaic:
-    """Begin a raster of probabilities times 255, 0 for no data."""
+    """Create a raster of probabilities times 255, with 0 for no data."""
     return Mosaic(path, {**profile, "dtype": "uint8", "nodata": _NO_CONFIDENCE}, tags)
 
 
 def write_class_names(path: Path, labels: Labels, pixels: npt.NDArray[np.int64]) -> None:
-    """Write GDAL's sidecar of the label raster at `path`: category names and an attribute table, from which QGIS has names.
+    """Write GDAL's sidecar for the label raster at `path`: category names, and an attribute table for names in QGIS.
 
     Args:
         path: the label raster.
         labels: the classes.
-        pixels: of each class.
+        pixels: number of pixels of each class.
     """
     dataset = ElementTree.Element("PAMDataset")
     band = ElementTree.SubElement(dataset, "PAMRasterBand", band="1")
@@ -132,7 +132,7 @@ def write_class_names(path: Path, labels: Labels, pixels: npt.NDArray[np.int64])
 
 
 def xml_text(name: str) -> str:
-    """Replace what XML 1.0 cannot hold, such as control characters, by U+FFFD."""
+    """Replace characters that XML 1.0 does not allow, such as control characters, with U+FFFD."""
     return "".join(letter if letter in "\t\n\r" or _in_xml(ord(letter)) else "\ufffd" for letter in name)
 
 
@@ -142,7 +142,7 @@ def _in_xml(code: int) -> bool:
 
 @contextmanager
 def discarding(mosaics: list[Mosaic]) -> Iterator[None]:
-    """Remove the drafts if what is within fails."""
+    """Remove the drafts if the block raises an error."""
     try:
         yield
     except BaseException:

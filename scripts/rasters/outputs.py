@@ -1,4 +1,4 @@
-"""Where the outputs of rasters go: a folder, or a store such as `s3://bucket/masks`."""
+"""Where rasters' outputs go: a folder, or a store such as `s3://bucket/masks`."""
 
 import hashlib
 import os
@@ -16,9 +16,9 @@ from scripts.rasters.run import RECORD, Prepare, RasterJob, RasterReport, segmen
 
 
 class Outputs(Protocol):
-    """Where outputs go."""
+    """A place for outputs."""
 
-    #: The folder on this machine in which they are made.
+    #: The local folder in which outputs are made.
     folder: Path
 
     def segment(self, job: RasterJob, model: ModelCard, prepare: Prepare, executor: Executor) -> RasterReport:
@@ -30,7 +30,7 @@ class Outputs(Protocol):
         ...
 
     def place(self, path: Path) -> str:
-        """Return where an output of a report is found."""
+        """Return the path or URL of a report's output."""
         ...
 
 
@@ -38,8 +38,8 @@ def make_outputs(location: str, work: Path | None) -> Outputs:
     """Return the outputs at a path or URL.
 
     Args:
-        location: what `--out` names.
-        work: folder in which outputs for a store are made; None: one in the user's cache, the same for the same URL.
+        location: the value of `--out`.
+        work: folder in which outputs for a store are made; None for a folder in the user's cache that depends on the URL.
 
     Raises:
         UsageError: the options do not fit together.
@@ -79,10 +79,10 @@ class FolderOutputs:
 
 
 class StoreOutputs:
-    """Outputs in a store, made in a folder here: GDAL writes COGs and GeoPackages only where it can seek.
+    """Outputs in a store, made in a local folder because GDAL needs seekable files to write COGs and GeoPackages.
 
-    A raster's record is uploaded last, so that one is finished as soon as the store has it. Whatever was interrupted goes on
-    where it was: blocks and outputs stay in the folder until the store has them all.
+    A raster's record is uploaded last, so a raster is finished once the store has its record. Interrupted runs continue where
+    they stopped: blocks and outputs stay in the folder until the store has all of them.
     """
 
     def __init__(self, destination: StoreDestination, folder: Path) -> None:
@@ -108,7 +108,7 @@ class StoreOutputs:
         return path.relative_to(self.folder).as_posix()
 
     def _fetch(self, record: Path) -> None:
-        """Bring a raster's record here, unless there is one of a run whose upload did not end."""
+        """Download a raster's record, unless there is a local one from a run whose upload was interrupted."""
         if record.is_file():
             return
         try:
@@ -121,7 +121,7 @@ class StoreOutputs:
 
 
 def _files_of(report: RasterReport) -> Iterator[Path]:
-    """Yield the outputs, and the sidecars that GDAL reads with them."""
+    """Yield the outputs and their GDAL sidecars."""
     for path in report.outputs:
         yield path
         yield path.with_name(f"{path.name}.aux.xml")

@@ -1,4 +1,4 @@
-"""Read a raster's bands as the network's colours: any window, at the raster's own resolution, with the pixels that are void."""
+"""Read windows of a raster at its own resolution, as the colours shown to the network and a mask of valid pixels."""
 
 import base64
 import math
@@ -23,11 +23,11 @@ from scripts.rasters.gdal import allowing_no_place, gdal_options, gdal_path
 
 Valid = npt.NDArray[np.bool_]
 
-#: Pixels converted at once.
+#: Most pixels to convert at once.
 _PIXELS_AT_ONCE = 1 << 20
-#: Columns sampled at once: what GDAL's cache holds of one row of tiles.
+#: Columns to sample at once: as many as GDAL's cache holds of one row of tiles.
 _COLUMNS_AT_ONCE = 8192
-#: Rows and columns of alpha that show whether it is one.
+#: Rows and columns to sample to decide whether a band is alpha.
 _ALPHA_SAMPLES = 1000
 _AS_IT_IS = ReadingOptions()
 _INKS = {"cyan", "magenta", "yellow", "black"}
@@ -35,22 +35,22 @@ _INKS = {"cyan", "magenta", "yellow", "black"}
 
 @dataclass(frozen=True)
 class RasterOptions:
-    """Which bands of a raster are shown, and which values stand for black, white and nothing."""
+    """Which bands of a raster are shown, and which values stand for black, white and no data."""
 
     reading: ReadingOptions = _AS_IT_IS
-    #: The value of pixels that are void; `file`: what the file declares; None: no value is.
+    #: The value of void pixels, `file` for the file's declared value, or None if no value is void.
     nodata: float | str | None = "file"
-    #: Ground units, those of the raster's coordinate system, of one pixel as the network sees it; None: the raster's own.
+    #: Size of a network pixel in units of the raster's coordinate system; None for the raster's own resolution.
     resolution: float | None = None
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What is known of a raster once samples from all over it have been read."""
+    """Properties of a raster that are found by sampling all of it."""
 
     #: The values shown as black and white.
     limits: Limits
-    #: The number of the band that is alpha; None if there is none.
+    #: Number of the alpha band, or None if there is none.
     alpha: int | None
 
 
@@ -61,12 +61,12 @@ class RasterReader:
         """Open the raster and check that its bands can be shown.
 
         Args:
-            source: a path or URL, or a name that GDAL knows.
-            options: how it is shown.
-            shown: `shown` of an earlier reader, so that nothing is sampled again.
+            source: a path, a URL or a name that GDAL can open.
+            options: how the raster is shown.
+            shown: the `shown` of an earlier reader, to avoid sampling again.
 
         Raises:
-            RasterError: it cannot be opened, lacks a band that is chosen, or holds no colours.
+            RasterError: the raster cannot be opened, lacks a chosen band, or holds no colours.
         """
         import rasterio
 
@@ -102,18 +102,18 @@ class RasterReader:
 
     @property
     def pixel_size(self) -> tuple[float, float]:
-        """Height and width of a pixel on the ground, in units of the raster's coordinates, however it is turned."""
+        """Height and width of a pixel on the ground, in units of the raster's coordinates, also if it is rotated."""
         a, b, _, d, e, _ = self.file.transform[:6]
         return math.hypot(b, e), math.hypot(a, d)
 
     @property
     def shown(self) -> Shown:
-        """What a further reader of this raster need not find out again."""
+        """The sampled properties, for further readers of this raster."""
         return Shown(self._limits, self._alpha)
 
     @cached_property
     def _limits(self) -> Limits:
-        """The values shown as black and white. By `range=auto` the raster is read once for them."""
+        """The values shown as black and white. With `range=auto`, the raster is read once to find them."""
         chosen = self._options.reading.range
         if chosen == TYPE_RANGE:
             return 0.0, float(self._white)
@@ -128,10 +128,10 @@ class RasterReader:
         return auto_limits(parts)
 
     def read(self, rows: slice, columns: slice) -> tuple[RGBImage, Valid]:
-        """Read a window: its colours, uint8 h×w×3, and which pixels are not void, h×w.
+        """Read a window: its colours, uint8 h×w×3, and a mask of its valid pixels, h×w.
 
         Raises:
-            RasterError: the file is broken or out of reach there.
+            RasterError: the file is damaged or unreachable there.
         """
         samples, alpha, mask = self._samples(rows, columns)
         if self._palette is not None:
@@ -165,7 +165,7 @@ class RasterReader:
         return rgb, valid
 
     def _samples(self, rows: slice, columns: slice) -> tuple[Samples, Samples | None, Samples | None]:
-        """Read the bands shown, n×h×w, alpha and the file's mask, h×w each; None where the file has none."""
+        """Read the shown bands, n×h×w, and alpha and the file's mask, each h×w or None if the file lacks it."""
         from rasterio.windows import Window
 
         window = Window.from_slices((rows.start, rows.stop), (columns.start, columns.stop))
@@ -175,7 +175,7 @@ class RasterReader:
         return samples[: len(self._bands)], samples[-1] if self._alpha else None, mask
 
     def _sampled(self) -> Iterator[tuple[Samples, Samples | None, Samples | None]]:
-        """Read a grid of pixels, as the server samples an image."""
+        """Yield a grid of pixels, sampled as the server samples an image."""
         height, width = self.size
         step = sampling_step(height * width)
         for left in range(0, width, _COLUMNS_AT_ONCE):
@@ -190,7 +190,7 @@ class RasterReader:
                 )
 
     def _measured(self, samples: Samples) -> Valid:
-        """Tell which samples, n×h×w or h×w, are neither nodata nor NaN."""
+        """Return which samples, n×h×w or h×w, are neither nodata nor NaN."""
         measured = np.ones(samples.shape, np.bool_)
         if samples.dtype.kind == "f":
             measured &= ~np.isnan(samples)
@@ -227,12 +227,12 @@ class RasterReader:
 
     @cached_property
     def _alpha(self) -> int | None:
-        """The band that is alpha; one tagged so may be any fourth band, such as near infrared."""
+        """The alpha band, verified by its values, since any fourth band, such as near infrared, may be tagged as alpha."""
         band = self._tagged_alpha
         if band is None or self._alpha_is_multiplied:
             return band
         with self._naming_the_file("its alpha cannot be read"):
-            # From overviews where there are some; the nearest pixels, not means of them.
+            # From overviews if there are any; nearest pixels rather than means.
             values = self.file.read(band, out_shape=tuple(min(length, _ALPHA_SAMPLES) for length in self.size))
         return band if looks_like_alpha(values, self._white) else None
 
@@ -243,7 +243,7 @@ class RasterReader:
 
     @cached_property
     def _has_mask(self) -> bool:
-        """Whether a mask lies in the file or beside it, apart from nodata and alpha."""
+        """Whether the file has an internal or external mask, apart from nodata and alpha."""
         flags = {flag.name for flag in self.file.mask_flag_enums[self._bands[0] - 1]}
         return ("per_dataset" in flags and "alpha" not in flags) or not flags
 
@@ -262,7 +262,7 @@ class RasterReader:
 
     @cached_property
     def _palette(self) -> npt.NDArray[np.uint8] | None:
-        """The colours of a single band of indices, RGBA by index; None if values are not indices."""
+        """The colours for a single band of indices, RGBA by index, or None if values are not indices."""
         reading, file = self._options.reading, self.file
         shown_as_it_is = reading.bands == FIRST_BANDS and reading.range == TYPE_RANGE
         if not shown_as_it_is or file.colorinterp[self._bands[0] - 1].name != "palette":
@@ -280,7 +280,7 @@ class RasterReader:
 
     @cached_property
     def _profile(self) -> bytes:
-        """The ICC profile, which is about the bands in their own order and range."""
+        """The ICC profile, which only applies to the default bands and range."""
         reading = self._options.reading
         if reading.bands != FIRST_BANDS or reading.range != TYPE_RANGE:
             return b""
@@ -292,7 +292,7 @@ class RasterReader:
 
     @contextmanager
     def _naming_the_file(self, what: str) -> Iterator[None]:
-        """Turn any error of rasterio's within into `RasterError`. Only calls of rasterio belong into such a block."""
+        """Convert rasterio's errors in the block to `RasterError`. The block should only contain calls to rasterio."""
         try:
             yield
         except MemoryError:
@@ -303,7 +303,7 @@ class RasterReader:
 
 
 def _as_stored(value: float, dtype: np.dtype[Any]) -> Any:
-    """Return a nodata value as samples of `dtype` hold it; NaN, which equals none of them, if they cannot."""
+    """Return a nodata value converted to `dtype`, or NaN, which matches no sample, if `dtype` cannot hold it."""
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             return dtype.type(value)

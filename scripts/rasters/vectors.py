@@ -19,25 +19,25 @@ from scripts.rasters.joining import Feature
 
 LAYER = "polygons"
 _AT_ONCE = 5_000
-#: GeoPackage notes when a layer was last changed; with a fixed date the same polygons are the same bytes.
+#: GeoPackage records when a layer was last changed; with a fixed date, the same polygons give the same bytes.
 _DATE = "2000-01-01T00:00:00.000Z"
-#: Digits behind the point of a degree: 1 mm.
+#: Decimal digits of degrees: 1 mm.
 _DIGITS = 8
-#: Vertices are at most this many pixels apart, so that straight lines stay where they are in other coordinates.
+#: Vertices are at most this many pixels apart, so that straight lines stay in place in other coordinates.
 _LONGEST_EDGE = 256
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a raster lies: its affine transform and its coordinate system."""
+    """A raster's location: its affine transform and coordinate system."""
 
     #: a, b, c, d, e, f of x = a·column + b·row + c and y = d·column + e·row + f.
     transform: tuple[float, float, float, float, float, float]
-    #: rasterio's; None if the raster has none.
+    #: rasterio's CRS, or None if the raster has none.
     crs: Any
 
     def on_ground(self, polygons: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-        """Transform polygons from pixels to the raster's coordinates; outer rings turn counterclockwise."""
+        """Transform polygons from pixels to the raster's coordinates, with counterclockwise outer rings."""
         import shapely
 
         a, b, c, d, e, f = self.transform
@@ -64,10 +64,10 @@ def write_geopackage(path: Path, features: Iterable[Feature], labels: Labels, pl
 
 
 def write_geojson(path: Path, features: Iterable[Feature], labels: Labels, place: Place) -> None:
-    """Write a FeatureCollection in longitude and latitude, cut at the antimeridian, as RFC 7946 wants.
+    """Write a FeatureCollection in longitude and latitude, cut at the antimeridian as RFC 7946 requires.
 
     Raises:
-        RasterError: the raster has no coordinate system, or a pole lies in it.
+        RasterError: the raster has no coordinate system, or contains a pole.
         UserError: pyogrio is not installed.
     """
     pyogrio = _import_pyogrio()
@@ -100,7 +100,7 @@ def write_geoparquet(path: Path, features: Iterable[Feature], labels: Labels, pl
     fields = {"index": "int32", "label": "string", "color": "string", "pixels": "int64", "score": "float64"}
     schema = pyarrow.schema([("geometry", "binary"), *fields.items()])
     part, bounds = path.with_name(f"{path.name}.part"), []
-    # Readers look for `geo` in Arrow's schema if one is stored, and it is complete only at the end.
+    # Readers look for `geo` in a stored Arrow schema, but it is only complete at the end.
     with parquet.ParquetWriter(part, schema, compression="zstd", store_schema=False) as writer:
         for chunk in _chunks(features):
             polygons, columns = _table(chunk, labels, place)
@@ -124,7 +124,7 @@ def _geo_metadata(place: Place, bounds: list[npt.NDArray[np.float64]]) -> dict[s
 
 
 def _table(chunk: list[Feature], labels: Labels, place: Place) -> tuple[npt.NDArray[np.object_], dict[str, npt.NDArray[Any]]]:
-    """Return the polygons of some features on the ground, and their fields by name."""
+    """Return some features' polygons in ground coordinates, and their fields by name."""
     polygons = np.empty(len(chunk), np.object_)
     polygons[:] = [feature.polygon for feature in chunk]
     classes = [feature.class_index for feature in chunk]
@@ -195,7 +195,7 @@ def _import_pyarrow() -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
-#: Writers of polygons by format.
+#: Functions that write polygons, by format.
 WRITERS: dict[str, Callable[[Path, Iterable[Feature], Labels, Place], None]] = {
     "gpkg": write_geopackage,
     "geojson": write_geojson,
@@ -207,7 +207,7 @@ def check_geojson(source: str, place: Place, size: tuple[int, int]) -> None:
     """Check that the polygons of a raster of `size` (height, width) have longitudes and latitudes.
 
     Raises:
-        RasterError: it has no coordinate system, or a pole lies in it.
+        RasterError: the raster has no coordinate system, or contains a pole.
     """
     if not place.crs:
         raise RasterError(f"{source}: has no coordinate system, so GeoJSON's longitudes are unknown; use gpkg or geoparquet")

@@ -1,4 +1,4 @@
-"""The executors by the names that `--engine` has."""
+"""The executors, by their names for `--engine`."""
 
 import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -47,10 +47,10 @@ def add_engine_options(parser: ArgumentParser) -> None:
 
 
 def make_executor(arguments: Namespace) -> Executor:
-    """Return the executor that the options of `add_engine_options` ask for.
+    """Return the executor chosen with the options of `add_engine_options`.
 
     Raises:
-        UsageError: an address for an engine that has none.
+        UsageError: `--address` is given for an engine without one.
         UserError: Ray is not installed.
     """
     if arguments.engine == "local":
