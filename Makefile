@@ -153,7 +153,7 @@ test:  ## Run every check: style, types, unit, packaging, live and fuzz tests
 	@$(MAKE) --no-print-directory pytest
 
 test-all: setup  ## Run every check, with the exhaustive tests and twenty times as many generated examples
-	@$(MAKE) --no-print-directory test PYTEST_ARGS='--exhaustive --hypothesis-profile many'
+	@$(MAKE) --no-print-directory test PYTEST_ARGS='--exhaustive --hypothesis-profile many --fuzz 5000'
 
 .PHONY: pytest
 pytest: PROCESSES = 3

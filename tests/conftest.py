@@ -52,7 +52,7 @@ settings.load_profile("some")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--exhaustive", action="store_true", help="run the tests marked exhaustive too")
     group = parser.getgroup("fuzz")
-    group.addoption("--fuzz", type=int, default=1_000, help="number of inputs of the offline fuzz tests")
+    group.addoption("--fuzz", type=int, default=600, help="number of inputs of the offline fuzz tests")
     group.addoption("--fuzz-requests", type=int, default=300, help="number of requests of the live fuzz test")
     group.addoption("--fuzz-seed", type=int, default=0, help="seed of the inputs")
     group.addoption(
@@ -77,8 +77,13 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name long bytes by their argument: gzip's output contains the time, and all processes must collect the same names."""
-    return argname if isinstance(val, bytes) and len(val) > 16 else None
+    """Name long bytes by their argument: gzip's output contains the time, and all processes must collect the same names.
+
+    Long texts too: each name is sent between processes and printed.
+    """
+    if isinstance(val, bytes):
+        return argname if len(val) > 16 else None
+    return argname if isinstance(val, str) and len(val) > 1_000 else None
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -5,11 +5,12 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { decodePng } from "../src/png";
 import { area, type FeatureCollection } from "../src/polygons";
-import { ask, drop, keep, masked, openPage, photograph, saved, violations } from "./browser";
+import { ask, drop, EXHAUSTIVE, keep, masked, openPage, photograph, saved, violations } from "./browser";
 
 const astronaut = photograph("astronaut.jpg");
 
 describe("downloads", () => {
+  // Of the formats that take no option from the page every fourth, unless all is tried.
   it("of every format are the API's own answers", async () => {
     const page = await openPage();
     await drop(page, astronaut);
@@ -19,7 +20,7 @@ describe("downloads", () => {
     expect(formats.length).toBeGreaterThan(10);
     const names = { coco: "&image_name=astronaut.jpg", coco_panoptic: "&image_name=astronaut.jpg", labelme: "&image_name=astronaut.jpg&tolerance=2", geojson: "&tolerance=2", labelstudio_polygons: "&tolerance=2", overlay: "&alpha=0.55" };
 
-    for (const format of formats) {
+    for (const format of formats.filter((format, i) => EXHAUSTIVE || format in names || i % 4 === 0)) {
       await page.selectOption("#format", format);
       const { name, bytes } = await saved(page, "#download");
       const expected = Buffer.from(await (await ask(astronaut, `format=${format}${names[format as keyof typeof names] ?? ""}`)).arrayBuffer());

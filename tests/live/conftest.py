@@ -10,6 +10,7 @@ from PIL import Image
 from scripts.samples import write_samples
 from scripts.server import CONFIG, Ports, Server, Software, serving
 from tests.archives import reconfigured
+from tests.built_once import built_once
 from tests.live.cross_origin import ORIGIN, cross_origin_settings
 from tests.live.ray_server import ON_RAY, RayServer, serving_on_ray
 from tests.support import encode
@@ -71,6 +72,17 @@ def server(request: pytest.FixtureRequest) -> Server:
     fixtures = {"torchserve": "torchserve", "asgi": "asgi_server", "ray": "ray_server"}
     server: Server = request.getfixturevalue(fixtures[name])
     return server
+
+
+@pytest.fixture(scope="session")
+def scenes_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the archive `scenes.mar` as `make demo` builds it, beside its proof."""
+    from scripts.package.__main__ import main
+
+    def package(folder: Path) -> None:
+        assert main(["--model", "scenes", "--out", str(folder)]) == 0
+
+    return built_once(tmp_path_factory, "scenes_archive", package) / "scenes.mar"
 
 
 @pytest.fixture(scope="session")

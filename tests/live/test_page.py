@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts.package import DEFAULT_MODEL_CONFIG, MODELS, Recipe
+from scripts.package import DEFAULT_MODEL_CONFIG, Recipe
 from scripts.package.build import build
 from scripts.server import CONFIG, Ports, Server, serving
 from tests.live.cross_origin import ORIGIN
@@ -43,7 +43,9 @@ def photographs(tmp_path_factory: pytest.TempPathFactory, photos: dict[str, Path
 
 
 @pytest.fixture(scope="module")
-def page_server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path, photos: dict[str, Path]) -> Iterator[Server]:
+def page_server(
+    tmp_path_factory: pytest.TempPathFactory, default_archive: Path, photos: dict[str, Path], request: pytest.FixtureRequest
+) -> Iterator[Server]:
     """Serve the default model, `scenes`, and one whose class names are markup."""
     # If they are missing, tests are skipped before servers are started for them.
     find_npm()
@@ -53,12 +55,11 @@ def page_server(tmp_path_factory: pytest.TempPathFactory, default_archive: Path,
     shutil.copy(photos["chelsea"], one)
     store = tmp_path_factory.mktemp("store")
     markup = write_checkpoint(store / "hostile.safetensors", classes=_MARKUP)
-    checkpoints = {"scenes": MODELS["scenes"], "hostile": markup}
-    recipes = [Recipe(name, "1.0", path, DEFAULT_MODEL_CONFIG, photographs=one) for name, path in checkpoints.items()]
-    others = [build(recipe, store) for recipe in recipes]
+    hostile = build(Recipe("hostile", "1.0", markup, DEFAULT_MODEL_CONFIG, photographs=one), store)
+    scenes: Path = request.getfixturevalue("scenes_archive")
     options = ("--allow-origin", ORIGIN)
     folder = tmp_path_factory.mktemp("page") / "run"
-    with serving(default_archive, Ports.free(), folder, CONFIG, "asgi", options, others) as running:
+    with serving(default_archive, Ports.free(), folder, CONFIG, "asgi", options, [scenes, hostile]) as running:
         yield running
 
 

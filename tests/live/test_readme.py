@@ -25,21 +25,22 @@ def blocks() -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> Path:
-    """Copy the repository without build products except the default archive, which `make` finds up to date."""
+def copy(tmp_path_factory: pytest.TempPathFactory, default_archive: Path, scenes_archive: Path) -> Path:
+    """Copy the repository without build products except two archives, which `make` finds up to date."""
     folder = tmp_path_factory.mktemp("readme") / "repository"
     made = shutil.ignore_patterns(".git", ".venv", "build", "logs", "__pycache__", ".*_cache", ".hypothesis", "node_modules")
     shutil.copytree(ROOT, folder, ignore=made)
     store = folder / "build" / "model-store"
     store.mkdir(parents=True)
-    for file in (default_archive, default_archive.with_suffix(".proven")):
-        shutil.copy(file, store)
+    for archive in (default_archive, scenes_archive):
+        for file in (archive, archive.with_suffix(".proven")):
+            shutil.copy(file, store)
     return folder
 
 
 def test_readmes_commands_do_what_it_says(copy: Path) -> None:
     base = free_base()
-    # One of the two models beside the default, which is packaged here: that takes ten seconds.
+    # One of the two models beside the default: packaging takes ten seconds.
     environment = {**os.environ, "PORT": str(base), "VENV": sys.prefix, "MAKEFLAGS": "", "DEMO_MODELS": "scenes"}
 
     try:

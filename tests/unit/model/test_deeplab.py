@@ -13,7 +13,11 @@ from torchvision.models import segmentation
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", TORCHVISION_MODELS)
+# ResNet-101 is a deeper ResNet-50.
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.exhaustive] if "resnet101" in name else []) for name in TORCHVISION_MODELS],
+)
 def test_with_torchvisions_weights_the_logits_are_torchvisions(name: str) -> None:
     torch.manual_seed(0)
     theirs = segmentation.__dict__[name](weights=None, weights_backbone=None, aux_loss=True).eval()
@@ -37,8 +41,9 @@ def test_no_constructor_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.socket.connect", refuse)
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", refuse)
 
-    for name in BACKBONES:
-        DeepLabV3(name, num_classes=2)
+    with torch.device("meta"):  # Nothing is drawn for weights, which takes most of the time.
+        for name in BACKBONES:
+            DeepLabV3(name, num_classes=2)
 
 
 @pytest.mark.parametrize(("output_stride", "rates"), [(8, [12, 24, 36]), (16, [6, 12, 18])])
