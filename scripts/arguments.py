@@ -19,7 +19,7 @@ from scripts.errors import UsageError
 class Parser(argparse.ArgumentParser):
     """A program's parser, described by its module's docstring: the first paragraph above the options, the rest below."""
 
-    #: The command line that `parse_args` parses, which takes no other options.
+    #: The command line being parsed by `parse_args`, which accepts no unknown options.
     _words: Sequence[str] = ()
 
     def __init__(self, prog: str, docstring: str | None = None, **kwargs: object) -> None:
@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:
-        # Kept for `error`: a mistyped option is often a required one, and argparse would say only that this is missing.
+        # Kept for `error`: a mistyped option is often a required one, which argparse would only report as missing.
         self._words = sys.argv[1:] if args is None else args
         return super().parse_args(args, namespace)
 
@@ -44,8 +44,8 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}\n{self.prog} --help lists the options")
 
     def _unknown_option(self) -> str:
-        """Return what to say of the first option that does not exist; nothing where parsers of commands have options too."""
-        from model.strict import suggestion  # Not at the top: it brings torch.
+        """Return a message on the first unknown option, or "" for a program with subcommands, which have more options."""
+        from model.strict import suggestion  # Not at the top: it imports torch.
 
         words = (word.partition("=")[0] for word in self._words)
         known = [name for name in self._option_string_actions if name.startswith("--")]

@@ -35,7 +35,7 @@ _LONGEST_BACKOFF_S = 30.0
 _LONGEST_RETRY_AFTER_S = 300.0
 #: A server that hangs on an image must not block a thread for long.
 _MOST_TIMEOUTS = 2
-#: TorchServe's message, with status 500, for requests lost with their worker; an image that keeps killing workers is given up.
+#: TorchServe's message, with status 500, for requests lost with their worker; images that keep killing workers are given up on.
 _WORKER_DIED, _MOST_DEATHS = "Worker died.", 2
 _REASON_LENGTH = 500
 

@@ -8,7 +8,7 @@ from handler.geometry import RGBImage
 from handler.labels import Labels
 from scripts.datasets import VOID
 
-#: PASCAL VOC's own colour for void.
+#: PASCAL VOC's colour for void.
 VOID_COLOUR = (224, 224, 192)
 #: Opacity of the colours over the photograph.
 _OPACITY = 0.65

@@ -58,7 +58,7 @@ def identifier(config: ModelConfig) -> str:
 
 def cost(config: ModelConfig) -> Cost:
     """Count parameters and multiply-adds on the meta device, without computing anything."""
-    # Takes seconds to import: only once the options are known to be right.
+    # Not at the top: the import takes seconds, and wrong options should be reported at once.
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -17,7 +17,7 @@ class ServedModelConfig(StrictModel):
     minWorkers: int | None = Field(default=None, ge=1)
     maxWorkers: int | None = Field(default=None, ge=1)
     batchSize: int = Field(default=1, ge=1)
-    #: Milliseconds; TorchServe takes 0 as the default.
+    #: Milliseconds; TorchServe treats 0 as its default.
     maxBatchDelay: int = Field(default=100, ge=1)
     #: Seconds.
     responseTimeout: int = Field(default=120, ge=1)

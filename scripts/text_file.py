@@ -37,7 +37,7 @@ def read_text(path: Path) -> str:
             f"{path}: byte {error.start + mark} ({data[error.start + mark]:#04x}) is not {encoding.upper()}; "
             "save the file as UTF-8"
         ) from error
-    # Some editors add a second mark.
+    # Some editors add a second byte order mark.
     return text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 

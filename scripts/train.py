@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None, *, weights: "CheckpointWeights | None" =
     """
     options = sys.argv[1:] if argv is None else argv
     arguments = _parser(program).parse_args(options)
-    # Takes seconds to import: only once the options are known to be right.
+    # Not at the top: the import takes seconds, and wrong options should be reported at once.
     from scripts.training.command import run_command
 
     return run_command(arguments, options, weights, program)

@@ -61,7 +61,7 @@ def read_file(location: str, most_bytes: int) -> Content:
 
     Raises:
         FileTooLarge: the file has more than `most_bytes`.
-        ReadError: it cannot be read.
+        ReadError: the file cannot be read.
     """
     with reading(location), _open(location) as (file, version):
         if version.size is not None and version.size > most_bytes:
@@ -76,7 +76,7 @@ def read_version(location: str) -> Version:
     """Return a file's current version.
 
     Raises:
-        ReadError: it cannot be read.
+        ReadError: the file cannot be read.
     """
     with reading(location):
         if is_http(location):
@@ -94,7 +94,7 @@ def open_file(location: str) -> Iterator[BinaryIO]:
     """Open a seekable file of any length, such as a list.
 
     Raises:
-        ReadError: it cannot be read.
+        ReadError: the file cannot be read.
     """
     with reading(location):
         if is_http(location):

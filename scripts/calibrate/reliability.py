@@ -31,7 +31,7 @@ class Reliability:
 
     @classmethod
     def count(cls, confidence: npt.NDArray[np.floating], right: npt.NDArray[np.bool_]) -> "Reliability":
-        """Count n pixels by their label's probability, 0..1, and whether the label is true."""
+        """Count n pixels by their label's probability, 0..1, and whether the label is right."""
         bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
         return cls(
             np.bincount(bins, minlength=BINS),

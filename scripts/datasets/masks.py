@@ -160,7 +160,7 @@ class ColourMasks:
         advice = f"add a line to {file} if it is meant, as a class or as void"
         if len(faults) > _FEW_COLOURS:
             advice = "such shades come from smoothing (antialiasing), resizing or JPEG: export the mask again without them"
-        return DataError(f"{path}: colours that {file} gives no class: {some_of(faults, 3)}; {advice}")
+        return DataError(f"{path}: colours without a class in {file}: {some_of(faults, 3)}; {advice}")
 
 
 def upright_size(image: Path) -> tuple[int, int]:

@@ -41,7 +41,7 @@ _SETTINGS = ("output_stride", "engine", "precision")
 @report_errors
 def main(argv: list[str] | None = None) -> int:
     arguments = _arguments(argv)
-    # Takes seconds to import: only once the options are known to be right.
+    # Not at the top: the import takes seconds, and wrong options should be reported at once.
     from scripts.evaluate.command import run_command
 
     run_command(arguments, {name: getattr(arguments, name) for name in _SETTINGS})

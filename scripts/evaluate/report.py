@@ -142,7 +142,7 @@ def draw_confusion(path: Path, scores: Scores, names: tuple[str, ...]) -> None:
         axes.text(count / 2 - 0.5, row, "not in the data", ha="center", va="center", size=7, color="grey")
     figure.colorbar(picture, shrink=0.6)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # In a script that the font lacks, names are boxes; scores.json has them.
+        warnings.filterwarnings("ignore", "Glyph")  # Characters missing from the font become boxes; scores.json has the names.
         figure.savefig(path, dpi=110)
 
 

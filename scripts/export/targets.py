@@ -39,7 +39,7 @@ OPENVINO = GraphFormat(
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a model goes."""
+    """Where to write a model."""
 
     #: A file, or the folder of a model repository.
     path: Path

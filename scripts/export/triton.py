@@ -55,5 +55,5 @@ def _parameter(key: str, value: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Return `text` as the inside of a quoted string in protobuf's text format; control characters become octal escapes."""
+    """Escape `text` for a quoted string in protobuf's text format; control characters become octal escapes."""
     return re.sub(r'[\x00-\x1f"\\]', lambda found: "\\" + (found[0] if found[0] >= " " else f"{ord(found[0]):03o}"), text)

@@ -20,7 +20,7 @@ from scripts.import_weights.torchvision_models import SCHEME, TORCHVISION_MODELS
 @report_errors
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    # Takes seconds to import: only once the options are known to be right.
+    # Not at the top: the import takes seconds, and wrong options should be reported at once.
     from scripts.import_weights.command import run_command
 
     run_command(arguments)

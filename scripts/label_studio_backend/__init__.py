@@ -1,1 +1,1 @@
-"""Pre-annotate Label Studio's tasks: a machine learning backend that asks a running server."""
+"""Pre-annotate Label Studio's tasks: a machine learning backend that uses a running server."""

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     ]
     for recipe in recipes:
         recipe.check()
-    # Takes seconds to import: only once the options are known to be right.
+    # Not at the top: the import takes seconds, and wrong options should be reported at once.
     from scripts.package.command import package
 
     for recipe in recipes:

@@ -32,7 +32,7 @@ def build(recipe: Recipe, store: Path, prove: Callable[[Path], object] | None = 
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        ConfigurationError: the model configuration cannot be used, or the class names are not the checkpoint's.
+        ConfigurationError: the model configuration cannot be used, or the class names differ from the checkpoint's.
         DisagreementError: an engine labels too many pixels differently from torch in float32.
     """
     recipe.check()

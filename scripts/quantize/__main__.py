@@ -20,7 +20,7 @@ from scripts.errors import UsageError, report_errors
 @report_errors
 def main(argv: list[str] | None = None) -> int:
     arguments = _arguments(argv)
-    # Takes seconds to import: only once the options are known to be right.
+    # Not at the top: the import takes seconds, and wrong options should be reported at once.
     from scripts.quantize.command import run_command
 
     run_command(arguments)

@@ -49,7 +49,7 @@ def gdal_options() -> dict[str, str | int]:
 
 @contextmanager
 def allowing_no_place() -> Iterator[None]:
-    """Open rasters, also those that have no place on the ground, of which rasterio would warn."""
+    """Suppress rasterio's warning about rasters without a georeference in the block."""
     from rasterio.errors import NotGeoreferencedWarning
 
     with warnings.catch_warnings():

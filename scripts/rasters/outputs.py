@@ -68,7 +68,7 @@ class FolderOutputs:
     """Outputs in a folder on this machine."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` is made when it is needed."""
+        """Store the folder, which is created when needed."""
         self.folder = folder
 
     def segment(self, job: RasterJob, model: ModelCard, prepare: Prepare, executor: Executor) -> RasterReport:
@@ -86,7 +86,7 @@ class StoreOutputs:
     """
 
     def __init__(self, destination: StoreDestination, folder: Path) -> None:
-        """`folder` is made when it is needed."""
+        """Store the folder, which is created when needed."""
         self.folder = folder
         self._destination = destination
 

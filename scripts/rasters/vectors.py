@@ -204,7 +204,7 @@ WRITERS: dict[str, Callable[[Path, Iterable[Feature], Labels, Place], None]] = {
 
 
 def check_geojson(source: str, place: Place, size: tuple[int, int]) -> None:
-    """Check that the polygons of a raster of `size` (height, width) have longitudes and latitudes.
+    """Check that polygons of a raster of `size` (height, width) can be given in longitude and latitude.
 
     Raises:
         RasterError: the raster has no coordinate system, or contains a pole.

@@ -17,7 +17,7 @@ from scripts.segment.output_paths import Task
 
 @dataclass
 class Tally:
-    """What a run has done so far."""
+    """Counts of a run so far."""
 
     #: Number answered by an earlier run.
     skipped: int = 0

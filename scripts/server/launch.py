@@ -96,7 +96,7 @@ def _address(archives: Sequence[Path], software: Software, options: Sequence[str
         words = [*model_options(archives), *options]
         chosen = parse_options(words, "python -m scripts.server start --server asgi", archives[0])
     except OptionError as error:
-        raise UsageError(f"{error}; python {archives[0]} --help lists those of the server") from error
+        raise UsageError(f"{error}; python {archives[0]} --help lists the server's options") from error
     host = LOOPBACK if chosen.host in _ANY_ADDRESS else chosen.host
     return host, chosen.certificate.absolute() if chosen.certificate else None
 
@@ -126,7 +126,7 @@ def _check_together(archives: Sequence[Path], software: Software) -> None:
     by_model: dict[str, Path] = {}
     for archive in archives:
         if other := by_model.get(archive.stem):
-            raise ServerError(f"{archive}: its model would be {archive.stem!r}, as that of {other} is; name each archive once")
+            raise ServerError(f"{archive}: its model would be {archive.stem!r}, like that of {other}; name each archive once")
         if software == "torchserve" and archive.parent.resolve() != folder.resolve():
             raise ServerError(f"{archive}: must be in {folder}, because TorchServe serves the archives of one folder")
         by_model[archive.stem] = archive

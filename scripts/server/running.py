@@ -139,7 +139,7 @@ class Server:
         except requests.Timeout:
             return f"a prediction is not answered within {within:g} s"
         except (requests.RequestException, OSError) as error:
-            return f"a prediction meets {type(error).__name__}"
+            return f"a prediction fails with {type(error).__name__}"
         return None if answer.ok else f"a prediction is answered with {answer.status_code}: {answer.text[:200]}"
 
     def wait_until_ready(self, within: float = READY_WITHIN_S) -> None:

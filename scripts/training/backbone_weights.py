@@ -160,7 +160,7 @@ def _fetch_from_timm(name: str) -> _Published:
     try:
         with _quiet_hub():
             state = timm.create_model(name, pretrained=True).state_dict()
-    # Whatever the hub's client raises without a network.
+    # The hub's client raises many kinds of errors without a network.
     except Exception as error:
         raise BackboneWeightsError(f"{_failure('timm', origin, error)}: connect, fill its cache, {_INSTEAD}") from error
     return _Published(f"timm's {name}.{pretrained.tag}" if pretrained.tag else f"timm's {name}", state)
@@ -177,7 +177,7 @@ def _fetch_from_smp(encoder: str) -> _Published:
     try:
         with _quiet_hub():
             return _Published(f"segmentation_models.pytorch's {origin}", get_encoder(encoder, weights=IMAGENET).state_dict())
-    # Whatever the hub's client raises without a network.
+    # The hub's client raises many kinds of errors without a network.
     except Exception as error:
         failure = _failure("segmentation_models.pytorch", origin, error)
         raise BackboneWeightsError(f"{failure}: connect, fill its cache, {_INSTEAD}") from error

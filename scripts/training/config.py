@@ -131,7 +131,7 @@ class TrainingConfig(StrictModel):
             for name, length in sides.items():
                 if length is not None and length % stride:
                     near = " or ".join(str(n * stride) for n in (length // stride, length // stride + 1) if n)
-                    raise ValueError(f"{name} {length}: {self.model.architecture} takes multiples of {stride} alone, so {near}")
+                    raise ValueError(f"{name} {length}: {self.model.architecture} takes only multiples of {stride}, so {near}")
         return self
 
     @classmethod

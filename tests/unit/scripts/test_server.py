@@ -92,7 +92,7 @@ def test_archives_of_one_name_are_refused(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "dogs.mar").touch()
 
-    with pytest.raises(ServerError, match=r"b/dogs\.mar: its model would be 'dogs', as that of .*a/dogs\.mar is"):
+    with pytest.raises(ServerError, match=r"b/dogs\.mar: its model would be 'dogs', like that of .*a/dogs\.mar;"):
         start(tmp_path / "a/dogs.mar", Ports.free(), tmp_path / "run", software="asgi", others=[tmp_path / "b/dogs.mar"])
 
 

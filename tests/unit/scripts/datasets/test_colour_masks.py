@@ -110,7 +110,7 @@ def test_an_unknown_colour_is_named_with_its_pixels_and_its_place(tmp_path: Path
     with pytest.raises(DataError) as caught:
         check(open_data(write_coloured(tmp_path, "labelmap.txt", LABELMAP, pixels)), 3, show_progress=False)
 
-    fault = "masks/a.png: colours that labelmap.txt gives no class: 127 3 9 in 2 pixels, first at x 1, y 1; add a line"
+    fault = "masks/a.png: colours without a class in labelmap.txt: 127 3 9 in 2 pixels, first at x 1, y 1; add a line"
     assert fault in str(caught.value)
     assert "smoothing" not in str(caught.value)
 

@@ -53,7 +53,7 @@ def test_a_new_run_does_not_go_over_another(
         ({"start": "nothing.safetensors"}, "nothing.safetensors"),
         (
             {"model": {"architecture": "smp_deeplabv3", "backbone": "resnet18"}, "augmentation": {"crop_size": 65}},
-            "augmentation.crop_size 65: smp_deeplabv3 takes multiples of 8 alone, so 64 or 72",
+            "augmentation.crop_size 65: smp_deeplabv3 takes only multiples of 8, so 64 or 72",
         ),
     ],
 )
