@@ -67,7 +67,7 @@ class Ranking:
 
     #: Probability that an image with mIoU below the median has more doubt than one without; NaN if none is below.
     auroc: float
-    #: Area under the risk-coverage curve: the mean error of the images with the least doubt, averaged over all numbers of images.
+    #: Area under the risk-coverage curve: mean error of the images with the least doubt, averaged over all counts.
     aurc: float
 
     @classmethod
