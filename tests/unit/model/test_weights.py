@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from handler.labels import Labels
 from handler.segmenter import Segmenter
 from model import read_metadata
 from scripts.package import MODELS
@@ -35,6 +36,15 @@ def test_a_checkpoint_is_small_and_says_where_it_is_from(name: str) -> None:
     assert metadata.license == "Apache-2.0"
     assert "Fine-tuned" in metadata.provenance
     assert MODELS[name].name in (ROOT / "docs" / "models.md").read_text()
+
+
+def test_what_scenes_was_never_taught_is_none_of_its_classes() -> None:
+    """The first of ADE20K's 32 published labels is for anything else; the second is "wall"."""
+    metadata = read_metadata(MODELS["scenes"])
+
+    assert metadata.model.num_classes == len(metadata.classes) == 31
+    assert metadata.classes[:2] == ("wall", "building")
+    assert Labels.from_metadata(metadata).background is None
 
 
 @pytest.mark.slow

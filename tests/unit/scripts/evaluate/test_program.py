@@ -1,6 +1,7 @@
 import html
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from model import read_metadata
 from model.palette import voc_palette
 from scripts.datasets import DataError, SegmentationData, open_data
 from scripts.evaluate.__main__ import main
+from scripts.evaluate.metrics import compare
+from scripts.evaluate.report import draw_confusion
 from scripts.evaluate.scoring import require_same_classes
 from tests.support import CLASSES, ROOT, noise, write_checkpoint
 
@@ -142,6 +145,18 @@ def format_of(path: Path) -> str | None:
     with Image.open(path) as picture:
         picture.load()
         return picture.format
+
+
+def test_names_are_drawn_as_they_are_and_not_as_formulas(tmp_path: Path) -> None:
+    names = (r"$\nothing$", "人 🌳")
+    labels = np.eye(2, dtype=np.uint8)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_confusion(tmp_path / "confusion.png", compare(labels, labels, len(names)), names)
+
+    with Image.open(tmp_path / "confusion.png") as picture:
+        assert min(picture.size) > 300
 
 
 def test_no_more_images_are_shown_than_asked_for(tmp_path: Path, data: Path, checkpoint: Path) -> None:
