@@ -1,7 +1,7 @@
 import { defineConfig } from "vite";
 
 export default defineConfig({
-  // Relative, so that the page works below any path of a proxy.
+  // Relative, so that the page works under any path of a proxy.
   base: "./",
   build: {
     outDir: "../handler/servers/asgi/static",

@@ -1,4 +1,4 @@
-/** A browser on the real server's page. The environment says where both are; the tests in tests/live set it. */
+/** A browser on the real server's page. The tests in tests/live set the environment variables for both. */
 
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,12 +8,12 @@ import { type BrowserContext, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, expect } from "vitest";
 import { decodePng } from "../src/png";
 
-/** Where the page is, and its API, which may have another origin. Both end in a slash. */
+/** URLs of the page and of its API, which may have another origin. Both end in a slash. */
 export const ADDRESS = required("PAGE_URL");
 export const API = process.env.API_URL ?? ADDRESS;
 const CHROMIUM = required("CHROMIUM");
 const PHOTOGRAPHS = required("PHOTOGRAPHS");
-/** Whether everything is tried, as `make test-all` does. */
+/** Whether to test everything, as `make test-all` does. */
 export const EXHAUSTIVE = Boolean(process.env.EXHAUSTIVE);
 const FLAGS = [
   "--no-sandbox",
@@ -30,7 +30,7 @@ function required(name: string): string {
 }
 
 let context: BrowserContext;
-/** Addresses that the page may ask, requests to any other, and what the console complained of. */
+/** Addresses that the page may request, requests to any other, and errors in the console. */
 const expected = [ADDRESS, API, "blob:"];
 const strangers: string[] = [];
 const complaints: string[] = [];
@@ -60,7 +60,7 @@ afterAll(async () => {
 interface Look {
   size?: { width: number; height: number };
   scheme?: "light" | "dark";
-  /** Where the page is, if not at `ADDRESS`. */
+  /** The page's URL, if not `ADDRESS`. */
   address?: string;
   /** Prepares the page before it is loaded. */
   before?: (page: Page) => Promise<unknown>;
@@ -71,7 +71,7 @@ export async function openPage({ size, scheme = "light", address = ADDRESS, befo
   expected.push(address);
   page.on("pageerror", (error) => complaints.push(error.message));
   page.on("console", (message) => {
-    // A refusal is told by the page, and the console names it as well; a test asks for example.org, in vain.
+    // The console also reports errors that the page shows, and the blocked request to example.org that a test makes.
     if (message.type() === "error" && !/Failed to load resource|https:\/\/example\.org/.test(message.text())) complaints.push(message.text());
   });
   if (size) await page.setViewportSize(size);
@@ -88,7 +88,7 @@ export function photograph(name: string): { name: string; mimeType: string; buff
 
 type File = { name: string; mimeType: string; buffer: Buffer };
 
-/** Drops files on the page, as a person does with a mouse. */
+/** Drops files on the page, as with a mouse. */
 export async function drop(page: Page, ...files: File[]): Promise<void> {
   const data = await page.evaluateHandle(
     (given) => {
@@ -104,7 +104,7 @@ export async function drop(page: Page, ...files: File[]): Promise<void> {
   await page.dispatchEvent("#stage", "drop", { dataTransfer: data });
 }
 
-/** Waits until the mask and its confidences are there, and of two models both. */
+/** Waits until the mask and its confidences have loaded, for two models until both have. */
 export async function masked(page: Page): Promise<void> {
   await page.waitForFunction(() => {
     const idle = document.getElementById("busy")!.hidden && !document.getElementById("panes")!.hidden;
@@ -112,13 +112,13 @@ export async function masked(page: Page): Promise<void> {
   });
 }
 
-/** Asks the API itself. Options go as headers, which every server reads. */
+/** Calls the API directly. Options are sent as headers, which every server reads. */
 export async function ask(photo: File, query: string, model = "deeplabv3"): Promise<Response> {
   const options = [...new URLSearchParams(query)].map(([name, value]): [string, string] => [`X-Segment-${name.replaceAll("_", "-")}`, value]);
   return fetch(`${API}predictions/${model}`, { method: "POST", body: new Uint8Array(photo.buffer), headers: Object.fromEntries(options) });
 }
 
-/** Returns the class name of each pixel, as the API has them. */
+/** Returns the class name of each pixel, from the API. */
 export async function labels(photo: File, query = "", model = "deeplabv3"): Promise<{ width: number; at: string[] }> {
   const png = await decodePng(new Uint8Array(await (await ask(photo, `format=index&${query}`, model)).arrayBuffer()));
   const names = JSON.parse(png.text.get("classes")!) as string[];
@@ -142,7 +142,7 @@ export async function saved(page: Page, selector: string): Promise<{ name: strin
   return { name: download.suggestedFilename(), bytes: readFileSync(await download.path()) };
 }
 
-/** Keeps a file for other programs to read, in the folder that `SAVED` names. */
+/** Writes a file for other programs to read, into the folder named by `SAVED`. */
 export function keep(name: string, bytes: Buffer): void {
   const path = join(required("SAVED"), name);
   mkdirSync(dirname(path), { recursive: true });
@@ -152,7 +152,7 @@ export function keep(name: string, bytes: Buffer): void {
 export const THEMES = ["dark", "light"] as const;
 let looks = 0;
 
-/** Returns what axe objects to in `themes`: by default both if everything is tried, else one, the other the next time. */
+/** Returns axe's violations in `themes`; by default both themes if everything is tested, otherwise one, alternating. */
 export async function violations(page: Page, themes: readonly (typeof THEMES)[number][] = EXHAUSTIVE ? THEMES : [THEMES[looks++ % 2]]): Promise<string[]> {
   const told: string[] = [];
   for (const colorScheme of themes) {

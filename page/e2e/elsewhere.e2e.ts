@@ -1,4 +1,4 @@
-/** The page below a path of a proxy, or with an API of another origin. */
+/** The page under a proxy's path, or with an API on another origin. */
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ const cat = photograph("chelsea.jpg");
 const STATIC = "../handler/servers/asgi/static";
 const TYPES: Record<string, string> = { html: "text/html", css: "text/css", js: "text/javascript", svg: "image/svg+xml", jpg: "image/jpeg" };
 
-/** Serves the page's files at `ADDRESS`, changed as docs/page.md says for an API elsewhere. */
+/** Serves the page's files at `ADDRESS`, modified as in docs/page.md for an API elsewhere. */
 async function host(page: Page): Promise<void> {
   if (API === ADDRESS) return;
   const policy = readFileSync("../deploy/nginx/deeplab.conf", "utf8").match(/Content-Security-Policy "(.*)"/)![1];

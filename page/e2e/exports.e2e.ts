@@ -83,7 +83,7 @@ describe("polygons", () => {
     expect(await corners()).toBe(before);
     await page.click("#redo");
     await page.focus("#panes");
-    // Past the new corner, so that it stays.
+    // Move past the new corner, so that it stays.
     await page.keyboard.press(".");
     await page.keyboard.press(".");
     await page.keyboard.press("ArrowLeft");

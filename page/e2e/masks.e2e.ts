@@ -6,13 +6,13 @@ import { ask, ADDRESS, drop, EXHAUSTIVE, masked, maskAt, openPage, photograph, s
 const cat = photograph("chelsea.jpg");
 const astronaut = photograph("astronaut.jpg");
 
-/** A grey PNG of one row that is wider than any limit of sides; 148 bytes. */
+/** A grey PNG of 148 bytes with one row, wider than any limit. */
 const TOO_WIDE = Buffer.from(
   "iVBORw0KGgoAAAANSUhEUgABEXAAAAABCAAAAADXKCKXAAAAW0lEQVR42u3BMQEAAADCoPVPbQlPoAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAACAuwERgAABqQXVbwAAAABJRU5ErkJggg==",
   "base64",
 );
 
-/** Writes an uncompressed grey TIFF of 8 bits, one strip. */
+/** Returns an uncompressed 8-bit grey TIFF with one strip. */
 function grayTiff(width: number, height: number): Buffer {
   const entries = [[256, 3, width], [257, 3, height], [258, 3, 8], [259, 3, 1], [262, 3, 1], [273, 4, 122], [277, 3, 1], [278, 3, height], [279, 4, width * height]];
   const head = Buffer.alloc(122);
@@ -28,7 +28,7 @@ function grayTiff(width: number, height: number): Buffer {
   return Buffer.concat([head, Buffer.from(Array.from({ length: width * height }, (_, i) => i % 251))]);
 }
 
-/** Stands before the server at a port of its own, and may die in its place. */
+/** A proxy for the server on a separate port, which can be stopped in its place. */
 async function forwarder(): Promise<{ address: string; start: () => Promise<void>; stop: () => void }> {
   const sockets = new Set<Socket>();
   const { hostname, port } = new URL(ADDRESS);
@@ -350,7 +350,7 @@ describe("the page", () => {
     await page.close();
   });
 
-  // Its figures are for people: a minute of drawing without a GPU.
+  // Prints figures for people; takes a minute of drawing without a GPU.
   it.runIf(EXHAUSTIVE)("tells how quick it is", async () => {
     const page = await openPage();
     await page.evaluate(() => {

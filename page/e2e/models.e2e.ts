@@ -3,11 +3,11 @@ import type { Page } from "playwright-core";
 import { drop, labels, masked, maskAt, openPage, photograph, saved, violations } from "./browser";
 
 const astronaut = photograph("astronaut.jpg");
-/** Class names of the model `hostile`; tests/live/test_page.py has them too. */
+/** Class names of the model `hostile`, the same as in tests/live/test_page.py. */
 const MARKUP = ["background", "<img src=x onerror=alert(1)>", '"><script>alert(2)</script>'];
 const DIFFERENT = [255, 0, 200, 255];
 
-/** Returns agreement in per cent and the overlap of each class that either has, counted class by class. */
+/** Returns the agreement in per cent and the overlap of each class in either mask, counted class by class. */
 function compared(a: string[], b: string[]): { agreement: string; overlaps: Map<string, string> } {
   const percent = (part: number, whole: number, digits: number) => ((100 * part) / whole).toFixed(digits);
   const both = a.filter((name, i) => name === b[i]);
@@ -18,7 +18,7 @@ function compared(a: string[], b: string[]): { agreement: string; overlaps: Map<
   return { agreement: percent(both.length, a.length, 2), overlaps: new Map(overlaps) };
 }
 
-/** Returns the shares of both masks and the overlap that the list of classes shows. */
+/** Returns the shares of both masks and the overlap shown in the class list. */
 async function listed(page: Page): Promise<Map<string, string[]>> {
   const rows = await page.locator("#classes li").evaluateAll((items) => items.map((item) => [item.querySelector("label")!.textContent!, item.querySelector(".numbers")!.textContent!]));
   return new Map(rows.map(([name, numbers]) => [name, numbers.match(/[\d.]+/g)!]));
@@ -73,7 +73,7 @@ describe("two models", () => {
     await page.check('input[value="difference"]');
     await page.waitForFunction(() => document.querySelectorAll("#panes canvas").length === 2);
     const [a, b] = [await labels(astronaut), await labels(astronaut, "", "scenes")];
-    // The fitted photograph is as high as the stage, and in its middle.
+    // The fitted photograph is as high as the stage, and centred.
     const { width, height } = (await page.locator("#panes").boundingBox())!;
     for (const [x, y] of [[100, 100], [256, 400], [470, 30], [40, 480]]) {
       const differs = a.at[y * a.width + x] !== b.at[y * a.width + x];

@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-// One browser and one server, so one test at a time. tests/live/test_page.py starts both.
+// One test at a time, since there is one browser and one server, which tests/live/test_page.py starts.
 export default defineConfig({
   test: { include: ["e2e/**/*.e2e.ts"], fileParallelism: false, testTimeout: 120_000, hookTimeout: 60_000, reporters: ["verbose"] },
 });

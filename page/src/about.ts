@@ -1,19 +1,19 @@
-/** What a mask took, stage by stage, and what the model says of itself. */
+/** The timings of a mask, stage by stage, and the model card. */
 
 import type { Description } from "./api";
 import { byId, element } from "./dom";
 import type { Result } from "./results";
 
-/** Words for the stages that the server times. */
+/** Descriptions of the stages that the server times. */
 const STAGES: Record<string, string> = {
   read: "receiving",
-  queue: "waiting for its turn",
-  decode: "opening the photograph",
-  prepare: "resizing it",
+  queue: "waiting in the queue",
+  decode: "decoding the photograph",
+  prepare: "resizing the photograph",
   network: "network",
-  label: "from network to mask",
+  label: "computing the mask",
   refine: "refining edges",
-  encode: "writing the answer",
+  encode: "encoding the answer",
 };
 /** Long lists that other parts of the page show. */
 const ELSEWHERE = new Set(["classes", "palette", "formats", "options", "workers"]);
@@ -35,7 +35,7 @@ function row(name: string, value: string): HTMLTableRowElement {
   return element("tr", {}, element("th", { scope: "row" }, name), element("td", { class: "number" }, value));
 }
 
-/** Lists the leaves of nested objects with their paths, without what is not set. */
+/** Lists the leaves of nested objects with their paths, omitting null and undefined. */
 export function flatten(value: unknown, path = ""): [string, string][] {
   if (value === null || value === undefined) return [];
   if (Array.isArray(value) && value.every((item) => typeof item !== "object")) return [[path, value.join(", ")]];

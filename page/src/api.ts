@@ -1,8 +1,8 @@
-/** The server's HTTP contract, docs/http-api.md, as far as the page uses it. */
+/** The part of the server's HTTP contract (docs/http-api.md) that the page uses. */
 
 export type Options = Record<string, string>;
 
-/** A refusal in the server's own words. */
+/** An error response, with the server's own message. */
 export class Refusal extends Error {
   constructor(
     message: string,
@@ -17,10 +17,10 @@ export class Refusal extends Error {
   }
 }
 
-/** Nothing answered. */
+/** The server did not answer. */
 export class Unreachable extends Error {
   constructor() {
-    super("The server cannot be reached. Check that it runs and that this device is online, then try again.");
+    super("The server cannot be reached. Check that it is running and that this device is online, then try again.");
   }
 }
 
@@ -29,13 +29,13 @@ export class Cancelled extends Error {}
 export interface Answer {
   bytes: Uint8Array<ArrayBuffer>;
   contentType: string;
-  /** From sending to the last byte. */
+  /** Time from sending the request to the last byte. */
   milliseconds: number;
-  /** What the server says each stage took, in milliseconds. */
+  /** Milliseconds of each stage, as reported by the server. */
   stages: [string, number][];
 }
 
-/** What a model says of itself (`customizedMetadata`); the rest is shown as it comes. */
+/** A model's own description (`customizedMetadata`); other entries are shown as received. */
 export interface Description {
   model: string;
   version: string;
@@ -51,26 +51,26 @@ export interface Description {
 
 export interface Call {
   signal?: AbortSignal;
-  /** Told the share of the body that is sent. */
+  /** Called with the share of the body that has been sent. */
   onProgress?: (share: number) => void;
 }
 
 export class Api {
-  /** Kept in memory alone. */
+  /** Kept in memory only. */
   token = "";
 
   constructor(readonly base: URL) {}
 
-  /** Returns the names of the models; a server that does not list them has `fallback`. */
+  /** Returns the names of the models, or only `fallback` if the server does not list them. */
   async models(fallback: string): Promise<string[]> {
-    // The first is this project's server's, for any token; the second is TorchServe's management.
+    // The first path is this project's server's, for any token; the second is TorchServe's management API.
     const own = (await this.unlessRefused("v1/models")) as { models?: string[] } | undefined;
     if (own?.models) return own.models;
     const managed = (await this.unlessRefused("models")) as { models?: { modelName: string }[] } | undefined;
     return managed?.models?.map((model) => model.modelName) ?? [fallback];
   }
 
-  /** Returns what a model says of itself; undefined if the server keeps that elsewhere, or from this token. */
+  /** Returns a model's own description, or undefined if the server does not provide it here or to this token. */
   async describe(model: string): Promise<Description | undefined> {
     const entries = await this.unlessRefused(`models/${encodeURIComponent(model)}?customized=true`);
     return (entries as { customizedMetadata?: Description }[] | undefined)?.[0]?.customizedMetadata;
@@ -88,7 +88,7 @@ export class Api {
     return new URL(path, this.base).href;
   }
 
-  /** Returns the JSON at a path; undefined where the server, or a proxy, has none for this page. */
+  /** Returns the JSON at a path, or undefined if the server or a proxy has none for this page. */
   private async unlessRefused(path: string): Promise<unknown> {
     try {
       return JSON.parse(new TextDecoder().decode((await this.send("GET", path)).bytes));
@@ -98,7 +98,7 @@ export class Api {
     }
   }
 
-  /** Sends by XMLHttpRequest, which alone tells how much is sent. */
+  /** Sends with XMLHttpRequest, since fetch does not report upload progress. */
   private send(method: string, path: string, { signal, onProgress }: Call = {}, image?: Blob, options: Options = {}): Promise<Answer> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(new Cancelled());
@@ -111,7 +111,7 @@ export class Api {
       request.onload = () => {
         const bytes = new Uint8Array(request.response as ArrayBuffer);
         if (request.status >= 400) return reject(refusal(request.status, request.statusText, bytes));
-        // Asked for by name, a header that another origin does not show is an error in the console.
+        // Reading a header by name logs a console error if another origin does not expose it.
         const timing = /^server-timing:(.*)$/im.exec(request.getAllResponseHeaders())?.[1] ?? "";
         const contentType = request.getResponseHeader("Content-Type") ?? "";
         resolve({ bytes, contentType, milliseconds: performance.now() - began, stages: parseServerTiming(timing) });
@@ -123,7 +123,7 @@ export class Api {
       const isForm = !fitHeaders(options);
       if (!isForm) {
         for (const [name, value] of Object.entries(options)) request.setRequestHeader(headerName(name), value);
-        // Never the file's own type: a file that is no photograph must not be taken for a call in JSON.
+        // Never the file's own type: a file that is not a photograph must not be parsed as a JSON request.
         request.setRequestHeader("Content-Type", "application/octet-stream");
       }
       request.send(isForm ? form(image, options) : image);
@@ -131,7 +131,7 @@ export class Api {
   }
 }
 
-/** Tells whether options can be sent as headers, which hold no letters beyond ASCII. */
+/** Returns whether options can be sent as headers, which are limited to ASCII. */
 function fitHeaders(options: Options): boolean {
   return Object.values(options).every((value) => /^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/.test(value));
 }
@@ -144,12 +144,12 @@ function headerName(option: string): string {
 function form(image: Blob, options: Options): FormData {
   const fields = new FormData();
   for (const [name, value] of Object.entries(options)) fields.set(name, value);
-  // The file's own name is an option, `image_name`, and told only where an answer holds it.
+  // The file's own name is the option `image_name`, sent only if the answer contains it.
   fields.set("data", image, "photograph");
   return fields;
 }
 
-/** Reads the server's error body; a proxy's page is told by its status. */
+/** Reads the server's error body; a proxy's error page is reported by its status. */
 export function refusal(status: number, statusText: string, bytes: Uint8Array): Refusal {
   try {
     const { message, type } = JSON.parse(new TextDecoder().decode(bytes)) as { message?: unknown; type?: unknown };
@@ -157,7 +157,7 @@ export function refusal(status: number, statusText: string, bytes: Uint8Array): 
   } catch {
     // Not JSON.
   }
-  return new Refusal(status === 413 ? "The file is larger than the server takes." : `The server answered ${status} ${statusText}.`, status, "");
+  return new Refusal(status === 413 ? "The file is larger than the server allows." : `The server answered ${status} ${statusText}.`, status, "");
 }
 
 /** Reads `Server-Timing: decode;dur=1.7, network;dur=35.9`. */

@@ -1,4 +1,4 @@
-/** Brings the parts together: what is shown, what is asked of the server, and what the user does. */
+/** Connects the parts: the view, the requests to the server, and user input. */
 
 import { Api, Cancelled, type Description, Refusal } from "./api";
 import { ClassList, type Row } from "./class-list";
@@ -16,7 +16,7 @@ import { type Point, Stage } from "./stage";
 import { showStrip } from "./strip";
 import { askForToken } from "./token";
 
-/** The background class of models whose description the server does not give. */
+/** The background class of models that the server does not describe. */
 const USUAL_BACKGROUND = "background";
 
 export class App {
@@ -25,7 +25,7 @@ export class App {
   readonly stage: Stage;
   readonly sideA: Side;
   readonly sideB: Side;
-  /** Called when another mask is shown. */
+  /** Called when a different mask is shown. */
   onShow: () => void = () => {};
   onClick: (pixel: Point) => void = () => {};
   private readonly controls: Controls;
@@ -47,7 +47,7 @@ export class App {
     this.sideA = new Side(byId("side-a"), () => this.sidesChanged());
     this.sideB = new Side(byId("side-b"), () => this.sidesChanged());
     byId("compare").addEventListener("change", () => this.sidesChanged());
-    window.addEventListener("offline", () => this.notice("This device is offline; what is shown stays, new photographs have to wait."));
+    window.addEventListener("offline", () => this.notice("This device is offline: the masks shown here stay, but new photographs have to wait."));
     window.addEventListener("online", () => this.notice(""));
   }
 
@@ -70,14 +70,14 @@ export class App {
     return this.queue.resultOf(this.sideA);
   }
 
-  /** The class of what is nothing in particular. */
+  /** The background class, if the model has one. */
   get background(): string | undefined {
     const description = this.descriptions.get(this.sideA.name);
     if (!description) return USUAL_BACKGROUND;
     return description.background === null ? undefined : description.classes[description.background];
   }
 
-  /** Draws everything for the selected photograph. `live`: a slider moves or a class is toggled, so the rest of the page stays as it is. */
+  /** Draws everything for the selected photograph; with `live`, during a gesture, the rest of the page stays as it is. */
   show(live = false): void {
     const { current } = this;
     const isBroken = current?.state === "failed" || current?.state === "cancelled";
@@ -110,7 +110,7 @@ export class App {
     byId("notice").hidden = !text;
   }
 
-  /** Runs work that asks the server; asks the user for a token where one is wanted, and says what went wrong. */
+  /** Runs work that calls the server; asks the user for a token if one is needed, and shows errors. */
   private async guarded(work: () => Promise<void>): Promise<void> {
     for (;;) {
       try {
@@ -124,7 +124,7 @@ export class App {
     }
   }
 
-  /** Learns a model's classes and options, once. */
+  /** Fetches a model's classes and options, once. */
   private async learn(model: string): Promise<void> {
     if (this.descriptions.has(model)) return;
     const description = await this.api.describe(model);
@@ -143,19 +143,19 @@ export class App {
     this.classes.show(rows, this.descriptions.get(this.sideA.name)?.explanations ?? false);
     byId("summary").textContent = this.summary(a, rows);
     const { comparison } = this.masks;
-    byId("agreement").textContent = comparison ? `The two agree on ${percent(comparison.agreement, 2)} of the pixels. The list of classes has the overlap of each.` : "";
+    byId("agreement").textContent = comparison ? `The two agree on ${percent(comparison.agreement, 2)} of the pixels. The class list shows the overlap of each class.` : "";
   }
 
   private summary(a: LabelMap | undefined, rows: Row[]): string {
     const { current } = this;
     if (!current) return "No photograph yet.";
-    if (current.state === "failed") return "There is no mask of this photograph.";
+    if (current.state === "failed") return "There is no mask for this photograph.";
     if (!a) return current.state === "cancelled" ? "Cancelled." : "Waiting for the mask …";
     const names = rows.filter((row) => row.name !== this.background && row.fraction).map((row) => `${row.name} ${percent(row.fraction, 0)}`);
-    return `${current.name}, ${a.width} × ${a.height}: ${names.join(", ") || "nothing but background"}.`;
+    return `${current.name}, ${a.width} × ${a.height}: ${names.join(", ") || "only background"}.`;
   }
 
-  /** Tells class and confidence at a pixel, by both models where both are shown there. */
+  /** Shows the class and confidence at a pixel, by both models if both are shown there. */
   private read(pixel: Point | undefined, pane: number): void {
     if (!pixel || !this.current) return;
     const side = (result: Result | undefined) => {
@@ -170,7 +170,7 @@ export class App {
   }
 
   private async explain({ name }: Row): Promise<void> {
-    // The class may be the other model's alone; each numbers its classes in its own way.
+    // Only the other model may have the class; class indices differ between models.
     const side = this.sides.find((one) => this.queue.resultOf(one)?.map.names.includes(name));
     const index = side && this.queue.resultOf(side)!.map.names.indexOf(name);
     if (this.current && side && index !== undefined) await explain(this.api, side.name, this.current, name, index);

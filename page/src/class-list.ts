@@ -1,4 +1,4 @@
-/** The list of classes: colour, share, score, and which are shown. */
+/** The list of classes: colour, share, score and visibility. */
 
 import { cssColour } from "./colours";
 import { byId, element, percent } from "./dom";
@@ -8,15 +8,15 @@ export interface Row {
   colour: number;
   /** Share of the photograph, 0 to 1. */
   fraction: number;
-  /** Mean confidence, 0 to 1; undefined until the confidences are there. */
+  /** Mean confidence, 0 to 1; undefined until the confidences have loaded. */
   score: number | undefined;
-  /** Share of the photograph, 0 to 1, in the mask that this one is compared with. */
+  /** Share of the photograph, 0 to 1, in the mask compared with this one. */
   otherFraction?: number;
   /** Intersection over union with the other mask, 0 to 1. */
   iou?: number;
 }
 
-/** Which classes are shown, by name, so that a choice holds for the next photograph. */
+/** Keeps the visibility of classes by name, so that it applies to the next photograph too. */
 export class ClassList {
   private readonly hidden = new Set<string>();
   private solo: string | undefined;
@@ -32,7 +32,7 @@ export class ClassList {
     byId("none").addEventListener("click", () => this.showAll(false));
   }
 
-  /** Hides a class until the user wants it: background, which would darken every photograph. */
+  /** Hides a class until the user shows it; for background, which would darken every photograph. */
   hideAtFirst(name: string): void {
     this.hidden.add(name);
   }
@@ -67,7 +67,7 @@ export class ClassList {
   }
 
   private toggle(name: string, shown: boolean): void {
-    // A tick while one class is alone means: this one too.
+    // Ticking a class while only one is shown means showing both.
     if (this.solo !== undefined) for (const row of this.rows) if (row.name !== this.solo) this.hidden.add(row.name);
     if (this.solo !== undefined) this.hidden.delete(this.solo);
     this.solo = undefined;
@@ -91,7 +91,7 @@ export class ClassList {
   }
 }
 
-/** Tells a class's share and certainty, or, of two masks, both shares and how far they overlap. */
+/** Describes a class's share and confidence or, for two masks, both shares and their overlap. */
 function describe({ fraction, score, otherFraction, iou }: Row): string {
   if (otherFraction !== undefined) return `${percent(fraction)} and ${percent(otherFraction)} · overlap (IoU) ${percent(iou ?? 0)}`;
   return `${percent(fraction)} of the pixels${score === undefined ? "" : ` · ${percent(score)} sure`}`;

@@ -1,6 +1,6 @@
 /** Colours of classes and confidences, as tables from a packed pixel (see `LabelMap.packed`) to RGBA. */
 
-/** Okabe and Ito's colours, distinct to people with any common colour blindness; yellow first, which black hides least. */
+/** Okabe and Ito's colours, distinct for people with any common colour blindness. */
 const SAFE = [0xe69f00, 0x56b4e9, 0x009e73, 0xf0e442, 0x0072b2, 0xd55e00, 0xcc79a7, 0xffffff];
 
 export type Mode = "tint" | "outline" | "confidence";
@@ -15,7 +15,7 @@ export interface Look {
   palette: number[];
 }
 
-/** Returns the RGBA, in the byte order of canvases, of each packed value. Opacity is the canvas's. */
+/** Returns the RGBA of each packed value, in the byte order of canvases. Opacity is set on the canvas. */
 export function colourTable(look: Look): Uint32Array {
   const table = new Uint32Array(look.palette.length * 256);
   look.palette.forEach((colour, index) => {
@@ -31,7 +31,7 @@ function rgba(colour: number): number {
   return (0xff000000 | ((colour & 0xff) << 16) | (colour & 0xff00) | (colour >> 16)) >>> 0;
 }
 
-/** Dark blue over violet and orange to yellow, each brighter than the one before, so that it reads in grey too. */
+/** From dark blue through violet and orange to yellow, each brighter than the last, so that it works in greyscale too. */
 const HEAT = [0x0b0724, 0x51127c, 0xb63679, 0xfb8861, 0xfcfdbf];
 
 /** Returns the colour of a confidence, 0 to 1. */
@@ -46,14 +46,14 @@ function mix(a: number, b: number, share: number): number {
   return channel(16) | channel(8) | channel(0);
 }
 
-/** Returns a palette that is safe for colour blindness; the classes named first get the most distinct colours. */
+/** Returns a palette safe for colour blindness; the first classes in `present` get the most distinct colours. */
 export function safePalette(classes: number, present: number[]): number[] {
   const palette = new Array<number>(classes).fill(0x999999);
   present.forEach((index, rank) => {
     const round = Math.floor(rank / SAFE.length);
     const colour = SAFE[rank % SAFE.length];
-    // Later rounds are darker, then lighter: lightness is the one difference that everybody sees.
-    // The other model's class, which this one lacks, keeps its colour from the rest.
+    // Later rounds are darker, then lighter, since everybody sees differences in lightness.
+    // A class that only the other model has still reserves its colour.
     if (index >= 0) palette[index] = round === 0 ? colour : mix(colour, round % 2 ? 0x000000 : 0xffffff, 0.45);
   });
   return palette;

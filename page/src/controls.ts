@@ -1,4 +1,4 @@
-/** The controls of the view: what they are set to, and telling when that changes. */
+/** The view controls: their values, and notification of changes. */
 
 import { heat, type Mode } from "./colours";
 import { byId } from "./dom";
@@ -7,7 +7,7 @@ import type { Stage } from "./stage";
 export type ComparedBy = "swipe" | "side" | "difference";
 
 export class Controls {
-  /** @param onChange told whether the change is part of a gesture, so that lists may stay as they are. */
+  /** @param onChange called with whether the change is part of a gesture, so that lists can stay as they are. */
   constructor(
     private readonly stage: Stage,
     private readonly onChange: (live: boolean) => void,
@@ -35,7 +35,7 @@ export class Controls {
     return byId<HTMLInputElement>("swipe").checked;
   }
 
-  /** Whether colours are those for colour blindness. */
+  /** Whether to use the palette for colour blindness. */
   get isSafe(): boolean {
     return byId<HTMLInputElement>("safe").checked;
   }

@@ -1,4 +1,4 @@
-/** Short forms for the DOM. Text is always text: nothing here reads markup. */
+/** DOM helpers. Text is always text: nothing here parses markup. */
 
 export function byId<T extends HTMLElement>(id: string): T {
   return document.getElementById(id) as T;
@@ -6,7 +6,7 @@ export function byId<T extends HTMLElement>(id: string): T {
 
 type Attributes = Record<string, string | number | boolean | undefined>;
 
-/** Makes an element; attributes that are false or undefined are left out. */
+/** Creates an element; attributes that are false or undefined are omitted. */
 export function element<K extends keyof HTMLElementTagNameMap>(
   name: K,
   attributes: Attributes = {},
@@ -26,7 +26,7 @@ export function button(label: string, onClick: () => void, attributes: Attribute
   return made;
 }
 
-/** Runs `draw` once in the next frame, however often it is asked to. */
+/** Returns a function that runs `draw` in the next frame, once however often it is called. */
 export function eachFrame(draw: () => void): () => void {
   let waiting = false;
   return () => {
@@ -46,6 +46,6 @@ export function saveFile(bytes: Blob, name: string): void {
 }
 
 export function percent(share: number, digits = 1): string {
-  // The number and its sign stay on one line.
+  // A non-breaking space keeps the number and the sign on one line.
   return `${(share * 100).toFixed(digits)}\u00a0%`;
 }

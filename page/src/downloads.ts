@@ -1,4 +1,4 @@
-/** Downloads of every format of the API, and the same requests for a terminal or a program. */
+/** Downloads in every format of the API, and the same requests as a command line or a program. */
 
 import type { App } from "./app";
 import { Cancelled, type Options } from "./api";
@@ -14,7 +14,7 @@ const SUFFIXES: Record<string, string> = {
   "image/png": ".png",
   "image/jpeg": ".jpg",
 };
-/** The contract's formats, for servers that keep the model's description to themselves. */
+/** The contract's formats, for servers that do not describe the model. */
 const FORMATS: Record<string, string> = {
   ...Object.fromEntries(["json", "coco", "labelme", "labelstudio", "labelstudio_polygons", "cvat", "huggingface"].map((name) => [name, "application/json"])),
   geojson: "application/geo+json",
@@ -23,7 +23,7 @@ const FORMATS: Record<string, string> = {
   ...Object.fromEntries(["png", "index", "confidence", "uncertainty"].map((name) => [name, "image/png"])),
   overlay: "image/jpeg",
 };
-/** What people call the formats; others go by their own names. */
+/** Titles of the formats; others are shown by name. */
 const TITLES: Record<string, string> = {
   png: "Mask (PNG)",
   overlay: "Photograph with its mask (JPEG)",
@@ -57,7 +57,7 @@ export class Downloads {
     this.format.addEventListener("change", () => this.explainFormat());
   }
 
-  /** Lists the formats of the model, and lets them be used once there is a photograph. */
+  /** Lists the model's formats, and enables the buttons once there is a mask. */
   refresh(): void {
     const names = Object.keys(this.formats);
     if (this.format.options.length !== names.length) {
@@ -100,8 +100,8 @@ export class Downloads {
     const answer = await this.ask(this.request().options);
     const type = answer.contentType.split(";")[0];
     if (type.endsWith("json")) return this.copyText(new TextDecoder().decode(answer.bytes));
-    if (!type.startsWith("image/")) throw new Error("Only texts and pictures can be copied; download this format.");
-    // Clipboards take PNG alone.
+    if (!type.startsWith("image/")) throw new Error("Only text and pictures can be copied; download this format instead.");
+    // Clipboards accept only PNG.
     const png = type === "image/png" ? new Blob([answer.bytes], { type }) : await toPng(new Blob([answer.bytes], { type }));
     await navigator.clipboard.write([new ClipboardItem({ "image/png": png })]);
     this.say("Copied the picture.");
@@ -113,7 +113,7 @@ export class Downloads {
   }
 
   private async copyText(text: string): Promise<void> {
-    if (!navigator.clipboard) throw new Error("Browsers let pages copy on HTTPS and on this machine alone.");
+    if (!navigator.clipboard) throw new Error("Browsers let pages copy only over HTTPS or on this machine.");
     await navigator.clipboard.writeText(text);
     this.say("Copied.");
   }
@@ -139,10 +139,10 @@ export interface Request {
   needsToken: boolean;
 }
 
-/** Writes a command line that asks the same. Options are form fields, which every server and every letter of a name allow. */
+/** Returns a command line for the same request. Options are form fields, which every server accepts and which allow any character. */
 export function curlCommand({ url, photo, options, output, needsToken }: Request): string {
   const fields = Object.entries(options).map(([name, value]) => `--form-string ${shell(`${name}=${value}`)}`);
-  // Inside double quotes curl takes every character of a file's name but these two as it is.
+  // Inside double quotes curl takes every character of a file name literally except for these two.
   const file = `-F ${shell(`data=@"${photo.replace(/[\\"]/g, "\\$&")}"`)}`;
   const token = needsToken ? ['-H "Authorization: Bearer $TOKEN"'] : [];
   return ["curl -sS --fail-with-body", ...token, file, ...fields, shell(url), `-o ${shell(output)}`].join(" ");
@@ -152,7 +152,7 @@ function shell(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-/** Writes a Python program that asks the same; JSON's strings are Python's too. */
+/** Returns a Python program for the same request; JSON strings are valid in Python. */
 export function pythonProgram({ url, photo, options, output, needsToken }: Request): string {
   const headers = needsToken ? ', headers={"Authorization": f"Bearer {os.environ[\'TOKEN\']}"}' : "";
   return [
@@ -175,5 +175,5 @@ async function toPng(picture: Blob): Promise<Blob> {
   const bitmap = await createImageBitmap(picture);
   const canvas = element("canvas", { width: bitmap.width, height: bitmap.height });
   canvas.getContext("2d")!.drawImage(bitmap, 0, 0);
-  return new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("the picture is too large to be copied"))), "image/png"));
+  return new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("the picture is too large to copy"))), "image/png"));
 }

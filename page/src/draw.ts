@@ -3,10 +3,10 @@
 import type { LabelMap } from "./label-map";
 import type { Viewport } from "./viewport";
 
-/** Above this many milliseconds a frame of a gesture is drawn coarser, and sharp once the hand rests. */
+/** If a frame of a gesture takes longer than this, in milliseconds, frames are drawn coarser until the gesture ends. */
 const BUDGET = 10;
 
-/** Draws the part of `map` that `viewport` shows, nearest neighbour. `table` gives RGBA of packed values. */
+/** Draws the visible part of `map` with nearest neighbour. `table` maps packed values to RGBA. */
 export function drawMask(canvas: HTMLCanvasElement, map: LabelMap, viewport: Viewport, table: Uint32Array, outlined: boolean): void {
   const { width, height } = canvas;
   const ratio = width / Math.max(1, canvas.clientWidth);
@@ -21,7 +21,7 @@ export function drawMask(canvas: HTMLCanvasElement, map: LabelMap, viewport: Vie
 
 const images = new WeakMap<HTMLCanvasElement, ImageData>();
 
-/** Returns an empty image of the canvas's size; the last one again if it fits, since large ones are slow to come by. */
+/** Returns an empty image of the canvas's size; reuses the last one if it fits, since allocating large ones is slow. */
 function imageFor(canvas: HTMLCanvasElement): ImageData {
   const kept = images.get(canvas);
   if (kept?.width === canvas.width && kept.height === canvas.height) {
@@ -33,7 +33,7 @@ function imageFor(canvas: HTMLCanvasElement): ImageData {
   return image;
 }
 
-/** Returns the image's column (or row) at each of the canvas's, -1 outside the image. */
+/** Returns the image column (or row) for each column (or row) of the canvas, -1 outside the image. */
 function sources(length: number, offset: number, scale: number, size: number): Int32Array {
   return Int32Array.from({ length }, (_, i) => {
     const source = Math.floor((i + 0.5 - offset) / scale);
@@ -41,7 +41,7 @@ function sources(length: number, offset: number, scale: number, size: number): I
   });
 }
 
-/** Returns the first and the last but one position inside the image. */
+/** Returns the range of positions inside the image: the first, and the one after the last. */
 function inside(positions: Int32Array): [number, number] {
   let [first, last] = [0, positions.length];
   while (first < last && positions[first] < 0) first++;
@@ -55,7 +55,7 @@ function fill(out: Uint32Array, { packed, width }: LabelMap, columns: Int32Array
   for (let y = top; y < bottom; y++) {
     const source = rows[y] * width;
     const target = y * columns.length;
-    // A row that shows the same pixels as the one above is copied.
+    // Copy the row above if it shows the same pixels.
     if (y > top && rows[y] === rows[y - 1]) out.copyWithin(target, target - columns.length, target);
     else for (let x = left; x < right; x++) out[target + x] = table[packed[source + columns[x]]];
   }
@@ -79,7 +79,7 @@ function outline(out: Uint32Array, map: LabelMap, columns: Int32Array, rows: Int
   }
 }
 
-/** A photograph with halves of itself: scaling from the next larger one is quick, and smooth. */
+/** A photograph with repeatedly halved copies, so that scaling from the next larger one is fast and smooth. */
 export class Picture {
   private readonly halves: HTMLCanvasElement[] = [];
   readonly width: number;
@@ -91,7 +91,7 @@ export class Picture {
     while (Math.max(last.width, last.height) > 1024) last = this.addHalf(last);
   }
 
-  /** Returns a picture of this size, filled from the middle. */
+  /** Returns a centre-cropped picture of this size. */
   thumbnail(width: number, height: number): HTMLCanvasElement {
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [width, height];
@@ -101,7 +101,7 @@ export class Picture {
     return canvas;
   }
 
-  /** Gives the memory back. */
+  /** Releases the memory. */
   close(): void {
     this.bitmap.close();
     for (const half of this.halves) half.width = half.height = 0;
@@ -127,16 +127,16 @@ export class Picture {
   }
 }
 
-/** Chooses how sharp frames are: coarser while gestures would stutter, exact when nothing moves. */
+/** Chooses the resolution of frames: coarser while gestures would stutter, full when nothing moves. */
 export class Sharpness {
   private coarse = 1;
 
-  /** Device pixels for each CSS pixel. */
+  /** Device pixels per CSS pixel. */
   ratio(moving: boolean): number {
     return (window.devicePixelRatio || 1) / (moving ? this.coarse : 1);
   }
 
-  /** Takes note of what a frame of a gesture took, in milliseconds. */
+  /** Records the duration of a frame of a gesture. */
   note(milliseconds: number): void {
     if (milliseconds > BUDGET) this.coarse = Math.min(4, this.coarse * Math.SQRT2);
     else if (milliseconds < BUDGET / 4) this.coarse = Math.max(1, this.coarse / Math.SQRT2);

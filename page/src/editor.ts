@@ -1,4 +1,4 @@
-/** Edits polygons over the photograph: select, drag, add and delete corners, undo; and saves them. */
+/** Edits polygons over the photograph (select, drag, add and delete corners, undo) and saves them. */
 
 import type { App } from "./app";
 import { Cancelled } from "./api";
@@ -23,7 +23,7 @@ export class Editor {
   private readonly drawing: PolygonDrawing;
   private source: FeatureCollection | undefined;
   private history = new History<Shape[]>([]);
-  /** What was edited before, by photograph, model and tolerance. */
+  /** Earlier edits, by photograph, model and tolerance. */
   private readonly kept = new Map<string, Work>();
   private selection: Selection | undefined;
   /** The corner that keys move. */
@@ -54,7 +54,7 @@ export class Editor {
     return byId<HTMLInputElement>("tolerance").value;
   }
 
-  /** Takes over another photograph, model or tolerance; asks the server for polygons where they are wanted. */
+  /** Switches to the current photograph, model and tolerance, and requests polygons if they are shown. */
   async refresh(): Promise<void> {
     byId("polygon-tools").hidden = !this.isOn;
     this.app.stage.hideMasks(this.isOn);
@@ -98,7 +98,7 @@ export class Editor {
     return this.loadedFor === this.key;
   }
 
-  /** Makes the polygons those of what is shown now; says so where that fails. */
+  /** Loads the polygons for the current view; errors are shown. */
   private load(): Promise<void> {
     const { key } = this;
     if (key === this.loadedFor) return Promise.resolve();
@@ -107,7 +107,7 @@ export class Editor {
     this.asking = undefined;
     const before = this.kept.get(key);
     if (before) return Promise.resolve(this.take(key, before));
-    // Polygons of another photograph must not lie over this one while the server is asked.
+    // Polygons of another photograph must not cover this one while the request runs.
     const { id } = this.app.current!;
     if (this.shownFor !== id) this.history = new History<Shape[]>([]);
     this.shownFor = id;
@@ -121,7 +121,7 @@ export class Editor {
 
   private async ask(key: string, signal: AbortSignal): Promise<void> {
     const { api, current, sideA } = this.app;
-    this.say("Asking for polygons …");
+    this.say("Requesting polygons …");
     try {
       const answer = await api.predict(sideA.name, current!.file, { ...sideA.options, format: "geojson", tolerance: this.tolerance }, { signal });
       const source = JSON.parse(new TextDecoder().decode(answer.bytes)) as FeatureCollection;
@@ -165,16 +165,16 @@ export class Editor {
     const polygons = this.history.current.flatMap((shape) => shape.polygons);
     const corners = polygons.flat().reduce((sum, ring) => sum + ring.length - 1, 0);
     const selected = this.selection && this.history.current[this.selection.shape];
-    const at = this.vertex && ` The corner at x ${this.vertex[0]}, y ${this.vertex[1]} is chosen.`;
+    const at = this.vertex && ` The corner at x ${this.vertex[0]}, y ${this.vertex[1]} is selected.`;
     const advice = selected ? ` Selected: ${selected.label}. Drag a corner, or the middle of an edge.${at ?? ""}` : this.isOn ? " Click one to edit it." : "";
     this.say(`${polygons.length} polygons, ${corners} corners.${advice}${this.elsewhere()}`);
   }
 
-  /** Tells where edits are that another tolerance hides. */
+  /** Returns a sentence about edits at other tolerances, if any. */
   private elsewhere(): string {
     const start = `${this.app.current?.id} ${this.app.sideA.key} `;
     const edited = [...this.kept].filter(([key, { history }]) => key.startsWith(start) && key !== this.loadedFor && history.canUndo);
-    return edited.length ? ` Your edits are kept at ${edited.map(([key]) => `${key.slice(start.length)} px`).join(", ")}.` : "";
+    return edited.length ? ` You have edits at ${edited.map(([key]) => `${key.slice(start.length)} px`).join(", ")}.` : "";
   }
 
   private rings(): Position[][] {
@@ -182,7 +182,7 @@ export class Editor {
     return (selection && this.history.current[selection.shape]?.polygons[selection.polygon]) ?? [];
   }
 
-  /** Follows a pointer with a corner; the whole drag is one step of the history. */
+  /** Drags a corner with the pointer; the whole drag is one step of the history. */
   private drag(event: PointerEvent, from: Position, begun = this.history.current): void {
     event.stopPropagation();
     const before = this.history;
@@ -207,7 +207,7 @@ export class Editor {
     for (const type of ["pointerup", "pointercancel"]) window.addEventListener(type, end);
   }
 
-  /** Returns where a pointer is, to a quarter of a pixel at most, inside the photograph. */
+  /** Returns the position of a pointer inside the photograph, rounded to a quarter of a pixel. */
   private positionOf(event: PointerEvent): Position {
     const { left, top } = this.drawing.root.getBoundingClientRect();
     const { viewport } = this.app.stage;
@@ -231,12 +231,12 @@ export class Editor {
     this.chooseAgain();
   }
 
-  /** Keeps the selected polygon, if it is still there. */
+  /** Keeps the selected polygon if it still exists. */
   private chooseAgain(): void {
     this.choose(this.rings().length ? this.selection : undefined);
   }
 
-  /** Keys while the photograph has the focus; the page lists them beside the tools. */
+  /** Handles keys while the photograph has focus; the page lists them next to the tools. */
   private onKey(event: KeyboardEvent): void {
     if (!this.isOn || !this.isLoaded || event.ctrlKey || event.metaKey || event.altKey || !this.act(event.key)) return;
     event.preventDefault();
@@ -245,7 +245,7 @@ export class Editor {
     this.changed();
   }
 
-  /** Does what a key asks for; false where it asks for nothing. */
+  /** Handles a key, and returns whether it has a function. */
   private act(key: string): boolean {
     const turns: Record<string, number> = { PageDown: 1, PageUp: -1 };
     if (key in turns) return this.chooseNeighbour(turns[key]);

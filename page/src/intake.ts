@@ -1,4 +1,4 @@
-/** Every way a photograph comes in: drop, paste, file picker, camera, sample. */
+/** All ways to add a photograph: drop, paste, file picker, camera, sample. */
 
 import { byId, button, element } from "./dom";
 
@@ -67,7 +67,7 @@ function showSamples(give: Give, notice: (text: string) => void): void {
 
 async function useCamera(give: Give, notice: (text: string) => void): Promise<void> {
   if (!navigator.mediaDevices?.getUserMedia) {
-    notice("Browsers allow cameras on HTTPS and on this machine alone; this page came by plain HTTP from another one.");
+    notice("Browsers allow cameras only over HTTPS or on this machine; this page came over plain HTTP from another one.");
     return;
   }
   const dialog = byId<HTMLDialogElement>("camera");
@@ -94,10 +94,10 @@ async function useCamera(give: Give, notice: (text: string) => void): Promise<vo
     video.srcObject = stream;
     await video.play();
     shoot.disabled = false;
-    text.textContent = "The picture leaves this device when you take it, for this server alone.";
+    text.textContent = "When you take the picture, it is sent to this server only.";
   } catch (error) {
     const refused = error instanceof DOMException && error.name === "NotAllowedError";
-    text.textContent = refused ? "The browser was told not to use the camera; its address bar can change that." : "No camera can be used.";
+    text.textContent = refused ? "Access to the camera is blocked; you can allow it in the browser's address bar." : "No camera is available.";
   }
 }
 

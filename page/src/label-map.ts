@@ -1,8 +1,8 @@
-/** A mask as the page holds it: a class index and a confidence for each pixel, in one array. */
+/** A mask in memory: a class index and a confidence for each pixel, in one array. */
 
 import type { Png } from "./png";
 
-/** The confidence of pixels before the server has told it. */
+/** The confidence of pixels until it has loaded. */
 const UNKNOWN = 255;
 
 export interface ClassShare {
@@ -10,12 +10,12 @@ export interface ClassShare {
   pixels: number;
   /** Share of the photograph, 0 to 1. */
   fraction: number;
-  /** Mean probability over the class's pixels, 0 to 1; undefined until the confidences are there. */
+  /** Mean probability over the class's pixels, 0 to 1; undefined until the confidences have loaded. */
   score: number | undefined;
 }
 
 export class LabelMap {
-  /** `index * 256 + confidence` of each pixel, so that drawing needs a single look-up for each. */
+  /** `index * 256 + confidence` of each pixel, so that drawing needs a single look-up per pixel. */
   readonly packed: Uint16Array | Uint32Array;
   hasConfidence = false;
 
@@ -32,14 +32,14 @@ export class LabelMap {
     for (let i = 0; i < labels.length; i++) this.packed[i] = labels[i] * 256 + UNKNOWN;
   }
 
-  /** Reads the answer to `format=png`, or to `format=index` with colours from elsewhere. */
+  /** Reads the answer to `format=png`, or to `format=index` with separate colours. */
   static fromPng(png: Png, colours: number[] | undefined): LabelMap {
     const names = JSON.parse(png.text.get("classes") ?? "[]") as string[];
     const palette = colours ?? names.map((_, i) => (png.palette[3 * i] << 16) | (png.palette[3 * i + 1] << 8) | png.palette[3 * i + 2]);
     return new LabelMap(png.width, png.height, png.values, names, palette);
   }
 
-  /** Takes over the answer to `format=confidence`, grey of 8 bits. */
+  /** Adds the answer to `format=confidence`, 8-bit grey. */
   addConfidence(png: Png): void {
     if (png.values.length !== this.packed.length) throw new Error("the confidences have another size than the mask");
     for (let i = 0; i < this.packed.length; i++) this.packed[i] = (this.packed[i] & ~255) | png.values[i];
@@ -52,7 +52,7 @@ export class LabelMap {
     return { index: value >> 8, confidence: this.hasConfidence ? (value & 255) / 255 : undefined };
   }
 
-  /** Returns the classes that occur, largest first. */
+  /** Returns the classes in the mask, largest first. */
   shares(): ClassShare[] {
     const classes = this.names.length;
     const pixels = new Float64Array(classes);
@@ -73,15 +73,15 @@ export class LabelMap {
 }
 
 export interface Comparison {
-  /** Pixels to which both give the same class, 0 to 1. */
+  /** Share of pixels with the same class in both masks, 0 to 1. */
   agreement: number;
-  /** Intersection over union by class name, for classes that either mask has. */
+  /** Intersection over union by class name, for classes in either mask. */
   iou: Map<string, number>;
   /** 1 where the masks differ. */
   difference: Uint8Array;
 }
 
-/** Compares two masks of one photograph. Classes are the same if their names are. */
+/** Compares two masks of the same photograph. Classes match by name. */
 export function compare(a: LabelMap, b: LabelMap): Comparison {
   if (a.width !== b.width || a.height !== b.height) throw new Error("the two masks have different sizes");
   const names = [...new Set([...a.names, ...b.names])];

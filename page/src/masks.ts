@@ -1,4 +1,4 @@
-/** The selected photograph's masks as they are shown: one or two, their colours, what they share, and how they are laid out. */
+/** The masks shown for the selected photograph: one or two, with their colours, comparison and layout. */
 
 import type { Row } from "./class-list";
 import { colourTable, safePalette } from "./colours";
@@ -8,13 +8,13 @@ import type { Layer, PaneContent } from "./pane";
 
 const DIFFERENT = 0xff00c8;
 
-/** What masks are made of, for one look at the photograph. */
+/** The input for one view of the photograph. */
 export interface View {
   a: LabelMap | undefined;
   b: LabelMap | undefined;
-  /** How the two sides are called. */
+  /** Titles of the two sides. */
   titles: [string, string];
-  /** The class of what is nothing in particular. */
+  /** The background class, if the model has one. */
   background: string | undefined;
   isVisible: (name: string) => boolean;
 }
@@ -26,7 +26,7 @@ export class Masks {
 
   constructor(private readonly controls: Controls) {}
 
-  /** Takes over what is to be shown; two masks are compared once. */
+  /** Sets what to show; a pair of masks is compared only once. */
   take(view: View): void {
     this.view = view;
     const { a, b } = view;
@@ -53,7 +53,7 @@ export class Masks {
     return [{ layers: [{ map: this.compared.map, table, outlined: false, clip: isSwiping ? "right" : "all" }], names: ["where they differ"] }];
   }
 
-  /** Returns the classes of both masks, those of the first before those that only the second has. */
+  /** Returns the classes of both masks: those of the first, then those that only the second has. */
   rows(): Row[] {
     const rows = new Map<string, Row>();
     [this.view.a, this.view.b].forEach((map, side) => {
@@ -80,7 +80,7 @@ export class Masks {
     return [{ map, table, outlined: this.controls.mode === "outline", clip }];
   }
 
-  /** Colours by class; those for colour blindness go to the names that either mask has, so that both sides agree. */
+  /** Returns colours by class; the palette for colour blindness goes by the names in either mask, so that both sides match. */
   private palette(map: LabelMap): number[] {
     if (!this.controls.isSafe) return map.palette;
     const { a, b, background } = this.view;

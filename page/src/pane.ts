@@ -1,4 +1,4 @@
-/** One view of the photograph: a canvas for it, one for each mask above it, and their names in the corners. */
+/** One view of the photograph: its canvas, a canvas above it for each mask, and their names in the corners. */
 
 import { element } from "./dom";
 import { drawMask, type Picture } from "./draw";
@@ -7,16 +7,16 @@ import type { Viewport } from "./viewport";
 
 export interface Layer {
   map: LabelMap;
-  /** RGBA of packed values, see colours.ts. */
+  /** RGBA by packed value, see colours.ts. */
   table: Uint32Array;
   outlined: boolean;
-  /** Which side of the divider shows it. */
+  /** The side of the divider that shows it. */
   clip: "all" | "left" | "right";
 }
 
 export interface PaneContent {
   layers: Layer[];
-  /** Labels in the upper left and right corner. */
+  /** Labels in the upper left and upper right corners. */
   names: string[];
 }
 

@@ -1,4 +1,4 @@
-/** Photographs that the user gave, and their pictures for the screen. */
+/** The user's photographs, and their pictures for the screen. */
 
 import type { Api } from "./api";
 import { Picture } from "./draw";
@@ -10,9 +10,9 @@ export interface Photo {
   name: string;
   file: Blob;
   state: State;
-  /** The reason of a failure, in the server's words. */
+  /** Why it failed, in the server's words. */
   reason?: string;
-  /** Kept for the selected photograph alone: a picture of 12 megapixels takes 50 MB. */
+  /** Kept for the selected photograph only: a picture of 12 megapixels takes 50 MB. */
   picture?: Picture;
   thumbnail?: HTMLCanvasElement;
 }
@@ -23,7 +23,7 @@ export function makePhoto(file: Blob, name: string): Photo {
   return { id: ++count, name, file, state: "waiting" };
 }
 
-/** Makes the picture, upright; undefined for what browsers cannot show, as TIFF. */
+/** Creates the picture, upright; returns undefined for formats that the browser cannot show, such as TIFF. */
 export async function makePicture(photo: Photo): Promise<Picture | undefined> {
   try {
     return new Picture(await createImageBitmap(photo.file));
@@ -32,7 +32,7 @@ export async function makePicture(photo: Photo): Promise<Picture | undefined> {
   }
 }
 
-/** Lets the server make the picture. */
+/** Requests the picture from the server. */
 export async function askForPicture(photo: Photo, api: Api, model: string, signal: AbortSignal): Promise<Picture> {
   const overlay = await api.predict(model, photo.file, { format: "overlay", alpha: "0" }, { signal });
   return new Picture(await createImageBitmap(new Blob([overlay.bytes])));

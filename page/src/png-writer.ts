@@ -1,4 +1,4 @@
-/** Writes index PNGs as the API's `png` and `index` are. */
+/** Writes index PNGs like the API's formats `png` and `index`. */
 
 import type { Png } from "./png";
 
@@ -8,7 +8,7 @@ const CRC = Uint32Array.from({ length: 256 }, (_, value) => {
   return value;
 });
 
-/** Returns a file of palette colours, or of grey where `palette` is empty; 16 bits of grey for 16-bit values. */
+/** Returns a PNG with palette colours, or grey if `palette` is empty; 16-bit grey for 16-bit values. */
 export async function encodePng({ width, height, values, palette, text }: Png): Promise<Uint8Array<ArrayBuffer>> {
   const header = new Uint8Array(13);
   const view = new DataView(header.buffer);
@@ -21,7 +21,7 @@ export async function encodePng({ width, height, values, palette, text }: Png): 
   return new Uint8Array(await new Blob(parts as BlobPart[]).arrayBuffer());
 }
 
-/** Returns the rows as they are stored, each after a byte that says that it is not filtered. */
+/** Returns the rows as stored, each after a byte that marks it as unfiltered. */
 function rows(width: number, height: number, values: Png["values"]): Uint8Array {
   const bytes = values.BYTES_PER_ELEMENT;
   const stored = new Uint8Array(height * (1 + width * bytes));

@@ -25,7 +25,7 @@ function png(...parts: Buffer[]): Uint8Array {
 
 const data = (...bytes: number[]) => chunk("IDAT", deflateSync(Buffer.from(bytes)));
 
-/** Filters rows as an encoder does; written from the specification, apart from the decoder. */
+/** Filters rows as an encoder does; written from the specification, independently of the decoder. */
 function filterRows(rows: number[][], filters: number[], step: number): number[] {
   return rows.flatMap((row, y) => [
     filters[y],

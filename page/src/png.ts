@@ -1,4 +1,4 @@
-/** Decodes index and grey PNGs. A canvas manages colours, so it cannot be trusted with values that are class indices. */
+/** Decodes index and grey PNGs. A canvas applies colour management, which would corrupt class indices. */
 
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 const GREY = 0;
@@ -21,7 +21,7 @@ interface Header {
   depth: number;
 }
 
-/** Decodes a PNG with one channel, grey or palette, of 1 to 16 bits. Throws an Error that says what is wrong with it. */
+/** Decodes a PNG with one channel, grey or palette, of 1 to 16 bits. Throws an Error with the reason if it cannot. */
 export async function decodePng(bytes: Uint8Array): Promise<Png> {
   if (SIGNATURE.some((byte, position) => bytes[position] !== byte)) throw new Error("the answer is not a PNG");
   let header: Header | undefined;
@@ -74,7 +74,7 @@ async function inflate(parts: Uint8Array[]): Promise<Uint8Array> {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** Undoes the rows' filters (PNG specification, section 9) and unpacks values of less than 8 bits. */
+/** Reverses the rows' filters (PNG specification, section 9) and unpacks values of less than 8 bits. */
 function unfilter(data: Uint8Array, { width, height, depth }: Header): Uint8Array | Uint16Array {
   const rowBytes = Math.ceil((width * depth) / 8);
   if (data.length < height * (rowBytes + 1)) throw new Error("the PNG has too few rows");

@@ -5,9 +5,9 @@ import type { Position, Ring, Shape } from "./polygons";
 import type { Viewport } from "./viewport";
 
 const SVG = "http://www.w3.org/2000/svg";
-/** More handles than this are drawn for the part in view alone. */
+/** With more handles than this, only those in view are drawn. */
 const MOST_HANDLES = 1500;
-/** CSS pixels of an edge, below which it has no handle of its own. */
+/** Edges shorter than this, in CSS pixels, get no handle. */
 const SHORT_EDGE = 24;
 
 export interface Handles {
@@ -17,7 +17,7 @@ export interface Handles {
   current: Position | undefined;
   onCorner: (event: PointerEvent, at: Position) => void;
   onDelete: (at: Position) => void;
-  /** Told the edge whose middle is pressed. */
+  /** Called with the edge whose middle is pressed. */
   onEdge: (event: PointerEvent, start: Position, end: Position) => void;
 }
 

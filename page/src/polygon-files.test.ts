@@ -5,7 +5,7 @@ import { area, type FeatureCollection, type Polygon, readShapes, type Shape } fr
 import { cutToHoles, rasterise } from "./polygon-shapes";
 
 const square = (x: number, y: number, side: number) => [[x, y], [x + side, y], [x + side, y + side], [x, y + side], [x, y]] as [number, number][];
-/** Two holes; one can be reached only past the other. */
+/** Two holes; the cut to one passes the other. */
 const HOLED: Polygon = [square(0, 0, 12), square(6, 4, 3).reverse(), square(2, 2, 3).reverse()];
 const shape = (index: number, ...polygons: Polygon[]): Shape => ({ index, label: `class ${index}`, color: "#112233", polygons });
 

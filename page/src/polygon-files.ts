@@ -1,4 +1,4 @@
-/** Files of edited polygons: the API's own formats that hold polygons, a mask, and a drawing. */
+/** Files of edited polygons: the API's formats with polygons, a mask, and a drawing. */
 
 import { encodePng } from "./png-writer";
 import { area, bounds, type FeatureCollection, type Polygon, type Shape, writeShapes } from "./polygons";
@@ -6,7 +6,7 @@ import { cutToHoles, rasterise } from "./polygon-shapes";
 
 export interface PolygonSet {
   shapes: Shape[];
-  /** The server's answer that they began as. */
+  /** The server's original answer. */
   source: FeatureCollection;
   /** The photograph's file name. */
   photo: string;
@@ -14,7 +14,7 @@ export interface PolygonSet {
   classes: string[];
   /** Colours as 0xRRGGBB by class index. */
   palette: number[];
-  /** The class of what no polygon covers; undefined if the model has none. */
+  /** The class of pixels that no polygon covers; undefined if the model has no background. */
   background: number | undefined;
 }
 
@@ -27,7 +27,7 @@ interface PolygonFile {
 
 const JSON_TYPE = "application/json";
 
-/** By the name that the API has for the format, where it has one. */
+/** By the API's name for the format, if it has one. */
 export const POLYGON_FILES: Record<string, PolygonFile> = {
   geojson: { name: "GeoJSON", suffix: ".geojson", contentType: "application/geo+json", write: ({ shapes, source }) => JSON.stringify(writeShapes(shapes, source)) },
   coco: { name: "COCO", suffix: ".coco.json", contentType: JSON_TYPE, write: (set) => JSON.stringify(writeCoco(set)) },
@@ -37,7 +37,7 @@ export const POLYGON_FILES: Record<string, PolygonFile> = {
   svg: { name: "Drawing (SVG)", suffix: ".svg", contentType: "image/svg+xml", write: writeSvg },
 };
 
-/** Numbers to a thousandth of a pixel. */
+/** Rounds to a thousandth of a pixel. */
 const thousandth = (value: number) => Math.round(value * 1000) / 1000;
 
 function writeCoco({ shapes, source, photo, classes, background }: PolygonSet): object {
@@ -56,7 +56,7 @@ function writeCoco({ shapes, source, photo, classes, background }: PolygonSet): 
   return { info, licenses: [], images: [{ id: 1, file_name: photo, height, width }], annotations, categories };
 }
 
-/** Labelme's points are pixel centres, so the first pixel's is 0, 0. */
+/** Labelme's points are relative to pixel centres, so the first pixel is at 0, 0. */
 function writeLabelme({ shapes, source, photo }: PolygonSet): object {
   const { width, height } = source.image;
   const parts = shapes.filter(isThere).flatMap(({ label, polygons }, i) => polygons.map((polygon) => ({ label, number: i + 1, ring: cutToHoles(polygon) })));
@@ -97,10 +97,10 @@ function writeLabelStudio({ shapes, source }: PolygonSet): object {
   return { model_version: `${String(source.model)} ${String(source.version)}`, result };
 }
 
-/** Pixel values are class indices, as in the API's `png`, or above 256 classes in its `index`. */
+/** Pixel values are class indices, as in the API's `png` or, for more than 256 classes, `index`. */
 function writeMask({ shapes, source, classes, palette, background }: PolygonSet): Promise<Uint8Array<ArrayBuffer>> {
   const { width, height } = source.image;
-  // What no polygon covers belongs to no class of a model without background, so one is appended.
+  // For a model without background, append a class for pixels that no polygon covers.
   const names = background === undefined ? [...classes, "background"] : classes;
   const colours = Uint8Array.from([...palette, ...(background === undefined ? [0] : [])].flatMap((colour) => [colour >> 16, (colour >> 8) & 255, colour & 255]));
   const values = rasterise(shapes, width, height, background ?? classes.length);
@@ -113,12 +113,12 @@ function writeSvg({ shapes, source }: PolygonSet): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">\n${paths.join("")}</svg>\n`;
 }
 
-/** Returns polygons as the `d` of an SVG's path. */
+/** Returns polygons as the `d` attribute of an SVG path. */
 export function outline(polygons: Polygon[]): string {
   return polygons.flat().map((ring) => `M${ring.slice(0, -1).map((at) => at.join(" ")).join("L")}Z`).join("");
 }
 
-/** Writes text for XML, which has no place at all for most control characters. */
+/** Escapes text for XML, and drops control characters, most of which XML cannot represent. */
 function escapeXml(text: string): string {
   return [...text].filter((character) => character >= " " || "\t\n\r".includes(character)).join("").replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 }

@@ -1,10 +1,10 @@
-/** What files of polygons need of them: single rings without holes, and masks of pixels. */
+/** Conversions of polygons for files: to single rings without holes, and to pixel masks. */
 
 import type { Polygon, Position, Ring, Shape } from "./polygons";
 
 /**
- * Returns one closed ring that encloses the polygon without its holes: from each hole a cut leads left to the ring, there and
- * back. Filled by either rule, it covers exactly the same.
+ * Returns one closed ring for a polygon with holes: from each hole a cut leads left to the ring and back. Filled by either rule,
+ * it covers exactly the same pixels.
  */
 export function cutToHoles([outer, ...holes]: Polygon): Ring {
   const leftmost = (ring: Ring) => ring.reduce((best, at, i) => (at[0] < ring[best][0] ? i : best), 0);
@@ -18,7 +18,7 @@ export function cutToHoles([outer, ...holes]: Polygon): Ring {
   }, outer);
 }
 
-/** Returns the number of the nearest edge to the left of a position, and where on it the cut ends. */
+/** Returns the index of the nearest edge to the left of a position, and the point on it where the cut ends. */
 function edgeLeftOf(ring: Ring, [x, y]: Position): [number, Position] {
   let best: [number, Position] = [0, ring[0]];
   let nearest = -Infinity;
@@ -31,7 +31,7 @@ function edgeLeftOf(ring: Ring, [x, y]: Position): [number, Position] {
   return best;
 }
 
-/** Draws the class index of each shape over `background`: a pixel belongs to what covers its centre, the last shape first. */
+/** Draws the class index of each shape over `background`; a pixel belongs to the last shape that covers its centre. */
 export function rasterise(shapes: Shape[], width: number, height: number, background: number): Uint8Array | Uint16Array {
   const isWide = Math.max(background, ...shapes.map(({ index }) => index)) > 255;
   const values = (isWide ? new Uint16Array(width * height) : new Uint8Array(width * height)).fill(background);
@@ -49,7 +49,7 @@ export function rasterise(shapes: Shape[], width: number, height: number, backgr
   return values;
 }
 
-/** Returns, by row, where the edges cross the middle of the row's pixels. */
+/** Returns, by row, the x positions where edges cross the middle of the row's pixels. */
 function crossings(polygon: Polygon, height: number): Map<number, number[]> {
   const rows = new Map<number, number[]>();
   for (const ring of polygon) {

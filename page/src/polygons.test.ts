@@ -3,7 +3,7 @@ import { area, deleteVertex, type FeatureCollection, findPolygon, halveEdge, His
 
 const shape = (index: number, ...polygons: Shape["polygons"]): Shape => ({ index, label: `class ${index}`, color: "#112233", polygons });
 
-/** Two squares beside each other below a wide one, whose lower edge has no vertex where they meet. */
+/** Two adjacent squares below a wide rectangle, whose lower edge has no vertex where they meet. */
 const NEIGHBOURS = [
   shape(1, [[[0, 0], [20, 0], [20, 10], [0, 10], [0, 0]]]),
   shape(2, [[[0, 10], [10, 10], [10, 20], [0, 20], [0, 10]]]),
@@ -16,7 +16,7 @@ describe("an edit", () => {
   it.each([[[10, 10], [12, 7]], [[20, 10], [15, 12]], [[10, 20], [10, 18]]] as const)("moves the vertex %j of all neighbours, without gap or overlap", (from, to) => {
     const moved = moveVertex(NEIGHBOURS, [...from], [...to]);
 
-    // What a triangle at the outer edge loses.
+    // The area of the triangle lost at the outer edge.
     const lost = from[0] === 20 ? 50 : from[1] === 20 ? 20 : 0;
     expect(total(moved)).toBeCloseTo(400 - lost);
     expect(NEIGHBOURS[0].polygons[0][0]).toHaveLength(5);

@@ -1,7 +1,7 @@
 /** Polygons that share their borders, and edits that keep them shared. Every edit returns new values; unchanged rings stay the same. */
 
 export type Position = [x: number, y: number];
-/** Closed: the last position is the first. */
+/** Closed: the last position equals the first. */
 export type Ring = Position[];
 /** The outer ring, then holes. */
 export type Polygon = Ring[];
@@ -34,7 +34,7 @@ export function readShapes(collection: FeatureCollection): Shape[] {
   });
 }
 
-/** Writes GeoJSON as the API does. What was edited has its own size, and no score, which is the model's alone. */
+/** Writes GeoJSON as the API does. Edited shapes have their own size and no score, which applies only to the model's shape. */
 export function writeShapes(shapes: Shape[], source: FeatureCollection): FeatureCollection {
   const { width, height } = source.image;
   const features = shapes.map(({ index, label, color, polygons }, i): Feature => {
@@ -50,7 +50,7 @@ function polygonsOf({ geometry }: Feature): Polygon[] {
   return geometry.type === "Polygon" ? [geometry.coordinates] : geometry.coordinates;
 }
 
-/** Returns a polygon's pixels: its outer ring's area less its holes'. */
+/** Returns a polygon's area in pixels: its outer ring minus its holes. */
 export function area(polygon: Polygon): number {
   const [outer, ...holes] = polygon.map((ring) => {
     let twice = 0;
@@ -60,7 +60,7 @@ export function area(polygon: Polygon): number {
   return outer - holes.reduce((sum, hole) => sum + hole, 0);
 }
 
-/** Returns x, y, width and height of what holds all polygons. */
+/** Returns x, y, width and height of the bounding box of all polygons. */
 export function bounds(polygons: Polygon[]): [number, number, number, number] {
   let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
   for (const [x, y] of polygons.flat(2)) {
@@ -69,12 +69,12 @@ export function bounds(polygons: Polygon[]): [number, number, number, number] {
   return [left, top, right - left, bottom - top];
 }
 
-/** Moves a vertex in every ring that touches it, so that neighbours stay without gap. */
+/** Moves a vertex in every ring that touches it, so that no gap opens between neighbours. */
 export function moveVertex(shapes: Shape[], from: Position, to: Position): Shape[] {
   return mapRings(weld(insertAt(shapes, from), from), (ring) => (ring.some((at) => equal(at, from)) ? ring.map((at) => (equal(at, from) ? to : at)) : ring));
 }
 
-/** Gives the edges that meet at a vertex the corners of neighbours that lie on them, which would else be left behind. */
+/** Inserts into the edges at a vertex the neighbours' corners that lie on them and would otherwise be left behind. */
 function weld(shapes: Shape[], at: Position): Shape[] {
   const rings = shapes.flatMap((shape) => shape.polygons.flat());
   const edges = rings.flatMap((ring) => ring.slice(1).map((end, i) => [ring[i], end] as const)).filter((edge) => edge.some((end) => equal(end, at)));
@@ -82,7 +82,7 @@ function weld(shapes: Shape[], at: Position): Shape[] {
   return between.reduce(insertAt, shapes);
 }
 
-/** Adds a vertex at `at`, which lies on an edge, to every ring that has this edge. */
+/** Adds a vertex at `at`, on an edge, to every ring with this edge. */
 export function insertAt(shapes: Shape[], at: Position): Shape[] {
   return mapRings(shapes, (ring) => {
     if (ring.some((position) => equal(position, at))) return ring;
@@ -91,13 +91,13 @@ export function insertAt(shapes: Shape[], at: Position): Shape[] {
   });
 }
 
-/** Halves the edge from `start` to `end` in every ring that has it, in either direction. */
+/** Halves the edge from `start` to `end` in every ring with this edge, in either direction. */
 export function halveEdge(shapes: Shape[], start: Position, end: Position): Shape[] {
   const middle: Position = [(start[0] + end[0]) / 2, (start[1] + end[1]) / 2];
   return insertAt(shapes, middle);
 }
 
-/** Takes a vertex out of every ring; a ring of a triangle goes with it, and a polygon with its outer ring. */
+/** Removes a vertex from every ring; a triangle is removed entirely, and a polygon together with its outer ring. */
 export function deleteVertex(shapes: Shape[], at: Position): Shape[] {
   const shorten = (ring: Ring): Ring => {
     if (!ring.some((position) => equal(position, at))) return ring;
@@ -112,7 +112,7 @@ export function deleteVertex(shapes: Shape[], at: Position): Shape[] {
   }));
 }
 
-/** Returns the topmost shape, polygon and ring at a position; a small shape lies above a large one. */
+/** Returns the topmost shape and polygon at a position; small shapes lie above large ones. */
 export function findPolygon(shapes: Shape[], [x, y]: Position): { shape: number; polygon: number } | undefined {
   for (let shape = shapes.length - 1; shape >= 0; shape--) {
     const polygon = shapes[shape].polygons.findIndex((rings) => rings.filter((ring) => isInside(ring, x, y)).length % 2 === 1);

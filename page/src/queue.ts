@@ -1,4 +1,4 @@
-/** The photographs that the user gave, and the work of getting their masks: the selected one first, one at a time. */
+/** The user's photographs, and the loop that fetches their masks: one at a time, the selected one first. */
 
 import { type Api, Cancelled, Refusal } from "./api";
 import { byId } from "./dom";
@@ -10,18 +10,18 @@ import type { Side } from "./side";
 import { askForToken } from "./token";
 
 export interface QueueEvents {
-  /** The models to ask, with their settings. */
+  /** The models to use, with their settings. */
   sides: () => Side[];
-  /** Learns what a model says of itself, before it is asked. */
+  /** Fetches a model's description before its first use. */
   learn: (model: string) => Promise<void>;
-  /** Called when another photograph, mask or state is to be shown. */
+  /** Called when a different photograph, mask or state should be shown. */
   onChange: () => void;
 }
 
 export class Queue {
   readonly photos: Photo[] = [];
   current: Photo | undefined;
-  /** A mask whose confidences are still to come. */
+  /** A mask whose confidences have not loaded yet. */
   private partial: { key: string; result: Result } | undefined;
   private working: AbortController | undefined;
 
@@ -40,20 +40,20 @@ export class Queue {
     this.select(added[0]);
   }
 
-  /** Shows a photograph, and takes it up again where it was cancelled. */
+  /** Shows a photograph, and restarts it if it was cancelled. */
   choose(photo: Photo): void {
     if (photo.state === "cancelled") this.again(photo);
     else this.select(photo);
   }
 
-  /** Returns the selected photograph's mask by one side, as soon as there is one. */
+  /** Returns the selected photograph's mask for one side, if it has loaded. */
   resultOf(side: Side): Result | undefined {
     if (!this.current) return undefined;
     const key = keyOf(this.current, side);
     return this.results.get(key) ?? (this.partial?.key === key ? this.partial.result : undefined);
   }
 
-  /** Takes over other models or settings. */
+  /** Starts over with other models or settings. */
   restart(): void {
     if (this.current && this.current.state !== "running") this.current.state = "waiting";
     this.working?.abort();
@@ -80,7 +80,7 @@ export class Queue {
     this.events.onChange();
   }
 
-  /** Works through what waits. One loop at a time. */
+  /** Processes the waiting photographs. Only one loop runs at a time. */
   private async work(): Promise<void> {
     if (this.working) return;
     const controller = (this.working = new AbortController());
@@ -159,7 +159,7 @@ export class Queue {
     }
   }
 
-  /** Shows the browser's picture, if it is what the server saw. */
+  /** Shows the browser's picture if it has the size that the server saw. */
   private showPicture(photo: Photo, picture: Picture | undefined, map: LabelMap): void {
     if (photo.picture || !picture || picture.width !== map.width || picture.height !== map.height) return;
     photo.picture = picture;

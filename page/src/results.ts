@@ -1,16 +1,16 @@
-/** Asks the server for masks, and keeps the latest. */
+/** Requests masks from the server, and caches the latest. */
 
 import type { Answer, Api, Call, Description, Options } from "./api";
 import { LabelMap } from "./label-map";
 import { decodePng } from "./png";
 
-/** Masks in memory: of 12 megapixels each takes 24 MB. */
+/** The most masks kept in memory; one of 12 megapixels takes 24 MB. */
 const MOST = 8;
 
 export interface Result {
   map: LabelMap;
   answer: Answer;
-  /** Milliseconds of what the page did and waited for, in order. */
+  /** Milliseconds of each step on the page, including waiting, in order. */
   timings: [string, number][];
 }
 
@@ -26,19 +26,19 @@ export class Results {
     return this.kept.get(key);
   }
 
-  /** Asks for the mask, which is handed to `onMask` at once, then for its confidences. */
+  /** Requests the mask, which goes to `onMask` immediately, then its confidences. */
   async load(key: string, model: string, image: Blob, options: Options, call: Call, onMask: (result: Result) => void): Promise<Result> {
     const format = (this.describe(model)?.classes.length ?? 0) > 256 ? "index" : "png";
     const answer = await this.api.predict(model, image, { ...options, format }, call);
     let began = performance.now();
     const colours = this.describe(model)?.palette.map((colour) => parseInt(colour.slice(1), 16));
     const map = LabelMap.fromPng(await decodePng(answer.bytes), colours);
-    const result: Result = { map, answer, timings: [["mask, from sending to receipt", answer.milliseconds], ["unpacking the mask", performance.now() - began]] };
+    const result: Result = { map, answer, timings: [["mask, request to response", answer.milliseconds], ["decoding the mask", performance.now() - began]] };
     onMask(result);
     const confidence = await this.api.predict(model, image, { ...options, format: "confidence" }, { signal: call.signal });
     began = performance.now();
     map.addConfidence(await decodePng(confidence.bytes));
-    result.timings.push(["confidences", confidence.milliseconds], ["unpacking them", performance.now() - began]);
+    result.timings.push(["confidences, request to response", confidence.milliseconds], ["decoding the confidences", performance.now() - began]);
     this.keep(key, result);
     return result;
   }

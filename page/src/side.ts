@@ -1,9 +1,9 @@
-/** The controls for one side of a comparison: a model, and how it looks at photographs. */
+/** The controls for one side of a comparison: a model and its settings. */
 
 import type { Options } from "./api";
 import { element } from "./dom";
 
-/** Words for the API's options that decide what the network sees. */
+/** Labels for the API's options that affect the network's input and output. */
 const SETTINGS: { option: string; label: string; choices: [value: string, text: string][] }[] = [
   { option: "tiles", label: "Tiles", choices: [["1", "whole picture"], ["2", "2 × 2"], ["3", "3 × 3"], ["4", "4 × 4"]] },
   { option: "scales", label: "Sizes", choices: [["1", "one"], ["0.75,1,1.25", "three"], ["0.5,0.75,1,1.25,1.5", "five"]] },
@@ -18,7 +18,7 @@ export class Side {
   constructor(root: HTMLElement, onChange: () => void) {
     const details = element("details", {}, element("summary", {}, "Settings"));
     for (const { option, label, choices } of SETTINGS) {
-      const select = element("select", {}, element("option", { value: "" }, "as the server has it"));
+      const select = element("select", {}, element("option", { value: "" }, "server default"));
       for (const [value, text] of choices) select.append(element("option", { value }, text));
       this.settings.set(option, select);
       details.append(element("label", {}, element("span", {}, label), select));
@@ -41,7 +41,7 @@ export class Side {
     return Object.fromEntries([...this.settings].map(([name, select]) => [name, select.value]).filter(([, value]) => value));
   }
 
-  /** Names the side for people, settings included. */
+  /** The side's title for people, including its settings. */
   get title(): string {
     const settings = [...this.settings.values()].filter((select) => select.value).map((select) => select.selectedOptions[0].text);
     return [this.name, ...settings].join(" · ");

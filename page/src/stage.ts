@@ -1,11 +1,11 @@
-/** The photograph with its masks: one pane or two, zoomed and moved together, with a divider to swipe. */
+/** The photograph with its masks: one or two panes, zoomed and moved together, with a divider for swiping. */
 
 import { byId, eachFrame } from "./dom";
 import { type Picture, Sharpness } from "./draw";
 import { Pane, type PaneContent } from "./pane";
 import { Viewport } from "./viewport";
 
-/** Milliseconds without a gesture after which a frame is drawn as sharp as the screen. */
+/** Milliseconds after the last gesture until a frame is drawn at full resolution. */
 const REST = 160;
 const KEY_STEP = 40;
 
@@ -23,14 +23,14 @@ export interface Point {
 }
 
 export interface StageEvents {
-  /** The pixel under the pointer, or in the middle while keys move the photograph. */
+  /** Called with the pixel under the pointer, or in the middle while keys move the photograph. */
   onPoint: (pixel: Point | undefined, pane: number) => void;
   onClick: (pixel: Point, pane: number) => void;
 }
 
 export class Stage {
   readonly viewport = new Viewport();
-  /** Called after each frame, with what the frame shows. */
+  /** Called after each frame. */
   onDraw: () => void = () => {};
   private readonly root = byId("panes");
   private readonly divider = byId("divider");
@@ -70,7 +70,7 @@ export class Stage {
     this.resize();
   }
 
-  /** Draws again soon; coarser if it is part of a gesture and the machine is slow. */
+  /** Redraws in the next frame; coarser during a gesture if the machine is slow. */
   move(): void {
     this.moving = true;
     window.clearTimeout(this.rest);
@@ -101,13 +101,13 @@ export class Stage {
     this.move();
   }
 
-  /** Moves the photograph so that a position on it is seen. */
+  /** Moves the photograph so that a position on it is visible. */
   reveal(x: number, y: number): void {
     this.viewport.reveal(x, y);
     this.move();
   }
 
-  /** The element above the masks of the first pane that other tools draw into. */
+  /** The element of the first pane, into which other tools draw above the masks. */
   get firstPane(): HTMLElement | undefined {
     return this.panes[0]?.root;
   }
@@ -119,7 +119,7 @@ export class Stage {
     const ratio = this.sharpness.ratio(this.moving);
     const { scale, left, top } = this.viewport;
     const viewport = `${scale} ${left} ${top}`;
-    // The photograph stays while only the masks change; where it was drawn coarser, it is drawn again.
+    // The photograph is not redrawn while only the masks change, unless it was drawn coarser.
     const photographToo = viewport !== this.drawnViewport || ratio > this.drawnRatio;
     scene.panes.forEach((content, i) => this.panes[i].draw(scene.picture, content.layers, this.viewport, ratio, photographToo));
     this.drawnViewport = viewport;
@@ -237,7 +237,7 @@ export class Stage {
     if (event.key === "Enter" && middle) this.events.onClick(middle, 0);
   }
 
-  /** Returns where a pointer is on the pane that it is over. */
+  /** Returns the pane under a pointer and the position on it. */
   position(event: MouseEvent): Point & { pane: number } {
     const boxes = this.panes.map((pane) => pane.root.getBoundingClientRect());
     const pane = Math.max(0, boxes.findLastIndex((box) => event.clientX >= box.left));

@@ -3,7 +3,7 @@
 import { byId, element } from "./dom";
 import type { Photo, State } from "./photos";
 
-const WORDS: Record<State, string> = { waiting: "waiting", running: "working", done: "", failed: "refused", cancelled: "cancelled" };
+const WORDS: Record<State, string> = { waiting: "waiting", running: "working", done: "", failed: "failed", cancelled: "cancelled" };
 
 export function showStrip(photos: Photo[], current: Photo | undefined, onSelect: (photo: Photo) => void): void {
   const root = byId("strip");

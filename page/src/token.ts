@@ -1,9 +1,9 @@
-/** Asks the user for a token where the server wants one. */
+/** Asks the user for a token if the server requires one. */
 
 import type { Api } from "./api";
 import { byId } from "./dom";
 
-/** Takes a token over into `api`; false if the user gives none. */
+/** Sets the token of `api`; returns false if the user gives none. */
 export async function askForToken(api: Api, reason: string): Promise<boolean> {
   const dialog = byId<HTMLDialogElement>("token");
   const input = byId<HTMLInputElement>("token-value");

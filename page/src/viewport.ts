@@ -1,9 +1,9 @@
-/** Which part of the photograph is seen, and how large. Lengths are CSS pixels of the stage and pixels of the photograph. */
+/** The visible part of the photograph and its scale. Lengths are in CSS pixels of the stage or pixels of the photograph. */
 
 const CLOSEST = 64;
 
 export class Viewport {
-  /** CSS pixels for each pixel of the photograph. */
+  /** CSS pixels per pixel of the photograph. */
   scale = 1;
   /** Position of the photograph's upper left corner on the stage. */
   left = 0;
@@ -17,7 +17,7 @@ export class Viewport {
     private imageHeight = 1,
   ) {}
 
-  /** Takes over the stage's size and the photograph's; shows it whole if it was whole, or is another one. */
+  /** Sets the sizes of the stage and the photograph; fits the photograph if it was fitted or its size has changed. */
   resize(width: number, height: number, imageWidth: number, imageHeight: number): void {
     const isOther = imageWidth !== this.imageWidth || imageHeight !== this.imageHeight;
     [this.width, this.height, this.imageWidth, this.imageHeight] = [width, height, imageWidth, imageHeight];
@@ -31,7 +31,7 @@ export class Viewport {
     this.clamp();
   }
 
-  /** Multiplies the scale; what is at (x, y) stays there. */
+  /** Multiplies the scale; the point at (x, y) stays in place. */
   zoom(factor: number, x = this.width / 2, y = this.height / 2): void {
     const scale = Math.min(Math.max(this.scale * factor, this.fitScale()), Math.max(CLOSEST, this.fitScale()));
     this.left = x - ((x - this.left) * scale) / this.scale;
@@ -47,7 +47,7 @@ export class Viewport {
     this.clamp();
   }
 
-  /** Moves as little as brings a position of the photograph onto the stage. */
+  /** Moves the photograph as little as needed to bring a position onto the stage. */
   reveal(x: number, y: number): void {
     const [px, py] = [x * this.scale + this.left, y * this.scale + this.top];
     this.pan(Math.max(0, -px) + Math.min(0, this.width - px), Math.max(0, -py) + Math.min(0, this.height - py));
@@ -69,7 +69,7 @@ export class Viewport {
   }
 }
 
-/** Centres what is smaller than the stage; lets nothing else leave a gap. */
+/** Centres a photograph smaller than the stage; keeps a larger one from leaving a gap. */
 function clampEdge(position: number, room: number, length: number): number {
   return length <= room ? (room - length) / 2 : Math.min(0, Math.max(room - length, position));
 }
