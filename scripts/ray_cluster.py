@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import os
 import secrets
+import socket
 import sys
 import tempfile
 import time
@@ -26,6 +27,8 @@ _NOT_COPIED = (".git", "benchmarks", "deploy", "docs", "page", "tests", "tools")
 _LONGEST_FOLDER = 32
 #: Seconds within which a private Ray must start; a busy machine needs more than the 30 s that Ray allows.
 _STARTED_WITHIN_S = 180
+#: Seconds in which a cluster must accept a connection.
+_LISTENS_WITHIN_S = 30
 
 
 def require_ray() -> None:
@@ -59,10 +62,26 @@ def connected(address: str | None, project: Path | None = ROOT) -> Iterator[Modu
             arguments = _own_ray(cleanup)
         ray = importlib.import_module("ray")
         if not ray.is_initialized():
+            _require_listener(address)
             cleanup.callback(ray.shutdown)
             with contextlib.nullcontext() if address else _starting():
                 _connect(ray, arguments, "on this machine" if address is None else f"at {address}")
         yield ray
+
+
+def _require_listener(address: str | None) -> None:
+    """Check that something listens at `HOST:PORT`: Ray itself would try for minutes.
+
+    Raises:
+        UserError: nothing does.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # A word that Ray knows, such as `auto`.
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _LISTENS_WITHIN_S).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"Ray at {address} cannot be reached: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _connect(ray: ModuleType, arguments: Mapping[str, Any], where: str) -> None:

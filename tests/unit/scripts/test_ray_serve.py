@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -98,6 +99,16 @@ def test_a_ray_that_does_not_start_in_time_is_said_in_words(ray: ModuleType) -> 
 
     says = r"^Ray on this machine cannot be used: The current node timed out during startup\.$"
     with pytest.raises(UserError, match=says), connected(None):
+        pytest.fail("it is connected")
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_at_which_nothing_listens_is_told_at_once(ray: ModuleType, scheme: str) -> None:
+    vars(ray).update(init=lambda **_: pytest.fail("Ray would try for minutes"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"{scheme}127.0.0.1:{free.getsockname()[1]}"
+
+    with pytest.raises(UserError, match=rf"^Ray at {address} cannot be reached: Connection refused$"), connected(address):
         pytest.fail("it is connected")
 
 
