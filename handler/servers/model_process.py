@@ -51,7 +51,7 @@ class ServedModel:
         # Everything loaded so far stays; scanning it would stop every thread for 130 ms at each release of memory.
         gc.freeze()
         self._memory_release = IdleTask(self._release_memory)
-        logger.info("ready: %s by %s in %s", metadata.model, engine.name, engine.precision)
+        logger.info("ready: %s on %s in %s", metadata.model, engine.name, engine.precision)
 
     def answer(self, calls: Sequence[Call], observe: Observer = ignore) -> list[Reply]:
         """Return a reply to each call; see `Application.answer`."""

@@ -124,7 +124,7 @@ def read_tokens(file: Path) -> tuple[Token, ...]:
         if text:
             tokens.append(_parse(text, f"--tokens {file}, line {number}", tokens))
     if not tokens:
-        raise UnusableFile(f"--tokens {file}: has no token; `token --scope predict` makes one, and the line to put there")
+        raise UnusableFile(f"--tokens {file}: has no token; `token --scope predict` makes one, and the line to add")
     return tuple(tokens)
 
 
@@ -161,8 +161,8 @@ def _open_private(path: str, flags: int) -> int:
             raise UnusableFile(f"--tokens {path}: is not a regular file")
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise UnusableFile(
-                f"--tokens {path}: other users can write it, and so let themselves in; it must be yours or root's: "
-                f"chmod go-w {path}"
+                f"--tokens {path}: other users can write to it and so grant themselves access; it must belong to you or "
+                f"root, and nobody else may write to it: chmod go-w {path}"
             )
     except BaseException:
         os.close(descriptor)
@@ -175,7 +175,7 @@ def _credentials(authorization: Sequence[str]) -> str:
         raise Unauthorized("a token is needed; send the header 'Authorization: Bearer TOKEN'")
     match = _AUTHORIZATION.fullmatch(authorization[0])
     if len(authorization) > 1 or match is None:
-        raise Unauthorized("the header 'Authorization' must be there once, as 'Bearer TOKEN'", "invalid_request")
+        raise Unauthorized("the header 'Authorization' must appear once, as 'Bearer TOKEN'", "invalid_request")
     return match[1]
 
 

@@ -43,7 +43,7 @@ class HeldBytes:
             QueueFull: the shares together would exceed the budget; a lone share may exceed it.
         """
         if self._held > share.bytes and self._held + count > self._most:
-            message = f"the requests in hand have {self._held:,} bytes, the limit is {self._most:,}; try again in 1 s"
+            message = f"the requests being held have {self._held:,} bytes, the limit is {self._most:,}; try again in 1 s"
             raise QueueFull(message, reason="held_bytes")
         self._held += count
         share.bytes += count
@@ -93,7 +93,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], most: int, pau
             message = await _receive_within(receive, min(pause, latest - time.monotonic()))
         except TimeoutError as error:
             seconds = time.monotonic() - began
-            raise RequestTimeout(f"the body came too slowly: {len(body):,} bytes in {seconds:.0f} s") from error
+            raise RequestTimeout(f"the body arrived too slowly: {len(body):,} bytes in {seconds:.0f} s") from error
         if message["type"] == "http.disconnect":
             raise ClientGone
         body += message.get("body", b"")

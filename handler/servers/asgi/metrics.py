@@ -68,8 +68,8 @@ class Metrics:
     def _observe_queues(self, models: Mapping[str, ModelWorkers]) -> None:
         histogram, counter = self._maker(Histogram), self._maker(Counter)
         waits = histogram("queue_wait_seconds", "From a request's last byte to its worker.", ["model"], buckets=_WAIT_BUCKETS)
-        batches = histogram("batch_size", "Requests that a worker got together.", ["model"], buckets=_BATCH_BUCKETS)
-        restarts = counter("worker_restarts", "Workers started in the place of others that ended.", ["model"])
+        batches = histogram("batch_size", "Requests in a worker's batch.", ["model"], buckets=_BATCH_BUCKETS)
+        restarts = counter("worker_restarts", "Workers started to replace others that ended.", ["model"])
         for name, model in models.items():
             stage = partial(self._stages.labels, name)
             model.queue.observer = _ModelObserver(waits.labels(name), batches.labels(name), restarts.labels(name), stage)
@@ -92,7 +92,7 @@ class Metrics:
         """Export these numbers of the front process too, read whenever the metrics are."""
         gauge = self._maker(Gauge)
         gauge("connections", "Open connections.").set_function(connections)
-        gauge("held_bytes", "Bytes of request bodies in hand.").set_function(held_bytes)
+        gauge("held_bytes", "Bytes of request bodies being held.").set_function(held_bytes)
 
     def finish(self, record: RequestRecord) -> None:
         """Count a request that has ended."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-_DESCRIPTION = "Serve models from their archives by HTTP, without Java."
+_DESCRIPTION = "Serve models from their archives over HTTP, without Java."
 _EPILOG = """A model is served at /predictions/NAME, /v1/models/NAME:predict and /v2/models/NAME/infer;
 /v2/health/live and /v2/health/ready are for probes. On SIGTERM the server finishes accepted requests, then exits."""
 
@@ -175,7 +175,7 @@ def add_door_options(parser: argparse.ArgumentParser) -> None:
     add("--key", type=Path, metavar="FILE", help="its private key, if that is not in the same file")
     for name, kind, metavar, text in (
         ("origin", _origin, "ORIGIN", "origin whose pages may call the server, or '*'; repeatable"),
-        ("host", _host, "NAME", "host name under which operations are answered; repeatable"),
+        ("host", _host, "NAME", "host name under which operational paths are answered; repeatable"),
     ):
         add(f"--allow-{name}", type=kind, action="append", default=[], metavar=metavar, help=text)
 
@@ -223,7 +223,7 @@ def _check_splits(option: str, splits: Sequence[Split], models: Mapping[str, Pat
         if split.model == split.other:
             raise OptionError(f"--{option}: {split.model!r} cannot be compared with itself; name two models")
         if any(split.model == other.model for other in splits[:position]):
-            raise OptionError(f"--{option}: given twice for {split.model!r}; a model has one at most")
+            raise OptionError(f"--{option}: given twice for {split.model!r}; a model can have only one")
 
 
 def _origin(text: str) -> str:

@@ -36,7 +36,7 @@ def verify(archive: Path, file: IO[bytes], keys: Sequence[Path]) -> str:
         signature = Signature.from_file(path)
     except FileNotFoundError as error:
         raise SignatureError(
-            f"{archive}: not signed: there is no {path.name} beside it; `python -m scripts.sign` makes one"
+            f"{archive}: not signed: there is no {path.name} next to it; `python -m scripts.sign` makes one"
         ) from error
     except ParseError as error:
         raise SignatureError(f"{path}: not a minisign signature: {error}") from error

@@ -53,7 +53,7 @@ def unpack(archive: Path, cache: Path | None = None, keys: Sequence[Path] = ()) 
     """
     if archive.is_dir():
         if keys:
-            raise UnpackError(f"{archive}: a folder, which has no signature; with --verify-key name the .mar file")
+            raise UnpackError(f"{archive}: a folder, which has no signature; with --verify-key, name the .mar file")
         return archive.resolve()
     home = (cache or _default_cache()).resolve()
     try:

@@ -79,7 +79,7 @@ def test_another_key_is_refused_and_one_of_several_suffices(archive: Path, key: 
 def test_an_archive_without_signature_is_refused(archive: Path, key: Path, tmp_path: Path) -> None:
     signature_path(archive).unlink()
 
-    with pytest.raises(UnpackError, match=r"not signed: there is no pets\.mar\.minisig beside it"):
+    with pytest.raises(UnpackError, match=r"not signed: there is no pets\.mar\.minisig next to it"):
         unpack(archive, tmp_path / "cache", [key])
 
 

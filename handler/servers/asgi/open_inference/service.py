@@ -106,7 +106,7 @@ class InferenceService:
                 )
             message = parse(method.request, content)
             if message is None:
-                raise InvalidRequest(f"the message is not the request of {record.route}")
+                raise InvalidRequest(f"the message is not a request for {record.route}")
             response = await method.endpoint(_Call(message, content, metadata, record))
             record.status = 200
         except _Refused as error:

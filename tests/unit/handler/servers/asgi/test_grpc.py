@@ -59,7 +59,7 @@ def test_a_call_is_answered_and_logged_like_one_of_http(server: FakeServer, clie
         (infer_request("echo x", "other"), ("NOT_FOUND", "ModelNotFound", "no model 'other' here; the served models are fake")),
         (infer_request("echo x", model_version="7"), ("NOT_FOUND", "ModelNotFound", "not served in version '7'")),
         (infer_request("deny a PDF"), ("INVALID_ARGUMENT", "UnsupportedImageFormat", "a PDF")),
-        (b"\x0a\xff", ("INVALID_ARGUMENT", "InvalidRequest", "the message is not the request of /inference.GRPCInf")),
+        (b"\x0a\xff", ("INVALID_ARGUMENT", "InvalidRequest", "the message is not a request for /inference.GRPCInf")),
         (infer_request("echo " + "x" * 1_200_000), ("RESOURCE_EXHAUSTED", "BodyTooLarge", "the limit is 1,088,576")),
         (infer_request("echo " + "x" * 50_000_000), ("RESOURCE_EXHAUSTED", None, "larger than max")),
     ],
