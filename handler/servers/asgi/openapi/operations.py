@@ -191,7 +191,7 @@ def _inference_operations(model: DescribedModel, prefix: str, version: Json) -> 
 
     def post(body: str, summary: str, response: Json, refuses: Collection[Any], *path: Json) -> Operation:
         return Operation(
-            "predictions", f"{summary} by {model.name}", response, refuses, None, (*path, *options), f"{prefix}{body}"
+            "predictions", f"{summary} with {model.name}", response, refuses, None, (*path, *options), f"{prefix}{body}"
         )
 
     segment, evidence = "Segment an image", "Explain a class in an image"
