@@ -157,7 +157,7 @@ def collect_options(pairs: Sequence[tuple[str, str]], elsewhere: Mapping[str, st
     names = [name for name, _ in pairs]
     for name, value in pairs:
         if name in elsewhere:
-            raise UsageError(f"--option {name}: is not an option of the server's; use {elsewhere[name]}")
+            raise UsageError(f"--option {name}: is not an option of the server; use {elsewhere[name]}")
         if name in options:
             raise UsageError(f"--option {name}: is given {names.count(name)} times; give it once")
         options[name] = value

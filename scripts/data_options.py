@@ -22,7 +22,7 @@ def add_data_options(parser: ArgumentParser, *, purpose: str, **keywords: Any) -
         "--mask-values",
         type=mask_values,
         metavar="N=CLASS,...",
-        help="what values of the masks stand for, such as 255=roof,9=ignore; the others are class indices, and 255 is ignored",
+        help="classes that mask values stand for, such as 255=roof,9=ignore; others are class indices, and 255 is ignored",
     )
 
 

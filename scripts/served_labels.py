@@ -24,6 +24,6 @@ def read_labels(answer: Any) -> list[dict[str, Any]]:
     labels = answer.get("labels") if isinstance(answer, dict) else None
     if not isinstance(labels, list):
         raise RequestRefused(
-            f"answers of the format {FORMAT!r} have no labels: the model is of an older release, package it again"
+            f"answers of the format {FORMAT!r} have no labels: the model is from an older release; package it again"
         )
     return labels

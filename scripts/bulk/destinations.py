@@ -244,7 +244,7 @@ class StoreDestination:
         try:
             yield store, f"{root}/{name}"
         except FileNotFoundError as error:
-            raise BulkError(f"{self.url}: there is no such bucket") from error
+            raise BulkError(f"{self.url}: no such bucket") from error
         except Exception as error:
             raise BulkError(f"{self.url}/{name}: cannot be written: {error}") from error
 

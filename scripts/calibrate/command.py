@@ -48,7 +48,7 @@ def _labelled(metadata: CheckpointMetadata, arguments: Namespace) -> Segmentatio
     data = open_labelled_data(arguments, labels)
     summary = check(data, len(labels.names), show_progress=True)
     if {index for index, pixels in enumerate(summary.pixels) if pixels} <= {labels.background}:
-        raise DataError(f"{describe_absence(data, labels.names, summary)}. Without another class, probabilities tell no doubt")
+        raise DataError(f"{describe_absence(data, labels.names, summary)}. Without another class, there is no doubt to measure")
     return data
 
 

@@ -81,7 +81,7 @@ def _parser() -> Parser:
     parser.add_argument("--split", metavar="NAME", help="split of the data, if it has several")
     scales = _option("scales", f"give numbers from {LEAST_SCALE} to {GREATEST_SCALE}, such as 0.75,1,1.25")
     parser.add_argument("--scales", type=scales, metavar="N,...", help="average over these scales, such as 0.75,1,1.25")
-    parser.add_argument("--flip", action=BooleanOptionalAction, help="average over the mirror image too")
+    parser.add_argument("--flip", action=BooleanOptionalAction, help="also average over the mirror image")
     parser.add_argument("--tiles", type=positive_int, metavar="N", help="cut each image into N×N overlapping tiles")
     parser.add_argument("--refine", choices=REFINEMENTS, help="crf: refine the mask by a dense CRF")
     parser.add_argument(

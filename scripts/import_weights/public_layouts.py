@@ -141,7 +141,7 @@ class VainfLayout(PublicLayout):
 
     def notes(self, model: ModelConfig) -> tuple[str, ...]:
         return (
-            f"{self.project}: its weights do not tell the output stride; {model.output_stride} is assumed (--output-stride)",
+            f"{self.project}: its weights do not contain the output stride; {model.output_stride} is assumed (--output-stride)",
         )
 
 
@@ -160,14 +160,14 @@ class Jfzhang95Layout(PublicLayout):
         if model.backbone == "mobilenet_v2":
             changes["backbone"] = "mobilenet_v2_jfzhang95"
         elif model.output_stride == 8:
-            raise self.refuse("at output stride 8 its ResNet dilates the first unit of layer3 too, which none here does")
+            raise self.refuse("at output stride 8 its ResNet dilates the first unit of layer3 too, which no network here does")
         else:
             changes["multi_grid"] = (1, 2, 4)
         return model.model_copy(update=changes)
 
     def notes(self, model: ModelConfig) -> tuple[str, ...]:
         return (
-            f"{self.project}: its weights do not tell the output stride; {model.output_stride} is assumed (--output-stride)",
+            f"{self.project}: its weights do not contain the output stride; {model.output_stride} is assumed (--output-stride)",
         )
 
 
@@ -184,13 +184,13 @@ class MmsegmentationLayout(PublicLayout):
 
     def configure(self, model: ModelConfig, tensors: Mapping[str, Tensor], options: Collection[str]) -> ModelConfig:
         if _has(tensors, r"decode_head\.bottleneck\.depthwise_conv\."):
-            raise self.refuse("its bottleneck is separable, which none here is")
+            raise self.refuse("its bottleneck is separable, ours is not")
         if _has(tensors, r"backbone\.layer\d\.0\.downsample\.2\."):
-            raise self.refuse("its ResNet averages before it strides (ResNetV1d), which none here does")
+            raise self.refuse("its ResNet averages before it strides (ResNetV1d), which no network here does")
         if model.backbone.startswith("mobilenet"):
             raise self.refuse("its MobileNets are not among the backbones here; its ResNets are")
         if "multi_grid" in options:
-            raise self.refuse("its multi_grid gives dilations, those here multiply the stage's (2 at output stride 16)")
+            raise self.refuse("its multi_grid gives dilations; ours multiplies the stage's (2 at output stride 16)")
         self._deep_stem = _has(tensors, r"backbone\.stem\.")
         changes: dict[str, Any] = {"aspp_fusion": 3, "aspp_channels": _outputs(tensors, "decode_head.bottleneck.conv.weight")}
         if self._deep_stem and not model.backbone.startswith("timm:"):
@@ -218,7 +218,7 @@ class MmsegmentationLayout(PublicLayout):
 
     def notes(self, model: ModelConfig) -> tuple[str, ...]:
         return (
-            f"{self.project}: its weights do not tell its configuration; assumed are output stride {model.output_stride} "
+            f"{self.project}: its weights do not contain its configuration; assumed: output stride {model.output_stride} "
             "(--output-stride), style='pytorch', contract_dilation=True and align_corners=False, as in its own configurations",
         )
 
@@ -243,7 +243,7 @@ def find_layout(file: WeightsFile, model: ModelConfig) -> Layout:
 
 
 def _assume_output_stride(project: str, model: ModelConfig) -> str:
-    return f"weights of {project} do not tell the output stride; {model.output_stride} is assumed (--output-stride)"
+    return f"weights of {project} do not contain the output stride; {model.output_stride} is assumed (--output-stride)"
 
 
 def _has(tensors: Mapping[str, Tensor], pattern: str) -> bool:

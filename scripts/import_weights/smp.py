@@ -32,7 +32,7 @@ def read_pretrained(folder: Path) -> ImportedWeights:
     """
     config = _read_config(folder)
     if (channels := config.get("in_channels", 3)) != 3:
-        raise ImportFailed(f"{folder}: takes images of {channels} channels, should be 3 (RGB)")
+        raise ImportFailed(f"{folder}: takes images with {channels} channels, should be 3 (RGB)")
     weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
         raise ImportFailed(f"{folder}: has no weights, should hold {' or '.join(_WEIGHTS)}")

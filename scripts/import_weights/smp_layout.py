@@ -12,7 +12,7 @@ from scripts.import_weights.layouts import Layout
 
 #: The library accepts only multiples of the output stride, 8 or 16.
 DESCRIPTION: dict[str, Any] = {"resize": {"multiple": 16}}
-_NORMALIZATION = "it does not tell the normalization: ImageNet's is assumed, unless --mean and --std are given"
+_NORMALIZATION = "it does not record the normalization: ImageNet's is assumed, unless --mean and --std are given"
 
 
 class SmpLayout(Layout):

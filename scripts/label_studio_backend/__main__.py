@@ -107,7 +107,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     label_studio_url = os.environ.get("LABEL_STUDIO_URL") or None
     add("--url", type=http_url(DEFAULT_URL), default=DEFAULT_URL, help="a model's predictions (%(default)s)")
-    add("--header", type=http_header, action="append", default=[], metavar="'NAME: VALUE'", help="for it; repeatable")
+    add("--header", type=http_header, action="append", default=[], metavar="'NAME: VALUE'", help="to send; repeatable")
     add_access_options(parser)
     add_request_options(parser, "of its requests")
     add(
@@ -117,10 +117,10 @@ def _parser() -> Parser:
         metavar="URL",
         help="Label Studio, for uploads and storages ($LABEL_STUDIO_URL); its token is $LABEL_STUDIO_API_KEY",
     )
-    add("--allow-host", action="append", default=[], metavar="HOST", help="another host of images, or '*.host'; repeatable")
+    add("--allow-host", action="append", default=[], metavar="HOST", help="another host for images, or '*.host'; repeatable")
     add("--local-files", type=existing_folder, metavar="DIR", help="Label Studio's LOCAL_FILES_DOCUMENT_ROOT, read directly")
-    add("--max-bytes", type=positive_int, default=32_000_000, metavar="N", help="of an image (%(default)s)")
-    add("--timeout", type=seconds, default=60.0, metavar="SECONDS", help="for an image, and for its answer (%(default)g)")
+    add("--max-bytes", type=positive_int, default=32_000_000, metavar="N", help="largest image (%(default)s)")
+    add("--timeout", type=seconds, default=60.0, metavar="SECONDS", help="longest wait for an image or answer (%(default)g)")
     add("--jobs", type=positive_int, default=4, metavar="N", help="images in flight (%(default)s)")
     add("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     add("--port", type=whole_number(1, 65_535), default=_DEFAULT_PORT, metavar="N", help="(%(default)s)")

@@ -131,7 +131,7 @@ def _reference(task: Mapping[str, Any], data_key: str) -> str:
     data = task.get("data")
     value = data.get(data_key) if isinstance(data, Mapping) else None
     if not isinstance(value, str) or not value:
-        raise TaskError(f"its data have no address of an image in {data_key!r}")
+        raise TaskError(f"its data have no image address in {data_key!r}")
     return value
 
 

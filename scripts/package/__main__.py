@@ -83,7 +83,7 @@ def _add_model_options(parser: Parser) -> None:
         metavar="FILE",
         help="workers, batching, limits and defaults as YAML (handler/model-config.yaml)",
     )
-    parser.add_argument("--class-names", type=existing_file, metavar="FILE", help="index_to_name.json that must agree")
+    parser.add_argument("--class-names", type=existing_file, metavar="FILE", help="index_to_name.json that must match")
     parser.add_argument(
         "--size",
         type=whole_number(32, 4096),
@@ -112,7 +112,7 @@ def _add_comparison_options(parser: Parser) -> None:
         "--reference",
         type=existing_folder,
         metavar="DIR",
-        help="photographs like those to be served, best 100 or more: servers measure how far what they get differs from them",
+        help="photographs like those to be served, best 100 or more: servers measure how much their images differ from these",
     )
 
 

@@ -32,7 +32,7 @@ def _arguments(argv: list[str] | None) -> Namespace:
     for name in ("split", "images", "mask_values"):
         value = getattr(arguments, name)
         if value is not None and arguments.data is None:
-            raise UsageError(f"--{name.replace('_', '-')} {value}: is about the labelled data; give --data")
+            raise UsageError(f"--{name.replace('_', '-')} {value}: applies only to labelled data; give --data")
     for option, needed in (("max_drop", True), ("least_agreement", False)):
         if getattr(arguments, option) is not None and (arguments.data is not None) != needed:
             flag = "--" + option.replace("_", "-")

@@ -39,7 +39,7 @@ class Acceptance:
             if loss.equal_labels < self.least_agreement:
                 raise QuantizationRefused(
                     f"not written: {loss.equal_labels:.2%} of the pixels keep their label, should be at least "
-                    f"{self.least_agreement:.2%} (--least-agreement); {_ADVICE}, and labelled data tell the lost mIoU (--data)"
+                    f"{self.least_agreement:.2%} (--least-agreement); {_ADVICE}, and labelled data show the lost mIoU (--data)"
                 )
         # Not `>`: mIoU is NaN if the data contain no class at all.
         elif not loss.points <= self.max_drop:

@@ -57,5 +57,5 @@ def _labelled(source: Path, arguments: Namespace) -> SegmentationData | None:
     data = open_labelled_data(arguments, labels)
     summary = check(data, len(labels.names), show_progress=True)
     if {index for index, pixels in enumerate(summary.pixels) if pixels} <= {labels.background}:
-        raise DataError(f"{describe_absence(data, labels.names, summary)}. Without another class, mIoU measures no loss")
+        raise DataError(f"{describe_absence(data, labels.names, summary)}. Without another class, mIoU cannot measure the loss")
     return data

@@ -199,7 +199,7 @@ def _parser(prog: str) -> Parser:
         help="side of a window; by default the size at which the model sees images",
     )
     parser.add_argument(
-        "--overlap", type=whole_number(LEAST_OVERLAP), metavar="PIXELS", help="that windows share at least; a quarter of one"
+        "--overlap", type=whole_number(LEAST_OVERLAP), metavar="PIXELS", help="least overlap of windows (a quarter of a window)"
     )
     add_engine_options(parser)
     return parser

@@ -49,7 +49,7 @@ def make_outputs(location: str, work: Path | None) -> Outputs:
         raise UsageError(f"--out {location}: give a folder, or a URL such as s3://bucket/masks")
     if not scheme_of(location):
         if work:
-            raise UsageError(f"--work {work}: is for --out with a URL; work in a folder is kept there, in {location}")
+            raise UsageError(f"--work {work}: applies only to --out with a URL; for a folder, work is kept in {location}")
         return FolderOutputs(_folder(location))
     destination = make_destination(location)
     assert isinstance(destination, StoreDestination)  # noqa: S101 (it has a scheme)

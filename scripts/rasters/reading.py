@@ -205,7 +205,7 @@ class RasterReader:
     def _check_bands(self) -> None:
         chosen, file = self._options.reading.bands, self.file
         if not file.count:
-            raise RasterError(f"{self.source}: holds no bands but subdatasets; name one of {', '.join(file.subdatasets[:3])}")
+            raise RasterError(f"{self.source}: holds only subdatasets; name one of {', '.join(file.subdatasets[:3])}")
         if not isinstance(chosen, str) and max(chosen) > file.count:
             raise RasterError(f"{self.source}: option 'bands': there is no band {max(chosen)}; the raster has {file.count}")
         if any(np.dtype(file.dtypes[band - 1]).kind == "c" for band in self._bands):

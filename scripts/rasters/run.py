@@ -175,7 +175,7 @@ def _prepare(job: RasterJob, model: ModelCard) -> _Prepared:
         profile = {"width": file.width, "height": file.height}
         profile |= {"gcps": gcps, "crs": gcps_crs} if gcps else {"transform": file.transform, "crs": file.crs}
         if gcps and wants_polygons:
-            raise RasterError(f"{job.source}: is placed by control points only, so polygons have no place; run gdalwarp first")
+            raise RasterError(f"{job.source}: only control points place it, so polygons have no place; run gdalwarp first")
         tags = {"AREA_OR_POINT": file.tags().get("AREA_OR_POINT", "Area")}
     return _Prepared(job, model, plan, place, profile, tags)
 

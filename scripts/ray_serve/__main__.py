@@ -67,10 +67,10 @@ def parser() -> Parser:
     built = Parser(_PROG, __doc__)
     add = built.add_argument
     add("--archive", type=Path, required=True, metavar="FILE", help="the model archive, at this path on every node")
-    add("--name", metavar="NAME", help="name of the model (that of the file)")
+    add("--name", metavar="NAME", help="name of the model (the file's name)")
     add("--address", metavar="ADDRESS", help="address of a cluster, or auto; by default Ray is started on this machine")
     add("--host", default="127.0.0.1", help="address that the proxies listen on (%(default)s: only this machine)")
-    add("--port", type=whole_number(1, 65535), default=8000, metavar="N", help="their port (%(default)s)")
+    add("--port", type=whole_number(1, 65535), default=8000, metavar="N", help="port of the proxies (%(default)s)")
     add("--replicas", type=_replicas, default=(1, 1), metavar="MIN:MAX", help="replicas, scaled by waiting requests (1:1)")
     for name, kind, text in (
         ("cpus", number(0.1, 1024), "processors of a replica"),

@@ -127,7 +127,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--timeout", type=seconds, default=DEFAULT_TIMEOUT_S, metavar="SECONDS", help="longest wait for a byte (%(default)g)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="ask again where an answer exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing answers")
     parser.add_argument("--keep-suffix", action="store_true", help="photo.jpg.png instead of photo.png")
     parser.add_argument(
         "--contact-sheet", action=BooleanOptionalAction, default=True, help=f"{CONTACT_SHEET} of photographs and answers"

@@ -82,7 +82,7 @@ def load_inertly(path: Path) -> tuple[Any, tuple[str, ...]]:
     """
     _require_torch_save(path)
     if os.environ.get(_FORCED, "0").lower() in ("1", "y", "yes", "true"):
-        raise WeightsFileError(f"{path}: {_FORCED} is set, which forbids readers but torch's; unset it: nothing is run here")
+        raise WeightsFileError(f"{path}: {_FORCED} is set, which allows only torch's readers; unset it: nothing is run here")
     named: list[Global] = []
 
     class Unpickler(InertUnpickler):
@@ -116,7 +116,7 @@ def _require_torch_save(path: Path) -> None:
         if "data.pkl" not in members:
             raise WeightsFileError(f"{path}: a zip file that torch.save did not write")
     elif tarfile.is_tarfile(path):
-        raise WeightsFileError(f"{path}: a tar file; save model.state_dict() with today's torch.save")
+        raise WeightsFileError(f"{path}: a tar file; save model.state_dict() with the current torch.save")
 
 
 class InertUnpickler(pickle._Unpickler):  # The public class is written in C, where opcodes cannot be replaced.

@@ -40,7 +40,7 @@ def add_engine_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--engine", type=one_of(ENGINES), default="local", metavar="NAME", help="local: processes here; ray: a Ray cluster"
     )
-    parser.add_argument("--address", metavar="ADDRESS", help="of the Ray cluster; without it Ray starts on this machine")
+    parser.add_argument("--address", metavar="ADDRESS", help="address of the Ray cluster; by default Ray is started here")
     parser.add_argument(
         "--jobs", type=positive_int, metavar="N", help="processes; by default one per core of this machine, or of the cluster"
     )

@@ -158,7 +158,7 @@ class _Fleet(Generic[Task]):
         if any(worker.is_ready for worker in self._workers):
             self._unready_since = time.monotonic()
         elif time.monotonic() - self._unready_since > self._options.startup_timeout:
-            raise UserError(f"no actor of Ray was ready within {self._options.startup_timeout:g} s; {self._room()}")
+            raise UserError(f"no Ray actor was ready within {self._options.startup_timeout:g} s; {self._room()}")
 
     def end(self) -> None:
         """Kill the actors, even in the middle of a task."""

@@ -145,7 +145,7 @@ def test_a_model_of_an_older_release_must_be_packaged_again(server: LocalServer,
     assert main(["--url", server.url]) == 1
 
     assert capsys.readouterr().err == (
-        "error: answers of the format 'cvat' have no labels: the model is of an older release, package it again\n"
+        "error: answers of the format 'cvat' have no labels: the model is from an older release; package it again\n"
     )
 
 

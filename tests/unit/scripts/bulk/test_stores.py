@@ -226,7 +226,7 @@ def test_a_destination_in_a_bucket_that_is_missing_says_so() -> None:
     with pytest.raises(BulkError, match=r"^--out s3://: names no bucket; give a URL such as s3://bucket/masks$"):
         make_destination("s3://")
     destination = make_destination("s3://no-such-bucket/masks")
-    with pytest.raises(BulkError, match=r"^s3://no-such-bucket/masks: there is no such bucket$"), destination.locked():
+    with pytest.raises(BulkError, match=r"^s3://no-such-bucket/masks: no such bucket$"), destination.locked():
         pass
 
 
@@ -387,7 +387,7 @@ def test_work_for_a_bucket_is_kept_by_its_url_in_the_users_cache(monkeypatch: py
 
     assert one == same != other
     assert one.is_relative_to(tmp_path)
-    with pytest.raises(UsageError, match="--work x: is for --out with a URL"):
+    with pytest.raises(UsageError, match="--work x: applies only to --out with a URL"):
         make_outputs("masks", Path("x"))
     with pytest.raises(UsageError, match="give a folder, or a URL such as s3://bucket/masks"):
         make_outputs("/vsis3/photos/masks", None)

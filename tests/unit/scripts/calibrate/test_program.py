@@ -66,7 +66,7 @@ def test_data_of_other_classes_or_without_a_class_but_background_are_refused(
 
     errors = capsys.readouterr().err
     assert "has 2 classes, the model has 3" in errors
-    assert errors.count("Without another class, probabilities tell no doubt") == 2
+    assert errors.count("Without another class, there is no doubt to measure") == 2
     assert read_metadata(checkpoint).calibration is None
 
 

@@ -163,7 +163,7 @@ def edit(**changes: object) -> dict[str, object]:
     ("config", "message"),
     [
         (edit(_model_class="Unet"), "is a Unet, not a DeepLab (known: DeepLabV3, DeepLabV3Plus)"),
-        (edit(in_channels=4), "takes images of 4 channels, should be 3"),
+        (edit(in_channels=4), "takes images with 4 channels, should be 3"),
         (edit(encoder_name="resnet17"), "rejects DeepLabV3 over 'resnet17'"),
         (edit(encoder_output_stride=32), "'output_stride': 32: Input should be 8 or 16"),
         (edit(dekoder_channels=9), "rejects DeepLabV3 over 'tu-resnet18'"),

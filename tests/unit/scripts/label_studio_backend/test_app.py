@@ -177,7 +177,7 @@ def test_when_every_task_fails_label_studio_gets_an_error_and_no_empty_predictio
     assert response.status_code == 422
     assert response.json()["error"] == (
         "none of 2 tasks could be answered: task 1: answered 400: not an image; "
-        "task 2: its data have no address of an image in 'photo'"
+        "task 2: its data have no image address in 'photo'"
     )
 
 

@@ -197,7 +197,7 @@ def test_wrong_inputs_are_named(
     ("words", "message"),
     [
         (["--photographs", "0"], "'0' must be a whole number"),
-        (["--mask-values", "255=cat"], "--mask-values {255: 'cat'}: is about the labelled data; give --data"),
+        (["--mask-values", "255=cat"], "--mask-values {255: 'cat'}: applies only to labelled data; give --data"),
         (["--max-drop", "-1", "--data", "."], "'-1' must be points of mIoU from 0 to 100"),
         (["--least-agreement", "98"], "'98' must be a fraction from 0 to 1"),
         (["--max-drop", "1"], "--max-drop is for a comparison with true labels"),
