@@ -27,7 +27,7 @@ _NOT_COPIED = (".git", "benchmarks", "deploy", "docs", "page", "tests", "tools")
 _LONGEST_FOLDER = 32
 #: Seconds within which a private Ray must start; a busy machine needs more than the 30 s that Ray allows.
 _STARTED_WITHIN_S = 180
-#: Seconds in which a cluster must accept a connection.
+#: Seconds within which a cluster must accept a connection.
 _LISTENS_WITHIN_S = 30
 
 
@@ -77,7 +77,7 @@ def _require_listener(address: str | None) -> None:
     """
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not (host and port.isdecimal()):
-        return  # A word that Ray knows, such as `auto`.
+        return  # A special value of Ray's, such as `auto`.
     try:
         socket.create_connection((host.strip("[]"), int(port)), _LISTENS_WITHIN_S).close()
     except (OSError, OverflowError) as error:
