@@ -3,8 +3,8 @@
 python -m benchmarks.largest_images --out build/memory.json
 
 Requests every kind of file as `png`, a JPEG in every format, and an image of hundreds of objects in the formats that list
-connected parts, some of which refuse it as too large. Everything is sent to a server that answers one request at a time, then
-to one that batches, whose worker has both images at once. Runs on Linux, whose kernel records the peak (VmHWM).
+connected parts, though some formats refuse it as too large. Everything is sent to a server that answers one request at a
+time, then to one that batches, whose worker has both images at once. Runs on Linux, whose kernel records the peak (VmHWM).
 """
 
 import io

@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
 
     def _unknown_option(self) -> str:
         """Return a message on the first unknown option, or "" for a program with subcommands, which have more options."""
-        from model.strict import suggestion  # Not at the top: it imports torch.
+        from model.strict import suggestion  # Not at the top: it imports pydantic.
 
         words = (word.partition("=")[0] for word in self._words)
         known = [name for name in self._option_string_actions if name.startswith("--")]
@@ -169,7 +169,7 @@ def one_of(names: Collection[str]) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         if text not in names:
-            from model.strict import nearest  # Not at the top: it imports torch.
+            from model.strict import nearest  # Not at the top: it imports pydantic.
 
             raise ArgumentTypeError(f"unknown name {text!r}{nearest(text, names)}")
         return text

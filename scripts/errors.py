@@ -83,7 +83,7 @@ def print_warning(message: str) -> None:
 def _is_for_user(error: Exception) -> bool:
     if isinstance(error, UserError | OSError):
         return True
-    # Not at the top: `model` imports torch, which `make stop` should not have to wait for.
+    # Not at the top: these import pydantic, which `make stop` should not have to wait for.
     from handler.errors import SegmentationError
     from model.checkpoint_file import CheckpointError
     from model.strict import ConfigurationError

@@ -132,7 +132,7 @@ class ColourEngine(FakeEngine):
 
 
 class LanedEngine(MirrorEngine):
-    """Offers two lanes, each of which records its batches."""
+    """Offers two lanes that record their own batches."""
 
     def __init__(self, lane: Callable[[], FakeEngine] = lambda: MirrorEngine(max_batch=1)) -> None:
         super().__init__()

@@ -61,7 +61,7 @@ class Endpoint:
             return time_repetitions(lambda: self._send(session), pace)
 
     def per_second(self, clients: int, pace: Pace) -> float:
-        """Return the answers per second to `clients` clients, each of which sends its next request when it has an answer."""
+        """Return the answers per second to `clients` clients that each send the next request once the last is answered."""
         lock, sent, started = threading.Lock(), 0, time.perf_counter()
 
         def may_send() -> bool:

@@ -60,7 +60,7 @@ def open_data(data: Path | DataSource, split: str | None = None, *, classes: tup
             masks of indices keep their own.
 
     Raises:
-        DataError: `data` has no known layout, has several splits of which none was named, or has no split of that name; or
+        DataError: `data` has no known layout, has several splits and none was named, or has no split of that name; or
             files are missing.
     """
     source = _source(data)

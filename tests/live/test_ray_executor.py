@@ -1,4 +1,4 @@
-"""Bulk tasks in Ray actors: on a Ray started by the program, and on three nodes, one of which is killed."""
+"""Bulk tasks in Ray actors: on a Ray started by the program, and on three nodes while one is killed."""
 
 import subprocess
 import sys

@@ -75,7 +75,7 @@ class Doors:
 
 
 def scopes_of(route: str) -> frozenset[str]:
-    """Return the scopes that give access to a path, any one of which suffices; empty if no token is needed."""
+    """Return the scopes that each give access to a path; empty if no token is needed."""
     if route in _FOR_ALL:
         return frozenset()
     if route.startswith(_PREDICTIONS) or route.endswith(_PREDICTION_ENDS):

@@ -69,7 +69,7 @@ class ServerOptions:
     drain: float = 150
     #: Where archives are extracted, or None for the user's cache folder.
     cache: Path | None = None
-    #: Public keys, one of which must have signed each archive; empty to skip the check.
+    #: Each archive must be signed with one of these public keys; empty to skip the check.
     verify_key: Sequence[Path] = ()
     #: Log of requests and events, or None for standard output and error.
     log_file: Path | None = None

@@ -196,7 +196,7 @@ class _Method:
     request: str
     #: Returns the response, as a message or serialized.
     endpoint: Callable[[_Call], Awaitable[Any]]
-    #: Scopes that give access to the method, any one of which suffices; empty if no token is needed.
+    #: Any of these scopes gives access to the method; empty if no token is needed.
     scopes: Sequence[str] = ()
 
 

@@ -124,6 +124,6 @@ def make_views(image: RGBImage, policy: ResizePolicy, options: InferenceOptions)
 
 
 def logits(probability: list[float]) -> npt.NDArray[np.float32]:
-    """Return 2×1×w logits of two classes, of which the first has these probabilities."""
+    """Return logits of two classes, 2×1×w, that give the first class these probabilities."""
     first = np.array([probability], np.float32)
     return np.log([first, 1 - first], dtype=np.float32)

@@ -79,7 +79,7 @@ def test_a_folder_that_save_pretrained_wrote_says_all_but_the_names(tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("name", "encoder", "suffix"),
-    # Of the twelve, DeepLabV3 over resnet34 and DeepLabV3+ over tu-resnet18, one per kind of file; folders cover the others.
+    # Two of the twelve networks, one per kind of file; folders cover the rest.
     spread([(*model, suffix) for model in MODELS for suffix in SUFFIXES], 11),
 )
 def test_a_state_dict_is_that_of_the_arch(tmp_path: Path, name: str, encoder: str, suffix: str) -> None:
