@@ -101,7 +101,7 @@ def time_in_turns(
 ) -> dict[int, tuple[float, float]]:
     """Run one photograph at each size in turn, and return by size the median wall and processor times in milliseconds."""
     with tempfile.TemporaryDirectory() as folder:
-        photograph = DecodedImage.whole(_four_by_three(read_image(write_samples(Path(folder), NAMES[:1])[0])))
+        photograph = DecodedImage.from_pixels(_four_by_three(read_image(write_samples(Path(folder), NAMES[:1])[0])))
     inputs = {size: resize_to_network(photograph, resized_metadata(metadata, size).resize)[None] for size in sizes}
     taken: dict[int, list[tuple[float, float]]] = {size: [] for size in sizes}
     for round_number in range(rounds + 1):

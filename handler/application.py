@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 #: Consecutive faults after which the engine is tested. One request may fail without affecting the next.
 _FAULTS_BEFORE_TEST = 3
 #: Consecutive engine faults after which it is considered broken, even if it passes the test.
-_MOST_ENGINE_FAULTS = 20
+_MAX_ENGINE_FAULTS = 20
 
 
 @dataclass(frozen=True)
@@ -120,11 +120,11 @@ class Application:
             calls: the calls.
             observe: receives the duration of each stage in seconds, from several threads.
         """
-        parsed = [self._parse(call) for call in calls]
-        outcomes = self._scheduler.answer([request for call in parsed for request in call.requests], observe)
-        self._health.note(outcomes)
+        parsed_calls = [self._parse(call) for call in calls]
+        outcomes = self._scheduler.answer([request for parsed in parsed_calls for request in parsed.requests], observe)
+        self._health.record(outcomes)
         remaining = iter(outcomes)
-        return [self._reply(call, [next(remaining) for _ in call.requests]) for call in parsed]
+        return [self._reply(parsed, [next(remaining) for _ in parsed.requests]) for parsed in parsed_calls]
 
     def release_memory(self) -> None:
         """Free the memory kept between calls for speed; the next call has to allocate it again."""
@@ -148,26 +148,26 @@ class Application:
             requests = [replace(request, sampled=True) for request in requests]
         return _ParsedCall(call, envelope, requests)
 
-    def _reply(self, call: "_ParsedCall", outcomes: Sequence[Outcome]) -> Reply:
-        reply = capture(self._assemble, call, outcomes) if call.error is None else call.error
+    def _reply(self, parsed: "_ParsedCall", outcomes: Sequence[Outcome]) -> Reply:
+        reply = capture(self._assemble, parsed, outcomes) if parsed.error is None else parsed.error
         if isinstance(reply, SegmentationError):
-            return call.envelope.refuse(reply, _public_message(reply, call.call.request_id))
+            return parsed.envelope.refuse(reply, _public_message(reply, parsed.call.request_id))
         return reply
 
-    def _assemble(self, call: "_ParsedCall", outcomes: Sequence[Outcome]) -> Reply:
-        if call.call.action == "describe":
+    def _assemble(self, parsed: "_ParsedCall", outcomes: Sequence[Outcome]) -> Reply:
+        if parsed.call.action == "describe":
             return Reply(compact_json(self.description))
         answers = []
         for position, outcome in enumerate(outcomes):
             if isinstance(outcome, SegmentationError):
                 raise outcome.with_location(f"image {position}") if len(outcomes) > 1 else outcome
             answers.append(outcome)
-        reply = call.envelope.reply(answers, explained=call.call.action == "explain")
+        reply = parsed.envelope.reply(answers, explained=parsed.call.action == "explain")
         size, limit = len(reply.body), self._archive.settings.limits.max_response_bytes
         if size > limit:
             raise ResponseTooLarge(f"the answer to the call has {size:,} bytes, the limit is {limit:,}")
         observations = [answer.observation for answer in answers if answer.observation is not None]
-        return replace(reply, format=_format(call.requests), images=len(answers), observations=observations)
+        return replace(reply, format=_overall_format(parsed.requests), images=len(answers), observations=observations)
 
 
 @dataclass(frozen=True)
@@ -190,11 +190,11 @@ class _EngineHealth:
         #: Consecutive internal errors since the last test, and consecutive engine faults.
         self._faults = 0
         self._engine_faults = 0
-        self._counting = threading.Lock()
+        self._lock = threading.Lock()
 
-    def note(self, outcomes: Sequence[Outcome]) -> None:
+    def record(self, outcomes: Sequence[Outcome]) -> None:
         """Count consecutive faults; after a few, or at once if logits are not finite, try the engine on a test image."""
-        with self._counting:
+        with self._lock:
             for outcome in outcomes:
                 if isinstance(outcome, InternalError):
                     self._faults += _FAULTS_BEFORE_TEST if isinstance(outcome.__cause__, NonFiniteLogits) else 1
@@ -202,7 +202,7 @@ class _EngineHealth:
                 elif not isinstance(outcome, SegmentationError):
                     self._faults = self._engine_faults = 0
             suspect, engine_faults = self._faults >= _FAULTS_BEFORE_TEST, self._engine_faults
-        if engine_faults >= _MOST_ENGINE_FAULTS:
+        if engine_faults >= _MAX_ENGINE_FAULTS:
             self._fail(f"the engine has failed {engine_faults} times in a row")
         elif suspect:
             self._test()
@@ -213,7 +213,7 @@ class _EngineHealth:
         except Exception as error:
             self._fail(f"the engine fails on a test image too: {error}")
         else:
-            with self._counting:
+            with self._lock:
                 self._faults = 0
 
     def _fail(self, reason: str) -> None:
@@ -221,13 +221,13 @@ class _EngineHealth:
         self.failure = reason
 
 
-def _format(requests: Sequence[SegmentationRequest]) -> str:
+def _overall_format(requests: Sequence[SegmentationRequest]) -> str:
     """Return the name of the answers' format: `mixed` for several formats, `arrays` if only arrays are requested."""
-    formats = {_format_of(request) for request in requests}
+    formats = {_request_format(request) for request in requests}
     return formats.pop() if len(formats) == 1 else "mixed"
 
 
-def _format_of(request: SegmentationRequest) -> str:
+def _request_format(request: SegmentationRequest) -> str:
     if request.explain:
         return EXPLANATION_FORMAT
     return request.answer.format if ANSWER in request.outputs else "arrays"

@@ -41,20 +41,20 @@ def read_archive(folder: Path) -> ModelArchive:
     try:
         model = json.loads((folder / _MANIFEST).read_bytes())["model"]
         identity = ModelIdentity(model["modelName"], model["modelVersion"])
-        checkpoint, config = folder / model["serializedFile"], folder / model["configFile"]
-        served = yaml.safe_load(config.read_bytes()) or {}
+        checkpoint, config_path = folder / model["serializedFile"], folder / model["configFile"]
+        config = yaml.safe_load(config_path.read_bytes()) or {}
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise ConfigurationError(f"{folder}: not a model archive of this project: {error!r}") from error
-    return ModelArchive(folder, checkpoint, identity, parse_settings(served), served.get("batchSize", 1))
+    return ModelArchive(folder, checkpoint, identity, parse_settings(config), config.get("batchSize", 1))
 
 
-def parse_settings(served: dict[str, Any]) -> HandlerSettings:
+def parse_settings(config: dict[str, Any]) -> HandlerSettings:
     """Validate the section `handler` of a model-config.yaml.
 
     Raises:
         ConfigurationError: it has an unknown key or a bad value.
     """
-    return HandlerSettings.parse(served.get("handler") or {}, source="model-config.yaml, section 'handler'")
+    return HandlerSettings.parse(config.get("handler") or {}, source="model-config.yaml, section 'handler'")
 
 
 def read_reference(folder: Path, classes: int) -> Reference | None:
@@ -70,11 +70,12 @@ def read_reference(folder: Path, classes: int) -> Reference | None:
         reference = TypeAdapter(Reference).validate_json(path.read_bytes())
     except ValidationError as error:
         raise ConfigurationError(f"{path}: not a reference: {error}") from error
-    found = {name: len(counts) for name, counts in reference.distribution.bins.items()}
+    actual = {name: len(counts) for name, counts in reference.distribution.bins.items()}
     expected = {name: len(bounds) + 1 for name, bounds in BOUNDS.items()}
-    if found != expected or len(reference.distribution.shares) != classes:
+    shares = len(reference.distribution.shares)
+    if actual != expected or shares != classes:
         raise ConfigurationError(
-            f"{path}: has bins {found} and {len(reference.distribution.shares)} classes, should have {expected} and {classes}; "
+            f"{path}: has bins {actual} and {shares} classes, should have {expected} and {classes}; "
             "package the model again with --reference"
         )
     return reference

@@ -61,14 +61,14 @@ def _check_answer(request: SegmentationRequest, size: Size, metadata: Checkpoint
         raise InvalidOption(
             f"option 'format': {name!r} holds at most {answer_format.max_classes} classes, there are {classes}; use 'index'"
         )
-    finest = network_size(metadata.resize, size, max(request.inference.scales))
+    finest_size = network_size(metadata.resize, size, max(request.inference.scales))
     # Some networks have logits on a finer grid than their last features, but never on a coarser one.
-    grid = math.prod(math.ceil(side / metadata.model.output_stride) for side in finest)
-    counts = math.prod(size), grid * len(metadata.classes)
-    least = answer_format.min_bytes(*counts) if ANSWER in request.outputs else 0
-    least += sum(ARRAYS[output].bytes(labels, *counts) for output in request.outputs if output != ANSWER)
-    if least > limit:
-        raise ResponseTooLarge(f"{describe_outputs(request)} would have at least {least:,} bytes, the limit is {limit:,}")
+    grid_cells = math.prod(math.ceil(side / metadata.model.output_stride) for side in finest_size)
+    counts = math.prod(size), grid_cells * len(metadata.classes)
+    min_bytes = answer_format.min_bytes(*counts) if ANSWER in request.outputs else 0
+    min_bytes += sum(ARRAYS[output].byte_count(labels, *counts) for output in request.outputs if output != ANSWER)
+    if min_bytes > limit:
+        raise ResponseTooLarge(f"{describe_outputs(request)} would have at least {min_bytes:,} bytes, the limit is {limit:,}")
 
 
 def describe_outputs(request: SegmentationRequest) -> str:

@@ -13,7 +13,7 @@ CLASSES = "classes"
 #: Images in a window.
 RECENT_IMAGES = 500
 #: Shares are summed as integers in units of 1/10,000, so that removing an image leaves no rounding error.
-_PARTS = 10_000
+_SHARE_SCALE = 10_000
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Reference:
 class Window:
     """The distribution of the most recent images."""
 
-    def __init__(self, classes: int, most: int = RECENT_IMAGES) -> None:
-        """Start an empty window of the last `most` images, for a model with `classes` classes."""
-        self._most = most
+    def __init__(self, classes: int, max_images: int = RECENT_IMAGES) -> None:
+        """Start an empty window of the last `max_images` images, for a model with `classes` classes."""
+        self._max_images = max_images
         self._images: deque[tuple[Mapping[str, int], Mapping[int, int]]] = deque()
         self._bins = {name: [0] * (len(bounds) + 1) for name, bounds in BOUNDS.items()}
-        self._parts = Counter[int]()
+        self._share_units = Counter[int]()
         self._classes = classes
 
     def __len__(self) -> int:
@@ -53,30 +53,30 @@ class Window:
     def add(self, observation: Observation) -> None:
         """Add an image, and drop the oldest one if the window is full."""
         bins = {name: bisect_left(bounds, getattr(observation, name)) for name, bounds in BOUNDS.items()}
-        parts = {index: round(share * _PARTS) for index, share in observation.shares.items()}
-        self._images.append((bins, parts))
-        self._count(bins, parts, 1)
-        if len(self._images) > self._most:
+        share_units = {index: round(share * _SHARE_SCALE) for index, share in observation.shares.items()}
+        self._images.append((bins, share_units))
+        self._count(bins, share_units, 1)
+        if len(self._images) > self._max_images:
             self._count(*self._images.popleft(), -1)
 
-    def _count(self, bins: Mapping[str, int], parts: Mapping[int, int], sign: int) -> None:
+    def _count(self, bins: Mapping[str, int], share_units: Mapping[int, int], sign: int) -> None:
         for name, position in bins.items():
             self._bins[name][position] += sign
-        for index, share in parts.items():
-            self._parts[index] += sign * share
+        for index, units in share_units.items():
+            self._share_units[index] += sign * units
 
     def distribution(self) -> Distribution:
         """Return the distribution of the images in the window; all counts and shares are 0 if it is empty."""
-        whole = self._parts.total() or 1
-        shares = tuple(self._parts[index] / whole for index in range(self._classes))
+        total = self._share_units.total() or 1
+        shares = tuple(self._share_units[index] / total for index in range(self._classes))
         return Distribution(len(self), {name: tuple(counts) for name, counts in self._bins.items()}, shares)
 
 
 def collect(observations: Iterable[Observation], classes: int) -> Distribution:
     """Return the distribution of all `observations` of a model with `classes` classes."""
-    kept = list(observations)
-    window = Window(classes, len(kept))
-    for observation in kept:
+    images = list(observations)
+    window = Window(classes, len(images))
+    for observation in images:
         window.add(observation)
     return window.distribution()
 
@@ -104,10 +104,10 @@ def distance(reference: Sequence[float], recent: Sequence[float], images: tuple[
         images: the number of images in each histogram.
     """
     first, second = (_normalized(weights) for weights in (reference, recent))
-    freedom = sum(p + q > 0 for p, q in zip(first, second, strict=True)) - 1
-    divergence = sum(_part(p, q) + _part(q, p) for p, q in zip(first, second, strict=True)) / 2
-    unit = sum(1 / count for count in images) / (8 * math.log(2))
-    by_chance = (freedom + 2 * math.sqrt(2 * freedom)) * unit
+    degrees_of_freedom = sum(p + q > 0 for p, q in zip(first, second, strict=True)) - 1
+    divergence = sum(_divergence_term(p, q) + _divergence_term(q, p) for p, q in zip(first, second, strict=True)) / 2
+    v = sum(1 / count for count in images) / (8 * math.log(2))
+    by_chance = (degrees_of_freedom + 2 * math.sqrt(2 * degrees_of_freedom)) * v
     return math.sqrt(min(1.0, max(0.0, divergence - by_chance)))
 
 
@@ -116,5 +116,5 @@ def _normalized(weights: Sequence[float]) -> list[float]:
     return [weight / total for weight in weights]
 
 
-def _part(p: float, q: float) -> float:
+def _divergence_term(p: float, q: float) -> float:
     return p * math.log2(2 * p / (p + q)) if p > 0 else 0.0

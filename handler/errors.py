@@ -44,18 +44,18 @@ class SegmentationError(Exception):
         """The reason phrase of the HTTP status."""
         return _PHRASES.get(self.status) or HTTPStatus(self.status).phrase
 
-    def with_location(self, place: str) -> Self:
-        """Return the same error with `place`, its location in the request, before the message."""
-        return self._with_message(f"{place}: {self}")
+    def with_location(self, location: str) -> Self:
+        """Return the same error with `location`, its location in the request, before the message."""
+        return self._with_message(f"{location}: {self}")
 
     def with_remark(self, remark: str) -> Self:
         """Return the same error with `remark` after the message."""
         return self._with_message(f"{self}; {remark}")
 
     def _with_message(self, message: str) -> Self:
-        other = type(self)(message)
-        other.__cause__ = self.__cause__
-        return other
+        error = type(self)(message)
+        error.__cause__ = self.__cause__
+        return error
 
 
 class InvalidRequest(SegmentationError):
@@ -123,12 +123,12 @@ class InternalError(SegmentationError):
 
 
 @contextmanager
-def located(place: str) -> Iterator[None]:
-    """Prefix the message of a `SegmentationError` raised in the block with `place`, its location in the request."""
+def located(location: str) -> Iterator[None]:
+    """Prefix the message of a `SegmentationError` raised in the block with `location`, its location in the request."""
     try:
         yield
     except SegmentationError as error:
-        raise error.with_location(place) from error.__cause__
+        raise error.with_location(location) from error.__cause__
 
 
 def capture(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | SegmentationError:

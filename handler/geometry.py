@@ -30,7 +30,7 @@ class DecodedImage:
     box: Box
 
     @classmethod
-    def whole(cls, pixels: RGBImage) -> "DecodedImage":
+    def from_pixels(cls, pixels: RGBImage) -> "DecodedImage":
         """Wrap an image that was decoded in full, H×W×3."""
         height, width = pixels.shape[:2]
         return cls(pixels, (height, width), (0, 0, width, height))
@@ -43,8 +43,8 @@ class DecodedImage:
     def to_pixels(self, box: Box) -> Box:
         """Convert a box from coordinates of the image to coordinates of `pixels`."""
         left, top, right, bottom = self.box
-        down, across = (bottom - top) / self.size[0], (right - left) / self.size[1]
-        return left + box[0] * across, top + box[1] * down, left + box[2] * across, top + box[3] * down
+        scale_y, scale_x = (bottom - top) / self.size[0], (right - left) / self.size[1]
+        return left + box[0] * scale_x, top + box[1] * scale_y, left + box[2] * scale_x, top + box[3] * scale_y
 
 
 def network_size(policy: ResizePolicy, size: Size, scale: float = 1.0) -> Size:
@@ -67,14 +67,14 @@ def network_size(policy: ResizePolicy, size: Size, scale: float = 1.0) -> Size:
     return scaled(size[0]), scaled(size[1])
 
 
-def resized(pixels: RGBImage, box: Box, size: Size) -> RGBImage:
+def resize_region(pixels: RGBImage, box: Box, size: Size) -> RGBImage:
     """Resize the part of `pixels` in `box` to `size` (bilinear, antialiased); return `pixels` itself if nothing changes.
 
     Pixels beyond the box contribute to its edges, just as if all of `pixels` were resized and then cropped.
     """
     height, width = pixels.shape[:2]
     if box != (0, 0, width, height):
-        part, box = _part(pixels, box, size)
+        part, box = _crop_for_resize(pixels, box, size)
         return np.asarray(Image.fromarray(part).resize(size[::-1], Image.Resampling.BILINEAR, box))
     if size == (height, width):
         return pixels
@@ -82,10 +82,10 @@ def resized(pixels: RGBImage, box: Box, size: Size) -> RGBImage:
     return aten.resize_antialiased(pixels, size)
 
 
-def _part(pixels: RGBImage, box: Box, size: Size) -> tuple[RGBImage, Box]:
+def _crop_for_resize(pixels: RGBImage, box: Box, size: Size) -> tuple[RGBImage, Box]:
     """Return the part of `pixels` needed to resize `box` to `size`, and the box within that part."""
     left, top, right, bottom = box
-    down, across = max(1, (bottom - top) / size[0]), max(1, (right - left) / size[1])
-    first_row, first_column = max(0, int(top - down) - 1), max(0, int(left - across) - 1)
-    part = pixels[first_row : math.ceil(bottom + down) + 1, first_column : math.ceil(right + across) + 1]
+    step_y, step_x = max(1, (bottom - top) / size[0]), max(1, (right - left) / size[1])
+    first_row, first_column = max(0, int(top - step_y) - 1), max(0, int(left - step_x) - 1)
+    part = pixels[first_row : math.ceil(bottom + step_y) + 1, first_column : math.ceil(right + step_x) + 1]
     return part, (left - first_column, top - first_row, right - first_column, bottom - first_row)

@@ -162,7 +162,7 @@ class Pipeline:
         # Not blank: non-finite weights may show up only for some colours.
         pattern = (np.arange(math.prod(_WARM_UP_SIZE) * 3) * 37).astype(np.uint8).reshape(*_WARM_UP_SIZE, 3)
         (logits,) = infer_batch([View(pattern)], self.engine)
-        segment_by_logits(DecodedImage.whole(pattern), logits, self.labels, self.engine.make_label_map)
+        segment_by_logits(DecodedImage.from_pixels(pattern), logits, self.labels, self.engine.make_label_map)
         self.engine.lanes()
 
     def plan(self, size: Size, options: InferenceOptions | None = None) -> ViewPlan:
@@ -176,7 +176,7 @@ class Pipeline:
             RefinementUnavailable: the package for the refinement is not installed.
         """
         options = options or self._inference.defaults
-        decoded = image if isinstance(image, DecodedImage) else DecodedImage.whole(image)
+        decoded = image if isinstance(image, DecodedImage) else DecodedImage.from_pixels(image)
         views = self.plan(decoded.size, options).make_views(decoded)
         return self._label(decoded, views, infer_views(views, self.engine, ignore), options, ignore)
 
@@ -271,7 +271,7 @@ class Pipeline:
         return self._within_limit(request, response)
 
     def _within_limit(self, request: SegmentationRequest, response: EncodedResponse) -> EncodedResponse:
-        size, limit = response.bytes, self.limits.shared_by(request.images_per_call).max_response_bytes
+        size, limit = response.byte_count, self.limits.shared_by(request.images_per_call).max_response_bytes
         if size > limit:
             name = "the explanation" if request.explain else describe_outputs(request)
             with _note_shared_limit(request):

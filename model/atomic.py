@@ -13,14 +13,14 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
         durable: flush to disk, so that the file also survives a power failure; slow for many small files.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
+    partial = path.with_name(f"{path.name}.part")
     try:
-        with part.open("wb") as file:
+        with partial.open("wb") as file:
             file.write(content)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        part.replace(path)
+        partial.replace(path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise

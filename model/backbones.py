@@ -61,19 +61,19 @@ class TorchvisionBackbone:
             pad_after(trunk, trailing_padding)
         if multi_grid is not None:
             apply_multi_grid(trunk, multi_grid, output_stride)
-        by_name: dict[str, Stage] = {name: getattr(self, name) for name in stages}
-        extractor = _extractor(trunk, {stage.node: name for name, stage in by_name.items()})
-        return Backbone(extractor, {name: stage.channels for name, stage in by_name.items()})
+        selected_stages: dict[str, Stage] = {name: getattr(self, name) for name in stages}
+        extractor = _build_extractor(trunk, {stage.node: name for name, stage in selected_stages.items()})
+        return Backbone(extractor, {name: stage.channels for name, stage in selected_stages.items()})
 
 
-def _extractor(trunk: nn.Module, names: Mapping[str, str]) -> nn.Module:
-    """Return the part of `trunk` that computes the nodes in `names`, which maps each node to its output's name."""
+def _build_extractor(trunk: nn.Module, output_names: Mapping[str, str]) -> nn.Module:
+    """Return the part of `trunk` that computes the nodes in `output_names`, which maps each node to its output's name."""
     from model import torchvision_ops  # noqa: F401, must precede torchvision
 
     from torchvision.models.feature_extraction import create_feature_extractor
 
     leaves = {"leaf_modules": [TrailingPaddingConv2d]}
-    extractor: nn.Module = create_feature_extractor(trunk, dict(names), tracer_kwargs=leaves)
+    extractor: nn.Module = create_feature_extractor(trunk, dict(output_names), tracer_kwargs=leaves)
     return extractor
 
 
@@ -117,7 +117,7 @@ class TrailingPaddingConv2d(nn.Conv2d):
     @classmethod
     def like(cls, conv: nn.Conv2d) -> Self:
         """Return a convolution with the shape of `conv` and new weights."""
-        kernel_size, stride, dilation = (_pair(sides) for sides in (conv.kernel_size, conv.stride, conv.dilation))
+        kernel_size, stride, dilation = (_to_pair(sides) for sides in (conv.kernel_size, conv.stride, conv.dilation))
         return cls(conv.in_channels, conv.out_channels, kernel_size, stride, 0, dilation, conv.groups, conv.bias is not None)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class TrailingPaddingConv2d(nn.Conv2d):
         return super().forward(nn.functional.pad(features, padding))
 
 
-def _pair(sides: tuple[int, ...]) -> tuple[int, int]:
+def _to_pair(sides: tuple[int, ...]) -> tuple[int, int]:
     rows, columns = sides
     return rows, columns
 
@@ -314,19 +314,19 @@ def build_backbone(
     Raises:
         ConfigurationError: the backbone does not exist, cannot be dilated, or lacks a stage; the message suggests others.
     """
-    known = BACKBONES.get(name)
-    if known is None and not name.startswith(TIMM_PREFIX):
+    backbone = BACKBONES.get(name)
+    if backbone is None and not name.startswith(TIMM_PREFIX):
         raise ConfigurationError(f"unknown backbone {name!r}{nearest(name, [*BACKBONES, 'timm:NAME'])}")
-    if LOW_DEPTHWISE in stages and (known is None or known.low_depthwise is None):
-        suitable = ", ".join(name for name, other in BACKBONES.items() if other.low_depthwise)
+    if LOW_DEPTHWISE in stages and (backbone is None or backbone.low_depthwise is None):
+        suitable = ", ".join(name for name, candidate in BACKBONES.items() if candidate.low_depthwise)
         raise ConfigurationError(f"low_level_tap 'depthwise': backbone {name!r} does not support it; these do: {suitable}")
-    if known is not None:
-        return known.extract(output_stride, multi_grid, stages, trailing_padding)
+    if backbone is not None:
+        return backbone.extract(output_stride, multi_grid, stages, trailing_padding)
     if trailing_padding:
         raise ConfigurationError(
             f"trailing_padding {tuple(trailing_padding)}: {name!r} does not support it; timm's 'tf_' models pad like TensorFlow"
         )
-    return _timm(name.removeprefix(TIMM_PREFIX), output_stride, stages, multi_grid)
+    return _build_timm(name.removeprefix(TIMM_PREFIX), output_stride, stages, multi_grid)
 
 
 class TimmFeatures(nn.Module):
@@ -342,7 +342,7 @@ class TimmFeatures(nn.Module):
         return dict(zip(self._stages, self.encoder(images), strict=True))
 
 
-def _timm(name: str, output_stride: int, stages: Sequence[str], multi_grid: Sequence[int] | None) -> Backbone:
+def _build_timm(name: str, output_stride: int, stages: Sequence[str], multi_grid: Sequence[int] | None) -> Backbone:
     timm = _timm_library()
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=1)
@@ -351,19 +351,19 @@ def _timm(name: str, output_stride: int, stages: Sequence[str], multi_grid: Sequ
     info = _timm_feature_info(name, output_stride)
     strides, channels = info.reduction(), info.channels()
     if strides[-1] != output_stride:
-        raise _cannot_be_dilated(name, output_stride)
+        raise _dilation_error(name, output_stride)
     if "low" in stages and 4 not in strides:
         raise ConfigurationError(
             f"backbone 'timm:{name}' has features at strides {strides} but none at 4, which the decoder reads"
         )
-    index = {"low": strides.index(4) if 4 in strides else -1, "aux": len(strides) - 2, "out": len(strides) - 1}
+    stage_indices = {"low": strides.index(4) if 4 in strides else -1, "aux": len(strides) - 2, "out": len(strides) - 1}
     # timm returns feature maps in the order of its stages, regardless of the order of `out_indices`.
-    ordered = sorted(stages, key=index.__getitem__)
-    indices = tuple(index[stage] for stage in ordered)
+    ordered_stages = sorted(stages, key=stage_indices.__getitem__)
+    indices = tuple(stage_indices[stage] for stage in ordered_stages)
     encoder = timm.create_model(name, pretrained=False, features_only=True, output_stride=output_stride, out_indices=indices)
     if multi_grid is not None:
         apply_multi_grid(encoder, multi_grid, output_stride)
-    return Backbone(TimmFeatures(encoder, ordered), {stage: channels[index[stage]] for stage in ordered})
+    return Backbone(TimmFeatures(encoder, ordered_stages), {stage: channels[stage_indices[stage]] for stage in ordered_stages})
 
 
 def _timm_feature_info(name: str, output_stride: int) -> Any:
@@ -374,10 +374,10 @@ def _timm_feature_info(name: str, output_stride: int) -> Any:
             return timm.create_model(name, pretrained=False, features_only=True, output_stride=output_stride).feature_info
     except (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         # Families fail differently: vision transformers with a TypeError, VGGs with an AssertionError.
-        raise _cannot_be_dilated(name, output_stride) from error
+        raise _dilation_error(name, output_stride) from error
 
 
-def _cannot_be_dilated(name: str, output_stride: int) -> ConfigurationError:
+def _dilation_error(name: str, output_stride: int) -> ConfigurationError:
     return ConfigurationError(
         f"backbone 'timm:{name}' cannot be dilated to output stride {output_stride}; "
         f"use, for example, {', '.join(TIMM_PREFIX + example for example in TIMM_EXAMPLES)}"

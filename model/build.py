@@ -21,10 +21,10 @@ def build_model(config: ModelConfig) -> Network:
     """
     if config.architecture not in ARCHITECTURES:
         raise ConfigurationError(f"unknown architecture {config.architecture!r}{nearest(config.architecture, ARCHITECTURES)}")
-    changed = config.model_dump(exclude={"architecture"}, exclude_defaults=True)
-    options = {"backbone": config.backbone, "num_classes": config.num_classes, "output_stride": config.output_stride, **changed}
-    for name in options.keys() - _options(config.architecture):
-        supporting = ", ".join(other for other in ARCHITECTURES if name in _options(other))
+    overrides = config.model_dump(exclude={"architecture"}, exclude_defaults=True)
+    options = config.model_dump(include={"backbone", "num_classes", "output_stride"}) | overrides
+    for name in options.keys() - _supported_options(config.architecture):
+        supporting = ", ".join(candidate for candidate in ARCHITECTURES if name in _supported_options(candidate))
         raise ConfigurationError(
             f"architecture {config.architecture!r} does not take {name!r} ({options[name]!r}); these do: {supporting}"
         )
@@ -32,5 +32,5 @@ def build_model(config: ModelConfig) -> Network:
     return network
 
 
-def _options(architecture: str) -> set[str]:
+def _supported_options(architecture: str) -> set[str]:
     return set(inspect.signature(ARCHITECTURES[architecture].load()).parameters)

@@ -25,7 +25,7 @@ from model.checkpoint_file import (
 from model.metadata import CheckpointMetadata
 from model.strict import ConfigurationError
 
-_KEYS_SHOWN = 8
+_MAX_LISTED_KEYS = 8
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def _halve(tensor: Tensor) -> Tensor:
     """Return a convolution's weights as float16 if they are in its range; return any other tensor unchanged."""
     if not tensor.is_floating_point() or tensor.ndim < 2:
         return tensor
-    smaller = tensor.half()
-    return smaller if smaller.isfinite().all() else tensor
+    halved = tensor.half()
+    return halved if halved.isfinite().all() else tensor
 
 
 def replace_metadata(path: Path, metadata: CheckpointMetadata) -> None:
@@ -120,10 +120,10 @@ class _WithoutRandomNumbers(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        named = kwargs or {}
+        keywords = kwargs or {}
         if func in (Tensor.normal_, Tensor.uniform_) or getattr(func, "__module__", None) == nn.init.__name__:
-            return args[0] if args else named["tensor"]
-        return func(*args, **named)
+            return args[0] if args else keywords["tensor"]
+        return func(*args, **keywords)
 
 
 def load_state_dict(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
@@ -178,5 +178,5 @@ def _require_finite(state: Mapping[str, Tensor], source: str) -> None:
 
 
 def _summarize(fault: str, names: list[str]) -> str:
-    rest = f", and {len(names) - _KEYS_SHOWN} more" if len(names) > _KEYS_SHOWN else ""
-    return f"{fault}: {', '.join(names[:_KEYS_SHOWN])}{rest}"
+    omitted = f", and {len(names) - _MAX_LISTED_KEYS} more" if len(names) > _MAX_LISTED_KEYS else ""
+    return f"{fault}: {', '.join(names[:_MAX_LISTED_KEYS])}{omitted}"

@@ -47,9 +47,8 @@ class DeepLabPlusHead(nn.Module):
         self.aspp = ASPP(in_channels, atrous_rates, aspp_channels, separable=separable, fusion=aspp_fusion)
         self.low_level = nn.Sequential(*conv_bn_relu(low_level_in_channels, low_level_channels, 1))
         channels = (aspp_channels + low_level_channels, *[decoder_channels] * convolutions)
-        self.refine = nn.Sequential(
-            *(nn.Sequential(*conv3x3_bn_relu(into, out, separable=separable)) for into, out in itertools.pairwise(channels))
-        )
+        widths = itertools.pairwise(channels)
+        self.refine = nn.Sequential(*(nn.Sequential(*conv3x3_bn_relu(*pair, separable=separable)) for pair in widths))
         self.classifier = nn.Conv2d(channels[-1], num_classes, 1)
 
     def forward(self, features: Tensor, low_level: Tensor) -> Tensor:

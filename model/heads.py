@@ -33,10 +33,10 @@ class DeepLabHead(nn.Sequential):
         aspp_channels: int = 256,
         aspp_fusion: int = 1,
     ) -> None:
-        refining = (conv3x3_bn_relu(aspp_channels, aspp_channels, separable=separable) for _ in range(convolutions))
+        refinement = (conv3x3_bn_relu(aspp_channels, aspp_channels, separable=separable) for _ in range(convolutions))
         super().__init__(
             ASPP(in_channels, atrous_rates, aspp_channels, separable=separable, fusion=aspp_fusion),
-            *(layer for layers in refining for layer in layers),
+            *(layer for layers in refinement for layer in layers),
             nn.Conv2d(aspp_channels, num_classes, 1),
         )
 

@@ -14,7 +14,7 @@ Colour = tuple[Channel, Channel, Channel]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 #: Beyond these, probabilities are practically all equal, or one of them is practically 1.
-LEAST_TEMPERATURE, GREATEST_TEMPERATURE = 0.05, 20.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 
 
 class Normalization(StrictModel):
@@ -82,7 +82,7 @@ class Calibration(StrictModel):
     """Temperature scaling (Guo et al. 2017): the divisor of the logits, and its effect on held-out images."""
 
     #: Values above 1 make probabilities less extreme, values below 1 more extreme; labels stay the same.
-    temperature: float = Field(ge=LEAST_TEMPERATURE, le=GREATEST_TEMPERATURE)
+    temperature: float = Field(ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     #: The held-out images, and how many of their labelled pixels were sampled.
     dataset: str
     images: int = Field(ge=1)

@@ -24,7 +24,7 @@ class Stage(NamedTuple):
     expansion: int
 
 
-_STEM, _FIRST, _HEAD = 32, 16, 1280
+_STEM_CHANNELS, _FIRST_CHANNELS, _HEAD_CHANNELS = 32, 16, 1280
 _STAGES = (
     Stage(fused=True, channels=32, units=4, stride=2, kernel_size=3, first_expansion=8, expansion=4),
     Stage(fused=True, channels=48, units=4, stride=2, kernel_size=3, first_expansion=8, expansion=4),
@@ -78,20 +78,19 @@ class MobileNetEdgeTPU(nn.Module):
 
     def __init__(self, depth_multiplier: float = 1.0) -> None:
         super().__init__()
-        stem, width = (_multiple_of_8(channels * depth_multiplier) for channels in (_STEM, _FIRST))
+        stem, width = (_multiple_of_8(channels * depth_multiplier) for channels in (_STEM_CHANNELS, _FIRST_CHANNELS))
         self.stem = nn.Sequential(*_conv_bn(3, stem, 3, 2), nn.ReLU())
         blocks: list[nn.Module] = [nn.Sequential(*_conv_bn(stem, width))]
         for stage in _STAGES:
             channels = _multiple_of_8(stage.channels * depth_multiplier)
-            for number in range(stage.units):
-                first = number == 0
-                hidden = width * (stage.first_expansion if first else stage.expansion)
-                stride = stage.stride if first else 1
+            for index in range(stage.units):
+                hidden = width * (stage.expansion if index else stage.first_expansion)
+                stride = 1 if index else stage.stride
                 # A stage's first unit has no residual, even if its width and stride would allow one.
-                blocks.append(Unit(width, hidden, channels, stage.kernel_size, stride, fused=stage.fused, residual=not first))
+                blocks.append(Unit(width, hidden, channels, stage.kernel_size, stride, fused=stage.fused, residual=index > 0))
                 width = channels
         self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Sequential(*_conv_bn(width, _HEAD), nn.ReLU())
+        self.head = nn.Sequential(*_conv_bn(width, _HEAD_CHANNELS), nn.ReLU())
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images B×3×H×W to features B×1280×h×w."""

@@ -6,7 +6,7 @@ from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-_MAX_COMPARED = 200
+_MAX_COMPARED_CHARACTERS = 200
 
 
 class ConfigurationError(ValueError):
@@ -45,15 +45,15 @@ class StrictModel(BaseModel):
         return f"{key!r}: {fault['input']!r}: {message}"
 
 
-def nearest(name: str, known: Collection[str]) -> str:
+def nearest(name: str, known_names: Collection[str]) -> str:
     """Return a hint for an unknown `name`: the nearest known name, and all known names."""
-    return f"{suggestion(name, known)} (known: {', '.join(known)})"
+    return f"{suggestion(name, known_names)} (known: {', '.join(known_names)})"
 
 
-def suggestion(name: str, known: Collection[str]) -> str:
+def suggestion(name: str, known_names: Collection[str]) -> str:
     """Return a hint for an unknown `name`: the nearest known name, or an empty string."""
     # Clients may send megabytes, and difflib indexes every character.
-    close = difflib.get_close_matches(name[:_MAX_COMPARED], known, n=1)
+    close = difflib.get_close_matches(name[:_MAX_COMPARED_CHARACTERS], known_names, n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 
 

@@ -62,14 +62,14 @@ def import_torchvision() -> None:
     """Import torchvision without torch's compiler, unless either is already imported."""
     if not {"torchvision", _COMPILER} & sys.modules.keys():
         try:
-            with _compiler_deferred():
+            with _defer_compiler():
                 importlib.import_module("torchvision")
         except ImportError:  # Another version needs more of the compiler.
             importlib.import_module("torchvision")
 
 
 @contextmanager
-def _compiler_deferred() -> Iterator[None]:
+def _defer_compiler() -> Iterator[None]:
     """Replace the compiler with stand-ins for imports inside the block; later imports get the compiler itself."""
     stand_ins = {name: ModuleType(name) for name in (_COMPILER, f"{_COMPILER}.utils")}
     vars(stand_ins[f"{_COMPILER}.utils"])[_is_compile_supported.__name__.strip("_")] = _is_compile_supported
@@ -82,8 +82,8 @@ def _compiler_deferred() -> Iterator[None]:
 
 
 def _is_compile_supported(device_type: str) -> bool:
-    answer: bool = importlib.import_module(f"{_COMPILER}.utils").is_compile_supported(device_type)
-    return answer
+    supported: bool = importlib.import_module(f"{_COMPILER}.utils").is_compile_supported(device_type)
+    return supported
 
 
 _COMPILER = "torch._dynamo"

@@ -90,7 +90,7 @@ def _candidates(files: ModelFiles, settings: HandlerSettings) -> Iterator[Engine
 
 def _compare(image: RGBImage, reference: Engine, tallies: Sequence["_Tally"], files: ModelFiles) -> None:
     metadata = files.metadata()
-    pixels = resize_to_network(DecodedImage.whole(image), metadata.resize)[None]
+    pixels = resize_to_network(DecodedImage.from_pixels(image), metadata.resize)[None]
     size, dtype = (image.shape[0], image.shape[1]), Labels.from_metadata(metadata).dtype
     expected = reference.infer(pixels)[0]
     expected_labels = make_label_map(expected, size, dtype)

@@ -68,7 +68,7 @@ def _write_network(made: Quantized) -> None:
         network = build_model(described.model).eval()
     normalize, bias = Normalize(described.normalization), network.get_parameter("classifier.classifier.bias")
     inputs = [
-        torch.from_numpy(resize_to_network(DecodedImage.whole(image), described.resize).copy()[None])
+        torch.from_numpy(resize_to_network(DecodedImage.from_pixels(image), described.resize).copy()[None])
         for image in made.pictures()
     ]
     with torch.inference_mode():

@@ -107,7 +107,7 @@ def _network_seconds(file: bytes, pace: Pace) -> list[float]:
 
 def _network_input(image: RGBImage) -> npt.NDArray[np.uint8]:
     (pipeline,) = _loaded
-    return np.stack([resize_to_network(DecodedImage.whole(image), pipeline.metadata.resize)])
+    return np.stack([resize_to_network(DecodedImage.from_pixels(image), pipeline.metadata.resize)])
 
 
 def _stage_seconds(file: bytes, answer_format: str, runs: int) -> list[dict[str, float]]:

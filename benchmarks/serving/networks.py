@@ -75,7 +75,7 @@ def quantize_checkpoint(checkpoint: Path, images: Sequence[RGBImage], folder: Pa
     if not path.exists():
         loaded = load_checkpoint(checkpoint)
         graph = convert(loaded)
-        inputs = [resize_to_network(DecodedImage.whole(image), loaded.metadata.resize) for image in images]
+        inputs = [resize_to_network(DecodedImage.from_pixels(image), loaded.metadata.resize) for image in images]
         quantized = serialized(
             quantize(graph, Pictures(lambda: iter(inputs), len(inputs))), folder / f"{checkpoint.stem}.int8.xml"
         )
@@ -110,7 +110,7 @@ def _fit_classifier(network: Network, metadata: CheckpointMetadata, images: list
     handle = classifier.register_forward_hook(lambda _, inputs, __: grids.append(inputs[0][0].double()))
     normalize = Normalize(metadata.normalization)
     for image in images:
-        network(normalize(torch.from_numpy(resize_to_network(DecodedImage.whole(image), metadata.resize).copy())[None]))
+        network(normalize(torch.from_numpy(resize_to_network(DecodedImage.from_pixels(image), metadata.resize).copy())[None]))
     handle.remove()
     features = torch.cat([grid.flatten(1) for grid in grids], 1)
     labels = torch.cat([_labels_on(grid.shape[1:], image) for grid, image in zip(grids, _default_labels(images), strict=True)])

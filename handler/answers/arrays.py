@@ -20,11 +20,11 @@ class NamedArray:
     #: The sides; -1 for those that depend on the image.
     shape: Callable[[Labels], tuple[int, ...]]
     #: The number of values, given the image's pixels and the probabilities on the network's grid (C·h·w).
-    values: Callable[[int, int], int]
+    value_count: Callable[[int, int], int]
 
-    def bytes(self, labels: Labels, pixels: int, probabilities: int) -> int:
-        """Return its size in bytes; `pixels` and `probabilities` are the arguments of `values`."""
-        return self.values(pixels, probabilities) * np.dtype(self.dtype(labels)).itemsize
+    def byte_count(self, labels: Labels, pixels: int, probabilities: int) -> int:
+        """Return its size in bytes; `pixels` and `probabilities` are the arguments of `value_count`."""
+        return self.value_count(pixels, probabilities) * np.dtype(self.dtype(labels)).itemsize
 
 
 def confidence_map(result: Segmentation) -> npt.NDArray[np.float32]:
@@ -40,18 +40,18 @@ ARRAYS: Mapping[str, NamedArray] = {
         make=lambda result: result.label_map,
         dtype=lambda labels: labels.dtype,
         shape=lambda _: (-1, -1),
-        values=lambda pixels, _: pixels,
+        value_count=lambda pixels, _: pixels,
     ),
     "probabilities": NamedArray(
         make=lambda result: result.probabilities,
         dtype=lambda _: np.float32,
         shape=lambda labels: (len(labels.names), -1, -1),
-        values=lambda _, probabilities: probabilities,
+        value_count=lambda _, probabilities: probabilities,
     ),
     "confidence": NamedArray(
         make=confidence_map,
         dtype=lambda _: np.float32,
         shape=lambda _: (-1, -1),
-        values=lambda pixels, _: pixels,
+        value_count=lambda pixels, _: pixels,
     ),
 }

@@ -41,5 +41,5 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
 
 def _encode_points(segments: Segments, segment: Segment, spans: Spans) -> list[int]:
     left, top, width, height = segment.bbox
-    lengths: list[int] = to_counts(crop_spans(spans, segment.bbox, segments.size[1]), width * height).tolist()
-    return [*lengths, left, top, left + width - 1, top + height - 1]
+    counts: list[int] = to_counts(crop_spans(spans, segment.bbox, segments.size[1]), width * height).tolist()
+    return [*counts, left, top, left + width - 1, top + height - 1]

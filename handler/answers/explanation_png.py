@@ -48,12 +48,12 @@ def draw_explanation(result: Explanation, alpha: float = AnswerOptions().alpha) 
     """
     picture = Image.fromarray(result.image)
     heat = Image.fromarray(np.rint(result.heat * 255).astype(np.uint8))
-    opacity = [round(255 * alpha * (level / 255) ** 0.5) for level in range(256)]
+    opacities = [round(255 * alpha * (level / 255) ** 0.5) for level in range(256)]
     for rows in row_strips(picture.height, picture.width):
         # Pillow interpolates with half-pixel centres and reads beyond the box, so strips have no seams.
         box = (0, rows.start * heat.height / picture.height, heat.width, rows.stop * heat.height / picture.height)
         levels = heat.resize((picture.width, rows.stop - rows.start), Image.Resampling.BILINEAR, box)
-        picture.paste(apply_turbo(levels), (0, rows.start), levels.point(opacity))
+        picture.paste(apply_turbo(levels), (0, rows.start), levels.point(opacities))
     _draw_legend(picture, result)
     return picture
 

@@ -20,7 +20,7 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
     """Encode a FeatureCollection with a MultiPolygon for each segment, simplified by `options.tolerance`."""
     segments = find_objects(result, options)
     outlines = trace_polygons(segments, options.tolerance)
-    place = _turn_y_up if options.y_axis == "up" else list
+    orient = _turn_y_up if options.y_axis == "up" else list
     answer = {
         "type": "FeatureCollection",
         **header_fields(segments, model),
@@ -28,7 +28,7 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
             {
                 "type": "Feature",
                 "properties": segment_fields(segment, result.labels),
-                "geometry": {"type": "MultiPolygon", "coordinates": place(outlines[segment.id])},
+                "geometry": {"type": "MultiPolygon", "coordinates": orient(outlines[segment.id])},
             }
             for segment in segments.items
         ],

@@ -33,9 +33,9 @@ def encode(result: Segmentation, model: ModelIdentity, options: AnswerOptions) -
 
 
 def encode_prediction(
-    segments: Segments, model: ModelIdentity, kind: str, regions: Iterable[tuple[Segment, dict[str, Any]]]
+    segments: Segments, model: ModelIdentity, label_type: str, regions: Iterable[tuple[Segment, dict[str, Any]]]
 ) -> EncodedResponse:
-    """Encode a prediction with `regions`, pairs of a segment and its region's value; `kind` is the type of their labels.
+    """Encode a prediction with `regions`, pairs of a segment and its region's value; `label_type` is the type of their labels.
 
     The prediction's `score` is the mean over the pixels of all segments.
     """
@@ -44,13 +44,13 @@ def encode_prediction(
     results = [
         {
             "id": f"region{number}",
-            "type": kind,
+            "type": label_type,
             "from_name": "label",
             "to_name": "image",
             "original_width": width,
             "original_height": height,
             "image_rotation": 0,
-            "value": {**value, kind: [segment.label]},
+            "value": {**value, label_type: [segment.label]},
             "score": round_score(segment),
         }
         for number, (segment, value) in enumerate(regions, start=1)
@@ -61,10 +61,10 @@ def encode_prediction(
 
 def _pack_masks(segments: Segments) -> Iterator[tuple[Segment, dict[str, Any]]]:
     spans = find_row_spans(segments.ids, int(segments.ids.max()) + 1)
-    packed = sum(packed_size(spans[segment.id], segments.ids.size) for segment in segments.items)
-    if packed > MAX_PACKED_BYTES:
+    size = sum(packed_size(spans[segment.id], segments.ids.size) for segment in segments.items)
+    if size > MAX_PACKED_BYTES:
         raise ResponseTooLarge(
-            f"the brush masks of {len(segments.items):,} segments, each of the image's size, have {packed:,} packed bytes, "
+            f"the brush masks of {len(segments.items):,} segments, each of the image's size, have {size:,} packed bytes, "
             f"the limit is {MAX_PACKED_BYTES:,}; ask for fewer segments, or for polygons ('labelstudio_polygons')"
         )
     for segment in segments.items:

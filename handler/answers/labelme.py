@@ -64,28 +64,28 @@ def _encode_mask(part: Polygon) -> dict[str, Any]:
     """Encode the bounding box, with corners at pixel centres, and the mask within it."""
     from rasterio import features
 
-    outer = np.array(part[0])
-    corner, end = outer.min(axis=0), outer.max(axis=0)
-    within: Polygon = [[(x - int(corner[0]), y - int(corner[1])) for x, y in ring] for ring in part]
-    width, height = (end - corner).tolist()
-    mask = features.rasterize([{"type": "Polygon", "coordinates": within}], out_shape=(height, width), dtype=np.uint8)
+    exterior = np.array(part[0])
+    top_left, bottom_right = exterior.min(axis=0), exterior.max(axis=0)
+    local_rings: Polygon = [[(x - int(top_left[0]), y - int(top_left[1])) for x, y in ring] for ring in part]
+    width, height = (bottom_right - top_left).tolist()
+    mask = features.rasterize([{"type": "Polygon", "coordinates": local_rings}], out_shape=(height, width), dtype=np.uint8)
     png = encode_png(mask.astype(np.bool_))
     return {
         "shape_type": "mask",
-        "points": [corner.tolist(), (end - 1).tolist()],
+        "points": [top_left.tolist(), (bottom_right - 1).tolist()],
         "mask": base64.b64encode(png).decode("ascii"),
     }
 
 
-def _move_to_pixel_centres(outer: Ring) -> npt.NDArray[np.int64]:
+def _move_to_pixel_centres(exterior: Ring) -> npt.NDArray[np.int64]:
     """Move a ring on pixel edges inwards to the centres of the pixels along it; return it closed, n×2.
 
     Where the part is one pixel wide, the ring runs there and back.
     """
-    corners = np.array(outer)
-    along = np.sign(np.diff(corners, axis=0))
-    inwards = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    corners = np.array(exterior)
+    directions = np.sign(np.diff(corners, axis=0))
+    inward_normals = np.stack([-directions[:, 1], directions[:, 0]], axis=1)
     # A corner moves half a pixel away from both of its edges; in coordinates of pixel centres, another half up and left.
-    moved = (inwards + np.roll(inwards, 1, axis=0) - 1) // 2
-    centres = corners[:-1] + moved
+    offsets = (inward_normals + np.roll(inward_normals, 1, axis=0) - 1) // 2
+    centres = corners[:-1] + offsets
     return np.concatenate([centres, centres[:1]])

@@ -50,10 +50,10 @@ def draw_overlay(result: Segmentation, alpha: float = AnswerOptions().alpha) -> 
     for rows in row_strips(*result.label_map.shape):
         labels = result.label_map[rows]
         mask = _map_labels(labels, opacity)
-        if (tinted := mask.getbbox()) is not None:
-            left, top, right, bottom = tinted
+        if (box := mask.getbbox()) is not None:
+            left, top, right, bottom = box
             colours = _map_labels(labels[top:bottom, left:right], palette)
-            picture.paste(colours, (left, rows.start + top), mask.crop(tinted))
+            picture.paste(colours, (left, rows.start + top), mask.crop(box))
     _draw_legend(picture, result)
     return picture
 
@@ -73,11 +73,11 @@ def _draw_legend(picture: Image.Image, result: Segmentation) -> None:
     """Draw swatches and names of the classes in the image, largest first."""
     names = result.labels.names
     pixels = find_column_runs(result.label_map).count_pixels(len(names))
-    shown = [int(i) for i in np.argsort(-pixels, kind="stable") if pixels[i] and i != result.labels.background]
-    if not shown:
+    visible_classes = [int(i) for i in np.argsort(-pixels, kind="stable") if pixels[i] and i != result.labels.background]
+    if not visible_classes:
         return
     legend = Legend.sized_for(picture)
-    entries = [(_swatch(result.labels.palette[index], legend.text_size), names[index]) for index in shown]
+    entries = [(_swatch(result.labels.palette[index], legend.text_size), names[index]) for index in visible_classes]
     legend.draw(picture, entries, names_left=legend.margin + legend.row, height=len(entries) * legend.row + legend.margin)
 
 

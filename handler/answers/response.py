@@ -26,7 +26,7 @@ class EncodedResponse:
     observation: Observation | None = field(default=None, compare=False)
 
     @property
-    def bytes(self) -> int:
+    def byte_count(self) -> int:
         """The size of the body and all arrays, in bytes."""
         return len(self.body) + sum(array.nbytes for array in self.arrays.values())
 

@@ -42,8 +42,8 @@ def packed_size(spans: Spans, size: int) -> int:
     """Return the number of bytes that `pack_mask` would return, without packing."""
     lengths = to_counts(spans, size) * _CHANNELS
     lengths = lengths[lengths > 0]
-    longest, rest = np.divmod(lengths - 1, _MAX_LENGTH)
-    bits = _encode_header(size).size + longest.sum() * _count_bits(np.array(_MAX_LENGTH)) + _count_bits(rest + 1).sum()
+    full_runs, remainders = np.divmod(lengths - 1, _MAX_LENGTH)
+    bits = _encode_header(size).size + full_runs.sum() * _count_bits(np.array(_MAX_LENGTH)) + _count_bits(remainders + 1).sum()
     return int(-(-bits // 8))
 
 
@@ -64,13 +64,13 @@ def _split_runs(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Split each run into runs of `max_length` and a remainder; drop empty runs."""
     pieces = -(-lengths // max_length)
-    split = np.full(pieces.sum(), max_length)
+    split_lengths = np.full(pieces.sum(), max_length)
     last = np.cumsum(pieces)[pieces > 0] - 1
-    split[last] = (lengths - (pieces - 1) * max_length)[pieces > 0]
-    return split, np.repeat(values, pieces)
+    split_lengths[last] = (lengths - (pieces - 1) * max_length)[pieces > 0]
+    return split_lengths, np.repeat(values, pieces)
 
 
 def _spread_bits(numbers: npt.NDArray[np.int64], bits: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     """Return the low `bits` bits (at most 32) of each number, one after the other, as 0 or 1."""
-    whole = np.unpackbits(numbers.astype(">u4").view(np.uint8).reshape(-1, 4), axis=1)
-    return whole[np.arange(32) >= 32 - bits[:, None]]
+    all_bits = np.unpackbits(numbers.astype(">u4").view(np.uint8).reshape(-1, 4), axis=1)
+    return all_bits[np.arange(32) >= 32 - bits[:, None]]

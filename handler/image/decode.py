@@ -156,7 +156,7 @@ class OpenedImage:
         if isinstance(file, TiffBands):
             upright = np.empty((*self.size, 3), np.uint8)
             file.write_rgb(self._reading, upright_as(upright))
-            return DecodedImage.whole(upright)
+            return DecodedImage.from_pixels(upright)
         extent = self._transposed(_reduce_jpeg(file, self._transposed(at_least))) if at_least else self.size
         reduced = file.size
         with refusing_broken_files():

@@ -52,4 +52,4 @@ class OpenedPixels:
         """Return the image, uint8 H×W×3, exactly as a PNG with the same pixels would be decoded."""
         del at_least  # A smaller copy would save nothing.
         samples = np.frombuffer(self._samples, np.uint8).reshape(*self.size, CHANNELS)
-        return DecodedImage.whole(convert_image(Image.fromarray(samples), self._reading))
+        return DecodedImage.from_pixels(convert_image(Image.fromarray(samples), self._reading))

@@ -42,7 +42,7 @@ def explain(image: RGBImage, class_index: int | None, *, engine: Engine, labels:
     if class_index is not None and not 0 <= class_index < len(labels.names):
         raise InvalidOption(f"class {class_index} does not exist; this model has the classes 0 to {len(labels.names) - 1}")
     choose = partial(choose_region, class_index=class_index, background=labels.background)
-    region, activation = engine.class_activation(resize_to_network(DecodedImage.whole(image), policy), choose)
+    region, activation = engine.class_activation(resize_to_network(DecodedImage.from_pixels(image), policy), choose)
     return Explanation(
         image=image,
         class_index=region.class_index,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from handler import aten
-from handler.geometry import Box, DecodedImage, RGBImage, Size, network_size, resized
+from handler.geometry import Box, DecodedImage, RGBImage, Size, network_size, resize_region
 from model.metadata import ResizePolicy
 
 _LENGTH, _STEP = 4, 3
@@ -53,7 +53,7 @@ def resize_tile(image: DecodedImage, tile: Tile, size: Size) -> RGBImage:
     A tile is cut from the image itself, between pixels if necessary. Pixels beyond its edges contribute as they would if the
     whole image were resized.
     """
-    return resized(image.pixels, image.to_pixels(tile.box(image.size)), size)
+    return resize_region(image.pixels, image.to_pixels(tile.box(image.size)), size)
 
 
 def resize_to_network(image: DecodedImage, policy: ResizePolicy, scale: float = 1.0) -> RGBImage:

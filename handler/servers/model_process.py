@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 
 from handler import aten
-from handler.allocator import return_large_blocks, trim_heap
+from handler.allocator import configure_malloc, trim_heap
 from handler.application import Application, Call
 from handler.archive import ModelArchive, read_reference
 from handler.idle import IdleTask
@@ -36,7 +36,7 @@ class ServedModel:
             ConfigurationError: the settings cannot be used.
             RefinementUnavailable: the settings refine by default, but the package for it is not installed.
         """
-        return_large_blocks()
+        configure_malloc()
         prepare_process()
         # In parallel with loading the engine, which takes about as long.
         threading.Thread(target=aten.load, name="load PyTorch's library").start()

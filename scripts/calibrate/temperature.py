@@ -6,7 +6,7 @@ import torch
 
 from handler.pipeline import Pipeline
 from model import Calibration
-from model.metadata import GREATEST_TEMPERATURE, LEAST_TEMPERATURE
+from model.metadata import MAX_TEMPERATURE, MIN_TEMPERATURE
 from scripts.calibrate.pixel_sample import PixelSample, pixels_per_image
 from scripts.calibrate.reliability import Reliability
 from scripts.datasets import SegmentationData
@@ -74,13 +74,13 @@ def calibrate_sample(sample: PixelSample, name: str, images: int) -> Calibration
 
 
 def fit_temperature(sample: PixelSample) -> float:
-    """Return the temperature in `LEAST_TEMPERATURE`..`GREATEST_TEMPERATURE` at which the true classes are most likely."""
+    """Return the temperature in `MIN_TEMPERATURE`..`MAX_TEMPERATURE` at which the true classes are most likely."""
     # Optimizing the logarithm keeps the temperature positive.
     logarithm = torch.zeros((), requires_grad=True)
     optimizer = torch.optim.LBFGS([logarithm], max_iter=_MOST_STEPS, line_search_fn="strong_wolfe")
 
     def temperature() -> torch.Tensor:
-        return logarithm.exp().clamp(LEAST_TEMPERATURE, GREATEST_TEMPERATURE)
+        return logarithm.exp().clamp(MIN_TEMPERATURE, MAX_TEMPERATURE)
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()

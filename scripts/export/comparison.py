@@ -71,7 +71,7 @@ def compare(runtime: str, run: Run, files: ModelFiles, photographs: Sequence[RGB
     reference, dtype = reference_engine(files, EngineOptions(precision="float32")), Labels.from_metadata(metadata).dtype
     result = Comparison(runtime)
     for photograph in photographs:
-        image = DecodedImage.whole(photograph)
+        image = DecodedImage.from_pixels(photograph)
         for size in compared_sizes(metadata, image.size):
             pixels = resize_tile(image, WHOLE, size)
             batch = np.stack([pixels, pixels[:, ::-1]])

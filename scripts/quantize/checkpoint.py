@@ -37,7 +37,7 @@ def quantize_checkpoint(
     metadata = checkpoint.metadata
 
     def network_inputs() -> Iterator[RGBImage]:
-        return (resize_to_network(DecodedImage.whole(image), metadata.resize) for image in calibration.read())
+        return (resize_to_network(DecodedImage.from_pixels(image), metadata.resize) for image in calibration.read())
 
     with tempfile.TemporaryDirectory(prefix="deeplab-quantize-") as folder:
         before, after = Path(folder) / "before.xml", Path(folder) / "after.xml"

@@ -122,7 +122,7 @@ class _Scanner:
         height, width = images[0].shape[:2]
         policy = self._pipeline.metadata.resize.model_copy(update={"side": "long", "size": max(height, width)})
         plan = ViewPlan.for_image((height, width), policy, self._plan.inference)
-        views = [plan.make_views(DecodedImage.whole(image)) for image in images]
+        views = [plan.make_views(DecodedImage.from_pixels(image)) for image in images]
         logits = iter(infer_views([view for members in views for view in members], self._pipeline.engine, ignore))
         temperature = self._pipeline.metadata.temperature
         return [_scores(members, [next(logits) for _ in members], temperature) for members in views]

@@ -93,7 +93,7 @@ def answers(checkpoints: dict[str, Path], photos: dict[str, Path], tmp_path_fact
 
 def batches(checkpoint: Path, photo: Path) -> dict[str, Pixels]:
     """Return batches of uint8 RGB B×H×W×3: a photograph at the model's size, with odd sides, and eight small pictures."""
-    image = DecodedImage.whole(read_image(photo))
+    image = DecodedImage.from_pixels(read_image(photo))
     usual = resize_tile(image, WHOLE, network_size(ModelFiles(checkpoint).metadata().resize, image.size))
     odd, small = (resize_tile(image, WHOLE, size) for size in ((75, 133), (64, 48)))
     return {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from handler.allocator import return_large_blocks
+from handler.allocator import configure_malloc
 from handler.servers.asgi.access import Access
 from handler.servers.asgi.body import HeldBytes
 from handler.servers.asgi.connections import connection_type
@@ -67,7 +67,7 @@ def make_settings(options: ServerOptions, folders: Mapping[str, Path]) -> FrontS
     for folder in folders.values():
         if not has_worker(folder):
             raise UnpackError(f"{folder}: from an archive without this server; package it again")
-    return_large_blocks()  # Frees the bodies of answered requests.
+    configure_malloc()  # Frees the bodies of answered requests.
     models = make_models(options, folders)
     telemetry, held = make_telemetry(models), HeldBytes(options.held_megabytes * 1_000_000)
     rollout = Rollout(models, options.canary, options.shadow, options.held_megabytes * 250_000, telemetry.metrics)

@@ -12,13 +12,13 @@ FREE_BLOCKS_BETWEEN_OTHERS = """
 import sys
 from pathlib import Path
 import numpy as np
-from handler.allocator import return_large_blocks
+from handler.allocator import configure_malloc
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 if sys.argv[1] == "return":
-    return_large_blocks()
+    configure_malloc()
 threshold_raiser = np.ones(30 << 20, np.uint8)
 del threshold_raiser
 before = resident()

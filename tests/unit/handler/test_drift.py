@@ -60,7 +60,7 @@ def test_chance_alone_shows_seldom_and_little(images: int, most: float) -> None:
 
 
 def test_a_window_forgets_the_oldest_images_without_a_trace() -> None:
-    window = Window(3, most=4)
+    window = Window(3, max_images=4)
     for _ in range(10):
         window.add(image(0.05, {1: 1 / 3, 2: 2 / 3}, 0.2))
     for _ in range(4):

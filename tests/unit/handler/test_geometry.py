@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from handler.geometry import DecodedImage, network_size, resized
+from handler.geometry import DecodedImage, network_size, resize_region
 from handler.network.tiling import resize_to_network
 from model import Normalization, ResizePolicy
 from model.preprocessing import Normalize
@@ -20,7 +20,7 @@ sides = st.integers(1, 4000)
 @pytest.mark.parametrize("size", [(300, 451), (512, 512), (640, 491), (50, 40)])
 def test_preparation_agrees_with_torchvisions_preset(size: tuple[int, int]) -> None:
     image = noise(*size)
-    pixels = resize_to_network(DecodedImage.whole(image), ResizePolicy(side="short", size=520))
+    pixels = resize_to_network(DecodedImage.from_pixels(image), ResizePolicy(side="short", size=520))
 
     ours = Normalize(Normalization())(torch.from_numpy(pixels.copy())[None])[0]
 
@@ -96,7 +96,7 @@ def test_a_part_is_resized_as_in_its_surroundings(size: tuple[int, int], sides: 
     box = (left * width, top * height, max(right, left + 1e-3) * width, max(bottom, top + 1e-3) * height)
     assume(box[2] <= width and box[3] <= height)
 
-    part = resized(image, box, (side, side))
+    part = resize_region(image, box, (side, side))
 
     # Pillow rounds weights that depend on where the box lies.
     expected = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR, box)

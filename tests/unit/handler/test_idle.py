@@ -11,7 +11,7 @@ _MOMENT_S = 0.01
 
 def test_the_task_follows_each_spell_of_work() -> None:
     done = Event()
-    idle = IdleTask(done.set, rest_s=_MOMENT_S)
+    idle = IdleTask(done.set, quiet_s=_MOMENT_S)
 
     for _ in range(2):
         done.clear()
@@ -22,14 +22,14 @@ def test_the_task_follows_each_spell_of_work() -> None:
 
 def test_without_work_there_is_nothing_to_do() -> None:
     done = Event()
-    IdleTask(done.set, rest_s=_MOMENT_S)
+    IdleTask(done.set, quiet_s=_MOMENT_S)
 
     assert not done.wait(10 * _MOMENT_S)
 
 
 def test_the_task_waits_for_work_that_goes_on() -> None:
     done = Event()
-    idle = IdleTask(done.set, rest_s=_MOMENT_S, at_latest_s=_LONG_S)
+    idle = IdleTask(done.set, quiet_s=_MOMENT_S, max_delay_s=_LONG_S)
 
     with idle.work():
         with idle.work():
@@ -40,7 +40,7 @@ def test_the_task_waits_for_work_that_goes_on() -> None:
 
 def test_work_without_an_end_does_not_put_it_off_for_ever() -> None:
     done = Event()
-    idle = IdleTask(done.set, rest_s=_MOMENT_S, at_latest_s=2 * _MOMENT_S)
+    idle = IdleTask(done.set, quiet_s=_MOMENT_S, max_delay_s=2 * _MOMENT_S)
 
     with idle.work():
         with idle.work():

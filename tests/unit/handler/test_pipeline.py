@@ -41,7 +41,7 @@ def test_the_label_map_is_what_the_network_saw(engine: MirrorEngine) -> None:
 def test_at_one_scale_the_logits_decide_bit_for_bit(engine: MirrorEngine) -> None:
     image = noise(50, 80)
     pipeline = build_pipeline(engine)
-    decoded = DecodedImage.whole(image)
+    decoded = DecodedImage.from_pixels(image)
     (logits,) = engine.infer(resize_to_network(decoded, pipeline.metadata.resize)[None])
     expected = segment_by_logits(decoded, logits, pipeline.labels)
 

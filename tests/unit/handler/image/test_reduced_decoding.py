@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 
 from handler.answers import FORMATS
 from handler.errors import ImageTooLarge, InvalidImage
-from handler.geometry import DecodedImage, RGBImage, Size, resized
+from handler.geometry import DecodedImage, RGBImage, Size, resize_region
 from handler.image.decode import open_image
 from handler.limits import Limits
 from handler.network.views import ViewPlan
@@ -71,7 +71,7 @@ def test_edges_stay_where_they_are(height: int, width: int, orientation: int, fa
     assert decoded.size == (height, width)
     assert max(decoded.pixels.shape[:2]) == math.ceil(max(height, width) / factor)
     target = (height // factor, width // factor)
-    expected, actual = resized(upright, (0, 0, width, height), target), resized(decoded.pixels, decoded.box, target)
+    expected, actual = resize_region(upright, (0, 0, width, height), target), resize_region(decoded.pixels, decoded.box, target)
     np.testing.assert_allclose(edge_places(actual), edge_places(expected), atol=0.05)
 
 
@@ -132,7 +132,7 @@ def test_no_view_is_an_enlargement_of_the_needed_size(size: Size, scales: tuple[
     height, width = plan.min_decode_size
     parts = (3 * tiles + 1) / 4
 
-    for view in plan.make_views(DecodedImage.whole(np.zeros((*size, 3), np.uint8))):
+    for view in plan.make_views(DecodedImage.from_pixels(np.zeros((*size, 3), np.uint8))):
         assert view.pixels.shape[0] * parts <= height
         assert view.pixels.shape[1] * parts <= width
 

@@ -186,7 +186,7 @@ def test_background_stays_whether_or_not_it_is_kept() -> None:
 
 def test_keeping_all_classes_changes_nothing() -> None:
     logits = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
-    result = segment_by_logits(DecodedImage.whole(np.zeros((9, 7, 3), np.uint8)), logits, LABELS)
+    result = segment_by_logits(DecodedImage.from_pixels(np.zeros((9, 7, 3), np.uint8)), logits, LABELS)
 
     kept = keep_classes(result, (0, 1, 2))
 
@@ -219,7 +219,7 @@ def test_probabilities_of_kept_classes_still_sum_to_one(classes: set[int], seed:
     labels = Labels(("background", "a", "b", "c", "d"), voc_palette(5))
     logits = np.random.default_rng(seed).normal(scale=20, size=(5, 4, 3)).astype(np.float32)
 
-    kept = keep_classes(segment_by_logits(DecodedImage.whole(np.zeros((11, 13, 3), np.uint8)), logits, labels), classes)
+    kept = keep_classes(segment_by_logits(DecodedImage.from_pixels(np.zeros((11, 13, 3), np.uint8)), logits, labels), classes)
 
     np.testing.assert_allclose(kept.probabilities.sum(axis=0), 1, atol=1e-5)
     assert kept.probabilities.min() >= 0

@@ -41,7 +41,7 @@ def test_the_score_is_the_mean_probability_over_the_segment() -> None:
 
 def test_scores_are_those_of_the_interpolated_probabilities() -> None:
     logits = np.random.default_rng(2).normal(size=(3, 4, 5)).astype(np.float32)
-    result = segment_by_logits(DecodedImage.whole(blank(33, 29)), logits, LABELS)
+    result = segment_by_logits(DecodedImage.from_pixels(blank(33, 29)), logits, LABELS)
     probabilities = reference(result.probabilities, (33, 29))
 
     for segment in segments_of(result):

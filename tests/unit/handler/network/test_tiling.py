@@ -51,14 +51,14 @@ def test_one_tile_is_the_whole_image() -> None:
 def test_an_image_of_the_networks_size_is_not_copied() -> None:
     image = noise(64, 48)
 
-    assert resize_to_network(DecodedImage.whole(image), ResizePolicy(side="long", size=64)) is image
+    assert resize_to_network(DecodedImage.from_pixels(image), ResizePolicy(side="long", size=64)) is image
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.sampled_from([2, 3]), st.sampled_from([0.5, 1]))
 def test_a_tile_is_its_part_of_the_resized_image(height: int, width: int, count: int, scale: float) -> None:
     image, policy = noise(height, width), ResizePolicy(side="long", size=32, multiple=8)
     size = network_size(policy, (height, width), scale)
-    last = resize_tile(DecodedImage.whole(image), list_tiles(count)[-1], size)
+    last = resize_tile(DecodedImage.from_pixels(image), list_tiles(count)[-1], size)
     rows, columns, _ = last.shape
     parts = Fraction(3 * count + 1, 4)
 

@@ -119,7 +119,7 @@ def test_a_mean_of_probabilities_is_one(grids: list[tuple[int, int, bool]], seed
 
 
 def make_views(image: RGBImage, policy: ResizePolicy, options: InferenceOptions) -> list[View]:
-    decoded = DecodedImage.whole(image)
+    decoded = DecodedImage.from_pixels(image)
     return ViewPlan.for_image(decoded.size, policy, options).make_views(decoded)
 
 

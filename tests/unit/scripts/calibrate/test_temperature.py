@@ -11,7 +11,7 @@ from handler.labels import Labels
 from handler.masks.confidence import interpolate_confidence
 from handler.masks.label_map import calibrate, make_label_map, softmax
 from handler.masks.segmentation import Segmentation
-from model.metadata import GREATEST_TEMPERATURE, LEAST_TEMPERATURE
+from model.metadata import MAX_TEMPERATURE, MIN_TEMPERATURE
 from model.palette import voc_palette
 from scripts.calibrate.pixel_sample import MOST_VALUES, PixelSample, pixels_per_image
 from scripts.calibrate.temperature import calibrate_sample, fit_temperature
@@ -47,7 +47,7 @@ def test_calibration_lowers_both_errors_and_counts_what_it_was_fitted_to() -> No
     assert made.nll_after < made.nll_before
 
 
-@pytest.mark.parametrize(("right", "bound"), [(True, LEAST_TEMPERATURE), (False, GREATEST_TEMPERATURE)])
+@pytest.mark.parametrize(("right", "bound"), [(True, MIN_TEMPERATURE), (False, MAX_TEMPERATURE)])
 def test_labels_that_are_always_right_or_always_wrong_end_at_a_bound(right: bool, bound: float) -> None:
     logits = np.array([[0.1, 0.0], [0.0, 0.1]] * 50)
 

@@ -64,13 +64,13 @@ import json, os, sys
 from pathlib import Path
 import numpy as np
 from benchmarks.process_memory import ProcessMemory
-from handler.allocator import return_large_blocks
+from handler.allocator import configure_malloc
 from handler.network.engines import EngineOptions, ModelFiles, openvino_engine
 
 def resident():
     return ProcessMemory.read(os.getpid()).resident
 
-return_large_blocks()
+configure_malloc()
 files = ModelFiles(Path(sys.argv[1]), graph=Path(sys.argv[2]))
 options = EngineOptions(threads=2, precision="float32", lanes=2)
 engine = openvino_engine.OpenVinoEngine(files, options)
