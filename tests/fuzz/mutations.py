@@ -15,75 +15,75 @@ _JUNK = (b"\0" * 100, b"\xff" * 100, b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", 
 #: Most faults worth finding are in headers.
 _HEADER_BYTES = 256
 
-#: A function of a file, a position in it, an amount and another file that returns the broken file.
+#: Takes a file, an offset into it, an amount and another file, and returns the broken file.
 Mutation: TypeAlias = Callable[[bytearray, int, int, bytes], bytearray]
 
 
-def _flip_bit(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
-    file[at] ^= 1 << amount % 8
+def _flip_bit(file: bytearray, offset: int, amount: int, _: bytes) -> bytearray:
+    file[offset] ^= 1 << amount % 8
     return file
 
 
-def _set_byte(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
-    file[at] = amount % 256
+def _set_byte(file: bytearray, offset: int, amount: int, _: bytes) -> bytearray:
+    file[offset] = amount % 256
     return file
 
 
-def _truncate(file: bytearray, at: int, _: int, __: bytes) -> bytearray:
-    return file[:at]
+def _truncate(file: bytearray, offset: int, _: int, __: bytes) -> bytearray:
+    return file[:offset]
 
 
-def _remove(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
-    return file[:at] + file[at + 1 + amount % 64 :]
+def _remove(file: bytearray, offset: int, amount: int, _: bytes) -> bytearray:
+    return file[:offset] + file[offset + 1 + amount % 64 :]
 
 
-def _duplicate(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
-    piece = file[at : at + 1 + amount % 512]
-    return file[:at] + piece * (2 + amount % 7) + file[at + len(piece) :]
+def _duplicate(file: bytearray, offset: int, amount: int, _: bytes) -> bytearray:
+    piece = file[offset : offset + 1 + amount % 512]
+    return file[:offset] + piece * (2 + amount % 7) + file[offset + len(piece) :]
 
 
-def _zero(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
-    length = min(1 + amount % 64, len(file) - at)
-    file[at : at + length] = bytes(length)
+def _zero(file: bytearray, offset: int, amount: int, _: bytes) -> bytearray:
+    length = min(1 + amount % 64, len(file) - offset)
+    file[offset : offset + length] = bytes(length)
     return file
 
 
-def _swap(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
-    other = amount % len(file)
-    file[at], file[other] = file[other], file[at]
+def _swap(file: bytearray, offset: int, amount: int, _: bytes) -> bytearray:
+    other_offset = amount % len(file)
+    file[offset], file[other_offset] = file[other_offset], file[offset]
     return file
 
 
-def _splice(file: bytearray, at: int, amount: int, other: bytes) -> bytearray:
-    return file[:at] + other[amount % len(other) :]
+def _splice(file: bytearray, offset: int, amount: int, other_file: bytes) -> bytearray:
+    return file[:offset] + other_file[amount % len(other_file) :]
 
 
-def _insert(file: bytearray, at: int, amount: int, other: bytes) -> bytearray:
-    start = amount % len(other)
-    return file[:at] + other[start : start + 64] + file[at:]
+def _insert(file: bytearray, offset: int, amount: int, other_file: bytes) -> bytearray:
+    start = amount % len(other_file)
+    return file[:offset] + other_file[start : start + 64] + file[offset:]
 
 
 def _append_junk(file: bytearray, _: int, amount: int, __: bytes) -> bytearray:
     return file + _JUNK[amount % len(_JUNK)] * (1 + amount % 11)
 
 
-def _append_file(file: bytearray, _: int, __: int, other: bytes) -> bytearray:
-    return file + other
+def _append_file(file: bytearray, _: int, __: int, other_file: bytes) -> bytearray:
+    return file + other_file
 
 
-def _extreme(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
+def _extreme(file: bytearray, offset: int, amount: int, _: bytes) -> bytearray:
     """Overwrite two or four bytes, in either byte order, with an extreme number."""
-    value, form = _EXTREMES[amount % len(_EXTREMES)], ("<I", ">I", "<H", ">H")[amount // len(_EXTREMES) % 4]
-    number = struct.pack(form, value & (0xFFFFFFFF if form[1] == "I" else 0xFFFF))
-    at = max(0, min(at, len(file) - len(number)))
-    file[at : at + len(number)] = number
+    value, number_format = _EXTREMES[amount % len(_EXTREMES)], ("<I", ">I", "<H", ">H")[amount // len(_EXTREMES) % 4]
+    number = struct.pack(number_format, value & (0xFFFFFFFF if number_format[1] == "I" else 0xFFFF))
+    offset = max(0, min(offset, len(file) - len(number)))
+    file[offset : offset + len(number)] = number
     return file
 
 
-def _repeat_later(file: bytearray, at: int, amount: int, _: bytes) -> bytearray:
+def _repeat_later(file: bytearray, offset: int, amount: int, _: bytes) -> bytearray:
     """Insert a copy of a later piece of the file, as long as a small chunk."""
-    start = at + amount % 128
-    return file[:at] + file[start : start + 64] + file[at:]
+    start = offset + amount % 128
+    return file[:offset] + file[start : start + 64] + file[offset:]
 
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -99,12 +99,12 @@ def mutated_files(draw: DrawFn) -> bytes:
     file = bytearray(seed_files()[draw(names)])
     for _ in range(draw(st.integers(0, 6))):
         mutation = draw(st.sampled_from(MUTATIONS))
-        at, amount = draw(_places(len(file))), draw(st.integers(0, 2**16 - 1))
-        other = seed_files()[draw(names)] if mutation in (_splice, _insert, _append_file) else b"\0"
-        file = mutation(file, at, amount, other) or bytearray(1)
+        offset, amount = draw(_offsets(len(file))), draw(st.integers(0, 2**16 - 1))
+        other_file = seed_files()[draw(names)] if mutation in (_splice, _insert, _append_file) else b"\0"
+        file = mutation(file, offset, amount, other_file) or bytearray(1)
     return bytes(file)
 
 
-def _places(length: int) -> SearchStrategy[int]:
-    """Draw positions, every second one in the header."""
+def _offsets(length: int) -> SearchStrategy[int]:
+    """Draw offsets, half of them in the header."""
     return st.one_of(st.integers(0, min(_HEADER_BYTES, length) - 1), st.integers(0, length - 1))

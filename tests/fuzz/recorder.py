@@ -18,7 +18,7 @@ MAX_SECONDS = 10.0
 #: Memory of one input. The images and the tests' limits are small.
 MAX_BYTES = 400 << 20
 #: The number of examples that hypothesis draws from one seed. It keeps all of them in memory.
-_ROUND = 2_000
+_EXAMPLES_PER_ROUND = 2_000
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
@@ -35,23 +35,23 @@ class Fuzz:
 
         An input that fails is shrunk and written into `folder`; an input that ends the process stays there as `running`.
         """
-        remaining, turn = math.ceil(self.inputs * share), 0
-        watched = _Watched(check, self.folder / "running")
+        remaining, round_number = math.ceil(self.inputs * share), 0
+        watched_check = _WatchedCheck(check, self.folder / "running")
         while remaining > 0:
             try:
-                _round(strategy, watched, min(remaining, _ROUND), self.seed * 1_000_003 + turn)
+                _run_round(strategy, watched_check, min(remaining, _EXAMPLES_PER_ROUND), self.seed * 1_000_003 + round_number)
             except Exception as error:
                 raise AssertionError(
-                    f"seed {self.seed}, round {turn}: the input is kept as {watched.keep(self.folder)}"
+                    f"seed {self.seed}, round {round_number}: the input is kept as {watched_check.keep(self.folder)}"
                 ) from error
-            remaining, turn = remaining - _ROUND, turn + 1
-        watched.running.unlink(missing_ok=True)
+            remaining, round_number = remaining - _EXAMPLES_PER_ROUND, round_number + 1
+        watched_check.running.unlink(missing_ok=True)
 
 
-def _round(strategy: SearchStrategy[Any], check: Callable[[Any], None], count: int, start: int) -> None:
+def _run_round(strategy: SearchStrategy[Any], check: Callable[[Any], None], count: int, seed_value: int) -> None:
     untimed = settings(max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 
-    @seed(start)
+    @seed(seed_value)
     @untimed
     @given(strategy)
     def run(value: Any) -> None:
@@ -60,7 +60,7 @@ def _round(strategy: SearchStrategy[Any], check: Callable[[Any], None], count: i
     run()
 
 
-class _Watched:
+class _WatchedCheck:
     """A check with limits on time and memory, whose input is on disk while it runs."""
 
     def __init__(self, check: Callable[[Any], None], running: Path) -> None:
@@ -69,13 +69,13 @@ class _Watched:
         self._check = check
 
     def __call__(self, value: Any) -> None:
-        self.running.write_bytes(_serialized(value))
-        _forget_peak()
+        self.running.write_bytes(_serialize(value))
+        _reset_peak()
         before, start = _peak_bytes(), time.process_time()
         self._check(value)
-        seconds, grown = time.process_time() - start, _peak_bytes() - before
+        seconds, growth = time.process_time() - start, _peak_bytes() - before
         assert seconds < MAX_SECONDS, f"{seconds:.1f} s of processor time"
-        assert grown < MAX_BYTES, f"{grown:,} bytes"
+        assert growth < MAX_BYTES, f"{growth:,} bytes"
 
     def keep(self, folder: Path) -> Path:
         """Rename the file of the input that ran last to its hash."""
@@ -83,12 +83,12 @@ class _Watched:
         return self.running.rename(folder / hashlib.sha256(content).hexdigest()[:16])
 
 
-def _serialized(value: Any) -> bytes:
+def _serialize(value: Any) -> bytes:
     """Return a file unchanged, and the `repr` of anything else."""
     return value if isinstance(value, bytes) else repr(value).encode("utf-8", "backslashreplace")
 
 
-def _forget_peak() -> None:
+def _reset_peak() -> None:
     """Reset the peak memory (proc(5)); only Linux can. Elsewhere the peak covers all inputs so far."""
     if _CLEAR_REFS.exists():
         _CLEAR_REFS.write_text("5")

@@ -21,7 +21,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 @functools.cache
 def seed_files() -> dict[str, bytes]:
     """Return the bytes of each file by a name that says what is special about it."""
-    return {**_jpegs(), **_pngs(), **_webps(), **_tiffs(), **_phones(), **_others()}
+    return {**_jpegs(), **_pngs(), **_webps(), **_tiffs(), **_phone_files(), **_bmps_and_gifs()}
 
 
 def _photo(name: str = "chelsea") -> Image.Image:
@@ -29,12 +29,12 @@ def _photo(name: str = "chelsea") -> Image.Image:
 
 
 def _alpha() -> Image.Image:
-    picture = _photo("astronaut").convert("RGBA")
-    picture.putalpha(_photo().convert("L"))
-    return picture
+    photo = _photo("astronaut").convert("RGBA")
+    photo.putalpha(_photo().convert("L"))
+    return photo
 
 
-def _frames() -> list[Image.Image]:
+def _extra_frames() -> list[Image.Image]:
     return [_photo("astronaut"), _photo("coffee")]
 
 
@@ -45,9 +45,9 @@ def _exif() -> Image.Exif:
 
 
 def _jpegs() -> dict[str, bytes]:
-    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    rgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    ways: dict[str, tuple[Image.Image, dict[str, Any]]] = {
+    lab_profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    srgb_profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    variants: dict[str, tuple[Image.Image, dict[str, Any]]] = {
         "baseline": (_photo(), {}),
         "progressive": (_photo(), {"progressive": True}),
         "optimized 4:4:4": (_photo(), {"optimize": True, "subsampling": 0, "quality": 98}),
@@ -55,24 +55,24 @@ def _jpegs() -> dict[str, bytes]:
         "grey": (_photo().convert("L"), {}),
         "CMYK": (_photo().convert("CMYK"), {}),
         "EXIF": (_photo(), {"exif": _exif()}),
-        "ICC": (_photo(), {"icc_profile": rgb}),
-        "ICC of another space": (_photo(), {"icc_profile": icc}),
+        "ICC": (_photo(), {"icc_profile": srgb_profile}),
+        "ICC of another space": (_photo(), {"icc_profile": lab_profile}),
         "comment": (_photo(), {"comment": b"a comment" * 20}),
     }
-    files = {f"JPEG {name}": encode(picture, "JPEG", **options) for name, (picture, options) in ways.items()}
-    return {**files, "JPEG MPO": encode(_photo(), "MPO", save_all=True, append_images=_frames())}
+    files = {f"JPEG {name}": encode(picture, "JPEG", **options) for name, (picture, options) in variants.items()}
+    return {**files, "JPEG MPO": encode(_photo(), "MPO", save_all=True, append_images=_extra_frames())}
 
 
 def _pngs() -> dict[str, bytes]:
     rgb, grey = _photo(), _photo().convert("L")
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     palette = rgb.quantize(200)
-    deep = np.asarray(grey, np.uint16) * 257
-    ways: dict[str, tuple[Image.Image, dict[str, Any]]] = {
+    grey_16_bit = np.asarray(grey, np.uint16) * 257
+    variants: dict[str, tuple[Image.Image, dict[str, Any]]] = {
         "RGB": (rgb, {}),
         "grey": (grey, {}),
         "1 bit": (rgb.convert("1"), {}),
-        "16 bit grey": (Image.fromarray(deep), {}),
+        "16 bit grey": (Image.fromarray(grey_16_bit), {}),
         "palette": (palette, {}),
         "palette of 2 bits": (rgb.quantize(4), {"bits": 2}),
         "palette with transparency": (palette, {"transparency": bytes(range(200))}),
@@ -81,9 +81,9 @@ def _pngs() -> dict[str, bytes]:
         "LA": (_alpha().convert("LA"), {}),
         "EXIF": (rgb, {"exif": _exif()}),
         "ICC": (rgb, {"icc_profile": profile}),
-        "APNG": (rgb, {"save_all": True, "append_images": _frames(), "duration": 100}),
+        "APNG": (rgb, {"save_all": True, "append_images": _extra_frames(), "duration": 100}),
     }
-    files = {f"PNG {name}": encode(picture, "PNG", **options) for name, (picture, options) in ways.items()}
+    files = {f"PNG {name}": encode(picture, "PNG", **options) for name, (picture, options) in variants.items()}
     files["PNG interlaced"] = png(np.asarray(rgb), 8, 2, interlaced=True)
     files["PNG interlaced 16 bit RGBA"] = png(np.asarray(_alpha(), np.uint16) * 257, 16, 6, interlaced=True)
     files["PNG 16 bit RGB"] = png(np.asarray(rgb, np.uint16) * 257, 16, 2)
@@ -94,18 +94,23 @@ def _pngs() -> dict[str, bytes]:
 def png(samples: npt.NDArray[np.unsignedinteger], bits: int, colour_type: int, *, interlaced: bool = False) -> bytes:
     """Write a PNG of a kind that Pillow does not write; `samples` are H×W×channels of 8 or 16 bits."""
     height, width = samples.shape[:2]
-    passes = [samples[top::down, left::across] for left, top, across, down in _ADAM7] if interlaced else [samples]
-    rows = (b"\0" + row.astype(">u2" if bits == 16 else "u1").tobytes() for part in passes if part.size for row in part)
+    passes = [samples[y::y_step, x::x_step] for x, y, x_step, y_step in _ADAM7] if interlaced else [samples]
+    rows = (
+        b"\0" + row.astype(">u2" if bits == 16 else "u1").tobytes()
+        for image_pass in passes
+        if image_pass.size
+        for row in image_pass
+    )
     chunks = {
         b"IHDR": struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, interlaced),
         b"IDAT": zlib.compress(b"".join(rows)),
         b"IEND": b"",
     }
-    packed = (
+    encoded_chunks = (
         struct.pack(">I", len(value)) + kind + value + struct.pack(">I", zlib.crc32(kind + value))
         for kind, value in chunks.items()
     )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(encoded_chunks)
 
 
 def _webps() -> dict[str, bytes]:
@@ -114,33 +119,33 @@ def _webps() -> dict[str, bytes]:
         "WebP lossless": encode(_photo(), "WEBP", lossless=True),
         "WebP with alpha": encode(_alpha(), "WEBP", quality=60),
         "WebP with EXIF": encode(_photo(), "WEBP", exif=_exif()),
-        "WebP animated": encode(_photo(), "WEBP", save_all=True, append_images=_frames()),
+        "WebP animated": encode(_photo(), "WEBP", save_all=True, append_images=_extra_frames()),
     }
 
 
 def _tiffs() -> dict[str, bytes]:
     rgb, bilevel = _photo(), _photo().convert("1")
-    by_pillow = {
+    pillow_files = {
         f"TIFF {mode} {compression}": encode(_alpha() if mode == "RGBA" else rgb.convert(mode), "TIFF", compression=compression)
         for mode in ("RGB", "L", "RGBA", "CMYK", "P")
         for compression in ("raw", "tiff_lzw", "packbits", "tiff_adobe_deflate")
     }
-    by_pillow["TIFF JPEG"] = encode(rgb, "TIFF", compression="jpeg")
-    by_pillow["TIFF LAB"] = encode(Image.merge("LAB", rgb.split()), "TIFF")
-    by_pillow["TIFF float"] = encode(Image.fromarray(np.asarray(rgb.convert("L"), np.float32) / 255), "TIFF")
-    by_pillow["TIFF int32"] = encode(Image.fromarray(np.asarray(rgb.convert("L"), np.int32) * 257), "TIFF")
-    by_pillow["TIFF 16 bit"] = encode(Image.fromarray(np.asarray(rgb.convert("L"), np.uint16) * 257), "TIFF")
-    by_pillow["TIFF pages"] = encode(rgb, "TIFF", save_all=True, append_images=_frames())
+    pillow_files["TIFF JPEG"] = encode(rgb, "TIFF", compression="jpeg")
+    pillow_files["TIFF LAB"] = encode(Image.merge("LAB", rgb.split()), "TIFF")
+    pillow_files["TIFF float"] = encode(Image.fromarray(np.asarray(rgb.convert("L"), np.float32) / 255), "TIFF")
+    pillow_files["TIFF int32"] = encode(Image.fromarray(np.asarray(rgb.convert("L"), np.int32) * 257), "TIFF")
+    pillow_files["TIFF 16 bit"] = encode(Image.fromarray(np.asarray(rgb.convert("L"), np.uint16) * 257), "TIFF")
+    pillow_files["TIFF pages"] = encode(rgb, "TIFF", save_all=True, append_images=_extra_frames())
     for compression in ("group3", "group4", "tiff_ccitt"):
-        by_pillow[f"TIFF {compression}"] = encode(bilevel, "TIFF", compression=compression)
-    return {**by_pillow, **_scientific_tiffs()}
+        pillow_files[f"TIFF {compression}"] = encode(bilevel, "TIFF", compression=compression)
+    return {**pillow_files, **_scientific_tiffs()}
 
 
 def _scientific_tiffs() -> dict[str, bytes]:
     rgb = np.asarray(_photo())
     bands = np.concatenate([rgb, rgb[..., :2]], -1)
     planes, deflated = np.ascontiguousarray(bands.transpose(2, 0, 1)), {"compression": "zlib", "predictor": True}
-    ways: dict[str, tuple[npt.NDArray[np.generic], dict[str, Any]]] = {
+    variants: dict[str, tuple[npt.NDArray[np.generic], dict[str, Any]]] = {
         "tiled": (rgb, {"tile": (16, 16)}),
         "tiled deflate": (rgb, {"tile": (16, 16), "compression": "zlib"}),
         "planar": (np.ascontiguousarray(rgb.transpose(2, 0, 1)), {"photometric": "rgb", "planarconfig": "separate"}),
@@ -156,16 +161,16 @@ def _scientific_tiffs() -> dict[str, bytes]:
         "big-endian BigTIFF of float64": (rgb / 255, {"photometric": "rgb", "byteorder": ">", "bigtiff": True}),
     }
     files = {}
-    for name, (samples, options) in ways.items():
+    for name, (samples, options) in variants.items():
         file = io.BytesIO()
         tifffile.imwrite(file, samples, **options)
         files[f"TIFF {name}"] = file.getvalue()
     return files
 
 
-def _phones() -> dict[str, bytes]:
-    grey, frames = _photo().convert("L"), {"save_all": True, "append_images": _frames()}
-    ways: dict[str, tuple[str, Image.Image, dict[str, Any]]] = {
+def _phone_files() -> dict[str, bytes]:
+    grey, frames = _photo().convert("L"), {"save_all": True, "append_images": _extra_frames()}
+    variants: dict[str, tuple[str, Image.Image, dict[str, Any]]] = {
         "AVIF": ("AVIF", _photo(), {"exif": _exif()}),
         "AVIF with alpha": ("AVIF", _alpha(), {}),
         "AVIF animated": ("AVIF", _photo(), frames),
@@ -179,12 +184,12 @@ def _phones() -> dict[str, bytes]:
     }
     return {
         name: encode(picture, file_format, **options)
-        for name, (file_format, picture, options) in ways.items()
+        for name, (file_format, picture, options) in variants.items()
         if file_format in ENCODED_FORMATS
     }
 
 
-def _others() -> dict[str, bytes]:
+def _bmps_and_gifs() -> dict[str, bytes]:
     rgb = _photo()
     return {
         "BMP RGB": encode(rgb, "BMP"),
@@ -194,5 +199,5 @@ def _others() -> dict[str, bytes]:
         "GIF": encode(rgb, "GIF"),
         "GIF interlaced": encode(rgb.quantize(64), "GIF", interlace=True),
         "GIF with transparency": encode(rgb.quantize(32), "GIF", transparency=3),
-        "GIF animated": encode(rgb, "GIF", save_all=True, append_images=_frames(), disposal=2, comment=b"hello"),
+        "GIF animated": encode(rgb, "GIF", save_all=True, append_images=_extra_frames(), disposal=2, comment=b"hello"),
     }

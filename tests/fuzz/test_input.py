@@ -1,4 +1,4 @@
-"""Every input, however broken, gives a value or a documented error."""
+"""Every input, however broken, is parsed or decoded, or raises a documented error."""
 
 from typing import Any
 
@@ -23,17 +23,19 @@ from tests.support import CLASSES
 LIMITS = Limits(max_pixels=1_000_000, max_bytes=1_000_000)
 
 
-def test_any_row_and_headers_are_requests_or_a_documented_error(fuzz: Fuzz) -> None:
+def test_any_row_parses_or_raises_a_documented_error(fuzz: Fuzz) -> None:
     parser = RequestParser(HandlerSettings(), Labels(CLASSES, voc_palette(len(CLASSES))))
 
     def check(value: tuple[dict[str, Any], dict[str, Any]]) -> None:
-        row, sent = value
-        call = read_envelope(row, ModelIdentity("m", "1"), text_headers(sent), LIMITS)
+        row, headers = value
+        envelope = read_envelope(row, ModelIdentity("m", "1"), text_headers(headers), LIMITS)
         try:
-            requests = parser.parse(call, text_headers(sent), explain=is_explanation(sent), format_name=format_in_url(sent))
+            requests = parser.parse(
+                envelope, text_headers(headers), explain=is_explanation(headers), format_name=format_in_url(headers)
+            )
         except SegmentationError as error:
             require_documented(error)
-            require_refusal(call.refuse(error, str(error)))
+            require_refusal(envelope.refuse(error, str(error)))
         else:
             assert requests
             assert all(isinstance(request, SegmentationRequest) for request in requests)
@@ -42,13 +44,13 @@ def test_any_row_and_headers_are_requests_or_a_documented_error(fuzz: Fuzz) -> N
 
 
 #: Options tried with each file; the last two send every TIFF to GDAL.
-READINGS = (ReadingOptions(), ReadingOptions(bands=(1,), range="auto"), ReadingOptions(bands=(3, 1, 2), range=(0, 200)))
+READING_OPTIONS = (ReadingOptions(), ReadingOptions(bands=(1,), range="auto"), ReadingOptions(bands=(3, 1, 2), range=(0, 200)))
 
 
-def test_any_broken_file_is_an_image_or_a_documented_error(fuzz: Fuzz) -> None:
+def test_any_broken_file_decodes_or_raises_a_documented_error(fuzz: Fuzz) -> None:
     def check(file: bytes) -> None:
         try:
-            image = open_image(file, LIMITS, READINGS[len(file) % len(READINGS)]).decode().pixels
+            image = open_image(file, LIMITS, READING_OPTIONS[len(file) % len(READING_OPTIONS)]).decode().pixels
         except SegmentationError as error:
             require_documented(error)
         else:

@@ -1,4 +1,4 @@
-"""Made-up results."""
+"""Synthetic benchmark results."""
 
 from benchmarks.process_memory import ProcessMemory
 from benchmarks.serving.benchmark_plan import DEFAULT_NETWORK, RESNET50, Case

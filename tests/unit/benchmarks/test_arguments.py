@@ -11,7 +11,7 @@ from scripts.errors import USAGE
         (["--repetitions", "0"], "'0'"),
     ],
 )
-def test_wrong_options_are_named(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options_are_reported(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == USAGE
 
     assert message in capsys.readouterr().err

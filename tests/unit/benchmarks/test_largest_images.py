@@ -8,7 +8,7 @@ from scripts.yaml_file import read_mapping
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])
-def test_the_server_has_the_batch_size_whatever_the_bundles_is(batch_size: int) -> None:
+def test_the_model_config_has_the_requested_batch_size(batch_size: int) -> None:
     config = model_config(batch_size)
 
     assert config["batchSize"] == batch_size
@@ -16,7 +16,7 @@ def test_the_server_has_the_batch_size_whatever_the_bundles_is(batch_size: int) 
     ServedModelConfig.parse(config, source="test")
 
 
-def test_requests_wait_for_each_other_only_where_they_are_batched() -> None:
+def test_the_batch_delay_is_long_only_when_requests_are_batched() -> None:
     assert model_config(1)["maxBatchDelay"] < 1000 < model_config(8)["maxBatchDelay"]
 
 

@@ -24,7 +24,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoint_of(MOBILENET, tmp_path_factory.mktemp("networks"), 128)
 
 
-def test_the_default_network_and_the_models_of_this_repository_are_its_checkpoints(tmp_path: Path) -> None:
+def test_the_default_network_and_shipped_models_use_the_shipped_checkpoints(tmp_path: Path) -> None:
     assert checkpoint_of(DEFAULT_NETWORK, tmp_path, 128) == DEFAULT_CHECKPOINT
     assert checkpoint_of("scenes", tmp_path, 128) == MODELS["scenes"]
 

@@ -1,4 +1,4 @@
-"""Tables and bars."""
+"""Tables and bar charts of benchmark results."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ def markdown(results: Results) -> str:
     return write_report(results, targets(results), MACHINE, {"python": "3.11.7"})
 
 
-def test_rows_have_as_many_cells_as_their_heads() -> None:
+def test_table_rows_have_as_many_cells_as_the_header() -> None:
     for table in re.findall(r"(?:^\|.*\n)+", markdown(FULL_RESULTS), flags=re.M):
         assert len({line.count("|") for line in table.splitlines()}) == 1
 
@@ -31,7 +31,7 @@ def test_the_report_names_machine_and_versions() -> None:
     assert "a processor, 2 cores (avx2), 16 GB of memory, Linux; python 3.11.7" in text
 
 
-def test_both_sides_of_a_comparison_stand_below_each_other() -> None:
+def test_a_comparison_lists_both_sides_in_consecutive_rows() -> None:
     rows = [line for line in markdown(FULL_RESULTS).splitlines() if line.startswith(("| TorchServe's", "| deeplabv3_resnet50"))]
 
     assert "3,000 ms" in rows[0]
@@ -47,7 +47,7 @@ def test_a_server_is_compared_with_the_engine_and_with_the_answer_alone() -> Non
     assert "91.0 %" in row
 
 
-def test_a_models_time_stands_beside_its_quality() -> None:
+def test_a_models_row_has_its_time_and_quality() -> None:
     (row,) = (line for line in markdown(FULL_RESULTS).splitlines() if line.startswith("| scenes, torch float32 |"))
 
     assert [cell.strip() for cell in row.split("|")[4:10]] == [
@@ -60,7 +60,7 @@ def test_a_models_time_stands_beside_its_quality() -> None:
     ]
 
 
-def test_servers_that_are_not_installed_are_named() -> None:
+def test_servers_that_are_not_installed_are_listed() -> None:
     text = markdown(Results(servers=server_comparison(0.01, 100, ("LitServe",))))
 
     assert "Not installed, so not measured: LitServe." in text
@@ -77,7 +77,7 @@ def test_a_bulk_run_is_compared_with_both_ways_to_run_the_engine_alone() -> None
 @pytest.mark.parametrize(
     "results", [FULL_RESULTS, Results(stages=(answer_stages((640, 491)),))], ids=["everything", "one section"]
 )
-def test_bars_are_drawn_for_the_sections_that_were_run(results: Results, tmp_path: Path) -> None:
+def test_a_bar_chart_is_drawn_for_the_sections_that_were_run(results: Results, tmp_path: Path) -> None:
     draw(tmp_path / "bars.png", results)
 
     with Image.open(tmp_path / "bars.png") as picture:

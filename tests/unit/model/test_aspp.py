@@ -13,15 +13,15 @@ def test_aspp_keeps_the_grid_and_gives_256_channels(size: tuple[int, int]) -> No
     assert aspp(torch.randn(2, 8, *size)).shape == (2, 256, *size)
 
 
-def test_an_atrous_branch_looks_as_far_as_its_dilation() -> None:
+def test_an_atrous_branch_samples_at_its_dilation() -> None:
     branch = model.ASPPConv(in_channels=1, out_channels=1, dilation=3).eval()
     torch.nn.init.ones_(branch.get_parameter("0.weight"))
     image = torch.zeros(1, 1, 9, 9)
     image[0, 0, 4, 4] = 1
 
-    seen = branch(image)[0, 0].nonzero().tolist()
+    nonzero_cells = branch(image)[0, 0].nonzero().tolist()
 
-    assert seen == [[y, x] for y in (1, 4, 7) for x in (1, 4, 7)]
+    assert nonzero_cells == [[y, x] for y in (1, 4, 7) for x in (1, 4, 7)]
 
 
 def test_image_pooling_gives_every_position_the_same_vector() -> None:
@@ -32,10 +32,12 @@ def test_image_pooling_gives_every_position_the_same_vector() -> None:
 
 
 def test_head_has_torchvisions_keys_and_shapes() -> None:
-    ours = model.DeepLabHead(16, 5, (12, 24, 36)).state_dict()
-    theirs = reference.DeepLabHead(16, 5, (12, 24, 36)).state_dict()
+    state = model.DeepLabHead(16, 5, (12, 24, 36)).state_dict()
+    reference_state = reference.DeepLabHead(16, 5, (12, 24, 36)).state_dict()
 
-    assert {name: tensor.shape for name, tensor in ours.items()} == {name: tensor.shape for name, tensor in theirs.items()}
+    assert {name: tensor.shape for name, tensor in state.items()} == {
+        name: tensor.shape for name, tensor in reference_state.items()
+    }
 
 
 def test_auxiliary_head_gives_logits_on_its_own_grid() -> None:

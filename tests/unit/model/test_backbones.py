@@ -25,13 +25,13 @@ def test_stages_have_the_declared_channels_and_strides(name: str, output_stride:
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "timm:mobilenetv2_100"])
-def test_only_the_stages_asked_for_are_given(name: str) -> None:
+def test_only_the_requested_stages_are_returned(name: str) -> None:
     backbone = build_backbone(name, 16, ("out",))
 
     assert list(backbone.module.eval()(torch.randn(1, 3, 32, 32))) == ["out"]
 
 
-def test_dilation_takes_the_place_of_stride_beyond_the_output_stride() -> None:
+def test_dilation_replaces_stride_beyond_the_output_stride() -> None:
     trunk = nn.Sequential(*(nn.Conv2d(1, 1, 3, stride=stride, padding=1) for stride in (2, 2, 1, 2, 1)))
 
     dilate(trunk, output_stride=2)
@@ -42,7 +42,7 @@ def test_dilation_takes_the_place_of_stride_beyond_the_output_stride() -> None:
     assert trunk(torch.randn(1, 1, 20, 30)).shape == (1, 1, 10, 15)
 
 
-def test_a_dilated_trunk_sees_what_the_strided_one_saw() -> None:
+def test_a_dilated_trunk_agrees_with_the_strided_one() -> None:
     strided = nn.Sequential(*(nn.Conv2d(1, 1, 3, stride=stride, padding=1) for stride in (2, 2, 1)))
     dense = nn.Sequential(*(nn.Conv2d(1, 1, 3, stride=stride, padding=1) for stride in (2, 2, 1)))
     dense.load_state_dict(strided.state_dict())
@@ -62,7 +62,7 @@ def test_a_pooling_beyond_the_output_stride_keeps_the_grid() -> None:
     assert trunk(torch.randn(1, 1, 20, 30)).shape == (1, 1, 10, 15)
 
 
-def test_a_backbone_without_a_stage_at_stride_4_is_refused_where_it_is_read() -> None:
+def test_low_level_features_require_a_stage_at_stride_4() -> None:
     with pytest.raises(ConfigurationError, match=r"cannot be dilated|none at 4"):
         build_backbone("timm:levit_128", 16, ("out", "low"))
 
@@ -77,14 +77,14 @@ def test_low_level_features_are_read_within_a_unit(name: str) -> None:
     assert features.min() >= 0  # After an activation, unlike the unit's output.
 
 
-def test_a_backbone_without_such_units_is_refused() -> None:
+def test_a_backbone_without_depthwise_units_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"low_level_tap 'depthwise': backbone 'resnet50' .*: mobilenet_v3_large, "):
         build_backbone("resnet50", 16, ("out", LOW_DEPTHWISE))
 
 
 @pytest.mark.parametrize("side", [32, 33, 41])
 @pytest.mark.parametrize("kernel", [3, 5])
-def test_a_trailing_padding_moves_cells_by_one_of_the_input_and_keeps_the_grid(side: int, kernel: int) -> None:
+def test_trailing_padding_moves_cells_by_one_input_pixel_and_keeps_the_grid(side: int, kernel: int) -> None:
     conv = nn.Conv2d(1, 1, kernel, stride=2, padding=kernel // 2)
     trunk = nn.Sequential(conv)
     pad_after(trunk, (2,))
@@ -99,6 +99,6 @@ def test_a_trailing_padding_moves_cells_by_one_of_the_input_and_keeps_the_grid(s
 
 
 @pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2_vainf", "timm:mobilenetv2_100"])
-def test_a_trailing_padding_is_refused_where_the_backbone_pads_otherwise(name: str) -> None:
+def test_trailing_padding_is_refused_for_backbones_that_pad_otherwise(name: str) -> None:
     with pytest.raises(ConfigurationError, match=r"trailing_padding \(2,\)"):
         build_backbone(name, 16, trailing_padding=(2,))

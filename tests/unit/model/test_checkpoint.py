@@ -24,24 +24,24 @@ from model import (
 from tests.support import metadata, quantization, write_checkpoint
 
 
-def test_a_checkpoint_comes_back_exactly(tmp_path: Path) -> None:
-    described = metadata()
-    network = build_model(described.model)
-    save_checkpoint(tmp_path / "new" / "a.safetensors", network, described)
+def test_a_saved_checkpoint_loads_unchanged(tmp_path: Path) -> None:
+    original_metadata = metadata()
+    network = build_model(original_metadata.model)
+    save_checkpoint(tmp_path / "new" / "a.safetensors", network, original_metadata)
 
     loaded = load_checkpoint(tmp_path / "new" / "a.safetensors")
 
-    assert loaded.metadata == described
+    assert loaded.metadata == original_metadata
     assert not loaded.network.training
     assert_same(loaded.network, network)
 
 
 @pytest.mark.slow
 def test_half_precision_rounds_convolutions_and_keeps_normalization_exact(tmp_path: Path) -> None:
-    described = metadata()
-    network = build_model(described.model)
+    original_metadata = metadata()
+    network = build_model(original_metadata.model)
     nn.init.constant_(network.get_parameter("classifier.2.weight"), 1.00001)
-    save_checkpoint(tmp_path / "a.safetensors", network, described, half=True)
+    save_checkpoint(tmp_path / "a.safetensors", network, original_metadata, half=True)
 
     loaded = load_checkpoint(tmp_path / "a.safetensors").network
 
@@ -63,7 +63,7 @@ def test_weights_beyond_half_precision_are_stored_exactly(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_refused_by_name_and_number(tmp_path: Path, value: float) -> None:
+def test_weights_that_are_not_finite_are_refused_with_their_name_and_count(tmp_path: Path, value: float) -> None:
     path = write_checkpoint(tmp_path / "a.safetensors")
     tensors = load_file(path)
     tensors["classifier.4.bias"][:2] = value
@@ -105,21 +105,21 @@ def test_metadata_is_replaced_and_the_weights_stay_as_stored(tmp_path: Path) -> 
 
 def test_metadata_of_another_network_is_refused(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "a.safetensors")
-    other = metadata(model=metadata().model.model_copy(update={"output_stride": 8}))
+    stride_8_metadata = metadata(model=metadata().model.model_copy(update={"output_stride": 8}))
 
     with pytest.raises(CheckpointError, match="different network"):
-        replace_metadata(path, other)
+        replace_metadata(path, stride_8_metadata)
 
 
-def test_a_quantized_graph_comes_back_byte_for_byte_beside_the_weights(tmp_path: Path) -> None:
+def test_a_quantized_graph_is_stored_byte_for_byte_beside_the_weights(tmp_path: Path) -> None:
     source, path = write_checkpoint(tmp_path / "a.safetensors"), tmp_path / "b.safetensors"
-    graph, described = QuantizedGraph(b"<xml/>", bytes(range(256))), metadata(quantization=quantization())
+    graph, quantized_metadata = QuantizedGraph(b"<xml/>", bytes(range(256))), metadata(quantization=quantization())
 
-    add_quantized_graph(path, source, graph, described)
+    add_quantized_graph(path, source, graph, quantized_metadata)
 
     assert read_quantized_graph(path) == graph
     loaded = load_checkpoint(path)
-    assert loaded.metadata == described
+    assert loaded.metadata == quantized_metadata
     assert_same(loaded.network, load_checkpoint(source).network)
 
 
@@ -127,38 +127,38 @@ def test_a_checkpoint_without_a_quantized_graph_has_none(tmp_path: Path) -> None
     assert read_quantized_graph(write_checkpoint(tmp_path / "a.safetensors")) is None
 
 
-def test_a_quantized_graph_must_be_described(tmp_path: Path) -> None:
+def test_a_quantized_graph_requires_quantization_metadata(tmp_path: Path) -> None:
     source = write_checkpoint(tmp_path / "a.safetensors")
 
     with pytest.raises(CheckpointError, match=r"b\.safetensors: .*`quantization`"):
         add_quantized_graph(tmp_path / "b.safetensors", source, QuantizedGraph(b"", b""), metadata())
 
 
-def test_weights_saved_anew_are_not_called_quantized(tmp_path: Path) -> None:
-    described = metadata(quantization=quantization())
+def test_saving_weights_drops_the_quantization(tmp_path: Path) -> None:
+    quantized_metadata = metadata(quantization=quantization())
 
-    save_checkpoint(tmp_path / "a.safetensors", build_model(described.model), described)
+    save_checkpoint(tmp_path / "a.safetensors", build_model(quantized_metadata.model), quantized_metadata)
 
     assert read_metadata(tmp_path / "a.safetensors") == metadata()
 
 
-def test_long_lists_of_keys_are_cut_with_their_number() -> None:
+def test_long_lists_of_keys_are_truncated_with_a_count() -> None:
     network = build_model(metadata().model)
 
     with pytest.raises(CheckpointError, match=rf"missing keys: .*, and {len(network.state_dict()) - 8} more$"):
         load_state_dict(network, {}, source="empty")
 
 
-def test_a_network_that_is_not_the_described_one_is_not_saved(tmp_path: Path) -> None:
-    other = build_model(metadata().model.model_copy(update={"num_classes": 5}))
+def test_a_network_that_does_not_match_its_metadata_is_not_saved(tmp_path: Path) -> None:
+    network = build_model(metadata().model.model_copy(update={"num_classes": 5}))
 
     with pytest.raises(CheckpointError, match="wrong shapes"):
-        save_checkpoint(tmp_path / "a.safetensors", other, metadata())
+        save_checkpoint(tmp_path / "a.safetensors", network, metadata())
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nothing\.safetensors: no such checkpoint"):
         load_checkpoint(tmp_path / "nothing.safetensors")
 
@@ -174,7 +174,7 @@ def test_a_pickle_is_refused_and_never_run(tmp_path: Path) -> None:
     assert not trace.exists()
 
 
-def test_a_checkpoint_cut_short_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "a.safetensors")
     path.write_bytes(path.read_bytes()[:-100])
 
@@ -182,7 +182,7 @@ def test_a_checkpoint_cut_short_is_refused(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
-def test_weights_without_metadata_are_refused_with_the_way_to_add_it(tmp_path: Path) -> None:
+def test_weights_without_metadata_are_refused_with_the_command_that_adds_it(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
 
     with pytest.raises(CheckpointError, match=r"without this project's metadata.*scripts\.import_weights"):
@@ -193,15 +193,15 @@ def test_only_a_file_with_metadata_is_a_checkpoint(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "bare.safetensors")
     torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
 
-    assert is_checkpoint(write_checkpoint(tmp_path / "own.safetensors"))
+    assert is_checkpoint(write_checkpoint(tmp_path / "checkpoint.safetensors"))
     assert not any(is_checkpoint(tmp_path / name) for name in ("bare.safetensors", "a.pth", "nothing.pth", "."))
 
 
-def test_metadata_of_a_network_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+def test_metadata_with_an_unknown_backbone_is_refused(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "a.safetensors")
-    described = json.loads(metadata().model_dump_json())
-    described["model"]["backbone"] = "resnet49"
-    save_file(load_file(path), path, {"deeplab": json.dumps(described)})
+    document = json.loads(metadata().model_dump_json())
+    document["model"]["backbone"] = "resnet49"
+    save_file(load_file(path), path, {"deeplab": json.dumps(document)})
 
     with pytest.raises(CheckpointError, match=r"unknown backbone 'resnet49', did you mean 'resnet\d+'"):
         load_checkpoint(path)

@@ -18,15 +18,15 @@ pytestmark = pytest.mark.slow
     "name",
     [pytest.param(name, marks=[pytest.mark.exhaustive] if "resnet101" in name else []) for name in TORCHVISION_MODELS],
 )
-def test_with_torchvisions_weights_the_logits_are_torchvisions(name: str) -> None:
+def test_logits_equal_torchvisions_with_the_same_weights(name: str) -> None:
     torch.manual_seed(0)
-    theirs = segmentation.__dict__[name](weights=None, weights_backbone=None, aux_loss=True).eval()
-    ours = build_model(TORCHVISION_MODELS[name]).eval()
-    load_state_dict(ours, theirs.state_dict(), source=name)
+    reference = segmentation.__dict__[name](weights=None, weights_backbone=None, aux_loss=True).eval()
+    network = build_model(TORCHVISION_MODELS[name]).eval()
+    load_state_dict(network, reference.state_dict(), source=name)
     images = torch.randn(2, 3, 97, 129)
 
     with torch.inference_mode():
-        expected, logits = theirs(images), ours(images)
+        expected, logits = reference(images), network(images)
 
     assert logits.keys() == expected.keys() == {"out", "aux"}
     for head, values in logits.items():
@@ -41,17 +41,17 @@ def test_no_constructor_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.socket.connect", refuse)
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", refuse)
 
-    with torch.device("meta"):  # Nothing is drawn for weights, which takes most of the time.
+    with torch.device("meta"):  # Skip drawing random weights, which takes most of the time.
         for name in BACKBONES:
             DeepLabV3(name, num_classes=2)
 
 
 @pytest.mark.parametrize(("output_stride", "rates"), [(8, [12, 24, 36]), (16, [6, 12, 18])])
-def test_rates_follow_the_output_stride(output_stride: int, rates: list[int]) -> None:
+def test_default_rates_follow_the_output_stride(output_stride: int, rates: list[int]) -> None:
     assert dilations(DeepLabV3("mobilenet_v2", 2, output_stride=output_stride)) == rates
 
 
-def test_given_rates_are_taken() -> None:
+def test_explicit_rates_replace_the_defaults() -> None:
     assert dilations(DeepLabV3("mobilenet_v2", 2, output_stride=16, atrous_rates=(3, 5))) == [3, 5]
 
 
@@ -76,7 +76,7 @@ def test_every_parameter_learns_from_both_heads() -> None:
     assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
 
 
-def test_an_impossible_output_stride_names_the_possible_ones() -> None:
+def test_an_invalid_output_stride_is_refused_with_the_valid_ones() -> None:
     with pytest.raises(ConfigurationError, match="output stride 32: must be one of 8, 16"):
         DeepLabV3("resnet50", output_stride=32)
 

@@ -7,27 +7,27 @@ from tests.support import calibration, metadata, quantization
 
 
 def test_metadata_survives_json() -> None:
-    described = metadata(quantization=quantization(), calibration=calibration(0.8))
+    original = metadata(quantization=quantization(), calibration=calibration(0.8))
 
-    assert CheckpointMetadata.model_validate_json(described.model_dump_json()) == described
+    assert CheckpointMetadata.model_validate_json(original.model_dump_json()) == original
 
 
-def test_the_temperature_is_that_of_the_calibration_or_else_1() -> None:
+def test_the_temperature_defaults_to_1() -> None:
     assert metadata(calibration=calibration(0.8)).temperature == 0.8
     assert metadata().temperature == 1.0
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.01, 21.0, float("nan")])
-def test_a_temperature_that_leaves_no_probabilities_is_refused(temperature: float) -> None:
+def test_a_temperature_out_of_range_is_refused(temperature: float) -> None:
     with pytest.raises(ConfigurationError, match="'temperature'"):
         Calibration.parse({**calibration(1.0).model_dump(), "temperature": temperature}, source="here")
 
 
-def test_what_a_quantization_cost_is_known_on_both_sides_or_not_at_all() -> None:
-    half = {**quantization().model_dump(), "miou_before": None}
+def test_the_mious_of_a_quantization_must_be_given_together() -> None:
+    incomplete = {**quantization().model_dump(), "miou_before": None}
 
     with pytest.raises(ConfigurationError, match="set both miou_before and miou_after, or neither"):
-        Quantization.parse(half, source="here")
+        Quantization.parse(incomplete, source="here")
 
 
 def test_an_unknown_key_is_refused_with_the_nearest() -> None:
@@ -35,14 +35,14 @@ def test_an_unknown_key_is_refused_with_the_nearest() -> None:
         ModelConfig.parse({"output_strid": 8}, source="here")
 
 
-def test_an_unknown_key_inside_a_section_is_compared_with_the_section() -> None:
+def test_an_unknown_key_in_a_section_is_refused_with_the_nearest_of_the_section() -> None:
     data = {**metadata().model_dump(), "resize": {"sise": 3}}
 
     with pytest.raises(ConfigurationError, match=r"unknown key 'resize\.sise', did you mean 'size'\?"):
         CheckpointMetadata.parse(data, source="here")
 
 
-def test_a_bad_value_is_named_with_its_key() -> None:
+def test_an_invalid_value_is_refused_with_its_key() -> None:
     with pytest.raises(ConfigurationError, match=r"here: 'output_stride': 4: Input should be 8 or 16"):
         ModelConfig.parse({"output_stride": 4}, source="here")
 
@@ -55,7 +55,7 @@ def test_a_bad_value_is_named_with_its_key() -> None:
         ("multi_grid", (1, 0), "at least one factor"),
     ],
 )
-def test_impossible_rates_are_refused(key: str, value: tuple[int, ...], message: str) -> None:
+def test_invalid_rates_are_refused(key: str, value: tuple[int, ...], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         ModelConfig.parse({key: value}, source="here")
 
@@ -68,7 +68,7 @@ def test_impossible_rates_are_refused(key: str, value: tuple[int, ...], message:
         ({"classes": ("background", "cat", "cat")}, "classes must be distinct; repeated: cat"),
     ],
 )
-def test_names_and_colours_must_fit_the_logits(change: dict[str, object], message: str) -> None:
+def test_classes_and_palette_must_match_the_logits(change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         CheckpointMetadata.parse({**metadata().model_dump(), **change}, source="here")
 
@@ -80,7 +80,7 @@ def test_values_cannot_be_changed() -> None:
         policy.size = 1  # type: ignore[misc]
 
 
-def test_the_palette_begins_as_vocs() -> None:
+def test_the_palette_begins_with_vocs_colours() -> None:
     assert voc_palette(5) == ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128))
     assert voc_palette(16)[15] == (192, 128, 128)
 

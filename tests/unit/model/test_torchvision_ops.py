@@ -32,7 +32,7 @@ assert is_compile_supported("cpu") and "torch._dynamo" in sys.modules
 
 
 @pytest.mark.slow
-def test_loading_a_checkpoint_leaves_torchs_compiler_to_those_who_call_it() -> None:
+def test_loading_a_checkpoint_does_not_import_torchs_compiler() -> None:
     result = subprocess.run(
         [sys.executable, "-c", WITHOUT_THE_COMPILER, DEFAULT_CHECKPOINT], cwd=ROOT, capture_output=True, text=True
     )
@@ -41,14 +41,14 @@ def test_loading_a_checkpoint_leaves_torchs_compiler_to_those_who_call_it() -> N
 
 
 @pytest.mark.slow
-def test_torchvision_imports_where_its_operators_cannot_be_loaded() -> None:
+def test_torchvision_imports_when_its_operators_cannot_be_loaded() -> None:
     """Run in a separate interpreter, because operators can be declared only once."""
     result = subprocess.run([sys.executable, "-c", WITHOUT_OPERATORS], cwd=ROOT, capture_output=True, text=True)
 
     assert result.returncode == 0, result.stderr
 
 
-def test_nothing_is_declared_where_torchvisions_own_operators_load(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_declared_when_torchvisions_operators_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision_ops, "_load_compiled_operators", lambda: True)
     monkeypatch.setattr("torch.library.define", lambda name, _: pytest.fail(f"{name} was declared"))
 

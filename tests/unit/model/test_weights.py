@@ -16,7 +16,7 @@ from scripts.samples import write_samples
 from tests.support import ROOT
 
 #: The classes in a photograph, largest first.
-_SHOWN = {
+_EXPECTED_CLASSES = {
     "objects": ("chelsea", ("cat",)),
     "scenes": ("temple", ("sky", "building", "tree")),
     "streets": ("street", ("vegetation", "building", "road", "sky")),
@@ -28,7 +28,7 @@ def test_every_checkpoint_has_a_name() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_checkpoint_is_small_and_says_where_it_is_from(name: str) -> None:
+def test_a_checkpoint_is_small_and_documents_its_provenance(name: str) -> None:
     metadata = read_metadata(MODELS[name])
 
     assert MODELS[name].stat().st_size <= 6_000_000
@@ -38,7 +38,7 @@ def test_a_checkpoint_is_small_and_says_where_it_is_from(name: str) -> None:
     assert MODELS[name].name in (ROOT / "docs" / "models.md").read_text()
 
 
-def test_what_scenes_was_never_taught_is_none_of_its_classes() -> None:
+def test_scenes_has_no_class_for_untrained_labels() -> None:
     """The first of ADE20K's 32 published labels is for anything else; the second is "wall"."""
     metadata = read_metadata(MODELS["scenes"])
 
@@ -49,14 +49,14 @@ def test_what_scenes_was_never_taught_is_none_of_its_classes() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
-def test_it_sees_what_its_photograph_shows(name: str, tmp_path: Path) -> None:
-    photograph, shown = _SHOWN[name]
+def test_a_model_recognizes_the_classes_in_its_photograph(name: str, tmp_path: Path) -> None:
+    photograph, expected = _EXPECTED_CLASSES[name]
     (path,) = write_samples(tmp_path, [photograph])
 
     result = Segmenter.load(MODELS[name], engine="torch")(path)
 
     shares = {segment.label: segment.fraction for segment in result.segments if segment.label != "background"}
-    assert set(sorted(shares, key=lambda label: -shares[label])[: len(shown)]) == set(shown)
+    assert set(sorted(shares, key=lambda label: -shares[label])[: len(expected)]) == set(expected)
     with Image.open(path) as image:
         assert np.asarray(result.label_map).shape == (image.height, image.width)
 
@@ -68,7 +68,7 @@ def test_it_sees_what_its_photograph_shows(name: str, tmp_path: Path) -> None:
         (["--model", "scenes", "--name", "rooms"], "leave out --checkpoint, --name and --class-names"),
     ],
 )
-def test_a_wrong_model_is_refused_in_one_sentence(
+def test_an_invalid_model_option_is_refused(
     options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*options, "--out", str(tmp_path)]) == 2
@@ -77,9 +77,9 @@ def test_a_wrong_model_is_refused_in_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_make_serves_each_model_under_its_name() -> None:
+def test_make_serve_packages_each_model_under_its_name() -> None:
     command = ["make", "-n", "serve", "MODELS=objects streets"]
-    planned = " ".join(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split())
+    commands = " ".join(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split())
 
-    assert "--out build/model-store --model objects --model streets" in planned
-    assert "--archive build/model-store/objects.mar --archive build/model-store/streets.mar" in planned
+    assert "--out build/model-store --model objects --model streets" in commands
+    assert "--archive build/model-store/objects.mar --archive build/model-store/streets.mar" in commands

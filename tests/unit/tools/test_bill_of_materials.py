@@ -17,7 +17,7 @@ from tools.serving_requirements import LockedPackage, locked
 
 pytestmark = pytest.mark.slow
 
-MOMENT = "1750000000"
+SOURCE_DATE_EPOCH = "1750000000"
 VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
 
 
@@ -25,51 +25,54 @@ VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
 def bill(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     file = tmp_path_factory.mktemp("bill") / "new" / "asgi.cdx.json"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SOURCE_DATE_EPOCH", MOMENT)
+        patch.setenv("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH)
         assert bill_of_materials.main(["asgi", "--out", str(file)]) == 0
     document: dict[str, Any] = json.loads(file.read_text())
     return document
 
 
-def test_it_keeps_the_schema(bill: dict[str, Any]) -> None:
+def test_the_bill_matches_the_schema(bill: dict[str, Any]) -> None:
     assert VALIDATOR.validate_str(json.dumps(bill)) is None
     assert VALIDATOR.validate_str(json.dumps({**bill, "packages": []})) is not None
 
 
-def test_it_lists_every_package_that_the_image_installs_with_its_hashes(bill: dict[str, Any]) -> None:
-    listed = {one["name"]: (one["version"], {digest["content"] for digest in one["hashes"]}) for one in bill["components"]}
+def test_the_bill_lists_every_installed_package_with_its_hashes(bill: dict[str, Any]) -> None:
+    listed = {
+        component["name"]: (component["version"], {digest["content"] for digest in component["hashes"]})
+        for component in bill["components"]
+    }
 
     image = {**locked("asgi"), **locked("torch-cpu")}
     assert listed == {name: (package.version, set(package.sha256)) for name, package in image.items()}
 
 
-def test_it_has_the_servers_pinned_packages_with_a_licence_each(bill: dict[str, Any]) -> None:
+def test_the_bill_has_the_servers_pinned_packages_with_their_licences(bill: dict[str, Any]) -> None:
     pinned = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    versions = {one["name"]: one["version"].partition("+")[0] for one in bill["components"]}
+    versions = {component["name"]: component["version"].partition("+")[0] for component in bill["components"]}
 
     for name in ("torch", "numpy", "pillow", "openvino", "starlette", "uvicorn", "rasterio"):
         assert f"{name}=={versions[name]}" in pinned
-    assert [one["name"] for one in bill["components"] if not one.get("licenses")] == []
+    assert [component["name"] for component in bill["components"] if not component.get("licenses")] == []
 
 
-def test_a_package_depends_on_what_it_needs(bill: dict[str, Any]) -> None:
-    needs = {
-        one["ref"].partition("@")[0]: {ref.partition("@")[0] for ref in one.get("dependsOn", ())}
-        for one in bill["dependencies"]
+def test_the_bill_records_dependencies_between_packages(bill: dict[str, Any]) -> None:
+    dependencies = {
+        entry["ref"].partition("@")[0]: {ref.partition("@")[0] for ref in entry.get("dependsOn", ())}
+        for entry in bill["dependencies"]
     }
 
-    assert {"pkg:pypi/anyio"} <= needs["pkg:pypi/starlette"]
-    assert needs["deeplab-serve-asgi"] == {one["bom-ref"].partition("@")[0] for one in bill["components"]}
+    assert {"pkg:pypi/anyio"} <= dependencies["pkg:pypi/starlette"]
+    assert dependencies["deeplab-serve-asgi"] == {component["bom-ref"].partition("@")[0] for component in bill["components"]}
 
 
-def test_it_is_the_same_twice_for_the_same_moment(bill: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", MOMENT)
+def test_the_bill_is_reproducible(bill: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH)
 
     assert json.loads(bill_of_materials.make_bill("asgi")) == bill
     assert bill["metadata"]["timestamp"] == "2025-06-15T15:06:40+00:00"
 
 
-def test_another_version_than_the_locks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_version_that_differs_from_the_lock_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bill_of_materials, "locked", lambda _: {"numpy": LockedPackage("numpy", "1.0", ("0" * 64,))})
 
     with pytest.raises(bill_of_materials.BillError, match=r"numpy is \S+ here and 1\.0 in the lock; `make setup`"):

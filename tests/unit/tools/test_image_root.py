@@ -1,4 +1,4 @@
-"""Execution of a Containerfile without an engine: what is read, in which order, and what is then run."""
+"""Execution of a Containerfile without an engine: parsing, the order of instructions, and the command of the image."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ def containerfile(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("file", CONTAINERFILES, ids=lambda file: file.stem)
-def test_every_instruction_of_ours_is_known(file: Path) -> None:
+def test_the_builder_supports_every_instruction_of_the_containerfiles(file: Path) -> None:
     names = [name for name, _ in instructions(file)]
 
     assert names[:2] == ["ARG", "FROM"]
@@ -58,14 +58,14 @@ def test_every_instruction_of_ours_is_known(file: Path) -> None:
     assert all(hasattr(Builder, f"_{name.lower()}") for name in names)
 
 
-def test_instructions_keep_their_order_without_comments_and_with_their_continued_lines(tmp_path: Path) -> None:
-    read = list(instructions(containerfile(tmp_path, TWO_STAGES)))
+def test_instructions_keep_their_order_and_join_continued_lines(tmp_path: Path) -> None:
+    parsed = list(instructions(containerfile(tmp_path, TWO_STAGES)))
 
-    assert [name for name, _ in read][:6] == ["ARG", "FROM", "COPY", "FROM", "ARG", "COPY"]
-    assert dict(read)["ENV"].split() == ["HOME=/tmp", 'GREETING="good', 'day"']
+    assert [name for name, _ in parsed][:6] == ["ARG", "FROM", "COPY", "FROM", "ARG", "COPY"]
+    assert dict(parsed)["ENV"].split() == ["HOME=/tmp", 'GREETING="good', 'day"']
 
 
-def test_a_stage_has_its_base_and_what_it_copies_and_nothing_of_another_stage(base: Path, tmp_path: Path) -> None:
+def test_a_stage_contains_only_its_base_and_copied_files(base: Path, tmp_path: Path) -> None:
     root = build(containerfile(tmp_path, TWO_STAGES), base, tmp_path / "out", {"SOURCE": "pyproject.toml"})
 
     assert root == tmp_path / "out" / "server"
@@ -76,29 +76,29 @@ def test_a_stage_has_its_base_and_what_it_copies_and_nothing_of_another_stage(ba
     assert [path.name for path in base.iterdir()] == ["of-the-base"]
 
 
-def test_it_is_run_as_the_image_says(base: Path, tmp_path: Path) -> None:
+def test_the_command_follows_the_images_instructions(base: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     root = build(containerfile(tmp_path, TWO_STAGES), base, out, {})
 
-    words = command(out, None, ["127.0.0.1", "--port", "9"])
-    set_user = words.index("/usr/bin/setpriv")
+    arguments = command(out, None, ["127.0.0.1", "--port", "9"])
+    set_user = arguments.index("/usr/bin/setpriv")
 
-    assert words[set_user - 3 : set_user] == [str(root), "/cache /tmp", ""]
-    assert words[set_user + 1 : set_user + 5] == ["--reuid", "65532", "--regid", "65532"]
-    assert words[words.index("-C") + 1] == "/work"
-    assert {"HOME=/tmp", "GREETING=good day"} <= {*words}
-    assert words[-5:] == ["/bin/server", "--host", "127.0.0.1", "--port", "9"]
+    assert arguments[set_user - 3 : set_user] == [str(root), "/cache /tmp", ""]
+    assert arguments[set_user + 1 : set_user + 5] == ["--reuid", "65532", "--regid", "65532"]
+    assert arguments[arguments.index("-C") + 1] == "/work"
+    assert {"HOME=/tmp", "GREETING=good day"} <= {*arguments}
+    assert arguments[-5:] == ["/bin/server", "--host", "127.0.0.1", "--port", "9"]
     assert command(out, None, [])[-3:] == ["/bin/server", "--host", "0.0.0.0"]  # noqa: S104
     assert json.loads((out / "image.json").read_text())["volumes"] == ["/cache", "/tmp"]  # noqa: S108
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "message"),
     [
         ("ADD https://example.org/file /file", r"ADD https://example\.org/file /file: this instruction is not supported"),
         ("COPY no-such-file /file", "COPY no-such-file: there is no such file in"),
     ],
 )
-def test_what_it_cannot_execute_is_named(line: str, says: str, base: Path, tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=says):
+def test_unsupported_instructions_and_missing_files_are_reported(line: str, message: str, base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=message):
         build(containerfile(tmp_path, f"FROM ${{BASE_IMAGE}} AS server\n{line}\n"), base, tmp_path / "out", {})

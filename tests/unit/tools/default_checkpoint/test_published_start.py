@@ -33,8 +33,8 @@ NETWORKS = {
 }
 
 
-class Start(nn.Module):
-    """Build a network of the kind that training starts from: no atrous branch, no 3×3 convolution in the head."""
+class StartNetwork(nn.Module):
+    """The kind of network that training starts from: no atrous branch, no 3×3 convolution in the head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,9 +53,9 @@ class Start(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def start() -> Start:
+def start() -> StartNetwork:
     torch.manual_seed(0)
-    network = Start()
+    network = StartNetwork()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean = torch.randn_like(module.bias) * 0.1
@@ -63,7 +63,7 @@ def start() -> Start:
     return network.eval()
 
 
-def begun(start: Start, kind: str, *, centred: bool) -> Network:
+def initialized_network(start: StartNetwork, kind: str, *, centred: bool) -> Network:
     torch.manual_seed(1)
     network = build_model(NETWORKS[kind]).eval()
     begin_from(network, start.state_dict(), centred=centred)
@@ -72,18 +72,18 @@ def begun(start: Start, kind: str, *, centred: bool) -> Network:
 
 @pytest.mark.parametrize("kind", NETWORKS)
 @torch.inference_mode()
-def test_training_begins_exactly_at_the_starts_function(start: Start, kind: str) -> None:
+def test_an_initialized_network_computes_what_the_start_network_does(start: StartNetwork, kind: str) -> None:
     images = torch.randn(1, 3, 96, 128)
 
-    logits = begun(start, kind, centred=False)(images)["out"]
+    logits = initialized_network(start, kind, centred=False)(images)["out"]
 
     expected = F.interpolate(start(images), logits.shape[-2:], mode="bilinear", align_corners=False)
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-3)
 
 
 @torch.inference_mode()
-def test_what_the_decoder_adds_is_random_and_not_yet_heard(start: Start) -> None:
-    network = begun(start, "v3+", centred=False)
+def test_the_decoders_low_level_features_begin_with_zero_weight(start: StartNetwork) -> None:
+    network = initialized_network(start, "v3+", centred=False)
     assert isinstance(network, DeepLabV3Plus)
     before = network(images := torch.randn(1, 3, 64, 64))["out"]
 
@@ -95,29 +95,29 @@ def test_what_the_decoder_adds_is_random_and_not_yet_heard(start: Start) -> None
 
 @pytest.mark.parametrize("kind", ["v3", "v3 separable"])
 @torch.inference_mode()
-def test_centred_cells_mean_what_lies_around_them(start: Start, kind: str) -> None:
+def test_centred_cells_average_their_neighbours(start: StartNetwork, kind: str) -> None:
     images = torch.randn(1, 3, 96, 128)
-    here, centred = (begun(start, kind, centred=value) for value in (False, True))
-    assert isinstance(here, DeepLabV3)
+    uncentred, centred = (initialized_network(start, kind, centred=value) for value in (False, True))
+    assert isinstance(uncentred, DeepLabV3)
     assert isinstance(centred, DeepLabV3)
 
-    features = here.classifier.aspp(here.backbone(images)["out"])
+    features = uncentred.classifier.aspp(uncentred.backbone(images)["out"])
 
-    moved = centred.classifier[1](features)
-    torch.testing.assert_close(moved[..., :-1, :-1], F.avg_pool2d(features, 2, stride=1))
+    averaged = centred.classifier[1](features)
+    torch.testing.assert_close(averaged[..., :-1, :-1], F.avg_pool2d(features, 2, stride=1))
 
 
 @torch.inference_mode()
-def test_a_centred_decoder_moves_by_two_of_its_cells(start: Start) -> None:
+def test_a_centred_decoder_moves_by_two_of_its_cells(start: StartNetwork) -> None:
     images = torch.randn(1, 3, 96, 128)
-    here, centred = (begun(start, "v3+", centred=value)(images)["out"] for value in (False, True))
+    uncentred, centred = (initialized_network(start, "v3+", centred=value)(images)["out"] for value in (False, True))
 
-    torch.testing.assert_close(centred[..., :-2, :-2], here[..., 2:, 2:], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(centred[..., :-2, :-2], uncentred[..., 2:, 2:], atol=1e-4, rtol=1e-3)
 
 
 @torch.inference_mode()
-def test_measured_statistics_leave_the_carried_channels_alone(start: Start) -> None:
-    network = begun(start, "v3+", centred=False)
+def test_measured_statistics_leave_the_carried_channels_alone(start: StartNetwork) -> None:
+    network = initialized_network(start, "v3+", centred=False)
     images = torch.randn(1, 3, 64, 64)
     before = network(images)["out"]
     for name in ("refine.0.4", "refine.1.4"):
@@ -132,7 +132,7 @@ def test_measured_statistics_leave_the_carried_channels_alone(start: Start) -> N
 
 
 @pytest.mark.parametrize("kind", ["v3 separable", "v3+"])
-def test_random_layers_get_the_statistics_of_the_training_crops(start: Start, kind: str, tmp_path: Path) -> None:
+def test_random_layers_get_the_statistics_of_the_training_crops(start: StartNetwork, kind: str, tmp_path: Path) -> None:
     save_file(start.state_dict(), tmp_path / "start.safetensors")
     config = TrainingConfig(model=NETWORKS[kind], epochs=1)
     torch.manual_seed(1)
@@ -148,12 +148,12 @@ def test_random_layers_get_the_statistics_of_the_training_crops(start: Start, ki
     assert {layer.momentum for layer in layers} == {nn.BatchNorm2d(1).momentum}
 
 
-def test_the_recipe_is_a_configuration() -> None:
+def test_the_recipe_is_a_valid_configuration() -> None:
     assert TrainingConfig.read(RECIPE).model.num_classes == 21
 
 
 @torch.inference_mode()
-def test_as_a_teacher_the_start_sees_the_image_moved(start: Start) -> None:
+def test_the_centred_teacher_shifts_its_input_by_half_a_cell(start: StartNetwork) -> None:
     images = torch.randn(1, 3, 64, 96)
 
     logits = CentredTeacher(start.state_dict()).eval()(images)
@@ -161,7 +161,7 @@ def test_as_a_teacher_the_start_sees_the_image_moved(start: Start) -> None:
     torch.testing.assert_close(logits, start(shift_by_half_a_cell(images, 16)), atol=1e-4, rtol=1e-3)
 
 
-def test_the_centred_view_moves_by_half_a_cell_and_keeps_the_size() -> None:
+def test_shifting_by_half_a_cell_keeps_the_size() -> None:
     images = torch.arange(32.0).expand(1, 1, 32, 32)
 
     view = shift_by_half_a_cell(images, 16)
@@ -170,7 +170,7 @@ def test_the_centred_view_moves_by_half_a_cell_and_keeps_the_size() -> None:
     assert view[0, 0, 0, :24].tolist() == list(range(8, 32))
 
 
-def test_start_weights_of_another_kind_are_refused_by_their_keys(start: Start, tmp_path: Path) -> None:
+def test_start_weights_with_missing_or_unexpected_keys_are_refused(start: StartNetwork, tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(1)}, tmp_path / "a.safetensors")
 
     with pytest.raises(CheckpointError, match=r"a\.safetensors: has no key 'aspp_conv1x1\.0\.weight'"):
@@ -179,7 +179,7 @@ def test_start_weights_of_another_kind_are_refused_by_their_keys(start: Start, t
         begin_from(build_model(V3), {**start.state_dict(), "features.99.weight": torch.zeros(1)}, centred=False)
 
 
-def test_a_network_without_such_a_beginning_is_refused(start: Start) -> None:
+def test_a_decoder_that_is_not_separable_is_refused(start: StartNetwork) -> None:
     network = build_model(NETWORKS["v3+"].model_copy(update={"separable": False}))
 
     with pytest.raises(ConfigurationError, match="separable: true"):

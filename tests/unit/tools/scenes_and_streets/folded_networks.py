@@ -18,18 +18,18 @@ class FoldedLayers:
     def __call__(
         self, name: str, image: Tensor, out: int, kernel: int = 1, stride: int = 1, rate: int = 1, *, depthwise: bool = False
     ) -> Tensor:
-        into = image.shape[1]
-        group = 1 if depthwise else into
+        in_channels = image.shape[1]
+        group_channels = 1 if depthwise else in_channels
         if f"{name}.weight" not in self.weights:
-            spread = (2 / (group * kernel**2)) ** 0.5
-            self.weights[f"{name}.weight"] = torch.randn(out, group, kernel, kernel, generator=self._random) * spread
+            std = (2 / (group_channels * kernel**2)) ** 0.5
+            self.weights[f"{name}.weight"] = torch.randn(out, group_channels, kernel, kernel, generator=self._random) * std
             self.weights[f"{name}.bias"] = torch.randn(out, generator=self._random) * 0.1
-        padding = [edge for side in (image.shape[3], image.shape[2]) for edge in same(side, kernel, stride, rate)]
+        padding = [edge for side in (image.shape[3], image.shape[2]) for edge in same_padding(side, kernel, stride, rate)]
         weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
-        return F.conv2d(F.pad(image, padding), weight, bias, stride, 0, rate, into if depthwise else 1)
+        return F.conv2d(F.pad(image, padding), weight, bias, stride, 0, rate, in_channels if depthwise else 1)
 
 
-def same(side: int, kernel: int, stride: int, rate: int) -> tuple[int, int]:
+def same_padding(side: int, kernel: int, stride: int, rate: int) -> tuple[int, int]:
     total = max((-(-side // stride) - 1) * stride + (kernel - 1) * rate + 1 - side, 0)
     return total // 2, total - total // 2
 
@@ -40,16 +40,16 @@ def pyramid(layers: FoldedLayers, image: Tensor, channels: int) -> Tensor:
     return layers("project.0", torch.cat([pooled, local], 1), channels).relu()
 
 
-def at_first_cells(image: Tensor, side: int) -> Tensor:
+def resize_legacy(image: Tensor, side: int) -> Tensor:
     """Enlarge as TensorFlow 1 does: pixel `i` is at `i * in / out`."""
     for axis in (2, 3):
         count = image.shape[axis]
-        place = torch.arange(side) * count / side
-        low = place.floor().long()
+        position = torch.arange(side) * count / side
+        low = position.floor().long()
         shape = [side if number == axis else 1 for number in range(4)]
-        share = (place - low).view(shape)
+        fraction = (position - low).view(shape)
         high = (low + 1).clamp_max(count - 1)
-        image = image.index_select(axis, low) * (1 - share) + image.index_select(axis, high) * share
+        image = image.index_select(axis, low) * (1 - fraction) + image.index_select(axis, high) * fraction
     return image
 
 
@@ -59,19 +59,19 @@ def scenes(layers: FoldedLayers, image: Tensor) -> Tensor:
     units += [(6, 64, s, 1) for s in (2, 1, 1, 1)] + [(6, 96, 1, 1)] * 3 + [(6, 160, 1, rate) for rate in (1, 2, 2)]
     low = image
     for number, (expansion, channels, stride, rate) in enumerate([*units, (6, 320, 1, 2)], 1):
-        name, into, inner = f"features.{number}.conv", image, image
+        name, shortcut, inner = f"features.{number}.conv", image, image
         if expansion > 1:
             inner = layers(f"{name}.0.0", image, image.shape[1] * expansion).clamp(0, 6)
         depthwise = f"{name}.1.0" if expansion > 1 else f"{name}.0.0"
         inner = layers(depthwise, inner, inner.shape[1], 3, stride, rate, depthwise=True).clamp(0, 6)
         low = inner if number == 3 else low
         image = layers(f"{name}.{2 if expansion > 1 else 1}", inner, channels)
-        image = image + into if into.shape == image.shape else image
-    image = torch.cat([at_first_cells(pyramid(layers, image, 256), side // 4), layers("low_level.0", low, 48).relu()], 1)
+        image = image + shortcut if shortcut.shape == image.shape else image
+    image = torch.cat([resize_legacy(pyramid(layers, image, 256), side // 4), layers("low_level.0", low, 48).relu()], 1)
     for number in (0, 2):
         image = layers(f"decoder.{number}", image, image.shape[1], 3, depthwise=True).relu()
         image = layers(f"decoder.{number + 1}", image, 256).relu()
-    return at_first_cells(layers("classifier", image, 32), side)
+    return resize_legacy(layers("classifier", image, 32), side)
 
 
 def streets(layers: FoldedLayers, image: Tensor) -> Tensor:
@@ -80,14 +80,14 @@ def streets(layers: FoldedLayers, image: Tensor) -> Tensor:
     fused = [(8, 24, 2), *[(4, 24, 1)] * 3, (8, 40, 2), *[(4, 40, 1)] * 3]
     depthwise = [(8, 72, 3, 2, 1), *[(4, 72, 3, 1, 1)] * 3, (8, 72, 3, 1, 1), *[(4, 72, 3, 1, 1)] * 3]
     depthwise += [(8, 120, 5, 1, 1), *[(4, 120, 5, 1, 2)] * 3, (8, 144, 3, 1, 2)]
-    for number, (expansion, channels, *rest) in enumerate([*fused, *depthwise], 1):
-        name, into = f"blocks.{number}", image
-        if len(rest) == 1:
-            image = layers(f"{name}.expand", image, image.shape[1] * expansion, 3, rest[0]).relu()
+    for number, (expansion, channels, *convolution_arguments) in enumerate([*fused, *depthwise], 1):
+        name, shortcut = f"blocks.{number}", image
+        if len(convolution_arguments) == 1:
+            image = layers(f"{name}.expand", image, image.shape[1] * expansion, 3, convolution_arguments[0]).relu()
         else:
             image = layers(f"{name}.expand", image, image.shape[1] * expansion).relu()
-            image = layers(f"{name}.depthwise", image, image.shape[1], *rest, depthwise=True).relu()
+            image = layers(f"{name}.depthwise", image, image.shape[1], *convolution_arguments, depthwise=True).relu()
         image = layers(f"{name}.project", image, channels)
-        image = image + into if expansion == 4 else image
+        image = image + shortcut if expansion == 4 else image
     image = layers("classifier", pyramid(layers, layers("head", image, 1280).relu(), 128), 19)
     return F.interpolate(image, (side, side), mode="bilinear", align_corners=True)

@@ -1,4 +1,4 @@
-"""The check of a calibration against annotations of PASCAL VOC, which has different classes."""
+"""Checks of a calibration against annotations of PASCAL VOC, which has different classes."""
 
 from pathlib import Path
 
@@ -21,15 +21,17 @@ from tools.scenes_and_streets.published_networks import PUBLISHED
 #: VOC's indices.
 BACKGROUND, BUS, CAT, CHAIR, PERSON, VOID = 0, 6, 8, 9, 15, 255
 CLASSES = ("wall", "person", "chair", "armchair")
-WALL, OUR_PERSON, OUR_CHAIR, ARMCHAIR = range(4)
-SHARED_HERE = SharedClasses.find({"person": ("person",), "chair": ("chair", "armchair")}, CLASSES)
+WALL, MODEL_PERSON, MODEL_CHAIR, ARMCHAIR = range(4)
+SHARED_CLASSES = SharedClasses.find({"person": ("person",), "chair": ("chair", "armchair")}, CLASSES)
 #: Pixels with all of a model's labels, over annotations of every kind.
 ANNOTATED = np.array([[BACKGROUND, PERSON, CHAIR, CHAIR], [CAT, VOID, PERSON, BACKGROUND]], np.uint8)
-PREDICTED = np.array([[WALL, OUR_PERSON, OUR_CHAIR, ARMCHAIR], [OUR_PERSON, OUR_PERSON, OUR_CHAIR, OUR_PERSON]], np.uint8)
+PREDICTED = np.array(
+    [[WALL, MODEL_PERSON, MODEL_CHAIR, ARMCHAIR], [MODEL_PERSON, MODEL_PERSON, MODEL_CHAIR, MODEL_PERSON]], np.uint8
+)
 
 
 def segmentation(label_map: np.ndarray, confidence: float) -> Segmentation:
-    """Give each label this probability, and the next class the rest."""
+    """Give each label this probability, and the next class the remainder."""
     probabilities = np.zeros((len(CLASSES), *label_map.shape), np.float32)
     for shift, value in ((0, confidence), (1, 1 - confidence)):
         np.put_along_axis(probabilities, (label_map[None].astype(int) + shift) % len(CLASSES), value, axis=0)
@@ -37,29 +39,29 @@ def segmentation(label_map: np.ndarray, confidence: float) -> Segmentation:
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_shared_classes_are_known_to_both(name: str) -> None:
+def test_shared_classes_exist_in_both_lists_of_classes(name: str) -> None:
     shared = SharedClasses.find(SHARED[name], PUBLISHED[name].classes)
 
     assert shared.names == tuple(SHARED[name])
     assert set(shared.of_voc.tolist()) >= set(range(len(shared.names)))
 
 
-def test_pixels_of_classes_that_are_not_shared_count_for_nothing() -> None:
-    confusion = SHARED_HERE.confusion(segmentation(PREDICTED, 0.8), ANNOTATED)
+def test_the_confusion_ignores_pixels_annotated_as_other_classes() -> None:
+    confusion = SHARED_CLASSES.confusion(segmentation(PREDICTED, 0.8), ANNOTATED)
 
     # Truth by row, prediction by column: person, chair, neither. A cat and void were taken for a person.
     assert confusion.tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 1]]
     np.testing.assert_allclose(intersection_over_union(confusion), [1 / 3, 2 / 3])
 
 
-def test_an_iou_of_nothing_is_no_number() -> None:
+def test_the_iou_without_pixels_is_nan() -> None:
     assert np.isnan(intersection_over_union(np.zeros((3, 3), np.int64))).all()
 
 
-def test_labels_of_shared_classes_alone_are_judged_with_the_confidence_of_all_that_share_a_name() -> None:
-    sample = SHARED_HERE.sample(segmentation(PREDICTED, 0.8), ANNOTATED, 100, seed=0)
+def test_reliability_adds_up_the_confidence_of_classes_that_share_a_name() -> None:
+    sample = SHARED_CLASSES.sample(segmentation(PREDICTED, 0.8), ANNOTATED, 100, seed=0)
 
-    reliability = SHARED_HERE.reliability(sample, 1.0)
+    reliability = SHARED_CLASSES.reliability(sample, 1.0)
 
     # Correct: a person, a chair, an armchair. Wrong: a person labelled as chair, background labelled as person.
     assert reliability.pixels.sum() == 5
@@ -70,7 +72,7 @@ def test_labels_of_shared_classes_alone_are_judged_with_the_confidence_of_all_th
 
 @pytest.mark.slow
 @pytest.mark.parametrize("agrees", [True, pytest.param(False, marks=pytest.mark.exhaustive)])
-def test_a_temperature_is_kept_where_annotations_agree(
+def test_a_temperature_is_written_only_if_annotations_agree(
     agrees: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = ModelConfig(backbone="mobilenet_v2", num_classes=len(CLASSES), output_stride=16)
@@ -83,14 +85,14 @@ def test_a_temperature_is_kept_where_annotations_agree(
     (prediction,) = load(checkpoint, InferenceOptions(), engine="torch").predict([tmp_path / "published/images/a.png"])
     # The published network always agrees, so the temperature falls and confidence grows.
     Image.fromarray(prediction.label_map).save(tmp_path / "published/masks/a.png")
-    right = np.array([BACKGROUND, PERSON, CHAIR, CHAIR], np.uint8)[prediction.label_map]
-    wrong = np.array([BACKGROUND, CHAIR, PERSON, PERSON], np.uint8)[prediction.label_map]
-    Image.fromarray(right if agrees else wrong).save(tmp_path / "voc/SegmentationClass/a.png")
+    agreeing = np.array([BACKGROUND, PERSON, CHAIR, CHAIR], np.uint8)[prediction.label_map]
+    disagreeing = np.array([BACKGROUND, CHAIR, PERSON, PERSON], np.uint8)[prediction.label_map]
+    Image.fromarray(agreeing if agrees else disagreeing).save(tmp_path / "voc/SegmentationClass/a.png")
 
-    calibrate(checkpoint, open_data(tmp_path / "published"), open_data(tmp_path / "voc"), SHARED_HERE, "torch")
+    calibrate(checkpoint, open_data(tmp_path / "published"), open_data(tmp_path / "voc"), SHARED_CLASSES, "torch")
 
-    made = read_metadata(checkpoint).calibration
-    assert (made is not None) == agrees
-    assert made is None or made.temperature < 1
+    calibration = read_metadata(checkpoint).calibration
+    assert (calibration is not None) == agrees
+    assert calibration is None or calibration.temperature < 1
     assert ("annotations disagree, so nothing was written" in capsys.readouterr().out) != agrees
     assert (tmp_path / "a.reliability.png").is_file()

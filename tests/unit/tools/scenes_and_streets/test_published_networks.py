@@ -17,7 +17,7 @@ from tools.scenes_and_streets.taught_weights import PublishedTeacher
 
 pytestmark = pytest.mark.slow
 
-PLAIN: dict[str, Callable[[FoldedLayers, Tensor], Tensor]] = {
+REFERENCE_NETWORKS: dict[str, Callable[[FoldedLayers, Tensor], Tensor]] = {
     "scenes": folded_networks.scenes,
     "streets": folded_networks.streets,
 }
@@ -28,12 +28,12 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_the_family_computes_what_the_published_network_does(name: str, tmp_path: Path) -> None:
+def test_logits_equal_the_published_networks(name: str, tmp_path: Path) -> None:
     published = PUBLISHED[name]
     side = 16 * 5 + published.side % 16
     image, layers = torch.randn(1, 3, side, side), FoldedLayers()
     with torch.inference_mode():
-        expected = PLAIN[name](layers, image)
+        expected = REFERENCE_NETWORKS[name](layers, image)
     save_file(layers.weights, tmp_path / "folded.safetensors")
 
     with torch.inference_mode():
@@ -43,11 +43,11 @@ def test_the_family_computes_what_the_published_network_does(name: str, tmp_path
     assert logits.shape[1] == len(published.classes) == len(published.palette) == len(set(published.palette))
 
 
-def test_the_recipe_trains_the_network_that_the_published_state_fits(name: str, tmp_path: Path) -> None:
+def test_the_published_state_fits_the_recipes_network(name: str, tmp_path: Path) -> None:
     published, layers = PUBLISHED[name], FoldedLayers()
     side = 32 + published.side % 16
     with torch.inference_mode():
-        PLAIN[name](layers, torch.randn(1, 3, side, side))
+        REFERENCE_NETWORKS[name](layers, torch.randn(1, 3, side, side))
     save_file(layers.weights, tmp_path / "folded.safetensors")
 
     recipe = TrainingConfig.read(FOLDER / f"{name}.yaml")
@@ -58,7 +58,7 @@ def test_the_recipe_trains_the_network_that_the_published_state_fits(name: str, 
 
 
 @pytest.mark.parametrize(("name", "size"), [("scenes", (512, 384)), ("streets", (49, 65))])
-def test_the_teacher_sees_images_as_the_published_network_did(name: str, size: tuple[int, int]) -> None:
+def test_the_teacher_pads_images_as_the_published_network_expects(name: str, size: tuple[int, int]) -> None:
     """`scenes` saw squares padded with the mean colour, `streets` sizes with remainder 1 modulo 16."""
 
     class Recorder(nn.Module):
@@ -78,7 +78,7 @@ def test_the_teacher_sees_images_as_the_published_network_did(name: str, size: t
         assert not network.images[..., 384:].any()
 
 
-def test_a_file_of_another_network_is_named(tmp_path: Path) -> None:
+def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
     save_file({"conv9.weight": torch.zeros(1, 1, 1, 1), "conv9.bias": torch.zeros(1)}, tmp_path / "other.safetensors")
 
     with pytest.raises(CheckpointError, match=r"other\.safetensors: has a layer 'conv9'"):
@@ -98,7 +98,7 @@ def test_a_moved_kernel_reads_a_slope_further_right_and_down(cells: float) -> No
     assert moved.isfinite().all()
 
 
-def test_muting_keeps_grey_and_takes_colour() -> None:
+def test_muting_keeps_grey_and_reduces_colour() -> None:
     grey, red = torch.tensor([0.3, 0.3, 0.3]), torch.tensor([1.0, 0.0, 0.0])
 
     torch.testing.assert_close(muting() @ grey, grey)
