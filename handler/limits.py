@@ -58,5 +58,5 @@ class Limits(StrictModel):
 
     def shared_by(self, images: int) -> "Limits":
         """Return the limits for each of a call's `images`, so that the call costs no more than one maximal image."""
-        shared = ("max_pixels", "max_network_pixels", "max_refined_values", "max_response_bytes")
-        return self.model_copy(update={name: getattr(self, name) // images for name in shared})
+        shared_fields = ("max_pixels", "max_network_pixels", "max_refined_values", "max_response_bytes")
+        return self.model_copy(update={name: getattr(self, name) // images for name in shared_fields})

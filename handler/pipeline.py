@@ -248,7 +248,7 @@ class Pipeline:
         if request.explain:
             return self._within_limit(request, self._explain(decoded, observe))
         result = self.label(decoded, logits, observe)
-        observation = observe_answer(decoded.image, result, sampled=request.sampled)
+        observation = observe_answer(decoded.image, result, with_sample=request.sampled)
         return replace(self.encode(request, result, observe), observation=observation)
 
     def label(self, decoded: DecodedRequest, logits: Sequence[Logits], observe: Observer = ignore) -> Segmentation:

@@ -20,8 +20,8 @@ _STRIP_PIXELS = 1 << 18
 _EQUIVALENT = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 
 #: Modes of more than 8 bits.
-_DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-_AS_IT_IS = ReadingOptions()
+_DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+_DEFAULT_READING = ReadingOptions()
 
 #: Yields strips: rows, colours in sRGB, and opacity.
 _Strips = Callable[[], Iterator[tuple[slice, Image.Image, Image.Image | None]]]
@@ -56,31 +56,31 @@ class _Layers:
     alpha: Image.Image | None = None
 
 
-def write_rgb(image: Image.Image, encoding: SampleEncoding, out: RGBImage, reading: ReadingOptions = _AS_IT_IS) -> None:
+def write_rgb(image: Image.Image, encoding: SampleEncoding, out: RGBImage, reading: ReadingOptions = _DEFAULT_READING) -> None:
     """Convert `image`, of any mode, to sRGB and write it into `out`: uint8 H×W×3, any view of an array.
 
     `reading` selects the bands, among red, green and blue, and the values shown as black and white. These are values of the
     file, or of sRGB if the image has a profile.
     """
-    if image.mode in _DEEP:
-        encoding = replace(encoding, limits=_deep_limits(image, encoding, reading))
+    if image.mode in _DEEP_MODES:
+        encoding = replace(encoding, limits=_find_deep_limits(image, encoding, reading))
         reading = reading.model_copy(update={"range": TYPE_RANGE})
-    strips = functools.partial(_strips, image, encoding)
-    adjust = _adjustment(reading, encoding, strips, sampling_step(image.width * image.height))
+    strips = functools.partial(_convert_strips, image, encoding)
+    adjust = _make_adjustment(reading, encoding, strips, sampling_step(image.width * image.height))
     for rows, rgb, alpha in strips():
-        out[rows] = np.asarray(_over_white(adjust(rgb), alpha))
+        out[rows] = np.asarray(_blend_over_white(adjust(rgb), alpha))
 
 
-def layers_over_white(
-    colour: Image.Image, alpha: npt.NDArray[np.uint8] | None, profile: bytes, *, multiplied: bool
+def blend_over_white(
+    colour: Image.Image, alpha: npt.NDArray[np.uint8] | None, profile: bytes, *, premultiplied: bool
 ) -> npt.NDArray[np.uint8]:
     """Convert `colour`, in mode L or RGB, by its profile and blend it over white with `alpha`, H×W; return uint8 H×W×3.
 
-    `multiplied` means that the colour is already multiplied by alpha.
+    `premultiplied` means that the colour is already multiplied by alpha.
     """
-    rgb = _srgb(colour, profile)
-    if alpha is None or not multiplied:
-        return np.asarray(_over_white(rgb, None if alpha is None else Image.fromarray(alpha)))
+    rgb = _to_srgb(colour, profile)
+    if alpha is None or not premultiplied:
+        return np.asarray(_blend_over_white(rgb, None if alpha is None else Image.fromarray(alpha)))
     blended: npt.NDArray[np.uint8] = np.minimum(np.asarray(rgb, np.uint16) + (255 - alpha[..., np.newaxis]), 255).astype(
         np.uint8
     )
@@ -93,18 +93,18 @@ def looks_like_alpha(values: npt.NDArray[np.number], opaque: float) -> bool:
     return 0 < visible <= 2 * int(np.count_nonzero(values == opaque))
 
 
-def _strips(image: Image.Image, encoding: SampleEncoding) -> Iterator[tuple[slice, Image.Image, Image.Image | None]]:
+def _convert_strips(image: Image.Image, encoding: SampleEncoding) -> Iterator[tuple[slice, Image.Image, Image.Image | None]]:
     """Yield strips of the image: rows, colours in sRGB, and opacity."""
     if image.mode in ("P", "PA"):
-        layers, profile = _palette_layers(image, encoding), b""  # The palette is converted once, as a small image.
+        convert, profile = _palette_converter(image, encoding), b""  # The palette is converted once, as a small image.
     else:
-        layers, profile = functools.partial(_layers, encoding=encoding), encoding.icc_profile
+        convert, profile = functools.partial(_split_layers, encoding=encoding), encoding.icc_profile
     for rows in row_strips(image.height, image.width, _STRIP_PIXELS):
-        strip = layers(image.crop((0, rows.start, image.width, rows.stop)))
-        yield rows, _srgb(strip.colour, profile), None if encoding.ignores_alpha else strip.alpha
+        strip = convert(image.crop((0, rows.start, image.width, rows.stop)))
+        yield rows, _to_srgb(strip.colour, profile), None if encoding.ignores_alpha else strip.alpha
 
 
-def _over_white(rgb: Image.Image, alpha: Image.Image | None) -> Image.Image:
+def _blend_over_white(rgb: Image.Image, alpha: Image.Image | None) -> Image.Image:
     if alpha is None:
         return rgb
     white = Image.new("RGB", rgb.size, "white")
@@ -112,7 +112,7 @@ def _over_white(rgb: Image.Image, alpha: Image.Image | None) -> Image.Image:
     return white
 
 
-def _adjustment(
+def _make_adjustment(
     reading: ReadingOptions, encoding: SampleEncoding, strips: _Strips, step: int
 ) -> Callable[[Image.Image], Image.Image]:
     """Return a function that applies the chosen bands and range to a strip in sRGB."""
@@ -120,12 +120,12 @@ def _adjustment(
         return lambda rgb: rgb
     bands = (1, 2, 3) if isinstance(reading.bands, str) else reading.bands
     order = [band - 1 for band in (bands if len(bands) == 3 else bands * 3)]
-    limits = (0.0, 255.0) if reading.range == TYPE_RANGE else _eight_bit_limits(reading, encoding, order, strips, step)
+    limits = (0.0, 255.0) if reading.range == TYPE_RANGE else _find_eight_bit_limits(reading, encoding, order, strips, step)
     table = to_eight_bits(np.arange(256, dtype=np.float32), limits)
     return lambda rgb: Image.fromarray(table[np.asarray(rgb)[..., order]])
 
 
-def _eight_bit_limits(
+def _find_eight_bit_limits(
     reading: ReadingOptions,
     encoding: SampleEncoding,
     order: list[int],
@@ -134,15 +134,15 @@ def _eight_bit_limits(
 ) -> Limits:
     if not isinstance(reading.range, str):
         return reading.range[0] / encoding.step, reading.range[1] / encoding.step
-    parts: list[Samples] = []
+    samples: list[Samples] = []
     for rows, rgb, alpha in strips():
         first = -rows.start % step
         values = np.asarray(rgb)[first::step, ::step][..., order]
-        parts.append(values if alpha is None else values[np.asarray(alpha)[first::step, ::step] > 0])
-    return auto_limits(parts)
+        samples.append(values if alpha is None else values[np.asarray(alpha)[first::step, ::step] > 0])
+    return auto_limits(samples)
 
 
-def _deep_limits(image: Image.Image, encoding: SampleEncoding, reading: ReadingOptions) -> Limits | None:
+def _find_deep_limits(image: Image.Image, encoding: SampleEncoding, reading: ReadingOptions) -> Limits | None:
     """Return the values shown as black and white in grey of more than 8 bits, or None for the full range of its type."""
     if reading.range == TYPE_RANGE:
         return None
@@ -154,7 +154,7 @@ def _deep_limits(image: Image.Image, encoding: SampleEncoding, reading: ReadingO
     return auto_limits([values if encoding.transparent is None else values[values != encoding.transparent]])
 
 
-def _srgb(colour: Image.Image, profile: bytes) -> Image.Image:
+def _to_srgb(colour: Image.Image, profile: bytes) -> Image.Image:
     transform = srgb_transform(profile, colour.mode) if profile else None
     if transform is None and colour.mode == "LAB":
         transform = srgb_transform(LAB_PROFILE, "LAB")
@@ -163,7 +163,7 @@ def _srgb(colour: Image.Image, profile: bytes) -> Image.Image:
     return colour if colour.mode == "RGB" else colour.convert("RGB")
 
 
-def _layers(strip: Image.Image, encoding: SampleEncoding) -> _Layers:
+def _split_layers(strip: Image.Image, encoding: SampleEncoding) -> _Layers:
     strip.info.clear()  # Otherwise Pillow would apply the transparent colour, in its own way.
     if strip.mode in _EQUIVALENT:
         strip = strip.convert(_EQUIVALENT[strip.mode])
@@ -171,14 +171,14 @@ def _layers(strip: Image.Image, encoding: SampleEncoding) -> _Layers:
         return _Layers(strip.convert("RGB"), strip.getchannel("A"))
     if strip.mode == "LA":
         return _Layers(strip.getchannel("L"), strip.getchannel("A"))
-    colour = strip if strip.mode in ("L", "RGB", "CMYK", "LAB") else _eight_bit_grey(strip, encoding)
+    colour = strip if strip.mode in ("L", "RGB", "CMYK", "LAB") else _to_eight_bit_grey(strip, encoding)
     if encoding.transparent is None:
         return _Layers(colour)
-    differs = np.asarray(strip) != encoding.transparent
-    return _Layers(colour, Image.fromarray((differs.any(-1) if differs.ndim == 3 else differs).astype(np.uint8) * 255))
+    is_opaque = np.asarray(strip) != encoding.transparent
+    return _Layers(colour, Image.fromarray((is_opaque.any(-1) if is_opaque.ndim == 3 else is_opaque).astype(np.uint8) * 255))
 
 
-def _eight_bit_grey(strip: Image.Image, encoding: SampleEncoding) -> Image.Image:
+def _to_eight_bit_grey(strip: Image.Image, encoding: SampleEncoding) -> Image.Image:
     values = np.asarray(strip)
     if encoding.limits is not None:
         grey = to_eight_bits(values, encoding.limits)
@@ -196,7 +196,7 @@ def _grey_table(white: int) -> npt.NDArray[np.uint8]:
     return table
 
 
-def _palette_layers(image: Image.Image, encoding: SampleEncoding) -> Callable[[Image.Image], _Layers]:
+def _palette_converter(image: Image.Image, encoding: SampleEncoding) -> Callable[[Image.Image], _Layers]:
     """Return a function that converts a strip of indices to colours in sRGB."""
     palette = np.zeros((256, 3), np.uint8)
     colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)[:256]
@@ -207,7 +207,7 @@ def _palette_layers(image: Image.Image, encoding: SampleEncoding) -> Callable[[I
     elif isinstance(encoding.transparent, int):
         alpha[0, encoding.transparent : encoding.transparent + 1] = 0
     layers = _Layers(Image.fromarray(palette[None]), Image.fromarray(alpha))
-    table = np.asarray(_over_white(_srgb(layers.colour, encoding.icc_profile), layers.alpha))[0]
+    table = np.asarray(_blend_over_white(_to_srgb(layers.colour, encoding.icc_profile), layers.alpha))[0]
 
     def lookup(strip: Image.Image) -> _Layers:
         opacity = strip.getchannel("A") if strip.mode == "PA" else None

@@ -16,7 +16,7 @@ from handler.errors import ImageTooLarge, InvalidImage
 from handler.geometry import Box, DecodedImage, RGBImage, Size
 from handler.image.colour import SampleEncoding, looks_like_alpha, write_rgb
 from handler.image.file_formats import StrippedImage, format_name, strip_to_first_image
-from handler.image.file_formats.tiff import orientation
+from handler.image.file_formats.tiff import read_orientation
 from handler.image.pillow_files import ACCEPTED_FORMATS, open_file, refusing_broken_files
 from handler.image.tiff_bands import TiffBands, open_tiff, require_bands
 from handler.image.tiff_samples import LibtiffImageFile
@@ -26,10 +26,10 @@ from handler.options import ReadingOptions
 __all__ = ["ACCEPTED_FORMATS", "OpenedImage", "convert_image", "decode_image", "open_image"]
 
 _Length = TypeVar("_Length", int, float)
-_AS_IT_IS = ReadingOptions()
+_DEFAULT_READING = ReadingOptions()
 
 #: Views of an upright array in the file's order, by EXIF orientation: writing into the view turns the image.
-_AS_STORED: dict[int, Callable[[RGBImage], RGBImage]] = {
+_STORED_VIEWS: dict[int, Callable[[RGBImage], RGBImage]] = {
     1: lambda upright: upright,
     2: lambda upright: upright[:, ::-1],
     3: lambda upright: upright[::-1, ::-1],
@@ -45,19 +45,19 @@ _CORNERS: RGBImage = np.moveaxis(np.indices((2, 2), np.uint8), 0, -1)
 
 #: A reduced copy has at least twice the requested height and width. A smaller one would look visibly different once resized,
 #: and save little time (docs/performance.md).
-_MARGIN = 2
+_MIN_OVERSAMPLING = 2
 
 #: Bytes of unpacked TIFF samples allowed per pixel of the limit: enough for 16-bit colour with alpha.
-_SAMPLE_BYTES = 8
+_BYTES_PER_PIXEL = 8
 #: Modes of one band, with or without alpha.
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 #: The most pixels or bytes of a run-length encoded BMP, which Pillow decodes in Python: five million take about two seconds.
-_MAX_RLE = 5_000_000
+_MAX_RLE_UNITS = 5_000_000
 _RLE_COMPRESSIONS = (1, 2)
 
 
-def open_image(data: bytes, limits: Limits, reading: ReadingOptions = _AS_IT_IS) -> "OpenedImage":
+def open_image(data: bytes, limits: Limits, reading: ReadingOptions = _DEFAULT_READING) -> "OpenedImage":
     """Read the header of an image file and check its size, without decoding anything.
 
     Args:
@@ -86,18 +86,19 @@ def decode_image(data: bytes, limits: Limits) -> RGBImage:
     return open_image(data, limits).decode().pixels
 
 
-def convert_image(image: Image.Image, reading: ReadingOptions = _AS_IT_IS) -> RGBImage:
+def convert_image(image: Image.Image, reading: ReadingOptions = _DEFAULT_READING) -> RGBImage:
     """Convert a Pillow image of any mode to upright sRGB, uint8 H×W×3, as `OpenedImage.decode` does.
 
     Raises:
         InvalidOption: `reading` names a band that the image does not have.
     """
     _check_bands(image, reading)
-    upright_as = _AS_STORED[turn := orientation(image.info.get("exif", b""))]
-    size = image.size if turn in _SIDEWAYS else image.size[::-1]
+    exif_orientation = read_orientation(image.info.get("exif", b""))
+    stored_view = _STORED_VIEWS[exif_orientation]
+    size = image.size if exif_orientation in _SIDEWAYS else image.size[::-1]
     upright = np.empty((*size, 3), np.uint8)
     encoding = SampleEncoding(image.info.get("icc_profile") or b"", image.info.get("transparency"))
-    write_rgb(image, encoding, upright_as(upright), reading)
+    write_rgb(image, encoding, stored_view(upright), reading)
     return upright
 
 
@@ -115,10 +116,10 @@ class OpenedImage:
         self._profile = stripped.profile
         exif = stripped.exif if stripped.exif or isinstance(file, TiffBands) else file.info.get("exif")
         # HEIF's reader turns the image according to its boxes and resets EXIF; AVIF's copies the boxes' orientation to EXIF.
-        self._orientation = orientation(exif or b"")
-        self.size = self._transposed(file.size[::-1])
+        self._orientation = read_orientation(exif or b"")
+        self.size = self._transpose(file.size[::-1])
         unpacked = file.layout.unpacked_bytes if isinstance(file, TiffBands) else 0
-        self.pixels = max(self.size[0] * self.size[1], unpacked // _SAMPLE_BYTES)
+        self.pixels = max(self.size[0] * self.size[1], unpacked // _BYTES_PER_PIXEL)
 
     def decode(self, at_least: Size | None = None) -> DecodedImage:
         """Decode the first image of the file, upright and in sRGB: uint8 H×W×3. This works only once.
@@ -152,22 +153,22 @@ class OpenedImage:
         file, self._file = self._file, None
         if file is None:
             raise ValueError("the image has been decoded already")
-        upright_as = _AS_STORED[self._orientation]
+        stored_view = _STORED_VIEWS[self._orientation]
         if isinstance(file, TiffBands):
             upright = np.empty((*self.size, 3), np.uint8)
-            file.write_rgb(self._reading, upright_as(upright))
+            file.write_rgb(self._reading, stored_view(upright))
             return DecodedImage.from_pixels(upright)
-        extent = self._transposed(_reduce_jpeg(file, self._transposed(at_least))) if at_least else self.size
-        reduced = file.size
+        extent = self._transpose(_reduce_jpeg(file, self._transpose(at_least))) if at_least else self.size
+        reduced_size = file.size
         with refusing_broken_files():
             file.load()
-        if file.size != reduced:
-            raise InvalidImage(f"the image is not of the size that its header states, {reduced[0]}×{reduced[1]}")
-        upright = np.empty((*self._transposed(file.size[::-1]), 3), np.uint8)
-        write_rgb(file, self._encoding(file), upright_as(upright), self._reading)
-        return DecodedImage(upright, self.size, self._box(extent, upright))
+        if file.size != reduced_size:
+            raise InvalidImage(f"the image is not of the size that its header states, {reduced_size[0]}×{reduced_size[1]}")
+        upright = np.empty((*self._transpose(file.size[::-1]), 3), np.uint8)
+        write_rgb(file, self._encoding(file), stored_view(upright), self._reading)
+        return DecodedImage(upright, self.size, self._locate_image(extent, upright))
 
-    def _transposed(self, size: tuple[_Length, _Length]) -> tuple[_Length, _Length]:
+    def _transpose(self, size: tuple[_Length, _Length]) -> tuple[_Length, _Length]:
         """Convert (height, width) of the upright image to (height, width) in the file, or vice versa."""
         return size[::-1] if self._orientation in _SIDEWAYS else size
 
@@ -178,13 +179,13 @@ class OpenedImage:
             return SampleEncoding(profile, transparency, file.white, file.zero_is_white, ignores_alpha=_ignores_alpha(file))
         return SampleEncoding(profile, transparency, step=257 if ";16" in str(file.tile and file.tile[0].args) else 1)
 
-    def _box(self, extent: tuple[float, float], upright: RGBImage) -> Box:
+    def _locate_image(self, extent: tuple[float, float], upright: RGBImage) -> Box:
         """Locate the image, with height and width `extent`, in `upright`, which may be up to a pixel larger.
 
         The extra pixels are at the end of the file's rows and columns, which can be on any side after turning.
         """
         (height, width), (rows, columns) = extent, upright.shape[:2]
-        from_bottom, from_right = _AS_STORED[self._orientation](_CORNERS)[0, 0]
+        from_bottom, from_right = _STORED_VIEWS[self._orientation](_CORNERS)[0, 0]
         top, left = (rows - height if from_bottom else 0), (columns - width if from_right else 0)
         return left, top, left + width, top + height
 
@@ -192,7 +193,8 @@ class OpenedImage:
 def _reduce_jpeg(file: ImageFile, at_least: Size) -> tuple[float, float]:
     """Configure a JPEG to decode at the smallest sufficient scale; return the image's exact height and width at that scale."""
     height, width = at_least
-    reduced = file.draft(None, (_MARGIN * width, _MARGIN * height)) if isinstance(file, JpegImageFile) else None
+    min_size = (_MIN_OVERSAMPLING * width, _MIN_OVERSAMPLING * height)
+    reduced = file.draft(None, min_size) if isinstance(file, JpegImageFile) else None
     if reduced is None:
         return file.height, file.width
     _, (_, _, right, bottom) = reduced
@@ -205,7 +207,7 @@ def _ignores_alpha(file: LibtiffImageFile) -> bool:
         return False
     if file.layout.alpha is None:
         return True
-    return file.layout.alpha_is_doubtful and not looks_like_alpha(np.asarray(file.getchannel("A")), 255)
+    return file.layout.alpha_is_uncertain and not looks_like_alpha(np.asarray(file.getchannel("A")), 255)
 
 
 def _check_bands(image: Image.Image | TiffBands, reading: ReadingOptions) -> None:
@@ -220,12 +222,12 @@ def _check_bands(image: Image.Image | TiffBands, reading: ReadingOptions) -> Non
 def _check_size(file: ImageFile | TiffBands, limits: Limits) -> None:
     limits.check_size(*file.size)
     if isinstance(file, TiffBands):
-        _check_samples(file, _SAMPLE_BYTES * limits.max_pixels)
+        _check_sample_bytes(file, _BYTES_PER_PIXEL * limits.max_pixels)
     if isinstance(file, LibtiffImageFile):
         limits.check_pixels("the image has tiles of", *file.tile_size)
 
 
-def _check_samples(file: TiffBands, limit: int) -> None:
+def _check_sample_bytes(file: TiffBands, limit: int) -> None:
     layout = file.layout
     if layout.unpacked_bytes > limit:
         raise ImageTooLarge(
@@ -241,5 +243,5 @@ def _check_samples(file: TiffBands, limit: int) -> None:
 def _check_run_length_encoding(file: ImageFile | TiffBands, file_bytes: int) -> None:
     if isinstance(file, ImageFile) and file.format == "BMP" and file.info["compression"] in _RLE_COMPRESSIONS:
         largest = max(file_bytes, file.width * file.height)
-        if largest > _MAX_RLE:
-            raise ImageTooLarge(f"the run-length encoded BMP has {largest:,} pixels or bytes, the limit is {_MAX_RLE:,}")
+        if largest > _MAX_RLE_UNITS:
+            raise ImageTooLarge(f"the run-length encoded BMP has {largest:,} pixels or bytes, the limit is {_MAX_RLE_UNITS:,}")

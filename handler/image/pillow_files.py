@@ -19,7 +19,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from handler.errors import InvalidImage, SegmentationError, UnsupportedImageFormat
 from handler.image.file_formats import format_name
-from handler.image.file_formats.jpeg import unread_kind
+from handler.image.file_formats.jpeg import unsupported_kind
 from handler.image.file_formats.jpeg2000 import Codestream, read_codestream
 from handler.image.tiff_samples import LibtiffImageFile
 
@@ -50,11 +50,11 @@ _READERS: dict[str, Callable[[io.BytesIO], ImageFile]] = {
     "JPEG2000": Jpeg2KImageFile,
 }
 ACCEPTED_FORMATS = tuple(_READERS)
-_ACCEPTED_TEXT = "JPEG, PNG, WebP, BMP, GIF, TIFF, HEIC, AVIF and JPEG 2000 are"
+_ACCEPTED_NAMES = "JPEG, PNG, WebP, BMP, GIF, TIFF, HEIC, AVIF and JPEG 2000 are"
 #: Optional features that a build of Pillow may lack.
 _FEATURES = {"WEBP": "webp", "TIFF": "libtiff", "AVIF": "avif", "JPEG2000": "jpg_2000"}
 #: Signatures of files that people mistake for images and that Pillow does not identify.
-_FOREIGN = {
+_FOREIGN_SIGNATURES = {
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "SVG": rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*(?:<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]",
     "PDF": rb"%PDF-",
@@ -72,7 +72,7 @@ _SIGNATURE_BYTES = 1_000
 #: Formats whose files begin alike.
 _AMBIGUOUS = {"CUR": "CUR or TGA"}
 #: Grey or RGB, with or without alpha, and CMYK.
-_MOST_COMPONENTS = 4
+_MAX_COMPONENTS = 4
 
 
 def open_file(data: bytes) -> ImageFile:
@@ -84,20 +84,20 @@ def open_file(data: bytes) -> ImageFile:
     """
     name = format_name(data)
     if name is None:
-        raise _refusal(data)
+        raise _unrecognized_error(data)
     if name in _FEATURES and not features.check(_FEATURES[name]):
         raise UnsupportedImageFormat(f"this server's Pillow was built without {name}")
-    if name == "JPEG" and (kind := unread_kind(data)):
+    if name == "JPEG" and (kind := unsupported_kind(data)):
         raise InvalidImage(f"the JPEG image cannot be decoded: this kind of JPEG is not supported, {kind}")
-    codestream = _readable_codestream(data) if name == "JPEG2000" else None
-    file = _read(name, data)
+    codestream = _check_codestream(data) if name == "JPEG2000" else None
+    file = _open_with_pillow(name, data)
     if codestream and codestream.size != file.size:
         # Pillow reads the size from the file's boxes, but decodes the codestream at its own size.
-        raise InvalidImage(f"the JPEG 2000 image states two sizes, {_by(file.size)} and {_by(codestream.size)}")
+        raise InvalidImage(f"the JPEG 2000 image states two sizes, {_dimensions(file.size)} and {_dimensions(codestream.size)}")
     return file
 
 
-def _read(name: str, data: bytes) -> ImageFile:
+def _open_with_pillow(name: str, data: bytes) -> ImageFile:
     with refusing_broken_files():
         try:
             return _READERS[name](io.BytesIO(data))
@@ -122,38 +122,38 @@ def refusing_broken_files() -> Iterator[None]:
         raise InvalidImage(f"the image cannot be decoded: {error}") from error
 
 
-def _readable_codestream(data: bytes) -> Codestream:
+def _check_codestream(data: bytes) -> Codestream:
     """Return a JPEG 2000 file's codestream header, or raise InvalidImage for a kind that Pillow would report as broken."""
     codestream = read_codestream(data)
     if codestream is None:
         raise InvalidImage("the JPEG 2000 image cannot be decoded: its header is truncated or broken")
-    if codestream.components > _MOST_COMPONENTS:
+    if codestream.components > _MAX_COMPONENTS:
         raise InvalidImage(
-            f"the JPEG 2000 image has {codestream.components} components; the most is {_MOST_COMPONENTS}, "
+            f"the JPEG 2000 image has {codestream.components} components; the most is {_MAX_COMPONENTS}, "
             "but a TIFF may have any number"
         )
     return codestream
 
 
-def _by(size: tuple[int, int]) -> str:
+def _dimensions(size: tuple[int, int]) -> str:
     return f"{size[0]}×{size[1]}"
 
 
-def _refusal(data: bytes) -> SegmentationError:
+def _unrecognized_error(data: bytes) -> SegmentationError:
     name = _foreign_format(data)
     if name is None:
-        return InvalidImage(f"the {len(data):,} bytes sent are not an image; {_ACCEPTED_TEXT} accepted")
-    return unsupported(name)
+        return InvalidImage(f"the {len(data):,} bytes sent are not an image; {_ACCEPTED_NAMES} accepted")
+    return unsupported_format(name)
 
 
-def unsupported(name: str) -> UnsupportedImageFormat:
+def unsupported_format(name: str) -> UnsupportedImageFormat:
     """Return the error for an unsupported kind of file called `name`, such as "ICO images"."""
-    return UnsupportedImageFormat(f"{name} are not accepted; {_ACCEPTED_TEXT}")
+    return UnsupportedImageFormat(f"{name} are not accepted; {_ACCEPTED_NAMES}")
 
 
 def _foreign_format(data: bytes) -> str | None:
     """Return the unsupported kind of file whose signature `data` has, such as "PDF files", or None."""
-    for name, pattern in _FOREIGN.items():
+    for name, pattern in _FOREIGN_SIGNATURES.items():
         if re.match(pattern, data[:_SIGNATURE_BYTES], re.DOTALL):
             return f"{name} files"
     head = data[:16].ljust(16, b"\0")  # Pillow's own checks expect 16 bytes.

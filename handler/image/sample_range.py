@@ -16,28 +16,28 @@ _PERCENTILES = (2, 98)
 #: 16-bit reflectance.
 _UPPER_LEVEL = 0.8
 #: The most values per band from which percentiles are computed.
-_MOST_VALUES = 1_000_000
+_MAX_VALUES = 1_000_000
 
 
-def white_value(bits: int, *, signed: bool = False, floats: bool = False) -> int:
+def white_value(bits: int, *, signed: bool = False, is_float: bool = False) -> int:
     """Return the white value, which is also opaque alpha: the greatest for up to 16 bits, 65,535 above, 1 for floats."""
-    if floats:
+    if is_float:
         return 1
     return (1 << min(bits, 16)) - 1 if not signed or bits > 8 else 255
 
 
 def sampling_step(pixels: int) -> int:
     """Return the step, in rows and columns, between the pixels from which percentiles are computed."""
-    return max(1, int((pixels / _MOST_VALUES) ** 0.5))
+    return max(1, int((pixels / _MAX_VALUES) ** 0.5))
 
 
-def auto_limits(parts: Iterable[Samples]) -> Limits:
-    """Return the values to show as black and white, from the 2nd and 98th percentiles of all `parts`, of any shape.
+def auto_limits(samples: Iterable[Samples]) -> Limits:
+    """Return the values to show as black and white, from the 2nd and 98th percentiles of all `samples`, of any shape.
 
     The 2nd percentile is black, the 98th four fifths of white. NaN and infinite values are ignored; if there are no others,
     return 0, 1.
     """
-    values = np.concatenate([np.ravel(part) for part in parts] or [np.empty(0)])
+    values = np.concatenate([np.ravel(part) for part in samples] or [np.empty(0)])
     values = values[np.isfinite(values)]
     if not values.size:
         return 0.0, 1.0

@@ -16,12 +16,12 @@ from PIL.ImageFile import ImageFile
 
 from handler.errors import InvalidImage, InvalidOption
 from handler.geometry import RGBImage
-from handler.image.colour import layers_over_white, looks_like_alpha
+from handler.image.colour import blend_over_white, looks_like_alpha
 from handler.image.file_formats import StrippedImage
-from handler.image.file_formats.tiff import place_on_map
-from handler.image.pillow_files import open_file, unsupported
+from handler.image.file_formats.tiff import add_georeference
+from handler.image.pillow_files import open_file, unsupported_format
 from handler.image.sample_range import Limits, Samples, auto_limits, sampling_step, to_eight_bits
-from handler.image.tiff_layout import WHITE_IS_ZERO, TiffLayout, read_layout, samples_end
+from handler.image.tiff_layout import WHITE_IS_ZERO, TiffLayout, find_samples_end, read_layout
 from handler.image.tiff_samples import LibtiffImageFile
 from handler.options import AUTO_RANGE, FIRST_BANDS, TYPE_RANGE, ReadingOptions
 from handler.strips import row_strips
@@ -53,8 +53,8 @@ def open_tiff(data: bytes, stripped: StrippedImage, reading: ReadingOptions) -> 
     layout = read_layout(data)
     if layout is None:
         return open_file(stripped.data)
-    if layout.raw:
-        raise unsupported("camera raw files (such as DNG)")
+    if layout.is_camera_raw:
+        raise unsupported_format("camera raw files (such as DNG)")
     bands = TiffBands(stripped.data, layout) if layout.has_plain_bands else None
     if bands and not (layout.is_picture and reading.bands == FIRST_BANDS and reading.range == TYPE_RANGE):
         return bands
@@ -64,9 +64,9 @@ def open_tiff(data: bytes, stripped: StrippedImage, reading: ReadingOptions) -> 
         if bands:
             return bands
         reason = layout.fault or "only grey, RGB, palette, CMYK, YCbCr and L*a*b* of usual depths are read"
-        raise refusal(layout, reason) from error
+        raise decoding_error(layout, reason) from error
     if isinstance(file, LibtiffImageFile):
-        file.layout, file.samples_end = layout, samples_end(data)
+        file.layout, file.samples_end = layout, find_samples_end(data)
     return file
 
 
@@ -94,59 +94,59 @@ class TiffBands:
         """
         layout = self.layout
         # Check this before a directory is appended, which would take the place of missing samples.
-        check_whole(self.data, layout)
-        chosen = reading.bands != FIRST_BANDS
-        bands: tuple[int, ...] = layout.shown if isinstance(reading.bands, str) else reading.bands
-        alpha = None if chosen else layout.alpha
+        check_complete(self.data, layout)
+        has_custom_bands = reading.bands != FIRST_BANDS
+        bands: tuple[int, ...] = layout.default_bands if isinstance(reading.bands, str) else reading.bands
+        alpha = None if has_custom_bands else layout.alpha
         # A profile describes the bands in their original order and range.
-        profile = layout.icc_profile if not chosen and reading.range == TYPE_RANGE else b""
-        with _opened(self) as file:
-            if layout.alpha_is_doubtful and alpha and not looks_like_alpha(self._sampled(file, (alpha,)), layout.white):
+        profile = layout.icc_profile if not has_custom_bands and reading.range == TYPE_RANGE else b""
+        with _open_with_gdal(self) as file:
+            if layout.alpha_is_uncertain and alpha and not looks_like_alpha(self._read_sample(file, (alpha,)), layout.white):
                 alpha = None
-            limits = self._limits(file, reading, bands, alpha)
-            for rows, samples in self._strips(file, (*bands, *((alpha,) if alpha else ()))):
+            limits = self._find_limits(file, reading, bands, alpha)
+            for rows, samples in self._read_strips(file, (*bands, *((alpha,) if alpha else ()))):
                 colour = to_eight_bits(samples[: len(bands)], limits)
                 if layout.photometric == WHITE_IS_ZERO:
                     colour = 255 - colour
                 opacity = to_eight_bits(samples[-1], (0, layout.white)) if alpha else None
                 picture = Image.fromarray(colour[0] if len(bands) == 1 else np.ascontiguousarray(np.moveaxis(colour, 0, -1)))
-                out[rows] = layers_over_white(picture, opacity, profile, multiplied=layout.alpha_is_multiplied)
+                out[rows] = blend_over_white(picture, opacity, profile, premultiplied=layout.alpha_is_premultiplied)
 
-    def _limits(self, file: Any, reading: ReadingOptions, bands: tuple[int, ...], alpha: int | None) -> Limits:
+    def _find_limits(self, file: Any, reading: ReadingOptions, bands: tuple[int, ...], alpha: int | None) -> Limits:
         if reading.range == TYPE_RANGE:
             return 0.0, float(self.layout.white)
         if reading.range != AUTO_RANGE:
             return reading.range
-        samples = self._sampled(file, (*bands, *((alpha,) if alpha else ())))
+        samples = self._read_sample(file, (*bands, *((alpha,) if alpha else ())))
         colour = samples[: len(bands)]
-        counted = np.ones(colour.shape, np.bool_)
+        is_valid = np.ones(colour.shape, np.bool_)
         if self.layout.nodata is not None:
-            counted &= colour != self.layout.nodata
+            is_valid &= colour != self.layout.nodata
         if alpha:
-            counted &= samples[-1] > 0
-        return auto_limits([colour[counted]])
+            is_valid &= samples[-1] > 0
+        return auto_limits([colour[is_valid]])
 
-    def _sampled(self, file: Any, bands: tuple[int, ...]) -> Samples:
+    def _read_sample(self, file: Any, bands: tuple[int, ...]) -> Samples:
         """Return the samples at a grid of pixels, n×h×w."""
         step = sampling_step(self.layout.width * self.layout.height)
         # From each strip, take the rows on the whole image's grid.
         return np.concatenate(
-            [samples[:, -rows.start % step :: step, ::step] for rows, samples in self._strips(file, bands)], 1
+            [samples[:, -rows.start % step :: step, ::step] for rows, samples in self._read_strips(file, bands)], 1
         )
 
-    def _strips(self, file: Any, bands: tuple[int, ...]) -> Iterator[tuple[slice, Samples]]:
+    def _read_strips(self, file: Any, bands: tuple[int, ...]) -> Iterator[tuple[slice, Samples]]:
         """Yield strips of whole block rows: the rows and their samples, n×h×w."""
         from rasterio.windows import Window
 
         width, height = self.size
         block_rows = int(file.block_shapes[0][0])
-        together = max(1, _WINDOW_PIXELS // (width * block_rows)) * block_rows
-        for top in range(0, height, together):
-            rows = slice(top, min(top + together, height))
-            with _blaming_the_file(self):
+        rows_at_once = max(1, _WINDOW_PIXELS // (width * block_rows)) * block_rows
+        for top in range(0, height, rows_at_once):
+            rows = slice(top, min(top + rows_at_once, height))
+            with _translate_gdal_errors(self):
                 samples = file.read(list(bands), window=Window(0, top, width, rows.stop - top))
-            for part in row_strips(rows.stop - top, width, _WINDOW_PIXELS):
-                yield slice(top + part.start, top + part.stop), samples[:, part]
+            for strip in row_strips(rows.stop - top, width, _WINDOW_PIXELS):
+                yield slice(top + strip.start, top + strip.stop), samples[:, strip]
 
 
 def require_bands(reading: ReadingOptions, bands: int, subject: str) -> None:
@@ -156,25 +156,25 @@ def require_bands(reading: ReadingOptions, bands: int, subject: str) -> None:
 
 
 @contextmanager
-def _opened(bands: TiffBands) -> Iterator[Any]:
+def _open_with_gdal(bands: TiffBands) -> Iterator[Any]:
     """Open the file with GDAL and check that GDAL agrees with the `TiffLayout` that was used to check the cost."""
     import rasterio
     from rasterio.io import MemoryFile
 
     layout = bands.layout
-    with rasterio.Env(**_GDAL), MemoryFile(place_on_map(bands.data)) as memory:
-        with _blaming_the_file(bands):
+    with rasterio.Env(**_GDAL), MemoryFile(add_georeference(bands.data)) as memory:
+        with _translate_gdal_errors(bands):
             file = memory.open(driver="GTiff")
         with file:
             rows, columns = file.block_shapes[0]
-            seen = (file.width, file.height, file.count)
-            if seen != (layout.width, layout.height, layout.bands) or rows * columns > layout.block[0] * layout.block[1]:
+            gdal_size = (file.width, file.height, file.count)
+            if gdal_size != (layout.width, layout.height, layout.bands) or rows * columns > layout.block[0] * layout.block[1]:
                 raise InvalidImage("the TIFF's tags contradict each other about its size")
             yield file
 
 
 @contextmanager
-def _blaming_the_file(bands: TiffBands) -> Iterator[None]:
+def _translate_gdal_errors(bands: TiffBands) -> Iterator[None]:
     """Turn any of rasterio's errors in the block into `InvalidImage`. Only calls to rasterio belong in such a block."""
     try:
         yield
@@ -183,16 +183,16 @@ def _blaming_the_file(bands: TiffBands) -> Iterator[None]:
     except Exception as error:
         cause = error.__cause__ or error
         logger.info("image refused: %r", cause)
-        raise refusal(bands.layout, "its samples are broken") from error
+        raise decoding_error(bands.layout, "its samples are broken") from error
 
 
-def refusal(layout: TiffLayout, reason: str) -> InvalidImage:
+def decoding_error(layout: TiffLayout, reason: str) -> InvalidImage:
     """Return the error for a TIFF whose samples cannot be decoded."""
     return InvalidImage(f"the TIFF ({layout.describe()}) cannot be decoded: {reason}")
 
 
-def check_whole(data: bytes, layout: TiffLayout) -> None:
+def check_complete(data: bytes, layout: TiffLayout) -> None:
     """Raise InvalidImage if samples lie beyond the end of the file."""
-    end = samples_end(data)
+    end = find_samples_end(data)
     if end > len(data):
-        raise refusal(layout, f"it is truncated: its samples end at byte {end:,}, the file has {len(data):,}")
+        raise decoding_error(layout, f"it is truncated: its samples end at byte {end:,}, the file has {len(data):,}")

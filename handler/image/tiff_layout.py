@@ -11,12 +11,12 @@ _PLANES, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _PROFILE = 2
 _NODATA, _DNG_VERSION, _SUBFILE_TYPE, _FURTHER_PAGES = 42113, 50706, 254, 330
 _CANON_RAW = b"CR\2"
 #: Tags for the offsets of strips and of tiles, and for their sizes in bytes.
-_PLACES, _LENGTHS = (273, 324), (279, 325)
+_OFFSET_TAGS, _LENGTH_TAGS = (273, 324), (279, 325)
 #: Tags that locate a page on the ground (GeoTIFF 1.1, annex A), and tags that only GDAL writes.
-_GEOGRAPHIC = {33550, 33922, 34264, 34735, 42112, _NODATA}
+_GEOGRAPHIC_TAGS = {33550, 33922, 34264, 34735, 42112, _NODATA}
 _TAGS = {
     *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _BANDS, _ROWS_PER_STRIP, _PLANES, _TILE_WIDTH, _TILE_HEIGHT),
-    *(_EXTRA_SAMPLES, _SAMPLE_FORMAT, _PROFILE, _DNG_VERSION, _SUBFILE_TYPE, _FURTHER_PAGES, *_GEOGRAPHIC),
+    *(_EXTRA_SAMPLES, _SAMPLE_FORMAT, _PROFILE, _DNG_VERSION, _SUBFILE_TYPE, _FURTHER_PAGES, *_GEOGRAPHIC_TAGS),
 }
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _COMPLEX = (5, 6)
@@ -56,11 +56,11 @@ _COMPRESSIONS = {
     **dict.fromkeys((50002, 52546), "JPEG XL"),
 }
 #: Compressions that Pillow's libtiff unpacks.
-_IN_PILLOW = (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32809, 32946, 34925, 50000)
+_PILLOW_COMPRESSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32809, 32946, 34925, 50000)
 #: Alpha that is multiplied into the colour, alpha that is not, and Corel Draw's value for it.
 _ASSOCIATED, _UNASSOCIATED, _COREL = 1, 2, 999
-_ALPHA = (_ASSOCIATED, _UNASSOCIATED, _COREL)
-_SEPARATE = 2
+_ALPHA_KINDS = (_ASSOCIATED, _UNASSOCIATED, _COREL)
+_PLANAR = 2
 
 
 @dataclass(frozen=True)
@@ -77,17 +77,17 @@ class TiffLayout:
     photometric: int
     compression: int
     #: Whether each band is stored separately.
-    separate: bool
+    is_planar: bool
     #: Width and height of the pieces that are unpacked as a whole: tiles or strips.
     block: tuple[int, int]
     #: The kinds of the last bands; 1 or 2 for alpha.
     extra_samples: tuple[int, ...]
     #: Whether it is a map or a scene, rather than a picture.
-    geographic: bool
+    is_geographic: bool
     #: The value that marks missing samples.
     nodata: float | None
     #: Whether it is a camera's raw file, whose first page is only a preview.
-    raw: bool
+    is_camera_raw: bool
     icc_profile: bytes
 
     @property
@@ -101,47 +101,49 @@ class TiffLayout:
     @property
     def sample_bytes(self) -> int:
         """Bytes of one sample in memory."""
-        return next((size for size in (1, 2, 4) if self.bits[0] <= 8 * size), 8) if self.bits[0] != 16 or not self.floats else 4
+        if self.is_float and self.bits[0] == 16:
+            return 4
+        return next((size for size in (1, 2, 4) if self.bits[0] <= 8 * size), 8)
 
     @property
-    def floats(self) -> bool:
+    def is_float(self) -> bool:
         """Whether the samples are floats."""
         return self.sample_formats[0] == _FLOAT
 
     @property
     def white(self) -> int:
         """The white value, which is also opaque alpha: the greatest for up to 16 bits, 65,535 above, 1 for floats."""
-        return white_value(self.bits[0], signed=self.sample_formats[0] == _SIGNED, floats=self.floats)
+        return white_value(self.bits[0], signed=self.sample_formats[0] == _SIGNED, is_float=self.is_float)
 
     @property
     def alpha(self) -> int | None:
         """The number of the band tagged as alpha, 1 for the first, or None if no band is."""
         first = self.bands - len(self.extra_samples) + 1
         return next(
-            (first + index for index, kind in enumerate(self.extra_samples) if kind in _ALPHA and first + index > 0), None
+            (first + index for index, kind in enumerate(self.extra_samples) if kind in _ALPHA_KINDS and first + index > 0), None
         )
 
     @property
-    def alpha_is_multiplied(self) -> bool:
+    def alpha_is_premultiplied(self) -> bool:
         """Whether the colour is already multiplied by alpha."""
         return _ASSOCIATED in self.extra_samples
 
     @property
-    def alpha_is_doubtful(self) -> bool:
+    def alpha_is_uncertain(self) -> bool:
         """Whether alpha may be another fourth band, such as near infrared, which GDAL tags as alpha by default."""
-        return self.geographic and self.alpha is not None and not self.alpha_is_multiplied
+        return self.is_geographic and self.alpha is not None and not self.alpha_is_premultiplied
 
     @property
     def is_picture(self) -> bool:
         """Whether Pillow reads this kind correctly, if at all."""
         kind, alpha = (self.sample_formats[0], self.bits[0]), self.alpha
-        if self.compression not in _IN_PILLOW:
+        if self.compression not in _PILLOW_COMPRESSIONS:
             return False
         if self.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
             return True
         if self.photometric == RGB:
             return kind == (_UNSIGNED, 8) or (kind == (_UNSIGNED, 16) and self.bands <= 4)
-        return (self.bands == 1 and kind != (_SIGNED, 8)) or (self.bands, alpha, kind, self.separate) == (
+        return (self.bands == 1 and kind != (_SIGNED, 8)) or (self.bands, alpha, kind, self.is_planar) == (
             2,
             2,
             (_UNSIGNED, 8),
@@ -154,7 +156,7 @@ class TiffLayout:
         return self.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB) and self.fault is None
 
     @property
-    def shown(self) -> tuple[int, ...]:
+    def default_bands(self) -> tuple[int, ...]:
         """The numbers of the bands shown by default: the first three, or the first if there are fewer; never alpha."""
         colours = [number for number in range(1, min(self.bands, 8) + 1) if number != self.alpha]
         return tuple(colours[:3] if len(colours) >= 3 else colours[:1])
@@ -162,16 +164,16 @@ class TiffLayout:
     @property
     def unpacked_bytes(self) -> int:
         """Bytes of all samples that must be unpacked to show the image."""
-        return self.width * self.height * self._bands_together * self.sample_bytes
+        return self.width * self.height * self._unpacked_bands * self.sample_bytes
 
     @property
     def block_bytes(self) -> int:
         """Bytes of the samples in one tile or strip."""
-        return math.prod(self.block) * (1 if self.separate else self.bands) * self.sample_bytes
+        return math.prod(self.block) * (1 if self.is_planar else self.bands) * self.sample_bytes
 
     @property
-    def _bands_together(self) -> int:
-        return min(self.bands, 4) if self.separate else self.bands
+    def _unpacked_bands(self) -> int:
+        return min(self.bands, 4) if self.is_planar else self.bands
 
     @property
     def fault(self) -> str | None:
@@ -214,35 +216,35 @@ def read_layout(data: bytes) -> TiffLayout | None:
         width=width,
         height=height,
         bands=bands,
-        bits=_for_each_band(bits, bands),
-        sample_formats=_for_each_band(numbers(_SAMPLE_FORMAT, _UNSIGNED), bands),
+        bits=_fit_to_bands(bits, bands),
+        sample_formats=_fit_to_bands(numbers(_SAMPLE_FORMAT, _UNSIGNED), bands),
         photometric=numbers(_PHOTOMETRIC, WHITE_IS_ZERO)[0],
         compression=numbers(_COMPRESSION, 1)[0],
-        separate=numbers(_PLANES, 1)[0] == _SEPARATE and bands > 1,
+        is_planar=numbers(_PLANES, 1)[0] == _PLANAR and bands > 1,
         block=tile if min(tile) > 0 else (width, max(1, min(height, numbers(_ROWS_PER_STRIP, height)[0]))),
         extra_samples=numbers(_EXTRA_SAMPLES)[:bands],
-        geographic=not _GEOGRAPHIC.isdisjoint(tags),
+        is_geographic=not _GEOGRAPHIC_TAGS.isdisjoint(tags),
         nodata=_read_nodata(tags.get(_NODATA)),
         # Nikon's and Sony's raw files begin with a page marked as a reduced copy, and refer to others.
-        raw=_DNG_VERSION in tags
+        is_camera_raw=_DNG_VERSION in tags
         or data[8:11] == _CANON_RAW
         or bool(numbers(_SUBFILE_TYPE, 0)[0] & 1 and _FURTHER_PAGES in tags),
         icc_profile=profile if isinstance(profile, bytes) else bytes(value & 255 for value in profile),
     )
 
 
-def samples_end(data: bytes) -> int:
+def find_samples_end(data: bytes) -> int:
     """Return the byte offset at which the last tile or strip of the first page ends."""
-    tags = read_tags(data, {*_PLACES, *_LENGTHS})
+    tags = read_tags(data, {*_OFFSET_TAGS, *_LENGTH_TAGS})
     ends = [0]
-    for place, length in zip(_PLACES, _LENGTHS, strict=True):
-        places, lengths = tags.get(place, ()), tags.get(length, ())
-        if isinstance(places, tuple) and isinstance(lengths, tuple):
-            ends += [sum(pair) for pair in zip(places, lengths, strict=False)]
+    for offset_tag, length_tag in zip(_OFFSET_TAGS, _LENGTH_TAGS, strict=True):
+        offsets, lengths = tags.get(offset_tag, ()), tags.get(length_tag, ())
+        if isinstance(offsets, tuple) and isinstance(lengths, tuple):
+            ends += [sum(pair) for pair in zip(offsets, lengths, strict=False)]
     return max(ends)
 
 
-def _for_each_band(values: tuple[int, ...], bands: int) -> tuple[int, ...]:
+def _fit_to_bands(values: tuple[int, ...], bands: int) -> tuple[int, ...]:
     """Truncate `values` to one per band, or repeat the last one for missing bands."""
     return (*values[:bands], *values[-1:] * (bands - len(values)))
 

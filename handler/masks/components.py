@@ -34,16 +34,16 @@ def number_components(
     label_map: npt.NDArray[np.unsignedinteger], background: int | None
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     """Do the same as `label_components`, without a limit on the outlines."""
-    begins = np.ones(label_map.shape, np.bool_)
-    begins[:, 1:] = label_map[:, 1:] != label_map[:, :-1]
-    starts = np.flatnonzero(begins)
+    is_start = np.ones(label_map.shape, np.bool_)
+    is_start[:, 1:] = label_map[:, 1:] != label_map[:, :-1]
+    starts = np.flatnonzero(is_start)
     classes = label_map.ravel()[starts]
-    first_runs = _find_roots(len(starts), *_find_touching_runs(starts, classes, label_map.shape))
+    roots = _find_roots(len(starts), *_find_touching_runs(starts, classes, label_map.shape))
     foreground = np.full(len(starts), True) if background is None else classes != background
-    components, number = np.unique(first_runs[foreground], return_inverse=True)
-    numbers = np.zeros(len(starts), np.int32)
-    numbers[foreground] = number + 1
-    ids = np.repeat(numbers, np.diff(starts, append=label_map.size)).reshape(label_map.shape)
+    components, inverse = np.unique(roots[foreground], return_inverse=True)
+    run_ids = np.zeros(len(starts), np.int32)
+    run_ids[foreground] = inverse + 1
+    ids = np.repeat(run_ids, np.diff(starts, append=label_map.size)).reshape(label_map.shape)
     return ids, np.append(-1 if background is None else background, classes[components].astype(np.int64))
 
 
@@ -55,11 +55,11 @@ def _find_touching_runs(
     If two runs overlap, one of them starts within the other's columns, so only the pixels above and below each start matter.
     """
     height, width = shape
-    run = np.arange(len(starts))
-    first, last = np.searchsorted(starts, [width, (height - 1) * width])
-    above = np.searchsorted(starts, starts[first:] - width, side="right") - 1
-    below = np.searchsorted(starts, starts[:last] + width, side="right") - 1
-    upper, lower = np.append(above, run[:last]), np.append(run[first:], below)
+    runs = np.arange(len(starts))
+    second_row, last_row = np.searchsorted(starts, [width, (height - 1) * width])
+    above = np.searchsorted(starts, starts[second_row:] - width, side="right") - 1
+    below = np.searchsorted(starts, starts[:last_row] + width, side="right") - 1
+    upper, lower = np.append(above, runs[:last_row]), np.append(runs[second_row:], below)
     same = classes[upper] == classes[lower]
     return upper[same], lower[same]
 
@@ -69,9 +69,9 @@ def _find_roots(count: int, first: Indices, second: Indices) -> Indices:
     root = np.arange(count)
     while first.size:
         np.minimum.at(root, np.maximum(first, second), np.minimum(first, second))
-        while (root != (shorter := root[root])).any():
-            root = shorter
+        while (root != (compressed := root[root])).any():
+            root = compressed
         first, second = root[first], root[second]
-        apart = first != second
-        first, second = first[apart], second[apart]
+        is_open = first != second
+        first, second = first[is_open], second[is_open]
     return root

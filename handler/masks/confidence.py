@@ -25,24 +25,24 @@ def interpolate_confidence(result: Segmentation) -> Iterator[tuple[slice, npt.ND
     """Yield strips of rows with the probability of each pixel's class, float32 h×W in 0..1 up to rounding."""
     height, width = result.label_map.shape
     _, grid_height, grid_width = result.probabilities.shape
-    above, below, down = find_neighbours(grid_height, height)
-    left, right, across = find_neighbours(grid_width, width)
+    above, below, row_weights = find_neighbours(grid_height, height)
+    left, right, column_weights = find_neighbours(grid_width, width)
 
-    def on_lines(classes: npt.NDArray[np.integer], line: Indices, column: Indices) -> npt.NDArray[np.float32]:
+    def interpolate_lines(classes: npt.NDArray[np.integer], line: Indices, column: Indices) -> npt.NDArray[np.float32]:
         first, second = (result.probabilities[classes, line, side[column]] for side in (left, right))
-        values: npt.NDArray[np.float32] = first + (second - first) * across[column]
+        values: npt.NDArray[np.float32] = first + (second - first) * column_weights[column]
         return values
 
     for rows in row_strips(height, width, _PIXELS_AT_ONCE):
         labels = result.label_map[rows]
         # Most pixels have the class of the strip's first row in their column, so that class is interpolated once per column.
         lines = np.arange(above[rows.start], below[rows.stop - 1] + 1)
-        uppermost = on_lines(labels[0], lines[:, None], np.arange(width))
-        first, second = (uppermost[line[rows] - lines[0]] for line in (above, below))
-        values = first + (second - first) * down[rows, None]
+        first_row_confidence = interpolate_lines(labels[0], lines[:, None], np.arange(width))
+        first, second = (first_row_confidence[line[rows] - lines[0]] for line in (above, below))
+        values = first + (second - first) * row_weights[rows, None]
         row, column = np.divmod(np.flatnonzero(labels != labels[0]), width)
-        first, second = (on_lines(labels[row, column], line[rows][row], column) for line in (above, below))
-        values[row, column] = first + (second - first) * down[rows][row]
+        first, second = (interpolate_lines(labels[row, column], line[rows][row], column) for line in (above, below))
+        values[row, column] = first + (second - first) * row_weights[rows][row]
         yield rows, values
 
 
@@ -57,20 +57,20 @@ def sum_over_runs(probabilities: npt.NDArray[np.float32], runs: ColumnRuns, clas
     height, width = runs.size
     column, top = np.divmod(runs.starts, height)
     bottom = top + runs.lengths
-    left, right, across = find_neighbours(probabilities.shape[2], width)
+    left, right, column_weights = find_neighbours(probabilities.shape[2], width)
     sums = np.empty(len(runs.starts))
-    by_class = np.argsort(classes, kind="stable")
-    bounds = np.searchsorted(classes[by_class], np.arange(len(probabilities) + 1))
+    order = np.argsort(classes, kind="stable")
+    bounds = np.searchsorted(classes[order], np.arange(len(probabilities) + 1))
     for index in np.flatnonzero(np.diff(bounds)):
-        chosen = by_class[bounds[index] : bounds[index + 1]]
-        above = _SumsAbove(probabilities[index].astype(np.float64), height)
-        x = column[chosen]
-        first, second = (above.sum(bottom[chosen], side[x]) - above.sum(top[chosen], side[x]) for side in (left, right))
-        sums[chosen] = first + (second - first) * across[x]
+        class_runs = order[bounds[index] : bounds[index + 1]]
+        prefix = _ColumnPrefixSums(probabilities[index].astype(np.float64), height)
+        tops, bottoms, x = top[class_runs], bottom[class_runs], column[class_runs]
+        first, second = (prefix.sum(bottoms, side[x]) - prefix.sum(tops, side[x]) for side in (left, right))
+        sums[class_runs] = first + (second - first) * column_weights[x]
     return sums
 
 
-class _SumsAbove:
+class _ColumnPrefixSums:
     """Prefix sums of a grid interpolated down its columns.
 
     Values are linear between grid points, so a prefix sum is the sum over whole intervals plus two weighted grid values.
@@ -80,22 +80,22 @@ class _SumsAbove:
         """Precompute the sums of `plane`, h×w, interpolated to `height` pixels."""
         points = len(plane)
         upper, _, weight = find_neighbours(points, height)
-        running = np.append(0, np.cumsum(weight, dtype=np.float64))
+        cumulative_weight = np.append(0, np.cumsum(weight, dtype=np.float64))
         edges = np.searchsorted(upper, np.arange(points + 1))
         #: The interval of each pixel, and of the end after the last one.
         self._interval = np.append(upper, upper[-1])
-        begins = edges[self._interval]
-        self._lower_weight = running - running[begins]
-        self._upper_weight = np.arange(height + 1) - begins - self._lower_weight
+        interval_starts = edges[self._interval]
+        self._lower_weight = cumulative_weight - cumulative_weight[interval_starts]
+        self._upper_weight = np.arange(height + 1) - interval_starts - self._lower_weight
         self._plane = np.append(plane, plane[-1:], axis=0)
-        lower_weights = np.diff(running[edges])[:, None]
+        lower_weights = np.diff(cumulative_weight[edges])[:, None]
         upper_weights = np.diff(edges)[:, None] - lower_weights
-        whole = upper_weights * self._plane[:-1] + lower_weights * self._plane[1:]
-        self._above = np.cumsum(whole, axis=0) - whole
+        interval_sums = upper_weights * self._plane[:-1] + lower_weights * self._plane[1:]
+        self._prefix_sums = np.cumsum(interval_sums, axis=0) - interval_sums
 
     def sum(self, row: Indices, column: Indices) -> Floats:
         """Sum the pixels above `row` (0 to `height`) in the grid's `column`, n each."""
         interval = self._interval[row]
         upper, lower = self._plane[interval, column], self._plane[interval + 1, column]
-        sums: Floats = self._above[interval, column] + (self._upper_weight[row] * upper + self._lower_weight[row] * lower)
+        sums: Floats = self._prefix_sums[interval, column] + (self._upper_weight[row] * upper + self._lower_weight[row] * lower)
         return sums

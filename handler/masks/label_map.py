@@ -42,13 +42,13 @@ def make_label_map(scores: npt.NDArray[np.float32], size: Size, dtype: npt.DType
     winners = points.argmax(axis=1).astype(dtype).reshape(rows, columns)
     above, below, weight = find_neighbours(rows, height)
 
-    def on_grid(column: Indices, row: Indices) -> npt.NDArray[np.float32]:
-        taken: npt.NDArray[np.float32] = points.take(row * columns + column, axis=0)
-        return taken
+    def scores_on_grid(column: Indices, row: Indices) -> npt.NDArray[np.float32]:
+        gathered: npt.NDArray[np.float32] = points.take(row * columns + column, axis=0)
+        return gathered
 
-    def between_rows(row: Indices, column: Indices) -> npt.NDArray[np.float32]:
-        upper, lower = on_grid(column, above[row]), on_grid(column, below[row])
+    def scores_between_rows(row: Indices, column: Indices) -> npt.NDArray[np.float32]:
+        upper, lower = scores_on_grid(column, above[row]), scores_on_grid(column, below[row])
         return upper + (lower - upper) * weight[row, None]
 
-    on_columns = np.ascontiguousarray(label_lines(winners.T, on_grid, classes, height).T)
-    return label_lines(on_columns, between_rows, classes, width)
+    column_labels = np.ascontiguousarray(label_lines(winners.T, scores_on_grid, classes, height).T)
+    return label_lines(column_labels, scores_between_rows, classes, width)

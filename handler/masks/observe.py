@@ -12,26 +12,26 @@ from handler.observation import SAMPLE_SIDE, Observation
 #: Pixels along each side whose brightness is read; in a large photograph each one costs a cache miss.
 _BRIGHTNESS_SIDE = 32
 #: The most scores to read, C·h·w; in a larger grid, rows and columns are skipped.
-_MOST_SCORES = 1 << 17
+_MAX_SCORES = 1 << 17
 
 
-def observe(image: DecodedImage, result: Segmentation, *, sampled: bool = False) -> Observation:
-    """Return the statistics of `image` and its segmentation; if `sampled`, with the classes at sample points."""
-    step = math.ceil(math.sqrt(result.probabilities.size / _MOST_SCORES)) or 1
+def observe(image: DecodedImage, result: Segmentation, *, with_sample: bool = False) -> Observation:
+    """Return the statistics of `image` and its segmentation; if `with_sample`, with the classes at sample points."""
+    step = math.ceil(math.sqrt(result.probabilities.size / _MAX_SCORES)) or 1
     probabilities = result.probabilities[:, ::step, ::step]
     counts = np.bincount(probabilities.argmax(axis=0).ravel())
     present = np.flatnonzero(counts)
     return Observation(
         megapixels=math.prod(image.size) / 1e6,
-        brightness=float(_points(image.pixels, _BRIGHTNESS_SIDE).mean()) / 255,
+        brightness=float(_sample_grid(image.pixels, _BRIGHTNESS_SIDE).mean()) / 255,
         confidence=min(1.0, float(probabilities.max(axis=0).mean())),
         review=result.review,
         shares=dict(zip(present.tolist(), (counts[present] / counts.sum()).tolist(), strict=True)),
-        sample=_points(result.label_map, SAMPLE_SIDE).astype(np.uint16).tobytes() if sampled else b"",
+        sample=_sample_grid(result.label_map, SAMPLE_SIDE).astype(np.uint16).tobytes() if with_sample else b"",
     )
 
 
-def _points(array: npt.NDArray[np.generic], side: int) -> npt.NDArray[np.generic]:
+def _sample_grid(array: npt.NDArray[np.generic], side: int) -> npt.NDArray[np.generic]:
     """Return the values of `array`, H×W…, at the centres of side × side equal parts."""
     rows, columns = (((np.arange(side) + 0.5) * (length / side)).astype(np.intp) for length in array.shape[:2])
     points: npt.NDArray[np.generic] = array[rows[:, None], columns]

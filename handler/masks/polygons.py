@@ -40,17 +40,17 @@ def trace_polygons(segments: Segments, tolerance: float = 0.0) -> dict[int, list
 
     check_outline_length(segments.ids)
     polygons: dict[int, list[Polygon]] = {segment.id: [] for segment in segments.items}
-    listed = np.zeros(int(segments.ids.max()) + 1, np.bool_)
-    listed[list(polygons)] = True
-    owners, parts = [], []
-    for shape, segment_id in features.shapes(segments.ids, mask=np.take(listed, segments.ids), connectivity=4):
-        owners.append(int(segment_id))
+    is_listed = np.zeros(int(segments.ids.max()) + 1, np.bool_)
+    is_listed[list(polygons)] = True
+    segment_ids, parts = [], []
+    for shape, segment_id in features.shapes(segments.ids, mask=np.take(is_listed, segments.ids), connectivity=4):
+        segment_ids.append(int(segment_id))
         # rasterio's rings have the opposite orientation.
         parts.append([[(int(x), int(y)) for x, y in reversed(ring)] for ring in shape["coordinates"]])
     if tolerance and parts:
-        parts = _simplify_together(parts, np.where(np.take(listed, segments.ids), segments.ids, -1), tolerance)
-    for owner, part in zip(owners, parts, strict=True):
-        polygons[owner].append(part)
+        parts = _simplify_together(parts, np.where(np.take(is_listed, segments.ids), segments.ids, -1), tolerance)
+    for segment_id, part in zip(segment_ids, parts, strict=True):
+        polygons[segment_id].append(part)
     return polygons
 
 
@@ -61,21 +61,21 @@ def split_at_holes(polygon: Polygon) -> Iterator[npt.NDArray[np.float64]]:
     if len(polygon) == 1:
         yield np.array(polygon[0], np.float64)
     else:
-        yield from _split(shapely.Polygon(polygon[0], polygon[1:]))
+        yield from _split_polygon(shapely.Polygon(polygon[0], polygon[1:]))
 
 
 def outline_parts(parts: list[Polygon], ids: npt.NDArray[np.integer]) -> npt.NDArray[np.object_]:
     """Return `parts`, which tile a map of `ids` (H×W), as shapely polygons with a vertex wherever a neighbour has one."""
     import shapely
 
-    rings, ring_ends, own = _unit_steps([np.array(ring) for part in parts for ring in part])
-    kept = _is_corner(rings, ids)
+    rings, ring_ends, vertices = _unit_steps([np.array(ring) for part in parts for ring in part])
+    is_kept = _is_corner(rings, ids)
     # The outline's own vertices are kept too, because it may have been cut off short of the map's edge.
-    kept[own] = True
-    offsets = np.concatenate([[0], np.cumsum(kept)[ring_ends - 1]])
-    holders = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
+    is_kept[vertices] = True
+    ring_offsets = np.concatenate([[0], np.cumsum(is_kept)[ring_ends - 1]])
+    polygon_offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
     polygons: npt.NDArray[np.object_] = shapely.from_ragged_array(
-        shapely.GeometryType.POLYGON, rings[kept].astype(np.float64), (offsets, holders)
+        shapely.GeometryType.POLYGON, rings[is_kept].astype(np.float64), (ring_offsets, polygon_offsets)
     )
     return polygons
 
@@ -84,12 +84,12 @@ def _simplify_together(parts: list[Polygon], ids: npt.NDArray[np.integer], toler
     """Simplify polygons that tile a map of `ids`, H×W (-1 outside all of them), so that they still tile it."""
     import shapely
 
-    simple = shapely.orient_polygons(shapely.coverage_simplify(outline_parts(parts, ids), tolerance))
+    simplified = shapely.orient_polygons(shapely.coverage_simplify(outline_parts(parts, ids), tolerance))
     # Simplifying only drops points, so coordinates stay integers.
-    _, points, (ends, holders) = shapely.to_ragged_array(simple)
-    corners = [(x, y) for x, y in points.astype(np.int64).tolist()]
-    outlines = [corners[start:end] for start, end in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
-    return [outlines[start:end] for start, end in zip(holders[:-1].tolist(), holders[1:].tolist(), strict=True)]
+    _, coordinates, (ring_offsets, polygon_offsets) = shapely.to_ragged_array(simplified)
+    points = [(x, y) for x, y in coordinates.astype(np.int64).tolist()]
+    rings = [points[start:end] for start, end in zip(ring_offsets[:-1].tolist(), ring_offsets[1:].tolist(), strict=True)]
+    return [rings[start:end] for start, end in zip(polygon_offsets[:-1].tolist(), polygon_offsets[1:].tolist(), strict=True)]
 
 
 def _unit_steps(
@@ -107,10 +107,10 @@ def _unit_steps(
     # No edge begins at a ring's last point, but the point is kept.
     lengths[ends - 1] = 1
     edges[ends - 1] = 0
-    begins = np.cumsum(lengths) - lengths
-    within = np.arange(int(lengths.sum())) - np.repeat(begins, lengths)
-    steps = np.repeat(points, lengths, axis=0) + np.repeat(np.sign(edges), lengths, axis=0) * within[:, np.newaxis]
-    return steps, np.cumsum(lengths)[ends - 1], begins
+    first_steps = np.cumsum(lengths) - lengths
+    distances = np.arange(int(lengths.sum())) - np.repeat(first_steps, lengths)
+    steps = np.repeat(points, lengths, axis=0) + np.repeat(np.sign(edges), lengths, axis=0) * distances[:, np.newaxis]
+    return steps, np.cumsum(lengths)[ends - 1], first_steps
 
 
 def _is_corner(points: npt.NDArray[np.int64], ids: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
@@ -132,7 +132,7 @@ def _is_corner(points: npt.NDArray[np.int64], ids: npt.NDArray[np.integer]) -> n
     return corners
 
 
-def _split(polygon: "shapely.Polygon") -> Iterator[npt.NDArray[np.float64]]:
+def _split_polygon(polygon: "shapely.Polygon") -> Iterator[npt.NDArray[np.float64]]:
     import shapely
     from shapely.geometry.polygon import orient
 
@@ -144,7 +144,7 @@ def _split(polygon: "shapely.Polygon") -> Iterator[npt.NDArray[np.float64]]:
     for side in (shapely.box(left, top, x, bottom), shapely.box(x, top, right, bottom)):
         for piece in shapely.get_parts(polygon.intersection(side)):
             if isinstance(piece, shapely.Polygon):  # A shared edge or corner also yields a line or a point.
-                yield from _split(orient(piece))
+                yield from _split_polygon(orient(piece))
 
 
 def _choose_cut(polygon: "shapely.Polygon") -> float:

@@ -27,9 +27,9 @@ def review_score(label_map: LabelMap, probabilities: npt.NDArray[np.float32]) ->
         for cells, length in zip(grid, label_map.shape, strict=True)
     )
     labels = label_map[rows[:, None], columns].astype(np.intp)
-    of_label = np.take_along_axis(probabilities, labels[None], 0)
+    label_probabilities = np.take_along_axis(probabilities, labels[None], 0)
     cells = np.bincount(labels.ravel(), minlength=classes)
-    intersection = np.bincount(labels.ravel(), of_label.ravel(), classes)
+    intersection = np.bincount(labels.ravel(), label_probabilities.ravel(), classes)
     union = cells + probabilities.sum((1, 2), dtype=np.float64) - intersection
     present = cells > 0
     return float(np.clip(1 - (intersection[present] / union[present]).mean(), 0, 1))

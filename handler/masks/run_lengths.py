@@ -60,18 +60,18 @@ def encode_run_lengths(runs: ColumnRuns, count: int) -> dict[int, dict[str, Any]
     """
     height, width = runs.size
     size = height * width
-    merged = np.append(True, runs.ids[1:] != runs.ids[:-1])
-    spans, bounds = _group_by_id(runs.starts[merged], runs.ids[merged], size, count)
+    is_start = np.append(True, runs.ids[1:] != runs.ids[:-1])
+    spans, bounds = _group_by_id(runs.starts[is_start], runs.ids[is_start], size, count)
     first, last = np.transpose(list(bounds.values()))
     lengths = np.diff(spans.ravel(), prepend=0)
     lengths[2 * first] = spans[first, 0]
     # One list for all segments, because calling `to_counts` for each takes 50 times longer.
-    counts, rests = lengths.tolist(), (size - spans[last - 1, 1]).tolist()
+    counts, trailing = lengths.tolist(), (size - spans[last - 1, 1]).tolist()
     return {
         segment_id: coco.frPyObjects(
-            {"size": [height, width], "counts": counts[2 * start : 2 * end] + [rest] * (rest > 0)}, height, width
+            {"size": [height, width], "counts": counts[2 * start : 2 * end] + [remainder] * (remainder > 0)}, height, width
         )
-        for (segment_id, (start, end)), rest in zip(bounds.items(), rests, strict=True)
+        for (segment_id, (start, end)), remainder in zip(bounds.items(), trailing, strict=True)
     }
 
 
@@ -92,8 +92,8 @@ def to_counts(spans: Spans, size: int) -> npt.NDArray[np.int64]:
     The first length is outside and may be 0; an empty last run is omitted.
     """
     lengths = np.diff(spans.ravel(), prepend=0)
-    rest = size - spans[-1, 1]
-    return np.append(lengths, rest) if rest else lengths
+    trailing = size - spans[-1, 1]
+    return np.append(lengths, trailing) if trailing else lengths
 
 
 def crop_spans(spans: Spans, bbox: tuple[int, int, int, int], width: int) -> Spans:
@@ -101,14 +101,14 @@ def crop_spans(spans: Spans, bbox: tuple[int, int, int, int], width: int) -> Spa
     left, top, box_width, _ = bbox
     first, last = spans[:, 0] // width, (spans[:, 1] - 1) // width
     rows = last - first + 1
-    before = np.repeat(np.cumsum(rows) - rows, rows)
-    row = np.repeat(first, rows) + np.arange(rows.sum()) - before
+    rows_before = np.repeat(np.cumsum(rows) - rows, rows)
+    row = np.repeat(first, rows) + np.arange(rows.sum()) - rows_before
     starts = np.maximum(np.repeat(spans[:, 0], rows), row * width) - row * width - left
     ends = np.minimum(np.repeat(spans[:, 1], rows), (row + 1) * width) - row * width - left
     offset = (row - top) * box_width
     starts, ends = starts + offset, ends + offset
-    apart = starts[1:] != ends[:-1]
-    return np.stack([starts[np.append(True, apart)], ends[np.append(apart, True)]], axis=1)
+    has_gap = starts[1:] != ends[:-1]
+    return np.stack([starts[np.append(True, has_gap)], ends[np.append(has_gap, True)]], axis=1)
 
 
 def _group_by_id(

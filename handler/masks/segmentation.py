@@ -72,11 +72,11 @@ def keep_classes(result: Segmentation, classes: Collection[int]) -> Segmentation
     If the model has no background class, one is added as the last class.
     """
     labels, background = result.labels.with_background()
-    kept = [index for index in classes if index != background]
-    dropped = [index for index in range(len(result.labels.names)) if index not in kept]
+    kept_classes = [index for index in classes if index != background]
+    dropped_classes = [index for index in range(len(result.labels.names)) if index not in kept_classes]
     new_index = np.full(len(labels.names), background, labels.dtype)
-    new_index[kept] = kept
+    new_index[kept_classes] = kept_classes
     probabilities = np.zeros((len(labels.names), *result.probabilities.shape[1:]), np.float32)
-    probabilities[kept] = result.probabilities[kept]
-    probabilities[background] = result.probabilities[dropped].sum(axis=0)
+    probabilities[kept_classes] = result.probabilities[kept_classes]
+    probabilities[background] = result.probabilities[dropped_classes].sum(axis=0)
     return replace(result, label_map=new_index[result.label_map], probabilities=probabilities, labels=labels)

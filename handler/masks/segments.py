@@ -78,19 +78,20 @@ def find_segments(result: Segmentation, options: AnswerOptions) -> Segments:
     Raises:
         ResponseTooLarge: the outlines of the components exceed `MAX_OUTLINE_EDGES`.
     """
-    ids, class_of = _label_segments(result, options)
+    ids, class_indices = _label_segments(result, options)
     runs = find_column_runs(ids)
-    pixels = runs.count_pixels(len(class_of))
-    sums = np.bincount(runs.ids, sum_over_runs(result.probabilities, runs, class_of[runs.ids]), len(class_of))
-    listed = np.flatnonzero(pixels)
-    scores = np.fmin(1.0, sums[listed] / pixels[listed])
-    listed, scores = listed[scores >= options.min_score], scores[scores >= options.min_score]
-    order = np.lexsort((-pixels[listed], class_of[listed] == result.labels.background))
-    listed, scores = listed[order], scores[order]
-    masks = encode_run_lengths(runs, len(class_of))
+    pixels = runs.count_pixels(len(class_indices))
+    sums = np.bincount(runs.ids, sum_over_runs(result.probabilities, runs, class_indices[runs.ids]), len(class_indices))
+    segment_ids = np.flatnonzero(pixels)
+    scores = np.fmin(1.0, sums[segment_ids] / pixels[segment_ids])
+    segment_ids, scores = segment_ids[scores >= options.min_score], scores[scores >= options.min_score]
+    order = np.lexsort((-pixels[segment_ids], class_indices[segment_ids] == result.labels.background))
+    segment_ids, scores = segment_ids[order], scores[order]
+    masks = encode_run_lengths(runs, len(class_indices))
     # Convert whole columns, because NumPy scalars or a call per segment would take several times longer.
-    columns = (listed, class_of[listed], pixels[listed], pixels[listed] / ids.size, scores)
-    boxes = coco.toBbox([masks[segment_id] for segment_id in listed.tolist()]).astype(np.int64).tolist() if listed.size else []
+    columns = (segment_ids, class_indices[segment_ids], pixels[segment_ids], pixels[segment_ids] / ids.size, scores)
+    listed_masks = [masks[segment_id] for segment_id in segment_ids.tolist()]
+    boxes = coco.toBbox(listed_masks).astype(np.int64).tolist() if listed_masks else []
     items = tuple(
         Segment(segment_id, index, result.labels.names[index], size, fraction, tuple(box), score, masks[segment_id]["counts"])
         for segment_id, index, size, fraction, score, box in zip(*(column.tolist() for column in columns), boxes, strict=True)

@@ -16,7 +16,7 @@ from handler.strips import row_strips
 Plane = npt.NDArray[np.float32]
 
 #: Uncertainty is computed at this many points along each side of a grid cell, which may have 16 times as many pixels.
-_PARTS = 4
+_POINTS_PER_CELL = 4
 #: Interpolated probabilities in memory at once: 16 MB.
 _VALUES_AT_ONCE = 1 << 22
 _PIXELS_AT_ONCE = 1 << 17
@@ -48,22 +48,22 @@ def interpolate_uncertainty(result: Segmentation, measure: Uncertainty) -> Itera
     """
     height, width = result.label_map.shape
     _, grid_height, grid_width = result.probabilities.shape
-    rows, columns = min(_PARTS * grid_height, height), min(_PARTS * grid_width, width)
-    plane = _on_grid(result.probabilities, (rows, columns), MEASURES[measure])
-    above, below, down = find_neighbours(rows, height)
-    left, right, across = find_neighbours(columns, width)
+    rows, columns = min(_POINTS_PER_CELL * grid_height, height), min(_POINTS_PER_CELL * grid_width, width)
+    plane = _measure_on_grid(result.probabilities, (rows, columns), MEASURES[measure])
+    above, below, row_weights = find_neighbours(rows, height)
+    left, right, column_weights = find_neighbours(columns, width)
     for strip in row_strips(height, width, _PIXELS_AT_ONCE):
-        lines = plane[above[strip]] + (plane[below[strip]] - plane[above[strip]]) * down[strip, None]
-        yield strip, lines[:, left] + (lines[:, right] - lines[:, left]) * across
+        lines = plane[above[strip]] + (plane[below[strip]] - plane[above[strip]]) * row_weights[strip, None]
+        yield strip, lines[:, left] + (lines[:, right] - lines[:, left]) * column_weights
 
 
-def _on_grid(probabilities: npt.NDArray[np.float32], size: Size, measure: Callable[[Plane], Plane]) -> npt.NDArray[np.float32]:
+def _measure_on_grid(probabilities: Plane, size: Size, measure: Callable[[Plane], Plane]) -> Plane:
     """Return `measure` of `probabilities`, C×h×w, interpolated to `size`; in strips, because there may be many classes."""
     rows, columns = size
-    above, below, down = find_neighbours(probabilities.shape[1], rows)
+    above, below, row_weights = find_neighbours(probabilities.shape[1], rows)
     plane = np.empty(size, np.float32)
     for strip in row_strips(rows, len(probabilities) * columns, _VALUES_AT_ONCE):
-        on_rows = aten.lerp(probabilities[:, above[strip]], probabilities[:, below[strip]], down[strip, None])
+        on_rows = aten.lerp(probabilities[:, above[strip]], probabilities[:, below[strip]], row_weights[strip, None])
         # Only the columns still need interpolation.
         plane[strip] = measure(aten.interpolate(on_rows, (on_rows.shape[1], columns)))
     return plane

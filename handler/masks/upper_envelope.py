@@ -51,30 +51,30 @@ def label_lines(winners: Classes, scores_at: ScoresAt, classes: int, length: int
     """
     labels = np.empty((len(winners), length), winners.dtype)
     for lines in row_strips(len(winners), length, _PIXELS_AT_ONCE):
-        starts, labels_of_runs = _find_runs(winners, lines, scores_at, classes, length)
+        starts, run_labels = _find_runs(winners, lines, scores_at, classes, length)
         lengths = np.diff(starts, append=lines.stop * length)
-        labels[lines] = np.repeat(labels_of_runs, lengths).reshape(-1, length)
+        labels[lines] = np.repeat(run_labels, lengths).reshape(-1, length)
     return labels
 
 
 def _find_runs(winners: Classes, lines: slice, scores_at: ScoresAt, classes: int, length: int) -> tuple[Indices, Classes]:
     """Find the runs of one class along `lines`, line by line: the start pixel, counted over all lines, and the class."""
-    chosen = winners[lines]
-    differing_line, differing_point = np.nonzero(chosen[:, 1:] != chosen[:, :-1])
+    line_winners = winners[lines]
+    differing_line, differing_point = np.nonzero(line_winners[:, 1:] != line_winners[:, :-1])
     first: Indices = np.arange(lines.start, lines.stop)
-    lines_of_runs, starts, classes_of_runs = [first], [first * length], [chosen[:, 0]]
+    run_lines, starts, run_classes = [first], [first * length], [line_winners[:, 0]]
     for pairs in row_strips(differing_line.size, classes, _VALUES_AT_ONCE):
         line, point = differing_line[pairs] + lines.start, differing_point[pairs]
         changes = _find_changes(
             scores_at(line, point), scores_at(line, point + 1), winners[line, point], winners[line, point + 1]
         )
         line, point = line[changes.pair], point[changes.pair]
-        lines_of_runs.append(line)
+        run_lines.append(line)
         starts.append(line * length + find_first_pixel(point + changes.position, changes.beyond, winners.shape[1], length))
-        classes_of_runs.append(changes.winner.astype(winners.dtype))
-    order = np.argsort(np.concatenate(lines_of_runs), kind="stable")
+        run_classes.append(changes.winner.astype(winners.dtype))
+    order = np.argsort(np.concatenate(run_lines), kind="stable")
     # If several runs start at one pixel, the last one wins and the others are empty.
-    return np.maximum.accumulate(np.concatenate(starts)[order]), np.concatenate(classes_of_runs)[order]
+    return np.maximum.accumulate(np.concatenate(starts)[order]), np.concatenate(run_classes)[order]
 
 
 def _find_changes(left: npt.NDArray[np.float32], right: npt.NDArray[np.float32], start: Classes, end: Classes) -> _Changes:
@@ -90,24 +90,24 @@ def _find_changes(left: npt.NDArray[np.float32], right: npt.NDArray[np.float32],
         end: winners on the right, n.
     """
     pair: Indices = np.arange(len(start))
-    reached = np.zeros(len(start))
-    winner, last = start.astype(np.int64), end.astype(np.int64)
+    position = np.zeros(len(start))
+    winner, last_winner = start.astype(np.int64), end.astype(np.int64)
     changes = []
     while pair.size:
         row = np.arange(pair.size)
         rise = right - right[row, winner][:, None]
         lead = np.maximum(left[row, winner][:, None] - left, 0)
         # t / (1 - t) for a line that meets the winner's at t.
-        meeting = np.where(rise > 0, lead / rise, np.inf)
-        following = meeting.argmin(axis=1)
-        nearest = meeting[row, following].astype(np.float64)
+        meeting_ratios = np.where(rise > 0, lead / rise, np.inf)
+        next_winner = meeting_ratios.argmin(axis=1)
+        nearest_ratio = meeting_ratios[row, next_winner].astype(np.float64)
         # If no line is steeper, the classes tie on the right.
-        following = np.where(nearest < np.inf, following, last)
-        reached = np.fmax(1 - 1 / (1 + nearest), reached)
-        changes.append(_Changes(pair, reached, following, following > winner))
-        unfinished = np.flatnonzero(following != last)
-        left, right, pair, reached = left[unfinished], right[unfinished], pair[unfinished], reached[unfinished]
-        winner, last = following[unfinished], last[unfinished]
+        next_winner = np.where(nearest_ratio < np.inf, next_winner, last_winner)
+        position = np.fmax(1 - 1 / (1 + nearest_ratio), position)
+        changes.append(_Changes(pair, position, next_winner, next_winner > winner))
+        unfinished = np.flatnonzero(next_winner != last_winner)
+        left, right, pair, position = left[unfinished], right[unfinished], pair[unfinished], position[unfinished]
+        winner, last_winner = next_winner[unfinished], last_winner[unfinished]
     return _sort_changes(changes)
 
 

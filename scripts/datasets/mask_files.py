@@ -11,7 +11,7 @@ from PIL.ImageFile import ImageFile
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
-from handler.image.file_formats.tiff import place_on_map
+from handler.image.file_formats.tiff import add_georeference
 from scripts.datasets.errors import DataError
 
 UPRIGHT = 1
@@ -133,7 +133,7 @@ def _read_deep_tiff(path: Path) -> npt.NDArray[Any]:
     """Read a TIFF with over 8 bits per value: Pillow lacks 64 bits, and swaps the bytes of some compressed files."""
     try:
         # rasterio warns about files without a georeference.
-        with MemoryFile(place_on_map(path.read_bytes())) as memory, memory.open(driver="GTiff") as file:
+        with MemoryFile(add_georeference(path.read_bytes())) as memory, memory.open(driver="GTiff") as file:
             if file.count != 1:
                 raise DataError(f"{path}: has {file.count} bands of {file.dtypes[0]}; a mask has one band, or RGB of 8 bits")
             band: npt.NDArray[Any] = file.read(1)

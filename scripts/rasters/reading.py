@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from handler.geometry import RGBImage
-from handler.image.colour import layers_over_white, looks_like_alpha
+from handler.image.colour import blend_over_white, looks_like_alpha
 from handler.image.sample_range import Limits, Samples, auto_limits, sampling_step, to_eight_bits, white_value
 from handler.options import FIRST_BANDS, TYPE_RANGE, ReadingOptions
 from handler.strips import row_strips
@@ -153,7 +153,7 @@ class RasterReader:
             colour = 255 - colour
         opacity = None if alpha is None else to_eight_bits(alpha, (0, self._white))
         picture = Image.fromarray(colour[0] if len(colour) == 1 else np.ascontiguousarray(np.moveaxis(colour, 0, -1)))
-        return layers_over_white(picture, opacity, self._profile, multiplied=self._alpha_is_multiplied)
+        return blend_over_white(picture, opacity, self._profile, premultiplied=self._alpha_is_premultiplied)
 
     def _from_palette(self, indices: Samples, mask: Samples | None) -> tuple[RGBImage, Valid]:
         assert self._palette is not None  # noqa: S101 (for mypy)
@@ -161,7 +161,7 @@ class RasterReader:
         valid = (colours[..., 3] > 0) & self._measured(indices)
         if mask is not None:
             valid &= mask > 0
-        rgb = layers_over_white(Image.fromarray(colours[..., :3]), colours[..., 3], b"", multiplied=False)
+        rgb = blend_over_white(Image.fromarray(colours[..., :3]), colours[..., 3], b"", premultiplied=False)
         return rgb, valid
 
     def _samples(self, rows: slice, columns: slice) -> tuple[Samples, Samples | None, Samples | None]:
@@ -229,7 +229,7 @@ class RasterReader:
     def _alpha(self) -> int | None:
         """The alpha band, verified by its values, since any fourth band, such as near infrared, may be tagged as alpha."""
         band = self._tagged_alpha
-        if band is None or self._alpha_is_multiplied:
+        if band is None or self._alpha_is_premultiplied:
             return band
         with self._naming_the_file("its alpha cannot be read"):
             # From overviews if there are any; nearest pixels rather than means.
@@ -237,7 +237,7 @@ class RasterReader:
         return band if looks_like_alpha(values, self._white) else None
 
     @cached_property
-    def _alpha_is_multiplied(self) -> bool:
+    def _alpha_is_premultiplied(self) -> bool:
         band = self._tagged_alpha
         return band is not None and self._structure(band).get("ALPHA") == "PREMULTIPLIED"
 
@@ -258,7 +258,7 @@ class RasterReader:
     def _white(self) -> int:
         kind = np.dtype(self.file.dtypes[self._bands[0] - 1])
         bits = int(self._structure(self._bands[0]).get("NBITS", 8 * kind.itemsize))
-        return white_value(bits, signed=kind.kind == "i", floats=kind.kind == "f")
+        return white_value(bits, signed=kind.kind == "i", is_float=kind.kind == "f")
 
     @cached_property
     def _palette(self) -> npt.NDArray[np.uint8] | None:

@@ -36,8 +36,8 @@ def format_name(data: bytes) -> str | None:
     """Return the name, in `ACCEPTED_FORMATS`, of the format whose signature `data` has, or None."""
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
-    by_signature = (name for name, signatures in _SIGNATURES.items() if data.startswith(signatures))
-    return next(by_signature, None) or iso_media.format_of_brands(data)
+    matches = (name for name, signatures in _SIGNATURES.items() if data.startswith(signatures))
+    return next(matches, None) or iso_media.format_of_brands(data)
 
 
 def strip_to_first_image(data: bytes) -> StrippedImage:

@@ -3,10 +3,10 @@
 import struct
 from dataclasses import dataclass
 
-_CODESTREAM = b"\xff\x4f\xff\x51"
-_FILE = b"\0\0\0\x0cjP  \r\n\x87\n"
-SIGNATURES = (_CODESTREAM, _FILE)
-_MOST_BOXES = 1_000
+_CODESTREAM_SIGNATURE = b"\xff\x4f\xff\x51"
+_FILE_SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
+SIGNATURES = (_CODESTREAM_SIGNATURE, _FILE_SIGNATURE)
+_MAX_BOXES = 1_000
 
 
 @dataclass(frozen=True)
@@ -20,30 +20,30 @@ class Codestream:
 
 def read_codestream(data: bytes) -> Codestream | None:
     """Return the size and components of a JPEG 2000 file, or None if its header is truncated."""
-    at = _find_codestream(data)
-    if at is None or at + 42 > len(data):
+    offset = _find_codestream(data)
+    if offset is None or offset + 42 > len(data):
         return None
-    right, bottom, left, top = struct.unpack_from(">4I", data, at + 8)
-    (components,) = struct.unpack_from(">H", data, at + 40)
+    right, bottom, left, top = struct.unpack_from(">4I", data, offset + 8)
+    (components,) = struct.unpack_from(">H", data, offset + 40)
     return Codestream((right - left, bottom - top), components)
 
 
 def _find_codestream(data: bytes) -> int | None:
     """Return the offset of the codestream, or None."""
-    if data.startswith(_CODESTREAM):
+    if data.startswith(_CODESTREAM_SIGNATURE):
         return 0
-    at = 0
-    for _ in range(_MOST_BOXES):
-        if at + 16 > len(data):
+    offset = 0
+    for _ in range(_MAX_BOXES):
+        if offset + 16 > len(data):
             return None
-        length, kind = struct.unpack_from(">I4s", data, at)
-        head = 8
+        length, kind = struct.unpack_from(">I4s", data, offset)
+        header_bytes = 8
         if length == 1:
-            (length,) = struct.unpack_from(">Q", data, at + 8)
-            head = 16
+            (length,) = struct.unpack_from(">Q", data, offset + 8)
+            header_bytes = 16
         if kind == b"jp2c":
-            return at + head if data.startswith(_CODESTREAM, at + head) else None
-        if length < head:
+            return offset + header_bytes if data.startswith(_CODESTREAM_SIGNATURE, offset + header_bytes) else None
+        if length < header_bytes:
             return None
-        at += length
+        offset += length
     return None

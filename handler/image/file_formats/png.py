@@ -14,38 +14,38 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: The most bytes of an unpacked ICC profile. Display profiles have a few kilobytes, printer profiles up to three megabytes.
 MAX_PROFILE_BYTES = 4_000_000
 
-_IMAGE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+_IMAGE_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _GREY, _RGB = 0, 2
 
 
 def strip_to_first_image(data: bytes) -> StrippedImage:
     """Keep the default image of a PNG or APNG file."""
-    kept, exif, profile = [SIGNATURE], b"", b""
+    chunks, exif, profile = [SIGNATURE], b"", b""
     bit_depth = colour_type = 0
-    for kind, start, end in _chunks(data):
+    for kind, start, end in _iterate_chunks(data):
         if kind == b"IHDR" and start + 10 <= min(end, len(data)):
             bit_depth, colour_type = data[start + 8], data[start + 9]
         if kind == b"tRNS" and colour_type in (_GREY, _RGB):
-            kept.append(_chunk(kind, _eight_bit_key(data[start:end], bit_depth, colour_type)))
-        elif kind in _IMAGE:
-            kept.append(data[start - 8 : end + 4])
+            chunks.append(_make_chunk(kind, _eight_bit_key(data[start:end], bit_depth, colour_type)))
+        elif kind in _IMAGE_CHUNKS:
+            chunks.append(data[start - 8 : end + 4])
         elif kind == b"eXIf":
             exif = data[start:end]
         elif kind == b"iCCP":
-            profile = _unpacked_profile(data[start:end])
-    return StrippedImage(b"".join(kept), exif, profile)
+            profile = _unpack_profile(data[start:end])
+    return StrippedImage(b"".join(chunks), exif, profile)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def _iterate_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield the kind and payload range of each chunk."""
-    at = len(SIGNATURE)
-    while at + 8 <= len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        yield data[at + 4 : at + 8], at + 8, at + 8 + length
-        at += 12 + length
+    offset = len(SIGNATURE)
+    while offset + 8 <= len(data):
+        (length,) = struct.unpack_from(">I", data, offset)
+        yield data[offset + 4 : offset + 8], offset + 8, offset + 8 + length
+        offset += 12 + length
 
 
-def _chunk(kind: bytes, payload: bytes) -> bytes:
+def _make_chunk(kind: bytes, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
 
 
@@ -62,7 +62,7 @@ def _eight_bit_key(payload: bytes, bit_depth: int, colour_type: int) -> bytes:
     return struct.pack(f">{len(values)}H", *values)
 
 
-def _unpacked_profile(payload: bytes) -> bytes:
+def _unpack_profile(payload: bytes) -> bytes:
     _, _, packed = payload.partition(b"\0")
     unpacker = zlib.decompressobj()
     try:

@@ -16,7 +16,7 @@ from PIL import Image
 from handler.errors import ImageTooLarge, InvalidImage
 from handler.image.decode import decode_image
 from handler.image.file_formats import strip_to_first_image
-from handler.image.file_formats.tiff import orientation
+from handler.image.file_formats.tiff import read_orientation
 from handler.limits import Limits
 from tests.support import encode, noise
 from tests.unit.handler.image.image_files import directory, exif, png, png_chunk, tiff
@@ -275,7 +275,7 @@ def test_a_png_animation_without_its_default_image_shows_the_default_image() -> 
 
 @pytest.mark.parametrize("value", [0, 9, 65_535])
 def test_an_orientation_out_of_range_is_upright(value: int) -> None:
-    assert orientation(exif(value)) == 1
+    assert read_orientation(exif(value)) == 1
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_an_orientation_out_of_range_is_upright(value: int) -> None:
     [b"", b"Exif\0\0", b"II\x2a\0", exif(6)[:15], exif(6)[:21], b"II\x2a\0\xff\xff\xff\xff" + bytes(20), b"noise" * 20],
 )
 def test_a_broken_exif_block_is_upright(block: bytes) -> None:
-    assert orientation(block) == 1
+    assert read_orientation(block) == 1
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -291,4 +291,4 @@ def test_a_broken_exif_block_is_upright(block: bytes) -> None:
 def test_exif_is_read_in_both_byte_orders(order: str, prefix: bytes) -> None:
     head = b"II\x2a\0\x08\0\0\0" if order == "<" else b"MM\0\x2a\0\0\0\x08"
 
-    assert orientation(prefix + head + directory({274: [6], 305: b"some software"}, 8, order)) == 6
+    assert read_orientation(prefix + head + directory({274: [6], 305: b"some software"}, 8, order)) == 6

@@ -74,7 +74,7 @@ def test_an_image_is_decoded_once() -> None:
     ("module", "name"),
     [
         (decode, "strip_to_first_image"),
-        (decode, "orientation"),
+        (decode, "read_orientation"),
         (decode, "_check_size"),
         (decode, "_reduce_jpeg"),
         (decode, "write_rgb"),

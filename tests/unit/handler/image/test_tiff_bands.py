@@ -16,7 +16,7 @@ from rasterio.io import MemoryFile
 from handler.errors import ImageTooLarge, InvalidImage, InvalidOption
 from handler.image.decode import convert_image, open_image
 from handler.image.file_formats import strip_to_first_image
-from handler.image.file_formats.tiff import place_on_map, read_tags
+from handler.image.file_formats.tiff import add_georeference, read_tags
 from handler.limits import Limits
 from handler.options import ReadingOptions
 from tests.support import encode, noise
@@ -330,7 +330,7 @@ def test_gdal_sees_one_page_and_nothing_that_names_a_file() -> None:
     xml = b'<GDALMetadata><Item name="OVERVIEW_FILE" domain="OVERVIEWS">/etc/passwd</Item></GDALMetadata>\0'
     data = tiff(np.zeros((4, 5, 5), np.uint8), GREY, tags={42112: xml, 330: [8], 42113: b"0\0"})
 
-    seen = place_on_map(strip_to_first_image(data).data)
+    seen = add_georeference(strip_to_first_image(data).data)
 
     assert not read_tags(seen, {42112, 330, 42113})
     with MemoryFile(seen) as memory, memory.open(driver="GTiff") as file:
