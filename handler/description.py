@@ -27,7 +27,7 @@ def describe(pipeline: Pipeline, options: dict[str, Option], archive: ModelArchi
         "agreement": agreement.model_dump(mode="json") if agreement else None,
         "quantization": metadata.quantization.model_dump(mode="json") if metadata.quantization else None,
         "calibration": metadata.calibration.model_dump(mode="json") if metadata.calibration else None,
-        "explanations": pipeline.explains,
+        "explanations": pipeline.can_explain,
         "resize": metadata.resize.model_dump(mode="json"),
         "normalization": metadata.normalization.model_dump(mode="json"),
         "image_formats": ACCEPTED_FORMATS,

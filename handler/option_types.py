@@ -19,9 +19,9 @@ from handler.wording import quoted
 from model.strict import nearest
 
 #: The greatest band number in an option.
-MOST_BANDS = 999
+MAX_BAND = 999
 #: The greatest value of a range; it and differences of two such values fit in single precision.
-GREATEST_VALUE = 1e38
+MAX_VALUE = 1e38
 
 _ALL = "all"
 #: `float` would also accept 0_2, ٢ and nan.
@@ -38,94 +38,94 @@ class Text(str):
     """An option's value from an untyped source, such as a header."""
 
 
-def _word(value: Any) -> Any:
+def _fold_word(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, Text) else value
 
 
-def _flag(value: Any) -> bool:
-    word = _word(value)
+def _read_flag(value: Any) -> bool:
+    word = _fold_word(value)
     if not isinstance(word, bool) and word not in ("true", "false"):
         raise ValueError(f"{quoted(value)} is neither true nor false")
     return word in (True, "true")
 
 
-WORD = BeforeValidator(_word)
-Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"enum": [True, False, "true", "false"]})]
+WORD = BeforeValidator(_fold_word)
+Flag = Annotated[bool, BeforeValidator(_read_flag), WithJsonSchema({"enum": [True, False, "true", "false"]})]
 
 
 @dataclass(frozen=True)
 class Number:
-    """Annotates a float from `least` to `greatest`. Only `least` may have decimals."""
+    """Annotates a float from `minimum` to `maximum`. Only `minimum` may have decimals."""
 
-    least: float
-    greatest: int
+    minimum: float
+    maximum: int
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        bounded: Any = {**handler(source), "ge": self.least, "le": self.greatest}
+        bounded: Any = {**handler(source), "ge": self.minimum, "le": self.maximum}
         return core_schema.no_info_before_validator_function(self.read, bounded)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         number = handler(schema)
-        return {**number, "type": [number["type"], "string"], "pattern": _anchored(self.pattern)}
+        return {**number, "type": [number["type"], "string"], "pattern": _anchor(self.pattern)}
 
     @cached_property
     def pattern(self) -> str:
         """A regular expression for the numbers within the bounds, as Python and JavaScript write them."""
-        first, last, digits = int(self.least), self.greatest, f"{self.least:g}".partition(".")[2]
-        above = [rf"{first}\.{digits[:at]}[{int(digit) + 1}-9][0-9]*" for at, digit in enumerate(digits) if digit != "9"]
+        first, last, digits = int(self.minimum), self.maximum, f"{self.minimum:g}".partition(".")[2]
+        above = [rf"{first}\.{digits[:i]}[{int(digit) + 1}-9][0-9]*" for i, digit in enumerate(digits) if digit != "9"]
         lowest = [*above, rf"{first}\.{digits}[0-9]*"] if digits else [rf"{first}(?:\.[0-9]+)?"]
-        between = [rf"{whole}(?:\.[0-9]+)?" for whole in range(first + 1, last)]
-        tiny = [] if self.least else [r"[0-9](?:\.[0-9]+)?e-0*[1-9][0-9]*"]
+        between = [rf"{integer}(?:\.[0-9]+)?" for integer in range(first + 1, last)]
+        tiny = [] if self.minimum else [r"[0-9](?:\.[0-9]+)?e-0*[1-9][0-9]*"]
         return "|".join([*lowest, *between, rf"{last}(?:\.0+)?", *tiny])
 
     def read(self, value: Any) -> float:
         """Return the number that `value` spells, without checking the bounds."""
-        number = _number(value)
-        if type(value) is str and self.least <= number <= self.greatest and not re.search(_anchored(self.pattern), value):
+        number = _to_number(value)
+        if type(value) is str and self.minimum <= number <= self.maximum and not re.search(_anchor(self.pattern), value):
             raise ValueError(f"{quoted(value)} is not a plain decimal number")
         return number
 
 
 @dataclass(frozen=True)
 class WholeNumber(Number):
-    """Annotates an int from `least` to `greatest`."""
+    """Annotates an int from `minimum` to `maximum`."""
 
     @cached_property
     def pattern(self) -> str:
-        return "|".join(map(str, range(int(self.least), self.greatest + 1)))
+        return "|".join(map(str, range(int(self.minimum), self.maximum + 1)))
 
     def read(self, value: Any) -> int:
-        return _whole(value, super().read(value))
+        return _to_integer(value, super().read(value))
 
 
 @dataclass(frozen=True)
-class _Spelled:
+class _PlainDecimal:
     """Reads numbers without bounds; JSON strings must match `pattern`."""
 
     pattern: str
 
     def read(self, value: Any) -> float:
-        number = _number(value)
-        if type(value) is str and not re.search(_anchored(self.pattern), value):
+        number = _to_number(value)
+        if type(value) is str and not re.search(_anchor(self.pattern), value):
             raise ValueError(f"{quoted(value)} is not a plain decimal number")
         return number
 
 
 @dataclass(frozen=True)
-class Several:
+class NumberList:
     """Annotates a tuple of ascending distinct numbers, given as a list, a single number, or comma-separated text."""
 
     number: Number
-    most: int = 1_000
+    max_items: int = 1_000
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        numbers: Any = {**handler(source), "min_length": 1, "max_length": self.most}
+        numbers: Any = {**handler(source), "min_length": 1, "max_length": self.max_items}
         ascending = core_schema.no_info_after_validator_function(lambda values: tuple(sorted(set(values))), numbers)
-        return core_schema.no_info_before_validator_function(lambda value: _split(value, self.most), ascending)
+        return core_schema.no_info_before_validator_function(lambda value: _split_items(value, self.max_items), ascending)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         array = handler(schema)
-        pattern = _anchored(_with_commas(self.number.pattern, self.most))
+        pattern = _anchor(_comma_separated(self.number.pattern, self.max_items))
         return {**array["items"], **array, "type": ["array", "number", "string"], "pattern": pattern}
 
 
@@ -133,13 +133,13 @@ class Several:
 class ImageName:
     """Annotates a file name, with or without a path: printable text whose last component is more than dots."""
 
-    most: int = 255
+    max_length: int = 255
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(self.read, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {**handler(schema), "minLength": 1, "maxLength": self.most, "pattern": _FILE_NAME}
+        return {**handler(schema), "minLength": 1, "maxLength": self.max_length, "pattern": _FILE_NAME}
 
     def read(self, value: Any) -> str:
         """Return `value` if it is a file name.
@@ -149,7 +149,7 @@ class ImageName:
         """
         if not isinstance(value, str):
             raise ValueError(f"{quoted(value)} is not text")
-        if len(value) > self.most:
+        if len(value) > self.max_length:
             raise ValueError(f"{quoted(value)} is too long")
         if not re.search(_FILE_NAME, value):
             raise ValueError(f"{quoted(value)} is not the name of a file")
@@ -160,38 +160,39 @@ class ImageName:
 class BandNumbers:
     """Annotates one band number or three in order, given as a list, a single number or comma-separated text; or a word."""
 
-    first: str
+    default_word: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         del source, handler
-        return core_schema.no_info_plain_validator_function(self.numbers)
+        return core_schema.no_info_plain_validator_function(self.read)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         del schema, handler
-        item = {"type": ["integer", "string"], "minimum": 1, "maximum": MOST_BANDS}
+        item = {"type": ["integer", "string"], "minimum": 1, "maximum": MAX_BAND}
+        texts = f"{self.default_word}|{_comma_separated(_BAND_PATTERN, 1)}|{_comma_separated(_BAND_PATTERN, 3, 3)}"
         return {
             **item,
             "type": ["array", "integer", "string"],
-            "pattern": _anchored(f"{self.first}|{_with_commas(_BAND_PATTERN, 1)}|{_with_commas(_BAND_PATTERN, 3, 3)}"),
-            "items": {**item, "pattern": _anchored(_BAND_PATTERN)},
+            "pattern": _anchor(texts),
+            "items": {**item, "pattern": _anchor(_BAND_PATTERN)},
             "minItems": 1,
             "maxItems": 3,
             "not": {"type": "array", "minItems": 2, "maxItems": 2},
         }
 
-    def numbers(self, value: Any) -> tuple[int, ...] | str:
+    def read(self, value: Any) -> tuple[int, ...] | str:
         """Return the band numbers, or the word.
 
         Raises:
             ValueError: a number is out of range, or there are two numbers.
         """
-        if _word(value) == self.first:
-            return self.first
-        numbers = tuple(_whole(piece, _BAND.read(piece)) for piece in _split(value, 3))
+        if _fold_word(value) == self.default_word:
+            return self.default_word
+        numbers = tuple(_to_integer(piece, _BAND.read(piece)) for piece in _split_items(value, 3))
         if len(numbers) == 2:
             raise ValueError(f"{quoted(','.join(map(str, numbers)))} are two bands")
         for number in numbers:
-            if not 1 <= number <= MOST_BANDS:
+            if not 1 <= number <= MAX_BAND:
                 raise ValueError(f"there is no band {quoted(number)}")
         return numbers
 
@@ -204,33 +205,33 @@ class ValueRange:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         del source, handler
-        return core_schema.no_info_plain_validator_function(self.values)
+        return core_schema.no_info_plain_validator_function(self.read)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         del schema, handler
-        texts = "|".join([*self.words, _with_commas(_VALUE_PATTERN, 2, 2)])
+        texts = "|".join([*self.words, _comma_separated(_VALUE_PATTERN, 2, 2)])
         item = {
             "type": ["number", "string"],
-            "minimum": -GREATEST_VALUE,
-            "maximum": GREATEST_VALUE,
-            "pattern": _anchored(_VALUE_PATTERN),
+            "minimum": -MAX_VALUE,
+            "maximum": MAX_VALUE,
+            "pattern": _anchor(_VALUE_PATTERN),
         }
-        return {"type": ["array", "string"], "pattern": _anchored(texts), "items": item, "minItems": 2, "maxItems": 2}
+        return {"type": ["array", "string"], "pattern": _anchor(texts), "items": item, "minItems": 2, "maxItems": 2}
 
-    def values(self, value: Any) -> tuple[float, float] | str:
+    def read(self, value: Any) -> tuple[float, float] | str:
         """Return the two numbers, or the word.
 
         Raises:
             ValueError: `value` is neither.
         """
-        if isinstance(word := _word(value), str) and word in self.words:
+        if isinstance(word := _fold_word(value), str) and word in self.words:
             return word
-        values = [_VALUE.read(piece) for piece in _split(value, 2)]
+        values = [_VALUE.read(piece) for piece in _split_items(value, 2)]
         if len(values) != 2:
             raise ValueError(f"{quoted(value)} is one value")
         for number in values:
-            if abs(number) > GREATEST_VALUE:
-                raise ValueError(f"{quoted(number)} is beyond {GREATEST_VALUE:g}")
+            if abs(number) > MAX_VALUE:
+                raise ValueError(f"{quoted(number)} is beyond {MAX_VALUE:g}")
         return float(values[0]), float(values[1])
 
 
@@ -242,62 +243,62 @@ class ClassNames:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         del source, handler
-        return core_schema.no_info_plain_validator_function(self.indices)
+        return core_schema.no_info_plain_validator_function(self.read)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         del schema, handler
-        count, names = len(self.names), "|".join(map(_escaped, self.names))
-        listable = [_escaped(name) for name in self.names if "," not in name and name == name.strip(" ")]
+        count, names = len(self.names), "|".join(map(_escape, self.names))
+        listable = [_escape(name) for name in self.names if "," not in name and name == name.strip(" ")]
         indices = [str(index) for index in range(count)]
         item = {"type": ["integer", "string"], "minimum": 0, "maximum": count - 1}
-        texts = f"{_ALL}|{names}|{_with_commas('|'.join([*listable, *indices]), count)}"
+        texts = f"{_ALL}|{names}|{_comma_separated('|'.join([*listable, *indices]), count)}"
         return {
             **item,
             "type": ["array", "integer", "string", "null"],
-            "pattern": _anchored(texts),
-            "items": {**item, "pattern": _anchored("|".join([names, *indices]))},
+            "pattern": _anchor(texts),
+            "items": {**item, "pattern": _anchor("|".join([names, *indices]))},
             "minItems": 1,
             "maxItems": count,
         }
 
-    def indices(self, value: Any) -> tuple[int, ...] | None:
+    def read(self, value: Any) -> tuple[int, ...] | None:
         """Return the indices that `value` names.
 
         Raises:
             ValueError: a class does not exist, or none is named.
         """
-        if value is None or (_word(value) == _ALL and _ALL not in self.names):
+        if value is None or (_fold_word(value) == _ALL and _ALL not in self.names):
             return None
         # A name may contain commas.
-        pieces = [value] if value in self.names else _split(value, len(self.names))
+        pieces = [value] if value in self.names else _split_items(value, len(self.names))
         return tuple(sorted({self._index(piece) for piece in pieces}))
 
     def _index(self, piece: Any) -> int:
         if not isinstance(piece, str):
             index = WholeNumber(0, len(self.names)).read(piece)
-        elif (named := self._named(piece)) is not None:
-            return named
-        elif _INDEX.fullmatch(name := piece.strip()) and (isinstance(piece, Text) or str(int(name)) == piece):
-            index = int(name)
+        elif (class_index := self._find_name(piece)) is not None:
+            return class_index
+        elif _INDEX.fullmatch(text := piece.strip()) and (isinstance(piece, Text) or str(int(text)) == piece):
+            index = int(text)
         else:
-            raise ValueError(f"there is no class {quoted(name)}{nearest(name, self.names)}")
+            raise ValueError(f"there is no class {quoted(text)}{nearest(text, self.names)}")
         if not 0 <= index < len(self.names):
             raise ValueError(f"there is no class {quoted(index)}, the last is {len(self.names) - 1}, {self.names[-1]!r}")
         return index
 
-    def _named(self, piece: str) -> int | None:
+    def _find_name(self, piece: str) -> int | None:
         """Return the index of the class called `piece`, or None; `Text` may be in any case if only one name matches."""
         name = piece.strip() if isinstance(piece, Text) else piece
         if name in self.names:
             return self.names.index(name)
-        matches = [index for index, known in enumerate(self.names) if known.casefold() == name.casefold()]
+        matches = [index for index, class_name in enumerate(self.names) if class_name.casefold() == name.casefold()]
         return matches[0] if isinstance(piece, Text) and len(matches) == 1 else None
 
 
-_BAND, _VALUE = _Spelled(_BAND_PATTERN), _Spelled(_VALUE_PATTERN)
+_BAND, _VALUE = _PlainDecimal(_BAND_PATTERN), _PlainDecimal(_VALUE_PATTERN)
 
 
-def _number(value: Any) -> float:
+def _to_number(value: Any) -> float:
     """Return the number that `value` is or spells."""
     is_decimal = isinstance(value, str) and _DECIMAL.fullmatch(value.strip())
     number = float(value) if is_decimal else value
@@ -306,14 +307,14 @@ def _number(value: Any) -> float:
     return number
 
 
-def _whole(value: Any, number: float) -> int:
+def _to_integer(value: Any, number: float) -> int:
     if number != int(number):
         raise ValueError(f"{quoted(value)} is not a whole number")
     return int(number)
 
 
-def _split(value: Any, most: int) -> list[Any]:
-    """Return the items of a list or of comma-separated text, or a single value; refuse a list with more than `most` items."""
+def _split_items(value: Any, max_items: int) -> list[Any]:
+    """Return the items of a list or of comma-separated text, or a single value; refuse more than `max_items`."""
     items = value
     if isinstance(value, Text) and value.lstrip().startswith("["):
         try:
@@ -325,20 +326,20 @@ def _split(value: Any, most: int) -> list[Any]:
     items = list(items) if isinstance(items, list | tuple) else [items]
     if not items:
         raise ValueError("the list is empty")
-    if len(items) > most:
-        raise ValueError(f"{len(items):,} values are more than the limit of {most:,}")
+    if len(items) > max_items:
+        raise ValueError(f"{len(items):,} values are more than the limit of {max_items:,}")
     return items
 
 
-def _with_commas(item: str, most: int, least: int = 1) -> str:
-    return rf" *(?:{item})(?: *, *(?:{item})){{{least - 1},{most - 1}}} *"
+def _comma_separated(item: str, max_items: int, min_items: int = 1) -> str:
+    return rf" *(?:{item})(?: *, *(?:{item})){{{min_items - 1},{max_items - 1}}} *"
 
 
-def _anchored(pattern: str) -> str:
+def _anchor(pattern: str) -> str:
     """Return a pattern that matches whole strings; Python's `$` alone would allow a trailing newline."""
     return rf"^(?:{pattern})$(?!\n)"
 
 
-def _escaped(name: str) -> str:
+def _escape(name: str) -> str:
     """Escape special characters for JSON Schema's regular expressions, which reject some escapes of `re.escape`."""
     return re.sub(r"[\\^$.*+?()\[\]{}|/]", r"\\\g<0>", name)

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from handler.option_types import WORD, BandNumbers, Flag, ImageName, Number, Several, ValueRange, WholeNumber
+from handler.option_types import WORD, BandNumbers, Flag, ImageName, Number, NumberList, ValueRange, WholeNumber
 from model.strict import StrictModel
 
 Refinement = Literal["none", "crf"]
@@ -13,14 +13,14 @@ Masks = Literal["rle", "png", "polygons", "none"]
 YAxis = Literal["down", "up"]
 Uncertainty = Literal["margin", "entropy"]
 
-LEAST_SCALE, GREATEST_SCALE = 0.25, 2
-MOST_TILES = 100
+MIN_SCALE, MAX_SCALE = 0.25, 2
+MAX_TILES = 100
 REFINEMENTS: tuple[str, ...] = get_args(Refinement)
 MASKS: tuple[str, ...] = get_args(Masks)
 Y_AXES: tuple[str, ...] = get_args(YAxis)
 UNCERTAINTIES: tuple[str, ...] = get_args(Uncertainty)
 
-SCALE = Number(LEAST_SCALE, GREATEST_SCALE)
+SCALE = Number(MIN_SCALE, MAX_SCALE)
 
 #: The name of the output that holds the answer in the requested format.
 ANSWER: Final = "answer"
@@ -50,7 +50,7 @@ class ReadingOptions(StrictModel):
     )
 
     @model_validator(mode="after")
-    def _range_ascends(self) -> Self:
+    def _check_range(self) -> Self:
         check_range(self.range)
         return self
 
@@ -65,12 +65,12 @@ class InferenceOptions(ReadingOptions):
     """How the network sees an image, and how its probabilities are refined."""
 
     #: Multiples of the size given by the checkpoint's resize policy, ascending.
-    scales: Annotated[tuple[Annotated[float, SCALE], ...], Several(SCALE)] = Field(
+    scales: Annotated[tuple[Annotated[float, SCALE], ...], NumberList(SCALE)] = Field(
         default=(1.0,), description="the network sees the picture at each; probabilities are averaged"
     )
     flip: Flag = Field(default=False, description="it sees the mirror image too")
     #: The network sees each tile as it would see the whole image: at the checkpoint's size, at each scale, and mirrored.
-    tiles: Annotated[int, WholeNumber(1, MOST_TILES)] = Field(
+    tiles: Annotated[int, WholeNumber(1, MAX_TILES)] = Field(
         default=1, description="it sees overlapping tiles, this many along each side; 1: the whole picture"
     )
     #: `crf` is `masks.refinement`, at the size at which the network would see the whole image, regardless of `tiles`.

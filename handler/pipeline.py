@@ -77,7 +77,7 @@ class Pipeline:
         limits: Limits,
         inference: InferenceSettings = _DEFAULT_INFERENCE,
         *,
-        gradients: Callable[[], Engine] | None = None,
+        build_gradient_engine: Callable[[], Engine] | None = None,
         threads: int = 0,
     ) -> None:
         """Wrap a loaded engine.
@@ -88,7 +88,7 @@ class Pipeline:
             identity: the model name and version shown in answers.
             limits: what one request may cost.
             inference: the defaults of a request's inference options.
-            gradients: builds the engine for explanations when the first one is requested; None to use `engine`, if it can.
+            build_gradient_engine: builds the engine for the first explanation; None to use `engine`, if it can.
             threads: torch's threads during an explanation; 0 for one per core.
         """
         self.engine = engine
@@ -97,11 +97,11 @@ class Pipeline:
         self.limits = limits
         self._identity = identity
         self._inference = inference
-        self._build_gradients = gradients
+        self._build_gradient_engine = build_gradient_engine
         self._threads = threads or os.cpu_count() or 1
         # An explanation sets torch's threads for the whole process; a CRF may take a gigabyte.
-        self._explanation_turn = threading.Lock()
-        self._refinement_turn = threading.Lock()
+        self._explanation_lock = threading.Lock()
+        self._refinement_lock = threading.Lock()
 
     @classmethod
     def load(
@@ -132,23 +132,23 @@ class Pipeline:
         options = EngineOptions(settings.threads, gpu_id, settings.precision, lanes)
         if archive and (agreement := archived_agreement(archive)):
             name = resolve_engine(settings.engine, options)
-            options = replace(options, precision=agreement.trusted(name, settings.precision))
+            options = replace(options, precision=agreement.trusted_precision(name, settings.precision))
         engine = build_engine(settings.engine, files, options)
-        gradients = partial(reference_engine, files, EngineOptions(gpu_id=gpu_id))
+        build_gradient_engine = partial(reference_engine, files, EngineOptions(gpu_id=gpu_id))
         return cls(
             engine,
             files.metadata(),
             identity,
             settings.limits,
             settings.inference,
-            gradients=None if engine.has_gradients else gradients,
+            build_gradient_engine=None if engine.has_gradients else build_gradient_engine,
             threads=settings.threads,
         )
 
     @property
-    def explains(self) -> bool:
+    def can_explain(self) -> bool:
         """Whether explanations are available."""
-        return self._build_gradients is not None or self.engine.has_gradients
+        return self._build_gradient_engine is not None or self.engine.has_gradients
 
     def warm_up(self) -> None:
         """Run the network on a small image and open the lanes, so that no client has to wait for that.
@@ -187,18 +187,18 @@ class Pipeline:
             ExplanationUnavailable: the engine does not compute gradients.
             InvalidOption: the model has no such class.
         """
-        with self._explanation_turn, torch_threads(self._threads):
-            return explain(image, class_index, engine=self._gradients, labels=self.labels, policy=self.metadata.resize)
+        with self._explanation_lock, torch_threads(self._threads):
+            return explain(image, class_index, engine=self._gradient_engine, labels=self.labels, policy=self.metadata.resize)
 
     def release_memory(self) -> None:
         """Free the memory kept between requests for speed; the next request has to allocate it again."""
         self.engine.release_memory()
-        with self._explanation_turn:
+        with self._explanation_lock:
             self.__dict__.pop("_gradients", None)
 
     @cached_property
-    def _gradients(self) -> Engine:
-        return self._build_gradients() if self._build_gradients else self.engine
+    def _gradient_engine(self) -> Engine:
+        return self._build_gradient_engine() if self._build_gradient_engine else self.engine
 
     def answer(self, request: SegmentationRequest, observe: Observer = ignore) -> EncodedResponse:
         """Answer one request, from the image file to the encoded answer.
@@ -217,7 +217,7 @@ class Pipeline:
         """
         limits = self.limits.shared_by(request.images_per_call)
         with _note_shared_limit(request):
-            image = _open(request, limits)
+            image = _open_image(request, limits)
             plan = self.plan(image.size, _NO_OPTIONS if request.explain else request.inference)
             check_cost(request, image.size, plan, self.metadata, limits)
         return OpenedRequest(request, image, plan)
@@ -246,7 +246,7 @@ class Pipeline:
         """
         request = decoded.request
         if request.explain:
-            return self._within_limit(request, self._explain(decoded, observe))
+            return self._check_response_size(request, self._explain(decoded, observe))
         result = self.label(decoded, logits, observe)
         observation = observe_answer(decoded.image, result, with_sample=request.sampled)
         return replace(self.encode(request, result, observe), observation=observation)
@@ -268,9 +268,9 @@ class Pipeline:
             encode = FORMATS[options.format].encode
             response = encode(result, self._identity, options) if ANSWER in outputs else EncodedResponse(b"", "")
             response = replace(response, arrays={name: ARRAYS[name].make(result) for name in outputs if name != ANSWER})
-        return self._within_limit(request, response)
+        return self._check_response_size(request, response)
 
-    def _within_limit(self, request: SegmentationRequest, response: EncodedResponse) -> EncodedResponse:
+    def _check_response_size(self, request: SegmentationRequest, response: EncodedResponse) -> EncodedResponse:
         size, limit = response.byte_count, self.limits.shared_by(request.images_per_call).max_response_bytes
         if size > limit:
             name = "the explanation" if request.explain else describe_outputs(request)
@@ -296,7 +296,7 @@ class Pipeline:
         report, temperature = None, self.metadata.temperature
         if options.refine == "crf":
             start = time.perf_counter()
-            with self._refinement_turn:
+            with self._refinement_lock:
                 pixels = resize_to_network(image, self.metadata.resize)
                 probabilities = dense_crf(pixels, probabilities, self._inference.crf)
             # The temperature was fitted to the network's output, not to a CRF's marginals.
@@ -306,7 +306,7 @@ class Pipeline:
             return segment_by_probabilities(image, probabilities, self.labels, report, self.engine.make_label_map, temperature)
 
 
-def _open(request: SegmentationRequest, limits: Limits) -> OpenedImage | OpenedPixels:
+def _open_image(request: SegmentationRequest, limits: Limits) -> OpenedImage | OpenedPixels:
     if isinstance(request.image, PixelData):
         return open_pixels(request.image, limits, request.inference)
     return open_image(request.image, limits, request.inference)

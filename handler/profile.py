@@ -7,9 +7,9 @@ from functools import cached_property
 from handler.drift import Reference
 from handler.observation import Observation
 
-#: The most classes with a metric label of their own; a model with more classes counts the rest as `REST`.
-MOST_CLASSES = 64
-REST = "(other)"
+#: The most classes with their own metric label; a model with more classes counts the rest as `OTHER_LABEL`.
+MAX_LABELS = 64
+OTHER_LABEL = "(other)"
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,16 @@ class Profile:
 
     @cached_property
     def labels(self) -> Sequence[str]:
-        """The label of each class: its name, or `REST` for all but the `MOST_CLASSES` - 1 most common in the reference.
+        """The label of each class: its name, or `OTHER_LABEL` for all but the `MAX_LABELS` - 1 most common in the reference.
 
         Without a reference, the first classes keep their names.
         """
-        if len(self.classes) <= MOST_CLASSES:
+        if len(self.classes) <= MAX_LABELS:
             return self.classes
         shares = self.reference.distribution.shares if self.reference else ()
         order = sorted(range(len(self.classes)), key=lambda index: (-(shares[index] if shares else 0), index))
-        named = set(order[: MOST_CLASSES - 1])
-        return [name if index in named else REST for index, name in enumerate(self.classes)]
+        labelled = set(order[: MAX_LABELS - 1])
+        return [name if index in labelled else OTHER_LABEL for index, name in enumerate(self.classes)]
 
     def label_shares(self, observation: Observation) -> Iterator[tuple[str, float]]:
         """Yield every label with its share of an image, 0..1."""

@@ -50,10 +50,10 @@ class LaneScheduler:
             self._idle_lanes.put(lane)
         self._threads = ThreadPoolExecutor(len(lanes), thread_name_prefix="lane")
         self._in_flight = 0
-        self._counting = threading.Lock()
+        self._lock = threading.Lock()
 
     def answer(self, requests: Sequence[SegmentationRequest], observe: Observer = ignore) -> list[Outcome]:
-        with self._counted(len(requests)):
+        with self._count_in_flight(len(requests)):
             if len(requests) == 1:
                 return [capture(self._answer, requests[0], observe)]
             return list(self._threads.map(lambda request: capture(self._answer, request, observe), requests))
@@ -67,13 +67,13 @@ class LaneScheduler:
             return self._pipeline.finish(decoded, logits, observe)
 
     @contextmanager
-    def _counted(self, requests: int) -> Iterator[None]:
-        with self._counting:
+    def _count_in_flight(self, requests: int) -> Iterator[None]:
+        with self._lock:
             self._in_flight += requests
         try:
             yield
         finally:
-            with self._counting:
+            with self._lock:
                 self._in_flight -= requests
 
     @contextmanager
@@ -93,28 +93,28 @@ class BatchScheduler:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def answer(self, requests: Sequence[SegmentationRequest], observe: Observer = ignore) -> list[Outcome]:
         outcomes: dict[int, Outcome] = {}
-        held: dict[int, DecodedRequest] = {}
+        decoded_requests: dict[int, DecodedRequest] = {}
         pixels = 0
-        with self._turn:
+        with self._lock:
             for index, request in enumerate(requests):
                 opened = capture(self._pipeline.open, request)
                 if isinstance(opened, SegmentationError):
                     outcomes[index] = opened
                     continue
-                if held and pixels + opened.pixels > self._pipeline.limits.max_pixels:
-                    outcomes |= self._answer_decoded(held, observe)
-                    held, pixels = {}, 0
+                if decoded_requests and pixels + opened.pixels > self._pipeline.limits.max_pixels:
+                    outcomes |= self._answer_decoded(decoded_requests, observe)
+                    decoded_requests, pixels = {}, 0
                 decoded = capture(self._pipeline.decode, opened, observe)
                 if isinstance(decoded, SegmentationError):
                     outcomes[index] = decoded
                     continue
-                held[index] = decoded
+                decoded_requests[index] = decoded
                 pixels += opened.pixels
-            outcomes |= self._answer_decoded(held, observe)
+            outcomes |= self._answer_decoded(decoded_requests, observe)
         return [outcomes[index] for index in range(len(requests))]
 
     def _answer_decoded(self, requests: dict[int, DecodedRequest], observe: Observer) -> dict[int, Outcome]:
@@ -134,18 +134,18 @@ class PixelBudget:
 
     def __init__(self, pixels: int) -> None:
         self._pixels = pixels
-        self._held = 0
+        self._held_pixels = 0
         self._released = threading.Condition()
 
     @contextmanager
     def hold(self, pixels: int) -> Iterator[None]:
         """Hold `pixels` for the block, after waiting until the budget has room for them."""
         with self._released:
-            self._released.wait_for(lambda: self._held == 0 or self._held + pixels <= self._pixels)
-            self._held += pixels
+            self._released.wait_for(lambda: self._held_pixels == 0 or self._held_pixels + pixels <= self._pixels)
+            self._held_pixels += pixels
         try:
             yield
         finally:
             with self._released:
-                self._held -= pixels
+                self._held_pixels -= pixels
                 self._released.notify_all()

@@ -67,8 +67,8 @@ class Segmenter:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file")
         if path.suffix == ".safetensors":
-            identity, chosen = ModelIdentity(path.stem, ""), _replace_settings(HandlerSettings(), settings)
-            return cls(Pipeline.load(path, chosen, identity), chosen, identity)
+            identity, handler_settings = ModelIdentity(path.stem, ""), _replace_settings(HandlerSettings(), settings)
+            return cls(Pipeline.load(path, handler_settings, identity), handler_settings, identity)
         if path.suffix != ".mar":
             raise ConfigurationError(f"{path}: is neither a model archive (.mar) nor a checkpoint (.safetensors)")
         # The files are kept as long as the segmenter, because the first explanation reads the checkpoint again.
@@ -83,11 +83,11 @@ class Segmenter:
 
     @classmethod
     def _from_archive(cls, archive: ModelArchive, settings: Mapping[str, Any]) -> "Segmenter":
-        chosen = _replace_settings(archive.settings, settings)
+        handler_settings = _replace_settings(archive.settings, settings)
         # A packaged graph only fits the output stride it was packaged for.
-        folder = archive.folder if chosen.output_stride == archive.settings.output_stride else None
-        pipeline = Pipeline.load(archive.checkpoint, chosen, archive.identity, archive=folder)
-        return cls(pipeline, chosen, archive.identity)
+        folder = archive.folder if handler_settings.output_stride == archive.settings.output_stride else None
+        pipeline = Pipeline.load(archive.checkpoint, handler_settings, archive.identity, archive=folder)
+        return cls(pipeline, handler_settings, archive.identity)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -110,11 +110,11 @@ class Segmenter:
         """
         if "format" in options:
             raise InvalidOption("option 'format': choose it when the result is converted, as in result.to('coco')")
-        inference, answer = self._parser.fill_in(self._parser.parse_options(_as_json(options)))
-        segmentation = self._pipeline.segment(self._read(image, inference), inference)
+        inference, answer = self._parser.fill_in(self._parser.parse_options(_tuples_to_lists(options)))
+        segmentation = self._pipeline.segment(self._load_image(image, inference), inference)
         return SegmentationResult(segmentation, answer, self._identity, self._parser)
 
-    def _read(self, image: ImageSource, reading: ReadingOptions) -> RGBImage:
+    def _load_image(self, image: ImageSource, reading: ReadingOptions) -> RGBImage:
         if isinstance(image, np.ndarray):
             return convert_image(Image.fromarray(_check_array(image)), reading)
         if isinstance(image, Image.Image):
@@ -202,19 +202,19 @@ class SegmentationResult:
         for name in options:
             if name in InferenceOptions.model_fields:
                 raise InvalidOption(f"option {name!r}: changes the segmentation itself; pass it to the segmenter")
-        changes = self._parser.parse_options({**_as_json(options), "format": format_name})
-        chosen = self._options.model_copy(update=changes)
-        entry = FORMATS[chosen.format]
-        result = _keep_classes(self._segmentation, chosen)
+        changes = self._parser.parse_options({**_tuples_to_lists(options), "format": format_name})
+        answer = self._options.model_copy(update=changes)
+        entry = FORMATS[answer.format]
+        result = _keep_classes(self._segmentation, answer)
         if len(result.labels.names) > entry.max_classes:
             raise InvalidOption(
-                f"format {chosen.format!r} holds at most {entry.max_classes} classes, there are {len(result.labels.names)}; "
+                f"format {answer.format!r} holds at most {entry.max_classes} classes, there are {len(result.labels.names)}; "
                 "use 'index'"
             )
-        return entry.encode(result, self._identity, chosen)
+        return entry.encode(result, self._identity, answer)
 
 
-def _as_json(options: Mapping[str, Any]) -> dict[str, Any]:
+def _tuples_to_lists(options: Mapping[str, Any]) -> dict[str, Any]:
     """Convert tuples to lists, so that callers may write either."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
 

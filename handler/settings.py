@@ -6,8 +6,8 @@ from pydantic import Field, StrictInt, StrictStr, field_validator, model_validat
 
 from handler.limits import Limits
 from handler.masks.refinement import CrfSettings
-from handler.network.engines import AUTO, Precision, known_engine
-from handler.options import MOST_TILES, AnswerDefaults, InferenceOptions
+from handler.network.engines import AUTO, Precision, check_engine_name
+from handler.options import MAX_TILES, AnswerDefaults, InferenceOptions
 from model.strict import StrictModel
 
 
@@ -17,11 +17,11 @@ class InferenceSettings(InferenceOptions):
     #: The most scales in one request.
     max_scales: int = Field(default=6, ge=1)
     #: The most tiles along a side.
-    max_tiles: int = Field(default=4, ge=1, le=MOST_TILES)
+    max_tiles: int = Field(default=4, ge=1, le=MAX_TILES)
     crf: CrfSettings = CrfSettings()
 
     @model_validator(mode="after")
-    def _defaults_within_limits(self) -> Self:
+    def _check_limits(self) -> Self:
         if len(self.scales) > self.max_scales:
             raise ValueError(f"scales has {len(self.scales)} entries, max_scales is {self.max_scales}")
         if self.tiles > self.max_tiles:
@@ -58,5 +58,5 @@ class HandlerSettings(StrictModel):
 
     @field_validator("engine")
     @classmethod
-    def _known_engine(cls, name: str) -> str:
-        return known_engine(name)
+    def _check_engine(cls, name: str) -> str:
+        return check_engine_name(name)

@@ -3,25 +3,27 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_MOST_CHARACTERS = 80
-_MOST_MESSAGE_CHARACTERS = 1_500
-_MOST_NAMES = 8
+_MAX_QUOTED = 80
+_MAX_MESSAGE_CHARACTERS = 1_500
+_MAX_NAMES = 8
 
 
 def quoted(value: Any) -> str:
     """Return text in quotes (only the beginning of long text), a number in digits, and the kind of any other JSON value."""
     if isinstance(value, str):
-        return repr(value) if len(value) <= _MOST_CHARACTERS else f"{value[:_MOST_CHARACTERS]!r}… ({len(value):,} characters)"
+        return repr(value) if len(value) <= _MAX_QUOTED else f"{value[:_MAX_QUOTED]!r}… ({len(value):,} characters)"
     if isinstance(value, int | float) and not isinstance(value, bool):
         text = str(value)
-        return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
+        return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
     return json_name(value)
 
 
 def listed(names: Iterable[str]) -> str:
     """Return the names in quotes; if there are many, only the first few."""
-    first = [quoted(name) for name in names]
-    return ", ".join(first if len(first) <= _MOST_NAMES else [*first[:_MOST_NAMES], f"… ({len(first)} in all)"])
+    quoted_names = [quoted(name) for name in names]
+    if len(quoted_names) > _MAX_NAMES:
+        quoted_names = [*quoted_names[:_MAX_NAMES], f"… ({len(quoted_names)} in all)"]
+    return ", ".join(quoted_names)
 
 
 def json_name(value: Any) -> str:
@@ -36,8 +38,8 @@ def json_name(value: Any) -> str:
 
 def shortened(message: str) -> str:
     """Return `message`, without its middle if it is too long: the fault is at its beginning, the remedy at its end."""
-    left_out = len(message) - _MOST_MESSAGE_CHARACTERS
-    if left_out <= 0:
+    omitted = len(message) - _MAX_MESSAGE_CHARACTERS
+    if omitted <= 0:
         return message
-    half = _MOST_MESSAGE_CHARACTERS // 2
-    return f"{message[:half]} … ({left_out:,} characters left out) … {message[-half:]}"
+    half = _MAX_MESSAGE_CHARACTERS // 2
+    return f"{message[:half]} … ({omitted:,} characters left out) … {message[-half:]}"

@@ -12,7 +12,7 @@ from handler.geometry import DecodedImage, RGBImage
 from handler.labels import Labels
 from handler.masks.label_map import make_label_map
 from handler.network.engines import AUTO, Engine, EngineOptions, ModelFiles, Precision, build_engine, has_gpu
-from handler.network.engines.archive import LEAST_EQUAL, Agreement, EngineAgreement
+from handler.network.engines.archive import MIN_EQUAL_LABELS, Agreement, EngineAgreement
 from handler.network.tiling import resize_to_network
 from handler.settings import HandlerSettings
 from model.strict import ConfigurationError
@@ -36,7 +36,7 @@ def compare_engines(
         files: the model.
         settings: the handler's settings.
         folder: searched recursively for images; None for the samples.
-        least: required fraction of equal labels; None for each precision's `LEAST_EQUAL`.
+        least: required fraction of equal labels; None for each precision's `MIN_EQUAL_LABELS`.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -61,8 +61,8 @@ def require_agreement(agreement: Agreement, precision: Precision) -> None:
         DisagreementError: an engine that would be chosen agrees too little; the message gives its figures.
     """
     for engine in agreement.engines:
-        chosen = agreement.trusted(engine.engine, precision) == precision
-        if not engine.suffices and (chosen or engine.precision != "bfloat16"):
+        chosen = agreement.trusted_precision(engine.engine, precision) == precision
+        if not engine.is_sufficient and (chosen or engine.precision != "bfloat16"):
             raise DisagreementError(
                 f"{describe(engine)} on {agreement.photographs}, should be {engine.required:.2%}; give photographs like "
                 "those to be served (--photographs), another 'precision' (in the model configuration), or --least-agreement"
@@ -123,5 +123,5 @@ class _Tally:
             least_of_one_image=round(min(self.shares), 6),
             images=len(self.shares),
             greatest_difference=round(self.difference, 4),
-            required=LEAST_EQUAL[self.engine.precision] if least is None else least,
+            required=MIN_EQUAL_LABELS[self.engine.precision] if least is None else least,
         )

@@ -48,7 +48,7 @@ def explain(image: RGBImage, class_index: int | None, *, engine: Engine, labels:
         class_index=region.class_index,
         label=labels.names[region.class_index],
         heat=scale_to_unit(activation),
-        cells=int(region.won.sum()),
+        cells=int(region.winning_cells.sum()),
     )
 
 
@@ -65,8 +65,8 @@ def choose_region(logits: Logits, *, class_index: int | None, background: int | 
 
 def scale_to_unit(activation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Scale `activation`, 0 or more, to 0..1 by its maximum; zeros stay zeros."""
-    greatest = activation.max()
-    return activation / greatest if greatest > 0 else np.zeros_like(activation)
+    maximum = activation.max()
+    return activation / maximum if maximum > 0 else np.zeros_like(activation)
 
 
 @contextmanager
@@ -74,9 +74,9 @@ def torch_threads(count: int) -> Iterator[None]:
     """Let torch use `count` threads inside the block. The setting is process-wide."""
     import torch
 
-    before = torch.get_num_threads()
+    previous = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous)

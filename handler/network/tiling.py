@@ -39,7 +39,7 @@ class Tile:
 
 
 #: The single tile that covers the whole image.
-WHOLE = Tile(row=0, column=0, count=1)
+WHOLE_IMAGE = Tile(row=0, column=0, count=1)
 
 
 def list_tiles(count: int) -> list[Tile]:
@@ -58,7 +58,7 @@ def resize_tile(image: DecodedImage, tile: Tile, size: Size) -> RGBImage:
 
 def resize_to_network(image: DecodedImage, policy: ResizePolicy, scale: float = 1.0) -> RGBImage:
     """Resize the whole `image` to the network's resolution times `scale`: uint8 RGB h×w×3."""
-    return resize_tile(image, WHOLE, network_size(policy, image.size, scale))
+    return resize_tile(image, WHOLE_IMAGE, network_size(policy, image.size, scale))
 
 
 def min_untiled_size(tile_size: Size, count: int) -> Size:
@@ -77,12 +77,13 @@ def blend(probabilities: Mapping[Tile, npt.NDArray[np.float32]]) -> npt.NDArray[
         probabilities: C×h×w for every tile of the image, all of one shape, each cell summing to 1 over the classes.
     """
     (classes, height, width), count = next((values.shape, tile.count) for tile, values in probabilities.items())
-    down, across = ([_overlay(cells, index, count) for index in range(count)] for cells in (height, width))
-    total = np.zeros((classes, _grid(height, count), _grid(width, count)), np.float32)
+    row_overlays = [_overlay_tile(height, index, count) for index in range(count)]
+    column_overlays = [_overlay_tile(width, index, count) for index in range(count)]
+    total = np.zeros((classes, _grid_length(height, count), _grid_length(width, count)), np.float32)
     for tile, values in probabilities.items():
-        rows, columns = down[tile.row], across[tile.column]
+        rows, columns = row_overlays[tile.row], column_overlays[tile.column]
         interpolated = columns.interpolate(rows.interpolate(values.swapaxes(1, 2)).swapaxes(1, 2))
-        total[:, rows.place, columns.place] += interpolated * (rows.weight[:, None] * columns.weight)
+        total[:, rows.cells, columns.cells] += interpolated * (rows.weight[:, None] * columns.weight)
     return total
 
 
@@ -90,32 +91,32 @@ class _Overlay(NamedTuple):
     """How a tile's cells map onto the common grid, along one side."""
 
     #: The cells of the common grid whose centres lie in the tile.
-    place: slice
+    cells: slice
     #: For each of these, the tile's cells on either side of its centre, and the weight of the second, 0..1.
     first: npt.NDArray[np.int64]
     second: npt.NDArray[np.int64]
-    nearness: npt.NDArray[np.float32]
+    fraction: npt.NDArray[np.float32]
     #: The tile's weight there; the weights of all tiles sum to 1.
     weight: npt.NDArray[np.float32]
 
     def interpolate(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Interpolate the tile's `values` along this side, their last dimension, at the cells of `place`."""
-        return aten.lerp(values[..., self.first], values[..., self.second], self.nearness)
+        """Interpolate the tile's `values` along this side, their last dimension, at each of `cells`."""
+        return aten.lerp(values[..., self.first], values[..., self.second], self.fraction)
 
 
-def _overlay(cells: int, index: int, count: int) -> _Overlay:
+def _overlay_tile(cells: int, index: int, count: int) -> _Overlay:
     """Map tile `index` of `count` tiles, each `cells` cells long."""
-    grid = _grid(cells, count)
+    grid = _grid_length(cells, count)
     # Centres of the common grid's cells, in parts from the tile's beginning.
     centre = (np.arange(grid) + 0.5) * (_parts(count) / grid) - _STEP * index
-    begin, end = np.searchsorted(centre, (0, _LENGTH))
-    centre = centre[begin:end]
+    start, end = np.searchsorted(centre, (0, _LENGTH))
+    centre = centre[start:end]
     rising = centre if index > 0 else np.ones_like(centre)
     falling = _LENGTH - centre if index < count - 1 else np.ones_like(centre)
     position = np.clip(centre * (cells / _LENGTH) - 0.5, 0, cells - 1)
     first = position.astype(np.int64)
     return _Overlay(
-        slice(begin, end),
+        slice(start, end),
         first,
         np.minimum(first + 1, cells - 1),
         (position - first).astype(np.float32),
@@ -127,6 +128,6 @@ def _parts(count: int) -> int:
     return _STEP * count + _LENGTH - _STEP
 
 
-def _grid(cells: int, count: int) -> int:
+def _grid_length(cells: int, count: int) -> int:
     """Return the length of the common grid along a side of `count` tiles of `cells` cells."""
     return -(-cells * _parts(count) // _LENGTH)

@@ -13,7 +13,7 @@ from handler import aten
 from handler.errors import SegmentationError, capture
 from handler.geometry import DecodedImage, RGBImage, Size, network_size
 from handler.network.engines.base import Engine, Logits
-from handler.network.tiling import WHOLE, Tile, blend, list_tiles, min_untiled_size, resize_tile
+from handler.network.tiling import WHOLE_IMAGE, Tile, blend, list_tiles, min_untiled_size, resize_tile
 from handler.options import InferenceOptions
 from handler.stages import Observer, timed
 from model.metadata import ResizePolicy
@@ -30,7 +30,7 @@ class View:
     #: Whether left and right are swapped.
     mirrored: bool = False
     #: The part of the image that it shows.
-    tile: Tile = WHOLE
+    tile: Tile = WHOLE_IMAGE
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class ViewPlan:
     def for_image(cls, size: Size, policy: ResizePolicy, options: InferenceOptions) -> "ViewPlan":
         """Plan the views of an image of `size` (height, width)."""
         sizes = tuple(network_size(policy, size, scale) for scale in options.scales)
-        finest = network_size(policy, size, max(*options.scales, 1.0 if options.refine != "none" else 0.0))
-        return cls(sizes, options.tiles, options.flip, min_untiled_size(finest, options.tiles))
+        finest_size = network_size(policy, size, max(*options.scales, 1.0 if options.refine != "none" else 0.0))
+        return cls(sizes, options.tiles, options.flip, min_untiled_size(finest_size, options.tiles))
 
     @property
     def pixels(self) -> int:
@@ -75,10 +75,10 @@ def group_by_size(views: Mapping[Key, View], max_batch: int) -> Iterator[list[Ke
 
     Views are never padded to a common size: ASPP's image pooling would see the padding, and the answer would change.
     """
-    by_shape: dict[tuple[int, ...], list[Key]] = defaultdict(list)
+    keys_by_shape: dict[tuple[int, ...], list[Key]] = defaultdict(list)
     for key, view in views.items():
-        by_shape[view.pixels.shape].append(key)
-    for keys in by_shape.values():
+        keys_by_shape[view.pixels.shape].append(key)
+    for keys in keys_by_shape.values():
         for start in range(0, len(keys), max_batch):
             yield keys[start : start + max_batch]
 
@@ -110,10 +110,10 @@ def infer_batch(views: Sequence[View], engine: Engine) -> list[Logits]:
 def infer_views(views: Sequence[View], engine: Engine, observe: Observer) -> list[Logits]:
     """Run `engine` on all views of one image: logits C×h×w for each, in order."""
     logits: dict[int, Logits] = {}
-    for members in group_by_size(dict(enumerate(views)), engine.max_batch):
+    for batch in group_by_size(dict(enumerate(views)), engine.max_batch):
         with timed("network", observe):
-            logits.update(zip(members, infer_batch([views[member] for member in members], engine), strict=True))
-    return [logits[position] for position in range(len(views))]
+            logits.update(zip(batch, infer_batch([views[index] for index in batch], engine), strict=True))
+    return [logits[index] for index in range(len(views))]
 
 
 def infer_images(
@@ -137,11 +137,11 @@ def infer_images(
             logits.update(zip(members, outcome, strict=True))
             continue
         for member in members:
-            alone = capture(run, [member]) if len(members) > 1 else outcome
-            if isinstance(alone, SegmentationError):
-                errors[member[0]] = alone
+            retried = capture(run, [member]) if len(members) > 1 else outcome
+            if isinstance(retried, SegmentationError):
+                errors[member[0]] = retried
             else:
-                logits[member] = alone[0]
+                logits[member] = retried[0]
     return {
         key: errors[key] if key in errors else [logits[key, position] for position in range(len(members))]
         for key, members in images.items()
@@ -158,17 +158,17 @@ def mean_probabilities(views: Sequence[View], logits: Sequence[Logits]) -> npt.N
         views: all views of the image.
         logits: C×h×w for each view, in the same order.
     """
-    by_tile: dict[Tile, list[int]] = defaultdict(list)
+    indices_by_tile: dict[Tile, list[int]] = defaultdict(list)
     for index, view in enumerate(views):
-        by_tile[view.tile].append(index)
+        indices_by_tile[view.tile].append(index)
     means = {
-        tile: _mean_over_one_tile([views[index] for index in members], [logits[index] for index in members])
-        for tile, members in by_tile.items()
+        tile: _mean_over_tile([views[index] for index in indices], [logits[index] for index in indices])
+        for tile, indices in indices_by_tile.items()
     }
-    return means[WHOLE] if WHOLE in means else blend(means)
+    return means[WHOLE_IMAGE] if WHOLE_IMAGE in means else blend(means)
 
 
-def _mean_over_one_tile(views: Sequence[View], logits: Sequence[Logits]) -> npt.NDArray[np.float32]:
+def _mean_over_tile(views: Sequence[View], logits: Sequence[Logits]) -> npt.NDArray[np.float32]:
     grid = max((values.shape[1:] for values in logits), key=math.prod)
     total = np.zeros((logits[0].shape[0], *grid), np.float32)
     for view, values in zip(views, logits, strict=True):

@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from handler.answers import Format
 
 
-def preferred(accept: str, formats: Mapping[str, Format]) -> str | None:
+def preferred_format(accept: str, formats: Mapping[str, Format]) -> str | None:
     """Return the name of the format that the client prefers, or None if it accepts none of them or states no preference.
 
     Among equal qualities, the format whose media range comes first in `accept` wins, then the first one in `formats`.
     """
-    ranges = [_media_range(part) for part in accept.split(",")]
+    ranges = [_parse_media_range(part) for part in accept.split(",")]
     ranks = {name: _rank(entry.content_type, ranges) for name, entry in formats.items()}
     # max() returns the first of equal items.
     name = max(ranks, key=lambda name: ranks[name])
     return name if ranks[name][0] > 0 else None
 
 
-def _media_range(part: str) -> tuple[str, float]:
+def _parse_media_range(part: str) -> tuple[str, float]:
     """Return a media range and its quality, 0..1; a quality that is not a number counts as 0."""
-    media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    media_range, *parameters = (parameter.strip().lower() for parameter in part.split(";"))
     text = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
     try:
         quality = float(text)

@@ -22,8 +22,8 @@ _OPTION_NAMES = {_OPTIONS_FIELD, *InferenceOptions.model_fields, *AnswerOptions.
 #: characters, but begin like "P3 ". Possessive quantifiers keep the time linear.
 _BASE64_TEXT = re.compile(rb"(?!P\d\s)[A-Za-z0-9+/\s]{32,}+={0,2}+\s*+")
 #: Option values are shorter, except lists of classes, whose option name is known.
-_LONGEST_OPTION = 100
-_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_MAX_OPTION_BYTES = 100
+_UTF16_BYTE_ORDER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HOW_TO_SEND = (
     "send the file's bytes (curl -T photo.jpg URL), a form (curl -F data=@photo.jpg URL) "
     'or JSON ({"data": "<base64>", "options": {…}})'
@@ -60,14 +60,14 @@ def read_fields(fields: Mapping[str, Any]) -> Instance:
         InvalidRequest: an image is missing, empty or badly encoded, or there are several.
         InvalidOption: options are not an object, or not UTF-8 text.
     """
-    present = [name for name in IMAGE_FIELDS if name in fields] or _fields_of_files(fields)
-    if not present:
-        sent = f"; the fields sent are {listed(fields)}" if fields else ""
-        raise InvalidRequest(f"no image in the request{sent}; {_HOW_TO_SEND}")
-    if len(present) > 1:
-        raise InvalidRequest(f"more than one image in the request, in the fields {listed(present)}; send one")
-    image = image_bytes(present[0], fields[present[0]])
-    return Instance(image, read_options({name: value for name, value in fields.items() if name != present[0]}))
+    image_fields = [name for name in IMAGE_FIELDS if name in fields] or _find_file_fields(fields)
+    if not image_fields:
+        field_list = f"; the fields sent are {listed(fields)}" if fields else ""
+        raise InvalidRequest(f"no image in the request{field_list}; {_HOW_TO_SEND}")
+    if len(image_fields) > 1:
+        raise InvalidRequest(f"more than one image in the request, in the fields {listed(image_fields)}; send one")
+    image = image_bytes(image_fields[0], fields[image_fields[0]])
+    return Instance(image, read_options({name: value for name, value in fields.items() if name != image_fields[0]}))
 
 
 def read_options(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,8 +76,8 @@ def read_options(fields: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidOption: a field is not UTF-8 text, or `options` is not an object.
     """
-    values = {name: _decoded(name, value) for name, value in fields.items()}
-    return {**_options(values.pop(_OPTIONS_FIELD, None)), **values}
+    values = {name: _decode_text(name, value) for name, value in fields.items()}
+    return {**_parse_options(values.pop(_OPTIONS_FIELD, None)), **values}
 
 
 def image_bytes(name: str, value: Any) -> bytes:
@@ -95,15 +95,15 @@ def image_bytes(name: str, value: Any) -> bytes:
     if not value:
         raise InvalidRequest(f"no image in the request: {quoted(name)} is empty; {_HOW_TO_SEND}")
     if isinstance(value, str):
-        return _from_base64(name, value)
+        return _decode_base64(name, value)
     if _is_base64_text(value):
-        return _from_form_text(name, value.decode("latin-1"))
-    if _looks_like_json(value) or value.startswith(_UTF16_MARKS):
+        return _decode_form_base64(name, value.decode("latin-1"))
+    if _looks_like_json(value) or value.startswith(_UTF16_BYTE_ORDER_MARKS):
         raise InvalidRequest(f"{quoted(name)} {_json_fault(value)}; {_HOW_TO_SEND}")
     return bytes(value)
 
 
-def _fields_of_files(fields: Mapping[str, Any]) -> list[str]:
+def _find_file_fields(fields: Mapping[str, Any]) -> list[str]:
     """Return the fields that hold a file under another name, such as `file=@photo.jpg` in a form."""
     return [name for name, value in fields.items() if name.lower() not in _OPTION_NAMES and _may_be_file(value)]
 
@@ -116,7 +116,7 @@ def _may_be_file(value: Any) -> bool:
         return value.isascii() and _is_base64_text(value.encode())
     if not isinstance(value, bytes | bytearray):
         return False
-    return len(value) > _LONGEST_OPTION or not _is_text(value) or _is_base64_text(value)
+    return len(value) > _MAX_OPTION_BYTES or not _is_text(value) or _is_base64_text(value)
 
 
 def _is_text(value: bytes | bytearray) -> bool:
@@ -131,14 +131,14 @@ def _is_base64_text(value: bytes | bytearray) -> bool:
     return value[:5].lower() == b"data:" or _BASE64_TEXT.fullmatch(value) is not None
 
 
-def _from_form_text(name: str, text: str) -> bytes:
+def _decode_form_base64(name: str, text: str) -> bytes:
     """Decode base64 from a form; in an urlencoded form, an unescaped "+" has become a space."""
     with suppress(InvalidRequest):
-        return _from_base64(name, text.replace(" ", "+"))
-    return _from_base64(name, text)
+        return _decode_base64(name, text.replace(" ", "+"))
+    return _decode_base64(name, text)
 
 
-def _from_base64(name: str, text: str) -> bytes:
+def _decode_base64(name: str, text: str) -> bytes:
     if text[:5].lower() == "data:":
         header, comma, text = text.partition(",")
         if not comma or not header.lower().endswith(";base64"):
@@ -160,16 +160,16 @@ def _looks_like_json(body: bytes | bytearray) -> bool:
 
 
 def _json_fault(body: bytes | bytearray) -> str:
-    if body.startswith(_UTF16_MARKS):
+    if body.startswith(_UTF16_BYTE_ORDER_MARKS):
         return "is UTF-16 text, JSON should be UTF-8"
     try:
         return f"holds {json_name(parse_json(body))} in JSON, it should hold an image"
     except (ValueError, RecursionError) as error:
-        needed = "; binary tensors need the header Inference-Header-Content-Length" if b'"binary_data_size"' in body else ""
-        return f"looks like JSON but does not parse: {error}{needed}"
+        hint = "; binary tensors need the header Inference-Header-Content-Length" if b'"binary_data_size"' in body else ""
+        return f"looks like JSON but does not parse: {error}{hint}"
 
 
-def _options(value: Any) -> Mapping[str, Any]:
+def _parse_options(value: Any) -> Mapping[str, Any]:
     """Return the options in the field `options`, which is an object or its JSON text."""
     if isinstance(value, str):
         try:
@@ -183,7 +183,7 @@ def _options(value: Any) -> Mapping[str, Any]:
     return value
 
 
-def _decoded(name: str, value: Any) -> Any:
+def _decode_text(name: str, value: Any) -> Any:
     """Return bytes as `Text`, but JSON values unchanged."""
     try:
         return Text(bytes(value).decode()) if isinstance(value, bytes | bytearray) else value

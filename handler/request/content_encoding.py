@@ -9,13 +9,13 @@ from handler.request.headers import header_value
 from handler.wording import listed, quoted
 
 #: zlib's argument `wbits`: its own wrapper (RFC 1950), gzip's (RFC 1952), none (RFC 1951).
-_ZLIB, _GZIP, _RAW = 15, 31, -15
+_ZLIB, _GZIP, _RAW_DEFLATE = 15, 31, -15
 #: Each layer of compression may have to inflate as much as a whole body.
-_MOST_CODINGS = 3
+_MAX_CODINGS = 3
 #: Members of one gzip file; `cat a.gz b.gz` and parallel compressors write several.
-_MOST_MEMBERS = 1_000
+_MAX_MEMBERS = 1_000
 #: Compressed bytes passed to zlib at once, limited because it copies the unread rest at the end of each member.
-_PIECE = 1 << 16
+_CHUNK_BYTES = 1 << 16
 
 
 def decode_content(fields: Mapping[str, Any], headers: Mapping[str, str], limit: int) -> Mapping[str, Any]:
@@ -31,7 +31,7 @@ def decode_content(fields: Mapping[str, Any], headers: Mapping[str, str], limit:
         ImageTooLarge: the body inflates to more bytes than the limit.
         UnsupportedEncoding: the encoding is neither gzip nor deflate.
     """
-    codings = _codings(header_value(headers, "Content-Encoding") or "")
+    codings = _parse_codings(header_value(headers, "Content-Encoding") or "")
     if not codings:
         return fields
     body = fields.get("body")
@@ -46,15 +46,15 @@ def decode_content(fields: Mapping[str, Any], headers: Mapping[str, str], limit:
     return {**fields, "body": body}
 
 
-def _codings(header: str) -> list[str]:
+def _parse_codings(header: str) -> list[str]:
     """Return the encodings in the order they were applied, without `identity`."""
     names = [name.strip().lower() for name in header.split(",")]
     codings = ["gzip" if name == "x-gzip" else name for name in names if name not in ("", "identity")]
     for name in codings:
         if name not in ("gzip", "deflate"):
             raise UnsupportedEncoding(f"Content-Encoding {quoted(name)} is not supported, send 'gzip', 'deflate' or none")
-    if len(codings) > _MOST_CODINGS:
-        raise UnsupportedEncoding(f"Content-Encoding names {len(codings)} encodings, the limit is {_MOST_CODINGS}")
+    if len(codings) > _MAX_CODINGS:
+        raise UnsupportedEncoding(f"Content-Encoding names {len(codings)} encodings, the limit is {_MAX_CODINGS}")
     return codings
 
 
@@ -72,21 +72,21 @@ def _inflate(body: Any, coding: str, limit: int) -> bytes:
 def _deflate_wrapper(body: bytes | bytearray) -> int:
     """Return `wbits` for zlib's wrapper, which `deflate` means, or for the bare stream that some clients send instead."""
     header = int.from_bytes(body[:2])
-    return _ZLIB if body[0] & 0x0F == zlib.DEFLATED and header % 31 == 0 else _RAW
+    return _ZLIB if body[0] & 0x0F == zlib.DEFLATED and header % 31 == 0 else _RAW_DEFLATE
 
 
 def _inflate_members(body: bytes | bytearray, wrapper: int, limit: int) -> bytes:
-    inflated, at = bytearray(), 0
-    for _ in range(_MOST_MEMBERS if wrapper == _GZIP else 1):
+    inflated, position = bytearray(), 0
+    for _ in range(_MAX_MEMBERS if wrapper == _GZIP else 1):
         inflater = zlib.decompressobj(wrapper)
         while not inflater.eof:
-            piece = body[at : at + _PIECE]
-            if not piece:
+            chunk = body[position : position + _CHUNK_BYTES]
+            if not chunk:
                 raise InvalidRequest("the compressed body is truncated")
-            inflated += inflater.decompress(piece, limit + 1 - len(inflated))
+            inflated += inflater.decompress(chunk, limit + 1 - len(inflated))
             if len(inflated) > limit:
                 raise ImageTooLarge(f"the body inflates to more than {limit:,} bytes, the limit")
-            at += len(piece) - len(inflater.unused_data)
-        if at == len(body):
+            position += len(chunk) - len(inflater.unused_data)
+        if position == len(body):
             return bytes(inflated)
-    raise InvalidRequest(f"the compressed body has {len(body) - at:,} bytes after its end")
+    raise InvalidRequest(f"the compressed body has {len(body) - position:,} bytes after its end")

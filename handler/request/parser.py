@@ -18,7 +18,7 @@ from handler.options import (
     SegmentationRequest,
     check_range,
 )
-from handler.request.accept import preferred
+from handler.request.accept import preferred_format
 from handler.request.bodies import Instance, read_options
 from handler.request.headers import header_value
 from handler.request.option_table import Option, default_answer, option_table
@@ -73,20 +73,20 @@ class RequestParser:
         """
         instances = envelope.instances()
         count = len(instances)
-        in_url = {"format": Text(format_name)} if format_name and isinstance(envelope, Plain) else {}
-        in_query = self.parse_options(read_options({name: Text(value) for name, value in query.items()}))
-        shared = {**self.parse_options(in_url), **self.parse_options(_options_in_headers(headers)), **in_query}
-        by_accept = {} if explain else self._format_by_accept(headers)
+        url_options = {"format": Text(format_name)} if format_name and isinstance(envelope, Plain) else {}
+        query_options = self.parse_options(read_options({name: Text(value) for name, value in query.items()}))
+        call_options = {**self.parse_options(url_options), **self.parse_options(_header_options(headers)), **query_options}
+        accept_options = {} if explain else self._accepted_format(headers)
         requests = []
         for position, instance in enumerate(instances):
             with located(f"image {position}") if count > 1 else nullcontext():
-                options = {**shared, **self.parse_options(instance.fields)}
+                options = {**call_options, **self.parse_options(instance.fields)}
                 if explain:
                     _require_explainable(options, instance.outputs)
-                requests.append(self._request(instance, {**by_accept, **options}, explain, count))
+                requests.append(self._make_request(instance, {**accept_options, **options}, explain, count))
         return requests
 
-    def _request(
+    def _make_request(
         self, instance: Instance, options: Mapping[str, Any], explain: bool, images_per_call: int
     ) -> SegmentationRequest:
         inference, answer = self.fill_in(options)
@@ -120,16 +120,16 @@ class RequestParser:
         """Return the parsed option values from one source, by lower-case name."""
         values: dict[str, Any] = {}
         for name, value in options.items():
-            folded = name.lower()
-            if folded not in self.options:
-                raise InvalidOption(f"unknown option {quoted(folded)}{nearest(folded, self.options)}")
-            if folded in values:
-                raise InvalidOption(f"option {folded!r}: given more than once, in different spellings")
-            values[folded] = self.options[folded].parse(value)
+            key = name.lower()
+            if key not in self.options:
+                raise InvalidOption(f"unknown option {quoted(key)}{nearest(key, self.options)}")
+            if key in values:
+                raise InvalidOption(f"option {key!r}: given more than once, in different spellings")
+            values[key] = self.options[key].parse(value)
         return values
 
-    def _format_by_accept(self, headers: Mapping[str, str]) -> dict[str, str]:
-        name = preferred(header_value(headers, "Accept") or "", self._formats)
+    def _accepted_format(self, headers: Mapping[str, str]) -> dict[str, str]:
+        name = preferred_format(header_value(headers, "Accept") or "", self._formats)
         return {} if name is None else {"format": name}
 
 
@@ -147,7 +147,7 @@ def _require_explainable(options: Mapping[str, Any], outputs: Sequence[str]) -> 
         raise InvalidOption(f"option 'classes': {len(options['classes'])} classes; an explanation is about one")
 
 
-def _options_in_headers(headers: Mapping[str, str]) -> dict[str, Text]:
+def _header_options(headers: Mapping[str, str]) -> dict[str, Text]:
     """Return the options in `X-Segment-*` headers, such as `X-Segment-Min-Score`."""
     return {
         name[len(_HEADER_PREFIX) :].replace("-", "_"): Text(value)

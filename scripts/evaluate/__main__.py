@@ -26,7 +26,7 @@ from typing import Any, get_args
 
 from handler.network.engines import AUTO, ENGINES, Precision
 from handler.option_types import Text
-from handler.options import GREATEST_SCALE, LEAST_SCALE, REFINEMENTS, InferenceOptions
+from handler.options import MAX_SCALE, MIN_SCALE, REFINEMENTS, InferenceOptions
 from model.strict import ConfigurationError
 from scripts.arguments import Parser, http_url, positive_int, whole_number
 from scripts.client import DEFAULT_URL
@@ -79,7 +79,7 @@ def _parser() -> Parser:
     add_access_options(parser)
     add_data_options(parser, purpose="labelled images", required=True)
     parser.add_argument("--split", metavar="NAME", help="split of the data, if it has several")
-    scales = _option("scales", f"give numbers from {LEAST_SCALE} to {GREATEST_SCALE}, such as 0.75,1,1.25")
+    scales = _option("scales", f"give numbers from {MIN_SCALE} to {MAX_SCALE}, such as 0.75,1,1.25")
     parser.add_argument("--scales", type=scales, metavar="N,...", help="average over these scales, such as 0.75,1,1.25")
     parser.add_argument("--flip", action=BooleanOptionalAction, help="also average over the mirror image")
     parser.add_argument("--tiles", type=positive_int, metavar="N", help="cut each image into N×N overlapping tiles")

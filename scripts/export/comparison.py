@@ -11,16 +11,16 @@ from handler.geometry import DecodedImage, RGBImage, Size, network_size
 from handler.labels import Labels
 from handler.masks.label_map import make_label_map
 from handler.network.engines import reference_engine
-from handler.network.engines.archive import LEAST_EQUAL
+from handler.network.engines.archive import MIN_EQUAL_LABELS
 from handler.network.engines.base import EngineOptions, Logits, ModelFiles, Pixels
-from handler.network.tiling import WHOLE, resize_tile
+from handler.network.tiling import WHOLE_IMAGE, resize_tile
 from model.metadata import CheckpointMetadata
 from scripts.export.errors import ExportError
 
 #: Runs an exported file: maps uint8 RGB, B×H×W×3, to labels, B×H×W, and float32 logits, B×classes×h×w.
 Run = Callable[[Pixels], tuple[npt.NDArray[Any], Logits]]
 
-LEAST = LEAST_EQUAL["float32"]
+LEAST = MIN_EQUAL_LABELS["float32"]
 #: The smaller sizes to compare, as fractions of the size given by the resize policy.
 _SHARES = (0.75, 0.5)
 
@@ -73,7 +73,7 @@ def compare(runtime: str, run: Run, files: ModelFiles, photographs: Sequence[RGB
     for photograph in photographs:
         image = DecodedImage.from_pixels(photograph)
         for size in compared_sizes(metadata, image.size):
-            pixels = resize_tile(image, WHOLE, size)
+            pixels = resize_tile(image, WHOLE_IMAGE, size)
             batch = np.stack([pixels, pixels[:, ::-1]])
             (labels, logits), expected = run(batch), reference.infer(batch)
             for made, scores in zip(labels, expected, strict=True):

@@ -25,7 +25,7 @@ def package(recipe: Recipe, out: Path) -> None:
     print(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB, sha256 {_sha256(archive)}")
     print(f"proven: {outcomes[0]}")
     for engine in agreement_in(archive).engines:
-        print(f"compared: {describe(engine)}{'' if engine.suffices else '; too few for it to be chosen'}")
+        print(f"compared: {describe(engine)}{'' if engine.is_sufficient else '; too few for it to be chosen'}")
     if recipe.reference is not None:
         print(f"reference: {describe_reference(archive)}")
     proof.write_text(f"{stamp} {_sha256(archive)}")

@@ -24,7 +24,7 @@ from handler.labels import Labels
 from handler.masks.label_map import make_label_map
 from handler.network.engines import reference_engine
 from handler.network.engines.base import EngineOptions, ModelFiles, Pixels
-from handler.network.tiling import WHOLE, resize_tile
+from handler.network.tiling import WHOLE_IMAGE, resize_tile
 from model import ModelConfig, ResizePolicy
 from model.palette import voc_palette
 from scripts.export.__main__ import main
@@ -94,8 +94,8 @@ def answers(checkpoints: dict[str, Path], photos: dict[str, Path], tmp_path_fact
 def batches(checkpoint: Path, photo: Path) -> dict[str, Pixels]:
     """Return batches of uint8 RGB B×H×W×3: a photograph at the model's size, with odd sides, and eight small pictures."""
     image = DecodedImage.from_pixels(read_image(photo))
-    usual = resize_tile(image, WHOLE, network_size(ModelFiles(checkpoint).metadata().resize, image.size))
-    odd, small = (resize_tile(image, WHOLE, size) for size in ((75, 133), (64, 48)))
+    usual = resize_tile(image, WHOLE_IMAGE, network_size(ModelFiles(checkpoint).metadata().resize, image.size))
+    odd, small = (resize_tile(image, WHOLE_IMAGE, size) for size in ((75, 133), (64, 48)))
     return {
         "usual": np.stack([usual, usual[:, ::-1]]),
         "odd": odd[None],

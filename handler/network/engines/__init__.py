@@ -16,14 +16,14 @@ __all__ = [
     "Precision",
     "Region",
     "build_engine",
+    "check_engine_name",
     "has_gpu",
-    "known_engine",
     "reference_engine",
     "resolve_engine",
 ]
 
 
-def _openvino(files: ModelFiles, options: EngineOptions) -> Engine:
+def _build_openvino(files: ModelFiles, options: EngineOptions) -> Engine:
     try:
         from handler.network.engines.openvino_engine import OpenVinoEngine
     except ModuleNotFoundError as error:
@@ -33,16 +33,16 @@ def _openvino(files: ModelFiles, options: EngineOptions) -> Engine:
     return OpenVinoEngine(files, options)
 
 
-def _torch(files: ModelFiles, options: EngineOptions) -> Engine:
+def _build_torch(files: ModelFiles, options: EngineOptions) -> Engine:
     if not has_gpu(options):
         return reference_engine(files, options)
-    from handler.network.engines.torch_gpu_engine import on_gpu
+    from handler.network.engines.torch_gpu_engine import build_gpu_engine
 
-    return on_gpu(files.load(), options)
+    return build_gpu_engine(files.load(), options)
 
 
 #: Each imports its runtime only when chosen.
-ENGINES: dict[str, Callable[[ModelFiles, EngineOptions], Engine]] = {"openvino": _openvino, "torch": _torch}
+ENGINES: dict[str, Callable[[ModelFiles, EngineOptions], Engine]] = {"openvino": _build_openvino, "torch": _build_torch}
 AUTO = "auto"
 
 
@@ -64,7 +64,7 @@ def resolve_engine(name: str, options: EngineOptions) -> str:
     """
     if name == AUTO:
         return "torch" if has_gpu(options) else "openvino"
-    return known_engine(name)
+    return check_engine_name(name)
 
 
 def reference_engine(files: ModelFiles, options: EngineOptions) -> Engine:
@@ -79,7 +79,7 @@ def reference_engine(files: ModelFiles, options: EngineOptions) -> Engine:
     return TorchEngine(files.load(), options)
 
 
-def known_engine(name: str) -> str:
+def check_engine_name(name: str) -> str:
     """Return `name` if it is `auto` or a known engine.
 
     Raises:

@@ -13,7 +13,7 @@ GRAPH = Path("graphs", "network.xml")
 AGREEMENT = Path("graphs", "agreement.json")
 
 #: Minimum fraction of equal labels for an engine to serve, by precision. `scripts.quantize` checks int8 models by their mIoU.
-LEAST_EQUAL: Mapping[str, float] = {"float32": 0.9999, "bfloat16": 0.995, "int8": 0.0}
+MIN_EQUAL_LABELS: Mapping[str, float] = {"float32": 0.9999, "bfloat16": 0.995, "int8": 0.0}
 
 
 class EngineAgreement(StrictModel):
@@ -32,7 +32,7 @@ class EngineAgreement(StrictModel):
     required: float = Field(ge=0, le=1)
 
     @property
-    def suffices(self) -> bool:
+    def is_sufficient(self) -> bool:
         """Whether the engine may serve."""
         return self.equal_labels >= self.required
 
@@ -43,10 +43,12 @@ class Agreement(StrictModel):
     photographs: str
     engines: tuple[EngineAgreement, ...]
 
-    def trusted(self, engine: str, precision: Precision) -> Precision:
+    def trusted_precision(self, engine: str, precision: Precision) -> Precision:
         """Return the precision to request from `engine`: `auto` becomes float32 if its bfloat16 agreed too little."""
-        bfloat16_failed = any((e.engine, e.precision) == (engine, "bfloat16") and not e.suffices for e in self.engines)
-        return "float32" if precision == "auto" and bfloat16_failed else precision
+        measured = [entry for entry in self.engines if (entry.engine, entry.precision) == (engine, "bfloat16")]
+        if precision == "auto" and not all(entry.is_sufficient for entry in measured):
+            return "float32"
+        return precision
 
 
 def archived_graph(archive: Path) -> Path | None:

@@ -31,12 +31,12 @@ class Region:
 
     class_index: int
     #: Where the class wins, bool h'×w' like the logits.
-    won: npt.NDArray[np.bool_]
+    winning_cells: npt.NDArray[np.bool_]
 
     @property
     def cells(self) -> npt.NDArray[np.bool_]:
         """The cells whose logits are summed: those the class wins, or all of them if it wins none."""
-        return self.won if self.won.any() else np.ones_like(self.won)
+        return self.winning_cells if self.winning_cells.any() else np.ones_like(self.winning_cells)
 
 
 class Engine(ABC):
@@ -136,6 +136,6 @@ class ModelFiles:
         """
         from model.checkpoint import load_checkpoint
 
-        loaded = load_checkpoint(self.checkpoint, output_stride=self.output_stride)
-        loaded.network.drop_auxiliary_head()
-        return loaded
+        checkpoint = load_checkpoint(self.checkpoint, output_stride=self.output_stride)
+        checkpoint.network.drop_auxiliary_head()
+        return checkpoint

@@ -20,8 +20,8 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 #: Primitives kept for each lane, enough for about six image sizes. Preparing them again costs an image 3 ms; OpenVINO's default
 #: of 5000 keeps a hundred sizes, which takes 130 MB in a worker with two lanes.
 _CACHED_PRIMITIVES = 256
-#: (height, width) of a common photograph. Scratch memory is kept for images with up to `_KEPT_RATIO` times its pixels.
-_COMMON_SIZE, _KEPT_RATIO = (480, 640), 1.5
+#: (height, width) of a common photograph. Scratch memory is kept for images with up to `_RETAINED_RATIO` times its pixels.
+_COMMON_SIZE, _RETAINED_RATIO = (480, 640), 1.5
 #: (height, width) of a lane's warm-up image: large enough to load every kernel, small enough to take 15 MB and 30 ms.
 _LANE_WARM_UP_SIZE = (64, 64)
 
@@ -50,18 +50,18 @@ class OpenVinoEngine(Engine):
             "CPU_RUNTIME_CACHE_CAPACITY": _CACHED_PRIMITIVES,
             **({"INFERENCE_NUM_THREADS": options.threads} if options.threads else {}),
         }
-        self._kept_pixels = int(_KEPT_RATIO * math.prod(network_size(files.metadata().resize, _COMMON_SIZE)))
+        self._max_retained_pixels = int(_RETAINED_RATIO * math.prod(network_size(files.metadata().resize, _COMMON_SIZE)))
         self._scratches: list[_Scratch] = []
-        with ThreadPoolExecutor() as compiling:
+        with ThreadPoolExecutor() as executor:
             # Compiling uses a single thread, so both graphs are compiled in parallel.
-            lanes = compiling.submit(self._compile, streams=options.lanes) if options.lanes > 1 else None
+            pending_lanes = executor.submit(self._compile, streams=options.lanes) if options.lanes > 1 else None
             compiled = self._compile(streams=1)
-        (self._whole,) = self._open_lanes(compiled, 1)
+        (self._full_lane,) = self._open_lanes(compiled, 1)
         count = min(options.lanes, compiled.get_property("INFERENCE_NUM_THREADS"))
-        self._lanes = self._warm_lanes(lanes.result(), count) if lanes and count > 1 else [self._whole]
+        self._lanes = self._warm_lanes(pending_lanes.result(), count) if pending_lanes and count > 1 else [self._full_lane]
 
     def infer(self, pixels: Pixels) -> Logits:
-        return self._whole.infer(pixels)
+        return self._full_lane.infer(pixels)
 
     def lanes(self) -> Sequence[Engine]:
         return self._lanes
@@ -77,7 +77,7 @@ class OpenVinoEngine(Engine):
         return lanes
 
     def _open_lanes(self, compiled: ov.CompiledModel, count: int) -> "list[_Lane]":
-        scratch = _Scratch(compiled, self._kept_pixels)
+        scratch = _Scratch(compiled, self._max_retained_pixels)
         self._scratches.append(scratch)
         return [_Lane(self.precision, compiled, scratch) for _ in range(count)]
 
@@ -94,10 +94,10 @@ class _Lane(Engine):
         self.precision = precision
         self._request = compiled.create_infer_request()
         self._scratch = scratch
-        self._turn = scratch.new_turn()
+        self._lock = scratch.new_lock()
 
     def infer(self, pixels: Pixels) -> Logits:
-        with self._turn:
+        with self._lock:
             # Input and output are the engine's own memory, which the next call overwrites.
             outputs = self._request.infer({0: np.ascontiguousarray(pixels)}, share_inputs=True, share_outputs=True)
             logits: Logits = outputs[0].copy()
@@ -111,26 +111,26 @@ class _Scratch:
     Freeing it after every image would slow a common photograph down by a third, so it is only freed after larger images.
     """
 
-    def __init__(self, compiled: ov.CompiledModel, kept_pixels: int) -> None:
+    def __init__(self, compiled: ov.CompiledModel, max_retained_pixels: int) -> None:
         self._compiled = compiled
-        self._kept_pixels = kept_pixels
-        self._turns: list[Lock] = []
+        self._max_retained_pixels = max_retained_pixels
+        self._locks: list[Lock] = []
 
-    def new_turn(self) -> Lock:
+    def new_lock(self) -> Lock:
         """Return a new lock, which a request must hold while it runs."""
-        self._turns.append(Lock())
-        return self._turns[-1]
+        self._locks.append(Lock())
+        return self._locks[-1]
 
     def release_after(self, pixels: Pixels) -> None:
         """Free the memory if the batch that has run, B×h×w×3, is unusually large."""
-        if math.prod(pixels.shape[:-1]) > self._kept_pixels:
+        if math.prod(pixels.shape[:-1]) > self._max_retained_pixels:
             self.release()
 
     def release(self) -> None:
         """Free the memory as soon as no request is running."""
         with ExitStack() as stack:
-            for turn in self._turns:
-                stack.enter_context(turn)
+            for lock in self._locks:
+                stack.enter_context(lock)
             self._compiled.release_memory()
 
 
@@ -140,14 +140,14 @@ def native_precision() -> str:
 
 
 def _choose_precision(precision: Precision, *, quantized: bool, native: str) -> str:
-    possible = ["int8"] if quantized else ["float32", "bfloat16"] if native == "bfloat16" else ["float32"]
+    supported = ["int8"] if quantized else ["float32", "bfloat16"] if native == "bfloat16" else ["float32"]
     if precision == "auto":
-        return possible[-1]
-    if precision not in possible:
+        return supported[-1]
+    if precision not in supported:
         reason = {
             "int8": "this model is not quantized (see python -m scripts.quantize), or not at this output stride",
             "bfloat16": "this model is quantized" if quantized else "this processor does not compute in it natively",
             "float32": "this model is quantized",
         }[precision]
-        raise ConfigurationError(f"precision {precision!r}: {reason}; use 'auto' or {possible[-1]!r}")
+        raise ConfigurationError(f"precision {precision!r}: {reason}; use 'auto' or {supported[-1]!r}")
     return precision

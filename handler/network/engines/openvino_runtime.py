@@ -9,13 +9,13 @@ import sys
 
 _TOOLS = "openvino.tools.ovc"
 
-_hidden = _TOOLS not in sys.modules
-if _hidden:
+_is_hidden = _TOOLS not in sys.modules
+if _is_hidden:
     sys.modules[_TOOLS] = None  # type: ignore[assignment]  # Makes importing the module fail.
 try:
     import openvino as ov
 finally:
-    if _hidden:
+    if _is_hidden:
         del sys.modules[_TOOLS]
 
 __all__ = ["ov"]

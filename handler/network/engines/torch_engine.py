@@ -37,7 +37,7 @@ class TorchEngine(Engine):
         # Batching saves no time on a CPU, and its kernels may round differently than those for one image.
         self.max_batch = 8 if on_gpu else 1
         # An explanation adds hooks to the network, which no other call may run through.
-        self._turn = Lock()
+        self._lock = Lock()
         network = nn.Sequential(Normalize(checkpoint.metadata.normalization), checkpoint.network)
         self._network = network.eval().to(self._device)
         self._last_features_reader = checkpoint.network.last_features_reader
@@ -45,13 +45,13 @@ class TorchEngine(Engine):
 
     @torch.inference_mode()
     def infer(self, pixels: Pixels) -> Logits:
-        with self._turn:
-            logits: Logits = self._network(self._batch(pixels))["out"].float().cpu().numpy()
+        with self._lock:
+            logits: Logits = self._network(self._to_tensor(pixels))["out"].float().cpu().numpy()
         return logits
 
     def class_activation(self, pixels: Pixels, choose: Callable[[Logits], Region]) -> tuple[Region, npt.NDArray[np.float32]]:
-        with self._turn, _frozen(self._network), _differentiable_input(self._last_features_reader) as inputs:
-            logits: Tensor = self._network(self._batch(np.stack([pixels])))["out"][0]
+        with self._lock, _freeze_parameters(self._network), _collect_inputs(self._last_features_reader) as inputs:
+            logits: Tensor = self._network(self._to_tensor(np.stack([pixels])))["out"][0]
             region = choose(logits.detach().float().cpu().numpy())
             score = logits[region.class_index][torch.from_numpy(region.cells).to(logits.device)].sum()
             (features,) = inputs
@@ -60,36 +60,36 @@ class TorchEngine(Engine):
         heat = (gradient.mean((2, 3), keepdim=True) * features.detach()).sum(1).relu()
         return region, heat[0].float().cpu().numpy()
 
-    def _batch(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
+    def _to_tensor(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
         return torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self._device)
 
 
 @contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
+def _freeze_parameters(network: nn.Module) -> Iterator[None]:
     """Disable the parameters' gradients in the block, so that the graph begins at the explained features, not at the image.
 
     They are restored because the network may be in training.
     """
-    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     try:
-        for parameter in learned:
+        for parameter in trainable:
             parameter.requires_grad_(False)
         yield
     finally:
-        for parameter in learned:
+        for parameter in trainable:
             parameter.requires_grad_(True)
 
 
 @contextmanager
-def _differentiable_input(module: nn.Module) -> Iterator[list[Tensor]]:
+def _collect_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
     """Make the input tensors of `module` require gradients, and collect them."""
-    collected: list[Tensor] = []
+    inputs: list[Tensor] = []
 
     def collect(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        collected.append(arguments[0].requires_grad_())
+        inputs.append(arguments[0].requires_grad_())
 
     hook = module.register_forward_pre_hook(collect)
     try:
-        yield collected
+        yield inputs
     finally:
         hook.remove()

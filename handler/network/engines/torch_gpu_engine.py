@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 Backend = str | Callable[..., Any]
 
 #: Height and width of a common photograph; at start-up the network is compiled and captured for its input size.
-_USUAL_SIZE = (480, 640)
+_COMMON_SIZE = (480, 640)
 
 
-def on_gpu(checkpoint: Checkpoint, options: EngineOptions) -> "TorchGpuEngine":
+def build_gpu_engine(checkpoint: Checkpoint, options: EngineOptions) -> "TorchGpuEngine":
     """Build the engine on GPU `options.gpu_id`.
 
     Raises:
@@ -87,7 +87,7 @@ class TorchGpuEngine(Engine):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.precision == "bfloat16":
             _round_weights(network)
-        size = network_size(checkpoint.metadata.resize, _USUAL_SIZE)
+        size = network_size(checkpoint.metadata.resize, _COMMON_SIZE)
         forward = self._compile(network, size, backend)
         self._forward = Replays(forward, capture) if capture else forward
         for height, width in (size, size[::-1]):

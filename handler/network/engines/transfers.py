@@ -25,9 +25,9 @@ class Transfers:
         """Allocate an uninitialized CPU tensor for `start_download`."""
         return torch.empty(shape, dtype=dtype, pin_memory=self._pinned)
 
-    def start_download(self, tensor: Tensor, into: Tensor) -> None:
+    def start_download(self, tensor: Tensor, destination: Tensor) -> None:
         """Start copying `tensor` into a CPU tensor of the same dtype; for another dtype, the CPU would wait and convert."""
-        into.copy_(tensor, non_blocking=self._pinned)
+        destination.copy_(tensor, non_blocking=self._pinned)
 
     def synchronize(self) -> None:
         """Wait for all copies."""

@@ -45,20 +45,20 @@ def read_envelope(
 
 
 def _recognise(fields: Mapping[str, Any], model: ModelIdentity, headers: Mapping[str, str], limits: Limits) -> Envelope:
-    length, raw = header_value(headers, LENGTH_HEADER), fields.get("body")
-    if length is not None and isinstance(raw, bytes | bytearray):
-        document, sections = split_body(raw, length)
+    length, body = header_value(headers, LENGTH_HEADER), fields.get("body")
+    if length is not None and isinstance(body, bytes | bytearray):
+        document, sections = split_body(body, length)
         if not isinstance(document, Mapping) or "inputs" not in document:
             raise InvalidRequest("the JSON before the binary tensors should be an object with 'inputs'")
         return KServeV2(document, model, limits, sections)
     form = {name: Text(value) if isinstance(value, str) else value for name, value in fields.items()}
-    body = json_body(fields)
-    if body is None:
+    json_object = json_body(fields)
+    if json_object is None:
         return Plain(form)
-    if "instances" in body:
-        return KServeV1(body, limits.max_instances)
-    if "inputs" in body and not isinstance(body["inputs"], str):
-        return KServeV2(body, model, limits)
+    if "instances" in json_object:
+        return KServeV1(json_object, limits.max_instances)
+    if "inputs" in json_object and not isinstance(json_object["inputs"], str):
+        return KServeV2(json_object, model, limits)
     # A JSON object is a form in another notation. TorchServe's /invocations adds the query string's fields to it.
     del form["body"]
-    return HuggingFace({**form, **body}) if "inputs" in body else Plain({**form, **body})
+    return HuggingFace({**form, **json_object}) if "inputs" in json_object else Plain({**form, **json_object})

@@ -16,7 +16,7 @@ from handler.wording import quoted
 BINARY_TYPE = "application/octet-stream"
 #: The header with the length of the JSON, in requests and replies.
 LENGTH_HEADER = "Inference-Header-Content-Length"
-_LENGTH = struct.Struct("<I")
+_LENGTH_PREFIX = struct.Struct("<I")
 
 
 def split_body(body: bytes | bytearray, length: str) -> tuple[Any, bytes]:
@@ -43,21 +43,22 @@ class Sections:
 
     def __init__(self, sections: bytes) -> None:
         self._sections = memoryview(sections)
-        self._at = 0
+        self._offset = 0
 
-    def take(self, size: Any, where: str) -> memoryview:
-        """Return the next `size` bytes, for the tensor that `where` names.
+    def take(self, size: Any, location: str) -> memoryview:
+        """Return the next `size` bytes, for the tensor that `location` names.
 
         Raises:
             InvalidRequest: `size` is not a number of bytes, or is more than the bytes left.
         """
-        left = len(self._sections) - self._at
-        if type(size) is not int or not 0 <= size <= left:
+        remaining = len(self._sections) - self._offset
+        if type(size) is not int or not 0 <= size <= remaining:
             raise InvalidRequest(
-                f"{where}: 'binary_data_size' is {quoted(size)}; it should be a number of bytes, at most the {left:,} left"
+                f"{location}: 'binary_data_size' is {quoted(size)}; "
+                f"it should be a number of bytes, at most the {remaining:,} left"
             )
-        self._at += size
-        return self._sections[self._at - size : self._at]
+        self._offset += size
+        return self._sections[self._offset - size : self._offset]
 
     def require_end(self) -> None:
         """Check that no bytes are left.
@@ -65,35 +66,35 @@ class Sections:
         Raises:
             InvalidRequest: there are bytes that do not belong to any tensor.
         """
-        if left := len(self._sections) - self._at:
-            raise InvalidRequest(f"the body ends with {left:,} bytes that no 'binary_data_size' of an input counts")
+        if remaining := len(self._sections) - self._offset:
+            raise InvalidRequest(f"the body ends with {remaining:,} bytes that no 'binary_data_size' of an input counts")
 
 
-def read_elements(section: memoryview, count: int, where: str) -> list[bytes]:
+def read_elements(section: memoryview, count: int, location: str) -> list[bytes]:
     """Return the `count` elements of a `BYTES` tensor.
 
     Raises:
         InvalidRequest: the section does not consist of exactly `count` elements.
     """
     elements: list[bytes] = []
-    at = 0
-    while len(elements) < count and at + _LENGTH.size <= len(section):
-        (length,) = _LENGTH.unpack_from(section, at)
-        at += _LENGTH.size + length
-        if at > len(section):
+    offset = 0
+    while len(elements) < count and offset + _LENGTH_PREFIX.size <= len(section):
+        (length,) = _LENGTH_PREFIX.unpack_from(section, offset)
+        offset += _LENGTH_PREFIX.size + length
+        if offset > len(section):
             raise InvalidRequest(
-                f"{where}: element {len(elements)} should have {length:,} bytes, by the four before it, which is more than"
+                f"{location}: element {len(elements)} should have {length:,} bytes, by the four before it, which is more than"
                 f" 'binary_data_size' leaves"
             )
-        elements.append(bytes(section[at - length : at]))
-    if len(elements) < count or at < len(section):
+        elements.append(bytes(section[offset - length : offset]))
+    if len(elements) < count or offset < len(section):
         raise InvalidRequest(
-            f"{where}: the {len(section):,} bytes of 'binary_data_size' should be {count} elements, by 'shape'; "
-            + (f"{len(section) - at:,} bytes follow them" if len(elements) == count else f"they are {len(elements)}")
+            f"{location}: the {len(section):,} bytes of 'binary_data_size' should be {count} elements, by 'shape'; "
+            + (f"{len(section) - offset:,} bytes follow them" if len(elements) == count else f"they are {len(elements)}")
         )
     return elements
 
 
 def write_elements(elements: Sequence[bytes]) -> bytes:
     """Return the section of a `BYTES` tensor."""
-    return b"".join(_LENGTH.pack(len(element)) + element for element in elements)
+    return b"".join(_LENGTH_PREFIX.pack(len(element)) + element for element in elements)

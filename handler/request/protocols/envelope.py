@@ -49,12 +49,12 @@ class Envelope(Protocol):
         """Return the reply that reports `error` to the client, with `message` as its text."""
 
 
-def error_reply(error: SegmentationError, message: str, **beside: Any) -> Reply:
-    """Return the error body shared by all wire formats, followed by the fields in `beside`.
+def error_reply(error: SegmentationError, message: str, **extra_fields: Any) -> Reply:
+    """Return the error body shared by all wire formats, followed by the fields in `extra_fields`.
 
     Clients of KServe and Hugging Face read `error`.
     """
-    body = {"error": message, "code": error.status, "type": type(error).__name__, "message": message, **beside}
+    body = {"error": message, "code": error.status, "type": type(error).__name__, "message": message, **extra_fields}
     return Reply(compact_json(body), error=error)
 
 

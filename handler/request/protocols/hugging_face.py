@@ -15,7 +15,7 @@ from handler.wording import json_name, quoted
 
 #: The first two control how query masks become segments, which semantic segmentation does not need; Hugging Face's own pipeline
 #: ignores them there too. The last two come from its first API.
-_IGNORED = {"mask_threshold", "overlap_mask_area_threshold", "use_cache", "wait_for_model"}
+_IGNORED_PARAMETERS = {"mask_threshold", "overlap_mask_area_threshold", "use_cache", "wait_for_model"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class HuggingFace(Plain):
     def instances(self) -> list[Instance]:
         fields = {name: value for name, value in self.fields.items() if name not in ("inputs", "parameters")}
         options = {**read_options(fields), **_parameters(self.fields.get("parameters"))}
-        return [Instance(image_bytes("inputs", self.fields["inputs"]), _in_our_words(options))]
+        return [Instance(image_bytes("inputs", self.fields["inputs"]), _translate_options(options))]
 
 
 def _parameters(value: Any) -> Mapping[str, Any]:
@@ -37,13 +37,13 @@ def _parameters(value: Any) -> Mapping[str, Any]:
     return value or {}
 
 
-def _in_our_words(options: Mapping[str, Any]) -> dict[str, Any]:
+def _translate_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options with `threshold` renamed to `min_score`, without parameters that do not apply; null means not set.
 
     Raises:
         InvalidOption: `subtask` is not semantic, or an option is set under both names.
     """
-    values = {name: value for name, value in options.items() if name not in _IGNORED}
+    values = {name: value for name, value in options.items() if name not in _IGNORED_PARAMETERS}
     subtask, threshold = values.pop("subtask", None), values.pop("threshold", None)
     if subtask not in (None, "semantic"):
         raise InvalidOption(f"option 'subtask': {quoted(subtask)} is not what this model does (allowed: semantic)")

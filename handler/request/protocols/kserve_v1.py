@@ -34,27 +34,27 @@ class KServeV1:
         if not isinstance(entries, list) or not entries:
             raise InvalidRequest("'instances' should be a list of at least one image")
         check_count(len(entries), self.max_instances)
-        shared = read_options({name: value for name, value in self.body.items() if name not in _PROTOCOL_KEYS})
-        instances = [_instance(entry, position) for position, entry in enumerate(entries)]
-        return [Instance(instance.image, {**shared, **instance.fields}) for instance in instances]
+        call_options = read_options({name: value for name, value in self.body.items() if name not in _PROTOCOL_KEYS})
+        instances = [_read_instance(entry, position) for position, entry in enumerate(entries)]
+        return [Instance(instance.image, {**call_options, **instance.fields}) for instance in instances]
 
     def reply(self, answers: Sequence[EncodedResponse], *, explained: bool) -> Reply:
         """Embed JSON answers unchanged, others as `{"b64", "content_type"}`."""
         key = b'{"explanations":[' if explained else b'{"predictions":['
-        return Reply(key + b",".join(_prediction(answer) for answer in answers) + b"]}")
+        return Reply(key + b",".join(_encode_prediction(answer) for answer in answers) + b"]}")
 
     def refuse(self, error: SegmentationError, message: str) -> Reply:
         return error_reply(error, message)
 
 
-def _instance(entry: Any, position: int) -> Instance:
+def _read_instance(entry: Any, position: int) -> Instance:
     with located(f"image {position}"):
         if isinstance(entry, Mapping) and set(entry) != {"b64"}:
             return read_fields({name: value for name, value in entry.items() if name != _INSTANCE_KEY})
         return Instance(image_bytes("instances", entry), {})
 
 
-def _prediction(answer: EncodedResponse) -> bytes:
+def _encode_prediction(answer: EncodedResponse) -> bytes:
     if is_json(answer):
         return answer.body
     return compact_json({"b64": base64_text(answer), "content_type": answer.content_type})

@@ -55,14 +55,15 @@ class KServeV2:
         if not isinstance(self.body.get("id"), str | None):
             raise InvalidRequest(f"'id' is {json_name(self.body['id'])}, it should be text")
         read_flag(self.body, "binary_data_output", "the call")
-        wanted = self._wanted(count)
-        shared = read_options(self.body, "the call")
+        output_names = self._output_names(count)
+        call_options = read_options(self.body, "the call")
         instances: list[Instance] = []
         for tensor in self._inputs:
-            options = {**shared, **read_options(tensor.holder, f"input {quoted(tensor.name)}"), **self._answer_options(tensor)}
+            input_options = read_options(tensor.fields, f"input {quoted(tensor.name)}")
+            options = {**call_options, **input_options, **self._answer_options(tensor)}
             for element in tensor.elements:
                 with located(f"image {len(instances)}"):
-                    instances.append(Instance(tensor.image(element), options, wanted))
+                    instances.append(Instance(tensor.image(element), options, output_names))
         return instances
 
     def reply(self, answers: Sequence[EncodedResponse], *, explained: bool) -> Reply:
@@ -81,8 +82,8 @@ class KServeV2:
         if not self._outputs:
             self._add_answers_to_inputs(writer, answers, None, binary=all_binary)
         identity = {} if self.body.get("id") is None else {"id": self.body["id"]}
-        head = compact_json({"model_name": self.model.name, "model_version": self.model.version, **identity})
-        document = head[:-1] + b',"outputs":' + writer.json + b"}"
+        header = compact_json({"model_name": self.model.name, "model_version": self.model.version, **identity})
+        document = header[:-1] + b',"outputs":' + writer.json + b"}"
         if not writer.sections:
             return Reply(document)
         return Reply(b"".join([document, *writer.sections]), BINARY_TYPE, headers={LENGTH_HEADER: str(len(document))})
@@ -93,9 +94,9 @@ class KServeV2:
         """Add the answers to the inputs called `name`, or to all if None, as outputs with the inputs' names and shapes."""
         remaining = iter(answers)
         for tensor in self._inputs:
-            of_tensor = list(islice(remaining, len(tensor.elements)))
+            tensor_answers = list(islice(remaining, len(tensor.elements)))
             if name in (None, tensor.name):
-                writer.add_answers(tensor.name, tensor.answer_shape, of_tensor, binary=binary)
+                writer.add_answers(tensor.name, tensor.answer_shape, tensor_answers, binary=binary)
 
     def refuse(self, error: SegmentationError, message: str) -> Reply:
         """Return the error with all keys of an answer, because TorchServe's gRPC ends the worker if one is missing."""
@@ -109,7 +110,7 @@ class KServeV2:
             outputs=[],
         )
 
-    def _wanted(self, images: int) -> tuple[str, ...]:
+    def _output_names(self, images: int) -> tuple[str, ...]:
         """Return the outputs requested for each image: the answer in its format, and arrays.
 
         Raises:

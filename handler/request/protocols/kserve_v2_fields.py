@@ -17,43 +17,45 @@ _PROTOCOL_PARAMETERS = {
 _RESERVED_PREFIX = "triton_"
 
 
-def require_known_keys(holder: Mapping[str, Any], known: Collection[str], where: str) -> None:
+def require_known_keys(fields: Mapping[str, Any], known_keys: Collection[str], location: str) -> None:
     """Refuse unknown keys; otherwise an option outside `parameters` would be silently ignored."""
-    for name in holder:
-        if name not in known:
-            raise InvalidRequest(f"{where}: unknown key {quoted(name)}{nearest(name, known)}; options go into 'parameters'")
+    for name in fields:
+        if name not in known_keys:
+            raise InvalidRequest(
+                f"{location}: unknown key {quoted(name)}{nearest(name, known_keys)}; options go into 'parameters'"
+            )
 
 
-def read_parameters(holder: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+def read_parameters(fields: Mapping[str, Any], location: str) -> Mapping[str, Any]:
     """Return the `parameters` of the call or of a tensor.
 
     Raises:
         InvalidOption: `parameters` is not an object.
     """
-    parameters = holder.get("parameters")
+    parameters = fields.get("parameters")
     if not isinstance(parameters, Mapping | None):
-        raise InvalidOption(f"'parameters' of {where} is {json_name(parameters)}, it should be an object of options by name")
+        raise InvalidOption(f"'parameters' of {location} is {json_name(parameters)}, it should be an object of options by name")
     return parameters or {}
 
 
-def read_options(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
+def read_options(fields: Mapping[str, Any], location: str) -> dict[str, Any]:
     """Return the parameters that are options."""
     return {
         name: value
-        for name, value in read_parameters(holder, where).items()
+        for name, value in read_parameters(fields, location).items()
         if name not in _PROTOCOL_PARAMETERS and not name.startswith(_RESERVED_PREFIX)
     }
 
 
-def read_flag(holder: Mapping[str, Any], name: str, where: str) -> bool | None:
+def read_flag(fields: Mapping[str, Any], name: str, location: str) -> bool | None:
     """Return a boolean parameter, or None if it is not set.
 
     Raises:
         InvalidRequest: the parameter is not a boolean.
     """
-    value = read_parameters(holder, where).get(name)
+    value = read_parameters(fields, location).get(name)
     if not isinstance(value, bool | None):
-        raise InvalidRequest(f"{name!r} of {where} is {json_name(value)}, it should be true or false")
+        raise InvalidRequest(f"{name!r} of {location} is {json_name(value)}, it should be true or false")
     return value
 
 

@@ -65,17 +65,19 @@ def read_outputs(outputs: Any, inputs: Sequence[str]) -> list[RequestedOutput]:
 
 
 def _read_output(entry: Any, inputs: Sequence[str]) -> RequestedOutput:
-    holder = entry if isinstance(entry, Mapping) else {"name": entry}
-    name = holder.get("name")
+    fields = entry if isinstance(entry, Mapping) else {"name": entry}
+    name = fields.get("name")
     if not isinstance(name, str) or name not in (*inputs, ANSWER, *ARRAYS):
         raise InvalidRequest(
             f"there is no output {quoted(name)}; there are {listed([ANSWER, *ARRAYS])},"
             f" and the answer to each input by its own name: {listed(inputs)}"
         )
-    where = f"output {quoted(name)}"
-    output = RequestedOutput(name, read_flag(holder, "binary_data", where), read_options(holder, where))
+    location = f"output {quoted(name)}"
+    output = RequestedOutput(name, read_flag(fields, "binary_data", location), read_options(fields, location))
     if output.is_array and output.options:
-        raise InvalidOption(f"{where}: options, as {listed(output.options)}, go into 'parameters' of the input or of the call")
+        raise InvalidOption(
+            f"{location}: options, as {listed(output.options)}, go into 'parameters' of the input or of the call"
+        )
     return output
 
 
@@ -107,12 +109,12 @@ class OutputWriter:
         """Add a `BYTES` tensor whose elements are answers; in JSON, as their text if they are JSON, else as base64."""
         types = dict.fromkeys(answer.content_type for answer in answers)
         parameters = {"content_type": ", ".join(types)}
-        head = {"name": name, "shape": shape, "datatype": "BYTES"}
+        header = {"name": name, "shape": shape, "datatype": "BYTES"}
         if binary:
-            self._add_section(head, parameters, write_elements([answer.body for answer in answers]))
+            self._add_section(header, parameters, write_elements([answer.body for answer in answers]))
         else:
             data = [answer.body.decode() if is_json(answer) else base64_text(answer) for answer in answers]
-            self._tensors.append(compact_json({**head, "parameters": parameters, "data": data}))
+            self._tensors.append(compact_json({**header, "parameters": parameters, "data": data}))
 
     def add_array(self, name: str, array: npt.NDArray[np.generic], *, binary: bool) -> None:
         """Add an array, as little-endian bytes or as a flat list of numbers.
@@ -120,35 +122,35 @@ class OutputWriter:
         Raises:
             ResponseTooLarge: the list has too many bytes.
         """
-        head = {"name": name, "shape": list(array.shape), "datatype": _datatype(array.dtype)}
+        header = {"name": name, "shape": list(array.shape), "datatype": _datatype(array.dtype)}
         if binary:
-            self._add_section(head, {}, _little_endian(array).tobytes())
+            self._add_section(header, {}, _to_little_endian(array).tobytes())
             return
-        text, total = [], 0
-        for part in _number_texts(array):
-            total += len(part) + 1
-            if total > self._max_bytes:
+        chunks, length = [], 0
+        for chunk in _format_numbers(array):
+            length += len(chunk) + 1
+            if length > self._max_bytes:
                 raise ResponseTooLarge(
                     f"output {name!r} has more bytes as JSON than the limit, {self._max_bytes:,};"
                     f" request it with 'binary_data', which takes {array.nbytes:,}"
                 )
-            text.append(part)
-        self._tensors.append(compact_json(head)[:-1] + b',"data":[' + b",".join(text) + b"]}")
+            chunks.append(chunk)
+        self._tensors.append(compact_json(header)[:-1] + b',"data":[' + b",".join(chunks) + b"]}")
 
-    def _add_section(self, head: Mapping[str, Any], parameters: Mapping[str, Any], section: bytes) -> None:
+    def _add_section(self, header: Mapping[str, Any], parameters: Mapping[str, Any], section: bytes) -> None:
         self.sections.append(section)
-        self._tensors.append(compact_json({**head, "parameters": {**parameters, "binary_data_size": len(section)}}))
+        self._tensors.append(compact_json({**header, "parameters": {**parameters, "binary_data_size": len(section)}}))
 
 
 def _datatype(dtype: np.dtype[Any]) -> str:
     return _DATATYPES[dtype.str[1:]]
 
 
-def _little_endian(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _to_little_endian(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     return array if sys.byteorder == "little" else array.astype(array.dtype.newbyteorder("<"))
 
 
-def _number_texts(array: npt.NDArray[np.generic]) -> Iterator[bytes]:
+def _format_numbers(array: npt.NDArray[np.generic]) -> Iterator[bytes]:
     """Yield the values of an array as JSON numbers separated by commas, in chunks."""
     values = array.ravel()
     write = _FP32_TEXT.__mod__ if array.dtype.kind == "f" else str

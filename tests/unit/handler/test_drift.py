@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from handler.drift import RECENT_IMAGES, Reference, Window, collect, distance, drift
 from handler.observation import BOUNDS, Observation
-from handler.profile import MOST_CLASSES, REST, Profile
+from handler.profile import MAX_LABELS, OTHER_LABEL, Profile
 
 WEIGHTS = st.lists(st.integers(0, 50), min_size=4, max_size=4).filter(any)
 
@@ -100,15 +100,15 @@ def test_labels_are_bounded_and_keep_the_classes_that_the_reference_shows() -> N
     photographs = [image(shares={299: 0.6, 150: 0.4})] * 3
     profile = Profile(names, "e", "float32", reference=Reference("photographs", collect(photographs, 300)))
 
-    assert len(set(profile.labels)) == MOST_CLASSES
+    assert len(set(profile.labels)) == MAX_LABELS
     assert (profile.labels[299], profile.labels[150], profile.labels[0], profile.labels[298]) == (
-        "class 299", "class 150", "class 0", REST,
+        "class 299", "class 150", "class 0", OTHER_LABEL,
     )  # fmt: skip
     shares = dict(profile.label_shares(image(shares={299: 0.5, 298: 0.25, 297: 0.25})))
-    assert (shares["class 299"], shares[REST], shares["class 150"]) == (0.5, 0.5, 0)
+    assert (shares["class 299"], shares[OTHER_LABEL], shares["class 150"]) == (0.5, 0.5, 0)
 
 
 def test_a_model_of_few_classes_keeps_all_of_them() -> None:
-    names = [f"class {index}" for index in range(MOST_CLASSES)]
+    names = [f"class {index}" for index in range(MAX_LABELS)]
 
     assert Profile(names, "e", "float32").labels == names

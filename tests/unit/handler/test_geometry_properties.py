@@ -17,7 +17,7 @@ from handler.geometry import RGBImage, Size
 from handler.masks import upper_envelope as envelope
 from handler.masks.label_map import make_label_map
 from handler.network.views import ViewPlan
-from handler.options import LEAST_SCALE, AnswerOptions, InferenceOptions, SegmentationRequest
+from handler.options import MIN_SCALE, AnswerOptions, InferenceOptions, SegmentationRequest
 from handler.scheduler import Outcome
 from model import ResizePolicy
 from tests.engines import MirrorEngine, StrideEngine, build_pipeline, build_scheduler
@@ -47,7 +47,7 @@ policies = st.builds(
 )
 inference_options = st.builds(
     InferenceOptions,
-    scales=st.lists(st.floats(LEAST_SCALE, 2), min_size=1, max_size=2, unique=True).map(tuple),
+    scales=st.lists(st.floats(MIN_SCALE, 2), min_size=1, max_size=2, unique=True).map(tuple),
     flip=st.booleans(),
     tiles=st.integers(1, 3),
 )

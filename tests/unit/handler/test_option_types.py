@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from handler.option_types import WORD, BandNumbers, ClassNames, Flag, ImageName, Number, Several, Text, ValueRange, WholeNumber
+from handler.option_types import (
+    WORD,
+    BandNumbers,
+    ClassNames,
+    Flag,
+    ImageName,
+    Number,
+    NumberList,
+    Text,
+    ValueRange,
+    WholeNumber,
+)
 
 SCALE = Number(0.25, 2)
 NAMES = ("background", "cat", "Dog", "traffic light, red", "7", "träd")
@@ -22,7 +33,7 @@ TYPES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "number": (Annotated[float, Number(0, 10)], st.floats(0, 10)),
     "count": (Annotated[int, WholeNumber(1, 4)], st.integers(1, 4)),
     "several": (
-        Annotated[tuple[Annotated[float, SCALE], ...], Several(SCALE, 3)],
+        Annotated[tuple[Annotated[float, SCALE], ...], NumberList(SCALE, 3)],
         st.lists(st.floats(0.25, 2), min_size=1, max_size=3, unique=True),
     ),
     "classes": (Annotated[Any, ClassNames(NAMES)], st.lists(st.sampled_from(range(len(NAMES))), min_size=1, max_size=4)),
@@ -202,7 +213,7 @@ def test_a_list_of_a_million_is_refused_by_its_length_alone(name: str, item: Any
     ],
 )
 def test_classes_are_names_or_indices(value: Any, expected: tuple[int, ...] | None) -> None:
-    assert ClassNames(NAMES).indices(value) == expected
+    assert ClassNames(NAMES).read(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -227,15 +238,15 @@ def test_classes_are_names_or_indices(value: Any, expected: tuple[int, ...] | No
 )
 def test_a_class_that_does_not_exist_is_named(value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ClassNames(NAMES).indices(value)
+        ClassNames(NAMES).read(value)
 
 
 def test_names_that_differ_only_in_case_must_be_spelt_exactly() -> None:
     names = ClassNames(("Cat", "cat"))
 
-    assert (names.indices(Text("Cat")), names.indices(Text("cat"))) == ((0,), (1,))
+    assert (names.read(Text("Cat")), names.read(Text("cat"))) == ((0,), (1,))
     with pytest.raises(ValueError, match="'CAT'"):
-        names.indices(Text("CAT"))
+        names.read(Text("CAT"))
 
 
 @pytest.mark.parametrize(
@@ -261,7 +272,7 @@ def test_names_of_any_characters_have_an_exact_schema(names: tuple[str, ...], da
 def test_a_class_called_all_is_a_class() -> None:
     names = ClassNames(("all", "rest"))
 
-    assert (names.indices("all"), names.indices(Text("all")), names.indices(None)) == ((0,), (0,), None)
+    assert (names.read("all"), names.read(Text("all")), names.read(None)) == ((0,), (0,), None)
 
 
 IMAGE_NAMES = TypeAdapter[Any](Annotated[str, ImageName(8)])

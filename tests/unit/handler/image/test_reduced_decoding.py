@@ -16,7 +16,7 @@ from handler.geometry import DecodedImage, RGBImage, Size, resize_region
 from handler.image.decode import open_image
 from handler.limits import Limits
 from handler.network.views import ViewPlan
-from handler.options import LEAST_SCALE, AnswerOptions, InferenceOptions, SegmentationRequest
+from handler.options import MIN_SCALE, AnswerOptions, InferenceOptions, SegmentationRequest
 from model import ResizePolicy
 from tests.engines import MirrorEngine
 from tests.support import AS_STORED, encode
@@ -123,7 +123,7 @@ def test_a_truncated_file_is_refused_at_any_scale() -> None:
 
 @given(
     st.tuples(sides, sides),
-    st.lists(st.floats(LEAST_SCALE, 2), min_size=1, max_size=2, unique=True).map(tuple),
+    st.lists(st.floats(MIN_SCALE, 2), min_size=1, max_size=2, unique=True).map(tuple),
     st.integers(1, 3),
 )
 def test_no_view_is_an_enlargement_of_the_needed_size(size: Size, scales: tuple[float, ...], tiles: int) -> None:

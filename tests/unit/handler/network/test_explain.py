@@ -95,7 +95,7 @@ def test_only_the_cells_that_the_class_wins_are_explained(colours: RGBImage) -> 
 
     region, activation = linear_engine().class_activation(colours, choose)
 
-    np.testing.assert_array_equal(region.won, [[False, True, False, False]] * 4)
+    np.testing.assert_array_equal(region.winning_cells, [[False, True, False, False]] * 4)
     assert region is seen[0]
     # 4 of 16 cells; green is 1 and blue is -1 there.
     np.testing.assert_allclose(activation[:, 1], 0.25 * 1.5, rtol=1e-6)
@@ -126,7 +126,7 @@ def test_unasked_the_class_seen_most_is_explained_and_background_last(winners: l
     region = choose_region(logits, class_index=None, background=0)
 
     assert region.class_index == expected
-    assert region.won.tolist() == [[winner == expected for winner in winners]]
+    assert region.winning_cells.tolist() == [[winner == expected for winner in winners]]
 
 
 def test_without_a_background_every_class_counts() -> None:

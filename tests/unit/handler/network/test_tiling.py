@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from handler.geometry import DecodedImage, network_size
-from handler.network.tiling import WHOLE, Tile, blend, list_tiles, resize_tile, resize_to_network
+from handler.network.tiling import WHOLE_IMAGE, Tile, blend, list_tiles, resize_tile, resize_to_network
 from model import ResizePolicy
 from tests.support import noise
 
@@ -18,7 +18,7 @@ grids = st.tuples(st.integers(1, 9), st.integers(1, 9))
 @pytest.mark.parametrize(
     ("tile", "box"),
     [
-        (WHOLE, (0, 0, 14, 7)),
+        (WHOLE_IMAGE, (0, 0, 14, 7)),
         (Tile(row=0, column=0, count=2), (0, 0, 8, 4)),
         (Tile(row=0, column=1, count=2), (6, 0, 14, 4)),
         (Tile(row=1, column=0, count=2), (0, 3, 8, 7)),
@@ -45,7 +45,7 @@ def test_a_tile_has_the_aspect_ratio_of_the_image(height: int, width: int, count
 
 
 def test_one_tile_is_the_whole_image() -> None:
-    assert list_tiles(1) == [WHOLE]
+    assert list_tiles(1) == [WHOLE_IMAGE]
 
 
 def test_an_image_of_the_networks_size_is_not_copied() -> None:

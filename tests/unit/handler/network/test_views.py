@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from handler.geometry import DecodedImage, RGBImage
 from handler.network.tiling import Tile
 from handler.network.views import View, ViewPlan, group_by_size, mean_probabilities
-from handler.options import LEAST_SCALE, InferenceOptions
+from handler.options import MIN_SCALE, InferenceOptions
 from model import ResizePolicy
 from tests.support import noise
 
 POLICY = ResizePolicy(side="long", size=32)
 PICTURE = np.zeros((1, 1, 3), np.uint8)
 counts = st.integers(1, 4)
-scales = st.lists(st.floats(LEAST_SCALE, 2), min_size=1, max_size=3, unique=True).map(tuple)
+scales = st.lists(st.floats(MIN_SCALE, 2), min_size=1, max_size=3, unique=True).map(tuple)
 
 
 def test_the_network_sees_each_scale_and_its_mirror_image() -> None:

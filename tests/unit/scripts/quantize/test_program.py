@@ -95,7 +95,7 @@ def test_it_can_be_explained(quantized: Quantized) -> None:
 
     after = pipeline(quantized.path)
 
-    assert after.explains
+    assert after.can_explain
     expected = pipeline(quantized.source, "float32").explanation(picture, 1)
     assert np.array_equal(after.explanation(picture, 1).heat, expected.heat)
 

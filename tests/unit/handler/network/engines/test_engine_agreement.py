@@ -41,11 +41,11 @@ def test_bfloat16_that_labels_otherwise_is_not_chosen_by_itself(found: EngineAgr
     exact = measured("float32", 1.0)
     settings = HandlerSettings.model_validate({"precision": asked})
 
-    assert agreement(exact, found).trusted("openvino", settings.precision) == served
+    assert agreement(exact, found).trusted_precision("openvino", settings.precision) == served
 
 
 def test_one_engines_doubts_are_not_anothers() -> None:
-    assert agreement(measured("bfloat16", 0.5)).trusted("torch", "auto") == "auto"
+    assert agreement(measured("bfloat16", 0.5)).trusted_precision("torch", "auto") == "auto"
 
 
 @pytest.mark.parametrize(
