@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
+from model.meta_device import without_values
 from model.strict import ConfigurationError, nearest
 
 TIMM_PREFIX = "timm:"
@@ -370,7 +370,7 @@ def _timm_feature_info(name: str, output_stride: int) -> Any:
     """Return timm's FeatureInfo for `name`, with its feature maps' strides and channels, without allocating weights."""
     timm = _timm_library()
     try:
-        with torch.device("meta"):
+        with without_values():
             return timm.create_model(name, pretrained=False, features_only=True, output_stride=output_stride).feature_info
     except (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         # Families fail differently: vision transformers with a TypeError, VGGs with an AssertionError.

@@ -1,10 +1,15 @@
 """Build the network that a configuration describes."""
 
 import inspect
+from collections.abc import Mapping
+from functools import lru_cache
+
+from torch import Tensor
 
 from model.architectures import ARCHITECTURES
 from model.config import ModelConfig
 from model.deeplab import DeepLab
+from model.meta_device import without_values
 from model.smp import SmpNetwork
 from model.strict import ConfigurationError, nearest
 
@@ -30,6 +35,32 @@ def build_model(config: ModelConfig) -> Network:
         )
     network: Network = ARCHITECTURES[config.architecture].load()(**options)
     return network
+
+
+def build_without_values(config: ModelConfig) -> Network:
+    """Build the network that `config` describes on the meta device, for weights to be loaded or shapes to be read.
+
+    Raises:
+        ConfigurationError: as for `build_model`.
+    """
+    with without_values():
+        return build_model(config)
+
+
+def state_shapes(config: ModelConfig) -> Mapping[str, Tensor]:
+    """Return the state dict of the network that `config` describes, on the meta device; callers must not change it.
+
+    Raises:
+        ConfigurationError: as for `build_model`.
+    """
+    return _state_shapes(config.model_dump_json())
+
+
+# Loading, converting and saving a network's weights each compare them with its shapes.
+@lru_cache(maxsize=8)
+def _state_shapes(config: str) -> Mapping[str, Tensor]:
+    state: Mapping[str, Tensor] = build_without_values(ModelConfig.model_validate_json(config)).state_dict()
+    return state
 
 
 def _supported_options(architecture: str) -> set[str]:

@@ -1,17 +1,16 @@
 """Load and save checkpoints: safetensors files with a network's weights and their metadata. Nothing is unpickled."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from model.atomic import write_atomically
-from model.build import Network, build_model
+from model.build import Network, build_model, build_without_values, state_shapes
 from model.checkpoint_file import (
     GRAPH_WEIGHTS,
     GRAPH_XML,
@@ -48,8 +47,7 @@ def save_checkpoint(path: Path, network: nn.Module, metadata: CheckpointMetadata
         CheckpointError: the weights do not fit the network that `metadata` describes.
     """
     state = network.state_dict()
-    with torch.device("meta"):
-        _require_matching(state, build_model(metadata.model).state_dict(), "network")
+    _require_matching(state, state_shapes(metadata.model), "network")
     tensors = {name: (_halve(tensor) if half else tensor).contiguous().cpu() for name, tensor in state.items()}
     _write(path, tensors, metadata.model_copy(update={"quantization": None}))
 
@@ -101,9 +99,8 @@ def load_checkpoint(path: Path, *, output_stride: Literal[8, 16] | None = None) 
         names = set(file.keys()) - {GRAPH_XML, GRAPH_WEIGHTS}
         state = {name: file.get_tensor(name) for name in names}
     try:
-        # Skip initialization, because the loaded tensors become the parameters.
-        with torch.device("meta"), _WithoutRandomNumbers():
-            network = build_model(metadata.model)
+        # The loaded tensors become the parameters.
+        network = build_without_values(metadata.model)
     except ConfigurationError as error:
         raise CheckpointError(f"{path}: {error}") from error
     load_state_dict(network, state, source=str(path))
@@ -112,18 +109,6 @@ def load_checkpoint(path: Path, *, output_stride: Literal[8, 16] | None = None) 
         network = build_model(metadata.model)
         load_state_dict(network, state, source=str(path))
     return Checkpoint(network.eval(), metadata)
-
-
-class _WithoutRandomNumbers(TorchFunctionMode):
-    """Skips random initial weights. Even on the meta device, the first would import torch's compiler, taking 70 MB and 2 s."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        keywords = kwargs or {}
-        if func in (Tensor.normal_, Tensor.uniform_) or getattr(func, "__module__", None) == nn.init.__name__:
-            return args[0] if args else keywords["tensor"]
-        return func(*args, **keywords)
 
 
 def load_state_dict(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:

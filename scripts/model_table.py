@@ -62,13 +62,12 @@ def cost(config: ModelConfig) -> Cost:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from model import build_model
+    from model import build_without_values
 
     size = _SIZE_OF_SMP if config.is_smp else _SIZE
-    with torch.device("meta"):
-        network = build_model(config).eval()
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(torch.empty(1, 3, size, size))
+    network = build_without_values(config).eval()
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.empty(1, 3, size, size))
     return Cost(sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2)
 
 

@@ -6,7 +6,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from model import ModelConfig, build_model
+from model import ModelConfig, build_model, state_shapes
 from scripts.errors import UserError
 
 _SEED = 0
@@ -27,10 +27,7 @@ def class_axes(config: ModelConfig) -> dict[str, int]:
 @cache
 def _class_axes(described: str) -> dict[str, int]:
     config = ModelConfig.model_validate_json(described)
-    with torch.device("meta"):
-        smaller, larger = (
-            build_model(config.model_copy(update={"num_classes": config.num_classes + more})).state_dict() for more in (0, 1)
-        )
+    smaller, larger = state_shapes(config), state_shapes(config.model_copy(update={"num_classes": config.num_classes + 1}))
     sizes = {name: enumerate(zip(tensor.shape, larger[name].shape, strict=True)) for name, tensor in smaller.items()}
     return {name: axis for name, pairs in sizes.items() for axis, (few, more) in pairs if few != more}
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from model import CheckpointMetadata, ModelConfig, build_model, load_state_dict, save_checkpoint
+from model import CheckpointMetadata, ModelConfig, build_without_values, load_state_dict, save_checkpoint
 from model.palette import voc_palette
 from scripts.errors import UserError
 from scripts.import_weights.classifier import fit_classes, reinitialize
@@ -61,8 +60,7 @@ def write_checkpoint(
         metadata = metadata.model_copy(update={"provenance": f"{metadata.provenance}; new classifier layers, not trained"})
     else:
         state, notes = fit_classes(imported.state, metadata.model, source=imported.source)
-    with torch.device("meta"):
-        network = build_model(metadata.model)
+    network = build_without_values(metadata.model)
     load_state_dict(network, state, source=imported.source)
     save_checkpoint(out, network, metadata)
     return metadata, imported.notes + notes

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from model import ModelConfig, build_model
+from model import ModelConfig, build_without_values, state_shapes
 from scripts.import_weights.layouts import Layout
 
 #: The library accepts only multiples of the output stride, 8 or 16.
@@ -21,7 +20,7 @@ class SmpLayout(Layout):
     prefix = "network."
 
     def expected(self, model: ModelConfig) -> Mapping[str, Tensor]:
-        return _library_network(model).state_dict()
+        return {name.removeprefix(self.prefix): tensor for name, tensor in state_shapes(model).items()}
 
     def adopt(self, tensors: Mapping[str, Tensor], model: ModelConfig) -> Mapping[str, Tensor]:
         """Let the library convert the names of its earlier versions."""
@@ -39,5 +38,4 @@ class SmpLayout(Layout):
 
 
 def _library_network(model: ModelConfig) -> nn.Module:
-    with torch.device("meta"):
-        return build_model(model).get_submodule("network")
+    return build_without_values(model).get_submodule("network")
