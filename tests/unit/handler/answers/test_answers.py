@@ -118,19 +118,19 @@ def test_the_overlay_has_the_size_of_the_image(result: Segmentation) -> None:
 
 def test_strips_do_not_change_the_overlay(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.random.default_rng(0).integers(0, 3, (200, 300)).astype(np.uint8)
-    whole = draw_overlay(segmentation_of(labels))
+    expected = draw_overlay(segmentation_of(labels))
 
     monkeypatch.setattr(overlay, "row_strips", partial(row_strips, pixels=700))
 
-    np.testing.assert_array_equal(np.asarray(draw_overlay(segmentation_of(labels))), np.asarray(whole))
+    np.testing.assert_array_equal(np.asarray(draw_overlay(segmentation_of(labels))), np.asarray(expected))
 
 
 def test_the_legend_is_drawn_where_it_fits() -> None:
     labels = np.ones((200, 300), np.uint8)
-    without = np.asarray(draw_overlay(segmentation_of(labels[:8, :8])))
+    without_legend = np.asarray(draw_overlay(segmentation_of(labels[:8, :8])))
     with_legend = np.asarray(draw_overlay(segmentation_of(labels)))
 
-    assert (without == without[0, 0]).all()
+    assert (without_legend == without_legend[0, 0]).all()
     assert (with_legend[:20, :60] != with_legend[-1, -1]).any()
     assert (with_legend[100:] == with_legend[-1, -1]).all()
 
@@ -145,10 +145,10 @@ def test_index_pixels_are_class_indices_in_grey(result: Segmentation) -> None:
 
 
 def test_above_256_classes_index_has_16_bits() -> None:
-    many = Labels(tuple(map(str, range(300))), voc_palette(300))
+    label_set = Labels(tuple(map(str, range(300))), voc_palette(300))
     labels = np.array([[0, 255, 256, 299]], np.uint16)
 
-    body = FORMATS["index"].encode(replace(segmentation_of(labels), labels=many), MODEL, AnswerOptions()).body
+    body = FORMATS["index"].encode(replace(segmentation_of(labels), labels=label_set), MODEL, AnswerOptions()).body
 
     picture = Image.open(io.BytesIO(body))
     assert picture.mode == "I;16"
@@ -180,7 +180,7 @@ def test_numpy_reads_npz_without_pickles(result: Segmentation) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_format_gives_the_same_bytes_each_time(result: Segmentation, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_the_encoding_does_not_depend_on_the_clock(result: Segmentation, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     first = FORMATS[name].encode(result, MODEL, AnswerOptions())
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 100_000)
@@ -230,15 +230,17 @@ def test_polygons_have_holes_and_cover_each_segments_pixels() -> None:
     assert sorted(map(tuple, hole)) == [(2, 2), (2, 2), (2, 4), (4, 2), (4, 4)]
 
 
-def test_without_masks_there_is_no_mask() -> None:
+def test_masks_none_omits_the_masks() -> None:
     assert masks_of(np.array([[0, 1]], np.uint8), "none") == [("cat", None), ("background", None)]
 
 
 def test_each_component_is_listed_with_its_mask() -> None:
-    listed = masks_of(np.array([[1, 0, 1, 1]], np.uint8), "rle", components=True)
+    labelled_masks = masks_of(np.array([[1, 0, 1, 1]], np.uint8), "rle", components=True)
 
-    assert [label for label, _ in listed] == ["cat", "cat", "background"]
-    decoded = [coco.decode({"size": mask["size"], "counts": mask["counts"].encode()}).tolist() for _, mask in listed if mask]
+    assert [label for label, _ in labelled_masks] == ["cat", "cat", "background"]
+    decoded = [
+        coco.decode({"size": mask["size"], "counts": mask["counts"].encode()}).tolist() for _, mask in labelled_masks if mask
+    ]
     assert decoded == [[[0, 0, 1, 1]], [[1, 0, 0, 0]], [[0, 1, 0, 0]]]
 
 
@@ -247,7 +249,7 @@ def test_segments_below_the_minimum_score_are_omitted() -> None:
     assert len(masks_of(np.array([[0, 1]], np.uint8), "none", min_score=0.5)) == 2
 
 
-def test_a_legend_has_letters_beyond_english() -> None:
+def test_the_legend_font_has_cyrillic_letters() -> None:
     font = load_font(20)
 
     assert bytes(font.getmask("я")) != bytes(font.getmask("ж"))

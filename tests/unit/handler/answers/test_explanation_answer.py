@@ -68,24 +68,24 @@ def test_opacity_follows_the_square_root_of_heat() -> None:
     np.testing.assert_allclose((white - black)[0, :, 0] / 255, [1, 0.9, 0.75, 0.5], atol=0.01)
 
 
-def test_heat_is_interpolated_by_half_pixel_centres() -> None:
+def test_heat_is_interpolated_between_half_pixel_centres() -> None:
     pixels = np.asarray(draw_explanation(explanation_of([[0, 1]], height=1, width=4), alpha=1))
-    quarters = np.asarray(draw_explanation(explanation_of([[0, 0.25, 0.75, 1]], height=1, width=4), alpha=1))
+    expected = np.asarray(draw_explanation(explanation_of([[0, 0.25, 0.75, 1]], height=1, width=4), alpha=1))
 
-    np.testing.assert_array_equal(pixels, quarters)
+    np.testing.assert_array_equal(pixels, expected)
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 12), st.integers(1, 200))
 def test_strips_have_no_seams(height: int, width: int, grid_height: int, strip_pixels: int) -> None:
     heat = np.random.default_rng(height).random((grid_height, 3)).tolist()
-    whole = np.asarray(draw_explanation(explanation_of(heat, height=height, width=width)))
+    expected = np.asarray(draw_explanation(explanation_of(heat, height=height, width=width)))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(explanation_png, "row_strips", partial(row_strips, pixels=strip_pixels))
         in_strips = np.asarray(draw_explanation(explanation_of(heat, height=height, width=width)))
 
     # A level of 255 may round the other way, which changes a colour by a few levels.
-    assert np.abs(in_strips.astype(int) - whole).max() <= 8
+    assert np.abs(in_strips.astype(int) - expected).max() <= 8
 
 
 def test_the_image_array_is_not_modified() -> None:
@@ -97,20 +97,20 @@ def test_the_image_array_is_not_modified() -> None:
 
 
 def test_the_legend_is_drawn_where_it_fits() -> None:
-    without = np.asarray(draw_explanation(explanation_of([[0]], height=8, width=8)))
+    without_legend = np.asarray(draw_explanation(explanation_of([[0]], height=8, width=8)))
     with_legend = np.asarray(draw_explanation(explanation_of([[0]], height=200, width=300)))
 
-    assert (without == 100).all()
+    assert (without_legend == 100).all()
     assert (with_legend[:20, :60] != 100).any()
     assert (with_legend[100:] == 100).all()
 
 
-def test_the_legend_notes_a_class_that_was_found_nowhere() -> None:
-    found, missing = (
+def test_the_legend_notes_an_absent_class() -> None:
+    present, absent = (
         np.asarray(draw_explanation(explanation_of([[0]], height=200, width=300, cells=cells))) for cells in (1, 0)
     )
 
-    assert legend_width(missing) > 1.5 * legend_width(found)
+    assert legend_width(absent) > 1.5 * legend_width(present)
 
 
 def legend_width(pixels: npt.NDArray[np.uint8]) -> int:

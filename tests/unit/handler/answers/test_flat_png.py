@@ -62,10 +62,10 @@ def test_text_chunks_hold_any_script() -> None:
 
 @given(hnp.arrays(np.uint8, SHAPES), st.integers(1, 60))
 def test_strips_do_not_change_the_file(pixels: npt.NDArray[np.uint8], strip_pixels: int) -> None:
-    whole = encode_png(pixels)
+    expected = encode_png(pixels)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flat_png, "row_strips", partial(row_strips, pixels=strip_pixels))
         in_strips = encode_png(pixels)
 
-    assert in_strips == whole
+    assert in_strips == expected

@@ -26,12 +26,12 @@ def png(samples: Samples, colour_type: int, bits: int = 8, chunks: Mapping[bytes
     """Build a PNG of H×W or H×W×C integers; `chunks` precede the samples."""
     height, width = samples.shape[:2]
     rows = samples.reshape(height, -1).astype(np.int64)
-    in_bits = (rows[..., None] >> np.arange(bits - 1, -1, -1)) & 1
-    packed = np.packbits(in_bits.reshape(height, -1).astype(np.uint8), axis=1)
+    bit_array = (rows[..., None] >> np.arange(bits - 1, -1, -1)) & 1
+    packed = np.packbits(bit_array.reshape(height, -1).astype(np.uint8), axis=1)
     header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
-    middle = b"".join(png_chunk(kind, data) for kind, data in (chunks or {}).items())
+    extra_chunks = b"".join(png_chunk(kind, data) for kind, data in (chunks or {}).items())
     data = png_chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in packed)))
-    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + middle + data + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + extra_chunks + data + png_chunk(b"IEND", b"")
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
@@ -50,8 +50,8 @@ def tiff(
 ) -> bytes:
     """Build a TIFF of H×W or H×W×C numbers in one strip, or with `planes` in one strip per band."""
     height, width, bands = (*samples.shape, 1)[:3]
-    stored = samples.astype(samples.dtype.newbyteorder(order))
-    strips = [stored[..., band].tobytes() for band in range(bands)] if planes else [stored.tobytes()]
+    raw_samples = samples.astype(samples.dtype.newbyteorder(order))
+    strips = [raw_samples[..., band].tobytes() for band in range(bands)] if planes else [raw_samples.tobytes()]
     strips = [zlib.compress(strip) for strip in strips] if deflate else strips
     offsets = np.cumsum([8, *map(len, strips)])
     values: dict[int, bytes | Sequence[int]] = {
@@ -72,17 +72,17 @@ def tiff(
     return header + b"".join(strips) + directory(values, int(offsets[-1]), order)
 
 
-def directory(values: Mapping[int, bytes | Sequence[int]], at: int, order: str = "<") -> bytes:
-    """Build a TIFF directory at the offset `at`: bytes as type 7, 258 and similar tags as 16 bits, others as 32."""
+def directory(values: Mapping[int, bytes | Sequence[int]], offset: int, order: str = "<") -> bytes:
+    """Build a TIFF directory at `offset`: bytes as type 7, 258 and similar tags as 16 bits, others as 32."""
     entries, tail = struct.pack(order + "H", len(values)), b""
-    tail_at = at + 2 + 12 * len(values) + 4
+    tail_offset = offset + 2 + 12 * len(values) + 4
     for tag, value in sorted(values.items()):
         short = tag in (258, 259, 262, 274, 277, 284, 320, 338, 339)
         kind = 7 if isinstance(value, bytes) else 3 if short else 4
         data = value if isinstance(value, bytes) else struct.pack(f"{order}{len(value)}{'H' if short else 'I'}", *value)
-        place = data.ljust(4, b"\0") if len(data) <= 4 else struct.pack(order + "I", tail_at + len(tail))
+        value_field = data.ljust(4, b"\0") if len(data) <= 4 else struct.pack(order + "I", tail_offset + len(tail))
         tail += data if len(data) > 4 else b""
-        entries += struct.pack(order + "HHI", tag, kind, len(value)) + place
+        entries += struct.pack(order + "HHI", tag, kind, len(value)) + value_field
     return entries + bytes(4) + tail
 
 
@@ -91,17 +91,17 @@ def exif(orientation: int) -> bytes:
     return b"II\x2a\0\x08\0\0\0" + directory({274: [orientation]}, 8)
 
 
-def _profile(space: bytes, connection: bytes, tags: Mapping[bytes, bytes]) -> bytes:
+def _profile(space: bytes, connection_space: bytes, tags: Mapping[bytes, bytes]) -> bytes:
     """Build an ICC profile of version 2 (ICC.1:2001-04)."""
-    described = {b"desc": b"desc" + bytes(4) + struct.pack(">I", 2) + b"x\0" + bytes(78), b"cprt": b"text" + bytes(5), **tags}
-    at, table, data = 128 + 4 + 12 * len(described), struct.pack(">I", len(described)), b""
-    for name, value in described.items():
-        table += name + struct.pack(">II", at + len(data), len(value))
+    all_tags = {b"desc": b"desc" + bytes(4) + struct.pack(">I", 2) + b"x\0" + bytes(78), b"cprt": b"text" + bytes(5), **tags}
+    offset, table, data = 128 + 4 + 12 * len(all_tags), struct.pack(">I", len(all_tags)), b""
+    for name, value in all_tags.items():
+        table += name + struct.pack(">II", offset + len(data), len(value))
         data += value.ljust(-(-len(value) // 4) * 4, b"\0")
     body = table + data
     device = b"prtr" if space == b"CMYK" else b"mntr"
-    head = struct.pack(">I4sI4s4s4s", 128 + len(body), bytes(4), 0x02100000, device, space, connection)
-    return head + bytes(12) + b"acsp" + bytes(28) + _xyz(D50)[8:] + bytes(48) + body
+    header = struct.pack(">I4sI4s4s4s", 128 + len(body), bytes(4), 0x02100000, device, space, connection_space)
+    return header + bytes(12) + b"acsp" + bytes(28) + _xyz(D50)[8:] + bytes(48) + body
 
 
 def _xyz(value: Matrix) -> bytes:
@@ -128,7 +128,7 @@ def cmyk_profile(lab_of_corners: Mapping[tuple[int, ...], Matrix]) -> bytes:
     """Build a CMYK profile from the L*a*b* of its 16 corners, each of four zeros and ones."""
     lut = b"mft1" + bytes(4) + struct.pack(">4B9i", 4, 3, 2, 0, *(65_536 * (i % 4 == 0) for i in range(9)))
     corners = [lab_of_corners[corner] for corner in product((0, 1), repeat=4)]
-    colours = np.rint([[light * 2.55, a + 128, b + 128] for light, a, b in corners]).astype(np.uint8)
+    colours = np.rint([[lightness * 2.55, a + 128, b + 128] for lightness, a, b in corners]).astype(np.uint8)
     ramp = bytes(range(256))
     return _profile(b"CMYK", b"Lab ", {b"wtpt": _xyz(D50), b"A2B0": lut + ramp * 4 + colours.tobytes() + ramp * 3})
 

@@ -22,10 +22,10 @@ ASSOCIATED, UNASSOCIATED = 1, 2
 
 def random(*shape: int, bits: int = 8, kind: str = "u") -> Numbers:
     """Return random samples of a 7×9 image, the same each time."""
-    numbers = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     if kind == "f":
-        return numbers.uniform(-0.2, 1.2, (7, 9, *shape)).astype(np.float32)
-    return numbers.integers(0, 1 << bits, (7, 9, *shape)).astype(f"{kind}{max(bits, 8) // 8}")
+        return rng.uniform(-0.2, 1.2, (7, 9, *shape)).astype(np.float32)
+    return rng.integers(0, 1 << bits, (7, 9, *shape)).astype(f"{kind}{max(bits, 8) // 8}")
 
 
 def over_white(colour: npt.ArrayLike, alpha: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -36,12 +36,12 @@ def over_white(colour: npt.ArrayLike, alpha: npt.ArrayLike) -> npt.NDArray[np.fl
 
 
 def assert_decoded(data: bytes, expected: npt.ArrayLike, tolerance: float = 0.51) -> None:
-    wanted = np.asarray(expected, np.float64)
-    wanted = wanted if wanted.ndim == 3 else wanted[..., None]
+    expected_pixels = np.asarray(expected, np.float64)
+    expected_pixels = expected_pixels if expected_pixels.ndim == 3 else expected_pixels[..., None]
     decoded = decode_image(data, Limits())
 
-    assert decoded.shape == (*wanted.shape[:2], 3)
-    assert np.abs(decoded - wanted).max() <= tolerance
+    assert decoded.shape == (*expected_pixels.shape[:2], 3)
+    assert np.abs(decoded - expected_pixels).max() <= tolerance
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
@@ -93,7 +93,7 @@ def test_png_palettes(bits: int, transparency: str) -> None:
     assert_decoded(png(indices, PALETTE, bits, chunks), over_white(colours[indices], alpha[indices] / 255))
 
 
-def test_an_index_beyond_the_palette_is_black() -> None:
+def test_an_index_outside_the_palette_is_black() -> None:
     assert_decoded(png(np.array([[0, 9]]), PALETTE, 8, {b"PLTE": b"\xff\0\0"}), [[[255, 0, 0], [0, 0, 0]]])
 
 
@@ -118,8 +118,8 @@ def test_tiff_grey_whose_zero_is_white(kind: str, bits: int) -> None:
 
 def test_tiff_grey_of_12_bits() -> None:
     samples = np.array([[0, 4095], [2048, 16]])
-    in_bits = (samples[..., None] >> np.arange(11, -1, -1)) & 1
-    packed = np.packbits(in_bits.reshape(2, -1).astype(np.uint8), axis=1)
+    bit_array = (samples[..., None] >> np.arange(11, -1, -1)) & 1
+    packed = np.packbits(bit_array.reshape(2, -1).astype(np.uint8), axis=1)
 
     assert_decoded(tiff(packed, BLACK_IS_ZERO, tags={256: [2], 258: [12]}), samples * 255 / 4095)
 

@@ -26,14 +26,14 @@ RED, GREEN = (255, 0, 0), (0, 255, 0)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF"])
-def test_lossless_formats_come_back_exactly(file_format: str) -> None:
+def test_lossless_formats_decode_exactly(file_format: str) -> None:
     image = noise(5, 7)
 
     np.testing.assert_array_equal(decode_image(encode(image, file_format), LIMITS), image)
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "WEBP", "GIF", "MPO"])
-def test_lossy_formats_have_the_size_and_nearly_the_colour(file_format: str) -> None:
+def test_lossy_formats_keep_the_size_and_nearly_the_colour(file_format: str) -> None:
     decoded = decode_image(encode(Image.new("RGB", (30, 20), (200, 30, 60)), file_format), LIMITS)
 
     assert decoded.shape == (20, 30, 3)
@@ -101,20 +101,20 @@ def test_32_bit_grey_is_scaled_to_8_bits_and_clipped(mode: type[np.generic], val
     assert decode_image(encode(picture, "TIFF"), LIMITS)[0, :, 0].tolist() == [0, 0, 1, 128, 255, 255]
 
 
-@pytest.mark.parametrize("kept", [0.05, 0.5, 0.95])
+@pytest.mark.parametrize("fraction", [0.05, 0.5, 0.95])
 @pytest.mark.parametrize(
     ("file_format", "options"),
     [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("WEBP", {}), ("GIF", {}), ("BMP", {}), ("TIFF", {})],
 )
-def test_a_truncated_file_is_refused(file_format: str, options: dict[str, object], kept: float) -> None:
+def test_a_truncated_file_is_refused(file_format: str, options: dict[str, object], fraction: float) -> None:
     data = encode(noise(64, 64), file_format, **options)
 
     with pytest.raises(InvalidImage):
-        decode_image(data[: int(len(data) * kept)], LIMITS)
+        decode_image(data[: int(len(data) * fraction)], LIMITS)
 
 
 @pytest.mark.parametrize("data", [b"hello, I am text", bytes(1000), b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
-def test_what_is_no_image_is_refused(data: bytes) -> None:
+def test_data_that_is_not_an_image_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidImage):
         decode_image(data, LIMITS)
 
@@ -124,7 +124,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
         decode_image(bomb(60_000, 60_000), LIMITS)
 
 
-def test_an_image_at_the_limit_of_pixels_is_taken() -> None:
+def test_an_image_at_the_pixel_limit_is_accepted() -> None:
     data = encode(Image.new("L", (1000, 1000)))
 
     assert decode_image(data, LIMITS).shape == (1000, 1000, 3)
@@ -139,7 +139,7 @@ def test_a_side_above_the_limit_is_refused_with_both_numbers(size: tuple[int, in
         decode_image(encode(Image.new("1", size)), LIMITS)
 
 
-def test_tiles_above_the_limit_of_pixels_are_refused_however_small_the_image() -> None:
+def test_tiles_above_the_pixel_limit_are_refused_even_in_a_small_image() -> None:
     """Tiles are decoded whole, so a file of a few hundred bytes could claim much memory."""
     file = io.BytesIO()
     tifffile.imwrite(file, noise(36, 48), tile=(16, 16), compression="zlib")
@@ -156,33 +156,33 @@ def test_more_bytes_than_the_limit_are_refused_with_both_numbers() -> None:
 
 
 @pytest.mark.parametrize("file_format", ["ICO", "PPM", "DDS"])
-def test_an_image_of_another_format_is_named(file_format: str) -> None:
+def test_other_image_formats_are_refused_by_name(file_format: str) -> None:
     with pytest.raises(UnsupportedImageFormat, match=rf"^{file_format} images are not accepted; JPEG, .* are$"):
         decode_image(encode(Image.new("RGB", (16, 16)), file_format), LIMITS)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1)])
-def test_the_smallest_and_thinnest_images_are_taken(size: tuple[int, int]) -> None:
+def test_the_smallest_and_thinnest_images_are_accepted(size: tuple[int, int]) -> None:
     assert decode_image(encode(Image.new("RGB", size)), LIMITS).shape == (size[1], size[0], 3)
 
 
 @pytest.mark.parametrize("file_format", ENCODED_FORMATS)
-def test_a_header_alone_is_refused_by_the_formats_name(file_format: str) -> None:
+def test_a_header_alone_is_refused_with_the_formats_name(file_format: str) -> None:
     with pytest.raises(InvalidImage, match=rf"{file_format}|cannot be decoded|truncated"):
         decode_image(encode(noise(64, 64), file_format)[:30], LIMITS)
 
 
 @pytest.mark.parametrize("file_format", [*ENCODED_FORMATS, "MPO"])
-@given(edits=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), max_size=8), kept=st.floats(0.01, 1))
-def test_a_damaged_file_is_an_image_or_one_of_the_documented_errors(
-    file_format: str, edits: list[tuple[float, bytes]], kept: float
+@given(edits=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), max_size=8), fraction=st.floats(0.01, 1))
+def test_a_damaged_file_decodes_or_raises_a_documented_error(
+    file_format: str, edits: list[tuple[float, bytes]], fraction: float
 ) -> None:
-    data = bytearray(whole_file(file_format))
-    for place, new in edits:
-        at = int(place * (len(data) - 1))
-        data[at : at + len(new)] = new
+    data = bytearray(sample_file(file_format))
+    for position, replacement in edits:
+        offset = int(position * (len(data) - 1))
+        data[offset : offset + len(replacement)] = replacement
 
-    outcome = capture(decode_image, bytes(data[: int(len(data) * kept) + 1]), LIMITS)
+    outcome = capture(decode_image, bytes(data[: int(len(data) * fraction) + 1]), LIMITS)
 
     assert isinstance(outcome, (np.ndarray, InvalidImage, ImageTooLarge, UnsupportedImageFormat))
 
@@ -192,19 +192,19 @@ def test_warnings_turned_into_errors_change_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         prepare_process()
-        decoded = decode_image(image_pillow_warns_of(), LIMITS)
+        decoded = decode_image(image_with_pillow_warning(), LIMITS)
 
     assert decoded.tolist() == [[list(RED)] * 2]
 
 
-def test_threads_decode_side_by_side() -> None:
-    files = [image_pillow_warns_of(), *(whole_file(file_format) for file_format in ENCODED_FORMATS)] * 8
-    alone, filters = [decode_image(file, LIMITS) for file in files], list(warnings.filters)
+def test_threads_decode_concurrently() -> None:
+    files = [image_with_pillow_warning(), *(sample_file(file_format) for file_format in ENCODED_FORMATS)] * 8
+    sequential, filters = [decode_image(file, LIMITS) for file in files], list(warnings.filters)
 
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda file: decode_image(file, LIMITS), files))
+        concurrent = list(pool.map(lambda file: decode_image(file, LIMITS), files))
 
-    assert all(np.array_equal(*pair) for pair in zip(together, alone, strict=True))
+    assert all(np.array_equal(*pair) for pair in zip(concurrent, sequential, strict=True))
     assert warnings.filters == filters
 
 
@@ -220,14 +220,14 @@ def test_decoders_write_nothing_to_the_servers_output(capfd: pytest.CaptureFixtu
     assert capfd.readouterr() == ("", "")
 
 
-def test_nothing_is_left_open_or_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoding_leaves_no_open_or_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = psutil.Process().num_fds()
 
     for file_format in ENCODED_FORMATS:
-        open_image(whole_file(file_format), LIMITS)
-        decode_image(whole_file(file_format), LIMITS)
-        capture(decode_image, whole_file(file_format)[:100], LIMITS)
+        open_image(sample_file(file_format), LIMITS)
+        decode_image(sample_file(file_format), LIMITS)
+        capture(decode_image, sample_file(file_format)[:100], LIMITS)
 
     assert psutil.Process().num_fds() == before
     assert list(tmp_path.iterdir()) == []
@@ -241,25 +241,25 @@ def test_errors_reveal_nothing_about_the_server() -> None:
     assert "BytesIO" not in str(error.value)
 
 
-def image_pillow_warns_of() -> bytes:
+def image_with_pillow_warning() -> bytes:
     """Return a red image with a tag that has two values although Pillow expects one."""
     return tiff(np.array([[RED, RED]], np.uint8), 2, tags={266: [1, 1]})
 
 
 @functools.cache
-def whole_file(file_format: str) -> bytes:
+def sample_file(file_format: str) -> bytes:
     """Return a small file with all metadata, and several frames if the format can hold them."""
     exif = Image.Exif()
     exif[0x0112] = 6
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     frames = [Image.fromarray(noise(12, 8)), Image.fromarray(noise(8, 12)).resize((8, 12))]
     options = {} if file_format in ("GIF", "BMP", "JPEG2000") else {"exif": exif, "icc_profile": profile}
-    several = (
+    animation = (
         {"save_all": True, "append_images": frames[1:]}
         if file_format not in ("JPEG", "BMP", "HEIF", "JPEG2000", "AVIF")
         else {}
     )
-    return encode(frames[0], file_format, **options, **several)
+    return encode(frames[0], file_format, **options, **animation)
 
 
 def bomb(width: int, height: int) -> bytes:

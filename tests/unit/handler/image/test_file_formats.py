@@ -1,4 +1,4 @@
-"""Files that contain more than an image: the rest harms neither the image nor the server."""
+"""Files that contain more than an image: the additional data harms neither the image nor the server."""
 
 import io
 import struct
@@ -47,27 +47,27 @@ def python_memory_below(limit: int) -> Iterator[None]:
         tracemalloc.stop()
 
 
-def in_png(*chunks: tuple[bytes, bytes]) -> bytes:
-    """Encode `IMAGE` as a PNG with further chunks before its samples."""
-    whole = png(IMAGE, 2)
-    return whole[:33] + b"".join(png_chunk(kind, data) for kind, data in chunks) + whole[33:]
+def png_with_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
+    """Encode `IMAGE` as a PNG with additional chunks before its samples."""
+    file = png(IMAGE, 2)
+    return file[:33] + b"".join(png_chunk(kind, data) for kind, data in chunks) + file[33:]
 
 
-def in_jpeg(*segments: tuple[int, bytes]) -> bytes:
-    """Encode `IMAGE` as a JPEG with further segments before its own."""
-    whole = encode(IMAGE, "JPEG", quality=95)
-    return whole[:2] + b"".join(struct.pack(">BBH", 255, kind, len(data) + 2) + data for kind, data in segments) + whole[2:]
+def jpeg_with_segments(*segments: tuple[int, bytes]) -> bytes:
+    """Encode `IMAGE` as a JPEG with additional segments before the usual ones."""
+    file = encode(IMAGE, "JPEG", quality=95)
+    return file[:2] + b"".join(struct.pack(">BBH", 255, kind, len(data) + 2) + data for kind, data in segments) + file[2:]
 
 
 @cache
-def packed_zeros() -> bytes:
+def compressed_zeros() -> bytes:
     """Compress a hundred megabytes to a tenth of a megabyte."""
     return b"a\0\0" + zlib.compress(bytes(100_000_000), level=1)
 
 
 @pytest.mark.parametrize("kind", [pytest.param(b"zTXt", id="text"), pytest.param(b"iCCP", id="profile")])
-def test_what_a_png_holds_packed_beside_its_image_is_not_unpacked(kind: bytes) -> None:
-    data = in_png((kind, packed_zeros()))
+def test_compressed_png_metadata_is_not_decompressed(kind: bytes) -> None:
+    data = png_with_chunks((kind, compressed_zeros()))
 
     with python_memory_below(50_000_000):
         np.testing.assert_array_equal(decode_image(data, Limits()), IMAGE)
@@ -78,14 +78,14 @@ def test_what_a_png_holds_packed_beside_its_image_is_not_unpacked(kind: bytes) -
     "chunk",
     [
         pytest.param((b"eXIf", OVERLAPPING_EXIF), id="EXIF"),
-        pytest.param((b"zTXt", b"a\0\7"), id="text packed by an unknown method"),
-        pytest.param((b"tEXt", b"transparency\0yes"), id="text that is named as one of Pillow's own keys"),
-        pytest.param((b"pHYs", b""), id="no resolution"),
-        pytest.param((b"fcTL", b""), id="no frame"),
+        pytest.param((b"zTXt", b"a\0\7"), id="text with unknown compression"),
+        pytest.param((b"tEXt", b"transparency\0yes"), id="text with one of Pillow's keys"),
+        pytest.param((b"pHYs", b""), id="empty resolution"),
+        pytest.param((b"fcTL", b""), id="empty frame"),
     ],
 )
-def test_what_a_png_holds_beside_its_image_does_not_matter(chunk: tuple[bytes, bytes]) -> None:
-    data = in_png(chunk)
+def test_png_metadata_does_not_affect_decoding(chunk: tuple[bytes, bytes]) -> None:
+    data = png_with_chunks(chunk)
 
     with python_memory_below(50_000_000):
         np.testing.assert_array_equal(decode_image(data, Limits()), IMAGE)
@@ -95,28 +95,28 @@ def test_what_a_png_holds_beside_its_image_does_not_matter(chunk: tuple[bytes, b
     "segments",
     [
         pytest.param(
-            [(0xE1, b"Exif\0\0" + OVERLAPPING_EXIF[at : at + 65_000]) for at in range(0, 4_700_000, 65_000)],
+            [(0xE1, b"Exif\0\0" + OVERLAPPING_EXIF[start : start + 65_000]) for start in range(0, 4_700_000, 65_000)],
             id="EXIF in many segments",
         ),
         pytest.param([(0xE1, b"Exif\0\0")], id="empty EXIF"),
         pytest.param([(0xE0, b"JFIF")], id="short JFIF"),
         pytest.param([(0xEE, b"Adobe")], id="short Adobe"),
         pytest.param([(0xED, b"Photoshop 3.0\x008BIM")], id="short Photoshop"),
-        pytest.param([(0xE2, b"MPF\0II\x2a\0\xff\xff\xff\xff")], id="images nowhere"),
-        pytest.param([(0xE2, b"ICC_PROFILE\0")], id="no profile"),
+        pytest.param([(0xE2, b"MPF\0II\x2a\0\xff\xff\xff\xff")], id="images beyond the end"),
+        pytest.param([(0xE2, b"ICC_PROFILE\0")], id="empty profile"),
         pytest.param([(0xE2, b"ICC_PROFILE\0\1\2abc")], id="half a profile"),
         pytest.param([(0xFE, b"")] * 1000, id="comments"),
     ],
 )
-def test_what_a_jpeg_holds_beside_its_image_does_not_matter(segments: list[tuple[int, bytes]]) -> None:
-    data = in_jpeg(*segments)
+def test_jpeg_metadata_does_not_affect_decoding(segments: list[tuple[int, bytes]]) -> None:
+    data = jpeg_with_segments(*segments)
 
     with python_memory_below(50_000_000):
-        np.testing.assert_array_equal(decode_image(data, Limits()), decode_image(in_jpeg(), Limits()))
+        np.testing.assert_array_equal(decode_image(data, Limits()), decode_image(jpeg_with_segments(), Limits()))
 
 
 @pytest.mark.slow
-def test_what_a_webp_holds_beside_its_image_does_not_matter() -> None:
+def test_webp_metadata_does_not_affect_decoding() -> None:
     data = encode(IMAGE, "WEBP", lossless=True, exif=OVERLAPPING_EXIF)
 
     with python_memory_below(50_000_000):
@@ -124,7 +124,7 @@ def test_what_a_webp_holds_beside_its_image_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize("tag", [330, 34665, 34853, 40965, 700, 34377])
-def test_what_a_tiff_holds_beside_its_image_does_not_matter(tag: int) -> None:
+def test_tiff_metadata_does_not_affect_decoding(tag: int) -> None:
     np.testing.assert_array_equal(decode_image(tiff(IMAGE, 2, tags={tag: [2**32 - 1]}), Limits()), IMAGE)
 
 
@@ -133,15 +133,15 @@ def test_a_tiff_whose_tags_claim_more_than_the_file_is_refused() -> None:
         decode_image(b"II\x2a\0\x08\0\0\0\1\0" + struct.pack("<HHII", 256, 7, 2_000_000, 0) + bytes(1000), Limits())
 
 
-def test_a_tiff_of_more_strips_than_rows_is_refused() -> None:
+def test_a_tiff_with_more_strips_than_rows_is_refused() -> None:
     with pytest.raises(InvalidImage, match=r"400,000 values.*273"):
         decode_image(b"II\x2a\0\x08\0\0\0\1\0" + struct.pack("<HHII", 273, 3, 400_000, 0) + bytes(900_000), Limits())
 
 
-@pytest.mark.parametrize("at", [0, 4, 2**32 - 1])
-def test_a_tiff_whose_directory_is_not_in_the_file_is_refused(at: int) -> None:
+@pytest.mark.parametrize("offset", [0, 4, 2**32 - 1])
+def test_a_tiff_whose_directory_lies_outside_the_file_is_refused(offset: int) -> None:
     with pytest.raises(InvalidImage, match="0 readable tags"):
-        decode_image(b"II\x2a\0" + struct.pack("<I", at) + bytes(100), Limits())
+        decode_image(b"II\x2a\0" + struct.pack("<I", offset) + bytes(100), Limits())
 
 
 def test_a_bigtiff_in_big_endian_order_is_read() -> None:
@@ -175,20 +175,20 @@ def test_a_gif_frame_beyond_its_screen_is_refused_before_it_is_allocated(disposa
         decode_image(screen + control + frame, Limits())
 
 
-def test_a_gif_with_megabytes_of_comments_is_read_at_once() -> None:
-    whole = encode(Image.new("P", (4, 4)), "GIF")
-    screen = 13 + (3 << (whole[10] & 7) + 1 if whole[10] & 0x80 else 0)
+def test_the_comments_of_a_gif_are_stripped() -> None:
+    file = encode(Image.new("P", (4, 4)), "GIF")
+    screen = 13 + (3 << (file[10] & 7) + 1 if file[10] & 0x80 else 0)
     comment = b"!\xfe" + (b"\xff" + bytes(255)) * 100_000 + b"\0"
 
-    assert len(strip_to_first_image(whole[:screen] + comment + whole[screen:]).data) == len(whole)
+    assert len(strip_to_first_image(file[:screen] + comment + file[screen:]).data) == len(file)
 
 
-def test_a_jpeg_of_endless_scans_is_refused() -> None:
-    whole = encode(IMAGE, "JPEG", progressive=True)
-    scan = whole[whole.rfind(b"\xff\xda") : -2]
+def test_a_jpeg_with_too_many_scans_is_refused() -> None:
+    file = encode(IMAGE, "JPEG", progressive=True)
+    scan = file[file.rfind(b"\xff\xda") : -2]
 
     with pytest.raises(InvalidImage, match="the JPEG has more than 100 scans"):
-        decode_image(whole[:-2] + scan * 101 + whole[-2:], Limits())
+        decode_image(file[:-2] + scan * 101 + file[-2:], Limits())
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
     ],
 )
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}, {"exif": exif_with_thumbnail()}])
-def test_what_follows_the_end_of_a_jpeg_does_not_matter(options: dict[str, object], tail: bytes) -> None:
+def test_data_after_the_end_of_a_jpeg_is_ignored(options: dict[str, object], tail: bytes) -> None:
     """Motion photos end in a video full of bytes that look like markers."""
     image = encode(noise(64, 48), "JPEG", **options)
 
@@ -221,9 +221,9 @@ def test_what_follows_the_end_of_a_jpeg_does_not_matter(options: dict[str, objec
 def test_a_jpeg_does_not_end_within_a_segment(marker: bytes) -> None:
     image = encode(IMAGE, "JPEG", progressive=True)
     last_scan = image.rfind(b"\xff\xda")
-    whole = image[:last_scan] + marker + image[last_scan:]
+    file = image[:last_scan] + marker + image[last_scan:]
 
-    assert strip_to_first_image(whole + bytes(10)).data.endswith(whole[last_scan:])
+    assert strip_to_first_image(file + bytes(10)).data.endswith(file[last_scan:])
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
@@ -232,20 +232,20 @@ def test_a_jpeg_without_an_end_is_refused(options: dict[str, object]) -> None:
         decode_image(encode(noise(64, 64), "JPEG", **options)[:-2], Limits())
 
 
-def test_endless_segments_between_a_jpegs_scans_are_refused() -> None:
-    whole = encode(IMAGE, "JPEG", progressive=True)
-    last_scan = whole.rfind(b"\xff\xda")
+def test_too_many_segments_between_the_scans_of_a_jpeg_are_refused() -> None:
+    file = encode(IMAGE, "JPEG", progressive=True)
+    last_scan = file.rfind(b"\xff\xda")
 
     with pytest.raises(InvalidImage, match="10,000 segments"):
-        decode_image(whole[:last_scan] + b"\xff\xfe\0\2" * 10_001 + whole[last_scan:], Limits())
+        decode_image(file[:last_scan] + b"\xff\xfe\0\2" * 10_001 + file[last_scan:], Limits())
 
 
-def test_a_jpeg_of_endless_segments_is_refused() -> None:
+def test_a_jpeg_with_too_many_segments_is_refused() -> None:
     with pytest.raises(InvalidImage, match="10,000 segments"):
-        decode_image(in_jpeg(*[(0xFE, b"")] * 10_001), Limits())
+        decode_image(jpeg_with_segments(*[(0xFE, b"")] * 10_001), Limits())
 
 
-def test_a_run_length_encoded_bmp_is_refused_where_it_takes_long() -> None:
+def test_a_large_run_length_encoded_bmp_is_refused() -> None:
     header = struct.pack("<IiiHHIIiiII", 40, 3000, 3000, 1, 8, 1, 0, 1, 1, 256, 0)
     data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + 40 + 1024) + header + bytes(range(256)) * 4 + b"\0\1"
 
@@ -265,7 +265,7 @@ def test_the_first_of_several_images_is_decoded(file_format: str, options: dict[
     assert np.abs(decoded.astype(int) - RED).max() <= 3
 
 
-def test_a_png_animation_without_its_default_image_shows_the_default_image() -> None:
+def test_the_default_image_of_an_animated_png_is_decoded() -> None:
     first, second = (Image.new("RGB", (4, 4), colour) for colour in (RED, GREEN))
 
     data = encode(first, "PNG", save_all=True, default_image=True, append_images=[second, first])

@@ -36,7 +36,7 @@ def test_the_size_is_known_and_checked_before_any_pixel_is_decoded(monkeypatch: 
         open_image(data, Limits(max_pixels=47))
 
 
-def test_the_size_is_that_of_the_upright_image() -> None:
+def test_the_size_is_the_upright_images() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
 
@@ -46,10 +46,10 @@ def test_the_size_is_that_of_the_upright_image() -> None:
 def test_a_truncated_file_opens_and_does_not_decode() -> None:
     data = encode(noise(64, 64), "JPEG")
 
-    opened = open_image(data[: len(data) // 2], LIMITS)
+    image = open_image(data[: len(data) // 2], LIMITS)
 
     with pytest.raises(InvalidImage, match="truncated"):
-        opened.decode()
+        image.decode()
 
 
 @pytest.mark.parametrize("file_format", ENCODED_FORMATS)
@@ -62,11 +62,11 @@ def test_a_file_cut_anywhere_in_its_header_is_refused(file_format: str) -> None:
 
 
 def test_an_image_is_decoded_once() -> None:
-    opened = open_image(encode(IMAGE), LIMITS)
-    opened.decode()
+    image = open_image(encode(IMAGE), LIMITS)
+    image.decode()
 
     with pytest.raises(ValueError, match="already"):
-        opened.decode()
+        image.decode()
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, TypeError, KeyError, OSError])
@@ -81,23 +81,23 @@ def test_an_image_is_decoded_once() -> None:
         (colour, "srgb_transform"),
     ],
 )
-def test_a_fault_of_ours_is_not_blamed_on_the_file(
+def test_our_own_errors_are_not_blamed_on_the_file(
     monkeypatch: pytest.MonkeyPatch, module: object, name: str, error: type[Exception]
 ) -> None:
     def fail(*_: object) -> None:
-        raise error("ours")
+        raise error("bug")
 
     monkeypatch.setattr(module, name, fail)
 
-    with pytest.raises(error, match="ours"):
+    with pytest.raises(error, match="bug"):
         open_image(encode(IMAGE, "JPEG", icc_profile=b"any"), LIMITS).decode((1, 1))
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, TypeError, OSError, SyntaxError])
 @pytest.mark.parametrize("step", ["__init__", "load"])
-def test_a_fault_of_a_decoder_is_blamed_on_the_file(monkeypatch: pytest.MonkeyPatch, step: str, error: type[Exception]) -> None:
+def test_decoder_errors_are_blamed_on_the_file(monkeypatch: pytest.MonkeyPatch, step: str, error: type[Exception]) -> None:
     def fail(*_: object) -> None:
-        raise error("its own")
+        raise error("from the decoder")
 
     data = encode(IMAGE)
     monkeypatch.setattr(ImageFile, step, fail)
@@ -107,7 +107,7 @@ def test_a_fault_of_a_decoder_is_blamed_on_the_file(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("file_format", ENCODED_FORMATS)
-def test_the_hosts_limit_of_pixels_neither_counts_nor_changes(monkeypatch: pytest.MonkeyPatch, file_format: str) -> None:
+def test_the_hosts_pixel_limit_is_neither_applied_nor_changed(monkeypatch: pytest.MonkeyPatch, file_format: str) -> None:
     data = encode(Image.new("RGB", (1000, 600)), file_format)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", HOST_LIMIT)
 
@@ -115,7 +115,7 @@ def test_the_hosts_limit_of_pixels_neither_counts_nor_changes(monkeypatch: pytes
     assert Image.MAX_IMAGE_PIXELS == HOST_LIMIT
 
 
-def test_a_gif_frame_beyond_its_screen_is_seen_whole_whatever_the_hosts_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gif_frame_beyond_its_screen_ignores_the_hosts_pixel_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     data = bytearray(encode(Image.new("P", (1000, 600)), "GIF"))
     data[6:10] = b"\x08\0\x08\0"
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", HOST_LIMIT)
@@ -125,9 +125,7 @@ def test_a_gif_frame_beyond_its_screen_is_seen_whole_whatever_the_hosts_limit(mo
 
 @pytest.mark.parametrize("switch", [False, True])
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_the_hosts_switch_for_libtiff_does_not_count(
-    monkeypatch: pytest.MonkeyPatch, switch: bool, order: Literal["<", ">"]
-) -> None:
+def test_the_hosts_libtiff_switch_is_ignored(monkeypatch: pytest.MonkeyPatch, switch: bool, order: Literal["<", ">"]) -> None:
     samples = np.random.default_rng(0).integers(0, 1 << 16, (7, 9, 3)).astype(np.uint16)
     monkeypatch.setattr(TiffImagePlugin, "READ_LIBTIFF", switch)
 
@@ -138,6 +136,6 @@ def test_the_hosts_switch_for_libtiff_does_not_count(
 
 @pytest.mark.parametrize("read", [open_image, lambda data, limits: open_image(data, limits).decode()])
 @pytest.mark.parametrize("value", [b"ab", b"\0\0\0\0\0\0\0\0"])
-def test_tiles_of_no_size_are_refused(read: Callable[[bytes, Limits], object], value: bytes) -> None:
+def test_tiles_of_zero_size_are_refused(read: Callable[[bytes, Limits], object], value: bytes) -> None:
     with pytest.raises(InvalidImage, match="tiles"):
         read(tiff(IMAGE, 2, tags={322: value}), LIMITS)

@@ -1,4 +1,4 @@
-"""HEIC, AVIF and JPEG 2000: colours, orientation, limits, and errors with the true reason."""
+"""HEIC, AVIF and JPEG 2000: colours, orientation, limits, and the reasons in error messages."""
 
 import importlib.util
 import io
@@ -27,7 +27,7 @@ CAT = Image.fromarray(data.chelsea()).resize((120, 80))  # type: ignore[no-untyp
 
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
-def test_pictures_look_as_they_did(file_format: str, mode: str) -> None:
+def test_decoded_pixels_match_the_original(file_format: str, mode: str) -> None:
     picture = CAT.convert(mode)
     expected = np.asarray(picture.convert("RGB"), float)
     if mode == "RGBA":
@@ -42,14 +42,14 @@ def test_pictures_look_as_they_did(file_format: str, mode: str) -> None:
 
 @needs_heif
 @pytest.mark.parametrize("options", [{"tile_size": 64}, {"chroma": 444}])
-def test_grids_of_tiles_as_phones_write_them(options: dict[str, int]) -> None:
+def test_heic_with_tiles_or_full_chroma_decodes(options: dict[str, int]) -> None:
     file = encode(CAT, "HEIF", quality=95, **options)
 
     assert np.abs(decode_image(file, Limits()) - np.asarray(CAT, float)).mean() < 3
 
 
 @needs_heif
-def test_10_bits_are_brought_to_8() -> None:
+def test_10_bit_heic_is_scaled_to_8_bits() -> None:
     import pillow_heif
 
     file = io.BytesIO()
@@ -58,26 +58,26 @@ def test_10_bits_are_brought_to_8() -> None:
     assert np.abs(decode_image(file.getvalue(), Limits()) - np.asarray(CAT, float)).mean() < 3
 
 
-def test_an_avif_of_several_frames_is_its_first() -> None:
+def test_the_first_frame_of_an_avif_sequence_is_decoded() -> None:
     file = encode(CAT, "AVIF", save_all=True, append_images=[CAT.transpose(Image.Transpose.ROTATE_180)], quality=95)
 
     assert np.abs(decode_image(file, Limits()) - np.asarray(CAT, float)).mean() < 3
 
 
-@pytest.mark.parametrize("turn", range(1, 9))
-def test_orientation_is_applied_once(turn: int) -> None:
-    """An AVIF has it in its boxes, and often in EXIF too."""
-    file = encode(CAT, "AVIF", exif=exif(turn), quality=95)
-    plain = encode(CAT, "PNG", exif=exif(turn))
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_once(orientation: int) -> None:
+    """AVIF stores the orientation in its boxes, and often in EXIF too."""
+    file = encode(CAT, "AVIF", exif=exif(orientation), quality=95)
+    png = encode(CAT, "PNG", exif=exif(orientation))
 
-    decoded, expected = decode_image(file, Limits()), decode_image(plain, Limits())
+    decoded, expected = decode_image(file, Limits()), decode_image(png, Limits())
 
     assert decoded.shape == expected.shape
     assert np.abs(decoded - expected.astype(float)).mean() < 3
 
 
 @needs_heif
-def test_a_heics_exif_does_not_turn_what_its_boxes_do_not() -> None:
+def test_a_heic_with_upright_exif_is_not_rotated() -> None:
     assert decode_image(encode(CAT, "HEIF", exif=exif(1), quality=95), Limits()).shape == (80, 120, 3)
 
 
@@ -91,28 +91,28 @@ def test_sizes_are_checked_before_decoding(file_format: str) -> None:
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-@pytest.mark.parametrize("share", [0.5, 0.8, 0.99])
-def test_a_truncated_file_is_refused(file_format: str, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.5, 0.8, 0.99])
+def test_a_truncated_file_is_refused(file_format: str, fraction: float) -> None:
     for options in ({}, {"tile_size": 64} if file_format == "HEIF" else {}):
         file = encode(Image.fromarray(noise(128, 128)), file_format, **options)
         with pytest.raises(InvalidImage, match=r"truncated|broken data stream"):
-            decode_image(file[: int(len(file) * share)], Limits())
+            decode_image(file[: int(len(file) * fraction)], Limits())
 
 
-def test_a_jpeg_2000_whose_boxes_hide_its_size_is_refused() -> None:
+def test_a_jpeg_2000_whose_boxes_and_codestream_disagree_on_the_size_is_refused() -> None:
     file = bytearray(encode(CAT, "JPEG2000"))
-    at = file.index(b"\xff\x4f\xff\x51")
-    struct.pack_into(">2I", file, at + 8, 40_000, 40_000)
-    struct.pack_into(">2I", file, at + 24, 40_000, 40_000)
+    offset = file.index(b"\xff\x4f\xff\x51")
+    struct.pack_into(">2I", file, offset + 8, 40_000, 40_000)
+    struct.pack_into(">2I", file, offset + 24, 40_000, 40_000)
 
     with pytest.raises(InvalidImage, match="two sizes, 120×80 and 40000×40000"):
         open_image(bytes(file), Limits())
 
 
-def test_a_jpeg_2000_of_13_bands_is_refused_as_such() -> None:
+def test_a_jpeg_2000_with_13_bands_is_refused() -> None:
     file = bytearray(encode(CAT, "JPEG2000"))
-    at = file.index(b"\xff\x4f\xff\x51")
-    struct.pack_into(">H", file, at + 40, 13)
+    offset = file.index(b"\xff\x4f\xff\x51")
+    struct.pack_into(">H", file, offset + 40, 13)
 
     assert read_codestream(bytes(file)) is not None
     with pytest.raises(InvalidImage, match="has 13 components; the most is 4"):
@@ -135,22 +135,24 @@ def test_a_video_is_not_an_image(brand: bytes) -> None:
     ("brands", "name"),
     [((b"heic", b"mif1"), "HEIF"), ((b"mif1", b"avif"), "AVIF"), ((b"mif1", b"heic"), "HEIF"), ((b"avis",), "AVIF")],
 )
-def test_brands_tell_heic_from_avif(brands: tuple[bytes, ...], name: str) -> None:
+def test_brands_distinguish_heic_from_avif(brands: tuple[bytes, ...], name: str) -> None:
     box = b"ftyp" + brands[0] + bytes(4) + b"".join(brands)
 
     assert format_name(struct.pack(">I", 4 + len(box)) + box) == name
 
 
-@pytest.mark.parametrize(("file_format", "part"), [("AVIF", "avif"), ("JPEG2000", "jpg_2000"), ("WEBP", "webp")])
-def test_what_a_build_of_pillow_lacks_is_named(monkeypatch: pytest.MonkeyPatch, file_format: str, part: str) -> None:
+@pytest.mark.parametrize(("file_format", "feature"), [("AVIF", "avif"), ("JPEG2000", "jpg_2000"), ("WEBP", "webp")])
+def test_formats_missing_from_the_pillow_build_are_named(
+    monkeypatch: pytest.MonkeyPatch, file_format: str, feature: str
+) -> None:
     file = encode(CAT, file_format)
-    monkeypatch.setattr(features, "check", lambda name: name != part)
+    monkeypatch.setattr(features, "check", lambda name: name != feature)
 
     with pytest.raises(UnsupportedImageFormat, match=f"Pillow was built without {file_format}"):
         open_image(file, Limits())
 
 
-def test_heic_without_its_package_is_refused_by_the_packages_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heic_without_pillow_heif_is_refused_with_the_packages_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setitem(sys.modules, "pillow_heif.as_plugin", None)
 

@@ -29,7 +29,7 @@ sides = st.integers(1, 400)
 
 
 @pytest.mark.parametrize(
-    ("needed", "reduced"),
+    ("min_size", "reduced_size"),
     [
         ((401, 1), (801, 1607)),
         ((201, 401), (801, 1607)),
@@ -39,61 +39,61 @@ sides = st.integers(1, 400)
         ((1, 1), (101, 201)),
     ],
 )
-def test_a_copy_has_at_least_twice_the_needed_size(needed: Size, reduced: Size) -> None:
-    decoded = decode(encode(Image.new("RGB", (1607, 801)), "JPEG"), needed)
+def test_a_reduced_image_has_at_least_twice_the_requested_size(min_size: Size, reduced_size: Size) -> None:
+    decoded = decode(encode(Image.new("RGB", (1607, 801)), "JPEG"), min_size)
 
-    assert decoded.pixels.shape[:2] == reduced
+    assert decoded.pixels.shape[:2] == reduced_size
     assert decoded.size == (801, 1607)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "WEBP", "BMP", "GIF", "TIFF"])
-def test_other_files_are_decoded_in_full(file_format: str) -> None:
+def test_other_formats_are_decoded_in_full(file_format: str) -> None:
     decoded = decode(encode(Image.new("RGB", (161, 80)), file_format), ONE_PIXEL)
 
     assert decoded.photograph is decoded.pixels
     assert decoded.size == decoded.pixels.shape[:2] == (80, 161)
 
 
-def test_a_jpeg_is_decoded_in_full_unless_a_size_is_named() -> None:
+def test_a_jpeg_is_decoded_in_full_unless_a_size_is_given() -> None:
     decoded = decode(encode(Image.new("RGB", (161, 80)), "JPEG"))
 
     assert decoded.photograph is decoded.pixels
 
 
 @given(st.integers(150, 300), st.integers(150, 300), st.integers(1, 8), st.sampled_from([2, 4, 8]))
-def test_edges_stay_where_they_are(height: int, width: int, orientation: int, factor: int) -> None:
-    """For every orientation, and whether or not the factor divides the sides; to a twentieth of a pixel of the copy."""
-    upright = edges(height, width)
-    needed = (height // factor // 2, width // factor // 2)
+def test_edges_keep_their_position(height: int, width: int, orientation: int, factor: int) -> None:
+    """For every orientation, and whether or not the factor divides the sides; to a twentieth of a reduced pixel."""
+    upright = draw_edges(height, width)
+    min_size = (height // factor // 2, width // factor // 2)
 
-    decoded = decode(as_stored(upright, orientation), needed)
+    decoded = decode(jpeg_with_orientation(upright, orientation), min_size)
 
     assert decoded.size == (height, width)
     assert max(decoded.pixels.shape[:2]) == math.ceil(max(height, width) / factor)
     target = (height // factor, width // factor)
     expected, actual = resize_region(upright, (0, 0, width, height), target), resize_region(decoded.pixels, decoded.box, target)
-    np.testing.assert_allclose(edge_places(actual), edge_places(expected), atol=0.05)
+    np.testing.assert_allclose(edge_positions(actual), edge_positions(expected), atol=0.05)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-def test_colours_of_a_copy_are_those_of_the_image(mode: str) -> None:
+def test_a_reduced_image_keeps_the_colours(mode: str) -> None:
     profile = matrix_profile(DISPLAY_P3_TO_XYZ, 2.2) if mode == "RGB" else None
     data = encode(Image.fromarray(gradient(240, 320)).convert(mode), "JPEG", quality=95, icc_profile=profile)
 
-    whole, copy = decode(data), decode(data, ONE_PIXEL)
+    full, reduced = decode(data), decode(data, ONE_PIXEL)
 
-    assert copy.pixels.shape == (30, 40, 3)
-    means = whole.pixels.reshape(30, 8, 40, 8, 3).mean((1, 3))
-    np.testing.assert_allclose(copy.pixels, means, atol=6)
+    assert reduced.pixels.shape == (30, 40, 3)
+    means = full.pixels.reshape(30, 8, 40, 8, 3).mean((1, 3))
+    np.testing.assert_allclose(reduced.pixels, means, atol=6)
 
 
-def test_an_srgb_profile_changes_no_copy() -> None:
+def test_an_srgb_profile_does_not_change_a_reduced_image() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     plain, tagged = (encode(Image.fromarray(gradient(64, 64)), "JPEG", icc_profile=icc) for icc in (None, profile))
 
-    copies = [decode(data, ONE_PIXEL).pixels for data in (plain, tagged)]
+    reduced = [decode(data, ONE_PIXEL).pixels for data in (plain, tagged)]
 
-    np.testing.assert_array_equal(copies[0], copies[1])
+    np.testing.assert_array_equal(reduced[0], reduced[1])
 
 
 def test_the_first_of_several_images_in_a_file_is_reduced() -> None:
@@ -105,7 +105,7 @@ def test_the_first_of_several_images_in_a_file_is_reduced() -> None:
     assert (decoded.pixels.argmax(2) == 0).all()
 
 
-def test_limits_are_those_of_the_image_itself() -> None:
+def test_limits_apply_to_the_full_size() -> None:
     data = encode(Image.new("RGB", (1000, 1001)), "JPEG")
 
     with pytest.raises(ImageTooLarge, match=r"1,001,000.*1,000,000"):
@@ -126,15 +126,15 @@ def test_a_truncated_file_is_refused_at_any_scale() -> None:
     st.lists(st.floats(MIN_SCALE, 2), min_size=1, max_size=2, unique=True).map(tuple),
     st.integers(1, 3),
 )
-def test_no_view_is_an_enlargement_of_the_needed_size(size: Size, scales: tuple[float, ...], tiles: int) -> None:
+def test_no_view_is_upscaled_from_the_min_decode_size(size: Size, scales: tuple[float, ...], tiles: int) -> None:
     options = InferenceOptions(scales=scales, tiles=tiles)
     plan = ViewPlan.for_image(size, POLICY, options)
     height, width = plan.min_decode_size
-    parts = (3 * tiles + 1) / 4
+    tile_sides = (3 * tiles + 1) / 4
 
     for view in plan.make_views(DecodedImage.from_pixels(np.zeros((*size, 3), np.uint8))):
-        assert view.pixels.shape[0] * parts <= height
-        assert view.pixels.shape[1] * parts <= width
+        assert view.pixels.shape[0] * tile_sides <= height
+        assert view.pixels.shape[1] * tile_sides <= width
 
 
 def test_a_refinement_needs_the_size_at_scale_1() -> None:
@@ -147,7 +147,7 @@ def test_a_refinement_needs_the_size_at_scale_1() -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_answers_for_the_image_itself(name: str) -> None:
+def test_every_format_answers_at_the_full_size(name: str) -> None:
     request = SegmentationRequest(encode(Image.fromarray(gradient(600, 803)), "JPEG"), answer=AnswerOptions(format=name))
 
     outcome = pipeline(MirrorEngine()).answer(request)
@@ -157,23 +157,23 @@ def test_every_format_answers_for_the_image_itself(name: str) -> None:
 
 
 @pytest.mark.parametrize("explain", [False, True])
-def test_what_shows_the_photograph_shows_all_of_it(explain: bool) -> None:
+def test_overlays_show_the_photograph_at_full_resolution(explain: bool) -> None:
     """Every pixel is shown: a reduced copy would lose a fine checkerboard."""
-    fine = np.repeat((64 + 128 * (np.indices((600, 800)).sum(0) % 2)).astype(np.uint8)[..., None], 3, 2)
+    checkerboard = np.repeat((64 + 128 * (np.indices((600, 800)).sum(0) % 2)).astype(np.uint8)[..., None], 3, 2)
     answer = AnswerOptions(format="png" if explain else "overlay", alpha=0)
-    request = SegmentationRequest(encode(fine, "JPEG", quality=95), answer=answer, explain=explain)
+    request = SegmentationRequest(encode(checkerboard, "JPEG", quality=95), answer=answer, explain=explain)
 
     outcome = pipeline(linear_engine()).answer(request)
 
-    shown = np.asarray(Image.open(io.BytesIO(outcome.body)).convert("L"))
-    assert shown[300:].std() > 50  # Below the legend.
+    rendered = np.asarray(Image.open(io.BytesIO(outcome.body)).convert("L"))
+    assert rendered[300:].std() > 50  # Below the legend.
 
 
-def decode(data: bytes, at_least: Size | None = None) -> DecodedImage:
-    return open_image(data, Limits()).decode(at_least)
+def decode(data: bytes, min_size: Size | None = None) -> DecodedImage:
+    return open_image(data, Limits()).decode(min_size)
 
 
-def edges(height: int, width: int) -> RGBImage:
+def draw_edges(height: int, width: int) -> RGBImage:
     """Draw edges from dark to bright: red two fifths from the left, green two fifths from the top."""
     picture = np.full((height, width, 3), 64, np.uint8)
     picture[:, width * 2 // 5 :, 0] = 192
@@ -181,7 +181,7 @@ def edges(height: int, width: int) -> RGBImage:
     return picture
 
 
-def edge_places(pixels: RGBImage) -> npt.NDArray[np.float64]:
+def edge_positions(pixels: RGBImage) -> npt.NDArray[np.float64]:
     """Return how many columns are dark in red and how many rows in green, with fractions where an edge cuts a pixel."""
     red, green = pixels[0, :, 0].astype(np.float64), pixels[:, 0, 1].astype(np.float64)
     return np.array([((line[-1] - line) / (line[-1] - line[0])).sum() for line in (red, green)])
@@ -192,8 +192,8 @@ def gradient(height: int, width: int) -> RGBImage:
     return np.stack([64 + rows * 128 // height, 64 + columns * 128 // width, np.full((height, width), 90)], -1).astype(np.uint8)
 
 
-def as_stored(upright: RGBImage, orientation: int) -> bytes:
+def jpeg_with_orientation(upright: RGBImage, orientation: int) -> bytes:
     picture, exif = Image.fromarray(upright), Image.Exif()
     exif[0x0112] = orientation
-    stored = picture.transpose(AS_STORED[orientation]) if orientation in AS_STORED else picture
-    return encode(stored, "JPEG", quality=100, subsampling=0, exif=exif)
+    rotated = picture.transpose(AS_STORED[orientation]) if orientation in AS_STORED else picture
+    return encode(rotated, "JPEG", quality=100, subsampling=0, exif=exif)

@@ -1,4 +1,4 @@
-"""Refused files are refused with the true reason."""
+"""Errors name the reason for which a file is refused."""
 
 import struct
 
@@ -16,7 +16,7 @@ PHOTO = Image.fromarray(noise(20, 30))
 
 
 @pytest.mark.parametrize(
-    ("beginning", "name"),
+    ("signature", "name"),
     [
         (b"\xff\x0a", "JPEG XL"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
@@ -32,25 +32,25 @@ PHOTO = Image.fromarray(noise(20, 30))
         (b"\0\0\0\x18ftypisom", "video"),
     ],
 )
-def test_files_that_people_take_for_images_are_named(beginning: bytes, name: str) -> None:
+def test_files_mistaken_for_images_are_named(signature: bytes, name: str) -> None:
     with pytest.raises(UnsupportedImageFormat, match=f"^{name} files are not accepted; JPEG, .* are$"):
-        decode_image(beginning + bytes(100), Limits())
+        decode_image(signature + bytes(100), Limits())
 
 
 @pytest.mark.parametrize(
     ("frame", "bits", "kind"), [(0xC1, 12, "12 bits"), (0xC3, 8, "lossless"), (0xC5, 8, "hierarchical"), (0xF7, 8, "JPEG-LS")]
 )
-def test_jpegs_that_libjpeg_does_not_read_are_refused_by_their_kind(frame: int, bits: int, kind: str) -> None:
+def test_jpegs_that_libjpeg_does_not_read_are_refused_with_their_kind(frame: int, bits: int, kind: str) -> None:
     data = bytearray(encode(PHOTO, "JPEG"))
-    at = data.index(b"\xff\xc0")
-    data[at + 1], data[at + 4] = frame, bits
+    offset = data.index(b"\xff\xc0")
+    data[offset + 1], data[offset + 4] = frame, bits
 
     with pytest.raises(InvalidImage, match=f"not supported, {kind}$"):
         decode_image(bytes(data), Limits())
 
 
 @pytest.mark.parametrize("tags", [{50706: b"\1\4\0\0"}, {254: [1], 330: [8]}], ids=["DNG", "preview"])
-def test_a_cameras_raw_file_is_not_answered_for_its_preview(tags: dict[int, bytes | list[int]]) -> None:
+def test_a_camera_raw_file_is_refused_despite_its_preview(tags: dict[int, bytes | list[int]]) -> None:
     with pytest.raises(UnsupportedImageFormat, match="camera raw"):
         decode_image(tiff(np.asarray(PHOTO), 2, tags=tags), Limits())
 

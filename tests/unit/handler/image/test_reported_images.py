@@ -33,9 +33,9 @@ def labels(segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> np
 
 
 def write(path: Path, bands: list[npt.NDArray[np.float64]], dtype: str, **options: object) -> Path:
-    place = {"crs": "EPSG:32633", "transform": Affine(10, 0, 500_000, 0, -10, 5_000_000)}
+    georeference = {"crs": "EPSG:32633", "transform": Affine(10, 0, 500_000, 0, -10, 5_000_000)}
     height, width = CAT.shape[:2]
-    with rasterio.open(path, "w", "GTiff", width, height, len(bands), dtype=dtype, **place, **options) as file:
+    with rasterio.open(path, "w", "GTiff", width, height, len(bands), dtype=dtype, **georeference, **options) as file:
         file.write(np.stack(bands).astype(dtype))
     return path
 

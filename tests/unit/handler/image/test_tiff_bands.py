@@ -1,6 +1,5 @@
 """TIFFs of any number of bands and any type: which bands are shown, and which values become black and white."""
 
-import io
 from typing import Any
 
 import numpy as np
@@ -27,56 +26,56 @@ RGB, GREY, CMYK = 2, 1, 5
 SIZE = (23, 37)
 
 
-def random(bands: int, dtype: str = "uint8", top: float = 200) -> Samples:
-    """Return random samples, bands×H×W, from 0 to `top`."""
-    return (np.random.default_rng(bands).random((bands, *SIZE)) * top).astype(dtype)
+def random(bands: int, dtype: str = "uint8", maximum: float = 200) -> Samples:
+    """Return random samples, bands×H×W, from 0 to `maximum`."""
+    return (np.random.default_rng(bands).random((bands, *SIZE)) * maximum).astype(dtype)
 
 
 def geotiff(samples: Samples, **options: Any) -> bytes:
     """Write bands×H×W as a GeoTIFF, as GDAL does."""
     bands, height, width = samples.shape
-    place = {"crs": "EPSG:32633", "transform": Affine(10, 0, 500_000, 0, -10, 5_000_000)}
+    georeference = {"crs": "EPSG:32633", "transform": Affine(10, 0, 500_000, 0, -10, 5_000_000)}
     with MemoryFile() as memory:
         with memory.open(
-            driver="GTiff", height=height, width=width, count=bands, dtype=samples.dtype, **place, **options
+            driver="GTiff", height=height, width=width, count=bands, dtype=samples.dtype, **georeference, **options
         ) as file:
             file.write(samples)
         return bytes(memory.read())
 
 
-def decoded(data: bytes, bands: Any = "first", values: Any = "type") -> Samples:
-    return open_image(data, Limits(), ReadingOptions(bands=bands, range=values)).decode().pixels
+def decode(data: bytes, bands: Any = "first", value_range: Any = "type") -> Samples:
+    return open_image(data, Limits(), ReadingOptions(bands=bands, range=value_range)).decode().pixels
 
 
-def shown(samples: Samples, low: float = 0, high: float = 255) -> Samples:
+def scale_to_rgb(samples: Samples, low: float = 0, high: float = 255) -> Samples:
     """Return samples of one or three bands as H×W×3, 0 to 255."""
     scaled = np.clip((np.moveaxis(samples, 0, -1).astype(np.float64) - low) / (high - low), 0, 1) * 255
     return np.broadcast_to(scaled, (*samples.shape[1:], 3))
 
 
-def assert_shows(data: bytes, expected: Samples, bands: Any = "first", values: Any = "type") -> None:
-    assert np.abs(decoded(data, bands, values) - expected).max() <= 0.51
+def assert_shows(data: bytes, expected: Samples, bands: Any = "first", value_range: Any = "type") -> None:
+    assert np.abs(decode(data, bands, value_range) - expected).max() <= 0.51
 
 
 @pytest.mark.parametrize("bands", [3, 5, 8, 13])
 def test_the_first_three_bands_are_red_green_and_blue(bands: int) -> None:
     samples = random(bands)
 
-    assert_shows(geotiff(samples), shown(samples[:3]))
+    assert_shows(geotiff(samples), scale_to_rgb(samples[:3]))
 
 
 def test_the_first_of_two_bands_is_grey() -> None:
     samples = random(2)
 
-    assert_shows(geotiff(samples), shown(samples[:1]))
+    assert_shows(geotiff(samples), scale_to_rgb(samples[:1]))
 
 
 @pytest.mark.parametrize("bands", [(3, 2, 1), (5, 4, 2), (1, 1, 5), (4,)])
 @pytest.mark.parametrize("interleave", ["pixel", "band"])
-def test_bands_are_numbered_from_one_in_the_order_asked_for(bands: tuple[int, ...], interleave: str) -> None:
+def test_bands_are_numbered_from_1_in_the_requested_order(bands: tuple[int, ...], interleave: str) -> None:
     samples = random(5)
 
-    assert_shows(geotiff(samples, interleave=interleave), shown(samples[[band - 1 for band in bands]]), bands)
+    assert_shows(geotiff(samples, interleave=interleave), scale_to_rgb(samples[[band - 1 for band in bands]]), bands)
 
 
 @pytest.mark.parametrize(("bands", "message"), [((6,), "no band 6"), ((1, 2, 999), "no band 999")])
@@ -86,7 +85,7 @@ def test_a_band_beyond_the_file_is_refused_with_its_count(bands: tuple[int, ...]
 
 
 TYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
-WAYS: list[dict[str, Any]] = [
+LAYOUTS: list[dict[str, Any]] = [
     {},
     {"compress": "lzw"},
     {"compress": "deflate"},
@@ -99,11 +98,12 @@ WAYS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("way", WAYS, ids=str)
-def test_every_type_is_read_however_it_is_stored(dtype: str, way: dict[str, Any]) -> None:
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_every_type_is_read_in_every_layout(dtype: str, layout: dict[str, Any]) -> None:
     samples = random(4, dtype, 120)
 
-    assert_shows(geotiff(samples, photometric="minisblack", **way), shown(samples[[3, 1, 0]], 10, 110), (4, 2, 1), (10, 110))
+    data = geotiff(samples, photometric="minisblack", **layout)
+    assert_shows(data, scale_to_rgb(samples[[3, 1, 0]], 10, 110), (4, 2, 1), (10, 110))
 
 
 @pytest.mark.parametrize(("dtype", "predictor"), [("uint8", 2), ("uint16", 2), ("int32", 2), ("float32", 3), ("float64", 3)])
@@ -112,24 +112,24 @@ def test_predictors_are_undone(dtype: str, predictor: int, compress: str) -> Non
     samples = random(5, dtype)
 
     data = geotiff(samples, compress=compress, predictor=predictor)
-    assert_shows(data, shown(samples[:3], 0, 200), values=(0, 200))
+    assert_shows(data, scale_to_rgb(samples[:3], 0, 200), value_range=(0, 200))
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 7, 12])
 def test_fewer_bits_than_a_byte_or_a_word(bits: int) -> None:
     samples = random(3, "uint16" if bits > 8 else "uint8", 1 << bits)
 
-    assert_shows(geotiff(samples, nbits=bits), shown(samples, 0, (1 << bits) - 1))
+    assert_shows(geotiff(samples, nbits=bits), scale_to_rgb(samples, 0, (1 << bits) - 1))
 
 
 @pytest.mark.parametrize(
     ("dtype", "white"),
     [("uint8", 255), ("uint16", 65_535), ("int16", 65_535), ("uint32", 65_535), ("float32", 1), ("float64", 1)],
 )
-def test_without_a_range_white_is_the_greatest_of_the_type(dtype: str, white: int) -> None:
+def test_the_default_white_depends_on_the_type(dtype: str, white: int) -> None:
     samples = random(5, dtype, 1.2 if white == 1 else 30_000 if white > 255 else 256)
 
-    assert_shows(geotiff(samples), shown(samples[:3], 0, white))
+    assert_shows(geotiff(samples), scale_to_rgb(samples[:3], 0, white))
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(TYPES), st.floats(-300, 300), st.floats(0.01, 500))
@@ -138,57 +138,57 @@ def test_any_range_scales_as_documented(seed: int, dtype: str, low: float, span:
     numbers = np.random.default_rng(seed).uniform(max(-400, int(bounds.min)), min(400, int(bounds.max)), (3, 4, 5))
     samples = numbers.astype(dtype)
 
-    difference = np.abs(decoded(geotiff(samples), values=(low, low + span)) - shown(samples, low, low + span))
+    difference = np.abs(decode(geotiff(samples), value_range=(low, low + span)) - scale_to_rgb(samples, low, low + span))
     # Single precision may round a half the other way.
     assert difference.max() <= 0.51 + 400 / span * 1e-3
 
 
-def test_auto_is_by_the_percentiles_of_all_bands_shown() -> None:
+def test_auto_uses_the_percentiles_of_the_selected_bands() -> None:
     samples = (random(5, "float64", 1) ** 3 * [[[9_000]], [[5_000]], [[7_000]], [[1]], [[1e6]]]).astype("uint16")
     low, high = np.percentile(samples[[2, 1, 0]], [2, 98])
 
-    expected = shown(samples[[2, 1, 0]], low, low + (high - low) / 0.8)
+    expected = scale_to_rgb(samples[[2, 1, 0]], low, low + (high - low) / 0.8)
     assert_shows(geotiff(samples), expected, (3, 2, 1), "auto")
 
 
 @pytest.mark.parametrize("nodata", [-9999.0, float("nan"), 0.0])
-def test_auto_ignores_what_was_not_measured(nodata: float) -> None:
+def test_auto_ignores_nodata(nodata: float) -> None:
     samples = random(3, "float32", 0.3) + 0.01
     low, high = np.percentile(samples[:, 4:], [2, 98])
     samples[:, :4] = nodata
     samples[0, 5, 5], samples[1, 5, 5], samples[2, 5, 5] = np.nan, np.inf, -np.inf
 
-    pixels = decoded(geotiff(samples, nodata=nodata), values="auto")
+    pixels = decode(geotiff(samples, nodata=nodata), value_range="auto")
 
-    expected = shown(np.nan_to_num(samples, nan=0, posinf=9, neginf=-9), low, low + (high - low) / 0.8)
+    expected = scale_to_rgb(np.nan_to_num(samples, nan=0, posinf=9, neginf=-9), low, low + (high - low) / 0.8)
     assert np.abs(pixels - expected).max() <= 1.5
     assert pixels[:4].max() == 0
 
 
-def test_auto_ignores_what_is_transparent() -> None:
+def test_auto_ignores_transparent_pixels() -> None:
     samples = random(4, "uint16", 3000)
     samples[3] = 65_535
     low, high = np.percentile(samples[:3, 8:], [2, 98])
     samples[:3, :8], samples[3, :8] = 60_000, 0
 
-    pixels = decoded(geotiff(samples, photometric="RGB", alpha="yes"), values="auto")
+    pixels = decode(geotiff(samples, photometric="RGB", alpha="yes"), value_range="auto")
 
     assert pixels[:8].min() == 255
-    assert np.abs(pixels[8:] - shown(samples[:3, 8:], low, low + (high - low) / 0.8)).max() <= 2
+    assert np.abs(pixels[8:] - scale_to_rgb(samples[:3, 8:], low, low + (high - low) / 0.8)).max() <= 2
 
 
 @pytest.mark.parametrize("value", [0, 7, 255])
-def test_a_flat_image_has_a_range(value: int) -> None:
-    assert np.ptp(decoded(geotiff(np.full((5, *SIZE), value, np.uint8)), values="auto")) == 0
+def test_auto_accepts_a_constant_image(value: int) -> None:
+    assert np.ptp(decode(geotiff(np.full((5, *SIZE), value, np.uint8)), value_range="auto")) == 0
 
 
 @pytest.mark.slow
 def test_images_of_millions_of_pixels_are_sampled_evenly() -> None:
     samples = np.random.default_rng(0).integers(0, 4000, (3, 1500, 1400)).astype("uint16")
 
-    pixels = decoded(geotiff(samples), values="auto")
+    pixels = decode(geotiff(samples), value_range="auto")
 
-    assert np.abs(pixels - shown(samples, *(low := 80, low + 3840 / 0.8))).max() <= 3
+    assert np.abs(pixels - scale_to_rgb(samples, *(low := 80, low + 3840 / 0.8))).max() <= 3
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -196,100 +196,99 @@ def test_near_infrared_that_gdal_tags_as_alpha_is_not_transparency(dtype: str) -
     samples = random(4, dtype, 250 if dtype == "uint8" else 60_000)
 
     for alpha in ("unspecified", "non-premultiplied"):
-        pixels = decoded(geotiff(samples, photometric="RGB", alpha=alpha))
+        pixels = decode(geotiff(samples, photometric="RGB", alpha=alpha))
 
         # Pillow keeps the upper byte of 16 bits.
-        assert np.abs(pixels - shown(samples[:3], 0, np.iinfo(dtype).max)).max() < 1
+        assert np.abs(pixels - scale_to_rgb(samples[:3], 0, np.iinfo(dtype).max)).max() < 1
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_a_maps_own_mask_is_transparency(dtype: str) -> None:
+def test_an_alpha_band_is_transparency(dtype: str) -> None:
     samples = random(4, dtype)
     samples[3] = np.where(np.arange(SIZE[1]) < 9, 0, np.iinfo(dtype).max)
 
-    pixels = decoded(geotiff(samples, photometric="RGB", alpha="yes"))
+    pixels = decode(geotiff(samples, photometric="RGB", alpha="yes"))
 
     assert pixels[:, :9].min() == 255
-    assert np.abs(pixels[:, 9:] - shown(samples[:3], 0, np.iinfo(dtype).max)[:, 9:]).max() <= 1
+    assert np.abs(pixels[:, 9:] - scale_to_rgb(samples[:3], 0, np.iinfo(dtype).max)[:, 9:]).max() <= 1
 
 
 @pytest.mark.parametrize("tags", [{}, {338: [0]}])
-def test_a_fourth_band_of_a_picture_is_transparency_only_if_tagged_so(tags: dict[int, Any]) -> None:
+def test_a_fourth_band_is_transparency_only_if_tagged_as_alpha(tags: dict[int, Any]) -> None:
     samples = np.moveaxis(random(4), 0, -1)
 
     assert_shows(tiff(samples, RGB, tags=tags), samples[..., :3])
 
 
-def test_bands_that_are_named_are_never_transparent() -> None:
+def test_requested_bands_are_never_transparency() -> None:
     samples = random(4)
 
     data = tiff(np.moveaxis(samples, 0, -1), RGB, tags={338: [2]})
-    assert_shows(data, shown(samples[[3, 0, 1]]), (4, 1, 2))
+    assert_shows(data, scale_to_rgb(samples[[3, 0, 1]]), (4, 1, 2))
 
 
 @pytest.mark.parametrize("planes", [False, True])
 @pytest.mark.parametrize("photometric", [RGB, GREY])
-def test_naming_the_default_bands_changes_no_picture(planes: bool, photometric: int) -> None:
+def test_requesting_the_default_bands_changes_nothing(planes: bool, photometric: int) -> None:
     data = tiff(np.moveaxis(random(3), 0, -1), photometric, planes=planes)
 
-    np.testing.assert_array_equal(decoded(data), decoded(data, (1, 2, 3), (0, 255)))
+    np.testing.assert_array_equal(decode(data), decode(data, (1, 2, 3), (0, 255)))
 
 
-def test_zero_is_white_in_every_range() -> None:
+def test_white_is_zero_applies_to_every_range() -> None:
     samples = random(1)[0]
 
-    assert_shows(tiff(samples, 0), 255 - shown(samples[None], 50, 150), values=(50, 150))
+    assert_shows(tiff(samples, 0), 255 - scale_to_rgb(samples[None], 50, 150), value_range=(50, 150))
 
 
 def test_orientation_is_applied() -> None:
     samples = random(5)
 
     data = tiff(np.moveaxis(samples, 0, -1), GREY, tags={274: [6], 338: [0] * 4})
-    assert_shows(data, np.rot90(shown(samples[:3]), -1))
+    assert_shows(data, np.rot90(scale_to_rgb(samples[:3]), -1))
 
 
-OTHER_KINDS = [("PNG", "RGB"), ("PNG", "P"), ("PNG", "RGBA"), ("JPEG", "RGB"), ("JPEG", "CMYK"), ("WEBP", "RGB")]
-OTHER_KINDS += [("TIFF", "P"), ("TIFF", "CMYK"), ("GIF", "P"), ("BMP", "RGB")]
+OTHER_FORMATS = [("PNG", "RGB"), ("PNG", "P"), ("PNG", "RGBA"), ("JPEG", "RGB"), ("JPEG", "CMYK"), ("WEBP", "RGB")]
+OTHER_FORMATS += [("TIFF", "P"), ("TIFF", "CMYK"), ("GIF", "P"), ("BMP", "RGB")]
 
 
-@pytest.mark.parametrize(("file_format", "mode"), OTHER_KINDS)
+@pytest.mark.parametrize(("file_format", "mode"), OTHER_FORMATS)
 def test_other_images_have_the_bands_red_green_and_blue(file_format: str, mode: str) -> None:
     data = encode(Image.fromarray(noise(20, 30)).convert(mode), file_format)
-    whole = decoded(data)
+    pixels = decode(data)
 
-    np.testing.assert_array_equal(decoded(data, (3, 2, 1)), whole[..., ::-1])
-    assert np.abs(decoded(data, "first", (20, 220)) - np.clip((whole - 20.0) / 200, 0, 1) * 255).max() <= 0.51
+    np.testing.assert_array_equal(decode(data, (3, 2, 1)), pixels[..., ::-1])
+    assert np.abs(decode(data, "first", (20, 220)) - np.clip((pixels - 20.0) / 200, 0, 1) * 255).max() <= 0.51
     with pytest.raises(InvalidOption, match="no band 4; the image has 3"):
-        decoded(data, (4,))
+        decode(data, (4,))
 
 
 def test_a_grey_picture_has_one_band() -> None:
     with pytest.raises(InvalidOption, match="no band 3; the image is grey and has 1"):
-        decoded(encode(Image.new("L", (5, 4)), "JPEG"), (3, 2, 1))
+        decode(encode(Image.new("L", (5, 4)), "JPEG"), (3, 2, 1))
 
 
-@pytest.mark.parametrize("values", [(0, 4095), "auto"])
-def test_16_bit_pngs_have_ranges_in_their_own_values(values: Any) -> None:
+@pytest.mark.parametrize("value_range", [(0, 4095), "auto"])
+def test_ranges_of_16_bit_pngs_are_in_sample_values(value_range: Any) -> None:
     samples = random(1, "uint16", 4096)[0]
-    low, high = (0, 4095) if values != "auto" else np.percentile(samples, [2, 98]) @ [[1, -0.25], [0, 1.25]]
+    picture = Image.fromarray(samples)
+    low, high = (0, 4095) if value_range != "auto" else np.percentile(samples, [2, 98]) @ [[1, -0.25], [0, 1.25]]
+    expected = scale_to_rgb(samples[None], low, high)
 
-    assert_shows(encode(Image.fromarray(samples), "PNG"), shown(samples[None], low, high), values=values)
-    assert (
-        np.abs(convert_image(Image.fromarray(samples), ReadingOptions(range=values)) - shown(samples[None], low, high)).max()
-        < 1
-    )
+    assert_shows(encode(picture, "PNG"), expected, value_range=value_range)
+    assert np.abs(convert_image(picture, ReadingOptions(range=value_range)) - expected).max() < 1
 
 
-@pytest.mark.parametrize("way", WAYS, ids=str)
-def test_a_truncated_file_is_refused_as_such(way: dict[str, Any]) -> None:
-    data = geotiff(random(5, "float64"), **way)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_a_truncated_file_is_refused_as_such(layout: dict[str, Any]) -> None:
+    data = geotiff(random(5, "float64"), **layout)
     tags = read_tags(data, {273, 279, 324, 325})
     end = max(sum(pair) for pair in zip(tags.get(273) or tags[324], tags.get(279) or tags[325], strict=True))
     if end < len(data) - 1:
-        pytest.skip("its directory is at its end")
+        pytest.skip("the directory is at the end of the file")
 
     with pytest.raises(InvalidImage, match=r"5 bands of float64.* is truncated: .* byte"):
-        decoded(data[:-20])
+        decode(data[:-20])
 
 
 @pytest.mark.parametrize(
@@ -302,16 +301,16 @@ def test_a_truncated_file_is_refused_as_such(way: dict[str, Any]) -> None:
         (np.zeros((4, 5, 4), np.float32), CMYK, {}, "4 bands of float32, CMYK"),
     ],
 )
-def test_a_whole_file_that_is_not_read_is_refused_for_its_kind(
+def test_an_unsupported_kind_is_not_reported_as_truncated(
     samples: Samples, photometric: int, tags: dict[int, Any], message: str
 ) -> None:
-    with pytest.raises(InvalidImage, match=message) as caught:
-        decoded(tiff(samples, photometric, tags=tags))
+    with pytest.raises(InvalidImage, match=message) as error:
+        decode(tiff(samples, photometric, tags=tags))
 
-    assert "truncated" not in str(caught.value)
+    assert "truncated" not in str(error.value)
 
 
-def test_bands_and_their_depth_count_before_anything_is_decoded() -> None:
+def test_bands_and_depth_count_towards_the_pixel_limit() -> None:
     data = geotiff(random(5, "float64"))
 
     with pytest.raises(ImageTooLarge, match=r"37×23 pixels of 5 bands of float64 take 34,040 bytes, the limit is 8,000"):
@@ -326,14 +325,14 @@ def test_strips_of_many_bands_are_bounded() -> None:
         open_image(data, Limits(max_pixels=1_000_000), ReadingOptions(range="auto"))
 
 
-def test_gdal_sees_one_page_and_nothing_that_names_a_file() -> None:
+def test_gdal_receives_one_page_without_file_references() -> None:
     xml = b'<GDALMetadata><Item name="OVERVIEW_FILE" domain="OVERVIEWS">/etc/passwd</Item></GDALMetadata>\0'
     data = tiff(np.zeros((4, 5, 5), np.uint8), GREY, tags={42112: xml, 330: [8], 42113: b"0\0"})
 
-    seen = add_georeference(strip_to_first_image(data).data)
+    gdal_input = add_georeference(strip_to_first_image(data).data)
 
-    assert not read_tags(seen, {42112, 330, 42113})
-    with MemoryFile(seen) as memory, memory.open(driver="GTiff") as file:
+    assert not read_tags(gdal_input, {42112, 330, 42113})
+    with MemoryFile(gdal_input) as memory, memory.open(driver="GTiff") as file:
         assert file.tags(ns="OVERVIEWS") == {}
         assert file.overviews(1) == []
 
@@ -346,8 +345,7 @@ def test_only_tiffs_reach_gdal(data: bytes, monkeypatch: pytest.MonkeyPatch) -> 
         open_image(data, Limits(), ReadingOptions(range="auto"))
 
 
-def test_pages_beyond_the_first_do_not_count() -> None:
-    pages = [geotiff(random(5))]
-    file = io.BytesIO(pages[0])
+def test_bytes_after_the_file_are_ignored() -> None:
+    samples = random(5)
 
-    assert_shows(file.getvalue() + bytes(10), shown(random(5)[:3]))
+    assert_shows(geotiff(samples) + bytes(10), scale_to_rgb(samples[:3]))

@@ -42,12 +42,12 @@ def test_a_spiral_is_one_component(turns: int) -> None:
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 4), st.sampled_from([None, 0, 1]), st.integers(0, 2**32 - 1))
-def test_components_equal_those_that_gdal_finds(height: int, width: int, count: int, background: int | None, seed: int) -> None:
+def test_components_equal_gdals(height: int, width: int, count: int, background: int | None, seed: int) -> None:
     label_map = np.random.default_rng(seed).integers(0, count, (height, width), dtype=np.uint8)
     reference = np.zeros(label_map.shape, np.int32)
-    shapes = [shape for shape, index in features.shapes(label_map, connectivity=4) if index != background]
+    shapes = [polygon for polygon, index in features.shapes(label_map, connectivity=4) if index != background]
     if shapes:
-        features.rasterize([(shape, number) for number, shape in enumerate(shapes, 1)], out=reference)
+        features.rasterize([(polygon, component_id) for component_id, polygon in enumerate(shapes, 1)], out=reference)
 
     ids, class_of = label_components(label_map, background)
 

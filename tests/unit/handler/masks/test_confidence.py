@@ -22,16 +22,16 @@ def segmentations(draw: st.DrawFn) -> Segmentation:
     classes = draw(st.integers(1, 5))
     grid = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
     size = draw(st.tuples(st.integers(1, 60), st.integers(1, 60)))
-    grain = draw(st.integers(1, 20))
+    block_size = draw(st.integers(1, 20))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    blocks = rng.integers(0, classes, (-(-size[0] // grain), -(-size[1] // grain)), np.uint8)
-    labels = np.kron(blocks, np.ones((grain, grain), np.uint8))[: size[0], : size[1]]
+    blocks = rng.integers(0, classes, (-(-size[0] // block_size), -(-size[1] // block_size)), np.uint8)
+    labels = np.kron(blocks, np.ones((block_size, block_size), np.uint8))[: size[0], : size[1]]
     probabilities = rng.random((classes, *grid), np.float32)
     names = tuple(map(str, range(classes)))
     return Segmentation(np.zeros((*size, 3), np.uint8), labels, probabilities, Labels(names, voc_palette(classes)))
 
 
-def interpolated(result: Segmentation) -> npt.NDArray[np.float32]:
+def interpolate_with_torch(result: Segmentation) -> npt.NDArray[np.float32]:
     """Return the probability of each pixel's class, interpolated by torch."""
     scores = torch.from_numpy(result.probabilities)[None]
     dense = F.interpolate(scores, result.label_map.shape, mode="bilinear", align_corners=False)[0].numpy()
@@ -41,14 +41,14 @@ def interpolated(result: Segmentation) -> npt.NDArray[np.float32]:
 
 @given(segmentations(), st.integers(1, 4000))
 def test_each_pixel_has_the_interpolated_probability_of_its_class(result: Segmentation, pixels_at_once: int) -> None:
-    rows_seen = np.full(result.label_map.shape, np.nan, np.float32)
+    confidence_map = np.full(result.label_map.shape, np.nan, np.float32)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(confidence, "_PIXELS_AT_ONCE", pixels_at_once)
         for rows, values in interpolate_confidence(result):
-            rows_seen[rows] = values
+            confidence_map[rows] = values
 
-    np.testing.assert_allclose(rows_seen, interpolated(result), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(confidence_map, interpolate_with_torch(result), rtol=0, atol=2e-6)
 
 
 @given(segmentations())

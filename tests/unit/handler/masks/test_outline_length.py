@@ -9,7 +9,7 @@ from handler.masks.outline_length import check_outline_length
 from handler.masks.segmentation import Segmentation
 from handler.options import AnswerOptions
 from handler.strips import row_strips
-from tests.unit.handler.answers.exports.support import RING, encoded, segmentation, segmentations
+from tests.unit.handler.answers.exports.support import RING, encode_as, segmentation, segmentations
 
 POLYGONS = [
     AnswerOptions(masks="polygons"),
@@ -20,9 +20,9 @@ COMPONENTS = [AnswerOptions(format=name, components=True) for name in ("json", "
 
 
 def error_message(result: Segmentation) -> str:
-    with pytest.raises(ResponseTooLarge) as caught:
+    with pytest.raises(ResponseTooLarge) as error:
         check_outline_length(result.label_map)
-    return str(caught.value)
+    return str(error.value)
 
 
 def test_edges_between_segments_count_and_the_images_border_does_not(
@@ -49,15 +49,15 @@ def test_strips_do_not_change_the_count(result: Segmentation) -> None:
 
 
 @pytest.mark.parametrize("options", [*POLYGONS, *COMPONENTS], ids=repr)
-def test_formats_that_trace_refuse_outlines_that_are_too_long(monkeypatch: pytest.MonkeyPatch, options: AnswerOptions) -> None:
+def test_formats_that_trace_outlines_refuse_too_long_ones(monkeypatch: pytest.MonkeyPatch, options: AnswerOptions) -> None:
     monkeypatch.setattr(outline_length, "MAX_OUTLINE_EDGES", 10)
 
     with pytest.raises(ResponseTooLarge, match="limit is 10;"):
-        encoded(options.format, segmentation(RING), options)
+        encode_as(options.format, segmentation(RING), options)
 
 
 @pytest.mark.parametrize("name", ["json", "coco", "cvat", "labelstudio", "png"])
 def test_run_lengths_of_whole_classes_trace_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(outline_length, "MAX_OUTLINE_EDGES", 0)
 
-    assert encoded(name, segmentation(RING))
+    assert encode_as(name, segmentation(RING))

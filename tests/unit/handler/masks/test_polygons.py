@@ -29,7 +29,7 @@ def test_each_connected_part_is_a_polygon() -> None:
     assert [len(parts) for parts in polygons.values()] == [2]
 
 
-def test_segments_that_are_not_listed_have_no_polygons() -> None:
+def test_unlisted_segments_have_no_polygons() -> None:
     assert list(trace_polygons(find_objects(segmentation(RING), ALL))) == [1, 2]
 
 
@@ -44,8 +44,8 @@ def test_polygons_are_valid_and_cover_exactly_their_segments(result: Segmentatio
         parts = shapely.MultiPolygon([(part[0], part[1:]) for part in polygons[segment.id]])
         assert parts.is_valid
         assert parts.area == segment.pixels
-        drawn = features.rasterize([parts], out_shape=segments.size)
-        np.testing.assert_array_equal(drawn, segments.mask(segment))
+        rasterized = features.rasterize([parts], out_shape=segments.size)
+        np.testing.assert_array_equal(rasterized, segments.mask(segment))
 
 
 @pytest.mark.slow
@@ -57,10 +57,10 @@ def test_simplified_polygons_keep_their_parts_and_holes(result: Segmentation, op
 
     for segment_id, parts in simple.items():
         assert [len(part) for part in parts] == [len(part) for part in exact[segment_id]]
-        for part, before in zip(parts, exact[segment_id], strict=True):
+        for part, exact_part in zip(parts, exact[segment_id], strict=True):
             assert shapely.Polygon(part[0], part[1:]).is_valid
             assert shapely.Polygon(part[0]).exterior.is_ccw
-            outline = shapely.MultiLineString(before)
+            outline = shapely.MultiLineString(exact_part)
             assert shapely.covers(outline, shapely.MultiPoint([point for ring in part for point in ring]))
 
 
@@ -88,7 +88,7 @@ def shapes_of_label_studio(answer: Any, result: Segmentation) -> Shapes:
     return [(value["polygonlabels"][0], shapely.Polygon(np.array(value["points"]) / 100 * (width, height))) for value in values]
 
 
-FORMATS_OF_POLYGONS: dict[str, Callable[[Any, Segmentation], Shapes]] = {
+POLYGON_FORMATS: dict[str, Callable[[Any, Segmentation], Shapes]] = {
     "json": shapes_of_json,
     "geojson": shapes_of_geojson,
     "labelme": shapes_of_labelme,
@@ -97,39 +97,37 @@ FORMATS_OF_POLYGONS: dict[str, Callable[[Any, Segmentation], Shapes]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FORMATS_OF_POLYGONS)
+@pytest.mark.parametrize("name", POLYGON_FORMATS)
 @given(result=segmentations(), options=OPTIONS, tolerance=st.sampled_from([0.5, 1.0, 2.0, 4.0, 10.0]))
 def test_neighbours_neither_overlap_nor_leave_gaps(
     name: str, result: Segmentation, options: AnswerOptions, tolerance: float
 ) -> None:
     changes = {"format": name, "masks": "polygons"}
     exact, simple = (
-        FORMATS_OF_POLYGONS[name](answer(name, result, options.model_copy(update={**changes, "tolerance": chosen})), result)
-        for chosen in (0.0, tolerance)
+        POLYGON_FORMATS[name](answer(name, result, options.model_copy(update={**changes, "tolerance": value})), result)
+        for value in (0.0, tolerance)
     )
     polygons = [polygon for _, polygon in simple]
 
     assert all(polygon.is_valid for polygon in polygons)
-    together = shapely.union_all(polygons, grid_size=1e-4)
-    assert np.isclose(sum(polygon.area for polygon in polygons), together.area, atol=0.01)
+    union = shapely.union_all(polygons, grid_size=1e-4)
+    assert np.isclose(sum(polygon.area for polygon in polygons), union.area, atol=0.01)
     if name != "labelme":  # Its exact polygons run through pixel centres, and parts with holes are masks.
-        answered = shapely.union_all([polygon for _, polygon in exact], grid_size=1e-4)
-        gaps = [gap for gap in shapely.get_parts(answered.difference(together)) if gap.area > 0.01]
-        assert all(gap.distance(answered.boundary) < 1e-3 for gap in gaps)
+        exact_union = shapely.union_all([polygon for _, polygon in exact], grid_size=1e-4)
+        gaps = [gap for gap in shapely.get_parts(exact_union.difference(union)) if gap.area > 0.01]
+        assert all(gap.distance(exact_union.boundary) < 1e-3 for gap in gaps)
 
 
 def test_two_neighbours_share_their_simplified_border() -> None:
     y, x = np.mgrid[:200, :200]
     labels = np.where(x + 12 * np.sin(y / 9) + 5 * np.sin(y / 3.1) < 100, 1, 2)
-    together = {
-        key: shapely.Polygon(part[0]) for key, (part,) in trace_polygons(find_segments(segmentation(labels), ALL), 4.0).items()
-    }
-    alone = {key: shapely.Polygon(part[0]) for key, (part,) in trace_polygons(find_segments(segmentation(labels), ALL)).items()}
-    alone = {key: polygon.simplify(4) for key, polygon in alone.items()}
+    segments = find_segments(segmentation(labels), ALL)
+    shared = {key: shapely.Polygon(part[0]) for key, (part,) in trace_polygons(segments, 4.0).items()}
+    independent = {key: shapely.Polygon(part[0]).simplify(4) for key, (part,) in trace_polygons(segments).items()}
 
-    assert together[1].intersection(together[2]).area == 0
-    assert together[1].union(together[2]).area == 200 * 200
-    assert alone[1].intersection(alone[2]).area + 200 * 200 - alone[1].union(alone[2]).area > 20
+    assert shared[1].intersection(shared[2]).area == 0
+    assert shared[1].union(shared[2]).area == 200 * 200
+    assert independent[1].intersection(independent[2]).area + 200 * 200 - independent[1].union(independent[2]).area > 20
 
 
 def test_a_staircase_becomes_a_line() -> None:
@@ -144,17 +142,13 @@ def test_a_staircase_becomes_a_line() -> None:
 def test_json_polygons_follow_the_tolerance() -> None:
     result = segmentation(np.tri(30, dtype=int))
 
-    points = [
-        len(
-            answer("json", result, AnswerOptions(masks="polygons", tolerance=tolerance))["segments"][0]["mask"]["polygons"][0][
-                0
-            ]
-        )
+    exact, simple = (
+        answer("json", result, AnswerOptions(masks="polygons", tolerance=tolerance))["segments"][0]["mask"]["polygons"]
         for tolerance in (0.0, 1.0)
-    ]
+    )
 
-    assert points[0] > 60
-    assert points[1] < 8
+    assert len(exact[0][0]) > 60
+    assert len(simple[0][0]) < 8
 
 
 @pytest.mark.slow
@@ -162,8 +156,8 @@ def test_json_polygons_follow_the_tolerance() -> None:
 def test_pieces_without_holes_add_up_to_the_polygon(result: Segmentation, tolerance: float) -> None:
     for parts in trace_polygons(find_segments(result, ALL), tolerance).values():
         for part in parts:
-            whole = shapely.Polygon(part[0], part[1:])
+            polygon = shapely.Polygon(part[0], part[1:])
             pieces = [shapely.Polygon(ring) for ring in split_at_holes(part)]
             assert all(piece.is_valid for piece in pieces)
-            assert np.isclose(sum(piece.area for piece in pieces), whole.area)
-            assert np.isclose(shapely.union_all(pieces).symmetric_difference(whole).area, 0, atol=1e-6)
+            assert np.isclose(sum(piece.area for piece in pieces), polygon.area)
+            assert np.isclose(shapely.union_all(pieces).symmetric_difference(polygon).area, 0, atol=1e-6)

@@ -27,14 +27,14 @@ def two_colours() -> npt.NDArray[np.uint8]:
 
 
 @pytest.fixture
-def without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_pydensecrf(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("pydensecrf", "pydensecrf.densecrf"):
         monkeypatch.setitem(sys.modules, name, None)
 
 
-class TestWithTheExtra:
+class TestWithPydensecrf:
     @pytest.fixture(autouse=True)
-    def _extra(self) -> None:
+    def _require_pydensecrf(self) -> None:
         pytest.importorskip("pydensecrf")
 
     def test_an_edge_of_a_segment_moves_to_the_edge_in_the_image(self, two_colours: npt.NDArray[np.uint8]) -> None:
@@ -55,11 +55,11 @@ class TestWithTheExtra:
         assert marginals.dtype == np.float32
         np.testing.assert_allclose(marginals.sum(0), 1, atol=1e-5)
 
-    def test_without_pairwise_weights_the_interpolated_probabilities_come_back(self) -> None:
-        unary_alone = CrfSettings(bilateral_weight=0, gaussian_weight=0)
+    def test_without_pairwise_weights_probabilities_are_only_interpolated(self) -> None:
+        unary_only = CrfSettings(bilateral_weight=0, gaussian_weight=0)
         probabilities = np.array([[[0.9, 0.1]], [[0.1, 0.9]]], np.float32)
 
-        marginals = dense_crf(np.zeros((1, 4, 3), np.uint8), probabilities, unary_alone)
+        marginals = dense_crf(np.zeros((1, 4, 3), np.uint8), probabilities, unary_only)
 
         np.testing.assert_allclose(marginals[0], [[0.9, 0.7, 0.3, 0.1]], atol=1e-5)
 
@@ -71,7 +71,7 @@ class TestWithTheExtra:
         assert np.isfinite(marginals).all()
 
     @pytest.mark.parametrize(("scales", "tiles"), [((1.0,), 1), ((0.5,), 1), ((0.5, 2.0), 1), ((0.5, 1.0), 2)])
-    def test_it_runs_at_the_size_of_the_whole_image_at_scale_1(
+    def test_the_crf_runs_at_the_size_of_the_full_image_at_scale_1(
         self, two_colours: npt.NDArray[np.uint8], scales: tuple[float, ...], tiles: int
     ) -> None:
         options = InferenceOptions(scales=scales, flip=True, tiles=tiles, refine="crf")
@@ -81,14 +81,14 @@ class TestWithTheExtra:
     def test_the_mask_has_the_size_of_the_image(self) -> None:
         assert build_pipeline(HalvesEngine()).segment(np.zeros((100, 333, 3), np.uint8), CRF).label_map.shape == (100, 333)
 
-    def test_the_settings_decide_how_strong_it_is(self, two_colours: npt.NDArray[np.uint8]) -> None:
+    def test_the_settings_decide_the_strength(self, two_colours: npt.NDArray[np.uint8]) -> None:
         weak = InferenceSettings(crf=CrfSettings(bilateral_weight=0, gaussian_weight=0))
 
         result = build_pipeline(HalvesEngine(), inference=weak).segment(two_colours, CRF)
 
         np.testing.assert_array_equal(result.label_map[30], [0] * 32 + [1] * 32)
 
-    def test_json_and_png_report_the_seconds_it_took(self, two_colours: npt.NDArray[np.uint8]) -> None:
+    def test_json_and_png_report_the_seconds_of_refinement(self, two_colours: npt.NDArray[np.uint8]) -> None:
         image = encode(two_colours)
         seconds: dict[str, float] = {}
         requests = [SegmentationRequest(image, CRF, AnswerOptions(format=name)) for name in ("json", "png")]
@@ -102,7 +102,7 @@ class TestWithTheExtra:
         assert [report["method"] for report in reports] == ["crf", "crf"]
         assert reports[1]["seconds"] == round(seconds["refine"], 3)
 
-    def test_it_is_a_stage_of_its_own(self, two_colours: npt.NDArray[np.uint8]) -> None:
+    def test_refinement_is_a_separate_stage(self, two_colours: npt.NDArray[np.uint8]) -> None:
         stages: list[str] = []
 
         build_scheduler(HalvesEngine()).answer(
@@ -111,14 +111,14 @@ class TestWithTheExtra:
 
         assert stages == ["decode", "prepare", "network", "average", "refine", "label", "encode"]
 
-    def test_a_batch_changes_nothing_but_the_seconds(self, two_colours: npt.NDArray[np.uint8]) -> None:
+    def test_batching_changes_only_the_seconds(self, two_colours: npt.NDArray[np.uint8]) -> None:
         scheduler = build_scheduler(HalvesEngine())
         requests = [SegmentationRequest(encode(image), CRF) for image in (two_colours, two_colours[:, 8:])]
 
-        together = scheduler.answer(requests)
-        alone = [scheduler.answer([request])[0] for request in requests]
+        batched = scheduler.answer(requests)
+        single = [scheduler.answer([request])[0] for request in requests]
 
-        assert [without_seconds(outcome) for outcome in together] == [without_seconds(outcome) for outcome in alone]
+        assert [answer_without_refine(outcome) for outcome in batched] == [answer_without_refine(outcome) for outcome in single]
 
     def test_too_many_probabilities_are_refused_with_both_numbers_before_the_network_runs(
         self, two_colours: npt.NDArray[np.uint8]
@@ -134,8 +134,8 @@ class TestWithTheExtra:
         assert engine.batches == []
 
 
-@pytest.mark.usefixtures("without_the_extra")
-def test_without_the_extra_the_error_names_its_package_before_the_network_runs(two_colours: npt.NDArray[np.uint8]) -> None:
+@pytest.mark.usefixtures("without_pydensecrf")
+def test_without_pydensecrf_the_error_names_the_package_before_the_network_runs(two_colours: npt.NDArray[np.uint8]) -> None:
     engine = HalvesEngine()
 
     (outcome,) = build_scheduler(engine).answer([SegmentationRequest(encode(two_colours), inference=CRF)])
@@ -146,8 +146,8 @@ def test_without_the_extra_the_error_names_its_package_before_the_network_runs(t
     assert engine.batches == []
 
 
-@pytest.mark.usefixtures("without_the_extra")
-def test_without_the_extra_a_server_that_refines_by_default_does_not_start() -> None:
+@pytest.mark.usefixtures("without_pydensecrf")
+def test_without_pydensecrf_a_server_that_refines_by_default_does_not_start() -> None:
     with pytest.raises(RefinementUnavailable, match="pydensecrf2"):
         build_pipeline(HalvesEngine(), inference=InferenceSettings(refine="crf")).warm_up()
 
@@ -159,7 +159,7 @@ def test_an_unrefined_answer_has_no_refine_field(two_colours: npt.NDArray[np.uin
     assert "refine" not in json.loads(outcome.body)
 
 
-def without_seconds(outcome: object) -> dict[str, object]:
+def answer_without_refine(outcome: object) -> dict[str, object]:
     assert isinstance(outcome, EncodedResponse), outcome
     answer: dict[str, object] = json.loads(outcome.body)
     del answer["refine"]

@@ -39,7 +39,7 @@ def test_the_score_is_the_mean_probability_over_the_segment() -> None:
     assert background.score == pytest.approx(0.9375)
 
 
-def test_scores_are_those_of_the_interpolated_probabilities() -> None:
+def test_scores_average_the_interpolated_probabilities() -> None:
     logits = np.random.default_rng(2).normal(size=(3, 4, 5)).astype(np.float32)
     result = segment_by_logits(DecodedImage.from_pixels(blank(33, 29)), logits, LABELS)
     probabilities = reference(result.probabilities, (33, 29))
@@ -60,9 +60,9 @@ def test_segments_below_the_minimum_score_are_not_listed() -> None:
 def test_with_components_each_connected_part_is_a_segment_and_background_is_one() -> None:
     result = segmentation_of([[1, 0, 1, 1], [0, 0, 1, 0], [1, 2, 2, 0]])
 
-    found = segments_of(result, components=True)
+    parts = segments_of(result, components=True)
 
-    assert [(segment.label, segment.pixels, segment.bbox) for segment in found] == [
+    assert [(segment.label, segment.pixels, segment.bbox) for segment in parts] == [
         ("cat", 3, (2, 0, 2, 2)),
         ("dog", 2, (1, 2, 2, 1)),
         ("cat", 1, (0, 0, 1, 1)),
@@ -71,25 +71,25 @@ def test_with_components_each_connected_part_is_a_segment_and_background_is_one(
     ]
 
 
-class NameThatCounts(str):
-    """A class name that counts its comparisons without case."""
+class CountingName(str):
+    """A class name that counts its case-insensitive comparisons."""
 
-    compared = 0
+    casefold_calls = 0
 
     def casefold(self) -> str:
-        NameThatCounts.compared += 1
+        CountingName.casefold_calls += 1
         return super().casefold()
 
 
-def test_background_is_looked_up_once_however_many_segments_there_are() -> None:
-    names = tuple(map(NameThatCounts, ("road", "sky")))
+def test_background_is_looked_up_once_for_all_segments() -> None:
+    names = tuple(map(CountingName, ("road", "sky")))
     labels = np.indices((20, 20)).sum(0).astype(np.uint8) % 2
     result = Segmentation(None, labels, np.full((2, 1, 1), 0.5, np.float32), Labels(names, voc_palette(2)))
 
-    segments = find_objects(result, AnswerOptions(components=True))
+    objects = find_objects(result, AnswerOptions(components=True))
 
-    assert len(segments.items) == 400
-    assert NameThatCounts.compared == len(names)
+    assert len(objects.items) == 400
+    assert CountingName.casefold_calls == len(names)
 
 
 def blank(height: int, width: int) -> npt.NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from handler.answers import FORMATS
 from handler.labels import Labels
-from handler.masks import uncertainty as module
+from handler.masks import uncertainty
 from handler.masks.segmentation import Segmentation
 from handler.masks.uncertainty import MEASURES, interpolate_uncertainty
 from handler.options import AnswerOptions, ModelIdentity, Uncertainty
@@ -36,7 +36,7 @@ def uncertainty_of(result: Segmentation, measure: Uncertainty) -> npt.NDArray[An
         ("entropy", [0, round(255 * -(0.7 * np.log(0.7) + 0.2 * np.log(0.2) + 0.1 * np.log(0.1)) / np.log(3)), 255]),
     ],
 )
-def test_a_pixel_of_a_grid_point_has_its_uncertainty_times_255(measure: Uncertainty, levels: list[int]) -> None:
+def test_a_pixel_on_a_grid_point_has_its_uncertainty_times_255(measure: Uncertainty, levels: list[int]) -> None:
     points = np.array([[1, 0, 0], [0.7, 0.2, 0.1], [1 / 3, 1 / 3, 1 / 3]]).T[:, None]
 
     response = FORMATS["uncertainty"].encode(
@@ -48,7 +48,7 @@ def test_a_pixel_of_a_grid_point_has_its_uncertainty_times_255(measure: Uncertai
     assert np.asarray(picture).tolist() == [levels]
 
 
-def test_between_two_certain_points_of_different_classes_it_rises_to_1() -> None:
+def test_uncertainty_rises_between_certain_points_of_different_classes() -> None:
     row = uncertainty_of(segmentation_of(np.eye(3)[:, None, :2], (1, 8)), "margin")[0]
 
     # Half-pixel centres: the second class has 0, 0, 0.125, 0.375, … of the weight.
@@ -57,7 +57,7 @@ def test_between_two_certain_points_of_different_classes_it_rises_to_1() -> None
 
 @pytest.mark.parametrize("measure", MEASURES)
 @given(grid=st.tuples(st.integers(1, 4), st.integers(1, 4)), pixels=st.tuples(st.integers(1, 16), st.integers(1, 16)))
-def test_up_to_four_pixels_a_cell_it_is_that_of_the_interpolated_probabilities(
+def test_up_to_four_pixels_per_cell_the_interpolated_probabilities_count(
     measure: Uncertainty, grid: tuple[int, int], pixels: tuple[int, int]
 ) -> None:
     (rows, columns), (height, width) = grid, pixels
@@ -71,13 +71,13 @@ def test_up_to_four_pixels_a_cell_it_is_that_of_the_interpolated_probabilities(
     np.testing.assert_allclose(values, MEASURES[measure](interpolated.numpy()), atol=1e-4)
 
 
-def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strips_do_not_change_the_uncertainty(monkeypatch: pytest.MonkeyPatch) -> None:
     probabilities = np.random.default_rng(0).dirichlet([0.5] * 3, (7, 9)).transpose(2, 0, 1)
-    whole = uncertainty_of(segmentation_of(probabilities, (130, 90)), "entropy")
+    expected = uncertainty_of(segmentation_of(probabilities, (130, 90)), "entropy")
 
-    monkeypatch.setattr(module, "_VALUES_AT_ONCE", 200)
-    monkeypatch.setattr(module, "_PIXELS_AT_ONCE", 300)
+    monkeypatch.setattr(uncertainty, "_VALUES_AT_ONCE", 200)
+    monkeypatch.setattr(uncertainty, "_PIXELS_AT_ONCE", 300)
 
-    np.testing.assert_array_equal(uncertainty_of(segmentation_of(probabilities, (130, 90)), "entropy"), whole)
-    assert whole.shape == (130, 90)
-    assert 0 <= whole.min() <= whole.max() <= 1 + 1e-6
+    np.testing.assert_array_equal(uncertainty_of(segmentation_of(probabilities, (130, 90)), "entropy"), expected)
+    assert expected.shape == (130, 90)
+    assert 0 <= expected.min() <= expected.max() <= 1 + 1e-6

@@ -71,12 +71,12 @@ def test_a_line_with_fewer_pixels_than_points_takes_the_winners_at_the_pixels_ce
     assert label_line([[1, 0, 0], [0, 0, 1], [0, 9, 0], [0, 0, 1], [4, 0, 0]], 2) == [2, 0]
 
 
-def test_a_class_that_is_ruled_out_by_minus_infinity_never_wins() -> None:
-    out = float("-inf")
+def test_a_class_with_minus_infinity_never_wins() -> None:
+    minus_infinity = float("-inf")
 
-    assert label_line([[1, out, 0], [0, out, 1]], 4) == [0, 0, 2, 2]
-    assert label_line([[out, 0], [1, 0]], 10) == [1, 1, 1, 1, 1, 1, 1, 0, 0, 0]
+    assert label_line([[1, minus_infinity, 0], [0, minus_infinity, 1]], 4) == [0, 0, 2, 2]
+    assert label_line([[minus_infinity, 0], [1, 0]], 10) == [1, 1, 1, 1, 1, 1, 1, 0, 0, 0]
 
 
-def test_nan_scores_still_get_some_label() -> None:
+def test_nan_scores_get_some_label() -> None:
     assert len(label_line([[float("nan"), 0, 1], [0, 1, float("inf")], [1, float("-inf"), 0]], 12)) == 12

@@ -43,13 +43,13 @@ def linear_engine() -> TorchEngine:
     classifier.weight.data = torch.from_numpy(WEIGHTS)[..., None, None]
     network.backbone = MeanColours()
     network.classifier = classifier  # type: ignore[assignment]
-    described = metadata(normalization={"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)})
-    return TorchEngine(Checkpoint(network, described), EngineOptions())
+    model_metadata = metadata(normalization={"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)})
+    return TorchEngine(Checkpoint(network, model_metadata), EngineOptions())
 
 
 def pipeline(engine: Engine) -> Pipeline:
-    described = metadata(resize=ResizePolicy(side="long", size=64))
-    return Pipeline(engine, described, ModelIdentity("m", "1"), Limits())
+    model_metadata = metadata(resize=ResizePolicy(side="long", size=64))
+    return Pipeline(engine, model_metadata, ModelIdentity("m", "1"), Limits())
 
 
 @pytest.fixture(scope="module")
@@ -71,32 +71,32 @@ def colours() -> RGBImage:
 
 
 @pytest.mark.parametrize("class_index", [0, 1])
-def test_the_map_is_what_the_paper_says(colours: RGBImage, class_index: int) -> None:
+def test_the_map_follows_the_paper(colours: RGBImage, class_index: int) -> None:
     features = colours[::CELL, ::CELL].transpose(2, 0, 1) / 127.5 - 1
     logits = np.einsum("kc,chw->khw", WEIGHTS, features)
-    won = logits.argmax(0) == class_index
+    winning_cells = logits.argmax(0) == class_index
     # The sum of a class's logits over M has the gradient w_c in each cell of M, none elsewhere; alpha_c is its mean.
-    alpha = WEIGHTS[class_index] * won.mean()
+    alpha = WEIGHTS[class_index] * winning_cells.mean()
     activation = np.maximum(np.einsum("c,chw->hw", alpha, features), 0)
 
     result = pipeline(linear_engine()).explanation(colours, class_index)
 
     np.testing.assert_allclose(result.heat, activation / activation.max(), atol=1e-6)
     assert result.heat.dtype == np.float32
-    assert (result.class_index, result.label, result.cells) == (class_index, CLASSES[class_index], won.sum())
+    assert (result.class_index, result.label, result.cells) == (class_index, CLASSES[class_index], winning_cells.sum())
 
 
 def test_only_the_cells_that_the_class_wins_are_explained(colours: RGBImage) -> None:
-    seen: list[Region] = []
+    regions: list[Region] = []
 
     def choose(logits: npt.NDArray[np.float32]) -> Region:
-        seen.append(Region(1, logits.argmax(0) == 1))
-        return seen[0]
+        regions.append(Region(1, logits.argmax(0) == 1))
+        return regions[0]
 
     region, activation = linear_engine().class_activation(colours, choose)
 
     np.testing.assert_array_equal(region.winning_cells, [[False, True, False, False]] * 4)
-    assert region is seen[0]
+    assert region is regions[0]
     # 4 of 16 cells; green is 1 and blue is -1 there.
     np.testing.assert_allclose(activation[:, 1], 0.25 * 1.5, rtol=1e-6)
 
@@ -110,7 +110,7 @@ def test_a_class_that_wins_nowhere_is_explained_over_the_whole_grid() -> None:
     assert result.heat.tolist() == [[1] * 4] * 2 + [[0] * 4] * 2
 
 
-def test_where_nothing_speaks_for_a_class_the_map_is_zero(colours: RGBImage) -> None:
+def test_without_evidence_for_a_class_the_map_is_zero(colours: RGBImage) -> None:
     result = pipeline(linear_engine()).explanation(colours, CLASSES.index("dog"))
 
     np.testing.assert_array_equal(result.heat, np.zeros((4, 4), np.float32))
@@ -120,7 +120,7 @@ def test_where_nothing_speaks_for_a_class_the_map_is_zero(colours: RGBImage) -> 
     ("winners", "expected"),
     [([1, 2, 2, 0, 0, 0], 2), ([0, 0, 0, 0, 0, 1], 1), ([0, 0], 0), ([1, 1, 2, 2], 1)],
 )
-def test_unasked_the_class_seen_most_is_explained_and_background_last(winners: list[int], expected: int) -> None:
+def test_by_default_the_largest_class_is_explained_and_background_last(winners: list[int], expected: int) -> None:
     logits = np.eye(3, dtype=np.float32)[:, winners][:, None]
 
     region = choose_region(logits, class_index=None, background=0)
@@ -135,7 +135,7 @@ def test_without_a_background_every_class_counts() -> None:
     assert choose_region(logits, class_index=None, background=None).class_index == 0
 
 
-def test_scaling_leaves_a_map_of_zeros() -> None:
+def test_scaling_keeps_a_map_of_zeros() -> None:
     assert scale_to_unit(np.zeros((1, 2), np.float32)).tolist() == [[0, 0]]
     assert scale_to_unit(np.array([[1, 4]], np.float32)).tolist() == [[0.25, 1]]
 
@@ -146,17 +146,17 @@ def test_a_class_that_does_not_exist_is_refused(class_index: int) -> None:
         pipeline(linear_engine()).explanation(noise(64, 64), class_index)
 
 
-def test_an_engine_without_gradients_says_so() -> None:
+def test_an_engine_without_gradients_refuses_explanations() -> None:
     engine = MirrorEngine()
 
-    with pytest.raises(ExplanationUnavailable, match=r"'test'.*'engine: torch'") as refusal:
+    with pytest.raises(ExplanationUnavailable, match=r"'test'.*'engine: torch'") as error:
         pipeline(engine).explanation(noise(64, 64))
-    assert refusal.value.status == 501
+    assert error.value.status == 501
     assert engine.batches == []
 
 
 @pytest.mark.slow
-def test_the_cat_is_hotter_than_what_is_around_it(default_pipeline: Pipeline, chelsea: RGBImage) -> None:
+def test_the_cat_is_hotter_than_its_surroundings(default_pipeline: Pipeline, chelsea: RGBImage) -> None:
     cat = default_pipeline.segment(chelsea).probabilities.argmax(0) == default_pipeline.labels.names.index("cat")
 
     result = default_pipeline.explanation(chelsea)
@@ -175,11 +175,11 @@ def test_an_explanation_changes_no_bit_of_later_answers(default_pipeline: Pipeli
     assert default_pipeline.segment(chelsea).probabilities.tobytes() == before
 
 
-def test_nothing_of_an_explanation_is_left_in_the_network() -> None:
+def test_an_explanation_leaves_nothing_in_the_network() -> None:
     network = build_model(metadata().model)
     engine = TorchEngine(Checkpoint(network, metadata()), EngineOptions())
     inputs: list[weakref.ref[Tensor]] = []
-    network.last_features_reader.register_forward_pre_hook(lambda _, given: inputs.append(weakref.ref(given[0])))
+    network.last_features_reader.register_forward_pre_hook(lambda _, args: inputs.append(weakref.ref(args[0])))
 
     engine.class_activation(noise(64, 64), lambda logits: Region(1, logits.argmax(0) == 1))
 

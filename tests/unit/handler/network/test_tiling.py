@@ -60,12 +60,12 @@ def test_a_tile_is_its_part_of_the_resized_image(height: int, width: int, count:
     size = network_size(policy, (height, width), scale)
     last = resize_tile(DecodedImage.from_pixels(image), list_tiles(count)[-1], size)
     rows, columns, _ = last.shape
-    parts = Fraction(3 * count + 1, 4)
+    tile_sides = Fraction(3 * count + 1, 4)
 
-    whole = Image.fromarray(image).resize((int(columns * parts), int(rows * parts)), Image.Resampling.BILINEAR)
+    resized = Image.fromarray(image).resize((int(columns * tile_sides), int(rows * tile_sides)), Image.Resampling.BILINEAR)
 
     # Pillow rounds to integers after the rows and after the columns, not always to the same one.
-    np.testing.assert_allclose(last, np.asarray(whole, int)[-rows:, -columns:], atol=2)
+    np.testing.assert_allclose(last, np.asarray(resized, int)[-rows:, -columns:], atol=2)
 
 
 def test_weights_fall_and_rise_linearly_where_tiles_overlap() -> None:
@@ -79,7 +79,7 @@ def test_weights_fall_and_rise_linearly_where_tiles_overlap() -> None:
 
 
 @given(grids, counts, st.integers(0, 99))
-def test_blended_probabilities_of_a_place_are_one_together(grid: tuple[int, int], count: int, seed: int) -> None:
+def test_blended_probabilities_sum_to_1(grid: tuple[int, int], count: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     tiles = [Tile(row, column, count) for row in range(count) for column in range(count)]
 
@@ -90,21 +90,21 @@ def test_blended_probabilities_of_a_place_are_one_together(grid: tuple[int, int]
 
 
 @given(st.tuples(st.integers(1, 5), st.integers(1, 5)), st.sampled_from([1, 2, 3, 4, 5]), st.integers(0, 99))
-def test_what_tiles_agree_on_comes_back_exactly(size: tuple[int, int], count: int, seed: int) -> None:
+def test_values_that_tiles_agree_on_are_reproduced_exactly(size: tuple[int, int], count: int, seed: int) -> None:
     """This holds if a tile's cells coincide with those of the common grid, as they do if their number is a multiple of four."""
-    parts = 3 * count + 1
+    quarters = 3 * count + 1
     rows, columns = size
-    whole = np.random.default_rng(seed).random((2, rows * parts, columns * parts), dtype=np.float32)
+    probabilities = np.random.default_rng(seed).random((2, rows * quarters, columns * quarters), dtype=np.float32)
 
     blended = blend(
         {
-            Tile(row, column, count): whole[:, 3 * row * rows :, 3 * column * columns :][:, : 4 * rows, : 4 * columns]
+            Tile(row, column, count): probabilities[:, 3 * row * rows :, 3 * column * columns :][:, : 4 * rows, : 4 * columns]
             for row in range(count)
             for column in range(count)
         }
     )
 
-    np.testing.assert_allclose(blended, whole, atol=1e-6)
+    np.testing.assert_allclose(blended, probabilities, atol=1e-6)
 
 
 @given(grids, counts)
@@ -113,5 +113,5 @@ def test_the_common_grid_is_no_coarser_than_a_tiles(grid: tuple[int, int], count
 
     blended = blend({tile: np.ones((1, *grid), np.float32) for tile in tiles})
 
-    for cells, common in zip(grid, blended.shape[1:], strict=True):
-        assert common >= cells * (3 * count + 1) / 4 > common - 1
+    for cells, common_cells in zip(grid, blended.shape[1:], strict=True):
+        assert common_cells >= cells * (3 * count + 1) / 4 > common_cells - 1

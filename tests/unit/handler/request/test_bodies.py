@@ -17,7 +17,7 @@ IMAGE = b"\x89PNG an image"
 BASE64 = base64.b64encode(IMAGE).decode()
 
 
-def read_call(fields: dict[str, Any]) -> Instance:
+def read_instance(fields: dict[str, Any]) -> Instance:
     (instance,) = read_envelope(fields, ModelIdentity("m", "1")).instances()
     return instance
 
@@ -29,11 +29,11 @@ def read_call(fields: dict[str, Any]) -> Instance:
     ids=["bytes", "bytearray", "base64", "data URI", "data URI as bytes"],
 )
 def test_an_image_is_bytes_base64_or_a_data_uri_in_any_of_its_fields(field: str, value: object) -> None:
-    assert read_call({field: value}) == Instance(IMAGE, {})
+    assert read_instance({field: value}) == Instance(IMAGE, {})
 
 
-def test_an_image_in_json_may_be_written_as_clients_of_tensorflow_serving_do() -> None:
-    assert read_call({"body": {"data": {"b64": BASE64}}}) == Instance(IMAGE, {})
+def test_json_accepts_images_in_the_form_of_tensorflow_serving() -> None:
+    assert read_instance({"body": {"data": {"b64": BASE64}}}) == Instance(IMAGE, {})
 
 
 @given(st.binary(min_size=1), st.sampled_from(["", "data:image/jpeg;base64,", "data:;base64,"]))
@@ -44,10 +44,10 @@ def test_base64_may_be_broken_into_lines(image: bytes, prefix: str) -> None:
 @pytest.mark.parametrize(
     "wrap", [lambda body: body, lambda body: json.dumps(body).encode(), lambda body: b" \n" + json.dumps(body).encode()]
 )
-def test_a_json_body_is_a_form_in_other_words_whatever_type_it_is_sent_as(wrap: Any) -> None:
+def test_a_json_body_is_read_like_a_form_whatever_its_content_type(wrap: Any) -> None:
     fields = {"body": wrap({"data": BASE64, "format": "png", "options": {"alpha": 0.25}})}
 
-    assert read_call(fields) == Instance(IMAGE, {"format": "png", "alpha": 0.25})
+    assert read_instance(fields) == Instance(IMAGE, {"format": "png", "alpha": 0.25})
 
 
 LONG = IMAGE * 4
@@ -59,8 +59,8 @@ TEXT = base64.b64encode(LONG)
     [TEXT, bytearray(TEXT), base64.encodebytes(LONG), b"\r\n" + TEXT + b"\n", b"DATA:image/jpeg;base64," + TEXT],
     ids=["bytes", "bytearray", "lines", "line breaks around", "data URI"],
 )
-def test_base64_may_come_as_bytes_as_in_the_field_of_a_form(value: bytes) -> None:
-    assert read_call({"data": value}) == Instance(LONG, {})
+def test_base64_is_accepted_as_bytes_as_in_a_form_field(value: bytes) -> None:
+    assert read_instance({"data": value}) == Instance(LONG, {})
 
 
 @given(st.binary(min_size=26), st.booleans(), st.booleans())
@@ -71,10 +71,10 @@ def test_base64_in_an_urlencoded_form_may_have_lost_its_pluses(image: bytes, lin
     assert image_bytes("data", b"data:;base64," + text if uri else text) == image
 
 
-@pytest.mark.parametrize("value", [TEXT[:-1], b"A" * 33], ids=["cut", "of no length"])
-def test_bytes_of_nothing_but_base64_are_not_called_an_image(value: bytes) -> None:
+@pytest.mark.parametrize("value", [TEXT[:-1], b"A" * 33], ids=["truncated", "impossible length"])
+def test_invalid_base64_bytes_are_not_taken_for_an_image(value: bytes) -> None:
     with pytest.raises(InvalidRequest, match=r"the image in 'data' is not base64 \(.*\); it begins"):
-        read_call({"data": value})
+        read_instance({"data": value})
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_bytes_of_nothing_but_base64_are_not_called_an_image(value: bytes) -> No
     [b"P3\n2 2\n255\n" + b"0 0 0\n" * 40, b"BM" + bytes(40), b"AAAA" + b" " * 1_000_000 + b"\0"],
     ids=["PPM", "BMP", "spaces"],
 )
-def test_a_file_that_is_nearly_text_is_a_file(file: bytes) -> None:
-    assert read_call({"body": file}).image == file
+def test_a_text_like_image_file_is_not_taken_for_base64(file: bytes) -> None:
+    assert read_instance({"body": file}).image == file
 
 
 @pytest.mark.parametrize("name", ["file", "photo", "upload[0]", "image_bytes", "", "DATA"])
@@ -92,21 +92,21 @@ def test_a_file_that_is_nearly_text_is_a_file(file: bytes) -> None:
     [b"\xff\xd8 a file", bytearray(b"a\0"), TEXT, TEXT.decode(), f"data:;base64,{BASE64}", {"b64": BASE64}, b"text " * 50],
     ids=["bytes", "bytearray", "base64 bytes", "base64", "data URI", "b64", "a long text file"],
 )
-def test_the_only_field_of_a_file_is_the_image_whatever_its_name(name: str, value: Any) -> None:
-    call = read_call({name: value, "format": b"png", "Classes": b"cat" * 40, "options": b'{"flip": true}'})
+def test_the_only_file_field_is_the_image_whatever_its_name(name: str, value: Any) -> None:
+    instance = read_instance({name: value, "format": b"png", "Classes": b"cat" * 40, "options": b'{"flip": true}'})
 
-    assert call.image == image_bytes(name, value)
-    assert call.fields == {"format": "png", "Classes": "cat" * 40, "flip": True}
+    assert instance.image == image_bytes(name, value)
+    assert instance.fields == {"format": "png", "Classes": "cat" * 40, "flip": True}
 
 
-def test_two_fields_of_files_are_two_images() -> None:
+def test_two_file_fields_are_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"more than one image in the request, in the fields 'a', 'b'; send one"):
-        read_call({"a": b"\xff\xd8", "b": b"\xff\xd8"})
+        read_instance({"a": b"\xff\xd8", "b": b"\xff\xd8"})
 
 
 def test_a_misspelt_option_is_not_an_image() -> None:
     with pytest.raises(InvalidRequest, match=r"no image in the request; the fields sent are 'formt', 'clases'"):
-        read_call({"formt": b"png", "clases": "cat"})
+        read_instance({"formt": b"png", "clases": "cat"})
 
 
 @pytest.mark.parametrize(
@@ -120,24 +120,24 @@ def test_a_misspelt_option_is_not_an_image() -> None:
         ({}, {}),
     ],
 )
-def test_options_are_an_object_or_json_text_of_one(options: object, expected: dict[str, object]) -> None:
-    assert read_call({"data": IMAGE, "options": options}).fields == expected
+def test_options_are_an_object_or_its_json_text(options: object, expected: dict[str, object]) -> None:
+    assert read_instance({"data": IMAGE, "options": options}).fields == expected
 
 
-def test_a_field_goes_before_the_same_in_options() -> None:
+def test_a_field_overrides_the_same_key_in_options() -> None:
     assert read_options({"format": b"png", "options": {"format": "npz", "flip": True}}) == {"format": "png", "flip": True}
 
 
 @pytest.mark.parametrize("value", [bytearray("träd".encode()), "träd"])
 def test_fields_of_a_form_are_text(value: object) -> None:
-    fields = read_call({"data": IMAGE, "classes": value}).fields
+    fields = read_instance({"data": IMAGE, "classes": value}).fields
 
     assert fields == {"classes": "träd"}
     assert isinstance(fields["classes"], Text)
 
 
 def test_strings_in_json_are_not_text() -> None:
-    fields = read_call({"body": {"data": BASE64, "classes": "cat", "options": {"format": "png"}}, "masks": b"none"}).fields
+    fields = read_instance({"body": {"data": BASE64, "classes": "cat", "options": {"format": "png"}}, "masks": b"none"}).fields
 
     assert {name for name, value in fields.items() if isinstance(value, Text)} == {"masks"}
 
@@ -171,11 +171,11 @@ def test_strings_in_json_are_not_text() -> None:
         ({"data": "nöt base64" * 100}, r"the image in 'data' is not base64 \(.{1,100}\); it begins '.{40}'$"),
     ],
 )
-def test_a_call_without_exactly_one_image_is_refused_briefly(fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidRequest, match=message) as caught:
-        read_call(fields)
+def test_a_request_without_exactly_one_image_is_refused_briefly(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message) as error:
+        read_instance(fields)
 
-    assert len(str(caught.value)) < 500
+    assert len(str(error.value)) < 500
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_malformed_options_are_refused(fields: dict[str, object], message: str) 
 
 
 @pytest.mark.parametrize("body", [IMAGE, b"", b"[1]", b'{"a": ', b"{" * 100_000, b'{"a": "\xff"}', [1], None, "text"])
-def test_a_body_that_is_no_json_object_is_told_from_one(body: object) -> None:
+def test_anything_but_a_json_object_is_not_a_json_body(body: object) -> None:
     assert json_body({"body": body}) is None
 
 
@@ -205,12 +205,12 @@ def test_a_body_that_is_no_json_object_is_told_from_one(body: object) -> None:
         [b"", b"{", b"[", b"\0[", b"[\0", b"\0\0\0{", b"\xef\xbb\xbf[", b"\xff\xfe", b"\xfe\xff", b"data:", b" \n{"]
     ),
 )
-def test_bytes_are_an_image_unless_they_begin_like_text(rest: bytes, start: bytes) -> None:
-    body = start + rest
+def test_bytes_are_an_image_unless_they_begin_like_text(tail: bytes, start: bytes) -> None:
+    body = start + tail
     begins_like_text = re.match(rb"(\xef\xbb\xbf)?[ \t\r\n]*[\[{]|\xff\xfe|\xfe\xff|(?i:data:)", body)
 
     try:
-        assert read_call({"body": body}).image == body
+        assert read_instance({"body": body}).image == body
     except InvalidRequest:
         assert begins_like_text
     else:

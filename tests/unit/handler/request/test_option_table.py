@@ -1,4 +1,4 @@
-"""The table of options is complete, and knows the server's settings."""
+"""The table of options is complete and follows the server's settings."""
 
 import json
 import math
@@ -31,7 +31,7 @@ def table(**settings: object) -> Mapping[str, Option]:
     return option_table(HandlerSettings.parse(settings, source="model-config.yaml"), LABELS)
 
 
-def refusal(option: Option, value: Any) -> str | None:
+def error_message(option: Option, value: Any) -> str | None:
     try:
         option.parse(value)
     except InvalidOption as error:
@@ -39,25 +39,25 @@ def refusal(option: Option, value: Any) -> str | None:
     return None
 
 
-def test_every_field_of_a_requests_values_is_an_option_and_no_other() -> None:
+def test_options_are_exactly_the_fields_of_the_request_models() -> None:
     fields = [*InferenceOptions.model_fields, *AnswerOptions.model_fields]
 
     assert sorted(table()) == sorted(fields)
     assert len(set(fields)) == len(fields)
 
 
-def test_every_option_of_an_answer_but_its_format_and_the_images_name_has_a_default_in_the_settings() -> None:
+def test_settings_have_defaults_for_answer_options_except_format_and_image_name() -> None:
     assert set(AnswerSettings.model_fields) == set(AnswerOptions.model_fields) - {"format", "image_name"}
 
 
-def test_without_settings_the_defaults_are_those_of_the_values() -> None:
+def test_without_settings_the_defaults_come_from_the_request_models() -> None:
     values = {**InferenceOptions().model_dump(), **AnswerOptions().model_dump()}
 
     assert {name: option.default for name, option in table().items()} == values
     assert default_answer(HandlerSettings(), LABELS) == AnswerOptions()
 
 
-def test_the_settings_defaults_are_the_options() -> None:
+def test_defaults_come_from_the_settings() -> None:
     inference = {"scales": [0.5, 1], "flip": True, "tiles": 2, "refine": "crf", "bands": [4, 3, 2], "range": "auto"}
     answer = {
         "masks": "png",
@@ -76,13 +76,13 @@ def test_the_settings_defaults_are_the_options() -> None:
     assert defaults == {**inference, **answer, **fixed, "scales": (0.5, 1), "classes": (1, 2), "bands": (4, 3, 2)}
 
 
-def test_the_shipped_configuration_says_what_the_code_would_do_without_it() -> None:
-    shipped = yaml.safe_load((ROOT / "handler" / "model-config.yaml").read_text())["handler"]
+def test_the_shipped_configuration_equals_the_default_settings() -> None:
+    shipped_settings = yaml.safe_load((ROOT / "handler" / "model-config.yaml").read_text())["handler"]
 
-    assert HandlerSettings.parse(shipped, source="model-config.yaml").answer == HandlerSettings().answer
+    assert HandlerSettings.parse(shipped_settings, source="model-config.yaml").answer == HandlerSettings().answer
 
 
-def test_a_class_that_the_model_does_not_have_stops_the_start() -> None:
+def test_an_unknown_default_class_prevents_the_start() -> None:
     settings = HandlerSettings.parse({"answer": {"classes": ["horse"]}}, source="model-config.yaml")
 
     with pytest.raises(ConfigurationError, match=r"'answer\.classes': there is no class 'horse' \(known: background, cat, dog"):
@@ -107,11 +107,11 @@ def test_an_error_names_option_value_and_this_servers_limits(
 ) -> None:
     if (name, value) == ("flip", True):
         return
-    with pytest.raises(InvalidOption) as caught:
+    with pytest.raises(InvalidOption) as error:
         table(**settings)[name].parse(value)
 
-    assert str(caught.value).startswith(f"option {name!r}: ")
-    assert str(caught.value).endswith(f" (allowed: {allowed})")
+    assert str(error.value).startswith(f"option {name!r}: ")
+    assert str(error.value).endswith(f" (allowed: {allowed})")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_an_error_says_what_is_wrong(name: str, value: Any, message: str) -> Non
         table()[name].parse(value)
 
 
-def test_a_value_of_any_length_is_refused_at_once() -> None:
+def test_an_extremely_long_value_is_refused() -> None:
     for name, option in table().items():
         with pytest.raises(InvalidOption, match=f"^option '{name}': .*1,000,000 characters.* 100,000$"):
             option.parse("1" * 1_000_000)
@@ -156,7 +156,7 @@ def test_a_value_of_any_length_is_refused_at_once() -> None:
 
 @pytest.mark.parametrize("names", [LABELS.names, ("all", "7", "träd"), tuple(map(str, range(300)))])
 @pytest.mark.parametrize("answer", [{}, {"classes": [1]}])
-def test_every_default_is_a_value_of_its_option_and_of_its_schema(names: tuple[str, ...], answer: dict[str, object]) -> None:
+def test_every_default_is_valid_for_its_option_and_schema(names: tuple[str, ...], answer: dict[str, object]) -> None:
     settings = HandlerSettings.parse({"answer": answer, "inference": {"scales": [0.5, 1]}}, source="model-config.yaml")
     options = option_table(settings, Labels(names, voc_palette(len(names))))
 
@@ -170,7 +170,7 @@ def test_every_default_is_a_value_of_its_option_and_of_its_schema(names: tuple[s
 @pytest.mark.parametrize("name", [*InferenceOptions.model_fields, *AnswerOptions.model_fields])
 @given(value=ANY_JSON)
 def test_a_published_schema_accepts_exactly_what_the_parser_accepts(name: str, value: Any) -> None:
-    message = refusal(OPTIONS[name], value)
+    message = error_message(OPTIONS[name], value)
 
     assert (message is None) == VALIDATORS[name].is_valid(value)
     assert len(message or "") < 1_500

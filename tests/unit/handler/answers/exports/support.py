@@ -33,24 +33,24 @@ def segmentation(rows: Any, classes: int = 3, *, background: bool = True) -> Seg
 
 @st.composite
 def segmentations(draw: st.DrawFn) -> Segmentation:
-    """Draw 1 to 40 pixels each way, from noise to a single class, with few classes or more than 8 bits can hold."""
+    """Draw label maps of 1 to 40 pixels per side: noise to a single class, few classes or more than 8 bits hold."""
     height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     classes = draw(st.sampled_from([1, 2, 3, 6, 300]))
-    grain = draw(st.sampled_from([1, 1, 2, 5, 40]))
+    block_size = draw(st.sampled_from([1, 1, 2, 5, 40]))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    coarse = random.integers(0, classes, (-(-height // grain), -(-width // grain)))
-    labels = coarse.repeat(grain, axis=0).repeat(grain, axis=1)[:height, :width]
+    blocks = random.integers(0, classes, (-(-height // block_size), -(-width // block_size)))
+    labels = blocks.repeat(block_size, axis=0).repeat(block_size, axis=1)[:height, :width]
     return segmentation(labels, classes, background=draw(st.booleans()))
 
 
-def encoded(name: str, result: Segmentation, options: AnswerOptions | None = None) -> bytes:
+def encode_as(name: str, result: Segmentation, options: AnswerOptions | None = None) -> bytes:
     """Encode `result` as format `name`."""
     return FORMATS[name].encode(result, MODEL, options or AnswerOptions()).body
 
 
 def answer(name: str, result: Segmentation, options: AnswerOptions | None = None) -> Any:
     """Encode `result` as format `name` and parse the JSON."""
-    return json.loads(encoded(name, result, options))
+    return json.loads(encode_as(name, result, options))
 
 
 def assert_masks(labelled_masks: list[tuple[str, Mask]], result: Segmentation, options: AnswerOptions | None = None) -> None:
@@ -59,6 +59,6 @@ def assert_masks(labelled_masks: list[tuple[str, Mask]], result: Segmentation, o
     assert [label for label, _ in labelled_masks] == [segment.label for segment in segments.items]
     for (_, mask), segment in zip(labelled_masks, segments.items, strict=True):
         np.testing.assert_array_equal(mask, segments.mask(segment))
-    covered = sum((mask.astype(int) for _, mask in labelled_masks), np.zeros(segments.size, int))
+    coverage = sum((mask.astype(int) for _, mask in labelled_masks), np.zeros(segments.size, int))
     background = result.labels.background
-    np.testing.assert_array_equal(covered, np.ones(segments.size) if background is None else result.label_map != background)
+    np.testing.assert_array_equal(coverage, np.ones(segments.size) if background is None else result.label_map != background)

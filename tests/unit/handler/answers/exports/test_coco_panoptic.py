@@ -11,10 +11,10 @@ from PIL import Image
 
 from handler.masks.segmentation import Segmentation
 from handler.options import AnswerOptions
-from tests.unit.handler.answers.exports.support import OPTIONS, RING, assert_masks, encoded, segmentation, segmentations
+from tests.unit.handler.answers.exports.support import OPTIONS, RING, assert_masks, encode_as, segmentation, segmentations
 
 
-def unpacked(body: bytes) -> tuple[dict[str, Any], npt.NDArray[np.uint32]]:
+def unpack(body: bytes) -> tuple[dict[str, Any], npt.NDArray[np.uint32]]:
     """Return the JSON, and the ids from the formula of panopticapi's `rgb2id`."""
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         assert archive.testzip() is None
@@ -26,7 +26,7 @@ def unpacked(body: bytes) -> tuple[dict[str, Any], npt.NDArray[np.uint32]]:
 
 
 def test_a_segment_has_an_id_a_category_and_a_size() -> None:
-    annotations, ids = unpacked(encoded("coco_panoptic", segmentation(RING)))
+    annotations, ids = unpack(encode_as("coco_panoptic", segmentation(RING)))
 
     assert annotations["annotations"] == [
         {
@@ -43,7 +43,7 @@ def test_a_segment_has_an_id_a_category_and_a_size() -> None:
 
 def test_classes_are_stuff_and_components_are_things() -> None:
     for components in (False, True):
-        annotations, _ = unpacked(encoded("coco_panoptic", segmentation(RING), AnswerOptions(components=components)))
+        annotations, _ = unpack(encode_as("coco_panoptic", segmentation(RING), AnswerOptions(components=components)))
 
         assert [(item["name"], item["isthing"], item["color"]) for item in annotations["categories"]] == [
             ("class 1", int(components), [128, 0, 0]),
@@ -52,12 +52,12 @@ def test_classes_are_stuff_and_components_are_things() -> None:
 
 
 def test_equal_answers_are_equal_bytes() -> None:
-    assert encoded("coco_panoptic", segmentation(RING)) == encoded("coco_panoptic", segmentation(RING))
+    assert encode_as("coco_panoptic", segmentation(RING)) == encode_as("coco_panoptic", segmentation(RING))
 
 
 @given(segmentations(), OPTIONS)
 def test_the_picture_holds_the_masks(result: Segmentation, options: AnswerOptions) -> None:
-    annotations, ids = unpacked(encoded("coco_panoptic", result, options))
+    annotations, ids = unpack(encode_as("coco_panoptic", result, options))
 
     names = {category["id"]: category["name"] for category in annotations["categories"]}
     segments = annotations["annotations"][0]["segments_info"]
@@ -65,18 +65,18 @@ def test_the_picture_holds_the_masks(result: Segmentation, options: AnswerOption
     assert [segment["area"] for segment in segments] == [int((ids == segment["id"]).sum()) for segment in segments]
 
 
-def test_more_segments_than_one_channel_can_number() -> None:
+def test_ids_above_255_use_the_second_channel() -> None:
     rows = np.arange(600).reshape(20, 30) % 2 + 1
     rows[1::2] = 3 - rows[1::2]
 
-    annotations, ids = unpacked(encoded("coco_panoptic", segmentation(rows), AnswerOptions(components=True)))
+    annotations, ids = unpack(encode_as("coco_panoptic", segmentation(rows), AnswerOptions(components=True)))
 
     assert len(annotations["annotations"][0]["segments_info"]) == 600
     assert set(ids.ravel().tolist()) == set(range(1, 601))
 
 
 @pytest.mark.parametrize(
-    ("image_name", "png"),
+    ("image_name", "png_name"),
     [
         ("Grüße 猫.jpg", "Grüße 猫.png"),
         ("a/b.tar.gz", "b.tar.png"),
@@ -85,8 +85,8 @@ def test_more_segments_than_one_channel_can_number() -> None:
         (".jpg", ".jpg.png"),
     ],
 )
-def test_the_picture_is_named_like_the_image_and_stays_in_its_folder(image_name: str, png: str) -> None:
-    annotations, _ = unpacked(encoded("coco_panoptic", segmentation(RING), AnswerOptions(image_name=image_name)))
+def test_the_picture_is_named_like_the_image_and_stays_in_its_folder(image_name: str, png_name: str) -> None:
+    annotations, _ = unpack(encode_as("coco_panoptic", segmentation(RING), AnswerOptions(image_name=image_name)))
 
     assert annotations["images"][0]["file_name"] == image_name
-    assert annotations["annotations"][0]["file_name"] == png
+    assert annotations["annotations"][0]["file_name"] == png_name

@@ -17,11 +17,14 @@ driver = pytest.importorskip("cvat_sdk.auto_annotation.driver")
 def remap(file: dict[str, Any], frame: int) -> tuple[Any, dict[int, str]]:
     """Pass the unchanged answer through the SDK's validator; return the shapes for a task, and its labels by id."""
     spec = auto_annotation.DetectionFunctionSpec(labels=[auto_annotation.label_spec(**label) for label in file["labels"]])
-    task_labels = {900 - number: label["name"] for number, label in enumerate(file["labels"])}
+    task_labels = {900 - index: label["name"] for index, label in enumerate(file["labels"])}
     mapper = driver._AnnotationMapper(
         logging.getLogger(__name__),
         spec.labels,
-        [models.Label(name=name, id=number, type="mask", attributes=[], sublabels=[]) for number, name in task_labels.items()],
+        [
+            models.Label(name=name, id=label_id, type="mask", attributes=[], sublabels=[])
+            for label_id, name in task_labels.items()
+        ],
         allow_unmatched_labels=False,
         conv_mask_to_poly=False,
     )
@@ -30,7 +33,7 @@ def remap(file: dict[str, Any], frame: int) -> tuple[Any, dict[int, str]]:
     return shapes, task_labels
 
 
-def test_a_shape_is_what_the_sdk_encodes() -> None:
+def test_shapes_equal_the_sdks_encoding() -> None:
     result = segmentation(RING)
 
     shapes = answer("cvat", result)["shapes"]
@@ -40,7 +43,7 @@ def test_a_shape_is_what_the_sdk_encodes() -> None:
     ]
 
 
-def test_labels_are_the_reported_classes_without_background_whether_they_are_in_the_image_or_not() -> None:
+def test_labels_list_every_reported_class_except_background() -> None:
     result = segmentation(RING, classes=4)
 
     assert answer("cvat", result)["labels"] == [
@@ -52,7 +55,7 @@ def test_labels_are_the_reported_classes_without_background_whether_they_are_in_
 
 
 @given(segmentations(), OPTIONS)
-def test_the_sdk_takes_an_answer_unchanged_and_decodes_the_masks(result: Segmentation, options: AnswerOptions) -> None:
+def test_the_sdk_accepts_the_answer_unchanged_and_decodes_the_masks(result: Segmentation, options: AnswerOptions) -> None:
     file = answer("cvat", result, options)
 
     shapes, task_labels = remap(file, frame=7)

@@ -45,7 +45,7 @@ def test_shapely_reads_the_masks_back(result: Segmentation, options: AnswerOptio
 
 @pytest.mark.slow
 @given(segmentations(), OPTIONS)
-def test_with_y_up_the_layer_lies_on_the_picture_as_a_gis_draws_it(result: Segmentation, options: AnswerOptions) -> None:
+def test_with_y_up_a_gis_draws_the_layer_over_the_image(result: Segmentation, options: AnswerOptions) -> None:
     height, width = result.label_map.shape
     # A GIS draws a picture without georeference from 0 down to -height.
     without_georeference = Affine(1, 0, 0, 0, -1, 0)

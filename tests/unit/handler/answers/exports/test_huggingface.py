@@ -14,7 +14,7 @@ from handler.masks.segments import find_segments
 from handler.options import AnswerOptions
 from tests.local_server import running
 from tests.support import encode, noise
-from tests.unit.handler.answers.exports.support import OPTIONS, RING, answer, encoded, segmentation, segmentations
+from tests.unit.handler.answers.exports.support import OPTIONS, RING, answer, encode_as, segmentation, segmentations
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def test_the_inference_client_accepts_the_answer() -> None:
     result, photo = segmentation(RING), encode(noise(4, 4))
     received: list[bytes] = []
 
-    with serve(encoded("huggingface", result), received) as url, InferenceClient(model=url) as client:
+    with serve(encode_as("huggingface", result), received) as url, InferenceClient(model=url) as client:
         outputs = client.image_segmentation(photo)
 
     assert received == [photo]

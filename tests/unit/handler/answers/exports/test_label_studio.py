@@ -29,7 +29,7 @@ def _import_sdk() -> None:
     sdk("label_interface")
 
 
-def configured(result: Segmentation, tag: str) -> Any:
+def labelling_interface(result: Segmentation, tag: str) -> Any:
     """Build the labelling configuration that the encoders document."""
     labels = "".join(f'<Label value="{name}"/>' for name in result.labels.names)
     return sdk("label_interface").LabelInterface(
@@ -38,21 +38,21 @@ def configured(result: Segmentation, tag: str) -> Any:
 
 
 def masks_of(prediction: dict[str, Any]) -> list[tuple[str, Mask]]:
-    found = []
+    labelled_masks = []
     for region in prediction["result"]:
         size = region["original_height"], region["original_width"]
         channels = sdk("converter.brush").decode_rle(region["value"]["rle"]).reshape(*size, 4)
         assert set(channels.ravel().tolist()) <= {0, 255}
         assert (channels == channels[:, :, :1]).all()
-        found.append((region["value"]["brushlabels"][0], channels[:, :, 3] == 255))
-    return found
+        labelled_masks.append((region["value"]["brushlabels"][0], channels[:, :, 3] == 255))
+    return labelled_masks
 
 
 @given(segmentations(), OPTIONS)
 def test_label_studio_reads_the_brush_masks_back(result: Segmentation, options: AnswerOptions) -> None:
     prediction = answer("labelstudio", result, options)
 
-    assert configured(result, "BrushLabels").validate_prediction(prediction, return_errors=True) == []
+    assert labelling_interface(result, "BrushLabels").validate_prediction(prediction, return_errors=True) == []
     assert_masks(masks_of(prediction), result, options)
 
 
@@ -60,17 +60,17 @@ def test_label_studio_reads_the_brush_masks_back(result: Segmentation, options: 
 def test_polygons_without_holes_cover_the_masks(result: Segmentation, options: AnswerOptions) -> None:
     prediction = answer("labelstudio_polygons", result, options)
 
-    assert configured(result, "PolygonLabels").validate_prediction(prediction, return_errors=True) == []
+    assert labelling_interface(result, "PolygonLabels").validate_prediction(prediction, return_errors=True) == []
     height, width = result.label_map.shape
-    drawn = np.zeros((height, width), int)
+    coverage = np.zeros((height, width), int)
     for region in prediction["result"]:
         points = np.rint(np.array(region["value"]["points"]) * (width, height) / 100).astype(int).tolist()
         piece = features.rasterize([{"type": "Polygon", "coordinates": [[*points, points[0]]]}], out_shape=(height, width))
         assert (result.label_map[piece == 1] == result.labels.names.index(region["value"]["polygonlabels"][0])).all()
-        drawn += piece
+        coverage += piece
     segments = find_objects(result, options)
-    covered = np.isin(segments.ids, [segment.id for segment in segments.items])
-    np.testing.assert_array_equal(drawn, covered)
+    expected = np.isin(segments.ids, [segment.id for segment in segments.items])
+    np.testing.assert_array_equal(coverage, expected)
 
 
 def test_a_region_names_its_image_size_and_label_type() -> None:
@@ -91,10 +91,10 @@ def test_background_alone_is_an_empty_prediction() -> None:
 
 
 @given(st.lists(st.integers(1, 70_000), min_size=2, max_size=6), st.booleans())
-def test_runs_of_any_length_are_packed(lengths: list[int], whole: bool) -> None:
+def test_runs_of_any_length_are_packed(lengths: list[int], ends_with_run: bool) -> None:
     ends = np.cumsum(lengths)
     spans = np.stack([ends[:-1:2], ends[1::2]], axis=1) if len(lengths) % 2 == 0 else ends[:-1].reshape(-1, 2)
-    size = int(spans[-1, 1]) + (0 if whole else 5)
+    size = int(spans[-1, 1]) + (0 if ends_with_run else 5)
     expected = np.zeros(size, np.uint8)
     for start, end in spans:
         expected[start:end] = 255
@@ -106,10 +106,10 @@ def test_runs_of_any_length_are_packed(lengths: list[int], whole: bool) -> None:
 
 def test_masks_with_too_many_packed_bytes_are_refused_with_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     result = segmentation(RING)
-    packed = sum(len(region["value"]["rle"]) for region in answer("labelstudio", result)["result"])
-    monkeypatch.setattr(label_studio, "MAX_PACKED_BYTES", packed)
+    packed_bytes = sum(len(region["value"]["rle"]) for region in answer("labelstudio", result)["result"])
+    monkeypatch.setattr(label_studio, "MAX_PACKED_BYTES", packed_bytes)
     assert answer("labelstudio", result)["result"]
 
-    monkeypatch.setattr(label_studio, "MAX_PACKED_BYTES", packed - 1)
-    with pytest.raises(ResponseTooLarge, match=rf"2 segments.* {packed} packed bytes, the limit is {packed - 1};"):
+    monkeypatch.setattr(label_studio, "MAX_PACKED_BYTES", packed_bytes - 1)
+    with pytest.raises(ResponseTooLarge, match=rf"2 segments.* {packed_bytes} packed bytes, the limit is {packed_bytes - 1};"):
         answer("labelstudio", result)

@@ -15,7 +15,7 @@ from tests.unit.handler.answers.exports.support import (
     Mask,
     answer,
     assert_masks,
-    encoded,
+    encode_as,
     segmentation,
     segmentations,
 )
@@ -35,16 +35,16 @@ def load(body: bytes, result: Segmentation) -> Any:
         return labelme.LabelFile(str(file))
 
 
-def drawn(body: bytes, result: Segmentation) -> list[tuple[str, Mask]]:
+def draw_masks(body: bytes, result: Segmentation) -> list[tuple[str, Mask]]:
     """Return the mask that Labelme draws for each group."""
     shapes = load(body, result).shapes
     labels = {shape["group_id"]: shape["label"] for shape in shapes}
     _, instances = labelme.utils.shapes_to_label(result.label_map.shape, shapes, dict.fromkeys(labels.values(), 1))
-    return [(name, instances == number) for number, name in enumerate(labels.values(), start=1)]
+    return [(name, instances == group_id) for group_id, name in enumerate(labels.values(), start=1)]
 
 
-def test_a_part_is_a_polygon_and_with_holes_a_mask() -> None:
-    shapes = load(encoded("labelme", segmentation(RING), AnswerOptions(image_name=PHOTO)), segmentation(RING)).shapes
+def test_parts_with_holes_are_masks_and_others_polygons() -> None:
+    shapes = load(encode_as("labelme", segmentation(RING), AnswerOptions(image_name=PHOTO)), segmentation(RING)).shapes
 
     assert [(shape["label"], shape["group_id"], shape["shape_type"]) for shape in shapes] == [
         ("class 1", 1, "mask"),
@@ -55,7 +55,7 @@ def test_a_part_is_a_polygon_and_with_holes_a_mask() -> None:
     assert set(map(tuple, shapes[1]["points"])) == {(2, 1)}
 
 
-def test_the_file_has_the_images_size_and_without_a_name_a_placeholder_for_its_path() -> None:
+def test_an_unnamed_image_has_its_size_and_a_placeholder_path() -> None:
     file = answer("labelme", segmentation([[1, 0, 0]]))
 
     assert (file["imageHeight"], file["imageWidth"], file["imageData"], file["imagePath"]) == (1, 3, None, "image")
@@ -63,17 +63,17 @@ def test_the_file_has_the_images_size_and_without_a_name_a_placeholder_for_its_p
 
 @given(segmentations(), OPTIONS)
 def test_labelme_draws_the_masks(result: Segmentation, options: AnswerOptions) -> None:
-    body = encoded("labelme", result, options.model_copy(update={"image_name": PHOTO}))
+    body = encode_as("labelme", result, options.model_copy(update={"image_name": PHOTO}))
 
-    assert_masks(drawn(body, result), result, options)
+    assert_masks(draw_masks(body, result), result, options)
 
 
 @pytest.mark.parametrize("hole", [False, True])
-def test_labelme_draws_simplified_parts_where_they_were(hole: bool) -> None:
+def test_labelme_draws_simplified_parts_in_place(hole: bool) -> None:
     y, x = np.mgrid[:60, :60]
     distance = np.hypot(x - 31, y - 27)
     result = segmentation(((distance < 23) & (distance > 8 * hole)).astype(int))
 
-    [(_, mask)] = drawn(encoded("labelme", result, AnswerOptions(tolerance=2, image_name=PHOTO)), result)
+    [(_, mask)] = draw_masks(encode_as("labelme", result, AnswerOptions(tolerance=2, image_name=PHOTO)), result)
 
     assert (mask & (result.label_map == 1)).sum() / (mask | (result.label_map == 1)).sum() > 0.93

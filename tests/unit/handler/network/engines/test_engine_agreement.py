@@ -11,7 +11,7 @@ from scripts.agreement import DisagreementError, require_agreement
 from tests.support import CHECKPOINT
 
 
-def measured(precision: str, equal: float, required: float = 0.995) -> EngineAgreement:
+def engine_agreement(precision: str, equal: float, required: float = 0.995) -> EngineAgreement:
     return EngineAgreement(
         engine="openvino",
         precision=precision,
@@ -28,52 +28,50 @@ def agreement(*engines: EngineAgreement) -> Agreement:
 
 
 @pytest.mark.parametrize(
-    ("found", "asked", "served"),
+    ("measured", "precision", "expected"),
     [
-        (measured("bfloat16", 0.996), "auto", "auto"),
-        (measured("bfloat16", 0.990), "auto", "float32"),
-        (measured("bfloat16", 0.990), "bfloat16", "bfloat16"),
-        (measured("bfloat16", 0.990, required=0.9), "auto", "auto"),
-        (measured("int8", 0.98, required=0), "auto", "auto"),
+        (engine_agreement("bfloat16", 0.996), "auto", "auto"),
+        (engine_agreement("bfloat16", 0.990), "auto", "float32"),
+        (engine_agreement("bfloat16", 0.990), "bfloat16", "bfloat16"),
+        (engine_agreement("bfloat16", 0.990, required=0.9), "auto", "auto"),
+        (engine_agreement("int8", 0.98, required=0), "auto", "auto"),
     ],
 )
-def test_bfloat16_that_labels_otherwise_is_not_chosen_by_itself(found: EngineAgreement, asked: str, served: str) -> None:
-    exact = measured("float32", 1.0)
-    settings = HandlerSettings.model_validate({"precision": asked})
+def test_auto_avoids_a_disagreeing_bfloat16(measured: EngineAgreement, precision: str, expected: str) -> None:
+    exact = engine_agreement("float32", 1.0)
+    settings = HandlerSettings.model_validate({"precision": precision})
 
-    assert agreement(exact, found).trusted_precision("openvino", settings.precision) == served
+    assert agreement(exact, measured).trusted_precision("openvino", settings.precision) == expected
 
 
-def test_one_engines_doubts_are_not_anothers() -> None:
-    assert agreement(measured("bfloat16", 0.5)).trusted_precision("torch", "auto") == "auto"
+def test_disagreement_of_one_engine_does_not_affect_another() -> None:
+    assert agreement(engine_agreement("bfloat16", 0.5)).trusted_precision("torch", "auto") == "auto"
 
 
 @pytest.mark.parametrize(
-    ("found", "asked"),
+    ("measured", "precision"),
     [
-        (measured("float32", 0.9, 0.9999), "auto"),
-        (measured("bfloat16", 0.9), "bfloat16"),
-        (measured("int8", 0.9, 0.95), "auto"),
+        (engine_agreement("float32", 0.9, 0.9999), "auto"),
+        (engine_agreement("bfloat16", 0.9), "bfloat16"),
+        (engine_agreement("int8", 0.9, 0.95), "auto"),
     ],
 )
-def test_an_engine_that_would_serve_and_labels_otherwise_is_refused(found: EngineAgreement, asked: str) -> None:
-    settings = HandlerSettings.model_validate({"precision": asked})
+def test_an_engine_that_would_serve_but_disagrees_is_refused(measured: EngineAgreement, precision: str) -> None:
+    settings = HandlerSettings.model_validate({"precision": precision})
 
-    message = (
-        rf"openvino in {found.precision} labels 90.000% of the pixels of 1 photographs like .*, should be {found.required:.2%}"
-    )
+    message = rf"openvino in {measured.precision} labels 90.000% of the pixels .*, should be {measured.required:.2%}"
     with pytest.raises(DisagreementError, match=message):
-        require_agreement(agreement(found), settings.precision)
+        require_agreement(agreement(measured), settings.precision)
 
 
-def test_bfloat16_that_will_not_be_chosen_is_not_refused() -> None:
-    require_agreement(agreement(measured("float32", 1.0), measured("bfloat16", 0.9)), "auto")
+def test_a_disagreeing_bfloat16_that_is_not_used_is_not_refused() -> None:
+    require_agreement(agreement(engine_agreement("float32", 1.0), engine_agreement("bfloat16", 0.9)), "auto")
 
 
 @pytest.mark.slow
-def test_what_packaging_measured_decides_in_the_worker(converted: Path, tmp_path: Path) -> None:
+def test_the_worker_follows_the_packaged_agreement(converted: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(converted, tmp_path / "archive")
-    (folder / AGREEMENT).write_text(agreement(measured("bfloat16", 0.5)).model_dump_json())
+    (folder / AGREEMENT).write_text(agreement(engine_agreement("bfloat16", 0.5)).model_dump_json())
     settings = HandlerSettings(engine="openvino")
 
     pipeline = Pipeline.load(folder / CHECKPOINT, settings, ModelIdentity("m", "1"), archive=folder)
@@ -81,6 +79,6 @@ def test_what_packaging_measured_decides_in_the_worker(converted: Path, tmp_path
     assert pipeline.engine.precision == "float32"
 
 
-def test_an_archive_from_before_has_neither_graph_nor_agreement(tmp_path: Path) -> None:
+def test_an_old_archive_has_neither_graph_nor_agreement(tmp_path: Path) -> None:
     assert archived_graph(tmp_path) is None
     assert archived_agreement(tmp_path) is None

@@ -28,7 +28,7 @@ def files(converted: Path) -> ModelFiles:
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 80), (33, 97), (1, 1)])
-def test_logits_are_torchs_at_any_size(files: ModelFiles, size: tuple[int, int]) -> None:
+def test_logits_equal_torchs_at_any_size(files: ModelFiles, size: tuple[int, int]) -> None:
     pixels = noise(*size)[None]
 
     logits = OpenVinoEngine(files, EXACT).infer(pixels)
@@ -41,14 +41,14 @@ def test_logits_are_torchs_at_any_size(files: ModelFiles, size: tuple[int, int])
 def test_an_answer_is_not_overwritten_by_the_next(files: ModelFiles) -> None:
     engine = OpenVinoEngine(files, EXACT)
     first = engine.infer(noise(48, 64)[None])
-    kept = first.copy()
+    expected = first.copy()
 
     engine.infer(noise(48, 64)[None] // 2)
 
-    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_array_equal(first, expected)
 
 
-def test_lanes_answer_as_the_whole_processor_does(files: ModelFiles) -> None:
+def test_lanes_give_the_same_answers_as_the_engine(files: ModelFiles) -> None:
     engine = OpenVinoEngine(files, EngineOptions(threads=2, precision="float32", lanes=4))
     pixels = noise(48, 64)[None]
 
@@ -57,7 +57,7 @@ def test_lanes_answer_as_the_whole_processor_does(files: ModelFiles) -> None:
         np.testing.assert_array_equal(lane.infer(pixels), engine.infer(pixels))
 
 
-#: Prints how many bytes the process has grown after an unusually large image, and how many it returns when asked to. It is
+#: Prints how many bytes the process has grown after an unusually large image, and how many it releases on request. It is
 #: a separate process: in one that has run other tests, freed memory may stay with the allocator.
 MEASURE_MEMORY = """
 import json, os, sys
@@ -77,7 +77,7 @@ engine = openvino_engine.OpenVinoEngine(files, options)
 engine.infer(np.zeros((1, 48, 64, 3), np.uint8))
 before = resident()
 engine.infer(np.zeros((1, 1536, 1536, 3), np.uint8))
-kept = resident() - before
+growth = resident() - before
 
 openvino_engine._KEPT_RATIO = 10_000
 engine = openvino_engine.OpenVinoEngine(files, options)
@@ -88,7 +88,7 @@ before = resident()
 engine.release_memory()
 released = before - resident()
 equal = all(np.array_equal(runner.infer(photograph), logits) for runner, logits in zip(runners, expected))
-print(json.dumps({"kept": kept, "released": released, "equal": equal}))
+print(json.dumps({"growth": growth, "released": released, "equal": equal}))
 """
 
 
@@ -97,15 +97,15 @@ def memory(files: ModelFiles) -> dict[str, int]:
     if sys.platform != "linux":
         pytest.skip("reads /proc")
     command = [sys.executable, "-c", MEASURE_MEMORY, str(files.checkpoint), str(files.graph)]
-    measured: dict[str, int] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT).stdout)
-    return measured
+    measurements: dict[str, int] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT).stdout)
+    return measurements
 
 
-def test_memory_of_an_uncommonly_large_image_is_given_back(memory: dict[str, int]) -> None:
-    assert memory["kept"] < 200 << 20  # The network uses 460 MB for it.
+def test_memory_of_an_unusually_large_image_is_released(memory: dict[str, int]) -> None:
+    assert memory["growth"] < 200 << 20  # The network uses 460 MB for it.
 
 
-def test_memory_that_is_kept_for_speed_is_given_back_when_asked(memory: dict[str, int]) -> None:
+def test_cached_memory_is_released_on_request(memory: dict[str, int]) -> None:
     assert memory["released"] > 100 << 20  # It holds three times 75 MB.
     assert memory["equal"]
 
@@ -141,7 +141,7 @@ def test_a_model_that_is_not_quantized_has_no_int8(files: ModelFiles) -> None:
         OpenVinoEngine(files, EngineOptions(precision="int8"))
 
 
-def test_makers_are_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_telemetry_is_declined(monkeypatch: pytest.MonkeyPatch) -> None:
     from openvino_telemetry.utils.opt_in_checker import ConsentCheckResult, OptInChecker
 
     for name in ("CI", "TF_BUILD", "JENKINS_URL"):
@@ -151,11 +151,9 @@ def test_makers_are_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert OptInChecker().check(enable_opt_in_dialog=False, disable_in_ci=True) is ConsentCheckResult.DECLINED
 
 
-def test_signals_are_survived_after_an_engine_was_dropped_in_another_thread(files: ModelFiles) -> None:
+def test_signals_are_handled_after_an_engine_is_dropped_in_another_thread(files: ModelFiles) -> None:
     program = """
 import os, signal, sys, threading
-import subprocess
-import sys
 from pathlib import Path
 from handler.network.engines import openvino_engine, EngineOptions, ModelFiles, build_engine
 

@@ -37,7 +37,7 @@ from tests.support import CLASSES, metadata
 pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
-needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 class Colours(nn.Module):
@@ -47,57 +47,57 @@ class Colours(nn.Module):
         super().__init__()
         self.layer = nn.Sequential(nn.Conv2d(3, 8, 3, stride=16, padding=1), nn.BatchNorm2d(8), nn.ReLU())
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        return {"out": self.layer(images)}
+    def forward(self, random_images: Tensor) -> dict[str, Tensor]:
+        return {"out": self.layer(random_images)}
 
 
-class Compilers:
+class CountingCompiler:
     """A backend of torch.compile that changes nothing and counts its calls."""
 
     def __init__(self) -> None:
-        self.called = 0
+        self.calls = 0
 
     def __call__(self, graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
-        self.called += 1
+        self.calls += 1
         return graph.forward
 
 
-def no_compiler(_: torch.fx.GraphModule, __: list[Tensor]) -> Callable[..., Any]:
+def missing_compiler(_: torch.fx.GraphModule, __: list[Tensor]) -> Callable[..., Any]:
     raise RuntimeError("failed to find a C compiler")
 
 
-class Pooled(nn.Module):
-    """Adds to each cell the mean of all, as ASPP's image pooling does."""
+class ImagePooling(nn.Module):
+    """Add the mean of all cells to each cell, like ASPP's image pooling."""
 
     def forward(self, features: Tensor) -> Tensor:
         return features + nn.functional.interpolate(features.mean((2, 3), keepdim=True), features.shape[-2:])
 
 
-def small() -> Checkpoint:
+def small_checkpoint() -> Checkpoint:
     """Return a checkpoint that compiles in a moment."""
     torch.manual_seed(0)
     network = DeepLabV3("mobilenet_v2", len(CLASSES), output_stride=16)
     network.backbone = Colours()
-    network.classifier = nn.Sequential(Pooled(), nn.Conv2d(8, len(CLASSES), 1))  # type: ignore[assignment]
+    network.classifier = nn.Sequential(ImagePooling(), nn.Conv2d(8, len(CLASSES), 1))  # type: ignore[assignment]
     return Checkpoint(network.eval(), metadata(resize=ResizePolicy(side="long", size=64)))
 
 
-def images(count: int, height: int, width: int) -> RGBImage:
+def random_images(count: int, height: int, width: int) -> RGBImage:
     return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
 
 
-def on_cpu(checkpoint: Checkpoint, precision: Precision = "float32", **parts: Any) -> TorchGpuEngine:
-    return TorchGpuEngine(checkpoint, EngineOptions(precision=precision), CPU, **({"backend": "eager"} | parts))
+def cpu_engine(checkpoint: Checkpoint, precision: Precision = "float32", **options: Any) -> TorchGpuEngine:
+    return TorchGpuEngine(checkpoint, EngineOptions(precision=precision), CPU, **({"backend": "eager"} | options))
 
 
 @pytest.fixture(scope="module")
 def engine() -> TorchGpuEngine:
-    return on_cpu(small())
+    return cpu_engine(small_checkpoint())
 
 
 @pytest.fixture(scope="module")
 def reference() -> TorchEngine:
-    return TorchEngine(small(), EngineOptions())
+    return TorchEngine(small_checkpoint(), EngineOptions())
 
 
 @pytest.fixture(scope="module")
@@ -115,38 +115,38 @@ def uncompiled() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("shape", [(1, 48, 64), (1, 64, 48), (3, 64, 64), (8, 16, 64), (1, 5, 3)])
-def test_logits_are_those_of_the_reference(engine: TorchGpuEngine, reference: TorchEngine, shape: tuple[int, int, int]) -> None:
-    pixels = images(*shape)
+def test_logits_equal_the_reference(engine: TorchGpuEngine, reference: TorchEngine, shape: tuple[int, int, int]) -> None:
+    pixels = random_images(*shape)
 
     np.testing.assert_allclose(engine.infer(pixels), reference.infer(pixels), atol=1e-5)
 
 
-def test_each_answer_of_a_batch_is_the_answer_alone(engine: TorchGpuEngine) -> None:
-    pixels = images(engine.max_batch, 48, 64)
+def test_a_batch_gives_the_same_logits_as_single_images(engine: TorchGpuEngine) -> None:
+    pixels = random_images(engine.max_batch, 48, 64)
 
-    together = engine.infer(pixels)
+    logits = engine.infer(pixels)
 
-    np.testing.assert_allclose(together, np.concatenate([engine.infer(each[None]) for each in pixels]), atol=1e-5)
+    np.testing.assert_allclose(logits, np.concatenate([engine.infer(image[None]) for image in pixels]), atol=1e-5)
 
 
-def test_it_is_compiled_for_one_image_and_for_several_and_never_again() -> None:
-    compilers = Compilers()
-    engine = on_cpu(small(), backend=compilers)
-    at_start = compilers.called
+def test_the_network_is_compiled_once_for_one_image_and_once_for_batches() -> None:
+    compiler = CountingCompiler()
+    engine = cpu_engine(small_checkpoint(), backend=compiler)
+    calls_at_start = compiler.calls
 
     for shape in ((1, 64, 48), (1, 64, 64), (2, 48, 64), (3, 64, 64), (8, 33, 17), (1, 16, 16), (2, 1, 99)):
-        engine.infer(images(*shape))
+        engine.infer(random_images(*shape))
 
-    assert (at_start, compilers.called) == (2, 2)
+    assert (calls_at_start, compiler.calls) == (2, 2)
 
 
-def test_without_a_compiler_it_answers_all_the_same_and_the_log_says_why(
+def test_without_a_compiler_the_engine_answers_and_the_log_says_why(
     reference: TorchEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pixels = images(1, 48, 64)
+    pixels = random_images(1, 48, 64)
 
     with caplog.at_level(logging.WARNING):
-        engine = on_cpu(small(), backend=no_compiler)
+        engine = cpu_engine(small_checkpoint(), backend=missing_compiler)
 
     np.testing.assert_allclose(engine.infer(pixels), reference.infer(pixels), atol=1e-5)
     (record,) = [record for record in caplog.records if record.name == "handler.network.engines.torch_gpu_engine"]
@@ -160,56 +160,55 @@ def test_the_compiler_that_gpus_need_loads_without_a_warning() -> None:
     torch.compile(nn.Identity(), backend="inductor")
 
 
-def test_the_usual_sizes_are_recorded_before_the_first_request() -> None:
+def test_the_usual_sizes_are_captured_before_the_first_request() -> None:
     shapes: list[Shape] = []
 
     def capture(forward: Forward, shape: Shape) -> Forward:
         shapes.append(shape)
         return forward
 
-    on_cpu(small(), capture=capture)
+    cpu_engine(small_checkpoint(), capture=capture)
 
     assert shapes == [(1, 48, 64, 3), (1, 64, 48, 3)]
 
 
-def test_answers_stay_what_they_were_when_others_follow(engine: TorchGpuEngine) -> None:
-    first = engine.infer(images(1, 48, 64))
+def test_an_answer_is_not_overwritten_by_the_next(engine: TorchGpuEngine) -> None:
+    first = engine.infer(random_images(1, 48, 64))
     before = first.copy()
 
-    engine.infer(255 - images(1, 48, 64))
+    engine.infer(255 - random_images(1, 48, 64))
 
     np.testing.assert_array_equal(first, before)
 
 
 @pytest.mark.usefixtures("uncompiled")
-def test_labels_in_bfloat16_are_nearly_those_of_the_reference(astronaut: RGBImage) -> None:
+def test_bfloat16_labels_nearly_equal_the_reference(astronaut: RGBImage) -> None:
     checkpoint = load_checkpoint(DEFAULT_CHECKPOINT)
     pixels, size = astronaut[None], (astronaut.shape[0], astronaut.shape[1])
     # The engine warms up at this size, in a format that is slow on many processors.
     policy = checkpoint.metadata.resize.model_copy(update={"size": 64})
 
-    engine = on_cpu(replace(checkpoint, metadata=checkpoint.metadata.model_copy(update={"resize": policy})), "bfloat16")
-    labels = [
-        make_label_map(each.infer(pixels)[0], size, np.uint8) for each in (engine, TorchEngine(checkpoint, EngineOptions()))
-    ]
+    engine = cpu_engine(replace(checkpoint, metadata=checkpoint.metadata.model_copy(update={"resize": policy})), "bfloat16")
+    reference = TorchEngine(checkpoint, EngineOptions())
+    labels, expected = (make_label_map(network.infer(pixels)[0], size, np.uint8) for network in (engine, reference))
 
     assert engine.precision == "bfloat16"
-    assert (labels[0] == labels[1]).mean() >= 0.995
+    assert (labels == expected).mean() >= 0.995
 
 
 @pytest.mark.usefixtures("uncompiled")
-def test_the_checkpoints_own_network_stays_as_it_is() -> None:
-    checkpoint = small()
+def test_the_checkpoints_network_is_not_modified() -> None:
+    checkpoint = small_checkpoint()
     before = {name: value.clone() for name, value in checkpoint.network.state_dict().items()}
 
-    on_cpu(checkpoint, "bfloat16").infer(images(1, 48, 64))
+    cpu_engine(checkpoint, "bfloat16").infer(random_images(1, 48, 64))
 
     for name, value in checkpoint.network.state_dict().items():
         assert value.dtype == before[name].dtype
         assert torch.equal(value, before[name])
 
 
-def test_it_makes_labels_and_has_no_gradients(engine: TorchGpuEngine) -> None:
+def test_the_engine_makes_labels_and_has_no_gradients(engine: TorchGpuEngine) -> None:
     assert type(engine).make_label_map is not Engine.make_label_map
     assert not engine.has_gradients
 
@@ -217,20 +216,20 @@ def test_it_makes_labels_and_has_no_gradients(engine: TorchGpuEngine) -> None:
 @pytest.mark.usefixtures("uncompiled")
 def test_int8_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"precision 'int8': .*'auto' or 'bfloat16'"):
-        on_cpu(small(), "int8")
+        cpu_engine(small_checkpoint(), "int8")
 
 
 @pytest.fixture(scope="module")
-def on_gpu() -> TorchGpuEngine:
+def gpu_engine() -> TorchGpuEngine:
     """Return an engine in this GPU's best precision, with real CUDA graphs."""
-    made = build_engine("auto", ModelFiles(DEFAULT_CHECKPOINT), EngineOptions(gpu_id=0))
-    assert isinstance(made, TorchGpuEngine)
-    return made
+    engine = build_engine("auto", ModelFiles(DEFAULT_CHECKPOINT), EngineOptions(gpu_id=0))
+    assert isinstance(engine, TorchGpuEngine)
+    return engine
 
 
-@needs_a_gpu
+@needs_gpu
 @pytest.mark.parametrize("precision", ["auto", "float32"])
-def test_a_gpu_labels_as_the_cpu_does(precision: Precision, astronaut: RGBImage) -> None:
+def test_gpu_labels_equal_the_cpus(precision: Precision, astronaut: RGBImage) -> None:
     files = ModelFiles(DEFAULT_CHECKPOINT)
     engine = build_engine("torch", files, EngineOptions(gpu_id=0, precision=precision))
     size = (astronaut.shape[0], astronaut.shape[1])
@@ -239,23 +238,23 @@ def test_a_gpu_labels_as_the_cpu_does(precision: Precision, astronaut: RGBImage)
     # The second is captured, the third replayed.
     labels = [make_label_map(engine.infer(astronaut[None])[0], size, np.uint8) for _ in range(3)]
 
-    least = 0.9999 if engine.precision == "float32" else 0.995
-    assert min((each == expected).mean() for each in labels) >= least
+    required = 0.9999 if engine.precision == "float32" else 0.995
+    assert min((label_map == expected).mean() for label_map in labels) >= required
 
 
-@needs_a_gpu
-def test_graphs_that_share_their_memory_can_be_replayed_in_any_order(on_gpu: TorchGpuEngine) -> None:
-    # More than are kept at once.
-    pixels = [images(1 + index % 3, 64 + 16 * index, 96) for index in range(20)]
-    first = [on_gpu.infer(each) for each in pixels]
+@needs_gpu
+def test_graphs_that_share_their_memory_can_be_replayed_in_any_order(gpu_engine: TorchGpuEngine) -> None:
+    # More shapes than graphs are kept.
+    pixels = [random_images(1 + index % 3, 64 + 16 * index, 96) for index in range(20)]
+    first = [gpu_engine.infer(batch) for batch in pixels]
 
     for order in (range(20), range(19, -1, -1), (3, 17, 3, 0, 19, 4)):
         for index in order:
-            np.testing.assert_allclose(on_gpu.infer(pixels[index]), first[index], atol=0.5)
+            np.testing.assert_allclose(gpu_engine.infer(pixels[index]), first[index], atol=0.5)
 
 
-@needs_a_gpu
-def test_explanations_are_made_on_the_gpu_too(astronaut: RGBImage) -> None:
+@needs_gpu
+def test_explanations_also_run_on_the_gpu(astronaut: RGBImage) -> None:
     pipeline = Pipeline.load(DEFAULT_CHECKPOINT, HandlerSettings(), ModelIdentity("m", "1"), gpu_id=0)
 
     assert pipeline.engine.name == "torch"
