@@ -15,7 +15,7 @@ def test_by_default_the_network_sees_an_image_once_and_nothing_refines() -> None
     assert HandlerSettings().inference.defaults == InferenceOptions(scales=(1.0,), flip=False, tiles=1, refine="none")
 
 
-def test_the_shipped_configuration_says_what_the_code_would_do_without_it() -> None:
+def test_the_shipped_configuration_equals_the_default_settings() -> None:
     shipped = yaml.safe_load((ROOT / "handler" / "model-config.yaml").read_text())["handler"]["inference"]
 
     assert parse(shipped).inference == HandlerSettings().inference

@@ -56,12 +56,12 @@ def parse_request(
 
 
 @pytest.mark.parametrize("field", ["body", "data", "image"])
-def test_the_image_is_found_in_every_field_that_may_hold_it(field: str) -> None:
+def test_the_image_is_read_from_each_of_its_fields(field: str) -> None:
     assert parse_request({field: bytearray(IMAGE)}, {}) == SegmentationRequest(IMAGE)
 
 
 @pytest.mark.parametrize(
-    ("fields", "headers", "in_url", "expected"),
+    ("fields", "headers", "url_format", "expected"),
     [
         ({}, {}, None, "json"),
         ({}, {"Accept": "image/png"}, None, "png"),
@@ -71,13 +71,13 @@ def test_the_image_is_found_in_every_field_that_may_hold_it(field: str) -> None:
     ],
 )
 def test_the_most_explicit_format_wins(
-    fields: dict[str, bytes], headers: dict[str, str], in_url: str | None, expected: str
+    fields: dict[str, bytes], headers: dict[str, str], url_format: str | None, expected: str
 ) -> None:
-    assert parse_request({"data": IMAGE, **fields}, headers, format_name=in_url).answer.format == expected
+    assert parse_request({"data": IMAGE, **fields}, headers, format_name=url_format).answer.format == expected
 
 
 @pytest.mark.parametrize("header", ["X-Segment-Format", "x-segment-format", "X-SEGMENT-FORMAT"])
-def test_header_names_are_folded(header: str) -> None:
+def test_header_names_are_case_insensitive(header: str) -> None:
     assert parse_request({"body": IMAGE}, {header: "PNG"}).answer.format == "png"
 
 
@@ -102,12 +102,12 @@ def test_header_names_are_folded(header: str) -> None:
         (";;,,", "json"),
     ],
 )
-def test_accept_chooses_by_quality_and_otherwise_json(accept: str, expected: str) -> None:
+def test_accept_selects_by_quality_and_defaults_to_json(accept: str, expected: str) -> None:
     assert parse_request({"body": IMAGE}, {"Accept": accept}).answer.format == expected
 
 
 @pytest.mark.parametrize(
-    ("row", "message"),
+    ("fields", "message"),
     [
         ({}, r"no image in the request; send the file's bytes"),
         ({"picture": IMAGE}, r"the fields sent are 'picture'"),
@@ -123,13 +123,13 @@ def test_accept_chooses_by_quality_and_otherwise_json(accept: str, expected: str
         ({"body": {"options": {}}}, r"no image in the request; the fields sent are 'options'"),
     ],
 )
-def test_a_request_without_one_image_is_refused(row: dict[str, object], message: str) -> None:
+def test_a_request_without_one_image_is_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
-        parse_request(row, {})
+        parse_request(fields, {})
 
 
 @pytest.mark.parametrize(
-    ("row", "headers", "message"),
+    ("fields", "headers", "message"),
     [
         ({}, {"X-Segment-Format": "pgn"}, r"option 'format': 'pgn' does not exist, did you mean 'png'\? \(allowed: json, png"),
         ({"colour": b"red"}, {}, r"unknown option 'colour' \(known: format, masks, "),
@@ -160,13 +160,13 @@ def test_a_request_without_one_image_is_refused(row: dict[str, object], message:
         ),
     ],
 )
-def test_a_bad_option_is_named_with_what_is_allowed(row: dict[str, bytes], headers: dict[str, str], message: str) -> None:
+def test_an_invalid_option_names_the_allowed_values(fields: dict[str, bytes], headers: dict[str, str], message: str) -> None:
     with pytest.raises(InvalidOption, match=message):
-        parse_request({"data": IMAGE, **row}, headers)
+        parse_request({"data": IMAGE, **fields}, headers)
 
 
 @pytest.mark.parametrize(
-    ("row", "headers", "expected"),
+    ("fields", "headers", "expected"),
     [
         ({}, {}, InferenceOptions()),
         ({"scales": b"1.25, 0.75 ,1"}, {}, InferenceOptions(scales=(0.75, 1, 1.25))),
@@ -176,19 +176,19 @@ def test_a_bad_option_is_named_with_what_is_allowed(row: dict[str, bytes], heade
     ],
 )
 def test_scales_flip_and_refinement_are_fields_or_headers(
-    row: dict[str, bytes], headers: dict[str, str], expected: InferenceOptions
+    fields: dict[str, bytes], headers: dict[str, str], expected: InferenceOptions
 ) -> None:
-    assert parse_request({"data": IMAGE, **row}, headers).inference == expected
+    assert parse_request({"data": IMAGE, **fields}, headers).inference == expected
 
 
-def test_what_a_request_does_not_say_is_the_servers() -> None:
+def test_omitted_options_take_the_servers_defaults() -> None:
     settings = HandlerSettings(inference=InferenceSettings(scales=(0.5, 1), flip=True))
 
     assert parse_request({"data": IMAGE}, {}, settings).inference == InferenceOptions(scales=(0.5, 1), flip=True)
     assert parse_request({"data": IMAGE, "scales": b"1"}, {}, settings).inference == InferenceOptions(flip=True)
 
 
-def test_the_server_limits_how_many_scales_there_are() -> None:
+def test_the_server_limits_the_number_of_scales() -> None:
     settings = HandlerSettings(inference=InferenceSettings(max_scales=1))
 
     with pytest.raises(InvalidOption, match=r"2 .* limit of 1"):
@@ -222,7 +222,7 @@ def as_text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def test_the_values_of_this_test_are_of_all_options() -> None:
+def test_the_sample_values_cover_all_options() -> None:
     assert set(VALUES) == {*InferenceOptions.model_fields, *AnswerOptions.model_fields}
 
 
@@ -232,10 +232,10 @@ def test_options_give_the_same_request_by_every_route(options: dict[str, Any]) -
     tensor = {"name": "a", "shape": [1], "datatype": "BYTES", "data": [photo]}
     text = {name: as_text(value) for name, value in options.items()}
     headers = {f"X-Segment-{name.replace('_', '-').title()}": value for name, value in text.items()}
-    encoded = {name: value.encode() for name, value in text.items()}
+    form_fields = {name: value.encode() for name, value in text.items()}
     routes: list[tuple[dict[str, Any], dict[str, str]]] = [
         ({"body": bytearray(IMAGE)}, headers),
-        ({"data": IMAGE, **encoded}, {}),
+        ({"data": IMAGE, **form_fields}, {}),
         ({"data": IMAGE, "options": json.dumps(options).encode()}, {}),
         ({"body": {"data": photo, **options}}, {}),
         ({"body": {"data": photo, "options": options}}, {}),
@@ -246,10 +246,10 @@ def test_options_give_the_same_request_by_every_route(options: dict[str, Any]) -
         ({"body": {"data": photo, "options": {name: value.lower() for name, value in text.items()}}}, {}),
     ]
 
-    first, *others = (parse_request(fields, sent) for fields, sent in routes)
+    requests = [parse_request(*route) for route in routes]
 
-    assert first.image == IMAGE
-    assert all(other == first for other in others)
+    assert requests[0].image == IMAGE
+    assert all(request == requests[0] for request in requests)
 
 
 def test_a_format_in_the_url_that_does_not_exist_is_refused() -> None:
@@ -258,7 +258,7 @@ def test_a_format_in_the_url_that_does_not_exist_is_refused() -> None:
 
 
 @pytest.mark.parametrize("headers", [{"explain": "True"}, {"describe": "True"}, {"url_path": "png"}, {"format": "png"}])
-def test_a_servers_own_headers_mean_nothing_to_the_parser(headers: dict[str, str]) -> None:
+def test_headers_of_the_server_are_ignored(headers: dict[str, str]) -> None:
     assert parse_request({"body": IMAGE}, headers) == SegmentationRequest(IMAGE)
 
 
@@ -278,7 +278,7 @@ def test_an_explanation_refuses_options_that_it_would_ignore(fields: dict[str, b
         parse_request({"data": IMAGE, **fields}, explain=True)
 
 
-def test_an_explanation_takes_its_class_its_tint_and_its_format() -> None:
+def test_an_explanation_accepts_classes_alpha_and_format() -> None:
     request = parse_request({"data": IMAGE, "classes": b"dog", "alpha": b"1", "format": b"png"}, explain=True)
 
     assert (request.explain, request.explain_class, request.answer.alpha) == (True, 2, 1)
@@ -287,9 +287,7 @@ def test_an_explanation_takes_its_class_its_tint_and_its_format() -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"), [({}, None), ({"classes": b"all"}, None), ({"classes": b"cat"}, 1), ({"classes": b"background"}, 0)]
 )
-def test_an_explanation_is_about_the_class_that_the_client_names_not_the_servers_default(
-    fields: dict[str, bytes], expected: int | None
-) -> None:
+def test_an_explanation_ignores_the_servers_default_classes(fields: dict[str, bytes], expected: int | None) -> None:
     settings = HandlerSettings(answer=AnswerSettings(classes=("dog",)))
 
     assert parse_request({"data": IMAGE, **fields}, settings=settings, explain=True).explain_class == expected
@@ -299,12 +297,12 @@ def test_an_explanation_is_about_the_class_that_the_client_names_not_the_servers
 @pytest.mark.parametrize(
     "body", [{"instances": ["eA=="] * 4}, {"inputs": [{"name": "a", "shape": [4], "datatype": "BYTES", "data": ["eA=="] * 4}]}]
 )
-def test_a_call_may_hold_so_many_images_and_each_knows_how_many(body: dict[str, Any]) -> None:
-    allowed, refused = (HandlerSettings(limits=Limits(max_instances=most)) for most in (4, 3))
+def test_the_images_per_call_are_limited_and_known_to_each_request(body: dict[str, Any]) -> None:
+    sufficient, exceeded = (HandlerSettings(limits=Limits(max_instances=limit)) for limit in (4, 3))
 
-    assert [request.images_per_call for request in parse_all({"body": body}, {}, allowed)] == [4] * 4
+    assert [request.images_per_call for request in parse_all({"body": body}, {}, sufficient)] == [4] * 4
     with pytest.raises(InstancesTooMany, match=r"^the call holds 4 images, the limit is 3$"):
-        parse_all({"body": body}, {}, refused)
+        parse_all({"body": body}, {}, exceeded)
 
 
 def test_a_bad_option_of_one_of_several_images_names_the_image() -> None:
@@ -314,21 +312,21 @@ def test_a_bad_option_of_one_of_several_images_names_the_image() -> None:
         parse_all({"body": {"instances": ["eA=="], "flip": "perhaps"}}, {})
 
 
-def test_a_source_that_another_goes_before_is_checked_all_the_same() -> None:
+def test_an_overridden_format_is_still_validated() -> None:
     with pytest.raises(InvalidOption, match="'bogus' does not exist"):
         parse_request({"data": IMAGE}, {"X-Segment-Format": "png"}, format_name="bogus")
 
 
 @pytest.mark.parametrize(
-    ("row", "headers"),
+    ("fields", "headers"),
     [({"Format": b"png", "format": b"json"}, {}), ({}, {"X-Segment-Flip": "true", "x-segment-flip": "false"})],
 )
-def test_an_option_in_two_spellings_is_refused(row: dict[str, bytes], headers: dict[str, str]) -> None:
+def test_an_option_in_two_spellings_is_refused(fields: dict[str, bytes], headers: dict[str, str]) -> None:
     with pytest.raises(InvalidOption, match=r"option '(format|flip)': given more than once, in different spellings"):
-        parse_request({"data": IMAGE, **row}, headers)
+        parse_request({"data": IMAGE, **fields}, headers)
 
 
-def test_kserves_urls_name_no_format() -> None:
+def test_kserve_calls_ignore_the_format_in_the_url() -> None:
     assert parse_request({"body": {"instances": ["aGk="]}}, format_name="png").answer.format == "json"
 
 
@@ -347,13 +345,13 @@ def test_accept_skips_a_format_that_cannot_hold_the_classes() -> None:
     assert request.answer.format == "index"
 
 
-def test_an_explanation_takes_options_that_change_nothing() -> None:
+def test_an_explanation_accepts_options_at_their_defaults() -> None:
     request = parse_request({"data": IMAGE, "scales": b"1", "flip": b"false"}, explain=True)
 
     assert request.explain
 
 
-def test_tensorflows_signature_name_is_no_option() -> None:
+def test_tensorflow_servings_signature_name_is_accepted() -> None:
     body = {"signature_name": "serving_default", "instances": ["aGk="]}
 
     assert len(parse_all({"body": body}, {})) == 1
@@ -365,16 +363,16 @@ def test_a_range_whose_black_is_not_below_its_white_is_refused(value: str) -> No
         parse_request({"data": IMAGE, "range": value.encode()})
 
 
-def test_an_explanation_takes_bands_and_range() -> None:
+def test_an_explanation_accepts_bands_and_range() -> None:
     request = parse_request({"data": IMAGE, "bands": b"3,2,1", "range": b"auto"}, explain=True)
 
     assert (request.inference.bands, request.inference.range) == ((3, 2, 1), "auto")
 
 
-def test_a_field_goes_before_the_query_string_before_a_header() -> None:
+def test_fields_override_the_query_string_and_it_overrides_headers() -> None:
     headers = {"X-Segment-Alpha": "0.1", "X-Segment-Masks": "png", "X-Segment-Min-Score": "0.3"}
-    fields = read_envelope({"data": IMAGE, "alpha": b"0.9"}, ModelIdentity("m", "1"))
+    envelope = read_envelope({"data": IMAGE, "alpha": b"0.9"}, ModelIdentity("m", "1"))
 
-    (request,) = RequestParser(HandlerSettings(), LABELS).parse(fields, headers, query={"alpha": "0.5", "Masks": "none"})
+    (request,) = RequestParser(HandlerSettings(), LABELS).parse(envelope, headers, query={"alpha": "0.5", "Masks": "none"})
 
     assert (request.answer.alpha, request.answer.masks, request.answer.min_score) == (0.9, "none", 0.3)

@@ -57,7 +57,7 @@ def service(context: Context) -> SegmentationService:
     return service
 
 
-def test_collections_of_garbage_pass_over_what_is_loaded(service: SegmentationService) -> None:
+def test_the_garbage_collector_skips_the_loaded_model(service: SegmentationService) -> None:
     assert service
     assert gc.get_freeze_count() > 100_000
 
@@ -97,7 +97,7 @@ def test_an_error_has_code_type_and_message(service: SegmentationService, contex
     assert "6 bytes" in error["message"]
 
 
-def test_a_reply_brings_headers_of_its_own(service: SegmentationService, context: Context) -> None:
+def test_a_reply_may_add_headers(service: SegmentationService, context: Context) -> None:
     image = encode(noise(20, 30))
     tensor = {"name": "a", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(image).decode()]}
     call = {"inputs": [tensor], "parameters": {"binary_data_output": True}}
@@ -112,14 +112,14 @@ def test_a_reply_brings_headers_of_its_own(service: SegmentationService, context
 
 def test_a_body_may_be_compressed(service: SegmentationService, context: Context) -> None:
     image = encode(noise(20, 30))
-    zipped = {"Content-Encoding": "gzip"}
+    gzip_header = {"Content-Encoding": "gzip"}
 
     plain, answer, _, _ = ask(
         service,
         context,
         ({"body": image}, {}),
-        ({"body": bytearray(gzip.compress(image))}, zipped),
-        ({"body": image}, zipped),
+        ({"body": bytearray(gzip.compress(image))}, gzip_header),
+        ({"body": image}, gzip_header),
         ({"body": image}, {"content-encoding": "br"}),
     )
 
@@ -145,13 +145,15 @@ def test_an_internal_error_names_the_request_and_logs_the_reason(
     assert "a secret reason" in caplog.text
 
 
-def test_a_call_of_several_images_is_one_answer_of_a_batch(service: SegmentationService, context: Context) -> None:
-    image, other = encode(noise(20, 30)), encode(noise(9, 7))
-    call = {"instances": [base64.b64encode(data).decode() for data in (image, other)]}
+def test_a_call_with_several_images_gets_one_answer_in_a_batch(service: SegmentationService, context: Context) -> None:
+    first, second = encode(noise(20, 30)), encode(noise(9, 7))
+    call = {"instances": [base64.b64encode(data).decode() for data in (first, second)]}
 
-    before, answer, after = ask(service, context, ({"body": image}, {}), ({"body": call}, {}), ({"body": other}, {}))
+    first_answer, answer, second_answer = ask(
+        service, context, ({"body": first}, {}), ({"body": call}, {}), ({"body": second}, {})
+    )
 
-    assert answer == b'{"predictions":[' + before + b"," + after + b"]}"
+    assert answer == b'{"predictions":[' + first_answer + b"," + second_answer + b"]}"
     assert [context.get_response_status(i)[0] for i in range(3)] == [200] * 3
 
 
@@ -160,20 +162,20 @@ def test_a_call_of_several_images_is_one_answer_of_a_batch(service: Segmentation
     [(b"broken", 400, "InvalidImage"), (encode(noise(2, 2), "PPM"), 415, "UnsupportedImageFormat")],
     ids=["broken", "PPM"],
 )
-def test_one_bad_image_refuses_its_call_alone(
+def test_one_bad_image_refuses_only_its_call(
     service: SegmentationService, context: Context, broken: bytes, status: int, kind: str
 ) -> None:
     image = encode(noise(20, 30))
     call = {"instances": [base64.b64encode(data).decode() for data in (image, broken, image)]}
 
-    refused, answered = ask(service, context, ({"body": call}, {}), ({"body": image}, {}))
+    error_body, answer = ask(service, context, ({"body": call}, {}), ({"body": image}, {}))
 
-    answer = json.loads(refused)
-    assert (answer["code"], answer["type"]) == (status, kind)
-    assert answer["error"] == answer["message"]
-    assert answer["message"].startswith("image 1: ")
+    error = json.loads(error_body)
+    assert (error["code"], error["type"]) == (status, kind)
+    assert error["error"] == error["message"]
+    assert error["message"].startswith("image 1: ")
     assert [context.get_response_status(i)[0] for i in range(2)] == [status, 200]
-    assert json.loads(answered)["image"] == {"width": 30, "height": 20}
+    assert json.loads(answer)["image"] == {"width": 30, "height": 20}
 
 
 def test_more_images_than_a_call_may_hold_are_413(service: SegmentationService, context: Context) -> None:
@@ -199,17 +201,17 @@ def test_an_answer_above_the_limit_is_413_with_both_numbers(converted: Path) -> 
     assert re.fullmatch(r"the answer as 'overlay' has [\d,]+ bytes, the limit is 2,000", answer["message"])
 
 
-def test_a_misspelt_setting_stops_the_start(converted: Path) -> None:
+def test_a_misspelt_setting_prevents_the_start(converted: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"model-config\.yaml.*'engin'.*'engine'"):
         SegmentationService().initialize(context_for(converted, {"engin": "torch"}))
 
 
-def test_an_engine_that_does_not_exist_stops_the_start(converted: Path) -> None:
+def test_an_unknown_engine_prevents_the_start(converted: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"'tensorrt'.*auto.*openvino.*torch"):
         SegmentationService().initialize(context_for(converted, {"engine": "tensorrt"}))
 
 
-def test_an_archive_without_its_checkpoint_stops_the_start(tmp_path: Path) -> None:
+def test_an_archive_without_its_checkpoint_prevents_the_start(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         SegmentationService().initialize(context_for(tmp_path))
 
@@ -237,7 +239,7 @@ def test_the_handlers_limits_are_below_the_servers() -> None:
         ({}, False),
     ],
 )
-def test_only_torchserves_own_header_asks_for_an_explanation(headers: dict[str, str], explain: bool) -> None:
+def test_only_torchserves_own_header_requests_an_explanation(headers: dict[str, str], explain: bool) -> None:
     assert is_explanation(headers) == explain
 
 
@@ -251,20 +253,20 @@ def test_only_torchserves_own_header_asks_for_an_explanation(headers: dict[str, 
         ({}, None),
     ],
 )
-def test_only_torchserves_own_header_is_the_url(headers: dict[str, str], expected: str | None) -> None:
+def test_only_torchserves_own_header_sets_the_format(headers: dict[str, str], expected: str | None) -> None:
     assert format_in_url(headers) == expected
 
 
-def test_the_headers_of_a_forms_parts_are_not_the_clients() -> None:
+def test_headers_of_form_parts_are_ignored() -> None:
     assert text_headers({"data": {"content-type": "image/jpeg"}, "Accept": "image/png"}) == {"Accept": "image/png"}
 
 
-@pytest.mark.parametrize("sent", ["träd", "träd".encode().decode("latin-1")])
-def test_a_header_is_utf_8_though_torchserve_reads_latin_1(sent: str) -> None:
-    assert text_headers({"X-Segment-Classes": sent}) == {"X-Segment-Classes": "träd"}
+@pytest.mark.parametrize("header", ["träd", "träd".encode().decode("latin-1")])
+def test_headers_are_utf_8_although_torchserve_reads_latin_1(header: str) -> None:
+    assert text_headers({"X-Segment-Classes": header}) == {"X-Segment-Classes": "träd"}
 
 
-def test_the_metrics_are_named_as_those_of_the_other_server(
+def test_the_metrics_have_the_names_of_the_asgi_server(
     service: SegmentationService, context: Context, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "ts.metrics"):
@@ -287,9 +289,7 @@ def test_the_metrics_are_named_as_those_of_the_other_server(
     assert stages == {"decode", "prepare", "network", "label", "encode"}
 
 
-def test_drift_and_agreement_are_written_with_the_first_image_and_class_names_hold_no_separator(
-    context: Context, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_drift_and_agreement_are_logged_and_class_names_escaped(context: Context, caplog: pytest.LogCaptureFixture) -> None:
     reference = Reference("photos", collect([Observation(1.0, 0.5, 0.9, 0.1, {0: 1.0})] * 200, 3))
     profile = Profile(("wall", "door, open|#x:1", "dog"), "openvino", "float32", (0.9999, 0.999), reference)
     metrics = ObservationMetrics(context, profile)
@@ -297,36 +297,36 @@ def test_drift_and_agreement_are_written_with_the_first_image_and_class_names_ho
     with caplog.at_level(logging.INFO, "ts.metrics"):
         metrics.add([Observation(1.0, 0.5, 0.9, 0.1, {1: 1.0})] * 50)
 
-    written = {message.partition("|#hostname")[0].removeprefix("[METRICS]deeplab_") for message in caplog.messages}
-    assert "class_share.Count:1.0|#model:pets,class:door__open__x_1|#type:HISTOGRAM" in written
+    log_lines = {message.partition("|#hostname")[0].removeprefix("[METRICS]deeplab_") for message in caplog.messages}
+    assert "class_share.Count:1.0|#model:pets,class:door__open__x_1|#type:HISTOGRAM" in log_lines
     engine = "|#model:pets,engine:openvino,precision:float32|#type:GAUGE"
-    assert {f"engine_agreement.Count:0.9999{engine}", f"engine_agreement_required.Count:0.999{engine}"} <= written
-    assert "drift_distance.Count:0.0|#model:pets,quantity:brightness|#type:GAUGE" in written
-    (classes,) = (line for line in written if "quantity:classes" in line)
+    assert {f"engine_agreement.Count:0.9999{engine}", f"engine_agreement_required.Count:0.999{engine}"} <= log_lines
+    assert "drift_distance.Count:0.0|#model:pets,quantity:brightness|#type:GAUGE" in log_lines
+    (classes,) = (line for line in log_lines if "quantity:classes" in line)
     assert float(classes.partition("|")[0].rpartition(":")[2]) > 0.8
 
 
-def test_what_the_handler_measures_is_declared_for_torchserve(context: Context) -> None:
-    declared = {
+def test_the_handlers_metrics_are_declared_for_torchserve(context: Context) -> None:
+    declared_metrics = {
         (metric["name"], tuple(metric["dimensions"]))
         for metrics in yaml.safe_load((ROOT / "metrics.yaml").read_text())["model_metrics"].values()
         for metric in metrics
     }
 
-    own = {
+    measured_metrics = {
         (name, tuple(metric.dimension_names))
         for metrics in context.metrics.cache.values()
         for name, metric in metrics.items()
         if name.startswith("deeplab_")
     }
-    assert own
-    assert own <= declared
+    assert measured_metrics
+    assert measured_metrics <= declared_metrics
 
 
 def test_an_engine_that_cannot_recover_ends_the_worker_after_its_replies(converted: Path) -> None:
     context = context_for(converted)
-    ended: list[bool] = []
-    service = SegmentationService(end_worker=lambda: ended.append(True))
+    end_calls: list[bool] = []
+    service = SegmentationService(end_worker=lambda: end_calls.append(True))
     service.initialize(context)
     row: tuple[dict[str, Any], dict[str, str]] = ({"body": encode(noise(20, 30))}, {})
 
@@ -336,7 +336,7 @@ def test_an_engine_that_cannot_recover_ends_the_worker_after_its_replies(convert
         bodies = ask(service, context, row, row, row)
 
     assert [json.loads(body)["code"] for body in bodies] == [500] * 3
-    assert ended == [True]
+    assert end_calls == [True]
 
 
 def _fail(*_: object) -> None:

@@ -27,8 +27,8 @@ def tensor(size: Any, count: int = 1, name: str = "photos", **changes: Any) -> d
     return {"name": name, "shape": [count], "datatype": "BYTES", "parameters": {"binary_data_size": size}, **changes}
 
 
-def call(inputs: Sequence[Any], sections: bytes, length: str | int | None = None, **beside: Any) -> Envelope:
-    document = json.dumps({"inputs": inputs, **beside}).encode()
+def make_envelope(inputs: Sequence[Any], sections: bytes, length: str | int | None = None, **fields: Any) -> Envelope:
+    document = json.dumps({"inputs": inputs, **fields}).encode()
     headers = {LENGTH.lower(): str(len(document) if length is None else length)}
     return read_envelope({"body": bytearray(document + sections)}, ModelIdentity("m", "1"), headers, Limits(max_instances=3))
 
@@ -41,34 +41,36 @@ def test_sections_hold_the_elements_of_the_tensors_in_order() -> None:
     first, second = section(ONE, TWO), section(THREE)
     inputs = [tensor(len(first), 2), tensor(len(second), name="more", shape=[1, 1])]
 
-    assert images(call(inputs, first + second)) == [ONE, TWO, THREE]
+    assert images(make_envelope(inputs, first + second)) == [ONE, TWO, THREE]
 
 
 def test_a_call_may_mix_binary_tensors_and_json() -> None:
-    text = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(TWO).decode()]}
+    json_tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(TWO).decode()]}
 
-    assert images(call([tensor(len(section(ONE))), text, tensor(len(section(THREE)))], section(ONE) + section(THREE))) == [
-        *(ONE, TWO, THREE)
-    ]
+    first, third = section(ONE), section(THREE)
+
+    envelope = make_envelope([tensor(len(first)), json_tensor, tensor(len(third))], first + third)
+
+    assert images(envelope) == [ONE, TWO, THREE]
 
 
 def test_an_element_may_be_base64_text() -> None:
     text = base64.b64encode(ONE * 5)
 
-    assert images(call([tensor(len(section(text)))], section(text))) == [ONE * 5]
+    assert images(make_envelope([tensor(len(section(text)))], section(text))) == [ONE * 5]
 
 
-def test_a_call_of_json_alone_may_say_its_length() -> None:
-    text = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(TWO).decode()]}
+def test_a_call_without_binary_tensors_may_have_the_length_header() -> None:
+    json_tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(TWO).decode()]}
 
-    assert images(call([text], b"")) == [TWO]
+    assert images(make_envelope([json_tensor], b"")) == [TWO]
 
 
 @given(st.lists(st.lists(st.binary(min_size=1, max_size=40).map(b"\xff\xd8".__add__), min_size=1, max_size=3), min_size=1))
-def test_any_elements_come_back(tensors: list[list[bytes]]) -> None:
-    elements = [element for held in tensors for element in held]
-    sections = [section(*held) for held in tensors]
-    inputs = [tensor(len(data), len(held)) for data, held in zip(sections, tensors, strict=True)]
+def test_any_elements_are_read_back(tensors: list[list[bytes]]) -> None:
+    elements = [element for group in tensors for element in group]
+    sections = [section(*group) for group in tensors]
+    inputs = [tensor(len(data), len(group)) for data, group in zip(sections, tensors, strict=True)]
     document = json.dumps({"inputs": inputs}).encode()
 
     envelope = read_envelope(
@@ -82,18 +84,18 @@ def test_any_elements_come_back(tensors: list[list[bytes]]) -> None:
 
 
 @pytest.mark.parametrize("length", ["", "x", "-1", "+5", "1.5", "0x10", "²", "9" * 5000, "1000000", "1_0"])
-def test_a_header_that_is_no_length_is_refused(length: str) -> None:
+def test_an_invalid_length_header_is_refused(length: str) -> None:
     with pytest.raises(InvalidRequest, match=r"^the header Inference-Header-Content-Length is '.*which has \d+ bytes in all$"):
-        images(call([tensor(len(section(ONE)))], section(ONE), length))
+        images(make_envelope([tensor(len(section(ONE)))], section(ONE), length))
 
 
 @pytest.mark.parametrize("length", [0, 5, 100])
-def test_a_length_that_is_not_that_of_the_json_is_refused(length: int) -> None:
+def test_a_length_other_than_the_jsons_is_refused(length: int) -> None:
     with pytest.raises(InvalidRequest, match=rf"^the first {length} bytes of the body, by the header .* are not JSON: "):
-        images(call([tensor(len(section(ONE)))], section(ONE), length))
+        images(make_envelope([tensor(len(section(ONE)))], section(ONE), length))
 
 
-def test_a_missing_length_is_named() -> None:
+def test_a_missing_length_header_is_named() -> None:
     body = json.dumps({"inputs": [tensor(len(section(ONE)))]}).encode() + section(ONE)
 
     with pytest.raises(InvalidRequest, match="binary tensors need the header Inference-Header-Content-Length"):
@@ -126,13 +128,13 @@ def test_a_missing_length_is_named() -> None:
         ([], b"", r"^'inputs' should be a list of at least one tensor$"),
     ],
 )
-def test_sections_that_do_not_fit_are_refused(inputs: list[Any], sections: bytes, message: str) -> None:
+def test_sections_that_contradict_the_tensors_are_refused(inputs: list[Any], sections: bytes, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
-        images(call(inputs, sections))
+        images(make_envelope(inputs, sections))
 
 
 @pytest.mark.parametrize("document", [b"[]", b"5", b'{"instances": []}', b"{}"])
-def test_binary_tensors_follow_a_call_of_kserve_v2_alone(document: bytes) -> None:
+def test_binary_tensors_need_a_kserve_v2_call(document: bytes) -> None:
     envelope = read_envelope({"body": document + b"x"}, ModelIdentity("m", "1"), {LENGTH: str(len(document))})
 
     with pytest.raises(InvalidRequest, match=r"^the JSON before the binary tensors should be an object with 'inputs'$"):
@@ -141,9 +143,9 @@ def test_binary_tensors_follow_a_call_of_kserve_v2_alone(document: bytes) -> Non
 
 def test_more_elements_than_a_call_may_hold_are_refused_before_they_are_read() -> None:
     with pytest.raises(InstancesTooMany, match=r"^the call holds 9000000 images, the limit is 3$"):
-        images(call([tensor(4, 9_000_000)], section(b"")))
+        images(make_envelope([tensor(4, 9_000_000)], section(b"")))
     with pytest.raises(InstancesTooMany, match=r"^the call holds 4 images, the limit is 3$"):
-        images(call([tensor(24, 2), tensor(24, 2)], section(ONE, ONE) * 2))
+        images(make_envelope([tensor(24, 2), tensor(24, 2)], section(ONE, ONE) * 2))
 
 
 def read_reply(reply: Reply) -> tuple[Any, bytes]:
@@ -153,8 +155,8 @@ def read_reply(reply: Reply) -> tuple[Any, bytes]:
     return json.loads(reply.body[:length]), reply.body[length:]
 
 
-def test_an_answer_is_binary_where_the_call_asks() -> None:
-    envelope = call(
+def test_an_answer_is_binary_on_request() -> None:
+    envelope = make_envelope(
         [tensor(24, 2, shape=[2, 1]), tensor(12, name="more")],
         section(ONE, ONE, ONE),
         id="a-7",
@@ -172,31 +174,31 @@ def test_an_answer_is_binary_where_the_call_asks() -> None:
     assert sections == section(JSON.body, JSON.body, JPEG.body)
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_the_wish_of_an_output_goes_before_that_of_the_call(whole: bool) -> None:
-    envelope = call(
+@pytest.mark.parametrize("binary_by_default", [True, False])
+def test_binary_data_of_an_output_overrides_that_of_the_call(binary_by_default: bool) -> None:
+    envelope = make_envelope(
         [tensor(12), tensor(12, name="more")],
         section(ONE, ONE),
-        parameters={"binary_data_output": whole},
-        outputs=["photos", {"name": "more", "parameters": {"binary_data": not whole}}],
+        parameters={"binary_data_output": binary_by_default},
+        outputs=["photos", {"name": "more", "parameters": {"binary_data": not binary_by_default}}],
     )
 
     document, sections = read_reply(envelope.reply([JSON, JPEG], explained=False))
 
     kinds = ["data" if "data" in output else "binary" for output in document["outputs"]]
-    assert kinds == (["binary", "data"] if whole else ["data", "binary"])
-    assert sections == section(JSON.body if whole else JPEG.body)
+    assert kinds == (["binary", "data"] if binary_by_default else ["data", "binary"])
+    assert sections == section(JSON.body if binary_by_default else JPEG.body)
 
 
-def test_an_answer_is_json_where_nobody_asks() -> None:
-    reply = call([tensor(12)], section(ONE)).reply([JSON], explained=False)
+def test_an_answer_is_json_by_default() -> None:
+    reply = make_envelope([tensor(12)], section(ONE)).reply([JSON], explained=False)
 
     assert (reply.content_type, dict(reply.headers)) == ("application/json", {})
     assert json.loads(reply.body)["outputs"][0]["data"] == ['{"a":"é"}']
 
 
 @pytest.mark.parametrize(
-    ("beside", "message"),
+    ("fields", "message"),
     [
         (
             {"parameters": {"binary_data_output": "true"}},
@@ -206,6 +208,6 @@ def test_an_answer_is_json_where_nobody_asks() -> None:
         ({"outputs": [{"name": "photos", "parameters": []}]}, "'parameters' of output 'photos' is a list"),
     ],
 )
-def test_a_wish_for_binary_is_true_or_false(beside: dict[str, Any], message: str) -> None:
+def test_binary_data_must_be_a_boolean(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
-        images(call([tensor(12)], section(ONE), **beside))
+        images(make_envelope([tensor(12)], section(ONE), **fields))

@@ -13,12 +13,12 @@ IMAGE = b"\x89PNG an image"
 BASE64 = base64.b64encode(IMAGE).decode()
 
 
-def opened(body: dict[str, Any]) -> Envelope:
+def make_envelope(body: dict[str, Any]) -> Envelope:
     return read_envelope({"body": body}, ModelIdentity("m", "1"))
 
 
 @pytest.mark.parametrize(
-    ("beside", "options"),
+    ("fields", "options"),
     [
         ({}, {}),
         ({"parameters": None}, {}),
@@ -30,18 +30,18 @@ def opened(body: dict[str, Any]) -> Envelope:
         ({"options": {"flip": True, "alpha": 0}, "parameters": {"flip": False}}, {"flip": False, "alpha": 0}),
     ],
 )
-def test_text_in_inputs_is_the_image_and_parameters_are_options(beside: dict[str, Any], options: dict[str, Any]) -> None:
-    assert opened({"inputs": BASE64, **beside}).instances() == [Instance(IMAGE, options)]
+def test_text_in_inputs_is_the_image_and_parameters_are_options(fields: dict[str, Any], options: dict[str, Any]) -> None:
+    assert make_envelope({"inputs": BASE64, **fields}).instances() == [Instance(IMAGE, options)]
 
 
-def test_a_data_uri_and_bytes_of_json_are_accepted_too() -> None:
+def test_a_data_uri_and_json_bytes_are_accepted() -> None:
     body = json.dumps({"inputs": f"data:image/png;base64,{BASE64}"}).encode()
 
     assert read_envelope({"body": body}, ModelIdentity("m", "1")).instances() == [Instance(IMAGE, {})]
 
 
-def test_it_is_answered_and_its_format_named_like_any_other_image() -> None:
-    envelope = opened({"inputs": BASE64})
+def test_errors_have_the_format_of_a_plain_request() -> None:
+    envelope = make_envelope({"inputs": BASE64})
 
     assert isinstance(envelope, Plain)
     assert json.loads(envelope.refuse(InvalidImage("why"), "why").body) == {
@@ -53,7 +53,7 @@ def test_it_is_answered_and_its_format_named_like_any_other_image() -> None:
 
 
 @pytest.mark.parametrize(
-    ("beside", "message"),
+    ("fields", "message"),
     [
         ({"parameters": {"subtask": "panoptic"}}, r"option 'subtask': 'panoptic' is not .* \(allowed: semantic\)"),
         ({"parameters": {"subtask": ["semantic"]}}, r"option 'subtask': a list is not"),
@@ -63,9 +63,9 @@ def test_it_is_answered_and_its_format_named_like_any_other_image() -> None:
         ({"options": 5}, r"the field 'options' is a number"),
     ],
 )
-def test_what_this_model_does_not_do_is_refused(beside: dict[str, Any], message: str) -> None:
+def test_unsupported_parameters_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidOption, match=message):
-        opened({"inputs": BASE64, **beside}).instances()
+        make_envelope({"inputs": BASE64, **fields}).instances()
 
 
 @pytest.mark.parametrize(
@@ -78,4 +78,4 @@ def test_what_this_model_does_not_do_is_refused(beside: dict[str, Any], message:
 )
 def test_inputs_without_an_image_are_refused(inputs: Any, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
-        opened({"inputs": inputs}).instances()
+        make_envelope({"inputs": inputs}).instances()

@@ -14,7 +14,7 @@ IMAGES = (b"\x89PNG one", b"\x89PNG two")
 ONE, TWO = (base64.b64encode(image).decode() for image in IMAGES)
 
 
-def opened(body: dict[str, Any]) -> Envelope:
+def make_envelope(body: dict[str, Any]) -> Envelope:
     return read_envelope({"body": body}, ModelIdentity("m", "1"))
 
 
@@ -31,12 +31,12 @@ def opened(body: dict[str, Any]) -> Envelope:
         {"image_bytes": {"b64": ONE}, "key": "1"},
     ],
 )
-def test_an_instance_is_an_image_in_any_of_the_usual_spellings(instance: object) -> None:
-    assert opened({"instances": [instance]}).instances() == [Instance(IMAGES[0], {})]
+def test_an_instance_may_have_any_of_the_usual_forms(instance: object) -> None:
+    assert make_envelope({"instances": [instance]}).instances() == [Instance(IMAGES[0], {})]
 
 
-def test_options_beside_the_instances_are_for_all_and_an_instances_own_go_before() -> None:
-    call = opened(
+def test_options_of_an_instance_override_those_of_the_call() -> None:
+    envelope = make_envelope(
         {
             "instances": [{"data": ONE, "format": "png"}, {"data": TWO, "options": {"flip": True}}],
             "format": "npz",
@@ -44,16 +44,16 @@ def test_options_beside_the_instances_are_for_all_and_an_instances_own_go_before
         }
     )
 
-    first, second = call.instances()
+    first, second = envelope.instances()
 
     assert first == Instance(IMAGES[0], {"alpha": 1, "format": "png"})
     assert second == Instance(IMAGES[1], {"alpha": 1, "format": "npz", "flip": True})
 
 
-def test_bytes_of_json_are_taken_whatever_type_they_are_sent_as() -> None:
-    call = read_envelope({"body": bytearray(json.dumps({"instances": [ONE, TWO]}), "utf-8")}, ModelIdentity("m", "1"))
+def test_json_bytes_are_accepted_whatever_their_content_type() -> None:
+    envelope = read_envelope({"body": bytearray(json.dumps({"instances": [ONE, TWO]}), "utf-8")}, ModelIdentity("m", "1"))
 
-    assert [instance.image for instance in call.instances()] == list(IMAGES)
+    assert [instance.image for instance in envelope.instances()] == list(IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -70,35 +70,35 @@ def test_bytes_of_json_are_taken_whatever_type_they_are_sent_as() -> None:
         ({"instances": [{"b64": 1}]}, r"^image 0: the image in 'instances' is sent as a number"),
     ],
 )
-def test_what_is_no_list_of_images_is_refused_and_the_image_named(body: dict[str, Any], message: str) -> None:
+def test_invalid_instances_are_refused_with_the_images_index(body: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
-        opened(body).instances()
+        make_envelope(body).instances()
 
 
-def test_options_that_are_no_object_are_refused() -> None:
+def test_options_that_are_not_an_object_are_refused() -> None:
     with pytest.raises(InvalidOption, match=r"^image 1: the field 'options' is a number"):
-        opened({"instances": [ONE, {"data": TWO, "options": 5}]}).instances()
+        make_envelope({"instances": [ONE, {"data": TWO, "options": 5}]}).instances()
 
 
-def test_predictions_hold_json_as_it_is_and_bytes_as_base64() -> None:
+def test_predictions_hold_json_unchanged_and_bytes_as_base64() -> None:
     answers = [EncodedResponse('{"label":"hjälm"}'.encode(), "application/json"), EncodedResponse(b"\xff\xd8", "image/jpeg")]
 
-    reply = opened({"instances": [ONE, TWO]}).reply(answers, explained=False)
+    reply = make_envelope({"instances": [ONE, TWO]}).reply(answers, explained=False)
 
     assert reply.content_type == "application/json"
     assert json.loads(reply.body) == {"predictions": [{"label": "hjälm"}, {"b64": "/9g=", "content_type": "image/jpeg"}]}
 
 
-def test_explanations_are_called_so() -> None:
-    reply = opened({"instances": [ONE]}).reply([EncodedResponse(b"\x89PNG", "image/png")], explained=True)
+def test_explanations_have_their_own_key() -> None:
+    reply = make_envelope({"instances": [ONE]}).reply([EncodedResponse(b"\x89PNG", "image/png")], explained=True)
 
     assert json.loads(reply.body) == {"explanations": [{"b64": "iVBORw==", "content_type": "image/png"}]}
 
 
-def test_an_error_stands_where_clients_of_kserve_look_for_it() -> None:
+def test_an_error_has_the_key_that_kserve_clients_read() -> None:
     error: SegmentationError = InvalidRequest("why")
 
-    reply = opened({"instances": [ONE]}).refuse(error, "why")
+    reply = make_envelope({"instances": [ONE]}).refuse(error, "why")
 
     assert json.loads(reply.body) == {"error": "why", "code": 400, "type": "InvalidRequest", "message": "why"}
     assert reply.error is error

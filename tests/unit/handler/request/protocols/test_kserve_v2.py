@@ -18,38 +18,38 @@ def tensor(*data: Any, **changes: Any) -> dict[str, Any]:
     return {"name": "photos", "shape": [len(data)], "datatype": "BYTES", "data": list(data), **changes}
 
 
-def opened(*inputs: Any, **beside: Any) -> Envelope:
-    return read_envelope({"body": {"inputs": list(inputs), **beside}}, ModelIdentity("deeplabv3", "1.0"))
+def make_envelope(*inputs: Any, **fields: Any) -> Envelope:
+    return read_envelope({"body": {"inputs": list(inputs), **fields}}, ModelIdentity("deeplabv3", "1.0"))
 
 
 def test_each_element_of_each_tensor_is_an_image() -> None:
-    call = opened(tensor(ONE, f"data:image/png;base64,{TWO}"), tensor({"b64": THREE}, name="more"))
+    envelope = make_envelope(tensor(ONE, f"data:image/png;base64,{TWO}"), tensor({"b64": THREE}, name="more"))
 
-    assert [instance.image for instance in call.instances()] == list(IMAGES)
+    assert [instance.image for instance in envelope.instances()] == list(IMAGES)
 
 
-def test_parameters_are_options_of_the_call_and_a_tensors_own_go_before() -> None:
-    call = opened(
+def test_parameters_of_a_tensor_override_those_of_the_call() -> None:
+    envelope = make_envelope(
         tensor(ONE, parameters={"format": "png", "content_type": "image/jpeg"}),
         tensor(TWO, name="more"),
         parameters={"format": "npz", "alpha": 1, "binary_data_output": False},
     )
 
-    assert call.instances() == [
+    assert envelope.instances() == [
         Instance(IMAGES[0], {"format": "png", "alpha": 1}),
         Instance(IMAGES[1], {"format": "npz", "alpha": 1}),
     ]
 
 
-def test_each_tensor_is_answered_by_one_of_its_name_and_shape() -> None:
-    call = opened(tensor(ONE, TWO, shape=[2, 1]), tensor(THREE, name="more"), id="a-7")
+def test_each_tensor_is_answered_by_one_with_its_name_and_shape() -> None:
+    envelope = make_envelope(tensor(ONE, TWO, shape=[2, 1]), tensor(THREE, name="more"), id="a-7")
     answers = [
         EncodedResponse(b'{"a":1}', "application/json"),
         EncodedResponse(b'{"a":2}', "application/json"),
         EncodedResponse(b"\xff\xd8", "image/jpeg"),
     ]
 
-    assert json.loads(call.reply(answers, explained=False).body) == {
+    assert json.loads(envelope.reply(answers, explained=False).body) == {
         "model_name": "deeplabv3",
         "model_version": "1.0",
         "id": "a-7",
@@ -72,8 +72,8 @@ def test_each_tensor_is_answered_by_one_of_its_name_and_shape() -> None:
     }
 
 
-def test_half_a_surrogate_pair_comes_back_as_it_came() -> None:
-    reply = opened(tensor(ONE), id="\ud83d").reply([EncodedResponse(b"{}", "application/json")], explained=False)
+def test_a_lone_surrogate_in_the_id_is_returned_unchanged() -> None:
+    reply = make_envelope(tensor(ONE), id="\ud83d").reply([EncodedResponse(b"{}", "application/json")], explained=False)
 
     assert json.loads(reply.body)["id"] == "\ud83d"
 
@@ -103,32 +103,32 @@ def test_half_a_surrogate_pair_comes_back_as_it_came() -> None:
 )
 def test_a_malformed_tensor_is_refused_by_name(inputs: list[Any], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
-        opened(*inputs).instances()
+        make_envelope(*inputs).instances()
 
 
-def test_an_option_beside_parameters_is_refused() -> None:
+def test_an_option_outside_parameters_is_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"^the call: unknown key 'format' .*; options go into 'parameters'$"):
-        opened(tensor(ONE), format="png").instances()
+        make_envelope(tensor(ONE), format="png").instances()
 
 
-def test_what_clients_of_the_protocol_send_besides_is_taken() -> None:
-    call = opened(
+def test_other_fields_of_the_protocol_are_accepted() -> None:
+    envelope = make_envelope(
         tensor(ONE), id="1", model_name="deeplabv3", model_version="1.0", outputs=[{"name": "photos"}], parameters=None
     )
 
-    assert call.instances() == [Instance(IMAGES[0], {})]
+    assert envelope.instances() == [Instance(IMAGES[0], {})]
 
 
 @pytest.mark.parametrize("parameters", [[], "format=png", 0])
-def test_parameters_that_are_no_object_are_refused(parameters: object) -> None:
+def test_parameters_that_are_not_an_object_are_refused(parameters: object) -> None:
     with pytest.raises(InvalidOption, match=r"^'parameters' of the call is .*, it should be an object of options by name$"):
-        opened(tensor(ONE), parameters=parameters).instances()
+        make_envelope(tensor(ONE), parameters=parameters).instances()
     with pytest.raises(InvalidOption, match=r"^'parameters' of input 'photos' is "):
-        opened(tensor(ONE, parameters=parameters)).instances()
+        make_envelope(tensor(ONE, parameters=parameters)).instances()
 
 
-def test_an_error_stands_where_clients_of_kserve_look_for_it() -> None:
-    reply = opened(tensor(ONE), id="a-7").refuse(InvalidRequest("why"), "why")
+def test_an_error_has_the_fields_that_kserve_clients_read() -> None:
+    reply = make_envelope(tensor(ONE), id="a-7").refuse(InvalidRequest("why"), "why")
 
     assert json.loads(reply.body) == {
         "error": "why",
@@ -144,12 +144,12 @@ def test_an_error_stands_where_clients_of_kserve_look_for_it() -> None:
 
 @pytest.mark.parametrize("identity", [None, 5, ["a"]])
 def test_an_error_has_an_id_even_if_the_call_has_none(identity: Any) -> None:
-    assert json.loads(opened(tensor(ONE), id=identity).refuse(InvalidRequest("why"), "why").body)["id"] == ""
+    assert json.loads(make_envelope(tensor(ONE), id=identity).refuse(InvalidRequest("why"), "why").body)["id"] == ""
 
 
 def test_parameters_of_the_protocol_are_not_options() -> None:
-    ours = {"format": "png"}
-    of_call = {
+    options = {"format": "png"}
+    call_parameters = {
         "priority": 1,
         "timeout": 5,
         "sequence_id": 7,
@@ -158,27 +158,27 @@ def test_parameters_of_the_protocol_are_not_options() -> None:
         "headers": {},
         "binary_data_output": False,
         "triton_enable_empty_final_response": True,
-        **ours,
+        **options,
     }
-    of_input = {"binary_data": True, "binary_data_size": 9, "content_type": "image/jpeg", "flip": True}
-    of_output = {"name": "photos", "parameters": {"classification": 3, "binary_data": False, "content_type": "str"}}
+    input_parameters = {"binary_data": True, "binary_data_size": 9, "content_type": "image/jpeg", "flip": True}
+    output = {"name": "photos", "parameters": {"classification": 3, "binary_data": False, "content_type": "str"}}
 
-    call = opened(tensor(ONE, parameters=of_input), parameters=of_call, outputs=[of_output])
+    envelope = make_envelope(tensor(ONE, parameters=input_parameters), parameters=call_parameters, outputs=[output])
 
-    assert call.instances() == [Instance(IMAGES[0], {"flip": True, **ours})]
+    assert envelope.instances() == [Instance(IMAGES[0], {"flip": True, **options})]
 
 
-def test_images_may_lie_in_lists_of_one_each() -> None:
-    call = opened(tensor([ONE], [TWO], shape=[2, 1]))
+def test_elements_may_be_nested_in_lists() -> None:
+    envelope = make_envelope(tensor([ONE], [TWO], shape=[2, 1]))
 
-    answer = json.loads(call.reply([EncodedResponse(b"{}", "application/json")] * 2, explained=False).body)
+    answer = json.loads(envelope.reply([EncodedResponse(b"{}", "application/json")] * 2, explained=False).body)
 
-    assert [instance.image for instance in call.instances()] == list(IMAGES[:2])
+    assert [instance.image for instance in envelope.instances()] == list(IMAGES[:2])
     assert (answer["outputs"][0]["shape"], answer["outputs"][0]["data"]) == ([2, 1], ["{}", "{}"])
 
 
 @pytest.mark.parametrize(
-    ("beside", "message"),
+    ("fields", "message"),
     [
         ({"outputs": [{"name": "scores"}]}, "no output 'scores'.*'photos'"),
         ({"outputs": [{}]}, "no output null"),
@@ -186,6 +186,6 @@ def test_images_may_lie_in_lists_of_one_each() -> None:
         ({"id": 5}, "'id' is a number, it should be text"),
     ],
 )
-def test_an_id_or_output_that_cannot_be_returned_is_refused(beside: dict[str, Any], message: str) -> None:
+def test_an_id_or_output_that_cannot_be_returned_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
-        opened(tensor(ONE), **beside).instances()
+        make_envelope(tensor(ONE), **fields).instances()

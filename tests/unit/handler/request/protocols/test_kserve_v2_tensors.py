@@ -33,7 +33,7 @@ PHOTO = noise(20, 30)
 
 
 class SoftEngine(ColourEngine):
-    """Is not entirely sure of any class."""
+    """An engine that is not certain of any class."""
 
     def logits(self, pixels: Pixels) -> Logits:
         return np.divide(super().logits(pixels), 64, dtype=np.float32)
@@ -49,8 +49,8 @@ def service() -> Application:
     return application()
 
 
-def ask(service: Application, *inputs: Any, sections: bytes | None = None, action: Any = "predict", **beside: Any) -> Reply:
-    document = json.dumps({"inputs": list(inputs), **beside}).encode()
+def ask(service: Application, *inputs: Any, sections: bytes | None = None, action: Any = "predict", **fields: Any) -> Reply:
+    document = json.dumps({"inputs": list(inputs), **fields}).encode()
     headers = {} if sections is None else {LENGTH: str(len(document))}
     (reply,) = service.answer([Call({"body": document + (sections or b"")}, headers, action)])
     return reply
@@ -60,21 +60,21 @@ def outputs_of(reply: Reply) -> dict[str, Any]:
     """Return each output as an array, or as a list of its elements' bytes."""
     assert reply.error is None, reply.body
     length = int(reply.headers.get(LENGTH, len(reply.body)))
-    rest, arrays = reply.body[length:], {}
+    remaining, arrays = reply.body[length:], {}
     for output in json.loads(reply.body[:length])["outputs"]:
         size = output.get("parameters", {}).get("binary_data_size")
-        section, rest = rest[: size or 0], rest[size or 0 :]
+        section, remaining = remaining[: size or 0], remaining[size or 0 :]
         if output["datatype"] == "BYTES":
             arrays[output["name"]] = output["data"] if size is None else section[4:]
         else:
             dtype = DTYPES[output["datatype"]]
             values = np.array(output["data"], dtype) if size is None else np.frombuffer(section, dtype)
             arrays[output["name"]] = values.reshape(output["shape"])
-    assert rest == b""
+    assert remaining == b""
     return arrays
 
 
-def picture(file: bytes) -> npt.NDArray[Any]:
+def read_picture(file: bytes) -> npt.NDArray[Any]:
     return np.asarray(Image.open(io.BytesIO(file)))
 
 
@@ -98,18 +98,18 @@ def photo(data: bytes, **changes: Any) -> dict[str, Any]:
     st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1),
     st.sampled_from([{}, {"format": "png"}, {"format": "overlay"}, {"bands": [3, 2, 1], "range": "auto"}, {"bands": 2}]),
 )  # fmt: skip
-def test_pixels_are_answered_like_a_png_of_them_however_they_are_sent(
+def test_pixels_in_any_encoding_are_answered_like_their_png(
     service: Application, height: int, width: int, seed: int, options: Mapping[str, Any]
 ) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    batched = [1, *image.shape]
+    batch_shape = [1, *image.shape]
 
     replies = [
         ask(service, photo(encode(image)), parameters=options),
         ask(service, pixels(image), parameters=options),
-        ask(service, pixels(image, image.tolist(), shape=batched[1:]), parameters=options),
-        ask(service, pixels(image, image[None].tolist(), shape=batched), parameters=options),
-        ask(service, section_of(image, shape=batched), sections=image.tobytes(), parameters=options),
+        ask(service, pixels(image, image.tolist(), shape=batch_shape[1:]), parameters=options),
+        ask(service, pixels(image, image[None].tolist(), shape=batch_shape), parameters=options),
+        ask(service, section_of(image, shape=batch_shape), sections=image.tobytes(), parameters=options),
     ]
 
     assert [reply.error for reply in replies] == [None] * 5
@@ -119,29 +119,29 @@ def test_pixels_are_answered_like_a_png_of_them_however_they_are_sent(
 @pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(st.integers(1, 50), st.integers(1, 50), st.sampled_from([{}, {"classes": ["cat"]}, {"flip": True, "scales": [0.5, 1]}]))
-def test_arrays_are_those_of_the_other_formats_in_json_and_in_binary(
+def test_arrays_equal_the_other_formats_in_json_and_in_binary(
     service: Application, height: int, width: int, options: Mapping[str, Any]
 ) -> None:
     image = encode(noise(height, width))
 
-    def encoded(name: str) -> bytes:
+    def answer_as(name: str) -> bytes:
         (reply,) = service.answer([Call({"data": image, "options": {**options, "format": name}})])
         return reply.body
 
     def arrays(*, binary: bool) -> dict[str, npt.NDArray[Any]]:
-        wishes = [{"name": name, "parameters": {"binary_data": binary}} for name in ARRAYS]
-        return outputs_of(ask(service, photo(image), outputs=wishes, parameters=options))
+        requested_outputs = [{"name": name, "parameters": {"binary_data": binary}} for name in ARRAYS]
+        return outputs_of(ask(service, photo(image), outputs=requested_outputs, parameters=options))
 
     as_json, as_binary = arrays(binary=False), arrays(binary=True)
     assert list(as_json) == ARRAYS
     for name, array in as_json.items():
         assert array.dtype == as_binary[name].dtype
         np.testing.assert_array_equal(array, as_binary[name])
-    np.testing.assert_array_equal(as_json["label_map"], picture(encoded("png")))
-    np.testing.assert_array_equal(np.rint(as_json["confidence"] * 255), picture(encoded("confidence")))
+    np.testing.assert_array_equal(as_json["label_map"], read_picture(answer_as("png")))
+    np.testing.assert_array_equal(np.rint(as_json["confidence"] * 255), read_picture(answer_as("confidence")))
     np.testing.assert_allclose(as_json["probabilities"].sum(axis=0), 1, atol=1e-5)
-    with np.load(io.BytesIO(encoded("npz"))) as arrays_of_file:
-        np.testing.assert_array_equal(as_json["probabilities"].astype(np.float16), arrays_of_file["probabilities"])
+    with np.load(io.BytesIO(answer_as("npz"))) as npz:
+        np.testing.assert_array_equal(as_json["probabilities"].astype(np.float16), npz["probabilities"])
 
 
 def test_one_run_of_the_network_gives_every_output() -> None:
@@ -149,17 +149,17 @@ def test_one_run_of_the_network_gives_every_output() -> None:
     service = application(engine)
     names = ["label_map", "answer", "image", "probabilities", "confidence"]
 
-    answered = outputs_of(ask(service, photo(encode(PHOTO)), outputs=names, parameters={"format": "png"}))
+    outputs = outputs_of(ask(service, photo(encode(PHOTO)), outputs=names, parameters={"format": "png"}))
 
     assert engine.batches == [1]
-    assert list(answered) == names
-    assert answered["answer"] == answered["image"]
-    assert (answered["label_map"].shape, answered["confidence"].shape) == ((20, 30), (20, 30))
+    assert list(outputs) == names
+    assert outputs["answer"] == outputs["image"]
+    assert (outputs["label_map"].shape, outputs["confidence"].shape) == ((20, 30), (20, 30))
 
 
-def test_without_names_an_answer_is_what_it_was(service: Application) -> None:
+def test_without_requested_arrays_the_answer_is_unchanged(service: Application) -> None:
     calls: list[dict[str, Any]] = [{}, {"outputs": []}, {"outputs": ["image"]}]
-    replies = [ask(service, photo(encode(PHOTO)), **beside) for beside in calls]
+    replies = [ask(service, photo(encode(PHOTO)), **fields) for fields in calls]
 
     assert len({reply.body for reply in replies}) == 1
     assert list(outputs_of(replies[0])) == ["image"]
@@ -168,23 +168,23 @@ def test_without_names_an_answer_is_what_it_was(service: Application) -> None:
 def test_the_answer_to_several_images_is_one_tensor(service: Application) -> None:
     inputs = [photo(encode(PHOTO)), pixels(PHOTO[:9], name="more")]
 
-    answered = json.loads(ask(service, *inputs, outputs=["more", "answer"], parameters={"masks": "none"}).body)["outputs"]
+    outputs = json.loads(ask(service, *inputs, outputs=["more", "answer"], parameters={"masks": "none"}).body)["outputs"]
 
-    assert [(output["name"], output["shape"]) for output in answered] == [("more", [1]), ("answer", [2])]
-    assert answered[0]["data"] == answered[1]["data"][1:]
-    assert [json.loads(text)["image"]["height"] for text in answered[1]["data"]] == [20, 9]
+    assert [(output["name"], output["shape"]) for output in outputs] == [("more", [1]), ("answer", [2])]
+    assert outputs[0]["data"] == outputs[1]["data"][1:]
+    assert [json.loads(text)["image"]["height"] for text in outputs[1]["data"]] == [20, 9]
 
 
-def test_parameters_of_the_answer_are_options_before_all_others(service: Application) -> None:
-    wish = {"name": "answer", "parameters": {"format": "png", "classification": 3}}
+def test_parameters_of_the_answer_override_all_other_options(service: Application) -> None:
+    requested_output = {"name": "answer", "parameters": {"format": "png", "classification": 3}}
 
-    reply = ask(service, photo(encode(PHOTO), parameters={"format": "npz"}), outputs=[wish, "label_map"])
+    reply = ask(service, photo(encode(PHOTO), parameters={"format": "npz"}), outputs=[requested_output, "label_map"])
 
     assert json.loads(reply.body)["outputs"][0]["parameters"] == {"content_type": "image/png"}
 
 
 @pytest.mark.parametrize(
-    ("inputs", "beside", "words"),
+    ("inputs", "fields", "message"),
     [
         (1, {"outputs": ["scores"]}, "no output 'scores'; there are 'answer', 'label_map', 'probabilities', 'confidence'"),
         (1, {"outputs": [{"name": ["label_map"]}]}, "no output a list"),
@@ -200,16 +200,16 @@ def test_parameters_of_the_answer_are_options_before_all_others(service: Applica
         (1, {"outputs": ["label_map"], "action": "explain"}, "an explanation has no output 'label_map', only 'answer'"),
     ],
 )
-def test_outputs_that_cannot_be_given_are_400(inputs: int, beside: dict[str, Any], words: str) -> None:
-    reply = ask(application(ColourEngine()), *[photo(encode(PHOTO))] * inputs, **beside)
+def test_impossible_outputs_are_400(inputs: int, fields: dict[str, Any], message: str) -> None:
+    reply = ask(application(ColourEngine()), *[photo(encode(PHOTO))] * inputs, **fields)
 
     assert reply.error is not None
     assert reply.error.status == 400
-    assert words in str(reply.error)
+    assert message in str(reply.error)
 
 
 @pytest.mark.parametrize(
-    ("tensor", "expected", "words"),
+    ("tensor", "expected", "message"),
     [
         (pixels(PHOTO, [1] * 1799), "InvalidRequest", "shape [20, 30, 3] needs 1,800 values, there are 1,799"),
         (pixels(PHOTO, []), "InvalidRequest", "needs 1,800 values, there are 0"),
@@ -239,15 +239,15 @@ def test_outputs_that_cannot_be_given_are_400(inputs: int, beside: dict[str, Any
         (pixels(PHOTO, datatype="INT8"), "InvalidRequest", "datatype 'INT8'"),
     ],
 )  # fmt: skip
-def test_pixels_that_are_none_are_refused(service: Application, tensor: Any, expected: str, words: str) -> None:
+def test_invalid_pixels_are_refused(service: Application, tensor: Any, expected: str, message: str) -> None:
     reply = ask(service, tensor)
 
     assert type(reply.error).__name__ == expected
-    assert words in str(reply.error)
+    assert message in str(reply.error)
 
 
 @pytest.mark.parametrize(
-    ("size", "sent", "words"),
+    ("size", "section_bytes", "message"),
     [
         (1799, 1799, "shape [20, 30, 3] needs 1,800 values, there are 1,799"),
         (1801, 1801, "there are 1,801"),
@@ -257,20 +257,20 @@ def test_pixels_that_are_none_are_refused(service: Application, tensor: Any, exp
         (-1, 1800, "'binary_data_size' is -1"),
     ],
 )
-def test_sections_that_do_not_fit_the_shape_are_400(service: Application, size: Any, sent: int, words: str) -> None:
-    reply = ask(service, section_of(PHOTO, size), sections=bytes(sent))
+def test_sections_that_do_not_fit_the_shape_are_400(service: Application, size: Any, section_bytes: int, message: str) -> None:
+    reply = ask(service, section_of(PHOTO, size), sections=bytes(section_bytes))
 
     assert type(reply.error).__name__ == "InvalidRequest"
-    assert words in str(reply.error)
+    assert message in str(reply.error)
 
 
-def test_data_in_both_places_are_400(service: Application) -> None:
+def test_data_both_in_json_and_binary_is_400(service: Application) -> None:
     reply = ask(service, section_of(PHOTO, data=[1]), sections=PHOTO.tobytes())
 
     assert "both 'data' and 'binary_data_size'" in str(reply.error)
 
 
-def test_several_images_of_pixels_share_the_limits() -> None:
+def test_several_pixel_tensors_share_the_limits() -> None:
     service = application(max_pixels=1000)
 
     assert ask(service, pixels(PHOTO)).error is None
@@ -278,7 +278,7 @@ def test_several_images_of_pixels_share_the_limits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "binary", "words"),
+    ("rows", "binary", "message"),
     [
         (20, True, None),
         (60, True, None),
@@ -286,29 +286,29 @@ def test_several_images_of_pixels_share_the_limits() -> None:
         (60, False, "has more bytes as JSON than the limit, 7,500; request it with 'binary_data', which takes 7,200"),
     ],
 )
-def test_arrays_count_by_their_bytes_and_as_text_by_its_length(rows: int, binary: bool, words: str | None) -> None:
-    wish = {"name": "confidence", "parameters": {"binary_data": binary}}
+def test_binary_arrays_count_by_bytes_and_json_arrays_by_text_length(rows: int, binary: bool, message: str | None) -> None:
+    requested_output = {"name": "confidence", "parameters": {"binary_data": binary}}
 
-    reply = ask(application(max_response_bytes=7_500), pixels(noise(rows, 30)), outputs=[wish])
+    reply = ask(application(max_response_bytes=7_500), pixels(noise(rows, 30)), outputs=[requested_output])
 
-    assert (reply.error is None) == (words is None)
-    assert (words or "") in str(reply.error)
+    assert (reply.error is None) == (message is None)
+    assert (message or "") in str(reply.error)
 
 
-def test_metadata_gives_the_type_and_shape_that_answers_have(service: Application) -> None:
-    declared = tensor_metadata(Labels.from_metadata(metadata()))
-    names = [output["name"] for output in declared["outputs"]]
-    many = Labels(tuple(map(str, range(257))), ((0, 0, 0),) * 257)
+def test_metadata_declares_the_types_and_shapes_of_answers(service: Application) -> None:
+    tensors = tensor_metadata(Labels.from_metadata(metadata()))
+    names = [output["name"] for output in tensors["outputs"]]
+    labels_257 = Labels(tuple(map(str, range(257))), ((0, 0, 0),) * 257)
 
-    given_ = json.loads(ask(service, pixels(PHOTO), outputs=names).body)["outputs"]
+    outputs = json.loads(ask(service, pixels(PHOTO), outputs=names).body)["outputs"]
 
     assert names == ["answer", "label_map", "probabilities", "confidence"]
-    for output, told in zip(given_, declared["outputs"], strict=True):
-        assert output["datatype"] == told["datatype"]
-        assert fits(output["shape"], told["shape"])
-    assert [(one["datatype"], one["shape"]) for one in declared["inputs"]] == [("BYTES", [-1]), ("UINT8", [-1, -1, 3])]
-    assert [one["datatype"] for one in tensor_metadata(many)["outputs"][1:3]] == ["UINT16", "FP32"]
+    for output, declared in zip(outputs, tensors["outputs"], strict=True):
+        assert output["datatype"] == declared["datatype"]
+        assert fits(output["shape"], declared["shape"])
+    assert [(tensor["datatype"], tensor["shape"]) for tensor in tensors["inputs"]] == [("BYTES", [-1]), ("UINT8", [-1, -1, 3])]
+    assert [tensor["datatype"] for tensor in tensor_metadata(labels_257)["outputs"][1:3]] == ["UINT16", "FP32"]
 
 
 def fits(shape: Sequence[int], declared: Sequence[int]) -> bool:
-    return len(shape) == len(declared) and all(told in (side, -1) for side, told in zip(shape, declared, strict=True))
+    return len(shape) == len(declared) and all(size in (side, -1) for side, size in zip(shape, declared, strict=True))
