@@ -71,7 +71,10 @@ def read_profile(archive: ModelArchive, pipeline: Pipeline) -> Profile:
         ConfigurationError: the archive's drift reference cannot be used.
     """
     name, precision, classes = pipeline.engine.name, pipeline.engine.precision, pipeline.labels.names
-    recorded = archived_agreement(archive.folder)
-    compared = {(one.engine, one.precision): (one.equal_labels, one.required) for one in (recorded.engines if recorded else ())}
+    agreement = archived_agreement(archive.folder)
+    fractions = {
+        (entry.engine, entry.precision): (entry.equal_labels, entry.required)
+        for entry in (agreement.engines if agreement else ())
+    }
     reference = read_reference(archive.folder, len(classes))
-    return Profile(classes, name, precision, compared.get((name, precision)), reference)
+    return Profile(classes, name, precision, fractions.get((name, precision)), reference)

@@ -22,16 +22,16 @@ from handler.request.protocols import Reply
 from handler.servers.model_process import ServedModel, read_profile
 
 #: Seconds for the last replies to be sent before a worker that cannot recover exits.
-_LAST_WORDS_S = 1.0
+_EXIT_DELAY_S = 1.0
 #: Minimum seconds between two updates of the gauges; an update also needs an image.
-_GAUGES_EVERY_S = 10.0
+_GAUGE_INTERVAL_S = 10.0
 #: Characters with a meaning in TorchServe's metric lines; replaced in class names.
 _SEPARATORS = re.compile(r"[,:|#\s]")
 
 
 def end_worker() -> None:
     """End this process shortly; TorchServe replaces it."""
-    threading.Timer(_LAST_WORDS_S, os._exit, [1]).start()
+    threading.Timer(_EXIT_DELAY_S, os._exit, [1]).start()
 
 
 class SegmentationService:
@@ -59,7 +59,7 @@ class SegmentationService:
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         """Answer one batch of rows, in order, each with its own status and content type."""
         self._metrics.batch(len(rows))
-        calls = [_call(row, context, index) for index, row in enumerate(rows)]
+        calls = [_read_call(row, context, index) for index, row in enumerate(rows)]
         replies = self._model.answer(calls, self._metrics.stage)
         if self._model.application.has_failed:
             self._end_worker()
@@ -90,7 +90,7 @@ def read_context(context: Context) -> ModelArchive:
     )
 
 
-def _call(row: Mapping[str, Any], context: Context, index: int) -> Call:
+def _read_call(row: Mapping[str, Any], context: Context, index: int) -> Call:
     headers = context.get_all_request_header(index)
     call = Call(row, text_headers(headers), format=format_in_url(headers), request_id=context.get_request_id(index) or "")
     if is_description(row, headers):
@@ -127,10 +127,10 @@ def format_in_url(headers: Mapping[str, Any]) -> str | None:
 
 def text_headers(headers: Mapping[str, Any]) -> dict[str, str]:
     """Return the client's headers without those of form parts, which TorchServe mixes in as objects."""
-    return {name: _decoded(value) for name, value in headers.items() if isinstance(value, str)}
+    return {name: _decode_header(value) for name, value in headers.items() if isinstance(value, str)}
 
 
-def _decoded(value: str) -> str:
+def _decode_header(value: str) -> str:
     """Decode a header as UTF-8, which most clients send (in class names, for example) but TorchServe reads as Latin-1."""
     try:
         return value.encode("latin-1").decode("utf-8")
@@ -143,7 +143,7 @@ class Metrics:
 
     def __init__(self, context: Context) -> None:
         self._model = context.model_name
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         add = context.metrics.add_metric_to_cache
         self._stage = add("deeplab_stage_duration_seconds", "seconds", ["model", "stage"], MetricTypes.HISTOGRAM)
         self._batch = add("deeplab_batch_size", "count", ["model"], MetricTypes.HISTOGRAM)
@@ -156,7 +156,7 @@ class Metrics:
 
     def stage(self, name: str, seconds: float) -> None:
         """Record the seconds of one stage; several threads may call this."""
-        with self._turn:
+        with self._lock:
             self._stage.add_or_update(seconds, [self._model, name])
 
     def answer(self, reply: Reply, action: str) -> None:
@@ -199,7 +199,7 @@ class ObservationMetrics:
             for label, share in self._profile.label_shares(observation):
                 if share > 0:
                     self._shares.add_or_update(round(share, 4), [self._model, _SEPARATORS.sub("_", label)])
-        if observations and time.monotonic() - self._gauges_at > _GAUGES_EVERY_S:
+        if observations and time.monotonic() - self._gauges_at > _GAUGE_INTERVAL_S:
             self._gauges_at = time.monotonic()
             self._set_gauges()
 

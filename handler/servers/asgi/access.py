@@ -27,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _AUTHORIZATION = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]{1,512}=*)")
 #: Lets people and secret scanners recognize a leaked token.
 _PREFIX = "deeplab_"
-_MOST_BYTES = 1_000_000
+_MAX_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ class Access:
         """Whether a call without a token is refused."""
         return self._tokens is not None
 
-    def check(self, authorization: Sequence[str], accepted: Collection[str]) -> str | None:
+    def check(self, authorization: Sequence[str], accepted_scopes: Collection[str]) -> str | None:
         """Return the name of the token that authorizes a call, or None if no token is needed.
 
         Args:
             authorization: the values of all headers (or gRPC metadata) named `authorization`.
-            accepted: scopes; the token must have at least one of them.
+            accepted_scopes: scopes; the token must have at least one of them.
 
         Raises:
             Unauthorized: the call does not have exactly one bearer token, or the token is not in the file.
@@ -77,11 +77,11 @@ class Access:
         """
         if self._tokens is None:
             return None
-        token = _find(_credentials(authorization), self._tokens.value())
+        token = _find_token(_read_secret(authorization), self._tokens.value())
         if token is None:
             raise Unauthorized("the bearer token is not valid here", "invalid_token")
-        if token.scopes.isdisjoint(accepted):
-            scopes = " or ".join(sorted(accepted))
+        if token.scopes.isdisjoint(accepted_scopes):
+            scopes = " or ".join(sorted(accepted_scopes))
             raise Forbidden(f"the token {token.name!r} does not allow this; it needs the scope {scopes}", scopes)
         return token.name
 
@@ -100,11 +100,11 @@ def append_token(file: Path, token: Token) -> None:
         UnusableFile: the file has a token of this name, is not a token file, or is writable by other users.
         OSError: the file cannot be written.
     """
-    before = read_tokens(file) if file.exists() and file.stat().st_size else ()
-    if token.name in {other.name for other in before}:
+    existing = read_tokens(file) if file.exists() and file.stat().st_size else ()
+    if token.name in {entry.name for entry in existing}:
         raise UnusableFile(f"{file}: has a token {token.name!r} already; give another --name")
-    with open(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a+b") as opened:  # noqa: PTH123
-        opened.write(f"{token.line()}\n".encode())
+    with open(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a+b") as stream:  # noqa: PTH123
+        stream.write(f"{token.line()}\n".encode())
 
 
 def is_token_name(text: str) -> bool:
@@ -122,30 +122,32 @@ def read_tokens(file: Path) -> tuple[Token, ...]:
     for number, line in enumerate(_read_private(file).splitlines(), 1):
         text = line.partition("#")[0].strip()
         if text:
-            tokens.append(_parse(text, f"--tokens {file}, line {number}", tokens))
+            tokens.append(_parse_line(text, f"--tokens {file}, line {number}", tokens))
     if not tokens:
         raise UnusableFile(f"--tokens {file}: has no token; `token --scope predict` makes one, and the line to add")
     return tuple(tokens)
 
 
-def _parse(text: str, place: str, before: Sequence[Token]) -> Token:
+def _parse_line(text: str, location: str, earlier_tokens: Sequence[Token]) -> Token:
     match = _LINE.fullmatch(text)
     if match is None or not is_token_name(match["name"]):
-        raise UnusableFile(f"{place}: should be NAME SCOPE[,SCOPE] sha256:HEX, the HEX of 64 digits")
+        raise UnusableFile(f"{location}: should be NAME SCOPE[,SCOPE] sha256:HEX, the HEX of 64 digits")
     token = Token(match["name"], frozenset(match["scopes"].split(",")), bytes.fromhex(match["digest"]))
     if unknown := sorted(token.scopes.difference(SCOPES)):
-        raise UnusableFile(f"{place}: scope {unknown[0][:40]!r} is unknown; use {' or '.join(SCOPES)}")
-    for other in before:
-        if token.name == other.name or token.digest == other.digest:
-            raise UnusableFile(f"{place}: token {token.name!r} has the name or the hash of an earlier line, {other.name!r}")
+        raise UnusableFile(f"{location}: scope {unknown[0][:40]!r} is unknown; use {' or '.join(SCOPES)}")
+    for earlier in earlier_tokens:
+        if token.name == earlier.name or token.digest == earlier.digest:
+            raise UnusableFile(
+                f"{location}: token {token.name!r} has the name or the hash of an earlier line, {earlier.name!r}"
+            )
     return token
 
 
 def _read_private(file: Path) -> str:
-    with open(file, "rb", opener=_open_private) as opened:
-        content = opened.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
-        raise UnusableFile(f"--tokens {file}: has more than {_MOST_BYTES:,} bytes")
+    with open(file, "rb", opener=_open_private) as stream:
+        content = stream.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise UnusableFile(f"--tokens {file}: has more than {_MAX_BYTES:,} bytes")
     try:
         return content.decode()
     except UnicodeDecodeError as error:
@@ -170,7 +172,7 @@ def _open_private(path: str, flags: int) -> int:
     return descriptor
 
 
-def _credentials(authorization: Sequence[str]) -> str:
+def _read_secret(authorization: Sequence[str]) -> str:
     if not authorization:
         raise Unauthorized("a token is needed; send the header 'Authorization: Bearer TOKEN'")
     match = _AUTHORIZATION.fullmatch(authorization[0])
@@ -179,7 +181,7 @@ def _credentials(authorization: Sequence[str]) -> str:
     return match[1]
 
 
-def _find(secret: str, tokens: Sequence[Token]) -> Token | None:
+def _find_token(secret: str, tokens: Sequence[Token]) -> Token | None:
     """Return the token with this secret, in a time that reveals nothing about the secret."""
     digest = _digest(secret)
     matching = [token for token in tokens if hmac.compare_digest(token.digest, digest)]

@@ -11,21 +11,21 @@ from handler.servers.asgi.errors import BodyTooLarge, QueueFull, RequestTimeout
 from handler.servers.asgi.request_queue import ClientGone
 
 #: A lower average over a whole body is an attack rather than a slow line.
-_LEAST_BYTES_PER_S = 16_384
+_MIN_BYTES_PER_S = 16_384
 #: A refused body is still read for a moment: a client that is still sending takes a closed connection for a network failure.
-_DISCARD_FOR_S, _DISCARD_BYTES = 2.0, 1 << 28
+_DISCARD_TIMEOUT_S, _MAX_DISCARDED_BYTES = 2.0, 1 << 28
 
 
-class HeldBytes:
+class BodyBudget:
     """The budget of bytes for the request bodies that the server holds, over all requests."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._held = 0
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._held_bytes = 0
 
     @property
     def bytes(self) -> int:
-        return self._held
+        return self._held_bytes
 
     @contextmanager
     def hold(self) -> Iterator["BodyShare"]:
@@ -34,7 +34,7 @@ class HeldBytes:
         try:
             yield share
         finally:
-            self._held -= share.bytes
+            self._held_bytes -= share.bytes
 
     def take(self, count: int, share: "BodyShare") -> None:
         """Grow a share.
@@ -42,19 +42,19 @@ class HeldBytes:
         Raises:
             QueueFull: the shares together would exceed the budget; a lone share may exceed it.
         """
-        if self._held > share.bytes and self._held + count > self._most:
-            message = f"the requests being held have {self._held:,} bytes, the limit is {self._most:,}; try again in 1 s"
-            raise QueueFull(message, reason="held_bytes")
-        self._held += count
+        if self._held_bytes > share.bytes and self._held_bytes + count > self._max_bytes:
+            sizes = f"the requests being held have {self._held_bytes:,} bytes, the limit is {self._max_bytes:,}"
+            raise QueueFull(f"{sizes}; try again in 1 s", reason="held_bytes")
+        self._held_bytes += count
         share.bytes += count
 
 
 class BodyShare:
-    """The part of `HeldBytes` that one body takes."""
+    """The part of `BodyBudget` that one body takes."""
 
-    def __init__(self, held: HeldBytes) -> None:
+    def __init__(self, budget: BodyBudget) -> None:
         self.bytes = 0
-        self._held = held
+        self._budget = budget
 
     def grow_to(self, size: int) -> None:
         """Grow to `size` bytes, unless the share has them already.
@@ -63,42 +63,44 @@ class BodyShare:
             QueueFull: the server has no room for them.
         """
         if size > self.bytes:
-            self._held.take(size - self.bytes, self)
+            self._budget.take(size - self.bytes, self)
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], most: int, pause: float, share: BodyShare) -> bytearray:
+async def read_body(
+    receive: Receive, headers: Mapping[str, str], max_bytes: int, max_pause: float, share: BodyShare
+) -> bytearray:
     """Return the whole body.
 
     Args:
         receive: ASGI's `receive`.
         headers: the request's headers, names in lower case.
-        most: the largest body allowed, in bytes.
-        pause: the longest pause allowed, in seconds. After this many seconds the average must also exceed 16 KiB/s.
+        max_bytes: the largest body allowed, in bytes.
+        max_pause: the longest pause allowed, in seconds. After this many seconds the average must also exceed 16 KiB/s.
         share: counts the bytes of this body.
 
     Raises:
-        BodyTooLarge: the body is larger than `most`, or declares that it is.
+        BodyTooLarge: the body is larger than `max_bytes`, or declares that it is.
         RequestTimeout: the body arrives too slowly.
         QueueFull: the server already holds too many bytes.
         ClientGone: the client has hung up.
     """
     declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most:
-        raise BodyTooLarge(f"the body has {int(declared):,} bytes, the limit is {most:,}")
-    body, began = bytearray(), time.monotonic()
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise BodyTooLarge(f"the body has {int(declared):,} bytes, the limit is {max_bytes:,}")
+    body, start = bytearray(), time.monotonic()
     share.grow_to(int(declared) if declared.isdigit() else 0)
     while True:
-        latest = began + pause + len(body) / _LEAST_BYTES_PER_S
+        deadline = start + max_pause + len(body) / _MIN_BYTES_PER_S
         try:
-            message = await _receive_within(receive, min(pause, latest - time.monotonic()))
+            message = await _receive_within(receive, min(max_pause, deadline - time.monotonic()))
         except TimeoutError as error:
-            seconds = time.monotonic() - began
+            seconds = time.monotonic() - start
             raise RequestTimeout(f"the body arrived too slowly: {len(body):,} bytes in {seconds:.0f} s") from error
         if message["type"] == "http.disconnect":
             raise ClientGone
         body += message.get("body", b"")
-        if len(body) > most:
-            raise BodyTooLarge(f"the body has more bytes than the limit, {most:,}")
+        if len(body) > max_bytes:
+            raise BodyTooLarge(f"the body has more bytes than the limit, {max_bytes:,}")
         share.grow_to(len(body))
         if not message.get("more_body"):
             return body
@@ -113,8 +115,8 @@ async def discard_body(receive: Receive) -> None:
     """Read and discard the rest of a refused body for a moment."""
     discarded = 0
     with suppress(TimeoutError):
-        async with asyncio.timeout(_DISCARD_FOR_S):
-            while discarded < _DISCARD_BYTES:
+        async with asyncio.timeout(_DISCARD_TIMEOUT_S):
+            while discarded < _MAX_DISCARDED_BYTES:
                 message = await receive()
                 discarded += len(message.get("body", b""))
                 if not message.get("more_body"):

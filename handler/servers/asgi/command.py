@@ -33,12 +33,12 @@ _PACKAGES = {
 _GRPC_PACKAGES = {"grpc": "grpcio", "google.protobuf": "protobuf"}
 #: Needed in addition for `--verify-key`.
 _SIGNATURE_PACKAGES = {"minisign": PACKAGE}
-_CANNOT_VOUCH = (
+_UNTRUSTED_CODE = (
     "--verify-key: `python MODEL.mar` has already run the archive's own code, which cannot vouch for itself; start the server "
     "from code that you trust: python -m handler.servers.asgi --model NAME=MODEL.mar --verify-key FILE"
 )
 #: Environment variable that tells a process running an extracted archive which file the user started.
-_STARTED_AS = "DEEPLAB_ARCHIVE"
+_ARCHIVE_VARIABLE = "DEEPLAB_ARCHIVE"
 
 
 def main(
@@ -63,7 +63,7 @@ def main(
         options = parse_options(arguments, prog, archive)
         require_packages(_needed_packages(options), root)
         if root is not None and options.verify_key:
-            raise OptionError(_CANNOT_VOUCH)
+            raise OptionError(_UNTRUSTED_CODE)
         from handler.servers.asgi.logs import log_event
         from handler.servers.asgi.server import serve
 
@@ -83,18 +83,18 @@ def main_of_archive(root: Path, arguments: Sequence[str]) -> int:
     A file is extracted and the folder is run instead, so that late imports cannot come from another archive that has replaced
     the file in the meantime.
     """
-    archive = Path(os.environ.pop(_STARTED_AS, root)) if root.is_dir() else root
+    archive = Path(os.environ.pop(_ARCHIVE_VARIABLE, root)) if root.is_dir() else root
     if root.is_dir() or list(arguments[:1]) == [TOKEN_COMMAND]:
         return main(arguments, f"python {archive}", archive if archive.is_file() else root, root)
     try:
         options = parse_options(arguments, f"python {archive}", archive)
         require_packages(_needed_packages(options), root)
         if options.verify_key:
-            raise OptionError(_CANNOT_VOUCH)
+            raise OptionError(_UNTRUSTED_CODE)
         folder = unpack(root, options.cache)
     except (OptionError, UnpackError) as error:
         return fail(str(error), _USAGE if isinstance(error, OptionError) else _FAILURE)
-    return _run_instead([sys.executable, str(folder), *arguments], {**os.environ, _STARTED_AS: str(root)})
+    return _replace_process([sys.executable, str(folder), *arguments], {**os.environ, _ARCHIVE_VARIABLE: str(root)})
 
 
 def require_packages(packages: Mapping[str, str], root: Path | None = None) -> None:
@@ -109,11 +109,11 @@ def require_packages(packages: Mapping[str, str], root: Path | None = None) -> N
     """
     missing = [package for module, package in packages.items() if not _is_installed(module)]
     if missing:
-        pinned = _requirements(root)
-        wanted = " ".join(pinned.get(package, package) for package in missing)
+        pinned = _read_requirements(root)
+        requirements = " ".join(pinned.get(package, package) for package in missing)
         raise OptionError(
             f"packages are missing in {sys.prefix}: {', '.join(missing)}; run the Python that has them, or install them with: "
-            f"{sys.executable} -m pip install {wanted}"
+            f"{sys.executable} -m pip install {requirements}"
         )
 
 
@@ -122,7 +122,7 @@ def _needed_packages(options: ServerOptions) -> Mapping[str, str]:
     return _PACKAGES | grpc | (_SIGNATURE_PACKAGES if options.verify_key else {})
 
 
-def _requirements(root: Path | None) -> dict[str, str]:
+def _read_requirements(root: Path | None) -> dict[str, str]:
     """Return the lines of the archive's `requirements.txt` by package; empty if there is no such file."""
     try:
         if root is None:
@@ -140,7 +140,7 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def _run_instead(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+def _replace_process(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     os.execve(command[0], list(command), environment)  # noqa: S606
 
 

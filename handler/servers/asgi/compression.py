@@ -5,25 +5,25 @@ import gzip
 from collections.abc import Mapping
 
 #: About the size of one packet.
-_LEAST_BYTES = 1_400
+_MIN_BYTES = 1_400
 #: Compressing more in the event loop would keep other requests waiting too long.
-_MOST_BYTES_INLINE = 200_000
+_MAX_INLINE_BYTES = 200_000
 #: On JSON, level 1 saves nine tenths of what level 6 does, in a quarter of the time.
 _LEVEL = 1
 
 
 async def compress(body: bytes, content_type: str, request_headers: Mapping[str, str]) -> tuple[bytes, dict[str, str]]:
     """Return a body, compressed if worthwhile, and the headers for it. Images and archives are already compressed."""
-    if not content_type.endswith("json") or len(body) < _LEAST_BYTES:
+    if not content_type.endswith("json") or len(body) < _MIN_BYTES:
         return body, {}
     headers = {"Vary": "Accept-Encoding"}
     if not accepts_gzip(request_headers.get("accept-encoding", "")):
         return body, headers
-    if len(body) > _MOST_BYTES_INLINE:
-        small = await asyncio.to_thread(gzip.compress, body, _LEVEL, mtime=0)
+    if len(body) > _MAX_INLINE_BYTES:
+        compressed = await asyncio.to_thread(gzip.compress, body, _LEVEL, mtime=0)
     else:
-        small = gzip.compress(body, _LEVEL, mtime=0)
-    return (small, {**headers, "Content-Encoding": "gzip"}) if len(small) < len(body) else (body, headers)
+        compressed = gzip.compress(body, _LEVEL, mtime=0)
+    return (compressed, {**headers, "Content-Encoding": "gzip"}) if len(compressed) < len(body) else (body, headers)
 
 
 def accepts_gzip(accept_encoding: str) -> bool:

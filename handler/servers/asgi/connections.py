@@ -7,19 +7,19 @@ from typing import Any, ClassVar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from handler.errors import SegmentationError
-from handler.servers.asgi.doors import SECURITY_HEADERS
 from handler.servers.asgi.errors import MalformedRequest, RequestTimeout, Unavailable, error_body
+from handler.servers.asgi.guard import SECURITY_HEADERS
 
 #: A slow reader is checked this often, and disconnected unless it has read this much since the last check.
-_READS_WITHIN_S, _LEAST_BYTES_READ = 30.0, 100_000
+_READ_INTERVAL_S, _MIN_BYTES_READ = 30.0, 100_000
 #: On shutdown an idle connection stays open for this long, since a request may be on its way.
-LAST_REQUEST_WITHIN_S = 0.5
+LAST_REQUEST_TIMEOUT_S = 0.5
 
 
 class LimitedConnection(HttpToolsProtocol):
     """One connection from a client."""
 
-    most_connections: ClassVar[int]
+    max_connections: ClassVar[int]
     header_timeout: ClassVar[float]
     #: Called for each connection that is closed without a request.
     on_refusal: ClassVar[Callable[[SegmentationError], None]]
@@ -30,14 +30,14 @@ class LimitedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if len(self.connections) > self.most_connections:
-            message = f"{self.most_connections:,} connections are open, which is the limit; try again in 1 s"
+        if len(self.connections) > self.max_connections:
+            message = f"{self.max_connections:,} connections are open, which is the limit; try again in 1 s"
             self._refuse(Unavailable(message, reason="connections"))
             return
-        self._expect_headers()
+        self._start_header_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._headers_are_here()
+        self._stop_header_timer()
         self._stop_watching_reader()
         super().connection_lost(exc)
 
@@ -45,11 +45,11 @@ class LimitedConnection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._header_timer is None and (self.cycle is None or self.cycle.response_complete):
-            self._expect_headers()
+            self._start_header_timer()
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
-        self._headers_are_here()
+        self._stop_header_timer()
         if not self.url.startswith((b"/", b"*")):  # An absolute URL; the ASGI scope keeps only its path.
             self.scope["state"]["target"] = self.url.decode("latin-1")
         super().on_headers_complete()
@@ -65,7 +65,7 @@ class LimitedConnection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         del msg
-        self._headers_are_here()
+        self._stop_header_timer()
         self._refuse(MalformedRequest("the request is not HTTP/1.1"))
 
     def shutdown(self) -> None:
@@ -74,7 +74,7 @@ class LimitedConnection(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
         elif self.cycle is not None or self._header_timer is not None:
-            self.loop.call_later(LAST_REQUEST_WITHIN_S, self._close_if_idle)
+            self.loop.call_later(LAST_REQUEST_TIMEOUT_S, self._close_if_idle)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -88,15 +88,15 @@ class LimitedConnection(HttpToolsProtocol):
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
 
-    def _expect_headers(self) -> None:
-        self._header_timer = self.loop.call_later(self.header_timeout, self._headers_are_late)
+    def _start_header_timer(self) -> None:
+        self._header_timer = self.loop.call_later(self.header_timeout, self._time_out_headers)
 
-    def _headers_are_here(self) -> None:
+    def _stop_header_timer(self) -> None:
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
 
-    def _headers_are_late(self) -> None:
+    def _time_out_headers(self) -> None:
         self._refuse(RequestTimeout(f"the headers were not complete within {self.header_timeout:g} s"))
 
     def _refuse(self, error: SegmentationError) -> None:
@@ -106,18 +106,18 @@ class LimitedConnection(HttpToolsProtocol):
         body = error_body(error)
         retry = [f"retry-after: {error.retry_after}"] if isinstance(error, Unavailable) else []
         head = [f"HTTP/1.1 {error.status} {error.phrase}", "content-type: application/json", f"content-length: {len(body)}"]
-        added = [f"{name.lower()}: {value}" for name, value in SECURITY_HEADERS.items()]
-        self.transport.write("\r\n".join([*head, *retry, *added, "connection: close", "", ""]).encode() + body)
+        security_headers = [f"{name.lower()}: {value}" for name, value in SECURITY_HEADERS.items()]
+        self.transport.write("\r\n".join([*head, *retry, *security_headers, "connection: close", "", ""]).encode() + body)
         self.transport.close()
         type(self).on_refusal(error)
 
     def _watch_reader(self) -> None:
         self._stop_watching_reader()
         unread = self.transport.get_write_buffer_size()
-        self._reader_timer = self.loop.call_later(_READS_WITHIN_S, self._check_reader, unread)
+        self._reader_timer = self.loop.call_later(_READ_INTERVAL_S, self._check_reader, unread)
 
     def _check_reader(self, unread: int) -> None:
-        if unread - self.transport.get_write_buffer_size() < _LEAST_BYTES_READ:
+        if unread - self.transport.get_write_buffer_size() < _MIN_BYTES_READ:
             self.transport.abort()
         else:
             self._watch_reader()
@@ -129,8 +129,8 @@ class LimitedConnection(HttpToolsProtocol):
 
 
 def connection_type(
-    most: int, header_timeout: float, on_refusal: Callable[[SegmentationError], None]
+    max_connections: int, header_timeout: float, on_refusal: Callable[[SegmentationError], None]
 ) -> type[LimitedConnection]:
     """Return a connection class with these limits; uvicorn is configured with a class."""
-    limits = {"most_connections": most, "header_timeout": header_timeout, "on_refusal": staticmethod(on_refusal)}
+    limits = {"max_connections": max_connections, "header_timeout": header_timeout, "on_refusal": staticmethod(on_refusal)}
     return type("Connection", (LimitedConnection,), limits)

@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 #: Response headers that scripts may read in addition to the few that browsers always expose.
-_EXPOSED = "X-Request-ID, Retry-After, Inference-Header-Content-Length, Server-Timing, WWW-Authenticate, traceparent"
+_EXPOSED_HEADERS = "X-Request-ID, Retry-After, Inference-Header-Content-Length, Server-Timing, WWW-Authenticate, traceparent"
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+( *, *[A-Za-z0-9!#$%&'*+.^_`|~-]+){0,99}")
 #: Browsers cap it: Chromium at two hours.
-_PREFLIGHT_VALID_S = 7200
+_PREFLIGHT_MAX_AGE_S = 7200
 
 
 class CrossOrigin:
@@ -31,10 +31,10 @@ class CrossOrigin:
         if not self._allowed:
             return {}
         if self._allows_all:
-            return {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": _EXPOSED} if origin else {}
+            return {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": _EXPOSED_HEADERS} if origin else {}
         if origin is None or origin not in self._allowed:
             return {"Vary": "Origin"}
-        return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED, "Vary": "Origin"}
+        return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED_HEADERS, "Vary": "Origin"}
 
     def preflight_headers(self, headers: Mapping[str, str], allow: str) -> dict[str, str]:
         """Return the additional headers of a preflight response; a page of a listed origin may send any header.
@@ -45,9 +45,9 @@ class CrossOrigin:
         """
         if "Access-Control-Allow-Origin" not in self.headers(headers["origin"]):
             return {}
-        asked = headers.get("access-control-request-headers", "")
+        requested_headers = headers.get("access-control-request-headers", "")
         return {
             "Access-Control-Allow-Methods": allow,
-            "Access-Control-Max-Age": str(_PREFLIGHT_VALID_S),
-            **({"Access-Control-Allow-Headers": asked} if _HEADER_NAMES.fullmatch(asked) else {}),
+            "Access-Control-Max-Age": str(_PREFLIGHT_MAX_AGE_S),
+            **({"Access-Control-Allow-Headers": requested_headers} if _HEADER_NAMES.fullmatch(requested_headers) else {}),
         }

@@ -6,7 +6,7 @@ from pathlib import Path
 #: one: while the whole machine is suspended, only one passes. Up to one more passes before the ping that goes unanswered.
 SILENT_INTERVALS = 3
 #: Fields of proc(5)'s `stat`, counted from the end of the process's name: processor time in user and in kernel mode.
-_USER, _KERNEL = 11, 12
+_USER_TICKS, _KERNEL_TICKS = 11, 12
 
 
 class Heartbeat:
@@ -19,21 +19,22 @@ class Heartbeat:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._ticks = _processor_ticks(pid)
-        self._is_asked = False
+        self._awaits_pong = False
         #: Consecutive intervals without a sign of life.
-        self.silent = 0
+        self.silent_intervals = 0
 
-    def answer(self) -> None:
+    def record_pong(self) -> None:
         """Record that the process has answered a ping."""
-        self._is_asked, self.silent = False, 0
+        self._awaits_pong, self.silent_intervals = False, 0
 
     def beat(self) -> bool:
         """End an interval, and return whether to send the next ping, which is when the last one has been answered."""
         ticks = _processor_ticks(self._pid)
-        self.silent = self.silent + 1 if self._is_asked and ticks is not None and ticks == self._ticks else 0
+        is_silent = self._awaits_pong and ticks is not None and ticks == self._ticks
+        self.silent_intervals = self.silent_intervals + 1 if is_silent else 0
         self._ticks = ticks
-        must_ask, self._is_asked = not self._is_asked, True
-        return must_ask
+        must_ping, self._awaits_pong = not self._awaits_pong, True
+        return must_ping
 
 
 def _processor_ticks(pid: int) -> int | None:
@@ -42,4 +43,4 @@ def _processor_ticks(pid: int) -> int | None:
         values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return int(values[_USER]) + int(values[_KERNEL])
+    return int(values[_USER_TICKS]) + int(values[_KERNEL_TICKS])

@@ -38,15 +38,15 @@ def is_loopback(name: str) -> bool:
 class HostNames:
     """Checks the header `Host`."""
 
-    def __init__(self, listens_on: str, allowed: Sequence[str]) -> None:
+    def __init__(self, address: str, allowed: Sequence[str]) -> None:
         """Allow loopback names and `allowed`.
 
         Args:
-            listens_on: the server's address. Beyond loopback its names are unknown, so without `allowed` all pass.
+            address: the server's address. Beyond loopback its names are unknown, so without `allowed` all pass.
             allowed: names that pass in addition to those of loopback.
         """
         self._allowed = frozenset(allowed)
-        self._checks = bool(allowed) or is_loopback(listens_on)
+        self._checks = bool(allowed) or is_loopback(address)
 
     def require_one(self, hosts: Sequence[str], http_version: str) -> None:
         """Refuse a request that does not name exactly one host (RFC 9112, section 3.2).

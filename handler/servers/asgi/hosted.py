@@ -14,7 +14,7 @@ from handler.servers.asgi.options import ServerOptions
 from handler.servers.asgi.routes import Front
 from handler.servers.asgi.server import make_settings
 
-_LOOK_EVERY_S = 0.05
+_POLL_INTERVAL_S = 0.05
 
 
 class HostedFront:
@@ -37,7 +37,7 @@ class HostedFront:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._run_lifespan(receive, send)
         else:
             # This server's own connections always set a state; other servers may not.
             await self._front({**scope, "state": scope.get("state", {})}, receive, send)
@@ -54,7 +54,7 @@ class HostedFront:
                 model.start()
         while not self._front.is_ready:
             self.check_health()
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_POLL_INTERVAL_S)
 
     async def stop(self) -> None:
         """End the workers. The requests they hold are lost, so the hosting server must finish its requests first."""
@@ -72,7 +72,7 @@ class HostedFront:
             if model.queue.closed is not None:
                 raise ModelNotReady(f"{model.queue.closed}; the last one: {model.last_end}")
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         message: Message
         while (message := await receive())["type"] != "lifespan.shutdown":
             if message["type"] != "lifespan.startup":

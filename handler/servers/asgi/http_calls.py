@@ -24,7 +24,7 @@ from handler.wording import quoted
 
 _JSON, _URLENCODED, _MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data"
 _ENCODING = "content-encoding"
-_MOST_FIELDS = 1_000
+_MAX_FIELDS = 1_000
 _PRINTABLE = re.compile(rb"[\x20-\x7e\r\n\t]*+")
 
 
@@ -65,7 +65,7 @@ def read_query(query: str) -> Mapping[str, str]:
         InvalidOption: the query string is not UTF-8, or gives an option twice.
     """
     try:
-        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
     except ValueError as error:
         raise InvalidOption(f"the query string {quoted(query)} cannot be read: {error}") from error
     options: dict[str, str] = {}
@@ -87,7 +87,7 @@ def read_body(body: bytes | bytearray, content_type: str) -> dict[str, Any]:
         return _read_multipart(bytes(body), content_type)
     if kind == _URLENCODED and _is_form(body):
         return _read_urlencoded(body)
-    return {"body": _decoded(bytes(body), kind)}
+    return {"body": _decode(bytes(body), kind)}
 
 
 def media_type(content_type: str) -> str:
@@ -95,7 +95,7 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _decoded(value: bytes, kind: str) -> Any:
+def _decode(value: bytes, kind: str) -> Any:
     """Decode JSON and text; undecodable values stay bytes, for which the parser has its own error messages."""
     with suppress(ValueError, RecursionError):
         if kind == _JSON:
@@ -114,9 +114,9 @@ def _is_form(body: bytes | bytearray) -> bool:
 def _read_urlencoded(body: bytes | bytearray) -> dict[str, Any]:
     try:
         # Latin-1 decodes every byte, so values may hold any bytes.
-        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, encoding="latin-1", max_num_fields=_MOST_FIELDS)
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, encoding="latin-1", max_num_fields=_MAX_FIELDS)
     except ValueError as error:
-        raise InvalidRequest(f"the urlencoded form has more than {_MOST_FIELDS:,} fields") from error
+        raise InvalidRequest(f"the urlencoded form has more than {_MAX_FIELDS:,} fields") from error
     fields = {name.encode("latin-1").decode(errors="replace"): value.encode("latin-1") for name, value in pairs}
     if "" in fields:
         raise InvalidRequest("the urlencoded form has a field without a name")
@@ -161,8 +161,8 @@ class _Form:
     def _part_begin(self) -> None:
         self._clear()
         self._parts += 1
-        if self._parts > _MOST_FIELDS:
-            raise InvalidRequest(f"the multipart form has more than {_MOST_FIELDS:,} parts")
+        if self._parts > _MAX_FIELDS:
+            raise InvalidRequest(f"the multipart form has more than {_MAX_FIELDS:,} parts")
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
@@ -184,7 +184,7 @@ class _Form:
             raise InvalidRequest('a part of the multipart form has no name; send it as name="data", for example')
         # Only files have their own content type; other fields stay bytes until an option reads them.
         kind = media_type(self._headers.get(b"content-type", b"").decode("latin-1")) if b"filename" in disposition else ""
-        self.fields[name.decode(errors="replace")] = _decoded(bytes(self._content), kind)
+        self.fields[name.decode(errors="replace")] = _decode(bytes(self._content), kind)
 
     def _end(self) -> None:
         self.is_complete = True

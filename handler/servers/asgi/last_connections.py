@@ -21,7 +21,7 @@ _DROP = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
 #: Passes of the event loop until the server knows about an accepted connection.
 _PASSES = 5
 #: Time limit, since connections stay in the queue if no descriptor is free for them.
-_WITHIN_S = 1.0
+_TIMEOUT_S = 1.0
 
 
 async def accept_last_connections(listener: socket.socket) -> None:
@@ -29,8 +29,8 @@ async def accept_last_connections(listener: socket.socket) -> None:
     if sys.platform == "linux":
         with suppress(OSError):  # A sandbox may not support it, and loses what connects in the last microseconds.
             listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(_DROP)))
-    latest = time.monotonic() + _WITHIN_S
+    deadline = time.monotonic() + _TIMEOUT_S
     for _ in range(_PASSES):
         await asyncio.sleep(0)
-        while select.select([listener], [], [], 0)[0] and time.monotonic() < latest:
+        while select.select([listener], [], [], 0)[0] and time.monotonic() < deadline:
             await asyncio.sleep(0)

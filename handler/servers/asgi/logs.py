@@ -24,34 +24,34 @@ from handler.servers.asgi.messages import Answer, StageTime
 from handler.servers.asgi.tracing import Trace
 
 #: Longer lines printed by a worker are cut at about this many bytes.
-_LONGEST_LINE = 1 << 16
+_MAX_LINE_BYTES = 1 << 16
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 _file: LogFile | None = None
 
 
-def log_into(path: Path, most_bytes: int) -> None:
-    """Write everything from now on into a file that is replaced when it reaches `most_bytes`.
+def log_into(path: Path, max_bytes: int) -> None:
+    """Write everything from now on into a file that is replaced when it reaches `max_bytes`.
 
     Raises:
         OSError: the file cannot be written.
     """
     global _file
-    _file = LogFile(path, most_bytes)
+    _file = LogFile(path, max_bytes)
 
 
 async def relay_lines(stream: asyncio.StreamReader) -> None:
     """Write the lines that another process prints, without mixing them, until it ends."""
-    rest = b""
-    while chunk := await stream.read(_LONGEST_LINE):
-        lines, _, rest = (rest + chunk).rpartition(b"\n")
-        if len(rest) > _LONGEST_LINE:
-            lines, rest = lines + rest, b""
+    partial_line = b""
+    while chunk := await stream.read(_MAX_LINE_BYTES):
+        lines, _, partial_line = (partial_line + chunk).rpartition(b"\n")
+        if len(partial_line) > _MAX_LINE_BYTES:
+            lines, partial_line = lines + partial_line, b""
         if lines:
             _write(sys.stderr, lines.decode(errors="replace"))
-    if rest:
-        _write(sys.stderr, rest.decode(errors="replace"))
+    if partial_line:
+        _write(sys.stderr, partial_line.decode(errors="replace"))
 
 
 def log_event(event: str, **details: Any) -> None:
@@ -59,15 +59,15 @@ def log_event(event: str, **details: Any) -> None:
     _write(sys.stderr, _json({"time": _now(), "event": event, **details}))
 
 
-def place_of(error: Exception) -> str:
+def error_location(error: Exception) -> str:
     """Return an error's type and the line that raised it, without its message, which may quote what a client wrote."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno} in {place.name}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno} in {frame.name}"
 
 
-def request_id(sent: str | None) -> str:
+def request_id(client_id: str | None) -> str:
     """Return the id that a client sent if it is safe in logs and headers, otherwise a new one."""
-    return sent if sent is not None and _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+    return client_id if client_id is not None and _REQUEST_ID.fullmatch(client_id) else uuid.uuid4().hex
 
 
 @dataclass
@@ -78,7 +78,7 @@ class RequestRecord:
     trace: Trace | None = None
     method: str = ""
     #: By `time.monotonic`.
-    began: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.monotonic)
     #: The path with the names of its parts in braces, as the server declares it.
     route: str | None = None
     model: str | None = None
@@ -102,12 +102,12 @@ class RequestRecord:
     #: Why no worker answered it: the server refused it or the client hung up.
     reason: str | None = None
 
-    def add(self, stage: str, began: float, ended: float) -> None:
+    def add(self, stage: str, start: float, end: float) -> None:
         """Record when a stage ran, by `time.monotonic`."""
-        self.milliseconds[stage] = round((ended - began) * 1000, 2)
-        self.times.append(StageTime(stage, began, ended))
+        self.milliseconds[stage] = round((end - start) * 1000, 2)
+        self.times.append(StageTime(stage, start, end))
 
-    def take_over(self, answer: Answer) -> None:
+    def add_answer(self, answer: Answer) -> None:
         """Record what a worker reports about its answer."""
         self.milliseconds.update(answer.stages)
         self.times.extend(answer.times)
@@ -120,7 +120,7 @@ class RequestRecord:
 
     def write(self) -> None:
         """Write the request's line to the log."""
-        self.milliseconds["total"] = round((time.monotonic() - self.began) * 1000, 2)
+        self.milliseconds["total"] = round((time.monotonic() - self.started_at) * 1000, 2)
         line = {
             "time": _now(),
             "id": self.id,
@@ -158,7 +158,7 @@ def _write(stream: TextIO, line: str) -> None:
 
 
 def _append(file: LogFile, line: str) -> None:
-    if file.append(line) and file.lost:
-        count, file.lost = file.lost, 0
+    if file.append(line) and file.lost_lines:
+        count, file.lost_lines = file.lost_lines, 0
         log_event("log lines lost", count=count, reason="no room on the disk")
     file.replace_if_full()

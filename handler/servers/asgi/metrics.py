@@ -43,7 +43,7 @@ class Metrics:
         """Start observing the queues and workers of these models."""
         disable_created_metrics()
         self._registry = CollectorRegistry()
-        histogram, counter = self._maker(Histogram), self._maker(Counter)
+        histogram, counter = self._factory(Histogram), self._factory(Counter)
         self._requests = histogram(
             "request_duration_seconds",
             "From a request's headers to its answer, or until the client hung up.",
@@ -58,15 +58,15 @@ class Metrics:
         self._errors = counter("errors", "Requests and connections answered with an error.", ["model", "type"])
         self._rejections = counter("rejections", "Those that ended without a worker's answer.", ["model", "reason"])
         self._observe_queues(models)
-        self._read_workers(models)
+        self._export_workers(models)
         self._models = models
         self._watchers = (Observations(histogram), ModelCollector(models, self._registry))
 
-    def _maker(self, kind: Callable[..., Any]) -> Callable[..., Any]:
+    def _factory(self, kind: Callable[..., Any]) -> Callable[..., Any]:
         return partial(kind, namespace="deeplab", registry=self._registry)
 
     def _observe_queues(self, models: Mapping[str, ModelWorkers]) -> None:
-        histogram, counter = self._maker(Histogram), self._maker(Counter)
+        histogram, counter = self._factory(Histogram), self._factory(Counter)
         waits = histogram("queue_wait_seconds", "From a request's last byte to its worker.", ["model"], buckets=_WAIT_BUCKETS)
         batches = histogram("batch_size", "Requests in a worker's batch.", ["model"], buckets=_BATCH_BUCKETS)
         restarts = counter("worker_restarts", "Workers started to replace others that ended.", ["model"])
@@ -76,8 +76,8 @@ class Metrics:
             for reason in _REASONS:
                 self._rejections.labels(name, reason)
 
-    def _read_workers(self, models: Mapping[str, ModelWorkers]) -> None:
-        gauge = self._maker(Gauge)
+    def _export_workers(self, models: Mapping[str, ModelWorkers]) -> None:
+        gauge = self._factory(Gauge)
         gauges: dict[Any, Callable[[ModelWorkers], int]] = {
             gauge("queue_length", "Requests that wait for a worker.", ["model"]): lambda model: len(model.queue),
             gauge("running_requests", "Requests that workers hold.", ["model"]): lambda model: model.queue.running,
@@ -85,12 +85,12 @@ class Metrics:
             gauge("workers_ready", "Worker processes that can answer.", ["model"]): lambda model: model.workers_ready,
         }
         for name, model in models.items():
-            for numbers, read in gauges.items():
-                numbers.labels(name).set_function(partial(read, model))
+            for metric, read_value in gauges.items():
+                metric.labels(name).set_function(partial(read_value, model))
 
-    def read_front(self, *, connections: Callable[[], int], held_bytes: Callable[[], int]) -> None:
+    def export_front(self, *, connections: Callable[[], int], held_bytes: Callable[[], int]) -> None:
         """Export these numbers of the front process too, read whenever the metrics are."""
-        gauge = self._maker(Gauge)
+        gauge = self._factory(Gauge)
         gauge("connections", "Open connections.").set_function(connections)
         gauge("held_bytes", "Bytes of request bodies being held.").set_function(held_bytes)
 
@@ -118,14 +118,14 @@ class Metrics:
     def watch_shadows(self, splits: Sequence[Split]) -> None:
         """Declare the metrics of shadows, which a server without shadows does not export."""
         names = ["model", "shadow"]
-        self._shadows = self._maker(Counter)("shadow_requests", "Requests for a shadow.", [*names, "outcome"])
-        self._shadow_agreement = self._maker(Histogram)(
+        self._shadows = self._factory(Counter)("shadow_requests", "Requests for a shadow.", [*names, "outcome"])
+        self._shadow_agreement = self._factory(Histogram)(
             "shadow_agreement", "Share of an image's pixels that a shadow labels the same.", names, buckets=_AGREEMENT_BUCKETS
         )
         for split in splits:
-            self._shadow_agreement.labels(split.model, split.other)
+            self._shadow_agreement.labels(split.model, split.target)
             for outcome in ("compared", "dropped", "failed"):
-                self._shadows.labels(split.model, split.other, outcome)
+                self._shadows.labels(split.model, split.target, outcome)
 
     def compare(self, model: str, shadow: str, outcome: str, agreement: float | None = None) -> None:
         """Count a request chosen for `shadow`, and observe the share of pixels that both models labelled the same."""

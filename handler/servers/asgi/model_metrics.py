@@ -23,19 +23,19 @@ class Observations:
 
     def __init__(self, histogram: Callable[..., Histogram]) -> None:
         """Declare the histograms with `histogram`, which adds them to a registry."""
-        about = {
+        help_texts = {
             "megapixels": ("image_megapixels", "Height times width of an image."),
             "brightness": ("image_brightness", "Mean of an image's samples, 0 to 1."),
             "confidence": ("confidence", "Mean probability of the winning class over an image."),
             "review": ("review", "How much an image needs review: 1 minus its expected mean IoU."),
         }
-        self._quantities = {name: histogram(*texts, ["model"], buckets=BOUNDS[name]) for name, texts in about.items()}
+        self._quantities = {name: histogram(*texts, ["model"], buckets=BOUNDS[name]) for name, texts in help_texts.items()}
         self._shares = histogram("class_share", "Share of an image by class.", ["model", "class"], buckets=SHARE_BOUNDS)
 
     def add(self, model: str, profile: Profile, observation: Observation) -> None:
         """Count one image of `model`."""
-        for name, numbers in self._quantities.items():
-            numbers.labels(model).observe(getattr(observation, name))
+        for name, histogram in self._quantities.items():
+            histogram.labels(model).observe(getattr(observation, name))
         for label, share in profile.label_shares(observation):
             self._shares.labels(model, label).observe(share)
 
@@ -89,12 +89,12 @@ class ModelCollector(Collector):
             gauges["drift_distance"].add_metric([name, quantity], distance)
 
 
-_ENGINE = ("model", "engine", "precision")
+_ENGINE_LABELS = ("model", "engine", "precision")
 #: Help text and labels of each gauge.
 _GAUGES: Mapping[str, tuple[str, Sequence[str]]] = {
-    "engine_workers": ("Workers that can answer, by inference engine.", _ENGINE),
-    "engine_agreement": ("Share of pixels that the engine labelled like torch in float32 at packaging.", _ENGINE),
-    "engine_agreement_required": ("Minimum agreement that packaging required.", _ENGINE),
+    "engine_workers": ("Workers that can answer, by inference engine.", _ENGINE_LABELS),
+    "engine_agreement": ("Share of pixels that the engine labelled like torch in float32 at packaging.", _ENGINE_LABELS),
+    "engine_agreement_required": ("Minimum agreement that packaging required.", _ENGINE_LABELS),
     "drift_reference_images": ("Images of the reference.", ["model"]),
     "drift_images": ("Recent images that are compared with the reference.", ["model"]),
     "drift_distance": ("Distance of recent images from the reference, 0 to 1.", ["model", "quantity"]),

@@ -10,9 +10,9 @@ from handler.version import VERSION
 #: The server's metadata.
 SERVER = {"name": "deeplab-serve", "version": VERSION, "extensions": ["binary_tensor_data"]}
 #: Allowance for the rest of the JSON or form; base64 itself takes a third more than the image.
-_BYTES_BESIDE_IMAGE = 1 << 20
+_OVERHEAD_BYTES = 1 << 20
 #: The largest image in bytes, until a worker has reported its model's own limit.
-MOST_IMAGE_BYTES = 32_000_000
+MAX_IMAGE_BYTES = 32_000_000
 
 
 def find_model(models: Mapping[str, ModelWorkers], name: str, version: str | None = None) -> ModelWorkers:
@@ -24,9 +24,9 @@ def find_model(models: Mapping[str, ModelWorkers], name: str, version: str | Non
     model = models.get(name)
     if model is None:
         raise ModelNotFound(f"there is no model {name[:80]!r} here; the served models are {', '.join(models)}")
-    served = model.ready.model_version if model.ready else None
-    if version is not None and served is not None and version != served:
-        raise ModelNotFound(f"model {name!r} is not served in version {version[:80]!r}, but in {served!r}")
+    served_version = model.ready.model_version if model.ready else None
+    if version is not None and served_version is not None and version != served_version:
+        raise ModelNotFound(f"model {name!r} is not served in version {version[:80]!r}, but in {served_version!r}")
     return model
 
 
@@ -42,11 +42,11 @@ def describe_model(model: ModelWorkers) -> dict[str, Any]:
     return {"name": name, "versions": [ready.model_version], "platform": ready.platform, **ready.tensors}
 
 
-def most_bytes(model: ModelWorkers) -> int:
+def max_request_bytes(model: ModelWorkers) -> int:
     """Return the largest request to `model`, in bytes."""
-    return most_request_bytes(model.ready.max_bytes if model.ready else MOST_IMAGE_BYTES)
+    return request_bytes_for(model.ready.max_bytes if model.ready else MAX_IMAGE_BYTES)
 
 
-def most_request_bytes(max_bytes: int) -> int:
+def request_bytes_for(max_bytes: int) -> int:
     """Return the largest request, in bytes, for images of at most `max_bytes`."""
-    return max_bytes * 4 // 3 + _BYTES_BESIDE_IMAGE
+    return max_bytes * 4 // 3 + _OVERHEAD_BYTES

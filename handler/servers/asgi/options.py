@@ -29,7 +29,7 @@ class Split:
     """A share of one model's requests that another model gets."""
 
     model: str
-    other: str
+    target: str
     #: Above 0, at most 1.
     share: float
 
@@ -107,17 +107,17 @@ def parse_options(arguments: Sequence[str], prog: str, archive: Path | None = No
     Raises:
         OptionError: an option is unknown or invalid, or there is no model to serve.
     """
-    chosen = _parser(prog, archive).parse_args(arguments)
-    models = _named_models(chosen.model, chosen.model_store)
+    namespace = _parser(prog, archive).parse_args(arguments)
+    models = _collect_models(namespace.model, namespace.model_store)
     if not models and archive is not None:
         models = {archive.stem: archive}
     if not models:
         raise OptionError("no model to serve; name one with --model NAME=FILE, or a folder of archives with --model-store")
-    if chosen.key is not None and chosen.certificate is None:
-        raise OptionError(f"--key {chosen.key}: needs the certificate that it is for; name that with --certificate FILE")
+    if namespace.key is not None and namespace.certificate is None:
+        raise OptionError(f"--key {namespace.key}: needs the certificate that it is for; name that with --certificate FILE")
     for name in ("shadow", "canary"):
-        _check_splits(name, getattr(chosen, name), models)
-    values = {name: value for name, value in vars(chosen).items() if name not in {"model", "model_store"}}
+        _check_splits(name, getattr(namespace, name), models)
+    values = {name: value for name, value in vars(namespace).items() if name not in {"model", "model_store"}}
     return ServerOptions(models, **values)
 
 
@@ -127,22 +127,23 @@ def _parser(prog: str, archive: Path | None) -> Parser:
     )
     default = f" ({archive.stem}, this archive)" if archive else ""
     add, defaults = parser.add_argument, ServerOptions({})
-    add("--model", type=_named, action="append", default=[], metavar="NAME=FILE", help=f"a model to serve; repeatable{default}")
-    add("--model-store", type=_folder, metavar="DIR", help="serve every .mar in this folder under its file's name")
+    text = f"a model to serve; repeatable{default}"
+    add("--model", type=_parse_model, action="append", default=[], metavar="NAME=FILE", help=text)
+    add("--model-store", type=_parse_folder, metavar="DIR", help="serve every .mar in this folder under its file's name")
     add("--host", default=defaults.host, help="address to listen on (%(default)s: this machine only)")
-    add("--port", type=_whole(0, 65535), default=defaults.port, metavar="N", help="port; 0: any free one (%(default)s)")
-    add_door_options(parser)
-    add("--grpc-port", type=_whole(0, 65535), metavar="N", help="port for KServe v2 over gRPC; 0: any free one (none)")
+    add("--port", type=_integer(0, 65535), default=defaults.port, metavar="N", help="port; 0: any free one (%(default)s)")
+    add_access_options(parser)
+    add("--grpc-port", type=_integer(0, 65535), metavar="N", help="port for KServe v2 over gRPC; 0: any free one (none)")
     add("--cache", type=Path, metavar="DIR", help="folder into which archives are extracted (~/.cache/deeplab-serve)")
     text = "serve only archives signed with this minisign public key; repeatable, any one suffices"
-    add(VERIFY_KEY, type=_file, action="append", default=[], metavar="FILE", help=text)
+    add(VERIFY_KEY, type=_parse_file, action="append", default=[], metavar="FILE", help=text)
     for name, text in (
         ("shadow", "let OTHER segment a share of NAME's requests too, and measure their agreement; repeatable"),
         ("canary", "let OTHER answer a share of NAME's requests; repeatable"),
     ):
-        add(f"--{name}", type=_split, action="append", default=[], metavar="NAME=OTHER:SHARE", help=text)
+        add(f"--{name}", type=_parse_split, action="append", default=[], metavar="NAME=OTHER:SHARE", help=text)
     add("--log-file", type=Path, metavar="FILE", help="log to this file, replaced when full; five earlier ones are kept")
-    for name, least, text in (
+    for name, minimum, text in (
         ("workers", 1, "processes per model"),
         ("threads", 0, "processors that each process computes on; 0: all, unless the archive sets fewer"),
         ("queue", 1, "requests of one model that may wait; more get 503"),
@@ -151,7 +152,7 @@ def _parser(prog: str, archive: Path | None) -> Parser:
         ("log-megabytes", 1, "megabytes at which --log-file is replaced"),
     ):
         default = getattr(defaults, name.replace("-", "_"))
-        add(f"--{name}", type=_whole(least), default=default, metavar="N", help=f"{text} (%(default)s)")
+        add(f"--{name}", type=_integer(minimum), default=default, metavar="N", help=f"{text} (%(default)s)")
     for name, text in (
         ("timeout", "from a request's last byte to its answer, else 504"),
         ("hung-after", "beyond that before its worker is considered hung and replaced"),
@@ -163,36 +164,36 @@ def _parser(prog: str, archive: Path | None) -> Parser:
         ("drain", "for accepted requests to finish at shutdown"),
     ):
         default = getattr(defaults, name.replace("-", "_"))
-        add(f"--{name}", type=_seconds, default=default, metavar="SECONDS", help=f"seconds {text} (%(default)g)")
+        add(f"--{name}", type=_parse_seconds, default=default, metavar="SECONDS", help=f"seconds {text} (%(default)g)")
     return parser
 
 
-def add_door_options(parser: argparse.ArgumentParser) -> None:
+def add_access_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options for access control and TLS."""
     add = parser.add_argument
     add("--tokens", type=Path, metavar="FILE", help="hashes of the bearer tokens that clients must send; `token` makes one")
     add("--certificate", type=Path, metavar="FILE", help="TLS by this chain of certificates (PEM)")
     add("--key", type=Path, metavar="FILE", help="its private key, if that is not in the same file")
     for name, kind, metavar, text in (
-        ("origin", _origin, "ORIGIN", "origin whose pages may call the server, or '*'; repeatable"),
-        ("host", _host, "NAME", "host name under which operational paths are answered; repeatable"),
+        ("origin", _parse_origin, "ORIGIN", "origin whose pages may call the server, or '*'; repeatable"),
+        ("host", _parse_host, "NAME", "host name under which operational paths are answered; repeatable"),
     ):
         add(f"--allow-{name}", type=kind, action="append", default=[], metavar=metavar, help=text)
 
 
-def _named_models(named: Sequence[tuple[str, Path]], store: Path | None) -> dict[str, Path]:
-    found = sorted(store.glob("*.mar")) if store else []
-    if store and not found:
+def _collect_models(named_models: Sequence[tuple[str, Path]], store: Path | None) -> dict[str, Path]:
+    archives = sorted(store.glob("*.mar")) if store else []
+    if store and not archives:
         raise OptionError(f"--model-store {store}: there is no .mar file in this folder")
     models: dict[str, Path] = {}
-    for name, path in [*((path.stem, path) for path in found), *named]:
+    for name, path in [*((path.stem, path) for path in archives), *named_models]:
         if name in models:
             raise OptionError(f"there are two models called {name!r}: {models[name]} and {path}")
         models[name] = path
     return models
 
 
-def _named(text: str) -> tuple[str, Path]:
+def _parse_model(text: str) -> tuple[str, Path]:
     name, equals, file = text.partition("=")
     if not equals:
         name, file = Path(text).stem, text
@@ -204,7 +205,7 @@ def _named(text: str) -> tuple[str, Path]:
     return name, path
 
 
-def _split(text: str) -> Split:
+def _parse_split(text: str) -> Split:
     match = re.fullmatch(r"([^=]+)=([^:]+):([0-9.]+)", text)
     try:
         share = float(match[3]) if match else 0
@@ -217,16 +218,16 @@ def _split(text: str) -> Split:
 
 def _check_splits(option: str, splits: Sequence[Split], models: Mapping[str, Path]) -> None:
     for position, split in enumerate(splits):
-        unknown = next((name for name in (split.model, split.other) if name not in models), None)
+        unknown = next((name for name in (split.model, split.target) if name not in models), None)
         if unknown is not None:
             raise OptionError(f"--{option}: there is no model {unknown!r} here; the served models are {', '.join(models)}")
-        if split.model == split.other:
+        if split.model == split.target:
             raise OptionError(f"--{option}: {split.model!r} cannot be compared with itself; name two models")
-        if any(split.model == other.model for other in splits[:position]):
+        if any(split.model == earlier.model for earlier in splits[:position]):
             raise OptionError(f"--{option}: given twice for {split.model!r}; a model can have only one")
 
 
-def _origin(text: str) -> str:
+def _parse_origin(text: str) -> str:
     if text != "*" and not _ORIGIN.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} must be '*' or an origin, without a path, such as https://app.example.org")
     scheme, _, host = text.lower().partition("://")
@@ -234,36 +235,36 @@ def _origin(text: str) -> str:
     return text.lower().removesuffix(_DEFAULT_PORTS.get(scheme, "")) if host else text
 
 
-def _host(text: str) -> str:
+def _parse_host(text: str) -> str:
     if not _HOST.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} must be a host name or address, without a port, such as maps.example.org")
     return text.lower().strip("[]").removesuffix(".")
 
 
-def _file(text: str) -> Path:
+def _parse_file(text: str) -> Path:
     if not Path(text).is_file():
         raise argparse.ArgumentTypeError(f"{text!r}: no such file")
     return Path(text)
 
 
-def _folder(text: str) -> Path:
+def _parse_folder(text: str) -> Path:
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text!r}: no such folder")
     return Path(text)
 
 
-def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    bounds = f"{least} or more" if most is None else f"from {least} to {most}"
+def _integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    bounds = f"{minimum} or more" if maximum is None else f"from {minimum} to {maximum}"
 
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and least <= int(text) and (most is None or int(text) <= most)):
+        if not (text.isascii() and text.isdigit() and minimum <= int(text) and (maximum is None or int(text) <= maximum)):
             raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, {bounds}")
         return int(text)
 
     return parse
 
 
-def _seconds(text: str) -> float:
+def _parse_seconds(text: str) -> float:
     try:
         value = float(text)
     except ValueError:

@@ -32,7 +32,7 @@ _MEDIA_TYPES = {
     ".jpg": "image/jpeg",
 }
 #: File names in `assets/` contain a digest of their content.
-_FOR_EVER = "public, max-age=31536000, immutable"
+_IMMUTABLE = "public, max-age=31536000, immutable"
 
 
 def page_paths() -> dict[str, str]:
@@ -53,7 +53,7 @@ async def send_page_file(request: Request) -> Response:
         content = file.read_bytes()
     except OSError as error:
         raise PathNotFound(f"the page's file {name} is missing on this server") from error
-    headers = {**_HEADERS, "Cache-Control": _FOR_EVER if name.startswith("assets/") else "no-cache"}
+    headers = {**_HEADERS, "Cache-Control": _IMMUTABLE if name.startswith("assets/") else "no-cache"}
     if file.suffix != ".jpg":
         headers["Vary"] = "Accept-Encoding"
         if accepts_gzip(request.headers.get("accept-encoding", "")):

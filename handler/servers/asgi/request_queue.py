@@ -12,12 +12,12 @@ from handler.servers.asgi.errors import DeadlineExceeded, ModelNotReady, QueueFu
 from handler.servers.asgi.messages import Answer, HttpRequest
 
 #: A request whose worker died is tried once more.
-_MOST_ATTEMPTS = 2
+_MAX_ATTEMPTS = 2
 #: The weight of the newest answer in the moving average of seconds per answer.
-_NEWEST = 0.2
-_LONGEST_RETRY_AFTER = 120
+_NEWEST_WEIGHT = 0.2
+_MAX_RETRY_AFTER = 120
 #: The most spare requests (for shadows) that may wait; they do not count towards the queue's limit.
-_MOST_SPARE = 8
+_MAX_SPARE = 8
 
 
 class ClientGone(Exception):
@@ -63,14 +63,14 @@ class QueueObserver:
 class RequestQueue:
     """The waiting requests for one model, first come, first served. Used from one event loop."""
 
-    def __init__(self, most: int, timeout: float) -> None:
+    def __init__(self, max_waiting: int, timeout: float) -> None:
         """Create an empty queue.
 
         Args:
-            most: the most requests that may wait.
+            max_waiting: the most requests that may wait.
             timeout: seconds from a request's arrival to its deadline.
         """
-        self._most = most
+        self._max_waiting = max_waiting
         self._timeout = timeout
         self._waiting: deque[Ticket] = deque()
         self._spare: deque[Ticket] = deque()
@@ -89,8 +89,8 @@ class RequestQueue:
         return len(self._waiting)
 
     @property
-    def most(self) -> int:
-        return self._most
+    def max_waiting(self) -> int:
+        return self._max_waiting
 
     def check_room(self) -> None:
         """Raise if the queue cannot accept another request.
@@ -101,9 +101,10 @@ class RequestQueue:
         """
         if self.closed is not None:
             raise self.closed
-        if len(self._waiting) >= self._most:
-            again = self.retry_after()
-            raise QueueFull(f"{len(self._waiting):,} requests wait, which is the limit; try again in {again} s", again)
+        if len(self._waiting) >= self._max_waiting:
+            retry_after = self.retry_after()
+            message = f"{len(self._waiting):,} requests wait, which is the limit; try again in {retry_after} s"
+            raise QueueFull(message, retry_after)
 
     def put(self, request: HttpRequest) -> Ticket:
         """Enqueue a request.
@@ -126,21 +127,21 @@ class RequestQueue:
             ModelNotReady: no worker can be started.
         """
         self.check_room()
-        if self._waiting or len(self._spare) >= _MOST_SPARE:
+        if self._waiting or len(self._spare) >= _MAX_SPARE:
             raise QueueFull("other requests wait", self.retry_after())
         ticket = Ticket(request, time.monotonic() + self._timeout, is_spare=True)
         self._spare.append(ticket)
         self._arrival.set()
         return ticket
 
-    async def take(self, most: int) -> list[Ticket]:
-        """Wait for requests and return up to `most`; a spare request, or one whose worker has died, is returned alone."""
+    async def take(self, max_requests: int) -> list[Ticket]:
+        """Wait for requests and return up to `max_requests`; a spare request, or one whose worker died, comes alone."""
         while not (self._waiting or self._spare):
             self._arrival.clear()
             await self._arrival.wait()
         tickets = [self._waiting.popleft() if self._waiting else self._spare.popleft()]
-        alone = tickets[0].is_suspect or tickets[0].is_spare
-        while self._waiting and len(tickets) < most and not (alone or self._waiting[0].is_suspect):
+        is_single = tickets[0].is_suspect or tickets[0].is_spare
+        while self._waiting and len(tickets) < max_requests and not (is_single or self._waiting[0].is_suspect):
             tickets.append(self._waiting.popleft())
         for ticket in tickets:
             ticket.started_at = time.monotonic()
@@ -159,8 +160,8 @@ class RequestQueue:
         ticket.deaths += died
         if ticket.answer.done():
             return
-        if ticket.deaths >= _MOST_ATTEMPTS or ticket.is_spare:
-            ticket.answer.set_exception(WorkerDied(_TRIED_TWICE.format(ticket.request.id)))
+        if ticket.deaths >= _MAX_ATTEMPTS or ticket.is_spare:
+            ticket.answer.set_exception(WorkerDied(_FAILED_TWICE.format(ticket.request.id)))
             return
         ticket.started_at = None
         self._waiting.appendleft(ticket)
@@ -170,7 +171,7 @@ class RequestQueue:
         """Answer a request that took `seconds` of a worker's time."""
         self.running -= 1
         self._answered += 1
-        weight = max(_NEWEST, 1 / self._answered)
+        weight = max(_NEWEST_WEIGHT, 1 / self._answered)
         self._seconds_per_answer += weight * (seconds - self._seconds_per_answer)
         if not ticket.answer.done():
             ticket.answer.set_result(answer)
@@ -188,20 +189,20 @@ class RequestQueue:
             WorkerDied: two workers died while running it.
             ModelNotReady: no worker can be started.
         """
-        hanging_up = asyncio.ensure_future(disconnection)
+        disconnected = asyncio.ensure_future(disconnection)
         try:
-            left = max(0.0, ticket.deadline - time.monotonic())
-            either: list[asyncio.Future[Any]] = [ticket.answer, hanging_up]
-            await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            remaining_s = max(0.0, ticket.deadline - time.monotonic())
+            futures: list[asyncio.Future[Any]] = [ticket.answer, disconnected]
+            await asyncio.wait(futures, timeout=remaining_s, return_when=asyncio.FIRST_COMPLETED)
             if ticket.answer.done():
                 return ticket.answer.result()
-            if hanging_up.done():
+            if disconnected.done():
                 raise ClientGone
-            where = "waiting for its turn" if ticket.started_at is None else "running"
-            raise DeadlineExceeded(f"no answer within {self._timeout:g} s; the request was still {where}")
+            state = "waiting for its turn" if ticket.started_at is None else "running"
+            raise DeadlineExceeded(f"no answer within {self._timeout:g} s; the request was still {state}")
         finally:
-            hanging_up.cancel()
-            self._forget(ticket)
+            disconnected.cancel()
+            self._abandon(ticket)
 
     def refuse_all(self, error: ModelNotReady) -> None:
         """Refuse waiting and new requests until `closed` is None again."""
@@ -216,9 +217,9 @@ class RequestQueue:
         """Return the seconds after which the queue should have room again."""
         ahead = len(self._waiting) + self.running
         seconds = ahead * self._seconds_per_answer / max(1, self.capacity)
-        return min(max(1, math.ceil(seconds)), _LONGEST_RETRY_AFTER)
+        return min(max(1, math.ceil(seconds)), _MAX_RETRY_AFTER)
 
-    def _forget(self, ticket: Ticket) -> None:
+    def _abandon(self, ticket: Ticket) -> None:
         """Abandon a request whose answer is no longer needed."""
         if ticket.answer.done():
             return
@@ -227,4 +228,4 @@ class RequestQueue:
             (self._spare if ticket.is_spare else self._waiting).remove(ticket)
 
 
-_TRIED_TWICE = "the server failed to answer this request; its log has the reason under request {}"
+_FAILED_TWICE = "the server failed to answer this request; its log has the reason under request {}"

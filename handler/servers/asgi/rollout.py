@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from handler.errors import SegmentationError
 from handler.observation import Observation
-from handler.servers.asgi.body import HeldBytes
+from handler.servers.asgi.body import BodyBudget
 from handler.servers.asgi.errors import Unavailable
 from handler.servers.asgi.logs import log_event
 from handler.servers.asgi.messages import Answer, HttpRequest
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 #: The header that names the model that answered, set on requests for models with a canary.
 SERVED_BY = "X-Served-Model"
 #: Delay before a shadow's request is sent, so that the client's answer goes out first.
-_AFTER_S = 0.02
+_SHADOW_DELAY_S = 0.02
 #: Requests whose shadow agrees less than this are logged.
-_REMARKABLE = 0.9
+_LOW_AGREEMENT = 0.9
 
 
 class Rollout:
@@ -39,7 +39,7 @@ class Rollout:
         models: Mapping[str, ModelWorkers],
         canaries: Sequence[Split] = (),
         shadows: Sequence[Split] = (),
-        most_bytes: int = 0,
+        max_bytes: int = 0,
         metrics: "Metrics | None" = None,
     ) -> None:
         """Prepare the splits.
@@ -48,13 +48,13 @@ class Rollout:
             models: all served models, by name.
             canaries: models that answer a share of another model's requests.
             shadows: models that get copies of a share of another model's requests.
-            most_bytes: the most bytes of bodies that may wait for shadows.
+            max_bytes: the most bytes of bodies that may wait for shadows.
             metrics: counts shadow requests, if given.
         """
         self._models = models
         self._canaries = {split.model: split for split in canaries}
         self._shadows = {split.model: split for split in shadows}
-        self._held = HeldBytes(most_bytes)
+        self._budget = BodyBudget(max_bytes)
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
         if metrics is not None and shadows:
@@ -65,9 +65,9 @@ class Rollout:
         split = self._canaries.get(model.settings.model)
         if split is None:
             return model, {}
-        other = self._models[split.other]
-        chosen = other if other.is_ready and is_chosen(request_id, "canary", split.share) else model
-        return chosen, {SERVED_BY: chosen.settings.model}
+        canary = self._models[split.target]
+        selected = canary if canary.is_ready and is_chosen(request_id, "canary", split.share) else model
+        return selected, {SERVED_BY: selected.settings.model}
 
     def prepare(self, model: ModelWorkers, request: HttpRequest) -> HttpRequest:
         """Return the request to send to `model`: sampled for comparison if a shadow gets it too."""
@@ -79,41 +79,41 @@ class Rollout:
     def follow(self, model: ModelWorkers, request: HttpRequest, answer: Answer) -> None:
         """Send a request that `model` has answered to its shadow in the background, if `prepare` chose it."""
         if request.sampled and answer.observations:
-            task = asyncio.create_task(self._ask_shadow(self._shadows[model.settings.model], request, answer))
+            task = asyncio.create_task(self._send_to_shadow(self._shadows[model.settings.model], request, answer))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _ask_shadow(self, split: Split, request: HttpRequest, answer: Answer) -> None:
-        await asyncio.sleep(_AFTER_S)
-        model, shadow = self._models[split.model], self._models[split.other]
+    async def _send_to_shadow(self, split: Split, request: HttpRequest, answer: Answer) -> None:
+        await asyncio.sleep(_SHADOW_DELAY_S)
+        model, shadow = self._models[split.model], self._models[split.target]
         if len(model.queue) or not shadow.is_ready:
             self._count(split, "dropped")
             return
         try:
-            with self._held.hold() as share:
+            with self._budget.hold() as share:
                 share.grow_to(len(request.body))
-                second = await shadow.queue.wait(shadow.queue.put_spare(request), _never())
+                shadow_answer = await shadow.queue.wait(shadow.queue.put_spare(request), _never())
         except SegmentationError as error:
             self._count(split, "dropped" if isinstance(error, Unavailable) else "failed")
             return
         if self._metrics is not None:
-            self._metrics.observe(split.other, second.observations)
-        if len(second.observations) != len(answer.observations):
+            self._metrics.observe(split.target, shadow_answer.observations)
+        if len(shadow_answer.observations) != len(answer.observations):
             self._count(split, "failed")
             return
-        self._compare(split, request, answer, second)
+        self._compare(split, request, answer, shadow_answer)
 
-    def _compare(self, split: Split, request: HttpRequest, first: Answer, second: Answer) -> None:
-        names = [_names(self._models[name]) for name in (split.model, split.other)]
-        for pair in zip(first.observations, second.observations, strict=True):
-            equal = agreement(pair, names)
-            self._count(split, "compared", equal)
-            if equal < _REMARKABLE:
-                log_event("shadow disagrees", id=request.id, model=split.model, shadow=split.other, agreement=round(equal, 4))
+    def _compare(self, split: Split, request: HttpRequest, answer: Answer, shadow_answer: Answer) -> None:
+        names = [_names(self._models[name]) for name in (split.model, split.target)]
+        for pair in zip(answer.observations, shadow_answer.observations, strict=True):
+            share = agreement(pair, names)
+            self._count(split, "compared", share)
+            if share < _LOW_AGREEMENT:
+                log_event("shadow disagrees", id=request.id, model=split.model, shadow=split.target, agreement=round(share, 4))
 
-    def _count(self, split: Split, outcome: str, equal: float | None = None) -> None:
+    def _count(self, split: Split, outcome: str, share: float | None = None) -> None:
         if self._metrics is not None:
-            self._metrics.compare(split.model, split.other, outcome, equal)
+            self._metrics.compare(split.model, split.target, outcome, share)
 
 
 def is_chosen(request_id: str, purpose: str, share: float) -> bool:
@@ -129,7 +129,10 @@ def agreement(observations: Sequence[Observation], names: Sequence[Sequence[str]
         observations: one observation per model, with samples of the same image.
         names: each model's class names by index, as returned by `_names`.
     """
-    first, second = ([own[index] for index in array("H", one.sample)] for one, own in zip(observations, names, strict=True))
+    first, second = (
+        [class_names[index] for index in array("H", observation.sample)]
+        for observation, class_names in zip(observations, names, strict=True)
+    )
     equal: int = sum(map(eq, first, second))
     return equal / len(first)
 

@@ -14,9 +14,8 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from handler.errors import InternalError, InvalidRequest, SegmentationError
-from handler.servers.asgi.body import HeldBytes, discard_body, has_body, read_body
+from handler.servers.asgi.body import BodyBudget, discard_body, has_body, read_body
 from handler.servers.asgi.compression import compress
-from handler.servers.asgi.doors import Doors
 from handler.servers.asgi.errors import (
     Forbidden,
     MethodNotAllowed,
@@ -27,9 +26,10 @@ from handler.servers.asgi.errors import (
     Unavailable,
     error_body,
 )
-from handler.servers.asgi.logs import RequestRecord, log_event, place_of
+from handler.servers.asgi.guard import RequestGuard
+from handler.servers.asgi.logs import RequestRecord, error_location, log_event
 from handler.servers.asgi.messages import HttpRequest
-from handler.servers.asgi.models import SERVER, describe_model, find_model, most_bytes
+from handler.servers.asgi.models import SERVER, describe_model, find_model, max_request_bytes
 from handler.servers.asgi.openapi import ServedDocument
 from handler.servers.asgi.page import page_paths, send_page_file
 from handler.servers.asgi.request_queue import ClientGone
@@ -56,8 +56,8 @@ class FrontSettings:
     models: Mapping[str, ModelWorkers]
     #: Longest pause in a body, in seconds.
     body_timeout: float
-    held: HeldBytes
-    doors: Doors
+    body_budget: BodyBudget
+    guard: RequestGuard
     telemetry: Telemetry
     rollout: Rollout
 
@@ -68,12 +68,12 @@ class Front:
     def __init__(self, settings: FrontSettings) -> None:
         self._models = settings.models
         self._body_timeout = settings.body_timeout
-        self._held = settings.held
+        self._body_budget = settings.body_budget
         self._telemetry = settings.telemetry
-        self._doors = settings.doors
+        self._guard = settings.guard
         self._rollout = settings.rollout
-        self._document = ServedDocument(self._models, needs_tokens=self._doors.access.needs_tokens)
-        self._router = Router(self._routes(), redirect_slashes=False, default=_Route("", _no_such_path, (), self._doors))
+        self._document = ServedDocument(self._models, needs_tokens=self._guard.access.needs_tokens)
+        self._router = Router(self._routes(), redirect_slashes=False, default=_Route("", _no_such_path, (), self._guard))
         #: Set at shutdown: the server finishes the requests it has, and accepts no more.
         self.is_draining = False
 
@@ -117,7 +117,7 @@ class Front:
             routes.append((base, self._v2_model, get))
             routes.append((f"{base}/ready", self._model_ready, get))
             routes.append((f"{base}/infer", self._predict, post))
-        return [Route(path, _Route(path, endpoint, methods, self._doors)) for path, endpoint, methods in routes]
+        return [Route(path, _Route(path, endpoint, methods, self._guard)) for path, endpoint, methods in routes]
 
     @property
     def is_ready(self) -> bool:
@@ -164,18 +164,19 @@ class Front:
     async def _describe(self, request: Request) -> Response:
         _record(request).action = "describe"
         model = self._model(request)
+        waiting = len(model.queue)
         content: dict[str, Any] = {
             "modelName": model.settings.model,
             "modelVersion": model.ready.model_version if model.ready else None,
             "minWorkers": len(model.describe()),
             "maxWorkers": len(model.describe()),
             "workers": model.describe(),
-            "jobQueueStatus": {"remainingCapacity": model.queue.most - len(model.queue), "pendingRequests": len(model.queue)},
+            "jobQueueStatus": {"remainingCapacity": model.queue.max_waiting - waiting, "pendingRequests": waiting},
         }
         if _flag(request, "customized"):
             ticket = model.queue.put(HttpRequest(_record(request).id, "describe"))
             answer = await model.queue.wait(ticket, _disconnection(request.receive))
-            _record(request).take_over(answer)
+            _record(request).add_answer(answer)
             content["customizedMetadata"] = json.loads(answer.body)
         return _json([content])
 
@@ -205,22 +206,22 @@ class Front:
             model, served_by = self._rollout.choose(model, record.id)
             record.model = model.settings.model
         model.queue.check_room()
-        with self._held.hold() as share:
-            body = await read_body(request.receive, headers, most_bytes(model), self._body_timeout, share)
+        with self._body_budget.hold() as share:
+            body = await read_body(request.receive, headers, max_request_bytes(model), self._body_timeout, share)
             record.bytes_in = len(body)
-            record.add("read", record.began, time.monotonic())
+            record.add("read", record.started_at, time.monotonic())
             request.scope["deeplab.body_read"] = True
             format_name = request.path_params.get("format", "").strip("/") or None
             query = request.scope["query_string"].decode("latin-1")
             traced = record.trace is not None and record.trace.is_recorded
-            sent = self._rollout.prepare(model, HttpRequest(record.id, action, format_name, headers, query, body, traced))
-            ticket = model.queue.put(sent)
+            prepared = self._rollout.prepare(model, HttpRequest(record.id, action, format_name, headers, query, body, traced))
+            ticket = model.queue.put(prepared)
             answer = await model.queue.wait(ticket, _disconnection(request.receive))
         record.add("queue", ticket.queued_at, ticket.started_at or ticket.queued_at)
-        record.take_over(answer)
-        self._rollout.follow(model, sent, answer)
+        record.add_answer(answer)
+        self._rollout.follow(model, prepared, answer)
         content, encoding = await compress(answer.body, answer.content_type, headers)
-        timing = {"Server-Timing": ", ".join(f"{stage};dur={spent}" for stage, spent in record.milliseconds.items())}
+        timing = {"Server-Timing": ", ".join(f"{stage};dur={duration}" for stage, duration in record.milliseconds.items())}
         return Response(content, answer.status, {**answer.headers, **encoding, **timing, **served_by}, answer.content_type)
 
     def _model(self, request: Request) -> ModelWorkers:
@@ -237,18 +238,18 @@ class Front:
 class _Route:
     """The ASGI application of one path: `OPTIONS`, methods that are not allowed, and errors."""
 
-    def __init__(self, path: str, endpoint: Endpoint, methods: Sequence[str], doors: Doors) -> None:
+    def __init__(self, path: str, endpoint: Endpoint, methods: Sequence[str], guard: RequestGuard) -> None:
         self._path = path
         self._endpoint = endpoint
         self._methods = methods
         self._allow = ", ".join([*methods, "OPTIONS"])
-        self._doors = doors
+        self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request, record = Request(scope, receive, send), scope[_RECORD]
         record.route = self._path
         response = await self._respond(request)
-        self._doors.finish(request, response)
+        self._guard.finish(request, response)
         record.status, record.bytes_out = response.status_code, len(response.body)
         response.headers["X-Request-ID"] = record.id
         if record.trace is not None:
@@ -257,7 +258,7 @@ class _Route:
 
     async def _respond(self, request: Request) -> Response:
         try:
-            _record(request).token = self._doors.admit(request, self._path)
+            _record(request).token = self._guard.admit(request, self._path)
             if not self._methods or request.method in self._methods:
                 return await self._endpoint(request)
             if request.method == "OPTIONS":
@@ -270,7 +271,7 @@ class _Route:
             raise
         except Exception as error:
             record = _record(request)
-            log_event("fault", id=record.id, route=self._path, reason=place_of(error))
+            log_event("fault", id=record.id, route=self._path, reason=error_location(error))
             fault = InternalError(f"the server failed to answer this request; its log has the reason under request {record.id}")
             return await self._refuse(request, fault, {})
 
@@ -280,10 +281,10 @@ class _Route:
             headers["WWW-Authenticate"] = error.challenge
         if isinstance(error, Unavailable):
             headers["Retry-After"] = str(error.retry_after)
-        sent: Mapping[str, str] = request.scope["deeplab.headers"]
-        if has_body(sent) and "deeplab.body_read" not in request.scope:
+        request_headers: Mapping[str, str] = request.scope["deeplab.headers"]
+        if has_body(request_headers) and "deeplab.body_read" not in request.scope:
             headers["Connection"] = "close"
-            if "expect" not in sent and not isinstance(error, RequestTimeout):
+            if "expect" not in request_headers and not isinstance(error, RequestTimeout):
                 await discard_body(request.receive)
         return Response(error_body(error), error.status, headers, "application/json")
 
@@ -295,10 +296,10 @@ def plain_path(path: str) -> str:
 
 def text_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return headers by lower-case name. Values are decoded as UTF-8, for example in class names, otherwise as Latin-1."""
-    return {name.decode("latin-1"): _decoded(value) for name, value in headers}
+    return {name.decode("latin-1"): _decode_header(value) for name, value in headers}
 
 
-def _decoded(value: bytes) -> str:
+def _decode_header(value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:

@@ -13,10 +13,10 @@ import uvicorn
 
 from handler.allocator import configure_malloc
 from handler.servers.asgi.access import Access
-from handler.servers.asgi.body import HeldBytes
+from handler.servers.asgi.body import BodyBudget
 from handler.servers.asgi.connections import connection_type
 from handler.servers.asgi.cross_origin import CrossOrigin
-from handler.servers.asgi.doors import Doors
+from handler.servers.asgi.guard import RequestGuard
 from handler.servers.asgi.host_names import HostNames, is_loopback
 from handler.servers.asgi.last_connections import accept_last_connections
 from handler.servers.asgi.logs import log_event, log_into
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _BACKLOG = 1024
 #: The niceness of models that only shadow others: the lowest priority there is.
-_NICE = 19
+_LOWEST_NICENESS = 19
 
 
 def serve(options: ServerOptions, folders: Mapping[str, Path]) -> int:
@@ -69,14 +69,14 @@ def make_settings(options: ServerOptions, folders: Mapping[str, Path]) -> FrontS
             raise UnpackError(f"{folder}: from an archive without this server; package it again")
     configure_malloc()  # Frees the bodies of answered requests.
     models = make_models(options, folders)
-    telemetry, held = make_telemetry(models), HeldBytes(options.held_megabytes * 1_000_000)
+    telemetry, body_budget = make_telemetry(models), BodyBudget(options.held_megabytes * 1_000_000)
     rollout = Rollout(models, options.canary, options.shadow, options.held_megabytes * 250_000, telemetry.metrics)
-    return FrontSettings(models, options.body_timeout, held, make_doors(options), telemetry, rollout)
+    return FrontSettings(models, options.body_timeout, body_budget, make_guard(options), telemetry, rollout)
 
 
 def make_models(options: ServerOptions, folders: Mapping[str, Path]) -> dict[str, ModelWorkers]:
     """Return the models with their queues and workers, without starting any worker."""
-    only_shadows = {split.other for split in options.shadow} - {split.other for split in options.canary}
+    only_shadows = {split.target for split in options.shadow} - {split.target for split in options.canary}
     return {
         name: ModelWorkers(
             WorkerSettings(
@@ -85,7 +85,7 @@ def make_models(options: ServerOptions, folders: Mapping[str, Path]) -> dict[str
                 options.startup_timeout,
                 options.hung_after,
                 options.silent_after,
-                _NICE if name in only_shadows else 0,
+                _LOWEST_NICENESS if name in only_shadows else 0,
                 options.threads,
             ),
             RequestQueue(options.queue, options.timeout),
@@ -95,7 +95,7 @@ def make_models(options: ServerOptions, folders: Mapping[str, Path]) -> dict[str
     }
 
 
-def make_doors(options: ServerOptions) -> Doors:
+def make_guard(options: ServerOptions) -> RequestGuard:
     """Return the access checks for requests.
 
     Raises:
@@ -107,7 +107,7 @@ def make_doors(options: ServerOptions) -> Doors:
             message=f"listening on {options.host} without --tokens: anyone reaching this port can use and inspect the server",
         )
     hosts = HostNames(options.host, options.allow_host)
-    return Doors(Access(options.tokens), hosts, CrossOrigin(options.allow_origin))
+    return RequestGuard(Access(options.tokens), hosts, CrossOrigin(options.allow_origin))
 
 
 def make_connection_type(options: ServerOptions, telemetry: Telemetry) -> type[asyncio.Protocol]:
@@ -136,7 +136,7 @@ async def _run(
     log_event("listening", address=f"{scheme}://{address}:{port}", **details, models=list(models))
     server = _Server(_configuration(options, front, connections), front, grpc)
     open_connections = server.server_state.connections
-    settings.telemetry.read_front(connections=lambda: len(open_connections), held_bytes=lambda: settings.held.bytes)
+    settings.telemetry.export_front(connections=lambda: len(open_connections), held_bytes=lambda: settings.body_budget.bytes)
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -216,10 +216,10 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for listener in sockets or []:
             await accept_last_connections(listener)
-        ends = [super().shutdown(sockets)]
+        shutdowns = [super().shutdown(sockets)]
         if self._grpc is not None:
-            ends.append(self._grpc.end(self.config.timeout_graceful_shutdown or 0, lambda: self.force_exit))
-        await asyncio.gather(*ends)
+            shutdowns.append(self._grpc.end(self.config.timeout_graceful_shutdown or 0, lambda: self.force_exit))
+        await asyncio.gather(*shutdowns)
 
     def _end(self, number: signal.Signals) -> None:
         unfinished = len(self.server_state.tasks)

@@ -17,7 +17,7 @@ from handler.servers.asgi.tracing import Headers, Trace, TraceParent, Tracer, re
 
 _NAME = "deeplab-serve"
 #: Time limit for sending the last spans.
-_ENDS_WITHIN_S = 3.0
+_SHUTDOWN_TIMEOUT_S = 3.0
 #: Any other method is recorded as `_OTHER`, following OpenTelemetry's conventions.
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"}
 
@@ -39,30 +39,30 @@ class SpanTracer(Tracer):
     def close(self) -> None:
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
-        closing.join(_ENDS_WITHIN_S)
+        closing.join(_SHUTDOWN_TIMEOUT_S)
 
 
 class SpanTrace(Trace):
     """A trace that records a span for the request, with a child span for each of its stages."""
 
-    def __init__(self, tracer: trace.Tracer, sent: TraceParent | None, headers: Headers) -> None:
-        """Start the span, as a child of `sent` if the client sent a `traceparent`."""
+    def __init__(self, tracer: trace.Tracer, parent: TraceParent | None, headers: Headers) -> None:
+        """Start the span, as a child of `parent` if the client sent a `traceparent`."""
         self._tracer = tracer
         #: Offset from `time.monotonic_ns` to nanoseconds since 1970.
         self._epoch = time.time_ns() - time.monotonic_ns()
-        context = _context(_remote(sent, headers)) if sent else None
+        context = _parent_context(_remote_context(parent, headers)) if parent else None
         self._span = tracer.start_span(
             "request", context, trace.SpanKind.SERVER, start_time=self._nanoseconds(time.monotonic())
         )
-        own = self._span.get_span_context()
-        super().__init__(TraceParent(f"{own.trace_id:032x}", f"{own.span_id:016x}", int(own.trace_flags)))
+        position = self._span.get_span_context()
+        super().__init__(TraceParent(f"{position.trace_id:032x}", f"{position.span_id:016x}", int(position.trace_flags)))
         self.is_recorded = self._span.is_recording()
 
     def finish(self, record: RequestRecord) -> None:
         context = trace.set_span_in_context(self._span)
-        for time_of in record.times:
-            span = self._tracer.start_span(time_of.stage, context, start_time=self._nanoseconds(time_of.began))
-            span.end(self._nanoseconds(time_of.ended))
+        for stage_time in record.times:
+            span = self._tracer.start_span(stage_time.stage, context, start_time=self._nanoseconds(stage_time.began))
+            span.end(self._nanoseconds(stage_time.ended))
         method = record.method if record.method in _METHODS else "_OTHER"
         self._span.update_name(f"{method} {record.route}" if record.route else method)
         self._span.set_attributes(_attributes(record, method))
@@ -74,13 +74,13 @@ class SpanTrace(Trace):
         return self._epoch + round(monotonic * 1e9)
 
 
-def _remote(sent: TraceParent, headers: Headers) -> trace.SpanContext:
+def _remote_context(parent: TraceParent, headers: Headers) -> trace.SpanContext:
     states = [value.decode("latin-1") for name, value in headers if name == b"tracestate"]
     return trace.SpanContext(
-        int(sent.trace_id, 16),
-        int(sent.span_id, 16),
+        int(parent.trace_id, 16),
+        int(parent.span_id, 16),
         is_remote=True,
-        trace_flags=trace.TraceFlags(sent.flags),
+        trace_flags=trace.TraceFlags(parent.flags),
         trace_state=trace.TraceState.from_header(states),
     )
 
@@ -99,7 +99,7 @@ def _attributes(record: RequestRecord, method: str) -> dict[str, str | int]:
     return {name: value for name, value in attributes.items() if value is not None}
 
 
-def _context(parent: trace.SpanContext) -> Context:
+def _parent_context(parent: trace.SpanContext) -> Context:
     return trace.set_span_in_context(trace.NonRecordingSpan(parent))
 
 

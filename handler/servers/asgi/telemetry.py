@@ -23,8 +23,8 @@ class Telemetry:
 
     def begin(self, method: str, headers: Headers) -> RequestRecord:
         """Start the record of a request; `headers` are its headers, names in lower case."""
-        sent = next((value.decode("latin-1") for name, value in headers if name == b"x-request-id"), None)
-        return RequestRecord(request_id(sent), self._tracer.begin(headers), method)
+        client_id = next((value.decode("latin-1") for name, value in headers if name == b"x-request-id"), None)
+        return RequestRecord(request_id(client_id), self._tracer.begin(headers), method)
 
     def finish(self, record: RequestRecord) -> None:
         """Log, count and trace a request that has ended."""
@@ -39,10 +39,10 @@ class Telemetry:
         if self.metrics is not None:
             self.metrics.refuse_connection(error)
 
-    def read_front(self, *, connections: Callable[[], int], held_bytes: Callable[[], int]) -> None:
+    def export_front(self, *, connections: Callable[[], int], held_bytes: Callable[[], int]) -> None:
         """Export these numbers of the front process in the metrics, or log that there are no metrics."""
         if self.metrics is not None:
-            self.metrics.read_front(connections=connections, held_bytes=held_bytes)
+            self.metrics.export_front(connections=connections, held_bytes=held_bytes)
         else:
             log_event("no metrics", reason="the package prometheus-client is not installed")
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
-from handler.servers.asgi.connections import LAST_REQUEST_WITHIN_S, LimitedConnection
+from handler.servers.asgi.connections import LAST_REQUEST_TIMEOUT_S, LimitedConnection
 from handler.servers.asgi.logs import log_event
 from handler.servers.asgi.watched_files import UnusableFile, WatchedFiles
 
@@ -18,7 +18,7 @@ _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----")
 _PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----")
 #: A closed connection is aborted this long after its last byte was sent, even if the client has not closed its side of TLS, and
 #: after the second limit even if there are unsent bytes.
-_GOODBYE_WITHIN_S, _FLUSH_WITHIN_S = 0.5, 300.0
+_CLOSE_TIMEOUT_S, _FLUSH_TIMEOUT_S = 0.5, 300.0
 
 
 class ServerCertificate:
@@ -40,9 +40,9 @@ class ServerCertificate:
             log_event("warning", message=f"{key}: every user of this machine can read this private key; chmod o-r {key}")
         #: The context that every handshake starts with.
         self.context = load_context(certificate, key)
-        self.context.sni_callback = self._take_newest
+        self.context.sni_callback = self._use_newest_context
 
-    def _take_newest(self, handshake: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
+    def _use_newest_context(self, handshake: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
         """Switch to the newest certificate. OpenSSL calls this after the client's first message, even without a host name."""
         del name, context
         handshake.context = self._contexts.value()
@@ -98,7 +98,7 @@ class TlsHandshake(asyncio.Protocol):
             self.connection_type, config, server_state, app_state, self._loop
         )
         #: Bytes received between the end of the handshake and the start of the connection.
-        self._early = bytearray()
+        self._early_data = bytearray()
         self._is_lost = self._is_draining = False
         self._task: asyncio.Task[None] | None = None
         self._raw: asyncio.Transport
@@ -106,14 +106,14 @@ class TlsHandshake(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self._raw = transport
         self._connections.add(self)
-        if len(self._connections) > self.connection_type.most_connections:
+        if len(self._connections) > self.connection_type.max_connections:
             transport.abort()  # Sending a reason would need the handshake.
             return
         transport.pause_reading()
-        self._task = self._loop.create_task(self._shake_hands())
+        self._task = self._loop.create_task(self._handshake())
 
     def data_received(self, data: bytes) -> None:
-        self._early += data
+        self._early_data += data
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
@@ -123,9 +123,9 @@ class TlsHandshake(asyncio.Protocol):
     def shutdown(self) -> None:
         """Give the handshake a moment at shutdown, since a request may follow."""
         self._is_draining = True
-        self._loop.call_later(LAST_REQUEST_WITHIN_S, self._end)
+        self._loop.call_later(LAST_REQUEST_TIMEOUT_S, self._end)
 
-    async def _shake_hands(self) -> None:
+    async def _handshake(self) -> None:
         try:
             transport = await self._loop.start_tls(
                 self._raw,
@@ -133,7 +133,7 @@ class TlsHandshake(asyncio.Protocol):
                 self.context,
                 server_side=True,
                 ssl_handshake_timeout=self.connection_type.header_timeout,
-                ssl_shutdown_timeout=_FLUSH_WITHIN_S,
+                ssl_shutdown_timeout=_FLUSH_TIMEOUT_S,
             )
         except OSError:  # No TLS, no common version, too slow, or gone.
             return
@@ -146,8 +146,8 @@ class TlsHandshake(asyncio.Protocol):
         connection = self._make_connection()
         transport.set_protocol(connection)
         connection.connection_made(_TlsTransport(transport, self._raw, self._loop))
-        if self._early:
-            connection.data_received(bytes(self._early))
+        if self._early_data:
+            connection.data_received(bytes(self._early_data))
         if self._is_draining:
             connection.shutdown()
 
@@ -169,13 +169,13 @@ class _TlsTransport:
 
     def close(self) -> None:
         self._transport.close()
-        self._loop.call_later(_GOODBYE_WITHIN_S, self._end_if_flushed)
+        self._loop.call_later(_CLOSE_TIMEOUT_S, self._end_if_flushed)
 
     def _end_if_flushed(self) -> None:
         if self._raw.is_closing():
             return
         if self._transport.get_write_buffer_size() or self._raw.get_write_buffer_size():
-            self._loop.call_later(_GOODBYE_WITHIN_S, self._end_if_flushed)
+            self._loop.call_later(_CLOSE_TIMEOUT_S, self._end_if_flushed)
         else:
             self._raw.abort()
 

@@ -30,22 +30,22 @@ def main(arguments: Sequence[str], prog: str) -> int:
     )
     add = parser.add_argument
     add("--scope", choices=SCOPES, action="append", required=True, help="what the token allows; repeatable")
-    add("--name", type=_name, metavar="NAME", help="who has the token, for the file and the log (token-HASH)")
+    add("--name", type=_parse_name, metavar="NAME", help="who has the token, for the file and the log (token-HASH)")
     add("--append", type=Path, metavar="FILE", help="append the line to this file and print only the token")
-    chosen = parser.parse_args(arguments)
-    secret, token = make_token(chosen.scope, chosen.name)
-    if chosen.append is None:
+    namespace = parser.parse_args(arguments)
+    secret, token = make_token(namespace.scope, namespace.name)
+    if namespace.append is None:
         sys.stdout.write(f"token: {secret}\nline:  {token.line()}\n")
         return 0
     try:
-        append_token(chosen.append, token)
+        append_token(namespace.append, token)
     except OSError as error:
-        raise UnusableFile(f"--append {chosen.append}: {error.strerror}") from error
+        raise UnusableFile(f"--append {namespace.append}: {error.strerror}") from error
     sys.stdout.write(f"{secret}\n")
     return 0
 
 
-def _name(text: str) -> str:
+def _parse_name(text: str) -> str:
     if not is_token_name(text):
         raise argparse.ArgumentTypeError(f"{text[:80]!r} must be 1 to 64 letters, digits and '._@-'")
     return text

@@ -51,8 +51,8 @@ def read_traceparent(headers: Headers) -> TraceParent | None:
     match = _TRACEPARENT.fullmatch(values[0].strip(" \t")) if len(values) == 1 else None
     if match is None:
         return None
-    version, trace_id, span_id, flags, more = match.groups()
-    if version == "ff" or (version == "00" and more) or trace_id == _NO_TRACE or span_id == _NO_SPAN:
+    version, trace_id, span_id, flags, extra = match.groups()
+    if version == "ff" or (version == "00" and extra) or trace_id == _NO_TRACE or span_id == _NO_SPAN:
         return None
     return TraceParent(trace_id, span_id, int(flags, 16))
 
@@ -90,10 +90,10 @@ def make_tracer(environment: Mapping[str, str] = os.environ) -> Tracer:
         OptionError: the endpoint is invalid, or the packages for it are missing.
     """
     variable = next((name for name in _ENDPOINTS if environment.get(name)), None)
-    is_off = environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or environment.get("OTEL_TRACES_EXPORTER") == "none"
-    if variable is None or is_off:
+    is_disabled = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    if variable is None or is_disabled or environment.get("OTEL_TRACES_EXPORTER") == "none":
         return Tracer()
-    _check(variable, environment)
+    _check_endpoint(variable, environment)
     try:
         tracer: Tracer = import_module("handler.servers.asgi.spans").SpanTracer(environment)
     except ModuleNotFoundError as error:
@@ -104,7 +104,7 @@ def make_tracer(environment: Mapping[str, str] = os.environ) -> Tracer:
     return tracer
 
 
-def _check(variable: str, environment: Mapping[str, str]) -> None:
+def _check_endpoint(variable: str, environment: Mapping[str, str]) -> None:
     if not _is_url(environment[variable]):
         raise OptionError(f"{variable}: {environment[variable]!r} should be a URL such as http://127.0.0.1:4318")
     variable = next((name for name in _PROTOCOLS if environment.get(name)), "")

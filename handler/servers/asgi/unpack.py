@@ -23,9 +23,9 @@ from typing import IO, cast
 from handler.servers.asgi.signatures import SignatureError, verify
 
 #: The number of most recently used extractions to keep even if no process uses them.
-_KEPT = 3
+_MAX_UNUSED = 3
 #: Unfinished folders are kept for this long, since a folder that is being written has no lock.
-_NEW_FOR_S = 600
+_UNFINISHED_MAX_AGE_S = 600
 _EXTRACTED = re.compile(r"[0-9a-f]{32}")
 _UNFINISHED = re.compile(r"[0-9a-f]{32}\..+")
 _MANIFEST = "MAR-INF/MANIFEST.json"
@@ -55,13 +55,13 @@ def unpack(archive: Path, cache: Path | None = None, keys: Sequence[Path] = ()) 
         if keys:
             raise UnpackError(f"{archive}: a folder, which has no signature; with --verify-key, name the .mar file")
         return archive.resolve()
-    home = (cache or _default_cache()).resolve()
+    cache_folder = (cache or _default_cache()).resolve()
     try:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        cache_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # One handle for digest and extraction: the file may be replaced in between.
-        with _opened(archive, home, keys) as file:
-            folder = home / hashlib.file_digest(file, "sha256").hexdigest()[:32]
-            while not _use(folder):  # Another server may sweep it out at this moment.
+        with _open_verified(archive, cache_folder, keys) as file:
+            folder = cache_folder / hashlib.file_digest(file, "sha256").hexdigest()[:32]
+            while not _lock_folder(folder):  # Another server may sweep it out at this moment.
                 _extract(archive, file, folder)
     except SignatureError as error:
         raise UnpackError(str(error)) from error
@@ -73,13 +73,13 @@ def unpack(archive: Path, cache: Path | None = None, keys: Sequence[Path] = ()) 
 
 
 @contextmanager
-def _opened(archive: Path, home: Path, keys: Sequence[Path]) -> Iterator[BufferedReader]:
+def _open_verified(archive: Path, cache_folder: Path, keys: Sequence[Path]) -> Iterator[BufferedReader]:
     """Yield the open `archive` or, with keys, a verified copy that no other process can change."""
     with archive.open("rb") as file:
         if not keys:
             yield file
             return
-        with tempfile.TemporaryFile(dir=home) as copy:
+        with tempfile.TemporaryFile(dir=cache_folder) as copy:
             shutil.copyfileobj(file, copy)
             copy.seek(0)
             verify(archive, copy, keys)
@@ -92,18 +92,17 @@ def sweep(cache: Path | None = None) -> list[Path]:
 
     Folders that cannot be removed stay; the next start tries again.
     """
-    home = (cache or _default_cache()).resolve()
+    cache_folder = (cache or _default_cache()).resolve()
     with suppress(OSError):
-        entries = [path for path in home.iterdir() if path.is_dir()]
+        entries = [path for path in cache_folder.iterdir() if path.is_dir()]
         extracted = sorted((path for path in entries if _EXTRACTED.fullmatch(path.name)), key=_last_used, reverse=True)
-        unfinished = [
-            path for path in entries if _UNFINISHED.fullmatch(path.name) and time.time() - _last_used(path) > _NEW_FOR_S
-        ]
-        return _remove([*extracted[_KEPT:], *unfinished])
+        oldest = time.time() - _UNFINISHED_MAX_AGE_S
+        unfinished = [path for path in entries if _UNFINISHED.fullmatch(path.name) and _last_used(path) < oldest]
+        return _remove([*extracted[_MAX_UNUSED:], *unfinished])
     return []
 
 
-def _use(folder: Path) -> bool:
+def _lock_folder(folder: Path) -> bool:
     """Lock `folder` until this process ends, also after an `exec`, and return whether the folder exists.
 
     Raises:
@@ -129,19 +128,19 @@ def _use(folder: Path) -> bool:
 
 
 def _extract(archive: Path, file: IO[bytes], folder: Path) -> None:
-    part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
-        with zipfile.ZipFile(file) as packed:
-            if _MANIFEST not in packed.namelist():
+        with zipfile.ZipFile(file) as zip_file:
+            if _MANIFEST not in zip_file.namelist():
                 raise UnpackError(f"{archive}: not a model archive: it has no {_MANIFEST}")
-            packed.extractall(part)
+            zip_file.extractall(partial)
         try:
-            part.rename(folder)
+            partial.rename(folder)
         except OSError:
             if not folder.is_dir():  # Not because another server was quicker.
                 raise
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _remove(folders: Iterable[Path]) -> list[Path]:
@@ -152,8 +151,8 @@ def _remove(folders: Iterable[Path]) -> list[Path]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 # Renamed first, so that no process finds a partly removed folder.
-                doomed = folder.rename(folder.with_name(f"{folder.name[:32]}.swept{os.getpid()}"))
-                shutil.rmtree(doomed)
+                renamed = folder.rename(folder.with_name(f"{folder.name[:32]}.swept{os.getpid()}"))
+                shutil.rmtree(renamed)
                 removed.append(folder)
             finally:
                 os.close(descriptor)

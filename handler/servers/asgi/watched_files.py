@@ -36,7 +36,7 @@ class WatchedFiles(Generic[T]):
         self._option = option
         self._files = files
         self._read = read
-        self._seen = self._logged = self._stamp()
+        self._last_stamp = self._logged_stamp = self._stamp()
         try:
             self._value = read()
         except OSError as error:
@@ -45,8 +45,8 @@ class WatchedFiles(Generic[T]):
     def value(self) -> T:
         """Return the files' current value, or the last usable one. Costs a `stat` of each file."""
         stamp = self._stamp()
-        if stamp != self._seen or _is_fresh(stamp):
-            self._seen = stamp
+        if stamp != self._last_stamp or _is_fresh(stamp):
+            self._last_stamp = stamp
             self._read_again(stamp)
         return self._value
 
@@ -55,9 +55,9 @@ class WatchedFiles(Generic[T]):
             self._value, reason = self._read(), None
         except (OSError, UnusableFile) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        if stamp == self._logged:
+        if stamp == self._logged_stamp:
             return
-        self._logged = stamp
+        self._logged_stamp = stamp
         if reason is None:
             log_event("file read again", option=self._option)
         else:

@@ -47,7 +47,7 @@ _CANNOT_RECOVER = 1
 #: Devices that GPU drivers create in /dev on Linux: NVIDIA (also on Jetson), AMD, and WSL.
 _GPU_DEVICES = ("nvidia*", "nvmap", "kfd", "dxg")
 #: A request of a hundred tiles at several scales has a thousand stages, more than a trace needs.
-_MOST_TIMES = 200
+_MAX_TIMES = 200
 
 
 class Worker:
@@ -61,8 +61,8 @@ class Worker:
         self._connection = connection
         self._model = model
         self._max_bytes = max_bytes
-        self._reading = threading.Lock()
-        self._sending = threading.Lock()
+        self._read_lock = threading.Lock()
+        self._send_lock = threading.Lock()
 
     def run(self, ready: Ready) -> None:
         """Report READY, then answer until the front process closes the socket."""
@@ -73,7 +73,7 @@ class Worker:
 
     def _serve(self) -> None:
         try:
-            while isinstance(message := self._read(), Batch | Ping):
+            while isinstance(message := self._receive(), Batch | Ping):
                 if isinstance(message, Batch):
                     self._answer(message)
                 else:
@@ -85,34 +85,38 @@ class Worker:
         # The front process has closed the socket, so the batches still running are no longer needed.
         os._exit(0)
 
-    def _read(self) -> Message | None:
-        with self._reading:
+    def _receive(self) -> Message | None:
+        with self._read_lock:
             return frames.receive(self._connection)
 
     def _answer(self, batch: Batch) -> None:
         seconds: Counter[str] = Counter()
         times: list[StageTime] = []
-        most_times = _MOST_TIMES if any(request.traced for request in batch.requests) else 0
-        adding = threading.Lock()
+        max_times = _MAX_TIMES if any(request.traced for request in batch.requests) else 0
+        lock = threading.Lock()
 
         def observe(stage: str, duration: float) -> None:
-            ended = time.monotonic()
-            with adding:
+            end = time.monotonic()
+            with lock:
                 seconds[stage] += duration  # type: ignore[assignment]
-                if len(times) < most_times:
-                    times.append(StageTime(stage, ended - duration, ended))
+                if len(times) < max_times:
+                    times.append(StageTime(stage, end - duration, end))
 
-        read = [capture(_read, request, self._max_bytes) for request in batch.requests]
-        replies = iter(self._model.answer([one.call for one in read if isinstance(one, _Exchange)], observe))
+        exchanges = [capture(_read_exchange, request, self._max_bytes) for request in batch.requests]
+        calls = [exchange.call for exchange in exchanges if isinstance(exchange, _Exchange)]
+        replies = iter(self._model.answer(calls, observe))
         stages = {stage: round(duration * 1000, 2) for stage, duration in seconds.items()}
-        answers = [_refusal(one) if isinstance(one, SegmentationError) else one.answer(next(replies)) for one in read]
+        answers = [
+            _refusal(exchange) if isinstance(exchange, SegmentationError) else exchange.answer(next(replies))
+            for exchange in exchanges
+        ]
         self._send(Answers(batch.number, [replace(answer, stages=stages, times=times) for answer in answers]))
         if self._model.application.failure is not None:
             self._send(Unhealthy(self._model.application.failure))
             os._exit(_CANNOT_RECOVER)
 
     def _send(self, message: Message) -> None:
-        with self._sending:
+        with self._send_lock:
             self._connection.sendall(frames.encode(message))
 
 
@@ -194,7 +198,7 @@ class _Exchange:
     answer: Callable[[Reply], Answer]
 
 
-def _read(request: HttpRequest, max_bytes: int) -> _Exchange:
+def _read_exchange(request: HttpRequest, max_bytes: int) -> _Exchange:
     if request.protocol == "http":
         return _Exchange(replace(read_call(request, max_bytes), sampled=request.sampled), _answer)
     from handler.servers.asgi.open_inference import conversion

@@ -24,13 +24,13 @@ from handler.servers.asgi.request_queue import RequestQueue, Ticket
 #: The archive's folder goes first on the import path, so that no other package can shadow its code.
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv[2]); from handler.servers.asgi.worker import main; main(sys.argv[1:])"
 #: If a worker dies after serving for this long, its start was not the cause.
-_SOUND_AFTER_S = 10.0
+_STABLE_AFTER_S = 10.0
 #: Consecutive deaths after which requests are refused instead of kept waiting.
 _CRASH_LOOP = 3
-_LONGEST_BACK_OFF_S = 30.0
+_MAX_BACK_OFF_S = 30.0
 #: A worker whose socket is closed is killed if it has not exited after this.
-_ENDS_WITHIN_S = 5.0
-_LAST_LINES_WITHIN_S = 1.0
+_EXIT_TIMEOUT_S = 5.0
+_LAST_LINES_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class WorkerSettings:
 
 
 @dataclass
-class _HeldBatch:
+class _RunningBatch:
     tickets: Sequence[Ticket]
     sent_at: float | None = None
     hung_timer: asyncio.TimerHandle | None = None
@@ -73,7 +73,7 @@ class WorkerProcess:
         self._queue = queue
         self._index = index
         self._on_ready = on_ready
-        self._held: dict[int, _HeldBatch] = {}
+        self._batches: dict[int, _RunningBatch] = {}
         self._changed = asyncio.Event()
         self._numbers = count()
         self._process: Process | None = None
@@ -88,15 +88,15 @@ class WorkerProcess:
     @property
     def can_answer(self) -> bool:
         """Whether it has loaded its model and gives signs of life."""
-        return self.status == "READY" and (self._heartbeat is None or self._heartbeat.silent == 0)
+        return self.status == "READY" and (self._heartbeat is None or self._heartbeat.silent_intervals == 0)
 
     async def run(self) -> None:
         """Start the process and send it requests until it ends. Unanswered requests go back to the queue."""
-        process, ours = await self._start()
-        reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
+        process, front_socket = await self._start()
+        reader, writer = await asyncio.open_connection(sock=front_socket, limit=1 << 20)
         tasks: list[asyncio.Task[None]] = []
         # Workers' output goes through this process, the only one that writes the log.
-        printing = asyncio.create_task(relay_lines(process.stdout)) if process.stdout else None
+        relay = asyncio.create_task(relay_lines(process.stdout)) if process.stdout else None
         try:
             ready = await self._await_ready(reader)
             if ready is not None:
@@ -114,28 +114,28 @@ class WorkerProcess:
             writer.close()
             self._give_back()
             await self._await_end(process)
-            if printing is not None:
+            if relay is not None:
                 # A process that the worker started may keep the pipe open.
-                await asyncio.wait([printing], timeout=_LAST_LINES_WITHIN_S)
-                printing.cancel()
+                await asyncio.wait([relay], timeout=_LAST_LINES_TIMEOUT_S)
+                relay.cancel()
 
     async def _start(self) -> tuple[Process, socket.socket]:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            arguments = (theirs.fileno(), self._settings.folder, self._settings.model, self._index, VERSION)
+        front_socket, worker_socket = socket.socketpair()
+        with worker_socket:
+            arguments = (worker_socket.fileno(), self._settings.folder, self._settings.model, self._index, VERSION)
             command = [*self._settings.command, *map(str, arguments)]
             environment = {**os.environ, THREADS_VARIABLE: str(self._settings.threads)}
             try:
                 self._process = await asyncio.create_subprocess_exec(
-                    *command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, pass_fds=[theirs.fileno()], env=environment
+                    *command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, pass_fds=[worker_socket.fileno()], env=environment
                 )
             except BaseException:
-                ours.close()
+                front_socket.close()
                 raise
         if self._settings.nice:
             with suppress(OSError):  # It may have ended already.
                 os.setpriority(os.PRIO_PROCESS, self._process.pid, self._settings.nice)
-        return self._process, ours
+        return self._process, front_socket
 
     async def _await_ready(self, reader: asyncio.StreamReader) -> Ready | None:
         try:
@@ -155,22 +155,22 @@ class WorkerProcess:
 
     async def _dispatch(self, writer: asyncio.StreamWriter, ready: Ready) -> None:
         while True:
-            await self._until(lambda: len(self._held) < ready.batches)
+            await self._wait_until(lambda: len(self._batches) < ready.batches)
             tickets = await self._queue.take(ready.requests_per_batch)
             number = next(self._numbers)
-            self._held[number] = _HeldBatch(tickets)
+            self._batches[number] = _RunningBatch(tickets)
             if tickets[0].is_suspect:
                 # Runs alone: if this worker dies too, this request is the cause, and no other is lost with it.
-                await self._until(lambda: len(self._held) == 1)
+                await self._wait_until(lambda: len(self._batches) == 1)
             await self._send(writer, number)
             if tickets[0].is_suspect:
-                await self._until(lambda: not self._held)
+                await self._wait_until(lambda: not self._batches)
 
     async def _send(self, writer: asyncio.StreamWriter, number: int) -> None:
-        batch = self._held[number]
+        batch = self._batches[number]
         batch.sent_at = time.monotonic()
-        latest = max(ticket.deadline for ticket in batch.tickets) + self._settings.hung_after
-        batch.hung_timer = asyncio.get_running_loop().call_later(latest - batch.sent_at, self._kill, _HUNG)
+        hung_at = max(ticket.deadline for ticket in batch.tickets) + self._settings.hung_after
+        batch.hung_timer = asyncio.get_running_loop().call_later(hung_at - batch.sent_at, self._kill, _HUNG)
         try:
             writer.write(frames.encode(Batch(number, [ticket.request for ticket in batch.tickets])))
             await writer.drain()
@@ -182,15 +182,15 @@ class WorkerProcess:
             await asyncio.sleep(self._settings.silent_after / (SILENT_INTERVALS + 1))
             if heartbeat.beat():
                 writer.write(frames.encode(Ping()))
-            if heartbeat.silent >= SILENT_INTERVALS:
+            if heartbeat.silent_intervals >= SILENT_INTERVALS:
                 self._kill(f"hung: no sign of life within {self._settings.silent_after:g} s")
 
     async def _collect(self, reader: asyncio.StreamReader, heartbeat: Heartbeat) -> None:
         while isinstance(message := await frames.read(reader), Answers | Pong):
             if isinstance(message, Pong):
-                heartbeat.answer()
+                heartbeat.record_pong()
                 continue
-            batch = self._held.pop(message.number)
+            batch = self._batches.pop(message.number)
             self._queue.observer.finish(message.answers)
             self._changed.set()
             if batch.hung_timer is not None:
@@ -201,28 +201,28 @@ class WorkerProcess:
         if isinstance(message, Unhealthy):
             self.end = message.reason
 
-    async def _until(self, holds: Callable[[], bool]) -> None:
-        while not holds():
+    async def _wait_until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
             self._changed.clear()
             await self._changed.wait()
 
     def _give_back(self) -> None:
         # In reverse, since each goes to the head of the queue.
-        for batch in reversed(self._held.values()):
+        for batch in reversed(self._batches.values()):
             if batch.hung_timer is not None:
                 batch.hung_timer.cancel()
             for ticket in reversed(batch.tickets):
                 self._queue.give_back(ticket, died=batch.sent_at is not None)
-        self._held = {}
+        self._batches = {}
 
-    def _kill(self, why: str) -> None:
-        self.end = why
+    def _kill(self, reason: str) -> None:
+        self.end = reason
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
 
     async def _await_end(self, process: Process) -> None:
         try:
-            async with asyncio.timeout(_ENDS_WITHIN_S):
+            async with asyncio.timeout(_EXIT_TIMEOUT_S):
                 code = await process.wait()
         except TimeoutError:
             process.kill()
@@ -244,12 +244,12 @@ class ModelWorkers:
         #: How the last worker to end did so.
         self.last_end = ""
         self._deaths_in_a_row = 0
-        self._current: list[WorkerProcess | None] = [None] * workers
+        self._workers: list[WorkerProcess | None] = [None] * workers
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def workers_ready(self) -> int:
-        return sum(worker is not None and worker.can_answer for worker in self._current)
+        return sum(worker is not None and worker.can_answer for worker in self._workers)
 
     @property
     def is_ready(self) -> bool:
@@ -258,15 +258,15 @@ class ModelWorkers:
 
     def describe(self) -> list[dict[str, object]]:
         """Return the id, status and process id of each worker."""
-        described: list[dict[str, object]] = []
-        for index, worker in enumerate(self._current):
+        descriptions: list[dict[str, object]] = []
+        for index, worker in enumerate(self._workers):
             status = worker.status if worker else "LOADING"
-            described.append({"id": str(index), "status": status, "pid": (worker and worker.pid) or 0})
-        return described
+            descriptions.append({"id": str(index), "status": status, "pid": (worker and worker.pid) or 0})
+        return descriptions
 
     def start(self) -> None:
         """Start the workers, and keep them running."""
-        self._tasks = [asyncio.create_task(self._keep_running(index)) for index in range(len(self._current))]
+        self._tasks = [asyncio.create_task(self._keep_running(index)) for index in range(len(self._workers))]
 
     async def stop(self) -> None:
         """End the workers. The requests they hold are lost, so let the queue run empty first."""
@@ -277,36 +277,36 @@ class ModelWorkers:
 
     async def _keep_running(self, index: int) -> None:
         while True:
-            worker = self._current[index] = WorkerProcess(self.settings, self.queue, index, self._note_ready)
+            worker = self._workers[index] = WorkerProcess(self.settings, self.queue, index, self._record_ready)
             try:
                 await worker.run()
             except Exception as error:  # Out of memory or descriptors, say; the model must get a worker all the same.
                 worker.end, worker.status = f"{type(error).__name__}: {error}", "ENDED"
-            pause = self._note_death(worker)
+            pause = self._record_death(worker)
             await asyncio.sleep(pause)
             self.queue.observer.restart()
 
-    def _note_ready(self, ready: Ready) -> None:
+    def _record_ready(self, ready: Ready) -> None:
         self.ready = ready
         self.queue.closed = None
-        log_event("worker ready", model=self.settings.model, **_outline(ready))
+        log_event("worker ready", model=self.settings.model, **_summarize(ready))
 
-    def _note_death(self, worker: WorkerProcess) -> float:
+    def _record_death(self, worker: WorkerProcess) -> float:
         """Log that a worker ended, and return the seconds to wait before starting another."""
-        served = time.monotonic() - worker.ready_at if worker.ready_at is not None else None
-        self._deaths_in_a_row = 1 if served is not None and served > _SOUND_AFTER_S else self._deaths_in_a_row + 1
-        first = self._deaths_in_a_row == 1 and served is not None
-        pause = 0.0 if first else min(_LONGEST_BACK_OFF_S, 0.25 * 2**self._deaths_in_a_row)
+        served_s = time.monotonic() - worker.ready_at if worker.ready_at is not None else None
+        self._deaths_in_a_row = 1 if served_s is not None and served_s > _STABLE_AFTER_S else self._deaths_in_a_row + 1
+        is_first = self._deaths_in_a_row == 1 and served_s is not None
+        pause = 0.0 if is_first else min(_MAX_BACK_OFF_S, 0.25 * 2**self._deaths_in_a_row)
         name, self.last_end = self.settings.model, worker.end
-        log_event("worker ended", model=name, pid=worker.pid, reason=worker.end, ready=served is not None, restart_in_s=pause)
+        log_event("worker ended", model=name, pid=worker.pid, reason=worker.end, ready=served_s is not None, restart_in_s=pause)
         if self._deaths_in_a_row >= _CRASH_LOOP and not self.is_ready:
-            again = max(1, round(pause))
-            message = f"model {name!r}: its workers keep dying; the server tries again in {again} s"
-            self.queue.refuse_all(ModelNotReady(message, again))
+            retry_after = max(1, round(pause))
+            message = f"model {name!r}: its workers keep dying; the server tries again in {retry_after} s"
+            self.queue.refuse_all(ModelNotReady(message, retry_after))
         return pause
 
 
-def _outline(ready: Ready) -> dict[str, object]:
+def _summarize(ready: Ready) -> dict[str, object]:
     return {"version": ready.model_version, "batches": ready.batches, "requests_per_batch": ready.requests_per_batch}
 
 

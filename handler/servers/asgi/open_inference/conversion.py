@@ -42,8 +42,8 @@ def read_call(request: HttpRequest) -> tuple[Call, Callable[[Reply], bytes]]:
         raise InvalidRequest(
             f"'raw_input_contents' has {len(raw)} tensors, it should have one for each of {len(message.inputs)} inputs"
         )
-    sections = [_section(tensor, raw[index] if raw else None) for index, tensor in enumerate(message.inputs)]
-    document = json.dumps(_document(message, sections)).encode()
+    sections = [_read_section(tensor, raw[index] if raw else None) for index, tensor in enumerate(message.inputs)]
+    document = json.dumps(_build_document(message, sections)).encode()
     headers = {**request.headers, LENGTH_HEADER: str(len(document))}
     call = Call({"body": b"".join([document, *sections])}, headers, request_id=request.id)
     return call, partial(write_response, raw=bool(raw))
@@ -66,53 +66,53 @@ def write_response(reply: Reply, *, raw: bool) -> bytes:
         if raw:
             response.raw_output_contents.append(bytes(section))
         else:
-            getattr(tensor.contents, _FIELDS[datatype]).extend(_typed(section, datatype, shape))
+            getattr(tensor.contents, _FIELDS[datatype]).extend(_decode_values(section, datatype, shape))
     content: bytes = response.SerializeToString()
     return content
 
 
-def _document(message: Any, sections: list[bytes]) -> dict[str, Any]:
+def _build_document(message: Any, sections: list[bytes]) -> dict[str, Any]:
     inputs = [
         {
             "name": tensor.name,
             "datatype": tensor.datatype,
             "shape": list(tensor.shape),
-            "parameters": {**_parameters(tensor.parameters), "binary_data_size": len(section)},
+            "parameters": {**_read_parameters(tensor.parameters), "binary_data_size": len(section)},
         }
         for tensor, section in zip(message.inputs, sections, strict=True)
     ]
-    outputs = [{"name": output.name, "parameters": _parameters(output.parameters)} for output in message.outputs]
-    parameters = {**_parameters(message.parameters), "binary_data_output": True}
+    outputs = [{"name": output.name, "parameters": _read_parameters(output.parameters)} for output in message.outputs]
+    parameters = {**_read_parameters(message.parameters), "binary_data_output": True}
     identity = {"id": message.id} if message.id else {}
     return {"inputs": inputs, "outputs": outputs, "parameters": parameters, **identity}
 
 
-def _parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _read_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return parameters by name, without those about binary data, which have no meaning in gRPC."""
-    values = {name: _parameter(value) for name, value in parameters.items()}
+    values = {name: _read_parameter(value) for name, value in parameters.items()}
     return {name: value for name, value in values.items() if name not in ("binary_data", "binary_data_size")}
 
 
-def _parameter(parameter: Any) -> Any:
+def _read_parameter(parameter: Any) -> Any:
     kind = parameter.WhichOneof("parameter_choice")
     return None if kind is None else getattr(parameter, kind)
 
 
-def _section(tensor: Any, raw: bytes | None) -> bytes:
+def _read_section(tensor: Any, raw: bytes | None) -> bytes:
     """Return the values of an input as bytes.
 
     Raises:
         InvalidRequest: the values are in two places, in the field of another type, or out of range.
     """
-    where, sent = f"input {quoted(tensor.name)}", [field.name for field, _ in tensor.contents.ListFields()]
+    location, filled_fields = f"input {quoted(tensor.name)}", [field.name for field, _ in tensor.contents.ListFields()]
     if raw is not None:
-        if sent:
-            raise InvalidRequest(f"{where} has both 'contents' and 'raw_input_contents', it should have one of them")
+        if filled_fields:
+            raise InvalidRequest(f"{location} has both 'contents' and 'raw_input_contents', it should have one of them")
         return raw
     field = _FIELDS.get(tensor.datatype)
-    if field is not None and sent and sent != [field]:
-        others = ", ".join(name for name in sent if name != field)
-        raise InvalidRequest(f"{where}: the contents of {tensor.datatype} should be in {field!r}, not in {others}")
+    if field is not None and filled_fields and filled_fields != [field]:
+        wrong_fields = ", ".join(name for name in filled_fields if name != field)
+        raise InvalidRequest(f"{location}: the contents of {tensor.datatype} should be in {field!r}, not in {wrong_fields}")
     if tensor.datatype == "BYTES":
         return write_elements(tensor.contents.bytes_contents)
     if tensor.datatype != "UINT8":
@@ -120,11 +120,13 @@ def _section(tensor: Any, raw: bytes | None) -> bytes:
     try:
         return bytes(tensor.contents.uint_contents)
     except ValueError:
-        wrong = next(value for value in tensor.contents.uint_contents if value > 255)
-        raise InvalidRequest(f"{where}: 'uint_contents' holds {wrong}, values of 'UINT8' should be from 0 to 255") from None
+        invalid = next(value for value in tensor.contents.uint_contents if value > 255)
+        raise InvalidRequest(
+            f"{location}: 'uint_contents' holds {invalid}, values of 'UINT8' should be from 0 to 255"
+        ) from None
 
 
-def _typed(section: memoryview, datatype: str, shape: list[int]) -> list[Any]:
+def _decode_values(section: memoryview, datatype: str, shape: list[int]) -> list[Any]:
     if datatype == "BYTES":
         return list(read_elements(section, shape[0], datatype))
     values: list[Any] = np.frombuffer(section, _DTYPES[datatype]).tolist()

@@ -25,9 +25,9 @@ _CODES = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 #: A full queue, and an oversized message, for which gRPC itself uses the same code.
-_EXHAUSTED = ("QueueFull", "BodyTooLarge")
+_EXHAUSTED_ERRORS = ("QueueFull", "BodyTooLarge")
 #: Clients read at most 8 KiB of headers, which hold a message twice: percent-encoded, and in base64 among the details.
-_MOST_MESSAGE_BYTES = 2_500
+_MAX_MESSAGE_BYTES = 2_500
 _DOMAIN = "deeplab-serve"
 _DETAILS = "grpc-status-details-bin"
 
@@ -57,7 +57,7 @@ class Failure:
 
     @property
     def code(self) -> grpc.StatusCode:
-        if self.kind in _EXHAUSTED:
+        if self.kind in _EXHAUSTED_ERRORS:
             return grpc.StatusCode.RESOURCE_EXHAUSTED
         return _CODES.get(self.status, grpc.StatusCode.UNKNOWN)
 
@@ -65,21 +65,21 @@ class Failure:
     def details(self) -> str:
         """The message, shortened if it does not fit into headers."""
         message = self.message
-        while len(quote(message)) > _MOST_MESSAGE_BYTES:
+        while len(quote(message)) > _MAX_MESSAGE_BYTES:
             message = message[: len(message) * 3 // 4] + "…"
         return message
 
     def metadata(self) -> Sequence[tuple[str, str | bytes]]:
         """Return the trailing metadata: google.rpc.Status with ErrorInfo and RetryInfo, and `retry-after` as text."""
-        details = [_any("google.rpc.ErrorInfo", reason=self.kind, domain=_DOMAIN)]
+        details = [_pack_any("google.rpc.ErrorInfo", reason=self.kind, domain=_DOMAIN)]
         retry: list[tuple[str, str | bytes]] = []
         if self.retry_after is not None:
-            details.append(_any("google.rpc.RetryInfo", retry_delay={"seconds": self.retry_after}))
+            details.append(_pack_any("google.rpc.RetryInfo", retry_delay={"seconds": self.retry_after}))
             retry.append(("retry-after", str(self.retry_after)))
         number: int = self.code.value[0]
         status = message_class("google.rpc.Status")(code=number, message=self.details, details=details)
         return [*retry, (_DETAILS, status.SerializeToString())]
 
 
-def _any(name: str, **fields: object) -> dict[str, str | bytes]:
+def _pack_any(name: str, **fields: object) -> dict[str, str | bytes]:
     return {"type_url": f"type.googleapis.com/{name}", "value": message_class(name)(**fields).SerializeToString()}

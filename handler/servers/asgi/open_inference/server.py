@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import yaml
 
-from handler.servers.asgi.models import MOST_IMAGE_BYTES, most_request_bytes
+from handler.servers.asgi.models import MAX_IMAGE_BYTES, request_bytes_for
 from handler.servers.asgi.open_inference.service import InferenceService
 from handler.servers.asgi.options import ServerOptions
 from handler.servers.asgi.routes import Front, FrontSettings
@@ -17,10 +17,10 @@ from handler.servers.asgi.tls import load_context
 from handler.servers.asgi.watched_files import WatchedFiles
 
 #: Calls allowed in addition to those in the queues: probes, and calls whose message is still arriving.
-_CALLS_BESIDE_QUEUE = 64
+_EXTRA_CALLS = 64
 #: A client that vanished without closing its connection is noticed after a minute and a half.
-_PING_AFTER_MS, _PONG_WITHIN_MS = 60_000, 30_000
-_LOOK_AGAIN_S = 0.1
+_PING_INTERVAL_MS, _PONG_TIMEOUT_MS = 60_000, 30_000
+_POLL_INTERVAL_S = 0.1
 
 
 class GrpcServer:
@@ -41,7 +41,7 @@ class GrpcServer:
         server = grpc.aio.server(
             handlers=InferenceService(settings, front).handlers(),
             options=_channel_options(options, settings),
-            maximum_concurrent_rpcs=options.queue * len(settings.models) + _CALLS_BESIDE_QUEUE,
+            maximum_concurrent_rpcs=options.queue * len(settings.models) + _EXTRA_CALLS,
         )
         host = f"[{options.host}]" if ":" in options.host else options.host
         try:
@@ -51,18 +51,18 @@ class GrpcServer:
         await server.start()
         return cls(server, port)
 
-    async def end(self, within: float, is_forced: Callable[[], bool]) -> None:
+    async def end(self, grace_period: float, is_forced: Callable[[], bool]) -> None:
         """Accept no more calls, and finish those in progress.
 
         Args:
-            within: seconds after which calls in progress are cancelled.
+            grace_period: seconds after which calls in progress are cancelled.
             is_forced: returns whether to stop waiting.
         """
-        ending = asyncio.ensure_future(self._server.stop(within))
-        while not ending.done():
+        stopping = asyncio.ensure_future(self._server.stop(grace_period))
+        while not stopping.done():
             if is_forced():
                 await self._server.stop(None)
-            await asyncio.wait([ending], timeout=_LOOK_AGAIN_S)
+            await asyncio.wait([stopping], timeout=_POLL_INTERVAL_S)
 
 
 def _add_port(server: Any, address: str, options: ServerOptions) -> int:
@@ -71,25 +71,25 @@ def _add_port(server: Any, address: str, options: ServerOptions) -> int:
         return int(server.add_insecure_port(address))
     certificate, key = options.certificate, options.key or options.certificate
 
-    def read() -> Any:
+    def load_credentials() -> Any:
         load_context(certificate, key)  # Its error messages are better than gRPC's.
         return grpc.ssl_server_certificate_configuration([(key.read_bytes(), certificate.read_bytes())])
 
-    files = WatchedFiles("--certificate", [certificate, key], read)
+    files = WatchedFiles("--certificate", [certificate, key], load_credentials)
     credentials = grpc.dynamic_ssl_server_credentials(files.value(), files.value, require_client_authentication=False)
     return int(server.add_secure_port(address, credentials))
 
 
 def _channel_options(options: ServerOptions, settings: FrontSettings) -> list[tuple[str, int]]:
-    largest = max(most_request_bytes(read_max_bytes(model.settings.folder)) for model in settings.models.values())
+    max_message_bytes = max(request_bytes_for(read_max_bytes(model.settings.folder)) for model in settings.models.values())
     return [
-        ("grpc.max_receive_message_length", largest),
+        ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", -1),
         # Otherwise a second server could listen on the same port and take half of the connections.
         ("grpc.so_reuseport", 0),
         ("grpc.max_connection_idle_ms", round(options.keep_alive * 1000)),
-        ("grpc.keepalive_time_ms", _PING_AFTER_MS),
-        ("grpc.keepalive_timeout_ms", _PONG_WITHIN_MS),
+        ("grpc.keepalive_time_ms", _PING_INTERVAL_MS),
+        ("grpc.keepalive_timeout_ms", _PONG_TIMEOUT_MS),
     ]
 
 
@@ -99,4 +99,4 @@ def read_max_bytes(folder: Path) -> int:
         config = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_bytes())["model"]["configFile"]
         return int(yaml.safe_load((folder / config).read_bytes())["handler"]["limits"]["max_bytes"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # If the archive is at fault, a worker will report it.
-        return MOST_IMAGE_BYTES
+        return MAX_IMAGE_BYTES

@@ -10,9 +10,9 @@ import grpc
 from handler.errors import InternalError, InvalidRequest, SegmentationError
 from handler.servers.asgi.access import OPERATE, PREDICT
 from handler.servers.asgi.errors import BodyTooLarge, ModelNotReady
-from handler.servers.asgi.logs import RequestRecord, log_event, place_of
+from handler.servers.asgi.logs import RequestRecord, error_location, log_event
 from handler.servers.asgi.messages import HttpRequest
-from handler.servers.asgi.models import SERVER, describe_model, find_model, most_bytes
+from handler.servers.asgi.models import SERVER, describe_model, find_model, max_request_bytes
 from handler.servers.asgi.open_inference.failures import Failure
 from handler.servers.asgi.open_inference.messages import message_class, parse
 from handler.servers.asgi.routes import Front, FrontSettings
@@ -20,7 +20,7 @@ from handler.servers.asgi.workers import ModelWorkers
 
 _SERVICE, _HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
 _SERVING, _NOT_SERVING = 1, 2
-_FOR_EITHER = (PREDICT, OPERATE)
+_EITHER_SCOPE = (PREDICT, OPERATE)
 #: Status and reason for log and metrics, if the client's deadline has passed or it has hung up (nginx's status 499).
 _TOO_LATE, _CLIENT_GONE = (504, "deadline_exceeded"), (499, "client_gone")
 #: Metadata that set options, like the headers of HTTP.
@@ -40,7 +40,7 @@ class _Call:
     record: RequestRecord
 
 
-class _Refused(Exception):
+class _CallRefused(Exception):
     """A call that a worker has answered with an error."""
 
     def __init__(self, failure: Failure) -> None:
@@ -61,22 +61,22 @@ class InferenceService:
         inference: dict[str, _Method] = {
             "ServerLive": _Method("inference.ServerLiveRequest", self._server_live),
             "ServerReady": _Method("inference.ServerReadyRequest", self._server_ready),
-            "ModelReady": _Method("inference.ModelReadyRequest", self._model_ready, _FOR_EITHER),
-            "ServerMetadata": _Method("inference.ServerMetadataRequest", self._server_metadata, _FOR_EITHER),
-            "ModelMetadata": _Method("inference.ModelMetadataRequest", self._model_metadata, _FOR_EITHER),
+            "ModelReady": _Method("inference.ModelReadyRequest", self._model_ready, _EITHER_SCOPE),
+            "ServerMetadata": _Method("inference.ServerMetadataRequest", self._server_metadata, _EITHER_SCOPE),
+            "ModelMetadata": _Method("inference.ModelMetadataRequest", self._model_metadata, _EITHER_SCOPE),
             "ModelInfer": _Method("deeplab.Destination", self._model_infer, (PREDICT,)),
         }
         health = {"Check": _Method("grpc.health.v1.HealthCheckRequest", self._check_health)}
         return [self._service(_SERVICE, inference), self._service(_HEALTH, health)]
 
     def _service(self, name: str, methods: Mapping[str, "_Method"]) -> grpc.GenericRpcHandler:
-        handlers = {method: self._handler(f"/{name}/{method}", declared) for method, declared in methods.items()}
+        handlers = {method_name: self._handler(f"/{name}/{method_name}", method) for method_name, method in methods.items()}
         return grpc.method_handlers_generic_handler(name, handlers)
 
     def _handler(self, path: str, method: "_Method") -> grpc.RpcMethodHandler:
         async def answer(content: bytes, context: Any) -> bytes:
             metadata = list(context.invocation_metadata() or ())
-            record = self._settings.telemetry.begin("POST", [(name.encode(), _as_bytes(value)) for name, value in metadata])
+            record = self._settings.telemetry.begin("POST", [(name.encode(), _to_bytes(value)) for name, value in metadata])
             record.route, record.bytes_in = path, len(content)
             trailing: list[tuple[str, str | bytes]] = [("x-request-id", record.id)]
             if record.trace is not None:
@@ -101,7 +101,7 @@ class InferenceService:
         """Return the serialized response, or the failure."""
         try:
             if method.scopes:
-                record.token = self._settings.doors.access.check(
+                record.token = self._settings.guard.access.check(
                     [str(value) for name, value in metadata if name == "authorization"], method.scopes
                 )
             message = parse(method.request, content)
@@ -109,13 +109,13 @@ class InferenceService:
                 raise InvalidRequest(f"the message is not a request for {record.route}")
             response = await method.endpoint(_Call(message, content, metadata, record))
             record.status = 200
-        except _Refused as error:
+        except _CallRefused as error:
             failure = error.failure
         except SegmentationError as error:
             failure = Failure.of_error(error)
             record.refuse(error)
         except Exception as error:
-            log_event("fault", id=record.id, route=record.route, reason=place_of(error))
+            log_event("fault", id=record.id, route=record.route, reason=error_location(error))
             fault = InternalError(f"the server failed to answer this request; its log has the reason under request {record.id}")
             failure = Failure.of_error(fault)
             record.refuse(fault)
@@ -170,9 +170,9 @@ class InferenceService:
         if not call.message.model_version:
             model, _ = self._settings.rollout.choose(model, record.id)
             record.model = model.settings.model
-        if size > most_bytes(model):
-            raise BodyTooLarge(f"the message has {size:,} bytes, the limit is {most_bytes(model):,}")
-        with self._settings.held.hold() as share:
+        if size > max_request_bytes(model):
+            raise BodyTooLarge(f"the message has {size:,} bytes, the limit is {max_request_bytes(model):,}")
+        with self._settings.body_budget.hold() as share:
             share.grow_to(size)
             options = {name: str(value) for name, value in call.metadata if name.startswith(_OPTION_PREFIX)}
             traced = record.trace is not None and record.trace.is_recorded
@@ -181,10 +181,10 @@ class InferenceService:
             ticket = model.queue.put(request)
             answer = await model.queue.wait(ticket, _never())
         record.add("queue", ticket.queued_at, ticket.started_at or ticket.queued_at)
-        record.take_over(answer)
+        record.add_answer(answer)
         self._settings.rollout.follow(model, request, answer)
         if answer.status != 200:
-            raise _Refused(Failure.of_answer(answer))
+            raise _CallRefused(Failure.of_answer(answer))
         return answer.body
 
 
@@ -200,7 +200,7 @@ class _Method:
     scopes: Sequence[str] = ()
 
 
-def _as_bytes(value: str | bytes) -> bytes:
+def _to_bytes(value: str | bytes) -> bytes:
     return value.encode() if isinstance(value, str) else value
 
 

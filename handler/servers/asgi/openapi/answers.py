@@ -72,8 +72,8 @@ V2_ANSWER: Json = {
 
 def answer(description: str, content: Json, headers: Json | None = None) -> Json:
     """Return a response, with the request id header that every response has."""
-    shared = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}, **(headers or {})}
-    return {"description": description, "headers": shared, **({"content": content} if content else {})}
+    all_headers = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}, **(headers or {})}
+    return {"description": description, "headers": all_headers, **({"content": content} if content else {})}
 
 
 def json_answer(description: str, schema: Json) -> Json:
@@ -87,10 +87,10 @@ def object_of(**properties: Json) -> Json:
 
 def segmentations(interface: Interface) -> Json:
     """Return the response in any of the model's formats; formats may share a content type."""
-    by_type: dict[str, list[str]] = {}
+    lines_by_type: dict[str, list[str]] = {}
     for name, (content_type, about) in interface.formats.items():
-        by_type.setdefault(content_type, []).append(f"- `{name}`: {about}")
-    content = {kind: {"schema": _format_schema(kind, lines)} for kind, lines in by_type.items()}
+        lines_by_type.setdefault(content_type, []).append(f"- `{name}`: {about}")
+    content = {kind: {"schema": _format_schema(kind, lines)} for kind, lines in lines_by_type.items()}
     return answer("The segmentation, in the requested format.", content)
 
 
@@ -109,25 +109,25 @@ def explanation() -> Json:
     return answer("A heat map of the evidence for one class (Seg-Grad-CAM).", png)
 
 
-def v1_answer(key: str, otherwise: Json) -> Json:
+def v1_answer(key: str, fallback: Json) -> Json:
     """Return KServe v1's response; `key` is `predictions` or `explanations`."""
     schema = object_of(**{key: {"type": "array", "minItems": 1}})
-    return _kserve("One answer per instance: JSON, or `{b64, content_type}`.", schema, otherwise)
+    return _kserve("One answer per instance: JSON, or `{b64, content_type}`.", schema, fallback)
 
 
-def v2_answer(otherwise: Json) -> Json:
+def v2_answer(fallback: Json) -> Json:
     """Return KServe v2's response, in JSON or with binary tensors."""
-    response = _kserve("One output per input.", _ref("InferenceAnswer"), otherwise)
+    response = _kserve("One output per input.", _ref("InferenceAnswer"), fallback)
     headers = {LENGTH_HEADER: {"description": "length in bytes of the JSON before the binary tensors", "schema": _COUNT}}
     content = {**response["content"], "application/octet-stream": {"schema": {}}}
     return {**response, "headers": {**response["headers"], **headers}, "content": content}
 
 
-def _kserve(description: str, schema: Json, otherwise: Json) -> Json:
-    """Return KServe's response, or `otherwise` for bodies in other formats, which KServe's paths accept too."""
-    others = otherwise["content"]
-    json_schemas = [schema, *([others[_JSON_TYPE]["schema"]] if _JSON_TYPE in others else [])]
-    content = {**others, _JSON_TYPE: {"schema": {"anyOf": json_schemas}}}
+def _kserve(description: str, schema: Json, fallback: Json) -> Json:
+    """Return KServe's response, or `fallback` for bodies in other formats, which KServe's paths accept too."""
+    fallback_content = fallback["content"]
+    json_schemas = [schema, *([fallback_content[_JSON_TYPE]["schema"]] if _JSON_TYPE in fallback_content else [])]
+    content = {**fallback_content, _JSON_TYPE: {"schema": {"anyOf": json_schemas}}}
     return answer(f"{description} A file, a form or other JSON is answered as at `/predictions`.", content)
 
 

@@ -35,14 +35,14 @@ def option_parameters(interface: Interface) -> dict[str, Json]:
     """Return every option as a query parameter and as a header, by component name."""
     parameters: dict[str, Json] = {}
     for name, schema in interface.options.items():
-        about = {"description": schema["description"], "schema": as_text(schema)}
+        about = {"description": schema["description"], "schema": text_schema(schema)}
         header = f"X-Segment-{name.replace('_', '-').title()}"
         parameters[f"query.{name}"] = {"name": name, "in": "query", **about}
         parameters[f"header.{name}"] = {"name": header, "in": "header", **about}
     return parameters
 
 
-def as_text(schema: Mapping[str, Any]) -> Json:
+def text_schema(schema: Mapping[str, Any]) -> Json:
     """Return the schema of an option where values are text: in forms, headers and query strings."""
     kinds = schema.get("type", [])
     if "enum" in schema:
@@ -71,15 +71,15 @@ def prediction_bodies(interface: Interface, prefix: str) -> dict[str, Json]:
                 "application/octet-stream": binary,
                 "multipart/form-data": {"schema": form},
                 "application/x-www-form-urlencoded": {"schema": _with_base64(form)},
-                "application/json": {"schema": call, "examples": _samples({"data": SAMPLE, "options": {"masks": "none"}})},
+                "application/json": {"schema": call, "examples": _examples({"data": SAMPLE, "options": {"masks": "none"}})},
             }
         ),
         "V1": _body(
-            {"application/json": {"schema": _ref(f"{prefix}V1Call"), "examples": _samples({"instances": [{"data": SAMPLE}]})}}
+            {"application/json": {"schema": _ref(f"{prefix}V1Call"), "examples": _examples({"instances": [{"data": SAMPLE}]})}}
         ),
         "V2": _body(
             {
-                "application/json": {"schema": _ref(f"{prefix}V2Call"), "examples": _samples({"inputs": [_SAMPLE_TENSOR]})},
+                "application/json": {"schema": _ref(f"{prefix}V2Call"), "examples": _examples({"inputs": [_SAMPLE_TENSOR]})},
                 # The JSON, then the tensors' sections.
                 "application/octet-stream": binary,
             }
@@ -93,16 +93,16 @@ _SAMPLE_TENSOR = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [S
 def call_schemas(interface: Interface, prefix: str) -> dict[str, Json]:
     """Return the schemas of JSON bodies and options, by name without the model's `prefix`."""
     options: Json = {name: _ref(f"{prefix}Option.{name}") for name in interface.options}
-    named = {name: _ref_image() for name in _IMAGE_FIELDS}
+    image_fields = {name: _ref_image() for name in _IMAGE_FIELDS}
     call = {
         "type": "object",
-        "properties": {**named, "options": _nullable_object(options), **options},
+        "properties": {**image_fields, "options": _nullable_object(options), **options},
         "oneOf": [{"required": [name]} for name in _IMAGE_FIELDS],
     }
-    threshold = {"threshold": options["min_score"], "subtask": {"enum": ["semantic", None]}}
+    hugging_face_options = {"threshold": options["min_score"], "subtask": {"enum": ["semantic", None]}}
     hugging_face = {
         "inputs": {"type": "string", "examples": [SAMPLE]},
-        "parameters": _nullable_object({**options, **threshold}),
+        "parameters": _nullable_object({**options, **hugging_face_options}),
     }
     instances = {"type": "array", "items": {"anyOf": [_ref_image(), call]}, "minItems": 1, "maxItems": interface.max_instances}
     return {
@@ -132,7 +132,7 @@ def _v2_call(parameters: Json) -> Json:
         "required": ["name", "shape", "datatype"],
         "additionalProperties": False,
     }
-    wanted = {
+    output = {
         "type": "object",
         "properties": {"name": {"type": "string"}, "parameters": {"type": "object"}},
         "required": ["name"],
@@ -144,7 +144,7 @@ def _v2_call(parameters: Json) -> Json:
             "model_name": {},
             "model_version": {},
             "inputs": {"type": "array", "items": tensor, "minItems": 1},
-            "outputs": {"type": ["array", "null"], "items": wanted},
+            "outputs": {"type": ["array", "null"], "items": output},
             "parameters": {"type": "object", "properties": parameters},
         },
         "required": ["inputs"],
@@ -153,11 +153,13 @@ def _v2_call(parameters: Json) -> Json:
 
 
 def _form(interface: Interface) -> Json:
-    texts = {name: {**as_text(schema), "description": schema["description"]} for name, schema in interface.options.items()}
+    options = {
+        name: {**text_schema(schema), "description": schema["description"]} for name, schema in interface.options.items()
+    }
     return {
         "type": "object",
         "description": "The image is in `data`, `image` or `body`, or in a field of any name if it is the only file.",
-        "properties": {"data": _BINARY, **texts, "options": {"type": "string", "description": "more options, as JSON"}},
+        "properties": {"data": _BINARY, **options, "options": {"type": "string", "description": "more options, as JSON"}},
         "required": ["data"],
     }
 
@@ -181,7 +183,7 @@ def _body(content: Json) -> Json:
     return {"required": True, "content": content}
 
 
-def _samples(value: object) -> Json:
+def _examples(value: object) -> Json:
     return {"sample": {"value": value}}
 
 

@@ -84,20 +84,20 @@ def _paths(operations: Mapping[str, Operation], model: str, needs_tokens: bool) 
 
 def _share_refusals(paths: Json) -> Json:
     """Replace error responses, which many operations share, by references, and return the referenced responses."""
-    shared: Json = {}
+    shared_responses: Json = {}
     for operation in (operation for item in paths.values() for operation in item.values()):
         for status, response in operation["responses"].items():
             if status != "200":
-                same = (name for name, other in shared.items() if other == response)
-                name = next(same, f"Refused{status}.{len(shared)}")
-                shared[name] = response
+                matches = (name for name, existing in shared_responses.items() if existing == response)
+                name = next(matches, f"Refused{status}.{len(shared_responses)}")
+                shared_responses[name] = response
                 operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
-    return shared
+    return shared_responses
 
 
 def _prefixes(names: Sequence[str]) -> list[str]:
     """Return the prefix of each model's component names: empty for a single model, otherwise its name."""
     if len(names) == 1:
         return [""]
-    plain = [re.sub(r"[^A-Za-z0-9_-]", "_", name) for name in names]
-    return [f"{name}.{index}." if plain.count(name) > 1 else f"{name}." for index, name in enumerate(plain)]
+    safe_names = [re.sub(r"[^A-Za-z0-9_-]", "_", name) for name in names]
+    return [f"{name}.{index}." if safe_names.count(name) > 1 else f"{name}." for index, name in enumerate(safe_names)]

@@ -7,8 +7,8 @@ from typing import Any
 
 from handler.errors import InvalidRequest, SegmentationError
 from handler.servers.asgi.access import OPERATE
-from handler.servers.asgi.doors import scopes_of
 from handler.servers.asgi.errors import MetricsUnavailable, ModelNotReady, PathNotFound
+from handler.servers.asgi.guard import scopes_of
 from handler.servers.asgi.messages import Interface
 from handler.servers.asgi.openapi import refusals as errors
 from handler.servers.asgi.openapi.answers import (
@@ -69,51 +69,58 @@ class Operation:
     answer: Json
     refuses: Collection[type[SegmentationError]] = ()
     #: Responses by status that are not errors, such as a probe's 503.
-    others: Mapping[str, Json] | None = None
+    other_responses: Mapping[str, Json] | None = None
     parameters: tuple[Json, ...] = ()
     #: The component of the request body; None for GET.
     body: str | None = None
 
     def path_item(self, path: str, route: str, needs_tokens: bool) -> Json:
         """Return the operations of `path`, each with its own id."""
-        refused = errors.refusals({*errors.ANYWHERE, *self.refuses, *_guards(route, needs_tokens)})
-        responses = {"200": self.answer, **refused}
-        for status, other in (self.others or {}).items():
-            responses[status] = _either(other, responses.get(status))
-        shared: Json = {
+        error_responses = errors.refusals({*errors.COMMON_ERRORS, *self.refuses, *_guards(route, needs_tokens)})
+        responses = {"200": self.answer, **error_responses}
+        for status, response in (self.other_responses or {}).items():
+            responses[status] = _either(response, responses.get(status))
+        operation: Json = {
             "tags": [self.tag],
             "summary": self.summary,
             "parameters": list(self.parameters),
             "responses": responses,
         }
         if needs_tokens and not scopes_of(route):
-            shared["security"] = []
+            operation["security"] = []
         if self.body is not None:
-            shared["requestBody"] = {"$ref": f"#/components/requestBodies/{self.body}"}
-            return {method: {"operationId": _id(method, path), **shared} for method in ("post", "put")}
-        bare = {status: {name: value for name, value in one.items() if name != "content"} for status, one in responses.items()}
-        head = {**shared, "responses": bare}
-        return {"get": {"operationId": _id("get", path), **shared}, "head": {"operationId": _id("head", path), **head}}
+            operation["requestBody"] = {"$ref": f"#/components/requestBodies/{self.body}"}
+            return {method: {"operationId": _operation_id(method, path), **operation} for method in ("post", "put")}
+        bodiless = {
+            status: {name: value for name, value in response.items() if name != "content"}
+            for status, response in responses.items()
+        }
+        head = {**operation, "responses": bodiless}
+        return {
+            "get": {"operationId": _operation_id("get", path), **operation},
+            "head": {"operationId": _operation_id("head", path), **head},
+        }
 
 
 def _guards(route: str, needs_tokens: bool) -> Collection[type[SegmentationError]]:
     scopes = scopes_of(route)
-    return {*(errors.TOKEN_NEEDED if needs_tokens and scopes else ()), *(errors.OTHER_HOST if OPERATE in scopes else ())}
+    return {*(errors.TOKEN_ERRORS if needs_tokens and scopes else ()), *(errors.HOST_ERRORS if OPERATE in scopes else ())}
 
 
-def _either(one: Json, other: Json | None) -> Json:
+def _either(first: Json, second: Json | None) -> Json:
     """Return a response whose JSON matches either of two responses."""
-    if other is None:
-        return one
-    schemas = [response["content"]["application/json"]["schema"] for response in (one, other)]
-    return {**other, "description": f"{one['description']} Or:\n{other['description']}", **_json_content({"anyOf": schemas})}
+    if second is None:
+        return first
+    schemas = [response["content"]["application/json"]["schema"] for response in (first, second)]
+    description = f"{first['description']} Or:\n{second['description']}"
+    return {**second, "description": description, **_json_content({"anyOf": schemas})}
 
 
 def _json_content(schema: Json) -> Json:
     return {"content": {"application/json": {"schema": schema}}}
 
 
-def _id(method: str, path: str) -> str:
+def _operation_id(method: str, path: str) -> str:
     return re.sub(r"\W+", "_", f"{method}{path}").strip("_")
 
 
@@ -129,13 +136,15 @@ def server_operations(page: Mapping[str, str], first_model: str) -> dict[str, Op
     health = json_answer("Every model is ready.", object_of(status={"enum": ["Healthy", "Unhealthy"]}))
     probe = "Check whether every model is ready"
     metadata = object_of(name=_TEXT, version=_TEXT, extensions={"type": "array", "items": _TEXT})
-    predict = {*errors.PREDICTION, *errors.NAMED_MODEL}
+    predict = {*errors.PREDICTION_ERRORS, *errors.MODEL_ERRORS}
     any_type: Json = {"*/*": {"schema": {}}}
     metrics: Json = {kind: {"schema": _TEXT} for kind in ("text/plain", "application/openmetrics-text")}
     return {
-        "/ping": Operation("health", probe, health, others={"503": _unready(health)}),
+        "/ping": Operation("health", probe, health, other_responses={"503": _unready(health)}),
         "/v2/health/live": Operation("health", "Check that the process answers", live),
-        "/v2/health/ready": Operation("health", "Check whether every model is ready", ready, others={"503": _unready(ready)}),
+        "/v2/health/ready": Operation(
+            "health", "Check whether every model is ready", ready, other_responses={"503": _unready(ready)}
+        ),
         "/v2": Operation("models", "Describe the server", json_answer("KServe's metadata.", metadata)),
         "/v1/models": Operation("models", "List the models", json_answer("Their names.", object_of(models={"type": "array"}))),
         "/models": Operation("models", "List the models", json_answer("As TorchServe lists them.", object_of(models=_OBJECTS))),
@@ -176,18 +185,19 @@ def model_operations(model: DescribedModel, prefix: str) -> dict[str, Operation]
 
 def _inference_operations(model: DescribedModel, prefix: str, version: Json) -> dict[str, Operation]:
     """Return the operations that run the network."""
-    predict = {*errors.PREDICTION, *errors.NAMED_MODEL}
-    explain = {*predict, *errors.EXPLANATION}
+    predict = {*errors.PREDICTION_ERRORS, *errors.MODEL_ERRORS}
+    explain = {*predict, *errors.EXPLANATION_ERRORS}
     options = tuple(
-        {"$ref": f"#/components/parameters/{prefix}{place}.{name}"}
-        for place in ("query", "header")
+        {"$ref": f"#/components/parameters/{prefix}{location}.{name}"}
+        for location in ("query", "header")
         for name in model.interface.options
     )
-    form: Json = {"name": "format", "in": "path", "required": True, "schema": {"enum": list(model.interface.formats)}}
-    png: Json = {**form, "schema": {"enum": ["png"]}}
-    segmented, explained = segmentations(model.interface), explanation()
-    v1, v1_evidence = v1_answer("predictions", segmented), v1_answer("explanations", explained)
-    v2 = v2_answer(segmented)
+    formats = list(model.interface.formats)
+    format_parameter: Json = {"name": "format", "in": "path", "required": True, "schema": {"enum": formats}}
+    png_parameter: Json = {**format_parameter, "schema": {"enum": ["png"]}}
+    segmentation, heat_map = segmentations(model.interface), explanation()
+    v1, v1_evidence = v1_answer("predictions", segmentation), v1_answer("explanations", heat_map)
+    v2 = v2_answer(segmentation)
 
     def post(body: str, summary: str, response: Json, refuses: Collection[Any], *path: Json) -> Operation:
         return Operation(
@@ -196,12 +206,12 @@ def _inference_operations(model: DescribedModel, prefix: str, version: Json) -> 
 
     segment, evidence = "Segment an image", "Explain a class in an image"
     return {
-        "/predictions/{model}": post("Call", segment, segmented, predict),
-        "/predictions/{model}/{version}": post("Call", segment, segmented, predict, version),
-        "/predictions/{model}/{version}/{format:path}": post("Call", segment, segmented, predict, version, form),
-        "/explanations/{model}": post("Call", evidence, explained, explain),
-        "/explanations/{model}/{version}": post("Call", evidence, explained, explain, version),
-        "/explanations/{model}/{version}/{format:path}": post("Call", evidence, explained, explain, version, png),
+        "/predictions/{model}": post("Call", segment, segmentation, predict),
+        "/predictions/{model}/{version}": post("Call", segment, segmentation, predict, version),
+        "/predictions/{model}/{version}/{format:path}": post("Call", segment, segmentation, predict, version, format_parameter),
+        "/explanations/{model}": post("Call", evidence, heat_map, explain),
+        "/explanations/{model}/{version}": post("Call", evidence, heat_map, explain, version),
+        "/explanations/{model}/{version}/{format:path}": post("Call", evidence, heat_map, explain, version, png_parameter),
         "/v1/models/{model}:predict": post("V1", "Segment images (KServe v1)", v1, predict),
         "/v1/models/{model}:explain": post("V1", "Explain classes (KServe v1)", v1_evidence, explain),
         **_by_version("/infer", lambda *path: post("V2", "Segment images (KServe v2)", v2, predict, *path, _LENGTH), version),
@@ -211,24 +221,25 @@ def _inference_operations(model: DescribedModel, prefix: str, version: Json) -> 
 def _information_operations(model: DescribedModel, version: Json) -> dict[str, Operation]:
     """Return the operations that describe the model and report whether it is ready."""
 
-    def get(summary: str, response: Json, refuses: Collection[Any] = (), *more: Json, **others: Any) -> Operation:
+    def get(summary: str, response: Json, refuses: Collection[Any] = (), *parameters: Json, **fields: Any) -> Operation:
         return Operation(
-            "models", f"{summary} {model.name}", response, {*errors.NAMED_MODEL, *refuses}, parameters=more, **others
+            "models", f"{summary} {model.name}", response, {*errors.MODEL_ERRORS, *refuses}, parameters=parameters, **fields
         )
 
     state = json_answer("The model is ready.", _STATE)
-    states: dict[str, Any] = {"others": {"503": {**state, "description": "The model is not ready."}}}
-    described = json_answer("As TorchServe describes it.", {**_OBJECTS, "minItems": 1, "maxItems": 1})
-    meta = json_answer("KServe's metadata.", _METADATA)
+    states: dict[str, Any] = {"other_responses": {"503": {**state, "description": "The model is not ready."}}}
+    description = json_answer("As TorchServe describes it.", {**_OBJECTS, "minItems": 1, "maxItems": 1})
+    metadata = json_answer("KServe's metadata.", _METADATA)
+    worker_errors = {InvalidRequest, *errors.WORKER_ERRORS}
     return {
         "/v1/models/{model}": get("Check the readiness of", state, **states),
-        "/models/{model}": get("Describe", described, {InvalidRequest, *errors.ASKED_MODEL}, _CUSTOMIZED),
-        "/models/{model}/{version}": get("Describe", described, {InvalidRequest, *errors.ASKED_MODEL}, version, _CUSTOMIZED),
-        **_by_version("", lambda *path: get("Describe the tensors of", meta, {ModelNotReady}, *path), version),
+        "/models/{model}": get("Describe", description, worker_errors, _CUSTOMIZED),
+        "/models/{model}/{version}": get("Describe", description, worker_errors, version, _CUSTOMIZED),
+        **_by_version("", lambda *path: get("Describe the tensors of", metadata, {ModelNotReady}, *path), version),
         **_by_version("/ready", lambda *path: get("Check the readiness of", state, (), *path, **states), version),
     }
 
 
-def _by_version(end: str, make: Callable[..., Operation], version: Json) -> dict[str, Operation]:
+def _by_version(suffix: str, make_operation: Callable[..., Operation], version: Json) -> dict[str, Operation]:
     base = "/v2/models/{model}"
-    return {f"{base}{end}": make(), f"{base}/versions/{{version}}{end}": make(version)}
+    return {f"{base}{suffix}": make_operation(), f"{base}/versions/{{version}}{suffix}": make_operation(version)}

@@ -11,22 +11,22 @@ from handler.servers.asgi import errors
 Json = dict[str, Any]
 
 #: Errors that any path may answer: from the connection, the request line, the headers, or an internal fault.
-ANYWHERE = frozenset({errors.MalformedRequest, errors.RequestTimeout, errors.Unavailable, InternalError})
-TOKEN_NEEDED = frozenset({errors.Unauthorized, errors.Forbidden})
+COMMON_ERRORS = frozenset({errors.MalformedRequest, errors.RequestTimeout, errors.Unavailable, InternalError})
+TOKEN_ERRORS = frozenset({errors.Unauthorized, errors.Forbidden})
 #: Operational paths are answered only under this server's host names.
-OTHER_HOST = frozenset({errors.Misdirected})
-NAMED_MODEL = frozenset({errors.ModelNotFound})
+HOST_ERRORS = frozenset({errors.Misdirected})
+MODEL_ERRORS = frozenset({errors.ModelNotFound})
 #: Errors of requests that reach a worker.
-ASKED_MODEL = frozenset({errors.QueueFull, errors.ModelNotReady, errors.DeadlineExceeded, errors.WorkerDied})
-EXPLANATION = frozenset({ExplanationUnavailable})
-PREDICTION = (
+WORKER_ERRORS = frozenset({errors.QueueFull, errors.ModelNotReady, errors.DeadlineExceeded, errors.WorkerDied})
+EXPLANATION_ERRORS = frozenset({ExplanationUnavailable})
+PREDICTION_ERRORS = (
     frozenset(
         error
         for error in vars(handler_errors).values()
         if isinstance(error, type) and issubclass(error, SegmentationError) and error not in (SegmentationError, TooLarge)
     )
-    - EXPLANATION
-    | ASKED_MODEL
+    - EXPLANATION_ERRORS
+    | WORKER_ERRORS
     | {errors.BodyTooLarge}
 )
 
@@ -48,16 +48,16 @@ _CHALLENGE: Json = {"WWW-Authenticate": {"schema": {"type": "string"}}}
 def refusals(types: Collection[type[SegmentationError]]) -> Json:
     """Return the error responses, by status, of a path that may raise these errors."""
     ordered = sorted(types, key=lambda error: (error.status, error.__name__))
-    return {str(status): _response(status, list(same)) for status, same in groupby(ordered, key=lambda error: error.status)}
+    return {str(status): _response(status, list(group)) for status, group in groupby(ordered, key=lambda error: error.status)}
 
 
 def _response(status: int, types: Iterable[type[SegmentationError]]) -> Json:
-    about = {error.__name__: " ".join((error.__doc__ or "").split()) for error in types}
-    narrowed = {"properties": {"type": {"enum": list(about)}, "code": {"const": status}}}
-    schema = {"allOf": [{"$ref": "#/components/schemas/Error"}, narrowed]}
+    descriptions = {error.__name__: " ".join((error.__doc__ or "").split()) for error in types}
+    constraint = {"properties": {"type": {"enum": list(descriptions)}, "code": {"const": status}}}
+    schema = {"allOf": [{"$ref": "#/components/schemas/Error"}, constraint]}
     # No request id here: a connection refused before its request is read has none.
     headers = {503: _RETRY_AFTER, 401: _CHALLENGE, 403: _CHALLENGE}.get(status, {})
-    text = "\n".join(f"- `{name}`: {sentence}" for name, sentence in about.items())
+    text = "\n".join(f"- `{name}`: {sentence}" for name, sentence in descriptions.items())
     return {
         "description": text,
         **({"headers": headers} if headers else {}),

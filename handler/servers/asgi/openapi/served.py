@@ -31,7 +31,7 @@ class ServedDocument:
         if is_loading or not ready:
             raise ModelNotReady("the models are not loaded yet, so their options are unknown; try again in 1 s")
         if ready != self._described:
-            models = [DescribedModel(name, said.model_version, said.interface) for name, said in ready.items()]
+            models = [DescribedModel(name, report.model_version, report.interface) for name, report in ready.items()]
             document = openapi_document(models, page_paths(), needs_tokens=self._needs_tokens)
             self._described, self._content = ready, json.dumps(document, indent=1, ensure_ascii=False).encode()
         return self._content

@@ -11,7 +11,7 @@ import requests
 
 from handler.servers.asgi.access import OPERATE, PREDICT, append_token, make_token
 from handler.servers.asgi.command import main
-from handler.servers.asgi.doors import SECURITY_HEADERS
+from handler.servers.asgi.guard import SECURITY_HEADERS
 from tests.certificates import Certificate, make_certificate, openssl
 from tests.live.cross_origin import ORIGIN, allowed_by, preflight
 from tests.unit.handler.servers.asgi.support import TIMEOUT_S, FakeServer, fake_server, until, write_fake_archive

@@ -29,8 +29,8 @@ def test_a_process_that_answers_lives() -> None:
 
     for _ in range(5):
         assert heartbeat.beat()
-        heartbeat.answer()
-        assert heartbeat.silent == 0
+        heartbeat.record_pong()
+        assert heartbeat.silent_intervals == 0
 
 
 def test_a_process_that_computes_without_an_answer_lives_and_is_asked_once(busy: psutil.Process) -> None:
@@ -41,7 +41,7 @@ def test_a_process_that_computes_without_an_answer_lives_and_is_asked_once(busy:
         asked.append(heartbeat.beat())
 
     assert asked == [True, False, False, False, False]
-    assert heartbeat.silent == 0
+    assert heartbeat.silent_intervals == 0
 
 
 def test_a_stopped_process_is_silent_until_it_goes_on(busy: psutil.Process) -> None:
@@ -54,6 +54,6 @@ def test_a_stopped_process_is_silent_until_it_goes_on(busy: psutil.Process) -> N
     heartbeat.beat()
     heartbeat.beat()
 
-    assert heartbeat.silent == 3
-    heartbeat.answer()
-    assert heartbeat.silent == 0
+    assert heartbeat.silent_intervals == 3
+    heartbeat.record_pong()
+    assert heartbeat.silent_intervals == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.servers.asgi.log_file import EARLIER_FILES
+from handler.servers.asgi.log_file import BACKUP_COUNT
 from tests.support import ROOT
 from tests.unit.handler.servers.asgi.support import fake_server, until
 
@@ -59,7 +59,7 @@ def test_old_files_are_removed_and_the_last_lines_stay(tmp_path: Path) -> None:
 
     lines = [line for file in files for line in file.read_text().splitlines()]
 
-    assert len(files) == 1 + EARLIER_FILES
+    assert len(files) == 1 + BACKUP_COUNT
     assert all(file.stat().st_size < 10_200 for file in files)
     assert [line.rpartition('"number":')[2] for line in lines] == [f"{number}}}" for number in range(5_000 - len(lines), 5_000)]
 

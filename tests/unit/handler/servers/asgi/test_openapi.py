@@ -14,7 +14,7 @@ from handler.errors import SegmentationError, TooLarge
 from handler.labels import Labels
 from handler.request.option_table import option_table
 from handler.servers.asgi.messages import Interface
-from handler.servers.asgi.openapi.bodies import SAMPLE, as_text
+from handler.servers.asgi.openapi.bodies import SAMPLE, text_schema
 from handler.servers.asgi.openapi.document import document_path, openapi_document
 from handler.servers.asgi.openapi.operations import DescribedModel
 from handler.servers.asgi.page import page_paths
@@ -50,8 +50,15 @@ def operations(described: Any) -> Iterator[tuple[str, str, Any]]:
 
 def routes() -> dict[str, set[str]]:
     """Return the methods of each route of the server."""
-    doors = SimpleNamespace(access=SimpleNamespace(needs_tokens=False))
-    values: dict[str, Any] = {"models": {}, "body_timeout": 1, "held": None, "doors": doors, "telemetry": None, "rollout": None}
+    guard = SimpleNamespace(access=SimpleNamespace(needs_tokens=False))
+    values: dict[str, Any] = {
+        "models": {},
+        "body_timeout": 1,
+        "body_budget": None,
+        "guard": guard,
+        "telemetry": None,
+        "rollout": None,
+    }
     settings: Any = SimpleNamespace(**values)
     return {route.path: set(route.app._methods) for route in Front(settings)._routes()}  # type: ignore[attr-defined]
 
@@ -124,7 +131,7 @@ def test_options_are_those_that_the_model_declares(described: Any) -> None:
     for name, option in OPTIONS.items():
         schema = parameters[f"query.{name}"]["schema"]
         assert "default" not in schema or Draft202012Validator(schema).is_valid(schema["default"])
-        assert schema == as_text(option.json_schema())
+        assert schema == text_schema(option.json_schema())
 
 
 @pytest.mark.parametrize(

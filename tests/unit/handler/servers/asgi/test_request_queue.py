@@ -27,7 +27,7 @@ async def never() -> None:
 
 def test_when_to_come_again_follows_from_what_waits_and_how_long_answers_take() -> None:
     async def scenario() -> None:
-        queue = RequestQueue(most=6, timeout=60)
+        queue = RequestQueue(max_waiting=6, timeout=60)
         queue.capacity = 2
         first = queue.put(request("first"))
         await queue.take(1)
@@ -49,7 +49,7 @@ def test_when_to_come_again_follows_from_what_waits_and_how_long_answers_take() 
 
 def test_a_deadline_passes_in_the_queue_and_the_request_leaves_it() -> None:
     async def scenario() -> None:
-        queue = RequestQueue(most=2, timeout=0.01)
+        queue = RequestQueue(max_waiting=2, timeout=0.01)
         ticket = queue.put(request("a"))
 
         with pytest.raises(DeadlineExceeded, match="waiting for its turn"):
@@ -62,7 +62,7 @@ def test_a_deadline_passes_in_the_queue_and_the_request_leaves_it() -> None:
 
 def test_a_client_that_hangs_up_leaves_the_queue() -> None:
     async def scenario() -> None:
-        queue = RequestQueue(most=2, timeout=60)
+        queue = RequestQueue(max_waiting=2, timeout=60)
         ticket = queue.put(request("a"))
 
         with pytest.raises(ClientGone):
@@ -75,7 +75,7 @@ def test_a_client_that_hangs_up_leaves_the_queue() -> None:
 
 def test_a_request_that_a_dead_worker_held_goes_first_and_alone() -> None:
     async def scenario() -> None:
-        queue = RequestQueue(most=9, timeout=60)
+        queue = RequestQueue(max_waiting=9, timeout=60)
         tickets = [queue.put(request(name)) for name in "abc"]
         (taken,) = await queue.take(1)
         queue.give_back(taken, died=True)
@@ -91,7 +91,7 @@ def test_a_request_that_a_dead_worker_held_goes_first_and_alone() -> None:
 
 def test_a_request_that_was_not_sent_to_the_dead_worker_is_no_suspect() -> None:
     async def scenario() -> None:
-        queue = RequestQueue(most=9, timeout=60)
+        queue = RequestQueue(max_waiting=9, timeout=60)
         tickets = [queue.put(request(name)) for name in "ab"]
         (taken,) = await queue.take(1)
         queue.give_back(taken, died=False)
@@ -103,7 +103,7 @@ def test_a_request_that_was_not_sent_to_the_dead_worker_is_no_suspect() -> None:
 
 def test_where_no_worker_can_be_started_what_waits_is_refused_too() -> None:
     async def scenario() -> None:
-        queue = RequestQueue(most=9, timeout=60)
+        queue = RequestQueue(max_waiting=9, timeout=60)
         ticket = queue.put(request("a"))
         queue.refuse_all(ModelNotReady("broken", 7))
 

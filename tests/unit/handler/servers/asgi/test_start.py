@@ -13,7 +13,7 @@ import pytest
 
 from handler.servers.asgi.command import main
 from handler.servers.asgi.options import OptionError, parse_options
-from handler.servers.asgi.server import listen, make_doors
+from handler.servers.asgi.server import listen, make_guard
 from handler.servers.asgi.unpack import UnpackError, sweep, unpack
 from scripts.server import Ports
 from tests.support import ROOT
@@ -104,7 +104,7 @@ ANYWHERE = "0.0.0.0"  # noqa: S104
 def test_a_server_that_is_open_to_others_says_so_once(
     archive: Path, host: str, warnings: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_doors(parse_options(["--host", host], "server", archive))
+    make_guard(parse_options(["--host", host], "server", archive))
 
     assert capsys.readouterr().err.count("without --tokens: anyone reaching this port") == warnings
 

@@ -5,9 +5,9 @@ import importlib.util
 import pytest
 
 from handler.errors import InternalError, SegmentationError
-from handler.servers.asgi.body import HeldBytes
+from handler.servers.asgi.body import BodyBudget
 from handler.servers.asgi.errors import DeadlineExceeded, ModelNotReady, QueueFull, WorkerDied, rejection_reason
-from handler.servers.asgi.logs import place_of
+from handler.servers.asgi.logs import error_location
 from handler.servers.asgi.telemetry import make_telemetry
 
 
@@ -17,7 +17,7 @@ def test_a_server_without_the_package_of_metrics_serves_and_says_so(
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
 
     telemetry = make_telemetry({})
-    telemetry.read_front(connections=lambda: 0, held_bytes=lambda: 0)
+    telemetry.export_front(connections=lambda: 0, held_bytes=lambda: 0)
 
     assert telemetry.metrics is None
     assert "prometheus-client is not installed" in capsys.readouterr().err
@@ -27,7 +27,7 @@ def test_a_fault_is_logged_by_its_place_and_not_by_what_it_quotes() -> None:
     with pytest.raises(KeyError) as caught:
         raise KeyError("zebra.jpg")
 
-    place = place_of(caught.value)
+    place = error_location(caught.value)
     assert place.startswith("KeyError at test_telemetry.py:")
     assert "zebra" not in place
 
@@ -47,7 +47,7 @@ def test_a_refusal_is_called_by_its_type_and_a_fault_is_none(error: Segmentation
 
 
 def test_too_many_bytes_in_hand_are_another_reason_than_a_full_queue() -> None:
-    held = HeldBytes(100)
+    held = BodyBudget(100)
 
     with held.hold() as first, held.hold() as second:
         first.grow_to(60)

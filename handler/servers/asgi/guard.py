@@ -21,15 +21,15 @@ SECURITY_HEADERS = {
 }
 _STRICT_TRANSPORT = "max-age=31536000"
 #: Probes, and the page, which prompts for a token itself.
-_FOR_ALL = {"/ping", "/v2/health/live", "/v2/health/ready", *page_paths()}
-_PREDICTIONS = ("/predictions/", "/explanations/", "/invocations")
-_PREDICTION_ENDS = (":predict", ":explain", "/infer")
+_PUBLIC_PATHS = {"/ping", "/v2/health/live", "/v2/health/ready", *page_paths()}
+_PREDICTION_PREFIXES = ("/predictions/", "/explanations/", "/invocations")
+_PREDICTION_SUFFIXES = (":predict", ":explain", "/infer")
 #: Paths that KServe clients read before they predict, and paths that do not exist.
-_FOR_EITHER = ("", "/openapi.json", "/v1/models", "/v1/models/{model}", "/v2")
+_SHARED_PATHS = ("", "/openapi.json", "/v1/models", "/v1/models/{model}", "/v2")
 
 
 @dataclass(frozen=True)
-class Doors:
+class RequestGuard:
     """The checks of a request before it is routed to its endpoint."""
 
     access: Access
@@ -49,24 +49,24 @@ class Doors:
             Unauthorized: it has no valid token.
             Forbidden: its token is for other paths.
         """
-        hosts, scopes = _values(request, b"host"), scopes_of(route)
+        hosts, scopes = _header_values(request, b"host"), scopes_of(route)
         self.host_names.require_one(hosts, request.scope["http_version"])
         if not scopes or request.method == "OPTIONS":  # A preflight has no token, and methods are not secret.
             return None
         if OPERATE in scopes and route:
             self.host_names.require_allowed(hosts, request.scope["state"].get("target", ""))
-        return self.access.check(_values(request, b"authorization"), scopes)
+        return self.access.check(_header_values(request, b"authorization"), scopes)
 
     def finish(self, request: Request, response: Response) -> None:
         """Add the headers that every response has."""
         headers: Mapping[str, str] = request.scope["deeplab.headers"]
-        added = {**SECURITY_HEADERS, **self.cross_origin.headers(headers.get("origin"))}
+        response_headers = {**SECURITY_HEADERS, **self.cross_origin.headers(headers.get("origin"))}
         if self.cross_origin.is_preflight(request.method, headers):
-            added |= self.cross_origin.preflight_headers(headers, response.headers.get("Allow", ""))
+            response_headers |= self.cross_origin.preflight_headers(headers, response.headers.get("Allow", ""))
         # For a loopback name, browsers would apply it to all servers on this machine.
         if request.scope["scheme"] == "https" and not is_loopback(host_name(headers.get("host", "")) or "localhost"):
-            added["Strict-Transport-Security"] = _STRICT_TRANSPORT
-        for name, value in added.items():
+            response_headers["Strict-Transport-Security"] = _STRICT_TRANSPORT
+        for name, value in response_headers.items():
             if name == "Vary" and name in response.headers:
                 value = f"{response.headers[name]}, {value}"
             elif name in response.headers:
@@ -76,14 +76,14 @@ class Doors:
 
 def scopes_of(route: str) -> frozenset[str]:
     """Return the scopes that each give access to a path; empty if no token is needed."""
-    if route in _FOR_ALL:
+    if route in _PUBLIC_PATHS:
         return frozenset()
-    if route.startswith(_PREDICTIONS) or route.endswith(_PREDICTION_ENDS):
+    if route.startswith(_PREDICTION_PREFIXES) or route.endswith(_PREDICTION_SUFFIXES):
         return frozenset({PREDICT})
-    if route in _FOR_EITHER or route.startswith("/v2/models/"):
+    if route in _SHARED_PATHS or route.startswith("/v2/models/"):
         return frozenset({PREDICT, OPERATE})
     return frozenset({OPERATE})
 
 
-def _values(request: Request, name: bytes) -> Sequence[str]:
+def _header_values(request: Request, name: bytes) -> Sequence[str]:
     return [value.decode("latin-1").strip(" \t") for key, value in request.scope["headers"] if key == name]
