@@ -15,7 +15,7 @@ from scripts.bulk.run import Finished, Quarantined, run_tasks
 from scripts.errors import UserError
 from scripts.ray_cluster import INSTALL_RAY
 from tests.support import ROOT
-from tests.unit.scripts.bulk.stand_ins import Do, die, refuse
+from tests.unit.scripts.bulk.stand_ins import PrepareTasks, exit_while_loading, fail_to_load
 
 pytestmark = [
     pytest.mark.exhaustive,
@@ -34,11 +34,11 @@ def executor() -> Iterator[RayExecutor]:
 
 
 @pytest.fixture
-def prepare(tmp_path: Path) -> Do:
-    return Do(tmp_path / "prepared")
+def prepare(tmp_path: Path) -> PrepareTasks:
+    return PrepareTasks(tmp_path / "prepared")
 
 
-def test_every_task_is_done_in_actors_that_are_prepared_once(executor: RayExecutor, prepare: Do) -> None:
+def test_every_task_is_done_in_actors_that_are_prepared_once(executor: RayExecutor, prepare: PrepareTasks) -> None:
     tasks = [f"task {number}" for number in range(50)]
 
     outcomes = list(executor.run(prepare, tasks))
@@ -48,7 +48,7 @@ def test_every_task_is_done_in_actors_that_are_prepared_once(executor: RayExecut
     assert len(set(prepare.log.read_text().split())) <= 2
 
 
-def test_tasks_are_taken_only_as_actors_become_free(executor: RayExecutor, prepare: Do) -> None:
+def test_tasks_are_taken_only_as_actors_become_free(executor: RayExecutor, prepare: PrepareTasks) -> None:
     taken = 0
 
     def endless() -> Iterator[str]:
@@ -63,7 +63,7 @@ def test_tasks_are_taken_only_as_actors_become_free(executor: RayExecutor, prepa
             assert taken <= reported + 2
 
 
-def test_an_actor_that_dies_is_replaced_and_its_task_is_reported_as_lost(executor: RayExecutor, prepare: Do) -> None:
+def test_an_actor_that_dies_is_replaced_and_its_task_is_reported_as_lost(executor: RayExecutor, prepare: PrepareTasks) -> None:
     outcomes = {outcome.task: outcome for outcome in executor.run(prepare, ["kill", "exit", "a", "b", "c"])}
 
     assert outcomes == {
@@ -74,7 +74,7 @@ def test_an_actor_that_dies_is_replaced_and_its_task_is_reported_as_lost(executo
 
 
 def test_a_task_that_ends_its_actor_is_tried_again_and_then_quarantined(
-    executor: RayExecutor, prepare: Do, tmp_path: Path
+    executor: RayExecutor, prepare: PrepareTasks, tmp_path: Path
 ) -> None:
     once = f"kill-once {tmp_path / 'killed'}"
 
@@ -88,11 +88,11 @@ def test_a_task_that_ends_its_actor_is_tried_again_and_then_quarantined(
     }
 
 
-def test_a_run_without_tasks_needs_no_cluster(prepare: Do) -> None:
+def test_a_run_without_tasks_needs_no_cluster(prepare: PrepareTasks) -> None:
     assert list(RayExecutor(RayOptions(address="192.0.2.1:1")).run(prepare, [])) == []
 
 
-def test_an_exception_of_a_task_ends_the_run(executor: RayExecutor, prepare: Do) -> None:
+def test_an_exception_of_a_task_ends_the_run(executor: RayExecutor, prepare: PrepareTasks) -> None:
     with pytest.raises(EOFError, match="a bug in the task") as caught:
         list(executor.run(prepare, ["raise"]))
     assert "stand_ins.py" in caught.value.__notes__[0]
@@ -100,15 +100,15 @@ def test_an_exception_of_a_task_ends_the_run(executor: RayExecutor, prepare: Do)
 
 def test_a_preparation_that_fails_ends_the_run_with_its_error(executor: RayExecutor) -> None:
     with pytest.raises(UserError, match="no such archive"):
-        list(executor.run(refuse, ["task"]))
+        list(executor.run(fail_to_load, ["task"]))
 
 
 def test_actors_that_die_while_they_are_prepared_end_the_run(executor: RayExecutor) -> None:
     with pytest.raises(UserError, match=f"ended before it had loaded the model, 3 times in a row: {_KILLED}"):
-        list(executor.run(die, ["task"]))
+        list(executor.run(exit_while_loading, ["task"]))
 
 
-def test_an_actor_for_which_there_is_no_room_ends_the_run(executor: RayExecutor, prepare: Do) -> None:
+def test_an_actor_for_which_there_is_no_room_ends_the_run(executor: RayExecutor, prepare: PrepareTasks) -> None:
     list(executor.run(prepare, ["task"]))  # Ray is connected.
     greedy = RayExecutor(RayOptions(jobs=1, cpus=1000, startup_timeout=1))
 
@@ -124,7 +124,7 @@ import psutil
 from ray.cluster_utils import Cluster
 from scripts.bulk.executors.ray import RayExecutor, RayOptions
 from scripts.bulk.run import Finished, run_tasks
-from tests.unit.scripts.bulk.stand_ins import Do
+from tests.unit.scripts.bulk.stand_ins import PrepareTasks
 
 folder = Path(sys.argv[1])
 node = {"num_cpus": 1, "object_store_memory": 80_000_000}
@@ -151,7 +151,7 @@ threading.Thread(target=kill_a_node, daemon=True).start()
 held = [f"hold {folder}/begun.{number} {folder}/released" for number in range(3)]
 tasks = [*map(str, range(20)), *held, *map(str, range(20, 40))]
 with RayExecutor(RayOptions(address=cluster.address, memory=100_000_000, project=None)) as executor:
-    finished = list(run_tasks(executor, Do(folder / "prepared"), tasks))
+    finished = list(run_tasks(executor, PrepareTasks(folder / "prepared"), tasks))
 cluster.shutdown()
 assert sorted(outcome.task for outcome in finished) == sorted(tasks)
 assert all(isinstance(outcome, Finished) for outcome in finished)

@@ -39,12 +39,12 @@ url = http_url("http://127.0.0.1:8080/predictions/deeplabv3")
         (some_of(["png", "json"]), "json, png,json", ("json", "png")),
     ],
 )
-def test_usable_text_becomes_a_value(parse: Callable[[str], object], text: str, value: object) -> None:
+def test_valid_text_is_parsed(parse: Callable[[str], object], text: str, value: object) -> None:
     assert parse(text) == value
 
 
 @pytest.mark.parametrize(
-    ("parse", "text", "right"),
+    ("parse", "text", "expected"),
     [
         (positive_int, "0", "1 or more"),
         (positive_int, "1.5", "a whole number"),
@@ -66,11 +66,11 @@ def test_usable_text_becomes_a_value(parse: Callable[[str], object], text: str, 
         (some_of(["png", "json"]), "png,jsn", "did you mean 'json'?"),
     ],
 )
-def test_unusable_text_is_refused_with_what_would_be_right(parse: Callable[[str], object], text: str, right: str) -> None:
+def test_invalid_text_is_refused_with_the_expected_form(parse: Callable[[str], object], text: str, expected: str) -> None:
     with pytest.raises(ArgumentTypeError) as caught:
         parse(text)
 
-    assert right in str(caught.value)
+    assert expected in str(caught.value)
     assert repr(text.split(",")[-1]) in str(caught.value)
 
 
@@ -97,7 +97,7 @@ def test_the_docstring_describes_the_program_and_gives_examples(capsys: pytest.C
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["--dta", "folder"], "unknown option --dta, did you mean '--data'?"),
         (["--data=folder", "--jbs=2"], "unknown option --jbs, did you mean '--jobs'?"),
@@ -106,18 +106,18 @@ def test_the_docstring_describes_the_program_and_gives_examples(capsys: pytest.C
         (["--data", "folder", "more"], "unrecognized arguments: more"),
     ],
 )
-def test_a_mistyped_option_is_named_even_if_a_required_one_is_missing(words: list[str], message: str) -> None:
+def test_a_mistyped_option_is_reported_even_if_a_required_one_is_missing(arguments: list[str], message: str) -> None:
     parser = Parser("python -m scripts.example", "Do it.")
     parser.add_argument("--data", required=True)
     parser.add_argument("--jobs", type=positive_int)
 
     with pytest.raises(UsageError) as caught:
-        parser.parse_args(words)
+        parser.parse_args(arguments)
 
     assert str(caught.value) == f"{message}\npython -m scripts.example --help lists the options"
 
 
-def test_a_wrong_option_is_a_usage_error_that_points_to_the_help() -> None:
+def test_an_invalid_value_is_a_usage_error_that_points_to_the_help() -> None:
     parser = Parser("python -m scripts.example", "Do it.")
     parser.add_argument("--jobs", type=positive_int)
 

@@ -18,7 +18,7 @@ from tests.support import write_checkpoint
         ("a.txt", "background\n\n cat \n"),
     ],
 )
-def test_names_are_read_from(tmp_path: Path, name: str, text: str) -> None:
+def test_names_are_read_from_json_and_text(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
 
     assert read_class_names(tmp_path / name) == ("background", "cat")
@@ -26,11 +26,11 @@ def test_names_are_read_from(tmp_path: Path, name: str, text: str) -> None:
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
-@pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_text_of_any_system_is_read(tmp_path: Path, encoding: str, mark: str, line_end: str) -> None:
-    text = mark + line_end.join(["background", "Dächer", "  road  ", "", ""])
+@pytest.mark.parametrize("byte_order_mark", ["", "\ufeff"])
+def test_text_of_any_system_is_read(tmp_path: Path, encoding: str, byte_order_mark: str, line_end: str) -> None:
+    text = byte_order_mark + line_end.join(["background", "Dächer", "  road  ", "", ""])
     (tmp_path / "a.txt").write_bytes(text.encode(encoding))
-    (tmp_path / "a.json").write_bytes((mark + '["background",\n "Dächer", "road"]').encode(encoding))
+    (tmp_path / "a.json").write_bytes((byte_order_mark + '["background",\n "Dächer", "road"]').encode(encoding))
 
     for name in ("a.txt", "a.json"):
         assert read_class_names(tmp_path / name) == ("background", "Dächer", "road")
@@ -53,13 +53,13 @@ def test_two_backgrounds_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["__ignore__", "_ignore_"])
-def test_labelmes_ignored_pixels_are_no_class(tmp_path: Path, spelling: str) -> None:
+def test_labelmes_ignored_pixels_are_not_a_class(tmp_path: Path, spelling: str) -> None:
     (tmp_path / "a.txt").write_text(f"{spelling}\n_background_\nroof\n")
 
     assert read_class_names(tmp_path / "a.txt") == ("background", "roof")
 
 
-def test_another_encoding_is_named(tmp_path: Path) -> None:
+def test_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("background\nDächer\n".encode("latin-1"))
 
     with pytest.raises(ClassNamesError, match=r"a\.txt: byte 12 \(0xe4\) is not UTF-8; save the file as UTF-8"):
@@ -75,7 +75,7 @@ def test_a_file_without_names_is_refused(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ['{"0": "a", "2": "b"}', '{"a": "0"}', '"a"', "3"])
-def test_gaps_are_refused(tmp_path: Path, text: str) -> None:
+def test_indices_with_gaps_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(text)
 
@@ -83,7 +83,7 @@ def test_gaps_are_refused(tmp_path: Path, text: str) -> None:
         read_class_names(path)
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_written_names_are_read_back(tmp_path: Path) -> None:
     path = tmp_path / "index_to_name.json"
     path.write_text(index_to_name(("hus", "träd")))
 
@@ -91,12 +91,12 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stored", ["background", "__background__"])
-def test_packaging_takes_names_in_any_spelling(tmp_path: Path, stored: str) -> None:
+def test_packaging_accepts_background_in_any_spelling(tmp_path: Path, stored: str) -> None:
     (tmp_path / "names.txt").write_bytes("_background_\r\ncat\r\ndog\r\n".encode("utf-16"))
     checkpoint = write_checkpoint(tmp_path / "a.safetensors", classes=(stored, "cat", "dog"))
 
     Recipe("pets", "1.0", checkpoint, DEFAULT_MODEL_CONFIG, class_names=tmp_path / "names.txt").check()
 
 
-def test_the_repositorys_names_are_the_default_checkpoints() -> None:
+def test_index_to_name_json_has_the_default_checkpoints_classes() -> None:
     assert read_class_names() == read_metadata(DEFAULT_CHECKPOINT).classes

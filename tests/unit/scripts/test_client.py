@@ -13,7 +13,7 @@ from tests.local_server import Asked, Reply, local_server
 PNG = "image/png"
 
 
-def ours(status: int, kind: str, message: str) -> Reply:
+def error_reply(status: int, kind: str, message: str) -> Reply:
     """Return an error as the handler would answer it."""
     body = json.dumps({"code": status, "type": kind, "message": message}).encode()
     return Reply(status, body, "application/json")
@@ -27,9 +27,9 @@ def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return recorded
 
 
-def at_first(trouble: Reply) -> Callable[[Asked], Reply]:
+def once(failure: Reply) -> Callable[[Asked], Reply]:
     """Reply with the failure once, then with an answer."""
-    return lambda asked: trouble if asked.attempt == 1 else Reply()
+    return lambda form: failure if form.attempt == 1 else Reply()
 
 
 def test_the_image_and_its_options_arrive() -> None:
@@ -37,13 +37,13 @@ def test_the_image_and_its_options_arrive() -> None:
         answer = Client(server.url).ask(b"\xff\xd8 image", {"format": "png", "classes": "猫,dog"}, PNG)
 
     assert answer == b"answer"
-    (asked,) = server.asked
-    assert (asked.path, asked.image) == ("/predictions/deeplabv3", b"\xff\xd8 image")
-    assert asked.options == {"format": "png", "classes": "猫,dog"}
+    (form,) = server.asked
+    assert (form.path, form.image) == ("/predictions/deeplabv3", b"\xff\xd8 image")
+    assert form.options == {"format": "png", "classes": "猫,dog"}
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "failure",
     [
         Reply(429),
         Reply(503),
@@ -53,71 +53,72 @@ def test_the_image_and_its_options_arrive() -> None:
         Reply(cut=3),
         Reply(cut=0),
     ],
-    ids=["too many", "queue full", "no memory", "come back now", "reset", "broken off half way", "broken off before the body"],
+    ids=["too many", "queue full", "no memory", "retry now", "reset", "cut off half way", "cut off before the body"],
 )
-def test_a_passing_trouble_is_tried_again(trouble: Reply) -> None:
-    with local_server(at_first(trouble)) as server:
+def test_a_transient_failure_is_retried(failure: Reply) -> None:
+    with local_server(once(failure)) as server:
         assert Client(server.url).ask(b"image", {}, PNG) == b"answer"
 
     assert len(server.asked) == 2
 
 
 def test_an_image_whose_worker_died_is_sent_once_more() -> None:
-    died = ours(500, "InternalServerException", "Worker died.")
-    with local_server(at_first(died)) as server:
+    died = error_reply(500, "InternalServerException", "Worker died.")
+    with local_server(once(died)) as server:
         assert Client(server.url).ask(b"image", {}, PNG) == b"answer"
 
     assert len(server.asked) == 2
 
 
 @pytest.mark.parametrize(
-    ("kind", "message", "times"),
+    ("kind", "message", "attempts"),
     [("InternalServerException", "Worker died.", 2), ("WorkerDied", "tried twice", 1), ("EngineFault", "it failed.", 1)],
 )
-def test_an_image_that_kills_workers_is_given_up(kind: str, message: str, times: int) -> None:
-    with local_server(lambda _: ours(500, kind, message)) as server, pytest.raises(ImageRefused, match=message.rstrip(".")):
+def test_an_image_that_kills_workers_fails(kind: str, message: str, attempts: int) -> None:
+    reply = error_reply(500, kind, message)
+    with local_server(lambda _: reply) as server, pytest.raises(ImageRefused, match=message.rstrip(".")):
         Client(server.url).ask(b"image", {}, PNG)
 
-    assert len(server.asked) == times
+    assert len(server.asked) == attempts
 
 
 def test_a_lost_request_is_sent_again() -> None:
-    held = Event()
+    release = Event()
 
-    def reply(asked: Asked) -> Reply:
-        if asked.attempt == 1:
-            held.wait(30)
+    def reply(form: Asked) -> Reply:
+        if form.attempt == 1:
+            release.wait(30)
         return Reply()
 
     with local_server(reply) as server:
         assert Client(server.url, timeout_s=0.2).ask(b"image", {}, PNG) == b"answer"
-        held.set()
+        release.set()
 
 
-def test_a_request_that_is_lost_again_is_given_up() -> None:
-    over = Event()
+def test_a_request_that_is_lost_twice_fails() -> None:
+    release = Event()
 
-    def reply(asked: Asked) -> Reply:
-        if asked.attempt == 2:
+    def reply(form: Asked) -> Reply:
+        if form.attempt == 2:
             return Reply(503)
-        over.wait(30)
+        release.wait(30)
         return Reply()
 
     with local_server(reply) as server:
         with pytest.raises(AnswerError, match=r"^no byte within 0\.2 s$"):
             Client(server.url, timeout_s=0.2).ask(b"image", {}, PNG)
-        over.set()
+        release.set()
 
     assert len(server.asked) == 3
 
 
-def test_connections_may_break_off_more_often_than_answers_may_be_late() -> None:
-    with local_server(lambda asked: Reply() if asked.attempt == 3 else Reply(reset=True)) as server:
+def test_reset_connections_are_retried_more_often_than_late_answers() -> None:
+    with local_server(lambda form: Reply() if form.attempt == 3 else Reply(reset=True)) as server:
         assert Client(server.url).ask(b"image", {}, PNG) == b"answer"
 
 
-def test_the_server_says_when_to_come_back(sleeps: list[float]) -> None:
-    with local_server(at_first(Reply(503, headers={"Retry-After": "7"}))) as server:
+def test_retry_after_sets_the_pause(sleeps: list[float]) -> None:
+    with local_server(once(Reply(503, headers={"Retry-After": "7"}))) as server:
         Client(server.url).ask(b"image", {}, PNG)
 
     assert sleeps == [7]
@@ -125,7 +126,7 @@ def test_the_server_says_when_to_come_back(sleeps: list[float]) -> None:
 
 @pytest.mark.parametrize("status", [400, 413, 415, 500])
 def test_any_other_error_is_final(status: int) -> None:
-    with local_server(lambda _: ours(status, "Fault", "no good")) as server, pytest.raises(ImageRefused) as caught:
+    with local_server(lambda _: error_reply(status, "Fault", "no good")) as server, pytest.raises(ImageRefused) as caught:
         Client(server.url).ask(b"image", {}, PNG)
 
     assert str(caught.value) == f"answered {status}: no good"
@@ -133,14 +134,14 @@ def test_any_other_error_is_final(status: int) -> None:
     assert len(server.asked) == 1
 
 
-def test_retries_come_to_an_end() -> None:
+def test_retries_are_limited() -> None:
     with local_server(lambda _: Reply(503, b"busy")) as server, pytest.raises(ImageRefused, match=r"^answered 503: busy$"):
         Client(server.url, retries=1).ask(b"image", {}, PNG)
 
     assert len(server.asked) == 2
 
 
-def test_a_connection_that_is_always_reset_is_said_in_words() -> None:
+def test_a_connection_that_is_always_reset_is_reported() -> None:
     with local_server(lambda _: Reply(reset=True)) as server, pytest.raises(AnswerError, match="reset by peer"):
         Client(server.url, retries=1).ask(b"image", {}, PNG)
 
@@ -148,9 +149,9 @@ def test_a_connection_that_is_always_reset_is_said_in_words() -> None:
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
-        (ours(400, "InvalidOption", "unknown option 'colour'"), "answered 400: unknown option 'colour'"),
-        (ours(400, "InvalidKeyException", "Token Authorization failed."), "answered 400: Token Authorization failed."),
-        (ours(404, "ModelNotFoundException", "Model not found: x"), "answered 404: Model not found: x"),
+        (error_reply(400, "InvalidOption", "unknown option 'colour'"), "answered 400: unknown option 'colour'"),
+        (error_reply(400, "InvalidKeyException", "Token Authorization failed."), "answered 400: Token Authorization failed."),
+        (error_reply(404, "ModelNotFoundException", "Model not found: x"), "answered 404: Model not found: x"),
         (Reply(401, b""), "answered 401"),
         (Reply(403, b"<h1>no</h1>\n"), "answered 403: <h1>no</h1>"),
         (
@@ -160,7 +161,7 @@ def test_a_connection_that_is_always_reset_is_said_in_words() -> None:
         (Reply(content_type="text/html; charset=utf-8"), "answered text/html; charset=utf-8, should be image/png"),
     ],
 )
-def test_what_every_image_would_meet_is_told_apart(reply: Reply, message: str) -> None:
+def test_errors_that_affect_every_image_are_distinguished(reply: Reply, message: str) -> None:
     with local_server(lambda _: reply) as server, pytest.raises(RequestRefused) as caught:
         Client(server.url).ask(b"image", {}, PNG)
 
@@ -187,15 +188,15 @@ def test_name_and_password_in_the_url_are_sent_along() -> None:
     assert server.asked[0].headers["Authorization"] == "Basic bWU6c2VjcmV0"
 
 
-def test_several_threads_may_ask_at_once() -> None:
-    with local_server(lambda asked: Reply(body=asked.image)) as server, ThreadPoolExecutor(4) as pool:
+def test_several_threads_may_send_requests_at_once() -> None:
+    with local_server(lambda form: Reply(body=form.image)) as server, ThreadPoolExecutor(4) as pool:
         client = Client(server.url, connections=4)
         images = [str(number).encode() for number in range(100)]
 
         assert list(pool.map(lambda image: client.ask(image, {}, PNG), images)) == images
 
 
-def test_a_missing_server_is_reported_without_a_second_try(sleeps: list[float]) -> None:
+def test_an_unreachable_server_is_reported_without_a_retry(sleeps: list[float]) -> None:
     client = Client(f"http://127.0.0.1:{Ports.free().inference}/predictions/deeplabv3")
 
     with pytest.raises(ServerUnreachable, match=r"no answer .*Connection refused.*`make serve`"):
@@ -204,17 +205,17 @@ def test_a_missing_server_is_reported_without_a_second_try(sleeps: list[float]) 
     assert sleeps == []
 
 
-def test_a_server_that_went_away_is_no_server() -> None:
+def test_a_server_that_stopped_is_unreachable() -> None:
     with pytest.raises(ServerUnreachable, match="Connection refused"):
         Client(f"http://127.0.0.1:{Ports.free().inference}/", retries=1).ask(b"image", {}, PNG)
 
 
-def test_any_answer_shows_that_there_is_a_server() -> None:
+def test_any_answer_proves_that_a_server_is_running() -> None:
     with local_server(lambda _: Reply()) as server:
         Client(server.url).require_server()
 
 
-def test_the_environments_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with local_server(lambda _: Reply()) as proxy:
         monkeypatch.setenv(
             "http_proxy", proxy.url.removesuffix("/predictions/deeplabv3").replace("http://", "http://me:secret@")
@@ -224,6 +225,6 @@ def test_the_environments_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> Non
 
         assert Client("http://segment.example/predictions/deeplabv3").ask(b"image", {}, PNG) == b"answer"
 
-    (asked,) = proxy.asked
-    assert asked.path == "http://segment.example/predictions/deeplabv3"
-    assert asked.headers["Proxy-Authorization"] == "Basic bWU6c2VjcmV0"
+    (form,) = proxy.asked
+    assert form.path == "http://segment.example/predictions/deeplabv3"
+    assert form.headers["Proxy-Authorization"] == "Basic bWU6c2VjcmV0"

@@ -9,7 +9,7 @@ from scripts.contract import BEGIN, END, MarksMissing, main, tables, with_tables
 from tests.support import ROOT
 
 
-def test_document_has_the_tables_of_the_code() -> None:
+def test_the_document_has_the_tables_of_the_code() -> None:
     document = (ROOT / "docs/http-api.md").read_text()
 
     assert with_tables(document) == document, "run python -m scripts.contract --write docs/http-api.md"
@@ -24,14 +24,14 @@ def test_every_format_option_and_limit_has_a_row(name: str) -> None:
 
 
 def test_defaults_and_limits_are_those_of_the_shipped_configuration() -> None:
-    written = tables()
+    generated = tables()
 
-    assert "| `max_response_bytes` | 32,000,000 |" in written
-    assert "| `scales` | up to 6 of 0.25 … 2, as `0.75,1,1.25` | `1` |" in written
-    assert "; `all` | all |" in written
+    assert "| `max_response_bytes` | 32,000,000 |" in generated
+    assert "| `scales` | up to 6 of 0.25 … 2, as `0.75,1,1.25` | `1` |" in generated
+    assert "; `all` | all |" in generated
 
 
-def test_what_stands_around_the_marks_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_around_the_marks_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "a.md"
     file.write_text(f"before\n\n{BEGIN}\nan old table\n{END}\n\nafter\n")
 
@@ -41,15 +41,13 @@ def test_what_stands_around_the_marks_stays(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out == ""
 
 
-def test_they_are_printed_where_no_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_are_printed_without_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert capsys.readouterr().out == f"{tables()}\n"
 
 
 @pytest.mark.parametrize("text", ["", BEGIN, f"{END} {BEGIN}", f"{BEGIN} {END} {BEGIN} {END}"])
-def test_a_file_that_does_not_say_where_they_go_stays_as_it_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
-) -> None:
+def test_a_file_without_valid_marks_is_not_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
     file = tmp_path / "a.md"
     file.write_text(text)
 

@@ -23,9 +23,9 @@ SHAPE = {"type": "mask", "label_id": 8, "label": "cat", "frame": 0, "points": [0
 SQUARE_WITH_HOLE = [[[0, 0], [3, 0], [3, 3], [0, 3], [0, 0]], [[1, 1], [1, 2], [2, 2], [2, 1], [1, 1]]]
 
 
-def reply(asked: Asked) -> Reply:
+def reply(form: Asked) -> Reply:
     answer: dict[str, Any] = {"model": "m", "version": "1", "labels": LABELS, "shapes": [SHAPE]}
-    if asked.options["format"] == "json":
+    if form.options["format"] == "json":
         cat = {"index": 8, "score": 0.9, "mask": {"polygons": [SQUARE_WITH_HOLE]}}
         answer = {"segments": [cat, {"index": 0, "score": 0.5, "mask": {"polygons": [[[[9, 9], [10, 9], [10, 10], [9, 9]]]]}}]}
     return Reply(body=json.dumps(answer).encode(), content_type="application/json")
@@ -45,7 +45,7 @@ def picture(size: tuple[int, int] = (3, 2)) -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8))
 
 
-def sent(server: LocalServer) -> Image.Image:
+def last_image(server: LocalServer) -> Image.Image:
     return Image.open(io.BytesIO(server.asked[-1].image))
 
 
@@ -56,8 +56,8 @@ def test_options_and_threshold_are_sent_as_text(server: LocalServer) -> None:
     function.detect(context(conf_threshold=0.25), picture())
 
     options = {"components": "true", "scales": "0.5,1", "tolerance": "1.5", "format": "cvat"}
-    assert [asked.options for asked in server.asked] == [options, {**options, "min_score": "0.25"}]
-    assert {asked.headers["Authorization"] for asked in server.asked} == {"Bearer a:b"}
+    assert [form.options for form in server.asked] == [options, {**options, "min_score": "0.25"}]
+    assert {form.headers["Authorization"] for form in server.asked} == {"Bearer a:b"}
 
 
 def test_the_spec_has_the_servers_labels_and_the_shapes_type(server: LocalServer) -> None:
@@ -68,7 +68,7 @@ def test_the_spec_has_the_servers_labels_and_the_shapes_type(server: LocalServer
         assert [(label.name, label.id, label.type) for label in labels] == [("cat", 8, shape), ("dog", 12, shape)]
 
 
-def test_polygons_are_cut_through_their_holes_and_background_is_left_out(server: LocalServer) -> None:
+def test_polygons_are_cut_at_their_holes_and_background_is_omitted(server: LocalServer) -> None:
     pytest.importorskip("cvat_sdk")
 
     shapes = create(server.url, shape="polygon").detect(context(), picture())
@@ -81,7 +81,7 @@ def test_polygons_are_cut_through_their_holes_and_background_is_left_out(server:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "CMYK", "I;16", "F"])
-def test_pixels_of_any_mode_are_sent_as_they_are_stored(server: LocalServer, mode: str) -> None:
+def test_pixels_of_any_mode_are_sent_in_stored_orientation(server: LocalServer, mode: str) -> None:
     pytest.importorskip("cvat_sdk")
     image = picture().convert("L").convert(mode) if mode in ("I;16", "F") else picture().convert(mode)
     exif = Image.Exif()
@@ -90,9 +90,9 @@ def test_pixels_of_any_mode_are_sent_as_they_are_stored(server: LocalServer, mod
 
     create(server.url).detect(context(), image)
 
-    assert (sent(server).size, sent(server).mode, sent(server).format) == ((3, 2), "RGB", "PNG")
+    assert (last_image(server).size, last_image(server).mode, last_image(server).format) == ((3, 2), "RGB", "PNG")
     if mode == "RGB":
-        np.testing.assert_array_equal(np.asarray(sent(server)), np.asarray(image))
+        np.testing.assert_array_equal(np.asarray(last_image(server)), np.asarray(image))
     assert "exif" in image.info
 
 
@@ -102,9 +102,9 @@ def test_an_image_that_is_too_large_as_a_png_is_sent_as_a_jpeg(server: LocalServ
     function = create(server.url)
 
     function.detect(context(), picture((100, 100)))
-    assert (sent(server).format, sent(server).size) == ("JPEG", (100, 100))
+    assert (last_image(server).format, last_image(server).size) == ("JPEG", (100, 100))
     function.detect(context(), picture((50, 50)))
-    assert sent(server).format == "PNG"
+    assert last_image(server).format == "PNG"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_an_image_that_is_too_large_as_a_png_is_sent_as_a_jpeg(server: LocalServ
         ({"min_score": 0.5}, "min_score is set by this function; use --conf-threshold"),
     ],
 )
-def test_a_wrong_parameter_is_named(parameters: dict[str, Any], message: str) -> None:
+def test_an_invalid_parameter_is_refused(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(FunctionError) as caught:
         create(**parameters)
 
@@ -158,6 +158,6 @@ def test_labels_are_printed_for_cvats_editor(server: LocalServer, capsys: pytest
 
 
 @pytest.mark.parametrize("options", ["--shape poly", "--url a", "--ulr http://a/b", "--url http://a --archive b"])
-def test_wrong_options_exit_with_2(options: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options_exit_with_2(options: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(options.split()) == 2
     assert capsys.readouterr().err.startswith("error: ")

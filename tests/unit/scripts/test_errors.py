@@ -11,7 +11,7 @@ from scripts import errors
 from scripts.errors import UsageError, UserError, report_errors
 
 #: The probe runs inside an archive.
-ELSEWHERE = ("scripts.archive_probe",)
+NOT_IMPORTABLE = ("scripts.archive_probe",)
 #: Packages of the extra `label-studio`.
 EXTRAS = {"pyarrow", "defusedxml", "starlette", "uvicorn"}
 
@@ -43,7 +43,7 @@ def test_an_error_for_the_user_is_printed_and_gives_the_exit_code(
     assert capsys.readouterr().err == message
 
 
-def test_without_an_error_the_programs_own_exit_code_stays() -> None:
+def test_without_an_error_the_programs_exit_code_is_returned() -> None:
     assert fail(None) == 0
 
 
@@ -64,7 +64,7 @@ def import_if_installed(name: str) -> None:
 def test_the_tree_in_the_docstring_names_every_family() -> None:
     modules = [info.name for info in pkgutil.walk_packages(scripts.__path__, "scripts.")]
     for name in modules:
-        if not name.startswith(ELSEWHERE):
+        if not name.startswith(NOT_IMPORTABLE):
             import_if_installed(name)
 
     # Another test may have imported benchmarks, whose errors derive from UserError too.

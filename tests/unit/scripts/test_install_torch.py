@@ -25,15 +25,15 @@ class Environment:
         self._reachable, self._pip_finds, self._download = reachable, pip_finds, download
 
     def run(self, command: list[str], **_: object) -> bool:
-        words = command[2:]
-        self.commands.append(words)
-        if "uninstall" in words:
+        arguments = command[2:]
+        self.commands.append(arguments)
+        if "uninstall" in arguments:
             self.torch = None
-        elif words[0] == "uv":
-            return self._run_uv(dry="--dry-run" in words)
-        elif f"torch=={VERSION}+cpu" in words:
+        elif arguments[0] == "uv":
+            return self._run_uv(dry="--dry-run" in arguments)
+        elif f"torch=={VERSION}+cpu" in arguments:
             return self._install(self._pip_finds == "+cpu", "+cpu")
-        elif f"torch=={VERSION}" in words:
+        elif f"torch=={VERSION}" in arguments:
             return self._install(True, self._pip_finds)
         return True
 
@@ -49,8 +49,8 @@ class Environment:
 
     def programs(self) -> list[str]:
         """Return what installed torch, in order: pip, uv, or uv's dry run."""
-        torch = [words for words in self.commands if any(word.startswith("torch==") for word in words)]
-        return [f"{words[0]}{' --dry-run' if '--dry-run' in words else ''}" for words in torch]
+        torch = [arguments for arguments in self.commands if any(argument.startswith("torch==") for argument in arguments)]
+        return [f"{arguments[0]}{' --dry-run' if '--dry-run' in arguments else ''}" for arguments in torch]
 
 
 def install(monkeypatch: pytest.MonkeyPatch, environment: Environment, build: str, machine: Machine) -> str:
@@ -88,7 +88,7 @@ def test_without_a_driver_uv_installs_the_cpu_build(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("machine", [LINUX_WITH_DRIVER, MACOS])
-def test_elsewhere_pip_installs_its_own_choice(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
+def test_on_other_machines_pip_chooses_the_build(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
     environment = Environment()
 
     assert f"PyTorch {VERSION}: " in install(monkeypatch, environment, "auto", machine)
@@ -120,7 +120,7 @@ def test_a_requested_cuda_build_is_not_replaced_by_another(monkeypatch: pytest.M
         install(monkeypatch, Environment(pip_finds="+cpu"), "cuda", LINUX)
 
 
-def test_a_download_that_breaks_off_does_not_fall_back_to_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_does_not_fall_back_to_the_cuda_build(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = Environment(download=False)
 
     with pytest.raises(InstallationError, match="download"):
@@ -129,7 +129,7 @@ def test_a_download_that_breaks_off_does_not_fall_back_to_gigabytes(monkeypatch:
 
 
 @pytest.mark.parametrize("build", ["", "+cpu"])
-def test_what_is_installed_stays(monkeypatch: pytest.MonkeyPatch, build: str) -> None:
+def test_an_installed_build_is_kept(monkeypatch: pytest.MonkeyPatch, build: str) -> None:
     environment = Environment(VERSION + build)
 
     assert install(monkeypatch, environment, "auto", LINUX) == f"PyTorch {VERSION}{build}: already installed"
@@ -151,11 +151,13 @@ def test_options_for_pip_and_the_constraints_reach_every_installation_by_pip(mon
 
     install(monkeypatch, environment, "auto", LINUX)
 
-    for words in environment.commands:
-        assert ("--no-index" in words and str(ROOT / "constraints.txt") in words) == (words[0] == "pip" and "install" in words)
+    for arguments in environment.commands:
+        assert ("--no-index" in arguments and str(ROOT / "constraints.txt") in arguments) == (
+            arguments[0] == "pip" and "install" in arguments
+        )
 
 
-def test_a_command_that_hangs_is_ended() -> None:
+def test_a_hanging_command_is_killed() -> None:
     assert not run([sys.executable, "-c", "import time; time.sleep(60)"], seconds=0.2)
 
 
@@ -175,12 +177,12 @@ def test_make_refuses_an_unknown_build() -> None:
     assert "TORCH=gpu is unknown; use auto, cpu or cuda" in result.stderr
 
 
-def test_make_names_the_pythons_that_it_needs(tmp_path: Path) -> None:
-    old = tmp_path / "python3"
-    old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo "Python 3.10.13"\nexit 1\n')
-    old.chmod(0o755)
+def test_make_refuses_an_old_python(tmp_path: Path) -> None:
+    old_python = tmp_path / "python3"
+    old_python.write_text('#!/bin/sh\n[ "$1" = -V ] && echo "Python 3.10.13"\nexit 1\n')
+    old_python.chmod(0o755)
 
-    result = make("setup", f"PYTHON={old}", f"VENV={tmp_path / 'venv'}")
+    result = make("setup", f"PYTHON={old_python}", f"VENV={tmp_path / 'venv'}")
 
     assert result.returncode == 2
     assert "Python 3.10.13; this needs Python 3.11 to 3.14" in result.stderr

@@ -25,16 +25,16 @@ def test_the_major_version_is_read(tmp_path: Path, text: str, major: int) -> Non
     assert java_version(install(tmp_path, text) / "bin" / "java") == major
 
 
-def test_java_home_goes_before_path(tmp_path: Path) -> None:
-    home, other = install(tmp_path / "a", "17.0.1"), install(tmp_path / "b", "21")
+def test_java_home_precedes_path(tmp_path: Path) -> None:
+    home, on_path = install(tmp_path / "a", "17.0.1"), install(tmp_path / "b", "21")
 
-    assert find_java_home({"JAVA_HOME": str(home), "PATH": str(other / "bin")}) == home
+    assert find_java_home({"JAVA_HOME": str(home), "PATH": str(on_path / "bin")}) == home
 
 
-def test_an_old_java_home_is_passed_over(tmp_path: Path) -> None:
-    old, other = install(tmp_path / "a", "11.0.2"), install(tmp_path / "b", "21")
+def test_an_old_java_home_is_skipped(tmp_path: Path) -> None:
+    old, on_path = install(tmp_path / "a", "11.0.2"), install(tmp_path / "b", "21")
 
-    assert find_java_home({"JAVA_HOME": str(old), "PATH": str(other / "bin")}) == other
+    assert find_java_home({"JAVA_HOME": str(old), "PATH": str(on_path / "bin")}) == on_path
 
 
 def test_the_package_is_the_last_resort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def test_the_package_is_the_last_resort(tmp_path: Path, monkeypatch: pytest.Monk
     assert find_java_home({"PATH": str(tmp_path)}) == home
 
 
-def test_without_java_the_error_says_what_was_found(tmp_path: Path) -> None:
+def test_without_a_recent_java_the_error_lists_what_was_found(tmp_path: Path) -> None:
     old = install(tmp_path / "a", "11.0.2")
 
     with pytest.raises(JavaNotFound, match=rf"no Java 17 or newer .*; found {old} \(Java 11\); `make setup` adds one"):

@@ -1,4 +1,4 @@
-"""Programs answer --help, and refuse a wrong option, before they import what takes seconds."""
+"""Programs answer --help, and refuse an unknown option, before they import what takes seconds."""
 
 import json
 import subprocess
@@ -25,11 +25,11 @@ for file in sorted(files):
         try:
             main(["--help"])
         except SystemExit as end:
-            shown = end.code
-        refused = main(["--no-such-option"])
+            help_code = end.code
+        error_code = main(["--no-such-option"])
     outcomes[name] = {
-        "help": (shown, out.getvalue().partition(" ")[0]),
-        "wrong option": (refused, errors.getvalue().partition(" ")[0]),
+        "help": (help_code, out.getvalue().partition(" ")[0]),
+        "unknown option": (error_code, errors.getvalue().partition(" ")[0]),
         "imported": sorted(HEAVY & set(sys.modules)),
     }
 print(json.dumps(outcomes))
@@ -37,10 +37,10 @@ print(json.dumps(outcomes))
 
 
 @pytest.mark.slow
-def test_no_program_imports_networks_or_runtimes_before_its_options_are_known_to_be_right() -> None:
-    done = subprocess.run([sys.executable, "-c", _CALL_ALL], cwd=ROOT, capture_output=True, text=True, check=True)
+def test_no_program_imports_networks_or_runtimes_before_it_parses_its_options() -> None:
+    result = subprocess.run([sys.executable, "-c", _CALL_ALL], cwd=ROOT, capture_output=True, text=True, check=True)
 
-    outcomes = json.loads(done.stdout)
+    outcomes = json.loads(result.stdout)
     assert {"scripts.calibrate.__main__", "scripts.package.__main__", "scripts.train"} <= outcomes.keys()
-    expected = {"help": [0, "usage:"], "wrong option": [2, "error:"], "imported": []}
+    expected = {"help": [0, "usage:"], "unknown option": [2, "error:"], "imported": []}
     assert {name: outcome for name, outcome in outcomes.items() if outcome != expected} == {}

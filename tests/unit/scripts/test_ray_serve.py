@@ -21,7 +21,7 @@ from scripts.ray_serve.proxy_errors import CALLBACK, VARIABLE, middlewares
 from tests.support import ROOT
 
 
-def test_the_manifest_of_kuberay_has_settings_of_the_application() -> None:
+def test_the_kuberay_manifest_has_valid_settings() -> None:
     service = yaml.safe_load((ROOT / "deploy" / "ray" / "rayservice.yaml").read_text())
     (application,) = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
 
@@ -32,9 +32,9 @@ def test_the_manifest_of_kuberay_has_settings_of_the_application() -> None:
 
 
 def test_a_command_line_gives_the_settings_of_the_application() -> None:
-    words = ["--archive", "/models/a.mar", "--address", "auto", "--replicas", "2:5", "--cpus", "4", "--server", "--timeout 60"]
+    arguments = ["--archive", "/models/a.mar", "--address", "auto", "--replicas", "2:5", "--cpus", "4", "--server"]
 
-    settings = read_arguments(parser().parse_args(words))
+    settings = read_arguments(parser().parse_args([*arguments, "--timeout 60"]))
 
     assert settings == ServeSettings(
         archive=Path("/models/a.mar"), name="a", min_replicas=2, max_replicas=5, cpus=4, server="--timeout 60"
@@ -51,7 +51,7 @@ def test_a_command_line_gives_the_settings_of_the_application() -> None:
         ("--model b=/", "one archive is served"),
     ],
 )
-def test_options_that_are_not_of_replicas_are_refused(options: str, reason: str) -> None:
+def test_options_that_do_not_apply_to_replicas_are_refused(options: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         server_options(ServeSettings(archive=Path("a.mar"), server=options))
 
@@ -62,12 +62,12 @@ def test_unknown_settings_are_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["0:1", "3:2", "x", "1:x"])
-def test_replicas_that_are_no_range_are_refused(text: str) -> None:
+def test_invalid_ranges_of_replicas_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="must be MIN:MAX"):
         parser().parse_args(["--archive", "a.mar", "--replicas", text])
 
 
-def test_actors_are_counted_by_what_every_node_has_left_for_them() -> None:
+def test_actors_are_counted_by_the_resources_of_each_node() -> None:
     nodes = [
         {"Alive": True, "Resources": {"CPU": 8, "memory": 3e9}},
         {"Alive": True, "Resources": {"CPU": 2, "memory": 64e9}},
@@ -91,33 +91,33 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return ray
 
 
-def test_a_ray_that_does_not_start_in_time_is_said_in_words(ray: ModuleType) -> None:
+def test_a_ray_that_does_not_start_in_time_is_reported(ray: ModuleType) -> None:
     def init(**_: object) -> None:
         raise Exception("The current node timed out during startup.\nMore.")
 
     vars(ray).update(init=init)
 
-    says = r"^Ray on this machine cannot be used: The current node timed out during startup\.$"
-    with pytest.raises(UserError, match=says), connected(None):
+    message = r"^Ray on this machine cannot be used: The current node timed out during startup\.$"
+    with pytest.raises(UserError, match=message), connected(None):
         pytest.fail("it is connected")
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])
-def test_an_address_at_which_nothing_listens_is_told_at_once(ray: ModuleType, scheme: str) -> None:
+def test_an_address_without_a_listener_is_reported_at_once(ray: ModuleType, scheme: str) -> None:
     vars(ray).update(init=lambda **_: pytest.fail("Ray would try for minutes"))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"{scheme}127.0.0.1:{free.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as unused_socket:
+        address = f"{scheme}127.0.0.1:{unused_socket.getsockname()[1]}"
 
     with pytest.raises(UserError, match=rf"^Ray at {address} cannot be reached: Connection refused$"), connected(address):
         pytest.fail("it is connected")
 
 
-def test_a_ray_of_ones_own_is_waited_for_and_is_not_reached_by_signals_to_this_group(ray: ModuleType) -> None:
-    asked, groups = [], []
+def test_a_local_ray_is_awaited_and_runs_in_another_process_group(ray: ModuleType) -> None:
+    calls, groups = [], []
 
     def get_node(*arguments: object) -> dict[str, bool]:
-        asked.append(arguments)
-        if len(asked) < 3:
+        calls.append(arguments)
+        if len(calls) < 3:
             raise RuntimeError("unknown node")
         return {"alive": True}
 
@@ -132,7 +132,7 @@ def test_a_ray_of_ones_own_is_waited_for_and_is_not_reached_by_signals_to_this_g
 
     with connected(None):
         assert ray.services.get_node is get_node
-    assert asked == [("address", "id")] * 3
+    assert calls == [("address", "id")] * 3
     assert groups[0][0] == groups[0][1] != os.getpgrp()
 
 
@@ -141,7 +141,7 @@ Messages = list[dict[str, Any]]
 
 def answer_through_the_proxy(*messages: dict[str, Any], path: str = "/predictions/a") -> Messages:
     """Return the messages that reach the client when the proxy's application sends `messages`."""
-    sent: Messages = []
+    reply: Messages = []
 
     async def proxy(_: object, __: object, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
         for message in messages:
@@ -151,17 +151,17 @@ def answer_through_the_proxy(*messages: dict[str, Any], path: str = "/prediction
         raise AssertionError
 
     async def send(message: Any) -> None:
-        sent.append(message)
+        reply.append(message)
 
     async def answer() -> None:
         (wrapper,) = middlewares()
         await wrapper.cls(proxy, *wrapper.args, **wrapper.kwargs)({"type": "http", "path": path}, receive, send)
 
     asyncio.run(answer())
-    return sent
+    return reply
 
 
-def text(status: int, content_type: bytes = b"text/plain; charset=utf-8", *headers: tuple[bytes, bytes]) -> Messages:
+def text_reply(status: int, content_type: bytes = b"text/plain; charset=utf-8", *headers: tuple[bytes, bytes]) -> Messages:
     return [
         {"type": "http.response.start", "status": status, "headers": [(b"content-type", content_type), *headers]},
         {"type": "http.response.body", "body": b"words of Ray"},
@@ -171,16 +171,16 @@ def text(status: int, content_type: bytes = b"text/plain; charset=utf-8", *heade
 @pytest.mark.parametrize(
     ("messages", "expected", "retry_after"),
     [
-        (text(503, b"text/plain", (b"retry-after", b"3")), (503, "QueueFull"), b"3"),
-        (text(503), (503, "ModelNotReady"), b"1"),
-        (text(408), (504, "DeadlineExceeded"), None),
-        (text(404), (404, "PathNotFound"), None),
-        (text(500), (500, "InternalError"), None),
+        (text_reply(503, b"text/plain", (b"retry-after", b"3")), (503, "QueueFull"), b"3"),
+        (text_reply(503), (503, "ModelNotReady"), b"1"),
+        (text_reply(408), (504, "DeadlineExceeded"), None),
+        (text_reply(404), (404, "PathNotFound"), None),
+        (text_reply(500), (500, "InternalError"), None),
         ([], (503, "Unavailable"), b"1"),
     ],
     ids=["queue full", "no replica", "timeout", "no application", "fault", "replica lost"],
 )
-def test_errors_of_the_proxy_have_the_services_body(
+def test_errors_of_the_proxy_get_the_services_body(
     messages: Messages, expected: tuple[int, str], retry_after: bytes | None
 ) -> None:
     start, body = answer_through_the_proxy(*messages)
@@ -194,20 +194,20 @@ def test_errors_of_the_proxy_have_the_services_body(
 
 @pytest.mark.parametrize(
     ("messages", "path"),
-    [(text(200), "/v1/models/a"), (text(503, b"application/json"), "/ping"), (text(503), "/-/healthz")],
+    [(text_reply(200), "/v1/models/a"), (text_reply(503, b"application/json"), "/ping"), (text_reply(503), "/-/healthz")],
     ids=["answer", "a replica's error", "Ray Serve's own path"],
 )
-def test_everything_else_passes(messages: Messages, path: str) -> None:
+def test_other_messages_pass_unchanged(messages: Messages, path: str) -> None:
     assert answer_through_the_proxy(*messages, path=path) == messages
 
 
 def test_an_answer_has_one_request_id() -> None:
-    twice = text(200, b"image/png", (b"x-request-id", b"mine"), (b"x-request-id", b"mine"))
+    duplicated = text_reply(200, b"image/png", (b"x-request-id", b"mine"), (b"x-request-id", b"mine"))
 
-    start, _ = answer_through_the_proxy(*twice)
+    start, _ = answer_through_the_proxy(*duplicated)
 
     assert [value for name, value in start["headers"] if name == b"x-request-id"] == [b"mine"]
 
 
-def test_the_image_names_what_mends_the_errors_of_the_proxy() -> None:
+def test_the_image_configures_the_middleware_for_proxy_errors() -> None:
     assert f"{VARIABLE}={CALLBACK}\n" in (ROOT / "deploy" / "ray" / "Dockerfile").read_text()

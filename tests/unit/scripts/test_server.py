@@ -24,9 +24,9 @@ def properties(text: str) -> dict[str, str]:
 def test_only_ports_and_the_metrics_path_differ_from_config_properties() -> None:
     original = properties(CONFIG.read_text())
 
-    written = properties(with_ports(CONFIG.read_text(), Ports(1, 2, 3, 4, 5)))
+    rewritten = properties(with_ports(CONFIG.read_text(), Ports(1, 2, 3, 4, 5)))
 
-    assert {name: value for name, value in written.items() if original[name] != value} == {
+    assert {name: value for name, value in rewritten.items() if original[name] != value} == {
         "inference_address": "http://127.0.0.1:1",
         "management_address": "http://127.0.0.1:2",
         "metrics_address": "http://127.0.0.1:3",
@@ -55,17 +55,17 @@ def test_a_port_out_of_range_is_refused(base: int) -> None:
         Ports.from_base(base)
 
 
-def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_before_anything_starts(tmp_path: Path) -> None:
     archive = tmp_path / "a.mar"
     archive.touch()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        ports = Ports(taken.getsockname()[1], *list(vars(Ports.free()).values())[1:])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ports = Ports(listener.getsockname()[1], *list(vars(Ports.free()).values())[1:])
 
         with pytest.raises(ServerError, match=f"port {ports.inference} is in use"):
             start(archive, ports, tmp_path / "run")
 
 
-def test_a_server_that_ends_at_once_is_told_with_what_it_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_ends_at_once_is_reported_with_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     launcher = tmp_path / "bin" / "torchserve"
     launcher.parent.mkdir()
     launcher.write_text("#!/bin/sh\necho no such luck\nexit 3\n")
@@ -82,12 +82,12 @@ def test_a_server_that_ends_at_once_is_told_with_what_it_said(tmp_path: Path, mo
     assert not (tmp_path / "deeplab-").exists()
 
 
-def test_a_missing_archive_is_named(tmp_path: Path) -> None:
+def test_a_missing_archive_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ServerError, match=r"a\.mar: no such archive; `make package` builds it"):
         start(tmp_path / "a.mar", Ports.free(), tmp_path / "run")
 
 
-def test_archives_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_archives_with_the_same_name_are_refused(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "dogs.mar").touch()
@@ -113,15 +113,15 @@ def test_a_server_of_several_models_is_found_with_all_of_them(tmp_path: Path) ->
     assert Server.find(tmp_path) == server
 
 
-def test_a_server_that_has_ended_is_not_found(tmp_path: Path) -> None:
-    gone = Server(pid=2**22 - 1, started=0, ports=Ports.free(), model="m", run_directory=tmp_path, temporary=tmp_path / "t")
-    gone.save()
+def test_a_stopped_server_is_not_found(tmp_path: Path) -> None:
+    stopped = Server(pid=2**22 - 1, started=0, ports=Ports.free(), model="m", run_directory=tmp_path, temporary=tmp_path / "t")
+    stopped.save()
 
     assert Server.find(tmp_path) is None
 
 
 @pytest.mark.parametrize("state", ["", "{}", '{"pid": 1, "ports": {}, "temporary": "/"}', '{"pid": 1, "ports": null}', "[]"])
-def test_a_state_file_that_is_empty_or_older_is_named(tmp_path: Path, state: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_state_file_is_reported(tmp_path: Path, state: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "state.json").write_text(state)
 
     assert main(["--run-directory", str(tmp_path), "stop"]) == 1
@@ -131,18 +131,18 @@ def test_a_state_file_that_is_empty_or_older_is_named(tmp_path: Path, state: str
     assert "remove this file" in error
 
 
-def test_free_ports_stay_free_for_the_server_alone() -> None:
+def test_free_ports_are_reserved_for_the_server() -> None:
     ports = Ports.free()
 
     assert ports.taken() == []
     with socket.create_server(("127.0.0.1", ports.inference)):  # It sets SO_REUSEADDR, as TorchServe does.
         assert ports.taken() == [ports.inference]
     if sys.platform == "linux":
-        with socket.socket() as other, pytest.raises(OSError, match="in use"):
-            other.bind(("127.0.0.1", ports.inference))
+        with socket.socket() as contender, pytest.raises(OSError, match="in use"):
+            contender.bind(("127.0.0.1", ports.inference))
 
 
-def test_stopping_where_nothing_runs_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stopping_without_a_server_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--run-directory", str(tmp_path), "stop"]) == 0
     assert capsys.readouterr().out == "no server runs\n"
 
@@ -158,15 +158,15 @@ def test_a_servers_environment_cannot_hide_the_archives_modules(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "fragments"),
     [
         (["--server", "asgi", "--tokns", "x"], ["--tokns", "--help"]),
         (["--server", "asgi", "--allow-origin", "app.example.org"], ["'app.example.org'", "https://"]),
         (["--tokens", "x"], ["--tokens", "--server asgi"]),
     ],
 )
-def test_an_option_that_the_server_does_not_have_is_named(
-    tmp_path: Path, options: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+def test_an_option_that_the_server_lacks_is_refused(
+    tmp_path: Path, options: list[str], fragments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.mar").touch()
     port = str(Ports.free().inference)
@@ -176,7 +176,7 @@ def test_an_option_that_the_server_does_not_have_is_named(
     )
 
     error = capsys.readouterr().err
-    assert [word for word in words if word not in error] == []
+    assert [fragment for fragment in fragments if fragment not in error] == []
 
 
 def test_a_server_with_tls_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_a_server_with_tls_is_found_again(tmp_path: Path, monkeypatch: pytest.Mo
     assert Server.find(tmp_path) == server
 
 
-def test_the_token_command_is_the_servers_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_token_command_is_that_of_the_server(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["token", "--scope", "operate", "--name", "ops"]) == 0
     assert "\nline:  ops operate sha256:" in capsys.readouterr().out
     assert main(["token", "--scope", "rule"]) == 2
@@ -197,7 +197,7 @@ def test_the_token_command_is_the_servers_own(capsys: pytest.CaptureFixture[str]
     assert main(["stop", "--scope", "operate"]) == 2
 
 
-def test_stopping_waits_for_what_our_own_server_has_accepted_and_says_so(tmp_path: Path) -> None:
+def test_stopping_our_server_waits_for_accepted_requests_and_reports_it(tmp_path: Path) -> None:
     console = tmp_path / "logs" / "console.log"
     console.parent.mkdir()
     program = "import signal, sys, time; signal.sigwait({signal.SIGTERM}); print(sys.argv[1], flush=True); time.sleep(1.5)"
@@ -210,15 +210,17 @@ def test_stopping_waits_for_what_our_own_server_has_accepted_and_says_so(tmp_pat
     server = Server(
         process.pid, psutil.Process(process.pid).create_time(), Ports.free(), "m", tmp_path, tmp_path / "t", software="asgi"
     )
-    said: list[str] = []
+    messages: list[str] = []
 
-    server.stop(said.append)
+    server.stop(messages.append)
 
     assert process.wait() == 0
-    assert said == [f"waiting for 2 requests that the server has accepted, 150 s at most; `kill {process.pid}` ends it at once"]
+    assert messages == [
+        f"waiting for 2 requests that the server has accepted, 150 s at most; `kill {process.pid}` ends it at once"
+    ]
 
 
-def test_a_server_that_cannot_be_remembered_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_whose_state_cannot_be_saved_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     launched: list[subprocess.Popen[bytes]] = []
 
     def launch(*_: object) -> tuple[int, float]:
@@ -240,19 +242,19 @@ def test_a_server_that_cannot_be_remembered_does_not_stay(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_any_scheme_and_host_gets_its_port_and_paths_hold_in_any_folder(scheme: str) -> None:
+def test_any_scheme_and_host_gets_its_port_and_paths_become_absolute(scheme: str) -> None:
     text = f"inference_address={scheme}://0.0.0.0\nmanagement_address={scheme}://[::1]:9\nkeystore=keys/server.p12\n"
 
-    written = properties(with_ports(text, Ports(1, 2, 3, 4, 5)))
+    rewritten = properties(with_ports(text, Ports(1, 2, 3, 4, 5)))
 
-    assert written == {
+    assert rewritten == {
         "inference_address": f"{scheme}://0.0.0.0:1",
         "management_address": f"{scheme}://[::1]:2",
         "keystore": str(ROOT / "keys" / "server.p12"),
     }
 
 
-def test_keys_and_certificate_of_torchserve_are_those_of_its_settings(tmp_path: Path) -> None:
+def test_torchserves_key_and_certificate_are_read_from_its_settings(tmp_path: Path) -> None:
     settings = "inference_address=https://0.0.0.0:1\ncertificate_file=/c.pem\ndisable_token_authorization=false\n"
     (tmp_path / "config.properties").write_text(settings)
 
@@ -265,37 +267,37 @@ def test_keys_and_certificate_of_torchserve_are_those_of_its_settings(tmp_path: 
     assert endpoint(tmp_path, "management", Ports(1, 2, 3, 4, 5)).url == "http://127.0.0.1:2"
 
 
-def test_earlier_logs_stay_a_bounded_number_of_them(tmp_path: Path) -> None:
+def test_a_limited_number_of_earlier_logs_is_kept(tmp_path: Path) -> None:
     for number in range(EARLIER_LOGS + 3):
         logs = new_logs(tmp_path)
         assert list(logs.iterdir()) == []
         (logs / "ts_log.log").write_text(str(number))
 
     newest = EARLIER_LOGS + 2
-    kept = {path.name: (path / "ts_log.log").read_text() for path in tmp_path.iterdir()}
-    assert kept == {"logs": str(newest)} | {f"logs.{age}": str(newest - age) for age in range(1, EARLIER_LOGS + 1)}
+    logs_by_folder = {path.name: (path / "ts_log.log").read_text() for path in tmp_path.iterdir()}
+    assert logs_by_folder == {"logs": str(newest)} | {f"logs.{age}": str(newest - age) for age in range(1, EARLIER_LOGS + 1)}
 
 
 def test_a_second_start_waits_for_the_first(tmp_path: Path) -> None:
     order = []
 
-    def begin() -> None:
+    def start_second() -> None:
         with lock(tmp_path):
             order.append("second")
 
-    with ThreadPoolExecutor() as starts, lock(tmp_path):
-        starts.submit(begin)
+    with ThreadPoolExecutor() as pool, lock(tmp_path):
+        pool.submit(start_second)
         time.sleep(0.05)
         order.append("first")
 
     assert order == ["first", "second"]
 
 
-def test_what_a_killed_server_left_is_swept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    temporary = tmp_path / "deeplab-left"
+def test_files_of_a_killed_server_are_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    temporary = tmp_path / "deeplab-leftover"
     temporary.mkdir()
-    gone = Server(pid=2**22 - 1, started=0, ports=Ports.free(), model="m", run_directory=tmp_path, temporary=temporary)
-    gone.save()
+    stopped = Server(pid=2**22 - 1, started=0, ports=Ports.free(), model="m", run_directory=tmp_path, temporary=temporary)
+    stopped.save()
 
     assert main(["--run-directory", str(tmp_path), "stop"]) == 0
 
@@ -304,7 +306,7 @@ def test_what_a_killed_server_left_is_swept(tmp_path: Path, capsys: pytest.Captu
     assert not (tmp_path / "state.json").exists()
 
 
-def test_a_folder_that_no_server_has_made_is_not_swept(tmp_path: Path) -> None:
+def test_a_folder_of_unknown_origin_is_not_removed(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     Server(pid=2**22 - 1, started=0, ports=Ports.free(), model="m", run_directory=tmp_path, temporary=precious).save()
@@ -313,7 +315,7 @@ def test_a_folder_that_no_server_has_made_is_not_swept(tmp_path: Path) -> None:
     assert precious.exists()
 
 
-def test_a_start_that_lost_leaves_the_winners_state(tmp_path: Path) -> None:
+def test_a_losing_start_keeps_the_winners_state(tmp_path: Path) -> None:
     winner = Server(2**22 - 1, 0, Ports.free(), "m", tmp_path, tmp_path / "deeplab-a")
     loser = Server(2**22 - 2, 0, Ports.free(), "m", tmp_path, tmp_path / "deeplab-b")
     winner.save()

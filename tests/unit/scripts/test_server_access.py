@@ -1,4 +1,4 @@
-"""Tokens that programs send."""
+"""Access tokens in the programs' requests."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -14,11 +14,11 @@ from tests.local_server import Reply, local_server
 def sent_authorization(headers: dict[str, str], access: ServerAccess | None = None, user: str = "") -> str | None:
     with local_server(lambda _: Reply()) as server:
         Client(server.url.replace("//", f"//{user}"), headers=headers, access=access).ask(b"image", {}, "image/png")
-    (asked,) = server.asked
-    return asked.headers["Authorization"]
+    (form,) = server.asked
+    return form.headers["Authorization"]
 
 
-def test_the_environments_token_is_sent_unless_the_request_says_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environments_token_is_sent_unless_the_request_has_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TOKEN_VARIABLE, "secret\n")
 
     assert sent_authorization({}) == "Bearer secret"
@@ -34,7 +34,7 @@ def test_a_netrc_does_not_replace_the_token(tmp_path: Path, monkeypatch: pytest.
     assert sent_authorization({}, ServerAccess("token")) == "Bearer token"
 
 
-def test_a_token_comes_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_token_is_read_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, parser = tmp_path / "token", ArgumentParser()
     add_access_options(parser)
     file.write_text("secret\n")
@@ -48,7 +48,7 @@ def test_a_token_comes_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("content", [b"", b"two words", b"two\nlines", "tokén".encode(), b"\xff"])
-def test_a_file_that_holds_no_token_is_refused(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_without_a_valid_token_is_refused(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "token").write_bytes(content)
 
     assert main(["photo.jpg", "--out", str(tmp_path), "--token-file", str(tmp_path / "token")]) == 2
@@ -56,5 +56,5 @@ def test_a_file_that_holds_no_token_is_refused(tmp_path: Path, content: bytes, c
     assert "--token-file" in capsys.readouterr().err
 
 
-def test_a_token_does_not_show_in_what_is_printed() -> None:
+def test_the_repr_of_access_hides_the_token() -> None:
     assert "secret" not in repr(ServerAccess("secret"))

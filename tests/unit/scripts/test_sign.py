@@ -69,11 +69,11 @@ def test_a_changed_archive_is_refused_before_it_is_extracted(archive: Path, key:
 
 
 def test_another_key_is_refused_and_one_of_several_suffices(archive: Path, key: Path, tmp_path: Path) -> None:
-    other = another_key(tmp_path)
+    unrelated_key = another_key(tmp_path)
 
     with pytest.raises(UnpackError, match=r"other\.pub: signed with another key"):
-        unpack(archive, tmp_path / "cache", [other])
-    assert unpack(archive, tmp_path / "cache", [other, key]).is_dir()
+        unpack(archive, tmp_path / "cache", [unrelated_key])
+    assert unpack(archive, tmp_path / "cache", [unrelated_key, key]).is_dir()
 
 
 def test_an_archive_without_signature_is_refused(archive: Path, key: Path, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_an_extracted_folder_cannot_be_verified(key: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "content", [b"", b"\xff\xfe", b"one line\n", b"untrusted comment: x\nAAAA\ntrusted comment: y\nBBBB\n"]
 )
-def test_files_that_are_not_minisigns_are_named(archive: Path, key: Path, content: bytes) -> None:
+def test_files_that_are_not_minisigns_are_reported(archive: Path, key: Path, content: bytes) -> None:
     signature_path(archive).write_bytes(content)
     with pytest.raises(SignatureError, match=r"pets\.mar\.minisig: not a minisign signature"):
         verify(archive, io.BytesIO(), [key])
@@ -102,7 +102,7 @@ def test_files_that_are_not_minisigns_are_named(archive: Path, key: Path, conten
         verify(archive, io.BytesIO(), [key])
 
 
-def test_the_server_tells_the_reason_and_ends(
+def test_the_server_reports_the_reason_and_ends(
     archive: Path, key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change_a_byte(archive)
@@ -112,25 +112,23 @@ def test_the_server_tells_the_reason_and_ends(
     assert "pets.mar: refused, its signature pets.mar.minisig is not valid" in capsys.readouterr().err
 
 
-def test_an_archive_that_runs_already_cannot_vouch_for_itself(
-    archive: Path, key: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_running_archive_cannot_verify_itself(archive: Path, key: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main_of_archive(archive, ["--verify-key", str(key)]) == 2
     assert "has already run the archive's own code" in capsys.readouterr().err
 
 
-def test_torchserve_is_not_started_with_a_changed_archive(archive: Path, key: Path, tmp_path: Path) -> None:
+def test_torchserve_refuses_a_changed_archive(archive: Path, key: Path, tmp_path: Path) -> None:
     change_a_byte(archive)
 
     with pytest.raises(ServerError, match="the archive or its signature was changed"):
         start(archive, Ports.free(), tmp_path / "run", options=["--verify-key", str(key)])
 
 
-def test_torchserve_gets_a_copy_that_was_checked(archive: Path, key: Path, tmp_path: Path) -> None:
-    keys, rest = split_keys([f"--verify-key={key}", "--other", "x"])
+def test_torchserve_gets_a_verified_copy(archive: Path, key: Path, tmp_path: Path) -> None:
+    keys, other_options = split_keys([f"--verify-key={key}", "--other", "x"])
     copy = verified_copy(archive, keys, tmp_path)
 
-    assert rest == ["--other", "x"]
+    assert other_options == ["--other", "x"]
     assert copy != archive
     assert copy.read_bytes() == archive.read_bytes()
     assert verified_copy(archive, [], tmp_path) == archive
@@ -138,7 +136,7 @@ def test_torchserve_gets_a_copy_that_was_checked(archive: Path, key: Path, tmp_p
 
 
 @pytest.mark.parametrize("raster", [[], ["--raster"]], ids=["images", "rasters"])
-def test_a_bulk_run_does_not_begin_with_a_changed_archive(
+def test_a_bulk_run_refuses_a_changed_archive(
     raster: list[str], archive: Path, key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change_a_byte(archive)
@@ -148,7 +146,7 @@ def test_a_bulk_run_does_not_begin_with_a_changed_archive(
     assert "the archive or its signature was changed" in capsys.readouterr().err
 
 
-def test_it_is_known_whether_a_start_verifies() -> None:
+def test_verification_is_recognised_in_the_options() -> None:
     assert wants_verification(["--verify-key", "k"])
     assert wants_verification(["--verify-key=k"])
     assert not wants_verification(["--port", "1"])
@@ -180,23 +178,23 @@ def test_keys_are_private_and_never_replaced(archive: Path, capsys: pytest.Captu
     assert "models.key: exists" in capsys.readouterr().err
 
 
-WRONG = ["", "--key {key}", "{archive}", "{archive} --make-key a", "--make-key a --key {key}"]
+INVALID_ARGUMENTS = ["", "--key {key}", "{archive}", "{archive} --make-key a", "--make-key a --key {key}"]
 
 
-@pytest.mark.parametrize("arguments", WRONG)
-def test_options_that_do_not_fit_together_are_refused(arguments: str, archive: Path, key: Path) -> None:
+@pytest.mark.parametrize("arguments", INVALID_ARGUMENTS)
+def test_conflicting_options_are_refused(arguments: str, archive: Path, key: Path) -> None:
     assert main(arguments.format(archive=archive, key=key).split()) == 2
 
 
 @pytest.mark.skipif(shutil.which("minisign") is None, reason="the program minisign is missing (Debian's package minisign)")
-def test_minisigns_own_program_reads_our_signatures_and_makes_others(archive: Path, key: Path) -> None:
+def test_signatures_are_exchanged_with_the_minisign_program(archive: Path, key: Path) -> None:
     def minisign(*arguments: object) -> str:
         command = ["minisign", *map(str, arguments)]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     assert "Signature and comment signature verified" in minisign("-Vm", archive, "-p", key)
-    theirs = archive.with_name("theirs")
-    minisign("-GW", "-p", f"{theirs}.pub", "-s", f"{theirs}.key")
-    minisign("-Sm", archive, "-s", f"{theirs}.key")
+    minisign_key = archive.with_name("minisign")
+    minisign("-GW", "-p", f"{minisign_key}.pub", "-s", f"{minisign_key}.key")
+    minisign("-Sm", archive, "-s", f"{minisign_key}.key")
     with archive.open("rb") as file:
-        assert "file:pets.mar" in verify(archive, file, [Path(f"{theirs}.pub")])
+        assert "file:pets.mar" in verify(archive, file, [Path(f"{minisign_key}.pub")])

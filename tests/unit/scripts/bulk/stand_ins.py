@@ -1,4 +1,4 @@
-"""Tasks that stand in for images and whose names say what they do. Child processes import this module, so it is light."""
+"""Tasks that stand in for images and are named after what they do. Child processes import this module, so it is light."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from scripts.errors import UserError
 
 
 @dataclass(frozen=True)
-class Do:
+class PrepareTasks:
     """Prepares a process for stand-in tasks."""
 
     #: Each prepared process appends a line.
@@ -20,11 +20,11 @@ class Do:
     def __call__(self) -> Callable[[str], str]:
         with self.log.open("a") as log:
             log.write(f"{os.getpid()}\n")
-        return do
+        return run_task
 
 
-def do(task: str) -> str:
-    """Do what the task's first word says: `kill`, `exit`, `raise`, `sleep`, `hold`, or nothing."""
+def run_task(task: str) -> str:
+    """Run the command that is the task's first word: `kill`, `exit`, `raise`, `sleep`, `hold`, `pid`, or nothing."""
     match task.split():
         case ["kill", *_]:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -38,8 +38,8 @@ def do(task: str) -> str:
             raise EOFError("a bug in the task")
         case ["sleep", seconds]:
             time.sleep(float(seconds))
-        case ["hold", begun, released]:
-            Path(begun).touch()
+        case ["hold", started, released]:
+            Path(started).touch()
             while not Path(released).exists():
                 time.sleep(0.01)
         case ["pid"]:
@@ -47,11 +47,11 @@ def do(task: str) -> str:
     return f"did {task}"
 
 
-def refuse() -> Callable[[str], str]:
-    """Fail like a preparation whose archive cannot be loaded."""
+def fail_to_load() -> Callable[[str], str]:
+    """Fail as if the archive could not be loaded."""
     raise UserError("no such archive")
 
 
-def die() -> Callable[[str], str]:
-    """End the process during its preparation."""
+def exit_while_loading() -> Callable[[str], str]:
+    """End the process while it is being prepared."""
     os._exit(4)

@@ -1,4 +1,4 @@
-"""Images for these tests."""
+"""Synthetic photographs."""
 
 import io
 

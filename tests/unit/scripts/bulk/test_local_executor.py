@@ -13,15 +13,15 @@ from scripts.bulk.executors.base import Done, Lost
 from scripts.bulk.executors.local import LocalExecutor
 from scripts.bulk.run import Finished, Quarantined, TooManyLost, run_tasks
 from scripts.errors import UserError
-from tests.unit.scripts.bulk.stand_ins import Do, die, refuse
+from tests.unit.scripts.bulk.stand_ins import PrepareTasks, exit_while_loading, fail_to_load
 
 
 @pytest.fixture
-def prepare(tmp_path: Path) -> Do:
-    return Do(tmp_path / "prepared")
+def prepare(tmp_path: Path) -> PrepareTasks:
+    return PrepareTasks(tmp_path / "prepared")
 
 
-def test_every_task_is_done_in_processes_that_are_prepared_once(prepare: Do) -> None:
+def test_tasks_run_in_processes_that_are_prepared_once(prepare: PrepareTasks) -> None:
     tasks = [f"task {number}" for number in range(20)]
     outcomes = list(LocalExecutor(2).run(prepare, tasks))
     assert sorted(outcome.task for outcome in outcomes) == sorted(tasks)
@@ -30,29 +30,29 @@ def test_every_task_is_done_in_processes_that_are_prepared_once(prepare: Do) -> 
     assert str(os.getpid()) not in prepare.log.read_text()
 
 
-def test_tasks_are_taken_only_as_processes_become_free(prepare: Do) -> None:
-    taken = 0
+def test_tasks_are_taken_only_as_processes_become_free(prepare: PrepareTasks) -> None:
+    generated = 0
 
     def endless() -> Iterator[str]:
-        nonlocal taken
+        nonlocal generated
         while True:
-            taken += 1
-            yield f"task {taken}"
+            generated += 1
+            yield f"task {generated}"
 
     with closing(LocalExecutor(2).run(prepare, endless())) as outcomes:
         for reported in range(1, 30):
             next(outcomes)
             # In addition to the reported ones, one per process.
-            assert taken <= reported + 2
+            assert generated <= reported + 2
 
 
-def test_a_process_that_dies_is_replaced_and_its_task_is_reported_as_lost(prepare: Do) -> None:
+def test_a_process_that_dies_is_replaced_and_its_task_is_reported_as_lost(prepare: PrepareTasks) -> None:
     outcomes = list(LocalExecutor(1).run(prepare, ["kill", "exit", "task"]))
     assert outcomes == [Lost("kill", "killed by SIGKILL"), Lost("exit", "exit status 3"), Done("task", "did task")]
     assert len(prepare.log.read_text().split()) == 3
 
 
-def test_an_exception_of_a_task_ends_the_run_and_its_processes(prepare: Do) -> None:
+def test_an_exception_of_a_task_ends_the_run_and_its_processes(prepare: PrepareTasks) -> None:
     with pytest.raises(EOFError, match="a bug in the task") as caught:
         list(LocalExecutor(2).run(prepare, ["sleep 0.1", "raise", *["task"] * 9]))
     assert "stand_ins.py" in caught.value.__notes__[0]
@@ -61,15 +61,15 @@ def test_an_exception_of_a_task_ends_the_run_and_its_processes(prepare: Do) -> N
 
 def test_a_preparation_that_fails_ends_the_run_with_its_error() -> None:
     with pytest.raises(UserError, match="no such archive"):
-        list(LocalExecutor(2).run(refuse, ["task"]))
+        list(LocalExecutor(2).run(fail_to_load, ["task"]))
 
 
 def test_processes_that_die_while_they_are_prepared_end_the_run() -> None:
     with pytest.raises(UserError, match="ended before it had loaded the model, 3 times in a row: exit status 4"):
-        list(LocalExecutor(1).run(die, ["task"]))
+        list(LocalExecutor(1).run(exit_while_loading, ["task"]))
 
 
-def test_a_run_that_is_given_up_lets_tasks_finish_and_leaves_no_process(prepare: Do) -> None:
+def test_closing_a_run_lets_tasks_finish_and_leaves_no_process(prepare: PrepareTasks) -> None:
     with closing(LocalExecutor(2).run(prepare, ["pid", "sleep 0.3", "sleep 0.3", "sleep 0.3"])) as outcomes:
         next(outcomes)
         started = time.monotonic()
@@ -78,20 +78,22 @@ def test_a_run_that_is_given_up_lets_tasks_finish_and_leaves_no_process(prepare:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_task_that_ends_its_process_is_tried_again_and_then_quarantined(prepare: Do, tmp_path: Path, jobs: int) -> None:
-    once = f"kill-once {tmp_path / 'killed'}"
-    tasks = ["a", "kill", "b", once, "exit"]
+def test_a_task_that_ends_its_process_is_retried_once_and_then_quarantined(
+    prepare: PrepareTasks, tmp_path: Path, jobs: int
+) -> None:
+    killed_once = f"kill-once {tmp_path / 'killed'}"
+    tasks = ["a", "kill", "b", killed_once, "exit"]
     outcomes = {outcome.task: outcome for outcome in run_tasks(LocalExecutor(jobs), prepare, tasks)}
     assert outcomes == {
         "a": Finished("a", "did a", 1),
         "b": Finished("b", "did b", 1),
         "kill": Quarantined("kill", "killed by SIGKILL", 2),
-        once: Finished(once, f"did {once}", 2),
+        killed_once: Finished(killed_once, f"did {killed_once}", 2),
         "exit": Quarantined("exit", "exit status 3", 2),
     }
 
 
-class _LosesEverything:
+class _LosingExecutor:
     def run(self, prepare: object, tasks: Iterable[Any]) -> Generator[Lost[Any], None, None]:
         del prepare
         yield from (Lost(task, "killed by SIGILL") for task in tasks)
@@ -101,5 +103,5 @@ def test_processes_that_always_die_end_the_run() -> None:
     outcomes: list[object] = []
     endless = map(str, itertools.count())
     with pytest.raises(TooManyLost, match="50 processes in a row ended with their tasks, the last was killed by SIGILL"):
-        outcomes.extend(run_tasks(_LosesEverything(), refuse, endless))
+        outcomes.extend(run_tasks(_LosingExecutor(), fail_to_load, endless))
     assert outcomes == [Quarantined(str(number), "killed by SIGILL", 2) for number in range(25)]

@@ -21,9 +21,9 @@ from tests.unit.scripts.bulk.support import photograph
 pytestmark = pytest.mark.slow
 
 
-def test_a_server_that_is_not_there_is_said_in_one_clause() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/a.jpg"
+def test_an_unreachable_server_is_reported_in_one_clause() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused_socket:
+        url = f"http://127.0.0.1:{unused_socket.getsockname()[1]}/a.jpg"
     with pytest.raises(ReadError) as caught, storage.reading(url):
         requests.get(url, timeout=1)
     assert str(caught.value) == f"{url}: cannot be read: Failed to establish a new connection: [Errno 111] Connection refused"
@@ -36,7 +36,7 @@ def test_a_server_that_is_not_there_is_said_in_one_clause() -> None:
         ("nonsense://host/a.jpg", "unknown scheme 'nonsense'"),
     ],
 )
-def test_a_scheme_that_cannot_be_read_names_those_that_can(url: str, expected: str) -> None:
+def test_an_unsupported_scheme_is_refused_with_the_supported_ones(url: str, expected: str) -> None:
     with pytest.raises(BulkError, match=rf"^{url}: {re.escape(expected)}.*a path, s3://, gs://, http:// or https:// is read$"):
         find_sources([url], "out", ListColumns())
 
@@ -67,7 +67,7 @@ def test_a_list_without_images_is_refused(tmp_path: Path, name: str, text: str, 
 
 
 @pytest.mark.parametrize("name", ["file", "file/below"])
-def test_a_destination_that_is_a_file_is_said_to_be_one(tmp_path: Path, name: str) -> None:
+def test_a_destination_that_is_a_file_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BulkError, match=rf"^--out {tmp_path / name}: it or a part of its path is a file; give a folder$"):
         make_destination(str(tmp_path / name)).locked().__enter__()
@@ -75,10 +75,10 @@ def test_a_destination_that_is_a_file_is_said_to_be_one(tmp_path: Path, name: st
         make_outputs(str(tmp_path / name), None)
 
 
-def test_a_machine_that_does_not_see_the_folder_of_the_run_writes_nothing(tmp_path: Path) -> None:
-    folder = make_destination(str(tmp_path / "masks"))
-    with folder.locked():
-        folder.require_shared()
+def test_a_machine_that_does_not_share_the_runs_folder_is_refused(tmp_path: Path) -> None:
+    destination = make_destination(str(tmp_path / "masks"))
+    with destination.locked():
+        destination.require_shared()
         elsewhere = make_destination(str(tmp_path / "elsewhere"))
         with pytest.raises(
             BulkError, match=rf"^--out {tmp_path}/elsewhere: .* sees no run in this folder; .*s3://bucket/masks$"

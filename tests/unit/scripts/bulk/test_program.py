@@ -28,14 +28,14 @@ from handler.application import Application, Call  # noqa: E402
 from handler.archive import extract_archive  # noqa: E402
 from scripts.bulk.__main__ import main  # noqa: E402
 from tests.unit.scripts.bulk.support import photograph  # noqa: E402
-from tests.unit.scripts.rasters.support import InThisProcess  # noqa: E402
+from tests.unit.scripts.rasters.support import InProcessExecutor  # noqa: E402
 
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do the work in this process, because others import for seconds; some tests start them."""
+    """Run the tasks in this process, because new processes import for seconds; some tests do start them."""
     for module in ("scripts.bulk.__main__", "scripts.rasters.command"):
-        monkeypatch.setattr(f"{module}.make_executor", lambda _: InThisProcess())
+        monkeypatch.setattr(f"{module}.make_executor", lambda _: InProcessExecutor())
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def statuses(out: Path) -> dict[object, object]:
     return {row["name"]: row["status"] for row in rows(out)}
 
 
-def test_answers_are_those_of_the_server_in_several_formats(small_archive: Path, photographs: Path, tmp_path: Path) -> None:
+def test_answers_in_several_formats_equal_the_servers(small_archive: Path, photographs: Path, tmp_path: Path) -> None:
     out, formats = tmp_path / "out", "png,overlay,json,coco"
     options = ["--option", "components=true", "--jobs", "1"]
     assert main([str(photographs), "--archive", str(small_archive), "--out", str(out), "--format", formats, *options]) == 0
@@ -73,13 +73,13 @@ def test_answers_are_those_of_the_server_in_several_formats(small_archive: Path,
 
     row = next(row for row in rows(out) if row["name"] == "a/two.jpeg")
     assert (row["width"], row["height"], row["size"], row["attempts"]) == (96, 72, len(data), 1)
-    assert sum(found["pixels"] for found in row["classes"]) == 96 * 72  # type: ignore[attr-defined]
+    assert sum(segment["pixels"] for segment in row["classes"]) == 96 * 72  # type: ignore[attr-defined]
     assert row["seconds"]["network"] > 0  # type: ignore[index]
     assert row["review"] == pytest.approx(json.loads((out / "a/two.json.json").read_bytes())["review"], abs=1e-4)
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_a_second_run_does_only_what_is_new_or_has_changed(
+def test_a_second_run_processes_only_new_and_changed_images(
     small_archive: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (photographs / "broken.jpg").write_bytes(b"no image")
@@ -104,7 +104,7 @@ def test_a_second_run_does_only_what_is_new_or_has_changed(
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_one_data_set_of_all_answers(small_archive: Path, photographs: Path, tmp_path: Path) -> None:
+def test_answers_are_merged_into_one_data_set(small_archive: Path, photographs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [str(photographs), "--archive", str(small_archive), "--out", str(out), "--format", "coco", "--jobs", "1"]
     assert main([*command, "--merge", "coco"]) == 0
@@ -118,11 +118,13 @@ def test_one_data_set_of_all_answers(small_archive: Path, photographs: Path, tmp
 
     table = {row["file_name"]: row for row in pq.read_table(out / "dataset.parquet").to_pylist()}
     expected = single["a/two.json"]["annotations"]
-    assert [found["area"] for found in table["a/two.jpeg"]["annotations"]] == [found["area"] for found in expected]
+    assert [annotation["area"] for annotation in table["a/two.jpeg"]["annotations"]] == [
+        annotation["area"] for annotation in expected
+    ]
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_a_data_set_that_cannot_be_made_leaves_the_run_its_summary(
+def test_a_failed_merge_does_not_suppress_the_summary(
     small_archive: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (photographs / os.fsdecode(b"\xe9t\xe9.jpg")).write_bytes(photograph(5))  # Latin-1, as in old archives.
@@ -137,13 +139,13 @@ def test_a_data_set_that_cannot_be_made_leaves_the_run_its_summary(
 
     assert main(command) == 1
 
-    said = capsys.readouterr()
-    assert "0 done, 4 skipped (done before), 0 failed" in said.out
-    assert f"--merge coco: {out}/one.json: is missing or broken; --overwrite makes it again" in said.err
+    captured = capsys.readouterr()
+    assert "0 done, 4 skipped (done before), 0 failed" in captured.out
+    assert f"--merge coco: {out}/one.json: is missing or broken; --overwrite makes it again" in captured.err
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_lists_name_images_by_path_and_hold_them_as_bytes(small_archive: Path, photographs: Path, tmp_path: Path) -> None:
+def test_lists_hold_paths_or_bytes_of_images(small_archive: Path, photographs: Path, tmp_path: Path) -> None:
     import pyarrow as pa
 
     (photographs / "list.csv").write_text("id;path\n1;a/two.jpeg\n2;missing.jpg\n")
@@ -161,22 +163,22 @@ def test_lists_name_images_by_path_and_hold_them_as_bytes(small_archive: Path, p
     assert (out / "x/y.png").exists()
 
 
-def write_sparse_raster(path: Path, height: int, **place: object) -> None:
+def write_sparse_raster(path: Path, height: int, **georeference: object) -> None:
     """Write an empty 8,192 × `height` GeoTIFF, a few KB."""
     shape = {"count": 3, "height": height, "width": 8192, "dtype": "uint8", "sparse_ok": True, "tiled": True}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path, "w", driver="GTiff", compress="deflate", **shape, **place):
+        with rasterio.open(path, "w", driver="GTiff", compress="deflate", **shape, **georeference):
             pass
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_a_raster_that_is_too_large_for_an_image_is_told_of_raster(small_archive: Path, tmp_path: Path) -> None:
-    folder, place = tmp_path / "rasters", {"crs": "EPSG:32633", "transform": Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)}
+def test_the_error_for_an_oversized_raster_recommends_raster(small_archive: Path, tmp_path: Path) -> None:
+    folder, georeference = tmp_path / "rasters", {"crs": "EPSG:32633", "transform": Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)}
     folder.mkdir()
-    write_sparse_raster(folder / "town.tif", 8192, **place)
+    write_sparse_raster(folder / "town.tif", 8192, **georeference)
     write_sparse_raster(folder / "picture.tif", 8192)
-    write_sparse_raster(folder / "long.tif", 512, **place)
+    write_sparse_raster(folder / "long.tif", 512, **georeference)
     with (folder / "long.tif").open("ab") as file:
         file.truncate(33_000_000)
 
@@ -188,18 +190,16 @@ def test_a_raster_that_is_too_large_for_an_image_is_told_of_raster(small_archive
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_raster_hands_over_to_the_program_for_rasters(
-    small_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_raster_runs_the_program_for_rasters(small_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = tmp_path / "town.tif", tmp_path / "out"
-    place = {"crs": "EPSG:32633", "transform": Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)}
-    with rasterio.open(source, "w", driver="GTiff", count=3, height=60, width=70, dtype="uint8", **place) as file:
+    georeference = {"crs": "EPSG:32633", "transform": Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)}
+    with rasterio.open(source, "w", driver="GTiff", count=3, height=60, width=70, dtype="uint8", **georeference) as file:
         file.write(np.random.default_rng(0).integers(0, 256, (3, 60, 70), np.uint8))
 
     assert main(["--raster", str(source), "--archive", str(small_archive), "--out", str(out), "--jobs", "1"]) == 0
 
     with rasterio.open(out / "town.labels.tif") as labels:
-        assert (labels.shape, labels.crs, labels.transform) == ((60, 70), place["crs"], place["transform"])
+        assert (labels.shape, labels.crs, labels.transform) == ((60, 70), georeference["crs"], georeference["transform"])
     capsys.readouterr()
     assert main(["--raster", "town.tif", "--merge", "coco"]) == 2
     assert "python -m scripts.bulk --raster --help lists the options" in capsys.readouterr().err
@@ -209,9 +209,9 @@ def test_raster_hands_over_to_the_program_for_rasters(
 
 
 @pytest.fixture
-def held(photographs: Path) -> Path:
+def blocking_image(photographs: Path) -> Path:
     """Make a pipe among the photographs; a reader of this image waits until the pipe's other end is closed."""
-    path = photographs / "held.jpg"
+    path = photographs / "blocking.jpg"
     os.mkfifo(path)
     return path
 
@@ -235,52 +235,52 @@ def wait_until_ended(processes: Iterable[psutil.Process]) -> None:
                 time.sleep(0.02)
 
 
-def put_photograph(path: Path) -> None:
+def replace_with_photograph(path: Path) -> None:
     """Replace the pipe for everything that opens it from now on."""
     image = path.with_suffix(".new")
     image.write_bytes(photograph(9))
     image.replace(path)
 
 
-def test_a_program_that_is_killed_is_continued_by_the_next(
-    small_archive: Path, held: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_killed_run_is_resumed_by_the_next(
+    small_archive: Path, blocking_image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    command = [str(held.parent), "--archive", str(small_archive), "--out", str(out), "--jobs", "1"]
+    command = [str(blocking_image.parent), "--archive", str(small_archive), "--out", str(out), "--jobs", "1"]
     program = subprocess.Popen([sys.executable, "-m", "scripts.bulk", *command], cwd=ROOT)
-    pipe = wait_until_read(held)
+    pipe = wait_until_read(blocking_image)
     workers = psutil.Process(program.pid).children()
     assert main(command) == 1
     assert "another run is writing there" in capsys.readouterr().err
     program.kill()
     program.wait()
-    put_photograph(held)
+    replace_with_photograph(blocking_image)
     os.close(pipe)
     wait_until_ended(workers)
 
     assert main(command) == 0
-    assert statuses(out) == dict.fromkeys(("one.jpg", "a/two.jpeg", "a/b/three.jpg", "held.jpg"), "done")
+    assert statuses(out) == dict.fromkeys(("one.jpg", "a/two.jpeg", "a/b/three.jpg", "blocking.jpg"), "done")
     assert len(list(out.glob("**/*.png"))) == 4
     assert not list(out.glob("**/*.part"))
 
 
-def test_a_process_that_is_killed_is_replaced(small_archive: Path, held: Path, tmp_path: Path) -> None:
-    out, others = tmp_path / "out", multiprocessing.active_children()
+def test_a_killed_worker_is_replaced(small_archive: Path, blocking_image: Path, tmp_path: Path) -> None:
+    out, other_processes = tmp_path / "out", multiprocessing.active_children()
 
     def kill_worker() -> None:
-        pipe = wait_until_read(held)
-        put_photograph(held)
-        (worker,) = (child for child in multiprocessing.active_children() if child not in others)
+        pipe = wait_until_read(blocking_image)
+        replace_with_photograph(blocking_image)
+        (worker,) = (child for child in multiprocessing.active_children() if child not in other_processes)
         worker.kill()
         os.close(pipe)
 
     with ThreadPoolExecutor(1) as pool:
         killed = pool.submit(kill_worker)
-        assert main([str(held.parent), "--archive", str(small_archive), "--out", str(out), "--jobs", "1"]) == 0
+        assert main([str(blocking_image.parent), "--archive", str(small_archive), "--out", str(out), "--jobs", "1"]) == 0
         killed.result()
     assert {row["name"]: row["attempts"] for row in rows(out)} == {
         "one.jpg": 1,
         "a/two.jpeg": 1,
         "a/b/three.jpg": 1,
-        "held.jpg": 2,
+        "blocking.jpg": 2,
     }

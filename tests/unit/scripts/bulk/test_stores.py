@@ -31,7 +31,7 @@ from scripts.rasters.outputs import make_outputs  # noqa: E402
 from scripts.rasters.plan import Cutting  # noqa: E402
 from scripts.rasters.run import RasterJob, RasterReport  # noqa: E402
 from tests.unit.scripts.bulk.support import photograph  # noqa: E402
-from tests.unit.scripts.rasters.support import SMALL_BLOCKS, InThisProcess, card, colours, prepare, segment, write_raster  # noqa: E402
+from tests.unit.scripts.rasters.support import SMALL_BLOCKS, InProcessExecutor, card, colours, prepare, segment, write_raster  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -45,12 +45,12 @@ class Bucket:
         self.client = client
         client.create_bucket(Bucket=self.name)
         for seed, key in enumerate(("in/one.jpg", "in/x/two.jpg", "in/x/three.png", "in/.hidden.jpg")):
-            self.put(key, photograph(seed))
-        self.put("in/broken.jpg", b"no image")
-        self.put("in/notes.txt", b"no image")
-        self.put("inside-another-prefix.jpg", photograph(9))
+            self.write(key, photograph(seed))
+        self.write("in/broken.jpg", b"no image")
+        self.write("in/notes.txt", b"no image")
+        self.write("inside-another-prefix.jpg", photograph(9))
 
-    def put(self, key: str, data: bytes) -> None:
+    def write(self, key: str, data: bytes) -> None:
         self.client.put_object(Bucket=self.name, Key=key, Body=data)
 
     def read(self, key: str) -> bytes:
@@ -121,7 +121,7 @@ def command(bucket: Bucket, web: str, small_archive: Path, tmp_path_factory: pyt
     sources = [f"s3://{bucket.name}/in", str(paths)]
     command = [*sources, "--archive", str(small_archive), "--out", "s3://photos/masks", "--merge", "coco", "--jobs", "1"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scripts.bulk.__main__.make_executor", lambda _: InThisProcess())
+        patch.setattr("scripts.bulk.__main__.make_executor", lambda _: InProcessExecutor())
         assert main(command) == 1
     return command
 
@@ -134,7 +134,7 @@ def test_images_of_bucket_and_web_have_answers_in_the_bucket(bucket: Bucket) -> 
 
 
 @pytest.mark.usefixtures("command")
-def test_every_image_has_a_row_with_its_etag_or_its_fault(bucket: Bucket, web: str) -> None:
+def test_every_image_has_a_row_with_its_etag_or_its_error(bucket: Bucket, web: str) -> None:
     rows = {row["path"]: row for row in bucket.manifest()}
     assert len(rows) == len(bucket.manifest()) == 6
     broken = rows.pop("s3://photos/in/broken.jpg")
@@ -142,8 +142,8 @@ def test_every_image_has_a_row_with_its_etag_or_its_fault(bucket: Bucket, web: s
     assert {row["status"] for row in rows.values()} == {"done"}
     assert all(row["etag"] for row in rows.values())
     head = bucket.client.head_object(Bucket="photos", Key="in/one.jpg")
-    one = rows["s3://photos/in/one.jpg"]
-    assert (one["size"], one["etag"]) == (head["ContentLength"], head["ETag"].strip('"'))
+    row = rows["s3://photos/in/one.jpg"]
+    assert (row["size"], row["etag"]) == (head["ContentLength"], head["ETag"].strip('"'))
     assert rows[f"{web}/album/web.jpg"]["size"] == len(photograph(5))
 
 
@@ -167,7 +167,7 @@ LOCKED = StoreDestination("s3://photos/locked")
 @contextmanager
 def locked_by(bucket: Bucket, **owner: Any) -> Iterator[None]:
     key = "locked/.bulk.lock/another"
-    bucket.put(key, json.dumps({"since": "2026-01-01T00:00:00+00:00", **owner}).encode())
+    bucket.write(key, json.dumps({"since": "2026-01-01T00:00:00+00:00", **owner}).encode())
     try:
         yield
     finally:
@@ -177,16 +177,16 @@ def locked_by(bucket: Bucket, **owner: Any) -> Iterator[None]:
 def test_another_run_at_the_same_bucket_is_refused(bucket: Bucket) -> None:
     process = psutil.Process()
     owner = {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
-    by_this = f"another run is writing there: process {process.pid} on {socket.gethostname()}"
-    with locked_by(bucket, **owner), pytest.raises(BulkError, match=by_this), LOCKED.locked():
+    by_this_process = f"another run is writing there: process {process.pid} on {socket.gethostname()}"
+    with locked_by(bucket, **owner), pytest.raises(BulkError, match=by_this_process), LOCKED.locked():
         pass
-    by_other = "another run is writing there: process 1 on elsewhere"
-    with locked_by(bucket, host="elsewhere", pid=1, started=0), pytest.raises(BulkError, match=by_other), LOCKED.locked():
+    by_another = "another run is writing there: process 1 on elsewhere"
+    with locked_by(bucket, host="elsewhere", pid=1, started=0), pytest.raises(BulkError, match=by_another), LOCKED.locked():
         pass
     assert bucket.keys("locked/") == set()
 
 
-def test_the_lock_of_a_run_that_is_dead_is_swept(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_of_a_dead_run_is_removed(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     # A process of this machine with another start time: its id was reused.
     with locked_by(bucket, host=socket.gethostname(), pid=os.getpid(), started=0), LOCKED.locked():
         assert len(bucket.keys("locked/.bulk.lock/") - {"another"}) == 1
@@ -199,28 +199,28 @@ def test_the_lock_of_a_run_that_is_dead_is_swept(bucket: Bucket, monkeypatch: py
 
 @pytest.mark.usefixtures("bucket")
 @pytest.mark.parametrize("source", ["s3://photos/nope", "s3://photos/in/one", "s3://no-such-bucket/in", "s3://no-such-bucket"])
-def test_a_source_that_is_missing_says_what_is_expected(source: str) -> None:
+def test_a_missing_source_is_refused(source: str) -> None:
     expected = f"^{source}: no such object, prefix or bucket; give an image, a prefix that has images below it"
     with pytest.raises(BulkError, match=expected):
         find_sources([source], "out", ListColumns())
 
 
 @pytest.mark.usefixtures("bucket")
-def test_a_pattern_in_a_bucket_that_is_missing_says_so() -> None:
+def test_a_pattern_in_a_missing_bucket_is_refused() -> None:
     (source,) = find_sources(["s3://no-such-bucket/**/*.jpg"], "out", ListColumns())
     with pytest.raises(BulkError, match=r"^s3://no-such-bucket: no such object, prefix or bucket$"):
         next(source.entries())
 
 
 @pytest.mark.usefixtures("bucket")
-def test_a_prefix_without_images_says_what_images_are() -> None:
+def test_a_prefix_without_images_is_refused_with_the_accepted_suffixes() -> None:
     (source,) = find_sources(["s3://photos/in/**/*.webp"], "out", ListColumns())
     with pytest.raises(BulkError, match=r"^s3://photos/in/\*\*/\*\.webp: holds no images; these end in .*\.jpg"):
         next(source.entries())
 
 
 @pytest.mark.usefixtures("bucket")
-def test_a_destination_in_a_bucket_that_is_missing_says_so() -> None:
+def test_a_destination_without_an_existing_bucket_is_refused() -> None:
     with pytest.raises(BulkError, match=r"^--out s3://: names no bucket; give a URL such as s3://bucket/masks$"):
         make_destination("s3://")
     destination = make_destination("s3://no-such-bucket/masks")
@@ -228,7 +228,7 @@ def test_a_destination_in_a_bucket_that_is_missing_says_so() -> None:
         pass
 
 
-def test_a_url_that_is_missing_has_the_servers_reason(web: str) -> None:
+def test_a_missing_url_is_reported_with_the_servers_reason(web: str) -> None:
     with pytest.raises(ReadError, match=r"nope\.jpg: cannot be read: the server answers 404 File not found"):
         storage.read_file(f"{web}/nope.jpg", 1000)
 
@@ -239,20 +239,20 @@ class Rasters:
     def __init__(self, bucket: Bucket, folder: Path) -> None:
         self.bucket, self.folder = bucket, folder
         path = Path(write_raster(folder / "town.tif", colours(350, 370)))
-        bucket.put("rasters/town.tif", path.read_bytes())
+        bucket.write("rasters/town.tif", path.read_bytes())
         self.source = "s3://photos/rasters/town.tif"
         with SMALL_BLOCKS:
-            self.whole = segment(self.job(folder / "town", str(path)))
+            self.uninterrupted = segment(self.job(folder / "town", str(path)))
         self.expected = {path.name: path.read_bytes() for path in folder.glob("town.*.tif*")}
 
     def job(self, out: Path, source: str | None = None) -> RasterJob:
         return RasterJob(source or self.source, out, ("labels", "confidence"), cutting=Cutting(64, 16))
 
-    def segment(self, prefix: str, most: int | None = None) -> RasterReport:
+    def segment(self, prefix: str, max_blocks: int | None = None) -> RasterReport:
         """Segment the raster into a prefix of the bucket and stop after `most` blocks."""
         outputs = make_outputs(f"s3://photos/{prefix}", self.folder / prefix)
         with SMALL_BLOCKS:
-            return outputs.segment(self.job(outputs.folder / "town"), card(), prepare(), InThisProcess(most))
+            return outputs.segment(self.job(outputs.folder / "town"), card(), prepare(), InProcessExecutor(max_blocks))
 
     def outputs(self, prefix: str) -> dict[str, bytes]:
         """Return the bucket's objects except the record."""
@@ -264,31 +264,31 @@ def rasters(bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Rasters
     return Rasters(bucket, tmp_path_factory.mktemp("rasters"))
 
 
-def test_gdal_reads_a_raster_in_a_bucket_as_it_does_on_a_disk(rasters: Rasters, tmp_path: Path) -> None:
+def test_gdal_reads_a_raster_in_a_bucket_as_on_disk(rasters: Rasters, tmp_path: Path) -> None:
     with SMALL_BLOCKS:
         segment(rasters.job(tmp_path / "town"))
 
     assert {path.name: path.read_bytes() for path in tmp_path.glob("town.*.tif*")} == rasters.expected
 
 
-def test_outputs_of_a_raster_in_a_bucket_continue_where_they_were_interrupted(rasters: Rasters) -> None:
+def test_an_interrupted_raster_in_a_bucket_is_resumed(rasters: Rasters) -> None:
     with pytest.raises(KeyboardInterrupt):
-        rasters.segment("continued", most=2)
-    continued = rasters.segment("continued")
-    again = rasters.segment("continued", most=0)
+        rasters.segment("continued", max_blocks=2)
+    resumed = rasters.segment("continued")
+    repeated = rasters.segment("continued", max_blocks=0)
 
-    assert (continued.kept, continued.computed) == (2, rasters.whole.computed - 2)
-    assert again.done_before
-    assert again.pixels == continued.pixels
+    assert (resumed.kept, resumed.computed) == (2, rasters.uninterrupted.computed - 2)
+    assert repeated.done_before
+    assert repeated.pixels == resumed.pixels
     assert rasters.outputs("continued") == rasters.expected
     assert [path for path in (rasters.folder / "continued").rglob("*") if path.is_file()] == []
 
 
-def test_an_upload_that_failed_is_made_up_for_without_computing(rasters: Rasters, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_upload_is_repeated_without_computing_again(rasters: Rasters, monkeypatch: pytest.MonkeyPatch) -> None:
     def write_from(_: StoreDestination, name: str, path: Path) -> None:
         if name.endswith(".confidence.tif"):
             raise BulkError("the bucket is full")
-        rasters.bucket.put(f"failed/{name}", path.read_bytes())
+        rasters.bucket.write(f"failed/{name}", path.read_bytes())
 
     with monkeypatch.context() as patched:
         patched.setattr(StoreDestination, "write_from", write_from)
@@ -296,7 +296,7 @@ def test_an_upload_that_failed_is_made_up_for_without_computing(rasters: Rasters
             rasters.segment("failed")
     assert "town.json" not in rasters.bucket.keys("failed/")
 
-    rasters.segment("failed", most=0)
+    rasters.segment("failed", max_blocks=0)
 
     assert rasters.outputs("failed") == rasters.expected
 
@@ -306,20 +306,20 @@ def test_other_options_replace_the_outputs_of_a_raster_in_a_bucket(rasters: Rast
     outputs = make_outputs("s3://photos/replaced", rasters.folder / "replaced")
     job = RasterJob(rasters.source, outputs.folder / "town", ("labels",))
 
-    report = outputs.segment(job, card(), prepare(), InThisProcess())
+    report = outputs.segment(job, card(), prepare(), InProcessExecutor())
 
     assert not report.done_before
     assert [outputs.place(path) for path in report.outputs] == ["s3://photos/replaced/town.labels.tif"]
 
 
 @pytest.mark.usefixtures("bucket")
-def test_work_for_a_bucket_is_kept_by_its_url_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_work_folder_for_a_bucket_is_in_the_users_cache_by_url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
-    one, same, other = (make_outputs(f"s3://photos/{prefix}", None).folder for prefix in ("a", "a/", "b"))
+    first, same, different = (make_outputs(f"s3://photos/{prefix}", None).folder for prefix in ("a", "a/", "b"))
 
-    assert one == same != other
-    assert one.is_relative_to(tmp_path)
+    assert first == same != different
+    assert first.is_relative_to(tmp_path)
     with pytest.raises(UsageError, match="--work x: applies only to --out with a URL"):
         make_outputs("masks", Path("x"))
     with pytest.raises(UsageError, match="give a folder, or a URL such as s3://bucket/masks"):

@@ -22,7 +22,7 @@ def write_data(root: Path, masks: list[npt.NDArray[Any]], classes: tuple[str, ..
     return root
 
 
-def mask_of(index: int) -> npt.NDArray[Any]:
+def constant_mask(index: int) -> npt.NDArray[Any]:
     return np.full((30, 40), index, np.uint8)
 
 
@@ -32,37 +32,37 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_metadata_alone_change_and_an_earlier_calibration_does_not_count(
+def test_only_metadata_changes_and_an_earlier_calibration_is_ignored(
     tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data, out = write_data(tmp_path / "pets", [mask_of(1), mask_of(2)]), tmp_path / "b.safetensors"
+    data, out = write_data(tmp_path / "pets", [constant_mask(1), constant_mask(2)]), tmp_path / "b.safetensors"
 
     assert main([str(checkpoint), "--data", str(data), "--out", str(out)]) == 0
     assert main([str(out), "--data", str(data)]) == 0
 
-    metadata, made = read_metadata(checkpoint), read_metadata(out).calibration
-    assert made is not None
-    assert (made.dataset, made.images, made.pixels) == ("pets", 2, 2400)
-    assert made.nll_after <= made.nll_before
+    metadata, calibration = read_metadata(checkpoint), read_metadata(out).calibration
+    assert calibration is not None
+    assert (calibration.dataset, calibration.images, calibration.pixels) == ("pets", 2, 2400)
+    assert calibration.nll_after <= calibration.nll_before
     assert metadata.calibration is None
-    assert read_metadata(out) == metadata.model_copy(update={"calibration": made})
+    assert read_metadata(out) == metadata.model_copy(update={"calibration": calibration})
     before, after = load_file(checkpoint), load_file(out)
     assert before.keys() == after.keys()
     assert all(np.array_equal(before[name], after[name]) for name in before)
     assert (tmp_path / "b.reliability.png").is_file()
-    printed = [line.partition("temperature ")[2] for line in capsys.readouterr().out.splitlines() if "temperature" in line]
-    assert len(printed) == 2
-    assert printed[0] == printed[1]
+    temperatures = [line.partition("temperature ")[2] for line in capsys.readouterr().out.splitlines() if "temperature" in line]
+    assert len(temperatures) == 2
+    assert temperatures[0] == temperatures[1]
 
 
-def test_data_of_other_classes_or_without_a_class_but_background_are_refused(
+def test_data_with_other_classes_or_only_background_is_refused(
     tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = write_data(tmp_path / "other", [mask_of(1)], ("background", "cat"))
-    empty = write_data(tmp_path / "empty", [mask_of(0)])
-    void = write_data(tmp_path / "void", [mask_of(255)])
+    two_classes = write_data(tmp_path / "other", [constant_mask(1)], ("background", "cat"))
+    empty = write_data(tmp_path / "empty", [constant_mask(0)])
+    void = write_data(tmp_path / "void", [constant_mask(255)])
 
-    assert [main([str(checkpoint), "--data", str(data)]) for data in (other, empty, void)] == [1, 1, 1]
+    assert [main([str(checkpoint), "--data", str(data)]) for data in (two_classes, empty, void)] == [1, 1, 1]
 
     errors = capsys.readouterr().err
     assert "has 2 classes, the model has 3" in errors
@@ -80,7 +80,7 @@ def test_photographs_without_masks_are_refused(tmp_path: Path, checkpoint: Path,
 
 
 @pytest.mark.parametrize("arguments", [["a.mar"], ["a.safetensors", "--out", "b.pth"]])
-def test_only_checkpoints_are_written(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_checkpoints_are_accepted(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*arguments, "--data", str(tmp_path)]) == 2
 
     assert "must be a checkpoint (.safetensors)" in capsys.readouterr().err

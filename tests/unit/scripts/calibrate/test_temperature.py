@@ -18,40 +18,40 @@ from scripts.calibrate.temperature import calibrate_sample, fit_temperature
 from scripts.datasets import VOID
 
 
-def sample_of(logits: npt.NDArray[Any], truth: npt.NDArray[Any]) -> PixelSample:
+def make_sample(logits: npt.NDArray[Any], truth: npt.NDArray[Any]) -> PixelSample:
     """Return pixels on grid points, so that neighbours have no influence; `logits` n×C."""
     corners = torch.from_numpy(logits.astype(np.float32)).log_softmax(1)[:, None].expand(-1, 4, -1)
     weights = torch.tensor([1.0, 0, 0, 0]).expand(len(logits), 4)
     return PixelSample(corners, weights, torch.from_numpy(logits.argmax(1)), torch.from_numpy(truth))
 
 
-def drawn(temperature: float, pixels: int = 40_000) -> PixelSample:
+def draw_sample(temperature: float, pixels: int = 40_000) -> PixelSample:
     """Draw each pixel's class from the probabilities of its logits at `temperature`."""
     rng = np.random.default_rng(0)
     logits = rng.normal(scale=3, size=(pixels, 5))
     noise = rng.gumbel(size=logits.shape)
-    return sample_of(logits, (logits / temperature + noise).argmax(1))
+    return make_sample(logits, (logits / temperature + noise).argmax(1))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7, 4.0])
-def test_the_temperature_that_the_truth_was_drawn_at_is_found(temperature: float) -> None:
-    assert fit_temperature(drawn(temperature)) == pytest.approx(temperature, rel=0.02)
+def test_the_fit_recovers_the_temperature_of_the_truth(temperature: float) -> None:
+    assert fit_temperature(draw_sample(temperature)) == pytest.approx(temperature, rel=0.02)
 
 
-def test_calibration_lowers_both_errors_and_counts_what_it_was_fitted_to() -> None:
-    made = calibrate_sample(drawn(2.0), "drawn", 7).calibration
+def test_calibration_lowers_both_errors_and_records_its_data() -> None:
+    calibration = calibrate_sample(draw_sample(2.0), "drawn", 7).calibration
 
-    assert (made.dataset, made.images, made.pixels) == ("drawn", 7, 40_000)
-    assert made.ece_before > 0.05
-    assert made.ece_after < 0.01
-    assert made.nll_after < made.nll_before
+    assert (calibration.dataset, calibration.images, calibration.pixels) == ("drawn", 7, 40_000)
+    assert calibration.ece_before > 0.05
+    assert calibration.ece_after < 0.01
+    assert calibration.nll_after < calibration.nll_before
 
 
-@pytest.mark.parametrize(("right", "bound"), [(True, MIN_TEMPERATURE), (False, MAX_TEMPERATURE)])
-def test_labels_that_are_always_right_or_always_wrong_end_at_a_bound(right: bool, bound: float) -> None:
+@pytest.mark.parametrize(("correct", "bound"), [(True, MIN_TEMPERATURE), (False, MAX_TEMPERATURE)])
+def test_labels_that_are_all_correct_or_all_wrong_end_at_a_bound(correct: bool, bound: float) -> None:
     logits = np.array([[0.1, 0.0], [0.0, 0.1]] * 50)
 
-    assert fit_temperature(sample_of(logits, logits.argmax(1) if right else logits.argmin(1))) == pytest.approx(bound)
+    assert fit_temperature(make_sample(logits, logits.argmax(1) if correct else logits.argmin(1))) == pytest.approx(bound)
 
 
 def segmentation(
@@ -66,12 +66,12 @@ def segmentation(
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 5), st.integers(1, 5), st.sampled_from([0.6, 1.0, 2.5]))
-def test_a_sample_has_the_confidence_that_is_served(
+def test_a_samples_confidence_equals_the_served_one(
     height: int, width: int, rows: int, columns: int, temperature: float
 ) -> None:
     result, truth = segmentation((height, width), (rows, columns), 3, height)
-    served = Segmentation(None, result.label_map, calibrate(result.probabilities, temperature), result.labels)
-    expected = np.concatenate([values for _, values in interpolate_confidence(served)])[truth != VOID]
+    calibrated = Segmentation(None, result.label_map, calibrate(result.probabilities, temperature), result.labels)
+    expected = np.concatenate([values for _, values in interpolate_confidence(calibrated)])[truth != VOID]
 
     sample = PixelSample.take(result, truth, truth.size, 0)
 
@@ -81,7 +81,7 @@ def test_a_sample_has_the_confidence_that_is_served(
     )
 
 
-def test_a_sample_takes_no_more_pixels_than_it_may() -> None:
+def test_a_sample_respects_the_limit_on_pixels() -> None:
     result, truth = segmentation((30, 40), (3, 4), 3, 0)
 
     samples = [PixelSample.take(result, truth, 100, seed) for seed in range(2)]

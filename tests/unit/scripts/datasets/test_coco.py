@@ -44,7 +44,7 @@ def uncompressed(mask: npt.NDArray[np.uint8]) -> dict[str, Any]:
 
 def content(*annotations: dict[str, Any], file_name: str = "a.jpg", **changes: Any) -> dict[str, Any]:
     """Return an annotation file of one image."""
-    numbered = [{"id": number, "image_id": 5, "iscrowd": 0} | each for number, each in enumerate(annotations, 1)]
+    numbered = [{"id": number, "image_id": 5, "iscrowd": 0} | annotation for number, annotation in enumerate(annotations, 1)]
     image = {"id": 5, "file_name": file_name, "height": HEIGHT, "width": WIDTH}
     return {"images": [image], "annotations": numbered, "categories": CATEGORIES} | changes
 
@@ -57,7 +57,7 @@ def write_coco(root: Path, file: dict[str, Any], path: str = "annotations.json",
     return root
 
 
-def drawn(*rectangles: tuple[int, tuple[int, int, int, int]]) -> list[list[int]]:
+def expected_mask(*rectangles: tuple[int, tuple[int, int, int, int]]) -> list[list[int]]:
     """Draw (index, (x, y, width, height)) in order."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     for index, (x, y, width, height) in rectangles:
@@ -71,22 +71,22 @@ def test_categories_become_classes_by_id_after_background(tmp_path: Path) -> Non
     data = open_data(write_coco(tmp_path, content(*annotations)))
 
     assert (data.layout, data.classes) == ("COCO", ("background", "dog", "cat"))
-    assert only_mask(data) == drawn((2, (1, 1, 2, 2)), (1, (4, 1, 2, 3)))
+    assert only_mask(data) == expected_mask((2, (1, 1, 2, 2)), (1, (4, 1, 2, 3)))
 
 
-@pytest.mark.parametrize("form", [compressed, uncompressed])
-def test_run_lengths_are_drawn(tmp_path: Path, form: Callable[[npt.NDArray[np.uint8]], dict[str, Any]]) -> None:
+@pytest.mark.parametrize("encoding", [compressed, uncompressed])
+def test_run_lengths_become_masks(tmp_path: Path, encoding: Callable[[npt.NDArray[np.uint8]], dict[str, Any]]) -> None:
     mask = np.random.default_rng(0).integers(0, 2, (HEIGHT, WIDTH), np.uint8)
 
-    data = open_data(write_coco(tmp_path, content({"category_id": 3, "segmentation": form(mask)})))
+    data = open_data(write_coco(tmp_path, content({"category_id": 3, "segmentation": encoding(mask)})))
 
     assert only_mask(data) == mask.tolist()
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 1)))
-def test_run_lengths_mean_what_pycocotools_reads(mask: npt.NDArray[np.uint8]) -> None:
-    for form in (compressed, uncompressed):
-        counts = encode(form(mask), *mask.shape)
+def test_run_lengths_decode_as_with_pycocotools(mask: npt.NDArray[np.uint8]) -> None:
+    for encoding in (compressed, uncompressed):
+        counts = encode(encoding(mask), *mask.shape)
         numbers = decode(counts)
 
         assert coco_mask.decode({"size": mask.shape, "counts": counts}).tolist() == mask.tolist()
@@ -94,7 +94,7 @@ def test_run_lengths_mean_what_pycocotools_reads(mask: npt.NDArray[np.uint8]) ->
 
 
 @given(st.lists(st.tuples(st.floats(-3, 40), st.floats(-3, 40)), min_size=3, max_size=8))
-def test_polygons_cover_what_pycocotools_draws(points: list[tuple[float, float]]) -> None:
+def test_polygons_cover_the_same_pixels_as_with_pycocotools(points: list[tuple[float, float]]) -> None:
     polygon = [coordinate for point in points for coordinate in point]
     numbers = decode(encode([polygon], 20, 30))
 
@@ -112,7 +112,7 @@ def test_large_runs_are_decoded() -> None:
     assert numbers[1::2].tolist() == [1000, 7]
 
 
-def test_the_masks_are_those_of_pycocotools_own_reader(tmp_path: Path) -> None:
+def test_masks_equal_those_of_pycocotools_reader(tmp_path: Path) -> None:
     shapes = [
         [[0.4, 0.7, 5.2, 1.1, 3.3, 4.9]],
         box(2, 2, 3, 3) + box(6, 0, 1, 1),
@@ -126,15 +126,15 @@ def test_the_masks_are_those_of_pycocotools_own_reader(tmp_path: Path) -> None:
         assert only_mask(open_data(root)) == reader.annToMask(annotation).tolist()
 
 
-def test_smaller_annotations_lie_on_top_and_of_equal_ones_the_later(tmp_path: Path) -> None:
+def test_smaller_annotations_lie_on_top_and_the_later_of_equal_ones(tmp_path: Path) -> None:
     small, large = box(2, 2, 2, 2), box(1, 1, 5, 4)
     for number, order in enumerate([(small, large), (large, small)]):
-        named = [{"category_id": 7 if shape is small else 3, "segmentation": shape} for shape in order]
-        data = open_data(write_coco(tmp_path / str(number), content(*named)))
-        assert only_mask(data) == drawn((1, (1, 1, 5, 4)), (2, (2, 2, 2, 2)))
+        annotations = [{"category_id": 7 if shape is small else 3, "segmentation": shape} for shape in order]
+        data = open_data(write_coco(tmp_path / str(number), content(*annotations)))
+        assert only_mask(data) == expected_mask((1, (1, 1, 5, 4)), (2, (2, 2, 2, 2)))
 
     equal = [{"category_id": category, "segmentation": small} for category in (3, 7)]
-    assert only_mask(open_data(write_coco(tmp_path / "equal", content(*equal)))) == drawn((2, (2, 2, 2, 2)))
+    assert only_mask(open_data(write_coco(tmp_path / "equal", content(*equal)))) == expected_mask((2, (2, 2, 2, 2)))
 
 
 def test_crowds_are_void_below_everything_else(tmp_path: Path) -> None:
@@ -145,14 +145,16 @@ def test_crowds_are_void_below_everything_else(tmp_path: Path) -> None:
         {"category_id": 3, "segmentation": uncompressed(crowd), "iscrowd": 1},
     ]
 
-    assert only_mask(open_data(write_coco(tmp_path, content(*annotations)))) == drawn((VOID, (0, 0, 8, 3)), (2, (0, 0, 8, 2)))
+    assert only_mask(open_data(write_coco(tmp_path, content(*annotations)))) == expected_mask(
+        (VOID, (0, 0, 8, 3)), (2, (0, 0, 8, 2))
+    )
 
 
 def test_an_image_without_annotations_is_background(tmp_path: Path) -> None:
     data = open_data(write_coco(tmp_path, content()))
 
-    assert only_mask(data) == drawn()
-    assert only_mask(open_data(tmp_path, classes=("cat", "background", "dog"))) == (np.array(drawn()) + 1).tolist()
+    assert only_mask(data) == expected_mask()
+    assert only_mask(open_data(tmp_path, classes=("cat", "background", "dog"))) == (np.array(expected_mask()) + 1).tolist()
 
 
 def test_a_category_of_background_is_class_0(tmp_path: Path) -> None:
@@ -162,10 +164,10 @@ def test_a_category_of_background_is_class_0(tmp_path: Path) -> None:
     data = open_data(write_coco(tmp_path, content(*annotations, categories=categories)))
 
     assert data.classes == ("background", "roof")
-    assert only_mask(data) == drawn((1, (0, 0, 6, 6)), (0, (1, 1, 2, 2)))
+    assert only_mask(data) == expected_mask((1, (0, 0, 6, 6)), (0, (1, 1, 2, 2)))
 
 
-def test_an_unused_category_that_groups_others_is_no_class(tmp_path: Path) -> None:
+def test_an_unused_category_that_groups_others_is_not_a_class(tmp_path: Path) -> None:
     categories = [{"id": 0, "name": "roofs", "supercategory": "none"}, {"id": 1, "name": "roof", "supercategory": "roofs"}]
 
     assert open_data(write_coco(tmp_path, content(categories=categories))).classes == ("background", "roof")
@@ -189,19 +191,19 @@ def test_the_layouts_of_several_tools_are_recognised(tmp_path: Path, path: str, 
     (tmp_path / "classes.json").write_text('["background", "dog", "cat"]')
 
     assert splits(tmp_path) == (split,)
-    for opened in (open_data(tmp_path), open_data(tmp_path / path)):
-        assert [sample.name for sample in opened.samples] == ["deep/er/a"]
-        assert only_mask(opened) == drawn((1, (1, 1, 2, 2)))
+    for data in (open_data(tmp_path), open_data(tmp_path / path)):
+        assert [sample.name for sample in data.samples] == ["deep/er/a"]
+        assert only_mask(data) == expected_mask((1, (1, 1, 2, 2)))
 
 
-def test_other_tasks_annotations_are_no_splits(tmp_path: Path) -> None:
+def test_annotations_of_other_tasks_are_not_splits(tmp_path: Path) -> None:
     write_coco(tmp_path, content(), "annotations/instances_val2017.json", "val2017")
     (tmp_path / "annotations" / "captions_val2017.json").write_text("{}")
 
     assert splits(tmp_path) == ("val2017",)
 
 
-def test_annotations_and_images_can_be_named(tmp_path: Path) -> None:
+def test_paths_of_annotations_and_images_can_be_given(tmp_path: Path) -> None:
     for split in ("train", "val"):
         write_coco(tmp_path, content(file_name=f"{split}.jpg"), f"labels/{split}.json", "photographs")
     source = DataSource.model_validate(
@@ -218,11 +220,11 @@ def test_annotations_and_images_can_be_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file_name", ["images\\a.jpg", "/data/upload/1/a.jpg", "https://host/x/a.jpg", "../../media/a.jpg"])
-def test_paths_of_other_machines_lead_to_the_image(tmp_path: Path, file_name: str) -> None:
+def test_images_are_found_despite_paths_of_another_machine(tmp_path: Path, file_name: str) -> None:
     write_image(tmp_path / "images" / "a.jpg", noise(HEIGHT, WIDTH))
     (tmp_path / "result.json").write_text(json.dumps(content(file_name=file_name)))
 
-    assert only_mask(open_data(tmp_path)) == drawn()
+    assert only_mask(open_data(tmp_path)) == expected_mask()
 
 
 def test_images_that_differ_in_their_suffix_keep_it(tmp_path: Path) -> None:
@@ -231,19 +233,19 @@ def test_images_that_differ_in_their_suffix_keep_it(tmp_path: Path) -> None:
     assert [sample.name for sample in open_data(write_coco(tmp_path, content(images=images))).samples] == ["a.jpg", "a.png"]
 
 
-def test_the_size_may_be_left_to_the_image(tmp_path: Path) -> None:
+def test_the_size_may_be_omitted(tmp_path: Path) -> None:
     annotation = {"category_id": 3, "image_id": 0, "segmentation": box(1, 1, 2, 2)}
     root = write_coco(tmp_path, content(annotation, images=[{"id": 0, "file_name": "a.jpg"}]))
 
-    assert only_mask(open_data(root)) == drawn((1, (1, 1, 2, 2)))
+    assert only_mask(open_data(root)) == expected_mask((1, (1, 1, 2, 2)))
 
 
-def test_annotations_are_of_the_upright_image(tmp_path: Path) -> None:
+def test_annotations_apply_to_the_upright_image(tmp_path: Path) -> None:
     root = write_coco(tmp_path, content({"category_id": 3, "segmentation": box(1, 1, 2, 2)}))
     exif = Image.Exif()
     exif[0x0112] = 6
     write_image(root / "images" / "a.jpg", noise(WIDTH, HEIGHT), exif=exif)
-    assert only_mask(open_data(root)) == drawn((1, (1, 1, 2, 2)))
+    assert only_mask(open_data(root)) == expected_mask((1, (1, 1, 2, 2)))
 
     write_image(root / "images" / "a.jpg", noise(HEIGHT, WIDTH), exif=exif)
     with pytest.raises(DataError, match=r"annotations\.json: has 8×6 pixels for a\.jpg, which has 6×8"):
@@ -253,7 +255,7 @@ def test_annotations_are_of_the_upright_image(tmp_path: Path) -> None:
 def test_points_and_lines_cover_nothing(tmp_path: Path) -> None:
     shape = [[1.0, 1.0, 5.0, 5.0], *box(1, 1, 2, 2)]
 
-    assert only_mask(open_data(write_coco(tmp_path, content({"category_id": 3, "segmentation": shape})))) == drawn(
+    assert only_mask(open_data(write_coco(tmp_path, content({"category_id": 3, "segmentation": shape})))) == expected_mask(
         (1, (1, 1, 2, 2))
     )
 
@@ -272,7 +274,7 @@ def test_points_and_lines_cover_nothing(tmp_path: Path) -> None:
         ({"counts": [48]}, "'size'"),
     ],
 )
-def test_what_cannot_be_drawn_is_counted(tmp_path: Path, segmentation: Any, message: str) -> None:
+def test_invalid_segmentations_are_counted(tmp_path: Path, segmentation: Any, message: str) -> None:
     good, bad = box(1, 1, 2, 2), segmentation
     root = write_coco(tmp_path, content(*({"category_id": 3, "segmentation": shape} for shape in (good, bad, bad))))
 
@@ -295,7 +297,7 @@ def test_what_cannot_be_drawn_is_counted(tmp_path: Path, segmentation: Any, mess
         ({"categories": None}, "is not COCO's JSON, with the lists images, annotations, categories"),
     ],
 )
-def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_an_inconsistent_file_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     write_image(tmp_path / "images" / "a.jpg", noise(HEIGHT, WIDTH))
     file = content({"category_id": 7, "segmentation": box(1, 1, 2, 2)}) | changes
     (tmp_path / "annotations.json").write_text(json.dumps(file))
@@ -304,7 +306,7 @@ def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path, changes: dict
         open_data(tmp_path / "annotations.json")
 
 
-def test_what_is_no_json_is_refused(tmp_path: Path) -> None:
+def test_a_missing_or_invalid_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "annotations.json").write_text("{")
 
     with pytest.raises(DataError, match=r"annotations\.json: is not COCO's JSON"):
@@ -327,10 +329,10 @@ def test_missing_images_are_counted(tmp_path: Path) -> None:
         open_data(DataSource(folder=root, images=Path("elsewhere")))
 
 
-def test_a_category_that_is_no_class_is_refused_if_it_is_used(tmp_path: Path) -> None:
+def test_a_used_category_that_is_not_a_class_is_refused(tmp_path: Path) -> None:
     root = write_coco(tmp_path, content({"category_id": 7, "segmentation": box(1, 1, 2, 2)}))
 
-    assert only_mask(open_data(root, classes=("background", "Cat"))) == drawn((1, (1, 1, 2, 2)))
+    assert only_mask(open_data(root, classes=("background", "Cat"))) == expected_mask((1, (1, 1, 2, 2)))
     with pytest.raises(DataError, match=r"the categories 'cat' \(1 annotations\) are none of the classes background, dog"):
         open_data(root, classes=("background", "dog"))
     with pytest.raises(DataError, match="pixels without annotation are background, which is none of the classes cat, dog"):

@@ -35,7 +35,7 @@ def write_coloured(root: Path, file: str, text: str, pixels: npt.NDArray[np.uint
         ("colors.txt", "_background_: 0 0 0\ncat: 128 0 0\ndog: 0 128 0\n"),
     ],
 )
-def test_a_file_says_what_colours_stand_for(tmp_path: Path, file: str, text: str) -> None:
+def test_a_file_maps_colours_to_classes(tmp_path: Path, file: str, text: str) -> None:
     data = open_data(write_coloured(tmp_path, file, text))
 
     assert data.classes == ("background", "cat", "dog")
@@ -66,7 +66,7 @@ def test_background_comes_first_wherever_the_file_has_it(tmp_path: Path) -> None
     assert only_mask(data) == MASK.tolist()
 
 
-def test_the_order_of_classes_is_that_of_the_caller_or_of_the_names_file(tmp_path: Path) -> None:
+def test_the_caller_or_the_names_file_orders_the_classes(tmp_path: Path) -> None:
     root = write_coloured(tmp_path, "labelmap.txt", LABELMAP)
 
     assert only_mask(open_data(root, classes=("Dog", "Cat", "Background"))) == (2 - MASK).tolist()
@@ -103,26 +103,26 @@ def test_mask_values_replace_colours(tmp_path: Path) -> None:
     assert only_mask(open_data(source)) == [[0, 1, 2]]
 
 
-def test_an_unknown_colour_is_named_with_its_pixels_and_its_place(tmp_path: Path) -> None:
+def test_an_unknown_colour_is_reported_with_its_pixel_count_and_position(tmp_path: Path) -> None:
     pixels = COLOURS[MASK]
     pixels[1, 1:] = (127, 3, 9)
 
     with pytest.raises(DataError) as caught:
         check(open_data(write_coloured(tmp_path, "labelmap.txt", LABELMAP, pixels)), 3, show_progress=False)
 
-    fault = "masks/a.png: colours without a class in labelmap.txt: 127 3 9 in 2 pixels, first at x 1, y 1; add a line"
-    assert fault in str(caught.value)
+    message = "masks/a.png: colours without a class in labelmap.txt: 127 3 9 in 2 pixels, first at x 1, y 1; add a line"
+    assert message in str(caught.value)
     assert "smoothing" not in str(caught.value)
 
 
-def test_a_smoothed_mask_is_called_so(tmp_path: Path) -> None:
+def test_a_smoothed_mask_is_recognised(tmp_path: Path) -> None:
     pixels = np.asarray(Image.fromarray(COLOURS[MASK]).resize((24, 16), Image.Resampling.BICUBIC))
 
     with pytest.raises(DataError, match=r"and \d+ more; such shades come from smoothing \(antialiasing\), resizing or JPEG"):
         only_mask(open_data(write_coloured(tmp_path, "labelmap.txt", LABELMAP, pixels)))
 
 
-def test_a_colour_of_a_name_that_is_no_class_is_refused(tmp_path: Path) -> None:
+def test_a_colour_whose_name_is_not_a_class_is_refused(tmp_path: Path) -> None:
     root = write_coloured(tmp_path, "labelmap.txt", LABELMAP)
 
     with pytest.raises(DataError, match=r"0 128 0 \('dog', which is not a class\) in 2 pixels, first at x 2, y 0"):
@@ -149,7 +149,7 @@ def test_a_line_that_cannot_be_read_is_quoted(tmp_path: Path, file: str, text: s
         read_colour_map(tmp_path)
 
 
-def test_names_that_differ_in_case_alone_keep_apart(tmp_path: Path) -> None:
+def test_names_that_differ_only_in_case_stay_distinct(tmp_path: Path) -> None:
     root = write_coloured(tmp_path, "colors.txt", "background 0 0 0\ncat 128 0 0\nCat 0 128 0\n")
 
     assert only_mask(open_data(root)) == MASK.tolist()
@@ -163,7 +163,7 @@ def test_two_files_of_colours_are_refused(tmp_path: Path) -> None:
         open_data(tmp_path)
 
 
-def test_labels_without_colours_are_no_colour_map(tmp_path: Path) -> None:
+def test_labels_without_colours_are_not_a_colour_map(tmp_path: Path) -> None:
     (tmp_path / "labelmap.txt").write_text("background:::\ncat:::\n")
 
     assert read_colour_map(tmp_path) is None
@@ -174,11 +174,11 @@ colours = st.tuples(*[st.integers(0, 255)] * 3)
 
 @settings(max_examples=25)
 @given(st.lists(colours, min_size=2, max_size=20, unique=True), st.data())
-def test_every_colour_comes_back_as_its_class(
-    tmp_path_factory: pytest.TempPathFactory, palette: list[tuple[int, ...]], draw: st.DataObject
+def test_every_colour_is_read_as_its_class(
+    tmp_path_factory: pytest.TempPathFactory, palette: list[tuple[int, ...]], data: st.DataObject
 ) -> None:
     root = tmp_path_factory.mktemp("colours")
-    mask = np.array(draw.draw(st.lists(st.integers(0, len(palette) - 1), min_size=6, max_size=6))).reshape(2, 3)
+    mask = np.array(data.draw(st.lists(st.integers(0, len(palette) - 1), min_size=6, max_size=6))).reshape(2, 3)
     (root / "colors.txt").write_text("".join(f"class {i} {r} {g} {b}\n" for i, (r, g, b) in enumerate(palette)))
     write_pairs(root, {"a": np.array(palette, np.uint8)[mask]}, names=None)
 

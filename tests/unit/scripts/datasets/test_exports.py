@@ -16,17 +16,17 @@ LABELMAP = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:128,0,0::\n
 VOC = ("JPEGImages", "SegmentationClass")
 
 
-def write_cvat(root: Path, listed: str = "a\nfolder/b c\n") -> Path:
+def write_cvat(root: Path, image_list: str = "a\nfolder/b c\n") -> Path:
     """Write CVAT's export "Segmentation mask 1.1", with images."""
     write_pairs(root, {"a": COLOURS[MASK], "folder/b c": COLOURS[MASK]}, folders=VOC, names=None)
     write_pairs(root, {"a": COLOURS[MASK]}, folders=("JPEGImages", "SegmentationObject"), names=None)
     (root / "labelmap.txt").write_text(LABELMAP)
     (root / "ImageSets" / "Segmentation").mkdir(parents=True, exist_ok=True)
-    (root / "ImageSets" / "Segmentation" / "default.txt").write_text(listed)
+    (root / "ImageSets" / "Segmentation" / "default.txt").write_text(image_list)
     return root
 
 
-def test_cvats_export_is_read_as_it_comes(tmp_path: Path) -> None:
+def test_cvats_export_is_read_unchanged(tmp_path: Path) -> None:
     data = open_data(write_cvat(tmp_path))
 
     assert splits(tmp_path) == ("default",)
@@ -35,7 +35,7 @@ def test_cvats_export_is_read_as_it_comes(tmp_path: Path) -> None:
     assert check(data, 3, show_progress=False).pixels == (4, 4, 4)
 
 
-def test_cvats_export_without_images_is_told_where_they_are(tmp_path: Path) -> None:
+def test_cvats_export_without_images_accepts_a_folder_of_images(tmp_path: Path) -> None:
     root = write_cvat(tmp_path / "export")
     (root / "JPEGImages").rename(tmp_path / "photographs")
 
@@ -45,7 +45,7 @@ def test_cvats_export_without_images_is_told_where_they_are(tmp_path: Path) -> N
     assert check(data, 3, show_progress=False).pixels == (4, 4, 4)
 
 
-def test_images_of_any_suffix_belong_to_their_masks(tmp_path: Path) -> None:
+def test_images_of_any_suffix_are_paired_with_their_masks(tmp_path: Path) -> None:
     root = write_cvat(tmp_path, '"a"\n')
     (root / "JPEGImages" / "a.jpg").unlink()
     write_image(root / "JPEGImages" / "a.PNG", noise(2, 3))
@@ -53,7 +53,7 @@ def test_images_of_any_suffix_belong_to_their_masks(tmp_path: Path) -> None:
     assert only_mask(open_data(root)) == MASK.tolist()
 
 
-def test_images_that_cvat_has_no_mask_for_are_background(tmp_path: Path) -> None:
+def test_images_without_a_mask_from_cvat_are_background(tmp_path: Path) -> None:
     root = write_cvat(tmp_path, "a\nempty\n")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -73,7 +73,7 @@ def test_images_that_cvat_has_no_mask_for_are_background(tmp_path: Path) -> None
         open_data(root, classes=("cat", "dog", "road"))
 
 
-def test_without_any_mask_the_list_is_refused(tmp_path: Path) -> None:
+def test_a_list_without_any_mask_is_refused(tmp_path: Path) -> None:
     root = write_cvat(tmp_path, "one\ntwo\n")
     for name in ("one", "two"):
         write_image(root / "JPEGImages" / f"{name}.jpg", noise(2, 3))
@@ -99,7 +99,7 @@ def test_labelmes_export_is_read_without_lists(tmp_path: Path, folder: str) -> N
     assert data.read(data.samples[0])[1].tolist() == mask.tolist()
 
 
-def test_what_has_no_partner_is_counted_in_one_error(tmp_path: Path) -> None:
+def test_unpaired_images_and_masks_are_counted_in_one_error(tmp_path: Path) -> None:
     masks = {f"{number:02}": MASK for number in range(12)}
     write_pairs(tmp_path, masks, folders=VOC)
     for number in range(10):
@@ -113,7 +113,7 @@ def test_what_has_no_partner_is_counted_in_one_error(tmp_path: Path) -> None:
     assert "1 of 2 masks have no image of the same name: 11" in str(caught.value)
 
 
-def test_many_faults_are_counted_and_the_first_are_listed(tmp_path: Path) -> None:
+def test_many_invalid_pairs_are_counted_and_the_first_are_listed(tmp_path: Path) -> None:
     write_pairs(tmp_path, {f"{number:02}": MASK + 7 for number in range(30)})
 
     with pytest.raises(DataError, match=r"30 of 30 pairs cannot be used") as caught:
@@ -124,7 +124,7 @@ def test_many_faults_are_counted_and_the_first_are_listed(tmp_path: Path) -> Non
     assert "and 10 more" in str(caught.value)
 
 
-def test_plain_folders_may_have_folders_and_other_files(tmp_path: Path) -> None:
+def test_plain_folders_may_contain_folders_and_other_files(tmp_path: Path) -> None:
     write_pairs(tmp_path, {"north/a": MASK, "south/a": MASK})
     (tmp_path / "images" / "Thumbs.db").write_bytes(b"-")
     (tmp_path / "masks" / ".cache").mkdir()
@@ -135,12 +135,12 @@ def test_plain_folders_may_have_folders_and_other_files(tmp_path: Path) -> None:
     assert [sample.name for sample in open_data(tmp_path).samples] == ["south/a"]
 
 
-def test_a_zip_archive_is_to_be_unpacked(tmp_path: Path) -> None:
+def test_a_zip_archive_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"export\.zip: is an archive; unpack it and give the folder"):
         open_data(tmp_path / "export.zip")
 
 
-def test_a_yaml_file_says_what_a_folder_does_not(tmp_path: Path) -> None:
+def test_a_yaml_file_describes_a_folder(tmp_path: Path) -> None:
     write_pairs(tmp_path / "roofs", {"a": np.array([[0, 255]], np.uint8)}, folders=("photographs", "masks"))
     path = tmp_path / "roofs.yaml"
     path.write_text("folder: roofs\nlayout: Plain\nimages: photographs\nmask_values: {255: cat}\n")
@@ -156,7 +156,7 @@ def test_a_yaml_file_says_what_a_folder_does_not(tmp_path: Path) -> None:
         ("layout: cocoa", r"layout 'cocoa': is unknown, did you mean 'coco'\? \(known: voc, cityscapes, plain, coco\)"),
     ],
 )
-def test_a_wrong_key_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_key_or_value_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.yaml").write_text(text)
 
     with pytest.raises((ValueError, DataError), match=message):

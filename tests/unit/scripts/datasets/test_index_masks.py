@@ -24,15 +24,15 @@ def write_tiff(root: Path, pixels: npt.NDArray[Any], **options: Any) -> Path:
     return root
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_png_masks_of_every_depth_are_indices(tmp_path: Path, kind: type[np.integer]) -> None:
-    assert only_mask(open_data(write_pairs(tmp_path, {"a": INDICES.astype(kind)}))) == INDICES.tolist()
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_png_masks_of_every_depth_are_indices(tmp_path: Path, dtype: type[np.integer]) -> None:
+    assert only_mask(open_data(write_pairs(tmp_path, {"a": INDICES.astype(dtype)}))) == INDICES.tolist()
 
 
-@pytest.mark.parametrize("kind", ["u1", "u2", ">u2", "i2", "u4", "i4", ">i4", "u8", "i8", "f4", "f8"])
+@pytest.mark.parametrize("dtype", ["u1", "u2", ">u2", "i2", "u4", "i4", ">i4", "u8", "i8", "f4", "f8"])
 @pytest.mark.parametrize("compression", [None, "deflate"])
-def test_tiff_masks_of_every_depth_are_indices(tmp_path: Path, kind: str, compression: str | None) -> None:
-    write_tiff(tmp_path, INDICES.astype(kind), compression=compression)
+def test_tiff_masks_of_every_depth_are_indices(tmp_path: Path, dtype: str, compression: str | None) -> None:
+    write_tiff(tmp_path, INDICES.astype(dtype), compression=compression)
 
     assert only_mask(open_data(tmp_path)) == INDICES.tolist()
 
@@ -48,7 +48,7 @@ def test_a_geotiff_mask_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bits", [2, 4])
-def test_grey_of_few_bits_is_not_spread(tmp_path: Path, bits: int) -> None:
+def test_grey_of_few_bits_is_not_rescaled(tmp_path: Path, bits: int) -> None:
     # Pillow cannot write such a file, and spreads its values over 0..255 when reading.
     row = bytes([0, 0b00011011, 0b11100100] if bits == 2 else [0, 0x01, 0x23, 0x32, 0x10])
 
@@ -82,7 +82,7 @@ def test_values_beyond_the_classes_are_counted(tmp_path: Path) -> None:
     assert "--mask-values 128=roof,65535=ignore" in str(caught.value)
 
 
-def test_a_value_that_no_byte_holds_is_never_wrapped(tmp_path: Path) -> None:
+def test_a_value_above_255_is_not_wrapped(tmp_path: Path) -> None:
     data = open_data(write_pairs(tmp_path, {"a": np.array([[0, 256, 257]], np.uint16)}))
 
     with pytest.raises(DataError, match=r"holds index 256 \(1 pixel\), 257 \(1 pixel\)"):
@@ -111,7 +111,7 @@ def test_a_tiff_of_bands_is_refused(tmp_path: Path) -> None:
         only_mask(open_data(root))
 
 
-def test_mask_values_say_what_values_stand_for(tmp_path: Path) -> None:
+def test_mask_values_map_values_to_classes(tmp_path: Path) -> None:
     root = write_pairs(tmp_path, {"a": np.array([[0, 9, 128, 255, 1]], np.uint8)})
     source = DataSource.model_validate({"folder": root, "mask_values": {9: "ignore", 128: "Dog", 255: "cat"}})
 
@@ -136,7 +136,7 @@ def test_mask_values_must_name_classes(tmp_path: Path, meaning: int | str) -> No
         open_data(source)
 
 
-def test_what_255_may_mean_is_said_where_a_class_is_absent(tmp_path: Path) -> None:
+def test_the_report_of_an_absent_class_explains_255(tmp_path: Path) -> None:
     mask = np.array([[0, 0, 255, 255, 255]], np.uint8)
     data = open_data(write_pairs(tmp_path, {"a": mask}, names=("background", "roof")))
 

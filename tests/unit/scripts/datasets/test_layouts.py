@@ -50,7 +50,7 @@ def write_cityscapes(root: Path, ending: str, pixels: list[list[int]]) -> Path:
     return root
 
 
-def test_voc_lists_say_which_images(tmp_path: Path) -> None:
+def test_voc_lists_select_images(tmp_path: Path) -> None:
     root = write_voc(tmp_path, train="a\n", val="b\n\n")
 
     assert splits(root) == ("train", "val")
@@ -73,7 +73,7 @@ def test_a_palette_mask_gives_its_indices(tmp_path: Path) -> None:
     assert mask.tolist() == PIXELS
 
 
-def test_a_plain_folder_without_lists_is_opened_whole(tmp_path: Path) -> None:
+def test_a_plain_folder_without_lists_has_every_image(tmp_path: Path) -> None:
     data = open_data(write_plain(tmp_path, "one", "two.of.them"))
 
     assert [sample.name for sample in data.samples] == ["one", "two.of.them"]
@@ -82,20 +82,20 @@ def test_a_plain_folder_without_lists_is_opened_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["two", "two.jpg", " two "])
-def test_a_plain_list_names_images_with_or_without_ending(tmp_path: Path, line: str) -> None:
+def test_a_plain_list_names_images_with_or_without_suffix(tmp_path: Path, line: str) -> None:
     (write_plain(tmp_path, "one", "two") / "val.txt").write_text(f"{line}\n")
 
     assert [sample.name for sample in open_data(tmp_path).samples] == ["two"]
 
 
-def test_a_plain_list_does_not_take_one_image_for_another(tmp_path: Path) -> None:
+def test_a_plain_list_does_not_match_another_image(tmp_path: Path) -> None:
     (write_plain(tmp_path, "frame") / "val.txt").write_text("frame.0001\n")
 
     with pytest.raises(DataError, match=r"images/frame\.0001"):
         open_data(tmp_path)
 
 
-def test_cityscapes_train_ids_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_cityscapes_train_ids_are_kept(tmp_path: Path) -> None:
     data = open_data(write_cityscapes(tmp_path, "labelTrainIds", [[0, 1, 18], [13, 13, VOID]]))
 
     assert data.read(data.samples[0])[1].tolist() == [[0, 1, 18], [13, 13, VOID]]
@@ -110,7 +110,7 @@ def test_cityscapes_label_ids_become_train_ids(tmp_path: Path) -> None:
     assert data.read(data.samples[0])[1].tolist() == [[0, 1, 18], [13, VOID, VOID]]
 
 
-def test_an_unknown_folder_is_told_what_the_layouts_look_like(tmp_path: Path) -> None:
+def test_an_unrecognised_folder_is_refused_with_the_layouts(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"(?s)JPEGImages/ID.jpg.*leftImg8bit/SPLIT.*images/ and masks/"):
         open_data(tmp_path)
 
@@ -119,7 +119,7 @@ def test_an_unknown_folder_is_told_what_the_layouts_look_like(tmp_path: Path) ->
     ("folders", "message"),
     [("JPEGImages SegmentationClass", "names no images"), ("leftImg8bit gtFine", "no folder for")],
 )
-def test_an_empty_data_set_says_what_it_lacks(tmp_path: Path, folders: str, message: str) -> None:
+def test_an_empty_data_set_is_refused(tmp_path: Path, folders: str, message: str) -> None:
     for folder in folders.split():
         (tmp_path / folder).mkdir()
 
@@ -127,7 +127,7 @@ def test_an_empty_data_set_says_what_it_lacks(tmp_path: Path, folders: str, mess
         open_data(tmp_path)
 
 
-def test_several_splits_must_be_chosen_from(tmp_path: Path) -> None:
+def test_one_of_several_splits_must_be_chosen(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has the splits train, val"):
         open_data(write_voc(tmp_path, train="a", val="b"))
 
@@ -137,7 +137,7 @@ def test_an_unknown_split_is_refused_with_the_nearest(tmp_path: Path) -> None:
         open_data(write_voc(tmp_path, val="b"), "vall")
 
 
-def test_all_missing_files_are_named_before_any_is_read(tmp_path: Path) -> None:
+def test_all_missing_files_are_listed_before_any_is_read(tmp_path: Path) -> None:
     root = write_plain(tmp_path, "one", "two", "three")
     (root / "images" / "three.jpg").write_bytes(b"not an image")
     for name in ("one", "two"):
@@ -150,14 +150,14 @@ def test_all_missing_files_are_named_before_any_is_read(tmp_path: Path) -> None:
         open_data(root)
 
 
-def test_images_that_differ_only_in_their_ending_are_refused(tmp_path: Path) -> None:
+def test_images_that_differ_only_in_their_suffix_are_refused(tmp_path: Path) -> None:
     write_photo(write_plain(tmp_path, "one") / "images" / "one.png")
 
     with pytest.raises(DataError, match=r"one\.jpg and one\.png have the same name"):
         open_data(tmp_path)
 
 
-def test_a_subset_keeps_the_order_it_is_given(tmp_path: Path) -> None:
+def test_a_subset_has_the_requested_order(tmp_path: Path) -> None:
     data = open_data(write_plain(tmp_path, "one", "three", "two"))
 
     assert [sample.name for sample in data.subset(["two", data.samples[0]]).samples] == ["two", "one"]
@@ -168,20 +168,20 @@ def test_a_subset_of_unknown_samples_is_refused(tmp_path: Path) -> None:
         open_data(write_plain(tmp_path, "one")).subset(["four"])
 
 
-def test_samples_can_be_left_out_by_name(tmp_path: Path) -> None:
+def test_samples_can_be_excluded_by_name(tmp_path: Path) -> None:
     data = open_data(write_plain(tmp_path, "one", "three", "two"))
 
     assert [sample.name for sample in data.without(["three"]).samples] == ["one", "two"]
 
 
-def test_what_cannot_be_left_out_is_named_with_the_nearest(tmp_path: Path) -> None:
+def test_excluding_unknown_samples_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     data = open_data(write_plain(tmp_path, "one", "three", "two"))
 
     with pytest.raises(DataError, match=r"has no sample 'tree' \(did you mean 'three'\?\), 'nothing'$"):
         data.without(["tree", "one", "nothing"])
 
 
-def test_many_missing_samples_are_counted_rather_than_named(tmp_path: Path) -> None:
+def test_a_long_list_of_unknown_samples_is_truncated_with_a_count(tmp_path: Path) -> None:
     data = open_data(write_plain(tmp_path, "one"))
 
     with pytest.raises(DataError, match=r"'7' and 92 more$"):
@@ -234,7 +234,7 @@ def _turned_image(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         (_smaller_mask, r"bad\.png: has 1×1 pixels for bad\.jpg, which has 3×2"),
         (_index_too_high, r"bad\.png: holds index 3 \(1 pixel\), 200 \(1 pixel\); must be 0 to 2, or 255 for void"),
@@ -245,14 +245,14 @@ def _turned_image(root: Path) -> None:
         (_turned_image, r"bad\.jpg has EXIF orientation 3, its mask .*bad\.png has 1"),
     ],
 )
-def test_a_wrong_pair_is_named_with_its_fault(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
-    spoil(write_plain(tmp_path, "bad", "good"))
+def test_an_invalid_pair_is_reported_with_the_reason(tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
+    damage(write_plain(tmp_path, "bad", "good"))
 
     with pytest.raises(DataError, match=message):
         check(open_data(tmp_path), 3, show_progress=False)
 
 
-def test_every_wrong_pair_is_named_at_once(tmp_path: Path) -> None:
+def test_all_invalid_pairs_are_reported_at_once(tmp_path: Path) -> None:
     root = write_plain(tmp_path, "one", "two", "good")
     for name in ("one", "two"):
         write_mask(root / "masks" / f"{name}.png", [[9, 9, 9], [9, 9, 9]])

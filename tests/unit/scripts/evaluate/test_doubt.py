@@ -24,7 +24,7 @@ def segmentation(seed: int) -> tuple[Segmentation, npt.NDArray[Any]]:
     return Segmentation(None, make_label_map(logits, (30, 40), np.uint8), softmax(logits), LABELS), truth
 
 
-def test_the_likelihood_is_that_of_the_interpolated_probabilities() -> None:
+def test_nll_equals_torchs_for_interpolated_probabilities() -> None:
     parts = [segmentation(seed) for seed in range(2)]
     losses = [
         F.nll_loss(
@@ -42,18 +42,18 @@ def test_the_likelihood_is_that_of_the_interpolated_probabilities() -> None:
     assert total.reliability.pixels.sum() == 2 * 25 * 40
 
 
-def test_full_confidence_in_half_of_the_pixels_is_half_wrong() -> None:
-    certain = np.zeros((3, 1, 1), np.float32)
-    certain[1] = 1
+def test_full_confidence_with_half_of_the_pixels_wrong_has_an_error_of_half() -> None:
+    probabilities = np.zeros((3, 1, 1), np.float32)
+    probabilities[1] = 1
     truth = np.array([[1, 1, 2, 2, VOID]], np.uint8)
 
-    measured = PixelCalibration.measure(Segmentation(None, np.ones((1, 5), np.uint8), certain, LABELS), truth)
+    measured = PixelCalibration.measure(Segmentation(None, np.ones((1, 5), np.uint8), probabilities, LABELS), truth)
 
     assert (measured.reliability.ece, measured.confidence) == (0.5, 1.0)
     assert measured.nll == pytest.approx(-np.log(1e-12) / 2)
 
 
-def test_an_image_of_void_alone_measures_nothing() -> None:
+def test_the_figures_of_an_image_of_void_are_nan() -> None:
     result, truth = segmentation(0)
 
     measured = PixelCalibration.measure(result, np.full_like(truth, VOID))
@@ -61,7 +61,7 @@ def test_an_image_of_void_alone_measures_nothing() -> None:
     assert np.isnan([measured.nll, measured.confidence, measured.reliability.ece]).all()
 
 
-def test_rankings_by_hand() -> None:
+def test_rankings_equal_those_computed_by_hand() -> None:
     errors = [0.1, 0.2, 0.4, 0.8]
 
     # The two worst are above the median; the means of the first one, two, three and four errors are averaged.

@@ -26,14 +26,14 @@ def test_miou_is_the_mean_over_the_classes_that_occur() -> None:
     assert score([(PREDICTED, TRUE)], 4).miou == pytest.approx((7 / 10 + 3 / 5 + 1 / 2) / 3)
 
 
-def test_accuracy_is_the_share_of_each_class_that_is_found() -> None:
+def test_accuracy_is_the_share_of_each_class_that_is_predicted() -> None:
     scores = score([(PREDICTED, TRUE)], 4)
 
     np.testing.assert_allclose(scores.accuracy, [7 / 8, 3 / 4, 1 / 2, np.nan])
     assert scores.mean_accuracy == pytest.approx((7 / 8 + 3 / 4 + 1 / 2) / 3)
 
 
-def test_pixel_accuracy_is_the_share_of_all_pixels_that_are_right() -> None:
+def test_pixel_accuracy_is_the_share_of_correct_pixels() -> None:
     assert score([(PREDICTED, TRUE)], 4).pixel_accuracy == pytest.approx(11 / 14)
 
 
@@ -48,14 +48,14 @@ def test_pixels_and_images_are_counted_by_true_class() -> None:
     assert scores.images.tolist() == [2, 1, 1, 0]
 
 
-def test_a_class_that_is_predicted_but_not_there_has_no_intersection() -> None:
+def test_a_class_that_is_only_predicted_has_no_intersection() -> None:
     scores = score([(maps([[1, 0]]), maps([[0, 0]]))], 2)
 
     np.testing.assert_allclose(scores.iou, [1 / 2, 0])
     np.testing.assert_allclose(scores.accuracy, [1 / 2, np.nan])
 
 
-def test_boundary_iou_compares_the_rims_of_the_masks() -> None:
+def test_boundary_iou_compares_the_boundaries_of_the_masks() -> None:
     # The boundary of a 4×4 image is one pixel wide. That of class 1 is the image's rim of 12 pixels, the predicted one is the
     # rim of the 4×3 pixels on the right: all but two. They share 8. Class 0 has only its 4 predicted pixels.
     true = maps([[1, 1, 1, 1]] * 4)
@@ -68,7 +68,7 @@ def test_boundary_iou_compares_the_rims_of_the_masks() -> None:
     assert scores.mean_boundary_iou == pytest.approx(4 / 14)
 
 
-def test_the_boundary_is_not_measured_unless_it_is_asked_for() -> None:
+def test_the_boundary_is_measured_only_on_request() -> None:
     scores = score([(PREDICTED, TRUE)], 3)
 
     assert scores.boundary_iou is None
@@ -76,13 +76,13 @@ def test_the_boundary_is_not_measured_unless_it_is_asked_for() -> None:
 
 
 def test_counts_are_added_over_images_before_they_are_divided() -> None:
-    one_right = (maps([[1, 1]]), maps([[1, 1]]))
-    one_wrong = (maps([[0, 0, 0, 0]]), maps([[1, 1, 0, 0]]))
+    correct_pair = (maps([[1, 1]]), maps([[1, 1]]))
+    half_wrong_pair = (maps([[0, 0, 0, 0]]), maps([[1, 1, 0, 0]]))
 
-    np.testing.assert_allclose(score([one_right, one_wrong], 2).iou, [2 / 4, 2 / 4])
+    np.testing.assert_allclose(score([correct_pair, half_wrong_pair], 2).iou, [2 / 4, 2 / 4])
 
 
-def test_an_image_that_is_all_void_has_no_figures() -> None:
+def test_the_figures_of_an_image_of_void_are_nan() -> None:
     scores = score([(maps([[0, 1]]), maps([[VOID, VOID]]))], 2, boundary=True)
 
     assert scores.mean_boundary_iou is not None
@@ -91,19 +91,19 @@ def test_an_image_that_is_all_void_has_no_figures() -> None:
 
 @given(
     predicted=arrays(np.uint8, (5, 6), elements=st.integers(0, 2)),
-    other=arrays(np.uint8, (5, 6), elements=st.integers(0, 2)),
+    void_prediction=arrays(np.uint8, (5, 6), elements=st.integers(0, 2)),
     true=arrays(np.uint8, (5, 6), elements=st.sampled_from([0, 1, 2, VOID])),
 )
-def test_what_is_predicted_on_void_counts_for_nothing(
-    predicted: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8], true: npt.NDArray[np.uint8]
+def test_predictions_on_void_are_ignored(
+    predicted: npt.NDArray[np.uint8], void_prediction: npt.NDArray[np.uint8], true: npt.NDArray[np.uint8]
 ) -> None:
-    elsewhere = np.where(true == VOID, other, predicted)
+    changed_on_void = np.where(true == VOID, void_prediction, predicted)
 
-    assert figures(compare(predicted, true, 3, boundary=True)) == figures(compare(elsewhere, true, 3, boundary=True))
+    assert figures(compare(predicted, true, 3, boundary=True)) == figures(compare(changed_on_void, true, 3, boundary=True))
 
 
 @given(true=arrays(np.uint8, (5, 6), elements=st.sampled_from([0, 1, 2, VOID])))
-def test_the_truth_itself_scores_one_or_nothing(true: npt.NDArray[np.uint8]) -> None:
+def test_the_truth_itself_scores_one_or_nan(true: npt.NDArray[np.uint8]) -> None:
     scores = compare(np.where(true == VOID, 0, true), true, 3, boundary=True)
 
     assert scores.boundary_iou is not None
@@ -112,8 +112,8 @@ def test_the_truth_itself_scores_one_or_nothing(true: npt.NDArray[np.uint8]) -> 
 
 
 def test_background_alone_has_no_means() -> None:
-    only = compare(maps([[0, 0, 1]]), maps([[0, 0, 0]]), 2, boundary=True)
-    total = Scores.zero(2, boundary=True, background=0) + only
+    scores = compare(maps([[0, 0, 1]]), maps([[0, 0, 0]]), 2, boundary=True)
+    total = Scores.zero(2, boundary=True, background=0) + scores
 
     assert total.only_background
     assert total.unlabelled == (1,)
@@ -129,7 +129,7 @@ def test_maps_of_different_sizes_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("predicted", "true", "name"), [(2, 0, "predicted"), (0, 2, "true")])
-def test_an_index_that_is_no_class_is_refused(predicted: int, true: int, name: str) -> None:
+def test_an_index_out_of_range_is_refused(predicted: int, true: int, name: str) -> None:
     with pytest.raises(ValueError, match=f"the {name} label map holds index 2; there are 2 classes"):
         compare(maps([[predicted]]), maps([[true]]), 2)
 

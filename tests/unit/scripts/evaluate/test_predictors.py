@@ -44,19 +44,19 @@ def with_settings(archive: Path, folder: Path, **handler: object) -> Path:
     return reconfigured(archive, folder, lambda settings: settings["handler"].update(handler))
 
 
-def test_a_checkpoint_labels_the_find_images_order(checkpoint: Path, photo: Path) -> None:
-    other = photo.with_name("other.png")
-    other.write_bytes(encode(noise(20, 30)))
+def test_label_maps_keep_the_order_of_the_images(checkpoint: Path, photo: Path) -> None:
+    second_photo = photo.with_name("other.png")
+    second_photo.write_bytes(encode(noise(20, 30)))
     predictor = load(checkpoint, AS_SERVED, engine="torch")
 
-    first, second = label_maps(predictor, [photo, other])
+    first, second = label_maps(predictor, [photo, second_photo])
 
     assert (first.shape, second.shape) == ((41, 57), (20, 30))
     expected = predictor.pipeline.segment(decode_image(photo.read_bytes(), Limits())).label_map
     np.testing.assert_array_equal(first, expected)
 
 
-def test_a_large_jpeg_is_decoded_as_a_server_would(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_large_jpeg_is_decoded_as_on_the_server(checkpoint: Path, tmp_path: Path) -> None:
     photo = tmp_path / "large.jpg"
     photo.write_bytes(encode(noise(330, 410), "JPEG"))
     predictor = load(checkpoint, AS_SERVED, engine="torch")
@@ -69,7 +69,7 @@ def test_a_large_jpeg_is_decoded_as_a_server_would(checkpoint: Path, tmp_path: P
     np.testing.assert_array_equal(label_map, np.asarray(Image.open(io.BytesIO(served.body))))
 
 
-def test_an_archive_predicts_what_its_checkpoint_does(small_archive: Path, checkpoint: Path, photo: Path) -> None:
+def test_an_archive_predicts_like_its_checkpoint(small_archive: Path, checkpoint: Path, photo: Path) -> None:
     archive = load(small_archive, AS_SERVED)
 
     (packaged,), (unpackaged,) = label_maps(archive, [photo]), label_maps(load(checkpoint, AS_SERVED), [photo])
@@ -85,14 +85,14 @@ def test_an_archive_has_its_own_settings(small_archive: Path, tmp_path: Path, ph
         next(label_maps(archive, [photo]))
 
 
-def test_an_unusable_setting_of_an_archive_is_refused(small_archive: Path, tmp_path: Path) -> None:
+def test_an_invalid_setting_of_an_archive_is_refused(small_archive: Path, tmp_path: Path) -> None:
     archive = with_settings(small_archive, tmp_path, threads=-1)
 
     with pytest.raises(ConfigurationError, match=r"pets\.mar, model-config\.yaml.*'handler\.threads'.*-1"):
         load(archive, AS_SERVED)
 
 
-def test_a_broken_photograph_is_named(checkpoint: Path, photo: Path) -> None:
+def test_a_broken_photograph_is_reported(checkpoint: Path, photo: Path) -> None:
     photo.write_bytes(b"nothing")
 
     with pytest.raises(PredictionError, match=r"photo\.jpg: the 7 bytes sent are not an image"):
@@ -104,12 +104,12 @@ def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "a.pth", AS_SERVED)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(PredictionError, match=r"a\.mar: no such file"):
         load(tmp_path / "a.mar", AS_SERVED)
 
 
-def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.mar"
     path.write_bytes(b"nothing")
 
@@ -117,7 +117,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
         load(path, AS_SERVED)
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(b"nothing")
 
@@ -126,21 +126,19 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "output_stride"),
+    ("options", "output_stride"),
     [(InferenceOptions(scales=(0.75, 1.25), flip=True), None), (InferenceOptions(scales=(0.75,)), None), (AS_SERVED, 8)],
 )
-def test_what_is_asked_for_is_what_the_pipeline_does(
-    tmp_path: Path, asked: InferenceOptions, output_stride: Literal[8] | None
-) -> None:
+def test_options_are_those_of_the_pipeline(tmp_path: Path, options: InferenceOptions, output_stride: Literal[8] | None) -> None:
     cat = next(path for path in write_samples(tmp_path) if path.stem == "chelsea")
 
     # With torch, which needs no conversion.
-    (label_map,) = label_maps(load(DEFAULT_CHECKPOINT, asked, output_stride=output_stride, engine="torch"), [cat])
+    (label_map,) = label_maps(load(DEFAULT_CHECKPOINT, options, output_stride=output_stride, engine="torch"), [cat])
 
     settings = HandlerSettings(engine="torch", output_stride=output_stride)
     pipeline = Pipeline.load(DEFAULT_CHECKPOINT, settings, ModelIdentity("a", ""))
     photo = decode_image(cat.read_bytes(), Limits())
-    np.testing.assert_array_equal(label_map, pipeline.segment(photo, asked).label_map)
+    np.testing.assert_array_equal(label_map, pipeline.segment(photo, options).label_map)
     (as_served,) = label_maps(load(DEFAULT_CHECKPOINT, AS_SERVED, engine="torch"), [cat])
     assert (label_map != as_served).any()
 
@@ -157,7 +155,7 @@ def test_options_of_a_checkpoint_default_to_the_handlers(checkpoint: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("asked", "output_stride", "words"),
+    ("options", "output_stride", "expected"),
     [
         (AS_SERVED, None, "single scale"),
         (InferenceOptions(scales=(0.75, 1), flip=True), None, "scales 0.75, 1, mirrored too"),
@@ -165,10 +163,10 @@ def test_options_of_a_checkpoint_default_to_the_handlers(checkpoint: Path) -> No
         (AS_SERVED, 8, "single scale, output stride 8"),
     ],
 )
-def test_conditions_are_told_in_words(
-    checkpoint: Path, asked: InferenceOptions, output_stride: Literal[8] | None, words: str
+def test_conditions_describe_the_options_and_the_engine(
+    checkpoint: Path, options: InferenceOptions, output_stride: Literal[8] | None, expected: str
 ) -> None:
-    assert load(checkpoint, asked, output_stride=output_stride, engine="torch").conditions == f"{words}, torch in float32"
+    assert load(checkpoint, options, output_stride=output_stride, engine="torch").conditions == f"{expected}, torch in float32"
 
 
 def test_conditions_include_the_settings_of_an_archive(small_archive: Path, tmp_path: Path) -> None:
@@ -181,7 +179,7 @@ def test_the_engine_of_an_archive_can_be_replaced(small_archive: Path) -> None:
     assert load(small_archive, AS_SERVED, engine="torch", precision="float32").conditions == "single scale, torch in float32"
 
 
-def test_a_server_that_is_not_there_is_named() -> None:
+def test_an_unreachable_server_is_reported() -> None:
     url = f"http://127.0.0.1:{Ports.free().inference}/predictions/deeplabv3"
 
     with pytest.raises(ServerUnreachable, match=f"{url}: no answer"):

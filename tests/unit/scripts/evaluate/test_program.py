@@ -91,39 +91,39 @@ def test_figures_are_recorded_once_per_data_set(data: Path, checkpoint: Path) ->
 
 
 def test_the_json_file_holds_every_figure(report: Path) -> None:
-    written = json.loads((report / "scores.json").read_text())
-    assert np.array(written["confusion"]).sum(1).tolist() == [600, 1200, 600]
-    assert [each["name"] for each in written["classes"]] == list(CLASSES)
-    assert {each["name"] for each in written["images"]} == set(NAMES)
-    assert (written["layout"], written["conditions"]) == ("plain", "single scale, torch in float32")
-    assert 0 <= written["boundary_iou"] <= 1
-    assert 0 <= written["ece"] <= 1
-    assert written["nll"] > 0
-    assert sum(bin_["pixels"] for bin_ in written["reliability"]) == 2400
-    assert set(written["rankings"]) == {"review", "mean confidence", "mIoU itself"}
-    assert all(0 <= image["review"] <= 1 for image in written["images"])
+    scores = json.loads((report / "scores.json").read_text())
+    assert np.array(scores["confusion"]).sum(1).tolist() == [600, 1200, 600]
+    assert [entry["name"] for entry in scores["classes"]] == list(CLASSES)
+    assert {entry["name"] for entry in scores["images"]} == set(NAMES)
+    assert (scores["layout"], scores["conditions"]) == ("plain", "single scale, torch in float32")
+    assert 0 <= scores["boundary_iou"] <= 1
+    assert 0 <= scores["ece"] <= 1
+    assert scores["nll"] > 0
+    assert sum(bin_["pixels"] for bin_ in scores["reliability"]) == 2400
+    assert set(scores["rankings"]) == {"review", "mean confidence", "mIoU itself"}
+    assert all(0 <= image["review"] <= 1 for image in scores["images"])
 
 
-def test_what_was_asked_for_is_in_the_json_file(tmp_path: Path, data: Path, checkpoint: Path) -> None:
-    asked = ["--scales", "1.25,0.75", "--flip", "--tiles", "2", "--output-stride", "8", "--precision", "float32"]
+def test_the_json_file_records_the_options(tmp_path: Path, data: Path, checkpoint: Path) -> None:
+    options = ["--scales", "1.25,0.75", "--flip", "--tiles", "2", "--output-stride", "8", "--precision", "float32"]
 
-    assert main([str(checkpoint), "--data", str(data), "--out", str(tmp_path / "out"), *asked]) == 0
+    assert main([str(checkpoint), "--data", str(data), "--out", str(tmp_path / "out"), *options]) == 0
 
-    written = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert written["conditions"] == "scales 0.75, 1.25, mirrored too, 2×2 tiles, output stride 8, openvino in float32"
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["conditions"] == "scales 0.75, 1.25, mirrored too, 2×2 tiles, output stride 8, openvino in float32"
 
 
-def test_bands_and_range_of_a_tiff_are_those_of_requests(tmp_path: Path, data: Path, checkpoint: Path) -> None:
+def test_bands_and_range_apply_to_tiffs(tmp_path: Path, data: Path, checkpoint: Path) -> None:
     for name in NAMES:
         (data / "images" / f"{name}.jpg").unlink()
         bands = np.dstack([noise(30, 40), noise(30, 40)]).astype(np.uint16) * 9
         tifffile.imwrite(data / "images" / f"{name}.tif", bands, photometric="minisblack", planarconfig="contig")
-    asked = ["--bands", "6,5,4", "--range", "0,2295", "--engine", "torch"]
+    options = ["--bands", "6,5,4", "--range", "0,2295", "--engine", "torch"]
 
-    assert main([str(checkpoint), "--data", str(data), "--out", str(tmp_path / "out"), *asked]) == 0
+    assert main([str(checkpoint), "--data", str(data), "--out", str(tmp_path / "out"), *options]) == 0
 
-    written = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert written["conditions"] == "single scale, bands 6,5,4, range 0.0,2295.0, torch in float32"
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["conditions"] == "single scale, bands 6,5,4, range 0.0,2295.0, torch in float32"
 
 
 def test_the_page_shows_the_worst_images_first(report: Path) -> None:
@@ -147,19 +147,19 @@ def format_of(path: Path) -> str | None:
         return picture.format
 
 
-def test_names_are_drawn_as_they_are_and_not_as_formulas(tmp_path: Path) -> None:
+def test_class_names_are_not_drawn_as_formulas(tmp_path: Path) -> None:
     names = (r"$\nothing$", "人 🌳")
-    labels = np.eye(2, dtype=np.uint8)
+    label_map = np.eye(2, dtype=np.uint8)
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        draw_confusion(tmp_path / "confusion.png", compare(labels, labels, len(names)), names)
+        draw_confusion(tmp_path / "confusion.png", compare(label_map, label_map, len(names)), names)
 
     with Image.open(tmp_path / "confusion.png") as picture:
         assert min(picture.size) > 300
 
 
-def test_no_more_images_are_shown_than_asked_for(tmp_path: Path, data: Path, checkpoint: Path) -> None:
+def test_the_page_shows_at_most_the_requested_number_of_images(tmp_path: Path, data: Path, checkpoint: Path) -> None:
     assert main([str(checkpoint), *TORCH, "--data", str(data), "--out", str(tmp_path / "out"), "--worst", "1"]) == 0
 
     assert (tmp_path / "out" / "worst.html").read_text().count("<section>") == 1
@@ -175,7 +175,9 @@ def test_pictures_of_an_earlier_run_are_removed(tmp_path: Path, data: Path, chec
     assert {path.name for path in note.parent.iterdir()} == {"001-photo.jpg", "001-truth.jpg", "001-prediction.jpg", note.name}
 
 
-def test_wrong_pairs_are_named_before_the_model_runs(data: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_pairs_are_reported_before_the_model_runs(
+    data: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Image.new("L", (40, 30), 3).save(data / "masks" / "calm.png")
 
     assert main([str(checkpoint), "--data", str(data)]) == 1
@@ -192,14 +194,14 @@ def test_classes_labelled_nowhere_are_listed(
     assert main([str(checkpoint), *TORCH, "--data", str(data), "--out", str(tmp_path / "out")]) == 0
 
     printed = capsys.readouterr().out
-    written = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert written["labelled_nowhere"] == ["dog"]
-    predicted = np.array(written["confusion"]).sum(0)[2] > 0
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["labelled_nowhere"] == ["dog"]
+    predicted = np.array(scores["confusion"]).sum(0)[2] > 0
     assert ("labelled nowhere but predicted, so they count as 0 in mIoU: dog" in printed) == predicted
     assert ("neither labelled nor predicted, so they do not count: dog" in printed) != predicted
 
 
-def test_background_alone_is_no_success(
+def test_only_background_labels_are_a_failure(
     tmp_path: Path, data: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in NAMES:
@@ -207,18 +209,18 @@ def test_background_alone_is_no_success(
 
     assert main([str(checkpoint), *TORCH, "--data", str(data), "--out", str(tmp_path / "out"), "--record", "ours"]) == 1
 
-    told = capsys.readouterr()
-    means = [line.split()[-1] for line in told.out.splitlines() if line.startswith(("mIoU", "boundary IoU", "mean", "pixel"))]
+    output = capsys.readouterr()
+    means = [line.split()[-1] for line in output.out.splitlines() if line.startswith(("mIoU", "boundary IoU", "mean", "pixel"))]
     assert means == ["–"] * 4
-    assert "only background is labelled, so there are no means" in told.out
-    assert "data: no mask holds cat (1), dog (2); the masks hold 0 (background) in 1,200 pixels, 255 (ignored) in" in told.err
-    assert "--mask-values 255=CLASS" in told.err
-    written = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert written["miou"] is written["pixel_accuracy"] is None
+    assert "only background is labelled, so there are no means" in output.out
+    assert "data: no mask holds cat (1), dog (2); the masks hold 0 (background) in 1,200 pixels, 255 (ignored) in" in output.err
+    assert "--mask-values 255=CLASS" in output.err
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["miou"] is scores["pixel_accuracy"] is None
     assert read_metadata(checkpoint).evaluations == ()
 
 
-def test_mask_values_can_be_given(data: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mask_values_map_values_to_classes(data: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in NAMES:
         Image.fromarray(np.repeat(np.array([[0, 255]], np.uint8), 30, 0).repeat(20, 1)).save(data / "masks" / f"{name}.png")
 
@@ -265,7 +267,7 @@ def test_coco_with_categories_in_another_order_is_scored(
         ),
     ],
 )
-def test_arguments_that_make_no_sense_together_are_refused(
+def test_invalid_or_conflicting_arguments_are_refused(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*arguments, "--data", str(ROOT)]) == 2
@@ -277,7 +279,7 @@ def labels(*names: str) -> Labels:
     return Labels(names, voc_palette(len(names)))
 
 
-def named(data: Path, *names: str) -> SegmentationData:
+def with_classes(data: Path, *names: str) -> SegmentationData:
     (data / "classes.txt").write_text("\n".join(names))
     return open_data(data)
 
@@ -293,11 +295,11 @@ def test_another_number_of_classes_is_refused(data: Path) -> None:
 
 def test_classes_in_another_order_are_refused(data: Path) -> None:
     with pytest.raises(DataError, match="in another order: 1 is 'dog' here, 'cat' in the model"):
-        require_same_classes(labels(*CLASSES), named(data, "background", "dog", "cat"))
+        require_same_classes(labels(*CLASSES), with_classes(data, "background", "dog", "cat"))
 
 
-def test_another_spelling_of_a_class_is_told(data: Path) -> None:
-    told = require_same_classes(labels(*CLASSES), named(data, "background", "cat", "hound"))
+def test_another_spelling_of_a_class_is_reported(data: Path) -> None:
+    note = require_same_classes(labels(*CLASSES), with_classes(data, "background", "cat", "hound"))
 
-    assert told is not None
-    assert "2 is 'hound' here, 'dog' in the model" in told
+    assert note is not None
+    assert "2 is 'hound' here, 'dog' in the model" in note

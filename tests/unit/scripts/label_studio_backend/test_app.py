@@ -3,7 +3,7 @@
 import base64
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -38,15 +38,15 @@ def region(kind: str, label: str, score: float) -> dict[str, Any]:
     return {**names, **size, "value": value, "score": score}
 
 
-def reply(asked: Asked) -> Reply:
+def reply(form: Asked) -> Reply:
     """Answer as the segmentation server would; the image says which class it shows."""
-    if asked.options["format"] == "cvat":
+    if form.options["format"] == "cvat":
         answer: dict[str, Any] = {"model": "deeplabv3", "version": "1.0", "labels": LABELS, "shapes": []}
-    elif asked.image == b"broken":
+    elif form.image == b"broken":
         return REFUSED
     else:
-        kind = {"labelstudio": "brushlabels", "labelstudio_polygons": "polygonlabels"}[asked.options["format"]]
-        regions = [region(kind, asked.image.decode(), 0.9), region(kind, "sheep", 0.5)]
+        kind = {"labelstudio": "brushlabels", "labelstudio_polygons": "polygonlabels"}[form.options["format"]]
+        regions = [region(kind, form.image.decode(), 0.9), region(kind, "sheep", 0.5)]
         answer = {"model_version": VERSION, "score": 0.8, "result": regions}
     return Reply(body=json.dumps(answer).encode(), content_type="application/json")
 
@@ -90,8 +90,8 @@ def address(segmentation: LocalServer) -> Iterator[str]:
 
 
 def config(*labels: str, tag: str = "BrushLabels") -> str:
-    inside = "".join(f'<Label value="{label}"/>' for label in labels)
-    return f'<View><Image name="img" value="$photo"/><{tag} name="mask" toName="img">{inside}</{tag}></View>'
+    label_tags = "".join(f'<Label value="{label}"/>' for label in labels)
+    return f'<View><Image name="img" value="$photo"/><{tag} name="mask" toName="img">{label_tags}</{tag}></View>'
 
 
 def task(number: int, image: bytes) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def test_a_healthy_backend_is_up(address: str) -> None:
         assert (response.status_code, response.json()["status"]) == (200, "UP")
 
 
-def test_setup_tells_the_version_of_the_model(address: str) -> None:
+def test_setup_returns_the_version_of_the_model(address: str) -> None:
     call = {"project": "1.1700000000", "schema": config("Cat"), "hostname": "http://localhost:8080", "access_token": "x"}
 
     assert requests.post(f"{address}/setup", json=call, timeout=30).json() == {"model_version": VERSION}
@@ -126,7 +126,7 @@ def test_setup_refuses_a_project_without_a_class_of_the_model(address: str) -> N
 
 
 @pytest.mark.parametrize(("tag", "kind"), [("BrushLabels", "brushlabels"), ("PolygonLabels", "polygonlabels")])
-def test_a_prediction_has_the_projects_names_and_labels_alone(
+def test_a_prediction_has_only_the_projects_names_and_labels(
     address: str, segmentation: LocalServer, tag: str, kind: str
 ) -> None:
     answer = predict(address, [task(7, b"cat")], config("Cat", tag=tag)).json()
@@ -137,10 +137,10 @@ def test_a_prediction_has_the_projects_names_and_labels_alone(
     assert [(item["from_name"], item["to_name"], item["type"], item["value"][kind]) for item in prediction["result"]] == [
         ("mask", "img", kind, ["Cat"])
     ]
-    assert {asked.options["scales"] for asked in segmentation.asked} == {"0.5"}
+    assert {form.options["scales"] for form in segmentation.asked} == {"0.5"}
 
 
-def test_the_regions_of_a_task_with_two_images_have_names_and_ids_of_their_own(address: str) -> None:
+def test_regions_of_two_images_have_distinct_names_and_ids(address: str) -> None:
     tags = "".join(f'<Image name="{name}" value="${name}"/>' for name in "ab")
     label_config = f'<View>{tags}<BrushLabels name="mask" toName="a,b"><Label value="cat"/></BrushLabels></View>'
     uri = task(1, b"cat")["data"]["photo"]
@@ -151,7 +151,7 @@ def test_the_regions_of_a_task_with_two_images_have_names_and_ids_of_their_own(a
 
 
 @pytest.mark.parametrize(
-    "bad",
+    "failing_task",
     [
         task(2, b"broken"),
         {"id": 2, "data": {"photo": "https://example.invalid/a.jpg"}},
@@ -162,16 +162,16 @@ def test_the_regions_of_a_task_with_two_images_have_names_and_ids_of_their_own(a
     ],
 )
 def test_a_task_that_fails_does_not_lose_the_others(
-    address: str, bad: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    address: str, failing_task: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results = predict(address, [task(1, b"cat"), bad, task(3, b"dog")]).json()["results"]
+    results = predict(address, [task(1, b"cat"), failing_task, task(3, b"dog")]).json()["results"]
 
     assert [[item["value"]["brushlabels"] for item in result["result"]] for result in results] == [[["Cat"]], [], [["dog"]]]
     assert {result["model_version"] for result in results} == {VERSION}
-    assert f"warning: task {bad.get('id')}: " in capsys.readouterr().err
+    assert f"warning: task {failing_task.get('id')}: " in capsys.readouterr().err
 
 
-def test_when_every_task_fails_label_studio_gets_an_error_and_no_empty_predictions(address: str) -> None:
+def test_a_call_whose_tasks_all_fail_gets_an_error(address: str) -> None:
     response = predict(address, [task(1, b"broken"), {"id": 2, "data": {}}])
 
     assert response.status_code == 422
@@ -181,7 +181,7 @@ def test_when_every_task_fails_label_studio_gets_an_error_and_no_empty_predictio
     )
 
 
-def test_a_server_that_is_gone_is_named_by_every_route() -> None:
+def test_every_route_reports_an_unreachable_server() -> None:
     url = f"http://127.0.0.1:{Ports.free().inference}/predictions/deeplabv3"
     with backend(url) as address:
         answers = [
@@ -207,30 +207,30 @@ def test_a_server_that_is_gone_is_named_by_every_route() -> None:
         (b'{"tasks":[{}],"label_config":"<View"}', "the labelling configuration is not XML"),
     ],
 )
-def test_a_call_that_is_not_label_studios_is_refused(address: str, call: bytes, message: str) -> None:
+def test_a_malformed_call_is_refused(address: str, call: bytes, message: str) -> None:
     response = requests.post(f"{address}/predict", data=call, timeout=30)
 
     assert response.status_code == 400
     assert response.json()["error"].startswith(message)
 
 
-def test_another_model_is_noticed_by_its_predictions(address: str, segmentation: LocalServer) -> None:
+def test_predictions_and_setup_follow_a_change_of_the_model(address: str, segmentation: LocalServer) -> None:
     def setup() -> str:
         version: str = requests.post(f"{address}/setup", json={"schema": config("cat")}, timeout=30).json()["model_version"]
         return version
 
     assert setup() == VERSION
-    segmentation.reply = lambda asked: replace(reply(asked), body=reply(asked).body.replace(b'1.0"', b'1.1"'))
+    segmentation.reply = lambda form: replace(reply(form), body=reply(form).body.replace(b'1.0"', b'1.1"'))
     (prediction,) = predict(address, [task(1, b"cat")]).json()["results"]
 
     assert prediction["model_version"] == setup() == "deeplabv3 1.1"
 
 
-def test_no_tasks_have_no_predictions(address: str) -> None:
+def test_a_call_without_tasks_gets_no_predictions(address: str) -> None:
     assert predict(address, []).json()["results"] == []
 
 
-def test_with_a_user_calls_need_the_password(segmentation: LocalServer) -> None:
+def test_calls_need_the_password_if_a_user_is_configured(segmentation: LocalServer) -> None:
     with backend(segmentation.url, user="studio", password="sesame") as address:  # noqa: S106
         statuses = [
             requests.get(f"{address}/health", auth=auth, timeout=30).status_code
@@ -238,9 +238,6 @@ def test_with_a_user_calls_need_the_password(segmentation: LocalServer) -> None:
         ]
 
     assert statuses == [401, 401, 401, 200]
-
-
-Run = Callable[..., int]
 
 
 @pytest.mark.parametrize(
@@ -253,13 +250,13 @@ Run = Callable[..., int]
         (["--allow-hosts", "a"], "unknown option --allow-hosts, did you mean '--allow-host'?"),
     ],
 )
-def test_wrong_options_are_named(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options_are_reported(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
 
     assert message in capsys.readouterr().err
 
 
-def test_a_server_that_is_not_there_is_named_at_the_start(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_server_is_reported_at_the_start(capsys: pytest.CaptureFixture[str]) -> None:
     url = f"http://127.0.0.1:{Ports.free().inference}/predictions/deeplabv3"
 
     assert main(["--url", url]) == 1
@@ -268,7 +265,7 @@ def test_a_server_that_is_not_there_is_named_at_the_start(capsys: pytest.Capture
     assert line.startswith(f"error: {url}: no answer (")
 
 
-def test_an_address_in_use_is_named(segmentation: LocalServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_address_in_use_is_reported(segmentation: LocalServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--url", segmentation.url, "--port", str(segmentation.server_port)]) == 1
 
     assert f"error: cannot listen at 127.0.0.1:{segmentation.server_port}: Address already in use" in capsys.readouterr().err

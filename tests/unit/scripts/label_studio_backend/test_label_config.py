@@ -19,7 +19,7 @@ def test_a_control_has_the_names_of_the_projects_tags() -> None:
     assert (control.from_name, control.to_name, control.tag, control.data_key) == ("mask", "img", "BrushLabels", "photo")
 
 
-def test_each_image_gets_the_first_tag_that_can_be_filled() -> None:
+def test_each_image_gets_the_first_usable_tag() -> None:
     images = '<Image name="left" value="$a"/><Image name="right" value="$b"/>'
     tags = """
         <RectangleLabels name="box" toName="left"><Label value="cat"/></RectangleLabels>
@@ -47,7 +47,7 @@ def test_each_image_gets_the_first_tag_that_can_be_filled() -> None:
         ("horse", None),
     ],
 )
-def test_a_class_becomes_the_label_that_predicts_it_or_has_its_name(class_name: str, label: str | None) -> None:
+def test_a_class_is_mapped_to_the_label_that_predicts_it_or_has_its_name(class_name: str, label: str | None) -> None:
     labels = """
         <Label value="cat" predicted_values="tiger"/>
         <Label value="Feline" predicted_values="cat, lynx"/>
@@ -70,7 +70,7 @@ def test_a_class_becomes_the_label_that_predicts_it_or_has_its_name(class_name: 
         '<BrushLabels toName="img"><Label value="cat"/></BrushLabels>',
     ],
 )
-def test_a_project_without_a_tag_to_fill_is_refused_with_one_that_would_do(tags: str) -> None:
+def test_a_project_without_a_usable_tag_is_refused_with_an_example(tags: str) -> None:
     with pytest.raises(LabelConfigError, match=r"no <BrushLabels> or <PolygonLabels> with labels for an <Image>, as in <View>"):
         read_controls(config(tags))
 
@@ -87,6 +87,6 @@ def test_a_project_without_a_tag_to_fill_is_refused_with_one_that_would_do(tags:
         "\ud800",
     ],
 )
-def test_what_is_not_plain_xml_is_refused(text: str) -> None:
+def test_text_that_is_not_plain_xml_is_refused(text: str) -> None:
     with pytest.raises(LabelConfigError, match="is not XML"):
         read_controls(text)

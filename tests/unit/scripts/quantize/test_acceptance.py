@@ -17,7 +17,7 @@ def with_wrong_pixels(count: int) -> AccuracyLoss:
     return AccuracyLoss(1, 1 - count / 100, compare(TRUTH, TRUTH, 2), compare(after, TRUTH, 2))
 
 
-def test_points_of_miou_count_where_there_are_true_labels() -> None:
+def test_with_true_labels_the_loss_of_miou_decides() -> None:
     loss = with_wrong_pixels(2)  # IoU of 50/52 and 48/50: 3.92 points.
 
     Acceptance(max_drop=4, least_agreement=1).check(loss)
@@ -25,7 +25,7 @@ def test_points_of_miou_count_where_there_are_true_labels() -> None:
         Acceptance(max_drop=3.9).check(loss)
 
 
-def test_without_them_equal_labels_count() -> None:
+def test_without_true_labels_the_share_of_equal_labels_decides() -> None:
     loss = replace(with_wrong_pixels(2), before=None, after=None)
 
     Acceptance(max_drop=0, least_agreement=0.98).check(loss)

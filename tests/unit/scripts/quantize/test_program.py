@@ -34,7 +34,7 @@ from tests.unit.handler.servers.test_torchserve import ask, context_for
 pytestmark = pytest.mark.slow
 
 
-def test_it_is_served_in_int8_and_labels_nearly_alike(quantized: Quantized) -> None:
+def test_a_quantized_checkpoint_is_served_in_int8_with_nearly_equal_labels(quantized: Quantized) -> None:
     before, after = pipeline(quantized.source, "float32"), pipeline(quantized.path)
 
     assert (before.engine.precision, after.engine.precision) == ("float32", "int8")
@@ -43,11 +43,11 @@ def test_it_is_served_in_int8_and_labels_nearly_alike(quantized: Quantized) -> N
 
 
 @pytest.mark.parametrize(("height", "width"), [(20, 96), (96, 33), (96, 96)])
-def test_it_takes_any_size(quantized: Quantized, height: int, width: int) -> None:
+def test_a_quantized_checkpoint_takes_any_size(quantized: Quantized, height: int, width: int) -> None:
     assert pipeline(quantized.path).segment(noise(height, width)).label_map.shape == (height, width)
 
 
-def test_its_own_weights_can_still_be_served(quantized: Quantized) -> None:
+def test_the_float_weights_can_still_be_served(quantized: Quantized) -> None:
     before, after = pipeline(quantized.source, "float32"), pipeline(quantized.path, "float32")
 
     assert after.engine.precision == "float32"
@@ -59,7 +59,7 @@ FINER = HandlerSettings(engine="openvino", output_stride=8)
 
 
 @pytest.mark.exhaustive
-def test_at_another_output_stride_its_own_weights_are_served(quantized: Quantized) -> None:
+def test_at_another_output_stride_the_float_weights_are_served(quantized: Quantized) -> None:
     served = Pipeline.load(quantized.path, FINER, ModelIdentity("pets", "1.0"))
 
     assert served.engine.precision in {"float32", "bfloat16"}
@@ -70,7 +70,7 @@ def test_at_another_output_stride_int8_is_refused(quantized: Quantized) -> None:
         Pipeline.load(quantized.path, FINER.model_copy(update={"precision": "int8"}), ModelIdentity("pets", "1.0"))
 
 
-def test_the_service_describes_it(quantized: Quantized, tmp_path: Path) -> None:
+def test_the_service_describes_the_quantization(quantized: Quantized, tmp_path: Path) -> None:
     shutil.copyfile(quantized.path, tmp_path / "model.safetensors")
     context, service = context_for(tmp_path), SegmentationService()
     service.initialize(context)
@@ -83,14 +83,14 @@ def test_the_service_describes_it(quantized: Quantized, tmp_path: Path) -> None:
     assert answer["quantization"] == record.model_dump(mode="json")
 
 
-def test_its_own_weights_are_those_of_the_source_bit_for_bit(quantized: Quantized) -> None:
+def test_the_float_weights_equal_the_sources_bit_for_bit(quantized: Quantized) -> None:
     before, after = (load_checkpoint(path).network.state_dict() for path in (quantized.source, quantized.path))
 
     assert before.keys() == after.keys()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
-def test_it_can_be_explained(quantized: Quantized) -> None:
+def test_a_quantized_checkpoint_is_explained_like_its_source(quantized: Quantized) -> None:
     picture = quantized.pictures()[0]
 
     after = pipeline(quantized.path)
@@ -100,7 +100,7 @@ def test_it_can_be_explained(quantized: Quantized) -> None:
     assert np.array_equal(after.explanation(picture, 1).heat, expected.heat)
 
 
-def test_it_says_how_it_was_made_and_what_it_cost(quantized: Quantized) -> None:
+def test_the_metadata_record_the_method_and_its_cost(quantized: Quantized) -> None:
     record = read_metadata(quantized.path).quantization
 
     assert record is not None
@@ -114,7 +114,7 @@ def test_it_says_how_it_was_made_and_what_it_cost(quantized: Quantized) -> None:
     assert 0.85 < record.equal_labels < 1
 
 
-def test_figures_that_are_older_say_so() -> None:
+def test_earlier_evaluations_are_marked_as_before_quantization() -> None:
     source = Evaluation(dataset="a", miou=0.5, conditions="single scale")
 
     (older,) = with_quantization(metadata(evaluations=(source,)), quantization()).evaluations
@@ -122,7 +122,7 @@ def test_figures_that_are_older_say_so() -> None:
     assert older == source.model_copy(update={"conditions": "single scale, before quantization"})
 
 
-def test_other_metadata_leaves_the_graph(quantized: Quantized, tmp_path: Path) -> None:
+def test_replacing_metadata_keeps_the_graph(quantized: Quantized, tmp_path: Path) -> None:
     path = tmp_path / "b.safetensors"
     shutil.copyfile(quantized.path, path)
 
@@ -131,12 +131,12 @@ def test_other_metadata_leaves_the_graph(quantized: Quantized, tmp_path: Path) -
     assert read_quantized_graph(path) == read_quantized_graph(quantized.path)
 
 
-def test_the_same_inputs_give_the_same_graph_with_labels_or_without(
+def test_the_same_inputs_give_the_same_graph_with_or_without_labels(
     quantized: Quantized, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "b.safetensors"
 
-    code = main([*_usual(quantized), "--out", str(out), "--least-agreement", "0.85"])
+    code = main([*_arguments(quantized), "--out", str(out), "--least-agreement", "0.85"])
 
     printed = capsys.readouterr().out
     assert code == 0
@@ -152,12 +152,12 @@ def test_the_same_inputs_give_the_same_graph_with_labels_or_without(
         (False, r"not written: [\d.]+% .* 100\.00% \(--least-agreement\)"),
     ],
 )
-def test_a_network_that_lost_too_much_is_not_written(
+def test_a_network_that_loses_too_much_accuracy_is_not_written(
     quantized: Quantized, tmp_path: Path, capsys: pytest.CaptureFixture[str], labelled: bool, message: str
 ) -> None:
-    asked = ["--data", str(quantized.labelled), "--max-drop", "0"] if labelled else ["--least-agreement", "1"]
+    limit = ["--data", str(quantized.labelled), "--max-drop", "0"] if labelled else ["--least-agreement", "1"]
 
-    code = main([*_usual(quantized), "--out", str(tmp_path / "b.safetensors"), *asked])
+    code = main([*_arguments(quantized), "--out", str(tmp_path / "b.safetensors"), *limit])
 
     assert code == 1
     assert re.search(message, capsys.readouterr().err)
@@ -176,7 +176,7 @@ def test_a_network_that_lost_too_much_is_not_written(
         ({"--data": "empty"}, r"empty: has none of the known layouts"),
     ],
 )
-def test_wrong_inputs_are_named(
+def test_invalid_inputs_are_reported(
     quantized: Quantized, tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, str], message: str
 ) -> None:
     write_checkpoint(tmp_path / "plain.safetensors")
@@ -188,13 +188,13 @@ def test_wrong_inputs_are_named(
     paths = {name: str(tmp_path / value) for name, value in values.items()}
     source = paths.pop("checkpoint")
 
-    assert main([source, *(word for pair in paths.items() for word in pair)]) == 1
+    assert main([source, *(argument for pair in paths.items() for argument in pair)]) == 1
 
     assert re.search(message, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("options", "message"),
     [
         (["--photographs", "0"], "'0' must be a whole number"),
         (["--mask-values", "255=cat"], "--mask-values {255: 'cat'}: applies only to labelled data; give --data"),
@@ -206,49 +206,49 @@ def test_wrong_inputs_are_named(
         (["--calibration", "nowhere"], "'nowhere': no such folder"),
     ],
 )
-def test_words_that_cannot_be_meant_are_refused(
-    quantized: Quantized, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+def test_invalid_or_conflicting_options_are_refused(
+    quantized: Quantized, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
-    assert main([*_usual(quantized), *words]) == 2
+    assert main([*_arguments(quantized), *options]) == 2
 
     assert message in capsys.readouterr().err
 
 
-def test_without_nncf_it_says_how_to_get_it(
+def test_a_missing_nncf_is_reported_with_its_extra(
     quantized: Quantized, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
 
-    assert main(_usual(quantized)) == 1
+    assert main(_arguments(quantized)) == 1
 
     assert "pip install '.[quantize]'" in capsys.readouterr().err
 
 
-def test_masks_of_a_data_set_are_no_photographs(quantized: Quantized) -> None:
-    chosen = Calibration.choose(quantized.labelled, 10)
+def test_masks_of_a_data_set_are_not_photographs(quantized: Quantized) -> None:
+    calibration = Calibration.choose(quantized.labelled, 10)
 
-    assert [path.parent.name for path in chosen.used] == ["images", "images"]
+    assert [path.parent.name for path in calibration.used] == ["images", "images"]
 
 
-def test_photographs_that_are_not_calibrated_on_are_left_to_compare_on(tmp_path: Path) -> None:
+def test_photographs_left_over_by_calibration_are_for_comparison(tmp_path: Path) -> None:
     for index in range(5):
         Image.fromarray(noise(4, 4)).save(tmp_path / f"{index}.png")
 
-    chosen = Calibration.choose(tmp_path, 2)
+    calibration = Calibration.choose(tmp_path, 2)
 
-    assert [path.stem for path in chosen.used] == ["0", "2"]
-    assert [path.stem for path in chosen.left] == ["1", "3", "4"]
+    assert [path.stem for path in calibration.used] == ["0", "2"]
+    assert [path.stem for path in calibration.left] == ["1", "3", "4"]
 
 
 @given(st.integers(1, 200), st.integers(1, 200))
-def test_items_are_taken_at_even_distances(count: int, most: int) -> None:
-    taken = pick_evenly(range(count), most)
+def test_items_are_picked_at_even_distances(count: int, limit: int) -> None:
+    picked = pick_evenly(range(count), limit)
 
-    assert len(taken) == min(count, most)
-    distances = {second - first for first, second in pairwise(taken)}
+    assert len(picked) == min(count, limit)
+    distances = {second - first for first, second in pairwise(picked)}
     assert len(distances) <= 2
     assert max(distances, default=0) - min(distances, default=0) <= 1
 
 
-def _usual(quantized: Quantized) -> list[str]:
+def _arguments(quantized: Quantized) -> list[str]:
     return [str(quantized.source), "--calibration", str(quantized.photographs)]

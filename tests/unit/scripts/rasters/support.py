@@ -25,19 +25,19 @@ SMALL_BLOCKS = patch("scripts.rasters.plan._BLOCK_PIXELS", 6_000)
 UTM = {"crs": "EPSG:32633", "transform": from_origin(500_000, 5_000_000, 0.5, 0.5)}
 
 
-class InThisProcess:
-    """Segments blocks one after the other, and fails after `most` of them."""
+class InProcessExecutor:
+    """Segments blocks one after the other, and is interrupted after `max_blocks` of them."""
 
-    def __init__(self, most: int | None = None) -> None:
+    def __init__(self, max_blocks: int | None = None) -> None:
         self.done = 0
-        self._most = most
+        self._max_blocks = max_blocks
 
     def run(
         self, prepare: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task]
     ) -> Generator[Done[Task, Result] | Lost[Task], None, None]:
         work = prepare()
         for task in tasks:
-            if self.done == self._most:
+            if self.done == self._max_blocks:
                 raise KeyboardInterrupt
             yield Done(task, work(task))
             self.done += 1
@@ -54,17 +54,17 @@ def prepare(pipeline: Pipeline | None = None) -> Callable[[], Callable[[BlockTas
     return lambda: BlockWorker(pipeline or build_pipeline(MirrorEngine()))
 
 
-def segment(job: RasterJob, executor: InThisProcess | None = None, pipeline: Pipeline | None = None) -> RasterReport:
+def segment(job: RasterJob, executor: InProcessExecutor | None = None, pipeline: Pipeline | None = None) -> RasterReport:
     """Segment a raster by its colours: 0 background where red wins, 1 cat for green, 2 dog for blue."""
     pipeline = pipeline or build_pipeline(MirrorEngine())
-    return segment_raster(job, card(pipeline), prepare(pipeline), executor or InThisProcess(), visible=False)
+    return segment_raster(job, card(pipeline), prepare(pipeline), executor or InProcessExecutor(), visible=False)
 
 
 def write_raster(path: Path, bands: npt.NDArray[Any], **profile: Any) -> str:
-    """Write bands n×h×w as a GeoTIFF, in UTM unless `profile` says otherwise; return its path."""
+    """Write bands n×h×w as a GeoTIFF, in UTM unless `profile` overrides it; return its path."""
     count, height, width = bands.shape
-    what = {"count": count, "height": height, "width": width, "dtype": bands.dtype.name, **UTM, **profile}
-    with rasterio.open(path, "w", driver="GTiff", **what) as file:
+    creation_options = {"count": count, "height": height, "width": width, "dtype": bands.dtype.name, **UTM, **profile}
+    with rasterio.open(path, "w", driver="GTiff", **creation_options) as file:
         file.write(bands)
     return str(path)
 

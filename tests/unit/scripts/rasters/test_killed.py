@@ -15,14 +15,14 @@ from scripts.rasters import mosaics, parts, run, vectors
 from scripts.rasters.plan import Cutting
 from scripts.rasters.run import RasterJob
 from tests.support import ROOT
-from tests.unit.scripts.rasters.support import SMALL_BLOCKS, InThisProcess, colours, segment, write_raster
+from tests.unit.scripts.rasters.support import SMALL_BLOCKS, InProcessExecutor, colours, segment, write_raster
 
 pytestmark = pytest.mark.slow
 
 pytest.importorskip("pyogrio", reason="the extra 'rasters' is not installed")
 
 _FORMATS = ("labels", "confidence", "gpkg")
-#: When a process is killed: the function whose call ends it, the call's number, and the number of blocks that are kept.
+#: When a process is killed: the function whose call ends it, the call's number, and the number of blocks kept.
 MOMENTS: dict[str, tuple[object, str, int, int]] = {
     "between blocks": (parts.Parts, "add", 3, 2),
     "writing labels": (mosaics.Mosaic, "write", 4, 9),
@@ -36,7 +36,7 @@ def job(folder: Path, name: str) -> RasterJob:
     return RasterJob(str(folder / "in.tif"), folder / name, _FORMATS, cutting=Cutting(64, 16))
 
 
-def dying(original: Callable[..., Any], number: int) -> Callable[..., Any]:
+def kill_at_call(original: Callable[..., Any], number: int) -> Callable[..., Any]:
     """Return `original`, wrapped to kill its process at its call of this number."""
     calls = 0
 
@@ -50,7 +50,7 @@ def dying(original: Callable[..., Any], number: int) -> Callable[..., Any]:
     return call
 
 
-def begin_and_be_killed(folder: Path) -> None:
+def run_killed_jobs(folder: Path) -> None:
     """Start the raster once for each moment, in separate processes that are killed at that moment.
 
     They are forked from a process that has computed nothing yet, which saves their imports.
@@ -58,8 +58,8 @@ def begin_and_be_killed(folder: Path) -> None:
     for name, (owner, function, number, _) in MOMENTS.items():
         process = os.fork()
         if not process:
-            killed = patch.object(owner, function, dying(getattr(owner, function), number))
-            with SMALL_BLOCKS, patch.object(vectors, "_AT_ONCE", 20), killed:
+            patched = patch.object(owner, function, kill_at_call(getattr(owner, function), number))
+            with SMALL_BLOCKS, patch.object(vectors, "_AT_ONCE", 20), patched:
                 segment(job(folder, name))
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL, name
@@ -67,29 +67,27 @@ def begin_and_be_killed(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the undisturbed outputs, `whole`, and those of killed runs."""
+    """Return a folder with the outputs of an undisturbed run, `undisturbed`, and of killed runs."""
     folder = tmp_path_factory.mktemp("killed")
     write_raster(folder / "in.tif", colours(350, 370, patch=30))
     with SMALL_BLOCKS:
-        segment(job(folder, "whole"))
-    program = (
-        "import sys, pathlib, tests.unit.scripts.rasters.test_killed as t; t.begin_and_be_killed(pathlib.Path(sys.argv[1]))"
-    )
+        segment(job(folder, "undisturbed"))
+    program = "import sys, pathlib, tests.unit.scripts.rasters.test_killed as t; t.run_killed_jobs(pathlib.Path(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", program, str(folder)], cwd=ROOT, check=True)
     return folder
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_run_that_continues_one_that_was_killed_leaves_the_same_bytes(folder: Path, moment: str) -> None:
+def test_resuming_a_killed_run_writes_the_same_bytes(folder: Path, moment: str) -> None:
     with SMALL_BLOCKS:
-        report = segment(job(folder, moment), InThisProcess())
+        report = segment(job(folder, moment), InProcessExecutor())
 
     assert report.kept == MOMENTS[moment][3]
     for suffix in (".labels.tif", ".labels.tif.aux.xml", ".confidence.tif", ".gpkg"):
-        assert (folder / f"{moment}{suffix}").read_bytes() == (folder / f"whole{suffix}").read_bytes()
-    left = {path.name.removeprefix(moment) for path in folder.iterdir() if path.name.startswith(f"{moment}.")}
-    assert left == {".labels.tif", ".labels.tif.aux.xml", ".confidence.tif", ".gpkg", ".json"}
+        assert (folder / f"{moment}{suffix}").read_bytes() == (folder / f"undisturbed{suffix}").read_bytes()
+    remaining_suffixes = {path.name.removeprefix(moment) for path in folder.iterdir() if path.name.startswith(f"{moment}.")}
+    assert remaining_suffixes == {".labels.tif", ".labels.tif.aux.xml", ".confidence.tif", ".gpkg", ".json"}
 
 
 if __name__ == "__main__":
-    begin_and_be_killed(Path(sys.argv[1]))
+    run_killed_jobs(Path(sys.argv[1]))

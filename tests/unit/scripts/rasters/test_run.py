@@ -21,7 +21,7 @@ from scripts.rasters.gdal import allowing_no_place
 from scripts.rasters.plan import Cutting
 from scripts.rasters.reading import RasterOptions
 from scripts.rasters.run import RasterJob
-from tests.unit.scripts.rasters.support import SMALL_BLOCKS, UTM, VOID, InThisProcess, colours, read, segment, write_raster
+from tests.unit.scripts.rasters.support import SMALL_BLOCKS, UTM, VOID, InProcessExecutor, colours, read, segment, write_raster
 
 
 @pytest.mark.slow
@@ -48,9 +48,9 @@ def test_windows_give_the_labels_of_the_whole_raster(
     overlap = min(overlap, window // 3)
     with SMALL_BLOCKS:
         segment(RasterJob(source, folder / "cut", options=options, cutting=Cutting(window, overlap)))
-    segment(RasterJob(source, folder / "whole", options=options, cutting=Cutting(1024, 16)))
+    segment(RasterJob(source, folder / "uncut", options=options, cutting=Cutting(1024, 16)))
     labels = read(folder / "cut.labels.tif")
-    assert np.array_equal(labels, read(folder / "whole.labels.tif"))
+    assert np.array_equal(labels, read(folder / "uncut.labels.tif"))
     if resolution is None:
         assert np.array_equal(labels, bands.argmax(axis=0))
 
@@ -68,7 +68,7 @@ def test_windows_give_the_labels_of_the_whole_raster(
     ids=["utm", "no crs", "rotated", "feet", "degrees", "south up"],
 )
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-def test_labels_lie_over_the_raster_exactly(tmp_path: Path, profile: dict[str, Any]) -> None:
+def test_labels_are_aligned_with_the_raster(tmp_path: Path, profile: dict[str, Any]) -> None:
     source = write_raster(tmp_path / "in.tif", bands := colours(90, 110), **profile)
     segment(RasterJob(source, tmp_path / "out", ("labels", "confidence")))
     with rasterio.open(source) as raster:
@@ -80,7 +80,7 @@ def test_labels_lie_over_the_raster_exactly(tmp_path: Path, profile: dict[str, A
     assert np.array_equal(read(tmp_path / "out.labels.tif"), bands.argmax(axis=0))
 
 
-def test_a_raster_without_a_place_gives_its_outputs_without_a_warning(tmp_path: Path) -> None:
+def test_a_raster_without_georeference_is_segmented_without_a_warning(tmp_path: Path) -> None:
     pyogrio = pytest.importorskip("pyogrio", reason="the extra 'rasters' is not installed")
     with allowing_no_place():
         source = write_raster(tmp_path / "in.tif", colours(80, 100), crs=None, transform=Affine.identity())
@@ -110,19 +110,19 @@ def test_transparent_pixels_are_void(tmp_path: Path) -> None:
     assert np.array_equal(labels[:50], bands[:3, :50].argmax(axis=0))
 
 
-def test_deep_single_and_chosen_bands(tmp_path: Path) -> None:
+def test_16_bit_single_and_selected_bands(tmp_path: Path) -> None:
     bands = colours(80, 100)
-    deep = write_raster(tmp_path / "deep.tif", bands.astype(np.uint16) * 40)
+    uint16_raster = write_raster(tmp_path / "deep.tif", bands.astype(np.uint16) * 40)
     options = RasterOptions(ReadingOptions(bands=(3, 2, 1), range=(0, 255 * 40)))
-    segment(RasterJob(deep, tmp_path / "deep", options=options))
+    segment(RasterJob(uint16_raster, tmp_path / "deep", options=options))
     assert np.array_equal(read(tmp_path / "deep.labels.tif"), bands[::-1].argmax(axis=0))
     segment(RasterJob(write_raster(tmp_path / "one.tif", bands[:1]), tmp_path / "one"))
     assert not read(tmp_path / "one.labels.tif").any()
     with pytest.raises(RasterError, match=r"no band 4; the raster has 3"):
-        segment(RasterJob(deep, tmp_path / "x", options=RasterOptions(ReadingOptions(bands=(4,)))))
+        segment(RasterJob(uint16_raster, tmp_path / "x", options=RasterOptions(ReadingOptions(bands=(4,)))))
 
 
-def test_other_files_that_gdal_reads(tmp_path: Path) -> None:
+def test_cogs_and_vrts_are_read(tmp_path: Path) -> None:
     source = write_raster(tmp_path / "in.tif", bands := colours(80, 100))
     for driver, name in (("COG", "cog.tif"), ("VRT", "mosaic.vrt")):
         copy(source, tmp_path / name, driver=driver)
@@ -141,29 +141,29 @@ def test_classes_have_names_and_colours(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_continues_with_the_same_bytes(tmp_path: Path) -> None:
+def test_an_interrupted_run_is_resumed_with_the_same_bytes(tmp_path: Path) -> None:
     source = write_raster(tmp_path / "in.tif", colours(350, 370))
     formats, cutting = ("labels", "confidence"), Cutting(64, 16)
     with SMALL_BLOCKS:
-        whole = segment(RasterJob(source, tmp_path / "whole", formats, cutting=cutting))
+        undisturbed = segment(RasterJob(source, tmp_path / "undisturbed", formats, cutting=cutting))
         job = RasterJob(source, tmp_path / "out", formats, cutting=cutting)
         with pytest.raises(KeyboardInterrupt):
-            segment(job, InThisProcess(most=2))
-        continued = segment(job)
-        again = segment(job, InThisProcess(most=0))
-    assert (continued.kept, continued.computed) == (2, whole.computed - 2)
-    assert again.done_before
+            segment(job, InProcessExecutor(max_blocks=2))
+        resumed = segment(job)
+        repeated = segment(job, InProcessExecutor(max_blocks=0))
+    assert (resumed.kept, resumed.computed) == (2, undisturbed.computed - 2)
+    assert repeated.done_before
     for output in formats:
-        assert (tmp_path / f"out.{output}.tif").read_bytes() == (tmp_path / f"whole.{output}.tif").read_bytes()
+        assert (tmp_path / f"out.{output}.tif").read_bytes() == (tmp_path / f"undisturbed.{output}.tif").read_bytes()
     assert not (tmp_path / "out.parts").exists()
 
 
-def test_outputs_in_the_folder_of_the_rasters_are_no_rasters(tmp_path: Path) -> None:
+def test_outputs_next_to_the_rasters_are_not_inputs(tmp_path: Path) -> None:
     job = RasterJob(write_raster(tmp_path / "town.tif", colours(350, 370)), tmp_path / "town", cutting=Cutting(64, 16))
     (tmp_path / "mine.labels.tif").touch()  # No run has left anything else there.
     (tmp_path / ".hidden.tif").touch()
     with SMALL_BLOCKS, pytest.raises(KeyboardInterrupt):
-        segment(job, InThisProcess(most=1))
+        segment(job, InProcessExecutor(max_blocks=1))
     (tmp_path / "town.labels.tif.draft.tif").touch()  # As left by a kill.
     (tmp_path / "town.confidence.tif").touch()
     rasters = [("mine.labels.tif", "mine.labels"), ("town.tif", "town")]
@@ -202,7 +202,7 @@ def test_polygons_tile_the_raster_across_blocks(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-def test_geojson_needs_a_place_on_earth(tmp_path: Path) -> None:
+def test_geojson_requires_a_coordinate_system_and_no_pole(tmp_path: Path) -> None:
     pyogrio = pytest.importorskip("pyogrio", reason="the extra 'rasters' is not installed")
     import shapely
 
@@ -222,7 +222,7 @@ def test_geojson_needs_a_place_on_earth(tmp_path: Path) -> None:
     assert bounds[:, 2].max() > 179
 
 
-def test_resolution_out_of_reach_is_refused(tmp_path: Path) -> None:
+def test_a_resolution_out_of_range_is_refused(tmp_path: Path) -> None:
     source = write_raster(tmp_path / "in.tif", colours(80, 100))
     with pytest.raises(RasterError, match=r"resolution 50: the raster's pixels measure 0.5; must be from 0.0625 to 4"):
         segment(RasterJob(source, tmp_path / "out", options=RasterOptions(resolution=50)))

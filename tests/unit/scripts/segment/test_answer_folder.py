@@ -17,7 +17,7 @@ def save(root: Path, conditions: Conditions = CONDITIONS) -> Path:
     return task.answer
 
 
-def test_an_answer_is_written_alone(tmp_path: Path) -> None:
+def test_saving_an_answer_leaves_no_other_file(tmp_path: Path) -> None:
     answer = save(tmp_path / "out")
 
     assert answer.read_bytes() == b"answer"
@@ -29,7 +29,7 @@ def test_an_answer_is_written_alone(tmp_path: Path) -> None:
     [CONDITIONS, Conditions.from_request("https://elsewhere.example/predictions/deeplabv3", "png", {"scales": "0.75,1"})],
     ids=["the same", "another host"],
 )
-def test_a_run_goes_on_under_the_same_conditions(tmp_path: Path, conditions: Conditions) -> None:
+def test_a_run_continues_under_the_same_conditions(tmp_path: Path, conditions: Conditions) -> None:
     save(tmp_path)
 
     AnswerFolder(tmp_path, conditions).check_conditions()
@@ -44,7 +44,7 @@ def test_a_run_goes_on_under_the_same_conditions(tmp_path: Path, conditions: Con
     ],
     ids=["another format", "other options", "another model"],
 )
-def test_answers_of_other_conditions_are_not_mixed_in(tmp_path: Path, conditions: Conditions) -> None:
+def test_a_folder_with_answers_of_other_conditions_is_refused(tmp_path: Path, conditions: Conditions) -> None:
     save(tmp_path)
 
     with pytest.raises(SegmentingError, match=r"holds answers to another request.*give another --out") as caught:
@@ -54,24 +54,24 @@ def test_answers_of_other_conditions_are_not_mixed_in(tmp_path: Path, conditions
 
 
 def test_the_order_of_options_makes_no_difference(tmp_path: Path) -> None:
-    one, other = ({"flip": "true", "scales": "1"}, {"scales": "1", "flip": "true"})
-    save(tmp_path, Conditions.from_request(URL, "png", one))
+    options, reordered = ({"flip": "true", "scales": "1"}, {"scales": "1", "flip": "true"})
+    save(tmp_path, Conditions.from_request(URL, "png", options))
 
-    AnswerFolder(tmp_path, Conditions.from_request(URL, "png", other)).check_conditions()
+    AnswerFolder(tmp_path, Conditions.from_request(URL, "png", reordered)).check_conditions()
 
 
 def test_a_new_folder_has_no_conditions(tmp_path: Path) -> None:
     AnswerFolder(tmp_path / "new", CONDITIONS).check_conditions()
 
 
-def test_a_spoiled_record_is_named(tmp_path: Path) -> None:
+def test_an_invalid_record_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".segment.json").write_text("{}")
 
     with pytest.raises(SegmentingError, match=r"\.segment\.json: cannot be read"):
         AnswerFolder(tmp_path, CONDITIONS).check_conditions()
 
 
-def test_an_answer_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_an_answer_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "deep").touch()
 
     with pytest.raises(SegmentingError, match=r"deep/a\.png: cannot be written: "):

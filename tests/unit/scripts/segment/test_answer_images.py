@@ -16,43 +16,43 @@ LABEL_MAP = np.array([[0, 1, 1], [2, 2, 1]], np.uint8)
 COLOURS = np.array(LABELS.palette, np.uint8)[LABEL_MAP]
 
 
-def shown(format_name: str, options: AnswerOptions | None = None) -> RGBImage:
-    """Return what is shown of the segmentation, answered in the format."""
+def rendered(format_name: str, options: AnswerOptions | None = None) -> RGBImage:
+    """Return the picture that is shown of an answer in this format."""
     image = np.zeros((2, 3, 3), np.uint8)
     probabilities = np.full((3, 2, 3), 1 / 3, np.float32)
     result = Segmentation(image, LABEL_MAP, probabilities, LABELS)
     answer = FORMATS[format_name].encode(result, ModelIdentity("m", "1"), options or AnswerOptions(format=format_name))
-    read = image_reader(format_name)
-    assert read is not None
-    picture = read(answer.body)
+    read_image = image_reader(format_name)
+    assert read_image is not None
+    picture = read_image(answer.body)
     assert picture.mode == "RGB"
     return np.asarray(picture)
 
 
 @pytest.mark.parametrize("format_name", ["png", "index", "json", "npz"])
 def test_classes_are_shown_in_their_colours(format_name: str) -> None:
-    np.testing.assert_array_equal(shown(format_name), COLOURS)
+    np.testing.assert_array_equal(rendered(format_name), COLOURS)
 
 
 def test_masks_that_are_pngs_are_shown_too() -> None:
-    np.testing.assert_array_equal(shown("json", AnswerOptions(masks="png")), COLOURS)
+    np.testing.assert_array_equal(rendered("json", AnswerOptions(masks="png")), COLOURS)
 
 
 @pytest.mark.parametrize("masks", ["none", "polygons"])
 def test_json_without_masks_of_pixels_is_not_shown(masks: str) -> None:
     with pytest.raises(ValueError, match="its masks are neither run lengths nor PNGs"):
-        shown("json", AnswerOptions.model_validate({"masks": masks}))
+        rendered("json", AnswerOptions.model_validate({"masks": masks}))
 
 
 @pytest.mark.parametrize("format_name", ["overlay", "confidence"])
-def test_pictures_are_shown_as_they_are(format_name: str) -> None:
-    assert shown(format_name).shape == (2, 3, 3)
+def test_pictures_are_shown_unchanged(format_name: str) -> None:
+    assert rendered(format_name).shape == (2, 3, 3)
 
 
 def test_indices_of_16_bits_are_shown() -> None:
-    read = image_reader("index")
-    assert read is not None
+    read_image = image_reader("index")
+    assert read_image is not None
 
-    picture = read(encode(Image.fromarray(np.array([[1, 257]], np.uint16))))
+    picture = read_image(encode(Image.fromarray(np.array([[1, 257]], np.uint16))))
 
     assert np.asarray(picture).tolist() == [[[128, 0, 0], [128, 0, 0]]]

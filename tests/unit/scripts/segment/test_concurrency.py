@@ -10,43 +10,43 @@ from scripts.segment.concurrency import in_flight
 
 
 @given(st.lists(st.integers()), st.integers(1, 5))
-def test_every_item_comes_back_once(items: list[int], jobs: int) -> None:
+def test_every_item_has_one_result(items: list[int], jobs: int) -> None:
     assert sorted(in_flight(lambda item: item, items, jobs)) == sorted(items)
 
 
-def test_items_are_done_at_once() -> None:
-    meeting = Barrier(3)
+def test_items_are_processed_concurrently() -> None:
+    barrier = Barrier(3)
 
-    assert len(list(in_flight(lambda _: meeting.wait(30), range(3), 3))) == 3
+    assert len(list(in_flight(lambda _: barrier.wait(30), range(3), 3))) == 3
 
 
-def test_items_are_taken_as_they_are_needed() -> None:
-    taken: list[int] = []
+def test_items_are_consumed_as_they_are_needed() -> None:
+    consumed: list[int] = []
 
     def items() -> Iterator[int]:
         for number in range(1000):
-            taken.append(number)
+            consumed.append(number)
             yield number
 
     results = in_flight(lambda item: item, items(), 3)
     next(results)
     results.close()
 
-    assert len(taken) <= 4
+    assert len(consumed) <= 4
 
 
-def test_an_error_is_raised_where_results_are_taken() -> None:
+def test_an_error_is_raised_to_the_consumer() -> None:
     with pytest.raises(ZeroDivisionError):
         list(in_flight(lambda item: 1 / item, [0], 2))
 
 
-def test_whoever_stops_waits_for_nothing() -> None:
-    held, started = Event(), Event()
+def test_closing_the_results_does_not_wait_for_running_items() -> None:
+    release, started = Event(), Event()
 
     def work(item: int) -> int:
         if item:
             started.set()
-            held.wait(30)
+            release.wait(30)
         return item
 
     results = in_flight(work, [0, 1], 2)
@@ -54,8 +54,8 @@ def test_whoever_stops_waits_for_nothing() -> None:
     started.wait(30)
     results.close()
 
-    assert not held.is_set()
-    held.set()
+    assert not release.is_set()
+    release.set()
 
 
 def test_threads_end_with_the_work() -> None:

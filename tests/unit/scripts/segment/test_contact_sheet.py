@@ -23,10 +23,10 @@ def task(folder: Path, name: str = "a.png", size: tuple[int, int] = (60, 40)) ->
 
 
 def sheet(folder: Path, *tasks: Task) -> Image.Image:
-    read = image_reader("png")
-    assert read is not None
+    read_image = image_reader("png")
+    assert read_image is not None
     path = folder / "sheet.jpg"
-    draw_sheet(tasks, read, path, "png")
+    draw_sheet(tasks, read_image, path, "png")
     with Image.open(path) as picture:
         picture.load()
         assert picture.format == "JPEG"
@@ -54,26 +54,26 @@ def test_large_photographs_shrink_and_keep_their_shape(tmp_path: Path) -> None:
 
 
 def test_photographs_are_upright(tmp_path: Path) -> None:
-    turned = task(tmp_path, size=(40, 60))
+    rotated = task(tmp_path, size=(40, 60))
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned.photograph.path.write_bytes(encode(Image.new("RGB", (60, 40), RED), "JPEG", exif=exif))
+    rotated.photograph.path.write_bytes(encode(Image.new("RGB", (60, 40), RED), "JPEG", exif=exif))
 
-    assert extent(sheet(tmp_path, turned), RED)[2:] == pytest.approx((40, 60), abs=1)
+    assert extent(sheet(tmp_path, rotated), RED)[2:] == pytest.approx((40, 60), abs=1)
 
 
-def test_of_many_as_many_are_shown_as_are_easy_to_look_at(tmp_path: Path) -> None:
+def test_a_sheet_has_a_limited_number_of_photographs(tmp_path: Path) -> None:
     all_tasks = [task(tmp_path, f"{number:03}.png", (8, 8)) for number in range(MOST_SHOWN + 20)]
 
-    many, full = sheet(tmp_path, *all_tasks), sheet(tmp_path, *all_tasks[:MOST_SHOWN])
+    limited, full = sheet(tmp_path, *all_tasks), sheet(tmp_path, *all_tasks[:MOST_SHOWN])
 
-    assert many.size == full.size
+    assert limited.size == full.size
 
 
-def test_first_and_last_are_among_those_shown(tmp_path: Path) -> None:
+def test_the_first_and_last_photographs_are_among_those_shown(tmp_path: Path) -> None:
     all_tasks = [task(tmp_path, f"{number:03}.png", (8, 8)) for number in range(2 * MOST_SHOWN)]
-    for wide in (all_tasks[0], all_tasks[-1]):
-        wide.photograph.path.write_bytes(encode(Image.new("RGB", (8, 8), (0, 255, 0))))
+    for marked in (all_tasks[0], all_tasks[-1]):
+        marked.photograph.path.write_bytes(encode(Image.new("RGB", (8, 8), (0, 255, 0))))
 
     _, top, _, height = extent(sheet(tmp_path, *all_tasks), (0, 255, 0))
 
@@ -82,14 +82,14 @@ def test_first_and_last_are_among_those_shown(tmp_path: Path) -> None:
     assert top < 60
 
 
-def test_one_that_cannot_be_shown_leaves_the_others(tmp_path: Path) -> None:
+def test_a_broken_answer_does_not_hide_the_others(tmp_path: Path) -> None:
     good, bad = task(tmp_path, "a.png"), task(tmp_path, "b.png")
     bad.answer.write_bytes(b"nothing")
 
     assert extent(sheet(tmp_path, good, bad), BLUE)[2:] == (60, 40)
 
 
-def test_a_sheet_of_nothing_is_not_drawn(tmp_path: Path) -> None:
+def test_a_sheet_without_readable_answers_is_not_drawn(tmp_path: Path) -> None:
     bad = task(tmp_path)
     bad.answer.write_bytes(b"nothing")
 
@@ -101,8 +101,8 @@ def test_a_sheet_of_nothing_is_not_drawn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ein Wörtchen, жизнь.png", "n" * 200 + ".png", "caf\udce9.png"])
 def test_any_name_can_be_written(tmp_path: Path, name: str) -> None:
-    odd = Task(Photograph(tmp_path / "a.png", name), tmp_path / "b.png")
-    for path in (odd.photograph.path, odd.answer):
+    oddly_named = Task(Photograph(tmp_path / "a.png", name), tmp_path / "b.png")
+    for path in (oddly_named.photograph.path, oddly_named.answer):
         path.write_bytes(encode(noise(20, 20)))
 
-    assert sheet(tmp_path, odd).width < 500
+    assert sheet(tmp_path, oddly_named).width < 500

@@ -23,11 +23,11 @@ def test_answers_keep_the_path_of_their_photographs() -> None:
     assert answers("a.jpg", "b/c.d.tiff") == ["out/a.png", "out/b/c.d.png"]
 
 
-def test_the_photographs_ending_can_be_kept() -> None:
+def test_the_photographs_suffix_can_be_kept() -> None:
     assert answers("photo.jpg", "photo.png", keep_suffix=True) == ["out/photo.jpg.png", "out/photo.png.png"]
 
 
-def test_answers_that_would_go_to_one_file_are_all_told() -> None:
+def test_all_answers_with_colliding_paths_are_reported() -> None:
     with pytest.raises(SegmentingError, match="--keep-suffix") as caught:
         answers("a.jpg", "a.png", "b.jpg", "c/a.jpg", "c/a.bmp")
 
@@ -44,12 +44,12 @@ def test_many_collisions_are_counted() -> None:
         answers(*pairs)
 
 
-def test_no_answer_goes_over_a_photograph() -> None:
+def test_no_answer_overwrites_a_photograph() -> None:
     with pytest.raises(SegmentingError, match=r"photos/a\.jpg: its answer would overwrite a photograph, photos/a\.jpg"):
         answers("a.jpg", suffix=".jpg", out=PHOTOS)
 
 
-def test_a_photograph_is_known_by_another_name_too(tmp_path: Path) -> None:
+def test_no_answer_overwrites_a_photograph_behind_a_link(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "photos")
     photograph = Photograph(tmp_path / "photos" / "a.jpg", "a.jpg")
@@ -59,6 +59,6 @@ def test_a_photograph_is_known_by_another_name_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "suffix"), [("contact-sheet.png", ".jpg"), (".segment.bmp", ".json"), ("failed.gif", ".txt")])
-def test_no_answer_goes_over_a_file_of_the_run(name: str, suffix: str) -> None:
+def test_no_answer_overwrites_a_file_of_the_run(name: str, suffix: str) -> None:
     with pytest.raises(SegmentingError, match="a file of this program"):
         answers(name, suffix=suffix)

@@ -23,8 +23,8 @@ BROKEN = b"nothing"
 REFUSED = Reply(400, b'{"code":400,"type":"InvalidImage","message":"not an image"}', "application/json")
 
 
-def answer(asked: Asked) -> Reply:
-    return REFUSED if asked.image == BROKEN else Reply(body=MASK)
+def answer(form: Asked) -> Reply:
+    return REFUSED if form.image == BROKEN else Reply(body=MASK)
 
 
 @pytest.fixture
@@ -62,14 +62,14 @@ def tree(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-OWN = {".segment.json", "contact-sheet.jpg"}
+RUN_FILES = {".segment.json", "contact-sheet.jpg"}
 MASKS = {"a.png", "b.png", "deep/c.png"}
 
 
 def test_each_photograph_gets_its_mask(segment: Callable[..., int], out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert segment() == 0
 
-    assert tree(out) == MASKS | OWN
+    assert tree(out) == MASKS | RUN_FILES
     assert all((out / name).read_bytes() == MASK for name in MASKS)
     printed = capsys.readouterr()
     assert printed.out.startswith("3 done, 0 skipped (done before), 0 failed; ")
@@ -80,7 +80,7 @@ def test_each_photograph_gets_its_mask(segment: Callable[..., int], out: Path, c
 def test_format_and_options_are_sent(segment: Callable[..., int], server: LocalServer) -> None:
     segment("--format", "index", "--option", "scales=0.75,1", "--option", "Classes=猫,a=b")
 
-    assert {tuple(sorted(asked.options.items())) for asked in server.asked} == {
+    assert {tuple(sorted(form.options.items())) for form in server.asked} == {
         (("classes", "猫,a=b"), ("format", "index"), ("scales", "0.75,1"))
     }
 
@@ -96,25 +96,25 @@ def test_each_file_is_sent_with_its_own_name(
 
     assert segment("--format", format_name) == 0
 
-    names = sorted(asked.options.get("image_name", "?") for asked in server.asked)
+    names = sorted(form.options.get("image_name", "?") for form in server.asked)
     assert names == ["?", "Grüße 猫.jpg", "a.jpg", "b.png", "c.webp"]
 
 
-def test_a_name_that_the_user_gives_replaces_the_files(segment: Callable[..., int], server: LocalServer) -> None:
+def test_an_explicit_image_name_replaces_the_files_name(segment: Callable[..., int], server: LocalServer) -> None:
     server.reply = lambda _: Reply(content_type=FORMATS["coco"].content_type)
 
     assert segment("--format", "coco", "--option", "Image_Name=cat.jpg") == 0
 
-    assert {tuple(sorted(asked.options.items())) for asked in server.asked} == {(("format", "coco"), ("image_name", "cat.jpg"))}
+    assert {tuple(sorted(form.options.items())) for form in server.asked} == {(("format", "coco"), ("image_name", "cat.jpg"))}
 
 
 def test_headers_are_sent(segment: Callable[..., int], server: LocalServer) -> None:
     segment("--header", "Authorization: Bearer a:b")
 
-    assert {asked.headers["Authorization"] for asked in server.asked} == {"Bearer a:b"}
+    assert {form.headers["Authorization"] for form in server.asked} == {"Bearer a:b"}
 
 
-def test_what_is_done_is_not_asked_for_again(
+def test_existing_answers_are_not_requested_again(
     segment: Callable[..., int], server: LocalServer, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     segment()
@@ -127,13 +127,13 @@ def test_what_is_done_is_not_asked_for_again(
     assert capsys.readouterr().out.startswith("1 done, 2 skipped (done before), 0 failed; ")
 
 
-def test_what_is_done_needs_no_server(segment: Callable[..., int]) -> None:
+def test_a_finished_run_needs_no_server(segment: Callable[..., int]) -> None:
     segment()
 
     assert segment("--url", f"http://127.0.0.1:{Ports.free().inference}/predictions/deeplabv3") == 0
 
 
-def test_it_can_be_asked_for_again(segment: Callable[..., int], server: LocalServer, out: Path) -> None:
+def test_overwrite_requests_all_answers_again(segment: Callable[..., int], server: LocalServer, out: Path) -> None:
     segment()
     (out / "a.png").write_bytes(b"old")
 
@@ -143,14 +143,14 @@ def test_it_can_be_asked_for_again(segment: Callable[..., int], server: LocalSer
     assert (out / "a.png").read_bytes() == MASK
 
 
-def test_one_that_fails_leaves_the_others(
+def test_a_failed_photograph_does_not_stop_the_others(
     segment: Callable[..., int], photos: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (photos / "b.png").write_bytes(BROKEN)
 
     assert segment() == 1
 
-    assert tree(out) == MASKS - {"b.png"} | OWN | {"failed.txt"}
+    assert tree(out) == MASKS - {"b.png"} | RUN_FILES | {"failed.txt"}
     line = f"{photos / 'b.png'}: answered 400: not an image\n"
     assert (out / "failed.txt").read_text() == line
     printed = capsys.readouterr()
@@ -158,17 +158,17 @@ def test_one_that_fails_leaves_the_others(
     assert printed.out.startswith("2 done, 0 skipped (done before), 1 failed; ")
 
 
-def test_what_failed_is_tried_again_and_struck_off_the_list(segment: Callable[..., int], photos: Path, out: Path) -> None:
+def test_failures_are_retried_and_removed_from_the_list(segment: Callable[..., int], photos: Path, out: Path) -> None:
     (photos / "b.png").write_bytes(BROKEN)
     segment()
     (photos / "b.png").write_bytes(encode(noise(9, 9)))
 
     assert segment() == 0
 
-    assert tree(out) == MASKS | OWN
+    assert tree(out) == MASKS | RUN_FILES
 
 
-def test_a_photograph_that_cannot_be_read_fails_alone(segment: Callable[..., int], photos: Path, out: Path) -> None:
+def test_an_unreadable_photograph_does_not_stop_the_others(segment: Callable[..., int], photos: Path, out: Path) -> None:
     (photos / "gone.jpg").symlink_to("nowhere")
 
     assert segment() == 1
@@ -197,7 +197,7 @@ def test_long_lists_of_failures_are_printed_in_part(
         (404, "ModelNotFoundException", "Model not found: deeplabv4"),
     ],
 )
-def test_what_all_would_meet_ends_the_run_and_is_said_once(
+def test_an_error_of_every_request_ends_the_run_and_is_reported_once(
     photos: Path, out: Path, capsys: pytest.CaptureFixture[str], status: int, kind: str, message: str
 ) -> None:
     for number in range(50):
@@ -213,26 +213,24 @@ def test_what_all_would_meet_ends_the_run_and_is_said_once(
     assert not out.exists()
 
 
-def test_after_a_wrong_option_the_right_one_may_be_given(photos: Path, out: Path) -> None:
-    wrong = Reply(400, b'{"code":400,"type":"InvalidOption","message":"no"}', "application/json")
+def test_a_run_can_be_repeated_with_a_corrected_option(photos: Path, out: Path) -> None:
+    invalid_option = Reply(400, b'{"code":400,"type":"InvalidOption","message":"no"}', "application/json")
 
-    with local_server(lambda asked: wrong if asked.options.get("scales") == "9" else Reply(body=MASK)) as server:
+    with local_server(lambda form: invalid_option if form.options.get("scales") == "9" else Reply(body=MASK)) as server:
         arguments = [str(photos), "--out", str(out), "--url", server.url, "--retries", "0", "--option"]
 
         assert main([*arguments, "scales=9"]) == 1
         assert main([*arguments, "scales=1"]) == 0
 
 
-def test_a_full_queue_is_waited_for(photos: Path, out: Path) -> None:
-    with local_server(lambda asked: Reply(503) if asked.attempt == 1 else Reply(body=MASK)) as server:
+def test_a_full_queue_is_retried(photos: Path, out: Path) -> None:
+    with local_server(lambda form: Reply(503) if form.attempt == 1 else Reply(body=MASK)) as server:
         assert main([str(photos), "--out", str(out), "--url", server.url]) == 0
 
     assert len(server.asked) == 6
 
 
-def test_answers_to_another_question_are_not_taken_for_these(
-    segment: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_answers_to_another_request_are_not_reused(segment: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     segment()
     capsys.readouterr()
 
@@ -241,15 +239,15 @@ def test_answers_to_another_question_are_not_taken_for_these(
     assert "holds answers to another request" in capsys.readouterr().err
 
 
-def test_answers_may_lie_among_the_photographs(server: LocalServer, photos: Path) -> None:
+def test_the_output_folder_may_be_among_the_photographs(server: LocalServer, photos: Path) -> None:
     for _ in range(2):
         assert main([str(photos), "--out", str(photos / "masks"), "--url", server.url]) == 0
 
-    assert tree(photos / "masks") == MASKS | OWN
+    assert tree(photos / "masks") == MASKS | RUN_FILES
     assert len(server.asked) == 3
 
 
-def test_two_answers_to_one_file_are_told_before_anything_is_sent(
+def test_colliding_paths_are_reported_before_anything_is_sent(
     segment: Callable[..., int], server: LocalServer, photos: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (photos / "a.png").write_bytes(encode(noise(9, 9)))
@@ -272,13 +270,13 @@ def test_answers_without_a_picture_get_no_contact_sheet(photos: Path, out: Path,
     assert tree(out) == {"a.json", "b.json", "deep/c.json", ".segment.json"}
 
 
-def test_the_contact_sheet_can_be_left_out(segment: Callable[..., int], out: Path) -> None:
+def test_the_contact_sheet_can_be_disabled(segment: Callable[..., int], out: Path) -> None:
     assert segment("--no-contact-sheet") == 0
 
     assert tree(out) == MASKS | {".segment.json"}
 
 
-def test_without_a_server_it_says_how_to_start_one(photos: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_server_is_reported(photos: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     url = f"http://127.0.0.1:{Ports.free().inference}/predictions/deeplabv3"
 
     assert main([str(photos), "--out", str(out), "--url", url]) == 1
@@ -304,7 +302,7 @@ def test_without_a_server_it_says_how_to_start_one(photos: Path, out: Path, caps
         (["--header", "X: a\nY: b"], "must be 'NAME: VALUE'"),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(
+def test_invalid_arguments_are_refused(
     arguments: list[str], message: str, photos: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(photos), "--out", str(out), *arguments]) == 2
@@ -312,7 +310,7 @@ def test_arguments_that_make_no_sense_are_refused(
     assert message in capsys.readouterr().err
 
 
-def test_inputs_that_are_not_there_are_named(segment: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_inputs_are_reported(segment: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert segment(inputs=[Path("missing.jpg")]) == 1
 
     assert capsys.readouterr().err == "error: missing.jpg: no such file or folder\n"
@@ -329,31 +327,31 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_interrupted_it_ends_at_once_and_keeps_what_is_done(photos: Path, out: Path) -> None:
-    second, held = Event(), Event()
+def test_an_interrupted_run_ends_at_once_and_keeps_its_answers(photos: Path, out: Path) -> None:
+    second_request, release = Event(), Event()
 
-    def reply(asked: Asked) -> Reply:
-        if asked.image == (photos / "a.jpg").read_bytes():
+    def reply(form: Asked) -> Reply:
+        if form.image == (photos / "a.jpg").read_bytes():
             return Reply(body=MASK)
-        second.set()
-        held.wait(60)
+        second_request.set()
+        release.wait(60)
         return Reply(body=MASK)
 
     with local_server(reply) as server, interruptible():
         command = [sys.executable, "-m", "scripts.segment", str(photos), "--out", str(out), "--url", server.url, "--jobs", "1"]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             try:
-                assert second.wait(60)
+                assert second_request.wait(60)
                 while not (out / "a.png").exists():  # Its request came earlier; it is being written.
                     assert process.poll() is None
                     time.sleep(0.01)
                 os.kill(process.pid, signal.SIGINT)
-                printed, told = process.communicate(timeout=60)
+                printed, errors = process.communicate(timeout=60)
             finally:
                 process.kill()
-                held.set()
+                release.set()
 
     assert process.returncode == 130
     assert tree(out) == {"a.png", ".segment.json"}
     assert printed.startswith("1 done, ")
-    assert told == "error: interrupted; the same command continues from here\n"
+    assert errors == "error: interrupted; the same command continues from here\n"

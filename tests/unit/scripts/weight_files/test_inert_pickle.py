@@ -36,7 +36,7 @@ class AttributeDict(dict[str, object]):
     """A dict with attributes, as Lightning's and EasyDict's are."""
 
 
-class CallOf:
+class PickledCall:
     """Calls `function(*arguments)` when unpickled by pickle."""
 
     def __init__(self, function: Callable[..., object], *arguments: object) -> None:
@@ -46,7 +46,7 @@ class CallOf:
         return self._call
 
 
-class StateOf:
+class PickledState:
     """Becomes a Namespace with the state `state` when unpickled by pickle."""
 
     def __init__(self, state: object) -> None:
@@ -62,7 +62,7 @@ def weights() -> dict[str, torch.Tensor]:
 
 
 #: Objects that training scripts store beside the weights.
-BESIDE: dict[str, Any] = {
+OTHER_OBJECTS: dict[str, Any] = {
     "args": argparse.Namespace(lr=0.1, out=Path("runs"), mode=Mode.TRAIN),
     "best": np.float64(0.71),
     "history": np.arange(3),
@@ -89,15 +89,17 @@ BESIDE: dict[str, Any] = {
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_weights_come_back_whatever_lies_beside_them(tmp_path: Path, protocol: int, zipped: bool) -> None:
+def test_weights_are_read_whatever_other_objects_a_file_has(tmp_path: Path, protocol: int, zipped: bool) -> None:
     state: dict[str, object] = collections.OrderedDict(weights())
     state["_metadata"] = object()  # Inside the state dict itself.
-    torch.save({**BESIDE, "model": state}, tmp_path / "a.pth", pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+    torch.save(
+        {**OTHER_OBJECTS, "model": state}, tmp_path / "a.pth", pickle_protocol=protocol, _use_new_zipfile_serialization=zipped
+    )
 
     content, programs = load_inertly(tmp_path / "a.pth")
 
     assert all(torch.equal(content["model"][name], tensor) for name, tensor in weights().items())
-    assert content.keys() == BESIDE.keys() | {"model"}
+    assert content.keys() == OTHER_OBJECTS.keys() | {"model"}
     assert content["args"].type_name == "argparse.Namespace"
     assert content["args"].state["lr"] == 0.1
     assert content["hyper_parameters"] == content["hyper_parameters"]
@@ -106,44 +108,44 @@ def test_weights_come_back_whatever_lies_beside_them(tmp_path: Path, protocol: i
     assert programs == ()
 
 
-def hostile(trace: Path) -> dict[str, object]:
-    """Return objects whose unpickling by pickle would create `trace`."""
-    command = f"touch '{trace}'"
+def hostile(marker: Path) -> dict[str, object]:
+    """Return objects whose unpickling by pickle would create `marker`."""
+    command = f"touch '{marker}'"
     source = f"__import__('os').system({command!r})"
     return {
-        "os.system": CallOf(os.system, command),
-        "builtins.eval": CallOf(eval, source),
-        "builtins.exec": CallOf(exec, source),
-        "os.mkdir": CallOf(os.mkdir, str(trace)),
-        "a method": CallOf(Path.touch, trace),
-        "nested": [{"a": (CallOf(os.system, command),)}],
-        "in a state": StateOf({"a": CallOf(os.system, command)}),
-        "as a state": StateOf(CallOf(os.system, command)),
-        "an attribute of an attribute": CallOf(getattr, CallOf(__import__, "os"), "system"),
+        "os.system": PickledCall(os.system, command),
+        "builtins.eval": PickledCall(eval, source),
+        "builtins.exec": PickledCall(exec, source),
+        "os.mkdir": PickledCall(os.mkdir, str(marker)),
+        "a method": PickledCall(Path.touch, marker),
+        "nested": [{"a": (PickledCall(os.system, command),)}],
+        "in a state": PickledState({"a": PickledCall(os.system, command)}),
+        "as a state": PickledState(PickledCall(os.system, command)),
+        "an attribute of an attribute": PickledCall(getattr, PickledCall(__import__, "os"), "system"),
     }
 
 
-@pytest.mark.parametrize("name", hostile(Path("trace")))
+@pytest.mark.parametrize("name", hostile(Path("marker")))
 @pytest.mark.parametrize("zipped", [True, False])
 def test_nothing_in_a_file_is_run(tmp_path: Path, name: str, zipped: bool) -> None:
-    trace = tmp_path / "trace"
-    evil = hostile(trace)[name]
-    torch.save({"model": weights(), "x": evil}, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+    marker = tmp_path / "marker"
+    hostile_object = hostile(marker)[name]
+    torch.save({"model": weights(), "x": hostile_object}, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
 
     content, programs = load_inertly(tmp_path / "a.pth")
 
-    assert not trace.exists()
+    assert not marker.exists()
     assert torch.equal(content["model"]["a.bias"], weights()["a.bias"])
     assert bool(programs) == (name != "a method")
 
 
-def test_the_objects_are_as_hostile_as_they_look(tmp_path: Path) -> None:
+def test_pickle_runs_the_hostile_objects(tmp_path: Path) -> None:
     """Otherwise the test above would be meaningless."""
     for name in hostile(tmp_path).keys() - {"an attribute of an attribute"}:
-        trace = tmp_path / name
+        marker = tmp_path / name
         with contextlib.suppress(pickle.UnpicklingError):
-            pickle.loads(pickle.dumps(hostile(trace)[name]))  # noqa: S301, that is the point
-        assert trace.exists(), name
+            pickle.loads(pickle.dumps(hostile(marker)[name]))  # noqa: S301, that is the point
+        assert marker.exists(), name
 
 
 #: Handwritten pickles with opcodes that pickle itself no longer writes.
@@ -160,15 +162,15 @@ OPCODES = {
 
 @pytest.mark.parametrize("opcodes", OPCODES)
 def test_no_opcode_runs_anything(tmp_path: Path, opcodes: str) -> None:
-    trace, before = tmp_path / "trace", torch._utils._rebuild_tensor_v2.__defaults__
+    marker, before = tmp_path / "marker", torch._utils._rebuild_tensor_v2.__defaults__
     path = tmp_path / "a.pth"
     torch.save("CONTENT", path)
-    content = OPCODES[opcodes].replace(b"%s", str(trace).encode())
+    content = OPCODES[opcodes].replace(b"%s", str(marker).encode())
     _replace_pickle(path, content)
 
     value, _ = load_inertly(path)
 
-    assert not trace.exists()
+    assert not marker.exists()
     assert torch._utils._rebuild_tensor_v2.__defaults__ == before
     assert isinstance(value, StandIn) or value.__name__ == "torch._utils._rebuild_tensor_v2"
 
@@ -181,7 +183,7 @@ def _replace_pickle(path: Path, content: bytes) -> None:
             archive.writestr(name, content if name.endswith("data.pkl") else data)
 
 
-def test_an_environment_that_forbids_other_readers_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_force_weights_only_load_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(weights(), tmp_path / "a.pth")
     monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
 
@@ -198,11 +200,11 @@ def test_a_torchscript_program_is_not_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("kept", [0, 10, 500])
-def test_a_damaged_file_is_named_without_torchs_advice(tmp_path: Path, kept: int, zipped: bool) -> None:
+@pytest.mark.parametrize("length", [0, 10, 500])
+def test_a_damaged_file_is_reported_without_torchs_advice(tmp_path: Path, length: int, zipped: bool) -> None:
     path = tmp_path / "a.pth"
     torch.save({"model": weights()}, path, _use_new_zipfile_serialization=zipped)
-    path.write_bytes(path.read_bytes()[:kept])
+    path.write_bytes(path.read_bytes()[:length])
 
     with pytest.raises(WeightsFileError) as error:
         load_inertly(path)
