@@ -1,24 +1,49 @@
-"""Archives with other settings, without building them again."""
+"""Archives with other settings or class names, without building them again."""
 
+import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 _CONFIG = "model-config.yaml"
+_CHECKPOINT = "model.safetensors"
 
 
 def reconfigured(archive: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     """Copy `archive` into `folder` and let `change` alter its model-config.yaml; packaging's measurements are kept."""
+
+    def edit(content: bytes) -> bytes:
+        settings = yaml.safe_load(content)
+        change(settings)
+        return yaml.safe_dump(settings).encode()
+
+    return _edited(archive, folder, _CONFIG, edit)
+
+
+def with_class_names(archive: Path, folder: Path, replacements: Mapping[str, str]) -> Path:
+    """Copy `archive` into `folder` and replace names of classes in its checkpoint; the network stays the same."""
+
+    def edit(content: bytes) -> bytes:
+        # A safetensors file is the length of its header, the header in JSON, and the tensors.
+        end = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:end])
+        metadata = json.loads(header["__metadata__"]["deeplab"])
+        metadata["classes"] = [replacements.get(name, name) for name in metadata["classes"]]
+        header["__metadata__"]["deeplab"] = json.dumps(metadata)
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        return len(text).to_bytes(8, "little") + text + content[end:]
+
+    return _edited(archive, folder, _CHECKPOINT, edit)
+
+
+def _edited(archive: Path, folder: Path, file: str, edit: Callable[[bytes], bytes]) -> Path:
     target = folder / archive.name
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(target, "w") as copy:
         for name in source.namelist():
             content = source.read(name)
-            if name == _CONFIG:
-                settings = yaml.safe_load(content)
-                change(settings)
-                content = yaml.safe_dump(settings).encode()
-            copy.writestr(name, content)
+            copy.writestr(name, edit(content) if name == file else content)
     return target

@@ -1,9 +1,9 @@
-/** A browser on the real server's page. The tests in tests/live set the environment variables for both. */
+/** The browser, and the real server's page in it. The tests in tests/live set the environment variables for both. */
 
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { AxeBuilder } from "@axe-core/playwright";
+import axe from "axe-core";
 import { type BrowserContext, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, expect } from "vitest";
 import { decodePng } from "../src/png";
@@ -29,10 +29,14 @@ function required(name: string): string {
   return value;
 }
 
+const WINDOW = { width: 1280, height: 900 };
+
 let context: BrowserContext;
-/** Addresses that the page may request, requests to any other, and errors in the console. */
-const expected = [ADDRESS, API, "blob:"];
-const strangers: string[] = [];
+/** The tab of all tests: loading the page in it again is cheaper than opening another. */
+let tab: Page;
+const allowedAddresses = [ADDRESS, API, "blob:"];
+const forbiddenRequests: string[] = [];
+/** Uncaught errors, errors in the console, and dialogs of the browser, which the page never opens. */
 const complaints: string[] = [];
 
 beforeAll(async () => {
@@ -41,44 +45,58 @@ beforeAll(async () => {
     executablePath: CHROMIUM,
     headless: true,
     args: FLAGS,
-    viewport: { width: 1280, height: 900 },
+    viewport: WINDOW,
     permissions: ["camera", "clipboard-read", "clipboard-write", "local-network-access"],
     acceptDownloads: true,
   });
   context.setDefaultTimeout(60_000);
   context.on("request", (request) => {
-    if (!expected.some((address) => request.url().startsWith(address))) strangers.push(request.url());
+    if (!allowedAddresses.some((address) => request.url().startsWith(address))) forbiddenRequests.push(request.url());
+  });
+  tab = context.pages()[0];
+  tab.on("pageerror", (error) => complaints.push(error.message));
+  tab.on("console", (message) => {
+    // The console also reports errors that the page shows, and the blocked request to example.org that a test makes.
+    if (message.type() === "error" && !/Failed to load resource|https:\/\/example\.org/.test(message.text())) complaints.push(message.text());
+  });
+  tab.on("dialog", async (dialog) => {
+    complaints.push(dialog.message());
+    await dialog.dismiss();
   });
 });
 
 afterAll(async () => {
   await context?.close();
-  expect(strangers).toEqual([]);
+  expect(forbiddenRequests).toEqual([]);
   expect(complaints).toEqual([]);
 });
 
-interface Look {
+interface Visit {
   size?: { width: number; height: number };
-  scheme?: "light" | "dark";
   /** The page's URL, if not `ADDRESS`. */
   address?: string;
-  /** Prepares the page before it is loaded. */
+  /** Prepares the tab before the page is loaded. */
   before?: (page: Page) => Promise<unknown>;
 }
 
-export async function openPage({ size, scheme = "light", address = ADDRESS, before }: Look = {}): Promise<Page> {
-  const page = await context.newPage();
-  expected.push(address);
-  page.on("pageerror", (error) => complaints.push(error.message));
-  page.on("console", (message) => {
-    // The console also reports errors that the page shows, and the blocked request to example.org that a test makes.
-    if (message.type() === "error" && !/Failed to load resource|https:\/\/example\.org/.test(message.text())) complaints.push(message.text());
-  });
-  if (size) await page.setViewportSize(size);
-  await page.emulateMedia({ colorScheme: scheme });
-  await before?.(page);
-  await page.goto(address);
-  await page.waitForFunction(() => document.querySelector<HTMLSelectElement>("#side-a select")!.options.length > 0);
+/** Loads the page anew, with nothing of earlier tests. */
+export async function openPage({ size = WINDOW, address = ADDRESS, before }: Visit = {}): Promise<Page> {
+  allowedAddresses.push(address);
+  await tab.unrouteAll();
+  await context.setOffline(false);
+  await tab.setViewportSize(size);
+  await tab.emulateMedia({ colorScheme: "light", reducedMotion: null });
+  await before?.(tab);
+  await tab.goto(address);
+  await tab.waitForFunction(() => document.querySelector<HTMLSelectElement>("#side-a select")!.options.length > 0);
+  return tab;
+}
+
+/** Loads the page anew, drops a photograph and waits for its mask. */
+export async function openWith(photo: File): Promise<Page> {
+  const page = await openPage();
+  await drop(page, photo);
+  await masked(page);
   return page;
 }
 
@@ -91,9 +109,9 @@ type File = { name: string; mimeType: string; buffer: Buffer };
 /** Drops files on the page, as with a mouse. */
 export async function drop(page: Page, ...files: File[]): Promise<void> {
   const data = await page.evaluateHandle(
-    (given) => {
+    (contents) => {
       const transfer = new DataTransfer();
-      for (const { name, mimeType, base64 } of given) {
+      for (const { name, mimeType, base64 } of contents) {
         const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
         transfer.items.add(new File([bytes], name, { type: mimeType }));
       }
@@ -150,16 +168,21 @@ export function keep(name: string, bytes: Buffer): void {
 }
 
 export const THEMES = ["dark", "light"] as const;
-let looks = 0;
+let checks = 0;
 
 /** Returns axe's violations in `themes`; by default both themes if everything is tested, otherwise one, alternating. */
-export async function violations(page: Page, themes: readonly (typeof THEMES)[number][] = EXHAUSTIVE ? THEMES : [THEMES[looks++ % 2]]): Promise<string[]> {
-  const told: string[] = [];
+export async function violations(page: Page, themes: readonly (typeof THEMES)[number][] = EXHAUSTIVE ? THEMES : [THEMES[checks++ % 2]]): Promise<string[]> {
+  // Not by @axe-core/playwright, which loads axe twice for each check and opens a page for it: ten times the work.
+  if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axe.source);
+  const violations: string[] = [];
   for (const colorScheme of themes) {
     await page.emulateMedia({ colorScheme });
-    const { violations: found } = await new AxeBuilder({ page }).analyze();
-    told.push(...found.map(({ id, nodes }) => `${colorScheme} ${id}: ${nodes.map((node) => node.html.slice(0, 120)).join(" ")}`));
+    const found = await page.evaluate(async () => {
+      const { violations } = await (window as unknown as { axe: typeof axe }).axe.run(document, { resultTypes: ["violations"] });
+      return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html.slice(0, 120)).join(" ")}`);
+    });
+    violations.push(...found.map((text) => `${colorScheme} ${text}`));
   }
   await page.emulateMedia({ colorScheme: "light" });
-  return told;
+  return violations;
 }

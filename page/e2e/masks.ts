@@ -1,7 +1,8 @@
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
-import { describe, expect, it } from "vitest";
+import type { Page } from "playwright-core";
+import { beforeAll, describe, expect, it } from "vitest";
 import { decodePng } from "../src/png";
-import { ask, ADDRESS, drop, EXHAUSTIVE, masked, maskAt, openPage, photograph, saved, THEMES, violations } from "./browser";
+import { ask, ADDRESS, drop, EXHAUSTIVE, masked, maskAt, openPage, openWith, photograph, saved, THEMES, violations } from "./browser";
 
 const cat = photograph("chelsea.jpg");
 const astronaut = photograph("astronaut.jpg");
@@ -29,68 +30,53 @@ function grayTiff(width: number, height: number): Buffer {
 }
 
 /** A proxy for the server on a separate port, which can be stopped in its place. */
-async function forwarder(): Promise<{ address: string; start: () => Promise<void>; stop: () => void }> {
+async function startProxy(): Promise<{ address: string; start: () => Promise<void>; stop: () => void }> {
   const sockets = new Set<Socket>();
   const { hostname, port } = new URL(ADDRESS);
-  let own = 0;
+  let proxyPort = 0;
   let server = createServer();
   const start = async () => {
     server = createServer((client) => {
       const upstream = connect(Number(port), hostname);
-      for (const [one, other] of [[client, upstream], [upstream, client]]) {
-        sockets.add(one);
-        one.on("error", () => other.destroy()).on("close", () => other.destroy()).pipe(other);
+      for (const [source, target] of [[client, upstream], [upstream, client]]) {
+        sockets.add(source);
+        source.on("error", () => target.destroy()).on("close", () => target.destroy()).pipe(target);
       }
     });
-    await new Promise<void>((resolve) => server.listen(own, hostname, resolve));
-    own = (server.address() as AddressInfo).port;
+    await new Promise<void>((resolve) => server.listen(proxyPort, hostname, resolve));
+    proxyPort = (server.address() as AddressInfo).port;
   };
   const stop = () => {
     server.close();
     for (const socket of sockets) socket.destroy();
   };
   await start();
-  return { address: `http://${hostname}:${own}/`, start, stop };
+  return { address: `http://${hostname}:${proxyPort}/`, start, stop };
 }
 
 describe("a photograph", () => {
-  it("dropped is masked, and its classes listed with the API's shares and scores", async () => {
-    const page = await openPage();
-
-    await drop(page, cat);
-    await masked(page);
-
-    const { segments } = (await (await ask(cat, "masks=none")).json()) as { segments: { label: string; fraction: number; score: number }[] };
-    const rows = await page.locator("#classes li").evaluateAll((items) => items.map((item) => [item.querySelector("label")!.textContent, item.querySelector(".numbers")!.textContent]));
-    expect(rows.map(([name]) => name)).toEqual(segments.map(({ label }) => label));
-    rows.forEach(([, numbers], i) => {
-      const [fraction, score] = numbers!.match(/[\d.]+/g)!.map(Number);
-      expect(fraction).toBeCloseTo(segments[i].fraction * 100, 0);
-      expect(Math.abs(score - segments[i].score * 100)).toBeLessThan(0.3);
-    });
-    expect(await maskAt(page, 0.5, 0.5)).toEqual([64, 0, 0, 255]);
-    await page.close();
-  });
-
-  it("may be chosen, pasted, or a sample, and several stand in a strip", async () => {
+  it("may be chosen, pasted or a sample; the strip shows all of them, and their names as text", async () => {
+    const markup = "<img src=x onerror=alert(1)>.jpg";
     const page = await openPage();
     await page.click("#samples button:nth-child(1)");
     await masked(page);
     await page.setInputFiles("#files", [cat, astronaut]);
     await masked(page);
-    await page.evaluate((base64) => {
+    await page.evaluate(([base64, name]) => {
       const transfer = new DataTransfer();
-      transfer.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], "pasted.jpg", { type: "image/jpeg" }));
+      transfer.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name, { type: "image/jpeg" }));
       document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true }));
-    }, cat.buffer.toString("base64"));
+    }, [cat.buffer.toString("base64"), markup]);
+    await page.waitForFunction((name) => document.getElementById("summary")!.textContent!.startsWith(name), markup);
     await masked(page);
 
-    expect(await page.locator("#strip button").evaluateAll((buttons) => buttons.map((button) => button.getAttribute("aria-label")))).toEqual([
-      "astronaut.jpg", "chelsea.jpg", "astronaut.jpg", "pasted.jpg",
-    ]);
+    const names = ["astronaut.jpg", "chelsea.jpg", "astronaut.jpg", markup];
+    for (const attribute of ["aria-label", "title"]) {
+      expect(await page.locator("#strip button").evaluateAll((buttons, attribute) => buttons.map((button) => button.getAttribute(attribute)), attribute)).toEqual(names);
+    }
+    expect(await page.locator("#strip img, #summary img").count()).toBe(0);
     await page.click("#strip li:nth-child(1) button");
     await page.waitForFunction(() => document.getElementById("summary")!.textContent!.startsWith("astronaut.jpg, 512 × 512: person"));
-    await page.close();
   });
 
   it("may come from a camera", async () => {
@@ -103,10 +89,9 @@ describe("a photograph", () => {
     await masked(page);
 
     expect(await page.textContent("#summary")).toMatch(/^camera.jpg, \d+ × \d+: /);
-    await page.close();
   });
 
-  it("that browsers cannot show is shown by the server, and a name beyond ASCII is no hindrance", async () => {
+  it("that browsers cannot show is shown by the server, and its name may have letters beyond ASCII", async () => {
     const page = await openPage();
     await drop(page, { name: "Straße.tif", mimeType: "image/tiff", buffer: grayTiff(64, 48) });
     await masked(page);
@@ -117,10 +102,9 @@ describe("a photograph", () => {
     const { name, bytes } = await saved(page, "#download");
     expect(name).toBe("Straße.coco.json");
     expect((JSON.parse(bytes.toString()) as { images: { file_name: string }[] }).images[0].file_name).toBe("Straße.tif");
-    await page.close();
   });
 
-  it("may be cancelled, and taken up again", async () => {
+  it("may be cancelled and tried again", async () => {
     const page = await openPage();
     await page.route("**/predictions/**", () => {});
     await drop(page, cat);
@@ -132,35 +116,35 @@ describe("a photograph", () => {
     await page.unroute("**/predictions/**");
     await page.click("#retry");
     await masked(page);
-    await page.close();
-  });
-
-  it("whose name is markup stays text", async () => {
-    const page = await openPage();
-    await drop(page, { ...cat, name: "<img src=x onerror=alert(1)>.jpg" });
-    await masked(page);
-    await drop(page, { ...cat, name: "second.jpg" });
-    await masked(page);
-
-    expect(await page.textContent("#strip button >> nth=0")).not.toBeNull();
-    expect(await page.locator("#strip img, #summary img").count()).toBe(0);
-    expect(await page.getAttribute("#strip button >> nth=0", "title")).toBe("<img src=x onerror=alert(1)>.jpg");
-    await page.close();
   });
 });
 
 describe("a mask", () => {
-  it("answers hovering with the API's class and confidence", async () => {
-    const page = await openPage();
-    await drop(page, astronaut);
-    await masked(page);
+  let page: Page;
+  beforeAll(async () => {
+    page = await openWith(cat);
+  });
+
+  it("has the API's classes, shares and scores in its list, and the API's colours", async () => {
+    const { segments } = (await (await ask(cat, "masks=none")).json()) as { segments: { label: string; fraction: number; score: number }[] };
+    const rows = await page.locator("#classes li").evaluateAll((items) => items.map((item) => [item.querySelector("label")!.textContent, item.querySelector(".numbers")!.textContent]));
+    expect(rows.map(([name]) => name)).toEqual(segments.map(({ label }) => label));
+    rows.forEach(([, numbers], i) => {
+      const [fraction, score] = numbers!.match(/[\d.]+/g)!.map(Number);
+      expect(fraction).toBeCloseTo(segments[i].fraction * 100, 0);
+      expect(Math.abs(score - segments[i].score * 100)).toBeLessThan(0.3);
+    });
+    expect(await maskAt(page, 0.5, 0.5)).toEqual([64, 0, 0, 255]);
+  });
+
+  it("shows the API's class and confidence under the pointer", async () => {
     const [labels, confidences] = await Promise.all(
-      ["index", "confidence"].map(async (format) => decodePng(new Uint8Array(await (await ask(astronaut, `format=${format}`)).arrayBuffer()))),
+      ["index", "confidence"].map(async (format) => decodePng(new Uint8Array(await (await ask(cat, `format=${format}`)).arrayBuffer()))),
     );
     const names = JSON.parse(labels.text.get("classes")!) as string[];
     const box = (await page.locator("#panes").boundingBox())!;
 
-    for (const [x, y] of [[0.5, 0.5], [0.4, 0.9], [0.6, 0.2], [0.55, 0.35]]) {
+    for (const [x, y] of [[0.5, 0.5], [0.4, 0.75], [0.6, 0.25], [0.1, 0.3]]) {
       await page.mouse.move(box.x + x * box.width, box.y + y * box.height);
       const text = (await page.textContent("#readout"))!;
       const [, column, row, name, confidence] = text.match(/^x (\d+), y (\d+): (.+) ([\d.]+)\s%$/)!;
@@ -168,29 +152,34 @@ describe("a mask", () => {
       expect(name).toBe(names[labels.values[position]]);
       expect(confidence).toBe(((confidences.values[position] / 255) * 100).toFixed(1));
     }
-    await page.close();
   });
 
-  it("hides and shows classes, alone too, with mouse and keyboard", async () => {
-    const page = await openPage();
-    await drop(page, cat);
-    await masked(page);
+  it("hides and shows classes, or only one, with mouse and keyboard", async () => {
+    const waitForAlpha = (alpha: number) =>
+      page.waitForFunction((alpha) => document.querySelectorAll<HTMLCanvasElement>("#panes canvas")[1].getContext("2d")!.getImageData(400, 300, 1, 1).data[3] === alpha, alpha);
 
     await page.uncheck("#classes li:nth-child(1) input");
-    await page.waitForFunction(() => document.querySelectorAll<HTMLCanvasElement>("#panes canvas")[1].getContext("2d")!.getImageData(400, 300, 1, 1).data[3] === 0);
+    await waitForAlpha(0);
     await page.focus("#classes li:nth-child(1) input");
     await page.keyboard.press("Space");
-    await page.waitForFunction(() => document.querySelectorAll<HTMLCanvasElement>("#panes canvas")[1].getContext("2d")!.getImageData(400, 300, 1, 1).data[3] === 255);
+    await waitForAlpha(255);
     await page.click('button[aria-label="Only background"]');
-    await page.waitForFunction(() => document.querySelectorAll<HTMLCanvasElement>("#panes canvas")[1].getContext("2d")!.getImageData(400, 300, 1, 1).data[3] === 0);
+    await waitForAlpha(0);
     expect(await page.getAttribute('button[aria-label="Only background"]', "aria-pressed")).toBe("true");
-    await page.close();
+    await page.click('button[aria-label="Only background"]');
+    await waitForAlpha(255);
   });
 
-  it("is swiped, peeked under, made transparent and thresholded", async () => {
-    const page = await openPage();
-    await drop(page, cat);
-    await masked(page);
+  it("can be enlarged to single pixels, and moved by keys", async () => {
+    await page.focus("#panes");
+    for (let i = 0; i < 25; i++) await page.keyboard.press("+");
+    await page.keyboard.press("ArrowRight");
+
+    expect(await page.textContent("#readout")).toMatch(/^x 22\d, y 1[45]\d: cat [\d.]+\s%$/);
+    await page.keyboard.press("0");
+  });
+
+  it("can be swiped, lifted, made transparent and hidden where it is unsure", async () => {
     const mask = page.locator("#panes canvas").nth(1);
 
     await page.check("#swipe");
@@ -215,28 +204,12 @@ describe("a mask", () => {
     await page.check('input[value="confidence"]');
     await page.fill("#threshold", "100");
     await page.waitForFunction(() => document.querySelectorAll<HTMLCanvasElement>("#panes canvas")[1].getContext("2d")!.getImageData(30, 30, 1, 1).data[3] === 0);
-    await page.close();
-  });
-
-  it("shows single pixels, and moves by keys", async () => {
-    const page = await openPage();
-    await drop(page, cat);
-    await masked(page);
-    await page.focus("#panes");
-    for (let i = 0; i < 25; i++) await page.keyboard.press("+");
-    await page.keyboard.press("ArrowRight");
-
-    expect(await page.textContent("#readout")).toMatch(/^x 22\d, y 1[45]\d: cat [\d.]+\s%$/);
-    await page.keyboard.press("0");
-    await page.close();
   });
 });
 
 describe("two settings of a model", () => {
   it("are compared with agreement, IoU and differences", async () => {
-    const page = await openPage();
-    await drop(page, cat);
-    await masked(page);
+    const page = await openWith(cat);
 
     await page.check("#compare");
     await page.selectOption("#side-b select >> nth=0", "deeplabv3");
@@ -254,28 +227,32 @@ describe("two settings of a model", () => {
     await page.check('input[value="difference"]');
     expect(await page.textContent(".pane")).toBe("where they differ");
     expect(await violations(page)).toEqual([]);
-    await page.close();
   });
 });
 
-describe("a refusal", () => {
+describe("an error", () => {
+  let page: Page;
+  beforeAll(async () => {
+    page = await openPage();
+  });
+
   it.each([
     ["413", { name: "wide.png", mimeType: "image/png", buffer: TOO_WIDE }],
     ["415", { name: "drawing.psd", mimeType: "image/vnd.adobe.photoshop", buffer: Buffer.from("8BPS\0\x01\0\0\0\0\0\0\0\x03\0\0\0\x10\0\0\0\x10\0\x08\0\x03", "latin1") }],
     ["400", { name: "text.jpg", mimeType: "image/jpeg", buffer: Buffer.from("not a photograph") }],
-  ])("of status %s is told in the API's words", async (_, file) => {
-    const page = await openPage();
+  ])("of status %s is shown with the API's message", async (_, file) => {
     const { message } = (await (await ask(file, "")).json()) as { message: string };
 
     await drop(page, file);
-    await page.waitForSelector("#failure:not([hidden])");
 
-    expect(await page.textContent("#failure-text")).toBe(message);
-    await page.close();
+    await page.waitForFunction((message) => document.getElementById("failure-text")!.textContent === message, message);
+    expect(await page.isVisible("#failure")).toBe(true);
   });
+});
 
-  it("of a server that is gone leaves what is shown, and a way to try again", async () => {
-    const proxy = await forwarder();
+describe("a server", () => {
+  it("that stops leaves the masks shown, and photographs can be tried again once it is back", async () => {
+    const proxy = await startProxy();
     const page = await openPage({ address: proxy.address });
     await drop(page, cat);
     await masked(page);
@@ -297,18 +274,17 @@ describe("a refusal", () => {
     await page.click("#retry");
     await masked(page);
     expect(await page.textContent("#summary")).toContain("astronaut.jpg");
-    await page.close();
     proxy.stop();
   });
 
-  it("for want of a token asks for one, and sends it", async () => {
+  it("that needs a token makes the page ask for one and send it", async () => {
     const page = await openPage();
-    const refused = { error: "a token is needed", code: 401, type: "Unauthorized", message: "a token is needed" };
+    const unauthorized = { error: "a token is needed", code: 401, type: "Unauthorized", message: "a token is needed" };
     const tokens: (string | undefined)[] = [];
     await page.route("**/predictions/**", (route) => {
       const token = route.request().headers().authorization;
       tokens.push(token);
-      return token ? route.continue() : route.fulfill({ status: 401, json: refused });
+      return token ? route.continue() : route.fulfill({ status: 401, json: unauthorized });
     });
 
     await drop(page, cat);
@@ -319,12 +295,11 @@ describe("a refusal", () => {
 
     expect(tokens).toEqual([undefined, "Bearer secret", "Bearer secret"]);
     expect(await page.evaluate(() => [localStorage.length, sessionStorage.length, document.cookie])).toEqual([0, 0, ""]);
-    await page.close();
   });
 });
 
 describe("the page", () => {
-  it("has no accessibility violation and nothing beyond its width, from telephones to 4K, light and dark", async () => {
+  it("has no accessibility violation and no horizontal scrolling, from phones to 4K, light and dark", async () => {
     const page = await openPage({ size: { width: 360, height: 740 } });
     expect(await violations(page, THEMES)).toEqual([]);
     await drop(page, cat);
@@ -335,23 +310,21 @@ describe("the page", () => {
       expect(await violations(page)).toEqual([]);
       expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
     }
-    await page.close();
   });
 
-  it("moves nothing for those who want no motion", async () => {
+  it("moves nothing for people who prefer reduced motion", async () => {
     const page = await openPage();
     await page.emulateMedia({ reducedMotion: "reduce" });
 
-    const moving = await page.evaluate(() => [...document.querySelectorAll("*")].filter((one) => {
-      const { animationName, transitionDuration, scrollBehavior } = getComputedStyle(one);
+    const moving = await page.evaluate(() => [...document.querySelectorAll("*")].filter((element) => {
+      const { animationName, transitionDuration, scrollBehavior } = getComputedStyle(element);
       return animationName !== "none" || transitionDuration !== "0s" || scrollBehavior === "smooth";
     }).length);
     expect(moving).toBe(0);
-    await page.close();
   });
 
   // Prints figures for people; takes a minute of drawing without a GPU.
-  it.runIf(EXHAUSTIVE)("tells how quick it is", async () => {
+  it.runIf(EXHAUSTIVE)("draws at a rate that is printed", async () => {
     const page = await openPage();
     await page.evaluate(() => {
       document.addEventListener("drop", () => performance.mark("dropped"));
@@ -396,7 +369,6 @@ describe("the page", () => {
     const rates = Object.entries(frames).map(([name, rate]) => `${name} ${rate.toFixed(0)}`);
     console.log(`figures: first paint ${times.paint.toFixed(0)} ms; overlay ${times.overlay.toFixed(0)} ms after the drop; frames a second at 12 megapixels: ${rates.join(", ")}`);
     expect([...Object.values(frames), times.paint, times.overlay].every((figure) => figure > 0)).toBe(true);
-    await page.close();
   });
 
   it("allows no inline script and no other origin", async () => {
@@ -407,6 +379,5 @@ describe("the page", () => {
 
     expect(outcome).toBe("refused");
     expect(policy).not.toContain("unsafe");
-    await page.close();
   });
 });
