@@ -22,30 +22,30 @@ if sys.argv[1] == "return":
 threshold_raiser = np.ones(30 << 20, np.uint8)
 del threshold_raiser
 before = resident()
-kept = []
+remaining = []
 freed = []
 for _ in range(20):
     freed.append(np.ones(8 << 20, np.uint8))
-    kept.append(np.ones(100_000, np.uint8))
+    remaining.append(np.ones(100_000, np.uint8))
 freed.clear()
 print(resident() - before)
 """
 
 
-def held_after_freeing(mode: str) -> int:
+def resident_growth(mode: str) -> int:
     command = [sys.executable, "-c", FREE_BLOCKS_BETWEEN_OTHERS, mode]
     return int(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc")
-def test_freed_blocks_between_others_go_back_to_the_system() -> None:
-    assert held_after_freeing("return") < 20 << 20
-    assert held_after_freeing("keep") > 100 << 20
+def test_freed_blocks_between_others_are_returned_to_the_system() -> None:
+    assert resident_growth("return") < 20 << 20
+    assert resident_growth("keep") > 100 << 20
 
 
 #: Allocates small blocks, like Python objects, and frees all except the last of each thousand.
-TRIM_WHAT_IS_BETWEEN = """
+TRIM_FREED_BLOCKS = """
 import ctypes
 from pathlib import Path
 from handler.allocator import trim_heap
@@ -70,7 +70,7 @@ print(before - resident())
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc")
-def test_trimming_returns_what_is_free_between_blocks_in_use() -> None:
-    output = subprocess.run([sys.executable, "-c", TRIM_WHAT_IS_BETWEEN], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+def test_trimming_returns_free_memory_between_blocks_in_use() -> None:
+    output = subprocess.run([sys.executable, "-c", TRIM_FREED_BLOCKS], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
 
     assert int(output) > 50 << 20

@@ -24,7 +24,7 @@ WHITE = encode(np.full((20, 30, 3), 255, np.uint8))
 
 
 class PoisonableEngine(ColourEngine):
-    """Fails only on a white image."""
+    """An engine that fails only on a white image."""
 
     def logits(self, pixels: Pixels) -> Logits:
         if pixels.min() == 255:
@@ -33,7 +33,7 @@ class PoisonableEngine(ColourEngine):
 
 
 class DyingEngine(ColourEngine):
-    """Works until `dead` is set, then never again."""
+    """An engine that works until `dead` is set."""
 
     dead = False
 
@@ -44,7 +44,7 @@ class DyingEngine(ColourEngine):
 
 
 class OverflowingEngine(ColourEngine):
-    """Gives infinite logits for a white image, and for every image once it is broken."""
+    """An engine with infinite logits for a white image, and for every image once it is broken."""
 
     broken = False
 
@@ -58,12 +58,12 @@ def application(engine: Engine, folder: Path = Path(), **settings: Any) -> Appli
     return Application(archive, build_pipeline(engine))
 
 
-def answer(application: Application, *calls: Call) -> list[int]:
+def answer_statuses(application: Application, *calls: Call) -> list[int]:
     """Return the statuses of the replies."""
     return [reply.error.status if reply.error else 200 for reply in application.answer(calls)]
 
 
-def test_each_call_has_a_reply_of_its_own() -> None:
+def test_each_call_has_its_own_reply() -> None:
     replies = application(MirrorEngine()).answer(
         [
             Call({"body": PHOTO}),
@@ -80,15 +80,15 @@ def test_each_call_has_a_reply_of_its_own() -> None:
     assert [reply.error is None for reply in replies] == [True, False, True, True, True]
 
 
-def test_only_the_action_asks_for_an_explanation() -> None:
-    own = application(ColourEngine())
+def test_only_the_action_requests_an_explanation() -> None:
+    service = application(ColourEngine())
 
-    predicted, explained = own.answer(
+    prediction, explanation = service.answer(
         [Call({"body": PHOTO}, {"explain": "True", "describe": "True"}), Call({"body": PHOTO}, action="explain")]
     )
 
-    assert json.loads(predicted.body)["model"] == "m"
-    assert explained.content_type == "image/png"
+    assert json.loads(prediction.body)["model"] == "m"
+    assert explanation.content_type == "image/png"
 
 
 def test_a_description_needs_no_image(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_description_needs_no_image(tmp_path: Path) -> None:
     assert json.loads(reply.body)["classes"] == ["background", "cat", "dog"]
 
 
-def test_a_fault_of_ours_tells_the_client_the_request_and_the_log_the_cause(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_internal_error_names_the_request_and_logs_the_cause(caplog: pytest.LogCaptureFixture) -> None:
     (reply,) = application(PoisonableEngine()).answer([Call({"body": WHITE}, request_id="r-7")])
 
     message = json.loads(reply.body)["message"]
@@ -111,36 +111,36 @@ def test_a_fault_of_ours_tells_the_client_the_request_and_the_log_the_cause(capl
 
 
 def test_a_request_that_breaks_the_engine_does_not_end_the_worker() -> None:
-    own = application(PoisonableEngine())
+    service = application(PoisonableEngine())
 
     for _ in range(10):
-        assert answer(own, Call({"body": WHITE})) == [500]
+        assert answer_statuses(service, Call({"body": WHITE})) == [500]
 
-    assert not own.has_failed
-    assert answer(own, Call({"body": PHOTO})) == [200]
+    assert not service.has_failed
+    assert answer_statuses(service, Call({"body": PHOTO})) == [200]
 
 
 def test_an_engine_that_fails_on_a_blank_image_too_has_failed() -> None:
     engine = DyingEngine()
-    own = application(engine)
-    assert answer(own, Call({"body": PHOTO})) == [200]
+    service = application(engine)
+    assert answer_statuses(service, Call({"body": PHOTO})) == [200]
 
     engine.dead = True
-    statuses = [answer(own, Call({"body": PHOTO}))[0] for _ in range(3)]
+    statuses = [answer_statuses(service, Call({"body": PHOTO}))[0] for _ in range(3)]
 
     assert statuses == [500] * 3
-    assert own.has_failed
+    assert service.has_failed
 
 
 def test_a_network_whose_logits_are_not_finite_has_failed_at_once() -> None:
     engine = OverflowingEngine()
-    own = application(engine)
-    assert answer(own, Call({"body": PHOTO})) == [200]
+    service = application(engine)
+    assert answer_statuses(service, Call({"body": PHOTO})) == [200]
 
     engine.broken = True
 
-    assert answer(own, Call({"body": PHOTO})) == [500]
-    assert "not finite" in str(own.failure)
+    assert answer_statuses(service, Call({"body": PHOTO})) == [500]
+    assert "not finite" in str(service.failure)
 
 
 def test_a_network_whose_logits_are_not_finite_does_not_start() -> None:
@@ -152,36 +152,36 @@ def test_a_network_whose_logits_are_not_finite_does_not_start() -> None:
 
 
 def test_an_image_whose_logits_are_not_finite_does_not_end_the_worker() -> None:
-    own = application(OverflowingEngine())
+    service = application(OverflowingEngine())
 
-    assert answer(own, *[Call({"body": WHITE})] * 10) == [500] * 10
+    assert answer_statuses(service, *[Call({"body": WHITE})] * 10) == [500] * 10
 
-    assert own.failure is None
-    assert answer(own, Call({"body": PHOTO})) == [200]
+    assert service.failure is None
+    assert answer_statuses(service, Call({"body": PHOTO})) == [200]
 
 
-def test_an_engine_that_fails_twenty_times_in_a_row_has_failed_whatever_the_test_says() -> None:
-    own = application(PoisonableEngine())
+def test_an_engine_that_fails_20_times_in_a_row_has_failed_even_if_it_passes_the_check() -> None:
+    service = application(PoisonableEngine())
 
     for _ in range(19):
-        answer(own, Call({"body": WHITE}))
-    assert answer(own, Call({"body": PHOTO})) == [200]
+        answer_statuses(service, Call({"body": WHITE}))
+    assert answer_statuses(service, Call({"body": PHOTO})) == [200]
     for _ in range(19):
-        answer(own, Call({"body": WHITE}))
-    assert own.failure is None
-    answer(own, Call({"body": WHITE}))
+        answer_statuses(service, Call({"body": WHITE}))
+    assert service.failure is None
+    answer_statuses(service, Call({"body": WHITE}))
 
-    assert own.failure == "the engine has failed 20 times in a row"
+    assert service.failure == "the engine has failed 20 times in a row"
 
 
-def test_a_reply_says_how_many_images_it_answers_in_what_format() -> None:
+def test_a_reply_has_its_format_and_number_of_images() -> None:
     photo = base64.b64encode(PHOTO).decode()
-    two = {"instances": [{"data": photo, "format": "png"}, {"data": photo, "format": "npz"}]}
+    two_images = {"instances": [{"data": photo, "format": "png"}, {"data": photo, "format": "npz"}]}
 
     replies = application(ColourEngine()).answer(
         [
             Call({"body": PHOTO}, format="index"),
-            Call({"body": two}),
+            Call({"body": two_images}),
             Call({"body": PHOTO}, action="explain"),
             Call({"body": b"broken"}),
         ]
@@ -190,24 +190,24 @@ def test_a_reply_says_how_many_images_it_answers_in_what_format() -> None:
     assert [(reply.format, reply.images) for reply in replies] == [("index", 1), ("mixed", 2), ("png", 1), (None, 0)]
 
 
-def test_refused_calls_say_nothing_of_the_engine() -> None:
-    own = application(MirrorEngine())
+def test_refused_calls_are_not_failures_of_the_engine() -> None:
+    service = application(MirrorEngine())
 
-    assert answer(own, *[Call({"body": b"broken"})] * 10) == [400] * 10
-    assert not own.has_failed
+    assert answer_statuses(service, *[Call({"body": b"broken"})] * 10) == [400] * 10
+    assert not service.has_failed
 
 
 @pytest.mark.slow
 def test_threads_share_an_application_on_openvino(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "model.safetensors")
     archive = ModelArchive(tmp_path, checkpoint, ModelIdentity("m", "1"), HandlerSettings(engine="openvino"), batch_size=2)
-    own = Application.load(archive)
-    (alone,) = own.answer([Call({"body": PHOTO})])
+    service = Application.load(archive)
+    (expected,) = service.answer([Call({"body": PHOTO})])
     replies: list[Reply] = []
 
     def ask() -> None:
         for _ in range(6):
-            replies.extend(own.answer([Call({"body": PHOTO})]))
+            replies.extend(service.answer([Call({"body": PHOTO})]))
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
@@ -215,4 +215,4 @@ def test_threads_share_an_application_on_openvino(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
 
-    assert replies == [alone] * 18
+    assert replies == [expected] * 18

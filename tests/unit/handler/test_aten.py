@@ -1,4 +1,4 @@
-"""Operators called in PyTorch's library alone give bit for bit what its Python package gives."""
+"""Operators called directly in PyTorch's library give the same bits as its Python package."""
 
 import subprocess
 import sys
@@ -35,9 +35,9 @@ assert torch.get_num_threads() == 1
 def operators(request: pytest.FixtureRequest) -> Iterator[None]:
     path = aten._library_path()
     assert path is not None
-    chosen: aten._Operators = aten._Library(path) if request.param == "library" else aten._Package()
+    implementation: aten._Operators = aten._Library(path) if request.param == "library" else aten._Package()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(aten, "_operators", lambda: chosen)
+        patch.setattr(aten, "_operators", lambda: implementation)
         yield
 
 
@@ -51,7 +51,7 @@ def pixels(size: tuple[int, int]) -> npt.NDArray[np.uint8]:
 
 @pytest.mark.usefixtures("operators")
 @given(size=SIZES, target=SIZES)
-def test_resizing_is_pytorchs(size: tuple[int, int], target: tuple[int, int]) -> None:
+def test_resizing_equals_pytorchs(size: tuple[int, int], target: tuple[int, int]) -> None:
     image = pixels(size)
     planes = torch.from_numpy(image).permute(2, 0, 1)[None]
     expected = F.interpolate(planes, target, mode="bilinear", antialias=True, align_corners=False)
@@ -61,7 +61,7 @@ def test_resizing_is_pytorchs(size: tuple[int, int], target: tuple[int, int]) ->
 
 @pytest.mark.usefixtures("operators")
 @given(shape=GRIDS, target=SIZES)
-def test_interpolation_is_pytorchs(shape: tuple[int, int, int], target: tuple[int, int]) -> None:
+def test_interpolation_equals_pytorchs(shape: tuple[int, int, int], target: tuple[int, int]) -> None:
     planes = floats(shape)
     expected = F.interpolate(torch.from_numpy(planes)[None], target, mode="bilinear", align_corners=False)[0]
 
@@ -70,13 +70,13 @@ def test_interpolation_is_pytorchs(shape: tuple[int, int, int], target: tuple[in
 
 @pytest.mark.usefixtures("operators")
 @given(shape=GRIDS)
-def test_softmax_logarithm_and_lerp_are_pytorchs(shape: tuple[int, int, int]) -> None:
-    values, others, weight = floats(shape), floats(shape, seed=1), np.random.default_rng(0).random(shape[1:], np.float32)
-    tensors = [torch.from_numpy(array) for array in (values, others, weight)]
+def test_softmax_logarithm_and_lerp_equal_pytorchs(shape: tuple[int, int, int]) -> None:
+    values, end_values, weight = floats(shape), floats(shape, seed=1), np.random.default_rng(0).random(shape[1:], np.float32)
+    tensors = [torch.from_numpy(array) for array in (values, end_values, weight)]
 
     np.testing.assert_array_equal(aten.softmax(values), torch.softmax(tensors[0], dim=0).numpy())
     np.testing.assert_array_equal(aten.log(abs(values)), tensors[0].abs().log().numpy())
-    np.testing.assert_array_equal(aten.lerp(values, others, weight), torch.lerp(*tensors).numpy())
+    np.testing.assert_array_equal(aten.lerp(values, end_values, weight), torch.lerp(*tensors).numpy())
 
 
 @pytest.mark.usefixtures("operators")
@@ -88,8 +88,8 @@ def test_arrays_may_be_mirrored_or_read_only(width: int) -> None:
     mirrored = aten.resize_antialiased(image[:, ::-1], (3, 3)), aten.interpolate(planes[:, :, ::-1], (3, 3))
 
     copies = aten.resize_antialiased(image[:, ::-1].copy(), (3, 3)), aten.interpolate(planes[:, :, ::-1].copy(), (3, 3))
-    for one, other in zip(mirrored, copies, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for result, expected in zip(mirrored, copies, strict=True):
+        np.testing.assert_array_equal(result, expected)
 
 
 @pytest.mark.usefixtures("operators")
@@ -99,11 +99,11 @@ def test_a_refused_call_says_why() -> None:
 
 
 @pytest.mark.slow
-def test_the_library_is_found_and_the_package_shares_it_later() -> None:
+def test_the_library_is_used_without_the_package_and_shared_with_it_later() -> None:
     subprocess.run([sys.executable, "-c", WITHOUT_THE_PACKAGE], cwd=ROOT, check=True)
 
 
-def test_a_library_without_the_interface_leaves_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_usable_library_the_package_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aten, "_library_path", lambda: tmp_path / "libtorch_cpu.so")
 
     assert isinstance(aten._load_operators(), aten._Package)

@@ -30,7 +30,7 @@ def probe() -> ConcurrencyProbe:
 
 
 class ExplainingLanedEngine(LanedEngine):
-    """Explains with one watched engine."""
+    """An engine with lanes, which explains with one watched engine."""
 
     has_gradients = True
 
@@ -70,7 +70,7 @@ def watched_crf(monkeypatch: pytest.MonkeyPatch, probe: ConcurrencyProbe) -> Non
         monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
-def test_images_that_exceed_the_pixel_budget_together_are_held_one_after_the_other(probe: ConcurrencyProbe) -> None:
+def test_images_that_exceed_the_pixel_budget_together_are_processed_in_turn(probe: ConcurrencyProbe) -> None:
     engine = LanedEngine(lambda: WatchedEngine(probe))
 
     outcomes = build_scheduler(engine, max_pixels=2 * SIDE**2 - 1).answer([request()] * 4)
@@ -79,7 +79,7 @@ def test_images_that_exceed_the_pixel_budget_together_are_held_one_after_the_oth
     assert probe.peak == 1
 
 
-def test_images_within_the_pixel_budget_are_worked_on_side_by_side() -> None:
+def test_images_within_the_pixel_budget_are_processed_concurrently() -> None:
     probe = ConcurrencyProbe(patience=30)
     engine = LanedEngine(lambda: WatchedEngine(probe))
 
@@ -90,14 +90,14 @@ def test_images_within_the_pixel_budget_are_worked_on_side_by_side() -> None:
 
 
 @pytest.mark.usefixtures("watched_crf")
-def test_refinements_run_one_after_the_other(probe: ConcurrencyProbe) -> None:
+def test_refinements_run_in_turn(probe: ConcurrencyProbe) -> None:
     outcomes = build_scheduler(LanedEngine()).answer([request(refine="crf")] * 4)
 
     assert_answered(outcomes)
     assert probe.peak == 1
 
 
-def test_explanations_run_one_after_the_other(probe: ConcurrencyProbe) -> None:
+def test_explanations_run_in_turn(probe: ConcurrencyProbe) -> None:
     explanation = SegmentationRequest(PHOTO, explain=True)
 
     outcomes = build_scheduler(ExplainingLanedEngine(probe)).answer([explanation] * 4)
@@ -118,22 +118,22 @@ def test_threads_that_share_an_engine_run_it_in_turn(probe: ConcurrencyProbe) ->
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
 def test_threads_that_share_a_scheduler_get_the_answers_of_one_thread(converted: Path, engine: str, lanes: int) -> None:
     scheduler = make_scheduler(load(converted, engine, lanes))
-    (alone,) = scheduler.answer([request()])
+    (expected,) = scheduler.answer([request()])
 
     outcomes = answer_in_threads(lambda: scheduler.answer([request()])[0])
 
-    assert outcomes == [alone] * len(outcomes)
+    assert outcomes == [expected] * len(outcomes)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
 def test_threads_that_share_a_pipeline_get_the_answers_of_one_thread(converted: Path, engine: str) -> None:
     pipeline = load(converted, engine)
-    alone = pipeline.answer(request())
+    expected = pipeline.answer(request())
 
     outcomes = answer_in_threads(lambda: pipeline.answer(request()))
 
-    assert outcomes == [alone] * len(outcomes)
+    assert outcomes == [expected] * len(outcomes)
 
 
 def load(folder: Path, engine: str, lanes: int = 1) -> Pipeline:

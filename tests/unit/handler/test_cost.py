@@ -23,12 +23,12 @@ def check(request: SegmentationRequest, size: Size, metadata: CheckpointMetadata
     check_cost(request, size, ViewPlan.for_image(size, metadata.resize, options), metadata, limits)
 
 
-def asked(name: str = "json", *, explain: bool = False, **inference: object) -> SegmentationRequest:
+def make_request(name: str = "json", *, explain: bool = False, **inference: object) -> SegmentationRequest:
     return SegmentationRequest(b"", InferenceOptions.model_validate(inference), AnswerOptions(format=name), explain)
 
 
 @pytest.mark.parametrize(
-    ("inference", "pixels", "words"),
+    ("inference", "pixels", "message"),
     [
         ({}, 64 * 64, "at scale 1.0"),
         ({"flip": True}, 2 * 64 * 64, "at scale 1.0, each mirrored too"),
@@ -41,30 +41,32 @@ def asked(name: str = "json", *, explain: bool = False, **inference: object) -> 
         ),
     ],
 )
-def test_what_the_network_would_see_is_told_beside_the_limit(inference: dict[str, object], pixels: int, words: str) -> None:
+def test_too_many_network_pixels_are_refused_with_both_numbers(inference: dict[str, object], pixels: int, message: str) -> None:
     request = SegmentationRequest(b"", InferenceOptions.model_validate(inference))
     check(request, (500, 500), SQUARE, Limits(max_network_pixels=pixels))
 
-    with pytest.raises(InferenceTooLarge) as refused:
+    with pytest.raises(InferenceTooLarge) as error:
         check(request, (500, 500), SQUARE, Limits(max_network_pixels=pixels - 1))
 
-    assert str(refused.value).startswith(words)
-    assert str(refused.value).endswith(f", the network would see {pixels:,} pixels of this image, the limit is {pixels - 1:,}")
+    assert str(error.value).startswith(message)
+    assert str(error.value).endswith(f", the network would see {pixels:,} pixels of this image, the limit is {pixels - 1:,}")
 
 
 def test_an_explanation_costs_one_view_whatever_the_settings_say() -> None:
-    check(asked(explain=True, tiles=4), (500, 500), SQUARE, Limits(max_network_pixels=64 * 64))
+    check(make_request(explain=True, tiles=4), (500, 500), SQUARE, Limits(max_network_pixels=64 * 64))
 
 
-@pytest.mark.parametrize(("name", "least"), [("png", 1_000_000 // 1032), ("overlay", 1_000_000 // 64), ("npz", 4 * 4 * 3 * 2)])
-def test_an_answer_that_must_be_too_large_is_told_beside_the_limit(name: str, least: int) -> None:
-    limits = Limits.model_construct(**{**Limits().model_dump(), "max_response_bytes": least})
-    check(asked(name), (1000, 1000), SQUARE, limits)
+@pytest.mark.parametrize(
+    ("name", "min_bytes"), [("png", 1_000_000 // 1032), ("overlay", 1_000_000 // 64), ("npz", 4 * 4 * 3 * 2)]
+)
+def test_an_answer_that_is_certain_to_be_too_large_is_refused_with_both_numbers(name: str, min_bytes: int) -> None:
+    limits = Limits.model_construct(**{**Limits().model_dump(), "max_response_bytes": min_bytes})
+    check(make_request(name), (1000, 1000), SQUARE, limits)
 
-    with pytest.raises(ResponseTooLarge) as refused:
-        check(asked(name), (1000, 1000), SQUARE, limits.model_copy(update={"max_response_bytes": least - 1}))
+    with pytest.raises(ResponseTooLarge) as error:
+        check(make_request(name), (1000, 1000), SQUARE, limits.model_copy(update={"max_response_bytes": min_bytes - 1}))
 
-    assert str(refused.value) == f"the answer as {name!r} would have at least {least:,} bytes, the limit is {least - 1:,}"
+    assert str(error.value) == f"the answer as {name!r} would have at least {min_bytes:,} bytes, the limit is {min_bytes - 1:,}"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_an_answer_that_must_be_too_large_is_told_beside_the_limit(name: str, le
         ({"max_bytes": 100}, ImageTooLarge),
     ],
 )
-def test_what_is_refused_never_meets_the_network(limits: dict[str, Any], error: type[SegmentationError]) -> None:
+def test_refused_images_never_reach_the_network(limits: dict[str, Any], error: type[SegmentationError]) -> None:
     engine = MirrorEngine()
 
     (outcome,) = build_scheduler(engine, **limits).answer([SegmentationRequest(encode(noise(100, 100)))])
@@ -92,7 +94,7 @@ def test_what_is_refused_never_meets_the_network(limits: dict[str, Any], error: 
         ({"max_pixels": 39_999}, "the image has 100×100 = 10,000 pixels, the limit is 9,999"),
     ],
 )
-def test_images_of_one_call_have_their_share_of_the_limits(limits: dict[str, Any], message: str) -> None:
+def test_images_of_one_call_share_the_limits(limits: dict[str, Any], message: str) -> None:
     engine = MirrorEngine()
     image = encode(noise(100, 100))
 
@@ -103,15 +105,15 @@ def test_images_of_one_call_have_their_share_of_the_limits(limits: dict[str, Any
     assert engine.batches == [1]
 
 
-@pytest.mark.parametrize(("classes", "only"), [(257, None), (256, (1,))], ids=["too many", "with background, too many"])
+@pytest.mark.parametrize(("classes", "requested"), [(257, None), (256, (1,))], ids=["too many", "with background, too many"])
 def test_classes_that_a_palette_cannot_hold_are_refused_before_the_network_runs(
-    classes: int, only: tuple[int, ...] | None
+    classes: int, requested: tuple[int, ...] | None
 ) -> None:
     names = tuple(map(str, range(classes)))
-    many = metadata(
+    model_metadata = metadata(
         model=ModelConfig(backbone="mobilenet_v2", num_classes=classes), classes=names, palette=voc_palette(classes)
     )
-    request = SegmentationRequest(b"", answer=AnswerOptions(format="png", classes=only))
+    request = SegmentationRequest(b"", answer=AnswerOptions(format="png", classes=requested))
 
     with pytest.raises(InvalidOption, match=r"'png'.* 256 .* 257.*'index'"):
-        check(request, (8, 8), many, Limits())
+        check(request, (8, 8), model_metadata, Limits())

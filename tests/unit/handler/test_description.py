@@ -47,15 +47,15 @@ def service(context: Context) -> SegmentationService:
 
 
 @pytest.fixture(scope="module")
-def described(service: SegmentationService, context: Context) -> dict[str, Any]:
+def description(service: SegmentationService, context: Context) -> dict[str, Any]:
     (body,) = ask(service, context, ROW)
     assert context.get_response_content_type(0) == "application/json"
     answer: dict[str, Any] = json.loads(body)
     return answer
 
 
-def test_it_says_what_is_served(described: dict[str, Any]) -> None:
-    assert {name: described[name] for name in ("model", "version", "engine", "precision", "explanations")} == {
+def test_the_description_names_model_version_and_engine(description: dict[str, Any]) -> None:
+    assert {name: description[name] for name in ("model", "version", "engine", "precision", "explanations")} == {
         "model": "pets",
         "version": "2.5",
         "engine": "openvino",
@@ -64,50 +64,50 @@ def test_it_says_what_is_served(described: dict[str, Any]) -> None:
     }
 
 
-def test_it_says_what_the_checkpoint_says(described: dict[str, Any]) -> None:
+def test_the_description_contains_the_checkpoints_metadata(description: dict[str, Any]) -> None:
     expected = metadata()
 
-    assert described["classes"] == list(CLASSES)
-    assert described["palette"] == ["#000000", "#800000", "#008000"]
-    assert described["background"] == 0
-    assert described["network"]["backbone"] == "mobilenet_v2"
-    assert described["resize"] == ResizePolicy(side="short", size=48, multiple=16).model_dump(mode="json")
-    assert described["normalization"] == expected.normalization.model_dump(mode="json")
-    assert (described["metrics"], described["provenance"], described["license"]) == ([], "random weights", "Apache-2.0")
+    assert description["classes"] == list(CLASSES)
+    assert description["palette"] == ["#000000", "#800000", "#008000"]
+    assert description["background"] == 0
+    assert description["network"]["backbone"] == "mobilenet_v2"
+    assert description["resize"] == ResizePolicy(side="short", size=48, multiple=16).model_dump(mode="json")
+    assert description["normalization"] == expected.normalization.model_dump(mode="json")
+    assert (description["metrics"], description["provenance"], description["license"]) == ([], "random weights", "Apache-2.0")
 
 
-def test_options_have_this_servers_defaults_and_limits(described: dict[str, Any]) -> None:
-    options = described["options"]
+def test_options_have_this_servers_defaults_and_limits(description: dict[str, Any]) -> None:
+    options = description["options"]
 
     assert options["scales"]["default"] == [0.5, 1]
     assert options["tiles"]["maximum"] == 3
     assert options["classes"]["default"] == [2]
     assert options["format"]["enum"] == list(FORMATS)
     assert all(option["description"] for option in options.values())
-    assert described["limits"]["max_pixels"] == 999
+    assert description["limits"]["max_pixels"] == 999
 
 
-def test_the_digest_is_that_of_the_folder(described: dict[str, Any], folder: Path) -> None:
-    assert described["archive"] == {"sha256": content_digest(folder)}
+def test_the_digest_is_the_archive_folders(description: dict[str, Any], folder: Path) -> None:
+    assert description["archive"] == {"sha256": content_digest(folder)}
 
 
 @pytest.mark.slow
-def test_it_is_the_same_among_other_requests_and_touches_none(
-    service: SegmentationService, context: Context, described: dict[str, Any]
+def test_the_description_is_the_same_in_a_batch_and_affects_no_other_request(
+    service: SegmentationService, context: Context, description: dict[str, Any]
 ) -> None:
     photo: tuple[dict[str, Any], dict[str, str]] = ({"body": encode(noise(20, 30))}, {"explain": "False"})
-    explained: tuple[dict[str, Any], dict[str, str]] = ({"body": encode(noise(20, 30))}, {"explain": "True"})
+    explanation: tuple[dict[str, Any], dict[str, str]] = ({"body": encode(noise(20, 30))}, {"explain": "True"})
 
-    first, description, heat, bad = ask(service, context, photo, ROW, explained, ({"body": b"?"}, {"explain": "False"}))
+    first, description_body, heat, bad = ask(service, context, photo, ROW, explanation, ({"body": b"?"}, {"explain": "False"}))
 
-    assert json.loads(description) == described
+    assert json.loads(description_body) == description
     assert first == ask(service, context, photo)[0]
     assert heat[:4] == b"\x89PNG"
     assert json.loads(bad)["code"] == 400
 
 
 @pytest.mark.parametrize(
-    ("row", "headers"),
+    ("fields", "headers"),
     [
         # TorchServe adds its own `explain` to requests to /predictions.
         ({}, {"describe": "True", "explain": "False"}),
@@ -116,9 +116,9 @@ def test_it_is_the_same_among_other_requests_and_touches_none(
         ({}, {"describe": "yes"}),
     ],
 )
-def test_a_client_cannot_ask_for_it_in_place_of_a_segmentation(
-    service: SegmentationService, context: Context, row: dict[str, Any], headers: dict[str, str]
+def test_a_client_cannot_request_the_description_instead_of_a_segmentation(
+    service: SegmentationService, context: Context, fields: dict[str, Any], headers: dict[str, str]
 ) -> None:
-    (body,) = ask(service, context, (row, headers))
+    (body,) = ask(service, context, (fields, headers))
 
     assert json.loads(body)["type"] == "InvalidRequest"

@@ -1,4 +1,4 @@
-"""Distances between distributions of images, for numbers worked out by hand and for chance."""
+"""Distances between distributions of images, compared with hand-computed values and with random samples."""
 
 import math
 import random
@@ -20,33 +20,33 @@ def image(brightness: float = 0.5, shares: dict[int, float] | None = None, confi
 
 
 @given(WEIGHTS, st.integers(1, 1000), st.integers(1, 1000))
-def test_a_distribution_is_at_no_distance_from_itself(weights: list[int], images: int, others: int) -> None:
-    assert distance(weights, [3 * weight for weight in weights], (images, others)) == 0
+def test_a_distribution_has_distance_0_from_itself(weights: list[int], images: int, other_images: int) -> None:
+    assert distance(weights, [3 * weight for weight in weights], (images, other_images)) == 0
 
 
 @given(WEIGHTS, WEIGHTS, st.integers(1, 1000))
 def test_a_distance_is_symmetric_and_between_0_and_1(first: list[int], second: list[int], images: int) -> None:
-    there, back = distance(first, second, (images, 50)), distance(second, first, (50, images))
+    forward, backward = distance(first, second, (images, 50)), distance(second, first, (50, images))
 
-    assert there == pytest.approx(back)
-    assert 0 <= there <= 1
+    assert forward == pytest.approx(backward)
+    assert 0 <= forward <= 1
 
 
-def test_a_distance_is_jensen_and_shannons_for_many_images() -> None:
+def test_for_many_images_the_distance_is_jensen_shannons() -> None:
     expected = math.sqrt((0.5 * math.log2(0.5 / 0.375) + 0.5 * math.log2(0.5 / 0.625) + 0.25 * math.log2(0.25 / 0.375)
                           + 0.75 * math.log2(0.75 / 0.625)) / 2)  # fmt: skip
 
     assert distance([1, 1], [1, 3], (10**9, 10**9)) == pytest.approx(expected, abs=1e-6)
 
 
-def test_nothing_in_common_is_far_also_with_few_images() -> None:
+def test_disjoint_distributions_are_far_even_with_few_images() -> None:
     assert distance([1, 0], [0, 1], (10**9, 10**9)) == pytest.approx(1)
     assert distance([7, 0], [0, 7], (7, 7)) > 0.85
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("images", "most"), [(20, 0.45), (100, 0.3), (500, 0.15)])
-def test_chance_alone_shows_seldom_and_little(images: int, most: float) -> None:
+@pytest.mark.parametrize(("images", "max_distance"), [(20, 0.45), (100, 0.3), (500, 0.15)])
+def test_samples_of_one_distribution_are_seldom_far_apart(images: int, max_distance: float) -> None:
     draw = random.Random(images)  # noqa: S311
 
     def sample() -> Sequence[int]:
@@ -56,10 +56,10 @@ def test_chance_alone_shows_seldom_and_little(images: int, most: float) -> None:
     distances = [distance(sample(), sample(), (images, images)) for _ in range(300)]
 
     assert sum(value > 0 for value in distances) < 0.1 * 300
-    assert max(distances) < most
+    assert max(distances) < max_distance
 
 
-def test_a_window_forgets_the_oldest_images_without_a_trace() -> None:
+def test_a_window_drops_the_oldest_images_completely() -> None:
     window = Window(3, max_images=4)
     for _ in range(10):
         window.add(image(0.05, {1: 1 / 3, 2: 2 / 3}, 0.2))
@@ -70,7 +70,7 @@ def test_a_window_forgets_the_oldest_images_without_a_trace() -> None:
     assert window.distribution() == collect([image()] * 4, 3)
 
 
-def test_a_window_holds_as_many_images_as_it_says() -> None:
+def test_a_window_holds_the_documented_number_of_images() -> None:
     window = Window(1)
     for _ in range(RECENT_IMAGES + 3):
         window.add(image())
@@ -95,7 +95,7 @@ def test_without_images_there_is_no_distance() -> None:
     assert drift(collect([image()], 2), Window(2).distribution()) == {}
 
 
-def test_labels_are_bounded_and_keep_the_classes_that_the_reference_shows() -> None:
+def test_labels_are_limited_and_keep_the_classes_of_the_reference() -> None:
     names = [f"class {index}" for index in range(300)]
     photographs = [image(shares={299: 0.6, 150: 0.4})] * 3
     profile = Profile(names, "e", "float32", reference=Reference("photographs", collect(photographs, 300)))
@@ -108,7 +108,7 @@ def test_labels_are_bounded_and_keep_the_classes_that_the_reference_shows() -> N
     assert (shares["class 299"], shares[OTHER_LABEL], shares["class 150"]) == (0.5, 0.5, 0)
 
 
-def test_a_model_of_few_classes_keeps_all_of_them() -> None:
+def test_a_model_with_few_classes_keeps_all_of_them() -> None:
     names = [f"class {index}" for index in range(MAX_LABELS)]
 
     assert Profile(names, "e", "float32").labels == names

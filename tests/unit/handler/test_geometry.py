@@ -22,11 +22,11 @@ def test_preparation_agrees_with_torchvisions_preset(size: tuple[int, int]) -> N
     image = noise(*size)
     pixels = resize_to_network(DecodedImage.from_pixels(image), ResizePolicy(side="short", size=520))
 
-    ours = Normalize(Normalization())(torch.from_numpy(pixels.copy())[None])[0]
+    normalized = Normalize(Normalization())(torch.from_numpy(pixels.copy())[None])[0]
 
     # To within one step of 255, normalized.
     expected = SemanticSegmentation(resize_size=520)(Image.fromarray(image))
-    torch.testing.assert_close(ours, expected, atol=1.01 / 255 / min(Normalization().std), rtol=0)
+    torch.testing.assert_close(normalized, expected, atol=1.01 / 255 / min(Normalization().std), rtol=0)
 
 
 @given(st.integers(30, 120), st.integers(30, 120))
@@ -45,7 +45,7 @@ def test_both_sides_are_rounded_to_the_multiple(size: tuple[int, int], expected:
 
 
 @given(sides, sides, st.sampled_from(["short", "long"]), st.sampled_from([1, 16]))
-def test_no_image_asks_for_more_than_the_policy_allows(height: int, width: int, side: str, multiple: int) -> None:
+def test_no_image_exceeds_the_policys_size(height: int, width: int, side: str, multiple: int) -> None:
     policy = ResizePolicy.model_validate({"side": side, "size": 128, "multiple": multiple, "max_aspect": 3})
 
     size = network_size(policy, (height, width))
@@ -77,7 +77,7 @@ def test_a_scale_multiplies_the_policys_size(policy: ResizePolicy, scale: float,
 
 
 @given(sides, sides, st.sampled_from(["short", "long"]), st.sampled_from([1, 16]), st.floats(0.25, 2))
-def test_no_scale_asks_for_more_than_its_share_of_the_policy(
+def test_no_scale_exceeds_its_share_of_the_policys_size(
     height: int, width: int, side: str, multiple: int, scale: float
 ) -> None:
     policy = ResizePolicy.model_validate({"side": side, "size": 128, "multiple": multiple, "max_aspect": 3})
@@ -90,14 +90,14 @@ def test_no_scale_asks_for_more_than_its_share_of_the_policy(
 
 
 @given(st.tuples(st.integers(1, 60), st.integers(1, 60)), st.tuples(*[st.floats(0, 1)] * 4), st.integers(1, 40))
-def test_a_part_is_resized_as_in_its_surroundings(size: tuple[int, int], sides: tuple[float, ...], side: int) -> None:
+def test_a_region_is_resized_like_pillows_box(size: tuple[int, int], edges: tuple[float, ...], side: int) -> None:
     image, (height, width) = noise(*size), size
-    (left, right), (top, bottom) = sorted(sides[:2]), sorted(sides[2:])
+    (left, right), (top, bottom) = sorted(edges[:2]), sorted(edges[2:])
     box = (left * width, top * height, max(right, left + 1e-3) * width, max(bottom, top + 1e-3) * height)
     assume(box[2] <= width and box[3] <= height)
 
-    part = resize_region(image, box, (side, side))
+    region = resize_region(image, box, (side, side))
 
     # Pillow rounds weights that depend on where the box lies.
     expected = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR, box)
-    np.testing.assert_allclose(part.astype(int), np.asarray(expected, int), atol=1)
+    np.testing.assert_allclose(region.astype(int), np.asarray(expected, int), atol=1)

@@ -9,7 +9,7 @@ _LONG_S = 60.0
 _MOMENT_S = 0.01
 
 
-def test_the_task_follows_each_spell_of_work() -> None:
+def test_the_task_runs_after_each_period_of_work() -> None:
     done = Event()
     idle = IdleTask(done.set, quiet_s=_MOMENT_S)
 
@@ -20,14 +20,14 @@ def test_the_task_follows_each_spell_of_work() -> None:
         assert done.wait(_LONG_S)
 
 
-def test_without_work_there_is_nothing_to_do() -> None:
+def test_without_work_the_task_does_not_run() -> None:
     done = Event()
     IdleTask(done.set, quiet_s=_MOMENT_S)
 
     assert not done.wait(10 * _MOMENT_S)
 
 
-def test_the_task_waits_for_work_that_goes_on() -> None:
+def test_the_task_waits_for_ongoing_work() -> None:
     done = Event()
     idle = IdleTask(done.set, quiet_s=_MOMENT_S, max_delay_s=_LONG_S)
 
@@ -38,7 +38,7 @@ def test_the_task_waits_for_work_that_goes_on() -> None:
     assert done.wait(_LONG_S)
 
 
-def test_work_without_an_end_does_not_put_it_off_for_ever() -> None:
+def test_endless_work_delays_the_task_only_to_its_deadline() -> None:
     done = Event()
     idle = IdleTask(done.set, quiet_s=_MOMENT_S, max_delay_s=2 * _MOMENT_S)
 

@@ -15,7 +15,7 @@ import ts.context
 
 def state():
     # A filter that a third-party package adds for its own warnings is not ours to judge.
-    filters = [one for one in warnings.filters if one[2].__module__ == "builtins"]
+    filters = [entry for entry in warnings.filters if entry[2].__module__ == "builtins"]
     handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     flags = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, TiffImagePlugin.READ_LIBTIFF
     return {
@@ -38,8 +38,8 @@ print({name: (before[name], after[name]) for name in before if before[name] != a
 
 
 @pytest.mark.slow
-def test_importing_every_module_leaves_the_process_as_it_was() -> None:
-    done = subprocess.run([sys.executable, "-c", _IMPORT_EVERYTHING], cwd=ROOT, capture_output=True, text=True, check=False)
+def test_importing_every_module_changes_no_global_state() -> None:
+    result = subprocess.run([sys.executable, "-c", _IMPORT_EVERYTHING], cwd=ROOT, capture_output=True, text=True, check=False)
 
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "{}\n"
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "{}\n"

@@ -83,7 +83,7 @@ def accepts(name: str, value: Any) -> bool:
 
 @pytest.mark.parametrize("name", TYPES)
 @given(value=ANY_JSON)
-def test_json_is_accepted_exactly_where_its_schema_is(name: str, value: Any) -> None:
+def test_json_is_accepted_exactly_if_the_schema_accepts_it(name: str, value: Any) -> None:
     valid = jsonschema.Draft202012Validator(SCHEMAS[name]).is_valid(value)
 
     assert accepts(name, value) == valid
@@ -96,7 +96,7 @@ def test_schemas_are_json_schema(name: str) -> None:
 
 @pytest.mark.parametrize("name", TYPES)
 @given(data=st.data())
-def test_text_and_json_in_any_order_give_the_same_value(name: str, data: st.DataObject) -> None:
+def test_text_and_json_give_the_same_value_in_any_order(name: str, data: st.DataObject) -> None:
     value = data.draw(TYPES[name][1])
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     spellings = [json.loads(json.dumps(value)), text.replace("T", "t").replace("F", "f"), Text(text), Text(f" {text} ".upper())]
@@ -156,10 +156,10 @@ def test_a_pattern_has_the_bounds_of_its_number(number: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "accepted"), [("2.000", True), ("2.0001", False), ("0.25", True), ("0.24999999999999999999", False)]
+    ("text", "is_valid"), [("2.000", True), ("2.0001", False), ("0.25", True), ("0.24999999999999999999", False)]
 )
-def test_a_pattern_is_exact_where_floats_are_not(text: str, accepted: bool) -> None:
-    assert accepts("several", text) == accepted
+def test_a_pattern_is_exact_where_floats_are_not(text: str, is_valid: bool) -> None:
+    assert accepts("several", text) == is_valid
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
@@ -181,11 +181,11 @@ def test_nested_lists_are_refused(name: str, depth: int) -> None:
 
 @pytest.mark.parametrize("item", [1, "x", None])
 @pytest.mark.parametrize("name", ["several", "classes"])
-def test_a_list_of_a_million_is_refused_by_its_length_alone(name: str, item: Any) -> None:
-    with pytest.raises(ValidationError, match="1,000,000") as caught:
+def test_a_list_of_a_million_is_refused_by_its_length(name: str, item: Any) -> None:
+    with pytest.raises(ValidationError, match="1,000,000") as error:
         read(name, [item] * 1_000_000)
 
-    assert caught.value.error_count() == 1
+    assert error.value.error_count() == 1
 
 
 @pytest.mark.parametrize(
@@ -236,12 +236,12 @@ def test_classes_are_names_or_indices(value: Any, expected: tuple[int, ...] | No
         (Text("[1, "), r"'\[1, ' is not a JSON list"),
     ],
 )
-def test_a_class_that_does_not_exist_is_named(value: Any, message: str) -> None:
+def test_an_unknown_class_is_named(value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ClassNames(NAMES).read(value)
 
 
-def test_names_that_differ_only_in_case_must_be_spelt_exactly() -> None:
+def test_names_that_differ_only_in_case_are_matched_exactly() -> None:
     names = ClassNames(("Cat", "cat"))
 
     assert (names.read(Text("Cat")), names.read(Text("cat"))) == ((0,), (1,))
@@ -252,7 +252,7 @@ def test_names_that_differ_only_in_case_must_be_spelt_exactly() -> None:
 @pytest.mark.parametrize(
     "names",
     [("a.b", "a|b", " x", "c++", "/", "(d", "e\n", "x, y", "$", "all"), ("", "one"), ("ü", "[z]", "\\d", "1", "0")],
-    ids=["signs", "nameless", "digits"],
+    ids=["punctuation", "empty name", "digits"],
 )
 @given(data=st.data())
 def test_names_of_any_characters_have_an_exact_schema(names: tuple[str, ...], data: st.DataObject) -> None:
@@ -269,7 +269,7 @@ def test_names_of_any_characters_have_an_exact_schema(names: tuple[str, ...], da
     assert accepted == jsonschema.Draft202012Validator(adapter.json_schema()).is_valid(value)
 
 
-def test_a_class_called_all_is_a_class() -> None:
+def test_a_class_named_all_can_be_selected() -> None:
     names = ClassNames(("all", "rest"))
 
     assert (names.read("all"), names.read(Text("all")), names.read(None)) == ((0,), (0,), None)
@@ -279,7 +279,7 @@ IMAGE_NAMES = TypeAdapter[Any](Annotated[str, ImageName(8)])
 
 
 @given(st.text(st.sampled_from("aÅ猫😀 ./\\:\n\r\t\x00\x7f\x85\u2028\ud83d\ude00"), max_size=10))
-def test_names_of_images_are_accepted_exactly_where_their_schema_is(name: str) -> None:
+def test_image_names_are_accepted_exactly_if_the_schema_accepts_them(name: str) -> None:
     try:
         accepted = IMAGE_NAMES.validate_python(name) == name
     except ValidationError:
@@ -292,15 +292,15 @@ def test_names_of_images_are_accepted_exactly_where_their_schema_is(name: str) -
     "name", ["cat.jpg", "Grüße 猫 😀.JPG", "a/b.png", "../b.png", r"C:\a\b.png", ".jpg", "..a", "...", " "]
 )
 @pytest.mark.parametrize("kind", [str, Text])
-def test_the_name_of_a_file_is_kept_as_it_is(kind: type[str], name: str) -> None:
-    name_read = ImageName().read(kind(name))
+def test_a_file_name_is_kept_unchanged(kind: type[str], name: str) -> None:
+    result = ImageName().read(kind(name))
 
-    assert (type(name_read), name_read) == (str, name)
+    assert (type(result), result) == (str, name)
 
 
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "a/", "a/..", "a\\.", "a\n", "\x1b[31m", "\x85", "\u2028", "\ud800", "x" * 256, 5, None]
 )
-def test_what_is_not_the_name_of_a_file_is_refused(name: Any) -> None:
+def test_anything_but_a_file_name_is_refused(name: Any) -> None:
     with pytest.raises(ValueError, match=r"is not the name of a file$|is too long$|is not text$"):
         ImageName().read(name)

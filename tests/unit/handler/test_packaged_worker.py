@@ -33,7 +33,7 @@ print(json.dumps({"answer": json.loads(reply.body), "modules": sorted(sys.module
 
 
 @pytest.mark.slow
-def test_it_imports_no_library_that_its_answers_do_not_need(converted: Path, tmp_path: Path) -> None:
+def test_a_worker_imports_no_library_that_its_answers_do_not_need(converted: Path, tmp_path: Path) -> None:
     image = tmp_path / "image.png"
     image.write_bytes(encode(noise(48, 64)))
     command = [sys.executable, "-c", SERVE_ONE_IMAGE, str(converted), str(image)]

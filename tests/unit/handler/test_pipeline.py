@@ -29,7 +29,7 @@ def engine() -> MirrorEngine:
     return MirrorEngine()
 
 
-def test_the_label_map_is_what_the_network_saw(engine: MirrorEngine) -> None:
+def test_the_label_map_is_the_networks(engine: MirrorEngine) -> None:
     image = noise(64, 48)
 
     result = build_pipeline(engine).segment(image)
@@ -38,7 +38,7 @@ def test_the_label_map_is_what_the_network_saw(engine: MirrorEngine) -> None:
     assert result.labels.names == CLASSES
 
 
-def test_at_one_scale_the_logits_decide_bit_for_bit(engine: MirrorEngine) -> None:
+def test_at_one_scale_the_result_is_the_logits_bit_for_bit(engine: MirrorEngine) -> None:
     image = noise(50, 80)
     pipeline = build_pipeline(engine)
     decoded = DecodedImage.from_pixels(image)
@@ -53,7 +53,7 @@ def test_at_one_scale_the_logits_decide_bit_for_bit(engine: MirrorEngine) -> Non
 
 
 @pytest.mark.parametrize("options", [InferenceOptions(), InferenceOptions(flip=True, scales=(0.5, 1))])
-def test_a_calibration_changes_probabilities_and_no_label(options: InferenceOptions) -> None:
+def test_a_calibration_changes_probabilities_but_no_label(options: InferenceOptions) -> None:
     image, plain, calibrated = noise(50, 80), build_pipeline(FadingEngine()), build_pipeline(FadingEngine())
     calibrated.metadata = calibrated.metadata.model_copy(update={"calibration": calibration(0.5)})
 
@@ -83,7 +83,7 @@ def test_with_flip_a_mirrored_image_gives_the_mirrored_probabilities(height: int
     np.testing.assert_allclose(mirrored.probabilities, result.probabilities[:, :, ::-1], atol=1e-2)
 
 
-def test_without_flip_an_engine_that_knows_left_from_right_gives_another_answer() -> None:
+def test_without_flip_an_asymmetric_engine_gives_asymmetric_probabilities() -> None:
     image = np.full((64, 64, 3), (200, 100, 0), np.uint8)
 
     plain = build_pipeline(FadingEngine()).segment(image)
@@ -106,7 +106,7 @@ def test_weights_of_output_stride_16_can_be_served_at_8(
     assert pipeline.metadata.model.output_stride == (output_stride or 16)
 
 
-def test_the_grid_of_the_answer_is_the_largest_scales(engine: MirrorEngine) -> None:
+def test_the_grid_of_the_answer_has_the_size_of_the_largest_scale(engine: MirrorEngine) -> None:
     result = build_pipeline(engine).segment(noise(64, 48), InferenceOptions(scales=(0.5, 1.5, 1)))
 
     assert result.probabilities.shape == (3, 96, 72)
@@ -122,19 +122,19 @@ def test_tiles_resolve_details_that_one_view_loses(engine: MirrorEngine) -> None
     stripes = np.zeros((224, 224, 3), np.uint8)
     stripes[0::4, :, 0] = stripes[1::4, :, 0] = stripes[2::4, :, 1] = stripes[3::4, :, 1] = 200
 
-    whole, tiled = (build_pipeline(engine).segment(stripes, InferenceOptions(tiles=tiles)).label_map for tiles in (1, 4))
+    untiled, tiled = (build_pipeline(engine).segment(stripes, InferenceOptions(tiles=tiles)).label_map for tiles in (1, 4))
 
-    assert (whole != stripes.argmax(2)).mean() > 0.25
+    assert (untiled != stripes.argmax(2)).mean() > 0.25
     assert (tiled != stripes.argmax(2)).mean() < 0.05
 
 
-def test_tiles_of_one_image_go_through_the_engine_together(engine: MirrorEngine) -> None:
+def test_tiles_of_one_image_are_batched(engine: MirrorEngine) -> None:
     build_pipeline(engine).segment(noise(64, 48), InferenceOptions(tiles=3))
 
     assert engine.batches == [4, 4, 1]
 
 
-def test_the_settings_are_the_defaults_of_requests(engine: MirrorEngine) -> None:
+def test_settings_are_the_defaults_of_requests(engine: MirrorEngine) -> None:
     image = noise(64, 48)
     pipeline = build_pipeline(engine, inference=InferenceSettings(scales=(0.5, 1), flip=True))
 

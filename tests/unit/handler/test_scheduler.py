@@ -26,7 +26,7 @@ class MeetingEngine(MirrorEngine):
         return super().logits(pixels)
 
 
-class LonelyEngine(MirrorEngine):
+class SingleThreadedEngine(MirrorEngine):
     """A lane that fails if two threads use it at once."""
 
     def __init__(self) -> None:
@@ -50,7 +50,11 @@ def request(size: int = 8) -> SegmentationRequest:
 def answer_in_threads(scheduler: Scheduler, requests: list[SegmentationRequest]) -> list[Outcome]:
     """Answer each request in a separate thread."""
     outcomes: list[Outcome] = []
-    threads = [threading.Thread(target=lambda one=one: outcomes.extend(scheduler.answer([one]))) for one in requests]
+
+    def answer(single: SegmentationRequest) -> None:
+        outcomes.extend(scheduler.answer([single]))
+
+    threads = [threading.Thread(target=answer, args=[single]) for single in requests]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -77,20 +81,20 @@ def test_two_requests_run_at_the_same_time() -> None:
 
 
 def test_no_lane_is_used_by_two_requests_at_once() -> None:
-    outcomes = build_scheduler(LanedEngine(LonelyEngine)).answer([request()] * 30)
+    outcomes = build_scheduler(LanedEngine(SingleThreadedEngine)).answer([request()] * 30)
 
     assert {type(outcome) for outcome in outcomes} == {EncodedResponse}
 
 
-@pytest.mark.parametrize("make_engine", [MirrorEngine, lambda: LanedEngine(LonelyEngine)], ids=["batches", "lanes"])
+@pytest.mark.parametrize("make_engine", [MirrorEngine, lambda: LanedEngine(SingleThreadedEngine)], ids=["batches", "lanes"])
 def test_several_threads_may_share_a_scheduler(make_engine: type[MirrorEngine]) -> None:
     scheduler = build_scheduler(make_engine())
-    alone = scheduler.answer([request()])[0]
+    expected = scheduler.answer([request()])[0]
 
-    assert answer_in_threads(scheduler, [request()] * 20) == [alone] * 20
+    assert answer_in_threads(scheduler, [request()] * 20) == [expected] * 20
 
 
-def test_a_lane_survives_a_request_that_failed_in_it() -> None:
+def test_a_lane_survives_a_failed_request() -> None:
     scheduler = build_scheduler(LanedEngine())
 
     failed = scheduler.answer([SegmentationRequest(encode(BLACK))] * 4)
@@ -105,7 +109,7 @@ def test_a_lone_holder_may_exceed_the_budget() -> None:
         pass
 
 
-def test_what_does_not_fit_waits_until_pixels_are_released() -> None:
+def test_a_holder_above_the_budget_waits_for_a_release() -> None:
     budget = PixelBudget(10)
     order = []
 
@@ -123,7 +127,7 @@ def test_what_does_not_fit_waits_until_pixels_are_released() -> None:
     assert order == ["first", "second"]
 
 
-def test_what_fits_does_not_wait() -> None:
+def test_holders_within_the_budget_do_not_wait() -> None:
     budget = PixelBudget(10)
 
     with budget.hold(5), budget.hold(5):

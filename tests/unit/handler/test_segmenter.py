@@ -62,7 +62,7 @@ def pipeline(converted: Path) -> Pipeline:
     [PHOTO, encode(PHOTO), Image.fromarray(PHOTO)],
     ids=["array", "bytes", "Pillow image"],
 )
-def test_every_kind_of_source_is_the_same_image(segmenter: Segmenter, source: ImageSource, tmp_path: Path) -> None:
+def test_every_kind_of_source_gives_the_same_label_map(segmenter: Segmenter, source: ImageSource, tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(encode(PHOTO))
 
@@ -73,7 +73,7 @@ def test_every_kind_of_source_is_the_same_image(segmenter: Segmenter, source: Im
     np.testing.assert_array_equal(label_map, segmenter(str(path)).label_map)
 
 
-def test_a_pillow_image_is_read_as_its_file_would_be(segmenter: Segmenter) -> None:
+def test_a_pillow_image_is_read_like_its_file(segmenter: Segmenter) -> None:
     exif = Image.Exif()
     exif[0x112] = 6
     file = encode(Image.fromarray(PHOTO).convert("RGBA"), "PNG", exif=exif)
@@ -82,7 +82,7 @@ def test_a_pillow_image_is_read_as_its_file_would_be(segmenter: Segmenter) -> No
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_result_converts_to_what_a_server_answers(segmenter: Segmenter, pipeline: Pipeline, name: str) -> None:
+def test_a_result_converts_to_the_answer_of_a_server(segmenter: Segmenter, pipeline: Pipeline, name: str) -> None:
     answer = AnswerOptions(format=name, masks="none", components=True)
     expected = pipeline.answer(SegmentationRequest(encode(PHOTO), answer=answer))
 
@@ -91,7 +91,7 @@ def test_a_result_converts_to_what_a_server_answers(segmenter: Segmenter, pipeli
     assert converted == (json.loads(expected.body) if expected.content_type.endswith("json") else expected.body)
 
 
-def test_a_checkpoint_is_loaded_too(checkpoint: Path) -> None:
+def test_a_checkpoint_can_be_loaded(checkpoint: Path) -> None:
     segmenter = Segmenter.load(checkpoint)
 
     assert segmenter.classes == CLASSES
@@ -106,7 +106,7 @@ def test_segments_and_masks_cover_the_label_map(segmenter: Segmenter) -> None:
         assert result.mask(segment.label).sum() == segment.pixels
 
 
-def test_options_are_those_of_a_request(segmenter: Segmenter) -> None:
+def test_options_are_the_same_as_in_requests(segmenter: Segmenter) -> None:
     result = segmenter(PHOTO, classes=["dog"], scales=(0.5, 1), flip=True)
 
     assert set(np.unique(result.label_map)) <= {0, 2}
@@ -116,7 +116,7 @@ def test_options_are_those_of_a_request(segmenter: Segmenter) -> None:
         segmenter(PHOTO, min_score=2)
 
 
-def test_an_option_of_the_network_comes_too_late_for_a_result(segmenter: Segmenter) -> None:
+def test_a_result_refuses_options_of_the_network(segmenter: Segmenter) -> None:
     with pytest.raises(InvalidOption, match="'flip'"):
         segmenter(PHOTO).to("png", flip=True)
 
@@ -124,20 +124,20 @@ def test_an_option_of_the_network_comes_too_late_for_a_result(segmenter: Segment
 @pytest.mark.parametrize(
     ("name", "kind"), [("mask.png", "PNG"), ("overlay.JPG", "JPEG"), ("overlay.jpeg", "JPEG")], ids=["mask", "overlay", "jpeg"]
 )
-def test_the_ending_of_a_file_chooses_the_format(segmenter: Segmenter, tmp_path: Path, name: str, kind: str) -> None:
+def test_the_file_extension_selects_the_format(segmenter: Segmenter, tmp_path: Path, name: str, kind: str) -> None:
     segmenter(PHOTO).save(tmp_path / name)
 
     with Image.open(tmp_path / name) as picture:
         assert (picture.format, picture.size) == (kind, (60, 40))
 
 
-def test_a_named_format_goes_before_the_ending(segmenter: Segmenter, tmp_path: Path) -> None:
+def test_an_explicit_format_overrides_the_file_extension(segmenter: Segmenter, tmp_path: Path) -> None:
     segmenter(PHOTO).save(tmp_path / "cat.json", "coco")
 
     assert "annotations" in json.loads((tmp_path / "cat.json").read_bytes())
 
 
-def test_an_ending_of_no_format_is_refused(segmenter: Segmenter, tmp_path: Path) -> None:
+def test_an_unknown_file_extension_is_refused(segmenter: Segmenter, tmp_path: Path) -> None:
     with pytest.raises(InvalidOption, match=r"'\.bmp'.*\.png"):
         segmenter(PHOTO).save(tmp_path / "mask.bmp")
 
@@ -147,14 +147,14 @@ def test_an_ending_of_no_format_is_refused(segmenter: Segmenter, tmp_path: Path)
 )
 def test_an_array_that_is_not_an_image_is_refused_with_its_type_and_shape(segmenter: Segmenter, array: ImageSource) -> None:
     assert isinstance(array, np.ndarray)
-    with pytest.raises(InvalidImage) as refusal:
+    with pytest.raises(InvalidImage) as error:
         segmenter(array)
 
-    assert str(array.dtype) in str(refusal.value)
-    assert str(array.shape) in str(refusal.value)
+    assert str(array.dtype) in str(error.value)
+    assert str(array.shape) in str(error.value)
 
 
-def test_the_archives_limits_hold(segmenter: Segmenter) -> None:
+def test_the_archives_limits_apply(segmenter: Segmenter) -> None:
     with pytest.raises(ImageTooLarge, match="100,000"):
         segmenter(encode(noise(400, 400)))
 

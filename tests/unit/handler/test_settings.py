@@ -11,22 +11,22 @@ def parse(inference: dict[str, object]) -> HandlerSettings:
     return HandlerSettings.parse({"inference": inference}, source="model-config.yaml")
 
 
-def test_by_default_the_network_sees_an_image_once_and_nothing_refines() -> None:
+def test_by_default_the_network_sees_an_image_once_without_refinement() -> None:
     assert HandlerSettings().inference.defaults == InferenceOptions(scales=(1.0,), flip=False, tiles=1, refine="none")
 
 
 def test_the_shipped_configuration_equals_the_default_settings() -> None:
-    shipped = yaml.safe_load((ROOT / "handler" / "model-config.yaml").read_text())["handler"]["inference"]
+    shipped_inference = yaml.safe_load((ROOT / "handler" / "model-config.yaml").read_text())["handler"]["inference"]
 
-    assert parse(shipped).inference == HandlerSettings().inference
+    assert parse(shipped_inference).inference == HandlerSettings().inference
 
 
-def test_scales_are_kept_in_ascending_order() -> None:
+def test_scales_are_sorted() -> None:
     assert parse({"scales": [1.5, 0.5, 1]}).inference.defaults.scales == (0.5, 1.0, 1.5)
 
 
 def test_every_option_of_a_request_has_its_default_in_the_settings() -> None:
-    asked: dict[str, object] = {
+    inference: dict[str, object] = {
         "scales": [0.5],
         "flip": True,
         "tiles": 2,
@@ -35,8 +35,8 @@ def test_every_option_of_a_request_has_its_default_in_the_settings() -> None:
         "range": [0, 3000],
     }
 
-    assert parse(asked).inference.defaults == InferenceOptions.model_validate(asked)
-    assert set(asked) == set(InferenceOptions.model_fields)
+    assert parse(inference).inference.defaults == InferenceOptions.model_validate(inference)
+    assert set(inference) == set(InferenceOptions.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_every_option_of_a_request_has_its_default_in_the_settings() -> None:
         ({"crf": {"sigma": 3}}, r"unknown key 'inference\.crf\.sigma'.*known: iterations, bilateral_weight"),
     ],
 )
-def test_a_bad_setting_is_named_with_what_is_allowed(inference: dict[str, object], message: str) -> None:
+def test_an_invalid_setting_names_the_allowed_values(inference: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         parse(inference)
 
@@ -67,6 +67,6 @@ def test_default_classes_are_names_or_indices(classes: object) -> None:
         HandlerSettings.parse({"answer": {"classes": classes}}, source="model-config.yaml")
 
 
-def test_an_output_stride_that_does_not_exist_is_refused() -> None:
+def test_an_unsupported_output_stride_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"'output_stride': 4: Input should be 8 or 16"):
         HandlerSettings.parse({"output_stride": 4}, source="model-config.yaml")

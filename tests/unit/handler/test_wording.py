@@ -17,23 +17,23 @@ from handler.wording import quoted, shortened
 from model.palette import voc_palette
 
 LABELS = Labels(("background", "cat", "dog"), voc_palette(3))
-MUCH = 5_000_000
+ENORMOUS = 5_000_000
 
 
-def nested(depth: int) -> Any:
+def nested_list(depth: int) -> Any:
     value: Any = []
     for _ in range(depth):
         value = [value]
     return value
 
 
-def refused(row: dict[str, Any]) -> SegmentationError:
-    with pytest.raises(SegmentationError) as caught:
-        RequestParser(HandlerSettings(), LABELS).parse(read_envelope(row, ModelIdentity("m", "1")), {})
-    return caught.value
+def parse_error(fields: dict[str, Any]) -> SegmentationError:
+    with pytest.raises(SegmentationError) as error:
+        RequestParser(HandlerSettings(), LABELS).parse(read_envelope(fields, ModelIdentity("m", "1")), {})
+    return error.value
 
 
-def test_what_is_short_is_quoted_as_it_is() -> None:
+def test_short_values_are_quoted_in_full() -> None:
     assert (quoted("x"), quoted(0.5), quoted(True), quoted(None)) == ("'x'", "0.5", "true", "null")
 
 
@@ -48,21 +48,21 @@ def test_the_middle_of_a_long_message_is_left_out() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "x" * MUCH,
-        "9" * MUCH,
-        "," * MUCH,
-        "[" * MUCH,
-        "[" + "1," * MUCH + "1]",
-        [1] * MUCH,
-        "1," * MUCH,
-        {"a" * MUCH: 1},
-        nested(900),
+        "x" * ENORMOUS,
+        "9" * ENORMOUS,
+        "," * ENORMOUS,
+        "[" * ENORMOUS,
+        "[" + "1," * ENORMOUS + "1]",
+        [1] * ENORMOUS,
+        "1," * ENORMOUS,
+        {"a" * ENORMOUS: 1},
+        nested_list(900),
     ],
     ids=["text", "digits", "commas", "brackets", "JSON list", "list", "indices", "object", "nested"],
 )
 @pytest.mark.parametrize("option", ["format", "flip", "scales", "tiles", "classes", "alpha"])
 def test_an_option_with_an_enormous_value_is_refused_in_a_short_message(option: str, value: Any) -> None:
-    error = refused({"body": {"data": "aGk=", option: value}})
+    error = parse_error({"body": {"data": "aGk=", option: value}})
 
     assert isinstance(error, InvalidOption)
     assert len(str(error)) < 1_000
@@ -72,33 +72,33 @@ def test_an_option_with_an_enormous_value_is_refused_in_a_short_message(option: 
 @pytest.mark.parametrize(
     "body",
     [
-        {"data": "aGk=", "x" * MUCH: 1},
+        {"data": "aGk=", "x" * ENORMOUS: 1},
         {str(index): 1 for index in range(100_000)},
-        {"data": nested(900)},
-        {"inputs": [{"name": "x" * MUCH, "datatype": "x" * MUCH}]},
-        {"inputs": [{"name": "x", "datatype": nested(900)}]},
-        {"inputs": [{"name": "x", "datatype": "BYTES", "shape": nested(900), "data": ["aGk="]}]},
+        {"data": nested_list(900)},
+        {"inputs": [{"name": "x" * ENORMOUS, "datatype": "x" * ENORMOUS}]},
+        {"inputs": [{"name": "x", "datatype": nested_list(900)}]},
+        {"inputs": [{"name": "x", "datatype": "BYTES", "shape": nested_list(900), "data": ["aGk="]}]},
     ],
     ids=["unknown option", "fields", "nested image", "name", "nested datatype", "nested shape"],
 )
-def test_what_is_long_or_deep_is_refused_in_a_short_message(body: dict[str, Any]) -> None:
-    error = refused({"body": body})
+def test_a_long_or_deep_body_is_refused_in_a_short_message(body: dict[str, Any]) -> None:
+    error = parse_error({"body": body})
 
     assert isinstance(error, InvalidRequest)
     assert len(str(error)) < 2_000
 
 
-def test_more_digits_than_python_converts_are_no_class() -> None:
-    error = refused({"data": b"image", "classes": b"1" * 5000})
+def test_more_digits_than_python_converts_are_an_unknown_class() -> None:
+    error = parse_error({"data": b"image", "classes": b"1" * 5000})
 
     assert "there is no class '111111" in str(error)
 
 
-def test_half_a_surrogate_pair_is_answered_as_it_was_sent() -> None:
+def test_a_lone_surrogate_is_returned_unchanged() -> None:
     tensor = {"name": "\ud800", "shape": [1], "datatype": "BYTES", "data": ["aGk="]}
-    call = read_envelope({"body": {"id": "\udfff", "inputs": [tensor]}}, ModelIdentity("m", "1"))
+    envelope = read_envelope({"body": {"id": "\udfff", "inputs": [tensor]}}, ModelIdentity("m", "1"))
 
-    answer = json.loads(call.reply([EncodedResponse(b"{}", "application/json")], explained=False).body)
+    answer = json.loads(envelope.reply([EncodedResponse(b"{}", "application/json")], explained=False).body)
 
     assert (answer["id"], answer["outputs"][0]["name"]) == ("\udfff", "\ud800")
 

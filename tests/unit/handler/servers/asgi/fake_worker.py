@@ -1,8 +1,8 @@
 """A worker that does what the request body says. It replaces the real worker in an archive.
 
 `echo TEXT`, `large N` (bytes of JSON), `wait FILE` (until it exists), `die`, `die-once FILE`, `hang`, `hang-once FILE`,
-`threads`, `answer FORMAT IMAGES`, `see CLASS BRIGHTNESS` (an image of one class), `see-then-die FILE`, `refuse TYPE`,
-`deny MESSAGE` (415), `sicken REASON` (after the answer).
+`threads`, `answer FORMAT IMAGES`, `observe CLASS BRIGHTNESS` (an image of one class), `observe-then-die FILE`,
+`refuse TYPE`, `deny MESSAGE` (415), `unhealthy REASON` (after the answer).
 """
 
 import json
@@ -84,45 +84,45 @@ def main(arguments: Sequence[str]) -> None:
             with sending:
                 send(connection, Pong())
             continue
-        threading.Thread(target=answer, args=(connection, sending, batch, Path(folder) / "seen"), daemon=True).start()
+        threading.Thread(target=answer, args=(connection, sending, batch, Path(folder) / "commands"), daemon=True).start()
     os._exit(0)
 
 
-def answer(connection: socket.socket, sending: threading.Lock, batch: Batch, seen: Path) -> None:
-    answers = [answer_one(request, seen) for request in batch.requests]
+def answer(connection: socket.socket, sending: threading.Lock, batch: Batch, commands_file: Path) -> None:
+    answers = [answer_one(request, commands_file) for request in batch.requests]
     with sending:
         send(connection, Answers(batch.number, answers))
-        if bytes(batch.requests[0].body).startswith(b"sicken "):
-            send(connection, Unhealthy(bytes(batch.requests[0].body).decode().removeprefix("sicken ")))
+        if bytes(batch.requests[0].body).startswith(b"unhealthy "):
+            send(connection, Unhealthy(bytes(batch.requests[0].body).decode().removeprefix("unhealthy ")))
             os._exit(1)
 
 
-def answer_one(request: HttpRequest, seen: Path) -> Answer:
+def answer_one(request: HttpRequest, commands_file: Path) -> Answer:
     if request.action == "describe":
         return Answer(200, "application/json", b'{"is":"a fake"}')
     if request.protocol == "grpc":
-        return answer_grpc(request, seen)
+        return answer_grpc(request, commands_file)
     command, _, argument = bytes(request.body).decode().partition(" ")
-    with seen.open("a") as file:
+    with commands_file.open("a") as file:
         file.write(f"{command} {argument}".strip()[:200] + "\n")
     if command == "answer":
         name, images = argument.split()
         times = [StageTime(stage, time.monotonic(), time.monotonic()) for stage in STAGES if request.traced]
-        seen_images = [observe(0, 0.5, request)] * int(images)
+        observations = [observe(0, 0.5, request)] * int(images)
         return Answer(
-            200, "image/png", b"", stages=STAGES, times=times, format=name, images=int(images), observations=seen_images
+            200, "image/png", b"", stages=STAGES, times=times, format=name, images=int(images), observations=observations
         )
-    if command == "see-then-die":  # The first of two workers answers, the second dies.
+    if command == "observe-then-die":  # The first of two workers answers, the second dies.
         if Path(argument).exists():
             os.kill(os.getpid(), signal.SIGKILL)
         Path(argument).touch()
-        return answer_one(replace(request, body=b"see 0 0.5"), seen)
-    if command == "see":
+        return answer_one(replace(request, body=b"observe 0 0.5"), commands_file)
+    if command == "observe":
         index, brightness = argument.split()
         observation = observe(int(index), float(brightness), request)
-        return Answer(200, "image/png", b"seen", format="png", images=1, observations=[observation])
-    if command in ("refuse", "sicken"):
-        return Answer(500 if command == "sicken" else 400, "application/json", b"{}", error=argument)
+        return Answer(200, "image/png", b"observed", format="png", images=1, observations=[observation])
+    if command in ("refuse", "unhealthy"):
+        return Answer(500 if command == "unhealthy" else 400, "application/json", b"{}", error=argument)
     if command == "deny":
         body = {"error": argument, "code": 415, "type": "UnsupportedImageFormat", "message": argument}
         return Answer(415, "application/json", json.dumps(body).encode())
@@ -134,14 +134,14 @@ def answer_one(request: HttpRequest, seen: Path) -> Answer:
     return Answer(200, "text/plain", f"{request.action} {request.format} {request.query} {argument}".encode())
 
 
-def answer_grpc(request: HttpRequest, seen: Path) -> Answer:
+def answer_grpc(request: HttpRequest, commands_file: Path) -> Answer:
     """Do what the only element of the first input says; the answer's id is the word returned by `echo`."""
     from handler.servers.asgi.open_inference.messages import message_class, parse
 
     message = parse("inference.ModelInferRequest", request.body)
     assert message is not None
     command = message.inputs[0].contents.bytes_contents[0]
-    answer = answer_one(replace(request, protocol="http", body=command), seen)
+    answer = answer_one(replace(request, protocol="http", body=command), commands_file)
     if answer.content_type != "text/plain":
         return answer
     name = answer.body.decode().rpartition(" ")[2]

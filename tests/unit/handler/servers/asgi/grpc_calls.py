@@ -14,7 +14,7 @@ INFERENCE = "inference.GRPCInferenceService"
 
 
 class Client:
-    """Calls methods by their names."""
+    """Call methods by name."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
@@ -40,7 +40,7 @@ class Client:
     def infer(self) -> Any:
         return self.method(f"/{INFERENCE}/ModelInfer", "inference.ModelInferResponse")
 
-    def tell(self, command: str, metadata: Metadata = ()) -> str:
+    def send_command(self, command: str, metadata: Metadata = ()) -> str:
         """Send a command to a fake worker and return the word in its answer."""
         word: str = self.infer(infer_request(command), metadata=metadata, timeout=TIMEOUT_S).id
         return word
@@ -52,20 +52,20 @@ def infer_request(command: str, model: str = "fake", **fields: Any) -> Any:
 
 
 @contextmanager
-def connected(address: str, credentials: grpc.ChannelCredentials | None = None) -> Iterator[Client]:
+def connect(address: str, credentials: grpc.ChannelCredentials | None = None) -> Iterator[Client]:
     options = [("grpc.enable_retries", 0)]
-    made = grpc.secure_channel(address, credentials, options) if credentials else grpc.insecure_channel(address, options)
-    with made as channel:
+    channel = grpc.secure_channel(address, credentials, options) if credentials else grpc.insecure_channel(address, options)
+    with channel as channel:
         yield Client(channel)
 
 
-def refusal(error: grpc.RpcError) -> dict[str, Any]:
+def read_error(error: grpc.RpcError) -> dict[str, Any]:
     """Return the code and the details of an error."""
     trailing = {entry.key: entry.value for entry in error.trailing_metadata()}
     status = message_class("google.rpc.Status").FromString(trailing["grpc-status-details-bin"])
     assert (status.code, status.message) == (error.code().value[0], error.details())
-    known: dict[str, Any] = {"code": error.code().name, "retry-after": trailing.get("retry-after")}
+    fields: dict[str, Any] = {"code": error.code().name, "retry-after": trailing.get("retry-after")}
     for detail in status.details:
-        held = message_class(detail.type_url.rpartition("/")[2]).FromString(detail.value)
-        known |= {"reason": held.reason} if "ErrorInfo" in detail.type_url else {"delay": held.retry_delay.seconds}
-    return known
+        message = message_class(detail.type_url.rpartition("/")[2]).FromString(detail.value)
+        fields |= {"reason": message.reason} if "ErrorInfo" in detail.type_url else {"delay": message.retry_delay.seconds}
+    return fields

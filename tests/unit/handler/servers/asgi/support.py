@@ -68,24 +68,24 @@ class FakeServer:
         lines = [json.loads(line) for line in self.events_file.read_text().splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == name]
 
-    def logged(self) -> list[dict[str, object]]:
+    def request_lines(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.requests_file.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
-    def line_of(self, response: requests.Response) -> dict[str, object]:
+    def request_line(self, response: requests.Response) -> dict[str, object]:
         """Wait for the log line of a request, which is written after the answer."""
 
         def lines() -> list[dict[str, object]]:
-            return [line for line in self.logged() if line["id"] == response.headers["x-request-id"]]
+            return [line for line in self.request_lines() if line["id"] == response.headers["x-request-id"]]
 
         until(lines)
         return lines()[-1]
 
-    def seen(self) -> list[str]:
+    def commands(self) -> list[str]:
         """Return the commands that workers have started, in order."""
-        file = self.folder / "seen"
+        file = self.folder / "commands"
         return file.read_text().splitlines() if file.exists() else []
 
-    def waiting(self) -> int:
+    def queue_length(self) -> int:
         """Return how many requests are waiting for a worker."""
         (model,) = requests.get(f"{self.url}/models/fake", timeout=TIMEOUT_S).json()
         count: int = model["jobQueueStatus"]["pendingRequests"]
@@ -95,11 +95,11 @@ class FakeServer:
         return requests.get(f"{self.url}/v2/health/ready", timeout=TIMEOUT_S).ok
 
 
-def until(holds: Callable[[], object], within: float = TIMEOUT_S) -> None:
-    """Wait until `holds()` is true."""
-    deadline = time.monotonic() + within
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
+def until(condition: Callable[[], object], timeout: float = TIMEOUT_S) -> None:
+    """Wait until `condition()` is true."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.01)
 
 
@@ -107,21 +107,21 @@ def until(holds: Callable[[], object], within: float = TIMEOUT_S) -> None:
 def fake_server(folder: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[FakeServer]:
     """Serve a fake archive with these options of the command line, on a free port."""
     archive = write_fake_archive(folder / "archive")
-    events, answered = folder / "events", folder / "requests"
+    events_file, requests_file = folder / "events", folder / "requests"
     command = [sys.executable, "-m", "handler.servers.asgi", "--model", f"fake={archive}", "--port", "0", *options]
-    with events.open("wb") as stderr, answered.open("wb") as stdout:
+    with events_file.open("wb") as stderr, requests_file.open("wb") as stdout:
         process = subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=stderr, env=environment)
     try:
-        until(lambda: "listening" in events.read_text() or process.poll() is not None)
-        listening = json.loads(next(line for line in events.read_text().splitlines() if "listening" in line))
+        until(lambda: "listening" in events_file.read_text() or process.poll() is not None)
+        listening = json.loads(next(line for line in events_file.read_text().splitlines() if "listening" in line))
         scheme, _, address = listening["address"].partition("://")
-        yield FakeServer(process, int(address.rpartition(":")[2]), archive, events, answered, scheme)
+        yield FakeServer(process, int(address.rpartition(":")[2]), archive, events_file, requests_file, scheme)
     finally:
         process.kill()
         process.wait(TIMEOUT_S)
 
 
-def refusal(response: requests.Response) -> tuple[int, str]:
+def read_error(response: requests.Response) -> tuple[int, str]:
     """Return code and type from the body of an error, after a check that it is complete."""
     body = response.json()
     assert set(body) == {"error", "code", "type", "message"}
@@ -129,7 +129,7 @@ def refusal(response: requests.Response) -> tuple[int, str]:
     return body["code"], body["type"]
 
 
-def received(connection: socket.socket) -> bytes:
+def receive_all(connection: socket.socket) -> bytes:
     """Return everything received until the server closes the connection."""
     pieces = []
     while piece := connection.recv(65_536):

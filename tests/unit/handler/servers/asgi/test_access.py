@@ -24,8 +24,8 @@ def file(tmp_path: Path) -> Path:
 def add(file: Path, name: str, *scopes: str) -> str:
     """Put a new token into the file, and return the token."""
     secret, token = make_token(scopes, name)
-    with file.open("a") as opened:
-        opened.write(f"{token.line()}  # of {name}\n")
+    with file.open("a") as stream:
+        stream.write(f"{token.line()}  # of {name}\n")
     return secret
 
 
@@ -37,7 +37,7 @@ def test_without_a_file_everyone_may_do_everything() -> None:
     assert Access().check([], {OPERATE}) is None
 
 
-def test_each_token_opens_what_its_scopes_say(file: Path) -> None:
+def test_each_token_grants_its_scopes(file: Path) -> None:
     web, ops, both = add(file, "web", PREDICT), add(file, "ops", OPERATE), add(file, "both", PREDICT, OPERATE)
     access = Access(file)
 
@@ -45,13 +45,13 @@ def test_each_token_opens_what_its_scopes_say(file: Path) -> None:
     assert [access.check(bearer(secret), {OPERATE}) for secret in (ops, both)] == ["ops", "both"]
     assert access.check(bearer(web), {PREDICT, OPERATE}) == "web"
     for secret, scope in ((web, OPERATE), (ops, PREDICT)):
-        with pytest.raises(Forbidden, match=scope) as refused:
+        with pytest.raises(Forbidden, match=scope) as error:
             access.check(bearer(secret), {scope})
-        assert refused.value.challenge == f'Bearer realm="deeplab", error="insufficient_scope", scope="{scope}"'
+        assert error.value.challenge == f'Bearer realm="deeplab", error="insufficient_scope", scope="{scope}"'
 
 
 @pytest.mark.parametrize(
-    "change",
+    "make_headers",
     [
         lambda _: [],
         lambda _: [""],
@@ -70,23 +70,23 @@ def test_each_token_opens_what_its_scopes_say(file: Path) -> None:
         lambda _: ["Bearer " + "a" * 100_000],
     ],
 )
-def test_anything_but_one_whole_token_is_refused(file: Path, change: Callable[[str], list[str]]) -> None:
+def test_anything_but_one_complete_token_is_refused(file: Path, make_headers: Callable[[str], list[str]]) -> None:
     secret = add(file, "web", PREDICT)
 
-    with pytest.raises(Unauthorized) as refused:
-        Access(file).check(change(secret), {PREDICT})
+    with pytest.raises(Unauthorized) as error:
+        Access(file).check(make_headers(secret), {PREDICT})
 
-    assert refused.value.challenge.startswith('Bearer realm="deeplab"')
-    assert secret not in str(refused.value)
+    assert error.value.challenge.startswith('Bearer realm="deeplab"')
+    assert secret not in str(error.value)
 
 
-def test_the_scheme_is_taken_in_any_case(file: Path) -> None:
+def test_the_scheme_is_case_insensitive(file: Path) -> None:
     secret = add(file, "web", PREDICT)
 
     assert Access(file).check([f"bEARER  {secret}"], {PREDICT}) == "web"
 
 
-def test_a_changed_file_counts_at_once(file: Path) -> None:
+def test_a_changed_file_takes_effect_at_once(file: Path) -> None:
     first = add(file, "first", PREDICT)
     access = Access(file)
     second = add(file, "second", PREDICT)
@@ -108,7 +108,7 @@ def _pipe(file: Path) -> None:
     os.mkfifo(file)
 
 
-def _link_to_nothing(file: Path) -> None:
+def _dangling_link(file: Path) -> None:
     file.unlink()
     file.symlink_to("nowhere")
 
@@ -117,12 +117,12 @@ DIGEST = "sha256:" + "0" * 64
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "damage",
     [
         pytest.param(Path.unlink, id="no file"),
         _directory,
         _pipe,
-        _link_to_nothing,
+        _dangling_link,
         lambda file: file.write_text(""),
         lambda file: file.write_text("# nobody\n"),
         lambda file: file.write_bytes(b"\xff\xfe\x00"),
@@ -138,11 +138,11 @@ DIGEST = "sha256:" + "0" * 64
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_at_the_start_and_ignored_later(
-    file: Path, spoil: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
+    file: Path, damage: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     secret = add(file, "web", PREDICT)
     access = Access(file)
-    spoil(file)
+    damage(file)
 
     assert [access.check(bearer(secret), {PREDICT}) for _ in range(3)] == ["web"] * 3
     (event,) = capsys.readouterr().err.splitlines()
@@ -151,14 +151,14 @@ def test_a_file_that_cannot_be_used_is_refused_at_the_start_and_ignored_later(
         Access(file)
 
 
-def test_a_link_that_is_pointed_elsewhere_is_followed(file: Path, tmp_path: Path) -> None:
-    link, other = tmp_path / "link", tmp_path / "other"
+def test_a_retargeted_link_is_followed(file: Path, tmp_path: Path) -> None:
+    link, new_file = tmp_path / "link", tmp_path / "other"
     add(file, "old", PREDICT)
     link.symlink_to(file)
     access = Access(link)
-    new = add(other, "new", PREDICT)
-    other.chmod(0o600)
-    (tmp_path / "next").symlink_to(other)
+    new = add(new_file, "new", PREDICT)
+    new_file.chmod(0o600)
+    (tmp_path / "next").symlink_to(new_file)
     (tmp_path / "next").replace(link)
 
     assert access.check(bearer(new), {PREDICT}) == "new"
@@ -182,7 +182,7 @@ def test_the_command_makes_a_token_and_its_line(file: Path, capsys: pytest.Captu
     assert secret not in line
 
 
-def test_the_command_appends_to_a_file_of_the_users_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_appends_to_a_private_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "new"
     for name in ("web", "ops"):
         assert main(["token", "--name", name, "--scope", "predict", "--append", str(file)]) == 0

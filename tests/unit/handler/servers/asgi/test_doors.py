@@ -22,7 +22,7 @@ HEADER_TIMEOUT_S = 0.5
 
 @dataclass(frozen=True)
 class Doors:
-    """A server with every access check turned on, and what passes them."""
+    """A server with every access check turned on, and credentials that pass them."""
 
     server: FakeServer
     certificate: Certificate
@@ -38,24 +38,24 @@ class Doors:
         data: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        sent = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
+        merged = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
         verify = str(self.certificate.file)
-        return requests.request(method, self.server.url + path, data=data, headers=sent, verify=verify, timeout=TIMEOUT_S)
+        return requests.request(method, self.server.url + path, data=data, headers=merged, verify=verify, timeout=TIMEOUT_S)
 
-    def predicted(self, **headers: str) -> requests.Response:
+    def post_prediction(self, **headers: str) -> requests.Response:
         return self.ask("/predictions/fake", self.predict, "POST", data=b"echo x", headers=headers)
 
     def connect(self) -> ssl.SSLSocket:
         context = ssl.create_default_context(cafile=str(self.certificate.file))
         return context.wrap_socket(self.server.connect(), server_hostname="localhost")
 
-    def raw(self, head: str) -> bytes:
+    def raw_answer(self, head: str) -> bytes:
         """Return the answer to a request head, completed with `Connection: close`."""
         with self.connect() as connection:
             connection.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode())
             return b"".join(iter(lambda: connection.recv(65_536), b""))
 
-    def presented(self) -> bytes:
+    def presented_certificate(self) -> bytes:
         """Return the certificate presented in a handshake."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -67,22 +67,22 @@ class Doors:
 def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
     folder = tmp_path_factory.mktemp("doors")
     certificate, tokens = make_certificate(folder), folder / "tokens"
-    predict, operate = (added(tokens, scope, scope) for scope in (PREDICT, OPERATE))
+    predict, operate = (add_token(tokens, scope, scope) for scope in (PREDICT, OPERATE))
     tls = ["--certificate", str(certificate.file), "--key", str(certificate.key)]
-    rest = ["--allow-origin", ORIGIN, "--allow-host", HOST, "--header-timeout", str(HEADER_TIMEOUT_S)]
-    with fake_server(folder, "--tokens", str(tokens), *tls, *rest) as server:
+    checks = ["--allow-origin", ORIGIN, "--allow-host", HOST, "--header-timeout", str(HEADER_TIMEOUT_S)]
+    with fake_server(folder, "--tokens", str(tokens), *tls, *checks) as server:
         running = Doors(server, certificate, tokens, predict, operate)
         until(lambda: running.ask("/v2/health/ready").ok)
         yield running
 
 
-def added(file: Path, name: str, *scopes: str) -> str:
+def add_token(file: Path, name: str, *scopes: str) -> str:
     secret, token = make_token(scopes, name)
     append_token(file, token)
     return secret
 
 
-def refusal(response: requests.Response) -> tuple[int, str]:
+def read_error(response: requests.Response) -> tuple[int, str]:
     body = response.json()
     assert set(body) == {"error", "code", "type", "message"}
     return response.status_code, body["type"]
@@ -101,57 +101,57 @@ PREDICTIONS = [
     "/invocations",
 ]
 OPERATIONS = ["/models", "/models/fake", "/models/fake?customized=true", "/models/fake/1.0"]
-FOR_EITHER = ["/v2", "/v2/models/fake", "/v2/models/fake/ready", "/v1/models", "/v1/models/fake"]
+EITHER_SCOPE = ["/v2", "/v2/models/fake", "/v2/models/fake/ready", "/v1/models", "/v1/models/fake"]
 
 
-@pytest.mark.parametrize("path", [*PREDICTIONS, *OPERATIONS, *FOR_EITHER, "/nothing", "/metrics"])
-def test_everything_else_needs_one(doors: Doors, path: str) -> None:
+@pytest.mark.parametrize("path", [*PREDICTIONS, *OPERATIONS, *EITHER_SCOPE, "/nothing", "/metrics"])
+def test_all_other_paths_need_a_token(doors: Doors, path: str) -> None:
     method = "POST" if path in PREDICTIONS else "GET"
 
     for token in (None, "deeplab_wrong"):
         response = doors.ask(path, token, method, data=b"echo x")
-        assert refusal(response) == (401, "Unauthorized")
+        assert read_error(response) == (401, "Unauthorized")
         assert response.headers["www-authenticate"].startswith('Bearer realm="deeplab"')
     query = doors.ask(f"{path}{'&' if '?' in path else '?'}access_token={doors.operate}&token={doors.predict}", method=method)
-    assert refusal(query) == (401, "Unauthorized")
+    assert read_error(query) == (401, "Unauthorized")
 
 
 @pytest.mark.parametrize("path", PREDICTIONS)
 def test_predictions_need_their_scope(doors: Doors, path: str) -> None:
     assert doors.ask(path, doors.predict, "POST", data=b"echo x").status_code == 200
-    refused = doors.ask(path, doors.operate, "POST", data=b"echo x")
-    assert refusal(refused) == (403, "Forbidden")
-    assert 'error="insufficient_scope"' in refused.headers["www-authenticate"]
+    response = doors.ask(path, doors.operate, "POST", data=b"echo x")
+    assert read_error(response) == (403, "Forbidden")
+    assert 'error="insufficient_scope"' in response.headers["www-authenticate"]
 
 
 @pytest.mark.parametrize("path", OPERATIONS)
 def test_operations_need_their_scope(doors: Doors, path: str) -> None:
     assert doors.ask(path, doors.operate).status_code == 200
-    assert refusal(doors.ask(path, doors.predict)) == (403, "Forbidden")
+    assert read_error(doors.ask(path, doors.predict)) == (403, "Forbidden")
 
 
 def test_metrics_are_for_operations(doors: Doors) -> None:
     assert doors.ask("/metrics", doors.operate).status_code in (200, 501)  # 501: the package prometheus-client is not installed
-    assert refusal(doors.ask("/metrics", doors.predict)) == (403, "Forbidden")
+    assert read_error(doors.ask("/metrics", doors.predict)) == (403, "Forbidden")
 
 
-@pytest.mark.parametrize("path", FOR_EITHER)
-def test_what_clients_read_before_they_predict_needs_any_token(doors: Doors, path: str) -> None:
+@pytest.mark.parametrize("path", EITHER_SCOPE)
+def test_model_metadata_needs_any_token(doors: Doors, path: str) -> None:
     assert [doors.ask(path, token).status_code for token in (doors.predict, doors.operate)] == [200, 200]
 
 
-def test_a_path_that_does_not_exist_is_404_for_those_who_are_let_in(doors: Doors) -> None:
-    assert refusal(doors.ask("/nothing", doors.predict)) == (404, "PathNotFound")
+def test_an_unknown_path_is_404_with_a_valid_token(doors: Doors) -> None:
+    assert read_error(doors.ask("/nothing", doors.predict)) == (404, "PathNotFound")
 
 
-def test_two_authorizations_are_none(doors: Doors) -> None:
+def test_two_authorization_headers_are_refused(doors: Doors) -> None:
     head = f"GET /models HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {doors.operate}"
 
-    assert doors.raw(f"{head}\r\nAuthorization: Bearer {doors.operate}").startswith(b"HTTP/1.1 401 ")
-    assert doors.raw(f"{head} \t").startswith(b"HTTP/1.1 200 ")
+    assert doors.raw_answer(f"{head}\r\nAuthorization: Bearer {doors.operate}").startswith(b"HTTP/1.1 401 ")
+    assert doors.raw_answer(f"{head} \t").startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_trailer_is_no_header(doors: Doors) -> None:
+def test_a_trailer_does_not_authorize(doors: Doors) -> None:
     head = "POST /predictions/fake HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked"
     trailers = f"4\r\necho\r\n0\r\nAuthorization: Bearer {doors.predict}\r\n\r\n"
     with doors.connect() as connection:
@@ -159,34 +159,36 @@ def test_a_trailer_is_no_header(doors: Doors) -> None:
         assert connection.recv(65_536).startswith(b"HTTP/1.1 401 ")
 
 
-def test_a_token_that_is_added_or_taken_away_counts_at_once(doors: Doors) -> None:
+def test_adding_or_removing_a_token_takes_effect_at_once(doors: Doors) -> None:
     before = doors.tokens.read_text()
-    other = added(doors.tokens, "other", PREDICT)
-    assert doors.ask("/v2", other).status_code == 200
+    secret = add_token(doors.tokens, "other", PREDICT)
+    assert doors.ask("/v2", secret).status_code == 200
 
     doors.tokens.write_text(before)
-    assert refusal(doors.ask("/v2", other)) == (401, "Unauthorized")
+    assert read_error(doors.ask("/v2", secret)) == (401, "Unauthorized")
     assert doors.ask("/v2", doors.predict).status_code == 200
 
 
 def test_the_log_names_the_token_and_holds_no_secret(doors: Doors) -> None:
-    doors.predicted()
+    doors.post_prediction()
 
-    assert doors.server.logged()[-1]["token"] == PREDICT
+    assert doors.server.request_lines()[-1]["token"] == PREDICT
     logs = doors.server.requests_file.read_text() + doors.server.events_file.read_text()
     assert not [secret for secret in (doors.predict, doors.operate) if secret in logs]
 
 
 def test_a_page_of_a_listed_origin_may_send_its_token_and_read_errors(doors: Doors) -> None:
-    sent, verify = "authorization, x-segment-format", str(doors.certificate.file)
-    asked, nowhere = (preflight(doors.server.url + path, sent, verify=verify) for path in ("/predictions/fake", "/nothing"))
-    answers = [doors.predicted(Origin=ORIGIN), doors.ask("/models", headers={"Origin": ORIGIN})]
+    request_headers, verify = "authorization, x-segment-format", str(doors.certificate.file)
+    known, unknown = (
+        preflight(doors.server.url + path, request_headers, verify=verify) for path in ("/predictions/fake", "/nothing")
+    )
+    answers = [doors.post_prediction(Origin=ORIGIN), doors.ask("/models", headers={"Origin": ORIGIN})]
 
-    allowed = allowed_by(asked)
-    assert [asked.status_code, nowhere.status_code] == [204, 204]
+    allowed = allowed_by(known)
+    assert [known.status_code, unknown.status_code] == [204, 204]
     assert allowed["origin"] == ORIGIN
     assert "POST" in allowed["methods"]
-    assert "POST" in allowed_by(nowhere)["methods"]
+    assert "POST" in allowed_by(unknown)["methods"]
     assert {"authorization", "x-segment-format"} <= {name.strip() for name in allowed["headers"].split(",")}
     assert [answer.status_code for answer in answers] == [200, 401]
     assert [answer.headers["access-control-allow-origin"] for answer in answers] == [ORIGIN] * 2
@@ -195,16 +197,16 @@ def test_a_page_of_a_listed_origin_may_send_its_token_and_read_errors(doors: Doo
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", f"{ORIGIN}.evil.example", "null", "http://app.example.org", ""])
-def test_a_page_of_another_origin_may_not(doors: Doors, origin: str) -> None:
-    asked = preflight(doors.server.url + "/predictions/fake", "authorization", origin, verify=str(doors.certificate.file))
+def test_a_page_of_an_unlisted_origin_gets_no_permission(doors: Doors, origin: str) -> None:
+    permission = preflight(doors.server.url + "/predictions/fake", "authorization", origin, verify=str(doors.certificate.file))
 
-    for response in (asked, doors.predicted(Origin=origin)):
+    for response in (permission, doors.post_prediction(Origin=origin)):
         assert allowed_by(response) == {}
         assert "access-control-expose-headers" not in response.headers
         assert response.headers["vary"] == "Origin"
 
 
-def test_caches_tell_origins_apart_beside_encodings(doors: Doors) -> None:
+def test_vary_names_encoding_and_origin(doors: Doors) -> None:
     answer = doors.ask("/predictions/fake", doors.predict, "POST", data=b"large 9000", headers={"Origin": ORIGIN})
 
     assert answer.headers["content-encoding"] == "gzip"
@@ -216,15 +218,15 @@ def test_every_answer_has_the_security_headers(doors: Doors) -> None:
     answers = [doors.ask(path) for path in paths]
 
     assert [answer.status_code for answer in answers] == list(paths.values())
-    for answer in [*answers, doors.predicted()]:
+    for answer in [*answers, doors.post_prediction()]:
         assert {name: answer.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
         assert "server" not in answer.headers
-    malformed = doors.raw("hello")
+    malformed = doors.raw_answer("hello")
     assert malformed.startswith(b"HTTP/1.1 400 ")
     assert b"x-content-type-options: nosniff\r\n" in malformed
 
 
-def test_browsers_are_told_to_stay_with_tls_but_not_for_this_machine(doors: Doors) -> None:
+def test_hsts_is_sent_except_for_this_machine(doors: Doors) -> None:
     assert "strict-transport-security" in doors.ask("/ping", headers={"Host": HOST}).headers
     assert "strict-transport-security" not in doors.ask("/ping").headers
 
@@ -236,7 +238,7 @@ def test_browsers_are_told_to_stay_with_tls_but_not_for_this_machine(doors: Door
         *("[::ffff:127.0.0.1]:8080", HOST, f"{HOST.upper()}.:443"),
     ],
 )
-def test_operations_are_answered_under_names_of_this_machine_and_allowed_ones(doors: Doors, host: str) -> None:
+def test_operations_are_allowed_under_local_and_listed_hosts(doors: Doors, host: str) -> None:
     assert doors.ask("/models", doors.operate, headers={"Host": host}).status_code == 200
 
 
@@ -247,12 +249,12 @@ def test_operations_are_answered_under_names_of_this_machine_and_allowed_ones(do
         *("10.0.0.1", "[::]", "127.1", "2130706433", "localhost..", "localhost:x", "local host", "::1", ""),
     ],
 )
-def test_operations_under_another_name_are_421_and_predictions_answered(doors: Doors, host: str) -> None:
+def test_operations_under_other_hosts_are_421_and_predictions_answered(doors: Doors, host: str) -> None:
     response = doors.ask("/models", doors.operate, headers={"Host": host})
 
-    assert refusal(response) == (421, "Misdirected")
+    assert read_error(response) == (421, "Misdirected")
     assert "--allow-host" in response.json()["message"]
-    assert doors.predicted(Host=host).status_code == 200
+    assert doors.post_prediction(Host=host).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -270,8 +272,8 @@ def test_operations_under_another_name_are_421_and_predictions_answered(doors: D
         ("OPTIONS /models HTTP/1.1\r\nHost: evil.example", 204),
     ],
 )
-def test_the_host_of_a_whole_url_counts_and_a_missing_or_second_host_is_refused(doors: Doors, head: str, status: int) -> None:
-    answer = doors.raw(f"{head}\r\nAuthorization: Bearer {doors.operate}")
+def test_an_absolute_url_sets_the_host_and_missing_or_duplicate_hosts_are_refused(doors: Doors, head: str, status: int) -> None:
+    answer = doors.raw_answer(f"{head}\r\nAuthorization: Bearer {doors.operate}")
 
     assert answer.partition(b"\r\n")[0].split()[1] == str(status).encode()
 
@@ -290,49 +292,49 @@ def test_tls_is_1_2_or_newer(doors: Doors) -> None:
         version(ssl.TLSVersion.TLSv1_1)
 
 
-@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n"])
-def test_what_does_not_shake_hands_is_closed(doors: Doors, sent: bytes) -> None:
+@pytest.mark.parametrize("data", [b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n"])
+def test_a_connection_without_a_tls_handshake_is_closed(doors: Doors, data: bytes) -> None:
     with doors.server.connect() as connection:
-        connection.sendall(sent)
+        connection.sendall(data)
         with contextlib.suppress(ConnectionResetError):
             assert connection.recv(1) == b""
 
 
-def test_headers_that_do_not_come_after_the_handshake_are_408(doors: Doors) -> None:
+def test_missing_headers_after_the_handshake_are_408(doors: Doors) -> None:
     with doors.connect() as connection:
         assert connection.recv(65_536).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_large_answer_is_whole_though_the_connection_closes_after_it(doors: Doors) -> None:
+def test_a_large_answer_is_complete_although_the_connection_closes_after_it(doors: Doors) -> None:
     answer = doors.ask("/predictions/fake", doors.predict, "POST", data=b"large 9000000", headers={"Connection": "close"})
 
     assert len(answer.content) == 9_000_002
 
 
-def test_a_renewed_certificate_is_shown_and_a_broken_one_is_not(doors: Doors, tmp_path: Path) -> None:
-    first = doors.presented()
+def test_a_renewed_certificate_is_presented_and_a_mismatched_one_is_not(doors: Doors, tmp_path: Path) -> None:
+    first = doors.presented_certificate()
     old, new = (doors.certificate.file.read_bytes(), doors.certificate.key.read_bytes()), make_certificate(tmp_path, "new")
     try:
         doors.certificate.file.write_bytes(new.file.read_bytes())  # Its key has not been renewed yet.
-        assert doors.presented() == first
+        assert doors.presented_certificate() == first
         doors.certificate.key.write_bytes(new.key.read_bytes())
-        assert doors.presented() == ssl.PEM_cert_to_DER_cert(new.file.read_text())
+        assert doors.presented_certificate() == ssl.PEM_cert_to_DER_cert(new.file.read_text())
     finally:
         doors.certificate.file.write_bytes(old[0])
         doors.certificate.key.write_bytes(old[1])
-    assert doors.presented() == first
+    assert doors.presented_certificate() == first
     reasons = [str(event["reason"]) for event in doors.server.events("file not usable")]
     assert "is not the key of the certificate" in reasons[0]
 
 
 @pytest.mark.slow
-def test_connections_that_do_not_shake_hands_count_and_do_not_hold_up_the_end(tmp_path: Path) -> None:
-    made = make_certificate(tmp_path)
-    tls = ["--certificate", str(made.file), "--key", str(made.key)]
+def test_connections_without_a_handshake_count_and_do_not_delay_the_end(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    tls = ["--certificate", str(certificate.file), "--key", str(certificate.key)]
     with fake_server(tmp_path, *tls, "--connections", "2", "--header-timeout", "600") as server, server.connect():
         with server.connect(), server.connect() as third, contextlib.suppress(ConnectionResetError):
             assert third.recv(1) == b""
-        until(lambda: _is_live(server, made))
+        until(lambda: _is_live(server, certificate))
         server.process.terminate()
 
         assert server.process.wait(TIMEOUT_S) == 0
@@ -348,13 +350,11 @@ def _is_live(server: FakeServer, certificate: Certificate) -> bool:
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
     """Write files for options to name."""
-    one, other = make_certificate(tmp_path, "one"), make_certificate(tmp_path, "other")
-    openssl("pkey", "-in", str(one.key), "-aes256", "-passout", "pass:x", "-out", str(tmp_path / "encrypted"))
+    certificate, other_certificate = make_certificate(tmp_path, "certificate"), make_certificate(tmp_path, "other")
+    openssl("pkey", "-in", str(certificate.key), "-aes256", "-passout", "pass:x", "-out", str(tmp_path / "encrypted"))
     (tmp_path / "empty").touch()
-    whole = tmp_path / "whole.pem"
-    whole.write_bytes(one.file.read_bytes() + one.key.read_bytes())
-    names = {name: tmp_path / name for name in ("encrypted", "empty", "none")}
-    return {**names, "one": one.file, "one.key": one.key, "other.key": other.key, "folder": tmp_path, "whole": whole}
+    keys = {"key": certificate.key, "other key": other_certificate.key, "encrypted": tmp_path / "encrypted"}
+    return {**keys, "certificate": certificate.file, "empty": tmp_path / "empty", "none": tmp_path / "none", "folder": tmp_path}
 
 
 @pytest.mark.parametrize(
@@ -363,25 +363,25 @@ def files(tmp_path: Path) -> dict[str, Path]:
         (["--tokens", "none"], ["--tokens", "No such file"]),
         (["--tokens", "folder"], ["--tokens", "regular file"]),
         (["--tokens", "empty"], ["--tokens", "no token"]),
-        (["--key", "one.key"], ["--key", "--certificate"]),
+        (["--key", "key"], ["--key", "--certificate"]),
         (["--certificate", "none"], ["--certificate", "No such file"]),
         (["--certificate", "folder"], ["--certificate", "directory"]),
         (["--certificate", "empty"], ["--certificate", "no certificate"]),
-        (["--certificate", "one"], ["--key", "no private key"]),
-        (["--certificate", "one", "--key", "other.key"], ["--key", "not the key of"]),
-        (["--certificate", "one", "--key", "encrypted"], ["--key", "encrypted", "openssl pkey"]),
+        (["--certificate", "certificate"], ["--key", "no private key"]),
+        (["--certificate", "certificate", "--key", "other key"], ["--key", "not the key of"]),
+        (["--certificate", "certificate", "--key", "encrypted"], ["--key", "encrypted", "openssl pkey"]),
         (["--allow-origin", "app.example.org"], ["'app.example.org'", "https://app.example.org"]),
         (["--allow-origin", "https://app.example.org/"], ["without a path"]),
         (["--allow-origin", "null"], ["'null'"]),
         (["--allow-host", "example.org:80"], ["'example.org:80'", "without a port"]),
     ],
 )
-def test_a_wrong_door_is_one_sentence_and_exit_code_2(
+def test_an_invalid_access_option_is_one_sentence_and_exit_code_2(
     files: dict[str, Path], tmp_path: Path, options: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    named = [str(files.get(option, option)) for option in options]
+    arguments = [str(files.get(option, option)) for option in options]
 
-    assert main(["--model", f"fake={write_fake_archive(tmp_path / 'fake')}", "--port", "0", *named]) == 2
+    assert main(["--model", f"fake={write_fake_archive(tmp_path / 'fake')}", "--port", "0", *arguments]) == 2
 
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")

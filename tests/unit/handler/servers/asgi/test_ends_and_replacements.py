@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.unit.handler.servers.asgi.support import TIMEOUT_S, fake_server, received, refusal, until
+from tests.unit.handler.servers.asgi.support import TIMEOUT_S, fake_server, read_error, receive_all, until
 
 
 @pytest.mark.slow
@@ -16,17 +16,17 @@ def test_a_deadline_is_504_and_a_hung_worker_is_replaced(tmp_path: Path) -> None
     with fake_server(tmp_path, "--timeout", "1", "--hung-after", "0.2") as server:
         until(server.is_ready)
 
-        assert refusal(server.ask("hang")) == (504, "DeadlineExceeded")
+        assert read_error(server.ask("hang")) == (504, "DeadlineExceeded")
 
         until(lambda: server.events("worker ended"))
         assert "hung" in str(server.events("worker ended")[0]["reason"])
         until(server.is_ready)
         until(lambda: server.ask("echo").ok)  # A busy machine may take longer than the deadline.
-        assert server.seen().count("hang") == 1
+        assert server.commands().count("hang") == 1
 
 
 @pytest.mark.slow
-def test_a_stopped_worker_is_replaced_and_what_it_held_is_answered(tmp_path: Path) -> None:
+def test_a_stopped_worker_is_replaced_and_its_requests_are_answered(tmp_path: Path) -> None:
     with fake_server(tmp_path, "--silent-after", "1.2") as server, ThreadPoolExecutor() as clients:
         until(server.is_ready)
         (worker,) = requests.get(f"{server.url}/models/fake", timeout=TIMEOUT_S).json()[0]["workers"]
@@ -40,32 +40,32 @@ def test_a_stopped_worker_is_replaced_and_what_it_held_is_answered(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_sigterm_finishes_what_was_accepted_and_exits_with_0(tmp_path: Path) -> None:
+def test_sigterm_finishes_accepted_requests_and_exits_with_0(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with fake_server(tmp_path) as server, ThreadPoolExecutor(6) as clients:
         until(server.is_ready)
-        held = [clients.submit(server.ask, f"wait {gate}") for _ in range(6)]
-        until(lambda: server.waiting() == 4)
+        pending = [clients.submit(server.ask, f"wait {gate}") for _ in range(6)]
+        until(lambda: server.queue_length() == 4)
 
         with server.connect() as probe:
             server.process.send_signal(signal.SIGTERM)
             until(lambda: server.events("draining"))
             probe.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert received(probe).startswith(b"HTTP/1.1 503 ")
+            assert receive_all(probe).startswith(b"HTTP/1.1 503 ")
         gate.touch()
 
-        assert [answer.result().status_code for answer in held] == [200] * 6
+        assert [answer.result().status_code for answer in pending] == [200] * 6
         assert server.process.wait(TIMEOUT_S) == 0
     assert server.events("ended")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", ["crash", "refuse"])
-def test_a_model_that_cannot_be_started_is_not_ready_and_the_server_stays(tmp_path: Path, start: str) -> None:
+def test_a_model_that_cannot_be_started_is_not_ready_and_the_server_keeps_running(tmp_path: Path, start: str) -> None:
     with fake_server(tmp_path, environment={**os.environ, "FAKE_START": start}) as server:
         until(lambda: len(server.events("worker ended")) >= 3)
 
-        assert refusal(server.ask("echo")) == (503, "ModelNotReady")
+        assert read_error(server.ask("echo")) == (503, "ModelNotReady")
         assert requests.get(f"{server.url}/v2/health/live", timeout=TIMEOUT_S).json() == {"live": True}
         assert not server.is_ready()
         reason = str(server.events("worker ended")[0]["reason"])
@@ -80,7 +80,7 @@ def test_a_model_whose_engine_fails_is_not_ready_until_its_worker_is_replaced(tm
         # The next worker loads slowly, so that there is time to look.
         (server.folder / "gate").write_text(str(gate))
 
-        assert server.ask("sicken the logits are not finite").status_code == 500
+        assert server.ask("unhealthy the logits are not finite").status_code == 500
 
         until(lambda: server.events("worker ended"))
         paths = ["/ping", "/v2/health/ready", "/v2/models/fake/ready", "/v1/models/fake", "/v2/health/live"]

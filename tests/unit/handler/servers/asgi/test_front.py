@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.unit.handler.servers.asgi.support import TIMEOUT_S, FakeServer, fake_server, received, refusal, until
+from tests.unit.handler.servers.asgi.support import TIMEOUT_S, FakeServer, fake_server, read_error, receive_all, until
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServer]:
 @pytest.fixture(scope="module")
 def impatient_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServer]:
     """Run a server with short timeouts, whose clients send nothing more, so that it times out on a busy machine too."""
-    waits = ("--header-timeout", "0.3", "--body-timeout", "0.3")
-    with fake_server(tmp_path_factory.mktemp("impatient"), *waits) as running:
+    timeouts = ("--header-timeout", "0.3", "--body-timeout", "0.3")
+    with fake_server(tmp_path_factory.mktemp("impatient"), *timeouts) as running:
         until(running.is_ready)
         yield running
 
@@ -46,7 +46,7 @@ def impatient_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeS
         ("POST", "/v1/models/fake%3Apredict/", "predict None  x"),
     ],
 )
-def test_a_path_says_what_is_asked(server: FakeServer, method: str, path: str, content: str) -> None:
+def test_a_path_selects_the_action_and_the_format(server: FakeServer, method: str, path: str, content: str) -> None:
     response = requests.request(method, server.url + path, data=b"echo x", timeout=TIMEOUT_S)
 
     assert (response.status_code, response.text) == (200, content)
@@ -69,16 +69,16 @@ def test_probes_are_answered_to_get_and_head(server: FakeServer, path: str, cont
     assert (head.status_code, head.content) == (200, b"")
 
 
-def test_metadata_lists_inputs_and_the_description_is_the_models(server: FakeServer) -> None:
+def test_metadata_lists_inputs_and_the_model_describes_itself(server: FakeServer) -> None:
     metadata = requests.get(f"{server.url}/v2/models/fake", timeout=TIMEOUT_S).json()
-    (described,) = requests.get(f"{server.url}/models/fake?customized=true", timeout=TIMEOUT_S).json()
+    (description,) = requests.get(f"{server.url}/models/fake?customized=true", timeout=TIMEOUT_S).json()
 
     assert (metadata["versions"], metadata["inputs"][0]["datatype"]) == (["1.0"], "BYTES")
-    assert described["customizedMetadata"] == {"is": "a fake"}
-    assert [worker["status"] for worker in described["workers"]] == ["READY"]
+    assert description["customizedMetadata"] == {"is": "a fake"}
+    assert [worker["status"] for worker in description["workers"]] == ["READY"]
 
 
-def test_the_document_is_of_the_models_that_are_served(server: FakeServer) -> None:
+def test_the_openapi_document_covers_the_served_models(server: FakeServer) -> None:
     response = requests.get(f"{server.url}/openapi.json", timeout=TIMEOUT_S)
 
     assert response.headers["content-type"] == "application/json"
@@ -99,12 +99,12 @@ def test_the_document_is_of_the_models_that_are_served(server: FakeServer) -> No
         ("PATCH", "/ping", (405, "MethodNotAllowed")),
     ],
 )
-def test_what_does_not_exist_has_the_documented_body(
+def test_unknown_paths_models_and_methods_have_the_documented_body(
     server: FakeServer, method: str, path: str, expected: tuple[int, str]
 ) -> None:
     response = requests.request(method, server.url + path, timeout=TIMEOUT_S)
 
-    assert refusal(response) == expected
+    assert read_error(response) == expected
     assert ("allow" in response.headers) == (expected[0] == 405)
 
 
@@ -114,18 +114,18 @@ def test_options_names_the_methods(server: FakeServer) -> None:
     assert (response.status_code, response.headers["allow"]) == (204, "POST, PUT, OPTIONS")
 
 
-@pytest.mark.parametrize(("sent", "is_kept"), [("abc-1", True), ('x" injected', False), ("a" * 129, False)])
-def test_a_request_id_is_echoed_and_logged_if_it_is_one(server: FakeServer, sent: str, is_kept: bool) -> None:
-    response = server.ask("echo", headers={"X-Request-ID": sent})
+@pytest.mark.parametrize(("request_id", "is_valid"), [("abc-1", True), ('x" injected', False), ("a" * 129, False)])
+def test_a_valid_request_id_is_echoed_and_logged(server: FakeServer, request_id: str, is_valid: bool) -> None:
+    response = server.ask("echo", headers={"X-Request-ID": request_id})
 
-    assert (response.headers["x-request-id"] == sent) == is_kept
-    assert server.line_of(response)["id"] == response.headers["x-request-id"]
+    assert (response.headers["x-request-id"] == request_id) == is_valid
+    assert server.request_line(response)["id"] == response.headers["x-request-id"]
 
 
-def test_the_log_has_stages_and_nothing_of_the_clients(server: FakeServer) -> None:
+def test_the_log_has_stages_and_no_client_data(server: FakeServer) -> None:
     response = server.ask("large 2000", headers={"X-Secret": "s3cret"}, params={"q": "s3cret"})
 
-    line = server.line_of(response)
+    line = server.request_line(response)
     assert (line["model"], line["status"]) == ("fake", 200)
     assert isinstance(line["ms"], dict)
     assert list(line["ms"]) == ["read", "queue", "network", "total"]
@@ -133,137 +133,137 @@ def test_the_log_has_stages_and_nothing_of_the_clients(server: FakeServer) -> No
 
 
 def test_the_log_names_formats_and_errors(server: FakeServer) -> None:
-    asked = [
+    responses = [
         server.ask("answer png 3"),
         server.ask("refuse InvalidImage"),
         requests.get(f"{server.url}/predictions/fake", timeout=TIMEOUT_S),
     ]
 
-    answered, refused, rejected = map(server.line_of, asked)
-    assert (answered["format"], answered.get("type")) == ("png", None)
-    assert (refused.get("format"), refused["type"]) == (None, "InvalidImage")
-    assert (rejected.get("format"), rejected["type"]) == (None, "MethodNotAllowed")
+    answer, worker_error, front_error = map(server.request_line, responses)
+    assert (answer["format"], answer.get("type")) == ("png", None)
+    assert (worker_error.get("format"), worker_error["type"]) == (None, "InvalidImage")
+    assert (front_error.get("format"), front_error["type"]) == (None, "MethodNotAllowed")
 
 
-def test_json_is_compressed_for_those_who_ask(server: FakeServer) -> None:
-    def asked(encoding: str, size: int) -> requests.Response:
+def test_json_is_compressed_on_request(server: FakeServer) -> None:
+    def fetch(encoding: str, size: int) -> requests.Response:
         return server.ask(f"large {size}", headers={"Accept-Encoding": encoding}, stream=True)
 
-    small, plain, refused, compressed = asked("gzip", 100), asked("", 9000), asked("gzip;q=0", 9000), asked("gzip", 9000)
+    small, plain, declined, compressed = fetch("gzip", 100), fetch("", 9000), fetch("gzip;q=0", 9000), fetch("gzip", 9000)
 
-    assert [response.headers.get("content-encoding") for response in (small, plain, refused, compressed)] == [
+    assert [response.headers.get("content-encoding") for response in (small, plain, declined, compressed)] == [
         *[None] * 3,
         "gzip",
     ]
-    assert gzip.decompress(compressed.raw.read()) == plain.content == refused.content
+    assert gzip.decompress(compressed.raw.read()) == plain.content == declined.content
     assert compressed.headers["vary"] == "Accept-Encoding"
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_over_the_limit_is_413(server: FakeServer, chunked: bool) -> None:
-    most = 30_000 * 4 // 3 + (1 << 20)
-    body = bytes(most + 1)
+    limit = 30_000 * 4 // 3 + (1 << 20)
+    body = bytes(limit + 1)
 
     response = server.ask(iter([body[:70_000]] * 20) if chunked else body)  # type: ignore[arg-type]
 
-    assert refusal(response) == (413, "BodyTooLarge")
-    assert f"{most:,}" in response.json()["message"]
+    assert read_error(response) == (413, "BodyTooLarge")
+    assert f"{limit:,}" in response.json()["message"]
     assert response.headers["connection"] == "close"
 
 
-def test_a_body_that_stops_is_408_and_closed(impatient_server: FakeServer) -> None:
+def test_an_incomplete_body_is_408_and_closed(impatient_server: FakeServer) -> None:
     with impatient_server.connect() as connection:
         connection.sendall(b"POST /predictions/fake HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nechoecho")
-        answer = received(connection)
+        answer = receive_all(connection)
 
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"type":"RequestTimeout"' in answer
 
 
-@pytest.mark.parametrize("sent", [b"", b"POST /predictions/fake HTTP/1.1\r\nHost"])
-def test_headers_that_do_not_come_are_408_and_closed(impatient_server: FakeServer, sent: bytes) -> None:
+@pytest.mark.parametrize("data", [b"", b"POST /predictions/fake HTTP/1.1\r\nHost"])
+def test_incomplete_headers_are_408_and_closed(impatient_server: FakeServer, data: bytes) -> None:
     with impatient_server.connect() as connection:
-        connection.sendall(sent)
-        assert received(connection).startswith(b"HTTP/1.1 408 ")
+        connection.sendall(data)
+        assert receive_all(connection).startswith(b"HTTP/1.1 408 ")
 
 
 @pytest.mark.parametrize(
-    "sent",
+    "data",
     [
         b"hello\r\n\r\n",
         b"POST /predictions/fake HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )
-def test_what_is_not_http_is_400_and_closed(server: FakeServer, sent: bytes) -> None:
+def test_malformed_http_is_400_and_closed(server: FakeServer, data: bytes) -> None:
     with server.connect() as connection:
-        connection.sendall(sent)
-        answer = received(connection)
+        connection.sendall(data)
+        answer = receive_all(connection)
 
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["type"] == "MalformedRequest"
 
 
-def test_options_of_the_whole_server_names_the_methods(server: FakeServer) -> None:
+def test_options_of_the_server_names_the_methods(server: FakeServer) -> None:
     with server.connect() as connection:
         connection.sendall(b"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        answer = received(connection)
+        answer = receive_all(connection)
 
     assert answer.startswith(b"HTTP/1.1 204 ")
     assert b"allow: GET, HEAD, POST, PUT, OPTIONS\r\n" in answer
 
 
-def test_a_full_queue_is_503_that_says_when_to_come_again(server: FakeServer, tmp_path: Path) -> None:
+def test_a_full_queue_is_503_with_retry_after(server: FakeServer, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with ThreadPoolExecutor(7) as clients:
-        held = [clients.submit(server.ask, f"wait {gate}") for _ in range(7)]
-        until(lambda: server.waiting() == 5)
+        pending = [clients.submit(server.ask, f"wait {gate}") for _ in range(7)]
+        until(lambda: server.queue_length() == 5)
 
-        refused = server.ask("echo")
+        response = server.ask("echo")
         gate.touch()
 
-        assert [answer.result().status_code for answer in held] == [200] * 7
-    assert refusal(refused) == (503, "QueueFull")
-    assert int(refused.headers["retry-after"]) >= 1
+        assert [answer.result().status_code for answer in pending] == [200] * 7
+    assert read_error(response) == (503, "QueueFull")
+    assert int(response.headers["retry-after"]) >= 1
 
 
-def test_a_request_whose_client_has_gone_reaches_no_worker(server: FakeServer, tmp_path: Path) -> None:
+def test_a_request_whose_client_hung_up_reaches_no_worker(server: FakeServer, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
 
     with ThreadPoolExecutor(2) as clients:
-        held = [clients.submit(server.ask, f"wait {gate}") for _ in range(2)]
-        until(lambda: server.seen().count(f"wait {gate}") == 2)
+        pending = [clients.submit(server.ask, f"wait {gate}") for _ in range(2)]
+        until(lambda: server.commands().count(f"wait {gate}") == 2)
         with server.connect() as connection:
             connection.sendall(b"POST /predictions/fake HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\necho gone")
-            until(lambda: server.waiting() == 1)
-        until(lambda: server.waiting() == 0)
+            until(lambda: server.queue_length() == 1)
+        until(lambda: server.queue_length() == 0)
         gate.touch()
-        assert [answer.result().status_code for answer in held] == [200] * 2
+        assert [answer.result().status_code for answer in pending] == [200] * 2
     server.ask("echo here")
 
-    assert "echo gone" not in server.seen()
-    until(lambda: 499 in [line["status"] for line in server.logged()])
+    assert "echo gone" not in server.commands()
+    until(lambda: 499 in [line["status"] for line in server.request_lines()])
 
 
-def test_what_a_dead_worker_held_is_tried_once_more(server: FakeServer, tmp_path: Path) -> None:
-    innocent, marked = f"hang-once {tmp_path / 'innocent'}", f"die-once {tmp_path / 'marked'}"
+def test_the_requests_of_a_dead_worker_are_retried_once(server: FakeServer, tmp_path: Path) -> None:
+    innocent, lethal = f"hang-once {tmp_path / 'innocent'}", f"die-once {tmp_path / 'lethal'}"
     with ThreadPoolExecutor(2) as clients:
         first = clients.submit(server.ask, innocent)
-        until(lambda: innocent in server.seen())
-        second = clients.submit(server.ask, marked)
+        until(lambda: innocent in server.commands())
+        second = clients.submit(server.ask, lethal)
 
         assert [first.result().status_code, second.result().status_code] == [200, 200]
     assert server.events("worker ended")[-1]["reason"] == "signal SIGKILL"
 
 
-def test_a_request_that_kills_two_workers_is_500_and_the_one_beside_it_is_answered(server: FakeServer, tmp_path: Path) -> None:
+def test_a_request_that_kills_two_workers_is_500_and_the_other_one_is_answered(server: FakeServer, tmp_path: Path) -> None:
     innocent = f"hang-once {tmp_path / 'innocent'}"
     with ThreadPoolExecutor(2) as clients:
         first = clients.submit(server.ask, innocent)
-        until(lambda: innocent in server.seen())
+        until(lambda: innocent in server.commands())
         second = clients.submit(server.ask, "die")
 
         assert first.result().status_code == 200
-        assert refusal(second.result()) == (500, "WorkerDied")
+        assert read_error(second.result()) == (500, "WorkerDied")
 
 
 def test_more_connections_than_the_limit_are_503_and_closed(tmp_path: Path) -> None:
@@ -271,14 +271,14 @@ def test_more_connections_than_the_limit_are_503_and_closed(tmp_path: Path) -> N
         second.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n")
         assert second.recv(1000).startswith(b"HTTP/1.1 200 ")  # Now both are known to be open.
         with server.connect() as third:
-            answer = received(third)
+            answer = receive_all(third)
 
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"retry-after: 1" in answer
 
 
 @pytest.mark.slow
-def test_a_batching_engine_gets_what_waits_together(tmp_path: Path) -> None:
+def test_a_batching_engine_receives_waiting_requests_together(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with (
         fake_server(tmp_path, environment={**os.environ, "FAKE_TAKES": "1x3"}) as server,
@@ -286,13 +286,13 @@ def test_a_batching_engine_gets_what_waits_together(tmp_path: Path) -> None:
     ):
         until(server.is_ready)
         first = clients.submit(server.ask, f"wait {gate}")
-        until(lambda: len(server.seen()) == 1)
-        others = [clients.submit(server.ask, f"echo {number}") for number in range(3)]
-        until(lambda: server.waiting() == 3)
+        until(lambda: len(server.commands()) == 1)
+        batch = [clients.submit(server.ask, f"echo {number}") for number in range(3)]
+        until(lambda: server.queue_length() == 3)
         gate.touch()
 
-        assert [answer.result().status_code for answer in [first, *others]] == [200] * 4
-        assert sorted(server.seen()[1:]) == ["echo 0", "echo 1", "echo 2"]
+        assert [answer.result().status_code for answer in [first, *batch]] == [200] * 4
+        assert sorted(server.commands()[1:]) == ["echo 0", "echo 1", "echo 2"]
 
 
 def test_the_front_process_imports_no_numeric_library_and_stays_small(server: FakeServer) -> None:

@@ -56,13 +56,13 @@ def section(data: bytes) -> bytes:
 
 PIXELS = tensor(contents={"uint_contents": PHOTO.ravel().tolist()})
 FILES = tensor("BYTES", [1], contents={"bytes_contents": [FILE]})
-WISHES = [{"name": name} for name in OUTPUTS]
+REQUESTED_OUTPUTS = [{"name": name} for name in OUTPUTS]
 
 
-def test_every_way_to_send_an_image_has_the_answer_of_http(service: Application) -> None:
+def test_every_encoding_of_an_image_gets_the_answer_of_http(service: Application) -> None:
     (plain,) = service.answer([Call({"body": FILE})])
 
-    typed = [ask(service, one) for one in (PIXELS, FILES)]
+    typed = [ask(service, image) for image in (PIXELS, FILES)]
     raw = [
         ask(service, tensor(), raw_input_contents=[PHOTO.tobytes()]),
         ask(service, tensor("BYTES", [1]), raw_input_contents=[section(FILE)]),
@@ -79,25 +79,26 @@ def test_every_way_to_send_an_image_has_the_answer_of_http(service: Application)
     assert output.parameters["content_type"].string_param == "application/json"
 
 
-def test_arrays_are_equal_typed_and_raw_and_over_http(service: Application) -> None:
-    typed = ask(service, PIXELS, outputs=WISHES)
-    raw = ask(service, tensor(), raw_input_contents=[PHOTO.tobytes()], outputs=WISHES)
+def test_arrays_are_equal_typed_raw_and_over_http(service: Application) -> None:
+    typed = ask(service, PIXELS, outputs=REQUESTED_OUTPUTS)
+    raw = ask(service, tensor(), raw_input_contents=[PHOTO.tobytes()], outputs=REQUESTED_OUTPUTS)
     document = {"inputs": [tensor(data=PHOTO.ravel().tolist())], "outputs": OUTPUTS}
     (reply,) = service.answer([Call({"body": json.dumps(document).encode()})])
     over_http = {output["name"]: output for output in json.loads(reply.body)["outputs"]}
 
     assert [output.name for output in typed.outputs] == [output.name for output in raw.outputs] == OUTPUTS
-    for output, of_raw, section_ in zip(typed.outputs, raw.outputs, raw.raw_output_contents, strict=True):
+    for output, raw_output, raw_bytes in zip(typed.outputs, raw.outputs, raw.raw_output_contents, strict=True):
         expected = over_http[output.name]
-        assert (output.shape, output.datatype) == (of_raw.shape, of_raw.datatype) == (expected["shape"], expected["datatype"])
+        assert (output.shape, output.datatype) == (expected["shape"], expected["datatype"])
+        assert (raw_output.shape, raw_output.datatype) == (expected["shape"], expected["datatype"])
         if output.datatype == "UINT8":
-            assert bytes(output.contents.uint_contents) == section_ == bytes(expected["data"])
+            assert bytes(output.contents.uint_contents) == raw_bytes == bytes(expected["data"])
         elif output.datatype == "FP32":
-            values = np.frombuffer(section_, "<f4")
+            values = np.frombuffer(raw_bytes, "<f4")
             assert list(output.contents.fp32_contents) == values.tolist()
             assert np.array(expected["data"], np.float32).tolist() == values.tolist()
         else:
-            assert section_ == section(output.contents.bytes_contents[0])
+            assert raw_bytes == section(output.contents.bytes_contents[0])
 
 
 _PARAMETERS = st.dictionaries(
@@ -114,26 +115,26 @@ _PARAMETERS = st.dictionaries(
 
 
 @given(_PARAMETERS)
-def test_parameters_of_every_kind_are_those_of_http_but_where_data_are(parameters: dict[str, dict[str, Any]]) -> None:
-    kept = {name: next(iter(value.values()), None) for name, value in parameters.items() if not name.startswith("binary")}
+def test_parameters_are_passed_on_except_the_location_of_data(parameters: dict[str, dict[str, Any]]) -> None:
+    expected = {name: next(iter(value.values()), None) for name, value in parameters.items() if not name.startswith("binary")}
 
     input_, output = {**FILES, "parameters": parameters}, {"name": "answer", "parameters": parameters}
     call, _ = read_call(request(input_, parameters=parameters, outputs=[output]))
 
     document = json.loads(call.fields["body"][: int(call.headers[LENGTH])])
-    assert document["parameters"] == {**kept, "binary_data_output": True}
-    assert document["inputs"][0]["parameters"] == {**kept, "binary_data_size": len(section(FILE))}
-    assert document["outputs"] == [{"name": "answer", "parameters": kept}]
+    assert document["parameters"] == {**expected, "binary_data_output": True}
+    assert document["inputs"][0]["parameters"] == {**expected, "binary_data_size": len(section(FILE))}
+    assert document["outputs"] == [{"name": "answer", "parameters": expected}]
 
 
 def test_parameters_are_options(service: Application) -> None:
     (plain,) = service.answer([Call({"data": FILE, "options": {"format": "index", "classes": ["cat", "dog"]}})])
-    chosen = {"format": {"string_param": "index"}, "classes": {"string_param": "cat,dog"}, "priority": {"uint64_param": 2}}
+    parameters = {"format": {"string_param": "index"}, "classes": {"string_param": "cat,dog"}, "priority": {"uint64_param": 2}}
 
-    assert ask(service, FILES, parameters=chosen).outputs[0].contents.bytes_contents == [plain.body]
+    assert ask(service, FILES, parameters=parameters).outputs[0].contents.bytes_contents == [plain.body]
 
 
-def test_metadata_that_are_options_and_the_id_come_through(service: Application) -> None:
+def test_the_ids_of_request_and_message_are_passed_on(service: Application) -> None:
     call, write = read_call(request(FILES, id="a-7"))
     assert call.request_id == "r-1"
     (reply,) = service.answer([call])
@@ -141,7 +142,7 @@ def test_metadata_that_are_options_and_the_id_come_through(service: Application)
 
 
 @pytest.mark.parametrize(
-    ("inputs", "fields", "words"),
+    ("inputs", "fields", "message"),
     [
         ([tensor(), tensor()], {"raw_input_contents": [b"x"]}, "has 1 tensors, it should have one for each of 2 inputs"),
         ([tensor()], {"raw_input_contents": [b"x", b"y"]}, "'raw_input_contents' has 2 tensors"),
@@ -161,8 +162,8 @@ def test_metadata_that_are_options_and_the_id_come_through(service: Application)
         ([FILES], {"parameters": {"formt": {"string_param": "png"}}}, "unknown option 'formt', did you mean 'format'"),
     ],
 )  # fmt: skip
-def test_a_malformed_call_is_refused_in_the_words_of_http(
-    service: Application, inputs: list[Any], fields: dict[str, Any], words: str
+def test_a_malformed_call_gets_the_message_of_http(
+    service: Application, inputs: list[Any], fields: dict[str, Any], message: str
 ) -> None:
     try:
         error = ask(service, *inputs, **fields)
@@ -170,22 +171,22 @@ def test_a_malformed_call_is_refused_in_the_words_of_http(
         error = raised
 
     assert error.status == 400
-    assert words in str(error)
+    assert message in str(error)
 
 
-def test_bytes_that_are_no_message_are_refused() -> None:
+def test_bytes_that_are_not_a_message_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="not a ModelInferRequest"):
         read_call(HttpRequest("", "predict", body=b"\x2a\xff", protocol="grpc"))
 
 
-def test_the_descriptors_are_those_of_the_proto_files() -> None:
+def test_the_descriptors_match_the_proto_files() -> None:
     pytest.importorskip("grpc_tools")
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
     from scripts.grpc_messages import compile_protos
 
-    ours = [
+    file_sets = [
         {file.name: file for file in FileDescriptorSet.FromString(content).file if not file.name.startswith("google/")}
         for content in (DESCRIPTORS.read_bytes(), compile_protos())
     ]
-    assert ours[0] == ours[1]
+    assert file_sets[0] == file_sets[1]

@@ -12,7 +12,7 @@ from tests.unit.handler.servers.asgi.support import until
 
 
 @pytest.fixture
-def busy() -> Iterator[psutil.Process]:
+def busy_process() -> Iterator[psutil.Process]:
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     yield psutil.Process(process.pid)
     process.kill()
@@ -20,11 +20,11 @@ def busy() -> Iterator[psutil.Process]:
 
 
 def until_it_computes(process: psutil.Process) -> None:
-    used = sum(process.cpu_times()[:2])
-    until(lambda: sum(process.cpu_times()[:2]) > used)
+    cpu_seconds = sum(process.cpu_times()[:2])
+    until(lambda: sum(process.cpu_times()[:2]) > cpu_seconds)
 
 
-def test_a_process_that_answers_lives() -> None:
+def test_a_process_that_answers_is_alive() -> None:
     heartbeat = Heartbeat(psutil.Process().pid)
 
     for _ in range(5):
@@ -33,21 +33,21 @@ def test_a_process_that_answers_lives() -> None:
         assert heartbeat.silent_intervals == 0
 
 
-def test_a_process_that_computes_without_an_answer_lives_and_is_asked_once(busy: psutil.Process) -> None:
-    heartbeat = Heartbeat(busy.pid)
-    asked = []
+def test_a_busy_process_is_alive_and_pinged_once(busy_process: psutil.Process) -> None:
+    heartbeat = Heartbeat(busy_process.pid)
+    pings = []
     for _ in range(5):
-        until_it_computes(busy)
-        asked.append(heartbeat.beat())
+        until_it_computes(busy_process)
+        pings.append(heartbeat.beat())
 
-    assert asked == [True, False, False, False, False]
+    assert pings == [True, False, False, False, False]
     assert heartbeat.silent_intervals == 0
 
 
-def test_a_stopped_process_is_silent_until_it_goes_on(busy: psutil.Process) -> None:
-    heartbeat = Heartbeat(busy.pid)
-    busy.suspend()
-    until(lambda: busy.status() == psutil.STATUS_STOPPED)
+def test_a_stopped_process_is_silent_until_it_answers(busy_process: psutil.Process) -> None:
+    heartbeat = Heartbeat(busy_process.pid)
+    busy_process.suspend()
+    until(lambda: busy_process.status() == psutil.STATUS_STOPPED)
     heartbeat.beat()
 
     heartbeat.beat()

@@ -17,7 +17,7 @@ from handler.servers.asgi.unpack import UnpackError
 from tests.unit.handler.servers.asgi.support import TIMEOUT_S, until, write_fake_archive
 
 
-def hosted(folder: Path) -> HostedFront:
+def make_front(folder: Path) -> HostedFront:
     return HostedFront(ServerOptions({"fake": folder}, threads=3), {"fake": folder})
 
 
@@ -35,45 +35,45 @@ def uvicorn_running(application: HostedFront) -> Iterator[str]:
         thread.join(TIMEOUT_S)
 
 
-def workers() -> list[psutil.Process]:
+def worker_processes() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if "handler.servers.asgi.worker" in " ".join(child.cmdline())]
 
 
 @pytest.mark.slow
-def test_another_server_hosts_the_routes_while_its_lifespan_lasts(tmp_path: Path) -> None:
-    with uvicorn_running(hosted(write_fake_archive(tmp_path))) as url:
+def test_another_server_hosts_the_routes_during_its_lifespan(tmp_path: Path) -> None:
+    with uvicorn_running(make_front(write_fake_archive(tmp_path))) as url:
         answers = [
             requests.post(f"{url}/predictions/fake?a=1", body, timeout=TIMEOUT_S) for body in ("echo x", "die", "threads")
         ]
         ready = requests.get(f"{url}/v2/health/ready", timeout=TIMEOUT_S)
-        assert len(workers()) == 1
+        assert len(worker_processes()) == 1
 
     assert [answer.status_code for answer in answers] == [200, 500, 200]
     assert [answers[0].text, answers[2].text] == ["predict None a=1 x", "predict None a=1 3"]
     assert ready.json() == {"ready": True}
-    assert workers() == []
+    assert worker_processes() == []
 
 
 @pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_fails_the_lifespan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_START", "refuse")
-    sent: list[dict[str, str]] = []
+    messages: list[dict[str, str]] = []
 
     async def receive() -> dict[str, str]:
         return {"type": "lifespan.startup"}
 
     async def send(message: dict[str, str]) -> None:
-        sent.append(message)
+        messages.append(message)
 
-    asyncio.run(hosted(write_fake_archive(tmp_path))({"type": "lifespan"}, receive, send))  # type: ignore[arg-type]
+    asyncio.run(make_front(write_fake_archive(tmp_path))({"type": "lifespan"}, receive, send))  # type: ignore[arg-type]
 
-    (failure,) = sent
+    (failure,) = messages
     assert failure["type"] == "lifespan.startup.failed"
     assert "'fake'" in failure["message"]
     assert "cannot load the model: the checkpoint is a cake" in failure["message"]
-    assert workers() == []
+    assert worker_processes() == []
 
 
 def test_an_archive_without_this_server_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnpackError, match="package it again"):
-        hosted(tmp_path)
+        make_front(tmp_path)

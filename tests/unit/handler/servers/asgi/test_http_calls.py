@@ -26,7 +26,7 @@ def form(**fields: object) -> tuple[bytes, str]:
 
 
 @given(st.binary(), st.binary(min_size=1, max_size=300))
-def test_a_forms_parts_are_bytes_whatever_they_hold(file: bytes, text: bytes) -> None:
+def test_the_parts_of_a_form_are_bytes_whatever_their_content(file: bytes, text: bytes) -> None:
     assert read_body(*form(data=("a.jpg", file), note=(None, text))) == {"data": file, "note": text}
 
 
@@ -97,12 +97,12 @@ def test_a_query_string_holds_options() -> None:
 
 
 @pytest.mark.parametrize("query", ["format=png&format=json", "classes=%ff"])
-def test_a_query_string_that_is_ambiguous_or_no_text_is_an_invalid_option(query: str) -> None:
+def test_an_ambiguous_or_undecodable_query_string_is_an_invalid_option(query: str) -> None:
     with pytest.raises(InvalidOption):
         read_query(query)
 
 
-def test_a_call_has_what_the_request_had() -> None:
+def test_a_call_has_the_fields_of_the_request() -> None:
     body = json.dumps({"data": "eA=="}).encode()
     request = HttpRequest("id", "explain", "png", {"content-type": "application/json"}, "alpha=1", body)
 
@@ -116,7 +116,7 @@ def test_a_call_has_what_the_request_had() -> None:
 def test_a_compressed_form_has_its_fields(kind: str) -> None:
     body, content_type = form(data="pixels") if kind == "multipart" else (b"data=pixels", _URLENCODED)
 
-    call = read_call(compressed(gzip.compress(zlib.compress(body)), content_type, "deflate, GZip"), 1_000)
+    call = read_call(compressed_request(gzip.compress(zlib.compress(body)), content_type, "deflate, GZip"), 1_000)
 
     assert (call.fields, call.headers) == ({"data": b"pixels"}, {"content-type": content_type})
 
@@ -133,16 +133,16 @@ def test_a_compressed_form_has_its_fields(kind: str) -> None:
 )
 def test_a_form_that_cannot_be_inflated_is_refused(body: bytes, encoding: str, error: type[Exception]) -> None:
     with pytest.raises(error):
-        read_call(compressed(body, _URLENCODED, encoding), 1_000)
+        read_call(compressed_request(body, _URLENCODED, encoding), 1_000)
 
 
 def test_other_bodies_are_inflated_later() -> None:
     file = gzip.compress(_JPEG)
 
-    call = read_call(compressed(file, "image/jpeg", "gzip"), 1_000)
+    call = read_call(compressed_request(file, "image/jpeg", "gzip"), 1_000)
 
     assert (call.fields, call.headers["content-encoding"]) == ({"body": file}, "gzip")
 
 
-def compressed(body: bytes, content_type: str, encoding: str) -> HttpRequest:
+def compressed_request(body: bytes, content_type: str, encoding: str) -> HttpRequest:
     return HttpRequest("id", "predict", headers={"content-type": content_type, "content-encoding": encoding}, body=body)

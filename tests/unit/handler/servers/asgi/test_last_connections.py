@@ -9,7 +9,7 @@ from handler.servers.asgi.last_connections import accept_last_connections
 CLIENTS = 20
 
 
-def test_what_has_connected_is_accepted_before_the_listener_closes() -> None:
+def test_connected_clients_are_accepted_before_the_listener_closes() -> None:
     accepted = 0
 
     async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -34,7 +34,7 @@ def test_what_has_connected_is_accepted_before_the_listener_closes() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can keep connections away from an open listener")
-def test_nothing_connects_any_more() -> None:
+def test_later_clients_cannot_connect() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         asyncio.run(accept_last_connections(listener))
 

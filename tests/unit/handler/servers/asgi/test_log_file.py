@@ -29,12 +29,12 @@ import resource, sys
 from pathlib import Path
 from handler.servers.asgi.logs import RequestRecord, log_event, log_into
 log_into(Path(sys.argv[1]), 1_000_000)
-_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, most))
+_, hard_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, hard_limit))
 for number in range(100):
     log_event("line", number=number)
     RequestRecord(str(number)).write()
-resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard_limit, hard_limit))
 log_event("room again")
 """
 
@@ -54,7 +54,7 @@ def test_no_line_is_lost_or_cut_between_two_files(tmp_path: Path) -> None:
     assert [line.rpartition('"number":')[2] for line in lines] == [f"{number}}}" for number in range(500)]
 
 
-def test_old_files_are_removed_and_the_last_lines_stay(tmp_path: Path) -> None:
+def test_old_files_are_removed_and_the_last_lines_kept(tmp_path: Path) -> None:
     files = _write(tmp_path / "console.log", 5_000)
 
     lines = [line for file in files for line in file.read_text().splitlines()]
@@ -64,20 +64,20 @@ def test_old_files_are_removed_and_the_last_lines_stay(tmp_path: Path) -> None:
     assert [line.rpartition('"number":')[2] for line in lines] == [f"{number}}}" for number in range(5_000 - len(lines), 5_000)]
 
 
-def test_on_a_full_disk_lines_are_whole_or_missing_and_those_are_counted(tmp_path: Path) -> None:
+def test_on_a_full_disk_lines_are_complete_or_counted_as_lost(tmp_path: Path) -> None:
     log = tmp_path / "console.log"
 
     subprocess.run([sys.executable, "-c", _FULL_DISK, log], cwd=ROOT, check=True)
 
-    *written, room, lost = [json.loads(line) for line in log.read_text().splitlines()]
-    assert room["event"] == "room again"
-    assert lost["event"] == "log lines lost"
-    assert len(written) + lost["count"] == 200
-    assert 0 < len(written) < 100
+    *lines, room_event, lost_event = [json.loads(line) for line in log.read_text().splitlines()]
+    assert room_event["event"] == "room again"
+    assert lost_event["event"] == "log lines lost"
+    assert len(lines) + lost_event["count"] == 200
+    assert 0 < len(lines) < 100
 
 
 @pytest.mark.slow
-def test_requests_events_and_what_workers_print_are_in_one_file(tmp_path: Path) -> None:
+def test_requests_events_and_worker_output_share_one_file(tmp_path: Path) -> None:
     log = tmp_path / "other" / "events"  # Where `fake_server` looks.
     with fake_server(tmp_path, environment=_PRINTING) as plain:
         until(lambda: "a line of the worker\n" in plain.events_file.read_text())

@@ -60,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServer]:
         yield running
 
 
-def text(server: FakeServer, accept: str = "text/plain", query: str = "") -> str:
+def scrape(server: FakeServer, accept: str = "text/plain", query: str = "") -> str:
     return requests.get(f"{server.url}/metrics{query}", headers={"Accept": accept}, timeout=TIMEOUT_S).text
 
 
@@ -72,8 +72,8 @@ def parse(exposition: str) -> dict[str, Any]:
 
 def samples(server: FakeServer) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """Return the value of each sample by its name and labels."""
-    families = parse(text(server)).values()
-    return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
+    families = parse(scrape(server)).values()
+    return {(sample.name, frozenset(sample.labels.items())): sample.value for family in families for sample in family.samples}
 
 
 class Growth:
@@ -89,57 +89,57 @@ class Growth:
 
 
 def test_every_family_has_its_type_its_labels_and_a_help_text(server: FakeServer) -> None:
-    families = parse(text(server))
+    families = parse(scrape(server))
 
     assert {name: family.type for name, family in families.items()} == {name: kind for name, (kind, _) in FAMILIES.items()}
-    labels = {name: {label for one in family.samples for label in one.labels} - {"le"} for name, family in families.items()}
+    labels = {name: set().union(*(sample.labels for sample in family.samples)) - {"le"} for name, family in families.items()}
     assert labels == {name: names for name, (_, names) in FAMILIES.items()}
     assert [name for name, family in families.items() if not family.documentation.endswith(".")] == []
 
 
-def test_names_keep_prometheus_conventions(server: FakeServer) -> None:
+def test_names_follow_prometheus_conventions(server: FakeServer) -> None:
     """These are the rules of `promtool check metrics`."""
-    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text(server), re.M))
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", scrape(server), re.M))
 
     assert [name for name, kind in kinds.items() if name.endswith("_total") != (kind == "counter")] == []
     assert [name for name in kinds if not re.fullmatch("[a-z][a-z_]*[a-z]", name)] == []
     assert [name for name in kinds if name.endswith(("_count", "_sum", "_bucket", "_info"))] == []
     other_units = "milliseconds|microseconds|nanoseconds|minutes|hours|kilobytes|megabytes|gigabytes|percent"
-    words = rf"(^|_)({other_units}|ms|us|ns|sec|mb|kb|gauge|counter|histogram|summary)(_|$)"
-    assert [name for name in kinds if re.search(words, name)] == []
+    reserved_words = rf"(^|_)({other_units}|ms|us|ns|sec|mb|kb|gauge|counter|histogram|summary)(_|$)"
+    assert [name for name in kinds if re.search(reserved_words, name)] == []
 
 
-def test_promtool_has_nothing_to_say(server: FakeServer) -> None:
+def test_promtool_reports_nothing(server: FakeServer) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed")
-    done = subprocess.run([promtool, "check", "metrics"], input=text(server), capture_output=True, text=True, check=False)
+    result = subprocess.run([promtool, "check", "metrics"], input=scrape(server), capture_output=True, text=True, check=False)
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_openmetrics_is_answered_to_those_who_ask(server: FakeServer) -> None:
+def test_openmetrics_is_served_on_request(server: FakeServer) -> None:
     from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-    exposition = text(server, "application/openmetrics-text; version=1.0.0")
+    exposition = scrape(server, "application/openmetrics-text; version=1.0.0")
 
     assert {family.name for family in text_string_to_metric_families(exposition)} == set(FAMILIES)
 
 
-def test_metrics_may_be_asked_for_by_name(server: FakeServer) -> None:
-    exposition = text(server, query="?name[]=deeplab_workers&name[]=deeplab_errors_total")
+def test_metrics_can_be_selected_by_name(server: FakeServer) -> None:
+    exposition = scrape(server, query="?name[]=deeplab_workers&name[]=deeplab_errors_total")
 
     assert set(parse(exposition)) == {"deeplab_workers", "deeplab_errors"}
 
 
-def test_buckets_ascend_and_batches_have_whole_ones(server: FakeServer) -> None:
+def test_buckets_ascend_and_those_of_batch_sizes_are_integers(server: FakeServer) -> None:
     for name, (kind, _) in FAMILIES.items():
         if kind == "histogram":
-            bounds = re.findall(rf'{name}_bucket{{.*?le="([^"]+)"', text(server))
+            bounds = re.findall(rf'{name}_bucket{{.*?le="([^"]+)"', scrape(server))
             first = [float(bound) for bound in bounds[: bounds.index("+Inf") + 1]]
             assert first == sorted(first)
             assert first[-1] == math.inf
-    sizes = re.findall(r'deeplab_batch_size_bucket{le="([^"]+)"', text(server))
+    sizes = re.findall(r'deeplab_batch_size_bucket{le="([^"]+)"', scrape(server))
     assert [float(size) for size in sizes[:6]] == [1, 2, 3, 4, 6, 8]
 
 
@@ -159,7 +159,7 @@ def test_an_answer_is_counted_by_its_format_with_its_images_and_stages(server: F
     assert growth("stage_duration_seconds_count", model="fake", stage="read") == 1
 
 
-def test_an_explanation_is_an_action_of_its_own(server: FakeServer) -> None:
+def test_an_explanation_is_a_separate_action(server: FakeServer) -> None:
     growth = Growth(server)
 
     requests.post(f"{server.url}/explanations/fake", b"answer png 1", timeout=TIMEOUT_S)
@@ -167,7 +167,7 @@ def test_an_explanation_is_an_action_of_its_own(server: FakeServer) -> None:
     assert growth("answers_total", model="fake", action="explain", format="png") == 1
 
 
-def test_a_workers_error_is_counted_by_its_type_and_is_no_rejection(server: FakeServer) -> None:
+def test_a_workers_error_is_counted_by_its_type_and_not_as_a_rejection(server: FakeServer) -> None:
     growth = Growth(server)
 
     server.ask("refuse InvalidOption")
@@ -177,7 +177,7 @@ def test_a_workers_error_is_counted_by_its_type_and_is_no_rejection(server: Fake
     assert [key for key in samples(server) if ("reason", "invalid_option") in key[1]] == []
 
 
-def test_refusals_are_counted_by_reason(server: FakeServer) -> None:
+def test_rejections_are_counted_by_reason(server: FakeServer) -> None:
     growth = Growth(server)
 
     server.ask(bytes(2_000_000))
@@ -192,7 +192,7 @@ def test_refusals_are_counted_by_reason(server: FakeServer) -> None:
     assert growth("rejections_total", model="", reason="request_timeout") == 1
 
 
-def test_a_client_that_hangs_up_is_a_reason(server: FakeServer) -> None:
+def test_a_client_that_hangs_up_is_counted_as_gone(server: FakeServer) -> None:
     growth = Growth(server)
 
     with server.connect() as connection:
@@ -201,25 +201,25 @@ def test_a_client_that_hangs_up_is_a_reason(server: FakeServer) -> None:
     until(lambda: growth("rejections_total", model="fake", reason="client_gone") == 1)
 
 
-def test_what_waits_runs_and_is_held_is_seen_while_it_is(server: FakeServer, tmp_path: Any) -> None:
+def test_gauges_show_waiting_running_and_held_requests(server: FakeServer, tmp_path: Any) -> None:
     gate = tmp_path / "gate"
     body = f"wait {gate}".encode()
     request = b"POST /predictions/fake HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
     clients = [server.connect() for _ in range(5)]
     for client in clients:
         client.sendall(request + body)
-    until(lambda: server.waiting() == 3)
+    until(lambda: server.queue_length() == 3)
 
-    seen = samples(server)
+    values = samples(server)
 
     gate.touch()
     for client in clients:
         client.recv(1000)
         client.close()
     model = frozenset({("model", "fake")})
-    assert (seen["deeplab_queue_length", model], seen["deeplab_running_requests", model]) == (3, 2)
-    assert seen["deeplab_held_bytes", frozenset()] == 5 * len(body)
-    assert seen["deeplab_connections", frozenset()] >= 5
+    assert (values["deeplab_queue_length", model], values["deeplab_running_requests", model]) == (3, 2)
+    assert values["deeplab_held_bytes", frozenset()] == 5 * len(body)
+    assert values["deeplab_connections", frozenset()] >= 5
     until(lambda: samples(server)["deeplab_held_bytes", frozenset()] == 0)
 
 
@@ -227,7 +227,7 @@ def test_a_replaced_worker_is_counted(server: FakeServer) -> None:
     growth = Growth(server)
     assert growth("worker_restarts_total", model="fake") == 0
 
-    server.ask("sicken the logits are not finite")
+    server.ask("unhealthy the logits are not finite")
 
     until(server.is_ready)
     until(lambda: growth("worker_restarts_total", model="fake") == 1)
@@ -238,11 +238,11 @@ def test_a_replaced_worker_is_counted(server: FakeServer) -> None:
 @given(
     st.sampled_from(["GET", "POST", "BREW", "PROPFIND"]),
     st.sampled_from(["/", "/predictions/", "/v1/models/", "/v2/models/fake/versions/", "/predictions/fake/1.0/", "/models/"]),
-    st.text(st.characters(codec="ascii", exclude_characters="?#\r\n"), max_size=12).map(lambda text: f"zebra{text}"),
+    st.text(st.characters(codec="ascii", exclude_characters="?#\r\n"), max_size=12).map(lambda scrape: f"zebra{scrape}"),
 )
-def test_nothing_that_a_client_writes_becomes_a_label(server: FakeServer, method: str, path: str, name: str) -> None:
+def test_no_text_of_a_client_becomes_a_label(server: FakeServer, method: str, path: str, name: str) -> None:
     headers = {"X-Segment-Format": "zebra", "Accept": "zebra/png", "X-Request-ID": "zebra", "Host": "zebra"}
 
     requests.request(method, server.url + path + name, params={"format": "zebra"}, headers=headers, timeout=TIMEOUT_S)
 
-    assert "zebra" not in text(server)
+    assert "zebra" not in scrape(server)

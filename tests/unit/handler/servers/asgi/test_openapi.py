@@ -38,12 +38,12 @@ def document(*names: str, needs_tokens: bool = False) -> Any:
 
 
 @pytest.fixture(scope="module")
-def described() -> Any:
+def openapi() -> Any:
     return document()
 
 
-def operations(described: Any) -> Iterator[tuple[str, str, Any]]:
-    for path, item in described["paths"].items():
+def operations(openapi: Any) -> Iterator[tuple[str, str, Any]]:
+    for path, item in openapi["paths"].items():
         for method, operation in item.items():
             yield path, method, operation
 
@@ -63,30 +63,30 @@ def routes() -> dict[str, set[str]]:
     return {route.path: set(route.app._methods) for route in Front(settings)._routes()}  # type: ignore[attr-defined]
 
 
-def test_it_has_every_path_of_the_server_with_its_methods(described: Any) -> None:
+def test_the_document_has_every_path_of_the_server_with_its_methods(openapi: Any) -> None:
     expected = {document_path(route, "pets"): {name.lower() for name in methods} for route, methods in routes().items()}
 
-    assert {path: set(item) for path, item in described["paths"].items()} == expected
+    assert {path: set(item) for path, item in openapi["paths"].items()} == expected
 
 
-def test_it_has_every_error() -> None:
+def test_the_document_has_every_error() -> None:
     def descendants(error: type[SegmentationError]) -> set[type[SegmentationError]]:
         return {error}.union(*(descendants(child) for child in error.__subclasses__()))
 
-    named = {
+    documented_errors = {
         (int(response["content"]["application/json"]["schema"]["allOf"][1]["properties"]["code"]["const"]), name)
         for response in document(needs_tokens=True)["components"]["responses"].values()
         if "allOf" in response.get("content", {}).get("application/json", {}).get("schema", {})
         for name in response["content"]["application/json"]["schema"]["allOf"][1]["properties"]["type"]["enum"]
     }
-    ours = {error for error in descendants(SegmentationError) if error.__module__.startswith("handler.")}
-    # Methods that are not in the document.
+    handler_errors = {error for error in descendants(SegmentationError) if error.__module__.startswith("handler.")}
     abstract = {SegmentationError, TooLarge}
-    expected = {(error.status, error.__name__) for error in ours - abstract} - {(405, "MethodNotAllowed")}
-    assert named == expected
+    # The document lists no methods that are not allowed.
+    expected = {(error.status, error.__name__) for error in handler_errors - abstract} - {(405, "MethodNotAllowed")}
+    assert documented_errors == expected
 
 
-def test_every_reference_leads_somewhere_and_every_operation_has_its_own_id() -> None:
+def test_references_resolve_and_operation_ids_are_unique() -> None:
     references = {part.split('"')[0] for part in json.dumps(document("pets", "a b{ü")).split('"$ref": "')[1:]}
     both = document("pets", "a b{ü")
     missing = []
@@ -97,11 +97,11 @@ def test_every_reference_leads_somewhere_and_every_operation_has_its_own_id() ->
         if not target:
             missing.append(reference)
     assert missing == []
-    names = [operation["operationId"] for _, _, operation in operations(both)]
-    assert len(set(names)) == len(names)
+    operation_ids = [operation["operationId"] for _, _, operation in operations(both)]
+    assert len(set(operation_ids)) == len(operation_ids)
 
 
-def test_several_models_have_paths_and_options_of_their_own() -> None:
+def test_each_of_several_models_has_its_own_paths() -> None:
     paths = document("pets", "a b{ü")["paths"]
 
     assert "/predictions/pets" in paths
@@ -112,21 +112,21 @@ def test_the_same_models_give_the_same_bytes() -> None:
     assert json.dumps(document("b", "a")) == json.dumps(document("b", "a"))
 
 
-def test_tokens_are_asked_for_where_they_are_needed() -> None:
-    described = document(needs_tokens=True)
+def test_operations_that_need_tokens_declare_it() -> None:
+    openapi = document(needs_tokens=True)
 
-    assert described["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
-    open_to_all = {path for path, _, operation in operations(described) if operation.get("security") == []}
-    assert open_to_all == {"/ping", "/v2/health/live", "/v2/health/ready", *page_paths()}
-    assert {"401", "403"} <= described["paths"]["/predictions/pets"]["post"]["responses"].keys()
+    assert openapi["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
+    public_paths = {path for path, _, operation in operations(openapi) if operation.get("security") == []}
+    assert public_paths == {"/ping", "/v2/health/live", "/v2/health/ready", *page_paths()}
+    assert {"401", "403"} <= openapi["paths"]["/predictions/pets"]["post"]["responses"].keys()
     assert "401" not in document()["paths"]["/predictions/pets"]["post"]["responses"]
 
 
-def test_options_are_those_that_the_model_declares(described: Any) -> None:
-    names = {name: described["components"]["schemas"][f"Option.{name}"] for name in OPTIONS}
+def test_options_equal_those_of_the_model(openapi: Any) -> None:
+    schemas = {name: openapi["components"]["schemas"][f"Option.{name}"] for name in OPTIONS}
 
-    assert names == json.loads(json.dumps({name: option.json_schema() for name, option in OPTIONS.items()}))
-    parameters = described["components"]["parameters"]
+    assert schemas == json.loads(json.dumps({name: option.json_schema() for name, option in OPTIONS.items()}))
+    parameters = openapi["components"]["parameters"]
     assert parameters["header.min_score"]["name"] == "X-Segment-Min-Score"
     for name, option in OPTIONS.items():
         schema = parameters[f"query.{name}"]["schema"]
@@ -147,11 +147,11 @@ def test_options_are_those_that_the_model_declares(described: Any) -> None:
         ("V2Call", {"inputs": [{"name": "a", "shape": [1], "datatype": "BYTES", "data": [SAMPLE]}], "format": "png"}, False),
     ],
 )
-def test_bodies_are_described_as_they_are_read(described: Any, name: str, body: object, is_valid: bool) -> None:
-    schema = {"$ref": f"#/components/schemas/{name}", "components": described["components"]}
+def test_body_schemas_accept_only_valid_calls(openapi: Any, name: str, body: object, is_valid: bool) -> None:
+    schema = {"$ref": f"#/components/schemas/{name}", "components": openapi["components"]}
 
     assert Draft202012Validator(schema).is_valid(body) == is_valid
 
 
-def test_its_sample_is_an_image() -> None:
+def test_the_sample_is_an_image() -> None:
     assert base64.b64decode(SAMPLE).startswith(b"\x89PNG")

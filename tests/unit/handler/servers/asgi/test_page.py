@@ -14,7 +14,7 @@ from scripts.package.recipe import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Rec
 from tests.support import ROOT
 from tests.unit.handler.servers.asgi.support import TIMEOUT_S, FakeServer, fake_server
 
-_MOST_COMPRESSED = 150_000
+_MAX_COMPRESSED_BYTES = 150_000
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServer]:
         yield running
 
 
-def test_every_file_is_served_to_anybody_under_the_pages_own_policy(server: FakeServer) -> None:
+def test_every_file_is_public_and_has_the_pages_security_policy(server: FakeServer) -> None:
     for path in page_paths():
         response = requests.get(server.url + path, timeout=TIMEOUT_S)
 
@@ -36,7 +36,7 @@ def test_every_file_is_served_to_anybody_under_the_pages_own_policy(server: Fake
         assert response.headers["x-content-type-options"] == "nosniff"
 
 
-def test_files_named_by_their_content_are_kept_and_others_asked_for_again(server: FakeServer) -> None:
+def test_files_named_by_content_are_cached_and_others_revalidated(server: FakeServer) -> None:
     caching = {path: requests.head(server.url + path, timeout=TIMEOUT_S).headers["cache-control"] for path in page_paths()}
 
     assert caching["/"] == caching["/favicon.svg"] == "no-cache"
@@ -48,10 +48,10 @@ def test_nothing_else_is_served(server: FakeServer, path: str) -> None:
     assert requests.get(server.url + path, timeout=TIMEOUT_S).status_code in {401, 404}
 
 
-def test_scripts_and_styles_are_small_enough() -> None:
+def test_scripts_and_styles_are_small() -> None:
     sizes = {path.name: len(gzip.compress(path.read_bytes())) for path in (FILES / "assets").iterdir()}
 
-    assert sum(sizes.values()) <= _MOST_COMPRESSED, sizes
+    assert sum(sizes.values()) <= _MAX_COMPRESSED_BYTES, sizes
 
 
 def test_the_page_holds_no_inline_script_and_no_address_of_another_origin() -> None:
@@ -62,7 +62,7 @@ def test_the_page_holds_no_inline_script_and_no_address_of_another_origin() -> N
         assert set(re.findall(r"https?://[\w.-]+", path.read_text())) <= {"http://www.w3.org"}, path.name
 
 
-def test_the_archive_brings_the_page() -> None:
+def test_the_archive_contains_the_page() -> None:
     sources = Recipe("page", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG).sources()
 
     assert {path.relative_to(ROOT) for path in FILES.rglob("*") if path.is_file()} <= set(sources)
@@ -70,9 +70,9 @@ def test_the_archive_brings_the_page() -> None:
 
 def test_the_lock_file_pins_packages_without_naming_a_registry() -> None:
     lock = json.loads((ROOT / "page" / "package-lock.json").read_text())
-    wanted = json.loads((ROOT / "page" / "package.json").read_text())["devDependencies"]
+    dependencies = json.loads((ROOT / "page" / "package.json").read_text())["devDependencies"]
 
     packages = {name: entry for name, entry in lock["packages"].items() if name}
     assert all("integrity" in entry and "resolved" not in entry for entry in packages.values())
-    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in dependencies} == dependencies
     assert Path(ROOT / "page" / ".npmrc").read_text().startswith("omit-lockfile-registry-resolved=true\n")

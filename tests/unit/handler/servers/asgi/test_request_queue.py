@@ -25,7 +25,7 @@ async def never() -> None:
     await asyncio.Event().wait()
 
 
-def test_when_to_come_again_follows_from_what_waits_and_how_long_answers_take() -> None:
+def test_retry_after_follows_queue_length_and_answer_time() -> None:
     async def scenario() -> None:
         queue = RequestQueue(max_waiting=6, timeout=60)
         queue.capacity = 2
@@ -39,15 +39,15 @@ def test_when_to_come_again_follows_from_what_waits_and_how_long_answers_take() 
         queue.put(request("6"))
         queue.put(request("7"))
 
-        with pytest.raises(QueueFull) as refused:
+        with pytest.raises(QueueFull) as error:
             queue.put(request("8"))
 
-        assert refused.value.retry_after == 16  # Six wait and two run: eight answers of 4 s, two at a time.
+        assert error.value.retry_after == 16  # Six wait and two run: eight answers of 4 s, two at a time.
 
     run(scenario())
 
 
-def test_a_deadline_passes_in_the_queue_and_the_request_leaves_it() -> None:
+def test_a_request_past_its_deadline_leaves_the_queue() -> None:
     async def scenario() -> None:
         queue = RequestQueue(max_waiting=2, timeout=0.01)
         ticket = queue.put(request("a"))
@@ -73,35 +73,35 @@ def test_a_client_that_hangs_up_leaves_the_queue() -> None:
     run(scenario())
 
 
-def test_a_request_that_a_dead_worker_held_goes_first_and_alone() -> None:
+def test_the_request_of_a_dead_worker_goes_first_and_alone() -> None:
     async def scenario() -> None:
         queue = RequestQueue(max_waiting=9, timeout=60)
         tickets = [queue.put(request(name)) for name in "abc"]
-        (taken,) = await queue.take(1)
-        queue.give_back(taken, died=True)
+        (first,) = await queue.take(1)
+        queue.give_back(first, died=True)
 
         assert await queue.take(3) == [tickets[0]]
         assert await queue.take(3) == tickets[1:]
-        queue.give_back(taken, died=True)
+        queue.give_back(first, died=True)
         with pytest.raises(WorkerDied, match="request a"):
-            await queue.wait(taken, never())
+            await queue.wait(first, never())
 
     run(scenario())
 
 
-def test_a_request_that_was_not_sent_to_the_dead_worker_is_no_suspect() -> None:
+def test_a_request_that_was_not_sent_to_the_dead_worker_is_not_isolated() -> None:
     async def scenario() -> None:
         queue = RequestQueue(max_waiting=9, timeout=60)
         tickets = [queue.put(request(name)) for name in "ab"]
-        (taken,) = await queue.take(1)
-        queue.give_back(taken, died=False)
+        (first,) = await queue.take(1)
+        queue.give_back(first, died=False)
 
         assert await queue.take(2) == tickets
 
     run(scenario())
 
 
-def test_where_no_worker_can_be_started_what_waits_is_refused_too() -> None:
+def test_waiting_requests_are_refused_if_no_worker_can_start() -> None:
     async def scenario() -> None:
         queue = RequestQueue(max_waiting=9, timeout=60)
         ticket = queue.put(request("a"))

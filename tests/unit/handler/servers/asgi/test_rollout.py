@@ -18,8 +18,8 @@ pytest.importorskip("prometheus_client", reason="the package prometheus-client i
 
 @contextmanager
 def serving(folder: Path, *options: str) -> Iterator[FakeServer]:
-    other = write_fake_archive(folder / "next")
-    with fake_server(folder, "--model", f"next={other}", *options) as server:
+    next_archive = write_fake_archive(folder / "next")
+    with fake_server(folder, "--model", f"next={next_archive}", *options) as server:
         until(server.is_ready)
         yield server
 
@@ -41,60 +41,58 @@ def value(server: FakeServer, sample: str) -> float:
     return next((float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"deeplab_{sample} ")), 0)
 
 
-def outcomes(server: FakeServer, name: str) -> float:
+def count_outcomes(server: FakeServer, name: str) -> float:
     return value(server, f'shadow_requests_total{{model="fake",outcome="{name}",shadow="next"}}')
 
 
-def seen_by(server: FakeServer, model: str) -> float:
+def count_observed(server: FakeServer, model: str) -> float:
     return value(server, f'confidence_count{{model="{model}"}}')
 
 
-def test_a_shadow_gets_the_request_too_and_classes_are_compared_by_name(server: FakeServer) -> None:
-    compared, before = outcomes(server, "compared"), seen_by(server, "next")
+def test_a_shadow_receives_the_request_and_classes_are_compared_by_name(server: FakeServer) -> None:
+    compared, before = count_outcomes(server, "compared"), count_observed(server, "next")
 
-    unlike = server.ask("see 0 0.5", headers={"X-Request-ID": "unlike"})  # `background` here is `dog` there.
-    alike = server.ask("see 1 0.5")  # `cat` has the same index in both.
+    unlike = server.ask("observe 0 0.5", headers={"X-Request-ID": "unlike"})  # `background` here is `dog` there.
+    alike = server.ask("observe 1 0.5")  # `cat` has the same index in both.
 
-    assert (unlike.content, alike.content) == (b"seen", b"seen")
+    assert (unlike.content, alike.content) == (b"observed", b"observed")
     assert SERVED_BY not in unlike.headers
-    until(lambda: outcomes(server, "compared") == compared + 2)
-    sum_of = 'shadow_agreement_sum{model="fake",shadow="next"}'
-    assert value(server, sum_of) == value(server, sum_of.replace("_sum", "_count")) - 1
-    assert seen_by(server, "next") == before + 2
+    until(lambda: count_outcomes(server, "compared") == compared + 2)
+    agreement_sum = 'shadow_agreement_sum{model="fake",shadow="next"}'
+    assert value(server, agreement_sum) == value(server, agreement_sum.replace("_sum", "_count")) - 1
+    assert count_observed(server, "next") == before + 2
     (event,) = [event for event in server.events("shadow disagrees") if event["id"] == "unlike"]
     assert (event["model"], event["shadow"], event["agreement"]) == ("fake", "next", 0)
 
 
-def test_an_answer_does_not_wait_for_its_shadow_and_a_shadow_that_dies_harms_nobody(server: FakeServer, tmp_path: Path) -> None:
-    failed = outcomes(server, "failed")
-    died = server.folder.with_name("next") / "seen"
+def test_an_answer_neither_waits_for_its_shadow_nor_fails_with_it(server: FakeServer, tmp_path: Path) -> None:
+    failed = count_outcomes(server, "failed")
+    shadow_commands = server.folder.with_name("next") / "commands"
 
-    first = server.ask(f"see-then-die {tmp_path / 'answered'}")
+    first = server.ask(f"observe-then-die {tmp_path / 'answered'}")
 
-    assert first.content == b"seen"
-    until(lambda: outcomes(server, "failed") == failed + 1)
-    assert died.read_text().count("see-then-die") == 1  # It is not tried again.
+    assert first.content == b"observed"
+    until(lambda: count_outcomes(server, "failed") == failed + 1)
+    assert shadow_commands.read_text().count("observe-then-die") == 1  # It is not tried again.
     until(server.is_ready)
-    compared = outcomes(server, "compared")
-    assert server.ask("see 1 0.5").content == b"seen"
-    until(lambda: outcomes(server, "compared") == compared + 1)
+    compared = count_outcomes(server, "compared")
+    assert server.ask("observe 1 0.5").content == b"observed"
+    until(lambda: count_outcomes(server, "compared") == compared + 1)
 
 
 def test_refused_requests_and_explanations_have_no_shadow(server: FakeServer) -> None:
-    before = seen_by(server, "next"), sum(outcomes(server, name) for name in ("compared", "failed", "dropped"))
+    before = count_observed(server, "next"), sum(count_outcomes(server, name) for name in ("compared", "failed", "dropped"))
 
     server.ask("refuse InvalidImage")
-    requests.post(f"{server.url}/explanations/fake", b"see 1 0.5", timeout=TIMEOUT_S)
-    requests.post(f"{server.url}/predictions/next", b"see 1 0.5", timeout=TIMEOUT_S)
+    requests.post(f"{server.url}/explanations/fake", b"observe 1 0.5", timeout=TIMEOUT_S)
+    requests.post(f"{server.url}/predictions/next", b"observe 1 0.5", timeout=TIMEOUT_S)
 
-    until(lambda: seen_by(server, "next") == before[0] + 1)
-    assert sum(outcomes(server, name) for name in ("compared", "failed", "dropped")) == before[1]
+    until(lambda: count_observed(server, "next") == before[0] + 1)
+    assert sum(count_outcomes(server, name) for name in ("compared", "failed", "dropped")) == before[1]
 
 
-def test_shadows_wait_behind_all_others_and_are_dropped_rather_than_let_anybody_wait(
-    server: FakeServer, tmp_path: Path
-) -> None:
-    gate, dropped = tmp_path / "gate", outcomes(server, "dropped")
+def test_shadow_requests_are_dropped_while_others_wait(server: FakeServer, tmp_path: Path) -> None:
+    gate, dropped = tmp_path / "gate", count_outcomes(server, "dropped")
     request = f"wait {gate}".encode()
     head = b"POST /predictions/next HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(request)
     clients = [server.connect() for _ in range(4)]
@@ -102,42 +100,42 @@ def test_shadows_wait_behind_all_others_and_are_dropped_rather_than_let_anybody_
         client.sendall(head + request)  # Two run, two wait.
     until(lambda: value(server, 'queue_length{model="next"}') == 2)
 
-    assert server.ask("see 1 0.5").content == b"seen"
+    assert server.ask("observe 1 0.5").content == b"observed"
 
-    until(lambda: outcomes(server, "dropped") == dropped + 1)
+    until(lambda: count_outcomes(server, "dropped") == dropped + 1)
     gate.touch()
     for client in clients:
         client.recv(1000)
         client.close()
 
 
-def test_a_canary_answers_its_share_and_the_answer_says_so(canary: FakeServer) -> None:
+def test_a_canary_answers_its_share_and_is_named_in_the_answer(canary: FakeServer) -> None:
     ids = [f"request-{number}" for number in range(20)]
 
-    answers = [canary.ask("see 1 0.5", headers={"X-Request-ID": name}).headers[SERVED_BY] for name in ids]
+    answers = [canary.ask("observe 1 0.5", headers={"X-Request-ID": name}).headers[SERVED_BY] for name in ids]
 
     assert answers == ["next" if is_chosen(name, "canary", 0.5) else "fake" for name in ids]
     assert set(answers) == {"fake", "next"}
-    until(lambda: seen_by(canary, "next") == answers.count("next"))
+    until(lambda: count_observed(canary, "next") == answers.count("next"))
 
 
 def test_a_client_that_names_a_version_gets_no_canary(canary: FakeServer) -> None:
-    chosen = next(f"id-{number}" for number in range(99) if is_chosen(f"id-{number}", "canary", 0.5))
+    request_id = next(f"id-{number}" for number in range(99) if is_chosen(f"id-{number}", "canary", 0.5))
 
     answer = requests.post(
-        f"{canary.url}/predictions/fake/1.0", b"see 1 0.5", headers={"X-Request-ID": chosen}, timeout=TIMEOUT_S
+        f"{canary.url}/predictions/fake/1.0", b"observe 1 0.5", headers={"X-Request-ID": request_id}, timeout=TIMEOUT_S
     )
 
     assert (answer.status_code, SERVED_BY in answer.headers) == (200, False)
 
 
-def test_a_share_is_the_same_requests_each_time_and_about_as_many_as_it_says() -> None:
+def test_a_share_selects_the_same_requests_each_time() -> None:
     ids = [str(number) for number in range(4000)]
 
-    chosen = [name for name in ids if is_chosen(name, "shadow", 0.1)]
+    selected = [name for name in ids if is_chosen(name, "shadow", 0.1)]
 
-    assert 300 < len(chosen) < 500
-    assert set(chosen) <= {name for name in ids if is_chosen(name, "shadow", 0.2)}
+    assert 300 < len(selected) < 500
+    assert set(selected) <= {name for name in ids if is_chosen(name, "shadow", 0.2)}
     assert all(is_chosen(name, "shadow", 1.0) for name in ids)
 
 
@@ -161,7 +159,7 @@ def test_agreement_is_the_share_of_equal_names() -> None:
         (["--shadow", "a=b:0.1", "--shadow", "a=b:0.2"], "given twice for 'a'"),
     ],
 )
-def test_a_share_that_cannot_be_is_refused(option: list[str], message: str, tmp_path: Path) -> None:
+def test_an_invalid_share_is_refused(option: list[str], message: str, tmp_path: Path) -> None:
     models = ["--model", f"a={tmp_path}", "--model", f"b={tmp_path}"]
 
     with pytest.raises(OptionError, match=message):

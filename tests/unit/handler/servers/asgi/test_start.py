@@ -24,12 +24,12 @@ from tests.unit.handler.servers.asgi.support import TIMEOUT_S, write_fake_archiv
 def archive(tmp_path: Path) -> Path:
     """Write the parts of an archive that start the server."""
     path = tmp_path / "pets.mar"
-    with zipfile.ZipFile(path, "w") as packed:
-        packed.writestr("MAR-INF/MANIFEST.json", "{}")
-        packed.writestr("requirements.txt", "numpy-other==1\nstarlette==1.2.3\n")
-        packed.write(ROOT / "handler" / "servers" / "asgi" / "archive_main.py", "__main__.py")
+    with zipfile.ZipFile(path, "w") as mar:
+        mar.writestr("MAR-INF/MANIFEST.json", "{}")
+        mar.writestr("requirements.txt", "numpy-other==1\nstarlette==1.2.3\n")
+        mar.write(ROOT / "handler" / "servers" / "asgi" / "archive_main.py", "__main__.py")
         for file in (ROOT / "handler").rglob("*.py"):
-            packed.write(file, file.relative_to(ROOT).as_posix())
+            mar.write(file, file.relative_to(ROOT).as_posix())
     return path
 
 
@@ -48,7 +48,7 @@ def test_models_come_from_a_store_and_by_name(archive: Path, tmp_path: Path) -> 
     assert (options.host, options.port) == ("127.0.0.1", 8080)
 
 
-def test_answers_are_not_held_back_until_the_client_acknowledges_their_headers(archive: Path) -> None:
+def test_connections_have_tcp_nodelay(archive: Path) -> None:
     options = parse_options(["--port", str(Ports.free().inference)], "server", archive)
 
     with listen(options) as listener, socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
@@ -68,7 +68,7 @@ def test_answers_are_not_held_back_until_the_client_acknowledges_their_headers(a
         (["--timeout", "0"], ["'0'", "seconds"]),
     ],
 )
-def test_a_wrong_option_is_one_sentence_and_exit_code_2(
+def test_an_invalid_option_is_one_sentence_and_exit_code_2(
     arguments: Sequence[str], words: Sequence[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
@@ -80,28 +80,28 @@ def test_a_wrong_option_is_one_sentence_and_exit_code_2(
     assert [word for word in words if word not in error] == []
 
 
-def test_an_archive_tells_its_options_without_any_package(archive: Path) -> None:
+def test_an_archive_prints_its_options_without_any_package(archive: Path) -> None:
     command = [sys.executable, "-I", "-S", str(archive), "--help"]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout
 
-    assert f"python {archive}" in " ".join(printed.split())
-    assert "pets, this archive" in printed
+    assert f"python {archive}" in " ".join(output.split())
+    assert "pets, this archive" in output
 
 
 def test_an_archive_makes_tokens_without_any_package(archive: Path) -> None:
     command = [sys.executable, "-I", "-S", str(archive), "token", "--scope", "predict"]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout
 
-    assert [line.partition(":")[0] for line in printed.splitlines()] == ["token", "line"]
+    assert [line.partition(":")[0] for line in output.splitlines()] == ["token", "line"]
 
 
-ANYWHERE = "0.0.0.0"  # noqa: S104
+ALL_INTERFACES = "0.0.0.0"  # noqa: S104
 
 
 @pytest.mark.parametrize(
-    ("host", "warnings"), [(ANYWHERE, 1), ("192.168.1.5", 1), ("127.0.0.1", 0), ("::1", 0), ("localhost", 0)]
+    ("host", "warnings"), [(ALL_INTERFACES, 1), ("192.168.1.5", 1), ("127.0.0.1", 0), ("::1", 0), ("localhost", 0)]
 )
-def test_a_server_that_is_open_to_others_says_so_once(
+def test_a_server_that_others_can_reach_warns_once(
     archive: Path, host: str, warnings: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_guard(parse_options(["--host", host], "server", archive))
@@ -109,23 +109,23 @@ def test_a_server_that_is_open_to_others_says_so_once(
     assert capsys.readouterr().err.count("without --tokens: anyone reaching this port") == warnings
 
 
-def test_an_archive_names_the_packages_that_are_missing(archive: Path, tmp_path: Path) -> None:
+def test_an_archive_names_the_missing_packages(archive: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-I", "-S", str(archive), "--cache", str(tmp_path / "cache")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
 
-    assert done.returncode == 2
-    (error,) = done.stderr.splitlines()
+    assert result.returncode == 2
+    (error,) = result.stderr.splitlines()
     assert "missing in" in error
-    others = "uvicorn httptools python-multipart numpy torch pillow pyyaml pydantic safetensors"
-    assert error.endswith(f"{sys.executable} -m pip install starlette==1.2.3 {others}")
+    other_packages = "uvicorn httptools python-multipart numpy torch pillow pyyaml pydantic safetensors"
+    assert error.endswith(f"{sys.executable} -m pip install starlette==1.2.3 {other_packages}")
 
 
 @pytest.mark.slow
-def test_an_archive_is_extracted_once_by_its_digest_however_many_start(archive: Path, tmp_path: Path) -> None:
+def test_concurrent_starts_extract_an_archive_once(archive: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
 
-    with ThreadPoolExecutor(8) as starts:
-        folders = set(starts.map(lambda _: unpack(archive, cache), range(8)))
+    with ThreadPoolExecutor(8) as pool:
+        folders = set(pool.map(lambda _: unpack(archive, cache), range(8)))
 
     (folder,) = folders
     assert list(cache.iterdir()) == [folder]
@@ -135,25 +135,25 @@ def test_an_archive_is_extracted_once_by_its_digest_however_many_start(archive: 
 
 def test_another_archive_of_the_same_name_has_another_folder(archive: Path, tmp_path: Path) -> None:
     first = unpack(archive, tmp_path / "cache")
-    with zipfile.ZipFile(archive, "a") as packed:
-        packed.writestr("more", "")
+    with zipfile.ZipFile(archive, "a") as mar:
+        mar.writestr("more", "")
 
     assert unpack(archive, tmp_path / "cache") != first
 
 
-def test_extractions_that_nothing_uses_are_swept_out_but_for_the_last_few(archive: Path, tmp_path: Path) -> None:
+def test_unused_extractions_are_removed_except_the_latest(archive: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    served = unpack(archive, cache)
+    in_use = unpack(archive, cache)
     unused = [cache / f"{number:032x}" for number in range(5)]
-    half, new, other = cache / f"{served.name}.half", cache / f"{served.name}.new", cache / "notes"
-    for folder in (*unused, half, new, other):
+    partial, recent_partial, unrelated = cache / f"{in_use.name}.half", cache / f"{in_use.name}.new", cache / "notes"
+    for folder in (*unused, partial, recent_partial, unrelated):
         (folder / "handler").mkdir(parents=True)
-    for age, folder in enumerate([*unused, served, half, other]):
+    for age, folder in enumerate([*unused, in_use, partial, unrelated]):
         os.utime(folder, (1_000_000 - age, 1_000_000 - age))
 
-    assert set(sweep(cache)) == {*unused[3:], half}
+    assert set(sweep(cache)) == {*unused[3:], partial}
 
-    assert set(cache.iterdir()) == {served, *unused[:3], new, other}
+    assert set(cache.iterdir()) == {in_use, *unused[:3], recent_partial, unrelated}
 
 
 def test_an_extraction_is_in_use_until_its_process_ends(archive: Path, tmp_path: Path) -> None:
@@ -163,19 +163,19 @@ def test_an_extraction_is_in_use_until_its_process_ends(archive: Path, tmp_path:
     # The process that runs an archive becomes another program, as `python FILE.mar` does.
     program += "import os; os.execv(sys.executable, [sys.executable, '-c', 'input()'])"
     command = [sys.executable, "-c", program, str(archive), str(cache)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as user:
-        assert user.stdout
-        folder = Path(user.stdout.readline().strip())
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        folder = Path(process.stdout.readline().strip())
         for number in range(3):
             (cache / f"{number:032x}").mkdir()
         os.utime(folder, (0, 0))
         assert sweep(cache) == []
-        user.communicate("\n", timeout=TIMEOUT_S)
+        process.communicate("\n", timeout=TIMEOUT_S)
 
     assert sweep(cache) == [folder]
 
 
-def test_an_extraction_is_private_and_not_taken_from_others(archive: Path, tmp_path: Path) -> None:
+def test_an_extraction_is_private_and_refused_if_others_may_write(archive: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     folder = unpack(archive, cache)
     assert [path.stat().st_mode & 0o077 for path in (cache, folder)] == [0, 0]
@@ -186,7 +186,7 @@ def test_an_extraction_is_private_and_not_taken_from_others(archive: Path, tmp_p
 
 
 @pytest.mark.parametrize("content", [b"nothing", b"PK\x05\x06" + bytes(18)])
-def test_what_is_no_archive_is_refused_and_leaves_nothing(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_archive_is_refused_and_leaves_nothing(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.mar"
     path.write_bytes(content)
 
@@ -196,9 +196,9 @@ def test_what_is_no_archive_is_refused_and_leaves_nothing(tmp_path: Path, conten
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_port_in_use_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+def test_a_port_in_use_is_reported_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         assert main(["--model", f"fake={write_fake_archive(tmp_path / 'fake')}", "--port", str(port)]) == 1
 
     assert f"port {port}" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from handler.servers.asgi.logs import error_location
 from handler.servers.asgi.telemetry import make_telemetry
 
 
-def test_a_server_without_the_package_of_metrics_serves_and_says_so(
+def test_without_prometheus_client_the_server_runs_and_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
@@ -23,11 +23,11 @@ def test_a_server_without_the_package_of_metrics_serves_and_says_so(
     assert "prometheus-client is not installed" in capsys.readouterr().err
 
 
-def test_a_fault_is_logged_by_its_place_and_not_by_what_it_quotes() -> None:
-    with pytest.raises(KeyError) as caught:
+def test_an_internal_error_is_logged_by_its_location_without_its_message() -> None:
+    with pytest.raises(KeyError) as error:
         raise KeyError("zebra.jpg")
 
-    place = error_location(caught.value)
+    place = error_location(error.value)
     assert place.startswith("KeyError at test_telemetry.py:")
     assert "zebra" not in place
 
@@ -42,17 +42,17 @@ def test_a_fault_is_logged_by_its_place_and_not_by_what_it_quotes() -> None:
         (InternalError("a fault"), None),
     ],
 )
-def test_a_refusal_is_called_by_its_type_and_a_fault_is_none(error: SegmentationError, reason: str | None) -> None:
+def test_rejections_have_a_reason_and_internal_errors_none(error: SegmentationError, reason: str | None) -> None:
     assert rejection_reason(error) == reason
 
 
-def test_too_many_bytes_in_hand_are_another_reason_than_a_full_queue() -> None:
-    held = BodyBudget(100)
+def test_too_many_held_bytes_are_a_separate_reason() -> None:
+    budget = BodyBudget(100)
 
-    with held.hold() as first, held.hold() as second:
+    with budget.hold() as first, budget.hold() as second:
         first.grow_to(60)
-        with pytest.raises(QueueFull) as caught:
+        with pytest.raises(QueueFull) as error:
             second.grow_to(60)
 
-    assert rejection_reason(caught.value) == "held_bytes"
-    assert held.bytes == 0
+    assert rejection_reason(error.value) == "held_bytes"
+    assert budget.bytes == 0

@@ -54,15 +54,15 @@ def test_a_traceparent_is_read_and_written_unchanged(trace: int, span: int, flag
         f"00-{TRACE}-{SPAN}-0١",
     ],
 )
-def test_what_breaks_the_rules_is_no_traceparent(text: str) -> None:
+def test_invalid_traceparents_are_ignored(text: str) -> None:
     assert read_traceparent([(b"traceparent", text.encode())]) is None
 
 
-def test_a_later_version_is_read_as_far_as_it_is_known() -> None:
+def test_a_later_version_is_read_like_version_00() -> None:
     assert str(read_traceparent([(b"traceparent", f"cc-{TRACE}-{SPAN}-01-what-the-future-brings".encode())])) == SAMPLED
 
 
-def test_two_traceparents_are_none() -> None:
+def test_two_traceparents_are_ignored() -> None:
     assert read_traceparent([(b"traceparent", SAMPLED.encode())] * 2) is None
 
 
@@ -89,11 +89,11 @@ def test_nothing_is_recorded_unless_an_endpoint_is_configured(environment: dict[
         ({ENDPOINT: "http://a", PROTOCOL: "grpc"}, [PROTOCOL, "'grpc'", "'http/protobuf'"]),
     ],
 )
-def test_an_endpoint_that_cannot_be_used_is_refused(environment: dict[str, str], words: list[str]) -> None:
-    with pytest.raises(OptionError) as caught:
+def test_an_unusable_endpoint_is_refused(environment: dict[str, str], words: list[str]) -> None:
+    with pytest.raises(OptionError) as error:
         make_tracer(environment)
 
-    assert [word for word in words if word not in str(caught.value)] == []
+    assert [word for word in words if word not in str(error.value)] == []
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Receiver(HTTPServer):
-    """Receives spans as a collector does."""
+    """A receiver of spans, like a collector."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _ReceiverHandler)
@@ -123,8 +123,8 @@ class _ReceiverHandler(BaseHTTPRequestHandler):
         export = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.paths.append(self.path)
         for resource in export.resource_spans:
-            named = {attribute.key: attribute.value.string_value for attribute in resource.resource.attributes}
-            self.server.services.add(named["service.name"])
+            resource_attributes = {attribute.key: attribute.value.string_value for attribute in resource.resource.attributes}
+            self.server.services.add(resource_attributes["service.name"])
             self.server.spans += [span for scope in resource.scope_spans for span in scope.spans]
         self.send_response(200)
         self.send_header("Content-Length", "0")
@@ -157,20 +157,20 @@ def tracing_server(folder: Path, endpoint: str) -> Iterator[FakeServer]:
 
 
 def attributes(span: Any) -> dict[str, Any]:
-    return {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
+    return {attribute.key: attribute.value.string_value or attribute.value.int_value for attribute in span.attributes}
 
 
 def trace(receiver: Receiver, trace_id: str, spans: int) -> list[Any]:
     """Wait for the spans of a trace, parent first."""
 
-    def received() -> list[Any]:
+    def received_spans() -> list[Any]:
         return [span for span in receiver.spans if span.trace_id.hex() == trace_id]
 
-    until(lambda: len(received()) >= spans)
-    return sorted(received(), key=lambda span: (span.start_time_unix_nano, -span.end_time_unix_nano))
+    until(lambda: len(received_spans()) >= spans)
+    return sorted(received_spans(), key=lambda span: (span.start_time_unix_nano, -span.end_time_unix_nano))
 
 
-def test_a_request_has_a_span_below_the_clients_with_one_for_each_stage(server: FakeServer, receiver: Receiver) -> None:
+def test_a_request_has_a_span_below_the_clients_and_one_for_each_stage(server: FakeServer, receiver: Receiver) -> None:
     headers = {"traceparent": SAMPLED, "X-Request-ID": "r-1"}
 
     response = server.ask("answer png 2", headers=headers)
@@ -192,13 +192,13 @@ def test_a_request_has_a_span_below_the_clients_with_one_for_each_stage(server: 
     for stage in stages:
         assert request.start_time_unix_nano <= stage.start_time_unix_nano <= stage.end_time_unix_nano
         assert stage.end_time_unix_nano <= request.end_time_unix_nano
-    assert server.line_of(response)["trace"] == TRACE
+    assert server.request_line(response)["trace"] == TRACE
     assert receiver.services == {"deeplab-serve"}
     assert set(receiver.paths) == {"/v1/traces"}
 
 
-def test_a_request_without_a_trace_begins_one(server: FakeServer, receiver: Receiver) -> None:
-    response = server.ask("sicken the logits are not finite", headers={"traceparent": "zebra"})
+def test_a_request_without_a_trace_starts_one(server: FakeServer, receiver: Receiver) -> None:
+    response = server.ask("unhealthy the logits are not finite", headers={"traceparent": "zebra"})
 
     trace_id = response.headers["traceparent"].split("-")[1]
     request, *_ = trace(receiver, trace_id, 1)
@@ -206,7 +206,7 @@ def test_a_request_without_a_trace_begins_one(server: FakeServer, receiver: Rece
     until(server.is_ready)
 
 
-def test_what_the_client_does_not_record_is_not_recorded_here(server: FakeServer, receiver: Receiver) -> None:
+def test_unsampled_traces_are_not_recorded(server: FakeServer, receiver: Receiver) -> None:
     unsampled = TRACE[::-1]
 
     response = server.ask("answer png 1", headers={"traceparent": f"00-{unsampled}-{SPAN}-00"})
@@ -218,7 +218,7 @@ def test_what_the_client_does_not_record_is_not_recorded_here(server: FakeServer
     assert [span for span in receiver.spans if span.trace_id.hex() == unsampled] == []
 
 
-def test_spans_hold_nothing_else_of_the_clients(server: FakeServer, receiver: Receiver) -> None:
+def test_spans_contain_no_other_client_data(server: FakeServer, receiver: Receiver) -> None:
     headers = {"X-Secret": "zebra", "User-Agent": "zebra", "Authorization": "zebra"}
 
     response = requests.request("BREW", f"{server.url}/predictions/zebra?q=zebra", headers=headers, timeout=TIMEOUT_S)
@@ -230,11 +230,11 @@ def test_spans_hold_nothing_else_of_the_clients(server: FakeServer, receiver: Re
 
 
 @pytest.mark.slow
-def test_a_receiver_that_is_not_there_harms_no_request_and_delays_no_end(tmp_path: Path) -> None:
+def test_an_unresponsive_receiver_affects_neither_requests_nor_shutdown(tmp_path: Path) -> None:
     pytest.importorskip("opentelemetry.sdk", reason="the extra 'otel' is not installed")
     with (
-        socket.create_server(("127.0.0.1", 0)) as deaf,  # It accepts connections and never answers.
-        tracing_server(tmp_path, f"http://127.0.0.1:{deaf.getsockname()[1]}") as server,
+        socket.create_server(("127.0.0.1", 0)) as silent_receiver,  # It accepts connections and never answers.
+        tracing_server(tmp_path, f"http://127.0.0.1:{silent_receiver.getsockname()[1]}") as server,
     ):
         assert server.ask("echo").status_code == 200
 
@@ -243,9 +243,9 @@ def test_a_receiver_that_is_not_there_harms_no_request_and_delays_no_end(tmp_pat
         assert server.process.wait(TIMEOUT_S) == 0
 
 
-def test_a_server_without_an_endpoint_gives_the_trace_back_and_imports_nothing_for_it() -> None:
+def test_without_an_endpoint_opentelemetry_is_not_imported() -> None:
     program = "import sys, handler.servers.asgi.server; print([name for name in sys.modules if 'opentelemetry' in name])"
 
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
 
-    assert done.stdout == "[]\n"
+    assert result.stdout == "[]\n"

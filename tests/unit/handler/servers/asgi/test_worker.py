@@ -28,7 +28,7 @@ PHOTO = encode(noise(20, 30))
 
 
 class BreakableEngine(ColourEngine):
-    """Gives logits that are not finite once `broken` is set."""
+    """An engine whose logits are not finite once `broken` is set."""
 
     broken = False
 
@@ -57,27 +57,27 @@ def front(tmp_path: Any) -> Iterator[Front]:
     engine = BreakableEngine()
     archive = ModelArchive(tmp_path, tmp_path / "model.safetensors", ModelIdentity("m", "1"), HandlerSettings())
     application = Application(archive, build_pipeline(engine))
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        worker = Worker(theirs, SimpleNamespace(application=application, answer=application.answer), 1 << 20)  # type: ignore[arg-type]
-        yield Front(ours, worker, engine)
+    front_socket, worker_socket = socket.socketpair()
+    with front_socket, worker_socket:
+        worker = Worker(worker_socket, SimpleNamespace(application=application, answer=application.answer), 1 << 20)  # type: ignore[arg-type]
+        yield Front(front_socket, worker, engine)
 
 
 def predict(body: bytes, *, traced: bool = False) -> HttpRequest:
     return HttpRequest("r", "predict", "png", {"content-type": "application/octet-stream"}, body=body, traced=traced)
 
 
-def test_answers_say_their_format_images_and_error(front: Front) -> None:
+def test_answers_have_their_format_images_and_error(front: Front) -> None:
     front.send(predict(PHOTO), predict(b"broken"))
 
     message = front.receive()
     assert isinstance(message, Answers)
-    answered, refused = message.answers
-    assert (answered.format, answered.images, answered.error) == ("png", 1, None)
-    assert (refused.format, refused.images, refused.error) == (None, 0, "InvalidImage")
+    answer, refusal = message.answers
+    assert (answer.format, answer.images, answer.error) == ("png", 1, None)
+    assert (refusal.format, refusal.images, refusal.error) == (None, 0, "InvalidImage")
 
 
-def test_the_times_of_stages_are_sent_for_traced_requests_alone(front: Front) -> None:
+def test_the_times_of_stages_are_sent_only_for_traced_requests(front: Front) -> None:
     front.send(predict(PHOTO))
     front.send(predict(PHOTO, traced=True))
 
@@ -91,9 +91,11 @@ def test_the_times_of_stages_are_sent_for_traced_requests_alone(front: Front) ->
     assert [time.began for time in times] == sorted(time.began for time in times)
 
 
-def test_a_worker_whose_engine_fails_says_why_after_its_answer_and_ends(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended: list[int] = []
-    monkeypatch.setattr(os, "_exit", ended.append)
+def test_a_worker_reports_why_its_engine_failed_after_its_answer_and_exits(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exit_codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", exit_codes.append)
     front.engine.broken = True
 
     front.send(predict(PHOTO))
@@ -103,17 +105,17 @@ def test_a_worker_whose_engine_fails_says_why_after_its_answer_and_ends(front: F
     assert (answers.answers[0].status, answers.answers[0].error) == (500, "InternalError")
     assert isinstance(last, Unhealthy)
     assert "not finite" in last.reason
-    assert ended == [1]
+    assert exit_codes == [1]
 
 
-@pytest.mark.parametrize(("engine", "takes"), [(LanedEngine(), (3, 1)), (ColourEngine(), (1, 4))], ids=["lanes", "batches"])
-def test_a_lane_finds_its_next_request_in_the_worker(engine: Engine, takes: tuple[int, int], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("engine", "capacity"), [(LanedEngine(), (3, 1)), (ColourEngine(), (1, 4))], ids=["lanes", "batches"])
+def test_a_worker_accepts_a_request_more_than_it_has_lanes(engine: Engine, capacity: tuple[int, int], tmp_path: Path) -> None:
     archive = ModelArchive(tmp_path, tmp_path / "model", ModelIdentity("m", "1"), HandlerSettings(), batch_size=4)
     application = Application(archive, build_pipeline(engine))
 
     ready = describe(archive, SimpleNamespace(application=application))  # type: ignore[arg-type]
 
-    assert (ready.batches, ready.requests_per_batch) == takes
+    assert (ready.batches, ready.requests_per_batch) == capacity
 
 
 def test_a_ping_is_answered_while_every_batch_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,28 +128,28 @@ def test_a_ping_is_answered_while_every_batch_runs(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "_exit", lambda _: ended.release())
     model = SimpleNamespace(answer=answer, application=SimpleNamespace(failure=None))
     ready = SimpleNamespace(batches=2)
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        worker = Worker(theirs, model, 1 << 20)  # type: ignore[arg-type]
+    front_socket, worker_socket = socket.socketpair()
+    with front_socket, worker_socket:
+        worker = Worker(worker_socket, model, 1 << 20)  # type: ignore[arg-type]
         threading.Thread(target=worker.run, args=[ready], daemon=True).start()
-        frames.receive(ours)
+        frames.receive(front_socket)
         for number in range(2):
-            ours.sendall(frames.encode(Batch(number, [predict(PHOTO)])))
-        ours.sendall(frames.encode(Ping()))
+            front_socket.sendall(frames.encode(Batch(number, [predict(PHOTO)])))
+        front_socket.sendall(frames.encode(Ping()))
 
-        assert isinstance(frames.receive(ours), Pong)
+        assert isinstance(frames.receive(front_socket), Pong)
         finish.set()
-        answers = [frames.receive(ours) for _ in range(2)]
+        answers = [frames.receive(front_socket) for _ in range(2)]
         assert {message.number for message in answers if isinstance(message, Answers)} == {0, 1}
-        ours.shutdown(socket.SHUT_WR)
+        front_socket.shutdown(socket.SHUT_WR)
         # Each of its three threads would end the process.
         assert all(ended.acquire(timeout=60) for _ in range(3))
 
 
-@pytest.mark.parametrize(("asked", "used"), [(0, 4), (1, 1)])
-def test_a_server_may_say_how_many_threads_a_model_has(asked: int, used: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("threads", "expected"), [(0, 4), (1, 1)])
+def test_the_server_may_set_the_threads_of_a_model(threads: int, expected: int, tmp_path: Path) -> None:
     archive = ModelArchive(tmp_path, tmp_path / "model", ModelIdentity("file", "1"), HandlerSettings(threads=4))
 
-    adapted = adapt(archive, "served", asked)
+    adapted = adapt(archive, "served", threads)
 
-    assert (adapted.identity.name, adapted.settings.threads) == ("served", used)
+    assert (adapted.identity.name, adapted.settings.threads) == ("served", expected)
