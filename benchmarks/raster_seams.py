@@ -22,7 +22,7 @@ from benchmarks.huge_raster import make_raster
 from scripts.arguments import Parser, existing_file, positive_int
 from scripts.errors import UserError, report_errors
 from scripts.rasters.command import run
-from scripts.rasters.layout import LEAST_OVERLAP, Side
+from scripts.rasters.layout import MIN_OVERLAP, Side
 
 #: Pixels closer to a seam than this count as near.
 _NEAR = 16
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         make_raster(raster, arguments.side)
     window = arguments.window
     print("| overlap | differ within 16 pixels of a seam | elsewhere | ratio |\n|---|---|---|---|")
-    for overlap in (LEAST_OVERLAP, window // 4, window // 3):
+    for overlap in (MIN_OVERLAP, window // 4, window // 3):
         whole = segment(raster, arguments, overlap)
         differences = Differences()
         for part in _SHIFTS:
@@ -109,7 +109,7 @@ def compare(whole: Labels, shifted: Labels, window: int, overlap: int) -> Differ
 
 def near_seams(pixels: int, window: int, overlap: int) -> npt.NDArray[np.bool_]:
     """Return a mask of the pixels along a side that are near the middle of the overlap of two windows."""
-    starts = np.array(Side.covered(pixels, pixels, window, overlap).starts)
+    starts = np.array(Side.cover(pixels, pixels, window, overlap).starts)
     seams = (starts[1:] + starts[:-1] + window) / 2
     centres = np.arange(pixels) + 0.5
     near: npt.NDArray[np.bool_] = (np.abs(centres[:, None] - seams) < _NEAR).any(axis=1)

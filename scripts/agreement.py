@@ -28,7 +28,7 @@ class DisagreementError(ConfigurationError):
 
 
 def compare_engines(
-    files: ModelFiles, settings: HandlerSettings, folder: Path | None = None, least: float | None = None
+    files: ModelFiles, settings: HandlerSettings, folder: Path | None = None, required: float | None = None
 ) -> Agreement:
     """Segment photographs with every engine that may serve `files` on this machine under `settings`, and compare the labels.
 
@@ -36,7 +36,7 @@ def compare_engines(
         files: the model.
         settings: the handler's settings.
         folder: searched recursively for images; None for the samples.
-        least: required fraction of equal labels; None for each precision's `MIN_EQUAL_LABELS`.
+        required: fraction of labels that must be equal; None for each precision's `MIN_EQUAL_LABELS`.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -49,7 +49,7 @@ def compare_engines(
         for path in paths if tallies else []:
             _compare(read_image(path), reference, tallies, files)
     source = "photographs of scikit-image" if folder is None else folder.resolve().name
-    return Agreement(photographs=source, engines=tuple(tally.agreement(least) for tally in tallies))
+    return Agreement(photographs=source, engines=tuple(tally.agreement(required) for tally in tallies))
 
 
 def require_agreement(agreement: Agreement, precision: Precision) -> None:
@@ -61,8 +61,8 @@ def require_agreement(agreement: Agreement, precision: Precision) -> None:
         DisagreementError: an engine that would be chosen agrees too little; the message gives its figures.
     """
     for engine in agreement.engines:
-        chosen = agreement.trusted_precision(engine.engine, precision) == precision
-        if not engine.is_sufficient and (chosen or engine.precision != "bfloat16"):
+        is_selected = agreement.trusted_precision(engine.engine, precision) == precision
+        if not engine.is_sufficient and (is_selected or engine.precision != "bfloat16"):
             raise DisagreementError(
                 f"{describe(engine)} on {agreement.photographs}, should be {engine.required:.2%}; give photographs like "
                 "those to be served (--photographs), another 'precision' (in the model configuration), or --least-agreement"
@@ -81,11 +81,11 @@ def _candidates(files: ModelFiles, settings: HandlerSettings) -> Iterator[Engine
     if settings.engine in {AUTO, "torch"} and has_gpu(gpu):
         yield build_engine("torch", files, gpu)
     if settings.engine in {AUTO, "openvino"}:
-        chosen = build_engine("openvino", files, EngineOptions(settings.threads, precision=settings.precision))
-        if settings.precision == AUTO and chosen.precision == "bfloat16":
+        openvino = build_engine("openvino", files, EngineOptions(settings.threads, precision=settings.precision))
+        if settings.precision == AUTO and openvino.precision == "bfloat16":
             # Workers on processors without bfloat16 run float32.
             yield build_engine("openvino", files, EngineOptions(settings.threads, precision="float32"))
-        yield chosen
+        yield openvino
 
 
 def _compare(image: RGBImage, reference: Engine, tallies: Sequence["_Tally"], files: ModelFiles) -> None:
@@ -115,7 +115,7 @@ class _Tally:
         self.shares.append(float(equal.mean()))
         self.difference = max(self.difference, difference)
 
-    def agreement(self, least: float | None) -> EngineAgreement:
+    def agreement(self, required: float | None) -> EngineAgreement:
         return EngineAgreement(
             engine=self.engine.name,
             precision=self.engine.precision,
@@ -123,5 +123,5 @@ class _Tally:
             least_of_one_image=round(min(self.shares), 6),
             images=len(self.shares),
             greatest_difference=round(self.difference, 4),
-            required=MIN_EQUAL_LABELS[self.engine.precision] if least is None else least,
+            required=MIN_EQUAL_LABELS[self.engine.precision] if required is None else required,
         )

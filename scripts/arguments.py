@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
     """A program's parser, described by its module's docstring: the first paragraph above the options, the rest below."""
 
     #: The command line being parsed by `parse_args`, which accepts no unknown options.
-    _words: Sequence[str] = ()
+    _argv: Sequence[str] = ()
 
     def __init__(self, prog: str, docstring: str | None = None, **kwargs: object) -> None:
         description, _, examples = (docstring or "").partition("\n\n")
@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:
         # Kept for `error`: a mistyped option is often a required one, which argparse would only report as missing.
-        self._words = sys.argv[1:] if args is None else args
+        self._argv = sys.argv[1:] if args is None else args
         return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -47,31 +47,31 @@ class Parser(argparse.ArgumentParser):
         """Return a message on the first unknown option, or "" for a program with subcommands, which have more options."""
         from model.strict import suggestion  # Not at the top: it imports pydantic.
 
-        words = (word.partition("=")[0] for word in self._words)
+        words = (word.partition("=")[0] for word in self._argv)
         known = [name for name in self._option_string_actions if name.startswith("--")]
         unknown = next((word for word in words if word[:2] == "--" and word not in known), None)
         return f"unknown option {unknown}{suggestion(unknown, known)}" if unknown and not self._subparsers else ""
 
 
-def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Return a type for whole numbers from `least` to `most`, both included."""
-    bounds = f"{least} or more" if most is None else f"from {least} to {most}"
+def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """Return a type for whole numbers from `minimum` to `maximum`, both included."""
+    bounds = f"{minimum} or more" if maximum is None else f"from {minimum} to {maximum}"
 
     def parse(text: str) -> int:
-        if not re.fullmatch(r"-?[0-9]+", text) or int(text) < least or (most is not None and int(text) > most):
+        if not re.fullmatch(r"-?[0-9]+", text) or int(text) < minimum or (maximum is not None and int(text) > maximum):
             raise ArgumentTypeError(f"{text!r} must be a whole number, {bounds}")
         return int(text)
 
     return parse
 
 
-def number(least: float, most: float, what: str = "a number") -> Callable[[str], float]:
-    """Return a type for numbers from `least` to `most`, both included; `what` names them in errors."""
+def number(minimum: float, maximum: float, noun: str = "a number") -> Callable[[str], float]:
+    """Return a type for numbers from `minimum` to `maximum`, both included; `noun` names them in errors."""
 
     def parse(text: str) -> float:
         value = _float(text)
-        if not least <= value <= most:
-            raise ArgumentTypeError(f"{text!r} must be {what} from {least:g} to {most:g}")
+        if not minimum <= value <= maximum:
+            raise ArgumentTypeError(f"{text!r} must be {noun} from {minimum:g} to {maximum:g}")
         return value
 
     return parse
@@ -136,28 +136,28 @@ def request_option(text: str) -> tuple[str, str]:
     return name.strip().lower(), value
 
 
-def add_request_options(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add the repeatable `--option NAME=VALUE`; `what` describes it in the help."""
+def add_request_options(parser: argparse.ArgumentParser, description: str) -> None:
+    """Add the repeatable `--option NAME=VALUE`; `description` describes it in the help."""
     parser.add_argument(
-        "--option", type=request_option, action="append", default=[], metavar="NAME=VALUE", help=f"{what}; repeatable"
+        "--option", type=request_option, action="append", default=[], metavar="NAME=VALUE", help=f"{description}; repeatable"
     )
 
 
-def collect_options(pairs: Sequence[tuple[str, str]], elsewhere: Mapping[str, str]) -> dict[str, str]:
+def collect_options(pairs: Sequence[tuple[str, str]], alternatives: Mapping[str, str]) -> dict[str, str]:
     """Return the values given as `--option NAME=VALUE`, by name.
 
     Args:
         pairs: from `request_option`.
-        elsewhere: request fields that this program sets in another way: names, and what to use instead.
+        alternatives: request fields that this program sets in another way: names, and what to use instead.
 
     Raises:
-        UsageError: a name is in `elsewhere`, or is given twice.
+        UsageError: a name is in `alternatives`, or is given twice.
     """
     options: dict[str, str] = {}
     names = [name for name, _ in pairs]
     for name, value in pairs:
-        if name in elsewhere:
-            raise UsageError(f"--option {name}: is not an option of the server; use {elsewhere[name]}")
+        if name in alternatives:
+            raise UsageError(f"--option {name}: is not an option of the server; use {alternatives[name]}")
         if name in options:
             raise UsageError(f"--option {name}: is given {names.count(name)} times; give it once")
         options[name] = value

@@ -25,18 +25,18 @@ from scripts.server_access import ServerAccess
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}/predictions/deeplabv3"
 DEFAULT_RETRIES = 8
 DEFAULT_TIMEOUT_S = 300.0
-_CONNECT_WITHIN_S = 10.0
+_CONNECT_TIMEOUT_S = 10.0
 #: Too many requests; the queue is full or no worker is ready yet; out of memory.
 _RETRIED_STATUSES = (429, 503, 507)
 #: Statuses and error types (ours and TorchServe's) that do not come from the image.
 _GENERAL_STATUSES = (*range(300, 400), 401, 403, 404, 405, 407, 501)
 _GENERAL_TYPES = ("InvalidOption", "InvalidKeyException")
-_LONGEST_BACKOFF_S = 30.0
-_LONGEST_RETRY_AFTER_S = 300.0
+_MAX_BACKOFF_S = 30.0
+_MAX_RETRY_AFTER_S = 300.0
 #: A server that hangs on an image must not block a thread for long.
-_MOST_TIMEOUTS = 2
+_MAX_TIMEOUTS = 2
 #: TorchServe's message, with status 500, for requests lost with their worker; images that keep killing workers are given up on.
-_WORKER_DIED, _MOST_DEATHS = "Worker died.", 2
+_WORKER_DIED, _MAX_WORKER_DEATHS = "Worker died.", 2
 _REASON_LENGTH = 500
 
 
@@ -110,11 +110,11 @@ class Client:
         try:
             # Any status will do: without a key, or behind a proxy, it may be an error.
             ping, verify = urljoin(self.url, "/ping"), self._verify
-            self._session.get(ping, timeout=_CONNECT_WITHIN_S, allow_redirects=False, verify=verify)
+            self._session.get(ping, timeout=_CONNECT_TIMEOUT_S, allow_redirects=False, verify=verify)
         except requests.RequestException as error:
             raise self._unreachable(error) from error
 
-    def ask(self, image: bytes, options: Mapping[str, str], content_type: str) -> bytes:
+    def segment(self, image: bytes, options: Mapping[str, str], content_type: str) -> bytes:
         """Return the server's answer to an image.
 
         Args:
@@ -125,20 +125,20 @@ class Client:
         Raises:
             AnswerError: the server is unreachable, still busy after all retries, or refuses the request.
         """
-        attempt = timeouts = deaths = 0
+        attempt = timeouts = worker_deaths = 0
         while True:
             wait = _backoff(attempt)
             try:
                 response = self._post(image, options)
             except requests.RequestException as error:
                 timeouts += _timed_out(error)
-                if attempt == self._retries or timeouts == _MOST_TIMEOUTS:
-                    raise self._failure(error) from error
+                if attempt == self._retries or timeouts == _MAX_TIMEOUTS:
+                    raise self._to_answer_error(error) from error
             else:
-                deaths += (died := _worker_died(response))
-                is_passing = response.status_code in _RETRIED_STATUSES or (died and deaths < _MOST_DEATHS)
-                if attempt == self._retries or not is_passing:
-                    return self._checked(response, content_type)
+                worker_deaths += (died := _worker_died(response))
+                is_transient = response.status_code in _RETRIED_STATUSES or (died and worker_deaths < _MAX_WORKER_DEATHS)
+                if attempt == self._retries or not is_transient:
+                    return self._response_body(response, content_type)
                 wait = _retry_after(response, wait)
             time.sleep(wait)
             attempt += 1
@@ -150,69 +150,71 @@ class Client:
             self.url,
             data=dict(options),
             files={"data": ("image", image, "application/octet-stream")},
-            timeout=(min(_CONNECT_WITHIN_S, self._timeout_s), self._timeout_s),
+            timeout=(min(_CONNECT_TIMEOUT_S, self._timeout_s), self._timeout_s),
             allow_redirects=False,
             verify=self._verify,
         )
 
-    def _failure(self, error: requests.RequestException) -> AnswerError:
+    def _to_answer_error(self, error: requests.RequestException) -> AnswerError:
         if _timed_out(error):
             return TransportError(f"no byte within {self._timeout_s:g} s")
-        if isinstance(error, requests.ConnectionError) and not isinstance(_root(error), ConnectionResetError | BrokenPipeError):
+        if isinstance(error, requests.ConnectionError) and not isinstance(
+            _root_cause(error), ConnectionResetError | BrokenPipeError
+        ):
             return self._unreachable(error)
-        return TransportError(str(_root(error)))
+        return TransportError(str(_root_cause(error)))
 
     def _unreachable(self, error: requests.RequestException) -> ServerUnreachable:
         if isinstance(error, requests.exceptions.SSLError):
             advice = "--ca FILE or REQUESTS_CA_BUNDLE names the authority of its certificate"
-            return ServerUnreachable(f"{self.url}: no trusted connection ({_root(error)}); {advice}")
-        reason = f"none within {_CONNECT_WITHIN_S:g} s" if isinstance(error, requests.Timeout) else _root(error)
+            return ServerUnreachable(f"{self.url}: no trusted connection ({_root_cause(error)}); {advice}")
+        reason = f"none within {_CONNECT_TIMEOUT_S:g} s" if isinstance(error, requests.Timeout) else _root_cause(error)
         return ServerUnreachable(f"{self.url}: no answer ({reason}); start a server by `make serve`, or give the URL of one")
 
-    def _checked(self, response: requests.Response, content_type: str) -> bytes:
+    def _response_body(self, response: requests.Response, content_type: str) -> bytes:
         """Return the answer's body if it has the expected status and content type."""
         if response.status_code != HTTPStatus.OK:
-            kind, reason = _reason(response)
+            error_type, reason = _parse_error(response)
             message = f"answered {response.status_code}{reason and ': '}{reason}"
-            if response.status_code in _GENERAL_STATUSES or kind in _GENERAL_TYPES:
+            if response.status_code in _GENERAL_STATUSES or error_type in _GENERAL_TYPES:
                 raise RequestRefused(f"{self.url}: {message}")
             raise ImageRefused(message)
-        received = response.headers.get("Content-Type", "no content type")
-        if received.partition(";")[0].strip().lower() != content_type.partition(";")[0]:
-            raise RequestRefused(f"{self.url}: answered {received}, should be {content_type}")
+        received_type = response.headers.get("Content-Type", "no content type")
+        if received_type.partition(";")[0].strip().lower() != content_type.partition(";")[0]:
+            raise RequestRefused(f"{self.url}: answered {received_type}, should be {content_type}")
         return response.content
 
 
 def _worker_died(response: requests.Response) -> bool:
     """Return whether TorchServe says its worker died with the request. Our own server retries such requests itself."""
-    return response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR and _reason(response)[1] == _WORKER_DIED
+    return response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR and _parse_error(response)[1] == _WORKER_DIED
 
 
 def _backoff(attempt: int) -> float:
     """Return the seconds before a retry: 0, 1, 2, 4, ..., plus up to one, so that clients do not all retry at once."""
     if attempt == 0:
         return 0.0
-    return min(_LONGEST_BACKOFF_S, 2.0 ** (attempt - 1)) + random.random()  # noqa: S311, no secret
+    return min(_MAX_BACKOFF_S, 2.0 ** (attempt - 1)) + random.random()  # noqa: S311, no secret
 
 
 def _retry_after(response: requests.Response, default: float) -> float:
     text = response.headers.get("Retry-After", "")
-    return min(_LONGEST_RETRY_AFTER_S, float(text)) if text.isdecimal() else default
+    return min(_MAX_RETRY_AFTER_S, float(text)) if text.isdecimal() else default
 
 
 def _timed_out(error: requests.RequestException) -> bool:
     """Return whether a connected server sent nothing in time; within a body, requests raises ConnectionError for that."""
-    return not isinstance(error, requests.ConnectTimeout) and isinstance(_root(error), TimeoutError)
+    return not isinstance(error, requests.ConnectTimeout) and isinstance(_root_cause(error), TimeoutError)
 
 
-def _root(error: BaseException) -> BaseException:
+def _root_cause(error: BaseException) -> BaseException:
     """Return the root cause, whose message does not contain the reprs of library objects."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     return error
 
 
-def _reason(response: requests.Response) -> tuple[str, str]:
+def _parse_error(response: requests.Response) -> tuple[str, str]:
     """Return the error's type, if it has one, and its message."""
     if response.is_redirect:
         return "", f"moved to {response.headers['Location']}"

@@ -64,8 +64,8 @@ def _limits(limits: Limits) -> str:
     return _table(("limit", "at most", "of"), rows)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(_row(cells) for cells in [head, ["---"] * len(head), *rows])
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(_row(cells) for cells in [header, ["---"] * len(header), *rows])
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -46,7 +46,7 @@ SHAPES = ("mask", "polygon")
 #: Options that this function sets itself, and what users should set instead.
 _RESERVED = {"format": "shape", "masks": "shape", "min_score": "--conf-threshold"}
 #: The server's limit is 32 million. A photograph whose PNG exceeds this is sent as a JPEG, which changes a few labels.
-_MOST_PNG_BYTES = 30_000_000
+_MAX_PNG_BYTES = 30_000_000
 
 
 class FunctionError(UserError, HTTPError):
@@ -83,29 +83,30 @@ class DetectionFunction:
         Raises:
             FunctionError: the model fails for a reason unrelated to the image.
         """
-        limit = {} if context.conf_threshold is None else {"min_score": context.conf_threshold}
-        find = self._polygons if self._shape == "polygon" or context.conv_mask_to_poly else self._masks
+        score_options = {} if context.conf_threshold is None else {"min_score": context.conf_threshold}
+        find_shapes = self._polygons if self._shape == "polygon" or context.conv_mask_to_poly else self._masks
         with _errors_for_cvat():
             try:
-                return find(image, limit)
+                return find_shapes(image, score_options)
             except (ImageRefused, SegmentationError) as error:
                 print_warning(f"{context.frame_name}: {error}")
                 return []
 
-    def _masks(self, image: Image.Image, limit: Mapping[str, Value]) -> "list[models.LabeledShapeRequest]":
+    def _masks(self, image: Image.Image, score_options: Mapping[str, Value]) -> "list[models.LabeledShapeRequest]":
         from cvat_sdk import models
 
-        return [models.LabeledShapeRequest(**shape) for shape in self._segment(image, {"format": "cvat", **limit})["shapes"]]
+        answer = self._segment(image, {"format": "cvat", **score_options})
+        return [models.LabeledShapeRequest(**shape) for shape in answer["shapes"]]
 
-    def _polygons(self, image: Image.Image, limit: Mapping[str, Value]) -> "list[models.LabeledShapeRequest]":
+    def _polygons(self, image: Image.Image, score_options: Mapping[str, Value]) -> "list[models.LabeledShapeRequest]":
         import cvat_sdk.auto_annotation as aa
 
-        known = {label["id"] for label in self.labels}
-        answer = self._segment(image, {"format": "json", "masks": "polygons", **limit})
+        label_ids = {label["id"] for label in self.labels}
+        answer = self._segment(image, {"format": "json", "masks": "polygons", **score_options})
         return [
             aa.polygon(segment["index"], ring[:-1].ravel().tolist(), score=segment["score"])
             for segment in answer["segments"]
-            if segment["index"] in known  # Background is not.
+            if segment["index"] in label_ids  # Background is not.
             for part in segment["mask"]["polygons"]
             for ring in split_at_holes(part)
         ]
@@ -136,21 +137,24 @@ def create(url: str = "", archive: str = "", shape: str = "mask", header: str = 
     for name in options:
         if name.lower() in _RESERVED:
             raise ParameterError(f"{name} is set by this function; use {_RESERVED[name.lower()]}")
-    headers = dict([_checked("header", http_header, header)]) if header else {}
-    shape = _checked("shape", one_of(SHAPES), shape)
+    headers = dict([_parse_parameter("header", http_header, header)]) if header else {}
+    shape = _parse_parameter("shape", one_of(SHAPES), shape)
     if archive:
-        return DetectionFunction(_load_archive(_checked("archive", existing_file, archive)), shape, options)
-    return DetectionFunction(_ask_server(_checked("url", http_url(DEFAULT_URL), url or DEFAULT_URL), headers), shape, options)
+        return DetectionFunction(_load_archive(_parse_parameter("archive", existing_file, archive)), shape, options)
+    url = _parse_parameter("url", http_url(DEFAULT_URL), url or DEFAULT_URL)
+    return DetectionFunction(_connect_server(url, headers), shape, options)
 
 
-def _ask_server(url: str, headers: Mapping[str, str]) -> Model:
+def _connect_server(url: str, headers: Mapping[str, str]) -> Model:
     client = Client(url, headers=headers)
     with _errors_for_cvat():
         client.require_server()
 
     def segment(pixels: RGBImage, options: Mapping[str, Value]) -> Any:
         content_type = FORMATS[str(options["format"])].content_type
-        return json.loads(client.ask(_encode(pixels), {name: _text(value) for name, value in options.items()}, content_type))
+        return json.loads(
+            client.segment(_encode(pixels), {name: _text(value) for name, value in options.items()}, content_type)
+        )
 
     return segment
 
@@ -162,8 +166,8 @@ def _load_archive(path: Path) -> Model:
         segmenter = Segmenter.load(path)
 
     def segment(pixels: RGBImage, options: Mapping[str, Value]) -> Any:
-        chosen = {name: value for name, value in options.items() if name != "format"}
-        return segmenter(pixels, **chosen).to(str(options["format"]))
+        parameters = {name: value for name, value in options.items() if name != "format"}
+        return segmenter(pixels, **parameters).to(str(options["format"]))
 
     return segment
 
@@ -172,7 +176,7 @@ def _encode(pixels: RGBImage) -> bytes:
     """Encode the image as a PNG, or as a JPEG if the PNG would be too large for the server."""
     image, file = Image.fromarray(pixels), io.BytesIO()
     image.save(file, "PNG", compress_level=1)
-    if file.tell() > _MOST_PNG_BYTES:
+    if file.tell() > _MAX_PNG_BYTES:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=95, subsampling=0)
     return file.getvalue()
@@ -182,7 +186,7 @@ def _text(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _checked(name: str, parse: Callable[[str], Any], value: Any) -> Any:
+def _parse_parameter(name: str, parse: Callable[[str], Any], value: Any) -> Any:
     try:
         return parse(str(value))
     except ArgumentTypeError as error:

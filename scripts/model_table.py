@@ -12,7 +12,7 @@ from scripts.errors import report_errors
 
 #: Height and width at which operations are counted; smp's networks only take multiples of their output stride.
 _SIZE = 513
-_SIZE_OF_SMP = 512
+_SMP_SIZE = 512
 
 #: Combinations that the tests cover. Other combinations of registered names can be built too.
 TABLE: tuple[ModelConfig, ...] = (
@@ -64,7 +64,7 @@ def cost(config: ModelConfig) -> Cost:
 
     from model import build_without_values
 
-    size = _SIZE_OF_SMP if config.is_smp else _SIZE
+    size = _SMP_SIZE if config.is_smp else _SIZE
     network = build_without_values(config).eval()
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.empty(1, 3, size, size))
@@ -76,9 +76,8 @@ def main(argv: list[str] | None = None) -> int:
     Parser("python -m scripts.model_table", __doc__).parse_args(argv)
     print(f"| network | output stride | parameters, millions | multiply-adds at {_SIZE}×{_SIZE}, billions |\n|---|---|---|---|")
     for config in TABLE:
-        counted = cost(config)
-        name = f"`{identifier(config)}`"
-        print(f"| {name} | {config.output_stride} | {counted.parameters / 1e6:.1f} | {counted.multiply_adds / 1e9:.1f} |")
+        network, name = cost(config), f"`{identifier(config)}`"
+        print(f"| {name} | {config.output_stride} | {network.parameters / 1e6:.1f} | {network.multiply_adds / 1e9:.1f} |")
     return 0
 
 

@@ -22,13 +22,13 @@ INSTALL_RAY = ".venv/bin/python -m pip install -c constraints.txt '.[ray]'"
 #: Ray's store for objects over 100 KB; tasks and results here are smaller, and Ray's minimum is 75 MB.
 _OBJECT_STORE_BYTES = 100_000_000
 #: Folders of the project that nodes do not need; files in .gitignore are left out anyway.
-_NOT_COPIED = (".git", "benchmarks", "deploy", "docs", "page", "tests", "tools")
+_EXCLUDED_FOLDERS = (".git", "benchmarks", "deploy", "docs", "page", "tests", "tools")
 #: A socket's path is limited to 107 bytes, and Ray uses about 70 of them below this folder.
-_LONGEST_FOLDER = 32
+_MAX_FOLDER_LENGTH = 32
 #: Seconds within which a private Ray must start; a busy machine needs more than the 30 s that Ray allows.
-_STARTED_WITHIN_S = 180
+_START_TIMEOUT_S = 180
 #: Seconds within which a cluster must accept a connection.
-_LISTENS_WITHIN_S = 30
+_CONNECT_TIMEOUT_S = 30
 
 
 def require_ray() -> None:
@@ -59,12 +59,12 @@ def connected(address: str | None, project: Path | None = ROOT) -> Iterator[Modu
         arguments: Mapping[str, Any] = {"address": address, "runtime_env": _runtime_environment(project)}
         if address is None:
             _set_password(cleanup)
-            arguments = _own_ray(cleanup)
+            arguments = _private_ray_arguments(cleanup)
         ray = importlib.import_module("ray")
         if not ray.is_initialized():
             _require_listener(address)
             cleanup.callback(ray.shutdown)
-            with contextlib.nullcontext() if address else _starting():
+            with contextlib.nullcontext() if address else _patched_start():
                 _connect(ray, arguments, "on this machine" if address is None else f"at {address}")
         yield ray
 
@@ -79,7 +79,7 @@ def _require_listener(address: str | None) -> None:
     if not (host and port.isdecimal()):
         return  # A special value of Ray's, such as `auto`.
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _LISTENS_WITHIN_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         raise UserError(f"Ray at {address} cannot be reached: {getattr(error, 'strerror', None) or error}") from error
 
@@ -92,7 +92,7 @@ def _connect(ray: ModuleType, arguments: Mapping[str, Any], where: str) -> None:
 
 
 @contextlib.contextmanager
-def _starting() -> Iterator[None]:
+def _patched_start() -> Iterator[None]:
     """Patch Ray so that its processes may start slowly, and outside this program's process group.
 
     `timeout` and a shell's `kill %1` signal the whole group. Ray Serve's controller would then be gone before it could end the
@@ -101,17 +101,17 @@ def _starting() -> Iterator[None]:
     services = importlib.import_module("ray._private.services")
     with (
         patch.object(services, "ConsolePopen", partial(services.ConsolePopen, process_group=0)),
-        patch.object(services, "get_node", _patient(services.get_node)),
+        patch.object(services, "get_node", _patient_get_node(services.get_node)),
     ):
         yield
 
 
-def _patient(get_node: Callable[..., Any]) -> Callable[..., Any]:
+def _patient_get_node(get_node: Callable[..., Any]) -> Callable[..., Any]:
     """Return a `get_node` that waits until the node is known; Ray itself waits for 30 s, which cannot be configured."""
 
     @wraps(get_node)
     def waiting(*arguments: Any) -> Any:
-        deadline = time.monotonic() + _STARTED_WITHIN_S
+        deadline = time.monotonic() + _START_TIMEOUT_S
         while True:
             try:
                 return get_node(*arguments)
@@ -136,9 +136,9 @@ def _set_password(cleanup: contextlib.ExitStack) -> None:
             cleanup.callback(os.environ.pop, name, None)
 
 
-def _own_ray(cleanup: contextlib.ExitStack) -> Mapping[str, Any]:
+def _private_ray_arguments(cleanup: contextlib.ExitStack) -> Mapping[str, Any]:
     folder = tempfile.gettempdir()
-    if len(folder) > _LONGEST_FOLDER:
+    if len(folder) > _MAX_FOLDER_LENGTH:
         folder = "/tmp"  # noqa: S108 (a private folder is made in it)
     temporary = tempfile.TemporaryDirectory(prefix="ray-", dir=folder, ignore_cleanup_errors=True)
     return {
@@ -151,4 +151,4 @@ def _own_ray(cleanup: contextlib.ExitStack) -> Mapping[str, Any]:
 def _runtime_environment(project: Path | None) -> Mapping[str, Any] | None:
     if project is None:
         return None
-    return {"working_dir": str(project), "excludes": [f"/{name}/" for name in _NOT_COPIED]}
+    return {"working_dir": str(project), "excludes": [f"/{name}/" for name in _EXCLUDED_FOLDERS]}

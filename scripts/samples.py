@@ -17,7 +17,7 @@ from scripts.errors import report_errors
 #: From scikit-image: `astronaut` (public domain, NASA) and `chelsea` (CC0).
 NAMES = ("astronaut", "chelsea")
 #: Photographs in this repository that suit a model, by model name. Other models get `NAMES`.
-OF_MODELS = {"scenes": ("temple",), "streets": ("street",)}
+NAMES_BY_MODEL = {"scenes": ("temple",), "streets": ("street",)}
 #: Every photograph of an everyday scene in scikit-image, for comparing engines.
 ALL = (*NAMES, "camera", "coffee", "motorcycle_left", "motorcycle_right", "rocket")
 _PHOTOGRAPHS = Path(__file__).parent / "photographs"
@@ -29,8 +29,8 @@ def write_samples(folder: Path, names: Sequence[str] = NAMES) -> list[Path]:
     paths = [folder / f"{name}.jpg" for name in names]
     for name, path in zip(names, paths, strict=True):
         if not path.exists():
-            if (own := _PHOTOGRAPHS / f"{name}.jpg").exists():
-                shutil.copyfile(own, path)
+            if (bundled := _PHOTOGRAPHS / f"{name}.jpg").exists():
+                shutil.copyfile(bundled, path)
                 continue
             (source,) = (Path(skimage.__file__).parent / "data").glob(f"{name}.*")
             with Image.open(source) as photograph:

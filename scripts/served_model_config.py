@@ -36,11 +36,11 @@ class ServedModelConfig(StrictModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _empty_section(cls, data: dict[str, Any]) -> dict[str, Any]:
+    def _drop_empty_section(cls, data: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in data.items() if not (name == "handler" and value is None)}
 
     @model_validator(mode="after")
-    def _workers_together(self) -> Self:
+    def _check_worker_counts(self) -> Self:
         if (self.minWorkers is None) != (self.maxWorkers is None):
             raise ValueError("minWorkers and maxWorkers only count together; give both or neither")
         return self

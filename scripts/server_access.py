@@ -86,7 +86,7 @@ def add_access_options(parser: argparse.ArgumentParser) -> None:
     """Add `--token-file` and `--ca` to a program that sends requests to a server."""
     parser.add_argument(
         "--token-file",
-        type=_token_in,
+        type=_read_token,
         metavar="FILE",
         help=f"bearer token to send (${TOKEN_VARIABLE} holds one)",
     )
@@ -95,7 +95,7 @@ def add_access_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _token_in(name: str) -> str:
+def _read_token(name: str) -> str:
     path = existing_file(name)
     try:
         token = path.read_text().strip()

@@ -27,7 +27,7 @@ class SigningError(UserError):
 
 @report_errors
 def main(argv: list[str] | None = None) -> int:
-    arguments = _arguments(argv)
+    arguments = _parse_arguments(argv)
     try:
         if arguments.make_key is not None:
             make_key(arguments.make_key)
@@ -94,7 +94,7 @@ def _password(question: str) -> str:
     return os.environ[PASSWORD_VARIABLE] if PASSWORD_VARIABLE in os.environ else getpass(question)
 
 
-def _arguments(argv: list[str] | None) -> Namespace:
+def _parse_arguments(argv: list[str] | None) -> Namespace:
     parser = Parser("python -m scripts.sign", __doc__)
     parser.add_argument("archives", type=existing_file, nargs="*", metavar="MODEL.mar", help="archives to sign or to verify")
     parser.add_argument("--make-key", type=Path, metavar="NAME", help="write a new pair of keys, NAME.key and NAME.pub")
@@ -102,8 +102,8 @@ def _arguments(argv: list[str] | None) -> Namespace:
     text = "verify with this public key; repeatable, one must have signed"
     parser.add_argument("--verify-key", type=existing_file, action="append", default=[], metavar="FILE", help=text)
     arguments = parser.parse_args(argv)
-    chosen = [bool(arguments.make_key), bool(arguments.key), bool(arguments.verify_key)]
-    if sum(chosen) != 1:
+    modes = [bool(arguments.make_key), bool(arguments.key), bool(arguments.verify_key)]
+    if sum(modes) != 1:
         raise UsageError("give one of --make-key NAME, --key FILE and --verify-key FILE")
     if bool(arguments.archives) == bool(arguments.make_key):
         raise UsageError("name the archives, as in build/model-store/deeplabv3.mar; --make-key takes none")

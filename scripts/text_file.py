@@ -5,8 +5,8 @@ from pathlib import Path
 
 from scripts.errors import UserError
 
-#: Checked in this order; UTF-32's mark for little-endian begins with UTF-16's.
-_MARKS = {
+#: Checked in this order; UTF-32's byte order mark for little-endian begins with UTF-16's.
+_BOMS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32-le",
     codecs.BOM_UTF32_BE: "utf-32-be",
@@ -29,12 +29,12 @@ def read_text(path: Path) -> str:
         TextFileError: the file is in another encoding.
     """
     data = path.read_bytes()
-    encoding, mark = detect_encoding(data)
+    encoding, bom_length = detect_encoding(data)
     try:
-        text = data[mark:].decode(encoding)
+        text = data[bom_length:].decode(encoding)
     except UnicodeDecodeError as error:
         raise TextFileError(
-            f"{path}: byte {error.start + mark} ({data[error.start + mark]:#04x}) is not {encoding.upper()}; "
+            f"{path}: byte {error.start + bom_length} ({data[error.start + bom_length]:#04x}) is not {encoding.upper()}; "
             "save the file as UTF-8"
         ) from error
     # Some editors add a second byte order mark.
@@ -48,15 +48,15 @@ def read_lines(path: Path) -> list[str]:
         OSError: the file cannot be read.
         TextFileError: the file is not text.
     """
-    # A mark in the middle comes from concatenated files.
+    # A byte order mark in the middle comes from concatenated files.
     stripped = (line.strip("\ufeff \t\v\f\u00a0\0") for line in read_text(path).split("\n"))
     return [line for line in stripped if line]
 
 
 def detect_encoding(data: bytes) -> tuple[str, int]:
     """Return a text's encoding, judged by its first kilobyte, and the length of its byte order mark in bytes."""
-    mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
-    return _MARKS.get(mark) or _guess_encoding(data), len(mark)
+    bom = next((bom for bom in _BOMS if data.startswith(bom)), b"")
+    return _BOMS.get(bom) or _guess_encoding(data), len(bom)
 
 
 def _guess_encoding(data: bytes) -> str:

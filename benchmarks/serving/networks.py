@@ -30,7 +30,7 @@ from model.preprocessing import Normalize
 from model.strict import ConfigurationError, nearest
 from scripts.import_weights.torchvision_models import TORCHVISION_MODELS
 from scripts.package import DEFAULT_CHECKPOINT, MODELS
-from scripts.quantize.nncf_graph import Pictures, method, quantize, serialized
+from scripts.quantize.nncf_graph import Pictures, describe_method, quantize, serialize
 
 #: Ridge penalty, relative to the variance of the features.
 _RIDGE = 0.1
@@ -76,12 +76,17 @@ def quantize_checkpoint(checkpoint: Path, images: Sequence[RGBImage], folder: Pa
         loaded = load_checkpoint(checkpoint)
         graph = convert(loaded)
         inputs = [resize_to_network(DecodedImage.from_pixels(image), loaded.metadata.resize) for image in images]
-        quantized = serialized(
+        quantized = serialize(
             quantize(graph, Pictures(lambda: iter(inputs), len(inputs))), folder / f"{checkpoint.stem}.int8.xml"
         )
         # The benchmark itself measures the loss of accuracy.
         record = Quantization(
-            method=method(graph), calibration="samples", photographs=len(inputs), dataset="none", images=1, equal_labels=0
+            method=describe_method(graph),
+            calibration="samples",
+            photographs=len(inputs),
+            dataset="none",
+            images=1,
+            equal_labels=0,
         )
         add_quantized_graph(path, checkpoint, quantized, loaded.metadata.model_copy(update={"quantization": record}))
     return path

@@ -21,7 +21,7 @@ from scripts.errors import FAILURE, INTERRUPTED, UserError, print_error, report_
 
 #: Request fields that have separate arguments here.
 _OTHER_FIELDS = {"data": "SOURCE", "image": "SOURCE", "body": "SOURCE", "format": "--format", "image_name": "the images' names"}
-_MERGED = ("coco", "parquet")
+_MERGE_FORMATS = ("coco", "parquet")
 _PROGRAM, _RASTER = "python -m scripts.bulk", "--raster"
 
 
@@ -45,9 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     tally = run_command(arguments, options, executor)
     tally.print_failures(f"{arguments.out}/manifest")
     print(tally)
-    if tally.ended:
-        print_error(tally.ended)
-    return INTERRUPTED if tally.interrupted else FAILURE if tally.failed or tally.failed_before or tally.ended else 0
+    if tally.end_reason:
+        print_error(tally.end_reason)
+    return INTERRUPTED if tally.interrupted else FAILURE if tally.failed or tally.failed_before or tally.end_reason else 0
 
 
 def _parser() -> Parser:
@@ -69,7 +69,7 @@ def _parser() -> Parser:
     parser.add_argument("--list-column", metavar="NAME", help="column of a list with the paths, URLs or files")
     parser.add_argument("--name-column", metavar="NAME", help="column of a list that names the answers")
     parser.add_argument(
-        "--merge", type=one_of(_MERGED), metavar="NAME", help="one data set of all answers at the end: coco or parquet"
+        "--merge", type=one_of(_MERGE_FORMATS), metavar="NAME", help="one data set of all answers at the end: coco or parquet"
     )
     parser.add_argument("--keep-suffix", action="store_true", help="photo.jpg.png instead of photo.png")
     parser.add_argument("--retry-failed", action="store_true", help="retry images that failed or ended their process")

@@ -52,18 +52,18 @@ def run_command(arguments: Namespace, options: Mapping[str, str], executor: Exec
     columns = ListColumns(arguments.list_column, arguments.name_column)
     with tempfile.TemporaryDirectory(prefix="deeplab-bulk-") as folder:
         archive, model = open_model(arguments, Path(folder))
-        chosen = _choose_options(archive, formats, options)
-        conditions = Conditions(content_digest(archive.folder), chosen.digest(arguments.keep_suffix))
-        prepare = SegmentImages(model, chosen.inference, chosen.answer, formats, destination)
+        request_options = _parse_options(archive, formats, options)
+        conditions = Conditions(content_digest(archive.folder), request_options.digest(arguments.keep_suffix))
+        prepare = SegmentImages(model, request_options.inference, request_options.answer, formats, destination)
         with destination.locked():
             if arguments.overwrite:
-                _forget(destination)
+                _remove_manifest(destination)
             finished = FinishedImages(destination, conditions, retry_failed=arguments.retry_failed)
             sources = find_sources(arguments.sources, str(destination), columns)
             plan = Plan(sources, answer_suffixes(formats), finished, arguments.keep_suffix)
             tally = ImageRun(plan, executor, prepare, ManifestWriter(destination, conditions)).run()
-            if arguments.merge and not tally.ended:
-                tally.ended = _merge(arguments.merge, destination, formats.index(MERGED_FORMAT))
+            if arguments.merge and not tally.end_reason:
+                tally.end_reason = _merge(arguments.merge, destination, formats.index(MERGED_FORMAT))
     return tally
 
 
@@ -77,7 +77,7 @@ def _merge(kind: str, destination: Destination, position: int) -> str:
 
 
 @dataclass(frozen=True)
-class _ChosenOptions:
+class _RequestOptions:
     inference: InferenceOptions
     answer: AnswerOptions
     formats: tuple[str, ...]
@@ -89,7 +89,7 @@ class _ChosenOptions:
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _choose_options(archive: ModelArchive, formats: tuple[str, ...], options: Mapping[str, str]) -> _ChosenOptions:
+def _parse_options(archive: ModelArchive, formats: tuple[str, ...], options: Mapping[str, str]) -> _RequestOptions:
     """Parse the options as the server would, and refuse those that it would refuse for every image.
 
     Raises:
@@ -108,10 +108,10 @@ def _choose_options(archive: ModelArchive, formats: tuple[str, ...], options: Ma
                 f"--format {name}: holds at most {FORMATS[name].max_classes} classes, there are {len(metadata.classes)}; "
                 "use index"
             )
-    return _ChosenOptions(inference, answer.model_copy(update={"format": formats[0]}), formats)
+    return _RequestOptions(inference, answer.model_copy(update={"format": formats[0]}), formats)
 
 
-def _forget(destination: Destination) -> None:
+def _remove_manifest(destination: Destination) -> None:
     """Remove the manifest, so that all images count as new."""
     for name in destination.names(FOLDER):
         destination.remove(name)

@@ -109,8 +109,8 @@ class FolderDestination:
         try:
             write_atomically(path, data, durable=False)
         except (OSError, ValueError) as error:
-            kind = NameNotPossible if isinstance(error, ValueError) or error.errno in _NAME_FAULTS else BulkError
-            raise kind(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+            error_class = NameNotPossible if isinstance(error, ValueError) or error.errno in _NAME_FAULTS else BulkError
+            raise error_class(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
     def write_from(self, name: str, path: Path) -> None:
         target = self.root / name
@@ -191,7 +191,7 @@ class StoreDestination:
     def names(self, folder: str) -> list[str]:
         return sorted(f"{folder}/{Path(info['name']).name}" for info in self._list(folder))
 
-    def has(self, name: str) -> bool:
+    def exists(self, name: str) -> bool:
         """Return whether there is a file with this name.
 
         Raises:
@@ -272,10 +272,10 @@ class _Lease:
             BulkError: another run is alive.
         """
         entries = {f"{LOCK}/{Path(info['name']).name}": info for info in self._destination._list(LOCK)}
-        own = entries.pop(self.name, {})
+        own_info = entries.pop(self.name, {})
         for name, info in entries.items():
-            age = _seconds_between(info, own)
-            owner = self._read(name)
+            age = _seconds_between(info, own_info)
+            owner = self._read_owner(name)
             if age > _LEASE_S or self._is_dead(owner):
                 self._destination.remove(name)
                 continue
@@ -287,10 +287,10 @@ class _Lease:
     @contextmanager
     def renewed(self) -> Iterator[None]:
         """Renew the entry during the block."""
-        is_over = threading.Event()
+        stop = threading.Event()
 
         def renew() -> None:
-            while not is_over.wait(_RENEWAL_S):
+            while not stop.wait(_RENEWAL_S):
                 # The next renewal may succeed; three fit into a lease.
                 with contextlib.suppress(BulkError):
                     self.renew()
@@ -300,10 +300,10 @@ class _Lease:
         try:
             yield
         finally:
-            is_over.set()
+            stop.set()
             thread.join()
 
-    def _read(self, name: str) -> dict[str, Any]:
+    def _read_owner(self, name: str) -> dict[str, Any]:
         try:
             owner: dict[str, Any] = json.loads(self._destination.read(name))
         except (FileNotFoundError, ValueError):
@@ -320,8 +320,8 @@ class _Lease:
             return True
 
 
-def _seconds_between(info: dict[str, Any], own: dict[str, Any]) -> float:
+def _seconds_between(info: dict[str, Any], own_info: dict[str, Any]) -> float:
     """Return how many seconds older an entry is than this run's, by the store's own clock."""
-    times = [entry.get("LastModified") or entry.get("updated") or entry.get("mtime") for entry in (info, own)]
+    times = [entry.get("LastModified") or entry.get("updated") or entry.get("mtime") for entry in (info, own_info)]
     then, now = (datetime.fromisoformat(time) if isinstance(time, str) else time for time in times)
     return (now - then).total_seconds() if then and now else 0.0

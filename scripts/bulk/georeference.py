@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from typing import Any
 
-from scripts.rasters.gdal import allowing_no_place, gdal_options, gdal_path
+from scripts.rasters.gdal import gdal_options, gdal_path, without_georeference_warnings
 
 #: GDAL drivers for formats that the server decodes too; others, such as VRT, would open other files that the file names.
 _DRIVERS = ["GTiff", "JP2OpenJPEG", "JPEG", "PNG"]
@@ -19,16 +19,16 @@ def is_georeferenced(file: str | bytes) -> bool:
     from rasterio.io import DatasetReader, MemoryFile
 
     with ExitStack() as stack:
-        stack.enter_context(allowing_no_place())
+        stack.enter_context(without_georeference_warnings())
         stack.enter_context(Env(**gdal_options(), GDAL_HTTP_TIMEOUT=_TIMEOUT_S))
         try:
             name = gdal_path(file) if isinstance(file, str) else stack.enter_context(MemoryFile(file)).name
-            return _has_place(stack.enter_context(DatasetReader(name, driver=_DRIVERS)))
+            return _has_georeference(stack.enter_context(DatasetReader(name, driver=_DRIVERS)))
         except (RasterioError, ValueError):
             return False
 
 
-def _has_place(raster: Any) -> bool:
+def _has_georeference(raster: Any) -> bool:
     # An ordinary image has the identity transform; some scenes have control points instead of a transform.
     transform, gcps, rpcs = raster.transform, raster.gcps[0], raster.rpcs
     return bool(raster.crs or not transform.is_identity or gcps or rpcs)

@@ -28,7 +28,7 @@ class ImageTask:
     data: bytes | None = field(default=None, repr=False)
 
 
-class ClassFound(NamedTuple):
+class ImageClass(NamedTuple):
     """A class in an image."""
 
     class_index: int
@@ -51,7 +51,7 @@ class ImageResult:
     height: int | None = None
     #: Seconds spent in each stage.
     seconds: Mapping[str, float] = field(default_factory=dict)
-    classes: tuple[ClassFound, ...] = ()
+    classes: tuple[ImageClass, ...] = ()
     #: Review score of its labels, 0..1.
     review: float | None = None
     #: Names of the answers written.

@@ -81,8 +81,8 @@ class ImageList:
             return path
         if scheme_of(self.location):
             return path if path.startswith("/") else posixpath.join(posixpath.dirname(self.location), path)
-        beside = Path(self.location).parent / path.removeprefix("file://")
-        return str(beside if beside.exists() else Path(path.removeprefix("file://")).absolute())
+        sibling = Path(self.location).parent / path.removeprefix("file://")
+        return str(sibling if sibling.exists() else Path(path.removeprefix("file://")).absolute())
 
 
 def _known_version(path: str) -> Version:
@@ -119,11 +119,11 @@ def _text_rows(location: str, columns: ListColumns) -> Iterator[tuple[str, None]
 
 def _csv_rows(location: str, columns: ListColumns) -> Iterator[tuple[str | None, str | None]]:
     with _text(location) as text:
-        head = text.readline()
-        delimiter = max(_DELIMITERS, key=head.count)
-        names = [name.strip("\ufeff ") for name in next(csv.reader([head], delimiter=delimiter), [])]
-        image = names.index(_choose(location, names, columns.image))
-        name = names.index(_column(location, names, columns.name)) if columns.name else None
+        header = text.readline()
+        delimiter = max(_DELIMITERS, key=header.count)
+        names = [name.strip("\ufeff ") for name in next(csv.reader([header], delimiter=delimiter), [])]
+        image = names.index(_image_column(location, names, columns.image))
+        name = names.index(_require_column(location, names, columns.name)) if columns.name else None
         try:
             for row in csv.reader(text, delimiter=delimiter):
                 if row:
@@ -139,15 +139,15 @@ def _cell(row: Sequence[str], index: int) -> str | None:
 def _parquet_rows(location: str, columns: ListColumns) -> Iterator[tuple[Any, str | None]]:
     with open_file(location) as file, _parquet(location, file) as table:
         schema = table.schema_arrow
-        image = _choose(location, schema.names, columns.image)
-        name = _column(location, schema.names, columns.name) if columns.name else None
-        kind = schema.field(image).type
-        holds_files = not (pa.types.is_string(kind) or pa.types.is_large_string(kind))
+        image = _image_column(location, schema.names, columns.image)
+        name = _require_column(location, schema.names, columns.name) if columns.name else None
+        column_type = schema.field(image).type
+        holds_files = not (pa.types.is_string(column_type) or pa.types.is_large_string(column_type))
         rows = _ROWS_WITH_BYTES if holds_files else _ROWS
         for batch in table.iter_batches(rows, columns=[image, *([name] if name else [])], use_threads=False):
             names = batch.column(name).to_pylist() if name else [None] * batch.num_rows
-            for value, own in zip(batch.column(image), names, strict=True):
-                yield value.as_py(), None if own is None else str(own)
+            for value, image_name in zip(batch.column(image), names, strict=True):
+                yield value.as_py(), None if image_name is None else str(image_name)
 
 
 @contextmanager
@@ -160,9 +160,9 @@ def _parquet(location: str, file: BinaryIO) -> Iterator[pq.ParquetFile]:
         yield table
 
 
-def _choose(location: str, names: Sequence[str], chosen: str | None) -> str:
-    if chosen:
-        return _column(location, names, chosen)
+def _image_column(location: str, names: Sequence[str], requested: str | None) -> str:
+    if requested:
+        return _require_column(location, names, requested)
     lower = {name.lower(): name for name in reversed(names)}
     for name in USUAL_COLUMNS:
         if name in lower:
@@ -173,7 +173,7 @@ def _choose(location: str, names: Sequence[str], chosen: str | None) -> str:
     )
 
 
-def _column(location: str, names: Sequence[str], name: str) -> str:
+def _require_column(location: str, names: Sequence[str], name: str) -> str:
     if name not in names:
         raise BulkError(f"{location}: has no column {name!r}{nearest(name, names)}")
     return name

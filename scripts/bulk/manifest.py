@@ -54,7 +54,7 @@ SCHEMA = pa.schema(
 
 #: A part is written once it has this many rows or reaches an age between the least and the most seconds. A killed run repeats
 #: the work that is in no part yet: at most this fraction of its time, or the seconds of the first parts.
-_MOST_ROWS, _LEAST_SECONDS, _MOST_SECONDS, _SHARE = 5000, 5.0, 120.0, 0.02
+_MAX_PART_ROWS, _MIN_PART_AGE_S, _MAX_PART_AGE_S, _PART_AGE_SHARE = 5000, 5.0, 120.0, 0.02
 _KEY_BYTES = 16
 
 
@@ -67,16 +67,17 @@ class Conditions:
     #: Digest of the formats and options.
     options: str
 
-    def require_same(self, place: object, recorded: "Conditions") -> None:
+    def require_same(self, destination: object, recorded: "Conditions") -> None:
         """Check that recorded answers were made under the same conditions.
 
         Raises:
             BulkError: the recorded answers were made under different conditions.
         """
         if recorded != self:
-            what = "of another model" if recorded.model != self.model else "to other formats or options"
+            difference = "of another model" if recorded.model != self.model else "to other formats or options"
             raise BulkError(
-                f"--out {place}: holds answers {what}, by its {FOLDER}; give another --out, or --overwrite to replace them"
+                f"--out {destination}: holds answers {difference}, by its {FOLDER}; give another --out, "
+                "or --overwrite to replace them"
             )
 
 
@@ -87,7 +88,7 @@ class ManifestWriter:
         self._destination = destination
         self._conditions = conditions
         self._rows: list[dict[str, Any]] = []
-        self._began = self._flushed = time.monotonic()
+        self._start = self._last_flush = time.monotonic()
         # Time first, then run: sorted by name, parts are in the order in which they were written.
         self._prefix = f"{FOLDER}/part-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}"
         self._parts = 0
@@ -113,15 +114,15 @@ class ManifestWriter:
                 "width": result.width,
                 "height": result.height,
                 "seconds": dict(result.seconds),
-                "classes": [dict(zip(_CLASS_FIELDS, found, strict=True)) for found in result.classes],
+                "classes": [dict(zip(_CLASS_FIELDS, image_class, strict=True)) for image_class in result.classes],
                 "review": result.review,
                 "outputs": [printable(name) for name in result.outputs],
                 "finished": datetime.now(UTC),
             }
         )
         now = time.monotonic()
-        seconds = min(_MOST_SECONDS, max(_LEAST_SECONDS, _SHARE * (now - self._began)))
-        if len(self._rows) >= _MOST_ROWS or now - self._flushed >= seconds:
+        max_age_s = min(_MAX_PART_AGE_S, max(_MIN_PART_AGE_S, _PART_AGE_SHARE * (now - self._start)))
+        if len(self._rows) >= _MAX_PART_ROWS or now - self._last_flush >= max_age_s:
             self.flush()
 
     def flush(self) -> None:
@@ -132,7 +133,7 @@ class ManifestWriter:
             self._destination.write(f"{self._prefix}-{self._parts:06}.parquet", file.getvalue())
             self._parts += 1
             self._rows.clear()
-        self._flushed = time.monotonic()
+        self._last_flush = time.monotonic()
 
 
 def read_parts(destination: Destination, columns: list[str]) -> Iterator[pa.Table]:
@@ -200,7 +201,7 @@ def list_answers(destination: Destination) -> Iterator[tuple[str, list[str]]]:
     for table in read_parts(destination, ["path", "status"]):
         for path, status in _rows(table, ["path", "status"]):
             digests += _digest(path) if status == DONE else b""
-    is_last = iter(_last_of_each(digests).tolist())
+    is_last = iter(_mark_last(digests).tolist())
     for table in read_parts(destination, ["name", "outputs", "status"]):
         for name, outputs, status in _rows(table, ["name", "outputs", "status"]):
             if status == DONE and next(is_last):
@@ -211,7 +212,7 @@ def _rows(table: pa.Table, columns: list[str]) -> Iterator[tuple[Any, ...]]:
     return zip(*(table[name].to_pylist() for name in columns), strict=True)
 
 
-def _last_of_each(digests: bytearray) -> npt.NDArray[np.bool_]:
+def _mark_last(digests: bytearray) -> npt.NDArray[np.bool_]:
     halves = np.frombuffer(bytes(digests), np.uint64).reshape(-1, 2)
     order = np.lexsort((np.arange(len(halves)), halves[:, 1], halves[:, 0]))
     ordered = halves[order]

@@ -17,7 +17,7 @@ from scripts.segment.concurrency import in_order
 
 #: The format of the answers from which data sets are made.
 FORMAT = "coco"
-_READ_AT_ONCE = 16
+_CONCURRENT_READS = 16
 _ROWS = 1024
 
 _ANNOTATION = pa.struct(
@@ -62,10 +62,10 @@ def merge_answers(kind: str, destination: Destination, position: int) -> str:
 def _answers(destination: Destination, position: int) -> Iterator[dict[str, Any]]:
     """Yield each image's COCO file, with the image's name as its `file_name`."""
     rows = list_answers(destination)
-    yield from in_order(partial(_read, destination, position), rows, _READ_AT_ONCE)
+    yield from in_order(partial(_read_answer, destination, position), rows, _CONCURRENT_READS)
 
 
-def _read(destination: Destination, position: int, row: tuple[str, list[str]]) -> dict[str, Any]:
+def _read_answer(destination: Destination, position: int, row: tuple[str, list[str]]) -> dict[str, Any]:
     name, outputs = row
     try:
         answer: dict[str, Any] = json.loads(destination.read(outputs[position]))

@@ -19,7 +19,7 @@ from scripts.bulk.storage import Version, read_version, scheme_of
 from scripts.segment.inputs import image_suffixes
 
 #: Concurrent requests for the versions of finished images.
-_ASKED_AT_ONCE = 32
+_CONCURRENT_REQUESTS = 32
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class Plan:
         Raises:
             BulkError: a source cannot be read.
         """
-        seen = _HashSet()
+        listed_paths = _HashSet()
         for source in self.sources:
             for entry, version in self._with_versions(source.entries()):
-                if seen.add(entry.path):
+                if listed_paths.add(entry.path):
                     yield self._step(entry, version)
 
     def _step(self, entry: Entry, version: Version) -> ImageTask | Skipped | Refused:
@@ -77,18 +77,18 @@ class Plan:
 
     def _with_versions(self, entries: Iterator[Entry]) -> Iterator[tuple[Entry, Version]]:
         """Fetch the current versions of images whose listing lacks them, if needed to decide whether they are finished."""
-        asked: deque[tuple[Entry, Future[Version] | None]] = deque()
-        with ThreadPoolExecutor(_ASKED_AT_ONCE, thread_name_prefix="version") as pool:
+        pending: deque[tuple[Entry, Future[Version] | None]] = deque()
+        with ThreadPoolExecutor(_CONCURRENT_REQUESTS, thread_name_prefix="version") as pool:
             for entry in entries:
-                must_ask = not entry.version.etag and scheme_of(entry.path) and self.finished.knows(entry.path)
-                if must_ask or asked:
-                    asked.append((entry, pool.submit(_version_now, entry) if must_ask else None))
+                needs_request = not entry.version.etag and scheme_of(entry.path) and self.finished.knows(entry.path)
+                if needs_request or pending:
+                    pending.append((entry, pool.submit(_current_version, entry) if needs_request else None))
                 else:
                     yield entry, entry.version
-                while len(asked) > _ASKED_AT_ONCE or (asked and not must_ask):
-                    yield _answer(*asked.popleft())
-            while asked:
-                yield _answer(*asked.popleft())
+                while len(pending) > _CONCURRENT_REQUESTS or (pending and not needs_request):
+                    yield _with_version(*pending.popleft())
+            while pending:
+                yield _with_version(*pending.popleft())
 
     def _outputs(self, name: str) -> tuple[tuple[str, str], ...]:
         # The manifest, which lists the names, and stores can only hold text.
@@ -101,20 +101,21 @@ class Plan:
 
 def answer_suffixes(formats: Sequence[str]) -> dict[str, str]:
     """Return the suffix of each format's files; formats that share a suffix add their names, as in `.coco.json`."""
-    plain = [FORMATS[name].suffix for name in formats]
+    base_suffixes = [FORMATS[name].suffix for name in formats]
     return {
-        name: suffix if plain.count(suffix) == 1 else f".{name}{suffix}" for name, suffix in zip(formats, plain, strict=True)
+        name: suffix if base_suffixes.count(suffix) == 1 else f".{name}{suffix}"
+        for name, suffix in zip(formats, base_suffixes, strict=True)
     }
 
 
-def _version_now(entry: Entry) -> Version:
+def _current_version(entry: Entry) -> Version:
     try:
         return read_version(entry.path)
     except ReadError:  # The task will report the error.
         return entry.version
 
 
-def _answer(entry: Entry, future: Future[Version] | None) -> tuple[Entry, Version]:
+def _with_version(entry: Entry, future: Future[Version] | None) -> tuple[Entry, Version]:
     return entry, future.result() if future else entry.version
 
 
@@ -139,11 +140,11 @@ class _HashSet:
         return True
 
     def _insert(self, value: int) -> bool:
-        last = len(self._table) - 1
-        place = value & last
-        while slot := int(self._table[place]):
+        mask = len(self._table) - 1
+        index = value & mask
+        while slot := int(self._table[index]):
             if slot == value:
                 return False
-            place = (place + 1) & last
-        self._table[place] = value
+            index = (index + 1) & mask
+        self._table[index] = value
         return True

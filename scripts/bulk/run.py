@@ -9,9 +9,9 @@ from typing import Generic
 from scripts.bulk.executors.base import Done, Executor, Lost, Result, Task
 from scripts.errors import UserError
 
-MOST_ATTEMPTS = 2
+MAX_ATTEMPTS = 2
 #: Consecutive tasks that may end their processes before the cause is assumed to lie elsewhere.
-_MOST_LOST_IN_A_ROW = 50
+_MAX_CONSECUTIVE_LOSSES = 50
 
 
 @dataclass(frozen=True)
@@ -42,49 +42,49 @@ def run_tasks(
     prepare: Callable[[], Callable[[Task], Result]],
     tasks: Iterable[Task],
     *,
-    most_attempts: int = MOST_ATTEMPTS,
+    max_attempts: int = MAX_ATTEMPTS,
 ) -> Generator[Finished[Task, Result] | Quarantined[Task], None, None]:
-    """Run each task until it has a result or has ended `most_attempts` processes. Results come in any order.
+    """Run each task until it has a result or has ended `max_attempts` processes. Results come in any order.
 
     Args:
         executor: runs the tasks.
         prepare: see `Executor.run`.
         tasks: hashable and distinct; consumed only as processes become free.
-        most_attempts: most attempts per task.
+        max_attempts: most attempts per task.
 
     Raises:
         TooManyLost: process after process ended, without a single result in between.
         UserError: no process can be prepared.
     """
     attempts: dict[Task, int] = {}
-    again: deque[Task] = deque()
-    lost_in_a_row = 0
-    for outcome in _outcomes(executor, prepare, tasks, again):
+    retries: deque[Task] = deque()
+    consecutive_losses = 0
+    for outcome in _outcomes(executor, prepare, tasks, retries):
         task = outcome.task
         if isinstance(outcome, Done):
-            lost_in_a_row = 0
+            consecutive_losses = 0
             yield Finished(task, outcome.result, attempts.pop(task, 0) + 1)
             continue
-        lost_in_a_row += 1
+        consecutive_losses += 1
         attempts[task] = attempts.get(task, 0) + 1
-        if attempts[task] < most_attempts:
-            again.append(task)
+        if attempts[task] < max_attempts:
+            retries.append(task)
         else:
             yield Quarantined(task, outcome.reason, attempts.pop(task))
-        if lost_in_a_row == _MOST_LOST_IN_A_ROW:
-            raise TooManyLost(f"{lost_in_a_row} processes in a row ended with their tasks, the last was {outcome.reason}")
+        if consecutive_losses == _MAX_CONSECUTIVE_LOSSES:
+            raise TooManyLost(f"{consecutive_losses} processes in a row ended with their tasks, the last was {outcome.reason}")
 
 
 def _outcomes(
-    executor: Executor, prepare: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task], again: deque[Task]
+    executor: Executor, prepare: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task], retries: deque[Task]
 ) -> Iterator[Done[Task, Result] | Lost[Task]]:
-    """Yield the outcomes of `tasks`, and of tasks put into `again` in the meantime."""
+    """Yield the outcomes of `tasks`, and of tasks put into `retries` in the meantime."""
     source = iter(tasks)
 
     def pending() -> Iterator[Task]:
         while True:
-            while again:
-                yield again.popleft()
+            while retries:
+                yield retries.popleft()
             task = next(source, None)
             if task is None:
                 return
@@ -93,6 +93,6 @@ def _outcomes(
     while True:
         with closing(executor.run(prepare, pending())) as outcomes:
             yield from outcomes
-        # The last lost tasks are put into `again` after the executor has seen the end.
-        if not again:
+        # The last lost tasks are put into `retries` after the executor has seen the end.
+        if not retries:
             return

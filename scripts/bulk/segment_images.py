@@ -19,7 +19,7 @@ from scripts.errors import UserError
 from scripts.progress import progress
 
 #: Consecutive images that may fail for reasons not in the image before the run ends.
-_MOST_UNANSWERED_IN_A_ROW = 100
+_MAX_CONSECUTIVE_UNANSWERED = 100
 
 
 class NothingAnswered(UserError):
@@ -38,7 +38,7 @@ class ImageRun:
 
     def __post_init__(self) -> None:
         self.tally = Tally()
-        self._unanswered_in_a_row = 0
+        self._consecutive_unanswered = 0
         self._bar: tqdm[Finished[ImageTask, ImageResult] | Quarantined[ImageTask]] | None = None
 
     def run(self) -> Tally:
@@ -47,18 +47,18 @@ class ImageRun:
         Raises:
             UserError: such an error, raised after the manifest is written.
         """
-        began = time.monotonic()
+        start = time.monotonic()
         try:
             self._run()
         except KeyboardInterrupt:
-            self.tally.interrupted, self.tally.ended = True, "interrupted; the same command continues from here"
+            self.tally.interrupted, self.tally.end_reason = True, "interrupted; the same command continues from here"
         except UserError as error:
             if not self.tally.counts:
                 raise
-            self.tally.ended = f"{error}; the same command continues from here"
+            self.tally.end_reason = f"{error}; the same command continues from here"
         finally:
             self.manifest.flush()
-            self.tally.seconds = time.monotonic() - began
+            self.tally.seconds = time.monotonic() - start
         return self.tally
 
     def _run(self) -> None:
@@ -70,7 +70,7 @@ class ImageRun:
             self._bar = progress(outcomes, "segmenting")
             self._count_in_background()
             for outcome in self._bar:
-                self._note(outcome)
+                self._handle_outcome(outcome)
 
     def _tasks(self) -> Iterator[ImageTask]:
         for step in self.plan.steps():
@@ -79,12 +79,12 @@ class ImageRun:
             elif isinstance(step, Skipped):
                 self.tally.skipped += 1
                 self.tally.failed_before += step.has_failed
-                self._pass_over()
+                self._skip_in_bar()
             elif isinstance(step, Refused):
                 self._record(step.task, step.result, 0)
-                self._pass_over()
+                self._skip_in_bar()
 
-    def _note(self, outcome: Finished[ImageTask, ImageResult] | Quarantined[ImageTask]) -> None:
+    def _handle_outcome(self, outcome: Finished[ImageTask, ImageResult] | Quarantined[ImageTask]) -> None:
         if isinstance(outcome, Quarantined):
             reason = f"its process was {outcome.reason}" if outcome.reason.startswith("killed") else outcome.reason
             reason = f"{reason}, {outcome.attempts} times"
@@ -92,9 +92,9 @@ class ImageRun:
         else:
             result = outcome.result
         self._record(outcome.task, result, outcome.attempts)
-        self._unanswered_in_a_row = self._unanswered_in_a_row + 1 if result.status == UNANSWERED else 0
-        if self._unanswered_in_a_row == _MOST_UNANSWERED_IN_A_ROW:
-            raise NothingAnswered(f"{_MOST_UNANSWERED_IN_A_ROW} images in a row have no answer; the last: {result.error}")
+        self._consecutive_unanswered = self._consecutive_unanswered + 1 if result.status == UNANSWERED else 0
+        if self._consecutive_unanswered == _MAX_CONSECUTIVE_UNANSWERED:
+            raise NothingAnswered(f"{_MAX_CONSECUTIVE_UNANSWERED} images in a row have no answer; the last: {result.error}")
 
     def _record(self, task: ImageTask, result: ImageResult, attempts: int) -> None:
         self.tally.add(task, result)
@@ -102,7 +102,7 @@ class ImageRun:
         if self._bar is not None and self.tally.failed:
             self._bar.set_postfix(failed=self.tally.failed, refresh=False)
 
-    def _pass_over(self) -> None:
+    def _skip_in_bar(self) -> None:
         """Advance the bar past a skipped image without affecting its rate."""
         if self._bar is not None and not self._bar.disable:
             self._bar.n += 1

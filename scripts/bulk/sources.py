@@ -62,29 +62,29 @@ def _find_source(location: str, out: str, columns: ListColumns) -> Source:
     suffix = PurePosixPath(location.partition("?")[0]).suffix.lower()
     is_pattern = has_magic(location) and not is_http(location) and not os.path.lexists(location)
     if suffix in LIST_SUFFIXES and not is_pattern:
-        return ImageList(location if scheme_of(location) else str(_existing(location).absolute()), columns)
+        return ImageList(location if scheme_of(location) else str(_require_path(location).absolute()), columns)
     if is_http(location):
-        return _OneFile(Entry(location, clean_name(location)))
+        return _SingleFile(Entry(location, clean_name(location)))
     if scheme_of(location):
-        return _Stored(location, out) if is_pattern or not _is_object(location) else _stored_file(location)
+        return _StorePrefix(location, out) if is_pattern or not _is_object(location) else _stored_file(location)
     if is_pattern:
         return _LocalPattern(location, out)
-    path = _existing(location).absolute()
+    path = _require_path(location).absolute()
     if path.is_file():
-        return _OneFile(Entry(str(path), path.name, local_version(path)))
+        return _SingleFile(Entry(str(path), path.name, local_version(path)))
     if os.path.realpath(path) == os.path.realpath(out):
         raise BulkError(f"{location}: is the folder for answers; give --out another one")
     return _Folder(path, out)
 
 
-def _existing(location: str) -> Path:
+def _require_path(location: str) -> Path:
     if not (path := Path(location)).exists():
         raise BulkError(f"{location}: no such file or folder")
     return path
 
 
 @dataclass(frozen=True)
-class _OneFile:
+class _SingleFile:
     entry: Entry
 
     def entries(self) -> Iterator[Entry]:
@@ -99,19 +99,19 @@ class _Listing:
 
     location: str
 
-    def _found(self) -> Iterator[Entry]:
+    def _list_images(self) -> Iterator[Entry]:
         raise NotImplementedError
 
     def entries(self) -> Iterator[Entry]:
         is_empty = True
-        for entry in self._found():
+        for entry in self._list_images():
             is_empty = False
             yield entry
         if is_empty:
             raise BulkError(f"{self.location}: holds no images; these end in {', '.join(sorted(image_suffixes()))}")
 
     def count(self) -> int:
-        return sum(1 for _ in self._found())
+        return sum(1 for _ in self._list_images())
 
 
 class _Folder(_Listing):
@@ -122,7 +122,7 @@ class _Folder(_Listing):
         self._path = path
         self._out = os.path.realpath(out)
 
-    def _found(self) -> Iterator[Entry]:
+    def _list_images(self) -> Iterator[Entry]:
         suffixes = image_suffixes()
         with reading(self.location):
             for file in walk_files(self._path, self._out):
@@ -140,7 +140,7 @@ class _LocalPattern(_Listing):
         first = next(index for index, part in enumerate(parts) if has_magic(part))
         self._pattern, self._base = str(Path(*parts)), Path(*parts[:first])
 
-    def _found(self) -> Iterator[Entry]:
+    def _list_images(self) -> Iterator[Entry]:
         suffixes = image_suffixes()
         for name in iglob(self._pattern, recursive=True):  # noqa: PTH207 (Path.glob reads a folder whole)
             file = Path(name)
@@ -148,7 +148,7 @@ class _LocalPattern(_Listing):
                 yield Entry(name, file.relative_to(self._base).as_posix(), _version(file))
 
 
-class _Stored(_Listing):
+class _StorePrefix(_Listing):
     """The images below a store's URL, or those that match a pattern in it."""
 
     def __init__(self, location: str, out: str) -> None:
@@ -159,13 +159,13 @@ class _Stored(_Listing):
         if first == 0:
             raise BulkError(f"{location}: names no bucket")
         self._base = f"{scheme_of(location)}://{'/'.join(bucket_and_path[:first])}"
-        self._rest = "/".join(bucket_and_path[first:])
+        self._relative_pattern = "/".join(bucket_and_path[first:])
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        return re.compile(glob_translate(self._rest) if self._rest else "(?s:.*)")
+        return re.compile(glob_translate(self._relative_pattern) if self._relative_pattern else "(?s:.*)")
 
-    def _found(self) -> Iterator[Entry]:
+    def _list_images(self) -> Iterator[Entry]:
         suffixes = image_suffixes()
         for url, version in list_stored(self._base):
             name = url.removeprefix(f"{self._base}/")
@@ -197,7 +197,7 @@ def _is_object(location: str) -> bool:
 def _stored_file(location: str) -> Source:
     store, path = open_store(location)
     with reading(location):
-        return _OneFile(Entry(location, PurePosixPath(path).name, stored_version(store.info(path))))
+        return _SingleFile(Entry(location, PurePosixPath(path).name, stored_version(store.info(path))))
 
 
 def _version(file: Path) -> Version:

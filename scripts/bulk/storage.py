@@ -56,19 +56,19 @@ def is_http(location: str) -> bool:
     return scheme_of(location) in {"http", "https"}
 
 
-def read_file(location: str, most_bytes: int) -> Content:
+def read_file(location: str, max_bytes: int) -> Content:
     """Read a file.
 
     Raises:
-        FileTooLarge: the file has more than `most_bytes`.
+        FileTooLarge: the file has more than `max_bytes`.
         ReadError: the file cannot be read.
     """
     with reading(location), _open(location) as (file, version):
-        if version.size is not None and version.size > most_bytes:
-            raise FileTooLarge(f"the image has {version.size:,} bytes, the limit is {most_bytes:,}")
-        data = file.read(most_bytes + 1)
-        if len(data) > most_bytes:
-            raise FileTooLarge(f"the image has more than {most_bytes:,} bytes, the limit")
+        if version.size is not None and version.size > max_bytes:
+            raise FileTooLarge(f"the image has {version.size:,} bytes, the limit is {max_bytes:,}")
+        data = file.read(max_bytes + 1)
+        if len(data) > max_bytes:
+            raise FileTooLarge(f"the image has more than {max_bytes:,} bytes, the limit")
     return Content(data, Version(len(data), version.etag))
 
 
@@ -234,21 +234,21 @@ class _HttpBody:
     def __init__(self, response: requests.Response) -> None:
         self._response = response
 
-    def read(self, most: int) -> bytes:
+    def read(self, max_bytes: int) -> bytes:
         data = bytearray()
         for chunk in self._response.iter_content(_CHUNK_BYTES):
             data += chunk
-            if len(data) >= most:
+            if len(data) >= max_bytes:
                 break
-        return bytes(data[:most])
+        return bytes(data[:max_bytes])
 
 
 class _StoredBody:
     def __init__(self, store: Any, path: str) -> None:
         self._store, self._path = store, path
 
-    def read(self, most: int) -> bytes:
-        del most  # The size is known and was already checked.
+    def read(self, max_bytes: int) -> bytes:
+        del max_bytes  # The size is known and was already checked.
         data: bytes = self._store.cat_file(self._path)
         return data
 

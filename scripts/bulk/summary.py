@@ -24,7 +24,7 @@ class Tally:
     stages: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     #: Why the run ended early, if it did.
-    ended: str = ""
+    end_reason: str = ""
     interrupted: bool = False
 
     def add(self, task: ImageTask, result: ImageResult) -> None:

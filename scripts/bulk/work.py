@@ -17,7 +17,7 @@ from scripts.bulk.destinations import Destination
 from scripts.bulk.errors import FileTooLarge, NameNotPossible, ReadError
 from scripts.bulk.executors.model_source import ModelSource
 from scripts.bulk.georeference import is_georeferenced
-from scripts.bulk.images import DONE, FAILED, UNANSWERED, ClassFound, ImageResult, ImageTask
+from scripts.bulk.images import DONE, FAILED, UNANSWERED, ImageClass, ImageResult, ImageTask
 from scripts.bulk.storage import Content, Version, digest_version, read_file
 
 
@@ -65,12 +65,12 @@ class ImageSegmenter:
             with timed("read", observe):
                 content = self._read(task)
         except FileTooLarge as error:
-            return _advise(ImageResult(FAILED, task.version, ImageTooLarge.__name__, str(error)), task)
+            return _with_raster_advice(ImageResult(FAILED, task.version, ImageTooLarge.__name__, str(error)), task)
         except ReadError as error:
             return ImageResult(UNANSWERED, task.version, type(error).__name__, str(error))
         outcome = capture(self._segment, task, content.data, observe)
         if isinstance(outcome, SegmentationError):
-            return _advise(replace(_refusal(outcome, content.version), seconds=seconds), task)
+            return _with_raster_advice(replace(_failed_result(outcome, content.version), seconds=seconds), task)
         try:
             with timed("write", observe):
                 for name, body in outcome.files.items():
@@ -78,8 +78,16 @@ class ImageSegmenter:
         except NameNotPossible as error:
             return ImageResult(FAILED, content.version, type(error).__name__, str(error), seconds=seconds)
         height, width = outcome.size
-        found = outcome.classes, outcome.review, tuple(outcome.files)
-        return ImageResult(DONE, content.version, "", "", width, height, seconds, *found)
+        return ImageResult(
+            DONE,
+            content.version,
+            width=width,
+            height=height,
+            seconds=seconds,
+            classes=outcome.classes,
+            review=outcome.review,
+            outputs=tuple(outcome.files),
+        )
 
     def _read(self, task: ImageTask) -> Content:
         if task.data is None:
@@ -88,48 +96,48 @@ class ImageSegmenter:
 
     def _segment(self, task: ImageTask, data: bytes, observe: Observer) -> "_Answers":
         # Formats that show the photograph need it at full size; the others get the reduced copy, as on the server.
-        by_need: dict[bool, list[SegmentationRequest]] = {False: [], True: []}
+        groups: dict[bool, list[SegmentationRequest]] = {False: [], True: []}
         for request in self._requests(task, data):
-            by_need[FORMATS[request.answer.format].needs_photograph].append(request)
+            groups[FORMATS[request.answer.format].needs_photograph].append(request)
         files: dict[str, bytes] = {}
-        labelled: Segmentation | None = None
-        for group in filter(None, by_need.values()):
-            if labelled is None or labelled.image is None:
-                labelled = self._label(group, observe)
+        segmentation: Segmentation | None = None
+        for group in filter(None, groups.values()):
+            if segmentation is None or segmentation.image is None:
+                segmentation = self._label(group, observe)
             else:
                 for request in group:
                     self._pipeline.open(request)
             for request in group:
-                files[request.answer.format] = self._pipeline.encode(request, labelled, observe).body
-        assert labelled is not None  # noqa: S101 (there is at least one format)
+                files[request.answer.format] = self._pipeline.encode(request, segmentation, observe).body
+        assert segmentation is not None  # noqa: S101 (there is at least one format)
         names = dict(task.outputs)
-        size = labelled.label_map.shape[0], labelled.label_map.shape[1]
+        size = segmentation.label_map.shape[0], segmentation.label_map.shape[1]
         classes = self._job.answer.classes
-        reported = labelled if classes is None else keep_classes(labelled, classes)
+        filtered = segmentation if classes is None else keep_classes(segmentation, classes)
         files = {names[name]: files[name] for name in self._job.formats}
-        return _Answers(files, size, self._classes(reported), reported.review)
+        return _Answers(files, size, self._classes(filtered), filtered.review)
 
     def _requests(self, task: ImageTask, data: bytes) -> list[SegmentationRequest]:
-        shared = _name_option(task.name)
+        name_option = _name_option(task.name)
         return [
             SegmentationRequest(
                 data,
                 self._job.inference,
-                self._job.answer.model_copy(update={"format": name, **(shared if FORMATS[name].names_image else {})}),
+                self._job.answer.model_copy(update={"format": name, **(name_option if FORMATS[name].names_image else {})}),
             )
             for name in self._job.formats
         ]
 
     def _label(self, group: Sequence[SegmentationRequest], observe: Observer) -> Segmentation:
-        opened = [self._pipeline.open(request) for request in group]
-        decoded: DecodedRequest = self._pipeline.decode(opened[0], observe)
+        requests = [self._pipeline.open(request) for request in group]
+        decoded: DecodedRequest = self._pipeline.decode(requests[0], observe)
         logits = infer_views(decoded.views, self._pipeline.engine, observe)
         return self._pipeline.label(decoded, logits, observe)
 
-    def _classes(self, reported: Segmentation) -> tuple[ClassFound, ...]:
-        segments = find_segments(reported, self._job.answer.model_copy(update={"components": False, "min_score": 0.0}))
+    def _classes(self, segmentation: Segmentation) -> tuple[ImageClass, ...]:
+        segments = find_segments(segmentation, self._job.answer.model_copy(update={"components": False, "min_score": 0.0}))
         return tuple(
-            ClassFound(segment.class_index, segment.label, segment.pixels, segment.score) for segment in segments.items
+            ImageClass(segment.class_index, segment.label, segment.pixels, segment.score) for segment in segments.items
         )
 
 
@@ -139,18 +147,18 @@ class _Answers:
     files: Mapping[str, bytes]
     #: Height, width.
     size: tuple[int, int]
-    classes: tuple[ClassFound, ...]
+    classes: tuple[ImageClass, ...]
     review: float
 
 
-def _refusal(error: SegmentationError, version: Version) -> ImageResult:
+def _failed_result(error: SegmentationError, version: Version) -> ImageResult:
     if not isinstance(error, InternalError):
         return ImageResult(FAILED, version, type(error).__name__, str(error))
     cause = error.__cause__
     return ImageResult(UNANSWERED, version, type(error).__name__, f"{type(cause).__name__}: {cause}")
 
 
-def _advise(result: ImageResult, task: ImageTask) -> ImageResult:
+def _with_raster_advice(result: ImageResult, task: ImageTask) -> ImageResult:
     """Suggest `--raster` in the error for a georeferenced raster that is too large to be segmented as an image."""
     file = task.path if task.data is None else task.data
     if result.error_type != ImageTooLarge.__name__ or not is_georeferenced(file):

@@ -30,9 +30,9 @@ def run_command(arguments: Namespace) -> None:
     source: Path = arguments.checkpoint
     out: Path = arguments.out or source
     metadata = read_metadata(source)
-    data = _labelled(metadata, arguments)
+    data = _open_data(metadata, arguments)
     name = arguments.name or (f"{data.name} {arguments.split}" if arguments.split else data.name)
-    result = calibrate_pipeline(_uncalibrated(source, metadata), data, name)
+    result = calibrate_pipeline(_load_uncalibrated(source, metadata), data, name)
     if out != source:
         shutil.copyfile(source, out)
     replace_metadata(out, metadata.model_copy(update={"calibration": result.calibration}))
@@ -42,7 +42,7 @@ def run_command(arguments: Namespace) -> None:
     print(f"the reliability diagram is {diagram}")
 
 
-def _labelled(metadata: CheckpointMetadata, arguments: Namespace) -> SegmentationData:
+def _open_data(metadata: CheckpointMetadata, arguments: Namespace) -> SegmentationData:
     """Open the labelled data and check that they have the checkpoint's classes."""
     labels = Labels.from_metadata(metadata)
     data = open_labelled_data(arguments, labels)
@@ -52,8 +52,8 @@ def _labelled(metadata: CheckpointMetadata, arguments: Namespace) -> Segmentatio
     return data
 
 
-def _uncalibrated(checkpoint: Path, metadata: CheckpointMetadata) -> Pipeline:
+def _load_uncalibrated(checkpoint: Path, metadata: CheckpointMetadata) -> Pipeline:
     """Load the model as it is served, but with its network's uncalibrated probabilities."""
     engine = build_engine(AUTO, ModelFiles(checkpoint), EngineOptions(gpu_id=0))
-    plain = metadata.model_copy(update={"calibration": None})
-    return Pipeline(engine, plain, ModelIdentity(checkpoint.stem, ""), Limits())
+    uncalibrated = metadata.model_copy(update={"calibration": None})
+    return Pipeline(engine, uncalibrated, ModelIdentity(checkpoint.stem, ""), Limits())

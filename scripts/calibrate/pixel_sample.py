@@ -13,11 +13,11 @@ from scripts.calibrate.reliability import Reliability
 from scripts.datasets import VOID, Mask
 
 #: Most logits in a sample: 64 MB.
-MOST_VALUES = 1 << 24
+MAX_LOGITS = 1 << 24
 #: Grid points around a pixel.
 _CORNERS = 4
 #: The logarithms of smaller probabilities are not finite in float32.
-_LEAST_PROBABILITY = 1e-37
+_MIN_PROBABILITY = 1e-37
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,20 @@ class PixelSample:
     @classmethod
     def take(cls, result: Segmentation, truth: Mask, count: int, seed: int) -> "PixelSample":
         """Take up to `count` random pixels that are not void in `truth`, H×W like the image; `result` must be uncalibrated."""
-        labelled = np.flatnonzero(truth.ravel() != VOID)
-        chosen = np.random.default_rng(seed).choice(labelled, min(count, labelled.size), replace=False)
-        rows, columns = np.divmod(chosen, truth.shape[1])
+        labelled_pixels = np.flatnonzero(truth.ravel() != VOID)
+        pixel_indices = np.random.default_rng(seed).choice(labelled_pixels, min(count, labelled_pixels.size), replace=False)
+        rows, columns = np.divmod(pixel_indices, truth.shape[1])
         (above, below, down), (left, right, across) = (
-            tuple(values[places] for values in find_neighbours(points, length))
-            for points, length, places in zip(result.probabilities.shape[1:], truth.shape, (rows, columns), strict=True)
+            tuple(values[positions] for values in find_neighbours(points, length))
+            for points, length, positions in zip(result.probabilities.shape[1:], truth.shape, (rows, columns), strict=True)
         )
         corners = [(above, left), (above, right), (below, left), (below, right)]
         weights = [(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across]
         probabilities = np.stack([result.probabilities[:, row, column].T for row, column in corners], axis=1)
         return cls(
-            torch.from_numpy(probabilities).clamp(min=_LEAST_PROBABILITY).log(),
+            torch.from_numpy(probabilities).clamp(min=_MIN_PROBABILITY).log(),
             torch.from_numpy(np.stack(weights, axis=1).astype(np.float32)),
-            *(torch.from_numpy(indices.ravel()[chosen].astype(np.int64)) for indices in (result.label_map, truth)),
+            *(torch.from_numpy(indices.ravel()[pixel_indices].astype(np.int64)) for indices in (result.label_map, truth)),
         )
 
     @classmethod
@@ -63,12 +63,12 @@ class PixelSample:
     def probability(self, classes: Tensor, temperature: float | Tensor) -> Tensor:
         """Return the probability of each pixel's class in `classes`, int64 n, at a temperature, as float32 n."""
         probabilities = (self.logits / temperature).softmax(2)
-        of_class = probabilities.gather(2, classes[:, None, None].expand(-1, _CORNERS, 1))[:, :, 0]
-        return (of_class * self.weights).sum(1)
+        class_probabilities = probabilities.gather(2, classes[:, None, None].expand(-1, _CORNERS, 1))[:, :, 0]
+        return (class_probabilities * self.weights).sum(1)
 
     def nll(self, temperature: float | Tensor) -> Tensor:
         """Return the mean negative log-likelihood of the true classes, in nats."""
-        return -self.probability(self.truth, temperature).clamp(min=_LEAST_PROBABILITY).log().mean()
+        return -self.probability(self.truth, temperature).clamp(min=_MIN_PROBABILITY).log().mean()
 
     def reliability(self, temperature: float) -> Reliability:
         """Return how often labels are right, by confidence."""
@@ -77,5 +77,5 @@ class PixelSample:
 
 
 def pixels_per_image(images: int, classes: int) -> int:
-    """Return how many pixels to take per image, so that a sample has at most `MOST_VALUES` logits."""
-    return max(1, MOST_VALUES // (images * _CORNERS * classes))
+    """Return how many pixels to take per image, so that a sample has at most `MAX_LOGITS` logits."""
+    return max(1, MAX_LOGITS // (images * _CORNERS * classes))

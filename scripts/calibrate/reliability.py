@@ -1,4 +1,4 @@
-"""Reliability: how often labels are right at each confidence, from counts that add up over images."""
+"""Reliability: how often labels are correct at each confidence, from counts that add up over images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Reliability:
     pixels: npt.NDArray[np.int64]
     #: Sums over each bin's pixels.
     confidence: Floats
-    right: npt.NDArray[np.int64]
+    correct: npt.NDArray[np.int64]
 
     @classmethod
     def zero(cls) -> "Reliability":
@@ -30,29 +30,29 @@ class Reliability:
         return cls(np.zeros(BINS, np.int64), np.zeros(BINS), np.zeros(BINS, np.int64))
 
     @classmethod
-    def count(cls, confidence: npt.NDArray[np.floating], right: npt.NDArray[np.bool_]) -> "Reliability":
-        """Count n pixels by their label's probability, 0..1, and whether the label is right."""
+    def count(cls, confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_]) -> "Reliability":
+        """Count n pixels by their label's probability, 0..1, and whether the label is correct."""
         bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
         return cls(
             np.bincount(bins, minlength=BINS),
             np.bincount(bins, confidence, BINS).astype(np.float64),
-            np.bincount(bins[right], minlength=BINS),
+            np.bincount(bins[correct], minlength=BINS),
         )
 
     def __add__(self, other: "Reliability") -> "Reliability":
-        return Reliability(self.pixels + other.pixels, self.confidence + other.confidence, self.right + other.right)
+        return Reliability(self.pixels + other.pixels, self.confidence + other.confidence, self.correct + other.correct)
 
     @property
     def ece(self) -> float:
         """Expected calibration error (Guo et al. 2017, equation 3), 0..1; NaN without pixels."""
         total = self.pixels.sum()
-        return float(np.abs(self.confidence - self.right).sum() / total) if total else float("nan")
+        return float(np.abs(self.confidence - self.correct).sum() / total) if total else float("nan")
 
     @property
     def points(self) -> tuple[Floats, Floats]:
         """Mean confidence and accuracy of each non-empty bin."""
-        held = self.pixels > 0
-        return self.confidence[held] / self.pixels[held], self.right[held] / self.pixels[held]
+        nonempty = self.pixels > 0
+        return self.confidence[nonempty] / self.pixels[nonempty], self.correct[nonempty] / self.pixels[nonempty]
 
 
 def draw_reliability(path: Path, curves: Mapping[str, Reliability], title: str) -> None:

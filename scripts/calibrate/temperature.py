@@ -12,7 +12,7 @@ from scripts.calibrate.reliability import Reliability
 from scripts.datasets import SegmentationData
 from scripts.progress import progress
 
-_MOST_STEPS = 50
+_MAX_ITERATIONS = 50
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class CalibrationResult:
         return {"before": self.before, "after": self.after}
 
     def __str__(self) -> str:
-        made = self.calibration
+        fit = self.calibration
         return (
-            f"temperature {made.temperature:g}, fitted to {made.pixels:,} pixels of {made.images:,} images of {made.dataset}: "
-            f"expected calibration error {made.ece_before:.2%} → {made.ece_after:.2%}, "
-            f"negative log-likelihood {made.nll_before:.4f} → {made.nll_after:.4f}"
+            f"temperature {fit.temperature:g}, fitted to {fit.pixels:,} pixels of {fit.images:,} images of {fit.dataset}: "
+            f"expected calibration error {fit.ece_before:.2%} → {fit.ece_after:.2%}, "
+            f"negative log-likelihood {fit.nll_before:.4f} → {fit.nll_after:.4f}"
         )
 
 
@@ -77,7 +77,7 @@ def fit_temperature(sample: PixelSample) -> float:
     """Return the temperature in `MIN_TEMPERATURE`..`MAX_TEMPERATURE` at which the true classes are most likely."""
     # Optimizing the logarithm keeps the temperature positive.
     logarithm = torch.zeros((), requires_grad=True)
-    optimizer = torch.optim.LBFGS([logarithm], max_iter=_MOST_STEPS, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([logarithm], max_iter=_MAX_ITERATIONS, line_search_fn="strong_wolfe")
 
     def temperature() -> torch.Tensor:
         return logarithm.exp().clamp(MIN_TEMPERATURE, MAX_TEMPERATURE)

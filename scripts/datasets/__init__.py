@@ -106,5 +106,5 @@ def _recognise(source: DataSource) -> Layout:
     for layout in candidates:
         if layout.recognises(source):
             return layout
-    known = "\n".join(f"  {layout.name}: {layout.looks_like}" for layout in candidates)
-    raise DataError(f"{source.folder}: has none of the known layouts, which are\n{known}")
+    layouts = "\n".join(f"  {layout.name}: {layout.looks_like}" for layout in candidates)
+    raise DataError(f"{source.folder}: has none of the known layouts, which are\n{layouts}")

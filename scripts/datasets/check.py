@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from scripts.datasets.data import SegmentationData, count_values, value_error
-from scripts.datasets.errors import DataError, WrongValues, pixels, some_of
+from scripts.datasets.errors import DataError, WrongValues, list_some, pixels
 from scripts.datasets.masks import VOID, IndexMasks, Sample
-from scripts.datasets.pairs import listed
+from scripts.datasets.pairs import list_lines
 from scripts.progress import progress
 
-_COUNTED = VOID + 1
+_HISTOGRAM_BINS = VOID + 1
 _VALUES_ADVICE = (
     "if other values stand for classes or are to be ignored, say so with --mask-values 128=roof,65535=ignore, or with "
     "mask_values: {128: roof, 65535: ignore} below data: in a configuration"
@@ -41,8 +41,8 @@ class DataSummary:
     def describe(self, names: Sequence[str]) -> str:
         """Return a description of the masks' values and their pixel counts."""
         counts = {f"{index} ({name})": count for index, (name, count) in enumerate(zip(names, self.pixels, strict=True))}
-        held = {**counts, f"{VOID} (ignored)": self.void_pixels}
-        return some_of(f"{value} in {pixels(count)}" for value, count in held.items() if count)
+        counts_by_value = {**counts, f"{VOID} (ignored)": self.void_pixels}
+        return list_some(f"{value} in {pixels(count)}" for value, count in counts_by_value.items() if count)
 
 
 def check(data: SegmentationData, num_classes: int, *, show_progress: bool) -> DataSummary:
@@ -59,14 +59,14 @@ def check(data: SegmentationData, num_classes: int, *, show_progress: bool) -> D
     faults = [outcome for outcome in outcomes if isinstance(outcome, DataError)]
     if faults:
         advice = f"\n{_VALUES_ADVICE}" if any(isinstance(fault, WrongValues) for fault in faults) else ""
-        lines = listed(map(str, faults))
+        lines = list_lines(map(str, faults))
         raise DataError(f"{data.root}: {len(faults):,} of {len(data):,} pairs cannot be used:\n{lines}{advice}")
-    return _summary(data, np.array(outcomes), num_classes)
+    return _summarise(data, np.array(outcomes), num_classes)
 
 
 def describe_absence(data: SegmentationData, names: Sequence[str], summary: DataSummary) -> str:
     """Return a description of the classes missing from the masks of `data`, the values they do hold, and what 255 may mean."""
-    absent = some_of(f"{names[index]} ({index})" for index in summary.absent)
+    absent = list_some(f"{names[index]} ({index})" for index in summary.absent)
     text = f"{data.root}: no mask holds {absent}; the masks hold {summary.describe(names)}"
     if summary.void_pixels and isinstance(data.masks, IndexMasks) and VOID not in data.masks.index_of:
         name = names[summary.absent[0]] if len(summary.absent) == 1 else "CLASS"
@@ -77,7 +77,7 @@ def describe_absence(data: SegmentationData, names: Sequence[str], summary: Data
     return text
 
 
-def _summary(data: SegmentationData, histograms: npt.NDArray[np.int64], num_classes: int) -> DataSummary:
+def _summarise(data: SegmentationData, histograms: npt.NDArray[np.int64], num_classes: int) -> DataSummary:
     """Summarise `histograms`, samples × 256."""
     counts = histograms[:, :num_classes]
     return DataSummary(
@@ -96,8 +96,8 @@ def _histogram(data: SegmentationData, sample: Sample, num_classes: int) -> npt.
         counts = count_values(data.read_pair(sample)[1])
     except DataError as error:
         return error
-    if wrong := {value: count for value, count in counts.items() if not (0 <= value < num_classes or value == VOID)}:
-        return value_error(sample, wrong, num_classes)
-    histogram = np.zeros(_COUNTED, np.int64)
+    if invalid := {value: count for value, count in counts.items() if not (0 <= value < num_classes or value == VOID)}:
+        return value_error(sample, invalid, num_classes)
+    histogram = np.zeros(_HISTOGRAM_BINS, np.int64)
     histogram[list(counts)] = list(counts.values())
     return histogram

@@ -9,9 +9,9 @@ from typing import Any
 from handler.labels import BACKGROUND
 from scripts.datasets.coco_annotations import AnnotationFile, Shape, draw
 from scripts.datasets.data import SegmentationData
-from scripts.datasets.errors import DataError, some_of
+from scripts.datasets.errors import DataError, list_some
 from scripts.datasets.masks import Indices, Sample, class_of, upright_size
-from scripts.datasets.pairs import class_names, listed, require_some_class
+from scripts.datasets.pairs import class_names, list_lines, require_some_class
 from scripts.datasets.source import DataSource
 
 NAME = "COCO"
@@ -25,10 +25,10 @@ _PREFIX, _ROBOFLOW = "instances_", "_annotations.coco.json"
 _OTHER_TASKS = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")
 _COCO_LIST = re.compile(r'"(images|annotations|categories)"\s*:\s*\[')
 #: A folder with more JSON files at its top level is not a COCO data set.
-_MOST_FILES = 50
+_MAX_JSON_FILES = 50
 _SNIFFED_CHARACTERS = 1 << 16
 #: Number of images to look for when searching for their folder.
-_TRIED_IMAGES = 20
+_PROBED_IMAGES = 20
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def open_split(source: DataSource, split: str | None, classes: tuple[str, ...] |
     require_some_class(str(path), [name for name in file.categories.values() if name != BACKGROUND], classes)
     background = class_of(BACKGROUND, classes)
     if background is None:
-        raise DataError(f"{path}: pixels without annotation are background, which is none of the classes {some_of(classes)}")
+        raise DataError(f"{path}: pixels without annotation are background, which is none of the classes {list_some(classes)}")
     paths = _image_paths(source, file, split or _split_name(path))
     sizes = {id_: _size(image, paths[id_]) for id_, image in file.images.items()}
     shapes = file.shapes(file.category_indices(classes), sizes)
@@ -88,7 +88,7 @@ def _annotation_files(folder: Path) -> dict[str, Path]:
     files = instances or [path for path in coco if _is_coco(path)] or roboflow
     if not files:
         at_root = sorted(folder.glob("*.json"))
-        files = [path for path in at_root if _is_coco(path)] if len(at_root) <= _MOST_FILES else []
+        files = [path for path in at_root if _is_coco(path)] if len(at_root) <= _MAX_JSON_FILES else []
     return {_split_name(path): path for path in files}
 
 
@@ -109,37 +109,37 @@ def _image_paths(source: DataSource, file: AnnotationFile, split: str) -> dict[A
     """
     if not file.images:
         raise DataError(f"{file.path}: lists no images")
-    names = {id_: _relative(str(image["file_name"])) for id_, image in file.images.items()}
+    names = {id_: _relative_path(str(image["file_name"])) for id_, image in file.images.items()}
     folders = list(dict.fromkeys(_image_folders(source, file.path, split)))
-    tried = list(names.values())[:_TRIED_IMAGES]
-    folder = next((folder for folder in folders if any((folder / name).is_file() for name in tried)), None)
+    probed_names = list(names.values())[:_PROBED_IMAGES]
+    folder = next((folder for folder in folders if any((folder / name).is_file() for name in probed_names)), None)
     if folder is None:
-        where = ", ".join(str(folder) for folder in folders if folder.is_dir())
+        candidates = ", ".join(str(folder) for folder in folders if folder.is_dir())
         raise DataError(
-            f"{file.path}: its images, such as {tried[0]}, are in none of the folders {where}; name their folder with --images "
-            "or `images:`"
+            f"{file.path}: its images, such as {probed_names[0]}, are in none of the folders {candidates}; name their "
+            "folder with --images or `images:`"
         )
     missing = [str(folder / name) for name in names.values() if not (folder / name).is_file()]
     if missing:
-        raise DataError(f"{file.path}: {len(missing):,} of {len(names):,} images are missing:\n{listed(missing)}")
+        raise DataError(f"{file.path}: {len(missing):,} of {len(names):,} images are missing:\n{list_lines(missing)}")
     return {id_: folder / name for id_, name in names.items()}
 
 
 def _image_folders(source: DataSource, path: Path, split: str) -> Iterator[Path]:
     """Yield the folders where the images may be, the likeliest first."""
-    if (named := source.images_folder) is not None:
-        yield from (named, named / split)
+    if (images_folder := source.images_folder) is not None:
+        yield from (images_folder, images_folder / split)
         return
     for parent in (path.parent, path.parent.parent, source.folder):
-        for below in (split, f"images/{split}", "images", "", "JPEGImages"):
-            yield parent / below
+        for subfolder in (split, f"images/{split}", "images", "", "JPEGImages"):
+            yield parent / subfolder
 
 
-def _relative(file_name: str) -> str:
+def _relative_path(file_name: str) -> str:
     """Return an image's path relative to its folder; URLs and paths on another machine are reduced to the file name."""
     name = file_name.replace("\\", "/")
-    elsewhere = "://" in name or re.match(r"(/|\.\./|[A-Za-z]:/)", name)
-    return PurePosixPath(name).name if elsewhere and not Path(name).is_file() else name
+    is_absolute_or_url = "://" in name or re.match(r"(/|\.\./|[A-Za-z]:/)", name)
+    return PurePosixPath(name).name if is_absolute_or_url and not Path(name).is_file() else name
 
 
 def _size(image: Mapping[str, Any], path: Path) -> tuple[int, int]:
@@ -153,7 +153,7 @@ def _sample_names(file: AnnotationFile) -> dict[Any, str]:
     Raises:
         DataError: an image is listed twice.
     """
-    paths = {id_: _relative(str(image["file_name"])) for id_, image in file.images.items()}
+    paths = {id_: _relative_path(str(image["file_name"])) for id_, image in file.images.items()}
     if len(set(paths.values())) < len(paths):
         raise DataError(f"{file.path}: lists an image more than once")
     names = {id_: PurePosixPath(path).with_suffix("").as_posix() for id_, path in paths.items()}

@@ -13,13 +13,13 @@ from pycocotools import mask as coco_mask
 
 from handler.labels import BACKGROUND
 from scripts.class_names import canonical_name
-from scripts.datasets.errors import DataError, some_of
+from scripts.datasets.errors import DataError, list_some
 from scripts.datasets.masks import VOID, class_of
-from scripts.datasets.pairs import listed
+from scripts.datasets.pairs import list_lines
 from scripts.text_file import read_text
 
 #: Three points; a point or a line has no area.
-_LEAST_COORDINATES = 6
+_MIN_COORDINATES = 6
 _LISTS = ("images", "annotations", "categories")
 
 
@@ -60,8 +60,8 @@ class AnnotationFile:
         except OSError as error:
             raise DataError(f"{path}: {error.strerror}") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            what = f"has no {error}" if isinstance(error, KeyError) else str(error)
-            raise DataError(f"{path}: is not COCO's JSON, with the lists {', '.join(_LISTS)}: {what}") from error
+            problem = f"has no {error}" if isinstance(error, KeyError) else str(error)
+            raise DataError(f"{path}: is not COCO's JSON, with the lists {', '.join(_LISTS)}: {problem}") from error
         if len(file.images) < len(images) or len(names) < len(categories):
             raise DataError(f"{path}: ids of images or categories occur more than once")
         return file._without_super_categories(categories)
@@ -74,7 +74,7 @@ class AnnotationFile:
         """
         names = [name for name in self.categories.values() if name != BACKGROUND]
         if repeated := [name for name, count in Counter(names).items() if count > 1]:
-            raise DataError(f"{self.path}: several categories are named {some_of(repeated)}; give each its own name")
+            raise DataError(f"{self.path}: several categories are named {list_some(repeated)}; give each its own name")
         return (BACKGROUND, *names)
 
     def category_indices(self, classes: Sequence[str]) -> dict[int, int]:
@@ -87,7 +87,7 @@ class AnnotationFile:
         indices = {category: class_of(self.categories[category], classes) for category in used}
         unknown = [f"{self.categories[c]!r} ({used[c]:,} annotations)" for c, index in indices.items() if index is None]
         if unknown:
-            raise DataError(f"{self.path}: the categories {some_of(unknown)} are none of the classes {some_of(classes)}")
+            raise DataError(f"{self.path}: the categories {list_some(unknown)} are none of the classes {list_some(classes)}")
         return {category: index for category, index in indices.items() if index is not None}
 
     def shapes(self, indices: Mapping[int, int], sizes: Mapping[Any, tuple[int, int]]) -> dict[Any, tuple[Shape, ...]]:
@@ -103,7 +103,7 @@ class AnnotationFile:
         Raises:
             DataError: annotations have no usable segmentation; the message counts them.
         """
-        drawn: dict[Any, list[Shape]] = {image: [] for image in self.images}
+        shapes_by_image: dict[Any, list[Shape]] = {image: [] for image in self.images}
         faults = []
         for annotation in self.annotations:
             image = annotation["image_id"]
@@ -113,29 +113,29 @@ class AnnotationFile:
                 faults.append(f"annotation {annotation.get('id')} of {self.images[image]['file_name']}: {error}")
                 continue
             index = VOID if annotation.get("iscrowd") else indices[annotation["category_id"]]
-            drawn[image].append(Shape(index, counts, int(coco_mask.area({"size": sizes[image], "counts": counts}))))
+            shapes_by_image[image].append(Shape(index, counts, int(coco_mask.area({"size": sizes[image], "counts": counts}))))
         if faults:
             raise DataError(
-                f"{self.path}: {len(faults):,} of {len(self.annotations):,} annotations cannot be drawn:\n{listed(faults)}"
+                f"{self.path}: {len(faults):,} of {len(self.annotations):,} annotations cannot be drawn:\n{list_lines(faults)}"
             )
-        return {image: tuple(sorted(shapes, key=_draw_order)) for image, shapes in drawn.items()}
+        return {image: tuple(sorted(shapes, key=_draw_order)) for image, shapes in shapes_by_image.items()}
 
     def _require_references(self) -> None:
         """
         Raises:
             DataError: annotations refer to images or categories that are not listed.
         """
-        for key, known in (("image_id", self.images), ("category_id", self.categories)):
-            if lost := [annotation for annotation in self.annotations if annotation[key] not in known]:
-                what = f"{len(lost):,} of {len(self.annotations):,} annotations have an id that is not in the file"
-                raise DataError(f"{self.path}: {what}, such as {key} {lost[0][key]!r}")
+        for key, entries in (("image_id", self.images), ("category_id", self.categories)):
+            if dangling := [annotation for annotation in self.annotations if annotation[key] not in entries]:
+                problem = f"{len(dangling):,} of {len(self.annotations):,} annotations have an id that is not in the file"
+                raise DataError(f"{self.path}: {problem}, such as {key} {dangling[0][key]!r}")
 
     def _without_super_categories(self, categories: Iterable[Mapping[str, Any]]) -> "AnnotationFile":
         """Leave out unused categories that only group others, such as the one that Roboflow writes."""
         groups = {c.get("supercategory") for c in categories if c.get("supercategory") != c["name"]}
         used = {annotation["category_id"] for annotation in self.annotations}
-        kept = {id_: name for id_, name in self.categories.items() if id_ in used or name not in groups}
-        return AnnotationFile(self.path, self.images, self.annotations, kept)
+        remaining = {id_: name for id_, name in self.categories.items() if id_ in used or name not in groups}
+        return AnnotationFile(self.path, self.images, self.annotations, remaining)
 
 
 def encode(segmentation: Any, height: int, width: int) -> bytes:
@@ -150,7 +150,7 @@ def encode(segmentation: Any, height: int, width: int) -> bytes:
         raise ValueError("has no segmentation; boxes alone do not say which pixels are covered")
     polygons = segmentation if isinstance(segmentation[0], list) else [segmentation]
     # pycocotools would interpret four numbers as a box.
-    areas = [_coordinates(polygon) for polygon in polygons if len(polygon) >= _LEAST_COORDINATES]
+    areas = [_coordinates(polygon) for polygon in polygons if len(polygon) >= _MIN_COORDINATES]
     encoded = [coco_mask.frPyObjects([polygon], height, width)[0] for polygon in areas]
     if not encoded:
         raise ValueError("has no polygon of three points or more")
@@ -186,8 +186,8 @@ def draw(shapes: Iterable[Shape], height: int, width: int, background: int) -> n
     for shape in shapes:
         counts = decode(shape.counts)
         starts, lengths = np.cumsum(counts)[:-1:2], counts[1::2]
-        before = np.cumsum(lengths) - lengths
-        flat[np.arange(lengths.sum()) + np.repeat(starts - before, lengths)] = shape.index
+        lengths_before = np.cumsum(lengths) - lengths
+        flat[np.arange(lengths.sum()) + np.repeat(starts - lengths_before, lengths)] = shape.index
     return np.ascontiguousarray(flat.reshape(width, height).T)
 
 

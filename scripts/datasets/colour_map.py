@@ -32,8 +32,8 @@ class ColourMap:
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes in the file's order, but background first."""
-        found = dict.fromkeys(name for name in self.names.values() if name is not None)
-        return tuple(sorted(found, key=lambda name: name != BACKGROUND))
+        names = dict.fromkeys(name for name in self.names.values() if name is not None)
+        return tuple(sorted(names, key=lambda name: name != BACKGROUND))
 
     @property
     def has_grey(self) -> bool:
@@ -59,24 +59,27 @@ def read_colour_map(root: Path) -> ColourMap | None:
             continue
         name, colour = entry
         if names.setdefault(colour, name) != name:
-            raise DataError(f"{path}: {names[colour]} and {name} have the same colour, {show(colour)}; give each its own")
+            raise DataError(
+                f"{path}: {names[colour]} and {name} have the same colour, {format_colour(colour)}; give each its own"
+            )
     return ColourMap(path, names) if names else None
 
 
-def show(colour: Colour) -> str:
+def format_colour(colour: Colour) -> str:
     """Return a colour as written in `colors.txt`."""
     return " ".join(map(str, colour))
 
 
 def _parse(path: Path, line: str) -> tuple[str | None, Colour] | None:
     """Return the name and colour in a line, or None if a labelmap gives the label no colour."""
-    pattern, form = (_LABELMAP_LINE, "label:r,g,b:parts:actions") if path.name == LABELMAP else (_COLORS_LINE, "`name r g b`")
+    is_labelmap = path.name == LABELMAP
+    pattern, syntax = (_LABELMAP_LINE, "label:r,g,b:parts:actions") if is_labelmap else (_COLORS_LINE, "`name r g b`")
     match = pattern.fullmatch(line)
     numbers = [int(number) for number in re.findall(r"\d+", match["colour"])] if match else []
-    if match and not numbers and path.name == LABELMAP:
+    if match and not numbers and is_labelmap:
         return None
     if match is None or len(numbers) != 3 or max(numbers) > 255:
-        raise DataError(f"{path}: cannot read the line {line!r}; it must be {form}, with numbers from 0 to 255")
+        raise DataError(f"{path}: cannot read the line {line!r}; it must be {syntax}, with numbers from 0 to 255")
     name = canonical_name(match["name"].strip())
     ignored = is_ignored(name) or name.casefold() in _IGNORED
     return None if ignored else name, (numbers[0], numbers[1], numbers[2])

@@ -13,13 +13,13 @@ from handler.errors import SegmentationError
 from handler.geometry import RGBImage
 from handler.image.decode import decode_image
 from handler.limits import Limits
-from scripts.datasets.errors import DataError, WrongValues, pixels, some_of
+from scripts.datasets.errors import DataError, WrongValues, list_some, pixels
 from scripts.datasets.masks import VOID, Indices, MaskReader, Sample, upright_size
 
 #: Class indices, H×W; 255 is void.
 Mask = npt.NDArray[np.uint8]
 
-_MOST_VALUES = 1 << 16
+_MAX_BINCOUNT_VALUES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class SegmentationData:
         """
         by_name = self._by_name()
         names = [sample.name if isinstance(sample, Sample) else sample for sample in samples]
-        self._require(names)
+        self._require_samples(names)
         return dataclasses.replace(self, samples=tuple(by_name[name] for name in names))
 
     def without(self, names: Collection[str]) -> "SegmentationData":
@@ -103,33 +103,33 @@ class SegmentationData:
         Raises:
             DataError: a name belongs to no sample, so that a misspelt one is not kept by mistake.
         """
-        self._require(names)
-        left_out = set(names)
-        return dataclasses.replace(self, samples=tuple(sample for sample in self.samples if sample.name not in left_out))
+        self._require_samples(names)
+        excluded = set(names)
+        return dataclasses.replace(self, samples=tuple(sample for sample in self.samples if sample.name not in excluded))
 
     def _by_name(self) -> dict[str, Sample]:
         return {sample.name: sample for sample in self.samples}
 
-    def _require(self, names: Iterable[str]) -> None:
+    def _require_samples(self, names: Iterable[str]) -> None:
         known = self._by_name()
         unknown = [name for name in dict.fromkeys(names) if name not in known]
         if unknown:
-            raise DataError(f"{self.root}: has no sample {some_of(_with_nearest(name, known) for name in unknown)}")
+            raise DataError(f"{self.root}: has no sample {list_some(_with_nearest(name, known) for name in unknown)}")
 
 
 def count_values(indices: Indices) -> dict[int, int]:
     """Return the number of pixels for each value in a mask."""
-    if indices.dtype.itemsize > 1 and not 0 <= int(indices.min()) <= int(indices.max()) < _MOST_VALUES:
+    if indices.dtype.itemsize > 1 and not 0 <= int(indices.min()) <= int(indices.max()) < _MAX_BINCOUNT_VALUES:
         values, counts = np.unique(indices, return_counts=True)
         return dict(zip(values.tolist(), counts.tolist(), strict=True))
     counts = np.bincount(indices.ravel())
     return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
 
 
-def value_error(sample: Sample, wrong: dict[int, int], classes: int) -> WrongValues:
-    """Return the error for a mask with values that are not classes; `wrong` has their pixel counts."""
-    named = some_of(f"{value} ({pixels(count)})" for value, count in wrong.items())
-    return WrongValues(f"{sample.mask}: holds index {named}; must be 0 to {classes - 1}, or {VOID} for void")
+def value_error(sample: Sample, invalid: dict[int, int], classes: int) -> WrongValues:
+    """Return the error for a mask with values that are not classes; `invalid` has their pixel counts."""
+    counts = list_some(f"{value} ({pixels(count)})" for value, count in invalid.items())
+    return WrongValues(f"{sample.mask}: holds index {counts}; must be 0 to {classes - 1}, or {VOID} for void")
 
 
 def _as_mask(sample: Sample, indices: Indices) -> Mask:
@@ -140,8 +140,8 @@ def _as_mask(sample: Sample, indices: Indices) -> Mask:
 
 def _with_nearest(name: str, known: Collection[str]) -> str:
     """Quote an unknown name and suggest the nearest known one; a data set has too many names to list them all."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name)
+    matches = difflib.get_close_matches(name, known, n=1)
+    return f"{name!r} (did you mean {matches[0]!r}?)" if matches else repr(name)
 
 
 def _read_image(path: Path) -> RGBImage:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from scripts.errors import UserError
 
 #: Most files or values named in one message.
-MOST_NAMED = 8
+MAX_LISTED = 8
 
 
 class DataError(UserError):
@@ -20,8 +20,8 @@ def pixels(count: int) -> str:
     return "1 pixel" if count == 1 else f"{count:,} pixels"
 
 
-def some_of(items: Sequence[str] | Iterable[str], most: int = MOST_NAMED) -> str:
+def list_some(items: Sequence[str] | Iterable[str], limit: int = MAX_LISTED) -> str:
     """Return the first of `items`, comma-separated, and how many more there are."""
-    named = list(items)
-    more = f" and {len(named) - most:,} more" if len(named) > most else ""
-    return ", ".join(named[:most]) + more
+    texts = list(items)
+    more = f" and {len(texts) - limit:,} more" if len(texts) > limit else ""
+    return ", ".join(texts[:limit]) + more

@@ -18,7 +18,7 @@ UPRIGHT = 1
 _OPAQUE = 255
 _LOSSY = {"JPEG", "MPO"}
 #: Pillow scales 2-bit and 4-bit grey to 0..255; these factors recover the values in the file.
-_SPREAD = {"L;2": 85, "L;4": 17}
+_SCALE_FACTORS = {"L;2": 85, "L;4": 17}
 _GREY = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
 _BYTE_MODES = {"1", "P", "PA", "L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB"}
 _TIFF_SUFFIXES = {".tif", ".tiff"}
@@ -62,10 +62,10 @@ def read_mask_file(path: Path) -> MaskFile:
         with Image.open(path) as file:
             _require_lossless(file, path)
             # Reading a PNG's orientation loads its pixels.
-            spread, turn = _SPREAD.get(_raw_mode(file), 1), read_orientation(file)
-            if file.format == "TIFF" and file.mode not in _BYTE_MODES and turn == UPRIGHT:
-                return MaskFile(turn, _whole_numbers(_read_deep_tiff(path), path))
-            return _mask_file(ImageOps.exif_transpose(file), turn, spread, path)
+            scale, orientation = _SCALE_FACTORS.get(_raw_mode(file), 1), read_orientation(file)
+            if file.format == "TIFF" and file.mode not in _BYTE_MODES and orientation == UPRIGHT:
+                return MaskFile(orientation, _require_integers(_read_deep_tiff(path), path))
+            return _mask_file(ImageOps.exif_transpose(file), orientation, scale, path)
     except DataError:
         raise
     except UnidentifiedImageError as error:
@@ -73,7 +73,7 @@ def read_mask_file(path: Path) -> MaskFile:
             raise DataError(
                 f"{path}: cannot be read: it is not an image, or its beginning is damaged; masks are PNG or TIFF files"
             ) from error
-        return MaskFile(UPRIGHT, _whole_numbers(_read_deep_tiff(path), path))
+        return MaskFile(UPRIGHT, _require_integers(_read_deep_tiff(path), path))
     except Exception as error:
         # Decoders raise many kinds of errors for broken files.
         raise DataError(f"{path}: cannot be read: {error}") from error
@@ -95,38 +95,38 @@ def _raw_mode(file: ImageFile) -> str:
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
-def _mask_file(file: Image.Image, turn: int, spread: int, path: Path) -> MaskFile:
+def _mask_file(file: Image.Image, orientation: int, scale: int, path: Path) -> MaskFile:
     # A transparent colour or palette entry only matters for display.
     file.info.pop("transparency", None)
     if file.mode == "P":
-        return MaskFile(turn, np.asarray(file), np.array(file.getpalette("RGB") or [], np.uint8).reshape(-1, 3))
+        return MaskFile(orientation, np.asarray(file), np.array(file.getpalette("RGB") or [], np.uint8).reshape(-1, 3))
     if file.mode in {"LA", "PA", "RGBA", "RGB"}:
-        return _coloured(np.asarray(file.convert("RGBA")), turn, path)
+        return _colour_mask_file(np.asarray(file.convert("RGBA")), orientation, path)
     if file.mode not in {"1", "L", "I", "F"} and not file.mode.startswith("I;16"):
         raise DataError(f"{path}: the mask's mode is {file.mode}; it must be grey, palette or RGB")
     values = np.asarray(file)
     if file.mode == "1":
-        return MaskFile(turn, values.astype(np.uint8), _GREY[[0, 255]])
-    whole = _whole_numbers(values, path)
-    return MaskFile(turn, whole // spread if spread > 1 else whole, _GREY if file.mode == "L" else None)
+        return MaskFile(orientation, values.astype(np.uint8), _GREY[[0, 255]])
+    integers = _require_integers(values, path)
+    return MaskFile(orientation, integers // scale if scale > 1 else integers, _GREY if file.mode == "L" else None)
 
 
-def _coloured(rgba: npt.NDArray[np.uint8], turn: int, path: Path) -> MaskFile:
+def _colour_mask_file(rgba: npt.NDArray[np.uint8], orientation: int, path: Path) -> MaskFile:
     alpha = rgba[..., 3]
     if (count := np.count_nonzero(alpha != _OPAQUE)) > 0:
         raise DataError(f"{path}: {count:,} pixels of the mask are transparent; store it without transparency")
     colours = np.ascontiguousarray(rgba[..., :3])
-    grey = bool((colours == colours[..., :1]).all())
-    return MaskFile(turn, colours[..., 0] if grey else None, None, colours)
+    is_grey = bool((colours == colours[..., :1]).all())
+    return MaskFile(orientation, colours[..., 0] if is_grey else None, None, colours)
 
 
-def _whole_numbers(values: npt.NDArray[Any], path: Path) -> npt.NDArray[np.integer]:
+def _require_integers(values: npt.NDArray[Any], path: Path) -> npt.NDArray[np.integer]:
     if values.dtype.kind != "f":
         return values
-    whole = values.astype(np.int64, casting="unsafe") if np.isfinite(values).all() else None
-    if whole is None or not (whole == values).all():
+    integers = values.astype(np.int64, casting="unsafe") if np.isfinite(values).all() else None
+    if integers is None or not (integers == values).all():
         raise DataError(f"{path}: holds fractions; a mask holds class indices, which are whole numbers")
-    return whole
+    return integers
 
 
 def _read_deep_tiff(path: Path) -> npt.NDArray[Any]:

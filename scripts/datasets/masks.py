@@ -14,9 +14,9 @@ from handler.errors import SegmentationError
 from handler.image.decode import open_image
 from handler.limits import Limits
 from model.metadata import Colour
-from scripts.class_names import canonical_name
-from scripts.datasets.colour_map import COLORS, LABELMAP, ColourMap, show
-from scripts.datasets.errors import DataError, pixels, some_of
+from scripts.class_names import canonical_name, canonical_names
+from scripts.datasets.colour_map import COLORS, LABELMAP, ColourMap, format_colour
+from scripts.datasets.errors import DataError, list_some, pixels
 from scripts.datasets.mask_files import UPRIGHT, MaskFile, read_mask_file, read_orientation
 from scripts.datasets.source import IGNORE, DataSource
 
@@ -68,7 +68,7 @@ class IndexMasks:
         Raises:
             DataError: the file cannot be read, holds colours, or differs from its image in orientation.
         """
-        return self.convert(*_read(sample))
+        return self.convert(*_read_mask(sample))
 
     def convert(self, path: Path, file: MaskFile) -> Indices:
         """Return the class indices of a mask read from `path`.
@@ -84,8 +84,8 @@ class IndexMasks:
         if not self.index_of:
             return file.values
         if file.values.dtype == np.uint8:
-            from_table: Indices = self._table[file.values]
-            return from_table
+            table_indices: Indices = self._table[file.values]
+            return table_indices
         indices = file.values.astype(np.int64)
         for value, index in self.index_of.items():
             indices[file.values == value] = index
@@ -110,12 +110,12 @@ class ColourMasks:
         Raises:
             DataError: the file cannot be read or differs from its image in orientation, or a colour has no class.
         """
-        path, file = _read(sample)
+        path, file = _read_mask(sample)
         if file.colours is None and (file.palette is None or (file.is_grey and not self.colour_map.has_grey)):
             return IndexMasks().convert(path, file)
         indices = self._look_up(file)
         if indices.min() < 0:
-            raise self._error(path, file.as_colours(), indices)
+            raise self._unknown_colours_error(path, file.as_colours(), indices)
         return indices
 
     def _look_up(self, file: MaskFile) -> npt.NDArray[np.int16]:
@@ -123,15 +123,15 @@ class ColourMasks:
         keys, indices = self._table
         colours = file.palette if file.colours is None else file.colours
         packed = _pack(np.zeros((0, 3), np.uint8) if colours is None else colours)
-        at = np.searchsorted(keys, packed).clip(max=len(keys) - 1)
-        found: npt.NDArray[np.int16] = np.where(keys[at] == packed, indices[at], np.int16(_NO_NAME))
+        positions = np.searchsorted(keys, packed).clip(max=len(keys) - 1)
+        class_indices: npt.NDArray[np.int16] = np.where(keys[positions] == packed, indices[positions], np.int16(_NO_NAME))
         if file.colours is not None or file.values is None:
-            return found
+            return class_indices
         # Values beyond the palette have no colour.
-        of_value = np.full(_BYTE_VALUES, _NO_NAME, np.int16)
-        of_value[: len(found)] = found
-        by_pixel: npt.NDArray[np.int16] = of_value[file.values]
-        return by_pixel
+        index_by_value = np.full(_BYTE_VALUES, _NO_NAME, np.int16)
+        index_by_value[: len(class_indices)] = class_indices
+        pixel_indices: npt.NDArray[np.int16] = index_by_value[file.values]
+        return pixel_indices
 
     @cached_property
     def _table(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int16]]:
@@ -146,21 +146,23 @@ class ColourMasks:
         index = VOID if name is None else class_of(name, self.classes)
         return _NO_CLASS if index is None else index
 
-    def _error(self, path: Path, colours: npt.NDArray[np.uint8], indices: Indices) -> DataError:
+    def _unknown_colours_error(self, path: Path, colours: npt.NDArray[np.uint8], indices: Indices) -> DataError:
         """Return an error that describes the colours without a class."""
-        bad = np.flatnonzero(indices.ravel() < 0)
-        unknown, first, counts = np.unique(_pack(colours).ravel()[bad], return_index=True, return_counts=True)
+        unknown_pixels = np.flatnonzero(indices.ravel() < 0)
+        unknown_colours, first, counts = np.unique(
+            _pack(colours).ravel()[unknown_pixels], return_index=True, return_counts=True
+        )
         width, names, faults = indices.shape[1], self.colour_map.names, []
         for position in np.argsort(-counts, kind="stable"):
-            y, x = divmod(int(bad[first[position]]), width)
-            colour = _unpack(int(unknown[position]))
-            named = f" ({names[colour]!r}, which is not a class)" if colour in names else ""
-            faults.append(f"{show(colour)}{named} in {pixels(counts[position])}, first at x {x}, y {y}")
+            y, x = divmod(int(unknown_pixels[first[position]]), width)
+            colour = _unpack(int(unknown_colours[position]))
+            description = f" ({names[colour]!r}, which is not a class)" if colour in names else ""
+            faults.append(f"{format_colour(colour)}{description} in {pixels(counts[position])}, first at x {x}, y {y}")
         file = self.colour_map.path.name
         advice = f"add a line to {file} if it is meant, as a class or as void"
         if len(faults) > _FEW_COLOURS:
             advice = "such shades come from smoothing (antialiasing), resizing or JPEG: export the mask again without them"
-        return DataError(f"{path}: colours without a class in {file}: {some_of(faults, 3)}; {advice}")
+        return DataError(f"{path}: colours without a class in {file}: {list_some(faults, 3)}; {advice}")
 
 
 def upright_size(image: Path) -> tuple[int, int]:
@@ -177,10 +179,10 @@ def upright_size(image: Path) -> tuple[int, int]:
 
 def class_of(name: str, classes: Sequence[str]) -> int | None:
     """Return the index of class `name`, ignoring case and spellings of background, or None if there is no such class."""
-    wanted, known = canonical_name(name), [canonical_name(known) for known in classes]
-    if wanted in known:
-        return known.index(wanted)
-    return next((index for index, other in enumerate(known) if other.casefold() == wanted.casefold()), None)
+    name, names = canonical_name(name), canonical_names(classes)
+    if name in names:
+        return names.index(name)
+    return next((index for index, candidate in enumerate(names) if candidate.casefold() == name.casefold()), None)
 
 
 def index_masks(source: DataSource, classes: Sequence[str] | None) -> IndexMasks:
@@ -196,13 +198,13 @@ def _index(value: int, meaning: int | str, classes: Sequence[str] | None) -> int
     if meaning == IGNORE:
         return VOID
     index = class_of(meaning, classes or ()) if isinstance(meaning, str) else meaning
-    known = f"one of the classes {', '.join(classes)}, their index" if classes else "an index"
+    allowed = f"one of the classes {', '.join(classes)}, their index" if classes else "an index"
     if index is None or not 0 <= index < (len(classes) if classes else VOID):
-        raise DataError(f"mask_values: {value} stands for {meaning!r}; it must be {known} or {IGNORE!r}")
+        raise DataError(f"mask_values: {value} stands for {meaning!r}; it must be {allowed} or {IGNORE!r}")
     return index
 
 
-def _read(sample: Sample) -> tuple[Path, MaskFile]:
+def _read_mask(sample: Sample) -> tuple[Path, MaskFile]:
     if sample.mask is None:
         raise DataError(f"{sample.image}: has no mask")
     file = read_mask_file(sample.mask)
@@ -240,4 +242,4 @@ def _list_colours(file: MaskFile) -> str:
     """Return the most frequent colours, as written in `colors.txt`."""
     packed, counts = np.unique(_pack(file.as_colours()), return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    return some_of([f"{show(_unpack(int(packed[i])))} in {pixels(counts[i])}" for i in order], _FEW_COLOURS)
+    return list_some([f"{format_colour(_unpack(int(packed[i])))} in {pixels(counts[i])}" for i in order], _FEW_COLOURS)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from scripts.class_names import ClassNamesError, read_class_names
 from scripts.datasets.colour_map import read_colour_map
-from scripts.datasets.errors import DataError, some_of
+from scripts.datasets.errors import DataError, list_some
 from scripts.datasets.masks import ColourMasks, MaskReader, Sample, class_of, index_masks
 from scripts.datasets.source import DataSource
 from scripts.segment.inputs import image_suffixes
@@ -60,11 +60,11 @@ def pair_all(images: NamedFiles, masks: NamedFiles) -> tuple[Sample, ...]:
     Raises:
         DataError: there are no files, or some have no counterpart; the message counts them.
     """
-    lonely = [name for name in images.paths if name not in masks.paths]
-    orphans = [name for name in masks.paths if name not in images.paths]
+    without_mask = [name for name in images.paths if name not in masks.paths]
+    without_image = [name for name in masks.paths if name not in images.paths]
     faults = [
-        f"{len(names):,} of {len(files.paths):,} {kind} have no {partner} of the same name: {some_of(names)}"
-        for names, files, kind, partner in ((lonely, images, "images", "mask"), (orphans, masks, "masks", "image"))
+        f"{len(names):,} of {len(files.paths):,} {kind} have no {partner} of the same name: {list_some(names)}"
+        for names, files, kind, partner in ((without_mask, images, "images", "mask"), (without_image, masks, "masks", "image"))
         if names
     ]
     if faults:
@@ -91,26 +91,26 @@ def require_files(samples: Iterable[Sample], source: Path) -> tuple[Sample, ...]
     Raises:
         DataError: there are no samples, a name occurs twice, or files are missing; the message counts and lists some of them.
     """
-    checked = tuple(samples)
-    if not checked:
+    sample_tuple = tuple(samples)
+    if not sample_tuple:
         raise DataError(f"{source}: names no images")
-    names = [sample.name for sample in checked]
+    names = [sample.name for sample in sample_tuple]
     if len(unique := set(names)) < len(names):
-        remaining = list(names)
+        repeated = list(names)
         for name in unique:
-            remaining.remove(name)
-        raise DataError(f"{source}: has more than one {some_of(sorted(set(remaining)))}")
-    missing = [path for sample in checked for path in (sample.image, sample.mask) if path and not path.is_file()]
+            repeated.remove(name)
+        raise DataError(f"{source}: has more than one {list_some(sorted(set(repeated)))}")
+    missing = [path for sample in sample_tuple for path in (sample.image, sample.mask) if path and not path.is_file()]
     if missing:
-        raise DataError(f"{source}: {len(missing):,} of its images and masks are missing:\n{listed(map(str, missing))}")
-    return checked
+        raise DataError(f"{source}: {len(missing):,} of its images and masks are missing:\n{list_lines(map(str, missing))}")
+    return sample_tuple
 
 
-def listed(lines: Iterable[str], most: int = 20) -> str:
+def list_lines(lines: Iterable[str], limit: int = 20) -> str:
     """Return the first of `lines`, one per line, and how many more there are."""
-    everything = list(lines)
-    more = [f"and {len(everything) - most:,} more"] if len(everything) > most else []
-    return "\n".join(f"  {line}" for line in [*everything[:most], *more])
+    all_lines = list(lines)
+    more = [f"and {len(all_lines) - limit:,} more"] if len(all_lines) > limit else []
+    return "\n".join(f"  {line}" for line in [*all_lines[:limit], *more])
 
 
 def class_names(root: Path) -> tuple[str, ...] | None:
@@ -134,11 +134,11 @@ def file_masks(source: DataSource, classes: tuple[str, ...] | None) -> tuple[Mas
     Raises:
         DataError: a file of names or colours cannot be read, or names other classes.
     """
-    own, colour_map = class_names(source.folder), read_colour_map(source.folder)
+    names, colour_map = class_names(source.folder), read_colour_map(source.folder)
     if colour_map is None or source.mask_values:
-        own = own or (colour_map.classes if colour_map else None)
-        return index_masks(source, own or classes), own
-    order = classes or own or colour_map.classes
+        names = names or (colour_map.classes if colour_map else None)
+        return index_masks(source, names or classes), names
+    order = classes or names or colour_map.classes
     require_some_class(str(colour_map.path), colour_map.classes, order)
     return ColourMasks(colour_map, order), order
 
@@ -149,7 +149,9 @@ def require_some_class(subject: str, names: Sequence[str], classes: Sequence[str
         DataError: none of `names` except background is one of `classes`.
     """
     if not any(class_of(name, classes) for name in names):
-        raise DataError(f"{subject}: names {some_of(names)}; none except background is one of the classes {some_of(classes)}")
+        raise DataError(
+            f"{subject}: names {list_some(names)}; none except background is one of the classes {list_some(classes)}"
+        )
 
 
 def _walk(folder: Path) -> Iterable[Path]:

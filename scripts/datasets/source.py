@@ -33,7 +33,7 @@ class DataSource(StrictModel):
 
     @field_validator("layout")
     @classmethod
-    def _known_layout(cls, value: str | None) -> str | None:
+    def _fold_case(cls, value: str | None) -> str | None:
         return None if value is None else value.casefold()
 
     @classmethod

@@ -6,7 +6,7 @@ from pathlib import Path
 from handler.labels import BACKGROUND
 from scripts.datasets.colour_map import LABELMAP
 from scripts.datasets.data import SegmentationData
-from scripts.datasets.errors import DataError, some_of
+from scripts.datasets.errors import DataError, list_some
 from scripts.datasets.masks import Sample, class_of
 from scripts.datasets.pairs import NamedFiles, file_masks, pair_all, require_files
 from scripts.datasets.source import DataSource
@@ -46,19 +46,21 @@ def open_split(source: DataSource, split: str | None, classes: tuple[str, ...] |
     if split is None:
         return SegmentationData(root, NAME, names, pair_all(images, masks), reader)
     listing = _lists(root)[split]
-    names_listed = dict.fromkeys(images.name_of(line) for line in read_lines(listing))
-    unlabelled = _unlabelled(root, names_listed, masks)
+    listed_names = dict.fromkeys(images.name_of(line) for line in read_lines(listing))
+    unlabelled = _find_unlabelled(root, listed_names, masks)
     background = class_of(BACKGROUND, names or ())
     if unlabelled and background is None:
-        raise DataError(f"{listing}: {len(unlabelled)} images have no mask, and no class is background: {some_of(unlabelled)}")
-    samples = require_files((_sample(name, images, masks, unlabelled) for name in names_listed), listing)
+        raise DataError(
+            f"{listing}: {len(unlabelled)} images have no mask, and no class is background: {list_some(unlabelled)}"
+        )
+    samples = require_files((_sample(name, images, masks, unlabelled) for name in listed_names), listing)
     return SegmentationData(root, NAME, names, samples, reader, background or 0, _notes(listing, unlabelled, samples))
 
 
-def _unlabelled(root: Path, names: Collection[str], masks: NamedFiles) -> frozenset[str]:
+def _find_unlabelled(root: Path, names: Collection[str], masks: NamedFiles) -> frozenset[str]:
     """Return the listed images without a mask: CVAT writes none for images without annotations."""
-    without = frozenset(name for name in names if name not in masks.paths)
-    return without if (root / LABELMAP).is_file() and len(without) < len(names) else frozenset()
+    missing = frozenset(name for name in names if name not in masks.paths)
+    return missing if (root / LABELMAP).is_file() and len(missing) < len(names) else frozenset()
 
 
 def _sample(name: str, images: NamedFiles, masks: NamedFiles, unlabelled: Collection[str]) -> Sample:
@@ -70,7 +72,7 @@ def _notes(listing: Path, unlabelled: Collection[str], samples: Sized) -> tuple[
     if not unlabelled:
         return ()
     count = f"{len(unlabelled):,} of {len(samples):,} images have no mask and count as background: CVAT writes none without"
-    return (f"{listing}: {count} annotations: {some_of(sorted(unlabelled))}",)
+    return (f"{listing}: {count} annotations: {list_some(sorted(unlabelled))}",)
 
 
 def _masks(source: DataSource) -> Path | None:

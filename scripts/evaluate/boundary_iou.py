@@ -27,8 +27,8 @@ def boundary_counts(
     radius = max(1, round(width * math.hypot(*true.shape)))
     in_predicted, in_true = boundary_region(predicted, radius) & valid, boundary_region(true, radius) & valid
     intersection = _by_class(true[in_predicted & in_true & (predicted == true)], num_classes)
-    either = _by_class(predicted[in_predicted], num_classes) + _by_class(true[in_true], num_classes)
-    return intersection, either - intersection
+    area_sum = _by_class(predicted[in_predicted], num_classes) + _by_class(true[in_true], num_classes)
+    return intersection, area_sum - intersection
 
 
 def boundary_region(label_map: LabelMap, radius: int) -> npt.NDArray[np.bool_]:

@@ -64,8 +64,8 @@ def write_report(folder: Path, result: Result, data: SegmentationData, *, target
 def record(path: Path, evaluation: Evaluation) -> None:
     """Write `evaluation` into the checkpoint at `path`, replacing an earlier one on the same data."""
     metadata = read_metadata(path)
-    others = tuple(other for other in metadata.evaluations if other.dataset != evaluation.dataset)
-    replace_metadata(path, metadata.model_copy(update={"evaluations": (*others, evaluation)}))
+    other_evaluations = tuple(entry for entry in metadata.evaluations if entry.dataset != evaluation.dataset)
+    replace_metadata(path, metadata.model_copy(update={"evaluations": (*other_evaluations, evaluation)}))
 
 
 def _predictor(arguments: Namespace, settings: Mapping[str, Any]) -> Predictor:

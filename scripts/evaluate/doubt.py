@@ -14,7 +14,7 @@ from scripts.datasets import VOID, Mask
 Floats = npt.NDArray[np.float64]
 
 #: Keeps one pixel with probability 0 from dominating.
-_LEAST_PROBABILITY = 1e-12
+_MIN_PROBABILITY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class PixelCalibration:
         """Measure one image against its truth, H×W, 255 for void."""
         valid = truth != VOID
         true_class = np.where(valid, truth, 0).astype(result.label_map.dtype)
-        of_label, of_truth = (
+        label_confidence, truth_confidence = (
             _confidence(replace(result, label_map=classes))[valid] for classes in (result.label_map, true_class)
         )
-        nll = -np.log(of_truth.clip(_LEAST_PROBABILITY, 1)).sum()
-        return cls(Reliability.count(of_label.clip(0, 1), (result.label_map == truth)[valid]), float(nll))
+        nll = -np.log(truth_confidence.clip(_MIN_PROBABILITY, 1)).sum()
+        return cls(Reliability.count(label_confidence.clip(0, 1), (result.label_map == truth)[valid]), float(nll))
 
     def __add__(self, other: "PixelCalibration") -> "PixelCalibration":
         return PixelCalibration(self.reliability + other.reliability, self.nll_sum + other.nll_sum)

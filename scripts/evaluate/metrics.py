@@ -49,9 +49,9 @@ class Scores:
     @classmethod
     def zero(cls, num_classes: int, *, boundary: bool = False, background: int | None = None) -> "Scores":
         """Return the scores of no images, to which others can be added."""
-        none = np.zeros(num_classes, np.int64)
-        edges = BoundaryCounts(none, none) if boundary else None
-        return cls(np.zeros((num_classes, num_classes), np.int64), none, edges, background)
+        zeros = np.zeros(num_classes, np.int64)
+        edges = BoundaryCounts(zeros, zeros) if boundary else None
+        return cls(np.zeros((num_classes, num_classes), np.int64), zeros, edges, background)
 
     def __add__(self, other: "Scores") -> "Scores":
         """Add the counts of both, without the boundary if either lacks it; keep this one's background."""
@@ -120,8 +120,8 @@ class Scores:
         )
 
     def _mean(self, values: Fractions) -> float:
-        known = values[~np.isnan(values)]
-        return float(known.mean()) if known.size and not self.only_background else float("nan")
+        defined = values[~np.isnan(values)]
+        return float(defined.mean()) if defined.size and not self.only_background else float("nan")
 
 
 def compare(predicted: LabelMap, true: LabelMap, num_classes: int, *, boundary: bool = False) -> Scores:
@@ -136,8 +136,8 @@ def compare(predicted: LabelMap, true: LabelMap, num_classes: int, *, boundary: 
         if labels.size and labels.max() >= num_classes:
             raise ValueError(f"the {name} label map holds index {labels.max()}; there are {num_classes} classes")
     # torchmetrics counts the same, but importing it takes seconds.
-    counted = true != VOID
-    cells = true[counted].astype(np.int64) * num_classes + predicted[counted]
+    valid = true != VOID
+    cells = true[valid].astype(np.int64) * num_classes + predicted[valid]
     confusion = np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
     edges = BoundaryCounts(*boundary_counts(predicted, true, num_classes)) if boundary else None
     return Scores(confusion, (confusion.sum(1) > 0).astype(np.int64), edges)
@@ -153,7 +153,7 @@ def score(pairs: Iterable[tuple[LabelMap, LabelMap]], num_classes: int, *, bound
     return reduce(add, scores, Scores.zero(num_classes, boundary=boundary))
 
 
-def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Fractions:
+def _ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Fractions:
     """Return part / whole, with NaN for 0 / 0."""
     with np.errstate(invalid="ignore"):
-        return np.true_divide(part, whole)
+        return np.true_divide(numerator, denominator)

@@ -102,8 +102,8 @@ class LocalPredictor:
     def predict(self, photos: Iterable[Path]) -> Iterator[Prediction]:
         for photo in photos:
             try:
-                opened = open_image(photo.read_bytes(), self.settings.limits, self.options)
-                image = opened.decode(self.pipeline.plan(opened.size, self.options).min_decode_size)
+                image_file = open_image(photo.read_bytes(), self.settings.limits, self.options)
+                image = image_file.decode(self.pipeline.plan(image_file.size, self.options).min_decode_size)
             except (SegmentationError, OSError) as error:
                 raise PredictionError(f"{photo}: {error}") from error
             result = self.pipeline.segment(image, self.options)
@@ -129,10 +129,10 @@ def load(path: Path, options: InferenceOptions, **changes: Any) -> LocalPredicto
     if not path.is_file():
         raise PredictionError(f"{path}: no such file")
     with OPENERS[path.suffix](path) as (checkpoint, settings, archive):
-        changed = {name: value for name, value in changes.items() if value is not None}
-        if changed:
+        overrides = {name: value for name, value in changes.items() if value is not None}
+        if overrides:
             # An archive's graph only fits its own settings.
-            settings, archive = settings.model_copy(update=changed), None
+            settings, archive = settings.model_copy(update=overrides), None
         options = settings.inference.defaults.model_copy(update=options.model_dump(exclude_unset=True))
         if options.refine == "crf":
             try:
@@ -144,16 +144,16 @@ def load(path: Path, options: InferenceOptions, **changes: Any) -> LocalPredicto
 
 
 #: A checkpoint, its handler's settings, and the folder of the unpacked archive, if it comes from one.
-Opened = tuple[Path, HandlerSettings, Path | None]
+OpenedModel = tuple[Path, HandlerSettings, Path | None]
 
 
 @contextmanager
-def _checkpoint(path: Path) -> Iterator[Opened]:
+def _open_checkpoint(path: Path) -> Iterator[OpenedModel]:
     yield path, HandlerSettings(), None
 
 
 @contextmanager
-def _archive(path: Path) -> Iterator[Opened]:
+def _open_archive(path: Path) -> Iterator[OpenedModel]:
     """Unpack the files needed for prediction."""
     with tempfile.TemporaryDirectory(prefix="deeplab-evaluate-") as folder:
         try:
@@ -168,9 +168,9 @@ def _archive(path: Path) -> Iterator[Opened]:
 
 
 #: Functions that open a model, by file suffix.
-OPENERS: dict[str, Callable[[Path], AbstractContextManager[Opened]]] = {
-    ".safetensors": _checkpoint,
-    ".mar": _archive,
+OPENERS: dict[str, Callable[[Path], AbstractContextManager[OpenedModel]]] = {
+    ".safetensors": _open_checkpoint,
+    ".mar": _open_archive,
 }
 
 
@@ -202,7 +202,7 @@ class ServerPredictor:
         Image.new("RGB", (64, 64), "grey").save(probe, "PNG")
         client = Client(url, connections=_IN_FLIGHT, access=access)
         client.require_server()
-        answer = _ask(client, texts, probe.getvalue(), "a grey picture")
+        answer = _request_mask(client, texts, probe.getvalue(), "a grey picture")
         colours = np.asarray(answer.getpalette("RGB"), np.uint8).reshape(-1, 3).tolist()
         try:
             names = tuple(json.loads(answer.info["classes"]))
@@ -212,17 +212,17 @@ class ServerPredictor:
         return cls(client, texts, Labels(names, palette), conditions)
 
     def predict(self, photos: Iterable[Path]) -> Iterator[Prediction]:
-        waiting: deque[Future[Prediction]] = deque()
+        pending: deque[Future[Prediction]] = deque()
         with ThreadPoolExecutor(_IN_FLIGHT) as pool:
             for photo in photos:
-                waiting.append(pool.submit(self._predict, photo))
-                if len(waiting) > _IN_FLIGHT:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(self._predict, photo))
+                if len(pending) > _IN_FLIGHT:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
 
     def _predict(self, photo: Path) -> Prediction:
-        return Prediction(np.asarray(_ask(self.client, self.options, photo.read_bytes(), str(photo))))
+        return Prediction(np.asarray(_request_mask(self.client, self.options, photo.read_bytes(), str(photo))))
 
 
 def _text(value: Any) -> str:
@@ -232,10 +232,10 @@ def _text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _ask(client: Client, options: Mapping[str, str], photo: bytes, name: str) -> Image.Image:
+def _request_mask(client: Client, options: Mapping[str, str], photo: bytes, name: str) -> Image.Image:
     """Return the server's palette PNG for `photo`."""
     try:
-        answer = client.ask(photo, {**options, "format": "png"}, FORMATS["png"].content_type)
+        answer = client.segment(photo, {**options, "format": "png"}, FORMATS["png"].content_type)
         picture = Image.open(io.BytesIO(answer), formats=["PNG"])
         picture.load()
     except AnswerError as error:

@@ -15,7 +15,7 @@ from scripts.evaluate.scoring import Result
 
 _DIGITS = 4
 #: Most classes for which cells show their values.
-_MOST_LABELLED = 30
+_MAX_ANNOTATED_CLASSES = 30
 
 
 def table(scores: Scores, names: tuple[str, ...]) -> str:
@@ -32,9 +32,9 @@ def table(scores: Scores, names: tuple[str, ...]) -> str:
         "mean accuracy": scores.mean_accuracy,
         "pixel accuracy": scores.pixel_accuracy,
     }
-    known = {name: value for name, value in means.items() if value is not None}
-    mean_rows = (f"{name:<{width}}{_cell(value, 8)}" for name, value in known.items())
-    return "\n".join([*rows, "", *mean_rows, *_absences(scores, names)])
+    measured = {name: value for name, value in means.items() if value is not None}
+    mean_rows = (f"{name:<{width}}{_cell(value, 8)}" for name, value in measured.items())
+    return "\n".join([*rows, "", *mean_rows, *_describe_absences(scores, names)])
 
 
 def describe_doubt(result: Result) -> str:
@@ -52,7 +52,7 @@ def describe_doubt(result: Result) -> str:
     return "\n".join([*lines, *rows])
 
 
-def _absences(scores: Scores, names: tuple[str, ...]) -> list[str]:
+def _describe_absences(scores: Scores, names: tuple[str, ...]) -> list[str]:
     """Return sentences on the classes that are never labelled, and how they affect the means."""
     predicted = scores.confusion.sum(0)
     groups = {
@@ -134,11 +134,11 @@ def draw_confusion(path: Path, scores: Scores, names: tuple[str, ...]) -> None:
     axes.set(xticks=range(count), yticks=range(count), xlabel="predicted", ylabel="true", title="Share of each true class")
     axes.set_xticklabels(names, rotation=90, parse_math=False)
     axes.set_yticklabels(names, parse_math=False)
-    for row, column in np.argwhere(shares >= 0.005) if count <= _MOST_LABELLED else ():
+    for row, column in np.argwhere(shares >= 0.005) if count <= _MAX_ANNOTATED_CLASSES else ():
         share = shares[row, column]
         text = "1" if share > 0.995 else f"{share:.2f}".removeprefix("0")
         axes.text(column, row, text, ha="center", va="center", size=7, color="white" if share > 0.5 else "black")
-    for row in np.flatnonzero(scores.pixels == 0).tolist() if count <= _MOST_LABELLED else ():
+    for row in np.flatnonzero(scores.pixels == 0).tolist() if count <= _MAX_ANNOTATED_CLASSES else ():
         axes.text(count / 2 - 0.5, row, "not in the data", ha="center", va="center", size=7, color="grey")
     figure.colorbar(picture, shrink=0.6)
     with warnings.catch_warnings():

@@ -80,7 +80,7 @@ def evaluate(predictor: Predictor, data: SegmentationData, *, worst: int = 0) ->
     predictions = predictor.predict(sample.image for sample in data.samples)
     total = Scores.zero(classes, boundary=True, background=predictor.labels.background)
     images: list[ImageScores] = []
-    lowest: list[WorstImage] = []
+    worst_images: list[WorstImage] = []
     calibrations: list[PixelCalibration] = []
     for sample, prediction in zip(progress(data.samples, "evaluating"), predictions, strict=True):
         predicted, truth = prediction.label_map, data.read_mask(sample)
@@ -92,9 +92,10 @@ def evaluate(predictor: Predictor, data: SegmentationData, *, worst: int = 0) ->
             review, confidence = prediction.segmentation.review, calibrations[-1].confidence
             images[-1] = replace(images[-1], review=review, confidence=confidence)
         if not np.isnan(scores.miou):
-            lowest = sorted([*lowest, WorstImage(sample, scores, predicted)], key=lambda image: image.scores.miou)[:worst]
+            worst_images.append(WorstImage(sample, scores, predicted))
+            worst_images = sorted(worst_images, key=lambda image: image.scores.miou)[:worst]
     calibration = reduce(add, calibrations, PixelCalibration.zero()) if calibrations else None
-    return Result(predictor.labels, total, tuple(images), tuple(lowest), calibration)
+    return Result(predictor.labels, total, tuple(images), tuple(worst_images), calibration)
 
 
 def open_labelled_data(arguments: Namespace, labels: Labels) -> SegmentationData:
@@ -127,7 +128,9 @@ def require_same_classes(labels: Labels, data: SegmentationData) -> str | None:
         raise DataError(f"{data.root}: has {len(data.classes)} classes, the model has {len(model_names)}")
     pairs = list(zip(data.classes, model_names, strict=True))
     differing = ", ".join(
-        f"{i} is {here!r} here, {there!r} in the model" for i, (here, there) in enumerate(pairs) if here != there
+        f"{i} is {data_name!r} here, {model_name!r} in the model"
+        for i, (data_name, model_name) in enumerate(pairs)
+        if data_name != model_name
     )
     if sorted(data.classes) == sorted(model_names):
         raise DataError(f"{data.root}: has the model's classes in another order: {differing}")

@@ -10,11 +10,11 @@ from PIL import Image
 from handler.labels import Labels
 from scripts.datasets import SegmentationData
 from scripts.evaluate.scoring import Result, WorstImage
-from scripts.mask_overlay import VOID_COLOUR, tinted
+from scripts.mask_overlay import VOID_COLOUR, tint
 
 _PICTURES = Path("worst")
-_SHOWN = ("photo", "truth", "prediction")
-_LONGEST_SIDE = 420
+_PANELS = ("photo", "truth", "prediction")
+_MAX_SIDE = 420
 _QUALITY = 88
 
 _PAGE = """<!doctype html>
@@ -49,7 +49,7 @@ def write_worst(folder: Path, result: Result, data: SegmentationData) -> Path:
         DataError: an image can no longer be read.
     """
     (folder / _PICTURES).mkdir(parents=True, exist_ok=True)
-    for earlier in (path for name in _SHOWN for path in (folder / _PICTURES).glob(f"[0-9]*-{name}.jpg")):
+    for earlier in (path for name in _PANELS for path in (folder / _PICTURES).glob(f"[0-9]*-{name}.jpg")):
         earlier.unlink()
     sections = [_section(folder, rank, image, result.labels, data) for rank, image in enumerate(result.worst, 1)]
     title = f"The {len(result.worst)} worst of {len(result.images)} images of {html.escape(data.name)}"
@@ -62,10 +62,10 @@ def _section(folder: Path, rank: int, image: WorstImage, labels: Labels, data: S
     """Write the pictures of one image, and return its section of the page."""
     photo, truth = data.read(image.sample)
     figures = []
-    for name, pixels in zip(_SHOWN, (photo, tinted(photo, truth, labels), tinted(photo, image.predicted, labels)), strict=True):
+    for name, pixels in zip(_PANELS, (photo, tint(photo, truth, labels), tint(photo, image.predicted, labels)), strict=True):
         path = _PICTURES / f"{rank:03}-{name}.jpg"
         picture = Image.fromarray(pixels)
-        picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.BILINEAR)
+        picture.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.BILINEAR)
         picture.save(folder / path, quality=_QUALITY, subsampling=0)
         tag = f'<img src="{path.as_posix()}" width="{picture.width}" height="{picture.height}" alt="{name}" loading="lazy">'
         figures.append(f"<figure>{tag}<figcaption>{name}</figcaption></figure>")

@@ -53,7 +53,7 @@ def export(source: Source, target: Target, destination: Destination, photographs
         graph = Path(folder) / f"model{target.format.suffix}"
         target.format.write(PixelsToLabels(checkpoint), describe(metadata), graph)
         comparison = compare(target.format.runtime(), target.format.load(graph), source.files, photographs)
-        comparison.require()
+        comparison.require_equal()
         print(f"compared: {comparison}")
         return target.publish(graph, metadata, destination)
 

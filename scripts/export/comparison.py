@@ -20,9 +20,9 @@ from scripts.export.errors import ExportError
 #: Runs an exported file: maps uint8 RGB, B×H×W×3, to labels, B×H×W, and float32 logits, B×classes×h×w.
 Run = Callable[[Pixels], tuple[npt.NDArray[Any], Logits]]
 
-LEAST = MIN_EQUAL_LABELS["float32"]
+MIN_EQUAL = MIN_EQUAL_LABELS["float32"]
 #: The smaller sizes to compare, as fractions of the size given by the resize policy.
-_SHARES = (0.75, 0.5)
+_SIZE_FACTORS = (0.75, 0.5)
 
 
 @dataclass
@@ -47,14 +47,15 @@ class Comparison:
             f"in batches of 2 at {sizes}; logits differ by {self.difference:.1g} at most"
         )
 
-    def require(self) -> None:
+    def require_equal(self) -> None:
         """
         Raises:
             ExportError: too few labels are equal.
         """
-        if self.share < LEAST:
+        if self.share < MIN_EQUAL:
             raise ExportError(
-                f"not written: {self}; should be {LEAST:.2%} or more. Give a photograph like those to be segmented (--image)"
+                f"not written: {self}; should be {MIN_EQUAL:.2%} or more. "
+                "Give a photograph like those to be segmented (--image)"
             )
 
 
@@ -76,9 +77,9 @@ def compare(runtime: str, run: Run, files: ModelFiles, photographs: Sequence[RGB
             pixels = resize_tile(image, WHOLE_IMAGE, size)
             batch = np.stack([pixels, pixels[:, ::-1]])
             (labels, logits), expected = run(batch), reference.infer(batch)
-            for made, scores in zip(labels, expected, strict=True):
-                result.equal += int((made == make_label_map(scores, size, dtype)).sum())
-                result.pixels += made.size
+            for label_map, scores in zip(labels, expected, strict=True):
+                result.equal += int((label_map == make_label_map(scores, size, dtype)).sum())
+                result.pixels += label_map.size
             result.difference = max(result.difference, float(np.abs(logits - expected).max()))
             result.sizes.append(size)
     return result
@@ -89,12 +90,12 @@ def compared_sizes(metadata: CheckpointMetadata, image: Size) -> list[Size]:
 
     For segmentation_models.pytorch's networks, which only take multiples of their output stride, sides are not odd.
     """
-    whole = network_size(metadata.resize, image)
+    full_size = network_size(metadata.resize, image)
     step = metadata.model.output_stride
 
-    def smaller(length: int, share: float) -> int:
+    def smaller(length: int, factor: float) -> int:
         if metadata.model.is_smp:
-            return max(1, int(length * share / step)) * step
-        return int(length * share) | 1
+            return max(1, int(length * factor / step)) * step
+        return int(length * factor) | 1
 
-    return [whole, *((smaller(whole[0], share), smaller(whole[1], share)) for share in _SHARES)]
+    return [full_size, *((smaller(full_size[0], factor), smaller(full_size[1], factor)) for factor in _SIZE_FACTORS)]

@@ -21,7 +21,7 @@ FREE_DIMENSIONS = {
     LOGITS: {0: "batch", 2: "rows", 3: "columns"},
 }
 #: Metadata left out of exports: the checkpoint file's format, the normalization, which is in the graph, and quantization.
-_LEFT_OUT = {"format_version", "normalization", "quantization"}
+_EXCLUDED_FIELDS = {"format_version", "normalization", "quantization"}
 
 
 class PixelsToLabels(nn.Module):
@@ -47,7 +47,7 @@ def label_type(metadata: CheckpointMetadata) -> torch.dtype:
 
 def describe(metadata: CheckpointMetadata) -> Mapping[str, str]:
     """Return the metadata stored in the file: strings unchanged, everything else as JSON."""
-    fields = metadata.model_dump(mode="json", exclude_none=True, exclude=_LEFT_OUT)
+    fields = metadata.model_dump(mode="json", exclude_none=True, exclude=_EXCLUDED_FIELDS)
     texts = {name: field if isinstance(field, str) else json.dumps(field, ensure_ascii=False) for name, field in fields.items()}
     return {"usage": ". ".join(describe_tensors(metadata)), **texts}
 

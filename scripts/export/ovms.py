@@ -22,9 +22,9 @@ def updated_configuration(path: Path, name: str) -> str:
     Raises:
         ExportError: the file is not a configuration of OpenVINO Model Server.
     """
-    configuration = _read(path) if path.exists() else {_LIST: []}
-    others = [entry for entry in configuration[_LIST] if entry["config"].get("name") != name]
-    configuration[_LIST] = [*others, {"config": model_entry(name)}]
+    configuration = _read_configuration(path) if path.exists() else {_LIST: []}
+    other_entries = [entry for entry in configuration[_LIST] if entry["config"].get("name") != name]
+    configuration[_LIST] = [*other_entries, {"config": model_entry(name)}]
     return json.dumps(configuration, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -40,7 +40,7 @@ def model_entry(name: str) -> dict[str, Any]:
     }
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_configuration(path: Path) -> dict[str, Any]:
     try:
         configuration: dict[str, Any] = json.loads(path.read_bytes())
         entries = configuration[_LIST]

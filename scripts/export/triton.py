@@ -56,4 +56,4 @@ def _parameter(key: str, value: str) -> str:
 
 def _escape(text: str) -> str:
     """Escape `text` for a quoted string in protobuf's text format; control characters become octal escapes."""
-    return re.sub(r'[\x00-\x1f"\\]', lambda found: "\\" + (found[0] if found[0] >= " " else f"{ord(found[0]):03o}"), text)
+    return re.sub(r'[\x00-\x1f"\\]', lambda match: "\\" + (match[0] if match[0] >= " " else f"{ord(match[0]):03o}"), text)

@@ -26,16 +26,16 @@ def network_config(arch: str, options: Mapping[str, Any]) -> ModelConfig:
             the backbone exists and accepts the options is only checked when the network is built.
     """
     architecture, backbone = _split(arch)
-    usual = ModelConfig(
+    default = ModelConfig(
         architecture=architecture, backbone=backbone, output_stride=ARCHITECTURES[architecture].usual_output_stride
     )
-    data = TORCHVISION_MODELS.get(arch, usual).model_dump() | {"auxiliary_head": False}
+    data = TORCHVISION_MODELS.get(arch, default).model_dump() | {"auxiliary_head": False}
     if "output_stride" in options:
         data["atrous_rates"] = None
-    if usual.is_smp:
-        theirs = {_SMP_OPTIONS[name]: value for name, value in options.items() if name in _SMP_OPTIONS}
+    if default.is_smp:
+        library_options = {_SMP_OPTIONS[name]: value for name, value in options.items() if name in _SMP_OPTIONS}
         options = {name: value for name, value in options.items() if name not in _SMP_OPTIONS}
-        data["library_options"] = theirs or None
+        data["library_options"] = library_options or None
     return ModelConfig.parse({**data, **options}, source=f"--arch {arch}")
 
 

@@ -25,11 +25,11 @@ def class_axes(config: ModelConfig) -> dict[str, int]:
 
 
 @cache
-def _class_axes(described: str) -> dict[str, int]:
-    config = ModelConfig.model_validate_json(described)
+def _class_axes(config_json: str) -> dict[str, int]:
+    config = ModelConfig.model_validate_json(config_json)
     smaller, larger = state_shapes(config), state_shapes(config.model_copy(update={"num_classes": config.num_classes + 1}))
     sizes = {name: enumerate(zip(tensor.shape, larger[name].shape, strict=True)) for name, tensor in smaller.items()}
-    return {name: axis for name, pairs in sizes.items() for axis, (few, more) in pairs if few != more}
+    return {name: axis for name, pairs in sizes.items() for axis, (size, larger_size) in pairs if size != larger_size}
 
 
 def reinitialize(state: Mapping[str, Tensor], config: ModelConfig) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -37,9 +37,9 @@ def reinitialize(state: Mapping[str, Tensor], config: ModelConfig) -> tuple[dict
     axes = class_axes(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        fresh = build_model(config).state_dict()
+        new_state = build_model(config).state_dict()
     note = f"new layers with random weights: {_layers(axes)}; train the checkpoint before you use it"
-    return {**state, **{name: fresh[name] for name in axes}}, (note,)
+    return {**state, **{name: new_state[name] for name in axes}}, (note,)
 
 
 def fit_classes(state: Mapping[str, Tensor], config: ModelConfig, *, source: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -53,14 +53,14 @@ def fit_classes(state: Mapping[str, Tensor], config: ModelConfig, *, source: str
     axes = class_axes(config)
     counts = {state[name].shape[axis] for name, axis in axes.items() if name in state and state[name].ndim > axis}
     if counts == {1} and config.num_classes == 2:
-        two = {name: torch.cat([torch.zeros_like(state[name]), state[name]], axis) for name, axis in axes.items()}
+        two_logits = {name: torch.cat([torch.zeros_like(state[name]), state[name]], axis) for name, axis in axes.items()}
         note = f"one logit x, of class 1, has become two, 0 and x ({_layers(axes)}): their softmax is the sigmoid of x"
-        return {**state, **two}, (note,)
-    if wrong := counts - {config.num_classes}:
-        counted = " and ".join(map(str, sorted(wrong)))
+        return {**state, **two_logits}, (note,)
+    if mismatched := counts - {config.num_classes}:
+        counts_text = " and ".join(map(str, sorted(mismatched)))
         raise ClassCountMismatch(
-            f"{source}: has weights for {counted} classes (in {_layers(axes)}), --classes names {config.num_classes}; name "
-            f"{counted}, or replace the classifier with --reinitialize-classifier and train it"
+            f"{source}: has weights for {counts_text} classes (in {_layers(axes)}), --classes names {config.num_classes}; name "
+            f"{counts_text}, or replace the classifier with --reinitialize-classifier and train it"
         )
     return dict(state), ()
 

@@ -46,22 +46,22 @@ def run_command(arguments: Namespace) -> None:
     out = arguments.out or ROOT / "build" / "checkpoints" / f"{stem}.safetensors"
     if out.resolve() == source.resolve():
         raise UsageError(f"--out {out}: is the source itself; choose another name")
-    weights = _read(arguments)
-    overrides, new = _overrides(arguments), arguments.reinitialize_classifier
-    metadata, notes = write_checkpoint(weights, overrides, out, new_classifier=new)
+    weights = _read_weights(arguments)
+    overrides, new_classifier = _overrides(arguments), arguments.reinitialize_classifier
+    metadata, notes = write_checkpoint(weights, overrides, out, new_classifier=new_classifier)
     print(f"{out}: {metadata.model.architecture}, {metadata.model.backbone}, {len(metadata.classes)} classes")
     for note in notes:
         print(f"note: {note}")
     print(f"serve it: make serve CHECKPOINT={out}")
 
 
-def _read(arguments: Namespace) -> ImportedWeights:
+def _read_weights(arguments: Namespace) -> ImportedWeights:
     options = {name: value for name in _NETWORK_OPTIONS if (value := getattr(arguments, name)) is not None}
     path = Path(arguments.source)
-    described = arguments.source.startswith(SCHEME) or path.is_dir() or is_checkpoint(path)
-    given = [name for name in ("arch", "key") if getattr(arguments, name)]
-    if described and (needless := [*given, *options]):
-        flags = ", ".join("--" + name.replace("_", "-") for name in needless)
+    is_self_describing = arguments.source.startswith(SCHEME) or path.is_dir() or is_checkpoint(path)
+    named_options = [name for name in ("arch", "key") if getattr(arguments, name)]
+    if is_self_describing and (superfluous := [*named_options, *options]):
+        flags = ", ".join("--" + name.replace("_", "-") for name in superfluous)
         raise UsageError(f"{flags}: only for state dicts; {arguments.source} describes its network itself")
     if arguments.source.startswith(SCHEME):
         return read_torchvision(arguments.source.removeprefix(SCHEME))

@@ -67,15 +67,15 @@ def write_checkpoint(
 
 
 def _describe(imported: ImportedWeights, overrides: Mapping[str, Any], new_classifier: bool) -> CheckpointMetadata:
-    known = imported.description
-    if not (classes := overrides.get("classes") or known.get("classes")):
+    description = imported.description
+    if not (classes := overrides.get("classes") or description.get("classes")):
         raise ImportFailed(f"{imported.source}: does not name its classes; give --classes")
-    usual = {"license": "unknown", "provenance": f"imported from {imported.source}", "palette": voc_palette(len(classes))}
-    data = {**usual, **known, **overrides, "model": {**imported.model.model_dump(), "num_classes": len(classes)}}
+    defaults = {"license": "unknown", "provenance": f"imported from {imported.source}", "palette": voc_palette(len(classes))}
+    data = {**defaults, **description, **overrides, "model": {**imported.model.model_dump(), "num_classes": len(classes)}}
     if len(data["palette"]) != len(classes):
-        data["palette"] = usual["palette"]
+        data["palette"] = defaults["palette"]
     for name in _CONDITIONS:
-        data[name] = {**known.get(name, {}), **overrides.get(name, {})}
-    if new_classifier or any(data[name] != known.get(name) for name in _CONDITIONS):
+        data[name] = {**description.get(name, {}), **overrides.get(name, {})}
+    if new_classifier or any(data[name] != description.get(name) for name in _CONDITIONS):
         data["evaluations"] = ()
     return CheckpointMetadata.parse(data, source="arguments")

@@ -110,9 +110,14 @@ class PublicLayout(Layout):
                 return renamed
         return name
 
-    def refuse(self, reason: str) -> ImportFailed:
+    def unsupported(self, reason: str) -> ImportFailed:
         """Return the error for a network that has no equivalent in this project."""
         return ImportFailed(f"weights of {self.project}: {reason}")
+
+    def notes(self, model: ModelConfig) -> tuple[str, ...]:
+        return (
+            f"{self.project}: its weights do not contain the output stride; {model.output_stride} is assumed (--output-stride)",
+        )
 
 
 class VainfLayout(PublicLayout):
@@ -125,9 +130,9 @@ class VainfLayout(PublicLayout):
     def configure(self, model: ModelConfig, tensors: Mapping[str, Tensor], options: Collection[str]) -> ModelConfig:
         del options
         if _has(tensors, r"\.body\.\d+\.weight$"):
-            raise self.refuse("its separable convolutions have no normalization in between, as ours have")
+            raise self.unsupported("its separable convolutions have no normalization in between, as ours have")
         if _has(tensors, r"backbone\.(block1|stage4)\."):
-            raise self.refuse("its Xception and HRNet are not among the backbones here")
+            raise self.unsupported("its Xception and HRNet are not among the backbones here")
         backbone = {"mobilenet_v2": "mobilenet_v2_vainf"}.get(model.backbone, model.backbone)
         convolutions = {"head_convolutions": 1} if self.architecture == _PLUS else {}
         return model.model_copy(update={"backbone": backbone, **convolutions})
@@ -138,11 +143,6 @@ class VainfLayout(PublicLayout):
         if low_level is not None:
             _rotate_inputs(adopted, "classifier.refine.0.0.weight", low_level.shape[0])
         return adopted
-
-    def notes(self, model: ModelConfig) -> tuple[str, ...]:
-        return (
-            f"{self.project}: its weights do not contain the output stride; {model.output_stride} is assumed (--output-stride)",
-        )
 
 
 class Jfzhang95Layout(PublicLayout):
@@ -155,20 +155,17 @@ class Jfzhang95Layout(PublicLayout):
     def configure(self, model: ModelConfig, tensors: Mapping[str, Tensor], options: Collection[str]) -> ModelConfig:
         del options
         if _has(tensors, r"backbone\.(block1|layer0)\."):
-            raise self.refuse("its Xception and DRN are not among the backbones here; its ResNet-101 and MobileNet are")
+            raise self.unsupported("its Xception and DRN are not among the backbones here; its ResNet-101 and MobileNet are")
         changes: dict[str, Any] = {"align_corners": True}
         if model.backbone == "mobilenet_v2":
             changes["backbone"] = "mobilenet_v2_jfzhang95"
         elif model.output_stride == 8:
-            raise self.refuse("at output stride 8 its ResNet dilates the first unit of layer3 too, which no network here does")
+            raise self.unsupported(
+                "at output stride 8 its ResNet dilates the first unit of layer3 too, which no network here does"
+            )
         else:
             changes["multi_grid"] = (1, 2, 4)
         return model.model_copy(update=changes)
-
-    def notes(self, model: ModelConfig) -> tuple[str, ...]:
-        return (
-            f"{self.project}: its weights do not contain the output stride; {model.output_stride} is assumed (--output-stride)",
-        )
 
 
 class MmsegmentationLayout(PublicLayout):
@@ -184,20 +181,21 @@ class MmsegmentationLayout(PublicLayout):
 
     def configure(self, model: ModelConfig, tensors: Mapping[str, Tensor], options: Collection[str]) -> ModelConfig:
         if _has(tensors, r"decode_head\.bottleneck\.depthwise_conv\."):
-            raise self.refuse("its bottleneck is separable, ours is not")
+            raise self.unsupported("its bottleneck is separable, ours is not")
         if _has(tensors, r"backbone\.layer\d\.0\.downsample\.2\."):
-            raise self.refuse("its ResNet averages before it strides (ResNetV1d), which no network here does")
+            raise self.unsupported("its ResNet averages before it strides (ResNetV1d), which no network here does")
         if model.backbone.startswith("mobilenet"):
-            raise self.refuse("its MobileNets are not among the backbones here; its ResNets are")
+            raise self.unsupported("its MobileNets are not among the backbones here; its ResNets are")
         if "multi_grid" in options:
-            raise self.refuse("its multi_grid gives dilations; ours multiplies the stage's (2 at output stride 16)")
+            raise self.unsupported("its multi_grid gives dilations; ours multiplies the stage's (2 at output stride 16)")
         self._deep_stem = _has(tensors, r"backbone\.stem\.")
-        changes: dict[str, Any] = {"aspp_fusion": 3, "aspp_channels": _outputs(tensors, "decode_head.bottleneck.conv.weight")}
+        aspp_channels = _output_channels(tensors, "decode_head.bottleneck.conv.weight")
+        changes: dict[str, Any] = {"aspp_fusion": 3, "aspp_channels": aspp_channels}
         if self._deep_stem and not model.backbone.startswith("timm:"):
             changes["backbone"] = f"timm:{model.backbone}c"
         if self.architecture == _PLUS:
-            changes["low_level_channels"] = _outputs(tensors, "decode_head.c1_bottleneck.conv.weight")
-            changes["decoder_channels"] = changes["aspp_channels"]
+            changes["low_level_channels"] = _output_channels(tensors, "decode_head.c1_bottleneck.conv.weight")
+            changes["decoder_channels"] = aspp_channels
             changes["separable"] = _has(tensors, r"sep_bottleneck\.0\.depthwise_conv\.")
         else:
             changes["head_convolutions"] = 0
@@ -236,23 +234,19 @@ def find_layout(file: WeightsFile, model: ModelConfig) -> Layout:
     for layout in _LAYOUTS:
         if any(name.endswith(layout.markers) for name in names):
             if model.architecture not in layout.rules:
-                known = " or ".join(layout.rules)
-                raise ImportFailed(f"{file.path}: holds weights of {layout.project}; --arch should begin with {known}")
+                architectures = " or ".join(layout.rules)
+                raise ImportFailed(f"{file.path}: holds weights of {layout.project}; --arch should begin with {architectures}")
             return layout(model.architecture)
     return Layout()
-
-
-def _assume_output_stride(project: str, model: ModelConfig) -> str:
-    return f"weights of {project} do not contain the output stride; {model.output_stride} is assumed (--output-stride)"
 
 
 def _has(tensors: Mapping[str, Tensor], pattern: str) -> bool:
     return any(re.search(pattern, name) for name in tensors)
 
 
-def _outputs(tensors: Mapping[str, Tensor], end: str) -> int | None:
-    """Return the output channels of the convolution whose name ends with `end`, or None if there is none."""
-    return next((tensor.shape[0] for name, tensor in tensors.items() if name.endswith(end)), None)
+def _output_channels(tensors: Mapping[str, Tensor], suffix: str) -> int | None:
+    """Return the output channels of the convolution whose name ends with `suffix`, or None if there is none."""
+    return next((tensor.shape[0] for name, tensor in tensors.items() if name.endswith(suffix)), None)
 
 
 def _rotate_inputs(tensors: dict[str, Tensor], name: str, count: int) -> None:

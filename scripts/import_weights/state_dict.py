@@ -21,7 +21,7 @@ _AUXILIARY = "aux_classifier."
 
 
 @dataclass(frozen=True)
-class FoundState:
+class NetworkState:
     """A network's state dict, found in a file."""
 
     #: Its key in the file; empty at the top level.
@@ -64,7 +64,7 @@ def read_checkpoint(path: Path) -> ImportedWeights:
 
 def find_state(
     file: WeightsFile, model: ModelConfig, layout: Layout, key: str | None = None, options: Collection[str] = ()
-) -> FoundState:
+) -> NetworkState:
     """Find the state dict of `model` in `file`.
 
     If none fits, the closest is returned; its names and shapes are refused when the checkpoint is written.
@@ -85,22 +85,25 @@ def find_state(
     candidates = find_candidates(file.maps, expected, layout.rename)
     if not candidates:
         largest = max(file.maps, key=lambda tensor_map: len(tensor_map.tensors))
-        return FoundState(largest.key, largest.tensors, model.model_copy(update={"auxiliary_head": False}), file.notes)
+        return NetworkState(largest.key, largest.tensors, model.model_copy(update={"auxiliary_head": False}), file.notes)
     main = {name for name in expected if not name.startswith(_AUXILIARY)}
     axes = class_axes(model)
-    chosen = _under(key, candidates, file)
-    fits = [(candidate, *_fit(candidate, layout.adopt(candidate.tensors, model), expected, axes)) for candidate in chosen]
+    selected = _select_candidates(key, candidates, file)
+    fits = [
+        (candidate, *_fit_candidate(candidate, layout.adopt(candidate.tensors, model), expected, axes))
+        for candidate in selected
+    ]
     complete = [entry for entry in fits if not entry[1].unexpected and entry[1].tensors.keys() >= main]
-    candidate, found, auxiliary_note = (complete or fits)[0]
-    notes = [*file.notes, *_describe_choice(candidate, found, [other for other, _, _ in complete])]
+    candidate, best_fit, auxiliary_note = (complete or fits)[0]
+    notes = [*file.notes, *_describe_choice(candidate, best_fit, [entry[0] for entry in complete])]
     notes += [*([auxiliary_note] if auxiliary_note else []), *layout.notes(model)]
     if not model.is_smp:
-        model = model.model_copy(update={"auxiliary_head": any(name.startswith(_AUXILIARY) for name in found.tensors)})
-    tensors = {layout.prefix + name: tensor for name, tensor in {**found.tensors, **found.unexpected}.items()}
-    return FoundState(candidate.key, tensors, model, tuple(notes))
+        model = model.model_copy(update={"auxiliary_head": any(name.startswith(_AUXILIARY) for name in best_fit.tensors)})
+    tensors = {layout.prefix + name: tensor for name, tensor in {**best_fit.tensors, **best_fit.unexpected}.items()}
+    return NetworkState(candidate.key, tensors, model, tuple(notes))
 
 
-def _fit(
+def _fit_candidate(
     candidate: Candidate, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], axes: Mapping[str, int]
 ) -> tuple[Fit, str | None]:
     """Fit the network, without its auxiliary head if that is missing or, as the returned note then says, does not fit."""
@@ -120,37 +123,37 @@ def _auxiliary_fault(
     needed = {name for name in expected if name.startswith(_AUXILIARY) and not name.endswith("num_batches_tracked")}
     if not needed <= set(head) or not set(head) <= expected.keys():
         return "it has other layers than the one here"
-    own, main = (
+    head_counts, network_counts = (
         {tensors[name].shape[axis] for name, axis in axes.items() if name in tensors and (name in head) == in_head}
         for in_head in (True, False)
     )
-    if own != main:
-        of, other = (", ".join(map(str, sorted(counts))) for counts in (own, main))
-        return f"it is for {of} classes, the network for {other}"
+    if head_counts != network_counts:
+        head_text, network_text = (", ".join(map(str, sorted(counts))) for counts in (head_counts, network_counts))
+        return f"it is for {head_text} classes, the network for {network_text}"
     if any(tensors[name].shape != expected[name].shape for name in needed - axes.keys()):
         return "its layers have other sizes than those here"
     return None
 
 
-def _under(key: str | None, candidates: Sequence[Candidate], file: WeightsFile) -> list[Candidate]:
+def _select_candidates(key: str | None, candidates: Sequence[Candidate], file: WeightsFile) -> list[Candidate]:
     if key is None:
         return list(candidates)
-    chosen = [candidate for candidate in candidates if key in (candidate.key, candidate.place)]
-    if not chosen:
-        known = ", ".join(candidate.key or "(the top)" for candidate in candidates)
-        raise ImportFailed(f"{file.path}: no weights of this network under --key {key}; they are under {known}")
-    return chosen
+    selected = [candidate for candidate in candidates if key in (candidate.key, candidate.place)]
+    if not selected:
+        keys = ", ".join(candidate.key or "(the top)" for candidate in candidates)
+        raise ImportFailed(f"{file.path}: no weights of this network under --key {key}; they are under {keys}")
+    return selected
 
 
-def _describe_choice(candidate: Candidate, found: Fit, complete: Sequence[Candidate]) -> list[str]:
+def _describe_choice(candidate: Candidate, best_fit: Fit, complete: Sequence[Candidate]) -> list[str]:
     notes = []
-    if others := [f"--key {other.key}" for other in complete if other is not candidate and other.key]:
-        taken = candidate.key or "the top of the file"
-        notes.append(f"these are the weights under {taken}; others fit too: choose them with {' or '.join(others)}")
+    if alternatives := [f"--key {other.key}" for other in complete if other is not candidate and other.key]:
+        place = candidate.key or "the top of the file"
+        notes.append(f"these are the weights under {place}; others fit too: choose them with {' or '.join(alternatives)}")
     if candidate.prefixes:
         notes.append(f"removed from the names: {', '.join(candidate.prefixes)}")
-    if found.left_out:
-        notes.append(f"left out, not part of the network: {list_names(found.left_out)}")
-    if found.counters:
-        notes.append(f"{found.counters} batch counters (num_batches_tracked), used only in training, are absent: set to 0")
+    if best_fit.left_out:
+        notes.append(f"left out, not part of the network: {list_names(best_fit.left_out)}")
+    if best_fit.counters:
+        notes.append(f"{best_fit.counters} batch counters (num_batches_tracked), used only in training, are absent: set to 0")
     return notes

@@ -11,7 +11,7 @@ import requests
 from scripts.label_studio_backend.errors import TaskError
 
 #: Seconds before an access token expires at which it is replaced.
-_EARLY_S = 30
+_RENEWAL_MARGIN_S = 30
 
 
 class ApiToken:
@@ -36,7 +36,7 @@ class ApiToken:
         if not self._is_personal:
             return f"{'Bearer' if _claims(self._token) else 'Token'} {self._token}"
         with self._lock:
-            if _claims(self._access).get("exp", 0) < time.time() + _EARLY_S:
+            if _claims(self._access).get("exp", 0) < time.time() + _RENEWAL_MARGIN_S:
                 self._access = self._refresh(session, timeout_s)
             return f"Bearer {self._access}"
 

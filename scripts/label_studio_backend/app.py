@@ -19,7 +19,7 @@ from scripts.label_studio_backend.errors import BackendError, InvalidCall, NoTas
 from scripts.label_studio_backend.predictions import Predictor
 
 #: Tasks may contain whole images as data: URIs.
-_MOST_BODY_BYTES = 256_000_000
+_MAX_BODY_BYTES = 256_000_000
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -32,16 +32,16 @@ def build_app(predictor: Predictor, client: Client, user: str = "", password: st
         return JSONResponse({"status": "UP", "model_class": "DeepLabServe"})
 
     async def setup(request: Request) -> Response:
-        call = await _json(request)
-        version = await run_in_threadpool(predictor.check, _text(call, "schema"))
+        call = await _read_json(request)
+        version = await run_in_threadpool(predictor.check, _label_config(call, "schema"))
         return JSONResponse({"model_version": version})
 
     async def predict(request: Request) -> Response:
-        call = await _json(request)
+        call = await _read_json(request)
         tasks = call.get("tasks")
         if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
             raise InvalidCall("'tasks' should be a list of tasks")
-        results = await run_in_threadpool(predictor.predict, tasks, _text(call, "label_config"))
+        results = await run_in_threadpool(predictor.predict, tasks, _label_config(call, "label_config"))
         return JSONResponse({"results": results, "model_version": results[0]["model_version"] if results else None})
 
     def route(path: str, endpoint: Endpoint, method: str) -> Route:
@@ -51,12 +51,12 @@ def build_app(predictor: Predictor, client: Client, user: str = "", password: st
     return Starlette(routes=[*routes, route("/setup", setup, "POST"), route("/predict", predict, "POST")])
 
 
-async def _json(request: Request) -> Mapping[str, Any]:
+async def _read_json(request: Request) -> Mapping[str, Any]:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _MOST_BODY_BYTES:
-            raise InvalidCall(f"the call has more than {_MOST_BODY_BYTES:,} bytes; send fewer tasks at once")
+        if len(body) > _MAX_BODY_BYTES:
+            raise InvalidCall(f"the call has more than {_MAX_BODY_BYTES:,} bytes; send fewer tasks at once")
     try:
         call = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -66,7 +66,7 @@ async def _json(request: Request) -> Mapping[str, Any]:
     return call
 
 
-def _text(call: Mapping[str, Any], name: str) -> str:
+def _label_config(call: Mapping[str, Any], name: str) -> str:
     value = call.get(name)
     if not isinstance(value, str):
         raise InvalidCall(f"{name!r} should be the project's labelling configuration, as XML")

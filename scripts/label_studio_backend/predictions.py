@@ -51,7 +51,7 @@ class Predictor:
         if (model := self._model) is None:
             file = io.BytesIO()
             blank_image().save(file, "PNG")
-            answer = self._ask(file.getvalue(), LABELS_FORMAT)
+            answer = self._request(file.getvalue(), LABELS_FORMAT)
             classes = tuple(label["name"] for label in read_labels(answer))
             model = self._model = ServedModel(f"{answer['model']} {answer['version']}", classes)
         return model
@@ -112,19 +112,19 @@ class Predictor:
         version = ""
         for control in controls:
             image = self._fetch(_reference(task, control.data_key), task.get("id"))
-            answer = self._ask(image, FORMATS[control.tag])
+            answer = self._request(image, FORMATS[control.tag])
             version = answer["model_version"]
             if self._model and self._model.version != version:
                 self._model = None
-            regions += _for_project(answer["result"], control)
+            regions += _project_regions(answer["result"], control)
         # Ids must be unique in a task, which may have several images.
         result = [{**region, "id": f"region{number}"} for number, region in enumerate(regions, start=1)]
         score = sum(region["score"] for region in result) / len(result) if result else 0.0
         return {"model_version": version, "score": round(score, 4), "result": result}
 
-    def _ask(self, image: bytes, format_name: str) -> Any:
+    def _request(self, image: bytes, format_name: str) -> Any:
         options = {**self._options, "format": format_name}
-        return json.loads(self._client.ask(image, options, ANSWERS[format_name].content_type))
+        return json.loads(self._client.segment(image, options, ANSWERS[format_name].content_type))
 
 
 def _reference(task: Mapping[str, Any], data_key: str) -> str:
@@ -135,12 +135,12 @@ def _reference(task: Mapping[str, Any], data_key: str) -> str:
     return value
 
 
-def _for_project(regions: Sequence[Mapping[str, Any]], control: Control) -> list[dict[str, Any]]:
+def _project_regions(regions: Sequence[Mapping[str, Any]], control: Control) -> list[dict[str, Any]]:
     """Return the regions whose class is a label of the project, under the project's names."""
-    found = []
+    project_regions = []
     for region in regions:
         (class_name,) = region["value"][region["type"]]
         if label := control.label_of(class_name):
             value = {**region["value"], region["type"]: [label]}
-            found.append({**region, "from_name": control.from_name, "to_name": control.to_name, "value": value})
-    return found
+            project_regions.append({**region, "from_name": control.from_name, "to_name": control.to_name, "value": value})
+    return project_regions

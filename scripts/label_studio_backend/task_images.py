@@ -20,9 +20,9 @@ import requests
 from scripts.label_studio_backend.api_token import ApiToken
 from scripts.label_studio_backend.errors import ImageNotFound, TaskError
 
-_MOST_REDIRECTS = 5
+_MAX_REDIRECTS = 5
 _CHUNK_BYTES = 1 << 16
-_CONNECT_WITHIN_S = 10.0
+_CONNECT_TIMEOUT_S = 10.0
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 #: Paths under which Label Studio serves tasks' files.
 _FILE_PATHS = ("/data/", "/storage-data/", "/tasks/")
@@ -58,36 +58,36 @@ class TaskImages:
         Raises:
             TaskError: the file's source is not allowed, or the file cannot be fetched or is too large.
         """
-        found = _SCHEME.match(reference)
-        scheme = found[1].lower() if found else ""
+        match = _SCHEME.match(reference)
+        scheme = match[1].lower() if match else ""
         if scheme == "data":
-            return self._checked(_from_data_uri(reference))
+            return self._require_size(_from_data_uri(reference))
         if scheme in ("http", "https"):
             return self._download(reference)
         if scheme == "file" or (self._sources.local_files and reference.startswith("/data/local-files/")):
             return self._read_file(reference)
         if scheme:  # Cloud storage, for which Label Studio has the keys.
-            return self._download(self._in_label_studio(f"/tasks/{task_id}/presign/?fileuri={quote(reference, safe='')}"))
+            return self._download(self._label_studio_url(f"/tasks/{task_id}/presign/?fileuri={quote(reference, safe='')}"))
         path = f"/data/{reference.lstrip('/')}" if reference.lstrip("/").startswith("upload/") else reference
         if not path.startswith(_FILE_PATHS):
             raise TaskError(f"{reference[:200]!r} is not a URL, a data: URI or a path of Label Studio's files")
         try:
-            return self._download(self._in_label_studio(path))
+            return self._download(self._label_studio_url(path))
         except ImageNotFound:
             if not path.startswith("/data/upload/"):
                 raise
             # Label Studio serves uploads at another path if it keeps them in cloud storage.
             key = quote(unquote(path.removeprefix("/data/")))
-            return self._download(self._in_label_studio(f"/storage-data/uploaded/?filepath={key}"))
+            return self._download(self._label_studio_url(f"/storage-data/uploaded/?filepath={key}"))
 
-    def _in_label_studio(self, path: str) -> str:
+    def _label_studio_url(self, path: str) -> str:
         if not self._base.scheme:
-            raise TaskError(f"{_shown(path)}: is a path of Label Studio; give its address with --label-studio-url")
+            raise TaskError(f"{_redact(path)}: is a path of Label Studio; give its address with --label-studio-url")
         return self._sources.label_studio_url + path
 
     def _download(self, url: str) -> bytes:
-        until = time.monotonic() + self._sources.timeout_s
-        for _ in range(_MOST_REDIRECTS + 1):
+        deadline = time.monotonic() + self._sources.timeout_s
+        for _ in range(_MAX_REDIRECTS + 1):
             self._require_allowed(url)
             try:
                 with self._session.get(
@@ -95,14 +95,14 @@ class TaskImages:
                     headers=self._headers(url),
                     stream=True,
                     allow_redirects=False,
-                    timeout=(min(_CONNECT_WITHIN_S, self._sources.timeout_s), self._sources.timeout_s),
+                    timeout=(min(_CONNECT_TIMEOUT_S, self._sources.timeout_s), self._sources.timeout_s),
                 ) as response:
                     if not response.is_redirect:
-                        return self._body(response, until)
+                        return self._read_body(response, deadline)
                     url = urljoin(url, response.headers["Location"])
             except requests.RequestException as error:
-                raise TaskError(f"{_shown(url)}: no answer ({type(error).__name__})") from error
-        raise TaskError(f"{_shown(url)}: more than {_MOST_REDIRECTS} redirects")
+                raise TaskError(f"{_redact(url)}: no answer ({type(error).__name__})") from error
+        raise TaskError(f"{_redact(url)}: more than {_MAX_REDIRECTS} redirects")
 
     def _require_allowed(self, url: str) -> None:
         try:
@@ -114,9 +114,9 @@ class TaskImages:
         if parts.scheme not in ("http", "https") or not host:
             raise TaskError(f"{url[:200]!r} is not an http URL")
         if ".." in unquote(parts.path).replace("\\", "/").split("/"):
-            raise TaskError(f"{_shown(url)}: has '..' in its path")
+            raise TaskError(f"{_redact(url)}: has '..' in its path")
         if not self._is_label_studio(url) and not any(fnmatchcase(host, name.lower()) for name in self._sources.allowed_hosts):
-            raise TaskError(f"{_shown(url)}: images may not come from {host!r}; allow it with --allow-host {host}")
+            raise TaskError(f"{_redact(url)}: images may not come from {host!r}; allow it with --allow-host {host}")
 
     def _is_label_studio(self, url: str) -> bool:
         return bool(self._base.scheme) and _origin(url) == _origin(self._sources.label_studio_url)
@@ -127,26 +127,26 @@ class TaskImages:
             return {"Authorization": self._token.authorization(self._session, self._sources.timeout_s)}
         return {}
 
-    def _body(self, response: requests.Response, until: float) -> bytes:
-        where = _shown(response.url)
+    def _read_body(self, response: requests.Response, deadline: float) -> bytes:
+        address = _redact(response.url)
         if response.status_code == requests.codes.not_found:
-            raise ImageNotFound(f"{where}: answered 404")
+            raise ImageNotFound(f"{address}: answered 404")
         if response.status_code != requests.codes.ok:
             hint = "; is LABEL_STUDIO_API_KEY right?" if response.status_code in (401, 403) else ""
-            raise TaskError(f"{where}: answered {response.status_code}{hint}")
+            raise TaskError(f"{address}: answered {response.status_code}{hint}")
         body = bytearray()
         for chunk in response.iter_content(_CHUNK_BYTES):
             body += chunk
             if len(body) > self._sources.max_bytes:
                 break
-            if time.monotonic() > until:
-                raise TaskError(f"{where}: not received within {self._sources.timeout_s:g} s")
-        return self._checked(bytes(body), where)
+            if time.monotonic() > deadline:
+                raise TaskError(f"{address}: not received within {self._sources.timeout_s:g} s")
+        return self._require_size(bytes(body), address)
 
     def _read_file(self, reference: str) -> bytes:
         parts, root = urlsplit(reference), self._sources.local_files
         if root is None:
-            raise TaskError(f"{_shown(reference)}: local files are only read below --local-files")
+            raise TaskError(f"{_redact(reference)}: local files are only read below --local-files")
         name = parse_qs(parts.query).get("d", [""])[0] if parts.scheme != "file" else unquote(parts.path)
         try:
             # Links are resolved first, since one may lead out of the folder. An absolute path replaces the root.
@@ -154,13 +154,13 @@ class TaskImages:
             if not path.is_relative_to(root.resolve()) or not path.is_file():
                 raise TaskError(f"{name!r}: is not a file below {root}")
             with path.open("rb") as file:
-                return self._checked(file.read(self._sources.max_bytes + 1), name)
+                return self._require_size(file.read(self._sources.max_bytes + 1), name)
         except (OSError, ValueError) as error:
             raise TaskError(f"{name!r}: is not a file below {root}") from error
 
-    def _checked(self, body: bytes, where: str = "the data: URI") -> bytes:
+    def _require_size(self, body: bytes, address: str = "the data: URI") -> bytes:
         if len(body) > self._sources.max_bytes:
-            raise TaskError(f"{where}: more than {self._sources.max_bytes:,} bytes; raise --max-bytes")
+            raise TaskError(f"{address}: more than {self._sources.max_bytes:,} bytes; raise --max-bytes")
         return body
 
 
@@ -179,7 +179,7 @@ def _origin(url: str) -> tuple[str, str | None, int]:
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme]
 
 
-def _shown(url: str) -> str:
+def _redact(url: str) -> str:
     """Return `url` without its query, which may hold a signature, and without any password."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]

@@ -82,10 +82,10 @@ def write_resized(checkpoint: Path, size: int, folder: Path) -> Path:
     """
     metadata = read_metadata(checkpoint)
     policy = metadata.resize
-    made_at = f"at {policy.size} pixels of the {policy.side} side"
+    condition = f"at {policy.size} pixels of the {policy.side} side"
     changes = {
         "resize": policy.model_copy(update={"size": size}),
-        "evaluations": tuple(evaluation.with_condition(made_at) for evaluation in metadata.evaluations),
+        "evaluations": tuple(evaluation.with_condition(condition) for evaluation in metadata.evaluations),
     }
     path = folder / checkpoint.name
     shutil.copyfile(checkpoint, path)
@@ -103,10 +103,10 @@ def add_graph(stage: Path, files: ModelFiles, settings: HandlerSettings) -> Mode
     return replace(files, graph=stage / GRAPH)
 
 
-def agreement_in(archive: Path) -> Agreement:
+def read_agreement(archive: Path) -> Agreement:
     """Read the agreement of the engines from `archive`."""
-    with zipfile.ZipFile(archive) as packed:
-        return Agreement.model_validate_json(packed.read(AGREEMENT.as_posix()))
+    with zipfile.ZipFile(archive) as file:
+        return Agreement.model_validate_json(file.read(AGREEMENT.as_posix()))
 
 
 def _run_archiver(recipe: Recipe, stage: Path, folder: Path) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from handler.image.process import prepare_process
 from scripts.agreement import describe
-from scripts.package.build import agreement_in, build
+from scripts.package.build import build, read_agreement
 from scripts.package.recipe import Recipe
 from scripts.package.reference import describe_reference
 from scripts.verify_archive import verify
@@ -24,7 +24,7 @@ def package(recipe: Recipe, out: Path) -> None:
     archive = build(recipe, out, lambda part: outcomes.append(verify(part)))
     print(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB, sha256 {_sha256(archive)}")
     print(f"proven: {outcomes[0]}")
-    for engine in agreement_in(archive).engines:
+    for engine in read_agreement(archive).engines:
         print(f"compared: {describe(engine)}{'' if engine.is_sufficient else '; too few for it to be chosen'}")
     if recipe.reference is not None:
         print(f"reference: {describe_reference(archive)}")

@@ -49,8 +49,8 @@ def _observe(pipeline: Pipeline, path: Path) -> Observation:
 
 def describe_reference(archive: Path) -> str:
     """Return a description of the reference in `archive`, as a sentence without a full stop."""
-    with zipfile.ZipFile(archive) as packed:
-        reference = TypeAdapter(Reference).validate_json(packed.read(REFERENCE.as_posix()))
+    with zipfile.ZipFile(archive) as file:
+        reference = TypeAdapter(Reference).validate_json(file.read(REFERENCE.as_posix()))
     images = reference.distribution.images
     advice = f"; {ENOUGH_IMAGES} or more would show smaller differences" if images < ENOUGH_IMAGES else ""
     return f"servers compare what they get with {images:,} images of {reference.source}{advice}"

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 #: Not imported by the sources: uvicorn, which serves without Java, uses it if it is installed.
-_BESIDE_IMPORTS = {"httptools"}
+_IMPLICIT_REQUIREMENTS = {"httptools"}
 #: These have their own way to run archives, and their own Python.
 _OTHER_SERVERS = {"torchserve"}
 
@@ -22,7 +22,7 @@ def requirements(sources: Iterable[Path], project: Path) -> str:
     lines = tomllib.loads(project.read_text())["project"]["dependencies"]
     declared = {re.split(r"[^\w.-]", line)[0].lower() for line in lines}
     imported = {name for source in sources if source.suffix == ".py" for name in _imports(source)}
-    needed = {package for package in declared if package in _BESIDE_IMPORTS or _modules(package) & imported}
+    needed = {package for package in declared if package in _IMPLICIT_REQUIREMENTS or _modules(package) & imported}
     # PyTorch's local version, as in 2.13.0+cpu, is not on every index.
     return "".join(f"{package}=={version(package).partition('+')[0]}\n" for package in sorted(needed - _OTHER_SERVERS))
 

@@ -33,10 +33,10 @@ def _arguments(argv: list[str] | None) -> Namespace:
         value = getattr(arguments, name)
         if value is not None and arguments.data is None:
             raise UsageError(f"--{name.replace('_', '-')} {value}: applies only to labelled data; give --data")
-    for option, needed in (("max_drop", True), ("least_agreement", False)):
-        if getattr(arguments, option) is not None and (arguments.data is not None) != needed:
+    for option, needs_data in (("max_drop", True), ("least_agreement", False)):
+        if getattr(arguments, option) is not None and (arguments.data is not None) != needs_data:
             flag = "--" + option.replace("_", "-")
-            raise UsageError(f"{flag} is for a comparison {'with' if needed else 'without'} true labels (--data)")
+            raise UsageError(f"{flag} is for a comparison {'with' if needs_data else 'without'} true labels (--data)")
     return arguments
 
 

@@ -13,7 +13,7 @@ from scripts.quantize.accuracy_loss import AccuracyLoss
 from scripts.quantize.calibration import Calibration, pick_evenly
 
 #: Most photographs to compare if there are no labelled data.
-_MOST_COMPARED = 50
+_MAX_COMPARED = 50
 _ADVICE = "more photographs, or photographs more like those to be served, may help (--calibration, --photographs)"
 
 
@@ -63,7 +63,7 @@ class ComparisonImages:
         if data is not None:
             name = data.name
             return cls(f"{name} {split}" if split else name, data, [])
-        return cls(calibration.name, None, pick_evenly(calibration.left or calibration.used, _MOST_COMPARED))
+        return cls(calibration.name, None, pick_evenly(calibration.unused or calibration.used, _MAX_COMPARED))
 
     def read(self) -> Iterator[tuple[RGBImage, Mask | None]]:
         """Read every image, with its true labels if it has any.

@@ -36,7 +36,7 @@ def measure_loss(before: Pipeline, after: Pipeline, images: Iterable[tuple[RGBIm
         images: one or more, uint8 H×W×3, each with its true labels, or all with None.
     """
     classes, options = len(before.labels.names), InferenceOptions()
-    first, second = Scores.zero(classes), Scores.zero(classes)
+    scores_before, scores_after = Scores.zero(classes), Scores.zero(classes)
     count = equal = pixels = labelled = 0
     for image, truth in images:
         labels_before, labels_after = (pipeline.segment(image, options).label_map for pipeline in (before, after))
@@ -45,6 +45,6 @@ def measure_loss(before: Pipeline, after: Pipeline, images: Iterable[tuple[RGBIm
         pixels += labels_before.size
         if truth is not None:
             labelled += 1
-            first += compare(labels_before, truth, classes)
-            second += compare(labels_after, truth, classes)
-    return AccuracyLoss(count, equal / pixels, first, second) if labelled else AccuracyLoss(count, equal / pixels)
+            scores_before += compare(labels_before, truth, classes)
+            scores_after += compare(labels_after, truth, classes)
+    return AccuracyLoss(count, equal / pixels, scores_before, scores_after) if labelled else AccuracyLoss(count, equal / pixels)

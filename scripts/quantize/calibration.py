@@ -22,11 +22,11 @@ class Calibration:
     #: Photographs on which ranges are measured.
     used: Sequence[Path]
     #: The remaining photographs.
-    left: Sequence[Path]
+    unused: Sequence[Path]
 
     @classmethod
-    def choose(cls, folder: Path, most: int) -> "Calibration":
-        """Choose up to `most` evenly spaced photographs from `folder` and its subfolders, without a data set's masks.
+    def choose(cls, folder: Path, limit: int) -> "Calibration":
+        """Choose up to `limit` evenly spaced photographs from `folder` and its subfolders, without a data set's masks.
 
         Raises:
             ConfigurationError: the folder does not exist or holds no images.
@@ -35,11 +35,11 @@ class Calibration:
         if not folder.is_dir():
             raise ConfigurationError(f"{folder}: no such folder; give one with photographs like those to be served")
         if is_data_set(folder):
-            opened = [open_data(folder, split) for split in splits(folder) or (None,)]
-            paths = sorted({sample.image for data in opened for sample in data.samples})
+            data_sets = [open_data(folder, split) for split in splits(folder) or (None,)]
+            paths = sorted({sample.image for data in data_sets for sample in data.samples})
         else:
             paths = find_images(folder)
-        used = pick_evenly(paths, most)
+        used = pick_evenly(paths, limit)
         return cls(folder.resolve().name, used, sorted(set(paths) - set(used)))
 
     def read(self) -> Iterator[RGBImage]:
@@ -52,7 +52,7 @@ class Calibration:
             yield read_image(path)
 
 
-def pick_evenly(items: Sequence[Item], most: int) -> list[Item]:
-    """Return up to `most` of `items`, evenly spaced, including the first."""
-    count = min(most, len(items))
+def pick_evenly(items: Sequence[Item], limit: int) -> list[Item]:
+    """Return up to `limit` of `items`, evenly spaced, including the first."""
+    count = min(limit, len(items))
     return [items[index * len(items) // count] for index in range(count)]

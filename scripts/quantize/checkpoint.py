@@ -16,7 +16,7 @@ from model import CheckpointMetadata, Quantization, add_quantized_graph, load_ch
 from scripts.quantize.acceptance import Acceptance, ComparisonImages
 from scripts.quantize.accuracy_loss import measure_loss
 from scripts.quantize.calibration import Calibration
-from scripts.quantize.nncf_graph import Pictures, method, quantize, serialized
+from scripts.quantize.nncf_graph import Pictures, describe_method, quantize, serialize
 
 _SETTINGS = HandlerSettings()
 
@@ -43,10 +43,10 @@ def quantize_checkpoint(
         before, after = Path(folder) / "before.xml", Path(folder) / "after.xml"
         graph = convert(checkpoint)
         write_graph(graph, before)
-        quantized = serialized(quantize(graph, Pictures(network_inputs, len(calibration.used))), after)
+        quantized = serialize(quantize(graph, Pictures(network_inputs, len(calibration.used))), after)
         loss = measure_loss(_pipeline(source, before, "float32"), _pipeline(source, after, "int8"), comparison.read())
     record = Quantization(
-        method=method(graph),
+        method=describe_method(graph),
         calibration=calibration.name,
         photographs=len(calibration.used),
         dataset=comparison.name,
@@ -63,18 +63,18 @@ def quantize_checkpoint(
 
 def with_quantization(metadata: CheckpointMetadata, record: Quantization) -> CheckpointMetadata:
     """Return `metadata` with the quantization, and with earlier evaluations marked as made before it."""
-    earlier = tuple(evaluation.with_condition("before quantization") for evaluation in metadata.evaluations)
-    return metadata.model_copy(update={"evaluations": earlier, "quantization": record})
+    evaluations = tuple(evaluation.with_condition("before quantization") for evaluation in metadata.evaluations)
+    return metadata.model_copy(update={"evaluations": evaluations, "quantization": record})
 
 
 def describe(record: Quantization) -> str:
     """Return the comparison of float32 and int8 as a sentence."""
-    where = f"{record.images} images of {record.dataset}"
-    equal = f"{record.equal_labels:.2%} of the pixels have the same label"
+    images = f"{record.images} images of {record.dataset}"
+    equal_labels = f"{record.equal_labels:.2%} of the pixels have the same label"
     if record.miou_before is None or record.miou_after is None:
-        return f"{where}, without true labels: {equal} in float32 and in int8, both by OpenVINO"
+        return f"{images}, without true labels: {equal_labels} in float32 and in int8, both by OpenVINO"
     before, after = 100 * record.miou_before, 100 * record.miou_after
-    return f"{where}: mIoU {before:.2f} % in float32, {after:.2f} % in int8, both by OpenVINO; {equal}"
+    return f"{images}: mIoU {before:.2f} % in float32, {after:.2f} % in int8, both by OpenVINO; {equal_labels}"
 
 
 def _pipeline(source: Path, graph: Path, precision: Precision) -> Pipeline:

@@ -28,12 +28,12 @@ def run_command(arguments: Namespace) -> None:
     prepare_process()
     source: Path = arguments.checkpoint
     out = arguments.out or source.with_name(f"{source.stem}.int8.safetensors")
-    bounds = {name: getattr(arguments, name) for name in ("max_drop", "least_agreement")}
-    acceptance = Acceptance(**{name: bound for name, bound in bounds.items() if bound is not None})
+    limits = {name: getattr(arguments, name) for name in ("max_drop", "least_agreement")}
+    acceptance = Acceptance(**{name: limit for name, limit in limits.items() if limit is not None})
     _require_quantizable(source, out)
     import_nncf()
     calibration = Calibration.choose(arguments.calibration, arguments.photographs)
-    data = _labelled(source, arguments)
+    data = _open_data(source, arguments)
     comparison = ComparisonImages.choose(data, arguments.split, calibration)
     quantize_checkpoint(source, calibration, comparison, acceptance, out)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, calibrated on {len(calibration.used)} photographs of {calibration.name}")
@@ -49,7 +49,7 @@ def _require_quantizable(source: Path, out: Path) -> None:
         raise ConfigurationError(f"--out {out}: is the checkpoint itself; choose another name")
 
 
-def _labelled(source: Path, arguments: Namespace) -> SegmentationData | None:
+def _open_data(source: Path, arguments: Namespace) -> SegmentationData | None:
     """Open the labelled data and check that they have the classes of the checkpoint at `source`."""
     if arguments.data is None:
         return None

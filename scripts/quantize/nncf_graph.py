@@ -81,7 +81,7 @@ def quantize(graph: ov.Model, pictures: Pictures) -> ov.Model:
             subset_size=len(pictures),
             preset=nncf.QuantizationPreset.PERFORMANCE,
             target_device=nncf.TargetDevice.CPU,
-            ignored_scope=nncf.IgnoredScope(names=stem(graph)),
+            ignored_scope=nncf.IgnoredScope(names=stem_convolutions(graph)),
         )
     name_nodes(quantized)
     # NNCF creates OpenVINO engines, which must not be freed in another thread (`openvino_graph.core`).
@@ -89,7 +89,7 @@ def quantize(graph: ov.Model, pictures: Pictures) -> ov.Model:
     return quantized
 
 
-def stem(graph: ov.Model) -> list[str]:
+def stem_convolutions(graph: ov.Model) -> list[str]:
     """Return the names of the convolutions that stay in floating point."""
     sized = graph.clone()
     sized.reshape([1, _SIDE, _SIDE, 3])
@@ -105,14 +105,15 @@ def stem(graph: ov.Model) -> list[str]:
     ]
 
 
-def method(graph: ov.Model) -> str:
+def describe_method(graph: ov.Model) -> str:
     """Return a description of how `quantize` treats `graph`."""
     total = sum(node.get_type_name() in _CONVOLUTIONS for node in graph.get_ordered_ops())
     tools = f"NNCF {version('nncf')}, OpenVINO {version('openvino')}"
-    return f"post-training quantization ({tools}): {total - len(stem(graph))} of {total} convolutions in 8-bit integers"
+    quantized = total - len(stem_convolutions(graph))
+    return f"post-training quantization ({tools}): {quantized} of {total} convolutions in 8-bit integers"
 
 
-def serialized(graph: ov.Model, scratch: Path) -> QuantizedGraph:
+def serialize(graph: ov.Model, scratch: Path) -> QuantizedGraph:
     """Return `graph` in the form that checkpoints store, using the .xml file `scratch`."""
     write_graph(graph, scratch)
     return QuantizedGraph(scratch.read_bytes(), scratch.with_suffix(".bin").read_bytes())

@@ -20,7 +20,7 @@ from scripts.rasters.layout import Side, Stretch
 
 Floats = npt.NDArray[np.float32]
 #: Most scores gathered at once.
-_VALUES_AT_ONCE = 1 << 20
+_CHUNK_SCORES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ class WindowScores:
     def decided(self) -> npt.NDArray[np.bool_]:
         """Whether the same class wins at a grid point and its right, lower and lower right neighbours, h×w."""
         rows = np.pad(self.winners, ((0, 1), (0, 1)), mode="edge")
-        here = rows[:-1, :-1]
-        decided: npt.NDArray[np.bool_] = (here == rows[1:, :-1]) & (here == rows[:-1, 1:]) & (here == rows[1:, 1:])
+        upper_left = rows[:-1, :-1]
+        right, lower, lower_right = rows[:-1, 1:], rows[1:, :-1], rows[1:, 1:]
+        decided: npt.NDArray[np.bool_] = (upper_left == lower) & (upper_left == right) & (upper_left == lower_right)
         return decided
 
 
@@ -56,7 +57,7 @@ class WindowScores:
 Windows = Mapping[tuple[int, int], WindowScores | None]
 
 
-class _Along(NamedTuple):
+class _Axis(NamedTuple):
     """One axis of a region: its pixels on the grids of one or two windows, and the weight of the second window."""
 
     windows: tuple[int, ...]
@@ -79,25 +80,25 @@ def blend_region(
         Class indices, h×w, and the blended probability of each pixel's class times 255, or None if a window was skipped, in
         which case none of these pixels is valid.
     """
-    chosen = [[windows[row, column] for column in stretches[1].windows] for row in stretches[0].windows]
-    shown = [[window for window in line if window is not None] for line in chosen]
-    if any(len(line) < len(stretches[1].windows) for line in shown):
+    grid_windows = [[windows[row, column] for column in stretches[1].windows] for row in stretches[0].windows]
+    valid_windows = [[window for window in line if window is not None] for line in grid_windows]
+    if any(len(line) < len(stretches[1].windows) for line in valid_windows):
         return None
-    grid = shown[0][0].winners.shape
-    rows, columns = (_along(side, stretch, points) for side, stretch, points in zip(sides, stretches, grid, strict=True))
-    labels = _label(shown, rows, columns).astype(dtype)
-    return labels, _confidence(shown, rows, columns, labels)
+    shape = valid_windows[0][0].winners.shape
+    rows, columns = (_make_axis(side, stretch, points) for side, stretch, points in zip(sides, stretches, shape, strict=True))
+    labels = _label(valid_windows, rows, columns).astype(dtype)
+    return labels, _confidence(valid_windows, rows, columns, labels)
 
 
-def _along(side: Side, stretch: Stretch, points: int) -> _Along:
+def _make_axis(side: Side, stretch: Stretch, points: int) -> _Axis:
     centres = side.centres(stretch.pixels)
     neighbours = (
         neighbours_at((centres - side.starts[window]) * (points / side.window) - 0.5, points) for window in stretch.windows
     )
-    return _Along(stretch.windows, tuple(neighbours), stretch.weight)
+    return _Axis(stretch.windows, tuple(neighbours), stretch.weight)
 
 
-def _label(windows: list[list[WindowScores]], rows: _Along, columns: _Along) -> npt.NDArray[np.int64]:
+def _label(windows: list[list[WindowScores]], rows: _Axis, columns: _Axis) -> npt.NDArray[np.int64]:
     labels, decided = None, np.array(True)
     for line, (above, _, _) in zip(windows, rows.neighbours, strict=True):
         for window, (left, _, _) in zip(line, columns.neighbours, strict=True):
@@ -109,7 +110,7 @@ def _label(windows: list[list[WindowScores]], rows: _Along, columns: _Along) -> 
                 decided &= labels == winners
     assert labels is not None  # noqa: S101 (for mypy)
     row, column = np.nonzero(~decided)
-    for part in row_strips(len(row), windows[0][0].points.shape[-1], _VALUES_AT_ONCE):
+    for part in row_strips(len(row), windows[0][0].points.shape[-1], _CHUNK_SCORES):
         y, x = row[part], column[part]
         lines = [
             [_scores_at(window, down, across, y, x) for window, across in zip(line, columns.neighbours, strict=True)]
@@ -123,17 +124,18 @@ def _scores_at(
     window: WindowScores, down: Neighbours, across: Neighbours, y: npt.NDArray[np.int64], x: npt.NDArray[np.int64]
 ) -> Floats:
     """Interpolate a window's scores at n pixels; return n×C."""
-    (above, below, low), (left, right, near) = (tuple(part[place] for part in axis) for axis, place in ((down, y), (across, x)))
+    above, below, dy = (values[y] for values in down)
+    left, right, dx = (values[x] for values in across)
     columns = []
     for side in (left, right):
         upper = window.points[above, side]
-        columns.append(upper + (window.points[below, side] - upper) * low[:, None])
+        columns.append(upper + (window.points[below, side] - upper) * dy[:, None])
     first, second = columns
-    result: Floats = first + (second - first) * near[:, None]
+    result: Floats = first + (second - first) * dx[:, None]
     return result
 
 
-def _confidence(windows: list[list[WindowScores]], rows: _Along, columns: _Along, labels: LabelMap) -> npt.NDArray[np.uint8]:
+def _confidence(windows: list[list[WindowScores]], rows: _Axis, columns: _Axis, labels: LabelMap) -> npt.NDArray[np.uint8]:
     confidence = np.empty(labels.shape, np.uint8)
     y, x = np.arange(labels.shape[0])[:, None], np.arange(labels.shape[1])
     for index in np.unique(labels):
@@ -148,20 +150,20 @@ def _confidence(windows: list[list[WindowScores]], rows: _Along, columns: _Along
 
 def _plane(values: Floats, down: Neighbours, across: Neighbours) -> Floats:
     """Interpolate one class's probabilities at all pixels; return h×w."""
-    left, right, near = across
-    lines = values[:, left] + (values[:, right] - values[:, left]) * near
-    above, below, low = down
-    plane: Floats = lines[above] + (lines[below] - lines[above]) * low[:, None]
+    left, right, dx = across
+    lines = values[:, left] + (values[:, right] - values[:, left]) * dx
+    above, below, dy = down
+    plane: Floats = lines[above] + (lines[below] - lines[above]) * dy[:, None]
     return plane
 
 
 def _mix(
     values: list[list[Floats]],
-    down: Floats | None,
-    across: Floats | None,
+    row_weight: Floats | None,
+    column_weight: Floats | None,
     y: npt.NDArray[np.int64],
     x: npt.NDArray[np.int64],
 ) -> Floats:
     """Blend the values of one, two or four windows. If they agree, the result is bit-identical to their value."""
-    lines = [line[0] if across is None else line[0] + (line[1] - line[0]) * across[x] for line in values]
-    return lines[0] if down is None else lines[0] + (lines[1] - lines[0]) * down[y]
+    lines = [line[0] if column_weight is None else line[0] + (line[1] - line[0]) * column_weight[x] for line in values]
+    return lines[0] if row_weight is None else lines[0] + (lines[1] - lines[0]) * row_weight[y]

@@ -20,7 +20,7 @@ from scripts.rasters.reading import RasterReader
 from scripts.rasters.resampling import resample
 
 #: Most pixels of the raster to read at once.
-_PIXELS_AT_ONCE = 1 << 22
+_CHUNK_PIXELS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def segment_block(task: BlockTask, pipeline: Pipeline, reader: RasterReader) -> 
     """
     plan, void = task.plan, void_index(len(pipeline.labels.names))
     # A border of one pixel shows where neighbouring blocks' polygons have corners.
-    outer = _widened(task.area[0], plan.rows.pixels), _widened(task.area[1], plan.columns.pixels)
+    outer = _widen(task.area[0], plan.rows.pixels), _widen(task.area[1], plan.columns.pixels)
     shape = tuple(part.stop - part.start for part in outer)
     labels = np.full(shape, void, label_type(len(pipeline.labels.names)))
     confidence = np.zeros(shape, np.uint8)
@@ -62,14 +62,14 @@ def segment_block(task: BlockTask, pipeline: Pipeline, reader: RasterReader) -> 
     for stretches, windows in scanner.regions():
         blended = blend_region(windows, (plan.rows, plan.columns), stretches, labels.dtype)
         if blended is not None:
-            place = _within(stretches[0].pixels, outer[0]), _within(stretches[1].pixels, outer[1])
-            labels[place], confidence[place] = blended
+            target = _relative_to(stretches[0].pixels, outer[0]), _relative_to(stretches[1].pixels, outer[1])
+            labels[target], confidence[target] = blended
     labels[~scanner.valid] = void
     confidence[~scanner.valid] = 0
-    inner = _within(task.area[0], outer[0]), _within(task.area[1], outer[1])
+    inner = _relative_to(task.area[0], outer[0]), _relative_to(task.area[1], outer[1])
     pieces = None
     if plan.tolerance is not None:
-        omitted = _omitted(pipeline.labels, void)
+        omitted = _omitted_labels(pipeline.labels, void)
         pieces = trace_pieces(labels, confidence[inner], inner, task.area, plan.tolerance, omitted)
     return Block(labels[inner], confidence[inner], pieces)
 
@@ -102,19 +102,19 @@ class _Scanner:
         """Run the network on one row of windows."""
         rows, columns = self._plan.rows, self._plan.columns
         left = columns.starts[self._columns[0]]
-        places = {
+        slices = {
             column: slice(columns.starts[column] - left, columns.starts[column] - left + columns.window)
             for column in self._columns
         }
         down = slice(rows.starts[row], rows.starts[row] + rows.window)
-        image, seen = self._read(down, slice(left, left + places[self._columns[-1]].stop), places)
+        image, valid_columns = self._read_rows(down, slice(left, left + slices[self._columns[-1]].stop), slices)
         windows: dict[tuple[int, int], WindowScores | None] = dict.fromkeys(((row, column) for column in self._columns), None)
-        shown = [column for column in self._columns if column in seen]
-        together = max(1, self._pipeline.engine.max_batch)
-        for start in range(0, len(shown), together):
-            members = shown[start : start + together]
-            scores = self._infer([image[:, places[column]] for column in members])
-            windows |= {(row, column): values for column, values in zip(members, scores, strict=True)}
+        inferred_columns = [column for column in self._columns if column in valid_columns]
+        batch_size = max(1, self._pipeline.engine.max_batch)
+        for start in range(0, len(inferred_columns), batch_size):
+            batch = inferred_columns[start : start + batch_size]
+            scores = self._infer([image[:, slices[column]] for column in batch])
+            windows |= {(row, column): values for column, values in zip(batch, scores, strict=True)}
         return windows
 
     def _infer(self, images: Sequence[RGBImage]) -> list[WindowScores]:
@@ -127,34 +127,34 @@ class _Scanner:
         temperature = self._pipeline.metadata.temperature
         return [_scores(members, [next(logits) for _ in members], temperature) for members in views]
 
-    def _read(self, down: slice, across: slice, places: dict[int, slice]) -> tuple[RGBImage, set[int]]:
-        """Read rows and columns in network pixels; also return which of the windows at `places` in them have any data."""
+    def _read_rows(self, down: slice, across: slice, slices: dict[int, slice]) -> tuple[RGBImage, set[int]]:
+        """Read rows and columns in network pixels; also return which of the windows at `slices` in them have any data."""
         rows, columns = self._plan.samplings
         source_columns = columns.sources(across)
-        lines = max(1, int(_PIXELS_AT_ONCE / rows.ratio / (source_columns.stop - source_columns.start)))
+        lines = max(1, int(_CHUNK_PIXELS / rows.ratio / (source_columns.stop - source_columns.start)))
         image = np.empty((down.stop - down.start, across.stop - across.start, 3), np.uint8)
-        seen: set[int] = set()
+        valid_columns: set[int] = set()
         for top in range(down.start, down.stop, lines):
             part = slice(top, min(top + lines, down.stop))
             source_rows = rows.sources(part)
             pixels, valid = self._reader.read(source_rows, source_columns)
-            self._note_valid(valid, source_rows, source_columns)
-            for column, place in places.items():
-                covered = columns.sources(slice(place.start + across.start, place.stop + across.start))
-                if column not in seen and valid[:, _within(covered, source_columns)].any():
-                    seen.add(column)
-            image[_within(part, down)] = resample(pixels, rows, columns, (part, across))
-        return image, seen
+            self._update_valid(valid, source_rows, source_columns)
+            for column, window in slices.items():
+                window_sources = columns.sources(slice(window.start + across.start, window.stop + across.start))
+                if column not in valid_columns and valid[:, _relative_to(window_sources, source_columns)].any():
+                    valid_columns.add(column)
+            image[_relative_to(part, down)] = resample(pixels, rows, columns, (part, across))
+        return image, valid_columns
 
-    def _note_valid(self, valid: npt.NDArray[np.bool_], rows: slice, columns: slice) -> None:
-        shared = [
-            slice(max(one.start, area.start), min(one.stop, area.stop))
-            for one, area in zip((rows, columns), self._area, strict=True)
+    def _update_valid(self, valid: npt.NDArray[np.bool_], rows: slice, columns: slice) -> None:
+        overlap = [
+            slice(max(side.start, area.start), min(side.stop, area.stop))
+            for side, area in zip((rows, columns), self._area, strict=True)
         ]
-        if all(part.start < part.stop for part in shared):
-            here = tuple(_within(part, area) for part, area in zip(shared, self._area, strict=True))
-            there = _within(shared[0], rows), _within(shared[1], columns)
-            self.valid[here] = valid[there]
+        if all(part.start < part.stop for part in overlap):
+            target = tuple(_relative_to(part, area) for part, area in zip(overlap, self._area, strict=True))
+            source = _relative_to(overlap[0], rows), _relative_to(overlap[1], columns)
+            self.valid[target] = valid[source]
 
 
 def _scores(views: Sequence[View], logits: Sequence[npt.NDArray[np.float32]], temperature: float) -> WindowScores:
@@ -165,14 +165,14 @@ def _scores(views: Sequence[View], logits: Sequence[npt.NDArray[np.float32]], te
     return WindowScores(probabilities, calibrate(probabilities, temperature))
 
 
-def _omitted(labels: Labels, void: int) -> tuple[int, ...]:
+def _omitted_labels(labels: Labels, void: int) -> tuple[int, ...]:
     return (void,) if labels.background is None else (void, labels.background)
 
 
-def _widened(part: slice, length: int) -> slice:
+def _widen(part: slice, length: int) -> slice:
     return slice(max(0, part.start - 1), min(length, part.stop + 1))
 
 
-def _within(part: slice, whole: slice) -> slice:
-    """Return `part` relative to the start of `whole`."""
-    return slice(part.start - whole.start, part.stop - whole.start)
+def _relative_to(part: slice, origin: slice) -> slice:
+    """Return `part` relative to the start of `origin`."""
+    return slice(part.start - origin.start, part.stop - origin.start)

@@ -26,10 +26,10 @@ from scripts.bulk.executors.engines import add_engine_options, add_model_options
 from scripts.bulk.executors.model_source import open_model
 from scripts.errors import FAILURE, UsageError, print_error
 from scripts.rasters.errors import RasterError
-from scripts.rasters.layout import LEAST_OVERLAP
+from scripts.rasters.layout import MIN_OVERLAP
 from scripts.rasters.model_card import read_model_card
 from scripts.rasters.outputs import make_outputs
-from scripts.rasters.plan import GREATEST_WINDOW, LEAST_WINDOW, Cutting
+from scripts.rasters.plan import MAX_WINDOW, MIN_WINDOW, WindowOptions
 from scripts.rasters.reading import RasterOptions
 from scripts.rasters.run import LABELS, SUFFIXES, RasterJob, RasterReport, is_output
 from scripts.rasters.worker import PrepareBlocks
@@ -38,7 +38,8 @@ from scripts.segment.inputs import walk_files
 #: Suffixes of rasters to look for in folders.
 RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".vrt", ".jp2", ".img"})
 #: Request options that also apply to rasters, and options that only rasters have.
-_SHARED, _OWN = ("bands", "range", "scales", "flip", "tolerance"), ("nodata", "resolution")
+_REQUEST_OPTIONS, _RASTER_OPTIONS = ("bands", "range", "scales", "flip", "tolerance"), ("nodata", "resolution")
+_OPTIONS = (*_REQUEST_OPTIONS, *_RASTER_OPTIONS)
 
 
 def run(argv: list[str], prog: str = "python -m scripts.rasters") -> int:
@@ -69,7 +70,7 @@ def run(argv: list[str], prog: str = "python -m scripts.rasters") -> int:
                 failed += 1
                 print_error(str(error))
             else:
-                _print(source, report, map(outputs.place, report.outputs))
+                _print_report(source, report, map(outputs.location_of, report.outputs))
     return FAILURE if failed else 0
 
 
@@ -106,12 +107,12 @@ def find_rasters(location: str) -> Iterator[tuple[str, PurePosixPath]]:
         yield location, PurePosixPath(path.stem)
         return
     try:
-        found = [file for file in walk_files(path, "") if file.suffix.lower() in RASTER_SUFFIXES and not is_output(file)]
+        rasters = [file for file in walk_files(path, "") if file.suffix.lower() in RASTER_SUFFIXES and not is_output(file)]
     except OSError as error:
         raise RasterError(f"{error.filename}: cannot be read: {error.strerror}") from error
-    if not found:
+    if not rasters:
         raise RasterError(f"{location}: holds no rasters ({', '.join(sorted(RASTER_SUFFIXES))})")
-    for file in found:
+    for file in rasters:
         yield str(file), PurePosixPath(file.relative_to(path).with_suffix(""))
 
 
@@ -124,17 +125,17 @@ def _template(archive: ModelArchive, labels: Labels, arguments: Namespace) -> Ra
     """
     texts = dict(arguments.option)
     for name in texts:
-        if name not in (*_SHARED, *_OWN):
-            raise UsageError(f"--option {name}: is not an option of rasters; those are {', '.join((*_SHARED, *_OWN))}")
+        if name not in _OPTIONS:
+            raise UsageError(f"--option {name}: is not an option of rasters; those are {', '.join(_OPTIONS)}")
     parser = RequestParser(archive.settings, labels)
     inference, answer = parser.fill_in(
-        parser.parse_options({name: Text(value) for name, value in texts.items() if name in _SHARED})
+        parser.parse_options({name: Text(value) for name, value in texts.items() if name in _REQUEST_OPTIONS})
     )
     reading = ReadingOptions(bands=inference.bands, range=inference.range)
     options = RasterOptions(reading, _nodata(texts.get("nodata", "file")), _resolution(texts.get("resolution")))
-    cutting = Cutting(arguments.window, arguments.overlap)
+    window_options = WindowOptions(arguments.window, arguments.overlap)
     inference = inference.model_copy(update={"tiles": 1, "refine": "none"})
-    return RasterJob("", Path(), arguments.format, options, cutting, inference, answer.tolerance)
+    return RasterJob("", Path(), arguments.format, options, window_options, inference, answer.tolerance)
 
 
 def _nodata(text: str) -> float | str | None:
@@ -159,15 +160,15 @@ def _resolution(text: str | None) -> float | None:
     return value
 
 
-def _print(source: str, report: RasterReport, places: Iterable[str]) -> None:
+def _print_report(source: str, report: RasterReport, locations: Iterable[str]) -> None:
     if report.done_before:
         print(f"{source}: done before")
         return
     total = sum(report.pixels.values())
     shares = sorted(((count / total, name) for name, count in report.pixels.items() if count), reverse=True) if total else []
     print(f"{source}: {', '.join(f'{name} {share:.1%}' for share, name in shares) or 'no data'}")
-    for place in places:
-        print(f"  {place}")
+    for location in locations:
+        print(f"  {location}")
 
 
 def _parser(prog: str) -> Parser:
@@ -191,15 +192,15 @@ def _parser(prog: str) -> Parser:
     parser.add_argument(
         "--format", type=some_of(SUFFIXES), default=(LABELS,), metavar="NAME,...", help=f"{', '.join(SUFFIXES)} ({LABELS})"
     )
-    add_request_options(parser, f"one of {', '.join((*_SHARED, *_OWN))}")
+    add_request_options(parser, f"one of {', '.join(_OPTIONS)}")
     parser.add_argument(
         "--window",
-        type=whole_number(LEAST_WINDOW, GREATEST_WINDOW),
+        type=whole_number(MIN_WINDOW, MAX_WINDOW),
         metavar="PIXELS",
         help="side of a window; by default the size at which the model sees images",
     )
     parser.add_argument(
-        "--overlap", type=whole_number(LEAST_OVERLAP), metavar="PIXELS", help="least overlap of windows (a quarter of a window)"
+        "--overlap", type=whole_number(MIN_OVERLAP), metavar="PIXELS", help="least overlap of windows (a quarter of a window)"
     )
     add_engine_options(parser)
     return parser

@@ -48,7 +48,7 @@ def gdal_options() -> dict[str, str | int]:
 
 
 @contextmanager
-def allowing_no_place() -> Iterator[None]:
+def without_georeference_warnings() -> Iterator[None]:
     """Suppress rasterio's warning about rasters without a georeference in the block."""
     from rasterio.errors import NotGeoreferencedWarning
 

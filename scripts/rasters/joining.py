@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: Most vertices of unfinished polygons to hold, at 100 bytes each while they are joined. Beyond this, the largest polygon is
 #: written in parts.
-MOST_VERTICES = 4_000_000
+MAX_VERTICES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class PieceIndex:
         self._parents: dict[_Piece, _Piece] = {}
         #: The lower edges of the blocks above, by column, and the right edge of the previous block.
         self._above: dict[int, _Edge] = {}
-        self._before: _Edge = (0, np.empty(0, np.int64), np.empty(0, np.int64))
+        self._previous_right: _Edge = (0, np.empty(0, np.int64), np.empty(0, np.int64))
         self._blocks = 0
 
     def add(self, task: BlockTask, pieces: Pieces) -> None:
@@ -62,9 +62,9 @@ class PieceIndex:
         if row:
             self._connect(self._above[column], (block, upper, classes))
         if column:
-            self._connect(self._before, (block, left, classes))
+            self._connect(self._previous_right, (block, left, classes))
         self._above[column] = (block, lower, classes)
-        self._before = (block, right, classes)
+        self._previous_right = (block, right, classes)
 
     def last_blocks(self) -> dict[_Piece, int]:
         """Return the number of the last block that each polygon reaches, by the polygon's first piece."""
@@ -80,18 +80,18 @@ class PieceIndex:
         while (parent := self._parents[piece]) != piece:
             path.append(piece)
             piece = parent
-        for passed in path:
-            self._parents[passed] = piece
+        for visited in path:
+            self._parents[visited] = piece
         return piece
 
     def __contains__(self, piece: _Piece) -> bool:
         return piece in self._parents
 
     def _connect(self, first: _Edge, second: _Edge) -> None:
-        (one, edge, classes), (other, other_edge, other_classes) = first, second
-        same = (classes[edge] == other_classes[other_edge]) & (edge != NO_PIECE) & (other_edge != NO_PIECE)
-        for left, right in np.unique(np.stack([edge[same], other_edge[same]], 1), axis=0).tolist():
-            roots = sorted((self.find(_Piece(one, left)), self.find(_Piece(other, right))))
+        (first_block, first_edge, first_classes), (second_block, second_edge, second_classes) = first, second
+        same = (first_classes[first_edge] == second_classes[second_edge]) & (first_edge != NO_PIECE) & (second_edge != NO_PIECE)
+        for first_number, second_number in np.unique(np.stack([first_edge[same], second_edge[same]], 1), axis=0).tolist():
+            roots = sorted((self.find(_Piece(first_block, first_number)), self.find(_Piece(second_block, second_number))))
             self._parents[roots[1]] = roots[0]
 
 
@@ -106,7 +106,7 @@ class _Pending:
         self._pieces.append(piece)
         self.vertices += vertices
 
-    def joined(self) -> Feature:
+    def join(self) -> Feature:
         """Return the whole polygon."""
         import shapely
 
@@ -122,17 +122,17 @@ class _Pending:
         return iter(self._pieces)
 
 
-def join_pieces(blocks: Iterable[Pieces], index: PieceIndex, most_vertices: int = MOST_VERTICES) -> Iterator[Feature]:
+def join_pieces(blocks: Iterable[Pieces], index: PieceIndex, max_vertices: int = MAX_VERTICES) -> Iterator[Feature]:
     """Join the pieces of all blocks; yield polygons as they become complete.
 
     Args:
         blocks: the pieces of each block, in the order in which they were added to `index`.
         index: has had all blocks added.
-        most_vertices: most vertices of unfinished polygons; beyond it, the largest polygon is yielded piece by piece.
+        max_vertices: most vertices of unfinished polygons; beyond it, the largest polygon is yielded piece by piece.
     """
     import shapely
 
-    last = index.last_blocks()
+    last_blocks = index.last_blocks()
     pending: dict[_Piece, _Pending] = defaultdict(_Pending)
     for block, pieces in enumerate(blocks):
         counts = shapely.get_num_coordinates(pieces.polygons)
@@ -142,9 +142,9 @@ def join_pieces(blocks: Iterable[Pieces], index: PieceIndex, most_vertices: int 
                 pending[index.find(piece)].add(feature, int(counts[number]))
             else:
                 yield feature
-        for first in [first for first in pending if last[first] <= block]:
-            yield pending.pop(first).joined()
-        while sum(polygon.vertices for polygon in pending.values()) > most_vertices:
+        for first in [first for first in pending if last_blocks[first] <= block]:
+            yield pending.pop(first).join()
+        while sum(polygon.vertices for polygon in pending.values()) > max_vertices:
             largest = max(pending, key=lambda first: pending[first].vertices)
             yield from pending.pop(largest).cut()
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 #: The least overlap of two windows. With less, a window's outermost cells, which see the least context, would show.
-LEAST_OVERLAP = 16
+MIN_OVERLAP = 16
 #: Pixels at either end of an overlap where only the nearer window counts, as the other's values lack neighbours there.
 _MARGIN = 8
 
@@ -35,24 +35,24 @@ class Side:
 
     #: Length in raster pixels and in network pixels.
     pixels: int
-    seen: int
+    network_pixels: int
     #: The length of every window, and the least overlap of neighbours, in network pixels.
     window: int
     overlap: int
 
     @classmethod
-    def covered(cls, pixels: int, seen: int, window: int, overlap: int) -> "Side":
+    def cover(cls, pixels: int, network_pixels: int, window: int, overlap: int) -> "Side":
         """Cover a side with windows; a side shorter than a window gets one window of its own length."""
-        return cls(pixels, seen, min(window, seen), overlap)
+        return cls(pixels, network_pixels, min(window, network_pixels), overlap)
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
         """Where each window begins: evenly spaced, the first and the last flush with the raster's edges."""
-        room = self.seen - self.window
-        if room == 0:  # The side is no longer than a window, and perhaps no longer than an overlap.
+        slack = self.network_pixels - self.window
+        if slack == 0:  # The side is no longer than a window, and perhaps no longer than an overlap.
             return (0,)
-        steps = -(-room // (self.window - self.overlap))
-        return tuple(index * room // steps for index in range(steps + 1))
+        steps = -(-slack // (self.window - self.overlap))
+        return tuple(index * slack // steps for index in range(steps + 1))
 
     @cached_property
     def _ramps(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -64,7 +64,7 @@ class Side:
 
     def centres(self, pixels: slice) -> npt.NDArray[np.float64]:
         """Return the centre positions of the raster's `pixels`."""
-        return (np.arange(pixels.start, pixels.stop) + 0.5) * (self.seen / self.pixels)
+        return (np.arange(pixels.start, pixels.stop) + 0.5) * (self.network_pixels / self.pixels)
 
     def stretches(self, pixels: slice) -> Iterator[Stretch]:
         """Split `pixels` by the windows that label them, in order."""
@@ -77,18 +77,18 @@ class Side:
         blended = rising > 0
         change = np.flatnonzero((np.diff(first) != 0) | (np.diff(blended) != 0)) + 1
         for start, stop in zip([0, *change.tolist()], [*change.tolist(), len(centres)], strict=True):
-            place, window = slice(pixels.start + start, pixels.start + stop), int(first[start])
+            span, window = slice(pixels.start + start, pixels.start + stop), int(first[start])
             if not blended[start]:
-                yield Stretch(place, (window,), None)
+                yield Stretch(span, (window,), None)
                 continue
             weight = rising[start:stop] / (ends[window] - begins[window])
-            yield Stretch(place, (window, window + 1), weight.astype(np.float32))
+            yield Stretch(span, (window, window + 1), weight.astype(np.float32))
 
     def blocks(self, windows: int) -> list[slice]:
         """Split the raster's pixels about every `windows` windows, at positions where only one window counts."""
         begins, ends = self._ramps
         inner = range(windows, len(self.starts) - windows // 2 - 1, windows)
         # Only window `index` counts from the end of the ramp before it to the beginning of the next.
-        cuts = [round((ends[index - 1] + begins[index]) / 2 * (self.pixels / self.seen)) for index in inner]
+        cuts = [round((ends[index - 1] + begins[index]) / 2 * (self.pixels / self.network_pixels)) for index in inner]
         edges = sorted({0, *cuts, self.pixels})
         return [slice(start, stop) for start, stop in pairwise(edges)]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from handler.labels import Labels
 from scripts.rasters.blocks import label_type, void_index
-from scripts.rasters.gdal import allowing_no_place, gdal_options
+from scripts.rasters.gdal import gdal_options, without_georeference_warnings
 
 VOID = "no data"
 #: No winning class has a probability that rounds to this.
@@ -33,7 +33,7 @@ class Mosaic:
 
         self._path = path
         self._draft = path.with_name(f"{path.name}.draft.tif")
-        with rasterio.Env(**gdal_options()), allowing_no_place():
+        with rasterio.Env(**gdal_options()), without_georeference_warnings():
             self._file = rasterio.open(
                 self._draft,
                 "w",
@@ -69,7 +69,7 @@ class Mosaic:
         self._file.close()
         part = self._path.with_name(f"{self._path.name}.part")
         options = {"compress": "DEFLATE", "predictor": "NO", "blocksize": _TILE, "bigtiff": "IF_SAFER"}
-        with rasterio.Env(**gdal_options()), allowing_no_place():
+        with rasterio.Env(**gdal_options()), without_georeference_warnings():
             copy(self._draft, part, driver="COG", overview_resampling=overviews, **options)
         part.with_name(f"{part.name}.aux.xml").unlink(missing_ok=True)
         part.replace(self._path)
@@ -86,8 +86,8 @@ def label_mosaic(path: Path, profile: dict[str, Any], labels: Labels, tags: dict
     """Create a label raster: class indices with a colour table, and `void_index` for no data."""
     classes = len(labels.names)
     colours: dict[int, tuple[int, ...]] = {index: (*colour, 255) for index, colour in enumerate(labels.palette)}
-    placed = {**profile, "dtype": label_type(classes).name, "nodata": void_index(classes)}
-    return Mosaic(path, placed, tags, colours)
+    label_profile = {**profile, "dtype": label_type(classes).name, "nodata": void_index(classes)}
+    return Mosaic(path, label_profile, tags, colours)
 
 
 def confidence_mosaic(path: Path, profile: dict[str, Any], tags: dict[str, str]) -> Mosaic:
@@ -133,10 +133,10 @@ def write_class_names(path: Path, labels: Labels, pixels: npt.NDArray[np.int64])
 
 def xml_text(name: str) -> str:
     """Replace characters that XML 1.0 does not allow, such as control characters, with U+FFFD."""
-    return "".join(letter if letter in "\t\n\r" or _in_xml(ord(letter)) else "\ufffd" for letter in name)
+    return "".join(letter if letter in "\t\n\r" or _is_xml_character(ord(letter)) else "\ufffd" for letter in name)
 
 
-def _in_xml(code: int) -> bool:
+def _is_xml_character(code: int) -> bool:
     return 0x20 <= code <= 0xD7FF or 0xE000 <= code <= 0xFFFD or code >= 0x10000
 
 

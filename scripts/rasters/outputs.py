@@ -29,7 +29,7 @@ class Outputs(Protocol):
         """
         ...
 
-    def place(self, path: Path) -> str:
+    def location_of(self, path: Path) -> str:
         """Return the path or URL of a report's output."""
         ...
 
@@ -58,9 +58,9 @@ def make_outputs(location: str, work: Path | None) -> Outputs:
 
 def _folder(location: str) -> Path:
     folder = Path(location.removeprefix("file://"))
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise UsageError(f"--out {location}: {there} is a file; give a folder")
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UsageError(f"--out {location}: {existing} is a file; give a folder")
     return folder
 
 
@@ -74,7 +74,7 @@ class FolderOutputs:
     def segment(self, job: RasterJob, model: ModelCard, prepare: Prepare, executor: Executor) -> RasterReport:
         return segment_raster(job, model, prepare, executor)
 
-    def place(self, path: Path) -> str:
+    def location_of(self, path: Path) -> str:
         return str(path)
 
 
@@ -94,14 +94,14 @@ class StoreOutputs:
         record = job.out.with_name(f"{job.out.name}{RECORD}")
         self._fetch(record)
         report = segment_raster(job, model, prepare, executor, exists=self._exists)
-        made = [path for path in _files_of(report) if path.is_file()]
-        for path in [*made, record] if made else []:
+        files = [path for path in _files_of(report) if path.is_file()]
+        for path in [*files, record] if files else []:
             self._destination.write_from(self._name(path), path)
-        for path in [*made, record]:
+        for path in [*files, record]:
             path.unlink(missing_ok=True)
         return report
 
-    def place(self, path: Path) -> str:
+    def location_of(self, path: Path) -> str:
         return f"{self._destination}/{self._name(path)}"
 
     def _name(self, path: Path) -> str:
@@ -117,7 +117,7 @@ class StoreOutputs:
             return
 
     def _exists(self, path: Path) -> bool:
-        return path.is_file() or self._destination.has(self._name(path))
+        return path.is_file() or self._destination.exists(self._name(path))
 
 
 def _files_of(report: RasterReport) -> Iterator[Path]:

@@ -24,10 +24,10 @@ class Parts:
     def __init__(self, folder: Path, plan: str) -> None:
         """Open the folder and remove blocks made with a different `plan`, a text of everything that determines them."""
         self._folder = folder
-        noted = folder / _PLAN
-        if not noted.is_file() or noted.read_text("utf-8") != plan:
+        plan_file = folder / _PLAN
+        if not plan_file.is_file() or plan_file.read_text("utf-8") != plan:
             self.remove()
-            write_atomically(noted, plan.encode())
+            write_atomically(plan_file, plan.encode())
 
     def missing(self, tasks: list[BlockTask]) -> list[BlockTask]:
         """Return the `tasks` that are not done."""

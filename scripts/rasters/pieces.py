@@ -64,15 +64,15 @@ def trace_pieces(
     if tolerance:
         polygons = shapely.coverage_simplify(polygons, tolerance, simplify_boundary=False)
     owner = np.array(owners)
-    kept = np.flatnonzero(~np.isin(class_of[owner], omitted))
+    selected = np.flatnonzero(~np.isin(class_of[owner], omitted))
     piece_of = np.full(len(class_of), NO_PIECE)
-    piece_of[owner[kept]] = np.arange(len(kept))
+    piece_of[owner[selected]] = np.arange(len(selected))
     offset = np.array([area[1].start - left, area[0].start - top])
     return Pieces(
-        shapely.transform(polygons[kept], lambda points: points + offset),
-        class_of[owner[kept]],
-        _sum_by_part(None, ids, owner[kept]),
-        _sum_by_part(confidence.ravel(), ids, owner[kept]),
+        shapely.transform(polygons[selected], lambda points: points + offset),
+        class_of[owner[selected]],
+        _sum_by_part(None, ids, owner[selected]),
+        _sum_by_part(confidence.ravel(), ids, owner[selected]),
         (piece_of[ids[0]], piece_of[ids[-1]], piece_of[ids[:, 0]], piece_of[ids[:, -1]]),
     )
 

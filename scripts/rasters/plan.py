@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from handler.options import InferenceOptions
 from model.metadata import ResizePolicy
 from scripts.rasters.errors import RasterError
-from scripts.rasters.layout import LEAST_OVERLAP, Side
-from scripts.rasters.reading import RasterOptions, RasterReader, Shown
+from scripts.rasters.layout import MIN_OVERLAP, Side
+from scripts.rasters.reading import RasterOptions, RasterReader, SampledProperties
 from scripts.rasters.resampling import Resampling
 
 #: Greatest ratio between the raster's resolution and the network's, either way.
-MOST_RESAMPLED = 8
+MAX_RESAMPLING = 8
 #: Approximate number of raster pixels in a block. With polygons, a block takes 300 to 400 MB; blocks three times as large take
 #: twice the memory, and are no faster.
 _BLOCK_PIXELS = 8_000_000
 #: The range of window sizes, as for a checkpoint's resize policy.
-LEAST_WINDOW, GREATEST_WINDOW = 64, 4096
+MIN_WINDOW, MAX_WINDOW = 64, 4096
 
 
 @dataclass(frozen=True)
-class Cutting:
+class WindowOptions:
     """Window sizes in network pixels; None for the model's choice."""
 
     window: int | None = None
@@ -33,7 +33,7 @@ class RasterPlan:
 
     source: str
     options: RasterOptions
-    shown: Shown
+    sampled: SampledProperties
     rows: Side
     columns: Side
     inference: InferenceOptions
@@ -43,7 +43,8 @@ class RasterPlan:
     @property
     def samplings(self) -> tuple[Resampling, Resampling]:
         """How rows and columns are resampled for the network."""
-        return Resampling(self.rows.pixels, self.rows.seen), Resampling(self.columns.pixels, self.columns.seen)
+        rows, columns = (Resampling(side.pixels, side.network_pixels) for side in (self.rows, self.columns))
+        return rows, columns
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def make_plan(
     options: RasterOptions,
     policy: ResizePolicy,
     inference: InferenceOptions,
-    cutting: Cutting,
+    window_options: WindowOptions,
     tolerance: float | None,
 ) -> RasterPlan:
     """Cover a raster with windows.
@@ -79,13 +80,13 @@ def make_plan(
     Raises:
         RasterError: the resolution is too far from the raster's, or the overlap does not fit the window.
     """
-    window = -(-(cutting.window or policy.size) // policy.multiple) * policy.multiple
-    overlap = window // 4 if cutting.overlap is None else cutting.overlap
-    if not LEAST_OVERLAP <= overlap <= window // 3:
-        raise RasterError(f"overlap {overlap}: must be from {LEAST_OVERLAP} to {window // 3}, a third of the window")
-    seen = _seen_size(reader, options.resolution)
-    rows, columns = (Side.covered(pixels, length, window, overlap) for pixels, length in zip(reader.size, seen, strict=True))
-    return RasterPlan(reader.source, options, reader.shown, rows, columns, inference, tolerance)
+    window = -(-(window_options.window or policy.size) // policy.multiple) * policy.multiple
+    overlap = window // 4 if window_options.overlap is None else window_options.overlap
+    if not MIN_OVERLAP <= overlap <= window // 3:
+        raise RasterError(f"overlap {overlap}: must be from {MIN_OVERLAP} to {window // 3}, a third of the window")
+    lengths = zip(reader.size, _network_size(reader, options.resolution), strict=True)
+    rows, columns = (Side.cover(pixels, network_pixels, window, overlap) for pixels, network_pixels in lengths)
+    return RasterPlan(reader.source, options, reader.sampled, rows, columns, inference, tolerance)
 
 
 def list_blocks(plan: RasterPlan) -> list[BlockTask]:
@@ -100,7 +101,7 @@ def list_blocks(plan: RasterPlan) -> list[BlockTask]:
     ]
 
 
-def _seen_size(reader: RasterReader, resolution: float | None) -> tuple[int, int]:
+def _network_size(reader: RasterReader, resolution: float | None) -> tuple[int, int]:
     """Return the height and width of the whole raster in network pixels."""
     if resolution is None:
         return reader.size
@@ -108,9 +109,9 @@ def _seen_size(reader: RasterReader, resolution: float | None) -> tuple[int, int
         max(1, round(pixels * size / resolution)) for pixels, size in zip(reader.size, reader.pixel_size, strict=True)
     )
     for size in reader.pixel_size:
-        if not 1 / MOST_RESAMPLED <= resolution / size <= MOST_RESAMPLED:
+        if not 1 / MAX_RESAMPLING <= resolution / size <= MAX_RESAMPLING:
             raise RasterError(
                 f"{reader.source}: resolution {resolution:g}: the raster's pixels measure {size:g}; must be from "
-                f"{size / MOST_RESAMPLED:g} to {size * MOST_RESAMPLED:g}, or resample the raster first (gdalwarp -tr)"
+                f"{size / MAX_RESAMPLING:g} to {size * MAX_RESAMPLING:g}, or resample the raster first (gdalwarp -tr)"
             )
     return height, width

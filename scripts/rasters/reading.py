@@ -19,17 +19,17 @@ from handler.image.sample_range import Limits, Samples, auto_limits, sampling_st
 from handler.options import FIRST_BANDS, TYPE_RANGE, ReadingOptions
 from handler.strips import row_strips
 from scripts.rasters.errors import RasterError
-from scripts.rasters.gdal import allowing_no_place, gdal_options, gdal_path
+from scripts.rasters.gdal import gdal_options, gdal_path, without_georeference_warnings
 
 Valid = npt.NDArray[np.bool_]
 
 #: Most pixels to convert at once.
-_PIXELS_AT_ONCE = 1 << 20
+_CHUNK_PIXELS = 1 << 20
 #: Columns to sample at once: as many as GDAL's cache holds of one row of tiles.
-_COLUMNS_AT_ONCE = 8192
+_CHUNK_COLUMNS = 8192
 #: Rows and columns to sample to decide whether a band is alpha.
 _ALPHA_SAMPLES = 1000
-_AS_IT_IS = ReadingOptions()
+_DEFAULT_READING = ReadingOptions()
 _INKS = {"cyan", "magenta", "yellow", "black"}
 
 
@@ -37,7 +37,7 @@ _INKS = {"cyan", "magenta", "yellow", "black"}
 class RasterOptions:
     """Which bands of a raster are shown, and which values stand for black, white and no data."""
 
-    reading: ReadingOptions = _AS_IT_IS
+    reading: ReadingOptions = _DEFAULT_READING
     #: The value of void pixels, `file` for the file's declared value, or None if no value is void.
     nodata: float | str | None = "file"
     #: Size of a network pixel in units of the raster's coordinate system; None for the raster's own resolution.
@@ -45,7 +45,7 @@ class RasterOptions:
 
 
 @dataclass(frozen=True)
-class Shown:
+class SampledProperties:
     """Properties of a raster that are found by sampling all of it."""
 
     #: The values shown as black and white.
@@ -57,13 +57,13 @@ class Shown:
 class RasterReader:
     """An open raster. Use it as a context manager, in one thread."""
 
-    def __init__(self, source: str, options: RasterOptions, shown: Shown | None = None) -> None:
+    def __init__(self, source: str, options: RasterOptions, sampled: SampledProperties | None = None) -> None:
         """Open the raster and check that its bands can be shown.
 
         Args:
             source: a path, a URL or a name that GDAL can open.
             options: how the raster is shown.
-            shown: the `shown` of an earlier reader, to avoid sampling again.
+            sampled: the `sampled` of an earlier reader, to avoid sampling again.
 
         Raises:
             RasterError: the raster cannot be opened, lacks a chosen band, or holds no colours.
@@ -72,12 +72,12 @@ class RasterReader:
 
         self.source = source
         self._options = options
-        if shown:
-            self.__dict__ |= {"_limits": shown.limits, "_alpha": shown.alpha}
+        if sampled:
+            self.__dict__ |= {"_limits": sampled.limits, "_alpha": sampled.alpha}
         self._environment = rasterio.Env(**gdal_options())
         self._environment.__enter__()
         try:
-            with self._naming_the_file("cannot be opened"), allowing_no_place():
+            with self._reporting_errors("cannot be opened"), without_georeference_warnings():
                 self.file = rasterio.open(gdal_path(source))
             self._check_bands()
         except BaseException:
@@ -107,24 +107,24 @@ class RasterReader:
         return math.hypot(b, e), math.hypot(a, d)
 
     @property
-    def shown(self) -> Shown:
+    def sampled(self) -> SampledProperties:
         """The sampled properties, for further readers of this raster."""
-        return Shown(self._limits, self._alpha)
+        return SampledProperties(self._limits, self._alpha)
 
     @cached_property
     def _limits(self) -> Limits:
         """The values shown as black and white. With `range=auto`, the raster is read once to find them."""
-        chosen = self._options.reading.range
-        if chosen == TYPE_RANGE:
+        value_range = self._options.reading.range
+        if value_range == TYPE_RANGE:
             return 0.0, float(self._white)
-        if not isinstance(chosen, str):
-            return chosen
+        if not isinstance(value_range, str):
+            return value_range
         parts = []
-        for samples, alpha, mask in self._sampled():
-            counted = self._measured(samples)
-            counted &= (mask > 0) if mask is not None else True
-            counted &= (alpha > 0) if alpha is not None else True
-            parts.append(samples[counted])
+        for samples, alpha, mask in self._sample_grid():
+            valid = self._valid_samples(samples)
+            valid &= (mask > 0) if mask is not None else True
+            valid &= (alpha > 0) if alpha is not None else True
+            parts.append(samples[valid])
         return auto_limits(parts)
 
     def read(self, rows: slice, columns: slice) -> tuple[RGBImage, Valid]:
@@ -136,14 +136,14 @@ class RasterReader:
         samples, alpha, mask = self._samples(rows, columns)
         if self._palette is not None:
             return self._from_palette(samples[0], mask)
-        valid: Valid = np.any(self._measured(samples), axis=0)
+        valid: Valid = np.any(self._valid_samples(samples), axis=0)
         if mask is not None:
             valid &= mask > 0
         if alpha is not None:
             valid &= alpha > 0
         height, width = valid.shape
         image = np.empty((height, width, 3), np.uint8)
-        for strip in row_strips(height, width, _PIXELS_AT_ONCE):
+        for strip in row_strips(height, width, _CHUNK_PIXELS):
             image[strip] = self._rgb(samples[:, strip], None if alpha is None else alpha[strip])
         return image, valid
 
@@ -158,7 +158,7 @@ class RasterReader:
     def _from_palette(self, indices: Samples, mask: Samples | None) -> tuple[RGBImage, Valid]:
         assert self._palette is not None  # noqa: S101 (for mypy)
         colours = self._palette[indices]
-        valid = (colours[..., 3] > 0) & self._measured(indices)
+        valid = (colours[..., 3] > 0) & self._valid_samples(indices)
         if mask is not None:
             valid &= mask > 0
         rgb = blend_over_white(Image.fromarray(colours[..., :3]), colours[..., 3], b"", premultiplied=False)
@@ -169,48 +169,48 @@ class RasterReader:
         from rasterio.windows import Window
 
         window = Window.from_slices((rows.start, rows.stop), (columns.start, columns.stop))
-        with self._naming_the_file(f"rows {rows.start:,} to {rows.stop:,} cannot be read"):
+        with self._reporting_errors(f"rows {rows.start:,} to {rows.stop:,} cannot be read"):
             samples = self.file.read([*self._bands, *([self._alpha] if self._alpha else [])], window=window)
             mask = self.file.read_masks(self._bands[0], window=window) if self._has_mask else None
         return samples[: len(self._bands)], samples[-1] if self._alpha else None, mask
 
-    def _sampled(self) -> Iterator[tuple[Samples, Samples | None, Samples | None]]:
+    def _sample_grid(self) -> Iterator[tuple[Samples, Samples | None, Samples | None]]:
         """Yield a grid of pixels, sampled as the server samples an image."""
         height, width = self.size
         step = sampling_step(height * width)
-        for left in range(0, width, _COLUMNS_AT_ONCE):
-            columns = slice(left, min(left + _COLUMNS_AT_ONCE, width))
-            places = slice(-left % step, None, step)
+        for left in range(0, width, _CHUNK_COLUMNS):
+            columns = slice(left, min(left + _CHUNK_COLUMNS, width))
+            positions = slice(-left % step, None, step)
             for row in range(0, height, step):
                 samples, alpha, mask = self._samples(slice(row, row + 1), columns)
                 yield (
-                    samples[..., places],
-                    None if alpha is None else alpha[..., places],
-                    None if mask is None else mask[..., places],
+                    samples[..., positions],
+                    None if alpha is None else alpha[..., positions],
+                    None if mask is None else mask[..., positions],
                 )
 
-    def _measured(self, samples: Samples) -> Valid:
+    def _valid_samples(self, samples: Samples) -> Valid:
         """Return which samples, n×h×w or h×w, are neither nodata nor NaN."""
-        measured = np.ones(samples.shape, np.bool_)
+        valid = np.ones(samples.shape, np.bool_)
         if samples.dtype.kind == "f":
-            measured &= ~np.isnan(samples)
+            valid &= ~np.isnan(samples)
         values = self._nodata if samples.ndim == 3 else self._nodata[:1]
         for band, value in enumerate(values):
             if value is None or math.isnan(value):
                 continue
-            part = (samples[band], measured[band]) if samples.ndim == 3 else (samples, measured)
-            part[1][part[0] == _as_stored(value, samples.dtype)] = False
-        return measured
+            part = (samples[band], valid[band]) if samples.ndim == 3 else (samples, valid)
+            part[1][part[0] == _convert_nodata(value, samples.dtype)] = False
+        return valid
 
     def _check_bands(self) -> None:
-        chosen, file = self._options.reading.bands, self.file
+        bands, file = self._options.reading.bands, self.file
         if not file.count:
             raise RasterError(f"{self.source}: holds only subdatasets; name one of {', '.join(file.subdatasets[:3])}")
-        if not isinstance(chosen, str) and max(chosen) > file.count:
-            raise RasterError(f"{self.source}: option 'bands': there is no band {max(chosen)}; the raster has {file.count}")
+        if not isinstance(bands, str) and max(bands) > file.count:
+            raise RasterError(f"{self.source}: option 'bands': there is no band {max(bands)}; the raster has {file.count}")
         if any(np.dtype(file.dtypes[band - 1]).kind == "c" for band in self._bands):
             raise RasterError(f"{self.source}: its samples are complex numbers, should be whole numbers or floats")
-        if isinstance(chosen, str) and _INKS & {file.colorinterp[band - 1].name for band in self._bands}:
+        if isinstance(bands, str) and _INKS & {file.colorinterp[band - 1].name for band in self._bands}:
             raise RasterError(f"{self.source}: its bands are inks (CMYK), should be grey or RGB; convert it, or choose 'bands'")
 
     @cached_property
@@ -231,7 +231,7 @@ class RasterReader:
         band = self._tagged_alpha
         if band is None or self._alpha_is_premultiplied:
             return band
-        with self._naming_the_file("its alpha cannot be read"):
+        with self._reporting_errors("its alpha cannot be read"):
             # From overviews if there are any; nearest pixels rather than means.
             values = self.file.read(band, out_shape=tuple(min(length, _ALPHA_SAMPLES) for length in self.size))
         return band if looks_like_alpha(values, self._white) else None
@@ -264,10 +264,10 @@ class RasterReader:
     def _palette(self) -> npt.NDArray[np.uint8] | None:
         """The colours for a single band of indices, RGBA by index, or None if values are not indices."""
         reading, file = self._options.reading, self.file
-        shown_as_it_is = reading.bands == FIRST_BANDS and reading.range == TYPE_RANGE
-        if not shown_as_it_is or file.colorinterp[self._bands[0] - 1].name != "palette":
+        uses_defaults = reading.bands == FIRST_BANDS and reading.range == TYPE_RANGE
+        if not uses_defaults or file.colorinterp[self._bands[0] - 1].name != "palette":
             return None
-        with self._naming_the_file("its colour table cannot be read"):
+        with self._reporting_errors("its colour table cannot be read"):
             table = file.colormap(self._bands[0])
         colours = np.zeros((1 << 8 * np.dtype(file.dtypes[self._bands[0] - 1]).itemsize, 4), np.uint8)
         for index, colour in table.items():
@@ -291,7 +291,7 @@ class RasterReader:
         return tags
 
     @contextmanager
-    def _naming_the_file(self, what: str) -> Iterator[None]:
+    def _reporting_errors(self, problem: str) -> Iterator[None]:
         """Convert rasterio's errors in the block to `RasterError`. The block should only contain calls to rasterio."""
         try:
             yield
@@ -299,10 +299,10 @@ class RasterReader:
             raise
         except Exception as error:
             cause: Any = error.__cause__ or error
-            raise RasterError(f"{self.source}: {what}: {cause}") from error
+            raise RasterError(f"{self.source}: {problem}: {cause}") from error
 
 
-def _as_stored(value: float, dtype: np.dtype[Any]) -> Any:
+def _convert_nodata(value: float, dtype: np.dtype[Any]) -> Any:
     """Return a nodata value converted to `dtype`, or NaN, which matches no sample, if `dtype` cannot hold it."""
     if dtype.kind == "f":
         with np.errstate(over="ignore"):

@@ -24,14 +24,14 @@ from scripts.rasters.model_card import ModelCard
 from scripts.rasters.mosaics import confidence_mosaic, discarding, label_mosaic, write_class_names
 from scripts.rasters.parts import Parts
 from scripts.rasters.pieces import Pieces
-from scripts.rasters.plan import BlockTask, Cutting, RasterPlan, list_blocks, make_plan
+from scripts.rasters.plan import BlockTask, RasterPlan, WindowOptions, list_blocks, make_plan
 from scripts.rasters.reading import RasterOptions, RasterReader
-from scripts.rasters.vectors import WRITERS, Place, check_geojson
+from scripts.rasters.vectors import WRITERS, Georeference, check_geojson
 from scripts.rasters.worker import BlockFault
 
 Prepare = Callable[[], Callable[[BlockTask], bytes | BlockFault]]
 
-_DEFAULT_OPTIONS, _DEFAULT_CUTTING = RasterOptions(), Cutting()
+_DEFAULT_OPTIONS, _DEFAULT_WINDOWS = RasterOptions(), WindowOptions()
 LABELS, CONFIDENCE = "labels", "confidence"
 #: Suffixes of a raster's outputs, by format.
 SUFFIXES = {
@@ -57,7 +57,7 @@ class RasterJob:
     out: Path
     formats: tuple[str, ...] = (LABELS,)
     options: RasterOptions = _DEFAULT_OPTIONS
-    cutting: Cutting = _DEFAULT_CUTTING
+    window_options: WindowOptions = _DEFAULT_WINDOWS
     #: None for the model's defaults.
     inference: InferenceOptions | None = None
     #: Polygons drop corners that cut off less than its square, in pixels.
@@ -73,19 +73,19 @@ class RasterReport:
     pixels: dict[str, int]
     #: Blocks computed in this run, and blocks from an earlier run.
     computed: int
-    kept: int
+    reused: int
     #: Whether an earlier run had finished the whole raster.
     done_before: bool = False
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _PlannedRaster:
     """A planned raster."""
 
     job: RasterJob
     model: ModelCard
     plan: RasterPlan
-    place: Place
+    georeference: Georeference
     #: rasterio's profile that aligns the outputs with the raster.
     profile: dict[str, Any] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -93,8 +93,8 @@ class _Prepared:
     @property
     def description(self) -> str:
         """Everything that determines the blocks, as JSON."""
-        what = {"version": VERSION, "model": self.model.digest, "state": _state(self.job.source), "plan": asdict(self.plan)}
-        return json.dumps(what, default=lambda value: value.model_dump(), sort_keys=True)
+        inputs = {"version": VERSION, "model": self.model.digest, "state": _state(self.job.source), "plan": asdict(self.plan)}
+        return json.dumps(inputs, default=lambda value: value.model_dump(), sort_keys=True)
 
     @property
     def digest(self) -> str:
@@ -134,19 +134,19 @@ def segment_raster(
         RasterError: the raster cannot be read or does not fit the options.
         UserError: no process can be prepared, or a package for a format is missing.
     """
-    prepared = _prepare(job, model)
-    if (report := _finished(prepared, exists)) is not None:
+    raster = _plan_raster(job, model)
+    if (report := _read_report(raster, exists)) is not None:
         return report
     job.out.parent.mkdir(parents=True, exist_ok=True)
-    tasks = list_blocks(prepared.plan)
-    parts = Parts(prepared.sibling(PARTS), prepared.description)
+    tasks = list_blocks(raster.plan)
+    parts = Parts(raster.sibling(PARTS), raster.description)
     missing = parts.missing(tasks)
     _compute(job.source, missing, len(tasks), parts, prepare, executor, visible)
-    counts = _write_outputs(prepared, tasks, parts)
-    outputs = tuple(prepared.path(output) for output in job.formats)
+    counts = _write_outputs(raster, tasks, parts)
+    outputs = tuple(raster.path(output) for output in job.formats)
     pixels = dict(zip(model.labels.names, counts.tolist(), strict=True))
     report = RasterReport(outputs, pixels, len(missing), len(tasks) - len(missing))
-    _note_finished(prepared, report)
+    _write_record(raster, report)
     parts.remove()
     return report
 
@@ -160,24 +160,25 @@ def is_output(raster: Path) -> bool:
     return False
 
 
-def _prepare(job: RasterJob, model: ModelCard) -> _Prepared:
+def _plan_raster(job: RasterJob, model: ModelCard) -> _PlannedRaster:
     wants_polygons = any(output in WRITERS for output in job.formats)
     inference = job.inference or model.inference
     if inference.tiles != 1 or inference.refine != "none":
         raise RasterError(f"{job.source}: 'tiles' and 'refine' are options of single images; a raster has windows")
     with RasterReader(job.source, job.options) as reader:
         file = reader.file
-        place = Place(tuple(file.transform[:6]), file.crs)
+        georeference = Georeference(tuple(file.transform[:6]), file.crs)
         if "geojson" in job.formats:
-            check_geojson(job.source, place, reader.size)
+            check_geojson(job.source, georeference, reader.size)
         gcps, gcps_crs = file.gcps
-        plan = make_plan(reader, job.options, model.policy, inference, job.cutting, job.tolerance if wants_polygons else None)
+        tolerance = job.tolerance if wants_polygons else None
+        plan = make_plan(reader, job.options, model.policy, inference, job.window_options, tolerance)
         profile = {"width": file.width, "height": file.height}
         profile |= {"gcps": gcps, "crs": gcps_crs} if gcps else {"transform": file.transform, "crs": file.crs}
         if gcps and wants_polygons:
             raise RasterError(f"{job.source}: only control points place it, so polygons have no place; run gdalwarp first")
         tags = {"AREA_OR_POINT": file.tags().get("AREA_OR_POINT", "Area")}
-    return _Prepared(job, model, plan, place, profile, tags)
+    return _PlannedRaster(job, model, plan, georeference, profile, tags)
 
 
 def _compute(
@@ -195,17 +196,17 @@ def _compute(
             parts.add(outcome.task, outcome.result)
 
 
-def _write_outputs(prepared: _Prepared, tasks: Sequence[BlockTask], parts: Parts) -> npt.NDArray[np.int64]:
+def _write_outputs(raster: _PlannedRaster, tasks: Sequence[BlockTask], parts: Parts) -> npt.NDArray[np.int64]:
     """Write all outputs; return the pixels of each class."""
-    labels, formats = prepared.model.labels, prepared.job.formats
+    labels, formats = raster.model.labels, raster.job.formats
     counts, index = np.zeros(len(labels.names), np.int64), PieceIndex()
-    model = f"{prepared.model.identity.name} {prepared.model.identity.version}".strip()
-    tags = {**prepared.tags, "TIFFTAG_SOFTWARE": f"DeepLab Serve {VERSION}", "MODEL": model}
+    model = f"{raster.model.identity.name} {raster.model.identity.version}".strip()
+    tags = {**raster.tags, "TIFFTAG_SOFTWARE": f"DeepLab Serve {VERSION}", "MODEL": model}
     mosaics = {}
     if LABELS in formats:
-        mosaics[LABELS] = label_mosaic(prepared.path(LABELS), prepared.profile, labels, tags)
+        mosaics[LABELS] = label_mosaic(raster.path(LABELS), raster.profile, labels, tags)
     if CONFIDENCE in formats:
-        mosaics[CONFIDENCE] = confidence_mosaic(prepared.path(CONFIDENCE), prepared.profile, tags)
+        mosaics[CONFIDENCE] = confidence_mosaic(raster.path(CONFIDENCE), raster.profile, tags)
     with discarding(list(mosaics.values())):
         for task in tasks:
             block = parts.load(task)
@@ -217,13 +218,13 @@ def _write_outputs(prepared: _Prepared, tasks: Sequence[BlockTask], parts: Parts
                 index.add(task, block.pieces)
         if LABELS in mosaics:
             mosaics[LABELS].finish("mode", {f"CLASS_{number}": name for number, name in enumerate(labels.names)})
-            write_class_names(prepared.path(LABELS), labels, counts)
+            write_class_names(raster.path(LABELS), labels, counts)
         if CONFIDENCE in mosaics:
             mosaics[CONFIDENCE].finish("average", {}, scale=1 / 255)
     for output in formats:
         if output in WRITERS:
             features = join_pieces(_pieces(tasks, parts), index)
-            WRITERS[output](prepared.path(output), features, labels, prepared.place)
+            WRITERS[output](raster.path(output), features, labels, raster.georeference)
     return counts
 
 
@@ -234,28 +235,28 @@ def _pieces(tasks: Iterable[BlockTask], parts: Parts) -> Iterator[Pieces]:
             yield pieces
 
 
-def _finished(prepared: _Prepared, exists: Callable[[Path], bool]) -> RasterReport | None:
+def _read_report(raster: _PlannedRaster, exists: Callable[[Path], bool]) -> RasterReport | None:
     """Return the report of an earlier run of the same job if its outputs still exist, or None."""
     try:
-        noted = json.loads(prepared.sibling(RECORD).read_text("utf-8"))
+        record = json.loads(raster.sibling(RECORD).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    outputs = tuple(prepared.path(output) for output in prepared.job.formats)
-    if not isinstance(noted, dict) or noted.get("digest") != prepared.digest or not all(map(exists, outputs)):
+    outputs = tuple(raster.path(output) for output in raster.job.formats)
+    if not isinstance(record, dict) or record.get("digest") != raster.digest or not all(map(exists, outputs)):
         return None
-    return RasterReport(outputs, noted["pixels"], 0, noted["blocks"], done_before=True)
+    return RasterReport(outputs, record["pixels"], 0, record["blocks"], done_before=True)
 
 
-def _note_finished(prepared: _Prepared, report: RasterReport) -> None:
-    noted = {
-        "source": prepared.job.source,
-        "model": asdict(prepared.model.identity),
+def _write_record(raster: _PlannedRaster, report: RasterReport) -> None:
+    record = {
+        "source": raster.job.source,
+        "model": asdict(raster.model.identity),
         "outputs": [path.name for path in report.outputs],
         "pixels": report.pixels,
-        "blocks": report.computed + report.kept,
-        "digest": prepared.digest,
+        "blocks": report.computed + report.reused,
+        "digest": raster.digest,
     }
-    write_atomically(prepared.sibling(RECORD), json.dumps(noted, indent=1, ensure_ascii=False).encode())
+    write_atomically(raster.sibling(RECORD), json.dumps(record, indent=1, ensure_ascii=False).encode())
 
 
 def _state(source: str) -> list[int]:

@@ -66,7 +66,7 @@ def _answer_all(client: Client, pending: Sequence[Task], folder: AnswerFolder, j
     def ask(task: Task) -> tuple[Task, bytes | AnswerError]:
         options = {**_name_option(task.photograph.path), **shared} if entry.names_image else shared
         try:
-            return task, client.ask(task.photograph.path.read_bytes(), options, entry.content_type)
+            return task, client.segment(task.photograph.path.read_bytes(), options, entry.content_type)
         except OSError as error:
             return task, AnswerError(f"cannot be read: {error.strerror}")
         except AnswerError as error:

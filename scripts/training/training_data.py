@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from model.strict import ConfigurationError
 from scripts.class_names import read_class_names
 from scripts.datasets import DataError, DataSource, DataSummary, SegmentationData, check, describe_absence, open_data, splits
-from scripts.datasets.errors import some_of
+from scripts.datasets.errors import list_some
 from scripts.errors import print_warning
 from scripts.training.config import TrainingConfig
 
@@ -62,7 +62,7 @@ def _report(training: SegmentationData, validation: SegmentationData, classes: t
     for note in dict.fromkeys((*training.notes, *validation.notes)):
         print_warning(note)
     if held_out.absent:
-        names = some_of([classes[index] for index in held_out.absent])
+        names = list_some([classes[index] for index in held_out.absent])
         print_warning(f"the {len(validation):,} validation images hold no pixel of {names}, whose IoU they cannot measure")
 
 
@@ -105,6 +105,6 @@ def _class_names(config: TrainingConfig, data: SegmentationData) -> tuple[str, .
         )
     if len(names) != count:
         raise ConfigurationError(
-            f"{data.root} has {len(names)} classes, model.num_classes is {count}; they are {some_of(names)}"
+            f"{data.root} has {len(names)} classes, model.num_classes is {count}; they are {list_some(names)}"
         )
     return names

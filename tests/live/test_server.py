@@ -150,7 +150,7 @@ def test_torchserve_with_keys_and_tls_becomes_ready_and_lets_programs_in(
         key = server.endpoint("inference").key
         assert key is not None
         client = Client(server.url, access=ServerAccess(key, certificate.file))
-        answer = client.ask(photos["chelsea"].read_bytes(), {"masks": "none"}, "application/json")
+        answer = client.segment(photos["chelsea"].read_bytes(), {"masks": "none"}, "application/json")
         monkeypatch.setenv("DEEPLAB_TOKEN", key)
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate.file))
         smoke = subprocess.run([ROOT / "scripts" / "smoke.sh", server.url, photos["chelsea"]], capture_output=True, text=True)

@@ -24,7 +24,7 @@ from model import CheckpointError, Evaluation, ModelConfig, ResizePolicy, read_m
 from model.strict import ConfigurationError
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe
 from scripts.package.__main__ import main
-from scripts.package.build import agreement_in, build
+from scripts.package.build import build, read_agreement
 from scripts.package.recipe import packaging_sources
 from scripts.verify_archive import ArchiveError, verify
 from tests.quantized import Quantized
@@ -68,7 +68,7 @@ def test_it_holds_the_needed_files_and_no_other(archive: Path) -> None:
 def test_an_archive_for_torch_alone_has_no_graph(checkpoint: Path, torch_config: Path, tmp_path: Path) -> None:
     packed = build(recipe(checkpoint, config=torch_config), tmp_path)
 
-    assert agreement_in(packed).engines == ()
+    assert read_agreement(packed).engines == ()
     assert GRAPH.as_posix() not in zipfile.ZipFile(packed).namelist()
 
 
@@ -103,7 +103,7 @@ def test_a_size_that_no_image_is_resized_to_is_refused(size: str, tmp_path: Path
 
 
 def test_every_engine_of_this_machine_is_compared_with_torch(archive: Path) -> None:
-    engines = agreement_in(archive).engines
+    engines = read_agreement(archive).engines
 
     native = native_precision()
     expected = ["float32"] if native == "float32" else ["float32", "bfloat16"]
@@ -119,8 +119,8 @@ def test_engines_are_compared_on_the_given_photographs(checkpoint: Path, tmp_pat
 
     packed = build(replace(recipe(checkpoint), photographs=photographs), tmp_path / "store")
 
-    assert agreement_in(packed).photographs == "streets"
-    assert {entry.images for entry in agreement_in(packed).engines} == {1}
+    assert read_agreement(packed).photographs == "streets"
+    assert {entry.images for entry in read_agreement(packed).engines} == {1}
 
 
 def test_a_folder_without_photographs_stops_the_build(checkpoint: Path, torch_config: Path, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_the_archive_of_a_quantized_checkpoint_holds_its_graph_and_how_it_agrees
 
     zipfile.ZipFile(archive).extractall(tmp_path)
     served = Pipeline.load(tmp_path / "model.safetensors", HandlerSettings(), ModelIdentity("pets", "1.0"), archive=tmp_path)
-    (compared,) = agreement_in(archive).engines
+    (compared,) = read_agreement(archive).engines
     assert (served.engine.precision, compared.engine, compared.precision) == ("int8", "openvino", "int8")
     assert 0.85 < compared.equal_labels < 1
 

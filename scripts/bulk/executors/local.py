@@ -18,7 +18,7 @@ from scripts.errors import UserError
 #: Seconds that a process has to finish its task when a run ends early, so that its output is complete.
 _GRACE_S = 5.0
 #: Consecutive processes that may end before they are prepared.
-_MOST_FAILED_STARTS = 3
+_MAX_FAILED_STARTS = 3
 
 _CONTEXT = multiprocessing.get_context("spawn")
 
@@ -44,7 +44,7 @@ class LocalExecutor:
                 pool.start(task)
             while pool.workers:
                 for worker in pool.wait():
-                    yield from pool.outcome(worker, remaining)
+                    yield from pool.handle_message(worker, remaining)
         finally:
             pool.close()
 
@@ -72,18 +72,18 @@ class _Worker(Generic[Task]):
     """A process and its task, which is running or will be sent when the process is prepared."""
 
     def __init__(self, prepare: Callable[[], Callable[[Task], Any]], task: Task) -> None:
-        self.connection, theirs = _CONTEXT.Pipe()
-        self.process = _CONTEXT.Process(target=_serve, args=(theirs,), daemon=True)
+        self.connection, child_connection = _CONTEXT.Pipe()
+        self.process = _CONTEXT.Process(target=_serve, args=(child_connection,), daemon=True)
         self.process.start()
         # Only the process holds the other end now, so the connection ends with it.
-        theirs.close()
+        child_connection.close()
         self.task = task
         self.is_ready = False
         self.send(prepare)
 
-    def send(self, what: Any) -> None:
+    def send(self, message: Any) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # It has died, which `receive` will report.
-            self.connection.send(what)
+            self.connection.send(message)
 
     def receive(self) -> _Ready | _Answer | _Fault | None:
         """Return the process's next message, or None if it has ended."""
@@ -93,7 +93,7 @@ class _Worker(Generic[Task]):
             return None
         return message
 
-    def ending(self) -> str:
+    def exit_reason(self) -> str:
         """Return how the process ended."""
         self.process.join()
         code = self.process.exitcode or 0
@@ -122,10 +122,10 @@ class _Pool(Generic[Task]):
 
     def wait(self) -> list[_Worker[Task]]:
         """Wait for processes that have sent a message or ended, and return them."""
-        heard = wait([worker.connection for worker in self.workers])
-        return [worker for worker in self.workers if worker.connection in heard]
+        ready = wait([worker.connection for worker in self.workers])
+        return [worker for worker in self.workers if worker.connection in ready]
 
-    def outcome(self, worker: _Worker[Task], remaining: Iterator[Task]) -> Iterator[Done[Task, Any] | Lost[Task]]:
+    def handle_message(self, worker: _Worker[Task], remaining: Iterator[Task]) -> Iterator[Done[Task, Any] | Lost[Task]]:
         """Receive a process's message, give it or its successor the next task, and yield the outcome of its task."""
         task = worker.task
         match worker.receive():
@@ -157,16 +157,18 @@ class _Pool(Generic[Task]):
         self._remove(worker)
 
     def _replace(self, worker: _Worker[Task], remaining: Iterator[Task]) -> Iterator[Lost[Task]]:
-        ending = worker.ending()
+        exit_reason = worker.exit_reason()
         self._remove(worker)
         if worker.is_ready:
             for task in islice(remaining, 1):
                 self.start(task)
-            yield Lost(worker.task, ending)
+            yield Lost(worker.task, exit_reason)
             return
         self._failed_starts += 1
-        if self._failed_starts == _MOST_FAILED_STARTS:
-            raise UserError(f"a process ended before it had loaded the model, {_MOST_FAILED_STARTS} times in a row: {ending}")
+        if self._failed_starts == _MAX_FAILED_STARTS:
+            raise UserError(
+                f"a process ended before it had loaded the model, {_MAX_FAILED_STARTS} times in a row: {exit_reason}"
+            )
         self.start(worker.task)
 
     def _remove(self, worker: _Worker[Task]) -> None:
@@ -188,7 +190,7 @@ def _messages(connection: Any) -> Iterator[_Ready | _Answer | _Fault]:
     try:
         function = prepare()
     except Exception as error:
-        yield _Fault(_portable(error))
+        yield _Fault(_picklable(error))
         return
     yield _Ready()
     while True:
@@ -196,12 +198,12 @@ def _messages(connection: Any) -> Iterator[_Ready | _Answer | _Fault]:
         try:
             result = function(task)
         except Exception as error:
-            yield _Fault(_portable(error))
+            yield _Fault(_picklable(error))
             return
         yield _Answer(result)
 
 
-def _portable(error: Exception) -> Exception:
+def _picklable(error: Exception) -> Exception:
     """Return `error`, or its text if it cannot be pickled, with its traceback as a note."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 (of our own making)

@@ -17,8 +17,8 @@ from scripts.ray_cluster import ROOT, connected
 
 #: Estimate for a process that segments ordinary photographs with the default model, from the server's memory (docs/scale.md).
 ACTOR_BYTES = 1_000_000_000
-_MOST_FAILED_STARTS = 3
-_LOOK_EVERY_S = 1.0
+_MAX_FAILED_STARTS = 3
+_POLL_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -75,17 +75,17 @@ class RayExecutor:
             if self._ray is None:
                 self._ray = self._connection.enter_context(connected(self._options.address, self._options.project))
                 atexit.register(self._connection.close)
-            yield from self._do(_Fleet(self._ray, self._options, prepare), chain([first], remaining))
+            yield from self._run_fleet(_Fleet(self._ray, self._options, prepare), chain([first], remaining))
 
-    def _do(self, fleet: "_Fleet[Task]", remaining: Iterator[Task]) -> Iterator[Done[Task, Any] | Lost[Task]]:
+    def _run_fleet(self, fleet: "_Fleet[Task]", remaining: Iterator[Task]) -> Iterator[Done[Task, Any] | Lost[Task]]:
         try:
             while True:
-                fleet.take(remaining)
-                if not fleet.tasks_held:
+                fleet.dispatch(remaining)
+                if not fleet.unreported_tasks:
                     return
                 outcomes = list(fleet.wait())
                 # Actors get their next tasks before the caller handles the outcomes.
-                fleet.take(remaining)
+                fleet.dispatch(remaining)
                 yield from outcomes
         finally:
             fleet.end()
@@ -99,7 +99,7 @@ class _Actor:
     def prepare(self, prepare: Callable[[], Callable[[Any], Any]]) -> None:
         self._function = prepare()
 
-    def do(self, task: Any) -> Any:
+    def run_task(self, task: Any) -> Any:
         return self._function(task)
 
 
@@ -119,7 +119,7 @@ class _Fleet(Generic[Task]):
     def __init__(self, ray: ModuleType, options: RayOptions, prepare: Callable[[], Callable[[Task], Any]]) -> None:
         self._ray = ray
         self._options = options
-        self._most = options.jobs or count_jobs(ray.nodes(), options)
+        self._max_workers = options.jobs or count_jobs(ray.nodes(), options)
         resources = {"num_cpus": options.cpus, "num_gpus": options.gpus, "memory": options.memory}
         self._actor_class = ray.remote(
             **resources, max_concurrency=1, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
@@ -132,20 +132,20 @@ class _Fleet(Generic[Task]):
         self._unready_since = time.monotonic()
 
     @property
-    def tasks_held(self) -> int:
+    def unreported_tasks(self) -> int:
         return len(self._waiting) + sum(len(worker.tasks) for worker in self._workers)
 
-    def take(self, remaining: Iterator[Task]) -> None:
+    def dispatch(self, remaining: Iterator[Task]) -> None:
         """Consume tasks up to the number of actors, start the actors that they need, and hand tasks to free actors."""
-        self._waiting.extend(islice(remaining, self._most - self.tasks_held))
-        while len(self._workers) < self.tasks_held:
+        self._waiting.extend(islice(remaining, self._max_workers - self.unreported_tasks))
+        while len(self._workers) < self.unreported_tasks:
             worker: _Worker[Task] = _Worker(self._actor_class.remote())
             self._workers.append(worker)
             self._calls[worker.actor.prepare.remote(self._prepare)] = worker
         free = (worker for worker in self._workers if worker.is_ready and not worker.tasks)
         for worker in islice(free, len(self._waiting)):
             worker.tasks.append(self._waiting.popleft())
-            self._calls[worker.actor.do.remote(worker.tasks[0])] = worker
+            self._calls[worker.actor.run_task.remote(worker.tasks[0])] = worker
 
     def wait(self) -> Iterator[Done[Task, Any] | Lost[Task]]:
         """Wait briefly for a call to end, and yield the outcome of its task.
@@ -153,12 +153,12 @@ class _Fleet(Generic[Task]):
         Raises:
             UserError: no actor can be placed or prepared.
         """
-        for call in self._ray.wait(list(self._calls), timeout=_LOOK_EVERY_S)[0]:
+        for call in self._ray.wait(list(self._calls), timeout=_POLL_INTERVAL_S)[0]:
             yield from self._outcome(call, self._calls.pop(call))
         if any(worker.is_ready for worker in self._workers):
             self._unready_since = time.monotonic()
         elif time.monotonic() - self._unready_since > self._options.startup_timeout:
-            raise UserError(f"no Ray actor was ready within {self._options.startup_timeout:g} s; {self._room()}")
+            raise UserError(f"no Ray actor was ready within {self._options.startup_timeout:g} s; {self._describe_resources()}")
 
     def end(self) -> None:
         """Kill the actors, even in the middle of a task."""
@@ -182,35 +182,38 @@ class _Fleet(Generic[Task]):
         worker.is_ready, self._failed_starts = True, 0
         yield from (Done(task, result) for task in tasks)
 
-    def _note_end(self, worker: _Worker[Task], ending: str) -> None:
+    def _note_end(self, worker: _Worker[Task], exit_reason: str) -> None:
         self._failed_starts += not worker.is_ready
-        if self._failed_starts == _MOST_FAILED_STARTS:
-            raise UserError(f"an actor ended before it had loaded the model, {_MOST_FAILED_STARTS} times in a row: {ending}")
+        if self._failed_starts == _MAX_FAILED_STARTS:
+            raise UserError(
+                f"an actor ended before it had loaded the model, {_MAX_FAILED_STARTS} times in a row: {exit_reason}"
+            )
 
-    def _room(self) -> str:
+    def _describe_resources(self) -> str:
         total, options = self._ray.cluster_resources(), self._options
-        wanted = {"CPU": options.cpus, "GPU": options.gpus, "memory": options.memory}
-        return f"one takes {_resources(wanted)}; the cluster has {_resources(total)}"
+        per_actor = {"CPU": options.cpus, "GPU": options.gpus, "memory": options.memory}
+        return f"one takes {_format_resources(per_actor)}; the cluster has {_format_resources(total)}"
 
 
-def _resources(amounts: Mapping[str, float]) -> str:
+def _format_resources(amounts: Mapping[str, float]) -> str:
     processors, gpus, memory = (amounts.get(name, 0) for name in ("CPU", "GPU", "memory"))
     return f"{processors:g} processors, {gpus:g} GPUs and {memory / 1e9:.1f} GB"
 
 
 def count_jobs(nodes: Iterable[Mapping[str, Any]], options: RayOptions) -> int:
     """Return how many actors fit on the live nodes from `ray.nodes`; at least one, for which a node may join later."""
-    wanted = {"CPU": options.cpus, "GPU": options.gpus, "memory": options.memory}
-    alive = [node["Resources"] for node in nodes if node["Alive"]]
-    return max(1, sum(int(min(node.get(name, 0) // count for name, count in wanted.items() if count)) for node in alive))
+    per_actor = {"CPU": options.cpus, "GPU": options.gpus, "memory": options.memory}
+    live_nodes = (node["Resources"] for node in nodes if node["Alive"])
+    counts = (min(node.get(name, 0) // amount for name, amount in per_actor.items() if amount) for node in live_nodes)
+    return max(1, sum(map(int, counts)))
 
 
 def describe_end(error: Exception) -> str:
     """Return a short description of how an actor ended."""
     text = str(error)
-    for mark, words in _ENDINGS.items():
-        if mark in text:
-            return words
+    for phrase, description in _ENDINGS.items():
+        if phrase in text:
+            return description
     return f"its actor ended: {text.strip().splitlines()[-1]}" if text.strip() else f"its actor ended: {type(error).__name__}"
 
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from handler.geometry import RGBImage
 from handler.labels import Labels
 from handler.masks.label_map import LabelMap
-from scripts.mask_overlay import colours, tinted
+from scripts.mask_overlay import colours, tint
 
 _CELL = 320
 _GAP = 12
@@ -40,7 +40,7 @@ def draw_samples(
             f"{len(images)} images, {len(truths)} truths, {len(predictions)} predictions: must be equal and at least 1"
         )
     strips = [
-        _row((image, tinted(image, truth, labels), tinted(image, prediction, labels)))
+        _row((image, tint(image, truth, labels), tint(image, prediction, labels)))
         for image, truth, prediction in list(zip(images, truths, predictions, strict=True))[:rows]
     ]
     occurring = np.unique(np.concatenate([np.ravel(mask) for mask in (*truths[:rows], *predictions[:rows])]))

@@ -34,7 +34,7 @@ def once(failure: Reply) -> Callable[[Asked], Reply]:
 
 def test_the_image_and_its_options_arrive() -> None:
     with local_server(lambda _: Reply()) as server:
-        answer = Client(server.url).ask(b"\xff\xd8 image", {"format": "png", "classes": "猫,dog"}, PNG)
+        answer = Client(server.url).segment(b"\xff\xd8 image", {"format": "png", "classes": "猫,dog"}, PNG)
 
     assert answer == b"answer"
     (form,) = server.asked
@@ -57,7 +57,7 @@ def test_the_image_and_its_options_arrive() -> None:
 )
 def test_a_transient_failure_is_retried(failure: Reply) -> None:
     with local_server(once(failure)) as server:
-        assert Client(server.url).ask(b"image", {}, PNG) == b"answer"
+        assert Client(server.url).segment(b"image", {}, PNG) == b"answer"
 
     assert len(server.asked) == 2
 
@@ -65,7 +65,7 @@ def test_a_transient_failure_is_retried(failure: Reply) -> None:
 def test_an_image_whose_worker_died_is_sent_once_more() -> None:
     died = error_reply(500, "InternalServerException", "Worker died.")
     with local_server(once(died)) as server:
-        assert Client(server.url).ask(b"image", {}, PNG) == b"answer"
+        assert Client(server.url).segment(b"image", {}, PNG) == b"answer"
 
     assert len(server.asked) == 2
 
@@ -77,7 +77,7 @@ def test_an_image_whose_worker_died_is_sent_once_more() -> None:
 def test_an_image_that_kills_workers_fails(kind: str, message: str, attempts: int) -> None:
     reply = error_reply(500, kind, message)
     with local_server(lambda _: reply) as server, pytest.raises(ImageRefused, match=message.rstrip(".")):
-        Client(server.url).ask(b"image", {}, PNG)
+        Client(server.url).segment(b"image", {}, PNG)
 
     assert len(server.asked) == attempts
 
@@ -91,7 +91,7 @@ def test_a_lost_request_is_sent_again() -> None:
         return Reply()
 
     with local_server(reply) as server:
-        assert Client(server.url, timeout_s=0.2).ask(b"image", {}, PNG) == b"answer"
+        assert Client(server.url, timeout_s=0.2).segment(b"image", {}, PNG) == b"answer"
         release.set()
 
 
@@ -106,7 +106,7 @@ def test_a_request_that_is_lost_twice_fails() -> None:
 
     with local_server(reply) as server:
         with pytest.raises(AnswerError, match=r"^no byte within 0\.2 s$"):
-            Client(server.url, timeout_s=0.2).ask(b"image", {}, PNG)
+            Client(server.url, timeout_s=0.2).segment(b"image", {}, PNG)
         release.set()
 
     assert len(server.asked) == 3
@@ -114,12 +114,12 @@ def test_a_request_that_is_lost_twice_fails() -> None:
 
 def test_reset_connections_are_retried_more_often_than_late_answers() -> None:
     with local_server(lambda form: Reply() if form.attempt == 3 else Reply(reset=True)) as server:
-        assert Client(server.url).ask(b"image", {}, PNG) == b"answer"
+        assert Client(server.url).segment(b"image", {}, PNG) == b"answer"
 
 
 def test_retry_after_sets_the_pause(sleeps: list[float]) -> None:
     with local_server(once(Reply(503, headers={"Retry-After": "7"}))) as server:
-        Client(server.url).ask(b"image", {}, PNG)
+        Client(server.url).segment(b"image", {}, PNG)
 
     assert sleeps == [7]
 
@@ -127,7 +127,7 @@ def test_retry_after_sets_the_pause(sleeps: list[float]) -> None:
 @pytest.mark.parametrize("status", [400, 413, 415, 500])
 def test_any_other_error_is_final(status: int) -> None:
     with local_server(lambda _: error_reply(status, "Fault", "no good")) as server, pytest.raises(ImageRefused) as caught:
-        Client(server.url).ask(b"image", {}, PNG)
+        Client(server.url).segment(b"image", {}, PNG)
 
     assert str(caught.value) == f"answered {status}: no good"
     assert not caught.value.affects_every_image
@@ -136,14 +136,14 @@ def test_any_other_error_is_final(status: int) -> None:
 
 def test_retries_are_limited() -> None:
     with local_server(lambda _: Reply(503, b"busy")) as server, pytest.raises(ImageRefused, match=r"^answered 503: busy$"):
-        Client(server.url, retries=1).ask(b"image", {}, PNG)
+        Client(server.url, retries=1).segment(b"image", {}, PNG)
 
     assert len(server.asked) == 2
 
 
 def test_a_connection_that_is_always_reset_is_reported() -> None:
     with local_server(lambda _: Reply(reset=True)) as server, pytest.raises(AnswerError, match="reset by peer"):
-        Client(server.url, retries=1).ask(b"image", {}, PNG)
+        Client(server.url, retries=1).segment(b"image", {}, PNG)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_connection_that_is_always_reset_is_reported() -> None:
 )
 def test_errors_that_affect_every_image_are_distinguished(reply: Reply, message: str) -> None:
     with local_server(lambda _: reply) as server, pytest.raises(RequestRefused) as caught:
-        Client(server.url).ask(b"image", {}, PNG)
+        Client(server.url).segment(b"image", {}, PNG)
 
     assert str(caught.value) == f"{server.url}: {message}"
     assert caught.value.affects_every_image
@@ -171,19 +171,19 @@ def test_errors_that_affect_every_image_are_distinguished(reply: Reply, message:
 
 def test_a_content_type_may_have_parameters() -> None:
     with local_server(lambda _: Reply(content_type="application/json; charset=utf-8")) as server:
-        assert Client(server.url).ask(b"image", {}, "application/json") == b"answer"
+        assert Client(server.url).segment(b"image", {}, "application/json") == b"answer"
 
 
 def test_headers_are_sent_along() -> None:
     with local_server(lambda _: Reply()) as server:
-        Client(server.url, headers={"Authorization": "Bearer key"}).ask(b"image", {}, PNG)
+        Client(server.url, headers={"Authorization": "Bearer key"}).segment(b"image", {}, PNG)
 
     assert server.asked[0].headers["Authorization"] == "Bearer key"
 
 
 def test_name_and_password_in_the_url_are_sent_along() -> None:
     with local_server(lambda _: Reply()) as server:
-        Client(server.url.replace("http://", "http://me:secret@")).ask(b"image", {}, PNG)
+        Client(server.url.replace("http://", "http://me:secret@")).segment(b"image", {}, PNG)
 
     assert server.asked[0].headers["Authorization"] == "Basic bWU6c2VjcmV0"
 
@@ -193,7 +193,7 @@ def test_several_threads_may_send_requests_at_once() -> None:
         client = Client(server.url, connections=4)
         images = [str(number).encode() for number in range(100)]
 
-        assert list(pool.map(lambda image: client.ask(image, {}, PNG), images)) == images
+        assert list(pool.map(lambda image: client.segment(image, {}, PNG), images)) == images
 
 
 def test_an_unreachable_server_is_reported_without_a_retry(sleeps: list[float]) -> None:
@@ -207,7 +207,7 @@ def test_an_unreachable_server_is_reported_without_a_retry(sleeps: list[float]) 
 
 def test_a_server_that_stopped_is_unreachable() -> None:
     with pytest.raises(ServerUnreachable, match="Connection refused"):
-        Client(f"http://127.0.0.1:{Ports.free().inference}/", retries=1).ask(b"image", {}, PNG)
+        Client(f"http://127.0.0.1:{Ports.free().inference}/", retries=1).segment(b"image", {}, PNG)
 
 
 def test_any_answer_proves_that_a_server_is_running() -> None:
@@ -223,7 +223,7 @@ def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
 
-        assert Client("http://segment.example/predictions/deeplabv3").ask(b"image", {}, PNG) == b"answer"
+        assert Client("http://segment.example/predictions/deeplabv3").segment(b"image", {}, PNG) == b"answer"
 
     (form,) = proxy.asked
     assert form.path == "http://segment.example/predictions/deeplabv3"

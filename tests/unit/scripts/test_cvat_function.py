@@ -98,7 +98,7 @@ def test_pixels_of_any_mode_are_sent_in_stored_orientation(server: LocalServer, 
 
 def test_an_image_that_is_too_large_as_a_png_is_sent_as_a_jpeg(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("cvat_sdk")
-    monkeypatch.setattr(cvat_function, "_MOST_PNG_BYTES", 10_000)
+    monkeypatch.setattr(cvat_function, "_MAX_PNG_BYTES", 10_000)
     function = create(server.url)
 
     function.detect(context(), picture((100, 100)))

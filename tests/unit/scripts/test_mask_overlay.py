@@ -4,7 +4,7 @@ import pytest
 from handler.geometry import RGBImage
 from handler.labels import Labels
 from scripts.datasets import VOID
-from scripts.mask_overlay import VOID_COLOUR, tinted
+from scripts.mask_overlay import VOID_COLOUR, tint
 
 LABELS = Labels(("background", "cat"), ((0, 0, 0), (64, 0, 0)))
 #: Of one colour, whose grey is 100.
@@ -12,7 +12,7 @@ PHOTO: RGBImage = np.full((1, 1, 3), 100, np.uint8)
 
 
 def tinted_pixel(index: int, labels: Labels = LABELS) -> list[int]:
-    colour: list[int] = tinted(PHOTO, np.full((1, 1), index, np.uint8), labels)[0, 0].tolist()
+    colour: list[int] = tint(PHOTO, np.full((1, 1), index, np.uint8), labels)[0, 0].tolist()
     return colour
 
 

@@ -28,7 +28,7 @@ from scripts.bulk.lists import ListColumns  # noqa: E402
 from scripts.bulk.sources import find_sources  # noqa: E402
 from scripts.errors import UsageError  # noqa: E402
 from scripts.rasters.outputs import make_outputs  # noqa: E402
-from scripts.rasters.plan import Cutting  # noqa: E402
+from scripts.rasters.plan import WindowOptions  # noqa: E402
 from scripts.rasters.run import RasterJob, RasterReport  # noqa: E402
 from tests.unit.scripts.bulk.support import photograph  # noqa: E402
 from tests.unit.scripts.rasters.support import SMALL_BLOCKS, InProcessExecutor, card, colours, prepare, segment, write_raster  # noqa: E402
@@ -246,7 +246,7 @@ class Rasters:
         self.expected = {path.name: path.read_bytes() for path in folder.glob("town.*.tif*")}
 
     def job(self, out: Path, source: str | None = None) -> RasterJob:
-        return RasterJob(source or self.source, out, ("labels", "confidence"), cutting=Cutting(64, 16))
+        return RasterJob(source or self.source, out, ("labels", "confidence"), window_options=WindowOptions(64, 16))
 
     def segment(self, prefix: str, max_blocks: int | None = None) -> RasterReport:
         """Segment the raster into a prefix of the bucket and stop after `most` blocks."""
@@ -277,7 +277,7 @@ def test_an_interrupted_raster_in_a_bucket_is_resumed(rasters: Rasters) -> None:
     resumed = rasters.segment("continued")
     repeated = rasters.segment("continued", max_blocks=0)
 
-    assert (resumed.kept, resumed.computed) == (2, rasters.uninterrupted.computed - 2)
+    assert (resumed.reused, resumed.computed) == (2, rasters.uninterrupted.computed - 2)
     assert repeated.done_before
     assert repeated.pixels == resumed.pixels
     assert rasters.outputs("continued") == rasters.expected
@@ -309,7 +309,7 @@ def test_other_options_replace_the_outputs_of_a_raster_in_a_bucket(rasters: Rast
     report = outputs.segment(job, card(), prepare(), InProcessExecutor())
 
     assert not report.done_before
-    assert [outputs.place(path) for path in report.outputs] == ["s3://photos/replaced/town.labels.tif"]
+    assert [outputs.location_of(path) for path in report.outputs] == ["s3://photos/replaced/town.labels.tif"]
 
 
 @pytest.mark.usefixtures("bucket")

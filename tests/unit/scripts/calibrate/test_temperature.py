@@ -13,7 +13,7 @@ from handler.masks.label_map import calibrate, make_label_map, softmax
 from handler.masks.segmentation import Segmentation
 from model.metadata import MAX_TEMPERATURE, MIN_TEMPERATURE
 from model.palette import voc_palette
-from scripts.calibrate.pixel_sample import MOST_VALUES, PixelSample, pixels_per_image
+from scripts.calibrate.pixel_sample import MAX_LOGITS, PixelSample, pixels_per_image
 from scripts.calibrate.temperature import calibrate_sample, fit_temperature
 from scripts.datasets import VOID
 
@@ -89,5 +89,5 @@ def test_a_sample_respects_the_limit_on_pixels() -> None:
     assert [len(sample) for sample in samples] == [100, 100]
     assert not torch.equal(samples[0].truth, samples[1].truth)
     assert len(PixelSample.join(samples)) == 200
-    assert pixels_per_image(1000, 150) * 1000 * 150 * 4 <= MOST_VALUES
+    assert pixels_per_image(1000, 150) * 1000 * 150 * 4 <= MAX_LOGITS
     assert pixels_per_image(10**9, 150) == 1

@@ -237,7 +237,7 @@ def test_photographs_left_over_by_calibration_are_for_comparison(tmp_path: Path)
     calibration = Calibration.choose(tmp_path, 2)
 
     assert [path.stem for path in calibration.used] == ["0", "2"]
-    assert [path.stem for path in calibration.left] == ["1", "3", "4"]
+    assert [path.stem for path in calibration.unused] == ["1", "3", "4"]
 
 
 @given(st.integers(1, 200), st.integers(1, 200))

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 
 from scripts.rasters import mosaics, parts, run, vectors
-from scripts.rasters.plan import Cutting
+from scripts.rasters.plan import WindowOptions
 from scripts.rasters.run import RasterJob
 from tests.support import ROOT
 from tests.unit.scripts.rasters.support import SMALL_BLOCKS, InProcessExecutor, colours, segment, write_raster
@@ -33,7 +33,7 @@ MOMENTS: dict[str, tuple[object, str, int, int]] = {
 
 
 def job(folder: Path, name: str) -> RasterJob:
-    return RasterJob(str(folder / "in.tif"), folder / name, _FORMATS, cutting=Cutting(64, 16))
+    return RasterJob(str(folder / "in.tif"), folder / name, _FORMATS, window_options=WindowOptions(64, 16))
 
 
 def kill_at_call(original: Callable[..., Any], number: int) -> Callable[..., Any]:
@@ -82,7 +82,7 @@ def test_resuming_a_killed_run_writes_the_same_bytes(folder: Path, moment: str) 
     with SMALL_BLOCKS:
         report = segment(job(folder, moment), InProcessExecutor())
 
-    assert report.kept == MOMENTS[moment][3]
+    assert report.reused == MOMENTS[moment][3]
     for suffix in (".labels.tif", ".labels.tif.aux.xml", ".confidence.tif", ".gpkg"):
         assert (folder / f"{moment}{suffix}").read_bytes() == (folder / f"undisturbed{suffix}").read_bytes()
     remaining_suffixes = {path.name.removeprefix(moment) for path in folder.iterdir() if path.name.startswith(f"{moment}.")}

@@ -17,8 +17,8 @@ from rasterio.transform import from_origin
 from handler.options import ReadingOptions
 from scripts.rasters.command import find_rasters
 from scripts.rasters.errors import RasterError
-from scripts.rasters.gdal import allowing_no_place
-from scripts.rasters.plan import Cutting
+from scripts.rasters.gdal import without_georeference_warnings
+from scripts.rasters.plan import WindowOptions
 from scripts.rasters.reading import RasterOptions
 from scripts.rasters.run import RasterJob
 from tests.unit.scripts.rasters.support import SMALL_BLOCKS, UTM, VOID, InProcessExecutor, colours, read, segment, write_raster
@@ -47,8 +47,8 @@ def test_windows_give_the_labels_of_the_whole_raster(
     options = RasterOptions(resolution=resolution)
     overlap = min(overlap, window // 3)
     with SMALL_BLOCKS:
-        segment(RasterJob(source, folder / "cut", options=options, cutting=Cutting(window, overlap)))
-    segment(RasterJob(source, folder / "uncut", options=options, cutting=Cutting(1024, 16)))
+        segment(RasterJob(source, folder / "cut", options=options, window_options=WindowOptions(window, overlap)))
+    segment(RasterJob(source, folder / "uncut", options=options, window_options=WindowOptions(1024, 16)))
     labels = read(folder / "cut.labels.tif")
     assert np.array_equal(labels, read(folder / "uncut.labels.tif"))
     if resolution is None:
@@ -82,7 +82,7 @@ def test_labels_are_aligned_with_the_raster(tmp_path: Path, profile: dict[str, A
 
 def test_a_raster_without_georeference_is_segmented_without_a_warning(tmp_path: Path) -> None:
     pyogrio = pytest.importorskip("pyogrio", reason="the extra 'rasters' is not installed")
-    with allowing_no_place():
+    with without_georeference_warnings():
         source = write_raster(tmp_path / "in.tif", colours(80, 100), crs=None, transform=Affine.identity())
     segment(RasterJob(source, tmp_path / "out", ("labels", "confidence", "gpkg")))  # Warnings are errors here.
     assert pyogrio.read_info(tmp_path / "out.gpkg")["crs"] is None
@@ -143,15 +143,15 @@ def test_classes_have_names_and_colours(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_an_interrupted_run_is_resumed_with_the_same_bytes(tmp_path: Path) -> None:
     source = write_raster(tmp_path / "in.tif", colours(350, 370))
-    formats, cutting = ("labels", "confidence"), Cutting(64, 16)
+    formats, window_options = ("labels", "confidence"), WindowOptions(64, 16)
     with SMALL_BLOCKS:
-        undisturbed = segment(RasterJob(source, tmp_path / "undisturbed", formats, cutting=cutting))
-        job = RasterJob(source, tmp_path / "out", formats, cutting=cutting)
+        undisturbed = segment(RasterJob(source, tmp_path / "undisturbed", formats, window_options=window_options))
+        job = RasterJob(source, tmp_path / "out", formats, window_options=window_options)
         with pytest.raises(KeyboardInterrupt):
             segment(job, InProcessExecutor(max_blocks=2))
         resumed = segment(job)
         repeated = segment(job, InProcessExecutor(max_blocks=0))
-    assert (resumed.kept, resumed.computed) == (2, undisturbed.computed - 2)
+    assert (resumed.reused, resumed.computed) == (2, undisturbed.computed - 2)
     assert repeated.done_before
     for output in formats:
         assert (tmp_path / f"out.{output}.tif").read_bytes() == (tmp_path / f"undisturbed.{output}.tif").read_bytes()
@@ -159,7 +159,9 @@ def test_an_interrupted_run_is_resumed_with_the_same_bytes(tmp_path: Path) -> No
 
 
 def test_outputs_next_to_the_rasters_are_not_inputs(tmp_path: Path) -> None:
-    job = RasterJob(write_raster(tmp_path / "town.tif", colours(350, 370)), tmp_path / "town", cutting=Cutting(64, 16))
+    job = RasterJob(
+        write_raster(tmp_path / "town.tif", colours(350, 370)), tmp_path / "town", window_options=WindowOptions(64, 16)
+    )
     (tmp_path / "mine.labels.tif").touch()  # No run has left anything else there.
     (tmp_path / ".hidden.tif").touch()
     with SMALL_BLOCKS, pytest.raises(KeyboardInterrupt):
@@ -180,7 +182,7 @@ def test_polygons_tile_the_raster_across_blocks(tmp_path: Path) -> None:
     import shapely
 
     source = write_raster(tmp_path / "in.tif", bands := colours(350, 370, patch=30))
-    job = RasterJob(source, tmp_path / "out", ("labels", "gpkg", "geojson", "geoparquet"), cutting=Cutting(64, 16))
+    job = RasterJob(source, tmp_path / "out", ("labels", "gpkg", "geojson", "geoparquet"), window_options=WindowOptions(64, 16))
     with SMALL_BLOCKS:
         segment(job)
     meta, _, geometry, fields = pyogrio.raw.read(tmp_path / "out.gpkg")

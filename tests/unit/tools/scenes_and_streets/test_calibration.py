@@ -65,7 +65,7 @@ def test_reliability_adds_up_the_confidence_of_classes_that_share_a_name() -> No
 
     # Correct: a person, a chair, an armchair. Wrong: a person labelled as chair, background labelled as person.
     assert reliability.pixels.sum() == 5
-    assert reliability.right.sum() == 3
+    assert reliability.correct.sum() == 3
     # A chair's remainder goes to armchair, which counts as chair; an armchair's to wall, a person's to chair.
     np.testing.assert_allclose(reliability.confidence.sum(), 1 + 1 + 3 * 0.8, rtol=1e-5)
 
