@@ -82,7 +82,7 @@ def _serve(stack: ExitStack, archive: Path, share: float) -> Turns:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     others = [Path(shutil.copy(archive, folder / "shadow.mar"))] if share else []
     options = ("--shadow", f"{archive.stem}=shadow:{share:g}") if share else ()
-    started = serving(archive, Ports.free(), folder / "run", software="asgi", options=options, others=others)
+    started = serving(archive, Ports.free(), folder / "run", software="asgi", options=options, other_archives=others)
     return Turns(stack.enter_context(started), share)
 
 

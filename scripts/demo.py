@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     archive, *other_archives = arguments.archive
     print(f"starting {arguments.server} with {', '.join(map(str, arguments.archive))} ...", flush=True)
     ports = Ports.from_base(arguments.port)
-    with serving(archive, ports, arguments.run_directory, software=arguments.server, others=other_archives) as server:
+    with serving(archive, ports, arguments.run_directory, software=arguments.server, other_archives=other_archives) as server:
         print(f"READY at {', '.join(map(server.url_of, server.models))}", flush=True)
         summaries = [text for model in server.models for text in show(server, model, arguments.samples, arguments.out)]
     print("\n".join(summaries))

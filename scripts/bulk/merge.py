@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from scripts.bulk.destinations import Destination
 from scripts.bulk.errors import BulkError
 from scripts.bulk.manifest import list_answers
-from scripts.segment.concurrency import in_order
+from scripts.segment.concurrency import map_ordered
 
 #: The format of the answers from which data sets are made.
 FORMAT = "coco"
@@ -62,7 +62,7 @@ def merge_answers(kind: str, destination: Destination, position: int) -> str:
 def _answers(destination: Destination, position: int) -> Iterator[dict[str, Any]]:
     """Yield each image's COCO file, with the image's name as its `file_name`."""
     rows = list_answers(destination)
-    yield from in_order(partial(_read_answer, destination, position), rows, _CONCURRENT_READS)
+    yield from map_ordered(partial(_read_answer, destination, position), rows, _CONCURRENT_READS)
 
 
 def _read_answer(destination: Destination, position: int, row: tuple[str, list[str]]) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def _auxiliary_fault(
 def _select_candidates(key: str | None, candidates: Sequence[Candidate], file: WeightsFile) -> list[Candidate]:
     if key is None:
         return list(candidates)
-    selected = [candidate for candidate in candidates if key in (candidate.key, candidate.place)]
+    selected = [candidate for candidate in candidates if key in (candidate.key, candidate.map_key)]
     if not selected:
         keys = ", ".join(candidate.key or "(the top)" for candidate in candidates)
         raise ImportFailed(f"{file.path}: no weights of this network under --key {key}; they are under {keys}")
@@ -152,8 +152,8 @@ def _describe_choice(candidate: Candidate, best_fit: Fit, complete: Sequence[Can
         notes.append(f"these are the weights under {place}; others fit too: choose them with {' or '.join(alternatives)}")
     if candidate.prefixes:
         notes.append(f"removed from the names: {', '.join(candidate.prefixes)}")
-    if best_fit.left_out:
-        notes.append(f"left out, not part of the network: {list_names(best_fit.left_out)}")
+    if best_fit.excluded:
+        notes.append(f"left out, not part of the network: {list_names(best_fit.excluded)}")
     if best_fit.counters:
         notes.append(f"{best_fit.counters} batch counters (num_batches_tracked), used only in training, are absent: set to 0")
     return notes

@@ -32,47 +32,47 @@ _RAY_SETTINGS = {
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "180",
 }
 #: How many times to wait for proxies, 60 s each as Ray Serve allows.
-_TRIES = 3
+_ATTEMPTS = 3
 #: Exit code after SIGTERM while Ray starts, as in shells.
-_ENDED = 128 + signal.SIGTERM
+_SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
 
 
 @report_errors
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Serve until a signal arrives; return the exit code."""
-    chosen = parser().parse_args(arguments)
-    if chosen.address is None and not chosen.archive.exists():
-        raise UserError(f"{chosen.archive}: no such archive; `make package` builds it")
-    settings = read_arguments(chosen)
-    ended = threading.Event()
+    arguments = build_parser().parse_args(argv)
+    if arguments.address is None and not arguments.archive.exists():
+        raise UserError(f"{arguments.archive}: no such archive; `make package` builds it")
+    settings = read_arguments(arguments)
+    stop = threading.Event()
     for name, value in _RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
     with ExitStack() as cleanup:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(_ENDED))
-        cleanup.enter_context(connected(chosen.address))
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(_SIGTERM_EXIT_CODE))
+        cleanup.enter_context(connected(arguments.address))
         # Ray's own SIGTERM handler would leave its files behind.
-        for handled in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(handled, lambda *_: ended.set())
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, lambda *_: stop.set())
         from ray import serve
 
-        cleanup.callback(serve.delete if chosen.address else lambda _: serve.shutdown(), NAME)
-        _run(serve, settings, chosen)
-        print(f"ready: http://{chosen.host}:{chosen.port}/predictions/{settings.name}", flush=True)
-        ended.wait()
+        cleanup.callback(serve.delete if arguments.address else lambda _: serve.shutdown(), NAME)
+        _run(serve, settings, arguments)
+        print(f"ready: http://{arguments.host}:{arguments.port}/predictions/{settings.name}", flush=True)
+        stop.wait()
     return 0
 
 
-def parser() -> Parser:
+def build_parser() -> Parser:
     """Return the parser of the command line."""
-    built = Parser(_PROG, __doc__)
-    add = built.add_argument
+    parser = Parser(_PROG, __doc__)
+    add = parser.add_argument
     add("--archive", type=Path, required=True, metavar="FILE", help="the model archive, at this path on every node")
     add("--name", metavar="NAME", help="name of the model (the file's name)")
     add("--address", metavar="ADDRESS", help="address of a cluster, or auto; by default Ray is started on this machine")
     add("--host", default="127.0.0.1", help="address that the proxies listen on (%(default)s: only this machine)")
     add("--port", type=whole_number(1, 65535), default=8000, metavar="N", help="port of the proxies (%(default)s)")
     add("--replicas", type=_replicas, default=(1, 1), metavar="MIN:MAX", help="replicas, scaled by waiting requests (1:1)")
-    for name, kind, text in (
+    for name, parse, text in (
         ("cpus", number(0.1, 1024), "processors of a replica"),
         ("gpus", number(0, 64), "GPUs of a replica"),
         ("memory", positive_int, "bytes of memory of a replica"),
@@ -82,38 +82,37 @@ def parser() -> Parser:
         ("idle-after", seconds, "seconds without load before a replica is ended"),
     ):
         default = _DEFAULTS[name.replace("-", "_")].default
-        add(f"--{name}", type=kind, default=default, metavar="N", help=f"{text} ({default:g})")
+        add(f"--{name}", type=parse, default=default, metavar="N", help=f"{text} ({default:g})")
     add("--server", default="", metavar="OPTIONS", help='more options of the server: "--tokens FILE --timeout 60"')
-    return built
+    return parser
 
 
-def read_arguments(chosen: Namespace) -> ServeSettings:
+def read_arguments(arguments: Namespace) -> ServeSettings:
     """Return the application's settings from a command line."""
-    least, most = chosen.replicas
-    given = {name: value for name, value in vars(chosen).items() if name in _DEFAULTS}
-    archive = chosen.archive if chosen.address else chosen.archive.resolve()
-    return ServeSettings(
-        **given | {"archive": archive, "name": chosen.name or archive.stem, "min_replicas": least, "max_replicas": most}
-    )
+    minimum, maximum = arguments.replicas
+    fields = {name: value for name, value in vars(arguments).items() if name in _DEFAULTS}
+    archive = arguments.archive if arguments.address else arguments.archive.resolve()
+    fields |= {"archive": archive, "name": arguments.name or archive.stem, "min_replicas": minimum, "max_replicas": maximum}
+    return ServeSettings(**fields)
 
 
-def _run(serve: ModuleType, settings: ServeSettings, chosen: Namespace) -> None:
+def _run(serve: ModuleType, settings: ServeSettings, arguments: Namespace) -> None:
     """Start the proxies and the application, and return when it is ready.
 
     Raises:
         UserError: the application cannot be deployed, or the port is in use.
     """
-    address = {"host": chosen.host, "port": chosen.port}
+    address = {"host": arguments.host, "port": arguments.port}
     try:
-        _patiently(lambda: serve.start(http_options=address, proxy_location="EveryNode"))
-        _patiently(lambda: serve.run(application(settings), name=NAME, route_prefix="/"))
+        _retry_on_timeout(lambda: serve.start(http_options=address, proxy_location="EveryNode"))
+        _retry_on_timeout(lambda: serve.run(application(settings), name=NAME, route_prefix="/"))
     except (RuntimeError, TimeoutError) as error:
         raise UserError(f"Ray Serve cannot serve {settings.archive}: {_reason(serve) or error}") from error
 
 
-def _patiently(call: Callable[[], object]) -> None:
+def _retry_on_timeout(call: Callable[[], object]) -> None:
     """Repeat a call that gave up waiting for proxies; this starts nothing new, but gives a busy machine more time."""
-    for _ in range(_TRIES - 1):
+    for _ in range(_ATTEMPTS - 1):
         try:
             call()
         except TimeoutError:
@@ -132,10 +131,10 @@ def _reason(serve: ModuleType) -> str:
 
 
 def _replicas(text: str) -> tuple[int, int]:
-    least, _, most = text.partition(":")
-    read = whole_number(1)
+    minimum, _, maximum = text.partition(":")
+    parse = whole_number(1)
     try:
-        bounds = read(least), read(most or least)
+        bounds = parse(minimum), parse(maximum or minimum)
     except ArgumentTypeError:
         bounds = (1, 0)
     if bounds[0] > bounds[1]:

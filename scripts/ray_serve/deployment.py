@@ -19,7 +19,7 @@ NAME = "deeplab"
 #: Estimate for a replica and its worker with the default model under load; after one request they use half (docs/scale.md).
 REPLICA_BYTES = 1_200_000_000
 #: Server options that Ray Serve handles itself, or that a replica cannot support.
-_NOT_OF_REPLICAS = ("host", "port", "grpc_port", "certificate", "key")
+_UNSUPPORTED_OPTIONS = ("host", "port", "grpc_port", "certificate", "key")
 
 
 class ServeSettings(BaseModel):
@@ -61,24 +61,24 @@ def application(settings: Mapping[str, Any] | ServeSettings) -> Any:
     require_ray()
     from ray import serve
 
-    chosen = read_settings(settings)
-    options = server_options(chosen)
+    serve_settings = read_settings(settings)
+    options = server_options(serve_settings)
     deployment = serve.deployment(serve.ingress()(Replica)).options(
-        name=chosen.name or chosen.archive.stem,
-        ray_actor_options={"num_cpus": chosen.cpus, "num_gpus": chosen.gpus, "memory": chosen.memory},
-        max_ongoing_requests=chosen.ongoing,
-        max_queued_requests=chosen.queued,
+        name=serve_settings.name or serve_settings.archive.stem,
+        ray_actor_options={"num_cpus": serve_settings.cpus, "num_gpus": serve_settings.gpus, "memory": serve_settings.memory},
+        max_ongoing_requests=serve_settings.ongoing,
+        max_queued_requests=serve_settings.queued,
         backpressure_config={"retry_after_s": 1},
         autoscaling_config={
-            "min_replicas": chosen.min_replicas,
-            "max_replicas": max(chosen.min_replicas, chosen.max_replicas),
-            "target_ongoing_requests": max(1, chosen.ongoing / 2),
-            "upscale_delay_s": chosen.busy_after,
-            "downscale_delay_s": chosen.idle_after,
+            "min_replicas": serve_settings.min_replicas,
+            "max_replicas": max(serve_settings.min_replicas, serve_settings.max_replicas),
+            "target_ongoing_requests": max(1, serve_settings.ongoing / 2),
+            "upscale_delay_s": serve_settings.busy_after,
+            "downscale_delay_s": serve_settings.idle_after,
         },
         graceful_shutdown_timeout_s=options.drain,
     )
-    return deployment.bind(chosen)
+    return deployment.bind(serve_settings)
 
 
 def read_settings(settings: Mapping[str, Any] | ServeSettings) -> ServeSettings:
@@ -103,12 +103,13 @@ def server_options(settings: ServeSettings) -> ServerOptions:
         options = parse_options(shlex.split(settings.server), "python -m scripts.ray_serve", settings.archive)
     except (OptionError, ValueError) as error:
         raise UsageError(f"options of the server {settings.server!r}: {error}") from error
-    plain = ServerOptions({})
-    if wrong := [other for other in _NOT_OF_REPLICAS if getattr(options, other) != getattr(plain, other)]:
-        option = wrong[0].replace("_", "-")
-        raise UsageError(
-            f"options of the server {settings.server!r}: --{option} is not a replica's; Ray Serve owns the sockets"
-        )
+    defaults = ServerOptions({})
+    for field in _UNSUPPORTED_OPTIONS:
+        if getattr(options, field) != getattr(defaults, field):
+            option = field.replace("_", "-")
+            raise UsageError(
+                f"options of the server {settings.server!r}: --{option} is not a replica's; Ray Serve owns the sockets"
+            )
     if list(options.models.values()) != [settings.archive]:
         raise UsageError(f"options of the server {settings.server!r}: one archive is served, {settings.archive}")
     return replace(options, models={name: settings.archive}, threads=options.threads or max(1, int(settings.cpus)))

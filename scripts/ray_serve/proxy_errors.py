@@ -86,8 +86,8 @@ def proxy_error(status: int, headers: MutableHeaders) -> SegmentationError | Non
     if status < 400 or not headers.get("content-type", "").startswith("text/plain"):
         return None
     if status == 503 and "retry-after" in headers:
-        again = int(headers["retry-after"])
-        return QueueFull(f"the queue is full; try again in {again} s", again)
+        retry_after = int(headers["retry-after"])
+        return QueueFull(f"the queue is full; try again in {retry_after} s", retry_after)
     if status == 503:
         return ModelNotReady("no replica can take requests now")
     if status == 408:

@@ -60,9 +60,9 @@ def main(argv: list[str] | None = None) -> int:
     tasks = plan_answers(photographs, arguments.out, FORMATS[arguments.format].suffix, keep_suffix=arguments.keep_suffix)
     tally = segment_all(client, tasks, folder, jobs=arguments.jobs, overwrite=arguments.overwrite)
     _report(tally, arguments)
-    if arguments.contact_sheet and not tally.ended:
+    if arguments.contact_sheet and not tally.end_reason:
         _draw_sheet(tasks, folder)
-    return INTERRUPTED if tally.interrupted else FAILURE if tally.failed or tally.ended else 0
+    return INTERRUPTED if tally.interrupted else FAILURE if tally.failed or tally.end_reason else 0
 
 
 def _report(tally: Tally, arguments: Namespace) -> None:
@@ -71,26 +71,26 @@ def _report(tally: Tally, arguments: Namespace) -> None:
     failures = [f"{photograph}: {reason}" for photograph, reason in tally.failed.items()]
     if failures:
         write_atomically(path, "".join(f"{line}\n" for line in failures).encode(errors="surrogateescape"))
-    elif not tally.ended:
+    elif not tally.end_reason:
         path.unlink(missing_ok=True)
     for line in failures[:_FAILURES_SHOWN]:
         print(line, file=sys.stderr)
     if len(failures) > _FAILURES_SHOWN:
         print(f"and {len(failures) - _FAILURES_SHOWN:,} more, listed in {path}", file=sys.stderr)
     print(tally)
-    if tally.ended:
-        print_error(tally.ended)
+    if tally.end_reason:
+        print_error(tally.end_reason)
 
 
 def _draw_sheet(tasks: Sequence[Task], folder: AnswerFolder) -> None:
     prepare_process()
     answered = [task for task in tasks if task.answer.exists()]
-    read = image_reader(folder.conditions.format)
-    if read is None:
+    read_answer = image_reader(folder.conditions.format)
+    if read_answer is None:
         print(f"no contact sheet: {folder.conditions.format!r} answers contain no image")
     elif answered:
         try:
-            draw_sheet(answered, read, folder.root / CONTACT_SHEET, str(folder.conditions))
+            draw_sheet(answered, read_answer, folder.root / CONTACT_SHEET, str(folder.conditions))
         except NothingToDraw as error:
             print(f"no contact sheet: {error}")
         else:

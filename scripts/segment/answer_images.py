@@ -34,12 +34,12 @@ def _from_image(answer: bytes) -> Image.Image:
 def _from_index(answer: bytes) -> Image.Image:
     """Colour class indices as PASCAL VOC does; the answer has no colours."""
     with Image.open(io.BytesIO(answer)) as picture:
-        return _coloured(np.asarray(picture), np.array(voc_palette(256), np.uint8))
+        return _colour(np.asarray(picture), np.array(voc_palette(256), np.uint8))
 
 
 def _from_npz(answer: bytes) -> Image.Image:
     with np.load(io.BytesIO(answer)) as arrays:
-        return _coloured(arrays["label_map"], arrays["palette"])
+        return _colour(arrays["label_map"], arrays["palette"])
 
 
 def _from_json(answer: bytes) -> Image.Image:
@@ -57,7 +57,7 @@ def _from_json(answer: bytes) -> Image.Image:
     return picture
 
 
-def _coloured(label_map: npt.NDArray[np.unsignedinteger], palette: npt.NDArray[np.uint8]) -> Image.Image:
+def _colour(label_map: npt.NDArray[np.unsignedinteger], palette: npt.NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(palette[label_map.astype(np.int64) % len(palette)])
 
 

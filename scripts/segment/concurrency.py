@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_flight(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Generator[Result, None, None]:
+def map_unordered(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Generator[Result, None, None]:
     """Yield the result of `function` for each item as it completes, in any order; its exceptions are re-raised.
 
     At most `jobs` items are in progress, or done and not yet consumed, so `items` may be endless. The threads are daemons: the
@@ -31,32 +31,32 @@ def in_flight(function: Callable[[Item], Result], items: Iterable[Item], jobs: i
             done.put(future)
 
     remaining = iter(items)
-    in_work = 0
+    in_progress = 0
     for _ in range(jobs):
         Thread(target=work, daemon=True).start()
     try:
         for item in islice(remaining, jobs):
             todo.put(item)
-            in_work += 1
-        while in_work:
+            in_progress += 1
+        while in_progress:
             result = done.get().result()
-            in_work -= 1
+            in_progress -= 1
             for item in islice(remaining, 1):
                 todo.put(item)
-                in_work += 1
+                in_progress += 1
             yield result
     finally:
         for _ in range(jobs):
             todo.put(None)
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
+def map_ordered(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
     """Yield the result of `function` for each item, in order; at most `2 * jobs` items are taken ahead."""
-    ahead: deque[Future[Result]] = deque()
+    pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(jobs) as pool:
         for item in items:
-            ahead.append(pool.submit(function, item))
-            if len(ahead) > 2 * jobs:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+            pending.append(pool.submit(function, item))
+            if len(pending) > 2 * jobs:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

@@ -17,7 +17,7 @@ from model.atomic import write_atomically
 from scripts.segment.answer_images import Reader
 from scripts.segment.output_paths import Task
 
-MOST_SHOWN = 48
+MAX_PHOTOGRAPHS = 48
 _SIDE = 200
 _GAP = 12
 _TEXT = 13
@@ -48,21 +48,21 @@ class _Pair:
         return f"{self.name}: {self.fault}" if self.fault else self.name
 
 
-def draw_sheet(tasks: Sequence[Task], read: Reader, path: Path, title: str) -> None:
-    """Draw up to `MOST_SHOWN` evenly spaced photographs next to their answers, as a JPEG.
+def draw_sheet(tasks: Sequence[Task], read_answer: Reader, path: Path, title: str) -> None:
+    """Draw up to `MAX_PHOTOGRAPHS` evenly spaced photographs next to their answers, as a JPEG.
 
     Args:
         tasks: at least one, all answered.
-        read: converts an answer to an RGB image.
+        read_answer: converts an answer to an RGB image.
         path: file to write.
         title: heading, printed after the number of images.
 
     Raises:
         NothingToDraw: no answer can be drawn.
     """
-    chosen = [tasks[index] for index in np.unique(np.linspace(0, len(tasks) - 1, MOST_SHOWN).round().astype(int))]
+    selected = [tasks[index] for index in np.unique(np.linspace(0, len(tasks) - 1, MAX_PHOTOGRAPHS).round().astype(int))]
     with ThreadPoolExecutor(_THREADS) as pool:
-        pairs = list(pool.map(lambda task: _pair(task, read), chosen))
+        pairs = list(pool.map(lambda task: _load_pair(task, read_answer), selected))
     if all(pair.fault for pair in pairs):
         raise NothingToDraw(pairs[0].caption)
     columns = min(_COLUMNS, len(pairs))
@@ -78,12 +78,12 @@ def draw_sheet(tasks: Sequence[Task], read: Reader, path: Path, title: str) -> N
     write_atomically(path, file.getvalue(), durable=False)
 
 
-def _pair(task: Task, read: Reader) -> _Pair:
+def _load_pair(task: Task, read_answer: Reader) -> _Pair:
     try:
         photograph = Image.fromarray(decode_image(task.photograph.path.read_bytes(), _LIMITS))
         scale = min(1, _SIDE / max(photograph.size))
         size = max(1, round(photograph.width * scale)), max(1, round(photograph.height * scale))
-        answer = read(task.answer.read_bytes()).resize(size, Image.Resampling.LANCZOS)
+        answer = read_answer(task.answer.read_bytes()).resize(size, Image.Resampling.LANCZOS)
         return _Pair(task.photograph.name, photograph.resize(size, Image.Resampling.LANCZOS), answer)
     except (OSError, SegmentationError, ValueError, LookupError) as error:
         # Files may have changed since an earlier run.
@@ -102,19 +102,19 @@ def _row(pairs: Sequence[_Pair]) -> Image.Image:
         middle, top = left + _SIDE, tallest - pair.photograph.height
         row.paste(pair.photograph, (middle - pair.photograph.width, top))
         row.paste(pair.answer, (middle + 2, top))
-        draw.text((middle, tallest + _TEXT), _fitting(pair.caption, font, cell - _GAP), fill=_INK, font=font, anchor="mm")
+        draw.text((middle, tallest + _TEXT), _fit_text(pair.caption, font, cell - _GAP), fill=_INK, font=font, anchor="mm")
     return row
 
 
 def _heading(title: str, width: int) -> Image.Image:
     strip = Image.new("RGB", (width, _TEXT + 2 * _GAP), _PAPER)
     font = load_font(_TEXT)
-    text = _fitting(title, font, width - 2 * _GAP)
+    text = _fit_text(title, font, width - 2 * _GAP)
     ImageDraw.Draw(strip).text((width / 2, strip.height / 2), text, fill=_INK, font=font, anchor="mm")
     return strip
 
 
-def _fitting(name: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _fit_text(name: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     """Return as much of the name's end as fits; file names may contain bytes that are not text."""
     name = name.encode(errors="replace").decode()
     start = next(start for start in range(len(name) + 1) if font.getlength("…" * bool(start) + name[start:]) <= width)

@@ -61,7 +61,7 @@ def _photographs(path: Path, out: str) -> Sequence[Photograph]:
     return [Photograph(file, str(file.relative_to(path))) for file in files]
 
 
-def walk_files(folder: Path, out: str, above: tuple[str, ...] = ()) -> Iterator[Path]:
+def walk_files(folder: Path, out: str, parents: tuple[str, ...] = ()) -> Iterator[Path]:
     """Yield the files in `folder` and its subfolders in name order, holding only names in memory.
 
     Links are followed. Hidden files and folders are skipped, as are the folder whose real path is `out` and all other folders
@@ -70,8 +70,8 @@ def walk_files(folder: Path, out: str, above: tuple[str, ...] = ()) -> Iterator[
     Raises:
         OSError: a folder cannot be read.
     """
-    real = os.path.realpath(folder)
-    if real == out or real in above:  # A link may point to a parent folder.
+    real_path = os.path.realpath(folder)
+    if real_path == out or real_path in parents:  # A link may point to a parent folder.
         return
     names, folders = [], set()
     with os.scandir(folder) as entries:
@@ -79,13 +79,13 @@ def walk_files(folder: Path, out: str, above: tuple[str, ...] = ()) -> Iterator[
             names.append(entry.name)
             if entry.is_dir():
                 folders.add(entry.name)
-    if above and not ANSWER_FOLDER_MARKS.isdisjoint(names):
+    if parents and not ANSWER_FOLDER_MARKS.isdisjoint(names):
         return
     names.sort()
     for name in names:
         if name.startswith("."):
             continue
         if name in folders:
-            yield from walk_files(folder / name, out, (*above, real))
+            yield from walk_files(folder / name, out, (*parents, real_path))
         else:
             yield folder / name

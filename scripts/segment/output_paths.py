@@ -33,9 +33,10 @@ def plan_answers(photographs: Sequence[Photograph], out: Path, suffix: str, *, k
     sources = {folders.file(task.photograph.path) for task in tasks}
     for task in tasks:
         if task.answer in reserved or folders.file(task.answer) in sources:
-            over = "a file of this program" if task.answer in reserved else "a photograph"
+            target = "a file of this program" if task.answer in reserved else "a photograph"
             raise SegmentingError(
-                f"{task.photograph.path}: its answer would overwrite {over}, {task.answer}; give another --out or --keep-suffix"
+                f"{task.photograph.path}: its answer would overwrite {target}, {task.answer}; "
+                "give another --out or --keep-suffix"
             )
     return tasks
 
@@ -45,11 +46,13 @@ def _answer_name(name: str, suffix: str, keep_suffix: bool) -> str:
 
 
 def _require_different(tasks: Sequence[Task]) -> None:
-    first: dict[Path, Task] = {}
-    pairs = [(other, task) for task in tasks if (other := first.setdefault(task.answer, task)) is not task]
+    first_by_answer: dict[Path, Task] = {}
+    pairs = [(first, task) for task in tasks if (first := first_by_answer.setdefault(task.answer, task)) is not task]
     if not pairs:
         return
-    lines = [f"  {one.photograph.path} and {two.photograph.path}: {two.answer}" for one, two in pairs[:_COLLISIONS_SHOWN]]
+    lines = [
+        f"  {first.photograph.path} and {task.photograph.path}: {task.answer}" for first, task in pairs[:_COLLISIONS_SHOWN]
+    ]
     more = [f"  and {len(pairs) - _COLLISIONS_SHOWN} more"] if len(pairs) > _COLLISIONS_SHOWN else []
     advice = "with --keep-suffix photo.jpg becomes photo.jpg.png; folders with the same file names need an --out each"
     raise SegmentingError("\n".join([f"answers would overwrite each other; {advice}", *lines, *more]))

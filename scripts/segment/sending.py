@@ -11,7 +11,7 @@ from handler.option_types import ImageName
 from scripts.client import AnswerError, Client
 from scripts.progress import progress
 from scripts.segment.answer_folder import AnswerFolder
-from scripts.segment.concurrency import in_flight
+from scripts.segment.concurrency import map_unordered
 from scripts.segment.output_paths import Task
 
 
@@ -25,7 +25,7 @@ class Tally:
     #: Reasons for failures, by photograph.
     failed: dict[Path, str] = field(default_factory=dict)
     #: Why the run ended early, if it did.
-    ended: str = ""
+    end_reason: str = ""
     interrupted: bool = False
     seconds: float = 0
 
@@ -49,22 +49,22 @@ def segment_all(client: Client, tasks: Sequence[Task], folder: AnswerFolder, *, 
     if not pending:
         return tally
     client.require_server()
-    began = time.monotonic()
+    start = time.monotonic()
     try:
         _answer_all(client, pending, folder, jobs, tally)
     except KeyboardInterrupt:
-        tally.interrupted, tally.ended = True, "interrupted; the same command continues from here"
+        tally.interrupted, tally.end_reason = True, "interrupted; the same command continues from here"
     finally:
-        tally.seconds = time.monotonic() - began
+        tally.seconds = time.monotonic() - start
     return tally
 
 
 def _answer_all(client: Client, pending: Sequence[Task], folder: AnswerFolder, jobs: int, tally: Tally) -> None:
     entry = FORMATS[folder.conditions.format]
-    shared = {**folder.conditions.options, "format": folder.conditions.format}
+    common_options = {**folder.conditions.options, "format": folder.conditions.format}
 
-    def ask(task: Task) -> tuple[Task, bytes | AnswerError]:
-        options = {**_name_option(task.photograph.path), **shared} if entry.names_image else shared
+    def request_answer(task: Task) -> tuple[Task, bytes | AnswerError]:
+        options = {**_name_option(task.photograph.path), **common_options} if entry.names_image else common_options
         try:
             return task, client.segment(task.photograph.path.read_bytes(), options, entry.content_type)
         except OSError as error:
@@ -73,14 +73,14 @@ def _answer_all(client: Client, pending: Sequence[Task], folder: AnswerFolder, j
             return task, error
 
     # Answers are written in this thread: Ctrl-C interrupts no other, and only this one can clean up.
-    with closing(in_flight(ask, pending, jobs)) as answers:
+    with closing(map_unordered(request_answer, pending, jobs)) as answers:
         bar = progress(answers, "segmenting", total=tally.skipped + len(pending), done=tally.skipped)
         for task, answer in bar:
             if isinstance(answer, bytes):
                 folder.save(task, answer)
                 tally.done += 1
             elif answer.affects_every_image:
-                tally.ended = f"{answer}; nothing more was sent"
+                tally.end_reason = f"{answer}; nothing more was sent"
                 return
             else:
                 tally.failed[task.photograph.path] = str(answer)

@@ -6,7 +6,7 @@
 
 from scripts.server.launch import CONFIG, DEFAULT_RUN_DIRECTORY, LOGGING, serving, start
 from scripts.server.ports import DEFAULT_PORT, LAST_BASE_PORT, Ports, ServerError
-from scripts.server.running import READY_WITHIN_S, Server, Software
+from scripts.server.running import READY_TIMEOUT_S, Server, Software
 
 __all__ = [
     "CONFIG",
@@ -14,7 +14,7 @@ __all__ = [
     "DEFAULT_RUN_DIRECTORY",
     "LAST_BASE_PORT",
     "LOGGING",
-    "READY_WITHIN_S",
+    "READY_TIMEOUT_S",
     "Ports",
     "Server",
     "ServerError",

@@ -20,33 +20,35 @@ from handler.servers.asgi import token_command
 from handler.servers.asgi.options import TOKEN_COMMAND, OptionError
 from scripts.arguments import Parser, existing_file, seconds
 from scripts.errors import UsageError, report_errors
-from scripts.server import CONFIG, READY_WITHIN_S, Ports, Server, start
+from scripts.server import CONFIG, READY_TIMEOUT_S, Ports, Server, start
 from scripts.server.options import add_archives, add_port, add_run_directory, add_server
 from scripts.server.properties import KEYS
-from scripts.server.running import READY_PROBE_S, sweep
+from scripts.server.running import READY_PROBE_S, remove_leftovers
 
 
 @report_errors
 def main(argv: list[str] | None = None) -> int:
     parser = _parser()
-    arguments, more = parser.parse_known_args(argv)
+    arguments, extra_options = parser.parse_known_args(argv)
     if arguments.command == "start":
-        _start(arguments, more)
+        _start(arguments, extra_options)
     elif arguments.command == TOKEN_COMMAND:
-        _make_token(more)
-    elif more:
-        parser.error(f"unrecognized arguments: {' '.join(more)}")
+        _make_token(extra_options)
+    elif extra_options:
+        parser.error(f"unrecognized arguments: {' '.join(extra_options)}")
     elif arguments.command == "ready":
-        return _say_ready(arguments)
+        return _report_readiness(arguments)
     else:
         _stop(arguments)
     return 0
 
 
-def _start(arguments: Namespace, more: Sequence[str]) -> None:
+def _start(arguments: Namespace, extra_options: Sequence[str]) -> None:
     ports = Ports.from_base(arguments.port)
-    archive, *others = arguments.archive
-    server = start(archive, ports, arguments.run_directory, arguments.ts_config, arguments.server, more, others)
+    archive, *other_archives = arguments.archive
+    server = start(
+        archive, ports, arguments.run_directory, arguments.ts_config, arguments.server, extra_options, other_archives
+    )
     try:
         server.wait_until_ready(arguments.within)
     except BaseException:
@@ -72,14 +74,14 @@ def _make_token(arguments: Sequence[str]) -> None:
 def _stop(arguments: Namespace) -> None:
     server = Server.find(arguments.run_directory)
     if server is None:
-        left = sweep(arguments.run_directory)
-        print("no server runs" + (f"; removed {left}, left by a server that was killed" if left else ""))
+        removed = remove_leftovers(arguments.run_directory)
+        print("no server runs" + (f"; removed {removed}, left by a server that was killed" if removed else ""))
     else:
         server.stop(lambda sentence: print(sentence, flush=True))
         print(f"stopped {server.url}")
 
 
-def _say_ready(arguments: Namespace) -> int:
+def _report_readiness(arguments: Namespace) -> int:
     server = Server.find(arguments.run_directory)
     reason = "no server runs" if server is None else server.why_not_ready(arguments.within)
     print(f"not ready: {reason}" if reason else "ready")
@@ -90,18 +92,20 @@ def _parser() -> Parser:
     parser = Parser("python -m scripts.server", __doc__)
     add_run_directory(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="start | ready | stop | token")
-    starting = commands.add_parser("start", help="start the server; returns when it is READY")
-    add_archives(starting)
-    add_server(starting)
-    add_port(starting)
-    starting.add_argument(
-        "--within", type=seconds, default=READY_WITHIN_S, metavar="SECONDS", help="longest wait for READY (%(default)s)"
+    start_parser = commands.add_parser("start", help="start the server; returns when it is READY")
+    add_archives(start_parser)
+    add_server(start_parser)
+    add_port(start_parser)
+    start_parser.add_argument(
+        "--within", type=seconds, default=READY_TIMEOUT_S, metavar="SECONDS", help="longest wait for READY (%(default)s)"
     )
     text = "settings of TorchServe (config.properties): keys, TLS, limits"
-    starting.add_argument("--ts-config", type=existing_file, default=CONFIG, metavar="FILE", help=text)
-    probing = commands.add_parser("ready", help="request a prediction; exit with 0 if it succeeds, else with 1 and a reason")
+    start_parser.add_argument("--ts-config", type=existing_file, default=CONFIG, metavar="FILE", help=text)
+    ready_parser = commands.add_parser(
+        "ready", help="request a prediction; exit with 0 if it succeeds, else with 1 and a reason"
+    )
     text = "longest wait for the prediction (%(default)s)"
-    probing.add_argument("--within", type=seconds, default=READY_PROBE_S, metavar="SECONDS", help=text)
+    ready_parser.add_argument("--within", type=seconds, default=READY_PROBE_S, metavar="SECONDS", help=text)
     commands.add_parser("stop", help="stop the server, if it runs")
     commands.add_parser(TOKEN_COMMAND, help="make a bearer token for --tokens; --help says more", add_help=False)
     return parser

@@ -14,7 +14,7 @@ from scripts.server.verified import wants_verification
 
 ROOT = Path(__file__).parents[2]
 #: Starts the server detached, so that the program that starts it need not wait for its end.
-_LEAVE_BEHIND = """
+_DETACH = """
 import json, subprocess, sys
 with open(sys.argv[1], "a") as console:
     server = subprocess.Popen(
@@ -39,9 +39,9 @@ def launch_asgi(
     Raises:
         ServerError: the server ended at once.
     """
-    served = [*_program(archives, options), "--port", str(port), "--cache", str(temporary)]
-    served += ["--log-file", str(console.resolve()), *options]
-    command = [sys.executable, "-c", _LEAVE_BEHIND, str(console), sys.executable, *served]
+    server_arguments = [*_program(archives, options), "--port", str(port), "--cache", str(temporary)]
+    server_arguments += ["--log-file", str(console.resolve()), *options]
+    command = [sys.executable, "-c", _DETACH, str(console), sys.executable, *server_arguments]
     # The archive contains its own modules.
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment = inherited | ({"PYTHONPATH": str(ROOT)} if wants_verification(options) else {})
@@ -55,15 +55,15 @@ def launch_asgi(
 
 def model_options(archives: Sequence[Path]) -> list[str]:
     """Return the options that name several archives; a single archive is run directly and needs none."""
-    return _name(archives) if len(archives) > 1 else []
+    return _model_arguments(archives) if len(archives) > 1 else []
 
 
 def _program(archives: Sequence[Path], options: Sequence[str]) -> list[str]:
     """Return Python's arguments: the first archive itself, or this repository's server if archives must be verified."""
     if wants_verification(options):
-        return ["-m", "handler.servers.asgi", *_name(archives)]
+        return ["-m", "handler.servers.asgi", *_model_arguments(archives)]
     return [str(archives[0].resolve()), *model_options(archives)]
 
 
-def _name(archives: Sequence[Path]) -> list[str]:
-    return [word for archive in archives for word in ("--model", f"{archive.stem}={archive.resolve()}")]
+def _model_arguments(archives: Sequence[Path]) -> list[str]:
+    return [argument for archive in archives for argument in ("--model", f"{archive.stem}={archive.resolve()}")]

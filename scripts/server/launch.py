@@ -19,7 +19,7 @@ from scripts.server.logs import CONSOLE
 from scripts.server.ports import LOOPBACK, Ports, ServerError
 from scripts.server.properties import SETTINGS, with_ports
 from scripts.server.run_folder import lock, new_logs
-from scripts.server.running import TEMPORARY, Server, Software, sweep
+from scripts.server.running import TEMPORARY, Server, Software, remove_leftovers
 from scripts.server.verified import split_keys, verified_copy
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def start(
     config: Path = CONFIG,
     software: Software = "torchserve",
     options: Sequence[str] = (),
-    others: Sequence[Path] = (),
+    other_archives: Sequence[Path] = (),
 ) -> Server:
     """Start a server and return at once; call `wait_until_ready` before use.
 
@@ -47,7 +47,7 @@ def start(
         config: TorchServe's config.properties.
         software: which server to start.
         options: further command-line options of our own server; for TorchServe, only keys that must have signed the archives.
-        others: archives of further models; for TorchServe they must be in the folder of the first.
+        other_archives: archives of further models; for TorchServe they must be in the folder of the first.
 
     Raises:
         UsageError: an option is unknown or wrong.
@@ -55,24 +55,24 @@ def start(
             or a server is already running in this run directory.
         JavaNotFound: no Java 17 or newer was found.
     """
-    archives = [archive, *others]
+    archives = [archive, *other_archives]
     with lock(run_directory):
         check_start(archives, ports, run_directory, software)
         keys, options = split_keys(options) if software == "torchserve" else ([], options)
         address = _address(archives, software, options)
-        sweep(run_directory)
+        remove_leftovers(run_directory)
         logs = new_logs(run_directory)
         temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY))
         try:
             if software == "torchserve":
-                served = [verified_copy(path, keys, temporary) for path in archives]
-                pid, started = _launch_torchserve(served, ports, config, logs, temporary)
+                verified_archives = [verified_copy(path, keys, temporary) for path in archives]
+                pid, started = _launch_torchserve(verified_archives, ports, config, logs, temporary)
             else:
                 pid, started = launch_asgi(archives, ports.inference, temporary, logs / CONSOLE, options)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        names = tuple(path.stem for path in others)
+        names = tuple(path.stem for path in other_archives)
         server = Server(pid, started, ports, archive.stem, run_directory, temporary, software, *address, names)
         try:
             server.save()
@@ -93,12 +93,12 @@ def _address(archives: Sequence[Path], software: Software, options: Sequence[str
             raise UsageError(f"unrecognized arguments for TorchServe: {' '.join(options)}; --server asgi has more options")
         return LOOPBACK, None
     try:
-        words = [*model_options(archives), *options]
-        chosen = parse_options(words, "python -m scripts.server start --server asgi", archives[0])
+        arguments = [*model_options(archives), *options]
+        server_options = parse_options(arguments, "python -m scripts.server start --server asgi", archives[0])
     except OptionError as error:
         raise UsageError(f"{error}; python {archives[0]} --help lists the server's options") from error
-    host = LOOPBACK if chosen.host in _ANY_ADDRESS else chosen.host
-    return host, chosen.certificate.absolute() if chosen.certificate else None
+    host = LOOPBACK if server_options.host in _ANY_ADDRESS else server_options.host
+    return host, server_options.certificate.absolute() if server_options.certificate else None
 
 
 def check_start(archives: Sequence[Path], ports: Ports, run_directory: Path, software: Software) -> None:
@@ -111,22 +111,24 @@ def check_start(archives: Sequence[Path], ports: Ports, run_directory: Path, sof
     for archive in archives:
         if not archive.is_file():
             raise ServerError(f"{archive}: no such archive; `make package` builds it")
-    _check_together(archives, software)
+    _require_compatible(archives, software)
     running = Server.find(run_directory)
     if running is not None:
         raise ServerError(f"a server is already running at {running.url}; `make stop` stops it")
-    if software == "asgi" and ports.inference in ports.taken():
+    if software == "asgi" and ports.inference in ports.in_use():
         raise ServerError(f"port {ports.inference} is in use; choose a free one with PORT=")
-    if software == "torchserve" and (taken := ports.taken()):
-        raise ServerError(f"port {', '.join(map(str, taken))} is in use; choose five free ports with PORT=")
+    if software == "torchserve" and (used_ports := ports.in_use()):
+        raise ServerError(f"port {', '.join(map(str, used_ports))} is in use; choose five free ports with PORT=")
 
 
-def _check_together(archives: Sequence[Path], software: Software) -> None:
+def _require_compatible(archives: Sequence[Path], software: Software) -> None:
     folder = archives[0].parent
     by_model: dict[str, Path] = {}
     for archive in archives:
-        if other := by_model.get(archive.stem):
-            raise ServerError(f"{archive}: its model would be {archive.stem!r}, like that of {other}; name each archive once")
+        if duplicate := by_model.get(archive.stem):
+            raise ServerError(
+                f"{archive}: its model would be {archive.stem!r}, like that of {duplicate}; name each archive once"
+            )
         if software == "torchserve" and archive.parent.resolve() != folder.resolve():
             raise ServerError(f"{archive}: must be in {folder}, because TorchServe serves the archives of one folder")
         by_model[archive.stem] = archive
@@ -140,7 +142,7 @@ def serving(
     config: Path = CONFIG,
     software: Software = "torchserve",
     options: Sequence[str] = (),
-    others: Sequence[Path] = (),
+    other_archives: Sequence[Path] = (),
 ) -> Iterator[Server]:
     """Start a server, yield it once it is READY, and stop it after the block.
 
@@ -148,7 +150,7 @@ def serving(
         ServerError: see `start` and `Server.wait_until_ready`.
         JavaNotFound: no Java 17 or newer was found.
     """
-    server = start(archive, ports, run_directory, config, software, options, others)
+    server = start(archive, ports, run_directory, config, software, options, other_archives)
     try:
         server.wait_until_ready()
         yield server
@@ -202,5 +204,5 @@ def _launch(command: list[str], environment: dict[str, str], console: Path) -> t
         pid = int((Path(environment["TMPDIR"]) / ".model_server.pid").read_text())
         return pid, psutil.Process(pid).create_time()
     except (FileNotFoundError, psutil.NoSuchProcess) as error:
-        printed = console.read_text(errors="replace")[-2000:]
-        raise ServerError(f"TorchServe ended at once, with exit code {launcher.returncode}\n{printed}") from error
+        log_tail = console.read_text(errors="replace")[-2000:]
+        raise ServerError(f"TorchServe ended at once, with exit code {launcher.returncode}\n{log_tail}") from error

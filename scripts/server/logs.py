@@ -11,7 +11,7 @@ from typing import Any
 CONSOLE, _MODEL, _SERVER = "console.log", "model_log.log", "ts_log.log"
 _LINES_SHOWN = 25
 #: How the lines of a traceback begin, except the last.
-_WITHIN_TRACEBACK = ("Traceback ", " ", "During handling ", "The above exception ")
+_TRACEBACK_PREFIXES = ("Traceback ", " ", "During handling ", "The above exception ")
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Logs:
     def _has_traceback(self) -> bool:
         """Whether the worker's log ends with a complete traceback; TorchServe notices a death before it logs the last lines."""
         lines = [line.partition("MODEL_LOG - ")[2] for line in self._read(_MODEL).splitlines()]
-        said = [line for line in lines if line.strip()]
-        return any(line.startswith("Traceback ") for line in said) and not said[-1].startswith(_WITHIN_TRACEBACK)
+        messages = [line for line in lines if line.strip()]
+        return any(line.startswith("Traceback ") for line in messages) and not messages[-1].startswith(_TRACEBACK_PREFIXES)
 
     def _events(self, name: str) -> Iterator[Mapping[str, Any]]:
         """Yield our own server's events with this name. Incomplete lines, as a full disk leaves them, are skipped."""

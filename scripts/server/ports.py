@@ -56,7 +56,7 @@ class Ports:
                 reservation.close()
         return ports
 
-    def taken(self) -> list[int]:
+    def in_use(self) -> list[int]:
         """Return the ports that are already in use."""
         return [port for port in asdict(self).values() if _listens(port)]
 

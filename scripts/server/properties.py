@@ -46,7 +46,7 @@ def with_ports(properties: str, ports: Ports) -> str:
 
 def endpoint(run_directory: Path, name: str, ports: Ports) -> Endpoint:
     """Return how to reach the API `name` (`inference`, `management` or `metrics`) of a run directory's TorchServe."""
-    settings, port = _read(run_directory / SETTINGS), asdict(ports)[name]
+    settings, port = _read_settings(run_directory / SETTINGS), asdict(ports)[name]
     match = _ADDRESS.match(settings.get(f"{name}_address", ""))
     scheme, host = (match["scheme"], match["host"]) if match else ("http", LOOPBACK)
     certificate = settings.get("certificate_file") if scheme == "https" else None
@@ -58,7 +58,7 @@ def endpoint(run_directory: Path, name: str, ports: Ports) -> Endpoint:
     )
 
 
-def _read(path: Path) -> Mapping[str, str]:
+def _read_settings(path: Path) -> Mapping[str, str]:
     try:
         lines = [line.partition("=") for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
     except OSError:

@@ -21,19 +21,19 @@ from scripts.server.properties import KEYS, Endpoint, endpoint
 from scripts.server_access import PinnedCertificate, ServerAccess
 
 #: The first start on a GPU compiles the network. A model that fails to load is reported at once.
-READY_WITHIN_S = 900
+READY_TIMEOUT_S = 900
 #: Predicting a tiny image takes a fraction of a second, but waits for other requests on a busy server.
 READY_PROBE_S = 10
-_ANSWERS_WITHIN_S = 5
+_RESPONSE_TIMEOUT_S = 5
 #: One grey pixel.
 _TINY_PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg==")
-_ENDS_AT_ONCE_S, _STOP_WITHIN_S = 1, 30
+_QUICK_STOP_S, _STOP_TIMEOUT_S = 1, 30
 #: How long our own server, when stopped, waits for the requests that it has accepted.
 _DRAIN_S = ServerOptions({}).drain
 #: TorchServe, or our own server (`handler.servers.asgi`).
 Software = Literal["torchserve", "asgi"]
 #: Tolerance for a start time, since the clock may be set in between; process ids are not reused this soon.
-_CLOCK_MAY_MOVE_S = 30
+_CLOCK_TOLERANCE_S = 30
 #: How the names of temporary folders begin.
 TEMPORARY = "deeplab-"
 
@@ -99,7 +99,7 @@ class Server:
         """Return the server's process, or None if it has ended."""
         try:
             process = psutil.Process(self.pid)
-            alive = abs(process.create_time() - self.started) < _CLOCK_MAY_MOVE_S and process.status() != psutil.STATUS_ZOMBIE
+            alive = abs(process.create_time() - self.started) < _CLOCK_TOLERANCE_S and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return None
         return process if alive else None
@@ -122,33 +122,33 @@ class Server:
         response = self._get("inference", "/v2/health/ready")
         return response is not None and response.ok
 
-    def why_not_ready(self, within: float = READY_PROBE_S) -> str | None:
+    def why_not_ready(self, timeout_s: float = READY_PROBE_S) -> str | None:
         """Request a prediction of a tiny image from each model; return why one failed, or None if all succeed.
 
         TorchServe's own probes also pass when a worker hangs, when there are no workers, and while the model is loading.
         """
         if self.process() is None:
             return "the server has ended"
-        reasons = (self._why_not_predicted(model, within) for model in self.models)
+        reasons = (self._prediction_failure(model, timeout_s) for model in self.models)
         return next((reason for reason in reasons if reason), None)
 
-    def _why_not_predicted(self, model: str, within: float) -> str | None:
+    def _prediction_failure(self, model: str, timeout_s: float) -> str | None:
         try:
             path, headers = f"/predictions/{model}", {"Content-Type": "image/png", "X-Segment-Masks": "none"}
-            answer = self._ask("POST", "inference", path, within, data=_TINY_PNG, headers=headers)
+            answer = self._request("POST", "inference", path, timeout_s, data=_TINY_PNG, headers=headers)
         except requests.Timeout:
-            return f"a prediction is not answered within {within:g} s"
+            return f"a prediction is not answered within {timeout_s:g} s"
         except (requests.RequestException, OSError) as error:
             return f"a prediction fails with {type(error).__name__}"
         return None if answer.ok else f"a prediction is answered with {answer.status_code}: {answer.text[:200]}"
 
-    def wait_until_ready(self, within: float = READY_WITHIN_S) -> None:
+    def wait_until_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Wait until requests would be answered.
 
         Raises:
-            ServerError: the server ends, a worker fails to start, or `within` seconds pass; the message has the end of the log.
+            ServerError: the server ends, a worker fails to start, or `timeout_s` seconds pass; the message ends with the log.
         """
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if self.process() is None:
                 raise ServerError(f"the server ended while starting\n{self.logs.tail(CONSOLE)}")
@@ -157,30 +157,30 @@ class Server:
             if failure := self.logs.load_failure():
                 raise ServerError(f"{' or '.join(map(repr, self.models))} cannot be served\n{failure}")
             time.sleep(0.2)
-        raise ServerError(f"not READY after {within:.0f} s\n{self.logs.tail()}")
+        raise ServerError(f"not READY after {timeout_s:.0f} s\n{self.logs.tail()}")
 
-    def stop(self, say: Callable[[str], object] = lambda _: None) -> None:
+    def stop(self, report: Callable[[str], object] = lambda _: None) -> None:
         """Stop the server and its workers, if they still run, and remove its temporary folder.
 
         Our own server first finishes the requests it has accepted, within its `drain` time.
 
         Args:
-            say: called with a sentence on what the server is waiting for, if it does not end at once.
+            report: called with a sentence on what the server is waiting for, if it does not end at once.
         """
         process = self.process()
         if process is not None:
             family = [process, *process.children(recursive=True)]
             process.terminate()
-            _, alive = psutil.wait_procs(family, timeout=_ENDS_AT_ONCE_S)
+            _, alive = psutil.wait_procs(family, timeout=_QUICK_STOP_S)
             if alive and self.software == "asgi":
-                say(f"{self._unfinished()}, {_DRAIN_S:g} s at most; `kill {self.pid}` ends it at once")
-            _, alive = psutil.wait_procs(alive, timeout=_STOP_WITHIN_S + (_DRAIN_S if self.software == "asgi" else 0))
+                report(f"{self._unfinished()}, {_DRAIN_S:g} s at most; `kill {self.pid}` ends it at once")
+            _, alive = psutil.wait_procs(alive, timeout=_STOP_TIMEOUT_S + (_DRAIN_S if self.software == "asgi" else 0))
             for straggler in alive:
                 straggler.kill()
-            psutil.wait_procs(alive, timeout=_STOP_WITHIN_S)
-        self._forget()
+            psutil.wait_procs(alive, timeout=_STOP_TIMEOUT_S)
+        self._remove_state()
 
-    def _forget(self) -> None:
+    def _remove_state(self) -> None:
         """Remove the server's temporary folder, and its keys and state unless another server was started meanwhile."""
         shutil.rmtree(self.temporary, ignore_errors=True)
         path = self._state_file(self.run_directory)
@@ -212,11 +212,11 @@ class Server:
         Raises:
             ServerError: the state file does not describe a server, so a running one could not be stopped.
         """
-        server = cls._remembered(run_directory)
+        server = cls._load_state(run_directory)
         return server if server is not None and server.process() else None
 
     @classmethod
-    def _remembered(cls, run_directory: Path) -> "Server | None":
+    def _load_state(cls, run_directory: Path) -> "Server | None":
         path = cls._state_file(run_directory)
         try:
             state = json.loads(path.read_text())
@@ -236,44 +236,44 @@ class Server:
     def _get(self, api: Literal["inference", "management"], path: str) -> requests.Response | None:
         """Send a GET request; return None while the server does not answer."""
         try:
-            return self._ask("GET", api, path, _ANSWERS_WITHIN_S)
+            return self._request("GET", api, path, _RESPONSE_TIMEOUT_S)
         except (requests.RequestException, OSError):
             return None
 
-    def _ask(
-        self, method: str, api: Literal["inference", "management"], path: str, within: float, **content: Any
+    def _request(
+        self, method: str, api: Literal["inference", "management"], path: str, timeout_s: float, **content: Any
     ) -> requests.Response:
         """Send a request with the server's key or the environment's token.
 
         Raises:
             requests.RequestException, OSError: there is no answer.
         """
-        reached = self.endpoint(api)
-        access = ServerAccess(reached.key) if reached.key else ServerAccess.from_environment()
+        api_endpoint = self.endpoint(api)
+        access = ServerAccess(api_endpoint.key) if api_endpoint.key else ServerAccess.from_environment()
         with requests.Session() as session, warnings.catch_warnings():
             # A keystore's certificate cannot be pinned; the port is on this machine, and was free when the server started.
             warnings.simplefilter("ignore", InsecureRequestWarning)
-            access.prepare(session, reached.url, {})
-            if reached.certificate:
-                session.mount("https://", PinnedCertificate(reached.certificate))
-            verify = False if reached.is_tls else None
-            return session.request(method, reached.url + path, timeout=within, verify=verify, **content)
+            access.prepare(session, api_endpoint.url, {})
+            if api_endpoint.certificate:
+                session.mount("https://", PinnedCertificate(api_endpoint.certificate))
+            verify = False if api_endpoint.is_tls else None
+            return session.request(method, api_endpoint.url + path, timeout=timeout_s, verify=verify, **content)
 
     @staticmethod
     def _state_file(run_directory: Path) -> Path:
         return run_directory / "state.json"
 
 
-def sweep(run_directory: Path) -> Path | None:
+def remove_leftovers(run_directory: Path) -> Path | None:
     """Remove what a killed server left behind; return its temporary folder, or None if nothing was left.
 
     Raises:
         ServerError: the state file does not describe a server.
     """
-    server = Server._remembered(run_directory)
+    server = Server._load_state(run_directory)
     if server is None or server.process() is not None:
         return None
     if server.temporary.name.startswith(TEMPORARY):  # Never delete another folder, whatever the state file says.
-        server._forget()
+        server._remove_state()
         return server.temporary
     return None

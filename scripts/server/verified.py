@@ -24,8 +24,8 @@ def split_keys(options: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Return the keys that a command line names, and the remaining options."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(VERIFY_KEY, type=existing_file, action="append", default=[], dest="keys")
-    chosen, rest = parser.parse_known_args(options)
-    return chosen.keys, rest
+    arguments, remaining = parser.parse_known_args(options)
+    return arguments.keys, remaining
 
 
 def verified_copy(archive: Path, keys: Sequence[Path], folder: Path) -> Path:

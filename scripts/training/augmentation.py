@@ -71,14 +71,14 @@ class Augmentation:
         if config.crop_size is not None:
             mean_colour = [round(255 * mean) for mean in normalization.mean]
             fill = {tv_tensors.Image: mean_colour, tv_tensors.Mask: VOID}
-            changes.insert(0, _RandomCut(config.crop_size, config.focus_probability, background))
+            changes.insert(0, _RandomCrop(config.crop_size, config.focus_probability, background))
             # Pads small images at a random position; last, so that the padding's colour does not vary.
             changes.append(v2.RandomCrop(config.crop_size, pad_if_needed=True, fill=fill))
-        scale = _RandomScale(resize, config.scale_range, whole=config.crop_size is None)
+        scale = _RandomScale(resize, config.scale_range, uncropped=config.crop_size is None)
         self._transform = v2.Compose([scale, *changes])
 
     def __call__(self, pixels: RGBImage, classes: Mask) -> tuple[Tensor, Tensor]:
-        """Return a crop, uint8 3×S×S and int64 S×S (3×h×w and h×w if whole), from an image H×W×3 and its classes H×W."""
+        """Return a crop, uint8 3×S×S and int64 S×S (3×h×w and h×w if uncropped), from an image H×W×3 and its classes H×W."""
         image, mask = self._transform(
             tv_tensors.Image(torch.tensor(pixels).permute(2, 0, 1)), tv_tensors.Mask(torch.tensor(classes)[None])
         )
@@ -86,18 +86,18 @@ class Augmentation:
 
 
 class _RandomScale(v2.Transform):  # type: ignore[misc]  # torchvision has no types.
-    """Resize by a random factor relative to the input size in serving; whole images keep the policy's multiples."""
+    """Resize by a random factor relative to the input size in serving; uncropped images keep the policy's multiples."""
 
-    def __init__(self, resize: ResizePolicy, scale_range: tuple[float, float], *, whole: bool) -> None:
+    def __init__(self, resize: ResizePolicy, scale_range: tuple[float, float], *, uncropped: bool) -> None:
         super().__init__()
         self._resize = resize
         self._scale_range = scale_range
-        self._whole = whole
+        self._uncropped = uncropped
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         image_height, image_width = tvf.get_size(flat_inputs[0])
         factor = float(torch.empty(()).uniform_(*self._scale_range))
-        if self._whole:
+        if self._uncropped:
             return {"size": list(network_size(self._resize, (image_height, image_width), factor))}
         height, width = network_size(self._resize, (image_height, image_width))
         return {"size": [max(1, round(height * factor)), max(1, round(width * factor))]}
@@ -111,7 +111,7 @@ class _RandomScale(v2.Transform):  # type: ignore[misc]  # torchvision has no ty
         return tv_tensors.wrap(resized, like=inpt)
 
 
-class _RandomCut(v2.Transform):  # type: ignore[misc]  # torchvision has no types.
+class _RandomCrop(v2.Transform):  # type: ignore[misc]  # torchvision has no types.
     """Crop each side to at most `side` pixels: anywhere or, with `focus_probability`, around a pixel of a random class."""
 
     def __init__(self, side: int, focus_probability: float, background: int | None) -> None:
@@ -138,16 +138,16 @@ class _RandomCut(v2.Transform):  # type: ignore[misc]  # torchvision has no type
         """
         last = max(0, length - self._side)
         if focus is None:
-            return _between(0, last)
-        return min(max(focus - self._side // 2 + _between(-(self._side // 4), self._side // 4), 0), last)
+            return _random_integer(0, last)
+        return min(max(focus - self._side // 2 + _random_integer(-(self._side // 4), self._side // 4), 0), last)
 
     def _focus(self, mask: Tensor) -> tuple[int, int] | None:
         """Return a random pixel (row, column) of a random class in `mask` H×W, or None if it is all background or void."""
         classes = [index for index in mask.unique().tolist() if index not in (self._background, VOID)]
         if not classes:
             return None
-        pixels = (mask == classes[_between(0, len(classes) - 1)]).nonzero()
-        row, column = pixels[_between(0, len(pixels) - 1)].tolist()
+        pixels = (mask == classes[_random_integer(0, len(classes) - 1)]).nonzero()
+        row, column = pixels[_random_integer(0, len(pixels) - 1)].tolist()
         return row, column
 
 
@@ -158,7 +158,7 @@ class _Independent(v2.Compose):  # type: ignore[misc]  # torchvision has no type
         super().__init__(transforms)
 
     def forward(self, *inputs: Any) -> Any:
-        with _seeded(_between(0, 2**62)):
+        with _seeded(_random_integer(0, 2**62)):
             return super().forward(*inputs)
 
 
@@ -171,6 +171,6 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _between(low: int, high: int) -> int:
+def _random_integer(low: int, high: int) -> int:
     """Return a random integer from `low` to `high`, both included."""
     return int(torch.randint(low, high + 1, ()))

@@ -27,7 +27,7 @@ class AugmentationConfig(StrictModel):
     focus_probability: Fraction = 0.0
 
     @model_validator(mode="after")
-    def _ascending_scales(self) -> Self:
+    def _check_scale_range(self) -> Self:
         low, high = self.scale_range
         if not 0 < low <= high:
             raise ValueError(f"scale_range {low}, {high}: must be above 0 and ascending, for example 0.5, 2.0")

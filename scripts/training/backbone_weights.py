@@ -26,7 +26,7 @@ IMAGENET = "imagenet"
 _TORCHVISION_VERSION = "IMAGENET1K_V1"
 #: Prefix of segmentation_models.pytorch's encoders that timm builds.
 _SMP_TIMM_PREFIX = "tu-"
-_INSTEAD = "or give a file with a classifier's state dict as backbone_weights"
+_ALTERNATIVE = "or give a file with a classifier's state dict as backbone_weights"
 
 
 class BackboneWeightsError(UserError):
@@ -34,7 +34,7 @@ class BackboneWeightsError(UserError):
 
 
 @dataclass(frozen=True)
-class _Published:
+class _PublishedWeights:
     """A whole classifier's weights."""
 
     name: str
@@ -61,10 +61,10 @@ def load_backbone_weights(network: Network, source: str, model: ModelConfig) -> 
         file = WeightsFile(Path(published.name), (TensorMap("", published.state),))
     else:
         file = read_weights(Path(source))
-    state, left_out = _match(network, file, model)
+    state, excluded = _match_tensors(network, file, model)
     load_state_dict(network.backbone, state, source=str(file.path))
-    dropped = f"; left out: {list_names(left_out)}" if left_out else ""
-    return f"backbone {model.backbone}: {len(state)} tensors from {file.path}{dropped}"
+    note = f"; left out: {list_names(excluded)}" if excluded else ""
+    return f"backbone {model.backbone}: {len(state)} tensors from {file.path}{note}"
 
 
 def published_normalization(model: ModelConfig) -> Normalization:
@@ -73,23 +73,24 @@ def published_normalization(model: ModelConfig) -> Normalization:
     return Normalization() if pretrained is None else Normalization(mean=pretrained.mean, std=pretrained.std)
 
 
-def _match(network: Network, file: WeightsFile, model: ModelConfig) -> tuple[dict[str, Tensor], list[str]]:
+def _match_tensors(network: Network, file: WeightsFile, model: ModelConfig) -> tuple[dict[str, Tensor], list[str]]:
     """Return the backbone's tensors, by name in the backbone, and the names of all other tensors."""
-    places = {_canonical(_classifier_name(name, model)): name for name in network.backbone.state_dict()}
-    candidates = find_candidates(file.maps, places, _canonical)
+    backbone_names = {_canonical(_classifier_name(name, model)): name for name in network.backbone.state_dict()}
+    candidates = find_candidates(file.maps, backbone_names, _canonical)
     if not candidates:
-        raise BackboneWeightsError(f"{file.path}: holds no weights of {model.backbone}, such as {next(iter(places.values()))}")
+        example = next(iter(backbone_names.values()))
+        raise BackboneWeightsError(f"{file.path}: holds no weights of {model.backbone}, such as {example}")
     candidate = candidates[0]
-    found = fit(candidate, {_canonical(name): tensor for name, tensor in candidate.tensors.items()}, places)
-    own = {_canonical(name) for name in _classifier_names(model)}
+    match = fit(candidate, {_canonical(name): tensor for name, tensor in candidate.tensors.items()}, backbone_names)
+    classifier_names = {_canonical(name) for name in _classifier_names(model)}
     full_names = {_canonical(name): name for name in candidate.tensors}
-    foreign = [full_names[name] for name in found.unexpected if name not in own]
-    if found.missing or foreign:
-        faults = [("lacks", [_classifier_name(places[name], model) for name in found.missing]), ("has", foreign)]
-        listed = "; ".join(f"{verb} {', '.join(names[:3])} ({len(names)} in all)" for verb, names in faults if names)
-        raise BackboneWeightsError(f"{file.path}: weights of another backbone than {model.backbone}: {listed}")
-    spare = [full for name, full in candidate.full_names.items() if _canonical(name) not in places]
-    return {places[name]: tensor for name, tensor in found.tensors.items()}, [*candidate.beside, *spare]
+    foreign = [full_names[name] for name in match.unexpected if name not in classifier_names]
+    if match.missing or foreign:
+        faults = [("lacks", [_classifier_name(backbone_names[name], model) for name in match.missing]), ("has", foreign)]
+        details = "; ".join(f"{verb} {', '.join(names[:3])} ({len(names)} in all)" for verb, names in faults if names)
+        raise BackboneWeightsError(f"{file.path}: weights of another backbone than {model.backbone}: {details}")
+    unused = [full_name for name, full_name in candidate.full_names.items() if _canonical(name) not in backbone_names]
+    return {backbone_names[name]: tensor for name, tensor in match.tensors.items()}, [*candidate.unprefixed, *unused]
 
 
 def _canonical(name: str) -> str:
@@ -131,31 +132,31 @@ def _timm() -> Any:
     return timm
 
 
-def _fetch(model: ModelConfig) -> _Published:
+def _fetch(model: ModelConfig) -> _PublishedWeights:
     """Download published weights unless they are cached, and check their hash."""
     if (timm_name := _timm_name(model)) is not None:
         return _fetch_from_timm(timm_name)
     return _fetch_from_smp(model.backbone) if model.is_smp else _fetch_from_torchvision(model.backbone)
 
 
-def _fetch_from_torchvision(backbone: str) -> _Published:
+def _fetch_from_torchvision(backbone: str) -> _PublishedWeights:
     from torchvision.models import get_model_weights
 
     weights = get_model_weights(VARIANTS.get(backbone, backbone))[_TORCHVISION_VERSION]
     try:
-        return _Published(str(weights), weights.get_state_dict(progress=True, check_hash=True))
+        return _PublishedWeights(str(weights), weights.get_state_dict(progress=True, check_hash=True))
     except (OSError, RuntimeError) as error:
         folder = f"{torch.hub.get_dir()}/checkpoints"
         raise BackboneWeightsError(
-            f"torchvision's {weights} cannot be fetched ({error}): put {weights.url} into {folder}, {_INSTEAD}"
+            f"torchvision's {weights} cannot be fetched ({error}): put {weights.url} into {folder}, {_ALTERNATIVE}"
         ) from error
 
 
-def _fetch_from_timm(name: str) -> _Published:
+def _fetch_from_timm(name: str) -> _PublishedWeights:
     timm = _timm()
     pretrained = timm.models.get_pretrained_cfg(name)
     if pretrained is None or not pretrained.has_weights:
-        raise BackboneWeightsError(f"timm has no published weights of {name}; choose another backbone, {_INSTEAD}")
+        raise BackboneWeightsError(f"timm has no published weights of {name}; choose another backbone, {_ALTERNATIVE}")
     origin = pretrained.hf_hub_id or pretrained.url
     timm.models.set_pretrained_check_hash(True)
     try:
@@ -163,25 +164,29 @@ def _fetch_from_timm(name: str) -> _Published:
             state = timm.create_model(name, pretrained=True).state_dict()
     # The hub's client raises many kinds of errors without a network.
     except Exception as error:
-        raise BackboneWeightsError(f"{_failure('timm', origin, error)}: connect, fill its cache, {_INSTEAD}") from error
-    return _Published(f"timm's {name}.{pretrained.tag}" if pretrained.tag else f"timm's {name}", state)
+        raise BackboneWeightsError(
+            f"{_describe_failure('timm', origin, error)}: connect, fill its cache, {_ALTERNATIVE}"
+        ) from error
+    return _PublishedWeights(f"timm's {name}.{pretrained.tag}" if pretrained.tag else f"timm's {name}", state)
 
 
-def _fetch_from_smp(encoder: str) -> _Published:
+def _fetch_from_smp(encoder: str) -> _PublishedWeights:
     from segmentation_models_pytorch.encoders import encoders, get_encoder
 
     origin = encoders[encoder]["pretrained_settings"].get(IMAGENET, {}).get("repo_id")
     if origin is None:
         raise BackboneWeightsError(
-            f"segmentation_models.pytorch has no ImageNet weights of {encoder}; choose another encoder, {_INSTEAD}"
+            f"segmentation_models.pytorch has no ImageNet weights of {encoder}; choose another encoder, {_ALTERNATIVE}"
         )
     try:
         with _quiet_hub():
-            return _Published(f"segmentation_models.pytorch's {origin}", get_encoder(encoder, weights=IMAGENET).state_dict())
+            return _PublishedWeights(
+                f"segmentation_models.pytorch's {origin}", get_encoder(encoder, weights=IMAGENET).state_dict()
+            )
     # The hub's client raises many kinds of errors without a network.
     except Exception as error:
-        failure = _failure("segmentation_models.pytorch", origin, error)
-        raise BackboneWeightsError(f"{failure}: connect, fill its cache, {_INSTEAD}") from error
+        failure = _describe_failure("segmentation_models.pytorch", origin, error)
+        raise BackboneWeightsError(f"{failure}: connect, fill its cache, {_ALTERNATIVE}") from error
 
 
 @contextlib.contextmanager
@@ -196,6 +201,6 @@ def _quiet_hub() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _failure(library: str, origin: str, error: Exception) -> str:
+def _describe_failure(library: str, origin: str, error: Exception) -> str:
     reason = str(error).strip().partition("\n")[0].partition(". ")[0] or type(error).__name__
     return f"{library}'s weights {origin} cannot be fetched ({reason[:200]})"

@@ -9,7 +9,7 @@ from handler.image.process import prepare_process
 from scripts.data_options import data_source
 from scripts.errors import INTERRUPTED, print_error
 from scripts.training.config import TrainingConfig
-from scripts.training.processes import joined, spawn
+from scripts.training.processes import process_group, spawn
 from scripts.training.training_data import open_training_data
 from scripts.training.training_run import Run
 from scripts.training.weights import CheckpointWeights
@@ -32,12 +32,12 @@ def run_command(arguments: Namespace, options: Sequence[str], weights: Checkpoin
     prepare_process()
     folder = arguments.out or ROOT / "build" / "runs" / arguments.config.stem
     checkpoint = folder / f"{folder.name}.safetensors"
-    config = _configuration(arguments)
+    config = _read_configuration(arguments)
     if arguments.processes > 1 and "WORLD_SIZE" not in os.environ:
         spawn(arguments.processes, program, options)
     try:
-        with joined() as processes:
-            data = open_training_data(config, show_progress=processes.first)
+        with process_group() as processes:
+            data = open_training_data(config, show_progress=processes.is_first)
             Run(config, data, processes, folder, checkpoint, weights=weights, resume=arguments.resume).train()
     except KeyboardInterrupt:
         print_error(f"interrupted; --resume continues from the last state in {folder}")
@@ -45,12 +45,12 @@ def run_command(arguments: Namespace, options: Sequence[str], weights: Checkpoin
     return 0
 
 
-def _configuration(arguments: Namespace) -> TrainingConfig:
+def _read_configuration(arguments: Namespace) -> TrainingConfig:
     """Read the configuration and apply the options that replace its values."""
     config = TrainingConfig.read(arguments.config)
     paths = {name: getattr(arguments, name) for name in ("start", "teacher")}
     source = config.data if arguments.data is None else data_source(arguments)
     if source is not None:
         source = source.with_options(arguments.images, arguments.mask_values)
-    replaced = {**paths, "data": source}
-    return config.model_copy(update={name: value for name, value in replaced.items() if value is not None})
+    overrides = {**paths, "data": source}
+    return config.model_copy(update={name: value for name, value in overrides.items() if value is not None})

@@ -106,11 +106,11 @@ class TrainingConfig(StrictModel):
 
     @field_validator("classes")
     @classmethod
-    def _one_background(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _canonicalize_classes(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         return None if value is None else canonical_names(value)
 
     @model_validator(mode="after")
-    def _one_name_and_colour_per_class(self) -> Self:
+    def _check_class_counts(self) -> Self:
         if self.classes is not None and len(self.classes) != self.model.num_classes:
             raise ValueError(f"classes has {len(self.classes)} names, model.num_classes is {self.model.num_classes}")
         if self.palette is not None and len(self.palette) != self.model.num_classes:
@@ -118,20 +118,22 @@ class TrainingConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
-    def _one_start(self) -> Self:
+    def _check_start(self) -> Self:
         if self.start is not None and self.backbone_weights is not None:
             raise ValueError("start and backbone_weights: give one; a start has the backbone's weights too")
         return self
 
     @model_validator(mode="after")
-    def _sides_that_smp_takes(self) -> Self:
+    def _check_smp_sides(self) -> Self:
         stride = self.model.output_stride
         if self.model.is_smp:
             sides = {"augmentation.crop_size": self.augmentation.crop_size, "resize.multiple": self.resize.multiple}
             for name, length in sides.items():
                 if length is not None and length % stride:
-                    near = " or ".join(str(n * stride) for n in (length // stride, length // stride + 1) if n)
-                    raise ValueError(f"{name} {length}: {self.model.architecture} takes only multiples of {stride}, so {near}")
+                    multiples = " or ".join(str(n * stride) for n in (length // stride, length // stride + 1) if n)
+                    raise ValueError(
+                        f"{name} {length}: {self.model.architecture} takes only multiples of {stride}, so {multiples}"
+                    )
         return self
 
     @classmethod

@@ -41,13 +41,13 @@ class LossConfig(StrictModel):
 
     @field_validator("kind")
     @classmethod
-    def _known_loss(cls, kind: str) -> str:
+    def _check_kind(cls, kind: str) -> str:
         if kind not in LOSSES:
             raise ValueError(f"unknown loss{nearest(kind, LOSSES)}")
         return kind
 
     @model_validator(mode="after")
-    def _smoothing_supported(self) -> Self:
+    def _check_label_smoothing(self) -> Self:
         if self.label_smoothing and self.kind in _UNSMOOTHED:
             raise ValueError(f"label_smoothing {self.label_smoothing}: the loss {self.kind!r} needs 0")
         return self
@@ -180,8 +180,8 @@ def _ohem(config: LossConfig, _: Tensor | None) -> Loss:
     def loss(logits: Tensor, masks: Tensor) -> Tensor:
         losses = F.cross_entropy(logits, masks, ignore_index=VOID, reduction="none")[masks != VOID]
         hard = int((losses > limit).sum())
-        kept = max(hard, math.ceil(config.ohem_min_kept * len(losses)))
-        return losses.topk(kept, sorted=False).values.sum() / max(kept, 1)
+        count = max(hard, math.ceil(config.ohem_min_kept * len(losses)))
+        return losses.topk(count, sorted=False).values.sum() / max(count, 1)
 
     return loss
 

@@ -54,16 +54,16 @@ class Trainer:
         self._config = config
         self._processes = processes
         self._device = processes.device
-        self.network: Network = place(network, self._device)
-        self._teacher = None if teacher is None else place(teacher, self._device).eval().requires_grad_(False)
+        self.network: Network = move_to_device(network, self._device)
+        self._teacher = None if teacher is None else move_to_device(teacher, self._device).eval().requires_grad_(False)
         self._normalize = Normalize(config.normalization).to(self._device)
         self._loss = build_loss(config.loss, class_weights)
         self._optimizer = build_optimizer(network, config.optimizer)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda done: learning_rate_factor(done, steps, config.optimizer)
+            self._optimizer, lambda steps_done: learning_rate_factor(steps_done, steps, config.optimizer)
         )
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=config.precision == "float16")
-        self._ema = self._average()
+        self._ema = self._build_average()
         self._learner: nn.Module = self.network
         if processes.count > 1:
             devices = [self._device] if self._device.type == "cuda" else None
@@ -71,16 +71,16 @@ class Trainer:
             self._learner = DistributedDataParallel(self.network, device_ids=devices)
 
     @property
-    def evaluated(self) -> Network:
+    def evaluation_network(self) -> Network:
         """The network to evaluate and save: the moving average if there is one."""
         return self.network if self._ema is None else cast(Network, self._ema.module)
 
     def begin_epoch(self) -> None:
         """Switch back to training mode after an evaluation."""
         self.network.train()
-        still = [nn.BatchNorm2d] * self._config.frozen_batch_norm + [nn.Dropout] * (not self._config.dropout)
+        frozen_types = [nn.BatchNorm2d] * self._config.frozen_batch_norm + [nn.Dropout] * (not self._config.dropout)
         for module in self.network.modules():
-            if isinstance(module, tuple(still)):
+            if isinstance(module, tuple(frozen_types)):
                 module.eval()
 
     def step(self, batches: Sequence[Batch], seed: int) -> Step:
@@ -91,7 +91,7 @@ class Trainer:
         sums: dict[str, float] = {}
         for number, batch in enumerate(batches, 1):
             with self._gradient_exchange(last=number == len(batches)):
-                parts = self._parts(batch)
+                parts = self._loss_terms(batch)
                 total = sum(parts.values(), torch.zeros((), device=self._device)) / len(batches)
                 self._scaler.scale(total).backward()
             for name, value in parts.items():
@@ -135,14 +135,14 @@ class Trainer:
             return contextlib.nullcontext()
         return self._learner.no_sync()
 
-    def _average(self) -> AveragedModel | None:
+    def _build_average(self) -> AveragedModel | None:
         decay = self._config.ema_decay
         return AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
 
-    def _parts(self, batch: Batch) -> dict[str, Tensor]:
+    def _loss_terms(self, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted terms of the loss."""
         images, masks = (tensor.to(self._device, non_blocking=True) for tensor in batch)
-        pixels = self._pixels(images)
+        pixels = self._normalize_pixels(images)
         with autocast(self._device, self._config.precision):
             logits = self._learner(pixels)
             target = None
@@ -157,12 +157,12 @@ class Trainer:
             parts["teacher"] = distillation.weight * distillation_loss(logits["out"], target, distillation.temperature)
         return parts
 
-    def _pixels(self, images: Tensor) -> Tensor:
+    def _normalize_pixels(self, images: Tensor) -> Tensor:
         pixels: Tensor = self._normalize(images.to(self._device).permute(0, 2, 3, 1))
         return pixels.contiguous(memory_format=torch.channels_last)
 
 
-def place(network: Any, device: torch.device) -> Any:
+def move_to_device(network: Any, device: torch.device) -> Any:
     """Move a network to `device`, in the memory layout that is fastest for convolutions; return the same network."""
     return network.to(device).to(memory_format=torch.channels_last)
 
@@ -187,8 +187,8 @@ def build_optimizer(network: Network, config: OptimizerConfig) -> torch.optim.Op
     return torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
-def learning_rate_factor(done: int, steps: int, config: OptimizerConfig) -> float:
-    """Return the fraction of the full rate for the step after `done` steps: linear warm-up times polynomial decay."""
-    rise = min(1.0, (done + 1) / (config.warm_up + 1))
-    fall: float = (1 - min(done, steps) / steps) ** config.power
-    return rise * fall
+def learning_rate_factor(steps_done: int, steps: int, config: OptimizerConfig) -> float:
+    """Return the fraction of the full rate for the step after `steps_done` steps: linear warm-up times polynomial decay."""
+    warm_up = min(1.0, (steps_done + 1) / (config.warm_up + 1))
+    decay: float = (1 - min(steps_done, steps) / steps) ** config.power
+    return warm_up * decay

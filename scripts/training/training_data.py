@@ -39,13 +39,13 @@ def open_training_data(config: TrainingConfig, *, show_progress: bool) -> Traini
     """
     if config.data is None:
         raise ConfigurationError("no data: give --data FOLDER or `data:` in the configuration")
-    training, validation = _split(config, config.data)
+    training, validation = _open_splits(config, config.data)
     classes = _class_names(config, training)
     summary = check(training, config.model.num_classes, show_progress=show_progress)
     _require_classes(config, training, classes, summary)
     held_out = check(validation, config.model.num_classes, show_progress=show_progress)
     if show_progress:
-        _report(training, validation, classes, held_out)
+        _print_warnings(training, validation, classes, held_out)
     return TrainingData(training, validation, classes, summary, held_out.images)
 
 
@@ -57,7 +57,9 @@ def _require_classes(config: TrainingConfig, data: SegmentationData, classes: tu
         )
 
 
-def _report(training: SegmentationData, validation: SegmentationData, classes: tuple[str, ...], held_out: DataSummary) -> None:
+def _print_warnings(
+    training: SegmentationData, validation: SegmentationData, classes: tuple[str, ...], held_out: DataSummary
+) -> None:
     """Print warnings about how the data were read and what the validation data cannot measure."""
     for note in dict.fromkeys((*training.notes, *validation.notes)):
         print_warning(note)
@@ -66,31 +68,31 @@ def _report(training: SegmentationData, validation: SegmentationData, classes: t
         print_warning(f"the {len(validation):,} validation images hold no pixel of {names}, whose IoU they cannot measure")
 
 
-def _split(config: TrainingConfig, source: DataSource) -> tuple[SegmentationData, SegmentationData]:
+def _open_splits(config: TrainingConfig, source: DataSource) -> tuple[SegmentationData, SegmentationData]:
     available = splits(source)
-    train_split = config.train_split or _first(available, _TRAIN)
+    train_split = config.train_split or _first_match(available, _TRAIN)
     validation_split = config.validation.split
     if validation_split is None and train_split is not None and _TRAIN.fullmatch(train_split):
-        validation_split = _first(available, _VALIDATION)
-    everything = open_data(source, train_split, classes=config.classes)
+        validation_split = _first_match(available, _VALIDATION)
+    training = open_data(source, train_split, classes=config.classes)
     if config.exclude:
-        everything = everything.without(config.exclude)
+        training = training.without(config.exclude)
     if validation_split is not None:
         validation = open_data(source, validation_split, classes=config.classes)
         # Different folders may hold images with the same name.
-        trained = {sample.image for sample in everything.samples}
-        if shared := [sample.name for sample in validation.samples if sample.image in trained]:
+        training_images = {sample.image for sample in training.samples}
+        if duplicates := [sample.name for sample in validation.samples if sample.image in training_images]:
             raise ConfigurationError(
-                f"{source.folder}: {len(shared)} of {len(validation)} validation samples ({validation_split}) are also "
-                f"training samples ({train_split or validation_split}), for example {min(shared)!r}; name disjoint splits"
+                f"{source.folder}: {len(duplicates)} of {len(validation)} validation samples ({validation_split}) are also "
+                f"training samples ({train_split or validation_split}), for example {min(duplicates)!r}; name disjoint splits"
             )
-        return everything, validation
-    held_out = everything.samples[:: config.validation.held_out_every]
+        return training, validation
+    held_out = training.samples[:: config.validation.held_out_every]
     names = {sample.name for sample in held_out}
-    return everything.subset([s for s in everything.samples if s.name not in names]), everything.subset(held_out)
+    return training.subset([sample for sample in training.samples if sample.name not in names]), training.subset(held_out)
 
 
-def _first(names: Sequence[str], pattern: re.Pattern[str]) -> str | None:
+def _first_match(names: Sequence[str], pattern: re.Pattern[str]) -> str | None:
     return next((name for name in names if pattern.fullmatch(name)), None)
 
 

@@ -45,7 +45,7 @@ from scripts.training.losses import WEIGHTED, class_weights
 from scripts.training.processes import Processes
 from scripts.training.run_state import STATE_FILE, RunState, read_state, write_state
 from scripts.training.sampling import Draws, balanced_weights
-from scripts.training.trainer import Batch, Trainer, place
+from scripts.training.trainer import Batch, Trainer, move_to_device
 from scripts.training.training_data import TrainingData
 from scripts.training.watch.curves import draw_curves
 from scripts.training.watch.run_log import EVALUATIONS, STEPS, EvaluationRow, RunLog, StepRow
@@ -133,19 +133,21 @@ class Run:
     def train(self) -> None:
         """Train to the last epoch; afterwards the checkpoint holds the best network."""
         config, progress = self._config, self._progress
-        last = config.epochs * self._steps_per_epoch
+        total_steps = config.epochs * self._steps_per_epoch
         # A run that ended before its first step logs its evaluation again.
         resumed_at = (progress.iteration or -1) if self._resume else None
-        log = RunLog(self._folder, resumed_at=resumed_at) if self._processes.first else None
-        bar: tqdm[Any] = tqdm(total=last, initial=progress.iteration, desc="training", file=sys.stderr, disable=log is None)
+        log = RunLog(self._folder, resumed_at=resumed_at) if self._processes.is_first else None
+        bar: tqdm[Any] = tqdm(
+            total=total_steps, initial=progress.iteration, desc="training", file=sys.stderr, disable=log is None
+        )
         if progress.iteration == 0:
             self._save_state()
             self._evaluate(log)
-        while progress.iteration < last:
+        while progress.iteration < total_steps:
             epoch, skipped = divmod(progress.iteration, self._steps_per_epoch)
             self._trainer.begin_epoch()
             for batches in self._steps(epoch, skipped):
-                self._learn(batches, epoch + 1, log, bar)
+                self._take_step(batches, epoch + 1, log, bar)
                 if progress.iteration % config.state_every == 0 and progress.iteration % self._steps_per_epoch:
                     self._save_state()
             self._evaluate(log)
@@ -159,7 +161,7 @@ class Run:
 
     def _new_trainer(self) -> Trainer:
         torch.manual_seed(self._config.seed)
-        network: Network = place(build_model(self._config.model), self._processes.device)
+        network: Network = move_to_device(build_model(self._config.model), self._processes.device)
         if self._config.start is not None:
             crops = (images for batches in self._steps(0, 0) for images, _ in batches[:1])
             self._weights.initialize(network, self._config.start, self._config, self._metadata, crops)
@@ -167,20 +169,20 @@ class Run:
         if self._config.backbone_weights is not None:
             self._load_backbone(network, self._config.backbone_weights)
         trainer = self._build_trainer(network)
-        if self._processes.first:
+        if self._processes.is_first:
             write_atomically(self._folder / "config.json", self._config.model_dump_json(indent=2).encode())
         return trainer
 
     def _load_backbone(self, network: Network, source: str) -> None:
         """Load the backbone's weights in the first process, then in the others, which find them in the cache."""
-        if not self._processes.first:
+        if not self._processes.is_first:
             self._processes.wait()
         sentence = load_backbone_weights(network, source, self._config.model)
-        if not self._processes.first:
+        if not self._processes.is_first:
             return
         tqdm.write(sentence)
-        if (usual := published_normalization(self._config.model)) != self._config.normalization:
-            print_warning(f"published weights of {self._config.model.backbone} expect images normalized by {usual!r}")
+        if (published := published_normalization(self._config.model)) != self._config.normalization:
+            print_warning(f"published weights of {self._config.model.backbone} expect images normalized by {published!r}")
         self._processes.wait()
 
     def _resume_trainer(self) -> Trainer:
@@ -219,9 +221,9 @@ class Run:
         for _ in range(skipped, self._steps_per_epoch):
             yield [next(batches) for _ in range(config.accumulation)]
 
-    def _learn(self, batches: list[Batch], epoch: int, log: RunLog | None, bar: "tqdm[Any]") -> None:
+    def _take_step(self, batches: list[Batch], epoch: int, log: RunLog | None, bar: "tqdm[Any]") -> None:
         progress, processes = self._progress, self._processes
-        started = time.perf_counter()
+        start = time.perf_counter()
         # Random numbers in a step depend only on its number, so a resumed run repeats them.
         seed = (self._config.seed * 1_000_003 + progress.iteration) * processes.count + processes.rank
         step = self._trainer.step(batches, seed)
@@ -233,7 +235,7 @@ class Run:
                 f"lower them or set optimizer.clip_norm. The last state, {self._folder / STATE_FILE}, is older"
             )
         if log is not None:
-            seconds = time.perf_counter() - started
+            seconds = time.perf_counter() - start
             log.step(StepRow(progress.iteration, epoch, step.loss, step.parts, step.learning_rates, seconds))
         rate = step.learning_rates["head"]
         bar.set_postfix(epoch=epoch, loss=f"{step.loss:.3f}", rate=f"{rate:.2g}", mIoU=f"{progress.miou:.3f}", refresh=False)
@@ -244,8 +246,8 @@ class Run:
         config, progress, processes = self._config, self._progress, self._processes
         # Each process has batch statistics from its own images; the first process's are saved.
         processes.share_buffers(self._trainer.network)
-        processes.share_buffers(self._trainer.evaluated)
-        pipeline = self._pipeline(Checkpoint(self._trainer.evaluated, self._metadata))
+        processes.share_buffers(self._trainer.evaluation_network)
+        pipeline = self._pipeline(Checkpoint(self._trainer.evaluation_network, self._metadata))
         scores = self._score(pipeline)
         progress.miou = scores.miou
         selection = self._selection_score(scores)
@@ -280,16 +282,16 @@ class Run:
         for sample in data.samples[self._processes.rank :: self._processes.count]:
             image, mask = data.read(sample)
             total += compare(pipeline.segment(image).label_map, mask, classes, boundary=True)
-        shares: list[Scores] = self._processes.gather(total)
-        return reduce(add, shares)
+        partial_scores: list[Scores] = self._processes.gather(total)
+        return reduce(add, partial_scores)
 
     def _selection_score(self, scores: Scores) -> float:
         """Return the mean IoU over the classes in at least `least_images` validation images, or NaN if there are none."""
         if scores.only_background:
             return scores.miou
         frequent = np.array(self._data.validation_images) >= self._config.validation.least_images
-        chosen = scores.iou[frequent & ~np.isnan(scores.iou)]
-        return float(chosen.mean()) if chosen.size else scores.miou
+        class_ious = scores.iou[frequent & ~np.isnan(scores.iou)]
+        return float(class_ious.mean()) if class_ious.size else scores.miou
 
     def _save_checkpoint(self, scores: Scores) -> None:
         data = self._data.validation
@@ -298,7 +300,7 @@ class Run:
             name = f"{len(data)} validation images of {data.name}"
             evaluations = (scores.evaluation(name, "single scale; chosen by it"),)
         metadata = self._metadata.model_copy(update={"evaluations": evaluations})
-        save_checkpoint(self._checkpoint, self._trainer.evaluated, metadata, half=self._config.half)
+        save_checkpoint(self._checkpoint, self._trainer.evaluation_network, metadata, half=self._config.half)
 
     def _calibrate(self) -> None:
         """Fit the best network's temperature to the validation data, in the first process, after training."""
@@ -306,11 +308,11 @@ class Run:
         if not {index for index, images in enumerate(self._data.validation_images) if images} - {background}:
             tqdm.write("not calibrated: the validation masks hold only background")
             return
-        saved = load_checkpoint(self._checkpoint)
-        pipeline = self._pipeline(saved)
+        checkpoint = load_checkpoint(self._checkpoint)
+        pipeline = self._pipeline(checkpoint)
         name = f"{data.name} (validation)"
         result = calibrate_pipeline(pipeline, data, name)
-        replace_metadata(self._checkpoint, saved.metadata.model_copy(update={"calibration": result.calibration}))
+        replace_metadata(self._checkpoint, checkpoint.metadata.model_copy(update={"calibration": result.calibration}))
         draw_reliability(self._folder / "reliability.png", result.curves, f"{self._checkpoint.stem} on {name}")
         tqdm.write(f"calibrated: {result}")
 
@@ -326,7 +328,7 @@ class Run:
         draw_samples(images, truths, predictions, pipeline.labels, self._folder / "samples" / f"epoch_{epoch:03d}.png")
 
     def _save_state(self) -> None:
-        if self._processes.first:
+        if self._processes.is_first:
             progress = self._progress
             write_state(
                 self._folder,

@@ -26,7 +26,7 @@ class Candidate:
     #: Name for messages and for `--key`: the state dict's key in the file and the prefix, joined by dots.
     key: str
     #: The state dict's key alone.
-    place: str
+    map_key: str
     #: Text that was removed from the names.
     prefixes: tuple[str, ...]
     #: Tensors by name, without prefix and wrappers.
@@ -34,7 +34,7 @@ class Candidate:
     #: The full names in the file, by the names in `tensors`.
     full_names: Mapping[str, str]
     #: Full names in the same state dict that lack the prefix.
-    beside: tuple[str, ...]
+    unprefixed: tuple[str, ...]
     #: Number of the network's names found in `tensors`.
     matched: int
 
@@ -52,7 +52,7 @@ class Fit:
     missing: tuple[str, ...]
     #: Tensors in the network's modules that the network does not have.
     unexpected: Mapping[str, Tensor]
-    left_out: tuple[str, ...]
+    excluded: tuple[str, ...]
     #: Number of batch counters that were absent and set to 0.
     counters: int
 
@@ -66,11 +66,11 @@ def find_candidates(
         expected: names in the network.
         rename: maps a name in the file, without wrappers, to the name in the network.
     """
-    found = [candidate for tensor_map in maps for candidate in _candidates_in(tensor_map, set(expected), rename)]
-    fullest = max((candidate.matched for candidate in found), default=0)
+    candidates = [candidate for tensor_map in maps for candidate in _candidates_in(tensor_map, set(expected), rename)]
+    best_match = max((candidate.matched for candidate in candidates), default=0)
     # Parts of names, such as `classifier.4.weight`, can coincide by chance.
     return sorted(
-        (candidate for candidate in found if candidate.matched * 2 > fullest),
+        (candidate for candidate in candidates if candidate.matched * 2 > best_match),
         key=lambda candidate: (-candidate.matched, candidate.is_average, candidate.key),
     )
 
@@ -82,17 +82,17 @@ def fit(candidate: Candidate, tensors: Mapping[str, Tensor], expected: Collectio
         tensors: the candidate's tensors, by name in the network.
         expected: names in the network.
     """
-    chosen = {name: tensor for name, tensor in tensors.items() if name in expected}
-    missing = [name for name in expected if name not in chosen]
-    zeros = {name: torch.zeros((), dtype=torch.long) for name in missing if chosen and name.endswith(_COUNTER)}
+    matching = {name: tensor for name, tensor in tensors.items() if name in expected}
+    missing = [name for name in expected if name not in matching]
+    zeros = {name: torch.zeros((), dtype=torch.long) for name in missing if matching and name.endswith(_COUNTER)}
     children = {name.partition(".")[0] for name in expected}
-    others = [name for name in tensors if name not in expected]
-    unexpected = [name for name in others if name.partition(".")[0] in children and not _is_unused_classifier(name)]
+    unmatched = [name for name in tensors if name not in expected]
+    unexpected = [name for name in unmatched if name.partition(".")[0] in children and not _is_unused_classifier(name)]
     return Fit(
-        chosen | zeros,
+        matching | zeros,
         tuple(name for name in missing if name not in zeros),
         {name: tensors[name] for name in unexpected},
-        (*candidate.beside, *(candidate.full_names.get(name, name) for name in others if name not in unexpected)),
+        (*candidate.unprefixed, *(candidate.full_names.get(name, name) for name in unmatched if name not in unexpected)),
         len(zeros),
     )
 
@@ -103,8 +103,8 @@ def list_names(names: Collection[str]) -> str:
     entries = dict.fromkeys(
         f"{module}.* ({count} tensors)" if (count := modules[module := name.partition(".")[0]]) > 3 else name for name in names
     )
-    rest = f", and {len(entries) - _NAMES_SHOWN} more" if len(entries) > _NAMES_SHOWN else ""
-    return ", ".join(list(entries)[:_NAMES_SHOWN]) + rest
+    more = f", and {len(entries) - _NAMES_SHOWN} more" if len(entries) > _NAMES_SHOWN else ""
+    return ", ".join(list(entries)[:_NAMES_SHOWN]) + more
 
 
 def _is_unused_classifier(name: str) -> bool:
@@ -115,21 +115,24 @@ def _candidates_in(tensor_map: TensorMap, expected: set[str], rename: Callable[[
     names = _without_wrappers(tensor_map.tensors)
     votes: Counter[str] = Counter()
     for name in names:
-        votes.update(prefix for prefix, rest in _splits(name) if rename(rest) in expected)
+        votes.update(prefix for prefix, suffix in _splits(name) if rename(suffix) in expected)
     return [_candidate(tensor_map, names, prefix, count) for prefix, count in votes.items()]
 
 
 def _candidate(tensor_map: TensorMap, names: Mapping[str, str], prefix: str, matched: int) -> Candidate:
     """Return the part of `tensor_map` under `prefix`; `names` maps names without wrappers to those in the file."""
-    inside = {name.removeprefix(prefix): full for name, full in names.items() if name.startswith(prefix)}
-    removed = Counter(full[: -len(name)] if full.endswith(name) else _wrappers_in(full) for name, full in inside.items())
+    full_names = {name.removeprefix(prefix): full_name for name, full_name in names.items() if name.startswith(prefix)}
+    removed_texts = Counter(
+        full_name[: -len(name)] if full_name.endswith(name) else _wrappers_in(full_name)
+        for name, full_name in full_names.items()
+    )
     return Candidate(
         ".".join(part for part in (tensor_map.key, prefix.rstrip(".")) if part),
         tensor_map.key,
-        tuple(text for text, count in removed.most_common() if text and count > 1),
-        {name: tensor_map.tensors[full] for name, full in inside.items()},
-        inside,
-        tuple(full for name, full in names.items() if not name.startswith(prefix)),
+        tuple(text for text, count in removed_texts.most_common() if text and count > 1),
+        {name: tensor_map.tensors[full_name] for name, full_name in full_names.items()},
+        full_names,
+        tuple(full_name for name, full_name in names.items() if not name.startswith(prefix)),
         matched,
     )
 

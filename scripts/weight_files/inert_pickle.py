@@ -23,7 +23,7 @@ from torch import Tensor
 from scripts.weight_files.errors import WeightsFileError
 
 #: If this variable is set, torch.load refuses its caller's unpickler.
-_FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+_WEIGHTS_ONLY_VARIABLE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 #: Modules and builtins that a pickle would use to run a program.
 _PROGRAM_RUNNERS = {"os", "posix", "nt", "subprocess", "sys", "pty", "shutil", "socket", "runpy", "importlib", "ctypes"}
 _BUILTINS = {"builtins", "__builtin__", "io", "_io"}
@@ -81,12 +81,14 @@ def load_inertly(path: Path) -> tuple[Any, tuple[str, ...]]:
         WeightsFileError: the file was not written by `torch.save`, or is damaged.
     """
     _require_torch_save(path)
-    if os.environ.get(_FORCED, "0").lower() in ("1", "y", "yes", "true"):
-        raise WeightsFileError(f"{path}: {_FORCED} is set, which allows only torch's readers; unset it: nothing is run here")
-    named: list[Global] = []
+    if os.environ.get(_WEIGHTS_ONLY_VARIABLE, "0").lower() in ("1", "y", "yes", "true"):
+        raise WeightsFileError(
+            f"{path}: {_WEIGHTS_ONLY_VARIABLE} is set, which allows only torch's readers; unset it: nothing is run here"
+        )
+    pickle_globals: list[Global] = []
 
     class Unpickler(InertUnpickler):
-        names = named
+        names = pickle_globals
 
     # The part of the `pickle` module that torch.load uses.
     inert_pickle = SimpleNamespace(
@@ -99,7 +101,7 @@ def load_inertly(path: Path) -> tuple[Any, tuple[str, ...]]:
         raise WeightsFileError(
             f"{path}: torch.save did not write it, or it is damaged ({type(error).__name__} while reading it)"
         ) from error
-    return content, tuple(sorted({name.__name__ for name in named if name.runs_programs}))
+    return content, tuple(sorted({name.__name__ for name in pickle_globals if name.runs_programs}))
 
 
 def _require_torch_save(path: Path) -> None:
@@ -149,9 +151,9 @@ class InertUnpickler(pickle._Unpickler):  # The public class is written in C, wh
         constant = getattr(torch, name, None) if module in {"torch", "torch.storage"} else None
         if isinstance(constant, torch.dtype) or constant is torch.UntypedStorage:
             return constant
-        found = Global(module, name)
-        self.names.append(found)
-        return found
+        reference = Global(module, name)
+        self.names.append(reference)
+        return reference
 
     def get_extension(self, code: int) -> None:
         """Push a `Global` for an object registered with `copyreg` by number."""
@@ -202,8 +204,10 @@ def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int,
     return torch._utils._rebuild_tensor(storage, offset, size, stride)  # type: ignore[no-any-return]
 
 
-def _tensor_of_dtype(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *rest: Any) -> Tensor:
-    dtype = rest[2]
+def _tensor_of_dtype(
+    storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *extra_arguments: Any
+) -> Tensor:
+    dtype = extra_arguments[2]
     return torch.empty((0,), dtype=dtype).set_(storage._untyped_storage, offset, size, stride)
 
 

@@ -83,12 +83,12 @@ class _Walk:
         #: Types of whole networks, by position.
         self.networks: dict[str, str] = {}
         # Keeps the objects alive, so that no other object can get the same id.
-        self._seen: dict[int, Any] = {}
+        self._visited: dict[int, Any] = {}
 
     def visit(self, value: Any, keys: tuple[str, ...]) -> None:
-        if id(value) in self._seen or len(keys) > _MAX_DEPTH:
+        if id(value) in self._visited or len(keys) > _MAX_DEPTH:
             return
-        self._seen[id(value)] = value
+        self._visited[id(value)] = value
         if isinstance(value, StandIn) and value.is_network:
             self.networks[".".join(keys)] = value.type_name
             return

@@ -116,5 +116,5 @@ def free_base() -> int:
     """Return the first of five consecutive free ports, below the system's ephemeral ports."""
     while True:
         base = 10_000 + 5 * secrets.randbelow(4_000)
-        if not Ports.from_base(base).taken():
+        if not Ports.from_base(base).in_use():
             return base

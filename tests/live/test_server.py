@@ -127,7 +127,7 @@ def test_a_server_of_two_archives_answers_for_both(
     first, second = (Path(shutil.copy(archive, tmp_path)) for archive in (default_archive, small_archive))
     image, headers = photos["chelsea"].read_bytes(), {"Content-Type": "image/png", "X-Segment-Masks": "none"}
 
-    with serving(first, Ports.free(), tmp_path / "run", software=software, others=[second]) as server:
+    with serving(first, Ports.free(), tmp_path / "run", software=software, other_archives=[second]) as server:
         answers = [requests.post(server.url_of(model), image, headers=headers, timeout=TIMEOUT_S) for model in server.models]
 
         assert [answer.json()["model"] for answer in answers] == ["deeplabv3", "pets"]

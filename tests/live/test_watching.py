@@ -15,7 +15,7 @@ import pytest
 import requests
 import yaml
 
-from scripts.server import READY_WITHIN_S, Ports
+from scripts.server import READY_TIMEOUT_S, Ports
 from tests.live.client import TIMEOUT_S
 from tests.support import ROOT, encode, noise
 from tests.unit.handler.servers.asgi.support import until
@@ -57,7 +57,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, small_archive: Path) -> Ite
     command = [sys.executable, "-m", "handler.servers.asgi", "--port", "0", "--shadow", "pets=next:1"]
     command += ["--model", f"pets={small_archive}", "--model", f"next={small_archive}", "--cache", str(folder / "cache")]
     with running(command, folder, "log") as log:
-        until(lambda: log.read_text().count('"worker ready"') == 2, READY_WITHIN_S)
+        until(lambda: log.read_text().count('"worker ready"') == 2, READY_TIMEOUT_S)
         (address,) = re.findall(r'"address":"([^"]+)"', log.read_text())
         yield address
 

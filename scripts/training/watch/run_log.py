@@ -134,11 +134,11 @@ class _Table:
             # A row cut off by an interrupted write has no line ending.
             header, *rows = list(csv.reader(line for line in file if line.endswith("\n"))) or [[]]
         self._columns = header
-        kept = takewhile(lambda row: int(row[0]) <= resumed_at, rows)
+        earlier_rows = takewhile(lambda row: int(row[0]) <= resumed_at, rows)
         # Replaced atomically: an interrupted run leaves either the old log or the new one.
         part = path.with_suffix(".part")
         with part.open("w", newline="") as file:
-            csv.writer(file).writerows([header, *kept] if header else [])
+            csv.writer(file).writerows([header, *earlier_rows] if header else [])
         part.replace(path)
 
     def append(self, cells: Mapping[str, float]) -> None:

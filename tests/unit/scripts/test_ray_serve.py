@@ -15,7 +15,7 @@ import yaml
 from scripts.bulk.executors.ray import RayOptions, count_jobs
 from scripts.errors import UsageError, UserError
 from scripts.ray_cluster import connected
-from scripts.ray_serve.__main__ import parser, read_arguments
+from scripts.ray_serve.__main__ import build_parser, read_arguments
 from scripts.ray_serve.deployment import ServeSettings, read_settings, server_options
 from scripts.ray_serve.proxy_errors import CALLBACK, VARIABLE, middlewares
 from tests.support import ROOT
@@ -34,7 +34,7 @@ def test_the_kuberay_manifest_has_valid_settings() -> None:
 def test_a_command_line_gives_the_settings_of_the_application() -> None:
     arguments = ["--archive", "/models/a.mar", "--address", "auto", "--replicas", "2:5", "--cpus", "4", "--server"]
 
-    settings = read_arguments(parser().parse_args([*arguments, "--timeout 60"]))
+    settings = read_arguments(build_parser().parse_args([*arguments, "--timeout 60"]))
 
     assert settings == ServeSettings(
         archive=Path("/models/a.mar"), name="a", min_replicas=2, max_replicas=5, cpus=4, server="--timeout 60"
@@ -64,7 +64,7 @@ def test_unknown_settings_are_refused() -> None:
 @pytest.mark.parametrize("text", ["0:1", "3:2", "x", "1:x"])
 def test_invalid_ranges_of_replicas_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="must be MIN:MAX"):
-        parser().parse_args(["--archive", "a.mar", "--replicas", text])
+        build_parser().parse_args(["--archive", "a.mar", "--replicas", text])
 
 
 def test_actors_are_counted_by_the_resources_of_each_node() -> None:

@@ -13,7 +13,7 @@ from scripts.server.__main__ import main
 from scripts.server.launch import environment
 from scripts.server.properties import endpoint, with_ports
 from scripts.server.run_folder import EARLIER_LOGS, lock, new_logs
-from scripts.server.running import sweep
+from scripts.server.running import remove_leftovers
 from tests.support import ROOT
 
 
@@ -93,7 +93,9 @@ def test_archives_with_the_same_name_are_refused(tmp_path: Path) -> None:
         (tmp_path / folder / "dogs.mar").touch()
 
     with pytest.raises(ServerError, match=r"b/dogs\.mar: its model would be 'dogs', like that of .*a/dogs\.mar;"):
-        start(tmp_path / "a/dogs.mar", Ports.free(), tmp_path / "run", software="asgi", others=[tmp_path / "b/dogs.mar"])
+        start(
+            tmp_path / "a/dogs.mar", Ports.free(), tmp_path / "run", software="asgi", other_archives=[tmp_path / "b/dogs.mar"]
+        )
 
 
 def test_archives_of_two_folders_are_refused_for_torchserve(tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_archives_of_two_folders_are_refused_for_torchserve(tmp_path: Path) -> N
     (tmp_path / "b/cats.mar").touch()
 
     with pytest.raises(ServerError, match=r"cats\.mar: must be in .*, because TorchServe"):
-        start(tmp_path / "dogs.mar", Ports.free(), tmp_path / "run", others=[tmp_path / "b/cats.mar"])
+        start(tmp_path / "dogs.mar", Ports.free(), tmp_path / "run", other_archives=[tmp_path / "b/cats.mar"])
 
 
 def test_a_server_of_several_models_is_found_with_all_of_them(tmp_path: Path) -> None:
@@ -134,9 +136,9 @@ def test_an_invalid_state_file_is_reported(tmp_path: Path, state: str, capsys: p
 def test_free_ports_are_reserved_for_the_server() -> None:
     ports = Ports.free()
 
-    assert ports.taken() == []
+    assert ports.in_use() == []
     with socket.create_server(("127.0.0.1", ports.inference)):  # It sets SO_REUSEADDR, as TorchServe does.
-        assert ports.taken() == [ports.inference]
+        assert ports.in_use() == [ports.inference]
     if sys.platform == "linux":
         with socket.socket() as contender, pytest.raises(OSError, match="in use"):
             contender.bind(("127.0.0.1", ports.inference))
@@ -311,7 +313,7 @@ def test_a_folder_of_unknown_origin_is_not_removed(tmp_path: Path) -> None:
     precious.mkdir()
     Server(pid=2**22 - 1, started=0, ports=Ports.free(), model="m", run_directory=tmp_path, temporary=precious).save()
 
-    assert sweep(tmp_path) is None
+    assert remove_leftovers(tmp_path) is None
     assert precious.exists()
 
 

@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.segment.concurrency import in_flight
+from scripts.segment.concurrency import map_unordered
 
 
 @given(st.lists(st.integers()), st.integers(1, 5))
 def test_every_item_has_one_result(items: list[int], jobs: int) -> None:
-    assert sorted(in_flight(lambda item: item, items, jobs)) == sorted(items)
+    assert sorted(map_unordered(lambda item: item, items, jobs)) == sorted(items)
 
 
 def test_items_are_processed_concurrently() -> None:
     barrier = Barrier(3)
 
-    assert len(list(in_flight(lambda _: barrier.wait(30), range(3), 3))) == 3
+    assert len(list(map_unordered(lambda _: barrier.wait(30), range(3), 3))) == 3
 
 
 def test_items_are_consumed_as_they_are_needed() -> None:
@@ -28,7 +28,7 @@ def test_items_are_consumed_as_they_are_needed() -> None:
             consumed.append(number)
             yield number
 
-    results = in_flight(lambda item: item, items(), 3)
+    results = map_unordered(lambda item: item, items(), 3)
     next(results)
     results.close()
 
@@ -37,7 +37,7 @@ def test_items_are_consumed_as_they_are_needed() -> None:
 
 def test_an_error_is_raised_to_the_consumer() -> None:
     with pytest.raises(ZeroDivisionError):
-        list(in_flight(lambda item: 1 / item, [0], 2))
+        list(map_unordered(lambda item: 1 / item, [0], 2))
 
 
 def test_closing_the_results_does_not_wait_for_running_items() -> None:
@@ -49,7 +49,7 @@ def test_closing_the_results_does_not_wait_for_running_items() -> None:
             release.wait(30)
         return item
 
-    results = in_flight(work, [0, 1], 2)
+    results = map_unordered(work, [0, 1], 2)
     assert next(results) == 0
     started.wait(30)
     results.close()
@@ -61,7 +61,7 @@ def test_closing_the_results_does_not_wait_for_running_items() -> None:
 def test_threads_end_with_the_work() -> None:
     before = set(threading.enumerate())
 
-    list(in_flight(lambda item: item, range(10), 4))
+    list(map_unordered(lambda item: item, range(10), 4))
 
     for thread in set(threading.enumerate()) - before:
         thread.join(30)

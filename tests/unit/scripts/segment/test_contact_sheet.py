@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from scripts.segment.answer_images import image_reader
-from scripts.segment.contact_sheet import MOST_SHOWN, NothingToDraw, draw_sheet
+from scripts.segment.contact_sheet import MAX_PHOTOGRAPHS, NothingToDraw, draw_sheet
 from scripts.segment.inputs import Photograph
 from scripts.segment.output_paths import Task
 from tests.support import encode, noise
@@ -63,21 +63,21 @@ def test_photographs_are_upright(tmp_path: Path) -> None:
 
 
 def test_a_sheet_has_a_limited_number_of_photographs(tmp_path: Path) -> None:
-    all_tasks = [task(tmp_path, f"{number:03}.png", (8, 8)) for number in range(MOST_SHOWN + 20)]
+    all_tasks = [task(tmp_path, f"{number:03}.png", (8, 8)) for number in range(MAX_PHOTOGRAPHS + 20)]
 
-    limited, full = sheet(tmp_path, *all_tasks), sheet(tmp_path, *all_tasks[:MOST_SHOWN])
+    limited, full = sheet(tmp_path, *all_tasks), sheet(tmp_path, *all_tasks[:MAX_PHOTOGRAPHS])
 
     assert limited.size == full.size
 
 
 def test_the_first_and_last_photographs_are_among_those_shown(tmp_path: Path) -> None:
-    all_tasks = [task(tmp_path, f"{number:03}.png", (8, 8)) for number in range(2 * MOST_SHOWN)]
+    all_tasks = [task(tmp_path, f"{number:03}.png", (8, 8)) for number in range(2 * MAX_PHOTOGRAPHS)]
     for marked in (all_tasks[0], all_tasks[-1]):
         marked.photograph.path.write_bytes(encode(Image.new("RGB", (8, 8), (0, 255, 0))))
 
     _, top, _, height = extent(sheet(tmp_path, *all_tasks), (0, 255, 0))
 
-    rows = MOST_SHOWN // 3
+    rows = MAX_PHOTOGRAPHS // 3
     assert height > (rows - 1) * 30
     assert top < 60
 

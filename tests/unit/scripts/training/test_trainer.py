@@ -127,7 +127,7 @@ def test_the_average_trails_behind_the_network(network: Network, batch: Batch) -
     learner.step([batch], 1)
 
     after = network.get_parameter("classifier.4.bias")
-    average = learner.evaluated.get_parameter("classifier.4.bias")
+    average = learner.evaluation_network.get_parameter("classifier.4.bias")
 
     assert not torch.equal(after, before)
     torch.testing.assert_close(average, 0.75 * before + 0.25 * after)
