@@ -51,11 +51,11 @@ def main(argv: list[str] | None = None) -> int:
     runs = []
     if arguments.kill_after:
         runs.append(watch(command, kill_after_s=arguments.kill_after))
-    kept = len(list(arguments.out.glob("*.parts/*.block")))
+    reused_blocks = len(list(arguments.out.glob("*.parts/*.block")))
     runs.append(watch(command))
     if runs[-1].exit_code:
         raise UserError(f"the run ended with exit code {runs[-1].exit_code}")
-    _report(arguments, raster, runs, kept)
+    _report(arguments, raster, runs, reused_blocks)
     return 0
 
 
@@ -66,8 +66,8 @@ def make_raster(path: Path, side: int) -> None:
     from rasterio.windows import Window
     from skimage import data
 
-    shown_first, shown_second = data.astronaut(), data.cat()  # type: ignore[no-untyped-call]
-    photographs = [np.moveaxis(np.resize(shown, (_TILE, _TILE, 3)), -1, 0) for shown in (shown_first, shown_second)]
+    astronaut, cat = data.astronaut(), data.cat()  # type: ignore[no-untyped-call]
+    photographs = [np.moveaxis(np.resize(photograph, (_TILE, _TILE, 3)), -1, 0) for photograph in (astronaut, cat)]
     noise = np.random.default_rng(0)
     part = path.with_name(f"{path.name}.part")
     profile = {"width": side, "height": side, "count": 3, "dtype": "uint8", "crs": "EPSG:32633"}
@@ -77,9 +77,9 @@ def make_raster(path: Path, side: int) -> None:
     ) as file:
         for top in range(0, side, _TILE):
             for left in range(0, side, _TILE):
-                shown = photographs[noise.integers(len(photographs))] * noise.uniform(0.6, 1)
+                tile = photographs[noise.integers(len(photographs))] * noise.uniform(0.6, 1)
                 height, width = min(_TILE, side - top), min(_TILE, side - left)
-                file.write(shown[:, :height, :width].astype(np.uint8), window=Window(left, top, width, height))
+                file.write(tile[:, :height, :width].astype(np.uint8), window=Window(left, top, width, height))
     part.replace(path)
 
 
@@ -105,7 +105,7 @@ def _command(arguments: Namespace, raster: Path) -> list[str]:
     return [*program, "--out", str(arguments.out), "--format", arguments.formats, "--option", "tolerance=2", *options, *jobs]
 
 
-def _report(arguments: Namespace, raster: Path, runs: Sequence[Run], kept: int) -> None:
+def _report(arguments: Namespace, raster: Path, runs: Sequence[Run], reused_blocks: int) -> None:
     megapixels = arguments.side**2 / 1e6
     seconds = sum(run.seconds for run in runs)
     figures = {
@@ -115,15 +115,16 @@ def _report(arguments: Namespace, raster: Path, runs: Sequence[Run], kept: int) 
         "resolution": arguments.resolution or _PIXEL_M,
         "formats": arguments.formats,
         "runs": [asdict(run) for run in runs],
-        "blocks_kept_after_kill": kept,
+        "blocks_kept_after_kill": reused_blocks,
         "seconds_per_megapixel": seconds / megapixels,
     }
     (arguments.out / "huge.json").write_text(json.dumps(figures, indent=1, default=str))
     print("| run | seconds | memory of all processes |\n|---|---|---|")
     for number, run in enumerate(runs):
-        what = "killed" if number < len(runs) - 1 else "whole" if len(runs) == 1 else "continued"
-        print(f"| {what} | {run.seconds:,.0f} | {run.peak_bytes / 2**20:,.0f} MiB |")
-    print(f"\n{megapixels:,.0f} megapixels, {1000 * seconds / megapixels:,.0f} ms a megapixel; {kept} blocks outlived the kill")
+        label = "killed" if number < len(runs) - 1 else "whole" if len(runs) == 1 else "continued"
+        print(f"| {label} | {run.seconds:,.0f} | {run.peak_bytes / 2**20:,.0f} MiB |")
+    pace = f"{1000 * seconds / megapixels:,.0f} ms a megapixel"
+    print(f"\n{megapixels:,.0f} megapixels, {pace}; {reused_blocks} blocks outlived the kill")
 
 
 def _parser() -> Parser:

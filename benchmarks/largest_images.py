@@ -174,7 +174,7 @@ def measure(server: Server, batch_size: int, case: LargestImage, file: bytes) ->
 
 def measure_all(folder: Path) -> Iterator[Measurement]:
     """Measure every case on one server per batch size."""
-    files = {name: make() for name, make in FILES.items()}
+    files = {name: make_file() for name, make_file in FILES.items()}
     for batch_size in _BATCH_SIZES:
         config = folder / "model-config.yaml"
         write_mapping(config, model_config(batch_size))

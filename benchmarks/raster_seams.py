@@ -60,12 +60,12 @@ def main(argv: list[str] | None = None) -> int:
     window = arguments.window
     print("| overlap | differ within 16 pixels of a seam | elsewhere | ratio |\n|---|---|---|---|")
     for overlap in (MIN_OVERLAP, window // 4, window // 3):
-        whole = segment(raster, arguments, overlap)
+        reference = segment(raster, arguments, overlap)
         differences = Differences()
-        for part in _SHIFTS:
-            shifted = arguments.out / f"shifted-{part:g}.tif"
-            write_shifted(raster, shifted, round(window * part))
-            differences += compare(whole, segment(shifted, arguments, overlap), window, overlap)
+        for fraction in _SHIFTS:
+            shifted = arguments.out / f"shifted-{fraction:g}.tif"
+            write_shifted(raster, shifted, round(window * fraction))
+            differences += compare(reference, segment(shifted, arguments, overlap), window, overlap)
         print(differences.row(overlap), flush=True)
     return 0
 
@@ -85,10 +85,10 @@ def segment(raster: Path, arguments: Namespace, overlap: int) -> Labels:
         return labels
 
 
-def write_shifted(raster: Path, shifted: Path, by: int) -> None:
-    """Write `raster` without its first `by` rows and columns."""
+def write_shifted(raster: Path, shifted: Path, shift: int) -> None:
+    """Write `raster` without its first `shift` rows and columns."""
     with rasterio.open(raster) as file:
-        window = Window(by, by, file.width - by, file.height - by)
+        window = Window(shift, shift, file.width - shift, file.height - shift)
         profile = {"count": file.count, "dtype": file.dtypes[0], "crs": file.crs, "transform": file.window_transform(window)}
         with rasterio.open(
             shifted, "w", driver="GTiff", width=window.width, height=window.height, **profile, tiled=True, compress="DEFLATE"
@@ -97,14 +97,14 @@ def write_shifted(raster: Path, shifted: Path, by: int) -> None:
             copy.write(file.read(window=window))
 
 
-def compare(whole: Labels, shifted: Labels, window: int, overlap: int) -> Differences:
+def compare(reference: Labels, shifted: Labels, window: int, overlap: int) -> Differences:
     """Compare the labels of a whole raster, h×w, with those of the raster without its first rows and columns."""
-    shift = whole.shape[0] - shifted.shape[0]
-    differs = whole[shift:, shift:] != shifted
-    of_whole = np.logical_or.outer(*(near_seams(pixels, window, overlap)[shift:] for pixels in whole.shape))
-    of_shifted = np.logical_or.outer(*(near_seams(pixels, window, overlap) for pixels in shifted.shape))
-    near, elsewhere = of_whole != of_shifted, ~(of_whole | of_shifted)
-    return Differences(int(differs[near].sum()), int(near.sum()), int(differs[elsewhere].sum()), int(elsewhere.sum()))
+    shift = reference.shape[0] - shifted.shape[0]
+    is_different = reference[shift:, shift:] != shifted
+    near_reference = np.logical_or.outer(*(near_seams(pixels, window, overlap)[shift:] for pixels in reference.shape))
+    near_shifted = np.logical_or.outer(*(near_seams(pixels, window, overlap) for pixels in shifted.shape))
+    near, elsewhere = near_reference != near_shifted, ~(near_reference | near_shifted)
+    return Differences(int(is_different[near].sum()), int(near.sum()), int(is_different[elsewhere].sum()), int(elsewhere.sum()))
 
 
 def near_seams(pixels: int, window: int, overlap: int) -> npt.NDArray[np.bool_]:

@@ -26,12 +26,12 @@ from scripts.server import Ports, Server, serving
 
 _PHOTOGRAPH = (491, 640)
 #: Requests in a block, and seconds for the shadow to finish its copies after it.
-_BLOCK, _REST_S = 8, 1.0
+_BLOCK, _IDLE_S = 8, 1.0
 _TIMEOUT_S = 120
 
 
 @dataclass
-class Turns:
+class MeasuredServer:
     """One server, and the seconds that its blocks of requests took."""
 
     server: Server
@@ -42,24 +42,24 @@ class Turns:
     #: Processor time of the shadow's worker.
     shadowing: float = 0.0
 
-    def take(self, photograph: bytes) -> None:
+    def measure_block(self, photograph: bytes) -> None:
         """Send a block of requests, one after the other, and wait until the shadow is idle."""
         workers = [int(str(worker["pid"])) for worker in self.server.workers()]
         answering, shadowing = [self.server.pid, workers[0]], workers[1:]
         before = processor_time(answering), processor_time(shadowing)
         for _ in range(_BLOCK):
-            began = time.monotonic()
+            start = time.monotonic()
             requests.post(self.server.url, data=photograph, timeout=_TIMEOUT_S).raise_for_status()
-            self.latencies.append(time.monotonic() - began)
-        time.sleep(_REST_S)
+            self.latencies.append(time.monotonic() - start)
+        time.sleep(_IDLE_S)
         self.answering += processor_time(answering) - before[0]
         self.shadowing += processor_time(shadowing) - before[1]
 
 
 def processor_time(pids: Sequence[int]) -> float:
     """Return the processor time that processes have used, over all threads, in seconds."""
-    times = [psutil.Process(pid).cpu_times() for pid in pids]
-    return sum(one.user + one.system for one in times)
+    cpu_times = [psutil.Process(pid).cpu_times() for pid in pids]
+    return sum(times.user + times.system for times in cpu_times)
 
 
 @report_errors
@@ -67,46 +67,46 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     photograph = camera_jpeg(_PHOTOGRAPH)
     with ExitStack() as stack:
-        turns = [_serve(stack, arguments.archive, share) for share in (0.0, *arguments.shares)]
-        for one in turns:
-            one.take(photograph)  # Warms up the kernels.
-            one.latencies, one.answering, one.shadowing = [], 0.0, 0.0
-        for number_of_round in range(arguments.rounds):
-            for one in turns if number_of_round % 2 else reversed(turns):
-                one.take(photograph)
-    print(table(turns))
+        servers = [_serve(stack, arguments.archive, share) for share in (0.0, *arguments.shares)]
+        for server in servers:
+            server.measure_block(photograph)  # Warms up the kernels.
+            server.latencies, server.answering, server.shadowing = [], 0.0, 0.0
+        for round_number in range(arguments.rounds):
+            for server in servers if round_number % 2 else reversed(servers):
+                server.measure_block(photograph)
+    print(table(servers))
     return 0
 
 
-def _serve(stack: ExitStack, archive: Path, share: float) -> Turns:
+def _serve(stack: ExitStack, archive: Path, share: float) -> MeasuredServer:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    others = [Path(shutil.copy(archive, folder / "shadow.mar"))] if share else []
+    shadows = [Path(shutil.copy(archive, folder / "shadow.mar"))] if share else []
     options = ("--shadow", f"{archive.stem}=shadow:{share:g}") if share else ()
-    started = serving(archive, Ports.free(), folder / "run", software="asgi", options=options, other_archives=others)
-    return Turns(stack.enter_context(started), share)
+    server = serving(archive, Ports.free(), folder / "run", software="asgi", options=options, other_archives=shadows)
+    return MeasuredServer(stack.enter_context(server), share)
 
 
-def table(turns: Sequence[Turns]) -> str:
+def table(servers: Sequence[MeasuredServer]) -> str:
     """Return a table with a line per server; the first has no shadow, and the others are relative to it."""
-    alone = turns[0]
+    baseline = servers[0]
     headings = ("share", "processor time of an answer", "of its shadow", "median latency", "beside the blocks without")
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
-    for one in turns:
-        requests_sent = len(one.latencies)
+    for server in servers:
+        requests_sent = len(server.latencies)
         cells = (
-            f"{one.share:g}",
-            f"{1000 * one.answering / requests_sent:.1f} ms ({one.answering / alone.answering:.3f})",
-            f"{1000 * one.shadowing / requests_sent:.1f} ms",
-            f"{1000 * median(one.latencies):.0f} ms",
-            f"{median(beside / without for beside, without in zip(_blocks(one), _blocks(alone), strict=True)):.3f}",
+            f"{server.share:g}",
+            f"{1000 * server.answering / requests_sent:.1f} ms ({server.answering / baseline.answering:.3f})",
+            f"{1000 * server.shadowing / requests_sent:.1f} ms",
+            f"{1000 * median(server.latencies):.0f} ms",
+            f"{median(latency / base for latency, base in zip(_blocks(server), _blocks(baseline), strict=True)):.3f}",
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _blocks(one: Turns) -> list[float]:
+def _blocks(server: MeasuredServer) -> list[float]:
     """Return the median latency of each block."""
-    return [median(one.latencies[start : start + _BLOCK]) for start in range(0, len(one.latencies), _BLOCK)]
+    return [median(server.latencies[start : start + _BLOCK]) for start in range(0, len(server.latencies), _BLOCK)]
 
 
 def _parser() -> Parser:

@@ -67,16 +67,16 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     files = ModelFiles(arguments.checkpoint)
     engine = build_engine("openvino", files, EngineOptions(precision=arguments.precision))
-    usual = files.metadata().resize.size
-    sizes = sorted({*arguments.sizes, usual})
+    default_size = files.metadata().resize.size
+    sizes = sorted({*arguments.sizes, default_size})
     scores = _scores(arguments, engine, sizes)
     times = time_in_turns(engine, files.metadata(), sizes, arguments.rounds)
     points = [Point(size, *scores[size], *times[size]) for size in sizes]
-    figures = {"precision": engine.precision, "usual": usual, "machine": asdict(this_machine())}
+    figures = {"precision": engine.precision, "usual": default_size, "machine": asdict(this_machine())}
     content = json.dumps(figures | {"points": [asdict(point) for point in points]}, indent=2)
     (arguments.out / "size_curve.json").write_text(content + "\n")
-    draw(arguments.out / "size_curve.png", points, usual)
-    print(table(points, usual))
+    draw(arguments.out / "size_curve.png", points, default_size)
+    print(table(points, default_size))
     print(f"\n{engine.name} in {engine.precision}; ms of one photograph of 4:3, medians of {arguments.rounds} rounds")
     return 0
 
@@ -103,20 +103,20 @@ def time_in_turns(
     with tempfile.TemporaryDirectory() as folder:
         photograph = DecodedImage.from_pixels(_four_by_three(read_image(write_samples(Path(folder), NAMES[:1])[0])))
     inputs = {size: resize_to_network(photograph, resized_metadata(metadata, size).resize)[None] for size in sizes}
-    taken: dict[int, list[tuple[float, float]]] = {size: [] for size in sizes}
+    timings: dict[int, list[tuple[float, float]]] = {size: [] for size in sizes}
     for round_number in range(rounds + 1):
         for size, pixels in inputs.items():
             wall, processor = time.perf_counter(), time.process_time()
             engine.infer(pixels)
-            spent = (1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - processor))
+            elapsed = (1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - processor))
             if round_number:  # The first round warms up the engine.
-                taken[size].append(spent)
-    return {size: (median(wall for wall, _ in spent), median(cpu for _, cpu in spent)) for size, spent in taken.items()}
+                timings[size].append(elapsed)
+    return {size: (median(wall for wall, _ in times), median(cpu for _, cpu in times)) for size, times in timings.items()}
 
 
-def table(points: Sequence[Point], usual: int) -> str:
-    """Return the figures as Markdown; shares are relative to the time at size `usual`."""
-    (base,) = (point for point in points if point.size == usual)
+def table(points: Sequence[Point], default_size: int) -> str:
+    """Return the figures as Markdown; shares are relative to the time at size `default_size`."""
+    (base,) = (point for point in points if point.size == default_size)
     lines = ["| size | mIoU % | pixel accuracy % | ms | share | CPU ms | share |", "|---|---|---|---|---|---|---|"]
     for point in points:
         relative = point.milliseconds / base.milliseconds, point.cpu_milliseconds / base.cpu_milliseconds
@@ -127,9 +127,9 @@ def table(points: Sequence[Point], usual: int) -> str:
     return "\n".join(lines)
 
 
-def draw(path: Path, points: Sequence[Point], usual: int) -> None:
-    """Write a PNG of mIoU over CPU time, relative to the size `usual`."""
-    (base,) = (point for point in points if point.size == usual)
+def draw(path: Path, points: Sequence[Point], default_size: int) -> None:
+    """Write a PNG of mIoU over CPU time, relative to the size `default_size`."""
+    (base,) = (point for point in points if point.size == default_size)
     figure = Figure(figsize=(6, 3.5), dpi=100, layout="constrained")
     axis = figure.subplots()
     shares = [point.cpu_milliseconds / base.cpu_milliseconds for point in points]
@@ -138,7 +138,7 @@ def draw(path: Path, points: Sequence[Point], usual: int) -> None:
         axis.annotate(
             str(point.size), (share, 100 * point.miou), textcoords="offset points", xytext=(0, 7), ha="center", fontsize=8
         )
-    axis.set_xlabel(f"time of the engine, as a share of that at {usual} pixels")
+    axis.set_xlabel(f"time of the engine, as a share of that at {default_size} pixels")
     axis.set_title("mIoU, %", loc="left", fontsize=10)
     axis.set_xlim(left=0)
     axis.margins(y=0.15)
@@ -151,15 +151,15 @@ def _scores(arguments: Namespace, engine: Engine, sizes: Sequence[int]) -> dict[
     metadata = read_metadata(arguments.checkpoint)
     data = open_labelled_data(arguments, Labels.from_metadata(metadata))
     digest = hashlib.sha256(arguments.checkpoint.read_bytes()).hexdigest()
-    same = [digest, engine.precision, str(data.root.resolve()), arguments.split, len(data)]
+    identity = [digest, engine.precision, str(data.root.resolve()), arguments.split, len(data)]
     path: Path = arguments.out / "scores.json"
     arguments.out.mkdir(parents=True, exist_ok=True)
     earlier = json.loads(path.read_bytes()) if path.exists() else {}
-    scores = {int(size): tuple(pair) for size, pair in earlier["scores"].items()} if earlier.get("of") == same else {}
+    scores = {int(size): tuple(pair) for size, pair in earlier["scores"].items()} if earlier.get("of") == identity else {}
     for size in sizes:
         if size not in scores:
             scores[size] = score(engine, resized_metadata(metadata, size), data)
-            path.write_text(json.dumps({"of": same, "scores": scores}))
+            path.write_text(json.dumps({"of": identity, "scores": scores}))
     return scores
 
 

@@ -32,7 +32,7 @@ from packaging.utils import canonicalize_name
 from handler.version import VERSION
 from scripts.arguments import Parser, one_of
 from scripts.errors import UserError, report_errors
-from tools.serving_requirements import LockedPackage, locked
+from tools.serving_requirements import LockedPackage, read_lock
 
 ROOT = Path(__file__).parents[1]
 _SERVERS, _TORCH_BUILDS = ("asgi", "torchserve"), ("cpu", "cuda")
@@ -52,8 +52,9 @@ def make_bill(server: str, torch_build: str = "cpu") -> str:
     Raises:
         BillError: a locked package is installed here in another version.
     """
-    packages = {**locked(server), **locked(f"torch-{torch_build}")}
-    installed = {name: found for name, package in packages.items() if (found := _installed(package))}
+    packages = {**read_lock(server), **read_lock(f"torch-{torch_build}")}
+    found = {name: _installed_distribution(package) for name, package in packages.items()}
+    installed = {name: metadata for name, metadata in found.items() if metadata}
     components = {name: _component(package, installed.get(name)) for name, package in packages.items()}
     name = f"deeplab-serve-{server}"
     image = Component(name=name, version=VERSION, type=ComponentType.APPLICATION, bom_ref=f"{name}@{VERSION}")
@@ -61,25 +62,28 @@ def make_bill(server: str, torch_build: str = "cpu") -> str:
     bill = Bom(components=components.values(), serial_number=_serial_number(server, packages))
     bill.metadata.component, bill.metadata.timestamp = image, _now()
     bill.register_dependency(image, components.values())
-    for package, found in installed.items():
-        bill.register_dependency(components[package], [components[need] for need in _needs(found) if need in components])
+    for name, metadata in installed.items():
+        dependencies = [components[dependency] for dependency in _dependencies(metadata) if dependency in components]
+        bill.register_dependency(components[name], dependencies)
     text: str = JsonV1Dot6(bill).output_as_string(indent=2)
     if error := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
         raise BillError(f"the bill does not conform to the schema of CycloneDX 1.6: {error}")
     return text + "\n"
 
 
-def _installed(package: LockedPackage) -> Distribution | None:
+def _installed_distribution(package: LockedPackage) -> Distribution | None:
     try:
-        found = distribution(package.name)
+        installed = distribution(package.name)
     except PackageNotFoundError:  # It is for another platform, or in an extra that is not installed here.
         return None
-    if found.version.partition("+")[0] != package.version.partition("+")[0]:
-        raise BillError(f"{package.name} is {found.version} here and {package.version} in the lock; `make setup` installs that")
-    return found
+    if installed.version.partition("+")[0] != package.version.partition("+")[0]:
+        raise BillError(
+            f"{package.name} is {installed.version} here and {package.version} in the lock; `make setup` installs that"
+        )
+    return installed
 
 
-def _component(package: LockedPackage, found: Distribution | None) -> Component:
+def _component(package: LockedPackage, installed: Distribution | None) -> Component:
     purl = PackageURL("pypi", name=package.name, version=package.version)
     return Component(
         name=package.name,
@@ -88,27 +92,27 @@ def _component(package: LockedPackage, found: Distribution | None) -> Component:
         bom_ref=purl.to_string(),
         # One hash per file of this version; which file is installed depends on the platform.
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest) for digest in package.sha256],
-        licenses=_licences(found) if found else [],
+        licenses=_licences(installed) if installed else [],
     )
 
 
-def _licences(found: Distribution) -> list[License]:
+def _licences(installed: Distribution) -> list[License]:
     """Return a package's stated licences: an SPDX expression, else the names in its classifiers, else its `License` line."""
-    about, factory = found.metadata, LicenseFactory()
-    if expressions := about.get_all("License-Expression"):
+    metadata, factory = installed.metadata, LicenseFactory()
+    if expressions := metadata.get_all("License-Expression"):
         return [factory.make_from_string(expressions[0])]
-    classifiers = [text for text in about.get_all("Classifier") or [] if text.startswith("License ::")]
-    named = [name for text in classifiers if (name := text.rpartition(" :: ")[2]) != "OSI Approved"]
+    classifiers = [text for text in metadata.get_all("Classifier") or [] if text.startswith("License ::")]
+    classifier_names = [name for text in classifiers if (name := text.rpartition(" :: ")[2]) != "OSI Approved"]
     # Some packages put the whole text of their licence there.
-    stated = [line for text in about.get_all("License") or [] if (line := text.strip()) and "\n" not in line]
-    return [factory.make_with_name(line) for line in named or stated]
+    license_lines = [line for text in metadata.get_all("License") or [] if (line := text.strip()) and "\n" not in line]
+    return [factory.make_with_name(line) for line in classifier_names or license_lines]
 
 
-def _needs(found: Distribution) -> Iterator[str]:
-    for text in found.requires or []:
-        need = Requirement(text)
-        if not need.marker or need.marker.evaluate({"extra": ""}):
-            yield canonicalize_name(need.name)
+def _dependencies(installed: Distribution) -> Iterator[str]:
+    for text in installed.requires or []:
+        requirement = Requirement(text)
+        if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
+            yield canonicalize_name(requirement.name)
 
 
 def _serial_number(server: str, packages: Mapping[str, LockedPackage]) -> uuid.UUID:

@@ -28,9 +28,9 @@ from scripts.errors import UserError, report_errors
 
 ROOT = Path(__file__).parents[1]
 #: Variables by which pip and uv find indexes on this machine; passed to RUN but not stored in the image.
-_PASSED_ON = ("PIP_", "UV_", "SSL_CERT", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+_FORWARDED_VARIABLES = ("PIP_", "UV_", "SSL_CERT", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_MOUNTED = ("/etc/resolv.conf", "/etc/hosts")
+_DEFAULT_BINDS = ("/etc/resolv.conf", "/etc/hosts")
 _ENTER = """
 set -eu
 cd "$1"; shift
@@ -83,8 +83,8 @@ class Builder:
     """Executes the instructions of a Containerfile."""
 
     def __init__(self, base: Path, out: Path, arguments: Mapping[str, str], binds: Sequence[str]) -> None:
-        self._base, self._out, self._binds = base, out, [*_MOUNTED, *binds]
-        self._given = {"BASE_IMAGE": str(base.resolve()), **arguments}
+        self._base, self._out, self._binds = base, out, [*_DEFAULT_BINDS, *binds]
+        self._build_arguments = {"BASE_IMAGE": str(base.resolve()), **arguments}
         self._arguments: dict[str, str] = {}
         self._stages: dict[str, Path] = {}
         self._root = base
@@ -104,7 +104,7 @@ class Builder:
 
     def _arg(self, value: str) -> None:
         name, _, default = value.partition("=")
-        self._arguments[name] = self._given.get(name, default)
+        self._arguments[name] = self._build_arguments.get(name, default)
 
     def _from(self, value: str) -> None:
         image, _, stage = value.partition(" AS ")
@@ -130,7 +130,7 @@ class Builder:
                 shutil.copy2(source, destination)
 
     def _run(self, value: str) -> None:
-        inherited = {name: text for name, text in os.environ.items() if name.startswith(_PASSED_ON)}
+        inherited = {name: text for name, text in os.environ.items() if name.startswith(_FORWARDED_VARIABLES)}
         environment = {**inherited, **self.image.environment, **self._arguments}
         binds = [path for path in self._binds if Path(path).exists()]
         command = ["unshare", "--mount", "sh", "-c", _BUILD, "sh", str(self._root), " ".join(binds), "/bin/sh", "-c", value]
@@ -189,8 +189,8 @@ def instructions(containerfile: Path) -> Iterator[tuple[str, str]]:
 
 def command(out: Path, models: Path | None, arguments: Sequence[str]) -> list[str]:
     """Return the command that runs the image built in `out`; `arguments` are passed to its entry point."""
-    described = json.loads((out / "image.json").read_text())
-    user, _, group = described["user"].partition(":")
+    image = json.loads((out / "image.json").read_text())
+    user, _, group = image["user"].partition(":")
     privileges = [
         "--reuid",
         user,
@@ -201,19 +201,19 @@ def command(out: Path, models: Path | None, arguments: Sequence[str]) -> list[st
         "--inh-caps=-all",
         "--bounding-set=-all",
     ]
-    environment = [f"{name}={value}" for name, value in described["environment"].items()]
-    inner = ["/usr/bin/setpriv", *privileges, "/usr/bin/env", "-i", "-C", described["folder"], *environment]
-    inner += [*described["entrypoint"], *(arguments or described["command"])]
+    environment = [f"{name}={value}" for name, value in image["environment"].items()]
+    inner = ["/usr/bin/setpriv", *privileges, "/usr/bin/env", "-i", "-C", image["folder"], *environment]
+    inner += [*image["entrypoint"], *(arguments or image["command"])]
     store = str(models.resolve()) if models else ""
     outer = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child=TERM", "sh", "-c", _RUN, "sh"]
-    return [*outer, described["root"], " ".join(described["volumes"]), store, *inner]
+    return [*outer, image["root"], " ".join(image["volumes"]), store, *inner]
 
 
 def _matches(origin: Path, pattern: str) -> list[Path]:
-    found = sorted(origin.glob(pattern))
-    if not found:
+    matches = sorted(origin.glob(pattern))
+    if not matches:
         raise ImageError(f"COPY {pattern}: there is no such file in {origin}")
-    return found
+    return matches
 
 
 @report_errors
@@ -233,8 +233,8 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser("python -m tools.image_root", __doc__)
     actions = parser.add_subparsers(dest="action", required=True, metavar="build | run")
-    building = actions.add_parser("build", help="execute a Containerfile")
-    add = building.add_argument
+    build_parser = actions.add_parser("build", help="execute a Containerfile")
+    add = build_parser.add_argument
     add("containerfile", type=existing_file, metavar="FILE")
     add("--base", type=existing_folder, required=True, metavar="DIR", help="root of the base image, made by debootstrap")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the stages and image.json")
@@ -246,10 +246,10 @@ def _parser() -> Parser:
         metavar="PATH",
         help="path visible to RUN, read-only, such as pip.conf; repeatable",
     )
-    running = actions.add_parser("run", help="run an image")
-    running.add_argument("image", type=existing_folder, metavar="DIR", help="the folder given to --out")
-    running.add_argument("--models", type=existing_folder, metavar="DIR", help="mount this folder on /models, read-only")
-    running.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="after `--`: arguments of the server")
+    run_parser = actions.add_parser("run", help="run an image")
+    run_parser.add_argument("image", type=existing_folder, metavar="DIR", help="the folder given to --out")
+    run_parser.add_argument("--models", type=existing_folder, metavar="DIR", help="mount this folder on /models, read-only")
+    run_parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="after `--`: arguments of the server")
     return parser
 
 

@@ -36,7 +36,7 @@ class LockedPackage:
     sha256: tuple[str, ...]
 
 
-def locked(name: str) -> dict[str, LockedPackage]:
+def read_lock(name: str) -> dict[str, LockedPackage]:
     """Return the packages in a lock, by name."""
     entries = ENTRY.findall((FOLDER / f"{name}.txt").read_text())
     return {
@@ -51,17 +51,17 @@ def inputs() -> dict[str, list[str]]:
     declared, extras = project["dependencies"], project["optional-dependencies"]
     imported = Recipe("serving", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG).requirements().split()
     networks = [line for line in imported if not line.startswith(f"{_TORCH}==")]
-    also = [line for line in declared if line.startswith(("psutil==", "pyyaml==", "requests==", "torchserve=="))]
+    server_requirements = [line for line in declared if line.startswith(("psutil==", "pyyaml==", "requests==", "torchserve=="))]
     return {
         "asgi": sorted({*networks, *extras["grpc"], *extras["otel"], *extras["signing"]}),
-        "torchserve": sorted({*networks, *also} - {line for line in networks if line.startswith(_ONLY_OURS)}),
+        "torchserve": sorted({*networks, *server_requirements} - {line for line in networks if line.startswith(_ASGI_ONLY)}),
         "torch-cuda": [line for line in declared if line.startswith(f"{_TORCH}==")],
         "install": extras["setup"],
     }
 
 
 #: Packages that TorchServe does not need, since it has its own front end.
-_ONLY_OURS = ("httptools==", "prometheus-client==", "python-multipart==", "starlette==", "uvicorn==")
+_ASGI_ONLY = ("httptools==", "prometheus-client==", "python-multipart==", "starlette==", "uvicorn==")
 
 
 def lock(name: str, requirements: list[str]) -> str:

@@ -51,14 +51,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _outcomes(software: Software, arguments: Namespace, plan: Plan) -> Iterator[Outcome]:
-    photograph, chosen = camera_jpeg(_PHOTOGRAPH), arguments.scenarios
-    if any(name in chosen for name in SCENARIOS):
+    photograph, scenarios = camera_jpeg(_PHOTOGRAPH), arguments.scenarios
+    if any(name in scenarios for name in SCENARIOS):
         with (
             tempfile.TemporaryDirectory() as folder,
             serving(arguments.archive, Ports.free(), Path(folder), software=software) as server,
         ):
-            yield from run(server, chosen, photograph, plan)
-    for name in [] if arguments.faults == "short" else [name for name in STARTS if name in chosen]:
+            yield from run(server, scenarios, photograph, plan)
+    for name in [] if arguments.faults == "short" else [name for name in STARTS if name in scenarios]:
         print(f"{software}: {name}", file=sys.stderr, flush=True)
         if name in NEED_ROOT and os.geteuid() != 0:
             yield Outcome(name, Tally(), 0.0, note="not run: only root can mount a file system")

@@ -61,7 +61,7 @@ class Tally:
     async def send(self, address: Address) -> str | None:
         """Send one request on a new connection, count its outcome, and return its status, or None if it is lost."""
         self.sent += 1
-        started = time.monotonic()
+        start = time.monotonic()
         try:
             async with asyncio.timeout(PATIENCE_S):
                 status = await exchange(address)
@@ -69,7 +69,7 @@ class Tally:
             status = NOT_LISTENING
         except (OSError, EOFError, TimeoutError, ValueError):
             status = None
-        self.longest_s = max(self.longest_s, time.monotonic() - started)
+        self.longest_s = max(self.longest_s, time.monotonic() - start)
         if status is None:
             self.lost += 1
         else:

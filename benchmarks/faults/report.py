@@ -43,12 +43,12 @@ def as_markdown(rows: Iterable[Mapping[str, Any]]) -> str:
         refused = sum(row["refused"].values())
         cells = (
             *(row["server"], row["fault"], row["sent"], row["answered"]),
-            f"{refused} ({_counted(row['refused'])})" if refused else 0,
-            *(row["lost"], f"{row['longest_wait_s']:.2f} s", recovery, _counted(row["clients_at_fault"]) or row["note"]),
+            f"{refused} ({_format_counts(row['refused'])})" if refused else 0,
+            *(row["lost"], f"{row['longest_wait_s']:.2f} s", recovery, _format_counts(row["clients_at_fault"]) or row["note"]),
         )
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _counted(counts: Mapping[str, int]) -> str:
+def _format_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} × {name}" for name, count in counts.items())

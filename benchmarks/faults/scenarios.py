@@ -13,7 +13,7 @@ import psutil
 from benchmarks.faults.exchanges import NOT_LISTENING, PATIENCE_S, Address, Tally, connection
 from scripts.server import Server
 
-_PROBE_EVERY_S = 0.05
+_PROBE_INTERVAL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ async def kill_worker(subject: Subject, plan: Plan) -> Outcome:
     tally = Tally()
     (worker,) = await asyncio.to_thread(subject.server.workers)
     async with load(subject.address, plan, tally):
-        await under_load(tally)
+        await until_loaded(tally)
         psutil.Process(int(str(worker["pid"]))).kill()
         recovery = await recover(subject.address)
     return Outcome("kill -9 of the worker", tally, recovery)
@@ -78,13 +78,13 @@ async def crash_loop(subject: Subject, plan: Plan) -> Outcome:
     """Kill each worker as soon as it has started, several times in a row, while requests run."""
     tally, killed = Tally(), set[int]()
     async with load(subject.address, plan, tally):
-        await under_load(tally)
+        await until_loaded(tally)
         while len(killed) < plan.crashes:
             for worker in await asyncio.to_thread(worker_processes, subject.server):
                 if worker.pid not in killed:
                     worker.kill()
                     killed.add(worker.pid)
-            await asyncio.sleep(_PROBE_EVERY_S)
+            await asyncio.sleep(_PROBE_INTERVAL_S)
         recovery = await recover(subject.address)
     return Outcome(f"{plan.crashes} workers killed in a row", tally, recovery)
 
@@ -94,31 +94,31 @@ async def hang_worker(subject: Subject, plan: Plan) -> Outcome:
     tally = Tally()
     (worker,) = await asyncio.to_thread(worker_processes, subject.server)
     async with load(subject.address, plan, tally):
-        await under_load(tally)
+        await until_loaded(tally)
         worker.suspend()
-        began = time.monotonic()
-        while worker.is_running() and time.monotonic() - began < plan.hang_s:
-            await asyncio.sleep(_PROBE_EVERY_S)
+        start = time.monotonic()
+        while worker.is_running() and time.monotonic() - start < plan.hang_s:
+            await asyncio.sleep(_PROBE_INTERVAL_S)
         is_replaced = not worker.is_running()
         if not is_replaced:
             worker.resume()
         await recover(subject.address)
-        recovery = time.monotonic() - began
-    note = "replaced" if is_replaced else f"not replaced within {plan.hang_s:g} s, then let go on"
+        recovery = time.monotonic() - start
+    note = "replaced" if is_replaced else f"not replaced within {plan.hang_s:g} s, then resumed"
     return Outcome("SIGSTOP of the worker", tally, recovery, note=note)
 
 
 async def terminate_server(subject: Subject, plan: Plan) -> Outcome:
     """End the server with SIGTERM while requests run and others arrive."""
-    tally, started = Tally(), 0.0
+    tally, start = Tally(), 0.0
     async with load(subject.address, plan, tally):
-        await under_load(tally)
+        await until_loaded(tally)
         process = subject.server.process()
         if process is not None:
-            started = time.monotonic()
+            start = time.monotonic()
             process.terminate()
             await asyncio.to_thread(psutil.wait_procs, [process], 60)
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - start
     return Outcome("SIGTERM", tally, seconds)
 
 
@@ -132,10 +132,12 @@ async def crowd(subject: Subject, plan: Plan) -> Outcome:
 async def slow_connections(subject: Subject, plan: Plan) -> Outcome:
     """Open connections that send headers and bodies byte by byte, while ordinary clients send requests."""
     head = subject.address.head
-    halves = (partial(_trickle, begin=b"", rest=head), partial(_trickle, begin=head, rest=subject.address.photograph))
-    slow = [partial(halves[number % 2], address=subject.address, seconds=plan.slow_s) for number in range(plan.slow)]
+    trickle_head = partial(_trickle, start=b"", tail=head)
+    trickle_body = partial(_trickle, start=head, tail=subject.address.photograph)
+    trickles = trickle_head, trickle_body
+    slow = [partial(trickles[number % 2], address=subject.address, seconds=plan.slow_s) for number in range(plan.slow)]
     tally, culprits = Tally(), Counter[str]()
-    async with _beside(slow, culprits), load(subject.address, plan, tally):
+    async with _misbehaving(slow, culprits), load(subject.address, plan, tally):
         pass
     return Outcome(f"{plan.slow} slow connections", tally, await recover(subject.address), culprits)
 
@@ -143,9 +145,10 @@ async def slow_connections(subject: Subject, plan: Plan) -> Outcome:
 async def hanging_up(subject: Subject, plan: Plan) -> Outcome:
     """Close connections in the middle of the body, and between body and answer, while ordinary clients send requests."""
     request = subject.address.request
-    leaving = [partial(_leave, subject.address, request[: len(request) // (1 + number % 2)]) for number in range(plan.leaving)]
+    parts = request, request[: len(request) // 2]
+    leaving = [partial(_hang_up, subject.address, parts[number % 2]) for number in range(plan.leaving)]
     tally, culprits = Tally(), Counter[str]()
-    async with _beside(leaving, culprits), load(subject.address, plan, tally):
+    async with _misbehaving(leaving, culprits), load(subject.address, plan, tally):
         pass
     return Outcome(f"{plan.leaving} clients that hang up", tally, await recover(subject.address), culprits)
 
@@ -191,7 +194,7 @@ async def load(address: Address, plan: Plan, tally: Tally) -> AsyncIterator[None
         yield
 
 
-async def under_load(tally: Tally) -> None:
+async def until_loaded(tally: Tally) -> None:
     """Return when the first request has ended, so that the other clients are waiting for theirs."""
     await until_ended(tally, 1)
 
@@ -203,7 +206,7 @@ async def until_ended(tally: Tally, requests: int) -> None:
 
 
 @asynccontextmanager
-async def _beside(clients: Sequence[Callable[[], Awaitable[str]]], ends: Counter[str]) -> AsyncIterator[None]:
+async def _misbehaving(clients: Sequence[Callable[[], Awaitable[str]]], ends: Counter[str]) -> AsyncIterator[None]:
     """Run misbehaving clients during the block, and count how they ended."""
 
     async def run(client: Callable[[], Awaitable[str]]) -> None:
@@ -217,23 +220,23 @@ async def _beside(clients: Sequence[Callable[[], Awaitable[str]]], ends: Counter
 
 async def recover(address: Address) -> float | None:
     """Return the seconds until a new request is answered, or None if that takes longer than `PATIENCE_S`."""
-    started = time.monotonic()
+    start = time.monotonic()
     while await Tally().send(address) != "200":
-        if time.monotonic() - started > PATIENCE_S:
+        if time.monotonic() - start > PATIENCE_S:
             return None
-        await asyncio.sleep(_PROBE_EVERY_S)
-    return time.monotonic() - started
+        await asyncio.sleep(_PROBE_INTERVAL_S)
+    return time.monotonic() - start
 
 
-async def _trickle(*, begin: bytes, rest: bytes, address: Address, seconds: float) -> str:
-    """Send `begin`, then `rest` byte by byte for some seconds, and return the status or who closed the connection."""
+async def _trickle(*, start: bytes, tail: bytes, address: Address, seconds: float) -> str:
+    """Send `start`, then `tail` byte by byte for some seconds, and return the status or who closed the connection."""
     with suppress(ConnectionError):
         async with connection(address) as (reader, writer):
-            writer.write(begin)
+            writer.write(start)
             answer = asyncio.create_task(reader.read(64))
             pause = max(0.25, seconds / 20)
             for position in range(max(1, int(seconds / pause))):
-                writer.write(rest[position : position + 1])
+                writer.write(tail[position : position + 1])
                 done, _ = await asyncio.wait([answer], timeout=pause)
                 if done:
                     return _status(answer.result())
@@ -242,7 +245,7 @@ async def _trickle(*, begin: bytes, rest: bytes, address: Address, seconds: floa
     return "closed by the server"
 
 
-async def _leave(address: Address, part: bytes) -> str:
+async def _hang_up(address: Address, part: bytes) -> str:
     """Send part of a request, or all of it, and close the connection at once."""
     with suppress(ConnectionError):
         async with connection(address) as (_, writer):

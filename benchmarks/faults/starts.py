@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.faults.exchanges import Address, Tally
-from benchmarks.faults.scenarios import Outcome, Plan, Subject, load, recover, under_load, until_ended, worker_processes
+from benchmarks.faults.scenarios import Outcome, Plan, Subject, load, recover, until_ended, until_loaded, worker_processes
 from scripts.server import Ports, Server, ServerError, Software, serving
 
 #: Holds the temporary files of either server and some logs, but little more.
@@ -23,7 +23,7 @@ _SMALL_DISK = "64m"
 _CLOCK = "LIBFAKETIME"
 _CLOCK_LIBRARIES = "/usr/lib/*/faketime/libfaketime.so.1"
 _HOUR_S, _DAY_S = 3600, 86400
-_STARTED_WITHIN_S = 180
+_START_TIMEOUT_S = 180
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,17 @@ async def kill_server(setting: Setting, plan: Plan) -> Outcome:
     tally, run = Tally(), setting.folder / "run"
     with setting.serving() as subject:
         async with load(subject.address, plan, tally):
-            await under_load(tally)
+            await until_loaded(tally)
             process = subject.server.process()
             if process is not None:
                 process.kill()
-        began = time.monotonic()
-        with serving(setting.archive, Ports.free(), run, software=setting.software) as again:
-            recovery = await recover(setting.subject(again).address)
-        recovery = None if recovery is None else time.monotonic() - began
-        left = "nothing left behind" if not subject.server.temporary.exists() else "temporary files left behind"
+        start = time.monotonic()
+        with serving(setting.archive, Ports.free(), run, software=setting.software) as restarted:
+            recovery = await recover(setting.subject(restarted).address)
+        recovery = None if recovery is None else time.monotonic() - start
+        leftovers = "nothing left behind" if not subject.server.temporary.exists() else "temporary files left behind"
     logs = "earlier log kept" if (run / "logs.1").is_dir() else "earlier log lost"
-    return Outcome("kill -9 of the server", tally, recovery, note=f"{logs}, {left}")
+    return Outcome("kill -9 of the server", tally, recovery, note=f"{logs}, {leftovers}")
 
 
 async def fill_disk(setting: Setting, plan: Plan) -> Outcome:
@@ -73,7 +73,7 @@ async def fill_disk(setting: Setting, plan: Plan) -> Outcome:
                 filler.write(bytes(1 << 16))
                 filler.flush()
         async with load(subject.address, plan, tally):
-            await under_load(tally)
+            await until_loaded(tally)
             for worker in await asyncio.to_thread(worker_processes, subject.server):
                 worker.kill()
             recovery = await recover(subject.address)
@@ -104,13 +104,13 @@ async def corrupt_archive(setting: Setting, plan: Plan) -> Outcome:
     content[middle : middle + 64] = bytes(byte ^ 0xFF for byte in content[middle : middle + 64])
     broken = setting.folder / setting.archive.name
     broken.write_bytes(content)
-    began, note = time.monotonic(), "served"
+    start, note = time.monotonic(), "served"
     try:
         with replace(setting, archive=broken).serving():
             pass
     except ServerError as error:
         note = f"refused: {_reason(str(error)).replace(f'{broken}: ', '')}"
-    return Outcome("corrupt archive", Tally(), time.monotonic() - began, note=note)
+    return Outcome("corrupt archive", Tally(), time.monotonic() - start, note=note)
 
 
 def _reason(text: str) -> str:
@@ -137,31 +137,31 @@ async def step_clock(setting: Setting, plan: Plan) -> Outcome:
 async def two_starts(setting: Setting, plan: Plan) -> Outcome:
     """Start two servers at the same moment in one folder, stop them, and look for leftover processes."""
     del plan
-    run, began = setting.folder / "run", time.monotonic()
+    run, start = setting.folder / "run", time.monotonic()
     command = [sys.executable, "-m", "scripts.server", "--run-directory", str(run)]
     options = ["--archive", str(setting.archive), "--server", setting.software]
-    starts = [
+    launchers = [
         subprocess.Popen(
             [*command, "start", *options, "--port", str(Ports.free().inference)], stderr=subprocess.PIPE, text=True
         )
         for _ in range(2)
     ]
-    said = [start.communicate(timeout=_STARTED_WITHIN_S)[1] for start in starts]
-    seconds, server = time.monotonic() - began, Server.find(run)
+    messages = [launcher.communicate(timeout=_START_TIMEOUT_S)[1] for launcher in launchers]
+    seconds, server = time.monotonic() - start, Server.find(run)
     family = [server.pid, *(worker.pid for worker in worker_processes(server))] if server else []
     subprocess.run([*command, "stop"], check=True, stdout=subprocess.DEVNULL)
-    codes = sorted(start.returncode for start in starts)
-    stayed = sum(psutil.pid_exists(pid) for pid in family)
-    refusal = next((text.strip() for text in said if text.strip()), "")[:60]
-    note = f"exit codes {codes[0]} and {codes[1]} ({refusal}…); {stayed} processes after stop"
+    codes = sorted(launcher.returncode for launcher in launchers)
+    survivors = sum(psutil.pid_exists(pid) for pid in family)
+    refusal = next((text.strip() for text in messages if text.strip()), "")[:60]
+    note = f"exit codes {codes[0]} and {codes[1]} ({refusal}…); {survivors} processes after stop"
     return Outcome("two starts at once", Tally(), seconds, note=note)
 
 
 async def fill_logs(setting: Setting, plan: Plan) -> Outcome:
     """Send pings until the log has a line for each of very many requests."""
-    tally, row = Tally(), _ROWS[setting.software]
+    tally, pipelined = Tally(), _PIPELINED[setting.software]
     with setting.serving() as subject:
-        await asyncio.gather(*(_ask_in_rows(subject, tally, plan.log_lines // 8 // row, row) for _ in range(8)))
+        await asyncio.gather(*(_send_pipelined(subject, tally, plan.log_lines // 8 // pipelined, pipelined) for _ in range(8)))
         recovery = await recover(subject.address)
         logs = [path for path in (subject.server.run_directory / "logs").iterdir() if path.is_file()]
         size = sum(path.stat().st_size for path in logs)
@@ -169,28 +169,28 @@ async def fill_logs(setting: Setting, plan: Plan) -> Outcome:
     return Outcome(f"a day of {plan.log_lines:,} lines", tally, recovery, note=note)
 
 
-async def _ask_in_rows(subject: Subject, tally: Tally, rows: int, row: int) -> None:
-    """Send `rows` times `row` pipelined requests over one connection, and reconnect when it breaks."""
-    while rows > 0:
+async def _send_pipelined(subject: Subject, tally: Tally, batches: int, batch_size: int) -> None:
+    """Send `batches` times `batch_size` pipelined requests over one connection, and reconnect when it breaks."""
+    while batches > 0:
         reader, writer = await asyncio.open_connection("127.0.0.1", subject.address.port)
-        waiting = 0
+        unanswered = 0
         with suppress(OSError, EOFError):
-            while rows > 0:
-                rows, waiting = rows - 1, row
-                writer.write(_PING * row)
-                tally.sent += row
-                while waiting:
+            while batches > 0:
+                batches, unanswered = batches - 1, batch_size
+                writer.write(_PING * batch_size)
+                tally.sent += batch_size
+                while unanswered:
                     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
                     await reader.readexactly(int(head.partition("content-length:")[2].split("\r\n")[0]))
                     tally.ends[head.split()[1]] += 1
-                    waiting -= 1
-        tally.lost += waiting
+                    unanswered -= 1
+        tally.lost += unanswered
         writer.close()
 
 
 _PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
 #: Pipelined requests per write. TorchServe answers only the first of several.
-_ROWS: Mapping[Software, int] = {"asgi": 50, "torchserve": 1}
+_PIPELINED: Mapping[Software, int] = {"asgi": 50, "torchserve": 1}
 
 
 #: By name, in the order in which they run.
@@ -221,27 +221,27 @@ def mounted(folder: Path) -> Iterator[Path]:
 @contextmanager
 def faked_clock(library: Path, clock: Path) -> Iterator[None]:
     """Shift the clock of processes started in the block by the seconds written in the file `clock`."""
-    faked = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(clock)}
-    faked |= {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    variables = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(clock)}
+    variables |= {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     # This fix, which old C libraries need, makes every wait in Java return at once, and its threads spin.
-    faked |= {"FAKETIME_FORCE_MONOTONIC_FIX": "0"}
+    variables |= {"FAKETIME_FORCE_MONOTONIC_FIX": "0"}
     # The processes share a semaphore, which its creator removes on exit, so the creator must outlive all others.
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, env=os.environ | faked) as first:
-        while not Path(f"/dev/shm/sem.faketime_sem_{first.pid}").exists():  # noqa: S108
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, env=os.environ | variables) as keeper:
+        while not Path(f"/dev/shm/sem.faketime_sem_{keeper.pid}").exists():  # noqa: S108
             time.sleep(0.01)
-        with environment(faked | {"FAKETIME_SHARED": f"/faketime_sem_{first.pid} /faketime_shm_{first.pid}"}):
+        with environment(variables | {"FAKETIME_SHARED": f"/faketime_sem_{keeper.pid} /faketime_shm_{keeper.pid}"}):
             yield
 
 
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Set variables for the processes that the block starts."""
-    before = {name: os.environ.get(name) for name in variables}
+    previous = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
+        for name, value in previous.items():
             if value is None:
                 del os.environ[name]
             else:
@@ -251,13 +251,13 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 @contextmanager
 def temporary_files(folder: Path) -> Iterator[None]:
     """Make servers started in the block put their temporary files in `folder`."""
-    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    previous, tempfile.tempdir = tempfile.tempdir, str(folder)
     try:
         yield
     finally:
-        tempfile.tempdir = before
+        tempfile.tempdir = previous
 
 
 def _clock_library() -> Path | None:
-    named = os.environ.get(_CLOCK)
-    return Path(named) if named else next(iter(sorted(Path("/").glob(_CLOCK_LIBRARIES[1:]))), None)
+    path = os.environ.get(_CLOCK)
+    return Path(path) if path else next(iter(sorted(Path("/").glob(_CLOCK_LIBRARIES[1:]))), None)

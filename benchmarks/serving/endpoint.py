@@ -22,7 +22,7 @@ class UnexpectedAnswer(UserError):
     """A server answered with an error, so there is nothing to measure."""
 
 
-class Running(Protocol):
+class RunningServer(Protocol):
     """A running server."""
 
     @property
@@ -41,7 +41,7 @@ class Running(Protocol):
 class Endpoint:
     """A server and the request to measure: a photograph, with its whole answer."""
 
-    server: Running
+    server: RunningServer
     file: bytes
     content_type: str = "image/jpeg"
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -62,14 +62,14 @@ class Endpoint:
 
     def per_second(self, clients: int, pace: Pace) -> float:
         """Return the answers per second to `clients` clients that each send the next request once the last is answered."""
-        lock, sent, started = threading.Lock(), 0, time.perf_counter()
+        lock, requests_sent, start = threading.Lock(), 0, time.perf_counter()
 
         def may_send() -> bool:
-            nonlocal sent
+            nonlocal requests_sent
             with lock:
-                if pace.done(sent, started):
+                if pace.done(requests_sent, start):
                     return False
-                sent += 1
+                requests_sent += 1
                 return True
 
         def keep_sending() -> None:
@@ -80,7 +80,7 @@ class Endpoint:
         with ThreadPoolExecutor(clients) as pool:
             for client in [pool.submit(keep_sending) for _ in range(clients)]:
                 client.result()
-        return sent / (time.perf_counter() - started)
+        return requests_sent / (time.perf_counter() - start)
 
     def worker_pid(self) -> int:
         """Return the process id of the server's only worker."""

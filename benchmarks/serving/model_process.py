@@ -32,7 +32,7 @@ from scripts.yaml_file import read_mapping
 
 TOTAL = "total"
 #: In the child process, the pipeline that `_load` creates for all later calls.
-_loaded: list[Pipeline] = []
+_pipelines: list[Pipeline] = []
 
 
 @dataclass(frozen=True)
@@ -95,30 +95,30 @@ def _load(archive: Path, threads: int | None) -> None:
     identity = ModelIdentity(model["modelName"], model["modelVersion"])
     pipeline = Pipeline.load(archive / model["serializedFile"], settings, identity, archive=archive)
     pipeline.warm_up()
-    _loaded.append(pipeline)
+    _pipelines.append(pipeline)
 
 
 def _network_seconds(file: bytes, pace: Pace) -> list[float]:
-    (pipeline,) = _loaded
+    (pipeline,) = _pipelines
     pixels = _network_input(decode_image(file, Limits()))
     pipeline.engine.infer(pixels)
     return time_repetitions(lambda: pipeline.engine.infer(pixels), pace)
 
 
 def _network_input(image: RGBImage) -> npt.NDArray[np.uint8]:
-    (pipeline,) = _loaded
+    (pipeline,) = _pipelines
     return np.stack([resize_to_network(DecodedImage.from_pixels(image), pipeline.metadata.resize)])
 
 
 def _stage_seconds(file: bytes, answer_format: str, runs: int) -> list[dict[str, float]]:
-    (pipeline,) = _loaded
+    (pipeline,) = _pipelines
     request = SegmentationRequest(file, answer=AnswerOptions.model_validate({"format": answer_format}))
 
     def answer() -> dict[str, float]:
         stages: dict[str, float] = {}
-        started = time.perf_counter()
+        start = time.perf_counter()
         pipeline.answer(request, lambda name, seconds: stages.update({name: stages.get(name, 0) + seconds}))
-        total = time.perf_counter() - started
+        total = time.perf_counter() - start
         return {**stages, TOTAL: total}
 
     # As in a worker, since OpenVINO has its own threads.
@@ -127,12 +127,12 @@ def _stage_seconds(file: bytes, answer_format: str, runs: int) -> list[dict[str,
 
 
 def _label_maps(images: Sequence[RGBImage]) -> list[LabelMap]:
-    (pipeline,) = _loaded
+    (pipeline,) = _pipelines
     return [pipeline.segment(image).label_map for image in images]
 
 
 def _label_times(file: bytes, runs: int) -> LabelTimes:
-    (pipeline,) = _loaded
+    (pipeline,) = _pipelines
     image = decode_image(file, Limits())
     (height, width), dtype = image.shape[:2], pipeline.labels.dtype
     (logits,) = pipeline.engine.infer(_network_input(image))

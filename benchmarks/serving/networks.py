@@ -63,9 +63,9 @@ def checkpoint_of(network: str, folder: Path, side: int) -> Path:
         metadata = _metadata(network, side)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            random = build_model(metadata.model).eval()
-        _fit_classifier(random, metadata, list(sized_photographs(_FITTED_AT).values()))
-        save_checkpoint(path, random, metadata)
+            model = build_model(metadata.model).eval()
+        _fit_classifier(model, metadata, list(sized_photographs(_FITTED_AT).values()))
+        save_checkpoint(path, model, metadata)
     return path
 
 
@@ -73,9 +73,9 @@ def quantize_checkpoint(checkpoint: Path, images: Sequence[RGBImage], folder: Pa
     """Write the checkpoint with an 8-bit integer graph, calibrated on `images`, into `folder`, and return its path."""
     path = folder / f"{checkpoint.stem}.int8.safetensors"
     if not path.exists():
-        loaded = load_checkpoint(checkpoint)
-        graph = convert(loaded)
-        inputs = [resize_to_network(DecodedImage.from_pixels(image), loaded.metadata.resize) for image in images]
+        original = load_checkpoint(checkpoint)
+        graph = convert(original)
+        inputs = [resize_to_network(DecodedImage.from_pixels(image), original.metadata.resize) for image in images]
         quantized = serialize(
             quantize(graph, Pictures(lambda: iter(inputs), len(inputs))), folder / f"{checkpoint.stem}.int8.xml"
         )
@@ -88,7 +88,7 @@ def quantize_checkpoint(checkpoint: Path, images: Sequence[RGBImage], folder: Pa
             images=1,
             equal_labels=0,
         )
-        add_quantized_graph(path, checkpoint, quantized, loaded.metadata.model_copy(update={"quantization": record}))
+        add_quantized_graph(path, checkpoint, quantized, original.metadata.model_copy(update={"quantization": record}))
     return path
 
 

@@ -15,7 +15,7 @@ from scripts.server import Ports
 _ROOT = Path(__file__).parents[2]
 #: The environment that `make bench` creates.
 _PYTHON = _ROOT / ".venv" / "peers" / "bin" / "python"
-_ENDS_WITHIN_S = 10
+_STOP_TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,17 @@ def peer_server(name: str, checkpoint: Path, size: Size, log: Path) -> Iterator[
     try:
         yield PeerServer(process.pid, port)
     finally:
-        _end_family(process)
+        _stop_family(process)
 
 
-def _end_family(process: "subprocess.Popen[bytes]") -> None:
+def _stop_family(process: "subprocess.Popen[bytes]") -> None:
     """End a process and all its descendants."""
     parent = psutil.Process(process.pid)
     family = [*parent.children(recursive=True), parent]
     for member in family:
         with suppress(psutil.NoSuchProcess):
             member.terminate()
-    _, alive = psutil.wait_procs(family, _ENDS_WITHIN_S)
+    _, alive = psutil.wait_procs(family, _STOP_TIMEOUT_S)
     for member in alive:
         member.kill()
-    process.wait(_ENDS_WITHIN_S)
+    process.wait(_STOP_TIMEOUT_S)

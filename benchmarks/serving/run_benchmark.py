@@ -30,15 +30,15 @@ def run_benchmark(plan: Plan, sections: Sequence[str], out: Path) -> str:
     """
     prepare_process()
     plan = plan.on(native_precision())
-    results, started = Results(), time.monotonic()
+    results, start = Results(), time.monotonic()
 
     def report(line: str) -> None:
-        print(f"{time.monotonic() - started:4.0f} s  {line}", file=sys.stderr, flush=True)
+        print(f"{time.monotonic() - start:4.0f} s  {line}", file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory(prefix="deeplab-bench-") as folder:
         space = Workspace(plan, Path(folder))
         for name in sections:
-            results = _merged(results, SECTIONS[name](space, report))
+            results = _merge(results, SECTIONS[name](space, report))
     out.mkdir(parents=True, exist_ok=True)
     machine, verdicts = this_machine(), targets(results if plan.checks_targets else Results())
     content = _content(plan, results, machine, verdicts)
@@ -50,7 +50,7 @@ def run_benchmark(plan: Plan, sections: Sequence[str], out: Path) -> str:
     return text
 
 
-def _merged(results: Results, section: Results) -> Results:
+def _merge(results: Results, section: Results) -> Results:
     """Return `results` with the fields that `section` has measured."""
     return replace(results, **{field.name: value for field in fields(section) if (value := getattr(section, field.name))})
 
@@ -69,10 +69,10 @@ def _content(plan: Plan, results: Results, machine: Machine, verdicts: Sequence[
 def _overhead(requests: Requests) -> list[dict[str, Any]]:
     return [
         {
-            "case": asdict(measured.case),
-            "seconds": measured.overhead,
-            "share_of_request": measured.overhead_share,
-            "share_of_bare_throughput": measured.throughput_share,
+            "case": asdict(run.case),
+            "seconds": run.overhead,
+            "share_of_request": run.overhead_share,
+            "share_of_bare_throughput": run.throughput_share,
         }
-        for measured in requests.bundle
+        for run in requests.bundle
     ]

@@ -15,9 +15,9 @@ class Pace:
     repetitions: int
     seconds: float = 0.0
 
-    def done(self, repetitions: int, started: float) -> bool:
-        """Return whether a round that began at `started`, by `time.perf_counter()`, is over."""
-        return repetitions >= self.repetitions and time.perf_counter() - started >= self.seconds
+    def done(self, repetitions: int, start: float) -> bool:
+        """Return whether a round that began at `start`, by `time.perf_counter()`, is over."""
+        return repetitions >= self.repetitions and time.perf_counter() - start >= self.seconds
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Spread:
 def time_repetitions(run: Callable[[], Any], pace: Pace) -> list[float]:
     """Repeat `run` sequentially, and return the seconds of each repetition."""
     durations: list[float] = []
-    started = time.perf_counter()
-    while not pace.done(len(durations), started):
-        start = time.perf_counter()
+    start = time.perf_counter()
+    while not pace.done(len(durations), start):
+        repetition_start = time.perf_counter()
         run()
-        durations.append(time.perf_counter() - start)
+        durations.append(time.perf_counter() - repetition_start)
     return durations

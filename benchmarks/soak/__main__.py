@@ -26,48 +26,49 @@ from scripts.server import Software
 
 _ROOT = Path(__file__).parents[2]
 #: Megabytes that an idle worker of the default model may hold.
-MOST_MEMORY = 650.0
+MAX_IDLE_MEMORY_MB = 650.0
 
 
 @report_errors
 def main(argv: list[str] | None = None) -> int:
-    arguments, ended = _parser().parse_args(argv), threading.Event()
+    arguments, stop = _parser().parse_args(argv), threading.Event()
     # The servers end with the threads that started them.
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    signal.signal(signal.SIGINT, lambda *_: ended.set())
-    runs = run(arguments, ended)
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    runs = run(arguments, stop)
     print(as_markdown(runs))
     return 0 if all(map(is_sound, runs.values())) else 1
 
 
-def run(arguments: Namespace, ended: threading.Event) -> dict[Software, list[Sample]]:
+def run(arguments: Namespace, stop: threading.Event) -> dict[Software, list[Sample]]:
     """Soak the chosen servers side by side, write the samples after each interval, and return them."""
     plan = Plan(arguments.archive, arguments.minutes * 60, arguments.rate, arguments.interval)
     runs: dict[Software, list[Sample]] = {software: [] for software in arguments.servers}
-    turn = threading.Lock()
+    lock = threading.Lock()
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     def follow(software: Software) -> None:
         try:
-            for sample in soak(software, plan, ended):
-                with turn:
+            for sample in soak(software, plan, stop):
+                with lock:
                     runs[software].append(sample)
                     _write(arguments.out, runs)
         except BaseException:
-            ended.set()
+            stop.set()
             raise
 
     with ThreadPoolExecutor(len(runs)) as pool:
-        running = [pool.submit(follow, software) for software in runs]
-    for run in running:
-        run.result()
+        futures = [pool.submit(follow, software) for software in runs]
+    for future in futures:
+        future.result()
     return runs
 
 
 def is_sound(samples: Sequence[Sample]) -> bool:
     """Return whether no request failed or was lost, the worker never restarted, and its idle memory stayed in bounds."""
-    unharmed = sum(sample.failed + sample.lost for sample in samples) == 0
-    return unharmed and len({sample.worker for sample in samples}) == 1 and max(_rest(samples)) <= MOST_MEMORY
+    failures = sum(sample.failed + sample.lost for sample in samples)
+    restarts = len({sample.worker for sample in samples}) - 1
+    return not failures and not restarts and max(_idle_memory(samples)) <= MAX_IDLE_MEMORY_MB
 
 
 def as_markdown(runs: Mapping[Software, Sequence[Sample]]) -> str:
@@ -80,11 +81,11 @@ def as_markdown(runs: Mapping[Software, Sequence[Sample]]) -> str:
     for software, samples in runs.items():
         if not samples:
             continue
-        first, last, rest = samples[0], samples[-1], _rest(samples)
+        first, last, idle_memory = samples[0], samples[-1], _idle_memory(samples)
         cells = (
             *(software, f"{last.elapsed / 60:.0f}"),
             *(f"{sum(getattr(sample, name) for sample in samples):,}" for name in ("ok", "refused", "failed", "lost")),
-            f"{rest[0]:.0f} → {rest[-1]:.0f} ({max(rest):.0f}) MB",
+            f"{idle_memory[0]:.0f} → {idle_memory[-1]:.0f} ({max(idle_memory):.0f}) MB",
             f"{max(sample.worker_peak for sample in samples):.0f} MB",
             f"{first.worker_descriptors} → {last.worker_descriptors}",
             f"{first.front_memory:.0f} → {last.front_memory:.0f} MB",
@@ -94,14 +95,14 @@ def as_markdown(runs: Mapping[Software, Sequence[Sample]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rest(samples: Sequence[Sample]) -> list[float]:
+def _idle_memory(samples: Sequence[Sample]) -> list[float]:
     return [sample.worker_memory for sample in samples]
 
 
 def _write(folder: Path, runs: Mapping[Software, Sequence[Sample]]) -> None:
     for software, samples in runs.items():
         write_csv(folder / f"{software}.csv", samples)
-    draw(folder / "soak.png", {software: samples for software, samples in runs.items() if samples}, MOST_MEMORY)
+    draw(folder / "soak.png", {software: samples for software, samples in runs.items() if samples}, MAX_IDLE_MEMORY_MB)
     (folder / "soak.md").write_text(as_markdown(runs))
 
 

@@ -34,7 +34,7 @@ _OPTIONS: Sequence[Mapping[str, str]] = (
 )
 _WRONG_OPTIONS: Sequence[Mapping[str, str]] = ({"format": "svg"}, {"colour": "red"}, {"scales": "9"}, {"min_score": "nan"})
 #: Shares of requests with a broken image, with an invalid option and for an unknown model.
-_BROKEN, _WRONG, _UNKNOWN = 0.06, 0.05, 0.02
+_BROKEN_SHARE, _WRONG_SHARE, _UNKNOWN_SHARE = 0.06, 0.05, 0.02
 _TIMEOUT_S = 120
 #: The method of the Open Inference Protocol by server software; the messages are the same.
 _GRPC = {
@@ -105,19 +105,19 @@ class Mixture:
         self._chance = Random(seed)  # noqa: S311 (nothing here is secret)
         self._images = [image for size, share in _SIZES.items() for image in [camera_jpeg(size)] * share]
         self._images += [encode_image(data.chelsea(), "PNG"), _grey_tiff()]  # type: ignore[no-untyped-call]
-        whole = self._images[_SIZES[60, 90]]
-        self._broken = [b"", b"no picture", whole[: len(whole) // 2], whole[:2] + bytes(2000)]
+        photograph = self._images[_SIZES[60, 90]]
+        self._broken = [b"", b"no picture", photograph[: len(photograph) // 2], photograph[:2] + bytes(2000)]
 
     def next(self) -> Call:
         """Return the next call."""
         chance = self._chance
-        kind = chance.random()
-        image = chance.choice(self._broken if kind < _BROKEN else self._images)
+        share = chance.random()
+        image = chance.choice(self._broken if share < _BROKEN_SHARE else self._images)
         options = {"format": chance.choice([*FORMATS]), **chance.choice(_OPTIONS)}
-        if _BROKEN <= kind < _BROKEN + _WRONG:
+        if _BROKEN_SHARE <= share < _BROKEN_SHARE + _WRONG_SHARE:
             options |= chance.choice(_WRONG_OPTIONS)
-        model = "nobody" if kind > 1 - _UNKNOWN else self._model
-        return Call(image, options, model, chance.choice(_WAYS))
+        model = "nobody" if share > 1 - _UNKNOWN_SHARE else self._model
+        return Call(image, options, model, chance.choice(_SENDERS))
 
 
 def _grey_tiff() -> bytes:
@@ -174,4 +174,4 @@ def _text(image: bytes) -> str:
     return base64.b64encode(image).decode()
 
 
-_WAYS = (_raw, _raw, _raw, _form, _form, _json, _explain, _kserve_v1, _kserve_v2, _kserve_v2_binary, _grpc)
+_SENDERS = (_raw, _raw, _raw, _form, _form, _json, _explain, _kserve_v1, _kserve_v2, _kserve_v2_binary, _grpc)

@@ -12,13 +12,13 @@ _COLOURS = {"torchserve": "#e08a2e", "asgi": "#2563a8"}
 _NAMES = {"torchserve": "TorchServe", "asgi": "server without Java"}
 
 
-def draw(path: Path, runs: Mapping[str, Sequence[Sample]], most_memory: float) -> None:
+def draw(path: Path, runs: Mapping[str, Sequence[Sample]], max_memory: float) -> None:
     """Write a PNG with panels for the worker's memory, the front process's memory, descriptors and latency.
 
     Args:
         path: the file to write.
         runs: samples by server software.
-        most_memory: the bound on an idle worker's memory in megabytes, drawn as a line.
+        max_memory: the bound on an idle worker's memory in megabytes, drawn as a line.
     """
     figure = Figure(figsize=(9, 8), dpi=100, layout="constrained")
     worker, front, descriptors, latency = figure.subplots(4, 1, sharex=True)
@@ -33,7 +33,7 @@ def draw(path: Path, runs: Mapping[str, Sequence[Sample]], most_memory: float) -
         fronts = [sample.front_descriptors for sample in samples]
         descriptors.plot(minutes, fronts, color=colour, linestyle="--", label=f"{name}, front")
         latency.plot(minutes, [1000 * sample.median for sample in samples], color=colour, label=name)
-    worker.axhline(most_memory, color="#9aa3b2", linestyle=":")
+    worker.axhline(max_memory, color="#9aa3b2", linestyle=":")
     _finish(worker, "Memory of the worker, MB")
     _finish(front, "Memory of the front process, MB")
     _finish(descriptors, "Open descriptors")

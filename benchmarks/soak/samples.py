@@ -12,7 +12,7 @@ from benchmarks.process_memory import ProcessMemory, reset_peak
 from scripts.server import Server
 
 #: A worker releases memory about a second after its last request; on a busy machine it takes longer.
-REST_S = 4.0
+IDLE_S = 4.0
 
 
 @dataclass
@@ -69,13 +69,13 @@ def worker_of(server: Server) -> int:
     return int(str(workers[0]["pid"])) if workers else 0
 
 
-def take(server: Server, elapsed: float, requests: Requests, latencies: Sequence[float]) -> Sample:
+def take_sample(server: Server, elapsed: float, requests: Requests, latencies: Sequence[float]) -> Sample:
     """Wait until the server is idle, then sample its processes and reset the peak.
 
     Raises:
         psutil.NoSuchProcess: the server or its worker has ended.
     """
-    time.sleep(REST_S)
+    time.sleep(IDLE_S)
     worker, front = psutil.Process(worker_of(server)), psutil.Process(server.pid)
     memory, times = ProcessMemory.read(worker.pid), sorted(latencies) or [0.0]
     reset_peak(worker.pid)

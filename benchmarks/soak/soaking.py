@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.soak.calls import Caller, Mixture
-from benchmarks.soak.samples import Requests, Sample, take
+from benchmarks.soak.samples import Requests, Sample, take_sample
 from scripts.server import Ports, Software, serving
 
 _CLIENTS = 2
@@ -26,8 +26,8 @@ class Plan:
     interval: float
 
 
-def soak(software: Software, plan: Plan, ended: threading.Event) -> Iterator[Sample]:
-    """Start a server, send it requests and yield a sample after each interval, until the time is over or `ended` is set.
+def soak(software: Software, plan: Plan, stop: threading.Event) -> Iterator[Sample]:
+    """Start a server, send it requests and yield a sample after each interval, until the time is over or `stop` is set.
 
     Raises:
         ServerError: the server does not start.
@@ -39,31 +39,31 @@ def soak(software: Software, plan: Plan, ended: threading.Event) -> Iterator[Sam
         tempfile.TemporaryDirectory() as folder,
         serving(plan.archive, ports, Path(folder), software=software, options=options) as server,
     ):
-        caller, mixture, began = Caller(server), Mixture(server.model), time.monotonic()
-        while not ended.is_set() and time.monotonic() - began < plan.seconds:
-            requests, latencies = _interval(caller, mixture, plan, ended)
-            yield take(server, time.monotonic() - began, requests, latencies)
+        caller, mixture, start = Caller(server), Mixture(server.model), time.monotonic()
+        while not stop.is_set() and time.monotonic() - start < plan.seconds:
+            requests, latencies = _interval(caller, mixture, plan, stop)
+            yield take_sample(server, time.monotonic() - start, requests, latencies)
         caller.close()
 
 
-def _interval(caller: Caller, mixture: Mixture, plan: Plan, ended: threading.Event) -> tuple[Requests, list[float]]:
+def _interval(caller: Caller, mixture: Mixture, plan: Plan, stop: threading.Event) -> tuple[Requests, list[float]]:
     """Send requests for one interval, and return how they ended and the seconds each took."""
-    until, requests, latencies = time.monotonic() + plan.interval, Requests(), []
-    turn = threading.Lock()
+    deadline, requests, latencies = time.monotonic() + plan.interval, Requests(), []
+    lock = threading.Lock()
 
     def keep_sending() -> None:
-        while time.monotonic() < until and not ended.is_set():
-            with turn:
+        while time.monotonic() < deadline and not stop.is_set():
+            with lock:
                 call = mixture.next()
-            began = time.monotonic()
+            start = time.monotonic()
             status = caller.send(call)
-            took = time.monotonic() - began
-            with turn:
+            seconds = time.monotonic() - start
+            with lock:
                 requests.count(status)
-                latencies.append(took)
-            ended.wait(max(0.0, _CLIENTS / plan.rate - took))
+                latencies.append(seconds)
+            stop.wait(max(0.0, _CLIENTS / plan.rate - seconds))
 
     with ThreadPoolExecutor(_CLIENTS) as clients:
-        for running in [clients.submit(keep_sending) for _ in range(_CLIENTS)]:
-            running.result()
+        for future in [clients.submit(keep_sending) for _ in range(_CLIENTS)]:
+            future.result()
     return requests, latencies

@@ -203,7 +203,7 @@ def _shared_state(aspp: ASPP, start: Mapping[str, Tensor], prefix: str) -> dict[
     """Rename the keys of the published backbone and pyramid to ours."""
     pooling = len(aspp.convs) - 1
     # Our pooling branch has the pooling itself at index 0, so its convolution and normalization come one later.
-    renamed = {
+    prefixes = {
         "features.": "backbone.",
         "aspp_conv1x1.": f"{prefix}convs.0.",
         "aspp_pooling.0.": f"{prefix}convs.{pooling}.1.",
@@ -211,10 +211,10 @@ def _shared_state(aspp: ASPP, start: Mapping[str, Tensor], prefix: str) -> dict[
         "project.": f"{prefix}project.",
     }
     state = {
-        ours + name.removeprefix(theirs): tensor
-        for theirs, ours in renamed.items()
+        new_prefix + name.removeprefix(old_prefix): tensor
+        for old_prefix, new_prefix in prefixes.items()
         for name, tensor in start.items()
-        if name.startswith(theirs)
+        if name.startswith(old_prefix)
     }
     # Columns of the projection: the 1×1 branch, the atrous branches, the pooling branch.
     from_pooling, from_conv = start["project.0.weight"].chunk(2, dim=1)

@@ -31,7 +31,7 @@ FOLDER = Path(__file__).parent
 
 @report_errors
 def main(argv: list[str] | None = None) -> int:
-    arguments, more = _parser().parse_known_args(argv)
+    arguments, extra_options = _parser().parse_known_args(argv)
     if arguments.command == "label":
         label(arguments.model, arguments.weights, arguments.images, arguments.out)
         return 0
@@ -41,9 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     recipe = ["--config", str(FOLDER / f"{arguments.model}.yaml"), "--data", str(arguments.data)]
     weights = ["--start", str(arguments.weights), "--teacher", str(arguments.weights)]
     # Options given on the command line, such as another --config, take precedence.
-    return train(
-        [*recipe, *weights, *more], weights=PublishedWeights(PUBLISHED[arguments.model]), program="tools.scenes_and_streets"
-    )
+    options = [*recipe, *weights, *extra_options]
+    return train(options, weights=PublishedWeights(PUBLISHED[arguments.model]), program="tools.scenes_and_streets")
 
 
 def label(name: str, weights: Path, images: Path, out: Path) -> None:
@@ -54,8 +53,8 @@ def label(name: str, weights: Path, images: Path, out: Path) -> None:
         (out / folder).mkdir(parents=True, exist_ok=True)
     (out / "classes.txt").write_text("\n".join(published.classes) + "\n")
     for path in tqdm(find_images(images)):
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
+        with Image.open(path) as file:
+            image = file.convert("RGB")
         labels = published_labels(teacher, published, torch.from_numpy(np.array(image)))
         Image.fromarray(labels.byte().numpy()).save(out / "masks" / f"{path.stem}.png")
         link = out / "images" / path.name
@@ -63,36 +62,38 @@ def label(name: str, weights: Path, images: Path, out: Path) -> None:
             link.symlink_to(path.resolve())
 
 
-def _calibrate(name: str, checkpoint: Path, labelled: Path, voc: Path) -> None:
+def _calibrate(name: str, checkpoint: Path, data: Path, voc: Path) -> None:
     prepare_process()
     classes = read_metadata(checkpoint).classes
-    published = open_data(labelled, "val", classes=classes)
+    published = open_data(data, "val", classes=classes)
     calibrate(checkpoint, published, open_data(voc), SharedClasses.find(SHARED[name], classes))
 
 
 def _parser() -> Parser:
     parser = Parser("python -m tools.scenes_and_streets", __doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="label | train | calibrate")
-    labelling = commands.add_parser("label", help="label photographs with the published network")
-    labelling.add_argument("--images", type=existing_folder, required=True, metavar="DIR", help="photographs")
-    labelling.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the data set")
-    training = commands.add_parser("train", help="train on these labels; options of scripts.train may follow")
-    training.add_argument("--data", type=existing_folder, required=True, metavar="DIR", help="the data set that `label` wrote")
-    calibrating = commands.add_parser("calibrate", help="fit the temperature to the held-out photographs")
-    calibrating.add_argument(
+    label_parser = commands.add_parser("label", help="label photographs with the published network")
+    label_parser.add_argument("--images", type=existing_folder, required=True, metavar="DIR", help="photographs")
+    label_parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the data set")
+    train_parser = commands.add_parser("train", help="train on these labels; options of scripts.train may follow")
+    train_parser.add_argument(
+        "--data", type=existing_folder, required=True, metavar="DIR", help="the data set that `label` wrote"
+    )
+    calibrate_parser = commands.add_parser("calibrate", help="fit the temperature to the held-out photographs")
+    calibrate_parser.add_argument(
         "--data", type=existing_folder, required=True, metavar="DIR", help="the data set that `label` wrote, with val.txt"
     )
-    calibrating.add_argument(
+    calibrate_parser.add_argument(
         "--voc",
         type=existing_folder,
         required=True,
         metavar="DIR",
         help="annotated images with PASCAL VOC's classes, as a check",
     )
-    calibrating.add_argument("--checkpoint", type=existing_file, metavar="FILE", help="(this repository's)")
-    for command in (labelling, training):
+    calibrate_parser.add_argument("--checkpoint", type=existing_file, metavar="FILE", help="(this repository's)")
+    for command in (label_parser, train_parser):
         command.add_argument("--weights", type=existing_file, required=True, metavar="FILE", help="the published network")
-    for command in (labelling, training, calibrating):
+    for command in (label_parser, train_parser, calibrate_parser):
         command.add_argument("model", choices=PUBLISHED, help="scenes or streets")
     return parser
 

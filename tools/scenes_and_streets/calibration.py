@@ -55,9 +55,9 @@ def calibrate(
         engine: the engine that runs the network.
     """
     metadata = read_metadata(checkpoint)
-    plain = metadata.model_copy(update={"calibration": None})
-    built = build_engine(engine, ModelFiles(checkpoint), EngineOptions(gpu_id=0))
-    pipeline = Pipeline(built, plain, ModelIdentity(checkpoint.stem, ""), Limits())
+    uncalibrated = metadata.model_copy(update={"calibration": None})
+    inference_engine = build_engine(engine, ModelFiles(checkpoint), EngineOptions(gpu_id=0))
+    pipeline = Pipeline(inference_engine, uncalibrated, ModelIdentity(checkpoint.stem, ""), Limits())
     result = calibrate_pipeline(pipeline, published, f"{len(published)} photographs labelled by the published network")
     evidence = measure(pipeline, annotated, shared, result.calibration.temperature)
     diagram = checkpoint.with_suffix(".reliability.png")

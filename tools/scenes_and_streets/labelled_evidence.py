@@ -41,26 +41,26 @@ class SharedClasses:
     #: VOC's names.
     names: tuple[str, ...]
     #: The shared class, `_OTHER` or `VOID`, by VOC's index.
-    of_voc: Mask
+    voc_to_shared: Mask
     #: The shared class or `_OTHER`, by the model's index.
-    of_model: Mask
+    model_to_shared: Mask
 
     @classmethod
     def find(cls, shared: Mapping[str, Sequence[str]], classes: Sequence[str]) -> Self:
         """Look up the names in `shared`, the model's by VOC's, in VOC's class names and the model's `classes`."""
-        of_voc, of_model = np.full(256, VOID, np.uint8), np.full(256, _OTHER, np.uint8)
-        of_voc[0] = _OTHER
+        voc_to_shared, model_to_shared = np.full(256, VOID, np.uint8), np.full(256, _OTHER, np.uint8)
+        voc_to_shared[0] = _OTHER
         voc = read_class_names()
-        for number, (name, ours) in enumerate(shared.items()):
-            of_voc[voc.index(name)] = number
-            of_model[[classes.index(word) for word in ours]] = number
-        return cls(tuple(shared), of_voc, of_model)
+        for number, (name, model_names) in enumerate(shared.items()):
+            voc_to_shared[voc.index(name)] = number
+            model_to_shared[[classes.index(model_name) for model_name in model_names]] = number
+        return cls(tuple(shared), voc_to_shared, model_to_shared)
 
     def confusion(self, result: Segmentation, annotation: Mask) -> Counts:
         """Count pixels by annotated and predicted shared class, int64 (n+1)×(n+1); the last index means no shared class."""
-        truth, predicted = self.of_voc[annotation], self.of_model[result.label_map]
-        counted, size = truth != VOID, len(self.names) + 1
-        truth, predicted = (np.minimum(mask[counted], size - 1).astype(np.int64) for mask in (truth, predicted))
+        truth, predicted = self.voc_to_shared[annotation], self.model_to_shared[result.label_map]
+        valid, size = truth != VOID, len(self.names) + 1
+        truth, predicted = (np.minimum(mask[valid], size - 1).astype(np.int64) for mask in (truth, predicted))
         return np.bincount(truth * size + predicted, minlength=size * size).reshape(size, size)
 
     def sample(self, result: Segmentation, annotation: Mask, count: int, seed: int) -> PixelSample:
@@ -69,17 +69,17 @@ class SharedClasses:
         Choosing by label rather than annotation keeps the sample fair: a calibrated model is right as often as it claims among
         the pixels with a given label, not among those with a given truth.
         """
-        labelled = self.of_model[result.label_map] != _OTHER
-        return PixelSample.take(result, np.where(labelled, self.of_voc[annotation], VOID).astype(np.uint8), count, seed)
+        labelled = self.model_to_shared[result.label_map] != _OTHER
+        return PixelSample.take(result, np.where(labelled, self.voc_to_shared[annotation], VOID).astype(np.uint8), count, seed)
 
     def reliability(self, sample: PixelSample, temperature: float) -> Reliability:
         """Return how often the labels of `sample` are right; the confidence sums the model's classes of a shared class."""
-        group = torch.from_numpy(self.of_model.astype(np.int64))
+        group = torch.from_numpy(self.model_to_shared.astype(np.int64))
         label = group[sample.label]
         confidence = torch.zeros(len(sample))
-        for index in np.flatnonzero(self.of_model != _OTHER):
+        for index in np.flatnonzero(self.model_to_shared != _OTHER):
             probability = sample.probability(torch.full_like(sample.label, int(index)), temperature)
-            confidence += torch.where(label == self.of_model[index].item(), probability, 0)
+            confidence += torch.where(label == self.model_to_shared[index].item(), probability, 0)
         return Reliability.count(confidence.clamp(0, 1).double().numpy(), (label == sample.truth).numpy())
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from model import ModelConfig, Network, build_model, load_state_dict
 from model.checkpoint_file import CheckpointError
 from model.metadata import Colour, Normalization
-from tools.scenes_and_streets.start_states import muting, start_scenes, start_streets
+from tools.scenes_and_streets.start_states import saturation_matrix, start_scenes, start_streets
 
 #: The epsilon that a batch normalization adds to the variance; see `unfold`.
 _EPSILON = nn.BatchNorm2d(1).eps
@@ -132,7 +132,7 @@ PUBLISHED = {
         },
         untrained=0,
         start_state=start_streets,
-        teacher_colours=muting,
+        teacher_colours=saturation_matrix,
         classes=(
             *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation"),
             *("terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
@@ -186,9 +186,9 @@ def build_published(path: Path, network: PublishedNetwork) -> Network:
     Raises:
         CheckpointError: the file cannot be read, or has other layers.
     """
-    built = build_model(network.published)
-    load_state_dict(built, read_published(path, network), source=str(path))
-    return built.eval()
+    model = build_model(network.published)
+    load_state_dict(model, read_published(path, network), source=str(path))
+    return model.eval()
 
 
 def _names(layer: str, network: PublishedNetwork, path: Path) -> str:

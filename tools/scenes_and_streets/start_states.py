@@ -41,11 +41,11 @@ def move_kernels(kernels: Tensor, cells: float) -> Tensor:
 def start_streets(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the state of `streets` whose first convolution mutes the colours of images to those of its training images."""
     muted, stem = dict(state), "backbone.stem.0.weight"
-    muted[stem] = torch.einsum("nkyx,kc->ncyx", state[stem], muting())
+    muted[stem] = torch.einsum("nkyx,kc->ncyx", state[stem], saturation_matrix())
     return muted
 
 
-def muting() -> Tensor:
+def saturation_matrix() -> Tensor:
     """Return the 3×3 matrix that reduces the saturation of RGB and keeps the luma (ITU-R BT.601)."""
     luma = torch.tensor([0.299, 0.587, 0.114])
     return _SATURATION * torch.eye(3) + (1 - _SATURATION) * luma.expand(3, 3)

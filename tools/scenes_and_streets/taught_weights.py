@@ -68,16 +68,16 @@ class PublishedTeacher(nn.Module):
         if self._fills_square:
             images = resize_long_side(images, self._side)
         height, width = images.shape[-2:]
-        logits: Tensor = self.network(self._padded(images))["out"]
+        logits: Tensor = self.network(self._pad(images))["out"]
         return logits[..., :height, :width]
 
-    def _padded(self, images: Tensor) -> Tensor:
+    def _pad(self, images: Tensor) -> Tensor:
         sides = images.shape[-2:]
         if self._fills_square:  # The mean colour is 0 after normalization.
-            below, right = (self._side - side for side in sides)
-            return F.pad(images, (0, right, 0, below))
-        below, right = ((self._side - side) % _OUTPUT_STRIDE for side in sides)
-        return F.pad(images, (0, right, 0, below), mode="replicate")
+            bottom, right = (self._side - side for side in sides)
+            return F.pad(images, (0, right, 0, bottom))
+        bottom, right = ((self._side - side) % _OUTPUT_STRIDE for side in sides)
+        return F.pad(images, (0, right, 0, bottom), mode="replicate")
 
 
 def resize_long_side(images: Tensor, side: int) -> Tensor:

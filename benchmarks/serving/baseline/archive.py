@@ -25,7 +25,7 @@ def build_baseline(case: Case, checkpoint: Path, folder: Path) -> Path:
         checkpoint: provides the weights and the size of the network's input.
         folder: emptied, then filled with the archive and its intermediate files.
     """
-    loaded = load_checkpoint(checkpoint)
+    original = load_checkpoint(checkpoint)
     stage, scratch, weights = folder / "stage", folder / "tmp", folder / "weights.pth"
     shutil.rmtree(folder, ignore_errors=True)
     (stage / _OPERATORS.parent).mkdir(parents=True)
@@ -34,10 +34,10 @@ def build_baseline(case: Case, checkpoint: Path, folder: Path) -> Path:
     (stage / _OPERATORS.parent / "__init__.py").touch()
     shutil.copyfile(_HERE.parents[2] / _OPERATORS, stage / _OPERATORS)
     # Our state dict has torchvision's keys.
-    torch.save(loaded.network.state_dict(), weights)
+    torch.save(original.network.state_dict(), weights)
     config = folder / "model-config.yaml"
     settings = {"minWorkers": 1, "maxWorkers": 1, "batchSize": 1, "responseTimeout": 120}
-    write_mapping(config, {**settings, "short_side": loaded.metadata.resize.size})
+    write_mapping(config, {**settings, "short_side": original.metadata.resize.size})
     command = [str(Path(sys.executable).parent / "torch-model-archiver"), "--model-name", NAME, "--version", "1.0"]
     command += ["--model-file", str(_HERE / "model_files" / f"{case.network}.py"), "--serialized-file", str(weights)]
     command += ["--handler", str(_HERE / "whole_image_segmenter.py"), "--config-file", str(config)]

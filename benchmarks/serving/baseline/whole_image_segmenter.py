@@ -15,5 +15,5 @@ class WholeImageSegmenter(ImageSegmenter):  # type: ignore[misc]
 
     def initialize(self, context: Any) -> None:
         super().initialize(context)
-        _resize, _crop, *rest = ImageSegmenter.image_processing.transforms
-        self.image_processing = transforms.Compose([transforms.Resize(self.model_yaml_config["short_side"]), *rest])
+        _resize, _crop, *remaining = ImageSegmenter.image_processing.transforms
+        self.image_processing = transforms.Compose([transforms.Resize(self.model_yaml_config["short_side"]), *remaining])

@@ -19,5 +19,5 @@ def make_app(options: Options) -> FastAPI:
 
 
 if __name__ == "__main__":
-    chosen = parse_options()
-    uvicorn.run(make_app(chosen), host="127.0.0.1", port=chosen.port, log_level="warning")
+    options = parse_options()
+    uvicorn.run(make_app(options), host="127.0.0.1", port=options.port, log_level="warning")

@@ -31,6 +31,6 @@ class SegmentationAPI(litserve.LitAPI):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    chosen = parse_options()
-    server = litserve.LitServer(SegmentationAPI(chosen), accelerator="cpu")
-    server.run(host="127.0.0.1", port=chosen.port, generate_client_file=False, log_level="warning")
+    options = parse_options()
+    server = litserve.LitServer(SegmentationAPI(options), accelerator="cpu")
+    server.run(host="127.0.0.1", port=options.port, generate_client_file=False, log_level="warning")

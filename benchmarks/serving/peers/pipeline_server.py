@@ -67,7 +67,7 @@ def make_app(options: Options) -> Starlette:
         while True:
             body, answer = await queue.get()
             segments = segment(Image.open(io.BytesIO(body)), subtask="semantic")
-            answer.set_result([{**found, "mask": encode(found["mask"])} for found in segments])
+            answer.set_result([{**entry, "mask": encode(entry["mask"])} for entry in segments])
 
     async def predict(request: Request) -> JSONResponse:
         answer = asyncio.get_running_loop().create_future()
@@ -85,5 +85,5 @@ def encode(mask: Image.Image) -> str:
 
 
 if __name__ == "__main__":
-    chosen = parse_options()
-    uvicorn.run(make_app(chosen), host="127.0.0.1", port=chosen.port, log_level="warning")
+    options = parse_options()
+    uvicorn.run(make_app(options), host="127.0.0.1", port=options.port, log_level="warning")

@@ -16,7 +16,7 @@ _STAGE_COLOURS = {"decode": "#2563a8", "prepare": "#8fb8de", "network": "#d5d9e0
 _OTHER_STAGE_COLOUR = "#8a6fb3"
 _ROW_INCHES, _TITLE_INCHES = 0.27, 0.62
 #: Share of a panel's width reserved for the value after the longest bar.
-_ROOM_FOR_VALUES = 0.25
+_VALUE_MARGIN = 0.25
 
 #: The number of rows and the function that draws them.
 Panel = tuple[int, Callable[[Axes], None]]
@@ -51,14 +51,14 @@ def _panels(results: Results) -> Iterator[Panel]:
 
 
 def _draw_latencies(axis: Axes, requests: Requests) -> None:
-    sides = [requests.baseline, *(measured.live for measured in requests.bundle)]
+    sides = [requests.baseline, *(run.live for run in requests.bundle)]
     values = [f"{1000 * side.latency.median:,.0f} ms, {side.answer_bytes / 1e3:,.0f} KB" for side in sides]
     _bars(axis, _names(requests), [side.latency.median for side in sides], values, _colours(requests))
     _title(axis, "A request from one client: median time and size of the answer (log scale)")
 
 
 def _draw_rates(axis: Axes, requests: Requests) -> None:
-    sides = [requests.baseline, *(measured.live for measured in requests.bundle)]
+    sides = [requests.baseline, *(run.live for run in requests.bundle)]
     values = [f"{side.per_second.median:,.2f} /s" for side in sides]
     _bars(axis, _names(requests), [side.per_second.median for side in sides], values, _colours(requests))
     _title(axis, f"Requests, {requests.clients} clients: answers per second (log scale)")
@@ -66,11 +66,11 @@ def _draw_rates(axis: Axes, requests: Requests) -> None:
 
 def _names(requests: Requests) -> list[str]:
     network = requests.bundle[0].case.network
-    return [f"{BASELINE}, {network}", *(measured.case.name for measured in requests.bundle)]
+    return [f"{BASELINE}, {network}", *(run.case.name for run in requests.bundle)]
 
 
 def _colours(requests: Requests) -> list[str]:
-    return [_BASELINE_COLOUR, *(_BUNDLE_COLOURS[measured.case.precision] for measured in requests.bundle)]
+    return [_BASELINE_COLOUR, *(_BUNDLE_COLOURS[run.case.precision] for run in requests.bundle)]
 
 
 def _draw_engines(axis: Axes, runs: Sequence[EngineRun]) -> None:
@@ -88,7 +88,7 @@ def _bars(axis: Axes, names: Sequence[str], lengths: Sequence[float], values: Se
     axis.barh(rows, lengths, height=0.7, color=colours)
     axis.set_yticks(rows, names)
     shortest, longest = min(lengths) / 3, max(lengths)
-    axis.set_xlim(shortest, longest * (longest / shortest) ** (_ROOM_FOR_VALUES / (1 - _ROOM_FOR_VALUES)))
+    axis.set_xlim(shortest, longest * (longest / shortest) ** (_VALUE_MARGIN / (1 - _VALUE_MARGIN)))
     for row, length, value in zip(rows, lengths, values, strict=True):
         _write_value(axis, length, row, value)
 
@@ -109,9 +109,9 @@ def _draw_stages(axis: Axes, answers: Sequence[AnswerStages]) -> None:
     ]
     axis.set_yticks(rows, names_and_sizes)
     # These values are longer than the other panels'.
-    axis.set_xlim(0, max(ends) / (1 - 1.4 * _ROOM_FOR_VALUES))
-    look = {"frameon": False, "fontsize": 8, "columnspacing": 1.2, "handlelength": 1, "handletextpad": 0.5}
-    axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(names), borderaxespad=0, **look)
+    axis.set_xlim(0, max(ends) / (1 - 1.4 * _VALUE_MARGIN))
+    style = {"frameon": False, "fontsize": 8, "columnspacing": 1.2, "handlelength": 1, "handletextpad": 0.5}
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(names), borderaxespad=0, **style)
     _title(axis, "Stages of an answer")
 
 

@@ -55,7 +55,7 @@ def _conditions(machine: Machine, versions: Mapping[str, str]) -> str:
 
 def _servers(comparison: ServerComparison) -> str:
     clients = f"{comparison.clients} clients"
-    head = ("", "1 client", "around the network", "around the pipeline", clients, "of the bare engine", "answer")
+    headings = ("", "1 client", "around the network", "around the pipeline", clients, "of the bare engine", "answer")
     rows = [
         (
             server.name,
@@ -71,20 +71,20 @@ def _servers(comparison: ServerComparison) -> str:
         )
         for server in comparison.servers
     ]
-    table = _section("Servers around one network", (*head, "first answer", "memory then", "after all"), rows)
+    table = _section("Servers around one network", (*headings, "first answer", "memory then", "after all"), rows)
     return "\n".join([table, "", *_server_notes(comparison)])
 
 
 def _server_notes(comparison: ServerComparison) -> Iterator[str]:
-    network, whole = _ms(comparison.network), _ms(comparison.in_process)
-    yield f"{comparison.case.name}: the bare engine {network}, the whole answer as JSON without a server {whole}."
+    network, in_process = _ms(comparison.network), _ms(comparison.in_process)
+    yield f"{comparison.case.name}: the bare engine {network}, the whole answer as JSON without a server {in_process}."
     yield "The peers run the same weights at the same size in eager PyTorch, in float32. Memory: all processes, resident."
     if comparison.left_out:
         yield f"Not installed, so not measured: {', '.join(comparison.left_out)}."
 
 
 def _models(runs: Sequence[ModelRun]) -> str:
-    head = ("", "request", "bare engine", "around it", "network's input", "mIoU", "pixels", "of", "checkpoint")
+    headings = ("", "request", "bare engine", "around it", "network's input", "mIoU", "pixels", "of", "checkpoint")
     rows = [
         (
             run.case.name,
@@ -97,7 +97,7 @@ def _models(runs: Sequence[ModelRun]) -> str:
         )
         for run in runs
     ]
-    return _section("Models, by the server without Java", head, rows)
+    return _section("Models, by the server without Java", headings, rows)
 
 
 def _quality(quality: Quality | None) -> tuple[str, str, str]:
@@ -108,14 +108,24 @@ def _quality(quality: Quality | None) -> tuple[str, str, str]:
 
 
 def _requests(requests: Requests) -> str:
-    head = ("", "1 client", "p95", "faster", f"{requests.clients} clients", "answer", "smaller", "equal labels", "peak memory")
+    headings = (
+        "",
+        "1 client",
+        "p95",
+        "faster",
+        f"{requests.clients} clients",
+        "answer",
+        "smaller",
+        "equal labels",
+        "peak memory",
+    )
     network = requests.bundle[0].case.network
     rows = [(f"{BASELINE}, {network}, torch float32", *_live(requests.baseline, "", "", ""))]
-    for measured in requests.bundle:
-        gain = measured.gain
+    for run in requests.bundle:
+        gain = run.gain
         gains = (f"{gain.faster:.1f} ×", f"{gain.smaller:,.0f} ×", _percent(gain.agreement, 2)) if gain else ("", "", "")
-        rows.append((measured.case.name, *_live(measured.live, *gains)))
-    return _section("Requests, live", head, rows)
+        rows.append((run.case.name, *_live(run.live, *gains)))
+    return _section("Requests, live", headings, rows)
 
 
 def _live(server: LiveServer, faster: str, smaller: str, equal_labels: str) -> tuple[str, ...]:
@@ -127,19 +137,19 @@ def _live(server: LiveServer, faster: str, smaller: str, equal_labels: str) -> t
 
 def _overhead(requests: Requests) -> str:
     clients = f"{requests.clients} clients, share of the bare engine's throughput"
-    head = ("", "request", "bare engine", "outside the network", "share of the request", clients)
+    headings = ("", "request", "bare engine", "outside the network", "share of the request", clients)
     rows = [
         (
-            measured.case.name,
-            _ms(measured.live.latency),
-            _ms(measured.network),
-            f"{1000 * measured.overhead:.1f} ms",
-            _percent(measured.overhead_share),
-            _percent(measured.throughput_share),
+            run.case.name,
+            _ms(run.live.latency),
+            _ms(run.network),
+            f"{1000 * run.overhead:.1f} ms",
+            _percent(run.overhead_share),
+            _percent(run.throughput_share),
         )
-        for measured in requests.bundle
+        for run in requests.bundle
     ]
-    return _section("Outside the network", head, rows)
+    return _section("Outside the network", headings, rows)
 
 
 def _stages(answers: Sequence[AnswerStages]) -> str:
@@ -163,24 +173,24 @@ def _labels(maps: LabelMaps) -> str:
 
 
 def _engines(runs: Sequence[EngineRun]) -> str:
-    head = ("", "network", "faster", "equal labels", "resident", "peak, with the large photograph")
-    first = {run.case.network: run for run in reversed(runs)}
+    headings = ("", "network", "faster", "equal labels", "resident", "peak, with the large photograph")
+    reference_runs = {run.case.network: run for run in reversed(runs)}
     rows = [
         (
             run.case.name,
             _ms(run.network),
-            f"{first[run.case.network].network.median / run.network.median:.1f} ×",
+            f"{reference_runs[run.case.network].network.median / run.network.median:.1f} ×",
             _percent(run.agreement, 2),
             _size(run.memory.resident),
             _size(run.memory.peak),
         )
         for run in runs
     ]
-    return _section("Engines", head, rows)
+    return _section("Engines", headings, rows)
 
 
 def _starts(starts: Sequence[WorkerStart]) -> str:
-    head = ("", "server to READY", "worker alone", "resident when READY", "peak until READY", "peak without a server")
+    headings = ("", "server to READY", "worker alone", "resident when READY", "peak until READY", "peak without a server")
     rows = [
         (
             start.case.name,
@@ -192,11 +202,11 @@ def _starts(starts: Sequence[WorkerStart]) -> str:
         )
         for start in starts
     ]
-    return _section("Start", head, rows)
+    return _section("Start", headings, rows)
 
 
 def _bulk(comparison: BulkComparison) -> str:
-    head = ("", "images per second", "of the bare engine", f"of {comparison.jobs} bare engines", "the whole run")
+    headings = ("", "images per second", "of the bare engine", f"of {comparison.jobs} bare engines", "the whole run")
     rows = [
         ("the bare engine, one process on all cores", _rate(comparison.bare_engine), "", "", ""),
         (f"the bare engine, {comparison.jobs} processes", _rate(comparison.bare_engines), "", "", ""),
@@ -207,7 +217,7 @@ def _bulk(comparison: BulkComparison) -> str:
     notes = [f"{comparison.case.name}: {comparison.images} JPEG files to palette PNGs, {comparison.jobs} processes."]
     if comparison.left_out:
         notes.append(f"Not installed, so not measured: {', '.join(comparison.left_out)}.")
-    return "\n".join([_section("Many images", head, rows), "", *notes])
+    return "\n".join([_section("Many images", headings, rows), "", *notes])
 
 
 def _targets(targets: Iterable[Target]) -> str:
@@ -215,8 +225,8 @@ def _targets(targets: Iterable[Target]) -> str:
     return _section("Targets", ("", "target", "before", "measured", ""), rows)
 
 
-def _section(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join([f"## {title}", "", *(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])])
+def _section(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join([f"## {title}", "", *(f"| {' | '.join(cells)} |" for cells in [headings, ["---"] * len(headings), *rows])])
 
 
 def _ms(values: Spread) -> str:

@@ -36,17 +36,17 @@ class Target:
 
     @property
     def measured(self) -> str:
-        return self._spelled(self.figure)
+        return self._format(self.figure)
 
     @property
     def measured_before(self) -> str:
-        return self._spelled(self.before)
+        return self._format(self.before)
 
     @property
     def verdict(self) -> str:
         return {True: "reached", False: "missed", None: "not measured"}[self.reached]
 
-    def _spelled(self, figure: float | None) -> str:
+    def _format(self, figure: float | None) -> str:
         return "–" if figure is None else self.spelling.format(figure)
 
 
@@ -113,8 +113,8 @@ def _stage_targets(results: Results) -> Iterator[Target]:
 def _engine_targets(results: Results) -> Iterator[Target]:
     for precision, bound in (("float32", 99.99), ("bfloat16", 99.5)):
         run = latest(results.engines, DEFAULT_NETWORK, precision)
-        what = f"labels of the default model in {precision} equal to torch's in float32"
-        yield Target(what, "≥", bound, _FINE_PERCENT, _figure(run, lambda run: 100 * run.agreement))
+        description = f"labels of the default model in {precision} equal to torch's in float32"
+        yield Target(description, "≥", bound, _FINE_PERCENT, _figure(run, lambda run: 100 * run.agreement))
 
 
 def _start_targets(results: Results) -> Iterator[Target]:
@@ -133,5 +133,5 @@ def _bulk_targets(results: Results) -> Iterator[Target]:
     comparison = results.bulk
     runs = {run.engine: 100 * comparison.share(run) for run in comparison.runs} if comparison else {}
     for engine, bound in (("local", 95), ("ray", 85)):
-        what = f"images per second of the bare engine reached by scripts.bulk --engine {engine}"
-        yield Target(what, "≥", bound, _PERCENT, runs.get(engine))
+        description = f"images per second of the bare engine reached by scripts.bulk --engine {engine}"
+        yield Target(description, "≥", bound, _PERCENT, runs.get(engine))

@@ -19,7 +19,7 @@ from scripts.errors import UserError
 
 _ROOT = Path(__file__).parents[3]
 #: The package that an executor needs, by its name for `--engine`.
-_NEEDED: Mapping[str, str] = {"ray": "ray"}
+_REQUIRED_PACKAGES: Mapping[str, str] = {"ray": "ray"}
 
 
 @dataclass
@@ -34,24 +34,24 @@ def measure(space: Workspace, report: Report) -> Results:
     """Measure the engine alone and each executor in turn, within each round."""
     plan = space.plan
     jobs = plan.bulk_jobs or usable_cores()
-    names = [name for name in plan.bulk_engines if find_spec(_NEEDED.get(name, "sys"))]
+    names = [name for name in plan.bulk_engines if find_spec(_REQUIRED_PACKAGES.get(name, "sys"))]
     photographs, archive = _photographs(space), space.archive(plan.compared_server)
     sides = {name: _Side() for name in names}
-    shared: list[float] = []
-    single: list[float] = []
+    all_core_rates: list[float] = []
+    process_rates: list[float] = []
     for number in range(1, plan.rounds + 1):
-        turn = f"bulk, round {number} of {plan.rounds}"
-        report(f"{turn}: the bare engine")
-        shared.append(_engine_rate(space, 1, usable_cores()))
-        single.append(shared[-1] if jobs == 1 else _engine_rate(space, jobs, max(1, usable_cores() // jobs)))
+        stage = f"bulk, round {number} of {plan.rounds}"
+        report(f"{stage}: the bare engine")
+        all_core_rates.append(_engine_rate(space, 1, usable_cores()))
+        process_rates.append(all_core_rates[-1] if jobs == 1 else _engine_rate(space, jobs, max(1, usable_cores() // jobs)))
         for name, side in sides.items():
-            report(f"{turn}: --engine {name}")
+            report(f"{stage}: --engine {name}")
             out = space.folder / "bulk" / f"{name}-{number}"
             side.seconds.append(_run(photographs, archive, out, name, jobs))
-            side.rates.append(_steady_rate(_finished(out)))
+            side.rates.append(_steady_rate(_finish_times(out)))
     runs = tuple(BulkRun(name, Spread.of(side.rates), Spread.of(side.seconds)) for name, side in sides.items())
     left_out = tuple(name for name in plan.bulk_engines if name not in names)
-    engines = Spread.of(shared), Spread.of(single)
+    engines = Spread.of(all_core_rates), Spread.of(process_rates)
     return Results(bulk=BulkComparison(plan.compared_server, plan.bulk_images, jobs, *engines, runs, left_out))
 
 
@@ -82,24 +82,24 @@ def _engine_rate(space: Workspace, processes: int, threads: int) -> float:
 def _run(photographs: Path, archive: Path, out: Path, engine: str, jobs: int) -> float:
     """Run the program as users do, and return its duration in seconds."""
     command = [sys.executable, "-m", "scripts.bulk", str(photographs), "--archive", str(archive), "--out", str(out)]
-    started = time.perf_counter()
+    start = time.perf_counter()
     result = subprocess.run(
         [*command, "--engine", engine, "--jobs", str(jobs)], cwd=_ROOT, capture_output=True, text=True, check=False
     )
     if result.returncode:
         raise UserError(f"scripts.bulk --engine {engine} failed: {result.stderr.strip()[-1000:]}")
-    return time.perf_counter() - started
+    return time.perf_counter() - start
 
 
-def _finished(out: Path) -> list[float]:
+def _finish_times(out: Path) -> list[float]:
     """Return the times when images were finished, in seconds, sorted."""
     import pyarrow.parquet as pq
 
     return sorted(moment.timestamp() for moment in pq.read_table(out / "manifest").column("finished").to_pylist())
 
 
-def _steady_rate(finished: Sequence[float]) -> float:
+def _steady_rate(times: Sequence[float]) -> float:
     """Return the images per second without the first and last tenth, since processes do not start and end simultaneously."""
-    edge = max(1, len(finished) // 10)
-    inner = finished[edge:-edge]
+    edge = max(1, len(times) // 10)
+    inner = times[edge:-edge]
     return (len(inner) - 1) / (inner[-1] - inner[0])

@@ -27,7 +27,7 @@ def _measure_network(space: Workspace, cases: Sequence[Case], report: Report) ->
     with ExitStack() as stack:
         report(f"engines: loading {cases[0].network}")
         processes = {case: stack.enter_context(ModelProcess(space.unpacked(case))) for case in cases}
-        at_rest = {case: process.memory() for case, process in processes.items()}
+        idle_memory = {case: process.memory() for case, process in processes.items()}
         seconds: dict[Case, list[float]] = {case: [] for case in cases}
         for number in range(1, space.plan.rounds + 1):
             for case, process in processes.items():
@@ -42,7 +42,7 @@ def _measure_network(space: Workspace, cases: Sequence[Case], report: Report) ->
             case,
             Spread.of(seconds[case]),
             _agreement(maps[case], maps[cases[0]]),
-            ProcessMemory(at_rest[case].resident, peaks[case]),
+            ProcessMemory(idle_memory[case].resident, peaks[case]),
         )
         for case in cases
     ]

@@ -62,8 +62,8 @@ def measure(space: Workspace, report: Report) -> Results:
                 report(f"requests, round {number} of {plan.rounds}: {name}")
                 side.measure_round(plan.clients)
         reference = baseline.summarize()
-        measured = tuple(_summarize(side, reference, agreement.get(side.case)) for side in bundle)
-        return Results(requests=Requests(plan.clients, reference, measured))
+        runs = tuple(_summarize(side, reference, agreement.get(side.case)) for side in bundle)
+        return Results(requests=Requests(plan.clients, reference, runs))
 
 
 def _summarize(side: _BundleSide, baseline: LiveServer, agreement: float | None) -> BundleRequests:

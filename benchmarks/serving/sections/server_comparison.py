@@ -11,7 +11,7 @@ import requests
 from urllib3 import encode_multipart_formdata
 
 from benchmarks.process_memory import family_resident
-from benchmarks.serving.endpoint import Endpoint, Running, UnexpectedAnswer
+from benchmarks.serving.endpoint import Endpoint, RunningServer, UnexpectedAnswer
 from benchmarks.serving.model_process import TOTAL, ModelProcess
 from benchmarks.serving.peer_process import PEERS, peer_server, peers_are_installed
 from benchmarks.serving.results import ComparedServer, Results, ServerComparison
@@ -22,8 +22,8 @@ from model import read_metadata
 from scripts.server import Ports, Software, start
 
 #: The servers of this bundle's archive, by name in the table.
-OWN: dict[str, Software] = {"TorchServe": "torchserve", "this server": "asgi"}
-_FIRST_ANSWER_WITHIN_S, _LOOK_EVERY_S = 300, 0.02
+BUNDLE_SERVERS: dict[str, Software] = {"TorchServe": "torchserve", "this server": "asgi"}
+_FIRST_ANSWER_TIMEOUT_S, _POLL_INTERVAL_S = 300, 0.02
 
 
 @dataclass
@@ -59,7 +59,7 @@ def measure(space: Workspace, report: Report) -> Results:
     left_out = () if peers_are_installed() else tuple(name for name in plan.servers if name in PEERS)
     network: list[float] = []
     in_process: list[float] = []
-    with _started(space, [name for name in plan.servers if name not in left_out], report) as sides:
+    with _start_in_turn(space, [name for name in plan.servers if name not in left_out], report) as sides:
         with ModelProcess(space.unpacked(plan.compared_server)) as engine:
             for number in range(1, plan.rounds + 1):
                 report(f"servers, round {number} of {plan.rounds}: without a server")
@@ -78,24 +78,24 @@ def measure(space: Workspace, report: Report) -> Results:
 
 
 @contextmanager
-def _started(space: Workspace, names: Sequence[str], report: Report) -> Iterator[list[_Side]]:
+def _start_in_turn(space: Workspace, names: Sequence[str], report: Report) -> Iterator[list[_Side]]:
     """Start servers one after the other, so that none slows another's start, and yield them."""
     if not names:
         yield []
         return
-    *before, name = names
-    with _started(space, before, report) as sides:
+    *earlier_names, name = names
+    with _start_in_turn(space, earlier_names, report) as sides:
         report(f"servers: starting {name}")
         space.archive(space.plan.compared_server)
-        started = time.monotonic()
-        with _running(space, name) as (server, pid):
+        start_time = time.monotonic()
+        with _run_server(space, name) as (server, pid):
             endpoint = _endpoint(name, server, space.photo)
             _await_first_answer(endpoint, pid)
-            yield [*sides, _Side(name, endpoint, pid, time.monotonic() - started, family_resident(pid))]
+            yield [*sides, _Side(name, endpoint, pid, time.monotonic() - start_time, family_resident(pid))]
 
 
 @contextmanager
-def _running(space: Workspace, name: str) -> Iterator[tuple[Running, int]]:
+def _run_server(space: Workspace, name: str) -> Iterator[tuple[RunningServer, int]]:
     """Run a server inside the block, and yield it with the id of its first process."""
     case, folder = space.plan.compared_server, _folder(space, name)
     if name in PEERS:
@@ -104,7 +104,7 @@ def _running(space: Workspace, name: str) -> Iterator[tuple[Running, int]]:
         with peer_server(name, checkpoint, size, folder / "console.log") as peer:
             yield peer, peer.pid
         return
-    server = start(space.archive(case), Ports.free(), folder, software=OWN[name])
+    server = start(space.archive(case), Ports.free(), folder, software=BUNDLE_SERVERS[name])
     try:
         yield server, server.pid
     finally:
@@ -117,7 +117,7 @@ def _folder(space: Workspace, name: str) -> Path:
     return folder
 
 
-def _endpoint(name: str, server: Running, photo: bytes) -> Endpoint:
+def _endpoint(name: str, server: RunningServer, photo: bytes) -> Endpoint:
     """Return the endpoint with a request like its users': frameworks based on FastAPI take the photograph as a form file."""
     if name in PEERS and PEERS[name].takes_form:
         body, content_type = encode_multipart_formdata({"file": ("photo.jpg", photo, "image/jpeg")})
@@ -131,10 +131,10 @@ def _await_first_answer(endpoint: Endpoint, pid: int) -> None:
     Raises:
         UnexpectedAnswer: the server ends, or does not answer within minutes.
     """
-    latest = time.monotonic() + _FIRST_ANSWER_WITHIN_S
-    while time.monotonic() < latest and psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+    deadline = time.monotonic() + _FIRST_ANSWER_TIMEOUT_S
+    while time.monotonic() < deadline and psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         with suppress(requests.ConnectionError, UnexpectedAnswer):
             endpoint.answer()
             return
-        time.sleep(_LOOK_EVERY_S)
-    raise UnexpectedAnswer(f"{endpoint.server.url}: the server ended, or did not answer within {_FIRST_ANSWER_WITHIN_S} s")
+        time.sleep(_POLL_INTERVAL_S)
+    raise UnexpectedAnswer(f"{endpoint.server.url}: the server ended, or did not answer within {_FIRST_ANSWER_TIMEOUT_S} s")

@@ -21,11 +21,11 @@ def _measure_case(space: Workspace, case: Case, report: Report) -> WorkerStart:
     server_seconds, worker_seconds, memories = [], [], []
     for number in range(1, space.plan.starts + 1):
         report(f"start {number} of {space.plan.starts}: {case.name}")
-        started = time.time()
+        start = time.time()
         with space.serving([archive]) as (server,):
             ready = time.time()
             endpoint = Endpoint(server, space.photo)
-            server_seconds.append(ready - started)
+            server_seconds.append(ready - start)
             worker_seconds.append(ready - psutil.Process(endpoint.worker_pid()).create_time())
             memories.append(endpoint.worker_memory())
     with ModelProcess(space.unpacked(case)) as process:

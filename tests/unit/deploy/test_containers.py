@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from tools.serving_requirements import ENTRY, FOLDER, inputs, locked
+from tools.serving_requirements import ENTRY, FOLDER, inputs, read_lock
 
 CONTAINERFILES = sorted((ROOT / "deploy" / "containers").glob("*.Containerfile"))
 
 
 def pins(name: str) -> dict[str, str]:
-    return {name: package.version for name, package in locked(name).items()}
+    return {name: package.version for name, package in read_lock(name).items()}
 
 
 @pytest.mark.parametrize("file", CONTAINERFILES, ids=lambda file: file.stem)

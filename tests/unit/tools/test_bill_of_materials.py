@@ -13,7 +13,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from tests.support import ROOT
 from tools import bill_of_materials
-from tools.serving_requirements import LockedPackage, locked
+from tools.serving_requirements import LockedPackage, read_lock
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def test_the_bill_lists_every_installed_package_with_its_hashes(bill: dict[str, 
         for component in bill["components"]
     }
 
-    image = {**locked("asgi"), **locked("torch-cpu")}
+    image = {**read_lock("asgi"), **read_lock("torch-cpu")}
     assert listed == {name: (package.version, set(package.sha256)) for name, package in image.items()}
 
 
@@ -73,7 +73,7 @@ def test_the_bill_is_reproducible(bill: dict[str, Any], monkeypatch: pytest.Monk
 
 
 def test_an_installed_version_that_differs_from_the_lock_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bill_of_materials, "locked", lambda _: {"numpy": LockedPackage("numpy", "1.0", ("0" * 64,))})
+    monkeypatch.setattr(bill_of_materials, "read_lock", lambda _: {"numpy": LockedPackage("numpy", "1.0", ("0" * 64,))})
 
     with pytest.raises(bill_of_materials.BillError, match=r"numpy is \S+ here and 1\.0 in the lock; `make setup`"):
         bill_of_materials.make_bill("asgi")

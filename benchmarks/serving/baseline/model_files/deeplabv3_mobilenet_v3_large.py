@@ -7,5 +7,5 @@ class TorchvisionMobileNetV3Large(DeepLabV3):  # type: ignore[misc]
     """Torchvision's deeplabv3_mobilenet_v3_large without the auxiliary head, which only training uses."""
 
     def __init__(self) -> None:
-        built = deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None)
-        super().__init__(built.backbone, built.classifier)
+        network = deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None)
+        super().__init__(network.backbone, network.classifier)

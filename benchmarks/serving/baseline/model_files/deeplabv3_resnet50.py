@@ -7,5 +7,5 @@ class TorchvisionResNet50(DeepLabV3):  # type: ignore[misc]
     """Torchvision's deeplabv3_resnet50 without the auxiliary head, which only training uses."""
 
     def __init__(self) -> None:
-        built = deeplabv3_resnet50(weights=None, weights_backbone=None)
-        super().__init__(built.backbone, built.classifier)
+        network = deeplabv3_resnet50(weights=None, weights_backbone=None)
+        super().__init__(network.backbone, network.classifier)

@@ -43,7 +43,7 @@ def test_shared_classes_exist_in_both_lists_of_classes(name: str) -> None:
     shared = SharedClasses.find(SHARED[name], PUBLISHED[name].classes)
 
     assert shared.names == tuple(SHARED[name])
-    assert set(shared.of_voc.tolist()) >= set(range(len(shared.names)))
+    assert set(shared.voc_to_shared.tolist()) >= set(range(len(shared.names)))
 
 
 def test_the_confusion_ignores_pixels_annotated_as_other_classes() -> None:

@@ -12,7 +12,7 @@ from tests.unit.tools.scenes_and_streets import folded_networks
 from tests.unit.tools.scenes_and_streets.folded_networks import FoldedLayers
 from tools.scenes_and_streets.__main__ import FOLDER
 from tools.scenes_and_streets.published_networks import PUBLISHED, build_published, read_published
-from tools.scenes_and_streets.start_states import move_kernels, muting
+from tools.scenes_and_streets.start_states import move_kernels, saturation_matrix
 from tools.scenes_and_streets.taught_weights import PublishedTeacher
 
 pytestmark = pytest.mark.slow
@@ -101,5 +101,5 @@ def test_a_moved_kernel_reads_a_slope_further_right_and_down(cells: float) -> No
 def test_muting_keeps_grey_and_reduces_colour() -> None:
     grey, red = torch.tensor([0.3, 0.3, 0.3]), torch.tensor([1.0, 0.0, 0.0])
 
-    torch.testing.assert_close(muting() @ grey, grey)
-    assert (muting() @ red).std() < 0.7 * red.std()
+    torch.testing.assert_close(saturation_matrix() @ grey, grey)
+    assert (saturation_matrix() @ red).std() < 0.7 * red.std()
