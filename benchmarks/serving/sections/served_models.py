@@ -27,8 +27,10 @@ class _Side:
     def summarize(self, checkpoint: Path, photo: Size) -> ModelRun:
         metadata = read_metadata(checkpoint)
         # The last evaluation is on data that was not used to select the model.
-        evaluation = metadata.evaluations[-1] if metadata.evaluations else None
-        quality = evaluation and Quality(evaluation.dataset, evaluation.miou, evaluation.pixel_accuracy)
+        quality = None
+        if metadata.evaluations:
+            evaluation = metadata.evaluations[-1]
+            quality = Quality(evaluation.dataset, evaluation.miou, evaluation.pixel_accuracy)
         height, width = network_size(metadata.resize, photo)
         times = Spread.of(self.requests), Spread.of(self.network)
         return ModelRun(self.case, *times, (width, height), checkpoint.stat().st_size, quality)
