@@ -28,7 +28,7 @@ MOMENTS: dict[str, tuple[object, str, int, int]] = {
     "writing labels": (mosaics.Mosaic, "write", 4, 9),
     "finishing labels": (mosaics.Mosaic, "finish", 2, 9),
     "writing polygons": (vectors, "_write", 2, 9),
-    "writing the record": (run, "_note_finished", 1, 9),
+    "writing the record": (run, "_write_record", 1, 9),
 }
 
 
@@ -59,7 +59,7 @@ def run_killed_jobs(folder: Path) -> None:
         process = os.fork()
         if not process:
             patched = patch.object(owner, function, kill_at_call(getattr(owner, function), number))
-            with SMALL_BLOCKS, patch.object(vectors, "_AT_ONCE", 20), patched:
+            with SMALL_BLOCKS, patch.object(vectors, "_CHUNK_FEATURES", 20), patched:
                 segment(job(folder, name))
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL, name
