@@ -77,9 +77,9 @@ def describe(engine: EngineAgreement) -> str:
 
 def _candidates(files: ModelFiles, settings: HandlerSettings) -> Iterator[Engine]:
     """Build the engines that workers on a machine like this one may run."""
-    gpu = EngineOptions(settings.threads, _GPU, settings.precision)
-    if settings.engine in {AUTO, "torch"} and has_gpu(gpu):
-        yield build_engine("torch", files, gpu)
+    gpu_options = EngineOptions(settings.threads, _GPU, settings.precision)
+    if settings.engine in {AUTO, "torch"} and has_gpu(gpu_options):
+        yield build_engine("torch", files, gpu_options)
     if settings.engine in {AUTO, "openvino"}:
         openvino = build_engine("openvino", files, EngineOptions(settings.threads, precision=settings.precision))
         if settings.precision == AUTO and openvino.precision == "bfloat16":

@@ -69,7 +69,7 @@ def number(minimum: float, maximum: float, noun: str = "a number") -> Callable[[
     """Return a type for numbers from `minimum` to `maximum`, both included; `noun` names them in errors."""
 
     def parse(text: str) -> float:
-        value = _float(text)
+        value = _parse_float(text)
         if not minimum <= value <= maximum:
             raise ArgumentTypeError(f"{text!r} must be {noun} from {minimum:g} to {maximum:g}")
         return value
@@ -82,7 +82,7 @@ fraction = number(0, 1, "a fraction")
 
 
 def seconds(text: str) -> float:
-    value = _float(text)
+    value = _parse_float(text)
     if not 0 < value < math.inf:
         raise ArgumentTypeError(f"{text!r} must be a number of seconds above 0")
     return value
@@ -183,7 +183,7 @@ def some_of(names: Collection[str]) -> Callable[[str], tuple[str, ...]]:
     return lambda text: tuple(dict.fromkeys(parse_one(name.strip()) for name in text.split(",")))
 
 
-def _float(text: str) -> float:
+def _parse_float(text: str) -> float:
     """Return the number, or NaN for other text, including Python's `1_000` and digits of other scripts."""
     try:
         return float(text) if text.isascii() and "_" not in text else math.nan

@@ -67,7 +67,7 @@ class DetectionFunction:
             FunctionError: the model cannot be reached, or refuses the options.
         """
         self._model, self._shape, self._options = model, shape, options
-        with _errors_for_cvat():
+        with _convert_errors():
             #: Arguments of `label_spec`.
             self.labels = read_labels(self._segment(blank_image(), {"format": LABELS_FORMAT}))
 
@@ -85,7 +85,7 @@ class DetectionFunction:
         """
         score_options = {} if context.conf_threshold is None else {"min_score": context.conf_threshold}
         find_shapes = self._polygons if self._shape == "polygon" or context.conv_mask_to_poly else self._masks
-        with _errors_for_cvat():
+        with _convert_errors():
             try:
                 return find_shapes(image, score_options)
             except (ImageRefused, SegmentationError) as error:
@@ -147,7 +147,7 @@ def create(url: str = "", archive: str = "", shape: str = "mask", header: str = 
 
 def _connect_server(url: str, headers: Mapping[str, str]) -> Model:
     client = Client(url, headers=headers)
-    with _errors_for_cvat():
+    with _convert_errors():
         client.require_server()
 
     def segment(pixels: RGBImage, options: Mapping[str, Value]) -> Any:
@@ -162,7 +162,7 @@ def _connect_server(url: str, headers: Mapping[str, str]) -> Model:
 def _load_archive(path: Path) -> Model:
     from handler.segmenter import Segmenter  # Not at the top: it imports the engines.
 
-    with _errors_for_cvat():
+    with _convert_errors():
         segmenter = Segmenter.load(path)
 
     def segment(pixels: RGBImage, options: Mapping[str, Value]) -> Any:
@@ -194,7 +194,7 @@ def _parse_parameter(name: str, parse: Callable[[str], Any], value: Any) -> Any:
 
 
 @contextmanager
-def _errors_for_cvat() -> Iterator[None]:
+def _convert_errors() -> Iterator[None]:
     """Convert errors meant for the user into the kind that cvat-cli prints without a traceback."""
     from model.checkpoint_file import CheckpointError
     from model.strict import ConfigurationError

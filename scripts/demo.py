@@ -46,7 +46,7 @@ def summary(photo: Path, answers: dict[str, Path]) -> str:
     return "\n".join(rows)
 
 
-def show(server: Server, model: str, samples: Path, out: Path) -> list[str]:
+def segment_samples(server: Server, model: str, samples: Path, out: Path) -> list[str]:
     """Segment the photographs that suit `model`; return a summary of each. With several models, each gets a folder in `out`."""
     folder = out / model if len(server.models) > 1 else out
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,9 @@ def main(argv: list[str] | None = None) -> int:
     ports = Ports.from_base(arguments.port)
     with serving(archive, ports, arguments.run_directory, software=arguments.server, other_archives=other_archives) as server:
         print(f"READY at {', '.join(map(server.url_of, server.models))}", flush=True)
-        summaries = [text for model in server.models for text in show(server, model, arguments.samples, arguments.out)]
+        summaries = [
+            text for model in server.models for text in segment_samples(server, model, arguments.samples, arguments.out)
+        ]
     print("\n".join(summaries))
     page = server.page_url or f"http://127.0.0.1:{arguments.port}/"
     print("\nthe server is stopped; `make serve` starts it and keeps it running")

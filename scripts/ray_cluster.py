@@ -84,11 +84,11 @@ def _require_listener(address: str | None) -> None:
         raise UserError(f"Ray at {address} cannot be reached: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _connect(ray: ModuleType, arguments: Mapping[str, Any], where: str) -> None:
+def _connect(ray: ModuleType, arguments: Mapping[str, Any], location: str) -> None:
     try:
         ray.init(**arguments, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # Ray raises nothing more specific when a node does not start within half a minute.
-        raise UserError(f"Ray {where} cannot be used: {str(error).strip().splitlines()[0]}") from error
+        raise UserError(f"Ray {location} cannot be used: {str(error).strip().splitlines()[0]}") from error
 
 
 @contextlib.contextmanager

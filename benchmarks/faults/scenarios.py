@@ -142,7 +142,7 @@ async def slow_connections(subject: Subject, plan: Plan) -> Outcome:
     return Outcome(f"{plan.slow} slow connections", tally, await recover(subject.address), culprits)
 
 
-async def hanging_up(subject: Subject, plan: Plan) -> Outcome:
+async def disconnecting_clients(subject: Subject, plan: Plan) -> Outcome:
     """Close connections in the middle of the body, and between body and answer, while ordinary clients send requests."""
     request = subject.address.request
     parts = request, request[: len(request) // 2]
@@ -161,7 +161,7 @@ SCENARIOS: dict[str, Callable[[Subject, Plan], Awaitable[Outcome]]] = {
     "crashloop": crash_loop,
     "crowd": crowd,
     "slow": slow_connections,
-    "hangup": hanging_up,
+    "hangup": disconnecting_clients,
     "terminate": terminate_server,
 }
 

@@ -134,7 +134,7 @@ async def step_clock(setting: Setting, plan: Plan) -> Outcome:
         return Outcome("clock steps", tally, await recover(subject.address))
 
 
-async def two_starts(setting: Setting, plan: Plan) -> Outcome:
+async def start_twice(setting: Setting, plan: Plan) -> Outcome:
     """Start two servers at the same moment in one folder, stop them, and look for leftover processes."""
     del plan
     run, start = setting.folder / "run", time.monotonic()
@@ -200,7 +200,7 @@ STARTS: dict[str, Callable[[Setting, Plan], Awaitable[Outcome]]] = {
     "readonly": read_only_store,
     "corrupt": corrupt_archive,
     "clock": step_clock,
-    "twice": two_starts,
+    "twice": start_twice,
     "logs": fill_logs,
 }
 #: Faults that mount a file system.

@@ -39,7 +39,7 @@ _SHARPNESS = 10.0
 _FITTED_AT = (360, 480)
 
 
-def checkpoint_of(network: str, folder: Path, side: int) -> Path:
+def network_checkpoint(network: str, folder: Path, side: int) -> Path:
     """Return a network's checkpoint; one with random weights is written into `folder`, reproducibly.
 
     Args:

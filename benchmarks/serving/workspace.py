@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.serving.baseline.archive import build_baseline
 from benchmarks.serving.benchmark_plan import Case, Plan
-from benchmarks.serving.networks import checkpoint_of, quantize_checkpoint
+from benchmarks.serving.networks import network_checkpoint, quantize_checkpoint
 from benchmarks.serving.sized_photographs import camera_jpeg, encode_image, sized_photographs
 from handler.geometry import RGBImage, network_size
 from handler.image.decode import decode_image
@@ -46,14 +46,14 @@ class Workspace:
         paths = write_samples(self.folder / "samples", self.plan.samples)
         return [decode_image(path.read_bytes(), Limits()) for path in paths]
 
-    def unscaled(self, case: Case) -> bytes:
+    def network_sized_photo(self, case: Case) -> bytes:
         """Return a PNG of exactly the network's input size, so that its labels need no resizing."""
         size = network_size(read_metadata(self.checkpoint(case)).resize, self.plan.photo)
         return encode_image(sized_photographs(size)["astronaut"], "PNG")
 
     def checkpoint(self, case: Case) -> Path:
         """Return the case's checkpoint."""
-        checkpoint = checkpoint_of(case.network, self.folder, self.plan.side)
+        checkpoint = network_checkpoint(case.network, self.folder, self.plan.side)
         return quantize_checkpoint(checkpoint, self.samples, self.folder) if case.precision == "int8" else checkpoint
 
     def archive(self, case: Case) -> Path:
@@ -71,7 +71,7 @@ class Workspace:
             build(recipe, store)
         return path
 
-    def unpacked(self, case: Case) -> Path:
+    def unpacked_archive(self, case: Case) -> Path:
         """Return the folder of the case's archive, unpacked as for a worker."""
         archive = self.archive(case)
         folder = archive.parent / "unpacked"

@@ -63,7 +63,7 @@ class Sample:
     front_threads: int
 
 
-def worker_of(server: Server) -> int:
+def worker_pid(server: Server) -> int:
     """Return the process id of the server's only worker, or 0 while it has none."""
     workers = server.workers()
     return int(str(workers[0]["pid"])) if workers else 0
@@ -76,7 +76,7 @@ def take_sample(server: Server, elapsed: float, requests: Requests, latencies: S
         psutil.NoSuchProcess: the server or its worker has ended.
     """
     time.sleep(IDLE_S)
-    worker, front = psutil.Process(worker_of(server)), psutil.Process(server.pid)
+    worker, front = psutil.Process(worker_pid(server)), psutil.Process(server.pid)
     memory, times = ProcessMemory.read(worker.pid), sorted(latencies) or [0.0]
     reset_peak(worker.pid)
     return Sample(

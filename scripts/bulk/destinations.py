@@ -20,7 +20,7 @@ import psutil
 
 from model.atomic import write_atomically
 from scripts.bulk.errors import BulkError, NameNotPossible
-from scripts.bulk.storage import open_store, scheme_of
+from scripts.bulk.storage import open_store, url_scheme
 from scripts.segment.file_names import BULK_LOCK as LOCK
 
 #: Seconds after which a run that stopped renewing its entry in a store counts as dead, and seconds between renewals.
@@ -85,7 +85,7 @@ def make_destination(location: str) -> Destination:
     Raises:
         BulkError: nothing can be written there.
     """
-    if not (scheme := scheme_of(location)):
+    if not (scheme := url_scheme(location)):
         return FolderDestination(Path(location.removeprefix("file://")).absolute())
     if scheme in {"http", "https"}:
         raise BulkError(f"--out {location}: nothing can be written there; give a folder, or a URL such as s3://bucket/masks")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from scripts.bulk.storage import UNKNOWN, Version, scheme_of
+from scripts.bulk.storage import UNKNOWN, Version, url_scheme
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Entry:
 
 def clean_name(path: str) -> str:
     """Return the relative path for naming answers: for URLs, the part after host or bucket; without `.` and `..`."""
-    if scheme_of(path):
+    if url_scheme(path):
         path = path.partition("://")[2].partition("?")[0].partition("/")[2]
     parts = [part for part in path.split("/") if part not in {"", ".", ".."}]
     return "/".join(parts) or "image"

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from model.strict import nearest
 from scripts.bulk.entries import Entry, clean_name
 from scripts.bulk.errors import BulkError
-from scripts.bulk.storage import UNKNOWN, Version, digest_version, local_version, open_file, scheme_of
+from scripts.bulk.storage import UNKNOWN, Version, digest_version, local_version, open_file, url_scheme
 from scripts.text_file import detect_encoding
 
 #: Columns to look for if none is named.
@@ -77,16 +77,16 @@ class ImageList:
         return Entry(path, clean_name(name or value), _known_version(path))
 
     def _resolve(self, path: str) -> str:
-        if scheme_of(path):
+        if url_scheme(path):
             return path
-        if scheme_of(self.location):
+        if url_scheme(self.location):
             return path if path.startswith("/") else posixpath.join(posixpath.dirname(self.location), path)
         sibling = Path(self.location).parent / path.removeprefix("file://")
         return str(sibling if sibling.exists() else Path(path.removeprefix("file://")).absolute())
 
 
 def _known_version(path: str) -> Version:
-    if scheme_of(path):
+    if url_scheme(path):
         return UNKNOWN
     try:
         return local_version(Path(path))
@@ -95,7 +95,7 @@ def _known_version(path: str) -> Version:
 
 
 def _suffix(location: str) -> str:
-    return Path(location.partition("?")[0] if scheme_of(location) else location).suffix.lower()
+    return Path(location.partition("?")[0] if url_scheme(location) else location).suffix.lower()
 
 
 @contextmanager

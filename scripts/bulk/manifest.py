@@ -170,7 +170,7 @@ class FinishedImages:
             for path, size, etag, model, options, status in _rows(table, columns):
                 conditions.require_same(destination, Conditions(model, options))
                 if status == DONE or (status in FINAL and not retry_failed):
-                    key = key_of(path, Version(size, etag))
+                    key = version_key(path, Version(size, etag))
                     keys += key
                     failed += key if status != DONE else b""
                     paths += _digest(path)
@@ -181,13 +181,13 @@ class FinishedImages:
 
     def has(self, path: str, version: Version) -> bool:
         """Return whether this version of the image is finished."""
-        return _contains(self._keys, key_of(printable(path), version))
+        return _contains(self._keys, version_key(printable(path), version))
 
     def has_failed(self, path: str, version: Version) -> bool:
         """Return whether this version of the image is finished without an answer."""
-        return _contains(self._failed, key_of(printable(path), version))
+        return _contains(self._failed, version_key(printable(path), version))
 
-    def knows(self, path: str) -> bool:
+    def has_any_version(self, path: str) -> bool:
         """Return whether any version of the image is finished."""
         return _contains(self._paths, _digest(printable(path)))
 
@@ -226,7 +226,7 @@ def printable(text: str) -> str:
     return os.fsencode(text).decode(errors="backslashreplace") if not text.isascii() else text
 
 
-def key_of(path: str, version: Version) -> bytes:
+def version_key(path: str, version: Version) -> bytes:
     """Return a 16-byte key for one version of an image."""
     return _digest(f"{path}\0{version.size}\0{version.etag}")
 

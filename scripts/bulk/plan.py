@@ -15,7 +15,7 @@ from scripts.bulk.errors import ReadError
 from scripts.bulk.images import FAILED, ImageResult, ImageTask
 from scripts.bulk.manifest import FinishedImages, printable
 from scripts.bulk.sources import Source
-from scripts.bulk.storage import Version, read_version, scheme_of
+from scripts.bulk.storage import Version, read_version, url_scheme
 from scripts.segment.inputs import image_suffixes
 
 #: Concurrent requests for the versions of finished images.
@@ -80,7 +80,7 @@ class Plan:
         pending: deque[tuple[Entry, Future[Version] | None]] = deque()
         with ThreadPoolExecutor(_CONCURRENT_REQUESTS, thread_name_prefix="version") as pool:
             for entry in entries:
-                needs_request = not entry.version.etag and scheme_of(entry.path) and self.finished.knows(entry.path)
+                needs_request = not entry.version.etag and url_scheme(entry.path) and self.finished.has_any_version(entry.path)
                 if needs_request or pending:
                     pending.append((entry, pool.submit(_current_version, entry) if needs_request else None))
                 else:

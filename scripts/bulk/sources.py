@@ -22,8 +22,8 @@ from scripts.bulk.storage import (
     local_version,
     open_store,
     reading,
-    scheme_of,
     stored_version,
+    url_scheme,
 )
 from scripts.segment.inputs import image_suffixes, walk_files
 
@@ -62,10 +62,10 @@ def _find_source(location: str, out: str, columns: ListColumns) -> Source:
     suffix = PurePosixPath(location.partition("?")[0]).suffix.lower()
     is_pattern = has_magic(location) and not is_http(location) and not os.path.lexists(location)
     if suffix in LIST_SUFFIXES and not is_pattern:
-        return ImageList(location if scheme_of(location) else str(_require_path(location).absolute()), columns)
+        return ImageList(location if url_scheme(location) else str(_require_path(location).absolute()), columns)
     if is_http(location):
         return _SingleFile(Entry(location, clean_name(location)))
-    if scheme_of(location):
+    if url_scheme(location):
         return _StorePrefix(location, out) if is_pattern or not _is_object(location) else _stored_file(location)
     if is_pattern:
         return _LocalPattern(location, out)
@@ -158,7 +158,7 @@ class _StorePrefix(_Listing):
         first = next((index for index, part in enumerate(bucket_and_path) if has_magic(part)), len(bucket_and_path))
         if first == 0:
             raise BulkError(f"{location}: names no bucket")
-        self._base = f"{scheme_of(location)}://{'/'.join(bucket_and_path[:first])}"
+        self._base = f"{url_scheme(location)}://{'/'.join(bucket_and_path[:first])}"
         self._relative_pattern = "/".join(bucket_and_path[first:])
 
     @cached_property
@@ -186,7 +186,7 @@ def _is_object(location: str) -> bool:
         try:
             kind: str = store.info(path)["type"]
         except FileNotFoundError as error:
-            example = f"{scheme_of(location)}://bucket/photos"
+            example = f"{url_scheme(location)}://bucket/photos"
             raise BulkError(
                 f"{location}: no such object, prefix or bucket; give an image, a prefix that has images below it ({example}), "
                 f"or a pattern ({example}/**/*.jpg)"

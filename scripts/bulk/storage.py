@@ -45,7 +45,7 @@ class Content:
     version: Version
 
 
-def scheme_of(location: str) -> str:
+def url_scheme(location: str) -> str:
     """Return a URL's scheme in lower case, or "" for a local path. `file://` is not recognised as a scheme."""
     match = _SCHEME.match(location)
     scheme = match[1].lower() if match else ""
@@ -53,7 +53,7 @@ def scheme_of(location: str) -> str:
 
 
 def is_http(location: str) -> bool:
-    return scheme_of(location) in {"http", "https"}
+    return url_scheme(location) in {"http", "https"}
 
 
 def read_file(location: str, max_bytes: int) -> Content:
@@ -83,7 +83,7 @@ def read_version(location: str) -> Version:
             with _session().head(location, timeout=_TIMEOUT_S, allow_redirects=True) as response:
                 response.raise_for_status()
                 return _http_version(response)
-        if scheme_of(location):
+        if url_scheme(location):
             store, path = open_store(location)
             return stored_version(store.info(path))
         return local_version(Path(location))
@@ -101,7 +101,7 @@ def open_file(location: str) -> Iterator[BinaryIO]:
             with _session().get(location, timeout=_TIMEOUT_S) as response:
                 response.raise_for_status()
                 yield io.BytesIO(response.content)
-        elif scheme_of(location):
+        elif url_scheme(location):
             store, path = open_store(location)
             with store.open(path, "rb") as file:
                 yield file
@@ -126,7 +126,7 @@ def open_store(location: str) -> tuple[Any, str]:
     Raises:
         BulkError: no installed package can read such URLs.
     """
-    scheme = scheme_of(location)
+    scheme = url_scheme(location)
     try:
         store = _store(scheme)
     except ImportError as error:
@@ -152,7 +152,7 @@ def list_stored(location: str) -> Iterator[tuple[str, Version]]:
     with reading(location):
         for info in _list_s3(store, path) if "s3" in store.protocol else _list_folders(store, path):
             if not info["name"].endswith("/"):
-                yield f"{scheme_of(location)}://{info['name']}", stored_version(info)
+                yield f"{url_scheme(location)}://{info['name']}", stored_version(info)
 
 
 def _list_s3(store: Any, path: str) -> Iterator[dict[str, Any]]:
@@ -204,11 +204,11 @@ def reading(location: str) -> Iterator[None]:
     except requests.RequestException as error:
         raise ReadError(f"{location}: cannot be read: {_http_reason(error)}") from error
     except OSError as error:
-        is_missing = isinstance(error, FileNotFoundError) and scheme_of(location)
+        is_missing = isinstance(error, FileNotFoundError) and url_scheme(location)
         reason = "no such object, prefix or bucket" if is_missing else error.strerror or error
         raise ReadError(f"{location}: {reason}") from error
     except Exception as error:
-        if not scheme_of(location):
+        if not url_scheme(location):
             raise
         raise ReadError(f"{location}: cannot be read: {error}") from error
 
@@ -219,7 +219,7 @@ def _open(location: str) -> Iterator[tuple[Any, Version]]:
         with _session().get(location, timeout=_TIMEOUT_S, stream=True) as response:
             response.raise_for_status()
             yield _HttpBody(response), _http_version(response)
-    elif scheme_of(location):
+    elif url_scheme(location):
         store, path = open_store(location)
         version = stored_version(store.info(path))
         # One request for the whole file; a file object would read it in blocks.

@@ -10,7 +10,7 @@ from handler.labels import BACKGROUND
 from scripts.datasets.coco_annotations import AnnotationFile, Shape, draw
 from scripts.datasets.data import SegmentationData
 from scripts.datasets.errors import DataError, list_some
-from scripts.datasets.masks import Indices, Sample, class_of, upright_size
+from scripts.datasets.masks import Indices, Sample, class_index, upright_size
 from scripts.datasets.pairs import class_names, list_lines, require_some_class
 from scripts.datasets.source import DataSource
 
@@ -60,7 +60,7 @@ def open_split(source: DataSource, split: str | None, classes: tuple[str, ...] |
     file = AnnotationFile.read(path)
     classes = classes or class_names(source.folder) or file.class_names()
     require_some_class(str(path), [name for name in file.categories.values() if name != BACKGROUND], classes)
-    background = class_of(BACKGROUND, classes)
+    background = class_index(BACKGROUND, classes)
     if background is None:
         raise DataError(f"{path}: pixels without annotation are background, which is none of the classes {list_some(classes)}")
     paths = _image_paths(source, file, split or _split_name(path))

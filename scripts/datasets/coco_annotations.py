@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from handler.labels import BACKGROUND
 from scripts.class_names import canonical_name
 from scripts.datasets.errors import DataError, list_some
-from scripts.datasets.masks import VOID, class_of
+from scripts.datasets.masks import VOID, class_index
 from scripts.datasets.pairs import list_lines
 from scripts.text_file import read_text
 
@@ -84,7 +84,7 @@ class AnnotationFile:
             DataError: such a category is not among `classes`.
         """
         used = Counter(annotation["category_id"] for annotation in self.annotations)
-        indices = {category: class_of(self.categories[category], classes) for category in used}
+        indices = {category: class_index(self.categories[category], classes) for category in used}
         unknown = [f"{self.categories[c]!r} ({used[c]:,} annotations)" for c, index in indices.items() if index is None]
         if unknown:
             raise DataError(f"{self.path}: the categories {list_some(unknown)} are none of the classes {list_some(classes)}")

@@ -143,7 +143,7 @@ class ColourMasks:
         return np.array(keys, np.int32), np.array(indices, np.int16)
 
     def _index(self, name: str | None) -> int:
-        index = VOID if name is None else class_of(name, self.classes)
+        index = VOID if name is None else class_index(name, self.classes)
         return _NO_CLASS if index is None else index
 
     def _unknown_colours_error(self, path: Path, colours: npt.NDArray[np.uint8], indices: Indices) -> DataError:
@@ -177,7 +177,7 @@ def upright_size(image: Path) -> tuple[int, int]:
         raise DataError(f"{image}: {error}") from error
 
 
-def class_of(name: str, classes: Sequence[str]) -> int | None:
+def class_index(name: str, classes: Sequence[str]) -> int | None:
     """Return the index of class `name`, ignoring case and spellings of background, or None if there is no such class."""
     name, names = canonical_name(name), canonical_names(classes)
     if name in names:
@@ -197,7 +197,7 @@ def index_masks(source: DataSource, classes: Sequence[str] | None) -> IndexMasks
 def _index(value: int, meaning: int | str, classes: Sequence[str] | None) -> int:
     if meaning == IGNORE:
         return VOID
-    index = class_of(meaning, classes or ()) if isinstance(meaning, str) else meaning
+    index = class_index(meaning, classes or ()) if isinstance(meaning, str) else meaning
     allowed = f"one of the classes {', '.join(classes)}, their index" if classes else "an index"
     if index is None or not 0 <= index < (len(classes) if classes else VOID):
         raise DataError(f"mask_values: {value} stands for {meaning!r}; it must be {allowed} or {IGNORE!r}")

@@ -10,7 +10,7 @@ from PIL import Image
 from scripts.class_names import ClassNamesError, read_class_names
 from scripts.datasets.colour_map import read_colour_map
 from scripts.datasets.errors import DataError, list_some
-from scripts.datasets.masks import ColourMasks, MaskReader, Sample, class_of, index_masks
+from scripts.datasets.masks import ColourMasks, MaskReader, Sample, class_index, index_masks
 from scripts.datasets.source import DataSource
 from scripts.segment.inputs import image_suffixes
 from scripts.text_file import read_lines
@@ -148,7 +148,7 @@ def require_some_class(subject: str, names: Sequence[str], classes: Sequence[str
     Raises:
         DataError: none of `names` except background is one of `classes`.
     """
-    if not any(class_of(name, classes) for name in names):
+    if not any(class_index(name, classes) for name in names):
         raise DataError(
             f"{subject}: names {list_some(names)}; none except background is one of the classes {list_some(classes)}"
         )

@@ -7,7 +7,7 @@ from handler.labels import BACKGROUND
 from scripts.datasets.colour_map import LABELMAP
 from scripts.datasets.data import SegmentationData
 from scripts.datasets.errors import DataError, list_some
-from scripts.datasets.masks import Sample, class_of
+from scripts.datasets.masks import Sample, class_index
 from scripts.datasets.pairs import NamedFiles, file_masks, pair_all, require_files
 from scripts.datasets.source import DataSource
 from scripts.text_file import read_lines
@@ -48,7 +48,7 @@ def open_split(source: DataSource, split: str | None, classes: tuple[str, ...] |
     listing = _lists(root)[split]
     listed_names = dict.fromkeys(images.name_of(line) for line in read_lines(listing))
     unlabelled = _find_unlabelled(root, listed_names, masks)
-    background = class_of(BACKGROUND, names or ())
+    background = class_index(BACKGROUND, names or ())
     if unlabelled and background is None:
         raise DataError(
             f"{listing}: {len(unlabelled)} images have no mask, and no class is background: {list_some(unlabelled)}"

@@ -9,7 +9,7 @@ from typing import Protocol
 from model.atomic import write_atomically
 from scripts.bulk.destinations import StoreDestination, make_destination
 from scripts.bulk.executors.base import Executor
-from scripts.bulk.storage import scheme_of
+from scripts.bulk.storage import url_scheme
 from scripts.errors import UsageError
 from scripts.rasters.model_card import ModelCard
 from scripts.rasters.run import RECORD, Prepare, RasterJob, RasterReport, segment_raster
@@ -47,7 +47,7 @@ def make_outputs(location: str, work: Path | None) -> Outputs:
     """
     if location.startswith("/vsi"):
         raise UsageError(f"--out {location}: give a folder, or a URL such as s3://bucket/masks")
-    if not scheme_of(location):
+    if not url_scheme(location):
         if work:
             raise UsageError(f"--work {work}: applies only to --out with a URL; for a folder, work is kept in {location}")
         return FolderOutputs(_folder(location))

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from scripts.server.ports import ServerError
-from scripts.server.verified import wants_verification
+from scripts.server.verified import requires_verification
 
 ROOT = Path(__file__).parents[2]
 #: Starts the server detached, so that the program that starts it need not wait for its end.
@@ -44,7 +44,7 @@ def launch_asgi(
     command = [sys.executable, "-c", _DETACH, str(console), sys.executable, *server_arguments]
     # The archive contains its own modules.
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment = inherited | ({"PYTHONPATH": str(ROOT)} if wants_verification(options) else {})
+    environment = inherited | ({"PYTHONPATH": str(ROOT)} if requires_verification(options) else {})
     launched = subprocess.run(command, check=True, env={**environment, "TMPDIR": str(temporary)}, stdout=subprocess.PIPE)
     pid: int = json.loads(launched.stdout)
     try:
@@ -60,7 +60,7 @@ def model_options(archives: Sequence[Path]) -> list[str]:
 
 def _program(archives: Sequence[Path], options: Sequence[str]) -> list[str]:
     """Return Python's arguments: the first archive itself, or this repository's server if archives must be verified."""
-    if wants_verification(options):
+    if requires_verification(options):
         return ["-m", "handler.servers.asgi", *_model_arguments(archives)]
     return [str(archives[0].resolve()), *model_options(archives)]
 

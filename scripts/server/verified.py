@@ -15,7 +15,7 @@ from scripts.arguments import existing_file
 from scripts.server.ports import ServerError
 
 
-def wants_verification(options: Sequence[str]) -> bool:
+def requires_verification(options: Sequence[str]) -> bool:
     """Return whether a server's command-line options name a key."""
     return any(option.partition("=")[0] == VERIFY_KEY for option in options)
 

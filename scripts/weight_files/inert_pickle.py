@@ -134,14 +134,14 @@ class InertUnpickler(pickle._Unpickler):  # The public class is written in C, wh
     @property
     def persistent_load(self) -> Callable[[Any], Any]:
         """Return the function that loads objects stored outside the pickle, by id."""
-        return self._load_outside
+        return self._load_external
 
     @persistent_load.setter
     def persistent_load(self, load: Callable[[Any], Any]) -> None:
         # torch.load sets its own function, which returns storages.
         self._storage_by_id = load
 
-    def _load_outside(self, identifier: Any) -> Any:
+    def _load_external(self, identifier: Any) -> Any:
         if isinstance(identifier, tuple) and len(identifier) > 1 and identifier[0] in ("module", b"module"):
             return identifier[1]  # torch would look up the source code of the network's class to compare it.
         return self._storage_by_id(identifier)

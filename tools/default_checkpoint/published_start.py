@@ -53,7 +53,7 @@ class PublishedStartWeights(CheckpointWeights):
             ConfigurationError: `network` cannot start as the published one.
         """
         del metadata
-        groups = begin_from(network, load_start(path), centred=True)
+        groups = initialize_from(network, load_start(path), centred=True)
 
         def keep_carried_channels() -> None:
             restore_carried_channels(network, config.model.num_classes)
@@ -76,7 +76,7 @@ class CentredTeacher(nn.Module):
     def __init__(self, start: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.network = DeepLabV3("mobilenet_v2", len(start["classifier.bias"]), output_stride=_OUTPUT_STRIDE)
-        begin_from(self.network, start, centred=False)
+        initialize_from(self.network, start, centred=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalized images B×3×H×W to logits at output stride 16."""
@@ -101,7 +101,7 @@ def load_start(path: Path) -> dict[str, Tensor]:
     return start
 
 
-def begin_from(network: Network, start: Mapping[str, Tensor], *, centred: bool) -> LayerGroups:
+def initialize_from(network: Network, start: Mapping[str, Tensor], *, centred: bool) -> LayerGroups:
     """Load the published weights into `network` (over MobileNetV2), so that it computes exactly the published function.
 
     Atrous branches stay random and enter the projection with zero weight. DeepLabV3's 3×3 convolution starts as an identity.

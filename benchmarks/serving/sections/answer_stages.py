@@ -15,7 +15,7 @@ def measure(space: Workspace, report: Report) -> Results:
     stages: list[AnswerStages] = []
     labels: list[LabelMaps] = []
     for case in space.plan.staged:
-        with ModelProcess(space.unpacked(case)) as process:
+        with ModelProcess(space.unpacked_archive(case)) as process:
             stages += _measure_stages(space, case, process, report)
             report(f"label maps: {case.name}")
             times = process.label_times(space.large_photo, space.plan.label_runs)

@@ -67,7 +67,8 @@ def _engine_rate(space: Workspace, processes: int, threads: int) -> float:
     """Return the images per second of the engine alone, in concurrent processes."""
     with ExitStack() as stack:
         models = [
-            stack.enter_context(ModelProcess(space.unpacked(space.plan.compared_server), threads)) for _ in range(processes)
+            stack.enter_context(ModelProcess(space.unpacked_archive(space.plan.compared_server), threads))
+            for _ in range(processes)
         ]
 
         def seconds(model: ModelProcess) -> list[float]:

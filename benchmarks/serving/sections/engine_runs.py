@@ -26,7 +26,7 @@ def measure(space: Workspace, report: Report) -> Results:
 def _measure_network(space: Workspace, cases: Sequence[Case], report: Report) -> list[EngineRun]:
     with ExitStack() as stack:
         report(f"engines: loading {cases[0].network}")
-        processes = {case: stack.enter_context(ModelProcess(space.unpacked(case))) for case in cases}
+        processes = {case: stack.enter_context(ModelProcess(space.unpacked_archive(case))) for case in cases}
         idle_memory = {case: process.memory() for case, process in processes.items()}
         seconds: dict[Case, list[float]] = {case: [] for case in cases}
         for number in range(1, space.plan.rounds + 1):

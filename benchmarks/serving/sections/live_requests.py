@@ -87,7 +87,7 @@ def _sides(space: Workspace, report: Report) -> Iterator[tuple[_Side, list[_Bund
                 plan.one_client,
                 plan.several_clients,
                 case=case,
-                engine=stack.enter_context(ModelProcess(space.unpacked(case))),
+                engine=stack.enter_context(ModelProcess(space.unpacked_archive(case))),
             )
             for case, server in zip(cases, servers, strict=True)
         ]
@@ -99,7 +99,7 @@ def _agreement(space: Workspace, baseline: _Side, bundle: Sequence[_BundleSide])
 
     The photograph has the size of the network's input, since TorchServe's handler answers at the network's resolution.
     """
-    file = space.unscaled(space.plan.compared[0])
+    file = space.network_sized_photo(space.plan.compared[0])
 
     def answer(side: _Side, **headers: str) -> bytes:
         return replace(side.endpoint, file=file, content_type="image/png", headers=headers).answer()

@@ -45,7 +45,7 @@ def measure(space: Workspace, report: Report) -> Results:
         report("models: starting the servers")
         servers = stack.enter_context(space.serving(archives, "asgi"))
         sides = [
-            _Side(case, Endpoint(server, space.photo), stack.enter_context(ModelProcess(space.unpacked(case))))
+            _Side(case, Endpoint(server, space.photo), stack.enter_context(ModelProcess(space.unpacked_archive(case))))
             for case, server in zip(plan.models, servers, strict=True)
         ]
         for number in range(1, plan.rounds + 1):

@@ -60,7 +60,7 @@ def measure(space: Workspace, report: Report) -> Results:
     network: list[float] = []
     in_process: list[float] = []
     with _start_in_turn(space, [name for name in plan.servers if name not in left_out], report) as sides:
-        with ModelProcess(space.unpacked(plan.compared_server)) as engine:
+        with ModelProcess(space.unpacked_archive(plan.compared_server)) as engine:
             for number in range(1, plan.rounds + 1):
                 report(f"servers, round {number} of {plan.rounds}: without a server")
                 network += engine.network_seconds(space.photo, plan.one_client)

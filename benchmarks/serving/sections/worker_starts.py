@@ -28,7 +28,7 @@ def _measure_case(space: Workspace, case: Case, report: Report) -> WorkerStart:
             server_seconds.append(ready - start)
             worker_seconds.append(ready - psutil.Process(endpoint.worker_pid()).create_time())
             memories.append(endpoint.worker_memory())
-    with ModelProcess(space.unpacked(case)) as process:
+    with ModelProcess(space.unpacked_archive(case)) as process:
         without_server = process.memory()
     largest = max(memories, key=lambda memory: memory.peak)
     return WorkerStart(case, Spread.of(server_seconds), Spread.of(worker_seconds), largest, without_server)

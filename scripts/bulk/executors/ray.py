@@ -176,13 +176,13 @@ class _Fleet(Generic[Task]):
             self._workers.remove(worker)
             with contextlib.suppress(self._ray.exceptions.RayError):
                 self._ray.kill(worker.actor)  # It may only be unreachable, and otherwise still run the task.
-            self._note_end(worker, describe_end(error))
+            self._count_failed_start(worker, describe_end(error))
             yield from (Lost(task, describe_end(error)) for task in tasks)
             return
         worker.is_ready, self._failed_starts = True, 0
         yield from (Done(task, result) for task in tasks)
 
-    def _note_end(self, worker: _Worker[Task], exit_reason: str) -> None:
+    def _count_failed_start(self, worker: _Worker[Task], exit_reason: str) -> None:
         self._failed_starts += not worker.is_ready
         if self._failed_starts == _MAX_FAILED_STARTS:
             raise UserError(

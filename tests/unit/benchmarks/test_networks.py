@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.serving.benchmark_plan import DEFAULT_NETWORK, MOBILENET
-from benchmarks.serving.networks import checkpoint_of
+from benchmarks.serving.networks import network_checkpoint
 from benchmarks.serving.sized_photographs import sized_photographs
 from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return checkpoint_of(MOBILENET, tmp_path_factory.mktemp("networks"), 128)
+    return network_checkpoint(MOBILENET, tmp_path_factory.mktemp("networks"), 128)
 
 
 def test_the_default_network_and_shipped_models_use_the_shipped_checkpoints(tmp_path: Path) -> None:
-    assert checkpoint_of(DEFAULT_NETWORK, tmp_path, 128) == DEFAULT_CHECKPOINT
-    assert checkpoint_of("scenes", tmp_path, 128) == MODELS["scenes"]
+    assert network_checkpoint(DEFAULT_NETWORK, tmp_path, 128) == DEFAULT_CHECKPOINT
+    assert network_checkpoint("scenes", tmp_path, 128) == MODELS["scenes"]
 
 
 def test_random_weights_load_into_torchvisions_network(checkpoint: Path) -> None:
@@ -37,7 +37,7 @@ def test_random_weights_load_into_torchvisions_network(checkpoint: Path) -> None
 
 def test_random_weights_are_the_same_each_time(checkpoint: Path, tmp_path: Path) -> None:
     first, second = (
-        load_checkpoint(path).network.state_dict() for path in (checkpoint, checkpoint_of(MOBILENET, tmp_path, 128))
+        load_checkpoint(path).network.state_dict() for path in (checkpoint, network_checkpoint(MOBILENET, tmp_path, 128))
     )
 
     assert all(torch.allclose(tensor, second[name]) for name, tensor in first.items())
@@ -53,4 +53,4 @@ def test_the_fitted_classifier_tells_classes_apart(checkpoint: Path) -> None:
 
 def test_an_unknown_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="'deeplabv3_resnet5', did you mean 'deeplabv3_resnet50'"):
-        checkpoint_of("deeplabv3_resnet5", tmp_path, 128)
+        network_checkpoint("deeplabv3_resnet5", tmp_path, 128)

@@ -14,7 +14,7 @@ from handler.servers.asgi.signatures import SignatureError, signature_path, veri
 from handler.servers.asgi.unpack import UnpackError, unpack
 from scripts.bulk.__main__ import main as bulk
 from scripts.server import Ports, ServerError, start
-from scripts.server.verified import split_keys, verified_copy, wants_verification
+from scripts.server.verified import requires_verification, split_keys, verified_copy
 from scripts.sign import PASSWORD_VARIABLE, main
 
 pytest.importorskip("minisign", reason="the package py-minisign (extra signing) is missing")
@@ -147,9 +147,9 @@ def test_a_bulk_run_refuses_a_changed_archive(
 
 
 def test_verification_is_recognised_in_the_options() -> None:
-    assert wants_verification(["--verify-key", "k"])
-    assert wants_verification(["--verify-key=k"])
-    assert not wants_verification(["--port", "1"])
+    assert requires_verification(["--verify-key", "k"])
+    assert requires_verification(["--verify-key=k"])
+    assert not requires_verification(["--port", "1"])
 
 
 def test_an_encrypted_key_needs_its_password(

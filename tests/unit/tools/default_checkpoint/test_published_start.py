@@ -16,7 +16,7 @@ from tools.default_checkpoint.batch_statistics import batch_normalizations
 from tools.default_checkpoint.published_start import (
     CentredTeacher,
     PublishedStartWeights,
-    begin_from,
+    initialize_from,
     load_start,
     restore_carried_channels,
     shift_by_half_a_cell,
@@ -66,7 +66,7 @@ def start() -> StartNetwork:
 def initialized_network(start: StartNetwork, kind: str, *, centred: bool) -> Network:
     torch.manual_seed(1)
     network = build_model(NETWORKS[kind]).eval()
-    begin_from(network, start.state_dict(), centred=centred)
+    initialize_from(network, start.state_dict(), centred=centred)
     return network
 
 
@@ -176,11 +176,11 @@ def test_start_weights_with_missing_or_unexpected_keys_are_refused(start: StartN
     with pytest.raises(CheckpointError, match=r"a\.safetensors: has no key 'aspp_conv1x1\.0\.weight'"):
         load_start(tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match=r"backbone\.99\.weight"):
-        begin_from(build_model(V3), {**start.state_dict(), "features.99.weight": torch.zeros(1)}, centred=False)
+        initialize_from(build_model(V3), {**start.state_dict(), "features.99.weight": torch.zeros(1)}, centred=False)
 
 
 def test_a_decoder_that_is_not_separable_is_refused(start: StartNetwork) -> None:
     network = build_model(NETWORKS["v3+"].model_copy(update={"separable": False}))
 
     with pytest.raises(ConfigurationError, match="separable: true"):
-        begin_from(network, start.state_dict(), centred=True)
+        initialize_from(network, start.state_dict(), centred=True)
