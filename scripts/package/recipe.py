@@ -54,7 +54,7 @@ class Recipe:
     class_names: Path | None = None
     #: Folder of photographs on which engines are compared; None for scikit-image's.
     photographs: Path | None = None
-    #: Least fraction of equal labels; None for each precision's `LEAST_EQUAL`.
+    #: Least fraction of equal labels; None for each precision's `MIN_EQUAL_LABELS`.
     least_agreement: float | None = None
     #: Folder of photographs like those to be served, as a reference for drift; None to record no reference.
     reference: Path | None = None
