@@ -1,4 +1,4 @@
-"""What every network in the table must do, whatever its architecture and backbone."""
+"""Properties of every network in the table, whatever its architecture and backbone."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 CLASSES = 3
 #: Rows whose architecture, options and backbone also occur in other rows; ResNet-101 is a deeper ResNet-50.
-ALIKE = {
+REDUNDANT = {
     "deeplabv2_resnet101",
     "deeplabv3_resnet101",
     "deeplabv3_mobilenet_v2 separable=True",
@@ -25,19 +25,21 @@ ALIKE = {
     "deeplabv3plus_mobilenet_v2 separable=True",
     "deeplabv3plus_mobilenet_v3_large separable=True",
 }
-ROWS = [pytest.param(row, marks=pytest.mark.exhaustive if identifier(row) in ALIKE else ()) for row in TABLE]
+ROWS = [pytest.param(row, marks=pytest.mark.exhaustive if identifier(row) in REDUNDANT else ()) for row in TABLE]
 #: One row of each architecture, for tests that do not depend on the backbone.
-KINDS = {
+REPRESENTATIVES = {
     *("deeplabv1_vgg16", "deeplabv2_vgg16", "deeplabv3_mobilenet_v2", "deeplabv3plus_timm:resnet34"),
     *("smp_deeplabv3_resnet34", "smp_deeplabv3plus_mobilenet_v2"),
 }
-ROWS_OF_KINDS = [pytest.param(row, marks=() if identifier(row) in KINDS else pytest.mark.exhaustive) for row in TABLE]
+ARCHITECTURE_ROWS = [
+    pytest.param(row, marks=() if identifier(row) in REPRESENTATIVES else pytest.mark.exhaustive) for row in TABLE
+]
 NAMES = [identifier(row) for row in TABLE]
 
 
 @pytest.fixture(scope="module", params=ROWS, ids=NAMES)
 def config(request: pytest.FixtureRequest) -> ModelConfig:
-    return of_few_classes(request.param)
+    return with_few_classes(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -46,22 +48,22 @@ def network(config: ModelConfig) -> Network:
     return build_model(config).eval()
 
 
-@pytest.fixture(scope="module", params=ROWS_OF_KINDS, ids=NAMES)
-def kind(request: pytest.FixtureRequest) -> ModelConfig:
-    return of_few_classes(request.param)
+@pytest.fixture(scope="module", params=ARCHITECTURE_ROWS, ids=NAMES)
+def architecture_config(request: pytest.FixtureRequest) -> ModelConfig:
+    return with_few_classes(request.param)
 
 
 @pytest.fixture(scope="module")
-def network_of_kind(kind: ModelConfig) -> Network:
+def architecture_network(architecture_config: ModelConfig) -> Network:
     torch.manual_seed(0)
-    return build_model(kind).eval()
+    return build_model(architecture_config).eval()
 
 
 class TestEveryNetwork:
-    """Every row of `scripts.model_table.TABLE`, including new ones; rows of `ALIKE` only in exhaustive runs."""
+    """Every row of `scripts.model_table.TABLE`, including new ones; rows of `REDUNDANT` only in exhaustive runs."""
 
     @pytest.mark.parametrize("size", [(65, 97), (50, 75), pytest.param((129, 64), marks=pytest.mark.exhaustive)])
-    def test_logits_lie_on_its_grid_at_any_size(self, network: Network, config: ModelConfig, size: tuple[int, int]) -> None:
+    def test_logits_lie_on_the_grid_at_any_size(self, network: Network, config: ModelConfig, size: tuple[int, int]) -> None:
         height, width = (length - length % 16 if full_size(config) else length for length in size)
 
         logits = run(network, torch.randn(1, 3, height, width))
@@ -78,25 +80,25 @@ class TestEveryNetwork:
         with torch.inference_mode():
             features = network.backbone(torch.randn(1, 3, 64, 96))
 
-        last = features[-1] if full_size(config) else features["out"]
-        assert last.shape[-2:] == (64 // config.output_stride, 96 // config.output_stride)
+        last_features = features[-1] if full_size(config) else features["out"]
+        assert last_features.shape[-2:] == (64 // config.output_stride, 96 // config.output_stride)
 
-    def test_one_module_reads_the_last_features_and_nothing_else(self, network: Network, config: ModelConfig) -> None:
-        read: list[tuple[Tensor, ...]] = []
+    def test_the_last_features_reader_gets_only_the_last_features(self, network: Network, config: ModelConfig) -> None:
+        inputs: list[tuple[Tensor, ...]] = []
         images = torch.randn(1, 3, 64, 96)
         with torch.inference_mode():
             features = network.backbone(images)
 
-        handle = network.last_features_reader.register_forward_pre_hook(lambda _, given: read.append(given))
+        handle = network.last_features_reader.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments))
         run(network, images)
         handle.remove()
 
-        ((given,),) = read
-        assert torch.equal(given, features[-1] if full_size(config) else features["out"])
+        ((arguments,),) = inputs
+        assert torch.equal(arguments, features[-1] if full_size(config) else features["out"])
 
-    def test_a_checkpoint_gives_back_every_bit(self, network: Network, config: ModelConfig, tmp_path: Path) -> None:
-        described = metadata(model=config, resize=ResizePolicy(side="long", size=64, multiple=16))
-        save_checkpoint(tmp_path / "a.safetensors", network, described)
+    def test_a_checkpoint_stores_every_bit(self, network: Network, config: ModelConfig, tmp_path: Path) -> None:
+        checkpoint_metadata = metadata(model=config, resize=ResizePolicy(side="long", size=64, multiple=16))
+        save_checkpoint(tmp_path / "a.safetensors", network, checkpoint_metadata)
 
         loaded = load_checkpoint(tmp_path / "a.safetensors").network
 
@@ -105,7 +107,7 @@ class TestEveryNetwork:
         images = torch.randn(1, 3, 64, 96)
         torch.testing.assert_close(run(loaded, images), run(network, images), atol=1e-4, rtol=1e-3)
 
-    def test_a_batch_gives_what_its_images_give_alone(self, network: Network) -> None:
+    def test_a_batch_equals_its_images_one_by_one(self, network: Network) -> None:
         images = torch.randn(2, 3, 64, 48)
 
         together = run(network, images)
@@ -127,18 +129,18 @@ class TestEveryNetwork:
 class TestEveryArchitecture:
     """One row of `scripts.model_table.TABLE` for each architecture; all rows in exhaustive runs."""
 
-    def test_it_can_be_exported(self, network_of_kind: Network) -> None:
+    def test_the_network_can_be_exported(self, architecture_network: Network) -> None:
         images = torch.randn(1, 3, 64, 80)
 
-        exported = torch.export.export(network_of_kind, (images,)).module()
+        exported = torch.export.export(architecture_network, (images,)).module()
 
-        torch.testing.assert_close(exported(images)["out"], run(network_of_kind, images), atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(exported(images)["out"], run(architecture_network, images), atol=1e-4, rtol=1e-3)
 
-    def test_its_cost_is_known_without_running_it(self, network_of_kind: Network, kind: ModelConfig) -> None:
-        counted = cost(kind)
+    def test_the_cost_matches_the_network(self, architecture_network: Network, architecture_config: ModelConfig) -> None:
+        computed_cost = cost(architecture_config)
 
-        assert counted.parameters == sum(parameter.numel() for parameter in network_of_kind.parameters())
-        assert counted.multiply_adds > counted.parameters
+        assert computed_cost.parameters == sum(parameter.numel() for parameter in architecture_network.parameters())
+        assert computed_cost.multiply_adds > computed_cost.parameters
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ class TestEveryArchitecture:
         ({"architecture": "smp_deeplabv3", "library_options": {"depth": 3}, "backbone": "resnet18"}, r"rejects DeepLabV3 over"),
     ],
 )
-def test_an_impossible_combination_says_which_are_possible(options: dict[str, object], message: str) -> None:
+def test_an_invalid_combination_is_refused_with_the_valid_ones(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         build_model(ModelConfig.model_validate(options))
 
@@ -179,17 +181,17 @@ def test_multi_grid_multiplies_the_dilation_of_the_last_stage(backbone: str) -> 
         (ModelConfig(backbone="mobilenet_v2", output_stride=16, atrous_rates=(3, 5, 7)), [6, 10, 14]),
     ],
 )
-def test_weights_of_output_stride_16_serve_at_8(tmp_path: Path, config: ModelConfig, rates: list[int]) -> None:
+def test_weights_of_output_stride_16_can_be_served_at_8(tmp_path: Path, config: ModelConfig, rates: list[int]) -> None:
     network = build_model(config.model_copy(update={"num_classes": CLASSES})).eval()
-    described = metadata(model=config.model_copy(update={"num_classes": CLASSES}))
-    save_checkpoint(tmp_path / "a.safetensors", network, described)
+    checkpoint_metadata = metadata(model=config.model_copy(update={"num_classes": CLASSES}))
+    save_checkpoint(tmp_path / "a.safetensors", network, checkpoint_metadata)
     images = torch.randn(1, 3, 64, 96)
 
     finer = load_checkpoint(tmp_path / "a.safetensors", output_stride=8)
 
     assert finer.metadata.model.output_stride == 8
     assert atrous_rates(finer.network) == rates
-    # Apart from padding, every second cell of the last feature map sees exactly what a cell of the coarser one saw.
+    # Apart from padding, every second cell of the last feature map depends on the same pixels as a cell of the coarser one.
     coarse, fine = network.backbone(images)["out"], finer.network.backbone(images)["out"]
     assert fine.shape[-2:] == (8, 12)
     torch.testing.assert_close(fine[..., ::2, ::2], coarse, atol=1e-4, rtol=1e-3)
@@ -197,15 +199,15 @@ def test_weights_of_output_stride_16_serve_at_8(tmp_path: Path, config: ModelCon
 
 def test_weights_of_another_library_are_served_only_at_their_own_output_stride(tmp_path: Path) -> None:
     config = ModelConfig(architecture="smp_deeplabv3plus", backbone="resnet18", output_stride=16, num_classes=CLASSES)
-    described = metadata(model=config, resize=ResizePolicy(side="long", size=64, multiple=16))
-    save_checkpoint(tmp_path / "a.safetensors", build_model(config), described)
+    checkpoint_metadata = metadata(model=config, resize=ResizePolicy(side="long", size=64, multiple=16))
+    save_checkpoint(tmp_path / "a.safetensors", build_model(config), checkpoint_metadata)
 
-    assert load_checkpoint(tmp_path / "a.safetensors", output_stride=16).metadata == described
+    assert load_checkpoint(tmp_path / "a.safetensors", output_stride=16).metadata == checkpoint_metadata
     with pytest.raises(CheckpointError, match=r"output stride 8: weights of smp_deeplabv3plus .*16"):
         load_checkpoint(tmp_path / "a.safetensors", output_stride=8)
 
 
-def of_few_classes(row: ModelConfig) -> ModelConfig:
+def with_few_classes(row: ModelConfig) -> ModelConfig:
     return row.model_copy(update={"num_classes": CLASSES})
 
 

@@ -30,7 +30,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @needs_onnx
-def test_a_repository_for_triton(quantized: Quantized, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_triton_repository_is_written(quantized: Quantized, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(quantized.path), "--to", "triton", "--out", str(tmp_path / "models"), "--name", "pets"]) == 0
 
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
@@ -43,7 +43,7 @@ def test_a_repository_for_triton(quantized: Quantized, tmp_path: Path, capsys: p
 
 
 @pytest.mark.slow
-def test_a_repository_for_ovms_from_an_archive(small_archive: Path, tmp_path: Path) -> None:
+def test_an_ovms_repository_is_written_from_an_archive(small_archive: Path, tmp_path: Path) -> None:
     photograph = tmp_path / "a.png"
     photograph.write_bytes(encode(noise(70, 90)))
 
@@ -55,7 +55,7 @@ def test_a_repository_for_ovms_from_an_archive(small_archive: Path, tmp_path: Pa
     assert json.loads((tmp_path / "config.json").read_text())["model_config_list"][0]["config"]["name"] == "pets"
 
 
-def run_wrongly(path: Path) -> Callable[[Pixels], tuple[npt.NDArray[Any], Logits]]:
+def load_wrong_graph(path: Path) -> Callable[[Pixels], tuple[npt.NDArray[Any], Logits]]:
     """Return a runner whose labels are not the network's."""
     del path
     return lambda pixels: (np.full(pixels.shape[:3], 255, np.uint8), np.zeros((len(pixels), 3, 1, 1), np.float32))
@@ -65,8 +65,8 @@ def run_wrongly(path: Path) -> Callable[[Pixels], tuple[npt.NDArray[Any], Logits
 def test_a_file_with_other_labels_is_not_written(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wrong = replace(OPENVINO, write=lambda *written: written[-1].write_text("graph"), load=run_wrongly)
-    monkeypatch.setitem(TARGETS, "openvino", SingleFile(wrong))
+    wrong_format = replace(OPENVINO, write=lambda *arguments: arguments[-1].write_text("graph"), load=load_wrong_graph)
+    monkeypatch.setitem(TARGETS, "openvino", SingleFile(wrong_format))
     out = tmp_path / "new" / "pets.xml"
 
     assert main([str(checkpoint), "--to", "openvino", "--out", str(out)]) == 1
@@ -87,7 +87,7 @@ def test_a_file_is_written_beside_its_weights(tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in out.parent.iterdir()} == {"pets.xml": ".xml", "pets.bin": ".bin"}
 
 
-def test_a_missing_package_is_named(
+def test_a_missing_package_is_reported(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
@@ -98,7 +98,7 @@ def test_a_missing_package_is_named(
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "message"),
+    ("options", "code", "message"),
     [
         (["--to", "tritn"], 2, "unknown name 'tritn', did you mean 'triton'?"),
         (["--to", "onnx", "--out", "a.xml"], 2, r"--out a\.xml: must end in \.onnx"),
@@ -116,12 +116,12 @@ def test_a_missing_package_is_named(
         (["--to", "ovms", "--name", "pets", "--image", "none.jpg"], 2, r"'none\.jpg': no such file"),
     ],
 )
-def test_wrong_inputs_are_named(
+def test_invalid_inputs_are_reported(
     checkpoint: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    words: list[str],
+    options: list[str],
     code: int,
     message: str,
 ) -> None:
@@ -130,13 +130,15 @@ def test_wrong_inputs_are_named(
     (tmp_path / "folder.xml" / "config.json").write_text("{}")
     (tmp_path / "file").write_text("text")
 
-    assert main([str(checkpoint), *words]) == code
+    assert main([str(checkpoint), *options]) == code
 
     assert re.search(message, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(("name", "message"), [("a.mar", "not a model archive"), ("a.safetensors", "not a safetensors file")])
-def test_a_file_that_is_no_model_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, message: str) -> None:
+def test_a_file_that_is_not_a_model_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, message: str
+) -> None:
     (tmp_path / name).write_text("text")
 
     assert main([str(tmp_path / name), "--to", "openvino"]) == 1
@@ -149,9 +151,9 @@ SIDE = st.integers(1, 5000)
 
 @given(SIDE, SIDE, st.sampled_from([1, 16, 32]))
 def test_odd_sizes_are_compared_too(height: int, width: int, multiple: int) -> None:
-    whole, *smaller = compared_sizes(metadata(resize=ResizePolicy(size=320, multiple=multiple)), (height, width))
+    largest, *smaller = compared_sizes(metadata(resize=ResizePolicy(size=320, multiple=multiple)), (height, width))
 
-    assert all(side % multiple == 0 for side in whole)
+    assert all(side % multiple == 0 for side in largest)
     assert all(side % 2 == 1 and side > 0 for size in smaller for side in size)
 
 

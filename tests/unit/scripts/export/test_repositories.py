@@ -68,20 +68,20 @@ OVMS_SCHEMA = {
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (CLIENTS / ".installed").exists(), reason="tritonclient is not installed; `make test` does")
-def test_tritons_own_message_takes_the_configuration() -> None:
-    described = metadata(
+def test_tritons_protobuf_message_parses_the_configuration() -> None:
+    model_metadata = metadata(
         classes=("background", 'a "quoted" \\ name', "two\nlines"), provenance="Straße\n\x7f, line\u2028two \x01"
     )
 
-    read = subprocess.run(
+    result = subprocess.run(
         [CLIENTS / "bin" / "python", "-c", READ_MODEL_CONFIG],
-        input=model_configuration("pets-2", described),
+        input=model_configuration("pets-2", model_metadata),
         check=True,
         capture_output=True,
         text=True,
     )
 
-    assert json.loads(read.stdout) == {
+    assert json.loads(result.stdout) == {
         "name": "pets-2",
         "backend": "onnxruntime",
         "max_batch_size": 8,
@@ -91,11 +91,11 @@ def test_tritons_own_message_takes_the_configuration() -> None:
             {"name": "logits", "data_type": "TYPE_FP32", "dims": ["3", "-1", "-1"]},
         ],
         "dynamic_batching": {},
-        "parameters": {key: {"string_value": value} for key, value in describe(described).items()},
+        "parameters": {key: {"string_value": value} for key, value in describe(model_metadata).items()},
     }
 
 
-def test_the_configuration_of_ovms_is_as_documented_and_keeps_other_models(tmp_path: Path) -> None:
+def test_the_configuration_for_ovms_follows_its_schema_and_keeps_other_models(tmp_path: Path) -> None:
     path = tmp_path / CONFIG
     path.write_text(updated_configuration(path, "rooms"))
     before = json.loads(path.read_text()) | {"mediapipe_config_list": [{"name": "graph"}]}
@@ -117,7 +117,7 @@ def test_the_configuration_of_ovms_is_as_documented_and_keeps_other_models(tmp_p
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"model_config_list": {}}', '{"model_config_list": [{"name": "a"}]}', "\xff"]
 )
-def test_a_configuration_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+def test_an_invalid_configuration_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / CONFIG
     path.write_text(text, "latin-1")
 
@@ -125,7 +125,7 @@ def test_a_configuration_that_is_none_is_named(tmp_path: Path, text: str) -> Non
         updated_configuration(path, "pets")
 
 
-def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_new_folder_is_added_completely_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         add_folder(tmp_path / "pets", {"1/model.onnx": b"graph", "config.pbtxt": None})  # type: ignore[dict-item]
     assert list(tmp_path.iterdir()) == []
@@ -134,7 +134,7 @@ def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["pets"]
 
 
-def test_another_version_leaves_those_that_are_there(tmp_path: Path) -> None:
+def test_adding_a_version_keeps_earlier_ones(tmp_path: Path) -> None:
     for version in (b"1", b"2"):
         add_folder(tmp_path / "pets", {f"{version.decode()}/model.onnx": version, "config.pbtxt": version})
 

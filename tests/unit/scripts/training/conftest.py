@@ -21,7 +21,7 @@ def data(tmp_path: Path) -> Path:
 def arguments(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """Return the command line of a run in `tmp_path/NAME`, with changes to the configuration.
 
-    In this process it draws nothing, which would take a third of its time; `finished` has every picture.
+    Drawing, a third of a run's time, is disabled; `finished_run` has every picture.
     """
     for name in ("draw_curves", "draw_reliability", "draw_samples"):
         monkeypatch.setattr(f"scripts.training.training_run.{name}", lambda *_: None)
@@ -29,7 +29,7 @@ def arguments(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a complete run, beside its output in `stdout` and `stderr`."""
     # Imports the training libraries, which takes seconds.
     from scripts.train import main
@@ -46,6 +46,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def finished_copy(finished: Path, tmp_path: Path) -> Path:
+def finished_copy(finished_run: Path, tmp_path: Path) -> Path:
     """Return a copy of the finished run, for tests that may write into it."""
-    return shutil.copytree(finished, tmp_path / "run")
+    return shutil.copytree(finished_run, tmp_path / "run")

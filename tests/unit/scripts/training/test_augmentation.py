@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 #: 51, 102 and 153 of 255, which no image here holds.
 MEAN = (0.2, 0.4, 0.6)
 RESIZE = ResizePolicy(side="long", size=64)
-STILL: dict[str, object] = {"brightness": 0, "contrast": 0, "saturation": 0}
+FIXED_COLOURS: dict[str, object] = {"brightness": 0, "contrast": 0, "saturation": 0}
 SEEDS = st.integers(0, 2**63 - 1)
 
 
@@ -67,11 +67,11 @@ def test_a_crop_has_its_size_and_the_classes_of_its_image(seed: int, index: int,
 
 @given(seed=SEEDS, index=st.integers(0, 2), focus=st.sampled_from([0.0, 1.0]))
 def test_image_and_mask_stay_aligned(seed: int, index: int, focus: float) -> None:
-    image, mask = crop(augmentation(focus_probability=focus, **STILL), seed, index)
+    image, mask = crop(augmentation(focus_probability=focus, **FIXED_COLOURS), seed, index)
 
-    red, seen = image[0][mask != VOID], mask[mask != VOID]
+    red, labels = image[0][mask != VOID], mask[mask != VOID]
     # Interpolated at blocks' edges, it is closer to its own class's colour; at equal distance either is right.
-    assert ((red > 130) == (seen == 1))[(red < 120) | (red > 140)].all()
+    assert ((red > 130) == (labels == 1))[(red < 120) | (red > 140)].all()
 
 
 @given(seed=SEEDS, index=st.integers(0, 2))
@@ -81,7 +81,7 @@ def test_padding_is_void_and_of_the_mean_colour(seed: int, index: int) -> None:
     assert torch.equal(mask == VOID, is_padding(image))
 
 
-def test_an_image_smaller_than_the_crop_is_in_it_whole() -> None:
+def test_an_image_smaller_than_the_crop_is_not_cropped() -> None:
     _, mask = crop(augmentation(crop_size=96, scale_range=(1, 1)))
 
     # 60×80 at a long side of 64.
@@ -89,8 +89,8 @@ def test_an_image_smaller_than_the_crop_is_in_it_whole() -> None:
 
 
 @given(seed=SEEDS)
-def test_colours_change_in_the_image_alone(seed: int) -> None:
-    image, mask = crop(augmentation(**STILL), seed)
+def test_colours_change_only_in_the_image(seed: int) -> None:
+    image, mask = crop(augmentation(**FIXED_COLOURS), seed)
     light = {"brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.5, "blur_probability": 1}
 
     other_image, other_mask = crop(augmentation(**light), seed)
@@ -99,11 +99,11 @@ def test_colours_change_in_the_image_alone(seed: int) -> None:
     assert torch.equal(other_mask, mask)
 
 
-def test_flipping_mirrors_both() -> None:
-    whole: dict[str, object] = {"crop_size": 64, "scale_range": (1, 1), **STILL}
+def test_flipping_mirrors_image_and_mask() -> None:
+    uncropped: dict[str, object] = {"crop_size": 64, "scale_range": (1, 1), **FIXED_COLOURS}
 
-    image, mask = crop(augmentation(flip_probability=0, **whole), index=2)
-    mirrored_image, mirrored_mask = crop(augmentation(flip_probability=1, **whole), index=2)
+    image, mask = crop(augmentation(flip_probability=0, **uncropped), index=2)
+    mirrored_image, mirrored_mask = crop(augmentation(flip_probability=1, **uncropped), index=2)
 
     assert torch.equal(mirrored_image, image.flip(-1))
     assert torch.equal(mirrored_mask, mask.flip(-1))
@@ -118,23 +118,23 @@ def test_scales_are_relative_to_the_size_at_which_images_are_served() -> None:
 
 
 @given(seed=SEEDS, index=st.integers(0, 2), multiple=st.sampled_from([1, 16]), scales=st.sampled_from([(1, 1), (0.6, 1.4)]))
-def test_a_whole_image_has_a_size_that_it_could_be_served_at(
+def test_an_uncropped_image_has_a_size_at_which_it_could_be_served(
     seed: int, index: int, multiple: int, scales: tuple[float, float]
 ) -> None:
     resize = ResizePolicy(side="long", size=64, multiple=multiple)
-    config = AugmentationConfig(crop_size=None, scale_range=scales, **STILL)
+    config = AugmentationConfig(crop_size=None, scale_range=scales, **FIXED_COLOURS)
 
     image, mask = crop(Augmentation(config, resize, Normalization(mean=MEAN)), seed, index)
 
     height, width = Pictures().sizes[index]
-    served = {network_size(resize, (height, width), scale) for scale in np.linspace(*scales, 2_000)}
+    served_sizes = {network_size(resize, (height, width), scale) for scale in np.linspace(*scales, 2_000)}
     assert image.shape[1:] == mask.shape
-    assert tuple(mask.shape) in served
+    assert tuple(mask.shape) in served_sizes
     assert not (mask == VOID).any()
 
 
 @given(seed=SEEDS)
-def test_a_focused_crop_holds_the_class_in_its_middle(seed: int) -> None:
+def test_a_focused_crop_has_the_class_in_its_middle(seed: int) -> None:
     mask = np.zeros((200, 200), np.uint8)
     mask[150:154, 30:34] = 7
     augment = Augmentation(
@@ -158,7 +158,7 @@ def test_background_and_void_are_never_focused_on() -> None:
 
 
 @given(seed=SEEDS, index=st.integers(0, 2))
-def test_the_same_draw_is_the_same_crop_whatever_was_random_before(seed: int, index: int) -> None:
+def test_the_same_draw_gives_the_same_crop_whatever_the_generators_state(seed: int, index: int) -> None:
     augment = augmentation(focus_probability=0.5, hue=0.1, blur_probability=0.5)
 
     first = crop(augment, seed, index)
@@ -169,7 +169,7 @@ def test_the_same_draw_is_the_same_crop_whatever_was_random_before(seed: int, in
     assert torch.equal(first[1], second[1])
 
 
-def test_a_crop_leaves_the_generator_as_it_was() -> None:
+def test_cropping_does_not_change_the_generators_state() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)

@@ -20,7 +20,7 @@ from torchvision import models
 pytestmark = pytest.mark.slow
 
 
-def of_timm(name: str) -> nn.Module:
+def timm_model(name: str) -> nn.Module:
     # Not imported while tests are collected, because it takes seconds in every process.
     import timm
 
@@ -28,7 +28,7 @@ def of_timm(name: str) -> nn.Module:
     return network
 
 
-def filled(classifier: nn.Module) -> dict[str, Tensor]:
+def randomized_state(classifier: nn.Module) -> dict[str, Tensor]:
     """Return a state dict in which no tensor has a new layer's initial value."""
     torch.manual_seed(0)
     state = classifier.state_dict()
@@ -54,13 +54,13 @@ BACKBONES: dict[str, tuple[ModelConfig, Any, tuple[str, str]]] = {
     ),
     "timm's EfficientNet-Lite": (
         ModelConfig(backbone="timm:tf_efficientnet_lite0", output_stride=16),
-        lambda: of_timm("tf_efficientnet_lite0"),
+        lambda: timm_model("tf_efficientnet_lite0"),
         ("encoder.bn1.running_var", "bn1.running_var"),
     ),
     # Its feature extractor uses other names than its classifier.
     "timm's ConvNeXt": (
         ModelConfig(backbone="timm:convnext_atto", output_stride=16),
-        lambda: of_timm("convnext_atto"),
+        lambda: timm_model("convnext_atto"),
         ("encoder.stages_3.blocks.1.norm.weight", "stages.3.blocks.1.norm.weight"),
     ),
     "an encoder of segmentation_models.pytorch": (
@@ -70,7 +70,7 @@ BACKBONES: dict[str, tuple[ModelConfig, Any, tuple[str, str]]] = {
     ),
     "an encoder of timm in segmentation_models.pytorch": (
         ModelConfig(architecture="smp_deeplabv3", backbone="tu-resnet18"),
-        lambda: of_timm("resnet18"),
+        lambda: timm_model("resnet18"),
         ("model.layer4.1.bn2.running_var", "layer4.1.bn2.running_var"),
     ),
 }
@@ -78,16 +78,16 @@ BACKBONES: dict[str, tuple[ModelConfig, Any, tuple[str, str]]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BACKBONES)
-def test_a_backbone_becomes_the_classifiers_tensor_by_tensor(tmp_path: Path, name: str) -> None:
-    model, build, (ours, theirs) = BACKBONES[name]
-    state = filled(build())
+def test_a_backbone_takes_every_tensor_from_the_classifier(tmp_path: Path, name: str) -> None:
+    model, build, (backbone_key, source_key) = BACKBONES[name]
+    state = randomized_state(build())
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "a.pth")
     network = build_model(model)
 
     sentence = load_backbone_weights(network, str(tmp_path / "a.pth"), model)
 
     loaded = network.backbone.state_dict()
-    assert torch.equal(loaded[ours], state[theirs])
+    assert torch.equal(loaded[backbone_key], state[source_key])
     # Random values differ, so that each tensor has one origin.
     origins = {(tuple(value.shape), float(value.flatten()[0])): value for value in state.values() if value.is_floating_point()}
     for key, value in loaded.items():
@@ -101,19 +101,23 @@ def test_a_backbone_becomes_the_classifiers_tensor_by_tensor(tmp_path: Path, nam
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "model.encoder."])
-def test_a_file_may_hold_a_backbone_alone_under_any_prefix_without_batch_counters(tmp_path: Path, prefix: str) -> None:
-    model, build, (ours, theirs) = BACKBONES["torchvision's MobileNetV2"]
-    state = {name: value for name, value in filled(build()).items() if name.startswith("features.") and "batches" not in name}
+def test_a_file_may_hold_only_a_backbone_with_any_prefix_and_no_batch_counters(tmp_path: Path, prefix: str) -> None:
+    model, build, (backbone_key, source_key) = BACKBONES["torchvision's MobileNetV2"]
+    state = {
+        name: value
+        for name, value in randomized_state(build()).items()
+        if name.startswith("features.") and "batches" not in name
+    }
     save_file({prefix + name: value for name, value in state.items()}, tmp_path / "a.safetensors")
     network = build_model(model)
 
     load_backbone_weights(network, str(tmp_path / "a.safetensors"), model)
 
-    assert torch.equal(network.backbone.state_dict()[ours], state[theirs])
+    assert torch.equal(network.backbone.state_dict()[backbone_key], state[source_key])
 
 
 @pytest.mark.parametrize(
-    ("backbone", "other", "message"),
+    ("backbone", "build_other", "message"),
     [
         ("resnet50", models.resnet101, r"another backbone than resnet50: has layer3\.6\.conv1\.weight, .* \(306 in all\)$"),
         pytest.param(
@@ -123,17 +127,17 @@ def test_a_file_may_hold_a_backbone_alone_under_any_prefix_without_batch_counter
         ("mobilenet_v2", models.mobilenet_v3_small, r"lacks features\.1\.conv\.0\.0\.weight, .*; has features\.1\.block"),
         (
             "timm:efficientnet_b0",
-            lambda: of_timm("efficientnet_b1"),
+            lambda: timm_model("efficientnet_b1"),
             r"has blocks\.0\.1\.conv_dw\.weight, blocks\.0\.1\.bn1\.weight",
         ),
         ("mobilenet_v2", lambda: nn.Linear(2, 2), r"a\.pth: holds no weights of mobilenet_v2, such as 0\.0\.weight"),
     ],
 )
 def test_weights_of_another_backbone_are_refused_by_their_first_keys(
-    tmp_path: Path, backbone: str, other: Any, message: str
+    tmp_path: Path, backbone: str, build_other: Any, message: str
 ) -> None:
     model = ModelConfig(backbone=backbone, output_stride=16)
-    torch.save(other().state_dict(), tmp_path / "a.pth")
+    torch.save(build_other().state_dict(), tmp_path / "a.pth")
 
     with pytest.raises(BackboneWeightsError, match=message):
         load_backbone_weights(build_model(model), str(tmp_path / "a.pth"), model)
@@ -149,7 +153,7 @@ def test_a_wider_backbone_is_refused_by_its_shapes(tmp_path: Path) -> None:
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     model, build, _ = BACKBONES["torchvision's MobileNetV2"]
-    state = filled(build())
+    state = randomized_state(build())
     state["features.0.0.weight"][0, 0, 0, 0] = float("nan")
     torch.save(state, tmp_path / "a.pth")
 
@@ -157,9 +161,9 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         load_backbone_weights(build_model(model), str(tmp_path / "a.pth"), model)
 
 
-def test_torchvisions_published_weights_are_taken_from_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, build, (ours, theirs) = BACKBONES["torchvision's MobileNetV2"]
-    state = filled(build())
+def test_torchvisions_published_weights_are_read_from_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, build, (backbone_key, source_key) = BACKBONES["torchvision's MobileNetV2"]
+    state = randomized_state(build())
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     published = models.MobileNet_V2_Weights.IMAGENET1K_V1
@@ -168,11 +172,11 @@ def test_torchvisions_published_weights_are_taken_from_its_cache(tmp_path: Path,
 
     sentence = load_backbone_weights(network, "imagenet", model)
 
-    assert torch.equal(network.backbone.state_dict()[ours], state[theirs])
+    assert torch.equal(network.backbone.state_dict()[backbone_key], state[source_key])
     assert "from MobileNet_V2_Weights.IMAGENET1K_V1; left out: " in sentence
 
 
-def test_without_a_network_one_sentence_says_what_would_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_download_is_reported_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise urllib.error.URLError("Name or service not known")
 
@@ -199,7 +203,7 @@ def test_without_a_network_one_sentence_says_what_would_be_fetched(tmp_path: Pat
         ),
     ],
 )
-def test_without_the_hub_one_sentence_says_what_would_be_fetched(
+def test_an_unreachable_hub_is_reported_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: ModelConfig, origin: str
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -213,7 +217,7 @@ def test_without_the_hub_one_sentence_says_what_would_be_fetched(
     assert "\n" not in str(error.value)
 
 
-def test_a_backbone_without_published_weights_is_named() -> None:
+def test_a_backbone_without_published_weights_is_refused() -> None:
     model = ModelConfig(backbone="timm:resnetblur18", output_stride=16)
 
     with pytest.raises(BackboneWeightsError, match="timm has no published weights of resnetblur18"):
@@ -225,6 +229,6 @@ def test_the_normalization_of_published_weights_is_known() -> None:
     assert published_normalization(ModelConfig(backbone="resnet50")).mean == (0.485, 0.456, 0.406)
 
 
-def test_a_run_has_one_start() -> None:
+def test_start_and_backbone_weights_are_mutually_exclusive() -> None:
     with pytest.raises(ConfigurationError, match="start and backbone_weights: give one"):
         TrainingConfig.parse({"model": {}, "epochs": 1, "start": "a", "backbone_weights": "imagenet"}, source="a.yaml")

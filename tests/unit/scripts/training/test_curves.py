@@ -18,9 +18,9 @@ def log_steps(folder: Path, *losses: float) -> None:
 
 
 def height(picture: Path) -> int:
-    with Image.open(picture) as opened:
-        opened.load()
-        return opened.height
+    with Image.open(picture) as image:
+        image.load()
+        return image.height
 
 
 def test_a_run_is_drawn_with_its_scores_once_it_has_any(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_scores_that_are_nan_can_be_drawn(tmp_path: Path) -> None:
     assert height(tmp_path / "curves.png") > 0
 
 
-def test_a_run_without_a_step_is_named(tmp_path: Path) -> None:
+def test_a_run_without_a_step_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"steps\.csv"):
         draw_curves(tmp_path, tmp_path / "curves.png")
 
@@ -63,5 +63,5 @@ def test_smoothing_is_a_moving_average() -> None:
 
 
 @pytest.mark.parametrize("window", [0, 1, 2, 5, 100])
-def test_smoothing_leaves_a_level_alone(window: int) -> None:
+def test_smoothing_keeps_a_constant(window: int) -> None:
     np.testing.assert_allclose(smooth([2.5] * 7, window), [2.5] * 7)

@@ -50,34 +50,34 @@ def test_an_evaluation_is_a_row_with_empty_cells_for_nan(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("checkpoint", "interrupted_at"), [(8, 8), (8, 11), (4, 12), (6, 7)])
-def test_a_resumed_runs_tables_are_an_uninterrupted_ones(tmp_path: Path, checkpoint: int, interrupted_at: int) -> None:
-    write(tmp_path / "whole", 1, 16)
+def test_a_resumed_runs_tables_equal_an_uninterrupted_ones(tmp_path: Path, checkpoint: int, interrupted_at: int) -> None:
+    write(tmp_path / "uninterrupted", 1, 16)
 
     write(tmp_path / "resumed", 1, interrupted_at)
     write(tmp_path / "resumed", checkpoint + 1, 16, resumed_at=checkpoint)
 
-    assert tables(tmp_path / "resumed") == tables(tmp_path / "whole")
+    assert tables(tmp_path / "resumed") == tables(tmp_path / "uninterrupted")
 
 
-@pytest.mark.parametrize("written", [1, 2, 20, 60])
-def test_a_row_cut_off_while_it_was_written_is_dropped(tmp_path: Path, written: int) -> None:
-    write(tmp_path / "whole", 1, 14)
+@pytest.mark.parametrize("length", [1, 2, 20, 60])
+def test_a_truncated_row_is_dropped(tmp_path: Path, length: int) -> None:
+    write(tmp_path / "uninterrupted", 1, 14)
     write(tmp_path / "resumed", 1, 12)
-    last = (tmp_path / "whole" / STEPS).read_bytes().splitlines(keepends=True)[-2]
+    row = (tmp_path / "uninterrupted" / STEPS).read_bytes().splitlines(keepends=True)[-2]
     with (tmp_path / "resumed" / STEPS).open("ab") as file:
-        file.write(last[:written])
+        file.write(row[:length])
 
     write(tmp_path / "resumed", 13, 14, resumed_at=12)
 
-    assert tables(tmp_path / "resumed") == tables(tmp_path / "whole")
+    assert tables(tmp_path / "resumed") == tables(tmp_path / "uninterrupted")
 
 
 def test_a_run_resumed_before_its_first_row_starts_the_table(tmp_path: Path) -> None:
     write(tmp_path / "resumed", 1, 0)
     write(tmp_path / "resumed", 1, 4, resumed_at=0)
-    write(tmp_path / "whole", 1, 4)
+    write(tmp_path / "uninterrupted", 1, 4)
 
-    assert tables(tmp_path / "resumed") == tables(tmp_path / "whole")
+    assert tables(tmp_path / "resumed") == tables(tmp_path / "uninterrupted")
 
 
 def test_tensorboard_shows_the_same_figures(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_tensorboard_shows_the_same_figures(tmp_path: Path) -> None:
     assert "evaluation/iou/sofa" not in events.Tags()["scalars"]
 
 
-def test_a_row_is_on_disk_as_soon_as_it_is_given(tmp_path: Path) -> None:
+def test_a_row_is_on_disk_as_soon_as_it_is_logged(tmp_path: Path) -> None:
     with RunLog(tmp_path) as log:
         log.step(step(1))
 
@@ -99,7 +99,7 @@ def test_a_row_is_on_disk_as_soon_as_it_is_given(tmp_path: Path) -> None:
         assert EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("train/loss")[0].step == 1
 
 
-def test_a_new_run_leaves_the_log_of_another_alone(tmp_path: Path) -> None:
+def test_a_new_run_does_not_overwrite_the_log_of_another(tmp_path: Path) -> None:
     write(tmp_path, 1, 2)
 
     with pytest.raises(FileExistsError, match=r"steps\.csv.*--resume"):
@@ -115,7 +115,7 @@ def test_columns_do_not_change_within_a_run(tmp_path: Path) -> None:
 
 
 @given(loss=st.floats(allow_nan=False, allow_infinity=False))
-def test_figures_are_read_as_they_were_written(tmp_path_factory: pytest.TempPathFactory, loss: float) -> None:
+def test_figures_are_stored_exactly(tmp_path_factory: pytest.TempPathFactory, loss: float) -> None:
     folder = tmp_path_factory.mktemp("log")
     with RunLog(folder) as log:
         log.step(StepRow(1, 0, loss))

@@ -18,8 +18,8 @@ def sheet(out: Path, truth: int, prediction: int, count: int = 1, rows: int = 8)
     images = [np.zeros((30, 40, 3), np.uint8)] * count
     truths, predictions = ([np.full((30, 40), index, np.uint8)] * count for index in (truth, prediction))
     draw_samples(images, truths, predictions, LABELS, out, rows)
-    with Image.open(out) as opened:
-        return opened.convert("RGB")
+    with Image.open(out) as image:
+        return image.convert("RGB")
 
 
 def colours(picture: Image.Image) -> set[tuple[int, ...]]:
@@ -34,17 +34,17 @@ def test_truth_is_in_the_middle_and_the_prediction_on_the_right(tmp_path: Path) 
     assert (photo, truth, prediction) == ((0, 0, 0), (162, 0, 0), (0, 162, 0))
 
 
-@pytest.mark.parametrize(("index", "shown"), [(1, {(250, 0, 0)}), (2, {(0, 250, 0)}), (VOID, {(224, 224, 192)})])
-def test_the_legend_shows_the_classes_that_occur(tmp_path: Path, index: int, shown: set[tuple[int, ...]]) -> None:
+@pytest.mark.parametrize(("index", "expected"), [(1, {(250, 0, 0)}), (2, {(0, 250, 0)}), (VOID, {(224, 224, 192)})])
+def test_the_legend_shows_the_classes_that_occur(tmp_path: Path, index: int, expected: set[tuple[int, ...]]) -> None:
     picture = sheet(tmp_path / "sheet.png", truth=0, prediction=index)
 
-    assert colours(picture) & {(250, 0, 0), (0, 250, 0), (224, 224, 192)} == shown
+    assert colours(picture) & {(250, 0, 0), (0, 250, 0), (224, 224, 192)} == expected
 
 
-def test_there_are_no_more_rows_than_asked_for(tmp_path: Path) -> None:
-    two, many = (sheet(tmp_path / f"{count}.png", truth=0, prediction=1, count=count, rows=2) for count in (2, 5))
+def test_the_number_of_rows_is_limited(tmp_path: Path) -> None:
+    two, limited = (sheet(tmp_path / f"{count}.png", truth=0, prediction=1, count=count, rows=2) for count in (2, 5))
 
-    assert many.size == two.size
+    assert limited.size == two.size
 
 
 def test_a_legend_of_many_classes_takes_several_lines(tmp_path: Path) -> None:
@@ -52,12 +52,12 @@ def test_a_legend_of_many_classes_takes_several_lines(tmp_path: Path) -> None:
     labels = Labels(names, ((9, 9, 9),) * 60)
     image, mask = np.zeros((30, 60, 3), np.uint8), np.tile(np.arange(60, dtype=np.uint8), (30, 1))
 
-    for count, part in (("one", np.zeros_like(mask)), ("all", mask)):
-        draw_samples([image], [part], [part], labels, tmp_path / f"{count}.png")
+    for name, label_map in (("one", np.zeros_like(mask)), ("all", mask)):
+        draw_samples([image], [label_map], [label_map], labels, tmp_path / f"{name}.png")
 
-    with Image.open(tmp_path / "one.png") as one, Image.open(tmp_path / "all.png") as every:
-        assert every.width == one.width
-        assert every.height > one.height + 100
+    with Image.open(tmp_path / "one.png") as short, Image.open(tmp_path / "all.png") as long:
+        assert long.width == short.width
+        assert long.height > short.height + 100
 
 
 def test_each_image_needs_its_truth_and_prediction(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from scripts.training.sampling import Draw, Draws, balanced_weights
 
 
-def test_an_epoch_without_weights_is_each_image_once() -> None:
+def test_an_epoch_without_weights_draws_each_image_once() -> None:
     assert sorted(draw.index for draw in Draws(5)) == [0, 1, 2, 3, 4]
 
 
-def test_the_same_epoch_is_the_same_draws() -> None:
+def test_the_same_epoch_gives_the_same_draws() -> None:
     first, second = Draws(5, seed=3), Draws(5, seed=3)
     first.set_epoch(2)
     second.set_epoch(2)
@@ -20,7 +20,7 @@ def test_the_same_epoch_is_the_same_draws() -> None:
 
 
 @pytest.mark.parametrize(("seed", "epoch"), [(0, 1), (1, 0)])
-def test_another_epoch_or_seed_is_other_draws(seed: int, epoch: int) -> None:
+def test_another_epoch_or_seed_gives_other_draws(seed: int, epoch: int) -> None:
     draws = Draws(20, seed=seed)
     draws.set_epoch(epoch)
 
@@ -34,28 +34,28 @@ def test_no_two_crops_share_a_seed() -> None:
 
 
 @given(count=st.integers(1, 30), world_size=st.integers(1, 5), epoch=st.integers(0, 3), weighted=st.booleans())
-def test_the_ranks_take_turns_in_what_one_process_would_draw(count: int, world_size: int, epoch: int, weighted: bool) -> None:
+def test_ranks_interleave_the_draws_of_one_process(count: int, world_size: int, epoch: int, weighted: bool) -> None:
     weights = [index + 1.0 for index in range(count)] if weighted else None
 
-    def drawn(rank: int, ranks: int) -> list[Draw]:
+    def epoch_draws(rank: int, ranks: int) -> list[Draw]:
         draws = Draws(count, weights=weights, rank=rank, world_size=ranks)
         draws.set_epoch(epoch)
         assert len(draws) == len(list(draws))
         return list(draws)
 
-    turns = zip(*(drawn(rank, world_size) for rank in range(world_size)), strict=True)
+    rounds = zip(*(epoch_draws(rank, world_size) for rank in range(world_size)), strict=True)
 
-    together = [draw for turn in turns for draw in turn]
-    assert together == drawn(0, 1)[: count - count % world_size]
+    interleaved = [draw for round_draws in rounds for draw in round_draws]
+    assert interleaved == epoch_draws(0, 1)[: count - count % world_size]
 
 
-def test_starting_within_an_epoch_leaves_out_what_was_seen() -> None:
+def test_skipping_omits_the_first_draws_of_an_epoch() -> None:
     draws = Draws(10, rank=1, world_size=2)
-    whole = list(draws)
+    full_epoch = list(draws)
 
     draws.skip(3)
 
-    assert list(draws) == whole[3:]
+    assert list(draws) == full_epoch[3:]
     assert len(draws) == 5
 
 
@@ -69,10 +69,10 @@ def test_a_new_epoch_starts_at_its_beginning() -> None:
 
 
 def test_images_are_drawn_by_their_weights() -> None:
-    drawn = Counter(draw.index for draw in Draws(3000, weights=[2.0, 0.0, 1.0] + [0.0] * 2997))
+    counts = Counter(draw.index for draw in Draws(3000, weights=[2.0, 0.0, 1.0] + [0.0] * 2997))
 
-    assert set(drawn) == {0, 2}
-    assert drawn[0] / drawn[2] == pytest.approx(2, rel=0.15)
+    assert set(counts) == {0, 2}
+    assert counts[0] / counts[2] == pytest.approx(2, rel=0.15)
 
 
 def test_there_must_be_one_weight_per_image() -> None:
@@ -80,12 +80,12 @@ def test_there_must_be_one_weight_per_image() -> None:
         Draws(3, weights=[1.0, 1.0])
 
 
-def test_there_must_be_something_to_draw() -> None:
+def test_an_empty_data_set_is_refused() -> None:
     with pytest.raises(ValueError, match="0 images"):
         Draws(0)
 
 
-def test_weights_must_allow_some_image() -> None:
+def test_weights_that_are_all_zero_are_refused() -> None:
     with pytest.raises(ValueError, match=r"from 0\.0 to 0\.0"):
         Draws(2, weights=[0.0, 0.0])
 
@@ -95,16 +95,16 @@ def test_a_rank_outside_the_world_is_refused() -> None:
         Draws(3, rank=2, world_size=2)
 
 
-def test_an_image_counts_by_its_rarest_class() -> None:
+def test_an_image_is_weighted_by_its_rarest_class() -> None:
     present = [{0, 1, 2}, {0, 1}, {0, 1}, {0, 1}, {0}]
 
     # Class 2 is in one image, class 1 in four; the last image is only background.
     assert balanced_weights(present) == pytest.approx([1, 0.5, 0.5, 0.5, 5**-0.5])
 
 
-def test_where_no_class_is_background_each_counts() -> None:
+def test_without_a_background_every_class_counts() -> None:
     assert balanced_weights([{0}, {1}, {1}, {1, 2}], background=None) == pytest.approx([1, 3**-0.5, 3**-0.5, 1])
 
 
-def test_a_power_of_nothing_draws_images_alike() -> None:
+def test_a_power_of_zero_weights_images_equally() -> None:
     assert balanced_weights([{0, 1}, {0, 2}, {0, 2}, {0}], power=0) == [1, 1, 1, 1]

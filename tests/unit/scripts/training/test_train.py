@@ -42,28 +42,28 @@ def start_process(arguments: list[str]) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_run_ends_with_a_servable_checkpoint_and_says_how_to_serve_it(finished: Path) -> None:
-    checkpoint = finished / "run.safetensors"
-    described = load_checkpoint(checkpoint).metadata
-    assert described.classes == CLASSES
-    assert described.license == "MIT"
-    assert described.provenance == "trained on 10 images of pets by scripts.train"
-    (evaluation,) = described.evaluations
+def test_a_run_writes_a_servable_checkpoint_and_prints_how_to_serve_it(finished_run: Path) -> None:
+    checkpoint = finished_run / "run.safetensors"
+    metadata = load_checkpoint(checkpoint).metadata
+    assert metadata.classes == CLASSES
+    assert metadata.license == "MIT"
+    assert metadata.provenance == "trained on 10 images of pets by scripts.train"
+    (evaluation,) = metadata.evaluations
     assert evaluation.dataset == "2 validation images of pets"
-    assert f"serve it: make serve CHECKPOINT={checkpoint}" in (finished.parent / "stdout").read_text()
+    assert f"serve it: make serve CHECKPOINT={checkpoint}" in (finished_run.parent / "stdout").read_text()
 
 
-def test_a_run_ends_with_calibrated_probabilities_and_says_what_that_changed(finished: Path) -> None:
-    made = load_checkpoint(finished / "run.safetensors").metadata.calibration
+def test_a_run_calibrates_probabilities_and_prints_the_temperature(finished_run: Path) -> None:
+    calibration = load_checkpoint(finished_run / "run.safetensors").metadata.calibration
 
-    assert made is not None
-    assert (made.dataset, made.images) == ("pets (validation)", 2)
-    assert made.nll_after <= made.nll_before
-    assert f"calibrated: temperature {made.temperature:g}, " in (finished.parent / "stdout").read_text()
-    assert (finished / "reliability.png").is_file()
+    assert calibration is not None
+    assert (calibration.dataset, calibration.images) == ("pets (validation)", 2)
+    assert calibration.nll_after <= calibration.nll_before
+    assert f"calibrated: temperature {calibration.temperature:g}, " in (finished_run.parent / "stdout").read_text()
+    assert (finished_run / "reliability.png").is_file()
 
 
-def test_a_run_starts_from_the_backbone_of_a_classifier(
+def test_a_run_can_start_from_the_backbone_of_a_classifier(
     tmp_path: Path, arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Steps too small to matter show where the run started."""
@@ -87,32 +87,32 @@ def test_a_run_starts_from_the_backbone_of_a_classifier(
     assert "left out: features.* (6 tensors), classifier.1.weight, classifier.1.bias" in capsys.readouterr().out
 
 
-def test_a_run_can_be_watched(finished: Path) -> None:
-    assert read_table(finished / "steps.csv")["iteration"] == [1, 2, 3, 4]
-    scores = read_table(finished / "evaluations.csv")
+def test_a_run_logs_and_draws_its_progress(finished_run: Path) -> None:
+    assert read_table(finished_run / "steps.csv")["iteration"] == [1, 2, 3, 4]
+    scores = read_table(finished_run / "evaluations.csv")
     assert scores["iteration"] == [0, 2, 4]
     assert all(0 <= value <= 1 for value in scores["miou"])
-    assert list(finished.glob("tensorboard/events*"))
-    with Image.open(finished / "curves.png") as curves:
+    assert list(finished_run.glob("tensorboard/events*"))
+    with Image.open(finished_run / "curves.png") as curves:
         assert curves.width > 500
-    assert [path.name for path in sorted((finished / "samples").iterdir())] == [f"epoch_00{n}.png" for n in range(3)]
-    watched = (finished.parent / "stderr").read_text()
-    assert all(word in watched for word in ("loss=", "rate=", "mIoU="))
+    assert [path.name for path in sorted((finished_run / "samples").iterdir())] == [f"epoch_00{n}.png" for n in range(3)]
+    progress = (finished_run.parent / "stderr").read_text()
+    assert all(word in progress for word in ("loss=", "rate=", "mIoU="))
 
 
-def test_a_network_learns_what_it_is_shown(tmp_path: Path, arguments: Callable[..., list[str]]) -> None:
+def test_the_loss_falls_during_a_run(tmp_path: Path, arguments: Callable[..., list[str]]) -> None:
     optimizer = {"kind": "adamw", "backbone_learning_rate": 0.001, "head_learning_rate": 0.003}
     # Fifteen steps in one epoch, because each epoch is scored and drawn.
-    many = ["--data", str(write_pets(tmp_path / "many", 62))]
+    larger_data = ["--data", str(write_pets(tmp_path / "many", 62))]
 
-    main(arguments("run", *many, epochs=1, validation={"held_out_every": 31}, optimizer=optimizer, ema_decay=0))
+    main(arguments("run", *larger_data, epochs=1, validation={"held_out_every": 31}, optimizer=optimizer, ema_decay=0))
 
     curve = losses(tmp_path / "run")
     assert np.mean(curve[-8:]) < 0.85 * np.mean(curve[:4])
 
 
 def test_a_resumed_run_has_the_curve_of_an_uninterrupted_one(
-    tmp_path: Path, finished: Path, arguments: Callable[..., list[str]]
+    tmp_path: Path, finished_run: Path, arguments: Callable[..., list[str]]
 ) -> None:
     process = start_process(arguments("broken", state_every=1))
     steps = tmp_path / "broken" / "steps.csv"
@@ -124,12 +124,14 @@ def test_a_resumed_run_has_the_curve_of_an_uninterrupted_one(
 
     assert main(arguments("broken", "--resume", state_every=1)) == 0
 
-    np.testing.assert_allclose(losses(tmp_path / "broken"), losses(finished), rtol=1e-5)
-    scores, expected = (read_table(folder / "evaluations.csv")["miou"] for folder in (tmp_path / "broken", finished))
+    np.testing.assert_allclose(losses(tmp_path / "broken"), losses(finished_run), rtol=1e-5)
+    scores, expected = (read_table(folder / "evaluations.csv")["miou"] for folder in (tmp_path / "broken", finished_run))
     np.testing.assert_allclose(scores, expected, atol=1e-3)
 
 
-def test_several_processes_are_torchruns(arguments: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_are_started_by_torchrun(
+    arguments: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     replaced_by: list[str] = []
 
     def replace(_: str, command: list[str], environment: dict[str, str]) -> NoReturn:
@@ -197,7 +199,7 @@ for _ in sys.stdin:
 """
 
 
-def test_killed_while_it_writes_a_state_the_last_one_still_loads(tmp_path: Path) -> None:
+def test_the_last_state_loads_after_a_kill_during_writing(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WRITE_STATES, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
         assert process.stdin is not None
@@ -216,7 +218,7 @@ def test_killed_while_it_writes_a_state_the_last_one_still_loads(tmp_path: Path)
         process.stdin.close()
 
 
-def test_validation_masks_of_background_alone_give_no_figures(
+def test_validation_masks_with_only_background_give_no_figures(
     tmp_path: Path, data: Path, arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("00", "06"):
@@ -224,21 +226,21 @@ def test_validation_masks_of_background_alone_give_no_figures(
 
     assert main(arguments("run", epochs=1)) == 0
 
-    told = capsys.readouterr()
-    assert "warning: the 2 validation images hold no pixel of cat, dog" in told.err
-    assert "epoch 1 of 1: no scores, because the validation masks hold only background" in told.out
-    assert "saved the best network, of iteration 2" in told.out
+    captured = capsys.readouterr()
+    assert "warning: the 2 validation images hold no pixel of cat, dog" in captured.err
+    assert "epoch 1 of 1: no scores, because the validation masks hold only background" in captured.out
+    assert "saved the best network, of iteration 2" in captured.out
     assert load_checkpoint(tmp_path / "run" / "run.safetensors").metadata.evaluations == ()
     assert load_checkpoint(tmp_path / "run" / "run.safetensors").metadata.calibration is None
 
 
-def test_the_runs_configuration_is_kept(finished: Path) -> None:
-    kept = json.loads((finished / "config.json").read_text())
-    assert kept["data"]["folder"] == str(finished.with_name("pets"))
-    assert kept["epochs"] == 2
+def test_the_runs_configuration_is_saved(finished_run: Path) -> None:
+    config = json.loads((finished_run / "config.json").read_text())
+    assert config["data"]["folder"] == str(finished_run.with_name("pets"))
+    assert config["epochs"] == 2
 
 
-def test_a_run_that_diverges_stops_and_says_so(arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_diverging_run_stops_with_advice(arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     rates = {"backbone_learning_rate": 1e30, "head_learning_rate": 1e30}
 
     assert main(arguments("run", epochs=8, optimizer=rates, ema_decay=0)) == 1

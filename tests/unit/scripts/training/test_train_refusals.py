@@ -1,4 +1,4 @@
-"""Runs that cannot be intended are refused before their first step."""
+"""Invalid runs are refused before their first step."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_a_state_of_another_configuration_is_refused(
     assert main(["--config", str(finished_copy / "config.json"), "--out", str(finished_copy), "--resume"]) == 0
 
 
-def test_a_new_run_does_not_go_over_another(
+def test_a_new_run_does_not_overwrite_another(
     finished_copy: Path, arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.read_bytes() for path in finished_copy.rglob("*") if path.is_file()}
@@ -57,7 +57,7 @@ def test_a_new_run_does_not_go_over_another(
         ),
     ],
 )
-def test_contradictions_are_named_before_the_first_step(
+def test_invalid_configurations_are_refused_before_the_first_step(
     tmp_path: Path,
     arguments: Callable[..., list[str]],
     capsys: pytest.CaptureFixture[str],
@@ -70,7 +70,7 @@ def test_contradictions_are_named_before_the_first_step(
     assert not (tmp_path / "run" / "steps.csv").exists()
 
 
-def test_every_wrong_pair_is_named_before_the_first_step(
+def test_every_invalid_pair_is_reported_before_the_first_step(
     data: Path, arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.new("L", (80, 61)).save(data / "masks" / "01.png")
@@ -128,8 +128,8 @@ def test_a_start_for_other_images_or_classes_is_refused(
     tmp_path: Path, arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str], changes: Any, message: str
 ) -> None:
     config = ModelConfig.model_validate(CONFIG["model"])
-    described = metadata(model=config, **changes)
-    save_checkpoint(tmp_path / "start.safetensors", build_model(config), described)
+    start_metadata = metadata(model=config, **changes)
+    save_checkpoint(tmp_path / "start.safetensors", build_model(config), start_metadata)
 
     assert main(arguments("run", "--start", str(tmp_path / "start.safetensors"))) == 1
 

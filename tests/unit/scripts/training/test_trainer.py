@@ -23,7 +23,7 @@ CONFIG: dict[str, Any] = {
 }
 
 
-class Constant(nn.Module):
+class ConstantTeacher(nn.Module):
     """A teacher that is certain of one class everywhere."""
 
     def forward(self, images: Tensor) -> Tensor:
@@ -44,15 +44,15 @@ def batch() -> Batch:
 
 def trainer(network: Network, teacher: nn.Module | None = None, **changes: Any) -> Trainer:
     config = TrainingConfig.model_validate(CONFIG | changes)
-    built = Trainer(network, config, Processes(), steps=100, teacher=teacher)
-    built.begin_epoch()
-    return built
+    new_trainer = Trainer(network, config, Processes(), steps=100, teacher=teacher)
+    new_trainer.begin_epoch()
+    return new_trainer
 
 
 def test_the_learning_rate_rises_and_falls_as_in_the_paper() -> None:
     config = OptimizerConfig(warm_up=4)
 
-    factors = [learning_rate_factor(done, 100, config) for done in (0, 4, 50, 99, 100)]
+    factors = [learning_rate_factor(step, 100, config) for step in (0, 4, 50, 99, 100)]
 
     assert factors == pytest.approx([1 / 5, 0.96**0.9, 0.5**0.9, 0.01**0.9, 0])
 
@@ -63,37 +63,37 @@ def test_backbone_and_head_learn_at_their_own_rates(network: Network, batch: Bat
     assert step.learning_rates == pytest.approx({"backbone": 0.01, "head": 0.1})
 
 
-def test_batches_gathered_over_several_passes_count_as_one(network: Network, batch: Batch) -> None:
+def test_accumulated_batches_equal_one_larger_batch(network: Network, batch: Batch) -> None:
     without_dropout(network)
     images, masks = batch
-    parts, whole = copy.deepcopy(network), copy.deepcopy(network)
+    accumulated, single_batch = copy.deepcopy(network), copy.deepcopy(network)
 
-    trainer(parts).step([(images[:1], masks[:1]), (images[1:], masks[1:])], 0)
-    trainer(whole).step([batch], 0)
+    trainer(accumulated).step([(images[:1], masks[:1]), (images[1:], masks[1:])], 0)
+    trainer(single_batch).step([batch], 0)
 
-    assert_learned_alike(parts, whole, network)
+    assert_same_update(accumulated, single_batch, network)
 
 
-def test_two_processes_learn_what_one_does(network: Network, batch: Batch, tmp_path: Path) -> None:
+def test_two_processes_learn_the_same_as_one(network: Network, batch: Batch, tmp_path: Path) -> None:
     without_dropout(network)
-    alone = copy.deepcopy(network)
-    trainer(alone).step([batch], 0)
+    single_process = copy.deepcopy(network)
+    trainer(single_process).step([batch], 0)
 
     # This process is the first of the two, because another would import for seconds.
-    second = spawn(_learn_in_a_process, (1, network.state_dict(), batch, tmp_path), nprocs=1, join=False)
-    _learn_in_a_process(0, 0, network.state_dict(), batch, tmp_path)
+    second = spawn(_train_in_process, (1, network.state_dict(), batch, tmp_path), nprocs=1, join=False)
+    _train_in_process(0, 0, network.state_dict(), batch, tmp_path)
     while not second.join():
         pass
 
     for rank in range(2):
-        shared = copy.deepcopy(network)
-        shared.load_state_dict(torch.load(tmp_path / f"{rank}.pt", weights_only=True))
-        assert_learned_alike(shared, alone, network)
+        distributed = copy.deepcopy(network)
+        distributed.load_state_dict(torch.load(tmp_path / f"{rank}.pt", weights_only=True))
+        assert_same_update(distributed, single_process, network)
 
 
-def _learn_in_a_process(_: int, rank: int, state: dict[str, Tensor], batch: Batch, folder: Path) -> None:
-    meeting, patience = f"file://{folder}/meeting", timedelta(minutes=5)
-    torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2, timeout=patience)
+def _train_in_process(_: int, rank: int, state: dict[str, Tensor], batch: Batch, folder: Path) -> None:
+    store, timeout = f"file://{folder}/store", timedelta(minutes=5)
+    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=timeout)
     images, masks = batch
     config = TrainingConfig.model_validate(CONFIG)
     network = build_model(config.model)
@@ -112,7 +112,7 @@ def without_dropout(network: Network) -> None:
             module.p = 0
 
 
-def assert_learned_alike(first: Network, second: Network, before: Network) -> None:
+def assert_same_update(first: Network, second: Network, before: Network) -> None:
     """Compare the last layer's bias, whose gradient is far from zero whatever the weights."""
     start = before.get_parameter("classifier.4.bias")
     steps = [network.get_parameter("classifier.4.bias") - start for network in (first, second)]
@@ -120,7 +120,7 @@ def assert_learned_alike(first: Network, second: Network, before: Network) -> No
     torch.testing.assert_close(steps[0], steps[1], rtol=1e-3, atol=1e-7)
 
 
-def test_the_average_trails_behind_the_network(network: Network, batch: Batch) -> None:
+def test_the_average_follows_the_network(network: Network, batch: Batch) -> None:
     learner = trainer(network, ema_decay=0.75)
     learner.step([batch], 0)
     before = network.get_parameter("classifier.4.bias").detach().clone()
@@ -133,7 +133,7 @@ def test_the_average_trails_behind_the_network(network: Network, batch: Batch) -
     torch.testing.assert_close(average, 0.75 * before + 0.25 * after)
 
 
-def test_frozen_statistics_stay_and_others_move(network: Network, batch: Batch) -> None:
+def test_only_statistics_that_are_not_frozen_change(network: Network, batch: Batch) -> None:
     before = copy.deepcopy(network.state_dict())
 
     trainer(network).step([batch], 0)
@@ -144,46 +144,46 @@ def test_frozen_statistics_stay_and_others_move(network: Network, batch: Batch) 
 
 
 def test_without_dropout_a_step_does_not_depend_on_its_seed(network: Network, batch: Batch) -> None:
-    dropping, whole = (
+    losses_with, losses_without = (
         [trainer(copy.deepcopy(network), frozen_batch_norm=False, dropout=dropout).step([batch], seed).loss for seed in (3, 4)]
         for dropout in (True, False)
     )
 
-    assert dropping[0] != dropping[1]
-    assert whole[0] == whole[1]
+    assert losses_with[0] != losses_with[1]
+    assert losses_without[0] == losses_without[1]
 
 
-def test_a_teacher_is_learned_from_by_its_weight(network: Network, batch: Batch) -> None:
+def test_distillation_converges_and_scales_with_its_weight(network: Network, batch: Batch) -> None:
     images, _ = batch
     unlabelled = images[..., :32, :32], torch.full((2, 32, 32), 255)
-    learner = trainer(network, Constant(), distillation={"weight": 2.0}, optimizer={"head_learning_rate": 0.05})
+    learner = trainer(network, ConstantTeacher(), distillation={"weight": 2.0}, optimizer={"head_learning_rate": 0.05})
 
     steps = [learner.step([unlabelled], number) for number in range(12)]
 
     assert steps[0].parts["labels"] == 0
     assert steps[-1].parts["teacher"] < 0.5 * steps[0].parts["teacher"]
-    half = trainer(copy.deepcopy(network), Constant(), distillation={"weight": 1.0}).step([unlabelled], 99).parts["teacher"]
-    whole = trainer(copy.deepcopy(network), Constant(), distillation={"weight": 2.0}).step([unlabelled], 99).parts["teacher"]
-    assert whole == pytest.approx(2 * half)
+    learners = [trainer(copy.deepcopy(network), ConstantTeacher(), distillation={"weight": weight}) for weight in (1.0, 2.0)]
+    single, double = (learner.step([unlabelled], 99).parts["teacher"] for learner in learners)
+    assert double == pytest.approx(2 * single)
 
 
-def test_annotations_of_no_weight_teach_nothing(network: Network, batch: Batch) -> None:
+def test_annotations_with_a_weight_of_zero_are_ignored(network: Network, batch: Batch) -> None:
     images, masks = batch
     annotated, blank = copy.deepcopy(network), copy.deepcopy(network)
 
-    step = trainer(annotated, Constant(), loss={"weight": 0}).step([(images, masks)], 0)
-    trainer(blank, Constant(), loss={"weight": 0}).step([(images, torch.zeros_like(masks))], 0)
+    step = trainer(annotated, ConstantTeacher(), loss={"weight": 0}).step([(images, masks)], 0)
+    trainer(blank, ConstantTeacher(), loss={"weight": 0}).step([(images, torch.zeros_like(masks))], 0)
 
     assert set(step.parts) == {"teacher"}
-    assert_learned_alike(annotated, blank, network)
+    assert_same_update(annotated, blank, network)
 
 
-def test_a_teacher_sees_images_as_it_was_trained_to(network: Network) -> None:
+def test_images_are_normalized_for_the_teacher(network: Network) -> None:
     student, teachers = Normalization(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)), Normalization()
     pixels = torch.rand(1, 3, 32, 32)
 
-    def normalized(by: Normalization) -> Tensor:
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (by.mean, by.std))
+    def normalized(normalization: Normalization) -> Tensor:
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (normalization.mean, normalization.std))
         return (pixels - mean) / std
 
     teacher = Teacher(network.eval(), student, teachers)
@@ -191,19 +191,19 @@ def test_a_teacher_sees_images_as_it_was_trained_to(network: Network) -> None:
     torch.testing.assert_close(teacher(normalized(student)), network(normalized(teachers))["out"], atol=1e-4, rtol=1e-3)
 
 
-def test_random_numbers_of_a_step_follow_from_its_seed(network: Network, batch: Batch) -> None:
-    learned = []
+def test_random_numbers_of_a_step_depend_only_on_its_seed(network: Network, batch: Batch) -> None:
+    weights = []
     for seed in (3, 3, 4):
-        same = copy.deepcopy(network)
-        trainer(same, frozen_batch_norm=False).step([batch], seed)
-        learned.append(same.get_parameter("classifier.4.weight"))
+        copied = copy.deepcopy(network)
+        trainer(copied, frozen_batch_norm=False).step([batch], seed)
+        weights.append(copied.get_parameter("classifier.4.weight"))
 
-    assert torch.equal(learned[0], learned[1])
-    assert not torch.equal(learned[0], learned[2])
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
-def test_a_step_is_taken_in_either_precision(network: Network, batch: Batch, precision: str) -> None:
+def test_a_step_is_possible_in_any_precision(network: Network, batch: Batch, precision: str) -> None:
     before = network.get_parameter("classifier.4.bias").detach().clone()
     # Many processors compute slowly in 16 bits.
     images, masks = (tensor[..., :32, :32] for tensor in batch)

@@ -30,16 +30,16 @@ def test_a_class_without_a_pixel_is_refused(tmp_path: Path) -> None:
     assert open_with(tmp_path, allow_absent_classes=True).summary.absent == (2,)
 
 
-def test_what_255_stands_for_can_be_said(tmp_path: Path) -> None:
+def test_mask_values_set_the_meaning_of_255(tmp_path: Path) -> None:
     write_pairs(tmp_path, {f"{number}": np.where(MASK == 2, 255, MASK).astype(np.uint8) for number in range(6)})
 
     with pytest.raises(DataError, match=r"--mask-values 255=dog, or with mask_values: \{255: dog\}"):
         open_with(tmp_path)
-    opened = open_with({"folder": str(tmp_path), "mask_values": {255: "dog"}})
-    assert opened.summary.pixels == (8, 8, 8)
+    training_data = open_with({"folder": str(tmp_path), "mask_values": {255: "dog"}})
+    assert training_data.summary.pixels == (8, 8, 8)
 
 
-def test_void_pixels_of_colours_are_not_taken_for_a_class(tmp_path: Path) -> None:
+def test_void_colours_are_not_proposed_as_a_class(tmp_path: Path) -> None:
     colours = np.array([[0, 0, 0], [128, 0, 0], [224, 224, 192]], np.uint8)
     write_pairs(tmp_path, {f"{number}": colours[MASK] for number in range(6)}, names=None)
     (tmp_path / "labelmap.txt").write_text("background:0,0,0::\ncat:128,0,0::\ndog:1,2,3::\nvoid:224,224,192::\n")
@@ -55,8 +55,8 @@ def test_a_class_without_a_pixel_in_validation_is_reported(tmp_path: Path, capsy
 
     assert open_with(tmp_path).validation_images == (2, 2, 0)
 
-    told = "warning: the 2 validation images hold no pixel of dog, whose IoU they cannot measure"
-    assert told in capsys.readouterr().err
+    warning = "warning: the 2 validation images hold no pixel of dog, whose IoU they cannot measure"
+    assert warning in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("train", "val"), [("train", "val"), ("Train", "Validation"), ("train2017", "val2017")])
@@ -66,21 +66,21 @@ def test_splits_are_found_by_their_usual_names(tmp_path: Path, train: str, val: 
     for split, name in ((train, "a"), (val, "b")):
         (tmp_path / "ImageSets" / "Segmentation" / f"{split}.txt").write_text(name)
 
-    opened = open_with(tmp_path)
+    training_data = open_with(tmp_path)
 
-    assert [sample.name for data in (opened.training, opened.validation) for sample in data.samples] == ["a", "b"]
+    assert [sample.name for data in (training_data.training, training_data.validation) for sample in data.samples] == ["a", "b"]
 
 
-def test_a_folder_without_lists_is_split_alike_each_time(tmp_path: Path) -> None:
+def test_a_folder_without_lists_is_split_identically_each_time(tmp_path: Path) -> None:
     write_pairs(tmp_path, {f"{number}": MASK for number in range(7)}, folders=("JPEGImages", "SegmentationClass"))
 
     for _ in range(2):
-        opened = open_with(tmp_path)
-        assert [sample.name for sample in opened.validation.samples] == ["0", "3", "6"]
-        assert [sample.name for sample in opened.training.samples] == ["1", "2", "4", "5"]
+        training_data = open_with(tmp_path)
+        assert [sample.name for sample in training_data.validation.samples] == ["0", "3", "6"]
+        assert [sample.name for sample in training_data.training.samples] == ["1", "2", "4", "5"]
 
 
-def test_coco_is_a_layout_like_the_others(tmp_path: Path) -> None:
+def test_coco_data_can_be_trained_on(tmp_path: Path) -> None:
     # The mask's right half is a dog's, its lower left corner a cat's.
     annotations = [
         {"image_id": number, "category_id": category, "segmentation": [corners]}
@@ -95,18 +95,18 @@ def test_coco_is_a_layout_like_the_others(tmp_path: Path) -> None:
     (tmp_path / "pets.json").write_text(json.dumps(content))
     source = {"layout": "coco", "folder": str(tmp_path), "annotations": "pets.json", "images": "photographs"}
 
-    opened = open_with(source)
-    assert opened.classes == NAMES
-    assert opened.training.read(opened.training.samples[0])[1].tolist() == [[0, 0, 2, 2]] * 2 + [[1, 1, 2, 2]] * 2
+    training_data = open_with(source)
+    assert training_data.classes == NAMES
+    assert training_data.training.read(training_data.training.samples[0])[1].tolist() == [[0, 0, 2, 2]] * 2 + [[1, 1, 2, 2]] * 2
     assert open_with(source, classes=["Background", "dog", "cat"]).summary.pixels == (16, 32, 16)
 
 
-def test_spellings_of_background_are_one(tmp_path: Path) -> None:
+def test_spellings_of_background_are_equivalent(tmp_path: Path) -> None:
     write_pairs(tmp_path, {f"{number}": MASK for number in range(6)}, names=None)
 
     assert open_with(tmp_path, classes=["__background__", "cat", "dog"]).classes == NAMES
 
 
-def test_a_wrong_key_of_the_data_is_named_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_key_of_the_data_is_refused_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"unknown key 'data\.image', did you mean 'images'\?"):
         open_with({"folder": str(tmp_path), "image": "photographs"})
