@@ -148,20 +148,18 @@ class _Library:
         }
 
     def resize(self, name: str, source: npt.NDArray[Any], result: npt.NDArray[Any]) -> None:
-        align_corners, scales = 0, (_NONE, _NONE)
-        self._call(
-            name, "out", self._tensor(source), self._list(result.shape[2:]), align_corners, *scales, self._tensor(result)
-        )
+        size, align_corners, scales = self._to_list(result.shape[2:]), 0, (_NONE, _NONE)
+        self._call(name, "out", self._to_tensor(source), size, align_corners, *scales, self._to_tensor(result))
 
     def softmax(self, source: Floats, result: Floats) -> None:
         dimension, half_to_float = 0, 0
-        self._call("_softmax", "out", self._tensor(source), dimension, half_to_float, self._tensor(result))
+        self._call("_softmax", "out", self._to_tensor(source), dimension, half_to_float, self._to_tensor(result))
 
     def log(self, source: Floats, result: Floats) -> None:
-        self._call("log", "out", self._tensor(source), self._tensor(result))
+        self._call("log", "out", self._to_tensor(source), self._to_tensor(result))
 
     def lerp(self, start: Floats, end: Floats, weight: Floats, result: Floats) -> None:
-        self._call("lerp", "Tensor_out", *(self._tensor(array) for array in (start, end, weight, result)))
+        self._call("lerp", "Tensor_out", *(self._to_tensor(array) for array in (start, end, weight, result)))
 
     def set_threads(self, count: int) -> None:
         self._library[_SET_THREADS](ctypes.c_int(count))
@@ -173,7 +171,7 @@ class _Library:
         self._check(self._library.torch_call_dispatcher(f"aten::{name}".encode(), overload.encode(), stack, version))
         self._check(self._library.aoti_torch_delete_tensor_object(ctypes.c_void_p(stack[0])))
 
-    def _tensor(self, array: npt.NDArray[Any]) -> int:
+    def _to_tensor(self, array: npt.NDArray[Any]) -> int:
         """Return the handle of a tensor that shares the memory of `array`, which must outlive it."""
         handle = ctypes.c_void_p()
         integers = ctypes.c_int64 * array.ndim
@@ -192,7 +190,7 @@ class _Library:
         )
         return handle.value or 0
 
-    def _list(self, values: Sequence[int]) -> int:
+    def _to_list(self, values: Sequence[int]) -> int:
         """Return the handle of a list of integers."""
         handle = ctypes.c_void_p()
         self._check(self._library.torch_new_list_reserve_size(ctypes.c_size_t(len(values)), ctypes.byref(handle)))
@@ -214,19 +212,19 @@ class _Package:
 
     def resize(self, name: str, source: npt.NDArray[Any], result: npt.NDArray[Any]) -> None:
         operator = getattr(self._torch.ops.aten, name).out
-        operator(self._tensor(source), list(result.shape[2:]), False, None, None, out=self._tensor(result))
+        operator(self._to_tensor(source), list(result.shape[2:]), False, None, None, out=self._to_tensor(result))
 
     def softmax(self, source: Floats, result: Floats) -> None:
-        self._torch.softmax(self._tensor(source), 0, out=self._tensor(result))
+        self._torch.softmax(self._to_tensor(source), 0, out=self._to_tensor(result))
 
     def log(self, source: Floats, result: Floats) -> None:
-        self._torch.log(self._tensor(source), out=self._tensor(result))
+        self._torch.log(self._to_tensor(source), out=self._to_tensor(result))
 
     def lerp(self, start: Floats, end: Floats, weight: Floats, result: Floats) -> None:
-        self._torch.lerp(self._tensor(start), self._tensor(end), self._tensor(weight), out=self._tensor(result))
+        self._torch.lerp(self._to_tensor(start), self._to_tensor(end), self._to_tensor(weight), out=self._to_tensor(result))
 
     def set_threads(self, count: int) -> None:
         self._torch.set_num_threads(count)
 
-    def _tensor(self, array: npt.NDArray[Any]) -> Any:
+    def _to_tensor(self, array: npt.NDArray[Any]) -> Any:
         return self._torch.from_numpy(array if array.flags.writeable else array.copy())

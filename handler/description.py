@@ -31,7 +31,7 @@ def describe(pipeline: Pipeline, options: dict[str, Option], archive: ModelArchi
         "resize": metadata.resize.model_dump(mode="json"),
         "normalization": metadata.normalization.model_dump(mode="json"),
         "image_formats": ACCEPTED_FORMATS,
-        "formats": {name: {"content_type": entry.content_type, "about": entry.about} for name, entry in FORMATS.items()},
+        "formats": {name: {"content_type": entry.content_type, "about": entry.summary} for name, entry in FORMATS.items()},
         "tensors": tensor_metadata(labels),
         "options": {name: option.json_schema() for name, option in options.items()},
         "limits": archive.settings.limits.model_dump(mode="json"),

@@ -103,7 +103,7 @@ def distance(reference: Sequence[float], recent: Sequence[float], images: tuple[
         recent: a weight for each of the same bins.
         images: the number of images in each histogram.
     """
-    first, second = (_normalized(weights) for weights in (reference, recent))
+    first, second = (_normalize(weights) for weights in (reference, recent))
     degrees_of_freedom = sum(p + q > 0 for p, q in zip(first, second, strict=True)) - 1
     divergence = sum(_divergence_term(p, q) + _divergence_term(q, p) for p, q in zip(first, second, strict=True)) / 2
     v = sum(1 / count for count in images) / (8 * math.log(2))
@@ -111,7 +111,7 @@ def distance(reference: Sequence[float], recent: Sequence[float], images: tuple[
     return math.sqrt(min(1.0, max(0.0, divergence - by_chance)))
 
 
-def _normalized(weights: Sequence[float]) -> list[float]:
+def _normalize(weights: Sequence[float]) -> list[float]:
     total = sum(weights)
     return [weight / total for weight in weights]
 

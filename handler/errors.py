@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import ClassVar, ParamSpec, Self, TypeVar
 
-from handler.wording import shortened
+from handler.wording import shorten
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class SegmentationError(Exception):
 
     def __init__(self, message: str) -> None:
         # The message may quote what a client sent, which can be as long as a request.
-        super().__init__(shortened(message))
+        super().__init__(shorten(message))
 
     @property
     def phrase(self) -> str:
@@ -123,7 +123,7 @@ class InternalError(SegmentationError):
 
 
 @contextmanager
-def located(location: str) -> Iterator[None]:
+def error_context(location: str) -> Iterator[None]:
     """Prefix the message of a `SegmentationError` raised in the block with `location`, its location in the request."""
     try:
         yield

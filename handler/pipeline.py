@@ -25,7 +25,7 @@ from handler.limits import Limits
 from handler.masks.explanation import Explanation
 from handler.masks.observe import observe as observe_answer
 from handler.masks.refinement import RefinementReport, dense_crf, import_crf
-from handler.masks.segmentation import Segmentation, keep_classes, segment_by_logits, segment_by_probabilities
+from handler.masks.segmentation import Segmentation, keep_classes, segment_from_logits, segment_from_probabilities
 from handler.network.engines import Engine, EngineOptions, Logits, ModelFiles, build_engine, reference_engine, resolve_engine
 from handler.network.engines.archive import archived_agreement, archived_graph
 from handler.network.explain import explain, torch_threads
@@ -162,7 +162,7 @@ class Pipeline:
         # Not blank: non-finite weights may show up only for some colours.
         pattern = (np.arange(math.prod(_WARM_UP_SIZE) * 3) * 37).astype(np.uint8).reshape(*_WARM_UP_SIZE, 3)
         (logits,) = infer_batch([View(pattern)], self.engine)
-        segment_by_logits(DecodedImage.from_pixels(pattern), logits, self.labels, self.engine.make_label_map)
+        segment_from_logits(DecodedImage.from_pixels(pattern), logits, self.labels, self.engine.make_label_map)
         self.engine.lanes()
 
     def plan(self, size: Size, options: InferenceOptions | None = None) -> ViewPlan:
@@ -267,7 +267,7 @@ class Pipeline:
                 result = keep_classes(result, options.classes)
             encode = FORMATS[options.format].encode
             response = encode(result, self._identity, options) if ANSWER in outputs else EncodedResponse(b"", "")
-            response = replace(response, arrays={name: ARRAYS[name].make(result) for name in outputs if name != ANSWER})
+            response = replace(response, arrays={name: ARRAYS[name].compute(result) for name in outputs if name != ANSWER})
         return self._check_response_size(request, response)
 
     def _check_response_size(self, request: SegmentationRequest, response: EncodedResponse) -> EncodedResponse:
@@ -290,7 +290,7 @@ class Pipeline:
     ) -> Segmentation:
         if len(views) == 1 and options.refine == "none":
             with timed("label", observe):
-                return segment_by_logits(image, logits[0], self.labels, self.engine.make_label_map, self.metadata.temperature)
+                return segment_from_logits(image, logits[0], self.labels, self.engine.make_label_map, self.metadata.temperature)
         with timed("average", observe):
             probabilities = mean_probabilities(views, logits)
         report, temperature = None, self.metadata.temperature
@@ -303,7 +303,9 @@ class Pipeline:
             report, temperature = RefinementReport(options.refine, time.perf_counter() - start), 1.0
             observe("refine", report.seconds)
         with timed("label", observe):
-            return segment_by_probabilities(image, probabilities, self.labels, report, self.engine.make_label_map, temperature)
+            return segment_from_probabilities(
+                image, probabilities, self.labels, report, self.engine.make_label_map, temperature
+            )
 
 
 def _open_image(request: SegmentationRequest, limits: Limits) -> OpenedImage | OpenedPixels:

@@ -114,13 +114,13 @@ class Segmenter:
         segmentation = self._pipeline.segment(self._load_image(image, inference), inference)
         return SegmentationResult(segmentation, answer, self._identity, self._parser)
 
-    def _load_image(self, image: ImageSource, reading: ReadingOptions) -> RGBImage:
+    def _load_image(self, image: ImageSource, options: ReadingOptions) -> RGBImage:
         if isinstance(image, np.ndarray):
-            return convert_image(Image.fromarray(_check_array(image)), reading)
+            return convert_image(Image.fromarray(_check_array(image)), options)
         if isinstance(image, Image.Image):
-            return convert_image(image, reading)
+            return convert_image(image, options)
         data = image if isinstance(image, bytes) else Path(image).read_bytes()
-        return open_image(data, self._limits, reading).decode().pixels
+        return open_image(data, self._limits, options).decode().pixels
 
 
 class SegmentationResult:

@@ -36,7 +36,7 @@ def json_name(value: Any) -> str:
     return "null" if value is None else "text"
 
 
-def shortened(message: str) -> str:
+def shorten(message: str) -> str:
     """Return `message`, without its middle if it is too long: the fault is at its beginning, the remedy at its end."""
     omitted = len(message) - _MAX_MESSAGE_CHARACTERS
     if omitted <= 0:

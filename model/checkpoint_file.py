@@ -104,6 +104,6 @@ def change_output_stride(path: Path, metadata: CheckpointMetadata, output_stride
     if output_stride is None:
         return metadata
     try:
-        return metadata.model_copy(update={"model": metadata.model.at_output_stride(output_stride)})
+        return metadata.model_copy(update={"model": metadata.model.with_output_stride(output_stride)})
     except ConfigurationError as error:
         raise CheckpointError(f"{path}: {error}") from error

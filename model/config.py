@@ -76,7 +76,7 @@ class ModelConfig(StrictModel):
         """Whether segmentation_models.pytorch builds the network (see `Architecture.is_smp`)."""
         return self.architecture in ARCHITECTURES and ARCHITECTURES[self.architecture].is_smp
 
-    def at_output_stride(self, output_stride: Literal[8, 16]) -> Self:
+    def with_output_stride(self, output_stride: Literal[8, 16]) -> Self:
         """Return the configuration for the same weights at another output stride, with explicit atrous rates scaled to match.
 
         Raises:

@@ -50,7 +50,7 @@ def with_tables(document: str) -> str:
 
 
 def _formats() -> str:
-    rows = [(_code(name), _code(entry.content_type), entry.about) for name, entry in FORMATS.items()]
+    rows = [(_code(name), _code(entry.content_type), entry.summary) for name, entry in FORMATS.items()]
     return _table(("`format`", "content type", "answer"), rows)
 
 

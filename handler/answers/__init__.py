@@ -47,7 +47,7 @@ class Format:
     suffix: str
     encode: Callable[[Segmentation, ModelIdentity, AnswerOptions], EncodedResponse]
     #: One line for users.
-    about: str
+    summary: str
     #: A lower bound on an answer's bytes, given the image's pixels and the probabilities on the network's grid (C·h·w).
     min_bytes: Callable[[int, int], int] = lambda _pixels, _probabilities: 0
     #: The most classes it can represent.
@@ -55,7 +55,7 @@ class Format:
     #: Whether it shows the photograph, which must then be decoded at full size.
     needs_photograph: bool = False
     #: Whether it contains the image's file name.
-    names_image: bool = False
+    has_file_name: bool = False
 
 
 #: By name, in order of preference for a client that accepts several.
@@ -113,17 +113,17 @@ FORMATS: dict[str, Format] = {
         "a FeatureCollection of polygons with holes in pixels, not degrees; `y_axis=up` for QGIS",
     ),
     "coco": Format(
-        JSON_TYPE, ".json", coco.encode, "COCO annotations with compressed run lengths, for pycocotools", names_image=True
+        JSON_TYPE, ".json", coco.encode, "COCO annotations with compressed run lengths, for pycocotools", has_file_name=True
     ),
     "coco_panoptic": Format(
         coco_panoptic.CONTENT_TYPE,
         ".zip",
         coco_panoptic.encode,
         "COCO panoptic: zip of `annotations.json` and `panoptic/image.png`",
-        names_image=True,
+        has_file_name=True,
     ),
     "labelme": Format(
-        JSON_TYPE, ".json", labelme.encode, "Labelme's file: polygons, and masks where there are holes", names_image=True
+        JSON_TYPE, ".json", labelme.encode, "Labelme's file: polygons, and masks where there are holes", has_file_name=True
     ),
     "labelstudio": Format(
         JSON_TYPE, ".json", label_studio.encode, "a prediction for Label Studio, brush masks (`BrushLabels`)"

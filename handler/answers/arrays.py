@@ -15,7 +15,7 @@ from handler.masks.segmentation import Segmentation
 class NamedArray:
     """One array that an answer can contain."""
 
-    make: Callable[[Segmentation], npt.NDArray[np.generic]]
+    compute: Callable[[Segmentation], npt.NDArray[np.generic]]
     dtype: Callable[[Labels], npt.DTypeLike]
     #: The sides; -1 for those that depend on the image.
     shape: Callable[[Labels], tuple[int, ...]]
@@ -37,19 +37,19 @@ def confidence_map(result: Segmentation) -> npt.NDArray[np.float32]:
 
 ARRAYS: Mapping[str, NamedArray] = {
     "label_map": NamedArray(
-        make=lambda result: result.label_map,
+        compute=lambda result: result.label_map,
         dtype=lambda labels: labels.dtype,
         shape=lambda _: (-1, -1),
         value_count=lambda pixels, _: pixels,
     ),
     "probabilities": NamedArray(
-        make=lambda result: result.probabilities,
+        compute=lambda result: result.probabilities,
         dtype=lambda _: np.float32,
         shape=lambda labels: (len(labels.names), -1, -1),
         value_count=lambda _, probabilities: probabilities,
     ),
     "confidence": NamedArray(
-        make=confidence_map,
+        compute=confidence_map,
         dtype=lambda _: np.float32,
         shape=lambda _: (-1, -1),
         value_count=lambda pixels, _: pixels,

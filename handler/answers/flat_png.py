@@ -38,13 +38,13 @@ def encode_png(
         text: text chunks by keyword of 1 to 79 Latin-1 characters.
     """
     height, width = pixels.shape[:2]
-    kind = _PALETTE if palette else _GREY if pixels.ndim == 2 else _RGB
-    depth = 1 if pixels.dtype == np.bool_ else 8 * pixels.itemsize
+    colour_type = _PALETTE if palette else _GREY if pixels.ndim == 2 else _RGB
+    bit_depth = 1 if pixels.dtype == np.bool_ else 8 * pixels.itemsize
     filtered, strategy = _filter_rows(pixels)
     return b"".join(
         (
             _SIGNATURE,
-            _make_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)),
+            _make_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bit_depth, colour_type, 0, 0, 0)),
             _make_chunk(b"PLTE", bytes(sum(palette, ()))) if palette else b"",
             *(_make_chunk(b"iTXt", _encode_text(*item)) for item in text.items()),
             _make_chunk(b"IDAT", _deflate(filtered, strategy)),
@@ -87,5 +87,5 @@ def _encode_text(keyword: str, text: str) -> bytes:
     return keyword.encode("latin-1") + bytes(5) + text.encode()
 
 
-def _make_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+def _make_chunk(chunk_type: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + chunk_type + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(chunk_type)))

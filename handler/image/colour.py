@@ -10,7 +10,7 @@ from PIL import Image
 
 from handler.geometry import RGBImage
 from handler.image.icc import LAB_PROFILE, srgb_transform
-from handler.image.sample_range import Limits, Samples, auto_limits, sampling_step, to_eight_bits
+from handler.image.sample_range import SampleRange, Samples, auto_range, sampling_step, to_eight_bits
 from handler.options import FIRST_BANDS, TYPE_RANGE, ReadingOptions
 from handler.strips import row_strips
 
@@ -43,7 +43,7 @@ class SampleEncoding:
     #: Whether to ignore alpha.
     ignores_alpha: bool = False
     #: The file's values shown as black and white; None for the full range of their type.
-    limits: Limits | None = None
+    sample_range: SampleRange | None = None
     #: The file's value for one 8-bit step, where Pillow keeps only the upper bytes.
     step: int = 1
 
@@ -56,17 +56,17 @@ class _Layers:
     alpha: Image.Image | None = None
 
 
-def write_rgb(image: Image.Image, encoding: SampleEncoding, out: RGBImage, reading: ReadingOptions = _DEFAULT_READING) -> None:
+def write_rgb(image: Image.Image, encoding: SampleEncoding, out: RGBImage, options: ReadingOptions = _DEFAULT_READING) -> None:
     """Convert `image`, of any mode, to sRGB and write it into `out`: uint8 H×W×3, any view of an array.
 
-    `reading` selects the bands, among red, green and blue, and the values shown as black and white. These are values of the
+    `options` selects the bands, among red, green and blue, and the values shown as black and white. These are values of the
     file, or of sRGB if the image has a profile.
     """
     if image.mode in _DEEP_MODES:
-        encoding = replace(encoding, limits=_find_deep_limits(image, encoding, reading))
-        reading = reading.model_copy(update={"range": TYPE_RANGE})
+        encoding = replace(encoding, sample_range=_find_deep_range(image, encoding, options))
+        options = options.model_copy(update={"range": TYPE_RANGE})
     strips = functools.partial(_convert_strips, image, encoding)
-    adjust = _make_adjustment(reading, encoding, strips, sampling_step(image.width * image.height))
+    adjust = _make_adjustment(options, encoding, strips, sampling_step(image.width * image.height))
     for rows, rgb, alpha in strips():
         out[rows] = np.asarray(_blend_over_white(adjust(rgb), alpha))
 
@@ -113,45 +113,47 @@ def _blend_over_white(rgb: Image.Image, alpha: Image.Image | None) -> Image.Imag
 
 
 def _make_adjustment(
-    reading: ReadingOptions, encoding: SampleEncoding, strips: _Strips, step: int
+    options: ReadingOptions, encoding: SampleEncoding, strips: _Strips, step: int
 ) -> Callable[[Image.Image], Image.Image]:
     """Return a function that applies the chosen bands and range to a strip in sRGB."""
-    if reading.bands == FIRST_BANDS and reading.range == TYPE_RANGE:
+    if options.bands == FIRST_BANDS and options.range == TYPE_RANGE:
         return lambda rgb: rgb
-    bands = (1, 2, 3) if isinstance(reading.bands, str) else reading.bands
+    bands = (1, 2, 3) if isinstance(options.bands, str) else options.bands
     order = [band - 1 for band in (bands if len(bands) == 3 else bands * 3)]
-    limits = (0.0, 255.0) if reading.range == TYPE_RANGE else _find_eight_bit_limits(reading, encoding, order, strips, step)
-    table = to_eight_bits(np.arange(256, dtype=np.float32), limits)
+    sample_range: SampleRange = (0.0, 255.0)
+    if options.range != TYPE_RANGE:
+        sample_range = _find_eight_bit_range(options, encoding, order, strips, step)
+    table = to_eight_bits(np.arange(256, dtype=np.float32), sample_range)
     return lambda rgb: Image.fromarray(table[np.asarray(rgb)[..., order]])
 
 
-def _find_eight_bit_limits(
-    reading: ReadingOptions,
+def _find_eight_bit_range(
+    options: ReadingOptions,
     encoding: SampleEncoding,
     order: list[int],
     strips: _Strips,
     step: int,
-) -> Limits:
-    if not isinstance(reading.range, str):
-        return reading.range[0] / encoding.step, reading.range[1] / encoding.step
+) -> SampleRange:
+    if not isinstance(options.range, str):
+        return options.range[0] / encoding.step, options.range[1] / encoding.step
     samples: list[Samples] = []
     for rows, rgb, alpha in strips():
         first = -rows.start % step
         values = np.asarray(rgb)[first::step, ::step][..., order]
         samples.append(values if alpha is None else values[np.asarray(alpha)[first::step, ::step] > 0])
-    return auto_limits(samples)
+    return auto_range(samples)
 
 
-def _find_deep_limits(image: Image.Image, encoding: SampleEncoding, reading: ReadingOptions) -> Limits | None:
+def _find_deep_range(image: Image.Image, encoding: SampleEncoding, options: ReadingOptions) -> SampleRange | None:
     """Return the values shown as black and white in grey of more than 8 bits, or None for the full range of its type."""
-    if reading.range == TYPE_RANGE:
+    if options.range == TYPE_RANGE:
         return None
-    if not isinstance(reading.range, str):
-        return reading.range
+    if not isinstance(options.range, str):
+        return options.range
     values = np.asarray(image)
     step = sampling_step(values.size)
     values = values[::step, ::step]
-    return auto_limits([values if encoding.transparent is None else values[values != encoding.transparent]])
+    return auto_range([values if encoding.transparent is None else values[values != encoding.transparent]])
 
 
 def _to_srgb(colour: Image.Image, profile: bytes) -> Image.Image:
@@ -180,8 +182,8 @@ def _split_layers(strip: Image.Image, encoding: SampleEncoding) -> _Layers:
 
 def _to_eight_bit_grey(strip: Image.Image, encoding: SampleEncoding) -> Image.Image:
     values = np.asarray(strip)
-    if encoding.limits is not None:
-        grey = to_eight_bits(values, encoding.limits)
+    if encoding.sample_range is not None:
+        grey = to_eight_bits(values, encoding.sample_range)
     elif strip.mode == "F":
         grey = np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)
     else:

@@ -17,7 +17,7 @@ from handler.geometry import Box, DecodedImage, RGBImage, Size
 from handler.image.colour import SampleEncoding, looks_like_alpha, write_rgb
 from handler.image.file_formats import StrippedImage, format_name, strip_to_first_image
 from handler.image.file_formats.tiff import read_orientation
-from handler.image.pillow_files import ACCEPTED_FORMATS, open_file, refusing_broken_files
+from handler.image.pillow_files import ACCEPTED_FORMATS, open_file, translate_pillow_errors
 from handler.image.tiff_bands import TiffBands, open_tiff, require_bands
 from handler.image.tiff_samples import LibtiffImageFile
 from handler.limits import Limits
@@ -57,16 +57,16 @@ _MAX_RLE_UNITS = 5_000_000
 _RLE_COMPRESSIONS = (1, 2)
 
 
-def open_image(data: bytes, limits: Limits, reading: ReadingOptions = _DEFAULT_READING) -> "OpenedImage":
+def open_image(data: bytes, limits: Limits, options: ReadingOptions = _DEFAULT_READING) -> "OpenedImage":
     """Read the header of an image file and check its size, without decoding anything.
 
     Args:
         data: the file.
         limits: the limits on its bytes, pixels and side.
-        reading: the bands to show, and the values to show as black and white.
+        options: the bands to show, and the values to show as black and white.
 
     Raises:
-        InvalidOption: `reading` names a band that the file does not have.
+        InvalidOption: `options` names a band that the file does not have.
         ImageTooLarge: the file has more bytes or pixels, or a longer side, than `limits` allow.
         UnsupportedImageFormat: the format is not in `ACCEPTED_FORMATS`.
         InvalidImage: the file is not an image, or its header is truncated or broken.
@@ -74,11 +74,11 @@ def open_image(data: bytes, limits: Limits, reading: ReadingOptions = _DEFAULT_R
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"the image has {len(data):,} bytes, the limit is {limits.max_bytes:,}")
     stripped = strip_to_first_image(data)
-    file = open_tiff(data, stripped, reading) if format_name(data) == "TIFF" else open_file(stripped.data)
+    file = open_tiff(data, stripped, options) if format_name(data) == "TIFF" else open_file(stripped.data)
     _check_size(file, limits)
     _check_run_length_encoding(file, len(data))
-    _check_bands(file, reading)
-    return OpenedImage(file, stripped, reading)
+    _check_bands(file, options)
+    return OpenedImage(file, stripped, options)
 
 
 def decode_image(data: bytes, limits: Limits) -> RGBImage:
@@ -86,19 +86,19 @@ def decode_image(data: bytes, limits: Limits) -> RGBImage:
     return open_image(data, limits).decode().pixels
 
 
-def convert_image(image: Image.Image, reading: ReadingOptions = _DEFAULT_READING) -> RGBImage:
+def convert_image(image: Image.Image, options: ReadingOptions = _DEFAULT_READING) -> RGBImage:
     """Convert a Pillow image of any mode to upright sRGB, uint8 H×W×3, as `OpenedImage.decode` does.
 
     Raises:
-        InvalidOption: `reading` names a band that the image does not have.
+        InvalidOption: `options` names a band that the image does not have.
     """
-    _check_bands(image, reading)
+    _check_bands(image, options)
     exif_orientation = read_orientation(image.info.get("exif", b""))
     stored_view = _STORED_VIEWS[exif_orientation]
     size = image.size if exif_orientation in _SIDEWAYS else image.size[::-1]
     upright = np.empty((*size, 3), np.uint8)
     encoding = SampleEncoding(image.info.get("icc_profile") or b"", image.info.get("transparency"))
-    write_rgb(image, encoding, stored_view(upright), reading)
+    write_rgb(image, encoding, stored_view(upright), options)
     return upright
 
 
@@ -110,9 +110,9 @@ class OpenedImage:
     #: The pixels of the image; more if decoding needs as much memory as a larger image, such as for a TIFF with many bands.
     pixels: int
 
-    def __init__(self, file: ImageFile | TiffBands, stripped: StrippedImage, reading: ReadingOptions) -> None:
+    def __init__(self, file: ImageFile | TiffBands, stripped: StrippedImage, options: ReadingOptions) -> None:
         self._file: ImageFile | TiffBands | None = file
-        self._reading = reading
+        self._options = options
         self._profile = stripped.profile
         exif = stripped.exif if stripped.exif or isinstance(file, TiffBands) else file.info.get("exif")
         # HEIF's reader turns the image according to its boxes and resets EXIF; AVIF's copies the boxes' orientation to EXIF.
@@ -121,7 +121,7 @@ class OpenedImage:
         unpacked = file.layout.unpacked_bytes if isinstance(file, TiffBands) else 0
         self.pixels = max(self.size[0] * self.size[1], unpacked // _BYTES_PER_PIXEL)
 
-    def decode(self, at_least: Size | None = None) -> DecodedImage:
+    def decode(self, min_size: Size | None = None) -> DecodedImage:
         """Decode the first image of the file, upright and in sRGB: uint8 H×W×3. This works only once.
 
         GDAL reads TIFFs of kinds that Pillow does not read, and those for which bands or a range are chosen (tiff_bands).
@@ -144,7 +144,7 @@ class OpenedImage:
         it decodes: 1 to 4 bytes per pixel (up to 16 in WebP), and a strip of a TIFF.
 
         Args:
-            at_least: minimum height and width of the upright result, or None to decode in full. A JPEG is decoded at a half, a
+            min_size: minimum height and width of the upright result, or None to decode in full. A JPEG is decoded at a half, a
                 quarter or an eighth of its size if that is still at least twice the minimum, any other format in full.
 
         Raises:
@@ -156,16 +156,16 @@ class OpenedImage:
         stored_view = _STORED_VIEWS[self._orientation]
         if isinstance(file, TiffBands):
             upright = np.empty((*self.size, 3), np.uint8)
-            file.write_rgb(self._reading, stored_view(upright))
+            file.write_rgb(self._options, stored_view(upright))
             return DecodedImage.from_pixels(upright)
-        extent = self._transpose(_reduce_jpeg(file, self._transpose(at_least))) if at_least else self.size
+        extent = self._transpose(_reduce_jpeg(file, self._transpose(min_size))) if min_size else self.size
         reduced_size = file.size
-        with refusing_broken_files():
+        with translate_pillow_errors():
             file.load()
         if file.size != reduced_size:
             raise InvalidImage(f"the image is not of the size that its header states, {reduced_size[0]}×{reduced_size[1]}")
         upright = np.empty((*self._transpose(file.size[::-1]), 3), np.uint8)
-        write_rgb(file, self._encoding(file), stored_view(upright), self._reading)
+        write_rgb(file, self._encoding(file), stored_view(upright), self._options)
         return DecodedImage(upright, self.size, self._locate_image(extent, upright))
 
     def _transpose(self, size: tuple[_Length, _Length]) -> tuple[_Length, _Length]:
@@ -190,11 +190,11 @@ class OpenedImage:
         return left, top, left + width, top + height
 
 
-def _reduce_jpeg(file: ImageFile, at_least: Size) -> tuple[float, float]:
+def _reduce_jpeg(file: ImageFile, min_size: Size) -> tuple[float, float]:
     """Configure a JPEG to decode at the smallest sufficient scale; return the image's exact height and width at that scale."""
-    height, width = at_least
-    min_size = (_MIN_OVERSAMPLING * width, _MIN_OVERSAMPLING * height)
-    reduced = file.draft(None, min_size) if isinstance(file, JpegImageFile) else None
+    height, width = min_size
+    draft_size = (_MIN_OVERSAMPLING * width, _MIN_OVERSAMPLING * height)
+    reduced = file.draft(None, draft_size) if isinstance(file, JpegImageFile) else None
     if reduced is None:
         return file.height, file.width
     _, (_, _, right, bottom) = reduced
@@ -210,13 +210,13 @@ def _ignores_alpha(file: LibtiffImageFile) -> bool:
     return file.layout.alpha_is_uncertain and not looks_like_alpha(np.asarray(file.getchannel("A")), 255)
 
 
-def _check_bands(image: Image.Image | TiffBands, reading: ReadingOptions) -> None:
+def _check_bands(image: Image.Image | TiffBands, options: ReadingOptions) -> None:
     if isinstance(image, TiffBands):
-        image.check_bands(reading)
+        image.check_bands(options)
     elif image.mode in _GREY_MODES:
-        require_bands(reading, 1, "the image is grey and has 1")
+        require_bands(options, 1, "the image is grey and has 1")
     else:
-        require_bands(reading, 3, "the image has 3: red, green and blue")
+        require_bands(options, 3, "the image has 3: red, green and blue")
 
 
 def _check_size(file: ImageFile | TiffBands, limits: Limits) -> None:

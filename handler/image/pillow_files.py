@@ -98,7 +98,7 @@ def open_file(data: bytes) -> ImageFile:
 
 
 def _open_with_pillow(name: str, data: bytes) -> ImageFile:
-    with refusing_broken_files():
+    with translate_pillow_errors():
         try:
             return _READERS[name](io.BytesIO(data))
         except (SyntaxError, IndexError, TypeError, struct.error) as error:  # Pillow's errors for "not my format".
@@ -107,7 +107,7 @@ def _open_with_pillow(name: str, data: bytes) -> ImageFile:
 
 
 @contextmanager
-def refusing_broken_files() -> Iterator[None]:
+def translate_pillow_errors() -> Iterator[None]:
     """Turn any error in the block into `InvalidImage`. Only calls to Pillow belong in such a block.
 
     On hostile bytes its decoders raise many kinds of errors (OSError, SyntaxError, struct.error, IndexError, ...). All of them

@@ -25,31 +25,31 @@ def check_pixel_data(size: Size, limits: Limits) -> None:
         raise ImageTooLarge(f"the pixels of the image have {count:,} bytes, the limit is {limits.max_bytes:,}; send a file")
 
 
-def open_pixels(data: PixelData, limits: Limits, reading: ReadingOptions) -> "OpenedPixels":
+def open_pixels(data: PixelData, limits: Limits, options: ReadingOptions) -> "OpenedPixels":
     """Check the size of an image sent as pixels.
 
     Raises:
-        InvalidOption: `reading` names a band that RGB does not have.
+        InvalidOption: `options` names a band that RGB does not have.
         ImageTooLarge: the image has more bytes or pixels, or a longer side, than `limits` allow.
     """
     check_pixel_data(data.size, limits)
-    require_bands(reading, CHANNELS, "the image has 3: red, green and blue")
-    return OpenedPixels(data, reading)
+    require_bands(options, CHANNELS, "the image has 3: red, green and blue")
+    return OpenedPixels(data, options)
 
 
 class OpenedPixels:
     """An image within the limits that needs no decoding."""
 
-    def __init__(self, data: PixelData, reading: ReadingOptions) -> None:
+    def __init__(self, data: PixelData, options: ReadingOptions) -> None:
         #: Height and width.
         self.size: Size = data.size
         #: The pixels of the image.
         self.pixels = data.size[0] * data.size[1]
         self._samples = data.samples
-        self._reading = reading
+        self._options = options
 
-    def decode(self, at_least: Size | None = None) -> DecodedImage:
+    def decode(self, min_size: Size | None = None) -> DecodedImage:
         """Return the image, uint8 H×W×3, exactly as a PNG with the same pixels would be decoded."""
-        del at_least  # A smaller copy would save nothing.
+        del min_size  # A smaller copy would save nothing.
         samples = np.frombuffer(self._samples, np.uint8).reshape(*self.size, CHANNELS)
-        return DecodedImage.from_pixels(convert_image(Image.fromarray(samples), self._reading))
+        return DecodedImage.from_pixels(convert_image(Image.fromarray(samples), self._options))

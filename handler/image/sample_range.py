@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 Samples = npt.NDArray[Any]
 #: The values shown as black and as white.
-Limits = tuple[float, float]
+SampleRange = tuple[float, float]
 
 _PERCENTILES = (2, 98)
 #: The level of the upper percentile, as a fraction of white. In photographs a few places are far brighter than the rest;
@@ -31,7 +31,7 @@ def sampling_step(pixels: int) -> int:
     return max(1, int((pixels / _MAX_VALUES) ** 0.5))
 
 
-def auto_limits(samples: Iterable[Samples]) -> Limits:
+def auto_range(samples: Iterable[Samples]) -> SampleRange:
     """Return the values to show as black and white, from the 2nd and 98th percentiles of all `samples`, of any shape.
 
     The 2nd percentile is black, the 98th four fifths of white. NaN and infinite values are ignored; if there are no others,
@@ -45,13 +45,13 @@ def auto_limits(samples: Iterable[Samples]) -> Limits:
     return low, low + (high - low) / _UPPER_LEVEL
 
 
-def to_eight_bits(samples: Samples, limits: Limits) -> npt.NDArray[np.uint8]:
-    """Scale `samples` so that the first of `limits` becomes 0 and the second 255, rounded and clipped; NaN becomes 0.
+def to_eight_bits(samples: Samples, sample_range: SampleRange) -> npt.NDArray[np.uint8]:
+    """Scale `samples` so that the first of `sample_range` becomes 0 and the second 255, rounded and clipped; NaN becomes 0.
 
     If both are equal, greater values become 255.
     """
-    low, high = limits
-    if samples.dtype == np.uint8 and limits == (0, 255):
+    low, high = sample_range
+    if samples.dtype == np.uint8 and sample_range == (0, 255):
         return samples.astype(np.uint8, copy=False)
     if samples.dtype.kind in "ui" and samples.dtype.itemsize <= 2:
         bounds = np.iinfo(samples.dtype)

@@ -20,7 +20,7 @@ from handler.image.colour import blend_over_white, looks_like_alpha
 from handler.image.file_formats import StrippedImage
 from handler.image.file_formats.tiff import add_georeference
 from handler.image.pillow_files import open_file, unsupported_format
-from handler.image.sample_range import Limits, Samples, auto_limits, sampling_step, to_eight_bits
+from handler.image.sample_range import SampleRange, Samples, auto_range, sampling_step, to_eight_bits
 from handler.image.tiff_layout import WHITE_IS_ZERO, TiffLayout, find_samples_end, read_layout
 from handler.image.tiff_samples import LibtiffImageFile
 from handler.options import AUTO_RANGE, FIRST_BANDS, TYPE_RANGE, ReadingOptions
@@ -38,13 +38,13 @@ _GDAL = {
 }
 
 
-def open_tiff(data: bytes, stripped: StrippedImage, reading: ReadingOptions) -> "ImageFile | TiffBands":
+def open_tiff(data: bytes, stripped: StrippedImage, options: ReadingOptions) -> "ImageFile | TiffBands":
     """Read a TIFF's tags, but no samples; use Pillow for a picture without chosen bands or range, else GDAL.
 
     Args:
         data: the file.
         stripped: the part of the file that a decoder may see.
-        reading: the bands and the values to show.
+        options: the bands and the values to show.
 
     Raises:
         InvalidImage: the header is truncated or broken, or of a kind that neither reads; the message names it.
@@ -56,7 +56,7 @@ def open_tiff(data: bytes, stripped: StrippedImage, reading: ReadingOptions) -> 
     if layout.is_camera_raw:
         raise unsupported_format("camera raw files (such as DNG)")
     bands = TiffBands(stripped.data, layout) if layout.has_plain_bands else None
-    if bands and not (layout.is_picture and reading.bands == FIRST_BANDS and reading.range == TYPE_RANGE):
+    if bands and not (layout.is_picture and options.bands == FIRST_BANDS and options.range == TYPE_RANGE):
         return bands
     try:
         file = open_file(stripped.data)
@@ -82,12 +82,12 @@ class TiffBands:
         """Width and height."""
         return self.layout.width, self.layout.height
 
-    def check_bands(self, reading: ReadingOptions) -> None:
-        """Raise InvalidOption if the file lacks a band that `reading` names."""
-        require_bands(reading, self.layout.bands, f"the TIFF has {self.layout}")
+    def check_bands(self, options: ReadingOptions) -> None:
+        """Raise InvalidOption if the file lacks a band that `options` names."""
+        require_bands(options, self.layout.bands, f"the TIFF has {self.layout}")
 
-    def write_rgb(self, reading: ReadingOptions, out: RGBImage) -> None:
-        """Decode the bands named in `reading` and write them as RGB over white into `out`, uint8 H×W×3, any view of an array.
+    def write_rgb(self, options: ReadingOptions, out: RGBImage) -> None:
+        """Decode the bands named in `options` and write them as RGB over white into `out`, uint8 H×W×3, any view of an array.
 
         Raises:
             InvalidImage: the file is truncated or broken.
@@ -95,28 +95,28 @@ class TiffBands:
         layout = self.layout
         # Check this before a directory is appended, which would take the place of missing samples.
         check_complete(self.data, layout)
-        has_custom_bands = reading.bands != FIRST_BANDS
-        bands: tuple[int, ...] = layout.default_bands if isinstance(reading.bands, str) else reading.bands
+        has_custom_bands = options.bands != FIRST_BANDS
+        bands: tuple[int, ...] = layout.default_bands if isinstance(options.bands, str) else options.bands
         alpha = None if has_custom_bands else layout.alpha
         # A profile describes the bands in their original order and range.
-        profile = layout.icc_profile if not has_custom_bands and reading.range == TYPE_RANGE else b""
+        profile = layout.icc_profile if not has_custom_bands and options.range == TYPE_RANGE else b""
         with _open_with_gdal(self) as file:
             if layout.alpha_is_uncertain and alpha and not looks_like_alpha(self._read_sample(file, (alpha,)), layout.white):
                 alpha = None
-            limits = self._find_limits(file, reading, bands, alpha)
+            sample_range = self._find_range(file, options, bands, alpha)
             for rows, samples in self._read_strips(file, (*bands, *((alpha,) if alpha else ()))):
-                colour = to_eight_bits(samples[: len(bands)], limits)
+                colour = to_eight_bits(samples[: len(bands)], sample_range)
                 if layout.photometric == WHITE_IS_ZERO:
                     colour = 255 - colour
                 opacity = to_eight_bits(samples[-1], (0, layout.white)) if alpha else None
                 picture = Image.fromarray(colour[0] if len(bands) == 1 else np.ascontiguousarray(np.moveaxis(colour, 0, -1)))
                 out[rows] = blend_over_white(picture, opacity, profile, premultiplied=layout.alpha_is_premultiplied)
 
-    def _find_limits(self, file: Any, reading: ReadingOptions, bands: tuple[int, ...], alpha: int | None) -> Limits:
-        if reading.range == TYPE_RANGE:
+    def _find_range(self, file: Any, options: ReadingOptions, bands: tuple[int, ...], alpha: int | None) -> SampleRange:
+        if options.range == TYPE_RANGE:
             return 0.0, float(self.layout.white)
-        if reading.range != AUTO_RANGE:
-            return reading.range
+        if options.range != AUTO_RANGE:
+            return options.range
         samples = self._read_sample(file, (*bands, *((alpha,) if alpha else ())))
         colour = samples[: len(bands)]
         is_valid = np.ones(colour.shape, np.bool_)
@@ -124,7 +124,7 @@ class TiffBands:
             is_valid &= colour != self.layout.nodata
         if alpha:
             is_valid &= samples[-1] > 0
-        return auto_limits([colour[is_valid]])
+        return auto_range([colour[is_valid]])
 
     def _read_sample(self, file: Any, bands: tuple[int, ...]) -> Samples:
         """Return the samples at a grid of pixels, n×h×w."""
@@ -149,10 +149,10 @@ class TiffBands:
                 yield slice(top + strip.start, top + strip.stop), samples[:, strip]
 
 
-def require_bands(reading: ReadingOptions, bands: int, subject: str) -> None:
-    """Raise InvalidOption if `reading` names a band beyond the image's `bands`; `subject` states their number for the error."""
-    if not isinstance(reading.bands, str) and max(reading.bands) > bands:
-        raise InvalidOption(f"option 'bands': there is no band {max(reading.bands)}; {subject}")
+def require_bands(options: ReadingOptions, bands: int, subject: str) -> None:
+    """Raise InvalidOption if `options` names a band beyond the image's `bands`; `subject` states their number for the error."""
+    if not isinstance(options.bands, str) and max(options.bands) > bands:
+        raise InvalidOption(f"option 'bands': there is no band {max(options.bands)}; {subject}")
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class Segmentation:
         return review_score(self.label_map, self.probabilities)
 
 
-def segment_by_logits(
+def segment_from_logits(
     image: DecodedImage,
     logits: npt.NDArray[np.float32],
     labels: Labels,
@@ -50,7 +50,7 @@ def segment_by_logits(
     return Segmentation(image.photograph, label_map, softmax(logits, temperature), labels)
 
 
-def segment_by_probabilities(
+def segment_from_probabilities(
     image: DecodedImage,
     probabilities: npt.NDArray[np.float32],
     labels: Labels,

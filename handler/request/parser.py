@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from handler.answers import FORMATS
-from handler.errors import InvalidOption, InvalidRequest, located
+from handler.errors import InvalidOption, InvalidRequest, error_context
 from handler.labels import Labels
 from handler.option_types import Text
 from handler.options import (
@@ -79,7 +79,7 @@ class RequestParser:
         accept_options = {} if explain else self._accepted_format(headers)
         requests = []
         for position, instance in enumerate(instances):
-            with located(f"image {position}") if count > 1 else nullcontext():
+            with error_context(f"image {position}") if count > 1 else nullcontext():
                 options = {**call_options, **self.parse_options(instance.fields)}
                 if explain:
                     _require_explainable(options, instance.outputs)

@@ -123,7 +123,7 @@ class ImageSegmenter:
             SegmentationRequest(
                 data,
                 self._job.inference,
-                self._job.answer.model_copy(update={"format": name, **(name_option if FORMATS[name].names_image else {})}),
+                self._job.answer.model_copy(update={"format": name, **(name_option if FORMATS[name].has_file_name else {})}),
             )
             for name in self._job.formats
         ]

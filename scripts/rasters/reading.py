@@ -15,7 +15,7 @@ from PIL import Image
 
 from handler.geometry import RGBImage
 from handler.image.colour import blend_over_white, looks_like_alpha
-from handler.image.sample_range import Limits, Samples, auto_limits, sampling_step, to_eight_bits, white_value
+from handler.image.sample_range import SampleRange, Samples, auto_range, sampling_step, to_eight_bits, white_value
 from handler.options import FIRST_BANDS, TYPE_RANGE, ReadingOptions
 from handler.strips import row_strips
 from scripts.rasters.errors import RasterError
@@ -49,7 +49,7 @@ class SampledProperties:
     """Properties of a raster that are found by sampling all of it."""
 
     #: The values shown as black and white.
-    limits: Limits
+    limits: SampleRange
     #: Number of the alpha band, or None if there is none.
     alpha: int | None
 
@@ -112,7 +112,7 @@ class RasterReader:
         return SampledProperties(self._limits, self._alpha)
 
     @cached_property
-    def _limits(self) -> Limits:
+    def _limits(self) -> SampleRange:
         """The values shown as black and white. With `range=auto`, the raster is read once to find them."""
         value_range = self._options.reading.range
         if value_range == TYPE_RANGE:
@@ -125,7 +125,7 @@ class RasterReader:
             valid &= (mask > 0) if mask is not None else True
             valid &= (alpha > 0) if alpha is not None else True
             parts.append(samples[valid])
-        return auto_limits(parts)
+        return auto_range(parts)
 
     def read(self, rows: slice, columns: slice) -> tuple[RGBImage, Valid]:
         """Read a window: its colours, uint8 h×w×3, and a mask of its valid pixels, h×w.

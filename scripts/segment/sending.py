@@ -64,7 +64,7 @@ def _answer_all(client: Client, pending: Sequence[Task], folder: AnswerFolder, j
     common_options = {**folder.conditions.options, "format": folder.conditions.format}
 
     def request_answer(task: Task) -> tuple[Task, bytes | AnswerError]:
-        options = {**_name_option(task.photograph.path), **common_options} if entry.names_image else common_options
+        options = {**_name_option(task.photograph.path), **common_options} if entry.has_file_name else common_options
         try:
             return task, client.segment(task.photograph.path.read_bytes(), options, entry.content_type)
         except OSError as error:

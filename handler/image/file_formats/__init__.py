@@ -37,7 +37,7 @@ def format_name(data: bytes) -> str | None:
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
     matches = (name for name, signatures in _SIGNATURES.items() if data.startswith(signatures))
-    return next(matches, None) or iso_media.format_of_brands(data)
+    return next(matches, None) or iso_media.identify_brands(data)
 
 
 def strip_to_first_image(data: bytes) -> StrippedImage:

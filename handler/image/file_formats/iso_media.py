@@ -13,7 +13,7 @@ _REQUIRED_BOXES = {b"ftyp", b"meta", b"moov", b"mdat"}
 _MAX_BOXES = 1_000
 
 
-def format_of_brands(data: bytes) -> str | None:
+def identify_brands(data: bytes) -> str | None:
     """Return "AVIF" or "HEIF", or None for other files, such as videos."""
     if data[4:8] != b"ftyp":
         return None
@@ -35,10 +35,10 @@ def strip_to_first_image(data: bytes) -> StrippedImage:
     for _ in range(_MAX_BOXES):
         if offset + 8 > len(data):
             break
-        length, kind = struct.unpack_from(">I4s", data, offset)
+        length, box_type = struct.unpack_from(">I4s", data, offset)
         if length == 1 and offset + 16 <= len(data):
             (length,) = struct.unpack_from(">Q", data, offset + 8)
-        if kind in _REQUIRED_BOXES and offset + length > len(data):
+        if box_type in _REQUIRED_BOXES and offset + length > len(data):
             raise InvalidImage(f"the image is truncated: its data end at byte {offset + length:,}, the file has {len(data):,}")
         if length < 8:  # 0: to the end of the file.
             break

@@ -36,12 +36,12 @@ def _find_codestream(data: bytes) -> int | None:
     for _ in range(_MAX_BOXES):
         if offset + 16 > len(data):
             return None
-        length, kind = struct.unpack_from(">I4s", data, offset)
+        length, box_type = struct.unpack_from(">I4s", data, offset)
         header_bytes = 8
         if length == 1:
             (length,) = struct.unpack_from(">Q", data, offset + 8)
             header_bytes = 16
-        if kind == b"jp2c":
+        if box_type == b"jp2c":
             return offset + header_bytes if data.startswith(_CODESTREAM_SIGNATURE, offset + header_bytes) else None
         if length < header_bytes:
             return None

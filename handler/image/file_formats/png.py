@@ -22,16 +22,16 @@ def strip_to_first_image(data: bytes) -> StrippedImage:
     """Keep the default image of a PNG or APNG file."""
     chunks, exif, profile = [SIGNATURE], b"", b""
     bit_depth = colour_type = 0
-    for kind, start, end in _iterate_chunks(data):
-        if kind == b"IHDR" and start + 10 <= min(end, len(data)):
+    for chunk_type, start, end in _iterate_chunks(data):
+        if chunk_type == b"IHDR" and start + 10 <= min(end, len(data)):
             bit_depth, colour_type = data[start + 8], data[start + 9]
-        if kind == b"tRNS" and colour_type in (_GREY, _RGB):
-            chunks.append(_make_chunk(kind, _eight_bit_key(data[start:end], bit_depth, colour_type)))
-        elif kind in _IMAGE_CHUNKS:
+        if chunk_type == b"tRNS" and colour_type in (_GREY, _RGB):
+            chunks.append(_make_chunk(chunk_type, _eight_bit_key(data[start:end], bit_depth, colour_type)))
+        elif chunk_type in _IMAGE_CHUNKS:
             chunks.append(data[start - 8 : end + 4])
-        elif kind == b"eXIf":
+        elif chunk_type == b"eXIf":
             exif = data[start:end]
-        elif kind == b"iCCP":
+        elif chunk_type == b"iCCP":
             profile = _unpack_profile(data[start:end])
     return StrippedImage(b"".join(chunks), exif, profile)
 
@@ -45,8 +45,8 @@ def _iterate_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         offset += 12 + length
 
 
-def _make_chunk(kind: bytes, payload: bytes) -> bytes:
-    return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
+def _make_chunk(chunk_type: bytes, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload)) + chunk_type + payload + struct.pack(">I", zlib.crc32(chunk_type + payload))
 
 
 def _eight_bit_key(payload: bytes, bit_depth: int, colour_type: int) -> bytes:

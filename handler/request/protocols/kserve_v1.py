@@ -9,7 +9,7 @@ from typing import Any
 
 from handler.answers import EncodedResponse
 from handler.answers.response import compact_json
-from handler.errors import InvalidRequest, SegmentationError, located
+from handler.errors import InvalidRequest, SegmentationError, error_context
 from handler.request.bodies import Instance, image_bytes, read_fields, read_options
 from handler.request.protocols.envelope import Reply, base64_text, check_count, error_reply, is_json
 
@@ -48,7 +48,7 @@ class KServeV1:
 
 
 def _read_instance(entry: Any, position: int) -> Instance:
-    with located(f"image {position}"):
+    with error_context(f"image {position}"):
         if isinstance(entry, Mapping) and set(entry) != {"b64"}:
             return read_fields({name: value for name, value in entry.items() if name != _INSTANCE_KEY})
         return Instance(image_bytes("instances", entry), {})

@@ -11,7 +11,7 @@ from typing import Any
 
 from handler.answers import EncodedResponse
 from handler.answers.response import compact_json
-from handler.errors import InvalidRequest, SegmentationError, located
+from handler.errors import InvalidRequest, SegmentationError, error_context
 from handler.labels import Labels
 from handler.limits import Limits
 from handler.options import ANSWER, ModelIdentity
@@ -62,7 +62,7 @@ class KServeV2:
             input_options = read_options(tensor.fields, f"input {quoted(tensor.name)}")
             options = {**call_options, **input_options, **self._answer_options(tensor)}
             for element in tensor.elements:
-                with located(f"image {len(instances)}"):
+                with error_context(f"image {len(instances)}"):
                     instances.append(Instance(tensor.image(element), options, output_names))
         return instances
 

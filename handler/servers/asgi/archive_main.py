@@ -7,6 +7,6 @@ if __name__ == "__main__":
         sys.exit("error: this archive needs Python 3.11 or newer; this is " + sys.version.split()[0])
     from pathlib import Path
 
-    from handler.servers.asgi.command import main_of_archive
+    from handler.servers.asgi.command import serve_archive
 
-    sys.exit(main_of_archive(Path(sys.path[0]), sys.argv[1:]))
+    sys.exit(serve_archive(Path(sys.path[0]), sys.argv[1:]))

@@ -77,7 +77,7 @@ def main(
         return fail(error.strerror or str(error))
 
 
-def main_of_archive(root: Path, arguments: Sequence[str]) -> int:
+def serve_archive(root: Path, arguments: Sequence[str]) -> int:
     """Serve the archive at `root`: its file or, after extraction, its folder.
 
     A file is extracted and the folder is run instead, so that late imports cannot come from another archive that has replaced

@@ -49,7 +49,7 @@ class RequestGuard:
             Unauthorized: it has no valid token.
             Forbidden: its token is for other paths.
         """
-        hosts, scopes = _header_values(request, b"host"), scopes_of(route)
+        hosts, scopes = _header_values(request, b"host"), accepted_scopes(route)
         self.host_names.require_one(hosts, request.scope["http_version"])
         if not scopes or request.method == "OPTIONS":  # A preflight has no token, and methods are not secret.
             return None
@@ -74,7 +74,7 @@ class RequestGuard:
             response.headers[name] = value
 
 
-def scopes_of(route: str) -> frozenset[str]:
+def accepted_scopes(route: str) -> frozenset[str]:
     """Return the scopes that each give access to a path; empty if no token is needed."""
     if route in _PUBLIC_PATHS:
         return frozenset()

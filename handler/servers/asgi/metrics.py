@@ -12,7 +12,7 @@ from handler.observation import Observation
 from handler.servers.asgi.errors import rejection_reason
 from handler.servers.asgi.logs import RequestRecord
 from handler.servers.asgi.messages import Answer
-from handler.servers.asgi.model_metrics import ModelCollector, Observations
+from handler.servers.asgi.model_metrics import ModelCollector, ObservationHistograms
 from handler.servers.asgi.options import Split
 from handler.servers.asgi.request_queue import QueueObserver, Ticket
 from handler.servers.asgi.workers import ModelWorkers
@@ -60,7 +60,7 @@ class Metrics:
         self._observe_queues(models)
         self._export_workers(models)
         self._models = models
-        self._watchers = (Observations(histogram), ModelCollector(models, self._registry))
+        self._watchers = (ObservationHistograms(histogram), ModelCollector(models, self._registry))
 
     def _factory(self, kind: Callable[..., Any]) -> Callable[..., Any]:
         return partial(kind, namespace="deeplab", registry=self._registry)
@@ -137,9 +137,9 @@ class Metrics:
         """Count a connection that was closed without a request."""
         self._count_error("", type(error).__name__, rejection_reason(error))
 
-    def _count_error(self, model: str, kind: str | None, reason: str | None) -> None:
-        if kind is not None:
-            self._errors.labels(model, kind).inc()
+    def _count_error(self, model: str, error_type: str | None, reason: str | None) -> None:
+        if error_type is not None:
+            self._errors.labels(model, error_type).inc()
         if reason is not None:
             self._rejections.labels(model, reason).inc()
 
@@ -161,7 +161,7 @@ class _ModelObserver(QueueObserver):
     def take(self, tickets: Sequence[Ticket]) -> None:
         self._batches.observe(len(tickets))
         for ticket in tickets:
-            if ticket.is_spare:
+            if ticket.is_low_priority:
                 continue
             self._waits.observe((ticket.started_at or ticket.queued_at) - ticket.queued_at)
 

@@ -18,7 +18,7 @@ from handler.servers.asgi.workers import ModelWorkers
 _STATM = "/proc/{}/statm"
 
 
-class Observations:
+class ObservationHistograms:
     """Histograms of images and their predictions."""
 
     def __init__(self, histogram: Callable[..., Histogram]) -> None:

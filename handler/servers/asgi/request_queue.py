@@ -16,8 +16,8 @@ _MAX_ATTEMPTS = 2
 #: The weight of the newest answer in the moving average of seconds per answer.
 _NEWEST_WEIGHT = 0.2
 _MAX_RETRY_AFTER = 120
-#: The most spare requests (for shadows) that may wait; they do not count towards the queue's limit.
-_MAX_SPARE = 8
+#: The most low-priority requests (for shadows) that may wait; they do not count towards the queue's limit.
+_MAX_LOW_PRIORITY = 8
 
 
 class ClientGone(Exception):
@@ -39,7 +39,7 @@ class Ticket:
     #: Workers that died while running it.
     deaths: int = 0
     #: Whether no client waits for its answer: all others go first, and it is tried only once.
-    is_spare: bool = False
+    is_low_priority: bool = False
 
     @property
     def is_suspect(self) -> bool:
@@ -73,7 +73,7 @@ class RequestQueue:
         self._max_waiting = max_waiting
         self._timeout = timeout
         self._waiting: deque[Ticket] = deque()
-        self._spare: deque[Ticket] = deque()
+        self._low_priority: deque[Ticket] = deque()
         self._arrival = asyncio.Event()
         self._seconds_per_answer = 1.0
         self._answered = 0
@@ -119,28 +119,28 @@ class RequestQueue:
         self._arrival.set()
         return ticket
 
-    def put_spare(self, request: HttpRequest) -> Ticket:
-        """Enqueue a spare request, which is answered only while no other request waits.
+    def put_low_priority(self, request: HttpRequest) -> Ticket:
+        """Enqueue a low-priority request, which is answered only while no other request waits.
 
         Raises:
-            QueueFull: other requests wait, or the most spare requests already do.
+            QueueFull: other requests wait, or the most low-priority requests already do.
             ModelNotReady: no worker can be started.
         """
         self.check_room()
-        if self._waiting or len(self._spare) >= _MAX_SPARE:
+        if self._waiting or len(self._low_priority) >= _MAX_LOW_PRIORITY:
             raise QueueFull("other requests wait", self.retry_after())
-        ticket = Ticket(request, time.monotonic() + self._timeout, is_spare=True)
-        self._spare.append(ticket)
+        ticket = Ticket(request, time.monotonic() + self._timeout, is_low_priority=True)
+        self._low_priority.append(ticket)
         self._arrival.set()
         return ticket
 
     async def take(self, max_requests: int) -> list[Ticket]:
-        """Wait for requests and return up to `max_requests`; a spare request, or one whose worker died, comes alone."""
-        while not (self._waiting or self._spare):
+        """Wait for requests and return up to `max_requests`; a low-priority request, or one whose worker died, comes alone."""
+        while not (self._waiting or self._low_priority):
             self._arrival.clear()
             await self._arrival.wait()
-        tickets = [self._waiting.popleft() if self._waiting else self._spare.popleft()]
-        is_single = tickets[0].is_suspect or tickets[0].is_spare
+        tickets = [self._waiting.popleft() if self._waiting else self._low_priority.popleft()]
+        is_single = tickets[0].is_suspect or tickets[0].is_low_priority
         while self._waiting and len(tickets) < max_requests and not (is_single or self._waiting[0].is_suspect):
             tickets.append(self._waiting.popleft())
         for ticket in tickets:
@@ -149,7 +149,7 @@ class RequestQueue:
         self.observer.take(tickets)
         return tickets
 
-    def give_back(self, ticket: Ticket, *, died: bool) -> None:
+    def requeue(self, ticket: Ticket, *, died: bool) -> None:
         """Return a request that a worker did not answer to the head of the queue.
 
         Args:
@@ -160,7 +160,7 @@ class RequestQueue:
         ticket.deaths += died
         if ticket.answer.done():
             return
-        if ticket.deaths >= _MAX_ATTEMPTS or ticket.is_spare:
+        if ticket.deaths >= _MAX_ATTEMPTS or ticket.is_low_priority:
             ticket.answer.set_exception(WorkerDied(_FAILED_TWICE.format(ticket.request.id)))
             return
         ticket.started_at = None
@@ -207,11 +207,11 @@ class RequestQueue:
     def refuse_all(self, error: ModelNotReady) -> None:
         """Refuse waiting and new requests until `closed` is None again."""
         self.closed = error
-        for ticket in (*self._waiting, *self._spare):
+        for ticket in (*self._waiting, *self._low_priority):
             if not ticket.answer.done():
                 ticket.answer.set_exception(error)
         self._waiting.clear()
-        self._spare.clear()
+        self._low_priority.clear()
 
     def retry_after(self) -> int:
         """Return the seconds after which the queue should have room again."""
@@ -225,7 +225,7 @@ class RequestQueue:
             return
         ticket.answer.cancel()
         if ticket.started_at is None:
-            (self._spare if ticket.is_spare else self._waiting).remove(ticket)
+            (self._low_priority if ticket.is_low_priority else self._waiting).remove(ticket)
 
 
 _FAILED_TWICE = "the server failed to answer this request; its log has the reason under request {}"

@@ -66,17 +66,17 @@ class Rollout:
         if split is None:
             return model, {}
         canary = self._models[split.target]
-        selected = canary if canary.is_ready and is_chosen(request_id, "canary", split.share) else model
+        selected = canary if canary.is_ready and is_selected(request_id, "canary", split.share) else model
         return selected, {SERVED_BY: selected.settings.model}
 
     def prepare(self, model: ModelWorkers, request: HttpRequest) -> HttpRequest:
         """Return the request to send to `model`: sampled for comparison if a shadow gets it too."""
         split = self._shadows.get(model.settings.model)
-        if split is None or request.action != "predict" or not is_chosen(request.id, "shadow", split.share):
+        if split is None or request.action != "predict" or not is_selected(request.id, "shadow", split.share):
             return request
         return replace(request, sampled=True)
 
-    def follow(self, model: ModelWorkers, request: HttpRequest, answer: Answer) -> None:
+    def mirror(self, model: ModelWorkers, request: HttpRequest, answer: Answer) -> None:
         """Send a request that `model` has answered to its shadow in the background, if `prepare` chose it."""
         if request.sampled and answer.observations:
             task = asyncio.create_task(self._send_to_shadow(self._shadows[model.settings.model], request, answer))
@@ -92,7 +92,7 @@ class Rollout:
         try:
             with self._budget.hold() as share:
                 share.grow_to(len(request.body))
-                shadow_answer = await shadow.queue.wait(shadow.queue.put_spare(request), _never())
+                shadow_answer = await shadow.queue.wait(shadow.queue.put_low_priority(request), _never())
         except SegmentationError as error:
             self._count(split, "dropped" if isinstance(error, Unavailable) else "failed")
             return
@@ -116,7 +116,7 @@ class Rollout:
             self._metrics.compare(split.model, split.target, outcome, share)
 
 
-def is_chosen(request_id: str, purpose: str, share: float) -> bool:
+def is_selected(request_id: str, purpose: str, share: float) -> bool:
     """Return whether a request is in the share, 0..1, chosen for a purpose."""
     digest = sha256(f"{purpose} {request_id}".encode()).digest()
     return int.from_bytes(digest[:8]) < share * 2**64

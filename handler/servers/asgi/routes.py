@@ -84,7 +84,7 @@ class Front:
         headers.pop("authorization", None)  # Workers do not need it; the doors read it from the scope.
         record = scope[_RECORD] = self._telemetry.begin(scope["method"], scope["headers"])
         try:
-            await self._router({**scope, "path": plain_path(scope["path"])}, receive, send)
+            await self._router({**scope, "path": normalize_path(scope["path"])}, receive, send)
         except ClientGone:
             record.status, record.reason = _CLIENT_GONE, "client_gone"
         finally:
@@ -219,7 +219,7 @@ class Front:
             answer = await model.queue.wait(ticket, _disconnection(request.receive))
         record.add("queue", ticket.queued_at, ticket.started_at or ticket.queued_at)
         record.add_answer(answer)
-        self._rollout.follow(model, prepared, answer)
+        self._rollout.mirror(model, prepared, answer)
         content, encoding = await compress(answer.body, answer.content_type, headers)
         timing = {"Server-Timing": ", ".join(f"{stage};dur={duration}" for stage, duration in record.milliseconds.items())}
         return Response(content, answer.status, {**answer.headers, **encoding, **timing, **served_by}, answer.content_type)
@@ -289,7 +289,7 @@ class _Route:
         return Response(error_body(error), error.status, headers, "application/json")
 
 
-def plain_path(path: str) -> str:
+def normalize_path(path: str) -> str:
     """Return a path without doubled and trailing slashes, which clients produce by joining a URL and a path."""
     return re.sub("/{2,}", "/", path).rstrip("/") or "/"
 

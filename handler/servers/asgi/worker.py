@@ -165,7 +165,7 @@ def describe(archive: ModelArchive, model: ServedModel) -> Ready:
         tensors=tensor_metadata(model.application.pipeline.labels),
         interface=Interface(
             options={name: option.json_schema() for name, option in model.application.options.items()},
-            formats={name: (entry.content_type, entry.about) for name, entry in FORMATS.items()},
+            formats={name: (entry.content_type, entry.summary) for name, entry in FORMATS.items()},
             max_instances=archive.settings.limits.max_instances,
         ),
         profile=read_profile(archive, model.application.pipeline),

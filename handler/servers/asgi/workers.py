@@ -112,7 +112,7 @@ class WorkerProcess:
                     task.cancel()
                 await asyncio.wait(tasks)
             writer.close()
-            self._give_back()
+            self._requeue_batches()
             await self._await_end(process)
             if relay is not None:
                 # A process that the worker started may keep the pipe open.
@@ -206,13 +206,13 @@ class WorkerProcess:
             self._changed.clear()
             await self._changed.wait()
 
-    def _give_back(self) -> None:
+    def _requeue_batches(self) -> None:
         # In reverse, since each goes to the head of the queue.
         for batch in reversed(self._batches.values()):
             if batch.hung_timer is not None:
                 batch.hung_timer.cancel()
             for ticket in reversed(batch.tickets):
-                self._queue.give_back(ticket, died=batch.sent_at is not None)
+                self._queue.requeue(ticket, died=batch.sent_at is not None)
         self._batches = {}
 
     def _kill(self, reason: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.geometry import DecodedImage
-from handler.masks.segmentation import segment_by_logits
+from handler.masks.segmentation import segment_from_logits
 from handler.network.tiling import resize_to_network
 from handler.options import InferenceOptions, ModelIdentity
 from handler.pipeline import Pipeline
@@ -43,7 +43,7 @@ def test_at_one_scale_the_result_is_the_logits_bit_for_bit(engine: MirrorEngine)
     pipeline = build_pipeline(engine)
     decoded = DecodedImage.from_pixels(image)
     (logits,) = engine.infer(resize_to_network(decoded, pipeline.metadata.resize)[None])
-    expected = segment_by_logits(decoded, logits, pipeline.labels)
+    expected = segment_from_logits(decoded, logits, pipeline.labels)
 
     result = pipeline.segment(image)
 

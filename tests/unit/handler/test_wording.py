@@ -13,7 +13,7 @@ from handler.options import ModelIdentity
 from handler.request.parser import RequestParser
 from handler.request.protocols import read_envelope
 from handler.settings import HandlerSettings
-from handler.wording import quoted, shortened
+from handler.wording import quoted, shorten
 from model.palette import voc_palette
 
 LABELS = Labels(("background", "cat", "dog"), voc_palette(3))
@@ -38,7 +38,7 @@ def test_short_values_are_quoted_in_full() -> None:
 
 
 def test_the_middle_of_a_long_message_is_left_out() -> None:
-    message = shortened("begin" + "x" * 10_000 + "end")
+    message = shorten("begin" + "x" * 10_000 + "end")
 
     assert message.startswith("beginxxx")
     assert message.endswith("xxxend")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from handler.servers.asgi.command import main as serve
-from handler.servers.asgi.command import main_of_archive
+from handler.servers.asgi.command import serve_archive
 from handler.servers.asgi.signatures import SignatureError, signature_path, verify
 from handler.servers.asgi.unpack import UnpackError, unpack
 from scripts.bulk.__main__ import main as bulk
@@ -113,7 +113,7 @@ def test_the_server_reports_the_reason_and_ends(
 
 
 def test_a_running_archive_cannot_verify_itself(archive: Path, key: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main_of_archive(archive, ["--verify-key", str(key)]) == 2
+    assert serve_archive(archive, ["--verify-key", str(key)]) == 2
     assert "has already run the archive's own code" in capsys.readouterr().err
 
 

@@ -45,12 +45,12 @@ class Failure:
     retry_after: int | None = None
 
     @classmethod
-    def of_error(cls, error: SegmentationError) -> "Failure":
+    def from_error(cls, error: SegmentationError) -> "Failure":
         retry_after = error.retry_after if isinstance(error, Unavailable) else None
         return cls(error.status, type(error).__name__, str(error), retry_after)
 
     @classmethod
-    def of_answer(cls, answer: Answer) -> "Failure":
+    def from_answer(cls, answer: Answer) -> "Failure":
         """Return the failure in a worker's error answer."""
         body = json.loads(answer.body)
         return cls(answer.status, body["type"], body["message"])

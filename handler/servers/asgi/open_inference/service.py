@@ -112,12 +112,12 @@ class InferenceService:
         except _CallRefused as error:
             failure = error.failure
         except SegmentationError as error:
-            failure = Failure.of_error(error)
+            failure = Failure.from_error(error)
             record.refuse(error)
         except Exception as error:
             log_event("fault", id=record.id, route=record.route, reason=error_location(error))
             fault = InternalError(f"the server failed to answer this request; its log has the reason under request {record.id}")
-            failure = Failure.of_error(fault)
+            failure = Failure.from_error(fault)
             record.refuse(fault)
         else:
             body: bytes = response if isinstance(response, bytes) else response.SerializeToString()
@@ -182,9 +182,9 @@ class InferenceService:
             answer = await model.queue.wait(ticket, _never())
         record.add("queue", ticket.queued_at, ticket.started_at or ticket.queued_at)
         record.add_answer(answer)
-        self._settings.rollout.follow(model, request, answer)
+        self._settings.rollout.mirror(model, request, answer)
         if answer.status != 200:
-            raise _CallRefused(Failure.of_answer(answer))
+            raise _CallRefused(Failure.from_answer(answer))
         return answer.body
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from handler.errors import InvalidRequest, SegmentationError
 from handler.servers.asgi.access import OPERATE
 from handler.servers.asgi.errors import MetricsUnavailable, ModelNotReady, PathNotFound
-from handler.servers.asgi.guard import scopes_of
+from handler.servers.asgi.guard import accepted_scopes
 from handler.servers.asgi.messages import Interface
 from handler.servers.asgi.openapi import refusals as errors
 from handler.servers.asgi.openapi.answers import (
@@ -86,7 +86,7 @@ class Operation:
             "parameters": list(self.parameters),
             "responses": responses,
         }
-        if needs_tokens and not scopes_of(route):
+        if needs_tokens and not accepted_scopes(route):
             operation["security"] = []
         if self.body is not None:
             operation["requestBody"] = {"$ref": f"#/components/requestBodies/{self.body}"}
@@ -103,7 +103,7 @@ class Operation:
 
 
 def _guards(route: str, needs_tokens: bool) -> Collection[type[SegmentationError]]:
-    scopes = scopes_of(route)
+    scopes = accepted_scopes(route)
     return {*(errors.TOKEN_ERRORS if needs_tokens and scopes else ()), *(errors.HOST_ERRORS if OPERATE in scopes else ())}
 
 
@@ -142,9 +142,7 @@ def server_operations(page: Mapping[str, str], first_model: str) -> dict[str, Op
     return {
         "/ping": Operation("health", probe, health, other_responses={"503": _unready(health)}),
         "/v2/health/live": Operation("health", "Check that the process answers", live),
-        "/v2/health/ready": Operation(
-            "health", "Check whether every model is ready", ready, other_responses={"503": _unready(ready)}
-        ),
+        "/v2/health/ready": Operation("health", probe, ready, other_responses={"503": _unready(ready)}),
         "/v2": Operation("models", "Describe the server", json_answer("KServe's metadata.", metadata)),
         "/v1/models": Operation("models", "List the models", json_answer("Their names.", object_of(models={"type": "array"}))),
         "/models": Operation("models", "List the models", json_answer("As TorchServe lists them.", object_of(models=_OBJECTS))),

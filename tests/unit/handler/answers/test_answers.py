@@ -199,7 +199,7 @@ def test_no_answer_is_smaller_than_its_formats_lower_bound(name: str, size: tupl
 
 
 def test_every_format_has_a_description() -> None:
-    assert all(entry.about and "/" in entry.content_type for entry in FORMATS.values())
+    assert all(entry.summary and "/" in entry.content_type for entry in FORMATS.values())
 
 
 def masks_of(labels: np.typing.NDArray[np.uint8], kind: Masks, **options: object) -> list[tuple[str, dict[str, Any] | None]]:

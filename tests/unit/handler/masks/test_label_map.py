@@ -13,7 +13,7 @@ from handler.geometry import DecodedImage
 from handler.labels import Labels
 from handler.masks.confidence import interpolate_confidence
 from handler.masks.label_map import calibrate, make_label_map, softmax
-from handler.masks.segmentation import Segmentation, keep_classes, segment_by_logits
+from handler.masks.segmentation import Segmentation, keep_classes, segment_from_logits
 from model.palette import voc_palette
 
 LABELS = Labels(("background", "cat", "dog"), voc_palette(3))
@@ -186,7 +186,7 @@ def test_background_stays_whether_or_not_it_is_requested() -> None:
 
 def test_keeping_all_classes_changes_nothing() -> None:
     logits = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
-    result = segment_by_logits(DecodedImage.from_pixels(np.zeros((9, 7, 3), np.uint8)), logits, LABELS)
+    result = segment_from_logits(DecodedImage.from_pixels(np.zeros((9, 7, 3), np.uint8)), logits, LABELS)
 
     filtered = keep_classes(result, (0, 1, 2))
 
@@ -220,7 +220,7 @@ def test_probabilities_of_kept_classes_still_sum_to_one(classes: set[int], seed:
     logits = np.random.default_rng(seed).normal(scale=20, size=(5, 4, 3)).astype(np.float32)
 
     filtered = keep_classes(
-        segment_by_logits(DecodedImage.from_pixels(np.zeros((11, 13, 3), np.uint8)), logits, labels), classes
+        segment_from_logits(DecodedImage.from_pixels(np.zeros((11, 13, 3), np.uint8)), logits, labels), classes
     )
 
     np.testing.assert_allclose(filtered.probabilities.sum(axis=0), 1, atol=1e-5)

@@ -9,7 +9,7 @@ from handler.errors import ResponseTooLarge
 from handler.geometry import DecodedImage
 from handler.labels import Labels
 from handler.masks import segments
-from handler.masks.segmentation import Segmentation, segment_by_logits
+from handler.masks.segmentation import Segmentation, segment_from_logits
 from handler.masks.segments import Segment, find_objects, find_segments
 from handler.options import AnswerOptions, ModelIdentity
 from model.palette import voc_palette
@@ -41,7 +41,7 @@ def test_the_score_is_the_mean_probability_over_the_segment() -> None:
 
 def test_scores_average_the_interpolated_probabilities() -> None:
     logits = np.random.default_rng(2).normal(size=(3, 4, 5)).astype(np.float32)
-    result = segment_by_logits(DecodedImage.from_pixels(blank(33, 29)), logits, LABELS)
+    result = segment_from_logits(DecodedImage.from_pixels(blank(33, 29)), logits, LABELS)
     probabilities = reference(result.probabilities, (33, 29))
 
     for segment in segments_of(result):

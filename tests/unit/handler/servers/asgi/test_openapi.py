@@ -26,7 +26,7 @@ from scripts.package import DEFAULT_CHECKPOINT
 OPTIONS = option_table(HandlerSettings(), Labels.from_metadata(read_metadata(DEFAULT_CHECKPOINT)))
 INTERFACE = Interface(
     {name: option.json_schema() for name, option in OPTIONS.items()},
-    {name: (entry.content_type, entry.about) for name, entry in FORMATS.items()},
+    {name: (entry.content_type, entry.summary) for name, entry in FORMATS.items()},
     max_instances=16,
 )
 

@@ -78,11 +78,11 @@ def test_the_request_of_a_dead_worker_goes_first_and_alone() -> None:
         queue = RequestQueue(max_waiting=9, timeout=60)
         tickets = [queue.put(request(name)) for name in "abc"]
         (first,) = await queue.take(1)
-        queue.give_back(first, died=True)
+        queue.requeue(first, died=True)
 
         assert await queue.take(3) == [tickets[0]]
         assert await queue.take(3) == tickets[1:]
-        queue.give_back(first, died=True)
+        queue.requeue(first, died=True)
         with pytest.raises(WorkerDied, match="request a"):
             await queue.wait(first, never())
 
@@ -94,7 +94,7 @@ def test_a_request_that_was_not_sent_to_the_dead_worker_is_not_isolated() -> Non
         queue = RequestQueue(max_waiting=9, timeout=60)
         tickets = [queue.put(request(name)) for name in "ab"]
         (first,) = await queue.take(1)
-        queue.give_back(first, died=False)
+        queue.requeue(first, died=False)
 
         assert await queue.take(2) == tickets
 

@@ -10,7 +10,7 @@ import requests
 
 from handler.observation import SAMPLE_SIDE, Observation
 from handler.servers.asgi.options import OptionError, Split, parse_options
-from handler.servers.asgi.rollout import SERVED_BY, agreement, is_chosen
+from handler.servers.asgi.rollout import SERVED_BY, agreement, is_selected
 from tests.unit.handler.servers.asgi.support import TIMEOUT_S, FakeServer, fake_server, until, write_fake_archive
 
 pytest.importorskip("prometheus_client", reason="the package prometheus-client is not installed")
@@ -114,13 +114,13 @@ def test_a_canary_answers_its_share_and_is_named_in_the_answer(canary: FakeServe
 
     answers = [canary.ask("observe 1 0.5", headers={"X-Request-ID": name}).headers[SERVED_BY] for name in ids]
 
-    assert answers == ["next" if is_chosen(name, "canary", 0.5) else "fake" for name in ids]
+    assert answers == ["next" if is_selected(name, "canary", 0.5) else "fake" for name in ids]
     assert set(answers) == {"fake", "next"}
     until(lambda: count_observed(canary, "next") == answers.count("next"))
 
 
 def test_a_client_that_names_a_version_gets_no_canary(canary: FakeServer) -> None:
-    request_id = next(f"id-{number}" for number in range(99) if is_chosen(f"id-{number}", "canary", 0.5))
+    request_id = next(f"id-{number}" for number in range(99) if is_selected(f"id-{number}", "canary", 0.5))
 
     answer = requests.post(
         f"{canary.url}/predictions/fake/1.0", b"observe 1 0.5", headers={"X-Request-ID": request_id}, timeout=TIMEOUT_S
@@ -132,11 +132,11 @@ def test_a_client_that_names_a_version_gets_no_canary(canary: FakeServer) -> Non
 def test_a_share_selects_the_same_requests_each_time() -> None:
     ids = [str(number) for number in range(4000)]
 
-    selected = [name for name in ids if is_chosen(name, "shadow", 0.1)]
+    selected = [name for name in ids if is_selected(name, "shadow", 0.1)]
 
     assert 300 < len(selected) < 500
-    assert set(selected) <= {name for name in ids if is_chosen(name, "shadow", 0.2)}
-    assert all(is_chosen(name, "shadow", 1.0) for name in ids)
+    assert set(selected) <= {name for name in ids if is_selected(name, "shadow", 0.2)}
+    assert all(is_selected(name, "shadow", 1.0) for name in ids)
 
 
 def test_agreement_is_the_share_of_equal_names() -> None:
