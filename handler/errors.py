@@ -48,9 +48,9 @@ class SegmentationError(Exception):
         """Return the same error with `location`, its location in the request, before the message."""
         return self._with_message(f"{location}: {self}")
 
-    def with_remark(self, remark: str) -> Self:
-        """Return the same error with `remark` after the message."""
-        return self._with_message(f"{self}; {remark}")
+    def with_note(self, note: str) -> Self:
+        """Return the same error with `note` after the message."""
+        return self._with_message(f"{self}; {note}")
 
     def _with_message(self, message: str) -> Self:
         error = type(self)(message)

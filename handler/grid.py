@@ -24,16 +24,16 @@ def neighbours_at(position: npt.NDArray[np.floating], points: int) -> Neighbours
 
 
 def find_first_pixel(
-    position: npt.NDArray[np.float64], beyond: npt.NDArray[np.bool_], points: int, length: int
+    position: npt.NDArray[np.float64], exclusive: npt.NDArray[np.bool_], points: int, length: int
 ) -> npt.NDArray[np.int64]:
     """Find the first of `length` pixels whose centre is at or after `position`, or return `length` if none is.
 
     Args:
         position: positions on the grid, 0 at its first point, 1 at its second.
-        beyond: whether the centre must be after `position`.
+        exclusive: whether the centre must be after `position`.
         points: number of grid points.
         length: number of pixels.
     """
     pixel = (position + 0.5) * (length / points) - 0.5
-    first: npt.NDArray[np.float64] = np.where(beyond, np.floor(pixel) + 1, np.ceil(pixel))
+    first: npt.NDArray[np.float64] = np.where(exclusive, np.floor(pixel) + 1, np.ceil(pixel))
     return np.minimum(first, length).astype(np.int64)

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from handler.wording import quoted
-from model.strict import nearest
+from model.strict import name_hint
 
 #: The greatest band number in an option.
 MAX_BAND = 999
@@ -281,7 +281,7 @@ class ClassNames:
         elif _INDEX.fullmatch(text := piece.strip()) and (isinstance(piece, Text) or str(int(text)) == piece):
             index = int(text)
         else:
-            raise ValueError(f"there is no class {quoted(text)}{nearest(text, self.names)}")
+            raise ValueError(f"there is no class {quoted(text)}{name_hint(text, self.names)}")
         if not 0 <= index < len(self.names):
             raise ValueError(f"there is no class {quoted(index)}, the last is {len(self.names) - 1}, {self.names[-1]!r}")
         return index

@@ -322,4 +322,4 @@ def _note_shared_limit(request: SegmentationRequest) -> Iterator[None]:
     except TooLarge as error:
         if request.images_per_call == 1:
             raise
-        raise error.with_remark(f"the {request.images_per_call} images of a call share the limit evenly") from None
+        raise error.with_note(f"the {request.images_per_call} images of a call share the limit evenly") from None

@@ -26,7 +26,7 @@ from handler.options import AnswerOptions, InferenceOptions, ModelIdentity, Read
 from handler.pipeline import Pipeline
 from handler.request.parser import RequestParser
 from handler.settings import HandlerSettings
-from model.strict import ConfigurationError, nearest
+from model.strict import ConfigurationError, name_hint
 
 #: A path, a file's bytes, a picture, or an array: uint8 RGB H×W×3, or grey H×W.
 ImageSource = str | PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
@@ -162,7 +162,7 @@ class SegmentationResult:
             InvalidOption: the model has no such class.
         """
         if label not in self.classes:
-            raise InvalidOption(f"there is no class {label!r}{nearest(label, self.classes)}")
+            raise InvalidOption(f"there is no class {label!r}{name_hint(label, self.classes)}")
         mask: npt.NDArray[np.bool_] = self.label_map == self.classes.index(label)
         return mask
 

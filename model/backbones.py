@@ -12,7 +12,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from model.meta_device import without_values
-from model.strict import ConfigurationError, nearest
+from model.strict import ConfigurationError, name_hint
 
 TIMM_PREFIX = "timm:"
 #: Examples for error messages; timm can dilate hundreds.
@@ -58,7 +58,7 @@ class TorchvisionBackbone:
         """Build the backbone and reduce it to the feature maps of `stages`, which must exist."""
         trunk = self.build(output_stride)
         if trailing_padding:
-            pad_after(trunk, trailing_padding)
+            use_trailing_padding(trunk, trailing_padding)
         if multi_grid is not None:
             apply_multi_grid(trunk, multi_grid, output_stride)
         selected_stages: dict[str, Stage] = {name: getattr(self, name) for name in stages}
@@ -115,7 +115,7 @@ class TrailingPaddingConv2d(nn.Conv2d):
     """
 
     @classmethod
-    def like(cls, conv: nn.Conv2d) -> Self:
+    def from_conv(cls, conv: nn.Conv2d) -> Self:
         """Return a convolution with the shape of `conv` and new weights."""
         kernel_size, stride, dilation = (_to_pair(sides) for sides in (conv.kernel_size, conv.stride, conv.dilation))
         return cls(conv.in_channels, conv.out_channels, kernel_size, stride, 0, dilation, conv.groups, conv.bias is not None)
@@ -135,7 +135,7 @@ def _to_pair(sides: tuple[int, ...]) -> tuple[int, int]:
     return rows, columns
 
 
-def pad_after(trunk: nn.Module, strides: Sequence[int]) -> None:
+def use_trailing_padding(trunk: nn.Module, strides: Sequence[int]) -> None:
     """Replace the convolutions that reach one of `strides` with `TrailingPaddingConv2d`, in place.
 
     Their cells move right and down by one input cell. The trunk's modules must run in the order in which they are defined.
@@ -153,7 +153,7 @@ def pad_after(trunk: nn.Module, strides: Sequence[int]) -> None:
     for name, conv in strided:
         stride *= conv.stride[0]
         if stride in strides:
-            trunk.set_submodule(name, TrailingPaddingConv2d.like(conv))
+            trunk.set_submodule(name, TrailingPaddingConv2d.from_conv(conv))
 
 
 def _pads_both_sides(conv: nn.Conv2d) -> bool:
@@ -309,14 +309,14 @@ def build_backbone(
         output_stride: input pixels per cell of the last feature map.
         stages: a selection of `STAGES` and `LOW_DEPTHWISE`.
         multi_grid: see `apply_multi_grid`.
-        trailing_padding: strides; see `pad_after`.
+        trailing_padding: strides; see `use_trailing_padding`.
 
     Raises:
         ConfigurationError: the backbone does not exist, cannot be dilated, or lacks a stage; the message suggests others.
     """
     backbone = BACKBONES.get(name)
     if backbone is None and not name.startswith(TIMM_PREFIX):
-        raise ConfigurationError(f"unknown backbone {name!r}{nearest(name, [*BACKBONES, 'timm:NAME'])}")
+        raise ConfigurationError(f"unknown backbone {name!r}{name_hint(name, [*BACKBONES, 'timm:NAME'])}")
     if LOW_DEPTHWISE in stages and (backbone is None or backbone.low_depthwise is None):
         suitable = ", ".join(name for name, candidate in BACKBONES.items() if candidate.low_depthwise)
         raise ConfigurationError(f"low_level_tap 'depthwise': backbone {name!r} does not support it; these do: {suitable}")

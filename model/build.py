@@ -11,7 +11,7 @@ from model.config import ModelConfig
 from model.deeplab import DeepLab
 from model.meta_device import without_values
 from model.smp import SmpNetwork
-from model.strict import ConfigurationError, nearest
+from model.strict import ConfigurationError, name_hint
 
 #: Every network maps images to `{"out": logits}` and has `backbone`, `last_features_reader` and `drop_auxiliary_head`.
 Network = DeepLab | SmpNetwork
@@ -25,7 +25,7 @@ def build_model(config: ModelConfig) -> Network:
             others.
     """
     if config.architecture not in ARCHITECTURES:
-        raise ConfigurationError(f"unknown architecture {config.architecture!r}{nearest(config.architecture, ARCHITECTURES)}")
+        raise ConfigurationError(f"unknown architecture {config.architecture!r}{name_hint(config.architecture, ARCHITECTURES)}")
     overrides = config.model_dump(exclude={"architecture"}, exclude_defaults=True)
     options = config.model_dump(include={"backbone", "num_classes", "output_stride"}) | overrides
     for name in options.keys() - _supported_options(config.architecture):

@@ -38,19 +38,19 @@ class StrictModel(BaseModel):
     def _describe(cls, fault: Any) -> str:
         key = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            return f"unknown key {key!r}{nearest(key.rsplit('.', 1)[-1], _keys(cls, fault['loc'][:-1]))}"
+            return f"unknown key {key!r}{name_hint(key.rsplit('.', 1)[-1], _keys(cls, fault['loc'][:-1]))}"
         message: str = fault["msg"].removeprefix("Value error, ")
         if not key:
             return message
         return f"{key!r}: {fault['input']!r}: {message}"
 
 
-def nearest(name: str, known_names: Collection[str]) -> str:
+def name_hint(name: str, known_names: Collection[str]) -> str:
     """Return a hint for an unknown `name`: the nearest known name, and all known names."""
-    return f"{suggestion(name, known_names)} (known: {', '.join(known_names)})"
+    return f"{closest_name_hint(name, known_names)} (known: {', '.join(known_names)})"
 
 
-def suggestion(name: str, known_names: Collection[str]) -> str:
+def closest_name_hint(name: str, known_names: Collection[str]) -> str:
     """Return a hint for an unknown `name`: the nearest known name, or an empty string."""
     # Clients may send megabytes, and difflib indexes every character.
     close = difflib.get_close_matches(name[:_MAX_COMPARED_CHARACTERS], known_names, n=1)

@@ -45,12 +45,12 @@ class Parser(argparse.ArgumentParser):
 
     def _unknown_option(self) -> str:
         """Return a message on the first unknown option, or "" for a program with subcommands, which have more options."""
-        from model.strict import suggestion  # Not at the top: it imports pydantic.
+        from model.strict import closest_name_hint  # Not at the top: it imports pydantic.
 
         words = (word.partition("=")[0] for word in self._argv)
         known = [name for name in self._option_string_actions if name.startswith("--")]
         unknown = next((word for word in words if word[:2] == "--" and word not in known), None)
-        return f"unknown option {unknown}{suggestion(unknown, known)}" if unknown and not self._subparsers else ""
+        return f"unknown option {unknown}{closest_name_hint(unknown, known)}" if unknown and not self._subparsers else ""
 
 
 def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
@@ -169,9 +169,9 @@ def one_of(names: Collection[str]) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         if text not in names:
-            from model.strict import nearest  # Not at the top: it imports pydantic.
+            from model.strict import name_hint  # Not at the top: it imports pydantic.
 
-            raise ArgumentTypeError(f"unknown name {text!r}{nearest(text, names)}")
+            raise ArgumentTypeError(f"unknown name {text!r}{name_hint(text, names)}")
         return text
 
     return parse

@@ -27,7 +27,7 @@ from model import (
     save_checkpoint,
 )
 from model.preprocessing import Normalize
-from model.strict import ConfigurationError, nearest
+from model.strict import ConfigurationError, name_hint
 from scripts.import_weights.torchvision_models import TORCHVISION_MODELS
 from scripts.package import DEFAULT_CHECKPOINT, MODELS
 from scripts.quantize.nncf_graph import Pictures, describe_method, quantize, serialize
@@ -56,7 +56,7 @@ def network_checkpoint(network: str, folder: Path, side: int) -> Path:
         return MODELS[network]
     if network not in TORCHVISION_MODELS:
         raise ConfigurationError(
-            f"unknown network {network!r}{nearest(network, [DEFAULT_NETWORK, *MODELS, *TORCHVISION_MODELS])}"
+            f"unknown network {network!r}{name_hint(network, [DEFAULT_NETWORK, *MODELS, *TORCHVISION_MODELS])}"
         )
     path = folder / f"{network}.safetensors"
     if not path.exists():

@@ -69,7 +69,7 @@ def apply_turbo(levels: Image.Image) -> Image.Image:
 
 def _draw_legend(picture: Image.Image, result: Explanation) -> None:
     """Draw the colour bar and the class's name."""
-    legend = Legend.sized_for(picture)
+    legend = Legend.for_picture(picture)
     name = result.label if result.cells else f"{result.label} (found nowhere)"
     bar = Image.linear_gradient("L").rotate(90).resize((4 * legend.text_size, legend.text_size))
     names_left, height = 2 * legend.margin + bar.width, 2 * legend.margin + bar.height

@@ -18,7 +18,7 @@ class Legend:
     text_size: int
 
     @classmethod
-    def sized_for(cls, picture: Image.Image) -> "Legend":
+    def for_picture(cls, picture: Image.Image) -> "Legend":
         """Choose a text size that suits `picture`."""
         return cls(max(11, min(picture.size) // 28))
 

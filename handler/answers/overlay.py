@@ -76,12 +76,12 @@ def _draw_legend(picture: Image.Image, result: Segmentation) -> None:
     visible_classes = [int(i) for i in np.argsort(-pixels, kind="stable") if pixels[i] and i != result.labels.background]
     if not visible_classes:
         return
-    legend = Legend.sized_for(picture)
-    entries = [(_swatch(result.labels.palette[index], legend.text_size), names[index]) for index in visible_classes]
+    legend = Legend.for_picture(picture)
+    entries = [(_draw_swatch(result.labels.palette[index], legend.text_size), names[index]) for index in visible_classes]
     legend.draw(picture, entries, names_left=legend.margin + legend.row, height=len(entries) * legend.row + legend.margin)
 
 
-def _swatch(colour: Colour, size: int) -> Image.Image:
+def _draw_swatch(colour: Colour, size: int) -> Image.Image:
     swatch = Image.new("RGB", (size + 1, size + 1))
     ImageDraw.Draw(swatch).rectangle((0, 0, size, size), fill=colour, outline="white")
     return swatch

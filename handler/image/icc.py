@@ -42,10 +42,10 @@ def srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | No
     except (OSError, ValueError, ImageCms.PyCMSError) as error:
         logger.info("ICC profile of %d bytes ignored: %s", len(profile), error)
         return None
-    return None if mode in ("L", "RGB") and _keeps_colours(transform, mode) else transform
+    return None if mode in ("L", "RGB") and _is_identity(transform, mode) else transform
 
 
-def _keeps_colours(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+def _is_identity(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     """Whether no colour of a fine grid changes by more than 1 of 255, as with any of the dozens of sRGB profiles."""
     steps = np.linspace(0, 255, 256 if mode == "L" else 18).astype(np.uint8)
     grid = steps[None] if mode == "L" else np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)

@@ -60,8 +60,8 @@ def _find_touching_runs(
     above = np.searchsorted(starts, starts[second_row:] - width, side="right") - 1
     below = np.searchsorted(starts, starts[:last_row] + width, side="right") - 1
     upper, lower = np.append(above, runs[:last_row]), np.append(runs[second_row:], below)
-    same = classes[upper] == classes[lower]
-    return upper[same], lower[same]
+    same_class = classes[upper] == classes[lower]
+    return upper[same_class], lower[same_class]
 
 
 def _find_roots(count: int, first: Indices, second: Indices) -> Indices:

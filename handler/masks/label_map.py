@@ -43,8 +43,8 @@ def make_label_map(scores: npt.NDArray[np.float32], size: Size, dtype: npt.DType
     above, below, weight = find_neighbours(rows, height)
 
     def scores_on_grid(column: Indices, row: Indices) -> npt.NDArray[np.float32]:
-        gathered: npt.NDArray[np.float32] = points.take(row * columns + column, axis=0)
-        return gathered
+        grid_scores: npt.NDArray[np.float32] = points.take(row * columns + column, axis=0)
+        return grid_scores
 
     def scores_between_rows(row: Indices, column: Indices) -> npt.NDArray[np.float32]:
         upper, lower = scores_on_grid(column, above[row]), scores_on_grid(column, below[row])

@@ -33,7 +33,7 @@ class _Changes:
     #: The class that takes over.
     winner: Indices
     #: Whether it wins only beyond that position, because the lower index wins where two classes are equal.
-    beyond: npt.NDArray[np.bool_]
+    exclusive: npt.NDArray[np.bool_]
 
 
 @np.errstate(divide="ignore", invalid="ignore", over="ignore")  # Lines may be parallel, and scores infinite.
@@ -70,7 +70,7 @@ def _find_runs(winners: Classes, lines: slice, scores_at: ScoresAt, classes: int
         )
         line, point = line[changes.pair], point[changes.pair]
         run_lines.append(line)
-        starts.append(line * length + find_first_pixel(point + changes.position, changes.beyond, winners.shape[1], length))
+        starts.append(line * length + find_first_pixel(point + changes.position, changes.exclusive, winners.shape[1], length))
         run_classes.append(changes.winner.astype(winners.dtype))
     order = np.argsort(np.concatenate(run_lines), kind="stable")
     # If several runs start at one pixel, the last one wins and the others are empty.

@@ -137,11 +137,11 @@ def infer_images(
             logits.update(zip(members, outcome, strict=True))
             continue
         for member in members:
-            retried = capture(run, [member]) if len(members) > 1 else outcome
-            if isinstance(retried, SegmentationError):
-                errors[member[0]] = retried
+            retry_outcome = capture(run, [member]) if len(members) > 1 else outcome
+            if isinstance(retry_outcome, SegmentationError):
+                errors[member[0]] = retry_outcome
             else:
-                logits[member] = retried[0]
+                logits[member] = retry_outcome[0]
     return {
         key: errors[key] if key in errors else [logits[key, position] for position in range(len(members))]
         for key, members in images.items()

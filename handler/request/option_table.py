@@ -13,7 +13,7 @@ from handler.option_types import WORD, ClassNames, NumberList, Text, WholeNumber
 from handler.options import AUTO_RANGE, FIRST_BANDS, SCALE, TYPE_RANGE, AnswerOptions, InferenceOptions
 from handler.settings import HandlerSettings
 from handler.wording import quoted
-from model.strict import ConfigurationError, suggestion
+from model.strict import ConfigurationError, closest_name_hint
 
 #: The most characters of a value. A thousand class names have fewer; more would take long to split and look up.
 _MAX_LENGTH = 100_000
@@ -111,7 +111,7 @@ def _describe_fault(fault: Any, schema: dict[str, Any]) -> str:
         case {"le": maximum}:
             return f"{quoted(value)} is above {maximum:g}"
         case _:
-            return f"{quoted(value)} does not exist{suggestion(value, schema['enum']) if isinstance(value, str) else ''}"
+            return f"{quoted(value)} does not exist{closest_name_hint(value, schema['enum']) if isinstance(value, str) else ''}"
 
 
 def _describe_allowed(schema: Any) -> str:

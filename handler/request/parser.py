@@ -25,7 +25,7 @@ from handler.request.option_table import Option, default_answer, option_table
 from handler.request.protocols import Envelope, Plain
 from handler.settings import HandlerSettings
 from handler.wording import quoted
-from model.strict import nearest
+from model.strict import name_hint
 
 _HEADER_PREFIX = "x-segment-"
 _NO_QUERY: Mapping[str, str] = MappingProxyType({})
@@ -122,7 +122,7 @@ class RequestParser:
         for name, value in options.items():
             key = name.lower()
             if key not in self.options:
-                raise InvalidOption(f"unknown option {quoted(key)}{nearest(key, self.options)}")
+                raise InvalidOption(f"unknown option {quoted(key)}{name_hint(key, self.options)}")
             if key in values:
                 raise InvalidOption(f"option {key!r}: given more than once, in different spellings")
             values[key] = self.options[key].parse(value)

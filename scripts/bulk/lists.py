@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model.strict import nearest
+from model.strict import name_hint
 from scripts.bulk.entries import Entry, clean_name
 from scripts.bulk.errors import BulkError
 from scripts.bulk.storage import UNKNOWN, Version, digest_version, local_version, open_file, url_scheme
@@ -175,7 +175,7 @@ def _image_column(location: str, names: Sequence[str], requested: str | None) ->
 
 def _require_column(location: str, names: Sequence[str], name: str) -> str:
     if name not in names:
-        raise BulkError(f"{location}: has no column {name!r}{nearest(name, names)}")
+        raise BulkError(f"{location}: has no column {name!r}{name_hint(name, names)}")
     return name
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.strict import nearest
+from model.strict import name_hint
 from scripts.datasets import cityscapes, coco, plain, voc
 from scripts.datasets.check import DataSummary, check, describe_absence
 from scripts.datasets.data import Mask, SegmentationData
@@ -69,7 +69,7 @@ def open_data(data: Path | DataSource, split: str | None = None, *, classes: tup
     if split is None and len(names) > 1:
         raise DataError(f"{source.folder}: has the splits {', '.join(names)}; name one")
     if split is not None and split not in names:
-        raise DataError(f"{source.folder}: has no split {split!r}{nearest(split, names)}")
+        raise DataError(f"{source.folder}: has no split {split!r}{name_hint(split, names)}")
     return layout.open_split(source, split or next(iter(names), None), classes)
 
 
@@ -101,7 +101,7 @@ def _recognise(source: DataSource) -> Layout:
         )
         raise DataError(f"{source.folder}: {fault}")
     if source.layout is not None and source.layout not in LAYOUTS:
-        raise DataError(f"layout {source.layout!r}: is unknown{nearest(source.layout, LAYOUTS)}")
+        raise DataError(f"layout {source.layout!r}: is unknown{name_hint(source.layout, LAYOUTS)}")
     candidates = LAYOUTS.values() if source.layout is None else [LAYOUTS[source.layout]]
     for layout in candidates:
         if layout.recognises(source):

@@ -26,7 +26,7 @@ from handler.network.engines.archive import GRAPH
 from handler.options import FIRST_BANDS, TYPE_RANGE, InferenceOptions, ModelIdentity
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
-from model.strict import nearest
+from model.strict import name_hint
 from scripts.client import AnswerError, Client
 from scripts.errors import UserError
 from scripts.served_model_config import ServedModelConfig
@@ -125,7 +125,7 @@ def load(path: Path, options: InferenceOptions, **changes: Any) -> LocalPredicto
             refinement is not installed.
     """
     if path.suffix not in OPENERS:
-        raise PredictionError(f"{path}: unknown kind of file {path.suffix!r}{nearest(path.suffix, OPENERS)}")
+        raise PredictionError(f"{path}: unknown kind of file {path.suffix!r}{name_hint(path.suffix, OPENERS)}")
     if not path.is_file():
         raise PredictionError(f"{path}: no such file")
     with OPENERS[path.suffix](path) as (checkpoint, settings, archive):

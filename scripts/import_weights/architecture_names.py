@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from model import ARCHITECTURES, ModelConfig
-from model.strict import ConfigurationError, nearest
+from model.strict import ConfigurationError, name_hint
 from scripts.import_weights.torchvision_models import TORCHVISION_MODELS
 
 #: segmentation_models.pytorch's names for shared options.
@@ -48,4 +48,4 @@ def _split(arch: str) -> tuple[str, str]:
         raise ConfigurationError(f"--arch {arch}: names no backbone; {example}")
     words = arch.split("_")
     name = "_".join(words[:2]) if words[0] == "smp" else words[0]
-    raise ConfigurationError(f"--arch {arch}: unknown architecture {name!r}{nearest(name, ARCHITECTURES)}; {example}")
+    raise ConfigurationError(f"--arch {arch}: unknown architecture {name!r}{name_hint(name, ARCHITECTURES)}; {example}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from model import ModelConfig
-from model.strict import nearest
+from model.strict import name_hint
 from scripts.import_weights.imported_weights import ImportedWeights, ImportFailed
 from scripts.import_weights.smp_layout import DESCRIPTION, SmpLayout
 from scripts.import_weights.state_dict import find_state
@@ -63,7 +63,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or "_model_class" not in config:
         raise ImportFailed(f"{path}: has no _model_class, so segmentation_models.pytorch did not write it")
     if (name := config["_model_class"]) not in _ARCHITECTURES:
-        raise ImportFailed(f"{folder}: is a {name}, not a DeepLab{nearest(str(name), _ARCHITECTURES)}")
+        raise ImportFailed(f"{folder}: is a {name}, not a DeepLab{name_hint(str(name), _ARCHITECTURES)}")
     if absent := [key for key in ("encoder_name", "encoder_output_stride") if key not in config]:
         raise ImportFailed(f"{path}: lacks {', '.join(absent)}")
     return config

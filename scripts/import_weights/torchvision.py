@@ -7,7 +7,7 @@ import torch
 
 from model import CheckpointMetadata, Evaluation, Normalization, ResizePolicy, torchvision_ops  # noqa: F401
 from model.palette import voc_palette
-from model.strict import nearest
+from model.strict import name_hint
 from scripts.import_weights.imported_weights import ImportedWeights, ImportFailed
 from scripts.import_weights.torchvision_models import TORCHVISION_MODELS
 
@@ -21,7 +21,7 @@ def read_torchvision(name: str) -> ImportedWeights:
         ImportFailed: torchvision has no such model, or the download fails.
     """
     if name not in TORCHVISION_MODELS:
-        raise ImportFailed(f"torchvision has no DeepLab weights called {name!r}{nearest(name, TORCHVISION_MODELS)}")
+        raise ImportFailed(f"torchvision has no DeepLab weights called {name!r}{name_hint(name, TORCHVISION_MODELS)}")
     weights = get_model_weights(name).DEFAULT
     try:
         state = weights.get_state_dict(progress=True, check_hash=True)

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.strict import ConfigurationError, StrictModel, nearest
+from model.strict import ConfigurationError, StrictModel, name_hint
 from scripts.datasets import VOID
 
 #: Maps logits, float B×C×H×W, and class indices, int64 B×H×W, to a scalar, which is 0 if every pixel is void.
@@ -43,7 +43,7 @@ class LossConfig(StrictModel):
     @classmethod
     def _check_kind(cls, kind: str) -> str:
         if kind not in LOSSES:
-            raise ValueError(f"unknown loss{nearest(kind, LOSSES)}")
+            raise ValueError(f"unknown loss{name_hint(kind, LOSSES)}")
         return kind
 
     @model_validator(mode="after")

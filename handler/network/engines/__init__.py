@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from handler.network.engines.base import Engine, EngineOptions, Logits, ModelFiles, Pixels, Precision, Region, has_gpu
-from model.strict import ConfigurationError, nearest
+from model.strict import ConfigurationError, name_hint
 
 __all__ = [
     "AUTO",
@@ -86,5 +86,5 @@ def check_engine_name(name: str) -> str:
         ConfigurationError: `name` is neither.
     """
     if name not in {AUTO, *ENGINES}:
-        raise ConfigurationError(f"unknown engine {name!r}{nearest(name, [AUTO, *ENGINES])}")
+        raise ConfigurationError(f"unknown engine {name!r}{name_hint(name, [AUTO, *ENGINES])}")
     return name

@@ -45,8 +45,8 @@ class Agreement(StrictModel):
 
     def trusted_precision(self, engine: str, precision: Precision) -> Precision:
         """Return the precision to request from `engine`: `auto` becomes float32 if its bfloat16 agreed too little."""
-        measured = [entry for entry in self.engines if (entry.engine, entry.precision) == (engine, "bfloat16")]
-        if precision == "auto" and not all(entry.is_sufficient for entry in measured):
+        bfloat16_entries = [entry for entry in self.engines if (entry.engine, entry.precision) == (engine, "bfloat16")]
+        if precision == "auto" and not all(entry.is_sufficient for entry in bfloat16_entries):
             return "float32"
         return precision
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from handler.errors import InvalidOption, InvalidRequest
 from handler.wording import json_name, quoted
-from model.strict import nearest
+from model.strict import name_hint
 
 #: The protocol's own parameters, which are not options: from its extensions for sequences, scheduling, classification and
 #: binary tensors, and from the clients' codecs.
@@ -22,7 +22,7 @@ def require_known_keys(fields: Mapping[str, Any], known_keys: Collection[str], l
     for name in fields:
         if name not in known_keys:
             raise InvalidRequest(
-                f"{location}: unknown key {quoted(name)}{nearest(name, known_keys)}; options go into 'parameters'"
+                f"{location}: unknown key {quoted(name)}{name_hint(name, known_keys)}; options go into 'parameters'"
             )
 
 

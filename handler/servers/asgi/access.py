@@ -100,8 +100,8 @@ def append_token(file: Path, token: Token) -> None:
         UnusableFile: the file has a token of this name, is not a token file, or is writable by other users.
         OSError: the file cannot be written.
     """
-    existing = read_tokens(file) if file.exists() and file.stat().st_size else ()
-    if token.name in {entry.name for entry in existing}:
+    existing_tokens = read_tokens(file) if file.exists() and file.stat().st_size else ()
+    if token.name in {entry.name for entry in existing_tokens}:
         raise UnusableFile(f"{file}: has a token {token.name!r} already; give another --name")
     with open(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a+b") as stream:  # noqa: PTH123
         stream.write(f"{token.line()}\n".encode())

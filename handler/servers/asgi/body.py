@@ -84,11 +84,11 @@ async def read_body(
         QueueFull: the server already holds too many bytes.
         ClientGone: the client has hung up.
     """
-    declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise BodyTooLarge(f"the body has {int(declared):,} bytes, the limit is {max_bytes:,}")
+    content_length = headers.get("content-length", "")
+    if content_length.isdigit() and int(content_length) > max_bytes:
+        raise BodyTooLarge(f"the body has {int(content_length):,} bytes, the limit is {max_bytes:,}")
     body, start = bytearray(), time.monotonic()
-    share.grow_to(int(declared) if declared.isdigit() else 0)
+    share.grow_to(int(content_length) if content_length.isdigit() else 0)
     while True:
         deadline = start + max_pause + len(body) / _MIN_BYTES_PER_S
         try:

@@ -92,7 +92,7 @@ class Rollout:
         try:
             with self._budget.hold() as share:
                 share.grow_to(len(request.body))
-                shadow_answer = await shadow.queue.wait(shadow.queue.put_low_priority(request), _never())
+                shadow_answer = await shadow.queue.wait(shadow.queue.put_low_priority(request), _wait_forever())
         except SegmentationError as error:
             self._count(split, "dropped" if isinstance(error, Unavailable) else "failed")
             return
@@ -104,7 +104,7 @@ class Rollout:
         self._compare(split, request, answer, shadow_answer)
 
     def _compare(self, split: Split, request: HttpRequest, answer: Answer, shadow_answer: Answer) -> None:
-        names = [_names(self._models[name]) for name in (split.model, split.target)]
+        names = [_normalized_names(self._models[name]) for name in (split.model, split.target)]
         for pair in zip(answer.observations, shadow_answer.observations, strict=True):
             share = agreement(pair, names)
             self._count(split, "compared", share)
@@ -127,7 +127,7 @@ def agreement(observations: Sequence[Observation], names: Sequence[Sequence[str]
 
     Args:
         observations: one observation per model, with samples of the same image.
-        names: each model's class names by index, as returned by `_names`.
+        names: each model's class names by index, as returned by `_normalized_names`.
     """
     first, second = (
         [class_names[index] for index in array("H", observation.sample)]
@@ -137,11 +137,11 @@ def agreement(observations: Sequence[Observation], names: Sequence[Sequence[str]
     return equal / len(first)
 
 
-def _names(model: ModelWorkers) -> list[str]:
+def _normalized_names(model: ModelWorkers) -> list[str]:
     """Return the model's class names, normalized so that spellings of background match."""
     classes = model.ready.profile.classes if model.ready is not None else ()
     return [name.strip("_").casefold() for name in classes]
 
 
-async def _never() -> None:
+async def _wait_forever() -> None:
     await asyncio.Event().wait()

@@ -73,7 +73,7 @@ class Front:
         self._guard = settings.guard
         self._rollout = settings.rollout
         self._document = ServedDocument(self._models, needs_tokens=self._guard.access.needs_tokens)
-        self._router = Router(self._routes(), redirect_slashes=False, default=_Route("", _no_such_path, (), self._guard))
+        self._router = Router(self._routes(), redirect_slashes=False, default=_Route("", _path_not_found, (), self._guard))
         #: Set at shutdown: the server finishes the requests it has, and accepts no more.
         self.is_draining = False
 
@@ -81,7 +81,7 @@ class Front:
         if scope["type"] != "http":
             return
         headers = scope["deeplab.headers"] = text_headers(scope["headers"])
-        headers.pop("authorization", None)  # Workers do not need it; the doors read it from the scope.
+        headers.pop("authorization", None)  # Workers do not need it; the guard reads it from the scope.
         record = scope[_RECORD] = self._telemetry.begin(scope["method"], scope["headers"])
         try:
             await self._router({**scope, "path": normalize_path(scope["path"])}, receive, send)
@@ -173,9 +173,9 @@ class Front:
             "workers": model.describe(),
             "jobQueueStatus": {"remainingCapacity": model.queue.max_waiting - waiting, "pendingRequests": waiting},
         }
-        if _flag(request, "customized"):
+        if _read_flag(request, "customized"):
             ticket = model.queue.put(HttpRequest(_record(request).id, "describe"))
-            answer = await model.queue.wait(ticket, _disconnection(request.receive))
+            answer = await model.queue.wait(ticket, _wait_for_disconnect(request.receive))
             _record(request).add_answer(answer)
             content["customizedMetadata"] = json.loads(answer.body)
         return _json([content])
@@ -214,12 +214,13 @@ class Front:
             format_name = request.path_params.get("format", "").strip("/") or None
             query = request.scope["query_string"].decode("latin-1")
             traced = record.trace is not None and record.trace.is_recorded
-            prepared = self._rollout.prepare(model, HttpRequest(record.id, action, format_name, headers, query, body, traced))
-            ticket = model.queue.put(prepared)
-            answer = await model.queue.wait(ticket, _disconnection(request.receive))
+            http_request = HttpRequest(record.id, action, format_name, headers, query, body, traced)
+            worker_request = self._rollout.prepare(model, http_request)
+            ticket = model.queue.put(worker_request)
+            answer = await model.queue.wait(ticket, _wait_for_disconnect(request.receive))
         record.add("queue", ticket.queued_at, ticket.started_at or ticket.queued_at)
         record.add_answer(answer)
-        self._rollout.mirror(model, prepared, answer)
+        self._rollout.mirror(model, worker_request, answer)
         content, encoding = await compress(answer.body, answer.content_type, headers)
         timing = {"Server-Timing": ", ".join(f"{stage};dur={duration}" for stage, duration in record.milliseconds.items())}
         return Response(content, answer.status, {**answer.headers, **encoding, **timing, **served_by}, answer.content_type)
@@ -311,20 +312,20 @@ def _record(request: Request) -> RequestRecord:
     return record
 
 
-async def _disconnection(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     """Return when the client hangs up."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-def _flag(request: Request, name: str) -> bool:
+def _read_flag(request: Request, name: str) -> bool:
     value = request.query_params.get(name, "false")
     if value.lower() not in ("true", "false"):
         raise InvalidRequest(f"{name} is {value[:80]!r}, it should be true or false")
     return value.lower() == "true"
 
 
-async def _no_such_path(request: Request) -> Response:
+async def _path_not_found(request: Request) -> Response:
     # A page can only read this 404 if its preflight succeeds.
     if request.method == "OPTIONS" and (request.scope["path"] == "*" or "access-control-request-method" in request.headers):
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": "GET, HEAD, POST, PUT, OPTIONS"})

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from model.backbones import BACKBONES, LOW_DEPTHWISE, STAGES, TIMM_EXAMPLES, build_backbone, dilate, pad_after
+from model.backbones import BACKBONES, LOW_DEPTHWISE, STAGES, TIMM_EXAMPLES, build_backbone, dilate, use_trailing_padding
 from model.strict import ConfigurationError
 
 pytestmark = pytest.mark.slow
@@ -87,7 +87,7 @@ def test_a_backbone_without_depthwise_units_is_refused() -> None:
 def test_trailing_padding_moves_cells_by_one_input_pixel_and_keeps_the_grid(side: int, kernel: int) -> None:
     conv = nn.Conv2d(1, 1, kernel, stride=2, padding=kernel // 2)
     trunk = nn.Sequential(conv)
-    pad_after(trunk, (2,))
+    use_trailing_padding(trunk, (2,))
     trunk[0].load_state_dict(conv.state_dict())
     image = torch.randn(1, 1, side, side)
 

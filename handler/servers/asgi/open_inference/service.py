@@ -179,7 +179,7 @@ class InferenceService:
             request = HttpRequest(record.id, "predict", headers=options, body=call.content, traced=traced, protocol="grpc")
             request = self._settings.rollout.prepare(model, request)
             ticket = model.queue.put(request)
-            answer = await model.queue.wait(ticket, _never())
+            answer = await model.queue.wait(ticket, _wait_forever())
         record.add("queue", ticket.queued_at, ticket.started_at or ticket.queued_at)
         record.add_answer(answer)
         self._settings.rollout.mirror(model, request, answer)
@@ -204,6 +204,6 @@ def _to_bytes(value: str | bytes) -> bytes:
     return value.encode() if isinstance(value, str) else value
 
 
-async def _never() -> None:
+async def _wait_forever() -> None:
     """Wait until gRPC cancels the call, which happens when the client hangs up or its deadline passes."""
     await asyncio.Event().wait()

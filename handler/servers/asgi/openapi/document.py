@@ -88,7 +88,7 @@ def _share_refusals(paths: Json) -> Json:
     for operation in (operation for item in paths.values() for operation in item.values()):
         for status, response in operation["responses"].items():
             if status != "200":
-                matches = (name for name, existing in shared_responses.items() if existing == response)
+                matches = (name for name, shared_response in shared_responses.items() if shared_response == response)
                 name = next(matches, f"Refused{status}.{len(shared_responses)}")
                 shared_responses[name] = response
                 operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}

@@ -76,10 +76,10 @@ class Operation:
 
     def path_item(self, path: str, route: str, needs_tokens: bool) -> Json:
         """Return the operations of `path`, each with its own id."""
-        error_responses = errors.refusals({*errors.COMMON_ERRORS, *self.refuses, *_guards(route, needs_tokens)})
+        error_responses = errors.refusals({*errors.COMMON_ERRORS, *self.refuses, *_guard_errors(route, needs_tokens)})
         responses = {"200": self.answer, **error_responses}
         for status, response in (self.other_responses or {}).items():
-            responses[status] = _either(response, responses.get(status))
+            responses[status] = _merge_responses(response, responses.get(status))
         operation: Json = {
             "tags": [self.tag],
             "summary": self.summary,
@@ -102,12 +102,12 @@ class Operation:
         }
 
 
-def _guards(route: str, needs_tokens: bool) -> Collection[type[SegmentationError]]:
+def _guard_errors(route: str, needs_tokens: bool) -> Collection[type[SegmentationError]]:
     scopes = accepted_scopes(route)
     return {*(errors.TOKEN_ERRORS if needs_tokens and scopes else ()), *(errors.HOST_ERRORS if OPERATE in scopes else ())}
 
 
-def _either(first: Json, second: Json | None) -> Json:
+def _merge_responses(first: Json, second: Json | None) -> Json:
     """Return a response whose JSON matches either of two responses."""
     if second is None:
         return first
@@ -140,9 +140,9 @@ def server_operations(page: Mapping[str, str], first_model: str) -> dict[str, Op
     any_type: Json = {"*/*": {"schema": {}}}
     metrics: Json = {kind: {"schema": _TEXT} for kind in ("text/plain", "application/openmetrics-text")}
     return {
-        "/ping": Operation("health", probe, health, other_responses={"503": _unready(health)}),
+        "/ping": Operation("health", probe, health, other_responses={"503": _not_ready(health)}),
         "/v2/health/live": Operation("health", "Check that the process answers", live),
-        "/v2/health/ready": Operation("health", probe, ready, other_responses={"503": _unready(ready)}),
+        "/v2/health/ready": Operation("health", probe, ready, other_responses={"503": _not_ready(ready)}),
         "/v2": Operation("models", "Describe the server", json_answer("KServe's metadata.", metadata)),
         "/v1/models": Operation("models", "List the models", json_answer("Their names.", object_of(models={"type": "array"}))),
         "/models": Operation("models", "List the models", json_answer("As TorchServe lists them.", object_of(models=_OBJECTS))),
@@ -171,7 +171,7 @@ def server_operations(page: Mapping[str, str], first_model: str) -> dict[str, Op
     }
 
 
-def _unready(ready: Json) -> Json:
+def _not_ready(ready: Json) -> Json:
     return {**ready, "description": "Not every model is ready."}
 
 

@@ -17,7 +17,7 @@ class ServedDocument:
     def __init__(self, models: Mapping[str, ModelWorkers], *, needs_tokens: bool) -> None:
         self._models = models
         self._needs_tokens = needs_tokens
-        self._described: Mapping[str, Ready] = {}
+        self._reports: Mapping[str, Ready] = {}
         self._content = b""
 
     def content(self) -> bytes:
@@ -30,8 +30,8 @@ class ServedDocument:
         is_loading = any(model.ready is None and model.queue.closed is None for model in self._models.values())
         if is_loading or not ready:
             raise ModelNotReady("the models are not loaded yet, so their options are unknown; try again in 1 s")
-        if ready != self._described:
+        if ready != self._reports:
             models = [DescribedModel(name, report.model_version, report.interface) for name, report in ready.items()]
             document = openapi_document(models, page_paths(), needs_tokens=self._needs_tokens)
-            self._described, self._content = ready, json.dumps(document, indent=1, ensure_ascii=False).encode()
+            self._reports, self._content = ready, json.dumps(document, indent=1, ensure_ascii=False).encode()
         return self._content
