@@ -90,7 +90,7 @@ class DeepLabV3(DeepLab):
         aspp_fusion: kernel size of the convolution that fuses ASPP's branches.
         align_corners: upsample the logits to the images' size with aligned corners.
         legacy_resize: upsample them as TensorFlow 1 does by default (`model.resize`).
-        trailing_padding: strides at which the backbone pads as TensorFlow does, see `model.backbones.pad_after`.
+        trailing_padding: strides at which the backbone pads as TensorFlow does, see `model.backbones.use_trailing_padding`.
         auxiliary_head: add an FCN head on the second to last stage, for training.
     """
 
@@ -152,7 +152,7 @@ class DeepLabV3Plus(DeepLab):
         low_level_tap: read the low-level features after a unit, or after the depthwise convolution within it.
         align_corners: interpolate with aligned corners, and upsample the logits to the images' size.
         legacy_resize: interpolate as TensorFlow 1 does by default (`model.resize`), and upsample the logits too.
-        trailing_padding: strides at which the backbone pads as TensorFlow does, see `model.backbones.pad_after`.
+        trailing_padding: strides at which the backbone pads as TensorFlow does, see `model.backbones.use_trailing_padding`.
         auxiliary_head: add an FCN head on the second to last stage, for training.
     """
 
