@@ -36,16 +36,16 @@ Labels = npt.NDArray[np.uint16]
 class Differences:
     """Numbers of pixels whose labels depend on the windows' positions, and of all pixels, near seams and elsewhere."""
 
-    near: int = 0
-    all_near: int = 0
-    elsewhere: int = 0
-    all_elsewhere: int = 0
+    differing_near: int = 0
+    pixels_near: int = 0
+    differing_elsewhere: int = 0
+    pixels_elsewhere: int = 0
 
     def __add__(self, other: "Differences") -> "Differences":
         return Differences(*(sum(pair) for pair in zip(astuple(self), astuple(other), strict=True)))
 
     def row(self, overlap: int) -> str:
-        near, elsewhere = self.near / self.all_near, self.elsewhere / self.all_elsewhere
+        near, elsewhere = self.differing_near / self.pixels_near, self.differing_elsewhere / self.pixels_elsewhere
         return f"| {overlap} | {near:.2%} | {elsewhere:.2%} | {near / elsewhere:.2f} |"
 
 

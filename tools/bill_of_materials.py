@@ -53,8 +53,8 @@ def make_bill(server: str, torch_build: str = "cpu") -> str:
         BillError: a locked package is installed here in another version.
     """
     packages = {**read_lock(server), **read_lock(f"torch-{torch_build}")}
-    found = {name: _installed_distribution(package) for name, package in packages.items()}
-    installed = {name: metadata for name, metadata in found.items() if metadata}
+    distributions = {name: _installed_distribution(package) for name, package in packages.items()}
+    installed = {name: metadata for name, metadata in distributions.items() if metadata}
     components = {name: _component(package, installed.get(name)) for name, package in packages.items()}
     name = f"deeplab-serve-{server}"
     image = Component(name=name, version=VERSION, type=ComponentType.APPLICATION, bom_ref=f"{name}@{VERSION}")

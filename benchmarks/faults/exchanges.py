@@ -43,20 +43,20 @@ class Tally:
     """How requests ended."""
 
     sent: int = 0
-    #: Counts by status, with `NOT_LISTENING` for refused connections.
-    ends: Counter[str] = field(default_factory=Counter)
+    #: By status, with `NOT_LISTENING` for refused connections.
+    status_counts: Counter[str] = field(default_factory=Counter)
     #: Requests without a complete answer: the connection broke, or it took longer than `PATIENCE_S`.
     lost: int = 0
     longest_s: float = 0.0
 
     @property
     def answered(self) -> int:
-        return self.ends["200"]
+        return self.status_counts["200"]
 
     @property
     def refused(self) -> int:
         """Requests that got an error instead of an answer."""
-        return self.ends.total() - self.answered
+        return self.status_counts.total() - self.answered
 
     async def send(self, address: Address) -> str | None:
         """Send one request on a new connection, count its outcome, and return its status, or None if it is lost."""
@@ -73,7 +73,7 @@ class Tally:
         if status is None:
             self.lost += 1
         else:
-            self.ends[status] += 1
+            self.status_counts[status] += 1
         return status
 
 

@@ -26,7 +26,7 @@ def as_rows(server: str, outcomes: Iterable[Outcome]) -> Iterator[dict[str, Any]
             "fault": outcome.scenario,
             "sent": outcome.tally.sent,
             "answered": outcome.tally.answered,
-            "refused": {status: count for status, count in sorted(outcome.tally.ends.items()) if status != "200"},
+            "refused": {status: count for status, count in sorted(outcome.tally.status_counts.items()) if status != "200"},
             "lost": outcome.tally.lost,
             "longest_wait_s": round(outcome.tally.longest_s, 2),
             "recovered_after_s": None if outcome.recovery_s is None else round(outcome.recovery_s, 2),

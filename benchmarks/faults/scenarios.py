@@ -201,7 +201,7 @@ async def until_loaded(tally: Tally) -> None:
 
 async def until_ended(tally: Tally, requests: int) -> None:
     """Return when this many requests have ended, or the server no longer listens."""
-    while tally.ends.total() + tally.lost < requests and not tally.ends[NOT_LISTENING]:
+    while tally.status_counts.total() + tally.lost < requests and not tally.status_counts[NOT_LISTENING]:
         await asyncio.sleep(0.001)
 
 

@@ -182,7 +182,7 @@ async def _send_pipelined(subject: Subject, tally: Tally, batches: int, batch_si
                 while unanswered:
                     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
                     await reader.readexactly(int(head.partition("content-length:")[2].split("\r\n")[0]))
-                    tally.ends[head.split()[1]] += 1
+                    tally.status_counts[head.split()[1]] += 1
                     unanswered -= 1
         tally.lost += unanswered
         writer.close()

@@ -35,7 +35,7 @@ class Layout:
     """A layout of a data set on disk."""
 
     name: str
-    looks_like: str
+    arrangement: str
     recognises: Callable[[DataSource], bool]
     #: Returns the splits of a data set in this layout; a data set without splits is opened whole.
     splits: Callable[[DataSource], tuple[str, ...]]
@@ -44,7 +44,7 @@ class Layout:
 
 #: Layouts by lower-case name; the first that recognises a folder opens it.
 LAYOUTS: dict[str, Layout] = {
-    layout.NAME.casefold(): Layout(layout.NAME, layout.LOOKS_LIKE, layout.recognises, layout.splits, layout.open_split)
+    layout.NAME.casefold(): Layout(layout.NAME, layout.ARRANGEMENT, layout.recognises, layout.splits, layout.open_split)
     for layout in (voc, cityscapes, plain, coco)
 }
 
@@ -106,5 +106,5 @@ def _recognise(source: DataSource) -> Layout:
     for layout in candidates:
         if layout.recognises(source):
             return layout
-    layouts = "\n".join(f"  {layout.name}: {layout.looks_like}" for layout in candidates)
+    layouts = "\n".join(f"  {layout.name}: {layout.arrangement}" for layout in candidates)
     raise DataError(f"{source.folder}: has none of the known layouts, which are\n{layouts}")

@@ -34,7 +34,7 @@ class DataSummary:
     present: Mapping[str, frozenset[int]]
 
     @property
-    def absent(self) -> tuple[int, ...]:
+    def absent_classes(self) -> tuple[int, ...]:
         """Return the classes that have no pixels."""
         return tuple(index for index, count in enumerate(self.pixels) if not count)
 
@@ -66,10 +66,10 @@ def check(data: SegmentationData, num_classes: int, *, show_progress: bool) -> D
 
 def describe_absence(data: SegmentationData, names: Sequence[str], summary: DataSummary) -> str:
     """Return a description of the classes missing from the masks of `data`, the values they do hold, and what 255 may mean."""
-    absent = list_some(f"{names[index]} ({index})" for index in summary.absent)
+    absent = list_some(f"{names[index]} ({index})" for index in summary.absent_classes)
     text = f"{data.root}: no mask holds {absent}; the masks hold {summary.describe(names)}"
     if summary.void_pixels and isinstance(data.masks, IndexMasks) and VOID not in data.masks.index_of:
-        name = names[summary.absent[0]] if len(summary.absent) == 1 else "CLASS"
+        name = names[summary.absent_classes[0]] if len(summary.absent_classes) == 1 else "CLASS"
         text += (
             f'. {VOID} means "ignore" here; if it stands for {name}, say so with --mask-values {VOID}={name}, or with '
             f"mask_values: {{{VOID}: {name}}} below data: in a configuration"

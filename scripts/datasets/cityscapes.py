@@ -9,7 +9,7 @@ from scripts.datasets.pairs import require_files
 from scripts.datasets.source import DataSource
 
 NAME = "Cityscapes"
-LOOKS_LIKE = (
+ARRANGEMENT = (
     "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelTrainIds.png or *_gtFine_labelIds.png"
 )
 

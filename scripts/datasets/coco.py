@@ -15,7 +15,7 @@ from scripts.datasets.pairs import class_names, list_lines, require_some_class
 from scripts.datasets.source import DataSource
 
 NAME = "COCO"
-LOOKS_LIKE = (
+ARRANGEMENT = (
     "annotations/instances_SPLIT.json, SPLIT/_annotations.coco.json or SPLIT.json with the images in images/, SPLIT/ or "
     "images/SPLIT/"
 )

@@ -7,7 +7,7 @@ from scripts.datasets.pairs import NamedFiles, file_masks, pair_all, pair_listed
 from scripts.datasets.source import DataSource
 
 NAME = "plain"
-LOOKS_LIKE = (
+ARRANGEMENT = (
     "images/ and masks/ with files of the same names (suffixes may differ), classes.txt or classes.json, "
     "and, if wanted, lists of names in train.txt and val.txt"
 )

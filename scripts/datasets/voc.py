@@ -13,7 +13,7 @@ from scripts.datasets.source import DataSource
 from scripts.text_file import read_lines
 
 NAME = "VOC"
-LOOKS_LIKE = (
+ARRANGEMENT = (
     "JPEGImages/ID.jpg, SegmentationClass/ID.png (or SegmentationClassPNG/) and, if wanted, lists of ids in SPLIT.txt or "
     "ImageSets/Segmentation/SPLIT.txt"
 )

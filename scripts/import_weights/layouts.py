@@ -28,7 +28,7 @@ class Layout:
         del tensors, options
         return model
 
-    def expected(self, model: ModelConfig) -> Mapping[str, Tensor]:
+    def expected_tensors(self, model: ModelConfig) -> Mapping[str, Tensor]:
         """Return the state dict of `model` without `prefix`, on the meta device."""
         return state_shapes(model)
 

@@ -19,7 +19,7 @@ class SmpLayout(Layout):
 
     prefix = "network."
 
-    def expected(self, model: ModelConfig) -> Mapping[str, Tensor]:
+    def expected_tensors(self, model: ModelConfig) -> Mapping[str, Tensor]:
         return {name.removeprefix(self.prefix): tensor for name, tensor in state_shapes(model).items()}
 
     def adopt(self, tensors: Mapping[str, Tensor], model: ModelConfig) -> Mapping[str, Tensor]:

@@ -81,7 +81,7 @@ def find_state(
     model = layout.configure(model, tensors, options)
     if not model.is_smp:
         model = model.model_copy(update={"auxiliary_head": True})
-    expected = layout.expected(model)
+    expected = layout.expected_tensors(model)
     candidates = find_candidates(file.maps, expected, layout.rename)
     if not candidates:
         largest = max(file.maps, key=lambda tensor_map: len(tensor_map.tensors))

@@ -33,7 +33,7 @@ class RasterPlan:
 
     source: str
     options: RasterOptions
-    sampled: SampledProperties
+    sampled_properties: SampledProperties
     rows: Side
     columns: Side
     inference: InferenceOptions
@@ -86,7 +86,7 @@ def make_plan(
         raise RasterError(f"overlap {overlap}: must be from {MIN_OVERLAP} to {window // 3}, a third of the window")
     lengths = zip(reader.size, _network_size(reader, options.resolution), strict=True)
     rows, columns = (Side.cover(pixels, network_pixels, window, overlap) for pixels, network_pixels in lengths)
-    return RasterPlan(reader.source, options, reader.sampled, rows, columns, inference, tolerance)
+    return RasterPlan(reader.source, options, reader.sampled_properties, rows, columns, inference, tolerance)
 
 
 def list_blocks(plan: RasterPlan) -> list[BlockTask]:

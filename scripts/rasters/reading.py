@@ -57,13 +57,13 @@ class SampledProperties:
 class RasterReader:
     """An open raster. Use it as a context manager, in one thread."""
 
-    def __init__(self, source: str, options: RasterOptions, sampled: SampledProperties | None = None) -> None:
+    def __init__(self, source: str, options: RasterOptions, sampled_properties: SampledProperties | None = None) -> None:
         """Open the raster and check that its bands can be shown.
 
         Args:
             source: a path, a URL or a name that GDAL can open.
             options: how the raster is shown.
-            sampled: the `sampled` of an earlier reader, to avoid sampling again.
+            sampled_properties: the `sampled_properties` of an earlier reader, to avoid sampling again.
 
         Raises:
             RasterError: the raster cannot be opened, lacks a chosen band, or holds no colours.
@@ -72,8 +72,8 @@ class RasterReader:
 
         self.source = source
         self._options = options
-        if sampled:
-            self.__dict__ |= {"_limits": sampled.limits, "_alpha": sampled.alpha}
+        if sampled_properties:
+            self.__dict__ |= {"_limits": sampled_properties.limits, "_alpha": sampled_properties.alpha}
         self._environment = rasterio.Env(**gdal_options())
         self._environment.__enter__()
         try:
@@ -107,7 +107,7 @@ class RasterReader:
         return math.hypot(b, e), math.hypot(a, d)
 
     @property
-    def sampled(self) -> SampledProperties:
+    def sampled_properties(self) -> SampledProperties:
         """The sampled properties, for further readers of this raster."""
         return SampledProperties(self._limits, self._alpha)
 

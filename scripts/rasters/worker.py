@@ -48,7 +48,7 @@ class BlockWorker:
     def _open(self, plan: RasterPlan) -> RasterReader:
         if self._reader is None or self._plan != plan:
             self.close()
-            self._reader = RasterReader(plan.source, plan.options, plan.sampled)
+            self._reader = RasterReader(plan.source, plan.options, plan.sampled_properties)
             self._plan = plan
         return self._reader
 

@@ -50,7 +50,7 @@ def open_training_data(config: TrainingConfig, *, show_progress: bool) -> Traini
 
 
 def _require_classes(config: TrainingConfig, data: SegmentationData, classes: tuple[str, ...], summary: DataSummary) -> None:
-    if summary.absent and not config.allow_absent_classes:
+    if summary.absent_classes and not config.allow_absent_classes:
         raise DataError(
             f"{describe_absence(data, classes, summary)}. A network does not learn a class that it never sees; if this one is "
             "absent on purpose, set allow_absent_classes: true in the configuration"
@@ -63,8 +63,8 @@ def _print_warnings(
     """Print warnings about how the data were read and what the validation data cannot measure."""
     for note in dict.fromkeys((*training.notes, *validation.notes)):
         print_warning(note)
-    if held_out.absent:
-        names = list_some([classes[index] for index in held_out.absent])
+    if held_out.absent_classes:
+        names = list_some([classes[index] for index in held_out.absent_classes])
         print_warning(f"the {len(validation):,} validation images hold no pixel of {names}, whose IoU they cannot measure")
 
 

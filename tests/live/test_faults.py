@@ -53,13 +53,13 @@ def test_a_stopped_worker_is_replaced(outcomes: dict[str, Outcome]) -> None:
 def test_a_crowd_is_answered_as_far_as_the_queue_reaches(outcomes: dict[str, Outcome]) -> None:
     tally = outcomes["crowd"].tally
 
-    assert set(tally.ends) <= {"200", "503"}
+    assert set(tally.status_counts) <= {"200", "503"}
     assert tally.sent == SMALL.crowd
     assert tally.answered >= 100
 
 
 def test_a_server_that_ends_answers_what_it_has_accepted(outcomes: dict[str, Outcome]) -> None:
-    assert set(outcomes["terminate"].tally.ends) <= {"200", NOT_LISTENING}
+    assert set(outcomes["terminate"].tally.status_counts) <= {"200", NOT_LISTENING}
 
 
 def test_the_log_says_which_signal_ended_the_worker(outcomes: dict[str, Outcome], server: Server) -> None:

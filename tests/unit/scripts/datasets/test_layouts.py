@@ -198,7 +198,7 @@ def test_a_check_counts_pixels_and_images_by_class(tmp_path: Path) -> None:
     assert summary.images == (2, 1, 2, 0)
     assert summary.void_pixels == 1
     assert summary.present == {"one": {0, 1, 2}, "two": {0, 2}}
-    assert summary.absent == (3,)
+    assert summary.absent_classes == (3,)
 
 
 def _smaller_mask(root: Path) -> None:

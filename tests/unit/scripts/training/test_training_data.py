@@ -27,7 +27,7 @@ def test_a_class_without_a_pixel_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"no mask holds dog \(2\); the masks hold 0 \(background\) in 8 pixels, 1 "):
         open_with(tmp_path)
-    assert open_with(tmp_path, allow_absent_classes=True).summary.absent == (2,)
+    assert open_with(tmp_path, allow_absent_classes=True).summary.absent_classes == (2,)
 
 
 def test_mask_values_set_the_meaning_of_255(tmp_path: Path) -> None:
