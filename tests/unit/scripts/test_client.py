@@ -14,7 +14,7 @@ PNG = "image/png"
 
 
 def error_reply(status: int, kind: str, message: str) -> Reply:
-    """Return an error as the handler would answer it."""
+    """Return an error as the handler answers it."""
     body = json.dumps({"code": status, "type": kind, "message": message}).encode()
     return Reply(status, body, "application/json")
 
@@ -27,7 +27,7 @@ def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return recorded
 
 
-def once(failure: Reply) -> Callable[[Asked], Reply]:
+def fail_once(failure: Reply) -> Callable[[Asked], Reply]:
     """Reply with the failure once, then with an answer."""
     return lambda form: failure if form.attempt == 1 else Reply()
 
@@ -56,7 +56,7 @@ def test_the_image_and_its_options_arrive() -> None:
     ids=["too many", "queue full", "no memory", "retry now", "reset", "cut off half way", "cut off before the body"],
 )
 def test_a_transient_failure_is_retried(failure: Reply) -> None:
-    with local_server(once(failure)) as server:
+    with local_server(fail_once(failure)) as server:
         assert Client(server.url).segment(b"image", {}, PNG) == b"answer"
 
     assert len(server.asked) == 2
@@ -64,7 +64,7 @@ def test_a_transient_failure_is_retried(failure: Reply) -> None:
 
 def test_an_image_whose_worker_died_is_sent_once_more() -> None:
     died = error_reply(500, "InternalServerException", "Worker died.")
-    with local_server(once(died)) as server:
+    with local_server(fail_once(died)) as server:
         assert Client(server.url).segment(b"image", {}, PNG) == b"answer"
 
     assert len(server.asked) == 2
@@ -118,7 +118,7 @@ def test_reset_connections_are_retried_more_often_than_late_answers() -> None:
 
 
 def test_retry_after_sets_the_pause(sleeps: list[float]) -> None:
-    with local_server(once(Reply(503, headers={"Retry-After": "7"}))) as server:
+    with local_server(fail_once(Reply(503, headers={"Retry-After": "7"}))) as server:
         Client(server.url).segment(b"image", {}, PNG)
 
     assert sleeps == [7]

@@ -40,9 +40,9 @@ class Environment:
     def _run_uv(self, *, dry: bool) -> bool:
         return self._reachable if dry else self._install(self._download, "+cpu")
 
-    def _install(self, possible: bool, build: str) -> bool:
-        self.torch = VERSION + build if possible else self.torch
-        return possible
+    def _install(self, succeeds: bool, build: str) -> bool:
+        self.torch = VERSION + build if succeeds else self.torch
+        return succeeds
 
     def installed(self, requirement: str) -> str | None:
         return self.torch if requirement.startswith("torch==") else "0"

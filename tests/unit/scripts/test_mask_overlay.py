@@ -7,7 +7,7 @@ from scripts.datasets import VOID
 from scripts.mask_overlay import VOID_COLOUR, tint
 
 LABELS = Labels(("background", "cat"), ((0, 0, 0), (64, 0, 0)))
-#: Of one colour, whose grey is 100.
+#: One pixel, with a grey of 100.
 PHOTO: RGBImage = np.full((1, 1, 3), 100, np.uint8)
 
 

@@ -275,9 +275,9 @@ def test_a_killed_worker_is_replaced(small_archive: Path, blocking_image: Path, 
         os.close(pipe)
 
     with ThreadPoolExecutor(1) as pool:
-        killed = pool.submit(kill_worker)
+        kill_result = pool.submit(kill_worker)
         assert main([str(blocking_image.parent), "--archive", str(small_archive), "--out", str(out), "--jobs", "1"]) == 0
-        killed.result()
+        kill_result.result()
     assert {row["name"]: row["attempts"] for row in rows(out)} == {
         "one.jpg": 1,
         "a/two.jpeg": 1,

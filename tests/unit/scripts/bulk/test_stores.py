@@ -249,7 +249,7 @@ class Rasters:
         return RasterJob(source or self.source, out, ("labels", "confidence"), window_options=WindowOptions(64, 16))
 
     def segment(self, prefix: str, max_blocks: int | None = None) -> RasterReport:
-        """Segment the raster into a prefix of the bucket and stop after `most` blocks."""
+        """Segment the raster into a prefix of the bucket and stop after `max_blocks` blocks."""
         outputs = make_outputs(f"s3://photos/{prefix}", self.folder / prefix)
         with SMALL_BLOCKS:
             return outputs.segment(self.job(outputs.folder / "town"), card(), prepare(), InProcessExecutor(max_blocks))

@@ -14,35 +14,35 @@ def maps(rows: list[list[int]]) -> npt.NDArray[np.uint8]:
 
 
 # Class 0: 7 correct of 8 true, 9 predicted outside void. Class 1: 3 of 4 true, 4 predicted. Class 2: 1 of 2, 1 predicted.
-TRUE = maps([[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 255, 255]])
+TRUTH = maps([[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 255, 255]])
 PREDICTED = maps([[0, 0, 1, 1], [0, 0, 1, 0], [0, 1, 2, 0], [0, 0, 0, 1]])
 
 
 def test_iou_is_the_intersection_over_the_union_of_each_class() -> None:
-    np.testing.assert_allclose(score([(PREDICTED, TRUE)], 4).iou, [7 / 10, 3 / 5, 1 / 2, np.nan])
+    np.testing.assert_allclose(score([(PREDICTED, TRUTH)], 4).iou, [7 / 10, 3 / 5, 1 / 2, np.nan])
 
 
 def test_miou_is_the_mean_over_the_classes_that_occur() -> None:
-    assert score([(PREDICTED, TRUE)], 4).miou == pytest.approx((7 / 10 + 3 / 5 + 1 / 2) / 3)
+    assert score([(PREDICTED, TRUTH)], 4).miou == pytest.approx((7 / 10 + 3 / 5 + 1 / 2) / 3)
 
 
 def test_accuracy_is_the_share_of_each_class_that_is_predicted() -> None:
-    scores = score([(PREDICTED, TRUE)], 4)
+    scores = score([(PREDICTED, TRUTH)], 4)
 
     np.testing.assert_allclose(scores.accuracy, [7 / 8, 3 / 4, 1 / 2, np.nan])
     assert scores.mean_accuracy == pytest.approx((7 / 8 + 3 / 4 + 1 / 2) / 3)
 
 
 def test_pixel_accuracy_is_the_share_of_correct_pixels() -> None:
-    assert score([(PREDICTED, TRUE)], 4).pixel_accuracy == pytest.approx(11 / 14)
+    assert score([(PREDICTED, TRUTH)], 4).pixel_accuracy == pytest.approx(11 / 14)
 
 
 def test_the_confusion_matrix_has_a_row_for_each_true_class() -> None:
-    assert score([(PREDICTED, TRUE)], 3).confusion.tolist() == [[7, 1, 0], [1, 3, 0], [1, 0, 1]]
+    assert score([(PREDICTED, TRUTH)], 3).confusion.tolist() == [[7, 1, 0], [1, 3, 0], [1, 0, 1]]
 
 
 def test_pixels_and_images_are_counted_by_true_class() -> None:
-    scores = score([(PREDICTED, TRUE), (PREDICTED, maps([[0] * 4] * 4))], 4)
+    scores = score([(PREDICTED, TRUTH), (PREDICTED, maps([[0] * 4] * 4))], 4)
 
     assert scores.pixels.tolist() == [24, 4, 2, 0]
     assert scores.images.tolist() == [2, 1, 1, 0]
@@ -69,7 +69,7 @@ def test_boundary_iou_compares_the_boundaries_of_the_masks() -> None:
 
 
 def test_the_boundary_is_measured_only_on_request() -> None:
-    scores = score([(PREDICTED, TRUE)], 3)
+    scores = score([(PREDICTED, TRUTH)], 3)
 
     assert scores.boundary_iou is None
     assert scores.mean_boundary_iou is None
@@ -135,7 +135,7 @@ def test_an_index_out_of_range_is_refused(predicted: int, true: int, name: str) 
 
 
 def test_an_evaluation_holds_the_means() -> None:
-    evaluation = score([(PREDICTED, TRUE)], 4, boundary=True).evaluation("ours", "one image")
+    evaluation = score([(PREDICTED, TRUTH)], 4, boundary=True).evaluation("ours", "one image")
 
     assert (evaluation.dataset, evaluation.miou, evaluation.pixel_accuracy) == ("ours", 0.6, 0.7857)
     assert evaluation.boundary_iou is not None

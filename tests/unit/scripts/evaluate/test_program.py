@@ -60,7 +60,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Omit what takes most of a run's time; `report`, made beforehand, has every picture."""
+    """Skip drawing, which takes most of a run's time; `report` has every picture."""
     for name in ("draw_confusion", "draw_reliability"):
         monkeypatch.setattr(f"scripts.evaluate.command.{name}", lambda *_: None)
 

@@ -39,7 +39,7 @@ def region(kind: str, label: str, score: float) -> dict[str, Any]:
 
 
 def reply(form: Asked) -> Reply:
-    """Answer as the segmentation server would; the image says which class it shows."""
+    """Answer like the segmentation server; the image's bytes are the name of its class."""
     if form.options["format"] == "cvat":
         answer: dict[str, Any] = {"model": "deeplabv3", "version": "1.0", "labels": LABELS, "shapes": []}
     elif form.image == b"broken":
@@ -85,8 +85,8 @@ def backend(url: str, **auth: str) -> Iterator[str]:
 
 @pytest.fixture
 def address(segmentation: LocalServer) -> Iterator[str]:
-    with backend(segmentation.url) as running:
-        yield running
+    with backend(segmentation.url) as url:
+        yield url
 
 
 def config(*labels: str, tag: str = "BrushLabels") -> str:

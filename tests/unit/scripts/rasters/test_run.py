@@ -33,7 +33,7 @@ from tests.unit.scripts.rasters.support import SMALL_BLOCKS, UTM, VOID, InProces
     resolution=st.sampled_from([None, 0.3, 0.5, 0.7, 1.1]),
     seed=st.integers(0, 5),
 )
-@example(size=(40, 40), window=64, overlap=18, resolution=1.1, seed=0)  # No larger to the network than an overlap.
+@example(size=(40, 40), window=64, overlap=18, resolution=1.1, seed=0)  # For the network, no larger than an overlap.
 def test_windows_give_the_labels_of_the_whole_raster(
     tmp_path_factory: pytest.TempPathFactory,
     size: tuple[int, int],
@@ -162,11 +162,11 @@ def test_outputs_next_to_the_rasters_are_not_inputs(tmp_path: Path) -> None:
     job = RasterJob(
         write_raster(tmp_path / "town.tif", colours(350, 370)), tmp_path / "town", window_options=WindowOptions(64, 16)
     )
-    (tmp_path / "mine.labels.tif").touch()  # No run has left anything else there.
+    (tmp_path / "mine.labels.tif").touch()  # Looks like an output, but no run left the others.
     (tmp_path / ".hidden.tif").touch()
     with SMALL_BLOCKS, pytest.raises(KeyboardInterrupt):
         segment(job, InProcessExecutor(max_blocks=1))
-    (tmp_path / "town.labels.tif.draft.tif").touch()  # As left by a kill.
+    (tmp_path / "town.labels.tif.draft.tif").touch()  # As a killed run leaves it.
     (tmp_path / "town.confidence.tif").touch()
     rasters = [("mine.labels.tif", "mine.labels"), ("town.tif", "town")]
     assert [(Path(file).name, str(name)) for file, name in find_rasters(str(tmp_path))] == rasters

@@ -318,7 +318,7 @@ def test_missing_inputs_are_reported(segment: Callable[..., int], capsys: pytest
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let processes started in the block be interrupted, even if this one runs in the background and cannot be."""
+    """Let processes started in the block be interrupted, even if this one ignores SIGINT in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield

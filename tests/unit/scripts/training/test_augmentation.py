@@ -20,7 +20,7 @@ from tests.support import noise
 # Importing torchvision's transforms takes more than a second.
 pytestmark = pytest.mark.slow
 
-#: 51, 102 and 153 of 255, which no image here holds.
+#: 51, 102 and 153 of 255, which occur in no image here.
 MEAN = (0.2, 0.4, 0.6)
 RESIZE = ResizePolicy(side="long", size=64)
 FIXED_COLOURS: dict[str, object] = {"brightness": 0, "contrast": 0, "saturation": 0}

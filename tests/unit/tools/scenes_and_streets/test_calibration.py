@@ -23,7 +23,7 @@ BACKGROUND, BUS, CAT, CHAIR, PERSON, VOID = 0, 6, 8, 9, 15, 255
 CLASSES = ("wall", "person", "chair", "armchair")
 WALL, MODEL_PERSON, MODEL_CHAIR, ARMCHAIR = range(4)
 SHARED_CLASSES = SharedClasses.find({"person": ("person",), "chair": ("chair", "armchair")}, CLASSES)
-#: Pixels with all of a model's labels, over annotations of every kind.
+#: Predictions of every label, over annotations of every kind.
 ANNOTATED = np.array([[BACKGROUND, PERSON, CHAIR, CHAIR], [CAT, VOID, PERSON, BACKGROUND]], np.uint8)
 PREDICTED = np.array(
     [[WALL, MODEL_PERSON, MODEL_CHAIR, ARMCHAIR], [MODEL_PERSON, MODEL_PERSON, MODEL_CHAIR, MODEL_PERSON]], np.uint8

@@ -59,7 +59,7 @@ def test_the_published_state_fits_the_recipes_network(name: str, tmp_path: Path)
 
 @pytest.mark.parametrize(("name", "size"), [("scenes", (512, 384)), ("streets", (49, 65))])
 def test_the_teacher_pads_images_as_the_published_network_expects(name: str, size: tuple[int, int]) -> None:
-    """`scenes` saw squares padded with the mean colour, `streets` sizes with remainder 1 modulo 16."""
+    """`scenes` was trained on squares padded with the mean colour, `streets` on sizes with remainder 1 modulo 16."""
 
     class Recorder(nn.Module):
         def forward(self, images: Tensor) -> dict[str, Tensor]:
