@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import ROOT
 
-#: Allocates 8 MB blocks beside blocks that stay, like arrays of a request beside those of its neighbours, and frees them.
+#: Allocates 8 MB blocks between small ones, like the arrays of concurrent requests, and frees only the large ones.
 FREE_BLOCKS_BETWEEN_OTHERS = """
 import sys
 from pathlib import Path

@@ -87,7 +87,7 @@ def test_options_have_this_servers_defaults_and_limits(description: dict[str, An
     assert description["limits"]["max_pixels"] == 999
 
 
-def test_the_digest_is_the_archive_folders(description: dict[str, Any], folder: Path) -> None:
+def test_the_digest_is_computed_from_the_archive(description: dict[str, Any], folder: Path) -> None:
     assert description["archive"] == {"sha256": content_digest(folder)}
 
 
@@ -98,12 +98,14 @@ def test_the_description_is_the_same_in_a_batch_and_affects_no_other_request(
     photo: tuple[dict[str, Any], dict[str, str]] = ({"body": encode(noise(20, 30))}, {"explain": "False"})
     explanation: tuple[dict[str, Any], dict[str, str]] = ({"body": encode(noise(20, 30))}, {"explain": "True"})
 
-    first, description_body, heat, bad = ask(service, context, photo, ROW, explanation, ({"body": b"?"}, {"explain": "False"}))
+    first, description_body, heat, error_body = ask(
+        service, context, photo, ROW, explanation, ({"body": b"?"}, {"explain": "False"})
+    )
 
     assert json.loads(description_body) == description
     assert first == ask(service, context, photo)[0]
     assert heat[:4] == b"\x89PNG"
-    assert json.loads(bad)["code"] == 400
+    assert json.loads(error_body)["code"] == 400
 
 
 @pytest.mark.parametrize(

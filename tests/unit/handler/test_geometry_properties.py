@@ -30,7 +30,7 @@ POLICY = ResizePolicy(side="short", size=32, multiple=8)
 
 @st.composite
 def sizes(draw: st.DrawFn, max_pixels: int) -> Size:
-    """Draw height and width, 1 to `LONGEST`, each power of two equally often; long images are narrow, in either direction."""
+    """Draw height and width, 1 to `MAX_SIDE`, each power of two equally often; long images are narrow, in either direction."""
     power = draw(st.integers(0, MAX_SIDE.bit_length() - 1))
     first = draw(st.integers(2**power, min(MAX_SIDE, 2 ** (power + 1))))
     second = draw(st.integers(1, min(MAX_SIDE, max(1, max_pixels // first))))

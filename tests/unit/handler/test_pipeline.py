@@ -29,7 +29,7 @@ def engine() -> MirrorEngine:
     return MirrorEngine()
 
 
-def test_the_label_map_is_the_networks(engine: MirrorEngine) -> None:
+def test_the_label_map_has_the_classes_of_the_network(engine: MirrorEngine) -> None:
     image = noise(64, 48)
 
     result = build_pipeline(engine).segment(image)

@@ -85,11 +85,11 @@ def test_images_of_one_size_are_batched(engine: MirrorEngine) -> None:
 def test_an_error_of_the_engine_stays_in_its_batch_and_reveals_nothing(either_engine: MirrorEngine) -> None:
     black, good = encode(np.zeros((64, 64, 3), np.uint8)), encode(noise(64, 32))
 
-    failed, answer = build_scheduler(either_engine).answer([request(black), request(good)])
+    error, answer = build_scheduler(either_engine).answer([request(black), request(good)])
 
-    assert isinstance(failed, InternalError)
-    assert "secret" not in str(failed)
-    assert isinstance(failed.__cause__, RuntimeError)
+    assert isinstance(error, InternalError)
+    assert "secret" not in str(error)
+    assert isinstance(error.__cause__, RuntimeError)
     assert isinstance(answer, EncodedResponse)
 
 

@@ -36,7 +36,7 @@ def test_the_size_is_known_and_checked_before_any_pixel_is_decoded(monkeypatch: 
         open_image(data, Limits(max_pixels=47))
 
 
-def test_the_size_is_the_upright_images() -> None:
+def test_the_size_follows_the_exif_orientation() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
 

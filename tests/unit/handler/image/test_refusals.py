@@ -1,4 +1,4 @@
-"""Errors name the reason for which a file is refused."""
+"""Errors name the reason why a file is refused."""
 
 import struct
 

@@ -42,7 +42,7 @@ def test_a_spiral_is_one_component(turns: int) -> None:
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 4), st.sampled_from([None, 0, 1]), st.integers(0, 2**32 - 1))
-def test_components_equal_gdals(height: int, width: int, count: int, background: int | None, seed: int) -> None:
+def test_components_match_gdal(height: int, width: int, count: int, background: int | None, seed: int) -> None:
     label_map = np.random.default_rng(seed).integers(0, count, (height, width), dtype=np.uint8)
     reference = np.zeros(label_map.shape, np.int32)
     shapes = [polygon for polygon, index in features.shapes(label_map, connectivity=4) if index != background]

@@ -53,9 +53,9 @@ def test_polygons_are_valid_and_cover_exactly_their_segments(result: Segmentatio
 def test_simplified_polygons_keep_their_parts_and_holes(result: Segmentation, options: AnswerOptions, tolerance: float) -> None:
     segments = find_segments(result, options)
 
-    exact, simple = trace_polygons(segments), trace_polygons(segments, tolerance)
+    exact, simplified = trace_polygons(segments), trace_polygons(segments, tolerance)
 
-    for segment_id, parts in simple.items():
+    for segment_id, parts in simplified.items():
         assert [len(part) for part in parts] == [len(part) for part in exact[segment_id]]
         for part, exact_part in zip(parts, exact[segment_id], strict=True):
             assert shapely.Polygon(part[0], part[1:]).is_valid
@@ -64,7 +64,7 @@ def test_simplified_polygons_keep_their_parts_and_holes(result: Segmentation, op
             assert shapely.covers(outline, shapely.MultiPoint([point for ring in part for point in ring]))
 
 
-#: By format, the polygons of an answer in pixels, with the object that each belongs to.
+#: The polygons of an answer, in pixels, each with the index or name of its class.
 Shapes = list[tuple[object, shapely.Polygon]]
 
 
@@ -103,11 +103,11 @@ def test_neighbours_neither_overlap_nor_leave_gaps(
     name: str, result: Segmentation, options: AnswerOptions, tolerance: float
 ) -> None:
     changes = {"format": name, "masks": "polygons"}
-    exact, simple = (
+    exact, simplified = (
         POLYGON_FORMATS[name](answer(name, result, options.model_copy(update={**changes, "tolerance": value})), result)
         for value in (0.0, tolerance)
     )
-    polygons = [polygon for _, polygon in simple]
+    polygons = [polygon for _, polygon in simplified]
 
     assert all(polygon.is_valid for polygon in polygons)
     union = shapely.union_all(polygons, grid_size=1e-4)
@@ -142,13 +142,13 @@ def test_a_staircase_becomes_a_line() -> None:
 def test_json_polygons_follow_the_tolerance() -> None:
     result = segmentation(np.tri(30, dtype=int))
 
-    exact, simple = (
+    exact, simplified = (
         answer("json", result, AnswerOptions(masks="polygons", tolerance=tolerance))["segments"][0]["mask"]["polygons"]
         for tolerance in (0.0, 1.0)
     )
 
     assert len(exact[0][0]) > 60
-    assert len(simple[0][0]) < 8
+    assert len(simplified[0][0]) < 8
 
 
 @pytest.mark.slow

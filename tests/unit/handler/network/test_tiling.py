@@ -108,7 +108,7 @@ def test_values_that_tiles_agree_on_are_reproduced_exactly(size: tuple[int, int]
 
 
 @given(grids, counts)
-def test_the_common_grid_is_no_coarser_than_a_tiles(grid: tuple[int, int], count: int) -> None:
+def test_the_common_grid_is_no_coarser_than_the_grid_of_a_tile(grid: tuple[int, int], count: int) -> None:
     tiles = [Tile(row, column, count) for row in range(count) for column in range(count)]
 
     blended = blend({tile: np.ones((1, *grid), np.float32) for tile in tiles})

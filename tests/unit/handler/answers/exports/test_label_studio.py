@@ -24,7 +24,7 @@ def sdk(module: str) -> Any:
 
 @pytest.fixture(scope="module", autouse=True)
 def _import_sdk() -> None:
-    """Import it before the tests but not while they are collected, because it takes seconds in every process."""
+    """Import the SDK before the tests rather than during collection: it takes seconds in every process."""
     sdk("converter.brush")
     sdk("label_interface")
 

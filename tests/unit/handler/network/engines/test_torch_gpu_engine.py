@@ -1,4 +1,4 @@
-"""The GPU engine: on the CPU everything except CUDA graphs and pinned memory, and on a GPU if there is one."""
+"""The GPU engine: on the CPU everything except CUDA graphs and pinned memory, and on a GPU where available."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -74,7 +74,7 @@ class ImagePooling(nn.Module):
 
 
 def small_checkpoint() -> Checkpoint:
-    """Return a checkpoint that compiles in a moment."""
+    """Return a small checkpoint, which compiles quickly."""
     torch.manual_seed(0)
     network = DeepLabV3("mobilenet_v2", len(CLASSES), output_stride=16)
     network.backbone = Colours()

@@ -78,19 +78,19 @@ def main(arguments: Sequence[str]) -> None:
     profile = PROFILE if name == "fake" else replace(PROFILE, classes=PROFILE.classes[::-1])
     ready = Ready("1.0", batches, requests_per_batch, 30_000, "fake", TENSORS, INTERFACE, profile)
     send(connection, ready)
-    sending = threading.Lock()
+    send_lock = threading.Lock()
     while isinstance(batch := frames.receive(connection), Batch | Ping):
         if isinstance(batch, Ping):
-            with sending:
+            with send_lock:
                 send(connection, Pong())
             continue
-        threading.Thread(target=answer, args=(connection, sending, batch, Path(folder) / "commands"), daemon=True).start()
+        threading.Thread(target=answer, args=(connection, send_lock, batch, Path(folder) / "commands"), daemon=True).start()
     os._exit(0)
 
 
-def answer(connection: socket.socket, sending: threading.Lock, batch: Batch, commands_file: Path) -> None:
+def answer(connection: socket.socket, send_lock: threading.Lock, batch: Batch, commands_file: Path) -> None:
     answers = [answer_one(request, commands_file) for request in batch.requests]
-    with sending:
+    with send_lock:
         send(connection, Answers(batch.number, answers))
         if bytes(batch.requests[0].body).startswith(b"unhealthy "):
             send(connection, Unhealthy(bytes(batch.requests[0].body).decode().removeprefix("unhealthy ")))

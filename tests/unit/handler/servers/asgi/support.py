@@ -49,8 +49,8 @@ class FakeServer:
     @property
     def grpc_address(self) -> str:
         """Return the address for gRPC; the server must have been started with `--grpc-port`."""
-        (listening,) = self.events("listening")
-        return str(listening["grpc"])
+        (listening_event,) = self.events("listening")
+        return str(listening_event["grpc"])
 
     @property
     def url(self) -> str:
@@ -113,8 +113,8 @@ def fake_server(folder: Path, *options: str, environment: dict[str, str] | None 
         process = subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=stderr, env=environment)
     try:
         until(lambda: "listening" in events_file.read_text() or process.poll() is not None)
-        listening = json.loads(next(line for line in events_file.read_text().splitlines() if "listening" in line))
-        scheme, _, address = listening["address"].partition("://")
+        listening_event = json.loads(next(line for line in events_file.read_text().splitlines() if "listening" in line))
+        scheme, _, address = listening_event["address"].partition("://")
         yield FakeServer(process, int(address.rpartition(":")[2]), archive, events_file, requests_file, scheme)
     finally:
         process.kill()

@@ -22,7 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServer]:
 
 @pytest.fixture(scope="module")
 def impatient_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServer]:
-    """Run a server with short timeouts, whose clients send nothing more, so that it times out on a busy machine too."""
+    """Run a server with short timeouts; its clients stop sending, so they time out on a busy machine too."""
     timeouts = ("--header-timeout", "0.3", "--body-timeout", "0.3")
     with fake_server(tmp_path_factory.mktemp("impatient"), *timeouts) as running:
         until(running.is_ready)
@@ -269,7 +269,7 @@ def test_a_request_that_kills_two_workers_is_500_and_the_other_one_is_answered(s
 def test_more_connections_than_the_limit_are_503_and_closed(tmp_path: Path) -> None:
     with fake_server(tmp_path, "--connections", "2") as server, server.connect(), server.connect() as second:
         second.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert second.recv(1000).startswith(b"HTTP/1.1 200 ")  # Now both are known to be open.
+        assert second.recv(1000).startswith(b"HTTP/1.1 200 ")  # Now both connections are open.
         with server.connect() as third:
             answer = receive_all(third)
 

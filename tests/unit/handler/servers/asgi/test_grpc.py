@@ -172,11 +172,11 @@ def test_tokens_and_tls_work_as_for_http(tmp_path: Path) -> None:
     for scope in (PREDICT, OPERATE):
         secrets[scope], token = make_token([scope], scope)
         append_token(tokens, token)
-    trusted = grpc.ssl_channel_credentials(certificate.file.read_bytes())
+    credentials = grpc.ssl_channel_credentials(certificate.file.read_bytes())
     tls = ["--certificate", str(certificate.file), "--key", str(certificate.key)]
     with fake_server(tmp_path, "--grpc-port", "0", "--tokens", str(tokens), *tls) as server:
         address = server.grpc_address.replace("127.0.0.1", "localhost")
-        with connect(address, trusted) as client:
+        with connect(address, credentials) as client:
             until(lambda: client.ask("ServerReady").ready)
             codes = [code_of(client, "echo x", ("authorization", f"Bearer {secret}")) for secret in (*secrets.values(), "x")]
             codes.append(code_of(client, "echo x"))

@@ -52,7 +52,9 @@ def count_observed(server: FakeServer, model: str) -> float:
 def test_a_shadow_receives_the_request_and_classes_are_compared_by_name(server: FakeServer) -> None:
     compared, before = count_outcomes(server, "compared"), count_observed(server, "next")
 
-    unlike = server.ask("observe 0 0.5", headers={"X-Request-ID": "unlike"})  # `background` here is `dog` there.
+    unlike = server.ask(
+        "observe 0 0.5", headers={"X-Request-ID": "unlike"}
+    )  # The shadow has `dog` at the index of `background`.
     alike = server.ask("observe 1 0.5")  # `cat` has the same index in both.
 
     assert (unlike.content, alike.content) == (b"observed", b"observed")

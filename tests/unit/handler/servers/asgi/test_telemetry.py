@@ -27,9 +27,9 @@ def test_an_internal_error_is_logged_by_its_location_without_its_message() -> No
     with pytest.raises(KeyError) as error:
         raise KeyError("zebra.jpg")
 
-    place = error_location(error.value)
-    assert place.startswith("KeyError at test_telemetry.py:")
-    assert "zebra" not in place
+    location = error_location(error.value)
+    assert location.startswith("KeyError at test_telemetry.py:")
+    assert "zebra" not in location
 
 
 @pytest.mark.parametrize(

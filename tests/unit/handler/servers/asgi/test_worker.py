@@ -150,6 +150,6 @@ def test_a_ping_is_answered_while_every_batch_runs(monkeypatch: pytest.MonkeyPat
 def test_the_server_may_set_the_threads_of_a_model(threads: int, expected: int, tmp_path: Path) -> None:
     archive = ModelArchive(tmp_path, tmp_path / "model", ModelIdentity("file", "1"), HandlerSettings(threads=4))
 
-    adapted = adapt(archive, "served", threads)
+    adapted_archive = adapt(archive, "served", threads)
 
-    assert (adapted.identity.name, adapted.settings.threads) == ("served", expected)
+    assert (adapted_archive.identity.name, adapted_archive.settings.threads) == ("served", expected)

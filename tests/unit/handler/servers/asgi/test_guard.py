@@ -14,21 +14,21 @@ from handler.servers.asgi.command import main
 from handler.servers.asgi.guard import SECURITY_HEADERS
 from tests.certificates import Certificate, make_certificate, openssl
 from tests.live.cross_origin import ORIGIN, allowed_by, preflight
-from tests.unit.handler.servers.asgi.support import TIMEOUT_S, FakeServer, fake_server, until, write_fake_archive
+from tests.unit.handler.servers.asgi.support import TIMEOUT_S, FakeServer, fake_server, read_error, until, write_fake_archive
 
 HOST = "maps.example.org"
 HEADER_TIMEOUT_S = 0.5
 
 
 @dataclass(frozen=True)
-class Doors:
+class GuardedServer:
     """A server with every access check turned on, and credentials that pass them."""
 
     server: FakeServer
     certificate: Certificate
     tokens: Path
-    predict: str
-    operate: str
+    predict_token: str
+    operate_token: str
 
     def ask(
         self,
@@ -43,7 +43,7 @@ class Doors:
         return requests.request(method, self.server.url + path, data=data, headers=merged, verify=verify, timeout=TIMEOUT_S)
 
     def post_prediction(self, **headers: str) -> requests.Response:
-        return self.ask("/predictions/fake", self.predict, "POST", data=b"echo x", headers=headers)
+        return self.ask("/predictions/fake", self.predict_token, "POST", data=b"echo x", headers=headers)
 
     def connect(self) -> ssl.SSLSocket:
         context = ssl.create_default_context(cafile=str(self.certificate.file))
@@ -64,14 +64,14 @@ class Doors:
 
 
 @pytest.fixture(scope="module")
-def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
-    folder = tmp_path_factory.mktemp("doors")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedServer]:
+    folder = tmp_path_factory.mktemp("guard")
     certificate, tokens = make_certificate(folder), folder / "tokens"
     predict, operate = (add_token(tokens, scope, scope) for scope in (PREDICT, OPERATE))
     tls = ["--certificate", str(certificate.file), "--key", str(certificate.key)]
     checks = ["--allow-origin", ORIGIN, "--allow-host", HOST, "--header-timeout", str(HEADER_TIMEOUT_S)]
     with fake_server(folder, "--tokens", str(tokens), *tls, *checks) as server:
-        running = Doors(server, certificate, tokens, predict, operate)
+        running = GuardedServer(server, certificate, tokens, predict, operate)
         until(lambda: running.ask("/v2/health/ready").ok)
         yield running
 
@@ -82,15 +82,9 @@ def add_token(file: Path, name: str, *scopes: str) -> str:
     return secret
 
 
-def read_error(response: requests.Response) -> tuple[int, str]:
-    body = response.json()
-    assert set(body) == {"error", "code", "type", "message"}
-    return response.status_code, body["type"]
-
-
 @pytest.mark.parametrize("path", ["/ping", "/v2/health/live", "/v2/health/ready"])
-def test_probes_need_no_token(doors: Doors, path: str) -> None:
-    assert doors.ask(path).status_code == 200
+def test_probes_need_no_token(guarded: GuardedServer, path: str) -> None:
+    assert guarded.ask(path).status_code == 200
 
 
 PREDICTIONS = [
@@ -105,84 +99,86 @@ EITHER_SCOPE = ["/v2", "/v2/models/fake", "/v2/models/fake/ready", "/v1/models",
 
 
 @pytest.mark.parametrize("path", [*PREDICTIONS, *OPERATIONS, *EITHER_SCOPE, "/nothing", "/metrics"])
-def test_all_other_paths_need_a_token(doors: Doors, path: str) -> None:
+def test_all_other_paths_need_a_token(guarded: GuardedServer, path: str) -> None:
     method = "POST" if path in PREDICTIONS else "GET"
 
     for token in (None, "deeplab_wrong"):
-        response = doors.ask(path, token, method, data=b"echo x")
+        response = guarded.ask(path, token, method, data=b"echo x")
         assert read_error(response) == (401, "Unauthorized")
         assert response.headers["www-authenticate"].startswith('Bearer realm="deeplab"')
-    query = doors.ask(f"{path}{'&' if '?' in path else '?'}access_token={doors.operate}&token={doors.predict}", method=method)
-    assert read_error(query) == (401, "Unauthorized")
+    query = f"access_token={guarded.operate_token}&token={guarded.predict_token}"
+    response = guarded.ask(f"{path}{'&' if '?' in path else '?'}{query}", method=method)
+    assert read_error(response) == (401, "Unauthorized")
 
 
 @pytest.mark.parametrize("path", PREDICTIONS)
-def test_predictions_need_their_scope(doors: Doors, path: str) -> None:
-    assert doors.ask(path, doors.predict, "POST", data=b"echo x").status_code == 200
-    response = doors.ask(path, doors.operate, "POST", data=b"echo x")
+def test_predictions_need_their_scope(guarded: GuardedServer, path: str) -> None:
+    assert guarded.ask(path, guarded.predict_token, "POST", data=b"echo x").status_code == 200
+    response = guarded.ask(path, guarded.operate_token, "POST", data=b"echo x")
     assert read_error(response) == (403, "Forbidden")
     assert 'error="insufficient_scope"' in response.headers["www-authenticate"]
 
 
 @pytest.mark.parametrize("path", OPERATIONS)
-def test_operations_need_their_scope(doors: Doors, path: str) -> None:
-    assert doors.ask(path, doors.operate).status_code == 200
-    assert read_error(doors.ask(path, doors.predict)) == (403, "Forbidden")
+def test_operations_need_their_scope(guarded: GuardedServer, path: str) -> None:
+    assert guarded.ask(path, guarded.operate_token).status_code == 200
+    assert read_error(guarded.ask(path, guarded.predict_token)) == (403, "Forbidden")
 
 
-def test_metrics_are_for_operations(doors: Doors) -> None:
-    assert doors.ask("/metrics", doors.operate).status_code in (200, 501)  # 501: the package prometheus-client is not installed
-    assert read_error(doors.ask("/metrics", doors.predict)) == (403, "Forbidden")
+def test_metrics_are_for_operations(guarded: GuardedServer) -> None:
+    # 501: the package prometheus-client is not installed.
+    assert guarded.ask("/metrics", guarded.operate_token).status_code in (200, 501)
+    assert read_error(guarded.ask("/metrics", guarded.predict_token)) == (403, "Forbidden")
 
 
 @pytest.mark.parametrize("path", EITHER_SCOPE)
-def test_model_metadata_needs_any_token(doors: Doors, path: str) -> None:
-    assert [doors.ask(path, token).status_code for token in (doors.predict, doors.operate)] == [200, 200]
+def test_model_metadata_needs_any_token(guarded: GuardedServer, path: str) -> None:
+    assert [guarded.ask(path, token).status_code for token in (guarded.predict_token, guarded.operate_token)] == [200, 200]
 
 
-def test_an_unknown_path_is_404_with_a_valid_token(doors: Doors) -> None:
-    assert read_error(doors.ask("/nothing", doors.predict)) == (404, "PathNotFound")
+def test_an_unknown_path_is_404_with_a_valid_token(guarded: GuardedServer) -> None:
+    assert read_error(guarded.ask("/nothing", guarded.predict_token)) == (404, "PathNotFound")
 
 
-def test_two_authorization_headers_are_refused(doors: Doors) -> None:
-    head = f"GET /models HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {doors.operate}"
+def test_two_authorization_headers_are_refused(guarded: GuardedServer) -> None:
+    head = f"GET /models HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {guarded.operate_token}"
 
-    assert doors.raw_answer(f"{head}\r\nAuthorization: Bearer {doors.operate}").startswith(b"HTTP/1.1 401 ")
-    assert doors.raw_answer(f"{head} \t").startswith(b"HTTP/1.1 200 ")
+    assert guarded.raw_answer(f"{head}\r\nAuthorization: Bearer {guarded.operate_token}").startswith(b"HTTP/1.1 401 ")
+    assert guarded.raw_answer(f"{head} \t").startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_trailer_does_not_authorize(doors: Doors) -> None:
+def test_a_trailer_does_not_authorize(guarded: GuardedServer) -> None:
     head = "POST /predictions/fake HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked"
-    trailers = f"4\r\necho\r\n0\r\nAuthorization: Bearer {doors.predict}\r\n\r\n"
-    with doors.connect() as connection:
+    trailers = f"4\r\necho\r\n0\r\nAuthorization: Bearer {guarded.predict_token}\r\n\r\n"
+    with guarded.connect() as connection:
         connection.sendall(f"{head}\r\nConnection: close\r\n\r\n{trailers}".encode())
         assert connection.recv(65_536).startswith(b"HTTP/1.1 401 ")
 
 
-def test_adding_or_removing_a_token_takes_effect_at_once(doors: Doors) -> None:
-    before = doors.tokens.read_text()
-    secret = add_token(doors.tokens, "other", PREDICT)
-    assert doors.ask("/v2", secret).status_code == 200
+def test_adding_or_removing_a_token_takes_effect_at_once(guarded: GuardedServer) -> None:
+    before = guarded.tokens.read_text()
+    secret = add_token(guarded.tokens, "other", PREDICT)
+    assert guarded.ask("/v2", secret).status_code == 200
 
-    doors.tokens.write_text(before)
-    assert read_error(doors.ask("/v2", secret)) == (401, "Unauthorized")
-    assert doors.ask("/v2", doors.predict).status_code == 200
-
-
-def test_the_log_names_the_token_and_holds_no_secret(doors: Doors) -> None:
-    doors.post_prediction()
-
-    assert doors.server.request_lines()[-1]["token"] == PREDICT
-    logs = doors.server.requests_file.read_text() + doors.server.events_file.read_text()
-    assert not [secret for secret in (doors.predict, doors.operate) if secret in logs]
+    guarded.tokens.write_text(before)
+    assert read_error(guarded.ask("/v2", secret)) == (401, "Unauthorized")
+    assert guarded.ask("/v2", guarded.predict_token).status_code == 200
 
 
-def test_a_page_of_a_listed_origin_may_send_its_token_and_read_errors(doors: Doors) -> None:
-    request_headers, verify = "authorization, x-segment-format", str(doors.certificate.file)
+def test_the_log_names_the_token_and_holds_no_secret(guarded: GuardedServer) -> None:
+    guarded.post_prediction()
+
+    assert guarded.server.request_lines()[-1]["token"] == PREDICT
+    logs = guarded.server.requests_file.read_text() + guarded.server.events_file.read_text()
+    assert not [secret for secret in (guarded.predict_token, guarded.operate_token) if secret in logs]
+
+
+def test_a_page_of_a_listed_origin_may_send_its_token_and_read_errors(guarded: GuardedServer) -> None:
+    request_headers, verify = "authorization, x-segment-format", str(guarded.certificate.file)
     known, unknown = (
-        preflight(doors.server.url + path, request_headers, verify=verify) for path in ("/predictions/fake", "/nothing")
+        preflight(guarded.server.url + path, request_headers, verify=verify) for path in ("/predictions/fake", "/nothing")
     )
-    answers = [doors.post_prediction(Origin=ORIGIN), doors.ask("/models", headers={"Origin": ORIGIN})]
+    answers = [guarded.post_prediction(Origin=ORIGIN), guarded.ask("/models", headers={"Origin": ORIGIN})]
 
     allowed = allowed_by(known)
     assert [known.status_code, unknown.status_code] == [204, 204]
@@ -197,38 +193,39 @@ def test_a_page_of_a_listed_origin_may_send_its_token_and_read_errors(doors: Doo
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", f"{ORIGIN}.evil.example", "null", "http://app.example.org", ""])
-def test_a_page_of_an_unlisted_origin_gets_no_permission(doors: Doors, origin: str) -> None:
-    permission = preflight(doors.server.url + "/predictions/fake", "authorization", origin, verify=str(doors.certificate.file))
+def test_a_page_of_an_unlisted_origin_gets_no_permission(guarded: GuardedServer, origin: str) -> None:
+    url, verify = f"{guarded.server.url}/predictions/fake", str(guarded.certificate.file)
+    permission = preflight(url, "authorization", origin, verify=verify)
 
-    for response in (permission, doors.post_prediction(Origin=origin)):
+    for response in (permission, guarded.post_prediction(Origin=origin)):
         assert allowed_by(response) == {}
         assert "access-control-expose-headers" not in response.headers
         assert response.headers["vary"] == "Origin"
 
 
-def test_vary_names_encoding_and_origin(doors: Doors) -> None:
-    answer = doors.ask("/predictions/fake", doors.predict, "POST", data=b"large 9000", headers={"Origin": ORIGIN})
+def test_vary_names_encoding_and_origin(guarded: GuardedServer) -> None:
+    answer = guarded.ask("/predictions/fake", guarded.predict_token, "POST", data=b"large 9000", headers={"Origin": ORIGIN})
 
     assert answer.headers["content-encoding"] == "gzip"
     assert answer.headers["vary"] == "Accept-Encoding, Origin"
 
 
-def test_every_answer_has_the_security_headers(doors: Doors) -> None:
+def test_every_answer_has_the_security_headers(guarded: GuardedServer) -> None:
     paths = {"/ping": 200, "/models": 401, "/nothing": 401}
-    answers = [doors.ask(path) for path in paths]
+    answers = [guarded.ask(path) for path in paths]
 
     assert [answer.status_code for answer in answers] == list(paths.values())
-    for answer in [*answers, doors.post_prediction()]:
+    for answer in [*answers, guarded.post_prediction()]:
         assert {name: answer.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
         assert "server" not in answer.headers
-    malformed = doors.raw_answer("hello")
+    malformed = guarded.raw_answer("hello")
     assert malformed.startswith(b"HTTP/1.1 400 ")
     assert b"x-content-type-options: nosniff\r\n" in malformed
 
 
-def test_hsts_is_sent_except_for_this_machine(doors: Doors) -> None:
-    assert "strict-transport-security" in doors.ask("/ping", headers={"Host": HOST}).headers
-    assert "strict-transport-security" not in doors.ask("/ping").headers
+def test_hsts_is_sent_except_for_this_machine(guarded: GuardedServer) -> None:
+    assert "strict-transport-security" in guarded.ask("/ping", headers={"Host": HOST}).headers
+    assert "strict-transport-security" not in guarded.ask("/ping").headers
 
 
 @pytest.mark.parametrize(
@@ -238,8 +235,8 @@ def test_hsts_is_sent_except_for_this_machine(doors: Doors) -> None:
         *("[::ffff:127.0.0.1]:8080", HOST, f"{HOST.upper()}.:443"),
     ],
 )
-def test_operations_are_allowed_under_local_and_listed_hosts(doors: Doors, host: str) -> None:
-    assert doors.ask("/models", doors.operate, headers={"Host": host}).status_code == 200
+def test_operations_are_allowed_under_local_and_listed_hosts(guarded: GuardedServer, host: str) -> None:
+    assert guarded.ask("/models", guarded.operate_token, headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -249,12 +246,12 @@ def test_operations_are_allowed_under_local_and_listed_hosts(doors: Doors, host:
         *("10.0.0.1", "[::]", "127.1", "2130706433", "localhost..", "localhost:x", "local host", "::1", ""),
     ],
 )
-def test_operations_under_other_hosts_are_421_and_predictions_answered(doors: Doors, host: str) -> None:
-    response = doors.ask("/models", doors.operate, headers={"Host": host})
+def test_operations_under_other_hosts_are_421_and_predictions_answered(guarded: GuardedServer, host: str) -> None:
+    response = guarded.ask("/models", guarded.operate_token, headers={"Host": host})
 
     assert read_error(response) == (421, "Misdirected")
     assert "--allow-host" in response.json()["message"]
-    assert doors.post_prediction(Host=host).status_code == 200
+    assert guarded.post_prediction(Host=host).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -272,19 +269,19 @@ def test_operations_under_other_hosts_are_421_and_predictions_answered(doors: Do
         ("OPTIONS /models HTTP/1.1\r\nHost: evil.example", 204),
     ],
 )
-def test_an_absolute_url_sets_the_host_and_missing_or_duplicate_hosts_are_refused(doors: Doors, head: str, status: int) -> None:
-    answer = doors.raw_answer(f"{head}\r\nAuthorization: Bearer {doors.operate}")
+def test_an_absolute_url_sets_the_host_and_exactly_one_host_is_required(guarded: GuardedServer, head: str, status: int) -> None:
+    answer = guarded.raw_answer(f"{head}\r\nAuthorization: Bearer {guarded.operate_token}")
 
     assert answer.partition(b"\r\n")[0].split()[1] == str(status).encode()
 
 
-def test_tls_is_1_2_or_newer(doors: Doors) -> None:
+def test_tls_is_1_2_or_newer(guarded: GuardedServer) -> None:
     def version(newest: ssl.TLSVersion) -> str | None:
-        context = ssl.create_default_context(cafile=str(doors.certificate.file))
+        context = ssl.create_default_context(cafile=str(guarded.certificate.file))
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
         with pytest.warns(DeprecationWarning, match="TLSv1_1") if newest < ssl.TLSVersion.TLSv1_2 else contextlib.nullcontext():
             context.minimum_version, context.maximum_version = ssl.TLSVersion.MINIMUM_SUPPORTED, newest
-        with context.wrap_socket(doors.server.connect(), server_hostname="localhost") as connection:
+        with context.wrap_socket(guarded.server.connect(), server_hostname="localhost") as connection:
             return connection.version()
 
     assert [version(newest) for newest in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)] == ["TLSv1.2", "TLSv1.3"]
@@ -293,37 +290,39 @@ def test_tls_is_1_2_or_newer(doors: Doors) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n"])
-def test_a_connection_without_a_tls_handshake_is_closed(doors: Doors, data: bytes) -> None:
-    with doors.server.connect() as connection:
+def test_a_connection_without_a_tls_handshake_is_closed(guarded: GuardedServer, data: bytes) -> None:
+    with guarded.server.connect() as connection:
         connection.sendall(data)
         with contextlib.suppress(ConnectionResetError):
             assert connection.recv(1) == b""
 
 
-def test_missing_headers_after_the_handshake_are_408(doors: Doors) -> None:
-    with doors.connect() as connection:
+def test_missing_headers_after_the_handshake_are_408(guarded: GuardedServer) -> None:
+    with guarded.connect() as connection:
         assert connection.recv(65_536).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_large_answer_is_complete_although_the_connection_closes_after_it(doors: Doors) -> None:
-    answer = doors.ask("/predictions/fake", doors.predict, "POST", data=b"large 9000000", headers={"Connection": "close"})
+def test_a_large_answer_is_complete_although_the_connection_closes_after_it(guarded: GuardedServer) -> None:
+    headers = {"Connection": "close"}
+
+    answer = guarded.ask("/predictions/fake", guarded.predict_token, "POST", data=b"large 9000000", headers=headers)
 
     assert len(answer.content) == 9_000_002
 
 
-def test_a_renewed_certificate_is_presented_and_a_mismatched_one_is_not(doors: Doors, tmp_path: Path) -> None:
-    first = doors.presented_certificate()
-    old, new = (doors.certificate.file.read_bytes(), doors.certificate.key.read_bytes()), make_certificate(tmp_path, "new")
+def test_a_renewed_certificate_is_presented_and_a_mismatched_one_is_not(guarded: GuardedServer, tmp_path: Path) -> None:
+    first = guarded.presented_certificate()
+    old, new = (guarded.certificate.file.read_bytes(), guarded.certificate.key.read_bytes()), make_certificate(tmp_path, "new")
     try:
-        doors.certificate.file.write_bytes(new.file.read_bytes())  # Its key has not been renewed yet.
-        assert doors.presented_certificate() == first
-        doors.certificate.key.write_bytes(new.key.read_bytes())
-        assert doors.presented_certificate() == ssl.PEM_cert_to_DER_cert(new.file.read_text())
+        guarded.certificate.file.write_bytes(new.file.read_bytes())  # Its key has not been renewed yet.
+        assert guarded.presented_certificate() == first
+        guarded.certificate.key.write_bytes(new.key.read_bytes())
+        assert guarded.presented_certificate() == ssl.PEM_cert_to_DER_cert(new.file.read_text())
     finally:
-        doors.certificate.file.write_bytes(old[0])
-        doors.certificate.key.write_bytes(old[1])
-    assert doors.presented_certificate() == first
-    reasons = [str(event["reason"]) for event in doors.server.events("file not usable")]
+        guarded.certificate.file.write_bytes(old[0])
+        guarded.certificate.key.write_bytes(old[1])
+    assert guarded.presented_certificate() == first
+    reasons = [str(event["reason"]) for event in guarded.server.events("file not usable")]
     assert "is not the key of the certificate" in reasons[0]
 
 
