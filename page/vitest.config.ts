@@ -1,3 +1,4 @@
 import { defineConfig } from "vitest/config";
 
-export default defineConfig({ test: { include: ["src/**/*.test.ts"], reporters: ["default"] } });
+// In one process without isolation, which takes half the time.
+export default defineConfig({ test: { include: ["src/**/*.test.ts"], pool: "threads", isolate: false, reporters: ["default"] } });

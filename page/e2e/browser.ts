@@ -1,9 +1,10 @@
 /** The browser, and the real server's page in it. The tests in tests/live set the environment variables for both. */
 
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import axe from "axe-core";
+import type axe from "axe-core";
 import { type BrowserContext, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, expect } from "vitest";
 import { decodePng } from "../src/png";
@@ -23,12 +24,15 @@ const FLAGS = [
   "--use-fake-ui-for-media-stream",
 ];
 
-function required(name: string): string {
+/** Returns an environment variable. */
+export function required(name: string): string {
   const value = process.env[name];
   if (!value) throw new Error(`${name} is not set; run these tests by pytest tests/live/test_page.py`);
   return value;
 }
 
+/** Read, not imported, since only the page runs it. */
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const WINDOW = { width: 1280, height: 900 };
 
 let context: BrowserContext;
@@ -93,14 +97,14 @@ export async function openPage({ size = WINDOW, address = ADDRESS, before }: Vis
 }
 
 /** Loads the page anew, drops a photograph and waits for its mask. */
-export async function openWith(photo: File): Promise<Page> {
+export async function openWithMask(photo: File): Promise<Page> {
   const page = await openPage();
   await drop(page, photo);
-  await masked(page);
+  await waitForMask(page);
   return page;
 }
 
-export function photograph(name: string): { name: string; mimeType: string; buffer: Buffer } {
+export function readPhotograph(name: string): { name: string; mimeType: string; buffer: Buffer } {
   return { name, mimeType: "image/jpeg", buffer: readFileSync(join(PHOTOGRAPHS, name)) };
 }
 
@@ -123,22 +127,22 @@ export async function drop(page: Page, ...files: File[]): Promise<void> {
 }
 
 /** Waits until the mask and its confidences have loaded, for two models until both have. */
-export async function masked(page: Page): Promise<void> {
+export async function waitForMask(page: Page): Promise<void> {
   await page.waitForFunction(() => {
     const idle = document.getElementById("busy")!.hidden && !document.getElementById("panes")!.hidden;
     return idle && /sure|IoU/.test(document.querySelector("#classes .numbers")?.textContent ?? "");
-  });
+  }, undefined, { polling: 50 });
 }
 
 /** Calls the API directly. Options are sent as headers, which every server reads. */
-export async function ask(photo: File, query: string, model = "deeplabv3"): Promise<Response> {
+export async function callApi(photo: File, query: string, model = "deeplabv3"): Promise<Response> {
   const options = [...new URLSearchParams(query)].map(([name, value]): [string, string] => [`X-Segment-${name.replaceAll("_", "-")}`, value]);
   return fetch(`${API}predictions/${model}`, { method: "POST", body: new Uint8Array(photo.buffer), headers: Object.fromEntries(options) });
 }
 
 /** Returns the class name of each pixel, from the API. */
-export async function labels(photo: File, query = "", model = "deeplabv3"): Promise<{ width: number; at: string[] }> {
-  const png = await decodePng(new Uint8Array(await (await ask(photo, `format=index&${query}`, model)).arrayBuffer()));
+export async function labelsOf(photo: File, query = "", model = "deeplabv3"): Promise<{ width: number; at: string[] }> {
+  const png = await decodePng(new Uint8Array(await (await callApi(photo, `format=index&${query}`, model)).arrayBuffer()));
   const names = JSON.parse(png.text.get("classes")!) as string[];
   return { width: png.width, at: Array.from(png.values, (value) => names[value]) };
 }
@@ -155,13 +159,13 @@ export function maskAt(page: Page, x: number, y: number, index = 1): Promise<num
 }
 
 /** Clicks a button that saves a file, and returns its name and bytes. */
-export async function saved(page: Page, selector: string): Promise<{ name: string; bytes: Buffer }> {
+export async function download(page: Page, selector: string): Promise<{ name: string; bytes: Buffer }> {
   const [download] = await Promise.all([page.waitForEvent("download"), page.click(selector)]);
   return { name: download.suggestedFilename(), bytes: readFileSync(await download.path()) };
 }
 
 /** Writes a file for other programs to read, into the folder named by `SAVED`. */
-export function keep(name: string, bytes: Buffer): void {
+export function saveForReaders(name: string, bytes: Buffer): void {
   const path = join(required("SAVED"), name);
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, bytes);
@@ -173,7 +177,7 @@ let checks = 0;
 /** Returns axe's violations in `themes`; by default both themes if everything is tested, otherwise one, alternating. */
 export async function violations(page: Page, themes: readonly (typeof THEMES)[number][] = EXHAUSTIVE ? THEMES : [THEMES[checks++ % 2]]): Promise<string[]> {
   // Not by @axe-core/playwright, which loads axe twice for each check and opens a page for it: ten times the work.
-  if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axe.source);
+  if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(AXE);
   const violations: string[] = [];
   for (const colorScheme of themes) {
     await page.emulateMedia({ colorScheme });

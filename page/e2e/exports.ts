@@ -6,14 +6,14 @@ import type { Page } from "playwright-core";
 import { beforeAll, describe, expect, it } from "vitest";
 import { decodePng } from "../src/png";
 import { area, type FeatureCollection } from "../src/polygons";
-import { ask, drop, EXHAUSTIVE, keep, openWith, photograph, saved, violations } from "./browser";
+import { callApi, download, drop, EXHAUSTIVE, openWithMask, readPhotograph, saveForReaders, violations } from "./browser";
 
-const astronaut = photograph("astronaut.jpg");
+const astronaut = readPhotograph("astronaut.jpg");
 
 describe("the panel", () => {
   let page: Page;
   beforeAll(async () => {
-    page = await openWith(astronaut);
+    page = await openWithMask(astronaut);
   });
 
   it("shows timings and the model card", async () => {
@@ -24,10 +24,10 @@ describe("the panel", () => {
 
   it("saves the model's polygons in two clicks", async () => {
     await page.click("#polygons summary");
-    const { name, bytes } = await saved(page, "#save-polygons");
+    const { name, bytes } = await download(page, "#save-polygons");
 
     expect(name).toBe("astronaut.geojson");
-    expect(bytes.toString()).toBe(JSON.stringify(await (await ask(astronaut, "format=geojson&tolerance=2.0")).json()));
+    expect(bytes.toString()).toBe(JSON.stringify(await (await callApi(astronaut, "format=geojson&tolerance=2.0")).json()));
   });
 
   // Every fourth of the formats that take no option from the page, unless everything is tested.
@@ -39,8 +39,8 @@ describe("the panel", () => {
 
     for (const format of formats.filter((format, i) => EXHAUSTIVE || format in names || i % 4 === 0)) {
       await page.selectOption("#format", format);
-      const { name, bytes } = await saved(page, "#download");
-      const expected = Buffer.from(await (await ask(astronaut, `format=${format}${names[format as keyof typeof names] ?? ""}`)).arrayBuffer());
+      const { name, bytes } = await download(page, "#download");
+      const expected = Buffer.from(await (await callApi(astronaut, `format=${format}${names[format as keyof typeof names] ?? ""}`)).arrayBuffer());
       expect(name).toMatch(new RegExp(`^astronaut\\.${format}\\.\\w+$`));
       expect(bytes.equals(expected), format).toBe(true);
     }
@@ -48,7 +48,7 @@ describe("the panel", () => {
   });
 
   it("copies text, pictures and commands that work", async () => {
-    const page = await openWith({ ...astronaut, name: "it's a \"test\".jpg" });
+    const page = await openWithMask({ ...astronaut, name: "it's a \"test\".jpg" });
     await page.click("#downloads summary");
     await page.selectOption("#format", "geojson");
     await page.click("#copy");
@@ -71,7 +71,7 @@ describe("the panel", () => {
 
 describe("polygons", () => {
   it("can be simplified, dragged, undone and saved", async () => {
-    const page = await openWith(astronaut);
+    const page = await openWithMask(astronaut);
     await page.click("#polygons summary");
     await page.check("#edit");
     await page.waitForFunction(() => document.querySelectorAll("#panes path").length > 0);
@@ -104,12 +104,12 @@ describe("polygons", () => {
     const formats = await page.locator("#polygon-format option").evaluateAll((options) => options.map((option) => (option as HTMLOptionElement).value));
     for (const format of formats) {
       await page.selectOption("#polygon-format", format);
-      const file = await saved(page, "#save-polygons");
+      const file = await download(page, "#save-polygons");
       expect(file.name).toMatch(/^astronaut\.edited\.\w+(\.json)?$/);
-      keep(`edited/${format}`, file.bytes);
+      saveForReaders(`edited/${format}`, file.bytes);
     }
     await page.selectOption("#polygon-format", "geojson");
-    const { name, bytes } = await saved(page, "#save-polygons");
+    const { name, bytes } = await download(page, "#save-polygons");
     const { features } = JSON.parse(bytes.toString()) as FeatureCollection;
     expect(name).toBe("astronaut.edited.geojson");
     const [person] = features.filter(({ properties }) => properties.label === "person");
@@ -117,7 +117,7 @@ describe("polygons", () => {
     expect(polygons.reduce((sum, polygon) => sum + area(polygon), 0)).toBeCloseTo(Number(person.properties.pixels));
     for (const ring of polygons.flat()) expect(ring[0]).toEqual(ring.at(-1));
 
-    await drop(page, { ...photograph("chelsea.jpg"), name: "other.jpg" });
+    await drop(page, { ...readPhotograph("chelsea.jpg"), name: "other.jpg" });
     await page.waitForFunction(() => document.getElementById("polygon-text")!.textContent!.match(/^\d+ polygons/) && document.querySelectorAll("#panes path").length === 1);
     await page.click("#strip button >> nth=0");
     await page.waitForFunction((count) => document.getElementById("polygon-text")!.textContent!.includes(`${count} corners`), before);
@@ -127,7 +127,7 @@ describe("polygons", () => {
 
 describe("polygons without a mouse", () => {
   it("can be selected, edited and deselected by keys, and the text says where", async () => {
-    const page = await openWith(astronaut);
+    const page = await openWithMask(astronaut);
     await page.focus("#polygons summary");
     await page.keyboard.press("Enter");
     await page.focus("#edit");

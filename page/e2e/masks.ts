@@ -2,10 +2,10 @@ import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import type { Page } from "playwright-core";
 import { beforeAll, describe, expect, it } from "vitest";
 import { decodePng } from "../src/png";
-import { ask, ADDRESS, drop, EXHAUSTIVE, masked, maskAt, openPage, openWith, photograph, saved, THEMES, violations } from "./browser";
+import { ADDRESS, callApi, download, drop, EXHAUSTIVE, maskAt, openPage, openWithMask, readPhotograph, THEMES, violations, waitForMask } from "./browser";
 
-const cat = photograph("chelsea.jpg");
-const astronaut = photograph("astronaut.jpg");
+const cat = readPhotograph("chelsea.jpg");
+const astronaut = readPhotograph("astronaut.jpg");
 
 /** A grey PNG of 148 bytes with one row, wider than any limit. */
 const TOO_WIDE = Buffer.from(
@@ -59,16 +59,16 @@ describe("a photograph", () => {
     const markup = "<img src=x onerror=alert(1)>.jpg";
     const page = await openPage();
     await page.click("#samples button:nth-child(1)");
-    await masked(page);
+    await waitForMask(page);
     await page.setInputFiles("#files", [cat, astronaut]);
-    await masked(page);
+    await waitForMask(page);
     await page.evaluate(([base64, name]) => {
       const transfer = new DataTransfer();
       transfer.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name, { type: "image/jpeg" }));
       document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true }));
     }, [cat.buffer.toString("base64"), markup]);
     await page.waitForFunction((name) => document.getElementById("summary")!.textContent!.startsWith(name), markup);
-    await masked(page);
+    await waitForMask(page);
 
     const names = ["astronaut.jpg", "chelsea.jpg", "astronaut.jpg", markup];
     for (const attribute of ["aria-label", "title"]) {
@@ -86,7 +86,7 @@ describe("a photograph", () => {
     await page.waitForSelector("#shoot:not([disabled])");
     expect(await violations(page)).toEqual([]);
     await page.click("#shoot");
-    await masked(page);
+    await waitForMask(page);
 
     expect(await page.textContent("#summary")).toMatch(/^camera.jpg, \d+ × \d+: /);
   });
@@ -94,12 +94,12 @@ describe("a photograph", () => {
   it("that browsers cannot show is shown by the server, and its name may have letters beyond ASCII", async () => {
     const page = await openPage();
     await drop(page, { name: "Straße.tif", mimeType: "image/tiff", buffer: grayTiff(64, 48) });
-    await masked(page);
+    await waitForMask(page);
 
     expect(await page.textContent("#summary")).toContain("Straße.tif, 64 × 48");
     await page.click("#downloads summary");
     await page.selectOption("#format", "coco");
-    const { name, bytes } = await saved(page, "#download");
+    const { name, bytes } = await download(page, "#download");
     expect(name).toBe("Straße.coco.json");
     expect((JSON.parse(bytes.toString()) as { images: { file_name: string }[] }).images[0].file_name).toBe("Straße.tif");
   });
@@ -115,18 +115,18 @@ describe("a photograph", () => {
 
     await page.unroute("**/predictions/**");
     await page.click("#retry");
-    await masked(page);
+    await waitForMask(page);
   });
 });
 
 describe("a mask", () => {
   let page: Page;
   beforeAll(async () => {
-    page = await openWith(cat);
+    page = await openWithMask(cat);
   });
 
   it("has the API's classes, shares and scores in its list, and the API's colours", async () => {
-    const { segments } = (await (await ask(cat, "masks=none")).json()) as { segments: { label: string; fraction: number; score: number }[] };
+    const { segments } = (await (await callApi(cat, "masks=none")).json()) as { segments: { label: string; fraction: number; score: number }[] };
     const rows = await page.locator("#classes li").evaluateAll((items) => items.map((item) => [item.querySelector("label")!.textContent, item.querySelector(".numbers")!.textContent]));
     expect(rows.map(([name]) => name)).toEqual(segments.map(({ label }) => label));
     rows.forEach(([, numbers], i) => {
@@ -139,7 +139,7 @@ describe("a mask", () => {
 
   it("shows the API's class and confidence under the pointer", async () => {
     const [labels, confidences] = await Promise.all(
-      ["index", "confidence"].map(async (format) => decodePng(new Uint8Array(await (await ask(cat, `format=${format}`)).arrayBuffer()))),
+      ["index", "confidence"].map(async (format) => decodePng(new Uint8Array(await (await callApi(cat, `format=${format}`)).arrayBuffer()))),
     );
     const names = JSON.parse(labels.text.get("classes")!) as string[];
     const box = (await page.locator("#panes").boundingBox())!;
@@ -209,15 +209,15 @@ describe("a mask", () => {
 
 describe("two settings of a model", () => {
   it("are compared with agreement, IoU and differences", async () => {
-    const page = await openWith(cat);
+    const page = await openWithMask(cat);
 
     await page.check("#compare");
     await page.selectOption("#side-b select >> nth=0", "deeplabv3");
     await page.click("#side-b summary");
     await page.selectOption("#side-b details select >> nth=0", "2");
     await page.waitForFunction(() => document.getElementById("agreement")!.textContent && document.getElementById("side-b")!.textContent);
-    await masked(page);
-    const maps = await Promise.all(["format=index", "format=index&tiles=2"].map(async (query) => decodePng(new Uint8Array(await (await ask(cat, query)).arrayBuffer()))));
+    await waitForMask(page);
+    const maps = await Promise.all(["format=index", "format=index&tiles=2"].map(async (query) => decodePng(new Uint8Array(await (await callApi(cat, query)).arrayBuffer()))));
     const equal = Array.from(maps[0].values).reduce((sum, value, i) => sum + Number(value === maps[1].values[i]), 0) / maps[0].values.length;
 
     await page.waitForFunction((text) => document.getElementById("agreement")!.textContent!.includes(text), `${(equal * 100).toFixed(2)}\u00a0%`);
@@ -241,7 +241,7 @@ describe("an error", () => {
     ["415", { name: "drawing.psd", mimeType: "image/vnd.adobe.photoshop", buffer: Buffer.from("8BPS\0\x01\0\0\0\0\0\0\0\x03\0\0\0\x10\0\0\0\x10\0\x08\0\x03", "latin1") }],
     ["400", { name: "text.jpg", mimeType: "image/jpeg", buffer: Buffer.from("not a photograph") }],
   ])("of status %s is shown with the API's message", async (_, file) => {
-    const { message } = (await (await ask(file, "")).json()) as { message: string };
+    const { message } = (await (await callApi(file, "")).json()) as { message: string };
 
     await drop(page, file);
 
@@ -255,14 +255,14 @@ describe("a server", () => {
     const proxy = await startProxy();
     const page = await openPage({ address: proxy.address });
     await drop(page, cat);
-    await masked(page);
+    await waitForMask(page);
     proxy.stop();
     await drop(page, astronaut);
     await page.waitForSelector("#failure:not([hidden])");
     expect(await page.textContent("#failure-text")).toContain("cannot be reached");
     expect(await violations(page)).toEqual([]);
     await page.click("#strip button >> nth=0");
-    await masked(page);
+    await waitForMask(page);
     await page.context().setOffline(true);
     await page.waitForSelector("#notice:not([hidden])");
     expect(await page.textContent("#notice")).toContain("offline");
@@ -272,7 +272,7 @@ describe("a server", () => {
     await proxy.start();
     await page.click("#strip button >> nth=1");
     await page.click("#retry");
-    await masked(page);
+    await waitForMask(page);
     expect(await page.textContent("#summary")).toContain("astronaut.jpg");
     proxy.stop();
   });
@@ -291,7 +291,7 @@ describe("a server", () => {
     await page.fill("#token-value", "secret");
     expect(await violations(page)).toEqual([]);
     await page.click("#token .primary");
-    await masked(page);
+    await waitForMask(page);
 
     expect(tokens).toEqual([undefined, "Bearer secret", "Bearer secret"]);
     expect(await page.evaluate(() => [localStorage.length, sessionStorage.length, document.cookie])).toEqual([0, 0, ""]);
@@ -303,7 +303,7 @@ describe("the page", () => {
     const page = await openPage({ size: { width: 360, height: 740 } });
     expect(await violations(page, THEMES)).toEqual([]);
     await drop(page, cat);
-    await masked(page);
+    await waitForMask(page);
 
     for (const [width, height] of [[360, 740], [3840, 2160]]) {
       await page.setViewportSize({ width, height });
@@ -335,11 +335,11 @@ describe("the page", () => {
       }).observe(document.body, { subtree: true, childList: true, attributes: true });
     });
     await drop(page, cat);
-    await masked(page);
+    await waitForMask(page);
     await page.waitForFunction(() => performance.getEntriesByName("overlay").length);
-    await drop(page, photograph("large.jpg"));
+    await drop(page, readPhotograph("large.jpg"));
     await page.waitForFunction(() => document.getElementById("summary")!.textContent!.startsWith("large.jpg"));
-    await masked(page);
+    await waitForMask(page);
     await page.check("#swipe");
     const { frames, ...times } = await page.evaluate(async () => {
       const slide = (id: string, value: number) => {

@@ -1,14 +1,14 @@
 import type { Page } from "playwright-core";
 import { beforeAll, describe, expect, it } from "vitest";
-import { drop, labels, masked, maskAt, openPage, openWith, photograph, saved, violations } from "./browser";
+import { download, drop, labelsOf, maskAt, openPage, openWithMask, readPhotograph, violations, waitForMask } from "./browser";
 
-const astronaut = photograph("astronaut.jpg");
+const astronaut = readPhotograph("astronaut.jpg");
 /** Class names of the model `scenes`, in place of `wall` and `floor`; the same as in tests/live/test_page.py. */
 const MARKUP = ["<img src=x onerror=alert(1)>", '"><script>alert(2)</script>'];
 const DIFFERENT = [255, 0, 200, 255];
 
 /** Returns the agreement in per cent and the overlap of each class in either mask, counted class by class. */
-function compared(a: string[], b: string[]): { agreement: string; overlaps: Map<string, string> } {
+function compareMasks(a: string[], b: string[]): { agreement: string; overlaps: Map<string, string> } {
   const percent = (part: number, whole: number, digits: number) => ((100 * part) / whole).toFixed(digits);
   const both = a.filter((name, i) => name === b[i]);
   const overlaps = [...new Set([...a, ...b])].map((name): [string, string] => {
@@ -19,7 +19,7 @@ function compared(a: string[], b: string[]): { agreement: string; overlaps: Map<
 }
 
 /** Returns the shares of both masks and the overlap shown in the class list. */
-async function listed(page: Page): Promise<Map<string, string[]>> {
+async function readClassList(page: Page): Promise<Map<string, string[]>> {
   const rows = await page.locator("#classes li").evaluateAll((items) => items.map((item) => [item.querySelector("label")!.textContent!, item.querySelector(".numbers")!.textContent!]));
   return new Map(rows.map(([name, numbers]) => [name, numbers.match(/[\d.]+/g)!]));
 }
@@ -28,22 +28,22 @@ async function compareWith(page: Page, model: string): Promise<void> {
   await page.check("#compare");
   await page.selectOption("#side-b select >> nth=0", model);
   await page.waitForFunction(() => document.getElementById("agreement")!.textContent!.includes("agree"));
-  await masked(page);
+  await waitForMask(page);
 }
 
 describe("two models", () => {
   let page: Page;
   beforeAll(async () => {
-    page = await openWith(astronaut);
+    page = await openWithMask(astronaut);
     await compareWith(page, "scenes");
   });
 
   it("are compared with the agreement and the IoU per class name that the API's masks have", async () => {
-    const [objects, scenes] = [(await labels(astronaut)).at, (await labels(astronaut, "", "scenes")).at];
-    const { agreement, overlaps } = compared(objects, scenes);
+    const [objects, scenes] = [(await labelsOf(astronaut)).at, (await labelsOf(astronaut, "", "scenes")).at];
+    const { agreement, overlaps } = compareMasks(objects, scenes);
 
     expect(await page.textContent("#agreement")).toContain(`agree on ${agreement}\u00a0%`);
-    const rows = await listed(page);
+    const rows = await readClassList(page);
     expect([...rows.keys()].sort()).toEqual([...overlaps.keys()].sort());
     for (const [name, [share, otherShare, overlap]] of rows) {
       const shares = [objects, scenes].map((mask) => ((100 * mask.filter((label) => label === name).length) / mask.length).toFixed(1));
@@ -69,7 +69,7 @@ describe("two models", () => {
     expect(await violations(page)).toEqual([]);
     await page.check('input[value="difference"]');
     await page.waitForFunction(() => document.querySelectorAll("#panes canvas").length === 2);
-    const [a, b] = [await labels(astronaut), await labels(astronaut, "", "scenes")];
+    const [a, b] = [await labelsOf(astronaut), await labelsOf(astronaut, "", "scenes")];
     // The fitted photograph is as high as the stage, and centred.
     const { width, height } = (await page.locator("#panes").boundingBox())!;
     for (const [x, y] of [[100, 100], [256, 400], [470, 30], [40, 480]]) {
@@ -90,10 +90,10 @@ describe("two models", () => {
     await page.click("#explanation-close");
 
     await page.selectOption("#side-a select >> nth=0", "scenes");
-    await masked(page);
+    await waitForMask(page);
     await page.click("#polygons summary");
     await page.selectOption("#polygon-format", "svg");
-    const { bytes } = await saved(page, "#save-polygons");
+    const { bytes } = await download(page, "#save-polygons");
     expect(bytes.toString()).toContain(name.replaceAll("<", "&#60;").replaceAll(">", "&#62;"));
     expect(bytes.toString()).not.toMatch(/<(img|script)/);
     expect(await page.locator("main script, main img:not(#samples img)").count()).toBe(0);
@@ -107,11 +107,11 @@ describe("two models", () => {
       return route.continue();
     });
     await drop(page, astronaut);
-    await masked(page);
+    await waitForMask(page);
     const objects = await page.textContent("#summary");
     await page.selectOption("#side-a select >> nth=0", "scenes");
     await page.waitForFunction((name) => document.getElementById("summary")!.textContent!.includes(name), MARKUP[0]);
-    await masked(page);
+    await waitForMask(page);
     const before = predictions;
 
     await page.selectOption("#side-a select >> nth=0", "deeplabv3");

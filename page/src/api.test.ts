@@ -5,13 +5,13 @@ import { Viewport } from "./viewport";
 const bytes = (text: string) => new TextEncoder().encode(text);
 
 describe("refusal", () => {
-  it("has the server's own words", () => {
+  it("has the server's message", () => {
     const error = refusal(413, "Payload Too Large", bytes('{"error":"too large","code":413,"type":"ImageTooLarge","message":"too large"}'));
 
     expect([error.message, error.status, error.type]).toEqual(["too large", 413, "ImageTooLarge"]);
   });
 
-  it.each([["<html>502</html>"], ["[]"], ["null"], [""]])("tells a proxy's answer %j by its status", (text) => {
+  it.each([["<html>502</html>"], ["[]"], ["null"], [""]])("describes a proxy's answer %j by its status", (text) => {
     expect(refusal(502, "Bad Gateway", bytes(text)).message).toBe("The server answered 502 Bad Gateway.");
   });
 });

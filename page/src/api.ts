@@ -64,8 +64,8 @@ export class Api {
   /** Returns the names of the models, or only `fallback` if the server does not list them. */
   async models(fallback: string): Promise<string[]> {
     // The first path is this project's server's, for any token; the second is TorchServe's management API.
-    const own = (await this.unlessRefused("v1/models")) as { models?: string[] } | undefined;
-    if (own?.models) return own.models;
+    const listing = (await this.unlessRefused("v1/models")) as { models?: string[] } | undefined;
+    if (listing?.models) return listing.models;
     const managed = (await this.unlessRefused("models")) as { models?: { modelName: string }[] } | undefined;
     return managed?.models?.map((model) => model.modelName) ?? [fallback];
   }

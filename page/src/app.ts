@@ -171,7 +171,7 @@ export class App {
 
   private async explain({ name }: Row): Promise<void> {
     // Only the other model may have the class; class indices differ between models.
-    const side = this.sides.find((one) => this.queue.resultOf(one)?.map.names.includes(name));
+    const side = this.sides.find((candidate) => this.queue.resultOf(candidate)?.map.names.includes(name));
     const index = side && this.queue.resultOf(side)!.map.names.indexOf(name);
     if (this.current && side && index !== undefined) await explain(this.api, side.name, this.current, name, index);
   }

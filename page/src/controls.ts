@@ -70,12 +70,12 @@ export class Controls {
 
   private listenToPeek(): void {
     const peek = (on: boolean) => this.stage.hideMasks(on || byId<HTMLInputElement>("edit").checked);
-    const held = byId("peek");
-    held.addEventListener("pointerdown", () => peek(true));
-    for (const end of ["pointerup", "pointerleave", "pointercancel", "blur"]) held.addEventListener(end, () => peek(false));
+    const peekButton = byId("peek");
+    peekButton.addEventListener("pointerdown", () => peek(true));
+    for (const end of ["pointerup", "pointerleave", "pointercancel", "blur"]) peekButton.addEventListener(end, () => peek(false));
     const isPeek = (event: KeyboardEvent) => {
       const target = event.target as HTMLElement;
-      if (target === held && (event.key === " " || event.key === "Enter")) return true;
+      if (target === peekButton && (event.key === " " || event.key === "Enter")) return true;
       return event.key.toLowerCase() === "p" && !event.ctrlKey && !event.metaKey && !target.closest("select, input:not([type=range], [type=checkbox], [type=radio]), textarea, dialog");
     };
     document.addEventListener("keydown", (event) => isPeek(event) && peek(true));

@@ -23,10 +23,10 @@ const images = new WeakMap<HTMLCanvasElement, ImageData>();
 
 /** Returns an empty image of the canvas's size; reuses the last one if it fits, since allocating large ones is slow. */
 function imageFor(canvas: HTMLCanvasElement): ImageData {
-  const kept = images.get(canvas);
-  if (kept?.width === canvas.width && kept.height === canvas.height) {
-    kept.data.fill(0);
-    return kept;
+  const previous = images.get(canvas);
+  if (previous?.width === canvas.width && previous.height === canvas.height) {
+    previous.data.fill(0);
+    return previous;
   }
   const image = new ImageData(canvas.width, canvas.height);
   images.set(canvas, image);

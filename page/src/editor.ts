@@ -24,13 +24,13 @@ export class Editor {
   private source: FeatureCollection | undefined;
   private history = new History<Shape[]>([]);
   /** Earlier edits, by photograph, model and tolerance. */
-  private readonly kept = new Map<string, Work>();
+  private readonly edits = new Map<string, Work>();
   private selection: Selection | undefined;
   /** The corner that keys move. */
   private vertex: Position | undefined;
   private loadedFor = "";
   private shownFor = 0;
-  private asking: { key: string; controller: AbortController; done: Promise<void> } | undefined;
+  private request: { key: string; controller: AbortController; done: Promise<void> } | undefined;
   private timer = 0;
 
   constructor(private readonly app: App) {
@@ -102,11 +102,11 @@ export class Editor {
   private load(): Promise<void> {
     const { key } = this;
     if (key === this.loadedFor) return Promise.resolve();
-    if (key === this.asking?.key) return this.asking.done;
-    this.asking?.controller.abort();
-    this.asking = undefined;
-    const before = this.kept.get(key);
-    if (before) return Promise.resolve(this.take(key, before));
+    if (key === this.request?.key) return this.request.done;
+    this.request?.controller.abort();
+    this.request = undefined;
+    const before = this.edits.get(key);
+    if (before) return Promise.resolve(this.use(key, before));
     // Polygons of another photograph must not cover this one while the request runs.
     const { id } = this.app.current!;
     if (this.shownFor !== id) this.history = new History<Shape[]>([]);
@@ -115,26 +115,26 @@ export class Editor {
     this.loadedFor = "";
     this.draw();
     const controller = new AbortController();
-    this.asking = { key, controller, done: this.ask(key, controller.signal) };
-    return this.asking.done;
+    this.request = { key, controller, done: this.fetchPolygons(key, controller.signal) };
+    return this.request.done;
   }
 
-  private async ask(key: string, signal: AbortSignal): Promise<void> {
+  private async fetchPolygons(key: string, signal: AbortSignal): Promise<void> {
     const { api, current, sideA } = this.app;
     this.say("Requesting polygons …");
     try {
       const answer = await api.predict(sideA.name, current!.file, { ...sideA.options, format: "geojson", tolerance: this.tolerance }, { signal });
       const source = JSON.parse(new TextDecoder().decode(answer.bytes)) as FeatureCollection;
       const work = { source, history: new History(readShapes(source)) };
-      this.kept.set(key, work);
-      if (key === this.key) this.take(key, work);
+      this.edits.set(key, work);
+      if (key === this.key) this.use(key, work);
     } catch (error) {
       if (!(error instanceof Cancelled)) this.say(error instanceof Error ? error.message : String(error));
     }
-    if (this.asking?.key === key) this.asking = undefined;
+    if (this.request?.key === key) this.request = undefined;
   }
 
-  private take(key: string, { source, history }: Work): void {
+  private use(key: string, { source, history }: Work): void {
     [this.loadedFor, this.source, this.history] = [key, source, history];
     this.shownFor = this.app.current!.id;
     this.choose(undefined);
@@ -153,7 +153,7 @@ export class Editor {
   }
 
   private changed(): void {
-    this.tell();
+    this.showStatus();
     this.draw();
   }
 
@@ -161,20 +161,20 @@ export class Editor {
     byId("polygon-text").textContent = text;
   }
 
-  private tell(): void {
+  private showStatus(): void {
     const polygons = this.history.current.flatMap((shape) => shape.polygons);
     const corners = polygons.flat().reduce((sum, ring) => sum + ring.length - 1, 0);
     const selected = this.selection && this.history.current[this.selection.shape];
     const at = this.vertex && ` The corner at x ${this.vertex[0]}, y ${this.vertex[1]} is selected.`;
     const advice = selected ? ` Selected: ${selected.label}. Drag a corner, or the middle of an edge.${at ?? ""}` : this.isOn ? " Click one to edit it." : "";
-    this.say(`${polygons.length} polygons, ${corners} corners.${advice}${this.elsewhere()}`);
+    this.say(`${polygons.length} polygons, ${corners} corners.${advice}${this.otherEdits()}`);
   }
 
   /** Returns a sentence about edits at other tolerances, if any. */
-  private elsewhere(): string {
+  private otherEdits(): string {
     const start = `${this.app.current?.id} ${this.app.sideA.key} `;
-    const edited = [...this.kept].filter(([key, { history }]) => key.startsWith(start) && key !== this.loadedFor && history.canUndo);
-    return edited.length ? ` You have edits at ${edited.map(([key]) => `${key.slice(start.length)} px`).join(", ")}.` : "";
+    const others = [...this.edits].filter(([key, { history }]) => key.startsWith(start) && key !== this.loadedFor && history.canUndo);
+    return others.length ? ` You have edits at ${others.map(([key]) => `${key.slice(start.length)} px`).join(", ")}.` : "";
   }
 
   private rings(): Position[][] {

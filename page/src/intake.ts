@@ -7,29 +7,29 @@ const SAMPLES = [
   { file: "chelsea.jpg", about: "a cat" },
 ];
 
-type Give = (files: { blob: Blob; name: string }[]) => void;
+type AddPhotographs = (files: { blob: Blob; name: string }[]) => void;
 
-export function listenForPhotographs(give: Give, notice: (text: string) => void): void {
+export function listenForPhotographs(add: AddPhotographs, notice: (text: string) => void): void {
   const input = byId<HTMLInputElement>("files");
   byId("choose").addEventListener("click", () => input.click());
   input.addEventListener("change", () => {
-    give(named(input.files));
+    add(namedFiles(input.files));
     input.value = "";
   });
   document.addEventListener("paste", (event) => {
-    const files = named(event.clipboardData?.files);
-    if (files.length) give(files);
+    const files = namedFiles(event.clipboardData?.files);
+    if (files.length) add(files);
   });
-  listenForDrops(give);
-  byId("webcam").addEventListener("click", () => void useCamera(give, notice));
-  showSamples(give, notice);
+  listenForDrops(add);
+  byId("webcam").addEventListener("click", () => void useCamera(add, notice));
+  showSamples(add, notice);
 }
 
-function named(files: FileList | null | undefined): { blob: Blob; name: string }[] {
+function namedFiles(files: FileList | null | undefined): { blob: Blob; name: string }[] {
   return [...(files ?? [])].map((file) => ({ blob: file, name: file.name }));
 }
 
-function listenForDrops(give: Give): void {
+function listenForDrops(add: AddPhotographs): void {
   const stage = byId("stage");
   let depth = 0;
   const over = (change: number) => {
@@ -42,19 +42,19 @@ function listenForDrops(give: Give): void {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     over(0);
-    const files = named(event.dataTransfer?.files);
-    if (files.length) give(files);
+    const files = namedFiles(event.dataTransfer?.files);
+    if (files.length) add(files);
   });
 }
 
-function showSamples(give: Give, notice: (text: string) => void): void {
+function showSamples(add: AddPhotographs, notice: (text: string) => void): void {
   for (const { file, about } of SAMPLES) {
     const url = `samples/${file}`;
     const load = async () => {
       try {
         const response = await fetch(url);
         if (!response.ok) throw new Error();
-        give([{ blob: await response.blob(), name: file }]);
+        add([{ blob: await response.blob(), name: file }]);
       } catch {
         notice("The sample cannot be loaded: the server does not answer.");
       }
@@ -65,7 +65,7 @@ function showSamples(give: Give, notice: (text: string) => void): void {
   }
 }
 
-async function useCamera(give: Give, notice: (text: string) => void): Promise<void> {
+async function useCamera(add: AddPhotographs, notice: (text: string) => void): Promise<void> {
   if (!navigator.mediaDevices?.getUserMedia) {
     notice("Browsers allow cameras only over HTTPS or on this machine; this page came over plain HTTP from another one.");
     return;
@@ -86,7 +86,7 @@ async function useCamera(give: Give, notice: (text: string) => void): Promise<vo
   shoot.onclick = async () => {
     const blob = await still(video);
     dialog.close();
-    if (blob) give([{ blob, name: "camera.jpg" }]);
+    if (blob) add([{ blob, name: "camera.jpg" }]);
   };
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1920 } } });

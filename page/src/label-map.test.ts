@@ -8,7 +8,7 @@ const map = (labels: number[], names: string[], width = labels.length) =>
 const grey = (values: number[]) => ({ width: values.length, height: 1, values: Uint8Array.from(values), palette: new Uint8Array(), text: new Map<string, string>() });
 
 describe("LabelMap", () => {
-  it("keeps labels while confidences come", () => {
+  it("keeps its labels when confidences are added", () => {
     const mask = map([0, 2, 2, 1], ["background", "cat", "dog"]);
     expect(mask.at(1, 0)).toEqual({ index: 2, confidence: undefined });
 
@@ -63,7 +63,7 @@ describe("colourTable", () => {
 });
 
 describe("safePalette", () => {
-  it("gives the classes that occur different colours", () => {
+  it("gives different colours to the classes present", () => {
     const present = Array.from({ length: 20 }, (_, i) => i + 1);
 
     const palette = safePalette(21, present);

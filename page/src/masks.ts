@@ -22,7 +22,7 @@ export interface View {
 export class Masks {
   private view: View = { a: undefined, b: undefined, titles: ["", ""], background: undefined, isVisible: () => true };
   private compared: { a: LabelMap; b: LabelMap; comparison: Comparison; map: LabelMap } | undefined;
-  private readonly sharesOf = new WeakMap<LabelMap, { known: boolean; shares: ClassShare[] }>();
+  private readonly sharesOf = new WeakMap<LabelMap, { hasConfidence: boolean; shares: ClassShare[] }>();
 
   constructor(private readonly controls: Controls) {}
 
@@ -84,16 +84,16 @@ export class Masks {
   private palette(map: LabelMap): number[] {
     if (!this.controls.isSafe) return map.palette;
     const { a, b, background } = this.view;
-    const present = new Set([a, b].flatMap((one) => (one ? this.shares(one).map(({ index }) => one.names[index]) : [])));
+    const present = new Set([a, b].flatMap((mask) => (mask ? this.shares(mask).map(({ index }) => mask.names[index]) : [])));
     const ordered = [...present].filter((name) => name !== background);
     return safePalette(map.names.length, ordered.map((name) => map.names.indexOf(name)));
   }
 
   private shares(map: LabelMap): ClassShare[] {
-    const kept = this.sharesOf.get(map);
-    if (kept && kept.known === map.hasConfidence) return kept.shares;
+    const entry = this.sharesOf.get(map);
+    if (entry && entry.hasConfidence === map.hasConfidence) return entry.shares;
     const shares = map.shares();
-    this.sharesOf.set(map, { known: map.hasConfidence, shares });
+    this.sharesOf.set(map, { hasConfidence: map.hasConfidence, shares });
     return shares;
   }
 }

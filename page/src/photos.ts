@@ -33,7 +33,7 @@ export async function makePicture(photo: Photo): Promise<Picture | undefined> {
 }
 
 /** Requests the picture from the server. */
-export async function askForPicture(photo: Photo, api: Api, model: string, signal: AbortSignal): Promise<Picture> {
+export async function fetchPicture(photo: Photo, api: Api, model: string, signal: AbortSignal): Promise<Picture> {
   const overlay = await api.predict(model, photo.file, { format: "overlay", alpha: "0" }, { signal });
   return new Picture(await createImageBitmap(new Blob([overlay.bytes])));
 }

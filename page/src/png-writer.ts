@@ -40,13 +40,13 @@ async function deflate(bytes: Uint8Array): Promise<Uint8Array> {
 }
 
 function chunk(name: string, content: Uint8Array): Uint8Array {
-  const made = new Uint8Array(content.length + 12);
-  const view = new DataView(made.buffer);
+  const bytes = new Uint8Array(content.length + 12);
+  const view = new DataView(bytes.buffer);
   view.setUint32(0, content.length);
-  made.set(new TextEncoder().encode(name), 4);
-  made.set(content, 8);
+  bytes.set(new TextEncoder().encode(name), 4);
+  bytes.set(content, 8);
   let crc = 0xffffffff;
-  for (const byte of made.subarray(4, content.length + 8)) crc = CRC[(crc ^ byte) & 255] ^ (crc >>> 8);
+  for (const byte of bytes.subarray(4, content.length + 8)) crc = CRC[(crc ^ byte) & 255] ^ (crc >>> 8);
   view.setUint32(content.length + 8, ~crc >>> 0);
-  return made;
+  return bytes;
 }

@@ -69,7 +69,7 @@ describe("decodePng", () => {
     expect([...values]).toEqual(expected);
   });
 
-  it("joins data chunks and keeps palette and names as they are", async () => {
+  it("joins data chunks and keeps palette and names unchanged", async () => {
     const names = ["background", "Straßenbahn", "<img src=x onerror=alert(1)>"];
     const packed = deflateSync(Buffer.from([0, 2, 1]));
     const text = chunk("iTXt", Buffer.concat([Buffer.from("classes\0\0\0\0\0", "latin1"), Buffer.from(JSON.stringify(names))]));

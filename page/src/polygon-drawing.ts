@@ -6,7 +6,7 @@ import type { Viewport } from "./viewport";
 
 const SVG = "http://www.w3.org/2000/svg";
 /** With more handles than this, only those in view are drawn. */
-const MOST_HANDLES = 1500;
+const MAX_HANDLES = 1500;
 /** Edges shorter than this, in CSS pixels, get no handle. */
 const SHORT_EDGE = 24;
 
@@ -40,7 +40,7 @@ export class PolygonDrawing {
     const corners = handles.rings.reduce((sum, ring) => sum + ring.length, 0);
     return handles.rings.flatMap((ring) =>
       ring.slice(0, -1).flatMap((at, i) => {
-        if (corners >= MOST_HANDLES && !this.isInView(at)) return [];
+        if (corners >= MAX_HANDLES && !this.isInView(at)) return [];
         const next = ring[i + 1];
         const isLong = Math.hypot(next[0] - at[0], next[1] - at[1]) * this.viewport.scale > SHORT_EDGE;
         return [...(isLong ? [this.middle(at, next, handles)] : []), this.corner(at, handles)];
@@ -56,19 +56,19 @@ export class PolygonDrawing {
 
   private corner(at: Position, { current, onCorner, onDelete }: Handles): SVGElement {
     const isCurrent = current?.[0] === at[0] && current[1] === at[1];
-    const made = this.circle(at, isCurrent ? 8 : 6, isCurrent ? "#ffd400" : "#fff", "corner");
-    made.addEventListener("pointerdown", (event) => onCorner(event, at));
-    made.addEventListener("dblclick", (event) => {
+    const handle = this.circle(at, isCurrent ? 8 : 6, isCurrent ? "#ffd400" : "#fff", "corner");
+    handle.addEventListener("pointerdown", (event) => onCorner(event, at));
+    handle.addEventListener("dblclick", (event) => {
       event.stopPropagation();
       onDelete(at);
     });
-    return made;
+    return handle;
   }
 
   private middle(start: Position, end: Position, { onEdge }: Handles): SVGElement {
-    const made = this.circle([(start[0] + end[0]) / 2, (start[1] + end[1]) / 2], 4, "#9cf", "middle");
-    made.addEventListener("pointerdown", (event) => onEdge(event, start, end));
-    return made;
+    const handle = this.circle([(start[0] + end[0]) / 2, (start[1] + end[1]) / 2], 4, "#9cf", "middle");
+    handle.addEventListener("pointerdown", (event) => onEdge(event, start, end));
+    return handle;
   }
 
   private circle([x, y]: Position, radius: number, fill: string, name: string): SVGElement {
@@ -82,7 +82,7 @@ function path({ polygons, color }: Shape, isSelected: boolean): SVGElement {
 }
 
 function make(name: string, attributes: Record<string, string | number>): SVGElement {
-  const made = document.createElementNS(SVG, name) as SVGElement;
-  for (const [attribute, value] of Object.entries(attributes)) made.setAttribute(attribute, String(value));
-  return made;
+  const node = document.createElementNS(SVG, name) as SVGElement;
+  for (const [attribute, value] of Object.entries(attributes)) node.setAttribute(attribute, String(value));
+  return node;
 }

@@ -19,7 +19,7 @@ function set(label = "cat", background: number | undefined = 0): PolygonSet {
   return { shapes: readShapes(source), source, photo: "cat.jpg", classes: ["background", label], palette: [0, 0x112233], background };
 }
 
-const written = (format: string, ...given: Parameters<typeof set>) => POLYGON_FILES[format].write(set(...given)) as string;
+const write = (format: string, ...options: Parameters<typeof set>) => POLYGON_FILES[format].write(set(...options)) as string;
 
 describe("a polygon with holes", () => {
   it("becomes one closed ring of the same area", () => {
@@ -29,7 +29,7 @@ describe("a polygon with holes", () => {
     expect(area([ring])).toBe(area(HOLED));
   });
 
-  it("and the ring that stands for it cover the same pixels", () => {
+  it("covers the same pixels as its single ring", () => {
     const values = rasterise([shape(1, HOLED)], 12, 12, 0);
 
     expect(Array.from(values).filter(Boolean)).toHaveLength(area(HOLED));
@@ -39,40 +39,40 @@ describe("a polygon with holes", () => {
 });
 
 describe("a mask", () => {
-  it("has the later shape where two overlap, clipped to the photograph, and room for many classes", () => {
+  it("shows the later of overlapping shapes, is clipped to the photograph, and allows many classes", () => {
     const values = rasterise([shape(1, [square(-3, -3, 6)]), shape(300, [square(2, 2, 40)])], 4, 4, 7);
 
     expect([...values]).toEqual([1, 1, 1, 7, 1, 1, 1, 7, 1, 1, 300, 300, 7, 7, 300, 300]);
   });
 
-  it.each([[0, ["background", "cat"]], [undefined, ["background", "cat", "background"]]])("is a PNG with the classes' names, and with %s as background's index", async (background, names) => {
-    const given = { ...set(), background };
-    const png = await decodePng((await POLYGON_FILES.png.write(given)) as Uint8Array);
+  it.each([[0, ["background", "cat"]], [undefined, ["background", "cat", "background"]]])("is a PNG with the class names, and with %s as the index of the background", async (background, names) => {
+    const polygonSet = { ...set(), background };
+    const png = await decodePng((await POLYGON_FILES.png.write(polygonSet)) as Uint8Array);
 
     expect(JSON.parse(png.text.get("classes")!)).toEqual(names);
-    expect(png.values).toEqual(rasterise(given.shapes, 12, 12, background ?? 2));
+    expect(png.values).toEqual(rasterise(polygonSet.shapes, 12, 12, background ?? 2));
     expect([...png.palette.slice(3, 6)]).toEqual([0x11, 0x22, 0x33]);
   });
 
-  it("of more classes than a palette has is grey of 16 bits", async () => {
-    const given = { ...set(), classes: Array.from({ length: 300 }, (_, i) => `class ${i}`), palette: new Array<number>(300).fill(0), background: 299 };
-    const png = await decodePng((await POLYGON_FILES.png.write(given)) as Uint8Array);
+  it("with more classes than a palette can hold is 16-bit grey", async () => {
+    const polygonSet = { ...set(), classes: Array.from({ length: 300 }, (_, i) => `class ${i}`), palette: new Array<number>(300).fill(0), background: 299 };
+    const png = await decodePng((await POLYGON_FILES.png.write(polygonSet)) as Uint8Array);
 
     expect([png.palette.length, png.values[4 * 12 + 3], png.values[0]]).toEqual([0, 299, 1]);
   });
 });
 
 describe("a file", () => {
-  it("of what nobody edited is the model's own, score included", () => {
-    expect(JSON.parse(written("geojson"))).toEqual(collection("cat"));
+  it("without edits is the model's answer, including scores", () => {
+    expect(JSON.parse(write("geojson"))).toEqual(collection("cat"));
   });
 
-  it.each(["coco", "labelme", "labelstudio_polygons"])("of the format %s has the name as text", (format) => {
-    expect(written(format, '"<b>')).toContain(JSON.stringify('"<b>'));
+  it.each(["coco", "labelme", "labelstudio_polygons"])("in the format %s has the class name as text", (format) => {
+    expect(write(format, '"<b>')).toContain(JSON.stringify('"<b>'));
   });
 
-  it("of SVG holds no markup of a name, nor characters that XML has no place for", () => {
-    const svg = written("svg", "</title><script>alert('&')</script>\u0001");
+  it("in SVG escapes markup in class names and drops characters that XML does not allow", () => {
+    const svg = write("svg", "</title><script>alert('&')</script>\u0001");
 
     expect(svg).not.toContain("<script>");
     expect(svg).toContain("&#60;/title&#62;&#60;script&#62;alert('&#38;')&#60;/script&#62;</title>");

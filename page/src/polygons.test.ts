@@ -10,7 +10,7 @@ const NEIGHBOURS = [
   shape(3, [[[10, 10], [20, 10], [20, 20], [10, 20], [10, 10]]]),
 ];
 
-const total = (shapes: Shape[]) => shapes.flatMap((each) => each.polygons.map(area)).reduce((a, b) => a + b, 0);
+const total = (shapes: Shape[]) => shapes.flatMap(({ polygons }) => polygons.map(area)).reduce((a, b) => a + b, 0);
 
 describe("an edit", () => {
   it.each([[[10, 10], [12, 7]], [[20, 10], [15, 12]], [[10, 20], [10, 18]]] as const)("moves the vertex %j of all neighbours, without gap or overlap", (from, to) => {
@@ -22,7 +22,7 @@ describe("an edit", () => {
     expect(NEIGHBOURS[0].polygons[0][0]).toHaveLength(5);
   });
 
-  it("halves an edge for both sides of it", () => {
+  it("halves an edge in both neighbours", () => {
     const halved = halveEdge(NEIGHBOURS, [10, 10], [10, 20]);
 
     expect(halved[1].polygons[0][0]).toContainEqual([10, 15]);
@@ -44,14 +44,14 @@ describe("an edit", () => {
     expect(deleteVertex([triangle], [9, 0])[0].polygons).toEqual([]);
   });
 
-  it("of a place without vertex changes nothing", () => {
+  it("at a position without a vertex changes nothing", () => {
     expect(deleteVertex(NEIGHBOURS, [3, 3])).toBe(NEIGHBOURS);
     expect(moveVertex(NEIGHBOURS, [3, 3], [4, 4])).toBe(NEIGHBOURS);
   });
 });
 
 describe("findPolygon", () => {
-  it("finds what is under the pointer, but not in its hole", () => {
+  it("finds the polygon under the pointer, but not in its hole", () => {
     const ring = shape(1, [[[0, 0], [9, 0], [9, 9], [0, 9], [0, 0]], [[3, 3], [6, 3], [6, 6], [3, 6], [3, 3]]]);
 
     expect(findPolygon([ring], [1, 1])).toEqual({ shape: 0, polygon: 0 });
@@ -60,7 +60,7 @@ describe("findPolygon", () => {
 });
 
 describe("GeoJSON", () => {
-  it("of what was edited has its sizes and no score", () => {
+  it("of edited shapes has their sizes and no scores", () => {
     const collection: FeatureCollection = {
       type: "FeatureCollection",
       image: { width: 20, height: 20 },
@@ -75,7 +75,7 @@ describe("GeoJSON", () => {
 });
 
 describe("History", () => {
-  it("goes back and forth, and forgets what was undone when something else is done", () => {
+  it("goes back and forth, and forgets undone values after a new one", () => {
     const history = new History("a");
     history.push("b");
     history.push("b");

@@ -4,7 +4,7 @@ import { type Api, Cancelled, Refusal } from "./api";
 import { byId } from "./dom";
 import type { Picture } from "./draw";
 import type { LabelMap } from "./label-map";
-import { askForPicture, makePhoto, makePicture, type Photo } from "./photos";
+import { fetchPicture, makePhoto, makePicture, type Photo } from "./photos";
 import type { Result, Results } from "./results";
 import type { Side } from "./side";
 import { askForToken } from "./token";
@@ -109,7 +109,7 @@ export class Queue {
     delete photo.reason;
     this.showBusy(photo, "reading");
     try {
-      await this.askFor(photo, signal);
+      await this.fetchMasks(photo, signal);
       photo.state = "done";
     } catch (error) {
       if (error instanceof Cancelled) {
@@ -124,28 +124,28 @@ export class Queue {
     if (!signal.aborted) this.events.onChange();
   }
 
-  private async askFor(photo: Photo, signal: AbortSignal): Promise<void> {
+  private async fetchMasks(photo: Photo, signal: AbortSignal): Promise<void> {
     const picture = photo.picture ? Promise.resolve(photo.picture) : makePicture(photo);
     const [first, ...others] = this.events.sides();
-    const map = await this.askSide(photo, first, picture, signal);
-    for (const side of others) await this.askSide(photo, side, picture, signal);
+    const map = await this.fetchMask(photo, first, picture, signal);
+    for (const side of others) await this.fetchMask(photo, side, picture, signal);
     this.showPicture(photo, await picture, map);
-    photo.picture ??= await askForPicture(photo, this.api, first.name, signal);
+    photo.picture ??= await fetchPicture(photo, this.api, first.name, signal);
     photo.thumbnail ??= photo.picture.thumbnail(132, 102);
     this.releasePictures();
   }
 
-  private async askSide(photo: Photo, side: Side, picture: Promise<Picture | undefined>, signal: AbortSignal): Promise<LabelMap> {
+  private async fetchMask(photo: Photo, side: Side, picture: Promise<Picture | undefined>, signal: AbortSignal): Promise<LabelMap> {
     const [key, name, options] = [keyOf(photo, side), side.name, side.options];
-    const known = this.results.get(key);
-    if (known) return known.map;
+    const earlier = this.results.get(key);
+    if (earlier) return earlier.map;
     await this.events.learn(name);
     const onProgress = (share: number) => this.showBusy(photo, share < 1 ? "sending" : `${name} is segmenting`, share);
     this.showBusy(photo, `${name} is segmenting`);
     const { map } = await this.results.load(key, name, photo.file, options, { signal, onProgress }, (result) => {
       this.partial = { key, result };
       if (photo.picture) this.events.onChange();
-      else void picture.then((made) => this.showPicture(photo, made, result.map));
+      else void picture.then((loaded) => this.showPicture(photo, loaded, result.map));
     });
     this.events.onChange();
     return map;

@@ -5,7 +5,7 @@ import { LabelMap } from "./label-map";
 import { decodePng } from "./png";
 
 /** The most masks kept in memory; one of 12 megapixels takes 24 MB. */
-const MOST = 8;
+const MAX_RESULTS = 8;
 
 export interface Result {
   map: LabelMap;
@@ -15,7 +15,7 @@ export interface Result {
 }
 
 export class Results {
-  private readonly kept = new Map<string, Result>();
+  private readonly cache = new Map<string, Result>();
 
   constructor(
     private readonly api: Api,
@@ -23,7 +23,7 @@ export class Results {
   ) {}
 
   get(key: string): Result | undefined {
-    return this.kept.get(key);
+    return this.cache.get(key);
   }
 
   /** Requests the mask, which goes to `onMask` immediately, then its confidences. */
@@ -39,15 +39,15 @@ export class Results {
     began = performance.now();
     map.addConfidence(await decodePng(confidence.bytes));
     result.timings.push(["confidences, request to response", confidence.milliseconds], ["decoding the confidences", performance.now() - began]);
-    this.keep(key, result);
+    this.store(key, result);
     return result;
   }
 
-  private keep(key: string, result: Result): void {
-    this.kept.set(key, result);
-    for (const oldest of this.kept.keys()) {
-      if (this.kept.size <= MOST) break;
-      this.kept.delete(oldest);
+  private store(key: string, result: Result): void {
+    this.cache.set(key, result);
+    for (const oldest of this.cache.keys()) {
+      if (this.cache.size <= MAX_RESULTS) break;
+      this.cache.delete(oldest);
     }
   }
 }

@@ -196,14 +196,14 @@ export class Stage {
   private onPointerMove(event: PointerEvent): void {
     const before = this.pointers.get(event.pointerId);
     if (before) {
-      const others = [...this.pointers.values()].filter((pointer) => pointer.pointerId !== event.pointerId);
-      if (others.length) {
-        const { x, y } = this.position(others[0]);
-        this.viewport.zoom(separation(event, others[0]) / separation(before, others[0]), x, y);
+      const otherPointers = [...this.pointers.values()].filter((pointer) => pointer.pointerId !== event.pointerId);
+      if (otherPointers.length) {
+        const { x, y } = this.position(otherPointers[0]);
+        this.viewport.zoom(separation(event, otherPointers[0]) / separation(before, otherPointers[0]), x, y);
       }
       if (this.pressedAt === undefined || distance(this.pressedAt, { x: event.clientX, y: event.clientY }) >= 4) {
         this.root.classList.add("dragging");
-        const fraction = others.length ? 0.5 : 1;
+        const fraction = otherPointers.length ? 0.5 : 1;
         this.viewport.pan((event.clientX - before.clientX) * fraction, (event.clientY - before.clientY) * fraction);
         this.pointers.set(event.pointerId, event);
       }

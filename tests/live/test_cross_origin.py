@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import requests
 
 from scripts.server import Server
@@ -27,6 +28,8 @@ def test_a_page_of_an_allowed_origin_may_send_options_and_read_errors(batching_s
     assert [response.headers["access-control-allow-origin"] for response in (answer, refusal)] == [ORIGIN] * 2
 
 
+# The page of test_page.py always runs with an API of another origin, which is the server without Java.
+@pytest.mark.exhaustive
 def test_our_own_page_works_from_an_allowed_origin(batching_server: Server, photos: dict[str, Path]) -> None:
     api = batching_server.url.partition("predictions")[0]
 
