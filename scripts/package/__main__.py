@@ -10,6 +10,7 @@ from pathlib import Path
 from scripts.arguments import Parser, existing_file, existing_folder, fraction, one_of, whole_number
 from scripts.errors import report_errors
 from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, MODELS, Recipe
+from scripts.package.command import package
 from scripts.package.recipe import DEFAULT_NAME, ROOT
 
 
@@ -38,9 +39,6 @@ def main(argv: list[str] | None = None) -> int:
     ]
     for recipe in recipes:
         recipe.check()
-    # Not at the top: the import takes seconds, and wrong options should be reported at once.
-    from scripts.package.command import package
-
     for recipe in recipes:
         package(recipe, arguments.out)
     return 0

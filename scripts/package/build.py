@@ -16,7 +16,7 @@ from handler.network.engines.archive import AGREEMENT, GRAPH, Agreement
 from handler.options import ModelIdentity
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
-from model import read_metadata, replace_metadata
+from model import read_metadata
 from scripts.agreement import compare_engines, require_agreement
 from scripts.class_names import index_to_name
 from scripts.package.recipe import ENTRY, EPOCH, MAIN, REQUIREMENTS, ROOT, Recipe, created_on
@@ -80,6 +80,9 @@ def write_resized(checkpoint: Path, size: int, folder: Path) -> Path:
 
     Evaluations are kept, marked with the size at which they were made.
     """
+    # Not at the top: it imports torch, which an archive that is up to date does not need.
+    from model import replace_metadata
+
     metadata = read_metadata(checkpoint)
     policy = metadata.resize
     condition = f"at {policy.size} pixels of the {policy.side} side"
