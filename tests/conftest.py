@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--exhaustive", action="store_true", help="run the tests marked exhaustive too")
     group = parser.getgroup("fuzz")
     group.addoption("--fuzz", type=int, default=600, help="number of inputs of the offline fuzz tests")
-    group.addoption("--fuzz-requests", type=int, default=300, help="number of requests of the live fuzz test")
+    group.addoption("--fuzz-requests", type=int, default=150, help="number of requests of the live fuzz test")
     group.addoption("--fuzz-seed", type=int, default=0, help="seed of the inputs")
     group.addoption(
         "--fuzz-folder", type=Path, default=ROOT / "build" / "fuzz", help="folder for failing inputs and measurements"

@@ -44,6 +44,7 @@ _NOT_ON_RAY = {
 #: Tests among these that against TorchServe only prove the same core again, and so run there only in exhaustive runs. Others
 #: test its adapter: tests/fuzz/test_service.py gives it broken rows, and test_two_servers.py compares formats.
 _AGAIN_BY_TORCHSERVE = {
+    "test_a_worker_at_rest_holds_little_whatever_it_was_asked",
     "test_a_server_under_fuzz_keeps_its_size",
     "test_every_accepted_file_format_is_a_cat",
     "test_exif_orientation_gives_an_upright_mask",

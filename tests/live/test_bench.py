@@ -1,6 +1,6 @@
 """The small form of the serving benchmark; its figures are meaningless.
 
-The sections that start servers or other processes take a minute of processor time, so they run only with `--exhaustive`.
+It takes a minute of processor time, so it runs only with `--exhaustive`.
 """
 
 import json
@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-_IN_THIS_PROCESS = ("stages",)
+pytestmark = pytest.mark.exhaustive
 
 
 @pytest.fixture(scope="module")
-def out(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Imports PyTorch's and matplotlib's tools, which takes seconds in every process that collects tests.
     from benchmarks.serving.__main__ import main
 
     folder = tmp_path_factory.mktemp("bench")
-    sections = [] if request.config.getoption("exhaustive") else ["--sections", ",".join(_IN_THIS_PROCESS)]
-    assert main(["--small", "--out", str(folder), *sections]) == 0
+    assert main(["--small", "--out", str(folder)]) == 0
     return folder
 
 
@@ -34,11 +33,6 @@ def headings(out: Path) -> list[str]:
     return [line[3:] for line in (out / "bench.md").read_text().splitlines() if line.startswith("## ")]
 
 
-def test_a_section_has_a_table(out: Path) -> None:
-    assert set(headings(out)) >= {"Stages, milliseconds", "Targets"}
-
-
-@pytest.mark.exhaustive
 def test_tables_come_in_the_order_in_which_they_are_read(out: Path) -> None:
     assert headings(out) == [
         "Servers around one network",
@@ -58,13 +52,11 @@ def test_bars_are_a_picture(out: Path) -> None:
         assert picture.format == "PNG"
 
 
-@pytest.mark.exhaustive
 def test_both_sides_give_the_same_labels(measured: dict[str, Any]) -> None:
     for bundle in measured["results"]["requests"]["bundle"]:
         assert bundle["gain"]["agreement"] > 0.999
 
 
-@pytest.mark.exhaustive
 def test_ratios_are_positive(measured: dict[str, Any]) -> None:
     for bundle in measured["results"]["requests"]["bundle"]:
         assert bundle["gain"]["faster"] > 0
@@ -73,7 +65,6 @@ def test_ratios_are_positive(measured: dict[str, Any]) -> None:
         assert overhead["share_of_bare_throughput"] > 0
 
 
-@pytest.mark.exhaustive
 def test_a_model_has_its_time_beside_its_quality(measured: dict[str, Any]) -> None:
     (run,) = measured["results"]["models"]
 
@@ -81,7 +72,6 @@ def test_a_model_has_its_time_beside_its_quality(measured: dict[str, Any]) -> No
     assert run["quality"] == {"data": "PASCAL VOC 2012 val, 235 images", "miou": 0.6465, "pixel_accuracy": 0.9524}
 
 
-@pytest.mark.exhaustive
 def test_a_start_has_times_and_memory(measured: dict[str, Any]) -> None:
     for start in measured["results"]["starts"]:
         assert 0 < start["worker"]["median"] < start["server"]["median"]
@@ -94,7 +84,6 @@ def test_stages_add_up_to_the_whole_answer(measured: dict[str, Any]) -> None:
         assert sum(stage["median"] for stage in answer["stages"].values()) <= answer["total"]["median"]
 
 
-@pytest.mark.exhaustive
 def test_the_servers_that_are_compared_answer_and_are_whole(measured: dict[str, Any]) -> None:
     comparison = measured["results"]["servers"]
 
@@ -106,7 +95,6 @@ def test_the_servers_that_are_compared_answer_and_are_whole(measured: dict[str, 
         assert server["first_resident"] > 100_000_000
 
 
-@pytest.mark.exhaustive
 def test_a_bulk_run_has_a_rate_beside_the_bare_engines(measured: dict[str, Any]) -> None:
     (run,) = measured["results"]["bulk"]["runs"]
 

@@ -139,6 +139,8 @@ def test_promtool_finds_the_rules_sound_and_the_alerts_as_their_tests_say() -> N
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+# Seconds of processor time that prove something about another test alone.
+@pytest.mark.exhaustive
 def test_promtool_would_notice_an_alert_that_does_not_fire(tmp_path: Path) -> None:
     promtool = program("promtool")
     shutil.copytree(RULES, tmp_path, dirs_exist_ok=True)

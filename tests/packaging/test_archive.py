@@ -26,9 +26,10 @@ from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, Recipe
 from scripts.package.__main__ import main
 from scripts.package.build import build, read_agreement
 from scripts.package.recipe import packaging_sources
+from scripts.samples import write_samples
 from scripts.verify_archive import ArchiveError, verify
 from tests.quantized import Quantized
-from tests.support import CLASSES, ROOT, encode, noise, write_checkpoint
+from tests.support import CLASSES, ROOT, write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -111,18 +112,6 @@ def test_every_engine_of_this_machine_is_compared_with_torch(archive: Path) -> N
     assert engines[0].equal_labels >= engines[0].required == 0.9999
 
 
-def test_engines_are_compared_on_the_given_photographs(checkpoint: Path, tmp_path: Path) -> None:
-    photographs = tmp_path / "streets"
-    photographs.mkdir()
-    (photographs / "one.png").write_bytes(encode(noise(40, 60)))
-    (photographs / "note.txt").write_text("not a photograph")
-
-    packed = build(replace(recipe(checkpoint), photographs=photographs), tmp_path / "store")
-
-    assert read_agreement(packed).photographs == "streets"
-    assert {entry.images for entry in read_agreement(packed).engines} == {1}
-
-
 def test_a_folder_without_photographs_stops_the_build(checkpoint: Path, torch_config: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no images"):
         build(replace(recipe(checkpoint, config=torch_config), photographs=tmp_path), tmp_path / "store")
@@ -183,14 +172,22 @@ def test_it_works_by_itself_where_another_library_builds_the_network(
     assert "into 3 class names" in verify(build(recipe(checkpoint, config=torch_config), tmp_path))
 
 
-def test_the_archive_of_a_quantized_checkpoint_holds_its_graph_and_how_it_agrees(quantized: Quantized, tmp_path: Path) -> None:
-    archive = build(recipe(quantized.path), tmp_path)
+def test_the_archive_of_a_quantized_checkpoint_holds_its_graph_and_how_it_agrees_on_the_given_photographs(
+    quantized: Quantized, tmp_path: Path
+) -> None:
+    photographs = tmp_path / "streets"
+    write_samples(photographs)
+    (photographs / "note.txt").write_text("not a photograph")
+
+    archive = build(replace(recipe(quantized.path), photographs=photographs), tmp_path)
 
     zipfile.ZipFile(archive).extractall(tmp_path)
     served = Pipeline.load(tmp_path / "model.safetensors", HandlerSettings(), ModelIdentity("pets", "1.0"), archive=tmp_path)
-    (compared,) = read_agreement(archive).engines
+    agreement = read_agreement(archive)
+    (compared,) = agreement.engines
     assert (served.engine.precision, compared.engine, compared.precision) == ("int8", "openvino", "int8")
     assert 0.85 < compared.equal_labels < 1
+    assert (agreement.photographs, compared.images) == ("streets", 2)
 
 
 def test_it_works_by_itself_and_pythonpath_cannot_hide_its_modules(

@@ -35,6 +35,7 @@ def test_random_weights_load_into_torchvisions_network(checkpoint: Path) -> None
     network.load_state_dict(load_checkpoint(checkpoint).network.state_dict())
 
 
+@pytest.mark.exhaustive
 def test_random_weights_are_the_same_each_time(checkpoint: Path, tmp_path: Path) -> None:
     first, second = (
         load_checkpoint(path).network.state_dict() for path in (checkpoint, network_checkpoint(MOBILENET, tmp_path, 128))
