@@ -134,7 +134,7 @@ def test_the_hosts_libtiff_switch_is_ignored(monkeypatch: pytest.MonkeyPatch, sw
     assert np.abs(pixels - samples / 257).max() <= 1
 
 
-@pytest.mark.parametrize("read", [open_image, lambda data, limits: open_image(data, limits).decode()])
+@pytest.mark.parametrize("read", [open_image, lambda data, limits: open_image(data, limits).decode()], ids=["open", "decode"])
 @pytest.mark.parametrize("value", [b"ab", b"\0\0\0\0\0\0\0\0"])
 def test_tiles_of_zero_size_are_refused(read: Callable[[bytes, Limits], object], value: bytes) -> None:
     with pytest.raises(InvalidImage, match="tiles"):

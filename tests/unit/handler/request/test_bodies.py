@@ -42,7 +42,9 @@ def test_base64_may_be_broken_into_lines(image: bytes, prefix: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda body: body, lambda body: json.dumps(body).encode(), lambda body: b" \n" + json.dumps(body).encode()]
+    "wrap",
+    [lambda body: body, lambda body: json.dumps(body).encode(), lambda body: b" \n" + json.dumps(body).encode()],
+    ids=["object", "bytes", "white space first"],
 )
 def test_a_json_body_is_read_like_a_form_whatever_its_content_type(wrap: Any) -> None:
     fields = {"body": wrap({"data": BASE64, "format": "png", "options": {"alpha": 0.25}})}

@@ -69,6 +69,10 @@ def test_each_token_grants_its_scopes(file: Path) -> None:
         lambda secret: [f"Bearer {secret[:-1]}\uff41"],
         lambda _: ["Bearer " + "a" * 100_000],
     ],
+    ids=[
+        *("no header", "empty header", "no scheme", "other scheme", "tab", "trailing space", "newline", "two tokens"),
+        *("two headers", "wrong first header", "short", "upper case", "accented letter", "full-width letter", "long"),
+    ],
 )
 def test_anything_but_one_complete_token_is_refused(file: Path, make_headers: Callable[[str], list[str]]) -> None:
     secret = add(file, "web", PREDICT)
@@ -119,7 +123,7 @@ DIGEST = "sha256:" + "0" * 64
 @pytest.mark.parametrize(
     "damage",
     [
-        pytest.param(Path.unlink, id="no file"),
+        Path.unlink,
         _directory,
         _pipe,
         _dangling_link,
@@ -135,6 +139,10 @@ DIGEST = "sha256:" + "0" * 64
         lambda file: file.chmod(0o620),
         lambda file: file.chmod(0o602),
         pytest.param(lambda file: os.chown(file, 65_534, -1), marks=pytest.mark.skipif(os.geteuid() != 0, reason="needs root")),
+    ],
+    ids=[
+        *("missing", "directory", "pipe", "dangling link", "empty", "only a comment", "not text", "too large", "no digest"),
+        *("unknown scope", "short digest", "invalid name", "same digest twice", "group-writable", "world-writable", "owner"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_at_the_start_and_ignored_later(
