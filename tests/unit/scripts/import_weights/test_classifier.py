@@ -1,20 +1,22 @@
 """Weights for other classes: refused, or reinitialized on request."""
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
-from model import ModelConfig, ResizePolicy, build_model, load_checkpoint
+from model import ModelConfig, ResizePolicy, build_model, load_checkpoint, state_shapes
 from scripts.import_weights.__main__ import main
 from scripts.import_weights.classifier import class_axes, fit_classes, reinitialize
 from tests.support import write_checkpoint
 
 pytestmark = pytest.mark.slow
 
+#: Options for few channels, which take less time.
+NARROW: dict[str, Any] = {"aspp_channels": 16, "decoder_channels": 16}
+NARROW_SMP: dict[str, Any] = {"decoder_channels": 16}
 #: The layers that depend on the number of classes, found by reading each architecture.
 NETWORKS = {
     "deeplabv1": (ModelConfig(architecture="deeplabv1", backbone="mobilenet_v2"), {"classifier.6"}),
@@ -23,16 +25,30 @@ NETWORKS = {
         {f"classifier.classifiers.{index}" for index in range(4)},
     ),
     "deeplabv3": (
-        ModelConfig(backbone="mobilenet_v2", auxiliary_head=True),
+        ModelConfig(backbone="mobilenet_v2", aspp_channels=16, auxiliary_head=True),
         {"classifier.4", "aux_classifier.4"},
     ),
     "deeplabv3plus": (
-        ModelConfig(architecture="deeplabv3plus", backbone="timm:resnet18", auxiliary_head=True),
+        ModelConfig(
+            architecture="deeplabv3plus",
+            backbone="timm:mobilenetv2_100",
+            aspp_channels=16,
+            decoder_channels=16,
+            auxiliary_head=True,
+        ),
         {"classifier.classifier", "aux_classifier.4"},
     ),
-    "smp_deeplabv3": (ModelConfig(architecture="smp_deeplabv3", backbone="resnet18"), {"network.segmentation_head.0"}),
+    "smp_deeplabv3": (
+        ModelConfig(architecture="smp_deeplabv3", backbone="mobilenet_v2", library_options=NARROW_SMP),
+        {"network.segmentation_head.0"},
+    ),
     "smp_deeplabv3plus": (
-        ModelConfig(architecture="smp_deeplabv3plus", backbone="resnet18", output_stride=16),
+        ModelConfig(
+            architecture="smp_deeplabv3plus",
+            backbone="mobilenet_v2",
+            library_options=NARROW_SMP,
+            output_stride=16,
+        ),
         {"network.segmentation_head.0"},
     ),
 }
@@ -40,11 +56,6 @@ NETWORKS = {
 
 def run(*arguments: object) -> int:
     return main([str(argument) for argument in arguments])
-
-
-def state_of(config: ModelConfig) -> Mapping[str, Tensor]:
-    state: Mapping[str, Tensor] = build_model(config).state_dict()
-    return state
 
 
 @pytest.mark.parametrize("architecture", NETWORKS)
@@ -61,7 +72,7 @@ def test_the_layers_that_depend_on_the_classes_are_found(architecture: str) -> N
 @pytest.mark.parametrize("architecture", NETWORKS)
 def test_only_they_are_begun_anew_and_the_same_each_time(architecture: str) -> None:
     config, _ = NETWORKS[architecture]
-    state = state_of(config.model_copy(update={"num_classes": 5}))
+    state = state_shapes(config.model_copy(update={"num_classes": 5}))
     wanted = config.model_copy(update={"num_classes": 3})
 
     first, (note,) = reinitialize(state, wanted)
@@ -76,7 +87,7 @@ def test_only_they_are_begun_anew_and_the_same_each_time(architecture: str) -> N
 
 def test_beginning_anew_leaves_the_random_numbers_of_others_alone() -> None:
     config, _ = NETWORKS["deeplabv3"]
-    state = state_of(config)
+    state = state_shapes(config)
     torch.manual_seed(7)
     expected = torch.randn(3)
     torch.manual_seed(7)
@@ -106,22 +117,24 @@ def test_one_logit_becomes_two_for_two_classes(architecture: str) -> None:
     torch.testing.assert_close(logits, torch.cat([torch.zeros_like(expected), expected], 1), atol=1e-5, rtol=0)
 
 
-@pytest.fixture(params=[".pth", pytest.param(".safetensors", marks=pytest.mark.exhaustive)])
-def five_classes(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module", params=[".pth", pytest.param(".safetensors", marks=pytest.mark.exhaustive)])
+def five_classes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a state dict of five classes, without metadata."""
-    path = tmp_path / f"a{request.param}"
-    state = state_of(ModelConfig(architecture="deeplabv3plus", backbone="mobilenet_v2", num_classes=5, output_stride=16))
+    path = tmp_path_factory.mktemp("five classes") / f"a{request.param}"
+    state = build_model(
+        ModelConfig(architecture="deeplabv3plus", backbone="mobilenet_v2", num_classes=5, output_stride=16, aspp_channels=16)
+    ).state_dict()
     (torch.save if request.param == ".pth" else save_file)(dict(state), path)
     return path
 
 
-ARCH = ("--arch", "deeplabv3plus_mobilenet_v2")
+ARCH = ("--arch", "deeplabv3plus_mobilenet_v2", "--aspp-channels", 16)
 
 
 def test_weights_for_other_classes_are_refused_with_both_numbers_and_the_flag(
-    five_classes: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, five_classes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = five_classes.with_name("out.safetensors")
+    out = tmp_path / "out.safetensors"
 
     assert run(five_classes, *ARCH, "--classes", "a,b,c", "--out", out) == 1
 
@@ -131,8 +144,10 @@ def test_weights_for_other_classes_are_refused_with_both_numbers_and_the_flag(
     assert not out.exists()
 
 
-def test_on_purpose_they_become_the_start_of_a_training(five_classes: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = five_classes.with_name("out.safetensors")
+def test_on_purpose_they_become_the_start_of_a_training(
+    tmp_path: Path, five_classes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.safetensors"
 
     assert run(five_classes, *ARCH, "--classes", "a,b,c", "--reinitialize-classifier", "--out", out) == 0
 
@@ -190,7 +205,7 @@ def test_a_checkpoint_says_itself_which_network_it_holds(tmp_path: Path, capsys:
 
     assert run(source, *ARCH, "--output-stride", 8, "--classes", "a,b,c") == 2
 
-    assert "--arch, --output-stride: only for state dicts" in capsys.readouterr().err
+    assert "--arch, --output-stride, --aspp-channels: only for state dicts" in capsys.readouterr().err
 
 
 def test_an_evaluation_is_kept_only_under_its_conditions(tmp_path: Path) -> None:

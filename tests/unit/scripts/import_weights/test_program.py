@@ -27,38 +27,43 @@ def run(*arguments: object) -> int:
     return main([str(argument) for argument in arguments])
 
 
-def test_torchvisions_weights_become_a_checkpoint_once_their_file_is_cached(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Random weights replace the published file; everything else is real."""
-    name = "deeplabv3_mobilenet_v3_large"
-    published = Path(get_model_weights(name).DEFAULT.url).name
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
-    theirs = segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, aux_loss=True)
-    torch.save(theirs.state_dict(), tmp_path / "hub" / "checkpoints" / published)
+PUBLISHED = "deeplabv3_mobilenet_v3_large"
 
-    assert run(f"torchvision:{name}", "--out", tmp_path / "a.safetensors") == 0
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file that PyTorch caches for `PUBLISHED`; only its weights are random."""
+    cached = tmp_path_factory.mktemp("torch home") / "hub" / "checkpoints" / Path(get_model_weights(PUBLISHED).DEFAULT.url).name
+    cached.parent.mkdir(parents=True)
+    theirs = segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, aux_loss=True)
+    torch.save(theirs.state_dict(), cached)
+    return cached
+
+
+def test_torchvisions_weights_become_a_checkpoint_once_their_file_is_cached(
+    tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(published.parents[2]))
+
+    assert run(f"torchvision:{PUBLISHED}", "--out", tmp_path / "a.safetensors") == 0
 
     loaded = load_checkpoint(tmp_path / "a.safetensors")
-    assert loaded.metadata.model == TORCHVISION_MODELS[name]
-    expected = theirs.state_dict()
+    assert loaded.metadata.model == TORCHVISION_MODELS[PUBLISHED]
+    expected = torch.load(published)
     assert all(torch.equal(tensor, expected[key]) for key, tensor in loaded.network.state_dict().items())
 
 
-def test_torchvisions_weights_are_a_start_for_other_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "deeplabv3_mobilenet_v3_large"
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
-    theirs = segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, aux_loss=True)
-    torch.save(theirs.state_dict(), tmp_path / "hub" / "checkpoints" / Path(get_model_weights(name).DEFAULT.url).name)
+def test_torchvisions_weights_are_a_start_for_other_classes(
+    tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(published.parents[2]))
     out = tmp_path / "a.safetensors"
 
-    assert run(f"torchvision:{name}", "--classes", "a,b,c", "--reinitialize-classifier", "--out", out) == 0
+    assert run(f"torchvision:{PUBLISHED}", "--classes", "a,b,c", "--reinitialize-classifier", "--out", out) == 0
 
     described = read_metadata(out)
     assert (described.classes, described.evaluations, described.license) == (("a", "b", "c"), (), "BSD-3-Clause")
-    assert described.model == TORCHVISION_MODELS[name].model_copy(update={"num_classes": 3})
+    assert described.model == TORCHVISION_MODELS[PUBLISHED].model_copy(update={"num_classes": 3})
 
 
 @pytest.mark.parametrize(
@@ -112,11 +117,11 @@ def test_an_unknown_model_is_refused_with_the_nearest(tmp_path: Path, capsys: py
     ],
 )
 def test_a_state_dict_becomes_a_checkpoint(tmp_path: Path, names: Path, wrap, prefix: str) -> None:  # type: ignore[no-untyped-def]
-    network = DeepLabV3("mobilenet_v2", 3, output_stride=16)
+    network = DeepLabV3("mobilenet_v2", 3, output_stride=16, aspp_channels=16)
     torch.save(wrap({prefix + key: tensor for key, tensor in network.state_dict().items()}), tmp_path / "a.pth")
 
     status = run(
-        tmp_path / "a.pth", "--arch", "deeplabv3_mobilenet_v2", "--classes", names,
+        tmp_path / "a.pth", "--arch", "deeplabv3_mobilenet_v2", "--aspp-channels", 16, "--classes", names,
         "--out", tmp_path / "a.safetensors", "--resize", 384, "--resize-side", "long", "--license", "MIT",
     )  # fmt: skip
 
@@ -131,7 +136,7 @@ def test_a_state_dict_becomes_a_checkpoint(tmp_path: Path, names: Path, wrap, pr
 def test_weights_of_another_network_are_refused_by_their_keys(
     tmp_path: Path, names: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    torch.save(DeepLabV3("mobilenet_v2", 3).state_dict(), tmp_path / "a.pth")
+    torch.save(DeepLabV3("mobilenet_v2", 3, aspp_channels=16).state_dict(), tmp_path / "a.pth")
 
     assert run(tmp_path / "a.pth", "--arch", "deeplabv3_mobilenet_v3_large", "--classes", names) == 1
 
@@ -171,6 +176,7 @@ def test_an_auxiliary_head_is_seen_and_names_can_be_given_directly(tmp_path: Pat
     assert run(tmp_path / "a.pth", *arguments, "--out", tmp_path / "a.safetensors") == 0
 
     described = read_metadata(tmp_path / "a.safetensors")
+    assert described.provenance == "imported from a.pth"
     assert described.model.auxiliary_head
     assert described.model.output_stride == 8
     assert described.classes == ("background", "roof", "tree")
@@ -205,13 +211,6 @@ def test_an_arch_has_its_usual_output_stride_and_rates(
     model = network_config(arch, {"output_stride": stride} if stride else {})
 
     assert (model.output_stride, model.atrous_rates) == expected
-
-
-def test_metadata_is_readable_without_the_weights(tmp_path: Path, names: Path) -> None:
-    torch.save(DeepLabV3("mobilenet_v2", 3).state_dict(), tmp_path / "a.pth")
-    run(tmp_path / "a.pth", "--arch", "deeplabv3_mobilenet_v2", "--classes", names, "--out", tmp_path / "a.safetensors")
-
-    assert read_metadata(tmp_path / "a.safetensors").provenance == "imported from a.pth"
 
 
 class Touch:

@@ -9,9 +9,14 @@ from torch import nn
 
 from handler.network.engines.openvino_conversion import convert as convert_network
 from handler.network.engines.openvino_graph import core
-from model import Checkpoint, ModelConfig, build_model, load_checkpoint
+from model import Checkpoint, ModelConfig, build_model, load_checkpoint, state_shapes
+from model.meta_device import without_values
 from model.preprocessing import Normalize
 from scripts.import_weights.__main__ import main
+from scripts.import_weights.architecture_names import network_config
+from scripts.import_weights.public_layouts import find_layout
+from scripts.import_weights.state_dict import find_state
+from scripts.weight_files.tensor_maps import TensorMap, WeightsFile
 from tests.support import metadata, noise
 from tests.unit.scripts.import_weights.public_networks import CLASSES, Jfzhang95, Mmsegmentation, Vainf, settle
 
@@ -69,12 +74,12 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Sequence[object], Callable[[n
         lambda network: {"state_dict": {f"module.{name}": value for name, value in network.state_dict().items()}},
     ),
     "mmsegmentation V3, narrow, at 16": (
-        lambda: Mmsegmentation(False, True, 16, 128),
+        lambda: Mmsegmentation(False, True, 16, 32),
         ("--arch", "deeplabv3_resnet50", "--output-stride", 16),
         lambda network: {"meta": {}, "state_dict": {f"module.{name}": value for name, value in network.state_dict().items()}},
     ),
     "mmsegmentation V3+, narrow, at 16, with torchvision's stem": (
-        lambda: Mmsegmentation(True, False, 16, 128),
+        lambda: Mmsegmentation(True, False, 16, 32),
         ("--arch", "deeplabv3plus_resnet50", "--output-stride", 16),
         lambda network: {"state_dict": network.state_dict()},
     ),
@@ -86,9 +91,9 @@ def convert(path: Path, *options: object) -> int:
     return main([str(option) for option in (path, *options, "--classes", "a,b,c", "--out", out)])
 
 
-#: Their backbones, heads and strides also occur in other combinations in `NETWORKS`.
+#: Large networks, or heads and strides that also occur in other combinations in `NETWORKS`.
 _COMBINATIONS = {
-    *("VainF V3, ResNet", "VainF V3+, MobileNet", "jfzhang95, ResNet", "jfzhang95, MobileNet at 8"),
+    *("VainF V3, ResNet", "VainF V3+, ResNet", "jfzhang95, ResNet", "jfzhang95, MobileNet at 8"),
     *("mmsegmentation V3", "mmsegmentation V3+"),
 }
 
@@ -110,6 +115,21 @@ def test_an_imported_network_gives_the_projects_logits(tmp_path: Path, name: str
         expected, logits = theirs(images), ours(images)["out"]
     assert expected.std() > 0.01
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+def test_every_tensor_of_vainfs_resnet_is_found() -> None:
+    with without_values():
+        theirs = Vainf(True, False, 8).state_dict()
+    file = WeightsFile(Path("a.pth"), (TensorMap("", theirs),))
+    model = network_config("deeplabv3plus_resnet50", {"output_stride": 8})
+
+    found = find_state(file, model, find_layout(file, model))
+
+    expected = state_shapes(found.model.model_copy(update={"num_classes": CLASSES}))
+    assert {name: tensor.shape for name, tensor in found.tensors.items()} == {
+        name: tensor.shape for name, tensor in expected.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -172,7 +192,13 @@ def test_aligned_corners_at_output_stride_8_are_refused_with_a_resnet(
 @pytest.mark.parametrize(
     "model",
     [
-        ModelConfig(architecture="deeplabv3plus", backbone="mobilenet_v2_jfzhang95", output_stride=16, align_corners=True),
+        ModelConfig(
+            architecture="deeplabv3plus",
+            backbone="mobilenet_v2_jfzhang95",
+            output_stride=16,
+            align_corners=True,
+            aspp_channels=64,
+        ),
         ModelConfig(backbone="mobilenet_v2_vainf", output_stride=16, aspp_fusion=3, aspp_channels=64, head_convolutions=0),
     ],
     ids=lambda model: model.backbone,
@@ -181,7 +207,7 @@ def test_their_networks_become_openvino_graphs(model: ModelConfig) -> None:
     described = metadata(model=model.model_copy(update={"num_classes": CLASSES}))
     network = build_model(described.model)
     settle(network)
-    pixels = torch.from_numpy(noise(97, 65))[None]
+    pixels = torch.from_numpy(noise(65, 49))[None]
 
     compiled = core().compile_model(convert_network(Checkpoint(network, described)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
