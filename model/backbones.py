@@ -257,7 +257,12 @@ def _mobilenet_edgetpu_075(output_stride: int) -> nn.Module:
 
 
 def _vgg16(output_stride: int) -> nn.Module:
-    trunk: nn.Module = _torchvision_models().vgg16(weights=None).features
+    vgg = _torchvision_models().vgg
+    # As `vgg16()`, but without its classifier, for which it would draw 120 million weights.
+    trunk: nn.Module = vgg.make_layers(vgg.cfgs["D"])
+    for conv in (module for module in trunk.children() if isinstance(module, nn.Conv2d)):
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     for pool in (module for module in trunk.children() if isinstance(module, nn.MaxPool2d)):
         pool.ceil_mode = True  # As in Caffe, for which VGG was written; keeps the last row and column.
     return dilate(trunk, output_stride)

@@ -14,9 +14,12 @@ from tests.support import metadata
 pytestmark = pytest.mark.slow
 
 CLASSES = 3
-#: Rows whose architecture, options and backbone also occur in other rows; ResNet-101 is a deeper ResNet-50.
+#: Rows whose architecture, options and kind of backbone also occur in other rows or in `SMALL`. ResNet-101 is a deeper
+#: ResNet-50, whose output stride of 8 test_deeplab.py compares with torchvision's.
 REDUNDANT = {
     "deeplabv2_resnet101",
+    "deeplabv2_vgg16",
+    "deeplabv3_resnet50",
     "deeplabv3_resnet101",
     "deeplabv3_mobilenet_v2 separable=True",
     "deeplabv3_timm:xception65",
@@ -24,22 +27,38 @@ REDUNDANT = {
     "deeplabv3plus_resnet101",
     "deeplabv3plus_mobilenet_v2 separable=True",
     "deeplabv3plus_mobilenet_v3_large separable=True",
+    "deeplabv3plus_timm:xception65 separable=True",
+    "deeplabv3plus_timm:resnet34",
+    "deeplabv3plus_timm:convnext_tiny",
+    "smp_deeplabv3_resnet34",
 }
-ROWS = [pytest.param(row, marks=pytest.mark.exhaustive if identifier(row) in REDUNDANT else ()) for row in TABLE]
-#: One row of each architecture, for tests that do not depend on the backbone.
+#: Smaller networks of the kinds that have only large rows.
+SMALL = (
+    ModelConfig(architecture="deeplabv2", backbone="mobilenet_v2"),
+    ModelConfig(architecture="deeplabv3plus", backbone="timm:convnext_atto", output_stride=16),
+    ModelConfig(architecture="smp_deeplabv3", backbone="mobilenet_v2"),
+)
+TESTED = (*TABLE, *SMALL)
+ROWS = [pytest.param(row, marks=pytest.mark.exhaustive if identifier(row) in REDUNDANT else ()) for row in TESTED]
+#: One network of each architecture, and one of the library's, for tests that do not depend on the backbone.
 REPRESENTATIVES = {
-    *("deeplabv1_vgg16", "deeplabv2_vgg16", "deeplabv3_mobilenet_v2", "deeplabv3plus_timm:resnet34"),
-    *("smp_deeplabv3_resnet34", "smp_deeplabv3plus_mobilenet_v2"),
+    *("deeplabv1_vgg16", "deeplabv2_mobilenet_v2", "deeplabv3_mobilenet_v2"),
+    "deeplabv3plus_mobilenet_v2 separable=True decoder_channels=128",
+    "smp_deeplabv3plus_mobilenet_v2",
 }
-ARCHITECTURE_ROWS = [
-    pytest.param(row, marks=() if identifier(row) in REPRESENTATIVES else pytest.mark.exhaustive) for row in TABLE
-]
-NAMES = [identifier(row) for row in TABLE]
+ARCHITECTURE_ROWS = [pytest.param(row, marks=() if identifier(row) in REPRESENTATIVES else pytest.mark.exhaustive) for row in TESTED]
+NAMES = [identifier(row) for row in TESTED]
+#: Fewer channels of ASPP than usual, whose weights would take most of the time.
+NARROW = {
+    **{architecture: {"aspp_channels": 32} for architecture in ("deeplabv3", "deeplabv3plus")},
+    **{architecture: {"library_options": {"decoder_channels": 32}} for architecture in ("smp_deeplabv3", "smp_deeplabv3plus")},
+}
 
 
-@pytest.fixture(scope="module", params=ROWS, ids=NAMES)
+@pytest.fixture(scope="module")
 def config(request: pytest.FixtureRequest) -> ModelConfig:
-    return with_few_classes(request.param)
+    row: ModelConfig = request.param
+    return row.model_copy(update={"num_classes": CLASSES, **NARROW.get(row.architecture, {})})
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +67,7 @@ def network(config: ModelConfig) -> Network:
     return build_model(config).eval()
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURE_ROWS, ids=NAMES)
-def architecture_config(request: pytest.FixtureRequest) -> ModelConfig:
-    return with_few_classes(request.param)
-
-
-@pytest.fixture(scope="module")
-def architecture_network(architecture_config: ModelConfig) -> Network:
-    torch.manual_seed(0)
-    return build_model(architecture_config).eval()
-
-
+@pytest.mark.parametrize("config", ROWS, ids=NAMES, indirect=True, scope="module")
 class TestEveryNetwork:
     """Every row of `scripts.model_table.TABLE`, including new ones; rows of `REDUNDANT` only in exhaustive runs."""
 
@@ -116,7 +125,7 @@ class TestEveryNetwork:
         torch.testing.assert_close(together, alone, atol=1e-4 * float(alone.abs().max()), rtol=1e-3)
 
     def test_bfloat16_stays_close(self, network: Network) -> None:
-        images = torch.randn(1, 3, 48, 64)  # Many processors compute slowly in bfloat16.
+        images = torch.randn(1, 3, 32, 48)  # Many processors compute slowly in bfloat16.
         exact = run(network, images)
 
         with torch.autocast("cpu", torch.bfloat16):
@@ -126,20 +135,21 @@ class TestEveryNetwork:
         assert deviation < 0.1
 
 
+@pytest.mark.parametrize("config", ARCHITECTURE_ROWS, ids=NAMES, indirect=True, scope="module")
 class TestEveryArchitecture:
-    """One row of `scripts.model_table.TABLE` for each architecture; all rows in exhaustive runs."""
+    """One network of each architecture; all rows of `scripts.model_table.TABLE` in exhaustive runs."""
 
-    def test_the_network_can_be_exported(self, architecture_network: Network) -> None:
+    def test_the_network_can_be_exported(self, network: Network) -> None:
         images = torch.randn(1, 3, 64, 80)
 
-        exported = torch.export.export(architecture_network, (images,)).module()
+        exported = torch.export.export(network, (images,)).module()
 
-        torch.testing.assert_close(exported(images)["out"], run(architecture_network, images), atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(exported(images)["out"], run(network, images), atol=1e-4, rtol=1e-3)
 
-    def test_the_cost_matches_the_network(self, architecture_network: Network, architecture_config: ModelConfig) -> None:
-        computed_cost = cost(architecture_config)
+    def test_the_cost_matches_the_network(self, network: Network, config: ModelConfig) -> None:
+        computed_cost = cost(config)
 
-        assert computed_cost.parameters == sum(parameter.numel() for parameter in architecture_network.parameters())
+        assert computed_cost.parameters == sum(parameter.numel() for parameter in network.parameters())
         assert computed_cost.multiply_adds > computed_cost.parameters
 
 
@@ -205,10 +215,6 @@ def test_weights_of_another_library_are_served_only_at_their_own_output_stride(t
     assert load_checkpoint(tmp_path / "a.safetensors", output_stride=16).metadata == checkpoint_metadata
     with pytest.raises(CheckpointError, match=r"output stride 8: weights of smp_deeplabv3plus .*16"):
         load_checkpoint(tmp_path / "a.safetensors", output_stride=8)
-
-
-def with_few_classes(row: ModelConfig) -> ModelConfig:
-    return row.model_copy(update={"num_classes": CLASSES})
 
 
 def atrous_rates(network: Network) -> list[int]:
