@@ -1,6 +1,7 @@
 """Properties of every network in the table, whatever its architecture and backbone."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,9 +50,11 @@ REPRESENTATIVES = {
 ARCHITECTURE_ROWS = [pytest.param(row, marks=() if identifier(row) in REPRESENTATIVES else pytest.mark.exhaustive) for row in TESTED]
 NAMES = [identifier(row) for row in TESTED]
 #: Fewer channels of ASPP than usual, whose weights would take most of the time.
-NARROW = {
-    **{architecture: {"aspp_channels": 32} for architecture in ("deeplabv3", "deeplabv3plus")},
-    **{architecture: {"library_options": {"decoder_channels": 32}} for architecture in ("smp_deeplabv3", "smp_deeplabv3plus")},
+NARROW: dict[str, dict[str, Any]] = {
+    "deeplabv3": {"aspp_channels": 32},
+    "deeplabv3plus": {"aspp_channels": 32},
+    "smp_deeplabv3": {"library_options": {"decoder_channels": 32}},
+    "smp_deeplabv3plus": {"library_options": {"decoder_channels": 32}},
 }
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.support import CLASSES
 
 CONFIG: dict[str, Any] = {
-    "model": {"backbone": "mobilenet_v2", "num_classes": 3, "output_stride": 16, "auxiliary_head": True},
+    "model": {"backbone": "mobilenet_v2", "num_classes": 3, "output_stride": 16, "auxiliary_head": True, "aspp_channels": 32},
     "resize": {"side": "long", "size": 64, "multiple": 16},
     "epochs": 2,
     "batch_size": 4,

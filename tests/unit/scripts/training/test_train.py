@@ -159,7 +159,7 @@ def test_two_processes_train_together(tmp_path: Path, arguments: Callable[..., l
     load_checkpoint(tmp_path / "two" / "two.safetensors")
 
 
-@pytest.mark.parametrize("step", ["Run._evaluate", "Trainer.begin_epoch"])
+@pytest.mark.parametrize("step", [pytest.param("Run._evaluate", marks=pytest.mark.exhaustive), "Trainer.begin_epoch"])
 def test_a_run_ended_before_its_first_steps_can_be_resumed(
     tmp_path: Path, arguments: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -17,7 +17,7 @@ from scripts.training.weights import Teacher
 pytestmark = pytest.mark.slow
 
 CONFIG: dict[str, Any] = {
-    "model": {"backbone": "mobilenet_v2", "num_classes": 3, "output_stride": 16},
+    "model": {"backbone": "mobilenet_v2", "num_classes": 3, "output_stride": 16, "aspp_channels": 32},
     "epochs": 1,
     "frozen_batch_norm": True,
 }
@@ -39,7 +39,7 @@ def network() -> Network:
 @pytest.fixture
 def batch() -> Batch:
     torch.manual_seed(1)
-    return torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8), torch.randint(0, 3, (2, 64, 64))
+    return torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8), torch.randint(0, 3, (2, 48, 48))
 
 
 def trainer(network: Network, teacher: nn.Module | None = None, **changes: Any) -> Trainer:
