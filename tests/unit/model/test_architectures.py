@@ -47,7 +47,9 @@ REPRESENTATIVES = {
     "deeplabv3plus_mobilenet_v2 separable=True decoder_channels=128",
     "smp_deeplabv3plus_mobilenet_v2",
 }
-ARCHITECTURE_ROWS = [pytest.param(row, marks=() if identifier(row) in REPRESENTATIVES else pytest.mark.exhaustive) for row in TESTED]
+ARCHITECTURE_ROWS = [
+    pytest.param(row, marks=() if identifier(row) in REPRESENTATIVES else pytest.mark.exhaustive) for row in TESTED
+]
 NAMES = [identifier(row) for row in TESTED]
 #: Fewer channels of ASPP than usual, whose weights would take most of the time.
 NARROW: dict[str, dict[str, Any]] = {

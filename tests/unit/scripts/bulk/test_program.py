@@ -57,6 +57,7 @@ def statuses(out: Path) -> dict[object, object]:
     return {row["name"]: row["status"] for row in rows(out)}
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_answers_in_several_formats_equal_the_servers(small_archive: Path, photographs: Path, tmp_path: Path) -> None:
     out, formats = tmp_path / "out", "png,overlay,json,coco"
     options = ["--option", "components=true", "--jobs", "1"]
@@ -242,6 +243,7 @@ def replace_with_photograph(path: Path) -> None:
     image.replace(path)
 
 
+@pytest.mark.usefixtures("in_this_process")  # The first run is a program of its own.
 def test_a_killed_run_is_resumed_by_the_next(
     small_archive: Path, blocking_image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

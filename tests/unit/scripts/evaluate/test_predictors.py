@@ -9,6 +9,7 @@ from PIL import Image
 from handler.answers import EncodedResponse
 from handler.image.decode import decode_image
 from handler.limits import Limits
+from handler.masks.label_map import LabelMap
 from handler.options import AnswerOptions, InferenceOptions, ModelIdentity, SegmentationRequest
 from handler.pipeline import Pipeline
 from handler.settings import HandlerSettings
@@ -37,6 +38,17 @@ def photo(tmp_path: Path) -> Path:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     return write_checkpoint(tmp_path / "a.safetensors")
+
+
+@pytest.fixture(scope="module")
+def cat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return next(path for path in write_samples(tmp_path_factory.mktemp("samples")) if path.stem == "chelsea")
+
+
+@pytest.fixture(scope="module")
+def cat_as_served(cat: Path) -> LabelMap:
+    (label_map,) = label_maps(load(DEFAULT_CHECKPOINT, AS_SERVED, engine="torch"), [cat])
+    return label_map
 
 
 def with_settings(archive: Path, folder: Path, **handler: object) -> Path:
@@ -127,11 +139,15 @@ def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "output_stride"),
-    [(InferenceOptions(scales=(0.75, 1.25), flip=True), None), (InferenceOptions(scales=(0.75,)), None), (AS_SERVED, 8)],
+    [
+        (InferenceOptions(scales=(0.75, 1.25), flip=True), None),
+        pytest.param(InferenceOptions(scales=(0.75,)), None, marks=pytest.mark.exhaustive),
+        (AS_SERVED, 8),
+    ],
 )
-def test_options_are_those_of_the_pipeline(tmp_path: Path, options: InferenceOptions, output_stride: Literal[8] | None) -> None:
-    cat = next(path for path in write_samples(tmp_path) if path.stem == "chelsea")
-
+def test_options_are_those_of_the_pipeline(
+    cat: Path, cat_as_served: LabelMap, options: InferenceOptions, output_stride: Literal[8] | None
+) -> None:
     # With torch, which needs no conversion.
     (label_map,) = label_maps(load(DEFAULT_CHECKPOINT, options, output_stride=output_stride, engine="torch"), [cat])
 
@@ -139,8 +155,7 @@ def test_options_are_those_of_the_pipeline(tmp_path: Path, options: InferenceOpt
     pipeline = Pipeline.load(DEFAULT_CHECKPOINT, settings, ModelIdentity("a", ""))
     photo = decode_image(cat.read_bytes(), Limits())
     np.testing.assert_array_equal(label_map, pipeline.segment(photo, options).label_map)
-    (as_served,) = label_maps(load(DEFAULT_CHECKPOINT, AS_SERVED, engine="torch"), [cat])
-    assert (label_map != as_served).any()
+    assert (label_map != cat_as_served).any()
 
 
 def test_options_default_to_the_archives(small_archive: Path, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def _draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_figures_are_printed_by_class_and_as_means(data: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(checkpoint), "--data", str(data)]) == 0
+    assert main([str(checkpoint), *TORCH, "--data", str(data)]) == 0
 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["class", "IoU", "boundary", "accuracy", "pixels", "images"]
@@ -180,7 +180,7 @@ def test_invalid_pairs_are_reported_before_the_model_runs(
 ) -> None:
     Image.new("L", (40, 30), 3).save(data / "masks" / "calm.png")
 
-    assert main([str(checkpoint), "--data", str(data)]) == 1
+    assert main([str(checkpoint), *TORCH, "--data", str(data)]) == 1
 
     assert "calm.png: holds index 3 (1,200 pixels); must be 0 to 2" in capsys.readouterr().err
 
