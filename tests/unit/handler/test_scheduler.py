@@ -97,11 +97,11 @@ def test_several_threads_may_share_a_scheduler(make_engine: type[MirrorEngine]) 
 def test_a_lane_survives_a_failed_request() -> None:
     scheduler = build_scheduler(LanedEngine())
 
-    failed = scheduler.answer([SegmentationRequest(encode(BLACK))] * 4)
-    answered = scheduler.answer([request()] * 4)
+    failures = scheduler.answer([SegmentationRequest(encode(BLACK))] * 4)
+    answers = scheduler.answer([request()] * 4)
 
-    assert {type(outcome) for outcome in failed} == {InternalError}
-    assert {type(outcome) for outcome in answered} == {EncodedResponse}
+    assert {type(outcome) for outcome in failures} == {InternalError}
+    assert {type(outcome) for outcome in answers} == {EncodedResponse}
 
 
 def test_a_lone_holder_may_exceed_the_budget() -> None:

@@ -100,14 +100,14 @@ def test_a_full_queue_has_retry_after_and_abandoned_calls_reach_no_worker(
     until(lambda: server.commands().count(f"wait {gate}") == 2)
     cancelled = client.infer.future(infer_request("echo cancelled"), timeout=TIMEOUT_S)
     until(lambda: server.queue_length() == 1)
-    late = client.infer.future(infer_request("echo late"), timeout=0.5)
+    expiring = client.infer.future(infer_request("echo late"), timeout=0.5)
     until(lambda: server.queue_length() == 2)
 
     with pytest.raises(grpc.RpcError) as error:
         client.send_command("echo x")
     full = read_error(error.value)
     cancelled.cancel()
-    assert late.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert expiring.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     until(lambda: server.queue_length() == 0)
     gate.touch()
 
@@ -155,14 +155,14 @@ def test_sigterm_finishes_accepted_calls(tmp_path: Path) -> None:
 def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
     with fake_server(tmp_path, "--grpc-port", "0") as server, connect(server.grpc_address) as client:
         until(server.is_ready)
-        lost = client.infer.future(infer_request("wait for-ever"), timeout=TIMEOUT_S)
+        call = client.infer.future(infer_request("wait for-ever"), timeout=TIMEOUT_S)
         until(server.commands)
         for _ in range(2):
             server.process.send_signal(signal.SIGTERM)
             until(lambda: server.events("draining"))
 
         assert server.process.wait(TIMEOUT_S) == 0
-        assert lost.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
+        assert call.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
 
 
 @pytest.mark.slow

@@ -357,7 +357,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "fragments"),
     [
         (["--tokens", "none"], ["--tokens", "No such file"]),
         (["--tokens", "folder"], ["--tokens", "regular file"]),
@@ -376,7 +376,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
     ],
 )
 def test_an_invalid_access_option_is_one_sentence_and_exit_code_2(
-    files: dict[str, Path], tmp_path: Path, options: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+    files: dict[str, Path], tmp_path: Path, options: list[str], fragments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [str(files.get(option, option)) for option in options]
 
@@ -384,4 +384,4 @@ def test_an_invalid_access_option_is_one_sentence_and_exit_code_2(
 
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
-    assert [word for word in words if word not in error] == []
+    assert [fragment for fragment in fragments if fragment not in error] == []

@@ -50,36 +50,35 @@ def count_observed(server: FakeServer, model: str) -> float:
 
 
 def test_a_shadow_receives_the_request_and_classes_are_compared_by_name(server: FakeServer) -> None:
-    compared, before = count_outcomes(server, "compared"), count_observed(server, "next")
+    compared_before, observed_before = count_outcomes(server, "compared"), count_observed(server, "next")
 
-    unlike = server.ask(
-        "observe 0 0.5", headers={"X-Request-ID": "unlike"}
-    )  # The shadow has `dog` at the index of `background`.
-    alike = server.ask("observe 1 0.5")  # `cat` has the same index in both.
+    # The shadow has `dog` at the index of `background`; `cat` has the same index in both.
+    different = server.ask("observe 0 0.5", headers={"X-Request-ID": "different"})
+    same = server.ask("observe 1 0.5")
 
-    assert (unlike.content, alike.content) == (b"observed", b"observed")
-    assert SERVED_BY not in unlike.headers
-    until(lambda: count_outcomes(server, "compared") == compared + 2)
+    assert (different.content, same.content) == (b"observed", b"observed")
+    assert SERVED_BY not in different.headers
+    until(lambda: count_outcomes(server, "compared") == compared_before + 2)
     agreement_sum = 'shadow_agreement_sum{model="fake",shadow="next"}'
     assert value(server, agreement_sum) == value(server, agreement_sum.replace("_sum", "_count")) - 1
-    assert count_observed(server, "next") == before + 2
-    (event,) = [event for event in server.events("shadow disagrees") if event["id"] == "unlike"]
+    assert count_observed(server, "next") == observed_before + 2
+    (event,) = [event for event in server.events("shadow disagrees") if event["id"] == "different"]
     assert (event["model"], event["shadow"], event["agreement"]) == ("fake", "next", 0)
 
 
 def test_an_answer_neither_waits_for_its_shadow_nor_fails_with_it(server: FakeServer, tmp_path: Path) -> None:
-    failed = count_outcomes(server, "failed")
+    failed_before = count_outcomes(server, "failed")
     shadow_commands = server.folder.with_name("next") / "commands"
 
     first = server.ask(f"observe-then-die {tmp_path / 'answered'}")
 
     assert first.content == b"observed"
-    until(lambda: count_outcomes(server, "failed") == failed + 1)
+    until(lambda: count_outcomes(server, "failed") == failed_before + 1)
     assert shadow_commands.read_text().count("observe-then-die") == 1  # It is not tried again.
     until(server.is_ready)
-    compared = count_outcomes(server, "compared")
+    compared_before = count_outcomes(server, "compared")
     assert server.ask("observe 1 0.5").content == b"observed"
-    until(lambda: count_outcomes(server, "compared") == compared + 1)
+    until(lambda: count_outcomes(server, "compared") == compared_before + 1)
 
 
 def test_refused_requests_and_explanations_have_no_shadow(server: FakeServer) -> None:
@@ -94,7 +93,7 @@ def test_refused_requests_and_explanations_have_no_shadow(server: FakeServer) ->
 
 
 def test_shadow_requests_are_dropped_while_others_wait(server: FakeServer, tmp_path: Path) -> None:
-    gate, dropped = tmp_path / "gate", count_outcomes(server, "dropped")
+    gate, dropped_before = tmp_path / "gate", count_outcomes(server, "dropped")
     request = f"wait {gate}".encode()
     head = b"POST /predictions/next HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(request)
     clients = [server.connect() for _ in range(4)]
@@ -104,7 +103,7 @@ def test_shadow_requests_are_dropped_while_others_wait(server: FakeServer, tmp_p
 
     assert server.ask("observe 1 0.5").content == b"observed"
 
-    until(lambda: count_outcomes(server, "dropped") == dropped + 1)
+    until(lambda: count_outcomes(server, "dropped") == dropped_before + 1)
     gate.touch()
     for client in clients:
         client.recv(1000)

@@ -56,7 +56,7 @@ def test_connections_have_tcp_nodelay(archive: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "fragments"),
     [
         ([], ["--model"]),
         (["--prot", "1"], ["--prot"]),
@@ -69,7 +69,7 @@ def test_connections_have_tcp_nodelay(archive: Path) -> None:
     ],
 )
 def test_an_invalid_option_is_one_sentence_and_exit_code_2(
-    arguments: Sequence[str], words: Sequence[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    arguments: Sequence[str], fragments: Sequence[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
 
@@ -77,7 +77,7 @@ def test_an_invalid_option_is_one_sentence_and_exit_code_2(
 
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
-    assert [word for word in words if word not in error] == []
+    assert [fragment for fragment in fragments if fragment not in error] == []
 
 
 def test_an_archive_prints_its_options_without_any_package(archive: Path) -> None:

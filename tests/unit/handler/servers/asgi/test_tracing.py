@@ -80,7 +80,7 @@ def test_nothing_is_recorded_unless_an_endpoint_is_configured(environment: dict[
 
 
 @pytest.mark.parametrize(
-    ("environment", "words"),
+    ("environment", "fragments"),
     [
         ({ENDPOINT: "localhost:4318"}, [ENDPOINT, "'localhost:4318'", "http://"]),
         ({ENDPOINT: "http://"}, [ENDPOINT, "'http://'"]),
@@ -89,11 +89,11 @@ def test_nothing_is_recorded_unless_an_endpoint_is_configured(environment: dict[
         ({ENDPOINT: "http://a", PROTOCOL: "grpc"}, [PROTOCOL, "'grpc'", "'http/protobuf'"]),
     ],
 )
-def test_an_unusable_endpoint_is_refused(environment: dict[str, str], words: list[str]) -> None:
+def test_an_unusable_endpoint_is_refused(environment: dict[str, str], fragments: list[str]) -> None:
     with pytest.raises(OptionError) as error:
         make_tracer(environment)
 
-    assert [word for word in words if word not in str(error.value)] == []
+    assert [fragment for fragment in fragments if fragment not in str(error.value)] == []
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
