@@ -20,7 +20,8 @@ const FLAGS = [
   "--no-sandbox",
   "--disable-gpu",
   "--disable-background-networking",
-  "--use-fake-device-for-media-stream",
+  // Slow, since each frame of the camera is drawn without a GPU.
+  "--use-fake-device-for-media-stream=fps=5",
   "--use-fake-ui-for-media-stream",
 ];
 
@@ -33,7 +34,8 @@ export function required(name: string): string {
 
 /** Read, not imported, since only the page runs it. */
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const WINDOW = { width: 1280, height: 900 };
+/** Small, since it is drawn without a GPU; wider than the layout for phones. */
+const WINDOW = { width: 1000, height: 700 };
 
 let context: BrowserContext;
 /** The tab of all tests: loading the page in it again is cheaper than opening another. */
