@@ -324,7 +324,7 @@ describe("the page", () => {
 
   // Prints figures for people; takes a minute of drawing without a GPU.
   it.runIf(EXHAUSTIVE)("draws at a rate that is printed", async () => {
-    const page = await openPage();
+    const page = await openPage({ size: { width: 1280, height: 900 } });
     await page.evaluate(() => {
       document.addEventListener("drop", () => performance.mark("dropped"));
       new MutationObserver((_, observer) => {
