@@ -79,7 +79,8 @@ before = resident()
 engine.infer(np.zeros((1, 1536, 1536, 3), np.uint8))
 growth = resident() - before
 
-openvino_engine._KEPT_RATIO = 10_000
+assert openvino_engine._RETAINED_RATIO
+openvino_engine._RETAINED_RATIO = 10_000
 engine = openvino_engine.OpenVinoEngine(files, options)
 runners = [engine, *engine.lanes()]
 photograph = np.zeros((1, 640, 640, 3), np.uint8)
