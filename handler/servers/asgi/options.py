@@ -107,7 +107,7 @@ def parse_options(arguments: Sequence[str], prog: str, archive: Path | None = No
     Raises:
         OptionError: an option is unknown or invalid, or there is no model to serve.
     """
-    namespace = _parser(prog, archive).parse_args(arguments)
+    namespace = _build_parser(prog, archive).parse_args(arguments)
     models = _collect_models(namespace.model, namespace.model_store)
     if not models and archive is not None:
         models = {archive.stem: archive}
@@ -121,13 +121,13 @@ def parse_options(arguments: Sequence[str], prog: str, archive: Path | None = No
     return ServerOptions(models, **values)
 
 
-def _parser(prog: str, archive: Path | None) -> Parser:
+def _build_parser(prog: str, archive: Path | None) -> Parser:
     parser = Parser(
         prog, description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    default = f" ({archive.stem}, this archive)" if archive else ""
     add, defaults = parser.add_argument, ServerOptions({})
-    text = f"a model to serve; repeatable{default}"
+    default_model = f" ({archive.stem}, this archive)" if archive else ""
+    text = f"a model to serve; repeatable{default_model}"
     add("--model", type=_parse_model, action="append", default=[], metavar="NAME=FILE", help=text)
     add("--model-store", type=_parse_folder, metavar="DIR", help="serve every .mar in this folder under its file's name")
     add("--host", default=defaults.host, help="address to listen on (%(default)s: this machine only)")
@@ -143,6 +143,13 @@ def _parser(prog: str, archive: Path | None) -> Parser:
     ):
         add(f"--{name}", type=_parse_split, action="append", default=[], metavar="NAME=OTHER:SHARE", help=text)
     add("--log-file", type=Path, metavar="FILE", help="log to this file, replaced when full; five earlier ones are kept")
+    _add_limits(parser)
+    return parser
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """Declare the options for counts, sizes and times."""
+    add, defaults = parser.add_argument, ServerOptions({})
     for name, minimum, text in (
         ("workers", 1, "processes per model"),
         ("threads", 0, "processors that each process computes on; 0: all, unless the archive sets fewer"),
@@ -165,7 +172,6 @@ def _parser(prog: str, archive: Path | None) -> Parser:
     ):
         default = getattr(defaults, name.replace("-", "_"))
         add(f"--{name}", type=_parse_seconds, default=default, metavar="SECONDS", help=f"seconds {text} (%(default)g)")
-    return parser
 
 
 def add_access_options(parser: argparse.ArgumentParser) -> None:
