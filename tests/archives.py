@@ -1,4 +1,4 @@
-"""Archives with other settings or class names, without building them again."""
+"""Archives with other settings, class names or sizes, without building them again."""
 
 import json
 import zipfile
@@ -26,12 +26,24 @@ def reconfigured(archive: Path, folder: Path, change: Callable[[dict[str, Any]],
 def with_class_names(archive: Path, folder: Path, replacements: Mapping[str, str]) -> Path:
     """Copy `archive` into `folder` and replace names of classes in its checkpoint; the network stays the same."""
 
+    def rename(metadata: dict[str, Any]) -> None:
+        metadata["classes"] = [replacements.get(name, name) for name in metadata["classes"]]
+
+    return _with_metadata(archive, folder, rename)
+
+
+def with_size(archive: Path, folder: Path, size: int) -> Path:
+    """Copy `archive` into `folder` and replace the side in pixels to which its checkpoint has images resized."""
+    return _with_metadata(archive, folder, lambda metadata: metadata["resize"].update(size=size))
+
+
+def _with_metadata(archive: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     def edit(content: bytes) -> bytes:
         # A safetensors file is the length of its header, the header in JSON, and the tensors.
         end = 8 + int.from_bytes(content[:8], "little")
         header = json.loads(content[8:end])
         metadata = json.loads(header["__metadata__"]["deeplab"])
-        metadata["classes"] = [replacements.get(name, name) for name in metadata["classes"]]
+        change(metadata)
         header["__metadata__"]["deeplab"] = json.dumps(metadata)
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)

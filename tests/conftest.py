@@ -32,7 +32,7 @@ _FIRST_SERVERS = {
     for name in ("batches", "client_libraries", "contract", "cross_origin", "cvat", "describe", "errors", "explanations")
 }
 #: Tests with these fixtures are slow as well, but the fixtures are built once for all processes.
-_ARTEFACTS = {"converted", "default_archive", "quantized", "small_archive"}
+_ARTEFACTS = {"converted", "default_archive", "quantized", "served_archive", "small_archive"}
 #: The line that marks files in which every test is slow.
 _SLOW_FILE = "\npytestmark = pytest.mark.slow\n"
 #: Tests of one file share fixtures and run in one process; the tests of these files share none and take a minute together.

@@ -21,14 +21,14 @@ from tests.live.client import TIMEOUT_S, error, error_in, mask, post
 from tests.live.routes import ROUTES, kserve_v1_url, kserve_v2_url, routes_of
 from tests.support import encode
 
-#: The network takes a sixteenth of the time.
-QUICK = {"scales": "0.25"}
+#: The network takes a quarter of the time.
+QUICK = {"scales": "0.5"}
 QUICK_HEADERS = {"X-Segment-Scales": QUICK["scales"]}
 #: For every option a value that changes the answer, with the other options needed for that.
 CHANGES: dict[str, dict[str, str]] = {
     "format": {"format": "png"},
     "masks": {"masks": "none"},
-    "scales": {"scales": "0.25,0.5"},
+    "scales": {"scales": "0.5,0.75"},
     "flip": {"flip": "true"},
     "tiles": {"tiles": "2"},
     "refine": {"refine": "none"},

@@ -148,12 +148,12 @@ def test_a_wrong_option_is_named_in_the_servers_words(annotate: Annotate, caplog
     assert "unknown option 'scalse', did you mean 'scales'?" in caplog.text
 
 
-def test_an_archive_finds_what_its_server_finds(server: Server, default_archive: Path, photos: dict[str, Path]) -> None:
+def test_an_archive_finds_what_its_server_finds(server: Server, served_archive: Path, photos: dict[str, Path]) -> None:
     class Context:
         frame_name, conf_threshold, conv_mask_to_poly = "chelsea.jpg", None, False
 
     image = Image.open(photos["chelsea"])
-    local, remote = cvat_function.create(archive=str(default_archive)), cvat_function.create(url=server.url)
+    local, remote = cvat_function.create(archive=str(served_archive)), cvat_function.create(url=server.url)
 
     assert local.labels == remote.labels
     assert local.detect(Context, image) == remote.detect(Context, image)

@@ -13,7 +13,7 @@ from handler.digest import content_digest
 from handler.network.engines.openvino_engine import native_precision
 from handler.options import AnswerOptions, InferenceOptions
 from model import read_metadata
-from scripts.package import DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG
+from scripts.package import DEFAULT_MODEL_CONFIG
 from scripts.server import Server
 from tests.live.client import TIMEOUT_S
 
@@ -23,8 +23,8 @@ def described(server: Server) -> dict[str, Any]:
     return ask(server)
 
 
-def test_classes_resize_and_figures_are_the_checkpoints(described: dict[str, Any]) -> None:
-    metadata = read_metadata(DEFAULT_CHECKPOINT)
+def test_classes_resize_and_figures_are_the_checkpoints(described: dict[str, Any], served_checkpoint: Path) -> None:
+    metadata = read_metadata(served_checkpoint)
 
     assert described["classes"] == list(metadata.classes)
     assert described["palette"][8] == "#400000"
@@ -63,8 +63,8 @@ def test_options_formats_and_limits_are_all_there(described: dict[str, Any]) -> 
     assert described["limits"] == shipped["limits"]
 
 
-def test_the_digest_is_that_of_the_packed_files(default_archive: Path, described: dict[str, Any], tmp_path: Path) -> None:
-    with zipfile.ZipFile(default_archive) as archive:
+def test_the_digest_is_that_of_the_packed_files(served_archive: Path, described: dict[str, Any], tmp_path: Path) -> None:
+    with zipfile.ZipFile(served_archive) as archive:
         archive.extractall(tmp_path)
 
     assert described["archive"] == {"sha256": content_digest(tmp_path)}

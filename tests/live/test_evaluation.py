@@ -12,7 +12,6 @@ from PIL import Image
 from handler.options import InferenceOptions
 from scripts.evaluate.__main__ import main
 from scripts.evaluate.predictors import PredictionError, Predictor, ServerPredictor, load
-from scripts.package import DEFAULT_CHECKPOINT
 from scripts.server import Ports, Server, serving
 from tests.archives import reconfigured
 from tests.support import CHECKPOINT, encode, label_maps
@@ -40,9 +39,9 @@ def varied(photos: dict[str, Path], folder: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def unpackaged() -> Callable[[InferenceOptions], Predictor]:
-    """Return a function that gives the default checkpoint's predictor with other options, converted only once."""
-    predictor = load(DEFAULT_CHECKPOINT, AS_SERVED)
+def unpackaged(served_checkpoint: Path) -> Callable[[InferenceOptions], Predictor]:
+    """Return a function that gives the served checkpoint's predictor with other options, converted only once."""
+    predictor = load(served_checkpoint, AS_SERVED)
     return lambda options: replace(
         predictor, options=predictor.options.model_copy(update=options.model_dump(exclude_unset=True))
     )
@@ -58,7 +57,7 @@ def unpackaged() -> Callable[[InferenceOptions], Predictor]:
 )
 def test_checkpoint_archive_and_server_agree_to_the_pixel(
     server: Server,
-    default_archive: Path,
+    served_archive: Path,
     unpackaged: Callable[[InferenceOptions], Predictor],
     photos: dict[str, Path],
     tmp_path: Path,
@@ -66,18 +65,18 @@ def test_checkpoint_archive_and_server_agree_to_the_pixel(
     count: int | None,
 ) -> None:
     require_agreement(
-        [unpackaged(options), load(default_archive, options), ServerPredictor.connect(server.url, options)],
+        [unpackaged(options), load(served_archive, options), ServerPredictor.connect(server.url, options)],
         varied(photos, tmp_path)[:count],
     )
 
 
-def test_archive_and_server_refine_alike(server: Server, default_archive: Path, thumbnail: bytes, tmp_path: Path) -> None:
+def test_archive_and_server_refine_alike(server: Server, served_archive: Path, thumbnail: bytes, tmp_path: Path) -> None:
     pytest.importorskip("pydensecrf")
     options = InferenceOptions(refine="crf")
     picture = tmp_path / "thumbnail.png"
     picture.write_bytes(thumbnail)
 
-    require_agreement([load(default_archive, options), ServerPredictor.connect(server.url, options)], [picture])
+    require_agreement([load(served_archive, options), ServerPredictor.connect(server.url, options)], [picture])
 
 
 def test_settings_of_an_archive_are_its_servers_where_nothing_is_asked_for(
@@ -102,7 +101,7 @@ def require_agreement(predictors: Sequence[Predictor], pictures: Sequence[Path])
 
 
 def test_a_server_is_scored_like_its_archive(
-    server: Server, default_archive: Path, photos: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Server, served_archive: Path, photos: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()
@@ -114,7 +113,7 @@ def test_a_server_is_scored_like_its_archive(
 
     assert main(["--url", server.url, "--data", str(tmp_path)]) == 0
     served = capsys.readouterr().out
-    assert main([str(default_archive), "--data", str(tmp_path)]) == 0
+    assert main([str(served_archive), "--data", str(tmp_path)]) == 0
 
     local = capsys.readouterr().out
 

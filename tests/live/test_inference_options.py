@@ -72,7 +72,7 @@ def test_a_bad_value_is_400_with_the_allowed_ones(
 
 
 def test_more_than_the_network_may_see_is_413_with_both_numbers(server: Server, photos: dict[str, Path]) -> None:
-    response = post_form(server, photos["astronaut"].read_bytes(), scales="1.5,1.6,1.7,1.8,1.9,2", flip="true")
+    response = post_form(server, photos["astronaut"].read_bytes(), scales="1.5,1.6,1.7,1.8,1.9,2", flip="true", tiles="2")
 
     assert error(response) == (413, "InferenceTooLarge")
     assert "8,000,000" in response.json()["message"]

@@ -14,12 +14,13 @@ from tests.live.client import TIMEOUT_S, post
 from tests.live.memory import require_little_memory
 from tests.live.routes import explanations_url
 
+#: At scale 2 the network gets images of the default model's size.
 _OPTIONS = (
-    {"X-Segment-Format": "json"},
-    {"X-Segment-Format": "overlay"},
-    {"X-Segment-Format": "geojson"},
-    {"X-Segment-Format": "npz", "X-Segment-Scales": "0.5,1,1.5", "X-Segment-Flip": "true"},
-    {"X-Segment-Format": "png", "X-Segment-Tiles": "3"},
+    {"X-Segment-Format": "json", "X-Segment-Scales": "2"},
+    {"X-Segment-Format": "overlay", "X-Segment-Scales": "2"},
+    {"X-Segment-Format": "geojson", "X-Segment-Scales": "2"},
+    {"X-Segment-Format": "npz", "X-Segment-Scales": "1,1.5,2", "X-Segment-Flip": "true"},
+    {"X-Segment-Format": "png", "X-Segment-Tiles": "3", "X-Segment-Scales": "2"},
 )
 
 

@@ -67,9 +67,9 @@ def test_options_in_the_query_string_are_those_of_a_form(asgi_server: Server, th
     assert error(requests.post(f"{kserve_v1_url(asgi_server)}?alpha=2", thumbnail, timeout=TIMEOUT_S)) == (400, "InvalidOption")
 
 
-def test_the_archive_serves_itself_and_ends_with_0(default_archive: Path, tmp_path: Path, thumbnail: bytes) -> None:
+def test_the_archive_serves_itself_and_ends_with_0(served_archive: Path, tmp_path: Path, thumbnail: bytes) -> None:
     port = Ports.free().inference
-    command = [sys.executable, str(default_archive), "--port", str(port), "--cache", str(tmp_path / "cache")]
+    command = [sys.executable, str(served_archive), "--port", str(port), "--cache", str(tmp_path / "cache")]
     with (tmp_path / "log").open("wb") as log, ThreadPoolExecutor(8) as clients:
         process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
         try:
