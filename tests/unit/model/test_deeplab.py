@@ -42,7 +42,7 @@ def test_no_constructor_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.socket.connect", refuse)
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", refuse)
 
-    with without_values():  # Drawing them takes most of the time.
+    with without_values():  # Drawing random values takes most of the time.
         for name in BACKBONES:
             DeepLabV3(name, num_classes=2)
 

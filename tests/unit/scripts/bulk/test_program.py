@@ -243,7 +243,7 @@ def replace_with_photograph(path: Path) -> None:
     image.replace(path)
 
 
-@pytest.mark.usefixtures("in_this_process")  # The first run is a program of its own.
+@pytest.mark.usefixtures("in_this_process")  # The first run is a separate process.
 def test_a_killed_run_is_resumed_by_the_next(
     small_archive: Path, blocking_image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,7 +19,7 @@ from scripts.model_table import TABLE, identifier
 from tests.support import CLASSES, metadata, noise
 
 needs_onnx = pytest.mark.skipif(not find_spec("onnx"), reason="the extra export is missing")
-#: OpenVINO converts networks when they are packaged, as other tests do.
+#: Other tests convert networks for OpenVINO when they package them.
 FORMATS = [pytest.param(ONNX, marks=needs_onnx), pytest.param(OPENVINO, marks=pytest.mark.exhaustive)]
 SUFFIX_IDS = [".onnx", ".xml"]
 

@@ -16,12 +16,13 @@ from torchvision.models._utils import IntermediateLayerGetter
 CLASSES = 3
 
 
-def conv(into: int, out: int, kernel: int = 1, dilation: int = 1, **options: int) -> nn.Conv2d:
-    return nn.Conv2d(into, out, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=False, **options)  # type: ignore[arg-type]
+def conv(in_channels: int, out_channels: int, kernel: int = 1, dilation: int = 1, **options: int) -> nn.Conv2d:
+    padding = dilation * (kernel // 2)
+    return nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=False, **options)  # type: ignore[arg-type]
 
 
-def conv_bn(into: int, out: int, kernel: int = 1, dilation: int = 1) -> list[nn.Module]:
-    return [conv(into, out, kernel, dilation), nn.BatchNorm2d(out), nn.ReLU()]
+def conv_bn(in_channels: int, out_channels: int, kernel: int = 1, dilation: int = 1) -> list[nn.Module]:
+    return [conv(in_channels, out_channels, kernel, dilation), nn.BatchNorm2d(out_channels), nn.ReLU()]
 
 
 def broadcast(pooled: Tensor, features: Tensor) -> Tensor:
@@ -33,7 +34,7 @@ class Pooling(nn.Sequential):
         return broadcast(super().forward(features), features)  # type: ignore[no-untyped-call]
 
 
-def settle(network: nn.Module) -> nn.Module:
+def randomize(network: nn.Module) -> nn.Module:
     """Set statistics and weights that keep a network's activations near 1 at a depth of 100."""
     torch.manual_seed(0)
     for name, module in network.named_modules():
@@ -87,16 +88,18 @@ class VainfHeadPlus(nn.Module):
 class PaddedUnit(nn.Module):
     """MobileNetV2's unit that pads its input, as in both repositories."""
 
-    def __init__(self, into: int, out: int, stride: int, dilation: int, expansion: int, *, nested: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, dilation: int, expansion: int, *, nested: bool
+    ) -> None:
         super().__init__()
-        hidden = into * expansion
+        hidden = in_channels * expansion
         depthwise = nn.Conv2d(hidden, hidden, 3, stride, 0, dilation, hidden, bias=False)
-        groups = [[nn.Conv2d(into, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU6()]] if expansion > 1 else []
+        groups = [[nn.Conv2d(in_channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU6()]] if expansion > 1 else []
         groups += [[depthwise, nn.BatchNorm2d(hidden), nn.ReLU6()]]
         expanded = [nn.Sequential(*group) for group in groups] if nested else [layer for group in groups for layer in group]
-        self.conv = nn.Sequential(*expanded, nn.Conv2d(hidden, out, 1, bias=False), nn.BatchNorm2d(out))
+        self.conv = nn.Sequential(*expanded, nn.Conv2d(hidden, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels))
         self.padding = dilation
-        self.residual = stride == 1 and into == out
+        self.residual = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(pad(x, [self.padding] * 4))
@@ -107,9 +110,9 @@ def mobilenet_features(output_stride: int, *, vainf: bool) -> nn.Sequential:
     units: list[nn.Module] = [
         nn.Sequential(nn.Conv2d(3, 32, 3, 2, 0 if vainf else 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6())
     ]
-    into, current, rate = 32, 2, 1
+    in_channels, current, rate = 32, 2, 1
     settings = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
-    for expansion, out, count, stride in settings:
+    for expansion, out_channels, count, stride in settings:
         previous = rate
         if current == output_stride:
             rate, stride = rate * stride, 1
@@ -118,8 +121,8 @@ def mobilenet_features(output_stride: int, *, vainf: bool) -> nn.Sequential:
         for index in range(count):
             # One gives the new rate to all units after a stage's first, the other to none.
             dilation = (previous if index == 0 else rate) if vainf else previous if current == output_stride else 1
-            units.append(PaddedUnit(into, out, stride if index == 0 else 1, dilation, expansion, nested=vainf))
-            into = out
+            units.append(PaddedUnit(in_channels, out_channels, stride if index == 0 else 1, dilation, expansion, nested=vainf))
+            in_channels = out_channels
     return nn.Sequential(*units)
 
 
@@ -237,10 +240,10 @@ class Jfzhang95(nn.Module):
 
 
 class ConvModule(nn.Module):
-    def __init__(self, into: int, out: int, kernel: int = 1, dilation: int = 1, groups: int = 1) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 1, dilation: int = 1, groups: int = 1) -> None:
         super().__init__()
-        self.conv = conv(into, out, kernel, dilation, groups=groups)
-        self.bn = nn.BatchNorm2d(out)
+        self.conv = conv(in_channels, out_channels, kernel, dilation, groups=groups)
+        self.bn = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         normalized: Tensor = self.bn(self.conv(x))
@@ -248,10 +251,10 @@ class ConvModule(nn.Module):
 
 
 class SeparableConvModule(nn.Module):
-    def __init__(self, into: int, out: int, dilation: int = 1) -> None:
+    def __init__(self, in_channels: int, out_channels: int, dilation: int = 1) -> None:
         super().__init__()
-        self.depthwise_conv = ConvModule(into, into, 3, dilation, groups=into)
-        self.pointwise_conv = ConvModule(into, out)
+        self.depthwise_conv = ConvModule(in_channels, in_channels, 3, dilation, groups=in_channels)
+        self.pointwise_conv = ConvModule(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         mixed: Tensor = self.pointwise_conv(self.depthwise_conv(x))
@@ -300,9 +303,9 @@ class MmResNet(nn.Module):
         super().__init__()
         trunk = resnet50(replace_stride_with_dilation=[False, output_stride == 8, True])
         if deep_stem:
-            first = nn.Conv2d(3, 32, 3, 2, 1, bias=False)
-            rest = [*conv_bn(32, 32, 3), *conv_bn(32, 64, 3)]
-            self.stem = nn.Sequential(first, nn.BatchNorm2d(32), nn.ReLU(), *rest)
+            first_layer = nn.Conv2d(3, 32, 3, 2, 1, bias=False)
+            more_layers = [*conv_bn(32, 32, 3), *conv_bn(32, 64, 3)]
+            self.stem = nn.Sequential(first_layer, nn.BatchNorm2d(32), nn.ReLU(), *more_layers)
         else:
             self.conv1, self.bn1 = trunk.conv1, trunk.bn1
         self.layer1, self.layer2, self.layer3, self.layer4 = trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4

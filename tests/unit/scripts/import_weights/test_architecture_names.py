@@ -8,7 +8,7 @@ from scripts.import_weights.architecture_names import network_config
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("backbone", [*BACKBONES, "timm:xception65", "tu-resnet18"])
-def test_a_name_is_an_architecture_and_a_backbone(architecture: str, backbone: str) -> None:
+def test_a_name_is_split_into_architecture_and_backbone(architecture: str, backbone: str) -> None:
     config = network_config(f"{architecture}_{backbone}", {})
 
     assert (config.architecture, config.backbone) == (architecture, backbone)

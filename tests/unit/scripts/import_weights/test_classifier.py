@@ -52,8 +52,8 @@ NETWORKS = {
         {"network.segmentation_head.0"},
     ),
 }
-#: Of what is alike once the layers are found: one with a single layer, one with several, one of the library's.
-SOME = [
+#: A network with one class layer, one with several and one of the library's; the others behave alike.
+REPRESENTATIVES = [
     pytest.param(name, marks=() if name in {"deeplabv2", "deeplabv3", "smp_deeplabv3plus"} else pytest.mark.exhaustive)
     for name in NETWORKS
 ]
@@ -74,23 +74,23 @@ def test_the_layers_that_depend_on_the_classes_are_found(architecture: str) -> N
     assert {name.rpartition(".")[2] for name in axes} == {"weight", "bias"}
 
 
-@pytest.mark.parametrize("architecture", SOME)
-def test_only_they_are_begun_anew_and_the_same_each_time(architecture: str) -> None:
+@pytest.mark.parametrize("architecture", REPRESENTATIVES)
+def test_reinitialization_changes_only_class_layers_and_is_deterministic(architecture: str) -> None:
     config, _ = NETWORKS[architecture]
     state = state_shapes(config.model_copy(update={"num_classes": 5}))
-    wanted = config.model_copy(update={"num_classes": 3})
+    three_classes = config.model_copy(update={"num_classes": 3})
 
-    first, (note,) = reinitialize(state, wanted)
+    first, (note,) = reinitialize(state, three_classes)
     torch.randn(1)
-    again, _ = reinitialize(state, wanted)
+    second, _ = reinitialize(state, three_classes)
 
     axes = class_axes(config)
     assert all(first[name] is state[name] for name in state.keys() - axes)
-    assert all(first[name].shape[axis] == 3 and torch.equal(first[name], again[name]) for name, axis in axes.items())
+    assert all(first[name].shape[axis] == 3 and torch.equal(first[name], second[name]) for name, axis in axes.items())
     assert note.endswith("train the checkpoint before you use it")
 
 
-def test_beginning_anew_leaves_the_random_numbers_of_others_alone() -> None:
+def test_reinitialization_does_not_change_the_generators_state() -> None:
     config, _ = NETWORKS["deeplabv3"]
     state = state_shapes(config)
     torch.manual_seed(7)
@@ -102,18 +102,20 @@ def test_beginning_anew_leaves_the_random_numbers_of_others_alone() -> None:
     assert torch.equal(torch.randn(3), expected)
 
 
-@pytest.mark.parametrize("architecture", SOME)
-def test_one_logit_becomes_two_for_two_classes(architecture: str) -> None:
+@pytest.mark.parametrize("architecture", REPRESENTATIVES)
+def test_one_logit_is_converted_to_two_for_two_classes(architecture: str) -> None:
     config, _ = NETWORKS[architecture]
-    two = config.model_copy(update={"num_classes": 2, "auxiliary_head": False})
-    network = build_model(two).eval()
-    axes = class_axes(two)
-    one = {name: tensor.narrow(axes[name], 1, 1) if name in axes else tensor for name, tensor in network.state_dict().items()}
+    two_class_config = config.model_copy(update={"num_classes": 2, "auxiliary_head": False})
+    network = build_model(two_class_config).eval()
+    axes = class_axes(two_class_config)
+    one_class_state = {
+        name: tensor.narrow(axes[name], 1, 1) if name in axes else tensor for name, tensor in network.state_dict().items()
+    }
     images = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         expected = network(images)["out"][:, 1:]
 
-    state, (note,) = fit_classes(one, two, source="a.pth")
+    state, (note,) = fit_classes(one_class_state, two_class_config, source="a.pth")
 
     assert "one logit x" in note
     network.load_state_dict(state)
@@ -149,7 +151,7 @@ def test_weights_for_other_classes_are_refused_with_both_numbers_and_the_flag(
     assert not out.exists()
 
 
-def test_on_purpose_they_become_the_start_of_a_training(
+def test_with_the_flag_the_class_layers_are_reinitialized(
     tmp_path: Path, five_classes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out.safetensors"
@@ -163,7 +165,7 @@ def test_on_purpose_they_become_the_start_of_a_training(
     assert metadata.provenance == f"imported from {five_classes.name}; new classifier layers, not trained"
 
 
-def test_everything_else_must_fit_even_then(five_classes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_the_flag_all_other_layers_must_still_fit(five_classes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arch = ("--arch", "deeplabv3plus_mobilenet_v3_large")
 
     assert run(five_classes, *arch, "--classes", "a,b,c", "--reinitialize-classifier") == 1
@@ -171,7 +173,7 @@ def test_everything_else_must_fit_even_then(five_classes: Path, capsys: pytest.C
     assert "missing keys: " in capsys.readouterr().err
 
 
-def test_a_checkpoint_is_a_start_for_other_classes(tmp_path: Path) -> None:
+def test_a_checkpoint_can_be_reinitialized_for_other_classes(tmp_path: Path) -> None:
     source, out = write_checkpoint(tmp_path / "a.safetensors", license="MIT"), tmp_path / "b.safetensors"
 
     assert run(source, "--classes", "wall,door,roof,sky", "--reinitialize-classifier", "--out", out) == 0
@@ -185,9 +187,7 @@ def test_a_checkpoint_is_a_start_for_other_classes(tmp_path: Path) -> None:
     assert after.network.get_parameter("classifier.4.weight").shape[0] == 4
 
 
-def test_a_checkpoint_for_other_classes_is_refused_unless_on_purpose(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_checkpoint_for_other_classes_is_refused_without_the_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_checkpoint(tmp_path / "a.safetensors")
 
     assert run(source, "--classes", "wall,door,roof,sky", "--out", tmp_path / "b.safetensors") == 1
@@ -205,7 +205,7 @@ def test_a_checkpoint_is_not_written_over_itself(tmp_path: Path, capsys: pytest.
     assert source.read_bytes() == before
 
 
-def test_a_checkpoint_says_itself_which_network_it_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_for_state_dicts_are_refused_for_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_checkpoint(tmp_path / "a.safetensors")
 
     assert run(source, *ARCH, "--output-stride", 8, "--classes", "a,b,c") == 2

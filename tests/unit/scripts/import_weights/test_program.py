@@ -35,12 +35,12 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the file that PyTorch caches for `PUBLISHED`; only its weights are random."""
     cached = tmp_path_factory.mktemp("torch home") / "hub" / "checkpoints" / Path(get_model_weights(PUBLISHED).DEFAULT.url).name
     cached.parent.mkdir(parents=True)
-    theirs = segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, aux_loss=True)
-    torch.save(theirs.state_dict(), cached)
+    reference = segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, aux_loss=True)
+    torch.save(reference.state_dict(), cached)
     return cached
 
 
-def test_torchvisions_weights_become_a_checkpoint_once_their_file_is_cached(
+def test_torchvisions_cached_weights_become_a_checkpoint(
     tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(published.parents[2]))
@@ -53,7 +53,7 @@ def test_torchvisions_weights_become_a_checkpoint_once_their_file_is_cached(
     assert all(torch.equal(tensor, expected[key]) for key, tensor in loaded.network.state_dict().items())
 
 
-def test_torchvisions_weights_are_a_start_for_other_classes(
+def test_torchvisions_weights_can_be_reinitialized_for_other_classes(
     tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(published.parents[2]))
@@ -61,9 +61,9 @@ def test_torchvisions_weights_are_a_start_for_other_classes(
 
     assert run(f"torchvision:{PUBLISHED}", "--classes", "a,b,c", "--reinitialize-classifier", "--out", out) == 0
 
-    described = read_metadata(out)
-    assert (described.classes, described.evaluations, described.license) == (("a", "b", "c"), (), "BSD-3-Clause")
-    assert described.model == TORCHVISION_MODELS[PUBLISHED].model_copy(update={"num_classes": 3})
+    metadata = read_metadata(out)
+    assert (metadata.classes, metadata.evaluations, metadata.license) == (("a", "b", "c"), (), "BSD-3-Clause")
+    assert metadata.model == TORCHVISION_MODELS[PUBLISHED].model_copy(update={"num_classes": 3})
 
 
 @pytest.mark.parametrize(
@@ -74,18 +74,18 @@ def test_torchvisions_weights_are_a_start_for_other_classes(
         ("deeplabv3_mobilenet_v3_large", 0.603, 0.912),
     ],
 )
-def test_metadata_is_torchvisions(name: str, miou: float, accuracy: float) -> None:
-    described = torchvision_metadata(name, get_model_weights(name).DEFAULT)
+def test_metadata_equals_torchvisions(name: str, miou: float, accuracy: float) -> None:
+    metadata = torchvision_metadata(name, get_model_weights(name).DEFAULT)
 
-    assert described.classes[:2] == ("background", "aeroplane")
-    assert len(described.classes) == 21
-    assert described.normalization == Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    assert described.resize == ResizePolicy(side="short", size=520)
-    (evaluation,) = described.evaluations
+    assert metadata.classes[:2] == ("background", "aeroplane")
+    assert len(metadata.classes) == 21
+    assert metadata.normalization == Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    assert metadata.resize == ResizePolicy(side="short", size=520)
+    (evaluation,) = metadata.evaluations
     assert (evaluation.dataset, evaluation.miou, evaluation.pixel_accuracy) == ("COCO-val2017-VOC-labels", miou, accuracy)
 
 
-def test_without_a_network_one_sentence_says_what_to_do(
+def test_an_unreachable_download_is_reported_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def unreachable(*_: object, **__: object) -> None:
@@ -148,48 +148,48 @@ def test_weights_of_another_network_are_refused_by_their_keys(
 def test_a_pickle_that_runs_code_is_refused_and_not_run(
     tmp_path: Path, names: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trace = tmp_path / "trace"
-    (tmp_path / "a.pth").write_bytes(pickle.dumps({"a": Touch(trace)}, protocol=2))
+    marker = tmp_path / "marker"
+    (tmp_path / "a.pth").write_bytes(pickle.dumps({"a": Touch(marker)}, protocol=2))
 
     assert run(tmp_path / "a.pth", "--arch", "deeplabv3_resnet50", "--classes", names) == 1
 
     assert "torch.save did not write it, or it is damaged" in capsys.readouterr().err
-    assert not trace.exists()
+    assert not marker.exists()
 
 
-@pytest.mark.parametrize(("given", "needed"), [((), "--arch"), (("--arch", "deeplabv3_resnet50"), "--classes")])
+@pytest.mark.parametrize(("arguments", "missing_option"), [((), "--arch"), (("--arch", "deeplabv3_resnet50"), "--classes")])
 def test_a_state_dict_needs_its_architecture_and_class_names(
-    tmp_path: Path, given: tuple[str, ...], needed: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, arguments: tuple[str, ...], missing_option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.pth").touch()
 
-    assert run(tmp_path / "a.pth", *given) == 2
+    assert run(tmp_path / "a.pth", *arguments) == 2
 
-    assert f"{needed} is required" in capsys.readouterr().err
+    assert f"{missing_option} is required" in capsys.readouterr().err
 
 
-def test_an_auxiliary_head_is_seen_and_names_can_be_given_directly(tmp_path: Path) -> None:
+def test_an_auxiliary_head_is_detected_and_class_names_can_be_listed(tmp_path: Path) -> None:
     network = DeepLabV3("mobilenet_v2", 3, output_stride=8, auxiliary_head=True)
     torch.save(network.state_dict(), tmp_path / "a.pth")
 
     arguments = ("--arch", "deeplabv3_mobilenet_v2", "--output-stride", 8, "--classes", "background, roof,tree")
     assert run(tmp_path / "a.pth", *arguments, "--out", tmp_path / "a.safetensors") == 0
 
-    described = read_metadata(tmp_path / "a.safetensors")
-    assert described.provenance == "imported from a.pth"
-    assert described.model.auxiliary_head
-    assert described.model.output_stride == 8
-    assert described.classes == ("background", "roof", "tree")
+    metadata = read_metadata(tmp_path / "a.safetensors")
+    assert metadata.provenance == "imported from a.pth"
+    assert metadata.model.auxiliary_head
+    assert metadata.model.output_stride == 8
+    assert metadata.classes == ("background", "roof", "tree")
 
 
-def test_what_is_no_state_dict_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_without_a_state_dict_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({1: torch.zeros(1)}, tmp_path / "a.pth")
 
     assert run(tmp_path / "a.pth", "--arch", "deeplabv3_resnet50", "--classes", "a,b") == 1
     assert "holds dict of Tensor, should hold a state dict: tensors by name" in capsys.readouterr().err
 
 
-def test_a_file_of_names_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_of_names_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
 
     assert run(tmp_path / "a.pth", "--arch", "deeplabv3_mobilenet_v2", "--classes", "nothing.txt") == 2
@@ -205,7 +205,7 @@ def test_a_file_of_names_that_is_not_there_is_named(tmp_path: Path, capsys: pyte
         ("deeplabv3_mobilenet_v2", None, (16, None)),
     ],
 )
-def test_an_arch_has_its_usual_output_stride_and_rates(
+def test_an_arch_has_its_default_output_stride_and_rates(
     arch: str, stride: int | None, expected: tuple[int, tuple[int, ...] | None]
 ) -> None:
     model = network_config(arch, {"output_stride": stride} if stride else {})

@@ -18,7 +18,7 @@ from scripts.import_weights.public_layouts import find_layout
 from scripts.import_weights.state_dict import find_state
 from scripts.weight_files.tensor_maps import TensorMap, WeightsFile
 from tests.support import metadata, noise
-from tests.unit.scripts.import_weights.public_networks import CLASSES, Jfzhang95, Mmsegmentation, Vainf, settle
+from tests.unit.scripts.import_weights.public_networks import CLASSES, Jfzhang95, Mmsegmentation, Vainf, randomize
 
 from torchvision.models import resnet50
 
@@ -102,17 +102,17 @@ _COMBINATIONS = {
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.exhaustive] if name in _COMBINATIONS else []) for name in NETWORKS]
 )
-def test_an_imported_network_gives_the_projects_logits(tmp_path: Path, name: str) -> None:
+def test_an_imported_network_has_the_original_logits(tmp_path: Path, name: str) -> None:
     build, options, wrap = NETWORKS[name]
-    theirs = settle(build())
-    torch.save(wrap(theirs), tmp_path / "a.pth")
+    original = randomize(build())
+    torch.save(wrap(original), tmp_path / "a.pth")
 
     assert convert(tmp_path / "a.pth", *options) == 0
 
-    ours = load_checkpoint(tmp_path / "a.safetensors").network
+    imported = load_checkpoint(tmp_path / "a.safetensors").network
     images = torch.randn(1, 3, 97, 65)
     with torch.inference_mode():
-        expected, logits = theirs(images), ours(images)["out"]
+        expected, logits = original(images), imported(images)["out"]
     assert expected.std() > 0.01
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
 
@@ -120,14 +120,14 @@ def test_an_imported_network_gives_the_projects_logits(tmp_path: Path, name: str
 @pytest.mark.slow
 def test_every_tensor_of_vainfs_resnet_is_found() -> None:
     with without_values():
-        theirs = Vainf(True, False, 8).state_dict()
-    file = WeightsFile(Path("a.pth"), (TensorMap("", theirs),))
+        original = Vainf(True, False, 8).state_dict()
+    file = WeightsFile(Path("a.pth"), (TensorMap("", original),))
     model = network_config("deeplabv3plus_resnet50", {"output_stride": 8})
 
-    found = find_state(file, model, find_layout(file, model))
+    result = find_state(file, model, find_layout(file, model))
 
-    expected = state_shapes(found.model.model_copy(update={"num_classes": CLASSES}))
-    assert {name: tensor.shape for name, tensor in found.tensors.items()} == {
+    expected = state_shapes(result.model.model_copy(update={"num_classes": CLASSES}))
+    assert {name: tensor.shape for name, tensor in result.tensors.items()} == {
         name: tensor.shape for name, tensor in expected.items()
     }
 
@@ -160,7 +160,7 @@ def test_every_tensor_of_vainfs_resnet_is_found() -> None:
         (["decode_head.image_pool.1.conv.weight"], "deeplabv3_mobilenet_v2", "its MobileNets are not among"),
     ],
 )
-def test_what_cannot_be_exact_is_refused_with_the_reason(
+def test_weights_that_cannot_be_imported_exactly_are_refused(
     tmp_path: Path, names: list[str], arch: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save({"state_dict": {name: torch.zeros(1) for name in names}}, tmp_path / "a.pth")
@@ -203,15 +203,17 @@ def test_aligned_corners_at_output_stride_8_are_refused_with_a_resnet(
     ],
     ids=lambda model: model.backbone,
 )
-def test_their_networks_become_openvino_graphs(model: ModelConfig) -> None:
-    described = metadata(model=model.model_copy(update={"num_classes": CLASSES}))
-    network = build_model(described.model)
-    settle(network)
+def test_imported_networks_become_openvino_graphs(model: ModelConfig) -> None:
+    network_metadata = metadata(model=model.model_copy(update={"num_classes": CLASSES}))
+    network = build_model(network_metadata.model)
+    randomize(network)
     pixels = torch.from_numpy(noise(65, 49))[None]
 
-    compiled = core().compile_model(convert_network(Checkpoint(network, described)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(
+        convert_network(Checkpoint(network, network_metadata)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
 
     logits = torch.from_numpy(compiled(pixels.numpy())[0])
     with torch.inference_mode():
-        expected = network(Normalize(described.normalization)(pixels))["out"]
+        expected = network(Normalize(network_metadata.normalization)(pixels))["out"]
     torch.testing.assert_close(logits, expected, atol=1e-3, rtol=1e-3)

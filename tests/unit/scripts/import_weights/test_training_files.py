@@ -55,7 +55,7 @@ def assert_imported(path: Path, state: Mapping[str, Tensor]) -> None:
     assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.items())
 
 
-def under(prefix: str, state: Mapping[str, Tensor]) -> State:
+def with_prefix(prefix: str, state: Mapping[str, Tensor]) -> State:
     return OrderedDict((prefix + name, tensor) for name, tensor in state.items())
 
 
@@ -78,10 +78,10 @@ PLACES: dict[str, Callable[[State], object]] = {
 def test_weights_are_found_where_scripts_put_them(tmp_path: Path, state: State, place: str) -> None:
     torch.save(PLACES[place](state), tmp_path / "a.pth")
 
-    found = read_state_dict(tmp_path / "a.pth", ARCH, OPTIONS).state
+    imported_state = read_state_dict(tmp_path / "a.pth", ARCH, OPTIONS).state
 
-    assert found.keys() == state.keys()
-    assert all(torch.equal(tensor, state[name]) for name, tensor in found.items())
+    assert imported_state.keys() == state.keys()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in imported_state.items())
 
 
 PREFIXES = ("module.", "model.", "net.", "network.", "_orig_mod.", "ema.", "segmentor.", "_fsdp_wrapped_module.")
@@ -92,19 +92,19 @@ PREFIXES = ("module.", "model.", "net.", "network.", "_orig_mod.", "ema.", "segm
 def test_prefixes_are_removed_in_any_order(prefixes: list[str], inner: str) -> None:
     model = network_config(ARCH, OPTIONS)
     state = state_shapes(model)
-    wrapped = under("".join(prefixes), {name.replace(".", "." + inner, 1): tensor for name, tensor in state.items()})
+    wrapped = with_prefix("".join(prefixes), {name.replace(".", "." + inner, 1): tensor for name, tensor in state.items()})
     file = WeightsFile(Path("a.pth"), (TensorMap("", {**wrapped, "criterion.weight": torch.zeros(3)}),))
 
-    found = find_state(file, model, Layout())
+    result = find_state(file, model, Layout())
 
-    assert found.tensors.keys() == state.keys()
-    assert any("criterion.weight" in note for note in found.notes)
+    assert result.tensors.keys() == state.keys()
+    assert any("criterion.weight" in note for note in result.notes)
 
 
-def test_the_prefix_and_what_is_left_out_are_named(tmp_path: Path, state: State, capsys: pytest.CaptureFixture[str]) -> None:
-    beside = {"model.criterion.weight": torch.ones(3), "mean": torch.zeros(1, 3, 1, 1), "std": torch.ones(1, 3, 1, 1)}
+def test_the_prefix_and_omitted_tensors_are_reported(tmp_path: Path, state: State, capsys: pytest.CaptureFixture[str]) -> None:
+    other_tensors = {"model.criterion.weight": torch.ones(3), "mean": torch.zeros(1, 3, 1, 1), "std": torch.ones(1, 3, 1, 1)}
     metrics = {f"metrics.{index}.confusion": torch.zeros(3, 3) for index in range(9)}
-    torch.save({"state_dict": {**under("module.model.", state), **beside, **metrics}}, tmp_path / "a.ckpt")
+    torch.save({"state_dict": {**with_prefix("module.model.", state), **other_tensors, **metrics}}, tmp_path / "a.ckpt")
 
     assert convert(tmp_path / "a.ckpt") == 0
 
@@ -124,7 +124,7 @@ def test_the_prefix_and_what_is_left_out_are_named(tmp_path: Path, state: State,
     ids=["averaged", "compiled"],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Importing torch's compiler emits one.
-def test_wrappers_of_pytorch_itself_are_removed(tmp_path: Path, state: State, wrap: Callable[[nn.Module], nn.Module]) -> None:
+def test_pytorchs_wrapper_prefixes_are_removed(tmp_path: Path, state: State, wrap: Callable[[nn.Module], nn.Module]) -> None:
     torch.save({"model_ema": wrap(network()).state_dict()}, tmp_path / "a.pth")
 
     assert convert(tmp_path / "a.pth") == 0
@@ -132,11 +132,11 @@ def test_wrappers_of_pytorch_itself_are_removed(tmp_path: Path, state: State, wr
     assert_imported(tmp_path / "a.pth", state)
 
 
-def test_of_several_weights_one_is_taken_and_the_others_can_be_chosen(
+def test_one_of_several_weights_is_imported_and_others_can_be_chosen(
     tmp_path: Path, state: State, capsys: pytest.CaptureFixture[str]
 ) -> None:
     average = dict(network(seed=1).state_dict())
-    torch.save({"ema": {"module": under("module.", average)}, "model": state}, tmp_path / "a.pth")
+    torch.save({"ema": {"module": with_prefix("module.", average)}, "model": state}, tmp_path / "a.pth")
 
     assert convert(tmp_path / "a.pth") == 0
     assert "these are the weights under model; others fit too: choose them with --key ema.module\n" in capsys.readouterr().out
@@ -149,11 +149,11 @@ def test_of_several_weights_one_is_taken_and_the_others_can_be_chosen(
     assert "no weights of this network under --key teacher; they are under model, ema.module" in capsys.readouterr().err
 
 
-def test_of_several_prefixes_one_is_taken_and_the_others_can_be_chosen(
+def test_one_of_several_prefixes_is_imported_and_others_can_be_chosen(
     tmp_path: Path, state: State, capsys: pytest.CaptureFixture[str]
 ) -> None:
     teacher = dict(network(seed=1).state_dict())
-    torch.save({"state_dict": {**under("teacher.", teacher), **under("student.", state)}}, tmp_path / "a.ckpt")
+    torch.save({"state_dict": {**with_prefix("teacher.", teacher), **with_prefix("student.", state)}}, tmp_path / "a.ckpt")
 
     assert convert(tmp_path / "a.ckpt") == 0
     printed = capsys.readouterr().out
@@ -174,9 +174,7 @@ def test_absent_batch_counters_are_zero(tmp_path: Path, state: State, capsys: py
     assert_imported(tmp_path / "a.pth", state)
 
 
-def test_an_auxiliary_head_of_another_class_count_is_left_out_and_said_to_be(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_auxiliary_head_for_other_classes_is_omitted_with_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # As after replacing only the main classifier of torchvision's network.
     tuned = dict(network(auxiliary_head=True).state_dict())
     for name in ("aux_classifier.4.weight", "aux_classifier.4.bias"):
@@ -200,23 +198,23 @@ def test_an_auxiliary_head_of_another_class_count_is_left_out_and_said_to_be(
         (lambda head: {**head, "1.weight": torch.zeros(7)}, "other sizes than those here"),
     ],
 )
-def test_an_auxiliary_head_that_does_not_fit_is_left_out(
+def test_an_auxiliary_head_that_does_not_fit_is_omitted(
     tmp_path: Path, change: Callable[[State], State], reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = network(auxiliary_head=True).state_dict()
     head = {name.removeprefix("aux_classifier."): value for name, value in state.items() if name.startswith("aux_")}
-    rest = {name: value for name, value in state.items() if not name.startswith("aux_")}
-    torch.save({**rest, **under("aux_classifier.", change(head))}, tmp_path / "a.pth")
+    state_without_head = {name: value for name, value in state.items() if not name.startswith("aux_")}
+    torch.save({**state_without_head, **with_prefix("aux_classifier.", change(head))}, tmp_path / "a.pth")
 
     assert convert(tmp_path / "a.pth") == 0
 
     assert "the auxiliary head, which only training uses, is left out: it" in (printed := capsys.readouterr().out)
     assert reason in printed
-    assert_imported(tmp_path / "a.pth", rest)
+    assert_imported(tmp_path / "a.pth", state_without_head)
 
 
 @pytest.mark.parametrize("place", ["", "model"])
-def test_a_whole_network_is_refused_with_what_to_save(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pickled_module_is_refused_with_advice(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({place: network(), "epoch": 3} if place else network(), tmp_path / "a.pth")
 
     assert convert(tmp_path / "a.pth") == 1
@@ -226,7 +224,7 @@ def test_a_whole_network_is_refused_with_what_to_save(tmp_path: Path, place: str
     assert error.endswith("save model.state_dict() instead\n")
 
 
-def test_a_state_dict_beside_a_whole_network_is_taken(tmp_path: Path, state: State) -> None:
+def test_a_state_dict_beside_a_pickled_module_is_imported(tmp_path: Path, state: State) -> None:
     torch.save({"model": network(seed=1), "state_dict": state}, tmp_path / "a.pth")
 
     assert convert(tmp_path / "a.pth") == 0
@@ -234,7 +232,7 @@ def test_a_state_dict_beside_a_whole_network_is_taken(tmp_path: Path, state: Sta
     assert_imported(tmp_path / "a.pth", state)
 
 
-def test_what_is_not_a_tensor_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_that_are_not_tensors_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"classifier.weight": np.zeros(3), "epoch": 1}, tmp_path / "a.pth")
 
     assert convert(tmp_path / "a.pth") == 1
@@ -242,7 +240,7 @@ def test_what_is_not_a_tensor_is_named(tmp_path: Path, capsys: pytest.CaptureFix
     assert "holds dict of numpy._core.multiarray._reconstruct, int, should hold a state dict" in capsys.readouterr().err
 
 
-def test_weights_that_are_not_finite_are_refused_by_name_and_number(
+def test_weights_that_are_not_finite_are_refused_with_their_name_and_count(
     tmp_path: Path, state: State, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = {name: tensor.clone() for name, tensor in state.items()}
@@ -258,7 +256,7 @@ def test_weights_that_are_not_finite_are_refused_by_name_and_number(
     assert not (tmp_path / "a.safetensors").exists()
 
 
-def test_a_file_that_would_run_a_program_says_so(tmp_path: Path, state: State, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_would_run_code_is_imported(tmp_path: Path, state: State, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"model": state, "hook": eval}, tmp_path / "a.pth")
 
     assert convert(tmp_path / "a.pth") == 0

@@ -66,7 +66,7 @@ def test_a_run_calibrates_probabilities_and_prints_the_temperature(finished_run:
 def test_a_run_can_start_from_the_backbone_of_a_classifier(
     tmp_path: Path, arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Steps too small to matter show where the run started."""
+    """Take steps too small to matter, so that the weights show where the run started."""
     classifier = mobilenet_v2().state_dict()
     classifier["features.0.1.running_mean"] += 0.5
     torch.save(classifier, tmp_path / "imagenet.pth")
