@@ -45,6 +45,7 @@ def try_page(address: str, photographs: Path, *files: str, **environment: str) -
 
     Args:
         photographs: folder of the samples.
-        environment: `API_URL`, if the API is not at `address`; `SAVED`, a folder for what the page saves.
+        environment: `API_URL`, if the API is not at `address`; for `page`, `SAVED`, a folder for what the page saves, and
+            `OTHER_ORIGIN`, from which the page is tried too.
     """
     return run_npm("e2e", *files, CHROMIUM=str(find_chromium()), PAGE_URL=address, PHOTOGRAPHS=str(photographs), **environment)

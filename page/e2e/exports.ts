@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
@@ -63,6 +63,7 @@ describe("the panel", () => {
     writeFileSync(join(folder, "it's a \"test\".jpg"), cat.buffer);
     execFileSync("sh", ["-c", await page.evaluate(() => navigator.clipboard.readText())], { cwd: folder });
     const mask = await decodePng(readFileSync(join(folder, "it's a \"test\".png.png")));
+    rmSync(folder, { recursive: true });
     expect([mask.width, mask.height]).toEqual([451, 300]);
 
     await page.click("#copy");
