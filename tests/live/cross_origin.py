@@ -18,8 +18,8 @@ def cross_origin_settings(origin: str) -> str:
 
 def preflight(url: str, headers: str, origin: str = ORIGIN, verify: str | bool = True) -> requests.Response:
     """Send the preflight request of a page of `origin` that would POST with these headers."""
-    asked = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": headers}
-    return requests.options(url, headers=asked, verify=verify, timeout=TIMEOUT_S)
+    request_headers = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": headers}
+    return requests.options(url, headers=request_headers, verify=verify, timeout=TIMEOUT_S)
 
 
 def allowed_by(response: requests.Response) -> dict[str, str]:

@@ -12,14 +12,14 @@ from tests.node import try_page
 
 
 def test_a_page_of_an_allowed_origin_may_send_options_and_read_errors(batching_server: Server, thumbnail: bytes) -> None:
-    asked = preflight(batching_server.url, "content-type,x-segment-format")
+    preflight_response = preflight(batching_server.url, "content-type,x-segment-format")
     answer = requests.post(
         batching_server.url, thumbnail, headers={"Origin": ORIGIN, "X-Segment-Format": "png"}, timeout=TIMEOUT_S
     )
     refusal = requests.post(batching_server.url, b"broken", headers={"Origin": ORIGIN}, timeout=TIMEOUT_S)
 
-    allowed = allowed_by(asked)
-    assert asked.status_code == 200
+    allowed = allowed_by(preflight_response)
+    assert preflight_response.status_code == 200
     assert allowed["origin"] == ORIGIN
     assert "POST" in allowed["methods"]
     assert allowed["headers"] == "*" or "x-segment-format" in allowed["headers"].lower()
@@ -28,9 +28,9 @@ def test_a_page_of_an_allowed_origin_may_send_options_and_read_errors(batching_s
     assert [response.headers["access-control-allow-origin"] for response in (answer, refusal)] == [ORIGIN] * 2
 
 
-# The page of test_page.py always runs with an API of another origin, which is the server without Java.
+# In quick runs test_page.py tries the page with an API of another origin, on the server without Java.
 @pytest.mark.exhaustive
-def test_our_own_page_works_from_an_allowed_origin(batching_server: Server, photos: dict[str, Path]) -> None:
+def test_the_page_works_from_an_allowed_origin(batching_server: Server, photos: dict[str, Path]) -> None:
     api = batching_server.url.partition("predictions")[0]
 
     outcome = try_page(f"{ORIGIN}/", next(iter(photos.values())).parent, "elsewhere", API_URL=api)

@@ -79,8 +79,8 @@ class Proxy:
 def nginx(folder: Path, server: str, models: str) -> Iterator[Proxy]:
     """Run nginx in front of the server at the address `server`."""
     certificate = make_certificate(folder)
-    with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as another:
-        port, below = free.getsockname()[1], another.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as free_below:
+        port, below = free.getsockname()[1], free_below.getsockname()[1]
     text = (ROOT / "deploy" / "nginx" / "deeplab.conf").read_text()
     values = {"PORT": f"127.0.0.1:{port}", "SERVER": server, "MODELS": models, "CERTIFICATES": str(folder), "ORIGIN": ORIGIN}
     for name, value in (values | {"PAGE": str(ROOT / "handler" / "servers" / "asgi" / "static")}).items():
@@ -119,7 +119,7 @@ def proxy(server: Server, tmp_path: Path) -> Iterator[Proxy]:
         yield running
 
 
-def test_answers_are_the_servers_own_by_http_2_and_tls_1_3_alone(
+def test_answers_are_the_servers_over_http_2_and_tls_1_3_only(
     server: Server, proxy: Proxy, thumbnail: bytes, tmp_path: Path
 ) -> None:
     direct = requests.post(server.url, thumbnail, headers={"Content-Type": "image/png"}, timeout=TIMEOUT_S)
@@ -137,7 +137,7 @@ def test_answers_are_the_servers_own_by_http_2_and_tls_1_3_alone(
         older.wrap_socket(plain, server_hostname="localhost")
 
 
-def test_the_page_is_there_and_finds_its_models(server: Server, proxy: Proxy) -> None:
+def test_the_page_is_served_and_finds_its_models(server: Server, proxy: Proxy) -> None:
     page = proxy.ask("GET", "/")
     script = page.text.partition('src="')[2].partition('"')[0].removeprefix(".")
     listed = proxy.ask("GET", "/models").json()
@@ -158,7 +158,7 @@ def test_the_page_works_below_a_path_before_torchserve(torchserve: Server, photo
     assert "1 passed" in outcome
 
 
-def test_management_can_be_read_and_nothing_else(server: Server, proxy: Proxy) -> None:
+def test_management_is_read_only(server: Server, proxy: Proxy) -> None:
     refused = [
         proxy.ask("PUT", f"/models/{server.model}?min_worker=0"),
         proxy.ask("POST", "/models?url=x"),
@@ -213,7 +213,7 @@ def test_a_chunked_body_is_one_request(proxy: Proxy, server: Server, thumbnail: 
     assert answer.status_code == 200
 
 
-def test_pages_of_the_one_origin_may_call(proxy: Proxy, server: Server) -> None:
+def test_pages_of_the_configured_origin_may_call(proxy: Proxy, server: Server) -> None:
     path, asks = f"/predictions/{server.model}", {"Access-Control-Request-Method": "POST"}
     preflight = proxy.ask("OPTIONS", path, headers={"Origin": ORIGIN, **asks})
     other = proxy.ask("OPTIONS", path, headers={"Origin": "https://evil.example", **asks})
@@ -255,7 +255,7 @@ def test_a_prediction_that_fails_is_tried_once_more(tmp_path: Path, trouble: Rep
         assert [asked.image for asked in upstream.asked] == [b"once"] * 2 + [b"always"] * 2
 
 
-def test_a_full_queue_says_when_to_come_again_and_is_not_asked_twice(tmp_path: Path) -> None:
+def test_a_full_queue_says_when_to_retry_and_gets_no_second_request(tmp_path: Path) -> None:
     def reply(asked: Asked) -> Reply:
         return Reply(503, headers={"Retry-After": "7"} if asked.image == b"ours" else {})
 
