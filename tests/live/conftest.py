@@ -88,8 +88,13 @@ def scenes_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def served_archive(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> Path:
-    """Return the default model's archive for half the side of images: the network takes a quarter of the time."""
+def served_archive(tmp_path_factory: pytest.TempPathFactory, default_archive: Path, request: pytest.FixtureRequest) -> Path:
+    """Return the default model's archive; for half the side of images, unless everything is tested.
+
+    The network then takes a quarter of the time.
+    """
+    if request.config.getoption("exhaustive"):
+        return default_archive
 
     def shrink(folder: Path) -> None:
         with_size(default_archive, folder, 320)

@@ -9,33 +9,34 @@ import pytest
 import requests
 from PIL import Image
 
+from model import read_metadata
+from scripts.package import DEFAULT_CHECKPOINT
 from scripts.server import Server
 from tests.live.client import TIMEOUT_S, post
 from tests.live.memory import require_little_memory
 from tests.live.routes import explanations_url
 
-#: At scale 2 the network gets images of the default model's size.
-_OPTIONS = (
-    {"X-Segment-Format": "json", "X-Segment-Scales": "2"},
-    {"X-Segment-Format": "overlay", "X-Segment-Scales": "2"},
-    {"X-Segment-Format": "geojson", "X-Segment-Scales": "2"},
-    {"X-Segment-Format": "npz", "X-Segment-Scales": "1,1.5,2", "X-Segment-Flip": "true"},
-    {"X-Segment-Format": "png", "X-Segment-Tiles": "3", "X-Segment-Scales": "2"},
-)
-
-
 _SIZES = ((640, 480), (480, 640), (1280, 960), (3000, 3000))
 
 
 def test_a_worker_at_rest_holds_little_whatever_it_was_asked(
-    server: Server, photos: dict[str, Path], request: pytest.FixtureRequest
+    server: Server, served_checkpoint: Path, photos: dict[str, Path], request: pytest.FixtureRequest
 ) -> None:
+    # The network gets images of the default model's size.
+    scale = read_metadata(DEFAULT_CHECKPOINT).resize.size / read_metadata(served_checkpoint).resize.size
+    options = (
+        {"X-Segment-Format": "json", "X-Segment-Scales": f"{scale}"},
+        {"X-Segment-Format": "overlay", "X-Segment-Scales": f"{scale}"},
+        {"X-Segment-Format": "geojson", "X-Segment-Scales": f"{scale}"},
+        {"X-Segment-Format": "npz", "X-Segment-Scales": f"{scale / 2},{scale}", "X-Segment-Flip": "true"},
+        {"X-Segment-Format": "png", "X-Segment-Scales": f"{scale}", "X-Segment-Tiles": "3"},
+    )
     with Image.open(photos["astronaut"]) as photo:
         images = [_jpeg(photo, size) for size in _SIZES]
-    calls = list(itertools.product(images, _OPTIONS))
+    calls = list(itertools.product(images, options))
     if not request.config.getoption("exhaustive"):
         # Every size and option, and the largest image in the two ways that take most memory.
-        calls = [*zip(images, _OPTIONS, strict=False), (images[-1], _OPTIONS[4])]
+        calls = [*zip(images, options, strict=False), (images[-1], options[4])]
 
     with ThreadPoolExecutor(4) as pool:
         statuses = set(pool.map(lambda call: post(server, *call).status_code, calls))
