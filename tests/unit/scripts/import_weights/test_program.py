@@ -111,9 +111,9 @@ def test_an_unknown_model_is_refused_with_the_nearest(tmp_path: Path, capsys: py
 @pytest.mark.parametrize(
     ("wrap", "prefix"),
     [
-        pytest.param(lambda s: s, "", id="bare"),
-        pytest.param(lambda s: {"model": s, "epoch": 3}, "", id="with its epoch", marks=pytest.mark.exhaustive),
-        pytest.param(lambda s: {"state_dict": s}, "module.", id="of several GPUs"),
+        pytest.param(lambda state: state, "", id="bare"),
+        pytest.param(lambda state: {"model": state, "epoch": 3}, "", id="with epoch", marks=pytest.mark.exhaustive),
+        pytest.param(lambda state: {"state_dict": state}, "module.", id="data parallel"),
     ],
 )
 def test_a_state_dict_becomes_a_checkpoint(tmp_path: Path, names: Path, wrap, prefix: str) -> None:  # type: ignore[no-untyped-def]
