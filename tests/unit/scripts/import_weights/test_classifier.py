@@ -59,6 +59,11 @@ REPRESENTATIVES = [
 ]
 
 
+def write_narrow_checkpoint(path: Path, **changes: object) -> Path:
+    model = ModelConfig(backbone="mobilenet_v2", num_classes=3, output_stride=16, aspp_channels=16)
+    return write_checkpoint(path, model=model, **changes)
+
+
 def run(*arguments: object) -> int:
     return main([str(argument) for argument in arguments])
 
@@ -174,7 +179,7 @@ def test_with_the_flag_all_other_layers_must_still_fit(five_classes: Path, capsy
 
 
 def test_a_checkpoint_can_be_reinitialized_for_other_classes(tmp_path: Path) -> None:
-    source, out = write_checkpoint(tmp_path / "a.safetensors", license="MIT"), tmp_path / "b.safetensors"
+    source, out = write_narrow_checkpoint(tmp_path / "a.safetensors", license="MIT"), tmp_path / "b.safetensors"
 
     assert run(source, "--classes", "wall,door,roof,sky", "--reinitialize-classifier", "--out", out) == 0
 
@@ -188,7 +193,7 @@ def test_a_checkpoint_can_be_reinitialized_for_other_classes(tmp_path: Path) -> 
 
 
 def test_a_checkpoint_for_other_classes_is_refused_without_the_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = write_checkpoint(tmp_path / "a.safetensors")
+    source = write_narrow_checkpoint(tmp_path / "a.safetensors")
 
     assert run(source, "--classes", "wall,door,roof,sky", "--out", tmp_path / "b.safetensors") == 1
 
@@ -196,7 +201,7 @@ def test_a_checkpoint_for_other_classes_is_refused_without_the_flag(tmp_path: Pa
 
 
 def test_a_checkpoint_is_not_written_over_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = write_checkpoint(tmp_path / "a.safetensors")
+    source = write_narrow_checkpoint(tmp_path / "a.safetensors")
     before = source.read_bytes()
 
     assert run(source, "--classes", "a,b", "--reinitialize-classifier", "--out", source) == 2
@@ -206,7 +211,7 @@ def test_a_checkpoint_is_not_written_over_itself(tmp_path: Path, capsys: pytest.
 
 
 def test_options_for_state_dicts_are_refused_for_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = write_checkpoint(tmp_path / "a.safetensors")
+    source = write_narrow_checkpoint(tmp_path / "a.safetensors")
 
     assert run(source, *ARCH, "--output-stride", 8, "--classes", "a,b,c") == 2
 
@@ -215,7 +220,7 @@ def test_options_for_state_dicts_are_refused_for_checkpoints(tmp_path: Path, cap
 
 def test_an_evaluation_is_kept_only_under_its_conditions(tmp_path: Path) -> None:
     evaluation = {"dataset": "pets", "miou": 0.5}
-    source = write_checkpoint(tmp_path / "a.safetensors", evaluations=[evaluation])
+    source = write_narrow_checkpoint(tmp_path / "a.safetensors", evaluations=[evaluation])
 
     assert run(source, "--license", "MIT", "--out", tmp_path / "b.safetensors") == 0
     assert run(source, "--resize", 96, "--out", tmp_path / "c.safetensors") == 0
