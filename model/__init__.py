@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from model.checkpoint import load_state_dict as load_state_dict
     from model.checkpoint import replace_metadata as replace_metadata
     from model.checkpoint import save_checkpoint as save_checkpoint
+    from model.checkpoint import save_state as save_state
     from model.checkpoint_file import CheckpointError as CheckpointError
     from model.checkpoint_file import QuantizedGraph as QuantizedGraph
     from model.checkpoint_file import is_checkpoint as is_checkpoint
@@ -59,6 +60,7 @@ _EXPORTS = {
         "load_state_dict",
         "replace_metadata",
         "save_checkpoint",
+        "save_state",
     ),
     "checkpoint_file": ("CheckpointError", "QuantizedGraph", "is_checkpoint", "read_metadata", "read_quantized_graph"),
     "config": ("ModelConfig",),

@@ -52,6 +52,23 @@ def save_checkpoint(path: Path, network: nn.Module, metadata: CheckpointMetadata
     _write(path, tensors, metadata.model_copy(update={"quantization": None}))
 
 
+def save_state(path: Path, state: Mapping[str, Tensor], metadata: CheckpointMetadata, *, source: str) -> None:
+    """Write `state`, as float32, and `metadata` to `path`, atomically, without building the network.
+
+    `metadata.quantization` is dropped, as in `save_checkpoint`.
+
+    Args:
+        source: where `state` comes from, for error messages.
+
+    Raises:
+        CheckpointError: as for `load_state_dict`.
+    """
+    _require_matching(state, state_shapes(metadata.model), source)
+    _require_finite(state, source)
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in _to_float32(state).items()}
+    _write(path, tensors, metadata.model_copy(update={"quantization": None}))
+
+
 def _halve(tensor: Tensor) -> Tensor:
     """Return a convolution's weights as float16 if they are in its range; return any other tensor unchanged."""
     if not tensor.is_floating_point() or tensor.ndim < 2:
@@ -122,8 +139,11 @@ def load_state_dict(network: nn.Module, state: Mapping[str, Tensor], *, source: 
     """
     _require_matching(state, network.state_dict(), source)
     _require_finite(state, source)
-    float32_state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    network.load_state_dict(float32_state, assign=True)
+    network.load_state_dict(_to_float32(state), assign=True)
+
+
+def _to_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
 def _read_tensors(path: Path, metadata: CheckpointMetadata) -> dict[str, Tensor]:

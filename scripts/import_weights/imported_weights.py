@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from model import CheckpointMetadata, ModelConfig, build_without_values, load_state_dict, save_checkpoint
+from model import CheckpointMetadata, ModelConfig, save_state
 from model.palette import voc_palette
 from scripts.errors import UserError
 from scripts.import_weights.classifier import fit_classes, reinitialize
@@ -60,9 +60,7 @@ def write_checkpoint(
         metadata = metadata.model_copy(update={"provenance": f"{metadata.provenance}; new classifier layers, not trained"})
     else:
         state, notes = fit_classes(imported.state, metadata.model, source=imported.source)
-    network = build_without_values(metadata.model)
-    load_state_dict(network, state, source=imported.source)
-    save_checkpoint(out, network, metadata)
+    save_state(out, state, metadata, source=imported.source)
     return metadata, imported.notes + notes
 
 
