@@ -18,7 +18,7 @@ S = TypeVar("S", bound=HTTPServer)
 
 
 @dataclass(frozen=True)
-class Asked:
+class PostedForm:
     """A posted form."""
 
     path: str
@@ -52,10 +52,10 @@ class LocalServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, reply: Callable[[Asked], Reply]) -> None:
+    def __init__(self, reply: Callable[[PostedForm], Reply]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.reply = reply
-        self.asked: list[Asked] = []
+        self.forms: list[PostedForm] = []
         self.lock = Lock()
         self._attempts: Counter[bytes] = Counter()
 
@@ -67,7 +67,7 @@ class LocalServer(ThreadingHTTPServer):
         if not isinstance(sys.exc_info()[1], ConnectionError):  # Clients may leave.
             super().handle_error(request, client_address)
 
-    def take(self, handler: "_Handler") -> Asked:
+    def receive_form(self, handler: "_Handler") -> PostedForm:
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
         head = f"Content-Type: {handler.headers['Content-Type']}\r\n\r\n".encode()
         message = BytesParser(policy=HTTP).parsebytes(head + body)
@@ -77,9 +77,9 @@ class LocalServer(ThreadingHTTPServer):
         options = {str(name): value.decode() for name, value in parts.items()}
         with self.lock:
             self._attempts[image] += 1
-            asked = Asked(handler.path, image, options, handler.headers, self._attempts[image])
-            self.asked.append(asked)
-        return asked
+            form = PostedForm(handler.path, image, options, handler.headers, self._attempts[image])
+            self.forms.append(form)
+        return form
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(Reply(body=b"{}", content_type="application/json"))
 
     def do_POST(self) -> None:
-        reply = self.server.reply(self.server.take(self))
+        reply = self.server.reply(self.server.receive_form(self))
         if reply.reset:
             # With a linger time of 0, closing sends RST; the socket closes after its files.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -127,6 +127,6 @@ def running(server: S) -> Iterator[S]:
 
 
 @contextmanager
-def local_server(reply: Callable[[Asked], Reply]) -> Iterator[LocalServer]:
+def local_server(reply: Callable[[PostedForm], Reply]) -> Iterator[LocalServer]:
     with running(LocalServer(reply)) as server:
         yield server

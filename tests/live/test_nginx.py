@@ -17,7 +17,7 @@ import requests
 from scripts.server import Server
 from tests.certificates import Certificate, make_certificate
 from tests.live.client import TIMEOUT_S
-from tests.local_server import Asked, LocalServer, Reply, local_server
+from tests.local_server import LocalServer, PostedForm, Reply, local_server
 from tests.node import try_page
 from tests.support import ROOT
 
@@ -243,8 +243,8 @@ def _before(folder: Path, upstream: LocalServer) -> Iterator[Proxy]:
 
 @pytest.mark.parametrize("trouble", [Reply(500), Reply(502), Reply(reset=True)], ids=["500", "502", "reset"])
 def test_a_prediction_that_fails_is_tried_once_more(tmp_path: Path, trouble: Reply) -> None:
-    def reply(asked: Asked) -> Reply:
-        return trouble if asked.attempt == 1 or asked.image == b"always" else Reply()
+    def reply(form: PostedForm) -> Reply:
+        return trouble if form.attempt == 1 or form.image == b"always" else Reply()
 
     with local_server(reply) as upstream, _before(tmp_path, upstream) as proxy:
         passing = proxy.ask("POST", "/predictions/deeplabv3", files={"data": b"once"})
@@ -252,15 +252,15 @@ def test_a_prediction_that_fails_is_tried_once_more(tmp_path: Path, trouble: Rep
 
         assert (passing.status_code, passing.content) == (200, b"answer")
         assert lasting.status_code in (500, 502)
-        assert [asked.image for asked in upstream.asked] == [b"once"] * 2 + [b"always"] * 2
+        assert [form.image for form in upstream.forms] == [b"once"] * 2 + [b"always"] * 2
 
 
 def test_a_full_queue_says_when_to_retry_and_gets_no_second_request(tmp_path: Path) -> None:
-    def reply(asked: Asked) -> Reply:
-        return Reply(503, headers={"Retry-After": "7"} if asked.image == b"ours" else {})
+    def reply(form: PostedForm) -> Reply:
+        return Reply(503, headers={"Retry-After": "7"} if form.image == b"ours" else {})
 
     with local_server(reply) as upstream, _before(tmp_path, upstream) as proxy:
         answers = [proxy.ask("POST", "/predictions/deeplabv3", files={"data": name}) for name in (b"ours", b"torchserve")]
 
         assert [answer.headers["retry-after"] for answer in answers] == ["7", "5"]
-        assert len(upstream.asked) == 2
+        assert len(upstream.forms) == 2

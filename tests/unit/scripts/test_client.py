@@ -8,7 +8,7 @@ import pytest
 
 from scripts.client import AnswerError, Client, ImageRefused, RequestRefused, ServerUnreachable
 from scripts.server import Ports
-from tests.local_server import Asked, Reply, local_server
+from tests.local_server import PostedForm, Reply, local_server
 
 PNG = "image/png"
 
@@ -27,7 +27,7 @@ def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return recorded
 
 
-def fail_once(failure: Reply) -> Callable[[Asked], Reply]:
+def fail_once(failure: Reply) -> Callable[[PostedForm], Reply]:
     """Reply with the failure once, then with an answer."""
     return lambda form: failure if form.attempt == 1 else Reply()
 
@@ -37,7 +37,7 @@ def test_the_image_and_its_options_arrive() -> None:
         answer = Client(server.url).segment(b"\xff\xd8 image", {"format": "png", "classes": "猫,dog"}, PNG)
 
     assert answer == b"answer"
-    (form,) = server.asked
+    (form,) = server.forms
     assert (form.path, form.image) == ("/predictions/deeplabv3", b"\xff\xd8 image")
     assert form.options == {"format": "png", "classes": "猫,dog"}
 
@@ -59,7 +59,7 @@ def test_a_transient_failure_is_retried(failure: Reply) -> None:
     with local_server(fail_once(failure)) as server:
         assert Client(server.url).segment(b"image", {}, PNG) == b"answer"
 
-    assert len(server.asked) == 2
+    assert len(server.forms) == 2
 
 
 def test_an_image_whose_worker_died_is_sent_once_more() -> None:
@@ -67,7 +67,7 @@ def test_an_image_whose_worker_died_is_sent_once_more() -> None:
     with local_server(fail_once(died)) as server:
         assert Client(server.url).segment(b"image", {}, PNG) == b"answer"
 
-    assert len(server.asked) == 2
+    assert len(server.forms) == 2
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_an_image_that_kills_workers_fails(kind: str, message: str, attempts: in
     with local_server(lambda _: reply) as server, pytest.raises(ImageRefused, match=message.rstrip(".")):
         Client(server.url).segment(b"image", {}, PNG)
 
-    assert len(server.asked) == attempts
+    assert len(server.forms) == attempts
 
 
 def test_a_lost_request_is_sent_again() -> None:
     release = Event()
 
-    def reply(form: Asked) -> Reply:
+    def reply(form: PostedForm) -> Reply:
         if form.attempt == 1:
             release.wait(30)
         return Reply()
@@ -98,7 +98,7 @@ def test_a_lost_request_is_sent_again() -> None:
 def test_a_request_that_is_lost_twice_fails() -> None:
     release = Event()
 
-    def reply(form: Asked) -> Reply:
+    def reply(form: PostedForm) -> Reply:
         if form.attempt == 2:
             return Reply(503)
         release.wait(30)
@@ -109,7 +109,7 @@ def test_a_request_that_is_lost_twice_fails() -> None:
             Client(server.url, timeout_s=0.2).segment(b"image", {}, PNG)
         release.set()
 
-    assert len(server.asked) == 3
+    assert len(server.forms) == 3
 
 
 def test_reset_connections_are_retried_more_often_than_late_answers() -> None:
@@ -131,14 +131,14 @@ def test_any_other_error_is_final(status: int) -> None:
 
     assert str(caught.value) == f"answered {status}: no good"
     assert not caught.value.affects_every_image
-    assert len(server.asked) == 1
+    assert len(server.forms) == 1
 
 
 def test_retries_are_limited() -> None:
     with local_server(lambda _: Reply(503, b"busy")) as server, pytest.raises(ImageRefused, match=r"^answered 503: busy$"):
         Client(server.url, retries=1).segment(b"image", {}, PNG)
 
-    assert len(server.asked) == 2
+    assert len(server.forms) == 2
 
 
 def test_a_connection_that_is_always_reset_is_reported() -> None:
@@ -178,14 +178,14 @@ def test_headers_are_sent_along() -> None:
     with local_server(lambda _: Reply()) as server:
         Client(server.url, headers={"Authorization": "Bearer key"}).segment(b"image", {}, PNG)
 
-    assert server.asked[0].headers["Authorization"] == "Bearer key"
+    assert server.forms[0].headers["Authorization"] == "Bearer key"
 
 
 def test_name_and_password_in_the_url_are_sent_along() -> None:
     with local_server(lambda _: Reply()) as server:
         Client(server.url.replace("http://", "http://me:secret@")).segment(b"image", {}, PNG)
 
-    assert server.asked[0].headers["Authorization"] == "Basic bWU6c2VjcmV0"
+    assert server.forms[0].headers["Authorization"] == "Basic bWU6c2VjcmV0"
 
 
 def test_several_threads_may_send_requests_at_once() -> None:
@@ -225,6 +225,6 @@ def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None
 
         assert Client("http://segment.example/predictions/deeplabv3").segment(b"image", {}, PNG) == b"answer"
 
-    (form,) = proxy.asked
+    (form,) = proxy.forms
     assert form.path == "http://segment.example/predictions/deeplabv3"
     assert form.headers["Proxy-Authorization"] == "Basic bWU6c2VjcmV0"

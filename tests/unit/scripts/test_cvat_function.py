@@ -13,7 +13,7 @@ from urllib3.exceptions import HTTPError
 
 from scripts import cvat_function
 from scripts.cvat_function import FunctionError, create, main
-from tests.local_server import Asked, LocalServer, Reply, local_server
+from tests.local_server import LocalServer, PostedForm, Reply, local_server
 
 LABELS = [
     {"name": "cat", "id": 8, "color": "#400000", "type": "mask"},
@@ -23,7 +23,7 @@ SHAPE = {"type": "mask", "label_id": 8, "label": "cat", "frame": 0, "points": [0
 SQUARE_WITH_HOLE = [[[0, 0], [3, 0], [3, 3], [0, 3], [0, 0]], [[1, 1], [1, 2], [2, 2], [2, 1], [1, 1]]]
 
 
-def reply(form: Asked) -> Reply:
+def reply(form: PostedForm) -> Reply:
     answer: dict[str, Any] = {"model": "m", "version": "1", "labels": LABELS, "shapes": [SHAPE]}
     if form.options["format"] == "json":
         cat = {"index": 8, "score": 0.9, "mask": {"polygons": [SQUARE_WITH_HOLE]}}
@@ -46,7 +46,7 @@ def picture(size: tuple[int, int] = (3, 2)) -> Image.Image:
 
 
 def last_image(server: LocalServer) -> Image.Image:
-    return Image.open(io.BytesIO(server.asked[-1].image))
+    return Image.open(io.BytesIO(server.forms[-1].image))
 
 
 def test_options_and_threshold_are_sent_as_text(server: LocalServer) -> None:
@@ -56,8 +56,8 @@ def test_options_and_threshold_are_sent_as_text(server: LocalServer) -> None:
     function.detect(context(conf_threshold=0.25), picture())
 
     options = {"components": "true", "scales": "0.5,1", "tolerance": "1.5", "format": "cvat"}
-    assert [form.options for form in server.asked] == [options, {**options, "min_score": "0.25"}]
-    assert {form.headers["Authorization"] for form in server.asked} == {"Bearer a:b"}
+    assert [form.options for form in server.forms] == [options, {**options, "min_score": "0.25"}]
+    assert {form.headers["Authorization"] for form in server.forms} == {"Bearer a:b"}
 
 
 def test_the_spec_has_the_servers_labels_and_the_shapes_type(server: LocalServer) -> None:

@@ -14,7 +14,7 @@ from tests.local_server import Reply, local_server
 def sent_authorization(headers: dict[str, str], access: ServerAccess | None = None, user: str = "") -> str | None:
     with local_server(lambda _: Reply()) as server:
         Client(server.url.replace("//", f"//{user}"), headers=headers, access=access).segment(b"image", {}, "image/png")
-    (form,) = server.asked
+    (form,) = server.forms
     return form.headers["Authorization"]
 
 

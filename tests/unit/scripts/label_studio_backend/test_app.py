@@ -13,7 +13,7 @@ import requests
 
 from scripts.client import Client
 from scripts.server.ports import Ports
-from tests.local_server import Asked, LocalServer, Reply, local_server
+from tests.local_server import LocalServer, PostedForm, Reply, local_server
 
 pytest.importorskip("defusedxml")
 pytest.importorskip("starlette")
@@ -38,7 +38,7 @@ def region(kind: str, label: str, score: float) -> dict[str, Any]:
     return {**names, **size, "value": value, "score": score}
 
 
-def reply(form: Asked) -> Reply:
+def reply(form: PostedForm) -> Reply:
     """Answer like the segmentation server; the image's bytes are the name of its class."""
     if form.options["format"] == "cvat":
         answer: dict[str, Any] = {"model": "deeplabv3", "version": "1.0", "labels": LABELS, "shapes": []}
@@ -137,7 +137,7 @@ def test_a_prediction_has_only_the_projects_names_and_labels(
     assert [(item["from_name"], item["to_name"], item["type"], item["value"][kind]) for item in prediction["result"]] == [
         ("mask", "img", kind, ["Cat"])
     ]
-    assert {form.options["scales"] for form in segmentation.asked} == {"0.5"}
+    assert {form.options["scales"] for form in segmentation.forms} == {"0.5"}
 
 
 def test_regions_of_two_images_have_distinct_names_and_ids(address: str) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from handler.answers import FORMATS
 from scripts.segment.__main__ import main
 from scripts.server import Ports
-from tests.local_server import Asked, LocalServer, Reply, local_server
+from tests.local_server import LocalServer, PostedForm, Reply, local_server
 from tests.support import ROOT, encode, noise
 
 MASK = encode(Image.new("P", (16, 12), 1))
@@ -23,7 +23,7 @@ BROKEN = b"nothing"
 REFUSED = Reply(400, b'{"code":400,"type":"InvalidImage","message":"not an image"}', "application/json")
 
 
-def answer(form: Asked) -> Reply:
+def answer(form: PostedForm) -> Reply:
     return REFUSED if form.image == BROKEN else Reply(body=MASK)
 
 
@@ -80,7 +80,7 @@ def test_each_photograph_gets_its_mask(segment: Callable[..., int], out: Path, c
 def test_format_and_options_are_sent(segment: Callable[..., int], server: LocalServer) -> None:
     segment("--format", "index", "--option", "scales=0.75,1", "--option", "Classes=猫,a=b")
 
-    assert {tuple(sorted(form.options.items())) for form in server.asked} == {
+    assert {tuple(sorted(form.options.items())) for form in server.forms} == {
         (("classes", "猫,a=b"), ("format", "index"), ("scales", "0.75,1"))
     }
 
@@ -96,7 +96,7 @@ def test_each_file_is_sent_with_its_own_name(
 
     assert segment("--format", format_name) == 0
 
-    names = sorted(form.options.get("image_name", "?") for form in server.asked)
+    names = sorted(form.options.get("image_name", "?") for form in server.forms)
     assert names == ["?", "Grüße 猫.jpg", "a.jpg", "b.png", "c.webp"]
 
 
@@ -105,13 +105,13 @@ def test_an_explicit_image_name_replaces_the_files_name(segment: Callable[..., i
 
     assert segment("--format", "coco", "--option", "Image_Name=cat.jpg") == 0
 
-    assert {tuple(sorted(form.options.items())) for form in server.asked} == {(("format", "coco"), ("image_name", "cat.jpg"))}
+    assert {tuple(sorted(form.options.items())) for form in server.forms} == {(("format", "coco"), ("image_name", "cat.jpg"))}
 
 
 def test_headers_are_sent(segment: Callable[..., int], server: LocalServer) -> None:
     segment("--header", "Authorization: Bearer a:b")
 
-    assert {form.headers["Authorization"] for form in server.asked} == {"Bearer a:b"}
+    assert {form.headers["Authorization"] for form in server.forms} == {"Bearer a:b"}
 
 
 def test_existing_answers_are_not_requested_again(
@@ -123,7 +123,7 @@ def test_existing_answers_are_not_requested_again(
 
     assert segment() == 0
 
-    assert len(server.asked) == 4
+    assert len(server.forms) == 4
     assert capsys.readouterr().out.startswith("1 done, 2 skipped (done before), 0 failed; ")
 
 
@@ -139,7 +139,7 @@ def test_overwrite_requests_all_answers_again(segment: Callable[..., int], serve
 
     assert segment("--overwrite") == 0
 
-    assert len(server.asked) == 6
+    assert len(server.forms) == 6
     assert (out / "a.png").read_bytes() == MASK
 
 
@@ -207,7 +207,7 @@ def test_an_error_of_every_request_ends_the_run_and_is_reported_once(
     with local_server(lambda _: Reply(status, body, "application/json")) as server:
         assert main([str(photos), "--out", str(out), "--url", server.url, "--retries", "0"]) == 1
 
-    assert len(server.asked) <= 10
+    assert len(server.forms) <= 10
     printed = capsys.readouterr()
     assert printed.err == f"error: {server.url}: answered {status}: {message}; nothing more was sent\n"
     assert not out.exists()
@@ -227,7 +227,7 @@ def test_a_full_queue_is_retried(photos: Path, out: Path) -> None:
     with local_server(lambda form: Reply(503) if form.attempt == 1 else Reply(body=MASK)) as server:
         assert main([str(photos), "--out", str(out), "--url", server.url]) == 0
 
-    assert len(server.asked) == 6
+    assert len(server.forms) == 6
 
 
 def test_answers_to_another_request_are_not_reused(segment: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,7 +244,7 @@ def test_the_output_folder_may_be_among_the_photographs(server: LocalServer, pho
         assert main([str(photos), "--out", str(photos / "masks"), "--url", server.url]) == 0
 
     assert tree(photos / "masks") == MASKS | RUN_FILES
-    assert len(server.asked) == 3
+    assert len(server.forms) == 3
 
 
 def test_colliding_paths_are_reported_before_anything_is_sent(
@@ -255,7 +255,7 @@ def test_colliding_paths_are_reported_before_anything_is_sent(
     assert segment() == 1
 
     assert f"{photos / 'a.jpg'} and {photos / 'a.png'}: {out / 'a.png'}" in capsys.readouterr().err
-    assert not server.asked
+    assert not server.forms
     assert segment("--keep-suffix") == 0
     assert {"a.jpg.png", "a.png.png", "b.png.png", "deep/c.webp.png"} <= tree(out)
 
@@ -330,7 +330,7 @@ def interruptible() -> Iterator[None]:
 def test_an_interrupted_run_ends_at_once_and_keeps_its_answers(photos: Path, out: Path) -> None:
     second_request, release = Event(), Event()
 
-    def reply(form: Asked) -> Reply:
+    def reply(form: PostedForm) -> Reply:
         if form.image == (photos / "a.jpg").read_bytes():
             return Reply(body=MASK)
         second_request.set()
