@@ -40,16 +40,16 @@ _OF_BOTH_SERVERS = {
 }
 #: What is impossible on Ray Serve, and why.
 _NOT_ON_RAY = {
-    "test_the_kserve_sdks_grpc_gets_the_answers_of_http": "Ray Serve's gRPC is for services of Ray Serve's own",
+    "test_kserve_sdk_answers_over_grpc_equal_those_over_http": "Ray Serve's gRPC is for services of Ray Serve's own",
 }
 #: Tests among these that against TorchServe only prove the same core again, and so run there only in exhaustive runs. Others
 #: test its adapter: tests/fuzz/test_service.py gives it broken rows, and test_two_servers.py compares formats.
 _AGAIN_BY_TORCHSERVE = {
-    "test_a_worker_at_rest_holds_little_whatever_it_was_asked",
-    "test_a_server_under_fuzz_keeps_its_size",
-    "test_every_accepted_file_format_is_a_cat",
+    "test_an_idle_worker_returns_memory_after_any_load",
+    "test_fuzzing_leaks_neither_memory_nor_files_nor_connections",
+    "test_every_accepted_file_format_is_decoded",
     "test_exif_orientation_gives_an_upright_mask",
-    "test_json_and_png_say_the_same",
+    "test_json_and_png_have_the_same_labels",
     "test_the_mask_has_the_size_of_the_image",
     "test_the_overlay_is_the_tinted_photograph",
 }

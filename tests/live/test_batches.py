@@ -19,7 +19,7 @@ from tests.support import encode
 Ask = Callable[[Server], requests.Response]
 
 
-def test_each_answer_of_a_batch_is_the_answer_alone(server: Server, busy_server: Server, photos: dict[str, Path]) -> None:
+def test_batched_answers_equal_those_of_single_requests(server: Server, busy_server: Server, photos: dict[str, Path]) -> None:
     cat, person = photos["chelsea"].read_bytes(), photos["astronaut"].read_bytes()
     with Image.open(photos["chelsea"]) as photo:
         half = encode(photo.resize((200, 133)), "JPEG")
@@ -42,7 +42,7 @@ def test_each_answer_of_a_batch_is_the_answer_alone(server: Server, busy_server:
     assert [response.headers["content-type"] for response in together] == [r.headers["content-type"] for r in alone]
 
 
-def test_a_bad_request_of_a_batch_has_its_own_error(busy_server: Server, photos: dict[str, Path]) -> None:
+def test_a_bad_request_fails_alone_in_its_batch(busy_server: Server, photos: dict[str, Path]) -> None:
     bodies = [photos["chelsea"].read_bytes(), b"broken"] * 3
 
     responses = at_once(busy_server, [partial(post, image=body) for body in bodies])
@@ -51,7 +51,7 @@ def test_a_bad_request_of_a_batch_has_its_own_error(busy_server: Server, photos:
     assert {error(response) for response in responses[1::2]} == {(400, "InvalidImage")}
 
 
-def test_calls_of_all_kinds_in_one_batch_are_answered_as_alone(
+def test_batches_may_mix_actions_and_protocols(
     server: Server, busy_server: Server, photos: dict[str, Path], thumbnail: bytes
 ) -> None:
     astronaut, photo = photos["astronaut"].read_bytes(), base64.b64encode(thumbnail).decode()

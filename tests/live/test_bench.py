@@ -33,7 +33,7 @@ def headings(out: Path) -> list[str]:
     return [line[3:] for line in (out / "bench.md").read_text().splitlines() if line.startswith("## ")]
 
 
-def test_tables_come_in_the_order_in_which_they_are_read(out: Path) -> None:
+def test_sections_of_the_report_are_in_order(out: Path) -> None:
     assert headings(out) == [
         "Servers around one network",
         "Models, by the server without Java",
@@ -47,7 +47,7 @@ def test_tables_come_in_the_order_in_which_they_are_read(out: Path) -> None:
     ]
 
 
-def test_bars_are_a_picture(out: Path) -> None:
+def test_the_bar_chart_is_a_png(out: Path) -> None:
     with Image.open(out / "bench.png") as picture:
         assert picture.format == "PNG"
 
@@ -65,26 +65,26 @@ def test_ratios_are_positive(measured: dict[str, Any]) -> None:
         assert overhead["share_of_bare_throughput"] > 0
 
 
-def test_a_model_has_its_time_beside_its_quality(measured: dict[str, Any]) -> None:
+def test_models_have_times_and_quality(measured: dict[str, Any]) -> None:
     (run,) = measured["results"]["models"]
 
     assert 0 < run["network"]["median"] < run["request"]["median"]
     assert run["quality"] == {"data": "PASCAL VOC 2012 val, 235 images", "miou": 0.6465, "pixel_accuracy": 0.9524}
 
 
-def test_a_start_has_times_and_memory(measured: dict[str, Any]) -> None:
+def test_starts_have_times_and_memory(measured: dict[str, Any]) -> None:
     for start in measured["results"]["starts"]:
         assert 0 < start["worker"]["median"] < start["server"]["median"]
         assert 0 < start["memory"]["resident"] <= start["memory"]["peak"]
 
 
-def test_stages_add_up_to_the_whole_answer(measured: dict[str, Any]) -> None:
+def test_stages_take_no_longer_than_the_answer(measured: dict[str, Any]) -> None:
     for answer in measured["results"]["stages"]:
         assert list(answer["stages"]) == ["decode", "prepare", "network", "label", "encode"]
         assert sum(stage["median"] for stage in answer["stages"].values()) <= answer["total"]["median"]
 
 
-def test_the_servers_that_are_compared_answer_and_are_whole(measured: dict[str, Any]) -> None:
+def test_compared_servers_answer_and_include_their_workers(measured: dict[str, Any]) -> None:
     comparison = measured["results"]["servers"]
 
     assert [server["name"] for server in comparison["servers"]] == ["this server"]
@@ -95,7 +95,7 @@ def test_the_servers_that_are_compared_answer_and_are_whole(measured: dict[str, 
         assert server["first_resident"] > 100_000_000
 
 
-def test_a_bulk_run_has_a_rate_beside_the_bare_engines(measured: dict[str, Any]) -> None:
+def test_bulk_runs_are_compared_with_the_bare_engine(measured: dict[str, Any]) -> None:
     (run,) = measured["results"]["bulk"]["runs"]
 
     assert run["per_second"]["median"] > 0
@@ -103,5 +103,5 @@ def test_a_bulk_run_has_a_rate_beside_the_bare_engines(measured: dict[str, Any])
     assert measured["results"]["bulk"]["bare_engine"]["median"] > 0
 
 
-def test_figures_of_the_small_form_are_not_compared_with_the_targets(measured: dict[str, Any]) -> None:
+def test_figures_of_small_runs_are_not_compared_with_targets(measured: dict[str, Any]) -> None:
     assert all(target["figure"] is None for target in measured["targets"])

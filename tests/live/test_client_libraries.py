@@ -85,12 +85,12 @@ def triton_grpc(asgi_server: Server, file: Path) -> Any:
         *("defaults", "answer in JSON", "answer in binary", "base64", "base64 in binary", "classes", "gzip", "deflate"),
     ],
 )
-def test_tritonclient_gets_the_answer_of_plain_http(triton: Any, plain: str, name: str) -> None:
+def test_tritonclient_answers_equal_those_of_plain_http(triton: Any, plain: str, name: str) -> None:
     assert triton[name] == {"id": None, "image": [text(plain)]}
 
 
 @needs_environment
-def test_tritonclient_knows_that_the_server_is_ready(triton: Any) -> None:
+def test_tritonclient_reports_a_ready_server(triton: Any) -> None:
     assert triton["live, ready"] == [True, True]
 
 
@@ -104,13 +104,13 @@ def test_tritonclient_sends_several_tensors_and_options(server: Server, thumbnai
 
 
 @needs_environment
-def test_tritonclients_own_parameters_are_no_options(triton: Any, plain: str) -> None:
+def test_tritonclients_reserved_parameters_are_not_options(triton: Any, plain: str) -> None:
     assert triton["sequence"] == {"id": "call-7", "image": [text(plain)]}
     assert triton["asynchronous"] == text(plain)
 
 
 @needs_environment
-def test_tritonclient_says_what_is_wrong(triton: Any) -> None:
+def test_tritonclient_reports_the_servers_error(triton: Any) -> None:
     assert triton["broken"]["status"] == "400"
     assert triton["broken"]["message"].startswith("the 6 bytes sent are not an image")
 
@@ -131,7 +131,7 @@ def test_tritonclient_sends_pixels_and_gets_arrays(server: Server, thumbnail: by
 
 
 @needs_environment
-def test_tritonclients_grpc_gets_the_answers_of_http(asgi_server: Server, thumbnail: bytes, triton_grpc: Any) -> None:
+def test_tritonclient_answers_over_grpc_equal_those_over_http(asgi_server: Server, thumbnail: bytes, triton_grpc: Any) -> None:
     plain = text(post(asgi_server, thumbnail).text)
 
     assert triton_grpc["defaults"] == triton_grpc["pixels"] == {"image": ["object", [1], plain]}
@@ -139,7 +139,7 @@ def test_tritonclients_grpc_gets_the_answers_of_http(asgi_server: Server, thumbn
 
 
 @needs_environment
-def test_tritonclients_grpc_knows_the_server_and_its_model(triton_grpc: Any) -> None:
+def test_tritonclient_reads_metadata_over_grpc(triton_grpc: Any) -> None:
     assert triton_grpc["live, ready"] == [True] * 3
     assert triton_grpc["server"] == "deeplab-serve"
     assert triton_grpc["inputs"] == [["image", "BYTES", ["-1"]], ["image", "UINT8", ["-1", "-1", "3"]]]
@@ -147,14 +147,14 @@ def test_tritonclients_grpc_knows_the_server_and_its_model(triton_grpc: Any) -> 
 
 
 @needs_environment
-def test_tritonclients_grpc_says_what_is_wrong(triton_grpc: Any) -> None:
+def test_tritonclient_reports_the_servers_errors_over_grpc(triton_grpc: Any) -> None:
     for name, words in {"broken": "the 6 bytes sent are not an image", "no output": "there is no output 'scores'"}.items():
         assert triton_grpc[name]["status"] == "StatusCode.INVALID_ARGUMENT"
         assert triton_grpc[name]["message"].startswith(words)
 
 
 @needs_environment
-def test_tritonclients_messages_have_our_numbers(triton_grpc: Any) -> None:
+def test_protobuf_field_numbers_match_those_of_tritonclient(triton_grpc: Any) -> None:
     def fields(message: Any) -> dict[str, Any]:
         nested = {one.name: fields(one) for one in message.nested_types}
         return {field.name: [field.number, field.type] for field in message.fields} | nested
@@ -165,29 +165,29 @@ def test_tritonclients_messages_have_our_numbers(triton_grpc: Any) -> None:
 
 @needs_environment
 @pytest.mark.parametrize("name", ["defaults", "answer in binary", "base64"])
-def test_the_kserve_sdk_gets_the_answer_of_plain_http(kserve: Any, plain: str, name: str) -> None:
+def test_kserve_sdk_answers_equal_those_of_plain_http(kserve: Any, plain: str, name: str) -> None:
     assert kserve[name] == plain
 
 
 @needs_environment
-def test_the_kserve_sdk_knows_that_the_server_is_ready(kserve: Any) -> None:
+def test_the_kserve_sdk_reports_a_ready_server(kserve: Any) -> None:
     assert kserve["live, ready"] == [True, True]
 
 
 @needs_environment
-def test_the_kserve_sdk_sends_options_and_version_1(server: Server, thumbnail: bytes, kserve: Any, plain: str) -> None:
+def test_the_kserve_sdk_sends_options_and_v1_requests(server: Server, thumbnail: bytes, kserve: Any, plain: str) -> None:
     assert base64.b64decode(kserve["png"]) == post(server, thumbnail, path="/1.0/png").content
     assert kserve["v1"] == kserve["v1 of TensorFlow"] == {"predictions": [json.loads(plain)]}
 
 
 @needs_environment
-def test_the_kserve_sdk_says_what_is_wrong(kserve: Any) -> None:
+def test_the_kserve_sdk_reports_the_servers_error(kserve: Any) -> None:
     assert kserve["broken"].startswith("the 6 bytes sent are not an image")
     assert "400" in kserve["broken"]
 
 
 @needs_environment
-def test_the_kserve_sdks_grpc_gets_the_answers_of_http(server: Server, thumbnail: bytes, kserve: Any, plain: str) -> None:
+def test_kserve_sdk_answers_over_grpc_equal_those_over_http(server: Server, thumbnail: bytes, kserve: Any, plain: str) -> None:
     if server.software == "torchserve":
         pytest.skip("TorchServe's KServe service is in another package")
     png = post(server, thumbnail, path="/1.0/png").content
@@ -203,27 +203,27 @@ def test_the_kserve_sdks_grpc_gets_the_answers_of_http(server: Server, thumbnail
 
 @needs_environment
 @pytest.mark.parametrize("library", ["tritonclient", "kserve"])
-def test_documented_line_for_the_library_works(torchserve: Server, photos: dict[str, Path], library: str) -> None:
+def test_the_documented_line_of_a_library_works(torchserve: Server, photos: dict[str, Path], library: str) -> None:
     printed = run([str(ENVIRONMENT / "bin" / "python"), "-c", documented_line(torchserve, library)], photos["chelsea"].parent)
 
     assert '"label":"cat"' in printed
 
 
-def test_documented_line_for_hugging_face_works(torchserve: Server, photos: dict[str, Path]) -> None:
+def test_the_documented_line_of_hugging_face_works(torchserve: Server, photos: dict[str, Path]) -> None:
     printed = run([sys.executable, "-c", documented_line(torchserve, "huggingface_hub")], photos["chelsea"].parent)
 
     assert "label='cat'" in printed
 
 
 @pytest.mark.parametrize("parameters", [{}, {"subtask": "semantic"}, {"threshold": 0.0, "mask_threshold": 0.5}])
-def test_hugging_faces_own_client_reads_its_format(server: Server, photos: dict[str, Path], parameters: Any) -> None:
+def test_the_hugging_face_client_reads_segments(server: Server, photos: dict[str, Path], parameters: Any) -> None:
     cat, background = hugging_face(server).image_segmentation(str(photos["chelsea"]), **parameters)
 
     assert (cat.label, background.label) == ("cat", "background")
     assert np.asarray(cat.mask).shape == (300, 451)  # The client has decoded the PNG.
 
 
-def test_hugging_faces_threshold_is_the_least_score(server: Server, photos: dict[str, Path]) -> None:
+def test_the_hugging_face_threshold_is_a_minimum_score(server: Server, photos: dict[str, Path]) -> None:
     scores = [segment.score or 0 for segment in hugging_face(server).image_segmentation(photos["chelsea"].read_bytes())]
 
     (best,) = hugging_face(server).image_segmentation(photos["chelsea"], threshold=sum(scores) / len(scores))
@@ -236,7 +236,7 @@ def test_hugging_faces_threshold_is_the_least_score(server: Server, photos: dict
     [(b"broken", {}, "the 6 bytes sent are not an image"), (None, {"subtask": "panoptic"}, "option 'subtask': 'panoptic'")],
     ids=["image", "subtask"],
 )
-def test_hugging_faces_client_says_what_is_wrong(
+def test_the_hugging_face_client_reports_the_servers_error(
     server: Server, thumbnail: bytes, image: bytes | None, parameters: Any, message: str
 ) -> None:
     with pytest.raises(BadRequestError, match=message):

@@ -53,7 +53,7 @@ def plain(server: Server, thumbnail: bytes) -> bytes:
     return post(server, thumbnail).content
 
 
-def test_the_table_has_every_option() -> None:
+def test_the_table_covers_every_option() -> None:
     assert set(CHANGES) == {*InferenceOptions.model_fields, *AnswerOptions.model_fields}
 
 
@@ -70,7 +70,7 @@ def quick(server: Server, two_cats: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("option", CHANGES)
-def test_an_option_means_the_same_by_every_route(server: Server, two_cats: bytes, quick: bytes, option: str) -> None:
+def test_an_option_has_the_same_effect_on_every_route(server: Server, two_cats: bytes, quick: bytes, option: str) -> None:
     answers = {name: ask(server, two_cats, {**QUICK, **CHANGES[option]}) for name, ask in routes_of(server).items()}
 
     assert [name for name, answer in answers.items() if answer != answers["headers"]] == []
@@ -79,7 +79,7 @@ def test_an_option_means_the_same_by_every_route(server: Server, two_cats: bytes
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("options", [{"format": "svg"}, {"colour": "red"}], ids=["bad value", "unknown option"])
-def test_a_bad_option_is_refused_by_every_route(server: Server, thumbnail: bytes, route: str, options: dict[str, str]) -> None:
+def test_a_bad_option_is_refused_on_every_route(server: Server, thumbnail: bytes, route: str, options: dict[str, str]) -> None:
     if route not in routes_of(server):
         pytest.skip(f"{server.software} has no route by {route}")
     if route == "KServe v2":
@@ -93,7 +93,7 @@ def test_a_bad_option_is_refused_by_every_route(server: Server, thumbnail: bytes
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_format_has_its_content_type_and_is_chosen_by_url_as_well(server: Server, thumbnail: bytes, name: str) -> None:
+def test_url_and_header_select_the_same_format(server: Server, thumbnail: bytes, name: str) -> None:
     by_url = post(server, thumbnail, QUICK_HEADERS, f"/1.0/{name}")
     by_header = post(server, thumbnail, {**QUICK_HEADERS, "X-Segment-Format": name})
 
@@ -103,7 +103,7 @@ def test_a_format_has_its_content_type_and_is_chosen_by_url_as_well(server: Serv
 
 
 @pytest.mark.parametrize("content_type", sorted({entry.content_type for entry in FORMATS.values()}))
-def test_accept_chooses_the_first_format_of_its_type(server: Server, thumbnail: bytes, content_type: str) -> None:
+def test_accept_selects_the_first_format_of_a_content_type(server: Server, thumbnail: bytes, content_type: str) -> None:
     first = next(name for name, entry in FORMATS.items() if entry.content_type == content_type)
 
     response = post(server, thumbnail, {**QUICK_HEADERS, "Accept": content_type})
@@ -123,7 +123,7 @@ def test_accept_chooses_the_first_format_of_its_type(server: Server, thumbnail: 
         ("image/jpeg", None, "png", None, "image/png"),
     ],
 )
-def test_field_goes_before_header_before_url_before_accept(
+def test_form_fields_override_headers_urls_and_accept(
     server: Server, thumbnail: bytes, accept: str | None, url: str | None, header: str | None, field: str | None, expected: str
 ) -> None:
     headers = QUICK_HEADERS | {name: value for name, value in (("Accept", accept), ("X-Segment-Format", header)) if value}
@@ -141,11 +141,11 @@ def test_field_goes_before_header_before_url_before_accept(
 
 
 @pytest.mark.parametrize("header", ["x-segment-min-score", "X-SEGMENT-MIN-SCORE", "X-sEgMeNt-mIn_ScOrE"])
-def test_a_headers_spelling_does_not_matter(server: Server, thumbnail: bytes, header: str) -> None:
+def test_option_headers_ignore_case_and_separators(server: Server, thumbnail: bytes, header: str) -> None:
     assert post(server, thumbnail, {**QUICK_HEADERS, header: "1"}).json()["segments"] == []
 
 
-def test_a_header_may_be_utf_8(server: Server, thumbnail: bytes) -> None:
+def test_option_headers_may_be_utf_8(server: Server, thumbnail: bytes) -> None:
     response = requests.post(server.url, thumbnail, headers={"X-Segment-Classes": "träd".encode()}, timeout=TIMEOUT_S)
 
     assert error(response) == (400, "InvalidOption")
@@ -153,18 +153,18 @@ def test_a_header_may_be_utf_8(server: Server, thumbnail: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["explain", "Explain", "describe", "Describe", "URL_PATH", "url_path"])
-def test_a_client_cannot_send_torchserves_own_headers(server: Server, thumbnail: bytes, plain: bytes, name: str) -> None:
+def test_torchserves_internal_headers_are_ignored(server: Server, thumbnail: bytes, plain: bytes, name: str) -> None:
     assert post(server, thumbnail, {name: "png" if "path" in name.lower() else "True"}).content == plain
 
 
-def test_the_index_map_holds_the_palette_masks_values(server: Server, thumbnail: bytes) -> None:
+def test_index_and_palette_pngs_have_the_same_values(server: Server, thumbnail: bytes) -> None:
     index = Image.open(io.BytesIO(post(server, thumbnail, QUICK_HEADERS, "/1.0/index").content))
 
     assert index.mode == "L"
     np.testing.assert_array_equal(np.asarray(index), mask(post(server, thumbnail, QUICK_HEADERS, "/1.0/png")))
 
 
-def test_confidence_is_the_probability_of_what_won(server: Server, thumbnail: bytes) -> None:
+def test_confidence_is_the_probability_of_the_predicted_class(server: Server, thumbnail: bytes) -> None:
     levels = np.asarray(Image.open(io.BytesIO(post(server, thumbnail, path="/1.0/confidence").content)))
     answer = post(server, thumbnail, {"X-Segment-Masks": "none"}).json()
 
@@ -208,7 +208,9 @@ def test_masks_have_the_requested_encoding(server: Server, thumbnail: bytes, mas
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 @pytest.mark.parametrize("path", ["", "/1.0", "/1.0/json"])
-def test_post_and_put_with_and_without_version(server: Server, thumbnail: bytes, plain: bytes, method: str, path: str) -> None:
+def test_post_and_put_accept_a_version_and_a_format_in_the_path(
+    server: Server, thumbnail: bytes, plain: bytes, method: str, path: str
+) -> None:
     assert requests.request(method, server.url + path, data=thumbnail, timeout=TIMEOUT_S).content == plain
 
 
@@ -217,7 +219,7 @@ def test_a_version_that_is_not_served_is_404(server: Server, thumbnail: bytes) -
 
 
 @pytest.mark.parametrize("content_type", ["application/octet-stream", "image/png", "image/jpeg", "video/mp4", ""])
-def test_the_content_type_of_a_file_does_not_matter(server: Server, thumbnail: bytes, plain: bytes, content_type: str) -> None:
+def test_the_content_type_of_an_image_is_ignored(server: Server, thumbnail: bytes, plain: bytes, content_type: str) -> None:
     assert post(server, thumbnail, {"Content-Type": content_type}).content == plain
 
 
@@ -232,7 +234,7 @@ def test_the_content_type_of_a_file_does_not_matter(server: Server, thumbnail: b
         (["--data-binary", "@{file}"], 500),
     ],
 )
-def test_curls_own_uploads(
+def test_every_way_curl_uploads_files_is_understood(
     server: Server, thumbnail: bytes, plain: bytes, tmp_path: Path, arguments: list[str], of_torchserve: int
 ) -> None:
     status = of_torchserve if server.software == "torchserve" else 200
@@ -247,7 +249,7 @@ def test_curls_own_uploads(
     assert (answer.read_bytes() == plain) == (status == 200)
 
 
-def test_a_value_of_megabytes_is_400_and_ends_no_worker(server: Server, thumbnail: bytes) -> None:
+def test_option_values_of_megabytes_are_400_and_kill_no_worker(server: Server, thumbnail: bytes) -> None:
     before = server.workers()
 
     responses = [
@@ -270,9 +272,7 @@ def test_deeply_nested_json_is_400(server: Server, depth: int) -> None:
 
 
 @pytest.mark.parametrize("url", [kserve_v1_url, kserve_v2_url])
-def test_kserves_paths_take_a_plain_image_too(
-    server: Server, thumbnail: bytes, plain: bytes, url: Callable[[Server], str]
-) -> None:
+def test_kserve_paths_accept_plain_images(server: Server, thumbnail: bytes, plain: bytes, url: Callable[[Server], str]) -> None:
     assert requests.post(url(server), thumbnail, timeout=TIMEOUT_S).content == plain
 
 
@@ -285,7 +285,7 @@ def test_the_only_file_of_a_form_is_the_image(server: Server, thumbnail: bytes, 
     assert requests.post(server.url, files={name: content}, timeout=TIMEOUT_S).content == plain
 
 
-def test_base64_in_a_form_needs_no_escapes(server: Server, thumbnail: bytes, plain: bytes) -> None:
+def test_base64_in_a_form_needs_no_percent_encoding(server: Server, thumbnail: bytes, plain: bytes) -> None:
     text = base64.b64encode(thumbnail)
     assert b"+" in text  # An urlencoded form reads it as a space.
 
@@ -319,7 +319,7 @@ def test_a_body_may_be_compressed(
     ],
     ids=["unknown", "bomb", "truncated", "garbage", "trailing"],
 )
-def test_a_body_that_cannot_be_inflated_is_refused(
+def test_a_body_that_cannot_be_decompressed_is_refused(
     server: Server, encoding: str, body: bytes, expected: tuple[int, str], word: str
 ) -> None:
     response = post(server, body, {"Content-Encoding": encoding})
@@ -329,7 +329,7 @@ def test_a_body_that_cannot_be_inflated_is_refused(
 
 
 @pytest.mark.parametrize("kind", ["multipart", "urlencoded"])
-def test_a_compressed_form_is_read_or_refused_as_such(server: Server, thumbnail: bytes, plain: bytes, kind: str) -> None:
+def test_a_compressed_form_is_read_or_refused(server: Server, thumbnail: bytes, plain: bytes, kind: str) -> None:
     image = {"data": base64.b64encode(thumbnail)} if kind == "urlencoded" else None
     form = requests.Request("POST", server.url, data=image, files=None if image else {"data": thumbnail}).prepare()
     content = form.body if isinstance(form.body, bytes) else str(form.body).encode()

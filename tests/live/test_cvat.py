@@ -80,7 +80,7 @@ def expected(server: Server, task: CvatTask) -> dict[tuple[int, str], Any]:
     return found
 
 
-def test_a_task_gets_the_servers_masks(annotate: Annotate, server: Server, task: CvatTask) -> None:
+def test_mask_annotations_equal_the_servers_masks(annotate: Annotate, server: Server, task: CvatTask) -> None:
     assert annotate() == 0
 
     truth = expected(server, task)
@@ -96,7 +96,7 @@ def test_a_task_gets_the_servers_masks(annotate: Annotate, server: Server, task:
 
 
 @pytest.mark.parametrize("arguments", [["--conv-mask-to-poly"], ["-p", "shape=str:polygon"]])
-def test_a_task_gets_polygons_that_cover_the_masks(
+def test_polygon_annotations_cover_the_servers_masks(
     annotate: Annotate, server: Server, task: CvatTask, arguments: list[str]
 ) -> None:
     assert annotate("-p", "classes=str:cat,person", *arguments) == 0
@@ -111,7 +111,7 @@ def test_a_task_gets_polygons_that_cover_the_masks(
         np.testing.assert_array_equal(drawn[key], truth)
 
 
-def test_the_threshold_is_the_least_score(annotate: Annotate, task: CvatTask) -> None:
+def test_the_confidence_threshold_is_a_minimum_score(annotate: Annotate, task: CvatTask) -> None:
     assert annotate("--conf-threshold", "0.9") == 0
 
     scores = [shape["score"] for _, _, shape in named(task)]
@@ -119,9 +119,7 @@ def test_the_threshold_is_the_least_score(annotate: Annotate, task: CvatTask) ->
     assert min(scores) >= 0.9
 
 
-def test_an_image_that_the_server_refuses_does_not_lose_the_others(
-    annotate: Annotate, task: CvatTask, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_refused_image_does_not_stop_the_rest(annotate: Annotate, task: CvatTask, capsys: pytest.CaptureFixture[str]) -> None:
     task.images = {"long.png": encode(Image.new("L", (70_000, 1))), **task.images}
 
     assert annotate() == 0
@@ -130,7 +128,7 @@ def test_an_image_that_the_server_refuses_does_not_lose_the_others(
     assert "warning: long.png: answered 413: " in capsys.readouterr().err
 
 
-def test_a_server_that_is_not_there_is_named_in_one_message(
+def test_an_unreachable_server_is_reported_in_one_message(
     annotate: Annotate, task: CvatTask, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = f"http://127.0.0.1:{Ports.free().inference}/predictions/deeplabv3"
@@ -142,13 +140,15 @@ def test_a_server_that_is_not_there_is_named_in_one_message(
     assert task.written == []
 
 
-def test_a_wrong_option_is_named_in_the_servers_words(annotate: Annotate, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_option_is_reported_with_the_servers_message(annotate: Annotate, caplog: pytest.LogCaptureFixture) -> None:
     assert annotate("-p", "scalse=str:1") == 1
 
     assert "unknown option 'scalse', did you mean 'scales'?" in caplog.text
 
 
-def test_an_archive_finds_what_its_server_finds(server: Server, served_archive: Path, photos: dict[str, Path]) -> None:
+def test_an_archive_and_its_server_detect_the_same_shapes(
+    server: Server, served_archive: Path, photos: dict[str, Path]
+) -> None:
     class Context:
         frame_name, conf_threshold, conv_mask_to_poly = "chelsea.jpg", None, False
 
@@ -159,7 +159,7 @@ def test_an_archive_finds_what_its_server_finds(server: Server, served_archive: 
     assert local.detect(Context, image) == remote.detect(Context, image)
 
 
-def test_the_printed_labels_are_those_of_the_function(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_labels_are_printed_for_cvats_label_editor(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     assert cvat_function.main(["--url", server.url, "--classes", "cat,person", "--shape", "polygon"]) == 0
 
     assert json.loads(capsys.readouterr().out) == [

@@ -23,7 +23,7 @@ def described(server: Server) -> dict[str, Any]:
     return ask(server)
 
 
-def test_classes_resize_and_figures_are_the_checkpoints(described: dict[str, Any], served_checkpoint: Path) -> None:
+def test_classes_resize_and_metrics_come_from_the_checkpoint(described: dict[str, Any], served_checkpoint: Path) -> None:
     metadata = read_metadata(served_checkpoint)
 
     assert described["classes"] == list(metadata.classes)
@@ -34,7 +34,7 @@ def test_classes_resize_and_figures_are_the_checkpoints(described: dict[str, Any
     assert described["license"] == metadata.license
 
 
-def test_it_names_model_engine_and_precision(described: dict[str, Any]) -> None:
+def test_the_description_names_model_engine_and_precision(described: dict[str, Any]) -> None:
     assert {name: described[name] for name in ("model", "version", "engine", "precision", "explanations")} == {
         "model": "deeplabv3",
         "version": "1.0",
@@ -44,7 +44,7 @@ def test_it_names_model_engine_and_precision(described: dict[str, Any]) -> None:
     }
 
 
-def test_it_says_how_engines_agree_with_torch_in_float32(described: dict[str, Any]) -> None:
+def test_the_description_has_each_engines_agreement_with_torch_in_float32(described: dict[str, Any]) -> None:
     agreement = described["agreement"]
 
     assert [entry["engine"] for entry in agreement["engines"]] == ["openvino"] * len(agreement["engines"])
@@ -54,7 +54,7 @@ def test_it_says_how_engines_agree_with_torch_in_float32(described: dict[str, An
         assert entry["images"] == 7
 
 
-def test_options_formats_and_limits_are_all_there(described: dict[str, Any]) -> None:
+def test_the_description_lists_all_options_formats_and_limits(described: dict[str, Any]) -> None:
     shipped = yaml.safe_load(DEFAULT_MODEL_CONFIG.read_text())["handler"]
 
     assert set(described["options"]) == {*InferenceOptions.model_fields, *AnswerOptions.model_fields}
@@ -63,18 +63,18 @@ def test_options_formats_and_limits_are_all_there(described: dict[str, Any]) -> 
     assert described["limits"] == shipped["limits"]
 
 
-def test_the_digest_is_that_of_the_packed_files(served_archive: Path, described: dict[str, Any], tmp_path: Path) -> None:
+def test_the_digest_covers_the_archives_files(served_archive: Path, described: dict[str, Any], tmp_path: Path) -> None:
     with zipfile.ZipFile(served_archive) as archive:
         archive.extractall(tmp_path)
 
     assert described["archive"] == {"sha256": content_digest(tmp_path)}
 
 
-def test_a_version_describes_itself_the_same(server: Server, described: dict[str, Any]) -> None:
+def test_a_version_has_the_description_of_its_model(server: Server, described: dict[str, Any]) -> None:
     assert ask(server, "/1.0") == described
 
 
-def test_headers_of_the_client_do_not_disturb_it(server: Server, described: dict[str, Any]) -> None:
+def test_request_headers_do_not_change_the_description(server: Server, described: dict[str, Any]) -> None:
     assert ask(server, headers={"X-Segment-Format": "svg", "Explain": "True"}) == described
 
 

@@ -46,17 +46,17 @@ def broken_inputs(photo: bytes) -> dict[str, bytes]:
         ("corrupt JPEG", (400, "InvalidImage")),
     ],
 )
-def test_a_broken_image_is_answered_with_its_error(
+def test_broken_images_get_their_documented_errors(
     server: Server, photos: dict[str, Path], name: str, expected: tuple[int, str]
 ) -> None:
     assert error(post(server, broken_inputs(photos["chelsea"].read_bytes())[name])) == expected
 
 
-def test_a_format_that_is_not_accepted_is_415(server: Server) -> None:
+def test_an_unsupported_image_format_is_415(server: Server) -> None:
     assert error(post(server, encode(Image.new("RGB", (16, 16)), "PPM"))) == (415, "UnsupportedImageFormat")
 
 
-def test_more_bytes_than_the_limit_are_413_with_both_numbers(server: Server) -> None:
+def test_an_oversized_body_is_413_with_its_size_and_the_limit(server: Server) -> None:
     response = post(server, bytes(32_000_001))
 
     assert error(response) == (413, "ImageTooLarge")
@@ -82,7 +82,7 @@ def test_an_unknown_form_field_is_400(server: Server, photos: dict[str, Path]) -
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/x-www-form-urlencoded"])
-def test_a_body_that_holds_no_image_is_400(server: Server, content_type: str) -> None:
+def test_a_body_without_an_image_is_400(server: Server, content_type: str) -> None:
     body = json.dumps({"hello": "world"}).encode() if content_type == "application/json" else b"hello"
 
     response = post(server, body, {"Content-Type": content_type})
@@ -90,7 +90,7 @@ def test_a_body_that_holds_no_image_is_400(server: Server, content_type: str) ->
     assert error(response)[0] == 400
 
 
-def test_fifty_broken_inputs_end_no_worker(server: Server, photos: dict[str, Path]) -> None:
+def test_fifty_broken_inputs_kill_no_worker(server: Server, photos: dict[str, Path]) -> None:
     photo = photos["chelsea"].read_bytes()
     odd = [encode(Image.new("RGB", size)) for size in ((1, 1), (4000, 1), (1, 4000))]
     before = server.workers()

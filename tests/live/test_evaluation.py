@@ -70,7 +70,9 @@ def test_checkpoint_archive_and_server_agree_to_the_pixel(
     )
 
 
-def test_archive_and_server_refine_alike(server: Server, served_archive: Path, thumbnail: bytes, tmp_path: Path) -> None:
+def test_archive_and_server_agree_after_refinement(
+    server: Server, served_archive: Path, thumbnail: bytes, tmp_path: Path
+) -> None:
     pytest.importorskip("pydensecrf")
     options = InferenceOptions(refine="crf")
     picture = tmp_path / "thumbnail.png"
@@ -79,7 +81,7 @@ def test_archive_and_server_refine_alike(server: Server, served_archive: Path, t
     require_agreement([load(served_archive, options), ServerPredictor.connect(server.url, options)], [picture])
 
 
-def test_settings_of_an_archive_are_its_servers_where_nothing_is_asked_for(
+def test_options_default_to_the_archives_settings(
     small_archive: Path, converted: Path, photos: dict[str, Path], tmp_path: Path
 ) -> None:
     views: dict[str, Any] = {"scales": [0.5, 0.75], "flip": True}
@@ -100,7 +102,7 @@ def require_agreement(predictors: Sequence[Predictor], pictures: Sequence[Path])
             np.testing.assert_array_equal(other, first)
 
 
-def test_a_server_is_scored_like_its_archive(
+def test_a_server_gets_the_scores_of_its_archive(
     server: Server, served_archive: Path, photos: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for folder in ("images", "masks"):
@@ -123,6 +125,6 @@ def test_a_server_is_scored_like_its_archive(
     assert "expected calibration error" in local
 
 
-def test_a_server_that_refuses_is_quoted(server: Server) -> None:
+def test_a_servers_refusal_is_quoted(server: Server) -> None:
     with pytest.raises(PredictionError, match=r"no-such-model.* 404"):
         ServerPredictor.connect(server.url.replace("deeplabv3", "no-such-model"), AS_SERVED)

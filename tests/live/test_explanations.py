@@ -19,7 +19,7 @@ def dog_explanation(server: Server, thumbnail: bytes) -> bytes:
     return explain(server, thumbnail, {"X-Segment-Classes": "dog", "X-Segment-Alpha": "0.9"}).content
 
 
-def test_it_is_a_png_of_the_photograph_that_names_the_class(server: Server, thumbnail: bytes) -> None:
+def test_an_explanation_is_a_png_of_the_photograph_that_names_the_class(server: Server, thumbnail: bytes) -> None:
     response = explain(server, thumbnail)
 
     picture = Image.open(io.BytesIO(response.content))
@@ -29,7 +29,7 @@ def test_it_is_a_png_of_the_photograph_that_names_the_class(server: Server, thum
     assert json.loads(picture.info["explanation"])["cells"] > 0
 
 
-def test_class_and_tint_mean_the_same_by_every_route(server: Server, thumbnail: bytes, dog_explanation: bytes) -> None:
+def test_options_have_the_same_effect_on_every_route(server: Server, thumbnail: bytes, dog_explanation: bytes) -> None:
     url, options, photo = explanations_url(server), {"classes": "dog", "alpha": "0.9"}, base64.b64encode(thumbnail).decode()
 
     by_form = requests.post(url, files={"data": thumbnail}, data=options, timeout=TIMEOUT_S)
@@ -45,7 +45,7 @@ def test_class_and_tint_mean_the_same_by_every_route(server: Server, thumbnail: 
     assert by_kserve == {"b64": base64.b64encode(dog_explanation).decode(), "content_type": "image/png"}
 
 
-def test_an_accept_that_prefers_another_picture_changes_nothing(server: Server, thumbnail: bytes) -> None:
+def test_accept_does_not_change_the_format(server: Server, thumbnail: bytes) -> None:
     assert explain(server, thumbnail, {"Accept": "image/jpeg"}).content == explain(server, thumbnail).content
 
 
@@ -59,7 +59,7 @@ def test_an_accept_that_prefers_another_picture_changes_nothing(server: Server, 
         ({"X-Segment-Scales": "2"}, "", "option 'scales': "),
     ],
 )
-def test_options_that_an_explanation_does_not_have_are_400(
+def test_options_without_meaning_for_explanations_are_400(
     server: Server, thumbnail: bytes, headers: dict[str, str], path: str, message: str
 ) -> None:
     response = explain(server, thumbnail, headers, path)
@@ -75,7 +75,7 @@ def test_a_broken_image_is_400(server: Server) -> None:
 
 
 @pytest.mark.parametrize("name", ["explain", "Explain", "EXPLAIN"])
-def test_a_header_cannot_turn_one_action_into_the_other(server: Server, thumbnail: bytes, name: str) -> None:
+def test_headers_cannot_turn_a_prediction_into_an_explanation_or_back(server: Server, thumbnail: bytes, name: str) -> None:
     assert explain(server, thumbnail, {name: "False"}).content == explain(server, thumbnail).content
     assert post(server, thumbnail, {name: "True"}).content == post(server, thumbnail).content
 

@@ -47,7 +47,7 @@ def _name(value: ModelConfig | Software) -> str:
     ],
     ids=_name,
 )
-def test_the_served_mask_is_the_pipelines(
+def test_the_served_mask_equals_the_pipelines(
     network: ModelConfig, software: Software, photos: dict[str, Path], tmp_path: Path
 ) -> None:
     photo = Image.open(photos["chelsea"]).convert("RGB").resize((150, 100))

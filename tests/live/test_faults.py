@@ -42,7 +42,7 @@ def test_no_request_is_lost(outcomes: dict[str, Outcome], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["kill", "hang", "slow", "hangup"])
-def test_ordinary_clients_are_answered_all(outcomes: dict[str, Outcome], name: str) -> None:
+def test_every_request_of_ordinary_clients_is_answered(outcomes: dict[str, Outcome], name: str) -> None:
     assert outcomes[name].tally.answered == SMALL.clients * SMALL.requests
 
 
@@ -50,7 +50,7 @@ def test_a_stopped_worker_is_replaced(outcomes: dict[str, Outcome]) -> None:
     assert outcomes["hang"].note == "replaced"
 
 
-def test_a_crowd_is_answered_as_far_as_the_queue_reaches(outcomes: dict[str, Outcome]) -> None:
+def test_requests_of_a_crowd_are_answered_or_get_503(outcomes: dict[str, Outcome]) -> None:
     tally = outcomes["crowd"].tally
 
     assert set(tally.status_counts) <= {"200", "503"}
@@ -58,16 +58,16 @@ def test_a_crowd_is_answered_as_far_as_the_queue_reaches(outcomes: dict[str, Out
     assert tally.answered >= 100
 
 
-def test_a_server_that_ends_answers_what_it_has_accepted(outcomes: dict[str, Outcome]) -> None:
+def test_a_terminated_server_answers_the_requests_it_has_accepted(outcomes: dict[str, Outcome]) -> None:
     assert set(outcomes["terminate"].tally.status_counts) <= {"200", NOT_LISTENING}
 
 
-def test_the_log_says_which_signal_ended_the_worker(outcomes: dict[str, Outcome], server: Server) -> None:
+def test_the_log_names_the_signal_that_killed_the_worker(outcomes: dict[str, Outcome], server: Server) -> None:
     assert set(outcomes) == set(FAULTS)
     assert '"reason":"signal SIGKILL"' in (server.run_directory / "logs" / "console.log").read_text()
 
 
-def test_the_table_has_a_line_for_each_fault(outcomes: dict[str, Outcome]) -> None:
+def test_the_table_has_a_row_for_each_fault(outcomes: dict[str, Outcome]) -> None:
     rows = list(as_rows("asgi", outcomes.values()))
 
     assert [row["sent"] - row["answered"] - sum(row["refused"].values()) - row["lost"] for row in rows] == [0] * len(rows)

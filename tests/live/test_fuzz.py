@@ -49,7 +49,9 @@ class Worker:
         return cls(count, resident, process.num_fds(), len(process.net_connections("all")), process.num_threads())
 
 
-def test_a_server_under_fuzz_keeps_its_size(server: Server, fuzz: Fuzz, request: pytest.FixtureRequest) -> None:
+def test_fuzzing_leaks_neither_memory_nor_files_nor_connections(
+    server: Server, fuzz: Fuzz, request: pytest.FixtureRequest
+) -> None:
     total = request.config.getoption("--fuzz-requests")
     warm_up = min(WARM_UP, total // 2)
     workers, files, log = _pids(server), _files(server.temporary), _log(server)

@@ -14,11 +14,11 @@ from tests.live.grpc_client import infer, predict
 
 
 @pytest.mark.parametrize("field", ["data", "image", "body"])
-def test_an_image_by_grpc_gives_what_http_gives(server: Server, thumbnail: bytes, field: str) -> None:
+def test_answers_over_grpc_equal_those_over_http(server: Server, thumbnail: bytes, field: str) -> None:
     assert predict(server, {field: thumbnail}) == post(server, thumbnail).content
 
 
-def test_a_version_can_be_named(server: Server, thumbnail: bytes) -> None:
+def test_a_call_may_request_a_version(server: Server, thumbnail: bytes) -> None:
     assert predict(server, {"data": thumbnail, "format": b"png"}, "1.0")[:4] == b"\x89PNG"
 
 
@@ -37,11 +37,13 @@ def test_options_may_be_json(server: Server, thumbnail: bytes) -> None:
         ({"data": b"x", "formt": b"png"}, (400, "InvalidOption")),
     ],
 )
-def test_the_body_of_an_error_has_its_status(server: Server, inputs: dict[str, bytes], expected: tuple[int, str]) -> None:
+def test_the_body_of_an_error_has_its_status_and_type(
+    server: Server, inputs: dict[str, bytes], expected: tuple[int, str]
+) -> None:
     assert error_in(predict(server, inputs)) == expected
 
 
-def test_the_open_inference_protocol_takes_files_and_answers_in_quoted_json(server: Server, thumbnail: bytes) -> None:
+def test_the_open_inference_protocol_accepts_files_and_returns_quoted_json(server: Server, thumbnail: bytes) -> None:
     answer = infer(server, thumbnail, thumbnail, id="call-7")
 
     assert (answer.id, answer.model_name, answer.model_version) == ("call-7", "deeplabv3", "1.0")
@@ -51,7 +53,7 @@ def test_the_open_inference_protocol_takes_files_and_answers_in_quoted_json(serv
     assert [json.loads(element) for element in output.contents.bytes_contents] == [post(server, thumbnail).text] * 2
 
 
-def test_a_call_that_the_open_inference_protocol_cannot_answer_ends_no_worker(server: Server, thumbnail: bytes) -> None:
+def test_invalid_open_inference_calls_kill_no_worker(server: Server, thumbnail: bytes) -> None:
     messages, _ = open_inference_stubs()
     pixels = messages.ModelInferRequest.InferInputTensor(name="pixels", datatype="FP16", shape=[1])
     before = server.workers()

@@ -24,13 +24,13 @@ def cat(photos: dict[str, Path]) -> bytes:
     return photos["chelsea"].read_bytes()
 
 
-def test_one_scale_without_a_mirror_image_is_the_answer_without_options(server: Server, cat: bytes) -> None:
+def test_explicit_defaults_do_not_change_the_answer(server: Server, cat: bytes) -> None:
     plain = {"X-Segment-Scales": "1", "X-Segment-Flip": "false", "X-Segment-Refine": "none"}
 
     assert post(server, cat, plain).content == post(server, cat).content
 
 
-def test_headers_and_fields_of_a_form_mean_the_same(server: Server, cat: bytes) -> None:
+def test_headers_and_form_fields_are_equivalent(server: Server, cat: bytes) -> None:
     by_header = post(server, cat, {"X-Segment-Scales": "0.75, 1,1.25", "X-Segment-Flip": "true"})
     by_form = post_form(server, cat, scales="0.75,1,1.25", flip="true")
 
@@ -61,7 +61,7 @@ def test_with_flip_a_mirrored_photograph_has_the_mirrored_mask(server: Server, c
         ("refine", "crv", ["'crv'", "'crf'", "none"]),
     ],
 )
-def test_a_bad_value_is_400_with_the_allowed_ones(
+def test_a_bad_value_is_400_with_the_allowed_values(
     server: Server, cat: bytes, option: str, value: str, words: list[str]
 ) -> None:
     responses = [post(server, cat, {f"X-Segment-{option}": value}), post_form(server, cat, **{option: value})]
@@ -71,14 +71,14 @@ def test_a_bad_value_is_400_with_the_allowed_ones(
     assert [word for word in [option, *words] if word not in message] == []
 
 
-def test_more_than_the_network_may_see_is_413_with_both_numbers(server: Server, photos: dict[str, Path]) -> None:
+def test_a_request_over_the_inference_limit_is_413_with_the_limit(server: Server, photos: dict[str, Path]) -> None:
     response = post_form(server, photos["astronaut"].read_bytes(), scales="1.5,1.6,1.7,1.8,1.9,2", flip="true", tiles="2")
 
     assert error(response) == (413, "InferenceTooLarge")
     assert "8,000,000" in response.json()["message"]
 
 
-def test_a_dense_crf_refines_and_says_how_long_it_took(server: Server, cat: bytes) -> None:
+def test_a_dense_crf_refines_masks_and_reports_its_duration(server: Server, cat: bytes) -> None:
     pytest.importorskip("pydensecrf")
 
     as_json, as_png = post(server, cat, {"X-Segment-Refine": "crf"}), post_form(server, cat, refine="crf", format="png")

@@ -19,7 +19,7 @@ def photo(thumbnail: bytes) -> str:
     return text(thumbnail)
 
 
-def test_v1_answers_each_instance_by_its_own_options(server: Server, thumbnail: bytes, photo: str) -> None:
+def test_v1_instances_may_have_different_options(server: Server, thumbnail: bytes, photo: str) -> None:
     instances = [photo, {"b64": photo}, {"image": f"data:image/png;base64,{photo}", "format": "png"}]
 
     response = v1(server, {"instances": instances, "options": {"masks": "none"}})
@@ -30,7 +30,7 @@ def test_v1_answers_each_instance_by_its_own_options(server: Server, thumbnail: 
     assert response.json() == {"predictions": [alone, alone, png]}
 
 
-def test_v2_answers_each_tensor_by_one_of_its_name(server: Server, thumbnail: bytes, photo: str) -> None:
+def test_v2_outputs_have_the_names_of_their_inputs(server: Server, thumbnail: bytes, photo: str) -> None:
     body = {
         "id": "call-7",
         "inputs": [tensor("a", photo, photo), tensor("b", photo, parameters={"format": "overlay"})],
@@ -53,7 +53,7 @@ def test_v2_answers_each_tensor_by_one_of_its_name(server: Server, thumbnail: by
 
 
 @pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready", "/v2"])
-def test_health_and_the_server_can_be_asked_for(server: Server, path: str) -> None:
+def test_v2_health_and_server_metadata_are_available(server: Server, path: str) -> None:
     assert requests.get(server.url.split("/predictions")[0] + path, timeout=TIMEOUT_S).status_code == 200
 
 
@@ -66,7 +66,7 @@ def test_health_and_the_server_can_be_asked_for(server: Server, path: str) -> No
     ],
     ids=["broken", "not base64", "PPM"],
 )
-def test_one_bad_image_refuses_the_call_with_its_status_and_its_place(
+def test_one_bad_image_fails_the_call_with_its_status_and_index(
     server: Server, photo: str, second: Any, expected: tuple[int, str], word: str
 ) -> None:
     for response in (
@@ -79,28 +79,28 @@ def test_one_bad_image_refuses_the_call_with_its_status_and_its_place(
         assert word in response.json()["error"]
 
 
-def test_an_error_of_v2_has_every_key_of_an_answer(server: Server) -> None:
+def test_v2_errors_have_every_key_of_an_answer(server: Server) -> None:
     answer = v2(server, {"id": "call-7", "inputs": [tensor("a", "YnJva2Vu")]}).json()
 
     keys = ("id", "model_name", "model_version", "outputs")
     assert {key: answer[key] for key in keys} == dict(zip(keys, ("call-7", "deeplabv3", "1.0", []), strict=True))
 
 
-def test_a_bad_option_of_one_image_is_400_with_its_place(server: Server, photo: str) -> None:
+def test_a_bad_option_of_one_image_is_400_with_its_index(server: Server, photo: str) -> None:
     response = v1(server, {"instances": [photo, {"data": photo, "format": "svg"}]})
 
     assert error_in(response.content) == (400, "InvalidOption")
     assert response.json()["error"].startswith("image 1: option 'format': 'svg'")
 
 
-def test_more_images_than_the_limit_are_413_with_both_numbers(server: Server, photo: str) -> None:
+def test_too_many_images_are_413_with_their_number_and_the_limit(server: Server, photo: str) -> None:
     responses = [v1(server, {"instances": [photo] * 17}), v2(server, {"inputs": [tensor("a", *[photo] * 17)]})]
 
     assert [error_in(response.content) for response in responses] == [(413, "InstancesTooMany")] * 2
     assert responses[0].json()["error"] == "the call holds 17 images, the limit is 16"
 
 
-def test_images_of_one_call_share_what_the_network_may_see(server: Server, photo: str) -> None:
+def test_images_of_one_call_share_the_inference_limit(server: Server, photo: str) -> None:
     big = {"scales": "1,1.25,1.5,2"}
 
     responses = [v1(server, {"instances": [photo] * count, "masks": "none", **big}) for count in (1, 16)]
@@ -140,7 +140,7 @@ def test_options_in_the_call_override_headers(server: Server, photo: str) -> Non
     assert [each["content_type"] for each in response.json()["predictions"]] == ["image/jpeg", "image/png"]
 
 
-def test_bytes_of_json_need_no_content_type(server: Server, photo: str) -> None:
+def test_json_is_recognized_without_its_content_type(server: Server, photo: str) -> None:
     body = json.dumps({"instances": [photo]}).encode()
 
     response = requests.post(

@@ -107,7 +107,7 @@ def expected(server: Server, image: bytes) -> dict[str, Any]:
     return {label: indices == index for label, index in CLASSES.items() if (indices == index).any()}
 
 
-def test_brush_masks_are_the_servers_pixels(backend: str, server: Server, uploads: dict[str, bytes]) -> None:
+def test_brush_masks_equal_the_servers_masks(backend: str, server: Server, uploads: dict[str, bytes]) -> None:
     paths = [path for path in uploads if "broken" not in path]
 
     for path, prediction in zip(paths, predict(backend, paths, config("BrushLabels")), strict=True):
@@ -119,7 +119,7 @@ def test_brush_masks_are_the_servers_pixels(backend: str, server: Server, upload
             np.testing.assert_array_equal(pixels[:, :, 3] == 255, drawn)
 
 
-def test_polygons_cover_the_servers_pixels(backend: str, server: Server, uploads: dict[str, bytes]) -> None:
+def test_polygons_cover_the_servers_mask(backend: str, server: Server, uploads: dict[str, bytes]) -> None:
     path = "/data/upload/1/chelsea.png"
 
     (prediction,) = predict(backend, [path], config("PolygonLabels"))
@@ -133,7 +133,7 @@ def test_polygons_cover_the_servers_pixels(backend: str, server: Server, uploads
     np.testing.assert_array_equal(drawn, truth)
 
 
-def test_a_broken_image_does_not_lose_the_others(backend: str) -> None:
+def test_a_broken_image_does_not_stop_the_rest(backend: str) -> None:
     paths = [f"/data/upload/1/{name}.png" for name in ("chelsea", "broken", "missing", "astronaut")]
 
     predictions = predict(backend, paths, config("BrushLabels"))

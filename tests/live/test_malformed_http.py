@@ -48,20 +48,20 @@ def raw(server: Server, target: str, method: str, headers: dict[str, str], body:
         ),
     ],
 )
-def test_a_broken_form_is_500_of_the_front_end_alone(server: Server, headers: dict[str, str], body: bytes) -> None:
+def test_the_front_end_answers_a_malformed_form_with_500(server: Server, headers: dict[str, str], body: bytes) -> None:
     status, answer = raw(server, "/predictions/deeplabv3", "POST", headers, body)
 
     assert (status, json.loads(answer)["type"]) == (500, "ErrorDataDecoderException")
 
 
-def test_a_target_without_a_path_is_500_of_the_front_end_alone(server: Server) -> None:
+def test_the_front_end_answers_a_target_without_a_path_with_500(server: Server) -> None:
     status, answer = raw(server, "*", "OPTIONS", {}, b"")
 
     assert (status, json.loads(answer)["type"]) == (500, "ArrayIndexOutOfBoundsException")
 
 
 @pytest.mark.parametrize("target", ["/predictions/deeplabv3/1.0/%00", "/predictions/deeplabv3/1.0/%zz"])
-def test_a_path_that_is_no_text_is_403_of_the_front_end(server: Server, target: str) -> None:
+def test_the_front_end_answers_an_undecodable_path_with_403(server: Server, target: str) -> None:
     status, _ = raw(server, target, "POST", {}, b"")
 
     assert status == 403

@@ -19,7 +19,7 @@ from tests.live.routes import explanations_url
 _SIZES = ((640, 480), (480, 640), (1280, 960), (3000, 3000))
 
 
-def test_a_worker_at_rest_holds_little_whatever_it_was_asked(
+def test_an_idle_worker_returns_memory_after_any_load(
     server: Server, served_checkpoint: Path, photos: dict[str, Path], request: pytest.FixtureRequest
 ) -> None:
     # The network gets images of the default model's size.

@@ -119,7 +119,7 @@ def proxy(server: Server, tmp_path: Path) -> Iterator[Proxy]:
         yield running
 
 
-def test_answers_are_the_servers_over_http_2_and_tls_1_3_only(
+def test_answers_arrive_unchanged_over_http_2_and_only_tls_1_3(
     server: Server, proxy: Proxy, thumbnail: bytes, tmp_path: Path
 ) -> None:
     direct = requests.post(server.url, thumbnail, headers={"Content-Type": "image/png"}, timeout=TIMEOUT_S)
@@ -137,7 +137,7 @@ def test_answers_are_the_servers_over_http_2_and_tls_1_3_only(
         older.wrap_socket(plain, server_hostname="localhost")
 
 
-def test_the_page_is_served_and_finds_its_models(server: Server, proxy: Proxy) -> None:
+def test_the_page_is_served_and_can_list_models(server: Server, proxy: Proxy) -> None:
     page = proxy.ask("GET", "/")
     script = page.text.partition('src="')[2].partition('"')[0].removeprefix(".")
     listed = proxy.ask("GET", "/models").json()
@@ -150,7 +150,7 @@ def test_the_page_is_served_and_finds_its_models(server: Server, proxy: Proxy) -
     assert "cat" in str(description["customizedMetadata"])
 
 
-def test_the_page_works_below_a_path_before_torchserve(torchserve: Server, photos: dict[str, Path], tmp_path: Path) -> None:
+def test_the_page_works_with_torchserve_below_a_path(torchserve: Server, photos: dict[str, Path], tmp_path: Path) -> None:
     ports = torchserve.ports
     with nginx(tmp_path, f"127.0.0.1:{ports.inference}", f"127.0.0.1:{ports.management}") as running:
         outcome = try_page(f"http://127.0.0.1:{running.below}/masks/", next(iter(photos.values())).parent, "elsewhere")
@@ -197,7 +197,7 @@ def test_control_characters_do_not_reach_the_server(proxy: Proxy, sent: bytes) -
         b"Content-Length: 4, 60",
     ],
 )
-def test_no_framing_smuggles_a_second_request(proxy: Proxy, framing: bytes) -> None:
+def test_ambiguous_framing_smuggles_no_second_request(proxy: Proxy, framing: bytes) -> None:
     smuggled = b"GET /models HTTP/1.1\r\nHost: localhost\r\n\r\n"
     head = b"POST /predictions/nobody HTTP/1.1\r\nHost: localhost\r\n" + framing + b"\r\n\r\n"
 
@@ -213,7 +213,7 @@ def test_a_chunked_body_is_one_request(proxy: Proxy, server: Server, thumbnail: 
     assert answer.status_code == 200
 
 
-def test_pages_of_the_configured_origin_may_call(proxy: Proxy, server: Server) -> None:
+def test_pages_of_the_configured_origin_may_call_the_server(proxy: Proxy, server: Server) -> None:
     path, asks = f"/predictions/{server.model}", {"Access-Control-Request-Method": "POST"}
     preflight = proxy.ask("OPTIONS", path, headers={"Origin": ORIGIN, **asks})
     other = proxy.ask("OPTIONS", path, headers={"Origin": "https://evil.example", **asks})
@@ -242,7 +242,7 @@ def _before(folder: Path, upstream: LocalServer) -> Iterator[Proxy]:
 
 
 @pytest.mark.parametrize("trouble", [Reply(500), Reply(502), Reply(reset=True)], ids=["500", "502", "reset"])
-def test_a_prediction_that_fails_is_tried_once_more(tmp_path: Path, trouble: Reply) -> None:
+def test_a_failed_prediction_is_retried_once(tmp_path: Path, trouble: Reply) -> None:
     def reply(form: PostedForm) -> Reply:
         return trouble if form.attempt == 1 or form.image == b"always" else Reply()
 
@@ -255,7 +255,7 @@ def test_a_prediction_that_fails_is_tried_once_more(tmp_path: Path, trouble: Rep
         assert [form.image for form in upstream.forms] == [b"once"] * 2 + [b"always"] * 2
 
 
-def test_a_full_queue_says_when_to_retry_and_gets_no_second_request(tmp_path: Path) -> None:
+def test_a_503_has_a_retry_after_and_is_not_retried(tmp_path: Path) -> None:
     def reply(form: PostedForm) -> Reply:
         return Reply(503, headers={"Retry-After": "7"} if form.image == b"ours" else {})
 

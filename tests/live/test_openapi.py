@@ -16,7 +16,7 @@ PROGRAMS = Path(client_programs.__path__[0])
 
 
 @needs_environment
-def test_the_document_is_valid(asgi_server: Server, tmp_path: Path) -> None:
+def test_the_openapi_document_is_valid(asgi_server: Server, tmp_path: Path) -> None:
     file = tmp_path / "openapi.json"
     file.write_bytes(requests.get(f"{origin(asgi_server)}/openapi.json", timeout=TIMEOUT_S).content)
 
@@ -24,7 +24,7 @@ def test_the_document_is_valid(asgi_server: Server, tmp_path: Path) -> None:
 
 
 @needs_environment
-def test_schemathesis_finds_no_fault_and_no_answer_that_is_not_documented(asgi_server: Server, tmp_path: Path) -> None:
+def test_schemathesis_finds_no_faults_or_undocumented_answers(asgi_server: Server, tmp_path: Path) -> None:
     command = [str(ENVIRONMENT / "bin" / "schemathesis"), "--config-file", str(PROGRAMS / "schemathesis.toml"), "run"]
     # The network takes a sixteenth of the time.
     command += [

@@ -74,14 +74,14 @@ def run(
     return Run(output, saved)
 
 
-def test_people_can_see_and_judge_masks_and_compare_models(run: Run) -> None:
+def test_users_can_inspect_and_rate_masks_and_compare_models(run: Run) -> None:
     # Shown by `pytest -s --exhaustive`; figures are reported, never asserted.
     sys.stdout.writelines(f"{line}\n" for line in run.output.splitlines() if line.startswith("figures: "))
     assert "1 passed" in run.output
 
 
 @pytest.mark.parametrize("name", EDITED_READERS)
-def test_edited_polygons_are_read_back_by_what_they_are_for(run: Run, name: str) -> None:
+def test_edited_polygons_are_read_by_the_tools_of_their_formats(run: Run, name: str) -> None:
     expected = geojson_masks((run.saved / "edited" / "geojson").read_text())
 
     read = EDITED_READERS[name](run.saved / "edited" / name)

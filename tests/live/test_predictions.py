@@ -20,7 +20,7 @@ QUICK = {"X-Segment-Scales": "0.25"}
 CAT, PERSON = 8, 15
 
 
-def test_the_cat_is_a_cat(server: Server, photos: dict[str, Path]) -> None:
+def test_the_cat_is_labelled_cat(server: Server, photos: dict[str, Path]) -> None:
     labelled = segments(post(server, photos["chelsea"].read_bytes()))
 
     assert max(labelled.values(), key=lambda segment: segment["pixels"])["label"] == "cat"
@@ -28,7 +28,7 @@ def test_the_cat_is_a_cat(server: Server, photos: dict[str, Path]) -> None:
     assert 0.4 < labelled["cat"]["fraction"] < 0.95
 
 
-def test_the_astronaut_is_a_person_in_the_middle(server: Server, photos: dict[str, Path]) -> None:
+def test_the_astronaut_is_labelled_person(server: Server, photos: dict[str, Path]) -> None:
     labels = mask(post(server, photos["astronaut"].read_bytes(), PNG))
 
     assert labels.shape == (512, 512)
@@ -37,7 +37,7 @@ def test_the_astronaut_is_a_person_in_the_middle(server: Server, photos: dict[st
     assert labels[50, 480] != PERSON
 
 
-def test_json_and_png_say_the_same(server: Server, photos: dict[str, Path]) -> None:
+def test_json_and_png_have_the_same_labels(server: Server, photos: dict[str, Path]) -> None:
     photo = photos["chelsea"].read_bytes()
     labels = mask(post(server, photo, PNG))
     answer = post(server, photo).json()
@@ -98,7 +98,7 @@ def test_the_mask_has_the_size_of_the_image(server: Server, photos: dict[str, Pa
 
 
 @pytest.mark.parametrize("field", ["data", "image", "body"])
-def test_a_form_gives_what_raw_bytes_give(server: Server, photos: dict[str, Path], field: str) -> None:
+def test_a_form_and_raw_bytes_give_the_same_answer(server: Server, photos: dict[str, Path], field: str) -> None:
     photo = photos["chelsea"].read_bytes()
 
     response = requests.post(server.url, files={field: ("cat.jpg", photo)}, data={"format": "png"}, timeout=TIMEOUT_S)
@@ -106,7 +106,7 @@ def test_a_form_gives_what_raw_bytes_give(server: Server, photos: dict[str, Path
     np.testing.assert_array_equal(mask(response), mask(post(server, photo, PNG)))
 
 
-def test_put_gives_what_post_gives(server: Server, photos: dict[str, Path]) -> None:
+def test_put_and_post_give_the_same_answer(server: Server, photos: dict[str, Path]) -> None:
     photo = photos["chelsea"].read_bytes()
 
     assert requests.put(server.url, data=photo, timeout=TIMEOUT_S).content == post(server, photo).content
@@ -122,7 +122,7 @@ def test_put_gives_what_post_gives(server: Server, photos: dict[str, Path]) -> N
         ({"Accept": "image/png"}, "/1.0/json", "application/json"),
     ],
 )
-def test_the_format_is_chosen_by_header_url_or_accept(
+def test_header_url_or_accept_selects_the_format(
     server: Server, photos: dict[str, Path], headers: dict[str, str], path: str, content_type: str
 ) -> None:
     response = post(server, photos["chelsea"].read_bytes(), QUICK | headers, path)
@@ -131,7 +131,7 @@ def test_the_format_is_chosen_by_header_url_or_accept(
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
-def test_every_accepted_file_format_is_a_cat(server: Server, photos: dict[str, Path], file_format: str) -> None:
+def test_every_accepted_file_format_is_decoded(server: Server, photos: dict[str, Path], file_format: str) -> None:
     with Image.open(photos["chelsea"]) as photo:
         labelled = segments(post(server, encode(photo.convert("RGB"), file_format)))
 

@@ -38,7 +38,7 @@ def prepare(tmp_path: Path) -> PrepareTasks:
     return PrepareTasks(tmp_path / "prepared")
 
 
-def test_every_task_is_done_in_actors_that_are_prepared_once(executor: RayExecutor, prepare: PrepareTasks) -> None:
+def test_tasks_run_in_actors_that_are_prepared_once(executor: RayExecutor, prepare: PrepareTasks) -> None:
     tasks = [f"task {number}" for number in range(50)]
 
     outcomes = list(executor.run(prepare, tasks))
@@ -48,7 +48,7 @@ def test_every_task_is_done_in_actors_that_are_prepared_once(executor: RayExecut
     assert len(set(prepare.log.read_text().split())) <= 2
 
 
-def test_tasks_are_taken_only_as_actors_become_free(executor: RayExecutor, prepare: PrepareTasks) -> None:
+def test_tasks_are_consumed_only_as_actors_become_free(executor: RayExecutor, prepare: PrepareTasks) -> None:
     taken = 0
 
     def endless() -> Iterator[str]:
@@ -63,7 +63,7 @@ def test_tasks_are_taken_only_as_actors_become_free(executor: RayExecutor, prepa
             assert taken <= reported + 2
 
 
-def test_an_actor_that_dies_is_replaced_and_its_task_is_reported_as_lost(executor: RayExecutor, prepare: PrepareTasks) -> None:
+def test_a_dead_actor_is_replaced_and_its_task_is_reported_as_lost(executor: RayExecutor, prepare: PrepareTasks) -> None:
     outcomes = {outcome.task: outcome for outcome in executor.run(prepare, ["kill", "exit", "a", "b", "c"])}
 
     assert outcomes == {
@@ -73,7 +73,7 @@ def test_an_actor_that_dies_is_replaced_and_its_task_is_reported_as_lost(executo
     }
 
 
-def test_a_task_that_ends_its_actor_is_tried_again_and_then_quarantined(
+def test_a_task_that_kills_its_actor_is_retried_and_then_quarantined(
     executor: RayExecutor, prepare: PrepareTasks, tmp_path: Path
 ) -> None:
     once = f"kill-once {tmp_path / 'killed'}"
@@ -92,23 +92,23 @@ def test_a_run_without_tasks_needs_no_cluster(prepare: PrepareTasks) -> None:
     assert list(RayExecutor(RayOptions(address="192.0.2.1:1")).run(prepare, [])) == []
 
 
-def test_an_exception_of_a_task_ends_the_run(executor: RayExecutor, prepare: PrepareTasks) -> None:
+def test_an_exception_in_a_task_ends_the_run(executor: RayExecutor, prepare: PrepareTasks) -> None:
     with pytest.raises(EOFError, match="a bug in the task") as caught:
         list(executor.run(prepare, ["raise"]))
     assert "stand_ins.py" in caught.value.__notes__[0]
 
 
-def test_a_preparation_that_fails_ends_the_run_with_its_error(executor: RayExecutor) -> None:
+def test_a_failed_preparation_ends_the_run_with_its_error(executor: RayExecutor) -> None:
     with pytest.raises(UserError, match="no such archive"):
         list(executor.run(fail_to_load, ["task"]))
 
 
-def test_actors_that_die_while_they_are_prepared_end_the_run(executor: RayExecutor) -> None:
+def test_actors_that_die_during_preparation_end_the_run(executor: RayExecutor) -> None:
     with pytest.raises(UserError, match=f"ended before it had loaded the model, 3 times in a row: {_KILLED}"):
         list(executor.run(exit_while_loading, ["task"]))
 
 
-def test_an_actor_for_which_there_is_no_room_ends_the_run(executor: RayExecutor, prepare: PrepareTasks) -> None:
+def test_an_actor_too_large_for_the_cluster_ends_the_run(executor: RayExecutor, prepare: PrepareTasks) -> None:
     list(executor.run(prepare, ["task"]))  # Ray is connected.
     greedy = RayExecutor(RayOptions(jobs=1, cpus=1000, startup_timeout=1))
 
@@ -159,7 +159,7 @@ print(*(outcome.attempts for outcome in finished if outcome.task in held))
 """
 
 
-def test_of_three_nodes_one_is_killed_and_every_task_is_done_once(tmp_path: Path) -> None:
+def test_every_task_finishes_once_although_a_node_is_killed(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     program = [sys.executable, "-c", _NODE_KILLED, str(folder)]

@@ -83,7 +83,7 @@ def load(server: RayServer, released: Path) -> Iterator[None]:
         thread.result()
 
 
-def test_answers_and_errors_are_those_of_the_server(small: RayServer) -> None:
+def test_answers_and_errors_match_the_asgi_servers(small: RayServer) -> None:
     origin = small.endpoint("inference").url
     answer = requests.post(f"{small.url}?a=1", "echo x", timeout=TIMEOUT_S, headers={"X-Request-ID": "mine"})
     unknown, refused = requests.get(f"{origin}/nowhere", timeout=TIMEOUT_S), ask(small.url, "deny no such format")
@@ -95,12 +95,12 @@ def test_answers_and_errors_are_those_of_the_server(small: RayServer) -> None:
     assert metadata.json()["name"] == "fake"
 
 
-def test_a_worker_that_dies_is_replaced_within_its_replica(small: RayServer) -> None:
+def test_a_dead_worker_is_replaced_within_its_replica(small: RayServer) -> None:
     assert ask(small.url, "die").json()["type"] == "WorkerDied"
     assert ask_until_answered(small.url, "echo after")[0] == "predict None  after"
 
 
-def test_more_requests_than_may_wait_get_503_and_the_others_their_answers(small: RayServer, tmp_path: Path) -> None:
+def test_requests_beyond_the_queue_get_503(small: RayServer, tmp_path: Path) -> None:
     released = tmp_path / "released"
     with ThreadPoolExecutor(20) as threads:
         sent = [threads.submit(ask, small.url, f"wait {released}") for _ in range(20)]
@@ -114,7 +114,7 @@ def test_more_requests_than_may_wait_get_503_and_the_others_their_answers(small:
     assert {(*error(answer), answer.headers["Retry-After"]) for answer in refused} == {(503, "QueueFull", "1")}
 
 
-def test_load_starts_a_second_replica_which_ends_when_the_load_has_gone(small: RayServer, tmp_path: Path) -> None:
+def test_load_starts_a_second_replica_which_stops_without_load(small: RayServer, tmp_path: Path) -> None:
     until(lambda: len(small.replicas()) == 1, _SCALED_WITHIN_S)
 
     with load(small, tmp_path / "released"):
@@ -124,7 +124,7 @@ def test_load_starts_a_second_replica_which_ends_when_the_load_has_gone(small: R
     assert ask(small.url, "echo still").text == "predict None  still"
 
 
-def test_a_killed_replica_loses_nothing_that_a_retry_does_not_answer(
+def test_retries_recover_every_request_lost_with_a_killed_replica(
     small: RayServer, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     with load(small, tmp_path / "released"):
@@ -142,7 +142,7 @@ def test_a_killed_replica_loses_nothing_that_a_retry_does_not_answer(
     record_property("sent_again", dict(sum((met for _, met in answers), Counter())))
 
 
-def test_serve_run_takes_the_settings_that_kuberay_gets(tmp_path: Path) -> None:
+def test_serve_run_accepts_the_kuberay_configuration(tmp_path: Path) -> None:
     archive, port = write_fake_archive(tmp_path / "fake"), Ports.free().inference
     service = yaml.safe_load((ROOT / "deploy" / "ray" / "rayservice.yaml").read_text())
     config = yaml.safe_load(service["spec"]["serveConfigV2"])

@@ -38,7 +38,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory, default_archive: Path, scenes
     return folder
 
 
-def test_readmes_commands_do_what_it_says(copy: Path) -> None:
+def test_readme_commands_print_the_documented_output(copy: Path) -> None:
     base = free_base()
     # One of the two models beside the default: packaging takes ten seconds.
     environment = {**os.environ, "PORT": str(base), "VENV": sys.prefix, "MAKEFLAGS": "", "DEMO_MODELS": "scenes"}
@@ -94,7 +94,7 @@ def run_grpc_example(copy: Path, port: int) -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/requests.md"])
-def test_links_point_at_files_that_exist(page: str) -> None:
+def test_links_point_to_existing_files(page: str) -> None:
     path = ROOT / page
 
     links = [link for link in re.findall(r"\]\(([^)]+)\)", path.read_text()) if "://" not in link]

@@ -40,7 +40,7 @@ def segment(server: Server, folder: Path, out: Path) -> Segment:
     return lambda *arguments: main([str(folder), "--out", str(out), "--url", server.url, *arguments])
 
 
-def test_a_folder_gets_the_masks_that_curl_would_get(segment: Segment, server: Server, folder: Path, out: Path) -> None:
+def test_masks_of_a_folder_equal_those_of_single_requests(segment: Segment, server: Server, folder: Path, out: Path) -> None:
     assert segment() == 0
 
     for name in ("astronaut", "chelsea", "below/turned"):
@@ -52,14 +52,14 @@ def test_a_folder_gets_the_masks_that_curl_would_get(segment: Segment, server: S
 
 
 @pytest.mark.parametrize("format_name", FORMATS)
-def test_every_format_is_as_its_ending_says(segment: Segment, out: Path, format_name: str) -> None:
+def test_every_format_is_written_with_its_suffix(segment: Segment, out: Path, format_name: str) -> None:
     # The network takes a sixteenth of the time.
     assert segment("--format", format_name, "--option", "scales=0.25") == 0
 
     assert {path.suffix for path in out.glob("[a-b]*/*")} == {FORMATS[format_name].suffix}
 
 
-def test_options_are_the_servers(segment: Segment, server: Server, folder: Path, out: Path) -> None:
+def test_options_are_sent_to_the_server(segment: Segment, server: Server, folder: Path, out: Path) -> None:
     assert segment("--option", "scales=0.5,1", "--option", "flip=true") == 0
 
     headers = {"Accept": "image/png", "X-Segment-Scales": "0.5,1", "X-Segment-Flip": "true"}
@@ -68,7 +68,7 @@ def test_options_are_the_servers(segment: Segment, server: Server, folder: Path,
         np.testing.assert_array_equal(np.asarray(answer), expected)
 
 
-def test_a_bad_option_is_said_once_in_the_servers_words(
+def test_a_bad_option_is_reported_once_with_the_servers_message(
     segment: Segment, server: Server, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert segment("--option", "scales=9") == 1
@@ -86,7 +86,7 @@ def test_an_unknown_model_ends_the_run(server: Server, folder: Path, out: Path, 
     assert "no-such" in error
 
 
-def test_a_broken_photograph_fails_alone_until_it_is_mended(
+def test_the_next_run_retries_only_failed_photographs(
     segment: Segment, folder: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = (folder / "chelsea.jpg").read_bytes()
@@ -102,7 +102,7 @@ def test_a_broken_photograph_fails_alone_until_it_is_mended(
     assert not (out / "failed.txt").exists()
 
 
-def test_a_file_above_what_torchserve_takes_fails_at_once(segment: Segment, folder: Path, out: Path) -> None:
+def test_a_file_over_torchserves_limit_is_reported_with_413(segment: Segment, folder: Path, out: Path) -> None:
     (folder / "huge.bmp").write_bytes(bytes(40_000_000))
 
     assert segment() == 1

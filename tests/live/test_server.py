@@ -40,7 +40,7 @@ def test_models_cannot_be_registered_while_running(server: Server) -> None:
     assert [answer.status_code for answer in answers] == [405, 405, 405]
 
 
-def test_all_ports_listen_on_loopback_alone(server: Server) -> None:
+def test_all_ports_listen_only_on_loopback(server: Server) -> None:
     process = server.process()
     assert process is not None
     ports = set(vars(server.ports).values())
@@ -121,7 +121,7 @@ def test_a_second_server_in_the_same_run_directory_is_refused(server: Server, tm
 
 # README's demo is such a TorchServe server.
 @pytest.mark.parametrize("software", [pytest.param("torchserve", marks=pytest.mark.exhaustive), "asgi"])
-def test_a_server_of_two_archives_answers_for_both(
+def test_one_server_serves_two_archives(
     software: Software, tmp_path: Path, default_archive: Path, small_archive: Path, photos: dict[str, Path]
 ) -> None:
     first, second = (Path(shutil.copy(archive, tmp_path)) for archive in (default_archive, small_archive))
@@ -135,7 +135,7 @@ def test_a_server_of_two_archives_answers_for_both(
         assert server.why_not_ready() is None
 
 
-def test_torchserve_with_keys_and_tls_becomes_ready_and_lets_programs_in(
+def test_programs_can_use_torchserve_with_keys_and_tls(
     tmp_path: Path, default_archive: Path, photos: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate = make_certificate(tmp_path, algorithm="rsa:2048")
@@ -162,7 +162,7 @@ def test_torchserve_with_keys_and_tls_becomes_ready_and_lets_programs_in(
     assert not (tmp_path / "run" / "key_file.json").exists()
 
 
-def test_the_death_of_a_worker_and_hostile_paths_are_whole_lines_of_the_log(torchserve: Server) -> None:
+def test_worker_deaths_and_hostile_paths_do_not_break_log_lines(torchserve: Server) -> None:
     log = torchserve.run_directory / "logs" / "ts_log.log"
     requests.post(f"{torchserve.url}/1.0/png%0a2026-01-01T00:00:00,000 [INFO ] FORGED", timeout=TIMEOUT_S)
 

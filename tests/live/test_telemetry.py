@@ -38,7 +38,7 @@ def sample(name: str, **labels: str) -> Sample:
     return f"deeplab_{name}", frozenset({"model": "deeplabv3", **labels}.items())
 
 
-def test_both_servers_count_the_same_requests_alike(server: Server, thumbnail: bytes) -> None:
+def test_both_servers_count_requests_in_the_same_metrics(server: Server, thumbnail: bytes) -> None:
     before = metrics(server)
     expected = {
         sample("answers_total", action="predict", format="png"): 2,
@@ -63,9 +63,7 @@ def test_both_servers_count_the_same_requests_alike(server: Server, thumbnail: b
     until(lambda: (metrics(server) - before).items() >= expected.items())  # TorchServe counts what it reads in a log.
 
 
-def test_our_server_says_how_long_whole_requests_took_and_names_the_format_in_its_log(
-    asgi_server: Server, thumbnail: bytes
-) -> None:
+def test_the_asgi_server_measures_whole_requests_and_logs_formats(asgi_server: Server, thumbnail: bytes) -> None:
     before, began = metrics(asgi_server), time.monotonic()
 
     response = post(asgi_server, thumbnail, {"X-Segment-Format": "overlay", "X-Request-ID": "overlay-1"})

@@ -138,7 +138,7 @@ def _await_models(url: str, process: "subprocess.Popen[bytes]", log: Path) -> No
 
 @pytest.mark.parametrize("kind", ["usual", "odd", "batch"])
 @pytest.mark.parametrize("model", NAMES)
-def test_labels_are_those_of_torch(answers: Answers, checkpoints: dict[str, Path], model: str, kind: str) -> None:
+def test_labels_match_those_of_torch(answers: Answers, checkpoints: dict[str, Path], model: str, kind: str) -> None:
     pixels, outputs = answers.outputs(model, kind)
     files = ModelFiles(checkpoints[model])
     dtype = Labels.from_metadata(files.metadata()).dtype
@@ -152,7 +152,7 @@ def test_labels_are_those_of_torch(answers: Answers, checkpoints: dict[str, Path
 
 
 @pytest.mark.parametrize("model", NAMES)
-def test_images_sent_at_the_same_time_run_as_one_batch(answers: Answers, model: str) -> None:
+def test_concurrent_images_run_as_one_batch(answers: Answers, model: str) -> None:
     _, outputs = answers.outputs(model, "batch")
 
     together = np.load(answers.folder / f"{model}.together.npy")
@@ -161,7 +161,7 @@ def test_images_sent_at_the_same_time_run_as_one_batch(answers: Answers, model: 
 
 
 @pytest.mark.parametrize("model", NAMES)
-def test_a_client_can_ask_what_the_model_is(answers: Answers, checkpoints: dict[str, Path], model: str) -> None:
+def test_model_metadata_describes_classes_and_tensors(answers: Answers, checkpoints: dict[str, Path], model: str) -> None:
     described, metadata = answers.described[model], ModelFiles(checkpoints[model]).metadata()
     about = described["parameters"]
 
@@ -176,7 +176,7 @@ def test_a_client_can_ask_what_the_model_is(answers: Answers, checkpoints: dict[
     }
 
 
-def test_triton_warns_of_nothing_in_the_repository(answers: Answers) -> None:
+def test_triton_loads_the_repository_without_warnings(answers: Answers) -> None:
     warnings = re.findall(r"^(?:[WE]\d{4} |.*\[[WE]:onnxruntime).*", answers.log, re.MULTILINE)
 
     # It warns if the machine has no GPU.

@@ -21,7 +21,7 @@ QUICK = {"scales": "0.25"}
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_has_the_same_bytes_by_every_route(
+def test_both_servers_give_the_same_bytes_in_every_format(
     torchserve: Server, asgi_server: Server, thumbnail: bytes, name: str
 ) -> None:
     by_torchserve = post(torchserve, thumbnail, {"X-Segment-Format": name, "X-Segment-Scales": "0.25"})
@@ -33,7 +33,7 @@ def test_every_format_has_the_same_bytes_by_every_route(
     assert [route for route, answer in answers.items() if answer != by_torchserve.content] == []
 
 
-def test_explanations_and_errors_have_the_same_bytes(
+def test_both_servers_give_the_same_explanations_and_errors(
     torchserve: Server, asgi_server: Server, thumbnail: bytes, photos: dict[str, Path]
 ) -> None:
     bodies = {"photo": thumbnail, **broken_inputs(photos["chelsea"].read_bytes())}
@@ -53,7 +53,7 @@ def test_explanations_and_errors_have_the_same_bytes(
     assert {name: (got[name], value) for name, value in expected.items() if got[name] != value} == {}
 
 
-def test_options_in_the_query_string_are_those_of_a_form(asgi_server: Server, thumbnail: bytes) -> None:
+def test_the_query_string_may_hold_options(asgi_server: Server, thumbnail: bytes) -> None:
     png = post(asgi_server, thumbnail, {"X-Segment-Format": "png"}).content
 
     assert post(asgi_server, thumbnail, path="?format=png").content == png
@@ -67,7 +67,7 @@ def test_options_in_the_query_string_are_those_of_a_form(asgi_server: Server, th
     assert error(requests.post(f"{kserve_v1_url(asgi_server)}?alpha=2", thumbnail, timeout=TIMEOUT_S)) == (400, "InvalidOption")
 
 
-def test_the_archive_serves_itself_and_ends_with_0(served_archive: Path, tmp_path: Path, thumbnail: bytes) -> None:
+def test_the_archive_runs_as_a_server_and_exits_with_0(served_archive: Path, tmp_path: Path, thumbnail: bytes) -> None:
     port = Ports.free().inference
     command = [sys.executable, str(served_archive), "--port", str(port), "--cache", str(tmp_path / "cache")]
     with (tmp_path / "log").open("wb") as log, ThreadPoolExecutor(8) as clients:

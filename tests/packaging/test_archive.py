@@ -54,7 +54,7 @@ def recipe(checkpoint: Path, class_names: Path | None = None, config: Path = DEF
     return Recipe("pets", "1.0", checkpoint, config, class_names)
 
 
-def test_it_holds_the_needed_files_and_no_other(archive: Path) -> None:
+def test_the_archive_contains_exactly_the_needed_files(archive: Path) -> None:
     names = set(zipfile.ZipFile(archive).namelist())
 
     patterns = ("handler/**/*.py", "handler/**/*.binpb", "handler/servers/asgi/static/**/*.*", "model/**/*.py")
@@ -66,14 +66,14 @@ def test_it_holds_the_needed_files_and_no_other(archive: Path) -> None:
     }  # fmt: skip
 
 
-def test_an_archive_for_torch_alone_has_no_graph(checkpoint: Path, torch_config: Path, tmp_path: Path) -> None:
+def test_an_archive_that_runs_torch_has_no_graph(checkpoint: Path, torch_config: Path, tmp_path: Path) -> None:
     packed = build(recipe(checkpoint, config=torch_config), tmp_path)
 
     assert read_agreement(packed).engines == ()
     assert GRAPH.as_posix() not in zipfile.ZipFile(packed).namelist()
 
 
-def test_another_size_is_in_the_checkpoint_and_beside_older_figures(
+def test_a_new_size_is_written_to_the_checkpoint_and_older_metrics_keep_theirs(
     torch_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scripts.package.command.verify", lambda part: f"{part.name} works")
@@ -89,14 +89,14 @@ def test_another_size_is_in_the_checkpoint_and_beside_older_figures(
     assert packed.evaluations[0].conditions == "single scale, at 64 pixels of the long side"
 
 
-def test_an_archive_of_another_size_is_not_up_to_date(checkpoint: Path, torch_config: Path) -> None:
+def test_the_digest_depends_on_the_size(checkpoint: Path, torch_config: Path) -> None:
     usual = recipe(checkpoint, config=torch_config)
 
     assert replace(usual, size=40).digest() != usual.digest()
 
 
 @pytest.mark.parametrize("size", ["31", "4097", "448.5", "-448", "large"])
-def test_a_size_that_no_image_is_resized_to_is_refused(size: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_size_is_refused(size: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--size", size, "--out", str(tmp_path)]) == 2
 
     assert f"--size: '{size}' must be a whole number, from 32 to 4096" in capsys.readouterr().err
@@ -117,7 +117,7 @@ def test_a_folder_without_photographs_stops_the_build(checkpoint: Path, torch_co
         build(replace(recipe(checkpoint, config=torch_config), photographs=tmp_path), tmp_path / "store")
 
 
-def test_the_manifest_names_the_entry_the_checkpoint_and_the_configuration(archive: Path) -> None:
+def test_the_manifest_names_handler_checkpoint_and_configuration(archive: Path) -> None:
     manifest = json.loads(zipfile.ZipFile(archive).read("MAR-INF/MANIFEST.json"))
 
     assert manifest["model"] == {
@@ -129,7 +129,7 @@ def test_the_manifest_names_the_entry_the_checkpoint_and_the_configuration(archi
     }
 
 
-def test_it_lists_the_packages_that_its_code_imports_as_they_are_pinned_here(archive: Path) -> None:
+def test_requirements_list_the_imported_packages_as_pinned_by_this_project(archive: Path) -> None:
     lines = zipfile.ZipFile(archive).read("requirements.txt").decode().splitlines()
 
     declared = [line.split("[")[0] for line in requires("deeplab-serve") or [] if "extra ==" not in line]
@@ -144,7 +144,7 @@ def test_class_names_come_from_the_checkpoint(archive: Path) -> None:
     assert names == {str(index): name for index, name in enumerate(CLASSES)}
 
 
-def test_the_same_inputs_give_the_same_bytes(archive: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_builds_are_reproducible(archive: Path, checkpoint: Path, tmp_path: Path) -> None:
     again = build(replace(recipe(checkpoint), reference=archive.parent / "photographs"), tmp_path)
 
     assert again.read_bytes() == archive.read_bytes()
@@ -162,7 +162,7 @@ def test_the_same_inputs_give_the_same_bytes(archive: Path, checkpoint: Path, tm
     ],
     ids=lambda model: model.backbone,
 )
-def test_it_works_by_itself_where_another_library_builds_the_network(
+def test_the_archive_works_alone_if_another_library_builds_its_network(
     model: ModelConfig, torch_config: Path, tmp_path: Path
 ) -> None:
     """Without a graph, because no worker would build the network if it had one."""
@@ -172,9 +172,7 @@ def test_it_works_by_itself_where_another_library_builds_the_network(
     assert "into 3 class names" in verify(build(recipe(checkpoint, config=torch_config), tmp_path))
 
 
-def test_the_archive_of_a_quantized_checkpoint_holds_its_graph_and_how_it_agrees_on_the_given_photographs(
-    quantized: Quantized, tmp_path: Path
-) -> None:
+def test_a_quantized_archive_has_its_graph_and_its_agreement_on_photographs(quantized: Quantized, tmp_path: Path) -> None:
     photographs = tmp_path / "streets"
     write_samples(photographs)
     (photographs / "note.txt").write_text("not a photograph")
@@ -190,7 +188,7 @@ def test_the_archive_of_a_quantized_checkpoint_holds_its_graph_and_how_it_agrees
     assert (agreement.photographs, compared.images) == ("streets", 2)
 
 
-def test_it_works_by_itself_and_pythonpath_cannot_hide_its_modules(
+def test_the_archive_works_alone_and_pythonpath_cannot_shadow_its_modules(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "handler").mkdir()
@@ -208,7 +206,7 @@ def test_it_works_by_itself_and_pythonpath_cannot_hide_its_modules(
         pytest.param("handler/geometry.py", marks=pytest.mark.exhaustive),
     ],
 )
-def test_verification_notices_a_missing_file(archive: Path, tmp_path: Path, lost: str) -> None:
+def test_verification_detects_a_missing_file(archive: Path, tmp_path: Path, lost: str) -> None:
     broken = tmp_path / "pets.mar"
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(broken, "w") as target:
         for name in source.namelist():
@@ -219,7 +217,7 @@ def test_verification_notices_a_missing_file(archive: Path, tmp_path: Path, lost
         verify(broken)
 
 
-def test_verification_notices_modules_from_outside(archive: Path, tmp_path: Path) -> None:
+def test_verification_detects_modules_from_outside(archive: Path, tmp_path: Path) -> None:
     """An installed package with the same name must not replace the archive's."""
     folder = tmp_path / "archive"
     zipfile.ZipFile(archive).extractall(folder)
@@ -241,7 +239,7 @@ def test_a_file_that_is_not_an_archive_is_rejected(tmp_path: Path) -> None:
         verify(path)
 
 
-def test_class_names_that_are_not_the_checkpoints_stop_the_build(checkpoint: Path, tmp_path: Path) -> None:
+def test_class_names_that_differ_from_the_checkpoints_stop_the_build(checkpoint: Path, tmp_path: Path) -> None:
     names = tmp_path / "index_to_name.json"
     names.write_text('{"0": "background", "1": "cat", "2": "fox"}')
 
@@ -267,7 +265,7 @@ def test_a_misspelt_setting_stops_the_build(checkpoint: Path, tmp_path: Path) ->
         ("minWorkers: 1", "minWorkers.*maxWorkers"),
     ],
 )
-def test_a_misspelt_setting_of_torchserves_stops_the_build(checkpoint: Path, tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_torchserve_setting_stops_the_build(checkpoint: Path, tmp_path: Path, text: str, message: str) -> None:
     config = tmp_path / "model-config.yaml"
     config.write_text(text)
 
@@ -285,7 +283,7 @@ def test_a_missing_checkpoint_stops_the_build(tmp_path: Path) -> None:
         build(recipe(tmp_path / "nothing.safetensors"), tmp_path)
 
 
-def test_what_runs_when_an_archive_is_built_decides_whether_one_is_up_to_date(
+def test_the_digest_depends_on_the_code_that_builds_archives(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("handler", "model", "scripts"):
@@ -305,7 +303,7 @@ def test_what_runs_when_an_archive_is_built_decides_whether_one_is_up_to_date(
     assert recipe(checkpoint).digest() == digests[-1]
 
 
-def test_everything_that_packaging_imports_is_known() -> None:
+def test_packaging_sources_include_every_import() -> None:
     names = {path.as_posix() for path in packaging_sources()}
 
     assert names >= {
@@ -316,7 +314,7 @@ def test_everything_that_packaging_imports_is_known() -> None:
     assert "scripts/demo.py" not in names
 
 
-def test_an_archive_that_is_up_to_date_is_left_alone(
+def test_an_up_to_date_archive_is_not_rebuilt(
     checkpoint: Path, torch_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--checkpoint", str(checkpoint), "--model-config", str(torch_config), "--name", "pets", "--out", str(tmp_path)]
@@ -336,7 +334,7 @@ def test_an_archive_that_is_up_to_date_is_left_alone(
     assert "proven: pets.mar.part again" in capsys.readouterr().out
 
 
-def test_an_archive_without_proof_leaves_its_predecessor(checkpoint: Path, torch_config: Path, tmp_path: Path) -> None:
+def test_a_failed_verification_keeps_the_previous_archive(checkpoint: Path, torch_config: Path, tmp_path: Path) -> None:
     predecessor = tmp_path / "pets.mar"
     predecessor.write_bytes(b"serves")
     proven = []
@@ -354,7 +352,7 @@ def test_an_archive_without_proof_leaves_its_predecessor(checkpoint: Path, torch
 
 
 @pytest.mark.parametrize("engine", ["auto", "torch"])
-def test_weights_that_are_not_finite_are_not_packaged(
+def test_non_finite_weights_are_refused(
     checkpoint: Path, tmp_path: Path, engine: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tensors = load_file(checkpoint)
@@ -372,9 +370,9 @@ def test_weights_that_are_not_finite_are_not_packaged(
     assert (tmp_path / "broken.mar").read_bytes() == b"serves"
 
 
-def test_the_default_checkpoint_has_the_repositorys_class_names() -> None:
+def test_the_default_checkpoint_has_the_class_names_of_this_repository() -> None:
     Recipe("deeplabv3", "1.0", DEFAULT_CHECKPOINT, DEFAULT_MODEL_CONFIG, ROOT / "index_to_name.json").check()
 
 
-def test_the_default_checkpoint_has_at_most_16_mb() -> None:
+def test_the_default_checkpoint_is_at_most_16_mb() -> None:
     assert DEFAULT_CHECKPOINT.stat().st_size <= 16_000_000

@@ -47,7 +47,7 @@ def test_the_same_photographs_do_not_drift(reference: Reference, pipeline: Pipel
     assert set(drift(reference.distribution, again.distribution).values()) == {0.0}
 
 
-def test_another_camera_drifts_to_the_level_of_an_alert(
+def test_photographs_of_another_camera_drift_enough_for_an_alert(
     reference: Reference, pipeline: Pipeline, photographs: Path, tmp_path: Path
 ) -> None:
     """Its pictures are dark and have nine times as many pixels."""
@@ -62,7 +62,7 @@ def test_another_camera_drifts_to_the_level_of_an_alert(
     assert distances["megapixels"] > ALERT
 
 
-def test_a_few_photographs_are_said_to_be_few(small_archive: Path) -> None:
+def test_a_small_reference_is_reported(small_archive: Path) -> None:
     sentence = "servers compare what they get with 7 images of photographs; 100 or more would show smaller differences"
 
     assert describe_reference(small_archive) == sentence

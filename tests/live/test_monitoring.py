@@ -101,7 +101,7 @@ def is_scraped(prometheus: str) -> bool:
     return is_ready and bool(query(prometheus, "up == 1"))
 
 
-def test_every_panel_of_the_dashboard_has_an_answer(prometheus: str, served: str) -> None:
+def test_every_panel_of_the_dashboard_has_data(prometheus: str, served: str) -> None:
     until(lambda: is_scraped(prometheus))
     photo, silent = encode(noise(30, 40)), expressions()
 
@@ -117,7 +117,7 @@ def test_every_panel_of_the_dashboard_has_an_answer(prometheus: str, served: str
         pytest.fail(f"no series for {silent}")
 
 
-def test_every_alert_can_be_evaluated_and_the_healthy_server_raises_none(prometheus: str) -> None:
+def test_alerts_can_be_evaluated_and_a_healthy_server_fires_none(prometheus: str) -> None:
     until(lambda: is_scraped(prometheus))
     groups = requests.get(f"{prometheus}/api/v1/rules", timeout=TIMEOUT_S).json()["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
@@ -132,7 +132,7 @@ def alerts() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-def test_promtool_finds_the_rules_sound_and_the_alerts_as_their_tests_say() -> None:
+def test_promtool_accepts_the_rules_and_their_tests() -> None:
     promtool = program("promtool")
     for command in (["check", "config", "prometheus.yml"], ["test", "rules", "tests/alerts.yml"]):
         done = subprocess.run([promtool, *command], cwd=RULES, capture_output=True, text=True, check=False)
@@ -141,7 +141,7 @@ def test_promtool_finds_the_rules_sound_and_the_alerts_as_their_tests_say() -> N
 
 # Seconds of processor time that prove something about another test alone.
 @pytest.mark.exhaustive
-def test_promtool_would_notice_an_alert_that_does_not_fire(tmp_path: Path) -> None:
+def test_promtool_detects_an_alert_that_does_not_fire(tmp_path: Path) -> None:
     promtool = program("promtool")
     shutil.copytree(RULES, tmp_path, dirs_exist_ok=True)
     rules = tmp_path / "alerts.yml"
@@ -155,7 +155,7 @@ def test_promtool_would_notice_an_alert_that_does_not_fire(tmp_path: Path) -> No
     assert "DeeplabMemoryHigh" in done.stderr + done.stdout
 
 
-def test_amtool_takes_the_alertmanager_example() -> None:
+def test_amtool_accepts_the_alertmanager_example() -> None:
     done = subprocess.run(
         [program("amtool"), "check-config", RULES / "alertmanager.yml"], capture_output=True, text=True, check=False
     )
@@ -163,7 +163,7 @@ def test_amtool_takes_the_alertmanager_example() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_every_alert_has_a_test_a_severity_and_a_section_of_the_runbook() -> None:
+def test_every_alert_has_a_test_a_severity_and_a_runbook_section() -> None:
     tests = yaml.safe_load((RULES / "tests" / "alerts.yml").read_text())["tests"]
     fired = set(re.findall(r'alertname="(\w+)"', json.dumps(tests).replace("\\", "")))
     sections = {line.removeprefix("## ").lower() for line in (ROOT / "docs" / "alerts.md").read_text().splitlines()}
@@ -179,7 +179,7 @@ def test_every_alert_has_a_test_a_severity_and_a_section_of_the_runbook() -> Non
         assert anchor in sections
 
 
-def test_the_dashboard_is_laid_out_as_grafana_expects() -> None:
+def test_the_dashboards_layout_is_valid() -> None:
     """Grafana itself is not available: ids, grid and references are checked, not its appearance."""
     ids = Counter(panel["id"] for panel in DASHBOARD["panels"])
     assert max(ids.values()) == 1

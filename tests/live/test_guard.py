@@ -50,7 +50,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, default_archive: Path) -> 
         yield Guarded(server, certificate, tokens)
 
 
-def test_photographs_are_segmented_with_a_token_from_a_file(guarded: Guarded, photos: dict[str, Path], tmp_path: Path) -> None:
+def test_segment_reads_the_token_from_a_file(guarded: Guarded, photos: dict[str, Path], tmp_path: Path) -> None:
     ask = [str(photos["chelsea"]), "--url", guarded.server.url, "--retries", "0", "--no-contact-sheet", "--out", str(tmp_path)]
     trusting = [*ask, "--ca", str(guarded.certificate.file)]
 
@@ -62,7 +62,7 @@ def test_photographs_are_segmented_with_a_token_from_a_file(guarded: Guarded, ph
         assert answer.size == (451, 300)
 
 
-def test_a_model_is_evaluated_with_a_token(guarded: Guarded, photos: dict[str, Path]) -> None:
+def test_evaluation_sends_the_token(guarded: Guarded, photos: dict[str, Path]) -> None:
     access = ServerAccess(guarded.secret("predict"), guarded.certificate.file)
     predictor = ServerPredictor.connect(guarded.server.url, InferenceOptions(), access)
 
@@ -71,7 +71,7 @@ def test_a_model_is_evaluated_with_a_token(guarded: Guarded, photos: dict[str, P
     assert np.asarray(labels).shape == (300, 451)
 
 
-def test_the_smoke_script_sends_the_environments_token(guarded: Guarded, photos: dict[str, Path]) -> None:
+def test_the_smoke_script_sends_the_token_from_the_environment(guarded: Guarded, photos: dict[str, Path]) -> None:
     command = [str(ROOT / "scripts" / "smoke.sh"), guarded.server.url, str(photos["chelsea"])]
     environment = {**os.environ, "REQUESTS_CA_BUNDLE": str(guarded.certificate.file)}
 
@@ -85,7 +85,7 @@ def test_the_smoke_script_sends_the_environments_token(guarded: Guarded, photos:
     assert "answered '401 application/json'" in smoke("wrong")
 
 
-def test_the_operator_sees_workers_with_a_token_alone(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_operators_with_a_token_see_workers(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
     assert guarded.server.is_ready()
     assert guarded.server.workers() == []
