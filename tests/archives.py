@@ -20,7 +20,7 @@ def reconfigured(archive: Path, folder: Path, change: Callable[[dict[str, Any]],
         change(settings)
         return yaml.safe_dump(settings).encode()
 
-    return _edited(archive, folder, _CONFIG, edit)
+    return _copy_edited(archive, folder, _CONFIG, edit)
 
 
 def with_class_names(archive: Path, folder: Path, replacements: Mapping[str, str]) -> Path:
@@ -29,15 +29,15 @@ def with_class_names(archive: Path, folder: Path, replacements: Mapping[str, str
     def rename(metadata: dict[str, Any]) -> None:
         metadata["classes"] = [replacements.get(name, name) for name in metadata["classes"]]
 
-    return _with_metadata(archive, folder, rename)
+    return _copy_with_metadata(archive, folder, rename)
 
 
 def with_size(archive: Path, folder: Path, size: int) -> Path:
     """Copy `archive` into `folder` and replace the side in pixels to which its checkpoint has images resized."""
-    return _with_metadata(archive, folder, lambda metadata: metadata["resize"].update(size=size))
+    return _copy_with_metadata(archive, folder, lambda metadata: metadata["resize"].update(size=size))
 
 
-def _with_metadata(archive: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+def _copy_with_metadata(archive: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     def edit(content: bytes) -> bytes:
         # A safetensors file is the length of its header, the header in JSON, and the tensors.
         end = 8 + int.from_bytes(content[:8], "little")
@@ -49,10 +49,10 @@ def _with_metadata(archive: Path, folder: Path, change: Callable[[dict[str, Any]
         text += b" " * (-len(text) % 8)
         return len(text).to_bytes(8, "little") + text + content[end:]
 
-    return _edited(archive, folder, _CHECKPOINT, edit)
+    return _copy_edited(archive, folder, _CHECKPOINT, edit)
 
 
-def _edited(archive: Path, folder: Path, file: str, edit: Callable[[bytes], bytes]) -> Path:
+def _copy_edited(archive: Path, folder: Path, file: str, edit: Callable[[bytes], bytes]) -> Path:
     target = folder / archive.name
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(target, "w") as copy:
         for name in source.namelist():

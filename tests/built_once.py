@@ -17,11 +17,11 @@ def built_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Calla
     session = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # Each process has a separate folder inside the session's.
         session = session.parent
-    folder, built = session / name, session / f"{name}.built"
+    folder, marker = session / name, session / f"{name}.built"
     with FileLock(f"{folder}.lock"):
-        if not built.exists():
+        if not marker.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             build(folder)
-            built.touch()
+            marker.touch()
     return folder

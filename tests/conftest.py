@@ -62,12 +62,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Skip files in which every test is slow if no slow test will run, because their imports take seconds."""
-    fast_alone = config.option.markexpr == "not slow" and collection_path.match("test_*.py")
-    return (fast_alone and _SLOW_FILE in collection_path.read_text()) or None
+    only_fast = config.option.markexpr == "not slow" and collection_path.match("test_*.py")
+    return (only_fast and _SLOW_FILE in collection_path.read_text()) or None
 
 
 def pytest_collection() -> None:
-    """Collect no garbage while tests are collected: imports stay, and scanning them takes seconds."""
+    """Disable garbage collection while tests are collected: imports stay, and scanning them takes seconds."""
     gc.disable()
 
 
@@ -96,7 +96,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark tests as `live` and `slow` by their folders and fixtures, and group those that run in one process."""
     if not config.getoption("exhaustive"):
-        _leave_out_exhaustive(config, items)
+        _deselect_exhaustive(config, items)
     for item in items:
         relative = item.path.relative_to(_TESTS)
         fixtures: Collection[str] = getattr(item, "fixturenames", ())
@@ -116,13 +116,13 @@ def _shares_servers(item: pytest.Item) -> bool:
     """Whether a test uses a server of tests/live/conftest.py; some files define servers with the same names."""
     fixtures = getattr(item, "_fixtureinfo", None)
     definitions = [fixtures.name2fixturedefs.get(name) for name in _SERVERS] if fixtures else []
-    return any(found[-1].baseid == "tests/live" for found in definitions if found)
+    return any(overrides[-1].baseid == "tests/live" for overrides in definitions if overrides)
 
 
-def _leave_out_exhaustive(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+def _deselect_exhaustive(config: pytest.Config, items: list[pytest.Item]) -> None:
+    deselected = [item for item in items if item.get_closest_marker("exhaustive")]
     items[:] = [item for item in items if item.get_closest_marker("exhaustive") is None]
-    config.hook.pytest_deselected(items=left_out)
+    config.hook.pytest_deselected(items=deselected)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -180,12 +180,12 @@ def small_archive(tmp_path_factory: pytest.TempPathFactory, converted: Path) -> 
     from scripts.package.build import build
     from scripts.samples import ALL, write_samples
 
-    def make(folder: Path) -> None:
+    def build_archive(folder: Path) -> None:
         photographs = folder / "photographs"
         write_samples(photographs, ALL)
         build(Recipe("pets", "1.0", converted / CHECKPOINT, DEFAULT_MODEL_CONFIG, reference=photographs), folder)
 
-    return built_once(tmp_path_factory, "small_archive", make) / "pets.mar"
+    return built_once(tmp_path_factory, "small_archive", build_archive) / "pets.mar"
 
 
 @pytest.fixture(scope="session")

@@ -16,10 +16,11 @@ def run_npm(script: str, *arguments: str, **environment: str) -> str:
     """Run a script of `page/package.json` and return its output; skip the test if Node or its packages are missing."""
     npm = find_npm()
     command = [npm, "run", "-s", script, "--", *arguments]
-    ran = subprocess.run(command, cwd=PAGE, env={**os.environ, "NO_COLOR": "1", **environment}, capture_output=True, text=True)
-    if ran.returncode:
-        pytest.fail(f"npm run {script} ended with {ran.returncode}\n{ran.stdout}\n{ran.stderr}", pytrace=False)
-    return ran.stdout
+    variables = {**os.environ, "NO_COLOR": "1", **environment}
+    result = subprocess.run(command, cwd=PAGE, env=variables, capture_output=True, text=True)
+    if result.returncode:
+        pytest.fail(f"npm run {script} ended with {result.returncode}\n{result.stdout}\n{result.stderr}", pytrace=False)
+    return result.stdout
 
 
 def find_npm() -> str:
@@ -33,7 +34,7 @@ def find_npm() -> str:
 
 
 def find_chromium() -> Path:
-    """Return the browser's path; skip the test if there is none."""
+    """Return the browser's path; skip the test if none is installed."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if path := shutil.which(name):
             return Path(path)

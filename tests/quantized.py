@@ -46,12 +46,12 @@ class Quantized:
 
 def quantize_in(folder: Path) -> None:
     """Quantize a network with random weights that labels some pixels with every class."""
-    made = Quantized.in_folder(folder)
-    write_samples(made.photographs)
-    _write_network(made)
-    _write_labels(made)
-    allowed = ["--data", str(made.labelled), "--max-drop", "50"]
-    assert main([str(made.source), "--calibration", str(made.photographs), *allowed]) == 0
+    files = Quantized.in_folder(folder)
+    write_samples(files.photographs)
+    _write_network(files)
+    _write_labels(files)
+    limits = ["--data", str(files.labelled), "--max-drop", "50"]
+    assert main([str(files.source), "--calibration", str(files.photographs), *limits]) == 0
 
 
 @cache
@@ -60,29 +60,29 @@ def pipeline(checkpoint: Path, precision: Precision = "auto") -> Pipeline:
     return Pipeline.load(checkpoint, HandlerSettings(engine="openvino", precision=precision), ModelIdentity("pets", "1.0"))
 
 
-def _write_network(made: Quantized) -> None:
+def _write_network(files: Quantized) -> None:
     model = metadata().model.model_copy(update={"architecture": "deeplabv3plus", "separable": True})
-    described = metadata(model=model, resize=ResizePolicy(side="long", size=96))
+    network_metadata = metadata(model=model, resize=ResizePolicy(side="long", size=96))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = build_model(described.model).eval()
-    normalize, bias = Normalize(described.normalization), network.get_parameter("classifier.classifier.bias")
+        network = build_model(network_metadata.model).eval()
+    normalize, bias = Normalize(network_metadata.normalization), network.get_parameter("classifier.classifier.bias")
     inputs = [
-        torch.from_numpy(resize_to_network(DecodedImage.from_pixels(image), described.resize).copy()[None])
-        for image in made.pictures()
+        torch.from_numpy(resize_to_network(DecodedImage.from_pixels(image), network_metadata.resize).copy()[None])
+        for image in files.pictures()
     ]
     with torch.inference_mode():
         means = [network(normalize(pixels))["out"].mean((0, 2, 3)) for pixels in inputs]
     with torch.no_grad():
         bias.sub_(torch.stack(means).mean(0))
-    save_checkpoint(made.source, network, described)
+    save_checkpoint(files.source, network, network_metadata)
 
 
-def _write_labels(made: Quantized) -> None:
-    labeller = pipeline(made.source, "float32")
+def _write_labels(files: Quantized) -> None:
+    labeller = pipeline(files.source, "float32")
     for name in ("images", "masks"):
-        (made.labelled / name).mkdir(parents=True)
-    for index, image in enumerate(made.pictures()):
-        Image.fromarray(image).save(made.labelled / "images" / f"{index}.png")
+        (files.labelled / name).mkdir(parents=True)
+    for index, image in enumerate(files.pictures()):
+        Image.fromarray(image).save(files.labelled / "images" / f"{index}.png")
         labels = labeller.segment(image).label_map.astype(np.uint8)
-        Image.fromarray(labels).save(made.labelled / "masks" / f"{index}.png")
+        Image.fromarray(labels).save(files.labelled / "masks" / f"{index}.png")

@@ -87,9 +87,9 @@ def write_checkpoint(path: Path, **changes: object) -> Path:
 
 
 @lru_cache(maxsize=4)
-def _random_checkpoint(described: str) -> bytes:
+def _random_checkpoint(serialized_metadata: str) -> bytes:
     """Return the file of a checkpoint with this metadata, cached because dozens of tests need it and it takes 0.5 s."""
-    parsed = CheckpointMetadata.model_validate_json(described)
+    parsed = CheckpointMetadata.model_validate_json(serialized_metadata)
     with torch.random.fork_rng(), TemporaryDirectory(prefix="deeplab-test-") as folder:
         torch.manual_seed(0)
         path = Path(folder) / CHECKPOINT

@@ -34,17 +34,17 @@ def thumbnail(photos: dict[str, Path]) -> bytes:
 
 
 #: Tests of the contract, which both servers and Ray Serve follow. The other tests run against TorchServe.
-_OF_BOTH_SERVERS = {
+_CONTRACT_MODULES = {
     *("test_client_libraries", "test_contract", "test_errors", "test_fuzz", "test_kserve", "test_memory"),
     *("test_nginx", "test_predictions", "test_telemetry"),
 }
 #: What is impossible on Ray Serve, and why.
 _NOT_ON_RAY = {
-    "test_kserve_sdk_answers_over_grpc_equal_those_over_http": "Ray Serve's gRPC is for services of Ray Serve's own",
+    "test_kserve_sdk_answers_over_grpc_equal_those_over_http": "Ray Serve's gRPC proxy has only services of Ray Serve",
 }
-#: Tests among these that against TorchServe only prove the same core again, and so run there only in exhaustive runs. Others
-#: test its adapter: tests/fuzz/test_service.py gives it broken rows, and test_two_servers.py compares formats.
-_AGAIN_BY_TORCHSERVE = {
+#: Tests of the core that both servers share: TorchServe need not repeat them, except in exhaustive runs. Its adapter is tested
+#: by tests/fuzz/test_service.py, which gives it broken rows, and by test_two_servers.py, which compares formats.
+_EXHAUSTIVE_ON_TORCHSERVE = {
     "test_an_idle_worker_returns_memory_after_any_load",
     "test_fuzzing_leaks_neither_memory_nor_files_nor_connections",
     "test_every_accepted_file_format_is_decoded",
@@ -57,11 +57,11 @@ _AGAIN_BY_TORCHSERVE = {
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     module = metafunc.module.__name__.rpartition(".")[2]
-    if "server" in metafunc.fixturenames and module in _OF_BOTH_SERVERS:
+    if "server" in metafunc.fixturenames and module in _CONTRACT_MODULES:
         name = metafunc.function.__name__
-        again = [pytest.mark.exhaustive] if name in _AGAIN_BY_TORCHSERVE else []
-        skipped = [pytest.mark.skip(reason=reason)] if (reason := _NOT_ON_RAY.get(name)) else []
-        servers = [pytest.param("torchserve", marks=again), "asgi", pytest.param("ray", marks=[*ON_RAY, *skipped])]
+        torchserve_marks = [pytest.mark.exhaustive] if name in _EXHAUSTIVE_ON_TORCHSERVE else []
+        ray_marks = [pytest.mark.skip(reason=reason)] if (reason := _NOT_ON_RAY.get(name)) else []
+        servers = [pytest.param("torchserve", marks=torchserve_marks), "asgi", pytest.param("ray", marks=[*ON_RAY, *ray_marks])]
         metafunc.parametrize("server", servers, indirect=True, scope="session")
     if "busy_server" in metafunc.fixturenames:
         metafunc.parametrize("busy_server", ["torchserve", "asgi"], indirect=True, scope="session")
@@ -89,7 +89,7 @@ def scenes_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def served_archive(tmp_path_factory: pytest.TempPathFactory, default_archive: Path, request: pytest.FixtureRequest) -> Path:
-    """Return the default model's archive; for half the side of images, unless everything is tested.
+    """Return the default model's archive; except in exhaustive runs, images are resized to half the side.
 
     The network then takes a quarter of the time.
     """

@@ -26,7 +26,7 @@ class CvatTask:
     images: Mapping[str, bytes]
     #: As in CVAT's raw label editor, with this task's ids.
     labels: Sequence[Mapping[str, Any]]
-    written: list[dict[str, Any]] = field(default_factory=list)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
 
     def reply(self, path: str, query: Mapping[str, list[str]]) -> Any:
         """Return the JSON of a GET, or the bytes of a chunk."""
@@ -104,7 +104,7 @@ def cvat_server(task: CvatTask) -> Iterator[int]:
             self._send(200, reply if isinstance(reply, bytes) else json.dumps(reply).encode())
 
         def do_PATCH(self) -> None:
-            task.written.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            task.annotations.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self._send(200, json.dumps({"version": 1, "tags": [], "shapes": [], "tracks": []}).encode())
 
         def _send(self, status: int, body: bytes) -> None:

@@ -45,7 +45,7 @@ def _labelme(path: Path) -> dict[str, Mask]:
     file.write_text(json.dumps({**json.loads(path.read_text()), "imagePath": photograph.name}))
     Image.new("L", SIZE).save(photograph)
     shapes = labelme.LabelFile(str(file)).shapes
-    return _united((item["label"], labelme.utils.shape_to_mask(SIZE, item["points"])) for item in shapes)
+    return _union((item["label"], labelme.utils.shape_to_mask(SIZE, item["points"])) for item in shapes)
 
 
 def _label_studio(path: Path) -> dict[str, Mask]:
@@ -58,7 +58,7 @@ def _label_studio(path: Path) -> dict[str, Mask]:
     rings = [
         (region["value"]["polygonlabels"][0], np.array(region["value"]["points"]) * 5.12) for region in prediction["result"]
     ]
-    return _united((label, _fill([ring])) for label, ring in rings)
+    return _union((label, _fill([ring])) for label, ring in rings)
 
 
 def _mask(path: Path) -> dict[str, Mask]:
@@ -69,13 +69,13 @@ def _mask(path: Path) -> dict[str, Mask]:
 
 
 def _svg(path: Path) -> dict[str, Mask]:
-    found = {}
+    masks = {}
     for element in ElementTree.parse(path).getroot().iter(f"{_SVG}path"):  # noqa: S314, our own page wrote it.
         title = element.find(f"{_SVG}title")
         assert title is not None
         rings = [np.array(re.findall(r"[\d.]+", ring), float).reshape(-1, 2) for ring in element.attrib["d"].split("Z") if ring]
-        found[str(title.text)] = _fill(rings)
-    return found
+        masks[str(title.text)] = _fill(rings)
+    return masks
 
 
 def _fill(rings: Iterable[npt.NDArray[np.float64]]) -> Mask:
@@ -87,7 +87,7 @@ def _fill(rings: Iterable[npt.NDArray[np.float64]]) -> Mask:
     return filled
 
 
-def _united(parts: Iterable[tuple[str, Mask]]) -> dict[str, Mask]:
+def _union(parts: Iterable[tuple[str, Mask]]) -> dict[str, Mask]:
     masks: dict[str, Mask] = defaultdict(lambda: np.zeros(SIZE, bool))
     for label, mask in parts:
         masks[label] = masks[label] | mask

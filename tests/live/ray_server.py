@@ -24,7 +24,7 @@ ON_RAY = (
     pytest.mark.skipif(find_spec("ray") is None, reason=f"Ray is not installed; {INSTALL_RAY}"),
 )
 #: Ray Serve waits 30 s for a controller that has gone; if that happens, a slow exit is the least of the problems.
-_ENDS_WITHIN_S = 300
+_EXIT_TIMEOUT_S = 300
 _REPLICA = "ray::ServeReplica"
 
 
@@ -71,13 +71,13 @@ def serving_on_ray(archive: Path, folder: Path, *options: str) -> Iterator[RaySe
         try:
             assert process.stdout is not None
             assert any(line.startswith("ready: ") for line in process.stdout), (logs / CONSOLE).read_text()
-            began = psutil.Process(process.pid).create_time()
-            yield RayServer(process.pid, began, ports, archive.stem, folder / "run", cache, "asgi")
+            start_time = psutil.Process(process.pid).create_time()
+            yield RayServer(process.pid, start_time, ports, archive.stem, folder / "run", cache, "asgi")
             family = psutil.Process(process.pid).children(recursive=True)
             os.killpg(process.pid, signal.SIGTERM)
-            assert process.wait(_ENDS_WITHIN_S) == 0
-            said = (logs / CONSOLE).read_text().splitlines()
-            assert [line for line in said if not line.startswith("INFO ")] == []
+            assert process.wait(_EXIT_TIMEOUT_S) == 0
+            log_lines = (logs / CONSOLE).read_text().splitlines()
+            assert [line for line in log_lines if not line.startswith("INFO ")] == []
             assert psutil.wait_procs(family, timeout=10)[1] == []
         finally:
             process.kill()

@@ -13,8 +13,8 @@ from tests.live import grpc_client
 from tests.live.client import TIMEOUT_S, post
 
 Options = Mapping[str, str]
-#: Says where the JSON of KServe v2 ends and its binary tensors begin.
-LENGTH = "Inference-Header-Content-Length"
+#: The header with the length of KServe v2's JSON, which binary tensors follow.
+JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
 
 
 def _by_header(server: Server, image: bytes, options: Options) -> bytes:
@@ -30,7 +30,7 @@ def _by_json(server: Server, image: bytes, options: Options) -> bytes:
     return requests.post(server.url, json=body, timeout=TIMEOUT_S).content
 
 
-def _by_fields_of_json(server: Server, image: bytes, options: Options) -> bytes:
+def _by_json_fields(server: Server, image: bytes, options: Options) -> bytes:
     body = {"data": f"data:image/png;base64,{base64.b64encode(image).decode()}", **options}
     return requests.post(server.url, json=body, timeout=TIMEOUT_S).content
 
@@ -60,9 +60,9 @@ def _by_binary_tensor(server: Server, image: bytes, options: Options) -> bytes:
     document = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     body = document + struct.pack("<I", len(image)) + image
 
-    response = requests.post(kserve_v2_url(server), body, headers={LENGTH: str(len(document))}, timeout=TIMEOUT_S)
+    response = requests.post(kserve_v2_url(server), body, headers={JSON_LENGTH_HEADER: str(len(document))}, timeout=TIMEOUT_S)
 
-    return response.content[int(response.headers[LENGTH]) + 4 :] if response.ok else response.content
+    return response.content[int(response.headers[JSON_LENGTH_HEADER]) + 4 :] if response.ok else response.content
 
 
 def _by_hugging_face(server: Server, image: bytes, options: Options) -> bytes:
@@ -76,7 +76,7 @@ def _by_compressed_json(server: Server, image: bytes, options: Options) -> bytes
     return requests.post(server.url, body, headers=headers, timeout=TIMEOUT_S).content
 
 
-def _by_base64_in_a_form(server: Server, image: bytes, options: Options) -> bytes:
+def _by_base64_form(server: Server, image: bytes, options: Options) -> bytes:
     return requests.post(server.url, {"photo": base64.b64encode(image), **options}, timeout=TIMEOUT_S).content
 
 
@@ -91,20 +91,20 @@ ROUTES: dict[str, Route] = {
     "headers": _by_header,
     "form": _by_form,
     "JSON options": _by_json,
-    "JSON fields": _by_fields_of_json,
+    "JSON fields": _by_json_fields,
     "KServe v1": _by_kserve_v1,
     "KServe v2": _by_kserve_v2,
     "KServe v2 in binary": _by_binary_tensor,
     "Hugging Face": _by_hugging_face,
     "compressed JSON": _by_compressed_json,
-    "base64 in a form": _by_base64_in_a_form,
+    "base64 in a form": _by_base64_form,
     "gRPC": _by_grpc,
 }
 
 
 def routes_of(server: Server) -> dict[str, Route]:
     """Return the routes that the server has."""
-    return {name: ask for name, ask in ROUTES.items() if name != "gRPC" or server.software == "torchserve"}
+    return {name: route for name, route in ROUTES.items() if name != "gRPC" or server.software == "torchserve"}
 
 
 def kserve_v1_url(server: Server, verb: str = "predict") -> str:

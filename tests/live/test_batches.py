@@ -16,7 +16,7 @@ from tests.live.client import TIMEOUT_S, error, post
 from tests.live.routes import explanations_url, kserve_v1_url, kserve_v2_url
 from tests.support import encode
 
-Ask = Callable[[Server], requests.Response]
+Call = Callable[[Server], requests.Response]
 
 
 def test_batched_answers_equal_those_of_single_requests(server: Server, busy_server: Server, photos: dict[str, Path]) -> None:
@@ -34,7 +34,7 @@ def test_batched_answers_equal_those_of_single_requests(server: Server, busy_ser
         (person, {"X-Segment-Format": "png"}),
     ]
 
-    together = at_once(busy_server, [partial(post, image=image, headers=headers) for image, headers in calls])
+    together = send_together(busy_server, [partial(post, image=image, headers=headers) for image, headers in calls])
     alone = [post(server, *request) for request in calls]
 
     assert [response.status_code for response in together] == [200, 400, 200, 400, 200, 400, 400, 200]
@@ -45,7 +45,7 @@ def test_batched_answers_equal_those_of_single_requests(server: Server, busy_ser
 def test_a_bad_request_fails_alone_in_its_batch(busy_server: Server, photos: dict[str, Path]) -> None:
     bodies = [photos["chelsea"].read_bytes(), b"broken"] * 3
 
-    responses = at_once(busy_server, [partial(post, image=body) for body in bodies])
+    responses = send_together(busy_server, [partial(post, image=body) for body in bodies])
 
     assert [response.status_code for response in responses] == [200, 400] * 3
     assert {error(response) for response in responses[1::2]} == {(400, "InvalidImage")}
@@ -56,7 +56,7 @@ def test_batches_may_mix_actions_and_protocols(
 ) -> None:
     astronaut, photo = photos["astronaut"].read_bytes(), base64.b64encode(thumbnail).decode()
     tensor = {"name": "a", "shape": [1], "datatype": "BYTES", "data": [photo], "parameters": {"format": "index"}}
-    calls: list[Ask] = [
+    calls: list[Call] = [
         lambda to: requests.get(to.management_url, params={"customized": "true"}, timeout=TIMEOUT_S),
         lambda to: post_to(explanations_url(to), data=thumbnail),
         lambda to: post_to(kserve_v1_url(to), json={"instances": [photo, {"data": photo, "format": "png"}]}),
@@ -67,20 +67,20 @@ def test_batches_may_mix_actions_and_protocols(
         lambda to: post(to, b"broken", {"Accept": "image/png"}),
     ]
 
-    together = at_once(busy_server, calls)
-    alone = [ask(server) for ask in calls]
+    together = send_together(busy_server, calls)
+    alone = [call(server) for call in calls]
 
     assert [response.status_code for response in together] == [200, 200, 200, 400, 200, 200, 200, 400]
-    assert described(together[0]) == described(alone[0]) | {"archive": described(together[0])["archive"]}
+    assert read_description(together[0]) == read_description(alone[0]) | {"archive": read_description(together[0])["archive"]}
     assert [response.content for response in together[1:]] == [response.content for response in alone[1:]]
     assert [response.headers["content-type"] for response in together] == [r.headers["content-type"] for r in alone]
 
 
-def at_once(server: Server, calls: Sequence[Ask]) -> list[requests.Response]:
+def send_together(server: Server, calls: Sequence[Call]) -> list[requests.Response]:
     """Send all calls together, check that TorchServe formed batches, and return the answers in order."""
     before = batches(server)
     with ThreadPoolExecutor(len(calls)) as pool:
-        responses = list(pool.map(lambda ask: ask(server), calls))
+        responses = list(pool.map(lambda call: call(server), calls))
     if server.software == "torchserve":  # With the engine's lanes, our own server needs no batches.
         assert batches(server)[0] - before[0] < len(calls)
     return responses
@@ -90,7 +90,7 @@ def post_to(url: str, **body: Any) -> requests.Response:
     return requests.post(url, timeout=TIMEOUT_S, **body)
 
 
-def described(response: requests.Response) -> dict[str, Any]:
+def read_description(response: requests.Response) -> dict[str, Any]:
     """Return a model's description; TorchServe omits null values."""
     description: dict[str, Any] = without_nulls(response.json()[0]["customizedMetadata"])
     return description

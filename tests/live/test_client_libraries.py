@@ -156,7 +156,7 @@ def test_tritonclient_reports_the_servers_errors_over_grpc(triton_grpc: Any) -> 
 @needs_environment
 def test_protobuf_field_numbers_match_those_of_tritonclient(triton_grpc: Any) -> None:
     def fields(message: Any) -> dict[str, Any]:
-        nested = {one.name: fields(one) for one in message.nested_types}
+        nested = {nested_type.name: fields(nested_type) for nested_type in message.nested_types}
         return {field.name: [field.number, field.type] for field in message.fields} | nested
 
     for name, numbers in triton_grpc["fields"].items():
@@ -250,21 +250,21 @@ def hugging_face(server: Server) -> InferenceClient:
 def check_arrays(server: Server, photo: bytes, arrays: Any, **options: str) -> None:
     """Check the outputs that a client printed against plain HTTP's answers."""
 
-    def asked(format_name: str) -> bytes:
+    def answer(format_name: str) -> bytes:
         return post(server, photo, path=f"/1.0/{format_name}").content
 
     def array(name: str, dtype: str) -> npt.NDArray[Any]:
-        given, shape, content = arrays[name]
-        assert given == dtype
+        actual_dtype, shape, content = arrays[name]
+        assert actual_dtype == dtype
         return np.frombuffer(base64.b64decode(content), dtype).reshape(shape)
 
     headers = {f"X-Segment-{name}": value for name, value in options.items()}
     assert base64.b64decode(arrays["answer"][2]) == post(server, photo, headers).content
-    np.testing.assert_array_equal(array("label_map", "uint8"), picture(asked("png")))
-    np.testing.assert_array_equal(np.rint(array("confidence", "float32") * 255), picture(asked("confidence")))
+    np.testing.assert_array_equal(array("label_map", "uint8"), picture(answer("png")))
+    np.testing.assert_array_equal(np.rint(array("confidence", "float32") * 255), picture(answer("confidence")))
     probabilities = array("probabilities", "float32")
     np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
-    with np.load(io.BytesIO(asked("npz"))) as file:
+    with np.load(io.BytesIO(answer("npz"))) as file:
         np.testing.assert_array_equal(probabilities.astype(np.float16), file["probabilities"])
 
 

@@ -43,8 +43,8 @@ CHANGES: dict[str, dict[str, str]] = {
     "y_axis": {"format": "geojson", "y_axis": "up"},
     "image_name": {"format": "coco", "image_name": "cat.jpg"},
 }
-#: Its only other value needs the dense CRF, which is an extra.
-ALWAYS_ALIKE = {"refine"}
+#: Options without another value to try: that of `refine` needs the dense CRF, which is an extra.
+WITHOUT_CHANGE = {"refine"}
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +71,10 @@ def quick(server: Server, two_cats: bytes) -> bytes:
 
 @pytest.mark.parametrize("option", CHANGES)
 def test_an_option_has_the_same_effect_on_every_route(server: Server, two_cats: bytes, quick: bytes, option: str) -> None:
-    answers = {name: ask(server, two_cats, {**QUICK, **CHANGES[option]}) for name, ask in routes_of(server).items()}
+    answers = {name: call(server, two_cats, {**QUICK, **CHANGES[option]}) for name, call in routes_of(server).items()}
 
     assert [name for name, answer in answers.items() if answer != answers["headers"]] == []
-    assert (answers["headers"] != quick) == (option not in ALWAYS_ALIKE)
+    assert (answers["headers"] != quick) == (option not in WITHOUT_CHANGE)
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -180,8 +180,8 @@ def test_uncertainty_is_high_where_confidence_is_low(server: Server, thumbnail: 
     assert uncertainty.info["uncertainty"] == "margin"
     assert uncertainty.size == confidence.size
     # 1 minus the lead is between 1 - p and 2 · (1 - p), for the probability p of the first class; the grids differ.
-    doubt, shown = 1 - np.asarray(confidence) / 255, np.asarray(uncertainty) / 255
-    assert (np.maximum(doubt - shown, shown - 2 * doubt) > 0.1).mean() < 0.01
+    lower, levels = 1 - np.asarray(confidence) / 255, np.asarray(uncertainty) / 255
+    assert (np.maximum(lower - levels, levels - 2 * lower) > 0.1).mean() < 0.01
 
 
 def test_numpy_reads_npz_without_pickles(server: Server, thumbnail: bytes) -> None:
@@ -193,9 +193,9 @@ def test_numpy_reads_npz_without_pickles(server: Server, thumbnail: bytes) -> No
 
 
 def test_unrequested_classes_become_background(server: Server, thumbnail: bytes) -> None:
-    (only,) = post(server, thumbnail, {"X-Segment-Classes": "dog", "X-Segment-Masks": "none"}).json()["segments"]
+    (segment,) = post(server, thumbnail, {"X-Segment-Classes": "dog", "X-Segment-Masks": "none"}).json()["segments"]
 
-    assert (only["label"], only["fraction"]) == ("background", 1)
+    assert (segment["label"], segment["fraction"]) == ("background", 1)
 
 
 @pytest.mark.parametrize("masks", ["rle", "png", "polygons", "none"])
@@ -224,7 +224,7 @@ def test_the_content_type_of_an_image_is_ignored(server: Server, thumbnail: byte
 
 
 @pytest.mark.parametrize(
-    ("arguments", "of_torchserve"),
+    ("arguments", "torchserve_status"),
     [
         (["-T", "{file}"], 200),
         (["-F", "data=@{file}"], 200),
@@ -235,14 +235,14 @@ def test_the_content_type_of_an_image_is_ignored(server: Server, thumbnail: byte
     ],
 )
 def test_every_way_curl_uploads_files_is_understood(
-    server: Server, thumbnail: bytes, plain: bytes, tmp_path: Path, arguments: list[str], of_torchserve: int
+    server: Server, thumbnail: bytes, plain: bytes, tmp_path: Path, arguments: list[str], torchserve_status: int
 ) -> None:
-    status = of_torchserve if server.software == "torchserve" else 200
+    status = torchserve_status if server.software == "torchserve" else 200
     file, answer = tmp_path / "photo.png", tmp_path / "answer"
     file.write_bytes(thumbnail)
-    sent = [argument.format(file=file) for argument in arguments]
+    upload = [argument.format(file=file) for argument in arguments]
 
-    command = ["curl", "-sS", "-o", str(answer), "-w", "%{http_code}", *sent, server.url]
+    command = ["curl", "-sS", "-o", str(answer), "-w", "%{http_code}", *upload, server.url]
     result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT_S)
 
     assert int(result.stdout) == status
@@ -294,7 +294,7 @@ def test_base64_in_a_form_needs_no_percent_encoding(server: Server, thumbnail: b
 
 
 @pytest.mark.parametrize(
-    ("encoding", "pack"),
+    ("encoding", "compress"),
     [
         ("gzip", gzip.compress),
         ("deflate", zlib.compress),
@@ -303,9 +303,9 @@ def test_base64_in_a_form_needs_no_percent_encoding(server: Server, thumbnail: b
     ],
 )
 def test_a_body_may_be_compressed(
-    server: Server, thumbnail: bytes, plain: bytes, encoding: str, pack: Callable[[bytes], bytes]
+    server: Server, thumbnail: bytes, plain: bytes, encoding: str, compress: Callable[[bytes], bytes]
 ) -> None:
-    assert post(server, pack(thumbnail), {"Content-Encoding": encoding}).content == plain
+    assert post(server, compress(thumbnail), {"Content-Encoding": encoding}).content == plain
 
 
 @pytest.mark.parametrize(

@@ -62,32 +62,32 @@ def annotate(server: Server, task: CvatTask, tmp_path: Path, monkeypatch: pytest
     cli.logger.handlers.clear()
 
 
-def named(task: CvatTask) -> list[tuple[int, str, dict[str, Any]]]:
+def read_annotations(task: CvatTask) -> list[tuple[int, str, dict[str, Any]]]:
     """Return frame, label and shape of each annotation that was written."""
-    (written,) = task.written
+    (update,) = task.annotations
     names = {label["id"]: label["name"] for label in task.labels}
-    return [(shape["frame"], names[shape["label_id"]], shape) for shape in written["shapes"]]
+    return [(shape["frame"], names[shape["label_id"]], shape) for shape in update["shapes"]]
 
 
-def expected(server: Server, task: CvatTask) -> dict[tuple[int, str], Any]:
+def expected_masks(server: Server, task: CvatTask) -> dict[tuple[int, str], Any]:
     """Return the masks of the server's PNG by frame and label."""
-    found = {}
+    masks_by_frame = {}
     for frame, image in enumerate(task.images.values()):
         indices = mask(post(server, image, {"Accept": "image/png"}))
         for index, name in ((CAT, "cat"), (PERSON, "person")):
             if (indices == index).any():
-                found[frame, name] = indices == index
-    return found
+                masks_by_frame[frame, name] = indices == index
+    return masks_by_frame
 
 
 def test_mask_annotations_equal_the_servers_masks(annotate: Annotate, server: Server, task: CvatTask) -> None:
     assert annotate() == 0
 
-    truth = expected(server, task)
+    truth = expected_masks(server, task)
     assert len(truth) == 2
-    for frame, name, shape in named(task):
-        size = list(task.images.values())[frame]
-        width, height = Image.open(io.BytesIO(size)).size
+    for frame, name, shape in read_annotations(task):
+        photo = list(task.images.values())[frame]
+        width, height = Image.open(io.BytesIO(photo)).size
         assert (shape["type"], shape["source"]) == ("mask", "auto")
         if (frame, name) in truth:
             decoded = masks.decode_mask(list(map(int, shape["points"])), image_width=width, image_height=height)
@@ -101,20 +101,20 @@ def test_polygon_annotations_cover_the_servers_masks(
 ) -> None:
     assert annotate("-p", "classes=str:cat,person", *arguments) == 0
 
-    drawn = {key: np.zeros(truth.shape, int) for key, truth in expected(server, task).items()}
-    for frame, name, shape in named(task):
+    coverage = {key: np.zeros(truth.shape, int) for key, truth in expected_masks(server, task).items()}
+    for frame, name, shape in read_annotations(task):
         assert shape["type"] == "polygon"
         points = np.array(shape["points"]).reshape(-1, 2).tolist()
         ring = {"type": "Polygon", "coordinates": [[*points, points[0]]]}
-        drawn[frame, name] += features.rasterize([ring], out_shape=drawn[frame, name].shape)
-    for key, truth in expected(server, task).items():
-        np.testing.assert_array_equal(drawn[key], truth)
+        coverage[frame, name] += features.rasterize([ring], out_shape=coverage[frame, name].shape)
+    for key, truth in expected_masks(server, task).items():
+        np.testing.assert_array_equal(coverage[key], truth)
 
 
 def test_the_confidence_threshold_is_a_minimum_score(annotate: Annotate, task: CvatTask) -> None:
     assert annotate("--conf-threshold", "0.9") == 0
 
-    scores = [shape["score"] for _, _, shape in named(task)]
+    scores = [shape["score"] for _, _, shape in read_annotations(task)]
     assert scores
     assert min(scores) >= 0.9
 
@@ -124,7 +124,7 @@ def test_a_refused_image_does_not_stop_the_rest(annotate: Annotate, task: CvatTa
 
     assert annotate() == 0
 
-    assert {frame for frame, _, _ in named(task)} == {1, 2}
+    assert {frame for frame, _, _ in read_annotations(task)} == {1, 2}
     assert "warning: long.png: answered 413: " in capsys.readouterr().err
 
 
@@ -137,7 +137,7 @@ def test_an_unreachable_server_is_reported_in_one_message(
 
     (message,) = [record.getMessage() for record in caplog.records if record.levelname == "CRITICAL"]
     assert message.startswith(f"{url}: no answer (")
-    assert task.written == []
+    assert task.annotations == []
 
 
 def test_an_unknown_option_is_reported_with_the_servers_message(annotate: Annotate, caplog: pytest.LogCaptureFixture) -> None:

@@ -92,10 +92,10 @@ def test_a_body_without_an_image_is_400(server: Server, content_type: str) -> No
 
 def test_fifty_broken_inputs_kill_no_worker(server: Server, photos: dict[str, Path]) -> None:
     photo = photos["chelsea"].read_bytes()
-    odd = [encode(Image.new("RGB", size)) for size in ((1, 1), (4000, 1), (1, 4000))]
+    narrow = [encode(Image.new("RGB", size)) for size in ((1, 1), (4000, 1), (1, 4000))]
     before = server.workers()
 
-    statuses = [post(server, body).status_code for body in [*broken_inputs(photo).values(), *odd] * 4]
+    statuses = [post(server, body).status_code for body in [*broken_inputs(photo).values(), *narrow] * 4]
 
     assert len(statuses) >= 50
     assert set(statuses) == {200, 400, 413, 415}

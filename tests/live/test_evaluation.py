@@ -20,7 +20,7 @@ AS_SERVED = InferenceOptions()
 CAT, PERSON = 8, 15
 
 
-def varied(photos: dict[str, Path], folder: Path) -> list[Path]:
+def write_varied_pictures(photos: dict[str, Path], folder: Path) -> list[Path]:
     """Write more pictures than one call accepts: JPEG, transparent, grey, turned by EXIF, and of odd sizes."""
     with Image.open(photos["chelsea"]) as photo:
         cat = photo.convert("RGB")
@@ -39,7 +39,7 @@ def varied(photos: dict[str, Path], folder: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def unpackaged(served_checkpoint: Path) -> Callable[[InferenceOptions], Predictor]:
+def checkpoint_predictor(served_checkpoint: Path) -> Callable[[InferenceOptions], Predictor]:
     """Return a function that gives the served checkpoint's predictor with other options, converted only once."""
     predictor = load(served_checkpoint, AS_SERVED)
     return lambda options: replace(
@@ -50,7 +50,7 @@ def unpackaged(served_checkpoint: Path) -> Callable[[InferenceOptions], Predicto
 @pytest.mark.parametrize(
     ("options", "count"),
     [
-        pytest.param(AS_SERVED, None, id="as it is served"),
+        pytest.param(AS_SERVED, None, id="as served"),
         # Four views of an image, so a single one.
         pytest.param(InferenceOptions(scales=(0.75, 1 / 0.9), flip=True), 1, id="scales and mirror images"),
     ],
@@ -58,15 +58,15 @@ def unpackaged(served_checkpoint: Path) -> Callable[[InferenceOptions], Predicto
 def test_checkpoint_archive_and_server_agree_to_the_pixel(
     server: Server,
     served_archive: Path,
-    unpackaged: Callable[[InferenceOptions], Predictor],
+    checkpoint_predictor: Callable[[InferenceOptions], Predictor],
     photos: dict[str, Path],
     tmp_path: Path,
     options: InferenceOptions,
     count: int | None,
 ) -> None:
     require_agreement(
-        [unpackaged(options), load(served_archive, options), ServerPredictor.connect(server.url, options)],
-        varied(photos, tmp_path)[:count],
+        [checkpoint_predictor(options), load(served_archive, options), ServerPredictor.connect(server.url, options)],
+        write_varied_pictures(photos, tmp_path)[:count],
     )
 
 
@@ -97,9 +97,9 @@ def test_options_default_to_the_archives_settings(
 
 def require_agreement(predictors: Sequence[Predictor], pictures: Sequence[Path]) -> None:
     assert len({predictor.labels for predictor in predictors}) == 1
-    for first, *others in zip(*(label_maps(predictor, pictures) for predictor in predictors), strict=True):
-        for other in others:
-            np.testing.assert_array_equal(other, first)
+    for reference, *maps in zip(*(label_maps(predictor, pictures) for predictor in predictors), strict=True):
+        for label_map in maps:
+            np.testing.assert_array_equal(label_map, reference)
 
 
 def test_a_server_gets_the_scores_of_its_archive(

@@ -81,5 +81,5 @@ def test_headers_cannot_turn_a_prediction_into_an_explanation_or_back(server: Se
 
 
 def explain(server: Server, image: bytes, headers: dict[str, str] | None = None, path: str = "") -> requests.Response:
-    sent = {"Content-Type": "application/octet-stream", **(headers or {})}
-    return requests.post(explanations_url(server) + path, data=image, headers=sent, timeout=TIMEOUT_S)
+    request_headers = {"Content-Type": "application/octet-stream", **(headers or {})}
+    return requests.post(explanations_url(server) + path, data=image, headers=request_headers, timeout=TIMEOUT_S)

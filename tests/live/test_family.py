@@ -31,7 +31,7 @@ FAMILY = (
 )
 
 
-def _name(value: ModelConfig | Software) -> str:
+def _parameter_id(value: ModelConfig | Software) -> str:
     return identifier(value) if isinstance(value, ModelConfig) else value
 
 
@@ -45,7 +45,7 @@ def _name(value: ModelConfig | Software) -> str:
         pytest.param(FAMILY[2], "asgi", marks=pytest.mark.exhaustive),
         (FAMILY[3], "asgi"),
     ],
-    ids=_name,
+    ids=_parameter_id,
 )
 def test_the_served_mask_equals_the_pipelines(
     network: ModelConfig, software: Software, photos: dict[str, Path], tmp_path: Path
@@ -79,6 +79,6 @@ def write_random(config: ModelConfig, path: Path) -> Path:
         norm.momentum = None
     with torch.no_grad():
         network(torch.randn(4, 3, 96, 128))
-    described = metadata(model=config, resize=ResizePolicy(side="long", size=128))
-    save_checkpoint(path, network, described)
+    network_metadata = metadata(model=config, resize=ResizePolicy(side="long", size=128))
+    save_checkpoint(path, network, network_metadata)
     return path

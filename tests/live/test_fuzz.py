@@ -18,14 +18,14 @@ from tests.fuzz.calls import HttpCall, http_call
 from tests.fuzz.outcomes import STATUSES, require_discreet
 from tests.fuzz.recorder import Fuzz
 from tests.live.client import TIMEOUT_S
-from tests.live.memory import require_little_memory, resident_at_rest
+from tests.live.memory import measure_idle_memory, require_low_memory
 from tests.live.ray_server import RayServer
 
 #: The number of requests after which all libraries are loaded and all pools have their size.
 WARM_UP = 200
 #: The bytes by which a warm worker may grow.
 MAX_GROWTH = 50 << 20
-_EVERY = 250
+_MEASURE_EVERY = 250
 _THREADS = 4
 #: TorchServe logs its own stack trace for JSON or text that it cannot decode and passes on.
 _UNDECODED = "input data. Forwarding encoded payload"
@@ -45,7 +45,7 @@ class Worker:
     def of(cls, server: Server, count: int) -> "Worker":
         """Measure the server's worker at rest, after `count` requests."""
         process = psutil.Process(_pids(server)[0])
-        resident = resident_at_rest(process)
+        resident = measure_idle_memory(process)
         return cls(count, resident, process.num_fds(), len(process.net_connections("all")), process.num_threads())
 
 
@@ -54,13 +54,13 @@ def test_fuzzing_leaks_neither_memory_nor_files_nor_connections(
 ) -> None:
     total = request.config.getoption("--fuzz-requests")
     warm_up = min(WARM_UP, total // 2)
-    workers, files, log = _pids(server), _files(server.temporary), _log(server)
+    workers, files, log = _pids(server), _list_files(server.temporary), _log(server)
     curve = []
     statuses: Counter[int] = Counter()
     with ThreadPoolExecutor(_THREADS) as pool:
         begin = 0
-        for end in sorted({warm_up, *range(_EVERY, total, _EVERY), total}):
-            statuses.update(pool.map(lambda index: _answered(server, fuzz, index), range(begin, end)))
+        for end in sorted({warm_up, *range(_MEASURE_EVERY, total, _MEASURE_EVERY), total}):
+            statuses.update(pool.map(lambda index: _send_and_check(server, fuzz, index), range(begin, end)))
             curve.append(Worker.of(server, end))
             begin = end
     _write(fuzz.folder / "memory.csv", curve)
@@ -70,27 +70,27 @@ def test_fuzzing_leaks_neither_memory_nor_files_nor_connections(
     assert curve[-1].rss - warm.rss < MAX_GROWTH, curve
     assert curve[-1].open_files <= warm.open_files, curve
     assert curve[-1].connections <= warm.connections, curve
-    assert _files(server.temporary) == files
-    require_little_memory(server)
-    logged = _log(server).removeprefix(log)
-    assert "ERROR" not in logged
-    assert "CRITICAL" not in logged
-    assert logged.count("Traceback") == logged.count(_UNDECODED)
+    assert _list_files(server.temporary) == files
+    require_low_memory(server)
+    new_log = _log(server).removeprefix(log)
+    assert "ERROR" not in new_log
+    assert "CRITICAL" not in new_log
+    assert new_log.count("Traceback") == new_log.count(_UNDECODED)
     assert {200, 400} <= set(statuses)
 
 
-def _answered(server: Server, fuzz: Fuzz, index: int) -> int:
+def _send_and_check(server: Server, fuzz: Fuzz, index: int) -> int:
     """Send call `index`, check its answer and return the status."""
     call = http_call(Random(f"{fuzz.seed}/{index}"), server.model)  # noqa: S311 (nothing here is secret)
     response = _send(server, call)
-    where = f"seed {fuzz.seed}, call {index}: {response.status_code} {response.content[:300]!r}"
+    context = f"seed {fuzz.seed}, call {index}: {response.status_code} {response.content[:300]!r}"
     if response.status_code == 200:
-        assert _is_whole(response), where
+        assert _is_decodable(response), context
     else:
         # TorchServe itself rejects some paths, versions and characters, with different statuses.
-        assert response.status_code in STATUSES or 400 <= response.status_code < 500, where
+        assert response.status_code in STATUSES or 400 <= response.status_code < 500, context
         # An error of KServe v2 has the keys of an answer too.
-        assert {"code", "type", "message"} <= set(response.json()), where
+        assert {"code", "type", "message"} <= set(response.json()), context
         require_discreet(response.json()["message"])
     return response.status_code
 
@@ -100,7 +100,7 @@ def _send(server: Server, call: HttpCall) -> requests.Response:
     return requests.request("POST", url, headers=call.headers, timeout=TIMEOUT_S, **call.content)
 
 
-def _is_whole(response: requests.Response) -> bool:
+def _is_decodable(response: requests.Response) -> bool:
     kind = response.headers["content-type"]
     if kind == "application/json":
         return bool(response.json())
@@ -113,12 +113,12 @@ def _pids(server: Server) -> list[int]:
     return [int(str(worker["pid"])) for worker in server.workers()]
 
 
-def _files(folder: Path) -> set[str]:
+def _list_files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if "__pycache__" not in path.parts}
 
 
 def _log(server: Server) -> str:
-    """Return what the worker logged; our own server's worker writes where the server itself does."""
+    """Return the worker's log; the asgi server's worker writes to the log of its server."""
     if isinstance(server, RayServer):
         return server.replica_log().read_text(errors="replace")
     name = "model_log.log" if server.software == "torchserve" else "console.log"

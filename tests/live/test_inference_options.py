@@ -25,9 +25,9 @@ def cat(photos: dict[str, Path]) -> bytes:
 
 
 def test_explicit_defaults_do_not_change_the_answer(server: Server, cat: bytes) -> None:
-    plain = {"X-Segment-Scales": "1", "X-Segment-Flip": "false", "X-Segment-Refine": "none"}
+    defaults = {"X-Segment-Scales": "1", "X-Segment-Flip": "false", "X-Segment-Refine": "none"}
 
-    assert post(server, cat, plain).content == post(server, cat).content
+    assert post(server, cat, defaults).content == post(server, cat).content
 
 
 def test_headers_and_form_fields_are_equivalent(server: Server, cat: bytes) -> None:
@@ -41,9 +41,9 @@ def test_headers_and_form_fields_are_equivalent(server: Server, cat: bytes) -> N
 
 def test_with_flip_a_mirrored_photograph_has_the_mirrored_mask(server: Server, cat: bytes) -> None:
     with Image.open(io.BytesIO(cat)) as photo:
-        turned = photo.convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        mirrored_photo = photo.convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     file = io.BytesIO()
-    turned.save(file, "PNG")
+    mirrored_photo.save(file, "PNG")
     headers = {**PNG, "X-Segment-Flip": "true"}
 
     plain, mirrored = mask(post(server, cat, headers)), mask(post(server, file.getvalue(), headers))

@@ -9,7 +9,7 @@ import requests
 
 from scripts.server import Server
 from tests.live.client import TIMEOUT_S, error_in, post
-from tests.live.routes import LENGTH, kserve_v1_url, kserve_v2_url
+from tests.live.routes import JSON_LENGTH_HEADER, kserve_v1_url, kserve_v2_url
 
 JSON, PNG, OVERLAY = {"X-Segment-Masks": "none"}, {"X-Segment-Format": "png"}, {"X-Segment-Format": "overlay"}
 
@@ -137,7 +137,7 @@ def test_options_in_the_call_override_headers(server: Server, photo: str) -> Non
         kserve_v1_url(server), json={"instances": [photo, {"data": photo, "format": "png"}]}, headers=OVERLAY, timeout=TIMEOUT_S
     )
 
-    assert [each["content_type"] for each in response.json()["predictions"]] == ["image/jpeg", "image/png"]
+    assert [prediction["content_type"] for prediction in response.json()["predictions"]] == ["image/jpeg", "image/png"]
 
 
 def test_json_is_recognized_without_its_content_type(server: Server, photo: str) -> None:
@@ -155,12 +155,12 @@ def test_binary_tensors_with_a_wrong_or_missing_length_are_400(server: Server, t
     parameters = {"binary_data_size": len(thumbnail) + 4}
     inputs = [{"name": "a", "shape": [1], "datatype": "BYTES", "parameters": parameters}]
     body = json.dumps({"inputs": inputs}).encode() + len(thumbnail).to_bytes(4, "little") + thumbnail
-    headers = {"Content-Type": "application/octet-stream", **({LENGTH: length} if length else {})}
+    headers = {"Content-Type": "application/octet-stream", **({JSON_LENGTH_HEADER: length} if length else {})}
 
     response = requests.post(kserve_v2_url(server), body, headers=headers, timeout=TIMEOUT_S)
 
     assert error_in(response.content) == (400, "InvalidRequest")
-    assert LENGTH in response.json()["error"]
+    assert JSON_LENGTH_HEADER in response.json()["error"]
 
 
 def v1(server: Server, body: dict[str, Any]) -> requests.Response:

@@ -22,7 +22,7 @@ from tests.support import ROOT, encode
 
 pytest.importorskip("starlette")
 
-TOKEN = "0123456789abcdef"  # noqa: S105, of this test alone
+TOKEN = "0123456789abcdef"  # noqa: S105, used only by this test
 CAT, PERSON = 8, 15
 CLASSES = {"Cat": CAT, "human": PERSON}
 
@@ -41,8 +41,8 @@ def config(tag: str) -> str:
 @pytest.fixture(scope="module")
 def uploads(photos: dict[str, Path]) -> dict[str, bytes]:
     """Return uploaded files by their paths in Label Studio: the photographs, lossless, and a broken one."""
-    found = {f"/data/upload/1/{name}.png": encode(Image.open(photo).convert("RGB")) for name, photo in photos.items()}
-    return {**found, "/data/upload/1/broken.png": b"no image"}
+    files = {f"/data/upload/1/{name}.png": encode(Image.open(photo).convert("RGB")) for name, photo in photos.items()}
+    return {**files, "/data/upload/1/broken.png": b"no image"}
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def predict(backend: str, paths: list[str], label_config: str) -> list[dict[str,
     return predictions
 
 
-def expected(server: Server, image: bytes) -> dict[str, Any]:
+def expected_masks(server: Server, image: bytes) -> dict[str, Any]:
     indices = mask(post(server, image, {"Accept": "image/png"}))
     return {label: indices == index for label, index in CLASSES.items() if (indices == index).any()}
 
@@ -111,12 +111,12 @@ def test_brush_masks_equal_the_servers_masks(backend: str, server: Server, uploa
     paths = [path for path in uploads if "broken" not in path]
 
     for path, prediction in zip(paths, predict(backend, paths, config("BrushLabels")), strict=True):
-        truth = expected(server, uploads[path])
+        truth = expected_masks(server, uploads[path])
         assert truth
         assert [region["value"]["brushlabels"] for region in prediction["result"]] == [[label] for label in truth]
-        for region, drawn in zip(prediction["result"], truth.values(), strict=True):
-            pixels = sdk("converter.brush").decode_rle(region["value"]["rle"]).reshape(*drawn.shape, 4)
-            np.testing.assert_array_equal(pixels[:, :, 3] == 255, drawn)
+        for region, label_mask in zip(prediction["result"], truth.values(), strict=True):
+            pixels = sdk("converter.brush").decode_rle(region["value"]["rle"]).reshape(*label_mask.shape, 4)
+            np.testing.assert_array_equal(pixels[:, :, 3] == 255, label_mask)
 
 
 def test_polygons_cover_the_servers_mask(backend: str, server: Server, uploads: dict[str, bytes]) -> None:
@@ -124,13 +124,13 @@ def test_polygons_cover_the_servers_mask(backend: str, server: Server, uploads: 
 
     (prediction,) = predict(backend, [path], config("PolygonLabels"))
 
-    truth = expected(server, uploads[path])["Cat"]
-    drawn = np.zeros(truth.shape, int)
+    truth = expected_masks(server, uploads[path])["Cat"]
+    coverage = np.zeros(truth.shape, int)
     for region in prediction["result"]:
         assert region["value"]["polygonlabels"] == ["Cat"]
         points = np.rint(np.array(region["value"]["points"]) * truth.shape[::-1] / 100).tolist()
-        drawn += features.rasterize([{"type": "Polygon", "coordinates": [[*points, points[0]]]}], out_shape=truth.shape)
-    np.testing.assert_array_equal(drawn, truth)
+        coverage += features.rasterize([{"type": "Polygon", "coordinates": [[*points, points[0]]]}], out_shape=truth.shape)
+    np.testing.assert_array_equal(coverage, truth)
 
 
 def test_a_broken_image_does_not_stop_the_rest(backend: str) -> None:
@@ -156,4 +156,4 @@ def test_label_studios_converter_exports_the_masks(
     export.convert(str(task), str(tmp_path / "out"), "BRUSH_TO_PNG", is_dir=False)
 
     (picture,) = (tmp_path / "out").glob("*.png")
-    np.testing.assert_array_equal(np.asarray(Image.open(picture)) > 0, expected(server, uploads[path])["Cat"])
+    np.testing.assert_array_equal(np.asarray(Image.open(picture)) > 0, expected_masks(server, uploads[path])["Cat"])

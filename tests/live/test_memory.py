@@ -13,7 +13,7 @@ from model import read_metadata
 from scripts.package import DEFAULT_CHECKPOINT
 from scripts.server import Server
 from tests.live.client import TIMEOUT_S, post
-from tests.live.memory import require_little_memory
+from tests.live.memory import require_low_memory
 from tests.live.routes import explanations_url
 
 _SIZES = ((640, 480), (480, 640), (1280, 960), (3000, 3000))
@@ -40,11 +40,11 @@ def test_an_idle_worker_returns_memory_after_any_load(
 
     with ThreadPoolExecutor(4) as pool:
         statuses = set(pool.map(lambda call: post(server, *call).status_code, calls))
-    explained = requests.post(explanations_url(server), data=images[0], timeout=TIMEOUT_S)
+    explanation = requests.post(explanations_url(server), data=images[0], timeout=TIMEOUT_S)
 
     assert statuses == {200}
-    assert explained.status_code == 200
-    require_little_memory(server)
+    assert explanation.status_code == 200
+    require_low_memory(server)
 
 
 def _jpeg(photo: Image.Image, size: tuple[int, int]) -> bytes:

@@ -26,11 +26,11 @@ DEPLOY = ROOT / "deploy"
 RULES = DEPLOY / "prometheus"
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana" / "deeplab.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-#: What Grafana would substitute if it scraped twice a second, and a few others.
+#: The `$__rate_interval` that Grafana would use for two scrapes a second, or longer.
 _RATE_INTERVAL = "10s"
 
 
-def program(name: str) -> str:
+def find_program(name: str) -> str:
     path = shutil.which(name)
     if path is None:
         pytest.skip(f"{name} is not installed")
@@ -51,7 +51,7 @@ def running(command: list[str], folder: Path, log: str) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, small_archive: Path) -> Iterator[str]:
+def server_address(tmp_path_factory: pytest.TempPathFactory, small_archive: Path) -> Iterator[str]:
     """Serve one small model under two names, one the shadow of the other; return its address."""
     folder = tmp_path_factory.mktemp("served")
     command = [sys.executable, "-m", "handler.servers.asgi", "--port", "0", "--shadow", "pets=next:1"]
@@ -63,17 +63,17 @@ def served(tmp_path_factory: pytest.TempPathFactory, small_archive: Path) -> Ite
 
 
 @pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory, served: str) -> Iterator[str]:
+def prometheus(tmp_path_factory: pytest.TempPathFactory, server_address: str) -> Iterator[str]:
     """Let Prometheus scrape the server twice a second, with the rules of this repository; return its address."""
     folder = tmp_path_factory.mktemp("prometheus")
     configuration = yaml.safe_load((RULES / "prometheus.yml").read_text())
     del configuration["alerting"]
     configuration["global"] = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"}
     configuration["rule_files"] = [str(RULES / name) for name in configuration["rule_files"]]
-    configuration["scrape_configs"][0]["static_configs"] = [{"targets": [served.partition("//")[2]]}]
+    configuration["scrape_configs"][0]["static_configs"] = [{"targets": [server_address.partition("//")[2]]}]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
     address = f"127.0.0.1:{Ports.free().inference}"
-    command = [program("prometheus"), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+    command = [find_program("prometheus"), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
     with running([*command, f"--web.listen-address={address}"], folder, "log"):
         yield f"http://{address}"
 
@@ -89,8 +89,8 @@ def query(prometheus: str, expression: str) -> list[Any]:
 
 def expressions() -> list[str]:
     """Return every expression of the dashboard as Grafana would send it."""
-    written = [target["expr"] for panel in PANELS for target in panel["targets"]]
-    return [one.replace("$__rate_interval", _RATE_INTERVAL).replace("$model", ".+") for one in written]
+    templates = [target["expr"] for panel in PANELS for target in panel["targets"]]
+    return [template.replace("$__rate_interval", _RATE_INTERVAL).replace("$model", ".+") for template in templates]
 
 
 def is_scraped(prometheus: str) -> bool:
@@ -101,20 +101,20 @@ def is_scraped(prometheus: str) -> bool:
     return is_ready and bool(query(prometheus, "up == 1"))
 
 
-def test_every_panel_of_the_dashboard_has_data(prometheus: str, served: str) -> None:
+def test_every_panel_of_the_dashboard_has_data(prometheus: str, server_address: str) -> None:
     until(lambda: is_scraped(prometheus))
-    photo, silent = encode(noise(30, 40)), expressions()
+    photo, without_data = encode(noise(30, 40)), expressions()
 
-    def all_answer() -> bool:
+    def all_have_data() -> bool:
         for body in (photo, b"broken"):
-            requests.post(f"{served}/predictions/pets", body, timeout=TIMEOUT_S)
-        silent[:] = [one for one in silent if not query(prometheus, one)]
-        return not silent
+            requests.post(f"{server_address}/predictions/pets", body, timeout=TIMEOUT_S)
+        without_data[:] = [expression for expression in without_data if not query(prometheus, expression)]
+        return not without_data
 
     try:
-        until(all_answer)
+        until(all_have_data)
     except AssertionError:
-        pytest.fail(f"no series for {silent}")
+        pytest.fail(f"no series for {without_data}")
 
 
 def test_alerts_can_be_evaluated_and_a_healthy_server_fires_none(prometheus: str) -> None:
@@ -133,34 +133,34 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def test_promtool_accepts_the_rules_and_their_tests() -> None:
-    promtool = program("promtool")
+    promtool = find_program("promtool")
     for command in (["check", "config", "prometheus.yml"], ["test", "rules", "tests/alerts.yml"]):
-        done = subprocess.run([promtool, *command], cwd=RULES, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        result = subprocess.run([promtool, *command], cwd=RULES, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
 
 
 # Seconds of processor time that prove something about another test alone.
 @pytest.mark.exhaustive
 def test_promtool_detects_an_alert_that_does_not_fire(tmp_path: Path) -> None:
-    promtool = program("promtool")
+    promtool = find_program("promtool")
     shutil.copytree(RULES, tmp_path, dirs_exist_ok=True)
     rules = tmp_path / "alerts.yml"
     rules.write_text(rules.read_text().replace("deeplab_resident_bytes > 1.5e9", "deeplab_resident_bytes > 9e9"))
 
-    done = subprocess.run(
+    result = subprocess.run(
         [promtool, "test", "rules", "tests/alerts.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
 
-    assert done.returncode == 1
-    assert "DeeplabMemoryHigh" in done.stderr + done.stdout
+    assert result.returncode == 1
+    assert "DeeplabMemoryHigh" in result.stderr + result.stdout
 
 
 def test_amtool_accepts_the_alertmanager_example() -> None:
-    done = subprocess.run(
-        [program("amtool"), "check-config", RULES / "alertmanager.yml"], capture_output=True, text=True, check=False
+    result = subprocess.run(
+        [find_program("amtool"), "check-config", RULES / "alertmanager.yml"], capture_output=True, text=True, check=False
     )
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
 
 
 def test_every_alert_has_a_test_a_severity_and_a_runbook_section() -> None:
@@ -185,9 +185,9 @@ def test_the_dashboards_layout_is_valid() -> None:
     assert max(ids.values()) == 1
     cells: Counter[tuple[int, int]] = Counter()
     for panel in DASHBOARD["panels"]:
-        place = panel["gridPos"]
-        assert place["x"] + place["w"] <= 24
-        columns, rows = range(place["x"], place["x"] + place["w"]), range(place["y"], place["y"] + place["h"])
+        grid = panel["gridPos"]
+        assert grid["x"] + grid["w"] <= 24
+        columns, rows = range(grid["x"], grid["x"] + grid["w"]), range(grid["y"], grid["y"] + grid["h"])
         cells.update((column, row) for column in columns for row in rows)
     assert max(cells.values()) == 1
     variables = {variable["name"] for variable in DASHBOARD["templating"]["list"]}

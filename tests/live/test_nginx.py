@@ -52,7 +52,7 @@ class Proxy:
     #: The port of an outer server, which proxies to this one below `/masks/`.
     below: int
 
-    def ask(self, method: str, path: str, **content: object) -> requests.Response:
+    def request(self, method: str, path: str, **content: object) -> requests.Response:
         url = f"https://127.0.0.1:{self.port}{path}"
         return requests.request(method, url, timeout=TIMEOUT_S, verify=str(self.certificate.file), **content)  # type: ignore[arg-type]
 
@@ -79,8 +79,8 @@ class Proxy:
 def nginx(folder: Path, server: str, models: str) -> Iterator[Proxy]:
     """Run nginx in front of the server at the address `server`."""
     certificate = make_certificate(folder)
-    with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as free_below:
-        port, below = free.getsockname()[1], free_below.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as inner_socket, socket.create_server(("127.0.0.1", 0)) as outer_socket:
+        port, below = inner_socket.getsockname()[1], outer_socket.getsockname()[1]
     text = (ROOT / "deploy" / "nginx" / "deeplab.conf").read_text()
     values = {"PORT": f"127.0.0.1:{port}", "SERVER": server, "MODELS": models, "CERTIFICATES": str(folder), "ORIGIN": ORIGIN}
     for name, value in (values | {"PAGE": str(ROOT / "handler" / "servers" / "asgi" / "static")}).items():
@@ -138,15 +138,15 @@ def test_answers_arrive_unchanged_over_http_2_and_only_tls_1_3(
 
 
 def test_the_page_is_served_and_can_list_models(server: Server, proxy: Proxy) -> None:
-    page = proxy.ask("GET", "/")
+    page = proxy.request("GET", "/")
     script = page.text.partition('src="')[2].partition('"')[0].removeprefix(".")
-    listed = proxy.ask("GET", "/models").json()
+    models = proxy.request("GET", "/models").json()["models"]
 
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]
-    assert proxy.ask("GET", f"/{script.lstrip('/')}").headers["content-type"].startswith("text/javascript")
-    assert [model["modelName"] for model in listed["models"]] == [server.model]
-    description = proxy.ask("GET", f"/models/{server.model}?customized=true").json()[0]
+    assert proxy.request("GET", f"/{script.lstrip('/')}").headers["content-type"].startswith("text/javascript")
+    assert [model["modelName"] for model in models] == [server.model]
+    description = proxy.request("GET", f"/models/{server.model}?customized=true").json()[0]
     assert "cat" in str(description["customizedMetadata"])
 
 
@@ -160,9 +160,9 @@ def test_the_page_works_with_torchserve_below_a_path(torchserve: Server, photos:
 
 def test_management_is_read_only(server: Server, proxy: Proxy) -> None:
     refused = [
-        proxy.ask("PUT", f"/models/{server.model}?min_worker=0"),
-        proxy.ask("POST", "/models?url=x"),
-        proxy.ask("DELETE", f"/models/{server.model}"),
+        proxy.request("PUT", f"/models/{server.model}?min_worker=0"),
+        proxy.request("POST", "/models?url=x"),
+        proxy.request("DELETE", f"/models/{server.model}"),
     ]
 
     assert [answer.status_code for answer in refused] == [403] * 3
@@ -170,7 +170,7 @@ def test_management_is_read_only(server: Server, proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize(
-    "sent",
+    "raw_request",
     [
         b"POST /predictions/deeplabv3/1.0/png%0aINJECTED HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
         b"GET /ping%0d%0aX HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -180,8 +180,8 @@ def test_management_is_read_only(server: Server, proxy: Proxy) -> None:
     ],
     ids=["line feed", "carriage return", "raw control", "asterisk", "NUL in a header"],
 )
-def test_control_characters_do_not_reach_the_server(proxy: Proxy, sent: bytes) -> None:
-    assert proxy.exchange(sent).split()[1] == b"400"
+def test_control_characters_do_not_reach_the_server(proxy: Proxy, raw_request: bytes) -> None:
+    assert proxy.exchange(raw_request).split()[1] == b"400"
 
 
 @pytest.mark.parametrize(
@@ -208,19 +208,19 @@ def test_ambiguous_framing_smuggles_no_second_request(proxy: Proxy, framing: byt
 
 
 def test_a_chunked_body_is_one_request(proxy: Proxy, server: Server, thumbnail: bytes) -> None:
-    answer = proxy.ask("POST", f"/predictions/{server.model}", data=iter([thumbnail[:100], thumbnail[100:]]))
+    answer = proxy.request("POST", f"/predictions/{server.model}", data=iter([thumbnail[:100], thumbnail[100:]]))
 
     assert answer.status_code == 200
 
 
 def test_pages_of_the_configured_origin_may_call_the_server(proxy: Proxy, server: Server) -> None:
-    path, asks = f"/predictions/{server.model}", {"Access-Control-Request-Method": "POST"}
-    preflight = proxy.ask("OPTIONS", path, headers={"Origin": ORIGIN, **asks})
-    other = proxy.ask("OPTIONS", path, headers={"Origin": "https://evil.example", **asks})
-    error = proxy.ask("POST", path, data=b"?", headers={"Origin": ORIGIN, "Content-Type": "image/png"})
+    path, method = f"/predictions/{server.model}", {"Access-Control-Request-Method": "POST"}
+    preflight = proxy.request("OPTIONS", path, headers={"Origin": ORIGIN, **method})
+    foreign_preflight = proxy.request("OPTIONS", path, headers={"Origin": "https://evil.example", **method})
+    error = proxy.request("POST", path, data=b"?", headers={"Origin": ORIGIN, "Content-Type": "image/png"})
 
     assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (204, ORIGIN)
-    assert "access-control-allow-origin" not in other.headers
+    assert "access-control-allow-origin" not in foreign_preflight.headers
     assert (error.status_code, error.headers["access-control-allow-origin"]) == (400, ORIGIN)
 
 
@@ -235,23 +235,23 @@ def test_a_body_over_the_limit_is_413_and_too_many_requests_are_429(proxy: Proxy
 
 
 @contextmanager
-def _before(folder: Path, upstream: LocalServer) -> Iterator[Proxy]:
+def _nginx_before(folder: Path, upstream: LocalServer) -> Iterator[Proxy]:
     address = f"127.0.0.1:{upstream.server_port}"
     with nginx(folder, address, address) as proxy:
         yield proxy
 
 
-@pytest.mark.parametrize("trouble", [Reply(500), Reply(502), Reply(reset=True)], ids=["500", "502", "reset"])
-def test_a_failed_prediction_is_retried_once(tmp_path: Path, trouble: Reply) -> None:
+@pytest.mark.parametrize("failure", [Reply(500), Reply(502), Reply(reset=True)], ids=["500", "502", "reset"])
+def test_a_failed_prediction_is_retried_once(tmp_path: Path, failure: Reply) -> None:
     def reply(form: PostedForm) -> Reply:
-        return trouble if form.attempt == 1 or form.image == b"always" else Reply()
+        return failure if form.attempt == 1 or form.image == b"always" else Reply()
 
-    with local_server(reply) as upstream, _before(tmp_path, upstream) as proxy:
-        passing = proxy.ask("POST", "/predictions/deeplabv3", files={"data": b"once"})
-        lasting = proxy.ask("POST", "/predictions/deeplabv3", files={"data": b"always"})
+    with local_server(reply) as upstream, _nginx_before(tmp_path, upstream) as proxy:
+        transient = proxy.request("POST", "/predictions/deeplabv3", files={"data": b"once"})
+        persistent = proxy.request("POST", "/predictions/deeplabv3", files={"data": b"always"})
 
-        assert (passing.status_code, passing.content) == (200, b"answer")
-        assert lasting.status_code in (500, 502)
+        assert (transient.status_code, transient.content) == (200, b"answer")
+        assert persistent.status_code in (500, 502)
         assert [form.image for form in upstream.forms] == [b"once"] * 2 + [b"always"] * 2
 
 
@@ -259,8 +259,8 @@ def test_a_503_has_a_retry_after_and_is_not_retried(tmp_path: Path) -> None:
     def reply(form: PostedForm) -> Reply:
         return Reply(503, headers={"Retry-After": "7"} if form.image == b"ours" else {})
 
-    with local_server(reply) as upstream, _before(tmp_path, upstream) as proxy:
-        answers = [proxy.ask("POST", "/predictions/deeplabv3", files={"data": name}) for name in (b"ours", b"torchserve")]
+    with local_server(reply) as upstream, _nginx_before(tmp_path, upstream) as proxy:
+        answers = [proxy.request("POST", "/predictions/deeplabv3", files={"data": name}) for name in (b"ours", b"torchserve")]
 
         assert [answer.headers["retry-after"] for answer in answers] == ["7", "5"]
         assert len(upstream.forms) == 2

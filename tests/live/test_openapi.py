@@ -36,11 +36,11 @@ def test_schemathesis_finds_no_faults_or_undocumented_answers(asgi_server: Serve
     ]
     environment = {**os.environ, "PYTHONPATH": str(PROGRAMS), "SCHEMATHESIS_HOOKS": "openapi_hooks"}
 
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
 
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-1000:]
-    cases = re.search(r"(\d+) generated", done.stdout)
-    assert cases, done.stdout[-2000:]
+    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-1000:]
+    cases = re.search(r"(\d+) generated", result.stdout)
+    assert cases, result.stdout[-2000:]
     assert int(cases[1]) > 200

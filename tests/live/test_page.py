@@ -53,13 +53,13 @@ def page_server(
     scenes = with_class_names(request.getfixturevalue("scenes_archive"), tmp_path_factory.mktemp("markup"), _MARKUP)
     # A coarser network proves as much about the page, and takes half the time.
     store = tmp_path_factory.mktemp("store")
-    archives = [reconfigured(archive, store, _use_three_quarters_of_the_resolution) for archive in (default_archive, scenes)]
+    archives = [reconfigured(archive, store, _use_three_quarter_scale) for archive in (default_archive, scenes)]
     folder = tmp_path_factory.mktemp("page") / "run"
     with serving(archives[0], Ports.free(), folder, CONFIG, "asgi", ("--allow-origin", ORIGIN), archives[1:]) as running:
         yield running
 
 
-def _use_three_quarters_of_the_resolution(settings: dict[str, Any]) -> None:
+def _use_three_quarter_scale(settings: dict[str, Any]) -> None:
     settings["handler"]["inference"]["scales"] = [0.75]
 
 
@@ -69,8 +69,8 @@ def run(
 ) -> Run:
     saved = tmp_path_factory.mktemp("saved")
     address = page_server.url.partition("predictions")[0]
-    everything = "1" if request.config.getoption("exhaustive") else ""
-    output = try_page(address, photographs, "page", OTHER_ORIGIN=f"{ORIGIN}/", SAVED=str(saved), EXHAUSTIVE=everything)
+    exhaustive = "1" if request.config.getoption("exhaustive") else ""
+    output = try_page(address, photographs, "page", OTHER_ORIGIN=f"{ORIGIN}/", SAVED=str(saved), EXHAUSTIVE=exhaustive)
     return Run(output, saved)
 
 
@@ -84,10 +84,10 @@ def test_users_can_inspect_and_rate_masks_and_compare_models(run: Run) -> None:
 def test_edited_polygons_are_read_by_the_tools_of_their_formats(run: Run, name: str) -> None:
     expected = geojson_masks((run.saved / "edited" / "geojson").read_text())
 
-    read = EDITED_READERS[name](run.saved / "edited" / name)
+    masks = EDITED_READERS[name](run.saved / "edited" / name)
 
-    assert read.keys() == expected.keys()
-    for label, mask in read.items():
+    assert masks.keys() == expected.keys()
+    for label, mask in masks.items():
         # Labelme draws outlines too.
         assert _overlap(mask, expected[label]) > (0.9 if name == "labelme" else 0.99), label
 

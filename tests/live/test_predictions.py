@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 
 from scripts.server import Server
 from tests.live.client import TIMEOUT_S, mask, post, segments
-from tests.support import encode
+from tests.support import AS_STORED, encode
 
 PNG = {"X-Segment-Format": "png"}
 #: For tests that do not depend on the labels: the network takes a sixteenth of the time.
@@ -78,15 +78,14 @@ def test_the_overlay_is_the_tinted_photograph(server: Server, photos: dict[str, 
 def test_exif_orientation_gives_an_upright_mask(server: Server, photos: dict[str, Path], orientation: int) -> None:
     with Image.open(photos["chelsea"]) as photo:
         upright = photo.convert("RGB")
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
-    sensor = upright.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else upright
+    stored = upright.transpose(AS_STORED[orientation]) if orientation > 1 else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
 
-    turned = mask(post(server, encode(sensor, "PNG", exif=exif), PNG | QUICK))
+    rotated = mask(post(server, encode(stored, "PNG", exif=exif), PNG | QUICK))
     plain = mask(post(server, encode(upright), PNG | QUICK))
 
-    np.testing.assert_array_equal(turned, plain)
+    np.testing.assert_array_equal(rotated, plain)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1), (3, 1000), (37, 53), (1500, 2000)])

@@ -49,18 +49,18 @@ def test_tasks_run_in_actors_that_are_prepared_once(executor: RayExecutor, prepa
 
 
 def test_tasks_are_consumed_only_as_actors_become_free(executor: RayExecutor, prepare: PrepareTasks) -> None:
-    taken = 0
+    consumed = 0
 
     def endless() -> Iterator[str]:
-        nonlocal taken
+        nonlocal consumed
         while True:
-            taken += 1
-            yield f"task {taken}"
+            consumed += 1
+            yield f"task {consumed}"
 
     with closing(executor.run(prepare, endless())) as outcomes:
         for reported in range(1, 30):
             next(outcomes)
-            assert taken <= reported + 2
+            assert consumed <= reported + 2
 
 
 def test_a_dead_actor_is_replaced_and_its_task_is_reported_as_lost(executor: RayExecutor, prepare: PrepareTasks) -> None:
@@ -117,7 +117,7 @@ def test_an_actor_too_large_for_the_cluster_ends_the_run(executor: RayExecutor, 
 
 
 #: In a separate process, because a process can be connected to only one cluster.
-_NODE_KILLED = """
+_KILL_NODE_PROGRAM = """
 import sys, threading, time
 from pathlib import Path
 import psutil
@@ -129,10 +129,10 @@ from tests.unit.scripts.bulk.stand_ins import PrepareTasks
 folder = Path(sys.argv[1])
 node = {"num_cpus": 1, "object_store_memory": 80_000_000}
 cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-others = [cluster.add_node(**node) for _ in range(2)]
+worker_nodes = [cluster.add_node(**node) for _ in range(2)]
 cluster.wait_for_nodes()
 
-def runs(pid):
+def is_running(pid):
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -142,30 +142,30 @@ def kill_a_node():
     while len(list(folder.glob("begun.*"))) < 3:  # One on each node.
         time.sleep(0.05)
     actors = [int(pid) for pid in (folder / "prepared").read_text().split()]
-    cluster.remove_node(others[0], allow_graceful=False)
-    while all(map(runs, actors)):  # An actor that has not yet noticed that its node is gone would still do its task.
+    cluster.remove_node(worker_nodes[0], allow_graceful=False)
+    while all(map(is_running, actors)):  # An actor that has not yet noticed that its node is gone would still do its task.
         time.sleep(0.05)
     (folder / "released").touch()
 
 threading.Thread(target=kill_a_node, daemon=True).start()
-held = [f"hold {folder}/begun.{number} {folder}/released" for number in range(3)]
-tasks = [*map(str, range(20)), *held, *map(str, range(20, 40))]
+waiting_tasks = [f"hold {folder}/begun.{number} {folder}/released" for number in range(3)]
+tasks = [*map(str, range(20)), *waiting_tasks, *map(str, range(20, 40))]
 with RayExecutor(RayOptions(address=cluster.address, memory=100_000_000, project=None)) as executor:
     finished = list(run_tasks(executor, PrepareTasks(folder / "prepared"), tasks))
 cluster.shutdown()
 assert sorted(outcome.task for outcome in finished) == sorted(tasks)
 assert all(isinstance(outcome, Finished) for outcome in finished)
-print(*(outcome.attempts for outcome in finished if outcome.task in held))
+print(*(outcome.attempts for outcome in finished if outcome.task in waiting_tasks))
 """
 
 
 def test_every_task_finishes_once_although_a_node_is_killed(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    program = [sys.executable, "-c", _NODE_KILLED, str(folder)]
+    program = [sys.executable, "-c", _KILL_NODE_PROGRAM, str(folder)]
 
-    ended = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    result = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
 
-    assert ended.returncode == 0, ended.stderr
+    assert result.returncode == 0, result.stderr
     # Ray's own messages come first.
-    assert sorted(ended.stdout.splitlines()[-1].split()) == ["1", "1", "2"]
+    assert sorted(result.stdout.splitlines()[-1].split()) == ["1", "1", "2"]

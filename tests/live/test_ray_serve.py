@@ -47,21 +47,21 @@ def ask(url: str, command: str) -> requests.Response:
 
 def ask_until_answered(url: str, command: str) -> tuple[str, Counter[str]]:
     """Send a request again while it may be retried; return the answer's text and the errors before it."""
-    met: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
     deadline = time.monotonic() + _SCALED_WITHIN_S
     while time.monotonic() < deadline:
         try:
             response = ask(url, command)
         except requests.ConnectionError:
-            met["connection lost"] += 1
+            errors["connection lost"] += 1
             continue
         if response.ok:
-            return response.text, met
-        code, kind = error(response)
+            return response.text, errors
+        code, error_type = error(response)
         assert (code, response.headers["retry-after"]) == (503, "1")
-        met[kind] += 1
+        errors[error_type] += 1
         time.sleep(0.1)
-    raise AssertionError(f"{command!r} was never answered: {met}")
+    raise AssertionError(f"{command!r} was never answered: {errors}")
 
 
 @contextmanager
@@ -103,10 +103,10 @@ def test_a_dead_worker_is_replaced_within_its_replica(small: RayServer) -> None:
 def test_requests_beyond_the_queue_get_503(small: RayServer, tmp_path: Path) -> None:
     released = tmp_path / "released"
     with ThreadPoolExecutor(20) as threads:
-        sent = [threads.submit(ask, small.url, f"wait {released}") for _ in range(20)]
-        until(lambda: any(one.done() for one in sent))
+        futures = [threads.submit(ask, small.url, f"wait {released}") for _ in range(20)]
+        until(lambda: any(future.done() for future in futures))
         released.touch()
-        answers = [one.result() for one in sent]
+        answers = [future.result() for future in futures]
 
     refused = [answer for answer in answers if answer.status_code == 503]
     assert refused
@@ -139,7 +139,7 @@ def test_retries_recover_every_request_lost_with_a_killed_replica(
         answers = list(threads.map(send, range(300)))
 
     assert [text for text, _ in answers] == [f"predict None  {number}" for number in range(300)]
-    record_property("sent_again", dict(sum((met for _, met in answers), Counter())))
+    record_property("sent_again", dict(sum((errors for _, errors in answers), Counter())))
 
 
 def test_serve_run_accepts_the_kuberay_configuration(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ def blocks() -> list[tuple[str, str]]:
 def copy(tmp_path_factory: pytest.TempPathFactory, default_archive: Path, scenes_archive: Path) -> Path:
     """Copy the repository without build products except two archives, which `make` finds up to date."""
     folder = tmp_path_factory.mktemp("readme") / "repository"
-    made = shutil.ignore_patterns(".git", ".venv", "build", "logs", "__pycache__", ".*_cache", ".hypothesis", "node_modules")
-    shutil.copytree(ROOT, folder, ignore=made)
+    ignore = shutil.ignore_patterns(".git", ".venv", "build", "logs", "__pycache__", ".*_cache", ".hypothesis", "node_modules")
+    shutil.copytree(ROOT, folder, ignore=ignore)
     store = folder / "build" / "model-store"
     store.mkdir(parents=True)
     for archive in (default_archive, scenes_archive):
@@ -44,7 +44,7 @@ def test_readme_commands_print_the_documented_output(copy: Path) -> None:
     environment = {**os.environ, "PORT": str(base), "VENV": sys.prefix, "MAKEFLAGS": "", "DEMO_MODELS": "scenes"}
 
     try:
-        for (language, text), (following, shown) in zip(blocks(), [*blocks()[1:], ("", "")], strict=True):
+        for (language, text), (next_language, documented) in zip(blocks(), [*blocks()[1:], ("", "")], strict=True):
             if language not in ("sh", "python") or "make test" in text:
                 continue
             if "make stop" in text:
@@ -54,8 +54,8 @@ def test_readme_commands_print_the_documented_output(copy: Path) -> None:
             program = [sys.executable] if language == "python" else ["bash", "-e"]
             result = subprocess.run([*program, "-c", command], cwd=copy, env=environment, capture_output=True, text=True)
             assert result.returncode == 0, f"{command}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
-            if following in ("json", "text"):
-                assert_shown(result.stdout, shown.strip())
+            if next_language in ("json", "text"):
+                assert_documented(result.stdout, documented.strip())
     finally:
         subprocess.run(["make", "stop"], cwd=copy, env=environment, check=True, stdout=subprocess.DEVNULL)
 
@@ -78,9 +78,9 @@ def run_requests_page(copy: Path, environment: dict[str, str], base: int) -> Non
     assert len(commands) > 30
     (copy / ".curlrc").write_text("fail-with-body\n")
     for command in commands:
-        here = f"{variables}\n{command}".replace(":8080/", f":{base}/").replace(":8081/", f":{base + 1}/")
+        script = f"{variables}\n{command}".replace(":8080/", f":{base}/").replace(":8081/", f":{base + 1}/")
         result = subprocess.run(
-            ["bash", "-ec", here], cwd=copy, env={**environment, "CURL_HOME": str(copy)}, capture_output=True
+            ["bash", "-ec", script], cwd=copy, env={**environment, "CURL_HOME": str(copy)}, capture_output=True
         )
         assert result.returncode == 0, f"{command}\n{result.stdout[-1000:]!r}\n{result.stderr[-1000:]!r}"
 
@@ -102,13 +102,13 @@ def test_links_point_to_existing_files(page: str) -> None:
     assert [link for link in links if not (path.parent / link.partition("#")[0]).exists()] == []
 
 
-def assert_shown(output: str, shown: str) -> None:
+def assert_documented(output: str, documented: str) -> None:
     """Compare output with README up to the first `…`, ignoring numbers, which differ slightly between machines."""
 
     def words(text: str) -> str:
         return re.sub(r"[\d.]+", "0", text)
 
-    beginning = words(shown.split("…")[0])
+    beginning = words(documented.split("…")[0])
     assert words(output)[: len(beginning)] == beginning
 
 

@@ -89,14 +89,14 @@ def test_an_unknown_model_ends_the_run(server: Server, folder: Path, out: Path, 
 def test_the_next_run_retries_only_failed_photographs(
     segment: Segment, folder: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = (folder / "chelsea.jpg").read_bytes()
-    (folder / "chelsea.jpg").write_bytes(whole[:1000])
+    content = (folder / "chelsea.jpg").read_bytes()
+    (folder / "chelsea.jpg").write_bytes(content[:1000])
 
     assert segment() == 1
     assert (out / "failed.txt").read_text().startswith(f"{folder / 'chelsea.jpg'}: answered 400: the image cannot be decoded")
     assert capsys.readouterr().out.startswith("2 done, 0 skipped (done before), 1 failed; ")
 
-    (folder / "chelsea.jpg").write_bytes(whole)
+    (folder / "chelsea.jpg").write_bytes(content)
     assert segment() == 0
     assert capsys.readouterr().out.startswith("1 done, 2 skipped (done before), 0 failed; ")
     assert not (out / "failed.txt").exists()

@@ -27,9 +27,9 @@ def metrics(server: Server) -> Counter[Sample]:
     families = [family for family in text_string_to_metric_families(text) if family.name.startswith("deeplab_")]
     return Counter(
         {
-            (one.name, frozenset((name, value) for name, value in one.labels.items() if name != "Hostname")): one.value
+            (entry.name, frozenset((name, value) for name, value in entry.labels.items() if name != "Hostname")): entry.value
             for family in families
-            for one in family.samples
+            for entry in family.samples
         }
     )
 
@@ -64,11 +64,11 @@ def test_both_servers_count_requests_in_the_same_metrics(server: Server, thumbna
 
 
 def test_the_asgi_server_measures_whole_requests_and_logs_formats(asgi_server: Server, thumbnail: bytes) -> None:
-    before, began = metrics(asgi_server), time.monotonic()
+    before, start = metrics(asgi_server), time.monotonic()
 
     response = post(asgi_server, thumbnail, {"X-Segment-Format": "overlay", "X-Request-ID": "overlay-1"})
 
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - start
     growth = metrics(asgi_server) - before
     duration = {"action": "predict", "status": "2xx"}
     assert growth[sample("request_duration_seconds_count", **duration)] == 1

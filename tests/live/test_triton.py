@@ -52,7 +52,7 @@ NAMES = [*MODELS, *RANDOM]
 class Answers:
     """Triton's description of each model, and the folder of the pixels sent and the outputs received."""
 
-    described: dict[str, Any]
+    descriptions: dict[str, Any]
     folder: Path
     log: str
 
@@ -87,8 +87,8 @@ def answers(checkpoints: dict[str, Path], photos: dict[str, Path], tmp_path_fact
     with triton(folder) as addresses:
         program = Path(client_programs.__file__).with_name("triton_export.py")
         command = [str(CLIENTS / "bin" / "python"), str(program), *addresses, str(folder)]
-        described = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=10 * TIMEOUT_S).stdout)
-    return Answers(described, folder, (folder / "log").read_text())
+        descriptions = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=10 * TIMEOUT_S).stdout)
+    return Answers(descriptions, folder, (folder / "log").read_text())
 
 
 def batches(checkpoint: Path, photo: Path) -> dict[str, Pixels]:
@@ -106,8 +106,8 @@ def batches(checkpoint: Path, photo: Path) -> dict[str, Pixels]:
 @contextmanager
 def triton(folder: Path) -> Iterator[list[str]]:
     """Serve folder/models on loopback; yield the addresses for HTTP and gRPC. The server logs to folder/log."""
-    with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as another:
-        ports = {"http": free.getsockname()[1], "grpc": another.getsockname()[1]}
+    with socket.create_server(("127.0.0.1", 0)) as http_socket, socket.create_server(("127.0.0.1", 0)) as grpc_socket:
+        ports = {"http": http_socket.getsockname()[1], "grpc": grpc_socket.getsockname()[1]}
     command = ["tritonserver", f"--model-repository={folder / 'models'}", "--model-control-mode=explicit", "--load-model=*"]
     command += [*(f"--{protocol}-port={port}" for protocol, port in ports.items()), "--allow-metrics=false"]
     command += [f"--{protocol}-address=127.0.0.1" for protocol in ports]
@@ -157,19 +157,19 @@ def test_concurrent_images_run_as_one_batch(answers: Answers, model: str) -> Non
 
     together = np.load(answers.folder / f"{model}.together.npy")
     assert (together == outputs["label_map"]).mean() >= MIN_EQUAL
-    assert 8 in answers.described[model]["batches"]
+    assert 8 in answers.descriptions[model]["batches"]
 
 
 @pytest.mark.parametrize("model", NAMES)
 def test_model_metadata_describes_classes_and_tensors(answers: Answers, checkpoints: dict[str, Path], model: str) -> None:
-    described, metadata = answers.described[model], ModelFiles(checkpoints[model]).metadata()
-    about = described["parameters"]
+    description, metadata = answers.descriptions[model], ModelFiles(checkpoints[model]).metadata()
+    parameters = description["parameters"]
 
-    assert json.loads(about["classes"]) == list(metadata.classes)
-    assert json.loads(about["palette"]) == [list(colour) for colour in metadata.palette]
-    assert ResizePolicy.model_validate_json(about["resize"]) == metadata.resize
-    assert about["provenance"] == metadata.provenance
-    assert described["tensors"] == {
+    assert json.loads(parameters["classes"]) == list(metadata.classes)
+    assert json.loads(parameters["palette"]) == [list(colour) for colour in metadata.palette]
+    assert ResizePolicy.model_validate_json(parameters["resize"]) == metadata.resize
+    assert parameters["provenance"] == metadata.provenance
+    assert description["tensors"] == {
         "image": ["UINT8", [-1, -1, -1, 3]],
         "label_map": ["INT32" if len(metadata.classes) > 256 else "UINT8", [-1, -1, -1]],
         "logits": ["FP32", [-1, len(metadata.classes), -1, -1]],

@@ -48,9 +48,9 @@ def test_both_servers_give_the_same_explanations_and_errors(
             }
         return {name: (reply.status_code, reply.headers["content-type"], reply.content) for name, reply in answers.items()}
 
-    expected, got = ask(torchserve), ask(asgi_server)
+    expected, actual = ask(torchserve), ask(asgi_server)
 
-    assert {name: (got[name], value) for name, value in expected.items() if got[name] != value} == {}
+    assert {name: (actual[name], value) for name, value in expected.items() if actual[name] != value} == {}
 
 
 def test_the_query_string_may_hold_options(asgi_server: Server, thumbnail: bytes) -> None:
@@ -80,7 +80,7 @@ def test_the_archive_runs_as_a_server_and_exits_with_0(served_archive: Path, tmp
             while not any(answer.done() for answer in answers):
                 time.sleep(0.01)
             process.send_signal(signal.SIGTERM)
-            done = [answer.exception() or answer.result().status_code for answer in answers]
+            outcomes = [answer.exception() or answer.result().status_code for answer in answers]
             code = process.wait(TIMEOUT_S)
         finally:
             process.kill()
@@ -88,7 +88,7 @@ def test_the_archive_runs_as_a_server_and_exits_with_0(served_archive: Path, tmp
     events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line.startswith("{")]
     accepted = [event["status"] for event in events if event.get("route", "").startswith("/predictions")]
     # The server refused the connections of the others.
-    assert [answer for answer in done if isinstance(answer, int)] == accepted == [200] * len(accepted)
+    assert [outcome for outcome in outcomes if isinstance(outcome, int)] == accepted == [200] * len(accepted)
     assert accepted
     assert code == 0
 

@@ -90,9 +90,9 @@ def test_a_new_size_is_written_to_the_checkpoint_and_older_metrics_keep_theirs(
 
 
 def test_the_digest_depends_on_the_size(checkpoint: Path, torch_config: Path) -> None:
-    usual = recipe(checkpoint, config=torch_config)
+    default = recipe(checkpoint, config=torch_config)
 
-    assert replace(usual, size=40).digest() != usual.digest()
+    assert replace(default, size=40).digest() != default.digest()
 
 
 @pytest.mark.parametrize("size", ["31", "4097", "448.5", "-448", "large"])
@@ -145,9 +145,9 @@ def test_class_names_come_from_the_checkpoint(archive: Path) -> None:
 
 
 def test_builds_are_reproducible(archive: Path, checkpoint: Path, tmp_path: Path) -> None:
-    again = build(replace(recipe(checkpoint), reference=archive.parent / "photographs"), tmp_path)
+    rebuilt = build(replace(recipe(checkpoint), reference=archive.parent / "photographs"), tmp_path)
 
-    assert again.read_bytes() == archive.read_bytes()
+    assert rebuilt.read_bytes() == archive.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -199,18 +199,18 @@ def test_the_archive_works_alone_and_pythonpath_cannot_shadow_its_modules(
 
 
 @pytest.mark.parametrize(
-    "lost",
+    "missing",
     [
         "model/aspp.py",
         pytest.param("model.safetensors", marks=pytest.mark.exhaustive),
         pytest.param("handler/geometry.py", marks=pytest.mark.exhaustive),
     ],
 )
-def test_verification_detects_a_missing_file(archive: Path, tmp_path: Path, lost: str) -> None:
+def test_verification_detects_a_missing_file(archive: Path, tmp_path: Path, missing: str) -> None:
     broken = tmp_path / "pets.mar"
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(broken, "w") as target:
         for name in source.namelist():
-            if name != lost:
+            if name != missing:
                 target.writestr(name, source.read(name))
 
     with pytest.raises(ArchiveError, match="does not work"):
@@ -324,9 +324,9 @@ def test_an_up_to_date_archive_is_not_rebuilt(
     assert "proven: pets.mar.part works" in capsys.readouterr().out
     assert main(arguments) == 0
     assert "is up to date" in capsys.readouterr().out
-    other = tmp_path / "other.json"
-    other.write_text('["background", "cat", "fox"]')
-    assert main([*arguments, "--class-names", str(other)]) == 1
+    class_names = tmp_path / "other.json"
+    class_names.write_text('["background", "cat", "fox"]')
+    assert main([*arguments, "--class-names", str(class_names)]) == 1
     assert "class 2 is 'fox'" in capsys.readouterr().err
     (tmp_path / "pets.mar").write_bytes(b"spoilt")
     monkeypatch.setattr("scripts.package.command.verify", lambda part: f"{part.name} again")

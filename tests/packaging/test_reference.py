@@ -41,10 +41,10 @@ def reference(archive: ModelArchive) -> Reference:
 
 
 def test_the_same_photographs_do_not_drift(reference: Reference, pipeline: Pipeline, photographs: Path) -> None:
-    again = record_reference(pipeline, photographs)
+    repeated = record_reference(pipeline, photographs)
 
-    assert (again.source, again.distribution.images) == ("photographs", 7)
-    assert set(drift(reference.distribution, again.distribution).values()) == {0.0}
+    assert (repeated.source, repeated.distribution.images) == ("photographs", 7)
+    assert set(drift(reference.distribution, repeated.distribution).values()) == {0.0}
 
 
 def test_photographs_of_another_camera_drift_enough_for_an_alert(

@@ -42,14 +42,14 @@ async def call_grpc(address: str, photo: bytes) -> dict[str, Any]:
             "png": request(photo, format="png"),
             "label_map": request(photo, outputs=[RequestedOutput("label_map")]),
         }
-        arrays = {name: (await client.infer(call)).outputs[0].as_numpy() for name, call in requests.items()}
+        arrays = {name: (await client.infer(infer_request)).outputs[0].as_numpy() for name, infer_request in requests.items()}
         try:
             broken = str(await client.infer(request(b"broken")))
         except RpcError as error:
             broken = f"{error.code().name} {error.details()}"
     contents = {name: array[0] if array.dtype == object else array.tobytes() for name, array in arrays.items()}
     shape = list(arrays["label_map"].shape)
-    return {"ready": ready, "broken": broken, "shape": shape} | {name: _text(held) for name, held in contents.items()}
+    return {"ready": ready, "broken": broken, "shape": shape} | {name: _text(content) for name, content in contents.items()}
 
 
 def request(image: bytes | str, *, binary: bool = True, outputs: Any = None, **parameters: Any) -> InferRequest:

@@ -31,7 +31,10 @@ def call(client: InferenceServerClient, *inputs: InferInput, **options: Any) -> 
     except InferenceServerException as error:
         return {"status": error.status(), "message": error.message()}
     outputs = {output["name"]: result.as_numpy(output["name"]).flatten() for output in result.get_response()["outputs"]}
-    return {"id": result.get_response().get("id"), **{name: [_text(one) for one in held] for name, held in outputs.items()}}
+    return {
+        "id": result.get_response().get("id"),
+        **{name: [_text(element) for element in elements] for name, elements in outputs.items()},
+    }
 
 
 def _text(element: bytes | str) -> str:
@@ -44,18 +47,18 @@ def call_for_arrays(client: InferenceServerClient, pixels: np.ndarray[Any, Any],
     image.set_data_from_numpy(pixels, binary_data=binary)
     outputs = [InferRequestedOutput(name, binary_data=binary) for name in OUTPUTS]
     result = client.infer(MODEL, [image], outputs=outputs, parameters={"masks": "none"})
-    return {name: _described(result.as_numpy(name)) for name in OUTPUTS}
+    return {name: _serialize(result.as_numpy(name)) for name in OUTPUTS}
 
 
-def _described(array: np.ndarray[Any, Any]) -> Any:
+def _serialize(array: np.ndarray[Any, Any]) -> Any:
     return [str(array.dtype), list(array.shape), _text(array[0] if array.dtype == object else array.tobytes())]
 
 
 def metadata(client: InferenceServerClient) -> Any:
     """Return whether the model is ready and the datatypes of its tensors by name, or the status of an error."""
     try:
-        described = client.get_model_metadata(MODEL)
-        outputs = {output["name"]: output["datatype"] for output in described["outputs"]}
+        model_metadata = client.get_model_metadata(MODEL)
+        outputs = {output["name"]: output["datatype"] for output in model_metadata["outputs"]}
         return [client.get_server_metadata()["name"], client.is_model_ready(MODEL, "1.0"), outputs]
     except InferenceServerException as error:
         return error.status()

@@ -50,7 +50,7 @@ def describe(client: Any, model: str) -> dict[str, Any]:
         "parameters": {
             key: parameter["string_value"] for key, parameter in client.get_model_config(model)["parameters"].items()
         },
-        "tensors": {one["name"]: [one["datatype"], one["shape"]] for one in tensors["inputs"] + tensors["outputs"]},
+        "tensors": {entry["name"]: [entry["datatype"], entry["shape"]] for entry in tensors["inputs"] + tensors["outputs"]},
         "batches": [batch["batch_size"] for batch in client.get_inference_statistics(model)["model_stats"][0]["batch_stats"]],
     }
 
@@ -64,12 +64,12 @@ def main(addresses: Sequence[str], folder: Path) -> dict[str, Any]:
         outputs: dict[str, Any] = call(http, by_http, model, pixels)
         outputs |= {f"{name}_grpc": array for name, array in call(grpc, by_grpc, model, pixels).items()}
         np.savez(path.with_suffix(".npz"), **outputs)
-    described = {}
+    descriptions = {}
     for path in sorted(folder.glob("*.batch.npy")):
         model = path.name.split(".")[0]
         np.save(folder / f"{model}.together", call_together(by_http, model, np.load(path)))
-        described[model] = describe(by_http, model)
-    return described
+        descriptions[model] = describe(by_http, model)
+    return descriptions
 
 
 if __name__ == "__main__":

@@ -32,10 +32,10 @@ def call(client: InferenceServerClient, image: InferInput, *names: str, **option
         result = client.infer(MODEL, [image], outputs=outputs, **options)
     except InferenceServerException as error:
         return {"status": error.status(), "message": error.message()}
-    return {output.name: described(result.as_numpy(output.name)) for output in result.get_response().outputs}
+    return {output.name: serialize(result.as_numpy(output.name)) for output in result.get_response().outputs}
 
 
-def described(array: np.ndarray[Any, Any]) -> Any:
+def serialize(array: np.ndarray[Any, Any]) -> Any:
     content = array[0] if array.dtype == object else array.tobytes()
     return [str(array.dtype), list(array.shape), base64.b64encode(content).decode()]
 
@@ -56,8 +56,8 @@ def main(address: str, photo: Path) -> dict[str, Any]:
     return {
         "live, ready": [client.is_server_live(), client.is_server_ready(), client.is_model_ready(MODEL, "1.0")],
         "server": client.get_server_metadata(as_json=True)["name"],
-        "inputs": [[one["name"], one["datatype"], one["shape"]] for one in metadata["inputs"]],
-        "outputs": [[one["name"], one["datatype"], one["shape"]] for one in metadata["outputs"]],
+        "inputs": [[entry["name"], entry["datatype"], entry["shape"]] for entry in metadata["inputs"]],
+        "outputs": [[entry["name"], entry["datatype"], entry["shape"]] for entry in metadata["outputs"]],
         "defaults": call(client, file),
         "pixels": call(client, pixels, client_timeout=60, compression_algorithm="gzip"),
         "arrays": call(client, pixels, *OUTPUTS, parameters={"format": "png"}, request_id="a", priority=1, model_version="1.0"),
