@@ -12,7 +12,7 @@ _CONFIG = "model-config.yaml"
 _CHECKPOINT = "model.safetensors"
 
 
-def reconfigured(archive: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+def copy_with_settings(archive: Path, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     """Copy `archive` into `folder` and let `change` alter its model-config.yaml; packaging's measurements are kept."""
 
     def edit(content: bytes) -> bytes:
@@ -23,7 +23,7 @@ def reconfigured(archive: Path, folder: Path, change: Callable[[dict[str, Any]],
     return _copy_edited(archive, folder, _CONFIG, edit)
 
 
-def with_class_names(archive: Path, folder: Path, replacements: Mapping[str, str]) -> Path:
+def copy_with_class_names(archive: Path, folder: Path, replacements: Mapping[str, str]) -> Path:
     """Copy `archive` into `folder` and replace names of classes in its checkpoint; the network stays the same."""
 
     def rename(metadata: dict[str, Any]) -> None:
@@ -32,7 +32,7 @@ def with_class_names(archive: Path, folder: Path, replacements: Mapping[str, str
     return _copy_with_metadata(archive, folder, rename)
 
 
-def with_size(archive: Path, folder: Path, size: int) -> Path:
+def copy_with_size(archive: Path, folder: Path, size: int) -> Path:
     """Copy `archive` into `folder` and replace the side in pixels to which its checkpoint has images resized."""
     return _copy_with_metadata(archive, folder, lambda metadata: metadata["resize"].update(size=size))
 

@@ -64,7 +64,7 @@ class LocalServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/predictions/deeplabv3"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):  # Clients may leave.
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # Clients may disconnect.
             super().handle_error(request, client_address)
 
     def receive_form(self, handler: "_Handler") -> PostedForm:

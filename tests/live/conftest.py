@@ -10,7 +10,7 @@ from PIL import Image
 
 from scripts.samples import write_samples
 from scripts.server import CONFIG, Ports, Server, Software, serving
-from tests.archives import reconfigured, with_size
+from tests.archives import copy_with_settings, copy_with_size
 from tests.built_once import built_once
 from tests.live.cross_origin import ORIGIN, cross_origin_settings
 from tests.live.ray_server import ON_RAY, RayServer, serving_on_ray
@@ -97,7 +97,7 @@ def served_archive(tmp_path_factory: pytest.TempPathFactory, default_archive: Pa
         return default_archive
 
     def shrink(folder: Path) -> None:
-        with_size(default_archive, folder, 320)
+        copy_with_size(default_archive, folder, 320)
 
     return built_once(tmp_path_factory, "served_archive", shrink) / default_archive.name
 
@@ -135,7 +135,7 @@ def batching_server(tmp_path_factory: pytest.TempPathFactory, served_archive: Pa
     Pages of `ORIGIN` may call it.
     """
     batches = {"batchSize": 8, "maxBatchDelay": 1500}
-    archive = reconfigured(served_archive, tmp_path_factory.mktemp("store"), lambda settings: settings.update(batches))
+    archive = copy_with_settings(served_archive, tmp_path_factory.mktemp("store"), lambda settings: settings.update(batches))
     config = tmp_path_factory.mktemp("config") / "config.properties"
     config.write_text(CONFIG.read_text() + cross_origin_settings(ORIGIN))
     yield from _serve(tmp_path_factory, archive, config)

@@ -1,4 +1,4 @@
-"""Requests that arrive together: TorchServe gives them to the handler as one batch, our own server runs them side by side."""
+"""Requests that arrive together: TorchServe gives them to the handler as one batch, the asgi server runs them in parallel."""
 
 import base64
 import re
@@ -81,7 +81,7 @@ def send_together(server: Server, calls: Sequence[Call]) -> list[requests.Respon
     before = batches(server)
     with ThreadPoolExecutor(len(calls)) as pool:
         responses = list(pool.map(lambda call: call(server), calls))
-    if server.software == "torchserve":  # With the engine's lanes, our own server needs no batches.
+    if server.software == "torchserve":  # The asgi server runs them in the engine's lanes instead.
         assert batches(server)[0] - before[0] < len(calls)
     return responses
 

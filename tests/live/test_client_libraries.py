@@ -36,7 +36,7 @@ def plain(server: Server, thumbnail: bytes) -> str:
     return post(server, thumbnail).text
 
 
-# With session scope, because pytest leaves this module between the tests of the two servers.
+# Session scope, because pytest runs other modules between this module's tests of the two servers.
 @pytest.fixture(scope="session")
 def file(thumbnail: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("photo") / "thumbnail.png"

@@ -13,7 +13,7 @@ from handler.options import InferenceOptions
 from scripts.evaluate.__main__ import main
 from scripts.evaluate.predictors import PredictionError, Predictor, ServerPredictor, load
 from scripts.server import Ports, Server, serving
-from tests.archives import reconfigured
+from tests.archives import copy_with_settings
 from tests.support import CHECKPOINT, encode, label_maps
 
 AS_SERVED = InferenceOptions()
@@ -87,7 +87,9 @@ def test_options_default_to_the_archives_settings(
     views: dict[str, Any] = {"scales": [0.5, 0.75], "flip": True}
     # With torch, because another output stride would have to be converted; its sums depend on the number of threads.
     engine: dict[str, Any] = {"engine": "torch", "threads": 1, "output_stride": 8}
-    archive = reconfigured(small_archive, tmp_path, lambda settings: settings["handler"].update(**engine, inference=views))
+    archive = copy_with_settings(
+        small_archive, tmp_path, lambda settings: settings["handler"].update(**engine, inference=views)
+    )
     checkpoint = load(converted / CHECKPOINT, InferenceOptions(**views), **engine)
 
     with serving(archive, Ports.free(), tmp_path / "run", software="asgi") as server:

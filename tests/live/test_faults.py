@@ -1,4 +1,4 @@
-"""Under faults and load our own server loses no request; the counts hold however slow the machine is."""
+"""The asgi server loses no request under faults and load; the counts do not depend on the machine's speed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from benchmarks.faults.exchanges import NOT_LISTENING
 from benchmarks.faults.report import as_markdown, as_rows
 from benchmarks.faults.scenarios import SCENARIOS, SMALL, Outcome
 from scripts.server import Ports, Server, serving
-from tests.archives import reconfigured
+from tests.archives import copy_with_settings
 
 #: One worker killed and one stopped: a third death soon after is a crash loop, in which the server refuses requests.
 FAULTS = [name for name in SCENARIOS if name != "crashloop"]
@@ -21,7 +21,7 @@ def server(default_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     """Serve the default model at a quarter of its size: only the outcomes of the hundreds of requests matter."""
     quarter = {"inference": {"scales": [0.25]}}
     store = tmp_path_factory.mktemp("store")
-    archive = reconfigured(default_archive, store, lambda settings: settings["handler"].update(quarter))
+    archive = copy_with_settings(default_archive, store, lambda settings: settings["handler"].update(quarter))
     run, options = tmp_path_factory.mktemp("run"), ["--silent-after", "8"]
     with serving(archive, Ports.free(), run, software="asgi", options=options) as server:
         yield server

@@ -1,4 +1,4 @@
-"""A live server under thousands of valid and broken calls: it answers all of them and leaks nothing."""
+"""A live server under thousands of valid and broken calls: every call is answered and nothing leaks."""
 
 import csv
 import io

@@ -66,7 +66,7 @@ def label_studio(uploads: dict[str, bytes]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def backend(server: Server, label_studio: str) -> Iterator[str]:
-    """Run the program; yield its address once it says that it listens."""
+    """Run the program; yield its address once it reports that it is listening."""
     port = Ports.free().inference
     command = [sys.executable, "-u", "-m", "scripts.label_studio_backend", "--url", server.url, "--port", str(port)]
     with subprocess.Popen(

@@ -139,7 +139,7 @@ def test_promtool_accepts_the_rules_and_their_tests() -> None:
         assert result.returncode == 0, result.stdout + result.stderr
 
 
-# Seconds of processor time that prove something about another test alone.
+# It takes seconds of processor time and only checks that another test can fail.
 @pytest.mark.exhaustive
 def test_promtool_detects_an_alert_that_does_not_fire(tmp_path: Path) -> None:
     promtool = find_program("promtool")

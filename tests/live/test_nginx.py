@@ -34,7 +34,7 @@ http {{
     {paths}
     include {folder}/deeplab.conf;
     server {{
-        listen 127.0.0.1:{below};
+        listen 127.0.0.1:{outer_port};
         client_max_body_size 44m;
         location /masks/ {{ proxy_pass https://127.0.0.1:{port}/; proxy_ssl_protocols TLSv1.3; }}
     }}
@@ -49,8 +49,8 @@ class Proxy:
 
     port: int
     certificate: Certificate
-    #: The port of an outer server, which proxies to this one below `/masks/`.
-    below: int
+    #: The port of a second server block, which proxies `/masks/` to the first.
+    outer_port: int
 
     def request(self, method: str, path: str, **content: object) -> requests.Response:
         url = f"https://127.0.0.1:{self.port}{path}"
@@ -80,7 +80,7 @@ def nginx(folder: Path, server: str, models: str) -> Iterator[Proxy]:
     """Run nginx in front of the server at the address `server`."""
     certificate = make_certificate(folder)
     with socket.create_server(("127.0.0.1", 0)) as inner_socket, socket.create_server(("127.0.0.1", 0)) as outer_socket:
-        port, below = inner_socket.getsockname()[1], outer_socket.getsockname()[1]
+        port, outer_port = inner_socket.getsockname()[1], outer_socket.getsockname()[1]
     text = (ROOT / "deploy" / "nginx" / "deeplab.conf").read_text()
     values = {"PORT": f"127.0.0.1:{port}", "SERVER": server, "MODELS": models, "CERTIFICATES": str(folder), "ORIGIN": ORIGIN}
     for name, value in (values | {"PAGE": str(ROOT / "handler" / "servers" / "asgi" / "static")}).items():
@@ -88,13 +88,13 @@ def nginx(folder: Path, server: str, models: str) -> Iterator[Proxy]:
     (folder / "deeplab.conf").write_text(text + "\n")
     paths = " ".join(f"{name}_temp_path {folder}/{name};" for name in _PATHS)
     user = "user root;" if os.geteuid() == 0 else ""  # It would drop root and lose access to the test's folder.
-    (folder / "nginx.conf").write_text(_MAIN.format(user=user, folder=folder, paths=paths, port=port, below=below))
+    (folder / "nginx.conf").write_text(_MAIN.format(user=user, folder=folder, paths=paths, port=port, outer_port=outer_port))
     command = ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder), "-e", str(folder / "error.log")]
     with (folder / "stderr").open("wb") as stderr:
         process = subprocess.Popen(command, stderr=stderr)
     try:
         _await_port(port, process, folder / "stderr")
-        yield Proxy(port, certificate, below)
+        yield Proxy(port, certificate, outer_port)
     finally:
         process.terminate()
         process.wait(TIMEOUT_S)
@@ -153,7 +153,7 @@ def test_the_page_is_served_and_can_list_models(server: Server, proxy: Proxy) ->
 def test_the_page_works_with_torchserve_below_a_path(torchserve: Server, photos: dict[str, Path], tmp_path: Path) -> None:
     ports = torchserve.ports
     with nginx(tmp_path, f"127.0.0.1:{ports.inference}", f"127.0.0.1:{ports.management}") as running:
-        outcome = try_page(f"http://127.0.0.1:{running.below}/masks/", next(iter(photos.values())).parent, "elsewhere")
+        outcome = try_page(f"http://127.0.0.1:{running.outer_port}/masks/", next(iter(photos.values())).parent, "elsewhere")
 
     assert "1 passed" in outcome
 

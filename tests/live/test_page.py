@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from scripts.server import CONFIG, Ports, Server, serving
-from tests.archives import reconfigured, with_class_names
+from tests.archives import copy_with_class_names, copy_with_settings
 from tests.live.cross_origin import ORIGIN
 from tests.live.page_exports import EDITED_READERS, Mask, geojson_masks
 from tests.node import find_chromium, find_npm, try_page
@@ -50,10 +50,10 @@ def page_server(
     # If they are missing, tests are skipped before servers are started for them.
     find_npm()
     find_chromium()
-    scenes = with_class_names(request.getfixturevalue("scenes_archive"), tmp_path_factory.mktemp("markup"), _MARKUP)
+    scenes = copy_with_class_names(request.getfixturevalue("scenes_archive"), tmp_path_factory.mktemp("markup"), _MARKUP)
     # A coarser network proves as much about the page, and takes half the time.
     store = tmp_path_factory.mktemp("store")
-    archives = [reconfigured(archive, store, _use_three_quarter_scale) for archive in (default_archive, scenes)]
+    archives = [copy_with_settings(archive, store, _use_three_quarter_scale) for archive in (default_archive, scenes)]
     folder = tmp_path_factory.mktemp("page") / "run"
     with serving(archives[0], Ports.free(), folder, CONFIG, "asgi", ("--allow-origin", ORIGIN), archives[1:]) as running:
         yield running

@@ -20,7 +20,7 @@ from tests.unit.scripts.bulk.stand_ins import PrepareTasks, exit_while_loading, 
 pytestmark = [
     pytest.mark.exhaustive,
     pytest.mark.skipif(find_spec("ray") is None, reason=f"Ray is not installed; {INSTALL_RAY}"),
-    pytest.mark.filterwarnings("ignore"),  # Ray has its own.
+    pytest.mark.filterwarnings("ignore"),  # Ray itself warns.
 ]
 
 _KILLED = "its process was killed or crashed"

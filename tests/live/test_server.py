@@ -17,7 +17,7 @@ from scripts.java import find_java_home
 from scripts.server import CONFIG, LOGGING, Ports, Server, ServerError, Software, serving, start
 from scripts.server.properties import with_ports
 from scripts.server_access import ServerAccess
-from tests.archives import reconfigured
+from tests.archives import copy_with_settings
 from tests.certificates import make_certificate
 from tests.live.client import TIMEOUT_S, post, segments
 from tests.support import ROOT
@@ -64,7 +64,7 @@ def test_metrics_count_answers_and_time_stages(server: Server, photos: dict[str,
 
 
 def test_plain_torchserve_serves_the_archive(tmp_path: Path, default_archive: Path, photos: dict[str, Path]) -> None:
-    """Start it as an operator would who does not have this project's scripts."""
+    """Start TorchServe like an operator who does not have this project's scripts."""
     store, temporary = default_archive.parent, tmp_path / "tmp"
     temporary.mkdir()
     ports = Ports.free()
@@ -95,7 +95,7 @@ def test_plain_torchserve_serves_the_archive(tmp_path: Path, default_archive: Pa
 
 
 def test_a_worker_that_cannot_start_is_reported_with_the_reason(tmp_path: Path, default_archive: Path) -> None:
-    broken = reconfigured(default_archive, tmp_path, lambda settings: settings["handler"].update(engine="t0rch"))
+    broken = copy_with_settings(default_archive, tmp_path, lambda settings: settings["handler"].update(engine="t0rch"))
 
     with pytest.raises(ServerError, match=r"deeplabv3[\s\S]*t0rch"), serving(broken, Ports.free(), tmp_path / "run"):
         pass

@@ -1,4 +1,4 @@
-"""What both servers report about the same requests under the same names, and what only ours reports."""
+"""Metrics that both servers report under the same names, and what only the asgi server reports."""
 
 import json
 import time

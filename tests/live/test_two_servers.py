@@ -1,4 +1,4 @@
-"""TorchServe and our own server give the same bytes; what only one of them can do."""
+"""TorchServe and the asgi server return the same bytes; features that only one of them has."""
 
 import json
 import signal

@@ -39,7 +39,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def torch_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a configuration in which PyTorch runs the network, which spares the seconds for conversion and comparison."""
+    """Return a configuration in which PyTorch runs the network, which saves the seconds of conversion and comparison."""
     path = tmp_path_factory.mktemp("torch") / "model-config.yaml"
     path.write_text("handler: {engine: torch}")
     return path

@@ -1,4 +1,4 @@
-"""What packaging records about photographs, and how far others are from them."""
+"""The distributions that packaging records of reference photographs, and the drift of other photographs from them."""
 
 import json
 import shutil

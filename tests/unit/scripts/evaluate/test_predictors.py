@@ -21,7 +21,7 @@ from scripts.evaluate.predictors import PredictionError, ServerPredictor, load
 from scripts.package import DEFAULT_CHECKPOINT
 from scripts.samples import write_samples
 from scripts.server import Ports
-from tests.archives import reconfigured
+from tests.archives import copy_with_settings
 from tests.support import CLASSES, encode, label_maps, noise, write_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -62,7 +62,7 @@ def cat_as_served(trained_checkpoint: Path, cat: Path) -> LabelMap:
 
 def with_settings(archive: Path, folder: Path, **handler: object) -> Path:
     """Copy the archive into `folder` with other handler settings."""
-    return reconfigured(archive, folder, lambda settings: settings["handler"].update(handler))
+    return copy_with_settings(archive, folder, lambda settings: settings["handler"].update(handler))
 
 
 def test_label_maps_keep_the_order_of_the_images(checkpoint: Path, photo: Path) -> None:
