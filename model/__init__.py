@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from model.aspp import ASPPPooling as ASPPPooling
     from model.build import Network as Network
     from model.build import build_model as build_model
-    from model.build import build_without_values as build_without_values
+    from model.build import build_on_meta_device as build_on_meta_device
     from model.build import state_shapes as state_shapes
     from model.checkpoint import Checkpoint as Checkpoint
     from model.checkpoint import add_quantized_graph as add_quantized_graph
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "architectures": ("ARCHITECTURES", "Architecture"),
     "aspp": ("ASPP", "ASPPConv", "ASPPPooling"),
-    "build": ("Network", "build_model", "build_without_values", "state_shapes"),
+    "build": ("Network", "build_model", "build_on_meta_device", "state_shapes"),
     "checkpoint": (
         "Checkpoint",
         "add_quantized_graph",

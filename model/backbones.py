@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from model.meta_device import without_values
+from model.meta_device import on_meta_device
 from model.strict import ConfigurationError, name_hint
 
 TIMM_PREFIX = "timm:"
@@ -375,7 +375,7 @@ def _timm_feature_info(name: str, output_stride: int) -> Any:
     """Return timm's FeatureInfo for `name`, with its feature maps' strides and channels, without allocating weights."""
     timm = _timm_library()
     try:
-        with without_values():
+        with on_meta_device():
             return timm.create_model(name, pretrained=False, features_only=True, output_stride=output_stride).feature_info
     except (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         # Families fail differently: vision transformers with a TypeError, VGGs with an AssertionError.

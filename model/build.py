@@ -9,7 +9,7 @@ from torch import Tensor
 from model.architectures import ARCHITECTURES
 from model.config import ModelConfig
 from model.deeplab import DeepLab
-from model.meta_device import without_values
+from model.meta_device import on_meta_device
 from model.smp import SmpNetwork
 from model.strict import ConfigurationError, name_hint
 
@@ -37,13 +37,13 @@ def build_model(config: ModelConfig) -> Network:
     return network
 
 
-def build_without_values(config: ModelConfig) -> Network:
+def build_on_meta_device(config: ModelConfig) -> Network:
     """Build the network that `config` describes on the meta device, for weights to be loaded or shapes to be read.
 
     Raises:
         ConfigurationError: as for `build_model`.
     """
-    with without_values():
+    with on_meta_device():
         return build_model(config)
 
 
@@ -59,7 +59,7 @@ def state_shapes(config: ModelConfig) -> Mapping[str, Tensor]:
 # Loading, converting and saving a network's weights each compare them with its shapes.
 @lru_cache(maxsize=8)
 def _state_shapes(config: str) -> Mapping[str, Tensor]:
-    state: Mapping[str, Tensor] = build_without_values(ModelConfig.model_validate_json(config)).state_dict()
+    state: Mapping[str, Tensor] = build_on_meta_device(ModelConfig.model_validate_json(config)).state_dict()
     return state
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from model.atomic import write_atomically
-from model.build import Network, build_model, build_without_values, state_shapes
+from model.build import Network, build_model, build_on_meta_device, state_shapes
 from model.checkpoint_file import (
     GRAPH_WEIGHTS,
     GRAPH_XML,
@@ -117,7 +117,7 @@ def load_checkpoint(path: Path, *, output_stride: Literal[8, 16] | None = None) 
         state = {name: file.get_tensor(name) for name in names}
     try:
         # The loaded tensors become the parameters.
-        network = build_without_values(metadata.model)
+        network = build_on_meta_device(metadata.model)
     except ConfigurationError as error:
         raise CheckpointError(f"{path}: {error}") from error
     load_state_dict(network, state, source=str(path))

@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 
 @contextmanager
-def without_values() -> Iterator[None]:
+def on_meta_device() -> Iterator[None]:
     """Create new tensors on the meta device, and skip the initialization of weights."""
     with torch.device("meta"), _WithoutRandomNumbers():
         yield

@@ -62,10 +62,10 @@ def cost(config: ModelConfig) -> Cost:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from model import build_without_values
+    from model import build_on_meta_device
 
     size = _SMP_SIZE if config.is_smp else _SIZE
-    network = build_without_values(config).eval()
+    network = build_on_meta_device(config).eval()
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.empty(1, 3, size, size))
     return Cost(sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from model import ModelConfig, build_without_values, state_shapes
+from model import ModelConfig, build_on_meta_device, state_shapes
 from scripts.import_weights.layouts import Layout
 
 #: The library accepts only multiples of the output stride, 8 or 16.
@@ -38,4 +38,4 @@ class SmpLayout(Layout):
 
 
 def _library_network(model: ModelConfig) -> nn.Module:
-    return build_without_values(model).get_submodule("network")
+    return build_on_meta_device(model).get_submodule("network")

@@ -14,7 +14,7 @@ from model import Network, torchvision_ops  # noqa: F401, must precede torchvisi
 from model.backbones import TIMM_PREFIX, VARIANTS
 from model.checkpoint import load_state_dict
 from model.config import ModelConfig
-from model.meta_device import without_values
+from model.meta_device import on_meta_device
 from model.metadata import Normalization
 from scripts.errors import UserError
 from scripts.weight_files.candidates import find_candidates, fit, list_names
@@ -110,7 +110,7 @@ def _classifier_name(name: str, model: ModelConfig) -> str:
 
 def _classifier_names(model: ModelConfig) -> list[str]:
     """Return the names of all tensors in the backbone's classifier, or an empty list if the classifier is not known."""
-    with without_values():
+    with on_meta_device():
         if (timm_name := _timm_name(model)) is not None:
             return list(_timm().create_model(timm_name).state_dict())
         from torchvision import models

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from model.backbones import BACKBONES, LOW_DEPTHWISE, STAGES, TIMM_EXAMPLES, build_backbone, dilate, use_trailing_padding
-from model.meta_device import without_values
+from model.meta_device import on_meta_device
 from model.strict import ConfigurationError
 
 pytestmark = pytest.mark.slow
@@ -19,7 +19,7 @@ ROWS = [pytest.param(name, marks=pytest.mark.exhaustive if name in REDUNDANT els
 @pytest.mark.parametrize("name", ROWS, ids=NAMES)
 def test_stages_have_the_declared_channels_and_strides(name: str, output_stride: int) -> None:
     # Tensors without data, because only shapes matter here.
-    with without_values(), torch.inference_mode():
+    with on_meta_device(), torch.inference_mode():
         backbone = build_backbone(name, output_stride, STAGES)
         features = backbone.module.eval()(torch.empty(1, 3, 64, 96))
 

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from model import DeepLabV3, build_model, load_state_dict
 from model.backbones import BACKBONES
-from model.meta_device import without_values
+from model.meta_device import on_meta_device
 from model.strict import ConfigurationError
 from scripts.import_weights.torchvision_models import TORCHVISION_MODELS
 
@@ -42,7 +42,7 @@ def test_no_constructor_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.socket.connect", refuse)
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", refuse)
 
-    with without_values():  # Drawing random values takes most of the time.
+    with on_meta_device():  # Drawing random values takes most of the time.
         for name in BACKBONES:
             DeepLabV3(name, num_classes=2)
 

@@ -10,7 +10,7 @@ from torch import nn
 from handler.network.engines.openvino_conversion import convert as convert_network
 from handler.network.engines.openvino_graph import core
 from model import Checkpoint, ModelConfig, build_model, load_checkpoint, state_shapes
-from model.meta_device import without_values
+from model.meta_device import on_meta_device
 from model.preprocessing import Normalize
 from scripts.import_weights.__main__ import main
 from scripts.import_weights.architecture_names import network_config
@@ -119,7 +119,7 @@ def test_an_imported_network_has_the_original_logits(tmp_path: Path, name: str) 
 
 @pytest.mark.slow
 def test_every_tensor_of_vainfs_resnet_is_found() -> None:
-    with without_values():
+    with on_meta_device():
         original = Vainf(True, False, 8).state_dict()
     file = WeightsFile(Path("a.pth"), (TensorMap("", original),))
     model = network_config("deeplabv3plus_resnet50", {"output_stride": 8})

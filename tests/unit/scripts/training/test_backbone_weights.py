@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model import CheckpointError, ModelConfig, build_model, build_without_values
+from model import CheckpointError, ModelConfig, build_model, build_on_meta_device
 from model.strict import ConfigurationError
 from scripts.training.backbone_weights import BackboneWeightsError, load_backbone_weights, published_normalization
 from scripts.training.config import TrainingConfig
@@ -150,7 +150,7 @@ def test_weights_of_another_backbone_are_refused_by_their_first_keys(
     torch.save(build_other().state_dict(), tmp_path / "a.pth")
 
     with pytest.raises(BackboneWeightsError, match=message):
-        load_backbone_weights(build_without_values(model), str(tmp_path / "a.pth"), model)
+        load_backbone_weights(build_on_meta_device(model), str(tmp_path / "a.pth"), model)
 
 
 def test_a_wider_backbone_is_refused_by_its_shapes(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_wider_backbone_is_refused_by_its_shapes(tmp_path: Path) -> None:
     torch.save(models.mobilenet_v2(width_mult=1.4).state_dict(), tmp_path / "a.pth")
 
     with pytest.raises(CheckpointError, match=r"wrong shapes: 0\.0\.weight is \(48, 3, 3, 3\), should be \(32, 3, 3, 3\)"):
-        load_backbone_weights(build_without_values(model), str(tmp_path / "a.pth"), model)
+        load_backbone_weights(build_on_meta_device(model), str(tmp_path / "a.pth"), model)
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "a.pth")
 
     with pytest.raises(CheckpointError, match=r"NaN or infinite: 0\.0\.weight \(1 of 864\)"):
-        load_backbone_weights(build_without_values(model), str(tmp_path / "a.pth"), model)
+        load_backbone_weights(build_on_meta_device(model), str(tmp_path / "a.pth"), model)
 
 
 def test_torchvisions_published_weights_are_read_from_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +195,7 @@ def test_an_unreachable_download_is_reported_in_one_sentence(tmp_path: Path, mon
     model = ModelConfig(backbone="mobilenet_v2")
 
     with pytest.raises(BackboneWeightsError) as error:
-        load_backbone_weights(build_without_values(model), "imagenet", model)
+        load_backbone_weights(build_on_meta_device(model), "imagenet", model)
 
     sentence = str(error.value)
     assert sentence.startswith("torchvision's MobileNet_V2_Weights.IMAGENET1K_V1 cannot be fetched (")
@@ -220,7 +220,7 @@ def test_an_unreachable_hub_is_reported_in_one_sentence(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
 
     with pytest.raises(BackboneWeightsError) as error:
-        load_backbone_weights(build_without_values(model), "imagenet", model)
+        load_backbone_weights(build_on_meta_device(model), "imagenet", model)
 
     assert str(error.value).startswith(f"{origin} cannot be fetched (")
     assert str(error.value).endswith("or give a file with a classifier's state dict as backbone_weights")
@@ -231,7 +231,7 @@ def test_a_backbone_without_published_weights_is_refused() -> None:
     model = ModelConfig(backbone="timm:resnetblur18", output_stride=16)
 
     with pytest.raises(BackboneWeightsError, match="timm has no published weights of resnetblur18"):
-        load_backbone_weights(build_without_values(model), "imagenet", model)
+        load_backbone_weights(build_on_meta_device(model), "imagenet", model)
 
 
 def test_the_normalization_of_published_weights_is_known() -> None:
