@@ -87,9 +87,8 @@ def test_options_default_to_the_archives_settings(
     views: dict[str, Any] = {"scales": [0.5, 0.75], "flip": True}
     # With torch, because another output stride would have to be converted; its sums depend on the number of threads.
     engine: dict[str, Any] = {"engine": "torch", "threads": 1, "output_stride": 8}
-    archive = copy_with_settings(
-        small_archive, tmp_path, lambda settings: settings["handler"].update(**engine, inference=views)
-    )
+    changes = {**engine, "inference": views}
+    archive = copy_with_settings(small_archive, tmp_path, lambda settings: settings["handler"].update(changes))
     checkpoint = load(converted / CHECKPOINT, InferenceOptions(**views), **engine)
 
     with serving(archive, Ports.free(), tmp_path / "run", software="asgi") as server:
