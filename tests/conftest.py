@@ -24,13 +24,8 @@ pytest_plugins = ("tests.speed",)
 _TESTS = Path(__file__).parent
 #: The tests in these folders package, serve or try thousands of inputs.
 _SLOW_FOLDERS = {"fuzz", "live", "packaging"}
-#: These take seconds to start, so tests that share the fixtures of tests/live run in one process; in fact in two, because
-#: together they would take longer than everything else. The first process runs the tests of these files.
+#: These take seconds to start, so tests that share the fixtures of tests/live run in one process.
 _SERVERS = {"asgi_server", "batching_server", "busy_server", "server", "torchserve"}
-_FIRST_SERVERS = {
-    f"test_{name}.py"
-    for name in ("batches", "client_libraries", "contract", "cross_origin", "cvat", "describe", "errors", "explanations")
-}
 #: Tests with these fixtures are slow as well, but the fixtures are built once for all processes.
 _ARTEFACTS = {"converted", "default_archive", "quantized", "served_archive", "small_archive"}
 #: The line that marks files in which every test is slow.
@@ -105,7 +100,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if relative.parts[0] in _SLOW_FOLDERS or not (_SERVERS | _ARTEFACTS).isdisjoint(fixtures):
             item.add_marker("slow")
         if _shares_servers(item):
-            item.add_marker(pytest.mark.xdist_group(f"servers {1 if relative.name in _FIRST_SERVERS else 2}"))
+            item.add_marker(pytest.mark.xdist_group("servers"))
         elif relative.as_posix() not in _SPREAD:
             item.add_marker(pytest.mark.xdist_group(str(relative)))
     if "PYTEST_XDIST_WORKER" in os.environ:

@@ -1,4 +1,7 @@
-"""Real servers on free ports, with real photographs."""
+"""Real servers on free ports, with real photographs.
+
+Servers have package scope: they stop while other processes still test, not one after the other at the end of the session.
+"""
 
 import os
 import zipfile
@@ -62,12 +65,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         torchserve_marks = [pytest.mark.exhaustive] if name in _EXHAUSTIVE_ON_TORCHSERVE else []
         ray_marks = [pytest.mark.skip(reason=reason)] if (reason := _NOT_ON_RAY.get(name)) else []
         servers = [pytest.param("torchserve", marks=torchserve_marks), "asgi", pytest.param("ray", marks=[*ON_RAY, *ray_marks])]
-        metafunc.parametrize("server", servers, indirect=True, scope="session")
+        metafunc.parametrize("server", servers, indirect=True, scope="package")
     if "busy_server" in metafunc.fixturenames:
-        metafunc.parametrize("busy_server", ["torchserve", "asgi"], indirect=True, scope="session")
+        metafunc.parametrize("busy_server", ["torchserve", "asgi"], indirect=True, scope="package")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(request: pytest.FixtureRequest) -> Server:
     """Return the server under test."""
     name = getattr(request, "param", "torchserve")
@@ -109,26 +112,26 @@ def served_checkpoint(tmp_path_factory: pytest.TempPathFactory, served_archive: 
         return Path(archive.extract("model.safetensors", tmp_path_factory.mktemp("served_checkpoint")))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def torchserve(tmp_path_factory: pytest.TempPathFactory, served_archive: Path) -> Iterator[Server]:
     """Serve the default model with TorchServe, as `make serve` does."""
     yield from _serve(tmp_path_factory, served_archive)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def asgi_server(tmp_path_factory: pytest.TempPathFactory, served_archive: Path) -> Iterator[Server]:
     """Serve the default model with the server without Java, as `make serve SERVER=asgi` does, and over gRPC."""
     yield from _serve(tmp_path_factory, served_archive, software="asgi")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray_server(tmp_path_factory: pytest.TempPathFactory, served_archive: Path) -> Iterator[RayServer]:
     """Serve the default model with one replica of Ray Serve."""
     with serving_on_ray(served_archive, tmp_path_factory.mktemp("ray")) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def batching_server(tmp_path_factory: pytest.TempPathFactory, served_archive: Path) -> Iterator[Server]:
     """Serve the default model in batches of up to 8; a request waits long enough for others to join it.
 
@@ -141,7 +144,7 @@ def batching_server(tmp_path_factory: pytest.TempPathFactory, served_archive: Pa
     yield from _serve(tmp_path_factory, archive, config)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def busy_server(request: pytest.FixtureRequest) -> Server:
     """Return the server under test, to which requests are sent together."""
     server: Server = request.getfixturevalue({"torchserve": "batching_server", "asgi": "asgi_server"}[request.param])

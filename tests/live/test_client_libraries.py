@@ -37,7 +37,7 @@ def plain(server: Server, thumbnail: bytes) -> str:
 
 
 # Session scope, because pytest runs other modules between this module's tests of the two servers.
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def file(thumbnail: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("photo") / "thumbnail.png"
     path.write_bytes(thumbnail)
@@ -45,7 +45,7 @@ def file(thumbnail: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def triton_answers(torchserve: Server, asgi_server: Server, file: Path) -> dict[str, Any]:
     """Return the answers of both servers, by software, from one run of the program, which takes seconds to start."""
     addresses = [origin(server).removeprefix("http://") for server in (torchserve, asgi_server)]
@@ -59,7 +59,7 @@ def triton(server: Server, file: Path, request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue("triton_answers")[server.software]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kserve_answers(torchserve: Server, asgi_server: Server, file: Path) -> dict[str, Any]:
     """Return the answers of both servers, by software, from one run of the program."""
     addresses = [origin(torchserve), f"{origin(asgi_server)},{grpc_address(asgi_server)}"]

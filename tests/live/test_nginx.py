@@ -150,6 +150,8 @@ def test_the_page_is_served_and_can_list_models(server: Server, proxy: Proxy) ->
     assert "cat" in str(description["customizedMetadata"])
 
 
+# The page and the list of models that it reads are also tried without a browser.
+@pytest.mark.exhaustive
 def test_the_page_works_with_torchserve_below_a_path(torchserve: Server, photos: dict[str, Path], tmp_path: Path) -> None:
     ports = torchserve.ports
     with nginx(tmp_path, f"127.0.0.1:{ports.inference}", f"127.0.0.1:{ports.management}") as running:

@@ -28,7 +28,7 @@ def blocks() -> list[tuple[str, str]]:
 def copy(tmp_path_factory: pytest.TempPathFactory, default_archive: Path, scenes_archive: Path) -> Path:
     """Copy the repository without build products except two archives, which `make` finds up to date."""
     folder = tmp_path_factory.mktemp("readme") / "repository"
-    ignore = shutil.ignore_patterns(".git", ".venv", "build", "logs", "__pycache__", ".*_cache", ".hypothesis", "node_modules")
+    ignore = shutil.ignore_patterns(".git", ".venv", "build", "logs", ".*_cache", ".hypothesis", "node_modules")
     shutil.copytree(ROOT, folder, ignore=ignore)
     store = folder / "build" / "model-store"
     store.mkdir(parents=True)

@@ -135,6 +135,8 @@ def test_one_server_serves_two_archives(
         assert server.why_not_ready() is None
 
 
+# nginx's tests cover TLS before TorchServe, and tests/unit/scripts/test_server_access.py keys.
+@pytest.mark.exhaustive
 def test_programs_can_use_torchserve_with_keys_and_tls(
     tmp_path: Path, default_archive: Path, photos: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

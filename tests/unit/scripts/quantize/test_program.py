@@ -132,6 +132,7 @@ def test_replacing_metadata_keeps_the_graph(quantized: Quantized, tmp_path: Path
     assert read_quantized_graph(path) == read_quantized_graph(quantized.path)
 
 
+@pytest.mark.exhaustive
 def test_the_same_inputs_give_the_same_graph_with_or_without_labels(
     quantized: Quantized, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
