@@ -119,8 +119,9 @@ def test_a_second_server_in_the_same_run_directory_is_refused(server: Server, tm
         start(archive, Ports.free(), server.run_directory)
 
 
-# README's demo is such a TorchServe server.
-@pytest.mark.parametrize("software", [pytest.param("torchserve", marks=pytest.mark.exhaustive), "asgi"])
+# README's demo is such a TorchServe server, and the page's tests need such a server without Java.
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("software", ["torchserve", "asgi"])
 def test_one_server_serves_two_archives(
     software: Software, tmp_path: Path, default_archive: Path, small_archive: Path, photos: dict[str, Path]
 ) -> None:

@@ -16,8 +16,10 @@ PYTHON = Path(sys.prefix) / "clients" / "bin" / "python"
 HAS_PACKAGES = any((PYTHON.parents[1] / "lib").glob("python3*/site-packages/cloudcoil/models/keda"))
 CHECK = Path(__file__).with_name("custom_resources.py")
 
+# Importing the generated types takes eight seconds of processor time.
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.exhaustive,
     pytest.mark.skipif(not HAS_PACKAGES, reason="cloudcoil's models are not installed; `make test` does"),
 ]
 

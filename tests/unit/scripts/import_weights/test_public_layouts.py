@@ -199,7 +199,10 @@ def test_aligned_corners_at_output_stride_8_are_refused_with_a_resnet(
             align_corners=True,
             aspp_channels=64,
         ),
-        ModelConfig(backbone="mobilenet_v2_vainf", output_stride=16, aspp_fusion=3, aspp_channels=64, head_convolutions=0),
+        pytest.param(
+            ModelConfig(backbone="mobilenet_v2_vainf", output_stride=16, aspp_fusion=3, aspp_channels=64, head_convolutions=0),
+            marks=pytest.mark.exhaustive,
+        ),
     ],
     ids=lambda model: model.backbone,
 )
