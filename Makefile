@@ -157,8 +157,12 @@ test-all: setup  ## Run every check, with the exhaustive tests and twenty times 
 
 .PHONY: pytest
 pytest: PROCESSES = 3
-pytest: setup
+pytest: setup $(VENV)/.compiled
 	$(TEST) $(PYTEST_ARGS)
+
+# pip compiles no package, because most are never imported. One process compiles what tests import; three would each do so.
+$(VENV)/.compiled: $(INSTALLED)
+	@$(RUN) pytest -q --collect-only >/dev/null && touch $@ || true
 
 # The only dependency that is compiled; if that fails, its tests are skipped with a message. Installed after the other extra,
 # since two pips must not run in one environment.

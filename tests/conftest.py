@@ -39,7 +39,7 @@ torch.set_num_threads(_THREADS)
 
 # An example's time depends on the machine's load. Each run draws different examples, so over time a property is tested
 # with more of them than one run draws. `make check` draws few, `make test-all` many.
-for name, examples in {"few": 10, "some": 15, "many": 300}.items():
+for name, examples in {"few": 5, "some": 10, "many": 300}.items():
     settings.register_profile(name, deadline=None, max_examples=examples)
 settings.load_profile("some")
 
@@ -47,7 +47,7 @@ settings.load_profile("some")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--exhaustive", action="store_true", help="run the tests marked exhaustive too")
     group = parser.getgroup("fuzz")
-    group.addoption("--fuzz", type=int, default=600, help="number of inputs of the offline fuzz tests")
+    group.addoption("--fuzz", type=int, default=400, help="number of inputs of the offline fuzz tests")
     group.addoption("--fuzz-requests", type=int, default=150, help="number of requests of the live fuzz test")
     group.addoption("--fuzz-seed", type=int, default=0, help="seed of the inputs")
     group.addoption(
