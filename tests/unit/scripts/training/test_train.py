@@ -101,7 +101,7 @@ def test_a_run_logs_and_draws_its_progress(finished_run: Path) -> None:
 
 
 def test_the_loss_falls_during_a_run(tmp_path: Path, arguments: Callable[..., list[str]]) -> None:
-    optimizer = {"kind": "adamw", "backbone_learning_rate": 0.001, "head_learning_rate": 0.003}
+    optimizer = {"kind": "adamw", "backbone_learning_rate": 0.001, "head_learning_rate": 0.01}
     # Fifteen steps in one epoch, because each epoch is scored and drawn.
     larger_data = ["--data", str(write_pets(tmp_path / "many", 62))]
 
